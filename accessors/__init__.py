@@ -1,0 +1,3 @@
+"""The accessors: tables of contents of what can be done with labelled data."""
+
+from batteryxr.accessors import echem as echem

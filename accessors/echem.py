@@ -1,0 +1,14 @@
+"""The ``.echem`` accessor."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from batteryxr.accessors.base import Accessor
+
+
+@xr.register_dataset_accessor("echem")
+class Echem(Accessor):
+    """Electrochemistry of cycler records, and the operando axis of scans."""
+
+    understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")

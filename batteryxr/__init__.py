@@ -1,0 +1,52 @@
+"""Battery characterisation on xarray, on one operando axis.
+
+``import batteryxr`` registers the accessors and loads nothing heavy; what a call
+needs is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import batteryxr.accessors  # registers .echem
+from batteryxr.core.provenance import replay
+from batteryxr.core.store import open_store, save, write_resumable
+from batteryxr.core.version import __version__
+
+if TYPE_CHECKING:
+    from batteryxr import echem as echem
+    from batteryxr import io as io
+    from batteryxr import simulate as simulate
+    from batteryxr.io import read_cycler as read_cycler
+    from batteryxr.io import read_series as read_series
+    from batteryxr.io import write_bdf as write_bdf
+
+__all__ = [
+    "__version__",
+    "echem",
+    "io",
+    "open_store",
+    "read_cycler",
+    "read_series",
+    "replay",
+    "save",
+    "simulate",
+    "write_bdf",
+    "write_resumable",
+]
+
+_MODULES = frozenset({"echem", "io", "simulate"})
+_READERS = frozenset({"read_cycler", "read_series", "write_bdf"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"batteryxr.{name}")
+    if name in _READERS:
+        return getattr(importlib.import_module("batteryxr.io"), name)
+    raise AttributeError(f"module 'batteryxr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What every technique shares: the data model, laziness, stores and provenance."""

@@ -1,0 +1,81 @@
+"""Exceptions and warnings: each says what was found and what mends it."""
+
+from __future__ import annotations
+
+
+class BatteryxrError(ValueError):
+    """Base class of every error that batteryxr raises about its input."""
+
+
+class ArgumentError(BatteryxrError):
+    """An argument has a value that the function cannot work with.
+
+    Parameters
+    ----------
+    argument
+        Name of the argument.
+    found
+        The value that was passed.
+    expected
+        What is accepted, as the end of "expected ...".
+    mend
+        What to do about it, as a sentence.
+    """
+
+    def __init__(self, argument: str, found: object, expected: str, mend: str = ""):
+        text = f"{argument}={found!r}: expected {expected}."
+        super().__init__(f"{text} {mend}" if mend else text)
+
+
+class DimensionError(BatteryxrError):
+    """A dimension or coordinate is missing, or one too many is there."""
+
+
+class VariableError(BatteryxrError):
+    """A variable that the function needs is missing."""
+
+
+class UnitsError(BatteryxrError):
+    """Units are missing, unknown, or of the wrong kind."""
+
+
+class ChunkingError(BatteryxrError):
+    """Dask chunks split a dimension that the function needs whole."""
+
+
+class FileFormatError(BatteryxrError):
+    """A file does not hold what its format promises.
+
+    Parameters
+    ----------
+    path
+        The file.
+    problem
+        What is wrong, and what mends it.
+    line
+        Line number, from 1, where the format has lines.
+    """
+
+    def __init__(self, path: object, problem: str, line: int | None = None):
+        where = f"{path}, line {line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+
+
+class StoreError(BatteryxrError):
+    """A store holds something else than what the call would write there."""
+
+
+class ConvergenceError(BatteryxrError):
+    """A fit did not reach an answer that could be reported honestly."""
+
+
+class MissingDependencyError(ImportError):
+    """An optional library is needed and not installed."""
+
+
+class BatteryxrWarning(UserWarning):
+    """Base class of batteryxr's warnings."""
+
+
+class DataQualityWarning(BatteryxrWarning):
+    """The data are readable but look implausible, or are only partly covered."""

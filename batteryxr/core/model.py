@@ -1,0 +1,182 @@
+"""The data model: names, units and meanings, and the checks that hold data to it.
+
+This is the one place that says what a dimension or variable is called. Readers
+produce these names, accessors rely on them, and every message about a missing one
+comes from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from batteryxr.core.errors import ChunkingError, DimensionError, VariableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What each dimension means, for messages and accessor summaries.
+DIMENSIONS: dict[str, str] = {
+    "scan": "exposures of an operando series",
+    "state": "chosen voltage states",
+    "record": "rows of a cycler file",
+    "cycle": "cycles, numbered from 1",
+    "half_cycle": "half cycles, numbered from 1",
+    "pulse": "titration pulses, numbered from 1",
+    "energy": "photon energy",
+    "y": "real space, vertical",
+    "x": "real space, horizontal",
+    "z": "real space, along the beam",
+    "position": "ptychography scan points",
+    "detector_y": "detector rows",
+    "detector_x": "detector columns",
+    "rocking": "rocking angle",
+    "r": "interatomic distance",
+    "q": "momentum transfer",
+    "two_theta": "diffraction angle",
+    "shift": "Raman shift or wavenumber",
+    "particle": "samples of one study",
+    "component": "components of a factorisation",
+    "cluster": "clusters",
+    "standard": "reference standards",
+    "peak": "peaks",
+    "material": "materials of a comparison",
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Units (UDUNITS spelling) and plot label of a named quantity."""
+
+    units: str
+    long_name: str
+
+
+#: Units and long names of the quantities that batteryxr knows by name.
+QUANTITIES: dict[str, Quantity] = {
+    # axes
+    "energy": Quantity("eV", "Photon energy"),
+    "y": Quantity("nm", "y"),
+    "x": Quantity("nm", "x"),
+    "z": Quantity("nm", "z"),
+    "position_y": Quantity("nm", "Scan position y"),
+    "position_x": Quantity("nm", "Scan position x"),
+    "rocking": Quantity("deg", "Rocking angle"),
+    "r": Quantity("Angstrom", "Distance r"),
+    "q": Quantity("1/Angstrom", "Momentum transfer Q"),
+    "two_theta": Quantity("deg", "Diffraction angle 2θ"),
+    "shift": Quantity("1/cm", "Raman shift"),
+    "exposure": Quantity("s", "Exposure time"),
+    "temperature": Quantity("degC", "Temperature"),
+    # cycling
+    "test_time": Quantity("s", "Test time"),
+    "voltage": Quantity("V", "Voltage"),
+    "current": Quantity("mA", "Current"),
+    "capacity": Quantity("mA h", "Capacity"),
+    "energy_stored": Quantity("mW h", "Energy"),
+    "specific_capacity": Quantity("mA h g-1", "Specific capacity"),
+    "specific_energy": Quantity("W h kg-1", "Specific energy"),
+    "specific_current": Quantity("mA g-1", "Specific current"),
+    "li_content": Quantity("1", "Li per formula unit"),
+    "cycle": Quantity("1", "Cycle number"),
+    "half_cycle": Quantity("1", "Half-cycle number"),
+    "step": Quantity("1", "Step number"),
+    "pulse": Quantity("1", "Pulse number"),
+    # patterns
+    "pdf": Quantity("1/Angstrom2", "G(r)"),
+    "absorption": Quantity("1", "Absorption μt"),
+    "optical_density": Quantity("1", "Optical density"),
+}
+
+
+def label(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
+    """Name an array and give it the units and long name of the data model.
+
+    Parameters
+    ----------
+    array
+        Any array; its own attributes are dropped.
+    name
+        A key of `QUANTITIES`, or any name if `units` and `long_name` are given.
+    **attrs
+        Attributes that override or extend those of the data model.
+
+    Returns
+    -------
+    xarray.DataArray
+        The same values, renamed and labelled.
+    """
+    labelled = array.rename(name)
+    labelled.attrs = attributes(name, **attrs)
+    return labelled
+
+
+def attributes(name: str, **attrs: Any) -> dict[str, Any]:
+    """Return the attributes of a named quantity, overridden by `attrs`."""
+    known = QUANTITIES.get(name)
+    base = {"units": known.units, "long_name": known.long_name} if known else {}
+    merged = base | attrs
+    if missing := {"units", "long_name"} - merged.keys():
+        raise KeyError(f"{name!r} is not in the data model: give {sorted(missing)}")
+    return merged
+
+
+def require_dims(
+    obj: xr.DataArray | xr.Dataset, dims: Iterable[str], *, caller: str
+) -> None:
+    """Raise a `DimensionError` that names what is missing and how to mend it."""
+    present = [str(d) for d in obj.dims]
+    missing = [d for d in dims if d not in present]
+    if not missing:
+        return
+    lines = []
+    for dim in missing:
+        meaning = DIMENSIONS.get(dim)
+        lines.append(f"{dim!r} ({meaning})" if meaning else repr(dim))
+    spare = [d for d in present if d not in DIMENSIONS]
+    mend = (
+        f"Rename yours, for example `.rename({spare[0]}={missing[0]!r})`."
+        if spare
+        else "Read the file with batteryxr's reader, or build the object with it."
+    )
+    raise DimensionError(
+        f"{caller} needs the dimension {' and '.join(lines)}; "
+        f"found {tuple(present)}. {mend}"
+    )
+
+
+def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> None:
+    """Raise a `VariableError` that names what is missing and what comes near."""
+    if not isinstance(ds, xr.Dataset):
+        raise VariableError(
+            f"{caller} needs a Dataset; found a {type(ds).__name__}. "
+            "Call it on the Dataset that holds the variables."
+        )
+    missing = [n for n in names if n not in ds.variables]
+    if not missing:
+        return
+    present = [str(v) for v in ds.variables]
+    near = difflib.get_close_matches(missing[0], present, n=1, cutoff=0.5)
+    mend = (
+        f"Rename {near[0]!r}: `.rename({near[0]}={missing[0]!r})`."
+        if near
+        else "Add it with `.assign(...)`."
+    )
+    raise VariableError(
+        f"{caller} needs the variable {' and '.join(map(repr, missing))}; "
+        f"found {present}. {mend}"
+    )
+
+
+def require_whole(obj: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> None:
+    """Raise a `ChunkingError` where dask chunks split `dim`."""
+    chunks = obj.chunksizes.get(dim, ())
+    if len(chunks) > 1:
+        raise ChunkingError(
+            f"{caller} needs {dim!r} in one chunk; found {len(chunks)} chunks of "
+            f"{chunks[0]}. Call `.chunk({dim}=-1)` first, or store the data with "
+            f"{dim!r} whole."
+        )

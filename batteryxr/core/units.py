@@ -1,0 +1,80 @@
+"""Unit conversion at the edge: pint reads the spelling, kernels get plain floats."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import UnitsError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Words that pint reads as something else (one cycle is 2 pi rad to it).
+_COUNTS = frozenset({"cycle", "cycles", "step", "steps", "count", "counts", "turn"})
+_EXPONENT = re.compile(r"(?<=[A-Za-zµμΩÅ°])(-?\d+)")
+
+
+@functools.cache
+def _registry() -> Any:
+    import pint
+
+    registry = pint.UnitRegistry(preprocessors=[lambda s: _EXPONENT.sub(r"**\1", s)])
+    registry.define("@alias angstrom = Angstrom")
+    return registry
+
+
+@functools.cache
+def affine(units: str, to: str) -> tuple[float, float]:
+    """Return ``(factor, offset)`` such that ``value_to = factor * value + offset``.
+
+    Parameters
+    ----------
+    units, to
+        Unit strings in UDUNITS spelling, such as ``"mA h g-1"``.
+
+    Raises
+    ------
+    UnitsError
+        If one is unknown or the two measure different things.
+    """
+    if units == to:
+        return 1.0, 0.0
+    for text in (units, to):
+        if words := _COUNTS.intersection(re.findall(r"[A-Za-z]+", text)):
+            raise UnitsError(
+                f"units {text!r}: {min(words)!r} is a count, not a unit. "
+                "Use '1' for counts and numbers."
+            )
+    registry = _registry()
+    try:
+        zero, one = (registry.Quantity(v, units).to(to).magnitude for v in (0.0, 1.0))
+    except Exception as error:
+        raise UnitsError(f"units {units!r} cannot become {to!r}: {error}") from error
+    return float(one - zero), float(zero)
+
+
+def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
+    """Return `array` in units `to`; lazy, and free where they agree already.
+
+    Raises
+    ------
+    UnitsError
+        If the array has no units, or they measure something else.
+    """
+    units = array.attrs.get("units")
+    if units is None:
+        raise UnitsError(
+            f"{caller}: {array.name!r} has no units; expected {to!r} or what "
+            f"converts to it. Set `ds[{array.name!r}].attrs['units'] = {to!r}`."
+        )
+    try:
+        factor, offset = affine(str(units), to)
+    except UnitsError as error:
+        raise UnitsError(f"{caller}: {array.name!r}: {error}") from error
+    if (factor, offset) == (1.0, 0.0):
+        return array
+    converted = array * factor if offset == 0.0 else array * factor + offset
+    converted.attrs = array.attrs | {"units": to}
+    return converted.rename(array.name)

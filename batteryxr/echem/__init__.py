@@ -1,0 +1,1 @@
+"""Electrochemistry: cycles, derivatives, titration, composition and the scan join."""

@@ -1,0 +1,1 @@
+"""Array kernels of the electrochemistry: no labels, no dask, no files."""

@@ -1,0 +1,1 @@
+"""Readers: one function per family of formats, files in, labelled data out."""

@@ -1,0 +1,1 @@
+"""Panels: models of choices, and the views that show them in a notebook."""
