@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import batteryxr.accessors  # registers .echem
+from batteryxr import accessors as accessors  # registers .echem
 from batteryxr.core.provenance import replay
 from batteryxr.core.store import open_store, save, write_resumable
 from batteryxr.core.version import __version__

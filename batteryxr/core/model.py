@@ -76,7 +76,6 @@ QUANTITIES: dict[str, Quantity] = {
     "voltage": Quantity("V", "Voltage"),
     "current": Quantity("mA", "Current"),
     "capacity": Quantity("mA h", "Capacity"),
-    "energy_stored": Quantity("mW h", "Energy"),
     "specific_capacity": Quantity("mA h g-1", "Specific capacity"),
     "specific_energy": Quantity("W h kg-1", "Specific energy"),
     "specific_current": Quantity("mA g-1", "Specific current"),

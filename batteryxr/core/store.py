@@ -279,7 +279,6 @@ def _write_region(
     piece = piece.drop_vars(
         [n for n, v in piece.variables.items() if dim not in v.dims]
     )
-    # A variable without a chunk in a coordinate is NumPy: written with its piece.
     _unencoded(piece).to_zarr(str(path), group=group, region=region, consolidated=False)
 
 

@@ -20,7 +20,9 @@ _EXPONENT = re.compile(r"(?<=[A-Za-zµμΩÅ°])(-?\d+)")
 def _registry() -> Any:
     import pint
 
-    registry = pint.UnitRegistry(preprocessors=[lambda s: _EXPONENT.sub(r"**\1", s)])
+    registry: Any = pint.UnitRegistry(
+        preprocessors=[lambda s: _EXPONENT.sub(r"**\1", s)]
+    )
     registry.define("@alias angstrom = Angstrom")
     return registry
 
