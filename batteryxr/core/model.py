@@ -108,7 +108,7 @@ def label(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
     xarray.DataArray
         The same values, renamed and labelled.
     """
-    labelled = array.rename(name)
+    labelled = array.copy(deep=False).rename(name)
     labelled.attrs = attributes(name, **attrs)
     return labelled
 

@@ -75,8 +75,11 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
         factor, offset = affine(str(units), to)
     except UnitsError as error:
         raise UnitsError(f"{caller}: {array.name!r}: {error}") from error
-    if (factor, offset) == (1.0, 0.0):
+    if units == to:
         return array
-    converted = array * factor if offset == 0.0 else array * factor + offset
+    if (factor, offset) == (1.0, 0.0):
+        converted = array.copy(deep=False)  # another spelling of the same unit
+    else:
+        converted = array * factor + offset if offset else array * factor
     converted.attrs = array.attrs | {"units": to}
     return converted.rename(array.name)

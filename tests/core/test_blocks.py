@@ -1,0 +1,82 @@
+"""Laziness: the same result for every chunking, and nothing computed early."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batteryxr.core.blocks import apply, stream
+from batteryxr.core.errors import ChunkingError
+
+
+def _mean_and_top(spectra, *, power):
+    return (spectra**power).mean(axis=-1), spectra[..., -2:]
+
+
+def _run(stack):
+    return apply(
+        _mean_and_top,
+        stack,
+        core_dims=[["energy"]],
+        output_dims=[[], ["top"]],
+        output_sizes={"top": 2},
+        dtypes=[float, float],
+        caller="test",
+        power=2,
+    )
+
+
+@pytest.fixture
+def stack():
+    values = np.random.default_rng(0).normal(size=(7, 5, 6))
+    return xr.DataArray(
+        values,
+        dims=("energy", "y", "x"),
+        coords={"x": np.arange(6.0), "voltage": ("y", np.arange(5.0))},
+    )
+
+
+@pytest.mark.parametrize(
+    "chunks", [{"y": 5, "x": 6}, {"y": 2, "x": 3}, {"y": 1, "x": 4}]
+)
+def test_lazy_equals_eager(stack, chunks, no_compute):
+    eager = _run(stack)
+    assert all(isinstance(a.data, np.ndarray) for a in eager)
+    with no_compute():
+        lazy = _run(stack.chunk(energy=-1, **chunks))
+    for a, b in zip(lazy, eager, strict=True):
+        assert a.chunks is not None
+        xr.testing.assert_identical(a.compute(), b)
+        assert "voltage" in a.coords
+
+
+def test_split_core_dimension_is_refused(stack):
+    with pytest.raises(ChunkingError, match="test needs 'energy' in one chunk"):
+        _run(stack.chunk(energy=3))
+
+
+@given(
+    size=st.integers(1, 40),
+    cuts=st.sets(st.integers(1, 39)),
+    block=st.integers(1, 50),
+    lazy=st.booleans(),
+)
+def test_stream_gives_every_row_once_in_order(size, cuts, block, lazy):
+    a = xr.DataArray(np.arange(size), dims="record")
+    b = xr.DataArray(np.arange(2 * size).reshape(2, size), dims=("x", "record"))
+    if lazy:
+        edges = [0, *sorted(c for c in cuts if c < size), size]
+        a = a.chunk(record=tuple(int(n) for n in np.diff(edges)))
+    pieces = list(stream(a, b, dim="record", block=block))
+    assert max(len(p[0]) for p in pieces) <= block
+    np.testing.assert_array_equal(np.concatenate([p[0] for p in pieces]), a.values)
+    np.testing.assert_array_equal(np.concatenate([p[1] for p in pieces]), b.values.T)
+
+
+def test_stream_does_not_copy_numpy():
+    values = np.arange(10.0)
+    (piece,) = stream(xr.DataArray(values, dims="record"), dim="record")
+    assert np.shares_memory(piece[0], values)

@@ -1,0 +1,44 @@
+"""Seeds, optional libraries and progress."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from batteryxr.core.errors import ArgumentError, MissingDependencyError
+from batteryxr.core.optional import require
+from batteryxr.core.progress import track
+from batteryxr.core.seeds import generator, generators
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, True, "0"])
+def test_seeds_are_explicit(seed):
+    with pytest.raises(ArgumentError, match=r"an integer >= 0.*pass seed=0"):
+        generator(seed)
+
+
+def test_streams_do_not_depend_on_how_many_there_are():
+    few, many = generators(3, 2), generators(3, 5)
+    for a, b in zip(few, many, strict=False):
+        np.testing.assert_array_equal(a.random(4), b.random(4))
+    assert many[2].random() != many[3].random()
+
+
+def test_a_missing_library_names_its_extra():
+    with pytest.raises(MissingDependencyError, match=r"pip install 'batteryxr\[io\]'"):
+        require("no_such_module_here", extra="io", purpose="reading .ndax files")
+    with pytest.raises(MissingDependencyError, match="pip install galvani"):
+        require(
+            "no_such_module_here",
+            extra=None,
+            purpose="reading .mpr files",
+            package="galvani",
+        )
+    assert require("json", extra=None, purpose="x")
+
+
+def test_progress_is_silent_in_a_pipe(capsys):
+    assert list(track(range(3), "Counting")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    assert list(track(range(3), "Counting", progress=True)) == [0, 1, 2]
+    assert "Counting" in capsys.readouterr().err
