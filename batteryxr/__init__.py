@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr import accessors as accessors  # registers .echem
 from batteryxr.core.provenance import replay
-from batteryxr.core.store import open_store, save, write_resumable
+from batteryxr.core.resume import write_resumable
+from batteryxr.core.store import open_store, save
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
