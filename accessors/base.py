@@ -8,6 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from batteryxr.core.model import DIMENSIONS
+from batteryxr.core.text import readable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,8 @@ class Accessor:
     def _repr_html_(self) -> str:
         rows = [
             ("dimensions understood", ", ".join(self._dims()) or "none"),
-            ("size", _bytes(self._obj.nbytes)),
-            ("largest chunk", _bytes(_largest_chunk(self._obj))),
+            ("size", readable_bytes(self._obj.nbytes)),
+            ("largest chunk", readable_bytes(_largest_chunk(self._obj))),
             ("methods", ", ".join(self._methods())),
         ]
         body = "".join(
@@ -80,11 +81,3 @@ def _largest_chunk(obj: xr.Dataset | xr.DataArray) -> int:
             size *= max(chunks) if isinstance(chunks, tuple) else n
         largest = max(largest, size)
     return largest
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
