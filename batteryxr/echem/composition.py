@@ -1,0 +1,350 @@
+"""Compositions: formulas with any fraction, bracket or mixture, and what follows."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import replayable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Elements that are anions in battery materials.
+ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "I"})
+#: Elements that are neither anions nor metal centres: polyanion and alkali atoms.
+_NO_CENTRE = frozenset({"H", "B", "C", "Si", "P", "Li", "Na", "K", "Rb", "Cs"})
+#: Anions alone, but the centres of polyanions beside oxygen.
+_POLYANIONS = frozenset({"S", "Se"})
+#: Oxidation states that hardly vary in battery materials.
+STATES = {
+    **dict.fromkeys(("H", "Li", "Na", "K", "Rb", "Cs"), 1.0),
+    **dict.fromkeys(("Mg", "Ca", "Sr", "Ba", "Zn"), 2.0),
+    **dict.fromkeys(("B", "Al", "Ga", "Sc", "Y", "La"), 3.0),
+    **dict.fromkeys(("Si", "Ti", "Zr", "Hf"), 4.0),
+    **dict.fromkeys(("P", "Nb", "Ta"), 5.0),
+    **dict.fromkeys(("O", "S", "Se"), -2.0),
+    **dict.fromkeys(("F", "Cl", "Br", "I"), -1.0),
+    "N": -3.0,
+}
+#: Cations in excess of the anions that rounding of a formula alone can explain.
+_ROUNDING = 0.01
+
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_AMOUNT = re.compile(rf"({_NUMBER})(?:/({_NUMBER}))?")
+_SYMBOL = re.compile(r"[A-Z][a-z]?")
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+@replayable
+@dataclass(frozen=True)
+class Composition:
+    """Atoms per formula unit, in the order in which the formula names them.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols.
+    amounts
+        Atoms of each per formula unit.
+    """
+
+    elements: tuple[str, ...]
+    amounts: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "elements", tuple(self.elements))
+        object.__setattr__(self, "amounts", tuple(float(n) for n in self.amounts))
+
+    def __getitem__(self, element: str) -> float:
+        """Return the atoms of an element per formula unit, 0 where it has none."""
+        return dict(zip(self.elements, self.amounts, strict=True)).get(element, 0.0)
+
+    def __mul__(self, factor: float) -> Composition:
+        return Composition(self.elements, tuple(factor * n for n in self.amounts))
+
+    def __add__(self, other: Composition) -> Composition:
+        elements = tuple(dict.fromkeys(self.elements + other.elements))
+        return Composition(elements, tuple(self[e] + other[e] for e in elements))
+
+    def __str__(self) -> str:
+        pairs = zip(self.elements, self.amounts, strict=True)
+        return "".join(e if n == 1 else f"{e}{n:.10g}" for e, n in pairs)
+
+    @property
+    def molar_mass(self) -> float:
+        """Mass of one mole of formula units (g mol-1)."""
+        from periodictable import elements
+
+        pairs = zip(self.elements, self.amounts, strict=True)
+        return float(sum(n * elements.symbol(e).mass for e, n in pairs))
+
+    @property
+    def anions(self) -> float:
+        """Anions per formula unit; sulphur beside oxygen is none (a sulphate)."""
+        return self._sum(e for e in self.elements if self._is_anion(e))
+
+    @property
+    def cations(self) -> float:
+        """Cations per formula unit."""
+        return self._sum(e for e in self.elements if not self._is_anion(e))
+
+    @property
+    def metals(self) -> float:
+        """Metal centres per formula unit: all metals but the alkali ones."""
+        return self._sum(e for e in self.elements if e not in ANIONS | _NO_CENTRE)
+
+    @property
+    def over_stoichiometric(self) -> bool:
+        """Whether a rock salt of this formula has more cations than anions.
+
+        An excess below 0.01 per two anions is taken for rounding of the formula.
+        """
+        return self.cations_per_anions(2) > 2 + _ROUNDING
+
+    def cations_per_anions(self, anions: float = 2) -> float:
+        """Return the cations per `anions` anions.
+
+        Raises
+        ------
+        ArgumentError
+            If the formula has no anions.
+        """
+        return self.cations * anions / _anions(self)
+
+    def _is_anion(self, element: str) -> bool:
+        sulphate = element in _POLYANIONS and self["O"] > 0
+        return element in ANIONS and not sulphate
+
+    def _sum(self, elements: Iterable[str]) -> float:
+        return float(sum(self[e] for e in elements))
+
+
+def formula(text: str | Composition) -> Composition:
+    """Parse a chemical formula.
+
+    Parameters
+    ----------
+    text
+        Amounts are decimals or fractions (``LiNi1/3Mn1/3Co1/3O2``), brackets of any
+        kind nest (``Li[Li0.2Mn0.6Ni0.2]O2``), subscripts may be Unicode (``Li₂O``)
+        and mixtures are sums (``0.9 LiFeO2 + 0.1 Li2O``; a dot serves as the plus
+        of hydrates). A `Composition` is returned as it is.
+
+    Returns
+    -------
+    Composition
+        Atoms per formula unit.
+
+    Raises
+    ------
+    ArgumentError
+        If the text is no formula; it names the character.
+
+    Examples
+    --------
+    >>> formula("Li1.2Ti0.2Mn0.6O1.8F0.2").molar_mass  # doctest: +ELLIPSIS
+    83.462...
+    """
+    if isinstance(text, Composition):
+        return text
+    if not isinstance(text, str):
+        raise ArgumentError("formula", text, "a chemical formula as text")
+    atoms = _Parser(text).mixture()
+    return Composition(tuple(atoms), tuple(atoms.values()))
+
+
+class _Parser:
+    """Recursive descent over one formula; every error knows its position."""
+
+    def __init__(self, text: str) -> None:
+        plain = unicodedata.normalize("NFKC", text).replace("⁄", "/")
+        self.text = re.sub(r"\s+", " ", plain).strip()
+        self.at = 0
+
+    def mixture(self) -> dict[str, float]:
+        atoms: dict[str, float] = {}
+        while True:
+            self._skip()
+            share = self._amount(default=1.0)
+            self._skip()
+            _merge(atoms, self._group(closing=""), share)
+            self._skip()
+            if self.at == len(self.text):
+                break
+            if self.text[self.at] not in "+·•⋅∙*":
+                raise self._error("an element, an amount, a bracket or '+'")
+            self.at += 1
+        if not any(atoms.values()):
+            raise self._error("at least one atom")
+        return atoms
+
+    def _group(self, closing: str) -> dict[str, float]:
+        atoms: dict[str, float] = {}
+        start = self.at
+        while self.at < len(self.text):
+            if opened := _CLOSING.get(self.text[self.at]):
+                self.at += 1
+                inner = self._group(opened)
+                if self.text[self.at : self.at + 1] != opened:
+                    raise self._error(repr(opened))
+                self.at += 1
+            elif symbol := self._symbol():
+                inner = {symbol: 1.0}
+            else:
+                break
+            _merge(atoms, inner, self._amount(default=1.0))
+        if self.at == start:
+            raise self._error("an element or a bracket")
+        return atoms
+
+    def _symbol(self) -> str:
+        found = _SYMBOL.match(self.text, self.at)
+        if found is None:
+            return ""
+        for symbol in (found[0], found[0][:1]):
+            if symbol in _known_elements():
+                self.at += len(symbol)
+                return symbol
+        raise self._error("an element")
+
+    def _amount(self, default: float) -> float:
+        found = _AMOUNT.match(self.text, self.at)
+        if found is None:
+            return default
+        if found[2] is not None and float(found[2]) == 0:
+            raise self._error("a fraction with a denominator other than 0")
+        self.at = found.end()
+        return float(found[1]) / float(found[2] or 1)
+
+    def _skip(self) -> None:
+        while self.text[self.at : self.at + 1] == " ":
+            self.at += 1
+
+    def _error(self, expected: str) -> ArgumentError:
+        found = self.text[self.at : self.at + 1]
+        where = (
+            f"{expected} at character {self.at + 1}, not {found!r}"
+            if found
+            else f"{expected} at its end"
+        )
+        mend = "Write decimals with a point." if found == "," else ""
+        return ArgumentError("formula", self.text, where, mend)
+
+
+def _merge(atoms: dict[str, float], inner: dict[str, float], factor: float) -> None:
+    for element, n in inner.items():
+        atoms[element] = atoms.get(element, 0.0) + factor * n
+
+
+@functools.cache
+def _known_elements() -> frozenset[str]:
+    from periodictable import elements
+
+    # The neutron is element 0 there, and D and T are isotopes.
+    return frozenset(e.symbol for e in elements if e.number > 0)
+
+
+def add_lithia(
+    formula: str | Composition,
+    mol_percent: float,
+    *,
+    lithia: str | Composition = "Li2O",
+    anions: float = 2.0,
+) -> Composition:
+    """Mill lithia into a material and count per `anions` anions again.
+
+    Parameters
+    ----------
+    formula
+        The material.
+    mol_percent
+        Moles of lithia per 100 mol of `formula`.
+    lithia
+        What is added: Li2O, or another source such as ``"LiF"``.
+    anions
+        Anions per formula unit of the result; 2 for rock salts.
+
+    Returns
+    -------
+    Composition
+        The mixture; `Composition.over_stoichiometric` tells whether its cations
+        exceed its anions.
+
+    Raises
+    ------
+    ArgumentError
+        If `mol_percent` is negative or the mixture has no anions.
+
+    Notes
+    -----
+    Wang et al., Adv. Mater. (2023): 10 mol % Li2O turn Li1.2Ti0.2Mn0.6O1.8F0.2 into
+    Li1.33Ti0.19Mn0.57O1.81F0.19.
+    """
+    if not mol_percent >= 0:
+        raise ArgumentError("mol_percent", mol_percent, "a number >= 0")
+    mixed = _parse(formula) + _parse(lithia) * (mol_percent / 100)
+    return mixed * (anions / _anions(mixed))
+
+
+def oxidation_state(
+    formula: str | Composition,
+    element: str,
+    *,
+    states: Mapping[str, float] | None = None,
+) -> float:
+    """Return the mean oxidation state that balances the charge.
+
+    Parameters
+    ----------
+    formula
+        The material.
+    element
+        The element in question.
+    states
+        Oxidation states of the others, where they are not fixed by custom (Li 1,
+        Ti 4, Nb 5, O -2, F -1...) or differ from it.
+
+    Returns
+    -------
+    float
+        Mean oxidation state of `element`.
+
+    Raises
+    ------
+    ArgumentError
+        If the formula lacks `element`, or the state of another is not known.
+    """
+    composition = _parse(formula)
+    if composition[element] == 0:
+        raise ArgumentError("element", element, f"an element of {composition}")
+    known = STATES | dict(states or {})
+    charge = 0.0
+    for other, amount in zip(composition.elements, composition.amounts, strict=True):
+        if other == element:
+            continue
+        ambiguous = other in _POLYANIONS and composition["O"] > 0
+        if other not in (states or {} if ambiguous else known):
+            raise ArgumentError(
+                "states",
+                states,
+                f"the oxidation state of {other}, which varies",
+                f"Pass it, for example states={{{other!r}: 2}}.",
+            )
+        charge += known[other] * amount
+    return -charge / composition[element]
+
+
+def _anions(composition: Composition) -> float:
+    if composition.anions == 0:
+        raise ArgumentError(
+            "formula", str(composition), f"anions among {sorted(ANIONS)}"
+        )
+    return composition.anions
+
+
+_parse = formula  # where an argument has the function's name
