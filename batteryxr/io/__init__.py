@@ -1,1 +1,7 @@
 """Readers: one function per family of formats, files in, labelled data out."""
+
+from __future__ import annotations
+
+from batteryxr.io.cycler import read_cycler
+
+__all__ = ["read_cycler"]

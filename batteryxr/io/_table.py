@@ -1,0 +1,156 @@
+"""What a reader of one file hands over, and the checks that hold for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.core.model import attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+#: Without these there is nothing to analyse.
+REQUIRED = ("test_time", "voltage", "current")
+#: Every column that a reader may deliver, with units and plot label.
+COLUMNS: dict[str, dict[str, Any]] = {
+    "test_time": attributes("test_time"),
+    "voltage": attributes("voltage"),
+    "current": attributes("current", comment="positive current charges the cell"),
+    "capacity": attributes("capacity"),
+    "charge_capacity": {"units": "mA h", "long_name": "Charge capacity"},
+    "discharge_capacity": {"units": "mA h", "long_name": "Discharge capacity"},
+    "energy": {"units": "mW h", "long_name": "Energy"},
+    "charge_energy": {"units": "mW h", "long_name": "Charge energy"},
+    "discharge_energy": {"units": "mW h", "long_name": "Discharge energy"},
+    "cycle": attributes("cycle"),
+    "step": attributes("step"),
+    "temperature": attributes("temperature"),
+}
+#: The cycler's own counters: kept as whole numbers where they are whole.
+COUNTERS = frozenset({"cycle", "step"})
+_LONGEST = 3e9  # s: no test runs for a century
+_YEARS = (1970, 2100)  # of a clock that was ever set
+_LATEST = 4.1e9  # s since 1970: the year 2099
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of `read_cycler` says about the files.
+
+    Parameters
+    ----------
+    columns
+        Label in the file -> name in the data model.
+    dayfirst
+        Whether 01/02 in a date is the first of February; None where the format
+        tells.
+    test
+        Which test to read from a file that holds several.
+    """
+
+    columns: Mapping[str, str] | None = None
+    dayfirst: bool | None = None
+    test: int | None = None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One file, as read: columns in units of the data model, nothing repaired.
+
+    Parameters
+    ----------
+    columns
+        Arrays of one length, by the names in `COLUMNS`; a name that is not there is
+        kept too if `units` gives its units. ``test_time``, ``voltage`` and
+        ``current`` (positive charges the cell) are required.
+    instrument
+        Maker and model, as far as the file tells.
+    start_local
+        Local clock time (no zone) at ``test_time`` 0 of this file.
+    unix_time
+        Absolute UTC time of each row in seconds since 1970, where the file has it.
+    header
+        What else the file says, for ``attrs["header"]``: JSON values.
+    labels
+        Column name -> label in the file.
+    units
+        Units of columns that are not in `COLUMNS`.
+    first_line
+        Line of the first row, from 1, where the format has lines.
+    notes
+        Flag -> sentence: what looks implausible.
+    repaired
+        Flag -> sentence: what was mended on demand.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    instrument: str
+    start_local: datetime | None = None
+    unix_time: np.ndarray | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    first_line: int | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    repaired: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.columns["test_time"])
+
+
+def check(table: RawTable, path: Path) -> None:
+    """Raise where a table cannot be what its format promises.
+
+    Raises
+    ------
+    FileFormatError
+        If a required column or every row is missing, columns differ in length, or a
+        time is not a time.
+    """
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise FileFormatError(
+            path,
+            f"no column for {' and '.join(missing)} among {sorted(table.columns)}. "
+            "If the file has it under another label, pass columns={'label': 'name'}.",
+        )
+    lengths = {name: len(values) for name, values in table.columns.items()}
+    if table.unix_time is not None:
+        lengths["unix_time"] = len(table.unix_time)
+    if len(set(lengths.values())) > 1:
+        raise FileFormatError(path, f"columns differ in length: {lengths}.")
+    if table.rows == 0:
+        raise FileFormatError(path, "no data rows. The test may not have started yet.")
+    times = table.columns["test_time"]
+    _refuse(~(np.abs(times) < _LONGEST), times, "test time", table, path)
+    if (unix := table.unix_time) is not None:
+        _refuse(~((unix >= 0) & (unix < _LATEST)), unix, "Unix time", table, path)
+    for name in ("voltage", "current"):
+        values = table.columns[name]
+        _refuse(np.isinf(values), values, name, table, path)
+    if (start := table.start_local) is not None:
+        first, last = _YEARS
+        if not first <= start.year <= last:
+            raise FileFormatError(path, f"the test starts in the year {start.year}.")
+
+
+def _refuse(
+    bad: np.ndarray, values: np.ndarray, what: str, table: RawTable, path: Path
+) -> None:
+    if not bad.any():
+        return
+    row = int(np.argmax(bad))
+    raise FileFormatError(
+        path,
+        f"row {row + 1} of {len(values)}: the {what} is {values[row]}, which cannot "
+        "be. The file looks damaged: export it again.",
+        None if table.first_line is None else table.first_line + row,
+    )
