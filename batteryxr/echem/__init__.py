@@ -12,6 +12,8 @@ from batteryxr.echem.lithium import (
     theoretical_capacity,
     utilisation,
 )
+from batteryxr.echem.material_plots import plot_percolation
+from batteryxr.echem.rock_salt import percolation
 
 __all__ = [
     "Composition",
@@ -20,6 +22,8 @@ __all__ = [
     "formula",
     "li_content",
     "oxidation_state",
+    "percolation",
+    "plot_percolation",
     "theoretical_capacity",
     "utilisation",
 ]
