@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _CONTENT = "Li per two cations"
 _SHARE = "Share of Li"
+#: Okabe and Ito's colours, told apart by every eye.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_percolation(result: xr.Dataset) -> Any:
@@ -65,4 +67,68 @@ def plot_percolation(result: xr.Dataset) -> Any:
     overlay = hv.Overlay([band, mark, *curves, text])
     return overlay.opts(
         width=520, height=340, legend_position="bottom_right", show_grid=True
+    )
+
+
+def plot_comparison(result: xr.Dataset) -> Any:
+    """Plot energy and utilisation of materials against their capacity.
+
+    Parameters
+    ----------
+    result
+        A table completed by `batteryxr.echem.compare`.
+
+    Returns
+    -------
+    holoviews.Layout
+        Two panels, one colour for each class; materials that fail a check are
+        hollow. The pointer shows their names.
+    """
+    hv = load_hvplot()
+    require_variables(
+        result, ["specific_energy", "utilisation"], caller="plot_comparison"
+    )
+    frame = result.drop_dims("check").to_dataframe().reset_index()
+    frame["checked"] = ~result["flag"].any("check").values
+    panels = []
+    for name in ("specific_energy", "utilisation"):
+        axis = _axis(hv, result[name])
+        groups = [
+            (
+                group,
+                checked,
+                hv.Points(
+                    rows,
+                    [_axis(hv, result["specific_capacity"]), axis],
+                    ["material", "formula", "mean_voltage"],
+                    label=group or "unclassified",
+                ),
+            )
+            for (group, checked), rows in frame.groupby(["class", "checked"])
+        ]
+        panels.append(_overlay(hv, groups))
+    return hv.Layout(panels).opts(shared_axes=False)
+
+
+def _axis(hv: Any, array: xr.DataArray) -> Any:
+    units = array.attrs["units"]
+    label = array.attrs["long_name"]
+    return hv.Dimension(
+        str(array.name), label=label if units == "1" else f"{label} ({units})"
+    )
+
+
+def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
+    colours = dict(zip(sorted({g for g, _, _ in groups}), _COLOURS, strict=False))
+    styled = [
+        points.opts(
+            size=9,
+            color=colours.get(group, "grey"),
+            fill_alpha=0.8 if checked else 0.0,
+            tools=["hover"],
+        )
+        for group, checked, points in groups
+    ]
+    return hv.Overlay(styled).opts(
+        width=430, height=340, legend_position="top_left", show_grid=True
     )
