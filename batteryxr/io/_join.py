@@ -55,20 +55,29 @@ def join(
         placed.sort(key=lambda p: p.begins(kind) or 0)
     times, gaps = _running_time(placed, kind)
     dataset = _labelled(placed, times)
-    notes: dict[str, list[str]] = {}
-    for p in placed:
-        for flag, sentence in p.table.notes.items():
-            notes.setdefault(flag, []).append(f"{p.name}: {sentence}")
+    notes = _notes(placed)
     if overlap := [g for g in gaps if g < 0]:
-        notes["overlap"] = [
+        notes["overlap"] = (
             f"a file starts {-min(overlap):.3f} s before the one before it ends"
-        ]
-    messages += [f"{flag}: {'; '.join(said)}" for flag, said in notes.items()]
+        )
+    messages += [f"{flag}: {said}" for flag, said in notes.items()]
     dataset.attrs = _attributes(placed, gaps, zone) | {
         "flags": list(notes),
-        "flag_notes": ["; ".join(said) for said in notes.values()],
+        "flag_notes": list(notes.values()),
     }
     return dataset, messages
+
+
+def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
+    """Return flag -> what is said of which files, each sentence once."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for p in placed:
+        for flag, sentence in p.table.notes.items():
+            said.setdefault(flag, {}).setdefault(sentence, []).append(p.name)
+    return {
+        flag: "; ".join(f"{', '.join(n)}: {s}" for s, n in sentences.items())
+        for flag, sentences in said.items()
+    }
 
 
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:
@@ -178,7 +187,7 @@ def _attributes(
     placed: Sequence[_Placed], gaps: Sequence[float], zone: str
 ) -> dict[str, Any]:
     tables = [p.table for p in placed]
-    starts = [t.start_local.isoformat() if t.start_local else "" for t in tables]
+    starts = [_iso(t.start_local) if t.start_local else "" for t in tables]
     return {
         "title": PurePath(placed[0].name).stem,
         "instrument": ", ".join(dict.fromkeys(t.instrument for t in tables)),
@@ -189,3 +198,8 @@ def _attributes(
         "repaired": [s for t in tables for s in t.repaired.values()],
         "header": json.dumps([dict(t.header) for t in tables], ensure_ascii=False),
     }
+
+
+def _iso(moment: datetime) -> str:
+    whole = moment.microsecond % 1000 == 0
+    return moment.isoformat(timespec="milliseconds" if whole else "microseconds")

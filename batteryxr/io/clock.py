@@ -9,6 +9,14 @@ from zoneinfo import ZoneInfo, available_timezones
 from batteryxr.core.errors import ArgumentError
 
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2}):?(\d{2})?")
+_READING = re.compile(
+    r"(\d{4}|\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{1,2})"
+    r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2}(?:[.,]\d+)?))?\s*([AaPp]\.?[Mm]\.?)?)?"
+    r"\s*(Z|UTC|[+-]\d{2}:?\d{2})?"
+)
+_DURATION = re.compile(
+    r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -83,3 +91,81 @@ def _offset_text(offset: timedelta) -> str:
     minutes = round(offset.total_seconds() / 60)
     sign = "-" if minutes < 0 else "+"
     return f"{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+
+
+def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
+    """Return a date and time as a cycler writes it; None if it is none.
+
+    Parameters
+    ----------
+    text
+        Such as ``"07/26/2022 22:38:30.190"`` or ``"2022-07-26 22:38:30"``; without
+        zone unless it says one.
+    dayfirst
+        Order of day and month where both could be either; None refuses those.
+
+    Raises
+    ------
+    ArgumentError
+        If day and month cannot be told apart.
+    """
+    match = _READING.fullmatch(text.strip())
+    if match is None:
+        return None
+    first, separator, second, third, hours, minutes, seconds, half, zone_text = (
+        match.groups()
+    )
+    if len(first) == 4:
+        year, month, day = int(first), int(second), int(third)
+    else:
+        a, b = int(first), int(second)
+        year = int(third) + (2000 if len(third) == 2 else 0)
+        day, month = (a, b) if _day_leads(text, separator, a, b, dayfirst) else (b, a)
+    hour = int(hours or 0)
+    if half:
+        hour = hour % 12 + (12 if half.lower().startswith("p") else 0)
+    microseconds = round(float((seconds or "0").replace(",", ".")) * 1e6)
+    try:
+        moment = datetime(year, month, day, hour, int(minutes or 0))
+        moment += timedelta(microseconds=microseconds)
+        where = zone(zone_text) if zone_text else None
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=where)
+
+
+def _day_leads(
+    text: str, separator: str, a: int, b: int, dayfirst: bool | None
+) -> bool:
+    if separator == "." or a > 12:
+        return True
+    if b > 12 or a == b:
+        return False
+    if dayfirst is None:
+        raise ArgumentError(
+            "dayfirst",
+            dayfirst,
+            f"True or False, for {text.strip()!r} could be two dates",
+            "This format does not tell which: pass dayfirst=.",
+        )
+    return dayfirst
+
+
+def duration(text: str) -> float:
+    """Return seconds of a duration such as ``"26:03:12.5"`` or ``"1d 02:03:12"``.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration")
+    days, hours, minutes, seconds = match.groups()
+    return (
+        int(days or 0) * 86_400.0
+        + int(hours) * 3600.0
+        + int(minutes) * 60.0
+        + float(seconds.replace(",", "."))
+    )

@@ -46,7 +46,7 @@ FORMATS: dict[str, Format] = {
         "biologic_mpr", (".mpr",), re.compile(rb"BIO-LOGIC MODULAR FILE")
     ),
     "arbin-res": Format(
-        "arbin_res", (".res",), re.compile(rb"\0\1\0\0Standard (Jet|ACE) DB")
+        "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
     ),
     "arbin-xlsx": Format("arbin_xlsx", (".xlsx",)),
     "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
