@@ -176,15 +176,10 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
         )
     if not len(frame):
         raise ArgumentError("table", "no rows", "at least one material")
-    columns = {}
-    for name, column in COLUMNS.items():
-        if column.units:
-            columns[name] = _numbers(frame, name)
-        else:
-            text = list(frame[name]) if name in frame else [""] * len(frame)
-            # A missing cell is NaN, in a column of numbers and of text alike.
-            columns[name] = np.array([str(t).strip() if t == t else "" for t in text])
-    return columns
+    return {
+        name: _numbers(frame, name) if column.units else _text(frame, name)
+        for name, column in COLUMNS.items()
+    }
 
 
 def _frame(table: Any) -> pd.DataFrame:
@@ -223,6 +218,14 @@ def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
             f"compare needs numbers in the column {name!r} ({COLUMNS[name].units}): "
             f"{error}. Leave unknown numbers empty."
         ) from error
+
+
+def _text(frame: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in frame:
+        return np.full(len(frame), "")
+    known = frame[name].notna()
+    cells = zip(frame[name], known, strict=True)
+    return np.array([str(cell).strip() if here else "" for cell, here in cells])
 
 
 def _theory(columns: dict[str, np.ndarray], ion: str) -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,6 @@ def test_all_forms_of_the_table_agree(path, tmp_path):
     }.items():
         ds[name].attrs["units"] = units
     ds["energy"] = (ds.energy * 3600).assign_attrs(units="J kg-1")
-    ds["reference"] = ds.reference.fillna("")
     xr.testing.assert_allclose(compare(ds), expected)
 
 
