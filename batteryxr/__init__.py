@@ -16,17 +16,22 @@ from batteryxr.core.store import open_store, save
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
+    from batteryxr import cdi as cdi
     from batteryxr import echem as echem
     from batteryxr import io as io
+    from batteryxr import nmf as nmf
     from batteryxr import simulate as simulate
+    from batteryxr import xanes as xanes
     from batteryxr.io import read_cycler as read_cycler
     from batteryxr.io import read_series as read_series
     from batteryxr.io import write_bdf as write_bdf
 
 __all__ = [
     "__version__",
+    "cdi",
     "echem",
     "io",
+    "nmf",
     "open_store",
     "read_cycler",
     "read_series",
@@ -35,9 +40,10 @@ __all__ = [
     "simulate",
     "write_bdf",
     "write_resumable",
+    "xanes",
 ]
 
-_MODULES = frozenset({"echem", "io", "simulate"})
+_MODULES = frozenset({"cdi", "echem", "io", "nmf", "simulate", "xanes"})
 _READERS = frozenset({"read_cycler", "read_series", "write_bdf"})
 
 

@@ -1,0 +1,1 @@
+"""Coherent diffraction: Bragg CDI and ptychography, then strain and its change."""
