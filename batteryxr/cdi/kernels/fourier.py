@@ -37,7 +37,7 @@ class Fourier:
         self.size = int(np.prod([like.shape[a] for a in self.axes]))
         self._workers = workers
         self._numpy = is_numpy_array(like)
-        self._xp = None if self._numpy else array_namespace(like)
+        self._xp: Any = None if self._numpy else array_namespace(like)
         self._plans = (
             _fftw(tuple(like.shape), self.axes, workers, threading.get_ident())
             if self._numpy
