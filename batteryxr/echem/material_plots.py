@@ -66,7 +66,12 @@ def plot_percolation(result: xr.Dataset) -> Any:
     text = hv.Text(onset, 0.97, f"  onset {onset:.3f}", halign="left")
     overlay = hv.Overlay([band, mark, *curves, text])
     return overlay.opts(
-        width=520, height=340, legend_position="bottom_right", show_grid=True
+        xlabel=_CONTENT,
+        ylabel=_SHARE,
+        width=520,
+        height=340,
+        legend_position="bottom_right",
+        show_grid=True,
     )
 
 
