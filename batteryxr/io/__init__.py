@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from batteryxr.io.cycler import read_cycler
+from batteryxr.io.series import read_series
 
-__all__ = ["read_cycler"]
+__all__ = ["read_cycler", "read_series"]

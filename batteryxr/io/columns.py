@@ -1,0 +1,256 @@
+"""Files of numeric columns under a free-form header, whoever wrote them."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
+_DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
+#: Where numbers have a comma, a point is damage, not another way to write them.
+_COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
+_NUL = "holds NUL bytes: it is binary, or its end was never written. Copy it again."
+
+
+@dataclass(frozen=True)
+class ColumnFile:
+    """A file split into its header and its block of numbers, not yet parsed.
+
+    Attributes
+    ----------
+    path
+        Where it was read.
+    header
+        Lines before the numbers, comment signs kept.
+    block
+        Lines of numbers, as they stand in the file.
+    n_columns
+        Number of columns of the first line of numbers.
+    delimiter
+        Byte between columns; empty for white space.
+    decimal_comma
+        Whether numbers are written 3,7 for 3.7.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    block: bytes
+    n_columns: int
+    delimiter: bytes = b""
+    decimal_comma: bool = False
+
+    @property
+    def first_line(self) -> int:
+        """Line number, from 1, of the first line of numbers."""
+        return len(self.header) + 1
+
+    def ends(self) -> tuple[float, float]:
+        """Return the first column's first and last number."""
+        first = self.block[: self.block.find(b"\n") + 1 or None]
+        tail = self.block[-4096:].splitlines()
+        lines = [line for line in tail if line.strip() and not _is_comment(line)]
+        return self._number(first), self._number(lines[-1])
+
+    def read(self, columns: Sequence[int]) -> np.ndarray:
+        """Return the chosen columns as float64, shape ``(column, row)``.
+
+        Raises
+        ------
+        FileFormatError
+            Naming the line that does not hold `n_columns` numbers.
+        """
+        for column in columns:
+            if not 0 <= column < self.n_columns:
+                raise FileFormatError(
+                    self.path,
+                    f"has {self.n_columns} columns; column {column} was asked for "
+                    "(they are counted from 0).",
+                )
+        words = self._spaced(self.block).split()
+        rows = self.block.count(b"\n") + (not self.block.endswith(b"\n"))
+        if len(words) == rows * self.n_columns and b"_" not in self.block:
+            try:
+                return self._numbers(words, columns)
+            except ValueError:
+                pass  # the slow way knows comments, and finds the line at fault
+        words = [word for line in self._checked_lines() for word in line]
+        return self._numbers(words, columns)
+
+    def _numbers(self, words: list[bytes], columns: Sequence[int]) -> np.ndarray:
+        step = self.n_columns
+        return np.array(
+            [np.fromiter(map(float, words[c::step]), np.float64) for c in columns]
+        )
+
+    def _checked_lines(self) -> Iterator[list[bytes]]:
+        for number, line in enumerate(self.block.splitlines(), self.first_line):
+            if not line.strip() or _is_comment(line):
+                continue
+            words = self._spaced(line).split()
+            if len(words) != self.n_columns:
+                raise FileFormatError(
+                    self.path,
+                    f"{len(words)} columns where the lines before have "
+                    f"{self.n_columns}: {_quote(line)}. The file is cut or damaged "
+                    "here; repair or remove it.",
+                    number,
+                )
+            if wrong := [word for word in words if not _is_number(word)]:
+                raise FileFormatError(
+                    self.path,
+                    f"{_quote(wrong[0])} is not a number. The file is damaged here; "
+                    "repair or remove it.",
+                    number,
+                )
+            yield words
+
+    def _spaced(self, text: bytes) -> bytes:
+        if self.delimiter:
+            text = text.replace(self.delimiter, b" ")
+        return text.translate(_COMMA_FOR_POINT) if self.decimal_comma else text
+
+    def _number(self, line: bytes) -> float:
+        words = self._spaced(line).split()
+        # A cut line is reported, with its number, when the columns are read.
+        return float(words[0]) if words and _is_number(words[0]) else np.nan
+
+    def line_of(self, row: int) -> int:
+        """Return the line number of a row of numbers."""
+        lines = (
+            number
+            for number, line in enumerate(self.block.splitlines(), self.first_line)
+            if line.strip() and not _is_comment(line)
+        )
+        return next(itertools.islice(lines, row, None))
+
+
+def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
+    """Read a text file, plain or gzipped, and find where its numbers begin.
+
+    The numbers begin at the first line that holds at least two of them and whose
+    successor holds as many. White space, commas, semicolons and tabs are accepted
+    between columns, and decimal commas where commas do not separate columns.
+
+    Parameters
+    ----------
+    path
+        The file; a name that ends in ``.gz`` is unpacked.
+    skip_rows
+        Lines at the top that are header whatever they look like.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such block, or the file is binary or damaged.
+    """
+    path = Path(path)
+    raw = _load(path)
+    lines = raw.splitlines(keepends=True)
+    start = 0
+    for number, line in enumerate(lines):
+        layout = _layout(line) if number >= skip_rows else None
+        if layout is not None and _goes_on(lines, number, layout):
+            n_columns, delimiter, decimal_comma = layout
+            block = raw[start:]
+            if delimiter != b",":  # the first numbers may happen to be whole
+                decimal_comma |= b"," in block and b"." not in block
+            header = tuple(_text(line) for line in lines[:number])
+            return ColumnFile(path, header, block, n_columns, delimiter, decimal_comma)
+        start += len(line)
+    raise FileFormatError(
+        path,
+        "no block of numbers in at least two columns. Is it a pattern or spectrum? "
+        "If its numbers hide below numeric header lines, pass skip_rows=.",
+    )
+
+
+def _load(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
+    if path.suffix.lower() == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FileFormatError(
+                path, f"is not a whole gzip file ({error}). Copy it again."
+            ) from error
+    if not raw.strip():
+        raise FileFormatError(path, "is empty. Copy it again, or remove it.")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            raw = raw.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise FileFormatError(path, f"is not whole UTF-16 text: {error}") from error
+    if b"\0" in raw:
+        raise FileFormatError(path, _NUL, raw.count(b"\n", 0, raw.index(b"\0")) + 1)
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return raw.removeprefix(b"\xef\xbb\xbf")
+
+
+def _layout(line: bytes) -> tuple[int, bytes, bool] | None:
+    """Return number of columns, delimiter and decimal comma; None if not numbers."""
+    words = line.split()
+    if len(words) >= 2 and all(map(_is_number, words)):
+        return len(words), b"", False
+    words = line.replace(b";", b" ").split()
+    if len(words) >= 2 and all(map(_is_comma_number, words)):
+        return len(words), b";" if b";" in line else b"", b"," in line
+    for delimiter in (b",", b";"):
+        words = line.replace(delimiter, b" ").split()
+        if len(words) >= 2 and all(map(_is_number, words)):
+            return len(words), delimiter, False
+    return None
+
+
+def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -> bool:
+    following = (ln for ln in lines[number + 1 :] if ln.strip())
+    after = next(following, None)
+    if after is None or _is_comment(after):
+        return True
+    # The second line may be damaged: that is said with its number on reading.
+    found = _layout(after)
+    return found is None or found[0] == layout[0]
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return b"_" not in word
+
+
+def _is_comma_number(word: bytes) -> bool:
+    return bool(_DECIMAL_COMMA.fullmatch(word)) and word[-1:].isdigit()
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip().startswith(_COMMENT)
+
+
+def _text(line: bytes) -> str:
+    line = line.rstrip(b"\n")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _quote(text: bytes) -> str:
+    shown = text.strip().decode("latin-1")
+    return repr(shown if len(shown) <= 60 else shown[:60] + "...")
