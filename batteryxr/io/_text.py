@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _SAMPLE = 20_000  # bytes that tell the decimal sign
-_MISSING = ("XXX",)  # EC-Lab's word for no value, beside pandas' own
+_MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ FORMATS: dict[str, Format] = {
     "arbin-res": Format(
         "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
     ),
-    "arbin-xlsx": Format("arbin_xlsx", (".xlsx",)),
+    "xlsx": Format("workbook", (".xlsx",)),
     "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
     "bdf": Format(
         "bdf",

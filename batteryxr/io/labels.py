@@ -24,13 +24,13 @@ _UNITS = {
     "s": "s", "sec": "s", "second": "s", "seconds": "s", "ms": "ms",
     "min": "min", "minutes": "min", "h": "h", "hr": "h", "hour": "h", "hours": "h",
     "v": "V", "volt": "V", "volts": "V", "mv": "mV", "uv": "uV",
-    "a": "A", "amp": "A", "amps": "A", "ma": "mA", "ua": "uA", "na": "nA",
+    "a": "A", "ampere": "A", "amp": "A", "amps": "A", "ma": "mA", "ua": "uA", "na": "nA",
     "ah": "A h", "a.h": "A h", "mah": "mA h", "ma.h": "mA h",
     "uah": "uA h", "ua.h": "uA h",
     "wh": "W h", "w.h": "W h", "mwh": "mW h", "mw.h": "mW h",
     "uwh": "uW h", "uw.h": "uW h",
     "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",
-    "k": "K", "1": "1", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
+    "k": "K", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
 }  # fmt: skip
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
@@ -97,7 +97,7 @@ def split(label: str) -> tuple[str, str | None]:
         if match := form.fullmatch(text):
             written = match["unit"].strip().replace("μ", "u").replace("µ", "u")
             if units := _UNITS.get(written):
-                return match["bare"].strip(), units
+                return match["bare"].rstrip("_ "), units
     return text, None
 
 
@@ -177,3 +177,12 @@ def _source(index: int, label: str, name: str, units: str) -> Source | None:
     except UnitsError:
         return None
     return Source(index, label, factor, offset, wanted)
+
+
+def units_row(cells: Sequence[str]) -> list[str] | None:
+    """Return the units in a row that holds nothing else, such as ``[V]``; or None."""
+    inner = [cell.strip().strip("[]()").lower() for cell in cells]
+    known = [text in _UNITS or not text for text in inner]
+    if not all(known) or sum(bool(text) for text in inner) < 2:
+        return None
+    return inner

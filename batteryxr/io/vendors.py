@@ -56,7 +56,7 @@ BIOLOGIC = Vendor(
 
 ARBIN = Vendor(
     "Arbin",
-    r"\bData[_ ]Point\b.*\bTest[_ ]Time\b",
+    r"\bTest[_ ]Time ?\(s\)|\bData[_ ]Point\b.*\bTest[_ ]Time\b",
     (
         Column("test_time", r"test[_ ]time", "s"),
         Column("voltage", r"voltage", "V"),
