@@ -1,0 +1,1 @@
+"""Array kernels of XANES imaging: no labels, no dask, no files."""

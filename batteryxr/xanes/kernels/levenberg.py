@@ -1,0 +1,168 @@
+"""Levenberg-Marquardt with bounds, for one small fit in memory that others provide.
+
+Sources: Marquardt, J. SIAM 11, 431 (1963); bounds by a free set: Bertsekas, SIAM J.
+Control Optim. 20, 221 (1982).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+
+from batteryxr.xanes.kernels.shapes import FAST, evaluate
+
+_SQUEEZE, _RELAX = 0.1, 8.0
+
+
+@numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+def _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, j):  # type: ignore[no-untyped-def]
+    total = evaluate(x, scaled, y, p, kinds, offsets, r, j)
+    if weighted:
+        total = 0.0
+        for i in range(x.size):
+            r[i] *= weight[i]
+            total += r[i] * r[i]
+        for k in range(p.size):
+            for i in range(x.size):
+                j[k, i] *= weight[i]
+    return total
+
+
+@numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+def normal(jacobian, residual, a, g):  # type: ignore[no-untyped-def]
+    n, m = jacobian.shape
+    for i in range(n):
+        s = 0.0
+        for k in range(m):
+            s += jacobian[i, k] * residual[k]
+        g[i] = s
+        for j in range(i + 1):
+            s = 0.0
+            for k in range(m):
+                s += jacobian[i, k] * jacobian[j, k]
+            a[i, j] = s
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def factorise(a, lower):  # type: ignore[no-untyped-def]
+    """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
+    n = a.shape[0]
+    for j in range(n):
+        s = a[j, j]
+        for k in range(j):
+            s -= lower[j, k] * lower[j, k]
+        if not s > 1e-300:
+            return False
+        d = math.sqrt(s)
+        lower[j, j] = d
+        d = 1.0 / d
+        for i in range(j + 1, n):
+            s = a[i, j]
+            for k in range(j):
+                s -= lower[i, k] * lower[j, k]
+            lower[i, j] = s * d
+    return True
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def substitute(lower, b, x):  # type: ignore[no-untyped-def]
+    """Solve L Lᵀ x = b."""
+    n = b.size
+    for i in range(n):
+        s = b[i]
+        for k in range(i):
+            s -= lower[i, k] * x[k]
+        x[i] = s / lower[i, i]
+    for i in range(n - 1, -1, -1):
+        s = x[i]
+        for k in range(i + 1, n):
+            s -= lower[k, i] * x[k]
+        x[i] = s / lower[i, i]
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def damp(a, free, damping, b):  # type: ignore[no-untyped-def]
+    """Copy A with Marquardt's damping; frozen parameters become identity rows."""
+    n = a.shape[0]
+    for i in range(n):
+        for j in range(i):
+            b[i, j] = a[i, j] if free[i] and free[j] else 0.0
+        b[i, i] = a[i, i] * (1.0 + damping) + 1e-30 if free[i] else 1.0
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _release(p, g, low, high, free):  # type: ignore[no-untyped-def]
+    """Free every parameter that is not pressed against a bound by the gradient."""
+    for k in range(p.size):
+        pressed = (p[k] <= low[k] and g[k] <= 0.0) or (p[k] >= high[k] and g[k] >= 0.0)
+        free[k] = not pressed
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def descend(  # type: ignore[no-untyped-def]
+    x, scaled, y, weight, weighted, p, low, high, kinds, offsets, tolerance, limit, work
+):
+    """Descend from `p` in place; return chi2, whether it converged, and r, J."""
+    r, r2, jac, jac2, a, b, lower, g, d, q, free = work
+    chi = _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, jac)
+    tiny = 0.0
+    for i in range(x.size):
+        tiny += (y[i] * weight[i]) ** 2
+    tiny *= 1e-30
+    damping = 1e-3
+    for _ in range(limit):
+        normal(jac, r, a, g)
+        _release(p, g, low, high, free)
+        for k in range(p.size):
+            if not free[k]:
+                g[k] = 0.0
+        lowered = False
+        trial = chi
+        for _attempt in range(12):
+            damp(a, free, damping, b)
+            if factorise(b, lower):
+                substitute(lower, g, d)
+                for k in range(p.size):
+                    q[k] = min(max(p[k] + d[k], low[k]), high[k])
+                trial = _step(x, scaled, y, weight, weighted, q, kinds, offsets, r2, jac2)
+                if trial <= chi:
+                    lowered = True
+                    break
+            damping *= _RELAX
+        if not lowered:  # no shorter step helps: this is the minimum to rounding
+            return chi, True, r, jac
+        gain = chi - trial
+        r, r2 = r2, r
+        jac, jac2 = jac2, jac
+        for k in range(p.size):
+            p[k] = q[k]
+        settled = gain <= tolerance * chi or trial <= tiny
+        chi = trial
+        damping = max(damping * _SQUEEZE, 1e-12)
+        if settled:
+            return chi, True, r, jac
+    return chi, False, r, jac
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def covariance(jac, r, p, low, high, a, b, lower, g, d, free, cov):  # type: ignore[no-untyped-def]
+    """Fill `cov` with (JᵀJ)⁻¹ over the free parameters, NaN elsewhere."""
+    n = p.size
+    normal(jac, r, a, g)
+    for k in range(n):
+        inside = low[k] < p[k] < high[k]
+        free[k] = inside and a[k, k] > 0.0
+    damp(a, free, 0.0, b)
+    definite = factorise(b, lower)
+    for i in range(n):
+        if not (definite and free[i]):
+            for k in range(n):
+                cov[i, k] = math.nan
+            continue
+        for k in range(n):
+            g[k] = 0.0
+        g[i] = 1.0
+        substitute(lower, g, d)
+        for k in range(n):
+            cov[i, k] = d[k]

@@ -1,0 +1,129 @@
+"""The input of every function here: spectra on an energy axis, checked once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import (
+    ArgumentError,
+    DimensionError,
+    UnitsError,
+    VariableError,
+)
+from batteryxr.core.model import require_dims
+from batteryxr.core.units import in_units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What a Dataset is searched for, in this order.
+ABSORPTION = ("absorption", "optical_density", "normalised")
+_UNITS = {"energy": "eV", "shift": "1/cm"}
+
+
+def spectra(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    caller: str,
+    dim: str = "energy",
+    names: Sequence[str] = ABSORPTION,
+) -> xr.DataArray:
+    """Return the spectra in `obj`, with a rising axis in the units of the data model.
+
+    Raises
+    ------
+    DimensionError
+        If the dimension or its coordinate is missing, or does not rise.
+    VariableError
+        If a Dataset holds none of `names`, nor a single variable on `dim`.
+    UnitsError
+        If the axis is in units of another kind, or plainly in keV.
+    """
+    array = _variable(obj, dim, names, caller)
+    require_dims(array, [dim], caller=caller)
+    if np.iscomplexobj(array):
+        raise VariableError(
+            f"{caller} needs real spectra; {array.name!r} is complex. "
+            "Take the absorption -2 ln|T|, or the phase, first."
+        )
+    if dim not in array.coords:
+        raise DimensionError(
+            f"{caller} needs the coordinate {dim!r}: "
+            f"`.assign_coords({dim}=('{dim}', values, {{'units': '{_UNITS[dim]}'}}))`."
+        )
+    axis = array[dim]
+    if "units" in axis.attrs:
+        axis = in_units(axis, _UNITS[dim], caller=caller)
+    elif dim == "energy" and float(axis[-1]) < 100:
+        raise UnitsError(
+            f"{caller}: energies up to {float(axis[-1]):g} without units look like "
+            "keV. Set `.energy.attrs['units'] = 'keV'`."
+        )
+    values = axis.values.astype(float)
+    if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        raise DimensionError(
+            f"{caller} needs {dim!r} to rise strictly; "
+            f"it does not at index {_break(values)}. Call `.sortby({dim!r})`, and "
+            f"`.drop_duplicates({dim!r})` or average what was measured twice."
+        )
+    attrs = array[dim].attrs | {"units": _UNITS[dim]}
+    return array.assign_coords({dim: (dim, values, attrs)})
+
+
+def window(
+    axis: np.ndarray, limits: tuple[float, float], *, name: str, least: int = 1
+) -> np.ndarray:
+    """Return which energies lie in `limits`, both ends included.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than `least`.
+    """
+    low, high = (float(v) for v in limits)
+    inside = (axis >= low) & (axis <= high)
+    if inside.sum() < least:
+        raise ArgumentError(
+            name,
+            (low, high),
+            f"a range with at least {least} of the {axis.size} energies from "
+            f"{axis[0]:g} to {axis[-1]:g}",
+            f"It holds {int(inside.sum())}.",
+        )
+    return np.asarray(inside)
+
+
+def kept_attrs(array: xr.DataArray) -> dict[str, str]:
+    """Return what a result inherits from its input: the history."""
+    history = array.attrs.get("history")
+    return {"history": history} if history else {}
+
+
+def _variable(
+    obj: xr.DataArray | xr.Dataset, dim: str, names: Sequence[str], caller: str
+) -> xr.DataArray:
+    if isinstance(obj, xr.DataArray):
+        return obj
+    if not isinstance(obj, xr.Dataset):
+        raise VariableError(
+            f"{caller} needs a DataArray or Dataset; found a {type(obj).__name__}."
+        )
+    for name in names:
+        if name in obj:
+            return obj[name]
+    on_axis = [str(n) for n, v in obj.data_vars.items() if dim in v.dims]
+    if len(on_axis) == 1:
+        return obj[on_axis[0]]
+    raise VariableError(
+        f"{caller} needs one of {list(names)}; found {on_axis or list(obj)}. "
+        "Call it on the variable you mean, as in `ds['name'].xanes`."
+    )
+
+
+def _break(values: np.ndarray) -> int:
+    if not np.isfinite(values).all():
+        return int(np.flatnonzero(~np.isfinite(values))[0])
+    return int(np.flatnonzero(np.diff(values) <= 0)[0]) + 1
