@@ -1,0 +1,297 @@
+"""Differential curves: charge laid out over voltage, or voltage over charge.
+
+Each interval of a half cycle is laid out evenly between its two ends on a grid of
+bins; one that is shorter than a bin is shared between the two bins next to its middle.
+Rows are taken in the order of measurement and voltages may go back and forth. Nothing
+is lost, so the area of the curve is the capacity.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# What is kept from row to row and of a half cycle.
+TIME, VOLTAGE, CURRENT, FILE, VALID, TOTAL = 0, 1, 2, 3, 4, 5
+SLOPE, SQUARES, CURVATURE, CURVED = 6, 7, 8, 9
+STATE = 10
+#: Mean magnitude of the second difference of white noise: sqrt(6) sqrt(2 / pi) sigma.
+_SECOND = np.sqrt(6.0) * np.sqrt(2.0 / np.pi)
+
+
+@njit(cache=True, nogil=True)
+def _spread(bins, low, high, amount):  # type: ignore[no-untyped-def]
+    a, b = int(low), int(high)
+    density = amount / (high - low)
+    bins[a] += density * (a + 1 - low)
+    for k in range(a + 1, b):
+        bins[k] += density
+    bins[b] += density * (high - b)
+
+
+@njit(cache=True, nogil=True)
+def seed(t, v, i, file, row, state):  # type: ignore[no-untyped-def]
+    """Put the last valid row before `row` into `state`; tell whether there is one."""
+    for k in range(row - 1, -1, -1):
+        if t[k] == t[k] and v[k] == v[k] and i[k] == i[k]:
+            state[TIME], state[VOLTAGE], state[CURRENT] = t[k], v[k], i[k]
+            state[FILE] = np.float64(file[k]) if file.size > 0 else 0.0
+            state[VALID] = 1.0
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def lay_out(  # type: ignore[no-untyped-def]
+    t,
+    v,
+    i,
+    file,
+    a,
+    b,
+    direction,
+    i_zero,
+    max_gap,
+    mean,
+    over_charge,
+    origin,
+    width,
+    bins,
+    state,
+):
+    """Lay out the rows `a` to `b` of one half cycle.
+
+    Parameters
+    ----------
+    t, v, i, file : (rows,) arrays
+        As for `segments.walk`.
+    a, b : int
+        First row, and one beyond the last; what was before is in `state`.
+    direction : float
+        1 for a charge, -1 for a discharge.
+    i_zero, max_gap, mean
+        As for `segments.walk`.
+    over_charge : bool
+        False lays charge (mA h) out over voltage; True voltage over charge.
+    origin, width : float
+        Left edge of the first bin and width of all: V, or mA h.
+    bins : (n,) array
+        What lies in each bin; added to.
+    state : (STATE,) array
+        Zeros at the start of a half cycle; changed in place.
+    """
+    before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
+    before_file, valid = state[FILE], state[VALID] == 1.0
+    total, squares = state[TOTAL], state[SQUARES]
+    slope, curvature, curved = state[SLOPE], state[CURVATURE], state[CURVED]
+    per_width, top = 1.0 / width, bins.size - 1.000001
+    has_file = file.size > 0
+    before_x = min(max((before_v - origin) * per_width, 1.0), top)
+    t, v, i = t[a:b], v[a:b], i[a:b]
+    for k in range(t.size):
+        tk, vk, ik = t[k], v[k], i[k]
+        if not ((tk == tk) & (vk == vk) & (ik == ik)):
+            continue
+        d = tk - before_t
+        follows = valid & (d >= 0.0) & (d <= max_gap)
+        if has_file:
+            f = np.float64(file[a + k])
+            follows &= f == before_file
+            before_file = f
+        flows = direction * ik >= i_zero
+        follows &= flows & (mean | (direction * before_i >= i_zero))
+        x = min(max((vk - origin) * per_width, 1.0), top)
+        if follows:
+            other = ik if mean else before_i
+            charge = direction * (ik + other) * d * (1.0 / 7200.0)
+            rise = vk - before_v
+            low, high, amount = min(x, before_x), max(x, before_x), charge
+            if over_charge:
+                low = min(total * per_width + 1.0, top)
+                high = min(low + charge * per_width, top)
+                amount = direction * rise
+            if high - low > 1.0:
+                _spread(bins, low, high, amount)
+            else:
+                # Shared between the two bins whose centres are nearest to the middle:
+                # no branch to mispredict, and the mean place is exact even where a
+                # coarse converter puts every voltage on the edge of a bin.
+                place = 0.5 * (low + high) - 0.5
+                left = int(place)
+                right = (place - left) * amount
+                bins[left] += amount - right
+                bins[left + 1] += right
+            total += charge
+            squares += charge * charge
+            curvature += abs(rise - slope)
+            curved += 1.0
+            slope = rise
+        else:
+            slope = 0.0
+        before_t, before_v, before_i, before_x = tk, vk, ik, x
+        valid = True
+    state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
+    state[FILE], state[VALID] = before_file, 1.0 if valid else 0.0
+    state[TOTAL], state[SQUARES] = total, squares
+    state[SLOPE], state[CURVATURE], state[CURVED] = slope, curvature, curved
+
+
+@njit(cache=True, nogil=True)
+def _filled(bins):  # type: ignore[no-untyped-def]
+    first, last = 0, bins.size - 1
+    while first <= last and bins[first] == 0.0:
+        first += 1
+    while last >= first and bins[last] == 0.0:
+        last -= 1
+    return first, last
+
+
+@njit(cache=True, nogil=True)
+def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-def]
+    """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
+
+    The ends are mirrored, so that nothing leaves that part: the sum is kept.
+
+    Parameters
+    ----------
+    bins : (n,) array
+    first, last : int
+    weights : (m,) array
+        Symmetric, of odd length, sum 1, zeros up to a multiple of four behind.
+    padded : (n + m,) array
+        Room to work in.
+    out : (n,) array
+        The result.
+    """
+    out[:first] = np.nan
+    out[last + 1 :] = np.nan
+    n, m = last - first + 1, weights.size
+    half = m - 1
+    while half > 0 and weights[half] == 0.0:
+        half -= 1
+    half //= 2
+    for j in range(n + m):
+        place = (j - half) % (2 * n)
+        padded[j] = bins[first + (place if place < n else 2 * n - 1 - place)]
+    inside = out[first : last + 1]
+    inside[:] = 0.0
+    for k in range(0, m, 4):
+        w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        s0, s1 = padded[k : k + n], padded[k + 1 : k + 1 + n]
+        s2, s3 = padded[k + 2 : k + 2 + n], padded[k + 3 : k + 3 + n]
+        for j in range(n):
+            inside[j] += (w0 * s0[j] + w1 * s1[j]) + (w2 * s2[j] + w3 * s3[j])
+
+
+@njit(cache=True, nogil=True)
+def finish(  # type: ignore[no-untyped-def]
+    bins, weights, roughness, over_charge, width, state, padded, out, error, noise
+):
+    """Smooth one half cycle, divide by the bin width, and estimate the error.
+
+    Noise of standard deviation s in the voltage of each row moves charge from bin to
+    bin. To first order the smoothed curve y = sum q_i g(V - V_i) varies by
+    s sqrt(y q int g'^2) with q the charge per row, its counterpart dV/dQ by
+    s sqrt(q int g'^2). The noise is estimated from second differences.
+
+    Parameters
+    ----------
+    bins, weights, padded
+        See `smooth`.
+    roughness : float
+        Integral of the square of the kernel's slope, in bins.
+    over_charge, width, state
+        See `lay_out`.
+    out, error : (n,) arrays
+        The curve and its standard deviation.
+    noise : (2,) array
+        Standard deviation of a voltage, and charge per row.
+    """
+    if over_charge:
+        first, last = 1, min(int(state[TOTAL] / width) + 1, bins.size - 1)
+    else:
+        first, last = _filled(bins)
+    if last < first or state[TOTAL] == 0.0:
+        out[:], error[:], noise[:] = np.nan, np.nan, np.nan
+        return
+    smooth(bins, first, last, weights, padded, out)
+    sd = state[CURVATURE] / max(state[CURVED], 1.0) / _SECOND
+    step = state[SQUARES] / state[TOTAL]
+    noise[0], noise[1] = sd, step
+    factor = sd * np.sqrt(step * roughness / width**3)
+    per_width = 1.0 / width
+    for k in range(out.size):
+        y = out[k] * per_width
+        out[k] = y
+        error[k] = factor * np.sqrt(abs(y))
+        if over_charge:
+            error[k] = factor + 0.0 * y
+
+
+@njit(cache=True, nogil=True)
+def curves(  # type: ignore[no-untyped-def]
+    t,
+    v,
+    i,
+    file,
+    first,
+    stop,
+    direction,
+    i_zero,
+    max_gap,
+    mean,
+    over_charge,
+    origin,
+    width,
+    weights,
+    roughness,
+    out,
+    error,
+    noise,
+):
+    """Lay out and smooth many half cycles of a record in memory.
+
+    Parameters
+    ----------
+    first, stop : (half cycles,) arrays of int
+        Rows of each half cycle, `stop` one beyond the last under current.
+    direction : (half cycles,) array
+    out, error : (half cycles, n) arrays
+    noise : (half cycles, 2) array
+    """
+    n = out.shape[1]
+    bins, padded = np.empty(n), np.empty(n + weights.size)
+    state = np.empty(STATE)
+    for k in range(first.size):
+        bins[:] = 0.0
+        state[:] = 0.0
+        seed(t, v, i, file, first[k], state)
+        lay_out(
+            t,
+            v,
+            i,
+            file,
+            first[k],
+            stop[k],
+            direction[k],
+            i_zero,
+            max_gap,
+            mean,
+            over_charge,
+            origin,
+            width,
+            bins,
+            state,
+        )
+        finish(
+            bins,
+            weights,
+            roughness,
+            over_charge,
+            width,
+            state,
+            padded,
+            out[k],
+            error[k],
+            noise[k],
+        )

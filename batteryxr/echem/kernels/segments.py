@@ -1,0 +1,479 @@
+"""One pass over time, voltage and current: half cycles and all their integrals.
+
+A record is walked in blocks at fixed absolute row numbers. Each block leaves one or
+more *parts*, rows of two small tables; parts are then merged in order. Where a chunk
+ends inside a block the open part stays open. Sums therefore associate in the same way
+however the record is cut into chunks or shared between threads, and results are equal
+bit by bit.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Rows between two flushes of the sums.
+BLOCK = 1 << 16
+
+# Columns of the table of floats.
+CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
+V_MIN, V_MAX, T_START, T_END, V_START, V_END = 6, 7, 8, 9, 10, 11
+REST_SUM, REST_SQUARES = 12, 13
+FLOATS = 14
+# Columns of the table of integers.
+DIRECTION, FIRST, LAST_ACTIVE, LAST = 0, 1, 2, 3
+CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
+INTEGERS = 10
+# What is carried from row to row: the last valid one.
+TIME, CURRENT, VOLTAGE, SIGN, FILE, COUNT, VALID, OPEN = 0, 1, 2, 3, 4, 5, 6, 7
+CARRIED = 8
+
+
+@njit(cache=True, nogil=True)
+def _open_part(floats, integers, n, direction, row):  # type: ignore[no-untyped-def]
+    if n == floats.shape[0]:
+        more_floats = np.empty((2 * n, FLOATS))
+        more_integers = np.empty((2 * n, INTEGERS), np.int64)
+        more_floats[:n] = floats
+        more_integers[:n] = integers
+        floats, integers = more_floats, more_integers
+    floats[n] = 0.0
+    floats[n, V_MIN] = np.inf
+    floats[n, V_MAX] = -np.inf
+    floats[n, T_START : V_END + 1] = np.nan
+    integers[n] = 0
+    integers[n, DIRECTION] = direction
+    integers[n, FIRST] = row
+    integers[n, LAST_ACTIVE] = -1
+    integers[n, LAST] = row
+    return floats, integers, n + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-def]
+    floats[part, CHARGE], floats[part, ENERGY], floats[part, ACTIVE] = q, e, active
+    floats[part, V_MIN], floats[part, V_MAX] = low, high
+
+
+@njit(cache=True, nogil=True)
+def _all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
+    different = values[a] ^ value
+    for k in range(a, b):
+        different |= values[k] ^ value
+    return different == 0
+
+
+@njit(cache=True, nogil=True)
+def _counted(counter, before, expected):  # type: ignore[no-untyped-def]
+    # A counter restarts per step, per half cycle or never: a jump that the current
+    # cannot explain is a restart, and what it shows then is what was counted since.
+    limit = 10.0 * abs(expected) + 1e-12
+    if abs(counter - before) <= limit:
+        return counter - before
+    return counter if abs(counter) <= limit else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _run(t, v, i, sign, i_zero, max_gap, mean, q, e, active, low, high):  # type: ignore[no-untyped-def]
+    # Rows after the first for as long as current flows on in the same direction.
+    before_t, before_v, before_i = t[0], v[0], i[0]
+    count = t.size - 1
+    for k in range(1, t.size):
+        tk, vk, ik = t[k], v[k], i[k]
+        d = tk - before_t
+        if not ((sign * ik >= i_zero) & (d >= 0.0) & (d <= max_gap) & (vk == vk)):
+            count = k - 1
+            break
+        other = ik if mean else before_i
+        q += (ik + other) * d
+        e += (vk * ik + before_v * other) * d
+        active += d
+        low = vk if vk < low else low
+        high = vk if vk > high else high
+        before_t, before_v, before_i = tk, vk, ik
+    return count, q, e, active, low, high
+
+
+@njit(cache=True, nogil=True)
+def walk(  # type: ignore[no-untyped-def]
+    t,
+    v,
+    i,
+    file,
+    clock,
+    counter,
+    offset,
+    i_zero,
+    max_gap,
+    mean,
+    carry,
+    floats,
+    integers,
+    n,
+):
+    """Walk through one chunk of a record and extend the tables of parts.
+
+    Parameters
+    ----------
+    t, v, i : (rows,) arrays
+        Time in s, voltage in V, current in mA (positive charges the cell).
+    file : (rows,) or empty array of int16
+        Number of the source file; empty where there is only one.
+    clock : (rows,) or empty array of int64
+        Wall-clock time in ns; read at the ends of half cycles only.
+    counter : (rows,) or empty array
+        The cycler's own charge counter in mA h.
+    offset : int
+        Row number of the first row of the chunk in the whole record.
+    i_zero, max_gap : float
+        Below the first a current is rest; a longer interval is not integrated.
+    mean : bool
+        Whether a current is the mean since the row before (charge: rectangles), or
+        the value at its own time (trapezoids).
+    carry : (CARRIED,) array
+        State of the last valid row; changed in place.
+    floats, integers : arrays
+        The parts so far: `n` rows are filled.
+
+    Returns
+    -------
+    floats, integers, n
+        The tables, larger where they had to grow.
+    """
+    has_file, has_clock, has_counter = file.size > 0, clock.size > 0, counter.size > 0
+    a = 0
+    while a < t.size:
+        row = offset + a
+        b = min(t.size, a + BLOCK - row % BLOCK)
+        fresh = row % BLOCK == 0 or carry[OPEN] == 0.0
+        uniform = (
+            not has_file
+            or (carry[VALID] == 0.0 and _all_equal(file, a, b, file[a]))
+            or (carry[VALID] == 1.0 and _all_equal(file, a, b, np.int16(carry[FILE])))
+        )
+        before_t, before_i, before_v = carry[TIME], carry[CURRENT], carry[VOLTAGE]
+        before_s, before_file, before_c = carry[SIGN], carry[FILE], carry[COUNT]
+        valid = carry[VALID] == 1.0
+        if not valid and has_file:
+            before_file = float(file[a])
+        q = e = active = 0.0
+        low, high = np.inf, -np.inf
+        if not fresh:
+            q, e = floats[n - 1, CHARGE], floats[n - 1, ENERGY]
+            active = floats[n - 1, ACTIVE]
+            low, high = floats[n - 1, V_MIN], floats[n - 1, V_MAX]
+        k = a
+        while k < b:
+            tk, vk, ik = t[k], v[k], i[k]
+            missing = not (tk == tk and vk == vk and ik == ik)
+            sign = 0.0
+            if not missing and abs(ik) >= i_zero:
+                sign = 1.0 if ik > 0.0 else -1.0
+            turned = sign != 0.0 and not fresh and sign != integers[n - 1, DIRECTION]
+            if fresh or turned:
+                if turned:
+                    _store(floats, n - 1, q, e, active, low, high)
+                q = e = active = 0.0
+                low, high = np.inf, -np.inf
+                floats, integers, n = _open_part(
+                    floats, integers, n, int(sign), offset + k
+                )
+                fresh = False
+            part = n - 1
+            integers[part, LAST] = offset + k
+            if missing:
+                integers[part, MISSING] += 1
+                k += 1
+                continue
+            if sign == 0.0:
+                integers[part, RESTS] += 1
+                floats[part, REST_SUM] += ik
+                floats[part, REST_SQUARES] += ik * ik
+                ik = 0.0
+            if valid:
+                d = tk - before_t
+                if not uniform and file[k] != before_file:
+                    integers[part, GAPS] += 1
+                    floats[part, GAP] += max(d, 0.0)
+                elif d < 0.0:
+                    integers[part, BACKWARD] += 1
+                elif d > max_gap and (sign != 0.0 or before_s != 0.0):
+                    integers[part, GAPS] += 1
+                    floats[part, GAP] += d
+                elif sign * before_s > 0.0 or (mean and sign != 0.0):
+                    other = ik if mean else before_i
+                    charge = (ik + other) * d
+                    q += charge
+                    e += (vk * ik + before_v * other) * d
+                    active += d
+                    if has_counter:
+                        floats[part, COUNTER] += _counted(
+                            counter[k], before_c, charge / 7200.0
+                        )
+                else:
+                    # Current at one end only says nothing of when it was switched.
+                    floats[part, REST] += d
+            if sign != 0.0:
+                if integers[part, LAST_ACTIVE] < 0:
+                    floats[part, T_START], floats[part, V_START] = tk, vk
+                    if has_clock:
+                        integers[part, CLOCK_START] = clock[k]
+                low, high = min(low, vk), max(high, vk)
+            before_t, before_i, before_v, before_s = tk, ik, vk, sign
+            if has_file:
+                before_file = float(file[k])
+            if has_counter:
+                before_c = counter[k]
+            valid = True
+            k += 1
+            if sign == 0.0:
+                continue
+            # The common case, kept tight: current flows on in the same direction.
+            run = k
+            if uniform:
+                count, q, e, active, low, high = _run(
+                    t[k - 1 : b],
+                    v[k - 1 : b],
+                    i[k - 1 : b],
+                    sign,
+                    i_zero,
+                    max_gap,
+                    mean,
+                    q,
+                    e,
+                    active,
+                    low,
+                    high,
+                )
+                k += count
+                before_t, before_v, before_i = t[k - 1], v[k - 1], i[k - 1]
+            if has_counter:
+                for j in range(run, k):
+                    expected = (
+                        max(abs(i[j]), abs(i[j - 1])) * (t[j] - t[j - 1]) / 3600.0
+                    )
+                    floats[part, COUNTER] += _counted(
+                        counter[j], counter[j - 1], expected
+                    )
+                before_c = counter[k - 1]
+            floats[part, T_END], floats[part, V_END] = before_t, v[k - 1]
+            integers[part, LAST] = offset + k - 1
+            integers[part, LAST_ACTIVE] = offset + k - 1
+            if has_clock:
+                integers[part, CLOCK_END] = clock[k - 1]
+        _store(floats, n - 1, q, e, active, low, high)
+        carry[TIME], carry[CURRENT], carry[VOLTAGE] = before_t, before_i, before_v
+        carry[SIGN], carry[FILE], carry[COUNT] = before_s, before_file, before_c
+        carry[VALID], carry[OPEN] = 1.0 if valid else 0.0, 1.0
+        a = b
+    return floats, integers, n
+
+
+@njit(cache=True, nogil=True)
+def _absorb(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+    for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
+        floats[into, c] += other_floats[c]
+    _absorb_rest(floats, integers, into, other_floats, other_integers)
+    if other_integers[LAST_ACTIVE] < 0:
+        return
+    if integers[into, LAST_ACTIVE] < 0:
+        floats[into, T_START] = other_floats[T_START]
+        floats[into, V_START] = other_floats[V_START]
+        integers[into, CLOCK_START] = other_integers[CLOCK_START]
+    floats[into, V_MIN] = min(floats[into, V_MIN], other_floats[V_MIN])
+    floats[into, V_MAX] = max(floats[into, V_MAX], other_floats[V_MAX])
+    floats[into, T_END], floats[into, V_END] = other_floats[T_END], other_floats[V_END]
+    integers[into, LAST_ACTIVE] = other_integers[LAST_ACTIVE]
+    integers[into, CLOCK_END] = other_integers[CLOCK_END]
+
+
+@njit(cache=True, nogil=True)
+def _absorb_rest(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+    for c in (REST, GAP, REST_SUM, REST_SQUARES):
+        floats[into, c] += other_floats[c]
+    for c in (GAPS, BACKWARD, MISSING, RESTS):
+        integers[into, c] += other_integers[c]
+    integers[into, LAST] = other_integers[LAST]
+
+
+@njit(cache=True, nogil=True)
+def _merge(floats, integers):  # type: ignore[no-untyped-def]
+    merged_floats = np.empty_like(floats)
+    merged_integers = np.empty_like(integers)
+    m = 0
+    for k in range(floats.shape[0]):
+        direction = integers[k, DIRECTION]
+        if m > 0 and (direction == 0 or direction == merged_integers[m - 1, DIRECTION]):
+            _absorb(merged_floats, merged_integers, m - 1, floats[k], integers[k])
+        else:
+            merged_floats[m] = floats[k]
+            merged_integers[m] = integers[k]
+            m += 1
+    return merged_floats[:m].copy(), merged_integers[:m].copy()
+
+
+@njit(cache=True, nogil=True)
+def _drop_blips(floats, integers, least):  # type: ignore[no-untyped-def]
+    # A row of noise between two charges is not a discharge: its rows go to the half
+    # cycle before, its charge to nobody.
+    kept = 0
+    for k in range(floats.shape[0]):
+        if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
+            if kept > 0:
+                _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
+        elif kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
+            _absorb(floats, integers, kept - 1, floats[k].copy(), integers[k].copy())
+        else:
+            floats[kept] = floats[k]
+            integers[kept] = integers[k]
+            kept += 1
+    return floats[:kept].copy(), integers[:kept].copy()
+
+
+@njit(cache=True, nogil=True)
+def _largest_bits(bits, mask):  # type: ignore[no-untyped-def]
+    # Of floats without their sign, integer order is float order; this vectorises.
+    most = bits[0] & mask
+    for k in range(bits.size):
+        x = bits[k] & mask
+        most = x if x > most else most
+    return most
+
+
+def largest(values: np.ndarray) -> float:
+    """Return the largest magnitude in an array, NaN apart; 0 where there is none."""
+    if not values.size:
+        return 0.0
+    if values.dtype.kind == "f" and values.dtype.itemsize in (4, 8):
+        kind = np.int64 if values.dtype.itemsize == 8 else np.int32
+        flat = np.ascontiguousarray(values).view(kind)
+        most = np.asarray(_largest_bits(flat, np.iinfo(kind).max), kind)
+        found = float(most.view(values.dtype))
+        if found == found:
+            return found
+    finite = values[np.isfinite(values)]
+    return float(np.abs(finite).max()) if finite.size else 0.0
+
+
+def tables(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return empty tables of parts."""
+    return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
+
+
+def half_cycle_tables(
+    floats: np.ndarray, integers: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Merge parts into half cycles; report the rest current and what was odd.
+
+    Parameters
+    ----------
+    floats, integers : (parts, columns) arrays
+        All parts in order.
+    least : float
+        Smallest charge of a half cycle relative to the largest.
+
+    Returns
+    -------
+    floats, integers : (half cycles, columns) arrays
+        CHARGE in mA h, ENERGY in mW h.
+    noise : dict
+        ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record.
+    """
+    n = int(integers[:, RESTS].sum())
+    mean = floats[:, REST_SUM].sum() / n if n else 0.0
+    variance = floats[:, REST_SQUARES].sum() / n - mean**2 if n else 0.0
+    noise = {
+        "rest_sd": float(np.sqrt(max(variance, 0.0))),
+        "backward": int(integers[:, BACKWARD].sum()),
+        "missing": int(integers[:, MISSING].sum()),
+    }
+    floats, integers = _merge(floats, integers)
+    floats[:, [CHARGE, ENERGY]] /= 7200.0
+    most = np.abs(floats[:, CHARGE]).max(initial=0.0)
+    floats, integers = _drop_blips(floats, integers, max(least * most, 1e-300))
+    return floats, integers, noise
+
+
+def threads() -> int:
+    """Return how many threads this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+def in_threads(function: Any, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Call `function` for each piece, in threads where there are several."""
+    if len(pieces) < 2:
+        return [function(*piece) for piece in pieces]
+    with ThreadPoolExecutor(len(pieces)) as pool:
+        return list(pool.map(lambda piece: function(*piece), pieces))
+
+
+def walk_whole(
+    t: np.ndarray,
+    v: np.ndarray,
+    i: np.ndarray,
+    file: np.ndarray,
+    clock: np.ndarray,
+    counter: np.ndarray,
+    *,
+    i_zero: float,
+    max_gap: float,
+    mean: bool = False,
+    workers: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Walk through a record in memory, shared between threads by whole blocks.
+
+    The result does not depend on the number of threads, down to the last bit.
+
+    Returns
+    -------
+    floats, integers : (parts, columns) arrays
+    """
+    arrays = (t, v, i, file, clock, counter)
+    blocks = -(-t.size // BLOCK)
+    share = -(-blocks // (workers or threads()))
+    starts = range(0, t.size, max(share, 1) * BLOCK)
+
+    def walk_share(start: int) -> tuple[np.ndarray, np.ndarray]:
+        stop = min(t.size, start + share * BLOCK)
+        carry = _carry_into(start, t, v, i, file, counter, i_zero)
+        piece = [a[start:stop] for a in arrays]
+        floats, integers, n = walk(
+            *piece, start, i_zero, max_gap, mean, carry, *tables()
+        )
+        return floats[:n], integers[:n]
+
+    parts = in_threads(walk_share, [(start,) for start in starts])
+    if not parts:
+        return np.empty((0, FLOATS)), np.empty((0, INTEGERS), np.int64)
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _carry_into(
+    start: int,
+    t: np.ndarray,
+    v: np.ndarray,
+    i: np.ndarray,
+    file: np.ndarray,
+    counter: np.ndarray,
+    i_zero: float,
+) -> np.ndarray:
+    carry = np.zeros(CARRIED)
+    row = start - 1
+    while row >= 0 and (np.isnan(t[row]) or np.isnan(v[row]) or np.isnan(i[row])):
+        row -= 1
+    if row >= 0:
+        sign = float(np.sign(i[row])) if abs(i[row]) >= i_zero else 0.0
+        current = float(i[row]) if sign else 0.0
+        carry[TIME], carry[CURRENT], carry[SIGN] = t[row], current, sign
+        carry[VOLTAGE] = v[row]
+        carry[FILE] = file[row] if file.size else 0.0
+        carry[COUNT] = counter[row] if counter.size else 0.0
+        carry[VALID] = 1.0
+    return carry

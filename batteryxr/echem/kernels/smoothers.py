@@ -1,0 +1,73 @@
+"""Linear smoothers as weights: symmetric, of gain one, that is checked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from batteryxr.core.errors import ConvergenceError
+
+#: How far the weights of a smoother may sum away from one.
+GAIN_TOLERANCE = 1e-6
+
+
+def gaussian(fwhm: float) -> np.ndarray:
+    """Return a Gaussian of a full width at half maximum in bins.
+
+    Each weight is the integral over its bin, so that a kernel narrower than a bin is
+    the identity.
+    """
+    sigma = fwhm / math.sqrt(8.0 * math.log(2.0))
+    if sigma < 1e-3:
+        return np.ones(1)
+    half = max(1, math.ceil(4.0 * sigma))
+    edges = (np.arange(-half, half + 2) - 0.5) / (sigma * math.sqrt(2.0))
+    areas = np.diff([math.erf(e) for e in edges])
+    return checked(areas / areas.sum(), "gaussian")
+
+
+def savitzky_golay(window: int, order: int) -> np.ndarray:
+    """Return the weights of a Savitzky-Golay filter at the centre of its window.
+
+    In a Legendre basis on [-1, 1] and by QR, which stays exact where powers of the
+    index lose all digits (window 1001, order 5).
+
+    Parameters
+    ----------
+    window
+        Number of points, odd and larger than `order`.
+    order
+        Of the polynomial.
+    """
+    basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, window), order)
+    q, _ = np.linalg.qr(basis)
+    return checked(q @ q[window // 2], f"savgol({window}, {order})")
+
+
+def checked(weights: np.ndarray, name: str) -> np.ndarray:
+    """Return `weights` if they sum to one.
+
+    Raises
+    ------
+    ConvergenceError
+        If they do not: such a smoother would lose or invent charge.
+    """
+    gain = float(weights.sum())
+    if not abs(gain - 1.0) < GAIN_TOLERANCE:
+        raise ConvergenceError(
+            f"smoother {name}: its weights sum to {gain:.6g}, not 1, so it would change "
+            "the capacity. Choose a narrower window or a lower order."
+        )
+    return weights
+
+
+def padded(weights: np.ndarray) -> np.ndarray:
+    """Return `weights` with zeros behind, up to a multiple of four."""
+    return np.pad(weights, (0, -weights.size % 4))
+
+
+def roughness(weights: np.ndarray, derivative: int) -> float:
+    """Return the integral of the square of a derivative of the kernel, in bins."""
+    edges = np.pad(weights, derivative)
+    return float((np.diff(edges, n=derivative) ** 2).sum())
