@@ -1,0 +1,169 @@
+"""One start of phase retrieval: a random object, a schedule, and how well it fits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from batteryxr.cdi.kernels.fourier import Fourier, empty
+from batteryxr.cdi.kernels.support import LostSupport, ShrinkWrap, half, on_device
+from batteryxr.cdi.kernels.updates import OUTSIDE, combine, replace_modulus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batteryxr.cdi.kernels.schedule import Block
+
+
+@dataclass
+class Start:
+    """What one start arrived at; arrays have their origin in the corner.
+
+    Parameters
+    ----------
+    rho
+        Object inside its support, complex64, in units in which the squared modulus of
+        its unscaled transform is the intensity.
+    support
+        Final support, bool.
+    residual
+        Amplitude residual sum(|F rho| - A)^2 / sum A^2 of every iteration.
+    failed
+        Why the start was given up; empty where it was not.
+    """
+
+    rho: Any
+    support: Any
+    residual: np.ndarray
+    failed: str = ""
+
+
+def retrieve(
+    amplitude: Any,
+    support: Any,
+    schedule: Sequence[Block],
+    rng: np.random.Generator,
+    *,
+    shrink_every: int = 20,
+    sigma: tuple[float, float] = (2.0, 0.5),
+    threshold: float = 0.25,
+    twin_break: int = 10,
+    workers: int = 1,
+    watch: Callable[[int, float], None] | None = None,
+) -> Start:
+    """Run a schedule of projections from a random start.
+
+    Parameters
+    ----------
+    amplitude
+        Square root of the intensity, float32; negative where nothing was measured or
+        the voxel is held back as free: it floats there.
+    support
+        First support, bool.
+    schedule
+        Blocks of iterations.
+    rng
+        Randomness of the start.
+    shrink_every
+        Iterations between updates of the support; 0 keeps it.
+    sigma, threshold
+        Of `ShrinkWrap`; the width reaches its last value after four fifths.
+    twin_break
+        Iterations at the start that use half of the support.
+    workers
+        Threads per transform.
+    watch
+        Called with iteration and residual; may raise to interrupt.
+
+    Returns
+    -------
+    Start
+    """
+    fourier = Fourier(amplitude, workers=workers)
+    shrink = ShrinkWrap(amplitude, sigma=sigma, threshold=threshold, workers=workers)
+    rho = _random(amplitude, support, fourier.size, rng)
+    buffer = empty(tuple(amplitude.shape), amplitude)
+    steps = [(b.algorithm, b.beta) for b in schedule for _ in range(b.iterations)]
+    power = _power(amplitude)
+    residual = np.full(len(steps), np.nan)
+    step = _Step(fourier, amplitude)
+    failed = ""
+    for number, (algorithm, beta) in enumerate(steps):
+        used = half(support) if number < twin_break else support
+        rho, p, misfit = step(algorithm, beta, rho, used, buffer)
+        residual[number] = misfit / power
+        if watch is not None:
+            watch(number, residual[number])
+        if shrink_every and (number + 1) % shrink_every == 0:
+            try:
+                support = shrink(p, support, (number + 1) / (0.8 * len(steps)))
+            except LostSupport as lost:
+                failed = f"iteration {number + 1}: {lost}"
+                break
+    xp = array_namespace(rho)
+    rho = xp.where(support, rho, xp.zeros_like(rho))
+    return Start(rho, support, residual, failed)
+
+
+class _Step:
+    """One iteration; returns the new iterate, the object with measured modulus, misfit.
+
+    The transform works in `buffer`, which therefore holds the second result.
+    """
+
+    def __init__(self, fourier: Fourier, amplitude: Any) -> None:
+        self._fourier, self._amplitude = fourier, amplitude
+
+    def __call__(
+        self, algorithm: str, beta: float, rho: Any, support: Any, buffer: Any
+    ) -> tuple[Any, Any, float]:
+        if algorithm == "DM":
+            return self._difference_map(beta, rho, support, buffer)
+        p, misfit = self._modulus(rho, buffer)
+        a, b = OUTSIDE[algorithm](beta)
+        return combine(rho, p, support, a, b), p, misfit
+
+    def _modulus(self, rho: Any, buffer: Any) -> tuple[Any, float]:
+        buffer[...] = rho
+        field, misfit = replace_modulus(
+            self._fourier.forward(buffer), self._amplitude, 1.0 / self._fourier.size
+        )
+        return self._fourier.backward(field), misfit
+
+    def _difference_map(
+        self, beta: float, rho: Any, support: Any, buffer: Any
+    ) -> tuple[Any, Any, float]:
+        # Elser, JOSA A 20, 40 (2003), with gamma_S = -1/beta and gamma_M = 1/beta.
+        xp = array_namespace(rho)
+        zero = xp.zeros_like(rho)
+        inside = xp.where(support, rho, zero)
+        other, _ = self._modulus((1 + 1 / beta) * inside - rho / beta, buffer)
+        other = xp.asarray(other, copy=True)
+        p, misfit = self._modulus(rho, buffer)
+        mixed = xp.where(support, (1 - 1 / beta) * p + rho / beta, zero)
+        return rho + beta * (mixed - other), p, misfit
+
+
+def _random(amplitude: Any, support: Any, size: int, rng: np.random.Generator) -> Any:
+    shape = tuple(amplitude.shape)
+    modulus = rng.random(shape, dtype=np.float32)
+    phase = rng.random(shape, dtype=np.float32) * np.float32(math.pi) - np.float32(
+        math.pi / 2
+    )
+    start = on_device((modulus * np.exp(1j * phase)).astype(np.complex64), amplitude)
+    xp = array_namespace(start)
+    start = xp.where(support, start, xp.zeros_like(start))
+    power = float(xp.sum(xp.abs(start) ** 2)) * size
+    rho = empty(shape, amplitude)
+    rho[...] = start * math.sqrt(_power(amplitude) / power)
+    return rho
+
+
+def _power(amplitude: Any) -> float:
+    xp = array_namespace(amplitude)
+    measured = xp.where(amplitude >= 0, amplitude, xp.zeros_like(amplitude))
+    return float(xp.sum(xp.astype(measured, xp.float64) ** 2))
