@@ -24,6 +24,8 @@ class Accessor:
 
     #: Dimensions that the accessor's methods understand.
     understands: ClassVar[tuple[str, ...]] = ()
+    #: What the accessor is called by, if not by its class name.
+    called: ClassVar[str] = ""
 
     def __init__(self, obj: Any) -> None:
         self._obj = obj
@@ -40,12 +42,15 @@ class Accessor:
             f"<td style='text-align:left'>{html.escape(b)}</td></tr>"
             for a, b in rows
         )
-        return f"<b>.{type(self).__name__.lower()}</b><table>{body}</table>"
+        return f"<b>.{self._name()}</b><table>{body}</table>"
 
     def __repr__(self) -> str:
         dims = ", ".join(self._dims()) or "no known dimension"
         methods = ", ".join(self._methods())
-        return f"<.{type(self).__name__.lower()} on {dims}: {methods}>"
+        return f"<.{self._name()} on {dims}: {methods}>"
+
+    def _name(self) -> str:
+        return self.called or type(self).__name__.lower()
 
     def _dims(self) -> list[str]:
         known = [d for d in self.understands if d in self._obj.dims]

@@ -1,0 +1,48 @@
+"""The ``.nmf`` accessor, on data and on results."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from batteryxr.accessors.base import Accessor, method
+from batteryxr.nmf import factorisation, order, principal, shifts, steps
+
+
+@xr.register_dataarray_accessor("nmf")
+class Nmf(Accessor):
+    """Unmixing of a series of patterns, or of a stack of images.
+
+    1. ``lower_envelope`` makes signed patterns fit for it, ``model_order`` shows how
+       many components the data support, ``pca`` what singular vectors would say.
+    2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
+       looks for more.
+    3. The result has an ``.nmf`` of its own.
+    """
+
+    understands = (
+        *("scan", "state", "particle", "y", "x"),
+        *("r", "q", "energy", "two_theta", "shift"),
+    )
+
+    lower_envelope = method(shifts.lower_envelope)
+    model_order = method(order.model_order)
+    pca = method(principal.pca)
+    fit = method(factorisation.fit)
+    raise_n = method(steps.raise_n)
+
+
+@xr.register_dataset_accessor("nmf")
+class NmfResult(Accessor):
+    """Reading a factorisation.
+
+    1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
+    2. ``reconstruct`` rebuilds the series from chosen components.
+    3. ``purify`` turns principal components into phases, for contrast.
+    """
+
+    understands = ("component", "scan", "y", "x")
+    called = "nmf"
+
+    compare_steps = method(steps.compare_steps)
+    reconstruct = method(steps.reconstruct)
+    purify = method(principal.purify)

@@ -1,0 +1,20 @@
+"""Unmixing: phases and their ratios from a series of patterns or a stack of images."""
+
+from batteryxr.nmf.factorisation import fit
+from batteryxr.nmf.layout import join
+from batteryxr.nmf.order import model_order
+from batteryxr.nmf.principal import pca, purify
+from batteryxr.nmf.shifts import lower_envelope
+from batteryxr.nmf.steps import compare_steps, raise_n, reconstruct
+
+__all__ = [
+    "compare_steps",
+    "fit",
+    "join",
+    "lower_envelope",
+    "model_order",
+    "pca",
+    "purify",
+    "raise_n",
+    "reconstruct",
+]

@@ -1,0 +1,1 @@
+"""Factorisation on plain arrays: NumPy and numba in and out."""

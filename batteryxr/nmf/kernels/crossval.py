@@ -1,0 +1,132 @@
+"""Held-out error, stability and rank indicators of a factorisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.nmf.kernels import alternate, match, nnls, starts
+
+if TYPE_CHECKING:
+    from batteryxr.nmf.kernels.alternate import Normal, Rules
+
+#: Neighbouring points share their noise: they are left out in blocks.
+_BLOCKS = 8
+
+
+def fold(
+    samples: int, points: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples and which points are held out: about half of each.
+
+    Points in contiguous blocks, since noise along a pattern is correlated.
+    """
+    rows = np.zeros(samples, dtype=bool)
+    rows[rng.permutation(samples)[: samples // 2]] = True
+    blocks = min(_BLOCKS, points)
+    out = rng.permutation(blocks)[: blocks // 2]
+    edges = np.linspace(0, points, blocks + 1)[1:-1]
+    columns = np.isin(np.searchsorted(edges, np.arange(points), side="right"), out)
+    return rows, columns
+
+
+def held_out(
+    x: np.ndarray,
+    v: np.ndarray | None,
+    rules: Rules,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+) -> float:
+    """Return the relative error on a block of which no value was used.
+
+    Both factors are fitted on the rest; the weights of the rows left out come from
+    the points kept, the components at the points left out from the rows kept
+    (Owen & Perry, Ann. Appl. Stat. 3, 564, 2009).
+    """
+    kept = _block(x, v, ~rows, ~columns)
+    best = None
+    for kind in ("pure", "random"):
+        free = np.zeros(n, dtype=bool)
+        start = starts.complete(
+            x[~rows][:, ~columns], free, np.zeros((n, kept.shape[1])), kind, rng
+        )
+        run = alternate.factorise(kept, start, rules, max_iter=200, tol=1e-4)
+        if best is None or run.error < best.error:
+            best = run
+    assert best is not None
+    gram, rhs = _block(x, v, rows, ~columns).for_weights(best.components)
+    weights = nnls.solve(gram, rhs, closure=rules.closure)
+    gram, rhs = _block(x, v, ~rows, columns).for_components(best.weights)
+    components = nnls.solve(gram, rhs)
+    target = x[rows][:, columns]
+    residual = target - weights.T @ components
+    u = np.ones_like(target) if v is None else v[rows][:, columns]
+    return float(np.sqrt((u * residual**2).sum() / (u * target**2).sum()))
+
+
+def _block(
+    x: np.ndarray, v: np.ndarray | None, rows: np.ndarray, columns: np.ndarray
+) -> Normal:
+    part = np.ascontiguousarray(x[rows][:, columns])
+    if v is None:
+        return alternate.Plain(part)
+    return alternate.Weighted(part, v[rows][:, columns])
+
+
+def cophenetic(assignments: np.ndarray) -> float:
+    """Return how consistently runs (runs, samples) group the samples.
+
+    Correlation between the consensus of all runs and the distances of its average
+    linkage tree (Brunet et al., PNAS 101, 4164, 2004); 1 for identical groupings.
+    """
+    from scipy.cluster.hierarchy import cophenet, linkage
+    from scipy.spatial.distance import squareform
+
+    together = np.mean([a[:, None] == a[None, :] for a in assignments], axis=0)
+    distance = squareform(1.0 - together, checks=False)
+    if np.ptp(distance) == 0:
+        return 1.0
+    correlation, _ = cophenet(linkage(distance, "average"), distance)
+    return float(correlation)
+
+
+def silhouette(components: list[np.ndarray]) -> float:
+    """Return the lowest mean silhouette of a component over runs.
+
+    Components of all runs are matched to the first; near 1 where runs find the same
+    ones, low where they differ (Alexandrov et al., Nature 500, 415, 2013).
+    """
+    n = len(components[0])
+    if n == 1:
+        return 1.0
+    aligned = [c[match.match(components[0], c)[0]] for c in components]
+    rows = np.concatenate(aligned)
+    group = np.tile(np.arange(n), len(aligned))
+    distance = 1.0 - match.cosines(rows, rows)
+    own = group[:, None] == group[None, :]
+    others = np.stack([distance[:, group == g].mean(axis=1) for g in range(n)], axis=1)
+    count = len(aligned) - 1
+    inside = np.where(own, distance, 0).sum(axis=1) / max(count, 1)
+    others[np.arange(len(rows)), group] = np.inf
+    outside = others.min(axis=1)
+    values = (outside - inside) / np.maximum(np.maximum(inside, outside), 1e-300)
+    return float(min(values[group == g].mean() for g in range(n)))
+
+
+def indicator(eigenvalues: np.ndarray, longer: int) -> np.ndarray:
+    """Return Malinowski's IND for 1, 2, ... factors, NaN for the last.
+
+    Real error over the square of the degrees left (Malinowski, Anal. Chem. 49, 612,
+    1977). `longer` is the larger dimension of the data, all eigenvalues are needed.
+    """
+    c = len(eigenvalues)
+    n = np.arange(1, c + 1)
+    left = np.maximum(eigenvalues[::-1].cumsum()[::-1] - eigenvalues, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        real_error = np.sqrt(left / (longer * (c - n)))
+        out = real_error / (c - n) ** 2
+    out[-1] = np.nan
+    return out

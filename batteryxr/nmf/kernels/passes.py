@@ -1,0 +1,231 @@
+"""Full passes over many samples: exact weights, and sums that fit the components.
+
+One pass reads each value once: for a block of samples that stays in cache it solves
+the weights and adds to the two products that the components need. Memory is a block,
+plus the weights where they are asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from batteryxr.nmf.kernels import alternate, nnls
+
+#: Samples per block: data and weights of a block fit in a core's cache.
+BLOCK = 4096
+
+
+@dataclass
+class Sums:
+    """What a pass leaves behind: sums over samples, under their statistical weights.
+
+    Parameters
+    ----------
+    gram
+        w w', (k, k); or (points, k, k) where points weigh differently.
+    rhs
+        w x', (k, points).
+    total
+        Of x squared.
+    count
+        Of values that were measured.
+    used
+        Of w, (k,).
+    """
+
+    gram: np.ndarray
+    rhs: np.ndarray
+    total: float
+    count: int
+    used: np.ndarray
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.gram + other.gram,  # a shared Gram broadcasts over those per point
+            self.rhs + other.rhs,
+            self.total + other.total,
+            self.count + other.count,
+            self.used + other.used,
+        )
+
+
+@dataclass
+class Unmixed:
+    """Weights (samples, k) and, per sample, sums of squares and a count.
+
+    Parameters
+    ----------
+    weights
+        NaN where a sample has no data.
+    misfit, chi2
+        Of the residual, in units of the data and of their errors.
+    power
+        Of the data before they were shifted.
+    count
+        Values that were measured.
+    """
+
+    weights: np.ndarray
+    misfit: np.ndarray
+    chi2: np.ndarray
+    power: np.ndarray
+    count: np.ndarray
+
+
+def gather(
+    x: np.ndarray,
+    components: np.ndarray,
+    *,
+    closure: bool,
+    sigma: np.ndarray | None = None,
+) -> Sums:
+    """Solve the weights of all samples and return what the components need.
+
+    Parameters
+    ----------
+    x
+        (samples, points); any strides, NaN where nothing was measured.
+    components
+        (k, points).
+    closure
+        Weights of each sample sum to one.
+    sigma
+        Standard deviations, (points,) or (samples, points).
+    """
+    solver = _Solver(components, closure, x.dtype, sigma)
+    parts = []
+    for a in range(0, len(x), BLOCK):
+        block = x[a : a + BLOCK]
+        values, v, w = solver(block, a)
+        parts.append(_sums(values, w, v))
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def unmix(
+    x: np.ndarray,
+    components: np.ndarray,
+    *,
+    closure: bool,
+    sigma: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+) -> Unmixed:
+    """Return the exact weights of all samples for given components.
+
+    Parameters as of `gather`; `shift` (points,) was subtracted from the data.
+    """
+    samples = len(x)
+    kind = np.float32 if x.dtype == np.float32 else np.float64
+    weights = np.empty((len(components), samples), dtype=kind)
+    out = Unmixed(weights.T, *(np.empty(samples) for _ in range(4)))
+    solver = _Solver(components, closure, x.dtype, sigma)
+    h = np.ascontiguousarray(components.T, dtype=x.dtype)
+    for a in range(0, samples, BLOCK):
+        part = slice(a, a + BLOCK)
+        _, v, w = solver(x[part], a)
+        pattern = x[part].T
+        residual = pattern - h @ w.astype(x.dtype, copy=False)
+        whole = pattern if shift is None else pattern + shift[:, None]
+        if v is None:
+            out.count[part] = x.shape[1]
+            out.misfit[part] = _square_sums(residual)
+            out.power[part] = _square_sums(whole)
+        else:
+            out.count[part] = np.count_nonzero(v, axis=1)
+            out.misfit[part] = np.nansum(residual.astype(float) ** 2, axis=0)
+            out.power[part] = np.nansum(whole.astype(float) ** 2, axis=0)
+            w[:, out.count[part] == 0] = np.nan
+        out.chi2[part] = solver.chi2(residual, a) if sigma is not None else np.nan
+        weights[:, part] = w
+    return out
+
+
+class _Solver:
+    """Weights of blocks of samples for given components."""
+
+    def __init__(
+        self,
+        components: np.ndarray,
+        closure: bool,
+        dtype: np.dtype,
+        sigma: np.ndarray | None,
+    ) -> None:
+        self.components = components
+        self.closure = closure
+        self.sigma = sigma
+        self.h = np.ascontiguousarray(components, dtype=dtype)
+        self.gram = components @ components.T
+        self.tables = None
+        if len(components) <= nnls.TABULATED:
+            self.tables = nnls.tabulate(self.gram, closure)
+
+    def __call__(
+        self, x: np.ndarray, start: int
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return the values (zero where missing), statistical weights, weights."""
+        values, v = weigh(x, self._sigma(start, len(x)))
+        if v is not None:
+            grams = alternate.grams(self.components, v.T)
+            rhs = self.components @ (v * values).T
+            return values, v, nnls.solve(grams, rhs, closure=self.closure)
+        rhs = self.h @ x.T
+        if self.tables is None:
+            return x, None, nnls.solve(self.gram, rhs, closure=self.closure)
+        w = np.empty(rhs.shape)
+        rhs = rhs.astype(np.float64, copy=False)
+        nnls.solve_tabulated(self.gram, *self.tables, rhs, self.closure, w)
+        return x, None, w
+
+    def chi2(self, residual: np.ndarray, start: int) -> np.ndarray:
+        sigma = self._sigma(start, residual.shape[1])
+        assert sigma is not None
+        return np.asarray(np.nansum((residual.T / sigma) ** 2, axis=1, dtype=float))
+
+    def _sigma(self, start: int, n: int) -> np.ndarray | None:
+        if self.sigma is None or self.sigma.ndim == 1:
+            return self.sigma
+        return self.sigma[start : start + n]
+
+
+def weigh(
+    x: np.ndarray, sigma: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return values without gaps, and their statistical weights.
+
+    The weights are None for complete data of equal error; zero where a value is
+    missing or its error is not a positive number.
+    """
+    # A sum is finite only where all are: ten times quicker than looking at each.
+    if sigma is None and np.isfinite(x.sum()):
+        return x, None
+    v = np.isfinite(x).astype(np.float64)
+    if sigma is not None:
+        usable = np.isfinite(sigma) & (sigma > 0)
+        v *= np.where(usable, 1.0 / np.where(usable, sigma, 1.0) ** 2, 0.0)
+    return np.where(v > 0, x, 0).astype(x.dtype, copy=False), v
+
+
+def _sums(x: np.ndarray, w: np.ndarray, v: np.ndarray | None) -> Sums:
+    used = w.sum(axis=1)
+    if v is None:
+        rhs = (w.astype(x.dtype, copy=False) @ x).astype(np.float64)
+        return Sums(w @ w.T, rhs, _square_sum(x), x.size, used)
+    vx = v * x
+    total = float(np.vdot(vx, x))
+    count = int(np.count_nonzero(v))
+    return Sums(alternate.grams(w, v), w @ vx, total, count, used)
+
+
+def _square_sum(x: np.ndarray) -> float:
+    """Return the sum of squares: BLAS within a contiguous row, float64 over rows."""
+    rows = x.T if abs(x.strides[0]) < abs(x.strides[1]) else x
+    return float(sum(float(np.dot(row, row)) for row in rows))
+
+
+def _square_sums(columns: np.ndarray) -> np.ndarray:
+    """Return the sum of squares of each column."""
+    return np.einsum("ij,ij->j", columns, columns).astype(np.float64)

@@ -1,0 +1,129 @@
+"""Where a factorisation starts: pure samples, singular vectors, or at random."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.ndarray:
+    """Return the rows of `x` that are the purest, by successive projections.
+
+    Each pick is the sample farthest from the span of those before (Araújo et al.,
+    Chemom. Intell. Lab. Syst. 57, 65, 2001), here after the samples were denoised to
+    the rank sought, and scaled to one sum where all sums are positive.
+
+    Parameters
+    ----------
+    x
+        (samples, points).
+    n
+        How many.
+    known
+        (components, points) that span what need not be found again.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) indices of samples.
+    """
+    known = np.empty((0, x.shape[1])) if known is None else known
+    rank = min(n + len(known), *x.shape)
+    left, right = denoise(np.asarray(x, dtype=np.float64), rank)
+    rest = left
+    sums = left @ right.sum(axis=0)
+    if np.all(sums > 0.05 * np.median(sums)):
+        rest = left / sums[:, None]
+    for pattern in known @ right:
+        rest = _without(rest, pattern)
+    found: list[int] = []
+    for _ in range(n):
+        power = (rest**2).sum(axis=1)
+        power[found] = -1.0
+        found.append(int(np.argmax(power)))
+        rest = _without(rest, rest[found[-1]])
+    return np.array(found)
+
+
+def _without(rows: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    length = float(direction @ direction)
+    if length <= 0:
+        return rows
+    return rows - np.outer(rows @ direction, direction) / length
+
+
+def denoise(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores (samples, rank) and orthonormal axes (points, rank)."""
+    samples, points = x.shape
+    if points <= samples:
+        _, axes = np.linalg.eigh(x.T @ x)
+        axes = axes[:, ::-1][:, :rank]
+        return x @ axes, axes
+    power, left = np.linalg.eigh(x @ x.T)
+    power, left = power[::-1][:rank], left[:, ::-1][:, :rank]
+    lengths = np.sqrt(np.maximum(power, 1e-300))
+    return left * lengths, x.T @ (left / lengths)
+
+
+def singular(x: np.ndarray, n: int) -> np.ndarray:
+    """Return components (n, points) from singular vectors.
+
+    Of each vector the stronger of its positive and negative parts is kept
+    (Boutsidis & Gallopoulos, Pattern Recognit. 41, 1350, 2008).
+    """
+    left, right = denoise(np.asarray(x, dtype=np.float64), n)
+    lengths = np.linalg.norm(left, axis=0)
+    out = np.empty((n, x.shape[1]))
+    out[0] = np.abs(right[:, 0]) * np.sqrt(lengths[0])
+    for j in range(1, n):
+        parts = []
+        for sign in (1.0, -1.0):
+            u = np.maximum(sign * left[:, j], 0.0) / max(lengths[j], 1e-300)
+            v = np.maximum(sign * right[:, j], 0.0)
+            norms = np.linalg.norm(u), np.linalg.norm(v)
+            parts.append((norms[0] * norms[1], norms[1], v))
+        share, length, v = max(parts, key=lambda part: float(part[0]))
+        out[j] = np.sqrt(lengths[j] * share) * v / max(float(length), 1e-300)
+    return out
+
+
+def at_random(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (n, points): different samples, each value scaled at random."""
+    rows = rng.choice(len(x), n, replace=len(x) < n)
+    noise = rng.uniform(0.5, 1.5, (n, x.shape[1]))
+    return np.maximum(np.asarray(x[rows], dtype=np.float64), 0.0) * noise
+
+
+def complete(
+    x: np.ndarray,
+    fixed: np.ndarray,
+    given: np.ndarray,
+    kind: str,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return `given` (k, points) with its free rows filled by a start of one kind.
+
+    Parameters
+    ----------
+    x
+        (samples, points), non-negative.
+    fixed
+        (k,) bool: rows of `given` to keep.
+    given
+        (k, points).
+    kind
+        ``"pure"``, ``"singular"`` or ``"random"``.
+    rng
+        For random starts.
+    """
+    out = given.astype(np.float64)
+    n = int((~fixed).sum())
+    if n == 0:
+        return out
+    if kind == "pure":
+        rows = pure_samples(x, n, given[fixed])
+        out[~fixed] = np.maximum(x[rows], 0.0)
+    elif kind == "singular":
+        out[~fixed] = singular(x, n)
+    else:
+        out[~fixed] = at_random(x, n, rng)
+    return out

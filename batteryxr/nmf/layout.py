@@ -1,0 +1,226 @@
+"""How data lie: which dimension is the pattern, which are samples; several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.model import DIMENSIONS
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Several: TypeAlias = (
+        xr.DataArray | Mapping[str, xr.DataArray] | Sequence[xr.DataArray] | xr.DataTree
+    )
+
+#: Dimensions along which a pattern or spectrum runs.
+SIGNALS = ("r", "q", "energy", "two_theta", "shift")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Patterns as rows: ``data`` has the sample dimensions first, the signal last."""
+
+    data: xr.DataArray
+    samples: tuple[str, ...]
+    signal: str
+
+    @property
+    def n_samples(self) -> int:
+        """Number of patterns."""
+        return int(np.prod([self.data.sizes[d] for d in self.samples]))
+
+    @property
+    def n_points(self) -> int:
+        """Number of points of a pattern."""
+        return int(self.data.sizes[self.signal])
+
+    @property
+    def series(self) -> bool:
+        """Whether the samples have an order: one sample dimension."""
+        return len(self.samples) == 1
+
+
+def lay_out(data: Several, signal: str | None, *, caller: str) -> Layout:
+    """Return the layout of one or several data sets.
+
+    Raises
+    ------
+    DimensionError
+        If the pattern's dimension is not plain, or no sample dimension is left.
+    """
+    array = data if isinstance(data, xr.DataArray) else join(data, signal=signal)
+    dims = [str(d) for d in array.dims]
+    if signal is None:
+        found = [d for d in SIGNALS if d in dims]
+        if len(found) != 1:
+            raise DimensionError(
+                f"{caller}: the dimension of a pattern is one of {SIGNALS}; found "
+                f"{tuple(dims)}. Say which one it is, for example signal={dims[-1]!r}."
+            )
+        signal = found[0]
+    elif signal not in dims:
+        raise DimensionError(f"{caller}: signal={signal!r} is not among {tuple(dims)}.")
+    samples = tuple(d for d in dims if d != signal)
+    if not samples:
+        raise DimensionError(
+            f"{caller} needs several patterns; found one, along {signal!r}. "
+            "Concatenate them: xr.concat(patterns, dim='scan')."
+        )
+    if array.dtype.kind == "c":
+        raise ArgumentError(
+            "data",
+            str(array.dtype),
+            "real values",
+            "Unmix the modulus or the phase: `abs(data)`, `np.angle(data)`.",
+        )
+    if array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    return Layout(array.transpose(*samples, signal), samples, signal)
+
+
+def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
+    """Join several data sets that share their components into one.
+
+    Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
+    tells them apart; images become the dimension ``particle``, padded with NaN where
+    their sizes differ.
+
+    Parameters
+    ----------
+    data
+        Mapping of names to arrays, a sequence, or a DataTree whose leaves hold one
+        variable each.
+    signal
+        The dimension of a pattern, if not one that batteryxr knows.
+
+    Returns
+    -------
+    xarray.DataArray
+        To be passed to `fit`.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays have not the same dimensions, or not the same signal axis.
+    """
+    named = _named(data)
+    if not named:
+        raise ArgumentError("data", "nothing", "at least one array")
+    first_name, first = next(iter(named.items()))
+    dims = tuple(str(d) for d in first.dims)
+    axes = [signal] if signal else [d for d in SIGNALS if d in dims]
+    for name, array in named.items():
+        if set(array.dims) != set(dims):
+            raise DimensionError(
+                f"{name!r} has the dimensions {tuple(array.dims)}, {first_name!r} has "
+                f"{dims}: only like data share components."
+            )
+        for axis in axes:
+            _same_axis(first, array, axis, first_name, name)
+    aligned = [
+        array.transpose(*dims).assign_coords(
+            {a: first.coords[a] for a in axes if a in first.coords}
+        )
+        for array in named.values()
+    ]
+    along = [d for d in dims if d not in axes]
+    names = list(named)
+    if len(along) == 1:
+        runs = [
+            a.assign_coords(run=(along[0], np.full(a.sizes[along[0]], n)))
+            for a, n in zip(aligned, names, strict=True)
+        ]
+        joined = xr.concat(
+            runs, dim=along[0], join="exact", coords="minimal", compat="override"
+        )
+        joined.coords["run"].attrs = {"units": "1", "long_name": "Data set"}
+    else:
+        index = xr.DataArray(
+            names,
+            dims="particle",
+            attrs={"units": "1", "long_name": DIMENSIONS["particle"].capitalize()},
+        )
+        joined = xr.concat(
+            aligned,
+            dim=index.variable,
+            join="outer",
+            coords="minimal",
+            compat="override",
+        ).assign_coords(particle=index)
+    joined.attrs = dict(first.attrs)
+    return joined.rename(first.name)
+
+
+def _named(data: Several) -> dict[str, xr.DataArray]:
+    if isinstance(data, xr.DataTree):
+        leaves = {n.path.strip("/"): n.to_dataset() for n in data.leaves}
+        wrong = {
+            k: list(v.data_vars) for k, v in leaves.items() if len(v.data_vars) != 1
+        }
+        if wrong:
+            raise ArgumentError(
+                "data",
+                wrong,
+                "one variable in each leaf of the tree",
+                "Pass a mapping: {name: tree[name]['pdf']}.",
+            )
+        return {k: v[next(iter(v.data_vars))] for k, v in leaves.items()}
+    if isinstance(data, Mapping):
+        return {str(k): v for k, v in data.items()}
+    if isinstance(data, xr.DataArray | xr.Dataset):
+        raise ArgumentError("data", type(data).__name__, "a DataArray or several")
+    return {str(i + 1): array for i, array in enumerate(data)}
+
+
+def _same_axis(
+    a: xr.DataArray, b: xr.DataArray, axis: str, name_a: str, name_b: str
+) -> None:
+    if a.sizes[axis] != b.sizes[axis]:
+        raise DimensionError(
+            f"{axis!r} has {a.sizes[axis]} points in {name_a!r} and {b.sizes[axis]} in "
+            f"{name_b!r}. Bring them on one grid first: `.interp({axis}=...)`."
+        )
+    if axis in a.coords and axis in b.coords:
+        x, y = a.coords[axis].values, b.coords[axis].values
+        step = np.abs(np.diff(x)).min() if x.size > 1 else 1.0
+        if np.abs(x - y).max() > 1e-3 * step:
+            raise DimensionError(
+                f"{axis!r} differs between {name_a!r} and {name_b!r}, by up to "
+                f"{np.abs(x - y).max():.3g}. Bring them on one grid first: "
+                f"`.interp({axis}=...)`."
+            )
+
+
+def select_rows(
+    layout: Layout, extra: xr.DataArray | None, name: str
+) -> xr.DataArray | None:
+    """Return an array that goes with the data, broadcast to their dimensions.
+
+    Raises
+    ------
+    DimensionError
+        If it has a dimension that the data lack, or other sizes.
+    """
+    if extra is None:
+        return None
+    unknown = [d for d in extra.dims if d not in layout.data.dims]
+    if unknown:
+        raise DimensionError(
+            f"{name} has the dimension {unknown[0]!r}, which the data lack; "
+            f"they have {layout.data.dims}."
+        )
+    for d in extra.dims:
+        if extra.sizes[d] != layout.data.sizes[d]:
+            raise DimensionError(
+                f"{name} has {extra.sizes[d]} along {d!r}, the data "
+                f"{layout.data.sizes[d]}."
+            )
+    order = [d for d in (*layout.samples, layout.signal) if d in extra.dims]
+    return extra.transpose(*order)

@@ -1,0 +1,276 @@
+"""The stepwise protocol: fix what is known, raise n, compare, reconstruct."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.nmf.factorisation import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batteryxr.nmf.layout import Several
+
+#: All ways to sum components are tried up to this number, else the nearest is taken.
+_EXHAUSTIVE = 200_000
+
+
+@recorded
+def raise_n(
+    data: Several,
+    previous: xr.Dataset,
+    *,
+    by: int = 1,
+    keep: Sequence[str] | Mapping[str, str] = (),
+    fixed: Mapping[str, int | xr.DataArray] | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Fit again with more components, some of them now known.
+
+    Reads as `fit` does. What was fixed stays fixed; shift, closure and scale are
+    those of the previous step.
+
+    Parameters
+    ----------
+    data
+        As of `fit`.
+    previous
+        The step before.
+    by
+        How many components more.
+    keep
+        Components of the step before to be held fixed from now on: their names, or a
+        mapping of new names to old ones, ``{"bcc-FeO": "CP3"}``.
+    fixed
+        Further known components, as of `fit`: ``{"pristine": 0, "reduced": -1}``.
+    **options
+        Any other argument of `fit`; errors and mask must be given again.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `fit`.
+
+    Raises
+    ------
+    ArgumentError
+        If a component to keep is not there.
+    """
+    require_variables(previous, ["components", "fixed"], caller="raise_n")
+    names = [str(n) for n in previous["component"].values]
+    renamed = (
+        dict(keep) if isinstance(keep, Mapping) else {str(k): str(k) for k in keep}
+    )
+    for name in renamed.values():
+        if name not in names:
+            raise ArgumentError("keep", name, f"components among {names}")
+    known: dict[str, int | xr.DataArray] = {
+        name: previous["components"].isel(component=i, drop=True)
+        for i, name in enumerate(names)
+        if previous["fixed"].values[i] and name not in renamed.values()
+    }
+    for new, old in renamed.items():
+        known[new] = previous["components"].isel(component=names.index(old), drop=True)
+    known |= fixed or {}
+    given: dict[str, Any] = {
+        "closure": bool(previous.attrs.get("closure", 1)),
+        "signal": previous.attrs.get("signal"),
+    }
+    if previous.attrs.get("shift_kind", "none") != "none":
+        given["shift"] = previous["shift"]
+        if not given["closure"]:
+            known = {
+                name: p + previous["shift"] if isinstance(p, xr.DataArray) else p
+                for name, p in known.items()
+            }
+    if previous.attrs.get("scale") not in (None, "closure"):
+        given["scale"] = previous.attrs["scale"]
+    return fit(data, len(names) + by, **(given | {"fixed": known} | options))
+
+
+@recorded
+def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
+    """Tell which components of a finer step add up to which of a coarser one.
+
+    Reads once the weights, which are small for a series.
+
+    Parameters
+    ----------
+    result
+        The coarser step, of m components.
+    finer
+        A step with more components, of the same series.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``part_of`` (finer component: index of the coarser one that it belongs to, -1
+        for none); ``summed_weights`` (sample, component) of its parts, to be drawn
+        over the coarser weights; ``difference`` (component), their root mean square
+        difference; and ``likeness`` (finer, component) of the patterns, their
+        correlation.
+
+    Raises
+    ------
+    ArgumentError
+        If the two are not of the same samples and points.
+    """
+    for step in (result, finer):
+        require_variables(step, ["components", "weights"], caller="compare_steps")
+    coarse, fine = result["weights"], finer["weights"].rename(component="finer")
+    samples = [d for d in coarse.dims if d != "component"]
+    if any(coarse.sizes[d] != fine.sizes.get(d, -1) for d in samples):
+        raise ArgumentError(
+            "finer", dict(fine.sizes), f"the samples of the other step, {samples}"
+        )
+    a = coarse.transpose(*samples, "component").values.reshape(
+        -1, coarse.sizes["component"]
+    )
+    b = fine.transpose(*samples, "finer").values.reshape(-1, fine.sizes["finer"])
+    good = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)
+    part_of = _parts(a[good], b[good])
+    member = part_of[:, None] == np.arange(a.shape[1])
+    table = xr.DataArray(
+        member.astype(np.float64),
+        dims=("finer", "component"),
+        coords={"finer": fine["finer"], "component": coarse["component"]},
+    )
+    summed = xr.dot(fine, table, dim="finer")
+    difference = np.sqrt(((summed - coarse) ** 2).mean(samples))
+    patterns = [
+        np.nan_to_num(s["components"].transpose("component", ...).values)
+        for s in (finer, result)
+    ]
+    likeness = np.corrcoef(*patterns)[: len(b.T), len(b.T) :]
+    units = str(coarse.attrs.get("units", "1"))
+    finer_coord = fine["finer"].assign_attrs(
+        units="1", long_name="Component of the finer step"
+    )
+    out = xr.Dataset(
+        {
+            "part_of": label(
+                xr.DataArray(part_of, dims="finer"),
+                "part_of",
+                units="1",
+                long_name="Component that it is part of",
+            ),
+            "summed_weights": label(
+                summed,
+                "summed_weights",
+                units=units,
+                long_name="Summed ratio of the parts",
+            ),
+            "difference": label(
+                difference,
+                "difference",
+                units=units,
+                long_name="Difference of summed ratios",
+            ),
+            "likeness": label(
+                table.copy(data=likeness),
+                "likeness",
+                units="1",
+                long_name="Correlation of patterns",
+            ),
+        }
+    )
+    return out.assign_coords(finer=finer_coord)
+
+
+def _parts(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """Assign each column of `fine` to one of `coarse`, or none, by least squares."""
+    m, n = coarse.shape[1], fine.shape[1]
+    gram = fine.T @ fine
+    cross = fine.T @ coarse
+    if (m + 1) ** n <= _EXHAUSTIVE:
+        choices: Iterable[tuple[int, ...]] = itertools.product(range(-1, m), repeat=n)
+    else:
+        length = np.sqrt(np.outer(np.diag(gram), (coarse**2).sum(axis=0)))
+        choices = [tuple((cross / np.maximum(length, 1e-300)).argmax(axis=1))]
+    best, lowest = np.zeros(n, dtype=np.int64), np.inf
+    for choice in choices:
+        chosen = np.array(choice)
+        member = (chosen[:, None] == np.arange(m)).astype(float)
+        value = float(np.vdot(member, gram @ member) - 2 * np.vdot(member, cross))
+        if value < lowest - 1e-12 * abs(lowest if np.isfinite(lowest) else 0.0):
+            best, lowest = chosen, value
+    return best
+
+
+@recorded
+def reconstruct(
+    result: xr.Dataset,
+    *,
+    components: Sequence[str] | None = None,
+    normalise: bool = True,
+    minimum: float = 0.05,
+) -> xr.DataArray:
+    """Rebuild the series from some of its components.
+
+    Lazy. For a solid solution take the components that describe it together: the
+    series of its own patterns follows, as if it had been measured pure.
+
+    Parameters
+    ----------
+    result
+        A factorisation.
+    components
+        Names; all by default.
+    normalise
+        Divide by the summed ratio of the chosen components.
+    minimum
+        Where the summed ratio is below, a normalised pattern would be noise: NaN.
+
+    Returns
+    -------
+    xarray.DataArray
+        (sample, signal), in the units of the data, with ``summed_ratio`` as a
+        coordinate.
+
+    Raises
+    ------
+    ArgumentError
+        If a component is not there, or nothing may be normalised.
+    """
+    require_variables(result, ["components", "weights", "shift"], caller="reconstruct")
+    names = [str(n) for n in result["component"].values]
+    chosen = names if components is None else [str(c) for c in components]
+    if wrong := [c for c in chosen if c not in names]:
+        raise ArgumentError("components", wrong, f"names among {names}")
+    if not chosen:
+        raise ArgumentError("components", [], f"at least one of {names}")
+    closure = bool(result.attrs.get("closure", 1))
+    if normalise and not closure and components is not None:
+        raise ArgumentError(
+            "normalise",
+            True,
+            "False where weights do not sum to one",
+            "Without closure weights are amounts, not ratios.",
+        )
+    weights = result["weights"].sel(component=chosen)
+    patterns = result["components"].sel(component=chosen)
+    series = xr.dot(weights, patterns, dim="component")
+    if not closure:
+        series = series + result["shift"]
+    total = weights.sum("component")
+    if normalise and closure:
+        series = (series / total).where(total >= minimum)
+    signal = next(d for d in patterns.dims if d != "component")
+    series = series.transpose(..., signal)
+    units = patterns.attrs if closure else weights.attrs
+    out = label(
+        series,
+        "reconstruction",
+        units=str(units.get("units", "1")),
+        long_name=f"Reconstruction from {', '.join(chosen)}",
+    )
+    ratio = label(total, "summed_ratio", units="1", long_name="Summed ratio")
+    return out.assign_coords(summed_ratio=ratio.drop_vars("component", errors="ignore"))
