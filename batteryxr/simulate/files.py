@@ -1,0 +1,193 @@
+"""A simulated experiment as the files that a beamtime leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from batteryxr.core.blocks import stream
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.progress import bar
+
+if TYPE_CHECKING:
+    import datetime
+    import os
+
+    import xarray as xr
+
+
+def write_operando(
+    experiment: xr.DataTree,
+    folder: str | os.PathLike[str],
+    *,
+    cycler: Literal["mpt", "bdf"] = "mpt",
+    timezone: str = "Europe/Paris",
+    progress: bool | None = None,
+) -> Path:
+    """Write a simulated experiment to text files, without its truth.
+
+    Reads once, chunk by chunk. The cycler's file and every scan carry local time and
+    do not say of which zone, as most do.
+
+    Parameters
+    ----------
+    experiment
+        From `operando`.
+    folder
+        Receives ``cell.mpt`` or ``cell.bdf.csv``, and the folder ``scans``.
+    cycler
+        ``"mpt"``: an EC-Lab text export with decimal commas. ``"bdf"``: the Battery
+        Data Format, whose times are UTC.
+    timezone
+        Zone of both clocks.
+    progress
+        Show a progress bar; None: where somebody watches.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds scans already, or an argument is unknown.
+    """
+    writers = {"mpt": _write_mpt, "bdf": _write_bdf}
+    if cycler not in writers:
+        raise ArgumentError("cycler", cycler, f"one of {sorted(writers)}")
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ArgumentError(
+            "timezone", timezone, "a zone such as 'Europe/Paris'"
+        ) from error
+    folder = Path(folder)
+    if (folder / "scans").exists():
+        raise ArgumentError("folder", str(folder), "a folder without 'scans' in it")
+    (folder / "scans").mkdir(parents=True)
+    writers[cycler](experiment["echem"].to_dataset(), folder, zone)
+    _write_scans(experiment["scans"].to_dataset(), folder / "scans", zone, progress)
+    return folder
+
+
+def _local(time: np.datetime64, zone: datetime.tzinfo) -> datetime.datetime:
+    import pandas as pd
+
+    return pd.Timestamp(time, tz="UTC").tz_convert(zone).to_pydatetime(warn=False)
+
+
+def _write_mpt(record: xr.Dataset, folder: Path, zone: datetime.tzinfo) -> None:
+    start = _local(record["time"].values[0], zone)
+    mass = _comma(f"{record.attrs['mass']:.3f}")
+    columns = _mpt_columns(record)
+    header = [
+        "Galvanostatic Cycling with Potential Limitation",
+        "",
+        "Run on channel : 1 (SN 0001)",
+        f"Acquisition started on : {start:%m/%d/%Y %H:%M:%S}.{_milliseconds(start)}",
+        "Device : simulated",
+        f"Electrode material : {record.attrs['formula']}",
+        f"Mass of active material : {mass} mg",
+        "",
+        "\t".join(columns) + "\t",
+    ]
+    # Two lines come before these.
+    top = ["EC-Lab ASCII FILE", f"Nb header lines : {len(header) + 2}", *header]
+    line = "\t".join(layout for layout, _ in columns.values()) + "\t"
+    values = zip(*(v.tolist() for _, v in columns.values()), strict=True)
+    rows = (_comma(line % row) for row in values)
+    text = "\r\n".join([*top, *rows, ""])
+    (folder / "cell.mpt").write_bytes(text.encode("latin-1"))
+
+
+def _mpt_columns(record: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:
+    """Return how EC-Lab labels and writes each column, and its values."""
+    time, step = record["test_time"].values, record["step"].values
+    current, capacity = record["current"].values, record["capacity"].values
+    before = np.insert(current[:-1], 0, current[0])
+    charge = np.diff(time, prepend=time[0]) / 3600 * (current + before) / 2
+    changed = np.diff(step, prepend=step[0]) != 0
+    none = np.zeros(time.size)
+    return {
+        "mode": ("%d", np.where(current == 0, 3, 1)),
+        "ox/red": ("%d", current >= 0),
+        "error": ("%d", none),
+        "control changes": ("%d", changed),
+        "Ns changes": ("%d", changed),
+        "counter inc.": ("%d", none),
+        "Ns": ("%d", step),
+        "time/s": ("%.15E", time),
+        "dq/mA.h": ("%.15E", charge),
+        "(Q-Qo)/mA.h": ("%.15E", np.cumsum(charge)),
+        "Ewe/V": ("%.7E", record["voltage"].values),
+        "Q charge/discharge/mA.h": ("%.15E", capacity * np.sign(current)),
+        "half cycle": ("%d", np.cumsum(changed & (current != 0))),
+        "<I>/mA": ("%.15E", current),
+        "cycle number": ("%.15E", record["cycle"].values),
+        "Capacity/mA.h": ("%.15E", capacity),
+    }
+
+
+def _comma(text: str) -> str:
+    return text.replace(".", ",")
+
+
+def _milliseconds(time: datetime.datetime) -> str:
+    return f"{time.microsecond // 1000:03d}"
+
+
+def _write_bdf(record: xr.Dataset, folder: Path, _: datetime.tzinfo) -> None:
+    columns = {
+        "Test Time / s": record["test_time"].values,
+        "Voltage / V": record["voltage"].values,
+        "Current / A": record["current"].values * 1e-3,
+        "Unix Time / s": record["time"].values.astype("int64") * 1e-9,
+        "Cycle Count / 1": record["cycle"].values,
+        "Step Count / 1": np.cumsum(np.diff(record["step"].values, prepend=0) != 0),
+    }
+    np.savetxt(
+        folder / "cell.bdf.csv",
+        np.stack(list(columns.values()), axis=1),
+        fmt=["%.6f", "%.9g", "%.9g", "%.6f", "%d", "%d"],
+        delimiter=",",
+        header=",".join(columns),
+        comments="",
+    )
+
+
+def _write_scans(
+    scans: xr.Dataset, folder: Path, zone: datetime.tzinfo, progress: bool | None
+) -> None:
+    name = "absorption" if "absorption" in scans else "pdf"
+    pattern = scans[name]
+    (axis,) = set(pattern.dims) - {"scan"}
+    labels = {"energy": "energy(eV) absorption", "r": "r(Angstrom) G(r)"}[str(axis)]
+    suffix = {"energy": "txt", "r": "gr"}[str(axis)]
+    values = scans[axis].values
+    width = max(4, len(str(pattern.sizes["scan"])))
+    number = 0
+    total = pattern.sizes["scan"]
+    with bar(None, "Writing scans", total=total, progress=progress) as shown:
+        for (block,) in stream(pattern, dim="scan", block=64):
+            for curve in block:
+                start = _local(scans["time"].values[number], zone)
+                middle = float(scans["exposure"][number]) / 2
+                written = f"{start:%Y-%m-%d %H:%M:%S}.{_milliseconds(start)}"
+                header = (
+                    f"#Time at start={written}\n"
+                    f"#Time from start (seconds)={middle:.9g}\n"
+                    f"# {labels}"
+                )
+                number += 1
+                np.savetxt(
+                    folder / f"scan_{number:0{width}d}.{suffix}",
+                    np.stack([values, curve], axis=1),
+                    fmt=["%.9g", "%.9g"],
+                    header=header,
+                    comments="",
+                )
+            shown.update(len(block))
