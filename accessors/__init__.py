@@ -2,3 +2,4 @@
 
 from batteryxr.accessors import echem as echem
 from batteryxr.accessors import nmf as nmf
+from batteryxr.accessors import xanes as xanes

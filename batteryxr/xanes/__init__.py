@@ -1,8 +1,22 @@
 """XANES imaging: normalisation, edge fits, composition, combinations."""
 
+from batteryxr.xanes.calibration import valence as valence
+from batteryxr.xanes.combination import lcf as lcf
+from batteryxr.xanes.combination import pca as pca
+from batteryxr.xanes.combination import target_transform as target_transform
+from batteryxr.xanes.composition import effective_electrons as effective_electrons
+from batteryxr.xanes.composition import electron_ratio as electron_ratio
+from batteryxr.xanes.composition import projected_density as projected_density
+from batteryxr.xanes.composition import theoretical_ratio as theoretical_ratio
 from batteryxr.xanes.edge_model import fit_edge as fit_edge
 from batteryxr.xanes.edge_model import fit_peaks as fit_peaks
+from batteryxr.xanes.edges import edge_energy as edge_energy
 from batteryxr.xanes.fitted_curve import model_curve as model_curve
+from batteryxr.xanes.kramers_kronig import (
+    kramers_kronig_misfit as kramers_kronig_misfit,
+)
+from batteryxr.xanes.kramers_kronig import scattering_factors as scattering_factors
 from batteryxr.xanes.models import Edge as Edge
 from batteryxr.xanes.models import Peak as Peak
 from batteryxr.xanes.noise import noise_mask as noise_mask
+from batteryxr.xanes.normalisation import normalise as normalise

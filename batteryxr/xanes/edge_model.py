@@ -53,7 +53,7 @@ def fit_edge(
 ) -> xr.Dataset:
     """Fit an edge under peaks to every spectrum.
 
-    mu(E) = a + (b1 / 2) {1 + erf[(E - b2) / b3]} + sum_i c_i1 / {1 + [(E - c_i2) / c_i3]²}
+    μt(E) = a + (b1 / 2) {1 + erf[(E - b2) / b3]} + Σ c_i1 / {1 + [(E - c_i2) / c_i3]²}
 
     *Reads once* for the noise and the mean spectrum, then *lazy*; altogether lazy with
     `start`, and `noise` or a mask of your own.

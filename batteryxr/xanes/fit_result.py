@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from batteryxr.xanes.models import Edge, Peak, Plan
 
-    Fitted = tuple[
-        xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray
-    ]
+    Fitted = tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray]
 
 #: Bits of the variable `flag`.
 FLAGS = {

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import VariableError
@@ -16,6 +15,8 @@ from batteryxr.xanes.models import Edge, Peak, compile_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import xarray as xr
 
 
 @recorded

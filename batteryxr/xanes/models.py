@@ -155,7 +155,11 @@ def compile_model(
         jump = add(edge.shape, [edge.jump, edge.energy, width])
         tracked = [jump + 1]
     for peak in peaks:
-        bounds = [peak.height, peak.position, peak.width or _width(peak.position, finest)]
+        bounds = [
+            peak.height,
+            peak.position,
+            peak.width or _width(peak.position, finest),
+        ]
         if peak.shape == "pseudo_voigt":
             bounds.append((0.0, 1.0))
         first = add(peak.shape, bounds)

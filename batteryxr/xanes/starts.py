@@ -1,4 +1,4 @@
-"""Start values: the best fit of the mean spectrum, and others spread over the bounds."""
+"""Start values: the best fit of the mean spectrum, and others across the bounds."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ def _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, j):  # type: ign
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 def normal(jacobian, residual, a, g):  # type: ignore[no-untyped-def]
+    """Fill the lower triangle of A = JᵀJ, and g = Jᵀr."""
     n, m = jacobian.shape
     for i in range(n):
         s = 0.0
@@ -125,7 +126,9 @@ def descend(  # type: ignore[no-untyped-def]
                 substitute(lower, g, d)
                 for k in range(p.size):
                     q[k] = min(max(p[k] + d[k], low[k]), high[k])
-                trial = _step(x, scaled, y, weight, weighted, q, kinds, offsets, r2, jac2)
+                trial = _step(
+                    x, scaled, y, weight, weighted, q, kinds, offsets, r2, jac2
+                )
                 if trial <= chi:
                     lowered = True
                     break

@@ -1,0 +1,56 @@
+"""The ``.xanes`` accessor."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from batteryxr.accessors.base import Accessor, method
+from batteryxr.xanes import (
+    calibration,
+    combination,
+    composition,
+    edge_model,
+    edges,
+    fitted_curve,
+    kramers_kronig,
+    noise,
+    normalisation,
+)
+
+
+@xr.register_dataarray_accessor("xanes")
+@xr.register_dataset_accessor("xanes")
+class Xanes(Accessor):
+    """Chemical states from spectra, series and stacks along `energy`.
+
+    1. ``normal = mu.xanes.normalise(e0=5480)``
+    2. ``edge = normal.xanes.edge_energy()``
+    3. ``maps = stack.xanes.fit_edge(edge=(5470, 5486), peaks=[(5463, 5470)])``
+    4. ``shares = normal.xanes.lcf(standards={"III": v2o3, "V": v2o5})``
+    5. ``ratio = phase.xanes.effective_electrons().xanes.electron_ratio(density=atoms)``
+    """
+
+    understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
+
+    # normalisation and edge energies
+    normalise = method(normalisation.normalise)
+    edge_energy = method(edges.edge_energy)
+    valence = method(calibration.valence)
+
+    # the edge model at every pixel
+    noise_mask = method(noise.noise_mask)
+    fit_edge = method(edge_model.fit_edge)
+    fit_peaks = method(edge_model.fit_peaks)
+    model_curve = method(fitted_curve.model_curve)
+
+    # combinations
+    lcf = method(combination.lcf)
+    pca = method(combination.pca)
+    target_transform = method(combination.target_transform)
+
+    # composition
+    projected_density = method(composition.projected_density)
+    effective_electrons = method(composition.effective_electrons)
+    electron_ratio = method(composition.electron_ratio)
+    scattering_factors = method(kramers_kronig.scattering_factors)
+    kramers_kronig_misfit = method(kramers_kronig.kramers_kronig_misfit)

@@ -1,0 +1,206 @@
+"""Edge energies read off spectra: steepest rise, half jump, white line."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from batteryxr.xanes.kernels.normalisation import per_pattern
+
+#: A dip of this share of the jump, between an edge energy and the last rise through
+#: half the jump, shows that the edge energy sits on a pre-edge peak.
+DIP = 0.05
+#: Fewest energies among which a steepest rise is looked for.
+LEAST = 15
+
+
+def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:
+    """Return E0: the steepest rise, found plainly and then after smoothing.
+
+    Rules after M. Newville's Larch, `find_e0`: both neighbours of the maximum must be
+    steep too, and the two ends are left out.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Absorption.
+    x : (m,)
+        Energies.
+
+    Returns
+    -------
+    (...)
+        E0 in eV, always an energy of `x`; NaN for spectra of fewer than `LEAST` values.
+    """
+    return per_pattern(data, x, _steepest, LEAST)
+
+
+def _steepest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    n = x.size
+    coarse = _steep_index(x[:-1], _slope(x[:-1], y[:, :-1]))
+    e0 = np.empty(len(y))
+    least = _least_step(x[:-1])
+    for index in np.unique(coarse):
+        rows = coarse == index
+        guess = x[index]
+        start, stop = max(3, index - 75), min(index + 75, n - 3)
+        if index < 0.05 * n:  # a glitch at the start of a scan
+            guess = x.mean()
+            start, stop = max(3, index - 20), n - 3
+        step = 0.5 * (_clip(least) + _clip(guess / 25000.0))
+        inner = x[start:stop][:-1]
+        # The last point of either range is left out, as by the original.
+        slope = _slope(inner, y[rows, start : stop - 1])
+        fine = _steep_index(inner, slope @ _smoothing(inner, step))
+        e0[rows] = np.where(fine < 1, x[start + 2], inner[fine])
+    return e0
+
+
+def _clip(value: float) -> float:
+    return max(0.01, min(1.0, value))
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.gradient(y, axis=-1) / np.gradient(x))
+
+
+def _least_step(x: np.ndarray) -> float:
+    """Return the mean of the ten finest energy steps but the very finest."""
+    skip = int(0.01 * x.size)
+    if skip == 0:
+        return 1.0
+    steps = np.sort(np.diff(x[:-1][skip:-skip]))
+    return float(steps[skip : skip + 10].mean())
+
+
+def _steep_index(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    n = x.size
+    margin = max(3, int(0.02 * n))
+    slope = np.where(np.isfinite(slope), slope, -1.0)
+    inner = slope[:, margin:-margin]
+    low = inner.min(axis=1, keepdims=True)
+    reach = np.maximum(1e-10, np.ptp(inner, axis=1, keepdims=True))
+    share = (slope - low) / reach
+    steep = _steep_points(share, 0.60 if n > 20 else 0.30)
+    valid = steep[:, 1:-1] & steep[:, 2:] & steep[:, :-2]
+    place = np.arange(1, n - 1)
+    valid &= (place >= margin) & (place <= n - margin) & (share[:, 1:-1] > 0)
+    candidate = np.where(valid, share[:, 1:-1], -np.inf)
+    best = candidate.argmax(axis=1)
+    return np.where(valid.any(axis=1), best + 1, 0)
+
+
+def _steep_points(share: np.ndarray, limit: float) -> np.ndarray:
+    steep = share > limit
+    count = steep.sum(axis=1)
+    few = count < 3
+    for divisor in (2.0, 4.0):
+        again = few & (count <= 3)
+        steep[again] = share[again] > limit / divisor
+        count = steep.sum(axis=1)
+    steep[count < 3] = True
+    return np.asarray(steep)
+
+
+def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
+    """Return the matrix that smooths by a Lorentzian of half width `step`, transposed.
+
+    The rows are resampled evenly, mirrored at both ends, convolved and sampled back.
+    """
+    first = step * int((x[0] - 5 * step) / step)
+    last = step * int((x[-1] + 5 * step) / step)
+    n = min(1 + int(abs(last - first + 0.1 * step) / step), 50 * x.size)
+    even = np.linspace(first, last, n)
+    rows = np.stack([np.interp(even, x, unit) for unit in np.eye(x.size)])
+    mirrored = np.concatenate([rows[:, :0:-1], rows, rows[:, ::-1]], axis=1)
+    window = 1.0 / (1.0 + (np.arange(2 * n) - n) ** 2.0)
+    window /= window.sum()
+    size = mirrored.shape[1] + window.size - 1
+    product = np.fft.rfft(mirrored, size) * np.fft.rfft(window, size)
+    smooth = np.fft.irfft(product, size)[:, window.size - 1 : mirrored.shape[1]]
+    return np.stack([np.interp(x, even, row) for row in smooth])
+
+
+@numba.njit(nogil=True, cache=True)
+def half_jump(x, data, level, low, high, out):  # type: ignore[no-untyped-def]
+    """Fill `out` (N,) with the first rise of each row of `data` through `level`.
+
+    Only energies between `low` and `high` count; between points the line decides.
+    """
+    for row in range(data.shape[0]):
+        out[row] = np.nan
+        before = -1
+        for i in range(x.size):
+            y = data[row, i]
+            if not np.isfinite(y) or x[i] < low or x[i] > high:
+                continue
+            if y >= level and before >= 0 and data[row, before] < level:
+                lower = data[row, before]
+                share = (level - lower) / (y - lower)
+                out[row] = x[before] + share * (x[i] - x[before])
+                break
+            before = i
+
+
+@numba.njit(nogil=True, cache=True)
+def white_line(x, data, low, high, out, heights):  # type: ignore[no-untyped-def]
+    """Fill position and height of the maximum of each row, by a parabola.
+
+    A maximum at the end of the range, or beside a gap, is given as it is.
+    """
+    for row in range(data.shape[0]):
+        best = -1
+        out[row] = np.nan
+        heights[row] = np.nan
+        for i in range(x.size):
+            y = data[row, i]
+            usable = np.isfinite(y) and low <= x[i] <= high
+            if usable and (best < 0 or y > data[row, best]):
+                best = i
+        if best < 0:
+            continue
+        out[row] = x[best]
+        heights[row] = data[row, best]
+        if best == 0 or best == x.size - 1:
+            continue
+        a, b = x[best - 1] - x[best], x[best + 1] - x[best]
+        left = data[row, best - 1] - data[row, best]
+        right = data[row, best + 1] - data[row, best]
+        if not (np.isfinite(left) and np.isfinite(right)):
+            continue
+        curvature = (right / b - left / a) / (b - a)
+        slope = left / a - curvature * a
+        if curvature < 0.0:
+            shift = -0.5 * slope / curvature
+            if a < shift < b:
+                out[row] += shift
+                heights[row] += 0.5 * slope * shift
+
+
+@numba.njit(nogil=True, cache=True)
+def on_pre_edge(x, data, found, level, dip, out):  # type: ignore[no-untyped-def]
+    """Tell for each row whether `found` precedes a dip that precedes the real rise.
+
+    The real rise is the last one through `level` before the maximum.
+    """
+    for row in range(data.shape[0]):
+        out[row] = False
+        top = -1
+        for i in range(x.size):
+            if np.isfinite(data[row, i]) and (top < 0 or data[row, i] > data[row, top]):
+                top = i
+        if top < 0 or not np.isfinite(found[row]):
+            continue
+        rise = -1
+        for i in range(top, -1, -1):
+            if data[row, i] < level:
+                rise = i
+                break
+        highest = -np.inf
+        for i in range(rise + 1):
+            if x[i] < found[row] or not np.isfinite(data[row, i]):
+                continue
+            highest = max(highest, data[row, i])
+            if highest - data[row, i] > dip:
+                out[row] = True
+                break

@@ -1,0 +1,281 @@
+"""Linear combinations: exact least squares with non-negative weights, in batches.
+
+The standards are reduced once by an orthogonal factorisation; each spectrum is then
+a problem of as many rows as standards, solved by the active-set method of Lawson and
+Hanson (Solving Least Squares Problems, 1974, chapter 23). With weights that sum to
+one, the same method walks along that constraint.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from batteryxr.xanes.kernels.normalisation import by_pattern
+
+
+@numba.njit(nogil=True, cache=True)
+def _solve(r, z, chosen, n_chosen, sum_to_one, q, t, b, u, out):  # type: ignore[no-untyped-def]
+    """Least squares on the chosen columns of `r`, by Householder reflections."""
+    n = r.shape[0]
+    for c in range(n_chosen):
+        for i in range(n):
+            t[i, c] = r[i, chosen[c]]
+    for i in range(n):
+        b[i] = z[i]
+    for c in range(n_chosen):
+        norm = 0.0
+        for i in range(c, n):
+            norm += t[i, c] * t[i, c]
+        norm = math.sqrt(norm)
+        if norm == 0.0:
+            continue
+        alpha = -norm if t[c, c] > 0.0 else norm
+        for i in range(c, n):
+            q[i] = t[i, c]
+        q[c] -= alpha
+        square = 0.0
+        for i in range(c, n):
+            square += q[i] * q[i]
+        if square == 0.0:
+            continue
+        for j in range(c, n_chosen):
+            s = 0.0
+            for i in range(c, n):
+                s += q[i] * t[i, j]
+            s *= 2.0 / square
+            for i in range(c, n):
+                t[i, j] -= s * q[i]
+        s = 0.0
+        for i in range(c, n):
+            s += q[i] * b[i]
+        s *= 2.0 / square
+        for i in range(c, n):
+            b[i] -= s * q[i]
+    _back(t, b, n_chosen, out)
+    if sum_to_one:
+        # The solution under 1ᵀw = 1 is w + (RᵀR)⁻¹ 1 times a multiplier.
+        for c in range(n_chosen):
+            s = 1.0
+            for k in range(c):
+                s -= t[k, c] * u[k]
+            u[c] = s / t[c, c]
+        _back(t, u, n_chosen, u)
+        missing = 1.0
+        total = 0.0
+        for c in range(n_chosen):
+            missing -= out[c]
+            total += u[c]
+        for c in range(n_chosen):
+            out[c] += missing / total * u[c]
+
+
+@numba.njit(nogil=True, cache=True)
+def _back(t, b, n, out):  # type: ignore[no-untyped-def]
+    for c in range(n - 1, -1, -1):
+        s = b[c]
+        for k in range(c + 1, n):
+            s -= t[c, k] * out[k]
+        out[c] = s / t[c, c] if t[c, c] != 0.0 else 0.0
+
+
+@numba.njit(nogil=True, cache=True)
+def solve_rows(r, z, non_negative, sum_to_one, weights):  # type: ignore[no-untyped-def]
+    """Fill the weights of every row.
+
+    Parameters
+    ----------
+    r : (n, n) float64
+        Triangular factor of the standards.
+    z : (N, n) float64
+        Spectra, projected on the orthogonal factor.
+    non_negative, sum_to_one : bool
+        Constraints.
+    weights : (N, n) float64
+        Written.
+    """
+    n_rows, n = z.shape
+    t, b, q, u = np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n)
+    step, gradient, residual = np.empty(n), np.empty(n), np.empty(n)
+    chosen = np.empty(n, np.int64)
+    member = np.empty(n, np.bool_)
+    scale = 0.0
+    for i in range(n):
+        for j in range(n):
+            scale = max(scale, abs(r[i, j]))
+    for row in range(n_rows):
+        w = weights[row]
+        if not non_negative:
+            for k in range(n):
+                chosen[k] = k
+            _solve(r, z[row], chosen, n, sum_to_one, q, t, b, u, w)
+            continue
+        w[:] = 0.0
+        member[:] = False
+        count = 0
+        if sum_to_one:  # start at the standard that fits best alone
+            best = 0
+            least = math.inf
+            for k in range(n):
+                s = 0.0
+                for i in range(n):
+                    s += (z[row, i] - r[i, k]) ** 2
+                if s < least:
+                    least, best = s, k
+            w[best] = 1.0
+            member[best] = True
+            chosen[0] = best
+            count = 1
+        size = 0.0
+        for i in range(n):
+            size = max(size, abs(z[row, i]))
+        tolerance = 1e-13 * n * scale * max(scale, size)
+        banned = -1
+        for _round in range(10 * n):
+            for i in range(n):
+                s = z[row, i]
+                for k in range(n):
+                    s -= r[i, k] * w[k]
+                residual[i] = s
+            shift = 0.0
+            for k in range(n):
+                s = 0.0
+                for i in range(n):
+                    s += r[i, k] * residual[i]
+                gradient[k] = s
+            if sum_to_one:
+                for c in range(count):
+                    shift += gradient[chosen[c]] / count
+            best = -1
+            most = tolerance
+            for k in range(n):
+                if not member[k] and k != banned and gradient[k] - shift > most:
+                    most, best = gradient[k] - shift, k
+            if best < 0:
+                break
+            member[best] = True
+            chosen[count] = best
+            count += 1
+            first = True
+            while count > 0:
+                _solve(r, z[row], chosen, count, sum_to_one, q, t, b, u, step)
+                if first:  # rounding may choose a column that cannot enter
+                    banned = best if step[count - 1] <= 0.0 else -1
+                first = False
+                share = 1.0
+                for c in range(count):
+                    if step[c] <= 0.0:
+                        k = chosen[c]
+                        share = min(
+                            share, w[k] / (w[k] - step[c]) if w[k] > step[c] else 0.0
+                        )
+                for c in range(count):
+                    k = chosen[c]
+                    w[k] += share * (step[c] - w[k])
+                if share == 1.0:
+                    break
+                kept = 0
+                for c in range(count):
+                    k = chosen[c]
+                    if step[c] <= 0.0 and w[k] <= 1e-14:
+                        w[k] = 0.0
+                        member[k] = False
+                    else:
+                        chosen[kept] = k
+                        kept += 1
+                if kept == count:  # nothing reached zero: rounding
+                    break
+                count = kept
+
+
+def combine(
+    data: np.ndarray,
+    *,
+    standards: np.ndarray,
+    background: np.ndarray,
+    non_negative: bool,
+    sum_to_one: bool,
+) -> tuple[np.ndarray, ...]:
+    """Fit spectra by standards, and report both ways of summing.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra; energies that are not finite are left out of their spectrum.
+    standards : (s, m)
+        Standards.
+    background : (b, m)
+        Curves whose weights are free in sign and outside the sum; b may be 0.
+    non_negative, sum_to_one
+        Constraints on the weights of the standards.
+
+    Returns
+    -------
+    weights, errors : (..., s)
+        Errors from the residuals, as if no weight were at its bound.
+    backgrounds : (..., b)
+    quality : (..., 3)
+        Reduced chi2; R factor with a free sum, and with a sum of one.
+    """
+    shape = data.shape[:-1]
+    rows = data.reshape(-1, data.shape[-1])
+    n, n_back = len(standards), len(background)
+    weights = np.full((len(rows), n), np.nan)
+    errors, quality = weights.copy(), np.full((len(rows), 3), np.nan)
+    backgrounds = np.full((len(rows), n_back), np.nan)
+    for chosen, there in by_pattern(rows):
+        if there.sum() <= n + n_back:
+            continue
+        a, c = standards[:, there].T, background[:, there].T
+        u = np.linalg.qr(c)[0]  # what the background explains is taken out of both
+        q, r = np.linalg.qr(a - u @ (u.T @ a))
+        unit = _unit_errors(r, sum_to_one)
+        for start in range(0, len(chosen), SLAB):
+            part = chosen[start : start + SLAB]
+            y = rows[np.ix_(part, there)].astype(float)
+            power = np.einsum("ij,ij->i", y, y)
+            out = y - (y @ u) @ u.T
+            z = np.ascontiguousarray(out @ q)
+            chi2 = {}
+            for total in (False, True):
+                w = np.empty((len(part), n))
+                solve_rows(np.ascontiguousarray(r), z, non_negative, total, w)
+                left = out - (w @ r.T) @ q.T
+                chi2[total] = np.einsum("ij,ij->i", left, left)
+                if total == sum_to_one:
+                    weights[part] = w
+            free = there.sum() - n - n_back + int(sum_to_one)
+            reduced = chi2[sum_to_one] / free
+            errors[part] = np.sqrt(reduced)[:, None] * unit
+            with np.errstate(invalid="ignore", divide="ignore"):
+                quality[part, 0] = reduced
+                quality[part, 1] = chi2[False] / power
+                quality[part, 2] = chi2[True] / power
+            if n_back:
+                rest = y - weights[part] @ a.T
+                backgrounds[part] = rest @ np.linalg.pinv(c).T
+        blank = chosen[~rows[chosen][:, there].any(axis=1)]
+        for array in (weights, errors, quality, backgrounds):
+            array[blank] = np.nan  # all zero: nothing was measured
+    return (
+        weights.reshape(*shape, n),
+        errors.reshape(*shape, n),
+        backgrounds.reshape(*shape, n_back),
+        quality.reshape(*shape, 3),
+    )
+
+
+#: Spectra that are held in float64 at a time.
+SLAB = 8192
+
+
+def _unit_errors(r: np.ndarray, sum_to_one: bool) -> np.ndarray:
+    """Return the standard errors of the weights for residuals of variance one."""
+    inverse = np.linalg.inv(r)
+    covariance = inverse @ inverse.T
+    if sum_to_one:
+        along = covariance.sum(axis=1)
+        covariance = covariance - np.outer(along, along) / along.sum()
+    return np.sqrt(np.maximum(np.diag(covariance), 0.0))

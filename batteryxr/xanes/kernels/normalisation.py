@@ -1,0 +1,211 @@
+"""Pre-edge line, post-edge polynomial and flattening, as Athena and Larch define them.
+
+Spectra that share an E0 share ranges and polynomials, so all of them are one product
+with a small matrix. Rules after M. Newville's Larch, `pre_edge`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
+#: Highest degree of the post-edge polynomial, and least edge step.
+MAX_DEGREE, LEAST_STEP = 5, 1e-12
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges relative to E0 in eV, and the degree of the post-edge polynomial."""
+
+    pre_low: float
+    pre_high: float
+    post_low: float
+    post_high: float
+    degree: int
+    constant: bool
+
+
+def choose_ranges(
+    x: np.ndarray,
+    e0: float,
+    pre: tuple[float | None, float | None],
+    post: tuple[float | None, float | None],
+    degree: int | None,
+) -> Ranges:
+    """Complete the ranges by the rules for what is None."""
+    low, high = pre
+    nearest = int(np.abs(x - e0).argmin())
+    if low is None:
+        unit = 5.0 if nearest > 20 else 2.0  # the first point is often bad
+        low = unit * round((x[1] - e0) / unit)
+    low = max(low, x[0] - e0)
+    high = 0.5 * low if high is None else high
+    low, high = min(low, high), max(low, high)
+    constant = at_or_below(x - e0, high) - at_or_below(x - e0, low) < 3
+
+    start, end = post
+    end = 5.0 * round((x[-1] - e0) / 5.0) if end is None else end
+    if end < 0:
+        end = x[-1] - e0 - end
+    end = min(end, x[-1] - e0)
+    start = min(25.0, 5.0 * round(end / 15.0)) if start is None else start
+    start, end = min(start, end), max(start, end)
+    start = min(start, end - 2.0)
+    if degree is None:
+        degree = 2 if end - start >= 300 else 1 if end - start >= 30 else 0
+    degree = max(min(degree, MAX_DEGREE), 0)
+    return Ranges(low, high, start, end, degree, constant)
+
+
+def normalise(
+    data: np.ndarray,
+    e0: np.ndarray,
+    *,
+    x: np.ndarray,
+    pre: tuple[float | None, float | None],
+    post: tuple[float | None, float | None],
+    degree: int | None,
+    victoreen: int,
+    curves: bool,
+) -> tuple[np.ndarray, ...]:
+    """Normalise and flatten spectra.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Absorption.
+    e0 : (...)
+        Edge energies.
+    x : (m,)
+        Energies.
+    pre, post, degree, victoreen
+        Ranges relative to E0, degree of the post-edge polynomial, and power of the
+        energy by which the pre-edge line is multiplied; None chooses.
+    curves
+        Whether to return the two background curves too.
+
+    Returns
+    -------
+    normalised, flattened : (..., m)
+    step : (...)
+    flags : (...) uint8
+    pre_edge, post_edge : (..., m), only with `curves`
+    """
+    shape = data.shape
+    rows = data.reshape(-1, shape[-1])
+    origin = np.broadcast_to(e0, shape[:-1]).reshape(-1)
+    kept = data.dtype if data.dtype == np.float32 else np.dtype(float)
+    wide = [np.full(rows.shape, np.nan, kept) for _ in range(4 if curves else 2)]
+    step = np.full(len(rows), np.nan, kept)
+    flags = np.full(len(rows), NO_DATA, np.uint8)
+    for chosen, there in by_pattern(rows):
+        energies = x[there]
+        for value in np.unique(origin[chosen]):
+            if there.sum() < 5 or not energies[0] < value < energies[-1]:
+                continue
+            picked = chosen[origin[chosen] == value]
+            ranges = choose_ranges(energies, value, pre, post, degree)
+            for part in _slabs(picked):
+                y = rows[np.ix_(part, there)].astype(float)
+                out, steps = _with_common_e0(energies, y, value, ranges, victoreen)
+                flags[part] = np.where(steps < 0, NEGATIVE_STEP, 0)
+                flags[part[np.abs(steps) <= LEAST_STEP]] = NO_STEP
+                step[part] = np.maximum(np.abs(steps), LEAST_STEP)
+                for target, source in zip(wide, out, strict=False):
+                    target[np.ix_(part, there)] = source
+    for target in wide[:2]:
+        target[flags == NO_STEP] = np.nan
+    step[flags == NO_STEP] = np.nan
+    normal, flat, *backgrounds = (a.reshape(shape) for a in wide)
+    return (
+        normal,
+        flat,
+        step.reshape(shape[:-1]),
+        flags.reshape(shape[:-1]),
+        *backgrounds,
+    )
+
+
+def _with_common_e0(
+    x: np.ndarray, y: np.ndarray, e0: float, ranges: Ranges, victoreen: int
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    first = at_or_below(x, ranges.pre_low + e0)
+    last = int(np.abs(x - ranges.pre_high - e0).argmin())
+    power = 0 if ranges.constant else victoreen
+    if ranges.constant:
+        last = max(last, first + 1)
+    elif last - first < 2:
+        last = min(x.size, first + 2)
+    weight = x**power
+    line = _extrapolation(x, slice(first, last), e0, 0 if ranges.constant else 1)
+    before = (y[:, first:last] * weight[first:last]) @ line / weight
+
+    degree = ranges.degree
+    first = min(at_or_below(x, ranges.post_low + e0), x.size - 3)
+    last = int(np.abs(x - ranges.post_high - e0).argmin())
+    if last - first < 2:
+        first, degree = first - 2, 0
+    elif last - first < 5:
+        degree = min(1, degree)
+    above = y - before
+    rise = above[:, first:last] @ _extrapolation(x, slice(first, last), e0, degree)
+
+    nearest = int(np.abs(x - e0).argmin())
+    steps = rise[:, nearest].copy()
+    size = np.maximum(np.abs(steps), LEAST_STEP)[:, None]
+    normal = above / size
+    flat = normal.copy()
+    flat[:, nearest:] -= (rise[:, nearest:] - rise[:, nearest, None]) / size
+    return (normal, flat, before, before + rise), steps
+
+
+def _extrapolation(x: np.ndarray, part: slice, e0: float, degree: int) -> np.ndarray:
+    """Return the matrix from values in `part` to their polynomial at every energy."""
+    scale = max(float(np.abs(x[part] - e0).max()), 1.0)
+    everywhere = np.vander((x - e0) / scale, degree + 1)
+    return np.asarray((everywhere @ np.linalg.pinv(everywhere[part])).T)
+
+
+def at_or_below(x: np.ndarray, value: float) -> int:
+    """Return the index of the last energy that is not above `value`, at least 0."""
+    return max(int(np.searchsorted(x, value, side="right")) - 1, 0)
+
+
+def by_pattern(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows that lack the same energies, and which energies they have."""
+    there = np.isfinite(rows)
+    whole = there.all(axis=1)
+    if whole.any():
+        yield np.flatnonzero(whole), np.ones(rows.shape[1], bool)
+    rest = np.flatnonzero(~whole)
+    if rest.size:
+        patterns, which = np.unique(there[rest], axis=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            yield rest[which.reshape(-1) == k], pattern
+
+
+def per_pattern(
+    data: np.ndarray, x: np.ndarray, function: Callable[..., np.ndarray], least: int
+) -> np.ndarray:
+    """Apply a function of (energies, complete rows) to rows that may have gaps.
+
+    Rows with fewer than `least` energies give NaN.
+    """
+    rows = data.reshape(-1, data.shape[-1])
+    out = np.full(len(rows), np.nan)
+    for chosen, there in by_pattern(rows):
+        if there.sum() >= least:
+            for part in _slabs(chosen):
+                out[part] = function(x[there], rows[np.ix_(part, there)].astype(float))
+    return out.reshape(data.shape[:-1])
+
+
+def _slabs(indices: np.ndarray, size: int = 8192) -> Iterator[np.ndarray]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -1,0 +1,118 @@
+"""Scattering factors, formulas and wavelengths: from named tables or the user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError
+
+#: Classical electron radius in m, and h c in eV m (CODATA 2018).
+ELECTRON_RADIUS = 2.8179403262e-15
+HC = 1.23984198e-6
+#: Energies beside an edge over which f'' is extrapolated to it, in eV from the edge.
+_NEAR, _FAR = 20.0, 200.0
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+_TABLES = ("chantler",)
+
+
+def wavelength(energy: float | np.ndarray) -> float | np.ndarray:
+    """Return the wavelength in m of photons of an energy in eV."""
+    return HC / energy
+
+
+def parse_formula(formula: str | Mapping[str, float]) -> dict[str, float]:
+    """Return the atoms of each element; fractions such as ``"Li10/7V6/7O2"`` too.
+
+    Raises
+    ------
+    ArgumentError
+        If the text is no formula.
+    """
+    if isinstance(formula, Mapping):
+        return {str(k): float(v) for k, v in formula.items()}
+    import xraydb
+
+    decimal = _FRACTION.sub(lambda m: f"{float(m[1]) / float(m[2]):.12f}", formula)
+    try:
+        atoms = xraydb.chemparse(decimal)
+    except ValueError as error:
+        raise ArgumentError(
+            "formula", formula, "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
+        ) from error
+    return {str(k): float(v) for k, v in atoms.items()}
+
+
+def edge_position(element: str, edge: str) -> float:
+    """Return the tabulated energy of an absorption edge in eV.
+
+    Raises
+    ------
+    ArgumentError
+        If the element has no such edge.
+    """
+    import xraydb
+
+    try:
+        found = xraydb.xray_edge(element, edge)
+    except (ValueError, KeyError, AttributeError):
+        found = None
+    if found is None:
+        raise ArgumentError(
+            "element", f"{element} {edge}", "an element and edge, as in 'V' and 'K'"
+        )
+    return float(found.energy)
+
+
+def f_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:
+    """Return f' (electrons) at energies in eV.
+
+    Each energy is looked up alone: the table's spline depends on its neighbours.
+    """
+    import xraydb
+
+    _known(table)
+    flat = np.ravel(energy)
+    values = [float(xraydb.f1_chantler(element, float(e))) for e in flat]
+    return np.reshape(values, np.shape(energy))
+
+
+def f_double_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:
+    """Return f'' (electrons) at energies in eV."""
+    import xraydb
+
+    _known(table)
+    flat = np.ravel(energy)
+    values = [float(xraydb.f2_chantler(element, float(e))) for e in flat]
+    return np.reshape(values, np.shape(energy))
+
+
+def electrons(element: str) -> int:
+    """Return the electrons of a neutral atom, f0 in the forward direction."""
+    import xraydb
+
+    return int(xraydb.atomic_number(element))
+
+
+def f_double_prime_jump(element: str, edge: str, table: str) -> float:
+    """Return the jump of f'' at an edge, from both sides by a power law."""
+    position = edge_position(element, edge)
+    sides = []
+    for sign in (1.0, -1.0):
+        energy = position + sign * np.linspace(_NEAR, _FAR, 50)
+        values = np.log(f_double_prime(element, energy, table))
+        line = np.polyfit(np.log(energy / position), values, 1)
+        sides.append(float(np.exp(line[1])))
+    return sides[0] - sides[1]
+
+
+def _known(table: str) -> None:
+    if table not in _TABLES:
+        raise ArgumentError(
+            "table",
+            table,
+            f"one of {list(_TABLES)}",
+            "For other tables pass their numbers: f_prime={'V': -7.14}, delta_f2=3.53.",
+        )
