@@ -12,11 +12,14 @@ from batteryxr.core.errors import ArgumentError, UnitsError
 from batteryxr.core.model import attributes, label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine, in_units
+from batteryxr.echem._record import FATAL, is_mean
 from batteryxr.echem.composition import Composition
 from batteryxr.echem.composition import formula as parse
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
+#: Rows of a record further apart are not joined (s), as in `half_cycles`.
+_MAX_GAP = 3600.0
 
 
 def theoretical_capacity(
@@ -342,15 +345,30 @@ def _charge(ds: xr.Dataset, variable: str | None, *, caller: str) -> xr.DataArra
 
 
 def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
-    """Integrate the current over time, never across a change of file."""
+    """Integrate the current over time by the rules of `half_cycles`."""
     require_variables(ds, ["test_time"], caller=caller)
+    if flags := FATAL & {str(f) for f in np.atleast_1d(ds.attrs.get("flags", []))}:
+        raise ArgumentError(
+            "data",
+            str(ds.attrs.get("title", "record")),
+            f"a record whose charge can be trusted; it is flagged {sorted(flags)}",
+            "Mend it when reading: read_cycler(..., repair=...).",
+        )
     current = in_units(ds["current"], "mA", caller=caller)
     time = in_units(ds["test_time"], "s", caller=caller)
-    charge = (current + _before(current)) / 2 * (time - _before(time)) / 3600
-    same_file = xr.DataArray(np.arange(ds.sizes["record"]) > 0, dims="record")
+    step = time - _before(time)
+    first = xr.DataArray(np.arange(ds.sizes["record"]) == 0, dims="record")
+    apart = first | (step > _MAX_GAP)
     if "file" in ds:
-        same_file = same_file & (ds["file"] == _before(ds["file"]))
-    passed = charge.where(same_file, 0.0).cumsum("record", skipna=False)
+        apart = apart | (ds["file"] != _before(ds["file"]))
+    flow = current
+    if not is_mean(current):
+        # Between two directions, or rest and current, nobody knows when it turned.
+        turned = current * _before(current) <= 0
+        flow = ((current + _before(current)) / 2).where(~turned, 0.0)
+    # Where time runs backward the charge is unknown from there on.
+    charge = (flow * step / 3600).where(~(step < 0))
+    passed = charge.where(~apart, 0.0).cumsum("record", skipna=False)
     return label(passed, "capacity", long_name="Net charge passed")
 
 

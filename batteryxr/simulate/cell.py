@@ -227,7 +227,7 @@ def _half_cycle(
     voltage = inner + sign * drop
     limit = material.window[1] if sign > 0 else material.window[0]
     beyond = np.flatnonzero(sign * (voltage - limit) >= 0)
-    last = int(beyond[0]) if beyond.size and beyond[0] > 0 else time.size - 1
+    last = max(int(beyond[0]), 1) if beyond.size else time.size - 1
     before, after = voltage[last - 1], voltage[last]
     share = np.clip((limit - before) / (after - before), 0, 1) if beyond.size else 1.0
     end = time[last - 1] + share * (time[last] - time[last - 1])

@@ -92,7 +92,8 @@ def operando(
     model = KINDS.get(kind)
     if model is None:
         raise ArgumentError("kind", kind, f"one of {sorted(KINDS)}")
-    for name, value in {"n_cycles": n_cycles, "n_scans": n_scans}.items():
+    counts = {"n_cycles": n_cycles, "n_scans": n_scans, "chunks": chunks or 1}
+    for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(name, value, "an integer >= 1")
     for name, number in {"mass": mass, "c_rate": c_rate, "rest": rest}.items():
@@ -102,6 +103,14 @@ def operando(
     steps = cell.cycle(
         model.material, mass=mass, c_rate=c_rate, n_cycles=n_cycles, rest=rest
     )
+    x_start, x_end = steps[1].x
+    if not min(x_start, x_end) < model.intermediate < max(x_start, x_end):
+        raise ArgumentError(
+            "c_rate",
+            c_rate,
+            f"a rate at which {model.material.formula} passes its intermediate phase",
+            f"The first half cycle ends at {x_end:.3g} Li per formula unit.",
+        )
     began = _date(start)
     record = _record(model.material, steps, began, mass, rng)
     begin, length = _exposures(steps[-1].end, n_scans, exposure)
@@ -164,10 +173,10 @@ def _record(
     current = np.array([step.current for step in steps])[which]
     # The cycler counts from each reversal and keeps its count during rests.
     half = (which + 1) // 2
-    reversal = np.array([step.start for step in steps])[np.maximum(2 * half - 1, 0)]
-    ends = np.array([step.end for step in steps])[np.maximum(2 * half - 1, 0)]
-    driven = np.array([step.current for step in steps])[np.maximum(2 * half - 1, 0)]
-    capacity = abs(driven) * (np.minimum(time, ends) - reversal) / 3600
+    bounds = np.array([(s.start, s.end, s.current) for s in steps])
+    reversal, end, driven = bounds[np.maximum(2 * half - 1, 0)].T
+    capacity = abs(driven) * (np.minimum(time, end) - reversal) / 3600
+    capacity[which == 0] = 0.0
     values = {
         "voltage": voltage + rng.normal(0, _VOLTAGE_NOISE, time.size),
         "current": current * (1 + rng.normal(0, _CURRENT_NOISE, time.size)),

@@ -16,6 +16,8 @@ from batteryxr.simulate import cell, patterns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LEAST = 1e-8  # the photons for less do not fit an integer
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -66,11 +68,11 @@ def measure(
     Raises
     ------
     ArgumentError
-        If `noise` is negative or not finite.
+        If `noise` is negative, not finite, or needs more photons than can be counted.
     """
     sigma = model.noise if noise is None else float(noise)
-    if not 0 <= sigma < np.inf:
-        raise ArgumentError("noise", noise, "a number >= 0")
+    if sigma != 0 and not _LEAST <= sigma < np.inf:
+        raise ArgumentError("noise", noise, f"0, or a number >= {_LEAST:g}")
     ratios = truth["ratios"].drop_vars("component")
     number = xr.DataArray(np.arange(ratios.sizes["scan"]), dims="scan")
     if chunks is not None:

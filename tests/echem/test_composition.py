@@ -22,6 +22,7 @@ from batteryxr.echem import (
     theoretical_capacity,
     utilisation,
 )
+from batteryxr.echem.summary import half_cycles
 
 LTMOF = "Li1.2Ti0.2Mn0.6O1.8F0.2"
 MS10 = "Li1.33Ti0.19Mn0.57O1.81F0.19"
@@ -282,11 +283,11 @@ def _record(n=500) -> xr.Dataset:
 def test_of_a_cycler_record_the_current_is_integrated():
     ds = _record()
     x = li_content(ds, formula="LiNiO2", mass=7.0)
-    # Independently: by hand, one file at a time.
+    # Independently: by hand, one file and one direction at a time.
     passed, total = np.zeros(ds.sizes["record"]), 0.0
     i, t, f = ds.current.values, ds.test_time.values, ds.file.values
     for k in range(1, i.size):
-        if f[k] == f[k - 1]:
+        if f[k] == f[k - 1] and i[k] * i[k - 1] > 0:
             total += (i[k] + i[k - 1]) / 2 * (t[k] - t[k - 1]) / 3600
         passed[k] = total
     expected = 1 - passed / 7e-3 * formula("LiNiO2").molar_mass / 26801.48114
@@ -309,6 +310,34 @@ def test_lazy_equals_eager(chunk, no_compute):
     assert lazy.chunks is not None
     assert used.chunks is not None
     xr.testing.assert_allclose(lazy.compute(), eager, rtol=1e-12)
+
+
+def test_charge_agrees_with_the_half_cycles():
+    ds = _record()
+    ds["voltage"] = xr.full_like(ds.current, 3.7).assign_attrs(units="V")
+    for current in (ds.current, ds.current.assign_attrs(cell_methods="record: mean")):
+        record = ds.assign(current=current)
+        halves = half_cycles(record)
+        x = li_content(record, formula="LiNiO2", mass=7.0)
+        sign = np.where(halves.direction == "charge", 1, -1)
+        net = float((sign * halves.capacity).sum())
+        expected = li_content(net / 7e-3, formula="LiNiO2")
+        assert float(x[-1]) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_charge_that_cannot_be_trusted_is_refused_or_missing():
+    ds = _record()
+    with pytest.raises(ArgumentError, match="backward_time"):
+        li_content(ds.assign_attrs(flags=["backward_time"]), formula="LiNiO2", mass=7.0)
+    time = ds.test_time.copy()
+    time[100:] = time[100:] - 500
+    x = li_content(ds.assign_coords(test_time=time), formula="LiNiO2", mass=7.0)
+    assert x[:100].notnull().all()
+    assert x[100:].isnull().all()
+    late = ds.test_time.copy()
+    late[100:] = late[100:] + 4000
+    gap = li_content(ds.assign_coords(test_time=late), formula="LiNiO2", mass=7.0)
+    assert gap[100] == gap[99]
 
 
 def test_missing_current_stays_missing():
