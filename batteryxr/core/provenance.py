@@ -44,7 +44,8 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     The result's ``attrs`` receive ``batteryxr_call`` (JSON: accessor, method and all
     arguments but the first, defaults included), ``batteryxr_version``, and a line of
-    CF ``history`` after that of the first argument.
+    CF ``history``: after its own where the function passed one on, else after that of
+    the first argument.
     """
     signature = inspect.signature(function)
     accessor = function.__module__.split(".")[1]
@@ -76,7 +77,10 @@ def stamp(
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     words = ", ".join(f"{k}={json.dumps(v)}" for k, v in arguments.items())
     line = f"{now} batteryxr {__version__}: {accessor}.{method}({words})"
-    before = source.attrs.get("history", "") if isinstance(source, _LABELLED) else ""
+    # What the function passed on (of a series that it labelled, say) comes first.
+    before = result.attrs.get("history", "")
+    if not before and isinstance(source, _LABELLED):
+        before = source.attrs.get("history", "")
     result.attrs["batteryxr_call"] = json.dumps(call)
     result.attrs["batteryxr_version"] = __version__
     result.attrs["history"] = f"{before}\n{line}" if before else line

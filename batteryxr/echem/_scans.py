@@ -1,0 +1,194 @@
+"""What the join must know of a series before it starts, and says of it afterwards."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.units import in_units
+
+#: Names in a message before it says "and so many more".
+_NAMED = 5
+_HALF_HOUR = 1800 * 1_000_000_000
+
+
+def check(
+    scans: xr.DataArray | xr.Dataset, made: set[str], time_reference: str
+) -> None:
+    """Raise where a series has no clock, or has data that labels would replace."""
+    if time_reference not in ("start", "middle", "end"):
+        raise ArgumentError(
+            "time_reference", time_reference, "'start', 'middle' or 'end'"
+        )
+    require_dims(scans, ["scan"], caller="join")
+    if "time" not in scans.coords:
+        raise VariableError(
+            "join needs the coordinate 'time' (UTC) on 'scan'; found "
+            f"{sorted(map(str, scans.coords))}. Read the series with read_series, or "
+            'add it: `scans.assign_coords(time=("scan", times))`.'
+        )
+    time = scans["time"]
+    if time.dims != ("scan",) or time.dtype.kind != "M":
+        raise VariableError(
+            f"join needs 'time' as datetime64 on ('scan',); found {time.dtype} on "
+            f"{time.dims}."
+        )
+    if time.size and time.isnull().all():
+        raise ArgumentError(
+            "timezone",
+            "",
+            "the zone in which the scans' times were written; all are missing (NaT)",
+            "Read the series again with read_series(..., timezone='Europe/Paris').",
+        )
+    taken = set(map(str, scans.dims)) - {"scan"}
+    if isinstance(scans, xr.Dataset):
+        taken |= set(map(str, scans.data_vars))
+    if taken := taken & made:
+        name = min(taken)
+        raise ArgumentError(
+            "scans",
+            sorted(taken),
+            "no data or dimensions that have the name of a label",
+            f"Rename them first: `scans.rename({name}='measured_{name}')`.",
+        )
+
+
+def require_clock(record: xr.Dataset, *, caller: str) -> None:
+    """Raise where a record has no absolute time."""
+    require_variables(record, ["time"], caller=caller)
+    declared = record.attrs.get("timezone")
+    ends = record["time"].isel(record=[0, -1]) if record.sizes["record"] else None
+    if declared == "" or ends is None or ends.isnull().any():
+        raise ArgumentError(
+            "timezone",
+            declared or "",
+            "the zone of the cycler's computer; the record has no absolute time",
+            "Read the file again with read_cycler(..., timezone='Europe/Paris').",
+        )
+
+
+def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarray:
+    """Return the length of each exposure in s; NaN where a series does not know."""
+    n = scans.sizes["scan"]
+    if given is not None:
+        if not (np.isfinite(given) and given >= 0):
+            raise ArgumentError("exposure", given, "a time >= 0 in s")
+        return np.full(n, float(given))
+    if "exposure" not in scans.coords:
+        raise ArgumentError(
+            "exposure",
+            None,
+            "the length of an exposure in s; `scans` has no coordinate 'exposure'",
+            "Pass exposure=130.0, or exposure=0 for instants.",
+        )
+    known = in_units(scans["exposure"], "s", caller="join")
+    lasting = np.broadcast_to(known.values.astype(np.float64), (n,))
+    if (lasting < 0).any():
+        raise ArgumentError("exposure", float(np.nanmin(lasting)), "times >= 0 in s")
+    if np.isnan(lasting).all() and n:
+        raise ArgumentError(
+            "exposure",
+            float("nan"),
+            "the length of an exposure in s; the files do not give it",
+            "Pass exposure=130.0, or exposure=0 for instants.",
+        )
+    return lasting
+
+
+def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
+    """Return which scans are of `cell`; refuse to mix several."""
+    n = scans.sizes["scan"]
+    if "cell" not in scans.coords:
+        if cell is not None:
+            raise ArgumentError(
+                "cell",
+                cell,
+                "a name in the coordinate 'cell' of `scans`, which has none",
+                "Name it in the pattern of read_series, or leave `cell` out.",
+            )
+        return np.ones(n, dtype=bool)
+    names = np.broadcast_to(scans["cell"].values, (n,)).astype(str)
+    known = sorted(set(names))
+    if cell is None:
+        if len(known) < 2:
+            return np.ones(n, dtype=bool)
+        raise ArgumentError(
+            "cell",
+            None,
+            f"one of {known}",
+            "The scans are of several cells, the record is of one.",
+        )
+    if str(cell) not in known:
+        raise ArgumentError("cell", cell, f"one of {known}")
+    return names == str(cell)
+
+
+def warn_outside(
+    names: str,
+    outside: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    span: tuple[int, int],
+) -> None:
+    """Say which scans have no labels, and whether a time zone may be why."""
+    text = (
+        f"{outside.sum()} of {outside.size} scans are not covered by the record and "
+        f"have no labels: {names}. "
+        f"The record spans {_utc(span[0])} to {_utc(span[1])}, "
+        f"these scans {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
+        "(UTC)."
+    )
+    if shift := zone_shift(starts, ends, span):
+        verb = "looks like" if outside.mean() > 0.5 else "may be"
+        text += (
+            f" This {verb} a time-zone error of {hours(-shift)}: with the scans' "
+            f"times moved by {hours(shift)} the record covers them. Check `timezone=` "
+            f"of both readers, or declare it: clock=Clock(offset_s={shift * 1800})."
+        )
+    warnings.warn(text, DataQualityWarning, stacklevel=4)
+
+
+def zone_shift(
+    starts: np.ndarray, ends: np.ndarray, span: tuple[int, int]
+) -> int | None:
+    """Return the half hours by which scans must move to lie in the record, if any do.
+
+    Whole hours before half ones, and small shifts before large ones. None where no
+    zone of the world explains it.
+    """
+
+    def inside(half_hours: int) -> int:
+        moved = half_hours * _HALF_HOUR
+        return int(((starts + moved >= span[0]) & (ends + moved <= span[1])).sum())
+
+    for sizes in (range(2, 29, 2), range(1, 29, 2)):
+        for shift in (sign * size for size in sizes for sign in (1, -1)):
+            if inside(shift) == starts.size:
+                return shift
+    return None
+
+
+def hours(half_hours: float) -> str:
+    """Return half hours as "+2 h"."""
+    return f"{half_hours / 2:+g} h"
+
+
+def names(scans: xr.DataArray | xr.Dataset, where: np.ndarray) -> str:
+    """Name scans by their file, else by their number."""
+    source: Any = where
+    for name in ("file", "scan"):
+        if name in scans.coords and scans[name].dims == ("scan",):
+            source = scans[name].values[where]
+            break
+    named = ", ".join(str(v) for v in source[:_NAMED])
+    more = where.size - _NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _utc(nanoseconds: int) -> str:
+    return str(np.datetime64(int(nanoseconds), "ns").astype("M8[s]"))

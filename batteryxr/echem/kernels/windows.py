@@ -1,0 +1,386 @@
+"""Exact integrals of a cycler record over exposure windows, in one streamed pass.
+
+Voltage and current are straight lines between rows (the current a staircase where the
+cycler logs means), so means, variances, extremes and charge over a window have closed
+forms: nothing is resampled and no step is chosen. Times are integer nanoseconds:
+differences are exact however far the epoch is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from batteryxr.echem.kernels.segments import in_threads
+
+#: No gap is too long to be joined.
+ANY_GAP = np.iinfo(np.int64).max
+#: Rows that are looked over at once for anything but charge.
+_TILE = 1024
+#: Rows from which on two threads pay: one sums the charge, one the windows.
+_WORTH_THREADS = 100_000
+_THIRD = 1 / 3
+
+#: Columns of the sums kept for each window. Deviations from the first covered value
+#: are summed, so that a small spread on a large mean does not cancel.
+(_BEGUN, _COVERED, _V0, _V1, _V_SUM, _V_SQUARE, _V_MIN, _V_MAX) = range(8)
+(_I0, _I_SUM, _I_SQUARE, _I_MIN, _I_MAX) = range(8, 13)
+_COLUMNS = 13
+#: Integer state between blocks: the instant that comes next, and what went wrong.
+_NEXT, _ROWS, _BACKWARD, _FIRST_BACKWARD = range(4)
+
+
+class WindowSums(NamedTuple):
+    """What a record says about each window; NaN where it says nothing."""
+
+    covered: np.ndarray  # s
+    voltage: np.ndarray  # V, time-weighted mean
+    voltage_min: np.ndarray
+    voltage_max: np.ndarray
+    voltage_sd: np.ndarray
+    voltage_rise: np.ndarray  # V, last covered instant minus first
+    current: np.ndarray  # mA, time-weighted mean
+    current_min: np.ndarray
+    current_max: np.ndarray
+    current_sd: np.ndarray
+    charge: np.ndarray  # mA h passed within the window
+
+
+class WindowWalk:
+    """Integrate a record, given block by block, over windows in any order.
+
+    How the rows are cut into blocks does not matter, but for rounding of the charge.
+    Memory is one block and a few numbers per window.
+
+    Parameters
+    ----------
+    starts, ends
+        Windows (ns), shape (n,). They may overlap and come in any order; a window
+        of no length is an instant.
+    instants
+        Times (ns) at which the net charge is wanted, in any order.
+    i_zero
+        Currents below it are rest and count as zero for the net charge (mA).
+    max_gap
+        Rows further apart than this are not joined (ns), except at rest.
+    mean
+        Whether a current is the mean since the row before: a staircase, not a line.
+    """
+
+    def __init__(
+        self,
+        starts: np.ndarray,
+        ends: np.ndarray,
+        instants: np.ndarray,
+        *,
+        i_zero: float = 0.0,
+        max_gap: int = ANY_GAP,
+        mean: bool = False,
+    ) -> None:
+        self._starts, self._ends = starts, ends
+        self._by_start = np.argsort(starts, kind="stable")
+        self._longest = int((ends - starts).max(initial=0))
+        self._by_time = np.argsort(instants, kind="stable")
+        self._instants = instants[self._by_time]
+        self._limits = (float(i_zero), int(max_gap), bool(mean))
+        self._sums = np.zeros((starts.size, _COLUMNS))
+        self._at_instants = np.full(instants.size, np.nan)
+        self._charge = np.zeros(1)
+        self._counts = np.zeros(4, np.int64)
+        self._before: tuple[np.ndarray, ...] | None = None
+
+    def add(
+        self,
+        time: np.ndarray,
+        voltage: np.ndarray,
+        current: np.ndarray,
+        file: np.ndarray,
+    ) -> None:
+        """Walk over the next rows: times (ns), V, mA and the number of the file."""
+        rows = (time, voltage, current, file)
+        if time.size == 0:
+            return
+        if self._before is None:
+            early = np.searchsorted(self._instants, time[0])
+            self._counts[_NEXT] = early
+        else:
+            # The interval between two blocks is a block of two rows.
+            pairs = zip(self._before, rows, strict=True)
+            self._walk(*(np.concatenate((a, b[:1])) for a, b in pairs))
+        self._walk(*rows)
+        self._before = tuple(a[-1:].copy() for a in rows)
+
+    def _walk(
+        self,
+        time: np.ndarray,
+        voltage: np.ndarray,
+        current: np.ndarray,
+        file: np.ndarray,
+    ) -> None:
+        tally = (self._instants, self._limits, self._counts, self._charge)
+        windows = (self._by_start, self._starts, self._ends, self._longest)
+
+        def charge() -> None:
+            _tally(time, current, file, *tally, self._at_instants)
+
+        def integrate() -> None:
+            _integrate(time, voltage, current, file, *windows, self._limits, self._sums)
+
+        if time.size < _WORTH_THREADS:
+            charge()
+            integrate()
+        else:
+            in_threads(lambda work: work(), [(charge,), (integrate,)])
+
+    @property
+    def backward(self) -> tuple[int, int]:
+        """How many rows step back in time, and the first of them (from 0)."""
+        return int(self._counts[_BACKWARD]), int(self._counts[_FIRST_BACKWARD])
+
+    def net_charge(self) -> np.ndarray:
+        """Return the charge (mA h) from the first row to each instant; NaN outside."""
+        charge = np.empty_like(self._at_instants)
+        charge[self._by_time] = self._at_instants
+        return charge / 3600
+
+    def sums(self) -> WindowSums:
+        """Return what has been integrated so far."""
+        s = self._sums
+        covered = s[:, _COVERED]
+        # An instant has no length to divide by: its deviations are zero already.
+        weight = np.where(covered > 0, covered, 1.0)
+
+        def clean(values: np.ndarray) -> np.ndarray:
+            return np.where(s[:, _BEGUN] > 0, values, np.nan)
+
+        v, i = s[:, _V_SUM] / weight, s[:, _I_SUM] / weight
+        v_variance = np.maximum(s[:, _V_SQUARE] / weight - v**2, 0.0)
+        i_variance = np.maximum(s[:, _I_SQUARE] / weight - i**2, 0.0)
+        return WindowSums(
+            covered=covered.copy(),
+            voltage=clean(s[:, _V0] + v),
+            voltage_min=clean(s[:, _V_MIN]),
+            voltage_max=clean(s[:, _V_MAX]),
+            voltage_sd=clean(np.sqrt(v_variance)),
+            voltage_rise=clean(s[:, _V1] - s[:, _V0]),
+            current=clean(s[:, _I0] + i),
+            current_min=clean(s[:, _I_MIN]),
+            current_max=clean(s[:, _I_MAX]),
+            current_sd=clean(np.sqrt(i_variance)),
+            charge=clean((s[:, _I_SUM] + s[:, _I0] * covered) / 3600),
+        )
+
+
+@njit(cache=True, nogil=True)
+def _tally(  # type: ignore[no-untyped-def]
+    time, current, file, instants, limits, counts, charge, at_instants
+):
+    """Sum the charge of all rows; note it at the instants on the way."""
+    a, last = 0, time.size - 1
+    while a < last:
+        b = min(a + _TILE, last)
+        mark = counts[_NEXT]
+        if mark < instants.size and instants[mark] <= time[b]:
+            b = _locate(time, instants[mark], a)
+        if b > a:
+            plain, moved = _plain(
+                time[a:b],
+                time[a + 1 : b + 1],
+                current[a:b],
+                current[a + 1 : b + 1],
+                file[a:b],
+                file[a + 1 : b + 1],
+                limits,
+            )
+            if plain:
+                charge[0] += moved
+                a = b
+                continue
+        # Something else happens here: go through it interval by interval.
+        for k in range(a, min(max(b, a + 1), last)):
+            _cross(
+                k, time, current, file, instants, limits, counts, charge, at_instants
+            )
+        a = max(b, a + 1)
+    mark = counts[_NEXT]
+    while mark < instants.size and instants[mark] == time[last]:
+        at_instants[mark] = charge[0]
+        mark += 1
+    counts[_NEXT] = mark
+    counts[_ROWS] += last
+
+
+# Free order of summation lets the compiler use vectors: memory is then the limit.
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _plain(  # type: ignore[no-untyped-def]
+    t0, t1, i0, i1, file0, file1, limits
+):
+    """Return whether all these intervals are joined, and the charge in them."""
+    i_zero, max_gap, mean = limits
+    apart, moved = np.int64(0), 0.0
+    for k in range(t0.size):
+        step = t1[k] - t0[k]
+        ib = i1[k] if not abs(i1[k]) < i_zero else 0.0
+        ia = ib if mean else (i0[k] if not abs(i0[k]) < i_zero else 0.0)
+        moved += (0.0 if ia * ib < 0.0 else ia + ib) * float(step)
+        apart += np.int64(step < 0) + np.int64(step > max_gap)
+    other_file = file0[0] ^ file0[0]
+    for k in range(t0.size):
+        other_file |= file0[k] ^ file1[k]
+    moved *= 0.5e-9
+    return apart == 0 and other_file == 0 and moved == moved, moved
+
+
+@njit(cache=True, nogil=True)
+def _cross(  # type: ignore[no-untyped-def]
+    k, time, current, file, instants, limits, counts, charge, at_instants
+):
+    """Cross one interval, whatever happens in it."""
+    i_zero, max_gap, mean = limits
+    step = time[k + 1] - time[k]
+    if step < 0:
+        if counts[_BACKWARD] == 0:
+            counts[_FIRST_BACKWARD] = counts[_ROWS] + k + 1
+        counts[_BACKWARD] += 1
+    ib = current[k + 1] if not abs(current[k + 1]) < i_zero else 0.0
+    ia = ib if mean else (current[k] if not abs(current[k]) < i_zero else 0.0)
+    joined = file[k] == file[k + 1] and 0 < step <= max_gap and ia + ib == ia + ib
+    # A reversal between two rows: its moment is unknown, and so is its charge.
+    if not joined or ia * ib < 0:
+        ia = ib = 0.0
+    seconds = step * 1e-9
+    mark = counts[_NEXT]
+    while mark < instants.size and instants[mark] < time[k + 1]:
+        f = (instants[mark] - time[k]) / step
+        at_instants[mark] = charge[0] + (ia + 0.5 * f * (ib - ia)) * f * seconds
+        mark += 1
+    counts[_NEXT] = mark
+    charge[0] += 0.5 * (ia + ib) * seconds
+
+
+@njit(cache=True, nogil=True)
+def _locate(time, at, low):  # type: ignore[no-untyped-def]
+    """Return the last row that is not after `at`, from row `low` on."""
+    reach = 1
+    while low + reach < time.size and time[low + reach] <= at:
+        low += reach
+        reach *= 2
+    high = min(low + reach, time.size)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if time[middle] <= at:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _integrate(  # type: ignore[no-untyped-def]
+    time, voltage, current, file, order, starts, ends, longest, limits, sums
+):
+    first, last = time[0], time[-1]
+    low, high = 0, order.size
+    while low < high:  # windows before it ended before the first row
+        middle = (low + high) // 2
+        if starts[order[middle]] < first - longest:
+            low = middle + 1
+        else:
+            high = middle
+    k = 0
+    for n in range(low, order.size):
+        w = order[n]
+        start, end = starts[w], ends[w]
+        if start > last:
+            break
+        if end < first:
+            continue
+        k = _locate(time, start, k)
+        if start == end:
+            _instant(time, voltage, current, file, start, k, limits, sums[w])
+        else:
+            _window(time, voltage, current, file, start, end, k, limits, sums[w])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _joined(file0, file1, step, i0, i1, limits):  # type: ignore[no-untyped-def]
+    i_zero, max_gap, _ = limits
+    if step > max_gap and not (abs(i0) < i_zero and abs(i1) < i_zero):
+        return False
+    return file0 == file1 and step > 0
+
+
+@njit(cache=True, nogil=True)
+def _window(  # type: ignore[no-untyped-def]
+    time, voltage, current, file, start, end, k, limits, s
+):
+    """Add the straight pieces: the integral of u^2 is (a^2 + ab + b^2) dt / 3."""
+    begun, covered = s[_BEGUN] > 0, s[_COVERED]
+    v_first, v_last, i_first = s[_V0], s[_V1], s[_I0]
+    mean = limits[2]
+    v_sum, v_square, v_min, v_max = s[_V_SUM], s[_V_SQUARE], s[_V_MIN], s[_V_MAX]
+    i_sum, i_square, i_min, i_max = s[_I_SUM], s[_I_SQUARE], s[_I_MIN], s[_I_MAX]
+    while k + 1 < time.size and time[k] < end:
+        t0, t1 = time[k], time[k + 1]
+        va, vb, ia, ib = voltage[k], voltage[k + 1], current[k], current[k + 1]
+        joined = _joined(file[k], file[k + 1], t1 - t0, ia, ib, limits)
+        if mean:
+            ia = ib
+        k += 1
+        low, high = start if start > t0 else t0, end if end < t1 else t1
+        total = va + vb + ia + ib
+        if not joined or high <= low or total != total:
+            continue
+        if low != t0 or high != t1:
+            f, g = (low - t0) / (t1 - t0), (high - t0) / (t1 - t0)
+            va, vb = va + f * (vb - va), va + g * (vb - va)
+            ia, ib = ia + f * (ib - ia), ia + g * (ib - ia)
+        if not begun:
+            begun = True
+            v_first = v_min = v_max = va
+            i_first = i_min = i_max = ia
+        seconds = (high - low) * 1e-9
+        covered += seconds
+        v_last = vb
+        a, b = va - v_first, vb - v_first
+        v_sum += 0.5 * (a + b) * seconds
+        v_square += (a * a + a * b + b * b) * seconds * _THIRD
+        a, b = ia - i_first, ib - i_first
+        i_sum += 0.5 * (a + b) * seconds
+        i_square += (a * a + a * b + b * b) * seconds * _THIRD
+        # Written out, since min and max of floats mind NaN and are slow.
+        v_low, v_high = (va, vb) if va < vb else (vb, va)
+        i_low, i_high = (ia, ib) if ia < ib else (ib, ia)
+        v_min = v_low if v_low < v_min else v_min
+        v_max = v_high if v_high > v_max else v_max
+        i_min = i_low if i_low < i_min else i_min
+        i_max = i_high if i_high > i_max else i_max
+    s[_BEGUN], s[_COVERED] = 1.0 if begun else 0.0, covered
+    s[_V0], s[_V1], s[_I0] = v_first, v_last, i_first
+    s[_V_SUM], s[_V_SQUARE], s[_V_MIN], s[_V_MAX] = v_sum, v_square, v_min, v_max
+    s[_I_SUM], s[_I_SQUARE], s[_I_MIN], s[_I_MAX] = i_sum, i_square, i_min, i_max
+
+
+@njit(cache=True, nogil=True)
+def _instant(  # type: ignore[no-untyped-def]
+    time, voltage, current, file, at, k, limits, s
+):
+    """Read the straight line between the rows on both sides of an instant."""
+    if s[_BEGUN] > 0:
+        return
+    v, i = voltage[k], current[k]
+    if time[k] != at:
+        if time[k] > at or k + 1 == time.size:
+            return
+        step = time[k + 1] - time[k]
+        if not _joined(file[k], file[k + 1], step, i, current[k + 1], limits):
+            return
+        f = (at - time[k]) / step
+        v += f * (voltage[k + 1] - v)
+        i = current[k + 1] if limits[2] else i + f * (current[k + 1] - i)
+    if v + i == v + i:
+        s[_BEGUN] = 1.0
+        s[_V0] = s[_V1] = s[_V_MIN] = s[_V_MAX] = v
+        s[_I0] = s[_I_MIN] = s[_I_MAX] = i
