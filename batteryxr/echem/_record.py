@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
@@ -16,6 +15,8 @@ from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import xarray as xr
 
 #: Flags of the readers under which no charge can be trusted.
 FATAL = frozenset(

@@ -15,6 +15,8 @@ from batteryxr.echem.summary import dataset as half_cycle_dataset
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
+_Column = tuple[str, np.ndarray, dict[str, Any]]
+_Variables = dict[str, _Column]
 
 _OTHER = {"charge": "discharge", "discharge": "charge"}
 #: Of a half cycle, taken over for each direction.
@@ -99,18 +101,20 @@ def cycles(
     refuse_implausible(record, walked, caller="cycles")
     halves = half_cycle_dataset(walked)
     paired, unpaired = _paired(halves, first)
-    for number in unpaired:
-        early = halves.sel(half_cycle=number)
+    if unpaired:
         warn(
-            f"the record begins with a {early.direction.item()} of "
-            f"{early.capacity.item():.4g} mA h before the first {first}: "
-            f"half cycle {number} is in no cycle"
+            f"the record begins with a {_OTHER[first]} of "
+            f"{halves['capacity'].values[0]:.4g} mA h before the first {first}: "
+            "half cycle 1 is in no cycle"
         )
-    result = paired.merge(_compared(paired, electrode, reference))
+    variables = paired | _compared(paired, electrode, reference)
     if mass is not None:
-        result = result.merge(_specific(paired, mass))
+        variables |= _specific(paired, mass)
     if nominal_capacity is not None:
-        result = result.merge(_c_rates(paired, nominal_capacity))
+        variables |= _c_rates(paired, nominal_capacity)
+    number = np.arange(1, len(variables["complete"][1]) + 1)
+    coords = {"cycle": ("cycle", number, attributes("cycle"))}
+    result = xr.Dataset(variables, coords)
     result.attrs = {
         "electrode": electrode,
         "first": first,
@@ -140,28 +144,26 @@ def _check(
         raise ArgumentError("reference", reference, "'first', 'max' or a cycle number")
 
 
-def _paired(halves: xr.Dataset, first: str) -> tuple[xr.Dataset, list[int]]:
+def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
     # Directions alternate by construction, so all pairs hang on the first one.
     direction = halves["direction"].values
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
-    cycle = ("cycle", np.arange(1, n + 1), attributes("cycle"))
-    columns: dict[str, Any] = {}
+    columns: _Variables = {}
     flag, whole = np.zeros(n, np.int8), np.ones(n, bool)
     for place, side in enumerate((first, _OTHER[first])):
         rows = np.arange(skipped + place, direction.size, 2)
-        chosen = halves.isel(half_cycle=rows)
         for name in _TAKEN:
-            columns[f"{side}_{name}"] = _column(chosen[name], n, side)
+            columns[f"{side}_{name}"] = _column(halves.variables[name], rows, n, side)
         numbers = np.zeros(n, np.int64)
-        numbers[: rows.size] = chosen["half_cycle"].values
+        numbers[: rows.size] = rows + 1
         columns[f"{side}_half_cycle"] = (
             "cycle",
             numbers,
             {"units": "1", "long_name": f"Half cycle of the {side}, 0 where missing"},
         )
-        flag[: rows.size] |= chosen["flag"].values
-        whole[: rows.size] &= chosen["complete"].values
+        flag[: rows.size] |= halves["flag"].values[rows]
+        whole[: rows.size] &= halves["complete"].values[rows]
         whole[rows.size :] = False
     columns["flag"] = ("cycle", flag, halves["flag"].attrs)
     columns["complete"] = (
@@ -170,7 +172,7 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[xr.Dataset, list[int]]:
         {"units": "1", "long_name": "Whether both half cycles are whole"},
     )
     ordered = {k: columns[k] for k in sorted(columns, key=_order)}
-    return xr.Dataset(ordered, coords={"cycle": cycle}), [1] if skipped else []
+    return ordered, [1] if skipped else []
 
 
 def _order(name: str) -> int:
@@ -178,69 +180,63 @@ def _order(name: str) -> int:
     return _TAKEN.index(what) * 2 + (side != "charge") if what in _TAKEN else 99
 
 
-def _column(values: xr.DataArray, n: int, side: str) -> tuple[str, np.ndarray, Any]:
+def _column(values: xr.Variable, rows: np.ndarray, n: int, side: str) -> _Column:
     blank = np.datetime64("NaT") if values.dtype.kind == "M" else np.nan
     padded = np.full(n, blank, values.dtype)
-    padded[: values.size] = values.values
-    words = str(values.attrs["long_name"])
-    named = f"{words}, {side}"
-    return "cycle", padded, values.attrs | {"long_name": named}
+    padded[: rows.size] = values.values[rows]
+    words = f"{values.attrs['long_name']}, {side}"
+    return "cycle", padded, values.attrs | {"long_name": words}
 
 
 def _compared(
-    paired: xr.Dataset, electrode: str, reference: str | int
-) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
-    charge, discharge = (paired[f"{d}_capacity"].values for d in _OTHER)
+    paired: _Variables, electrode: str, reference: str | int
+) -> dict[str, _Column]:
+    of = {f"{d}_{q}": paired[f"{d}_{q}"][1] for d in _OTHER for q in _TAKEN}
+    charge, discharge = of["charge_capacity"], of["discharge_capacity"]
     out, into = (charge, discharge) if electrode == "anode" else (discharge, charge)
-    whole = paired["complete"].values
+    what = "charge / discharge" if electrode == "anode" else "discharge / charge"
+    whole = paired["complete"][1]
     with np.errstate(divide="ignore", invalid="ignore"):
         efficiency = np.where(whole, out / into, np.nan)
-        energy = paired["discharge_energy"].values / paired["charge_energy"].values
-    voltage = paired["charge_mean_voltage"] - paired["discharge_mean_voltage"]
-    what = "charge / discharge" if electrode == "anode" else "discharge / charge"
+        energy = np.where(whole, of["discharge_energy"] / of["charge_energy"], np.nan)
+    voltage = of["charge_mean_voltage"] - of["discharge_mean_voltage"]
+    retention, relative = _retention(np.where(whole, out, np.nan), reference)
     return {
         "coulombic_efficiency": _one(efficiency, f"Coulombic efficiency ({what})"),
-        "energy_efficiency": _one(
-            np.where(whole, energy, np.nan), "Energy efficiency (discharge / charge)"
-        ),
+        "energy_efficiency": _one(energy, "Energy efficiency (discharge / charge)"),
         "voltage_hysteresis": (
             "cycle",
-            np.where(whole, voltage.values, np.nan),
+            np.where(whole, voltage, np.nan),
             {"units": "V", "long_name": "Mean voltage, charge minus discharge"},
         ),
-        "capacity_retention": _one(
-            *_retention(np.where(whole, out, np.nan), paired, reference)
-        ),
+        "capacity_retention": _one(retention, relative),
     }
 
 
-def _retention(
-    capacity: np.ndarray, paired: xr.Dataset, reference: str | int
-) -> tuple[np.ndarray, str]:
-    numbers = paired["cycle"].values
+def _retention(capacity: np.ndarray, reference: str | int) -> tuple[np.ndarray, str]:
     known = np.flatnonzero(np.isfinite(capacity))
     if isinstance(reference, int):
-        if reference not in numbers[known]:
+        if reference - 1 not in known:
             raise ArgumentError(
                 "reference",
                 reference,
                 "the number of a complete cycle",
-                f"Complete are {numbers[known].tolist()[:20]}.",
+                f"Complete are {(known[:20] + 1).tolist()}.",
             )
-        base = int(np.flatnonzero(numbers == reference)[0])
+        base = reference - 1
     elif not known.size:
         return capacity, "Capacity retention"
     else:
         base = int(known[0] if reference == "first" else np.nanargmax(capacity))
-    return capacity / capacity[base], f"Capacity relative to cycle {numbers[base]}"
+    return capacity / capacity[base], f"Capacity relative to cycle {base + 1}"
 
 
-def _one(values: np.ndarray, words: str) -> tuple[str, np.ndarray, dict[str, str]]:
+def _one(values: np.ndarray, words: str) -> _Column:
     return "cycle", values, {"units": "1", "long_name": words}
 
 
-def _specific(paired: xr.Dataset, mass: float) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _specific(paired: _Variables, mass: float) -> _Variables:
+    found: _Variables = {}
     kinds = (
         ("specific_capacity", "capacity", "mA h g-1"),
         ("specific_energy", "energy", "W h kg-1"),
@@ -249,7 +245,7 @@ def _specific(paired: xr.Dataset, mass: float) -> dict[str, Any]:
     for name, source, units in kinds:
         for side in _OTHER:
             # mA h / mg and mW h / mg differ from mA h / g and W h / kg by 1000.
-            values = paired[f"{side}_{source}"].values * (1000.0 / mass)
+            values = paired[f"{side}_{source}"][1] * (1000.0 / mass)
             words = f"{name.replace('_', ' ').capitalize()}, {side}"
             found[f"{side}_{name}"] = (
                 "cycle",
@@ -259,11 +255,11 @@ def _specific(paired: xr.Dataset, mass: float) -> dict[str, Any]:
     return found
 
 
-def _c_rates(paired: xr.Dataset, nominal: float) -> dict[str, Any]:
+def _c_rates(paired: _Variables, nominal: float) -> _Variables:
     return {
         f"{side}_c_rate": (
             "cycle",
-            np.abs(paired[f"{side}_mean_current"].values) / nominal,
+            np.abs(paired[f"{side}_mean_current"][1]) / nominal,
             {"units": "1/h", "long_name": f"C-rate, {side}"},
         )
         for side in _OTHER

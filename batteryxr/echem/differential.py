@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,8 +10,9 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem._record import Arrays, Walked, is_mean
-from batteryxr.echem._record import refuse_implausible, walk_record
+from batteryxr.echem._curves import Grid, lay_out, smoother
+from batteryxr.echem._record import Walked, refuse_implausible, walk_record
+from batteryxr.echem.summary import DIRECTION, directions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +21,6 @@ Method = Literal["gaussian", "savgol"]
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
 _MOST_BINS = 200_000
-
-
-@dataclass(frozen=True)
-class _Grid:
-    origin: float
-    width: float
-    centres: np.ndarray
-    over_charge: bool
 
 
 @recorded
@@ -80,7 +72,7 @@ def dqdv(
     xarray.Dataset
         On (``half_cycle``, ``voltage``): ``dqdv``, positive for charge and discharge,
         NaN outside the voltages that the half cycle visited, and ``dqdv_error`` from
-        the noise of the voltage. On ``half_cycle``: ``capacity``, ``voltage_noise``
+        the noise of the voltage. On ``half_cycle``: ``total_capacity``, ``voltage_noise``
         (V) and ``charge_step``, the charge per row.
 
     Raises
@@ -98,7 +90,7 @@ def dqdv(
     Counting by voltage is the idea of Feng et al., eTransportation 3, 100051 (2020);
     weighting by charge lifts its need of constant current and sampling.
     """
-    weights = _weights(smoothing, bin, method, order, names=("smoothing", "bin"))
+    weights = smoother(smoothing, bin, method, order, names=("smoothing", "bin"))
     scale, per = _scale(mass)
     source, walked = walk_record(
         record, i_zero=i_zero, max_gap=max_gap, caller="dqdv", clock=False
@@ -106,10 +98,12 @@ def dqdv(
     refuse_implausible(record, walked, caller="dqdv")
     chosen = _chosen(walked, half_cycles)
     grid = _voltage_grid(walked, chosen, bin)
-    curve, error, noise = _curves(source, walked, chosen, grid, weights)
+    curve, error, noise = lay_out(source, walked, chosen, grid, weights)
     axis = ("voltage", grid.centres, attributes("voltage"))
     kinds = (("dqdv", curve, "dQ/dV"), ("dqdv_error", error, "dQ/dV, one sd"))
-    result = _labelled(walked, chosen, noise, axis, kinds, f"mA h{per} V-1", scale, per)
+    result = _labelled(
+        walked, chosen, noise, axis, kinds, f"mA h{per} V-1", scale, scale, per
+    )
     result.attrs = _settings(smoothing, bin, method, order, mass)
     return result
 
@@ -162,7 +156,7 @@ def dvdq(
     """
     if not (isinstance(points, int) and points >= 10):
         raise ArgumentError("points", points, "an integer >= 10")
-    weights = _weights(smoothing, 1 / points, method, order, names=("smoothing", ""))
+    weights = smoother(smoothing, 1 / points, method, order, names=("smoothing", ""))
     scale, per = _scale(mass)
     source, walked = walk_record(
         record, i_zero=i_zero, max_gap=max_gap, caller="dvdq", clock=False
@@ -170,42 +164,14 @@ def dvdq(
     refuse_implausible(record, walked, caller="dvdq")
     chosen = _chosen(walked, half_cycles)
     grid = _charge_grid(walked, chosen, points)
-    curve, error, noise = _curves(source, walked, chosen, grid, weights)
+    curve, error, noise = lay_out(source, walked, chosen, grid, weights)
     kind = {"units": f"mA h{per}", "long_name": "Capacity since the half cycle began"}
     axis = ("capacity", grid.centres * scale, kind)
     kinds = (("dvdq", curve, "dV/dQ"), ("dvdq_error", error, "dV/dQ, one sd"))
     units = f"V mA-1 h-1{' g' if per else ''}"
-    result = _labelled(walked, chosen, noise, axis, kinds, units, 1 / scale, per)
+    result = _labelled(walked, chosen, noise, axis, kinds, units, 1 / scale, scale, per)
     result.attrs = _settings(smoothing, 1 / points, method, order, mass)
-    return result.drop_vars("total_capacity")
-
-
-def smoother(attrs: dict[str, Any]) -> np.ndarray:
-    """Return the weights that made a curve, from its attributes."""
-    return _weights(
-        attrs["smoothing"], attrs["bin"], attrs["method"], attrs["order"], ("", "")
-    )
-
-
-def _weights(
-    smoothing: float, width: float, method: str, order: int, names: tuple[str, str]
-) -> np.ndarray:
-    from batteryxr.echem.kernels import smoothers
-
-    if not smoothing >= 0:
-        raise ArgumentError(names[0], smoothing, "a width >= 0")
-    if not width > 0:
-        raise ArgumentError(names[1], width, "a width > 0 in V")
-    if method == "gaussian":
-        return smoothers.gaussian(smoothing / width)
-    if method != "savgol":
-        raise ArgumentError("method", method, "'gaussian' or 'savgol'")
-    window = round(smoothing / width) // 2 * 2 + 1
-    if not 0 <= order < window:
-        raise ArgumentError(
-            "order", order, f"0 to {window - 1} for a window of {window} bins"
-        )
-    return smoothers.savitzky_golay(window, order)
+    return result
 
 
 def _scale(mass: float | None) -> tuple[float, str]:
@@ -242,11 +208,11 @@ def _chosen(walked: Walked, half_cycles: Sequence[int] | None) -> np.ndarray:
     return numbers - 1
 
 
-def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> _Grid:
+def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> Grid:
     from batteryxr.echem.kernels import segments as s
 
     if not chosen.size:
-        return _Grid(0.0, width, np.empty(0), False)
+        return Grid(0.0, width, np.empty(0), False)
     # Bins are centred on multiples of their width; one spare at either end.
     low = int(np.floor(walked.floats[chosen, s.V_MIN].min() / width + 0.5)) - 1
     high = int(np.floor(walked.floats[chosen, s.V_MAX].max() / width + 0.5)) + 1
@@ -257,78 +223,16 @@ def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> _Grid:
             f"bins that cut {(high - low) * width:.4g} V into fewer pieces",
             "Look for a spike in the voltage, or for millivolts taken as volts.",
         )
-    return _Grid((low - 0.5) * width, width, np.arange(low, high + 1) * width, False)
+    return Grid((low - 0.5) * width, width, np.arange(low, high + 1) * width, False)
 
 
-def _charge_grid(walked: Walked, chosen: np.ndarray, points: int) -> _Grid:
+def _charge_grid(walked: Walked, chosen: np.ndarray, points: int) -> Grid:
     from batteryxr.echem.kernels import segments as s
 
     if not chosen.size:
-        return _Grid(0.0, 1.0, np.empty(0), True)
+        return Grid(0.0, 1.0, np.empty(0), True)
     width = float(np.abs(walked.floats[chosen, s.CHARGE]).max()) / points
-    return _Grid(-width, width, (np.arange(points + 3) - 0.5) * width, True)
-
-
-def _curves(
-    source: Arrays,
-    walked: Walked,
-    chosen: np.ndarray,
-    grid: _Grid,
-    weights: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from batteryxr.echem.kernels import histogram, smoothers
-    from batteryxr.echem.kernels import segments as s
-
-    shape = (chosen.size, grid.centres.size)
-    out, error, noise = np.empty(shape), np.empty(shape), np.empty((chosen.size, 2))
-    first = walked.integers[chosen, s.FIRST]
-    stop = walked.integers[chosen, s.LAST_ACTIVE] + 1
-    direction = walked.integers[chosen, s.DIRECTION].astype(np.float64)
-    rule = (walked.i_zero, walked.max_gap, is_mean(source.current))
-    where = (grid.over_charge, grid.origin, grid.width)
-    kernel = (smoothers.padded(weights), smoothers.roughness(weights, 1))
-    if not source.lazy:
-        (block,) = source.blocks()
-        shares = _shares(stop - first, s.threads())
-        s.in_threads(
-            lambda part: histogram.curves(
-                *block[:4], first[part], stop[part], direction[part], *rule, *where,
-                *kernel, out[part], error[part], noise[part],
-            ),
-            [(part,) for part in shares],
-        )  # fmt: skip
-        return out, error, noise
-    bins, room = np.zeros(shape[1]), np.empty(shape[1] + kernel[0].size)
-    state, before = np.zeros(histogram.STATE), np.zeros(histogram.STATE)
-    row = k = 0
-    for block in source.blocks():
-        data, n = block[:4], block[0].size
-        while k < chosen.size and first[k] < row + n:
-            a, b = max(first[k] - row, 0), min(stop[k] - row, n)
-            if first[k] >= row and not histogram.seed(*data, a, state):
-                state[:] = before
-            histogram.lay_out(*data, a, b, direction[k], *rule, *where, bins, state)
-            if stop[k] > row + n:
-                break
-            histogram.finish(
-                bins, *kernel, where[0], grid.width, state, room,
-                out[k], error[k], noise[k],
-            )  # fmt: skip
-            bins[:], state[:] = 0.0, 0.0
-            k += 1
-        histogram.seed(*data, n, before)
-        row += n
-    return out, error, noise
-
-
-def _shares(rows: np.ndarray, workers: int) -> list[slice]:
-    """Cut half cycles into runs of about as many rows each."""
-    total = np.cumsum(rows)
-    if not total.size:
-        return []
-    cuts = np.searchsorted(total, total[-1] * np.arange(1, workers) / workers)
-    edges = np.unique(np.concatenate([[0], cuts, [rows.size]]))
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return Grid(-width, width, (np.arange(points + 3) - 0.5) * width, True)
 
 
 def _labelled(
@@ -339,38 +243,32 @@ def _labelled(
     kinds: Sequence[tuple[str, np.ndarray, str]],
     units: str,
     scale: float,
+    charge_scale: float,
     per: str,
 ) -> xr.Dataset:
     from batteryxr.echem.kernels import segments as s
 
     dim, centres, kind = axis
-    directions = np.where(
-        walked.integers[chosen, s.DIRECTION] > 0, "charge", "discharge"
-    )
-    result = xr.Dataset(
-        coords={
-            "half_cycle": ("half_cycle", chosen + 1, attributes("half_cycle")),
-            dim: (dim, centres, kind),
-            "direction": (
-                "half_cycle",
-                directions.astype("U9"),
-                {"units": "1", "long_name": "Direction"},
-            ),
-        }
-    )
+    charge = np.abs(walked.floats[chosen, s.CHARGE])
+    rows = {
+        "total_capacity": (charge * charge_scale, f"mA h{per}", "Capacity"),
+        "voltage_noise": (noise[:, 0], "V", "Noise of one voltage, one sd"),
+        "charge_step": (noise[:, 1] * charge_scale, f"mA h{per}", "Charge per row"),
+    }
+    variables: dict[str, Any] = {}
     for name, values, words in kinds:
         if scale != 1.0:
             values *= scale
-        result[name] = (
-            ("half_cycle", dim), values, {"units": units, "long_name": words},
-        )  # fmt: skip
-    capacity = np.abs(walked.floats[chosen, s.CHARGE])
-    rows = {
-        "capacity": (capacity * scale, f"mA h{per}", "Capacity"),
-        "voltage_noise": (noise[:, 0], "V", "Noise of one voltage, one sd"),
-        "charge_step": (noise[:, 1] * scale, f"mA h{per}", "Charge per row"),
-    }
-    for name, (values, unit, words) in rows.items():
-        if name not in result.coords:
-            result[name] = ("half_cycle", values, {"units": unit, "long_name": words})
-    return result
+        attrs = {"units": units, "long_name": words}
+        variables[name] = (("half_cycle", dim), values, attrs)
+    for name, (each, unit, words) in rows.items():
+        variables[name] = ("half_cycle", each, {"units": unit, "long_name": words})
+    signs = walked.integers[chosen, s.DIRECTION]
+    return xr.Dataset(
+        variables,
+        coords={
+            "half_cycle": ("half_cycle", chosen + 1, attributes("half_cycle")),
+            dim: (dim, centres, kind),
+            "direction": ("half_cycle", directions(signs), DIRECTION),
+        },
+    )

@@ -19,6 +19,8 @@ _FLAGS = {
 }
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME
 
+#: Attributes of the coordinate ``direction``.
+DIRECTION = {"units": "1", "long_name": "Direction"}
 #: Units and long name of what a half cycle has, in the order of the result.
 _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "capacity": ("mA h", "Capacity"),
@@ -135,17 +137,33 @@ def dataset(walked: Walked) -> xr.Dataset:
     for name in ("capacity", "energy", "mean_voltage", "mean_current", "q_consistency"):
         values[name] = np.where(backward, np.nan, values[name])
     flag = _half_cycle_flags(walked, values)
-    dims = "half_cycle"
-    direction = np.where(n[:, s.DIRECTION] > 0, "charge", "discharge")
-    result = xr.Dataset(
-        {name: (dims, v, _attrs(name)) for name, v in values.items()},
+    counts = {
+        "first_record": (n[:, s.FIRST], "First row, from 0"),
+        "last_record": (n[:, s.LAST], "Last row, rests included"),
+        "gaps": (n[:, s.GAPS], "Number of gaps"),
+        "flag": (flag, "What is odd"),
+        "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
+    }
+    clocks = {
+        "time_start": (
+            n[:, s.CLOCK_START],
+            "Time (UTC) at the first row under current",
+        ),
+        "time_end": (n[:, s.CLOCK_END], "Time (UTC) at the last row under current"),
+    }
+    dim = "half_cycle"
+    # Built in one go: one assignment at a time costs more than the kernel.
+    variables: dict[str, Any] = {m: (dim, v, _attrs(m)) for m, v in values.items()}
+    for name, (nanoseconds, words) in clocks.items():
+        variables[name] = (dim, _clock(nanoseconds), {"long_name": words})
+    for name, (count, words) in counts.items():
+        more = _FLAGS if name == "flag" else {}
+        variables[name] = (dim, count, {"units": "1", "long_name": words} | more)
+    return xr.Dataset(
+        variables,
         coords={
-            "half_cycle": (dims, np.arange(1, len(f) + 1), attributes("half_cycle")),
-            "direction": (
-                dims,
-                direction.astype("U9"),
-                {"units": "1", "long_name": "Direction"},
-            ),
+            dim: (dim, np.arange(1, len(f) + 1), attributes(dim)),
+            "direction": (dim, directions(n[:, s.DIRECTION]), DIRECTION),
         },
         attrs={
             "i_zero": walked.i_zero,
@@ -154,22 +172,11 @@ def dataset(walked: Walked) -> xr.Dataset:
             "missing_rows": walked.missing,
         },
     )
-    for name, column, words in (
-        ("time_start", s.CLOCK_START, "Time (UTC) at the first row under current"),
-        ("time_end", s.CLOCK_END, "Time (UTC) at the last row under current"),
-    ):
-        result[name] = (dims, _clock(n[:, column]), {"long_name": words})
-    counts = {
-        "first_record": (n[:, s.FIRST], "First row, from 0"),
-        "last_record": (n[:, s.LAST], "Last row, rests included"),
-        "gaps": (n[:, s.GAPS], "Number of gaps"),
-        "flag": (flag, "What is odd"),
-        "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
-    }
-    for name, (count, words) in counts.items():
-        result[name] = (dims, count, {"units": "1", "long_name": words})
-    result["flag"].attrs |= _FLAGS
-    return result
+
+
+def directions(signs: np.ndarray) -> np.ndarray:
+    """Return "charge" or "discharge" for each sign."""
+    return np.where(signs > 0, "charge", "discharge").astype("U9")
 
 
 def _attrs(name: str) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 
 # What is kept from row to row and of a half cycle.
-TIME, VOLTAGE, CURRENT, FILE, VALID, TOTAL = 0, 1, 2, 3, 4, 5
-SLOPE, SQUARES, CURVATURE, CURVED = 6, 7, 8, 9
-STATE = 10
+TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
+SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
+STATE = 9
 #: Mean magnitude of the second difference of white noise: sqrt(6) sqrt(2 / pi) sigma.
 _SECOND = np.sqrt(6.0) * np.sqrt(2.0 / np.pi)
 
@@ -27,6 +27,16 @@ def _spread(bins, low, high, amount):  # type: ignore[no-untyped-def]
     for k in range(a + 1, b):
         bins[k] += density
     bins[b] += density * (high - b)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _share(bins, place, amount):  # type: ignore[no-untyped-def]
+    # Between the two bins whose centres are nearest: no branch to mispredict, and the
+    # mean place is exact even where a coarse converter puts every voltage on an edge.
+    left = int(place - 0.5)
+    right = (place - 0.5 - left) * amount
+    bins[left] += amount - right
+    bins[left + 1] += right
 
 
 @njit(cache=True, nogil=True)
@@ -42,24 +52,10 @@ def seed(t, v, i, file, row, state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def lay_out(  # type: ignore[no-untyped-def]
-    t,
-    v,
-    i,
-    file,
-    a,
-    b,
-    direction,
-    i_zero,
-    max_gap,
-    mean,
-    over_charge,
-    origin,
-    width,
-    bins,
-    state,
+def lay_charge(  # type: ignore[no-untyped-def]
+    t, v, i, file, a, b, direction, i_zero, max_gap, mean, origin, width, bins, state
 ):
-    """Lay out the rows `a` to `b` of one half cycle.
+    """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
     ----------
@@ -71,21 +67,18 @@ def lay_out(  # type: ignore[no-untyped-def]
         1 for a charge, -1 for a discharge.
     i_zero, max_gap, mean
         As for `segments.walk`.
-    over_charge : bool
-        False lays charge (mA h) out over voltage; True voltage over charge.
     origin, width : float
-        Left edge of the first bin and width of all: V, or mA h.
+        Left edge of the first bin and width of all, in V.
     bins : (n,) array
-        What lies in each bin; added to.
+        Charge in each bin, in mA h; added to.
     state : (STATE,) array
         Zeros at the start of a half cycle; changed in place.
     """
     before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
     before_file, valid = state[FILE], state[VALID] == 1.0
-    total, squares = state[TOTAL], state[SQUARES]
-    slope, curvature, curved = state[SLOPE], state[CURVATURE], state[CURVED]
+    slope, curvature, rows = state[SLOPE], state[CURVATURE], int(state[ROWS])
     per_width, top = 1.0 / width, bins.size - 1.000001
-    has_file = file.size > 0
+    factor, has_file = direction / 7200.0, file.size > 0
     before_x = min(max((before_v - origin) * per_width, 1.0), top)
     t, v, i = t[a:b], v[a:b], i[a:b]
     for k in range(t.size):
@@ -93,47 +86,77 @@ def lay_out(  # type: ignore[no-untyped-def]
         if not ((tk == tk) & (vk == vk) & (ik == ik)):
             continue
         d = tk - before_t
-        follows = valid & (d >= 0.0) & (d <= max_gap)
+        follows = valid & (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
+        follows &= mean | (direction * before_i >= i_zero)
         if has_file:
-            f = np.float64(file[a + k])
-            follows &= f == before_file
-            before_file = f
-        flows = direction * ik >= i_zero
-        follows &= flows & (mean | (direction * before_i >= i_zero))
+            follows &= file[a + k] == before_file
+            before_file = file[a + k]
         x = min(max((vk - origin) * per_width, 1.0), top)
         if follows:
-            other = ik if mean else before_i
-            charge = direction * (ik + other) * d * (1.0 / 7200.0)
-            rise = vk - before_v
-            low, high, amount = min(x, before_x), max(x, before_x), charge
-            if over_charge:
-                low = min(total * per_width + 1.0, top)
-                high = min(low + charge * per_width, top)
-                amount = direction * rise
-            if high - low > 1.0:
-                _spread(bins, low, high, amount)
+            charge = (ik + (ik if mean else before_i)) * d * factor
+            if abs(x - before_x) > 1.0:
+                _spread(bins, min(x, before_x), max(x, before_x), charge)
             else:
-                # Shared between the two bins whose centres are nearest to the middle:
-                # no branch to mispredict, and the mean place is exact even where a
-                # coarse converter puts every voltage on the edge of a bin.
-                place = 0.5 * (low + high) - 0.5
-                left = int(place)
-                right = (place - left) * amount
-                bins[left] += amount - right
-                bins[left + 1] += right
-            total += charge
-            squares += charge * charge
+                _share(bins, 0.5 * (x + before_x), charge)
+            rise = vk - before_v
             curvature += abs(rise - slope)
-            curved += 1.0
             slope = rise
+            rows += 1
         else:
             slope = 0.0
         before_t, before_v, before_i, before_x = tk, vk, ik, x
         valid = True
     state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
     state[FILE], state[VALID] = before_file, 1.0 if valid else 0.0
-    state[TOTAL], state[SQUARES] = total, squares
-    state[SLOPE], state[CURVATURE], state[CURVED] = slope, curvature, curved
+    state[SLOPE], state[CURVATURE], state[ROWS] = slope, curvature, rows
+
+
+@njit(cache=True, nogil=True)
+def lay_voltage(  # type: ignore[no-untyped-def]
+    t, v, i, file, a, b, direction, i_zero, max_gap, mean, width, bins, state
+):
+    """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
+
+    The first bin is spare; the second begins where the half cycle does.
+    """
+    before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
+    before_file, valid, passed = state[FILE], state[VALID] == 1.0, state[PASSED]
+    slope, curvature, rows = state[SLOPE], state[CURVATURE], int(state[ROWS])
+    top = bins.size - 1.000001
+    for k in range(a, b):
+        tk, vk, ik = t[k], v[k], i[k]
+        if not ((tk == tk) & (vk == vk) & (ik == ik)):
+            continue
+        d = tk - before_t
+        follows = valid & (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
+        follows &= mean | (direction * before_i >= i_zero)
+        if file.size > 0:
+            follows &= file[k] == before_file
+            before_file = file[k]
+        if follows:
+            charge = direction * (ik + (ik if mean else before_i)) * d / 7200.0
+            low = min(1.0 + passed / width, top)
+            high = min(1.0 + (passed + charge) / width, top)
+            rise = vk - before_v
+            if high - low > 1.0:
+                _spread(bins, low, high, direction * rise)
+            else:
+                _share(bins, 0.5 * (low + high), direction * rise)
+            passed += charge
+            curvature += abs(rise - slope)
+            slope = rise
+            rows += 1
+        else:
+            slope = 0.0
+        before_t, before_v, before_i = tk, vk, ik
+        valid = True
+    state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
+    state[FILE], state[VALID], state[PASSED] = (
+        before_file,
+        1.0 if valid else 0.0,
+        passed,
+    )
+    state[SLOPE], state[CURVATURE], state[ROWS] = slope, curvature, rows
 
 
 @njit(cache=True, nogil=True)
@@ -185,7 +208,17 @@ def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-
 
 @njit(cache=True, nogil=True)
 def finish(  # type: ignore[no-untyped-def]
-    bins, weights, roughness, over_charge, width, state, padded, out, error, noise
+    bins,
+    weights,
+    roughness,
+    charge,
+    over_charge,
+    width,
+    state,
+    padded,
+    out,
+    error,
+    noise,
 ):
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
@@ -200,32 +233,74 @@ def finish(  # type: ignore[no-untyped-def]
         See `smooth`.
     roughness : float
         Integral of the square of the kernel's slope, in bins.
-    over_charge, width, state
-        See `lay_out`.
+    charge : float
+        That of the half cycle, in mA h.
+    over_charge : bool
+        Whether `bins` come from `lay_voltage`.
+    width, state
+        See `lay_charge`.
     out, error : (n,) arrays
         The curve and its standard deviation.
     noise : (2,) array
         Standard deviation of a voltage, and charge per row.
     """
+    first, last = _filled(bins)
     if over_charge:
-        first, last = 1, min(int(state[TOTAL] / width) + 1, bins.size - 1)
-    else:
-        first, last = _filled(bins)
-    if last < first or state[TOTAL] == 0.0:
+        first, last = 1, min(int(charge / width) + 1, bins.size - 1)
+    if last < first or state[ROWS] == 0.0:
         out[:], error[:], noise[:] = np.nan, np.nan, np.nan
         return
     smooth(bins, first, last, weights, padded, out)
-    sd = state[CURVATURE] / max(state[CURVED], 1.0) / _SECOND
-    step = state[SQUARES] / state[TOTAL]
-    noise[0], noise[1] = sd, step
-    factor = sd * np.sqrt(step * roughness / width**3)
+    noise[0] = state[CURVATURE] / state[ROWS] / _SECOND
+    noise[1] = charge / state[ROWS]
+    factor = noise[0] * np.sqrt(noise[1] * roughness / width**3)
     per_width = 1.0 / width
     for k in range(out.size):
         y = out[k] * per_width
         out[k] = y
-        error[k] = factor * np.sqrt(abs(y))
-        if over_charge:
-            error[k] = factor + 0.0 * y
+        error[k] = factor + 0.0 * y if over_charge else factor * np.sqrt(abs(y))
+
+
+@njit(cache=True, nogil=True)
+def lay_out(  # type: ignore[no-untyped-def]
+    t,
+    v,
+    i,
+    file,
+    a,
+    b,
+    direction,
+    i_zero,
+    max_gap,
+    mean,
+    over_charge,
+    origin,
+    width,
+    bins,
+    state,
+):
+    """Lay voltage out over charge, or charge over voltage."""
+    if over_charge:
+        lay_voltage(
+            t, v, i, file, a, b, direction, i_zero, max_gap, mean, width, bins, state
+        )
+    else:
+        lay_charge(
+            t,
+            v,
+            i,
+            file,
+            a,
+            b,
+            direction,
+            i_zero,
+            max_gap,
+            mean,
+            origin,
+            width,
+            bins,
+            state,
+        )
 
 
 @njit(cache=True, nogil=True)
@@ -237,6 +312,7 @@ def curves(  # type: ignore[no-untyped-def]
     first,
     stop,
     direction,
+    charge,
     i_zero,
     max_gap,
     mean,
@@ -255,7 +331,7 @@ def curves(  # type: ignore[no-untyped-def]
     ----------
     first, stop : (half cycles,) arrays of int
         Rows of each half cycle, `stop` one beyond the last under current.
-    direction : (half cycles,) array
+    direction, charge : (half cycles,) arrays
     out, error : (half cycles, n) arrays
     noise : (half cycles, 2) array
     """
@@ -287,6 +363,7 @@ def curves(  # type: ignore[no-untyped-def]
             bins,
             weights,
             roughness,
+            charge[k],
             over_charge,
             width,
             state,

@@ -56,8 +56,8 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
     gain = float(weights.sum())
     if not abs(gain - 1.0) < GAIN_TOLERANCE:
         raise ConvergenceError(
-            f"smoother {name}: its weights sum to {gain:.6g}, not 1, so it would change "
-            "the capacity. Choose a narrower window or a lower order."
+            f"smoother {name}: its weights sum to {gain:.6g}, not 1, so it would "
+            "change the capacity. Choose a narrower window or a lower order."
         )
     return weights
 
