@@ -1,0 +1,59 @@
+"""Powers of ten as a shift of the decimal point, so that round trips keep every bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_WHOLE = 1e15  # every decimal number of 15 digits has a float64 of its own
+_MOST = 22  # 10**22 is the largest power of ten that float64 holds exactly
+
+
+def shift(values: np.ndarray, places: int) -> np.ndarray:
+    """Return ``values * 10**places``, rounded once from their decimal writing.
+
+    0.000158 A is 0.158 mA, where the product of the two float64 is
+    0.15799999999999997 as likely. Every number of up to 15 digits comes back
+    unchanged from a shift and its opposite; longer ones too, unless the range of
+    float64 has no room for it, and then within one unit of the last bit.
+
+    Parameters
+    ----------
+    values
+        Numbers, float64.
+    places
+        How far the point moves to the right.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if places == 0:
+        return values
+    moved = _scaled(values, places)
+    left = np.flatnonzero(np.isfinite(values) & (values != 0))
+    for digits in range(_MOST + 1):
+        # k / 10**digits is the float64 nearest to that decimal number: one rounding.
+        whole = np.rint(values[left] * 10.0**digits)
+        within = np.abs(whole) < _WHOLE
+        left, whole = left[within], whole[within]
+        written = whole / 10.0**digits == values[left]
+        if abs(places - digits) <= _MOST:
+            moved[left[written]] = _scaled(whole[written], places - digits)
+        left = left[~written]
+        if left.size == 0:
+            return moved
+    return moved
+
+
+def unshift(values: np.ndarray, places: int) -> np.ndarray:
+    """Return numbers that `shift` by `places` turns into `values`."""
+    values = np.asarray(values, dtype=np.float64)
+    found = shift(values, -places)
+    wrong = np.flatnonzero(np.isfinite(values) & (shift(found, places) != values))
+    for direction in (-np.inf, np.inf):
+        near = np.nextafter(found[wrong], direction)
+        hit = shift(near, places) == values[wrong]
+        found[wrong[hit]] = near[hit]
+        wrong = wrong[~hit]
+    return found
+
+
+def _scaled(values: np.ndarray, places: int) -> np.ndarray:
+    return values * 10.0**places if places >= 0 else values / 10.0**-places
