@@ -32,7 +32,7 @@ class TextTable:
     path
         The file.
     labels
-        One for each column.
+        One for each column; a last one is empty where lines end with a separator.
     body
         The rows, line ends as in the file, none of them empty.
     separator
@@ -49,6 +49,11 @@ class TextTable:
     separator: str
     first_line: int
     cut: bool = False
+
+    @property
+    def named(self) -> int:
+        """Number of columns that have a label."""
+        return named(self.labels)
 
     @property
     def decimal(self) -> str:
@@ -80,7 +85,9 @@ class TextTable:
         frame = self._frame([*numbers.values(), *words.values()], words.values())
         columns = {name: self._numeric(frame[i]) for name, i in numbers.items()}
         for name, index in words.items():
-            columns[name] = frame[index].fillna("").to_numpy(dtype=object)
+            cells = frame[index].fillna("").to_numpy(dtype=object)
+            plain = {cell: decode(cell.encode("latin-1")) for cell in set(cells)}
+            columns[name] = np.array([plain[cell] for cell in cells], dtype=object)
         return columns
 
     def _frame(self, indices: Sequence[int], text: Any) -> Any:
@@ -130,40 +137,37 @@ class TextTable:
         if not self.body.endswith(b"\n"):
             ends = np.append(ends, data.size)
         marks = np.flatnonzero(data == ord(self.separator))
-        each = int(np.searchsorted(marks, ends[0]))
-        if marks.size == each * ends.size and each > 0:
-            table = marks.reshape(-1, each)
-            even = (table[:, -1] < ends).all() and (table[1:, 0] > ends[:-1]).all()
-            if even and each + 1 == len(self.labels):
-                return each + 1
-            # One cell more is fine where it is empty: EC-Lab ends rows with a tab.
-            tails = ends - table[:, -1]
-            if even and each == len(self.labels) and tails.max() <= 2:
-                return each + 1
         per_line = np.diff(np.searchsorted(marks, ends), prepend=0)
-        usual = len(self.labels) - 1
-        wrong = ~np.isin(per_line, (usual, each if each == usual + 1 else usual))
-        row = int(np.argmax(wrong))
-        self._refuse_width(row, int(per_line[row]) + 1)
+        usual = int(per_line[0])
+        wrong = per_line != (usual if usual in (self.named - 1, self.named) else -1)
+        if not wrong.any() and usual > 0:
+            last = ends - 1 - marks[usual - 1 :: usual]
+            last -= data[ends - 1] == ord("\r")
+            if usual == self.named:
+                wrong = last > 0
+            elif self.named < len(self.labels) and not last.any():
+                # Rows that end as the labels do, with a separator, lack a cell.
+                self._refuse_width(0, usual)
+        if wrong.any() or usual == 0:
+            row = int(np.argmax(wrong))
+            self._refuse_width(row, int(per_line[row]) + 1)
+        return usual + 1
 
     def _check_quoted(self) -> int:
-        rows = csv.reader(
-            self.body.decode("latin-1").splitlines(), delimiter=self.separator
-        )
+        lines = self.body.decode("latin-1").splitlines()
         try:
-            widths = [len(row) for row in rows]
+            rows = list(csv.reader(lines, delimiter=self.separator))
         except csv.Error as error:
             raise FileFormatError(self.path, f"{error}.", self.first_line) from error
-        allowed = {len(self.labels), len(self.labels) + 1}
-        for number, width in enumerate(widths):
-            if width not in allowed:
-                self._refuse_width(number, width)
-        return max(widths)
+        for number, row in enumerate(rows):
+            if len(row) != self.named and row[self.named :] != [""]:
+                self._refuse_width(number, len(row))
+        return max(map(len, rows))
 
     def _refuse_width(self, row: int, width: int) -> NoReturn:
         raise FileFormatError(
             self.path,
-            f"{width} cells under {len(self.labels)} labels. The file is cut or "
+            f"{width} cells under {self.named} labels. The file is cut or "
             "damaged here: export it again.",
             self.first_line + row,
         )
@@ -203,6 +207,11 @@ class TextTable:
                     self.path, f"{error}.", self.first_line + row
                 ) from error
         return seconds
+
+
+def named(labels: Sequence[str]) -> int:
+    """Return the number of columns; a last empty label only ends the line."""
+    return len(labels) - (not labels[-1].strip())
 
 
 def load(path: Path) -> bytes:
@@ -247,7 +256,7 @@ def finish(body: bytes, separators: int, separator: bytes) -> tuple[bytes, bool]
     """Return the body without empty lines at its end and without an unfinished row.
 
     A file that is still being written, or was cut, ends within a row: one with fewer
-    separators than the others and no line end.
+    separators than a row has, and no line end.
     """
     if not body.endswith((b"\n", b"\r")):
         start = body.rfind(b"\n") + 1

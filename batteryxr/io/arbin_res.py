@@ -72,6 +72,10 @@ def read(path: Path, options: Options) -> RawTable:
     }
     header = tests.get(chosen, {})
     notes = {}
+    if not np.isfinite(points).all() or np.unique(points).size != points.size:
+        raise FileFormatError(
+            path, f"table {_ROWS}: Data_Point does not number the rows. It is damaged."
+        )
     lost = int(np.ptp(points)) + 1 - len(points)
     if lost > 0:
         notes["missing_rows"] = f"{lost} of {lost + len(points)} rows are not there"

@@ -10,7 +10,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import clock
 from batteryxr.io._table import Options, RawTable
-from batteryxr.io._text import TextTable, decode, finish, load
+from batteryxr.io._text import TextTable, decode, finish, load, named
 from batteryxr.io.labels import choose
 from batteryxr.io.vendors import BIOLOGIC
 
@@ -55,12 +55,12 @@ def read(path: Path, options: Options) -> RawTable:
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
     text = "\n".join(lines)
-    labels = tuple(label.strip() for label in lines[-1].rstrip("\t").split("\t"))
+    labels = tuple(label.strip() for label in lines[-1].split("\t"))
     if len(labels) < 3:
         raise FileFormatError(
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
-    body, cut = finish(body, len(labels) - 1, b"\t")
+    body, cut = finish(body, named(labels) - 1, b"\t")
     table = TextTable(path, labels, body, "\t", len(lines) + 1, cut)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     wanted = {name: source.index for name, source in found.items()}

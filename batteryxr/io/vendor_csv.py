@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batteryxr.io._recognise import Layout, assemble, recognise, unknown
-from batteryxr.io._text import TextTable, decode, finish, load
+from batteryxr.io._text import TextTable, decode, finish, load, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,11 +61,8 @@ def _read(
     head: list[str],
 ) -> RawTable:
     mark = separator.encode()
-    body, cut = finish(body, len(layout.labels) - 1, mark)
-    labels = layout.labels
-    if not labels[-1].strip():
-        labels = labels[:-1]  # lines that end with a separator
-    table = TextTable(path, labels, body, separator, layout.first + 1, cut)
+    body, cut = finish(body, named(layout.labels) - 1, mark)
+    table = TextTable(path, layout.labels, body, separator, layout.first + 1, cut)
     columns = table.read(layout.numbers, layout.words)
     preamble = "\n".join(head[: layout.row])
     raw_table = assemble(

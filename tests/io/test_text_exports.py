@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import warnings
+
+import cycler_files
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.io import read_cycler
+
+RUN = cycler_files.run(rows=6)
+
+
+def quiet(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return read_cycler(*args, **kwargs)
+
+
+def table(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [
+        ("arbin.csv", "Arbin"),
+        ("maccor.txt", "Maccor"),
+        ("landt.csv", "Landt"),
+        ("novonix.csv", "Novonix"),
+        ("basytec.txt", "Basytec"),
+        ("digatron.csv", "Digatron"),
+        ("pec.csv", "PEC"),
+        ("neware.csv", "Neware"),
+    ],
+)
+def test_the_maker_is_told(tmp_path, name, maker):
+    ds = quiet(cycler_files.WRITERS[name](tmp_path / name, RUN))
+    assert ds.attrs["instrument"] == maker
+
+
+def test_magnitude_of_the_current_gets_its_sign(tmp_path):
+    path = cycler_files.maccor(tmp_path / "run.txt", RUN)
+    assert "-" not in path.read_text().split("DPt Time")[1].replace("\n", "")[:300]
+    ds = quiet(path)
+    np.testing.assert_allclose(ds["current"], RUN.current, atol=1e-7)
+    assert "from 'State'" in ds.attrs["header"]
+
+
+def test_a_signed_current_keeps_its_sign(tmp_path):
+    path = cycler_files.maccor(tmp_path / "run.txt", RUN)
+    lines = path.read_text().splitlines()
+    for k in range(2, len(lines)):
+        cells = lines[k].split("\t")
+        if cells[9] == "D":
+            cells[7] = f"-{cells[7]}"
+        lines[k] = "\t".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    np.testing.assert_allclose(quiet(path)["current"], RUN.current, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "word", ["D", "Dchg", "CC DChg", "CC_DChg", "Discharge", "DCH", "恒流放电"]
+)
+def test_words_for_discharge(tmp_path, word):
+    path = table(
+        tmp_path / "x.csv",
+        "time (s),voltage (V),current (mA),status\n"
+        f"0,3,1,CC Chg\n1,3,1,Charge\n2,3,1,{word}\n3,3,0,Rest\n4,3,1,C\n5,3,1,CHA\n",
+    )
+    assert quiet(path)["current"].values.tolist() == [1, 1, -1, 0, 1, 1]
+
+
+def test_labels_that_no_map_knows(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        "when [min];Spannung [mV];Strom [uA];Druck\n0;3000;1000;1\n1;3100;-1000;2\n",
+    )
+    with pytest.raises(FileFormatError, match="columns="):
+        read_cycler(path)
+    names = {
+        "when [min]": "test_time",
+        "Spannung [mV]": "voltage",
+        "Strom [uA]": "current",
+        "Druck": "pressure",
+    }
+    ds = quiet(path, columns=names)
+    np.testing.assert_allclose(ds["test_time"], [0, 60])
+    np.testing.assert_allclose(ds["voltage"], [3.0, 3.1])
+    np.testing.assert_allclose(ds["current"], [1, -1])
+    assert ds["pressure"].values.tolist() == [1, 2]
+    assert ds["pressure"].attrs["units"] == "1"
+
+
+def test_a_current_without_units_is_refused(tmp_path):
+    path = table(tmp_path / "x.csv", "time (s),voltage (V),current\n0,3,1\n1,3,1\n")
+    with pytest.raises(FileFormatError, match=r"line 1: the labels.*'Current \(mA\)'"):
+        read_cycler(path)
+
+
+def test_times_from_dates_alone(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        "Date Time;Voltage (V);Current (mA)\n"
+        "2024-03-05 23:59:50;3,5;1,5\n2024-03-06 00:00:20;3,6;1,5\n",
+    )
+    ds = quiet(path, timezone="UTC")
+    assert ds["test_time"].values.tolist() == [0, 30]
+    assert ds["time"].values[1] == np.datetime64("2024-03-06T00:00:20")
+    assert ds["voltage"].values.tolist() == [3.5, 3.6]
+
+
+def test_dates_that_carry_their_offset_need_no_zone(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        "Date Time,Time (s),Voltage (V),Current (mA)\n"
+        "2024-03-05T23:59:50+01:00,0,3.5,1\n2024-03-06T00:00:20+01:00,30,3.6,1\n",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ds = read_cycler(path)
+    assert ds["time"].values[0] == np.datetime64("2024-03-05T22:59:50")
+
+
+def test_an_ambiguous_date_is_flagged_not_guessed(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        "Date,Time (s),Voltage (V),Current (mA)\n"
+        "03/05/2024 12:00:00,0,3.5,1\n03/05/2024 12:00:30,30,3.6,1\n",
+    )
+    with pytest.warns(DataQualityWarning, match="dayfirst"):
+        ds = read_cycler(path, timezone="UTC")
+    assert np.isnat(ds["time"]).all()
+    day = quiet(path, timezone="UTC", dayfirst=True)["time"].values[0]
+    assert day == np.datetime64("2024-05-03T12:00:00")
+
+
+def test_encodings_and_line_ends(tmp_path):
+    text = "time (s)\tvoltage (V)\tcurrent (µA)\ttemperature (°C)\n"
+    text += "0\t3\t1\t25\n1\t3\t1\t25\n"
+    plain = quiet(table(tmp_path / "plain.txt", text))
+    for name, encoding, end in [
+        ("latin.txt", "latin-1", "\r\n"),
+        ("wide.txt", "utf-16", "\n"),
+        ("mark.txt", "utf-8-sig", "\r\n"),
+        ("mac.txt", "utf-8", "\r"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(text.replace("\n", end).encode(encoding))
+        ds = quiet(path)
+        for key in ("test_time", "voltage", "current", "temperature"):
+            np.testing.assert_array_equal(ds[key], plain[key])
+
+
+def test_quoted_cells(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        'time (s),voltage (V),current (mA),note\n0,"3.5",1,"a, b"\n1,3.6,1,"c"\n',
+    )
+    assert quiet(path)["voltage"].values.tolist() == [3.5, 3.6]
+    path.write_text(path.read_text() + '2,3.6,1,"c",9,9\n')
+    with pytest.raises(FileFormatError, match="line 4: 6 cells under 4 labels"):
+        read_cycler(path)
+
+
+def test_what_is_missing_is_flagged(tmp_path):
+    path = table(
+        tmp_path / "x.csv",
+        "time (s),voltage (V),current (mA)\n0,3.5,1\n1,,1\n2,-,1\n3,3.6,1\n",
+    )
+    ds = quiet(path)
+    assert ds.attrs["flags"] == ["missing_values"]
+    assert "2 rows without voltage" in ds.attrs["flag_notes"][0]
+
+
+NUMBER = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:.9g}"))
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    rows=st.lists(st.tuples(NUMBER, NUMBER), min_size=1, max_size=30),
+    separator=st.sampled_from([",", ";", "\t"]),
+    decimal=st.sampled_from([".", ","]),
+    order=st.permutations([0, 1, 2, 3]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    tail=st.booleans(),
+    preamble=st.sampled_from(["", "a remark\n\nwith: things, in; it\n"]),
+)
+def test_numbers_survive_any_layout(
+    tmp_path, rows, separator, decimal, order, end, tail, preamble
+):
+    if separator == ",":
+        decimal = "."
+    labels = ["time (s)", "voltage (V)", "current (mA)", "cycle"]
+    lines = [[str(float(k)), repr(v), repr(i), str(k)] for k, (v, i) in enumerate(rows)]
+    text = [labels] + [[c.replace(".", decimal) for c in line] for line in lines]
+    body = end.join(
+        separator.join(row[k] for k in order) + (separator if tail else "")
+        for row in text
+    )
+    path = tmp_path / "any.csv"
+    path.write_bytes((preamble.replace("\n", end) + body + end).encode())
+    ds = quiet(path)
+    np.testing.assert_array_equal(ds["voltage"], [v for v, _ in rows])
+    np.testing.assert_array_equal(ds["current"], [i for _, i in rows])
+    np.testing.assert_array_equal(ds["test_time"], np.arange(len(rows)))
