@@ -1,0 +1,164 @@
+"""Equilibrium hysteresis: the area between two titration curves."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+
+
+class _Curve(NamedTuple):
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray
+    x_error: np.ndarray
+
+
+@recorded
+def equilibrium_hysteresis(
+    charge_gitt: xr.Dataset, discharge_gitt: xr.Dataset, *, axis: str | None = None
+) -> xr.Dataset:
+    """Integrate the gap between the equilibrium curves of charge and discharge.
+
+    Reads once: both are results of `gitt`, a row per pulse.
+
+    Parameters
+    ----------
+    charge_gitt, discharge_gitt
+        Results of `gitt`; pulses of the other direction, and those without an
+        equilibrium voltage, are left out. The equilibrium before the first pulse
+        counts as a point too.
+    axis
+        The common axis, a coordinate of both: ``"li_content"``, ``"capacity"`` or
+        ``"specific_capacity"``. Default: the first of these that both have; on
+        capacity the two must be counted from the same state of the cell.
+
+    Returns
+    -------
+    xarray.Dataset
+        `hysteresis` (V times the units of the axis), `mean_gap` (V), both with
+        errors, and the curves and their gap on the common axis.
+
+    Raises
+    ------
+    ArgumentError
+        If the axis is missing or the two do not overlap on it.
+    DimensionError
+        If an argument is not a result of `gitt`.
+    """
+    from batteryxr.echem.kernels import hysteresis as kernel
+
+    sides = {"charge": charge_gitt, "discharge": discharge_gitt}
+    name = _common_axis(sides, axis)
+    charge, discharge = (_curve(data, side, name) for side, data in sides.items())
+    x = kernel.overlap_grid(charge.x, discharge.x)
+    if x.size < 2:
+        spans = [[float(c.x[0]), float(c.x[-1])] for c in (charge, discharge)]
+        raise ArgumentError(
+            "axis",
+            name,
+            "curves that overlap on it",
+            f"Charge spans {spans[0]}, discharge {spans[1]}. Count both from the same "
+            "state: pass formula, mass and x0 to gitt.",
+        )
+    upper, upper_weights = kernel.linear(charge.x, charge.y, charge.error, x)
+    lower, lower_weights = kernel.linear(discharge.x, discharge.y, discharge.error, x)
+    integral = kernel.trapezoid_weights(x)
+    gap = upper - lower
+    area = float(integral @ gap)
+    # How smooth curves through the same points would differ from straight lines.
+    bend = float(integral @ (_smooth(charge, x) - _smooth(discharge, x) - gap))
+    shifts = [
+        float(integral @ (np.gradient(y, x) * np.interp(x, c.x, c.x_error)))
+        for c, y in ((charge, upper), (discharge, lower))
+    ]
+    noise = [np.linalg.norm(integral @ w) for w in (upper_weights, lower_weights)]
+    error = math.hypot(*noise, *shifts, bend)
+    units = charge_gitt[name].attrs["units"]
+    area_units = "V" if units == "1" else f"V {units}"
+    width = float(x[-1] - x[0])
+    gap_error = np.sqrt((upper_weights**2).sum(1) + (lower_weights**2).sum(1))
+    scalars = {
+        "hysteresis": (area, area_units, "Area between the equilibrium curves"),
+        "hysteresis_error": (error, area_units, "Area, standard deviation"),
+        "mean_gap": (area / width, "V", "Mean equilibrium hysteresis"),
+        "mean_gap_error": (error / width, "V", "Mean, standard deviation"),
+    }
+    curves = {
+        "charge_voltage": (upper, "V", "Equilibrium voltage on charge"),
+        "discharge_voltage": (lower, "V", "Equilibrium voltage on discharge"),
+        "gap": (gap, "V", "Equilibrium hysteresis"),
+        "gap_error": (gap_error, "V", "Equilibrium hysteresis, standard deviation"),
+    }
+    return xr.Dataset(
+        {
+            key: (
+                name if key in curves else (),
+                value,
+                attributes(key, units=unit, long_name=long_name),
+            )
+            for key, (value, unit, long_name) in (scalars | curves).items()
+        },
+        coords={name: (name, x, dict(charge_gitt[name].attrs))},
+    )
+
+
+def _common_axis(sides: dict[str, xr.Dataset], axis: str | None) -> str:
+    for side, data in sides.items():
+        if "pulse" not in data.dims or "equilibrium_voltage" not in data:
+            raise DimensionError(
+                f"equilibrium_hysteresis needs a result of gitt for {side}; found "
+                f"dimensions {tuple(data.dims)}. Call `.echem.gitt()` on the record."
+            )
+    known = ("li_content", "specific_capacity", "capacity")
+    for name in known if axis is None else (axis,):
+        if all(name in data.coords for data in sides.values()):
+            return name
+    raise ArgumentError(
+        "axis", axis, f"a coordinate of both, such as {known}", "Pass it to gitt."
+    )
+
+
+def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
+    chosen = data.isel(pulse=np.flatnonzero(data["direction"].values == direction))
+    n = chosen.sizes["pulse"]
+    if n < 2 or not np.isfinite(chosen["equilibrium_voltage"].values).sum() > 1:
+        raise ArgumentError(
+            f"{direction}_gitt",
+            n,
+            f"two pulses or more of direction {direction!r} with an equilibrium",
+            "`flag` says what is wrong with each pulse.",
+        )
+
+    def column(name: str) -> np.ndarray:
+        return chosen[name].values if name in chosen else np.full(n, np.nan)
+
+    def with_start(name: str, suffix: str = "") -> np.ndarray:
+        start = column(f"{name}_before{suffix}")[:1]
+        return np.concatenate([start, column(f"{name}{suffix}")])
+
+    x, passed, charge = (column(k) for k in (axis, "capacity", "charge"))
+    per_charge = (x[-1] - x[0]) / (passed[-1] - passed[0])
+    x = np.concatenate([[x[0] - per_charge * charge[0]], x])
+    # The switching of every pulse is misjudged alike: these errors add up.
+    x_error = np.abs(per_charge) * np.cumsum(column("charge_error"))
+    y, error = (
+        with_start("equilibrium_voltage"),
+        with_start("equilibrium_voltage", "_error"),
+    )
+    good = np.isfinite(y)
+    x, order = np.unique(x[good], return_index=True)
+    x_error = np.concatenate([[0.0], x_error])
+    return _Curve(x, *(a[good][order] for a in (y, error, x_error)))
+
+
+def _smooth(curve: _Curve, at: np.ndarray) -> np.ndarray:
+    from scipy.interpolate import PchipInterpolator
+
+    return np.asarray(PchipInterpolator(curve.x, curve.y)(at))

@@ -1,0 +1,185 @@
+"""What is read off one pulse, and what two theories of diffusion make of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.echem.kernels import diffusion, relaxation, rows, transient
+
+if TYPE_CHECKING:
+    from batteryxr.echem.kernels.pulses import Timing, Window
+
+#: Bits of `flag`, in order, and what each says.
+FLAGS = (
+    "short_pulse",
+    "rest_not_settled",
+    "no_rest",
+    "too_few_rows",
+    "time_constant_undetermined",
+)
+SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED = (1 << k for k in range(len(FLAGS)))
+
+
+def measured(
+    window: Window, timing: Timing, *, tmin: float, tmax: float | None
+) -> dict[str, Any]:
+    """Return what needs no theory: times, charge, voltages and their steps.
+
+    The line along the square root of time runs from `tmin` to `tmax` (s) after the
+    first row under current.
+    """
+    t, v, i, first, last, clock = window
+    on, off, mean, charge, charge_error = timing
+    before = v[first - 1] if first else np.nan
+    full = first + int(np.argmax(np.abs(i[first:last]) >= 0.9 * abs(mean)))
+    slope, slope_error, intercept, intercept_error, rms, _ = transient.root_line(
+        t[first:last] - t[first], v[first:last], tmin, np.inf if tmax is None else tmax
+    )
+    rested = last < t.size
+    middle = last + int(np.searchsorted(t[last:], 0.5 * (off + t[-1])))
+    return {
+        "start": on,
+        "duration": off - on,
+        "logged_duration": t[last - 1] - t[first],
+        "rest_duration": t[-1] - off if rested else 0.0,
+        "current": mean,
+        "charge": charge / 3600.0,
+        "charge_error": charge_error / 3600.0,
+        "before_voltage": before,
+        "first_voltage": v[first],
+        "end_voltage": v[last - 1],
+        "last_voltage": v[-1] if rested else np.nan,
+        "drift": v[-1] - v[min(middle, t.size - 1)] if rested else np.nan,
+        "ir_drop_first": v[full] - before,
+        "ir_drop_first_delay": t[full] - on,
+        "ir_drop_sqrt": intercept - before,
+        "ir_drop_sqrt_error": intercept_error,
+        "root_slope": slope,
+        "root_slope_error": slope_error,
+        "residual": rms,
+        "time": clock,
+        "flag": 0 if rested else NO_REST,
+    }
+
+
+def finite_length(
+    window: Window,
+    row: dict[str, Any],
+    earlier: list[tuple[float, float, float]],
+    *,
+    geometry: str,
+    tmin: float,
+    degree: int,
+) -> dict[str, Any]:
+    """Return what the fit of pulse and rest finds: see `relaxation.fit`.
+
+    `row` is what `measured` returned, `earlier` this pulse, last, and those before it
+    (on, off, current).
+    """
+    on, off, current = (np.array(column) for column in zip(*earlier, strict=True))
+    t, v, i, w, rest = rows.fitted_rows(window, on[-1], off[-1], tmin=tmin)
+    flag = row["flag"]
+    values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
+    if t.size - rest < 3 or t.size < degree + 6:
+        flag |= FEW_ROWS
+    else:
+        shape = diffusion.SPHERE if geometry == "sphere" else diffusion.PLANAR
+        values, errors, chi2, rms, _, inside = relaxation.fit(
+            t, v, i, w, on, off, current, shape, degree
+        )
+        if not inside or not errors[relaxation.TAU] < 1.0:
+            flag |= UNDETERMINED
+            values, errors = np.full(6, np.nan), np.full(6, np.nan)
+    tau = math.exp(values[relaxation.TAU])
+    ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
+    after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
+    return {
+        "tau": tau,
+        "tau_error": tau * errors[relaxation.TAU],
+        "resistance": ir * 1e3,
+        "resistance_error": ir_error * 1e3,
+        "equilibrium_voltage": after,
+        "equilibrium_voltage_error": after_error,
+        "equilibrium_voltage_before": values[relaxation.BEFORE],
+        "equilibrium_voltage_before_error": errors[relaxation.BEFORE],
+        "equilibrium_slope": values[relaxation.SLOPE] * 3600.0,
+        "equilibrium_slope_error": errors[relaxation.SLOPE] * 3600.0,
+        "overpotential": row["end_voltage"] - after,
+        "overpotential_error": after_error,
+        "overpotential_ir": row["current"] * ir,
+        "overpotential_ir_error": abs(row["current"]) * ir_error,
+        "overpotential_diffusion": row["end_voltage"] - values[relaxation.DIFFUSIVE],
+        "overpotential_diffusion_error": errors[relaxation.DIFFUSIVE],
+        "chi2": chi2,
+        "residual": rms,
+        "flag": flag,
+    }
+
+
+def weppner_huggins(
+    table: dict[str, np.ndarray], geometry: str, steady: str
+) -> dict[str, np.ndarray]:
+    """Return time constants from the ratio of steady to transient slope.
+
+    Weppner & Huggins, J. Electrochem. Soc. 124, 1569 (1977), equations for a current
+    step; for a sphere Geng et al., Electrochim. Acta 404, 139727 (2022).
+    """
+    step = table["last_voltage"] - table["before_voltage"]
+    noise = table["residual"] * math.sqrt(2.0)
+    if steady == "rest":
+        rate, rate_error = step / table["duration"], noise / table["duration"]
+    elif step.size > 1:
+        passed = np.cumsum(table["logged_duration"])
+        rate = np.gradient(table["first_voltage"], passed)
+        rate_error = noise / (2.0 * table["duration"])
+    else:
+        rate = rate_error = np.full(1, np.nan)
+    factor = 4.0 / math.pi / (9.0 if geometry == "sphere" else 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = factor * (rate / table["root_slope"]) ** 2
+        relative = 2.0 * np.hypot(
+            rate_error / rate, table["root_slope_error"] / table["root_slope"]
+        )
+        tau = 1.0 / inverse
+    total = table["end_voltage"] - table["last_voltage"]
+    few = ~np.isfinite(table["root_slope"])
+    current = table["current"]
+    return {
+        "tau": tau,
+        "tau_error": tau * relative,
+        "resistance": table["ir_drop_sqrt"] / current * 1e3,
+        "resistance_error": table["ir_drop_sqrt_error"] / np.abs(current) * 1e3,
+        "equilibrium_voltage": table["last_voltage"],
+        "equilibrium_voltage_before": table["before_voltage"],
+        "equilibrium_slope": step / table["charge"],
+        "overpotential": total,
+        "overpotential_ir": table["ir_drop_sqrt"],
+        "overpotential_ir_error": table["ir_drop_sqrt_error"],
+        "overpotential_diffusion": total - table["ir_drop_sqrt"],
+        "overpotential_diffusion_error": table["ir_drop_sqrt_error"],
+        "flag": table["flag"] | np.where(few, FEW_ROWS, 0),
+    }
+
+
+def completed(
+    table: dict[str, np.ndarray], *, settled: float, radius: float | None
+) -> dict[str, np.ndarray]:
+    """Return what follows from all pulses: 1/tau, D (`radius` in nm), and flags."""
+    relative = table["tau_error"] / table["tau"]
+    more = {"inverse_tau": 1.0 / table["tau"]}
+    if radius is not None:
+        more["diffusion_coefficient"] = (radius * 1e-9) ** 2 / table["tau"]
+    more |= {f"{name}_error": relative * value for name, value in more.items()}
+    flag = table["flag"].copy()
+    charging = table["current"] > 0
+    for side in (charging, ~charging):
+        if side.any():
+            usual = np.median(table["duration"][side])
+            flag[side & (table["duration"] < 0.95 * usual)] |= SHORT
+    left = table["last_voltage"] - table["equilibrium_voltage"]
+    left = np.where(np.isfinite(left) & (left != 0), left, table["drift"])
+    flag[np.abs(left) > settled] |= UNSETTLED
+    return more | {"flag": flag}

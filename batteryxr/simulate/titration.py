@@ -1,0 +1,256 @@
+"""Simulated titration: diffusion in a particle, solved exactly, with known truth."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes
+from batteryxr.core.seeds import generators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
+    Curve = Callable[[np.ndarray], ArrayLike]
+
+
+def sloping(x: np.ndarray) -> np.ndarray:
+    """Return the voltage (V) of a sloping, disordered cathode with one redox step."""
+    return 4.45 - 1.35 * x - 0.22 * np.tanh((x - 0.45) / 0.1)
+
+
+def gitt(
+    *,
+    n_pulses: int = 40,
+    current: float = 0.05,
+    pulse: float = 600.0,
+    rest: float = 28_800.0,
+    tau: float = 4e4,
+    resistance: float = 400.0,
+    x0: float = 0.95,
+    capacity_per_li: float = 5 / 9,
+    equilibrium: Curve = sloping,
+    geometry: Literal["sphere", "planar"] = "sphere",
+    noise: float = 3e-5,
+    leakage: float = 0.0,
+    interval: float = 1.0,
+    rest_rows: int = 280,
+    lead: float = 60.0,
+    chunks: int | None = None,
+    seed: int = 0,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Simulate a galvanostatic intermittent titration.
+
+    Lazy with `chunks`: builds a graph and computes nothing.
+
+    Parameters
+    ----------
+    n_pulses
+        Number of pulses.
+    current
+        Current of the pulses in mA; positive charges, and takes Li out.
+    pulse, rest
+        Lengths in s.
+    tau
+        Time constant L²/D in s.
+    resistance
+        Ohmic resistance in ohm.
+    x0
+        Li content at the start.
+    capacity_per_li
+        Charge in mA h that takes out one Li per formula unit.
+    equilibrium
+        Voltage (V) as a function of Li content; takes and returns arrays.
+    geometry
+        ``"sphere"`` of radius L, or ``"planar"``, one side of a slab of thickness L.
+    noise
+        Standard deviation of the voltage in V.
+    leakage
+        Largest current in mA that the cycler reads at rest, of either sign.
+    interval
+        Time between rows under current in s.
+    rest_rows
+        Rows of a rest; they are spaced evenly in the logarithm of time.
+    lead
+        Rest before the first pulse in s, a row every 10 s.
+    chunks
+        Pulses per dask chunk. None computes at once, into NumPy arrays.
+    seed
+        Seed of the noise; that of one pulse does not depend on `chunks`.
+
+    Returns
+    -------
+    record : xarray.Dataset
+        ``record`` as the readers give it.
+    truth : xarray.Dataset
+        On ``pulse``: `tau`, `resistance`, `equilibrium_voltage` after the pulse and
+        `equilibrium_voltage_before` it, `li_content` after it.
+
+    Raises
+    ------
+    ArgumentError
+        If a length is not positive, or the Li content leaves the range 0 to x0 + 1.
+    """
+    for name, value in (
+        ("n_pulses", n_pulses),
+        ("pulse", pulse),
+        ("rest", rest),
+        ("tau", tau),
+        ("capacity_per_li", capacity_per_li),
+        ("interval", interval),
+        ("rest_rows", rest_rows),
+    ):
+        if not value > 0:
+            raise ArgumentError(name, value, "a number > 0")
+    if geometry not in ("sphere", "planar"):
+        raise ArgumentError("geometry", geometry, "'sphere' or 'planar'")
+    rate = current / 3600.0 / capacity_per_li  # Li per second, taken out
+    content = x0 - rate * pulse * np.arange(n_pulses + 1)
+    if content.min() < 0:
+        raise ArgumentError(
+            "n_pulses",
+            n_pulses,
+            "pulses that leave Li in the material",
+            f"Li content would end at {content[-1]:.3g}: take fewer or shorter ones.",
+        )
+    under, after = _grids(pulse, rest, interval, rest_rows)
+    random = generators(seed, n_pulses)
+    period = pulse + rest
+    before = np.arange(0.0, lead, 10.0) - lead
+
+    def one(number: int) -> np.ndarray:
+        start = number * period
+        t = start + np.concatenate([under, pulse + after])
+        loaded = np.zeros(t.size, bool)
+        loaded[: under.size] = True
+        if number == 0:
+            t = np.concatenate([before, t])
+            loaded = np.concatenate([np.zeros(before.size, bool), loaded])
+        on = np.arange(number + 1) * period
+        on = on[start - on - pulse < 4.0 * tau]  # of those before, nothing is left
+        passed = rate * (np.clip(t - start, 0.0, pulse) + number * pulse)
+        excess = np.zeros(t.size)
+        for begin in on:
+            excess += surface_excess((t - begin) / tau, geometry)
+            excess -= surface_excess((t - begin - pulse) / tau, geometry)
+        x = x0 - passed - rate * tau * excess
+        i = np.where(loaded, current, 0.0)
+        v = np.asarray(equilibrium(x)) + i * resistance * 1e-3
+        draw = copy.deepcopy(random[number])  # a chunk may be computed again
+        v = v + draw.normal(0.0, 1.0, t.size) * noise
+        i = i + np.where(i == 0, draw.uniform(-1.0, 1.0, t.size) * leakage, 0.0)
+        return np.stack([t + lead, v, i])
+
+    sizes = np.full(n_pulses, under.size + after.size)
+    sizes[0] += before.size
+    t, v, i = _table(one, sizes, chunks)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, attributes("voltage")),
+            "current": ("record", i, attributes("current")),
+        },
+        coords={"test_time": ("record", t, attributes("test_time"))},
+        attrs={"title": f"Simulated titration, {n_pulses} pulses", "seed": int(seed)},
+    )
+    voltage = np.asarray(equilibrium(content), dtype=float)
+    columns = {
+        "tau": (np.full(n_pulses, tau), "s", "Diffusion time constant L²/D"),
+        "resistance": (np.full(n_pulses, resistance), "ohm", "Resistance"),
+        "equilibrium_voltage": (voltage[1:], "V", "Equilibrium voltage after"),
+        "equilibrium_voltage_before": (voltage[:-1], "V", "Equilibrium voltage before"),
+    }
+    truth = xr.Dataset(
+        {
+            key: ("pulse", value, attributes(key, units=units, long_name=long_name))
+            for key, (value, units, long_name) in columns.items()
+        },
+        coords={
+            "pulse": ("pulse", np.arange(1, n_pulses + 1), attributes("pulse")),
+            "li_content": ("pulse", content[1:], attributes("li_content")),
+        },
+        attrs={"geometry": geometry, "noise": float(noise)},
+    )
+    return record, truth
+
+
+def _grids(
+    pulse: float, rest: float, interval: float, rest_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    early = np.array([1e-3, 0.1, 0.2, 0.5])
+    under = np.arange(interval, pulse, interval)
+    under = np.unique(np.concatenate([early[early < min(interval, pulse)], under]))
+    # The last row under current is logged as it goes off.
+    under = np.append(under[under < pulse - 1e-9], pulse)
+    after = np.geomspace(min(0.1, rest / 10), rest, rest_rows)
+    return under, after
+
+
+def _table(
+    one: Callable[[int], np.ndarray], sizes: np.ndarray, chunks: int | None
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    if chunks is None:
+        table = np.concatenate([one(k) for k in range(sizes.size)], axis=1)
+        return table[0], table[1], table[2]
+    import dask
+    import dask.array as da
+
+    @dask.delayed
+    def several(first: int, last: int) -> np.ndarray:
+        return np.concatenate([one(k) for k in range(first, last)], axis=1)
+
+    pieces = []
+    for first in range(0, sizes.size, chunks):
+        last = min(first + chunks, sizes.size)
+        shape = (3, int(sizes[first:last].sum()))
+        pieces.append(da.from_delayed(several(first, last), shape, float))
+    table = da.concatenate(pieces, axis=1)
+    return table[0], table[1], table[2]
+
+
+def surface_excess(theta: np.ndarray, geometry: str = "sphere") -> np.ndarray:
+    """Return surface minus mean content, over rate and tau, under a constant flux.
+
+    Parameters
+    ----------
+    theta
+        Time over tau; what is negative has not begun.
+    geometry
+        ``"sphere"`` or ``"planar"``.
+
+    Returns
+    -------
+    numpy.ndarray
+        The series of Crank, The Mathematics of Diffusion (1975), in 64 terms;
+        before theta = 1e-3 its expansion for short times.
+    """
+    theta = np.asarray(theta, dtype=float)
+    out = np.zeros(theta.shape)
+    late = theta >= 1e-3
+    early = (theta > 0) & ~late
+    n = np.arange(1, 65)
+    roots = np.pi * n if geometry == "planar" else _sphere_roots(n)
+    last, weight = (1 / 3, 2.0) if geometry == "planar" else (1 / 15, 2 / 3)
+    decay = np.exp(-np.multiply.outer(np.minimum(theta[late], 40.0), roots**2))
+    out[late] = last - weight * (decay @ (1 / roots**2))
+    root = np.sqrt(theta[early])
+    if geometry == "planar":
+        out[early] = 2 * root / math.sqrt(math.pi) - root**2
+    else:
+        rising = 2 * root * (1 + 2 / 3 * root**2) / math.sqrt(math.pi)
+        out[early] = (rising - 2 * root**2 + root**4 / 2) / 3
+    return out
+
+
+def _sphere_roots(n: np.ndarray) -> np.ndarray:
+    # Newton's method on sin x - x cos x, from the asymptote (n + 1/2) pi.
+    x = (n + 0.5) * np.pi
+    for _ in range(20):
+        x = x - (np.sin(x) - x * np.cos(x)) / (x * np.sin(x))
+    return x

@@ -1,0 +1,78 @@
+"""The simulated titration: its physics, its laziness, its errors."""
+
+from __future__ import annotations
+
+import dask
+import numpy as np
+import pytest
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.simulate import titration
+
+SHORT = {"n_pulses": 5, "pulse": 60.0, "rest": 600.0, "rest_rows": 30, "tau": 2e3}
+
+
+def test_long_rest_ends_at_the_true_equilibrium():
+    record, truth = titration.gitt(
+        n_pulses=3, pulse=100.0, rest=3600.0, tau=500.0, noise=0.0, lead=0.0
+    )
+    at_rest = np.flatnonzero(record["current"].values == 0)
+    ends = at_rest[np.append(np.diff(at_rest) > 1, True)]
+    np.testing.assert_allclose(
+        record["voltage"].values[ends], truth["equilibrium_voltage"], atol=1e-9
+    )
+    passed = np.trapezoid(record["current"], record["test_time"]) / 3600
+    assert passed == pytest.approx(3 * 0.05 * 100 / 3600, rel=1e-3)
+
+
+@pytest.mark.parametrize("geometry, limit", [("sphere", 1 / 15), ("planar", 1 / 3)])
+def test_excess_tends_to_its_limit_and_is_continuous(geometry, limit):
+    theta = np.array([-1.0, 1e-3 - 1e-9, 1e-3, 50.0])
+    value = titration.surface_excess(theta, geometry)
+    assert value[0] == 0
+    assert value[1] == pytest.approx(value[2], rel=1e-5)
+    assert value[3] == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 5])
+def test_lazy_equals_eager(no_compute, chunks):
+    eager, truth = titration.gitt(**SHORT, seed=3, leakage=1e-6)
+    with no_compute():
+        lazy, same = titration.gitt(**SHORT, seed=3, leakage=1e-6, chunks=chunks)
+    assert same.identical(truth)
+    assert lazy.compute().identical(eager)
+    assert lazy.compute().identical(eager)  # computing twice draws the same noise
+    assert lazy.sizes == eager.sizes
+
+
+def test_a_long_titration_costs_nothing_until_asked():
+    with dask.config.set(scheduler="synchronous"):
+        record, _ = titration.gitt(
+            n_pulses=400, pulse=100.0, rest=1e3, x0=0.9, capacity_per_li=1.0, chunks=10
+        )
+        assert record.sizes["record"] == 6 + 400 * (104 + 280)
+        part = record.isel(record=slice(0, 50)).compute()
+    assert np.isfinite(part["voltage"]).all()
+
+
+def test_noise_and_leakage_are_what_was_asked_for():
+    quiet, _ = titration.gitt(**SHORT, noise=0.0)
+    noisy, _ = titration.gitt(**SHORT, noise=1e-4, leakage=1e-6, seed=1)
+    difference = (noisy["voltage"] - quiet["voltage"]).values
+    assert difference.std() == pytest.approx(1e-4, rel=0.1)
+    assert 0 < np.abs(noisy["current"] - quiet["current"]).max() <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ({"pulse": 0.0}, "pulse"),
+        ({"tau": -1.0}, "tau"),
+        ({"geometry": "rod"}, "geometry"),
+        ({"n_pulses": 400}, "n_pulses"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_errors_name_the_argument(arguments, name):
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        titration.gitt(**arguments)
