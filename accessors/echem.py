@@ -5,7 +5,16 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method
-from batteryxr.echem import lithium
+from batteryxr.echem import (
+    clock_fit,
+    equilibrium,
+    joining,
+    lithium,
+    titration,
+    titration_curve,
+    titration_plots,
+    voltage_states,
+)
 
 
 @xr.register_dataset_accessor("echem")
@@ -18,3 +27,26 @@ class Echem(Accessor):
     li_content = method(lithium.li_content)
     utilisation = method(lithium.utilisation)
     extra_capacity = method(lithium.extra_capacity)
+
+    # titration
+    gitt = method(titration.gitt)
+    equilibrium_hysteresis = method(equilibrium.equilibrium_hysteresis)
+    pulse_fit = method(titration_curve.pulse_fit)
+    plot_gitt = method(titration_plots.plot_gitt)
+    plot_time_constants = method(titration_plots.plot_time_constants)
+    plot_pulse = method(titration_plots.plot_pulse)
+    plot_hysteresis = method(titration_plots.plot_hysteresis)
+
+    # operando
+    fit_clock = method(clock_fit.fit_clock)
+    join = method(joining.join)
+    states = method(voltage_states.states)
+
+
+@xr.register_dataarray_accessor("echem")
+class EchemArray(Accessor):
+    """The operando axis of one array on ``scan``, once it is joined."""
+
+    understands = ("scan", "state")
+
+    states = method(voltage_states.states)

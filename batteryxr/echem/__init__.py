@@ -1,5 +1,7 @@
 """Electrochemistry: cycles, derivatives, titration, composition and the scan join."""
 
+from batteryxr.echem.clock import Clock
+from batteryxr.echem.clock_fit import fit_clock
 from batteryxr.echem.comparison import compare, comparison_template
 from batteryxr.echem.composition import (
     Composition,
@@ -7,6 +9,8 @@ from batteryxr.echem.composition import (
     formula,
     oxidation_state,
 )
+from batteryxr.echem.equilibrium import equilibrium_hysteresis
+from batteryxr.echem.joining import join
 from batteryxr.echem.lithium import (
     extra_capacity,
     li_content,
@@ -15,19 +19,39 @@ from batteryxr.echem.lithium import (
 )
 from batteryxr.echem.material_plots import plot_comparison, plot_percolation
 from batteryxr.echem.rock_salt import percolation
+from batteryxr.echem.titration import gitt
+from batteryxr.echem.titration_curve import pulse_fit
+from batteryxr.echem.titration_plots import (
+    plot_gitt,
+    plot_hysteresis,
+    plot_pulse,
+    plot_time_constants,
+)
+from batteryxr.echem.voltage_states import states
 
 __all__ = [
+    "Clock",
     "Composition",
     "add_lithia",
     "compare",
     "comparison_template",
+    "equilibrium_hysteresis",
     "extra_capacity",
+    "fit_clock",
     "formula",
+    "gitt",
+    "join",
     "li_content",
     "oxidation_state",
     "percolation",
     "plot_comparison",
+    "plot_gitt",
+    "plot_hysteresis",
     "plot_percolation",
+    "plot_pulse",
+    "plot_time_constants",
+    "pulse_fit",
+    "states",
     "theoretical_capacity",
     "utilisation",
 ]
