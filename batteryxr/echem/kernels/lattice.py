@@ -149,16 +149,18 @@ def _corner_sites(tetrahedron: int, n: int, out: np.ndarray) -> None:
 def _root(parent: np.ndarray, away: np.ndarray, site: int) -> int:
     """Return the root of a site, and hang the site right under it."""
     root = site
-    total = np.zeros(3, np.int32)
+    x = y = z = 0
     while parent[root] != root:
-        total += away[root]
+        x += away[root, 0]
+        y += away[root, 1]
+        z += away[root, 2]
         root = parent[root]
     while parent[site] != root and site != root:
         after = parent[site]
-        here = away[site].copy()
-        away[site] = total
+        dx, dy, dz = away[site, 0], away[site, 1], away[site, 2]
+        away[site, 0], away[site, 1], away[site, 2] = x, y, z
         parent[site] = root
-        total = total - here
+        x, y, z = x - dx, y - dy, z - dz
         site = after
     return root
 
@@ -173,22 +175,25 @@ def _join(
     second: np.ndarray,
 ) -> int:
     """Bond two sites; return by how much the lithium in spanning clusters grew."""
-    a = _root(parent, away, first[0])
-    b = _root(parent, away, second[0])
-    bond = second[1:] - first[1:]
-    loop = bond + away[second[0]] - away[first[0]]
+    i, j = first[0], second[0]
+    a = _root(parent, away, i)
+    b = _root(parent, away, j)
+    # From the root of the first to that of the second, along the bond.
+    x = second[1] - first[1] + away[j, 0] - away[i, 0]
+    y = second[2] - first[2] + away[j, 1] - away[i, 1]
+    z = second[3] - first[3] + away[j, 2] - away[i, 2]
     if a == b:
-        if not spans[a] and (loop != 0).any():
+        if not spans[a] and (x != 0 or y != 0 or z != 0):
             spans[a] = True
             return size[a]
         return 0
     if size[a] < size[b]:
         a, b = b, a
-        loop = -loop
+        x, y, z = -x, -y, -z
     grown = 0
     if spans[a] != spans[b]:
         grown = size[b] if spans[a] else size[a]
-    away[b] = -loop
+    away[b, 0], away[b, 1], away[b, 2] = -x, -y, -z
     parent[b] = a
     size[a] += size[b]
     spans[a] = spans[a] or spans[b]
