@@ -7,9 +7,16 @@ import xarray as xr
 from batteryxr.accessors.base import Accessor, method
 from batteryxr.echem import (
     clock_fit,
+    cycling,
+    differential,
     equilibrium,
+    features,
     joining,
     lithium,
+    plots,
+    rate_capability,
+    stepping,
+    summary,
     titration,
     titration_curve,
     titration_plots,
@@ -22,6 +29,22 @@ class Echem(Accessor):
     """Electrochemistry of cycler records, and the operando axis of scans."""
 
     understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
+
+    # cycling
+    half_cycles = method(summary.half_cycles)
+    cycles = method(cycling.cycles)
+    steps = method(stepping.steps)
+    rate = method(rate_capability.rate)
+    plot_voltage_profile = method(plots.plot_voltage_profile)
+    plot_cycles = method(plots.plot_cycles)
+    plot_rate = method(plots.plot_rate)
+
+    # differential curves
+    dqdv = method(differential.dqdv)
+    dvdq = method(differential.dvdq)
+    peaks = method(features.peaks)
+    turning_point = method(features.turning_point)
+    plot_dqdv = method(plots.plot_dqdv)
 
     # lithium
     li_content = method(lithium.li_content)

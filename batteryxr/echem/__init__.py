@@ -9,7 +9,10 @@ from batteryxr.echem.composition import (
     formula,
     oxidation_state,
 )
+from batteryxr.echem.cycling import cycles
+from batteryxr.echem.differential import dqdv, dvdq
 from batteryxr.echem.equilibrium import equilibrium_hysteresis
+from batteryxr.echem.features import peaks, turning_point
 from batteryxr.echem.joining import join
 from batteryxr.echem.lithium import (
     extra_capacity,
@@ -18,7 +21,16 @@ from batteryxr.echem.lithium import (
     utilisation,
 )
 from batteryxr.echem.material_plots import plot_comparison, plot_percolation
+from batteryxr.echem.plots import (
+    plot_cycles,
+    plot_dqdv,
+    plot_rate,
+    plot_voltage_profile,
+)
+from batteryxr.echem.rate_capability import rate
 from batteryxr.echem.rock_salt import percolation
+from batteryxr.echem.stepping import steps
+from batteryxr.echem.summary import half_cycles
 from batteryxr.echem.titration import gitt
 from batteryxr.echem.titration_curve import pulse_fit
 from batteryxr.echem.titration_plots import (
@@ -35,23 +47,35 @@ __all__ = [
     "add_lithia",
     "compare",
     "comparison_template",
+    "cycles",
+    "dqdv",
+    "dvdq",
     "equilibrium_hysteresis",
     "extra_capacity",
     "fit_clock",
     "formula",
     "gitt",
+    "half_cycles",
     "join",
     "li_content",
     "oxidation_state",
+    "peaks",
     "percolation",
     "plot_comparison",
+    "plot_cycles",
+    "plot_dqdv",
     "plot_gitt",
     "plot_hysteresis",
     "plot_percolation",
     "plot_pulse",
+    "plot_rate",
     "plot_time_constants",
+    "plot_voltage_profile",
     "pulse_fit",
+    "rate",
     "states",
+    "steps",
     "theoretical_capacity",
+    "turning_point",
     "utilisation",
 ]

@@ -161,19 +161,20 @@ def _walk(source: Arrays, i_zero: float, max_gap: float) -> tuple[Walked, float]
     from batteryxr.echem.kernels import segments
 
     mean = is_mean(source.current)
-    options = {"i_zero": i_zero, "max_gap": float(max_gap), "mean": mean}
     if source.lazy:
         carry, row = np.zeros(segments.CARRIED), 0
         floats, integers, n = segments.tables()
         for block in source.blocks():
             floats, integers, n = segments.walk(
-                *block, row, *options.values(), carry, floats, integers, n
+                *block, row, i_zero, float(max_gap), mean, carry, floats, integers, n
             )
             row += block[0].size
         parts = floats[:n], integers[:n]
     else:
         (block,) = source.blocks()
-        parts = segments.walk_whole(*block, **options)
+        parts = segments.walk_whole(
+            *block, i_zero=i_zero, max_gap=float(max_gap), mean=mean
+        )
     floats, integers, found = segments.half_cycle_tables(*parts, BLIP)
     walked = Walked(
         floats,

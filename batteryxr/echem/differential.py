@@ -72,8 +72,8 @@ def dqdv(
     xarray.Dataset
         On (``half_cycle``, ``voltage``): ``dqdv``, positive for charge and discharge,
         NaN outside the voltages that the half cycle visited, and ``dqdv_error`` from
-        the noise of the voltage. On ``half_cycle``: ``total_capacity``, ``voltage_noise``
-        (V) and ``charge_step``, the charge per row.
+        the noise of the voltage. On ``half_cycle``: ``total_capacity``,
+        ``voltage_noise`` (V) and ``charge_step``, the charge per row.
 
     Raises
     ------

@@ -144,9 +144,9 @@ def turning_point(
     -------
     xarray.Dataset
         On ``half_cycle``: ``voltage``, ``capacity`` (charge passed in the half cycle
-        up to there), their errors, ``knee_voltage`` and ``knee_capacity`` midway between
-        the knees and ``knee_range`` from one to the other, and ``first_peak`` and ``second_peak`` (V). NaN where there are
-        no two such peaks.
+        up to there) and their errors; ``knee_voltage`` and ``knee_capacity`` midway
+        between the knees and ``knee_range`` from one to the other; ``first_peak`` and
+        ``second_peak`` (V). NaN where there are no two such peaks.
 
     Raises
     ------
@@ -192,7 +192,7 @@ _TURNING = (
 
 
 def _kept(dqdv: xr.Dataset) -> dict[str, xr.DataArray]:
-    return {n: c for n, c in dqdv.coords.items() if c.dims == ("half_cycle",)}
+    return {str(n): c for n, c in dqdv.coords.items() if c.dims == ("half_cycle",)}
 
 
 def _each(dqdv: xr.Dataset, caller: str) -> Iterator[_Curve]:
@@ -234,7 +234,7 @@ def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
     tops, how = _candidates(curve, prominence)
     valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
     edges = [0, *valleys, curve.y.size]
-    found = []
+    found: list[tuple[float, ...]] = []
     for k, top in enumerate(tops):
         half = max(curve.fwhm // 2, round(_SPAN * how["widths"][k]))
         place, height, half, true = extremum(curve.y, top, half)
