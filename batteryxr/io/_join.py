@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
 
+_RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
 _NAT = np.datetime64("NaT", "ns")
 
 
@@ -121,6 +122,8 @@ def _running_time(
                 own = own + end
             else:
                 offset = (begin - first) * 1e-9
+                if -_RESOLUTION < offset - end < 0:
+                    offset = end
                 gaps.append(offset - end)
                 own = own + offset
         times.append(own)

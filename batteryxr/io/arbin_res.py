@@ -18,7 +18,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.io._table import Options, RawTable
 from batteryxr.io._text import TextTable
-from batteryxr.io.labels import choose
+from batteryxr.io.labels import choose, refuse_incomplete
 from batteryxr.io.vendors import ARBIN
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def read(path: Path, options: Options) -> RawTable:
     labels = tuple(next(csv.reader([rows[:end].decode("latin-1")]), []))
     table = TextTable(path, labels, rows[end:], ",", 2)
     found = choose(labels, ARBIN.columns, options.columns)
+    refuse_incomplete(found, labels, path)
     wanted = {n: s.index for n, s in found.items() if n != "clock"}
     for name in ("Test_ID", "Data_Point"):
         if name not in labels:

@@ -9,8 +9,8 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError, MissingDependencyError
 from batteryxr.core.optional import require
 from batteryxr.io._table import Options, RawTable
-from batteryxr.io.biologic_mpt import current_from_charge
-from batteryxr.io.labels import choose
+from batteryxr.io.biologic_mpt import charge_label, current_from_charge
+from batteryxr.io.labels import choose, refuse_incomplete
 from batteryxr.io.vendors import BIOLOGIC
 
 if TYPE_CHECKING:
@@ -59,13 +59,15 @@ def read(path: Path, options: Options) -> RawTable:
             "Export it as text (.mpt) in EC-Lab.",
         ) from error
     found = choose(labels, BIOLOGIC.columns, options.columns)
+    charge = charge_label(labels)
+    by_itself = ["current"] if charge is not None else []
+    refuse_incomplete([*found, *by_itself], labels, path)
     columns = {
         name: data[labels[s.index]].astype(np.float64) * s.factor + s.offset
         for name, s in found.items()
     }
     used = {name: source.label for name, source in found.items()}
-    charge = next((label for label in labels if label.lower() == "dq/ma.h"), None)
-    if "current" not in columns and charge is not None and "test_time" in columns:
+    if "current" not in columns and charge is not None:
         passed = data[charge].astype(np.float64)
         columns["current"] = current_from_charge(columns["test_time"], passed)
         used["current"] = charge

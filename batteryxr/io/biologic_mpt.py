@@ -11,10 +11,11 @@ from batteryxr.core.errors import FileFormatError
 from batteryxr.io import clock
 from batteryxr.io._table import Options, RawTable
 from batteryxr.io._text import TextTable, decode, finish, load, named
-from batteryxr.io.labels import choose
+from batteryxr.io.labels import choose, refuse_incomplete
 from batteryxr.io.vendors import BIOLOGIC
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -44,7 +45,8 @@ def read(path: Path, options: Options) -> RawTable:
     -------
     RawTable
         Current is ``I`` or ``<I>``; where neither was exported it comes from the
-        charge passed between rows (``dq``), and the label says so.
+        charge passed between rows (``dq``), or is zero at open circuit, and the
+        label says so.
 
     Raises
     ------
@@ -64,9 +66,12 @@ def read(path: Path, options: Options) -> RawTable:
     table = TextTable(path, labels, body, "\t", len(lines) + 1, cut)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     wanted = {name: source.index for name, source in found.items()}
-    charge = None if "current" in found else _charge_label(labels)
+    charge = None if "current" in found else charge_label(labels)
     if charge is not None:
         wanted["dq"] = labels.index(charge)
+    resting = header.get("Technique") == "Open Circuit Voltage"
+    by_itself = ["current"] if charge is not None or resting else []
+    refuse_incomplete([*found, *by_itself], labels, path, len(lines))
     clock_times = _absolute(table, wanted.get("test_time"))
     if clock_times:
         del wanted["test_time"]
@@ -78,10 +83,13 @@ def read(path: Path, options: Options) -> RawTable:
     used = {name: source.label for name, source in found.items()}
     if clock_times:
         start, columns["test_time"] = _elapsed(table, found["test_time"].index, options)
-    if charge is not None and "test_time" in columns:
+    if charge is not None:
         passed = columns.pop("dq")
         columns["current"] = current_from_charge(columns["test_time"], passed)
         used["current"] = charge
+    elif "current" not in columns:
+        columns["current"] = np.zeros(len(columns["voltage"]))
+        used["current"] = "none: open circuit"
     notes = {}
     if _is_template(header):
         notes["template_mass"] = (
@@ -100,6 +108,11 @@ def read(path: Path, options: Options) -> RawTable:
         first_line=table.first_line,
         notes=notes,
     )
+
+
+def charge_label(labels: Sequence[str]) -> str | None:
+    """Return the label of the charge passed since the row before, if it is there."""
+    return next((label for label in labels if label.lower() == "dq/ma.h"), None)
 
 
 def current_from_charge(times: np.ndarray, charge: np.ndarray) -> np.ndarray:
@@ -177,10 +190,6 @@ def _start(text: str, dayfirst: bool | None) -> datetime | None:
     match = re.search(BIOLOGIC.start, text)
     order = BIOLOGIC.dayfirst if dayfirst is None else dayfirst
     return clock.reading(match[1], dayfirst=order) if match else None
-
-
-def _charge_label(labels: tuple[str, ...]) -> str | None:
-    return next((label for label in labels if label.lower() == "dq/ma.h"), None)
 
 
 def _absolute(table: TextTable, index: int | None) -> bool:

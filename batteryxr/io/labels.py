@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, UnitsError
+from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
-from batteryxr.io._table import COLUMNS, COUNTERS
+from batteryxr.io._table import COLUMNS, COUNTERS, REQUIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
 #: Names that a column may have beside those of the data model: a local date and
 #: time, and a word that tells charge from discharge.
@@ -178,6 +179,25 @@ def _source(index: int, label: str, name: str, units: str) -> Source | None:
     except UnitsError:
         return None
     return Source(index, label, factor, offset, wanted)
+
+
+def refuse_incomplete(
+    found: Iterable[str], labels: Sequence[str], path: Path, line: int | None = None
+) -> None:
+    """Raise where a required quantity was not found among the labels.
+
+    Raises
+    ------
+    FileFormatError
+        Naming what is missing and the labels that are there.
+    """
+    if missing := sorted(set(REQUIRED).difference(found)):
+        raise FileFormatError(
+            path,
+            f"no column for {' and '.join(missing)} among {list(labels)}. If one of "
+            f"them is it, pass columns={{'label': {missing[0]!r}}}.",
+            line,
+        )
 
 
 def units_row(cells: Sequence[str]) -> list[str] | None:

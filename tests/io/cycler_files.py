@@ -280,6 +280,21 @@ def neware(path: Path, data: Run) -> Path:
     )
 
 
+def bdf(path: Path, data: Run) -> Path:
+    """Write Battery Data Format, preferred labels, with the UTC clock."""
+    return _simple(
+        path,
+        data,
+        "Test Time / s,Voltage / V,Current / A,Unix Time / s,Cycle Count / 1,"
+        "Charging Capacity / Ah,Discharging Capacity / Ah",
+        lambda k, d: (
+            f"{d.time[k]},{d.voltage[k]},{d.current[k] / 1e3:.9f},"
+            f"{1709645415 + d.time[k]},{d.cycle[k]},{d.charge[k] / 1e3:.11f},"
+            f"{d.discharge[k] / 1e3:.11f}"
+        ),
+    )
+
+
 def generic(path: Path, data: Run) -> Path:
     """Write a table as a scientist would by hand."""
     return _simple(
@@ -344,6 +359,7 @@ WRITERS: dict[str, Callable[[Path, Run], Path]] = {
     "digatron.csv": digatron,
     "pec.csv": pec,
     "neware.csv": neware,
+    "run.bdf.csv": bdf,
     "generic.csv": generic,
     "arbin.xlsx": workbook,
 }

@@ -146,6 +146,19 @@ def test_current_from_the_charge_between_rows(tmp_path):
     np.testing.assert_allclose(ds["current"][1:], RUN.current[1:], atol=1e-5)
 
 
+def test_open_circuit_has_no_current(tmp_path):
+    path = cycler_files.mpt(tmp_path / "run.mpt", RUN)
+    raw = path.read_bytes().replace(b"<I>/mA", b"x")
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"line 14: no column for current.*'x'"):
+        read_cycler(path)
+    technique = b"Galvanostatic Cycling with Potential Limitation"
+    path.write_bytes(raw.replace(technique, b"Open Circuit Voltage"))
+    ds = quiet(path)
+    assert not ds["current"].any()
+    assert ds["current"].attrs["source_label"] == "none: open circuit"
+
+
 def spoil(path, line, change):
     lines = path.read_bytes().split(b"\r\n")
     lines[line - 1] = change(lines[line - 1])

@@ -148,6 +148,16 @@ def test_overlapping_files_are_flagged(tmp_path):
     assert "100.000 s" in ds.attrs["flag_notes"][0]
 
 
+def test_starts_written_in_whole_seconds_do_not_overlap(tmp_path):
+    paths = two_files(tmp_path, gap=0.0)
+    raw = paths[1].read_bytes()
+    paths[1].write_bytes(raw.replace(b":15.250", b":14.900"))
+    ds = quiet(paths, timezone="UTC")
+    assert ds.attrs["flags"] == []
+    assert ds.attrs["gap_s"] == [0.0]
+    assert (np.diff(ds["test_time"]) >= 0).all()
+
+
 def test_files_without_a_start_keep_their_order(tmp_path):
     one = cycler_files.generic(tmp_path / "z.csv", RUN)
     two = cycler_files.generic(tmp_path / "a.csv", RUN)
