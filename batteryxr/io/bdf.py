@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from batteryxr.io.bdf_labels import Place, canonical, locate
 from batteryxr.io.decimals import shift
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from batteryxr.io._table import Options
@@ -31,7 +31,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         If the file is damaged, or has no column of the format.
     MissingDependencyError
-        If it is parquet and neither pyarrow nor polars is installed.
+        If it is parquet and pyarrow is not installed.
     """
     with path.open("rb") as stream:
         is_parquet = stream.read(4) == _PARQUET
@@ -56,9 +56,11 @@ def _csv(path: Path, options: Options) -> RawTable:
 
 
 def _parquet(path: Path, options: Options) -> RawTable:
-    load_columns = _parquet_reader()
+    parquet = require(
+        "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
+    )
     try:
-        labels, column = load_columns(path)
+        table = parquet.read_table(path)
     except MemoryError:
         raise
     except Exception as error:
@@ -66,37 +68,18 @@ def _parquet(path: Path, options: Options) -> RawTable:
         raise FileFormatError(
             path, f"is not a whole parquet file ({what}). Copy or export it again."
         ) from error
-    places = _located(path, labels, options)
+    places = _located(path, table.column_names, options)
     columns = {}
     for name, place in places.items():
         try:
-            columns[name] = np.asarray(column(place.index), dtype=np.float64)
+            values = table.column(place.index).to_numpy()
+            columns[name] = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
+            label = table.column_names[place.index]
             raise FileFormatError(
-                path, f"column {labels[place.index]!r} does not hold numbers: {error}."
+                path, f"column {label!r} does not hold numbers: {error}."
             ) from error
     return _table(columns, places)
-
-
-def _parquet_reader() -> Callable[[Path], tuple[list[str], Callable[[int], Any]]]:
-    def with_pyarrow(path: Path) -> tuple[list[str], Callable[[int], Any]]:
-        # memory_map would keep the file open, and fail later if it is replaced.
-        table = parquet.read_table(path)
-        return table.column_names, lambda i: table.column(i).to_numpy()
-
-    def with_polars(path: Path) -> tuple[list[str], Callable[[int], Any]]:
-        frame = polars.read_parquet(path)
-        return frame.columns, lambda i: frame[:, i].to_numpy()
-
-    try:
-        import polars
-
-        return with_polars
-    except ImportError:
-        parquet = require(
-            "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
-        )
-        return with_pyarrow
 
 
 def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:

@@ -53,6 +53,8 @@ _STEMS = {
     "capacity": ("net_capacity", "step_net_capacity", "step_capacity", "capacity"),
     "energy": ("net_energy", "step_net_energy", "step_energy", "energy"),
 }
+#: Names in the order of the columns; the clock is called ``time`` in the data model.
+ORDER = tuple("time" if name == "unix_time" else name for name in _STEMS)
 #: Names for which the format has several words: the one written by default.
 _AMBIGUOUS = {"capacity": "capacity", "energy": "energy", "step": "step_count"}
 #: Units in which the format writes what we hold in others.

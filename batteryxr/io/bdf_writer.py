@@ -15,7 +15,7 @@ from batteryxr.core.errors import ArgumentError, DataQualityWarning, StoreError
 from batteryxr.core.model import QUANTITIES, require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.units import in_units
-from batteryxr.io.bdf_labels import Term, power_of_ten, term_of
+from batteryxr.io.bdf_labels import ORDER, Term, power_of_ten, term_of
 from batteryxr.io.decimals import unshift
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_ORDER = ("test_time", "voltage", "current", "time", "cycle", "step", "temperature")
 _NEEDED = ("test_time", "voltage", "current")
 _ROWS = 500_000  # per block
 
@@ -113,8 +112,9 @@ def _warn(message: str) -> None:
 def _terms(record: xr.Dataset) -> tuple[dict[str, Term], list[str]]:
     """Return what is written, by name, and what cannot be."""
     every = [str(n) for n, v in record.variables.items() if v.dims == ("record",)]
-    ordered = [n for n in _ORDER if n in every]
-    ordered += [n for n in every if n not in ordered and n != "file"]
+    # A store gives its variables in the order of the alphabet.
+    ordered = [n for n in ORDER if n in every]
+    ordered += sorted(n for n in every if n not in ordered and n != "file")
     terms: dict[str, Term] = {}
     left_out = []
     for name in ordered:

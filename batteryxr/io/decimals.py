@@ -11,10 +11,10 @@ _MOST = 22  # 10**22 is the largest power of ten that float64 holds exactly
 def shift(values: np.ndarray, places: int) -> np.ndarray:
     """Return ``values * 10**places``, rounded once from their decimal writing.
 
-    0.000158 A is 0.158 mA, where the product of the two float64 is
-    0.15799999999999997 as likely. Every number of up to 15 digits comes back
-    unchanged from a shift and its opposite; longer ones too, unless the range of
-    float64 has no room for it, and then within one unit of the last bit.
+    0.1649 A is 164.9 mA, where the product of the two float64 is
+    164.89999999999998. Every number of up to 15 digits, and 22 decimals, comes back
+    unchanged from a shift and its opposite. Longer ones do where float64 has room
+    for it, else within one unit of the last bit.
 
     Parameters
     ----------

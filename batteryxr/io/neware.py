@@ -117,9 +117,14 @@ def _with_newarenda(path: Path) -> RawTable:
     with _guard, _zlib_untouched():
         module = require("NewareNDA", extra="io", purpose=_PURPOSE)
         with _damage_named(path), _overheard([], "newarenda"):
-            frame = module.read(
-                str(path), software_cycle_number=False, log_level="ERROR"
-            )
+            try:
+                frame = module.read(
+                    str(path), software_cycle_number=False, log_level="ERROR"
+                )
+            except NotImplementedError as error:
+                raise FileFormatError(
+                    path, f"is of a version that no library knows ({error})."
+                ) from error
             version = _version(path)
     with _damage_named(path):
         columns = {
@@ -239,7 +244,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever a library raises on a damaged file into one kind of error."""
     try:
         yield
-    except (MissingDependencyError, NotImplementedError, MemoryError):
+    except (FileFormatError, NotImplementedError, MemoryError):
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
