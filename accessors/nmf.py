@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method
-from batteryxr.nmf import factorisation, order, principal, shifts, steps
+from batteryxr.nmf import factorisation, order, principal, shifts, steps, stretching
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -15,7 +15,7 @@ class Nmf(Accessor):
     1. ``lower_envelope`` makes signed patterns fit for it, ``model_order`` shows how
        many components the data support, ``pca`` what singular vectors would say.
     2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
-       looks for more.
+       looks for more; ``fit_stretched`` follows peaks that drift.
     3. The result has an ``.nmf`` of its own.
     """
 
@@ -28,6 +28,7 @@ class Nmf(Accessor):
     model_order = method(order.model_order)
     pca = method(principal.pca)
     fit = method(factorisation.fit)
+    fit_stretched = method(stretching.fit_stretched)
     raise_n = method(steps.raise_n)
 
 

@@ -6,10 +6,12 @@ from batteryxr.nmf.order import model_order
 from batteryxr.nmf.principal import pca, purify
 from batteryxr.nmf.shifts import lower_envelope
 from batteryxr.nmf.steps import compare_steps, raise_n, reconstruct
+from batteryxr.nmf.stretching import fit_stretched
 
 __all__ = [
     "compare_steps",
     "fit",
+    "fit_stretched",
     "join",
     "lower_envelope",
     "model_order",

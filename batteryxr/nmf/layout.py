@@ -171,7 +171,7 @@ def _named(data: Several) -> dict[str, xr.DataArray]:
                 "one variable in each leaf of the tree",
                 "Pass a mapping: {name: tree[name]['pdf']}.",
             )
-        return {k: v[next(iter(v.data_vars))] for k, v in leaves.items()}
+        return {k: v[str(next(iter(v.data_vars)))] for k, v in leaves.items()}
     if isinstance(data, Mapping):
         return {str(k): v for k, v in data.items()}
     if isinstance(data, xr.DataArray | xr.Dataset):

@@ -135,7 +135,7 @@ def label_result(
         "converged": int(any(answer.start_converged)),
         "signal": layout.signal,
     }
-    return result.assign_coords(_sample_coords(layout))
+    return result.assign_coords(sample_coords(layout))
 
 
 def _names(problem: Problem, order: np.ndarray) -> list[str]:
@@ -148,7 +148,8 @@ def _names(problem: Problem, order: np.ndarray) -> list[str]:
     ]
 
 
-def _sample_coords(layout: Layout) -> dict[Any, xr.DataArray]:
+def sample_coords(layout: Layout) -> dict[Any, xr.DataArray]:
+    """Return the coordinates of the data that do not run along the signal."""
     return {
         name: coord
         for name, coord in layout.data.coords.items()

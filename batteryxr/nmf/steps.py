@@ -26,6 +26,7 @@ _EXHAUSTIVE = 200_000
 @recorded
 def raise_n(
     data: Several,
+    /,
     previous: xr.Dataset,
     *,
     by: int = 1,
@@ -257,7 +258,12 @@ def reconstruct(
         )
     weights = result["weights"].sel(component=chosen)
     patterns = result["components"].sel(component=chosen)
-    series = xr.dot(weights, patterns, dim="component")
+    if "stretch" in result:
+        from batteryxr.nmf.stretching import stretched_series
+
+        series = stretched_series(result, chosen)
+    else:
+        series = xr.dot(weights, patterns, dim="component")
     if not closure:
         series = series + result["shift"]
     total = weights.sum("component")

@@ -1,0 +1,295 @@
+"""Factorisation with components that stretch: ``x_i(r) = sum_j w_ij h_j(r / a_ij)``.
+
+Thermal expansion or a drifting lattice moves every peak in proportion to r. Three
+blocks are improved in turn: weights exactly, stretches by a Gauss-Newton step from
+which the weights' own freedom is projected out (Kaufman, BIT 15, 49, 1975),
+components by accelerated gradient steps under a separable majoriser (Beck & Teboulle,
+SIAM J. Imaging Sci. 2, 183, 2009). Patterns between grid points are cubic (Catmull
+and Rom), so that everything is linear in the components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from batteryxr.nmf.kernels import nnls
+
+
+@dataclass
+class Stretched:
+    """Weights (k, samples), components (k, points), stretches (k, samples)."""
+
+    weights: np.ndarray
+    components: np.ndarray
+    stretch: np.ndarray
+    error: float
+    n_iter: int
+    converged: bool
+
+
+def factorise(
+    x: np.ndarray,
+    grid: tuple[float, float],
+    components: np.ndarray,
+    stretch: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    closure: bool,
+    stiffness: float,
+    max_iter: int,
+    tol: float,
+    limit: float,
+) -> Stretched:
+    """Improve a start until ten rounds lower the error by less than `tol`.
+
+    Parameters
+    ----------
+    x
+        (samples, points), non-negative.
+    grid
+        First value and step of the axis.
+    components, stretch
+        The start, (k, points) and (k, samples).
+    fixed
+        (k,) bool: components that stay.
+    closure
+        Weights of each sample sum to one.
+    stiffness
+        Pull of each stretch towards the mean of its neighbours along the series,
+        relative to the pull of the data.
+    max_iter, tol
+        When to stop.
+    limit
+        Stretches stay within 1 - limit and 1 + limit.
+    """
+    h, a = components.astype(np.float64), stretch.astype(np.float64)
+    total = float(np.vdot(x, x))
+    w = weights_of(x, h, a, grid, closure)
+    trace: list[float] = []
+    converged = False
+    for _ in range(max_iter):
+        for _ in range(2):
+            move_stretches(x, h, w, a, grid[0], grid[1], stiffness, limit)
+            w = weights_of(x, h, a, grid, closure)
+        if not fixed.all():
+            improve_components(x, h, w, a, grid[0], grid[1], ~fixed, 15)
+        w = weights_of(x, h, a, grid, closure)
+        trace.append(misfit(x, h, w, a, grid[0], grid[1]))
+        if len(trace) > 10 and trace[-11] - trace[-1] < 2 * tol * trace[-1]:
+            converged = True
+            break
+    error = float(np.sqrt(trace[-1] / total)) if total > 0 else 0.0
+    return Stretched(w, h, a, error, len(trace), converged)
+
+
+def weights_of(
+    x: np.ndarray,
+    h: np.ndarray,
+    a: np.ndarray,
+    grid: tuple[float, float],
+    closure: bool,
+) -> np.ndarray:
+    """Return the exact weights (k, samples) for given components and stretches."""
+    grams, rhs = _normal(x, h, a, grid[0], grid[1])
+    return nnls.solve(grams, rhs, closure=closure)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place(r: float, a: float, r0: float, dr: float, n: int) -> tuple[int, float]:
+    """Return the interval and the fraction in it where r / a lies on the grid."""
+    u = (r / a - r0) / dr
+    u = min(max(u, 0.0), n - 1.000001)
+    i = int(u)
+    return i, u - i
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coefficients(f: float, c: np.ndarray) -> None:
+    f2, f3 = f * f, f * f * f
+    c[0] = 0.5 * (-f3 + 2 * f2 - f)
+    c[1] = 0.5 * (3 * f3 - 5 * f2 + 2)
+    c[2] = 0.5 * (-3 * f3 + 4 * f2 + f)
+    c[3] = 0.5 * (f3 - f2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slopes(f: float, c: np.ndarray) -> None:
+    f2 = f * f
+    c[0] = 0.5 * (-3 * f2 + 4 * f - 1)
+    c[1] = 0.5 * (9 * f2 - 10 * f)
+    c[2] = 0.5 * (-9 * f2 + 8 * f + 1)
+    c[3] = 0.5 * (3 * f2 - 2 * f)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def stretched(
+    h: np.ndarray, a: np.ndarray, r0: float, dr: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return components (k, points) stretched by a (k,), and derivatives by a."""
+    k, n = h.shape
+    out, slope = np.empty((k, n)), np.empty((k, n))
+    c, d = np.empty(4), np.empty(4)
+    for j in range(k):
+        for p in range(n):
+            r = r0 + p * dr
+            i, f = _place(r, a[j], r0, dr, n)
+            _coefficients(f, c)
+            _slopes(f, d)
+            s = t = 0.0
+            for q in range(4):
+                v = h[j, min(max(i + q - 1, 0), n - 1)]
+                s += c[q] * v
+                t += d[q] * v
+            out[j, p] = s
+            slope[j, p] = -t * r / (a[j] * a[j] * dr)
+    return out, slope
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal(
+    x: np.ndarray, h: np.ndarray, a: np.ndarray, r0: float, dr: float
+) -> tuple[np.ndarray, np.ndarray]:
+    k = len(h)
+    grams, rhs = np.empty((len(x), k, k)), np.empty((k, len(x)))
+    for s in range(len(x)):
+        basis, _ = stretched(h, a[:, s], r0, dr)
+        grams[s] = basis @ basis.T
+        rhs[:, s] = basis @ x[s]
+    return grams, rhs
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def misfit(
+    x: np.ndarray, h: np.ndarray, w: np.ndarray, a: np.ndarray, r0: float, dr: float
+) -> float:
+    """Return the sum of squared residuals."""
+    total = 0.0
+    for s in range(len(x)):
+        basis, _ = stretched(h, a[:, s], r0, dr)
+        e = x[s] - w[:, s].copy() @ basis
+        total += e @ e
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def move_stretches(
+    x: np.ndarray,
+    h: np.ndarray,
+    w: np.ndarray,
+    a: np.ndarray,
+    r0: float,
+    dr: float,
+    stiffness: float,
+    limit: float,
+) -> None:
+    """Step all stretches `a` (k, samples) in place, sample after sample."""
+    k, samples = a.shape
+    for s in range(samples):
+        basis, slope = stretched(h, a[:, s], r0, dr)
+        e = x[s] - w[:, s].copy() @ basis
+        for j in range(k):
+            slope[j] *= w[j, s]
+        # What a change of the weights would do anyway is no reason to stretch.
+        gram = basis @ basis.T
+        for j in range(k):
+            gram[j, j] += 1e-9 * np.trace(gram) / k + 1e-300
+        free = slope - (slope @ basis.T) @ np.linalg.solve(gram, basis)
+        normal = free @ free.T
+        pull = free @ e
+        strength = stiffness * np.trace(normal) / k if samples > 2 else 0.0
+        for j in range(k):
+            # On the line through its neighbours; at the ends, through the next two.
+            if s == 0:
+                smooth = 2 * a[j, 1] - a[j, min(2, samples - 1)]
+            elif s == samples - 1:
+                smooth = 2 * a[j, s - 1] - a[j, max(s - 2, 0)]
+            else:
+                smooth = 0.5 * (a[j, s - 1] + a[j, s + 1])
+            normal[j, j] += strength
+            pull[j] += strength * (smooth - a[j, s])
+            normal[j, j] += 1e-6 * np.trace(normal) / k + 1e-300
+        step = np.linalg.solve(normal, pull)
+        before = e @ e
+        # A step over more than a peak's width would leave the linear range.
+        step *= min(1.0, 0.2 * limit / max(np.abs(step).max(), 1e-300))
+        for _ in range(4):
+            trial = np.minimum(np.maximum(a[:, s] + step, 1 - limit), 1 + limit)
+            other, _ = stretched(h, trial, r0, dr)
+            d = x[s] - w[:, s].copy() @ other
+            if stiffness > 0 or d @ d <= before:
+                a[:, s] = trial
+                break
+            step *= 0.3
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def improve_components(
+    x: np.ndarray,
+    h: np.ndarray,
+    w: np.ndarray,
+    a: np.ndarray,
+    r0: float,
+    dr: float,
+    free: np.ndarray,
+    steps: int,
+) -> None:
+    """Descend in the free components `h` (k, points) in place, never below zero."""
+    k, n = h.shape
+    bound = _bound(w, a, r0, dr, n)
+    y = h.copy()
+    t = 1.0
+    for _ in range(steps):
+        gradient = _gradient(x, y, w, a, r0, dr)
+        t_next = 0.5 * (1 + np.sqrt(1 + 4 * t * t))
+        for j in range(k):
+            if not free[j]:
+                continue
+            for p in range(n):
+                v = y[j, p] - gradient[j, p] / (bound[j, p] + 1e-300)
+                v = max(v, 0.0)
+                y[j, p] = v + (t - 1) / t_next * (v - h[j, p])
+                h[j, p] = v
+        t = t_next
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gradient(
+    x: np.ndarray, h: np.ndarray, w: np.ndarray, a: np.ndarray, r0: float, dr: float
+) -> np.ndarray:
+    k, n = h.shape
+    out = np.zeros((k, n))
+    c = np.empty(4)
+    for s in range(len(x)):
+        basis, _ = stretched(h, a[:, s], r0, dr)
+        e = w[:, s].copy() @ basis - x[s]
+        for j in range(k):
+            if w[j, s] == 0.0:
+                continue
+            for p in range(n):
+                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
+                _coefficients(f, c)
+                for q in range(4):
+                    out[j, min(max(i + q - 1, 0), n - 1)] += w[j, s] * c[q] * e[p]
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bound(w: np.ndarray, a: np.ndarray, r0: float, dr: float, n: int) -> np.ndarray:
+    """Return a diagonal that majorises the normal matrix: |M|' |M| 1."""
+    k, samples = w.shape
+    out = np.zeros((k, n))
+    c = np.empty(4)
+    for s in range(samples):
+        # |c| of a cubic sums to at most 1.25.
+        reach = 1.25 * w[:, s].sum()
+        for j in range(k):
+            for p in range(n):
+                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
+                _coefficients(f, c)
+                for q in range(4):
+                    at = min(max(i + q - 1, 0), n - 1)
+                    out[j, at] += w[j, s] * abs(c[q]) * reach
+    return out
