@@ -54,7 +54,7 @@ FORMATS: dict[str, Format] = {
         "bdf",
         (".bdf.csv", ".bdf.parquet", ".parquet", ".bdf"),
         re.compile(
-            rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_second\b|\bTest Time / s\b)"
+            rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_(milli)?second\b|\bTest Time / s\b)"
         ),
     ),
     "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
