@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from batteryxr.xanes.models import Range
 
 NAMES = ("flattened", "normalised", "absorption", "optical_density")
+#: Most components that are returned unasked.
+MOST = 10
 _BACKGROUNDS = {None: 0, "constant": 1, "linear": 2}
 
 
@@ -144,7 +146,7 @@ def pca(
         are left out, and get scores of NaN.
     n_components
         How many to return; by default as many as Malinowski's indicator function
-        finds, at least one.
+        finds, at most 10 (noise that is alike at neighbouring energies misleads it).
     window
         Energies to use, in eV; by default all.
     centre
@@ -177,7 +179,8 @@ def pca(
     limit = min(count - int(centre), values.size)
     indicator = _indicator(values[:limit], max(count, array.sizes["energy"]))
     if n_components is None:
-        n_components = int(np.nanargmin(indicator)) + 1
+        wanted = int(np.nanargmin(indicator)) + 1 if limit > 1 else 1
+        n_components = min(wanted, MOST)
     if not 1 <= n_components <= limit:
         raise ArgumentError("n_components", n_components, f"from 1 to {limit}")
     basis = vectors[:, :n_components].T

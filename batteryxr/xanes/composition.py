@@ -73,7 +73,7 @@ def projected_density(
     factor = 1.0 / (2.0 * length * scattering.ELECTRON_RADIUS * delta_f2)
     result = _labelled(
         jump * factor,
-        None if deviation is None else deviation * factor,
+        None if deviation is None else xr.DataArray(deviation) * factor,
         "projected_density",
         "m-2",
         f"Projected density of {element}",
@@ -148,7 +148,7 @@ def effective_electrons(
     factor = scale * photon / (scattering.HC * scattering.ELECTRON_RADIUS)
     result = _labelled(
         -(phase * factor),
-        None if deviation is None else deviation * factor,
+        None if deviation is None else xr.DataArray(deviation) * factor,
         "effective_electrons",
         "m-2",
         "Effective electrons Re[N_eff]",
@@ -197,9 +197,9 @@ def electron_ratio(
     ratio = electrons / atoms
     error = None
     if d_electrons is not None or d_atoms is not None:
-        first = 0.0 if d_electrons is None else d_electrons / atoms
-        second = 0.0 if d_atoms is None else ratio * d_atoms / atoms
-        error = np.sqrt(first**2 + second**2)
+        first = (0.0 if d_electrons is None else d_electrons) / atoms
+        second = ratio * (0.0 if d_atoms is None else d_atoms) / atoms
+        error = (first**2 + second**2) ** 0.5
     result = _labelled(
         ratio, error, "electron_ratio", "1", "Effective electrons per absorber atom"
     )

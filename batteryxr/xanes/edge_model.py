@@ -123,11 +123,12 @@ def fit_edge(
                 "mask", mask, "'pooled', 'paper', a boolean array or None"
             )
         task.before, task.after = _windows(axis, the_edge, the_peaks, pre, post)
-    task.prepare(mask == "pooled")
+    pooled = isinstance(mask, str) and mask == "pooled"
+    task.prepare(pooled)
     options: dict[str, Any] = {}
-    if isinstance(mask, str) and mask == "pooled":
+    if pooled and task.before is not None and task.after is not None:
         options["threshold"] = n_sigma * task.noise
-        options["windows"] = np.stack([task.before, task.after]).astype(float)
+        options["windows"] = np.stack([task.before, task.after])
     elif isinstance(mask, str):
         options["paper"] = task.before
     fitted = task.run(
@@ -310,7 +311,7 @@ class _Task:
 
 
 def _block(data: np.ndarray, *extra: np.ndarray, names: Any, **options: Any) -> Any:
-    from batteryxr.xanes.kernels.batch import fit_block
+    from batteryxr.xanes.kernels.block import fit_block
 
     return fit_block(data, **dict(zip(names, extra, strict=True)), **options)
 

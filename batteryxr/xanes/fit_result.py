@@ -71,7 +71,7 @@ def label_fit(
             ratio = derived[..., 2], derived[..., 3]
             _pair(out, "normalised_peak_area", *ratio, axis_unit, area[1])
     squared = "1" if unit == "1" else f"({unit})2"
-    residual = np.sqrt(quality[..., 0] / quality[..., 1])
+    residual = (quality[..., 0] / quality[..., 1]) ** 0.5
     for name, value, units_, long_name in (
         ("chi2", quality[..., 0], squared, "Sum of squared residuals"),
         ("r_factor", quality[..., 2], "1", "R factor"),

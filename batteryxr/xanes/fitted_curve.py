@@ -61,7 +61,7 @@ def model_curve(
     plan = compile_model(np.array([low, high]), edge, peaks, model["baseline"])
     parameters: dict[int, xr.DataArray] = {}
     for name, columns in plan.columns.items():
-        (along,) = [d for d in ("peak", "order") if d in fit[name].dims] or [None]
+        along = next((d for d in ("peak", "order") if d in fit[name].dims), None)
         for i, k in enumerate(columns):
             if k >= 0:
                 picked = fit[name].isel({along: i}, drop=True) if along else fit[name]

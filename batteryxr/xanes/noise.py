@@ -79,7 +79,7 @@ def noise_mask(
     if rule == "pooled" and noise is None:
         deviation, step = _together(deviation, step)
         noise = pooled(deviation.values, int(before.sum()))
-    limit = deviation if rule == "paper" else noise
+    limit = deviation if rule == "paper" or noise is None else noise
     mask = step > factor * limit
     result = xr.Dataset(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -96,7 +96,7 @@ def window(
     return np.asarray(inside)
 
 
-def kept_attrs(array: xr.DataArray) -> dict[str, str]:
+def kept_attrs(array: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     """Return what a result inherits from its input: the history."""
     history = array.attrs.get("history")
     return {"history": history} if history else {}

@@ -37,7 +37,8 @@ def from_spectrum(plan: Plan, axis: np.ndarray, mean: np.ndarray) -> tuple[Plan,
     misfit
         Mean square residual of the best fit.
     """
-    from batteryxr.xanes.kernels.batch import NEVER, fit_block
+    from batteryxr.xanes.kernels.batch import NEVER
+    from batteryxr.xanes.kernels.block import fit_block
 
     spread = _amplitudes(plan, axis, mean, _spread(plan, SEARCH))
     values, _, _, quality, _ = fit_block(

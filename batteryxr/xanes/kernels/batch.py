@@ -7,7 +7,6 @@ alone, never on its neighbours, the chunk it lies in or the thread that ran it.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -21,8 +20,6 @@ MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS = 1, 2, 4, 8, 16
 NEVER, DOUBTFUL, ALWAYS = 0, 1, 2
 #: A fit is doubtful when its mean square residual exceeds the noise by this factor.
 EXCESS = 2.0
-#: Rows that are copied to float64 at a time.
-SLAB = 8192
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -268,113 +265,3 @@ def fit_rows(  # type: ignore[no-untyped-def]
         quality[row, 1] = m - n_free
         quality[row, 2] = chi_best / total
         flags[row] = flag
-
-
-def fit_block(  # type: ignore[no-untyped-def]
-    data, keep=None, own=None, weights=None, *, axis, plan, windows=None,
-    threshold=None, paper=None, noise=0.0, misfit=0.0, multistart=DOUBTFUL,
-    ambiguity=0.1, tolerance=1e-7, limit=100, threads=1, dtype=np.float64,
-):  # fmt: skip
-    """Fit all spectra of a block; what is masked is not fitted and costs nothing.
-
-    Parameters
-    ----------
-    data : (..., m)
-        Spectra.
-    keep : (...) bool, own : (..., n), weights : (..., m), each or None
-        Pixels to fit, start of each, and inverse standard deviations.
-    axis : (m,)
-        Energies.
-    plan
-        The compiled model: `kinds`, `offsets`, `low`, `high`, `linear`, `constant`,
-        `jump`, `tracked`, `starts`, `start_curves`, `scaled`.
-    windows : (2, m) or None
-        Rows of weights whose products with a spectrum are its level before and
-        after the edge.
-    threshold
-        Least difference of the two levels for a pixel to be fitted.
-    paper : (m,) bool or None
-        Energies below the pre-edge; a fitted jump below the standard deviation
-        there is masked afterwards.
-    threads
-        Threads to share the rows of this block among.
-
-    Returns
-    -------
-    values, errors (..., n), peaks (..., k', 4), quality (..., 3), flags (...)
-        See `fit_rows`.
-    """
-    shape = data.shape[:-1]
-    rows = data.reshape(-1, data.shape[-1])
-    n, n_peaks = plan.low.size, plan.n_peaks
-    values = np.full((len(rows), n), np.nan, dtype)
-    errors = np.full((len(rows), n), np.nan, dtype)
-    peaks = np.full((len(rows), n_peaks, 4), np.nan, dtype)
-    quality = np.full((len(rows), 3), np.nan, dtype)
-    flags = np.full(len(rows), MASKED, np.uint8)
-
-    chosen = np.ones(len(rows), bool) if keep is None else keep.reshape(-1).copy()
-    if threshold is not None:
-        filled = np.isfinite(rows)
-        levels = [_level(rows, filled, w) for w in windows]
-        with np.errstate(invalid="ignore"):
-            chosen &= levels[1] - levels[0] > threshold
-        chosen |= ~filled.any(axis=1)  # these are flagged as without data
-    where = np.flatnonzero(chosen)
-    if own is not None:
-        own = np.broadcast_to(own, (*shape, n)).reshape(-1, n)
-        own = np.where(np.isfinite(own), own, plan.starts[0])
-    if weights is not None:
-        weights = np.broadcast_to(weights, data.shape).reshape(rows.shape)
-
-    def fit(part):  # type: ignore[no-untyped-def]
-        y = np.ascontiguousarray(rows[part], np.float64)
-        p0 = np.empty((0, n)) if own is None else np.array(own[part], np.float64)
-        w = np.empty((0, y.shape[1]))
-        if weights is not None:
-            w = np.array(weights[part], np.float64)
-        out = (
-            np.full((len(y), n), np.nan),
-            np.full((len(y), n), np.nan),
-            np.full((len(y), n_peaks, 4), np.nan),
-            np.full((len(y), 3), np.nan),
-            np.zeros(len(y), np.uint8),
-        )
-        fit_rows(
-            axis, plan.scaled, y, w, plan.starts, p0, plan.start_curves, plan.linear,
-            plan.constant, plan.low, plan.high, plan.kinds, plan.offsets, plan.jump,
-            plan.tracked, noise, misfit, multistart, ambiguity, tolerance, limit, *out,
-        )  # fmt: skip
-        if paper is not None:
-            below = out[0][:, plan.jump] < np.nanstd(y[:, paper], axis=1, ddof=1)
-            for array in out[:4]:
-                array[below] = np.nan
-            out[4][below] = MASKED
-        for target, source in zip(
-            (values, errors, peaks, quality, flags), out, strict=True
-        ):
-            target[part] = source
-
-    parts = [where[i : i + SLAB] for i in range(0, len(where), SLAB)]
-    if threads > 1 and len(parts) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fit, parts))
-    else:
-        for part in parts:
-            fit(part)
-    return (
-        values.reshape(*shape, n),
-        errors.reshape(*shape, n),
-        peaks.reshape(*shape, n_peaks, 4),
-        quality.reshape(*shape, 3),
-        flags.reshape(shape),
-    )
-
-
-def _level(rows, filled, window):  # type: ignore[no-untyped-def]
-    """Return the mean over the energies of a window, leaving out what is missing."""
-    used = window > 0
-    part, there = rows[:, used], filled[:, used]
-    count = there.sum(axis=1)
-    total = np.where(there, part, 0).sum(axis=1, dtype=np.float64)
-    return np.divide(total, count, out=np.full(len(rows), np.nan), where=count > 0)

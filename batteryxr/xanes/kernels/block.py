@@ -1,0 +1,150 @@
+"""One block of an image or series: mask, fit what is left, put it back in place."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from batteryxr.xanes.kernels.batch import DOUBTFUL, MASKED, fit_rows
+
+#: Rows that are copied to float64 at a time.
+SLAB = 8192
+
+
+def fit_block(
+    data: np.ndarray,
+    keep: np.ndarray | None = None,
+    own: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    *,
+    axis: np.ndarray,
+    plan: Any,
+    windows: np.ndarray | None = None,
+    threshold: float = 0.0,
+    paper: np.ndarray | None = None,
+    noise: float = 0.0,
+    misfit: float = 0.0,
+    multistart: int = DOUBTFUL,
+    ambiguity: float = 0.1,
+    tolerance: float = 1e-7,
+    limit: int = 100,
+    threads: int = 1,
+    dtype: Any = np.float64,
+) -> tuple[np.ndarray, ...]:
+    """Fit all spectra of a block; what is masked is not fitted and costs nothing.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra.
+    keep : (...) bool, own : (..., n), weights : (..., m)
+        Pixels to fit, start of each, and inverse standard deviations.
+    axis : (m,)
+        Energies.
+    plan
+        The compiled model: `kinds`, `offsets`, `low`, `high`, `linear`, `constant`,
+        `jump`, `tracked`, `starts`, `start_curves`, `scaled`, `n_peaks`.
+    windows : (2, m) bool
+        Energies before and after the edge; a pixel is fitted if its mean level rises
+        by more than `threshold` between them.
+    threshold
+        See `windows`.
+    paper : (m,) bool
+        Energies below the pre-edge; a fitted jump below the standard deviation there
+        is masked afterwards.
+    noise, misfit, multistart, ambiguity, tolerance, limit
+        See `fit_rows`.
+    threads
+        Threads to share the rows of this block among.
+    dtype
+        Of the results.
+
+    Returns
+    -------
+    values, errors (..., n), peaks (..., k', 4), quality (..., 3), flags (...)
+        See `fit_rows`.
+    """
+    shape = data.shape[:-1]
+    rows = data.reshape(-1, data.shape[-1])
+    n = plan.low.size
+    results = _empty(len(rows), n, plan.n_peaks, dtype)
+    results[4][:] = MASKED
+    chosen = np.ones(len(rows), bool)
+    if keep is not None:
+        chosen = np.broadcast_to(keep, shape).reshape(-1).copy()
+    if windows is not None:
+        chosen &= _rises(rows, windows, threshold)
+    where = np.flatnonzero(chosen)
+    if own is not None:
+        own = np.broadcast_to(own, (*shape, n)).reshape(-1, n)
+        own = np.where(np.isfinite(own), own, plan.starts[0])
+    if weights is not None:
+        weights = np.broadcast_to(weights, data.shape).reshape(rows.shape)
+
+    def fit(part: np.ndarray) -> None:
+        y = np.ascontiguousarray(rows[part], np.float64)
+        p0 = np.empty((0, n)) if own is None else np.array(own[part], np.float64)
+        w = np.empty((0, y.shape[1]))
+        if weights is not None:
+            w = np.array(weights[part], np.float64)
+        out = _empty(len(y), n, plan.n_peaks, np.float64)
+        fit_rows(
+            axis, plan.scaled, y, w, plan.starts, p0, plan.start_curves, plan.linear,
+            plan.constant, plan.low, plan.high, plan.kinds, plan.offsets, plan.jump,
+            plan.tracked, noise, misfit, multistart, ambiguity, tolerance, limit, *out,
+        )  # fmt: skip
+        if paper is not None:
+            _mask_by_paper(y[:, paper], plan.jump, out)
+        for target, source in zip(results, out, strict=True):
+            target[part] = source
+
+    parts = [where[i : i + SLAB] for i in range(0, len(where), SLAB)]
+    if threads > 1 and len(parts) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fit, parts))
+    else:
+        for part in parts:
+            fit(part)
+    return tuple(a.reshape(*shape, *a.shape[1:]) for a in results)
+
+
+def _empty(size: int, n: int, n_peaks: int, dtype: Any) -> tuple[np.ndarray, ...]:
+    """Return the five result arrays, NaN and without flags."""
+    shapes = (size, n), (size, n), (size, n_peaks, 4), (size, 3)
+    missing = (np.full(shape, np.nan, dtype) for shape in shapes)
+    return (*missing, np.zeros(size, np.uint8))
+
+
+def _rises(rows: np.ndarray, windows: np.ndarray, threshold: float) -> np.ndarray:
+    """Tell which rows rise over the edge, or hold nothing, which the fit will flag."""
+    before, after = (_level(rows[:, w]) for w in windows.astype(bool))
+    with np.errstate(invalid="ignore"):
+        rises = after - before > threshold
+    unknown = np.flatnonzero(np.isnan(before) | np.isnan(after))
+    rises[unknown] = ~np.isfinite(rows[unknown]).any(axis=1)
+    return np.asarray(rises)
+
+
+def _level(part: np.ndarray) -> np.ndarray:
+    """Return the mean of each row over its finite values."""
+    finite = np.isfinite(part)
+    count = finite.sum(axis=1)
+    total = np.where(finite, part, 0).sum(axis=1, dtype=np.float64)
+    level = np.full(len(part), np.nan)
+    return np.divide(total, count, out=level, where=count > 0)
+
+
+def _mask_by_paper(before: np.ndarray, jump: int, out: tuple[np.ndarray, ...]) -> None:
+    """Mask rows whose fitted jump is below the standard deviation before the edge."""
+    finite = np.where(np.isfinite(before), before, np.nan)
+    count = np.isfinite(finite).sum(axis=1)
+    enough = np.flatnonzero(count > 1)
+    deviation = np.full(len(before), np.nan)
+    deviation[enough] = np.nanstd(finite[enough], axis=1, ddof=1)
+    with np.errstate(invalid="ignore"):
+        below = out[0][:, jump] < deviation
+    for array in out[:4]:
+        array[below] = np.nan
+    out[4][below] = MASKED
