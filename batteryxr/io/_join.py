@@ -51,6 +51,8 @@ def join(
             f"{', '.join(silent)}: local time of an undeclared zone, so `time` is NaT. "
             "Pass timezone='Europe/Paris', or wherever the cycler's clock stood."
         )
+    if where is not None and (lost := [p.name for p in placed if p.utc is None]):
+        messages.append(f"{', '.join(lost)}: no start in the file, so `time` is NaT.")
     kind = _common_clock(placed)
     if kind is not None:
         placed.sort(key=lambda p: p.begins(kind) or 0)

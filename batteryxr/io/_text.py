@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _SAMPLE = 20_000  # bytes that tell the decimal sign
+_TAIL = 65_536  # bytes at the end that may hold empty lines
 _MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
 
 
@@ -104,7 +105,8 @@ class TextTable:
                 usecols=sorted(set(indices)),
                 dtype=dict.fromkeys(text, str),
                 decimal=self.decimal,
-                encoding="latin-1",
+                # Any byte is a letter; what needs no decoding is read twice as fast.
+                encoding="utf-8" if self.body.isascii() else "latin-1",
                 na_values=list(_MISSING),
                 low_memory=False,
                 skip_blank_lines=False,
@@ -231,7 +233,7 @@ def load(path: Path) -> bytes:
             raw = raw.decode("utf-16").encode()
         except UnicodeDecodeError as error:
             raise FileFormatError(path, f"broken UTF-16 text: {error}.") from error
-    if not raw.strip():
+    if not raw or raw.isspace():
         raise FileFormatError(path, "the file is empty.")
     if b"\0" in raw:
         line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
@@ -262,6 +264,7 @@ def finish(body: bytes, separators: int, separator: bytes) -> tuple[bytes, bool]
         start = body.rfind(b"\n") + 1
         if start and body.count(separator, start) < separators:
             return body[:start], True
-    end = len(body.rstrip(b"\r\n \t"))
-    newline = body.find(b"\n", end)
+    tail = body[-_TAIL:]
+    blank = len(tail) - len(tail.rstrip(b"\r\n \t"))
+    newline = body.find(b"\n", len(body) - blank)
     return (body if newline < 0 else body[: newline + 1]), False

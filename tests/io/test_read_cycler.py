@@ -142,6 +142,13 @@ def test_joined_over_the_change_to_winter_time(tmp_path):
     assert jump == pytest.approx(paris.attrs["gap_s"][0])
 
 
+def test_a_zone_without_a_start_is_said(tmp_path):
+    path = cycler_files.generic(tmp_path / "run.csv", RUN)
+    with pytest.warns(DataQualityWarning, match="run.csv: no start in the file"):
+        ds = read_cycler(path, timezone="UTC")
+    assert np.isnat(ds["time"]).all()
+
+
 def test_overlapping_files_are_flagged(tmp_path):
     ds = quiet(two_files(tmp_path, gap=-100.0), timezone="UTC")
     assert ds.attrs["flags"] == ["overlap"]

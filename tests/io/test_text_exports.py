@@ -133,7 +133,7 @@ def test_an_ambiguous_date_is_flagged_not_guessed(tmp_path):
         "03/05/2024 12:00:00,0,3.5,1\n03/05/2024 12:00:30,30,3.6,1\n",
     )
     with pytest.warns(DataQualityWarning, match="dayfirst"):
-        ds = read_cycler(path, timezone="UTC")
+        ds = read_cycler(path)
     assert np.isnat(ds["time"]).all()
     day = quiet(path, timezone="UTC", dayfirst=True)["time"].values[0]
     assert day == np.datetime64("2024-05-03T12:00:00")
