@@ -34,7 +34,7 @@ def operando(
     mass: float = 7.0,
     c_rate: float = 0.2,
     rest: float = 1800.0,
-    clock_offset: float = 37.4,
+    clock_offset: float = -37.4,
     clock_drift: float = 0.0,
     start: str | np.datetime64 = "2026-03-14T08:26:53",
 ) -> xr.DataTree:
@@ -69,8 +69,8 @@ def operando(
     rest
         Length of rests (s).
     clock_offset, clock_drift
-        Beamline's clock minus the cycler's at the start (s), and how much faster it
-        runs (parts per million).
+        What to add to a scan's time at the start to have the cycler's (s), and how
+        much faster the cycler's clock runs (parts per million).
     start
         Start of the record (UTC).
 
@@ -115,7 +115,7 @@ def operando(
     record = _record(model.material, steps, began, mass, rng)
     begin, length = _exposures(steps[-1].end, n_scans, exposure)
     truth = phases(model, steps, begin, length)
-    drifted = begin * (1 + clock_drift * 1e-6) + clock_offset
+    elsewhere = (begin - clock_offset) / (1 + clock_drift * 1e-6)
     scans = xr.Dataset(
         {
             model.quantity: measure(model, truth, seed, noise, chunks),
@@ -124,14 +124,14 @@ def operando(
         coords={
             "time": (
                 "scan",
-                began + (drifted * 1e9).astype("timedelta64[ns]"),
+                began + (elsewhere * 1e9).astype("timedelta64[ns]"),
                 {"long_name": "Start of exposure, beamline's clock"},
             ),
             "exposure": ("scan", length, attributes("exposure")),
         },
     )
-    truth["clock_offset"] = _scalar(clock_offset, "s", "Beamline's clock ahead by")
-    truth["clock_drift"] = _scalar(clock_drift, "1e-6", "Beamline's clock faster by")
+    truth["clock_offset"] = _scalar(clock_offset, "s", "Cycler's clock ahead by")
+    truth["clock_drift"] = _scalar(clock_drift, "1e-6", "Cycler's clock faster by")
     about = {"title": f"Simulated operando {kind} of {model.material.formula}"}
     return xr.DataTree.from_dict(
         {

@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.core.errors import ArgumentError
-from batteryxr.echem import li_content
+from batteryxr.echem import Clock, fit_clock, join, li_content
 from batteryxr.simulate import operando, write_operando
 
 KINDS = {"xanes": "absorption", "pdf": "pdf"}
@@ -167,11 +167,35 @@ def test_seeds_repeat_and_differ():
 def test_clocks_differ_as_asked():
     plain = operando(n_scans=20, clock_offset=0)
     shifted = operando(n_scans=20, clock_offset=-12.5, clock_drift=100)
-    late = (shifted["scans"].time - plain["scans"].time) / np.timedelta64(1, "s")
-    begin = (plain["scans"].time - plain["echem"].time[0]) / np.timedelta64(1, "s")
-    np.testing.assert_allclose(late, -12.5 + 1e-4 * begin, atol=1e-6)
+    began = plain["echem"].time.values[0]
     xr.testing.assert_equal(plain["truth"].ratios, shifted["truth"].ratios)
-    assert float(shifted["truth"].clock_offset) == -12.5
+    truth = shifted["truth"]
+    clock = Clock(float(truth.clock_offset), float(truth.clock_drift), str(began))
+    cycler = clock.to_cycler(shifted["scans"].time.values)
+    late = (cycler - plain["scans"].time.values) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(late, 0, atol=1e-6)
+    assert shifted["scans"].time[0] > plain["scans"].time[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truth_is_what_joining_finds(kind):
+    experiment = operando(kind, n_scans=400, clock_offset=-60.0, exposure=120.0)
+    record = experiment["echem"].to_dataset()
+    scans, truth = experiment["scans"].to_dataset(), experiment["truth"]
+    clock = fit_clock(record, scans.monitor_voltage)
+    assert clock.offset_s == pytest.approx(-60, abs=5 * clock.offset_error)
+    joined = join(
+        record,
+        scans,
+        clock=Clock(-60.0),
+        formula=record.formula,
+        mass=record.mass,
+    )
+    # At the middle of the exposure, against the mean over it.
+    apart = joined.li_content.values - truth.li_content.values
+    steady = ~joined.crosses_reversal.values
+    assert abs(apart[steady]).max() < 2e-3
+    assert np.median(abs(apart)) < 1e-4
 
 
 def test_monitor_reads_the_voltage_of_its_moment(experiment):
