@@ -113,7 +113,7 @@ def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
             )
         return np.ones(n, dtype=bool)
     names = np.broadcast_to(scans["cell"].values, (n,)).astype(str)
-    known = sorted(set(names))
+    known = sorted(set(names.tolist()))
     if cell is None:
         if len(known) < 2:
             return np.ones(n, dtype=bool)

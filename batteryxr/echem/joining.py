@@ -218,7 +218,10 @@ def _labels(
     seen = np.isfinite(sums.voltage)
     at_middle = np.where(seen, at_middle, np.nan)
     placed = np.isfinite(at_middle)
-    number = np.searchsorted(begins, middles, side="right") - 1
+    # The row before a half cycle's first still is of the one before.
+    number = np.searchsorted(begins, middles, side="left") - 1
+    if (half["first_record"].values[:1] == 0).any():
+        number = np.maximum(number, 0)
     running = placed & (number >= 0)
     k = number[running]
     capacity, branch = at_middle.copy(), np.where(placed, "rest", "").astype("U9")

@@ -56,14 +56,12 @@ def thinned(t: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return t[::step], v[::step]
 
 
-def scan_offsets(
+def misfits(
     record: Record, t: np.ndarray, v: np.ndarray, offsets: np.ndarray
-) -> tuple[float, float]:
-    """Return the best of the offsets, and its misfit."""
+) -> np.ndarray:
+    """Return the misfit at each offset, by a part of the samples."""
     t, v = thinned(t, v)
-    found = np.array([misfit(record, t + offset, v) for offset in offsets])
-    best = int(np.argmin(found))
-    return float(offsets[best]), float(found[best])
+    return np.array([misfit(record, t + offset, v) for offset in offsets])
 
 
 def refine(

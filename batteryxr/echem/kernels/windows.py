@@ -224,7 +224,7 @@ def _plain(  # type: ignore[no-untyped-def]
         step = t1[k] - t0[k]
         ib = i1[k] if not abs(i1[k]) < i_zero else 0.0
         ia = ib if mean else (i0[k] if not abs(i0[k]) < i_zero else 0.0)
-        moved += (0.0 if ia * ib < 0.0 else ia + ib) * float(step)
+        moved += (ia + ib if ia * ib > 0.0 else 0.0) * float(step)
         apart += np.int64(step < 0) + np.int64(step > max_gap)
     other_file = file0[0] ^ file0[0]
     for k in range(t0.size):
@@ -247,8 +247,9 @@ def _cross(  # type: ignore[no-untyped-def]
     ib = current[k + 1] if not abs(current[k + 1]) < i_zero else 0.0
     ia = ib if mean else (current[k] if not abs(current[k]) < i_zero else 0.0)
     joined = file[k] == file[k + 1] and 0 < step <= max_gap and ia + ib == ia + ib
-    # A reversal between two rows: its moment is unknown, and so is its charge.
-    if not joined or ia * ib < 0:
+    # Between rows of different direction the moment of change, and so the charge, is
+    # unknown: half cycles count none either.
+    if not joined or ia * ib <= 0:
         ia = ib = 0.0
     seconds = step * 1e-9
     mark = counts[_NEXT]
