@@ -13,6 +13,7 @@ from batteryxr.echem import (
     features,
     joining,
     lithium,
+    material_plots,
     plots,
     rate_capability,
     stepping,
@@ -50,6 +51,7 @@ class Echem(Accessor):
     li_content = method(lithium.li_content)
     utilisation = method(lithium.utilisation)
     extra_capacity = method(lithium.extra_capacity)
+    plot_lithiation = method(material_plots.plot_lithiation)
 
     # titration
     gitt = method(titration.gitt)

@@ -20,7 +20,11 @@ from batteryxr.echem.lithium import (
     theoretical_capacity,
     utilisation,
 )
-from batteryxr.echem.material_plots import plot_comparison, plot_percolation
+from batteryxr.echem.material_plots import (
+    plot_comparison,
+    plot_lithiation,
+    plot_percolation,
+)
 from batteryxr.echem.plots import (
     plot_cycles,
     plot_dqdv,
@@ -66,6 +70,7 @@ __all__ = [
     "plot_dqdv",
     "plot_gitt",
     "plot_hysteresis",
+    "plot_lithiation",
     "plot_percolation",
     "plot_pulse",
     "plot_rate",

@@ -56,16 +56,17 @@ def theoretical_capacity(
         `redox` are given.
     """
     composition = parse(formula)
-    n = _electrons(composition, ion, electrons, redox)
+    n = electrons_of(composition, ion, electrons, redox)
     return n * FARADAY / composition.molar_mass
 
 
-def _electrons(
+def electrons_of(
     composition: Composition,
     ion: str,
     electrons: float | Mapping[str, float] | None,
     redox: Mapping[str, tuple[float, float]] | None,
 ) -> float:
+    """Return the electrons per formula unit that theory allows."""
     if electrons is not None and redox is not None:
         raise ArgumentError("redox", redox, "either `electrons` or `redox`, not both")
     if isinstance(electrons, Mapping):
@@ -157,7 +158,7 @@ def li_content(
     composition = parse(formula)
     if on_charge not in ("delithiation", "lithiation"):
         raise ArgumentError("on_charge", on_charge, "'delithiation' or 'lithiation'")
-    centres, unit = _centres(composition, per)
+    centres, unit = centres_of(composition, per)
     start = composition[ion] / centres if x0 is None else x0
     charge = _specific(data, mass, variable, caller="li_content")
     sign = -1.0 if on_charge == "delithiation" else 1.0
@@ -263,7 +264,7 @@ def extra_capacity(
     theory = theoretical_capacity(
         composition, ion=ion, electrons=electrons, redox=redox
     )
-    centres, unit = _centres(composition, "metal")
+    centres, unit = centres_of(composition, "metal")
     capacity = abs(_specific(data, mass, variable, caller="extra_capacity"))
     extra = (capacity - theory).clip(min=0.0)
     extra_li = extra * (composition.molar_mass / FARADAY / centres)
@@ -286,7 +287,8 @@ def extra_capacity(
     return result.assign_attrs(formula=str(composition), theoretical_capacity=theory)
 
 
-def _centres(composition: Composition, per: str) -> tuple[float, str]:
+def centres_of(composition: Composition, per: str) -> tuple[float, str]:
+    """Return how many of what a Li content counts on, and what they are called."""
     if per == "formula":
         return 1.0, "formula unit"
     if per == "metal":

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.units import in_units
+from batteryxr.echem.composition import formula as parse
+from batteryxr.echem.lithium import centres_of, electrons_of, li_content
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
+
+    from batteryxr.echem.composition import Composition
 
 _CONTENT = "Li per two cations"
 _SHARE = "Share of Li"
+#: Rows of a record beyond which a screen shows no more.
+_ROWS = 20_000
 #: Okabe and Ito's colours, told apart by every eye.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -137,3 +148,78 @@ def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
     return hv.Overlay(styled).opts(
         width=430, height=340, legend_position="top_left", show_grid=True
     )
+
+
+def plot_lithiation(
+    record: xr.Dataset,
+    *,
+    formula: str | Composition,
+    mass: float | None = None,
+    x0: float | None = None,
+    per: str = "formula",
+    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
+    ion: str = "Li",
+    electrons: float | Mapping[str, float] | None = None,
+    redox: Mapping[str, tuple[float, float]] | None = None,
+) -> Any:
+    """Plot the voltage against the Li content, and shade what exceeds theory.
+
+    Reads once.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record`` with ``voltage`` (V), ``current`` and ``test_time``.
+    formula, mass, x0, per, on_charge, ion
+        As in `batteryxr.echem.li_content`.
+    electrons, redox
+        As in `batteryxr.echem.theoretical_capacity`: what theory allows. Default:
+        all of the ion in `formula`; nothing is shaded where it has none.
+
+    Returns
+    -------
+    holoviews.Overlay
+        One line for all cycles, and the region of extra capacity where some is.
+
+    Raises
+    ------
+    ArgumentError, VariableError, UnitsError
+        As in `batteryxr.echem.li_content`.
+    """
+    hv = load_hvplot()
+    require_variables(record, ["voltage"], caller="plot_lithiation")
+    content = li_content(
+        record,
+        formula=formula,
+        mass=mass,
+        x0=x0,
+        per=per,
+        on_charge=on_charge,
+        ion=ion,
+    )
+    thin = {"record": slice(None, None, record.sizes["record"] // _ROWS + 1)}
+    x = content.isel(thin).values
+    voltage = in_units(record["voltage"], "V", caller="plot_lithiation")
+    label = str(content.attrs["long_name"])
+    curve = hv.Curve((x, voltage.isel(thin).values), label, "Voltage (V)")
+    shown = [curve]
+    composition = parse(formula)
+    if electrons is not None or redox is not None or composition[ion] > 0:
+        allowed = electrons_of(composition, ion, electrons, redox)
+        allowed /= centres_of(composition, per)[0]
+        shown += _beyond(hv, x, float(content.attrs["initial_content"]), allowed)
+    return hv.Overlay(shown).opts(
+        xlabel=label, ylabel="Voltage (V)", width=520, height=340, show_grid=True
+    )
+
+
+def _beyond(hv: Any, x: np.ndarray, start: float, allowed: float) -> list[Any]:
+    """Return shades over the contents that are further from the start than allowed."""
+    known = x[np.isfinite(x)]
+    least, most = known.min(initial=start), known.max(initial=start)
+    spans = [(start + allowed, most), (least, start - allowed)]
+    return [
+        hv.VSpan(float(low), float(high)).opts(color="grey", alpha=0.2)
+        for low, high in spans
+        if high > low
+    ]
