@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TELLING = re.compile(r"volt|potential|ewe|ecell|电压|\bu\b|\be\b", re.IGNORECASE)
-_DISCHARGE = re.compile(r"\s*(d\b|dis|.*d(is)?_?ch|.*放电)", re.IGNORECASE)
+_DISCHARGE = re.compile(r"\s*(d\b|dis|(.*[\W_])?d(is)?ch|.*放电)", re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.\d+)?")
 
 
@@ -82,11 +82,11 @@ def recognise(
             continue
         if not explicit and not any(map(_TELLING.search, cells)):
             continue
-        labels, first = tuple(cells), number + 1
+        labels, first, wanted = tuple(cells), number + 1, explicit
         if first < len(rows) and (units := units_row(rows[first])) is not None:
             pairs = zip(cells, units + [""] * len(cells), strict=False)
             labels = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
-            explicit = {
+            wanted = {
                 label: explicit[cell.strip()]
                 for cell, label in zip(cells, labels, strict=True)
                 if cell.strip() in explicit
@@ -96,7 +96,7 @@ def recognise(
         for vendor in TEXT:
             if not re.search(vendor.mark, text):
                 continue
-            found = choose(labels, vendor.columns, explicit)
+            found = choose(labels, vendor.columns, wanted)
             if {"voltage", "current"} <= found.keys() and (
                 "test_time" in found or CLOCK in found
             ):

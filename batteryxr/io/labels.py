@@ -34,6 +34,7 @@ _UNITS = {
     "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",
     "k": "K", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
 }  # fmt: skip
+_LONGEST = 120  # letters of a label: what is longer is a line of something else
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
@@ -95,6 +96,8 @@ def split(label: str) -> tuple[str, str | None]:
     (('voltage', 'mV'), ('q charge/discharge', 'mA h'), ('step', None))
     """
     text = " ".join(label.strip().lstrip("~").split()).lower()
+    if len(text) > _LONGEST:
+        return text, None
     for form in _FORMS:
         if match := form.fullmatch(text):
             written = match["unit"].strip().replace("μ", "u").replace("µ", "u")

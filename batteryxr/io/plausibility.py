@@ -69,7 +69,8 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
             columns = _REPAIRS[flag](columns, table.unix_time)
             repaired[flag] = f"{name}: {flag} mended ({problem})"
         else:
-            notes[flag] = problem
+            mend = f" (repair={flag!r} mends it)" if flag in _REPAIRS else ""
+            notes[flag] = problem + mend
     return dataclasses.replace(table, columns=columns, notes=notes, repaired=repaired)
 
 

@@ -53,6 +53,7 @@ def read(path: Path, options: Options) -> RawTable:
     rows: list[Sequence[Any]] = []
     other: dict[str, str] = {}
     first: list[list[str]] = []
+    sheets_read = 0
     for title, cells in sheets.items():
         head = [[_text(c) for c in row] for row in cells[:_HEAD_ROWS]]
         lines = ["\t".join(row) for row in head]
@@ -63,8 +64,10 @@ def read(path: Path, options: Options) -> RawTable:
             first = first or head
         elif layout is None:
             layout = found
+            sheets_read += 1
             rows.extend(cells[found.first :])
         elif found.labels == layout.labels:  # a long test goes on in the next sheet
+            sheets_read += 1
             rows.extend(cells[found.first :])
     if layout is None:
         raise unknown(path, first)
@@ -73,7 +76,7 @@ def read(path: Path, options: Options) -> RawTable:
     columns = list(itertools.zip_longest(*rows))
     if not rows or len(columns) < len(layout.labels):
         raise FileFormatError(path, "no data rows below the labels.")
-    first_line = layout.first + 1
+    first_line = layout.first + 1 if sheets_read == 1 else None
     return assemble(
         layout,
         {n: _numbers(columns[i], path, first_line) for n, i in layout.numbers.items()},
@@ -88,14 +91,16 @@ def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _numbers(cells: Sequence[Any], path: Path, first_line: int) -> np.ndarray:
+def _numbers(cells: Sequence[Any], path: Path, first_line: int | None) -> np.ndarray:
     values = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
         try:
             values[row] = _number(cell)
         except (ValueError, OverflowError) as error:
             raise FileFormatError(
-                path, f"{str(cell)[:40]!r} is not a number.", first_line + row
+                path,
+                f"row {row + 1}: {str(cell)[:40]!r} is not a number.",
+                None if first_line is None else first_line + row,
             ) from error
     return values
 

@@ -48,6 +48,16 @@ def test_databases(tmp_path, shared_data):
     survive(tmp_path / "run.res", source.read_bytes(), 30, 3, 20_000)
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.txt", "x.mpt", "x.tsv"])
+@pytest.mark.parametrize("piece", [b"voltage ", b"a(b,", b"_a", b"1,2;3\t", b'"', b"/"])
+def test_endless_lines_do_not_hang(tmp_path, name, piece):
+    path = tmp_path / name
+    path.write_bytes(b"time,voltage,current\n" + piece * (10**6 // len(piece)))
+    began = time.monotonic()
+    assert damage.judge(path, read_cycler, name, 1) == "refused"
+    assert time.monotonic() - began < 20
+
+
 def separator(line):
     return next(mark for mark in (b"\t", b";", b",", b" ") if mark in line)
 

@@ -70,9 +70,10 @@ def test_words_for_discharge(tmp_path, word):
     path = table(
         tmp_path / "x.csv",
         "time (s),voltage (V),current (mA),status\n"
-        f"0,3,1,CC Chg\n1,3,1,Charge\n2,3,1,{word}\n3,3,0,Rest\n4,3,1,C\n5,3,1,CHA\n",
+        f"0,3,1,CC Chg\n1,3,1,Charge\n2,3,1,{word}\n3,3,0,Rest\n4,3,1,C\n5,3,1,CHA\n"
+        "6,3,1,Hold_charge\n",
     )
-    assert quiet(path)["current"].values.tolist() == [1, 1, -1, 0, 1, 1]
+    assert quiet(path)["current"].values.tolist() == [1, 1, -1, 0, 1, 1, 1]
 
 
 def test_labels_that_no_map_knows(tmp_path):
