@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from batteryxr.core.store import open_store
+from batteryxr.core.store import groups, open_dataset
 from batteryxr.core.text import readable_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import xarray as xr
 
 
 def describe(path: str | Path) -> str:
@@ -28,17 +28,13 @@ def describe(path: str | Path) -> str:
         A few lines per group: dimensions, variables with units, dtype, size and
         chunk, and the call that made the group.
     """
-    opened = open_store(path)
-    tree = opened if isinstance(opened, xr.DataTree) else xr.DataTree(opened)
     lines = [f"{path}"]
-    for node in tree.subtree:
-        dataset = node.to_dataset(inherit=False)
-        if not dataset.variables:
-            continue
+    for name in groups(path):
+        dataset = open_dataset(path, name or None)
         sizes = ", ".join(f"{dim} {n}" for dim, n in dataset.sizes.items())
         lines += [
             "",
-            f"{node.path}  ({sizes or 'scalars'}, {readable_bytes(dataset.nbytes)})",
+            f"/{name}  ({sizes or 'scalars'}; {readable_bytes(dataset.nbytes)})",
         ]
         lines += [_variable(str(n), v) for n, v in dataset.variables.items()]
         if call := dataset.attrs.get("batteryxr_call"):

@@ -15,7 +15,7 @@ from batteryxr.core.store import (
     encoding,
     holds_data,
     open_dataset,
-    unencoded,
+    storable,
 )
 from batteryxr.core.version import __version__
 
@@ -77,7 +77,7 @@ def write_resumable(
                 f"{path}, group {group!r} holds data that no resumable run wrote. "
                 "Choose another group, or delete it."
             )
-        template = unencoded(dataset)
+        template = storable(dataset)
         template.attrs = template.attrs | {"batteryxr_unfinished": 1}
         template.to_zarr(
             str(path),
@@ -123,7 +123,7 @@ def _write_region(
     piece = piece.drop_vars(
         [n for n, v in piece.variables.items() if dim not in v.dims]
     )
-    unencoded(piece).to_zarr(str(path), group=group, region=region, consolidated=False)
+    storable(piece).to_zarr(str(path), group=group, region=region, consolidated=False)
 
 
 def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:

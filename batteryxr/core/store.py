@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import StoreError
 
 #: Rows of a table per chunk, about 8 MB of float64.
 ROWS = 1_000_000
+#: Coordinates up to this size are opened in memory: plots and selections need them.
+SMALL = 100_000
 #: Chunk of a (energy, y, x) stack: a frame and a spectrum are both quick.
 STACK = {"energy": 8, "y": 256, "x": 256}
 #: Group of the resumable writer's notes, hidden from readers.
@@ -25,59 +28,91 @@ def open_store(path: str | Path, group: str | None = None) -> xr.Dataset | xr.Da
     path
         The store.
     group
-        Group inside it, such as ``"echem"``. None opens the whole experiment.
+        One group of it, such as ``"echem/cycles"``.
 
     Returns
     -------
     xarray.Dataset or xarray.DataTree
-        A tree where the store has groups and `group` is None.
+        The dataset of `group`. Without `group` the whole experiment: a tree, or a
+        dataset where the store has no groups.
 
     Raises
     ------
     StoreError
-        If there is no such store or group.
+        If there is no such store or group, or groups that lie within one another do
+        not fit on common coordinates.
+    """
+    held = groups(path)
+    if group is not None:
+        group = group.strip("/")
+        if group not in held:
+            raise StoreError(f"{path}: no group {group!r}; it holds {held}.")
+        return open_dataset(path, group)
+    if held == [""]:
+        return open_dataset(path, None)
+    datasets = {f"/{name}": open_dataset(path, name or None) for name in held}
+    try:
+        return xr.DataTree.from_dict(datasets)
+    except ValueError as error:
+        raise StoreError(
+            f"{path}: groups within one another differ in their coordinates. Open them "
+            f"one by one: open_store(path, group), with one of {held}. {error}"
+        ) from error
+
+
+def groups(path: str | Path) -> list[str]:
+    """Return the groups of a store that hold data or attributes; the root is ``""``.
+
+    Raises
+    ------
+    StoreError
+        If there is no store at `path`.
     """
     import zarr
 
     try:
-        root = zarr.open_group(str(path), path=group or "", mode="r")
+        root = zarr.open_group(str(path), mode="r")
     except FileNotFoundError as error:
-        where = f"{path}" if group is None else f"{path}, group {group!r}"
-        raise StoreError(
-            f"{where}: no zarr store there. `batteryxr info` lists what a store holds."
-        ) from error
-    groups = [name for name, _ in root.groups() if name != JOURNAL]
-    if not groups:
-        return open_dataset(path, group)
-    inner = "" if group is None else f"{group}/"
-    children: dict[str, Any] = {}
-    if any(True for _ in root.arrays()) or root.attrs:
-        children["/"] = open_dataset(path, group)
-    for name in groups:
-        opened = open_store(path, f"{inner}{name}")
-        children[name] = opened
-    return _tree(children)
+        raise StoreError(f"{path}: no zarr store there.") from error
+    found: list[str] = []
 
+    def visit(node: Any, name: str) -> None:
+        if any(True for _ in node.arrays()) or dict(node.attrs):
+            found.append(name)
+        for child, inner in sorted(node.groups()):
+            if child != JOURNAL:
+                visit(inner, f"{name}/{child}".strip("/"))
 
-def _tree(children: dict[str, Any]) -> xr.DataTree:
-    tree = xr.DataTree(dataset=children.pop("/", None))
-    for name, child in children.items():
-        tree[name] = child if isinstance(child, xr.DataTree) else xr.DataTree(child)
-    return tree
+    visit(root, "")
+    return found or [""]
 
 
 def open_dataset(path: str | Path, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
-    # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
     bare = xr.open_zarr(str(path), group=group, consolidated=False, chunks=None)
+    bare = bare.map(_as_text, keep_attrs=True).assign_coords(
+        {name: _in_memory(_as_text(c)) for name, c in bare.coords.items()}
+    )
     if not bare.sizes:
         return bare
+    # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
     chunks: dict[str, int] = {}
     for variable in bare.variables.values():
         size = variable.encoding.get("shards") or variable.encoding.get("chunks")
         for dim, n in zip(variable.dims, size or (), strict=False):
             chunks[str(dim)] = max(n, chunks.get(str(dim), 0))
-    return bare.chunk(chunks)
+    small = {name: c.variable for name, c in bare.coords.items() if c.size <= SMALL}
+    return bare.chunk(chunks).assign_coords(small)
+
+
+def _as_text(array: xr.DataArray) -> xr.DataArray:
+    if array.dtype.kind != "T":
+        return array
+    return array.copy(data=np.array(array.values.tolist(), dtype=str))
+
+
+def _in_memory(array: xr.DataArray) -> xr.DataArray:
+    return array.load() if array.size <= SMALL else array
 
 
 def save(
@@ -126,7 +161,7 @@ def save(
             f"{path}, group {group or '/'!r} holds data already. "
             "Pass overwrite=True to replace it, or choose another group."
         )
-    dataset = unencoded(dataset)
+    dataset = storable(dataset)
     dataset.to_zarr(
         str(path),
         group=group,
@@ -156,15 +191,29 @@ def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 def _default_chunks(variable: xr.Variable) -> tuple[int, ...]:
     if variable.ndim == 1:
         return (min(variable.size, ROWS) or 1,)
-    sizes = []
-    for dim, size in zip(variable.dims, variable.shape, strict=True):
-        sizes.append(max(1, min(size, STACK.get(str(dim), size))))
-    return tuple(sizes)
+    image = {"y", "x"} <= set(variable.dims)
+    return tuple(
+        max(1, min(n, STACK.get(str(dim), n) if image else n))
+        for dim, n in zip(variable.dims, variable.shape, strict=True)
+    )
 
 
-def unencoded(dataset: xr.Dataset) -> xr.Dataset:
-    """Drop encodings remembered from another file: they would fight with ours."""
-    return dataset.drop_encoding()
+def storable(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset as zarr takes it best.
+
+    Encodings remembered from another file would fight with ours. Text of fixed length
+    has no place in zarr's specification; text of variable length has.
+    """
+    bare = dataset.drop_encoding()
+    texts = {
+        name: v.astype(np.dtypes.StringDType())
+        for name, v in bare.variables.items()
+        if v.dtype.kind == "U"
+    }
+    coords = {name: v for name, v in texts.items() if name in bare.coords}
+    return bare.assign(
+        {name: v for name, v in texts.items() if name not in coords}
+    ).assign_coords(coords)
 
 
 def holds_data(path: str | Path, group: str | None) -> bool:

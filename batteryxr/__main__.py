@@ -1,0 +1,9 @@
+"""``python -m batteryxr``."""
+
+from __future__ import annotations
+
+import sys
+
+from batteryxr.cli import main
+
+sys.exit(main())
