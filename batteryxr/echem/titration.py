@@ -140,9 +140,12 @@ def gitt(
     1/tau = (4/pi) [(dE/dt) / (dE/d sqrt t)]², for a sphere 1/9 of it.
 
     The capacity that `capacity`, `specific_capacity` and `li_content` count is that
-    passed by pulses since the record's start, after each pulse.
+    passed by pulses since the record's start, after each pulse. Pulse and rest end
+    where `file` changes.
     """
     _check(method, geometry, steady, radius, mass, tmin, tmax, degree, history)
+    if i_zero is not None and not i_zero > 0:
+        raise ArgumentError("i_zero", i_zero, "a current > 0 in mA, or None")
     source = arrays(record, caller="gitt")
     if formula is not None and mass is None:
         raise ArgumentError(

@@ -86,7 +86,11 @@ def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
         parts.append(points.opts(color=_SIDES[side], size=5, logy=True))
         parts.append(_bars(hv, data, "inverse_tau", x, y, _SIDES[side], positive=True))
     return hv.Overlay(parts).opts(
-        title="Inverse diffusion time", logy=True, width=600, height=350
+        title="Inverse diffusion time",
+        logy=True,
+        legend_position="right",
+        width=600,
+        height=350,
     )
 
 

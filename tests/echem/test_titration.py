@@ -349,6 +349,7 @@ def test_no_titration_says_what_currents_were_seen(current, words):
         ({"history": -1}, "0 or more"),
         ({"formula": "LiCoO2"}, "mass=None"),
         ({"i_zero": 5.0}, "No pulse in"),
+        ({"i_zero": 0.0}, "a current > 0"),
     ],
 )
 def test_errors_name_the_argument(arguments, words):

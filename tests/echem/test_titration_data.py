@@ -125,6 +125,23 @@ def test_weppner_huggins_of_a_measured_cathode(measured):
     np.testing.assert_allclose(-found["charge"], reference["Q_pulse_mAh"], rtol=1e-6)
 
 
+def test_a_measured_titration_of_many_files(measured):
+    files, reference = measured
+    record = xr.concat(files, "record")
+    number = np.repeat(
+        np.arange(40, dtype=np.int16), [f.sizes["record"] for f in files]
+    )
+    record = record.assign_coords(file=("record", number))
+    options = {"method": "weppner-huggins", "tmin": 10, "tmax": None, "radius": 5220.0}
+    found = gitt(record, **options)
+    published = reference["D_WH_slope_R5.22um"].to_numpy()
+    np.testing.assert_allclose(found["diffusion_coefficient"], published, rtol=1e-4)
+    # As one file, a rest ends in the current range of the next pulse, 0.1 mV away.
+    joined = gitt(record.drop_vars("file"), **options)
+    ratio = joined["diffusion_coefficient"].median() / np.median(published)
+    assert float(ratio) == pytest.approx(1, abs=0.05)
+
+
 def test_a_measured_titration_as_one_record(measured):
     files, reference = measured
     record = xr.concat(files, "record")

@@ -7,7 +7,7 @@ I is switched on at t = 0 is
     u(t) = I [t + tau g(t / tau)],    tau = L^2 / D,
 
 with g the dimensionless excess of the surface over the mean (Crank, The Mathematics
-of Diffusion, 2nd ed., sections 4.3.6 and 6.3.3); a pulse is a current switched on and
+of Diffusion, 2nd ed., chapters 4 and 6); a pulse is a current switched on and
 one of the opposite sign switched on later, and earlier pulses add up. The voltage is a
 polynomial in u plus I R, hence linear in everything but tau, which is sought alone
 (variable projection, Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)).
