@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import itertools
 import re
@@ -89,9 +90,12 @@ class ColumnFile:
         return self._numbers(words, columns)
 
     def _numbers(self, words: list[bytes], columns: Sequence[int]) -> np.ndarray:
-        step = self.n_columns
+        chosen = [words[column :: self.n_columns] for column in columns]
         return np.array(
-            [np.fromiter(map(float, words[c::step]), np.float64) for c in columns]
+            [
+                _axis(b" ".join(column)) if number == 0 else _floats(column)
+                for number, column in zip(columns, chosen, strict=True)
+            ]
         )
 
     def _checked_lines(self) -> Iterator[list[bytes]]:
@@ -160,7 +164,8 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
     lines = raw.splitlines(keepends=True)
     start = 0
     for number, line in enumerate(lines):
-        layout = _layout(line) if number >= skip_rows else None
+        above = number < skip_rows or _is_comment(line)
+        layout = None if above else _layout(line)
         if layout is not None and _goes_on(lines, number, layout):
             n_columns, delimiter, decimal_comma = layout
             block = raw[start:]
@@ -174,6 +179,16 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
         "no block of numbers in at least two columns. Is it a pattern or spectrum? "
         "If its numbers hide below numeric header lines, pass skip_rows=.",
     )
+
+
+@functools.lru_cache(maxsize=4)
+def _axis(text: bytes) -> np.ndarray:
+    # The files of a series share their first column: it becomes numbers once.
+    return _floats(text.split())
+
+
+def _floats(words: list[bytes]) -> np.ndarray:
+    return np.fromiter(map(float, words), np.float64, len(words))
 
 
 def _load(path: Path) -> bytes:
