@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, UnitsError
 from batteryxr.core.model import attributes, label, require_variables
 from batteryxr.core.provenance import recorded
@@ -18,6 +19,9 @@ from batteryxr.echem.composition import formula as parse
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
+#: Variables that hold a net charge, and that hold the capacity of a half cycle.
+_NET = ("capacity_total",)
+_MOVED = ("specific_capacity", "capacity")
 #: Rows of a record further apart are not joined (s), as in `half_cycles`.
 _MAX_GAP = 3600.0
 
@@ -136,7 +140,7 @@ def li_content(
         The working ion.
     variable
         Name of the charge in a Dataset. Default: the integrated current of a cycler
-        record, else ``specific_capacity`` or ``capacity``.
+        record, else ``capacity_total``, which joined scans have.
 
     Returns
     -------
@@ -160,7 +164,7 @@ def li_content(
         raise ArgumentError("on_charge", on_charge, "'delithiation' or 'lithiation'")
     centres, unit = centres_of(composition, per)
     start = composition[ion] / centres if x0 is None else x0
-    charge = _specific(data, mass, variable, caller="li_content")
+    charge = _specific(data, mass, variable, _NET, caller="li_content")
     sign = -1.0 if on_charge == "delithiation" else 1.0
     content = start + charge * (sign * composition.molar_mass / FARADAY / centres)
     return label(
@@ -198,7 +202,8 @@ def utilisation(
     ion
         The working ion.
     variable
-        As in `li_content`.
+        Name of the capacities in a Dataset. Default: the integrated current of a
+        cycler record, else ``specific_capacity`` or ``capacity``.
 
     Returns
     -------
@@ -214,7 +219,7 @@ def utilisation(
     """
     composition = parse(formula)
     theory = theoretical_capacity(composition, ion=ion)
-    capacity = abs(_specific(data, mass, variable, caller="utilisation"))
+    capacity = abs(_specific(data, mass, variable, _MOVED, caller="utilisation"))
     return label(
         capacity / theory,
         "utilisation",
@@ -265,7 +270,7 @@ def extra_capacity(
         composition, ion=ion, electrons=electrons, redox=redox
     )
     centres, unit = centres_of(composition, "metal")
-    capacity = abs(_specific(data, mass, variable, caller="extra_capacity"))
+    capacity = abs(_specific(data, mass, variable, _MOVED, caller="extra_capacity"))
     extra = (capacity - theory).clip(min=0.0)
     extra_li = extra * (composition.molar_mass / FARADAY / centres)
     result = xr.Dataset(
@@ -306,12 +311,13 @@ def _specific(
     data: xr.Dataset | xr.DataArray | float,
     mass: float | None,
     variable: str | None,
+    usual: Sequence[str],
     *,
     caller: str,
 ) -> xr.DataArray:
     """Return charge in mA h g-1, whatever it came as."""
     if isinstance(data, xr.Dataset):
-        data = _charge(data, variable, caller=caller)
+        data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
         known = attributes("specific_capacity")
         data = xr.DataArray(float(data), name="specific_capacity", attrs=known)
@@ -337,17 +343,22 @@ def _is_charge(units: str | None) -> bool:
     return True
 
 
-def _charge(ds: xr.Dataset, variable: str | None, *, caller: str) -> xr.DataArray:
-    if variable is None and "record" in ds.dims and "current" in ds:
-        return _integrated(ds, caller=caller)
+def _charge(
+    ds: xr.Dataset, variable: str | None, usual: Sequence[str], *, caller: str
+) -> xr.DataArray:
     if variable is None:
-        variable = "specific_capacity" if "specific_capacity" in ds else "capacity"
+        # A record's own `capacity` begins anew with every half cycle.
+        if "record" in ds.dims and "current" in ds.variables:
+            return _integrated(ds, caller=caller)
+        variable = next((name for name in usual if name in ds.variables), usual[-1])
     require_variables(ds, [variable], caller=caller)
     return ds[variable]
 
 
 def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
     """Integrate the current over time by the rules of `half_cycles`."""
+    from batteryxr.echem.kernels.charge import increments
+
     require_variables(ds, ["test_time"], caller=caller)
     if flags := FATAL & {str(f) for f in np.atleast_1d(ds.attrs.get("flags", []))}:
         raise ArgumentError(
@@ -358,19 +369,19 @@ def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
         )
     current = in_units(ds["current"], "mA", caller=caller)
     time = in_units(ds["test_time"], "s", caller=caller)
-    step = time - _before(time)
-    first = xr.DataArray(np.arange(ds.sizes["record"]) == 0, dims="record")
-    apart = first | (step > _MAX_GAP)
+    apart = xr.DataArray(np.arange(ds.sizes["record"]) == 0, dims="record")
     if "file" in ds:
         apart = apart | (ds["file"] != _before(ds["file"]))
-    flow = current
-    if not is_mean(current):
-        # Between two directions, or rest and current, nobody knows when it turned.
-        turned = current * _before(current) <= 0
-        flow = ((current + _before(current)) / 2).where(~turned, 0.0)
-    # Where time runs backward the charge is unknown from there on.
-    charge = (flow * step / 3600).where(~(step < 0))
-    passed = charge.where(~apart, 0.0).cumsum("record", skipna=False)
+    charge = apply(
+        increments,
+        *(time, _before(time), current, _before(current), apart),
+        core_dims=[()] * 5,
+        dtypes=[np.float64],
+        caller=caller,
+        mean=is_mean(current),
+        max_gap=_MAX_GAP,
+    )
+    passed = charge.cumsum("record", skipna=False)
     return label(passed, "capacity", long_name="Net charge passed")
 
 

@@ -325,6 +325,27 @@ def test_charge_agrees_with_the_half_cycles():
         assert float(x[-1]) == pytest.approx(float(expected), abs=1e-9)
 
 
+def test_capacities_of_half_cycles_are_no_net_charge():
+    ds = _record()
+    ds["voltage"] = xr.full_like(ds.current, 3.7).assign_attrs(units="V")
+    halves = half_cycles(ds)
+    used = utilisation(halves, formula="LiNiO2", mass=7.0)
+    expected = halves.capacity / 7e-3 / theoretical_capacity("LiNiO2")
+    np.testing.assert_allclose(used, expected)
+    with pytest.raises(VariableError, match="capacity_total"):
+        li_content(halves, formula="LiNiO2", mass=7.0)
+    # The cycler's own column is not what a record's content comes from.
+    column = xr.full_like(ds.current, 9.0).assign_attrs(units="mA h")
+    xr.testing.assert_equal(
+        li_content(ds.assign(capacity=column), formula="LiNiO2", mass=7.0),
+        li_content(ds, formula="LiNiO2", mass=7.0),
+    )
+    named = li_content(
+        ds.assign(capacity=column), formula="LiNiO2", mass=7.0, variable="capacity"
+    )
+    assert (named == named[0]).all()
+
+
 def test_charge_that_cannot_be_trusted_is_refused_or_missing():
     ds = _record()
     with pytest.raises(ArgumentError, match="backward_time"):
