@@ -14,6 +14,7 @@ from batteryxr.echem import (
     joining,
     lithium,
     material_plots,
+    operando_plots,
     plots,
     rate_capability,
     stepping,
@@ -66,6 +67,8 @@ class Echem(Accessor):
     fit_clock = method(clock_fit.fit_clock)
     join = method(joining.join)
     states = method(voltage_states.states)
+    plot_operando = method(operando_plots.plot_operando)
+    plot_with_voltage = method(operando_plots.plot_with_voltage)
 
 
 @xr.register_dataarray_accessor("echem")
@@ -73,5 +76,7 @@ class EchemArray(Accessor):
     """The operando axis of one array on ``scan``, once it is joined."""
 
     understands = ("scan", "state")
+    called = "echem"
 
     states = method(voltage_states.states)
+    plot_with_voltage = method(operando_plots.plot_with_voltage)

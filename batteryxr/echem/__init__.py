@@ -25,6 +25,7 @@ from batteryxr.echem.material_plots import (
     plot_lithiation,
     plot_percolation,
 )
+from batteryxr.echem.operando_plots import plot_operando, plot_with_voltage
 from batteryxr.echem.plots import (
     plot_cycles,
     plot_dqdv,
@@ -71,11 +72,13 @@ __all__ = [
     "plot_gitt",
     "plot_hysteresis",
     "plot_lithiation",
+    "plot_operando",
     "plot_percolation",
     "plot_pulse",
     "plot_rate",
     "plot_time_constants",
     "plot_voltage_profile",
+    "plot_with_voltage",
     "pulse_fit",
     "rate",
     "states",

@@ -1,0 +1,264 @@
+"""Plots of the operando axis: where the scans lie, and what they tell beside V."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.units import in_units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Rows that a curve of a record is thinned to: more than a screen shows.
+_POINTS = 5000
+_SIZE = {"width": 700, "height": 220}
+_COLOURS = {
+    "charge": "#c44e52",
+    "discharge": "#4c72b0",
+    "rest": "#7f8c8d",
+    "": "#7f8c8d",
+}
+_HOUR = np.timedelta64(3600, "s")
+
+
+def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
+    """Plot the voltage curve with every scan marked on it.
+
+    Reads time and voltage of `record` once, thinned.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record`` with ``time`` and ``voltage``.
+    scans
+        A joined series: see `join`. A scan is a point at mid-exposure and a bar from
+        its lowest to its highest voltage; reversals are crosses.
+
+    Returns
+    -------
+    holoviews.Overlay
+
+    Raises
+    ------
+    DimensionError, VariableError
+        If the scans are not joined, or the record has no time.
+    """
+    hv = load_hvplot()
+    _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
+    origin = _origin(record)
+    x, voltage = _curve(record, origin)
+    hours = _hours(scans, origin)
+    layers = hv.Curve((x, voltage), "time", "voltage", label="cycler").opts(
+        color="#555555", line_width=1
+    )
+    low, high = scans["voltage_min"].values, scans["voltage_max"].values
+    middle = scans["voltage"].values
+    bars = (hours, middle, middle - low, high - middle)
+    seen = np.isfinite(middle)
+    layers *= hv.ErrorBars(
+        tuple(b[seen] for b in bars), "time", ["voltage", "below", "above"]
+    ).opts(line_width=1, upper_head=None, lower_head=None)
+    turned = (
+        scans["crosses_reversal"].values
+        if "crosses_reversal" in scans.coords
+        else np.zeros(seen.size, bool)
+    )
+    for name, colour in _COLOURS.items():
+        for odd, marker in ((False, "circle"), (True, "x")):
+            chosen = seen & (scans["branch"].values == name) & (turned == odd)
+            if chosen.any():
+                label = f"{name or 'scan'}{', reversal' if odd else ''}"
+                layers *= hv.Scatter(
+                    (hours[chosen], middle[chosen]), "time", "voltage", label=label
+                ).opts(color=colour, marker=marker, size=5)
+    return layers.opts(
+        xlabel="Time / h",
+        ylabel="Voltage / V",
+        legend_position="right",
+        **_SIZE | {"height": 320},
+    )
+
+
+def plot_with_voltage(
+    scans: xr.DataArray | xr.Dataset,
+    quantity: str | None = None,
+    *,
+    against: str = "time",
+    record: xr.Dataset | None = None,
+    theoretical: float | None = None,
+) -> Any:
+    """Plot the voltage, and under it any quantity of the scans, on one axis.
+
+    Reads the quantity once.
+
+    Parameters
+    ----------
+    scans
+        A joined series, or a result with its coordinates: an array on ``scan`` alone
+        or on ``scan`` and one more dimension (components, clusters), or a Dataset
+        with `quantity`.
+    quantity
+        Name of a variable or coordinate. Default: the array itself.
+    against
+        "time" (hours), or a coordinate: "capacity", "specific_capacity",
+        "capacity_total", "li_content".
+    record
+        Cycler data, for the whole voltage curve against time. Default: the voltage
+        of the scans.
+    theoretical
+        Theoretical capacity or content, in units of `against`; what lies beyond it is
+        shaded: extra capacity.
+
+    Returns
+    -------
+    holoviews.Layout
+        Two panels above each other with one horizontal axis.
+
+    Raises
+    ------
+    ArgumentError
+        If the quantity has too many dimensions, or the axis is not there.
+    DimensionError, VariableError
+        If the scans are not joined.
+    """
+    hv = load_hvplot()
+    _require_labels(scans, ["voltage", "time"])
+    values = _quantity(scans, quantity)
+    if record is not None and against != "time":
+        raise ArgumentError(
+            "record", "a record", "None unless against='time'", "Leave it out."
+        )
+    if against == "time":
+        origin = scans["time"].values.min() if record is None else _origin(record)
+        x, title = _hours(scans, origin), "Time / h"
+    else:
+        _require_labels(scans, [against])
+        x, title = scans[against].values, _title(scans[against])
+    order = np.argsort(scans["time"].values, kind="stable")
+    runs = list(_runs(scans, order, whole=against in ("time", "capacity_total")))
+
+    def lines(y: np.ndarray, name: str, label: str, colour: Any) -> list[Any]:
+        layers = []
+        for run in runs:
+            points = (x[run], y[run])
+            curve = hv.Curve(points, "x", name, label=label)
+            layers.append(curve.opts(color=colour, line_width=1))
+            marks = hv.Scatter(points, "x", name, label=label)
+            layers.append(marks.opts(color=colour, size=3))
+        return layers
+
+    if record is None:
+        top = hv.Overlay(lines(scans["voltage"].values, "voltage", "", "#555555"))
+    else:
+        whole = hv.Curve(_curve(record, origin), "x", "voltage")
+        top = hv.Overlay([whole.opts(color="#555555")])
+    cycle = hv.Cycle("Category10").values
+    below = hv.Overlay(
+        [
+            layer
+            for k, (label, y) in enumerate(_columns(values))
+            for layer in lines(y, "quantity", label, cycle[k % len(cycle)])
+        ]
+    )
+    if theoretical is not None:
+        end = float(np.nanmax(x)) if against != "li_content" else float(np.nanmin(x))
+        span = hv.VSpan(*sorted((theoretical, end)))
+        shade = span.opts(color="#f5b041", alpha=0.25)
+        top, below = shade * top, shade * below
+    top = top.opts(xlabel=title, ylabel="Voltage / V", show_legend=False, **_SIZE)
+    below = below.opts(
+        xlabel=title, ylabel=_title(values), legend_position="right", **_SIZE
+    )
+    return (top + below).cols(1)
+
+
+def _require_labels(scans: xr.DataArray | xr.Dataset, names: list[str]) -> None:
+    require_dims(scans, ["scan"], caller="this plot")
+    if missing := [n for n in names if n not in scans.coords]:
+        raise VariableError(
+            f"this plot needs the coordinates {missing} on 'scan'. Join the scans "
+            "with the cycler's record first: `record.echem.join(scans)`."
+        )
+
+
+def _quantity(scans: xr.DataArray | xr.Dataset, name: str | None) -> xr.DataArray:
+    if name is None and isinstance(scans, xr.Dataset):
+        raise ArgumentError("quantity", None, f"one of {sorted(map(str, scans))}")
+    if name is not None and name not in scans.coords:
+        if not isinstance(scans, xr.Dataset):
+            raise ArgumentError(
+                "quantity", name, f"a coordinate, {sorted(map(str, scans.coords))}"
+            )
+        require_variables(scans, [name], caller="this plot")
+    values = scans if name is None else scans[name]
+    assert isinstance(values, xr.DataArray)
+    require_dims(values, ["scan"], caller="this plot")
+    if values.ndim > 2:
+        raise ArgumentError(
+            "quantity",
+            name or str(values.name),
+            f"an array on 'scan' and at most one more dimension, not {values.dims}",
+            "Take a mean or choose a pixel first.",
+        )
+    return values
+
+
+def _columns(values: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
+    if values.ndim == 1:
+        yield "", values.values
+        return
+    (dim,) = (d for d in values.dims if d != "scan")
+    if values.sizes[dim] > 20:
+        raise ArgumentError(
+            "quantity",
+            f"{values.sizes[dim]} values on {dim!r}",
+            "at most 20 curves",
+            f"Choose some: `.isel({dim}=...)`.",
+        )
+    names = values[dim].values
+    for name, column in zip(names, values.transpose(dim, "scan").values, strict=True):
+        yield f"{dim} {name}", column
+
+
+def _runs(
+    scans: xr.DataArray | xr.Dataset, order: np.ndarray, *, whole: bool
+) -> Iterator[np.ndarray]:
+    """Yield scans in the order of time, a half cycle at a time."""
+    if whole or "half_cycle" not in scans.coords:
+        yield order
+        return
+    number = scans["half_cycle"].values[order]
+    for one in np.unique(number[np.isfinite(number)]):
+        yield order[number == one]
+
+
+def _origin(record: xr.Dataset) -> np.datetime64:
+    require_dims(record, ["record"], caller="this plot")
+    require_variables(record, ["time", "voltage"], caller="this plot")
+    return np.datetime64(record["time"].isel(record=0).values.item(), "ns")
+
+
+def _curve(record: xr.Dataset, origin: np.datetime64) -> tuple[np.ndarray, np.ndarray]:
+    step = max(1, record.sizes["record"] // _POINTS)
+    thin = record[["voltage"]].isel(record=slice(None, None, step))
+    volts = in_units(thin["voltage"], "V", caller="this plot")
+    return (thin["time"].values - origin) / _HOUR, volts.values
+
+
+def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarray:
+    hours = (scans["time"].values - origin) / _HOUR
+    if "exposure" in scans.coords:
+        hours = hours + scans["exposure"].values / 7200
+    return hours
+
+
+def _title(array: xr.DataArray) -> str:
+    name = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
+    units = str(array.attrs.get("units", "1"))
+    return name if units in ("1", "") else f"{name} / {units}"

@@ -1,0 +1,178 @@
+"""The operando join: exact window means of 10 million rows over 10,000 exposures.
+
+    python benchmarks/join.py [--rows 10000000] [--scans 10000] [--repeats 7]
+
+What users would pick instead: NumPy's cumulative sum with searchsorted (exact mean of
+the voltage, nothing else), polars join_asof and pandas merge_asof (nearest row, no
+mean). The kernel returns mean, extremes, spread and charge of voltage and current, and
+the net charge at the middle of each exposure. The limit is one pass over time, voltage,
+current and file number at the bandwidth measured here. Best of all repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numba import njit
+
+from batteryxr.echem import join
+from batteryxr.echem.kernels.windows import WindowWalk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NS = 1_000_000_000
+EXPOSURE = 130.0
+
+
+def table(rows: int) -> tuple[np.ndarray, ...]:
+    """Cycles of 20,000 rows: charge, rest, discharge, rest."""
+    phase = np.arange(rows) % 20_000
+    current = np.select([phase < 10_000, phase < 10_500, phase < 19_500], [1.0, 0, -1])
+    t = np.cumsum(np.where(current != 0, 2 * NS, NS))
+    rng = np.random.default_rng(0)
+    voltage = 3.7 + 0.4 * np.sin(phase / 3000) + rng.normal(0, 2e-4, rows)
+    return t, voltage, current, np.zeros(rows, np.int16)
+
+
+def cumulative(
+    t: np.ndarray, v: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+    s = t * 1e-9
+    area = np.empty(s.size)
+    area[0] = 0
+    np.cumsum(np.diff(s) * (v[1:] + v[:-1]) * 0.5, out=area[1:])
+
+    def integral(x: np.ndarray) -> np.ndarray:
+        k = np.clip(np.searchsorted(s, x, side="right") - 1, 0, s.size - 2)
+        f = x - s[k]
+        end = v[k] + (v[k + 1] - v[k]) * f / (s[k + 1] - s[k])
+        return area[k] + (v[k] + end) / 2 * f
+
+    return (integral(b * 1e-9) - integral(a * 1e-9)) / ((b - a) * 1e-9)
+
+
+@njit(nogil=True, fastmath=True)
+def _total(values: np.ndarray) -> float:
+    total = 0.0
+    for x in values:
+        total += x
+    return total
+
+
+def bandwidth(values: np.ndarray, repeats: int) -> float:
+    """Return bytes per second that two threads read together."""
+    halves = np.array_split(values, 2)
+    with ThreadPoolExecutor(2) as pool:
+        seconds, _ = best(lambda: list(pool.map(_total, halves)), repeats)
+    return values.nbytes / seconds
+
+
+def best(function: Callable[[], object], repeats: int) -> tuple[float, object]:
+    result = function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - start)
+    return min(times), result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--scans", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    rows = t, v, i, file = table(options.rows)
+    rng = np.random.default_rng(1)
+    starts = rng.integers(0, t[-1] - 200 * NS, options.scans)
+    ends = starts + round(EXPOSURE * NS)
+
+    def kernel() -> np.ndarray:
+        walk = WindowWalk(starts, ends, (starts + ends) // 2, i_zero=1e-3)
+        walk.add(*rows)
+        walk.net_charge()
+        return walk.sums().voltage
+
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i, {"units": "mA"}),
+        },
+        coords={
+            "time": ("record", t.view("M8[ns]")),
+            "test_time": ("record", t * 1e-9, {"units": "s"}),
+            "file": ("record", file),
+        },
+    )
+    scans = xr.DataArray(
+        np.zeros(options.scans),
+        dims="scan",
+        coords={"time": ("scan", starts.view("M8[ns]"))},
+    )
+    limit = sum(a.nbytes for a in rows) / bandwidth(v, options.repeats)
+    found = [
+        ("one pass at memory bandwidth", limit, None),
+        ("batteryxr kernel: V, I, charge", *best(kernel, options.repeats)),
+        (
+            "numpy cumsum + searchsorted: V",
+            *best(lambda: cumulative(t, v, starts, ends), options.repeats),
+        ),
+        *others(t, v, starts, options.repeats),
+        (
+            "batteryxr join, half cycles and all",
+            *best(
+                lambda: join(record, scans, exposure=EXPOSURE)["voltage"].values,
+                options.repeats,
+            ),
+        ),
+    ]
+    exact = found[2][2]
+    print(f"{options.rows:,} rows, {options.scans:,} exposures of {EXPOSURE:g} s")
+    print(f"{'':38} {'ms':>8} {'x limit':>8} {'max |dV| / V':>13}")
+    for name, seconds, values in found:
+        off = "" if values is None else f"{np.nanmax(np.abs(values - exact)):13.2g}"
+        print(f"{name:38} {seconds * 1e3:8.1f} {seconds / limit:8.1f} {off}")
+
+
+def others(
+    t: np.ndarray, v: np.ndarray, starts: np.ndarray, repeats: int
+) -> list[tuple[str, float, np.ndarray]]:
+    middles = starts + round(EXPOSURE * NS / 2)
+    order = np.argsort(middles)
+    results = []
+    try:
+        import polars as pl
+
+        left, right = (
+            pl.DataFrame({"t": middles[order]}),
+            pl.DataFrame({"t": t, "v": v}),
+        )
+        seconds, joined = best(
+            lambda: left.join_asof(right, on="t", strategy="nearest"), repeats
+        )
+        results.append(("polars join_asof: nearest row", seconds, joined["v"]))
+    except ImportError:
+        print("polars is not installed: skipped")
+    try:
+        import pandas as pd
+
+        few, many = pd.DataFrame({"t": middles[order]}), pd.DataFrame({"t": t, "v": v})
+        seconds, joined = best(
+            lambda: pd.merge_asof(few, many, on="t", direction="nearest"), repeats
+        )
+        results.append(("pandas merge_asof: nearest row", seconds, joined["v"]))
+    except ImportError:
+        print("pandas is not installed: skipped")
+    back = np.argsort(order)
+    return [(name, s, np.asarray(values)[back]) for name, s, values in results]
+
+
+if __name__ == "__main__":
+    main()
