@@ -10,6 +10,9 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.echem._record import Arrays, Walked, is_mean
 
+#: More bins than any converter can tell apart within one kernel.
+_WIDEST = 20_000
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -37,6 +40,10 @@ def smoother(
         raise ArgumentError(names[0], smoothing, "a width >= 0")
     if not width > 0:
         raise ArgumentError(names[1], width, "a width > 0 in V")
+    if smoothing > _WIDEST * width:
+        raise ArgumentError(
+            names[1], width, f"bins no finer than {smoothing / _WIDEST:.3g} V"
+        )
     if method == "gaussian":
         return smoothers.gaussian(smoothing / width)
     if method != "savgol":
@@ -71,7 +78,7 @@ def lay_out(
     charge = np.abs(walked.floats[chosen, s.CHARGE])
     rule = (walked.i_zero, walked.max_gap, is_mean(source.current))
     where = (grid.over_charge, grid.origin, grid.width)
-    kernel = (smoothers.padded(weights), smoothers.roughness(weights, 1))
+    kernel = (smoothers.padded(weights), weights.size, smoothers.roughness(weights, 1))
     if not source.lazy:
         (block,) = source.blocks()
         shares = _shares(stop - first, s.threads())

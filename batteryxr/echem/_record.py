@@ -61,6 +61,8 @@ class Arrays:
         whole = next(iter(present.values())).size
         # In memory one block of views: the kernel has its own.
         size = 4_000_000 if self.lazy else max(whole, 1)
+        if whole == 0:
+            yield tuple(_plain(n, None) for n in vars(self))
         for values in stream(*present.values(), dim="record", block=size):
             block = dict(zip(present, values, strict=True))
             yield tuple(_plain(n, block.get(n)) for n in vars(self))
@@ -188,9 +190,15 @@ def _walk(source: Arrays, i_zero: float, max_gap: float) -> tuple[Walked, float]
     return walked, found["rest_sd"]
 
 
+def fatal_flags(record: xr.Dataset) -> set[str]:
+    """Return those of the readers' flags under which no charge can be trusted."""
+    # One flag alone comes back from NetCDF as a string.
+    return {str(f) for f in np.atleast_1d(record.attrs.get("flags", []))} & FATAL
+
+
 def refuse_implausible(record: xr.Dataset, walked: Walked, *, caller: str) -> None:
     """Raise where the record's clock or signs make every charge wrong."""
-    flags = {str(f) for f in np.atleast_1d(record.attrs.get("flags", []))} & FATAL
+    flags = fatal_flags(record)
     if walked.backward:
         flags.add("backward_time")
     if not flags:

@@ -217,15 +217,17 @@ def _candidates(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     from scipy.signal import find_peaks
 
-    away = slice(curve.fwhm, -curve.fwhm)
-    if curve.y[away].size < 3:
+    # At the very ends a curve falls, or a hold piles up charge: neither is a flank.
+    inner = curve.y[curve.fwhm : -curve.fwhm]
+    if inner.size < 3:
         return np.empty(0, int), {}
-    least = _LEAST * float(curve.y[away].max()) if prominence is None else prominence
-    tops, how = find_peaks(curve.y, prominence=least, width=0, rel_height=0.5)
-    real = (tops >= curve.fwhm) & (tops < curve.y.size - curve.fwhm)
+    least = _LEAST * float(inner.max()) if prominence is None else prominence
+    tops, how = find_peaks(inner, prominence=least, width=0, rel_height=0.5)
+    tops = tops + curve.fwhm
     if prominence is None:
-        real &= how["prominences"] > _ERRORS * curve.error[tops]
-    return tops[real], {name: values[real] for name, values in how.items()}
+        real = how["prominences"] > _ERRORS * curve.error[tops]
+        tops, how = tops[real], {name: values[real] for name, values in how.items()}
+    return tops, how
 
 
 def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:

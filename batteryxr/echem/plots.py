@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
@@ -14,6 +13,8 @@ from batteryxr.echem._record import arrays, is_mean, walk_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import xarray as xr
 
 #: Points per curve of a voltage profile: more than a screen shows.
 _POINTS = 2000

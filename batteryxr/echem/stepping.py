@@ -138,18 +138,19 @@ def _reason(row: np.ndarray, i_zero: float) -> str:
     from batteryxr.echem.kernels import steps as k
 
     kind = int(row[k.KIND])
-    current, voltage = row[k.I_SUM] / row[k.ROWS], row[k.V_SUM] / row[k.ROWS]
+    # Middle of the extremes: those leave out the rows in which the current settles.
+    current, spread = 0.5 * (row[k.I_MAX] + row[k.I_MIN]), row[k.I_MAX] - row[k.I_MIN]
+    voltage, drift = 0.5 * (row[k.V_MAX] + row[k.V_MIN]), row[k.V_MAX] - row[k.V_MIN]
     if kind == k.OPEN_CIRCUIT:
         return f"no current >= {i_zero:.3g} mA has passed yet"
     if kind == k.REST:
         return f"current below {i_zero:.3g} mA, after {row[k.T_START]:.6g} s of test"
     if kind == k.CONSTANT_CURRENT:
-        most = max(row[k.I_MAX] - current, current - row[k.I_MIN]) / abs(current)
-        return f"current within {100 * most:.2g} % of {current:.4g} mA"
+        part = 50 * spread / abs(current)
+        return f"current within {part:.2g} % of {current:.4g} mA"
     if kind == k.CONSTANT_VOLTAGE:
-        most = max(row[k.V_MAX] - voltage, voltage - row[k.V_MIN])
         return (
-            f"voltage within {1e3 * most:.2g} mV of {voltage:.4f} V while the current "
+            f"voltage within {500 * drift:.2g} mV of {voltage:.4f} V while the current "
             f"went from {row[k.I_FIRST]:.4g} to {row[k.I_LAST]:.4g} mA"
         )
     return (

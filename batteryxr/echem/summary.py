@@ -9,15 +9,17 @@ import xarray as xr
 
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem._record import Walked, walk_record, warn
+from batteryxr.echem._record import Walked, fatal_flags, walk_record, warn
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
+IMPLAUSIBLE = 32
 _FLAGS = {
-    "flag_masks": [STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS],
-    "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows",
+    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
+    "implausible_record",
 }
-_INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME
+_INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
 DIRECTION = {"units": "1", "long_name": "Direction"}
@@ -93,7 +95,8 @@ def half_cycles(
     Warns
     -----
     DataQualityWarning
-        Where time runs backward: the capacity of such half cycles is NaN.
+        Where time runs backward: the capacity of such half cycles is NaN. Where the
+        reader flagged the record as implausible: that of all.
     """
     _, walked = walk_record(
         record, i_zero=i_zero, max_gap=max_gap, caller="half_cycles"
@@ -103,10 +106,16 @@ def half_cycles(
             f"time runs backward at {walked.backward} rows: half cycles with such rows "
             "have no capacity"
         )
-    return dataset(walked)
+    untrusted = sorted(fatal_flags(record) - {"backward_time"})
+    if untrusted:
+        warn(
+            f"the record is flagged {', '.join(untrusted)}: its capacities would be "
+            "wrong, so none is given. Mend it when reading: read_cycler(..., repair=...)"
+        )
+    return dataset(walked, trusted=not untrusted)
 
 
-def dataset(walked: Walked) -> xr.Dataset:
+def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
     """Label what the kernel found."""
     from batteryxr.echem.kernels import segments as s
 
@@ -133,10 +142,12 @@ def dataset(walked: Walked) -> xr.Dataset:
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
         }
-    backward = n[:, s.BACKWARD] > 0
+    wrong = (n[:, s.BACKWARD] > 0) | (not trusted)
     for name in ("capacity", "energy", "mean_voltage", "mean_current", "q_consistency"):
-        values[name] = np.where(backward, np.nan, values[name])
+        values[name] = np.where(wrong, np.nan, values[name])
     flag = _half_cycle_flags(walked, values)
+    if not trusted:
+        flag |= IMPLAUSIBLE
     counts = {
         "first_record": (n[:, s.FIRST], "First row, from 0"),
         "last_record": (n[:, s.LAST], "Last row, rests included"),

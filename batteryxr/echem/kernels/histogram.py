@@ -170,7 +170,7 @@ def _filled(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-def]
+def smooth(bins, first, last, weights, length, padded, out):  # type: ignore[no-untyped-def]
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
     The ends are mirrored, so that nothing leaves that part: the sum is kept.
@@ -180,7 +180,9 @@ def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-
     bins : (n,) array
     first, last : int
     weights : (m,) array
-        Symmetric, of odd length, sum 1, zeros up to a multiple of four behind.
+        Symmetric, sum 1; zeros behind the first `length`, up to a multiple of four.
+    length : int
+        Odd.
     padded : (n + m,) array
         Room to work in.
     out : (n,) array
@@ -189,10 +191,7 @@ def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-
     out[:first] = np.nan
     out[last + 1 :] = np.nan
     n, m = last - first + 1, weights.size
-    half = m - 1
-    while half > 0 and weights[half] == 0.0:
-        half -= 1
-    half //= 2
+    half = length // 2
     for j in range(n + m):
         place = (j - half) % (2 * n)
         padded[j] = bins[first + (place if place < n else 2 * n - 1 - place)]
@@ -210,6 +209,7 @@ def smooth(bins, first, last, weights, padded, out):  # type: ignore[no-untyped-
 def finish(  # type: ignore[no-untyped-def]
     bins,
     weights,
+    length,
     roughness,
     charge,
     over_charge,
@@ -229,7 +229,7 @@ def finish(  # type: ignore[no-untyped-def]
 
     Parameters
     ----------
-    bins, weights, padded
+    bins, weights, length, padded
         See `smooth`.
     roughness : float
         Integral of the square of the kernel's slope, in bins.
@@ -250,7 +250,7 @@ def finish(  # type: ignore[no-untyped-def]
     if last < first or state[ROWS] == 0.0:
         out[:], error[:], noise[:] = np.nan, np.nan, np.nan
         return
-    smooth(bins, first, last, weights, padded, out)
+    smooth(bins, first, last, weights, length, padded, out)
     noise[0] = state[CURVATURE] / state[ROWS] / _SECOND
     noise[1] = charge / state[ROWS]
     factor = noise[0] * np.sqrt(noise[1] * roughness / width**3)
@@ -320,6 +320,7 @@ def curves(  # type: ignore[no-untyped-def]
     origin,
     width,
     weights,
+    length,
     roughness,
     out,
     error,
@@ -362,6 +363,7 @@ def curves(  # type: ignore[no-untyped-def]
         finish(
             bins,
             weights,
+            length,
             roughness,
             charge[k],
             over_charge,

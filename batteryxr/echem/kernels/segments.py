@@ -71,10 +71,10 @@ def _all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _counted(counter, before, expected):  # type: ignore[no-untyped-def]
+def _counted(counter, before, i, i_before, d):  # type: ignore[no-untyped-def]
     # A counter restarts per step, per half cycle or never: a jump that the current
     # cannot explain is a restart, and what it shows then is what was counted since.
-    limit = 10.0 * abs(expected) + 1e-12
+    limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(counter - before) <= limit:
         return counter - before
     return counter if abs(counter) <= limit else 0.0
@@ -209,13 +209,12 @@ def walk(  # type: ignore[no-untyped-def]
                     floats[part, GAP] += d
                 elif sign * before_s > 0.0 or (mean and sign != 0.0):
                     other = ik if mean else before_i
-                    charge = (ik + other) * d
-                    q += charge
+                    q += (ik + other) * d
                     e += (vk * ik + before_v * other) * d
                     active += d
                     if has_counter:
                         floats[part, COUNTER] += _counted(
-                            counter[k], before_c, charge / 7200.0
+                            counter[k], before_c, ik, before_i, d
                         )
                 else:
                     # Current at one end only says nothing of when it was switched.
@@ -256,11 +255,8 @@ def walk(  # type: ignore[no-untyped-def]
                 before_t, before_v, before_i = t[k - 1], v[k - 1], i[k - 1]
             if has_counter:
                 for j in range(run, k):
-                    expected = (
-                        max(abs(i[j]), abs(i[j - 1])) * (t[j] - t[j - 1]) / 3600.0
-                    )
                     floats[part, COUNTER] += _counted(
-                        counter[j], counter[j - 1], expected
+                        counter[j], counter[j - 1], i[j], i[j - 1], t[j] - t[j - 1]
                     )
                 before_c = counter[k - 1]
             floats[part, T_END], floats[part, V_END] = before_t, v[k - 1]
