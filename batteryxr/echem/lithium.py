@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, UnitsError
-from batteryxr.core.model import attributes, label, require_variables
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.core.units import affine, in_units
-from batteryxr.echem._record import FATAL, is_mean
+from batteryxr.echem._charge import MOVED, NET, specific
 from batteryxr.echem.composition import Composition
 from batteryxr.echem.composition import formula as parse
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
-#: Variables that hold a net charge, and that hold the capacity of a half cycle.
-_NET = ("capacity_total",)
-_MOVED = ("specific_capacity", "capacity")
-#: Rows of a record further apart are not joined (s), as in `half_cycles`.
-_MAX_GAP = 3600.0
 
 
 def theoretical_capacity(
@@ -164,7 +156,7 @@ def li_content(
         raise ArgumentError("on_charge", on_charge, "'delithiation' or 'lithiation'")
     centres, unit = centres_of(composition, per)
     start = composition[ion] / centres if x0 is None else x0
-    charge = _specific(data, mass, variable, _NET, caller="li_content")
+    charge = specific(data, mass, variable, NET, caller="li_content")
     sign = -1.0 if on_charge == "delithiation" else 1.0
     content = start + charge * (sign * composition.molar_mass / FARADAY / centres)
     return label(
@@ -219,7 +211,7 @@ def utilisation(
     """
     composition = parse(formula)
     theory = theoretical_capacity(composition, ion=ion)
-    capacity = abs(_specific(data, mass, variable, _MOVED, caller="utilisation"))
+    capacity = abs(specific(data, mass, variable, MOVED, caller="utilisation"))
     return label(
         capacity / theory,
         "utilisation",
@@ -270,7 +262,7 @@ def extra_capacity(
         composition, ion=ion, electrons=electrons, redox=redox
     )
     centres, unit = centres_of(composition, "metal")
-    capacity = abs(_specific(data, mass, variable, _MOVED, caller="extra_capacity"))
+    capacity = abs(specific(data, mass, variable, MOVED, caller="extra_capacity"))
     extra = (capacity - theory).clip(min=0.0)
     extra_li = extra * (composition.molar_mass / FARADAY / centres)
     result = xr.Dataset(
@@ -305,85 +297,3 @@ def centres_of(composition: Composition, per: str) -> tuple[float, str]:
             "per", per, f"'formula', 'metal' or an element of {composition}"
         )
     return composition[per], per
-
-
-def _specific(
-    data: xr.Dataset | xr.DataArray | float,
-    mass: float | None,
-    variable: str | None,
-    usual: Sequence[str],
-    *,
-    caller: str,
-) -> xr.DataArray:
-    """Return charge in mA h g-1, whatever it came as."""
-    if isinstance(data, xr.Dataset):
-        data = _charge(data, variable, usual, caller=caller)
-    elif not isinstance(data, xr.DataArray):
-        known = attributes("specific_capacity")
-        data = xr.DataArray(float(data), name="specific_capacity", attrs=known)
-    if not _is_charge(data.attrs.get("units")):
-        return in_units(data, "mA h g-1", caller=caller)
-    if mass is None or not mass > 0:
-        raise ArgumentError(
-            "mass",
-            mass,
-            "the mass of active material in mg",
-            f"{data.name!r} is a charge, not a specific one.",
-        )
-    return in_units(data, "mA h", caller=caller) / (mass * 1e-3)
-
-
-def _is_charge(units: str | None) -> bool:
-    if units is None:
-        return False
-    try:
-        affine(str(units), "mA h")
-    except UnitsError:
-        return False
-    return True
-
-
-def _charge(
-    ds: xr.Dataset, variable: str | None, usual: Sequence[str], *, caller: str
-) -> xr.DataArray:
-    if variable is None:
-        # A record's own `capacity` begins anew with every half cycle.
-        if "record" in ds.dims and "current" in ds.variables:
-            return _integrated(ds, caller=caller)
-        variable = next((name for name in usual if name in ds.variables), usual[-1])
-    require_variables(ds, [variable], caller=caller)
-    return ds[variable]
-
-
-def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
-    """Integrate the current over time by the rules of `half_cycles`."""
-    from batteryxr.echem.kernels.charge import increments
-
-    require_variables(ds, ["test_time"], caller=caller)
-    if flags := FATAL & {str(f) for f in np.atleast_1d(ds.attrs.get("flags", []))}:
-        raise ArgumentError(
-            "data",
-            str(ds.attrs.get("title", "record")),
-            f"a record whose charge can be trusted; it is flagged {sorted(flags)}",
-            "Mend it when reading: read_cycler(..., repair=...).",
-        )
-    current = in_units(ds["current"], "mA", caller=caller)
-    time = in_units(ds["test_time"], "s", caller=caller)
-    apart = xr.DataArray(np.arange(ds.sizes["record"]) == 0, dims="record")
-    if "file" in ds:
-        apart = apart | (ds["file"] != _before(ds["file"]))
-    charge = apply(
-        increments,
-        *(time, _before(time), current, _before(current), apart),
-        core_dims=[()] * 5,
-        dtypes=[np.float64],
-        caller=caller,
-        mean=is_mean(current),
-        max_gap=_MAX_GAP,
-    )
-    passed = charge.cumsum("record", skipna=False)
-    return label(passed, "capacity", long_name="Net charge passed")
-
-
-def _before(array: xr.DataArray) -> xr.DataArray:
-    return array.shift(record=1)

@@ -377,6 +377,8 @@ def test_units_and_mass_are_asked_for():
         li_content(xr.DataArray([1.0], dims="scan"), formula="LiNiO2")
     with pytest.raises(UnitsError):
         li_content(q.assign_attrs(units="V"), formula="LiNiO2")
+    with pytest.raises(ArgumentError, match="or a number"):
+        utilisation([1.0, 2.0], formula="LiNiO2")
     with pytest.raises(VariableError, match="capacity"):
         li_content(xr.Dataset({"a": 1.0}), formula="LiNiO2")
     with pytest.raises(ArgumentError, match="metal centres"):
