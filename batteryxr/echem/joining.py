@@ -59,6 +59,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "coverage": ("1", "Share of the exposure that the record covers"),
     "join_flag": ("1", "What is odd about the join"),
 }
+_MADE = {*_LABELS, "li_content"}
 
 
 @recorded
@@ -152,7 +153,7 @@ def join(
     states : choose scans by voltage and direction.
     """
     clock = clock or Clock()
-    _scans.check(scans, set(_LABELS) | {"li_content"}, time_reference)
+    _scans.check(scans, _MADE, time_reference)
     mine = _scans.of_cell(scans, cell)
     lasting = _scans.exposures(scans, exposure)
     _scans.require_clock(record, caller="join")
@@ -181,7 +182,8 @@ def join(
     coords = {name: ("scan", v, _attrs(name)) for name, v in values.items()}
     if mass is not None:
         coords["specific_capacity"] = _specific(values["capacity"], mass)
-    joined = scans.assign_coords(coords)
+    # Labels of an earlier join with other arguments must not survive.
+    joined = scans.drop_vars(_MADE, errors="ignore").assign_coords(coords)
     if formula is not None:
         content = li_content(
             xr.DataArray(joined["capacity_total"].variable),

@@ -327,6 +327,12 @@ def test_result_round_trips_and_replays(cell, tmp_path):
     assert joined.attrs["clock"] == json.dumps(json.loads(joined.attrs["clock"]))
 
 
+def test_joining_again_leaves_nothing_of_the_first_time(cell):
+    scans = series([100.0, 300.0])
+    first = join(cell, scans, mass=5.0, formula="LiNiO2", clock=Clock(offset_error=1.0))
+    xr.testing.assert_equal(join(cell, first), join(cell, scans))
+
+
 def test_history_of_the_scans_goes_on(cell):
     assert join(cell, series([1.0])).attrs["history"].startswith("measured\n")
 
