@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"batteryxr: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("batteryxr: interrupted; nothing half written was kept", file=sys.stderr)
         return 130

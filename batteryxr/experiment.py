@@ -175,11 +175,11 @@ def operando(
             _ingest(run, cycler, scans, conventions, say)
             _electrochemistry(run, conventions, say)
             _unmix(run, n_components, signal_range, seed, say)
-            if report is not None:
-                from batteryxr.operando_page import write_page
+        if report is not None:  # after the notes are complete
+            from batteryxr.operando_page import write_page
 
-                write_page(run, report, store=out)
-                say(f"Wrote {report}")
+            write_page(run, report, store=out)
+            say(f"Wrote {report}")
         shutil.rmtree(out, ignore_errors=True)
         run.store.rename(out)
     finally:
@@ -204,7 +204,7 @@ def _simulate(
     known = replace(
         conventions,
         timezone="Europe/Paris",
-        clock_offset=-float(truth["clock_offset"]),
+        clock_offset=float(truth["clock_offset"]),
         electrode="cathode",
         first="charge",
         mass=float(record.attrs["mass"]),

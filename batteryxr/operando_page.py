@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,13 +54,13 @@ def write_page(run: Run, path: str | Path, *, store: str | Path) -> Path:
     page.notes(run.notes)
     page.facts(_facts(record, scans, store))
     page.heading("Voltage, and the scans on it")
-    page.figure(_voltage(record, scans))
+    page.figure(record.echem.plot_operando(scans).opts(width=_WIDTH))
     page.heading("Half cycles and cycles")
     _tables(page, run)
     page.heading("Differential capacity")
     page.figure(run.read("echem/dqdv").echem.plot_dqdv().opts(width=_WIDTH))
     page.heading("Scans")
-    page.figure(_map(scans))
+    page.figure(_map(scans, run.read(f"{run.kind}/nmf")[str(scans.dims[-1])]))
     _phases(page, run)
     page.heading("Go on from here")
     page.code(
@@ -92,8 +93,15 @@ def _facts(
             f"median spread {float(_spread(scans).median()) * 1e3:.3g} mV, "
             f"largest {float(_spread(scans).max()) * 1e3:.3g} mV",
         ),
-        ("Clock", scans.attrs.get("clock", "")),
+        ("Clock", _clock(scans)),
     ]
+
+
+def _clock(scans: xr.DataArray) -> str:
+    clock = json.loads(scans.attrs["clock"])
+    error = clock["offset_error"]
+    known = "" if error is None else f" ± {error:.2g}"
+    return f"{clock['method']}, offset {clock['offset_s']:g}{known} s"
 
 
 def _spread(scans: xr.DataArray) -> xr.DataArray:
@@ -117,51 +125,59 @@ def _tables(page: Report, run: Run) -> None:
         page.figure(run.read("echem/cycles").echem.plot_cycles().opts(width=_WIDTH))
 
 
-def _hours(times: xr.DataArray, start: Any) -> np.ndarray:
-    return (times.values - start) / np.timedelta64(1, "s") / 3600
-
-
-def _voltage(record: xr.Dataset, scans: xr.DataArray) -> Any:
-    hv = load_hvplot()
-    step = max(1, record.sizes["record"] // 20_000)
-    shown = record.isel(record=slice(None, None, step)).load()
-    start = record["time"].values[0]
-    line = hv.Curve(
-        (_hours(shown["time"], start), shown["voltage"].values),
-        hv.Dimension("hours", label="Time", unit="h"),
-        hv.Dimension("voltage", label="Voltage", unit="V"),
-    )
-    middle = scans["time"] + (scans["exposure"] * 5e8).astype("m8[ns]")
-    points = hv.Points(
-        (
-            _hours(middle, start),
-            scans["voltage"].values,
-            np.arange(scans.sizes["scan"]),
-        ),
-        ["hours", "voltage"],
-        hv.Dimension("scan", label="Scan"),
-    )
-    return (
-        line.opts(color="#8a97a6", line_width=1)
-        * points.opts(color="scan", cmap="viridis", size=5, tools=["hover"])
-    ).opts(width=_WIDTH, height=300)
-
-
-def _map(scans: xr.DataArray) -> Any:
+def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
+    """Return an image of the scans over the part of the axis that was unmixed."""
     load_hvplot()
     signal = str(scans.dims[-1])
-    bare = scans.reset_coords(drop=True).compute()
-    bare = bare.assign_coords(scan=np.arange(scans.sizes["scan"]))
-    bare["scan"].attrs["long_name"] = "Scan"
-    return bare.hvplot.quadmesh(
-        x=signal, y="scan", rasterize=False, cmap="viridis", width=_WIDTH, height=320
+    numbers = np.arange(1, scans.sizes["scan"] + 1)
+    bare = scans.reset_coords(drop=True).assign_coords(scan=numbers)
+    bare["scan"].attrs = {"long_name": "Scan", "units": "1"}
+    # An image has even steps, and no more of them than a screen.
+    every = max(1, scans.sizes["scan"] // 500)
+    axis = np.linspace(float(part[0]), float(part[-1]), min(500, part.size))
+    shown = bare.isel(scan=slice(None, None, every)).compute().interp({signal: axis})
+    shown[signal].attrs = scans[signal].attrs
+    return shown.astype("f4").hvplot.image(
+        x=signal,
+        y="scan",
+        cmap="viridis",
+        clim=(float(shown.min()), float(shown.max())),
+        width=_WIDTH,
+        height=320,
     )
 
 
 def _phases(page: Report, run: Run) -> None:
-    page.heading("Principal components")
+    pca = run.read(f"{run.kind}/pca").load()
+    page.heading("How many components?")
     page.text(
-        "Eigenvalues of the scans. Principal components are orthogonal and turn "
-        "negative: they count what varies, they are not phases."
+        "Shares of the principal components, largest first. They count what varies; "
+        "being orthogonal they turn negative, so they are not phases."
     )
-    page.figure(run.read(f"{run.kind}/pca").nmf.plot_scree().opts(width=_WIDTH))
+    page.table(
+        ["Component", "Share of all variance", "Not explained by so many"],
+        [
+            [
+                number + 1,
+                float(share),
+                float(1 - pca["share"].values[: number + 1].sum()),
+            ]
+            for number, share in enumerate(pca["share"].values[:6])
+        ],
+    )
+    unmixed = run.read(f"{run.kind}/nmf").load()
+    page.heading("Phases and their ratios")
+    page.text(
+        f"Non-negative factorisation into {unmixed.sizes['component']} components; the "
+        f"relative error is {float(unmixed['relative_error']):.3g}, and no "
+        f"factorisation of so many can be below {float(unmixed['svd_error']):.3g}. "
+        "Where the two agree the residual cannot tell the solution from its rotations: "
+        "fix what is known, such as an end member, before reading the ratios."
+    )
+    page.figure(unmixed.nmf.plot_components().opts(width=_WIDTH))
+    page.figure(unmixed["weights"].echem.plot_with_voltage(against=_axis(unmixed)))
+    page.figure(unmixed.nmf.plot_residual().opts(width=_WIDTH))
+
+
+def _axis(result: xr.Dataset) -> str:
+    return "li_content" if "li_content" in result.coords else "time"

@@ -13,7 +13,7 @@ from batteryxr.core.errors import StoreError
 #: Rows of a table per chunk, about 8 MB of float64.
 ROWS = 1_000_000
 #: Coordinates up to this size are opened in memory: plots and selections need them.
-SMALL = 100_000
+SMALL = 20_000
 #: Chunk of a (energy, y, x) stack: a frame and a spectrum are both quick.
 STACK = {"energy": 8, "y": 256, "x": 256}
 #: Group of the resumable writer's notes, hidden from readers.
