@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import kept_attrs
+from batteryxr.xanes.spectra import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,12 +95,13 @@ def valence(
             ),
         }
     )
-    dataset.attrs = kept_attrs(obj) | {
-        "slope": slope,
-        "intercept": intercept - slope * middle,
-        "standards": [str(name) for name in standards],
-    }
-    return dataset
+    return inherit(
+        dataset,
+        obj,
+        slope=slope,
+        intercept=intercept - slope * middle,
+        standards=[str(name) for name in standards],
+    )
 
 
 def _line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray]:

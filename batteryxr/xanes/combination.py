@@ -11,7 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import kept_attrs, spectra
+from batteryxr.xanes.spectra import inherit, spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ def lcf(
     if len(powers):
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
         result = result.assign_coords(order=("order", np.arange(len(powers)), attrs))
-    result.attrs = kept_attrs(array) | {"window": [float(x[0]), float(x[-1])]}
-    return result
+    return inherit(result, array, window=[float(x[0]), float(x[-1])])
 
 
 @recorded
@@ -227,8 +226,7 @@ def pca(
     for name, size in (("component", n_components), (number, limit)):
         attrs = {"units": "1", "long_name": name.replace("_", " ").capitalize()}
         result = result.assign_coords({name: (name, np.arange(1, size + 1), attrs)})
-    result.attrs = kept_attrs(array) | {"n_spectra": count}
-    return result
+    return inherit(result, array, n_spectra=count)
 
 
 @recorded

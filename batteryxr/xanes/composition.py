@@ -15,7 +15,7 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.xanes import scattering
-from batteryxr.xanes.spectra import kept_attrs
+from batteryxr.xanes.spectra import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,15 +78,16 @@ def projected_density(
         "m-2",
         f"Projected density of {element}",
     )
-    result.attrs = kept_attrs(jump) | {
-        "element": element,
-        "edge": edge,
-        "energy": float(position),
-        "wavelength": length,
-        "delta_f2": float(delta_f2),
-        "table": source,
-    }
-    return result
+    return inherit(
+        result,
+        jump,
+        element=element,
+        edge=edge,
+        energy=float(position),
+        wavelength=length,
+        delta_f2=float(delta_f2),
+        table=source,
+    )
 
 
 @recorded
@@ -153,11 +154,8 @@ def effective_electrons(
         "m-2",
         "Effective electrons Re[N_eff]",
     )
-    result = _same_axes(result, phase)
-    result.attrs = kept_attrs(phase)
-    if energy is not None:
-        result.attrs["energy"] = float(energy)
-    return result
+    stored = {} if energy is None else {"energy": float(energy)}
+    return inherit(result.transpose(*phase.dims), phase, **stored)
 
 
 @recorded
@@ -203,9 +201,7 @@ def electron_ratio(
     result = _labelled(
         ratio, error, "electron_ratio", "1", "Effective electrons per absorber atom"
     )
-    result = _same_axes(result, electrons)
-    result.attrs = kept_attrs(electrons)
-    return result
+    return inherit(result.transpose(*electrons.dims, ...), electrons)
 
 
 def theoretical_ratio(
@@ -310,11 +306,3 @@ def _labelled(
             long_name=f"{long_name}, standard error",
         )
     return xr.Dataset(out)
-
-
-def _same_axes(result: xr.Dataset, like: xr.DataArray) -> xr.Dataset:
-    """Put dimensions in the order of `like`, and keep the energy's attributes."""
-    result = result.transpose(*like.dims, ...)
-    if "energy" in result.coords and "energy" in like.coords:
-        result.energy.attrs = like.energy.attrs | attributes("energy")
-    return result

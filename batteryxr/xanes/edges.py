@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edge_model import fit_edge
-from batteryxr.xanes.spectra import kept_attrs, spectra
+from batteryxr.xanes.spectra import inherit, spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ def edge_energy(
         out["white_line_height"] = label(
             height, "white_line_height", units="1", long_name="White-line height"
         )
-    result = xr.Dataset(out)
-    result.attrs = kept_attrs(array)
+    result = inherit(xr.Dataset(out), array)
     if not blocks.is_lazy(result):
         _warn(result, method)
     return result

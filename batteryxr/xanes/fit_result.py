@@ -12,7 +12,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label
 from batteryxr.xanes.models import describe, peak_labels
-from batteryxr.xanes.spectra import kept_attrs
+from batteryxr.xanes.spectra import inherit
 from batteryxr.xanes.starts import middle
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def label_fit(
     axis = array[dim].values
     model = json.loads(describe(axis, edge, peaks, baseline))
     model |= {"axis": dim, "range": [float(axis[0]), float(axis[-1])], "units": unit}
-    result.attrs = kept_attrs(array) | {"model": json.dumps(model)}
-    return result
+    return inherit(result, array, model=json.dumps(model))
 
 
 def start_values(
@@ -113,6 +112,7 @@ def start_values(
         If a name is unknown, or its values are not as many as the model has.
     """
     first = middle(plan)
+    start = with_half_widths(start)
     named = start if isinstance(start, Mapping) else {}
     if unknown := [str(name) for name in named if name not in plan.columns]:
         raise ArgumentError("start", unknown[0], f"names among {sorted(plan.columns)}")
@@ -140,6 +140,22 @@ def start_values(
     columns_ = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
     columns_ = [c.reset_coords(drop=True) for c in xr.broadcast(*columns_)]
     return first, xr.concat(columns_, "parameter", coords="minimal", compat="override")
+
+
+def with_half_widths(
+    values: Mapping[str, Any] | xr.Dataset,
+) -> Mapping[str, Any] | xr.Dataset:
+    """Return values by the names of the model, where bands were told by their FWHM."""
+    if "peak_fwhm" not in values:
+        return values
+    half = 0.5 * (
+        values["peak_fwhm"]
+        if isinstance(values, xr.Dataset)
+        else np.asarray(values["peak_fwhm"], dtype=float)
+    )
+    if isinstance(values, xr.Dataset):
+        return values.assign(peak_width=half)
+    return {k: v for k, v in values.items() if k != "peak_fwhm"} | {"peak_width": half}
 
 
 def _take(source: xr.DataArray, columns: list[int], along: str) -> xr.DataArray:

@@ -11,6 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
+from batteryxr.xanes.fit_result import with_half_widths
 from batteryxr.xanes.models import Edge, Peak, compile_model
 
 if TYPE_CHECKING:
@@ -59,12 +60,15 @@ def model_curve(
     edge = None if model["edge"] is None else Edge((0.0, 1.0), shape=model["edge"])
     peaks = [Peak((0.0, 1.0), shape=shape) for shape in model["peaks"]]
     plan = compile_model(np.array([low, high]), edge, peaks, model["baseline"])
+    values = with_half_widths(fit)
     parameters: dict[int, xr.DataArray] = {}
     for name, columns in plan.columns.items():
-        along = next((d for d in ("peak", "order") if d in fit[name].dims), None)
+        along = next((d for d in ("peak", "order") if d in values[name].dims), None)
         for i, k in enumerate(columns):
             if k >= 0:
-                picked = fit[name].isel({along: i}, drop=True) if along else fit[name]
+                picked = (
+                    values[name].isel({along: i}, drop=True) if along else values[name]
+                )
                 parameters[k] = picked
     curve = blocks.apply(
         _evaluate,

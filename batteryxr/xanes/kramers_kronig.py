@@ -14,7 +14,7 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.xanes import scattering
-from batteryxr.xanes.spectra import kept_attrs, spectra, window
+from batteryxr.xanes.spectra import inherit, spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.xanes.models import Range
@@ -86,8 +86,7 @@ def scattering_factors(
             ),
         }
     )
-    result.attrs = kept_attrs(array) | {"element": element, "edge": edge}
-    return result
+    return inherit(result, array, element=element, edge=edge)
 
 
 @recorded
@@ -160,8 +159,7 @@ def kramers_kronig_misfit(
             for name, (value, long_name) in parts.items()
         }
     )
-    result.attrs = kept_attrs(array) | {"element": element, "edge": edge}
-    return result
+    return inherit(result, array, element=element, edge=edge)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label, require_whole
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import kept_attrs, spectra, window
+from batteryxr.xanes.spectra import inherit, spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.xanes.models import Range
@@ -88,10 +88,8 @@ def noise_mask(
             "jump": label(step, "jump", units="1", long_name="Step over the edge"),
         }
     )
-    result.attrs = kept_attrs(array) | {"rule": rule, "n_sigma": float(factor)}
-    if noise is not None:
-        result.attrs["noise_sd"] = float(noise)
-    return result
+    known = {} if noise is None else {"noise_sd": float(noise)}
+    return inherit(result, array, rule=rule, n_sigma=float(factor), **known)
 
 
 def noise_windows(

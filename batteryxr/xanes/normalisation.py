@@ -9,7 +9,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import kept_attrs, spectra
+from batteryxr.xanes.spectra import inherit, spectra
 
 Limits = tuple[float | None, float | None]
 
@@ -110,13 +110,7 @@ def normalise(
         "flag_masks": [1, 2, 4],
         "flag_meanings": "no_data no_step negative_step",
     }
-    result = xr.Dataset(out)
-    result.energy.attrs = array.energy.attrs | {
-        "units": "eV",
-        "long_name": "Photon energy",
-    }
-    result.attrs = kept_attrs(array)
-    return result
+    return inherit(xr.Dataset(out), array)
 
 
 def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.DataArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -71,22 +72,24 @@ def f_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:
 
     Each energy is looked up alone: the table's spline depends on its neighbours.
     """
-    import xraydb
-
     _known(table)
-    flat = np.ravel(energy)
-    values = [float(xraydb.f1_chantler(element, float(e))) for e in flat]
+    values = [_chantler(element, float(e), "f1") for e in np.ravel(energy)]
     return np.reshape(values, np.shape(energy))
 
 
 def f_double_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:
     """Return f'' (electrons) at energies in eV."""
+    _known(table)
+    values = [_chantler(element, float(e), "f2") for e in np.ravel(energy)]
+    return np.reshape(values, np.shape(energy))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _chantler(element: str, energy: float, column: str) -> float:
     import xraydb
 
-    _known(table)
-    flat = np.ravel(energy)
-    values = [float(xraydb.f2_chantler(element, float(e))) for e in flat]
-    return np.reshape(values, np.shape(energy))
+    read = xraydb.f1_chantler if column == "f1" else xraydb.f2_chantler
+    return float(read(element, energy))
 
 
 def electrons(element: str) -> int:

@@ -13,7 +13,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.model import require_dims
+from batteryxr.core.model import attributes, require_dims
 from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def spectra(
             f"it does not at index {_break(values)}. Call `.sortby({dim!r})`, and "
             f"`.drop_duplicates({dim!r})` or average what was measured twice."
         )
-    attrs = array[dim].attrs | {"units": _UNITS[dim]}
+    attrs = attributes(dim) | array[dim].attrs | {"units": _UNITS[dim]}
     return array.assign_coords({dim: (dim, values, attrs)})
 
 
@@ -96,10 +96,16 @@ def window(
     return np.asarray(inside)
 
 
-def kept_attrs(array: xr.DataArray | xr.Dataset) -> dict[str, Any]:
-    """Return what a result inherits from its input: the history."""
-    history = array.attrs.get("history")
-    return {"history": history} if history else {}
+def inherit(
+    result: xr.Dataset, source: xr.DataArray | xr.Dataset, **attrs: Any
+) -> xr.Dataset:
+    """Give a result the history of its input, the coordinates' attributes, and more."""
+    for name, coordinate in result.coords.items():
+        if name in source.coords and not coordinate.attrs:
+            coordinate.attrs = dict(source.coords[name].attrs)
+    history = source.attrs.get("history")
+    result.attrs = ({"history": history} if history else {}) | attrs
+    return result
 
 
 def _variable(

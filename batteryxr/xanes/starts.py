@@ -78,7 +78,7 @@ def middle(plan: Plan) -> np.ndarray:
     """Return the middle of the bounds, with a jump of 1 and heights of 0.3."""
     first = _spread(plan, 1)[0]
     nonlinear = ~plan.linear
-    first[nonlinear] = 0.5 * (plan.low + plan.high)[nonlinear]
+    first[nonlinear] = 0.5 * (plan.low[nonlinear] + plan.high[nonlinear])
     return first
 
 

@@ -107,7 +107,7 @@ def fit_block(
     else:
         for part in parts:
             fit(part)
-    return tuple(a.reshape(*shape, *a.shape[1:]) for a in results)
+    return tuple(a.reshape((*shape, *a.shape[1:])) for a in results)
 
 
 def _empty(size: int, n: int, n_peaks: int, dtype: Any) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,238 @@
+"""Combinations of standards: SciPy's answers, measured mixtures, components."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize, nnls
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError
+
+
+def labelled(values, *dims):
+    e = 5000 + np.arange(values.shape[-1]) * 1.0
+    return xr.DataArray(
+        values,
+        dims=(*dims, "energy"),
+        coords={"energy": ("energy", e, {"units": "eV", "long_name": "E"})},
+        attrs={"units": "1", "long_name": "Spectra"},
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 9))
+def test_non_negative_weights_equal_scipy(seed, n):
+    rng = np.random.default_rng(seed)
+    a = rng.random((n, 30))
+    y = rng.normal(size=(20, n)) @ a + 0.1 * rng.standard_normal((20, 30))
+    fit = xanes.lcf(labelled(y, "scan"), standards=labelled(a, "standard"))
+    expected = [nnls(a.T, row)[0] for row in y]
+    np.testing.assert_allclose(fit.weight.T, expected, atol=1e-10)
+    residual = np.sum((y - np.array(expected) @ a) ** 2, axis=1)
+    np.testing.assert_allclose(fit.r_factor_free, residual / np.sum(y**2, axis=1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_sum_to_one_is_the_constrained_optimum(seed, n):
+    rng = np.random.default_rng(seed)
+    a = rng.random((n, 30))
+    y = rng.dirichlet(np.ones(n) * 0.4) @ a + 0.1 * rng.standard_normal(30)
+    fit = xanes.lcf(labelled(y), standards=labelled(a, "standard"), sum_to_one=True)
+    w = fit.weight.values
+    assert w.min() >= 0
+    assert w.sum() == pytest.approx(1, abs=1e-12)
+    # Karush-Kuhn-Tucker: no allowed direction lowers the residual.
+    gradient = a @ (y - w @ a)
+    level = gradient[w > 0].mean()
+    np.testing.assert_allclose(gradient[w > 0], level, atol=1e-9)
+    assert (gradient[w == 0] <= level + 1e-9).all()
+    assert float(fit.r_factor_free) <= float(fit.r_factor_sum_to_one) * (1 + 1e-12)
+
+
+def test_free_sign_with_sum_equals_scipy():
+    rng = np.random.default_rng(5)
+    a = rng.random((3, 40))
+    y = np.array([1.2, -0.4, 0.2]) @ a + 0.02 * rng.standard_normal(40)
+    fit = xanes.lcf(
+        labelled(y),
+        standards=labelled(a, "standard"),
+        non_negative=False,
+        sum_to_one=True,
+    )
+    best = minimize(
+        lambda w: np.sum((y - w @ a) ** 2),
+        np.ones(3) / 3,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    np.testing.assert_allclose(fit.weight, best.x, atol=1e-5)
+
+
+def manganese(standard):
+    files = {"IV": "Mn/MnO2_rt_03", "III": "Mn/Mn2O3_rt_03", "II": "Mn/MnO_rt_03"}
+    return {
+        name: xanes.normalise(standard(path)).flattened for name, path in files.items()
+    }
+
+
+def test_manganese_mixture(standard):
+    standards = manganese(standard)
+    x = standards["IV"].energy.sel(energy=slice(6480, 6740))
+    rows = xr.concat(
+        [s.interp(energy=x, method="cubic") for s in standards.values()], "standard"
+    ).assign_coords(standard=list(standards))
+    share = xr.DataArray([0.69, 0.23, 0.08], dims="standard")
+    mixture = (rows * share).sum("standard")
+    mixture.attrs["units"] = "1"
+    exact = xanes.lcf(mixture, standards=rows)
+    np.testing.assert_allclose(exact.weight, share, atol=1e-8)
+    assert list(exact.standard.values) == ["IV", "III", "II"]
+    rng = np.random.default_rng(0)
+    noisy = mixture + xr.DataArray(
+        0.02 * rng.standard_normal((2000, x.size)), dims=("scan", "energy")
+    )
+    fit = xanes.lcf(noisy, standards=rows, non_negative=False)
+    spread = fit.weight.std("scan", ddof=1)
+    assert float(spread.max()) <= 0.015
+    np.testing.assert_allclose(fit.weight_error.mean("scan"), spread, rtol=0.2)
+
+
+def test_standards_on_their_own_energies(standard):
+    standards = manganese(standard)
+    y = standards["III"].sel(energy=slice(6480, 6740))
+    fit = y.xanes.lcf(standards=standards)
+    assert float(fit.weight.sel(standard="III")) == pytest.approx(1, abs=2e-3)
+
+
+def test_background_is_free_and_outside_the_sum():
+    rng = np.random.default_rng(2)
+    a = rng.random((2, 50))
+    line = np.linspace(-1, 1, 50)
+    y = 0.7 * a[0] + 0.3 * a[1] - 0.5 + 0.2 * line
+    fit = xanes.lcf(
+        labelled(y),
+        standards=labelled(a, "standard"),
+        background="linear",
+        sum_to_one=True,
+    )
+    np.testing.assert_allclose(fit.weight, [0.7, 0.3], atol=1e-10)
+    slope = 0.2 * 0.5 * 49 / (0.5 * 49)
+    np.testing.assert_allclose(fit.background, [-0.5, slope], atol=1e-10)
+
+
+def test_gaps_and_blanks():
+    rng = np.random.default_rng(3)
+    a = rng.random((3, 40))
+    y = np.tile(np.array([0.5, 0.2, 0.3]) @ a, (4, 1))
+    y[0, 5:9] = np.nan
+    y[1] = np.nan
+    y[2] = 0
+    fit = xanes.lcf(labelled(y, "scan"), standards=labelled(a, "standard"))
+    np.testing.assert_allclose(fit.weight[:, 0], [0.5, 0.2, 0.3], atol=1e-10)
+    assert fit.weight[:, 1].isnull().all()
+    assert fit.r_factor_free[2].isnull()
+    np.testing.assert_allclose(fit.weight_sum[[0, 3]], 1)
+
+
+def test_lazy_equals_eager(phantom, no_compute):
+    stack, _ = phantom(n=20)
+    ends = stack.isel(y=10, x=[6, 10, 14]).rename(x="standard").drop_vars(["y"])
+    ends = ends.drop_vars("standard").transpose("standard", "energy")
+    eager = xanes.lcf(stack, standards=ends)
+    with no_compute():
+        lazy = xanes.lcf(stack.chunk(y=7, x=3), standards=ends)
+    xr.testing.assert_allclose(eager.drop_attrs(), lazy.drop_attrs().compute())
+    assert eager.weight.dims == ("standard", "y", "x")
+    for variable in eager.variables.values():
+        assert {"units", "long_name"} <= variable.attrs.keys()
+
+
+def test_iron_stack(shared_data):
+    """STXM: optical density as sums of the depositors' region spectra."""
+    path = shared_data("stxm-fe-l") / "als_71214078.npz"
+    with np.load(path) as z:
+        e, data = z["energy_eV"], z["subpreedge"]
+        spectra = np.stack([z["oxidized_t"][:, 1], z["reduced_t"][:, 1]])
+        i0 = z["i0"][:, 1]
+        od = -np.log(z["aligned"] / i0[:, None, None])
+    assert float(od.min()) == pytest.approx(0.756, abs=0.001)
+    assert float(od.max()) == pytest.approx(3.601, abs=0.001)
+    coords = {"energy": ("energy", e, {"units": "eV"})}
+    attrs = {"units": "1"}
+    stack = xr.DataArray(od, dims=("energy", "y", "x"), coords=coords, attrs=attrs)
+    pair = xr.DataArray(
+        spectra, dims=("standard", "energy"), coords=coords, attrs=attrs
+    ).assign_coords(standard=["oxidised", "reduced"])
+    jump = stack.sel(energy=slice(707, 712)).max("energy") - stack.sel(
+        energy=slice(700, 704)
+    ).mean("energy")
+    fit = xanes.lcf(stack, standards=pair, background="linear")
+    share = fit.weight.sel(standard="oxidised") / fit.weight_sum
+    thick = jump > jump.quantile(0.7)
+    assert float(share.where(thick).mean()) == pytest.approx(0.72, abs=0.1)
+    assert float(fit.r_factor_free.where(thick).median()) < 1e-3
+    assert data.shape == od.shape
+
+
+def test_messages():
+    rng = np.random.default_rng(0)
+    y, a = labelled(rng.random(20)), labelled(rng.random((2, 20)), "standard")
+    with pytest.raises(ArgumentError, match="independent"):
+        xanes.lcf(y, standards=xr.concat([a, a[:1]], "standard"))
+    with pytest.raises(ArgumentError, match="covers"):
+        xanes.lcf(y, standards=a.isel(energy=slice(3, None)))
+    with pytest.raises(ArgumentError, match="background='cubic'"):
+        xanes.lcf(y, standards=a, background="cubic")
+    with pytest.raises(ArgumentError, match="at least one"):
+        xanes.lcf(y, standards={})
+    with pytest.raises(ArgumentError, match="two spectra"):
+        xanes.pca(y)
+    with pytest.raises(ArgumentError, match="n_components=9"):
+        xanes.pca(a, n_components=9)
+
+
+def test_components_equal_sklearn(phantom):
+    from sklearn.decomposition import PCA
+
+    stack, _ = phantom(n=24)
+    found = xanes.pca(stack, n_components=3)
+    rows = stack.values.reshape(40, -1).T
+    expected = PCA(3).fit(rows)
+    np.testing.assert_allclose(
+        found.explained_variance_ratio[:3], expected.explained_variance_ratio_
+    )
+    np.testing.assert_allclose(
+        abs(found.component_spectrum), abs(expected.components_), atol=1e-8
+    )
+    np.testing.assert_allclose(
+        abs(found.score.values.reshape(3, -1)),
+        abs(expected.transform(rows).T),
+        atol=1e-8,
+    )
+    lazy = xanes.pca(stack.chunk(y=5, x=7), n_components=3)
+    assert lazy.score.chunks
+    xr.testing.assert_allclose(lazy.drop_attrs().compute(), found.drop_attrs())
+
+
+def test_indicator_and_target_transform():
+    rng = np.random.default_rng(1)
+    e = np.linspace(0, 1, 60)
+    pure = np.stack([np.exp(-(((e - c) / 0.2) ** 2)) for c in (0.2, 0.5, 0.8)])
+    mixed = rng.random((40, 3)) @ pure + 1e-3 * rng.standard_normal((40, 60))
+    found = xanes.pca(labelled(mixed, "scan"), centre=False)
+    assert found.sizes["component"] == 3
+    targets = {"there": labelled(pure[1]), "absent": labelled(np.sin(20 * e) + 1)}
+    test = found.xanes.target_transform(targets=targets)
+    assert float(test.r_factor.sel(standard="there")) < 1e-5
+    assert float(test.r_factor.sel(standard="absent")) > 0.05
+
+
+def test_scores_of_gaps_are_missing(phantom):
+    stack, _ = phantom(n=16)
+    stack[4, 3, 3] = np.nan
+    found = xanes.pca(stack, n_components=2)
+    assert found.attrs["n_spectra"] == 255
+    assert int(found.score.isnull().sum()) == 2

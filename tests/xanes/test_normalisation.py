@@ -1,0 +1,215 @@
+"""Normalisation and edge energies: Larch's numbers on measured standards."""
+
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+
+
+@pytest.fixture(scope="module")
+def known(shared_data):
+    path = shared_data("xas-standards") / "known_answers_larch.json"
+    return json.loads(path.read_text())["spectra"]
+
+
+def test_automatic_ranges_equal_larch(known, standard):
+    """All 51 files: E0 to the bit, edge steps to 1e-10."""
+    for name, answer in known.items():
+        result = xanes.normalise(standard(name.removesuffix(".xdi")))
+        assert float(result.e0) == answer["default"]["e0"], name
+        step = answer["default"]["edge_step"]
+        assert float(result.edge_step) == pytest.approx(step, rel=1e-10), name
+
+
+def test_given_ranges_equal_larch(known, standard):
+    for name, answer in known.items():
+        fixed = answer["fixed"]
+        result = xanes.normalise(
+            standard(name.removesuffix(".xdi")),
+            e0=fixed["e0"],
+            pre=(fixed["pre1"], fixed["pre2"]),
+            post=(fixed["norm1"], fixed["norm2"]),
+            degree=fixed["nnorm"],
+        )
+        got = {
+            "edge_step": result.edge_step,
+            "norm_sum": result.normalised.sum(),
+            "flat_last": result.flattened[-1],
+            "half_jump_energy": _edge(result).edge_energy,
+        }
+        for key, value in got.items():
+            assert float(value) == pytest.approx(fixed[key], rel=1e-10), (name, key)
+
+
+def _edge(result, **kwargs):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return xanes.edge_energy(result, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "name, half, derivative",
+    [("VO", 0, 0), ("V2O3", 0, 0), ("VO2", 0, 1), ("V2O5", 1, 1)],
+)
+def test_warns_on_the_pre_edge(standard, recwarn, name, half, derivative):
+    normal = xanes.normalise(standard(f"V/{name}"))
+    for method, expected in (("half_jump", half), ("derivative", derivative)):
+        recwarn.clear()
+        edge = xanes.edge_energy(normal, method=method)
+        assert bool(int(edge.flag) & 2) is bool(expected)
+        assert len(recwarn) == expected
+        if expected:
+            assert "pre-edge peak" in str(recwarn[0].message)
+            assert recwarn[0].filename == __file__
+        above = xanes.edge_energy(normal, method=method, window=(5474, 5500))
+        assert int(above.flag) == 0
+        assert float(above.edge_energy) > 5473.9
+
+
+def test_half_jump_by_hand(spectrum):
+    y = [0, 0, 0.2, 0.6, 1.0, 1.1, 1.0]
+    edge = xanes.edge_energy(spectrum(np.arange(7.0) + 5000, y))
+    assert float(edge.edge_energy) == pytest.approx(5002.75)
+    at_02 = xanes.edge_energy(spectrum(np.arange(7.0) + 5000, y), level=0.8)
+    assert float(at_02.edge_energy) == pytest.approx(5003.5)
+
+
+def test_white_line_is_a_parabola(spectrum):
+    e = np.array([5000.0, 5001, 5002.5, 5003, 5005, 5006])
+    line = xanes.edge_energy(
+        spectrum(e, 2 - 0.1 * (e - 5002.8) ** 2), method="white_line"
+    )
+    assert float(line.edge_energy) == pytest.approx(5002.8)
+    assert float(line.white_line_height) == pytest.approx(2.0)
+
+
+def test_fitted_edge(standard):
+    normal = xanes.normalise(standard("V/VO2"), e0=5480.0)
+    edge = xanes.edge_energy(
+        normal,
+        method="fit",
+        window=(5420, 5540),
+        edge=(5470, 5488),
+        peaks=[(5463, 5474), (5482, 5505)],
+    )
+    assert float(edge.edge_energy) == pytest.approx(5481.7, abs=0.5)
+    assert 0 < float(edge.edge_energy_error) < 0.5
+
+
+def test_victoreen_and_curves(standard):
+    mu = standard("V/V2O3")
+    result = xanes.normalise(mu, e0=5480.0, victoreen=3, curves=True)
+    rebuilt = result.pre_edge + result.normalised * result.edge_step
+    np.testing.assert_allclose(rebuilt, mu, atol=1e-12)
+    gap = (result.post_edge - result.pre_edge).sel(energy=5480, method="nearest")
+    assert float(gap) == pytest.approx(float(result.edge_step))
+    # The line times E³ is straight.
+    line = (result.pre_edge * result.energy**3).values
+    x = mu.energy.values - 5480
+    np.testing.assert_allclose(line, np.polyval(np.polyfit(x, line, 1), x), rtol=1e-9)
+
+
+def test_stack_equals_spectra_and_chunks_change_nothing(phantom, no_compute):
+    stack, _ = phantom(n=24)
+    stack = stack.where(~((stack.energy == 5440) & (stack.x > 200)))
+    for e0 in (5478.0, None):
+        eager = xanes.normalise(stack, e0=e0)
+        with no_compute():
+            lazy = xanes.normalise(stack.chunk(y=5, x=9), e0=e0)
+            edge = xanes.edge_energy(lazy)
+        xr.testing.assert_allclose(
+            eager.drop_attrs(), lazy.drop_attrs().compute(), rtol=1e-9
+        )
+        assert edge.edge_energy.chunks
+        for y, x in ((12, 12), (10, 20)):
+            one = xanes.normalise(stack.isel(y=y, x=x), e0=e0)
+            np.testing.assert_allclose(
+                one.flattened, eager.flattened[:, y, x], rtol=1e-9
+            )
+    assert eager.flattened.dims == ("energy", "y", "x")
+    assert eager.y.attrs["units"] == "nm"
+
+
+def test_bad_spectra_are_flagged(phantom):
+    stack, _ = phantom(n=16)
+    stack[:, 0, 0] = np.nan
+    stack[:, 0, 1] = 0.0
+    stack[:, 0, 2] = -stack[:, 8, 8]
+    result = xanes.normalise(stack, e0=5478.0)
+    assert result.flag.values[0, :3].tolist() == [1, 2, 4]
+    assert result.normalised[:, 0, :2].isnull().all()
+    assert float(result.edge_step[0, 2]) > 0
+
+
+def test_messages(spectrum, phantom):
+    stack, _ = phantom(n=8)
+    with pytest.raises(ArgumentError, match=r"e0=6000\.0"):
+        xanes.normalise(stack, e0=6000.0)
+    with pytest.raises(ArgumentError, match="degree=7"):
+        xanes.normalise(stack, degree=7)
+    with pytest.raises(ArgumentError, match="method='erf'"):
+        xanes.edge_energy(stack, method="erf")
+    with pytest.raises(ArgumentError, match="window"):
+        xanes.edge_energy(stack, window=(1, 2))
+    with pytest.raises(ArgumentError, match="edge="):
+        xanes.edge_energy(stack, method="fit")
+    twice = spectrum(np.array([1.0, 2, 2, 3, 4]) + 5000, np.zeros(5))
+    with pytest.raises(DimensionError, match="at index 2"):
+        xanes.normalise(twice)
+    with pytest.raises(DimensionError, match="assign_coords"):
+        xanes.normalise(stack.drop_vars("energy"))
+
+
+@pytest.fixture(scope="module")
+def operando(shared_data):
+    """Measured spectra of LiNiO2 at one place, first charge and discharge."""
+    path = shared_data("lno-operando") / "xas" / "XAS_normalized_all458.tar.xz"
+    rows = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            name = Path(member.name).name
+            if re.match(r"norm_op[23]_cell4_pos1", name):
+                text = tar.extractfile(member).read().decode("latin-1")
+                lines = [
+                    x.split()[:2]
+                    for x in text.splitlines()
+                    if x.strip() and x[0] != "#"
+                ]
+                rows[name] = np.array(lines, dtype=float)
+    energy = next(iter(rows.values()))[:, 0]
+    return xr.DataArray(
+        np.array([rows[name][:, 1] for name in sorted(rows)]),
+        dims=("scan", "energy"),
+        coords={"energy": ("energy", energy, {"units": "eV", "long_name": "E"})},
+        attrs={"units": "1", "long_name": "Normalised absorption"},
+    )
+
+
+def test_operando_half_jump(operando):
+    """The Ni edge rises on charge and returns on discharge."""
+    edge = xanes.edge_energy(operando)
+    assert (edge.flag == 0).all()
+    path = edge.edge_energy.values
+    for value, expected in (
+        (path[0], 8344.76),
+        (path.max(), 8346.20),
+        (path[-1], 8345.07),
+    ):
+        assert value == pytest.approx(expected, abs=0.02)
+
+
+def test_operando_components(operando):
+    found = xanes.pca(operando, n_components=2)
+    assert float(found.explained_variance_ratio[0]) > 0.97
+    score = found.score[0]
+    edge = xanes.edge_energy(operando).edge_energy
+    assert abs(float(xr.corr(score, edge))) > 0.99
