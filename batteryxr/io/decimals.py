@@ -12,9 +12,9 @@ def shift(values: np.ndarray, places: int) -> np.ndarray:
     """Return ``values * 10**places``, rounded once from their decimal writing.
 
     0.1649 A is 164.9 mA, where the product of the two float64 is
-    164.89999999999998. Every number of up to 15 digits, and 22 decimals, comes back
-    unchanged from a shift and its opposite. Longer ones do where float64 has room
-    for it, else within one unit of the last bit.
+    164.89999999999998. Every number of up to 15 digits and 22 decimals, below 1e15
+    before and after, comes back unchanged from a shift and its opposite. Others do
+    where float64 has room for it, else within one unit of the last bit.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def test_every_coordinate_is_labelled(spectra):
 
 def test_order_of_time(spectra):
     mu = read_series(spectra, order="time", **ZONE)
-    assert (np.diff(mu["time"].values) > np.timedelta64(0)).all()
+    assert (np.diff(mu["time"].values) > np.timedelta64(0, "ns")).all()
     np.testing.assert_array_equal(mu[7], scan_files.spectrum(7))
     np.testing.assert_array_equal(mu["temperature"], 25.0 + np.arange(12))
     with pytest.warns(DataQualityWarning, match="time zone|undeclared zone"):
