@@ -5,7 +5,15 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method
-from batteryxr.nmf import factorisation, order, principal, shifts, steps, stretching
+from batteryxr.nmf import (
+    factorisation,
+    order,
+    plots,
+    principal,
+    shifts,
+    steps,
+    stretching,
+)
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -39,6 +47,8 @@ class NmfResult(Accessor):
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
     2. ``reconstruct`` rebuilds the series from chosen components.
     3. ``purify`` turns principal components into phases, for contrast.
+    4. ``plot_components``, ``plot_weights``, ``plot_maps``, ``plot_residual`` and
+       ``plot_order`` show them.
     """
 
     understands = ("component", "scan", "y", "x")
@@ -47,3 +57,8 @@ class NmfResult(Accessor):
     compare_steps = method(steps.compare_steps)
     reconstruct = method(steps.reconstruct)
     purify = method(principal.purify)
+    plot_components = method(plots.plot_components)
+    plot_weights = method(plots.plot_weights)
+    plot_maps = method(plots.plot_maps)
+    plot_residual = method(plots.plot_residual)
+    plot_order = method(plots.plot_order)

@@ -3,6 +3,13 @@
 from batteryxr.nmf.factorisation import fit
 from batteryxr.nmf.layout import join
 from batteryxr.nmf.order import model_order
+from batteryxr.nmf.plots import (
+    plot_components,
+    plot_maps,
+    plot_order,
+    plot_residual,
+    plot_weights,
+)
 from batteryxr.nmf.principal import pca, purify
 from batteryxr.nmf.shifts import lower_envelope
 from batteryxr.nmf.steps import compare_steps, raise_n, reconstruct
@@ -16,6 +23,11 @@ __all__ = [
     "lower_envelope",
     "model_order",
     "pca",
+    "plot_components",
+    "plot_maps",
+    "plot_order",
+    "plot_residual",
+    "plot_weights",
     "purify",
     "raise_n",
     "reconstruct",

@@ -123,7 +123,7 @@ def fit(
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
         ``relative_residual`` and ``flag`` (1: no data), ``chi2`` where errors were
-        given; ``fixed``, ``shift``; ``relative_error`` and that of the singular
+        given; ``fixed``, ``shift_curve``; ``relative_error`` and that of the singular
         value decomposition, which no factorisation of n components can beat; and how
         the starts fared. Components are ordered by first appearance along a series,
         in images by their share.

@@ -173,7 +173,10 @@ def _named(data: Several) -> dict[str, xr.DataArray]:
             )
         return {k: v[str(next(iter(v.data_vars)))] for k, v in leaves.items()}
     if isinstance(data, Mapping):
-        return {str(k): v for k, v in data.items()}
+        named = {str(k): v for k, v in data.items()}
+        if wrong := [k for k, v in named.items() if not isinstance(v, xr.DataArray)]:
+            raise ArgumentError("data", wrong, "a DataArray under every name")
+        return {k: v for k, v in named.items() if isinstance(v, xr.DataArray)}
     if isinstance(data, xr.DataArray | xr.Dataset):
         raise ArgumentError("data", type(data).__name__, "a DataArray or several")
     return {str(i + 1): array for i, array in enumerate(data)}

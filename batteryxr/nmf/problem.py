@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Starts whose error is within this factor of the best are called as good.
 AGREEING = 1.01
+#: Starts whose error is within this factor of the best are told apart by order alone.
+EQUAL = 1.0001
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def label_result(
         units="1",
         long_name="Component was held fixed",
     )
-    out["shift"] = label(
+    out["shift_curve"] = label(
         xr.DataArray(problem.shift, dims=layout.signal, coords=axis),
         "shift_curve",
         units=units,

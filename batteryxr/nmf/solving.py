@@ -10,7 +10,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.problem import AGREEING, Answer, Problem, refuse_rank
+from batteryxr.nmf.problem import AGREEING, EQUAL, Answer, Problem, refuse_rank
 from batteryxr.nmf.shifts import refuse_negative
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ def _compare(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
     """Keep the best run; tell how far the others agree with it."""
     from batteryxr.nmf.kernels.match import match
 
-    best = min(runs, key=lambda r: r.error)
+    # Of runs that fit alike the earlier: rounding must not choose among rotations.
+    lowest = min(r.error for r in runs)
+    best = next(r for r in runs if r.error <= EQUAL * lowest + 1e-12)
     norm = _scales(best.components, problem)
     similarity, components, weights = [], [], []
     for r in runs:

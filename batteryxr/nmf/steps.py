@@ -86,10 +86,10 @@ def raise_n(
         "signal": previous.attrs.get("signal"),
     }
     if previous.attrs.get("shift_kind", "none") != "none":
-        given["shift"] = previous["shift"]
+        given["shift"] = previous["shift_curve"]
         if not given["closure"]:
             known = {
-                name: p + previous["shift"] if isinstance(p, xr.DataArray) else p
+                name: p + previous["shift_curve"] if isinstance(p, xr.DataArray) else p
                 for name, p in known.items()
             }
     if previous.attrs.get("scale") not in (None, "closure"):
@@ -241,7 +241,9 @@ def reconstruct(
     ArgumentError
         If a component is not there, or nothing may be normalised.
     """
-    require_variables(result, ["components", "weights", "shift"], caller="reconstruct")
+    require_variables(
+        result, ["components", "weights", "shift_curve"], caller="reconstruct"
+    )
     names = [str(n) for n in result["component"].values]
     chosen = names if components is None else [str(c) for c in components]
     if wrong := [c for c in chosen if c not in names]:
@@ -265,7 +267,7 @@ def reconstruct(
     else:
         series = xr.dot(weights, patterns, dim="component")
     if not closure:
-        series = series + result["shift"]
+        series = series + result["shift_curve"]
     total = weights.sum("component")
     if normalise and closure:
         series = (series / total).where(total >= minimum)

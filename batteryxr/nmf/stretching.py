@@ -210,7 +210,7 @@ def _search(
 
         def all_of(runs: list[Pair], rounds: int) -> list[Stretched]:
             done = []
-            for run in pool.map(lambda pair: improved(*pair, rounds), runs):
+            for run in pool.map(lambda pair: improved(pair[0], pair[1], rounds), runs):
                 done.append(run)
                 shown.update(1)
             return done
@@ -339,7 +339,7 @@ def _labelled(
                 "Residual relative to the pattern",
             ),
             "fixed": make("fixed", "component", fixed, "1", "Component was held fixed"),
-            "shift": make(
+            "shift_curve": make(
                 "shift_curve",
                 axis,
                 problem.shift,
@@ -367,7 +367,7 @@ def stretched_series(result: xr.Dataset, chosen: list[str]) -> xr.DataArray:
     axis = str(result.attrs["signal"])
     r = part[axis].values.astype(np.float64)
     grid = (float(r[0]), float(r[1] - r[0]))
-    lift = part["shift"].values if result.attrs.get("closure", 1) else 0.0
+    lift = part["shift_curve"].values if result.attrs.get("closure", 1) else 0.0
     h = part["components"].transpose("component", axis).values - lift
     weights = part["weights"].transpose(..., "component")
     a = part["stretch"].transpose(*weights.dims).values

@@ -15,7 +15,7 @@ from numba import njit
 #: Up to this many components all passive sets are tabulated.
 TABULATED = 8
 #: Relative to the mean diagonal: keeps Grams of near-equal components invertible.
-_RIDGE = 1e-13
+_RIDGE = 1e-11
 
 
 def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.ndarray:

@@ -1,0 +1,303 @@
+"""Plots of a factorisation, its steps, and what speaks for each number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import load_hvplot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+#: One colour per component, distinct also in grey and to colour-blind eyes.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#999933",
+)
+_SIZE = {"width": 640, "height": 340}
+
+
+def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
+    """Plot the components, one above the other: free ones solid, fixed ones dotted.
+
+    Reads nothing but the components.
+
+    Parameters
+    ----------
+    result
+        A factorisation, or principal components.
+    offset
+        Distance between them; None takes the largest range of one.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    require_variables(result, ["components"], caller="plot_components")
+    patterns = result["components"].transpose("component", ...)
+    axis = str(patterns.dims[1])
+    x = _values(patterns, axis)
+    step = offset
+    if step is None:
+        step = 1.05 * float(np.nanmax(np.ptp(patterns.values, axis=1)))
+    curves = []
+    for i, name in enumerate(_names(result)):
+        held = "fixed" in result and bool(result["fixed"].values[i])
+        y = patterns.values[i] + step * i
+        curve = hv.Curve((x, y), _axis(patterns, axis), _vertical(patterns), label=name)
+        curves.append(
+            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
+        )
+    return hv.Overlay(curves).opts(
+        hv.opts.Overlay(legend_position="right", title="Components", **_SIZE)
+    )
+
+
+def plot_weights(
+    result: xr.Dataset,
+    *,
+    x: str | None = None,
+    sums: dict[str, Sequence[str]] | None = None,
+    extra_beyond: float | None = None,
+    voltage: str = "voltage",
+) -> Any:
+    """Plot the ratios along the series, the voltage on top where there is one.
+
+    Reads the weights, which are small for a series.
+
+    Parameters
+    ----------
+    result
+        A factorisation of a series.
+    x
+        Coordinate along the series; None takes ``li_content``, ``capacity``,
+        ``time`` or ``temperature``, whichever comes first, else the scan number.
+    sums
+        Ratios to be drawn summed as well, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
+    extra_beyond
+        Value of `x` beyond which capacity is extra: shaded.
+    voltage
+        Coordinate drawn on top.
+
+    Returns
+    -------
+    holoviews.Overlay or holoviews.Layout
+    """
+    hv = load_hvplot()
+    weights, dim = _series(result, "plot_weights")
+    name = _abscissa(weights, x, dim)
+    at = _values(weights, name)
+    along = _axis(weights, name)
+    ratio = _vertical(weights)
+    shapes: list[Any] = []
+    for i, component in enumerate(_names(result)):
+        held = "fixed" in result and bool(result["fixed"].values[i])
+        y = weights.values[:, i]
+        curve = hv.Curve((at, y), along, ratio, label=component)
+        shapes.append(
+            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
+        )
+        if "weights_spread" in result:
+            spread = result["weights_spread"].transpose(dim, "component").values[:, i]
+            area = hv.Area((at, y - spread, y + spread), along, [ratio, "upper"])
+            shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
+    for i, (word, parts) in enumerate((sums or {}).items()):
+        if wrong := [p for p in parts if p not in _names(result)]:
+            raise ArgumentError("sums", wrong, f"components among {_names(result)}")
+        total = weights.sel(component=list(parts)).sum("component").values
+        points = hv.Scatter((at, total), along, ratio, label=word)
+        shapes.append(
+            points.opts(
+                fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
+            )
+        )
+    lower = hv.Overlay(shapes).opts(
+        hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
+    )
+    shade = _shade(hv, at, extra_beyond)
+    lower = shade * lower if shade is not None else lower
+    if voltage not in weights.coords:
+        return lower
+    volts = weights[voltage]
+    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage)).opts(
+        color="black", width=_SIZE["width"], height=200, title="Voltage"
+    )
+    upper = shade * upper if shade is not None else upper
+    return hv.Layout([upper, lower]).cols(1)
+
+
+def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
+    """Plot what the factorisation leaves unexplained, per scan or pixel.
+
+    Computes the residuals.
+
+    Parameters
+    ----------
+    result
+        A factorisation.
+    x
+        As of `plot_weights`.
+
+    Returns
+    -------
+    holoviews.Curve or holoviews.Image
+    """
+    hv = load_hvplot()
+    require_variables(result, ["relative_residual"], caller="plot_residual")
+    residual = result["relative_residual"].compute()
+    if residual.ndim == 1:
+        name = _abscissa(residual, x, str(residual.dims[0]))
+        return hv.Curve(
+            (_values(residual, name), residual.values),
+            _axis(residual, name),
+            _vertical(residual),
+        ).opts(color="black", title="Residual", **_SIZE)
+    return _image(hv, residual, "Residual")
+
+
+def plot_maps(result: xr.Dataset) -> Any:
+    """Plot the maps of all components of an image, on scales of their own.
+
+    Computes the maps.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(result, ["weights"], caller="plot_maps")
+    weights = result["weights"]
+    if weights.ndim != 3:
+        raise DimensionError(
+            f"plot_maps needs the maps of one image; found {weights.dims}. "
+            "Select one, `.isel(particle=0)`, or use plot_weights for a series."
+        )
+    weights = weights.transpose("component", ...).compute()
+    maps = [
+        _image(hv, weights.isel(component=i), name)
+        for i, name in enumerate(_names(result))
+    ]
+    return hv.Layout(maps).cols(3)
+
+
+def plot_order(order: xr.Dataset) -> Any:
+    """Plot side by side what speaks for each number of components.
+
+    Parameters
+    ----------
+    order
+        The result of `model_order`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(order, ["held_out_error", "nmf_error"], caller="plot_order")
+    n = order["n"].values
+    size = {"width": 360, "height": 260}
+
+    def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
+        lines = []
+        for i, name in enumerate(k for k in names if k in order):
+            y = order[name].values.astype(np.float64)
+            text = str(order[name].attrs["long_name"])
+            curve = hv.Curve((n, y), "Number of components", "value", label=text)
+            dots = hv.Scatter((n, y), "Number of components", "value", label=text)
+            lines.append(curve.opts(color=_colour(i)))
+            lines.append(dots.opts(color=_colour(i), size=6))
+            if f"{name}_error" in order:
+                bars = hv.ErrorBars((n, y, order[f"{name}_error"].values))
+                lines.append(bars.opts(line_color=_colour(i)))
+        overlay = hv.Overlay(lines)
+        return overlay.opts(
+            hv.opts.Overlay(
+                title=title, logy=logy, legend_position="bottom", fontscale=0.8, **size
+            )
+        )
+
+    panels = [
+        panel(["held_out_error"], "Held-out error", logy=True),
+        panel(["cophenetic", "silhouette"], "Stability over starts"),
+        panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
+        panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
+        panel(["share"], "Scree", logy=True),
+        panel(["ind"], "Malinowski's IND", logy=True),
+    ]
+    if "chi2" in order:
+        panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))
+    return hv.Layout(panels).cols(3)
+
+
+def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> Any:
+    if beyond is None:
+        return None
+    return hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)
+
+
+def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
+    y, x = (str(d) for d in array.dims)
+    ordinates = (_values(array, x), _values(array, y))
+    image = hv.Image(
+        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], "value"
+    )
+    return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
+
+
+def _series(result: xr.Dataset, caller: str) -> tuple[xr.DataArray, str]:
+    require_variables(result, ["weights"], caller=caller)
+    weights = result["weights"].compute()
+    dims = [str(d) for d in weights.dims if d != "component"]
+    if len(dims) != 1:
+        raise DimensionError(
+            f"{caller} needs a series; found {weights.dims}. Use plot_maps for images."
+        )
+    return weights.transpose(dims[0], "component"), dims[0]
+
+
+def _abscissa(array: xr.DataArray, x: str | None, dim: str) -> str:
+    if x is None:
+        usual = ("li_content", "capacity", "time", "temperature")
+        return next((name for name in usual if name in array.coords), dim)
+    if x != dim and x not in array.coords:
+        raise VariableError(f"x={x!r} is not among {[str(c) for c in array.coords]}.")
+    return x
+
+
+def _values(array: xr.DataArray, name: str) -> np.ndarray:
+    if name in array.coords:
+        return array[name].values
+    return np.arange(array.sizes[name])
+
+
+def _axis(array: xr.DataArray, name: str) -> str:
+    if name not in array.coords:
+        return name
+    return _vertical(array[name])
+
+
+def _vertical(array: xr.DataArray) -> str:
+    text = str(array.attrs.get("long_name", array.name))
+    units = str(array.attrs.get("units", "1"))
+    return text if units == "1" else f"{text} ({units})"
+
+
+def _names(result: xr.Dataset) -> list[str]:
+    return [str(n) for n in result["component"].values]
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
