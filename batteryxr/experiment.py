@@ -226,7 +226,7 @@ def _ingest(
     record = read_cycler(cycler, timezone=known.timezone)
     run.write(record, "echem/record")
     say(f"Read {record.sizes['record']} rows of the cycler")
-    series = read_series(scans, timezone=known.timezone)
+    series = read_series(scans, timezone=known.timezone, order="time")
     run.kind = GROUPS.get(str(series.name), "series")
     say(f"Read {series.sizes['scan']} scans on {series.sizes[series.dims[-1]]} points")
     formula = known.formula if known.mass is not None else None
