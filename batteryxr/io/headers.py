@@ -29,8 +29,11 @@ _NUMBER = re.compile(
 _UNITS = {
     "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
     "nm": ("nm",),
-    "1/Angstrom": ("å^-1", "å-1", "1/å", "a^-1", "a-1", "1/a", "aa^-1", "invangstrom"),
-    "1/nm": ("nm^-1", "nm-1", "1/nm"),
+    "1/Angstrom": (
+        *("å^-1", "å-1", "1/å", "a^-1", "a-1", "1/a", "aa^-1"),
+        *("invangstrom", "inverseangstrom", "inverseangstroms"),
+    ),
+    "1/nm": ("nm^-1", "nm-1", "1/nm", "inversenm"),
     "1/cm": ("cm^-1", "cm-1", "1/cm"),
     "eV": ("ev",),
     "keV": ("kev",),
@@ -48,16 +51,17 @@ _SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in kno
 
 #: Axis -> how its column is called.
 _AXES = {
-    "energy": re.compile(r"(?:.*\b|^)energ(?:y|ie)\b.*|e|ev|kev", re.IGNORECASE),
-    "two_theta": re.compile(r"2\s*-?_?th(?:eta)?|two[ _-]?theta|2θ|tth", re.IGNORECASE),
+    "energy": re.compile(r".*energ(?:y|ie).*|e|ev|kev", re.IGNORECASE),
+    "two_theta": re.compile(
+        r"(?:2\s*-?_?th(?:eta)?|two[ _-]?theta|2θ|tth)(?: angle)?", re.IGNORECASE
+    ),
     "shift": re.compile(r".*raman.*|wave\s?number", re.IGNORECASE),
     "q": re.compile(r"q", re.IGNORECASE),
     "r": re.compile(r"r|distance", re.IGNORECASE),
 }
-#: File ending -> axis, where the header is silent.
+#: File ending -> axis, where the header is silent. A .chi may be either.
 _BY_SUFFIX = {
     ".gr": "r",
-    ".chi": "q",
     ".iq": "q",
     ".sq": "q",
     ".fq": "q",
@@ -104,19 +108,18 @@ class Header:
     names, units
         Of the columns; empty where the header does not name all of them, and empty
         units where it does not give them.
+    first
+        Name and units of the first column, also where it alone is named.
     """
 
     entries: dict[str, Entry]
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    first: tuple[str, str] = ("", "")
 
     def axis(self, suffix: str) -> str | None:
         """Return which axis the first column is, from its name or the file ending."""
-        for name in self.names[:1]:
-            for axis, pattern in _AXES.items():
-                if pattern.fullmatch(name):
-                    return axis
-        return _BY_SUFFIX.get(suffix)
+        return _axis(self.first[0]) or _BY_SUFFIX.get(suffix)
 
     def start(self) -> datetime | None:
         """Return the start of the exposure as written: local unless it has a zone."""
@@ -184,7 +187,7 @@ def read_header(file: ColumnFile) -> Header:
     """Read column names, units and ``key = value`` or ``key: value`` lines."""
     entries: dict[str, Entry] = {}
     columns: dict[int, str] = {}
-    titles = ""
+    titles, first = "", ("", "")
     for line in file.header:
         spec = _SPEC.fullmatch(line)
         if spec:
@@ -202,14 +205,19 @@ def read_header(file: ColumnFile) -> Header:
                 _enter(entries, key, text)
         if any(c.isalnum() for c in bare) and not pairs:
             titles = bare
+            # Fit2D gives each column a line of its own.
+            if _axis((alone := _title(bare))[0]) and not first[0]:
+                first = alone
     if columns and set(columns) == set(range(1, file.n_columns + 1)):
         # XDI: "Column.1: energy eV"
         words = [(columns[i].split() or [""]) for i in sorted(columns)]
         names = tuple(w[0] for w in words)
-        units = tuple(spelled(" ".join(w[1:])) for w in words)
+        units = tuple(spelled(u) or u for u in (" ".join(w[1:]) for w in words))
     else:
         names, units = _titles(titles, file.n_columns)
-    return Header(entries, names, units)
+    if names:
+        first = names[0], units[0]
+    return Header(entries, names, units, first)
 
 
 def read_time(text: str) -> datetime | None:
@@ -281,9 +289,21 @@ def _titles(line: str, n: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
             break
     else:
         return (), ()
-    names, units = [], []
-    for word in words:
-        match = _SUFFIXED.fullmatch(word) or _BRACKETS.fullmatch(word)
-        names.append(match["name"] if match else word)
-        units.append(spelled(match["units"]) if match else "")
-    return tuple(names), tuple(units)
+    names, units = zip(*map(_title, words), strict=True)
+    return names, units
+
+
+def _title(word: str) -> tuple[str, str]:
+    """Return name and units; units that are not known stay as written, not lost."""
+    if (match := _SUFFIXED.fullmatch(word)) and (units := spelled(match["units"])):
+        return match["name"], units
+    if match := _BRACKETS.fullmatch(word):
+        return match["name"], spelled(match["units"]) or match["units"]
+    return word, ""
+
+
+def _axis(name: str) -> str | None:
+    for axis, pattern in _AXES.items():
+        if pattern.fullmatch(name):
+            return axis
+    return None

@@ -124,7 +124,7 @@ def look(
     header = read_header(file)
     name = axis or header.axis(_suffix(path))
     if name is None:
-        first = f" (first column: {header.names[0]!r})" if header.names else ""
+        first = f" (first column: {header.first[0]!r})" if header.first[0] else ""
         raise ArgumentError(
             "axis",
             axis,
@@ -132,7 +132,7 @@ def look(
             f"Neither header nor name of {path.name} tells what its axis is{first}.",
         )
     columns, formula, quantity = _choose(file, header, name, column)
-    units = axis_units or (header.units[0] if header.units else "")
+    units = axis_units or header.first[1]
     source = Source(path, columns, formula, _factor(name, units, path), skip_rows)
     data = source.read(file) if read else None
     ends = np.multiply(file.ends(), source.factor) if data is None else data[0][[0, -1]]
@@ -163,7 +163,7 @@ def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
 
 def suspicious_energy(scan: Scan, axis_units: str | None) -> bool:
     """Tell whether energies without units look like keV."""
-    declared = axis_units or (scan.header.units and scan.header.units[0])
+    declared = axis_units or scan.header.first[1]
     return scan.axis == "energy" and not declared and scan.ends[1] < _SOFTEST
 
 

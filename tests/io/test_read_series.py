@@ -241,7 +241,9 @@ def test_encodings(tmp_path, encoding):
         ("# r(nm) G", ".gr", "r", "Angstrom", 10),
         ("# Raman shift (cm^-1)\tI", ".txt", "shift", "1/cm", 1),
         ("", ".gr", "r", "Angstrom", 1),
-        ("", ".chi", "q", "1/Angstrom", 1),
+        ("a.tif\n2-Theta Angle (Degrees)\nI\n  200", ".chi", "two_theta", "deg", 1),
+        ("a.tif\nQ (inverse nm)\nI\n  200", ".chi", "q", "1/Angstrom", 0.1),
+        ("# energy_corrected norm", ".dat", "energy", "eV", 1),
         ("", ".xye", "two_theta", "deg", 1),
     ],
 )
@@ -255,7 +257,7 @@ def test_axes(tmp_path, header, suffix, axis, units, factor):
 
 
 def test_axis_that_nothing_tells(tmp_path):
-    path = tmp_path / "a.dat"
+    path = tmp_path / "a.chi"
     path.write_text(scan_files.table([R, R]))
     with pytest.raises(ArgumentError, match="axis=None: expected one of"):
         read_series(path)
@@ -264,6 +266,14 @@ def test_axis_that_nothing_tells(tmp_path):
         read_series(path, axis="q", axis_units="eV")
     with pytest.raises(ArgumentError, match="axis='s'"):
         read_series(path, axis="s")
+
+
+def test_units_that_nobody_knows_are_not_taken_for_ours(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("# q(blob^-1) I\n" + scan_files.table([R, R]))
+    with pytest.raises(ArgumentError, match=r"axis_units='blob\^-1'.*a\.dat"):
+        read_series(path)
+    assert read_series(path, axis_units="1/nm")["q"].values[-1] == R[-1] / 10
 
 
 def test_energies_that_look_like_kev(tmp_path):
