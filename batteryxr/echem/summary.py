@@ -110,7 +110,7 @@ def half_cycles(
     if untrusted:
         warn(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
-            "wrong, so none is given. Mend it when reading: read_cycler(..., repair=...)"
+            "wrong, so none is given. Mend it: read_cycler(..., repair=...)"
         )
     return dataset(walked, trusted=not untrusted)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from batteryxr.echem.kernels.segments import all_equal
+
 # What is kept from row to row and of a half cycle.
 TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
 SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
@@ -75,23 +77,30 @@ def lay_charge(  # type: ignore[no-untyped-def]
         Zeros at the start of a half cycle; changed in place.
     """
     before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
-    before_file, valid = state[FILE], state[VALID] == 1.0
+    before_file = state[FILE]
     slope, curvature, rows = state[SLOPE], state[CURVATURE], int(state[ROWS])
     per_width, top = 1.0 / width, bins.size - 1.000001
-    factor, has_file = direction / 7200.0, file.size > 0
+    factor = direction / 7200.0
+    # Of a half cycle that begins a record nothing was before: no comparison holds.
+    if state[VALID] == 0.0:
+        before_t = np.nan
     before_x = min(max((before_v - origin) * per_width, 1.0), top)
+    several = file.size > 0 and not all_equal(file, a, b, np.int16(before_file))
     t, v, i = t[a:b], v[a:b], i[a:b]
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]
+        d = tk - before_t
+        follows = (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
+        follows &= mean | (direction * before_i >= i_zero)
+        if several:
+            follows &= file[a + k] == before_file
         if not ((tk == tk) & (vk == vk) & (ik == ik)):
             continue
-        d = tk - before_t
-        follows = valid & (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
-        follows &= mean | (direction * before_i >= i_zero)
-        if has_file:
-            follows &= file[a + k] == before_file
-            before_file = file[a + k]
-        x = min(max((vk - origin) * per_width, 1.0), top)
+        if several:
+            before_file = np.float64(file[a + k])
+        x = (vk - origin) * per_width
+        if mean:  # what was before may be a rest, beyond the bins
+            x = min(max(x, 1.0), top)
         if follows:
             charge = (ik + (ik if mean else before_i)) * d * factor
             if abs(x - before_x) > 1.0:
@@ -105,9 +114,8 @@ def lay_charge(  # type: ignore[no-untyped-def]
         else:
             slope = 0.0
         before_t, before_v, before_i, before_x = tk, vk, ik, x
-        valid = True
     state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
-    state[FILE], state[VALID] = before_file, 1.0 if valid else 0.0
+    state[FILE], state[VALID] = before_file, 1.0 if before_t == before_t else 0.0
     state[SLOPE], state[CURVATURE], state[ROWS] = slope, curvature, rows
 
 
@@ -170,6 +178,12 @@ def _filled(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _mirrored(place, n):  # type: ignore[no-untyped-def]
+    place %= 2 * n
+    return place if place < n else 2 * n - 1 - place
+
+
+@njit(cache=True, nogil=True)
 def smooth(bins, first, last, weights, length, padded, out):  # type: ignore[no-untyped-def]
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
@@ -192,9 +206,11 @@ def smooth(bins, first, last, weights, length, padded, out):  # type: ignore[no-
     out[last + 1 :] = np.nan
     n, m = last - first + 1, weights.size
     half = length // 2
-    for j in range(n + m):
-        place = (j - half) % (2 * n)
-        padded[j] = bins[first + (place if place < n else 2 * n - 1 - place)]
+    padded[half : half + n] = bins[first : last + 1]
+    for j in range(half):
+        padded[j] = bins[first + _mirrored(j - half, n)]
+    for j in range(half + n, n + m):
+        padded[j] = bins[first + _mirrored(j - half, n)]
     inside = out[first : last + 1]
     inside[:] = 0.0
     for k in range(0, m, 4):
@@ -255,10 +271,13 @@ def finish(  # type: ignore[no-untyped-def]
     noise[1] = charge / state[ROWS]
     factor = noise[0] * np.sqrt(noise[1] * roughness / width**3)
     per_width = 1.0 / width
-    for k in range(out.size):
-        y = out[k] * per_width
-        out[k] = y
-        error[k] = factor + 0.0 * y if over_charge else factor * np.sqrt(abs(y))
+    error[:] = np.nan
+    for k in range(first, last + 1):
+        out[k] *= per_width
+        error[k] = factor
+    if not over_charge:
+        for k in range(first, last + 1):
+            error[k] *= np.sqrt(abs(out[k]))
 
 
 @njit(cache=True, nogil=True)

@@ -63,7 +63,7 @@ def _store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
+def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
     different = values[a] ^ value
     for k in range(a, b):
         different |= values[k] ^ value
@@ -155,8 +155,8 @@ def walk(  # type: ignore[no-untyped-def]
         fresh = row % BLOCK == 0 or carry[OPEN] == 0.0
         uniform = (
             not has_file
-            or (carry[VALID] == 0.0 and _all_equal(file, a, b, file[a]))
-            or (carry[VALID] == 1.0 and _all_equal(file, a, b, np.int16(carry[FILE])))
+            or (carry[VALID] == 0.0 and all_equal(file, a, b, file[a]))
+            or (carry[VALID] == 1.0 and all_equal(file, a, b, np.int16(carry[FILE])))
         )
         before_t, before_i, before_v = carry[TIME], carry[CURRENT], carry[VOLTAGE]
         before_s, before_file, before_c = carry[SIGN], carry[FILE], carry[COUNT]
