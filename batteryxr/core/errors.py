@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class BatteryxrError(ValueError):
     """Base class of every error that batteryxr raises about its input."""
@@ -79,3 +82,11 @@ class BatteryxrWarning(UserWarning):
 
 class DataQualityWarning(BatteryxrWarning):
     """The data are readable but look implausible, or are only partly covered."""
+
+
+def warn_quality(message: str) -> None:
+    """Issue a `DataQualityWarning` at the line that called the library."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("batteryxr"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, DataQualityWarning, stacklevel=level - 1)

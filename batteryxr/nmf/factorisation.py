@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.fixing import Known, resolve_fixed
@@ -427,7 +426,7 @@ def _model(closure: bool, shifted: bool) -> str:
 def _tell(problem: Problem, answer: Answer, result: xr.Dataset) -> None:
     """Warn of what a scientist would want to know before using the result."""
     if answer.start_converged and not any(answer.start_converged):
-        _warn(
+        warn_quality(
             f"no start converged within {problem.max_iter} alternations "
             f"(relative error {answer.error:.4g}). Raise max_iter."
         )
@@ -439,7 +438,7 @@ def _tell(problem: Problem, answer: Answer, result: xr.Dataset) -> None:
         for a in range(problem.n):
             for b in range(a):
                 if likeness[a, b] > 0.9995 and (free[a] or free[b]):
-                    _warn(
+                    warn_quality(
                         f"{names[b]} and {names[a]} are one pattern (correlation "
                         f"{likeness[a, b]:.5f}): fewer components would do."
                     )
@@ -447,11 +446,7 @@ def _tell(problem: Problem, answer: Answer, result: xr.Dataset) -> None:
         top = result["weights"].max(list(problem.layout.samples))
         for name, value in zip(names, top.values, strict=True):
             if value < 0.02:
-                _warn(
+                warn_quality(
                     f"{name} has a negligible ratio, at most {value:.3f}: fewer "
                     "components would do."
                 )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, DataQualityWarning, stacklevel=5)

@@ -90,7 +90,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
 
     Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
     tells them apart; images become the dimension ``particle``, padded with NaN where
-    their sizes differ.
+    their sizes differ, and keep the positions that they have in common.
 
     Parameters
     ----------
@@ -147,12 +147,9 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
             dims="particle",
             attrs={"units": "1", "long_name": DIMENSIONS["particle"].capitalize()},
         )
+        padded = _pad(aligned, along)
         joined = xr.concat(
-            aligned,
-            dim=index.variable,
-            join="outer",
-            coords="minimal",
-            compat="override",
+            padded, dim=index.variable, join="exact", coords="minimal"
         ).assign_coords(particle=index)
     joined.attrs = dict(first.attrs)
     return joined.rename(first.name)
@@ -174,12 +171,30 @@ def _named(data: Several) -> dict[str, xr.DataArray]:
         return {k: v[str(next(iter(v.data_vars)))] for k, v in leaves.items()}
     if isinstance(data, Mapping):
         named = {str(k): v for k, v in data.items()}
-        if wrong := [k for k, v in named.items() if not isinstance(v, xr.DataArray)]:
-            raise ArgumentError("data", wrong, "a DataArray under every name")
+        if odd := [k for k, v in named.items() if not isinstance(v, xr.DataArray)]:
+            raise ArgumentError("data", odd, "a DataArray under every name")
         return {k: v for k, v in named.items() if isinstance(v, xr.DataArray)}
     if isinstance(data, xr.DataArray | xr.Dataset):
         raise ArgumentError("data", type(data).__name__, "a DataArray or several")
     return {str(i + 1): array for i, array in enumerate(data)}
+
+
+def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
+    """Pad images with NaN to one size; positions that differ are dropped."""
+    out = [a.drop_vars([c for c in a.coords if c in along]) for a in arrays]
+    out = [a.drop_vars([c for c in a.coords if c not in a.dims]) for a in out]
+    for dim in along:
+        size = max(a.sizes[dim] for a in arrays)
+        if any(a.sizes[dim] < size for a in arrays):
+            out = [
+                a.pad({dim: (0, size - a.sizes[dim])}, constant_values=np.nan)
+                for a in out
+            ]
+        places = [a.coords[dim].values for a in arrays if dim in a.coords]
+        same = all(p.size == size and np.allclose(p, places[0]) for p in places)
+        if places and same and len(places) == len(arrays):
+            out = [a.assign_coords({dim: arrays[0].coords[dim]}) for a in out]
+    return out
 
 
 def _same_axis(

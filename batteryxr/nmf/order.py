@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -125,12 +124,10 @@ def model_order(
     error = result["held_out_error"].values
     result.attrs["saturated"] = int(len(ns) < 2 or np.argmin(error) < len(ns) - 1)
     if not result.attrs["saturated"]:
-        warnings.warn(
+        warn_quality(
             f"the held-out error still falls at n = {ns[-1]}: more components help, "
             "or peaks shift along the series and no number of fixed patterns will do "
             "(see fit_stretched). Look at where its fall slows down.",
-            DataQualityWarning,
-            stacklevel=3,
         )
     return result
 

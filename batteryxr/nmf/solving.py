@@ -37,7 +37,9 @@ def gapless(
 
     layout, errors = problem.layout, problem.errors
     array = layout.data.compute()
-    x = array.values.reshape(-1, layout.n_points).astype(np.float64, copy=False)
+    # One layout in memory, so that rounding does not depend on chunks.
+    x = np.ascontiguousarray(array.values, dtype=np.float64)
+    x = x.reshape(-1, layout.n_points)
     sigma = None
     if errors is not None:
         wide = errors.variable.set_dims(array.variable.sizes)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -120,11 +119,9 @@ def fit_stretched(
     x, grid = _series(problem)
     best = _search(problem, x, grid, drift, stiffness, progress)
     if not best.converged:
-        warnings.warn(
+        warn_quality(
             f"not converged within {max_iter} rounds (relative error "
             f"{best.error:.4g}). Raise max_iter, or look whether it matters.",
-            DataQualityWarning,
-            stacklevel=3,
         )
     result = _labelled(problem, best, x, grid)
     result.attrs |= {
@@ -256,7 +253,7 @@ def _starts(
         noise = rng.uniform(0.7, 1.3, (n, x.shape[1]))
         h = np.maximum(x.mean(axis=0), 0.0) * noise
         h[fixed] = problem.known.patterns
-        stretch.improve_components(x, h, equal, a, *grid, ~fixed, 20)
+        stretch.improve_components(x, h, h.copy(), 1.0, equal, a, *grid, ~fixed, 20)
         starts.append((h, a))
     return starts
 

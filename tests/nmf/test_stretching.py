@@ -43,13 +43,13 @@ def heated():
 
 @pytest.mark.slow
 def test_constant_ratios_stay_constant_and_stretches_are_known(heated):
-    data, true = heated
+    data, stretch = heated
     plain = data.nmf.fit(2, shift="minimum")
-    result = data.nmf.fit_stretched(2, shift="minimum", max_iter=400)
+    result = data.nmf.fit_stretched(2, shift="minimum")
     assert float(result["relative_error"]) < 0.2 * float(plain["relative_error"])
     assert np.abs(result["weights"] - 0.5).max() < 0.03
     ends = np.sort((result["stretch"][-1] / result["stretch"][0] - 1).values)
-    np.testing.assert_allclose(ends, [0.004, 0.014], rtol=0.05)
+    np.testing.assert_allclose(ends, np.sort(stretch[:, -1]) - 1, rtol=0.05)
     np.testing.assert_allclose(result["weights"].sum("component"), 1, atol=1e-12)
     rebuilt = result.nmf.reconstruct()
     np.testing.assert_allclose(
@@ -72,7 +72,8 @@ def test_gradient_is_that_of_the_misfit():
     rng = np.random.default_rng(0)
     x, h = rng.random((3, 40)), rng.random((2, 40))
     w, a = rng.random((2, 3)), 1 + 0.02 * rng.random((2, 3))
-    gradient = kernel._gradient(x, h, w, a, 1.0, 0.1)
+    tables = kernel._tables(a, 1.0, 0.1, 40)
+    gradient = kernel._gradient(x, h, w, *tables)
     for j, p in ((0, 5), (1, 20), (0, 39)):
         step = np.zeros_like(h)
         step[j, p] = 1e-6
@@ -92,7 +93,7 @@ def test_derivative_by_stretch():
 
 def test_says_what_is_wrong(heated):
     data, _ = heated
-    with pytest.raises(ArgumentError, match="constant|stretch"):
+    with pytest.raises(ArgumentError, match="A curve would stretch"):
         nmf.fit_stretched(data, 2, shift="envelope")
     with pytest.raises(ArgumentError, match="drift"):
         nmf.fit_stretched(data, 2, shift="minimum", drift=0.0)

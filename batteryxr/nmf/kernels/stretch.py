@@ -17,6 +17,9 @@ from numba import njit
 
 from batteryxr.nmf.kernels import nnls
 
+#: Gradient steps of the components in each round.
+STEPS = 15
+
 
 @dataclass
 class Stretched:
@@ -70,14 +73,20 @@ def factorise(
     w = weights_of(x, h, a, grid, closure)
     trace: list[float] = []
     converged = False
+    ahead, momentum = h.copy(), 1.0
     for _ in range(max_iter):
-        for _ in range(2):
-            move_stretches(x, h, w, a, grid[0], grid[1], stiffness, limit)
-            w = weights_of(x, h, a, grid, closure)
+        move_stretches(x, h, w, a, grid[0], grid[1], stiffness, limit)
+        w = weights_of(x, h, a, grid, closure)
         if not fixed.all():
-            improve_components(x, h, w, a, grid[0], grid[1], ~fixed, 15)
+            # Momentum is kept from round to round: what couples components that
+            # drift nearly alike is learnt slowly.
+            momentum = improve_components(
+                x, h, ahead, momentum, w, a, grid[0], grid[1], ~fixed, STEPS
+            )
         w = weights_of(x, h, a, grid, closure)
         trace.append(misfit(x, h, w, a, grid[0], grid[1]))
+        if len(trace) > 1 and trace[-1] > trace[-2]:
+            ahead, momentum = h.copy(), 1.0
         if len(trace) > 10 and trace[-11] - trace[-1] < 2 * tol * trace[-1]:
             converged = True
             break
@@ -229,20 +238,25 @@ def move_stretches(
 def improve_components(
     x: np.ndarray,
     h: np.ndarray,
+    ahead: np.ndarray,
+    t: float,
     w: np.ndarray,
     a: np.ndarray,
     r0: float,
     dr: float,
     free: np.ndarray,
     steps: int,
-) -> None:
-    """Descend in the free components `h` (k, points) in place, never below zero."""
+) -> float:
+    """Descend in the free components `h` (k, points) in place, never below zero.
+
+    `ahead` is where momentum `t` has carried them; returns the momentum.
+    """
     k, n = h.shape
-    bound = _bound(w, a, r0, dr, n)
-    y = h.copy()
-    t = 1.0
+    place, c = _tables(a, r0, dr, n)
+    bound = _bound(w, place, c)
+    y = ahead
     for _ in range(steps):
-        gradient = _gradient(x, y, w, a, r0, dr)
+        gradient = _gradient(x, y, w, place, c)
         t_next = 0.5 * (1 + np.sqrt(1 + 4 * t * t))
         for j in range(k):
             if not free[j]:
@@ -253,43 +267,86 @@ def improve_components(
                 y[j, p] = v + (t - 1) / t_next * (v - h[j, p])
                 h[j, p] = v
         t = t_next
+    return t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tables(
+    a: np.ndarray, r0: float, dr: float, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each stretched point lies, and its four coefficients."""
+    k, samples = a.shape
+    place = np.empty((samples, k, n), dtype=np.int32)
+    c = np.empty((samples, k, n, 4))
+    for s in range(samples):
+        for j in range(k):
+            for p in range(n):
+                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
+                place[s, j, p] = i
+                _coefficients(f, c[s, j, p])
+    return place, c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gradient(
-    x: np.ndarray, h: np.ndarray, w: np.ndarray, a: np.ndarray, r0: float, dr: float
+    x: np.ndarray, h: np.ndarray, w: np.ndarray, place: np.ndarray, c: np.ndarray
 ) -> np.ndarray:
+    """Return half the gradient of the misfit by the components."""
     k, n = h.shape
-    out = np.zeros((k, n))
-    c = np.empty(4)
+    # A margin of one on the left, two on the right: the edge value goes on.
+    wide = np.empty((k, n + 3))
+    wide[:, 1 : n + 1] = h
+    wide[:, 0] = h[:, 0]
+    wide[:, n + 1] = wide[:, n + 2] = h[:, n - 1]
+    out = np.zeros((k, n + 3))
+    e = np.empty(n)
     for s in range(len(x)):
-        basis, _ = stretched(h, a[:, s], r0, dr)
-        e = w[:, s].copy() @ basis - x[s]
+        for p in range(n):
+            e[p] = -x[s, p]
         for j in range(k):
-            if w[j, s] == 0.0:
+            weight = w[j, s]
+            if weight == 0.0:
                 continue
             for p in range(n):
-                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
-                _coefficients(f, c)
-                for q in range(4):
-                    out[j, min(max(i + q - 1, 0), n - 1)] += w[j, s] * c[q] * e[p]
-    return out
+                i = place[s, j, p]
+                v = c[s, j, p, 0] * wide[j, i] + c[s, j, p, 1] * wide[j, i + 1]
+                v += c[s, j, p, 2] * wide[j, i + 2] + c[s, j, p, 3] * wide[j, i + 3]
+                e[p] += weight * v
+        for j in range(k):
+            weight = w[j, s]
+            if weight == 0.0:
+                continue
+            for p in range(n):
+                i = place[s, j, p]
+                v = weight * e[p]
+                out[j, i] += c[s, j, p, 0] * v
+                out[j, i + 1] += c[s, j, p, 1] * v
+                out[j, i + 2] += c[s, j, p, 2] * v
+                out[j, i + 3] += c[s, j, p, 3] * v
+    return _folded(out)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bound(w: np.ndarray, a: np.ndarray, r0: float, dr: float, n: int) -> np.ndarray:
+def _bound(w: np.ndarray, place: np.ndarray, c: np.ndarray) -> np.ndarray:
     """Return a diagonal that majorises the normal matrix: |M|' |M| 1."""
-    k, samples = w.shape
-    out = np.zeros((k, n))
-    c = np.empty(4)
+    samples, k, n = place.shape
+    out = np.zeros((k, n + 3))
     for s in range(samples):
         # |c| of a cubic sums to at most 1.25.
         reach = 1.25 * w[:, s].sum()
         for j in range(k):
             for p in range(n):
-                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
-                _coefficients(f, c)
                 for q in range(4):
-                    at = min(max(i + q - 1, 0), n - 1)
-                    out[j, at] += w[j, s] * abs(c[q]) * reach
+                    at = place[s, j, p] + q
+                    out[j, at] += w[j, s] * abs(c[s, j, p, q]) * reach
+    return _folded(out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _folded(wide: np.ndarray) -> np.ndarray:
+    """Return (k, n) from (k, n + 3): margins belong to the edge values."""
+    n = wide.shape[1] - 3
+    out = wide[:, 1 : n + 1].copy()
+    out[:, 0] += wide[:, 0]
+    out[:, n - 1] += wide[:, n + 1] + wide[:, n + 2]
     return out
