@@ -12,9 +12,10 @@ import numpy as np
 
 from batteryxr.core.blocks import stream
 from batteryxr.core.errors import ArgumentError, DataQualityWarning, StoreError
-from batteryxr.core.model import QUANTITIES, require_dims, require_variables
+from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.units import in_units
+from batteryxr.io._table import COLUMNS
 from batteryxr.io.bdf_labels import ORDER, Term, power_of_ten, term_of
 from batteryxr.io.decimals import unshift
 
@@ -124,8 +125,8 @@ def _terms(record: xr.Dataset) -> tuple[dict[str, Term], list[str]]:
                 terms[name] = Term("unix_time", "s")
             continue
         units = str(array.attrs.get("units", ""))
-        if name in QUANTITIES:
-            units = QUANTITIES[name].units
+        if name in COLUMNS:
+            units = COLUMNS[name]["units"]
         term = term_of(name, units, str(array.attrs.get("source_label", "")))
         if term is None or array.dtype.kind not in "iuf" or term in terms.values():
             left_out.append(name)
@@ -142,11 +143,9 @@ def _blocks(record: xr.Dataset, terms: dict[str, Term]) -> Iterator[list[np.ndar
         if name == "time":
             places.append(0)
         else:
-            units = QUANTITIES[name].units if name in QUANTITIES else None
-            if units is not None and array.attrs.get("units") != units:
-                array = in_units(array, units, caller="write_bdf")
-            held = str(array.attrs["units"])
-            places.append(power_of_ten(term.units, held))
+            if name in COLUMNS:
+                array = in_units(array, COLUMNS[name]["units"], caller="write_bdf")
+            places.append(power_of_ten(term.units, str(array.attrs["units"])))
         arrays.append(array)
     for block in stream(*arrays, dim="record", block=_ROWS):
         yield [_column(v, p) for v, p in zip(block, places, strict=True)]

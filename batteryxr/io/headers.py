@@ -131,15 +131,18 @@ class Header:
         An average of quick scans that gives its start and the seconds "from start"
         to its middle lasts twice those seconds.
         """
+        seconds = self._seconds()
+        return seconds if 0 <= seconds < np.inf else np.nan
+
+    def _seconds(self) -> float:
         for slug in _EXPOSURE:
             if slug in self.entries and (entry := self.entries[slug]).is_number:
                 return entry.number * {"ms": 1e-3, "min": 60.0}.get(entry.units, 1.0)
         start, end = self.start(), self._clock(_END)
         if start and end and (start.tzinfo is None) == (end.tzinfo is None):
-            seconds = (end - start).total_seconds()
-            return seconds if seconds > 0 else np.nan
+            return (end - start).total_seconds()
         middle = self.entries.get(_MIDDLE)
-        return 2 * middle.number if middle and middle.is_number else np.nan
+        return 2 * middle.number if middle else np.nan
 
     def conditions(self) -> dict[str, Entry]:
         """Return the entries that say neither clock nor columns."""

@@ -185,6 +185,15 @@ def test_other_quantities_are_kept(tmp_path):
     same(back, ds)
 
 
+def test_energy_is_the_cell_s_not_a_photon_s(tmp_path, record):
+    energy = ("record", np.round(TIME * 0.1, 4), {"units": "mW h", "long_name": "E"})
+    path = write_bdf(record.assign(energy=energy), tmp_path / "b.bdf.csv")
+    assert path.read_text().splitlines()[0].endswith(",Energy / Wh")
+    back = read_cycler(path)["energy"]
+    np.testing.assert_array_equal(back, energy[1])
+    assert back.attrs["units"] == "mW h"
+
+
 def test_time_without_zone_is_not_written(tmp_path, record):
     bare = record.assign_coords(time=record["time"].where(False))
     path = write_bdf(bare, tmp_path / "b.bdf.csv")
