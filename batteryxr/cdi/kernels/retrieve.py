@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from batteryxr.cdi.kernels.coherence import Coherence
 from batteryxr.cdi.kernels.fourier import Fourier, empty
 from batteryxr.cdi.kernels.support import LostSupport, ShrinkWrap, half, on_device
-from batteryxr.cdi.kernels.updates import OUTSIDE, combine, replace_modulus
+from batteryxr.cdi.kernels.updates import (
+    OUTSIDE,
+    combine,
+    replace_blurred,
+    replace_modulus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +38,9 @@ class Start:
         Final support, bool.
     residual
         Amplitude residual sum(|F rho| - A)^2 / sum A^2 of every iteration.
+    blur
+        Blur of the coherent intensity, origin in the corner; None where it was not
+        asked for.
     failed
         Why the start was given up; empty where it was not.
     """
@@ -39,6 +48,7 @@ class Start:
     rho: Any
     support: Any
     residual: np.ndarray
+    blur: Any = None
     failed: str = ""
 
 
@@ -52,6 +62,8 @@ def retrieve(
     sigma: tuple[float, float] = (2.0, 0.5),
     threshold: float = 0.25,
     twin_break: int = 10,
+    coherence_every: int = 0,
+    initial: Any = None,
     workers: int = 1,
     watch: Callable[[int, float], None] | None = None,
 ) -> Start:
@@ -73,7 +85,12 @@ def retrieve(
     sigma, threshold
         Of `ShrinkWrap`; the width reaches its last value after four fifths.
     twin_break
-        Iterations at the start that use half of the support.
+        Iterations at the start that use half of the support along two axes.
+    coherence_every
+        Iterations between estimates of the blur by partial coherence, from a third of
+        the schedule on; 0 takes the beam as coherent.
+    initial
+        Object to start from, complex64, on its own scale; None takes a random one.
     workers
         Threads per transform.
     watch
@@ -85,15 +102,27 @@ def retrieve(
     """
     fourier = Fourier(amplitude, workers=workers)
     shrink = ShrinkWrap(amplitude, sigma=sigma, threshold=threshold, workers=workers)
-    rho = _random(amplitude, support, fourier.size, rng)
+    rho = empty(tuple(amplitude.shape), amplitude)
+    rho[...] = _scaled(
+        _random(amplitude, rng) if initial is None else initial,
+        amplitude,
+        support,
+        fourier.size,
+    )
     buffer = empty(tuple(amplitude.shape), amplitude)
     steps = [(b.algorithm, b.beta) for b in schedule for _ in range(b.iterations)]
     power = _power(amplitude)
     residual = np.full(len(steps), np.nan)
-    step = _Step(fourier, amplitude)
-    failed = ""
+    coherence = Coherence(amplitude, workers=workers) if coherence_every else None
+    step = _Step(fourier, amplitude, coherence)
+    failed, p = "", rho
     for number, (algorithm, beta) in enumerate(steps):
         used = half(support) if number < twin_break else support
+        step.learn = (
+            coherence_every > 0
+            and 3 * number >= len(steps)
+            and number % coherence_every == 0
+        )
         rho, p, misfit = step(algorithm, beta, rho, used, buffer)
         residual[number] = misfit / power
         if watch is not None:
@@ -105,8 +134,10 @@ def retrieve(
                 failed = f"iteration {number + 1}: {lost}"
                 break
     xp = array_namespace(rho)
-    rho = xp.where(support, rho, xp.zeros_like(rho))
-    return Start(rho, support, residual, failed)
+    # The answer is the object with measured modulus, within its support. The iterate
+    # itself may be something else: the difference map's is.
+    rho = xp.where(support, p, xp.zeros_like(p))
+    return Start(rho, support, residual, coherence and coherence.kernel, failed)
 
 
 class _Step:
@@ -115,8 +146,13 @@ class _Step:
     The transform works in `buffer`, which therefore holds the second result.
     """
 
-    def __init__(self, fourier: Fourier, amplitude: Any) -> None:
+    def __init__(
+        self, fourier: Fourier, amplitude: Any, coherence: Coherence | None
+    ) -> None:
         self._fourier, self._amplitude = fourier, amplitude
+        self._coherence = coherence
+        #: Whether the next iteration improves the estimate of the blur first.
+        self.learn = False
 
     def __call__(
         self, algorithm: str, beta: float, rho: Any, support: Any, buffer: Any
@@ -129,38 +165,53 @@ class _Step:
 
     def _modulus(self, rho: Any, buffer: Any) -> tuple[Any, float]:
         buffer[...] = rho
-        field, misfit = replace_modulus(
-            self._fourier.forward(buffer), self._amplitude, 1.0 / self._fourier.size
-        )
+        field = self._fourier.forward(buffer)
+        scale = 1.0 / self._fourier.size
+        if self._coherence is None:
+            field, misfit = replace_modulus(field, self._amplitude, scale)
+        else:
+            blurred = self._blurred(field, self._coherence)
+            field, misfit = replace_blurred(field, blurred, self._amplitude, scale)
         return self._fourier.backward(field), misfit
+
+    def _blurred(self, field: Any, coherence: Coherence) -> Any:
+        xp = array_namespace(field)
+        intensity = xp.abs(field) ** 2
+        if self.learn:
+            coherence.update(intensity)
+            self.learn = False
+        return coherence.blur(intensity)
 
     def _difference_map(
         self, beta: float, rho: Any, support: Any, buffer: Any
     ) -> tuple[Any, Any, float]:
-        # Elser, JOSA A 20, 40 (2003), with gamma_S = -1/beta and gamma_M = 1/beta.
+        # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
+        # and -1/beta for the support. The estimate of the object is the second
+        # projection: the iterate is none.
         xp = array_namespace(rho)
         zero = xp.zeros_like(rho)
-        inside = xp.where(support, rho, zero)
-        other, _ = self._modulus((1 + 1 / beta) * inside - rho / beta, buffer)
-        other = xp.asarray(other, copy=True)
-        p, misfit = self._modulus(rho, buffer)
-        mixed = xp.where(support, (1 - 1 / beta) * p + rho / beta, zero)
-        return rho + beta * (mixed - other), p, misfit
+        p, _ = self._modulus(rho, buffer)
+        inside = xp.where(support, (1 + 1 / beta) * p - rho / beta, zero)
+        guess = xp.where(support, (1 - 1 / beta) * rho, zero) + rho / beta
+        estimate, misfit = self._modulus(guess, buffer)
+        return rho + beta * (inside - estimate), estimate, misfit
 
 
-def _random(amplitude: Any, support: Any, size: int, rng: np.random.Generator) -> Any:
+def _random(amplitude: Any, rng: np.random.Generator) -> Any:
     shape = tuple(amplitude.shape)
     modulus = rng.random(shape, dtype=np.float32)
-    phase = rng.random(shape, dtype=np.float32) * np.float32(math.pi) - np.float32(
-        math.pi / 2
+    phase = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
+        math.pi
     )
-    start = on_device((modulus * np.exp(1j * phase)).astype(np.complex64), amplitude)
-    xp = array_namespace(start)
-    start = xp.where(support, start, xp.zeros_like(start))
-    power = float(xp.sum(xp.abs(start) ** 2)) * size
-    rho = empty(shape, amplitude)
-    rho[...] = start * math.sqrt(_power(amplitude) / power)
-    return rho
+    return on_device((modulus * np.exp(1j * phase)).astype(np.complex64), amplitude)
+
+
+def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
+    """Restrict an object to the support and give it the measured power."""
+    xp = array_namespace(rho)
+    rho = xp.where(support, rho, xp.zeros_like(rho))
+    power = float(xp.sum(xp.astype(xp.abs(rho), xp.float64) ** 2)) * size
+    return rho * math.sqrt(_power(amplitude) / power)
 
 
 def _power(amplitude: Any) -> float:

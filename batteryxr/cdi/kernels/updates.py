@@ -54,8 +54,39 @@ def replace_modulus(field: Any, amplitude: Any, scale: float) -> tuple[Any, floa
     xp = array_namespace(field)
     modulus = xp.abs(field)
     measured = amplitude >= 0
-    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), 1.0)
-    misfit = xp.sum(xp.where(measured, modulus - amplitude, 0.0) ** 2)
+    one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
+    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
+    misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
+    return field * (factor * scale), float(misfit)
+
+
+def replace_blurred(
+    field: Any, blurred: Any, amplitude: Any, scale: float
+) -> tuple[Any, float]:
+    """Give a transform its measured modulus where partial coherence blurs it.
+
+    The factor is amplitude / sqrt(blurred) (Clark et al., Nat. Commun. 3, 993 (2012)).
+
+    Parameters
+    ----------
+    field, amplitude, scale
+        As in `replace_modulus`.
+    blurred
+        Intensity of `field` after the blur, float32.
+
+    Returns
+    -------
+    field
+        The field, times `scale`.
+    misfit
+        Sum of ``(sqrt(blurred) - amplitude)**2`` over the measured voxels, before.
+    """
+    xp = array_namespace(field)
+    modulus = xp.sqrt(blurred)
+    measured = amplitude >= 0
+    one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
+    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
+    misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
     return field * (factor * scale), float(misfit)
 
 
