@@ -165,14 +165,19 @@ def _column(values: np.ndarray, places: int) -> np.ndarray:
 def _write_csv(
     path: Path, names: list[str], blocks: Iterator[list[np.ndarray]]
 ) -> None:
-    import pandas as pd
-
     with path.open("w", encoding="utf-8", newline="") as target:
         target.write(",".join(names) + "\n")
         for block in blocks:
-            # Python's repr of a float: the shortest text that is read as the same.
-            frame = pd.DataFrame(dict(enumerate(block)))
-            frame.to_csv(target, header=False, index=False, lineterminator="\n")
+            rows = zip(*map(_text, block), strict=True)
+            target.writelines(f"{','.join(row)}\n" for row in rows)
+
+
+def _text(values: np.ndarray) -> list[str]:
+    """Return the shortest text that is read as the same number; empty for NaN."""
+    text = list(map(repr, values.tolist()))
+    for row in np.flatnonzero(np.isnan(values)).tolist():
+        text[row] = ""
+    return text
 
 
 def _parquet_writer() -> Callable[[Path, list[str], Iterator[list[np.ndarray]]], None]:

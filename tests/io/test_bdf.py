@@ -194,6 +194,14 @@ def test_energy_is_the_cell_s_not_a_photon_s(tmp_path, record):
     assert back.attrs["units"] == "mW h"
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_missing_values_stay_missing(tmp_path, record, suffix):
+    gaps = record["temperature"].where(record["test_time"] > 3)
+    holed = record.assign(temperature=gaps.assign_attrs(record["temperature"].attrs))
+    back = read_cycler(write_bdf(holed, tmp_path / f"b.bdf{suffix}"))
+    same(back, holed)
+
+
 def test_time_without_zone_is_not_written(tmp_path, record):
     bare = record.assign_coords(time=record["time"].where(False))
     path = write_bdf(bare, tmp_path / "b.bdf.csv")
