@@ -90,9 +90,10 @@ def groups(path: str | Path) -> list[str]:
 def open_dataset(path: str | Path, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
     bare = xr.open_zarr(str(path), group=group, consolidated=False, chunks=None)
-    bare = bare.map(_as_text, keep_attrs=True).assign_coords(
-        {name: _in_memory(_as_text(c)) for name, c in bare.coords.items()}
-    )
+    # Variables, not arrays with coordinates: merging those would read large ones.
+    texts = {n: _as_text(a).variable for n, a in bare.data_vars.items()}
+    coords = {n: _in_memory(_as_text(c)).variable for n, c in bare.coords.items()}
+    bare = bare.assign(texts).assign_coords(coords)
     if not bare.sizes:
         return bare
     # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
