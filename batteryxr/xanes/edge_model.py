@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -117,11 +118,10 @@ def fit_edge(
     axis = array.energy.values
     plan = compile_model(axis, the_edge, the_peaks, baseline)
     task = _Task(array, "energy", "fit_edge", plan, start, noise)
-    if isinstance(mask, str):
-        if mask not in ("pooled", "paper"):
-            raise ArgumentError(
-                "mask", mask, "'pooled', 'paper', a boolean array or None"
-            )
+    if isinstance(mask, str) and mask not in ("pooled", "paper"):
+        raise ArgumentError("mask", mask, "'pooled', 'paper', a boolean array or None")
+    needed = isinstance(mask, str) or pre is not None or post is not None
+    with contextlib.nullcontext() if needed else contextlib.suppress(ArgumentError):
         task.before, task.after = _windows(axis, the_edge, the_peaks, pre, post)
     pooled = isinstance(mask, str) and mask == "pooled"
     task.prepare(pooled)

@@ -248,8 +248,10 @@ def fit_rows(  # type: ignore[no-untyped-def]
             if multistart == NEVER:
                 break
             if multistart == DOUBTFUL and s == 0:
-                variance = 1.0 if weighted else noise * noise + misfit * factor * factor
-                excess = variance > 0.0 and chi_best > EXCESS * variance * (m - n_free)
+                variance = 1.0 if weighted else noise * noise
+                known = variance > 0.0
+                variance += misfit * factor * factor
+                excess = known and chi_best > EXCESS * variance * (m - n_free)
                 if converged and flag == 0 and not excess:
                     break
         for c in range(kinds.size):  # what is absent is nowhere
