@@ -209,8 +209,8 @@ def refuse_implausible(record: xr.Dataset, walked: Walked, *, caller: str) -> No
         "record",
         str(record.attrs.get("title", "record")),
         f"data whose charge can be trusted; it is flagged {named}{steps}",
-        f"Look at attrs['flags'], then mend it when reading: read_cycler(..., "
-        f"repair={sorted(flags)!r}), or correct `test_time` and drop the flag.",
+        "attrs['flag_notes'] tells what is wrong and whether read_cycler(..., "
+        "repair=...) mends it; else correct the data and drop the flag.",
     )
 
 
