@@ -110,7 +110,7 @@ def half_cycles(
     if untrusted:
         warn(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
-            "wrong, so none is given. Mend it: read_cycler(..., repair=...)"
+            "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
     return dataset(walked, trusted=not untrusted)
 
