@@ -71,9 +71,8 @@ def show(rows: list[tuple[str, float, float]], limit: float | None = None) -> No
     ours_wall, ours_cpu = rows[0][1:]
     print(f"{'':44s}{'wall ms':>9s}{'CPU ms':>9s}{'x wall':>8s}{'x CPU':>8s}")
     for name, wall, cpu in rows:
-        print(
-            f"{name:44s}{wall:9.1f}{cpu:9.1f}{wall / ours_wall:8.1f}{cpu / ours_cpu:8.1f}"
-        )
+        ratios = f"{wall / ours_wall:8.1f}{cpu / ours_cpu:8.1f}"
+        print(f"{name:44s}{wall:9.1f}{cpu:9.1f}{ratios}")
     if limit is not None:
         print(
             f"one pass over t, V, I takes {limit:.1f} ms: {limit / ours_wall:.0%} of it"

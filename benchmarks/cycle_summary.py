@@ -207,17 +207,14 @@ def main() -> None:
 
         frame = pl.DataFrame(table)
         rows.append(("polars lazy", *best(lambda: with_polars(frame), 5)))
-        del frame
     except ImportError:
         print("polars is not installed: left out")
     try:
         import pandas as pd
 
-        table_of_pandas = pd.DataFrame(table)
-        rows.append(
-            ("pandas vectorised", *best(lambda: with_pandas(table_of_pandas), 2))
-        )
-        del table_of_pandas
+        rows_of_pandas = pd.DataFrame(table)
+        times = best(lambda: with_pandas(rows_of_pandas), 2)
+        rows.append(("pandas vectorised", *times))
     except ImportError:
         print("pandas is not installed: left out")
     with tempfile.TemporaryDirectory() as folder:

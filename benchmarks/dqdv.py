@@ -59,12 +59,8 @@ def main() -> None:
     found = dqdv(record)
     area = found.dqdv.sum("voltage") * found.attrs["bin"]
     np.testing.assert_allclose(area, found.total_capacity, rtol=1e-9)
-    rows = [
-        (
-            "batteryxr dqdv, 1 mV, smoothed, with error",
-            *best(lambda: dqdv(record), options.repeats),
-        )
-    ]
+    times = best(lambda: dqdv(record), options.repeats)
+    rows = [("batteryxr dqdv, 1 mV, smoothed, with error", *times)]
     rows.append(("batteryxr dqdv, 5 mV", *best(lambda: dqdv(record, bin=0.005), 5)))
     rows.append(("numpy bincount, 5 mV", *best(lambda: with_numpy(table), 3)))
     try:

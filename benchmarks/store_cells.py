@@ -43,7 +43,8 @@ import batteryxr
 record = batteryxr.open_store(sys.argv[1])
 t = time.perf_counter()
 record.load()
-print(f"load {record.nbytes / 1e6:.0f} MB through dask: {time.perf_counter() - t:.2f} s")
+seconds = time.perf_counter() - t
+print(f"load {record.nbytes / 1e6:.0f} MB through dask: {seconds:.2f} s")
 record = batteryxr.open_store(sys.argv[1])
 t = time.perf_counter()
 record.isel(record=slice(5_000_000, 5_020_000)).load()

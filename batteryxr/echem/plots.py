@@ -80,7 +80,8 @@ def plot_voltage_profile(
         curve = hv.Curve((q, v), f"Capacity ({units})", "Voltage (V)", label=label)
         curves.append(curve.opts(color="#c44e52" if up else "#4c72b0"))
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
-    return overlay.opts(title=str(record.attrs.get("title", "")), **_SIZE)
+    title = str(record.attrs.get("title", ""))
+    return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 
 def _profile(
@@ -199,5 +200,7 @@ def plot_rate(rate: xr.Dataset) -> Any:
         label = f"{words} ({rate[name].attrs['units']})"
         data = (current, rate[name].values)
         curve = hv.Curve(data, axis, label) * hv.Scatter(data, axis, label)
-        panels.append(curve.opts(hv.opts.Curve(logx=True), hv.opts.Scatter(size=7)))
+        panels.append(
+            curve.opts(hv.opts.Curve(logx=True, padding=0.1), hv.opts.Scatter(size=7))
+        )
     return hv.Layout(panels).cols(1)

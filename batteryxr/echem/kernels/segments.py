@@ -64,6 +64,7 @@ def _store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-de
 
 @njit(cache=True, nogil=True)
 def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
+    """Tell whether all of `values` from `a` to `b` equal `value`."""
     different = values[a] ^ value
     for k in range(a, b):
         different |= values[k] ^ value
