@@ -12,6 +12,7 @@ from batteryxr.xanes import (
     edge_model,
     edges,
     fitted_curve,
+    global_fit,
     kramers_kronig,
     noise,
     normalisation,
@@ -40,6 +41,7 @@ class Xanes(Accessor):
     # the edge model at every pixel
     noise_mask = method(noise.noise_mask)
     fit_edge = method(edge_model.fit_edge)
+    fit_edge_shared = method(global_fit.fit_edge_shared)
     fit_peaks = method(edge_model.fit_peaks)
     model_curve = method(fitted_curve.model_curve)
 

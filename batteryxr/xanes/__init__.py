@@ -12,6 +12,7 @@ from batteryxr.xanes.edge_model import fit_edge as fit_edge
 from batteryxr.xanes.edge_model import fit_peaks as fit_peaks
 from batteryxr.xanes.edges import edge_energy as edge_energy
 from batteryxr.xanes.fitted_curve import model_curve as model_curve
+from batteryxr.xanes.global_fit import fit_edge_shared as fit_edge_shared
 from batteryxr.xanes.kramers_kronig import (
     kramers_kronig_misfit as kramers_kronig_misfit,
 )

@@ -82,11 +82,11 @@ def middle(plan: Plan) -> np.ndarray:
     return first
 
 
-def round_digits(values: np.ndarray) -> np.ndarray:
-    """Round to `DIGITS` significant digits."""
+def round_digits(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
+    """Round to so many significant digits."""
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.floor(np.log10(np.abs(values)))
-    unit = 10.0 ** (np.where(np.isfinite(power), power, 0.0) - (DIGITS - 1))
+    unit = 10.0 ** (np.where(np.isfinite(power), power, 0.0) - (digits - 1))
     return np.asarray(np.round(np.asarray(values) / unit) * unit)
 
 

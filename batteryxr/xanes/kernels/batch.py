@@ -70,7 +70,7 @@ def _peaks(p, cov, kinds, offsets, jump, variance, out):  # type: ignore[no-unty
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _scale(y, curve, p, linear, constant, q):  # type: ignore[no-untyped-def]
+def scale_start(y, curve, p, linear, constant, q):  # type: ignore[no-untyped-def]
     """Scale the linear parameters of start `p` to the data; return the factor."""
     m = y.size
     mean_y, mean_c = y.mean(), curve.mean()
@@ -88,7 +88,7 @@ def _scale(y, curve, p, linear, constant, q):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _compress(x, scaled, data, weights, weighted, index, xs, ss, ys, ws):  # type: ignore[no-untyped-def]
+def compress(x, scaled, data, weights, weighted, index, xs, ss, ys, ws):  # type: ignore[no-untyped-def]
     """Copy the usable points of one row; return their number and sum of squares."""
     m = 0
     total = 0.0
@@ -188,7 +188,7 @@ def fit_rows(  # type: ignore[no-untyped-def]
     n_own = 1 if own.shape[0] > 0 else 0
     for row in range(n_rows):
         w_data = weights[row] if weighted else data[row]  # not read where unweighted
-        m, total = _compress(
+        m, total = compress(
             x, scaled, data[row], w_data, weighted, index, x_row, s_row, y_row, w_row
         )
         if m <= n_free or total == 0.0:
@@ -214,7 +214,9 @@ def fit_rows(  # type: ignore[no-untyped-def]
             else:
                 for i in range(m):
                     c_row[i] = start_curves[s - n_own, index[i]]
-                factor = _scale(ys, c_row[:m], starts[s - n_own], linear, constant, p)
+                factor = scale_start(
+                    ys, c_row[:m], starts[s - n_own], linear, constant, p
+                )
             for k in range(n):
                 p[k] = min(max(p[k], low[k]), high[k])
             chi, done, res, jacobian = descend(

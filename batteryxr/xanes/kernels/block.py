@@ -75,7 +75,7 @@ def fit_block(
     if keep is not None:
         chosen = np.broadcast_to(keep, shape).reshape(-1).copy()
     if windows is not None:
-        chosen &= _rises(rows, windows, threshold)
+        chosen &= rises(rows, windows, threshold)
     where = np.flatnonzero(chosen)
     if own is not None:
         own = np.broadcast_to(own, (*shape, n)).reshape(-1, n)
@@ -117,7 +117,7 @@ def _empty(size: int, n: int, n_peaks: int, dtype: Any) -> tuple[np.ndarray, ...
     return (*missing, np.zeros(size, np.uint8))
 
 
-def _rises(rows: np.ndarray, windows: np.ndarray, threshold: float) -> np.ndarray:
+def rises(rows: np.ndarray, windows: np.ndarray, threshold: float) -> np.ndarray:
     """Tell which rows rise over the edge, or hold nothing, which the fit will flag."""
     before, after = (_level(rows[:, w]) for w in windows.astype(bool))
     with np.errstate(invalid="ignore"):
