@@ -148,10 +148,9 @@ def _descend(
                 f"fit_edge_shared: chi2 still falls after {_STEPS} steps. Narrow the "
                 "ranges, or share fewer parameters."
             )
-    freedom = state.points - state.used * int(
-        (~np.isin(np.arange(plan.low.size), at)).sum()
-    )
-    variance = state.chi2 / max(freedom - at.size, 1)
+    own = int((plan.low < plan.high).sum() - (low < high).sum())
+    freedom = state.points - state.used * own - at.size
+    variance = state.chi2 / max(freedom, 1)
     inside = (theta > low) & (theta < high)
     return round_digits(theta, 10), standard_errors(state.hessian, variance, inside)
 
