@@ -126,6 +126,7 @@ def elsewhere(python: str, script: str, path: Path) -> tuple[float, float] | Non
         [python, "-W", "ignore", "-c", textwrap.dedent(script), str(path)],
         capture_output=True,
         text=True,
+        cwd=path.parent,  # cellpy leaves log files where it runs
         check=False,
     )
     line = next((s for s in ran.stdout.splitlines() if s.startswith("TIMES")), None)
