@@ -28,10 +28,18 @@ class Fourier:
         Axes of the transform; all by default.
     workers
         Threads for one transform of a NumPy array.
+    repeatable
+        Give the same bits in every process: FFTW must not measure then, which picks
+        now one algorithm, now another. Small images lose nothing by it.
     """
 
     def __init__(
-        self, like: Any, *, axes: tuple[int, ...] | None = None, workers: int = 1
+        self,
+        like: Any,
+        *,
+        axes: tuple[int, ...] | None = None,
+        workers: int = 1,
+        repeatable: bool = False,
     ) -> None:
         self.axes = tuple(range(like.ndim)) if axes is None else axes
         self.size = int(np.prod([like.shape[a] for a in self.axes]))
@@ -39,7 +47,9 @@ class Fourier:
         self._numpy = is_numpy_array(like)
         self._xp: Any = None if self._numpy else array_namespace(like)
         self._plans = (
-            _fftw(tuple(like.shape), self.axes, workers, threading.get_ident())
+            _fftw(
+                tuple(like.shape), self.axes, workers, repeatable, threading.get_ident()
+            )
             if self._numpy
             else None
         )
@@ -109,13 +119,19 @@ def _pyfftw() -> Any:
 
 @functools.cache
 def _fftw(
-    shape: tuple[int, ...], axes: tuple[int, ...], workers: int, thread: int
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    workers: int,
+    repeatable: bool,
+    thread: int,
 ) -> Any:
     # A plan holds the arrays it works on, so each thread has its own; after the first
     # one FFTW remembers what it measured.
     pyfftw = _pyfftw()
     if pyfftw is None:
         return None
+    if repeatable:
+        pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
     field = pyfftw.empty_aligned(shape, "complex64")
     return [
         pyfftw.FFTW(
@@ -124,7 +140,7 @@ def _fftw(
             axes=axes,
             direction=direction,
             threads=workers,
-            flags=("FFTW_MEASURE",),
+            flags=("FFTW_ESTIMATE" if repeatable else "FFTW_MEASURE",),
         )
         for direction in ("FFTW_FORWARD", "FFTW_BACKWARD")
     ]

@@ -1,0 +1,295 @@
+"""The steps of one frame that all ptychography engines share.
+
+NumPy arrays take compiled loops that walk row by row, so that what a row needs stays
+in the nearest cache; arrays of PyTorch or CuPy take the same formulas in array-API
+operations. Frames have their origin in the corner.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+_TINY = np.float32(1e-12)
+
+
+def exit_waves(probe: Any, obj: Any, corner: tuple[int, int], out: Any) -> Any:
+    """Put probe (m, n, n) times the patch of the object into `out`; return max|O|²."""
+    y, x = corner
+    if is_numpy_array(out):
+        return _exit(probe, obj, y, x, out)
+    n = probe.shape[-1]
+    patch = obj[y : y + n, x : x + n]
+    out[...] = probe * patch
+    return peak(patch)
+
+
+def replace_modulus(
+    waves: Any, frame: Any, weight: Any, *, poisson: bool = False
+) -> Any:
+    """Give the summed modes their measured modulus, or the likelier of Poisson counts.
+
+    With `poisson` each pixel takes a Newton step of its Poisson likelihood instead,
+    ``|F| <- 2 |F| I / (|F|² + I)``, which lets faint pixels stay what they are.
+
+    Parameters
+    ----------
+    waves : (..., m, n, n)
+        Unscaled transforms of the modes; overwritten, and scaled so that the unscaled
+        inverse gives exit waves.
+    frame : (..., n, n)
+        Counts.
+    weight : (n, n)
+        1 where the pixel counts, 0 where it is dead: there the waves stay.
+
+    Returns
+    -------
+    float
+        Sum of ``weight (modulus - amplitude)**2`` before, for orthonormal transforms.
+    """
+    size = waves.shape[-2] * waves.shape[-1]
+    if is_numpy_array(waves):
+        scale = np.float32(1 / size)
+        if waves.ndim == 3:
+            return _modulus(waves, frame, weight, scale, poisson)
+        pairs = zip(waves, frame, strict=True)
+        return sum(_modulus(w, f, weight, scale, poisson) for w, f in pairs)
+    xp = array_namespace(waves)
+    counts = xp.astype(frame, xp.float32)
+    power = xp.sum(xp.abs(waves) ** 2, axis=-3) / size + _TINY.item()
+    modulus = xp.sqrt(power)
+    difference = weight * (modulus - xp.sqrt(counts))
+    change = difference / modulus
+    if poisson:
+        change = weight * (power - counts) / (power + counts)
+    waves *= ((1.0 - change) / size)[..., None, :, :]
+    return xp.sum(difference**2)
+
+
+def update_pair(
+    waves: Any,
+    probe: Any,
+    obj: Any,
+    corner: tuple[int, int],
+    steps: tuple[float, float],
+    alpha: tuple[float, float],
+    peaks: tuple[Any, Any],
+    change: Any,
+) -> Any:
+    """Update object and probe from one frame's exit waves with measured modulus.
+
+    O += a P* d / ((1 - α)|P|² + α max|P|²), and P alike, with d the change of the exit
+    wave: rPIE (Maiden, Johnson & Li, Optica 4, 736 (2017)); α = 1 is ePIE (Maiden &
+    Rodenburg, Ultramicroscopy 109, 1256 (2009)). Modes share the denominator.
+
+    Parameters
+    ----------
+    waves : (m, n, n)
+        Exit waves with measured modulus.
+    probe, obj
+        Overwritten.
+    corner
+        Of the patch of the object.
+    steps, alpha
+        For object and probe.
+    peaks
+        max|P|² and max|O|².
+    change : (m, n, n) or None
+        Receives the change of the probe.
+
+    Returns
+    -------
+    float
+        max|P|² after the update.
+    """
+    y, x = corner
+    if is_numpy_array(waves):
+        return _update(
+            *(waves, probe, obj, y, x),
+            *(np.float32(v) for v in (*steps, *alpha, *peaks)),
+            waves if change is None else change,
+            change is not None,
+        )
+    xp = array_namespace(waves)
+    n = probe.shape[-1]
+    patch = obj[y : y + n, x : x + n]
+    difference = waves - probe * patch
+    power = xp.sum(xp.abs(probe) ** 2, axis=0)
+    weight = steps[0] / ((1 - alpha[0]) * power + alpha[0] * peaks[0])
+    gain = weight * xp.sum(xp.conj(probe) * difference, axis=0)
+    weight = steps[1] / ((1 - alpha[1]) * xp.abs(patch) ** 2 + alpha[1] * peaks[1])
+    step = weight * xp.conj(patch) * difference
+    probe += step
+    if change is not None:
+        change[...] = step
+    patch += gain
+    return xp.max(xp.sum(xp.abs(probe) ** 2, axis=0))
+
+
+def peak(array: Any) -> Any:
+    """Return the largest squared modulus, summed over leading modes if there are."""
+    xp = array_namespace(array)
+    power = xp.abs(array) ** 2
+    return xp.max(xp.sum(power, axis=0) if array.ndim == 3 else power)
+
+
+def position_gradient(waves: Any, probe: Any, obj: Any, corner: tuple[int, int]) -> Any:
+    """Return how far (pixels) the frame wants to move: a Gauss-Newton step.
+
+    The patch at r + δ is O + δ·∇O to first order; δ is the least-squares answer to
+    the change of the exit wave.
+
+    Parameters
+    ----------
+    waves : (m, n, n)
+        Exit waves with measured modulus.
+    probe, obj, corner
+        As they made the exit waves.
+
+    Returns
+    -------
+    numpy.ndarray (2,)
+    """
+    y, x = corner
+    if is_numpy_array(waves):
+        sums = _gradient(waves, probe, obj, y, x)
+    else:
+        sums = _gradient_any(waves, probe, obj, y, x)
+    yy, yx, xx, by, bx = (float(v) for v in sums)
+    det = yy * xx - yx * yx
+    if det <= 1e-9 * (yy * xx) or not np.isfinite(det):
+        return np.zeros(2)
+    return np.array([(xx * by - yx * bx) / det, (yy * bx - yx * by) / det])
+
+
+def _gradient_any(waves: Any, probe: Any, obj: Any, y: int, x: int) -> tuple[Any, ...]:
+    xp = array_namespace(waves)
+    n = probe.shape[-1]
+    rows, columns = obj.shape
+    up, down = max(y - 1, 0), min(y + 1, rows - n)
+    left, right = max(x - 1, 0), min(x + 1, columns - n)
+    d = waves - probe * obj[y : y + n, x : x + n]
+    gy = probe * (obj[down : down + n, x : x + n] - obj[up : up + n, x : x + n])
+    gx = probe * (obj[y : y + n, right : right + n] - obj[y : y + n, left : left + n])
+    gy, gx = gy / max(down - up, 1), gx / max(right - left, 1)
+
+    def inner(a: Any, b: Any) -> Any:
+        return xp.sum(xp.real(xp.conj(a) * b))
+
+    return inner(gy, gy), inner(gy, gx), inner(gx, gx), inner(gy, d), inner(gx, d)
+
+
+# numpy's error model: the check for division by zero would keep the loops scalar.
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _exit(probe, obj, y, x, out):  # type: ignore[no-untyped-def]
+    modes, rows, columns = probe.shape
+    highest = np.float32(0.0)
+    for i in range(rows):
+        patch = obj[y + i, x : x + columns]
+        for m in range(modes):
+            p, o = probe[m, i], out[m, i]
+            for k in range(columns):
+                o[k] = p[k] * patch[k]
+        for k in range(columns):
+            q = patch[k]
+            highest = max(highest, q.real * q.real + q.imag * q.imag)
+    return highest
+
+
+@_compiled
+def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-def]
+    modes, rows, columns = waves.shape
+    total = 0.0  # short sums stay exact in single precision
+    power = np.empty(columns, np.float32)
+    one = np.float32(1.0)
+    for i in range(rows):
+        power[:] = 0.0
+        for m in range(modes):
+            row = waves[m, i]
+            for k in range(columns):
+                v = row[k]
+                power[k] += v.real * v.real + v.imag * v.imag
+        measured, w = frame[i], weight[i]
+        misfit = np.float32(0.0)
+        for k in range(columns):
+            squared = power[k] * scale + _TINY
+            modulus, counts = np.sqrt(squared), np.float32(measured[k])
+            difference = w[k] * (modulus - np.sqrt(counts))
+            misfit += difference * difference
+            change = difference / modulus
+            if poisson:
+                change = w[k] * (squared - counts) / (squared + counts)
+            power[k] = scale * (one - change)
+        total += misfit
+        for m in range(modes):
+            row = waves[m, i]
+            for k in range(columns):
+                row[k] = row[k] * power[k]
+    return total
+
+
+@_compiled
+def _update(waves, probe, obj, y, x, a, b, alpha, beta, top_p, top_o, change, keep):  # type: ignore[no-untyped-def]
+    modes, rows, columns = waves.shape
+    one, highest = np.float32(1.0), np.float32(0.0)
+    gain = np.empty(columns, np.complex64)
+    power = np.empty(columns, np.float32)
+    after = np.empty(columns, np.float32)
+    step = np.empty(columns, np.complex64)
+    rest, floor = one - alpha, alpha * top_p
+    for i in range(rows):
+        patch = obj[y + i, x : x + columns]
+        gain[:] = 0.0
+        power[:] = 0.0
+        after[:] = 0.0
+        for k in range(columns):
+            o = patch[k]
+            size = o.real * o.real + o.imag * o.imag
+            step[k] = np.conj(o) * (b / ((one - beta) * size + beta * top_o))
+        for m in range(modes):
+            wave, p = waves[m, i], probe[m, i]
+            for k in range(columns):
+                v = p[k]
+                d = wave[k] - v * patch[k]
+                gain[k] += np.conj(v) * d
+                power[k] += v.real * v.real + v.imag * v.imag
+                d = step[k] * d
+                v = v + d
+                p[k] = v
+                after[k] += v.real * v.real + v.imag * v.imag
+                if keep:
+                    change[m, i, k] = d
+        for k in range(columns):
+            patch[k] += gain[k] * (a / (rest * power[k] + floor))
+            highest = max(highest, after[k])
+    return highest
+
+
+@_compiled
+def _gradient(waves, probe, obj, y, x):  # type: ignore[no-untyped-def]
+    modes, rows, columns = waves.shape
+    height, width = obj.shape
+    yy, yx, xx, by, bx = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(rows):
+        up, down = max(y + i - 1, 0), min(y + i + 1, height - 1)
+        sy = np.float32(1.0 / (down - up))
+        left, right = max(x - 1, 0), min(x + columns, width - 1)
+        for m in range(modes):
+            for k in range(columns):
+                lo, hi = max(x + k - 1, left), min(x + k + 1, right)
+                p = probe[m, i, k]
+                d = waves[m, i, k] - p * obj[y + i, x + k]
+                gy = p * (obj[down, x + k] - obj[up, x + k]) * sy
+                gx = p * (obj[y + i, hi] - obj[y + i, lo]) * np.float32(1.0 / (hi - lo))
+                yy += gy.real * gy.real + gy.imag * gy.imag
+                xx += gx.real * gx.real + gx.imag * gx.imag
+                yx += gy.real * gx.real + gy.imag * gx.imag
+                by += gy.real * d.real + gy.imag * d.imag
+                bx += gx.real * d.real + gx.imag * d.imag
+    return yy, yx, xx, by, bx
