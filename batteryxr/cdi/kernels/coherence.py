@@ -14,6 +14,9 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.kernels.support import on_device
 
+#: Farthest that a blur reaches, in voxels.
+REACH = 6
+
 
 class Coherence:
     """The blur, and how it is estimated.
@@ -37,7 +40,7 @@ class Coherence:
         self,
         amplitude: Any,
         *,
-        reach: int = 6,
+        reach: int = REACH,
         sigma: float = 0.7,
         iterations: int = 20,
         workers: int = 1,

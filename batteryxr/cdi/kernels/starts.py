@@ -11,7 +11,7 @@ from array_api_compat import is_numpy_array
 
 from batteryxr.cdi.kernels import metrics
 from batteryxr.cdi.kernels.align import align
-from batteryxr.cdi.kernels.coherence import Coherence
+from batteryxr.cdi.kernels.coherence import REACH, Coherence
 from batteryxr.cdi.kernels.fourier import Fourier
 from batteryxr.cdi.kernels.free import free_voxels
 from batteryxr.cdi.kernels.modes import modes
@@ -276,10 +276,18 @@ def combine(
     }
     out["modes"], out["mode_weight"] = _modes(objects, n_best, bool(order))
     blur = best.blur if best else None
-    out["blur"] = nan if blur is None else np.fft.fftshift(blur).astype(np.float32)
+    out["blur"] = _middle(nan if blur is None else np.fft.fftshift(blur))
     for name in MERITS:
         out[name] = np.array([s.merits[name] for s in starts])
     return out
+
+
+def _middle(blur: np.ndarray) -> np.ndarray:
+    """Cut out what an estimate of the blur can reach."""
+    cut = tuple(
+        slice(max(n // 2 - REACH, 1 - n % 2), n // 2 + REACH + 1) for n in blur.shape
+    )
+    return blur[cut].astype(np.float32)
 
 
 def _modes(objects: np.ndarray, n: int, found: bool) -> tuple[np.ndarray, np.ndarray]:

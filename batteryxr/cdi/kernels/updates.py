@@ -8,16 +8,19 @@ operations.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Weights (a, b) of the outside of the support: rho <- a rho + b p, where p is the
 #: object with the measured modulus; inside, rho <- p. Marchesini, Rev. Sci. Instrum.
 #: 78, 011301 (2007); RAAR is Luke's operator form, Inverse Problems 21, 37 (2005).
-OUTSIDE = {
+OUTSIDE: dict[str, Callable[[float], tuple[float, float]]] = {
     "ER": lambda beta: (0.0, 0.0),
     "SF": lambda beta: (0.0, -1.0),
     "HIO": lambda beta: (1.0, -beta),

@@ -1,0 +1,85 @@
+"""Long independent tasks side by side: threads, or the cluster the user opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.progress import bar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STOPPED: set[str] = set()
+
+
+def gather(
+    tasks: Sequence[Any],
+    what: str,
+    *,
+    watched: Sequence[Any] = (),
+    token: str = "",
+    progress: bool | None = None,
+) -> list[Any]:
+    """Compute delayed tasks under a progress bar.
+
+    In dask's threads, or on a ``distributed.Client`` if one is open; the library
+    never makes a cluster.
+
+    Parameters
+    ----------
+    tasks
+        ``dask.delayed`` objects.
+    what
+        Label of the bar.
+    watched
+        Those whose ends move the bar, `tasks` or what they are made of; `tasks` if
+        empty.
+    token
+        What the tasks ask `is_stopped` with: they end early on an interruption, which
+        threads alone would not.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
+
+    Returns
+    -------
+    list
+        The results, in order.
+    """
+    import dask
+    from dask.base import get_scheduler
+
+    marks = list(watched) or list(tasks)
+    client = getattr(get_scheduler(), "__self__", None)
+    with bar(None, what, total=len(marks), progress=progress) as shown:
+        if hasattr(client, "gather"):
+            return _on_cluster(client, list(tasks), marks, shown)
+        keys = {task.key for task in marks}
+
+        def count(key: Any, *_: Any) -> None:
+            if key in keys:
+                shown.update(1)
+
+        try:
+            with dask.callbacks.Callback(posttask=count):
+                return list(dask.compute(*tasks))
+        except KeyboardInterrupt:
+            _STOPPED.add(token)
+            raise
+
+
+def is_stopped(token: str) -> bool:
+    """Tell a task whether the `gather` that runs it was interrupted."""
+    return token in _STOPPED
+
+
+def _on_cluster(client: Any, tasks: list[Any], marks: list[Any], shown: Any) -> Any:
+    from distributed import as_completed
+
+    futures = client.compute([*marks, *tasks])
+    try:
+        for _ in as_completed(futures[: len(marks)]):
+            shown.update(1)
+        return client.gather(futures[len(marks) :])
+    except KeyboardInterrupt:
+        client.cancel(futures)
+        raise
