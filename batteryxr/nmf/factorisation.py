@@ -372,8 +372,6 @@ def _replace(
                 "mask", str(left_out.dtype), "booleans, True where left out"
             )
         array = array.where(~left_out)
-    if is_lazy(array):
-        array = array.chunk({layout.signal: -1})
     array = array.transpose(*layout.samples, layout.signal)
     array.attrs = layout.data.attrs
     return Layout(array, layout.samples, layout.signal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import DIMENSIONS
 
@@ -82,6 +83,9 @@ def lay_out(data: Several, signal: str | None, *, caller: str) -> Layout:
         )
     if array.dtype.kind in "biu":
         array = array.astype(np.float64)
+    if is_lazy(array):
+        # Before transposing: patterns then are put together as they lie in memory.
+        array = array.chunk({signal: -1})
     return Layout(array.transpose(*samples, signal), samples, signal)
 
 

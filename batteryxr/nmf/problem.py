@@ -98,7 +98,6 @@ class Answer:
     start_similarity: list[float] = field(default_factory=list)
     components_spread: np.ndarray | None = None
     weights_spread: np.ndarray | None = None
-    trace: list[float] = field(default_factory=list)
     full_passes: int = 0
 
 

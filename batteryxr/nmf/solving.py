@@ -166,7 +166,6 @@ def _compare(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
         start_similarity=similarity,
         components_spread=np.ptp(components, axis=0) if several else None,
         weights_spread=np.ptp(weights, axis=0) if several else None,
-        trace=best.trace,
     )
 
 

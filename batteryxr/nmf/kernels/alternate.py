@@ -8,7 +8,7 @@ of passes where coordinate descent takes thousands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +54,6 @@ class Run:
     error: float
     n_iter: int
     converged: bool
-    trace: list[float] = field(default_factory=list)
 
 
 class Normal(Protocol):
@@ -186,7 +185,6 @@ def factorise(
     *,
     max_iter: int = 1000,
     tol: float = 1e-5,
-    target: float | None = None,
 ) -> Run:
     """Factorise from one start.
 
@@ -202,8 +200,6 @@ def factorise(
         Largest number of alternations.
     tol
         Stop when ten alternations lower the error by less than this fraction.
-    target
-        Stop also at this relative error.
 
     Returns
     -------
@@ -214,7 +210,7 @@ def factorise(
     best = start.astype(np.float64)
     fixed = np.asarray(rules.fixed, dtype=bool)
     push, beta, cap = best.copy(), 0.5, 1.0
-    weights = _start_weights(data, push, rules)
+    weights = np.full((len(start), data.shape[0]), 1.0 / len(start))
     previous = np.inf
     trace: list[float] = []
     converged = False
@@ -236,17 +232,13 @@ def factorise(
         beta = min(cap, beta * 1.05)
         cap = min(1.0, cap * 1.01)
         best, previous = new, value
-        if target is not None and _relative(value, data.total) <= target:
-            converged = True
-            break
         if len(trace) > 10 and trace[-11] - value < 2 * tol * abs(value):
             converged = True
             break
     weights = _weights(data, best, weights, rules)
     gram, rhs = data.for_components(weights)
     error = _relative(data.misfit(weights, best, gram, rhs), data.total)
-    path = [_relative(t, data.total) for t in trace]
-    return Run(weights, best, error, len(trace), converged, path)
+    return Run(weights, best, error, len(trace), converged)
 
 
 def _relative(misfit: float, total: float) -> float:
@@ -259,10 +251,6 @@ def _penalties(data: Normal, rules: Rules, k: int) -> tuple[float, float]:
     unit = rules.sparsity * abs(data.mean) / k
     # Weights that sum to one have a constant L1 norm.
     return unit * samples, 0.0 if rules.closure else unit * points
-
-
-def _start_weights(data: Normal, components: np.ndarray, rules: Rules) -> np.ndarray:
-    return np.full((len(components), data.shape[0]), 1.0 / len(components))
 
 
 def _weights(
