@@ -48,7 +48,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
     the first argument.
     """
     signature = inspect.signature(function)
-    accessor = function.__module__.split(".")[1]
+    accessor = _home(function.__module__)
     first = next(iter(signature.parameters))
 
     @functools.wraps(function)
@@ -126,8 +126,7 @@ def replay(result: Any, source: Any, **data: Any) -> Any:
             BatteryxrWarning,
             stacklevel=2,
         )
-    module = importlib.import_module(f"batteryxr.{call['accessor']}")
-    function = getattr(module, call["method"])
+    function = getattr(_module(call["accessor"]), call["method"])
     arguments = {
         name: decode(value, name, data) for name, value in call["arguments"].items()
     }
@@ -147,6 +146,19 @@ def _call(function: Callable[..., Any], source: Any, arguments: dict[str, Any]) 
         else:
             keywords[name] = arguments[name]
     return function(*positional, **keywords)
+
+
+def _home(module: str) -> str:
+    """Return ``echem`` for batteryxr's own technique; the module of anybody else's."""
+    first, *rest = module.split(".")
+    return rest[0] if first == "batteryxr" and rest else module
+
+
+def _module(accessor: str) -> Any:
+    try:
+        return importlib.import_module(f"batteryxr.{accessor}")
+    except ModuleNotFoundError:
+        return importlib.import_module(accessor)
 
 
 def encode(value: Any, name: str) -> Any:

@@ -72,6 +72,19 @@ def test_replay_after_a_round_trip_through_zarr(scale, ds, tmp_path):
     xr.testing.assert_equal(batteryxr.replay(back, ds), result)
 
 
+def test_functions_of_others_are_recorded_too(scale, ds, monkeypatch):
+    def shift(ds, by):
+        return ds + by
+
+    shift.__module__ = "my_beamline"
+    module = types.ModuleType("my_beamline")
+    module.shift = recorded(shift)
+    monkeypatch.setitem(sys.modules, "my_beamline", module)
+    result = module.shift(ds, 2.0)
+    assert json.loads(result.attrs["batteryxr_call"])["accessor"] == "my_beamline"
+    xr.testing.assert_equal(batteryxr.replay(result, ds), ds + 2.0)
+
+
 def test_labelled_arguments_are_asked_for_by_name(scale, ds):
     result = scale(ds, other=ds)
     with pytest.raises(ArgumentError, match=r"replay\(result, source, other=\.\.\.\)"):
