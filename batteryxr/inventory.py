@@ -59,4 +59,5 @@ def _call(text: str) -> str:
         for name, value in call["arguments"].items()
         if value is not None
     )
-    return f".{call['accessor']}.{call['method']}({words})"
+    home = f".{call['accessor']}" if "accessor" in call else call["module"]
+    return f"{home}.{call['method']}({words})"

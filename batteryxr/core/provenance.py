@@ -48,7 +48,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
     the first argument.
     """
     signature = inspect.signature(function)
-    accessor = _home(function.__module__)
+    home = _home(function.__module__)
     first = next(iter(signature.parameters))
 
     @functools.wraps(function)
@@ -63,20 +63,26 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
             for name, value in arguments.items()
             if name not in _PRESENTATION
         }
-        stamp(result, accessor, function.__name__, encoded, source)
+        stamp(result, home, function.__name__, encoded, source)
         return result
 
     return stamped
 
 
 def stamp(
-    result: Any, accessor: str, method: str, arguments: dict[str, Any], source: Any
+    result: Any,
+    home: dict[str, str],
+    method: str,
+    arguments: dict[str, Any],
+    source: Any,
 ) -> None:
     """Write call, version and history into the attributes of `result`."""
-    call = {"accessor": accessor, "method": method, "arguments": arguments}
+    call = home | {"method": method, "arguments": arguments}
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     words = ", ".join(f"{k}={json.dumps(v)}" for k, v in arguments.items())
-    line = f"{now} batteryxr {__version__}: {accessor}.{method}({words})"
+    line = (
+        f"{now} batteryxr {__version__}: {next(iter(home.values()))}.{method}({words})"
+    )
     # What the function passed on (of a series that it labelled, say) comes first.
     before = result.attrs.get("history", "")
     if not before and isinstance(source, _LABELLED):
@@ -126,7 +132,8 @@ def replay(result: Any, source: Any, **data: Any) -> Any:
             BatteryxrWarning,
             stacklevel=2,
         )
-    function = getattr(_module(call["accessor"]), call["method"])
+    name = f"batteryxr.{call['accessor']}" if "accessor" in call else call["module"]
+    function = getattr(importlib.import_module(name), call["method"])
     arguments = {
         name: decode(value, name, data) for name, value in call["arguments"].items()
     }
@@ -148,17 +155,11 @@ def _call(function: Callable[..., Any], source: Any, arguments: dict[str, Any]) 
     return function(*positional, **keywords)
 
 
-def _home(module: str) -> str:
-    """Return ``echem`` for batteryxr's own technique; the module of anybody else's."""
+def _home(module: str) -> dict[str, str]:
+    """Tell where a function is at home: an accessor of ours, or anybody's module."""
     first, *rest = module.split(".")
-    return rest[0] if first == "batteryxr" and rest else module
-
-
-def _module(accessor: str) -> Any:
-    try:
-        return importlib.import_module(f"batteryxr.{accessor}")
-    except ModuleNotFoundError:
-        return importlib.import_module(accessor)
+    ours = first == "batteryxr" and rest
+    return {"accessor": rest[0]} if ours else {"module": module}
 
 
 def encode(value: Any, name: str) -> Any:

@@ -81,7 +81,7 @@ def test_functions_of_others_are_recorded_too(scale, ds, monkeypatch):
     module.shift = recorded(shift)
     monkeypatch.setitem(sys.modules, "my_beamline", module)
     result = module.shift(ds, 2.0)
-    assert json.loads(result.attrs["batteryxr_call"])["accessor"] == "my_beamline"
+    assert json.loads(result.attrs["batteryxr_call"])["module"] == "my_beamline"
     xr.testing.assert_equal(batteryxr.replay(result, ds), ds + 2.0)
 
 
