@@ -6,8 +6,10 @@ import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method
 from batteryxr.xanes import (
+    bands,
     calibration,
     combination,
+    components,
     composition,
     edge_model,
     edges,
@@ -43,12 +45,13 @@ class Xanes(Accessor):
     fit_edge = method(edge_model.fit_edge)
     fit_edge_shared = method(global_fit.fit_edge_shared)
     fit_peaks = method(edge_model.fit_peaks)
+    band_ratio = method(bands.band_ratio)
     model_curve = method(fitted_curve.model_curve)
 
     # combinations
     lcf = method(combination.lcf)
-    pca = method(combination.pca)
-    target_transform = method(combination.target_transform)
+    pca = method(components.pca)
+    target_transform = method(components.target_transform)
 
     # composition
     projected_density = method(composition.projected_density)

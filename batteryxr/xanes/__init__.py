@@ -1,9 +1,10 @@
 """XANES imaging: normalisation, edge fits, composition, combinations."""
 
+from batteryxr.xanes.bands import band_ratio as band_ratio
 from batteryxr.xanes.calibration import valence as valence
 from batteryxr.xanes.combination import lcf as lcf
-from batteryxr.xanes.combination import pca as pca
-from batteryxr.xanes.combination import target_transform as target_transform
+from batteryxr.xanes.components import pca as pca
+from batteryxr.xanes.components import target_transform as target_transform
 from batteryxr.xanes.composition import effective_electrons as effective_electrons
 from batteryxr.xanes.composition import electron_ratio as electron_ratio
 from batteryxr.xanes.composition import projected_density as projected_density

@@ -104,7 +104,7 @@ def fit_edge(
     the_edge, the_peaks = as_edge(edge), as_peaks(peaks)
     axis = array.energy.values
     plan = compile_model(axis, the_edge, the_peaks, baseline)
-    task = FitTask(array, "energy", "fit_edge", plan, start, noise)
+    task = FitTask(array, "energy", "fit_edge", plan, start, noise, multistart)
     if isinstance(mask, str) and mask not in ("pooled", "paper"):
         raise ArgumentError("mask", mask, "'pooled', 'paper', a boolean array or None")
     needed = isinstance(mask, str) or pre is not None or post is not None
@@ -121,7 +121,6 @@ def fit_edge(
     fitted = task.run(
         keep=mask if isinstance(mask, xr.DataArray) else None,
         sigma=sigma,
-        multistart=multistart,
         ambiguity=ambiguity,
         **options,
     )
@@ -182,11 +181,9 @@ def fit_peaks(
         raise ArgumentError("peaks", peaks, "at least one Peak or range of positions")
     array = spectra(obj, caller="fit_peaks", dim=dim, names=("intensity",))
     plan = compile_model(array[dim].values, None, the_peaks, baseline)
-    task = FitTask(array, dim, "fit_peaks", plan, start, None)
+    task = FitTask(array, dim, "fit_peaks", plan, start, None, multistart)
     task.prepare(False)
-    fitted = task.run(
-        keep=mask, sigma=sigma, multistart=multistart, ambiguity=ambiguity
-    )
+    fitted = task.run(keep=mask, sigma=sigma, ambiguity=ambiguity)
     result = label_fit(fitted, array, task.plan, dim, None, the_peaks, baseline)
     for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
         wide = 2.0 * result[name]

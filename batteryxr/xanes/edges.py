@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edge_model import fit_edge
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.models import Edge, Peak, Range
 
 _METHODS = ("half_jump", "derivative", "white_line", "fit")
-_NORMALISED = ("normalised", "flattened", "absorption", "optical_density")
+_NORMALISED = ("normalised", "flattened")
 
 
 @recorded
@@ -66,6 +66,8 @@ def edge_energy(
     ------
     ArgumentError
         If `method` is unknown, the window holds no energy, or "fit" lacks `edge`.
+    VariableError
+        If the spectra are not normalised.
 
     Warns
     -----
@@ -76,6 +78,11 @@ def edge_energy(
     if method not in _METHODS:
         raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     array = spectra(obj, caller="edge_energy", names=_NORMALISED)
+    if array.name in ("absorption", "optical_density"):
+        raise VariableError(
+            f"edge_energy needs normalised spectra; found {array.name!r}. "
+            "Call `.xanes.normalise(...)` first, or rename what is normalised."
+        )
     if window is not None:
         in_window(array.energy.values, window, name="window", least=2)
     if method == "fit":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from batteryxr.xanes.spectra import inherit
 from batteryxr.xanes.starts import middle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from batteryxr.xanes.models import Edge, Peak, Plan
 
@@ -113,7 +112,7 @@ def start_values(
     """
     first = middle(plan)
     start = with_half_widths(start)
-    named = start if isinstance(start, Mapping) else {}
+    named = () if isinstance(start, xr.Dataset) else start
     if unknown := [str(name) for name in named if name not in plan.columns]:
         raise ArgumentError("start", unknown[0], f"names among {sorted(plan.columns)}")
     own: dict[int, xr.DataArray] = {}
@@ -135,7 +134,7 @@ def start_values(
     for k, value in own.items():
         if value.ndim == 0 and np.isfinite(value):
             first[k] = float(value)
-    if all(value.ndim == 0 for value in own.values()) and isinstance(start, Mapping):
+    if all(value.ndim == 0 for value in own.values()):
         return first, None
     columns_ = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
     columns_ = [c.reset_coords(drop=True) for c in xr.broadcast(*columns_)]

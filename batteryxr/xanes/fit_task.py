@@ -34,6 +34,7 @@ class FitTask:
     plan: Plan
     start: Mapping[str, Any] | xr.Dataset | None
     given_noise: float | None
+    multistart: str | None = None
     before: np.ndarray | None = None
     after: np.ndarray | None = None
     noise: float = 0.0
@@ -43,6 +44,11 @@ class FitTask:
     def prepare(self, pooled: bool) -> None:
         """Find noise and start values, reading the data at most once."""
         axis = self.array[self.dim].values
+        size = self.array.size // self.array.sizes[self.dim]
+        self.multistart = self.multistart or ("always" if size <= FEW else "doubtful")
+        if self.multistart not in _MULTISTART:
+            choices = [*_MULTISTART]
+            raise ArgumentError("multistart", self.multistart, f"one of {choices}")
         n_free = int((self.plan.low < self.plan.high).sum())
         if n_free >= axis.size:
             raise ArgumentError(
@@ -72,14 +78,9 @@ class FitTask:
         *,
         keep: xr.DataArray | None,
         sigma: float | xr.DataArray | None,
-        multistart: str | None,
         **options: Any,
     ) -> Any:
         """Apply the kernel to every block."""
-        size = self.array.size // self.array.sizes[self.dim]
-        multistart = multistart or ("always" if size <= FEW else "doubtful")
-        if multistart not in _MULTISTART:
-            raise ArgumentError("multistart", multistart, f"one of {[*_MULTISTART]}")
         extra: dict[str, tuple[Any, list[str]]] = {}
         if keep is not None:
             extra["keep"] = keep.astype(bool), []
@@ -116,7 +117,7 @@ class FitTask:
             plan=self.plan,
             noise=self.noise,
             misfit=self.misfit,
-            multistart=_MULTISTART[multistart],
+            multistart=_MULTISTART[str(self.multistart)],
             threads=1 if lazy else _threads(),
             dtype=dtype,
             **options,

@@ -134,6 +134,19 @@ def test_bad_starts_are_mended(phantom, model):
     assert joined.mean() >= 0.99
 
 
+def test_earlier_results_are_starts(phantom, model):
+    stack, truth = phantom()
+    first = xanes.fit_edge(stack, **model)
+    again = xanes.fit_edge(stack, start=first, multistart="never", **model)
+    good = (truth["edge_jump"] > 0.1) & (first.flag.values == 0)
+    gap = abs(again.edge_energy - first.edge_energy) / first.edge_energy_error
+    assert float(gap.values[good].max()) < 0.01
+    single = xanes.fit_edge(stack.mean(("y", "x")), mask=None, **model)
+    fit = xanes.fit_edge(stack, start=single, multistart="doubtful", **model)
+    joined = abs(fit.edge_energy - first.edge_energy) < 0.05 * first.edge_energy_error
+    assert joined.values[good].mean() > 0.99
+
+
 def test_masks(phantom, model):
     stack, truth = phantom(n=96)
     empty, thick = truth["edge_jump"] == 0, truth["edge_jump"] > 8 * 0.006

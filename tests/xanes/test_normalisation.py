@@ -10,7 +10,12 @@ import pytest
 import xarray as xr
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    DimensionError,
+    VariableError,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +82,18 @@ def test_warns_on_the_pre_edge(standard, recwarn, name, half, derivative):
 
 def test_half_jump_by_hand(spectrum):
     y = [0, 0, 0.2, 0.6, 1.0, 1.1, 1.0]
-    edge = xanes.edge_energy(spectrum(np.arange(7.0) + 5000, y))
+    edge = xanes.edge_energy(spectrum(np.arange(7.0) + 5000, y, "normalised"))
     assert float(edge.edge_energy) == pytest.approx(5002.75)
-    at_02 = xanes.edge_energy(spectrum(np.arange(7.0) + 5000, y), level=0.8)
+    at_02 = xanes.edge_energy(
+        spectrum(np.arange(7.0) + 5000, y, "normalised"), level=0.8
+    )
     assert float(at_02.edge_energy) == pytest.approx(5003.5)
 
 
 def test_white_line_is_a_parabola(spectrum):
     e = np.array([5000.0, 5001, 5002.5, 5003, 5005, 5006])
     line = xanes.edge_energy(
-        spectrum(e, 2 - 0.1 * (e - 5002.8) ** 2), method="white_line"
+        spectrum(e, 2 - 0.1 * (e - 5002.8) ** 2, "normalised"), method="white_line"
     )
     assert float(line.edge_energy) == pytest.approx(5002.8)
     assert float(line.white_line_height) == pytest.approx(2.0)
@@ -159,9 +166,11 @@ def test_messages(spectrum, phantom):
     with pytest.raises(ArgumentError, match="method='erf'"):
         xanes.edge_energy(stack, method="erf")
     with pytest.raises(ArgumentError, match="window"):
-        xanes.edge_energy(stack, window=(1, 2))
+        xanes.edge_energy(stack.rename("normalised"), window=(1, 2))
     with pytest.raises(ArgumentError, match="edge="):
-        xanes.edge_energy(stack, method="fit")
+        xanes.edge_energy(stack.rename("normalised"), method="fit")
+    with pytest.raises(VariableError, match="normalise"):
+        xanes.edge_energy(stack)
     twice = spectrum(np.array([1.0, 2, 2, 3, 4]) + 5000, np.zeros(5))
     with pytest.raises(DimensionError, match="at index 2"):
         xanes.normalise(twice)

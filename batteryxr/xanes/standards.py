@@ -1,0 +1,66 @@
+"""Standards by name, on the energies of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.xanes.spectra import spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What a Dataset is searched for, in this order.
+NAMES = ("flattened", "normalised", "absorption", "optical_density")
+
+
+def on_grid(
+    standards: xr.DataArray | Mapping[str, xr.DataArray],
+    x: np.ndarray,
+    argument: str = "standards",
+) -> tuple[list[str], np.ndarray]:
+    """Return names and values (standard, energy) of standards at energies `x`."""
+    if isinstance(standards, xr.DataArray):
+        whole = spectra(standards, caller=argument)
+        if "standard" not in whole.dims:
+            whole = whole.expand_dims("standard")
+        names = (
+            [str(n) for n in whole.standard.values]
+            if "standard" in whole.coords
+            else [f"standard {i + 1}" for i in range(whole.sizes["standard"])]
+        )
+        items = dict(zip(names, whole.transpose("standard", "energy"), strict=True))
+    else:
+        items = {
+            str(name): spectra(item, caller=f"{argument}[{name!r}]", names=NAMES)
+            for name, item in standards.items()
+        }
+    if not items:
+        raise ArgumentError(argument, standards, "at least one spectrum")
+    rows = [_interpolated(name, item, x, argument) for name, item in items.items()]
+    return list(items), np.stack(rows)
+
+
+def _interpolated(
+    name: str, item: xr.DataArray, x: np.ndarray, argument: str
+) -> np.ndarray:
+    from scipy.interpolate import make_interp_spline
+
+    if item.dims != ("energy",):
+        raise ArgumentError(argument, name, f"one spectrum; it has {item.dims}")
+    own, y = item.energy.values, item.values.astype(float)
+    finite = np.isfinite(y)
+    own, y = own[finite], y[finite]
+    if own.size == x.size and np.array_equal(own, x):
+        return np.asarray(y)
+    if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
+        raise ArgumentError(
+            argument,
+            name,
+            f"a spectrum that covers {x[0]:g} to {x[-1]:g} eV",
+            "Pass a window inside the energies of all of them.",
+        )
+    return np.asarray(make_interp_spline(own, y, k=3)(x))
