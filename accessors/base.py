@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import importlib
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -58,7 +59,11 @@ class Accessor:
 
     @classmethod
     def _methods(cls) -> list[str]:
-        return [n for n, v in vars(cls).items() if hasattr(v, "__wrapped__")]
+        return [
+            n
+            for n, v in vars(cls).items()
+            if hasattr(v, "__wrapped__") or isinstance(v, opens)
+        ]
 
 
 def method(
@@ -75,6 +80,32 @@ def method(
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     bound.__signature__ = signature.replace(parameters=[own, *rest])  # type: ignore[attr-defined]
     return bound
+
+
+class opens:
+    """Bind a panel of `batteryxr.widgets` by its name.
+
+    Panels stand above the accessors. Naming one, and importing it when it is asked
+    for, keeps that arrow one way and ``import batteryxr`` free of widgets.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        """Return a function that opens the panel on the accessor's object."""
+        if accessor is None:
+            return self
+        panel = getattr(importlib.import_module("batteryxr.widgets"), self._name)
+
+        def bound(**choice: Any) -> Any:
+            return panel(accessor._obj, **choice)
+
+        signature = inspect.signature(panel)
+        _, *rest = signature.parameters.values()
+        bound.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+        bound.__name__, bound.__doc__ = self._name, inspect.getdoc(panel)
+        return bound
 
 
 def _largest_chunk(obj: xr.Dataset | xr.DataArray) -> int:

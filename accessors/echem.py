@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method
+from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.echem import (
     clock_fit,
     cycling,
@@ -67,6 +67,7 @@ class Echem(Accessor):
     fit_clock = method(clock_fit.fit_clock)
     join = method(joining.join)
     states = method(voltage_states.states)
+    panel = opens("VoltageStatePanel")
     plot_operando = method(operando_plots.plot_operando)
     plot_with_voltage = method(operando_plots.plot_with_voltage)
 
@@ -79,4 +80,5 @@ class EchemArray(Accessor):
     called = "echem"
 
     states = method(voltage_states.states)
+    panel = opens("VoltageStatePanel")
     plot_with_voltage = method(operando_plots.plot_with_voltage)

@@ -1,1 +1,5 @@
 """Panels: models of choices, and the views that show them in a notebook."""
+
+from batteryxr.widgets.state_panel import VoltageStatePanel
+
+__all__ = ["VoltageStatePanel"]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    Watcher = Callable[[str, int, int | None], None]
 
 T = TypeVar("T")
+
+_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 def track(
@@ -43,10 +50,66 @@ def bar(
     progress: bool | None = None,
 ) -> Any:
     """Return a tqdm bar to be updated by hand, under the same rule as `track`."""
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        return _Watched(items, what, total, watcher)
     from tqdm.auto import tqdm
 
     hidden = not (_watched() if progress is None else progress)
     return tqdm(items, desc=what, total=total, disable=hidden, leave=False)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell `watcher` of every step inside the block, in place of any bar.
+
+    Parameters
+    ----------
+    watcher
+        Called with what is done, how many steps are done and how many there are. What
+        it raises ends the work: this is how a panel stops a calculation.
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+class _Watched:
+    """What tqdm's bar can do, for a watcher."""
+
+    def __init__(
+        self,
+        items: Iterable[Any] | None,
+        what: str,
+        total: int | None,
+        watcher: Watcher,
+    ) -> None:
+        self._items, self._what, self._watcher = items, what, watcher
+        self._total = (
+            len(items) if total is None and isinstance(items, Sized) else total
+        )
+        self._done = 0
+        watcher(what, 0, self._total)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items or ():
+            yield item
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        self._done += n
+        self._watcher(self._what, self._done, self._total)
+
+    def close(self) -> None:
+        """End it, as tqdm's bar is ended."""
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _watched() -> bool:

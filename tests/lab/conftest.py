@@ -1,0 +1,213 @@
+"""A real JupyterLab driven by headless Chromium, with the internet cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+CELLS = "window.jupyterapp.shell.currentWidget.content.model.cells"
+DONE = f"""() => {{
+  const cells = {CELLS};
+  for (let i = 0; i < cells.length; i++) {{
+    const cell = cells.get(i);
+    if (cell.type !== 'code') continue;
+    for (let j = 0; j < cell.outputs.length; j++) {{
+      if (cell.outputs.get(j).type === 'error') return true;
+    }}
+    if (cell.executionCount === null) return false;
+  }}
+  const context = window.jupyterapp.shell.currentWidget.context;
+  return context.sessionContext.session.kernel.status === 'idle';
+}}"""
+ERRORS = f"""() => {{
+  const cells = {CELLS}, found = [];
+  for (let i = 0; i < cells.length; i++) {{
+    const outputs = cells.get(i).outputs;
+    for (let j = 0; j < (outputs?.length ?? 0); j++) {{
+      const o = outputs.get(j).toJSON();
+      if (o.output_type === 'error') found.push(`${{i}}: ${{o.ename}}: ${{o.evalue}}`);
+    }}
+  }}
+  return found;
+}}"""
+#: Runs code in the kernel beside the notebook, and returns what it printed.
+ASK = """async (code) => {
+  const context = window.jupyterapp.shell.currentWidget.context;
+  const kernel = context.sessionContext.session.kernel;
+  let text = "";
+  const future = kernel.requestExecute({ code, store_history: false });
+  future.onIOPub = (m) => {
+    if (m.header.msg_type === "stream") text += m.content.text;
+    if (m.header.msg_type === "error") text += `${m.content.ename}`;
+  };
+  await future.done;
+  return text.trim();
+}"""
+READY = """() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext
+  ?.session?.kernel?.status === 'idle'"""
+#: Widgets are saved with the notebook: File, Save; as a user would switch it on.
+SETTINGS = {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
+
+
+def _chromium():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for n in names if (path := shutil.which(n))), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright drives the browser: not installed"
+    )
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
+    executable = _chromium()
+    if executable is None:
+        pytest.skip("no Chromium on this machine: panels are not tried in a browser")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser, tmp_path_factory):
+    """Start one JupyterLab with a private configuration; yield its URL and folder."""
+    root = tmp_path_factory.mktemp("lab-root")
+    home = tmp_path_factory.mktemp("lab-home")
+    page_config = home / "config/labconfig/page_config.json"
+    page_config.parent.mkdir(parents=True)
+    news = {"@jupyterlab/apputils-extension:announcements": True}
+    page_config.write_text(json.dumps({"disabledExtensions": news}))
+    for plugin, settings in SETTINGS.items():
+        package, name = plugin.split(":")
+        file = home / "settings" / package / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(settings))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = os.environ | {k: str(home / v) for k, v in folders.items()}
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
+        *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"),
+        *(f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"),
+        "--LabApp.extension_manager=readonly",
+    ]
+    log = home / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_for(f"{url}/api/status", log)
+        yield url, root
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait_for(address, log):
+    for _ in range(400):
+        try:
+            urllib.request.urlopen(address, timeout=1)
+        except OSError:
+            time.sleep(0.25)
+        else:
+            return
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture
+def notebook(lab, browser, tmp_path):
+    """Return ``run(*cells, dark=False) -> page``: executed, live and offline."""
+    nbformat = pytest.importorskip("nbformat")
+    url, root = lab
+    context = browser.new_context(viewport={"width": 1280, "height": 1500})
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
+    blocked = []
+
+    def refuse(route):
+        blocked.append(route.request.url)
+        route.abort()
+
+    context.route(lambda u: u.startswith("http") and not u.startswith(url), refuse)
+
+    def run(*cells, dark=False, timeout=180):
+        name = f"panel_{time.time_ns()}.ipynb"
+        book = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(book, root / name)
+        page = context.new_page()
+        page.js_errors, page.blocked, page.file = [], blocked, root / name
+        page.on("pageerror", lambda error: page.js_errors.append(str(error)))
+        page.address = f"{url}/doc/tree/{name}?reset"
+        page.goto(page.address, wait_until="domcontentloaded")
+        page.wait_for_function(READY, timeout=90_000)
+        theme = f"JupyterLab {'Dark' if dark else 'Light'}"
+        page.evaluate(
+            "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })",
+            theme,
+        )
+        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait_for_function(DONE, timeout=timeout * 1000)
+        assert page.evaluate(ERRORS) == []
+        page.ask = lambda code: page.evaluate(ASK, code)
+        return page
+
+    yield run
+    for page in context.pages:
+        page.screenshot(path=tmp_path / f"page{context.pages.index(page)}.png")
+    context.close()
+
+
+@pytest.fixture
+def drag():
+    """Return ``drag(page, start, end)``: press, move and release the mouse."""
+
+    def move(page, start, end, steps=12):
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=steps)
+        page.mouse.up()
+
+    return move
+
+
+@pytest.fixture
+def healthy():
+    """Return a check that no script failed and nothing was asked of the internet."""
+
+    def check(page):
+        assert page.js_errors == []
+        assert page.get_by_text("Click to show javascript error").count() == 0
+        assert page.get_by_text("Error displaying widget").count() == 0
+        assert page.blocked == []
+
+    return check

@@ -1,0 +1,266 @@
+"""What a panel knows: a choice, how its calculation goes, and the result.
+
+No screen and no Jupyter here: a model is a plain `traitlets.HasTraits` that can be
+used, and tested, in a script.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import traitlets
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.widgets.work import DELAY, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.widgets.work import Job
+
+STATUSES = ("ready", "waiting", "working", "preview", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to calculate the result of a choice, free of the model.
+
+    Parameters
+    ----------
+    exact
+        Gives the result.
+    preview
+        Gives something like it in a fraction of a second; None where the exact
+        result takes no longer.
+    """
+
+    exact: Callable[[], Any]
+    preview: Callable[[], Any] | None = None
+
+
+class PanelModel(traitlets.HasTraits):
+    """A choice, its result, and the code that gives it.
+
+    A subclass names its choice in `choices`, and says how to calculate (`plan`) and
+    what to write (`write_code`).
+    """
+
+    #: The traits that are the user's choice.
+    choices: ClassVar[tuple[str, ...]] = ()
+    #: Traits that change what is shown, and not the result.
+    shown: ClassVar[tuple[str, ...]] = ()
+    #: What to choose where nothing is chosen.
+    nothing: ClassVar[str] = ""
+
+    status = traitlets.Enum(STATUSES, "ready")
+    message = traitlets.Unicode("", help="What went wrong, and what mends it.")
+    note = traitlets.Unicode("", help="What is being done.")
+    progress = traitlets.Float(-1.0, help="Share that is done; negative: unknown.")
+    code = traitlets.Unicode("", help="Code that gives the result.")
+    reopen = traitlets.Unicode("", help="Code that opens the panel with this choice.")
+    answer = traitlets.Any(None, help="What is shown: the result, or a preview.")
+
+    def __init__(self, data: Any, *, accessor: str, name: str | None = None) -> None:
+        super().__init__()
+        self.data = data
+        self._accessor = accessor
+        self._name = name
+        self._work = Work()
+        self._held = 0
+        #: Choices that follow from the data where nobody makes them.
+        self._usual: dict[str, Any] = {}
+        self._result: Any = None
+        self._error: Exception | None = None
+        self.observe(lambda _: self.refresh(), list(self.choices))
+        self.observe(lambda _: self._write(), list(self.shown))
+
+    # what a subclass says
+    def plan(self) -> Plan | None:
+        """Return how to calculate the result of the choice; None: nothing chosen."""
+        raise NotImplementedError
+
+    def write_code(self, data: str) -> str:
+        """Return the code that gives the result, the data being called `data`."""
+        raise NotImplementedError
+
+    # choice
+    @property
+    def choice(self) -> dict[str, Any]:
+        """The present choice, by name."""
+        return {name: getattr(self, name) for name in (*self.choices, *self.shown)}
+
+    def usual(self, name: str) -> Any:
+        """Return the value of a choice that nobody made."""
+        return self._usual.get(name, self.trait_defaults(name))
+
+    def choose(self, **choice: Any) -> None:
+        """Change several choices at once, with one calculation.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such choice, or it has no such value.
+        """
+        known = (*self.choices, *self.shown)
+        for name in choice:
+            if name not in known:
+                raise ArgumentError(name, choice[name], f"one of the choices {known}")
+        self._held += 1
+        try:
+            for name, value in choice.items():
+                try:
+                    setattr(self, name, value)
+                except traitlets.TraitError as error:
+                    raise ArgumentError(name, value, "another value", str(error)) from (
+                        error
+                    )
+        finally:
+            self._held -= 1
+        self.refresh()
+
+    # calculation
+    def refresh(self, delay: float = DELAY) -> None:
+        """Calculate anew, beside the kernel, once no further change comes."""
+        if self._held:
+            return
+        self._result, self._error = None, None
+        self._write()
+        try:
+            plan = self.plan()
+        except Exception as error:
+            self._work.cancel()
+            self._fail(error)
+            return
+        if plan is None:
+            self._work.cancel()
+            self._error = ArgumentError("choice", self.choice, self.nothing)
+            self.answer, self.message, self.note = None, "", self.nothing
+            self.status = "ready"
+            return
+        with self.hold_trait_notifications():
+            self.status, self.message, self.progress = "waiting", "", -1.0
+            self.note = ""
+        self._work.submit(
+            lambda job: self._calculate(job, plan),
+            failed=self._fail,
+            progress=self._advance,
+            delay=delay,
+        )
+
+    def cancel(self) -> None:
+        """Stop the calculation; what is shown stays."""
+        if self._work.cancel():
+            self.status, self.note = "cancelled", "change a choice to begin again"
+
+    @property
+    def result(self) -> Any:
+        """The result of the present choice; waits for it where it is under way.
+
+        Raises
+        ------
+        Exception
+            What the calculation raised.
+        """
+        self._work.wait()
+        if self._error is not None:
+            raise self._error
+        if self._result is None:
+            self.refresh(delay=0.0)
+            self._work.wait()
+            if self._error is not None:
+                raise self._error
+        return self._result
+
+    def _calculate(self, job: Job, plan: Plan) -> None:
+        job.post(self._begin)
+        if plan.preview is not None:
+            quick, _ = _with_warnings(plan.preview)
+            job.post(lambda: self._show(quick, preview=True))
+            job.check()
+        exact, told = _with_warnings(plan.exact)
+        job.post(lambda: self._show(exact, preview=False, message=told))
+
+    def _begin(self) -> None:
+        self.status = "working"
+
+    def _advance(self, what: str, share: float) -> None:
+        self.note, self.progress = what, share
+
+    def _show(self, answer: Any, *, preview: bool, message: str = "") -> None:
+        self.note, self.progress, self.message = "", -1.0, message
+        if not preview:
+            self._result = answer
+        self.answer = answer
+        self.status = "preview" if preview else "ready"
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self.note, self.progress = "", -1.0
+        self.message = str(error) or type(error).__name__
+        self.status = "failed"
+
+    # code
+    def _write(self) -> None:
+        if self._held:
+            return
+        data = self._name or variable_name(self.data)
+        try:
+            self.code = self.write_code(data)
+        except Exception:  # a choice that cannot be: the calculation says why
+            self.code = ""
+        words = ", ".join(
+            f"{name}={literal(value)}"
+            for name, value in self.choice.items()
+            if value != self.usual(name)
+        )
+        self.reopen = f"{data}.{self._accessor}({words})"
+
+
+def literal(value: Any) -> str:
+    """Return Python for a value, without the noise of binary fractions."""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(literal(v) for v in value) + "]"
+    if isinstance(value, tuple):
+        inner = ", ".join(literal(v) for v in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return repr(value).replace("'", '"') if isinstance(value, str) else repr(value)
+
+
+def variable_name(data: Any) -> str:
+    """Return what the notebook calls `data`, else the data's own name."""
+    shell = sys.modules.get("IPython")
+    running = shell.get_ipython() if shell is not None else None
+    variables = dict(running.user_ns) if running is not None else {}
+    own = str(getattr(data, "name", None) or "data")
+    for name, value in variables.items():
+        if name.startswith("_"):
+            continue
+        if value is data:
+            return str(name)
+        # A variable of a dataset is a new object each time it is asked for.
+        inside = isinstance(value, xr.Dataset) and own in value.data_vars
+        if inside and value.variables[own] is getattr(data, "variable", None):
+            return f'{name}["{own}"]'
+    return own if own.isidentifier() else "data"
+
+
+def _with_warnings(calculate: Callable[[], Any]) -> tuple[Any, str]:
+    """Return what `calculate` returns, and what it warned of about the data."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BatteryxrWarning)
+        answer = calculate()
+    told = [w for w in caught if issubclass(w.category, BatteryxrWarning)]
+    for other in caught:
+        if other not in told:
+            warnings.warn_explicit(
+                other.message, other.category, other.filename, other.lineno
+            )
+    return answer, "\n".join(str(w.message) for w in told)

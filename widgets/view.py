@@ -1,0 +1,116 @@
+"""What all panels look like: controls, figure, and a foot with status and code."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import ipywidgets
+import traitlets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.widgets.model import PanelModel
+
+
+def static(*names: str) -> str:
+    """Return files of the folder ``static`` as one text."""
+    folder = files("batteryxr.widgets") / "static"
+    return "\n".join((folder / n).read_text(encoding="utf-8") for n in names)
+
+
+STYLE = static("panel.css")
+
+
+class Figure(anywidget.AnyWidget):
+    """Curves and small pictures side by side; tells what was picked or dragged."""
+
+    _esm = static("common.js", "figure.js")
+    _css = STYLE
+    figure = traitlets.Dict().tag(sync=True)
+
+
+class Foot(anywidget.AnyWidget):
+    """Status, progress and a stop button; errors; the code with copy buttons."""
+
+    _esm = static("common.js", "foot.js")
+    _css = STYLE
+    status = traitlets.Unicode("ready").tag(sync=True)
+    message = traitlets.Unicode("").tag(sync=True)
+    note = traitlets.Unicode("").tag(sync=True)
+    progress = traitlets.Float(-1.0).tag(sync=True)
+    code = traitlets.Unicode("").tag(sync=True)
+    reopen = traitlets.Unicode("").tag(sync=True)
+
+
+class Panel(ipywidgets.VBox):
+    """Controls above, a figure, and the foot; kept in step with a model.
+
+    A subclass declares a trait for each choice of its model: they are linked, so that
+    ``panel.n_components = 4`` is the same as moving the slider.
+    """
+
+    def __init__(
+        self,
+        model: PanelModel,
+        *,
+        title: str,
+        controls: list[ipywidgets.Widget],
+        body: ipywidgets.Widget,
+    ) -> None:
+        self.model_of_choice = model
+        self.foot = Foot()
+        for name in ("status", "message", "note", "progress", "code", "reopen"):
+            traitlets.dlink((model, name), (self.foot, name))
+        self.foot.on_msg(self._of_foot)
+        head = ipywidgets.HTML(f"<span class='bx-head'>{title}</span>")
+        row = ipywidgets.HBox(controls)
+        row.add_class("bx-controls")
+        super().__init__([head, row, body, self.foot])
+        self.add_class("bx-panel")
+        for name in (*model.choices, *model.shown):
+            traitlets.link((model, name), (self, name))
+
+    @property
+    def result(self) -> Any:
+        """The exact result of the present choice; waits for it where needed."""
+        return self.model_of_choice.result
+
+    @property
+    def code(self) -> str:
+        """The code that gives the result."""
+        return str(self.model_of_choice.code)
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """The present choice: pass it to the panel to open it like this again."""
+        return self.model_of_choice.choice
+
+    def choose(self, **choice: Any) -> None:
+        """Change several choices at once."""
+        self.model_of_choice.choose(**choice)
+
+    def cancel(self) -> None:
+        """Stop the calculation that is under way."""
+        self.model_of_choice.cancel()
+
+    def __repr__(self) -> str:
+        return str(self.model_of_choice.reopen)
+
+    def _repr_keys(self) -> list[str]:
+        return list(self.choice)
+
+    def _of_foot(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        if content.get("kind") == "cancel":
+            self.cancel()
+
+
+def on_front_end(function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+    """Return a handler of a widget's messages that takes their content alone."""
+
+    def handle(_: Any, content: dict[str, Any], __: Any) -> None:
+        function(content)
+
+    return handle
