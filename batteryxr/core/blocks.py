@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
     """Tell whether any variable of `obj` is held by dask."""
-    return bool(obj.chunksizes)
+    if isinstance(obj, xr.DataArray):
+        return obj.chunks is not None
+    return any(v.chunks is not None for v in obj.variables.values())
 
 
 def apply(
@@ -134,7 +136,7 @@ def block_edges(*arrays: xr.DataArray, dim: str, block: int) -> list[int]:
     size = arrays[0].sizes[dim]
     edges = {0, size}
     for array in arrays:
-        sizes = array.chunksizes.get(dim, ())
+        sizes = array.variable.chunksizes.get(dim, ())
         edges.update(int(e) for e in np.cumsum(sizes))
     ordered = sorted(edges)
     cut = [0]

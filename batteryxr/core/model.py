@@ -178,10 +178,13 @@ def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> N
 
 def require_whole(obj: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> None:
     """Raise a `ChunkingError` where dask chunks split `dim`."""
-    chunks = obj.chunksizes.get(dim, ())
-    if len(chunks) > 1:
-        raise ChunkingError(
-            f"{caller} needs {dim!r} in one chunk; found {len(chunks)} chunks of "
-            f"{chunks[0]}. Call `.chunk({dim}=-1)` first, or store the data with "
-            f"{dim!r} whole."
-        )
+    # Variable by variable: coordinates may be chunked otherwise than the data.
+    variables = [obj.variable] if isinstance(obj, xr.DataArray) else obj.values()
+    for variable in variables:
+        chunks = variable.chunksizes.get(dim, ())
+        if len(chunks) > 1:
+            raise ChunkingError(
+                f"{caller} needs {dim!r} in one chunk; found {len(chunks)} chunks of "
+                f"{chunks[0]}. Call `.chunk({dim}=-1)` first, or store the data with "
+                f"{dim!r} whole."
+            )

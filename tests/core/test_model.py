@@ -71,6 +71,15 @@ def test_split_core_dimension_says_what_to_type():
     require_whole(array.chunk(energy=-1), "energy", caller="xanes.fit_edge")
 
 
+def test_coordinates_may_be_chunked_otherwise():
+    data = xr.Variable(("scan", "energy"), np.zeros((4, 4))).chunk(scan=2)
+    array = xr.DataArray(data, coords={"voltage": ("scan", np.zeros(4))})
+    array = array.chunk(energy=4)  # makes one chunk of the voltage, too
+    require_whole(array, "energy", caller="xanes.fit_edge")
+    with pytest.raises(ChunkingError):
+        require_whole(array.to_dataset(name="a"), "scan", caller="xanes.fit_edge")
+
+
 @pytest.mark.parametrize(
     ("units", "to", "value", "expected"),
     [
