@@ -5,7 +5,19 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method
-from batteryxr.cdi import quality, retrieval, retrieval_plots
+from batteryxr.cdi import (
+    assembly,
+    comparison,
+    diffractometer,
+    frames,
+    laboratory,
+    lattice,
+    phase_domains,
+    quality,
+    retrieval,
+    retrieval_plots,
+    states,
+)
 
 
 @xr.register_dataarray_accessor("cdi")
@@ -31,6 +43,14 @@ class Cdi(Accessor):
         "x",
     )
 
+    # frames into volumes
+    hot_pixels = method(frames.hot_pixels)
+    correct = method(frames.correct)
+    locate_peak = method(frames.locate_peak)
+    crop = method(frames.crop)
+    sum_repeats = method(assembly.sum_repeats)
+    geometry = method(diffractometer.geometry)
+
     # phase retrieval
     retrieve = method(retrieval.retrieve)
     misfit = method(quality.misfit)
@@ -38,6 +58,23 @@ class Cdi(Accessor):
     fsc = method(quality.fsc)
     overlay = method(quality.overlay)
     decompose = method(quality.decompose)
+
+    # displacement and strain
+    unwrap = method(lattice.unwrap)
+    displacement = method(lattice.displacement)
+    strain = method(lattice.strain)
+    to_laboratory = method(laboratory.to_laboratory)
+    summarise_states = method(comparison.summarise_states)
+
+    # states
+    align_states = method(states.align_states)
+    common_support = method(states.common_support)
+    fill_missing = method(states.fill_missing)
+    phase_differences = method(comparison.phase_differences)
+    order_parameter = method(comparison.order_parameter)
+    inverse_pca = method(comparison.inverse_pca)
+    domains = method(phase_domains.domains)
+    track_domains = method(phase_domains.track_domains)
 
     # looking at it
     plot_slices = method(retrieval_plots.plot_slices)

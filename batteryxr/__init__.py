@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batteryxr import simulate as simulate
     from batteryxr import xanes as xanes
     from batteryxr.io import read_cycler as read_cycler
+    from batteryxr.io import read_frames as read_frames
+    from batteryxr.io import read_image as read_image
     from batteryxr.io import read_series as read_series
     from batteryxr.io import write_bdf as write_bdf
 
@@ -34,6 +36,8 @@ __all__ = [
     "nmf",
     "open_store",
     "read_cycler",
+    "read_frames",
+    "read_image",
     "read_series",
     "replay",
     "save",
@@ -44,7 +48,9 @@ __all__ = [
 ]
 
 _MODULES = frozenset({"cdi", "echem", "io", "nmf", "simulate", "xanes"})
-_READERS = frozenset({"read_cycler", "read_series", "write_bdf"})
+_READERS = frozenset(
+    {"read_cycler", "read_series", "write_bdf", "read_frames", "read_image"}
+)
 
 
 def __getattr__(name: str) -> Any:

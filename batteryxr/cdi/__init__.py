@@ -1,5 +1,26 @@
 """Coherent diffraction: Bragg CDI and ptychography, then strain and its change."""
 
+from batteryxr.cdi.assembly import stack_states as stack_states
+from batteryxr.cdi.assembly import sum_repeats as sum_repeats
+from batteryxr.cdi.comparison import inverse_pca as inverse_pca
+from batteryxr.cdi.comparison import order_parameter as order_parameter
+from batteryxr.cdi.comparison import phase_differences as phase_differences
+from batteryxr.cdi.comparison import summarise_states as summarise_states
+from batteryxr.cdi.diffractometer import geometry as geometry
+from batteryxr.cdi.frames import correct as correct
+from batteryxr.cdi.frames import crop as crop
+from batteryxr.cdi.frames import hot_pixels as hot_pixels
+from batteryxr.cdi.frames import locate_peak as locate_peak
+from batteryxr.cdi.instrument import Beamline as Beamline
+from batteryxr.cdi.instrument import Circle as Circle
+from batteryxr.cdi.instrument import beamline as beamline
+from batteryxr.cdi.instrument import beamlines as beamlines
+from batteryxr.cdi.laboratory import to_laboratory as to_laboratory
+from batteryxr.cdi.lattice import displacement as displacement
+from batteryxr.cdi.lattice import strain as strain
+from batteryxr.cdi.lattice import unwrap as unwrap
+from batteryxr.cdi.phase_domains import domains as domains
+from batteryxr.cdi.phase_domains import track_domains as track_domains
 from batteryxr.cdi.quality import decompose as decompose
 from batteryxr.cdi.quality import fsc as fsc
 from batteryxr.cdi.quality import misfit as misfit
@@ -10,3 +31,6 @@ from batteryxr.cdi.retrieval_plots import plot_fsc as plot_fsc
 from batteryxr.cdi.retrieval_plots import plot_prtf as plot_prtf
 from batteryxr.cdi.retrieval_plots import plot_slices as plot_slices
 from batteryxr.cdi.retrieval_plots import plot_starts as plot_starts
+from batteryxr.cdi.states import align_states as align_states
+from batteryxr.cdi.states import common_support as common_support
+from batteryxr.cdi.states import fill_missing as fill_missing

@@ -1,0 +1,124 @@
+"""Beamlines as data: circles from the outermost inwards, and how pixels run."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.provenance import replayable
+
+AXES = ("x+", "x-", "y+", "y-", "z+", "z-")
+_FOLDER = Path(__file__).parent / "beamlines"
+
+
+@replayable
+@dataclass(frozen=True)
+class Circle:
+    """A rotation of the sample or of the detector arm.
+
+    Parameters
+    ----------
+    motor
+        Name of the coordinate that holds its angle (deg).
+    axis
+        Rotation axis at zero of all circles, with the sense of positive angles by the
+        right hand: ``"y+"``. The laboratory has z along the beam and y up.
+    zero
+        Reading of the motor at which the circle is at zero (deg).
+    """
+
+    motor: str
+    axis: str
+    zero: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.axis not in AXES:
+            raise ArgumentError("axis", self.axis, f"one of {list(AXES)}")
+
+
+@replayable
+@dataclass(frozen=True)
+class Beamline:
+    """A diffractometer with its detector.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    sample, detector
+        Circles from the outermost, which carries the others, inwards.
+    rows, columns
+        Direction in which detector rows and columns count up, at zero of all
+        detector circles, seen in the laboratory.
+    energy, distance
+        Name and units of the coordinate that holds photon energy and detector
+        distance, where that is not ``energy`` (eV) and ``distance`` (mm).
+    """
+
+    name: str
+    sample: tuple[Circle, ...]
+    detector: tuple[Circle, ...]
+    rows: str = "y-"
+    columns: str = "x+"
+    energy: tuple[str, str] = ("energy", "eV")
+    distance: tuple[str, str] = ("distance", "mm")
+
+    def __post_init__(self) -> None:
+        # What was written to a result's attributes comes back as lists.
+        for name in ("sample", "detector", "energy", "distance"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, value in (("rows", self.rows), ("columns", self.columns)):
+            if value not in AXES:
+                raise ArgumentError(name, value, f"one of {list(AXES)}")
+        if self.rows[0] == self.columns[0]:
+            raise ArgumentError("rows", self.rows, f"another axis than {self.columns}")
+
+
+def beamlines() -> list[str]:
+    """Return the names of the beamlines that come with the library."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def beamline(which: str | Path | Beamline) -> Beamline:
+    """Return a beamline by its name, or from a TOML file of the same form.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none of this name.
+    FileFormatError
+        If the file does not describe one.
+    """
+    if isinstance(which, Beamline):
+        return which
+    path = Path(which)
+    if path.suffix != ".toml":
+        known = {name.lower(): name for name in beamlines()}
+        name = known.get(str(which).lower())
+        if name is None:
+            raise ArgumentError(
+                "beamline",
+                str(which),
+                f"one of {beamlines()}, a .toml file, or a Beamline",
+                "Copy the nearest file and set circles and axes: see Beamline.",
+            )
+        path = _FOLDER / f"{name}.toml"
+    try:
+        return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ArgumentError("beamline", str(which), "a readable file") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(path, f"describes no beamline: {error!r}.") from error
+
+
+def _from_table(table: dict[str, Any]) -> Beamline:
+    fields = dict(table)
+    for side in ("sample", "detector"):
+        fields[side] = tuple(Circle(**circle) for circle in fields[side])
+    for name in ("energy", "distance"):
+        if name in fields:
+            fields[name] = (fields[name]["coordinate"], fields[name]["units"])
+    return Beamline(**fields)

@@ -1,0 +1,143 @@
+"""Scattering vectors of a rocking curve, exactly, and the grid they span.
+
+Vectors are (x, y, z) in the laboratory: z along the beam, y up, right-handed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_UNIT = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A diffractometer at the centre of a rocking curve.
+
+    Parameters
+    ----------
+    sample, detector
+        (axis, angle in deg) of each circle, the outermost first; axes such as "y+".
+    rocking
+        Which of the sample circles rocks.
+    rows, columns
+        Directions of the detector's axes at zero, such as "y-".
+    wavevector
+        2 pi / wavelength (1/Angstrom).
+    pitch
+        Angular size of a pixel along rows and columns: size over distance.
+    """
+
+    sample: tuple[tuple[str, float], ...]
+    detector: tuple[tuple[str, float], ...]
+    rocking: int
+    rows: str
+    columns: str
+    wavevector: float
+    pitch: tuple[float, float]
+
+
+def unit(axis: str) -> np.ndarray:
+    """Return the unit vector of an axis such as ``"y-"``."""
+    return np.array(_UNIT[axis[0]]) * (-1.0 if axis[1] == "-" else 1.0)
+
+
+def rotation(axis: str, angle: float) -> np.ndarray:
+    """Return the (3, 3) matrix that rotates by `angle` (deg), right-handed."""
+    x, y, z = unit(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    a = np.deg2rad(angle)
+    return np.eye(3) + np.sin(a) * cross + (1 - np.cos(a)) * (cross @ cross)
+
+
+def carried(circles: tuple[tuple[str, float], ...]) -> np.ndarray:
+    """Return the rotation of what sits on the innermost circle."""
+    total = np.eye(3)
+    for axis, angle in circles:
+        total = total @ rotation(axis, angle)
+    return total
+
+
+def scattering_vector(
+    setup: Setup, rocking: np.ndarray, row: np.ndarray, column: np.ndarray
+) -> np.ndarray:
+    """Return Q in the crystal, as the laboratory sees it at the curve's centre.
+
+    A pixel sees one Q of the laboratory; rocking turns the crystal under it, so that
+    in the crystal Q turns the other way.
+
+    Parameters
+    ----------
+    setup
+        The diffractometer.
+    rocking, row, column
+        Angle from the centre (deg) and pixels from the one at the detector's angles;
+        shapes that broadcast.
+
+    Returns
+    -------
+    numpy.ndarray
+        (..., 3) in 1/Angstrom.
+    """
+    arm = carried(setup.detector)
+    row, column, rocking = np.broadcast_arrays(row, column, rocking)
+    flat = (
+        unit("z+")
+        + row[..., None] * setup.pitch[0] * unit(setup.rows)
+        + column[..., None] * setup.pitch[1] * unit(setup.columns)
+    )
+    scattered = flat / np.linalg.norm(flat, axis=-1, keepdims=True)
+    q = setup.wavevector * (scattered @ arm.T - unit("z+"))
+    # About the rocking axis where the circles that carry it have put it.
+    outer = carried(setup.sample[: setup.rocking])
+    n = outer @ unit(setup.sample[setup.rocking][0])
+    a = -np.deg2rad(rocking)[..., None]
+    along = (q @ n)[..., None] * n
+    return np.asarray(along + np.cos(a) * (q - along) + np.sin(a) * np.cross(n, q))
+
+
+def steps(
+    setup: Setup, centre: tuple[float, float, float], spacing: tuple[float, ...]
+) -> np.ndarray:
+    """Return the change of Q by one index of each axis, at the centre.
+
+    Parameters
+    ----------
+    setup
+        The diffractometer.
+    centre
+        Rocking angle (deg), row and column of the centre.
+    spacing
+        Degrees and pixels from one index to the next; negative where they fall.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, 3): axis (rocking, row, column), then (x, y, z); 1/Angstrom.
+    """
+    offsets = np.diag(np.asarray(spacing) / 2)
+    points = np.asarray(centre) + np.concatenate([offsets, -offsets])
+    q = scattering_vector(setup, points[:, 0], points[:, 1], points[:, 2])
+    return q[:3] - q[3:]
+
+
+def voxels(reciprocal: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the step vectors of the object's grid.
+
+    Parameters
+    ----------
+    reciprocal
+        (3, 3) from `steps`.
+    shape
+        Number of points along each axis of the pattern.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, 3): axis, then (x, y, z); Angstrom. A discrete transform of the pattern
+        samples the object at their integer multiples.
+    """
+    spanned = reciprocal * np.asarray(shape)[:, None]
+    return 2 * np.pi * np.linalg.inv(spanned).T

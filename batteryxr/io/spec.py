@@ -1,0 +1,227 @@
+"""SPEC files: motors, columns and commands of the scans of a beamtime."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+#: Names are separated by two blanks or a tab: one blank is part of a name.
+_NAMES = re.compile(r"\s{2,}|\t")
+_MOTORS = re.compile(r"#([OP])(\d+)\s(.*)")
+_DATE = "%a %b %d %H:%M:%S %Y"
+
+
+@dataclass(frozen=True)
+class SpecScan:
+    """One scan of a SPEC file.
+
+    Parameters
+    ----------
+    number
+        As the file counts.
+    command
+        What was typed, such as ``"ascan th -0.28 0.72 200 0.25"``.
+    motors
+        Position of every motor at the start of the scan, by its name.
+    columns
+        Measured columns by name, each of one length.
+    start
+        Local time of the start, without a zone; None where none is written.
+    """
+
+    number: int
+    command: str
+    motors: dict[str, float]
+    columns: dict[str, np.ndarray]
+    start: datetime | None
+
+
+def read_spec(path: str | os.PathLike[str], scan: int | str | None = None) -> SpecScan:
+    """Read one scan of a SPEC file.
+
+    Reads the file once, line by line.
+
+    Parameters
+    ----------
+    path
+        The file.
+    scan
+        Its number. SPEC counts anew when it is restarted: where a number comes
+        several times ``"54.2"`` is the second. None: the only one there is.
+
+    Returns
+    -------
+    SpecScan
+
+    Raises
+    ------
+    ArgumentError
+        If the file has no such scan or several.
+    FileFormatError
+        If the scan is damaged: names the line.
+    """
+    path = Path(path)
+    number, order = _asked(scan)
+    found: list[tuple[int, int, list[tuple[int, str]]]] = []
+    numbers: list[int] = []
+    header: dict[int, list[str]] = {}
+    names: dict[int, dict[int, list[str]]] = {}
+    for at, start, lines in _blocks(path):
+        if start is None:
+            header = {}
+            for line, text in lines:
+                _motor_line(path, line, text, header, None)
+            continue
+        numbers.append(start)
+        if number is None or start == number:
+            found.append((at, start, lines))
+            names[at] = header
+    at, start, lines = _choose(path, scan, number, order, found, numbers)
+    return _parse(path, start, lines, names[at])
+
+
+def _asked(scan: int | str | None) -> tuple[int | None, int | None]:
+    if scan is None:
+        return None, None
+    match = re.fullmatch(r"(\d+)(?:\.(\d+))?", str(scan))
+    if isinstance(scan, bool) or match is None:
+        raise ArgumentError("scan", scan, "a number such as 54, or '54.2'")
+    return int(match[1]), int(match[2]) if match[2] else None
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, int | None, list[tuple[int, str]]]]:
+    """Yield (line, scan number or None for a header, its lines)."""
+    number: int | None = None
+    at, lines = 1, list[tuple[int, str]]()
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line, text in enumerate(file, start=1):
+                if text.startswith(("#S ", "#F ")):
+                    yield at, number, lines
+                    at, lines = line, []
+                    number = None
+                    if text.startswith("#S "):
+                        match = re.match(r"#S\s+(\d+)", text)
+                        if match is None:
+                            raise FileFormatError(path, "a scan has no number.", line)
+                        number = int(match[1])
+                lines.append((line, text.rstrip("\r\n")))
+    except OSError as error:
+        raise ArgumentError("spec", str(path), "a SPEC file", str(error)) from error
+    yield at, number, lines
+
+
+def _choose(
+    path: Path,
+    scan: int | str | None,
+    number: int | None,
+    order: int | None,
+    found: list[tuple[int, int, list[tuple[int, str]]]],
+    numbers: list[int],
+) -> tuple[int, int, list[tuple[int, str]]]:
+    if not numbers:
+        raise FileFormatError(path, "no scan in it (no line begins with '#S').")
+    if not found or (order is not None and order > len(found)):
+        have = f"{min(numbers)} to {max(numbers)}"
+        if found:
+            have = f"scan {number} {len(found)} times"
+        raise ArgumentError("scan", scan, f"a scan of {path.name}: it has {have}")
+    if order is not None:
+        return found[max(order, 1) - 1]
+    if len(found) > 1:
+        if number is None:
+            expected = f"one of the {len(found)} scans of {path.name}"
+            raise ArgumentError("scan", scan, expected, f"Pass scan={numbers[-1]}.")
+        starts = ", ".join(f"'{number}.{k + 1}'" for k in range(len(found)))
+        raise ArgumentError(
+            "scan", scan, f"one of {starts}", "The number comes several times."
+        )
+    return found[0]
+
+
+def _motor_line(
+    path: Path,
+    line: int,
+    text: str,
+    names: dict[int, list[str]],
+    motors: dict[str, float] | None,
+) -> None:
+    """Take the names of a ``#O`` line, or the positions of a ``#P`` line."""
+    match = _MOTORS.match(text)
+    if match is None:
+        return
+    kind, row, rest = match[1], int(match[2]), match[3].strip()
+    if kind == "O":
+        names[row] = [n for n in _NAMES.split(rest) if n]
+    elif motors is not None:
+        values = [_number(path, line, v) for v in rest.split()]
+        known = names.get(row, [])
+        if len(values) != len(known):
+            raise FileFormatError(
+                path,
+                f"{len(values)} positions for the {len(known)} motors of '#O{row}'.",
+                line,
+            )
+        motors.update(zip(known, values, strict=True))
+
+
+def _parse(
+    path: Path,
+    number: int,
+    lines: list[tuple[int, str]],
+    header: dict[int, list[str]],
+) -> SpecScan:
+    motors: dict[str, float] = {}
+    names = dict(header)
+    columns: list[str] = []
+    rows: list[list[float]] = []
+    start: datetime | None = None
+    in_spectrum = False  # "@A 1 2 3\" goes on in the next line
+    for line, text in lines:
+        if text.startswith(("#O", "#P")):
+            _motor_line(path, line, text, names, motors)
+        elif text.startswith("#L "):
+            columns = [n for n in _NAMES.split(text[3:].strip()) if n]
+        elif text.startswith("#D ") and start is None:
+            start = _date(text[3:].strip())
+        elif text.startswith("@") or in_spectrum:
+            in_spectrum = text.endswith("\\")
+        elif text.strip() and not text.startswith("#"):
+            rows.append([_number(path, line, v) for v in text.split()])
+            if len(rows[-1]) != len(columns):
+                raise FileFormatError(
+                    path,
+                    f"{len(rows[-1])} numbers for the {len(columns)} columns of scan "
+                    f"{number}: {', '.join(columns[:4])}...",
+                    line,
+                )
+    table = np.array(rows, dtype=float).reshape(len(rows), len(columns))
+    command = re.sub(r"^#S\s+\d+\s*", "", lines[0][1]).strip()
+    return SpecScan(
+        number, command, motors, dict(zip(columns, table.T, strict=True)), start
+    )
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise FileFormatError(path, f"{text[:20]!r} is no number.", line) from None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _DATE)
+    except ValueError:
+        return None
