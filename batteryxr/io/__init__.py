@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from batteryxr.io.athena import read_athena
 from batteryxr.io.bdf_writer import write_bdf
 from batteryxr.io.cycler import read_cycler
+from batteryxr.io.frames import read_frames, read_image
 from batteryxr.io.series import read_series
+from batteryxr.io.stacks import read_stack
 
-__all__ = ["read_cycler", "read_series", "write_bdf"]
+__all__ = [
+    "read_athena",
+    "read_cycler",
+    "read_frames",
+    "read_image",
+    "read_series",
+    "read_stack",
+    "write_bdf",
+]

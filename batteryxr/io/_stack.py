@@ -1,0 +1,136 @@
+"""What a reader of an energy stack hands over, and lazy frames one file at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+#: Largest frame, in bytes: what claims more is a damaged header.
+LARGEST = 2_000_000_000
+#: Photon energies that a beamline can have (eV).
+_ENERGIES = (1.0, 1e6)
+
+
+@dataclass(frozen=True)
+class RawStack:
+    """Frames or spectra of one scan, in eV and nm, not yet labelled.
+
+    Parameters
+    ----------
+    data
+        Dask array along `dims`.
+    energy
+        Of each frame (eV); None where the file does not tell.
+    dims
+        Names of the axes of `data`.
+    y, x
+        Positions (nm) of rows and columns; None where the file does not tell.
+    quantity
+        "intensity", "transmission" (complex) or "absorption".
+    i0
+        (energy,) incident intensity, where it was measured beside.
+    instrument
+        Kind of file.
+    header
+        What else the file says.
+    notes
+        Sentences about what looks wrong.
+    """
+
+    data: Any
+    energy: np.ndarray | None
+    dims: tuple[str, ...] = ("energy", "y", "x")
+    y: np.ndarray | None = None
+    x: np.ndarray | None = None
+    quantity: str = "intensity"
+    i0: np.ndarray | None = None
+    instrument: str = ""
+    header: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def frame_by_frame(
+    load: Callable[..., np.ndarray],
+    places: Sequence[tuple[Any, ...]],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+) -> Any:
+    """Return a dask array (frame, y, x) whose frames `load` reads one at a time.
+
+    Parameters
+    ----------
+    load
+        Called with one of `places`, then `shape` and `dtype`.
+    places
+        Where each frame is.
+    shape, dtype
+        Of one frame.
+    """
+    import dask.array as da
+
+    def one(place: tuple[Any, ...]) -> Any:
+        return da.map_blocks(
+            _frame,
+            load,
+            place,
+            shape,
+            dtype,
+            chunks=((1,), (shape[0],), (shape[1],)),
+            dtype=dtype,
+            meta=np.empty((0, 0, 0), dtype),
+        )
+
+    return da.concatenate([one(place) for place in places])
+
+
+def _frame(
+    load: Callable[..., np.ndarray],
+    place: tuple[Any, ...],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+) -> np.ndarray:
+    return load(*place, shape, dtype)[None]
+
+
+def check_shape(path: Path, shape: tuple[int, ...], itemsize: int) -> None:
+    """Raise where a header promises a frame that no instrument has.
+
+    Raises
+    ------
+    FileFormatError
+        If a side is below one, or the frame larger than `LARGEST`.
+    """
+    size = itemsize
+    for side in shape:
+        size *= int(side)
+    if min(shape) < 1 or size > LARGEST:
+        raise FileFormatError(
+            path, f"frames of {shape} pixels cannot be: the header is damaged."
+        )
+
+
+def check_energies(path: Path, energies: np.ndarray) -> None:
+    """Raise where energies in eV cannot be.
+
+    Raises
+    ------
+    FileFormatError
+        If one is not finite, below 1 eV or above 1 MeV.
+    """
+    low, high = _ENERGIES
+    wrong = ~((energies >= low) & (energies <= high))
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise FileFormatError(
+            path,
+            f"energy {k + 1} of {energies.size} is {energies[k]:g} eV, which cannot "
+            "be. The file looks damaged, or pass energy=.",
+        )
