@@ -6,7 +6,6 @@ from batteryxr.io.athena import read_athena
 from batteryxr.io.bdf_writer import write_bdf
 from batteryxr.io.cycler import read_cycler
 from batteryxr.io.frames import read_frames, read_image
-from batteryxr.io.frames import read_frames, read_image
 from batteryxr.io.series import read_series
 from batteryxr.io.stacks import read_stack
 
