@@ -179,9 +179,8 @@ def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> N
 def require_whole(obj: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> None:
     """Raise a `ChunkingError` where dask chunks split `dim`."""
     # Variable by variable: coordinates may be chunked otherwise than the data.
-    variables = [obj.variable] if isinstance(obj, xr.DataArray) else obj.values()
-    for variable in variables:
-        chunks = variable.chunksizes.get(dim, ())
+    for array in [obj] if isinstance(obj, xr.DataArray) else obj.values():
+        chunks = array.variable.chunksizes.get(dim, ())
         if len(chunks) > 1:
             raise ChunkingError(
                 f"{caller} needs {dim!r} in one chunk; found {len(chunks)} chunks of "
