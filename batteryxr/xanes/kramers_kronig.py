@@ -184,7 +184,7 @@ def _plan(
     degree: int,
     table: str,
 ) -> _Plan:
-    from batteryxr.xanes.kernels.kramers_kronig import transform_matrix
+    from batteryxr.core.kramers_kronig import transform_matrix
 
     before = window(x, pre, name="pre", least=2)
     after = window(x, post, name="post", least=2)

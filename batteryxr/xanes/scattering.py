@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping
 
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.xray import ELECTRON_RADIUS as ELECTRON_RADIUS
+from batteryxr.core.xray import HC as HC
+from batteryxr.core.xray import atoms as parse_formula  # noqa: F401
 
-#: Classical electron radius in m, and h c in eV m (CODATA 2018).
-ELECTRON_RADIUS = 2.8179403262e-15
-HC = 1.23984198e-6
 #: Energies beside an edge over which f'' is extrapolated to it, in eV from the edge.
 _NEAR, _FAR = 20.0, 200.0
-_FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
 _TABLES = ("chantler",)
 
 
 def wavelength(energy: float | np.ndarray) -> float | np.ndarray:
     """Return the wavelength in m of photons of an energy in eV."""
     return HC / energy
-
-
-def parse_formula(formula: str | Mapping[str, float]) -> dict[str, float]:
-    """Return the atoms of each element; fractions such as ``"Li10/7V6/7O2"`` too.
-
-    Raises
-    ------
-    ArgumentError
-        If the text is no formula.
-    """
-    if isinstance(formula, Mapping):
-        return {str(k): float(v) for k, v in formula.items()}
-    import xraydb
-
-    decimal = _FRACTION.sub(lambda m: f"{float(m[1]) / float(m[2]):.12f}", formula)
-    try:
-        atoms = xraydb.chemparse(decimal)
-    except ValueError as error:
-        raise ArgumentError(
-            "formula", formula, "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
-        ) from error
-    return {str(k): float(v) for k, v in atoms.items()}
 
 
 def edge_position(element: str, edge: str) -> float:

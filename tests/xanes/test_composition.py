@@ -11,8 +11,8 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
+from batteryxr.core.kramers_kronig import transform_matrix
 from batteryxr.xanes import scattering
-from batteryxr.xanes.kernels.kramers_kronig import transform_matrix
 
 PUBLISHED = {"Li": 0.00278, "V": -7.14, "O": 0.0757}
 

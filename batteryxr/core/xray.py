@@ -1,0 +1,66 @@
+"""Constants of X-ray optics, and tabulated scattering factors of compounds."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Classical electron radius in m, and h c in eV m (CODATA 2018).
+ELECTRON_RADIUS = 2.8179403262e-15
+HC = 1.23984198e-6
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+
+
+def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
+    """Return the atoms of each element; fractions such as ``"Li10/7V6/7O2"`` too.
+
+    Raises
+    ------
+    ArgumentError
+        If the text is no formula.
+    """
+    if not isinstance(formula, str):
+        return {str(k): float(v) for k, v in formula.items()}
+    import xraydb
+
+    decimal = _FRACTION.sub(lambda m: f"{float(m[1]) / float(m[2]):.12f}", formula)
+    try:
+        found = xraydb.chemparse(decimal)
+    except ValueError as error:
+        raise ArgumentError(
+            "formula", formula, "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
+        ) from error
+    return {str(k): float(v) for k, v in found.items()}
+
+
+def electrons(formula: str | Mapping[str, float]) -> float:
+    """Return the electrons of a formula unit."""
+    import xraydb
+
+    return sum(n * xraydb.atomic_number(e) for e, n in atoms(formula).items())
+
+
+def absorptive_factor(
+    formula: str | Mapping[str, float], energy: np.ndarray
+) -> np.ndarray:
+    """Return f'' of a formula unit at energies in eV, after Chantler."""
+    values = [_f2(e, tuple(map(float, energy))) for e in atoms(formula)]
+    return np.sum(
+        [n * v for n, v in zip(atoms(formula).values(), values, strict=True)], axis=0
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _f2(element: str, energy: tuple[float, ...]) -> np.ndarray:
+    import xraydb
+
+    # Each energy alone: the table's spline depends on its neighbours.
+    return np.array([float(xraydb.f2_chantler(element, e)) for e in energy])
