@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -12,9 +12,6 @@ from array_api_compat import array_namespace, is_numpy_array
 from batteryxr.cdi.kernels.fourier import Fourier, empty
 from batteryxr.cdi.kernels.ptycho_state import Shifter, State
 from batteryxr.cdi.kernels.ptycho_steps import position_gradient, replace_modulus
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ class _Sums:
         self.unshifted: Any = None
 
     def _add_up(
-        self, waves: Any, probes: Any, obj: Any, corners: Sequence[Any]
+        self, waves: Any, probes: Any, obj: Any, corners: np.ndarray
     ) -> None:
         xp, n = self._xp, waves.shape[-1]
         for b, (y, x) in enumerate(corners):
@@ -287,9 +284,9 @@ def _normal(change, probes, obj, corners, to_o, to_p):  # type: ignore[no-untype
                     s2 += v.real * v.real + v.imag * v.imag
                     s3 += u.real * c.real + u.imag * c.imag
                     s4 += v.real * c.real + v.imag * c.imag
-            aa += s0
-            ab += s1
-            bb += s2
-            ca += s3
-            cb += s4
+            aa += float(s0)
+            ab += float(s1)
+            bb += float(s2)
+            ca += float(s3)
+            cb += float(s4)
     return aa, ab, bb, ca, cb

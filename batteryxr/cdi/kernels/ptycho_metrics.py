@@ -37,7 +37,7 @@ def fourier_ring_correlation(
         Independent pixels per ring: half for real images, less what the window takes.
     """
     real = not (np.iscomplexobj(first) or np.iscomplexobj(second))
-    fade = np.ones(first.shape)
+    fade: np.ndarray = np.ones(first.shape)
     if window:
         fade = np.outer(np.hanning(first.shape[0]), np.hanning(first.shape[1]))
     f, g = (np.fft.fft2((a - a.mean()) * fade) for a in (first, second))
@@ -48,7 +48,7 @@ def fourier_ring_correlation(
         return np.bincount(ring, values.ravel(), minlength=k)[:k]
 
     cross = summed(np.real(f * np.conj(g)))
-    power = np.sqrt(summed(np.abs(f) ** 2) * summed(np.abs(g) ** 2))
+    power: np.ndarray = np.sqrt(summed(np.abs(f) ** 2) * summed(np.abs(g) ** 2))
     count = summed(np.ones(first.shape)) * (0.5 if real else 1.0)
     if window:
         # The share of independent pixels that the window leaves: (Σw²)² / (N Σw⁴).
@@ -98,7 +98,7 @@ def ring_mean(values: np.ndarray) -> np.ndarray:
 
 
 def poisson_misfit(modelled: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return I_m - I + I ln(I / I_m) per pixel: 0 where both agree, about ½ at noise."""
+    """Return I_m - I + I ln(I / I_m) per pixel: 0 if equal, about ½ at noise."""
     safe = np.maximum(modelled, 1e-12)
     ratio = np.where(counts > 0, counts / safe, 1.0)
     return modelled - counts + counts * np.log(ratio)

@@ -226,7 +226,7 @@ def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-d
             if poisson:
                 change = w[k] * (squared - counts) / (squared + counts)
             power[k] = scale * (one - change)
-        total += misfit
+        total += float(misfit)
         for m in range(modes):
             row = waves[m, i]
             for k in range(columns):
