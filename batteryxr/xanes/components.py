@@ -11,7 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.spectra import inherit, spectra, stream_rows
 from batteryxr.xanes.spectra import window as in_window
 from batteryxr.xanes.standards import NAMES, on_grid
 
@@ -186,20 +186,8 @@ def _moments(array: xr.DataArray) -> tuple[int, np.ndarray, np.ndarray]:
     """Return number, mean and scatter matrix of the whole spectra, in one pass."""
     m = array.sizes["energy"]
     count, total, scatter = 0, np.zeros(m), np.zeros((m, m))
-    others = [d for d in array.dims if d != "energy"]
-    if not others:
-        array, others = array.expand_dims("spectrum"), ["spectrum"]
-    row = max(int(np.prod([array.sizes[d] for d in others[1:]])), 1)
-    block = max(1, 65536 // row)
-    for (part,) in blocks.stream(array, dim=str(others[0]), block=block):
-        moved = np.moveaxis(
-            part,
-            [
-                str(d) for d in (others[0], *[e for e in array.dims if e != others[0]])
-            ].index("energy"),
-            -1,
-        )
-        rows = moved.reshape(-1, m).astype(float)
+    for block in stream_rows(array):
+        rows = block.astype(float)
         rows = rows[np.isfinite(rows).all(axis=1)]
         count += len(rows)
         total += rows.sum(axis=0)

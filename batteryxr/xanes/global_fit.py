@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, ConvergenceError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
@@ -16,7 +15,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edge_model import fit_edge
 from batteryxr.xanes.fit_task import FitTask, model_windows
 from batteryxr.xanes.models import Edge, Peak, as_edge, as_peaks, compile_model
-from batteryxr.xanes.spectra import spectra
+from batteryxr.xanes.spectra import spectra, stream_rows
 from batteryxr.xanes.starts import round_digits, with_starts
 
 if TYPE_CHECKING:
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from batteryxr.xanes.models import Plan, Range
 
 _SHAREABLE = ("edge_energy", "edge_width", "peak_position", "peak_width")
-#: Spectra that are held at a time, and most steps.
-_ROWS, _STEPS = 65536, 40
-_TOLERANCE = 1e-9
+#: Most steps, and the relative decrease of chi2 at which to stop.
+_STEPS, _TOLERANCE = 40, 1e-9
 
 
 @recorded
@@ -180,13 +178,8 @@ def _reduced(
     shared[at] = True
     total = _Reduced(np.zeros((n, n)), np.zeros(n), 0.0, 0, 0)
     windows = np.stack([task.before, task.after])  # type: ignore[list-item]
-    array, first = task.array, next(d for d in task.array.dims if d != "energy")
-    per_line = array.size // (array.sizes["energy"] * array.sizes[first])
-    block = max(1, _ROWS // max(per_line, 1))
-    for (part,) in blocks.stream(array, dim=str(first), block=block):
-        place = [first, *(d for d in array.dims if d != first)].index("energy")
-        rows = np.moveaxis(part, place, -1).reshape(-1, axis.size)
-        rows = np.ascontiguousarray(rows[rises(rows, windows, threshold)], np.float64)
+    for block in stream_rows(task.array):
+        rows = np.ascontiguousarray(block[rises(block, windows, threshold)], np.float64)
         chi2, points, used = reduce_rows(
             axis, plan.scaled, rows, plan.starts[0], plan.start_curves[0], plan.linear,
             plan.constant, plan.low, plan.high, plan.kinds, plan.offsets, shared,
