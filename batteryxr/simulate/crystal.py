@@ -1,0 +1,412 @@
+"""A faceted crystal at six voltages, as a coherent beam sees it, with known truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.core.seeds import generators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_VOLUME = ("rocking", "detector_y", "detector_x")
+_OBJECT = ("along_rocking", "along_y", "along_x")
+#: Direction, applied voltage (V), and how far the reaction has come there: it lags
+#: behind the voltage on the way back.
+_STATES = (
+    ("charge", 2.5, 0.0),
+    ("charge", 3.0, 0.3),
+    ("charge", 3.5, 0.7),
+    ("charge", 4.0, 1.0),
+    ("discharge", 3.5, 0.85),
+    ("discharge", 3.0, 0.5),
+)
+_HC = 12398.419843320026  # eV Angstrom
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """An ellipsoid that grows, moves and turns about y as the reaction goes on.
+
+    Lengths in units of the crystal's size, angles in deg per state.
+    """
+
+    centre: tuple[float, float, float]
+    moves: tuple[float, float, float]
+    semi_axes: tuple[float, float, float]
+    turns: float
+    sign: float
+
+
+_DOMAINS = (
+    _Domain((0.16, 0.06, -0.14), (-0.05, 0.0, 0.04), (0.34, 0.16, 0.18), 14.0, 1.0),
+    _Domain((-0.2, -0.1, 0.16), (0.03, 0.02, 0.0), (0.14, 0.26, 0.13), 0.0, -0.6),
+)
+
+
+@dataclass(frozen=True)
+class _Crystal:
+    """All that the fields depend on; evaluated wherever it is asked."""
+
+    voxel: np.ndarray  # (3, 3) nm: axis, then (x, y, z)
+    shape: tuple[int, int, int]
+    size: float  # nm
+    displacement: float  # Angstrom
+    q: np.ndarray  # 1/Angstrom
+
+    def positions(self) -> np.ndarray:
+        """Return (3, i, j, k): x, y, z in nm, zero at index n // 2."""
+        index = np.meshgrid(*(np.arange(n) - n // 2 for n in self.shape), indexing="ij")
+        return np.einsum("a...,ab->b...", np.array(index, float), self.voxel)
+
+    def depth(self, r: np.ndarray) -> np.ndarray:
+        """Return the distance to the nearest facet in nm, negative outside."""
+        normals, reach = _facets(self.size)
+        depth = np.full(r.shape[1:], np.inf)
+        for normal, distance in zip(normals, reach, strict=True):
+            np.minimum(depth, distance - np.tensordot(normal, r, axes=1), out=depth)
+        return depth
+
+    def amplitude(self, r: np.ndarray, missing: bool) -> np.ndarray:
+        """Return the density, 1 inside, with a soft edge of about a voxel."""
+        width = float(np.cbrt(abs(np.linalg.det(self.voxel)))) / 3
+        density = _step(self.depth(r) / width)
+        if missing:
+            density = density * _step(-self.dark_depth(r) / width)
+        return density
+
+    def dark_depth(self, r: np.ndarray) -> np.ndarray:
+        """Return the depth (nm) inside the part that is dark in one state."""
+        direction = np.array([0.55, 0.62, 0.56])
+        direction = direction / np.linalg.norm(direction)
+        return np.asarray(np.tensordot(direction, r, axes=1) - 0.26 * self.size)
+
+    def radius(self, r: np.ndarray, domain: _Domain, state: int) -> np.ndarray:
+        """Return the distance from a domain's centre, 1 on its surface."""
+        progress = _STATES[state][2]
+        centre = self.size * (
+            np.array(domain.centre) + progress * np.array(domain.moves)
+        )
+        axes = self.size * np.array(domain.semi_axes) * (0.6 + 0.4 * progress)
+        a = math.radians(domain.turns * state)
+        turn = np.array(
+            [[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]]
+        )
+        # Columns of `turn` are the ellipsoid's axes.
+        local = np.tensordot(turn.T, r - centre[:, None, None, None], axes=1)
+        return np.asarray(np.sqrt(np.sum((local / axes[:, None, None, None]) ** 2, 0)))
+
+    def u(self, r: np.ndarray, state: int) -> np.ndarray:
+        """Return the displacement along Q (Angstrom)."""
+        x, y, z = r / self.size
+        # Grown in: the same in all states.
+        field = 0.25 * np.sin(2.1 * x + 0.7) * np.cos(1.7 * y) + 0.2 * z * y
+        progress = _STATES[state][2]
+        for domain in _DOMAINS:
+            inside = _step((1 - self.radius(r, domain, state)) / 0.18)
+            field = field + domain.sign * progress * inside
+        return self.displacement * field
+
+    def strain(self, r: np.ndarray, state: int) -> np.ndarray:
+        """Return the derivative of the displacement along Q."""
+        step = 1e-3  # nm
+        along = (self.q / np.linalg.norm(self.q))[:, None, None, None] * step
+        difference = self.u(r + along, state) - self.u(r - along, state)
+        return np.asarray(difference / (2 * step * 10))
+
+    def rho(self, state: int, missing: bool) -> np.ndarray:
+        """Return the complex density; the phase of a displaced lattice is -Q u."""
+        r = self.positions()
+        phase = -float(np.linalg.norm(self.q)) * self.u(r, state)
+        return (self.amplitude(r, missing) * np.exp(1j * phase)).astype(np.complex64)
+
+
+@recorded
+def crystal(
+    *,
+    shape: tuple[int, int, int] = (64, 64, 64),
+    size: float = 1400.0,
+    photons: float = 2e7,
+    displacement: float = 0.25,
+    missing_state: int | None = 4,
+    seed: int = 0,
+    energy: float = 13500.0,
+    two_theta: float = 28.8,
+    distance: float = 2800.0,
+    pixel_size: float = 55.0,
+    rocking_step: float | None = None,
+) -> xr.DataTree:
+    """Simulate Bragg coherent diffraction of one crystal over six voltage states.
+
+    Lazy: every state is made when it is read, from its own random numbers.
+
+    A hexagonal prism with cut corners; two domains grow, move and turn with the state
+    of charge and shift the lattice along Q in opposite senses, the same smooth
+    displacement in all states beneath them. Charge 2.5, 3, 3.5, 4 V, discharge 3.5,
+    3 V; the reaction lags behind on discharge.
+
+    Parameters
+    ----------
+    shape
+        Points along rocking, detector_y and detector_x.
+    size
+        Diameter of the crystal (nm).
+    photons
+        Counts in each pattern.
+    displacement
+        Of the lattice in a domain at full charge (Angstrom).
+    missing_state
+        Index of the state in which a corner of the crystal is dark; None for none.
+    seed
+        Of the photon noise.
+    energy, two_theta, distance, pixel_size
+        Photon energy (eV), Bragg angle (deg), detector distance (mm), pixel size (um).
+    rocking_step
+        In deg. None: what samples the object as finely as the detector does.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/states``: ``intensity`` (counts) on ``state`` and the axes of a rocking
+        curve, with all that `geometry` needs for ``beamline="theta"``. ``/truth`` on
+        ``along_rocking``, ``along_y``, ``along_x``: ``object`` (complex),
+        ``displacement`` (Angstrom) and ``strain`` along Q, ``domain`` (1, 2, or 0
+        outside both), ``missing``, all on ``state``; ``support``, ``voxel`` (nm),
+        ``q`` (1/Angstrom) and ``progress`` of the reaction.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of range, or the crystal fills more than half of an axis.
+    """
+    numbers = {"size": size, "photons": photons, "energy": energy, "distance": distance}
+    numbers |= {"pixel_size": pixel_size, "two_theta": two_theta}
+    if rocking_step is not None:
+        numbers["rocking_step"] = rocking_step
+    for name, number in numbers.items():
+        if not 0 < number < np.inf:
+            raise ArgumentError(name, number, "a number > 0")
+    points = tuple(int(n) for n in shape)
+    if len(points) != 3 or min(points) < 16:
+        raise ArgumentError("shape", shape, "three sizes of at least 16")
+    n = len(_STATES)
+    if missing_state is not None and missing_state not in range(n):
+        raise ArgumentError("missing_state", missing_state, f"0 to {n - 1}, or None")
+    a, pitch = math.radians(two_theta), pixel_size / (1000 * distance)
+    k = 2 * np.pi * energy / _HC
+    q = k * np.array([math.sin(a), 0.0, math.cos(a) - 1])
+    step = rocking_step or math.degrees(pitch * k / float(np.linalg.norm(q)))
+    # Rows up, columns outwards, theta as published: y x Q for each step.
+    reciprocal = np.array(
+        [
+            math.radians(step) * np.cross([0.0, 1.0, 0.0], q),
+            k * pitch * np.array([0.0, 1.0, 0.0]),
+            k * pitch * np.array([math.cos(a), 0.0, -math.sin(a)]),
+        ]
+    )
+    spanned = reciprocal * np.array(points)[:, None]
+    voxel = 2 * np.pi * np.linalg.inv(spanned).T / 10
+    body = _Crystal(voxel, (points[0], points[1], points[2]), size, displacement, q)
+    _fits(body)
+    about = {"title": "Simulated Bragg CDI of a crystal at six voltages"}
+    instrument = {
+        "energy": (energy, "eV", "Photon energy"),
+        "distance": (distance, "mm", "Distance of the detector"),
+        "pixel_size_y": (pixel_size, "um", "Height of a pixel"),
+        "pixel_size_x": (pixel_size, "um", "Width of a pixel"),
+        "two_theta": (two_theta, "deg", "Detector angle"),
+        "phi": (0.0, "deg", "Detector angle out of plane"),
+        "rocking_centre": (two_theta / 2, "deg", "Rocking angle of the centre"),
+    }
+    states = _states(body, photons, missing_state, seed, step)
+    states = states.assign_coords(
+        {name: ((), v, _named(u, text)) for name, (v, u, text) in instrument.items()}
+    )
+    states["intensity"].attrs["rocking_motor"] = "theta"
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs=about),
+            "/states": states.assign_attrs(about),
+            "/truth": _truth(body, missing_state),
+        }
+    )
+
+
+def _states(
+    body: _Crystal, photons: float, missing: int | None, seed: int, step: float
+) -> xr.Dataset:
+    def pattern(state: int) -> np.ndarray:
+        import scipy.fft
+
+        rho = scipy.fft.ifftshift(body.rho(state, state == missing))
+        mean = np.abs(scipy.fft.fftshift(scipy.fft.fftn(rho))).astype(float) ** 2
+        mean *= photons / mean.sum()
+        rng = generators(seed, len(_STATES))[state]
+        return rng.poisson(mean).astype(np.float32)
+
+    counts = _per_state(pattern, body.shape, np.float32)
+    axes: dict[str, Any] = {}
+    for dim, n in zip(_VOLUME, body.shape, strict=True):
+        index = (np.arange(n) - n // 2).astype(float)
+        if dim == "rocking":
+            axes[dim] = (dim, index * step, attributes(dim))
+        else:
+            axes[dim] = (dim, index, _named("1", f"{dim} from the centre"))
+    return xr.Dataset(
+        {"intensity": (("state", *_VOLUME), counts, _named("1", "Intensity"))},
+        coords=axes | _labels(),
+    )
+
+
+def _truth(body: _Crystal, missing: int | None) -> xr.Dataset:
+    def field(values: Callable[[np.ndarray, int], np.ndarray]) -> Any:
+        def one(state: int) -> np.ndarray:
+            r = body.positions()
+            inside = body.depth(r) > 0
+            return np.where(inside, values(r, state), np.nan).astype(np.float32)
+
+        return _per_state(one, body.shape, np.float32)
+
+    def domain(state: int) -> np.ndarray:
+        r = body.positions()
+        number = np.zeros(body.shape, np.int8)
+        if _STATES[state][2] > 0:
+            for k, one in enumerate(_DOMAINS, start=1):
+                number[(body.radius(r, one, state) < 1) & (body.depth(r) > 0)] = k
+        return number
+
+    def dark(state: int) -> np.ndarray:
+        r = body.positions()
+        return (state == missing) & (body.dark_depth(r) > 0) & (body.depth(r) > 0)
+
+    def rho(state: int) -> np.ndarray:
+        return body.rho(state, state == missing)
+
+    dims = ("state", *_OBJECT)
+    shape = body.shape
+    axes: dict[str, Any] = {
+        dim: (
+            dim,
+            np.arange(n) - n // 2,
+            _named("1", f"Voxels {dim.replace('_', ' ')}"),
+        )
+        for dim, n in zip(_OBJECT, shape, strict=True)
+    }
+    names = _named("1", "Axis")
+    axes["axis"] = ("axis", list(_VOLUME), names)
+    axes["vector"] = ("vector", ["x", "y", "z"], names)
+    return xr.Dataset(
+        {
+            "object": (
+                dims,
+                _per_state(rho, shape, np.complex64),
+                _named("1", "Complex density") | {"fourier_sign": -1},
+            ),
+            "displacement": (
+                dims,
+                field(body.u),
+                _named("Angstrom", "Displacement along Q"),
+            ),
+            "strain": (dims, field(body.strain), _named("1", "Strain along Q")),
+            "domain": (dims, _per_state(domain, shape, np.int8), _named("1", "Domain")),
+            "missing": (
+                dims,
+                _per_state(dark, shape, np.bool_),
+                _named("1", "Dark in this state"),
+            ),
+            "support": (
+                _OBJECT,
+                body.depth(body.positions()) > 0,
+                _named("1", "Support"),
+            ),
+            "voxel": (
+                ("axis", "vector"),
+                body.voxel,
+                _named("nm", "Step of the voxels"),
+            ),
+            "q": ("vector", body.q, _named("1/Angstrom", "Scattering vector")),
+            "progress": (
+                "state",
+                [s[2] for s in _STATES],
+                _named("1", "Progress of the reaction"),
+            ),
+        },
+        coords=axes | _labels(),
+        attrs={"fourier_sign": -1},
+    )
+
+
+def _per_state(
+    make: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any
+) -> Any:
+    """Return a dask array of one chunk per state."""
+    import dask.array as da
+    from dask import delayed
+
+    parts = [
+        da.from_delayed(delayed(make, pure=False)(s), shape, dtype=dtype)
+        for s in range(len(_STATES))
+    ]
+    return da.stack(parts)
+
+
+def _labels() -> dict[str, Any]:
+    directions, voltages, _ = zip(*_STATES, strict=True)
+    return {
+        "direction": ("state", list(directions), _named("1", "Direction")),
+        "voltage": ("state", list(voltages), attributes("voltage")),
+    }
+
+
+def _facets(size: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return normals and distances (nm) of a hexagonal prism with cut corners."""
+    normals, reach = [], []
+    for k in range(6):
+        a = math.radians(60 * k + 11)
+        normals.append((math.cos(a), 0.0, math.sin(a)))
+        # Not of one size: a centrosymmetric crystal would be its own twin's shape.
+        reach.append(0.46 if k % 2 else 0.4)
+    normals += [(0.0, 1.0, 0.0), (0.0, -1.0, 0.0)]
+    reach += [0.42, 0.38]
+    for k in range(3):
+        a = math.radians(120 * k + 41)
+        tilt = math.radians(50)
+        normals.append(
+            (
+                math.cos(a) * math.cos(tilt),
+                math.sin(tilt),
+                math.sin(a) * math.cos(tilt),
+            )
+        )
+        reach.append(0.47)
+    return np.array(normals), size * np.array(reach)
+
+
+def _step(x: np.ndarray) -> np.ndarray:
+    """Return a smooth step from 0 to 1 around x = 0."""
+    return np.asarray(0.5 * (1 + np.tanh(np.clip(2 * x, -30, 30))))
+
+
+def _fits(body: _Crystal) -> None:
+    inside = np.argwhere(body.depth(body.positions()) > 0)
+    extent = np.ptp(inside, axis=0) + 1
+    if (extent > np.array(body.shape) / 2).any():
+        raise ArgumentError(
+            "size",
+            body.size,
+            "a crystal that fills at most half of every axis",
+            f"It takes {extent.tolist()} of {list(body.shape)} voxels: make it "
+            "smaller, or the distance longer.",
+        )
+
+
+def _named(units: str, long_name: str) -> dict[str, Any]:
+    return {"units": units, "long_name": long_name}
