@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import xray
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
@@ -240,7 +241,7 @@ def theoretical_ratio(
     ArgumentError
         If the formula lacks the absorber.
     """
-    atoms = scattering.parse_formula(formula)
+    atoms = xray.atoms(formula)
     if not atoms.get(absorber):
         raise ArgumentError(
             "absorber", absorber, f"an element of {formula!r}: {sorted(atoms)}"

@@ -9,7 +9,6 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.xray import ELECTRON_RADIUS as ELECTRON_RADIUS
 from batteryxr.core.xray import HC as HC
-from batteryxr.core.xray import atoms as parse_formula  # noqa: F401
 
 #: Energies beside an edge over which f'' is extrapolated to it, in eV from the edge.
 _NEAR, _FAR = 20.0, 200.0

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import xanes
+from batteryxr.core import xray
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -39,9 +40,9 @@ def test_theoretical_ratios(formula, published, chantler):
 
 
 def test_formulas():
-    assert scattering.parse_formula("Ca(OH)2") == {"Ca": 1, "O": 2, "H": 2}
-    assert scattering.parse_formula("Li10/7V6/7O2")["Li"] == pytest.approx(10 / 7)
-    assert scattering.parse_formula({"V": 2, "O": 5}) == {"V": 2.0, "O": 5.0}
+    assert xray.atoms("Ca(OH)2") == {"Ca": 1, "O": 2, "H": 2}
+    assert xray.atoms("Li10/7V6/7O2")["Li"] == pytest.approx(10 / 7)
+    assert xray.atoms({"V": 2, "O": 5}) == {"V": 2.0, "O": 5.0}
 
 
 def test_jump_of_f2():
@@ -57,7 +58,7 @@ def test_equations_against_xraydb(formula, density, energy):
 
     delta, beta, _ = xraydb.xray_delta_beta(formula, density, energy)
     length = float(scattering.wavelength(energy))
-    atoms = scattering.parse_formula(formula)
+    atoms = xray.atoms(formula)
     mass = sum(n * xraydb.atomic_mass(e) for e, n in atoms.items())
     number = density * 1e6 * 1e-6 / mass * 6.02214076e23 * atoms["V"]
     phase = xr.DataArray(
