@@ -159,9 +159,7 @@ class _Sums:
             self._add_up(waves, probes, obj, corners)
         self.unshifted: Any = None
 
-    def _add_up(
-        self, waves: Any, probes: Any, obj: Any, corners: np.ndarray
-    ) -> None:
+    def _add_up(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
         xp, n = self._xp, waves.shape[-1]
         for b, (y, x) in enumerate(corners):
             part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))

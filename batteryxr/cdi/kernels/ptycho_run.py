@@ -34,7 +34,7 @@ class Plan:
     options
         Of the engine.
     seed
-        Of the order of frames; pass k draws from (seed, k) alone.
+        Of the order of frames; pass k draws from the seed and k alone.
     probe_from
         First pass that updates the probe.
     positions_from
@@ -46,7 +46,7 @@ class Plan:
     """
 
     options: Options
-    seed: int
+    seed: tuple[int, ...]
     probe_from: int = 2
     positions_from: int | None = None
     position_step: float = 1.0
@@ -86,7 +86,9 @@ def run(
     misfits = []
     while state.iteration < until:
         k = state.iteration
-        rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(k,)))
+        rng = np.random.default_rng(
+            np.random.SeedSequence(list(plan.seed), spawn_key=(k,))
+        )
         correct = plan.positions_from is not None and k >= plan.positions_from
         moves = np.zeros_like(state.positions) if correct else None
         misfit = 0.0
