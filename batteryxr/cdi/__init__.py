@@ -34,3 +34,7 @@ from batteryxr.cdi.retrieval_plots import plot_starts as plot_starts
 from batteryxr.cdi.states import align_states as align_states
 from batteryxr.cdi.states import common_support as common_support
 from batteryxr.cdi.states import fill_missing as fill_missing
+from batteryxr.cdi.ptycho_plan import ptycho_plan as ptycho_plan
+from batteryxr.cdi.ptycho_probe import ptycho_probe as ptycho_probe
+from batteryxr.cdi.ptycho_reconstruction import ptycho as ptycho
+from batteryxr.cdi.ptycho_scan import ptycho_scan as ptycho_scan

@@ -184,7 +184,11 @@ def result(scan: xr.Dataset, state: State, misfits: np.ndarray) -> xr.Dataset:
         return attributes(name, units=units, long_name=long_name)
 
     variables = {
-        "object": (("y", "x"), obj, known("object", "1", "Transmission")),
+        "transmission": (
+            ("y", "x"),
+            obj,
+            known("transmission", "1", "Transmission"),
+        ),
         "probe": (
             ("probe_mode", "probe_y", "probe_x"),
             probe,

@@ -83,7 +83,7 @@ def ptycho(
     Returns
     -------
     xarray.Dataset
-        `object` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in nm of
+        `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in nm of
         the scan's own positions; `illumination`; `amp_residual` per pass;
         `mode_weight`; `position_shift_y`, `position_shift_x`.
 
