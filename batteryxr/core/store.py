@@ -74,17 +74,15 @@ def groups(path: str | Path) -> list[str]:
         root = zarr.open_group(str(path), mode="r")
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no zarr store there.") from error
-    found: list[str] = []
-
-    def visit(node: Any, name: str) -> None:
-        if any(True for _ in node.arrays()) or dict(node.attrs):
-            found.append(name)
-        for child, inner in sorted(node.groups()):
-            if child != JOURNAL:
-                visit(inner, f"{name}/{child}".strip("/"))
-
-    visit(root, "")
-    return found or [""]
+    found = {""} if dict(root.attrs) else set()
+    for name, node in root.members(max_depth=None):  # one walk, many at a time
+        if JOURNAL in name.split("/"):
+            continue
+        if isinstance(node, zarr.Array):
+            found.add(name.rpartition("/")[0])
+        elif dict(node.attrs):
+            found.add(name)
+    return sorted(found) or [""]
 
 
 def open_dataset(path: str | Path, group: str | None) -> xr.Dataset:
