@@ -21,6 +21,10 @@ from batteryxr.cdi.lattice import strain as strain
 from batteryxr.cdi.lattice import unwrap as unwrap
 from batteryxr.cdi.phase_domains import domains as domains
 from batteryxr.cdi.phase_domains import track_domains as track_domains
+from batteryxr.cdi.ptycho_plan import ptycho_plan as ptycho_plan
+from batteryxr.cdi.ptycho_probe import ptycho_probe as ptycho_probe
+from batteryxr.cdi.ptycho_reconstruction import ptycho as ptycho
+from batteryxr.cdi.ptycho_scan import ptycho_scan as ptycho_scan
 from batteryxr.cdi.quality import decompose as decompose
 from batteryxr.cdi.quality import fsc as fsc
 from batteryxr.cdi.quality import misfit as misfit
@@ -31,10 +35,9 @@ from batteryxr.cdi.retrieval_plots import plot_fsc as plot_fsc
 from batteryxr.cdi.retrieval_plots import plot_prtf as plot_prtf
 from batteryxr.cdi.retrieval_plots import plot_slices as plot_slices
 from batteryxr.cdi.retrieval_plots import plot_starts as plot_starts
+from batteryxr.cdi.state_plots import plot_field as plot_field
+from batteryxr.cdi.state_plots import plot_hysteresis as plot_hysteresis
+from batteryxr.cdi.state_plots import plot_isosurface as plot_isosurface
 from batteryxr.cdi.states import align_states as align_states
 from batteryxr.cdi.states import common_support as common_support
 from batteryxr.cdi.states import fill_missing as fill_missing
-from batteryxr.cdi.ptycho_plan import ptycho_plan as ptycho_plan
-from batteryxr.cdi.ptycho_probe import ptycho_probe as ptycho_probe
-from batteryxr.cdi.ptycho_reconstruction import ptycho as ptycho
-from batteryxr.cdi.ptycho_scan import ptycho_scan as ptycho_scan

@@ -287,7 +287,7 @@ def overlay(
     -------
     xarray.DataArray
         ``object`` with the coordinates ``overlap`` (0 to 1), ``twin`` (taken or not)
-        and ``shift`` (voxels, on ``axis``).
+        and the shift along each axis, such as ``shift_along_x``, in voxels.
 
     Raises
     ------
@@ -303,23 +303,22 @@ def overlay(
             f"overlay: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
             "one shape is needed."
         )
-    field, agreement, taken, shift = apply(
-        _each(_overlay, "(a,b,c),(a,b,c)->(a,b,c),(),(),(n)"),
+    field, *found = apply(
+        _each(_overlay, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
         _plain(fixed, axes),
         moving,
         core_dims=[axes, axes],
-        output_dims=[axes, (), (), ("axis",)],
-        output_sizes={"axis": 3},
-        dtypes=[np.complex64, np.float64, bool, np.float64],
+        output_dims=[axes, (), (), (), (), ()],
+        dtypes=[np.complex64, np.float64, bool, np.float64, np.float64, np.float64],
         caller="overlay",
         ramp=ramp,
         twin=twin,
     )
+    names = {"overlap": "Overlap", "twin": "Conjugate twin taken"}
+    names |= {f"shift_{d}": f"Shift along {d} in voxels" for d in axes}
     extra = {
-        "overlap": label(agreement, "overlap", units="1", long_name="Overlap"),
-        "twin": label(taken, "twin", units="1", long_name="Conjugate twin taken"),
-        "shift": label(shift, "shift", units="1", long_name="Shift in voxels"),
-        "axis": ("axis", list(axes), {"units": "1", "long_name": "Axis"}),
+        name: label(part, name, units="1", long_name=words)
+        for (name, words), part in zip(names.items(), found, strict=True)
     }
     attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
     attrs = {"units": "1", "long_name": "Complex density"} | attrs
@@ -333,7 +332,7 @@ def _overlay(
     from batteryxr.cdi.kernels.align import align
 
     laid = align(reference, moving, ramp=ramp, twin=twin)
-    return laid.field, laid.overlap, laid.twin, np.array(laid.shift)
+    return laid.field, laid.overlap, laid.twin, *laid.shift
 
 
 @recorded

@@ -45,7 +45,7 @@ def align_states(
     -------
     xarray.Dataset
         ``object``; ``overlap`` (modulus of the complex overlap with the reference,
-        0 to 1), ``twin`` (whether the twin was taken) and ``shift`` (voxels) of each
+        0 to 1), ``twin`` (whether the twin was taken) and ``moved_by`` (voxels) of each
         state.
 
     Raises
@@ -87,7 +87,9 @@ def align_states(
             "object": label(moved, "object", units="1", long_name="Complex density"),
             "overlap": label(overlap, "overlap", units="1", long_name="Overlap"),
             "twin": label(twin, "twin", units="1", long_name="Conjugate twin taken"),
-            "shift": label(shift, "shift", units="1", long_name="Shift in voxels"),
+            "moved_by": label(
+                shift, "moved_by", units="1", long_name="Shift in voxels"
+            ),
         }
     )
     names = {"units": "1", "long_name": "Axis of the volume"}

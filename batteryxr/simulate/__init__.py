@@ -1,8 +1,10 @@
 """Simulated experiments with known truth."""
 
-from batteryxr.simulate.crystal import crystal
+from batteryxr.simulate.crystal import bragg_states
 from batteryxr.simulate.files import write_operando
 from batteryxr.simulate.operando import operando
+from batteryxr.simulate.oxides import oxide_series
+from batteryxr.simulate.particles import particles
 from batteryxr.simulate.titration import gitt
 
-__all__ = ["crystal", "gitt", "operando", "write_operando"]
+__all__ = ["bragg_states", "gitt", "operando", "particles", "oxide_series", "write_operando"]

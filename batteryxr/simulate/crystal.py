@@ -90,7 +90,7 @@ class _Crystal:
         return np.asarray(np.tensordot(direction, r, axes=1) - 0.26 * self.size)
 
     def radius(self, r: np.ndarray, domain: _Domain, state: int) -> np.ndarray:
-        """Return the distance from a domain's centre, 1 on its surface."""
+        """Return the distance of points (3, m) from a domain, 1 on its surface."""
         progress = _STATES[state][2]
         centre = self.size * (
             np.array(domain.centre) + progress * np.array(domain.moves)
@@ -101,11 +101,11 @@ class _Crystal:
             [[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]]
         )
         # Columns of `turn` are the ellipsoid's axes.
-        local = np.tensordot(turn.T, r - centre[:, None, None, None], axes=1)
-        return np.asarray(np.sqrt(np.sum((local / axes[:, None, None, None]) ** 2, 0)))
+        local = turn.T @ (r - centre[:, None])
+        return np.asarray(np.sqrt(np.sum((local / axes[:, None]) ** 2, axis=0)))
 
     def u(self, r: np.ndarray, state: int) -> np.ndarray:
-        """Return the displacement along Q (Angstrom)."""
+        """Return the displacement along Q (Angstrom) of points (3, m)."""
         x, y, z = r / self.size
         # Grown in: the same in all states.
         field = 0.25 * np.sin(2.1 * x + 0.7) * np.cos(1.7 * y) + 0.2 * z * y
@@ -116,21 +116,25 @@ class _Crystal:
         return self.displacement * field
 
     def strain(self, r: np.ndarray, state: int) -> np.ndarray:
-        """Return the derivative of the displacement along Q."""
+        """Return the derivative of the displacement along Q of points (3, m)."""
         step = 1e-3  # nm
-        along = (self.q / np.linalg.norm(self.q))[:, None, None, None] * step
+        along = (self.q / np.linalg.norm(self.q))[:, None] * step
         difference = self.u(r + along, state) - self.u(r - along, state)
         return np.asarray(difference / (2 * step * 10))
 
     def rho(self, state: int, missing: bool) -> np.ndarray:
         """Return the complex density; the phase of a displaced lattice is -Q u."""
         r = self.positions()
-        phase = -float(np.linalg.norm(self.q)) * self.u(r, state)
-        return (self.amplitude(r, missing) * np.exp(1j * phase)).astype(np.complex64)
+        amplitude = self.amplitude(r, missing)
+        body = amplitude > 1e-9
+        phase = -float(np.linalg.norm(self.q)) * self.u(r[:, body], state)
+        rho = np.zeros(self.shape, np.complex64)
+        rho[body] = amplitude[body] * np.exp(1j * phase)
+        return rho
 
 
 @recorded
-def crystal(
+def bragg_states(
     *,
     shape: tuple[int, int, int] = (64, 64, 64),
     size: float = 1400.0,
@@ -271,16 +275,21 @@ def _truth(body: _Crystal, missing: int | None) -> xr.Dataset:
         def one(state: int) -> np.ndarray:
             r = body.positions()
             inside = body.depth(r) > 0
-            return np.where(inside, values(r, state), np.nan).astype(np.float32)
+            out = np.full(body.shape, np.nan, np.float32)
+            out[inside] = values(r[:, inside], state)
+            return out
 
         return _per_state(one, body.shape, np.float32)
 
     def domain(state: int) -> np.ndarray:
         r = body.positions()
+        inside = body.depth(r) > 0
         number = np.zeros(body.shape, np.int8)
         if _STATES[state][2] > 0:
             for k, one in enumerate(_DOMAINS, start=1):
-                number[(body.radius(r, one, state) < 1) & (body.depth(r) > 0)] = k
+                within = np.zeros(body.shape, bool)
+                within[inside] = body.radius(r[:, inside], one, state) < 1
+                number[within] = k
         return number
 
     def dark(state: int) -> np.ndarray:

@@ -127,11 +127,13 @@ def retrieve(
         residual[number] = misfit / power
         if watch is not None:
             watch(number, residual[number])
-        if shrink_every and (number + 1) % shrink_every == 0:
+        done = number + 1
+        # Not after the last one: the object would be cut and could not answer.
+        if shrink_every and done % shrink_every == 0 and done < len(steps):
             try:
-                support = shrink(p, support, (number + 1) / (0.8 * len(steps)))
+                support = shrink(p, support, done / (0.8 * len(steps)))
             except LostSupport as lost:
-                failed = f"iteration {number + 1}: {lost}"
+                failed = f"iteration {done}: {lost}"
                 break
     xp = array_namespace(rho)
     # The answer is the object with measured modulus, within its support. The iterate
