@@ -1,0 +1,208 @@
+"""Drift between frames: found by gradients, undone by interpolation without ringing."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+#: Half width, in pixels, of the part of the correlation in which its top is looked for.
+_PATCH = 5
+#: Steps per pixel on which the top is looked for, before a parabola.
+_FINE = 50
+#: Share of a pixel below which a shift needs no interpolation.
+_WHOLE = 1e-9
+LINEAR, CUBIC = 0, 1
+
+
+def find_shifts(
+    images: np.ndarray,
+    reference: np.ndarray,
+    *,
+    gradient: bool,
+    sigma: float,
+    most: int,
+) -> np.ndarray:
+    """Return how far each image lies from the reference, and how alike they are.
+
+    The cross-correlation, not whitened, of the images or of the magnitudes of their
+    gradients: at an absorption edge contrast changes, outlines do not.
+
+    Parameters
+    ----------
+    images : (..., y, x)
+        Frames; missing values are bridged by the median.
+    reference : (..., y, x)
+        What they are compared with.
+    gradient
+        Compare gradients, else values.
+    sigma
+        Width of the Gaussian that smooths both, in pixels.
+    most
+        Largest shift, in pixels.
+
+    Returns
+    -------
+    (..., 3)
+        Shift along y and x in pixels, and the coefficient of correlation there; NaN
+        where an image has no contrast.
+    """
+    lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
+    frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
+    targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
+    out = np.full((*lead, 3), np.nan)
+    kept: tuple[np.ndarray, tuple[np.ndarray, float]] | None = None
+    for place in np.ndindex(*lead):
+        target = targets[place]
+        if kept is None or not np.shares_memory(kept[0], target):
+            kept = target, _transform(target, gradient, sigma)
+        frame = _transform(frames[place], gradient, sigma)
+        out[place] = _peak(frame, kept[1], target.shape, most)
+    return out
+
+
+def _transform(
+    image: np.ndarray, gradient: bool, sigma: float
+) -> tuple[np.ndarray, float]:
+    """Return the transform of what is compared, and its norm; the mean is taken off."""
+    from scipy import fft, ndimage
+
+    picture = np.asarray(image, dtype=np.float32)
+    missing = ~np.isfinite(picture)
+    if missing.any():
+        middle = np.median(picture[~missing]) if not missing.all() else 0.0
+        picture = np.where(missing, np.float32(middle), picture)
+    if gradient:
+        features = ndimage.gaussian_gradient_magnitude(picture, sigma, mode="nearest")
+    else:
+        features = ndimage.gaussian_filter(picture, sigma, mode="nearest")
+    features = features - features.mean()
+    return fft.rfft2(features), float(np.linalg.norm(features))
+
+
+def _peak(
+    frame: tuple[np.ndarray, float],
+    target: tuple[np.ndarray, float],
+    shape: tuple[int, ...],
+    most: int,
+) -> tuple[float, float, float]:
+    from scipy import fft
+
+    norm = frame[1] * target[1]
+    if not norm > 0:
+        return np.nan, np.nan, np.nan
+    correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape) / norm
+    steps = [
+        np.arange(-min(most, n // 2 - 1), min(most, n // 2 - 1) + 1) for n in shape
+    ]
+    window = correlation[np.ix_(steps[0] % shape[0], steps[1] % shape[1])]
+    top = np.unravel_index(int(np.argmax(window)), window.shape)
+    dy, dx = (int(step[k]) for step, k in zip(steps, top, strict=True))
+    reach = [min(_PATCH, (n - 1) // 2) for n in shape]
+    rows, columns = (np.arange(-r, r + 1) for r in reach)
+    patch = correlation[
+        np.ix_((dy + rows) % shape[0], (dx + columns) % shape[1])
+    ].astype(float)
+    fine_y, fine_x, height = _top(patch, rows, columns)
+    return dy + fine_y, dx + fine_x, height
+
+
+def _top(
+    patch: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[float, float, float]:
+    """Return place and height of the maximum between the pixels of a smooth patch."""
+    from scipy.interpolate import RectBivariateSpline
+
+    degree = min(5, min(patch.shape) - 1)
+    spline = RectBivariateSpline(rows, columns, patch, kx=degree, ky=degree)
+    fine = np.arange(-_FINE, _FINE + 1) / _FINE
+    values = spline(fine, fine)
+    i, j = np.unravel_index(int(np.argmax(values)), values.shape)
+    y = fine[i] + _vertex(values[max(i - 1, 0) : i + 2, j]) / _FINE
+    x = fine[j] + _vertex(values[i, max(j - 1, 0) : j + 2]) / _FINE
+    return float(y), float(x), float(values[i, j])
+
+
+def _vertex(three: np.ndarray) -> float:
+    """Return where the parabola through three values has its top, from the middle."""
+    if three.size < 3:
+        return 0.0
+    curvature = three[0] - 2 * three[1] + three[2]
+    return float(0.5 * (three[0] - three[2]) / curvature) if curvature < 0 else 0.0
+
+
+def moved(
+    images: np.ndarray, dy: np.ndarray, dx: np.ndarray, *, method: int
+) -> np.ndarray:
+    """Return images at (y + dy, x + dx); NaN where that is outside or missing.
+
+    Cubic convolution (R. Keys, IEEE Trans. ASSP 29, 1153 (1981)) is held between the
+    four nearest pixels: no value appears that was not between measured neighbours.
+
+    Parameters
+    ----------
+    images : (..., y, x)
+        Real or complex frames.
+    dy, dx : (...)
+        Shift of each, in pixels.
+    method
+        `LINEAR` or `CUBIC`.
+    """
+    lead = np.broadcast_shapes(images.shape[:-2], dy.shape)
+    frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
+    if np.iscomplexobj(images):
+        parts = [moved(p, dy, dx, method=method) for p in (images.real, images.imag)]
+        return np.asarray(parts[0] + 1j * parts[1]).astype(images.dtype)
+    kind = images.dtype if images.dtype.kind == "f" else np.dtype(np.float64)
+    out = np.empty(frames.shape, dtype=kind)
+    flat = out.reshape(-1, *frames.shape[-2:])
+    shifts = [np.broadcast_to(s, lead).ravel() for s in (dy, dx)]
+    for k, place in enumerate(np.ndindex(*lead)):
+        frame = np.ascontiguousarray(frames[place], dtype=kind)
+        _move(frame, shifts[0][k], shifts[1][k], method, flat[k])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _move(
+    image: np.ndarray, dy: float, dx: float, method: int, out: np.ndarray
+) -> None:
+    height, width = image.shape
+    if not (abs(dy) < height and abs(dx) < width):
+        out[:] = np.nan
+        return
+    down, right = int(np.floor(dy + _WHOLE)), int(np.floor(dx + _WHOLE))
+    fy, fx = dy - down, dx - right
+    fy = 0.0 if fy < _WHOLE else fy
+    fx = 0.0 if fx < _WHOLE else fx
+    wy, wx = _keys(fy), _keys(fx)
+    next_row, next_column = 1 if fy > 0 else 0, 1 if fx > 0 else 0
+    for i in range(height):
+        y = i + down
+        for j in range(width):
+            x = j + right
+            if y < 0 or x < 0 or y + next_row >= height or x + next_column >= width:
+                out[i, j] = np.nan
+                continue
+            a, b = image[y, x], image[y, x + next_column]
+            c, d = image[y + next_row, x], image[y + next_row, x + next_column]
+            value = (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)
+            inside = y > 0 and x > 0 and y + 2 < height and x + 2 < width
+            if method == CUBIC and inside:
+                smooth = 0.0
+                for p in range(4):
+                    for q in range(4):
+                        smooth += wy[p] * wx[q] * image[y - 1 + p, x - 1 + q]
+                if np.isfinite(smooth):
+                    low, high = min(a, b, c, d), max(a, b, c, d)
+                    value = min(max(smooth, low), high)
+            out[i, j] = value
+
+
+@numba.njit(cache=True, nogil=True)
+def _keys(f: float) -> np.ndarray:
+    weights = np.empty(4)
+    weights[0] = ((-0.5 * f + 1.0) * f - 0.5) * f
+    weights[1] = (1.5 * f - 2.5) * f * f + 1.0
+    weights[2] = ((-1.5 * f + 2.0) * f + 0.5) * f
+    weights[3] = (0.5 * f - 0.5) * f * f
+    return weights

@@ -1,0 +1,235 @@
+"""Ptychographic objects: absorption and phase, both zero in vacuum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.xanes.spectra import inherit
+
+_IMAGE = ("y", "x")
+
+
+@recorded
+def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Return absorption and phase of complex objects: μt = -2 ln|T|, φ = arg T.
+
+    *Lazy*. Two, since an object gives amplitudes: the intensity is |T|².
+
+    Parameters
+    ----------
+    obj
+        Complex transmission in any dimensions, or a Dataset with `transmission`;
+        referenced to vacuum before (`reference_phase`).
+
+    Returns
+    -------
+    xarray.Dataset
+        `absorption`, and `phase` in rad from -π to π. NaN where the object is zero.
+
+    Raises
+    ------
+    VariableError
+        If the transmission is not complex.
+    """
+    field = _complex(obj, "from_transmission")
+    modulus = abs(field)
+    there = modulus > 0
+    absorption = -2 * np.log(modulus.where(there))
+    phase = xr.apply_ufunc(np.angle, field, dask="parallelized").where(there)
+    result = xr.Dataset(
+        {
+            "absorption": label(absorption, "absorption"),
+            "phase": label(phase, "phase", units="rad", long_name="Phase φ"),
+        }
+    )
+    return inherit(result, field)
+
+
+@recorded
+def reference_phase(
+    obj: xr.DataArray | xr.Dataset, *, vacuum: xr.DataArray, ramp: bool = False
+) -> Any:
+    """Set phase and modulus of vacuum to zero and one, in every frame.
+
+    *Reads once* for the vacuum (twice with `ramp`), then *lazy*. An offset of the
+    phase weighs most where the sample is thin: it makes false rims in the composition.
+
+    Parameters
+    ----------
+    obj
+        Complex transmission, or the phase in rad, along `y` and `x` and any other
+        dimensions; a Dataset with `transmission` or `phase`.
+    vacuum
+        True where the beam meets no sample.
+    ramp
+        Remove a plane, not only an offset: ptychography leaves both undetermined.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        Like `obj`, the phase between -π and π, with the coordinates `vacuum_phase`
+        (rad, in the middle of the frame) and, with `ramp`, `phase_ramp_y` and
+        `phase_ramp_x` (rad per pixel). The scatter of the phase in vacuum is
+        `vacuum_phase_sd`: an error to give to `effective_electrons`.
+
+    Raises
+    ------
+    ArgumentError
+        If `vacuum` is not boolean or empty.
+    VariableError, UnitsError
+        If there is neither transmission nor phase, or it is not in rad.
+    """
+    name, array = _field(obj)
+    require_dims(array, _IMAGE, caller="reference_phase")
+    if vacuum.dtype.kind != "b" or not set(vacuum.dims) <= set(array.dims):
+        raise ArgumentError(
+            "vacuum", f"{vacuum.dtype} on {vacuum.dims}", "booleans along y and x"
+        )
+    if not bool(vacuum.any(_IMAGE).all()):
+        raise ArgumentError("vacuum", "no pixel", "at least one pixel of each frame")
+    vacuum = vacuum.reset_coords(drop=True)
+    is_complex = np.iscomplexobj(array)
+    field: Any = array if is_complex else np.exp(1j * array)
+    modulus: Any = abs(field)
+    good = vacuum & (modulus > 0) & np.isfinite(modulus)
+    unit = (field / modulus).where(good, 0)
+    rows, columns = _centred(array)
+    slopes = _slopes(unit) if ramp else (0.0, 0.0)
+    flat = unit * np.exp(-1j * (slopes[0] * rows + slopes[1] * columns))
+    first = xr.Dataset({"sum": flat.sum(_IMAGE), "n": good.sum(_IMAGE)})
+    if is_complex:
+        first["log"] = np.log(modulus.where(good)).sum(_IMAGE)
+    first = first.compute()
+    offset = _angle(first["sum"])
+    spread = np.sqrt(np.maximum(2 * (1 - abs(first["sum"]) / first["n"]), 0))
+    if ramp:
+        offset, slopes = _plane(flat, good, offset, slopes, rows, columns)
+    plane = offset + slopes[0] * rows + slopes[1] * columns
+    corrected: Any = field * np.exp(-1j * plane)
+    result: Any
+    if is_complex:
+        result = (corrected / np.exp(first["log"] / first["n"])).astype(array.dtype)
+    else:
+        result = xr.apply_ufunc(np.angle, corrected, dask="parallelized")
+        result = result.astype(array.dtype)
+    result = result.transpose(*array.dims)
+    result.attrs = dict(array.attrs)
+    coords: dict[str, tuple[Any, str, str]] = {
+        "vacuum_phase": (offset, "rad", "Phase of vacuum, taken off"),
+        "vacuum_phase_sd": (spread, "rad", "Scatter of the phase in vacuum"),
+    }
+    if ramp:
+        for dim, slope in zip(_IMAGE, slopes, strict=True):
+            coords[f"phase_ramp_{dim}"] = (slope, "rad", f"Phase per pixel of {dim}")
+    labels = {
+        key: label(value, key, units=units, long_name=long_name)
+        for key, (value, units, long_name) in coords.items()
+    }
+    new: Any = obj.assign({name: result}) if isinstance(obj, xr.Dataset) else result
+    if isinstance(new, xr.DataArray):
+        new = new.rename(name)
+    return new.assign_coords(labels)
+
+
+def _complex(obj: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
+    if isinstance(obj, xr.Dataset):
+        if "transmission" not in obj:
+            raise VariableError(
+                f"{caller} needs 'transmission'; found {[str(v) for v in obj]}."
+            )
+        obj = obj["transmission"]
+    if not np.iscomplexobj(obj):
+        raise VariableError(
+            f"{caller} needs complex transmission; {obj.name!r} is {obj.dtype}. "
+            "For intensities use optical_density(i0=...)."
+        )
+    return obj
+
+
+def _field(obj: xr.DataArray | xr.Dataset) -> tuple[Any, xr.DataArray]:
+    """Return name and values of transmission or phase, the phase in rad."""
+    if isinstance(obj, xr.Dataset):
+        for name in ("transmission", "phase"):
+            if name in obj:
+                array = obj[name]
+                break
+        else:
+            raise VariableError(
+                "reference_phase needs 'transmission' or 'phase'; "
+                f"found {[str(v) for v in obj]}."
+            )
+    else:
+        array = obj
+    if not np.iscomplexobj(array):
+        array = in_units(array, "rad", caller="reference_phase")
+    return array.name, array
+
+
+def _centred(array: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the pixel numbers along y and x, counted from the middle."""
+    rows, columns = (
+        xr.DataArray(
+            np.arange(array.sizes[d]) - 0.5 * (array.sizes[d] - 1), dims=d
+        ).astype(np.float32)
+        for d in _IMAGE
+    )
+    return rows, columns
+
+
+def _slopes(unit: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the mean phase step from pixel to pixel, free of wraps."""
+    bare = unit.drop_vars([c for c in unit.coords if c in _IMAGE])
+    pair = xr.Dataset(
+        {
+            d: (
+                bare.isel({d: slice(1, None)})
+                * np.conj(bare.isel({d: slice(None, -1)}))
+            ).sum(_IMAGE)
+            for d in _IMAGE
+        }
+    ).compute()
+    return _angle(pair["y"]), _angle(pair["x"])
+
+
+def _plane(
+    flat: xr.DataArray,
+    good: xr.DataArray,
+    offset: xr.DataArray,
+    slopes: Any,
+    rows: xr.DataArray,
+    columns: xr.DataArray,
+) -> tuple[xr.DataArray, tuple[xr.DataArray, xr.DataArray]]:
+    """Fit a plane by least squares to what offset and mean steps leave."""
+    left = xr.apply_ufunc(np.angle, flat * np.exp(-1j * offset), dask="parallelized")
+    left = left.where(good, 0.0).astype(float)
+    basis = [xr.ones_like(rows * columns, dtype=float), rows + 0 * columns]
+    basis.append(columns + 0 * rows)
+    parts = {f"b{i}": (left * basis[i]).sum(_IMAGE) for i in range(3)}
+    parts |= {
+        f"a{i}{j}": (good * basis[i] * basis[j]).sum(_IMAGE)
+        for i in range(3)
+        for j in range(i, 3)
+    }
+    sums = xr.Dataset(parts).compute()
+    lead = xr.broadcast(*sums.data_vars.values())[0]
+    matrix = np.empty((*lead.shape, 3, 3))
+    right = np.empty((*lead.shape, 3))
+    for i in range(3):
+        right[..., i] = sums[f"b{i}"].broadcast_like(lead).transpose(*lead.dims)
+        for j in range(3):
+            name = f"a{min(i, j)}{max(i, j)}"
+            matrix[..., i, j] = sums[name].broadcast_like(lead).transpose(*lead.dims)
+    found = np.linalg.pinv(matrix) @ right[..., None]
+    c, y, x = (lead.copy(data=found[..., k, 0]) for k in range(3))
+    return offset + c, (slopes[0] + y, slopes[1] + x)
+
+
+def _angle(value: xr.DataArray) -> xr.DataArray:
+    return xr.apply_ufunc(np.angle, value)

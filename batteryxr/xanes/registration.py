@@ -1,0 +1,228 @@
+"""Registering the frames of a stack: drift found once, undone lazily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.model import label, require_dims, require_variables, require_whole
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.spectra import ABSORPTION, spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+_IMAGE = ("y", "x")
+_KINDS = {"linear": 0, "cubic": 1}
+
+
+@recorded
+def register(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    reference: int | xr.DataArray = -1,
+    by: str | None = None,
+    on: str = "gradient",
+    sigma: float = 1.5,
+    max_shift: int | None = None,
+    interpolation: str = "linear",
+    shifts: xr.Dataset | xr.DataArray | None = None,
+) -> Any:
+    """Undo the drift of frames, each compared with one fixed reference.
+
+    *Reads once* to find the drift (not with `shifts`); the moved frames are *lazy*.
+    Frames must lie in one chunk along `y` and `x`.
+
+    Parameters
+    ----------
+    obj
+        Optical density or absorption (energy, y, x), with more dimensions if need be,
+        each with a reference of its own. Of a Dataset, one variable is compared and
+        all images are moved alike.
+    reference
+        Number along `energy` of the frame that the others are laid over; the last,
+        above the edge, has most contrast. Or an image (y, x). Never the neighbour:
+        small errors would add up.
+    by
+        Variable of a Dataset that is compared; None: the `absorption` (or
+        `optical_density`, ...). The "phase" of ptychography has contrast below the
+        edge too, where absorption has little.
+    on
+        "gradient" compares outlines, whose contrast does not change at the edge;
+        "value" compares the values themselves.
+    sigma
+        Pixels over which both are smoothed before.
+    max_shift
+        Largest drift in pixels; None: a quarter of the shorter side.
+    interpolation
+        "linear", or "cubic" held between the nearest pixels: sharper, and without
+        overshoot as well.
+    shifts
+        What was registered before: its `shift_y` and `shift_x` are used, for example
+        those of the absorption for the phase.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        Like `obj`, NaN where a frame does not reach. Coordinates `shift_y` and
+        `shift_x` (units of `y` and `x`) tell how far each frame lay from the
+        reference, `registration` how alike they are (correlation, 1 is equal).
+
+    Raises
+    ------
+    ArgumentError
+        If an option is unknown, or there is no such reference.
+    DimensionError, ChunkingError
+        If there are no images, or chunks split them.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a frame drifted as far as `max_shift`, or has no contrast.
+
+    Notes
+    -----
+    Cross-correlation of gradient magnitudes without whitening: on smooth images with
+    noise that is the steadier choice.
+    """
+    if on not in ("gradient", "value"):
+        raise ArgumentError("on", on, "'gradient' or 'value'")
+    if interpolation not in _KINDS:
+        raise ArgumentError("interpolation", interpolation, f"one of {list(_KINDS)}")
+    if not 0 < sigma < 100:
+        raise ArgumentError("sigma", sigma, "a number of pixels > 0")
+    for dim in _IMAGE:
+        require_dims(obj, [dim], caller="register")
+        require_whole(obj, dim, caller="register")
+    pixels = {dim: _pixel(obj, dim) for dim in _IMAGE}
+    if shifts is not None:
+        require_variables(
+            shifts.coords.to_dataset(), ["shift_y", "shift_x"], caller="register"
+        )
+        found = {str(n): shifts[n] for n in _names(shifts)}
+    else:
+        if by is not None and isinstance(obj, xr.Dataset):
+            require_variables(obj, [by], caller="register: by")
+        array = spectra(
+            obj, caller="register", names=ABSORPTION if by is None else (by,)
+        )
+        target = _reference(array, reference)
+        found = _find(array, target, on, sigma, max_shift, pixels)
+    dy, dx = (found[f"shift_{d}"].reset_coords(drop=True) / pixels[d] for d in _IMAGE)
+    kind = _KINDS[interpolation]
+    if isinstance(obj, xr.Dataset):
+        new: Any = obj.copy()
+        for name, variable in obj.data_vars.items():
+            if set(_IMAGE) <= set(variable.dims) and variable.dtype.kind in "iufc":
+                new[name] = _moved(variable, dy, dx, kind)
+    else:
+        new = _moved(obj, dy, dx, kind)
+    return new.assign_coords(found)
+
+
+def _names(held: Any) -> list[Hashable]:
+    return [n for n in ("shift_y", "shift_x", "registration") if n in held]
+
+
+def _pixel(obj: xr.DataArray | xr.Dataset, dim: str) -> float:
+    """Return the signed step of a coordinate; 1 where there is none."""
+    if dim not in obj.coords or obj.sizes[dim] < 2:
+        return 1.0
+    values = obj[dim].values.astype(float)
+    return float(values[-1] - values[0]) / (values.size - 1) or 1.0
+
+
+def _reference(array: xr.DataArray, reference: int | xr.DataArray) -> xr.DataArray:
+    if isinstance(reference, xr.DataArray):
+        require_dims(reference, _IMAGE, caller="register: reference")
+        image = reference.drop_vars([c for c in reference.coords if c not in _IMAGE])
+    else:
+        n = array.sizes["energy"]
+        if not -n <= reference < n:
+            raise ArgumentError("reference", reference, f"from {-n} to {n - 1}")
+        image = array.isel(energy=reference, drop=True)
+    return image.compute()
+
+
+def _find(
+    array: xr.DataArray,
+    target: xr.DataArray,
+    on: str,
+    sigma: float,
+    max_shift: int | None,
+    pixels: dict[str, float],
+) -> dict[str, xr.DataArray]:
+    from batteryxr.xanes.kernels.drift import find_shifts
+
+    shorter = min(array.sizes[d] for d in _IMAGE)
+    if shorter < 8:
+        raise ArgumentError("obj", f"{shorter} pixels", "images of at least 8 x 8")
+    most = shorter // 4 if max_shift is None else int(max_shift)
+    if not 1 <= most <= shorter // 2:
+        raise ArgumentError("max_shift", max_shift, f"from 1 to {shorter // 2}")
+    result = blocks.apply(
+        find_shifts,
+        array.drop_vars([c for c in array.coords if c not in array.dims]),
+        target,
+        core_dims=[list(_IMAGE), list(_IMAGE)],
+        output_dims=[["statistic"]],
+        output_sizes={"statistic": 3},
+        dtypes=[float],
+        caller="register",
+        gradient=on == "gradient",
+        sigma=sigma,
+        most=most,
+    ).compute()
+    far = np.abs(result.isel(statistic=[0, 1])).max("statistic") >= most - 0.5
+    lost = result.isnull().any("statistic")
+    if bool(far.any()):
+        warn_quality(
+            f"register: {int(far.sum())} frames drifted as far as max_shift={most} "
+            "pixels allows. Look at them; if the drift is real, pass a larger one."
+        )
+    if bool(lost.any()):
+        warn_quality(
+            f"register: {int(lost.sum())} frames have no contrast and are not moved."
+        )
+    result = result.fillna(0.0)
+    found = {}
+    for k, dim in enumerate(_IMAGE):
+        units = str(array[dim].attrs.get("units", "1")) if dim in array.coords else "1"
+        found[f"shift_{dim}"] = label(
+            result.isel(statistic=k) * pixels[dim],
+            f"shift_{dim}",
+            units=units,
+            long_name=f"Drift along {dim}",
+        )
+    found["registration"] = label(
+        result.isel(statistic=2),
+        "registration",
+        units="1",
+        long_name="Correlation with the reference",
+    )
+    return found
+
+
+def _moved(
+    variable: xr.DataArray, dy: xr.DataArray, dx: xr.DataArray, kind: int
+) -> xr.DataArray:
+    from batteryxr.xanes.kernels.drift import moved
+
+    result = blocks.apply(
+        moved,
+        variable,
+        dy,
+        dx,
+        core_dims=[list(_IMAGE), [], []],
+        output_dims=[list(_IMAGE)],
+        dtypes=[variable.dtype if variable.dtype.kind in "fc" else np.float64],
+        caller="register",
+        method=kind,
+    )
+    result = result.transpose(*variable.dims)
+    result.attrs = dict(variable.attrs)
+    return result.rename(variable.name)
