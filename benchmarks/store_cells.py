@@ -26,8 +26,8 @@ t = time.perf_counter()
 tree = batteryxr.open_store(sys.argv[1])
 print(f"open {len(tree.children)} cells: {time.perf_counter() - t:.2f} s")
 """
-# Of the resident memory, the code of shared libraries (LLVM alone is 100 MB of it) is
-# mapped from files and costs nothing twice; what a process takes for itself is the rest.
+# The code of shared libraries (LLVM alone is 100 MB) is resident but mapped from files;
+# what a process takes for itself is the rest.
 SUMMARY = """
 import sys, time
 import batteryxr

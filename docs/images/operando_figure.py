@@ -47,7 +47,11 @@ def main(store: str, page: str) -> None:
     ).opts(xlim=span, ylim=(0, 1.02), **LEGEND, **SIZE)
     report = Report("", "")
     voltage = record.echem.plot_operando(scans)
-    report.figure(voltage.opts(width=None, height=None).opts(xlim=span, xlabel="Time / h", **LEGEND, **SIZE))
+    report.figure(
+        voltage.opts(width=None, height=None).opts(
+            xlim=span, xlabel="Time / h", **LEGEND, **SIZE
+        )
+    )
     report.figure(image)
     report.figure(ratios)
     report.write(page)
