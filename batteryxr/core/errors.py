@@ -89,4 +89,4 @@ def warn_quality(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("batteryxr"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, DataQualityWarning, stacklevel=level - 1)
+    warnings.warn(message, DataQualityWarning, stacklevel=level)

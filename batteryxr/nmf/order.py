@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "held_out_error": "Relative error on held-out blocks",
     "held_out_error_error": "Standard error of the held-out error",
+    "held_out_excess": "Held-out error above the lowest, in the same blocks",
+    "held_out_excess_error": "Standard error of the held-out excess",
     "cophenetic": "Cophenetic correlation over starts",
     "silhouette": "Lowest silhouette of a component over starts",
     "chi2": "χ² per degree of freedom",
@@ -79,8 +81,10 @@ def model_order(
     Returns
     -------
     xarray.Dataset
-        Along ``n``: ``held_out_error`` (bi-cross-validation; smallest at the right n
-        where the model holds) with its standard error; ``cophenetic`` and
+        Along ``n``: ``held_out_error`` (bi-cross-validation) with its standard error;
+        ``held_out_excess`` above the lowest of these, compared block by block, with
+        its standard error: where the model holds, the right n is mostly the smallest
+        whose excess is within one such error; ``cophenetic`` and
         ``silhouette`` (near 1 while starts agree); ``chi2`` where errors were given
         (near 1 when all is explained); ``eigenvalue``, ``share`` and ``ind`` of the
         principal components; ``nmf_error``, ``svd_error`` and their ratio (1.000:
@@ -161,6 +165,7 @@ def _judge(
     columns = {name: np.full(len(ns), np.nan) for name in names}
     if problem.errors is None:
         del columns["chi2"]
+    blind = np.empty((len(ns), folds))
     rngs = generators(problem.seed, folds)
     blocks = [crossval.fold(len(values), values.shape[1], rng) for rng in rngs]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -194,6 +199,7 @@ def _judge(
             found = [run.result() for run in runs]
             best = _best(values, whole, rules, n, found, warm)
             warm = best.components
+            blind[i] = held_out
             columns["held_out_error"][i] = np.mean(held_out)
             columns["held_out_error_error"][i] = np.std(held_out, ddof=1) / np.sqrt(
                 folds
@@ -210,6 +216,9 @@ def _judge(
                 columns["svd_error"][i] = np.nan
             if "chi2" in columns:
                 columns["chi2"][i] = _chi2(problem, best, whole, v, values, n)
+    excess = blind - blind[blind.mean(axis=1).argmin()]
+    columns["held_out_excess"] = excess.mean(axis=1)
+    columns["held_out_excess_error"] = excess.std(axis=1, ddof=1) / np.sqrt(folds)
     pick = np.array(ns) - 1
     ratio = columns["nmf_error"] / np.where(
         columns["svd_error"] > 0, columns["svd_error"], np.nan

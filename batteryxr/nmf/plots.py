@@ -124,18 +124,17 @@ def plot_weights(
                 fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
             )
         )
-    lower = hv.Overlay(shapes).opts(
+    shade = _shade(hv, at, extra_beyond)
+    lower = hv.Overlay(shapes + shade).opts(
         hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
     )
-    shade = _shade(hv, at, extra_beyond)
-    lower = shade * lower if shade is not None else lower
     if voltage not in weights.coords:
         return lower
     volts = weights[voltage]
-    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage)).opts(
-        color="black", width=_SIZE["width"], height=200, title="Voltage"
+    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage))
+    upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
+        hv.opts.Overlay(title="Voltage", width=_SIZE["width"], height=200)
     )
-    upper = shade * upper if shade is not None else upper
     return hv.Layout([upper, lower]).cols(1)
 
 
@@ -212,25 +211,39 @@ def plot_order(order: xr.Dataset) -> Any:
 
     def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
         lines = []
-        for i, name in enumerate(k for k in names if k in order):
+        axes = "Number of components", title
+        there = [k for k in names if k in order]
+        for i, name in enumerate(there):
             y = order[name].values.astype(np.float64)
-            text = str(order[name].attrs["long_name"])
-            curve = hv.Curve((n, y), "Number of components", "value", label=text)
-            dots = hv.Scatter((n, y), "Number of components", "value", label=text)
-            lines.append(curve.opts(color=_colour(i)))
-            lines.append(dots.opts(color=_colour(i), size=6))
+            curve = hv.Curve((n, y), *axes, label=name.replace("_", " ")).opts(
+                color=_colour(i)
+            )
+            dots = hv.Scatter((n, y), *axes).opts(color=_colour(i), size=6)
+            lines += [curve, dots]
             if f"{name}_error" in order:
-                bars = hv.ErrorBars((n, y, order[f"{name}_error"].values))
+                spread = order[f"{name}_error"].values
+                bars = hv.ErrorBars((n, y, spread), axes[0], [title, "error"])
                 lines.append(bars.opts(line_color=_colour(i)))
-        overlay = hv.Overlay(lines)
-        return overlay.opts(
+        overlay = hv.Overlay(lines).opts(
             hv.opts.Overlay(
-                title=title, logy=logy, legend_position="bottom", fontscale=0.8, **size
+                title=title,
+                ylabel="",
+                logy=logy,
+                show_legend=len(there) > 1,
+                legend_position="bottom_left",
+                **size,
             )
         )
+        if logy:
+            shown = np.concatenate([order[k].values for k in there])
+            seen = shown[shown > 0]
+            if seen.size:
+                overlay = overlay.opts(ylim=(0.7 * seen.min(), 1.4 * seen.max()))
+        return overlay
 
     panels = [
         panel(["held_out_error"], "Held-out error", logy=True),
+        panel(["held_out_excess"], "Held-out error above the lowest"),
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
         panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
@@ -239,20 +252,20 @@ def plot_order(order: xr.Dataset) -> Any:
     ]
     if "chi2" in order:
         panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))
-    return hv.Layout(panels).cols(3)
+    return hv.Layout(panels).cols(3).opts(shared_axes=False)
 
 
-def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> Any:
+def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> list[Any]:
     if beyond is None:
-        return None
-    return hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)
+        return []
+    return [hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)]
 
 
 def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
     y, x = (str(d) for d in array.dims)
     ordinates = (_values(array, x), _values(array, y))
     image = hv.Image(
-        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], "value"
+        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], title
     )
     return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
 

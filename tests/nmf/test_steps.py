@@ -123,7 +123,9 @@ def test_reconstruction_says_what_is_wrong(series, steps):
 def test_held_out_error_picks_the_known_number(new_series, n):
     data = new_series(n=n, seed=n, noise=0.05).data
     order = data.nmf.model_order(orders=range(1, 7), shift="minimum", n_starts=6)
-    assert int(order["n"][order["held_out_error"].argmin()]) == n
+    near = order["held_out_excess"] <= order["held_out_excess_error"]
+    assert int(order["n"][near.values.argmax()]) == n
+    assert float(order["held_out_excess"].min()) == 0
     assert order["error_ratio"].min() > 1 - 1e-6
     assert (np.diff(order["nmf_error"]) <= 1e-6).all()
     singular = np.linalg.svd(data - data.min(), compute_uv=False)
@@ -230,4 +232,4 @@ def test_plots_of_images_and_orders(series, stack):
     order = series.data.nmf.model_order(
         orders=[2, 3, 4], shift=-8.0, n_starts=2, folds=3
     )
-    assert len(order.nmf.plot_order()) == 6
+    assert len(order.nmf.plot_order()) == 7
