@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method
+from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.cdi import (
     assembly,
     comparison,
@@ -16,6 +16,7 @@ from batteryxr.cdi import (
     quality,
     retrieval,
     retrieval_plots,
+    state_plots,
     states,
 )
 
@@ -25,9 +26,11 @@ from batteryxr.cdi import (
 class Cdi(Accessor):
     """Coherent diffraction, from counts on `rocking`, `detector_y`, `detector_x`.
 
-    1. ``result = volumes.cdi.retrieve(n_starts=6, store="starts.zarr")``
-    2. ``result.cdi.plot_prtf()``
-    3. ``result.isel(state=0).cdi.plot_slices()``
+    1. ``volume = frames.cdi.correct(flat=white).cdi.crop(shape=(128, 160, 160))``
+    2. ``result = volumes.cdi.retrieve(n_starts=6, store="starts.zarr")``
+    3. ``whole = result.cdi.align_states().cdi.fill_missing()``
+    4. ``fields = whole.cdi.unwrap().cdi.displacement(geometry=g).cdi.strain(geometry=g)``
+    5. ``omega = whole.cdi.phase_differences().cdi.order_parameter()``
     """
 
     understands = (
@@ -42,6 +45,9 @@ class Cdi(Accessor):
         "y",
         "x",
     )
+
+    # looking at it
+    view = opens("StackViewer")
 
     # frames into volumes
     hot_pixels = method(frames.hot_pixels)
@@ -81,3 +87,6 @@ class Cdi(Accessor):
     plot_prtf = method(retrieval_plots.plot_prtf)
     plot_fsc = method(retrieval_plots.plot_fsc)
     plot_starts = method(retrieval_plots.plot_starts)
+    plot_field = method(state_plots.plot_field)
+    plot_hysteresis = method(state_plots.plot_hysteresis)
+    plot_isosurface = method(state_plots.plot_isosurface)
