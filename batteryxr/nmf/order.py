@@ -15,7 +15,7 @@ from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.factorisation import held, prepare
+from batteryxr.nmf.preparing import held, prepare
 from batteryxr.nmf.problem import refuse_rank
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.factorisation import held, prepare
+from batteryxr.nmf.preparing import held, prepare
 from batteryxr.nmf.results import sample_coords
 
 if TYPE_CHECKING:

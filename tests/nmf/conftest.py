@@ -95,8 +95,8 @@ def stack() -> Known:
 @pytest.fixture
 def in_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small data go the way of large ones."""
-    from batteryxr.nmf import factorisation, streaming
+    from batteryxr.nmf import preparing, streaming
 
-    monkeypatch.setattr(factorisation, "_SAMPLES_HELD", 500)
+    monkeypatch.setattr(preparing, "_SAMPLES_HELD", 500)
     monkeypatch.setattr(streaming, "SAMPLE", 1500)
     monkeypatch.setattr(streaming, "_TILE", 20_000)
