@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method
+from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.xanes import (
     bands,
     calibration,
     combination,
     components,
     composition,
+    domain_statistics,
+    domains,
     edge_model,
     edges,
     fitted_curve,
@@ -18,6 +20,9 @@ from batteryxr.xanes import (
     kramers_kronig,
     noise,
     normalisation,
+    ptychography,
+    registration,
+    stacks,
 )
 
 
@@ -34,6 +39,17 @@ class Xanes(Accessor):
     """
 
     understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
+
+    # looking at it
+    view = opens("StackViewer")
+
+    # from frames to absorption and phase
+    optical_density = method(stacks.optical_density)
+    reference_phase = method(ptychography.reference_phase)
+    from_transmission = method(ptychography.from_transmission)
+    register = method(registration.register)
+    rebin = method(stacks.rebin)
+    calibrate_energy = method(stacks.calibrate_energy)
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise)
@@ -59,3 +75,11 @@ class Xanes(Accessor):
     electron_ratio = method(composition.electron_ratio)
     scattering_factors = method(kramers_kronig.scattering_factors)
     kramers_kronig_misfit = method(kramers_kronig.kramers_kronig_misfit)
+
+    # domains
+    rim_distance = method(domain_statistics.rim_distance)
+    cluster_orders = method(domains.cluster_orders)
+    cluster = method(domains.cluster)
+    cluster_shares = method(domain_statistics.cluster_shares)
+    cluster_spectra = method(domain_statistics.cluster_spectra)
+    cluster_density = method(domain_statistics.cluster_density)

@@ -1,5 +1,6 @@
 """Panels: models of choices, and the views that show them in a notebook."""
 
+from batteryxr.widgets.stack_viewer import StackViewer
 from batteryxr.widgets.state_panel import VoltageStatePanel
 
-__all__ = ["VoltageStatePanel"]
+__all__ = ["StackViewer", "VoltageStatePanel"]

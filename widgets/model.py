@@ -133,7 +133,7 @@ class PanelModel(traitlets.HasTraits):
             plan = self.plan()
         except Exception as error:
             self._work.cancel()
-            self._fail(error)
+            self.fail(error)
             return
         if plan is None:
             self._work.cancel()
@@ -146,7 +146,7 @@ class PanelModel(traitlets.HasTraits):
             self.note = ""
         self._work.submit(
             lambda job: self._calculate(job, plan),
-            failed=self._fail,
+            failed=self.fail,
             progress=self._advance,
             delay=delay,
         )
@@ -197,7 +197,8 @@ class PanelModel(traitlets.HasTraits):
         self.answer = answer
         self.status = "preview" if preview else "ready"
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Say inside the panel what went wrong."""
         self._error = error
         self.note, self.progress = "", -1.0
         self.message = str(error) or type(error).__name__

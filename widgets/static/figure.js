@@ -65,6 +65,7 @@ function curves(plot, index, send, link) {
   }
   card.append(legend);
   const svg = draw(card, "svg", { class: "bx-curves", tabindex: 0, role: "img",
+    "data-lm-suppress-shortcuts": "true", // the notebook has its own use for arrow keys
     "aria-label": `${plot.title}: ${plot.ylabel} against ${plot.xlabel}. Arrow keys move the cursor${plot.pick ? ", Enter chooses" : ""}.` });
   const hint = make("div", { class: "bx-hint", hidden: "" });
   card.append(hint);
@@ -223,7 +224,7 @@ function curves(plot, index, send, link) {
       send({ kind: "pick", plot: plot.id, series: plot.series.indexOf(s), index: at });
     } else if (e.key === "Escape") { end(); link(plot.link, plot, NaN); } else return;
     e.preventDefault();
-    e.stopPropagation(); // the notebook has its own use for these keys
+    e.stopPropagation();
   });
   return { card, paint, show, link: plot.link };
 }

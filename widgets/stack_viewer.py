@@ -1,0 +1,192 @@
+"""The stack viewer: pictures with the spectrum behind every pixel."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from batteryxr.core.model import DIMENSIONS
+from batteryxr.widgets.drawing import title_of
+from batteryxr.widgets.frames import frames, thinning
+from batteryxr.widgets.stack_model import StackModel
+from batteryxr.widgets.view import STYLE, Panel, on_front_end, static
+from batteryxr.widgets.work import Work
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.widgets.frames import Frame
+    from batteryxr.widgets.work import Job
+
+
+class Viewer(anywidget.AnyWidget):
+    """The screen: holds the stack in the browser, asks for exact values at rest."""
+
+    _esm = static("common.js", "viewer.js")
+    _css = STYLE
+    about = traitlets.Dict().tag(sync=True)
+    exact = traitlets.Dict().tag(sync=True)
+    axis = traitlets.Unicode().tag(sync=True)
+    index = traitlets.Int(0).tag(sync=True)
+    pixel: Any = traitlets.List().tag(sync=True)
+    region: Any = traitlets.List().tag(sync=True)
+    part = traitlets.Unicode("real").tag(sync=True)
+    poster = traitlets.Unicode("").tag(sync=True)
+
+
+class StackViewer(Panel):
+    """Look at a stack along any axis, with the spectrum behind a pixel or a region.
+
+    Move over the picture to see the spectrum there, click to hold a pixel, drag a
+    region; move over the spectrum, or use the slider, to change the picture. With the
+    keyboard: arrows move the pixel, Page Up and Page Down the picture, Escape gives up
+    the region. Lazy data are read in blocks, those around the picture first; exact
+    values come from the data where the pointer rests.
+
+    Parameters
+    ----------
+    data
+        A stack (energy, y, x), a volume (z, y, x), a series of pictures or one
+        picture; real or complex. Of a dataset, its one stack.
+    name
+        What the code calls the data. None: their variable in the notebook.
+    **choice
+        ``axis``, ``index``, ``pixel``, ``region``, ``part``: as ``panel.choice``
+        gives them.
+
+    Raises
+    ------
+    DimensionError, VariableError
+        If there is no stack, or more than one.
+    """
+
+    axis = traitlets.Unicode()
+    index = traitlets.Int(0)
+    pixel: Any = traitlets.List()
+    region: Any = traitlets.List()
+    part = traitlets.Unicode("real")
+
+    def __init__(
+        self, data: xr.DataArray | xr.Dataset, *, name: str | None = None, **choice: Any
+    ) -> None:
+        kind = (
+            "cdi.view" if np.iscomplexobj(getattr(data, "dtype", 0)) else "xanes.view"
+        )
+        model = StackModel(data, name=name, accessor=kind)
+        if choice:
+            model.choose(**choice)
+        self.model = model
+        self.viewer = Viewer(about=_about(model))
+        for trait in ("axis", "index", "pixel", "region", "part"):
+            traitlets.link((model, trait), (self.viewer, trait))
+        self.viewer.on_msg(on_front_end(self._of_viewer))
+        self._reading, self._looking = Work(), Work()
+        title = title_of(model.array) or "Stack"
+        super().__init__(
+            model,
+            title=f"{title} <small>move to see, click to hold, drag a region</small>",
+            controls=[],
+            body=self.viewer,
+        )
+        model.observe(self._show, "answer")
+        model.observe(lambda _: self.send_frames(), "part")
+        self._show()
+
+    def send_frames(self) -> None:
+        """Send all pictures to the browser, beside the kernel."""
+        stack, part, first = self.model.stack, self.model.part, self._first()
+
+        def read(job: Job) -> None:
+            for frame in frames(stack, part, first):
+                job.check()
+                job.post(functools.partial(self._send_frame, frame))
+
+        self._reading.submit(
+            read, failed=self.model.fail, progress=self._tell, delay=0.0
+        )
+
+    def _first(self) -> int:
+        along = self.model.axis == self.model.stack.dims[0]
+        return self.model.index if along else 0
+
+    def _send_frame(self, frame: Frame) -> None:
+        header = {"kind": "frame", "place": frame.place, "base": frame.base}
+        header |= {"step": frame.step, "part": self.model.part}
+        if np.isfinite(frame.low):
+            header |= {"low": frame.low, "high": frame.high}
+        self.viewer.send(header, [frame.numbers.tobytes()])
+
+    def _tell(self, what: str, share: float) -> None:
+        self.foot.note = "" if share >= 1 else f"{what}, {max(share, 0):.0%}"
+
+    def _of_viewer(self, content: dict[str, Any]) -> None:
+        if content["kind"] == "ready":
+            self.send_frames()
+        elif content["kind"] == "look":
+            self._look(content)
+
+    def _look(self, content: dict[str, Any]) -> None:
+        """Answer with the exact profile where the pointer rests; the latest wins."""
+        axis, (row, column) = content["axis"], content["at"]
+
+        def read(job: Job) -> None:
+            values = self.model.look(axis, row, column)
+            reply = {"kind": "exact", "at": [row, column], "axis": axis}
+            job.post(lambda: self.viewer.send(reply, [values.tobytes()]))
+
+        self._looking.submit(
+            read, failed=self.model.fail, progress=lambda *_: None, delay=0.0
+        )
+
+    def _show(self, *_: Any) -> None:
+        answer = self.model.answer
+        if answer is None:
+            return
+        exact = {
+            key: np.asarray(array.values, dtype=np.float64).tobytes()
+            for key in ("pixel", "region", "spread")
+            if (array := getattr(answer, key)) is not None
+        }
+        self.viewer.exact = exact | {
+            "axis": self.model.axis,
+            "at": list(self.model.pixel),
+            "inside": list(self.model.region),
+        }
+
+    def close(self) -> None:
+        """Stop reading and close the widget."""
+        self._reading.cancel()
+        self._looking.cancel()
+        super().close()
+
+
+def _about(model: StackModel) -> dict[str, Any]:
+    """Return what the screen must know of the data before any picture comes."""
+    stack = model.stack
+    thin = thinning(stack.shape)
+    axes = []
+    for dim, size in zip(stack.dims, stack.shape, strict=True):
+        name, values, label, units = str(dim), np.arange(size), "", "1"
+        if name in stack.coords and stack[name].dtype.kind in "iuf":
+            values, label = stack[name].values, title_of(stack[name])
+            units = str(stack[name].attrs.get("units", "1"))
+        axes.append(
+            {
+                "dim": name,
+                "label": label or DIMENSIONS.get(name, name),
+                "units": units,
+                "values": values.astype(np.float64).tobytes(),
+            }
+        )
+    return {
+        "shape": list(stack.shape),
+        "thin": thin,
+        "flat": model.flat,
+        "axes": axes,
+        "label": title_of(model.array) or "Value",
+        "complex": model.array.dtype.kind == "c",
+    }
