@@ -40,7 +40,8 @@ def plot_slices(
     at
         Indices of the voxel; None takes the centre of the modulus.
     limits
-        Of the colours of the phase, rad; None takes those of the drawn phase.
+        Of the colours of the phase, rad; None takes
+        as much on both sides of 0 as the drawn phase needs.
 
     Returns
     -------
@@ -64,7 +65,8 @@ def plot_slices(
     top = float(modulus.max()) or 1.0
     phase = np.where(modulus > threshold * top, np.angle(field), np.nan)
     if limits is None:
-        limits = (float(np.nanmin(phase)), float(np.nanmax(phase)))
+        reach = float(np.nanmax(np.abs(phase)))
+        limits = (-reach, reach)
     place = _centre(modulus) if at is None else at
     if len(place) != 3 or any(
         not 0 <= p < n for p, n in zip(place, field.shape, strict=True)
@@ -86,7 +88,7 @@ def plot_slices(
         image = hv.QuadMesh(
             (*grid, phase.take(place[normal], normal)), dims, _value(hv, "phase", "rad")
         )
-        phases.append(image.opts(cmap="twilight_shifted", title=title, clim=limits))
+        phases.append(image.opts(cmap="coolwarm", title=title, clim=limits))
     look = hv.opts.QuadMesh(colorbar=True, tools=["hover"], **_FRAME)
     return hv.Layout(moduli + phases).opts(look).cols(3)
 

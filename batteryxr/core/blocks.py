@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -71,19 +72,22 @@ def apply(
         if isinstance(array, xr.DataArray):
             for dim in dims:
                 require_whole(array, dim, caller=caller)
-    return xr.apply_ufunc(
-        kernel,
-        *arrays,
-        input_core_dims=[list(d) for d in core_dims],
-        output_core_dims=[list(d) for d in output_dims],
-        exclude_dims=set(),
-        dask="parallelized",
-        output_dtypes=list(dtypes),
-        dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
-        keep_attrs=False,
-        join="exact",
-        kwargs=kwargs,
-    )
+    with warnings.catch_warnings():
+        # Dask casts empty samples of its inputs to the outputs' dtypes.
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        return xr.apply_ufunc(
+            kernel,
+            *arrays,
+            input_core_dims=[list(d) for d in core_dims],
+            output_core_dims=[list(d) for d in output_dims],
+            exclude_dims=set(),
+            dask="parallelized",
+            output_dtypes=list(dtypes),
+            dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
+            keep_attrs=False,
+            join="exact",
+            kwargs=kwargs,
+        )
 
 
 def compute(*arrays: Any) -> tuple[Any, ...]:

@@ -162,12 +162,13 @@ def correlation_threshold(n: np.ndarray, snr: float) -> np.ndarray:
 def crossing(frequency: np.ndarray, values: np.ndarray, threshold: np.ndarray) -> float:
     """Return the frequency at which values first fall below a threshold.
 
-    Interpolated linearly; NaN where they never do, or lie below from the start.
+    Interpolated linearly; NaN where they never do. The innermost shells hold too few
+    voxels to reach the threshold of few: falling starts from above.
     """
     excess = values - threshold
-    below = np.flatnonzero(excess < 0)
-    if not below.size or below[0] == 0:
+    falls = np.flatnonzero((excess[:-1] >= 0) & (excess[1:] < 0))
+    if not falls.size:
         return math.nan
-    k = below[0]
-    part = excess[k - 1] / (excess[k - 1] - excess[k])
-    return float(frequency[k - 1] + part * (frequency[k] - frequency[k - 1]))
+    k = falls[0]
+    part = excess[k] / (excess[k] - excess[k + 1])
+    return float(frequency[k] + part * (frequency[k + 1] - frequency[k]))
