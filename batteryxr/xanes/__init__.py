@@ -9,6 +9,12 @@ from batteryxr.xanes.composition import effective_electrons as effective_electro
 from batteryxr.xanes.composition import electron_ratio as electron_ratio
 from batteryxr.xanes.composition import projected_density as projected_density
 from batteryxr.xanes.composition import theoretical_ratio as theoretical_ratio
+from batteryxr.xanes.domain_statistics import cluster_density as cluster_density
+from batteryxr.xanes.domain_statistics import cluster_shares as cluster_shares
+from batteryxr.xanes.domain_statistics import cluster_spectra as cluster_spectra
+from batteryxr.xanes.domain_statistics import rim_distance as rim_distance
+from batteryxr.xanes.domains import cluster as cluster
+from batteryxr.xanes.domains import cluster_orders as cluster_orders
 from batteryxr.xanes.edge_model import fit_edge as fit_edge
 from batteryxr.xanes.edge_model import fit_peaks as fit_peaks
 from batteryxr.xanes.edges import edge_energy as edge_energy
@@ -22,3 +28,9 @@ from batteryxr.xanes.models import Edge as Edge
 from batteryxr.xanes.models import Peak as Peak
 from batteryxr.xanes.noise import noise_mask as noise_mask
 from batteryxr.xanes.normalisation import normalise as normalise
+from batteryxr.xanes.ptychography import from_transmission as from_transmission
+from batteryxr.xanes.ptychography import reference_phase as reference_phase
+from batteryxr.xanes.registration import register as register
+from batteryxr.xanes.stacks import calibrate_energy as calibrate_energy
+from batteryxr.xanes.stacks import optical_density as optical_density
+from batteryxr.xanes.stacks import rebin as rebin

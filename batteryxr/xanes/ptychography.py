@@ -41,7 +41,7 @@ def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
     field = _complex(obj, "from_transmission")
     modulus = abs(field)
     there = modulus > 0
-    absorption = -2 * np.log(modulus.where(there))
+    absorption: Any = -2 * np.log(modulus.where(there))
     phase = xr.apply_ufunc(np.angle, field, dask="parallelized").where(there)
     result = xr.Dataset(
         {
