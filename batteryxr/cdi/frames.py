@@ -87,7 +87,7 @@ def correct(
         spread = weak * float(whole.std())
         response = xr.where(whole < float(whole.mean()) - spread, 0.0, whole)
         here = _on_pixels(frames, response, "flat").values
-        bad["weak flat"] = here <= 0
+        bad["weak flat"] = (here <= 0) & ~bad["mask"] & ~bad["hot"]
         gain = float(response.mean()) / np.where(here > 0, here, 1.0)
     flag = np.zeros(gain.shape, np.uint8)
     for name, where in bad.items():

@@ -143,6 +143,11 @@ def plot_field(
     value = hv.Dimension(
         "value", label=str(title), unit=None if units == "1" else units
     )
+    # The window on the crystal: the array is mostly empty round it.
+    reach = [
+        (c[max(w.min() - 2, 0)], c[min(w.max() + 2, len(c) - 1)])
+        for c, w in zip(coords, np.nonzero(np.isfinite(values)), strict=True)
+    ]
     images = []
     for normal in range(3):
         v, h = (a for a in range(3) if a != normal)
@@ -152,7 +157,8 @@ def plot_field(
             value,
         )
         where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
-        images.append(image.opts(title=where, clim=limits, cmap="RdBu_r"))
+        window = {"xlim": reach[h], "ylim": reach[v]}
+        images.append(image.opts(title=where, clim=limits, cmap="RdBu_r", **window))
     look = hv.opts.QuadMesh(
         colorbar=True, tools=["hover"], frame_width=220, frame_height=220
     )

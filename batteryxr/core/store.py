@@ -95,11 +95,11 @@ def open_dataset(path: str | Path, group: str | None) -> xr.Dataset:
     if not bare.sizes:
         return bare
     # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
+    # The largest variable decides: a coordinate in one piece must not join its chunks.
     chunks: dict[str, int] = {}
-    for variable in bare.variables.values():
+    for variable in sorted(bare.variables.values(), key=lambda v: v.size):
         size = variable.encoding.get("shards") or variable.encoding.get("chunks")
-        for dim, n in zip(variable.dims, size or (), strict=False):
-            chunks[str(dim)] = max(n, chunks.get(str(dim), 0))
+        chunks |= {str(d): n for d, n in zip(variable.dims, size or (), strict=False)}
     small = {name: c.variable for name, c in bare.coords.items() if c.size <= SMALL}
     return bare.chunk(chunks).assign_coords(small)
 

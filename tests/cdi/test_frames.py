@@ -1,0 +1,241 @@
+"""From counts to a clean volume."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import cdi
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.io import read_frames, read_image
+
+DIMS = ("rocking", "detector_y", "detector_x")
+
+
+def curve(shape=(12, 10, 14), peak=(5, 4, 8), seed=0, chunks=None):
+    """Return a peak of known place on a background, in counts."""
+    grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    r2 = sum((g - p) ** 2 for g, p in zip(grid, peak, strict=True))
+    counts = np.random.default_rng(seed).poisson(2 + 500 * np.exp(-r2 / 4))
+    values = counts.astype(np.int32)
+    if chunks:
+        values = da.from_array(values, chunks=chunks)
+    coords = {d: np.arange(n) for d, n in zip(DIMS, shape, strict=True)}
+    coords["rocking"] = 0.005 * np.arange(shape[0]) + 0.2
+    return xr.DataArray(values, dims=DIMS, coords=coords, name="counts")
+
+
+def pixels(frames, where=()):
+    image = np.zeros(frames.shape[1:], bool)
+    for place in where:
+        image[place] = True
+    return image
+
+
+def test_correction_is_dark_and_flat():
+    frames = curve()
+    flat = np.ones(frames.shape[1:])
+    flat[:, 7:] = 3.0
+    out = cdi.correct(frames, dark=np.full(flat.shape, 0.5), flat=flat)
+    expected = np.clip(frames.values - 0.5, 0, None) / flat * flat.mean()
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    assert out.dtype == np.float32
+    assert not (out["flag"] != 0).any()
+
+
+def test_bad_pixels_are_missing_and_say_why():
+    frames = curve()
+    flat = np.random.default_rng(1).normal(100, 1, frames.shape[1:])
+    flat[3, 3] = 0
+    out = cdi.correct(
+        frames,
+        flat=flat,
+        hot=pixels(frames, [(1, 1), (2, 2)]),
+        mask=pixels(frames, [(2, 2)]),
+    )
+    flag = out["flag"].values
+    assert (flag[1, 1], flag[2, 2], flag[3, 3]) == (2, 3, 4)
+    assert (flag != 0).sum() == 3
+    bad = np.isnan(out.values)
+    assert (bad == (flag != 0)).all()
+
+
+def test_low_counts_can_be_taken_for_none():
+    frames = curve()
+    out = cdi.correct(frames, floor=3)
+    np.testing.assert_array_equal(out, np.where(frames < 3, 0, frames))
+
+
+def test_images_of_the_whole_detector_are_cut_by_label():
+    frames = curve().assign_coords(detector_y=np.arange(10) + 3)
+    whole = xr.DataArray(
+        np.arange(20 * 14.0).reshape(20, 14),
+        dims=DIMS[1:],
+        coords={"detector_y": np.arange(20), "detector_x": np.arange(14)},
+    )
+    out = cdi.correct(frames, dark=whole)
+    expected = np.clip(frames.values - whole.values[3:13], 0, None)
+    np.testing.assert_allclose(out, expected)
+    with pytest.raises(ArgumentError, match="origin"):
+        cdi.correct(frames.assign_coords(detector_y=np.arange(10) + 30), dark=whole)
+    with pytest.raises(ArgumentError, match="flat"):
+        cdi.correct(frames, flat=np.ones((3, 3)))
+
+
+def test_a_hot_pixel_is_found_and_the_peak_is_not():
+    frames = curve()
+    frames[:, 8, 2] += 300
+    hot = cdi.hot_pixels(frames)
+    assert np.argwhere(hot.values).tolist() == [[8, 2]]
+    lazy = cdi.hot_pixels(frames.chunk(rocking=5))
+    assert (lazy == hot).all()
+
+
+@pytest.mark.parametrize("chunks", [None, (5, 10, 14), (12, 3, 4)])
+def test_the_peak_is_found(chunks):
+    frames = curve(chunks=chunks)
+    found = cdi.locate_peak(frames.astype(float))
+    place = found["maximum"].values
+    values = np.asarray(frames)
+    assert values[tuple(place)] == values.max() == found["value"]
+    np.testing.assert_allclose(found["total"], values.sum())
+    grid = np.indices(values.shape)
+    centre = (grid * values).sum(axis=(1, 2, 3)) / values.sum()
+    np.testing.assert_allclose(found["centre_of_mass"], centre)
+
+
+def test_the_peak_is_the_middle_of_the_box():
+    frames = curve().astype(np.float32)
+    box = cdi.crop(frames, shape=(6, 4, 8))
+    place = np.unravel_index(int(frames.values.argmax()), frames.shape)
+    assert float(box[3, 2, 4]) == float(frames[place])
+    assert box["detector_x"].values[4] == place[2]
+
+
+def test_what_reaches_over_the_edge_is_unmeasured():
+    frames = cdi.correct(curve())
+    box = cdi.crop(frames, shape={"detector_y": 16}, centre=(6, 4, 7))
+    missing = np.isnan(box.values)
+    assert missing[:, :4].all()
+    assert missing[:, 14:].all()
+    assert not missing[:, 4:14].any()
+    np.testing.assert_array_equal(box["detector_y"], np.arange(16) - 4)
+    assert (box["flag"].values[:4] == 1).all()
+    assert box["flag"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shape": (4, 4)}, "three sizes"),
+        ({"shape": {"x": 4}}, "detector_y"),
+        ({"shape": (1, 4, 4)}, "at least 2"),
+        ({"shape": (4, 4, 4), "centre": "peak"}, "centre_of_mass"),
+        ({"shape": (4, 4, 4), "centre": (0, 0, 14)}, "0 to 13 along detector_x"),
+    ],
+)
+def test_a_box_that_cannot_be_is_refused(options, says):
+    with pytest.raises(ArgumentError, match=says):
+        cdi.crop(curve(), **options)
+
+
+def test_a_plain_array_is_asked_for_its_dimensions():
+    with pytest.raises(DimensionError, match="rocking"):
+        cdi.crop(curve().rename(rocking="theta"), shape=(4, 4, 4))
+
+
+def test_repeats_are_summed_and_gaps_filled_by_the_others(no_compute):
+    one, two = (curve(seed=k, chunks=(4, 10, 14)).astype(np.float32) for k in (1, 2))
+    two = two.where(two["detector_x"] != 3)
+    both = xr.concat([one, two], "repeat")
+    with no_compute():
+        total = cdi.sum_repeats(both)
+    a, b = one.values, two.values
+    expected = np.where(np.isnan(b), 2 * a, a + b)
+    np.testing.assert_allclose(total, expected)
+    assert int(total["repeats_used"]) == 2
+
+
+def test_repeats_that_moved_are_put_back():
+    first = curve(seed=1, peak=(5, 4, 7)).astype(np.float32)
+    moved = curve(seed=1, peak=(6, 3, 7)).astype(np.float32)
+    lost = curve(seed=9, peak=(1, 8, 2)).astype(np.float32)
+    total = cdi.sum_repeats(xr.concat([first, moved], "repeat"), align=True)
+    assert cdi.locate_peak(total)["maximum"].values.tolist() == [5, 4, 7]
+    kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), least_correlation=0.9)
+    assert int(kept["repeats_used"]) == 1
+    with pytest.raises(ArgumentError, match="largest_shift"):
+        cdi.sum_repeats(xr.concat([first, lost], "repeat"), align=True, largest_shift=1)
+
+
+def test_states_lie_on_one_axis(no_compute):
+    parts = [
+        cdi.crop(
+            curve(peak=(5, 4, 7 + k), chunks=(4, 10, 14)).astype(np.float32),
+            shape=(6, 6, 6),
+            centre=(5, 4, 7 + k),
+        )
+        for k in range(3)
+    ]
+    labels = [("charge", 2.5), ("charge", 4.0), ("discharge", 3.0)]
+    with no_compute():
+        stacked = cdi.stack_states(parts, states=labels)
+    assert stacked.dims == ("state", *DIMS)
+    assert stacked.chunksizes["state"] == (1, 1, 1)
+    assert stacked["direction"].values.tolist() == [d for d, _ in labels]
+    np.testing.assert_array_equal(stacked["detector_x"], np.arange(6) - 3)
+    np.testing.assert_array_equal(stacked["detector_x_centre"], [7, 8, 9])
+    for k, part in enumerate(parts):
+        np.testing.assert_array_equal(stacked.isel(state=k), part)
+
+
+def test_states_of_other_shapes_or_names_are_refused():
+    one = curve().astype(np.float32)
+    with pytest.raises(ArgumentError, match="2 states"):
+        cdi.stack_states([one, one], states=[("charge", 3)])
+    with pytest.raises(ArgumentError, match="charge"):
+        cdi.stack_states([one], states=[("up", 3)])
+    with pytest.raises(DimensionError, match="one shape"):
+        cdi.stack_states(
+            [one, one.isel(rocking=slice(4))], states=[("charge", 3), ("charge", 4)]
+        )
+
+
+def test_a_series_goes_to_zarr_state_by_state(tmp_path):
+    import batteryxr
+
+    parts = [curve(seed=k, chunks=(3, 10, 14)).astype(np.float32) for k in range(2)]
+    stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("discharge", 3.0)])
+    written = batteryxr.write_resumable(
+        stacked.to_dataset(name="intensity"),
+        tmp_path / "s.zarr",
+        group="states",
+        dim="state",
+    )
+    xr.testing.assert_equal(written["intensity"].compute(), stacked.compute())
+    assert written["intensity"].chunksizes["state"] == (1, 1)
+
+
+def test_the_measured_gold_crystal(shared_data):
+    data = shared_data("bragg-au-scan54") / "example_data"
+    frames = read_frames(
+        data / "AD34idcTIM2_example/Staff20-1a_S0054",
+        spec=data / "example.spec",
+        scan=54,
+        pixel_size=55,
+    )
+    assert frames.shape == (201, 256, 256)
+    np.testing.assert_allclose(np.diff(frames["rocking"]), 0.005, atol=1e-5)
+    motors = {"Delta": 32.174, "Gamma": 12.6346, "motor_Energy": 9.0, "camdist": 500}
+    assert {m: float(frames[m]) for m in motors} == motors
+    white = read_image(data / "whitefield.tif")
+    seam = xr.zeros_like(white, bool)
+    seam[255:257, 0:255] = True
+    hot = read_image(data / "dark.tif") > 1
+    clean = cdi.correct(frames, flat=white, hot=hot, mask=seam)
+    assert int((clean["flag"] != 0).sum()) == 499
+    peak = cdi.locate_peak(clean)
+    assert peak["maximum"].values.tolist() == [99, 127, 128]
+    np.testing.assert_allclose(peak["value"], 121_776, rtol=1e-3)
