@@ -83,8 +83,8 @@ def ptycho(
     Returns
     -------
     xarray.Dataset
-        `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in nm of
-        the scan's own positions; `illumination`; `amp_residual` per pass;
+        `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
+        nm of the scan's own positions; `illumination`; `amp_residual` per pass;
         `mode_weight`; `position_shift_y`, `position_shift_x`.
 
     Raises

@@ -51,16 +51,24 @@ def electrons(formula: str | Mapping[str, float]) -> float:
 def absorptive_factor(
     formula: str | Mapping[str, float], energy: np.ndarray
 ) -> np.ndarray:
-    """Return f'' of a formula unit at energies in eV, after Chantler."""
-    values = [_f2(e, tuple(map(float, energy))) for e in atoms(formula)]
-    return np.sum(
-        [n * v for n, v in zip(atoms(formula).values(), values, strict=True)], axis=0
-    )
+    """Return f'' of a formula unit at energies in eV, after Chantler.
+
+    Between the tabulated energies by power laws; beyond them the last one goes on.
+    """
+    total = np.zeros(np.shape(energy))
+    for element, n in atoms(formula).items():
+        at, f2 = _table(element)
+        k = np.clip(np.searchsorted(at, energy) - 1, 0, at.size - 2)
+        slope = np.log(f2[k + 1] / f2[k]) / np.log(at[k + 1] / at[k])
+        total = total + n * f2[k] * (np.asarray(energy) / at[k]) ** slope
+    return total
 
 
-@functools.lru_cache(maxsize=64)
-def _f2(element: str, energy: tuple[float, ...]) -> np.ndarray:
+@functools.lru_cache(maxsize=100)
+def _table(element: str) -> tuple[np.ndarray, np.ndarray]:
     import xraydb
 
-    # Each energy alone: the table's spline depends on its neighbours.
-    return np.array([float(xraydb.f2_chantler(element, e)) for e in energy])
+    at = np.unique(np.asarray(xraydb.chantler_energies(element), float))
+    f2 = np.asarray(xraydb.f2_chantler(element, at), float)
+    good = f2 > 0
+    return at[good], f2[good]

@@ -152,3 +152,28 @@ def _small_shift(
     matrix = np.real(np.conj(left.T) @ left)
     found = np.linalg.lstsq(matrix, np.real(np.conj(left.T) @ right), rcond=None)[0]
     return found[:2]
+
+
+def unwrapped(phase: np.ndarray, vacuum: np.ndarray) -> np.ndarray:
+    """Return a phase (y, x) without jumps of 2π, around 0 in vacuum.
+
+    The least-squares surface of Ghiglia & Romero, J. Opt. Soc. Am. A 11, 107 (1994),
+    tells the number of whole turns of each pixel.
+    """
+    from scipy.fft import dctn, idctn
+
+    steps = [np.diff(phase, axis=axis) for axis in (0, 1)]
+    if max(np.abs(s).max(initial=0.0) for s in steps) < np.pi:
+        return phase
+    down, right = ((s + np.pi) % (2 * np.pi) - np.pi for s in steps)
+    curvature = np.zeros(phase.shape)
+    curvature[:-1] += down
+    curvature[1:] -= down
+    curvature[:, :-1] += right
+    curvature[:, 1:] -= right
+    cosines = [np.cos(np.pi * np.arange(n) / n) for n in phase.shape]
+    scale = 2.0 * (cosines[0][:, None] + cosines[1][None, :] - 2.0)
+    scale[0, 0] = 1.0
+    difference = idctn(dctn(curvature) / scale) - phase
+    difference -= np.median(difference[vacuum])
+    return phase + 2 * np.pi * np.rint(difference / (2 * np.pi))

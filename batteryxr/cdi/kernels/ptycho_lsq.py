@@ -87,14 +87,13 @@ class LeastSquares:
         moves: np.ndarray | None,
     ) -> float:
         o = self.options
-        obj, xp = state.obj, array_namespace(state.obj)
+        obj = state.obj
         waves, fourier = self._buffer(len(index))
-        ramps = None
+        moved = bool(shifts.any())
         probes = state.probe[None]
-        if shifts.any():
-            ramps = xp.stack([self._shifter.ramp(s) for s in shifts])[:, None]
+        if moved:
             spectrum = self._shifter.forward(state.probe)
-            probes = fourier.backward(spectrum[None] * ramps) / fourier.size
+            probes = self._shifted(spectrum, shifts, obj)
         _exits(probes, obj, corners, waves)
         waves = fourier.forward(waves)
         misfit = replace_modulus(waves, frames, weight, poisson=o.poisson)
@@ -102,20 +101,28 @@ class LeastSquares:
         if moves is not None:
             for row, j in enumerate(index):
                 corner = (int(corners[row, 0]), int(corners[row, 1]))
-                probe = probes[row if ramps is not None else 0]
+                probe = probes[row if moved else 0]
                 moves[j] = position_gradient(waves[row], probe, obj, corner)
         sums = _Sums(waves, probes, obj, corners)
         change_o = sums.change_of_object(o.damping)
         change_p = None
         if move_probe:
-            change_p = sums.change_of_probe(o.damping, ramps, self._shifter)
+            common = sums.change_of_probe(o.damping, shifts, self._shifter)
+            change_p = common[None]
+            if moved:
+                change_p = self._shifted(self._shifter.forward(common), shifts, obj)
         steps = _steps(waves, probes, obj, corners, change_o, change_p)
         obj += o.object_step * steps[0] * change_o
-        if change_p is not None:
-            if ramps is not None:
-                change_p = sums.unshifted
-            state.probe += o.probe_step * steps[1] * change_p[0]
+        if move_probe:
+            state.probe += o.probe_step * steps[1] * common
         return float(misfit)
+
+    def _shifted(self, spectrum: Any, shifts: np.ndarray, like: Any) -> Any:
+        """Return the probe as each frame of the batch sees it (b, m, n, n)."""
+        parts = empty((len(shifts), *spectrum.shape), like)
+        for b, shift in enumerate(shifts):
+            parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
+        return parts
 
     def _buffer(self, b: int) -> tuple[Any, Fourier]:
         if b not in self._buffers:
@@ -142,12 +149,10 @@ class _Sums:
         xp = array_namespace(obj)
         self._xp = xp
         shape = probes.shape[1:]
-        self._frames = waves.shape[0]
-        one = probes.shape[0] == 1
         self.to_object = xp.zeros_like(obj)
         self.light = xp.zeros(obj.shape, dtype=xp.float32, device=obj.device)
         self.to_probe = xp.zeros(
-            (1 if one else self._frames, *shape), dtype=obj.dtype, device=obj.device
+            (probes.shape[0], *shape), dtype=obj.dtype, device=obj.device
         )
         self.density = xp.zeros(shape[1:], dtype=xp.float32, device=obj.device)
         if is_numpy_array(obj):
@@ -157,7 +162,6 @@ class _Sums:
             )
         else:
             self._add_up(waves, probes, obj, corners)
-        self.unshifted: Any = None
 
     def _add_up(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
         xp, n = self._xp, waves.shape[-1]
@@ -177,19 +181,18 @@ class _Sums:
         floor = damping * xp.max(self.light)
         return self.to_object / xp.sqrt(self.light**2 + floor**2)
 
-    def change_of_probe(self, damping: float, ramps: Any, shifter: Shifter) -> Any:
-        """Return the change (1 or b, m, n, n) as each frame sees it."""
+    def change_of_probe(
+        self, damping: float, shifts: np.ndarray, shifter: Shifter
+    ) -> Any:
+        """Return the change of the probe (m, n, n)."""
         xp = self._xp
         scale = 1.0 / (self.density + damping * xp.max(self.density))
-        if ramps is None:
-            return self.to_probe * scale
-        spectra = [
-            shifter.forward(g) * xp.conj(r)
-            for g, r in zip(self.to_probe, ramps, strict=True)
-        ]
-        self.unshifted = shifter.backward(sum(spectra))[None] * scale
-        spectrum = shifter.forward(self.unshifted[0])
-        return xp.stack([shifter.backward(spectrum * r) for r in ramps])
+        if not shifts.any():
+            return self.to_probe[0] * scale
+        spectrum = xp.zeros_like(self.to_probe[0])
+        for change, shift in zip(self.to_probe, shifts, strict=True):
+            shifter.add_unshifted(change, shift, spectrum)
+        return shifter.backward(spectrum) * scale
 
 
 def _steps(

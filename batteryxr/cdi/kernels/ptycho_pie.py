@@ -58,6 +58,8 @@ class Pie:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._waves = empty(tuple(like.shape), like)
+        self._moved = empty(tuple(like.shape), like)
+        self._change = empty(tuple(like.shape), like)
         self._shifter = Shifter(like, workers)
 
     def sweep(
@@ -90,7 +92,6 @@ class Pie:
         moves : (j, 2) or None
             Receives how far each position wants to move.
         """
-        xp = array_namespace(state.obj)
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
         spectrum = self._shifter.forward(state.probe) if shifted else None
@@ -106,15 +107,13 @@ class Pie:
                     move_probe, moves, j, None,
                 )  # fmt: skip
             else:
-                ramp = self._shifter.ramp(shifts[j])
-                probe = self._shifter.backward(spectrum * ramp)
-                change = xp.zeros_like(probe)
+                probe = self._shifter.shifted(spectrum, shifts[j], self._moved)
                 misfit, top = self._frame(
                     *(probe, state.obj, corner, frames[row], weight, top),
-                    move_probe, moves, j, change,
+                    move_probe, moves, j, self._change,
                 )  # fmt: skip
                 if move_probe:
-                    spectrum += self._shifter.forward(change) * xp.conj(ramp)
+                    self._shifter.add_unshifted(self._change, shifts[j], spectrum)
             total += misfit
             if push is not None:
                 push()

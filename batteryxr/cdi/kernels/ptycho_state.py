@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
@@ -84,25 +85,64 @@ class Shifter:
     """
 
     def __init__(self, probe: Any, workers: int = 1) -> None:
-        n = probe.shape[-1]
-        xp = array_namespace(probe)
-        self._f = np.fft.fftfreq(n)
-        self._like, self._xp = probe, xp
+        self._n = probe.shape[-1]
+        self._xp, self._like = array_namespace(probe), probe
+        self._f = np.fft.fftfreq(self._n)
         self._fourier = Fourier(probe, axes=(-2, -1), workers=workers, repeatable=True)
 
-    def ramp(self, shift: np.ndarray) -> Any:
-        """Return the factor (n, n) in Fourier space for a shift (2,)."""
-        y = np.exp(-2j * np.pi * shift[0] * self._f)
-        x = np.exp(-2j * np.pi * shift[1] * self._f)
-        return on_device(np.outer(y, x).astype(np.complex64), self._like)
-
     def forward(self, probe: Any) -> Any:
-        """Return the transform of a copy of `probe`."""
+        """Return the transform of a copy of `probe` (m, n, n)."""
         return self._fourier.forward(self._xp.asarray(probe, copy=True))
 
     def backward(self, spectrum: Any) -> Any:
-        """Return the scaled inverse; may overwrite `spectrum`."""
-        return self._fourier.backward(spectrum) * (1.0 / self._fourier.size)
+        """Return the scaled inverse of a copy of `spectrum`."""
+        copy = self._xp.asarray(spectrum, copy=True)
+        return self._fourier.backward(copy) * np.float32(1.0 / self._fourier.size)
+
+    def shifted(self, spectrum: Any, shift: np.ndarray, out: Any) -> Any:
+        """Return the probe of `spectrum` moved by `shift` (2,); may use `out`."""
+        ramp = self._ramp(shift, 1.0 / self._fourier.size)
+        if is_numpy_array(out):
+            _times(spectrum, *ramp, out)
+            return self._fourier.backward(out)
+        y, x = (on_device(r, self._like) for r in ramp)
+        return self._fourier.backward(spectrum * (y[:, None] * x[None, :]))
+
+    def add_unshifted(self, change: Any, shift: np.ndarray, spectrum: Any) -> None:
+        """Add a change of the moved probe to `spectrum`; overwrites `change`."""
+        ramp = self._ramp(-shift, 1.0)
+        moved = self._fourier.forward(change)
+        if is_numpy_array(moved):
+            _add_times(moved, *ramp, spectrum)
+            return
+        y, x = (on_device(r, self._like) for r in ramp)
+        spectrum += moved * (y[:, None] * x[None, :])
+
+    def _ramp(self, shift: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        y = scale * np.exp(-2j * np.pi * shift[0] * self._f)
+        x = np.exp(-2j * np.pi * shift[1] * self._f)
+        return y.astype(np.complex64), x.astype(np.complex64)
+
+
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
+    for m in range(spectrum.shape[0]):
+        for i in range(y.size):
+            row, to = spectrum[m, i], out[m, i]
+            for k in range(x.size):
+                to[k] = row[k] * (y[i] * x[k])
+
+
+@_compiled
+def _add_times(moved, y, x, spectrum):  # type: ignore[no-untyped-def]
+    for m in range(moved.shape[0]):
+        for i in range(y.size):
+            row, to = moved[m, i], spectrum[m, i]
+            for k in range(x.size):
+                to[k] += row[k] * (y[i] * x[k])
 
 
 def orthogonalise(probe: Any) -> tuple[Any, np.ndarray]:

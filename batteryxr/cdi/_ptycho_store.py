@@ -1,0 +1,159 @@
+"""States in zarr: two slots per reconstruction, so that one is always whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.cdi.ptycho_engines import off
+from batteryxr.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.cdi.kernels.ptycho_state import State
+
+#: Group of the states inside the store; readers of results do not look there.
+STATES = "_journal"
+
+
+def write(path: str, name: str, arrays: dict[str, np.ndarray], **attrs: Any) -> None:
+    """Write arrays into a group of their own; the mark that it is whole comes last."""
+    import zarr
+
+    target = Path(path) / STATES / name
+    if target.exists():
+        shutil.rmtree(target)
+    group = zarr.create_group(str(path), path=f"{STATES}/{name}")
+    for key, values in arrays.items():
+        array = group.create_array(key, shape=values.shape, dtype=values.dtype)
+        if values.size:
+            array[...] = values
+    group.attrs.update(attrs | {"whole": True})
+
+
+def read(path: str, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """Return the arrays and attributes of a group; None where it is not whole."""
+    import zarr
+
+    try:
+        group = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
+        attrs = dict(group.attrs)
+        if not attrs.get("whole"):
+            return None
+        return {key: np.asarray(a[...]) for key, a in group.arrays()}, attrs
+    except (FileNotFoundError, KeyError, ValueError):
+        return None  # never begun, or killed while it was written
+
+
+def read_array(path: str, name: str, key: str) -> np.ndarray:
+    """Return one array of a group that is whole."""
+    import zarr
+
+    group: Any = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
+    return np.asarray(group[key][...])
+
+
+def is_whole(path: str, name: str) -> bool:
+    """Tell whether a group is there and whole."""
+    import zarr
+
+    try:
+        group = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
+        return bool(group.attrs.get("whole"))
+    except (FileNotFoundError, KeyError, ValueError):
+        return False
+
+
+def save_state(path: str, k: int, state: State, misfits: list[float]) -> None:
+    """Write the state of reconstruction `k` into the slot of the older one."""
+    arrays = {
+        "obj": off(state.obj),
+        "probe": off(state.probe),
+        "positions": state.positions,
+        "misfits": np.asarray(misfits, float),
+    }
+    memory = {f"memory_{key}": off(v) for key, v in state.memory.items()}
+    newest = _newest(path, k)
+    slot = 0 if newest is None or newest[1] == 1 else 1
+    write(path, f"states/{k}/{slot}", arrays | memory, iteration=state.iteration)
+
+
+def load_state(
+    path: str, k: int, bring: Callable[[np.ndarray], Any]
+) -> tuple[State, list[float]] | None:
+    """Return the newest whole state of reconstruction `k`, or None."""
+    from batteryxr.cdi.kernels.ptycho_state import State
+
+    newest = _newest(path, k)
+    if newest is None:
+        return None
+    found = read(path, f"states/{k}/{newest[1]}")
+    if found is None:
+        return None
+    arrays, attrs = found
+    memory = {
+        key.removeprefix("memory_"): bring(v)
+        for key, v in arrays.items()
+        if key.startswith("memory_")
+    }
+    state = State(
+        bring(arrays["obj"]),
+        bring(arrays["probe"]),
+        arrays["positions"],
+        int(attrs["iteration"]),
+        memory,
+    )
+    return state, arrays["misfits"].tolist()
+
+
+def iteration(path: str, k: int) -> int:
+    """Return how many passes of reconstruction `k` are safe."""
+    newest = _newest(path, k)
+    return 0 if newest is None else newest[0]
+
+
+def _newest(path: str, k: int) -> tuple[int, int] | None:
+    import zarr
+
+    found = []
+    for slot in (0, 1):
+        try:
+            group = zarr.open_group(
+                str(path), path=f"{STATES}/states/{k}/{slot}", mode="r"
+            )
+        except (FileNotFoundError, KeyError, ValueError):
+            continue
+        if group.attrs.get("whole"):
+            found.append((int(group.attrs["iteration"]), slot))
+    return max(found) if found else None
+
+
+def claim(path: str, mark: dict[str, Any]) -> None:
+    """Note what the store's states were made of, or check that it is the same.
+
+    Raises
+    ------
+    StoreError
+        If they were made of something else; it names what.
+    """
+    import json
+
+    mark = json.loads(json.dumps(mark))
+    found = read(path, "claim")
+    if found is None:
+        if (Path(path) / STATES / "states").exists():
+            raise StoreError(f"{path} holds states of unknown origin. Choose another.")
+        write(path, "claim", {}, mark=mark)
+        return
+    stored = found[1]["mark"]
+    for key in sorted(stored.keys() | mark.keys()):
+        if stored.get(key) != mark.get(key):
+            raise StoreError(
+                f"{path} holds a reconstruction of other data or arguments ({key}: "
+                f"stored {str(stored.get(key))[:100]}, asked for "
+                f"{str(mark.get(key))[:100]}). Choose another store, or delete it."
+            )

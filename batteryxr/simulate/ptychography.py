@@ -1,0 +1,322 @@
+"""Spectro-ptychography of a particle with three domains, lazy at any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.blocks import apply
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.model import attributes
+from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor, electrons
+
+#: Formula per absorber, middle of the V K edge (eV) and height of its pre-edge peak.
+DOMAINS = (("LiVO2", 5475.0, 0.3), ("VO2", 5476.5, 0.8), ("Li2VO3", 5478.0, 1.2))
+#: Vanadium atoms per m3, width of the edge and place of the pre-edge peak in eV.
+_DENSITY, _WIDTH, _PRE = 2.7e28, 2.5, 5466.5
+_DISTANCE, _PITCH = 2000.0, 75.0  # mm, µm
+
+
+def ptychography(
+    *,
+    energy: np.ndarray | None = None,
+    positions: int = 12,
+    pixels: int = 64,
+    pixel_size: float = 15.0,
+    step: float = 90.0,
+    photons: float = 3e5,
+    thickness: float = 800.0,
+    same_pixel: bool = False,
+    position_error: float = 0.0,
+    drift: float = 0.0,
+    chunks: int | None = None,
+    seed: int = 0,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Simulate ptychography of one particle across the V K edge.
+
+    Lazy where `chunks` is given. The particle lies in vacuum and has three domains of
+    different composition, edge and pre-edge; absorption and phase obey the
+    Kramers-Kronig relation, with tabulated f'' far from the edge.
+
+    Parameters
+    ----------
+    energy : (energy,)
+        In eV; by default 25 across the edge.
+    positions
+        Scan points along a side.
+    pixels
+        Of the detector along a side.
+    pixel_size
+        Of the object at the lowest energy, nm.
+    step
+        Of the scan, nm; each point is off by up to a tenth of it, as told.
+    photons
+        Per frame.
+    thickness
+        Of the particle, nm.
+    same_pixel
+        Whether the detector moves with the energy so that the object's pixel stays.
+    position_error
+        Standard deviation of the positions from those told, nm.
+    drift
+        Standard deviation of the common shift of each energy's positions, nm.
+    chunks
+        Frames per chunk; None computes at once.
+    seed
+        Of scan and noise; a frame depends on the seed and its numbers alone.
+
+    Returns
+    -------
+    scan : xarray.Dataset
+        As `cdi.ptycho_scan` makes it, with frames uint16 on (energy, position,
+        detector_y, detector_x) and a first `probe` out of focus.
+    truth : xarray.Dataset
+        `absorption` and `phase` (energy, y, x) on the grid of the first energy,
+        `domain` (1 to 3, 0 in vacuum), `edge_energy` and `electron_ratio` (electrons
+        per vanadium) per domain, and the true positions and `probe_true`.
+
+    Raises
+    ------
+    ArgumentError
+        If photons do not fit an unsigned 16-bit integer, or sizes are not positive.
+    """
+    if energy is None:
+        energy = np.r_[
+            np.linspace(5420, 5455, 4),
+            np.linspace(5462, 5492, 16),
+            np.linspace(5500, 5540, 5),
+        ]
+    energy = np.asarray(energy, float)
+    sizes = {"pixel_size": pixel_size, "step": step, "photons": photons}
+    for name, value in sizes.items():
+        if not value > 0:
+            raise ArgumentError(name, value, "a number > 0")
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    model = _model(energy, pixels, pixel_size, photons, thickness, same_pixel)
+    told = _raster(positions, step, rng)
+    shape = (energy.size, *told.shape)
+    shifts = rng.normal(0, 1, (energy.size, 1, 2)) * drift
+    true = told + shifts + rng.normal(0, 1, shape) * position_error
+    brightest = np.abs(_far(model, 0, np.zeros(2))).max() ** 2
+    if brightest > 6e4:
+        raise ArgumentError(
+            "photons", photons, f"at most {photons * 6e4 / brightest:.3g}",
+            "The brightest pixel would not fit 16 bits; spread the beam or take less.",
+        )  # fmt: skip
+    number = xr.DataArray(np.arange(energy.size), dims="energy")
+    frame = xr.DataArray(np.arange(len(told)), dims="position")
+    if chunks is not None:
+        number, frame = number.chunk(energy=1), frame.chunk(position=chunks)
+    frames = apply(
+        _measured,
+        number,
+        frame,
+        core_dims=[(), ()],
+        output_dims=[("detector_y", "detector_x")],
+        output_sizes={"detector_y": pixels, "detector_x": pixels},
+        dtypes=[np.uint16],
+        caller="ptychography",
+        model=model,
+        true=true,
+        seed=seed,
+    )
+    return _scan(frames, model, told), _truth(model, true, told)
+
+
+@dataclass(frozen=True)
+class _Model:
+    energy: np.ndarray
+    pixel: np.ndarray
+    distance: np.ndarray
+    factors: np.ndarray  # (domain, energy), f1 + i f2 per vanadium
+    probe: np.ndarray  # (energy, n, n)
+    thickness: float
+    radius: float
+
+
+def _model(
+    energy: np.ndarray,
+    n: int,
+    pixel: float,
+    photons: float,
+    thickness: float,
+    same_pixel: bool,
+) -> _Model:
+    wavelength = HC * 1e9 / energy
+    distance = pixel * n * _PITCH / (wavelength[0] * 1e3)
+    distances = distance * wavelength[0] / wavelength
+    if not same_pixel:
+        distances = np.full_like(energy, distance)
+    pixels = wavelength * distances * 1e3 / (n * _PITCH)
+    probe = np.stack([_probe(n, p, photons, True) for p in pixels / pixels[0]])
+    factors = np.array([_factors(energy, *domain) for domain in DOMAINS])
+    radius = 0.36 * pixel * 100
+    return _Model(energy, pixels, distances, factors, probe, thickness, radius)
+
+
+def _probe(n: int, scale: float, photons: float, aberrated: bool) -> np.ndarray:
+    """Return the beam of a square pupil, out of focus; its optic does not change."""
+    k = np.fft.fftfreq(n) / scale
+    ky, kx = np.meshgrid(k, k, indexing="ij")
+    inside = np.clip((0.12 - np.maximum(abs(ky), abs(kx))) * n + 0.5, 0, 1)
+    phase = (45 if aberrated else 52) * (ky**2 + kx**2)
+    if aberrated:
+        phase = phase + 40 * (ky**3 + kx**3)
+    wave = np.fft.fftshift(np.fft.ifft2(inside * np.exp(2j * np.pi * phase)))
+    return wave * np.sqrt(photons / np.sum(np.abs(wave) ** 2))
+
+
+def _factors(energy: np.ndarray, formula: str, edge: float, pre: float) -> np.ndarray:
+    """Return f1 + i f2 per vanadium on a dense grid's Kramers-Kronig transform."""
+    near = np.arange(5380.0, 5590.0, 0.25)
+    far = np.r_[np.geomspace(100, 5379, 400), np.geomspace(5591, 2e5, 400)]
+    grid = np.sort(np.r_[near, far])
+    table = absorptive_factor(formula, grid)
+    f2 = table + _difference(grid, formula, edge, pre)
+    f1 = electrons(formula) + transform_matrix(grid, energy) @ f2
+    here = np.interp(energy, grid, f2)
+    return f1 + 1j * here
+
+
+def _difference(grid: np.ndarray, formula: str, edge: float, pre: float) -> np.ndarray:
+    """Return what a smooth edge and a pre-edge peak add to the table."""
+    from scipy.special import erf
+
+    inside = (grid > 5385) & (grid < 5585)
+    x = grid[inside]
+    sides = []
+    for low, high in ((5390, 5445), (5500, 5580)):
+        at = np.linspace(low, high, 40)
+        line = np.polyfit(np.log(at), np.log(absorptive_factor(formula, at)), 1)
+        sides.append(np.exp(np.polyval(line, np.log(x))))
+    step = 0.5 + 0.5 * erf((x - edge) / _WIDTH)
+    peak = pre / ((x - _PRE) ** 2 + 1.0) * np.clip(1 - abs(x - _PRE) / 40, 0, 1)
+    smooth = sides[0] + (sides[1] - sides[0]) * step + peak
+    out = np.zeros_like(grid)
+    out[inside] = smooth - absorptive_factor(formula, x)
+    return out
+
+
+def _raster(n: int, step: float, rng: np.random.Generator) -> np.ndarray:
+    line = (np.arange(n) - 0.5 * (n - 1)) * step
+    grid = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
+    return grid + rng.uniform(-0.1, 0.1, grid.shape) * step
+
+
+def _shares(y: np.ndarray, x: np.ndarray, model: _Model) -> np.ndarray:
+    """Return thickness in nm of each domain (3, ...) at places in nm."""
+    from scipy.special import expit
+
+    r, soft = np.hypot(y, x), 20.0
+    body = model.thickness * expit((model.radius - r) / (1.5 * soft))
+    for k, (by, bx) in enumerate(((-0.4, 0.3), (0.35, 0.45), (0.1, -0.5), (0.0, 0.05))):
+        away = np.hypot(y - by * model.radius, x - bx * model.radius)
+        body = body * (1 - (0.10 + 0.04 * k) * np.exp(-((away / 90.0) ** 2)))
+    first = expit((y - 0.15 * x - 0.2 * model.radius) / soft)
+    second = (1 - first) * expit((x + 0.2 * y) / soft)
+    return body * np.stack([first, second, 1 - first - second])
+
+
+def _transmission(y: np.ndarray, x: np.ndarray, k: int, model: _Model) -> np.ndarray:
+    wavelength = HC / model.energy[k]
+    domains = _shares(y, x, model) * 1e-9
+    total = np.tensordot(model.factors[:, k], domains, axes=1)
+    return np.exp(-1j * ELECTRON_RADIUS * wavelength * _DENSITY * np.conj(total))
+
+
+def _far(model: _Model, k: int, at: np.ndarray) -> np.ndarray:
+    n = model.probe.shape[-1]
+    grid = (np.arange(n) - n // 2) * model.pixel[k]
+    y, x = np.meshgrid(at[0] + grid, at[1] + grid, indexing="ij")
+    wave = model.probe[k] * _transmission(y, x, k, model)
+    return np.fft.fftshift(np.fft.fft2(wave, norm="ortho"))
+
+
+def _measured(
+    number: np.ndarray, frame: np.ndarray, *, model: _Model, true: np.ndarray, seed: int
+) -> np.ndarray:
+    both = np.broadcast_arrays(number, frame)
+    n = model.probe.shape[-1]
+    out = np.empty((*both[0].shape, n, n), np.uint16)
+    for at in np.ndindex(both[0].shape):
+        k, j = int(both[0][at]), int(both[1][at])
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k, j)))
+        counts = rng.poisson(np.abs(_far(model, k, true[k, j])) ** 2)
+        out[at] = np.minimum(counts, 65535)
+    return out
+
+
+def _scan(frames: Any, model: _Model, told: np.ndarray) -> xr.Dataset:
+    n = model.probe.shape[-1]
+    start = np.stack([_probe(n, p, 1.0, False) for p in model.pixel / model.pixel[0]])
+    modes = ("energy", "probe_mode", "probe_y", "probe_x")
+    frames = frames.assign_attrs(attributes("frames", units="1", long_name="Counts"))
+    named = {
+        "energy": ("energy", model.energy, attributes("energy")),
+        "distance": (
+            "energy",
+            model.distance,
+            {"units": "mm", "long_name": "Sample to detector"},
+        ),
+        "pixel_pitch": ((), _PITCH, {"units": "um", "long_name": "Detector pixel"}),
+        "position_y": ("position", told[:, 0], attributes("position_y")),
+        "position_x": ("position", told[:, 1], attributes("position_x")),
+    }
+    probe = (
+        modes,
+        start[:, None].astype(np.complex64),
+        attributes("probe", units="1", long_name="Probe"),
+    )
+    return xr.Dataset({"frames": frames, "probe": probe}, coords=named)
+
+
+def _truth(model: _Model, true: np.ndarray, told: np.ndarray) -> xr.Dataset:
+    n, pixel = model.probe.shape[-1], model.pixel[0]
+    reach = np.abs(told).max() + 0.5 * n * pixel
+    grid = np.arange(-int(reach / pixel), int(reach / pixel) + 1) * pixel
+    y, x = np.meshgrid(grid, grid, indexing="ij")
+    waves = np.stack([_transmission(y, x, k, model) for k in range(model.energy.size)])
+    shares = _shares(y, x, model)
+    domain = np.where(shares.sum(0) > 0.02 * model.thickness, shares.argmax(0) + 1, 0)
+    wavelength = HC / model.energy[:, None, None]
+    total = np.tensordot(model.factors.real.T, shares * 1e-9, axes=1)
+    phase = -ELECTRON_RADIUS * wavelength * _DENSITY * total
+    ratio = [electrons(formula) for formula, _, _ in DOMAINS]
+    image = ("energy", "y", "x")
+    one = {"units": "1"}
+    return xr.Dataset(
+        {
+            "absorption": (image, -2 * np.log(np.abs(waves)), attributes("absorption")),
+            "phase": (image, phase, {"units": "rad", "long_name": "Phase φ"}),
+            "domain": (("y", "x"), domain, one | {"long_name": "Domain"}),
+            "edge_energy": (
+                "domain_number",
+                [edge for _, edge, _ in DOMAINS],
+                {"units": "eV", "long_name": "Middle of the edge"},
+            ),
+            "electron_ratio": (
+                "domain_number",
+                ratio,
+                one | {"long_name": "Electrons per vanadium"},
+            ),
+            "position_true": (
+                ("energy", "position", "axis"),
+                true,
+                {"units": "nm", "long_name": "True position (y, x)"},
+            ),
+            "probe_true": (
+                ("energy", "probe_y", "probe_x"),
+                model.probe.astype(np.complex64),
+                one | {"long_name": "True probe"},
+            ),
+        },
+        coords={
+            "energy": ("energy", model.energy, attributes("energy")),
+            "y": ("y", grid, attributes("y")),
+            "x": ("x", grid, attributes("x")),
+        },
+    )
