@@ -136,6 +136,14 @@ def _one(
     row, column = (a - b for a, b in zip(_middle_pixel(volume), reference, strict=True))
     spacing = tuple(_spacing(volume, dim) for dim in VOLUME)
     reciprocal = steps(setup, (0.0, row, column), spacing)
+    lengths = np.linalg.norm(reciprocal, axis=1)
+    if abs(np.linalg.det(reciprocal)) <= 1e-3 * np.prod(lengths):
+        raise ArgumentError(
+            "rocking_motor",
+            arrangement.sample[rocking].motor,
+            "a circle that moves the pattern out of the detector's plane",
+            "About this axis, at these angles, rocking opens no third direction.",
+        )
     shape = tuple(volume.sizes[dim] for dim in VOLUME)
     voxel = voxels(reciprocal, shape) / 10
     q = scattering_vector(setup, *map(np.asarray, (0.0, row, column)))

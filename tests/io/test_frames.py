@@ -91,7 +91,7 @@ def test_one_file_of_many_pages(tmp_path):
 
 def test_frames_and_angles_must_agree(folder):
     (folder / "S_6.tif").unlink()
-    with pytest.raises(ArgumentError, match="7 angles.*6 frames"):
+    with pytest.raises(ArgumentError, match=r"7 angles.*6 frames"):
         read_frames(folder, spec=folder.parent / "run.spec", scan=54)
 
 
@@ -115,8 +115,8 @@ def test_no_tiff_at_all(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"no image")
     with pytest.raises(FileFormatError, match="no readable TIFF"):
         read_frames(tmp_path)
+    (tmp_path / "b").mkdir()
     with pytest.raises(ArgumentError, match="a folder with TIFF files"):
-        (tmp_path / "b").mkdir()
         read_frames(tmp_path / "b")
 
 

@@ -1,0 +1,196 @@
+"""Displacement and strain of known fields."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import ndimage
+
+from batteryxr import cdi
+from batteryxr.core.errors import ArgumentError, ChunkingError, VariableError
+
+N, STEP = 40, 5.0  # voxels, nm
+Q = np.array([0.6, 0.3, 2.6])
+QLEN = float(np.linalg.norm(Q))
+AXIS = (np.arange(N) - N // 2) * STEP
+Z, Y, X = np.meshgrid(AXIS, AXIS, AXIS, indexing="ij")
+ALONG = (Q[0] * X + Q[1] * Y + Q[2] * Z) / QLEN  # nm along Q
+BODY = (abs(Z) < 80) & (abs(Y) < 75) & (abs(X) < 70)
+
+
+def lab(phase, body=BODY, dtype=np.complex128, **coords):
+    """Return an object of this phase on (z, y, x) in nm."""
+    values = (body * np.exp(1j * phase)).astype(dtype)
+    axes = {d: (d, AXIS, {"units": "nm"}) for d in "zyx"}
+    q = {f"q_{a}": c for a, c in zip("xyz", Q, strict=True)}
+    return xr.DataArray(values, dims=("z", "y", "x"), coords=axes | q | coords)
+
+
+def fields(obj, **options):
+    return cdi.strain(cdi.displacement(cdi.unwrap(obj), **options))
+
+
+def inner(body=BODY, n=2):
+    return ndimage.binary_erosion(body, iterations=n)
+
+
+def test_a_sine_comes_back():
+    period = N * STEP
+    u = 0.1 * np.sin(2 * np.pi * ALONG / period)
+    strain = 0.1 / 10 * 2 * np.pi / period * np.cos(2 * np.pi * ALONG / period)
+    found = fields(lab(QLEN * u))
+    ok = BODY & (abs(u) > 0.01)
+    error = abs(found["displacement"].values[ok] / u[ok] - 1)
+    assert error.max() < 1e-6
+    rms = np.sqrt(np.mean((found["strain"].values - strain)[inner()] ** 2))
+    assert rms < 0.02 * strain.max()
+    assert found["displacement"].attrs["units"] == "Angstrom"
+
+
+def test_phases_beyond_a_turn_are_followed():
+    u = 3.0 * np.sin(ALONG / 60)  # +-8 rad
+    found = fields(lab(QLEN * u))
+    difference = found["phase"].values[BODY] - QLEN * u[BODY]
+    turns = difference / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.round(turns[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("ramp", ["keep", "remove"])
+def test_a_uniform_dilation_is_a_ramp(ramp):
+    found = fields(lab(QLEN * 1e-3 * 10 * ALONG), ramp=ramp)
+    assert float(found["mean_strain"]) == pytest.approx(1e-3, abs=1e-8)
+    expected = 1e-3 if ramp == "keep" else 0.0
+    np.testing.assert_allclose(found["strain"].values[BODY], expected, atol=1e-5)
+    assert found.attrs["ramp"] == {"keep": "kept", "remove": "removed"}[ramp]
+
+
+def test_a_dislocation_leaves_no_spike():
+    core = np.hypot(Z - 2.5, X - 2.5)
+    vortex = np.arctan2(Z - 2.5, X - 2.5)
+    found = fields(lab(vortex))
+    # The gradient of an angle is 1 / r across it.
+    across = (Q[2] * (X - 2.5) - Q[0] * (Z - 2.5)) / core**2 / QLEN
+    exact = across / (QLEN * 10)
+    limit = 2 / (core * QLEN * 10)
+    off = inner() & (core > 2 * STEP)
+    values = found["strain"].values
+    assert (abs(values[off]) <= limit[off]).all()
+    far = inner() & (core > 5 * STEP)
+    np.testing.assert_allclose(
+        values[far], exact[far], atol=0.1 * abs(exact[far]).max()
+    )
+
+
+def test_the_sign_is_that_of_the_transform():
+    u = 0.05 * np.sin(ALONG / 40)
+    plus = fields(lab(-QLEN * u), sign=-1)
+    np.testing.assert_allclose(plus["displacement"].values[BODY], u[BODY], atol=1e-9)
+    noted = lab(-QLEN * u)
+    noted.attrs["fourier_sign"] = -1
+    alike = fields(noted)
+    xr.testing.assert_allclose(plus["strain"], alike["strain"])
+    assert alike.attrs["sign"] == -1
+
+
+def test_the_published_table_is_not_phase_over_q():
+    # Serban et al., Commun. Chem. (2024), table 1: phase (deg), displacement (Angstrom)
+    # and strain (permille) as printed, with |Q| = 3.398 1/Angstrom and 49.5 nm.
+    table = [
+        (13.8, 0.142, 0.57, 0.0709),
+        (45.5, 0.467, 1.87, 0.2337),
+        (22.0, 0.226, 0.90, 0.1130),
+        (21.1, 0.217, 0.87, 0.1084),
+    ]
+    axes = {d: (d, np.arange(4.0) * 10, {"units": "nm"}) for d in "zyx"}
+    q = {"q_x": 3.398, "q_y": 0.0, "q_z": 0.0}
+    for degrees, printed, strain, ours in table:
+        obj = np.full((4, 4, 4), np.exp(1j * np.deg2rad(degrees)))
+        found = cdi.displacement(
+            cdi.unwrap(xr.DataArray(obj, dims=("z", "y", "x"), coords=axes | q))
+        )
+        u = float(found["displacement"].mean())
+        assert u == pytest.approx(ours, abs=6e-5)
+        assert printed / u == pytest.approx(2.00, abs=0.02)
+        assert strain / (1000 * u / 495) == pytest.approx(3.97, abs=0.03)
+
+
+def test_skewed_and_right_angled_frames_agree():
+    voxel = np.array([[12.3, 5.2, 19.6], [0, -8.0, 0], [7.6, 0.4, -2.6]])
+    index = np.indices((24, 40, 40)) - np.array([12, 20, 20])[:, None, None, None]
+    r = np.einsum("a...,ab->b...", index, voxel)
+    body = np.sqrt((r**2).sum(axis=0)) < 110
+    u = 0.08 * np.sin(np.tensordot(Q / QLEN, r, axes=1) / 90)
+    exact = 0.008 / 90 * np.cos(np.tensordot(Q / QLEN, r, axes=1) / 90)
+    geometry = xr.Dataset(
+        {
+            "voxel": (("axis", "vector"), voxel),
+            "q": ("vector", Q),
+            "q_length": ((), QLEN),
+            "voxel_volume": ((), abs(np.linalg.det(voxel))),
+        }
+    )
+    dims = ("along_rocking", "along_y", "along_x")
+    obj = xr.DataArray(body * np.exp(1j * QLEN * u), dims=dims)
+    skewed = cdi.strain(
+        cdi.displacement(cdi.unwrap(obj), geometry=geometry), geometry=geometry
+    )
+    ok = inner(body)
+    assert (
+        np.sqrt(np.mean((skewed["strain"].values - exact)[ok] ** 2))
+        < 0.03 * exact.max()
+    )
+    moved = cdi.to_laboratory(skewed, geometry=geometry, voxel_size=6.0)
+    again = cdi.strain(moved.drop_vars("strain"))
+    ok = ndimage.binary_erosion(moved["support"].values, iterations=3)
+    difference = (again["strain"] - moved["strain"]).values[ok]
+    assert np.sqrt(np.mean(difference**2)) < 0.1 * exact.max()
+
+
+def test_lazy_is_eager(no_compute):
+    states = xr.concat(
+        [lab(QLEN * k * 0.05 * np.sin(ALONG / 40), dtype=np.complex64) for k in (1, 2)],
+        "state",
+    )
+    eager = fields(states, ramp="remove")
+    with no_compute():
+        lazy = fields(states.chunk(state=1), ramp="remove")
+    xr.testing.assert_allclose(eager, lazy.compute())
+    assert lazy["strain"].chunksizes["state"] == (1, 1)
+    with pytest.raises(ChunkingError, match="chunk"):
+        fields(states.chunk(z=7))
+
+
+def test_parts_that_do_not_touch_lie_within_half_a_turn():
+    body = (abs(Z - 50) < 30) | (abs(Z + 50) < 30)
+    body &= (abs(X) < 50) & (abs(Y) < 50)
+    phase = 0.05 * Z + np.where(Z > 0, 2.0, -9.0)
+    found = cdi.unwrap(lab(phase, body))["phase"].values
+    upper, lower = found[body & (Z > 0)].mean(), found[body & (Z < 0)].mean()
+    assert abs(upper - lower) <= np.pi
+
+
+def test_what_is_missing_is_named():
+    obj = lab(0 * X)
+    with pytest.raises(VariableError, match="displacement first"):
+        cdi.strain(cdi.unwrap(obj))
+    with pytest.raises(ArgumentError, match="complex"):
+        cdi.unwrap(abs(obj))
+    with pytest.raises(ArgumentError, match="geometry"):
+        cdi.displacement(cdi.unwrap(obj.drop_vars(["q_x", "q_y", "q_z"])))
+    for option in ({"ramp": "both"}, {"sign": 2}):
+        with pytest.raises(ArgumentError, match=next(iter(option))):
+            cdi.displacement(cdi.unwrap(obj), **option)
+
+
+def test_results_go_through_a_store(tmp_path):
+    import batteryxr
+
+    found = fields(lab(QLEN * 0.05 * np.sin(ALONG / 40)), ramp="remove")
+    for name, variable in found.variables.items():
+        if name not in "zyx" and not name.startswith("q_"):
+            assert {"units", "long_name"} <= set(variable.attrs), name
+    batteryxr.save(found, tmp_path / "s.zarr", group="fields")
+    back = batteryxr.open_store(tmp_path / "s.zarr", "fields")
+    xr.testing.assert_equal(back.compute(), found)
+    assert back.attrs["batteryxr_call"] == found.attrs["batteryxr_call"]
