@@ -11,6 +11,7 @@ from batteryxr.xanes import (
     combination,
     components,
     composition,
+    domain_plots,
     domain_statistics,
     domains,
     edge_model,
@@ -20,6 +21,7 @@ from batteryxr.xanes import (
     kramers_kronig,
     noise,
     normalisation,
+    plots,
     ptychography,
     registration,
     stacks,
@@ -50,11 +52,14 @@ class Xanes(Accessor):
     register = method(registration.register)
     rebin = method(stacks.rebin)
     calibrate_energy = method(stacks.calibrate_energy)
+    plot_stack = method(plots.plot_stack)
+    plot_drift = method(plots.plot_drift)
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise)
     edge_energy = method(edges.edge_energy)
     valence = method(calibration.valence)
+    plot_spectra = method(plots.plot_spectra)
 
     # the edge model at every pixel
     noise_mask = method(noise.noise_mask)
@@ -63,9 +68,12 @@ class Xanes(Accessor):
     fit_peaks = method(edge_model.fit_peaks)
     band_ratio = method(bands.band_ratio)
     model_curve = method(fitted_curve.model_curve)
+    plot_fit = method(plots.plot_fit)
+    plot_maps = method(plots.plot_maps)
 
     # combinations
     lcf = method(combination.lcf)
+    plot_combination = method(plots.plot_combination)
     pca = method(components.pca)
     target_transform = method(components.target_transform)
 
@@ -79,7 +87,13 @@ class Xanes(Accessor):
     # domains
     rim_distance = method(domain_statistics.rim_distance)
     cluster_orders = method(domains.cluster_orders)
+    plot_cluster_orders = method(domain_plots.plot_cluster_orders)
     cluster = method(domains.cluster)
+    plot_clusters = method(domain_plots.plot_clusters)
+    plot_features = method(domain_plots.plot_features)
     cluster_shares = method(domain_statistics.cluster_shares)
+    plot_shares = method(domain_plots.plot_shares)
     cluster_spectra = method(domain_statistics.cluster_spectra)
+    plot_cluster_spectra = method(domain_plots.plot_cluster_spectra)
     cluster_density = method(domain_statistics.cluster_density)
+    plot_densities = method(domain_plots.plot_densities)

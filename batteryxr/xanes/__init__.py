@@ -9,6 +9,12 @@ from batteryxr.xanes.composition import effective_electrons as effective_electro
 from batteryxr.xanes.composition import electron_ratio as electron_ratio
 from batteryxr.xanes.composition import projected_density as projected_density
 from batteryxr.xanes.composition import theoretical_ratio as theoretical_ratio
+from batteryxr.xanes.domain_plots import plot_cluster_orders as plot_cluster_orders
+from batteryxr.xanes.domain_plots import plot_cluster_spectra as plot_cluster_spectra
+from batteryxr.xanes.domain_plots import plot_clusters as plot_clusters
+from batteryxr.xanes.domain_plots import plot_densities as plot_densities
+from batteryxr.xanes.domain_plots import plot_features as plot_features
+from batteryxr.xanes.domain_plots import plot_shares as plot_shares
 from batteryxr.xanes.domain_statistics import cluster_density as cluster_density
 from batteryxr.xanes.domain_statistics import cluster_shares as cluster_shares
 from batteryxr.xanes.domain_statistics import cluster_spectra as cluster_spectra
@@ -28,6 +34,12 @@ from batteryxr.xanes.models import Edge as Edge
 from batteryxr.xanes.models import Peak as Peak
 from batteryxr.xanes.noise import noise_mask as noise_mask
 from batteryxr.xanes.normalisation import normalise as normalise
+from batteryxr.xanes.plots import plot_combination as plot_combination
+from batteryxr.xanes.plots import plot_drift as plot_drift
+from batteryxr.xanes.plots import plot_fit as plot_fit
+from batteryxr.xanes.plots import plot_maps as plot_maps
+from batteryxr.xanes.plots import plot_spectra as plot_spectra
+from batteryxr.xanes.plots import plot_stack as plot_stack
 from batteryxr.xanes.ptychography import from_transmission as from_transmission
 from batteryxr.xanes.ptychography import reference_phase as reference_phase
 from batteryxr.xanes.registration import register as register
