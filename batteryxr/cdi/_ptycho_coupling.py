@@ -173,12 +173,37 @@ def find_vacuum(fields: np.ndarray, inside: np.ndarray) -> np.ndarray:
     mean = (modulus / level[:, None, None]).mean(axis=0)
     smooth = ndimage.gaussian_filter(np.where(inside, mean, mean[inside].max()), 1.5)
     split = _otsu(smooth[inside])
-    empty = ndimage.binary_erosion(smooth > split, iterations=3) & inside
+    bright = (smooth > split) & inside
+    empty = ndimage.binary_erosion(bright, iterations=3)
+    empty = _without_skirt(fields.mean(axis=0), bright, empty)
     if empty.sum() < 0.02 * inside.sum():
         raise ConvergenceError(
             "hardly any vacuum was found in the field. Pass `vacuum`: an image that is "
             "True where the beam meets no sample."
         )
+    return empty
+
+
+def _without_skirt(
+    field: np.ndarray, bright: np.ndarray, empty: np.ndarray
+) -> np.ndarray:
+    """Return the part of `bright` where also the phase is that of vacuum.
+
+    The phase sees the thin rim of a particle that the modulus does not.
+    """
+    from scipy import ndimage
+
+    from batteryxr.cdi.kernels.ptycho_align import flattened
+
+    for _ in range(5):
+        if empty.sum() < 3:
+            return empty
+        phase = np.angle(flattened(field, empty.astype(float)))
+        phase = ndimage.gaussian_filter(phase, 1.0)
+        middle = np.median(phase[empty])
+        spread = 1.4826 * np.median(np.abs(phase[empty] - middle))
+        calm = bright & (np.abs(phase - middle) < 2.0 * spread)
+        empty = ndimage.binary_opening(calm, iterations=2)
     return empty
 
 
