@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method
+from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.nmf import (
     factorisation,
     order,
@@ -32,6 +32,7 @@ class Nmf(Accessor):
         *("r", "q", "energy", "two_theta", "shift"),
     )
 
+    panel = opens("ComponentPanel")
     lower_envelope = method(shifts.lower_envelope)
     model_order = method(order.model_order)
     pca = method(principal.pca)

@@ -1,6 +1,7 @@
 """Panels: models of choices, and the views that show them in a notebook."""
 
+from batteryxr.widgets.component_panel import ComponentPanel
 from batteryxr.widgets.stack_viewer import StackViewer
 from batteryxr.widgets.state_panel import VoltageStatePanel
 
-__all__ = ["StackViewer", "VoltageStatePanel"]
+__all__ = ["ComponentPanel", "StackViewer", "VoltageStatePanel"]

@@ -97,6 +97,16 @@ class PanelModel(traitlets.HasTraits):
         """Return the value of a choice that nobody made."""
         return self._usual.get(name, self.trait_defaults(name))
 
+    def suppose(self, name: str, value: Any) -> None:
+        """Make a choice that follows from the data, where nobody makes it."""
+        self._usual[name] = value
+        self._held += 1
+        try:
+            self.set_trait(name, value)
+        finally:
+            self._held -= 1
+        self._write()
+
     def choose(self, **choice: Any) -> None:
         """Change several choices at once, with one calculation.
 
@@ -226,7 +236,11 @@ def literal(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {literal(v)}" for k, v in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items())
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(literal(v) for v in value) + "]"
     if isinstance(value, tuple):

@@ -16,7 +16,7 @@ from batteryxr.widgets.model import PanelModel, Plan, literal
 PARTS = ("real", "modulus", "phase")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Profiles:
     """Exact profiles along the axis of a stack: of a pixel, and of a region."""
 
@@ -62,11 +62,8 @@ class StackModel(PanelModel):
             "part": "modulus" if array.dtype.kind == "c" else "real",
             "index": stacked.shape[0] // 2 if stacked.shape[0] > 1 else 0,
         }
-        self._usual = usual
-        self._held += 1
         for key, value in usual.items():
-            self.set_trait(key, value)
-        self._held -= 1
+            self.suppose(key, value)
         self.refresh(delay=0.0)
 
     @traitlets.validate("axis")

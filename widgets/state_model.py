@@ -23,7 +23,7 @@ _DIRECTIONS = ("charge", "discharge")
 _PIXELS = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Chosen:
     """The chosen states, and of them what fits on a screen.
 
@@ -90,7 +90,7 @@ class StateModel(PanelModel):
         turned = data.coords.get("crosses_reversal")
         usable = np.isfinite(self.voltage) & np.isin(self.branch, _DIRECTIONS)
         self.usable = usable if turned is None else usable & ~turned.values.astype(bool)
-        self._usual["quantity"] = _quantity(self.quantities, None)
+        self.suppose("quantity", _quantity(self.quantities, None))
         self.quantity = _quantity(self.quantities, quantity)
         self.refresh(delay=0.0)
 

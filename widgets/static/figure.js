@@ -282,7 +282,11 @@ function render({ model, el }) {
     });
     const held = grid.offsetHeight;
     grid.style.minHeight = `${held}px`; // no jump of the page while it is redrawn
-    grid.replaceChildren(...shown.map((one) => one.card));
+    if (spec.plots.some((plot) => plot.column)) { // columns that do not wait for each other
+      const columns = Array.from({ length: spec.columns }, () => make("div", { class: "bx-column" }));
+      shown.forEach((one) => columns[one.plot.column ?? 0].append(one.card));
+      grid.replaceChildren(...columns);
+    } else grid.replaceChildren(...shown.map((one) => one.card));
     shown.forEach((one) => one.paint());
     grid.style.minHeight = "";
     if (focus) grid.querySelector(`[data-plot="${focus}"] [tabindex]`)?.focus({ preventScroll: true });

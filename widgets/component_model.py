@@ -1,0 +1,391 @@
+"""The choice of components: how many, which are known, and the steps that led there."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.nmf import fit, model_order, pca, raise_n
+from batteryxr.nmf.layout import lay_out
+from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.nmf.layout import Layout
+    from batteryxr.widgets.work import Job
+
+METHODS = ("active-set", "hals", "pure")
+SHIFTS = (None, "envelope", "minimum")
+#: Values of which an exact fit takes about a second: beyond, a preview comes first.
+QUICK = 400_000
+#: Values that a preview is made from.
+_PREVIEW = 60_000
+#: Values up to which the number of components is judged unasked.
+_JUDGED = 200_000
+#: Values up to which principal components are shown beside.
+_BESIDE = 20_000_000
+#: Number of results that are kept, so that going back is immediate.
+_KEPT = 24
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth
+class Found:
+    """A factorisation, and principal components of the same data beside it."""
+
+    fit: xr.Dataset
+    principal: xr.Dataset | None
+
+
+class ComponentModel(PanelModel):
+    """A factorisation of a series or a stack, and the steps that led to it."""
+
+    choices = ("n_components", "method", "closure", "shift", "fixed", "steps", "seed")
+    shown = ("x",)
+
+    n_components = traitlets.Int(2, min=1, help="Number of components.")
+    method = traitlets.Enum(METHODS, "active-set", help="The solver; see `fit`.")
+    closure = traitlets.Bool(True, help="Ratios add up to one.")
+    shift = traitlets.Enum(SHIFTS[1:], None, allow_none=True, help="See `fit`.")
+    fixed: Any = traitlets.Dict(
+        help="Known components: the number of a scan, a file, or a pattern."
+    )
+    steps: Any = traitlets.List(
+        help="Earlier steps: n_components, fixed, and keep: what was kept of them."
+    )
+    seed = traitlets.Int(0, min=0)
+    x = traitlets.Unicode(None, allow_none=True, help="Axis of the ratios.")
+    judged = traitlets.Int(0, help="How often the number of components was judged.")
+    judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
+
+    def __init__(
+        self,
+        data: xr.DataArray,
+        *,
+        references: Mapping[str, xr.DataArray] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.layout: Layout = lay_out(data, None, caller="panel")
+        super().__init__(data, accessor="nmf.panel", name=name)
+        self.references = dict(references or {})
+        self.n_values = self.layout.n_samples * self.layout.n_points
+        self.most = max(1, min(12, self.layout.n_samples, self.layout.n_points))
+        #: What speaks for each number of components, once it is known.
+        self.order: xr.Dataset | None = None
+        self._fits: dict[str, xr.Dataset] = {}
+        self._judge = Work()
+        self.suppose("closure", self.layout.series)
+        signed = self.layout.series and _signed(data)
+        self.suppose("shift", "envelope" if signed else None)
+        self.suppose("n_components", min(2, self.most))
+        self.refresh(delay=0.0)
+
+    @traitlets.validate("steps")
+    def _check_steps(self, proposal: Any) -> list[dict[str, Any]]:
+        for step in proposal["value"]:
+            if not {"n_components", "keep"} <= set(step):
+                raise traitlets.TraitError(
+                    f"{step!r} is not like {{'n_components': 2, 'keep': {{...}}}}"
+                )
+        return list(proposal["value"])
+
+    @property
+    def least(self) -> int:
+        """The lowest number of components that the earlier steps leave."""
+        return int(self.steps[-1]["n_components"]) if self.steps else 1
+
+    # what hands do
+    def fix(self, name: str, pattern: int | str | xr.DataArray) -> None:
+        """Hold a component: a scan by its number, a file by its path, or a pattern."""
+        name = name.strip()
+        if not name:
+            raise ArgumentError("name", name, "a name for the component that is fixed")
+        held = {n for step in self.steps for n in step["keep"]}
+        if name in self.fixed or name in held:
+            raise ArgumentError("name", name, "a name that is not in use")
+        fixed = {**self.fixed, name: pattern}
+        known = len(fixed) + len(held)
+        self.choose(fixed=fixed, n_components=max(self.n_components, known))
+
+    def release(self, name: str) -> None:
+        """Let a fixed component go free again."""
+        self.fixed = {k: v for k, v in self.fixed.items() if k != name}
+
+    def keep_and_raise(self, component: str, name: str = "") -> None:
+        """Keep a component of the last fit under a name, and look for one more.
+
+        Waits for the fit where it is under way.
+        """
+        there = [str(n) for n in self.result["component"].values]
+        if component not in there:
+            raise ArgumentError("component", component, f"one of {there}")
+        if self.n_components >= self.most:
+            raise ArgumentError("n_components", self.most + 1, f"at most {self.most}")
+        step = {
+            "n_components": self.n_components,
+            "fixed": dict(self.fixed),
+            "keep": {name.strip() or component: component},
+        }
+        self.choose(
+            steps=[*self.steps, step], fixed={}, n_components=self.n_components + 1
+        )
+
+    def undo(self) -> None:
+        """Go back to the step before."""
+        if not self.steps:
+            return
+        *before, last = self.steps
+        self.choose(
+            steps=before,
+            fixed=dict(last.get("fixed", {})),
+            n_components=last["n_components"],
+        )
+
+    # result and code
+    @property
+    def result(self) -> Any:
+        """The factorisation, as `batteryxr.nmf.fit` or `raise_n` gives it."""
+        return super().result.fit
+
+    def plan(self) -> Plan:
+        """Return how to fit all steps; a preview of the last where that takes long."""
+        if self.n_components < self.least:
+            raise ArgumentError(
+                "n_components", self.n_components, f"at least {self.least}, as kept"
+            )
+        chain = [*self.steps, self._last()]
+        options = self._options()
+        exact = functools.partial(self._fit_chain, chain, options)
+        long = self.n_values > QUICK and self._key(chain, options) not in self._fits
+        quick = functools.partial(self._glimpse, chain, options) if long else None
+        return Plan(lambda: self._beside(exact()), quick)
+
+    def write_code(self, data: str) -> str:
+        """Return the calls of `fit` and `raise_n`, one line for each step."""
+        lines = []
+        chain, options = [*self.steps, self._last()], self._options()
+        for k, step in enumerate(chain):
+            words = _words(step.get("fixed", {}), data, self.layout.signal)
+            fixed = [f"fixed={words}"] if words else []
+            if k == 0:
+                given = [f"{n}={literal(v)}" for n, v in options.items()]
+                call = ["fit(" + str(step["n_components"]), *given, *fixed]
+            else:
+                by = step["n_components"] - chain[k - 1]["n_components"]
+                given = [f"by={by}"] if by != 1 else []
+                given += [f"keep={literal(chain[k - 1]['keep'])}"]
+                later = {n: v for n, v in options.items() if n in ("solver", "seed")}
+                given += [f"{n}={literal(v)}" for n, v in later.items()]
+                call = [f"raise_n(step{k}", *given, *fixed]
+            name = f"step{k + 1} = " if len(chain) > 1 else ""
+            lines.append(f"{name}{data}.nmf.{', '.join(call)})")
+        return "\n".join(lines)
+
+    # how many
+    def judge(self) -> None:
+        """Compare numbers of components, beside the kernel."""
+        half = min(self.layout.n_samples, self.layout.n_points) // 2
+        orders = range(1, max(2, min(8, half)) + 1)
+        options: dict[str, Any] = {"closure": self.closure, "shift": self.shift}
+        options["seed"] = self.seed
+        data = self.data
+
+        def task(job: Job) -> None:
+            order = model_order(data, orders=list(orders), **options)
+            job.post(lambda: self._judged(order))
+
+        def failed(error: Exception) -> None:
+            self.judging, self.message = "", str(error)
+
+        def progress(what: str, share: float) -> None:
+            self.judging = f"{what}, {max(share, 0):.0%}"
+
+        self.judging = "Trying numbers of components"
+        self._judge.submit(task, failed=failed, progress=progress, delay=0.0)
+
+    def stop_judging(self) -> None:
+        """Stop comparing numbers of components."""
+        self._judge.cancel()
+        self.judging = ""
+
+    def wait_for_judging(self) -> xr.Dataset | None:
+        """Return what speaks for each number, once it is known."""
+        self._judge.wait()
+        return self.order
+
+    @property
+    def judged_unasked(self) -> bool:
+        """Whether the data are small enough to judge without being asked."""
+        return self.n_values <= _JUDGED and self.layout.n_samples >= 6
+
+    def _judged(self, order: xr.Dataset) -> None:
+        self.order, self.judging = order, ""
+        self.judged += 1
+
+    # the calculation, free of the traits
+    def _last(self) -> dict[str, Any]:
+        return {"n_components": self.n_components, "fixed": dict(self.fixed)}
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if not self.closure:
+            options["closure"] = False
+        if self.shift is not None:
+            options["shift"] = self.shift
+        if self.method != "active-set":
+            options["solver"] = self.method
+        if self.seed:
+            options["seed"] = self.seed
+        return options
+
+    @staticmethod
+    def _key(chain: list[dict[str, Any]], options: dict[str, Any]) -> str:
+        return json.dumps([chain, options], default=lambda v: f"{type(v)}{id(v)}")
+
+    def _fit_chain(
+        self, chain: list[dict[str, Any]], options: dict[str, Any]
+    ) -> xr.Dataset:
+        """Fit one step after the other, taking those that are known already."""
+        found: xr.Dataset | None = None
+        for k in range(len(chain)):
+            key = self._key(chain[: k + 1], options)
+            if key not in self._fits:
+                self._fits[key] = self._one(self.data, chain, k, found, options)
+                while len(self._fits) > _KEPT:
+                    del self._fits[next(iter(self._fits))]
+            found = self._fits[key]
+        assert found is not None
+        return found
+
+    def _one(
+        self,
+        data: xr.DataArray,
+        chain: list[dict[str, Any]],
+        k: int,
+        before: xr.Dataset | None,
+        options: dict[str, Any],
+        **quick: Any,
+    ) -> xr.Dataset:
+        step = chain[k]
+        fixed = {
+            name: self._pattern(data, value)
+            for name, value in step.get("fixed", {}).items()
+        }
+        if before is None:
+            known: dict[str, Any] = {"fixed": fixed} if fixed else {}
+            return fit(data, step["n_components"], **known, **options, **quick)
+        later = {n: v for n, v in options.items() if n in ("solver", "seed")}
+        return raise_n(
+            data,
+            before,
+            by=step["n_components"] - chain[k - 1]["n_components"],
+            keep=chain[k - 1]["keep"],
+            fixed=fixed or None,
+            **later,
+            **quick,
+        )
+
+    def _pattern(self, data: xr.DataArray, value: Any) -> Any:
+        if isinstance(value, int):
+            return value
+        signal = self.layout.signal
+        pattern = _read(value, signal) if isinstance(value, str) else value
+        if signal in data.coords and signal in pattern.coords:
+            pattern = pattern.interp({signal: data[signal]})
+        return pattern
+
+    def _glimpse(self, chain: list[dict[str, Any]], options: dict[str, Any]) -> Found:
+        """Return a fit like the exact one, of a part of the data and from one start."""
+        layout = self.layout
+        points = max(1, min(layout.n_points // 150, self.n_values // _PREVIEW))
+        over = self.n_values / points / _PREVIEW
+        every = max(1, int(np.ceil(over ** (1 / len(layout.samples)))))
+        thin = {layout.signal: slice(None, None, points)}
+        thin |= {d: slice(None, None, every) for d in layout.samples}
+        some = self.data.isel({d: thin[str(d)] for d in self.data.dims}).compute()
+        last = dict(chain[-1])
+        last["fixed"] = {
+            name: self.data.isel({layout.samples[0]: v}) if isinstance(v, int) else v
+            for name, v in last.get("fixed", {}).items()
+        }
+        last["fixed"] = {
+            name: v.isel({layout.signal: thin[layout.signal]}) if _is_array(v) else v
+            for name, v in last["fixed"].items()
+        }
+        chain = [*chain[:-1], last]
+        before = self._fit_chain(chain[:-1], options) if len(chain) > 1 else None
+        if before is not None:
+            before = before.isel({layout.signal: thin[layout.signal]})
+        found = self._one(
+            some, chain, len(chain) - 1, before, options, n_starts=1, tol=1e-4
+        )
+        return Found(found, None)
+
+    def _beside(self, found: xr.Dataset) -> Found:
+        gaps = self.n_values > _BESIDE or bool(self.data.isnull().any())
+        most = min(self.layout.n_samples, self.layout.n_points)
+        n = min(found.sizes["component"], most)
+        principal = None if gaps else pca(self.data, n).compute()
+        small = found.compute() if self.n_values <= _BESIDE else found
+        return Found(small, principal)
+
+    def likeness(self, found: xr.Dataset) -> dict[str, tuple[str, float]]:
+        """Return of each component the reference that it is most like, and how much."""
+        signal = self.layout.signal
+        likeness: dict[str, tuple[str, float]] = {}
+        for name in found["component"].values:
+            pattern = found["components"].sel(component=name)
+            scores = {}
+            for key, reference in self.references.items():
+                other = reference
+                if signal in reference.coords and signal in found.coords:
+                    other = reference.interp({signal: found[signal]})
+                both = np.isfinite(pattern.values + other.values)
+                if both.sum() > 2:
+                    pair = np.corrcoef(pattern.values[both], other.values[both])
+                    scores[key] = float(pair[0, 1])
+            if scores:
+                best = max(scores, key=lambda k: scores[k])
+                likeness[str(name)] = (best, scores[best])
+        return likeness
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, xr.DataArray)
+
+
+def _signed(data: xr.DataArray) -> bool:
+    """Tell whether a series has more negative signal than noise would give."""
+    values = data.isel({str(data.dims[0]): slice(0, 50)}).values
+    total = float(np.nansum(values**2))
+    return float(np.nansum(np.minimum(values, 0) ** 2)) > 2e-3 * total
+
+
+def _read(path: str, signal: str) -> xr.DataArray:
+    from batteryxr.io import read_series
+
+    patterns = read_series(path, axis=signal)
+    return patterns.isel(scan=0, drop=True)
+
+
+def _words(fixed: dict[str, Any], data: str, signal: str) -> str:
+    """Return Python for fixed components; patterns by the name that they go by."""
+    words = []
+    onto = f'.interp({signal}={data}["{signal}"])'
+    for name, value in fixed.items():
+        code = literal(value)
+        if isinstance(value, str):
+            read = f'batteryxr.read_series({code}, axis="{signal}")'
+            code = f"{read}.isel(scan=0, drop=True){onto}"
+        elif _is_array(value):
+            code = f"{name if name.isidentifier() else 'pattern'}{onto}"
+        words.append(f"{literal(name)}: {code}")
+    return "{" + ", ".join(words) + "}" if words else ""

@@ -1,0 +1,255 @@
+"""The panel of components: how many, which are known, and what they mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+
+from batteryxr.widgets.component_figure import abscissas, plots
+from batteryxr.widgets.component_model import METHODS, SHIFTS, ComponentModel
+from batteryxr.widgets.view import Figure, Panel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import xarray as xr
+
+_WIDE = {"description_width": "initial"}
+
+
+class ComponentPanel(Panel):
+    """Choose by hand how many components a series or a stack has, and which are known.
+
+    The slider sets their number. Components are fixed to a scan or a file, or kept from
+    the last fit while one more is looked for. Free components are solid, fixed ones
+    dotted; principal components and what speaks for each number stand beside.
+
+    Parameters
+    ----------
+    data
+        A series of patterns (scan, r) or a stack (energy, y, x); see `batteryxr.nmf`.
+    n_components
+        Number to begin with.
+    references
+        Patterns of known phases by name: each component is labelled with the one that
+        it is most like.
+    name
+        What the code calls the data. None: their variable in the notebook.
+    **choice
+        Further choices, as ``panel.choice`` gives them: ``method``, ``closure``,
+        ``shift``, ``fixed``, ``steps``, ``seed``, ``x``.
+
+    Raises
+    ------
+    DimensionError
+        If there is no series of patterns.
+    """
+
+    n_components = traitlets.Int(2)
+    method = traitlets.Unicode("active-set")
+    closure = traitlets.Bool(True)
+    shift = traitlets.Unicode(None, allow_none=True)
+    fixed: Any = traitlets.Dict()
+    steps: Any = traitlets.List()
+    seed = traitlets.Int(0)
+    x = traitlets.Unicode(None, allow_none=True)
+
+    def __init__(
+        self,
+        data: xr.DataArray,
+        *,
+        n_components: int | None = None,
+        references: Mapping[str, xr.DataArray] | None = None,
+        name: str | None = None,
+        **choice: Any,
+    ) -> None:
+        model = ComponentModel(data, references=references, name=name)
+        if n_components is not None:
+            choice = {**choice, "n_components": n_components}
+        if choice:
+            model.choose(**choice)
+        self.model = model
+        self.figure = Figure()
+        super().__init__(
+            model,
+            title="Components <small>how many, and which are known</small>",
+            controls=[*self._controls(), self._fixing(), self._keeping()],
+            body=self.figure,
+        )
+        self._told = False
+        model.observe(lambda _: self._draw(), ["answer", "judged", "x"])
+        model.observe(lambda _: self._renew(), ["answer", "fixed", "steps"])
+        self._renew()
+        self._draw()
+
+    @property
+    def order(self) -> xr.Dataset | None:
+        """What speaks for each number of components; see `model_order`."""
+        return self.model.wait_for_judging()
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        model = self.model
+        n = ipywidgets.IntSlider(
+            min=1, max=model.most, description="n", continuous_update=False,
+            style=_WIDE, tooltip="Number of components, fixed ones included",
+        )  # fmt: skip
+        _link(model, "n_components", n)
+        self._n = n
+        method = ipywidgets.Dropdown(
+            options=METHODS, description="method", style=_WIDE, layout=_width(170)
+        )
+        closure = ipywidgets.Checkbox(
+            description="ratios add up to 1", indent=False, layout=_width(150)
+        )
+        words = {None: "none", "envelope": "lower envelope", "minimum": "minimum"}
+        shift = ipywidgets.Dropdown(
+            options=[(words[s], s) for s in SHIFTS], description="shift", style=_WIDE,
+            layout=_width(180), tooltip="What makes signed patterns non-negative",
+        )  # fmt: skip
+        for trait, widget in {
+            "method": method,
+            "closure": closure,
+            "shift": shift,
+        }.items():
+            _link(model, trait, widget)
+        judge = ipywidgets.Button(
+            description="Judge n", layout=_width(90),
+            tooltip="Compare numbers of components: held-out error, stability, scree",
+        )  # fmt: skip
+        judge.on_click(
+            lambda _: model.stop_judging() if model.judging else model.judge()
+        )
+        said = ipywidgets.Label("")
+        model.observe(lambda c: setattr(said, "value", c["new"]), "judging")
+        model.observe(
+            lambda c: setattr(judge, "description", "Stop" if c["new"] else "Judge n"),
+            "judging",
+        )
+        controls = [n, method, closure, shift]
+        if options := abscissas(model):
+            x = ipywidgets.Dropdown(
+                options=options, description="against", style=_WIDE, layout=_width(200)
+            )
+            if model.x is None:
+                model.suppose("x", options[0][1])
+            _link(model, "x", x)
+            controls.append(x)
+        return [*controls, judge, said]
+
+    def _fixing(self) -> ipywidgets.Widget:
+        series = self.model.layout.series
+        scans = [("first scan", 0), ("last scan", -1)] if series else []
+        source = ipywidgets.Dropdown(
+            options=[*scans, ("file", "file")], description="fix", style=_WIDE,
+            layout=_width(130),
+        )  # fmt: skip
+        path = ipywidgets.Text(placeholder="path of a file", layout=_width(200))
+        path.layout.display = "none" if series else ""
+        name = ipywidgets.Text(placeholder="name of the phase", layout=_width(140))
+        button = ipywidgets.Button(
+            description="Fix", layout=_width(60), tooltip="Hold this component"
+        )
+        self._chips = ipywidgets.HBox()
+
+        def show_path(change: dict[str, Any]) -> None:
+            path.layout.display = "" if change["new"] == "file" else "none"
+
+        def do() -> None:
+            pattern = path.value.strip() if source.value == "file" else source.value
+            self.model.fix(name.value or source.label.split()[0], pattern)
+            name.value = ""
+
+        source.observe(show_path, "value")
+        button.on_click(lambda _: self._try(do))
+        return _group(source, path, name, button, self._chips)
+
+    def _keeping(self) -> ipywidgets.Widget:
+        self._component = ipywidgets.Dropdown(
+            description="keep", style=_WIDE, layout=_width(130)
+        )
+        name = ipywidgets.Text(placeholder="name it", layout=_width(140))
+        keep = ipywidgets.Button(
+            description="Keep this one and raise n", layout=_width(190),
+            tooltip="Hold this component as it is, and look for one more",
+        )  # fmt: skip
+        self._undo = ipywidgets.Button(
+            description="Undo", layout=_width(70), tooltip="Back to the step before"
+        )
+
+        def do() -> None:
+            if self.model.status in ("waiting", "working", "preview"):
+                self.model.message = (
+                    "The fit is under way: keep a component of it then."
+                )
+                return
+            self.model.keep_and_raise(self._component.value, name.value)
+            name.value = ""
+
+        keep.on_click(lambda _: self._try(do))
+        self._undo.on_click(lambda _: self._try(self.model.undo))
+        return _group(self._component, name, keep, self._undo)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        """Do what a button says; what goes wrong is told inside the panel."""
+        try:
+            action()
+        except Exception as error:
+            self.model.message = str(error)
+
+    def _renew(self) -> None:
+        """Bring the controls in step with what is fixed, kept and found."""
+        model = self.model
+        self._n.min = max(1, model.least)
+        kept = [name for step in model.steps for name in step["keep"]]
+        before = [name for step in model.steps for name in step.get("fixed", {})]
+        chips = [ipywidgets.Label(f"{label} (kept)") for label in [*before, *kept]]
+        for label in model.fixed:
+            chip = ipywidgets.Button(
+                description=f"{label} ✕", tooltip=f"Let {label} go free again",
+                layout={"width": "auto"},
+            )  # fmt: skip
+            chip.on_click(lambda _, label=label: model.release(label))
+            chips.append(chip)
+        self._chips.children = chips
+        self._undo.disabled = not model.steps
+        if model.answer is not None:
+            found = model.answer.fit
+            free = [
+                str(name)
+                for name, held in zip(
+                    found["component"].values, found["fixed"].values, strict=True
+                )
+                if not held
+            ]
+            if list(self._component.options) != free:
+                chosen = self._component.value
+                self._component.options = free
+                wanted = chosen if chosen in free else next(iter(free), None)
+                self._component.value = wanted
+
+    def _draw(self) -> None:
+        model = self.model
+        if model.answer is None:
+            self.figure.figure = {"columns": 1, "plots": []}
+            return
+        self.figure.figure = plots(model)
+        exact = model.status != "preview" and model.answer.principal is not None
+        if exact and not self._told and model.order is None and model.judged_unasked:
+            self._told = True
+            model.judge()
+
+
+def _link(model: ComponentModel, trait: str, widget: ipywidgets.Widget) -> None:
+    traitlets.link((model, trait), (widget, "value"))
+
+
+def _width(pixels: int) -> dict[str, str]:
+    return {"width": f"{pixels}px"}
+
+
+def _group(*widgets: ipywidgets.Widget) -> ipywidgets.Widget:
+    box = ipywidgets.HBox(widgets)
+    box.add_class("bx-group")
+    return box
