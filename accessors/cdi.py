@@ -18,6 +18,7 @@ from batteryxr.cdi import (
     retrieval_plots,
     state_plots,
     states,
+    superposition,
 )
 
 
@@ -62,8 +63,8 @@ class Cdi(Accessor):
     misfit = method(quality.misfit)
     prtf = method(quality.prtf)
     fsc = method(quality.fsc)
-    overlay = method(quality.overlay)
-    decompose = method(quality.decompose)
+    overlay = method(superposition.overlay)
+    decompose = method(superposition.decompose)
 
     # displacement and strain
     unwrap = method(lattice.unwrap)

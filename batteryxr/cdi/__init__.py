@@ -21,14 +21,14 @@ from batteryxr.cdi.lattice import strain as strain
 from batteryxr.cdi.lattice import unwrap as unwrap
 from batteryxr.cdi.phase_domains import domains as domains
 from batteryxr.cdi.phase_domains import track_domains as track_domains
+from batteryxr.cdi.ptycho_energies import KramersKronig as KramersKronig
+from batteryxr.cdi.ptycho_energies import ptycho_energies as ptycho_energies
 from batteryxr.cdi.ptycho_plan import ptycho_plan as ptycho_plan
 from batteryxr.cdi.ptycho_probe import ptycho_probe as ptycho_probe
 from batteryxr.cdi.ptycho_reconstruction import ptycho as ptycho
 from batteryxr.cdi.ptycho_scan import ptycho_scan as ptycho_scan
-from batteryxr.cdi.quality import decompose as decompose
 from batteryxr.cdi.quality import fsc as fsc
 from batteryxr.cdi.quality import misfit as misfit
-from batteryxr.cdi.quality import overlay as overlay
 from batteryxr.cdi.quality import prtf as prtf
 from batteryxr.cdi.retrieval import retrieve as retrieve
 from batteryxr.cdi.retrieval_plots import plot_fsc as plot_fsc
@@ -41,3 +41,5 @@ from batteryxr.cdi.state_plots import plot_isosurface as plot_isosurface
 from batteryxr.cdi.states import align_states as align_states
 from batteryxr.cdi.states import common_support as common_support
 from batteryxr.cdi.states import fill_missing as fill_missing
+from batteryxr.cdi.superposition import decompose as decompose
+from batteryxr.cdi.superposition import overlay as overlay

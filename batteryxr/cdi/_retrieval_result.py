@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.cdi._objects import OBJECT, VOLUME
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.cdi.kernels.starts import Options
 
-#: Axes of the measurement, and those of real space that belong to them.
-VOLUME = ("rocking", "detector_y", "detector_x")
-OBJECT = ("along_rocking", "along_y", "along_x")
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
 #: Name: dims behind the leading ones, dtype, long name. All are plain numbers.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import VOLUME
+from batteryxr.cdi._objects import VOLUME
 from batteryxr.cdi.frames import (
     axis_attributes,
     require_same_grid,

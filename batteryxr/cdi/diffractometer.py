@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import VOLUME
+from batteryxr.cdi._objects import VOLUME
 from batteryxr.cdi.instrument import Beamline, beamline
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import require_dims

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import OBJECT
+from batteryxr.cdi._objects import OBJECT
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import VOLUME
+from batteryxr.cdi._objects import VOLUME
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import attributes, label, require_dims

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import OBJECT
+from batteryxr.cdi._objects import OBJECT
 from batteryxr.cdi.fields import Q_COORDS, SPACE, of_states, per_volume
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi._retrieval_result import OBJECT, VOLUME
+from batteryxr.cdi._objects import OBJECT, VOLUME, axes_of, each, object_of, plain
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DimensionError, UnitsError
-from batteryxr.core.model import label, require_dims, require_variables
+from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-LABORATORY = ("z", "y", "x")
 _MISFITS = {
     "amp_residual": "Amplitude residual Σ(|F|−A)²/ΣA²",
     "chi2": "χ² = Σ(√D−√R)²/ΣR",
@@ -56,14 +52,14 @@ def misfit(obj: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Datase
     DimensionError
         If an axis is missing, or the two do not fit on one another.
     """
-    values = _object(obj, "misfit")
+    values = object_of(obj, "misfit")
     require_dims(values, OBJECT, caller="misfit")
     require_dims(volume, VOLUME, caller="misfit")
     _same_shape(values, volume)
     parts = apply(
-        _each(_misfit, "(a,b,c),(d,e,f)->(),(),()"),
+        each(_misfit, "(a,b,c),(d,e,f)->(),(),()"),
         values,
-        _plain(volume, VOLUME),
+        plain(volume, VOLUME),
         core_dims=[OBJECT, VOLUME],
         output_dims=[(), (), ()],
         dtypes=[np.float64] * 3,
@@ -119,9 +115,9 @@ def prtf(
     _same_shape(objects, volume)
     n = max(1, min(objects.sizes[d] for d in OBJECT) // 2)
     out = apply(
-        _each(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
-        _plain(objects, (over, *OBJECT)),
-        _plain(volume, VOLUME),
+        each(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
+        plain(objects, (over, *OBJECT)),
+        plain(volume, VOLUME),
         core_dims=[(over, *OBJECT), VOLUME],
         output_dims=[("frequency",)],
         output_sizes={"frequency": n},
@@ -189,8 +185,8 @@ def fsc(
     """
     if not 0 < independent <= 1:
         raise ArgumentError("independent", independent, "a share above 0, up to 1")
-    first, second = _object(obj, "fsc"), _object(other, "fsc")
-    axes = LABORATORY if set(LABORATORY) <= set(first.dims) else OBJECT
+    first, second = object_of(obj, "fsc"), object_of(other, "fsc")
+    axes = axes_of(first)
     for array in (first, second):
         require_dims(array, axes, caller="fsc")
     shapes = [tuple(a.sizes[d] for d in axes) for a in (first, second)]
@@ -202,9 +198,9 @@ def fsc(
     n = max(1, min(shapes[0]) // 2)
     share = independent * (1.0 if first.dtype.kind == "c" else 0.5)
     parts = apply(
-        _each(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
+        each(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
         first,
-        _plain(second, axes),
+        plain(second, axes),
         core_dims=[axes, axes],
         output_dims=[("frequency",)] * 3 + [(), ()],
         output_sizes={"frequency": n},
@@ -255,165 +251,6 @@ def _fsc(
             0.5 / metrics.crossing(shells.frequency, curve, limit) for limit in limits
         ]
     return curve, *limits, *halves
-
-
-@recorded
-def overlay(
-    obj: xr.DataArray | xr.Dataset,
-    *,
-    reference: xr.DataArray | xr.Dataset,
-    ramp: bool = False,
-    twin: bool = True,
-) -> xr.DataArray:
-    """Lay an object over another one: conjugate twin, translation, phase.
-
-    Lazy.
-
-    The intensity does not fix these. Of the object and its twin, the one is taken
-    whose complex overlap with the reference is larger after all the rest was removed.
-
-    Parameters
-    ----------
-    obj, reference
-        Complex objects on one grid; the reference has no further dimensions, or the
-        same.
-    ramp
-        Remove the phase ramp between the two as well. It is the mean change of the
-        lattice: keep it between states, remove it to compare with a simulation.
-    twin
-        Consider the twin.
-
-    Returns
-    -------
-    xarray.DataArray
-        ``object`` with the coordinates ``overlap`` (0 to 1), ``twin`` (taken or not)
-        and the shift along each axis, such as ``shift_along_x``, in voxels.
-
-    Raises
-    ------
-    DimensionError
-        If the two do not lie on one grid.
-    """
-    moving, fixed = _object(obj, "overlay"), _object(reference, "overlay")
-    axes = LABORATORY if set(LABORATORY) <= set(moving.dims) else OBJECT
-    for array in (moving, fixed):
-        require_dims(array, axes, caller="overlay")
-    if any(moving.sizes[d] != fixed.sizes[d] for d in axes):
-        raise DimensionError(
-            f"overlay: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
-            "one shape is needed."
-        )
-    field, *found = apply(
-        _each(_overlay, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
-        _plain(fixed, axes),
-        moving,
-        core_dims=[axes, axes],
-        output_dims=[axes, (), (), (), (), ()],
-        dtypes=[np.complex64, np.float64, bool, np.float64, np.float64, np.float64],
-        caller="overlay",
-        ramp=ramp,
-        twin=twin,
-    )
-    names = {"overlap": "Overlap", "twin": "Conjugate twin taken"}
-    names |= {f"shift_{d}": f"Shift along {d} in voxels" for d in axes}
-    extra = {
-        name: label(part, name, units="1", long_name=words)
-        for (name, words), part in zip(names.items(), found, strict=True)
-    }
-    attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
-    attrs = {"units": "1", "long_name": "Complex density"} | attrs
-    out = label(field.transpose(*moving.dims), "object", **attrs)
-    return out.assign_coords(extra)
-
-
-def _overlay(
-    reference: np.ndarray, moving: np.ndarray, *, ramp: bool, twin: bool
-) -> tuple[Any, ...]:
-    from batteryxr.cdi.kernels.align import align
-
-    laid = align(reference, moving, ramp=ramp, twin=twin)
-    return laid.field, laid.overlap, laid.twin, *laid.shift
-
-
-@recorded
-def decompose(objects: xr.DataArray, *, over: str = "start") -> xr.Dataset:
-    """Decompose aligned objects into orthogonal modes by their small Gram matrix.
-
-    Lazy; one chunk along `over` is needed.
-
-    Parameters
-    ----------
-    objects
-        Complex objects that were laid over one another, on `over` and the axes of
-        one grid.
-    over
-        The dimension that counts them.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``modes`` and ``mode_weight`` (shares of the squared norm) on ``mode``, largest
-        first. The first mode is what the objects have in common.
-
-    Raises
-    ------
-    DimensionError
-        If an axis is missing.
-    """
-    axes = LABORATORY if set(LABORATORY) <= set(objects.dims) else OBJECT
-    require_dims(objects, [over, *axes], caller="decompose")
-    n = objects.sizes[over]
-    parts, weights = apply(
-        _each(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),
-        objects,
-        core_dims=[(over, *axes)],
-        output_dims=[("mode", *axes), ("mode",)],
-        output_sizes={"mode": n},
-        dtypes=[np.complex64, np.float64],
-        caller="decompose",
-    )
-    number = ("mode", np.arange(n), {"units": "1", "long_name": "Mode"})
-    return xr.Dataset(
-        {
-            "modes": label(parts, "modes", units="1", long_name="Mode"),
-            "mode_weight": label(
-                weights, "mode_weight", units="1", long_name="Share of the mode"
-            ),
-        },
-        coords={"mode": number},
-    )
-
-
-def _decompose(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from batteryxr.cdi.kernels.modes import modes
-
-    return modes(objects.astype(np.complex64, copy=False))
-
-
-def _each(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
-    """Return a kernel of one object that walks through leading axes."""
-
-    def walked(*arrays: np.ndarray, **kwargs: Any) -> Any:
-        def one(*parts: np.ndarray) -> Any:
-            return kernel(*parts, **kwargs)
-
-        return np.vectorize(one, signature=signature)(*arrays)
-
-    return walked
-
-
-def _object(obj: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
-    if isinstance(obj, xr.Dataset):
-        require_variables(obj, ["object"], caller=caller)
-        return obj["object"]
-    return obj
-
-
-def _plain(array: xr.DataArray, axes: tuple[str, ...]) -> xr.DataArray:
-    """Leave only the labels along which arrays are matched."""
-    lead = [d for d in array.dims if d not in axes]
-    keep = {d for d in lead if d in array.coords}
-    return array.drop_vars(set(array.coords) - keep)
 
 
 def _same_shape(obj: xr.DataArray, volume: xr.DataArray) -> None:

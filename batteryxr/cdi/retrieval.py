@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi import _retrieval_result
 from batteryxr.cdi._kept_starts import as_dataset, as_start, fingerprint
+from batteryxr.cdi._objects import OBJECT, VOLUME
+from batteryxr.cdi._retrieval_checks import (
+    as_range,
+    check_choices,
+    check_counts,
+    check_device,
+)
+from batteryxr.cdi._retrieval_result import Layout
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.optional import require
 from batteryxr.core.pieces import keep, kept
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -24,9 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.cdi.kernels.starts import Finished, Options, Problem
-
-VOLUME = _retrieval_result.VOLUME
-OBJECT = _retrieval_result.OBJECT
 
 
 @recorded
@@ -155,14 +158,14 @@ def retrieve(
     from batteryxr.cdi.kernels.starts import MERITS, Options
 
     blocks = tuple(parse(schedule, beta))
-    low, high = _range(threshold)
-    _check(n_starts, n_best, select, free, low, high, sigma, MERITS)
-    _check_counts(
+    low, high = as_range(threshold)
+    check_choices(n_starts, n_best, select, free, low, high, sigma, MERITS)
+    check_counts(
         shrink_every=shrink_every,
         twin_break=twin_break,
         coherence_every=coherence_every,
     )
-    _check_device(device)
+    check_device(device)
     if initial is not None and n_starts != 1:
         raise ArgumentError(
             "n_starts", n_starts, "1 with an initial object", "All would be the same."
@@ -179,7 +182,7 @@ def retrieve(
     intensity = _intensity(volume)
     n_best = min(n_best, n_starts)
     job = _Job(options, n_starts, n_best, select, free, seed, store, group)
-    layout = _retrieval_result.Layout(
+    layout = Layout(
         intensity, n_starts, n_best, sum(b.iterations for b in blocks), options
     )
     pieces = list(_pieces(intensity, support, initial))
@@ -326,69 +329,6 @@ def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
     raise ArgumentError(
         name, dict(given.sizes), f"{dict(zip(OBJECT, shape, strict=True))}"
     )
-
-
-def _check(
-    n_starts: int,
-    n_best: int,
-    select: str,
-    free: float,
-    low: float,
-    high: float,
-    sigma: tuple[float, float],
-    merits: tuple[str, ...],
-) -> None:
-    for name, count in (("n_starts", n_starts), ("n_best", n_best)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ArgumentError(name, count, "a whole number > 0")
-    if select not in merits:
-        raise ArgumentError("select", select, f"one of {', '.join(merits)}")
-    if not 0 <= free <= 0.3:
-        raise ArgumentError("free", free, "a share from 0 to 0.3", "0.05 is usual.")
-    if free == 0 and select == "llk_free":
-        raise ArgumentError(
-            "select",
-            select,
-            "'llk' or another without free voxels",
-            "Or set free=0.05.",
-        )
-    if not 0 < low <= high < 1:
-        raise ArgumentError(
-            "threshold", (low, high), "shares between 0 and 1, in order"
-        )
-    if len(sigma) != 2 or not min(sigma) > 0:
-        raise ArgumentError("sigma", sigma, "two widths > 0, such as (2.0, 0.5)")
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or count < 0:
-            raise ArgumentError(name, count, "a whole number >= 0")
-
-
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    if device == "cupy":
-        require("cupy", extra=None, purpose="phase retrieval with device='cupy'")
-        return
-    torch = require(
-        "torch", extra=None, purpose=f"phase retrieval with device={device!r}"
-    )
-    try:
-        torch.empty(1, device="cpu" if device == "torch" else device)
-    except (RuntimeError, AssertionError) as error:
-        raise ArgumentError(
-            "device", device, "'cpu', 'cupy' or a device that PyTorch finds", str(error)
-        ) from error
-
-
-def _range(threshold: float | tuple[float, float]) -> tuple[float, float]:
-    if isinstance(threshold, int | float | np.number):
-        return float(threshold), float(threshold)
-    if len(threshold) != 2:
-        raise ArgumentError("threshold", threshold, "a share, or two to draw between")
-    return float(threshold[0]), float(threshold[1])
 
 
 def _warn_off_centre(intensity: xr.DataArray) -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi._retrieval_result import OBJECT
-from batteryxr.cdi.quality import LABORATORY
+from batteryxr.cdi._objects import axes_of, object_of
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -179,10 +178,8 @@ def plot_starts(result: xr.Dataset) -> Any:
 
 
 def _one_object(obj: Any, caller: str) -> xr.DataArray:
-    if hasattr(obj, "data_vars"):
-        require_variables(obj, ["object"], caller=caller)
-        obj = obj["object"]
-    axes = LABORATORY if set(LABORATORY) <= set(obj.dims) else OBJECT
+    obj = object_of(obj, caller)
+    axes = axes_of(obj)
     require_dims(obj, axes, caller=caller)
     if spare := [str(d) for d in obj.dims if d not in axes]:
         raise ArgumentError(
