@@ -6,7 +6,9 @@ import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.nmf import (
+    ambiguity,
     factorisation,
+    montecarlo,
     order,
     plots,
     principal,
@@ -23,7 +25,8 @@ class Nmf(Accessor):
     1. ``lower_envelope`` makes signed patterns fit for it, ``model_order`` shows how
        many components the data support, ``pca`` what singular vectors would say.
     2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
-       looks for more; ``fit_stretched`` follows peaks that drift.
+       looks for more; ``metropolis`` tells the spread; ``fit_stretched`` follows peaks
+       that drift.
     3. The result has an ``.nmf`` of its own.
     """
 
@@ -37,6 +40,7 @@ class Nmf(Accessor):
     model_order = method(order.model_order)
     pca = method(principal.pca)
     fit = method(factorisation.fit)
+    metropolis = method(montecarlo.metropolis)
     fit_stretched = method(stretching.fit_stretched)
     raise_n = method(steps.raise_n)
 
@@ -46,7 +50,8 @@ class NmfResult(Accessor):
     """Reading a factorisation.
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
-    2. ``reconstruct`` rebuilds the series from chosen components.
+    2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
+       rebuilds the series from chosen components.
     3. ``purify`` turns principal components into phases, for contrast.
     4. ``plot_components``, ``plot_weights``, ``plot_maps``, ``plot_residual`` and
        ``plot_order`` show them.
@@ -58,6 +63,7 @@ class NmfResult(Accessor):
     compare_steps = method(steps.compare_steps)
     reconstruct = method(steps.reconstruct)
     purify = method(principal.purify)
+    bands = method(ambiguity.bands)
     plot_components = method(plots.plot_components)
     plot_weights = method(plots.plot_weights)
     plot_maps = method(plots.plot_maps)

@@ -1,7 +1,9 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
+from batteryxr.nmf.ambiguity import bands
 from batteryxr.nmf.factorisation import fit
 from batteryxr.nmf.layout import join
+from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
 from batteryxr.nmf.plots import (
     plot_components,
@@ -16,11 +18,13 @@ from batteryxr.nmf.steps import compare_steps, raise_n, reconstruct
 from batteryxr.nmf.stretching import fit_stretched
 
 __all__ = [
+    "bands",
     "compare_steps",
     "fit",
     "fit_stretched",
     "join",
     "lower_envelope",
+    "metropolis",
     "model_order",
     "pca",
     "plot_components",

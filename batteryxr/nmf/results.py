@@ -32,7 +32,7 @@ def arrange(problem: Problem, answer: Answer, scale: str) -> np.ndarray:
 
     if not problem.rules.closure:
         free = ~problem.rules.fixed
-        length = _length(answer.components[free], problem, scale)
+        length = lengths(answer.components[free], problem, scale)
         answer.components[free] /= length[:, None]
         answer.used[free] *= length
         for spread, power in (
@@ -47,7 +47,8 @@ def arrange(problem: Problem, answer: Answer, scale: str) -> np.ndarray:
     return np.argsort(-answer.used, kind="stable")
 
 
-def _length(components: np.ndarray, problem: Problem, scale: str) -> np.ndarray:
+def lengths(components: np.ndarray, problem: Problem, scale: str) -> np.ndarray:
+    """Return (k,) what the components are divided by to have the scale asked for."""
     rows = np.nan_to_num(components)
     if scale == "max":
         length = np.abs(rows).max(axis=1)

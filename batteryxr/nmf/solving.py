@@ -22,7 +22,7 @@ def solve_in_memory(problem: Problem) -> Answer:
     values, v, samples, points = gapless(problem)
     refuse_rank(problem.n, len(values), "the number of patterns with data")
     answer = factorise_samples(problem, values, v, points)
-    return _spread_out(answer, samples, points)
+    return spread_out(answer, samples, points)
 
 
 def gapless(
@@ -85,7 +85,7 @@ def factorise_samples(
     from batteryxr.nmf.kernels import alternate, starts
 
     with threadpool_limits(1, "blas"):  # small products: threads only spin
-        scale, data, svd_error = _prepare(problem, values, v, subspace)
+        scale, data, svd_error = normal_equations(problem, values, v, subspace)
         given = problem.given()[:, points] / scale
         scaled = values / scale if np.ndim(scale) else values
         fixed = problem.rules.fixed
@@ -106,10 +106,10 @@ def factorise_samples(
             runs = list(pool.map(run, kinds, rngs))
     for r in runs:
         r.components = r.components * scale
-    return _compare(runs, svd_error, problem)
+    return compare_runs(runs, svd_error, problem)
 
 
-def _prepare(
+def normal_equations(
     problem: Problem, values: np.ndarray, v: np.ndarray | None, subspace: bool
 ) -> tuple[np.ndarray, Normal, float]:
     """Return the scale of each point, the normal equations, and the SVD's error."""
@@ -137,7 +137,7 @@ def _prepare(
     return one, alternate.Plain(values, total=total), svd_error
 
 
-def _compare(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
+def compare_runs(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
     """Keep the best run; tell how far the others agree with it."""
     from batteryxr.nmf.kernels.match import match
 
@@ -178,7 +178,7 @@ def _scales(components: np.ndarray, problem: Problem) -> np.ndarray:
     return scales
 
 
-def _spread_out(answer: Answer, samples: np.ndarray, points: np.ndarray) -> Answer:
+def spread_out(answer: Answer, samples: np.ndarray, points: np.ndarray) -> Answer:
     """Put NaN back where samples or points have no data."""
     if samples.all() and points.all():
         return answer

@@ -5,6 +5,15 @@ from batteryxr.simulate.files import write_operando
 from batteryxr.simulate.operando import operando
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
+from batteryxr.simulate.ptychography import ptychography
 from batteryxr.simulate.titration import gitt
 
-__all__ = ["bragg_states", "gitt", "operando", "particles", "oxide_series", "write_operando"]
+__all__ = [
+    "bragg_states",
+    "gitt",
+    "operando",
+    "oxide_series",
+    "particles",
+    "ptychography",
+    "write_operando",
+]

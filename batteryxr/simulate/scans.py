@@ -78,7 +78,7 @@ def measure(
     if chunks is not None:
         ratios, number = ratios.chunk(scan=chunks), number.chunk(scan=chunks)
     measured = apply(
-        _measured,
+        mixed,
         number,
         ratios,
         core_dims=[(), ("component",)],
@@ -98,7 +98,7 @@ def measure(
     )
 
 
-def _measured(
+def mixed(
     number: np.ndarray,
     ratios: np.ndarray,
     *,

@@ -1,0 +1,227 @@
+"""Crystals, and the pair distribution functions that they have."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError
+
+#: Width of a bin of distances (Angstrom): far below any peak's.
+_BIN = 2e-3
+#: Calculated beyond the last point, so that ripples from there are right (Angstrom).
+_MARGIN = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A crystal structure.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    cell
+        (3, 3) lattice vectors as rows (Angstrom).
+    elements
+        (atoms,) symbol of each atom in the cell.
+    sites
+        (atoms, 3) fractional coordinates.
+    occupancy
+        (atoms,) share of each site that is taken.
+    """
+
+    name: str
+    cell: np.ndarray
+    elements: tuple[str, ...]
+    sites: np.ndarray
+    occupancy: np.ndarray
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell (Angstrom3)."""
+        return abs(float(np.linalg.det(self.cell)))
+
+
+def lattice(
+    a: float,
+    b: float | None = None,
+    c: float | None = None,
+    alpha: float = 90.0,
+    beta: float = 90.0,
+    gamma: float = 90.0,
+) -> np.ndarray:
+    """Return lattice vectors as rows; lengths in Angstrom, angles in degrees.
+
+    `b` and `c` are as long as `a` where they are left out.
+    """
+    b, c = b or a, c or a
+    ca, cb, cg = (math.cos(math.radians(x)) for x in (alpha, beta, gamma))
+    sg = math.sqrt(1 - cg * cg)
+    y = (ca - cb * cg) / sg
+    return np.array(
+        [
+            [a, 0.0, 0.0],
+            [b * cg, b * sg, 0.0],
+            [c * cb, c * y, c * math.sqrt(max(1 - cb * cb - y * y, 0.0))],
+        ]
+    )
+
+
+def scattering_power(elements: tuple[str, ...], radiation: str) -> np.ndarray:
+    """Return electrons (X-rays) or coherent scattering lengths in fm (neutrons).
+
+    Raises
+    ------
+    ArgumentError
+        For another radiation, or an element without a known scattering length.
+    """
+    if radiation not in ("xray", "neutron"):
+        raise ArgumentError("radiation", radiation, "'xray' or 'neutron'")
+    import periodictable
+
+    values = []
+    for symbol in elements:
+        element = getattr(periodictable, symbol)
+        value = element.number if radiation == "xray" else element.neutron.b_c
+        if value is None:
+            raise ArgumentError("radiation", radiation, f"'xray': of {symbol}")
+        values.append(float(value))
+    return np.array(values)
+
+
+class PairDistribution:
+    """G(r) of one crystal, quick to calculate again with other parameters.
+
+    Distances are summed once; a change of the lattice, of widths or of size costs one
+    Gaussian per distance. Atoms are points of constant scattering power, peaks are
+    Gaussians over the baseline -4 pi rho0 r (Farrow & Billinge, Acta Cryst. A65, 232,
+    2009), and particles have the envelope of a sphere (Howell, Proffen & Conradson,
+    Phys. Rev. B 73, 094107, 2006).
+
+    Parameters
+    ----------
+    crystal
+        The structure.
+    r
+        (points,) distances, evenly spaced (Angstrom).
+    radiation
+        ``"xray"`` or ``"neutron"``.
+    q_max
+        End of the measured range (1/Angstrom); None for no ripples.
+    q_damp
+        Resolution of the instrument, exp(-(q_damp r)2/2) (1/Angstrom).
+    strain
+        Largest relative change of the lattice that will be asked for.
+    """
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        r: np.ndarray,
+        *,
+        radiation: str = "xray",
+        q_max: float | None = None,
+        q_damp: float = 0.0,
+        strain: float = 0.06,
+    ) -> None:
+        from batteryxr.core import pairs
+
+        self.crystal = crystal
+        self.r = np.asarray(r, dtype=np.float64)
+        self.q_max, self.q_damp = q_max, q_damp
+        step = float(np.diff(self.r).mean())
+        self._grid = step * np.arange(1, math.ceil((self.r[-1] + _MARGIN) / step) + 1)
+        self._kinds = sorted(set(crystal.elements))
+        kinds = np.array([self._kinds.index(e) for e in crystal.elements])
+        self._power = scattering_power(tuple(self._kinds), radiation)
+        # Sites of one kind may be filled differently: then they are kinds of their own.
+        pure = [
+            (int(k), float(o)) for k, o in zip(kinds, crystal.occupancy, strict=True)
+        ]
+        species = sorted(set(pure))
+        self._species = np.array([k for k, _ in species])
+        self._filled = np.array([o for _, o in species])
+        number = np.array([species.index(p) for p in pure])
+        self._atoms = np.bincount(number, minlength=len(species)).astype(np.float64)
+        reach = (self._grid[-1] + 0.5) / (1 - strain)
+        counts = pairs.count(
+            np.ascontiguousarray(crystal.cell, dtype=np.float64),
+            np.ascontiguousarray(crystal.sites % 1.0, dtype=np.float64),
+            number,
+            reach,
+            _BIN,
+        )
+        taken = np.flatnonzero(counts.sum(axis=(0, 1)))
+        self._distance = taken * _BIN
+        self._counts = np.ascontiguousarray(counts[:, :, taken])
+
+    def __call__(
+        self,
+        *,
+        strain: float = 0.0,
+        u_iso: float = 0.005,
+        diameter: float = math.inf,
+        occupancy: dict[str, float] | None = None,
+    ) -> np.ndarray:
+        """Return G(r) (1/Angstrom2).
+
+        Parameters
+        ----------
+        strain
+            Relative change of the lattice, the same in all directions.
+        u_iso
+            Mean square displacement of every atom (Angstrom2).
+        diameter
+            Of a spherical particle (Angstrom).
+        occupancy
+            What to multiply the occupancy of elements with.
+        """
+        from batteryxr.core import pairs
+
+        filled = self._filled.copy()
+        for element, factor in (occupancy or {}).items():
+            filled[self._species == self._kinds.index(element)] *= factor
+        b = self._power[self._species] * filled
+        atoms = float(self._atoms @ filled)
+        mean = float(self._atoms @ b) / atoms
+        weight = np.einsum("i,j,ijp->p", b, b, self._counts) / (atoms * mean**2)
+        g = pairs.spread(
+            self._grid,
+            self._distance * (1 + strain),
+            weight,
+            np.full(weight.size, 2 * u_iso),
+        )
+        density = atoms / (self.crystal.volume * (1 + strain) ** 3)
+        g = g / self._grid - 4 * np.pi * density * self._grid
+        return self.measured(g * sphere(self._grid, diameter))
+
+    def measured(self, g: np.ndarray) -> np.ndarray:
+        """Return what an instrument of finite range and resolution sees of `g`."""
+        from scipy.fft import dst, idst
+        from scipy.interpolate import make_interp_spline
+
+        g = g * np.exp(-0.5 * (self._grid * self.q_damp) ** 2)
+        if self.q_max is not None:
+            step = self._grid[0]
+            # To Q and back; twice as long, so that the end does not fold back.
+            f = dst(np.concatenate([g, np.zeros(g.size)]), type=1)
+            q = np.pi * np.arange(1, f.size + 1) / ((f.size + 1) * step)
+            f[q > self.q_max] = 0.0
+            g = np.asarray(idst(f, type=1))[: g.size]
+        first = self.r[0] / self._grid[0]
+        whole = round(first)
+        if abs(first - whole) < 1e-6 and whole >= 1:
+            return g[whole - 1 : whole - 1 + self.r.size]
+        nodes = np.concatenate([[0.0], self._grid])
+        return np.asarray(make_interp_spline(nodes, np.concatenate([[0.0], g]))(self.r))
+
+
+def sphere(r: np.ndarray, diameter: float) -> np.ndarray:
+    """Return the share of pairs at distance r that lie within a sphere."""
+    if math.isinf(diameter):
+        return np.ones_like(r)
+    t = np.minimum(r / diameter, 1.0)
+    return np.asarray(1 - 1.5 * t + 0.5 * t**3)

@@ -1,0 +1,166 @@
+"""How far ratios and components could be others and fit as well."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.blocks import apply
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.core.seeds import generator
+from batteryxr.nmf.posterior import NOISE, Labels
+
+#: Of more patterns than this the outermost are taken: the others are among them.
+_PATTERNS = 4000
+
+
+@recorded
+def bands(
+    result: xr.Dataset,
+    *,
+    noise: float | None = None,
+    steps: int = 40_000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Return the range of every weight and component that fits as well as the result.
+
+    Reads the weights of the result once; those of an image stay lazy. All
+    factorisations with the same product, and nothing below zero beyond noise, are
+    walked by hit-and-run. The range narrows as components are fixed, and as the shift
+    follows the data. It holds for the shift that was used: where a true component
+    dips below it, as it may below an envelope, the truth can lie outside.
+
+    Parameters
+    ----------
+    result
+        Of `fit`, `raise_n` or `metropolis`.
+    noise
+        Standard deviation of a value of the data; None takes the root mean square
+        residual.
+    steps
+        Of the walk.
+    seed
+        Of the walk.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``weights_low``, ``weights_high`` and ``weights_width``, three standard
+        deviations of noise included; ``components_low`` and ``components_high``.
+        Without closure each component keeps its area.
+
+    Raises
+    ------
+    ArgumentError
+        For a fit with stretched components, which can not be turned into one another.
+    """
+    from batteryxr.nmf.kernels.feasible import explore
+
+    needed = ["components", "weights", "residual", "fixed", "shift_curve"]
+    require_variables(result, needed, caller="bands")
+    rng = generator(seed)
+    if "stretch" in result:
+        raise ArgumentError("result", "stretched components", "a result of `fit`")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 400:
+        raise ArgumentError("steps", steps, "an integer >= 400")
+    if noise is None:
+        noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
+    if not 0 <= noise < np.inf:
+        raise ArgumentError("noise", noise, "a number >= 0")
+    closure = bool(result.attrs.get("closure", 1))
+    lift = result["shift_curve"].values if closure else 0.0
+    patterns = result["components"].transpose("component", ...).values - lift
+    weights = result["weights"].transpose("component", ...)
+    flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
+    here = np.asarray(np.isfinite(flat).all(axis=0))
+    points = np.asarray(np.isfinite(patterns).all(axis=0))
+    taken = np.flatnonzero(here)
+    if taken.size > _PATTERNS:
+        taken = taken[_outermost(flat[:, taken], rng)]
+    found = explore(
+        flat[:, taken],
+        np.maximum(patterns[:, points], 0.0),
+        result["fixed"].values,
+        rng,
+        closure=closure,
+        noise=float(noise),
+        steps=steps,
+    )
+    gram = patterns[:, points] @ patterns[:, points].T
+    scatter = NOISE * noise * np.sqrt(np.diag(np.linalg.pinv(gram, hermitian=True)))
+    used = np.zeros(here.size, dtype=bool)
+    used[taken] = True
+    labels = Labels(result, np.arange(len(patterns)), used, points, lift)
+    if taken.size == here.sum():
+        low = labels.weights(found.weights[0], "weights_low", "Lowest weight that fits")
+        high = labels.weights(
+            found.weights[1], "weights_high", "Highest weight that fits"
+        )
+    else:
+        low, high = apply(
+            _range_of,
+            result["weights"].drop_vars("component"),
+            core_dims=[["component"]],
+            output_dims=[["component"], ["component"]],
+            dtypes=[np.float64, np.float64],
+            caller="bands",
+            turns=np.linalg.inv(found.rotations),
+        )
+        order = result["weights"].dims
+        low, high = (a.transpose(*order) for a in (low, high))
+    width = xr.DataArray(scatter, dims="component")
+    top = 1.0 if closure else None
+    units = str(weights.attrs["units"])
+    parts = {
+        "weights_low": ((low - width).clip(0.0, top), "Lowest weight that fits"),
+        "weights_high": ((high + width).clip(0.0, top), "Highest weight that fits"),
+    }
+    parts["weights_width"] = (
+        parts["weights_high"][0] - parts["weights_low"][0],
+        "Range of a weight",
+    )
+    out = {
+        name: label(
+            array.assign_coords(result["weights"].coords),
+            name,
+            units=units,
+            long_name=text,
+        )
+        for name, (array, text) in parts.items()
+    }
+    for index, end in enumerate(("low", "high")):
+        out[f"components_{end}"] = labels.components(
+            found.components[index],
+            f"components_{end}",
+            f"{'Highest' if index else 'Lowest'} component that fits",
+        )
+    answer = xr.Dataset(out)
+    answer.attrs = {"noise": float(noise), "closure": int(closure)}
+    return answer
+
+
+def _outermost(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return which patterns lie outermost: with them all others are feasible."""
+    k = len(weights)
+    total = np.maximum(weights.sum(axis=0), 1e-300)
+    shares = weights / total
+    picked = [shares.argmin(axis=1), shares.argmax(axis=1)]
+    for _ in range(_PATTERNS // 2):
+        direction = rng.normal(size=k)
+        value = direction @ shares
+        picked.append(np.array([value.argmin(), value.argmax()]))
+    return np.unique(np.concatenate(picked))
+
+
+def _range_of(
+    weights: np.ndarray, *, turns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest weights (..., k) over all turns (draws, k, k)."""
+    low, high = np.array(weights, dtype=np.float64), np.array(weights, dtype=np.float64)
+    for turn in turns:
+        other = weights @ turn
+        np.minimum(low, other, out=low)
+        np.maximum(high, other, out=high)
+    return low, high

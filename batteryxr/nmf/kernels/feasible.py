@@ -1,0 +1,265 @@
+"""The set of all factorisations that fit alike, walked by hit-and-run.
+
+Every factorisation of the same matrix is ``W = U inv(S)``, ``H = S V``, with S (k, k)
+the components in the coordinates of orthonormal V. It is feasible where no weight and
+no value of a component is below zero by more than a tolerance. Along a line on which
+one component moves, all these conditions become linear when multiplied with a
+positive number: the feasible piece of the line is known exactly, and a point on it is
+drawn at random (Smith, Oper. Res. 32, 1296, 1984). Directions do not depend on where
+the component is, so that the set is covered evenly. The ends of each piece are
+feasible too and count towards the range. The set itself: Borgen & Kowalski, Anal.
+Chim. Acta 174, 1 (1985).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+
+@dataclass
+class Range:
+    """What a walk has seen.
+
+    Parameters
+    ----------
+    rotations
+        (draws, k, k): ``rotation @ components`` and ``weights' @ inv(rotation)`` fit
+        as those from which the walk started.
+    weights, components
+        Lowest and highest, (2, k, samples) and (2, k, points).
+    moved
+        Share of the steps that could move.
+    """
+
+    rotations: np.ndarray
+    weights: np.ndarray
+    components: np.ndarray
+    moved: float
+
+
+def explore(
+    weights: np.ndarray,
+    components: np.ndarray,
+    fixed: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    closure: bool,
+    noise: float,
+    steps: int = 40_000,
+    draws: int = 400,
+) -> Range:
+    """Walk over all factorisations that fit as the one given.
+
+    Parameters
+    ----------
+    weights, components
+        (k, samples) and (k, points), non-negative.
+    fixed
+        (k,) bool: components that stay.
+    rng
+        Random numbers.
+    closure
+        Weights sum to one; otherwise each component keeps its sum over the points.
+    noise
+        Standard deviation of a value of the data. So far may noise take weights and
+        components below zero that no more than a twentieth of one of all would be
+        farther, if all were zero.
+    steps
+        Moves of one component.
+    draws
+        How many factorisations to return, evenly spaced along the walk.
+    """
+    from scipy.special import ndtri
+
+    k = len(components)
+    if fixed.all():
+        low = np.stack([weights, weights]), np.stack([components, components])
+        return Range(np.eye(k)[None], *low, 0.0)
+    q, r = np.linalg.qr(components.T)
+    axes, s = np.ascontiguousarray(q.T), np.ascontiguousarray(r.T)
+    scores = np.ascontiguousarray(weights.T @ s)
+    # Directions that keep the sum of the weights, or the area of the component.
+    keep = np.linalg.solve(s, np.ones(k)) if closure else axes.sum(axis=1)
+    thin = max(steps // draws, 1)
+    low = np.stack([weights, weights]), np.stack([components, components])
+    slack = [noise * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)]
+    points, moved = _walk(
+        rng,
+        scores,
+        np.ascontiguousarray(weights, dtype=np.float64),
+        np.ascontiguousarray(components, dtype=np.float64),
+        axes,
+        s,
+        keep / np.linalg.norm(keep),
+        np.flatnonzero(~fixed),
+        np.linalg.pinv(scores.T @ scores, hermitian=True),
+        slack[0],
+        slack[1],
+        thin * draws,
+        thin,
+        *low,
+    )
+    return Range(points @ np.linalg.inv(s), *low, moved)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _walk(
+    rng: np.random.Generator,
+    scores: np.ndarray,
+    weights: np.ndarray,
+    components: np.ndarray,
+    axes: np.ndarray,
+    s: np.ndarray,
+    keep: np.ndarray,
+    moving: np.ndarray,
+    spread: np.ndarray,
+    weight_slack: float,
+    component_slack: float,
+    steps: int,
+    thin: int,
+    seen_weights: np.ndarray,
+    seen_components: np.ndarray,
+) -> tuple[np.ndarray, float]:
+    k, points = components.shape
+    first, s = s.copy(), s.copy()
+    w, h = weights.copy(), components.copy()
+    inverse = np.linalg.inv(s)
+    out = np.empty((steps // thin, k, k))
+    rate = np.empty(points)
+    slack = np.empty(k)
+    moved = 0
+    for step in range(steps):
+        j = moving[rng.integers(0, moving.size)]
+        d = _direction(rng, first, s, j, keep)
+        g = d @ inverse
+        for p in range(points):
+            rate[p] = 0.0
+        for i in range(k):
+            for p in range(points):
+                rate[p] += d[i] * axes[i, p]
+        # What noise does to weights and components depends on how alike these are.
+        for i in range(k):
+            slack[i] = weight_slack * np.sqrt((inverse[:, i] ** 2).sum())
+        dip = component_slack * np.sqrt(max(s[j] @ spread @ s[j], 0.0))
+        low, high = _along_components(h[j], rate, dip)
+        low, high = _along_weights(w, g, j, slack, low, high)
+        if 0.0 < high - low < 1e12:
+            _see_components(h[j], rate, low, high, seen_components[:, j])
+            _see_weights(w, g, j, low, seen_weights)
+            _see_weights(w, g, j, high, seen_weights)
+            t = low + (high - low) * rng.random()
+            share = t / (1 + t * g[j])
+            for i in range(k):
+                if i != j:
+                    for c in range(w.shape[1]):
+                        w[i, c] -= share * g[i] * w[j, c]
+            for c in range(w.shape[1]):
+                w[j, c] /= 1 + t * g[j]
+            for p in range(points):
+                h[j, p] += t * rate[p]
+            s[j] += t * d
+            inverse = np.linalg.inv(s)
+            moved += 1
+        if step % thin == thin - 1:
+            out[step // thin] = s
+            w = np.ascontiguousarray((scores @ inverse).T)  # rounding ends here
+    return out, moved / steps
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _direction(
+    rng: np.random.Generator,
+    first: np.ndarray,
+    s: np.ndarray,
+    j: int,
+    keep: np.ndarray,
+) -> np.ndarray:
+    """Return a direction for component j that does not depend on where j is."""
+    k = len(s)
+    d = np.zeros(k)
+    if k > 2 and rng.random() < 0.5:
+        # Along an edge of the simplex of the others.
+        a = rng.integers(0, k - 1)
+        b = rng.integers(0, k - 2)
+        a += a >= j
+        for i in range(k):
+            if i != j and i != a:
+                if b == 0:
+                    d = s[a] - s[i]
+                b -= 1
+    else:
+        for i in range(k):
+            d += rng.normal() * (first[i] - first[j])
+        if k == 1:
+            d[0] = rng.normal()
+    return d - (d @ keep) * keep
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _along_components(
+    h: np.ndarray, rate: np.ndarray, slack: float
+) -> tuple[float, float]:
+    """Return between which steps no value of the component is below the slack."""
+    up = down = 1e-300
+    for p in range(h.size):
+        ratio = rate[p] / max(h[p] + slack, 1e-300)
+        up = max(up, -ratio)
+        down = max(down, ratio)
+    return -1 / down, 1 / up
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _along_weights(
+    w: np.ndarray,
+    g: np.ndarray,
+    j: int,
+    slack: np.ndarray,
+    low: float,
+    high: float,
+) -> tuple[float, float]:
+    """Return the part of low..high in which no weight is below its slack.
+
+    After the step t the weights are ``w_i - t g_i w_j / (1 + t g_j)``, and
+    ``w_j / (1 + t g_j)``; times ``1 + t g_j`` > 0 the conditions are linear in t.
+    """
+    own = g[j]
+    if own > 0:
+        low = max(low, -(1 - 1e-9) / own)
+    elif own < 0:
+        high = min(high, -(1 - 1e-9) / own)
+    for i in range(len(w)):
+        for c in range(w.shape[1]):
+            a = max(w[i, c] + slack[i], 0.0)
+            b = slack[i] * own if i == j else a * own - g[i] * w[j, c]
+            if b > 0:
+                low = max(low, -a / b)
+            elif b < 0:
+                high = min(high, -a / b)
+    return low, high
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _see_components(
+    h: np.ndarray, rate: np.ndarray, low: float, high: float, seen: np.ndarray
+) -> None:
+    for p in range(h.size):
+        a, b = h[p] + low * rate[p], h[p] + high * rate[p]
+        seen[0, p] = min(seen[0, p], a, b)
+        seen[1, p] = max(seen[1, p], a, b)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _see_weights(
+    w: np.ndarray, g: np.ndarray, j: int, t: float, seen: np.ndarray
+) -> None:
+    scale = 1 / (1 + t * g[j])
+    for i in range(len(w)):
+        for c in range(w.shape[1]):
+            v = w[j, c] * scale
+            if i != j:
+                v = w[i, c] - t * g[i] * v
+            seen[0, i, c] = min(seen[0, i, c], v)
+            seen[1, i, c] = max(seen[1, i, c], v)

@@ -1,0 +1,239 @@
+"""One chain over both factors: annealed, then at T = 1, then over what fits alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.nmf.kernels import alternate, metropolis
+from batteryxr.nmf.kernels.feasible import explore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.feasible import Range
+
+#: Share of proposals that the size of the steps is tuned to.
+_ACCEPTED = 0.35
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a chain is.
+
+    Parameters
+    ----------
+    cooling
+        Sweeps of Metropolis proposals, from T = `hottest` to T = 1 at half of them.
+    settling
+        Sweeps of exact draws at T = 1 that are dropped.
+    draws, thin
+        Draws kept, one in `thin` sweeps.
+    rotations
+        Steps over the factorisations that fit alike.
+    """
+
+    cooling: int
+    settling: int
+    draws: int
+    thin: int
+    rotations: int
+    hottest: float = 300.0
+
+    @property
+    def sweeps(self) -> int:
+        """All sweeps of a chain."""
+        return self.cooling + self.settling + self.draws * self.thin
+
+
+@dataclass
+class Chain:
+    """What a chain has found.
+
+    Parameters
+    ----------
+    run
+        The state refined to the nearest optimum.
+    acceptance
+        Of proposals at T = 1.
+    excess
+        Mean misfit of the draws over that of the optimum, as a ratio.
+    weights, components
+        (draws, k, samples) and (draws, k, points): noise and rotation together. None
+        where the chain was stopped before.
+    noise
+        (k, samples) standard deviation of the weights by noise alone.
+    range
+        Of all that fits alike.
+    """
+
+    run: Run
+    acceptance: float
+    excess: float = np.nan
+    weights: np.ndarray | None = None
+    components: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    range: Range | None = None
+
+
+def run_chain(
+    data: Normal,
+    start: np.ndarray,
+    rules: Rules,
+    rng: np.random.Generator,
+    noise: float,
+    plan: Plan,
+    *,
+    tick: Callable[[], bool],
+) -> Chain:
+    """Run one chain.
+
+    Parameters
+    ----------
+    data
+        Normal equations of either half.
+    start
+        (k, points); fixed rows hold the fixed components.
+    rules
+        Fixed components and closure.
+    rng
+        Random numbers.
+    noise
+        Variance of a value of the data, in the units of their statistical weights.
+    plan
+        Lengths.
+    tick
+        Called after each sweep; True stops the chain.
+    """
+    state = _State(data, start, rules, rng)
+    stopped = False
+    cold = max(plan.cooling // 2, 1)
+    for sweep in range(plan.cooling):
+        temperature = plan.hottest ** max(1 - sweep / cold, 0.0)
+        state.propose(noise * temperature)
+        if stopped := tick():
+            break
+    drawn: list[tuple[np.ndarray, np.ndarray]] = []
+    misfits = []
+    for sweep in range(0 if stopped else plan.settling + plan.draws * plan.thin):
+        state.draw(noise)
+        if stopped := tick():
+            break
+        kept = sweep - plan.settling + 1
+        if kept > 0 and kept % plan.thin == 0:
+            drawn.append((state.w.copy(), state.h.copy()))
+            misfits.append(state.misfit())
+    run = alternate.factorise(data, state.h, rules, tol=1e-6)
+    chain = Chain(run, state.acceptance)
+    if stopped or len(drawn) < plan.draws:
+        return chain
+    optimum = run.error**2 * data.total
+    chain.excess = float(np.mean(misfits) / max(optimum, 1e-300))
+    scatter = np.sqrt(optimum / (data.shape[0] * data.shape[1]))
+    chain.range = explore(
+        run.weights,
+        run.components,
+        rules.fixed,
+        rng,
+        closure=rules.closure,
+        noise=float(scatter),
+        steps=plan.rotations,
+        draws=plan.draws,
+    )
+    # Noise as the draws scatter, around each of the factorisations that fit alike.
+    w, h = (np.array(part) for part in zip(*drawn, strict=True))
+    chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
+    chain.noise = chain.weights.std(axis=0)
+    turns = np.resize(
+        chain.range.rotations, (plan.draws, *chain.range.rotations[0].shape)
+    )
+    chain.weights += np.linalg.inv(turns).transpose(0, 2, 1) @ run.weights
+    chain.components += turns @ run.components
+    np.maximum(chain.weights, 0.0, out=chain.weights)
+    np.maximum(chain.components, 0.0, out=chain.components)
+    chain.components[:, rules.fixed] = run.components[rules.fixed]
+    if rules.closure:
+        chain.weights /= chain.weights.sum(axis=1, keepdims=True)
+    return chain
+
+
+class _State:
+    """Both factors of a chain, and moves of all their entries."""
+
+    def __init__(
+        self,
+        data: Normal,
+        start: np.ndarray,
+        rules: Rules,
+        rng: np.random.Generator,
+    ) -> None:
+        self.data, self.rng = data, rng
+        self.closure = rules.closure
+        self.free = ~np.asarray(rules.fixed, dtype=bool)
+        self.all = np.ones(len(start), dtype=bool)
+        self.h = np.ascontiguousarray(start, dtype=np.float64)
+        shares = rng.dirichlet(np.ones(len(start)), data.shape[0]).T
+        self.w = np.ascontiguousarray(shares)
+        self.step_h = self.step_w = 1.0
+        self.acceptance = np.nan
+
+    def propose(self, temperature: float) -> None:
+        """Sweep over both factors with Metropolis proposals of tuned size."""
+        grams, rhs = self._for_components()
+        accepted = metropolis.propose_entries(
+            self.rng, grams, rhs, self.h, self.free, temperature, self.step_h
+        )
+        if self.free.any():
+            self.step_h *= np.exp(0.2 * (accepted - _ACCEPTED))
+        grams, rhs = self._for_weights()
+        if self.closure:
+            moved = metropolis.propose_transfers(
+                self.rng, grams, rhs, self.w, temperature, self.step_w
+            )
+        else:
+            moved = metropolis.propose_entries(
+                self.rng, grams, rhs, self.w, self.all, temperature, self.step_w
+            )
+            self._rescale()
+        self.step_w *= np.exp(0.2 * (moved - _ACCEPTED))
+        self.acceptance = 0.5 * (accepted + moved) if self.free.any() else moved
+
+    def draw(self, temperature: float) -> None:
+        """Sweep over both factors with draws from each entry's conditional."""
+        grams, rhs = self._for_components()
+        metropolis.draw_entries(self.rng, grams, rhs, self.h, self.free, temperature)
+        grams, rhs = self._for_weights()
+        if self.closure:
+            metropolis.draw_transfers(self.rng, grams, rhs, self.w, temperature)
+        else:
+            metropolis.draw_entries(self.rng, grams, rhs, self.w, self.all, temperature)
+            self._rescale()
+
+    def misfit(self) -> float:
+        """Return the weighted sum of squared residuals."""
+        gram, rhs = self.data.for_components(self.w)
+        return self.data.misfit(self.w, self.h, gram, rhs)
+
+    def _rescale(self) -> None:
+        """Without closure the scale is shared freely: components get unit norm."""
+        norm = np.linalg.norm(self.h, axis=1)
+        norm = np.where(self.free & (norm > 0), norm, 1.0)[:, None]
+        self.h /= norm
+        self.w *= norm
+
+    def _for_components(self) -> tuple[np.ndarray, np.ndarray]:
+        return _stacked(*self.data.for_components(self.w))
+
+    def _for_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        return _stacked(*self.data.for_weights(self.h))
+
+
+def _stacked(gram: np.ndarray, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    grams = gram[None] if gram.ndim == 2 else gram
+    return (
+        np.ascontiguousarray(grams, dtype=np.float64),
+        np.ascontiguousarray(rhs, dtype=np.float64),
+    )

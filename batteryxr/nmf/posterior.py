@@ -1,0 +1,197 @@
+"""What several chains say together, labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.model import label
+
+if TYPE_CHECKING:
+    from batteryxr.nmf.kernels.sampling import Chain
+    from batteryxr.nmf.problem import Problem
+
+QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
+#: Noise around the range of what fits, in standard deviations.
+NOISE = 3.0
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Puts arrays of the kernels into the shape and order of a result.
+
+    Parameters
+    ----------
+    result
+        A factorisation.
+    order
+        (k,) which row of an array is which component of the result.
+    samples, points
+        Which patterns and points had data.
+    shift
+        What is added to components.
+    """
+
+    result: xr.Dataset
+    order: np.ndarray
+    samples: np.ndarray
+    points: np.ndarray
+    shift: Any = 0.0
+
+    def weights(
+        self,
+        values: np.ndarray,
+        name: str,
+        text: str,
+        *lead: xr.DataArray,
+        **attrs: Any,
+    ) -> xr.DataArray:
+        """Label (..., k, samples), where `lead` names the dimensions before."""
+        like = self.result["weights"].transpose("component", ...)
+        wide = _wide(values, self.samples)[..., self.order, :]
+        array = xr.DataArray(
+            wide.reshape(*(c.size for c in lead), *like.shape),
+            dims=(*(c.dims[0] for c in lead), *like.dims),
+            coords={c.dims[0]: c for c in lead} | dict(like.coords),
+        )
+        array = array.transpose(
+            *(c.dims[0] for c in lead), *self.result["weights"].dims
+        )
+        units = str(like.attrs["units"])
+        return label(array, name, **({"units": units} | attrs), long_name=text)
+
+    def components(
+        self,
+        values: np.ndarray,
+        name: str,
+        text: str,
+        *lead: xr.DataArray,
+        **attrs: Any,
+    ) -> xr.DataArray:
+        """Label (..., k, points), the shift added."""
+        like = self.result["components"]
+        array = xr.DataArray(
+            _wide(values, self.points)[..., self.order, :] + self.shift,
+            dims=(*(c.dims[0] for c in lead), *like.dims),
+            coords={c.dims[0]: c for c in lead} | dict(like.coords),
+        )
+        units = str(like.attrs["units"])
+        return label(array, name, **({"units": units} | attrs), long_name=text)
+
+
+def label_chains(
+    problem: Problem,
+    chains: list[Chain],
+    best: int,
+    order: np.ndarray,
+    samples: np.ndarray,
+    points: np.ndarray,
+    result: xr.Dataset,
+) -> dict[str, xr.DataArray]:
+    """Return the variables that several chains add to a factorisation."""
+    shift = problem.shift if problem.rules.closure and problem.shifted else 0.0
+    patterns = Labels(result, order, samples, points, shift)
+    chain = result["chain"]
+    rows = _same_order(chains, best)
+    found = [
+        np.array([c.run.weights[o] for c, o in zip(chains, rows, strict=True)]),
+        np.array([c.run.components[o] for c, o in zip(chains, rows, strict=True)]),
+    ]
+    out = {
+        "chain_weights": patterns.weights(
+            found[0], "chain_weights", "Weight found by each chain", chain
+        ),
+        "chain_components": patterns.components(
+            found[1], "chain_components", "Component found by each chain", chain
+        ),
+    }
+    for name, text, numbers in (
+        ("acceptance", "Share of proposals accepted", [c.acceptance for c in chains]),
+        ("excess", "Misfit of draws over optimum", [c.excess for c in chains]),
+    ):
+        out[f"chain_{name}"] = label(
+            xr.DataArray(numbers, dims="chain", coords={"chain": chain}),
+            f"chain_{name}",
+            units="1",
+            long_name=text,
+        )
+    whole = [(c, o) for c, o in zip(chains, rows, strict=True) if c.range is not None]
+    if whole:
+        out |= _spreads(problem, whole, chains[best], patterns)
+    return out
+
+
+def _same_order(chains: list[Chain], best: int) -> list[np.ndarray]:
+    """Return for each chain which of its components goes with which of the best."""
+    from batteryxr.nmf.kernels.match import match
+
+    reference = chains[best].run.components
+    # What all have in common tells nothing apart.
+    middle = reference.mean(axis=0) if len(reference) > 1 else 0.0
+    return [match(reference - middle, c.run.components - middle)[0] for c in chains]
+
+
+def _spreads(
+    problem: Problem,
+    whole: list[tuple[Chain, np.ndarray]],
+    best: Chain,
+    patterns: Labels,
+) -> dict[str, xr.DataArray]:
+    """Return errors, quantiles and ranges, and whether chains agree on them."""
+    from batteryxr.nmf.kernels import chains as agreement
+
+    w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
+    h = np.array([np.asarray(c.components)[:, o] for c, o in whole])
+    noise = np.median([np.asarray(c.noise)[o] for c, o in whole], axis=0)
+    error_w = np.sqrt(((w - best.run.weights) ** 2).mean(axis=(0, 1)))
+    error_h = np.sqrt(((h - best.run.components) ** 2).mean(axis=(0, 1)))
+    ranges = [(c.range, o) for c, o in whole if c.range is not None]
+    low = np.min([r.weights[0][o] for r, o in ranges], axis=0) - NOISE * noise
+    high = np.max([r.weights[1][o] for r, o in ranges], axis=0) + NOISE * noise
+    top = 1.0 if problem.rules.closure else np.inf
+    low_h = np.min([r.components[0][o] for r, o in ranges], axis=0)
+    high_h = np.max([r.components[1][o] for r, o in ranges], axis=0)
+    quantile = xr.DataArray(list(QUANTILES), dims="quantile")
+    quantile.attrs = {"units": "1", "long_name": "Quantile"}
+    between = np.quantile(w.reshape(-1, *w.shape[2:]), QUANTILES, axis=0)
+    weights, components = patterns.weights, patterns.components
+    bare = Labels(patterns.result, patterns.order, patterns.samples, patterns.points)
+    ratio = agreement.potential_scale(w)
+    size = agreement.effective_size(w)
+    return {
+        "weights_error": weights(error_w, "weights_error", "Error of a weight"),
+        "weights_low": weights(
+            np.clip(low, 0.0, top), "weights_low", "Lowest weight that fits"
+        ),
+        "weights_high": weights(
+            np.clip(high, 0.0, top), "weights_high", "Highest weight that fits"
+        ),
+        "weights_quantiles": weights(
+            between, "weights_quantiles", "Quantiles of a weight", quantile
+        ),
+        "components_error": bare.components(
+            error_h, "components_error", "Error of a component"
+        ),
+        "components_low": components(
+            low_h, "components_low", "Lowest component that fits"
+        ),
+        "components_high": components(
+            high_h, "components_high", "Highest component that fits"
+        ),
+        "rhat": weights(ratio, "rhat", "Between-chain R-hat of a weight", units="1"),
+        "effective_draws": weights(
+            size, "effective_draws", "Effective number of draws", units="1"
+        ),
+    }
+
+
+def _wide(values: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Put NaN where there were no data, along the last axis."""
+    if here.all():
+        return values
+    out = np.full((*values.shape[:-1], here.size), np.nan)
+    out[..., here] = values
+    return out

@@ -1,0 +1,368 @@
+"""Oxide anodes that are discharged once: series of G(r) of which the phases are known.
+
+Five oxides, each with the phases found in it (Hua et al., Cell Rep. Phys. Sci. 2,
+100543, 2021): oxides that take up lithium as a solid solution, an oxide that falls
+to pieces without becoming another, and metal in particles of two nanometres. The
+ratios along the discharge are drawn, not measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.blocks import apply
+from batteryxr.core.crystals import PairDistribution, lattice
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.core.seeds import generator
+from batteryxr.simulate import structures
+from batteryxr.simulate.scans import mixed
+from batteryxr.simulate.structures import Phase
+
+_FARADAY = 26.8015  # A h mol-1
+_NEVER = 9.0  # beyond any discharge
+Times = tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Oxide:
+    """An oxide and its discharge.
+
+    Parameters
+    ----------
+    full
+        Li per metal when all metal is reduced.
+    mass
+        Molar mass per metal (g mol-1).
+    phases
+        Name, phase, and when it is there: values of Li per metal at which it begins,
+        is complete, begins to go and is gone, and how much there is in between.
+    voltage
+        Of the plateau (V).
+    """
+
+    full: float
+    mass: float
+    phases: tuple[tuple[str, Phase, Times], ...]
+    voltage: float
+
+
+def _iron(a: float = 2.866) -> Phase:
+    return Phase(structures.body_centred("α-Fe", "Fe", a), 0.005, 22.0)
+
+
+def _tetragonal() -> Phase:
+    return Phase(structures.tetragonal_iron_oxide(), 0.005, 30.0)
+
+
+def _salt(name: str, a: float, diameter: float, **cations: float) -> Phase:
+    return Phase(structures.rock_salt(name, a, cations), 0.006, diameter)
+
+
+def _end(start: float, end: float) -> Times:
+    return (start, end, _NEVER, _NEVER, 1.0)
+
+
+def _first(gone: float) -> Times:
+    return (-2.0, -1.0, 0.05, gone, 1.0)
+
+
+def _oxides() -> dict[str, Oxide]:
+    """Return the five oxides; their structures are built when asked for."""
+    manganese = Phase(structures.alpha_manganese(), 0.006, 20.0)
+    bulk = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+    cubic, longer = lattice(8.47), lattice(8.34, c=9.05)
+    return {
+        "Fe2O3": Oxide(
+            3.0,
+            79.85,
+            (
+                ("α-Fe2O3", Phase(structures.hematite()), _first(0.9)),
+                (
+                    "LiFeO2",
+                    _salt("LiFeO2", 4.14, 40, Li=0.5, Fe=0.5),
+                    (0.1, 0.6, 0.6, 1.4, 1.0),
+                ),
+                (
+                    "LiFe2O3",
+                    _salt("LiFe2O3", 4.145, 40, Li=1 / 3, Fe=2 / 3),
+                    (0.5, 1.1, 1.3, 2.3, 1.0),
+                ),
+                ("bcc-FeO", _tetragonal(), (1.1, 1.7, 1.7, 2.8, 0.3)),
+                ("α-Fe", _iron(), _end(1.2, 2.9)),
+            ),
+            0.9,
+        ),
+        "Fe3O4": Oxide(
+            8 / 3,
+            77.18,
+            (
+                (
+                    "Fe3O4",
+                    Phase(structures.spinel("Fe3O4", 8.396, {"Fe": 1.0}, "Fe", 0.2549)),
+                    _first(0.8),
+                ),
+                (
+                    "LiFe3O4",
+                    Phase(
+                        structures.lithiated_spinel("LiFe3O4", cubic, "Fe"), 0.006, 60
+                    ),
+                    (0.05, 0.6, 0.7, 1.9, 1.0),
+                ),
+                ("bcc-FeO", _tetragonal(), (0.9, 1.4, 1.5, 2.4, 0.3)),
+                ("α-Fe", _iron(), _end(1.0, 2.55)),
+            ),
+            0.85,
+        ),
+        "FeO": Oxide(
+            2.0,
+            71.84,
+            (
+                ("FeO", _salt("FeO", 4.30, np.inf, Fe=1.0), _first(0.9)),
+                (
+                    "Li-Fe-O",
+                    _salt("Li-Fe-O", 4.17, 40, Li=0.35, Fe=0.65),
+                    (0.1, 0.6, 0.7, 1.6, 1.0),
+                ),
+                ("bcc-FeO", _tetragonal(), (0.75, 1.15, 1.2, 1.85, 0.3)),
+                ("α-Fe", _iron(), _end(0.85, 1.9)),
+            ),
+            0.8,
+        ),
+        "MnO": Oxide(
+            2.0,
+            70.94,
+            (
+                ("MnO", Phase(bulk), _first(1.0)),
+                ("MnO, 2.5 nm", Phase(bulk, 0.005, 25.0), (0.1, 0.9, 0.9, 1.9, 1.0)),
+                ("α-Mn", manganese, _end(0.5, 1.95)),
+            ),
+            0.35,
+        ),
+        "Mn3O4": Oxide(
+            8 / 3,
+            76.27,
+            (
+                ("Mn3O4", Phase(structures.hausmannite()), _first(0.6)),
+                (
+                    "LiMn3O4",
+                    Phase(
+                        structures.lithiated_spinel("LiMn3O4", longer, "Mn"), 0.006, 80
+                    ),
+                    (0.05, 0.45, 0.5, 1.2, 1.0),
+                ),
+                ("MnO, 2.5 nm", Phase(bulk, 0.005, 25.0), (0.4, 1.1, 1.2, 2.5, 1.0)),
+                ("α-Mn", manganese, _end(1.1, 2.6)),
+            ),
+            0.45,
+        ),
+    }
+
+
+@recorded
+def oxide_series(
+    oxide: str = "Fe2O3",
+    *,
+    n_scans: int = 120,
+    seed: int = 0,
+    noise: float = 0.02,
+    r_min: float = 1.0,
+    r_max: float = 30.0,
+    step: float = 0.01,
+    q_max: float = 24.0,
+    q_damp: float = 0.03,
+    extra: float = 0.1,
+    rate: float = 0.05,
+    chunks: int | None = None,
+) -> xr.DataTree:
+    """Simulate the discharge of an oxide anode as a series of G(r).
+
+    Lazy where `chunks` is given: patterns are made when they are read, each from its
+    own stream of random numbers, so that they do not depend on the chunks.
+
+    Parameters
+    ----------
+    oxide
+        ``"Fe2O3"``: five phases, two of which are ends of a solid solution.
+        ``"Fe3O4"``, ``"FeO"``, ``"Mn3O4"``: four. ``"MnO"``: an oxide that falls to
+        pieces of the same structure, and a metal. Li2O, which scatters little, is
+        left out.
+    n_scans
+        Patterns, evenly spaced in Li content.
+    seed
+        Of the noise.
+    noise
+        Standard deviation of a point, over that of the whole series without noise.
+    r_min, r_max, step
+        Distances (Angstrom).
+    q_max, q_damp
+        Measured range and resolution (1/Angstrom).
+    extra
+        How far the discharge goes beyond full conversion, as a share of it.
+    rate
+        Full conversions per hour.
+    chunks
+        Scans per dask chunk; None for NumPy.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/scans``: ``pdf`` (scan, r) with ``li_content`` (Li per metal), ``voltage``,
+        ``specific_capacity``, ``time`` and ``direction``. ``/truth``: ``ratios``
+        (scan, component), ``components`` (component, r), ``diameter`` and ``u_iso``.
+
+    Raises
+    ------
+    ArgumentError
+        For another oxide, or numbers out of range.
+    """
+    known = _oxides()
+    if oxide not in known:
+        raise ArgumentError("oxide", oxide, f"one of {sorted(known)}")
+    model = known[oxide]
+    if isinstance(n_scans, bool) or not isinstance(n_scans, int) or n_scans < 2:
+        raise ArgumentError("n_scans", n_scans, "an integer >= 2")
+    limits = {"step": step, "r_max": r_max - r_min, "q_max": q_max, "rate": rate}
+    for name, number in limits.items():
+        if not 0 < number < np.inf:
+            raise ArgumentError(name, number, "a number > 0 (r_max: above r_min)")
+    for name, number in {"noise": noise, "extra": extra, "q_damp": q_damp}.items():
+        if not 0 <= number < np.inf:
+            raise ArgumentError(name, number, "a number >= 0")
+    generator(seed)
+    r = r_min + step * np.arange(round((r_max - r_min) / step) + 1)
+    content = np.linspace(0.0, model.full * (1 + extra), n_scans)
+    truth = _truth(model, r, content, q_max=q_max, q_damp=q_damp)
+    scans = _scans(model, truth, content, seed, noise, chunks, rate)
+    about = {
+        "title": f"Simulated discharge of {oxide}",
+        "full_conversion": model.full,
+        "extra": float(extra),
+    }
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs=about),
+            "/scans": scans.assign_attrs(about),
+            "/truth": truth.assign_attrs(about),
+        }
+    )
+
+
+def _truth(
+    model: Oxide, r: np.ndarray, content: np.ndarray, *, q_max: float, q_damp: float
+) -> xr.Dataset:
+    """Return phases and ratios."""
+    names = [name for name, _, _ in model.phases]
+    patterns = [
+        PairDistribution(p.crystal, r, q_max=q_max, q_damp=q_damp)(
+            u_iso=p.u_iso, diameter=p.diameter
+        )
+        for _, p, _ in model.phases
+    ]
+    shares = np.array([_window(content, *w) for _, _, w in model.phases])
+    ratios = (shares / shares.sum(axis=0)).T
+    size = [p.diameter for _, p, _ in model.phases]
+    u_iso = [p.u_iso for _, p, _ in model.phases]
+    per_phase = {"component": ("component", names, _names("Phase", "1"))}
+    return xr.Dataset(
+        {
+            "ratios": (("scan", "component"), ratios, _names("Phase ratio", "1")),
+            "components": (("component", "r"), np.array(patterns), attributes("pdf")),
+            "diameter": ("component", size, _names("Particle diameter", "Angstrom")),
+            "u_iso": (
+                "component",
+                u_iso,
+                _names("Mean square displacement", "Angstrom2"),
+            ),
+        },
+        coords=per_phase
+        | {
+            "r": ("r", r, attributes("r")),
+            "li_content": ("scan", content, _names("Li per metal", "1")),
+        },
+    )
+
+
+def _names(long_name: str, units: str) -> dict[str, str]:
+    return {"units": units, "long_name": long_name}
+
+
+def _window(
+    x: np.ndarray,
+    begins: float,
+    complete: float,
+    goes: float,
+    gone: float,
+    most: float,
+) -> np.ndarray:
+    rise = np.clip((x - begins) / (complete - begins), 0, 1)
+    fall = np.clip((x - goes) / max(gone - goes, 1e-9), 0, 1)
+    return np.asarray(most * rise * (1 - fall))
+
+
+def _scans(
+    model: Oxide,
+    truth: xr.Dataset,
+    content: np.ndarray,
+    seed: int,
+    noise: float,
+    chunks: int | None,
+    rate: float,
+) -> xr.Dataset:
+    """Measure: mix the phases, add noise and the coordinates of the discharge."""
+    ratios = truth["ratios"].drop_vars(["component", "li_content"])
+    number = xr.DataArray(np.arange(content.size), dims="scan")
+    w, c = ratios.values, truth["components"].values
+    square = np.vdot(w.T @ w, c @ c.T) / (w.shape[0] * c.shape[1])
+    spread = np.sqrt(max(square - float((w @ c.mean(axis=1)).mean()) ** 2, 0.0))
+    sigma = float(noise * spread)
+    if chunks is not None:
+        if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
+            raise ArgumentError("chunks", chunks, "an integer >= 1")
+        ratios, number = ratios.chunk(scan=chunks), number.chunk(scan=chunks)
+    pdf = apply(
+        mixed,
+        number,
+        ratios,
+        core_dims=[(), ("component",)],
+        output_dims=[("r",)],
+        output_sizes={"r": truth.sizes["r"]},
+        dtypes=[np.float64],
+        caller="oxide_series",
+        components=c,
+        counted=False,
+        sigma=sigma,
+        seed=seed,
+    )
+    done = content / model.full
+    hours = done / rate
+    began = np.datetime64("2026-03-14T08:26:53", "ns")
+    voltage = model.voltage + 1.6 * np.exp(-done / 0.04) - 0.35 * done
+    exposure = np.full(content.size, 0.8 * 3600 * float(np.diff(hours).mean()))
+    coords = {
+        "time": (
+            "scan",
+            began + (hours * 3.6e12).astype("timedelta64[ns]"),
+            {"long_name": "Start of exposure (UTC)"},
+        ),
+        "exposure": ("scan", exposure, attributes("exposure")),
+        "li_content": truth["li_content"],
+        "voltage": ("scan", np.maximum(voltage, 0.01), attributes("voltage")),
+        "specific_capacity": (
+            "scan",
+            1000 * content * _FARADAY / model.mass,
+            attributes("specific_capacity"),
+        ),
+        "direction": (
+            "scan",
+            np.full(content.size, "discharge"),
+            {"units": "1", "long_name": "Direction"},
+        ),
+        "r": truth["r"],
+    }
+    named = label(pdf, "pdf", **attributes("pdf"), noise=sigma)
+    return xr.Dataset({"pdf": named}).assign_coords(coords)
