@@ -338,39 +338,40 @@ def _gram(values: xr.DataArray) -> tuple[np.ndarray, int]:
     n = values.sizes["state"]
     gram = np.zeros((n, n))
     voxels = np.zeros(n)
+    groups = _slices(values.chunksizes.get("state", (n,)))
     for region in _regions(values):
         part = values[region]
-        groups = _groups(values)
         for i, first in enumerate(groups):
             a = _rows(part[first])
-            voxels[first] += np.isfinite(a).sum(axis=1)
-            np.nan_to_num(a, copy=False)
+            voxels[first] += _counts(a)
             gram[first, first] += _products(a, a)
             for second in groups[:i]:
-                b = np.nan_to_num(_rows(part[second]), copy=False)
-                gram[first, second] += _products(a, b)
-                del b
+                # Not held by name: it is gone before the next is read.
+                gram[first, second] += _products(a, _rows(part[second]))
             del a
     lower = np.tril(gram, -1)
     return np.diag(np.diag(gram)) + lower + lower.T, int(voxels.max())
 
 
-def _products(a: np.ndarray, b: np.ndarray, block: int = 65536) -> np.ndarray:
-    """Return a b^T in double precision, without a double copy of either."""
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b^T in double precision, NaN as zero, without a copy of either."""
     total = np.zeros((len(a), len(b)))
-    for start in range(0, a.shape[1], block):
-        part = slice(start, start + block)
-        total += a[:, part].astype(float) @ b[:, part].astype(float).T
+    for part in _blocks(a):
+        left, right = (np.nan_to_num(m[:, part].astype(float)) for m in (a, b))
+        total += left @ right.T
     return total
 
 
+def _counts(a: np.ndarray) -> np.ndarray:
+    return np.sum([np.isfinite(a[:, part]).sum(axis=1) for part in _blocks(a)], axis=0)
+
+
+def _blocks(a: np.ndarray, size: int = 16384) -> list[slice]:
+    return [slice(k, k + size) for k in range(0, a.shape[1], size)]
+
+
 def _rows(part: xr.DataArray) -> np.ndarray:
-    values = np.array(part.values)  # a copy: NaN is overwritten
-    return values.reshape(len(values), -1)
-
-
-def _groups(values: xr.DataArray) -> list[slice]:
-    return _slices(values.chunksizes.get("state", (values.sizes["state"],)))
+    return part.values.reshape(part.shape[0], -1)
 
 
 def _regions(values: xr.DataArray) -> Iterator[tuple[slice, ...]]:
