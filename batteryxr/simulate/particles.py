@@ -206,7 +206,7 @@ class _Study:
         noise: float,
     ) -> np.ndarray:
         """Return the objects (particle, energy, row, column)."""
-        mu, phi = spectra_per_atom(ENERGY)
+        mu, phi = spectra_per_atom()
         exponent = np.concatenate([-0.5 * mu + 1j * phi, np.zeros((1, ENERGY.size))])
         y, x = _grid(row, column)
         numbers = particle.ravel(), energy.ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,12 +107,14 @@ def _implied(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
     return 2 / np.pi * _FINE * kernel @ difference
 
 
-def per_atom(energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return μt and φ of one V per m² in each oxide, (oxide, energy).
+@functools.cache
+def per_atom() -> tuple[np.ndarray, np.ndarray]:
+    """Return μt and φ of one V per m² in each oxide, (oxide, energy) at `ENERGY`.
 
     μt = 2 λ r_e Δf'' n(E) with λ at the edge, so that the edge model holds exactly;
     φ = -r_e λ Σ (Z + f') with λ at each energy.
     """
+    energy = ENERGY
     density = 2 * ELECTRON_RADIUS * HC / EDGE * JUMP
     mu = np.array([density * normalised(oxide, energy) for oxide in OXIDES])
     ratio = np.array([electron_ratio(oxide, energy) for oxide in OXIDES])

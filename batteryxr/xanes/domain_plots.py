@@ -172,9 +172,10 @@ def plot_features(obj: xr.Dataset, *, clusters: xr.Dataset, x: str, y: str) -> A
     hv = load_hvplot()
     require_variables(obj, [x, y], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
-    part = xr.Dataset({"label": labels, "x": obj[x], "y": obj[y]}, coords={})
-    part = part.drop_vars([c for c in part.coords if c not in part.dims]).compute()
-    both = xr.broadcast(part["label"], part["x"], part["y"])
+    maps = {"across": obj[x], "up": obj[y]}
+    plain = {n: m.reset_coords(drop=True) for n, m in maps.items()}
+    part = xr.Dataset({"label": labels} | plain).compute()
+    both = xr.broadcast(part["label"], part["across"], part["up"])
     flat = [a.values.ravel() for a in both]
     there = np.flatnonzero(flat[0] > 0)
     # Every n-th pixel: a fair share of each place, the same at every call.

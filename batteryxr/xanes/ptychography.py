@@ -42,7 +42,7 @@ def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
     modulus = abs(field)
     there = modulus > 0
     absorption: Any = -2 * np.log(modulus.where(there))
-    phase = xr.apply_ufunc(np.angle, field, dask="parallelized").where(there)
+    phase = _phase(field).where(there)
     result = xr.Dataset(
         {
             "absorption": label(absorption, "absorption"),
@@ -117,8 +117,7 @@ def reference_phase(
     if is_complex:
         result = (corrected / np.exp(first["log"] / first["n"])).astype(array.dtype)
     else:
-        result = xr.apply_ufunc(np.angle, corrected, dask="parallelized")
-        result = result.astype(array.dtype)
+        result = _phase(corrected).astype(array.dtype)
     result = result.transpose(*array.dims)
     result.attrs = dict(array.attrs)
     coords: dict[str, tuple[Any, str, str]] = {
@@ -207,8 +206,7 @@ def _plane(
     columns: xr.DataArray,
 ) -> tuple[xr.DataArray, tuple[xr.DataArray, xr.DataArray]]:
     """Fit a plane by least squares to what offset and mean steps leave."""
-    left = xr.apply_ufunc(np.angle, flat * np.exp(-1j * offset), dask="parallelized")
-    left = left.where(good, 0.0).astype(float)
+    left = _phase(flat * np.exp(-1j * offset)).where(good, 0.0).astype(float)
     basis = [xr.ones_like(rows * columns, dtype=float), rows + 0 * columns]
     basis.append(columns + 0 * rows)
     parts = {f"b{i}": (left * basis[i]).sum(_IMAGE) for i in range(3)}
@@ -233,3 +231,12 @@ def _plane(
 
 def _angle(value: xr.DataArray) -> xr.DataArray:
     return xr.apply_ufunc(np.angle, value)
+
+
+def _phase(field: xr.DataArray) -> xr.DataArray:
+    """Return arg T, lazily where T is lazy."""
+    kind = np.empty(0, field.dtype).real.dtype
+    result: xr.DataArray = xr.apply_ufunc(
+        np.angle, field, dask="parallelized", output_dtypes=[kind]
+    )
+    return result

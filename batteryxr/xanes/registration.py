@@ -121,7 +121,10 @@ def register(
                 new[name] = _moved(variable, dy, dx, kind)
     else:
         new = _moved(obj, dy, dx, kind)
-    return new.assign_coords(found)
+    new = new.assign_coords(found)
+    for name, coordinate in obj.coords.items():
+        new[name].attrs = dict(coordinate.attrs)
+    return new
 
 
 def _names(held: Any) -> list[Hashable]:
@@ -139,13 +142,13 @@ def _pixel(obj: xr.DataArray | xr.Dataset, dim: str) -> float:
 def _reference(array: xr.DataArray, reference: int | xr.DataArray) -> xr.DataArray:
     if isinstance(reference, xr.DataArray):
         require_dims(reference, _IMAGE, caller="register: reference")
-        image = reference.drop_vars([c for c in reference.coords if c not in _IMAGE])
+        image = reference
     else:
         n = array.sizes["energy"]
         if not -n <= reference < n:
             raise ArgumentError("reference", reference, f"from {-n} to {n - 1}")
         image = array.isel(energy=reference, drop=True)
-    return image.compute()
+    return image.reset_coords(drop=True).compute()
 
 
 def _find(
@@ -166,7 +169,7 @@ def _find(
         raise ArgumentError("max_shift", max_shift, f"from 1 to {shorter // 2}")
     result = blocks.apply(
         find_shifts,
-        array.drop_vars([c for c in array.coords if c not in array.dims]),
+        array.reset_coords(drop=True),
         target,
         core_dims=[list(_IMAGE), list(_IMAGE)],
         output_dims=[["statistic"]],
