@@ -13,6 +13,12 @@ from batteryxr.cdi import (
     laboratory,
     lattice,
     phase_domains,
+    ptycho_optics,
+    ptycho_planning,
+    ptycho_quality,
+    ptycho_reconstruction,
+    ptycho_stack,
+    ptycho_watch,
     quality,
     retrieval,
     retrieval_plots,
@@ -37,6 +43,8 @@ class Cdi(Accessor):
     understands = (
         "state",
         "rocking",
+        "position",
+        "energy",
         "detector_y",
         "detector_x",
         "along_rocking",
@@ -65,6 +73,15 @@ class Cdi(Accessor):
     fsc = method(quality.fsc)
     overlay = method(superposition.overlay)
     decompose = method(superposition.decompose)
+
+    # ptychography
+    ptycho_probe = method(ptycho_optics.ptycho_probe)
+    ptycho_plan = method(ptycho_planning.ptycho_plan)
+    ptycho = method(ptycho_reconstruction.ptycho)
+    ptycho_energies = method(ptycho_stack.ptycho_energies)
+    ptycho_fit = method(ptycho_quality.ptycho_fit)
+    frc = method(ptycho_quality.frc)
+    plot_ptycho = method(ptycho_watch.plot_ptycho)
 
     # displacement and strain
     unwrap = method(lattice.unwrap)

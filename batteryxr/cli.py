@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_operando(commands)
+    _add_ptycho(commands)
     info = commands.add_parser(
         "info", help="tell what a store holds", description="Tell what a store holds."
     )
@@ -90,6 +91,21 @@ def _add_operando(
     add("--seed", type=int, default=0, help="seed of all randomness (default 0)")
     add("--overwrite", action="store_true", help="replace the store if it is there")
     parser.set_defaults(run=_operando)
+
+
+def _add_ptycho(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
+    from batteryxr import ptycho_command
+
+    parser = commands.add_parser(
+        "ptycho",
+        help="reconstruct a stack of ptychographic scans",
+        description="Reconstruct object and probe at every energy of a stack in zarr, "
+        "register the objects, and keep every state: a run that was killed goes on.",
+    )
+    ptycho_command.add_arguments(parser)
+    parser.set_defaults(run=ptycho_command.run)
 
 
 def _operando(arguments: argparse.Namespace) -> None:

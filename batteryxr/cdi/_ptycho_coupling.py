@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Illumination, as a share of the median in the scan, below which an object is unknown.
 DARK = 0.05
+#: And above which its phase is good enough to be the reference.
+BRIGHT = 0.4
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Grid:
     y: np.ndarray
     x: np.ndarray
     inside: np.ndarray  # (y, x) where every energy has light
+    bright: np.ndarray  # (y, x) where every energy has light enough to trust
 
     @property
     def pixel(self) -> float:
@@ -56,7 +59,7 @@ def common_grid(pieces: list[Piece]) -> Grid:
     A finer one would promise a resolution that not every energy has.
     """
     coarsest = max(pieces, key=lambda p: float(p.y[1] - p.y[0]))
-    lit = _lit(coarsest.light)
+    lit = _relative(coarsest.light) > DARK
     rows, columns = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
     y = coarsest.y[rows[0] : rows[-1] + 1]
     x = coarsest.x[columns[0] : columns[-1] + 1]
@@ -65,17 +68,16 @@ def common_grid(pieces: list[Piece]) -> Grid:
         x = x[(x >= piece.x[0]) & (x <= piece.x[-1])]
     if min(y.size, x.size) < 8:
         raise ConvergenceError("the energies share too small an area: check positions")
-    inside = np.ones((y.size, x.size), bool)
+    light = np.full((y.size, x.size), np.inf)
     for piece in pieces:
-        there = place(_lit(piece.light).astype(np.float32), piece, y, x, order=1)
-        inside &= there > 0.5
-    return Grid(y, x, inside)
+        light = np.minimum(light, place(_relative(piece.light), piece, y, x, order=1))
+    return Grid(y, x, light > DARK, light > BRIGHT)
 
 
-def _lit(light: np.ndarray) -> np.ndarray:
-    level = np.median(light[light > 0.1 * light.max()])
-    lit: np.ndarray = light > DARK * level
-    return lit
+def _relative(light: np.ndarray) -> np.ndarray:
+    """Return the illumination as a share of what is usual in the scan."""
+    relative: np.ndarray = light / np.median(light[light > 0.1 * light.max()])
+    return relative
 
 
 def place(
@@ -140,7 +142,7 @@ def register(
     from batteryxr.cdi.kernels.ptycho_align import flattened, subpixel_shift
 
     fields = np.stack([place(p.obj, p, grid.y, grid.x) for p in pieces])
-    empty = find_vacuum(fields, grid.inside) if vacuum is None else vacuum
+    empty = find_vacuum(fields, grid.bright) if vacuum is None else vacuum
     weight = (empty & grid.inside).astype(float)
     fields = np.stack([flattened(f, weight) for f in fields])
     moves = np.zeros((len(pieces), 2))

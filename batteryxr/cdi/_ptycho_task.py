@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.cdi.ptycho_engines import off, on
 from batteryxr.cdi.ptycho_frames import Streamed, load_all, mean_counts
-from batteryxr.cdi.ptycho_scan import pixel_size
+from batteryxr.cdi.ptycho_input import pixel_size
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 

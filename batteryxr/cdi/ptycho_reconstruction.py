@@ -8,8 +8,8 @@ import numpy as np
 
 from batteryxr.cdi import _ptycho_task
 from batteryxr.cdi.ptycho_engines import off, options
-from batteryxr.cdi.ptycho_plan import ptycho_plan
-from batteryxr.cdi.ptycho_scan import check_scan, single
+from batteryxr.cdi.ptycho_input import check_scan, single
+from batteryxr.cdi.ptycho_planning import ptycho_plan
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
 from batteryxr.core.model import require_variables
 from batteryxr.core.progress import bar
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi._ptycho_task import Task
-    from batteryxr.cdi.ptycho_plan import PtychoPlan
+    from batteryxr.cdi.ptycho_planning import PtychoPlan
 
 
 @recorded

@@ -30,6 +30,7 @@ def ptychography(
     step: float = 90.0,
     photons: float = 3e5,
     thickness: float = 800.0,
+    diameter: float = 640.0,
     same_pixel: bool = False,
     position_error: float = 0.0,
     drift: float = 0.0,
@@ -56,7 +57,7 @@ def ptychography(
         Of the scan, nm; each point is off by up to a tenth of it, as told.
     photons
         Per frame.
-    thickness
+    thickness, diameter
         Of the particle, nm.
     same_pixel
         Whether the detector moves with the energy so that the object's pixel stays.
@@ -92,11 +93,15 @@ def ptychography(
         ]
     energy = np.asarray(energy, float)
     sizes = {"pixel_size": pixel_size, "step": step, "photons": photons}
+    sizes |= {"diameter": diameter}
     for name, value in sizes.items():
         if not value > 0:
             raise ArgumentError(name, value, "a number > 0")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    model = _model(energy, pixels, pixel_size, photons, thickness, same_pixel)
+    model = _model(
+        *(energy, pixels, pixel_size, photons),
+        *(thickness, diameter, same_pixel),
+    )
     told = _raster(positions, step, rng)
     shape = (energy.size, *told.shape)
     shifts = rng.normal(0, 1, (energy.size, 1, 2)) * drift
@@ -144,6 +149,7 @@ def _model(
     pixel: float,
     photons: float,
     thickness: float,
+    diameter: float,
     same_pixel: bool,
 ) -> _Model:
     wavelength = HC * 1e9 / energy
@@ -154,8 +160,9 @@ def _model(
     pixels = wavelength * distances * 1e3 / (n * _PITCH)
     probe = np.stack([_probe(n, p, photons, True) for p in pixels / pixels[0]])
     factors = np.array([_factors(energy, *domain) for domain in DOMAINS])
-    radius = 0.36 * pixel * 100
-    return _Model(energy, pixels, distances, factors, probe, thickness, radius)
+    return _Model(
+        *(energy, pixels, distances, factors, probe, thickness), 0.5 * diameter
+    )
 
 
 def _probe(n: int, scale: float, photons: float, aberrated: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from batteryxr.cdi.ptycho_engines import ENGINES, needs_all, options
 from batteryxr.cdi.ptycho_frames import counts_type
-from batteryxr.cdi.ptycho_scan import check_scan, pixel_size
+from batteryxr.cdi.ptycho_input import check_scan, pixel_size
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.text import readable_bytes
 

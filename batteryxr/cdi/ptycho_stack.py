@@ -11,8 +11,8 @@ import xarray as xr
 
 from batteryxr.cdi import _ptycho_coupling, _ptycho_store, _ptycho_task
 from batteryxr.cdi.ptycho_engines import on
+from batteryxr.cdi.ptycho_input import check_scan
 from batteryxr.cdi.ptycho_reconstruction import check_count, check_finite, prepare
-from batteryxr.cdi.ptycho_scan import check_scan
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,

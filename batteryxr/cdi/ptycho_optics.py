@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.ptycho_scan import check_scan, pixel_size, single
+from batteryxr.cdi.ptycho_input import check_scan, pixel_size, single
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded

@@ -1,0 +1,128 @@
+"""The command ``batteryxr ptycho``: a stack in zarr reconstructed, watched and kept."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from batteryxr.cdi import KramersKronig, ptycho_energies, ptycho_plan, ptycho_progress
+from batteryxr.core.errors import StoreError
+from batteryxr.core.store import open_dataset
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+
+#: Seconds between two looks at the states.
+_PAUSE = 2.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    from pathlib import Path
+
+    add = parser.add_argument
+    add("stack", type=Path, metavar="STACK", help="zarr store with frames and geometry")
+    add("--group", help="group of the scan inside it")
+    add("--out", type=Path, metavar="STORE",
+        help="store for states and result (default: STACK with -ptycho)")  # fmt: skip
+    add("--engine", default="LSQML", help="LSQML, ePIE, rPIE, DM or RAAR")
+    add("--iterations", type=int, default=800, metavar="N")
+    add("--modes", type=int, default=1, metavar="N", help="probe modes")
+    add("--positions-from", type=int, metavar="N",
+        help="first pass that corrects positions")  # fmt: skip
+    add("--kramers-kronig", metavar="FORMULA",
+        help="tie absorption and phase, for a sample such as LiVO2")  # fmt: skip
+    add("--kk-start", type=int, default=500, metavar="N")
+    add("--kk-every", type=int, default=50, metavar="N")
+    add("--memory", type=float, metavar="GB", help="memory that may be used")
+    add("--workers", type=int, metavar="N", help="energies at a time")
+    add("--checkpoint", type=int, default=50, metavar="N",
+        help="passes between two states that are kept")  # fmt: skip
+    add("--device", default="cpu", help="cpu, cuda, mps, torch or cupy")
+    add("--seed", type=int, default=0)
+    add("--resume", action="store_true", help="go on with what --out holds")
+    add("--plan", action="store_true", help="tell what it would cost, and stop")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the plan, reconstruct, and tell each energy's progress."""
+    scan = open_dataset(arguments.stack, arguments.group)
+    memory = None if arguments.memory is None else arguments.memory * 1e9
+    plan = ptycho_plan(
+        scan, engine=arguments.engine, n_modes=arguments.modes, memory=memory,
+        workers=arguments.workers,
+    )  # fmt: skip
+    print(plan, flush=True)
+    if arguments.plan:
+        return
+    out = arguments.out or arguments.stack.with_name(
+        arguments.stack.stem + "-ptycho.zarr"
+    )
+    if out.exists() and not arguments.resume:
+        raise StoreError(f"{out} exists already. Pass --resume to go on with it.")
+    constraint = None
+    if arguments.kramers_kronig:
+        constraint = KramersKronig(
+            arguments.kramers_kronig, arguments.kk_start, arguments.kk_every
+        )
+    energy = scan["energy"].values
+    with _Watch(out, energy, arguments.iterations, lambda t: print(t, flush=True)):
+        result = ptycho_energies(
+            scan,
+            store=out,
+            engine=arguments.engine,
+            iterations=arguments.iterations,
+            kramers_kronig=constraint,
+            n_modes=arguments.modes,
+            positions_from=arguments.positions_from,
+            memory=memory,
+            workers=arguments.workers,
+            checkpoint=arguments.checkpoint,
+            seed=arguments.seed,
+            device=arguments.device,
+            progress=False,
+        )
+    size = " x ".join(str(result.sizes[d]) for d in ("energy", "y", "x"))
+    print(f"{out}, group 'ptycho': absorption and phase, {size}")
+
+
+class _Watch:
+    """Tells of new states while a block runs."""
+
+    def __init__(
+        self, store: Path, energy: np.ndarray, until: int, say: Callable[[str], None]
+    ) -> None:
+        self._store, self._energy, self._until, self._say = store, energy, until, say
+        self._seen = [0] * len(energy)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._tell()
+
+    def _look(self) -> None:
+        while not self._over.wait(_PAUSE):
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            found = ptycho_progress(self._store)
+        except (StoreError, OSError):
+            return  # not begun yet
+        passes, residuals = found.iteration.values, found.amp_residual.values
+        for k, (done, residual) in enumerate(zip(passes, residuals, strict=True)):
+            if done > self._seen[k]:
+                self._seen[k] = int(done)
+                self._say(
+                    f"{self._energy[k]:10.2f} eV  pass {done:4d} of {self._until}  "
+                    f"residual {residual:.5f}"
+                )
