@@ -15,6 +15,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.nmf import fit, model_order, pca, raise_n
 from batteryxr.nmf.layout import lay_out
 from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
@@ -199,8 +200,9 @@ class ComponentModel(PanelModel):
         data = self.data
 
         def task(job: Job) -> None:
-            order = model_order(data, orders=list(orders), **options)
-            job.post(lambda: self._judged(order))
+            with told() as warned:
+                order = model_order(data, orders=list(orders), **options)
+            job.post(lambda: self._judged(order, "\n".join(warned)))
 
         def failed(error: Exception) -> None:
             self.judging, self.message = "", str(error)
@@ -226,8 +228,9 @@ class ComponentModel(PanelModel):
         """Whether the data are small enough to judge without being asked."""
         return self.n_values <= _JUDGED and self.layout.n_samples >= 6
 
-    def _judged(self, order: xr.Dataset) -> None:
+    def _judged(self, order: xr.Dataset, message: str) -> None:
         self.order, self.judging = order, ""
+        self.message = self.message or message
         self.judged += 1
 
     # the calculation, free of the traits

@@ -7,14 +7,14 @@ used, and tested, in a script.
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.errors import ArgumentError
+from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
 
 if TYPE_CHECKING:
@@ -188,11 +188,14 @@ class PanelModel(traitlets.HasTraits):
     def _calculate(self, job: Job, plan: Plan) -> None:
         job.post(self._begin)
         if plan.preview is not None:
-            quick, _ = _with_warnings(plan.preview)
+            with told():
+                quick = plan.preview()
             job.post(lambda: self._show(quick, preview=True))
             job.check()
-        exact, told = _with_warnings(plan.exact)
-        job.post(lambda: self._show(exact, preview=False, message=told))
+        with told() as warned:
+            exact = plan.exact()
+        message = "\n".join(warned)
+        job.post(lambda: self._show(exact, preview=False, message=message))
 
     def _begin(self) -> None:
         self.status = "working"
@@ -265,17 +268,3 @@ def variable_name(data: Any) -> str:
         if inside and value.variables[own] is getattr(data, "variable", None):
             return f'{name}["{own}"]'
     return own if own.isidentifier() else "data"
-
-
-def _with_warnings(calculate: Callable[[], Any]) -> tuple[Any, str]:
-    """Return what `calculate` returns, and what it warned of about the data."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", BatteryxrWarning)
-        answer = calculate()
-    told = [w for w in caught if issubclass(w.category, BatteryxrWarning)]
-    for other in caught:
-        if other not in told:
-            warnings.warn_explicit(
-                other.message, other.category, other.filename, other.lineno
-            )
-    return answer, "\n".join(str(w.message) for w in told)

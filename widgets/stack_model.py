@@ -81,6 +81,18 @@ class StackModel(PanelModel):
             )
         return str(proposal["value"])
 
+    @traitlets.observe("axis")
+    def _stay_inside(self, _: Any) -> None:
+        """Keep the pixel in the picture, and give up a region that is not in it."""
+        if not hasattr(self, "stack"):
+            return
+        sizes = [self.stack.sizes[d] for d in self.sides]
+        self.pixel = [min(i, n - 1) for i, n in zip(self.pixel, sizes, strict=False)]
+        rows, columns = self.region[:2], self.region[2:]
+        if any(i >= sizes[0] for i in rows) or any(i >= sizes[1] for i in columns):
+            self.region = []
+        self.index = min(self.index, self.stack.sizes[self.axis] - 1)
+
     @property
     def sides(self) -> tuple[str, str]:
         """The dimensions of a picture: rows, columns."""

@@ -1,0 +1,82 @@
+"""Panels as widgets: in step with their models, told by the front end."""
+
+from __future__ import annotations
+
+import pytest
+
+import batteryxr  # noqa: F401
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::batteryxr.core.errors.BatteryxrWarning"
+)
+
+
+def test_choices_are_traits_of_the_panel(series):
+    panel = series.nmf.panel(n_components=3)
+    assert panel.result.sizes["component"] == 3
+    panel.n_components = 2  # as the slider does
+    assert panel.result.sizes["component"] == 2
+    assert panel.code == "pattern.nmf.fit(2)"
+    assert panel.foot.code == panel.code
+    assert repr(panel) == "pattern.nmf.panel()"
+    drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
+    assert {"components", "principal", "voltage", "ratios", "residual"} <= drawn
+    assert panel.order["n"].values[0] == 1
+    drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
+    assert {"order error", "order stability", "order scree"} <= drawn
+
+
+def test_the_stop_button_stops(series):
+    panel = series.nmf.panel()
+    _ = panel.result
+    panel.n_components = 4
+    panel.foot._handle_custom_msg({"kind": "cancel"}, [])
+    assert panel.foot.status == "cancelled"
+    assert panel.result.sizes["component"] == 4  # asked for after all
+
+
+def test_picks_and_drags_of_the_front_end(scans):
+    panel = scans.echem.panel()
+    tell = panel.figure._handle_custom_msg
+    tell({"kind": "pick", "plot": "voltage", "series": 1, "index": 3}, [])
+    assert panel.states == [("charge", 3.3)]
+    _ = panel.result
+    to = {"series": 2, "index": 2}
+    tell({"kind": "drag", "plot": "voltage", "index": 0, "to": to}, [])
+    assert panel.states == [("discharge", 3.8)]
+    _ = panel.result
+    panel._tags.value = [*panel._tags.value, "charge 3.5"]  # typed
+    assert panel.states == [("discharge", 3.8), ("charge", 3.5)]
+    panel._tags.value = [*panel._tags.value, "nonsense"]
+    assert panel.states == [("discharge", 3.8), ("charge", 3.5)]
+    assert "type for example charge 3.5" in panel.foot.message
+    tell({"kind": "brush", "plot": "voltage", "x": [0, 0.01], "y": [8, 9]}, [])
+    assert "an area without scans" in panel.foot.message
+    _ = panel.result
+    assert {p["id"] for p in panel.figure.figure["plots"]} >= {"voltage", "states"}
+
+
+def test_the_viewer_sends_pictures_and_answers_looks(stack):
+    panel = stack.xanes.view()
+    sent = []
+    panel.viewer.send = lambda content, buffers=(): sent.append((content, buffers))
+    panel.viewer._handle_custom_msg({"kind": "ready"}, [])
+    panel._reading.wait()
+    assert len(sent) == 12
+    assert {len(b[0]) for _, b in sent} == {30 * 40 * 2}
+    sent.clear()
+    look = {"kind": "look", "axis": "energy", "at": [1, 2]}
+    panel.viewer._handle_custom_msg(look, [])
+    panel._looking.wait()
+    assert sent[0][0] == {"kind": "exact", "at": [1, 2], "axis": "energy"}
+    panel.pixel = [5, 6]
+    assert panel.result.equals(stack.isel(y=5, x=6))
+    assert panel.viewer.exact["at"] == [5, 6]
+
+
+def test_panels_are_methods_that_document_themselves(series):
+    import inspect
+
+    assert "Keep" not in (series.nmf.panel.__doc__ or "")[:40]
+    assert "n_components" in inspect.signature(series.nmf.panel).parameters
+    assert "panel" in repr(series.nmf)
