@@ -181,7 +181,7 @@ def _order(name: str) -> int:
 
 
 def _column(values: xr.Variable, rows: np.ndarray, n: int, side: str) -> _Column:
-    blank = np.datetime64("NaT") if values.dtype.kind == "M" else np.nan
+    blank = np.datetime64("NaT", "ns") if values.dtype.kind == "M" else np.nan
     padded = np.full(n, blank, values.dtype)
     padded[: rows.size] = values.values[rows]
     words = f"{values.attrs['long_name']}, {side}"

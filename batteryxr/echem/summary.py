@@ -198,7 +198,7 @@ def _attrs(name: str) -> dict[str, Any]:
 def _clock(nanoseconds: np.ndarray) -> np.ndarray:
     # Without a clock the kernel leaves zeros; no test began in 1970.
     time = nanoseconds.astype("M8[ns]")
-    return np.where(nanoseconds == 0, np.datetime64("NaT"), time).astype("M8[ns]")
+    return np.where(nanoseconds == 0, np.datetime64("NaT", "ns"), time).astype("M8[ns]")
 
 
 def _half_cycle_flags(walked: Walked, values: dict[str, np.ndarray]) -> np.ndarray:

@@ -226,12 +226,12 @@ def test_no_time_zone_is_blamed_for_scans_of_another_day(cell):
 
 def test_undeclared_time_zones_are_refused(cell):
     missing = cell.assign_coords(
-        time=cell["time"].astype("M8[ns]") + np.timedelta64("NaT")
+        time=cell["time"].astype("M8[ns]") + np.timedelta64("NaT", "ns")
     )
     with pytest.raises(ArgumentError, match=r"read_cycler\(..., timezone="):
         join(missing.assign_attrs(timezone=""), series([1.0]))
     scans = series([1.0, 2.0])
-    scans = scans.assign_coords(time=scans["time"] + np.timedelta64("NaT"))
+    scans = scans.assign_coords(time=scans["time"] + np.timedelta64("NaT", "ns"))
     with pytest.raises(ArgumentError, match=r"read_series\(..., timezone="):
         join(cell, scans)
 
