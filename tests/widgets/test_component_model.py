@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import batteryxr
+from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.widgets import component_model
 from batteryxr.widgets.component_model import ComponentModel
@@ -100,16 +104,28 @@ def test_signed_patterns_get_a_shift_and_images_no_closure(series, stack):
     assert images.result["weights"].dims == ("component", "y", "x")
 
 
-def test_warnings_about_the_data_are_shown(series):
+def test_warnings_go_to_the_panel_of_their_thread_alone(series, monkeypatch):
+    begun = threading.Event()
+
+    def fit(*arguments, **options):
+        begun.set()
+        for _ in range(3):
+            warnings.warn("of the panel", DataQualityWarning, stacklevel=2)
+        return nmf.fit(*arguments, **options)
+
+    monkeypatch.setattr(component_model, "fit", fit)
     model = ComponentModel(series)
-    choice = {"fixed": {"a": 0, "b": 0}, "n_components": 3}
-    for _ in range(2):  # each time, and none of those of the kernel's own thread
-        model._fits.clear()
-        model.choose(**choice)
-        with pytest.warns(DataQualityWarning, match="fewer components would do"):
-            series.nmf.fit(3, fixed={"a": 0, "b": 0})
-        _ = model.result
-        assert model.message.count("fewer components would do") == 1
+    for n in (3, 4):
+        begun.clear()
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            model.n_components = n
+            model._work._current[0].begin.set()
+            assert begun.wait(10)
+            warnings.warn("of the notebook", DataQualityWarning, stacklevel=1)
+            _ = model.result
+        assert [str(w.message) for w in seen] == ["of the notebook"]
+        assert model.message.splitlines() == ["of the panel"] * 3
         assert model.status == "ready"
 
 
