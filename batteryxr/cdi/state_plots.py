@@ -231,7 +231,9 @@ def plot_isosurface(
         if not inside.size:
             raise ArgumentError("field", 0.0, "a field that is not zero")
         signed = bool((values < 0).any())
-        level = float(np.quantile(inside, quantile) if signed else inside.max() / 2)
+        at = np.quantile(inside, quantile) if signed else inside.max() / 2
+        # Just below: a plateau at the quantile must not lie on the surface.
+        level = 0.999 * float(at)
     shade = None if colour is None else colour.transpose(*dims).values.astype(float)
     meshes = []
     for sign, tint in ((1.0, "#d1495b"), (-1.0, "#00798c")):

@@ -111,7 +111,7 @@ class _Crystal:
         field = 0.25 * np.sin(2.1 * x + 0.7) * np.cos(1.7 * y) + 0.2 * z * y
         progress = _STATES[state][2]
         for domain in _DOMAINS:
-            inside = _step((1 - self.radius(r, domain, state)) / 0.18)
+            inside = _step((1 - self.radius(r, domain, state)) / 0.3)
             field = field + domain.sign * progress * inside
         return self.displacement * field
 

@@ -244,7 +244,7 @@ def test_options_of_the_order_parameter_are_checked():
         cdi.order_parameter(series().isel(state=1))
 
 
-@pytest.mark.parametrize("n_states", [2, 8])
+@pytest.mark.parametrize("n_states", [2, 4])
 def test_memory_is_three_chunks_however_many_states(n_states):
     shape = (64, 128, 128)
     axes = {d: (d, np.arange(n) * 1.0) for d, n in zip(DIMS, shape, strict=True)}
