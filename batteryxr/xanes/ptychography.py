@@ -235,8 +235,5 @@ def _angle(value: xr.DataArray) -> xr.DataArray:
 
 def _phase(field: xr.DataArray) -> xr.DataArray:
     """Return arg T, lazily where T is lazy."""
-    kind = np.empty(0, field.dtype).real.dtype
-    result: xr.DataArray = xr.apply_ufunc(
-        np.angle, field, dask="parallelized", output_dtypes=[kind]
-    )
+    result: xr.DataArray = xr.apply_ufunc(np.angle, field, dask="allowed")
     return result

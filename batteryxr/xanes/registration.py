@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,10 +13,8 @@ from batteryxr.core.model import label, require_dims, require_variables, require
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.spectra import ABSORPTION, spectra
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
 _IMAGE = ("y", "x")
+_NAMES = ("shift_y", "shift_x", "registration")
 _KINDS = {"linear": 0, "cubic": 1}
 
 
@@ -103,7 +101,7 @@ def register(
         require_variables(
             shifts.coords.to_dataset(), ["shift_y", "shift_x"], caller="register"
         )
-        found = {str(n): shifts[n] for n in _names(shifts)}
+        found = {n: shifts[n] for n in _NAMES if n in shifts.coords}
     else:
         if by is not None and isinstance(obj, xr.Dataset):
             require_variables(obj, [by], caller="register: by")
@@ -125,10 +123,6 @@ def register(
     for name, coordinate in obj.coords.items():
         new[name].attrs = dict(coordinate.attrs)
     return new
-
-
-def _names(held: Any) -> list[Hashable]:
-    return [n for n in ("shift_y", "shift_x", "registration") if n in held]
 
 
 def _pixel(obj: xr.DataArray | xr.Dataset, dim: str) -> float:

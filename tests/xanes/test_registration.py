@@ -1,0 +1,149 @@
+"""Drift is found against truth and undone without inventing values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, ChunkingError, DataQualityWarning
+from batteryxr.xanes import register
+
+
+def make_drifting(noise, n=128, frames=20, seed=0):
+    """Return a particle whose contrast doubles over the edge while it drifts."""
+    rng = np.random.default_rng(seed)
+    walk = np.cumsum(rng.normal(0, 0.45, (frames, 2)), axis=0)
+    walk = walk - walk[-1]
+    blobs = rng.uniform(-0.5, 0.5, (12, 2))
+    v, u = np.mgrid[:n, :n].astype(float)
+    images = np.empty((frames, n, n))
+    for k, (dy, dx) in enumerate(walk):
+        y = (v - dy - n / 2) / (n / 2)
+        x = (u - dx - n / 2) / (n / 2)
+        body = 1 / (1 + np.exp(((x / 0.7) ** 2 + (y / 0.6) ** 2 - 1) * 14))
+        texture = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 0.01) for a, b in blobs)
+        contrast = 0.2 if k < frames // 2 else 0.4
+        images[k] = body * contrast * (0.6 + 0.3 * texture)
+    images += noise * rng.standard_normal(images.shape)
+    stack = xr.DataArray(
+        images,
+        dims=("energy", "y", "x"),
+        coords={
+            "energy": (
+                "energy",
+                5420.0 + 6 * np.arange(frames),
+                {"units": "eV", "long_name": "E"},
+            ),
+            "y": ("y", 15.0 * np.arange(n), {"units": "nm", "long_name": "y"}),
+            "x": ("x", 15.0 * np.arange(n), {"units": "nm", "long_name": "x"}),
+        },
+        name="absorption",
+        attrs={"units": "1", "long_name": "Absorption"},
+    )
+    return stack, walk
+
+
+def rms(registered, walk):
+    found = np.stack([registered.shift_y, registered.shift_x], axis=-1) / 15
+    return float(np.sqrt(((found - walk) ** 2).mean()))
+
+
+@pytest.mark.parametrize("noise, bar", [(0.006, 0.10), (0.03, 0.20)])
+def test_drift_is_found_and_nothing_invented(noise, bar):
+    stack, walk = make_drifting(noise)
+    assert np.abs(walk).max() > 2
+    for interpolation in ("linear", "cubic"):
+        moved = register(stack, interpolation=interpolation)
+        assert rms(moved, walk) < bar
+        assert moved.shift_y.attrs["units"] == "nm"
+        low, high = stack.min(["y", "x"]), stack.max(["y", "x"])
+        assert bool((moved.min(["y", "x"]) >= low).all())
+        assert bool((moved.max(["y", "x"]) <= high).all())
+
+
+def test_agrees_with_scikit_image():
+    skimage = pytest.importorskip("skimage.registration")
+    from scipy.ndimage import gaussian_gradient_magnitude
+
+    stack, _ = make_drifting(0.006, frames=4)
+    moved = register(stack)
+    target = gaussian_gradient_magnitude(stack.values[-1], 1.5)
+    for k in range(4):
+        frame = gaussian_gradient_magnitude(stack.values[k], 1.5)
+        shift, _, _ = skimage.phase_cross_correlation(
+            frame, target, upsample_factor=100, normalization=None
+        )
+        found = float(moved.shift_y[k]) / 15, float(moved.shift_x[k]) / 15
+        np.testing.assert_allclose(found, shift, atol=0.02)
+
+
+def test_whole_pixels_move_exactly_and_leave_nan():
+    rng = np.random.default_rng(0)
+    image = xr.DataArray(rng.normal(size=(3, 20, 24)), dims=("energy", "y", "x"))
+    image = image.assign_coords(energy=[1000.0, 1001.0, 1002.0])
+    shifts = xr.Dataset(
+        coords={
+            "shift_y": ("energy", [0.0, 2.0, -3.0]),
+            "shift_x": ("energy", [0.0, -1.0, 0.0]),
+        }
+    )
+    for interpolation in ("linear", "cubic"):
+        moved = register(image, shifts=shifts, interpolation=interpolation)
+        np.testing.assert_array_equal(moved[0], image[0])
+        np.testing.assert_array_equal(moved[1, :-2, 1:], image[1, 2:, :-1])
+        assert np.isnan(moved[1, -2:]).all()
+        assert np.isnan(moved[1, :, 0]).all()
+        np.testing.assert_array_equal(moved[2, 3:], image[2, :-3])
+
+
+def test_lazy_equals_eager_and_shifts_are_used_again(no_compute):
+    stack, _ = make_drifting(0.006, n=64, frames=9)
+    moved = register(stack)
+    for chunks in ({"energy": 2}, {"energy": -1}):
+        lazy = register(stack.chunk(chunks))
+        assert lazy.chunks is not None
+        xr.testing.assert_allclose(lazy.compute(), moved)
+    with no_compute():
+        again = register(stack.chunk(energy=4), shifts=moved)
+    np.testing.assert_array_equal(again, moved)
+    both = xr.Dataset({"absorption": stack, "phase": -3 * stack.rename("phase")})
+    together = register(both)
+    np.testing.assert_allclose(together.phase, -3 * moved, atol=1e-12)
+    np.testing.assert_array_equal(together.absorption, moved)
+    assert together.y.attrs["units"] == "nm"
+    assert together.energy.attrs["units"] == "eV"
+    by_phase = register(both, by="phase")
+    np.testing.assert_allclose(by_phase.shift_y, moved.shift_y, atol=1e-4)
+
+
+def test_particles_are_laid_over_their_own_reference():
+    first, walk = make_drifting(0.006, n=64, frames=8)
+    second, other = make_drifting(0.006, n=64, frames=8, seed=5)
+    moved = register(xr.concat([first, second], "particle"))
+    assert rms(moved.isel(particle=0), walk) < 0.1
+    assert rms(moved.isel(particle=1), other) < 0.1
+
+
+def test_a_particle_that_ran_away_is_told():
+    stack, _ = make_drifting(0.0, n=64, frames=8)
+    with pytest.warns(DataQualityWarning, match="drifted as far as max_shift=1"):
+        register(stack, max_shift=1)
+    stack[2] = 0.5
+    with pytest.warns(DataQualityWarning, match="1 frames have no contrast"):
+        moved = register(stack)
+    assert float(moved.shift_y[2]) == 0
+    with pytest.raises(ArgumentError, match="reference"):
+        register(stack, reference=9)
+    with pytest.raises(ArgumentError, match="interpolation"):
+        register(stack, interpolation="fourier")
+    with pytest.raises(ChunkingError, match="'y' in one chunk"):
+        register(stack.chunk(y=10))
+
+
+def test_missing_pixels_stay_missing():
+    stack, walk = make_drifting(0.006, n=64, frames=6)
+    stack[:, 30, 30] = np.nan
+    moved = register(stack)
+    assert rms(moved, walk) < 0.1
+    assert 6 <= int(np.isnan(moved[:, 20:40, 20:40]).sum()) <= 6 * 4
