@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    DataQualityWarning,
+    MissingDependencyError,
+    VariableError,
+)
 from batteryxr.core.model import require_dims
 from batteryxr.echem import states as choose_states
 from batteryxr.widgets.model import PanelModel, Plan, literal
@@ -179,7 +186,7 @@ class StateModel(PanelModel):
         data, states, arguments = self.data, list(self.states), self._options()
         quantity, number = self.quantity, self.slice
 
-        def exact() -> Chosen:
+        def quick() -> Chosen:
             chosen = choose_states(data, states, **arguments)
             looked = chosen if quantity is None else chosen[quantity]
             others = {} if quantity is None else chosen.data_vars
@@ -187,7 +194,15 @@ class StateModel(PanelModel):
             beside.pop(str(quantity), None)
             return Chosen(chosen, picture(looked, number), beside)
 
-        return Plan(exact)
+        def with_order() -> Chosen:
+            first = quick()
+            chosen = first.states if quantity is None else first.states[quantity]
+            order = order_of(chosen)
+            return replace(first, beside={**first.beside, **order})
+
+        looked = data if quantity is None else data[quantity]
+        crystal = looked.dtype.kind == "c" and looked.ndim >= 4 and len(states) > 1
+        return Plan(with_order, quick) if crystal else Plan(quick)
 
     def write_code(self, data: str) -> str:
         """Return the call of `states`."""
@@ -247,6 +262,21 @@ def picture(states: xr.DataArray, number: int | None) -> xr.DataArray:
         attrs = {"units": "rad", "long_name": "Phase"}
     looked.attrs = attrs
     return looked
+
+
+def order_of(volumes: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return the order parameter of a crystal in its states; reads all of them."""
+    from batteryxr.cdi import order_parameter, phase_differences
+
+    try:
+        found = order_parameter(phase_differences(volumes))
+    except (BatteryxrError, MissingDependencyError) as error:
+        words = f"No order parameter: {error}"
+        warnings.warn(words, DataQualityWarning, stacklevel=2)
+        return {}
+    order = found["rms_phase"].isel(component=0, drop=True).compute()
+    order.attrs["long_name"] = "Order parameter, per voxel"
+    return {"order_parameter": order.rename("order_parameter")}
 
 
 def _quantities(data: xr.DataArray | xr.Dataset) -> list[str]:

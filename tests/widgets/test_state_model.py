@@ -95,6 +95,25 @@ def test_pictures_of_volumes_are_slices_of_the_phase():
     np.testing.assert_allclose(seen.values[:, 1:], 0.5)
 
 
+def test_the_order_parameter_of_a_crystal_follows(scans):
+    pytest.importorskip("skimage", reason="scikit-image unwraps phases")
+    z, y, x = np.mgrid[-1:1:8j, -1:1:12j, -1:1:12j]
+    inside = x**2 + y**2 + z**2 < 0.8
+    twist = scans["voltage"].values[:, None, None, None] - 3.0  # rad, times x
+    values = (inside * np.exp(1j * twist * x)).astype("complex64")
+    on_scan = {n: c for n, c in scans.coords.items() if n != "r"}
+    crystal = xr.DataArray(values, dims=("scan", "z", "y", "x"), coords=on_scan)
+    model = StateModel(crystal)
+    seen = []
+    model.observe(lambda change: seen.append(change["new"]), "status")
+    model.states = [("charge", 3.0), ("charge", 3.4), ("charge", 3.8)]
+    assert model.result.sizes["state"] == 3
+    order = model.answer.beside["order_parameter"]
+    np.testing.assert_allclose(order[2] / order[1], 2, rtol=0.05)
+    np.testing.assert_allclose(order[0], 0, atol=1e-6)
+    assert seen[-2:] == ["preview", "ready"]
+
+
 def test_names():
     assert names([("charge", 3.5), ("discharge", 3.0402)]) == [
         "charge 3.5 V",
