@@ -312,8 +312,8 @@ def test_what_cannot_be_clustered_is_refused(made):
         cluster(maps, k=2, method="gaussian_mixture", weights=atoms)
     with pytest.raises(VariableError, match="'valence'"):
         cluster(maps, k=2, features=["valence"])
+    many = maps.assign(peaks=maps.peak_area.expand_dims(peak=2))
     with pytest.raises(VariableError, match=r"isel\(peak=0\)"):
-        many = maps.assign(peaks=maps.peak_area.expand_dims(peak=2))
         cluster(many, k=2)
     with pytest.raises(VariableError, match="Dataset of maps"):
         cluster(maps.peak_area, k=2)

@@ -158,7 +158,7 @@ def test_noise_is_that_of_the_photons():
 
 def test_any_chunks_make_the_same_study(no_compute):
     whole = particles((24, 40), seed=2)
-    for chunks in (16, {"energy": 7, "y": 5, "particle": 3}):
+    for chunks in (16, {"energy": 17, "y": 10, "particle": 4}):
         with no_compute():
             lazy = particles((24, 40), seed=2, chunks=chunks)
         for group in ("objects", "truth"):
@@ -168,9 +168,8 @@ def test_any_chunks_make_the_same_study(no_compute):
         np.testing.assert_array_equal(
             lazy["truth"].state.compute(), whole["truth"].state
         )
-    assert particles((24, 40), seed=4)["objects"].transmission.shape == (8, 40, 24, 40)
     with no_compute():
-        huge = particles(8192, chunks=512)
+        huge = particles(4096, chunks={"energy": 10, "y": 256, "x": 4096})
     corner = huge["objects"].transmission[0, 0, :4, :4].compute()
     assert np.isfinite(corner).all()
 
