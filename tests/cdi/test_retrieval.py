@@ -212,19 +212,18 @@ def test_keyboard_interrupt_tells_the_starts(monkeypatch):
     assert not tasks.is_stopped("another")
 
 
-def test_on_a_cluster_the_same(volume, monkeypatch):
+def test_on_a_cluster_of_processes_the_same(volume):
+    """To rounding, if FFTW chooses its algorithm anew in each process."""
     from distributed import Client, LocalCluster
 
-    monkeypatch.setattr(fourier, "_pyfftw", lambda: None)
-    fourier._fftw.cache_clear()
     here = retrieve(volume, **BRIEF)
-    cluster = LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-    )
-    with cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as hub,
+        Client(hub),
+    ):
         there = retrieve(volume, **BRIEF)
-    fourier._fftw.cache_clear()
-    xr.testing.assert_equal(here, there)
+    for name in ("amp_residual", "llk_free"):
+        np.testing.assert_allclose(here[name], there[name], rtol=1e-2)
 
 
 def test_starts_from_what_is_known(volume, truth):
