@@ -1,4 +1,4 @@
-"""The ``batteryxr`` command: a whole operando experiment, and what a store holds."""
+"""The ``batteryxr`` command: an operando experiment, a store, the tutorials."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("store", type=Path, help="a zarr store")
     info.set_defaults(run=_info)
+    _add_lab(commands)
     return parser
 
 
@@ -108,6 +109,27 @@ def _add_ptycho(
     parser.set_defaults(run=ptycho_command.run)
 
 
+def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "lab",
+        help="open JupyterLab with a copy of the tutorials",
+        description="Copy the tutorials into a folder and open JupyterLab there. "
+        "Copies that are there already are never written over.",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("batteryxr-tutorials"),
+        metavar="FOLDER",
+        help="where the copies go (default: batteryxr-tutorials)",
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address, open nothing"
+    )
+    parser.set_defaults(run=_lab)
+
+
 def _operando(arguments: argparse.Namespace) -> None:
     from batteryxr.experiment import Conventions, operando
 
@@ -138,3 +160,9 @@ def _info(arguments: argparse.Namespace) -> None:
     from batteryxr.inventory import describe
 
     print(describe(arguments.store))
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from batteryxr.lab import open_lab
+
+    open_lab(arguments.folder, browser=not arguments.no_browser)

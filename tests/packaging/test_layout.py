@@ -20,10 +20,13 @@ PROBE = """
 import importlib.util, json, sys
 import xarray as xr
 import batteryxr, batteryxr.accessors.echem, batteryxr.widgets
-for name in ("accessors", "widgets", "tests", "core"):
+for name in ("accessors", "tutorials", "widgets", "tests", "core"):
     assert importlib.util.find_spec(name) is None, name
 ds = xr.Dataset({"voltage": ("record", [3.0])})
 assert type(ds.echem).__module__ == "batteryxr.accessors.echem"
+from importlib.resources import files
+names = {file.name for file in files("batteryxr.tutorials").iterdir()}
+assert "01_labelled_lazy_data.ipynb" in names, names
 print(json.dumps([batteryxr.__file__, batteryxr.accessors.__file__]))
 """
 
@@ -64,7 +67,7 @@ def test_the_wheel_holds_batteryxr_and_nothing_else(wheel):
     tops = {n.split("/")[0] for n in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"batteryxr"}
     tracked = subprocess.run(
-        ["git", "ls-files", "batteryxr", "accessors", "widgets"],
+        ["git", "ls-files", "batteryxr", "accessors", "tutorials", "widgets"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -72,7 +75,7 @@ def test_the_wheel_holds_batteryxr_and_nothing_else(wheel):
     ).stdout.split()
     for file in tracked:
         inside = file if file.startswith("batteryxr/") else f"batteryxr/{file}"
-        if file.endswith((".py", ".js", ".css", "py.typed")):
+        if file.endswith((".py", ".js", ".css", ".ipynb", "py.typed")):
             assert inside in names, file
 
 
@@ -95,12 +98,14 @@ def test_the_checkout_imports_alike(where, tmp_path):
     """A plain checkout on the path, as pytest, mypy and python -m see it."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("batteryxr", "accessors", "widgets"):
+    for name in ("batteryxr", "accessors", "tutorials", "widgets"):
         shutil.copytree(ROOT / name, checkout / name, symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", checkout)
     probe = PROBE
     if where == "root":  # there the folders themselves are importable, as anywhere
-        probe = PROBE.replace('("accessors", "widgets", "tests", "core")', '("core",)')
+        probe = PROBE.replace(
+            '("accessors", "tutorials", "widgets", "tests", "core")', '("core",)'
+        )
     cwd = checkout if where == "root" else tmp_path
     path = str(checkout)
     if where == "elsewhere":

@@ -1,0 +1,109 @@
+"""Copies of the tutorials to work in, and JupyterLab opened on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.optional import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What happened to each tutorial, by file name.
+
+    Parameters
+    ----------
+    new
+        Copied.
+    same
+        There already, as it is installed.
+    edited
+        There already, and unlike the installed one: left as it was.
+    """
+
+    new: tuple[str, ...]
+    same: tuple[str, ...]
+    edited: tuple[str, ...]
+
+
+def copy_tutorials(folder: Path) -> Copied:
+    """Copy the tutorials into a folder; what is there is never written over.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+
+    Returns
+    -------
+    Copied
+        What was copied, and what was left.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder cannot be written to.
+    """
+    new, same, edited = [], [], []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in sorted(files("batteryxr.tutorials").iterdir(), key=_name):
+            if not source.name.endswith((".ipynb", ".md")):
+                continue
+            target = folder / source.name
+            if not target.exists():
+                with target.open("xb") as file:
+                    file.write(source.read_bytes())
+                new.append(source.name)
+            elif target.read_bytes() == source.read_bytes():
+                same.append(source.name)
+            else:
+                edited.append(source.name)
+    except OSError as error:
+        raise ArgumentError(
+            "folder", str(folder), "a folder that can be written to", str(error)
+        ) from error
+    return Copied(tuple(new), tuple(same), tuple(edited))
+
+
+def open_lab(folder: Path, *, browser: bool = True) -> None:
+    """Copy the tutorials into a folder and open JupyterLab there.
+
+    Returns when JupyterLab is shut down.
+
+    Parameters
+    ----------
+    folder
+        See `copy_tutorials`.
+    browser
+        Open a browser; without, the address is printed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If JupyterLab is not installed; nothing is copied then.
+    ArgumentError
+        If the folder cannot be written to.
+    """
+    app = require(
+        "jupyterlab.labapp",
+        extra="lab",
+        purpose="opening the tutorials",
+        package="jupyterlab",
+    )
+    copied = copy_tutorials(folder)
+    print(f"{len(copied.new)} tutorials copied to {folder.resolve()}", flush=True)
+    if copied.edited:
+        print("left as you edited them: " + ", ".join(copied.edited), flush=True)
+    arguments = [str(folder.resolve())]
+    app.main(arguments if browser else [*arguments, "--no-browser"])
+
+
+def _name(file: object) -> str:
+    return str(getattr(file, "name", ""))

@@ -1,0 +1,1 @@
+"""The tutorials, installed with the library for ``batteryxr lab`` to copy."""
