@@ -36,7 +36,7 @@ class Cdi(Accessor):
     1. ``volume = frames.cdi.correct(flat=white).cdi.crop(shape=(128, 160, 160))``
     2. ``result = volumes.cdi.retrieve(n_starts=6, store="starts.zarr")``
     3. ``whole = result.cdi.align_states().cdi.fill_missing()``
-    4. ``fields = whole.cdi.unwrap().cdi.displacement(geometry=g).cdi.strain(geometry=g)``
+    4. ``e = whole.cdi.unwrap().cdi.displacement(geometry=g).cdi.strain(geometry=g)``
     5. ``omega = whole.cdi.phase_differences().cdi.order_parameter()``
     """
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 from batteryxr import cdi
 from batteryxr.core.errors import ArgumentError, ChunkingError, VariableError
 
+VOLUME = ("rocking", "detector_y", "detector_x")
 N, STEP = 40, 5.0  # voxels, nm
 Q = np.array([0.6, 0.3, 2.6])
 QLEN = float(np.linalg.norm(Q))
@@ -194,3 +195,39 @@ def test_results_go_through_a_store(tmp_path):
     back = batteryxr.open_store(tmp_path / "s.zarr", "fields")
     xr.testing.assert_equal(back.compute(), found)
     assert back.attrs["batteryxr_call"] == found.attrs["batteryxr_call"]
+
+
+def test_the_measured_gold_crystal(shared_data):
+    folder = shared_data("bragg-au-scan54")
+    held = np.load(folder / "reference_reconstruction.npz")
+    dims = ("along_rocking", "along_y", "along_x")
+    crystal = xr.DataArray(held["rho"], dims=dims)
+    support = xr.DataArray(held["support"], dims=dims)
+    axes = {
+        d: np.arange(n) - n // 2 for d, n in zip(VOLUME, (128, 160, 160), strict=True)
+    }
+    box = xr.DataArray(np.zeros((128, 160, 160), np.float32), dims=VOLUME, coords=axes)
+    geometry = cdi.geometry(
+        box.assign_coords(rocking=0.005 * axes["rocking"]),
+        beamline="34-ID-C",
+        rocking_motor="Theta",
+        motors={"Delta": 32.174, "Gamma": 12.6346, "Chi": 90.0, "Phi": -5.0},
+        energy=9000,
+        distance=500,
+        pixel_size=55,
+    )
+    found = cdi.strain(
+        cdi.displacement(
+            cdi.unwrap(crystal, support=support), geometry=geometry, ramp="remove"
+        ),
+        geometry=geometry,
+    )
+    volume = float(support.sum() * geometry["voxel_volume"]) * 1e-9
+    assert volume == pytest.approx(0.0186, rel=0.01)
+    assert float(found["phase"].std()) == pytest.approx(0.33, abs=0.005)
+    assert 100 * float(found["displacement"].std()) == pytest.approx(12.3, abs=0.1)
+    inside = found["strain"].values[inner(held["support"], 1)]
+    assert inside.std() == pytest.approx(1.9e-4, abs=1e-5)
+    np.testing.assert_allclose(
+        np.percentile(inside, (1, 99)), (-4.5e-4, 4.4e-4), atol=1e-5
+    )
