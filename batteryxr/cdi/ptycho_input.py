@@ -165,8 +165,9 @@ def pixel_size(scan: xr.Dataset) -> xr.DataArray:
     """
     wavelength = HC * 1e9 / scan["energy"]
     n = scan.sizes["detector_x"]
-    size = wavelength * scan["distance"] * 1e3 / (n * scan["pixel_pitch"])
-    if not bool((size > 0).all()):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = wavelength * scan["distance"] * 1e3 / (n * scan["pixel_pitch"])
+    if not bool(((size > 0) & np.isfinite(size)).all()):
         raise ArgumentError(
             "energy, distance, pixel_pitch", size.values.tolist(), "all above 0"
         )

@@ -43,7 +43,10 @@ class Constraint:
         matrix = transform_matrix(grid[order], energy)
         self._inside = matrix[:, measured[order]]
         self._tail = matrix @ values[order]
-        self._table = np.interp(energy, table_energy, table)
+        # The table tells the thickness away from the edge, where it holds.
+        outer = np.abs(energy - 0.5 * (energy[0] + energy[-1])) > 0.25 * np.ptp(energy)
+        inside = np.interp(energy, table_energy, table)
+        self._table = np.where(outer if outer.sum() > 1 else True, inside, 0.0)
         scaled = (energy - energy.mean()) / np.ptp(energy)
         q = np.linalg.qr(np.vander(scaled, degree + 1))[0]
         self._keep = np.eye(energy.size) - q @ q.T

@@ -77,7 +77,8 @@ def half_period(
     NaN where already the first rings do not correlate.
     """
     left = correlation[1:] - limit[1:]
-    below = np.flatnonzero(~(left > 0))
+    # The smallest rings hold too few pixels to fail: their threshold is about 1.
+    below = np.flatnonzero(~((left > 0) | (limit[1:] > 0.9)))
     if below.size == 0:
         return 1.0
     first = int(below[0])
