@@ -88,6 +88,7 @@ class Xanes(Accessor):
     rim_distance = method(domain_statistics.rim_distance)
     cluster_orders = method(domains.cluster_orders)
     plot_cluster_orders = method(domain_plots.plot_cluster_orders)
+    panel = opens("ClusterPanel")
     cluster = method(domains.cluster)
     plot_clusters = method(domain_plots.plot_clusters)
     plot_features = method(domain_plots.plot_features)

@@ -1,7 +1,8 @@
 """Panels: models of choices, and the views that show them in a notebook."""
 
+from batteryxr.widgets.cluster_panel import ClusterPanel
 from batteryxr.widgets.component_panel import ComponentPanel
 from batteryxr.widgets.stack_viewer import StackViewer
 from batteryxr.widgets.state_panel import VoltageStatePanel
 
-__all__ = ["ComponentPanel", "StackViewer", "VoltageStatePanel"]
+__all__ = ["ClusterPanel", "ComponentPanel", "StackViewer", "VoltageStatePanel"]

@@ -197,6 +197,7 @@ class StateModel(PanelModel):
         def with_order() -> Chosen:
             first = quick()
             chosen = first.states if quantity is None else first.states[quantity]
+            assert isinstance(chosen, xr.DataArray)
             order = order_of(chosen)
             return replace(first, beside={**first.beside, **order})
 

@@ -1,3 +1,8 @@
+// Clusters: told apart in light and dark, and by colour-blind eyes.
+const LABELS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#8C564B", "#6A51A3", "#1B9E9E", "#B2B2B2", "#E7298A"];
+const packed = (hex) => (255 << 24) | (parseInt(hex.slice(5, 7), 16) << 16)
+  | (parseInt(hex.slice(3, 5), 16) << 8) | parseInt(hex.slice(1, 3), 16);
+
 // Curves and small pictures, side by side, drawn from what the model sends: linked
 // cursors, values under the pointer, points to pick, ranges to drag, arrow keys.
 
@@ -26,6 +31,7 @@ function unpack(spec) {
     ? { ...plot, values: numbers(plot.values, Float32Array) }
     : { ...plot, series: plot.series.map((s) => ({
         ...s, x: numbers(s.x), y: numbers(s.y), spread: s.spread ? numbers(s.spread) : null,
+        ids: s.ids ? numbers(s.ids, Int32Array) : null,
       })) });
   return { columns: spec.columns ?? 1, plots };
 }
@@ -41,6 +47,54 @@ function curvePath(xs, ys, px, py) {
   return path;
 }
 
+function dotPath(s, px, py, wanted) {
+  let path = "";
+  for (let i = 0; i < s.x.length; i++) {
+    if (wanted && !wanted.has(s.ids[i])) continue;
+    path += `M${px(s.x[i]).toFixed(1)} ${py(s.y[i]).toFixed(1)}h0`;
+  }
+  return path;
+}
+
+function within(polygon, x, y) {
+  let inside = false;
+  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
+    const [[xi, yi], [xj, yj]] = [polygon[i], polygon[j]];
+    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) inside = !inside;
+  }
+  return inside;
+}
+
+// Draws a loop with the mouse on `surface`; `done` is told its corners, or none.
+function lasso(surface, marks, done) {
+  let loop = null, line = null;
+  const at = (e) => {
+    const box = surface.getBoundingClientRect();
+    return [e.clientX - box.left, e.clientY - box.top];
+  };
+  surface.addEventListener("pointerdown", (e) => {
+    if (e.button !== 0) return;
+    loop = [at(e)];
+    line = draw(marks(), "path", { class: "bx-lasso" });
+    surface.setPointerCapture(e.pointerId);
+  });
+  surface.addEventListener("pointermove", (e) => {
+    if (!loop) return;
+    loop.push(at(e));
+    line.setAttribute("d", `M${loop.map((p) => p.join(" ")).join("L")}Z`);
+  });
+  const end = () => {
+    if (!loop) return;
+    const found = loop;
+    loop = null;
+    line.remove();
+    done(found.length > 4 ? found : []);
+  };
+  surface.addEventListener("pointerup", end);
+  surface.addEventListener("pointercancel", () => { line?.remove(); loop = null; });
+  surface.addEventListener("keydown", (e) => { if (e.key === "Escape") done([]); });
+}
+
 function bandPath(s, px, py) {
   const seen = [...s.x.keys()].filter((i) => Number.isFinite(s.y[i] + s.spread[i]));
   if (seen.length < 2) return "";
@@ -49,7 +103,7 @@ function bandPath(s, px, py) {
   return `M${above.join("L")}L${below.join("L")}Z`;
 }
 
-function curves(plot, index, send, link) {
+function curves(plot, send, link, select) {
   const card = make("section", { class: "bx-plot", "data-plot": plot.id });
   if (plot.wide) card.style.gridColumn = "1 / -1";
   card.append(make("h4", { text: plot.title }));
@@ -105,7 +159,9 @@ function curves(plot, index, send, link) {
     plot.series.forEach((s) => {
       const ink = colour(s.colour);
       if (s.spread) draw(svg, "path", { d: bandPath(s, px, py), fill: ink, opacity: 0.15 });
-      if (s.line !== false) {
+      if (s.dots) { // thousands of points in one path
+        draw(svg, "path", { class: "bx-dots", d: dotPath(s, px, py, null), stroke: ink });
+      } else if (s.line !== false) {
         draw(svg, "path", { class: "bx-line", d: curvePath(s.x, s.y, px, py), stroke: ink,
           "stroke-width": s.width ?? 1.8, "stroke-dasharray": s.dotted ? "0.5 4" : null });
       }
@@ -119,7 +175,13 @@ function curves(plot, index, send, link) {
         x: Math.min(width - 3.3 * text.length, Math.max(3.3 * text.length, px(s.x[i]))),
         y: Math.max(10, py(s.y[i]) - 11), "text-anchor": "middle" }));
     });
+    chosenDots = draw(svg, "path", { class: "bx-dots bx-chosen" });
     cursor = draw(svg, "line", { class: "bx-cursor", y1: t, y2: b, visibility: "hidden" });
+  }
+  let chosenDots = null;
+  function highlight(ids) {
+    chosenDots?.setAttribute("d", plot.series.map((s) => (s.dots ? dotPath(s, px, py, ids) : "")).join(""));
+    svg.classList.toggle("bx-dimmed", ids.size > 0);
   }
 
   function nearest(x, y, wanted) {
@@ -226,37 +288,84 @@ function curves(plot, index, send, link) {
     e.preventDefault();
     e.stopPropagation();
   });
-  return { card, paint, show, link: plot.link };
+  if (plot.lasso) {
+    lasso(svg, () => svg, (loop) => {
+      const ids = new Set();
+      for (const s of plot.series) {
+        for (let i = 0; s.ids && i < s.x.length; i++) {
+          if (loop.length && within(loop, px(s.x[i]), py(s.y[i]))) ids.add(s.ids[i]);
+        }
+      }
+      select(ids);
+    });
+  }
+  return { card, paint, show, highlight, link: plot.link };
 }
 
-function picture(plot) {
+function picture(plot, send, select) {
   const card = make("section", { class: "bx-plot", "data-plot": plot.id });
   card.append(make("h4", { text: plot.title }));
   const [ny, nx] = plot.shape;
   const canvas = make("canvas", { width: nx, height: ny, class: "bx-picture", tabindex: 0,
     role: "img", "aria-label": `${plot.title}, ${ny} by ${nx} pixels` });
-  canvas.style.aspectRatio = `${nx} / ${ny}`;
-  canvas.style.width = `min(100%, ${Math.round((280 * nx) / ny)}px)`;
-  const scale = make("div", { class: "bx-scale" }, make("span", { text: short(plot.low, 3) }),
-    make("i", { style: `background:${css(plot.palette)}` }), make("span", { text: `${short(plot.high, 3)} ${plot.units ?? ""}` }));
-  const under = make("div", { class: "bx-under", text: " " });
-  card.append(canvas, scale, under);
-  const table = palette(plot.palette), values = plot.values;
-  const image = new ImageData(nx, ny), pixels = new Uint32Array(image.data.buffer);
-  const factor = 255.999 / (plot.high - plot.low || 1);
-  for (let i = 0; i < values.length; i++) {
-    const t = (values[i] - plot.low) * factor;
-    pixels[i] = t === t ? table[t < 0 ? 0 : t > 255 ? 255 : t | 0] : 0;
+  const holder = make("div", { class: "bx-holder" }, canvas);
+  holder.style.aspectRatio = `${nx} / ${ny}`;
+  holder.style.width = `min(100%, ${Math.round(((plot.height ?? 280) * nx) / ny)}px)`;
+  const scale = make("div", { class: "bx-scale" });
+  if (!plot.names) {
+    scale.append(make("span", { text: short(plot.low, 3) }), make("i", { style: `background:${css(plot.palette)}` }),
+      make("span", { text: `${short(plot.high, 3)} ${plot.units ?? ""}` }));
+  } else {
+    plot.names.forEach((name, k) => scale.append(make("b", { style: `background:${LABELS[k % LABELS.length]}` }), make("span", { text: name })));
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  canvas.addEventListener("pointermove", (e) => {
+  const under = make("div", { class: "bx-under", text: " " });
+  card.append(holder, scale, under);
+  const values = plot.values, context = canvas.getContext("2d");
+  const image = new ImageData(nx, ny), pixels = new Uint32Array(image.data.buffer);
+  const inks = plot.names ? LABELS.map(packed) : palette(plot.palette);
+  const factor = 255.999 / (plot.high - plot.low || 1);
+  function paintPixels(ids) {
+    for (let i = 0; i < values.length; i++) {
+      let ink = 0;
+      if (plot.names) ink = values[i] > 0 ? inks[(values[i] - 1) % inks.length] : 0;
+      else {
+        const t = (values[i] - plot.low) * factor;
+        ink = t === t ? inks[t < 0 ? 0 : t > 255 ? 255 : t | 0] : 0;
+      }
+      const dim = ids?.size && !ids.has(i + (plot.first ?? 0));
+      pixels[i] = dim ? ((ink >>> 0) & 0x00ffffff) | (((ink >>> 24) * 0.16) << 24) : ink;
+    }
+    context.putImageData(image, 0, 0);
+  }
+  paintPixels(null);
+  const place = (e) => {
     const box = canvas.getBoundingClientRect();
     const x = Math.min(nx - 1, Math.floor(((e.clientX - box.left) / box.width) * nx));
     const y = Math.min(ny - 1, Math.floor(((e.clientY - box.top) / box.height) * ny));
-    under.textContent = `${plot.ydim ?? "y"} ${y}, ${plot.xdim ?? "x"} ${x}: ${short(values[y * nx + x])} ${plot.units ?? ""}`;
+    return [Math.max(0, y), Math.max(0, x)];
+  };
+  let resting = 0;
+  canvas.addEventListener("pointermove", (e) => {
+    const [y, x] = place(e), v = values[y * nx + x];
+    const said = plot.names ? (plot.names[v - 1] ?? "none") : `${short(v)} ${plot.units ?? ""}`;
+    under.textContent = `${plot.ydim ?? "y"} ${y}, ${plot.xdim ?? "x"} ${x}: ${said}`;
+    if (!plot.look) return;
+    clearTimeout(resting);
+    resting = setTimeout(() => send({ kind: "look", plot: plot.id, at: [y, x] }), 80);
   });
-  canvas.addEventListener("pointerleave", () => { under.textContent = " "; });
-  return { card, paint() {}, show() {}, link: null };
+  canvas.addEventListener("pointerleave", () => { under.textContent = " "; clearTimeout(resting); });
+  if (plot.lasso) {
+    const marks = draw(holder, "svg", { class: "bx-marks" });
+    lasso(canvas, () => marks, (loop) => {
+      const ids = new Set(), [w, h] = [canvas.clientWidth, canvas.clientHeight];
+      for (let i = 0; loop.length && i < values.length; i++) {
+        const x = (((i % nx) + 0.5) * w) / nx, y = ((Math.floor(i / nx) + 0.5) * h) / ny;
+        if (within(loop, x, y)) ids.add(i + (plot.first ?? 0));
+      }
+      select(ids);
+    });
+  }
+  return { card, paint() {}, show() {}, highlight: paintPixels, link: null };
 }
 
 function render({ model, el }) {
@@ -270,13 +379,20 @@ function render({ model, el }) {
       else if (name && one.link === name) one.show(x, true);
     }
   };
+  let chosen = new Set();
+  function select(ids) { // in all plots that share the lasso, and in the kernel
+    chosen = ids;
+    for (const one of shown) if (one.plot.lasso) one.highlight(ids);
+    model.send({ kind: "lasso", ids: [...ids] });
+  }
   function redraw() {
     const spec = unpack(model.get("figure"));
     grid.style.setProperty("--bx-columns", spec.columns);
     const focus = el.contains(document.activeElement)
       ? document.activeElement.closest("[data-plot]")?.dataset.plot : null;
-    shown = spec.plots.map((plot, i) => {
-      const one = plot.kind === "image" ? picture(plot) : curves(plot, i, (m) => model.send(m), link);
+    shown = spec.plots.map((plot) => {
+      const send = (message) => model.send(message);
+      const one = plot.kind === "image" ? picture(plot, send, select) : curves(plot, send, link, select);
       one.plot = plot;
       return one;
     });
@@ -288,6 +404,7 @@ function render({ model, el }) {
       grid.replaceChildren(...columns);
     } else grid.replaceChildren(...shown.map((one) => one.card));
     shown.forEach((one) => one.paint());
+    if (chosen.size) for (const one of shown) if (one.plot.lasso) one.highlight(chosen);
     grid.style.minHeight = "";
     if (focus) grid.querySelector(`[data-plot="${focus}"] [tabindex]`)?.focus({ preventScroll: true });
     grid.dataset.drawn = Number(grid.dataset.drawn ?? 0) + 1;

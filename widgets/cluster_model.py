@@ -1,0 +1,210 @@
+"""The choice of clusters: features, their number, and pixels picked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.widgets.model import PanelModel, Plan, literal, variable_name
+from batteryxr.widgets.told import told
+from batteryxr.widgets.work import Work
+from batteryxr.xanes import (
+    cluster,
+    cluster_density,
+    cluster_orders,
+    cluster_shares,
+    cluster_spectra,
+)
+
+if TYPE_CHECKING:
+    from batteryxr.widgets.work import Job
+
+METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
+#: Pixels that a preview is made from, and beyond which there is one.
+_PREVIEW = 20_000
+QUICK = 200_000
+#: Maps that say how well a fit went, not what the material is.
+_QUALITY = ("chi2", "flag", "residual", "label", "certainty")
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth
+class Clustered:
+    """Clusters, and what is shown of them."""
+
+    clusters: xr.Dataset
+    density: xr.Dataset
+    shares: xr.DataArray
+    weighted: xr.DataArray | None
+    spectra: xr.Dataset | None
+
+
+class ClusterModel(PanelModel):
+    """Clusters of pixels by their maps."""
+
+    choices = ("k", "features", "method", "seed")
+    nothing = "choose at least one feature"
+
+    k = traitlets.Int(3, min=1, max=12, help="Number of clusters.")
+    features: Any = traitlets.List(traitlets.Unicode(), help="Maps to cluster by.")
+    method = traitlets.Enum(METHODS, "kmeans")
+    seed = traitlets.Int(0, min=0)
+    judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
+    judged = traitlets.Int(0, help="How often the number of clusters was judged.")
+
+    def __init__(
+        self,
+        data: xr.Dataset,
+        *,
+        spectra: xr.DataArray | None = None,
+        weights: xr.DataArray | None = None,
+        mask: xr.DataArray | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(data, accessor="xanes.panel", name=name)
+        self.maps = _maps(data)
+        self.spectra, self.weights, self.mask = spectra, weights, mask
+        #: What speaks for each number of clusters, once it is known.
+        self.order: xr.Dataset | None = None
+        self._judge = Work()
+        self.suppose("features", self.maps[:2])
+        self.refresh(delay=0.0)
+
+    @traitlets.validate("features")
+    def _check_features(self, proposal: Any) -> list[str]:
+        if wrong := [f for f in proposal["value"] if f not in self.maps]:
+            raise traitlets.TraitError(f"{wrong} are not among the maps {self.maps}")
+        return list(proposal["value"])
+
+    @property
+    def result(self) -> Any:
+        """The clusters, as `batteryxr.xanes.cluster` gives them."""
+        return super().result.clusters
+
+    def plan(self) -> Plan | None:
+        """Return how to cluster the pixels, and what is shown of the clusters."""
+        if not self.features:
+            return None
+        options: dict[str, Any] = {"k": self.k, "method": self.method}
+        options["seed"] = self.seed
+        options |= {"features": list(self.features)} | self._given()
+
+        def made(**quick: Any) -> Clustered:
+            found = cluster(self.data, **(options | quick)).compute()
+            density = cluster_density(self.data, clusters=found, weights=self.weights)
+            weighted = None
+            if self.weights is not None:
+                weighted = cluster_shares(found, weights=self.weights).compute()
+            seen = None
+            if self.spectra is not None and not quick:
+                seen = cluster_spectra(self.spectra, labels=found, weights=self.weights)
+                seen = seen.compute()
+            shares = cluster_shares(found).compute()
+            return Clustered(found, density.compute(), shares, weighted, seen)
+
+        size = self.data[self.maps[0]].size
+        long = size > QUICK or self.spectra is not None
+        quick: dict[str, Any] = {"n_init": 2, "most": _PREVIEW}
+        return Plan(made, (lambda: made(**quick)) if long else None)
+
+    def write_code(self, data: str) -> str:
+        """Return the call of `cluster`."""
+        words = [f"k={self.k}", f"features={literal(list(self.features))}"]
+        words += [f"{n}={variable_name(v)}" for n, v in self._given().items()]
+        for name in ("method", "seed"):
+            if getattr(self, name) != self.usual(name):
+                words.append(f"{name}={literal(getattr(self, name))}")
+        return f"{data}.xanes.cluster({', '.join(words)})"
+
+    def _given(self) -> dict[str, Any]:
+        given = {"mask": self.mask}
+        if self.method != "gaussian_mixture":
+            given["weights"] = self.weights
+        return {n: v for n, v in given.items() if v is not None}
+
+    # how many
+    def judge(self) -> None:
+        """Compare numbers of clusters, beside the kernel."""
+        if not self.features:
+            return
+        data, options = self.data, {"features": list(self.features)} | self._given()
+        options |= {"seed": self.seed}
+
+        def task(job: Job) -> None:
+            with told():
+                order = cluster_orders(data, k_max=8, n_references=0, **options)
+            job.post(lambda: self._judged(order))
+
+        def failed(error: Exception) -> None:
+            self.judging, self.message = "", str(error)
+
+        def progress(what: str, share: float) -> None:
+            self.judging = f"{what}, {max(share, 0):.0%}"
+
+        self.judging = "Trying numbers of clusters"
+        self._judge.submit(task, failed=failed, progress=progress)
+
+    def wait_for_judging(self) -> xr.Dataset | None:
+        """Return what speaks for each number, once it is known."""
+        self._judge.wait()
+        return self.order
+
+    def _judged(self, order: xr.Dataset) -> None:
+        self.order, self.judging = order, ""
+        self.judged += 1
+
+    def behind(self, at: dict[str, int]) -> dict[str, xr.DataArray]:
+        """Return the spectrum of a pixel, and its fit on the same axis if there is one.
+
+        Reads the chunks of that pixel.
+        """
+        from batteryxr.xanes import model_curve
+
+        if self.spectra is None:
+            return {}
+        here = {d: i for d, i in at.items() if d in self.spectra.dims}
+        spectrum = self.spectra.isel(here).compute()
+        found = {"measured": spectrum}
+        if "model" in self.data.attrs:
+            axis = spectrum[spectrum.dims[0]]
+            fit = model_curve(self.data.isel(at), axis=axis).compute()
+            found |= {"fit": fit, "residual": spectrum.copy(data=spectrum - fit.values)}
+        return found
+
+    def select(self, pixels: np.ndarray) -> xr.DataArray:
+        """Return a mask of the pixels with these numbers, counted row by row."""
+        like = self.data[self.maps[0]]
+        mask = np.zeros(like.size, dtype=bool)
+        if pixels.size and not 0 <= pixels.min() <= pixels.max() < like.size:
+            raise ArgumentError("pixels", int(pixels.max()), f"below {like.size}")
+        mask[pixels] = True
+        attrs = {"units": "1", "long_name": "Chosen by hand"}
+        chosen = xr.DataArray(mask.reshape(like.shape), dims=like.dims, attrs=attrs)
+        return chosen.assign_coords({d: like[d] for d in like.dims if d in like.coords})
+
+
+def _maps(data: xr.Dataset) -> list[str]:
+    """Return the variables of a dataset that are maps of a quantity."""
+    if not isinstance(data, xr.Dataset):
+        raise VariableError(
+            f"panel needs a Dataset of maps; found a {type(data).__name__}. Fit the "
+            "stack first: `stack.xanes.fit_edge(...).xanes.panel(spectra=stack)`."
+        )
+    maps = [
+        str(name)
+        for name, v in data.data_vars.items()
+        if {"y", "x"} <= set(v.dims) <= {"particle", "y", "x"}
+        and v.dtype.kind == "f"
+        and not str(name).endswith("_error")
+        and not any(word in str(name) for word in _QUALITY)
+    ]
+    if not maps:
+        raise VariableError(
+            "panel needs maps on ('y', 'x') or ('particle', 'y', 'x'); the dataset has "
+            f"{list(map(str, data.data_vars))}."
+        )
+    return maps

@@ -1,0 +1,295 @@
+"""The panel of clusters: label maps and feature space, lit up by each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import numpy as np
+import traitlets
+
+from batteryxr.core.seeds import generator
+from batteryxr.widgets.cluster_model import METHODS, ClusterModel
+from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
+from batteryxr.widgets.view import Figure, Panel, on_front_end
+from batteryxr.widgets.work import Work
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.widgets.work import Job
+
+_WIDE = {"description_width": "initial"}
+#: Points of the feature space, and particles whose maps are shown.
+_POINTS, _PARTICLES = 4000, 6
+#: The colours of clusters, as of the label map.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#999933", "#8C564B", "#6A51A3", "#1B9E9E", "#B2B2B2", "#E7298A"),
+)
+
+
+class ClusterPanel(Panel):
+    """Choose by hand by which maps, and into how many clusters, pixels fall.
+
+    A lasso in feature space lights up the map, one on the map the feature space; what
+    it holds is ``panel.selected``. Where the pointer rests on a map, the spectrum of
+    the pixel, its fit and the residual are drawn.
+
+    Parameters
+    ----------
+    data
+        Maps on (y, x) or (particle, y, x), such as `fit_edge` gives them.
+    spectra
+        The stack that the maps were made from, for spectra of clusters and pixels.
+    weights
+        Weight of each pixel, such as the projected density.
+    mask
+        True for the pixels that count.
+    name
+        What the code calls the data. None: their variable in the notebook.
+    **choice
+        ``k``, ``features``, ``method``, ``seed``: as ``panel.choice`` gives them.
+
+    Raises
+    ------
+    VariableError
+        If there are no maps.
+    """
+
+    k = traitlets.Int(3)
+    features: Any = traitlets.List()
+    method = traitlets.Unicode("kmeans")
+    seed = traitlets.Int(0)
+
+    def __init__(
+        self,
+        data: xr.Dataset,
+        *,
+        spectra: xr.DataArray | None = None,
+        weights: xr.DataArray | None = None,
+        mask: xr.DataArray | None = None,
+        name: str | None = None,
+        **choice: Any,
+    ) -> None:
+        model = ClusterModel(
+            data, spectra=spectra, weights=weights, mask=mask, name=name
+        )
+        if choice:
+            model.choose(**choice)
+        self.model = model
+        self.figure, self.pixel = Figure(), Figure()
+        self.figure.on_msg(on_front_end(self._of_figure))
+        self._looking = Work()
+        #: True for the pixels inside the lasso.
+        self.selected = model.select(np.empty(0, dtype=int))
+        super().__init__(
+            model,
+            title="Clusters <small>draw a loop in one picture to light up the other"
+            "</small>",
+            controls=self._controls(),
+            body=ipywidgets.VBox([self.figure, self.pixel]),
+        )
+        model.observe(lambda _: self._draw(), ["answer", "judged"])
+        model.observe(lambda _: model.judge(), "features")
+        model.judge()
+        self._draw()
+
+    @property
+    def order(self) -> xr.Dataset | None:
+        """What speaks for each number of clusters; see `cluster_orders`."""
+        return self.model.wait_for_judging()
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        model = self.model
+        k = ipywidgets.IntSlider(
+            min=1, max=12, description="k", continuous_update=False, style=_WIDE,
+            tooltip="Number of clusters",
+        )  # fmt: skip
+        method = ipywidgets.Dropdown(
+            options=METHODS,
+            description="method",
+            style=_WIDE,
+            layout={"width": "210px"},
+        )
+        features = ipywidgets.SelectMultiple(
+            options=model.maps, value=tuple(model.features), description="features",
+            rows=min(5, len(model.maps)), style=_WIDE, layout={"width": "280px"},
+        )  # fmt: skip
+        traitlets.link((model, "k"), (k, "value"))
+        traitlets.link((model, "method"), (method, "value"))
+        features.observe(
+            lambda change: setattr(model, "features", list(change["new"])), "value"
+        )
+        model.observe(
+            lambda change: setattr(features, "value", tuple(change["new"])), "features"
+        )
+        said = ipywidgets.Label("")
+        model.observe(lambda change: setattr(said, "value", change["new"]), "judging")
+        return [features, k, method, said]
+
+    # what hands do
+    def _of_figure(self, content: dict[str, Any]) -> None:
+        if content["kind"] == "lasso":
+            self.selected = self.model.select(np.array(content["ids"], dtype=int))
+            n = int(self.selected.sum())
+            self.foot.note = f"{n} pixels chosen: panel.selected" if n else ""
+        elif content["kind"] == "look":
+            self._look(content)
+
+    def _look(self, content: dict[str, Any]) -> None:
+        """Draw what is behind the pixel where the pointer rests; the latest wins."""
+        at = dict(zip(("y", "x"), content["at"], strict=True))
+        if "particle" in self.selected.dims:
+            at["particle"] = int(content["plot"].split()[-1])
+
+        def read(job: Job) -> None:
+            found = self.model.behind(at)
+            if found:
+                job.post(lambda: self._show_pixel(found, at))
+
+        self._looking.submit(
+            read, failed=self.model.fail, progress=lambda *_: None, delay=0.0
+        )
+
+    def _show_pixel(self, found: dict[str, xr.DataArray], at: dict[str, int]) -> None:
+        measured = found["measured"]
+        axis = measured[measured.dims[0]]
+        place = ", ".join(f"{d} {i}" for d, i in at.items())
+        styles: dict[str, dict[str, Any]] = {
+            "measured": {"colour": "text", "line": False, "points": True, "size": 2},
+            "fit": {"colour": 1},
+            "residual": {"colour": "faint"},
+        }
+        series = [
+            curve(axis.values, v.values, name=n, **styles[n]) for n, v in found.items()
+        ]
+        plot = lines_plot(
+            "pixel", f"Pixel {place}", title_of(axis), title_of(measured), series,
+            legend=True, height=210,
+        )  # fmt: skip
+        self.pixel.figure = {"columns": 1, "plots": [plot]}
+
+    # what eyes see
+    def _draw(self) -> None:
+        answer = self.model.answer
+        if answer is None:
+            self.figure.figure = {"columns": 1, "plots": []}
+            return
+        plots = [*self._label_maps(), self._feature_space()]
+        if answer.spectra is not None:
+            plots.append(self._mean_spectra(answer.spectra))
+        plots += self._densities(answer.density)
+        plots.append(self._shares())
+        if self.model.order is not None:
+            plots += self._orders(self.model.order)
+        self.figure.figure = {"columns": 3, "plots": plots}
+
+    def _label_maps(self) -> list[dict[str, Any]]:
+        labels = self.model.answer.clusters["label"]
+        k = self.model.answer.clusters.sizes["cluster"]
+        names = [f"cluster {c + 1}" for c in range(k)]
+        common: dict[str, Any] = {"names": names, "lasso": "pixels", "look": True}
+        if "particle" not in labels.dims:
+            values = labels.transpose("y", "x").values
+            return [image_plot("labels", "Clusters", values, 0, k) | common]
+        values = labels.transpose("particle", "y", "x")
+        particles = (
+            values["particle"].values
+            if "particle" in values.coords
+            else np.arange(values.sizes["particle"])
+        )
+        size = values.sizes["y"] * values.sizes["x"]
+        return [
+            image_plot(f"labels {i}", f"Clusters: {name}", values.values[i], 0, k)
+            | common
+            | {"first": i * size}
+            for i, name in enumerate(particles[:_PARTICLES])
+        ]
+
+    def _feature_space(self) -> dict[str, Any]:
+        model = self.model
+        order = [d for d in ("particle", "y", "x") if d in self.selected.dims]
+        labels = model.answer.clusters["label"].transpose(*order).values.ravel()
+        there = model.answer.clusters.attrs["features"]
+        there = [there] if isinstance(there, str) else list(there)
+        first, second = there[0], there[1] if len(there) > 1 else there[0]
+        x, y = (
+            model.data[n].transpose(*order).values.ravel().astype(float)
+            for n in (first, second)
+        )
+        ids = np.flatnonzero((labels > 0) & np.isfinite(x + y))
+        if ids.size > _POINTS:
+            ids = np.sort(generator(0).choice(ids, _POINTS, replace=False))
+        series = []
+        for c in range(model.answer.clusters.sizes["cluster"]):
+            mine = ids[labels[ids] == c + 1]
+            series.append(
+                curve(x[mine], y[mine], name=f"cluster {c + 1}", points=True,
+                      colour=_COLOURS[c], dots=True, quiet=True)
+                | {"points": False, "ids": mine.astype(np.int32).tobytes()}
+            )  # fmt: skip
+        return lines_plot(
+            "space", "Feature space", title_of(model.data[first]),
+            title_of(model.data[second]), series, lasso="pixels", height=280,
+        )  # fmt: skip
+
+    def _mean_spectra(self, means: xr.Dataset) -> dict[str, Any]:
+        name = next(str(n) for n in means.data_vars if f"{n}_error" in means)
+        axis = means[next(str(d) for d in means[name].dims if d != "cluster")]
+        series = [
+            curve(axis.values, means[name].values[c], name=f"cluster {c + 1}",
+                  colour=_COLOURS[c], spread=means[f"{name}_error"].values[c])
+            for c in range(means.sizes["cluster"])
+        ]  # fmt: skip
+        return lines_plot(
+            "spectra", "Mean spectra", title_of(axis), title_of(means[name]), series,
+            height=280,
+        )  # fmt: skip
+
+    def _densities(self, density: xr.Dataset) -> list[dict[str, Any]]:
+        plots = []
+        for key, array in density.data_vars.items():
+            axis = array[array.dims[1]]
+            series = [
+                curve(axis.values, v, name=f"cluster {c + 1}", colour=_COLOURS[c])
+                for c, v in enumerate(array.values)
+            ]
+            plots.append(
+                lines_plot(str(key), str(array.attrs["long_name"]), title_of(axis),
+                           "Density", series, height=200)
+            )  # fmt: skip
+        return plots
+
+    def _shares(self) -> dict[str, Any]:
+        answer = self.model.answer
+        names = [str(c) for c in answer.shares["cluster"].values]
+        at = np.arange(len(names), dtype=float)
+        kinds = [("pixels", answer.shares, 0), ("weighted", answer.weighted, 1)]
+        series = []
+        for word, shares, colour in kinds:
+            if shares is None:
+                continue
+            columns = shares.transpose("cluster", ...).values.reshape(len(names), -1)
+            for i in range(columns.shape[1]):
+                word_of = word if columns.shape[1] == 1 else f"{word}, particle {i}"
+                series.append(
+                    curve(at, columns[:, i], name=word_of, colour=colour, points=True,
+                          dotted=i > 0)
+                )  # fmt: skip
+        return lines_plot(
+            "shares", "Shares before and after weighting", "Cluster", "Share", series,
+            xticks=names, legend=True, height=200,
+        )  # fmt: skip
+
+    def _orders(self, order: xr.Dataset) -> list[dict[str, Any]]:
+        ns, k = order["n_clusters"].values, self.model.k
+        here: dict[str, Any] = {"shade": [[k - 0.5, k + 0.5]], "link": "order"}
+        wanted = {"inertia": "Elbow", "silhouette": "Silhouette"}
+        return [
+            lines_plot(f"order {name}", title, "Number of clusters",
+                       title_of(order[name]),
+                       [curve(ns, order[name].values, points=True)],
+                       height=200, ylog=name == "inertia", **here)
+            for name, title in wanted.items()
+        ]  # fmt: skip
