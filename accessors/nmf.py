@@ -8,6 +8,7 @@ from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.nmf import (
     ambiguity,
     factorisation,
+    identification,
     montecarlo,
     order,
     plots,
@@ -43,6 +44,8 @@ class Nmf(Accessor):
     metropolis = method(montecarlo.metropolis)
     fit_stretched = method(stretching.fit_stretched)
     raise_n = method(steps.raise_n)
+    identify = method(identification.identify)
+    refine_along = method(identification.refine_along)
 
 
 @xr.register_dataset_accessor("nmf")
@@ -51,7 +54,8 @@ class NmfResult(Accessor):
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
     2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
-       rebuilds the series from chosen components.
+       rebuilds the series from chosen components; ``identify`` names them by crystal
+       structures (``refine_along`` follows one through a rebuilt series).
     3. ``purify`` turns principal components into phases, for contrast.
     4. ``plot_components``, ``plot_weights``, ``plot_maps``, ``plot_residual`` and
        ``plot_order`` show them.
@@ -64,6 +68,7 @@ class NmfResult(Accessor):
     reconstruct = method(steps.reconstruct)
     purify = method(principal.purify)
     bands = method(ambiguity.bands)
+    identify = method(identification.identify)
     plot_components = method(plots.plot_components)
     plot_weights = method(plots.plot_weights)
     plot_maps = method(plots.plot_maps)

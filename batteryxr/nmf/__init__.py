@@ -2,6 +2,7 @@
 
 from batteryxr.nmf.ambiguity import bands
 from batteryxr.nmf.factorisation import fit
+from batteryxr.nmf.identification import identify, read_crystal, refine_along
 from batteryxr.nmf.layout import join
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
@@ -22,6 +23,7 @@ __all__ = [
     "compare_steps",
     "fit",
     "fit_stretched",
+    "identify",
     "join",
     "lower_envelope",
     "metropolis",
@@ -34,5 +36,7 @@ __all__ = [
     "plot_weights",
     "purify",
     "raise_n",
+    "read_crystal",
     "reconstruct",
+    "refine_along",
 ]

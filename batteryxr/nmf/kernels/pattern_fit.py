@@ -1,0 +1,128 @@
+"""One pattern against a model that is linear in its scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass
+class PatternFit:
+    """Outcome of a fit.
+
+    Parameters
+    ----------
+    values, errors
+        Of the parameters, the scale last. NaN errors where the data do not determine
+        a parameter.
+    r_w
+        Root of the misfit over that of zero.
+    model
+        (points,) the fitted pattern.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    r_w: float
+    model: np.ndarray
+
+
+def fit_pattern(
+    y: np.ndarray,
+    model: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    bounds: Mapping[str, np.ndarray],
+    sigma: np.ndarray | None = None,
+) -> PatternFit:
+    """Fit parameters and a scale by least squares; the scale is solved exactly.
+
+    Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973).
+
+    Parameters
+    ----------
+    y
+        (points,) the pattern.
+    model
+        Takes parameters, returns (points,) for unit scale.
+    start
+        (parameters,) where to start.
+    bounds
+        ``low`` and ``high``, (parameters,), and ``step``, of typical changes.
+    sigma
+        (points,) standard deviations of `y`; None for equal and unknown.
+
+    Returns
+    -------
+    PatternFit
+        Errors are scaled by chi2 per degree of freedom where `sigma` is None.
+    """
+    from scipy.optimize import least_squares
+
+    weight = np.ones_like(y) if sigma is None else 1.0 / sigma
+    goal = weight * y
+
+    def scaled(p: np.ndarray) -> tuple[np.ndarray, float]:
+        shape = weight * model(p)
+        power = float(shape @ shape)
+        scale = max(float(shape @ goal) / power, 0.0) if power > 0 else 0.0
+        return shape, scale
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        shape, scale = scaled(p)
+        return goal - scale * shape
+
+    def slopes(p: np.ndarray) -> np.ndarray:
+        _, scale = scaled(p)
+        columns = []
+        for i, step in enumerate(bounds["step"]):
+            ends = [p.copy(), p.copy()]
+            ends[0][i] = max(p[i] - 0.05 * step, bounds["low"][i])
+            ends[1][i] = min(p[i] + 0.05 * step, bounds["high"][i])
+            change = weight * (model(ends[1]) - model(ends[0]))
+            columns.append(scale * change / (ends[1][i] - ends[0][i]))
+        return np.column_stack(columns)
+
+    def jacobian(p: np.ndarray) -> np.ndarray:
+        # What a change of the scale would do as well is no slope (Kaufman, 1975).
+        shape, _ = scaled(p)
+        columns = slopes(p)
+        return np.outer(shape, shape @ columns / (shape @ shape)) - columns
+
+    found = least_squares(
+        residual,
+        np.clip(start, bounds["low"], bounds["high"]),
+        jac=jacobian,
+        bounds=(bounds["low"], bounds["high"]),
+        x_scale=bounds["step"],
+        max_nfev=60,
+    )
+    shape, scale = scaled(found.x)
+    rest = goal - scale * shape
+    every = np.column_stack([slopes(found.x), shape])
+    errors = _errors(every)
+    if sigma is None:
+        errors = errors * np.sqrt(rest @ rest / max(y.size - every.shape[1], 1))
+    power = float(goal @ goal)
+    return PatternFit(
+        values=np.append(found.x, scale),
+        errors=errors,
+        r_w=float(np.sqrt(rest @ rest / power)) if power > 0 else np.nan,
+        model=scale * shape / weight,
+    )
+
+
+def _errors(jacobian: np.ndarray) -> np.ndarray:
+    """Return standard deviations for unit noise; NaN where nothing is determined."""
+    size = np.linalg.norm(jacobian, axis=0)
+    known = size > 1e-12 * max(size.max(), 1e-300)
+    errors = np.full(size.size, np.nan)
+    if known.any():
+        part = jacobian[:, known] / size[known]
+        covariance = np.linalg.pinv(part.T @ part, rcond=1e-12, hermitian=True)
+        errors[known] = np.sqrt(np.maximum(np.diag(covariance), 0.0)) / size[known]
+    return errors

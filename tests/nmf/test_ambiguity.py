@@ -1,0 +1,154 @@
+"""Ranges of what fits alike: exact where that is known, and covering the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+
+import batteryxr
+from batteryxr import nmf, simulate
+from batteryxr.core.errors import ArgumentError
+from batteryxr.nmf.kernels.feasible import explore
+
+
+def two_phases() -> tuple[np.ndarray, np.ndarray]:
+    """Weights that never come nearer than 0.2 to a pure phase; positive patterns."""
+    t = np.linspace(0.2, 0.8, 30)
+    r = np.linspace(0, 1, 50)
+    return np.array([1 - t, t]), np.array([1.5 + np.sin(6 * r), 1.2 + np.cos(9 * r)])
+
+
+def test_the_range_of_two_components_is_exact():
+    """With two, each component moves along the line through both, until it is zero
+    somewhere, and inwards until a pattern lies on it."""
+    w, h = two_phases()
+    found = explore(
+        w, h, np.zeros(2, bool), np.random.default_rng(0), closure=True, noise=0.0
+    )
+    d = h[1] - h[0]
+    # Positions along the line, 0 at the first component and 1 at the second.
+    first = (max((-h[0] / d)[d > 0]), 0.2)
+    second = (0.8, min((-h[0] / d)[d < 0]))
+    corners = [(a, b) for a in first for b in second]
+    t = w[1]
+    share = np.array([(t - a) / (b - a) for a, b in corners])
+    np.testing.assert_allclose(found.weights[0][1], share.min(axis=0), atol=0.01)
+    np.testing.assert_allclose(found.weights[1][1], share.max(axis=0), atol=0.01)
+    for row, ends in ((0, first), (1, second)):
+        lines = np.array([h[0] + a * d for a in ends])
+        np.testing.assert_allclose(found.components[0][row], lines.min(0), atol=0.02)
+        np.testing.assert_allclose(found.components[1][row], lines.max(0), atol=0.02)
+
+
+@pytest.mark.parametrize("closure", [True, False])
+def test_all_that_is_returned_fits_and_is_feasible(closure):
+    rng = np.random.default_rng(1)
+    w = rng.dirichlet(np.ones(4), 40).T + 0.02
+    w /= w.sum(axis=0)
+    h = rng.gamma(1.0, 1.0, (4, 60)) + 0.05
+    fixed = np.array([False, True, False, False])
+    found = explore(w, h, fixed, rng, closure=closure, noise=0.0, steps=4000)
+    assert found.moved > 0.9
+    spread = []
+    for turn in found.rotations:
+        other_h = turn @ h
+        other_w = np.linalg.inv(turn).T @ w
+        np.testing.assert_allclose(other_w.T @ other_h, w.T @ h, atol=1e-9)
+        assert other_w.min() > -1e-9
+        assert other_h.min() > -1e-9
+        np.testing.assert_allclose(other_h[1], h[1], atol=1e-9)
+        if closure:
+            np.testing.assert_allclose(other_w.sum(axis=0), 1, atol=1e-9)
+        else:
+            np.testing.assert_allclose(other_h.sum(axis=1), h.sum(axis=1), rtol=1e-9)
+        assert (other_w >= found.weights[0] - 1e-9).all()
+        assert (other_w <= found.weights[1] + 1e-9).all()
+        assert (other_h >= found.components[0] - 1e-9).all()
+        assert (other_h <= found.components[1] + 1e-9).all()
+        spread.append(other_w)
+    assert np.ptp(spread, axis=0).max() > 0.01
+
+
+def covered(bands: xr.Dataset, true: np.ndarray) -> float:
+    """Share of the true ratios (component, scan) inside, components matched."""
+    low, high = (bands[f"weights_{e}"].values.T for e in ("low", "high"))
+    inside = (true[:, None] >= low) & (true[:, None] <= high)
+    table = inside.mean(axis=-1)
+    rows = linear_sum_assignment(-table)
+    return float(table[rows].mean())
+
+
+def test_bands_cover_the_truth_and_shrink_as_components_are_fixed():
+    tree = simulate.oxide_series("Fe3O4", n_scans=60, step=0.02, r_max=25.0)
+    pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
+    known = truth["components"].sel(component="bcc-FeO", drop=True)
+    ends = {"oxide": 0, "iron": -1}
+    widths = []
+    for fixed in ({}, ends, ends | {"bcc-FeO": known}):
+        fit = pdf.nmf.fit(4, shift="minimum", fixed=fixed)
+        bands = fit.nmf.bands()
+        assert covered(bands, truth["ratios"].values.T) >= 0.9
+        widths.append(float(bands["weights_width"].mean()))
+    assert widths[0] > 1.5 * widths[1]
+    assert widths[1] > 1.5 * widths[2]
+
+
+def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
+    fit = series.data.nmf.fit(3, shift="minimum")
+    bands = fit.nmf.bands(steps=4000)
+    assert (bands["weights_low"] <= fit["weights"] + 1e-9).all()
+    assert (bands["weights_high"] >= fit["weights"] - 1e-9).all()
+    assert (bands["components_low"] <= fit["components"] + 1e-9).all()
+    assert (bands["components_high"] >= fit["components"] - 1e-9).all()
+    assert bands["weights_low"].dims == fit["weights"].dims
+    assert "voltage" in bands["weights_low"].coords
+    xr.testing.assert_equal(bands, batteryxr.replay(bands, fit))
+    batteryxr.save(bands, tmp_path / "bands.zarr")
+    back = batteryxr.open_store(tmp_path / "bands.zarr").load()
+    xr.testing.assert_equal(back, bands)
+    everything = {
+        str(c): fit["components"].sel(component=c, drop=True)
+        for c in fit["component"].values
+    }
+    held = series.data.nmf.fit(fixed=everything, shift=fit["shift_curve"])
+    only_noise = held.nmf.bands(steps=4000)
+    assert float(only_noise["weights_width"].max()) < 0.05
+
+
+def test_a_tighter_shift_narrows_the_range(series):
+    widths = [
+        float(
+            series.data.nmf.fit(3, shift=shift)
+            .nmf.bands(steps=8000)["weights_width"]
+            .mean()
+        )
+        for shift in ("minimum", "envelope")
+    ]
+    assert widths[1] < widths[0]
+
+
+def test_images_stay_lazy(stack, monkeypatch):
+    from batteryxr.nmf import ambiguity
+
+    fit = nmf.fit(stack.data, 3, closure=False)
+    whole = nmf.bands(fit, steps=4000)
+    monkeypatch.setattr(ambiguity, "_PATTERNS", 400)
+    lazy = nmf.bands(fit.chunk({"y": 16}), steps=4000)
+    assert lazy["weights_low"].chunks is not None
+    assert lazy["weights_low"].dims == ("component", "y", "x")
+    assert (lazy["weights_low"] <= fit["weights"] + 1e-6).all()
+    assert (lazy["weights_high"] >= fit["weights"] - 1e-6).all()
+    inside = lazy["weights_width"].mean() / whole["weights_width"].mean()
+    assert 0.6 < float(inside) < 1.4
+
+
+def test_what_is_wrong_is_named(series):
+    fit = series.data.nmf.fit(3, shift="minimum")
+    with pytest.raises(ArgumentError, match="steps"):
+        fit.nmf.bands(steps=10)
+    with pytest.raises(ArgumentError, match="noise"):
+        fit.nmf.bands(noise=-1.0)
+    with pytest.raises(ArgumentError, match="stretched"):
+        nmf.bands(fit.assign(stretch=1.0))
