@@ -189,7 +189,7 @@ def retrieve(
     answers, starts = job.graph(pieces)
     if is_lazy(intensity):
         return layout.lazy(answers)
-    _warn_off_centre(intensity)
+    _check_patterns(intensity)
     flat = [s for of_piece in starts for s in of_piece]
     done = gather(
         answers, "Retrieving phases", watched=flat, token=job.token, progress=progress
@@ -331,17 +331,24 @@ def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
     )
 
 
-def _warn_off_centre(intensity: xr.DataArray) -> None:
-    flat = intensity.values.reshape(-1, *intensity.shape[-3:])
-    for pattern in flat:
-        peak = np.unravel_index(np.nanargmax(pattern), pattern.shape)
-        away = [abs(int(p) - n // 2) for p, n in zip(peak, pattern.shape, strict=True)]
-        if any(a > n / 8 for a, n in zip(away, pattern.shape, strict=True)):
-            warn_quality(
-                f"retrieve: the brightest voxel lies {away} voxels from the centre; "
-                "the object will carry a steep phase ramp. Crop round the peak first."
+def _check_patterns(intensity: xr.DataArray) -> None:
+    """Raise where there are no counts; warn where the peak is off the centre."""
+    shape = intensity.shape[-3:]
+    farthest: list[int] = []
+    for number, pattern in enumerate(intensity.values.reshape(-1, *shape)):
+        if not np.nansum(pattern) > 0:
+            raise ArgumentError(
+                "volume", f"pattern {number}", "counts", "It holds none; leave it out."
             )
-            return
+        peak = np.unravel_index(np.nanargmax(pattern), shape)
+        away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
+        if any(8 * a > n for a, n in zip(away, shape, strict=True)):
+            farthest = max(farthest, away)
+    if farthest:
+        warn_quality(
+            f"retrieve: the brightest voxel lies {farthest} voxels from the centre; "
+            "the object will carry a steep phase ramp. Crop round the peak first."
+        )
 
 
 def _report(ranks: list[np.ndarray], n_starts: int) -> None:

@@ -285,6 +285,17 @@ def test_all_starts_lost(volume):
         retrieve(volume, threshold=0.99, sigma=(30.0, 30.0), **BRIEF)
 
 
+def test_a_state_without_counts(states):
+    """In memory it is refused; in a lazy series the other states are not lost."""
+    dark = states.where(states["direction"] == "charge", 0)
+    with pytest.raises(ArgumentError, match="pattern 1"):
+        retrieve(dark, **BRIEF)
+    result = retrieve(dark.chunk(state=1), **BRIEF).compute()
+    assert (result["rank"].isel(state=1) == 0).all()
+    assert np.isnan(result["object"].isel(state=1)).all()
+    assert np.isfinite(result["object"].isel(state=0)).all()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -137,8 +137,9 @@ def prepare(
         if support is None:
             modulus = np.abs(initial)
             support = np.fft.fftshift(modulus > 0.1 * modulus.max())
+    seen = np.where(held, np.float32(0), counts)
     if support is None:
-        first = autocorrelation_support(np.where(held, np.float32(0), counts))
+        first = autocorrelation_support(seen) if seen.any() else seen > 0
     else:
         first = np.fft.ifftshift(np.asarray(support, bool))
         if initial is None:  # a random start lies where half supports can cut it
@@ -154,6 +155,10 @@ def run(
     watch: Callable[[int, float], None] | None = None,
 ) -> Finished:
     """Run one start and judge it."""
+    if not (problem.intensity * problem.used).any() or not problem.support.any():
+        iterations = sum(block.iterations for block in options.schedule)
+        why = "there are no counts, or the first support is empty"
+        return _failed(problem, np.full(iterations, np.nan), why)
     amplitude = _to_device(problem.amplitude(), options.device)
     low, high = options.threshold
     initial = problem.initial
@@ -174,19 +179,7 @@ def run(
     if not outcome.failed and not support.any():
         outcome = replace(outcome, failed="the support is empty")
     if outcome.failed:
-        nothing = dict.fromkeys(MERITS, math.nan)
-        shape, zero = rho.shape, (0,) * rho.ndim
-        box = np.zeros((1,) * rho.ndim, np.complex64)
-        return Finished(
-            box,
-            box.real > 0,
-            zero,
-            shape,
-            outcome.residual,
-            nothing,
-            None,
-            outcome.failed,
-        )
+        return _failed(problem, outcome.residual, outcome.failed)
     merits = judge(problem, rho, blur)
     move = [n // 2 - c for n, c in zip(rho.shape, _centre(support), strict=True)]
     rho, support = _rolled(rho, move), _rolled(support, move)
@@ -200,6 +193,13 @@ def run(
         merits,
         blur,
     )
+
+
+def _failed(problem: Problem, residual: np.ndarray, why: str) -> Finished:
+    shape = problem.intensity.shape
+    box = np.zeros((1,) * len(shape), np.complex64)
+    corner, nothing = (0,) * len(shape), dict.fromkeys(MERITS, math.nan)
+    return Finished(box, box.real > 0, corner, shape, residual, nothing, failed=why)
 
 
 def judge(
