@@ -77,8 +77,9 @@ def ptychography(
         detector_y, detector_x) and a first `probe` out of focus.
     truth : xarray.Dataset
         `absorption` and `phase` (energy, y, x) on the grid of the first energy,
-        `domain` (1 to 3, 0 in vacuum), `edge_energy` and `electron_ratio` (electrons
-        per vanadium) per domain, and the true positions and `probe_true`.
+        `domain` (1 to 3, 0 in vacuum), per domain `edge_energy`, `electron_ratio`
+        (electrons per vanadium) and `f1` (with f'), and the true positions and
+        `probe_true`.
 
     Raises
     ------
@@ -309,6 +310,11 @@ def _truth(model: _Model, true: np.ndarray, told: np.ndarray) -> xr.Dataset:
                 "domain_number",
                 ratio,
                 one | {"long_name": "Electrons per vanadium"},
+            ),
+            "f1": (
+                ("domain_number", "energy"),
+                model.factors.real,
+                one | {"long_name": "Effective electrons per vanadium"},
             ),
             "position_true": (
                 ("energy", "position", "axis"),
