@@ -148,9 +148,8 @@ def kernels(n: int, repeats: int) -> None:
             lambda: np.linalg.svd(flat, full_matrices=False),
         ),
     ]
-    print(
-        f"\n{n}^3\n{'kernel':20} {'CPU ms':>8}  {'instead':18} {'CPU ms':>8} {'ratio':>6}"
-    )
+    head = f"{'kernel':20} {'CPU ms':>8}  {'instead':18} {'CPU ms':>8} {'ratio':>6}"
+    print(f"\n{n}^3\n{head}")
     for name, ours, other, theirs in pairs:
         a, b = best(ours, repeats), best(theirs, repeats)
         print(f"{name:20} {a * 1e3:8.1f}  {other:18} {b * 1e3:8.1f} {b / a:6.2f}")

@@ -13,6 +13,7 @@ from batteryxr.cdi.frames import (
     require_same_grid,
     whole_volumes,
 )
+from batteryxr.core.blocks import running_sum
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
@@ -62,22 +63,40 @@ def sum_repeats(
     require_dims(repeats, ["repeat", *VOLUME], caller="sum_repeats")
     if not 0 <= least_correlation < 1:
         raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
-    parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
+    repeats = repeats.transpose("repeat", ...)
     if align or least_correlation > 0:
-        parts = _alike(parts, align, largest_shift, least_correlation)
-    total = parts[0].fillna(0)
-    count = parts[0].notnull().astype(np.float32)
-    for part in parts[1:]:
-        total = total + part.fillna(0).variable
-        count = count + part.notnull().astype(np.float32).variable
-    scale = np.float32(len(parts)) / count.where(count > 0)
-    out = (total * scale.variable).astype(np.float32)
+        parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
+        kept = _alike(parts, align, largest_shift, least_correlation)
+        repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
+    n = repeats.sizes["repeat"]
+    # Values and their number in one pass: as real and imaginary parts.
+    total = repeats.isel(repeat=0, drop=True).copy(data=_sum(repeats.data))
+    out = (total.real * (np.float32(n) / total.imag.where(total.imag > 0))).astype(
+        np.float32
+    )
     out = label(out, "intensity", units="1", long_name="Intensity")
-    kept = ("rocking_motor", "title", "timezone")
-    out.attrs |= {k: v for k, v in repeats.attrs.items() if k in kept}
-    out = out.drop_vars("repeat", errors="ignore")
+    known = ("rocking_motor", "title", "timezone")
+    out.attrs |= {k: v for k, v in repeats.attrs.items() if k in known}
     note = {"units": "1", "long_name": "Repeats in the sum"}
-    return out.assign_coords(repeats_used=((), len(parts), note))
+    return out.assign_coords(repeats_used=((), n, note))
+
+
+def _sum(values: Any) -> Any:
+    """Return sum + i number of what is not NaN along the first axis, complex64."""
+    if isinstance(values, np.ndarray):
+        total = _coded(values[0])
+        for one in values[1:]:
+            total += _coded(one)
+        return total
+    coded = values.rechunk({0: 1}).map_blocks(_coded, dtype=np.complex64)
+    return running_sum(coded)
+
+
+def _coded(values: np.ndarray) -> np.ndarray:
+    coded = np.empty(values.shape, np.complex64)
+    coded.real = np.nan_to_num(values)
+    coded.imag = np.isfinite(values)
+    return coded
 
 
 def _alike(

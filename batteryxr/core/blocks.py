@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -163,3 +163,45 @@ def block_edges(*arrays: xr.DataArray, dim: str, block: int) -> list[int]:
         cut.extend(range(a + block, b, block))
         cut.append(b)
     return cut
+
+
+def running_sum(values: Any) -> Any:
+    """Add a dask array along its first axis, chunk after chunk.
+
+    Lazy. Two chunks are in memory at a time, however long the axis: a chain of tasks
+    of its own, since additions of whole arrays would be fused into one task for each
+    block, which holds them all.
+
+    Parameters
+    ----------
+    values
+        dask array with chunks of one along its first axis.
+
+    Returns
+    -------
+    dask array
+        Without that axis.
+    """
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    name = f"running-sum-{tokenize(values.name)}"
+    n, *blocks = values.numblocks
+    graph: dict[Any, Any] = {}
+    for block in np.ndindex(*blocks):
+        before: Any = (_first, (values.name, 0, *block))
+        for k in range(n):
+            key = (name if k == n - 1 else f"{name}-{k}", *block)
+            graph[key] = (_add, before, (values.name, k, *block)) if k else before
+            before = key
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=[values])
+    return da.Array(layers, name, chunks=values.chunks[1:], dtype=values.dtype)
+
+
+def _first(one: np.ndarray) -> np.ndarray:
+    return np.asarray(one[0])
+
+
+def _add(total: np.ndarray, one: np.ndarray) -> np.ndarray:
+    return np.asarray(total + one[0])

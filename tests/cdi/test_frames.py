@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
+import batteryxr
 from batteryxr import cdi
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.io import read_frames, read_image
@@ -204,8 +208,6 @@ def test_states_of_other_shapes_or_names_are_refused():
 
 
 def test_a_series_goes_to_zarr_state_by_state(tmp_path):
-    import batteryxr
-
     parts = [curve(seed=k, chunks=(3, 10, 14)).astype(np.float32) for k in range(2)]
     stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("discharge", 3.0)])
     written = batteryxr.write_resumable(
@@ -216,6 +218,48 @@ def test_a_series_goes_to_zarr_state_by_state(tmp_path):
     )
     xr.testing.assert_equal(written["intensity"].compute(), stacked.compute())
     assert written["intensity"].chunksizes["state"] == (1, 1)
+
+
+def lazy_scan(seed, shape):
+    def frames(block_info=None):
+        (first, last), *_ = block_info[None]["array-location"]
+        rng = np.random.default_rng((seed, first))
+        return rng.poisson(3, (last - first, *shape[1:])).astype(np.uint16)
+
+    chunks = ((8,) * (shape[0] // 8), *((n,) for n in shape[1:]))
+    axes = {d: np.arange(n) for d, n in zip(DIMS, shape, strict=True)}
+    lazy = da.map_blocks(frames, chunks=chunks, dtype=np.uint16)
+    return xr.DataArray(lazy, dims=DIMS, coords=axes)
+
+
+def peak_of_writing(path, n_repeats, shape):
+    """Return the largest memory while three states of repeats go to zarr."""
+    states = []
+    for k in range(3):
+        scans = [lazy_scan(100 * k + r, shape) for r in range(n_repeats)]
+        repeats = [cdi.correct(scan) for scan in scans]
+        total = cdi.sum_repeats(xr.concat(repeats, "repeat"))
+        box = {"detector_y": 32, "detector_x": 32}
+        states.append(cdi.crop(total, shape=box, centre=tuple(n // 2 for n in shape)))
+    labels = [("charge", 3.0), ("charge", 4.0), ("discharge", 3.0)]
+    series = cdi.stack_states(states, states=labels).to_dataset(name="intensity")
+    with dask.config.set(scheduler="synchronous"):
+        tracemalloc.start()
+        try:
+            batteryxr.write_resumable(series, path, group="states", dim="state")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_set_of_scans_is_never_in_memory_whole(tmp_path):
+    peak_of_writing(tmp_path / "imports.zarr", 1, (8, 32, 32))
+    shape = (32, 128, 128)
+    few, many = (peak_of_writing(tmp_path / f"{n}.zarr", n, shape) for n in (2, 8))
+    one = 4 * np.prod(shape)  # a scan as float32
+    # 24 scans of which no more than some chunks and the sum of one state are held.
+    assert many < few + one, (few / one, many / one)
+    assert many < 3.5 * one, many / one
 
 
 def test_the_measured_gold_crystal(shared_data):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batteryxr.core.blocks import apply, stream
+from batteryxr.core.blocks import apply, running_sum, stream
 from batteryxr.core.errors import ChunkingError
 
 
@@ -80,3 +81,12 @@ def test_stream_does_not_copy_numpy():
     values = np.arange(10.0)
     (piece,) = stream(xr.DataArray(values, dims="record"), dim="record")
     assert np.shares_memory(piece[0], values)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_running_sum_is_the_sum(n):
+    values = np.random.default_rng(0).standard_normal((n, 6, 4))
+    lazy = da.from_array(values, chunks=(1, 4, 4))
+    total = running_sum(lazy)
+    assert total.chunks == ((4, 2), (4,))
+    np.testing.assert_allclose(total, values.sum(axis=0))
