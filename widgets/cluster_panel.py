@@ -285,11 +285,14 @@ class ClusterPanel(Panel):
     def _orders(self, order: xr.Dataset) -> list[dict[str, Any]]:
         ns, k = order["n_clusters"].values, self.model.k
         here: dict[str, Any] = {"shade": [[k - 0.5, k + 0.5]], "link": "order"}
-        wanted = {"inertia": "Elbow", "silhouette": "Silhouette"}
+        wanted = {
+            "inertia": ("Elbow", "Squares per pixel"),
+            "silhouette": ("Silhouette", "Silhouette"),
+        }
         return [
             lines_plot(f"order {name}", title, "Number of clusters",
                        title_of(order[name]),
                        [curve(ns, order[name].values, points=True)],
                        height=200, ylog=name == "inertia", **here)
-            for name, title in wanted.items()
+            for name, (title, word) in wanted.items()
         ]  # fmt: skip

@@ -91,6 +91,8 @@ class Work:
 
         def watcher(what: str, done: int, total: int | None) -> None:
             job.check()
+            if not what:
+                return
             share = done / total if total else -1.0
             job.post(lambda: progress(what, share))
 

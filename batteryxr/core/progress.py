@@ -66,14 +66,23 @@ def watched(watcher: Watcher) -> Iterator[None]:
     Parameters
     ----------
     watcher
-        Called with what is done, how many steps are done and how many there are. What
-        it raises ends the work: this is how a panel stops a calculation.
+        Called with what is done, how many steps are done and how many there are; with
+        an empty text where work only asks whether to go on. What it raises ends the
+        work: this is how a panel stops a calculation.
     """
     token = _WATCHER.set(watcher)
     try:
         yield
     finally:
         _WATCHER.reset(token)
+
+
+def stopper() -> Callable[[], None]:
+    """Return what long work calls, from any thread, where it may be stopped."""
+    watcher = _WATCHER.get()
+    if watcher is None:
+        return lambda: None
+    return lambda: watcher("", 0, None)
 
 
 class _Watched:

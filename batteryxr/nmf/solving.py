@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
 from batteryxr.nmf.problem import AGREEING, EQUAL, Answer, Problem, refuse_rank
 from batteryxr.nmf.shifts import refuse_negative
@@ -97,9 +98,15 @@ def factorise_samples(
             else:
                 start = starts.complete(scaled, fixed, given, kind, rng)
             return alternate.factorise(
-                data, start, problem.rules, max_iter=problem.max_iter, tol=problem.tol
+                data,
+                start,
+                problem.rules,
+                max_iter=problem.max_iter,
+                tol=problem.tol,
+                stop=stop,
             )
 
+        stop = stopper()
         kinds = problem.kinds()
         rngs = generators(problem.seed, len(kinds))
         with ThreadPoolExecutor(min(len(kinds), os.cpu_count() or 1)) as pool:

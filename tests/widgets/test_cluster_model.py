@@ -123,3 +123,14 @@ def test_particles_have_maps_of_their_own(maps):
     tell({"kind": "look", "plot": "labels 1", "at": [2, 3]}, [])
     panel._looking.wait()
     assert "particle 1" in panel.pixel.figure["plots"][0]["title"]
+
+
+def test_the_fit_of_a_pixel_is_shown_with_its_residual(maps):
+    _, stack, _ = maps
+    fit = stack.isel(y=slice(0, 4)).xanes.fit_edge(edge=(5465, 5490))
+    model = ClusterModel(fit, spectra=stack)
+    found = model.behind({"y": 2, "x": 15})
+    assert set(found) == {"measured", "fit", "residual"}
+    assert found["fit"].sizes == found["measured"].sizes
+    inside = (found["measured"]["energy"] > 5466) & (found["measured"]["energy"] < 5489)
+    assert float(abs(found["residual"]).where(inside).max()) < 0.1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
+import xarray as xr
 
+import batteryxr  # noqa: F401
 from batteryxr.core.progress import bar, track, watched
 from batteryxr.widgets.work import Cancelled, Work
 
@@ -97,3 +100,18 @@ def test_a_watcher_sees_every_step_and_may_stop_it():
         list(track(range(5), "Steps"))
     assert seen == [("Steps", 0, 5), ("Steps", 1, 5), ("Steps", 2, 5)]
     assert list(track(range(3), "Unwatched", progress=False)) == [0, 1, 2]
+
+
+def test_a_fit_in_memory_stops_between_alternations():
+    rng = np.random.default_rng(0)
+    data = xr.DataArray(rng.random((300, 400)), dims=("scan", "r"))
+    asked = []
+
+    def watcher(what, done, total):
+        asked.append(what)
+        if len(asked) > 5:
+            raise Cancelled
+
+    with watched(watcher), pytest.raises(Cancelled):
+        data.nmf.fit(5, max_iter=100_000, tol=1e-15)
+    assert set(asked) == {""}

@@ -47,6 +47,10 @@ function curvePath(xs, ys, px, py) {
   return path;
 }
 
+// What does not fit along an axis is cut: the title and the pointer tell the rest.
+const cut = (text, room) => (text.length * 6.4 > room + 30
+  ? `${text.slice(0, Math.max(6, Math.floor((room + 30) / 6.4) - 1))}…` : text);
+
 function dotPath(s, px, py, wanted) {
   let path = "";
   for (let i = 0; i < s.x.length; i++) {
@@ -142,7 +146,7 @@ function curves(plot, send, link, select) {
       const [a, c] = [px(Math.max(from, x0)), px(Math.min(to, x1))];
       if (c > a) draw(svg, "rect", { class: "bx-shade", x: a, y: t, width: c - a, height: b - t });
     }
-    const xticks = plot.xticks ? plot.xticks.map((_, i) => i) : ticks(x0, x1, Math.max(3, (r - l) / 90));
+    const xticks = plot.xticks ? plot.xticks.map((_, i) => i) : ticks(x0, x1, Math.max(3, (r - l) / 70));
     for (const v of xticks) {
       draw(svg, "line", { class: "bx-tick", x1: px(v), x2: px(v), y1: b, y2: b + 4 });
       draw(svg, "text", { x: px(v), y: b + 17, "text-anchor": "middle", text: plot.xticks ? plot.xticks[v] : short(v) });
@@ -155,7 +159,7 @@ function curves(plot, send, link, select) {
     }
     draw(svg, "line", { class: "bx-axis", x1: l, x2: r, y1: b, y2: b });
     draw(svg, "text", { class: "bx-label", x: (l + r) / 2, y: height - 5, "text-anchor": "middle", text: plot.xlabel });
-    draw(svg, "text", { class: "bx-label", x: -(t + b) / 2, y: 13, "text-anchor": "middle", transform: "rotate(-90)", text: plot.ylabel });
+    draw(svg, "text", { class: "bx-label", x: -(t + b) / 2, y: 13, "text-anchor": "middle", transform: "rotate(-90)", text: cut(plot.ylabel, b - t) });
     plot.series.forEach((s) => {
       const ink = colour(s.colour);
       if (s.spread) draw(svg, "path", { d: bandPath(s, px, py), fill: ink, opacity: 0.15 });

@@ -9,11 +9,14 @@ of passes where coordinate descent takes thousands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from batteryxr.nmf.kernels import hals, nnls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ def factorise(
     *,
     max_iter: int = 1000,
     tol: float = 1e-5,
+    stop: Callable[[], None] | None = None,
 ) -> Run:
     """Factorise from one start.
 
@@ -200,6 +204,8 @@ def factorise(
         Largest number of alternations.
     tol
         Stop when ten alternations lower the error by less than this fraction.
+    stop
+        Called at every alternation; may raise to end the work.
 
     Returns
     -------
@@ -215,6 +221,8 @@ def factorise(
     trace: list[float] = []
     converged = False
     for _ in range(max_iter):
+        if stop is not None:
+            stop()
         weights = _weights(data, push, weights, rules)
         gram, rhs = data.for_components(weights)
         new = _components(gram, rhs, push, fixed, weights, data, rules)
