@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply
+from batteryxr.core.blocks import apply, stream
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -26,7 +26,7 @@ def bands(
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
 
-    Reads the weights of the result once; those of an image stay lazy. All
+    Reads the weights of the result once; the ranges of an image stay lazy. All
     factorisations with the same product, and nothing below zero beyond noise, are
     walked by hit-and-run. The range narrows as components are fixed, and as the shift
     follows the data. It holds for the shift that was used: where a true component
@@ -73,14 +73,15 @@ def bands(
     lift = result["shift_curve"].values if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
     weights = result["weights"].transpose("component", ...)
-    flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
-    here = np.asarray(np.isfinite(flat).all(axis=0))
     points = np.asarray(np.isfinite(patterns).all(axis=0))
-    taken = np.flatnonzero(here)
-    if taken.size > _PATTERNS:
-        taken = taken[_outermost(flat[:, taken], rng)]
+    many = weights[0].size > _PATTERNS
+    if many:
+        flat = _outline(weights, rng)
+    else:
+        flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
+    here = np.isfinite(flat).all(axis=0)
     found = explore(
-        flat[:, taken],
+        flat[:, here],
         np.maximum(patterns[:, points], 0.0),
         result["fixed"].values,
         rng,
@@ -90,13 +91,10 @@ def bands(
     )
     gram = patterns[:, points] @ patterns[:, points].T
     scatter = NOISE * noise * np.sqrt(np.diag(np.linalg.pinv(gram, hermitian=True)))
-    used = np.zeros(here.size, dtype=bool)
-    used[taken] = True
-    labels = Labels(result, np.arange(len(patterns)), used, points, lift)
-    if taken.size == here.sum():
-        low = labels.weights(found.weights[0], "weights_low", "Lowest weight that fits")
-        high = labels.weights(
-            found.weights[1], "weights_high", "Highest weight that fits"
+    labels = Labels(result, np.arange(len(patterns)), here, points, lift)
+    if not many:
+        low, high = (
+            labels.weights(values, "weights", "Weight") for values in found.weights
         )
     else:
         low, high = apply(
@@ -139,6 +137,18 @@ def bands(
     answer = xr.Dataset(out)
     answer.attrs = {"noise": float(noise), "closure": int(closure)}
     return answer
+
+
+def _outline(weights: xr.DataArray, rng: np.random.Generator) -> np.ndarray:
+    """Return the outermost weights (k, patterns), block by block, without gaps."""
+    found = np.empty((weights.sizes["component"], 0))
+    for (block,) in stream(weights, dim=str(weights.dims[1])):
+        columns = np.moveaxis(block, 1, 0).reshape(len(found), -1)
+        columns = columns[:, np.isfinite(columns).all(axis=0)].astype(np.float64)
+        found = np.concatenate([found, columns], axis=1)
+        if found.shape[1] > _PATTERNS:
+            found = found[:, _outermost(found, rng)]
+    return found
 
 
 def _outermost(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

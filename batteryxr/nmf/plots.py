@@ -76,7 +76,9 @@ def plot_weights(
 ) -> Any:
     """Plot the ratios along the series, the voltage on top where there is one.
 
-    Reads the weights, which are small for a series.
+    Reads the weights, which are small for a series. Shaded is the range of what fits
+    as well, where the result has it (`metropolis`, or
+    ``result.merge(result.nmf.bands())``), else that of equally good starts.
 
     Parameters
     ----------
@@ -110,9 +112,9 @@ def plot_weights(
         shapes.append(
             curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
         )
-        if "weights_spread" in result:
-            spread = result["weights_spread"].transpose(dim, "component").values[:, i]
-            area = hv.Area((at, y - spread, y + spread), along, [ratio, "upper"])
+        edges = _edges(result.isel(component=i), y)
+        if edges is not None:
+            area = hv.Area((at, *edges), along, [ratio, "upper"])
             shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
     for i, (word, parts) in enumerate((sums or {}).items()):
         if wrong := [p for p in parts if p not in _names(result)]:
@@ -268,6 +270,16 @@ def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
         (*ordinates, array.values), [_axis(array, x), _axis(array, y)], title
     )
     return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
+
+
+def _edges(one: xr.Dataset, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return between which values the weight of one component may lie."""
+    if "weights_low" in one:
+        return one["weights_low"].values, one["weights_high"].values
+    if "weights_spread" in one:
+        spread = one["weights_spread"].values
+        return y - spread, y + spread
+    return None
 
 
 def _series(result: xr.Dataset, caller: str) -> tuple[xr.DataArray, str]:

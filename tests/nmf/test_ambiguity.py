@@ -129,6 +129,14 @@ def test_a_tighter_shift_narrows_the_range(series):
     assert widths[1] < widths[0]
 
 
+def test_the_range_is_drawn_around_the_ratios(series):
+    fit = series.data.nmf.fit(3, shift="minimum")
+    plot = fit.merge(fit.nmf.bands(steps=4000)).nmf.plot_weights()
+    areas = plot.traverse(lambda a: a.data, ["Area"])
+    assert len(areas) >= 3
+    assert all((a.iloc[:, 2] >= a.iloc[:, 1]).all() for a in areas[:3])
+
+
 def test_images_stay_lazy(stack, monkeypatch):
     from batteryxr.nmf import ambiguity
 

@@ -215,6 +215,15 @@ def test_gaps_and_errors(series):
     assert float(found["noise"]) == 1.0
 
 
+def test_lazy_data_give_lazy_weights_and_the_same_answer(series):
+    options = {"shift": "envelope", "sweeps": 200, "draws": 20, "rotations": 1000}
+    eager = series.data.nmf.metropolis(3, **options)
+    for chunks in ({"scan": 7}, {"scan": 60, "r": 100}):
+        found = series.data.chunk(chunks).nmf.metropolis(3, **options)
+        assert found["weights"].chunks is not None
+        xr.testing.assert_allclose(found.compute(), eager, rtol=1e-9, atol=1e-9)
+
+
 def test_an_interruption_keeps_what_was_found(series):
     def impatient(what: str, done: int, total: int | None) -> None:
         if what == "Sampling" and done > 40:
