@@ -226,6 +226,13 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
     import dask.array as da
 
     first = parts[0]
+    if "y" not in first.dims:
+        raise ArgumentError(
+            "files",
+            f"{len(parts)} files of spectra",
+            "images, or one file",
+            "Read spectra one by one, and join them with xr.concat.",
+        )
     for part, path in zip(parts, paths, strict=True):
         if part.dims != first.dims or part.data.shape[1:] != first.data.shape[1:]:
             raise FileFormatError(
@@ -262,7 +269,8 @@ def _given_energies(energy: Any) -> np.ndarray | None:
         (path,) = find(energy)[:1]
         return _energy_list(path)
     values = np.asarray(energy, dtype=float).ravel()
-    check_energies(Path("energy="), values)
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ArgumentError("energy", energy, "finite energies > 0 in eV")
     return values
 
 

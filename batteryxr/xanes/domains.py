@@ -161,7 +161,7 @@ def cluster_orders(
     weights: xr.DataArray | None = None,
     n_init: int = 3,
     n_references: int = 10,
-    most: int = 20_000,
+    most: int = 10_000,
     seed: int = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -238,8 +238,10 @@ def cluster_orders(
     )
     choices = {
         "elbow": partition.elbow(numbers, found["inertia"]),
-        "best_silhouette": int(numbers[np.nanargmax(found["silhouette"])]),
     }
+    if np.isfinite(found["silhouette"]).any():
+        best = int(np.nanargmax(found["silhouette"]))
+        choices["best_silhouette"] = int(numbers[best])
     if n_references:
         gaps = found["gap"], found["gap_error"]
         choices["first_gap"] = partition.gap_choice(numbers, *gaps)

@@ -32,6 +32,8 @@ def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         `absorption`, and `phase` in rad from -π to π. NaN where the object is zero.
+        Samples that shift the phase by more than π (some 4 µm of an oxide at 5 keV)
+        wrap: unwrap them before effective electrons are taken.
 
     Raises
     ------
