@@ -87,6 +87,7 @@ class Cdi(Accessor):
     unwrap = method(lattice.unwrap)
     displacement = method(lattice.displacement)
     strain = method(lattice.strain)
+    crop_to_support = method(laboratory.crop_to_support)
     to_laboratory = method(laboratory.to_laboratory)
     summarise_states = method(comparison.summarise_states)
 

@@ -137,7 +137,7 @@ def kernels(n: int, repeats: int) -> None:
         ("strain", lambda: along(phase, support, voxel, q), "numpy.gradient", gradient),
         (
             "to the laboratory",
-            lambda: resample(rho, voxel, size, shape, 3),
+            lambda: resample(rho, voxel, size, shape, 3, (n // 2,) * 3),
             "map_coordinates",
             coordinates,
         ),

@@ -15,6 +15,7 @@ from batteryxr.cdi.instrument import Beamline as Beamline
 from batteryxr.cdi.instrument import Circle as Circle
 from batteryxr.cdi.instrument import beamline as beamline
 from batteryxr.cdi.instrument import beamlines as beamlines
+from batteryxr.cdi.laboratory import crop_to_support as crop_to_support
 from batteryxr.cdi.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.lattice import displacement as displacement
 from batteryxr.cdi.lattice import strain as strain

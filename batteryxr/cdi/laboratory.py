@@ -8,7 +8,13 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi._objects import OBJECT
-from batteryxr.cdi.fields import Q_COORDS, SPACE, of_states, per_volume
+from batteryxr.cdi.fields import (
+    Q_COORDS,
+    SPACE,
+    of_states,
+    per_volume,
+    space_dims,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import QUANTITIES, attributes, require_dims
@@ -17,6 +23,8 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Attributes of an axis that counts voxels from the middle.
+_VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
 Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
 
 
@@ -47,7 +55,7 @@ def to_laboratory(
         Of the result (nm). None: the cube root of the measured voxel's volume.
     shape
         Points along z, y, x. None: as many as hold the whole volume, which is
-        skewed; crop the object to its support first.
+        skewed: see `crop_to_support`.
     frame
         ``"laboratory"``: z along the beam, y up. ``"crystal"``: all sample circles at
         zero. ``"scattering"``: z along Q, y as near to up as may be.
@@ -57,9 +65,9 @@ def to_laboratory(
     Returns
     -------
     same type as `volume`
-        On ``(z, y, x)`` in nm from the middle of the volume, with the scattering
-        vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that are NaN outside
-        the support keep their values up to its surface.
+        On ``(z, y, x)`` in nm from where the volume's axes are zero, with the
+        scattering vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that
+        are NaN outside the support keep their values up to its surface.
 
     Raises
     ------
@@ -83,8 +91,9 @@ def to_laboratory(
     voxel = of_states(voxel.transpose(..., "axis", "vector"))
     size = voxel_size or float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
     sizes = [volume.sizes[dim] for dim in OBJECT]
+    origin = tuple(_origin(volume, dim) for dim in OBJECT)
     if shape is None:
-        shape = _enclosing(voxel.values, sizes, size)
+        shape = _enclosing(voxel.values, sizes, origin, size)
     points = tuple(int(n) for n in shape)
     if len(points) != 3 or min(points) < 2 or np.prod(points, dtype=float) > 2e9:
         raise ArgumentError("shape", points, "three sizes, no more than 2e9 points")
@@ -97,7 +106,7 @@ def to_laboratory(
         volume.to_dataset(name="_") if isinstance(volume, xr.DataArray) else volume
     )
     moved = dataset.map(
-        lambda a: _moved(a, voxel, size, points, order), keep_attrs=True
+        lambda a: _moved(a, voxel, size, points, order, origin), keep_attrs=True
     )
     moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
     moved.attrs |= {"frame": frame}
@@ -114,6 +123,7 @@ def _moved(
     size: float,
     points: tuple[int, ...],
     order: int,
+    origin: tuple[float, ...],
 ) -> xr.DataArray:
     if not set(OBJECT) <= set(array.dims):
         return array
@@ -122,7 +132,8 @@ def _moved(
     lost = [n for n, c in array.coords.items() if set(c.dims) & set(OBJECT)]
     out = apply(
         per_volume(
-            lambda a, v: resample(a, v, size, points, order), "(i,j,k),(a,b)->(z,y,x)"
+            lambda a, v: resample(a, v, size, points, order, origin),
+            "(i,j,k),(a,b)->(z,y,x)",
         ),
         array.drop_vars(lost),
         voxel,
@@ -153,12 +164,73 @@ def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
     return xr.DataArray(np.stack([x, np.cross(z, x), z], axis=1), dims=dims)
 
 
-def _enclosing(voxel: np.ndarray, sizes: list[int], size: float) -> tuple[int, ...]:
+def _origin(volume: xr.DataArray | xr.Dataset, dim: str) -> float:
+    """Return the index at which an axis is zero; its middle where it has no values."""
+    if dim not in volume.coords:
+        return volume.sizes[dim] // 2
+    return -float(volume[dim].values[0])
+
+
+def _enclosing(
+    voxel: np.ndarray, sizes: list[int], origin: tuple[float, ...], size: float
+) -> tuple[int, ...]:
     """Return points along z, y, x that hold all corners of the skewed volume."""
-    signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
-    corners = (signs * np.asarray(sizes) / 2) @ voxel.reshape(-1, 3, 3)
-    reach = np.abs(corners).reshape(-1, 3).max(axis=0)[::-1]
+    ends = [(-o - 0.5, n - 0.5 - o) for n, o in zip(sizes, origin, strict=True)]
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
+    reach = np.abs(corners @ voxel.reshape(-1, 3, 3)).reshape(-1, 3).max(axis=0)[::-1]
     return tuple(2 * int(np.ceil(r / size)) + 1 for r in reach)
+
+
+@recorded
+def crop_to_support(
+    volume: Volumes, *, margin: int = 4, threshold: float = 0.1
+) -> Volumes:
+    """Cut away what lies empty round the object.
+
+    Reads once: the support of fields, else the amplitude.
+
+    Parameters
+    ----------
+    volume
+        Object or fields, with or without ``state``.
+    margin
+        Voxels left on each side.
+    threshold
+        Where there is no ``support``: share of the largest amplitude.
+
+    Returns
+    -------
+    same type as `volume`
+        The box; its axes keep their values, so that places stay what they were.
+
+    Raises
+    ------
+    ArgumentError
+        If the object is empty, or `margin` is negative.
+    """
+    if isinstance(margin, bool) or margin < 0:
+        raise ArgumentError("margin", margin, "a number of voxels >= 0")
+    dims = space_dims(volume, caller="crop_to_support")
+    if isinstance(volume, xr.Dataset) and "support" in volume:
+        inside = volume["support"]
+    else:
+        main = volume["object"] if isinstance(volume, xr.Dataset) else volume
+        amplitude = abs(main)
+        inside = amplitude > threshold * amplitude.max(dims)
+    box = {}
+    for dim in dims:
+        others = [d for d in inside.dims if d != dim]
+        where = np.flatnonzero(inside.any(others).values)
+        if not where.size:
+            raise ArgumentError("volume", "empty", "an object that is not empty")
+        stop = int(where[-1]) + 1 + margin
+        box[dim] = slice(max(0, int(where[0]) - margin), stop)
+    missing = {
+        d: (d, np.arange(volume.sizes[d]) - volume.sizes[d] // 2, _VOXELS)
+        for d in dims
+        if d not in volume.coords
+    }
+    return volume.assign_coords(missing).isel(box)
 
 
 def _q_coords(q: xr.DataArray) -> dict[str, xr.DataArray]:

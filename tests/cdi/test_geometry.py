@@ -366,3 +366,21 @@ def test_options_of_the_laboratory_are_checked():
     ):
         with pytest.raises(ArgumentError, match=next(iter(option)) + "|shape"):
             cdi.to_laboratory(ball, geometry=geometry, **option)
+
+
+def test_a_box_round_the_support_keeps_its_place():
+    geometry = scan54()
+    ball, _ = sphere(geometry, (40, 64, 64), 60.0)
+    away = ball.roll(along_y=9, along_rocking=-4)
+    box = cdi.crop_to_support(away, margin=3)
+    assert box.size < away.size / 4
+    whole = cdi.to_laboratory(away, geometry=geometry, shape=(41, 41, 41), order=1)
+    part = cdi.to_laboratory(box, geometry=geometry, shape=(41, 41, 41), order=1)
+    np.testing.assert_allclose(abs(part), abs(whole), atol=0.02)
+    shift = -4 * geometry["voxel"][0] + 9 * geometry["voxel"][1]
+    weight = abs(cdi.to_laboratory(box, geometry=geometry)) ** 2
+    for axis, dim in enumerate("xyz"):
+        centre = float((weight * weight[dim]).sum() / weight.sum())
+        assert centre == pytest.approx(float(shift[axis]), abs=1.0)
+    with pytest.raises(ArgumentError, match="not empty"):
+        cdi.crop_to_support(ball * 0)

@@ -11,8 +11,9 @@ def resample(
     size: float,
     shape: tuple[int, ...],
     order: int,
+    origin: tuple[float, ...],
 ) -> np.ndarray:
-    """Return values on a grid of `shape` (z, y, x) around the middle of the volume.
+    """Return values on a grid of `shape` (z, y, x) around an origin.
 
     Parameters
     ----------
@@ -23,9 +24,11 @@ def resample(
     size
         Step of the grid, in the units of `voxel`.
     shape
-        Points along z, y and x; index ``n // 2`` falls on the values' ``n // 2``.
+        Points along z, y and x; index ``n // 2`` falls on the origin.
     order
         Of the spline.
+    origin
+        Index of the values' origin, inside or outside.
 
     Returns
     -------
@@ -35,8 +38,9 @@ def resample(
     """
     # (z, y, x) in steps of the grid -> (x, y, z) in space -> indices of the volume.
     matrix = np.linalg.inv(np.asarray(voxel, float).T)[:, ::-1] * size
-    centre = np.array([n // 2 for n in values.shape], float)
-    offset = centre - matrix @ np.array([n // 2 for n in shape], float)
+    offset = np.asarray(origin, float) - matrix @ np.array(
+        [n // 2 for n in shape], float
+    )
 
     def move(a: np.ndarray, spline: int) -> np.ndarray:
         from scipy import ndimage
