@@ -52,6 +52,8 @@ class Panel(ipywidgets.VBox):
     ``panel.n_components = 4`` is the same as moving the slider.
     """
 
+    model: Any
+
     def __init__(
         self,
         model: PanelModel,
@@ -60,7 +62,7 @@ class Panel(ipywidgets.VBox):
         controls: list[ipywidgets.Widget],
         body: ipywidgets.Widget,
     ) -> None:
-        self.model_of_choice = model
+        self.model = model
         self.foot = Foot()
         for name in ("status", "message", "note", "progress", "code", "reopen"):
             traitlets.dlink((model, name), (self.foot, name))
@@ -76,28 +78,28 @@ class Panel(ipywidgets.VBox):
     @property
     def result(self) -> Any:
         """The exact result of the present choice; waits for it where needed."""
-        return self.model_of_choice.result
+        return self.model.result
 
     @property
     def code(self) -> str:
         """The code that gives the result."""
-        return str(self.model_of_choice.code)
+        return str(self.model.code)
 
     @property
     def choice(self) -> dict[str, Any]:
         """The present choice: pass it to the panel to open it like this again."""
-        return self.model_of_choice.choice
+        return self.model.choice
 
     def choose(self, **choice: Any) -> None:
         """Change several choices at once."""
-        self.model_of_choice.choose(**choice)
+        self.model.choose(**choice)
 
     def cancel(self) -> None:
         """Stop the calculation that is under way."""
-        self.model_of_choice.cancel()
+        self.model.cancel()
 
     def __repr__(self) -> str:
-        return str(self.model_of_choice.reopen)
+        return str(self.model.reopen)
 
     def _repr_keys(self) -> list[str]:
         return list(self.choice)
