@@ -188,19 +188,13 @@ def _sample(
     answer = spread_out(compare_runs(runs, svd_error, problem), samples, points)
     order = arrange(problem, answer, "area")
     result = label_result(problem, answer, order, scale="area", levels=levels)
-    old = [str(k) for k in result.variables if str(k).startswith("start")]
-    result = result.rename({k: k.replace("start", "chain") for k in old})
-    for name in result.variables:
-        text = result[name].attrs.get("long_name", "")
-        result[name].attrs["long_name"] = text.replace("start", "chain").replace(
-            "Start", "Chain"
-        )
+    result = _starts_are_chains(result)
     out = label_chains(problem, chains, best, order, samples, points, result)
     out["noise"] = label(
         xr.DataArray(float(np.sqrt(noise))),
         "noise",
-        units="1" if v is not None or np.ndim(scale) else _units(problem),
-        long_name="Noise at T = 1 (in units of the errors where these were given)",
+        units=_units(problem) if problem.errors is None else "1",
+        long_name="Noise at T = 1 (relative to the errors where these were given)",
     )
     result = result.assign(out)
     shift_kind = "curve" if problem.shifted else "none"
@@ -214,6 +208,17 @@ def _sample(
     }
     _tell(result, stopped)
     return result
+
+
+def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
+    """Rename what a factorisation tells of its starts."""
+    told = ["start", *(k for k in map(str, result.data_vars) if k.startswith("start_"))]
+    renamed = result.rename({name: name.replace("start", "chain") for name in told})
+    for name in told:
+        attrs = renamed[name.replace("start", "chain")].attrs
+        text = attrs["long_name"].replace("start", "chain").replace("Start", "Chain")
+        attrs["long_name"] = text
+    return renamed
 
 
 def _run(

@@ -14,6 +14,7 @@ from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.core.progress import watched
 from batteryxr.nmf.kernels import chains, metropolis
 
+pytestmark = pytest.mark.filterwarnings("ignore:the chains disagree")
 QUICK = {"sweeps": 1500, "draws": 60, "thin": 1, "rotations": 4000}
 
 
@@ -169,6 +170,9 @@ def test_the_same_seed_gives_the_same(series, sampled, tmp_path):
     xr.testing.assert_equal(again, sampled)
     other = series.data.nmf.metropolis(3, shift="envelope", seed=7, **QUICK)
     assert not np.array_equal(other["weights_error"], sampled["weights_error"])
+    assert sampled["li_content"].attrs == series.data["li_content"].attrs
+    assert sampled["noise"].attrs["units"] == "1/Angstrom2"
+    assert sampled["chain_error"].attrs["long_name"] == "Relative error of a chain"
     for name, variable in sampled.variables.items():
         assert {"units", "long_name"} <= set(variable.attrs), name
     batteryxr.save(sampled, tmp_path / "chains.zarr")
