@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,14 +92,17 @@ def particles(
         raise ArgumentError("pixel", pixel, "a number > 0 in nm")
     study = _study(seed, (height, width), drift, phase_offset)
     numbers = _numbers((height, width), chunks)
-    transmission = apply(
-        study.objects,
-        *(numbers[d] for d in ("particle", "energy", "y", "x")),
-        core_dims=[[]] * 4,
-        dtypes=[np.complex64],
-        caller="particles",
-        noise=0.0 if photons is None else 0.5 / float(np.sqrt(photons)),
-    )
+    with warnings.catch_warnings():
+        # Numbers of pixels become frames of many chunks: that is what is wanted.
+        warnings.filterwarnings("ignore", message="Increasing number of chunks")
+        transmission = apply(
+            study.objects,
+            *(numbers[d] for d in ("particle", "energy", "y", "x")),
+            core_dims=[[]] * 4,
+            dtypes=[np.complex64],
+            caller="particles",
+            noise=0.0 if photons is None else 0.5 / float(np.sqrt(photons)),
+        )
     state, density = apply(
         study.truth,
         *(numbers[d] for d in ("particle", "y", "x")),

@@ -87,9 +87,16 @@ def electron_ratio(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
     total = np.zeros(energy.size)
     for element, n in composition.items():
         z = xraydb.atomic_number(element)
-        f1 = [float(xraydb.f1_chantler(element, float(e))) for e in energy]
+        f1 = [_f_prime(element, float(e)) for e in energy]
         total += n / composition["V"] * (z + np.array(f1))
     return total + _implied(oxide, energy)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _f_prime(element: str, energy: float) -> float:
+    import xraydb
+
+    return float(xraydb.f1_chantler(element, energy))
 
 
 def _implied(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
