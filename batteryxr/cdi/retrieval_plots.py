@@ -78,17 +78,17 @@ def plot_slices(
         dims = [_dimension(hv, values, axes[h]), _dimension(hv, values, axes[v])]
         title = f"{axes[normal]} = {coords[normal][place[normal]]:.4g}"
         grid = (coords[h], coords[v])
-        image = hv.QuadMesh(
+        image = hv.Image(
             (*grid, modulus.take(place[normal], normal) / top),
             dims,
             _value(hv, "modulus"),
         )
         moduli.append(image.opts(cmap="viridis", title=title, clim=(0, 1)))
-        image = hv.QuadMesh(
+        image = hv.Image(
             (*grid, phase.take(place[normal], normal)), dims, _value(hv, "phase", "rad")
         )
         phases.append(image.opts(cmap="coolwarm", title=title, clim=limits))
-    look = hv.opts.QuadMesh(colorbar=True, tools=["hover"], **_FRAME)
+    look = hv.opts.Image(colorbar=True, tools=["hover"], **_FRAME)
     return hv.Layout(moduli + phases).opts(look).cols(3)
 
 
