@@ -98,7 +98,9 @@ def test_six_domains_are_found(study):
         }
     ).isel(particle=slice(0, 6))
     good = (maps.flag == 0).isel(particle=slice(0, 6))
-    assert cluster_orders(features, mask=good, n_references=0).attrs["elbow"] == 6
+    assert (
+        cluster_orders(features, k_max=9, mask=good, n_references=0).attrs["elbow"] == 6
+    )
     found = cluster(features, k=6, mask=good)
     state = truth.state.isel(particle=slice(0, 6)).values
     labels = found.label.values
