@@ -46,7 +46,7 @@ def retrieve(
     shrink_every: int = 20,
     sigma: tuple[float, float] = (2.0, 0.5),
     threshold: float | tuple[float, float] = 0.25,
-    twin_break: int = 10,
+    twin_break: int = 0,
     coherence_every: int = 0,
     support: xr.DataArray | None = None,
     initial: xr.DataArray | None = None,
@@ -97,7 +97,7 @@ def retrieve(
         numbers, each start draws one between them.
     twin_break
         Iterations at the start in a part of the support, which favours one of the
-        conjugate twins.
+        conjugate twins. Try 10 where objects come out laid over their own twin.
     coherence_every
         Iterations between estimates of the blur by partial coherence, from a third of
         the schedule on; 0 takes the beam as coherent.

@@ -61,7 +61,7 @@ def retrieve(
     shrink_every: int = 20,
     sigma: tuple[float, float] = (2.0, 0.5),
     threshold: float = 0.25,
-    twin_break: int = 10,
+    twin_break: int = 0,
     coherence_every: int = 0,
     initial: Any = None,
     workers: int = 1,

@@ -35,7 +35,7 @@ class Options:
     shrink_every: int = 20
     sigma: tuple[float, float] = (2.0, 0.5)
     threshold: tuple[float, float] = (0.25, 0.25)
-    twin_break: int = 10
+    twin_break: int = 0
     coherence_every: int = 0
     device: str = "cpu"
 
