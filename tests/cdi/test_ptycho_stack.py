@@ -103,6 +103,7 @@ ptycho_energies(scan, store=sys.argv[2], iterations=12, checkpoint=2, progress=F
 """
 
 
+@pytest.mark.slow
 def test_sigkill_loses_nothing(stored, scan, whole, tmp_path):
     path = tmp_path / "out.zarr"
     # Killed in the first segment, and again after the energies were coupled.
