@@ -13,7 +13,7 @@ SMALL = {"energy": np.array([5440.0, 5500.0]), "positions": 3, "pixels": 32}
 
 @pytest.mark.parametrize("chunks", [1, 4, 9])
 def test_lazy_is_eager(chunks, no_compute):
-    whole, truth = ptychography(**SMALL, seed=2)
+    whole, _ = ptychography(**SMALL, seed=2)
     with no_compute():
         lazy, _ = ptychography(**SMALL, seed=2, chunks=chunks)
     xr.testing.assert_identical(lazy.compute(), whole)
