@@ -77,7 +77,10 @@ def overlay(
         name: label(part, name, units="1", long_name=words)
         for (name, words), part in zip(names.items(), found, strict=True)
     }
+    # A retrieval notes the sign of its transform on the dataset: strain needs it.
+    noted = obj.attrs | moving.attrs
     attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
+    attrs |= {k: noted[k] for k in ("fourier_sign",) if k in noted}
     attrs = {"units": "1", "long_name": "Complex density"} | attrs
     out = label(field.transpose(*moving.dims), "object", **attrs)
     return out.assign_coords(extra)

@@ -100,6 +100,12 @@ def test_shell_correlation_in_nanometres(truth):
     assert found["resolution_1bit"].attrs["units"] == "nm"
 
 
+def test_overlay_passes_the_sign_of_the_transform_on(truth):
+    noted = truth.to_dataset(name="object").assign_attrs(fourier_sign=-1)
+    assert overlay(noted, reference=truth).attrs["fourier_sign"] == -1
+    assert "fourier_sign" not in overlay(truth, reference=truth).attrs
+
+
 def test_overlay_matches_each_state(truth):
     turned = truth * np.complex64(np.exp(2j))
     moving = xr.concat([turned.roll(along_x=3), turned], "state")
