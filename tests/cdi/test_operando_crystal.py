@@ -20,8 +20,8 @@ def truth_and_series():
     states = tree["states"].to_dataset()
     result = cdi.retrieve(
         states["intensity"].compute(),
-        schedule="80 HIO + 60 RAAR + 20 ER",
-        n_starts=2,
+        schedule="150 HIO + 100 RAAR + 50 ER",
+        n_starts=3,
         n_best=1,
         seed=3,
         progress=False,
