@@ -198,6 +198,8 @@ def cluster_orders(
     ArgumentError
         If `k_max` is below 2 or above the number of pixels.
     """
+    from threadpoolctl import threadpool_limits
+
     from batteryxr.xanes.kernels import partition
 
     if isinstance(k_max, bool) or k_max < 2:
@@ -207,7 +209,11 @@ def cluster_orders(
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, k_max + 1)
     what = "Counting clusters"
-    with bar(None, what, total=numbers.size, progress=progress) as shown:
+    # Many short fits: threads would wait for one another longer than they work.
+    with (
+        threadpool_limits(1),
+        bar(None, what, total=numbers.size, progress=progress) as shown,
+    ):
         found = partition.orders(
             points,
             drawn.weights,
