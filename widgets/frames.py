@@ -21,6 +21,8 @@ BUDGET = 128e6
 #: The sixteen-bit number that means: no value.
 MISSING = 65535
 _LEVELS = 65534
+#: A range below this has no level that single precision can count: it is flat.
+_FLAT = _LEVELS / float(np.finfo(np.float32).max)
 #: Pixels that the limits of a picture are judged by.
 _SAMPLE = 40_000
 _FRAMES = 4
@@ -92,7 +94,7 @@ def quantised(place: int, picture: np.ndarray) -> Frame:
     least, most = float(np.nanmin(picture)), float(np.nanmax(picture))
     least = max(least, low - span) if np.isfinite(least) else low - span
     most = min(most, high + span) if np.isfinite(most) else high + span
-    if not most > least:
+    if not most - least > _FLAT:
         numbers = np.zeros(picture.shape, dtype=np.uint16)
         numbers[~np.isfinite(picture)] = MISSING
         return Frame(place, numbers, least, 0.0, low, high)

@@ -110,6 +110,12 @@ def test_sixteen_bits_are_enough(picture):
     assert np.abs(back - picture)[shown].max(initial=0) <= 1e-4 * size + 1e-6
 
 
+def test_a_range_beyond_single_precision_is_flat():
+    picture = np.zeros((6, 7), dtype=np.float32)
+    picture[0, 0] = 1e-44
+    assert not frames.quantised(0, picture).numbers.any()
+
+
 def test_a_wild_pixel_spoils_nothing():
     picture = np.random.default_rng(0).normal(0, 1, (300, 300)).astype("float32")
     picture[5, 5] = 1e9
