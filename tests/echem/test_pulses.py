@@ -24,10 +24,7 @@ def rows(current, file=None, t=None):
 
 def cut(table, edges=()):
     bounds = [0, *edges, len(table[0])]
-    blocks = (
-        tuple(a[i:j] for a in table)
-        for i, j in itertools.pairwise(bounds)
-    )
+    blocks = (tuple(a[i:j] for a in table) for i, j in itertools.pairwise(bounds))
     return list(pulses.windows(blocks, i_zero=0.1))
 
 
