@@ -14,12 +14,11 @@ import argparse
 import contextlib
 import io
 import tempfile
-import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _timing import best_reading
 
 from batteryxr.io import read_cycler
 
@@ -68,19 +67,6 @@ READERS: dict[str, Reader] = {
 }
 
 
-def best(reader: Reader, path: Path, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            began = time.process_time()
-            reader(path)
-            times.append(time.process_time() - began)
-        if times[-1] > 2:
-            break
-    return min(times)
-
-
 def example(folder: Path, rows: int = 50_000) -> Path:
     """Write EC-Lab text of `rows` rows, decimal commas, 12 columns."""
     labels = "mode\tNs\ttime/s\tEwe/V\t<I>/mA\tCapacity/mA.h\tcycle number"
@@ -120,11 +106,11 @@ def compare(path: Path, repeats: int) -> None:
     size = path.stat().st_size / 1e6
     print(f"\n{path.name}: {size:.2f} MB, {bare_pandas(path).shape[0]} rows")
     print(f"{'reader':<16}{'ms':>9}{'MB/s':>8}{'x pandas':>10}")
-    reference = best(bare_pandas, path, repeats)
+    reference = best_reading(bare_pandas, path, repeats, 2)
     for name, reader in READERS.items():
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                took = best(reader, path, repeats)
+                took = best_reading(reader, path, repeats, 2)
         except ImportError:
             print(f"{name:<16}  not installed, skipped")
             continue

@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
-import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _timing import best_reading
 
 from batteryxr.io import read_series
 
@@ -94,19 +93,6 @@ READERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def best(reader: Callable[[Path], Any], folder: Path, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            began = time.process_time()
-            reader(folder)
-            times.append(time.process_time() - began)
-        if times[-1] > 10:
-            break
-    return min(times)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path)
@@ -124,7 +110,7 @@ def main() -> None:
         ours = None
         for name, reader in READERS.items():
             try:
-                seconds = best(reader, folder, options.repeats)
+                seconds = best_reading(reader, folder, options.repeats, 10)
             except ImportError as error:
                 print(f"{name:28s} skipped: {error}")
                 continue

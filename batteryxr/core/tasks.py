@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
+from batteryxr.core.blocks import compute
 from batteryxr.core.progress import bar
 
 if TYPE_CHECKING:
@@ -46,10 +48,9 @@ def gather(
         The results, in order.
     """
     import dask
-    from dask.base import get_scheduler
 
     marks = list(watched) or list(tasks)
-    client = getattr(get_scheduler(), "__self__", None)
+    client = _client()
     with bar(None, what, total=len(marks), progress=progress) as shown:
         if hasattr(client, "gather"):
             return _on_cluster(client, list(tasks), marks, shown)
@@ -61,7 +62,7 @@ def gather(
 
         try:
             with dask.callbacks.Callback(posttask=count):
-                return list(dask.compute(*tasks))
+                return list(compute(*tasks))
         except KeyboardInterrupt:
             _STOPPED.add(token)
             raise
@@ -70,6 +71,14 @@ def gather(
 def is_stopped(token: str) -> bool:
     """Tell a task whether the `gather` that runs it was interrupted."""
     return token in _STOPPED
+
+
+def _client() -> Any:
+    if "distributed" not in sys.modules:  # looking for a client would import it
+        return None
+    from dask.base import get_scheduler
+
+    return getattr(get_scheduler(), "__self__", None)
 
 
 def _on_cluster(client: Any, tasks: list[Any], marks: list[Any], shown: Any) -> Any:

@@ -67,22 +67,21 @@ def lay_out(
 
     In memory the half cycles are shared between threads; lazy records are streamed.
     """
-    from batteryxr.echem.kernels import histogram, smoothers
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import histogram, parts, segments, smoothers
 
     shape = (chosen.size, grid.centres.size)
     out, error, noise = np.empty(shape), np.empty(shape), np.empty((chosen.size, 2))
-    first = walked.integers[chosen, s.FIRST]
-    stop = walked.integers[chosen, s.LAST_ACTIVE] + 1
-    direction = walked.integers[chosen, s.DIRECTION].astype(np.float64)
-    charge = np.abs(walked.floats[chosen, s.CHARGE])
+    first = walked.integers[chosen, parts.FIRST]
+    stop = walked.integers[chosen, parts.LAST_ACTIVE] + 1
+    direction = walked.integers[chosen, parts.DIRECTION].astype(np.float64)
+    charge = np.abs(walked.floats[chosen, parts.CHARGE])
     rule = (walked.i_zero, walked.max_gap, is_mean(source.current))
     where = (grid.over_charge, grid.origin, grid.width)
     kernel = (smoothers.padded(weights), weights.size, smoothers.roughness(weights, 1))
     if not source.lazy:
         (block,) = source.blocks()
-        shares = _shares(stop - first, s.threads())
-        s.in_threads(
+        shares = _shares(stop - first, segments.threads())
+        segments.in_threads(
             lambda part: histogram.curves(
                 *block[:4],
                 first[part],

@@ -160,34 +160,34 @@ def _largest(source: Arrays) -> float:
 
 
 def _walk(source: Arrays, i_zero: float, max_gap: float) -> tuple[Walked, float]:
-    from batteryxr.echem.kernels import segments
+    from batteryxr.echem.kernels import parts, segments
 
     mean = is_mean(source.current)
     if source.lazy:
         carry, row = np.zeros(segments.CARRIED), 0
-        floats, integers, n = segments.tables()
+        floats, integers, n = parts.tables()
         for block in source.blocks():
             floats, integers, n = segments.walk(
                 *block, row, i_zero, float(max_gap), mean, carry, floats, integers, n
             )
             row += block[0].size
-        parts = floats[:n], integers[:n]
+        found = floats[:n], integers[:n]
     else:
         (block,) = source.blocks()
-        parts = segments.walk_whole(
+        found = segments.walk_whole(
             *block, i_zero=i_zero, max_gap=float(max_gap), mean=mean
         )
-    floats, integers, found = segments.half_cycle_tables(*parts, BLIP)
+    floats, integers, noise = parts.half_cycle_tables(*found, BLIP)
     walked = Walked(
         floats,
         integers,
         i_zero,
         float(max_gap),
-        int(found["backward"]),
-        int(found["missing"]),
+        int(noise["backward"]),
+        int(noise["missing"]),
         source.counter is not None,
     )
-    return walked, found["rest_sd"]
+    return walked, noise["rest_sd"]
 
 
 def fatal_flags(record: xr.Dataset) -> set[str]:

@@ -209,13 +209,13 @@ def _chosen(walked: Walked, half_cycles: Sequence[int] | None) -> np.ndarray:
 
 
 def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> Grid:
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     if not chosen.size:
         return Grid(0.0, width, np.empty(0), False)
     # Bins are centred on multiples of their width; one spare at either end.
-    low = int(np.floor(walked.floats[chosen, s.V_MIN].min() / width + 0.5)) - 1
-    high = int(np.floor(walked.floats[chosen, s.V_MAX].max() / width + 0.5)) + 1
+    low = int(np.floor(walked.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
+    high = int(np.floor(walked.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
     if high - low > _MOST_BINS:
         raise ArgumentError(
             "bin",
@@ -227,11 +227,11 @@ def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> Grid:
 
 
 def _charge_grid(walked: Walked, chosen: np.ndarray, points: int) -> Grid:
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     if not chosen.size:
         return Grid(0.0, 1.0, np.empty(0), True)
-    width = float(np.abs(walked.floats[chosen, s.CHARGE]).max()) / points
+    width = float(np.abs(walked.floats[chosen, parts.CHARGE]).max()) / points
     return Grid(-width, width, (np.arange(points + 3) - 0.5) * width, True)
 
 
@@ -246,10 +246,10 @@ def _labelled(
     charge_scale: float,
     per: str,
 ) -> xr.Dataset:
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     dim, centres, kind = axis
-    charge = np.abs(walked.floats[chosen, s.CHARGE])
+    charge = np.abs(walked.floats[chosen, parts.CHARGE])
     rows = {
         "total_capacity": (charge * charge_scale, f"mA h{per}", "Capacity"),
         "voltage_noise": (noise[:, 0], "V", "Noise of one voltage, one sd"),
@@ -263,7 +263,7 @@ def _labelled(
         variables[name] = (("half_cycle", dim), values, attrs)
     for name, (each, unit, words) in rows.items():
         variables[name] = ("half_cycle", each, {"units": unit, "long_name": words})
-    signs = walked.integers[chosen, s.DIRECTION]
+    signs = walked.integers[chosen, parts.DIRECTION]
     return xr.Dataset(
         variables,
         coords={

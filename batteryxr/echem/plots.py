@@ -55,7 +55,7 @@ def plot_voltage_profile(
         If `mass` is not positive or there is no such half cycle.
     """
     hv = load_hvplot()
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     if mass is not None and not mass > 0:
         raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
@@ -71,11 +71,11 @@ def plot_voltage_profile(
                 "half_cycles", number, f"numbers from 1 to {len(walked.floats)}"
             )
         of = walked.integers[number - 1]
-        part = record.isel(record=slice(of[s.FIRST], of[s.LAST_ACTIVE] + 1))
+        part = record.isel(record=slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1))
         q, v = _profile(part, walked.i_zero, walked.max_gap)
         if mass is not None:
             q = q * 1000.0 / mass
-        up = of[s.DIRECTION] > 0
+        up = of[parts.DIRECTION] > 0
         label = "charge" if up else "discharge"
         curve = hv.Curve((q, v), f"Capacity ({units})", "Voltage (V)", label=label)
         curves.append(curve.opts(color="#c44e52" if up else "#4c72b0"))

@@ -117,11 +117,11 @@ def half_cycles(
 
 def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
     """Label what the kernel found."""
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     f, n = walked.floats, walked.integers
-    charge, energy = np.abs(f[:, s.CHARGE]), np.abs(f[:, s.ENERGY])
-    counter = np.abs(f[:, s.COUNTER])
+    charge, energy = np.abs(f[:, parts.CHARGE]), np.abs(f[:, parts.ENERGY])
+    counter = np.abs(f[:, parts.COUNTER])
     if not walked.has_counter:
         counter[:] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -129,38 +129,38 @@ def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
             "capacity": charge,
             "energy": energy,
             "mean_voltage": energy / charge,
-            "mean_current": f[:, s.CHARGE] * 3600 / f[:, s.ACTIVE],
-            "voltage_start": f[:, s.V_START],
-            "voltage_end": f[:, s.V_END],
-            "voltage_min": f[:, s.V_MIN],
-            "voltage_max": f[:, s.V_MAX],
-            "test_time_start": f[:, s.T_START],
-            "test_time_end": f[:, s.T_END],
-            "duration": f[:, s.ACTIVE],
-            "rest_time": f[:, s.REST],
-            "gap_time": f[:, s.GAP],
+            "mean_current": f[:, parts.CHARGE] * 3600 / f[:, parts.ACTIVE],
+            "voltage_start": f[:, parts.V_START],
+            "voltage_end": f[:, parts.V_END],
+            "voltage_min": f[:, parts.V_MIN],
+            "voltage_max": f[:, parts.V_MAX],
+            "test_time_start": f[:, parts.T_START],
+            "test_time_end": f[:, parts.T_END],
+            "duration": f[:, parts.ACTIVE],
+            "rest_time": f[:, parts.REST],
+            "gap_time": f[:, parts.GAP],
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
         }
-    wrong = (n[:, s.BACKWARD] > 0) | (not trusted)
+    wrong = (n[:, parts.BACKWARD] > 0) | (not trusted)
     for name in ("capacity", "energy", "mean_voltage", "mean_current", "q_consistency"):
         values[name] = np.where(wrong, np.nan, values[name])
     flag = _half_cycle_flags(walked, values)
     if not trusted:
         flag |= IMPLAUSIBLE
     counts = {
-        "first_record": (n[:, s.FIRST], "First row, from 0"),
-        "last_record": (n[:, s.LAST], "Last row, rests included"),
-        "gaps": (n[:, s.GAPS], "Number of gaps"),
+        "first_record": (n[:, parts.FIRST], "First row, from 0"),
+        "last_record": (n[:, parts.LAST], "Last row, rests included"),
+        "gaps": (n[:, parts.GAPS], "Number of gaps"),
         "flag": (flag, "What is odd"),
         "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
     }
     clocks = {
         "time_start": (
-            n[:, s.CLOCK_START],
+            n[:, parts.CLOCK_START],
             "Time (UTC) at the first row under current",
         ),
-        "time_end": (n[:, s.CLOCK_END], "Time (UTC) at the last row under current"),
+        "time_end": (n[:, parts.CLOCK_END], "Time (UTC) at the last row under current"),
     }
     dim = "half_cycle"
     # Built in one go: one assignment at a time costs more than the kernel.
@@ -174,7 +174,7 @@ def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
         variables,
         coords={
             dim: (dim, np.arange(1, len(f) + 1), attributes(dim)),
-            "direction": (dim, directions(n[:, s.DIRECTION]), DIRECTION),
+            "direction": (dim, directions(n[:, parts.DIRECTION]), DIRECTION),
         },
         attrs={
             "i_zero": walked.i_zero,
@@ -202,14 +202,14 @@ def _clock(nanoseconds: np.ndarray) -> np.ndarray:
 
 
 def _half_cycle_flags(walked: Walked, values: dict[str, np.ndarray]) -> np.ndarray:
-    from batteryxr.echem.kernels import segments as s
+    from batteryxr.echem.kernels import parts
 
     n = walked.integers
     flag = np.zeros(len(n), np.int8)
-    flag[n[:, s.BACKWARD] > 0] |= BACKWARD_TIME
-    flag[n[:, s.GAPS] > 0] |= GAP
-    flag[n[:, s.MISSING] > 0] |= MISSING_ROWS
-    capacity = np.abs(walked.floats[:, s.CHARGE])
+    flag[n[:, parts.BACKWARD] > 0] |= BACKWARD_TIME
+    flag[n[:, parts.GAPS] > 0] |= GAP
+    flag[n[:, parts.MISSING] > 0] |= MISSING_ROWS
+    capacity = np.abs(walked.floats[:, parts.CHARGE])
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(values, len(n) - 1):

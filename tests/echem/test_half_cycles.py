@@ -22,7 +22,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.provenance import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.echem import half_cycles
-from batteryxr.echem.kernels import segments
+from batteryxr.echem.kernels import parts, segments
 
 
 def test_charge_energy_and_means_of_a_known_record(make_record):
@@ -261,7 +261,7 @@ def test_chunks_change_not_a_bit(seed, cuts):
     mean = bool(seed % 2)
     whole = segments.walk_whole(*arrays, i_zero=0.01, max_gap=100.0, mean=mean)
     carry = np.zeros(segments.CARRIED)
-    floats, integers, m = segments.tables(2)
+    floats, integers, m = parts.tables(2)
     edges = sorted({0, n, *cuts})
     for a, b in itertools.pairwise(edges):
         floats, integers, m = segments.walk(
@@ -283,26 +283,26 @@ def test_threads_agree_bit_by_bit_over_many_blocks():
     more = (np.sort(rng.integers(0, 4, n)).astype("i2"), np.empty(0, "i8"), np.empty(0))
     results = []
     for workers in (1, 2, 3, 5):
-        parts = segments.walk_whole(
+        walked = segments.walk_whole(
             t, v, i, *more, i_zero=1e-3, max_gap=10.0, workers=workers
         )
-        results.append(segments.half_cycle_tables(*parts, 1e-4)[:2])
+        results.append(parts.half_cycle_tables(*walked, 1e-4)[:2])
     edges = [0, *np.sort(rng.integers(0, n, 9)), n]
     carry = np.zeros(segments.CARRIED)
-    floats, integers, m = segments.tables()
+    floats, integers, m = parts.tables()
     for a, b in itertools.pairwise(edges):
         piece = (t[a:b], v[a:b], i[a:b], more[0][a:b], *more[1:])
         floats, integers, m = segments.walk(
             *piece, a, 1e-3, 10.0, False, carry, floats, integers, m
         )
-    results.append(segments.half_cycle_tables(floats[:m], integers[:m], 1e-4)[:2])
+    results.append(parts.half_cycle_tables(floats[:m], integers[:m], 1e-4)[:2])
     for floats, integers in results[1:]:
         np.testing.assert_array_equal(floats, results[0][0])
         np.testing.assert_array_equal(integers, results[0][1])
     # Against NumPy, interval by interval.
     same = (i[1:] * i[:-1] > 0) & (np.diff(more[0]) == 0)
     charge = np.where(same, 0.5 * (i[1:] + i[:-1]) * np.diff(t), 0.0) / 3600
-    total = results[0][0][:, segments.CHARGE]
+    total = results[0][0][:, parts.CHARGE]
     np.testing.assert_allclose(np.abs(total).sum(), np.abs(charge).sum(), rtol=1e-12)
 
 

@@ -16,50 +16,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from batteryxr.echem.kernels.parts import (
+    ACTIVE,
+    BACKWARD,
+    CHARGE,
+    CLOCK_END,
+    CLOCK_START,
+    COUNTER,
+    DIRECTION,
+    ENERGY,
+    FLOATS,
+    GAP,
+    GAPS,
+    INTEGERS,
+    LAST,
+    LAST_ACTIVE,
+    MISSING,
+    REST,
+    REST_SQUARES,
+    REST_SUM,
+    RESTS,
+    T_END,
+    T_START,
+    V_END,
+    V_MAX,
+    V_MIN,
+    V_START,
+    open_part,
+    store,
+    tables,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Rows between two flushes of the sums.
 BLOCK = 1 << 16
 
-# Columns of the table of floats.
-CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
-V_MIN, V_MAX, T_START, T_END, V_START, V_END = 6, 7, 8, 9, 10, 11
-REST_SUM, REST_SQUARES = 12, 13
-FLOATS = 14
-# Columns of the table of integers.
-DIRECTION, FIRST, LAST_ACTIVE, LAST = 0, 1, 2, 3
-CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
-INTEGERS = 10
 # What is carried from row to row: the last valid one.
 TIME, CURRENT, VOLTAGE, SIGN, FILE, COUNT, VALID, OPEN = 0, 1, 2, 3, 4, 5, 6, 7
 CARRIED = 8
-
-
-@njit(cache=True, nogil=True)
-def _open_part(floats, integers, n, direction, row):  # type: ignore[no-untyped-def]
-    if n == floats.shape[0]:
-        more_floats = np.empty((2 * n, FLOATS))
-        more_integers = np.empty((2 * n, INTEGERS), np.int64)
-        more_floats[:n] = floats
-        more_integers[:n] = integers
-        floats, integers = more_floats, more_integers
-    floats[n] = 0.0
-    floats[n, V_MIN] = np.inf
-    floats[n, V_MAX] = -np.inf
-    floats[n, T_START : V_END + 1] = np.nan
-    integers[n] = 0
-    integers[n, DIRECTION] = direction
-    integers[n, FIRST] = row
-    integers[n, LAST_ACTIVE] = -1
-    integers[n, LAST] = row
-    return floats, integers, n + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-def]
-    floats[part, CHARGE], floats[part, ENERGY], floats[part, ACTIVE] = q, e, active
-    floats[part, V_MIN], floats[part, V_MAX] = low, high
 
 
 @njit(cache=True, nogil=True)
@@ -180,10 +176,10 @@ def walk(  # type: ignore[no-untyped-def]
             turned = sign != 0.0 and not fresh and sign != integers[n - 1, DIRECTION]
             if fresh or turned:
                 if turned:
-                    _store(floats, n - 1, q, e, active, low, high)
+                    store(floats, n - 1, q, e, active, low, high)
                 q = e = active = 0.0
                 low, high = np.inf, -np.inf
-                floats, integers, n = _open_part(
+                floats, integers, n = open_part(
                     floats, integers, n, int(sign), offset + k
                 )
                 fresh = False
@@ -265,73 +261,12 @@ def walk(  # type: ignore[no-untyped-def]
             integers[part, LAST_ACTIVE] = offset + k - 1
             if has_clock:
                 integers[part, CLOCK_END] = clock[k - 1]
-        _store(floats, n - 1, q, e, active, low, high)
+        store(floats, n - 1, q, e, active, low, high)
         carry[TIME], carry[CURRENT], carry[VOLTAGE] = before_t, before_i, before_v
         carry[SIGN], carry[FILE], carry[COUNT] = before_s, before_file, before_c
         carry[VALID], carry[OPEN] = 1.0 if valid else 0.0, 1.0
         a = b
     return floats, integers, n
-
-
-@njit(cache=True, nogil=True)
-def _absorb(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
-    for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
-        floats[into, c] += other_floats[c]
-    _absorb_rest(floats, integers, into, other_floats, other_integers)
-    if other_integers[LAST_ACTIVE] < 0:
-        return
-    if integers[into, LAST_ACTIVE] < 0:
-        floats[into, T_START] = other_floats[T_START]
-        floats[into, V_START] = other_floats[V_START]
-        integers[into, CLOCK_START] = other_integers[CLOCK_START]
-    floats[into, V_MIN] = min(floats[into, V_MIN], other_floats[V_MIN])
-    floats[into, V_MAX] = max(floats[into, V_MAX], other_floats[V_MAX])
-    floats[into, T_END], floats[into, V_END] = other_floats[T_END], other_floats[V_END]
-    integers[into, LAST_ACTIVE] = other_integers[LAST_ACTIVE]
-    integers[into, CLOCK_END] = other_integers[CLOCK_END]
-
-
-@njit(cache=True, nogil=True)
-def _absorb_rest(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
-    for c in (REST, GAP, REST_SUM, REST_SQUARES):
-        floats[into, c] += other_floats[c]
-    for c in (GAPS, BACKWARD, MISSING, RESTS):
-        integers[into, c] += other_integers[c]
-    integers[into, LAST] = other_integers[LAST]
-
-
-@njit(cache=True, nogil=True)
-def _merge(floats, integers):  # type: ignore[no-untyped-def]
-    merged_floats = np.empty_like(floats)
-    merged_integers = np.empty_like(integers)
-    m = 0
-    for k in range(floats.shape[0]):
-        direction = integers[k, DIRECTION]
-        if m > 0 and (direction == 0 or direction == merged_integers[m - 1, DIRECTION]):
-            _absorb(merged_floats, merged_integers, m - 1, floats[k], integers[k])
-        else:
-            merged_floats[m] = floats[k]
-            merged_integers[m] = integers[k]
-            m += 1
-    return merged_floats[:m].copy(), merged_integers[:m].copy()
-
-
-@njit(cache=True, nogil=True)
-def _drop_blips(floats, integers, least):  # type: ignore[no-untyped-def]
-    # A row of noise between two charges is not a discharge: its rows go to the half
-    # cycle before, its charge to nobody.
-    kept = 0
-    for k in range(floats.shape[0]):
-        if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
-            if kept > 0:
-                _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
-        elif kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
-            _absorb(floats, integers, kept - 1, floats[k].copy(), integers[k].copy())
-        else:
-            floats[kept] = floats[k]
-            integers[kept] = integers[k]
-            kept += 1
-    return floats[:kept].copy(), integers[:kept].copy()
 
 
 @njit(cache=True, nogil=True)
@@ -357,45 +292,6 @@ def largest(values: np.ndarray) -> float:
             return found
     finite = values[np.isfinite(values)]
     return float(np.abs(finite).max()) if finite.size else 0.0
-
-
-def tables(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return empty tables of parts."""
-    return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
-
-
-def half_cycle_tables(
-    floats: np.ndarray, integers: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Merge parts into half cycles; report the rest current and what was odd.
-
-    Parameters
-    ----------
-    floats, integers : (parts, columns) arrays
-        All parts in order.
-    least : float
-        Smallest charge of a half cycle relative to the largest.
-
-    Returns
-    -------
-    floats, integers : (half cycles, columns) arrays
-        CHARGE in mA h, ENERGY in mW h.
-    noise : dict
-        ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record.
-    """
-    n = int(integers[:, RESTS].sum())
-    mean = floats[:, REST_SUM].sum() / n if n else 0.0
-    variance = floats[:, REST_SQUARES].sum() / n - mean**2 if n else 0.0
-    noise = {
-        "rest_sd": float(np.sqrt(max(variance, 0.0))),
-        "backward": int(integers[:, BACKWARD].sum()),
-        "missing": int(integers[:, MISSING].sum()),
-    }
-    floats, integers = _merge(floats, integers)
-    floats[:, [CHARGE, ENERGY]] /= 7200.0
-    most = np.abs(floats[:, CHARGE]).max(initial=0.0)
-    floats, integers = _drop_blips(floats, integers, max(least * most, 1e-300))
-    return floats, integers, noise
 
 
 def threads() -> int:
