@@ -1,15 +1,19 @@
-"""Objects of several energies on one grid: vacuum, shifts, and the KK constraint."""
+"""Objects of several energies on one grid: vacuum, shifts, and the KK constraint.
+
+One energy is in memory at a time, or a few rows of all: the rest waits on disk.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from batteryxr.core.errors import ConvergenceError
 
 if TYPE_CHECKING:
+    from batteryxr.cdi._ptycho_scratch import Scratch
     from batteryxr.cdi.kernels.ptycho_kk import Constraint
 
 #: Illumination, as a share of the median in the scan, below which an object is unknown.
@@ -33,44 +37,53 @@ class Grid:
         return float(self.y[1] - self.y[0])
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The object of one energy on its own grid."""
+class Pieces(Protocol):
+    """Objects of all energies, each on its own grid, read when they are asked for."""
 
-    obj: np.ndarray
-    light: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
+    def __len__(self) -> int:
+        """Return the number of energies."""
+
+    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return y and x of energy `k` in nm."""
+
+    def obj(self, k: int) -> np.ndarray:
+        """Return the object of energy `k` (y, x)."""
+
+    def light(self, k: int) -> np.ndarray:
+        """Return the illumination of energy `k` (y, x)."""
 
 
 @dataclass(frozen=True)
 class Registered:
     """Objects of all energies on the common grid."""
 
-    fields: np.ndarray  # (energy, y, x), complex, 1 in vacuum
+    fields: Scratch  # (energy, y, x), complex, 1 in vacuum
+    mean: np.ndarray  # (y, x), of the fields
     shifts: np.ndarray  # (energy, 2) in nm
     vacuum: np.ndarray  # (y, x)
     grid: Grid
 
 
-def common_grid(pieces: list[Piece]) -> Grid:
+def common_grid(pieces: Pieces) -> Grid:
     """Return the coarsest of the grids, cut to what all cover.
 
     A finer one would promise a resolution that not every energy has.
     """
-    coarsest = max(pieces, key=lambda p: float(p.y[1] - p.y[0]))
-    lit = _relative(coarsest.light) > DARK
+    axes = [pieces.axes(k) for k in range(len(pieces))]
+    coarsest = max(range(len(axes)), key=lambda k: float(axes[k][0][1] - axes[k][0][0]))
+    lit = _relative(pieces.light(coarsest)) > DARK
     rows, columns = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
-    y = coarsest.y[rows[0] : rows[-1] + 1]
-    x = coarsest.x[columns[0] : columns[-1] + 1]
-    for piece in pieces:
-        y = y[(y >= piece.y[0]) & (y <= piece.y[-1])]
-        x = x[(x >= piece.x[0]) & (x <= piece.x[-1])]
+    y = axes[coarsest][0][rows[0] : rows[-1] + 1]
+    x = axes[coarsest][1][columns[0] : columns[-1] + 1]
+    for own_y, own_x in axes:
+        y = y[(y >= own_y[0]) & (y <= own_y[-1])]
+        x = x[(x >= own_x[0]) & (x <= own_x[-1])]
     if min(y.size, x.size) < 8:
         raise ConvergenceError("the energies share too small an area: check positions")
     light = np.full((y.size, x.size), np.inf)
-    for piece in pieces:
-        light = np.minimum(light, place(_relative(piece.light), piece, y, x, order=1))
+    for k, own in enumerate(axes):
+        here = resampled(_relative(pieces.light(k)), *own, y, x, order=1)
+        light = np.minimum(light, here)
     return Grid(y, x, light > DARK, light > BRIGHT)
 
 
@@ -78,19 +91,6 @@ def _relative(light: np.ndarray) -> np.ndarray:
     """Return the illumination as a share of what is usual in the scan."""
     relative: np.ndarray = light / np.median(light[light > 0.1 * light.max()])
     return relative
-
-
-def place(
-    image: np.ndarray,
-    piece: Piece,
-    y: np.ndarray,
-    x: np.ndarray,
-    *,
-    shift: Any = (0.0, 0.0),
-    order: int = 3,
-) -> np.ndarray:
-    """Return `image`, on the grid of `piece`, at places y, x after a shift in nm."""
-    return resampled(image, piece.y, piece.x, y - shift[0], x - shift[1], order=order)
 
 
 def resampled(
@@ -124,43 +124,63 @@ def resampled(
 
 
 def register(
-    pieces: list[Piece], vacuum: np.ndarray | None, grid: Grid, shifts: bool = True
+    pieces: Pieces,
+    vacuum: np.ndarray | None,
+    grid: Grid,
+    fields: Scratch,
+    shifts: bool = True,
 ) -> Registered:
     """Put objects on one grid: 1 and flat in vacuum, and on top of one another.
 
     Parameters
     ----------
     pieces
-        One per energy.
+        The objects.
     vacuum : (y, x) or None
         On the grid; found where the objects are most transparent if None.
     grid
         See `common_grid`.
+    fields
+        Receives the objects.
     shifts
         Whether objects may be shifted onto one another.
     """
     from batteryxr.cdi.kernels.ptycho_align import flattened, subpixel_shift
 
-    fields = np.stack([place(p.obj, p, grid.y, grid.x) for p in pieces])
+    def placed(k: int, shift: np.ndarray) -> np.ndarray:
+        place = (*pieces.axes(k), grid.y - shift[0], grid.x - shift[1])
+        return resampled(pieces.obj(k), *place)
+
+    every = range(len(pieces))
+    moves = np.zeros((len(pieces), 2))
+    for k in every:
+        fields.write(k, placed(k, moves[k]))
     empty = find_vacuum(fields, grid.bright) if vacuum is None else vacuum
     weight = (empty & grid.inside).astype(float)
-    fields = np.stack([flattened(f, weight) for f in fields])
-    moves = np.zeros((len(pieces), 2))
+    for k in every:
+        fields.write(k, flattened(fields.read(k), weight))
     if shifts:
         fade = np.outer(np.hanning(grid.y.size), np.hanning(grid.x.size))
         fade = fade * grid.inside
-        reference = np.angle(fields.mean(axis=0)) * fade
-        for k in range(len(pieces)):
-            step = subpixel_shift(np.angle(fields[k]) * fade, reference, upsample=50)
-            moves[k] = step * grid.pixel
+        reference = np.angle(mean_of(fields)) * fade
+        for k in every:
+            image = np.angle(fields.read(k)) * fade
+            moves[k] = subpixel_shift(image, reference, upsample=50) * grid.pixel
         moves -= moves.mean(axis=0)
-        for k, piece in enumerate(pieces):
-            moved = place(piece.obj, piece, grid.y, grid.x, shift=moves[k])
-            fields[k] = flattened(moved, weight)
-    return Registered(fields, moves, empty, grid)
+        for k in every:
+            fields.write(k, flattened(placed(k, moves[k]), weight))
+    return Registered(fields, mean_of(fields), moves, empty, grid)
 
 
-def find_vacuum(fields: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def mean_of(fields: Scratch) -> np.ndarray:
+    """Return the mean image."""
+    total = np.zeros(fields.shape[1:], complex)
+    for k in range(len(fields)):
+        total += fields.read(k)
+    return (total / len(fields)).astype(np.complex64)
+
+
+def find_vacuum(fields: Scratch, inside: np.ndarray) -> np.ndarray:
     """Return where the objects are most transparent, well away from the rest.
 
     Raises
@@ -170,14 +190,15 @@ def find_vacuum(fields: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """
     from scipy import ndimage
 
-    modulus = np.abs(fields)
-    level = np.percentile(modulus[:, inside], 90, axis=1)
-    mean = (modulus / level[:, None, None]).mean(axis=0)
+    mean = np.zeros(inside.shape)
+    for k in range(len(fields)):
+        modulus = np.abs(fields.read(k))
+        mean += modulus / np.percentile(modulus[inside], 90) / len(fields)
     smooth = ndimage.gaussian_filter(np.where(inside, mean, mean[inside].max()), 1.5)
     split = _otsu(smooth[inside])
     bright = (smooth > split) & inside
     empty = ndimage.binary_erosion(bright, iterations=3)
-    empty = _without_skirt(fields.mean(axis=0), bright, empty)
+    empty = _without_skirt(mean_of(fields), bright, empty)
     if empty.sum() < 0.02 * inside.sum():
         raise ConvergenceError(
             "hardly any vacuum was found in the field. Pass `vacuum`: an image that is "
@@ -221,22 +242,36 @@ def _otsu(values: np.ndarray) -> float:
     return float(centres[np.nanargmax(below * above * apart)])
 
 
-def spectra(
-    registered: Registered, energy: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return -ln|T| and -φ (energy, y, x), the phase unwrapped, free of wavelength.
+class Spectra:
+    """-ln|T| and -φ of registered objects, the phase unwrapped, free of wavelength.
 
     Both are divided by the wavelength over its mean, so that they go like f'' and f'.
     """
-    from batteryxr.cdi.kernels.ptycho_align import unwrapped
 
-    fields = registered.fields
-    modulus = np.maximum(np.abs(fields), 1e-6)
-    mean = fields.mean(axis=0)
-    base = unwrapped(np.angle(mean), registered.vacuum)
-    phase = base + np.angle(fields * np.exp(-1j * np.angle(mean)))
-    relative = (energy.mean() / energy)[:, None, None]
-    return -np.log(modulus) / relative, -phase / relative
+    def __init__(self, registered: Registered, energy: np.ndarray) -> None:
+        from batteryxr.cdi.kernels.ptycho_align import unwrapped
+
+        self._turn = np.exp(-1j * np.angle(registered.mean))
+        self._base = unwrapped(np.angle(registered.mean), registered.vacuum)
+        self.relative = energy.mean() / energy
+
+    def of(
+        self, field: np.ndarray, relative: Any, rows: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return both for `field` (..., r, x), these rows of the grid.
+
+        Parameters
+        ----------
+        field
+            Objects as they are registered.
+        relative
+            What the wavelength is over its mean, for each.
+        rows
+            Which rows.
+        """
+        modulus = np.maximum(np.abs(field), 1e-6)
+        phase = self._base[rows] + np.angle(field * self._turn[rows])
+        return -np.log(modulus) / relative, -phase / relative
 
 
 def constrain(
@@ -244,20 +279,40 @@ def constrain(
     energy: np.ndarray,
     constraint: Constraint,
     relaxation: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return by what each object is to be multiplied (energy, y, x), and the misfit.
+    factor: Scratch,
+) -> np.ndarray:
+    """Find by what each object is to be multiplied; return the misfit.
 
     1 in vacuum and where not every energy has light. The misfit (y, x) is in rad of
     the phase at the mean energy.
+
+    Parameters
+    ----------
+    registered
+        The objects.
+    energy : (energy,)
+        In eV.
+    constraint
+        The relation.
+    relaxation
+        Share of the change that is made.
+    factor
+        Receives the factors.
     """
-    a, p = spectra(registered, energy)
-    shape = a.shape
-    flat = a.reshape(len(a), -1), p.reshape(len(p), -1)
-    new_a, new_p, misfit = constraint(*flat)
-    relative = (energy.mean() / energy)[:, None]
-    change = -(new_a - flat[0]) - 1j * (new_p - flat[1])
-    factor = np.exp(relaxation * relative * change).reshape(shape)
+    spectra = Spectra(registered, energy)
+    relative = spectra.relative[:, None]
     where = registered.grid.inside & ~registered.vacuum
     where[[0, -1]] = where[:, [0, -1]] = False  # the edge goes on beyond the grid
-    factor = np.where(where, factor, 1.0)
-    return factor.astype(np.complex64), misfit.reshape(shape[1:])
+    misfit = np.empty(where.shape)
+    for rows in registered.fields.tiles():
+        fields = registered.fields.rows(rows)
+        a, p = spectra.of(fields, relative[:, None], rows)
+        flat = a.reshape(len(a), -1), p.reshape(len(p), -1)
+        new_a, new_p, found = constraint(*flat)
+        misfit[rows] = found.reshape(-1, where.shape[1])
+        change = -(new_a - flat[0]) - 1j * (new_p - flat[1])
+        part = np.exp(relaxation * relative * change).reshape(fields.shape)
+        part = np.where(where[rows], part, 1.0)
+        for k in range(len(energy)):
+            factor.write(k, part[k], rows.start)
+    return misfit

