@@ -209,7 +209,7 @@ class _Run:
         frames = self.scan["frames"]
         corner = frames.isel(energy=[0, -1], position=[0, -1])
         digests = {
-            str(name): _digest(np.asarray(c))
+            str(name): _digest(c)
             for name, c in self.scan.variables.items()
             if name != "frames"
         }
@@ -358,5 +358,10 @@ class _Job:
         return until - first
 
 
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+def _digest(values: np.ndarray | xr.Variable) -> str:
+    """Return a digest of values, of which one along the first axis is in memory."""
+    parts = values if values.ndim > 1 else [values]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
