@@ -28,7 +28,14 @@ from batteryxr.echem import (
 
 @xr.register_dataset_accessor("echem")
 class Echem(Accessor):
-    """Electrochemistry of cycler records, and the operando axis of scans."""
+    """Electrochemistry of cycler records, and the operando axis of scans.
+
+    1. ``record.echem.cycles(electrode="cathode", first="charge", mass=7.0)``
+    2. ``record.echem.dqdv(smoothing=0.020).echem.peaks()``
+    3. ``record.echem.gitt().echem.plot_gitt()``
+    4. ``scans = record.echem.join(spectra, mass=7.0, formula="LiNiO2")``
+    5. ``scans.echem.states([("charge", 3.6), ("discharge", 3.6)])``
+    """
 
     understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
 

@@ -36,14 +36,19 @@ class Nmf(Accessor):
         *("r", "q", "energy", "two_theta", "shift"),
     )
 
+    # how many components
     panel = opens("ComponentPanel")
     lower_envelope = method(shifts.lower_envelope)
     model_order = method(order.model_order)
     pca = method(principal.pca)
+
+    # components and ratios
     fit = method(factorisation.fit)
     metropolis = method(montecarlo.metropolis)
     fit_stretched = method(stretching.fit_stretched)
     raise_n = method(steps.raise_n)
+
+    # naming phases
     identify = method(identification.identify)
     refine_along = method(identification.refine_along)
 
@@ -64,11 +69,14 @@ class NmfResult(Accessor):
     understands = ("component", "scan", "y", "x")
     called = "nmf"
 
+    # reading a result
     compare_steps = method(steps.compare_steps)
     reconstruct = method(steps.reconstruct)
     purify = method(principal.purify)
     bands = method(ambiguity.bands)
     identify = method(identification.identify)
+
+    # looking at it
     plot_components = method(plots.plot_components)
     plot_weights = method(plots.plot_weights)
     plot_maps = method(plots.plot_maps)
