@@ -19,14 +19,18 @@ _BOX = ("box_0", "box_1", "box_2")
 _WHOLE = ("blur_0", "blur_1", "blur_2")
 
 
-def fingerprint(problem: Problem, options: Options, seed: int, number: int) -> str:
-    """Return what tells this start from any other."""
+def fingerprint(
+    problem: Problem, options: Options, seed: int, number: int, begin: Any = None
+) -> str:
+    """Return what tells this start from any other; `begin` is a dataclass or None."""
     digest = hashlib.sha256()
     for array in (problem.intensity, problem.used, problem.support, problem.initial):
         if array is not None:
             digest.update(np.ascontiguousarray(array).data)
     how: dict[str, Any] = asdict(options) | {"seed": seed, "start": number}
     how |= {"version": __version__, "data": digest.hexdigest()[:16]}
+    if begin is not None:
+        how["begin"] = asdict(begin)
     return json.dumps(how, sort_keys=True)
 
 

@@ -194,7 +194,7 @@ def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
 
 
 def test_interruption_ends_running_starts(volume, monkeypatch):
-    monkeypatch.setattr("batteryxr.cdi.retrieval.is_stopped", lambda token: True)
+    monkeypatch.setattr("batteryxr.cdi._retrieval_job.is_stopped", lambda token: True)
     with pytest.raises(InterruptedError, match="iteration 0"):
         retrieve(volume, **BRIEF)
 
