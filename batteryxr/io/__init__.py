@@ -7,6 +7,7 @@ from batteryxr.io.bdf_writer import write_bdf
 from batteryxr.io.cxi import read_cxi, write_cxi
 from batteryxr.io.cycler import read_cycler
 from batteryxr.io.frames import read_frames, read_image
+from batteryxr.io.ptychography_files import read_ptychography
 from batteryxr.io.series import read_series
 from batteryxr.io.stacks import read_stack
 
@@ -16,6 +17,7 @@ __all__ = [
     "read_cycler",
     "read_frames",
     "read_image",
+    "read_ptychography",
     "read_series",
     "read_stack",
     "write_bdf",

@@ -13,17 +13,22 @@ from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
+from batteryxr.io.hdf5_frames import FileFrames, opened, text
 
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.
 _CHUNK = 64
-#: Where the photon energy may stand.
+#: Where the photon energy may stand. The source comes last: to CXI its energy is that
+#: of the photons, to NeXus that of the machine.
 _ENERGIES = (
-    "instrument_1/source_1/energy",
     "instrument_1/beam_1/incident_beam_energy",
+    "instrument_1/beam_1/energy",
     "beam_1/energy",
     "sample_1/beam_1/incident_energy",
+    "instrument_1/source_1/energy",
 )
+#: Photon energies beyond this (eV) are a machine's.
+_PHOTONS = 1e6
 
 
 @recorded
@@ -56,16 +61,15 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
 
     Notes
     -----
-    Frames of other layouts are read with ``h5py`` and given to `cdi.ptycho_scan`.
+    `read_ptychography` reads other layouts.
     Translations are those of the sample, as CXI has them: where the beam hits is their
     negative, in y as in x. Detector axes that run against the laboratory's are told by
     `basis_vectors`, and are turned with the positions.
     """
     import dask.array as da
 
-    h5py = require("h5py", extra="io", purpose="reading CXI files")
     path = Path(path)
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         group = _group(file, path, entry)
         data = _found(group, path, "frames", "data_1/data", *_detector("data"))
         name, shape, dtype = data.name, data.shape, data.dtype
@@ -76,7 +80,7 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
         coords = _coordinates(group, detector, path, shape[0])
         extra = _extras(group, detector)
     frames = da.from_array(
-        _Frames(path, name, shape, dtype),
+        FileFrames(path, name, shape, dtype),
         chunks=(max(chunks, _CHUNK), *shape[1:]),
         name=f"cxi-{path.name}-{path.stat().st_mtime_ns}-{name}",
         asarray=False,
@@ -86,22 +90,6 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
     scan.attrs["source_files"] = [path.name]
     return scan
-
-
-class _Frames:
-    """A dataset of a file that is opened anew for each read: safe in any worker."""
-
-    def __init__(
-        self, path: Path, name: str, shape: tuple[int, ...], dtype: Any
-    ) -> None:
-        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
-        self.ndim = len(shape)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        import h5py
-
-        with h5py.File(self.path, "r") as file:
-            return np.asarray(file[self.name][key])
 
 
 def _detector(name: str) -> tuple[str, ...]:
@@ -129,7 +117,8 @@ def _number(item: Any) -> float:
 
 def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any]:
     energy = _energy(group, path)
-    distance = _number(_found(detector, path, "detector distance", "distance"))
+    far = _found(detector, path, "detector distance", "distance", "corner_position")
+    distance = abs(float(np.ravel(far[()])[-1]))
     pitch = _number(_found(detector, path, "pixel size", "x_pixel_size"))
     rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
     if not np.isclose(pitch, rows):
@@ -172,19 +161,20 @@ def _axes(detector: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _energy(group: Any, path: Path) -> float:
-    """Return eV; CXI has J, NeXus what its units say."""
+    """Return eV; CXI has J, NeXus what its units say, some neither say nor have it."""
     for name in _ENERGIES:
         if name in group:
             value = _number(group[name])
-            units = group[name].attrs.get("units", b"J")
-            units = units.decode() if isinstance(units, bytes) else str(units)
-            if units.lower() in ("ev", "kev"):
-                return value * (1e3 if units.lower() == "kev" else 1.0)
-            return value / _JOULE
+            units = text(group[name].attrs.get("units", "")).lower()
+            scale = {"ev": 1.0, "kev": 1e3, "j": 1 / _JOULE}.get(units)
+            if scale is None:  # no photon has a joule
+                scale = 1.0 if value > 1.0 else 1 / _JOULE
+            if 0 < value * scale < _PHOTONS:
+                return value * scale
     name = "instrument_1/source_1/wavelength"
     if name in group:
         return HC / _number(group[name])
-    raise FileFormatError(path, "no photon energy: source_1/energy or beam_1/energy")
+    raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
 
 
 def _extras(group: Any, detector: Any) -> dict[str, Any]:

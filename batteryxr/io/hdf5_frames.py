@@ -65,7 +65,7 @@ def open_hdf5(
     """
     import dask.array as da
 
-    with _opened(path) as file:
+    with opened(path) as file:
         name = _frames(file, path, dataset)
         frames = file[name]
         shape, dtype = frames.shape, frames.dtype
@@ -74,13 +74,13 @@ def open_hdf5(
         stored = frames.chunks[0] if frames.chunks else 1
     step = chunk(math.prod(shape[1:]) * dtype.itemsize, shape[0])
     step = min(shape[0], max(stored, step // stored * stored))
-    source = _Frames(path, name, shape, dtype)
+    source = FileFrames(path, name, shape, dtype)
     data = da.from_array(source, chunks=(step, *shape[1:]), asarray=True, lock=False)
     return Held(data, **held)
 
 
 @dataclass(frozen=True)
-class _Frames:
+class FileFrames:
     """What dask slices: opens the file anew, on whatever process it is."""
 
     path: Path
@@ -90,15 +90,23 @@ class _Frames:
 
     @property
     def ndim(self) -> int:
+        """Return the number of axes."""
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        with _opened(self.path) as file:
+        with opened(self.path) as file:
             return np.asarray(file[self.name][key])
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """Open a file for reading, with the filters of fast detectors where they are.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be read as HDF5.
+    """
     h5py = require("h5py", extra="io", purpose="reading HDF5 frames")
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401  (registers the filters of fast detectors)
@@ -157,8 +165,8 @@ def _default(file: Any) -> str:
     group, path = file, list[str]()
     for _ in range(4):
         if "signal" in group.attrs:
-            return "/".join([*path, _text(group.attrs["signal"])])
-        name = _text(group.attrs.get("default", ""))
+            return "/".join([*path, text(group.attrs["signal"])])
+        name = text(group.attrs.get("default", ""))
         if not name or name not in group:
             return ""
         path.append(name)
@@ -202,7 +210,7 @@ def _angles(
         return values * factor, rocking.rsplit("/", 1)[-1]
     axes = group.attrs.get("axes", ())
     for axis in [axes] if isinstance(axes, str | bytes) else list(axes):
-        key = _text(axis)
+        key = text(axis)
         if key in group and group[key].shape == (n,):
             factor = _factor(path, group[key], "deg", "deg")
             return np.asarray(group[key][()], float) * factor, key
@@ -214,7 +222,7 @@ def _nodes(entry: Any, what: str) -> list[Any]:
     found = []
     for _, item in _groups(entry):
         for name, inner in [*_groups(item), ("", item)]:
-            kind = _text(inner.attrs.get("NX_class", ""))
+            kind = text(inner.attrs.get("NX_class", ""))
             if kind == f"NX{what}" or name.split("_")[0] == what:
                 found.append(inner)
     return found
@@ -235,7 +243,7 @@ def _scalar(path: Path, node: Any, theirs: str, ours: str) -> float:
 
 
 def _factor(path: Path, node: Any, theirs: str, ours: str) -> float:
-    units = _text(node.attrs.get("units", "")) or theirs
+    units = text(node.attrs.get("units", "")) or theirs
     if units == "J" and ours == "eV":
         return 1 / _JOULE
     try:
@@ -244,7 +252,8 @@ def _factor(path: Path, node: Any, theirs: str, ours: str) -> float:
         raise FileFormatError(path, f"{node.name}: {error}") from error
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Return an attribute or a scalar as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return str(value)

@@ -11,7 +11,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
 from batteryxr.io._stack import RawStack, check_energies, check_shape
-from batteryxr.io.hdf5_frames import _Frames, _opened, _text
+from batteryxr.io.hdf5_frames import FileFrames, opened, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def open_hdf5_stack(
     FileFormatError
         If the file is damaged.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             return _described(file, path, dataset, has_energy)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -86,7 +86,7 @@ def _described(
 
 def _walk(group: Any, depth: int = 0) -> Iterator[Any]:
     """Yield all datasets of numbers, links followed, the default branch first."""
-    default = _text(group.attrs.get("default", ""))
+    default = text(group.attrs.get("default", ""))
     for key in sorted(group, key=lambda k: (k != default, k)):
         try:
             item = group[key]
@@ -113,13 +113,13 @@ def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
         energy = _energy(group)
         if energy is None:
             continue
-        named = _text(group.attrs.get("signal", ""))
+        named = text(group.attrs.get("signal", ""))
         for name in (named, *_SIGNALS):
             if not name or name not in group or not hasattr(group[name], "shape"):
                 continue
             values = group[name]
             if values.dtype.kind in "iuf" and energy.size in values.shape:
-                plain = _text(group.attrs.get("NX_class", "")) != "NXdata"
+                plain = text(group.attrs.get("NX_class", "")) != "NXdata"
                 found.append((plain, -values.ndim, len(found), group, values))
                 break
     for *_, group, values in sorted(found, key=lambda f: f[:3]):
@@ -151,7 +151,7 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
         if axis in _POSITIONS
     }
     entry = group.file[group.name.strip("/").split("/")[0] or "/"]
-    definition = _text(entry["definition"][()]) if "definition" in entry else ""
+    definition = text(entry["definition"][()]) if "definition" in entry else ""
     i0 = None
     for name in ("control/data", "monitor/data", "incoming_beam"):
         for place in (entry, group):
@@ -167,7 +167,7 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
         quantity="absorption" if absorbed else "intensity",
         i0=i0,
         instrument=definition or "HDF5",
-        header={"title": _text(title)} if isinstance(title, str | bytes) else {},
+        header={"title": text(title)} if isinstance(title, str | bytes) else {},
         notes=tuple(notes),
         **positions,
     )
@@ -178,8 +178,8 @@ def _dims(
 ) -> tuple[str, ...]:
     axes = group.attrs.get("axes", values.attrs.get("axes", ()))
     if isinstance(axes, str | bytes):
-        axes = _text(axes).split(":")
-    told = tuple(_dim(_text(name)) for name in axes)
+        axes = text(axes).split(":")
+    told = tuple(_dim(text(name)) for name in axes)
     if len(told) == values.ndim and "" not in told and len(set(told)) == len(told):
         dims = told
     else:
@@ -209,7 +209,7 @@ def _positions(
     for name in _POSITIONS[axis]:
         if name in group and group[name].shape == (size,):
             node = group[name]
-            units = _text(node.attrs.get("units", ""))
+            units = text(node.attrs.get("units", ""))
             if not units:
                 notes.append(
                     f"{path.name}: {name} has no units and is taken as um. If it is "
@@ -254,7 +254,7 @@ def _object(file: Any, path: Path, values: Any) -> RawStack:
 def _object_energy(file: Any, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
-            units = _text(node.attrs.get("units", ""))
+            units = text(node.attrs.get("units", ""))
             values = np.ravel(node[()]).astype(float)
             # CXI writes joules, and seldom says so.
             if not units and (values < 1e-10).all():
@@ -276,7 +276,7 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
             units = "m"
         else:
             continue
-        units = _text(node.attrs.get("units", "")) or units
+        units = text(node.attrs.get("units", "")) or units
         size = float(np.ravel(node[()])[0]) * _factor(path, node.name, units, "nm")
         if name == "image_size":
             size /= values.shape[-1]
@@ -291,7 +291,7 @@ def _lazy(path: Path, values: Any) -> Any:
 
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
-    source = _Frames(path, values.name, values.shape, values.dtype)
+    source = FileFrames(path, values.name, values.shape, values.dtype)
     return da.from_array(source, chunks=chunks, asarray=True, lock=False)
 
 
@@ -311,7 +311,7 @@ def _chunks(
 
 
 def _energy_factor(path: Path, node: Any) -> float:
-    units = _text(node.attrs.get("units", "")) or "eV"
+    units = text(node.attrs.get("units", "")) or "eV"
     return _factor(path, node.name, units, "eV")
 
 

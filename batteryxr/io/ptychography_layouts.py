@@ -1,0 +1,187 @@
+"""Where HDF5 files of ptychography keep what: one table, and how names are found.
+
+Paths are patterns: ``*`` stands for any part of one name. Units hold where the file
+names none of its own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Paths = tuple[str, ...]
+
+#: What a file can tell, the units that it is taken in, and the units of the result.
+QUANTITIES: dict[str, tuple[str, str]] = {
+    "y": ("m", "nm"),
+    "x": ("m", "nm"),
+    "positions": ("m", "nm"),
+    "energy": ("eV", "eV"),
+    "wavelength": ("m", "m"),
+    "distance": ("m", "mm"),
+    "pixel_pitch": ("m", "um"),
+    "centre_y": ("1", "1"),
+    "centre_x": ("1", "1"),
+}
+#: And what has no units.
+ARRAYS = ("frames", "mask", "probe")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one kind of file keeps what.
+
+    Parameters
+    ----------
+    source
+        Who writes such files.
+    paths
+        For each quantity the patterns to try, in this order. ``frames`` that match
+        several datasets are taken one after another. ``positions`` are one dataset of
+        columns, instead of ``y`` and ``x``.
+    units
+        Of quantities without units in the file, where they are not SI or eV.
+    signs
+        Factors of y and x: -1 where the sample moves: the beam hits at the negative.
+    columns
+        What the columns of ``positions`` are.
+    """
+
+    source: str
+    paths: Mapping[str, Paths]
+    units: Mapping[str, str] = field(default_factory=dict)
+    signs: tuple[int, int] = (-1, -1)
+    columns: str = "xyz"
+
+
+_DETECTOR = {
+    "distance": ("*/instrument*/*/distance", "*/instrument*/*/detector_distance"),
+    "pixel_pitch": ("*/instrument*/*/x_pixel_size",),
+    "mask": ("*/instrument*/*/pixel_mask", "*/instrument*/*/*/pixel_mask"),
+}
+#: Kinds of files by name. More specific ones first: of two that find as much the first.
+LAYOUTS: dict[str, Layout] = {
+    "i08-1": Layout(
+        "Diamond I08-1: NXcxi_ptycho with positions beside the frames, a raster",
+        {
+            "frames": ("entry_1/data_1/data",),
+            "y": ("entry_1/data_1/y", "entry_1/data_1/*y_value"),
+            "x": ("entry_1/data_1/x", "entry_1/data_1/*x_value"),
+            "energy": (
+                "entry_1/instrument_1/beam_1/incident_beam_energy",
+                "entry_1/instrument_1/beam_1/energy",
+            ),
+            "distance": ("entry_1/instrument_1/detector_1/distance",),
+            "pixel_pitch": ("entry_1/instrument_1/detector_1/x_pixel_size",),
+            "mask": ("entry_1/instrument_1/detector_1/*mask",),
+        },
+        {"y": "um", "x": "um"},
+    ),
+    "nanomax": Layout(
+        "MAX IV NanoMAX",
+        {
+            "frames": ("entry/measurement/*/frames",),
+            "y": ("entry/measurement/pseudo/y", "entry/measurement/*/y"),
+            "x": ("entry/measurement/pseudo/x", "entry/measurement/*/x"),
+            "energy": ("entry/snapshot*/energy", "entry/snapshot*/*/energy"),
+        },
+        {"y": "um", "x": "um"},
+    ),
+    "csaxs": Layout(
+        "SLS cSAXS: Eiger frames; positions lie in files of their own",
+        {
+            "frames": ("entry/instrument/eiger_*/data",),
+            "energy": ("entry/instrument/monochromator/energy",),
+            **_DETECTOR,
+        },
+    ),
+    "eiger": Layout(
+        "DECTRIS file writer, as at APS Velociprobe: positions lie in other files",
+        {
+            "frames": ("entry/data/data_[0-9]*",),
+            "energy": (
+                "entry/instrument/detector/detectorSpecific/photon_energy",
+                "entry/instrument/beam/incident_energy",
+            ),
+            "wavelength": ("entry/instrument/beam/incident_wavelength",),
+            "centre_y": ("entry/instrument/detector/beam_center_y",),
+            "centre_x": ("entry/instrument/detector/beam_center_x",),
+            **_DETECTOR,
+        },
+        {"wavelength": "angstrom"},
+    ),
+    "ptyd": Layout(
+        "prepared scans of ptypy",
+        {
+            "frames": ("chunks/*/data",),
+            "positions": ("chunks/*/positions",),
+            "energy": ("meta/energy", "info/energy"),
+            "distance": ("meta/distance", "info/distance"),
+            "pixel_pitch": ("meta/psize", "info/psize"),
+        },
+        {"energy": "keV"},
+        signs=(1, 1),
+        columns="yx",
+    ),
+    "nexus": Layout(
+        "NeXus, as Diamond I13-1 and I14 or SOLEIL write it: NXdata with its axes",
+        {
+            "frames": ("*/data/data", "*/*/data", "*/instrument*/*/data"),
+            "y": ("*/*/y", "*/*/*y", "*/*/*y_value", "*/instrument*/*/*y*"),
+            "x": ("*/*/x", "*/*/*x", "*/*/*x_value", "*/instrument*/*/*x*"),
+            "energy": (
+                "*/instrument*/beam*/incident_energy",
+                "*/instrument*/beam*/*energy",
+                "*/sample*/beam*/incident_energy",
+                "*/instrument*/monochromator*/energy",
+                "*/instrument*/*/energy",
+            ),
+            "wavelength": (
+                "*/instrument*/beam*/incident_wavelength",
+                "*/instrument*/monochromator*/wavelength",
+            ),
+            **_DETECTOR,
+        },
+        {"y": "mm", "x": "mm", "wavelength": "angstrom"},
+    ),
+}
+
+
+def datasets(file: Any, deepest: int = 8) -> dict[str, Any]:
+    """Return all datasets of an HDF5 file by path, links followed."""
+    found: dict[str, Any] = {}
+
+    def walk(group: Any, prefix: str, depth: int) -> None:
+        for key in group:
+            try:
+                item = group[key]
+            except (KeyError, OSError):  # a link to a file that is not here
+                continue
+            if hasattr(item, "shape"):
+                found[f"{prefix}{key}"] = item
+            elif depth < deepest:
+                walk(item, f"{prefix}{key}/", depth + 1)
+
+    walk(file, "", 0)
+    return found
+
+
+def matching(held: Mapping[str, Any], pattern: str) -> list[str]:
+    """Return the paths that match a pattern, in the order of their names.
+
+    A ``*`` does not reach over ``/``; letters match in either case.
+    """
+    parts = pattern.strip("/").lower().split("/")
+
+    def fits(path: str) -> bool:
+        names = path.lower().split("/")
+        pairs = zip(names, parts, strict=False)
+        return len(names) == len(parts) and all(
+            fnmatch.fnmatchcase(name, part) for name, part in pairs
+        )
+
+    return sorted(path for path in held if fits(path))
