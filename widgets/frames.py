@@ -1,4 +1,8 @@
-"""Pictures on their way to the browser: read in blocks, sixteen bits a pixel."""
+"""Pictures on their way to the browser: read in blocks, sixteen bits a pixel.
+
+Where the browser cannot hold the whole stack it gets every n-th pixel of it, and the
+part of a picture that is looked at as finely as its screen shows it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from batteryxr.core.blocks import block_edges, is_lazy
 from batteryxr.core.progress import track
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
 
@@ -26,6 +30,8 @@ _FLAT = _LEVELS / float(np.finfo(np.float32).max)
 #: Pixels that the limits of a picture are judged by.
 _SAMPLE = 40_000
 _FRAMES = 4
+#: Rows of data in memory that are averaged at a time, and most pixels of a tile.
+_ROWS, _TILE = 512, 4e6
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ def thinning(shape: tuple[int, ...]) -> int:
 def frames(stack: xr.DataArray, part: str, first: int) -> Iterator[Frame]:
     """Yield all pictures, those around `first` before the others.
 
-    Reads each block of the first dimension once.
+    Reads each block of the first dimension once; where pictures are thinned, a band of
+    rows at a time.
 
     Parameters
     ----------
@@ -60,21 +67,103 @@ def frames(stack: xr.DataArray, part: str, first: int) -> Iterator[Frame]:
         The picture that is looked at.
     """
     dim = str(stack.dims[0])
-    thin = {d: slice(None, None, thinning(stack.shape)) for d in stack.dims[1:]}
-    thinned = stack.isel(thin)
+    thin = thinning(stack.shape)
     # Whole chunks of lazy data: a part of one costs as much.
     whole = stack.sizes[dim] if is_lazy(stack) else _FRAMES
     edges = block_edges(stack, dim=dim, block=whole)
     blocks = list(itertools.pairwise(edges))
     blocks.sort(key=lambda b: max(b[0] - first, first - b[1] + 1, 0))
     for begin, end in track(blocks, "Reading pictures"):
-        block = np.asarray(thinned.isel({dim: slice(begin, end)}).data)
+        block = _thinned(stack.isel({dim: slice(begin, end)}), thin)
         if part == "phase":
             block = np.angle(block)
         elif part == "modulus":
             block = np.abs(block)
         for k, picture in enumerate(block):
             yield quantised(begin + k, np.ascontiguousarray(picture, dtype=np.float32))
+
+
+def tile(
+    stack: xr.DataArray,
+    part: str,
+    *,
+    axis: str,
+    index: int,
+    window: tuple[int, int, int, int],
+    every: int,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[int, Frame]:
+    """Return a part of one picture: its pixels, or means of squares of them.
+
+    Reads the chunks of that part once, a band of rows at a time.
+
+    Parameters
+    ----------
+    stack, part
+        As for `frames`.
+    axis, index
+        Which picture: its dimension and place.
+    window
+        First and last row, first and last column.
+    every
+        Side of the squares; more where a tile would be larger than any screen.
+    check
+        Called between bands; what it raises ends the reading.
+
+    Returns
+    -------
+    int
+        Side of the squares that were taken.
+    Frame
+        The means, NaN where no pixel has a value.
+    """
+    rows, columns = (str(d) for d in stack.dims if d != axis)
+    r0, r1, c0, c1 = window
+    at = {axis: index, rows: slice(r0, r1 + 1), columns: slice(c0, c1 + 1)}
+    seen = stack.isel(at)
+    every = max(1, every, int(np.ceil(np.sqrt(seen.size / _TILE))))
+    shape = [-(-n // every) for n in seen.shape]
+    kind = np.complex128 if part == "phase" else np.float64
+    total, count = np.zeros(shape, kind), np.zeros(shape)
+    across = np.arange(0, seen.shape[1], every)
+    for begin, end in _bands(seen, rows):
+        check()
+        band = np.asarray(seen.isel({rows: slice(begin, end)}).data)
+        band = np.abs(band) if part == "modulus" else band
+        there = np.isfinite(band)
+        numbers = np.arange(begin, end) // every
+        down = np.flatnonzero(np.diff(numbers, prepend=-1))
+        for sums, values in ((total, np.where(there, band, 0)), (count, there)):
+            by_rows = np.add.reduceat(values, down, axis=0, dtype=sums.dtype)
+            sums[numbers[down]] += np.add.reduceat(by_rows, across, axis=1)
+    means = np.divide(total, count, out=np.full(shape, np.nan, kind), where=count > 0)
+    if part == "phase":
+        means = np.angle(means)
+    return every, quantised(index, means.astype(np.float32))
+
+
+def _thinned(block: xr.DataArray, every: int) -> np.ndarray:
+    """Return every n-th row and column of pictures; holds a band of rows at a time."""
+    if every == 1:
+        return np.asarray(block.data)
+    _, rows, columns = block.dims
+    thin = [len(range(0, n, every)) for n in block.shape[1:]]
+    out = np.empty((block.shape[0], *thin), block.dtype)
+    for begin, end in _bands(block, str(rows)):
+        first = begin + (-begin % every)
+        if first >= end:
+            continue
+        band = block.isel(
+            {rows: slice(first, end, every), columns: slice(None, None, every)}
+        )
+        out[:, first // every :][:, : band.shape[1]] = np.asarray(band.data)
+    return out
+
+
+def _bands(picture: xr.DataArray, rows: str) -> Iterator[tuple[int, int]]:
+    """Return first and last rows of bands: whole chunks of lazy data."""
+    most = picture.sizes[rows] if is_lazy(picture) else _ROWS
+    return itertools.pairwise(block_edges(picture, dim=rows, block=most))
 
 
 def quantised(place: int, picture: np.ndarray) -> Frame:

@@ -29,13 +29,16 @@ class StackModel(PanelModel):
     """A picture out of a stack, and the profile behind a pixel or a region."""
 
     choices = ("axis", "pixel", "region", "part")
-    shown = ("index",)
+    shown = ("index", "window")
 
     axis = traitlets.Unicode(help="The dimension that pictures are stacked along.")
     index = traitlets.Int(0, min=0, help="Number of the picture.")
     pixel: Any = traitlets.List(traitlets.Int(), help="Row and column.")
     region: Any = traitlets.List(
         traitlets.Int(), help="First and last row, first and last column; or empty."
+    )
+    window: Any = traitlets.List(
+        traitlets.Int(), help="Part of the picture that is seen, as `region`; or all."
     )
     part = traitlets.Enum(PARTS, "real", help="What of a complex number is looked at.")
 
@@ -73,6 +76,12 @@ class StackModel(PanelModel):
             raise traitlets.TraitError(f"The dimensions are {dims}.")
         return str(proposal["value"])
 
+    @traitlets.validate("window")
+    def _check_window(self, proposal: Any) -> list[int]:
+        if proposal["value"]:
+            self._slices("window", proposal["value"])
+        return list(proposal["value"])
+
     @traitlets.validate("part")
     def _check_part(self, proposal: Any) -> str:
         if (proposal["value"] == "real") == (self.array.dtype.kind == "c"):
@@ -86,6 +95,7 @@ class StackModel(PanelModel):
         """Keep the pixel in the picture, and give up a region that is not in it."""
         if not hasattr(self, "stack"):
             return
+        self.window = []
         sizes = [self.stack.sizes[d] for d in self.sides]
         self.pixel = [min(i, n - 1) for i, n in zip(self.pixel, sizes, strict=False)]
         rows, columns = self.region[:2], self.region[2:]
@@ -152,12 +162,13 @@ class StackModel(PanelModel):
         return self._checked("pixel", self.pixel, 2)
 
     def _region(self) -> dict[str, Any] | None:
-        if not self.region:
-            return None
-        self._checked("region", self.region, 4)
-        rows, columns = self.region[:2], self.region[2:]
+        return self._slices("region", self.region) if self.region else None
+
+    def _slices(self, name: str, place: list[int]) -> dict[str, Any]:
+        self._checked(name, place, 4)
+        rows, columns = place[:2], place[2:]
         if rows[0] > rows[1] or columns[0] > columns[1]:
-            raise ArgumentError("region", self.region, "first before last")
+            raise ArgumentError(name, place, "first before last")
         return {
             side: slice(a, b + 1)
             for side, (a, b) in zip(self.sides, (rows, columns), strict=True)

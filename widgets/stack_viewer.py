@@ -11,7 +11,7 @@ import traitlets
 
 from batteryxr.core.model import DIMENSIONS
 from batteryxr.widgets.drawing import title_of
-from batteryxr.widgets.frames import frames, thinning
+from batteryxr.widgets.frames import frames, thinning, tile
 from batteryxr.widgets.stack_model import StackModel
 from batteryxr.widgets.view import STYLE, Panel, on_front_end, static
 from batteryxr.widgets.work import Work
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from batteryxr.widgets.work import Job
 
 
+_HANDS = "move to see, click to hold, drag a region, Ctrl + wheel to zoom"
+
+
 class Viewer(anywidget.AnyWidget):
     """The screen: holds the stack in the browser, asks for exact values at rest."""
 
-    _esm = static("common.js", "viewer.js")
+    _esm = static("common.js", "lens.js", "tile.js", "viewer.js")
     _css = STYLE
     about = traitlets.Dict().tag(sync=True)
     exact = traitlets.Dict().tag(sync=True)
@@ -34,6 +37,7 @@ class Viewer(anywidget.AnyWidget):
     index = traitlets.Int(0).tag(sync=True)
     pixel: Any = traitlets.List().tag(sync=True)
     region: Any = traitlets.List().tag(sync=True)
+    window: Any = traitlets.List().tag(sync=True)
     part = traitlets.Unicode("real").tag(sync=True)
     poster = traitlets.Unicode("").tag(sync=True)
 
@@ -42,10 +46,15 @@ class StackViewer(Panel):
     """Look at a stack along any axis, with the spectrum behind a pixel or a region.
 
     Move over the picture to see the spectrum there, click to hold a pixel, drag a
-    region; move over the spectrum, or use the slider, to change the picture. With the
-    keyboard: arrows move the pixel, Page Up and Page Down the picture, Escape gives up
-    the region. Lazy data are read in blocks, those around the picture first; exact
-    values come from the data where the pointer rests.
+    region; move over the spectrum, or use the slider, to change the picture. The wheel
+    with Ctrl zooms, a drag with Shift moves what is seen. With the keyboard: arrows
+    move the pixel, Page Up and Page Down the picture, plus and minus zoom, 0 shows all,
+    Escape gives up the region.
+
+    Lazy data are read in blocks, those around the picture first, and are never held as
+    a whole; exact values come from the data where the pointer rests. A stack beyond
+    128 MB in the browser moves with every second (third, ...) pixel of it; where it
+    rests, what is seen is read again as finely as the screen shows it.
 
     Parameters
     ----------
@@ -55,8 +64,8 @@ class StackViewer(Panel):
     name
         What the code calls the data. None: their variable in the notebook.
     **choice
-        ``axis``, ``index``, ``pixel``, ``region``, ``part``: as ``panel.choice``
-        gives them.
+        ``axis``, ``index``, ``pixel``, ``region``, ``window``, ``part``: as
+        ``panel.choice`` gives them.
 
     Raises
     ------
@@ -68,6 +77,7 @@ class StackViewer(Panel):
     index = traitlets.Int(0)
     pixel: Any = traitlets.List()
     region: Any = traitlets.List()
+    window: Any = traitlets.List()
     part = traitlets.Unicode("real")
 
     def __init__(
@@ -81,14 +91,14 @@ class StackViewer(Panel):
             model.choose(**choice)
         self.model = model
         self.viewer = Viewer(about=_about(model))
-        for trait in ("axis", "index", "pixel", "region", "part"):
+        for trait in ("axis", "index", "pixel", "region", "window", "part"):
             traitlets.link((model, trait), (self.viewer, trait))
         self.viewer.on_msg(on_front_end(self._of_viewer))
-        self._reading, self._looking = Work(), Work()
+        self._reading, self._looking, self._sharpening = Work(), Work(), Work()
         title = title_of(model.array) or "Stack"
         super().__init__(
             model,
-            title=f"{title} <small>move to see, click to hold, drag a region</small>",
+            title=f"{title} <small>{_HANDS}</small>",
             controls=[],
             body=self.viewer,
         )
@@ -114,8 +124,8 @@ class StackViewer(Panel):
         return self.model.index if along else 0
 
     def _send_frame(self, frame: Frame) -> None:
-        header = {"kind": "frame", "place": frame.place, "base": frame.base}
-        header |= {"step": frame.step, "part": self.model.part}
+        header = {"kind": "frame", "place": frame.place, "part": self.model.part}
+        header |= {"base": frame.base, "step": frame.step}
         if np.isfinite(frame.low):
             header |= {"low": frame.low, "high": frame.high}
         self.viewer.send(header, [frame.numbers.tobytes()])
@@ -128,6 +138,25 @@ class StackViewer(Panel):
             self.send_frames()
         elif content["kind"] == "look":
             self._look(content)
+        elif content["kind"] == "tile":
+            self._sharpen(content)
+
+    def _sharpen(self, content: dict[str, Any]) -> None:
+        """Answer with what is seen, as fine as the screen; the latest wins."""
+        wanted: dict[str, Any] = {k: content[k] for k in ("axis", "index", "window")}
+        stack, part = self.model.stack, self.model.part
+
+        def read(job: Job) -> None:
+            every, found = tile(
+                stack, part, every=content["every"], check=job.check, **wanted
+            )
+            header = {"kind": "tile", "part": part, "every": every} | wanted
+            header |= {"base": found.base, "step": found.step}
+            job.post(lambda: self.viewer.send(header, [found.numbers.tobytes()]))
+
+        self._sharpening.submit(
+            read, failed=self.model.fail, progress=lambda *_: None, delay=0.0
+        )
 
     def _look(self, content: dict[str, Any]) -> None:
         """Answer with the exact profile where the pointer rests; the latest wins."""
@@ -161,6 +190,7 @@ class StackViewer(Panel):
         """Stop reading and close the widget."""
         self._reading.cancel()
         self._looking.cancel()
+        self._sharpening.cancel()
         super().close()
 
 

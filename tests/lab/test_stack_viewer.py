@@ -121,6 +121,19 @@ def test_from_mouse_to_picture(notebook, drag, healthy, tmp_path):
     assert int(page.ask("print(viewer.index)")) == min(39, index + 1)
     assert page.ask("print(viewer.region)") == "[]"
 
+    # closer, by wheel and by keys: what is seen is a choice, and the pixel stays in it
+    page.keyboard.down("Control")
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.6 * box["height"])
+    page.mouse.wheel(0, -400)
+    page.keyboard.up("Control")
+    page.keyboard.press("+")
+    page.wait_for_timeout(500)
+    r0, r1, c0, c1 = eval(page.ask("print(viewer.window)"))
+    assert r0 <= row + 1 <= r1 <= r0 + 512
+    assert c0 <= column + 1 <= c1
+    assert f"window=[{r0}, {r1}, {c0}, {c1}]" in page.ask("print(viewer.model.reopen)")
+    page.keyboard.press("0")
+
     # along another axis
     page.get_by_label("along", exact=True).select_option("y")
     page.wait_for_timeout(800)

@@ -69,6 +69,12 @@ def test_the_viewer_sends_pictures_and_answers_looks(stack):
     panel.viewer._handle_custom_msg(look, [])
     panel._looking.wait()
     assert sent[0][0] == {"kind": "exact", "at": [1, 2], "axis": "energy"}
+    sent.clear()
+    seen = {"axis": "energy", "index": 2, "window": [4, 9, 0, 39]}
+    panel.viewer._handle_custom_msg({"kind": "tile", "every": 2} | seen, [])
+    panel._sharpening.wait()
+    assert sent[0][0].items() >= ({"kind": "tile", "every": 2} | seen).items()
+    assert len(sent[0][1][0]) == 3 * 20 * 2
     panel.pixel = [5, 6]
     assert panel.result.equals(stack.isel(y=5, x=6))
     assert panel.viewer.exact["at"] == [5, 6]

@@ -29,6 +29,7 @@ def _model(data, **choice):
         {"region": [2, 8, 5, 30]},
         {"axis": "x", "pixel": [2, 7]},
         {"axis": "y", "region": [0, 11, 3, 9]},
+        {"window": [4, 15, 10, 29]},
     ],
 )
 def test_the_code_gives_the_result(stack, choice):
@@ -138,6 +139,89 @@ def test_all_pictures_come_once_those_around_the_first_before(stack, chunks):
         np.testing.assert_allclose(
             back[inside], stack[frame.place].values[inside], atol=1e-3
         )
+
+
+@pytest.mark.parametrize("chunks", [None, {"energy": 5, "y": 7, "x": 11}])
+@pytest.mark.parametrize("axis", ["energy", "x"])
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_tile_holds_the_pixels_or_their_means(stack, chunks, axis, every):
+    stack = stack.copy(data=stack.values)
+    stack[5, 4:12] = np.nan
+    index, window = 5, [3, 11, 2, 11]
+    lazy = stack if chunks is None else stack.chunk(chunks)
+    side, found = frames.tile(
+        lazy, "real", axis=axis, index=index, window=window, every=every
+    )
+    assert side == every
+    picture = stack.isel({axis: index}).values[3:12, 2:12]
+    expected = [
+        [np.mean(v[np.isfinite(v)]) if np.isfinite(v).any() else np.nan for v in row]
+        for row in (
+            [picture[r : r + every, c : c + every] for c in range(0, 10, every)]
+            for r in range(0, 9, every)
+        )
+    ]
+    back = found.base + found.step * found.numbers.astype(float)
+    back[found.numbers == frames.MISSING] = np.nan
+    np.testing.assert_allclose(back, expected, atol=1e-3)
+
+
+def test_the_mean_of_phases_goes_round_the_circle():
+    turn = np.pi * np.array([[0.9, -0.9], [0.95, -0.95]])
+    picture = xr.DataArray(np.exp(1j * turn)[None], dims=("z", "y", "x"))
+    at = {"axis": "z", "index": 0, "window": [0, 1, 0, 1], "every": 2}
+    _, found = frames.tile(picture, "phase", **at)
+    assert abs(found.base) == pytest.approx(np.pi)
+    _, found = frames.tile(picture, "modulus", **at)
+    assert found.base == pytest.approx(1.0)
+
+
+def test_a_tile_reads_its_chunks_and_stays_small(stack, monkeypatch):
+    read = []
+
+    def note(block, block_info=None):
+        read.append(block_info[0]["chunk-location"])
+        return block
+
+    lazy = stack.chunk(energy=4, y=10, x=10)
+    lazy = lazy.copy(data=lazy.data.map_blocks(note, dtype=lazy.dtype, meta=lazy.data))
+    at = {"axis": "energy", "index": 6}
+    frames.tile(lazy, "real", window=[2, 8, 12, 27], every=1, **at)
+    assert sorted(read) == [(1, 0, 1), (1, 0, 2)]
+    monkeypatch.setattr(frames, "_TILE", 100)
+    side, found = frames.tile(lazy, "real", window=[0, 29, 0, 39], every=1, **at)
+    assert side == 4
+    assert found.numbers.size <= 100
+    rounds = []
+
+    def stop():
+        rounds.append(1)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        frames.tile(lazy, "real", window=[0, 29, 0, 39], every=1, check=stop, **at)
+    assert rounds == [1]
+
+
+@pytest.mark.parametrize("chunks", [None, {"energy": 5}, {"energy": 5, "y": 7}])
+def test_thinned_pictures_are_every_nth_pixel(stack, chunks, monkeypatch):
+    lazy = stack if chunks is None else stack.chunk(chunks)
+    monkeypatch.setattr(frames, "BUDGET", 2 * stack.size / 9.0)
+    for frame in frames.frames(lazy, "real", 3):
+        expected = stack[frame.place, ::3, ::3].values
+        back = frame.base + frame.step * frame.numbers.astype(float)
+        inside = (expected > frame.low) & (expected < frame.high)
+        assert frame.numbers.shape == expected.shape
+        np.testing.assert_allclose(back[inside], expected[inside], atol=1e-3)
+
+
+def test_a_window_outside_the_picture(stack):
+    model = _model(stack)
+    with pytest.raises(ArgumentError, match="window"):
+        model.choose(window=[0, 99, 0, 3])
+    model.choose(window=[0, 9, 0, 3])
+    model.axis = "x"
+    assert model.window == []
 
 
 def test_large_stacks_are_thinned_to_what_a_browser_holds(monkeypatch, stack):

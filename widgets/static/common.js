@@ -2,6 +2,7 @@
 // loaded, so that a widget is one plain module.
 
 const SVG = "http://www.w3.org/2000/svg";
+const MISSING = 65535; // the number of a pixel without value
 
 // One colour per component or state; "text" follows the theme.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",

@@ -2,8 +2,8 @@
 // moves is answered here; what rests is asked of the kernel, exactly.
 
 const REST = 120; // ms without movement after which the kernel is asked
-const MISSING = 65535;
 const WIDE = 520; // CSS pixels of the picture's longer side
+const ZOOM = 1.5; // per step
 
 function render({ model, el }) {
   el.classList.add("bx");
@@ -27,6 +27,9 @@ function render({ model, el }) {
   let index = model.get("index"), held = [...model.get("pixel")];
   let region = model.get("region").length ? [...model.get("region")] : null;
   let pointer = null, exact = null, exactPointer = null;
+  const lens = new Lens(about.shape[side], about.shape[across]);
+  lens.window = model.get("window");
+  let tile = null, asked = ""; // the part that is seen, as fine as the screen; what the kernel was asked for
 
   function others(a) { return [0, 1, 2].filter((k) => k !== a); }
   const small = (k, full) => Math.min(sizes[k] - 1, Math.floor(full / steps[k]));
@@ -36,7 +39,7 @@ function render({ model, el }) {
   const marks = draw(make("div"), "svg", { class: "bx-marks" });
   const frame = make("div", { class: "bx-view", tabindex: 0, role: "application",
     "data-lm-suppress-shortcuts": "true", // the notebook has its own use for these keys
-    "aria-label": "Picture. Arrow keys move the pixel, Page Up and Page Down change the picture, Escape gives up the region." },
+    "aria-label": "Picture. Arrow keys move the pixel, Page Up and Page Down change the picture, plus and minus zoom, 0 shows all, Escape gives up the region." },
     canvas, marks);
   const says = make("div", { class: "bx-under", role: "status" });
   const scaleLow = make("span"), scaleHigh = make("span"), scaleBar = make("i");
@@ -63,6 +66,10 @@ function render({ model, el }) {
     choose("contrast", [["all", "of all pictures"], ["one", "of this picture"]], "all", (v) => { whole = v === "all"; paintPicture(); }),
     choose("colours", [["viridis", "viridis"], ["grey", "grey"], ["phase", "circle"], ["diverge", "blue to red"]], "viridis",
       (v) => { table = palette(v); scaleBar.style.background = css(v); paintPicture(); }));
+  const button = (text, title, act) => make("button", { class: "bx-button", text, title, "aria-label": title, onclick: act });
+  controls.append(make("span", { class: "bx-zoom" },
+    button("−", "Zoom out", () => zoom(1 / ZOOM)), button("+", "Zoom in", () => zoom(ZOOM)),
+    button("All", "Show the whole picture", () => { lens.fit(); moved(); })));
   scaleBar.style.background = css("viridis");
   const left = make("div", { class: "bx-left" }, frame, make("div", { class: "bx-slide" }, slider, where), scale, says);
   const plot = draw(make("div"), "svg", { class: "bx-curves bx-spectrum", tabindex: 0, role: "img",
@@ -112,33 +119,58 @@ function render({ model, el }) {
 
   // -- picture
   let bitmap = null, words = null, context = canvas.getContext("2d", { alpha: true });
-  let rowAt = null, columnAt = null;
-  const sampled = (size, shown, stride) => Int32Array.from({ length: shown },
-    (_, k) => Math.floor(((k + 0.5) * size) / shown) * stride);
+  let rowFull = null, columnFull = null, rowAt = null, columnAt = null;
+  const sampled = (from, size, shown) => Int32Array.from({ length: shown },
+    (_, k) => Math.floor(from + ((k + 0.5) * size) / shown));
   function layout() {
-    const [h, w] = [sizes[side], sizes[across]];
     const span = (k) => Math.abs(axes[k].values.at(-1) - axes[k].values[0]) || 1;
     const alike = axes[side].units === axes[across].units && axes[side].units !== "1";
-    let ratio = alike ? span(across) / span(side) : axes[side].units === "1" && axes[across].units === "1" ? w / h : 1;
+    const bare = axes[side].units === "1" && axes[across].units === "1";
+    let ratio = alike ? span(across) / span(side) : bare ? sizes[across] / sizes[side] : 1;
     ratio = Math.min(4, Math.max(0.25, ratio));
     const width = ratio >= 1 ? WIDE : WIDE * ratio;
     frame.style.width = `min(100%, ${Math.round(width)}px)`;
     frame.style.aspectRatio = String(ratio);
     // No more pixels than the screen has: a quarter of the work for a large picture.
     const seen = (frame.clientWidth || width) * (window.devicePixelRatio || 1);
-    canvas.width = Math.min(w, Math.round(seen));
-    canvas.height = Math.min(h, Math.round(seen / ratio));
-    rowAt = sampled(h, canvas.height, strides[side]);
-    columnAt = sampled(w, canvas.width, strides[across]);
-    bitmap = context.createImageData(canvas.width, canvas.height);
-    words = new Uint32Array(bitmap.data.buffer);
+    aim(Math.round(seen), Math.round(seen / ratio));
     const last = about.shape[axis] - 1;
     slider.max = last; slider.value = index;
     slider.parentNode.hidden = last < 1;
-    marks.setAttribute("viewBox", `0 0 ${about.shape[across]} ${about.shape[side]}`);
-    ruler();
     bounds = null;
   }
+  function aim(w = canvas.width, h = canvas.height) { // which pixel of the data each of the screen shows
+    if (lens.whole) { w = Math.min(w, lens.columns); h = Math.min(h, lens.rows); }
+    if (!bitmap || w !== bitmap.width || h !== bitmap.height) {
+      canvas.width = w; canvas.height = h;
+      bitmap = context.createImageData(w, h);
+      words = new Uint32Array(bitmap.data.buffer);
+    }
+    rowFull = sampled(lens.top, lens.height, h);
+    columnFull = sampled(lens.left, lens.width, w);
+    rowAt = rowFull.map((r) => small(side, r) * strides[side]);
+    columnAt = columnFull.map((c) => small(across, c) * strides[across]);
+    marks.setAttribute("viewBox", `${lens.left} ${lens.top} ${lens.width} ${lens.height}`);
+    ruler();
+  }
+  function moved() { layout(); later(PICTURE | PROFILE); tell(); }
+  function zoom(factor, place) {
+    lens.zoomBy(factor, ...(place ?? [(held[0] + 0.5 - lens.top) / lens.height, (held[1] + 0.5 - lens.left) / lens.width]));
+    moved();
+  }
+
+  // -- the part that is seen, as fine as the screen; where the browser holds every n-th pixel
+  const coarse = () => thin > 1 && (steps[side] > 1 || steps[across] > 1);
+  const fineness = () => Math.max(1, Math.floor(Math.min(lens.height / canvas.height, lens.width / canvas.width)));
+  function request() {
+    if (!coarse()) return;
+    const wanted = { kind: "tile", axis: dims[axis], index, window: lens.seen, every: fineness() };
+    const now = JSON.stringify(wanted);
+    if (now === asked) return;
+    asked = now;
+    model.send(wanted);
+  }
+  const sharp = () => (tile && tile.axis === dims[axis] && tile.index === index && tile.every <= fineness() ? tile : null);
   function paintPicture() {
     const [a, b] = contrast();
     const at = small(axis, index), toByte = 255.999 / (b - a), width = columnAt.length;
@@ -152,6 +184,7 @@ function render({ model, el }) {
         words[k++] = q === MISSING ? 0 : table[t < 0 ? 0 : t > 255 ? 255 : t | 0];
       }
     }
+    sharp()?.paint(words, rowFull, columnFull, table, a, toByte);
     context.putImageData(bitmap, 0, 0);
     scaleLow.textContent = short(a, 3); scaleHigh.textContent = `${short(b, 3)}`;
     slider.value = index;
@@ -178,7 +211,8 @@ function render({ model, el }) {
   function ruler() { // a length that is round, a fifth of the picture or so
     frame.querySelector(".bx-ruler")?.remove();
     const w = about.shape[across], units = axes[across].units;
-    const span = Math.abs(axes[across].values.at(-1) - axes[across].values[0]) * (w / Math.max(1, w - 1));
+    const whole = Math.abs(axes[across].values.at(-1) - axes[across].values[0]) * (w / Math.max(1, w - 1));
+    const span = (whole * lens.width) / w;
     if (units !== axes[side].units || units === "1" || !(span > 0)) return;
     const power = 10 ** Math.floor(Math.log10(span / 4));
     const length = power * [5, 2, 1].find((m) => m * power <= span / 4);
@@ -303,22 +337,25 @@ function render({ model, el }) {
   function say() {
     if (!here.some(Boolean)) { says.textContent = "the pictures are not here: run the cell to see them"; return; }
     const [r, c] = pointer ?? held;
-    const v = voxel(axis, small(axis, index), small(side, r), small(across, c));
+    const looked = exactPointer && !about.flat && exactPointer.axis === dims[axis] && same(exactPointer.at, [r, c]);
+    const v = looked ? exactPointer.values[index] : sharp()?.value(r, c) ?? voxel(axis, small(axis, index), small(side, r), small(across, c));
     const part = (k, i) => `${dims[k]} ${i}${axes[k].units === "1" ? "" : ` (${short(axes[k].values[i])} ${axes[k].units})`}`;
-    const rough = thin > 1 ? `   every ${thin}${thin === 2 ? "nd" : thin === 3 ? "rd" : "th"} pixel is shown` : "";
+    const fine = sharp(), nth = `${thin}${thin === 2 ? "nd" : thin === 3 ? "rd" : "th"}`;
+    const rough = !coarse() ? "" : !fine ? `   every ${nth} pixel is shown`
+      : fine.every > 1 ? `   means of ${fine.every} × ${fine.every} pixels are shown` : "   every pixel is shown";
     const coming = arrived < n ? `   ${arrived} of ${n} pictures are here` : "";
     says.textContent = `${part(side, r)}, ${part(across, c)}: ${short(v)}${rough}${coming}`;
   }
 
   // -- one drawing per frame of the screen, whatever the mouse does
-  let wanted = 0, asked = false;
+  let wanted = 0, waiting = false;
   const PICTURE = 1, PROFILE = 2;
   function later(what) {
     wanted |= what;
-    if (asked) return;
-    asked = true;
+    if (waiting) return;
+    waiting = true;
     requestAnimationFrame(() => {
-      asked = false;
+      waiting = false;
       const now = wanted;
       wanted = 0;
       if (now & PICTURE) paintPicture();
@@ -335,10 +372,12 @@ function render({ model, el }) {
       telling = true;
       model.set("axis", dims[axis]); model.set("index", index);
       model.set("pixel", [...held]); model.set("region", region ? [...region] : []);
+      model.set("window", lens.window);
       if (arrived === n) model.set("poster", poster());
       telling = false;
       model.save_changes();
       if (pointer) model.send({ kind: "look", axis: dims[axis], at: pointer });
+      request();
     }, REST);
   }
   function poster() { // what a saved notebook shows without a kernel
@@ -360,16 +399,21 @@ function render({ model, el }) {
     axis = a; [side, across] = others(a);
     index = voxelHeld[a]; held = [voxelHeld[side], voxelHeld[across]];
     region = null; pointer = null; exactPointer = null;
+    lens.fit(about.shape[side], about.shape[across]);
     layout(); later(PICTURE | PROFILE);
   }
   const placeOf = (e) => {
     const b = canvas.getBoundingClientRect();
-    const [h, w] = [about.shape[side], about.shape[across]];
-    const r = Math.floor(((e.clientY - b.top) / b.height) * h), c = Math.floor(((e.clientX - b.left) / b.width) * w);
-    return [Math.max(0, Math.min(h - 1, r)), Math.max(0, Math.min(w - 1, c))];
+    return lens.pixel((e.clientY - b.top) / b.height, (e.clientX - b.left) / b.width);
   };
   let pressed = null;
   frame.addEventListener("pointermove", (e) => {
+    if (pressed?.pan) {
+      lens.pan((pressed.y - e.clientY) / frame.clientHeight, (pressed.x - e.clientX) / frame.clientWidth);
+      pressed.x = e.clientX; pressed.y = e.clientY;
+      moved();
+      return;
+    }
     pointer = placeOf(e);
     if (pressed) {
       const far = Math.hypot(e.clientX - pressed.x, e.clientY - pressed.y) > 4;
@@ -383,15 +427,21 @@ function render({ model, el }) {
   frame.addEventListener("pointerleave", () => { if (!pressed) { pointer = null; later(PROFILE); } });
   frame.addEventListener("pointerdown", (e) => {
     if (e.button !== 0) return;
-    pressed = { at: placeOf(e), x: e.clientX, y: e.clientY };
+    pressed = { at: placeOf(e), x: e.clientX, y: e.clientY, pan: e.shiftKey };
     frame.setPointerCapture(e.pointerId);
   });
   frame.addEventListener("pointerup", (e) => {
-    if (pressed && Math.hypot(e.clientX - pressed.x, e.clientY - pressed.y) <= 4) held = placeOf(e);
+    if (pressed && !pressed.pan && Math.hypot(e.clientX - pressed.x, e.clientY - pressed.y) <= 4) held = placeOf(e);
     pressed = null;
     later(PROFILE); tell();
   });
   frame.addEventListener("pointercancel", () => { pressed = null; });
+  frame.addEventListener("wheel", (e) => { // without Ctrl the page scrolls, as anywhere
+    if (!e.ctrlKey && !e.metaKey) return;
+    e.preventDefault();
+    const b = canvas.getBoundingClientRect();
+    zoom(Math.exp(-Math.max(-100, Math.min(100, e.deltaY)) * 0.004), [(e.clientY - b.top) / b.height, (e.clientX - b.left) / b.width]);
+  }, { passive: false });
   const keys = (e) => {
     const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[e.key];
     const far = e.shiftKey ? 10 : 1;
@@ -399,10 +449,14 @@ function render({ model, el }) {
       held = [Math.max(0, Math.min(about.shape[side] - 1, held[0] + far * move[0])),
         Math.max(0, Math.min(about.shape[across] - 1, held[1] + far * move[1]))];
       pointer = null;
+      if (!lens.whole) { lens.follow(held); aim(); later(PICTURE); }
       later(PROFILE); tell();
     } else if (move) setIndex(index + far * (move[1] - move[0]));
     else if (e.key === "PageUp") setIndex(index + far);
     else if (e.key === "PageDown") setIndex(index - far);
+    else if (e.key === "+" || e.key === "=") zoom(ZOOM);
+    else if (e.key === "-") zoom(1 / ZOOM);
+    else if (e.key === "0") { lens.fit(); moved(); }
     else if (e.key === "Escape") { region = null; later(PROFILE); tell(); }
     else return;
     e.preventDefault();
@@ -431,7 +485,11 @@ function render({ model, el }) {
       if (!here[i]) { here[i] = 1; arrived++; }
       root.dataset.frames = arrived;
       later(PICTURE | PROFILE);
-      if (arrived === n) tell();
+      if (arrived === n || (i === index && coarse())) tell();
+    } else if (content.kind === "tile" && content.part === model.get("part")) {
+      tile = new Tile(content, buffers[0]);
+      root.dataset.tile = JSON.stringify([content.index, content.window, content.every]);
+      later(PICTURE);
     } else if (content.kind === "exact") {
       exactPointer = { at: content.at, axis: content.axis, values: numbers(buffers[0]) };
       if (pointer && same(pointer, content.at)) later(PROFILE);
@@ -449,13 +507,18 @@ function render({ model, el }) {
     if (a !== axis) { axisChoice.querySelector("select").value = dims[a]; setAxis(a); }
     index = model.get("index"); held = [...model.get("pixel")];
     region = model.get("region").length ? [...model.get("region")] : null;
+    if (!same(model.get("window"), lens.window)) { lens.window = model.get("window"); layout(); }
+    later(PICTURE | PROFILE);
+    if (coarse()) tell();
+  }
+  function newPart() {
+    here.fill(0); arrived = 0; exactPointer = null; tile = null; asked = "";
     later(PICTURE | PROFILE);
   }
-  function newPart() { here.fill(0); arrived = 0; exactPointer = null; later(PICTURE | PROFILE); }
 
   model.on("msg:custom", message);
   model.on("change:exact", answered);
-  const watched = ["axis", "index", "pixel", "region"].map((t) => `change:${t}`).join(" ");
+  const watched = ["axis", "index", "pixel", "region", "window"].map((t) => `change:${t}`).join(" ");
   model.on(watched, chosen);
   model.on("change:part", newPart);
   const watch = new ResizeObserver(() => {
