@@ -41,6 +41,8 @@ class PtychoPlan:
         Object, probe and working arrays of one energy.
     available
         Memory that may be used.
+    own
+        What the process takes of it for itself.
     engine
         What will run.
     streamed
@@ -62,6 +64,7 @@ class PtychoPlan:
     waves: float
     shared: float
     available: float
+    own: float
     engine: str
     streamed: bool
     block: int | None
@@ -72,6 +75,11 @@ class PtychoPlan:
     def peak(self) -> float:
         """Largest memory of one energy."""
         return _peak(self, self.engine, self.streamed)
+
+    @property
+    def room(self) -> float:
+        """Memory that is left for energies."""
+        return self.available - self.own
 
     def __str__(self) -> str:
         """Return the plan as a few lines."""
@@ -84,13 +92,14 @@ class PtychoPlan:
         ]
         for name in ENGINES:
             need = _peak(self, name, False)
-            fits = "fits" if need <= self.available else "does not fit"
+            fits = "fits" if need <= self.room else "does not fit"
             waves = f" (exit waves {size(self.waves)})" if needs_all(name) else ""
             lines.append(f"  {name:6s} {size(need):>8s}{waves}: {fits}")
         way = f"streamed in blocks of {self.block}" if self.streamed else "in memory"
+        own = f", {size(self.own)} of it for the process itself" if self.own else ""
         lines.append(
-            f"  of {size(self.available)} available -> {self.engine}, frames {way}, "
-            f"{self.workers} energy(ies) at a time"
+            f"  of {size(self.available)} available{own} -> {self.engine}, "
+            f"frames {way}, {self.workers} energy(ies) at a time"
         )
         if self.reason:
             lines.append(f"  because {self.reason}")
@@ -158,38 +167,38 @@ def ptycho_plan(
         waves=8.0 * positions * n * n * modes,
         shared=shared,
         available=free,
+        own=_BASE if memory is not None else 0.0,
         engine=name,
         streamed=False,
         block=block,
         workers=1,
         reason="",
     )
-    budget = free - (_BASE if memory is not None else 0.0)
-    plan = _fitted(plan, budget)
+    plan = _fitted(plan)
     cores = min(os.cpu_count() or 1, energies)
-    fit = max(1, int(budget // max(plan.peak, 1.0)))
+    fit = max(1, int(plan.room // max(plan.peak, 1.0)))
     return replace(plan, workers=min(workers or cores, fit, energies))
 
 
-def _fitted(plan: PtychoPlan, budget: float) -> PtychoPlan:
+def _fitted(plan: PtychoPlan) -> PtychoPlan:
     from dataclasses import replace
 
     reasons = []
     size = readable_bytes
-    if needs_all(plan.engine) and plan.peak > budget:
+    if needs_all(plan.engine) and plan.peak > plan.room:
         reasons.append(
             f"{plan.engine} needs {size(plan.peak)} for all exit waves; LSQML does not"
         )
         plan = replace(plan, engine="LSQML")
-    if plan.peak > budget:
+    if plan.peak > plan.room:
         reasons.append(f"all frames need {size(plan.peak)}")
         block = min(plan.block or STREAM_BLOCK, plan.positions)
         plan = replace(plan, streamed=True, block=block)
-    if plan.peak > budget:
+    if plan.peak > plan.room:
         raise ArgumentError(
             "memory",
             plan.available,
-            f"at least {size(plan.peak + plan.available - budget)}",
+            f"at least {size(plan.peak + plan.own)}",
             "Even streamed the object and one block of frames need that much. Crop or "
             "bin the frames, or take smaller blocks.",
         )
