@@ -37,7 +37,7 @@ def fit_edge(
     sigma: float | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
     multistart: str | None = None,
-    ambiguity: float = 0.1,
+    ambiguity: float = 3.0,
 ) -> xr.Dataset:
     """Fit an edge under peaks to every spectrum.
 
@@ -82,9 +82,10 @@ def fit_edge(
         bound, or left more than noise) or "never". By default "always" up to 1000
         spectra, else "doubtful".
     ambiguity
-        Solutions with edge energies further apart than three standard errors, and
-        chi2 within this share, are called ambiguous: the one nearest the mean
-        spectrum's branch is given, and flagged.
+        Solutions with edge energies further apart than three standard errors, between
+        which noise could choose (chi2 within the square of this many standard
+        deviations), are called ambiguous: the one on the branch of the mean spectrum,
+        or of `start`, is given, and flagged.
 
     Returns
     -------
@@ -143,7 +144,7 @@ def fit_peaks(
     sigma: float | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
     multistart: str | None = None,
-    ambiguity: float = 0.1,
+    ambiguity: float = 3.0,
 ) -> xr.Dataset:
     """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, pre-edges.
 

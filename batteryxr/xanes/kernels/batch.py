@@ -123,8 +123,8 @@ def fit_rows(  # type: ignore[no-untyped-def]
     """Fit every row of `data`, writing into the last five arguments.
 
     A later start replaces an earlier solution that it joins but improves on, or one
-    that it beats by more than `ambiguity`. Solutions that lie closer than that are
-    left to the earlier start, and flagged.
+    that it beats by more than noise explains. Solutions that lie closer than that
+    are left to the earlier start, and flagged.
 
     Parameters
     ----------
@@ -159,7 +159,8 @@ def fit_rows(  # type: ignore[no-untyped-def]
     multistart : int
         NEVER, DOUBTFUL or ALWAYS.
     ambiguity : float
-        Two solutions are ambiguous if their chi2 differ by less than this share.
+        Two solutions are ambiguous if their chi2 differ by less than the square of
+        this, in units of the variance that the better one leaves.
     tolerance, limit : float, int
         Relative decrease of chi2 at which to stop; most iterations.
     values, errors : (N, n) float64
@@ -205,6 +206,7 @@ def fit_rows(  # type: ignore[no-untyped-def]
             work = (r[:m], r2[:m], short[0], short[1], a, b, lower, g, d, q, free)
         xs, ss, ys, ws = x_row[:m], s_row[:m], y_row[:m], w_row[:m]
         chi_best, rival, error = math.inf, math.inf, 0.0
+        margin = 1.0 + ambiguity * ambiguity / (m - n_free)
         converged = False
         flag = 0
         for s in range(starts.shape[0] + n_own):
@@ -225,9 +227,7 @@ def fit_rows(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             better = chi < chi_best
             if s > 0 and done and _apart(p, best, error, tracked, low, high):
-                better = better and (
-                    not converged or chi * (1.0 + ambiguity) < chi_best
-                )
+                better = better and (not converged or chi * margin < chi_best)
                 rival = min(rival, chi_best if better else chi)
             if better:
                 chi_best, converged = chi, done
@@ -263,7 +263,7 @@ def fit_rows(  # type: ignore[no-untyped-def]
                 errors[row, o + 1 : o + 3] = math.nan
         if not converged:
             flag |= NOT_CONVERGED
-        if rival <= (1.0 + ambiguity) * chi_best:
+        if rival <= margin * chi_best:
             flag |= AMBIGUOUS
         quality[row, 0] = chi_best
         quality[row, 1] = m - n_free

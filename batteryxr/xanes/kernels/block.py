@@ -27,7 +27,7 @@ def fit_block(
     noise: float = 0.0,
     misfit: float = 0.0,
     multistart: int = DOUBTFUL,
-    ambiguity: float = 0.1,
+    ambiguity: float = 3.0,
     tolerance: float = 1e-7,
     limit: int = 100,
     threads: int = 1,
