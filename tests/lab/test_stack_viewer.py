@@ -143,6 +143,53 @@ def test_from_mouse_to_picture(notebook, drag, healthy, tmp_path):
     healthy(page)
 
 
+#: Size of the picture on the screen, and the grey of each of its pixels.
+GREYS = """() => {
+  const { width, height } = document.querySelector('.bx-canvas');
+  const context = document.querySelector('.bx-canvas').getContext('2d');
+  const bytes = context.getImageData(0, 0, width, height).data;
+  return [height, width, Array.from(bytes.filter((_, k) => k % 4 === 0))];
+}"""
+TILE = "key => document.querySelector('.bx-viewer')?.dataset.tile === key"
+
+
+def test_a_large_stack_is_sharp_where_it_rests(notebook, healthy, tmp_path):
+    page = notebook(
+        """
+import numpy as np, xarray as xr, batteryxr, tempfile
+from batteryxr.widgets import frames
+frames.BUDGET = 1e6  # as of a stack far beyond what a browser holds
+dust = np.random.default_rng(0).random((6, 800, 800)).astype("float32")
+stack = xr.DataArray(dust, dims=("energy", "y", "x"), name="dust")
+path = tempfile.mkdtemp() + "/stack.zarr"
+batteryxr.save(stack.to_dataset(), path)
+stack = batteryxr.open_store(path).dust
+viewer = stack.xanes.view(index=3, window=[300, 363, 500, 563])
+viewer
+"""
+    )
+    page.wait_for_function(ARRIVED, arg=6, timeout=30_000)
+    page.get_by_label("colours", exact=True).select_option("grey")
+    page.wait_for_function(TILE, arg="[3,[300,363,500,563],1]")
+    page.wait_for_timeout(300)
+    rows, columns, greys = page.evaluate(GREYS)
+    assert "every pixel is shown" in page.locator(".bx-under").inner_text()
+    shown = np.reshape(greys, (rows, columns))
+    dust = np.random.default_rng(0).random((6, 800, 800)).astype("float32")[3]
+    at = [np.int_((np.arange(n) + 0.5) * 64 / n) for n in (rows, columns)]
+    seen = dust[300:364, 500:564][np.ix_(*at)]
+    np.testing.assert_allclose(shown, 255 * seen, atol=4)
+
+    # another picture: its every fifth pixel at once, all of them once it rests
+    page.locator(".bx-view").focus()
+    page.keyboard.press("PageUp")
+    page.wait_for_function(TILE, arg="[4,[300,363,500,563],1]")
+    page.keyboard.press("0")
+    page.wait_for_function(TILE, arg="[4,[0,799,0,799],1]")
+    page.locator(".bx-panel").screenshot(path=tmp_path / "sharp.png")
+    healthy(page)
+
+
 def test_a_complex_picture_and_what_is_saved(notebook, healthy, tmp_path):
     page = notebook(
         """
