@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _LARGEST = 1_000_000_000  # bytes, unpacked
 _LIST = re.compile(r"@(?P<name>\w+)\s*=\s*\((?P<body>.*)\);\s*$")
-_ITEM = re.compile(r"\s*(?:'((?:[^'\\]|\\.)*)'|([^',\s]+))\s*(?:,|$)")
+# Quoted text, a list or table within the list (Larch writes titles so), or a number.
+_QUOTED = r"'((?:[^'\\]|\\.)*)'"
+_NESTED = r"[\[{](?:'(?:[^'\\]|\\.)*'|[^\]}'])*[\]}]"
+_ITEM = re.compile(rf"\s*(?:{_QUOTED}|({_NESTED}|[^',\s]+))\s*(?:,|$)")
 _SPECTRA = ("xmu", "xanes", "norm", "xmudat")
 
 

@@ -213,6 +213,7 @@ def athena_project(spectra: dict[str, tuple[np.ndarray, np.ndarray, float]]) -> 
         text += (
             f"$old_group = 'g{k}';\n"
             f"@args = ('datatype','xmu','label','{quoted}','bkg_eshift','{shift}',"
+            "'titles', ['made, twice', 'see [1]'], 'detectors', [], "
             f"'bkg_e0','5480.5','is_xmu',1);\n"
             f"@x = ({perl(energy)});\n@y = ({perl(mu)});\n"
             f"@i0 = ({perl(1000 + 0 * mu)});\n[record]   # \n\n"
