@@ -11,7 +11,7 @@ from batteryxr.cdi.kernels.ptycho_lsq import LsqOptions
 from batteryxr.cdi.kernels.ptycho_pie import Pie, PieOptions
 from batteryxr.cdi.kernels.ptycho_projections import ProjectionOptions
 from batteryxr.cdi.kernels.ptycho_run import InMemory, Plan, run
-from batteryxr.cdi.kernels.ptycho_state import State, add_modes, orthogonalise
+from batteryxr.cdi.kernels.ptycho_state import Pass, State, add_modes, orthogonalise
 from batteryxr.cdi.kernels.ptycho_steps import replace_modulus
 
 N = 32
@@ -99,9 +99,7 @@ def test_epie_is_the_published_update():
     o, p = state.obj.astype(complex), state.probe[0].astype(complex)
     engine = Pie(PieOptions(0.7, 0.4), state.probe)
     rng = np.random.default_rng(3)
-    misfit = engine.sweep(
-        state, np.arange(100), frames, ONES, rng, move_probe=True, moves=None
-    )
+    misfit = engine.sweep(state, np.arange(100), frames, Pass(ONES, rng))
     expected = 0.0
     for j in np.random.default_rng(3).permutation(100):
         y, x = told[j].astype(int)

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.kernels.fourier import Fourier, empty
-from batteryxr.cdi.kernels.ptycho_state import Shifter, State
+from batteryxr.cdi.kernels.ptycho_state import Pass, Shifter, State
 from batteryxr.cdi.kernels.ptycho_steps import position_gradient, replace_modulus
 
 
@@ -50,29 +50,18 @@ class LeastSquares:
         self._buffers: dict[int, tuple[Any, Fourier]] = {}
         self._shifter = Shifter(like, workers)
 
-    def sweep(
-        self,
-        state: State,
-        index: np.ndarray,
-        frames: Any,
-        weight: Any,
-        rng: np.random.Generator,
-        *,
-        move_probe: bool,
-        moves: np.ndarray | None,
-    ) -> float:
+    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
         """Visit the frames once in random batches; see `Pie.sweep`."""
         corners, shifts = state.corners(), state.shifts()
-        order = rng.permutation(len(index))
+        order = now.rng.permutation(len(index))
         parts = -(-len(index) // self.options.batch)
         total = 0.0
         for rows in np.array_split(order, parts):
             chosen = index[rows]
             batch = frames[rows] if is_numpy_array(frames) else _take(frames, rows)
             total += self._batch(
-                *(state, chosen, corners[chosen], shifts[chosen], batch, weight),
-                move_probe, moves,
-            )  # fmt: skip
+                state, chosen, corners[chosen], shifts[chosen], batch, now
+            )
         return total
 
     def _batch(
@@ -82,9 +71,7 @@ class LeastSquares:
         corners: np.ndarray,
         shifts: np.ndarray,
         frames: Any,
-        weight: Any,
-        move_probe: bool,
-        moves: np.ndarray | None,
+        now: Pass,
     ) -> float:
         o = self.options
         obj = state.obj
@@ -96,24 +83,24 @@ class LeastSquares:
             probes = self._shifted(spectrum, shifts, obj)
         _exits(probes, obj, corners, waves)
         waves = fourier.forward(waves)
-        misfit = replace_modulus(waves, frames, weight, poisson=o.poisson)
+        misfit = replace_modulus(waves, frames, now.weight, poisson=o.poisson)
         waves = fourier.backward(waves)
-        if moves is not None:
+        if now.moves is not None:
             for row, j in enumerate(index):
                 corner = (int(corners[row, 0]), int(corners[row, 1]))
                 probe = probes[row if moved else 0]
-                moves[j] = position_gradient(waves[row], probe, obj, corner)
+                now.moves[j] = position_gradient(waves[row], probe, obj, corner)
         sums = _Sums(waves, probes, obj, corners)
         change_o = sums.change_of_object(o.damping)
         change_p = None
-        if move_probe:
+        if now.move_probe:
             common = sums.change_of_probe(o.damping, shifts, self._shifter)
             change_p = common[None]
             if moved:
                 change_p = self._shifted(self._shifter.forward(common), shifts, obj)
         steps = _steps(waves, probes, obj, corners, change_o, change_p)
         obj += o.object_step * steps[0] * change_o
-        if move_probe:
+        if now.move_probe:
             state.probe += o.probe_step * steps[1] * common
         return float(misfit)
 

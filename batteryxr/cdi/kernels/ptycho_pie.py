@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.kernels.fourier import Fourier, empty
-from batteryxr.cdi.kernels.ptycho_state import Shifter, State
+from batteryxr.cdi.kernels.ptycho_state import Pass, Shifter, State
 from batteryxr.cdi.kernels.ptycho_steps import (
     exit_waves,
     peak,
@@ -62,17 +62,7 @@ class Pie:
         self._change = empty(tuple(like.shape), like)
         self._shifter = Shifter(like, workers)
 
-    def sweep(
-        self,
-        state: State,
-        index: np.ndarray,
-        frames: Any,
-        weight: Any,
-        rng: np.random.Generator,
-        *,
-        move_probe: bool,
-        moves: np.ndarray | None,
-    ) -> float:
+    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
         """Visit the frames once in random order; return the misfit before updates.
 
         Parameters
@@ -83,14 +73,8 @@ class Pie:
             Number of each frame.
         frames : (b, n, n)
             Counts, origin in the corner.
-        weight : (n, n)
-            1 where the pixel counts.
-        rng
-            For the order.
-        move_probe
-            Whether to update the probe.
-        moves : (j, 2) or None
-            Receives how far each position wants to move.
+        now
+            What holds for this pass.
         """
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
@@ -98,22 +82,18 @@ class Pie:
         top = peak(state.probe)
         push = _Momentum(state, self.options) if self.options.momentum else None
         total = 0.0
-        for row in rng.permutation(len(index)):
+        for row in now.rng.permutation(len(index)):
             j = int(index[row])
             corner = (int(corners[j, 0]), int(corners[j, 1]))
-            if spectrum is None:
-                misfit, top = self._frame(
-                    *(state.probe, state.obj, corner, frames[row], weight, top),
-                    move_probe, moves, j, None,
-                )  # fmt: skip
-            else:
+            probe, change = state.probe, None
+            if spectrum is not None:
                 probe = self._shifter.shifted(spectrum, shifts[j], self._moved)
-                misfit, top = self._frame(
-                    *(probe, state.obj, corner, frames[row], weight, top),
-                    move_probe, moves, j, self._change,
-                )  # fmt: skip
-                if move_probe:
-                    self._shifter.add_unshifted(self._change, shifts[j], spectrum)
+                change = self._change
+            misfit, top = self._frame(
+                *(probe, state.obj, corner, frames[row], top, change, j, now)
+            )
+            if spectrum is not None and now.move_probe:
+                self._shifter.add_unshifted(change, shifts[j], spectrum)
             total += misfit
             if push is not None:
                 push()
@@ -127,23 +107,21 @@ class Pie:
         obj: Any,
         corner: tuple[int, int],
         frame: Any,
-        weight: Any,
         top: Any,
-        move_probe: bool,
-        moves: np.ndarray | None,
-        j: int,
         change: Any,
+        j: int,
+        now: Pass,
     ) -> tuple[Any, Any]:
         o = self.options
         bright = exit_waves(probe, obj, corner, self._waves)
         waves = self._fourier.forward(self._waves)
-        misfit = replace_modulus(waves, frame, weight, poisson=o.poisson)
+        misfit = replace_modulus(waves, frame, now.weight, poisson=o.poisson)
         waves = self._fourier.backward(waves)
-        if moves is not None:
-            moves[j] = position_gradient(waves, probe, obj, corner)
+        if now.moves is not None:
+            now.moves[j] = position_gradient(waves, probe, obj, corner)
         top = update_pair(
             *(waves, probe, obj, corner),
-            (o.object_step, o.probe_step if move_probe else 0.0),
+            (o.object_step, o.probe_step if now.move_probe else 0.0),
             (o.object_alpha, o.probe_alpha),
             (top, bright),
             change,

@@ -13,7 +13,7 @@ from batteryxr.cdi.kernels.fourier import Fourier, empty
 from batteryxr.cdi.kernels.ptycho_steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.kernels.ptycho_state import State
+    from batteryxr.cdi.kernels.ptycho_state import Pass, State
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,11 @@ class Projections:
         self._buffer = empty(tuple(like.shape), like)
         self._scratch = empty(tuple(like.shape), like)
 
-    def sweep(
-        self,
-        state: State,
-        index: np.ndarray,
-        frames: Any,
-        weight: Any,
-        rng: np.random.Generator,
-        *,
-        move_probe: bool,
-        moves: np.ndarray | None,
-    ) -> float:
+    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
         """Do one iteration on all frames; see `Pie.sweep`.
 
-        The exit waves live in ``state.memory["waves"]``; `rng` and `moves` are unused.
+        The exit waves live in ``state.memory["waves"]``; frames have no order, and
+        positions do not move.
         """
         xp = array_namespace(state.obj)
         waves = state.memory.get("waves")
@@ -76,19 +67,19 @@ class Projections:
             for b, (y, x) in enumerate(corners):
                 exit_waves(state.probe, state.obj, (int(y), int(x)), waves[b])
             state.memory["waves"] = waves
-        self._overlap(state, waves, corners, move_probe)
+        self._overlap(state, waves, corners, now.move_probe)
         own, view, both, mix = self._weights()
         total = 0.0
         for b, (y, x) in enumerate(corners):
             seen = self._buffer
             exit_waves(state.probe, state.obj, (int(y), int(x)), seen)
-            total += self._misfit(seen, frames[b], weight)
+            total += self._misfit(seen, frames[b], now.weight)
             wave = waves[b]
             rest = own * wave + view * seen
             seen *= mix
             seen -= (mix - 1.0) * wave
             field = self._fourier.forward(seen)
-            replace_modulus(field, frames[b], weight, poisson=self.options.poisson)
+            replace_modulus(field, frames[b], now.weight, poisson=self.options.poisson)
             wave[...] = rest + both * self._fourier.backward(field)
         return float(total)
 

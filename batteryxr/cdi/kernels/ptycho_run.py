@@ -10,7 +10,7 @@ import numpy as np
 from batteryxr.cdi.kernels.ptycho_lsq import LeastSquares, LsqOptions
 from batteryxr.cdi.kernels.ptycho_pie import Pie, PieOptions
 from batteryxr.cdi.kernels.ptycho_projections import ProjectionOptions, Projections
-from batteryxr.cdi.kernels.ptycho_state import State, orthogonalise
+from batteryxr.cdi.kernels.ptycho_state import Pass, State, orthogonalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,13 +91,10 @@ def run(
         )
         correct = plan.positions_from is not None and k >= plan.positions_from
         moves = np.zeros_like(state.positions) if correct else None
+        now = Pass(weight, rng, k >= plan.probe_from, moves)
         misfit = 0.0
         for index, frames in source.blocks(rng):
-            misfit += engine.sweep(
-                *(state, index, frames, weight, rng),
-                move_probe=k >= plan.probe_from,
-                moves=moves,
-            )
+            misfit += engine.sweep(state, index, frames, now)
         if moves is not None:
             move(state, plan.position_step * moves, plan.position_limit)
         if state.probe.shape[0] > 1 and not isinstance(plan.options, ProjectionOptions):
@@ -109,7 +106,9 @@ def run(
     return misfits
 
 
-def _engine(options: Options, probe: Any, workers: int) -> Any:
+def _engine(
+    options: Options, probe: Any, workers: int
+) -> Pie | LeastSquares | Projections:
     if isinstance(options, PieOptions):
         return Pie(options, probe, workers)
     if isinstance(options, LsqOptions):

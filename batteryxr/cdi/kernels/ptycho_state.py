@@ -52,6 +52,28 @@ class State:
         return np.where(np.abs(left) < NO_SHIFT, 0.0, left)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What holds for one pass over the frames, whatever the engine.
+
+    Parameters
+    ----------
+    weight : (n, n)
+        1 where a pixel counts, origin in the corner.
+    rng
+        For the order of frames.
+    move_probe
+        Whether to update the probe.
+    moves : (j, 2) or None
+        Receives how far each position wants to move, in pixels.
+    """
+
+    weight: Any
+    rng: np.random.Generator
+    move_probe: bool = True
+    moves: np.ndarray | None = None
+
+
 def frame_of(
     positions: np.ndarray, n: int, margin: int
 ) -> tuple[tuple[int, int], np.ndarray]:
