@@ -132,6 +132,25 @@ def read_state(path: str, k: int, key: str) -> np.ndarray:
     return read_array(path, f"states/{k}/{newest[1]}", key)
 
 
+def glance(path: str, k: int, *keys: str) -> tuple[int, list[np.ndarray]]:
+    """Return the pass of reconstruction `k` and arrays of it; safe while it runs.
+
+    0 and nothing where there is no state yet.
+    """
+    for _ in range(5):  # a slot may be written anew while it is read
+        newest = _newest(path, k)
+        if newest is None:
+            return 0, []
+        try:
+            name = f"states/{k}/{newest[1]}"
+            found = [read_array(path, name, key) for key in keys]
+        except (FileNotFoundError, KeyError, ValueError):
+            continue
+        if _newest(path, k) == newest:
+            return newest[0], found
+    return 0, []
+
+
 def iteration(path: str, k: int) -> int:
     """Return how many passes of reconstruction `k` are safe."""
     newest = _newest(path, k)
@@ -154,8 +173,10 @@ def _newest(path: str, k: int) -> tuple[int, int] | None:
     return max(found) if found else None
 
 
-def claim(path: str, mark: dict[str, Any]) -> None:
+def claim(path: str, mark: dict[str, Any], energy: np.ndarray) -> None:
     """Note what the store's states were made of, or check that it is the same.
+
+    The energies (eV) stand beside it for those who look on.
 
     Raises
     ------
@@ -169,7 +190,7 @@ def claim(path: str, mark: dict[str, Any]) -> None:
     if found is None:
         if (Path(path) / STATES / "states").exists():
             raise StoreError(f"{path} holds states of unknown origin. Choose another.")
-        write(path, "claim", {}, mark=mark)
+        write(path, "claim", {"energy": energy}, mark=mark)
         return
     stored = found[1]["mark"]
     for key in sorted(stored.keys() | mark.keys()):

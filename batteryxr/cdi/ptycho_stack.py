@@ -176,7 +176,7 @@ def ptycho_energies(
         print(plan, flush=True)
     path = str(store)
     run = _Run(scan, task, path, iterations, checkpoint, kramers_kronig, register)
-    _ptycho_store.claim(path, run.mark(vacuum))
+    _ptycho_store.claim(path, run.mark(vacuum), scan.energy.values)
     if holds_data(path, RESULT) and _ptycho_store.is_whole(path, _FINISHED):
         return open_dataset(path, RESULT)
     since = 0

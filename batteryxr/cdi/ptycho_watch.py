@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.cdi import _ptycho_store
 from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.model import attributes
 from batteryxr.core.plotting import load_hvplot
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def ptycho_progress(store: str | Path, *, energy: int | None = None) -> xr.Datas
     Returns
     -------
     xarray.Dataset
-        `iteration` and `amp_residual` along `number`; with `energy` also `residuals`
-        (pass), `transmission` (row, column) and `probe` (probe_mode, probe_row,
-        probe_column).
+        `iteration` and `amp_residual` along `number`, with the energies in eV; with
+        `energy` also `residuals` (pass), `transmission` (row, column) and `probe`
+        (probe_mode, probe_row, probe_column). ``attrs["iterations"]`` is how many
+        passes were asked for.
 
     Raises
     ------
@@ -45,39 +47,42 @@ def ptycho_progress(store: str | Path, *, energy: int | None = None) -> xr.Datas
     claim = _ptycho_store.read(path, "claim")
     if claim is None:
         raise StoreError(f"{path} holds no reconstruction of ptycho_energies.")
-    n = int(claim[1]["mark"]["frames"][1])
+    arrays, attrs = claim
+    n = int(attrs["mark"]["frames"][1])
     done, residual = np.zeros(n, int), np.full(n, np.nan)
-    chosen = None
     for k in range(n):
-        found = _ptycho_store.load_state(path, k, lambda a: a)
-        if found is None:
-            continue
-        done[k] = found[0].iteration
-        residual[k] = found[1][-1]
-        if k == energy:
-            chosen = found
+        done[k], found = _ptycho_store.glance(path, k, "misfits")
+        if found:
+            residual[k] = found[0][-1]
     one: dict[str, Any] = {"units": "1"}
     variables: dict[str, Any] = {
         "iteration": ("number", done, one | {"long_name": "Passes done"}),
         "amp_residual": ("number", residual, one | {"long_name": "Σ(|F| - √I)² / ΣI"}),
     }
     coords = {"number": ("number", np.arange(n), one | {"long_name": "Energy number"})}
+    if "energy" in arrays:
+        coords["energy"] = ("number", arrays["energy"], attributes("energy"))
     if energy is not None:
-        if chosen is None:
-            raise ArgumentError("energy", energy, "an energy that has a state already")
-        state, misfits = chosen
-        variables["residuals"] = ("pass", misfits, one | {"long_name": "Residual"})
-        variables["transmission"] = (
-            ("row", "column"),
-            state.obj,
-            one | {"long_name": "Transmission"},
-        )
-        variables["probe"] = (
-            ("probe_mode", "probe_row", "probe_column"),
-            state.probe,
-            one | {"long_name": "Probe"},
-        )
-    return xr.Dataset(variables, coords=coords)
+        variables |= _state_of(path, energy, n)
+    seen = xr.Dataset(variables, coords=coords)
+    seen.attrs["iterations"] = int(attrs["mark"]["iterations"])
+    return seen
+
+
+def _state_of(path: str, energy: int, n: int) -> dict[str, Any]:
+    found: list[np.ndarray] = []
+    if 0 <= energy < n:
+        _, found = _ptycho_store.glance(path, energy, "misfits", "obj", "probe")
+    if not found:
+        raise ArgumentError("energy", energy, "an energy that has a state already")
+    misfits, obj, probe = found
+    modes = ("probe_mode", "probe_row", "probe_column")
+    one = {"units": "1"}
+    return {
+        "residuals": ("pass", misfits, one | {"long_name": "Σ(|F| - √I)² / ΣI"}),
+        "transmission": (("row", "column"), obj, one | {"long_name": "Transmission"}),
+        "probe": (modes, probe, one | {"long_name": "Probe"}),
+    }
 
 
 def plot_ptycho(result: xr.Dataset) -> Any:
