@@ -173,7 +173,7 @@ viewer
     page.wait_for_function(TILE, arg="[3,[300,363,500,563],1]")
     page.wait_for_timeout(300)
     rows, columns, greys = page.evaluate(GREYS)
-    assert "every pixel is shown" in page.locator(".bx-under").inner_text()
+    assert "true pixels are shown" in page.locator(".bx-under").inner_text()
     shown = np.reshape(greys, (rows, columns))
     dust = np.random.default_rng(0).random((6, 800, 800)).astype("float32")[3]
     at = [np.int_((np.arange(n) + 0.5) * 64 / n) for n in (rows, columns)]

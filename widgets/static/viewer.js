@@ -342,7 +342,7 @@ function render({ model, el }) {
     const part = (k, i) => `${dims[k]} ${i}${axes[k].units === "1" ? "" : ` (${short(axes[k].values[i])} ${axes[k].units})`}`;
     const fine = sharp(), nth = `${thin}${thin === 2 ? "nd" : thin === 3 ? "rd" : "th"}`;
     const rough = !coarse() ? "" : !fine ? `   every ${nth} pixel is shown`
-      : fine.every > 1 ? `   means of ${fine.every} × ${fine.every} pixels are shown` : "   every pixel is shown";
+      : fine.every > 1 ? `   means of ${fine.every} × ${fine.every} pixels are shown` : "   true pixels are shown";
     const coming = arrived < n ? `   ${arrived} of ${n} pictures are here` : "";
     says.textContent = `${part(side, r)}, ${part(across, c)}: ${short(v)}${rough}${coming}`;
   }
