@@ -104,19 +104,31 @@ def plot_ptycho(result: xr.Dataset) -> Any:
 
     def image(values: np.ndarray, title: str, colours: str) -> Any:
         rows, columns = values.shape
+        # A dimension of its own: pictures must not share one range of colours.
         frame = hv.Image(
-            values[::-1], bounds=(0, 0, columns, rows), kdims=["column", "row"]
+            values[::-1], ["column", "row"], title, bounds=(0, 0, columns, rows)
         )
+        low, high = np.percentile(values, [0.5, 99.5])
+        limits = {"clim": (float(low), float(high))} if low < high else {}
         return frame.opts(
-            title=title, cmap=colours, frame_width=260, data_aspect=1, colorbar=True
+            title=title,
+            cmap=colours,
+            frame_width=260,
+            data_aspect=1,
+            colorbar=True,
+            clabel="",
+            **limits,
         )
 
     curve = hv.Curve(
         (np.arange(1, errors.size + 1), errors), "pass", "Σ(|F| - √I)² / ΣI"
     )
-    return (
+    # An axis wider than that of the picture above would push that out of its frame.
+    narrow = {"title": "Residual Σ(|F| - √I)² / ΣI", "ylabel": "", "yformatter": "%.0e"}
+    layout = (
         image(np.abs(field), "|T|", "gray")
-        + image(np.angle(field), "arg T (rad)", "twilight")
+        + image(np.angle(field), "arg T (rad)", "coolwarm")
         + image(probe, "|probe|, first mode", "inferno")
-        + curve.opts(title="Residual", logy=True, frame_width=260)
-    ).cols(2)
+        + curve.opts(**narrow, logy=True, frame_width=260)
+    )
+    return layout.cols(2).opts(shared_axes=False)
