@@ -2,7 +2,14 @@
 
 from batteryxr.widgets.cluster_panel import ClusterPanel
 from batteryxr.widgets.component_panel import ComponentPanel
+from batteryxr.widgets.ptycho_panel import PtychoPanel
 from batteryxr.widgets.stack_viewer import StackViewer
 from batteryxr.widgets.state_panel import VoltageStatePanel
 
-__all__ = ["ClusterPanel", "ComponentPanel", "StackViewer", "VoltageStatePanel"]
+__all__ = [
+    "ClusterPanel",
+    "ComponentPanel",
+    "PtychoPanel",
+    "StackViewer",
+    "VoltageStatePanel",
+]
