@@ -12,6 +12,7 @@ from batteryxr.cdi import (
     frames,
     laboratory,
     lattice,
+    learned_retrieval,
     phase_domains,
     ptycho_optics,
     ptycho_planning,
@@ -68,6 +69,7 @@ class Cdi(Accessor):
 
     # phase retrieval
     retrieve = method(retrieval.retrieve)
+    retrieve_learned = method(learned_retrieval.retrieve_learned)
     misfit = method(quality.misfit)
     prtf = method(quality.prtf)
     fsc = method(quality.fsc)

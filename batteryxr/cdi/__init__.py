@@ -20,6 +20,7 @@ from batteryxr.cdi.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.lattice import displacement as displacement
 from batteryxr.cdi.lattice import strain as strain
 from batteryxr.cdi.lattice import unwrap as unwrap
+from batteryxr.cdi.learned_retrieval import retrieve_learned as retrieve_learned
 from batteryxr.cdi.phase_domains import domains as domains
 from batteryxr.cdi.phase_domains import track_domains as track_domains
 from batteryxr.cdi.ptycho_input import ptycho_scan as ptycho_scan

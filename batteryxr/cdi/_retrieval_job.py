@@ -213,12 +213,12 @@ def _report(ranks: list[np.ndarray], plan: Plan) -> None:
     failed = [int((rank == 0).sum()) for rank in ranks]
     if all(count == plan.n_starts for count in failed):
         raise ConvergenceError(
-            f"{plan.caller}: every start lost its support, which vanished or filled the "
-            "volume. Change `threshold` or `sigma`, give a `support`, or look whether "
-            "the volume holds a Bragg peak at its centre."
+            f"{plan.caller}: every start lost its support, which vanished or filled "
+            "the volume. Change `threshold` or `sigma`, give a `support`, or look "
+            "whether the volume holds a Bragg peak at its centre."
         )
     if any(failed):
         warn_quality(
-            f"{plan.caller}: {sum(failed)} of {plan.n_starts * len(ranks)} starts lost their "
-            "support (rank 0). Another `threshold` may suit the data better."
+            f"{plan.caller}: {sum(failed)} of {plan.n_starts * len(ranks)} starts lost "
+            "their support (rank 0). Another `threshold` may suit the data better."
         )

@@ -6,6 +6,7 @@ from batteryxr.simulate.operando import operando
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
+from batteryxr.simulate.random_crystals import random_crystals
 from batteryxr.simulate.titration import gitt
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "oxide_series",
     "particles",
     "ptychography",
+    "random_crystals",
     "write_operando",
 ]

@@ -1,0 +1,258 @@
+"""A small network that guesses a crystal from its pattern: one encoder, two decoders.
+
+The encoder sees the measured modulus and the autocorrelation that follows from it,
+which already lies in real space; one decoder answers with the density, the other with
+the phase. What they say is judged by physics: the transform of the object against the
+measured modulus (Chan et al., Appl. Phys. Rev. 8, 021407 (2021); Yao et al., npj
+Comput. Mater. 8, 124 (2022)).
+
+Needs PyTorch, which is imported here: import this module where it is used. Weights are
+a plain dictionary of tensors by name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Channels at 1/2, 1/4 and 1/8 of the pattern's size, and of the decoders' last steps.
+CHANNELS = (24, 48, 96, 16)
+DECODERS = ("density", "phase")
+_GROUPS = 8
+
+
+def layers(channels: tuple[int, ...] = CHANNELS) -> dict[str, tuple[int, int, int]]:
+    """Return input channels, output channels and kernel size of every convolution."""
+    a, b, c, d = channels
+    made = {
+        "encode_0a": (24, a, 3),  # three channels in blocks of 2 x 2 x 2 voxels
+        "encode_0b": (a, a, 3),
+        "encode_1a": (a, b, 3),
+        "encode_1b": (b, b, 3),
+        "encode_2a": (b, c, 3),
+        "encode_2b": (c, c, 3),
+    }
+    for name in DECODERS:
+        made |= {
+            f"{name}_2": (c, b, 1),
+            f"{name}_1": (2 * b, 2 * d, 3),
+            f"{name}_0": (2 * d, d, 1),
+            f"{name}_skip": (a, d, 1),
+            f"{name}_0a": (2 * d, d, 3),
+            f"{name}_0b": (d, d, 3),
+            f"{name}_out": (d, 1, 3),
+        }
+    return made
+
+
+def new_weights(seed: int) -> dict[str, Any]:
+    """Return untrained weights (He et al., ICCV (2015))."""
+    rng = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, (n_in, n_out, k) in layers().items():
+        spread = math.sqrt(2 / (n_in * k**3))
+        if name.endswith("_out"):
+            spread *= 0.1  # starts from half a density and no phase
+        shape = (n_out, n_in, k, k, k)
+        weights[f"{name}.weight"] = spread * torch.randn(shape, generator=rng)
+        weights[f"{name}.bias"] = torch.zeros(n_out)
+        if n_out > 1:
+            weights[f"{name}.gain"] = torch.ones(n_out)
+            weights[f"{name}.shift"] = torch.zeros(n_out)
+    return weights
+
+
+def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
+    """Return what the network says about patterns.
+
+    Parameters
+    ----------
+    weights
+        By the names of `new_weights`.
+    modulus
+        ``(batch, n, n, n)``, float32, origin at ``n // 2``.
+
+    Returns
+    -------
+    density, phase
+        ``(batch, n / 2, n / 2, n / 2)``, density from 0 to 1, phase in rad; origin at
+        ``n // 4``.
+    """
+    step = _Step(weights)
+    at_0 = step("encode_0b", step("encode_0a", _blocks(_features(modulus))))
+    at_1 = step("encode_1b", step("encode_1a", nn.max_pool3d(at_0, 2)))
+    at_2 = step("encode_2b", step("encode_2a", nn.max_pool3d(at_1, 2)))
+    said = []
+    for name in DECODERS:
+        up = _twice(step(f"{name}_2", at_2))
+        up = step(f"{name}_1", torch.cat([up, at_1], 1))
+        up = _twice(step(f"{name}_0", up))
+        up = torch.cat([up, step(f"{name}_skip", at_0)], 1)
+        up = step(f"{name}_0b", step(f"{name}_0a", up))
+        said.append(step.plain(f"{name}_out", up)[:, 0])
+    return torch.sigmoid(said[0]), math.pi * said[1]
+
+
+def as_object(density: Any, phase: Any) -> Any:
+    """Return the complex object in an array of twice the size, origin ``n // 2``."""
+    quarter = density.shape[-1] // 2
+    body = torch.polar(density, phase)
+    return nn.pad(body, (quarter, quarter) * 3)
+
+
+def spectrum(obj: Any) -> Any:
+    """Return the transform of objects; both have their origin at ``n // 2``."""
+    axes = (-3, -2, -1)
+    moved = torch.fft.ifftshift(obj, axes)
+    return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
+
+
+def misfit(obj: Any, modulus: Any, weight: Any = None) -> Any:
+    """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
+
+    The sum of moduli gives the faint outer fringes more to say than their squares.
+    """
+    axes = (-3, -2, -1)
+    found = torch.sqrt(_squared(spectrum(obj)) + 1e-12)
+    w = torch.ones_like(modulus) if weight is None else weight
+    scale = (w * found * modulus).sum(axes) / (w * found**2).sum(axes)
+    away = (scale[:, None, None, None] * found - modulus).abs()
+    return (w * away).sum(axes) / (w * modulus).sum(axes)
+
+
+def overlap(a: Any, b: Any) -> Any:
+    """Return the modulus of the normalised complex overlap of objects."""
+    axes = (-3, -2, -1)
+    product = (a.conj() * b).sum(axes)
+    power = _squared(a).sum(axes) * _squared(b).sum(axes)
+    return torch.sqrt((_squared(product) + 1e-12) / (power + 1e-12))
+
+
+def training_loss(weights: dict[str, Any], modulus: Any, truth: Any) -> Any:
+    """Return the loss of each crystal whose object is known.
+
+    The misfit of the pattern, which no label is needed for; the missing overlap with
+    the object, in its standard setting (see `network_input.standard`) but for the
+    global phase; and the difference of the densities.
+
+    Parameters
+    ----------
+    weights, modulus
+        As in `guess`.
+    truth
+        Complex objects, ``(batch, n, n, n)``, origin at ``n // 2``.
+    """
+    density, phase = guess(weights, modulus)
+    found = as_object(density, phase)
+    body = truth.abs()
+    inner = nn.pad(density, (density.shape[-1] // 2,) * 6)
+    differ = (inner - body).abs().sum((-3, -2, -1)) / body.sum((-3, -2, -1))
+    return misfit(found, modulus) + 2 * (1 - overlap(found, truth)) + 0.3 * differ
+
+
+def refine(
+    weights: dict[str, Any],
+    modulus: Any,
+    weight: Any,
+    steps: int,
+    *,
+    rate: float = 1e-3,
+    watch: Callable[[int, float], None] | None = None,
+) -> tuple[Any, Any]:
+    """Let the network learn one pattern, by its misfit alone; return the object's best.
+
+    Parameters
+    ----------
+    weights
+        Trained weights; they are not changed.
+    modulus, weight
+        Patterns ``(batch, n, n, n)`` and how far each voxel was measured, 0 to 1.
+    steps
+        Steps of Adam.
+    rate
+        Its rate, which falls to nothing along a cosine.
+    watch
+        Called with the number of the step and the misfit; may raise to interrupt.
+
+    Returns
+    -------
+    object
+        Complex, ``(batch, n, n, n)``: of each pattern the one that fitted best.
+    misfit
+        Of each pattern.
+    """
+    own = {k: v.clone().requires_grad_(steps > 0) for k, v in weights.items()}
+    adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
+    best = found = None
+    for step in range(steps + 1):
+        obj = as_object(*guess(own, modulus))
+        loss = misfit(obj, modulus, weight)
+        now, seen = loss.detach(), obj.detach()
+        if best is None or found is None:
+            best, found = now, seen
+        better = now < best
+        found = torch.where(better[:, None, None, None], seen, found)
+        best = torch.minimum(best, now)
+        if watch is not None:
+            watch(step, float(now.mean()))
+        if adam is None or step == steps:
+            break
+        adam.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        adam.zero_grad()
+        loss.sum().backward()
+        adam.step()
+    return found, best
+
+
+class _Step:
+    """A convolution, its normalisation over groups of channels, a leaky rectifier."""
+
+    def __init__(self, weights: dict[str, Any]) -> None:
+        self._weights = weights
+
+    def __call__(self, name: str, x: Any) -> Any:
+        w = self._weights
+        x = nn.group_norm(
+            self.plain(name, x), _GROUPS, w[f"{name}.gain"], w[f"{name}.shift"]
+        )
+        return nn.leaky_relu(x, 0.01, inplace=True)
+
+    def plain(self, name: str, x: Any) -> Any:
+        kernel = self._weights[f"{name}.weight"]
+        bias = self._weights[f"{name}.bias"]
+        return nn.conv3d(x, kernel, bias, padding=kernel.shape[-1] // 2)
+
+
+def _features(modulus: Any) -> Any:
+    """Return three channels: the modulus, and the autocorrelation's two parts."""
+    axes = (-3, -2, -1)
+    power = modulus**2
+    rms = torch.sqrt(power.mean(axes, keepdim=True))
+    spread = torch.fft.fftshift(
+        torch.fft.ifftn(torch.fft.ifftshift(power, axes), dim=axes), axes
+    )
+    spread = spread / power.mean(axes, keepdim=True)
+    # Square roots of its modulus: it falls over orders of magnitude.
+    spread = spread * (_squared(spread) + 1e-8) ** -0.25
+    return torch.stack([torch.log1p(modulus / rms), spread.real, spread.imag], 1)
+
+
+def _blocks(x: Any) -> Any:
+    """Take 2 x 2 x 2 voxels as channels of one."""
+    b, c, n = x.shape[0], x.shape[1], x.shape[-1] // 2
+    x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(b, 8 * c, n, n, n)
+
+
+def _twice(x: Any) -> Any:
+    return nn.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+
+
+def _squared(field: Any) -> Any:
+    return field.real**2 + field.imag**2
