@@ -99,15 +99,19 @@ def _name(progress: xr.Dataset, k: int) -> str:
 
 
 def _pictures(progress: xr.Dataset) -> list[dict[str, Any]]:
-    field = _thin(progress["transmission"].values)
-    probe = _thin(np.abs(progress["probe"].values[0]))
+    probe = np.abs(progress["probe"].values[0])
+    edge = probe.shape[0] // 4  # where little light falls, and noise would set scales
+    field = progress["transmission"].values[edge:-edge, edge:-edge]
+    field = _thin(field * np.exp(-1j * np.angle(field.mean())))
     modulus, phase = np.abs(field), np.angle(field)
     low, high = np.percentile(modulus, (1, 99))
+    least, most = np.percentile(phase, (0.5, 99.5))
+    wraps = most - least > 5.0
+    ends, palette = ((-np.pi, np.pi), "phase") if wraps else ((least, most), "viridis")
+    probe = _thin(probe)
     return [
         image_plot("modulus", "|T|", modulus, low, high, palette="grey"),
-        image_plot(
-            "phase", "arg T", phase, -np.pi, np.pi, units="rad", palette="phase"
-        ),
+        image_plot("phase", "arg T", phase, *ends, units="rad", palette=palette),
         image_plot("probe", "|probe|, first mode", probe, 0.0, float(probe.max())),
     ]
 
