@@ -81,7 +81,9 @@ def fit(
         One positive number per pattern that the data are divided by, such as the
         incident intensity. Stored with the result.
     solver
-        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``; ``"pure"`` takes
+        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``; ``"coordinate"``
+        sweeps once over each half in turn, as scikit-learn does, which is slow but
+        stays near its start where many answers fit alike; ``"pure"`` takes
         the purest patterns as components and refines nothing, which keeps the maps
         of images truer than the lowest residual does.
     start

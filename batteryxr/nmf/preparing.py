@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SAMPLES_HELD = 65_536
 _BYTES_HELD = 256e6
 STARTS = ("pure", "singular", "random")
-SOLVERS = ("active-set", "hals", "pure")
+SOLVERS = ("active-set", "hals", "coordinate", "pure")
 
 
 def prepare(
@@ -99,7 +99,7 @@ def prepare(
             sparsity=sparsity,
             smoothness=smoothness,
             weight_smoothness=weight_smoothness,
-            solver="hals" if solver == "hals" else "active-set",
+            solver="active-set" if solver == "pure" else solver,
         ),
         n=n,
         start=_start(start, layout, n, known, curve, shifted),

@@ -101,6 +101,7 @@ def factorise_samples(
                 data,
                 start,
                 problem.rules,
+                weights=_first_weights(problem, data, scaled, start, kind),
                 max_iter=problem.max_iter,
                 tol=problem.tol,
                 stop=stop,
@@ -114,6 +115,20 @@ def factorise_samples(
     for r in runs:
         r.components = r.components * scale
     return compare_runs(runs, svd_error, problem)
+
+
+def _first_weights(
+    problem: Problem, data: Normal, values: np.ndarray, start: np.ndarray, kind: str
+) -> np.ndarray | None:
+    """Return the weights that belong to a start, where the answer hangs on them."""
+    from batteryxr.nmf.kernels import nnls, starts
+
+    rules = problem.rules
+    if rules.solver != "coordinate" or rules.closure:
+        return None
+    if kind == "singular" and not rules.fixed.any():
+        return starts.singular(values, problem.n)[0]
+    return nnls.solve(*data.for_weights(start))
 
 
 def normal_equations(

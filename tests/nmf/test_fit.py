@@ -109,6 +109,44 @@ def test_hals_finds_the_same_error(series):
     )
 
 
+@pytest.mark.parametrize("solver", ["hals", "coordinate"])
+@pytest.mark.parametrize("uneven", ["gaps", "errors"])
+def test_sweeps_know_gaps_and_errors(series, solver, uneven):
+    data = series.data - series.data.min()
+    options: dict = {"closure": False, "n_starts": 1, "start": "pure"}
+    if uneven == "gaps":
+        data = data.where((data["r"] < 4) | (data["scan"] != 7))
+    else:
+        spread = xr.DataArray(np.linspace(0.5, 2, data.sizes["r"]), dims="r")
+        options["errors"] = spread * xr.ones_like(data)
+    exact = data.nmf.fit(3, **options)
+    swept = data.nmf.fit(3, solver=solver, max_iter=4000, **options)
+    smooth = data.nmf.fit(3, smoothness=1e-6, **options)
+    for other in (swept, smooth):
+        assert float(other["relative_error"]) == pytest.approx(
+            float(exact["relative_error"]), rel=5e-3
+        )
+
+
+def test_coordinate_descent_stays_near_its_start(series):
+    """Of all factorisations that fit alike the one that was given is kept."""
+    clean = series.weights.T @ (series.components - series.components.min())
+    data = series.data.copy(data=clean)
+    turn = np.array([[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.0, 0.02, 0.98]])
+    mixed = turn @ (series.components - series.components.min())
+    start = series.data[:3].drop_vars(["li_content", "voltage"])
+    start = start.rename(scan="component").copy(data=mixed)
+    start = start.assign_coords(component=list("abc"))
+    far = {}
+    for solver in ("coordinate", "active-set"):
+        fit = data.nmf.fit(3, closure=False, solver=solver, start=start, n_starts=1)
+        found = fit["components"].values
+        mine = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+        far[solver] = 1 - float((found @ mine.T).max(axis=1).min())
+    assert far["coordinate"] < 0.01
+    assert far["coordinate"] <= far["active-set"]
+
+
 @pytest.mark.parametrize("scale", ["norm", "max", "area"])
 def test_free_scale_is_stated_and_does_not_change_the_model(series, scale):
     data = series.data - series.data.min()

@@ -37,7 +37,8 @@ class Rules:
     weight_smoothness
         The same for first differences of the weights along the samples.
     solver
-        ``"active-set"`` solves each half exactly, ``"hals"`` by sweeps.
+        ``"active-set"`` solves each half exactly, ``"hals"`` by five sweeps,
+        ``"coordinate"`` by one, and nothing is extrapolated.
     """
 
     fixed: np.ndarray
@@ -46,6 +47,11 @@ class Rules:
     smoothness: float = 0.0
     weight_smoothness: float = 0.0
     solver: str = "active-set"
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps over each half; 0 where it is solved exactly."""
+        return {"hals": 5, "coordinate": 1}.get(self.solver, 0)
 
 
 @dataclass
@@ -186,6 +192,7 @@ def factorise(
     start: np.ndarray,
     rules: Rules,
     *,
+    weights: np.ndarray | None = None,
     max_iter: int = 1000,
     tol: float = 1e-5,
     stop: Callable[[], None] | None = None,
@@ -200,6 +207,8 @@ def factorise(
         (k, points), non-negative; fixed rows hold the fixed components.
     rules
         Constraints and penalties.
+    weights
+        (k, samples) where sweeps over the weights start; equal ones by default.
     max_iter
         Largest number of alternations.
     tol
@@ -216,7 +225,10 @@ def factorise(
     best = start.astype(np.float64)
     fixed = np.asarray(rules.fixed, dtype=bool)
     push, beta, cap = best.copy(), 0.5, 1.0
-    weights = np.full((len(start), data.shape[0]), 1.0 / len(start))
+    if rules.solver == "coordinate":
+        beta = cap = 0.0
+    if weights is None:
+        weights = np.full((len(start), data.shape[0]), 1.0 / len(start))
     previous = np.inf
     trace: list[float] = []
     converged = False
@@ -273,9 +285,9 @@ def _weights(
         gram = gram + np.diag(rules.smoothness * hals.roughness(components))
     if rules.weight_smoothness:
         return _smooth_weights(gram, rhs, before, components, rules)
-    if rules.solver == "hals" and not rules.closure and gram.ndim == 2:
+    if rules.sweeps and not rules.closure:
         weights = before.copy()
-        hals.sweep(gram, np.ascontiguousarray(rhs), weights, 5)
+        hals.sweep(gram, rhs, weights, rules.sweeps)
         return weights
     return nnls.solve(gram, rhs, closure=rules.closure)
 
@@ -332,13 +344,13 @@ def _components(
     if rules.weight_smoothness:
         steps = (np.diff(weights[free], axis=1) ** 2).sum(axis=1)
         gram = gram + np.diag(rules.weight_smoothness * steps)
-    if rules.smoothness or rules.solver == "hals":
+    if rules.smoothness or rules.sweeps:
         rows = new[free]
         if rules.smoothness:
             stiffness = rules.smoothness * (weights[free] ** 2).sum(axis=1)
-            hals.sweep_smooth(gram, np.ascontiguousarray(rhs), rows, stiffness, 3)
+            hals.sweep_smooth(gram, rhs, rows, stiffness, 3)
         else:
-            hals.sweep(gram, np.ascontiguousarray(rhs), rows, 5)
+            hals.sweep(gram, rhs, rows, rules.sweeps)
         new[free] = rows
     else:
         new[free] = nnls.solve(gram, rhs)

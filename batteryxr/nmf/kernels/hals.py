@@ -12,9 +12,22 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def sweep(gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int) -> None:
-    """Improve `rows` (k, q) in place towards ``gram @ rows = rhs``, rows >= 0."""
+    """Improve `rows` (k, q) in place towards ``gram @ rows = rhs``, rows >= 0.
+
+    `gram` is (k, k), or (q, k, k) where each column has its own.
+    """
+    rhs = np.ascontiguousarray(rhs)
+    if gram.ndim == 2:
+        _sweep_all(gram, rhs, rows, sweeps)
+    else:
+        _sweep_each(gram, rhs, rows, sweeps)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _sweep_all(
+    gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int
+) -> None:
     k, q = rows.shape
     new = np.empty(q)
     for _ in range(sweeps):
@@ -34,6 +47,22 @@ def sweep(gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _sweep_each(
+    grams: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int
+) -> None:
+    k, q = rows.shape
+    for p in range(q):
+        for _ in range(sweeps):
+            for j in range(k):
+                g = grams[p, j, j]
+                if g <= 0.0:
+                    continue
+                s = rhs[j, p] + g * rows[j, p]
+                for i in range(k):
+                    s -= grams[p, j, i] * rows[i, p]
+                rows[j, p] = max(s / g, 0.0)
+
+
 def sweep_smooth(
     gram: np.ndarray,
     rhs: np.ndarray,
@@ -42,13 +71,27 @@ def sweep_smooth(
     sweeps: int,
 ) -> None:
     """As `sweep`, with ``stiffness[j] * sum(second difference of row j)^2`` added."""
+    grams = gram[None] if gram.ndim == 2 else gram
+    _sweep_smooth(grams, np.ascontiguousarray(rhs), rows, stiffness, sweeps)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweep_smooth(
+    grams: np.ndarray,
+    rhs: np.ndarray,
+    rows: np.ndarray,
+    stiffness: np.ndarray,
+    sweeps: int,
+) -> None:
     k, q = rows.shape
+    own_gram = len(grams) == q
     for _ in range(sweeps):
         for j in range(k):
-            g = gram[j, j]
-            if g <= 0.0:
-                continue
             for p in range(q):
+                gram = grams[p if own_gram else 0]
+                g = gram[j, j]
+                if g <= 0.0:
+                    continue
                 s = rhs[j, p]
                 for i in range(k):
                     if i != j:

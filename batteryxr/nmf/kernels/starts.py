@@ -64,26 +64,28 @@ def denoise(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return left * lengths, x.T @ (left / lengths)
 
 
-def singular(x: np.ndarray, n: int) -> np.ndarray:
-    """Return components (n, points) from singular vectors.
+def singular(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (n, samples) and components (n, points) from singular vectors.
 
-    Of each vector the stronger of its positive and negative parts is kept
+    Of each pair of vectors the stronger of the positive and negative parts is kept
     (Boutsidis & Gallopoulos, Pattern Recognit. 41, 1350, 2008).
     """
     left, right = denoise(np.asarray(x, dtype=np.float64), n)
-    lengths = np.linalg.norm(left, axis=0)
-    out = np.empty((n, x.shape[1]))
-    out[0] = np.abs(right[:, 0]) * np.sqrt(lengths[0])
-    for j in range(1, n):
+    weights, components = np.empty((n, len(x))), np.empty((n, x.shape[1]))
+    for j in range(n):
+        length = max(float(np.linalg.norm(left[:, j])), 1e-300)
+        u, v = left[:, j] / length, right[:, j]
+        signs = (1.0, -1.0) if j else (np.sign(v.sum()),)
         parts = []
-        for sign in (1.0, -1.0):
-            u = np.maximum(sign * left[:, j], 0.0) / max(lengths[j], 1e-300)
-            v = np.maximum(sign * right[:, j], 0.0)
-            norms = np.linalg.norm(u), np.linalg.norm(v)
-            parts.append((norms[0] * norms[1], norms[1], v))
-        share, length, v = max(parts, key=lambda part: float(part[0]))
-        out[j] = np.sqrt(lengths[j] * share) * v / max(float(length), 1e-300)
-    return out
+        for sign in signs:
+            a, b = np.maximum(sign * u, 0.0), np.maximum(sign * v, 0.0)
+            norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+            parts.append((norms[0] * norms[1], norms, a, b))
+        share, norms, a, b = max(parts, key=lambda part: part[0])
+        root = np.sqrt(length * share)
+        weights[j] = root * a / max(norms[0], 1e-300)
+        components[j] = root * b / max(norms[1], 1e-300)
+    return weights, components
 
 
 def at_random(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -123,7 +125,7 @@ def complete(
         rows = pure_samples(x, n, given[fixed])
         out[~fixed] = np.maximum(x[rows], 0.0)
     elif kind == "singular":
-        out[~fixed] = singular(x, n)
+        out[~fixed] = singular(x, n)[1]
     else:
         out[~fixed] = at_random(x, n, rng)
     return out
