@@ -24,6 +24,7 @@ from batteryxr.xanes import (
     plots,
     ptychography,
     registration,
+    series_plots,
     stacks,
 )
 
@@ -70,11 +71,13 @@ class Xanes(Accessor):
     model_curve = method(fitted_curve.model_curve)
     plot_fit = method(plots.plot_fit)
     plot_maps = method(plots.plot_maps)
+    plot_series = method(series_plots.plot_series)
 
     # combinations
     lcf = method(combination.lcf)
     plot_combination = method(plots.plot_combination)
     pca = method(components.pca)
+    plot_components = method(series_plots.plot_components)
     target_transform = method(components.target_transform)
 
     # composition

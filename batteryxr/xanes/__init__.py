@@ -43,6 +43,8 @@ from batteryxr.xanes.plots import plot_stack as plot_stack
 from batteryxr.xanes.ptychography import from_transmission as from_transmission
 from batteryxr.xanes.ptychography import reference_phase as reference_phase
 from batteryxr.xanes.registration import register as register
+from batteryxr.xanes.series_plots import plot_components as plot_components
+from batteryxr.xanes.series_plots import plot_series as plot_series
 from batteryxr.xanes.stacks import calibrate_energy as calibrate_energy
 from batteryxr.xanes.stacks import optical_density as optical_density
 from batteryxr.xanes.stacks import rebin as rebin

@@ -168,7 +168,7 @@ def target_transform(
     transformed = xr.DataArray(inside, dims=dims, coords=coords)
     r_factor = xr.DataArray(left, dims="standard")
     long_name = "Target in the space of the components"
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "transformed": label(
                 transformed, "transformed", units="1", long_name=long_name
@@ -176,6 +176,7 @@ def target_transform(
             "r_factor": label(r_factor, "r_factor", units="1", long_name="R factor"),
         }
     )
+    return inherit(result, components)
 
 
 def _scores(data: np.ndarray, basis: np.ndarray, origin: np.ndarray) -> np.ndarray:

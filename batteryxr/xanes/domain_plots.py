@@ -10,7 +10,14 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.xanes.plots import COLOURS, axis_label, by_particle, colour, picture
+from batteryxr.xanes.plots import (
+    COLOURS,
+    axis_label,
+    by_particle,
+    colour,
+    dimension,
+    picture,
+)
 
 _SIZE = {"width": 420, "height": 300}
 #: Points of a scatter plot: more are slow in a browser and hide each other.
@@ -151,7 +158,13 @@ def plot_densities(density: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
-def plot_features(obj: xr.Dataset, *, clusters: xr.Dataset, x: str, y: str) -> Any:
+def plot_features(
+    obj: xr.Dataset,
+    *,
+    clusters: xr.Dataset,
+    x: str | None = None,
+    y: str | None = None,
+) -> Any:
     """Plot pixels in the plane of two features, coloured by cluster.
 
     Computes both maps.
@@ -163,16 +176,21 @@ def plot_features(obj: xr.Dataset, *, clusters: xr.Dataset, x: str, y: str) -> A
     clusters
         A result of `cluster`.
     x, y
-        Names of the features.
+        Names of the features; by default the first two that were clustered.
 
     Returns
     -------
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_variables(obj, [x, y], caller="plot_features")
+    used = [str(n) for n in obj.data_vars if f"{n}_mean" in clusters]
+    if (x is None or y is None) and len({*used, x, y} - {None}) < 2:
+        raise ArgumentError("x", x, f"two features among {list(obj.data_vars)}")
+    left = (n for n in used if n not in (x, y))
+    first, second = (x or next(left)), (y or next(left))
+    require_variables(obj, [first, second], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
-    maps = {"across": obj[x], "up": obj[y]}
+    maps = {"across": obj[first], "up": obj[second]}
     plain = {n: m.reset_coords(drop=True) for n, m in maps.items()}
     part = xr.Dataset({"label": labels} | plain).compute()
     both = xr.broadcast(part["label"], part["across"], part["up"])
@@ -180,7 +198,9 @@ def plot_features(obj: xr.Dataset, *, clusters: xr.Dataset, x: str, y: str) -> A
     there = np.flatnonzero(flat[0] > 0)
     # Every n-th pixel: a fair share of each place, the same at every call.
     there = there[:: max(1, -(-there.size // _POINTS))]
-    axes = axis_label(obj[x]), axis_label(obj[y])
+    axes = [dimension(hv, obj[n]) for n in (first, second)]
+    if axes[0].label == axes[1].label:  # two weights, two heights: told by their names
+        axes = [a.clone(label=f"{a.name}: {a.label}") for a in axes]
     shapes = [
         hv.Scatter(
             (flat[1][there[at]], flat[2][there[at]]), *axes, label=f"cluster {number}"

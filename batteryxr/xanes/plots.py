@@ -9,8 +9,9 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
+from batteryxr.xanes.fit_result import FLAGS
 from batteryxr.xanes.fitted_curve import model_curve
-from batteryxr.xanes.spectra import spectra
+from batteryxr.xanes.spectra import ABSORPTION, spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ COLOURS = (
     *("#000000", "#999933", "#882255", "#44AA99"),
 )
 _SIZE = {"width": 560, "height": 320}
-_MAP = {"width": 330, "height": 290}
+_MAP = {"width": 330, "height": 290, "xticks": 3}
 #: Shares of the pixels that may lie beyond the ends of a colour scale.
 _ENDS = (1, 99)
 _FITTED = ("edge_energy", "edge_jump", "normalised_peak_area")
@@ -159,28 +160,33 @@ def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     obj
         One spectrum: select a pixel first, `.sel(x=..., y=..., method="nearest")`.
     fit
-        The result of `fit_edge` at the same pixel.
+        The result of `fit_edge` or `fit_peaks` at the same pixel.
 
     Returns
     -------
     holoviews.Layout
     """
     hv = load_hvplot()
-    array = spectra(obj, caller="plot_fit").squeeze(drop=True).compute()
+    curve = model_curve(fit)
+    dim = str(curve.dims[0])
+    names = (*ABSORPTION, "intensity")
+    array = spectra(obj, caller="plot_fit", dim=dim, names=names)
+    array = array.squeeze(drop=True).compute()
     if array.ndim != 1:
         raise DimensionError(
             f"plot_fit shows one spectrum; found {array.dims}. Select one pixel."
         )
-    curve = model_curve(fit, axis=array.energy).squeeze(drop=True).compute()
-    x, y, model = array.energy.values, array.values, curve.values
-    along, up = "Photon energy (eV)", axis_label(array)
+    model = model_curve(fit, axis=array[dim]).squeeze(drop=True).values
+    curve = curve.squeeze(drop=True).compute()
+    x, y = array[dim].values, array.values
+    along, up = axis_label(array[dim]), axis_label(array)
     upper = hv.Scatter((x, y), along, up, label="measured").opts(color="black", size=4)
-    upper *= hv.Curve((x, model), along, up, label="fit").opts(color=COLOURS[1])
+    smooth = curve[dim].values, curve.values
+    upper *= hv.Curve(smooth, along, up, label="fit").opts(color=COLOURS[1])
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
-    energy = float(np.squeeze(fit["edge_energy"].values))
     return hv.Layout(
         [
-            upper.opts(title=f"Edge at {energy:.2f} eV", **_SIZE),
+            upper.opts(title=_verdict(fit), **_SIZE),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=_SIZE["width"], height=160
             ),
@@ -223,7 +229,7 @@ def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
 
 
 def plot_combination(result: xr.Dataset) -> Any:
-    """Plot the weights of a linear combination: maps of a stack, lines of a series.
+    """Plot the weights of a linear combination: maps, lines of a series, or bars.
 
     Computes the weights.
 
@@ -247,21 +253,31 @@ def plot_combination(result: xr.Dataset) -> Any:
             for title, image in by_particle(weight.isel(standard=k), name)
         ]
         return hv.Layout(panels).cols(len(names))
-    if weight.ndim != 2:
+    if weight.ndim > 2:
         raise DimensionError(
-            f"plot_combination shows maps or one series; found {weight.dims}."
+            f"plot_combination shows maps, a series or a spectrum; found {weight.dims}."
         )
+    error = result["weight_error"].compute() if "weight_error" in result else None
+    title = {"title": "Linear combination", **_SIZE}
+    if weight.ndim == 1:
+        bars = hv.Bars((names, weight.values), "Standard", "Weight")
+        shapes = [bars.opts(color=COLOURS[0])]
+        if error is not None:
+            both = names, weight.values, error.values
+            shapes.append(hv.ErrorBars(both, "Standard", ["Weight", "error"]))
+        return hv.Overlay(shapes).opts(hv.opts.Overlay(**title))
     (dim,) = (str(d) for d in weight.dims if d != "standard")
     x = weight[dim].values if dim in weight.coords else np.arange(weight.sizes[dim])
-    shapes = [
-        hv.Curve((x, weight.isel(standard=k).values), dim, "Weight", label=name).opts(
-            color=colour(k)
-        )
-        for k, name in enumerate(names)
-    ]
-    return hv.Overlay(shapes).opts(
-        hv.opts.Overlay(legend_position="right", title="Linear combination", **_SIZE)
-    )
+    shapes = []
+    for k, name in enumerate(names):
+        y = weight.isel(standard=k).values
+        if error is not None:
+            spread = x, y, error.isel(standard=k).values
+            band = hv.Spread(spread, dim, ["Weight", "error"])
+            shapes.append(band.opts(color=colour(k), alpha=0.2, line_alpha=0))
+        curve = hv.Curve((x, y), dim, "Weight", label=name)
+        shapes.append(curve.opts(color=colour(k)))
+    return hv.Overlay(shapes).opts(hv.opts.Overlay(legend_position="right", **title))
 
 
 def picture(hv: Any, image: xr.DataArray, title: str) -> Any:
@@ -298,6 +314,11 @@ def by_particle(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]
     ]
 
 
+def dimension(hv: Any, array: xr.DataArray, name: str = "") -> Any:
+    """Return the axis of a variable: told apart by its name, shown by its label."""
+    return hv.Dimension(name or str(array.name), label=axis_label(array))
+
+
 def axis_label(array: xr.DataArray) -> str:
     """Return long name and units for an axis."""
     text = str(array.attrs.get("long_name", array.name))
@@ -308,6 +329,19 @@ def axis_label(array: xr.DataArray) -> str:
 def colour(i: int) -> str:
     """Return the colour of curve or cluster number `i`, from 0."""
     return COLOURS[i % len(COLOURS)]
+
+
+def _verdict(fit: xr.Dataset) -> str:
+    """Return what a fit of one spectrum found, and what its flag says."""
+    flag = int(np.squeeze(fit["flag"].values))
+    said = [text.replace("_", " ") for bit, text in FLAGS.items() if flag & bit]
+    where = "edge_energy" if "edge_energy" in fit else "peak_position"
+    units = str(fit[where].attrs.get("units", ""))
+    values = np.atleast_1d(np.squeeze(fit[where].values))
+    found = ", ".join(f"{v:.2f}" for v in values if np.isfinite(v))
+    what = "Edge" if where == "edge_energy" else "Peaks"
+    title = f"{what} at {found} {units}" if found else "Not fitted"
+    return f"{title}: {', '.join(said)}" if said else title
 
 
 def _by_peak(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]]:

@@ -14,16 +14,20 @@ from batteryxr.xanes import (
     cluster_shares,
     cluster_spectra,
     fit_edge,
+    fit_peaks,
     lcf,
+    pca,
     plot_cluster_orders,
     plot_cluster_spectra,
     plot_clusters,
     plot_combination,
+    plot_components,
     plot_densities,
     plot_drift,
     plot_features,
     plot_fit,
     plot_maps,
+    plot_series,
     plot_shares,
     plot_spectra,
     plot_stack,
@@ -74,6 +78,61 @@ def test_fit_of_one_pixel(study):
         plot_fit(images, fit=maps)
 
 
+def test_features_of_one_meaning_are_told_apart(study):
+    _, maps, _, found = study
+    pair = xr.Dataset({"a": maps.edge_jump, "b": maps.edge_jump**2})
+    pair["b"].attrs = dict(pair["a"].attrs)
+    points = plot_features(pair, clusters=found, x="a", y="b")
+    values = [np.concatenate([s.dimension_values(i) for s in points]) for i in (0, 1)]
+    np.testing.assert_allclose(values[0] ** 2, values[1])
+    with pytest.raises(ArgumentError, match="two features"):
+        plot_features(pair, clusters=found)
+
+
+def test_pixels_without_a_fit_say_why(study):
+    images, maps, *_ = study
+    pixel = {"particle": 0, "y": 0, "x": 0}
+    upper, _ = plot_fit(images.isel(pixel), fit=maps.isel(pixel))
+    assert upper.opts.get("plot").kwargs["title"] == "Not fitted: below noise"
+
+
+def test_bands_and_series(spectrum):
+    shift = np.linspace(400, 800, 201)
+    width, centre = 20.0, np.array([[467.0], [469.0], [474.0]])
+    band = 1 / (1 + ((shift - centre) / width) ** 2) + 1e-3 * np.sin(7 * shift)
+    bands = xr.DataArray(
+        band + 0.5 / (1 + ((shift - 607) / width) ** 2),
+        dims=("state", "shift"),
+        coords={
+            "shift": ("shift", shift, {"units": "1/cm", "long_name": "Raman shift"}),
+            "voltage": ("state", [3.0, 3.8, 4.4], {"units": "V", "long_name": "U"}),
+        },
+        name="intensity",
+        attrs={"units": "1", "long_name": "Intensity"},
+    )
+    fit = fit_peaks(bands, peaks=[(450, 490), (590, 620)])
+    shown = plot_series(fit, x="voltage", variables=["peak_position", "peak_fwhm"])
+    assert len(shown) == 2
+    first = next(iter(shown.values()))
+    assert first.get_dimension(0).label == "U (V)"
+    curve = first.get(0)
+    np.testing.assert_allclose(curve.dimension_values(0), [3.0, 3.8, 4.4])
+    np.testing.assert_allclose(curve.dimension_values(1), fit.peak_position[0])
+    draw(shown)
+    upper, _ = draw_fit = plot_fit(bands[0], fit=fit.isel(state=0))
+    assert upper.opts.get("plot").kwargs["title"].startswith("Peaks at 46")
+    draw(draw_fit)
+    with pytest.raises(DimensionError, match="plot_maps"):
+        plot_series(fit.expand_dims(y=2))
+
+
+def test_components(study):
+    images, *_ = study
+    shown = plot_components(pca(images, n_components=2))
+    assert len(shown) == 3
+    draw(shown)
+
+
 def test_spectra_and_combination(study):
     images, maps, _, found = study
     spectra = cluster_spectra(images, labels=found)
@@ -82,7 +141,13 @@ def test_spectra_and_combination(study):
     standards = spectra.absorption.rename(cluster="standard").isel(standard=[0, 2])
     shares = lcf(images, standards=standards)
     draw(plot_combination(shares))
-    assert len(plot_combination(lcf(spectra.absorption, standards=standards))) == 2
+    series = lcf(spectra.absorption, standards=standards)
+    assert len(plot_combination(series)) == 4  # two curves with their errors
+    bars, errors = plot_combination(series.isel(cluster=1))
+    np.testing.assert_allclose(bars.dimension_values(1), series.weight[:, 1])
+    np.testing.assert_allclose(errors.dimension_values(2), series.weight_error[:, 1])
+    draw(plot_combination(series))
+    draw(plot_combination(series.isel(cluster=1)))
     with pytest.raises(DimensionError, match="further dimension"):
         plot_spectra(images)
 
@@ -98,6 +163,9 @@ def test_domains(study):
     densities = plot_densities(cluster_density(features, clusters=found))
     assert len(densities) == 2
     points = plot_features(features, clusters=found, x="edge_energy", y="edge_jump")
+    both = points.get_dimension(0), points.get_dimension(1)
+    assert [str(d.label) for d in both] == ["Edge energy (eV)", "Edge jump Δμt"]
+    assert plot_features(features, clusters=found).kdims == points.kdims
     drawn = sum(len(s) for s in points)
     assert drawn == int((found.label > 0).sum())
     energies = np.concatenate([s.dimension_values(0) for s in points])
