@@ -11,16 +11,13 @@ Needs PyTorch; everything on one thread.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from typing import TYPE_CHECKING, Any
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 import dask
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from batteryxr import cdi
 from batteryxr.simulate import random_crystals
@@ -77,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    threadpool_limits(1)
     dask.config.set(scheduler="synchronous")
     for case, phase in CASES.items():
         crystals = random_crystals(
