@@ -1,0 +1,12 @@
+"""Voltage against capacity.
+
+Each half cycle begins at zero capacity. Half cycles are found from the sign of the
+current, whatever the cycler counts.
+"""
+
+from batteryxr import simulate
+
+experiment = simulate.operando(seed=2, n_scans=20)
+record = experiment["echem"].to_dataset()
+
+figure = record.echem.plot_voltage_profile(mass=float(record.attrs["mass"]))

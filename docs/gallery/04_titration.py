@@ -1,0 +1,12 @@
+"""Time constants of a titration.
+
+Each pulse and its rest are fitted together by diffusion in a particle; the bars are
+one standard deviation. The truth is 1/τ = 2.5e-5 1/s everywhere.
+"""
+
+from batteryxr import simulate
+
+record, truth = simulate.gitt(n_pulses=20, seed=3)
+
+result = record.echem.gitt()
+figure = result.echem.plot_time_constants()

@@ -1,0 +1,12 @@
+"""One pulse, and what the fit leaves.
+
+The ohmic drop, diffusion under current, and the rest that tends to equilibrium, all
+by one curve; the residual stands below.
+"""
+
+from batteryxr import simulate
+
+record, truth = simulate.gitt(n_pulses=8, seed=3)
+
+result = record.echem.gitt()
+figure = record.echem.pulse_fit(result=result, pulse=5).echem.plot_pulse()

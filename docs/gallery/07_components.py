@@ -1,0 +1,24 @@
+"""Components of a factorisation.
+
+The patterns of the phases, one above the other: fixed ones are dotted, what was found
+is solid.
+"""
+
+import numpy as np
+
+from batteryxr import simulate
+from batteryxr.echem import Clock
+
+experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=120)
+record = experiment["echem"].to_dataset()
+clock = Clock(offset_s=float(experiment["truth"]["clock_offset"]))
+pdf = record.echem.join(experiment["scans"]["pdf"], clock=clock)
+
+reduced = int(np.argmin(pdf.voltage.values))
+phases = pdf.nmf.fit(
+    3,
+    fixed={"pristine": 0, "reduced": reduced},
+    shift=pdf.nmf.lower_envelope(),
+    seed=0,
+)
+figure = phases.nmf.plot_components()

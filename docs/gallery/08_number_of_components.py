@@ -1,0 +1,15 @@
+"""What speaks for each number of components.
+
+Several opinions side by side, and no decision: the held-out error stops falling, random
+starts stop agreeing, the scree turns flat.
+"""
+
+from batteryxr import simulate
+
+experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=60)
+pdf = experiment["scans"]["pdf"]
+
+order = pdf.nmf.model_order(
+    orders=(1, 2, 3, 4, 5), shift=pdf.nmf.lower_envelope(), n_starts=3
+)
+figure = order.nmf.plot_order()

@@ -1,0 +1,11 @@
+"""Displacement inside a crystal.
+
+Three planes through the displacement field of one voltage state, from the truth of a
+simulated rocking curve: what phase retrieval is compared with.
+"""
+
+from batteryxr import simulate
+
+crystal = simulate.bragg_states(missing_state=None)
+
+figure = crystal["truth"]["displacement"].isel(state=3).compute().cdi.plot_field()
