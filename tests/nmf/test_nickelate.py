@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
-import xarray as xr
 from scipy.stats import spearmanr
 
 from batteryxr import nmf, xanes
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Voltages that every half cycle passes.
 GRID = np.linspace(3.6, 4.15, 23)
