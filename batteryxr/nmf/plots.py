@@ -174,6 +174,11 @@ def plot_maps(result: xr.Dataset) -> Any:
 
     Computes the maps.
 
+    Parameters
+    ----------
+    result
+        A factorisation of a stack.
+
     Returns
     -------
     holoviews.Layout

@@ -47,6 +47,8 @@ def cluster(
     ----------
     obj
         Maps, such as edge energy, normalised peak area and electron ratio.
+    k
+        Number of clusters.
     features
         Variables to use; by default all. What they are decides what a cluster is.
     mask
