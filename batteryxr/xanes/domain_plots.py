@@ -152,7 +152,7 @@ def plot_densities(density: xr.Dataset) -> Any:
         ]
         panels.append(
             hv.Overlay(areas).opts(
-                hv.opts.Overlay(legend_position="top_right", title=feature, **_SIZE)
+                hv.opts.Overlay(legend_position="right", title=feature, **_SIZE)
             )
         )
     return hv.Layout(panels).cols(2).opts(shared_axes=False)

@@ -24,7 +24,7 @@ COLOURS = (
     *("#000000", "#999933", "#882255", "#44AA99"),
 )
 _SIZE = {"width": 560, "height": 320}
-_MAP = {"width": 330, "height": 290, "xticks": 3}
+_MAP = {"data_aspect": 1, "frame_width": 210, "xticks": 3, "fontsize": {"title": 9}}
 #: Shares of the pixels that may lie beyond the ends of a colour scale.
 _ENDS = (1, 99)
 _FITTED = ("edge_energy", "edge_jump", "normalised_peak_area")
