@@ -207,10 +207,12 @@ class _Shown:
 def _members(entry: Entry) -> list[str]:
     """Return properties and methods of a class that batteryxr itself defines."""
     lines: list[str] = []
-    for name, value in inspect.getmembers(entry.obj):
-        home = next((c for c in entry.obj.__mro__ if name in vars(c)), object)
-        ours = home.__module__.startswith("batteryxr.")
-        if name.startswith("_") or not ours or not inspect.getdoc(value):
+    for name in sorted({n for c in entry.obj.__mro__ for n in vars(c)}):
+        home = next(c for c in entry.obj.__mro__ if name in vars(c))
+        if name.startswith("_") or not home.__module__.startswith("batteryxr."):
+            continue
+        value = getattr(entry.obj, name)
+        if not inspect.getdoc(value):
             continue
         if isinstance(value, property):
             lines += [f".. py:property:: {name}", ""]

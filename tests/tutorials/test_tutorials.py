@@ -8,7 +8,10 @@ import pytest
 
 nbformat = pytest.importorskip("nbformat")
 
-TUTORIALS = sorted(Path(__file__).parents[2].joinpath("tutorials").glob("*.ipynb"))
+ROOT = Path(__file__).parents[2]
+TUTORIALS = sorted(ROOT.joinpath("tutorials").glob("*.ipynb"))
+#: Copies that have run are kept for the documentation, which shows them.
+EXECUTED = ROOT / "docs" / "_build" / "executed"
 
 
 def test_there_are_tutorials():
@@ -34,3 +37,5 @@ def test_tutorial_runs(path, tmp_path):
         resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, EXECUTED / path.name)
