@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="store for states and result (default: STACK with -ptycho)")  # fmt: skip
     add("--engine", default="LSQML", help="LSQML, ePIE, rPIE, DM or RAAR")
     add("--iterations", type=int, default=800, metavar="N")
+    add("--lead", type=int, default=0, metavar="N",
+        help="passes of the middle energy, from which all others start")  # fmt: skip
     add("--modes", type=int, default=1, metavar="N", help="probe modes")
     add("--positions-from", type=int, metavar="N",
         help="first pass that corrects positions")  # fmt: skip
@@ -77,6 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
             engine=arguments.engine,
             iterations=arguments.iterations,
             kramers_kronig=constraint,
+            lead=arguments.lead,
             n_modes=arguments.modes,
             positions_from=arguments.positions_from,
             memory=memory,

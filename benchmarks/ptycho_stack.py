@@ -139,11 +139,11 @@ def peak_memory() -> float:
 def overhead(energies: int) -> None:
     """Print what an energy costs beside its own work, one after another."""
     import batteryxr
-    from batteryxr.cdi import ptycho_stack
+    from batteryxr.cdi import _ptycho_run
     from batteryxr.simulate import ptychography
 
     spent: list[float] = []
-    job: Any = ptycho_stack._Job
+    job: Any = _ptycho_run.Job
     plain = job.__call__
 
     def timed(self: Any, *given: int) -> int:
@@ -158,7 +158,7 @@ def overhead(energies: int) -> None:
         positions=8, pixels=32, step=45.0, diameter=180.0, chunks=32,
     )  # fmt: skip
     whole: list[float] = []
-    run_kind: Any = ptycho_stack._Run
+    run_kind: Any = _ptycho_run.Run
     advance = run_kind.advance
 
     def watched(self: Any, *given: Any) -> None:

@@ -69,6 +69,8 @@ def common_grid(pieces: Pieces) -> Grid:
 
     A finer one would promise a resolution that not every energy has.
     """
+    from batteryxr.cdi.kernels.ptycho_align import resampled
+
     axes = [pieces.axes(k) for k in range(len(pieces))]
     coarsest = max(range(len(axes)), key=lambda k: float(axes[k][0][1] - axes[k][0][0]))
     lit = _relative(pieces.light(coarsest)) > DARK
@@ -93,36 +95,6 @@ def _relative(light: np.ndarray) -> np.ndarray:
     return relative
 
 
-def resampled(
-    image: np.ndarray,
-    from_y: np.ndarray,
-    from_x: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
-    *,
-    order: int = 3,
-) -> np.ndarray:
-    """Return `image` at places y, x by splines; untouched where the grids agree."""
-    from scipy import ndimage
-
-    rows = (y - from_y[0]) / (from_y[1] - from_y[0])
-    columns = (x - from_x[0]) / (from_x[1] - from_x[0])
-    near_y, near_x = np.rint(rows), np.rint(columns)
-    same = max(abs(rows - near_y).max(), abs(columns - near_x).max()) < 1e-6
-    if same and near_y[0] >= 0 and near_x[0] >= 0:
-        inside = near_y[-1] < image.shape[0] and near_x[-1] < image.shape[1]
-        if inside:
-            return image[np.ix_(near_y.astype(int), near_x.astype(int))]
-    at = np.meshgrid(rows, columns, indexing="ij")
-
-    def spline(part: np.ndarray) -> np.ndarray:
-        return ndimage.map_coordinates(part, at, order=order, mode="nearest")
-
-    if np.iscomplexobj(image):
-        return spline(image.real) + 1j * spline(image.imag)
-    return spline(image)
-
-
 def register(
     pieces: Pieces,
     vacuum: np.ndarray | None,
@@ -145,7 +117,11 @@ def register(
     shifts
         Whether objects may be shifted onto one another.
     """
-    from batteryxr.cdi.kernels.ptycho_align import flattened, subpixel_shift
+    from batteryxr.cdi.kernels.ptycho_align import (
+        flattened,
+        resampled,
+        subpixel_shift,
+    )
 
     def placed(k: int, shift: np.ndarray) -> np.ndarray:
         place = (*pieces.axes(k), grid.y - shift[0], grid.x - shift[1])

@@ -9,7 +9,6 @@ import xarray as xr
 
 from batteryxr.cdi import _ptycho_store, _ptycho_task
 from batteryxr.cdi._ptycho_coupling import Spectra
-from batteryxr.cdi.ptycho_input import pixel_size
 from batteryxr.core.model import attributes
 from batteryxr.core.store import STACK
 
@@ -44,11 +43,7 @@ class Objects:
 
     def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return y and x of energy `k` in nm."""
-        one = self._scan.isel(energy=k)
-        _, shape, origin = _ptycho_task.geometry(one)
-        pixel = float(pixel_size(one))
-        y, x = ((origin[i] + np.arange(shape[i])) * pixel for i in (0, 1))
-        return y, x
+        return _ptycho_task.axes(self._scan.isel(energy=k))
 
     def obj(self, k: int) -> np.ndarray:
         """Return the object of energy `k` (y, x)."""

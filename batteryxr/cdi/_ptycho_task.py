@@ -93,6 +93,14 @@ def geometry(scan: xr.Dataset) -> tuple[np.ndarray, tuple[int, int], np.ndarray]
     return corners - origin, shape, origin
 
 
+def axes(scan: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return y and x of the object in nm."""
+    pixel = float(pixel_size(scan))
+    _, shape, origin = geometry(scan)
+    y, x = ((origin[i] + np.arange(shape[i])) * pixel for i in (0, 1))
+    return y, x
+
+
 def start(scan: xr.Dataset, task: Task) -> State:
     """Return the first state: a unit object and the probe with the frames' power."""
     from batteryxr.cdi.kernels.ptycho_state import State, add_modes
@@ -115,6 +123,39 @@ def start(scan: xr.Dataset, task: Task) -> State:
     bring = on(task.device)
     obj = np.ones(shape, np.complex64)
     return State(bring(obj), bring(probe.astype(np.complex64)), positions)
+
+
+def follow(
+    scan: xr.Dataset,
+    task: Task,
+    obj: np.ndarray,
+    probe: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+) -> State:
+    """Return the first state: object and probe of another energy on this one's grids.
+
+    Parameters
+    ----------
+    scan, task
+        What is to be reconstructed.
+    obj : (y, x)
+    probe : (mode, n, n)
+    y, x
+        Of the object, in nm.
+    """
+    from batteryxr.cdi.kernels.ptycho_align import resampled
+
+    state = start(scan, task)
+    n, bring = probe.shape[-1], on(task.device)
+    lateral = np.arange(n) - n // 2
+    theirs, ours = lateral * (y[1] - y[0]), lateral * float(pixel_size(scan))
+    modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in probe])
+    power = float(np.sum(np.abs(off(state.probe)) ** 2))
+    modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
+    state.obj = bring(resampled(obj, y, x, *axes(scan)).astype(np.complex64))
+    state.probe = bring(modes.astype(np.complex64))
+    return state
 
 
 def source(scan: xr.Dataset, task: Task) -> Source:

@@ -71,6 +71,29 @@ def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
     same(ptycho_energies(eager, store=tmp_path / "b.zarr", **CALL), whole)
 
 
+def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
+    call = {"checkpoint": 5, "progress": False, "iterations": 5}
+    own = ptycho_energies(scan, store=tmp_path / "own.zarr", **call)
+    path = tmp_path / "led.zarr"
+    led = ptycho_energies(scan, store=path, lead=20, **call).load()
+    # After five passes each is about where twenty of its own would bring it.
+    long = ptycho_energies(
+        scan, store=tmp_path / "long.zarr", **call | {"iterations": 20}
+    )
+    assert float((led.amp_residual / own.amp_residual).max()) < 0.9
+    assert float(led.amp_residual.mean() / long.amp_residual.mean()) < 1.05
+    # The states that were lost are made again from the one ahead, which is kept.
+    import shutil
+
+    for name in ("ptycho", "_journal/finished", "_journal/states/2"):
+        shutil.rmtree(path / name)
+    same(ptycho_energies(scan, store=path, lead=20, **call), led)
+    with pytest.raises(StoreError, match="lead"):
+        ptycho_energies(scan, store=path, **call)
+    with pytest.raises(ArgumentError, match="lead"):
+        ptycho_energies(scan, store=path, lead=-1, **call)
+
+
 def test_store_refuses_other_arguments(scan, whole, tmp_path):
     path = tmp_path / "out.zarr"
     first = ptycho_energies(scan, store=path, **CALL)

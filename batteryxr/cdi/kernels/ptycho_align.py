@@ -49,6 +49,36 @@ def shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return moved.astype(image.dtype) if np.iscomplexobj(image) else moved.real
 
 
+def resampled(
+    image: np.ndarray,
+    from_y: np.ndarray,
+    from_x: np.ndarray,
+    y: np.ndarray,
+    x: np.ndarray,
+    *,
+    order: int = 3,
+) -> np.ndarray:
+    """Return `image` at places y, x by splines; untouched where the grids agree."""
+    from scipy import ndimage
+
+    rows = (y - from_y[0]) / (from_y[1] - from_y[0])
+    columns = (x - from_x[0]) / (from_x[1] - from_x[0])
+    near_y, near_x = np.rint(rows), np.rint(columns)
+    same = max(abs(rows - near_y).max(), abs(columns - near_x).max()) < 1e-6
+    if same and near_y[0] >= 0 and near_x[0] >= 0:
+        inside = near_y[-1] < image.shape[0] and near_x[-1] < image.shape[1]
+        if inside:
+            return image[np.ix_(near_y.astype(int), near_x.astype(int))]
+    at = np.meshgrid(rows, columns, indexing="ij")
+
+    def spline(part: np.ndarray) -> np.ndarray:
+        return ndimage.map_coordinates(part, at, order=order, mode="nearest")
+
+    if np.iscomplexobj(image):
+        return spline(image.real) + 1j * spline(image.imag)
+    return spline(image)
+
+
 def phase_ramp(ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the slopes (y, x) of the phase of `ratio` in rad per pixel.
 
