@@ -211,3 +211,79 @@ def healthy():
         assert page.blocked == []
 
     return check
+
+
+#: Gives a panel work of half a minute.
+SLOW = """
+import time
+from batteryxr.core.progress import track
+from batteryxr.widgets.model import Plan
+def slow():
+    for _ in track(range(600), "Counting"):
+        time.sleep(0.05)
+panel_.model.plan = lambda: Plan(slow)
+panel_.model.refresh(delay=0.0)
+"""
+#: Lightness of the panel's paper and of its words, 0 to 255.
+LIGHTNESS = """() => ['backgroundColor', 'color'].map(key => {
+  const colour = getComputedStyle(document.querySelector('.bx-panel'))[key];
+  return Math.max(...colour.match(/[0-9.]+/g).slice(0, 3).map(Number));
+})"""
+
+
+@pytest.fixture
+def foot():
+    """Return a check of what is under every panel: code to copy, progress, stop."""
+
+    def check(page, name="panel"):
+        for button, what in (("Copy code", "code"), ("Copy panel", "model.reopen")):
+            page.get_by_role("button", name=button).click()
+            page.get_by_role("button", name="copied").first.wait_for()
+            copied = page.evaluate("navigator.clipboard.readText()")
+            assert copied == page.ask(f"print({name}.{what})")
+        page.ask(f"panel_ = {name}" + SLOW)
+        word = page.locator(".bx-word")
+        page.wait_for_function(
+            "() => /Counting/.test(document.querySelector('.bx-word').textContent)"
+        )
+        assert page.ask("print(6 * 7)") == "42"  # nobody waits for the panel
+        page.locator(".bx-stop").click()
+        page.wait_for_function(
+            "() => /^stopped/.test(document.querySelector('.bx-word').textContent)"
+        )
+        page.ask("del panel_.model.plan; panel_.model.refresh(); panel_.result")
+        page.wait_for_function(
+            "() => document.querySelector('.bx-word').textContent === 'up to date'"
+        )
+        assert "up to date" in word.inner_text()
+
+    return check
+
+
+@pytest.fixture
+def readable():
+    """Return a check that the words of a panel stand out from its paper."""
+
+    def check(page, *, dark):
+        paper, words = page.evaluate(LIGHTNESS)
+        assert (paper < 80 and words > 150) if dark else (paper > 200 and words < 100)
+
+    return check
+
+
+@pytest.fixture
+def reopened():
+    """Return ``again(page)``: saved, its kernel shut down, and opened once more."""
+
+    def again(page):
+        page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        page.wait_for_function(
+            "() => !window.jupyterapp.shell.currentWidget.context.model.dirty"
+        )
+        page.evaluate("window.jupyterapp.commands.execute('notebook:shutdown-kernel')")
+        page.wait_for_timeout(500)
+        page.goto(page.address, wait_until="domcontentloaded")
+        page.locator(".bx-code").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(500)
+
+    return again

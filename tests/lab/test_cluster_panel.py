@@ -45,7 +45,9 @@ def _loop(page, box, left, top, right, bottom):
     page.mouse.up()
 
 
-def test_lasso_both_ways_and_the_pixel_behind(notebook, healthy, tmp_path):
+def test_lasso_both_ways_and_the_pixel_behind(
+    notebook, healthy, foot, readable, reopened, tmp_path
+):
     page = notebook(SETUP)
     page.wait_for_selector("[data-plot=spectra] path.bx-line", timeout=60_000)
     page.wait_for_selector("[data-plot='order inertia'] path.bx-line", timeout=60_000)
@@ -88,4 +90,24 @@ def test_lasso_both_ways_and_the_pixel_behind(notebook, healthy, tmp_path):
         )
         == "True"
     )
+    foot(page)
+
+    # what cannot be is said inside the panel, also in the dark
+    page.ask("panel.model.mask = maps.edge_energy < 0; panel.model.refresh()")
+    page.locator(".bx-message").wait_for(state="visible")
+    assert "mask" in page.locator(".bx-message").inner_text()
+    page.ask("panel.model.mask = None; panel.model.refresh(); panel.result")
+    page.locator(".bx-message").wait_for(state="hidden")
+    readable(page, dark=False)
+    dark = "jupyterapp.commands.execute('apputils:change-theme', {theme})"
+    page.evaluate(dark.format(theme="{theme: 'JupyterLab Dark'}"))
+    page.wait_for_timeout(500)
+    readable(page, dark=True)
+
+    # there again without any kernel
+    code = page.locator(".bx-code").inner_text()
+    reopened(page)
+    assert page.locator(".bx-code").inner_text() == code
+    assert page.evaluate(f"() => {lines}") == 2
+    assert page.locator("[data-plot=labels] canvas").count() == 1
     healthy(page)

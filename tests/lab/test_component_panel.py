@@ -25,7 +25,7 @@ def _slider(page, text):
     )
 
 
-def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, tmp_path):
+def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, foot, tmp_path):
     page = notebook(SETUP)
     page.wait_for_selector("[data-plot=ratios] path.bx-line")
     track = _slider(page, "n").locator(".noUi-target").first.bounding_box()
@@ -87,6 +87,7 @@ def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, tmp_path):
     page.get_by_role("button", name="Undo").click()
     page.wait_for_timeout(500)
     assert page.ask("print(panel.steps, panel.n_components)") == "[] 2"
+    foot(page)
 
     # the page is loaded again while the kernel lives: so does the panel
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
@@ -97,7 +98,7 @@ def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, tmp_path):
     healthy(page)
 
 
-def test_maps_of_a_stack(notebook, healthy, tmp_path):
+def test_maps_of_a_stack(notebook, healthy, readable, tmp_path):
     stack = """
 from scipy.ndimage import gaussian_filter
 rng = np.random.default_rng(0)
@@ -116,4 +117,5 @@ maps
     page.wait_for_selector("[data-plot='map 2'] canvas")
     assert page.ask("print(maps.result.weights.dims)") == "('component', 'y', 'x')"
     page.locator(".bx-panel").nth(1).screenshot(path=tmp_path / "maps.png")
+    readable(page, dark=True)
     healthy(page)

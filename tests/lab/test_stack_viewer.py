@@ -66,7 +66,7 @@ def _sweep(page, what, places):
     return median <= 50 and late <= 100
 
 
-def test_from_mouse_to_picture(notebook, drag, healthy, tmp_path):
+def test_from_mouse_to_picture(notebook, drag, healthy, foot, tmp_path):
     page = notebook(LARGE)
     page.wait_for_function(ARRIVED, arg=40, timeout=60_000)
     page.wait_for_timeout(500)
@@ -139,6 +139,14 @@ def test_from_mouse_to_picture(notebook, drag, healthy, tmp_path):
     page.wait_for_timeout(800)
     assert page.ask("print(viewer.axis, viewer.index)") == f"y {row + 1}"
     assert page.ask("print(viewer.result.dims)") == "('y',)"
+    foot(page, "viewer")
+
+    # what cannot be is said inside the panel
+    page.ask("viewer.region = [5, 2, 0, 3]")
+    page.locator(".bx-message").wait_for(state="visible")
+    assert "first before last" in page.locator(".bx-message").inner_text()
+    page.ask("viewer.region = []")
+    page.locator(".bx-message").wait_for(state="hidden")
     page.locator(".bx-panel").screenshot(path=tmp_path / "along_y.png")
     healthy(page)
 
@@ -190,7 +198,9 @@ viewer
     healthy(page)
 
 
-def test_a_complex_picture_and_what_is_saved(notebook, healthy, tmp_path):
+def test_a_complex_picture_and_what_is_saved(
+    notebook, healthy, readable, reopened, tmp_path
+):
     page = notebook(
         """
 import numpy as np, xarray as xr, batteryxr
@@ -209,17 +219,13 @@ viewer
     assert page.ask("print(np.allclose(viewer.result, np.angle(image[40])))") == "True"
     page.locator(".bx-panel").screenshot(path=tmp_path / "complex.png")
 
+    readable(page, dark=True)
+
     # saved with the notebook, and there again without any kernel
-    page.wait_for_timeout(500)
-    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-    page.wait_for_timeout(1500)
+    reopened(page)
     saved = page.file.read_text()
     assert "application/vnd.jupyter.widget-state+json" in saved
     assert len(saved) < 2_000_000
-    page.evaluate("window.jupyterapp.commands.execute('notebook:shutdown-kernel')")
-    page.wait_for_timeout(1000)
-    page.goto(page.address, wait_until="domcontentloaded")
-    page.locator(".bx-code").wait_for(timeout=60_000)
     assert "image.isel(y=40)" in page.locator(".bx-code").inner_text()
     assert page.locator(".bx-spectrum path.bx-line").count() >= 1
     page.locator(".bx-panel").screenshot(path=tmp_path / "restored.png")

@@ -32,7 +32,9 @@ def _points(page, kind):
     )
 
 
-def test_choose_by_mouse_and_keyboard(notebook, drag, healthy, tmp_path):
+def test_choose_by_mouse_and_keyboard(
+    notebook, drag, healthy, foot, reopened, tmp_path
+):
     page = notebook(SETUP)
     page.wait_for_function(DRAWN, arg=0)
     page.locator("[data-plot=voltage] svg.bx-curves").scroll_into_view_if_needed()
@@ -63,10 +65,7 @@ def test_choose_by_mouse_and_keyboard(notebook, drag, healthy, tmp_path):
 
     # the code that is shown gives what is shown
     assert page.ask("print(panel.result.equals(eval(panel.code)))") == "True"
-    page.get_by_role("button", name="Copy code").click()
-    page.get_by_role("button", name="copied").wait_for()
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == page.ask("print(panel.code)")
+    foot(page)
 
     # arrow keys and Enter choose as well
     before = int(page.ask("print(len(panel.states))"))
@@ -82,10 +81,17 @@ def test_choose_by_mouse_and_keyboard(notebook, drag, healthy, tmp_path):
     message = page.locator(".bx-message")
     message.wait_for(state="visible")
     assert "the nearest on charge is scan" in message.inner_text()
+    page.ask("panel.choose(states=[('charge', 3.9)], tolerance=0.1); panel.result")
+    message.wait_for(state="hidden")
+
+    # there again without any kernel
+    reopened(page)
+    assert "('charge', 3.9)" in page.locator(".bx-code").inner_text().replace('"', "'")
+    assert page.locator("[data-plot=states] path.bx-line").count() >= 1
     healthy(page)
 
 
-def test_dark_theme_and_volumes(notebook, healthy, tmp_path):
+def test_dark_theme_and_volumes(notebook, healthy, readable, tmp_path):
     volume = """
 z, y, x = np.mgrid[-1:1:12j, -1:1:40j, -1:1:50j]
 inside = (x**2 + y**2 + z**2 < 0.8)
@@ -102,8 +108,5 @@ volumes
     page.wait_for_selector("[data-plot^=difference] canvas")
     page.locator(".bx-panel").nth(1).screenshot(path=tmp_path / "volumes.png")
     assert page.locator("[data-plot^=state] canvas").count() == 2
-    paper = page.evaluate(
-        "getComputedStyle(document.querySelector('.bx-plot')).backgroundColor"
-    )
-    assert max(int(v) for v in paper[4:-1].split(",")[:3]) < 80
+    readable(page, dark=True)
     healthy(page)
