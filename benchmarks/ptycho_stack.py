@@ -1,7 +1,8 @@
 """A stack larger than memory, all energies: peak memory, and what waits between them.
 
     python benchmarks/ptycho_stack.py make DIR [--energies 40] [--linked]
-    python benchmarks/ptycho_stack.py run DIR [--passes 1] [--engine ePIE] [--seconds S]
+    python benchmarks/ptycho_stack.py run DIR [--passes 1] [--engine ePIE] [--workers N]
+        [--seconds S]
     python benchmarks/ptycho_stack.py overhead [--energies 40]
 
 ``make`` writes 40 energies of 2000 frames of 256², uint16, in zarr: 10.5 GB of counts.
@@ -75,30 +76,25 @@ def _repeat(frames: Path, energies: int, linked: bool) -> None:
             shutil.copytree(source, target)
 
 
-def run(folder: Path, passes: int, engine: str, seconds: float | None) -> None:
+def run(folder: Path, seconds: float | None, options: list[str]) -> None:
     """Run the reconstruction in a process of its own; end it after `seconds`."""
+    from batteryxr.cdi import ptycho_progress
+
     out = folder / "out.zarr"
-    call = [sys.executable, __file__, "child", str(folder)]
-    call += ["--passes", str(passes), "--engine", engine]
     begin = time.perf_counter()
-    child = subprocess.Popen(call)
+    child = subprocess.Popen([sys.executable, __file__, "child", str(folder), *options])
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
     wall = time.perf_counter() - begin
-    done = _done(out)
-    print(f"{wall:.0f} s; {int((done >= passes).sum())} of {done.size} energies done")
+    seen = ptycho_progress(out)
+    done = int((seen.iteration.values >= seen.attrs["iterations"]).sum())
+    print(f"{wall:.0f} s; {done} of {seen.sizes['number']} energies done")
 
 
-def _done(out: Path) -> np.ndarray:
-    from batteryxr.cdi import ptycho_progress
-
-    return ptycho_progress(out).iteration.values
-
-
-def child(folder: Path, passes: int, engine: str) -> None:
+def child(folder: Path, passes: int, engine: str, workers: int | None) -> None:
     """Reconstruct, and tell of the peak of memory whenever it grows."""
     import threading
 
@@ -107,7 +103,8 @@ def child(folder: Path, passes: int, engine: str) -> None:
 
     scan = batteryxr.open_store(folder / "stack.zarr")
     assert isinstance(scan, xr.Dataset)
-    print(ptycho_plan(scan, engine=engine, memory=MEMORY), flush=True)
+    plan = ptycho_plan(scan, engine=engine, memory=MEMORY, workers=workers)
+    print(plan, flush=True)
     begin = time.perf_counter()
 
     def watch() -> None:
@@ -123,7 +120,7 @@ def child(folder: Path, passes: int, engine: str) -> None:
     threading.Thread(target=watch, daemon=True).start()
     result = ptycho_energies(
         scan, store=folder / "out.zarr", engine=engine, iterations=passes,
-        checkpoint=1, memory=MEMORY, progress=False,
+        checkpoint=1, memory=MEMORY, workers=workers, progress=False,
     )  # fmt: skip
     print(f"{dict(result.sizes)}; peak {peak_memory():.3f} GB, "
           f"{time.perf_counter() - begin:.0f} s")  # fmt: skip
@@ -190,15 +187,19 @@ def main() -> None:
     parser.add_argument("--linked", action="store_true")
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--engine", default="ePIE")
+    parser.add_argument("--workers", type=int)
     parser.add_argument("--seconds", type=float)
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if asked.what == "make":
         make(asked.folder, asked.energies, asked.linked)
     elif asked.what == "run":
-        run(asked.folder, asked.passes, asked.engine, asked.seconds)
+        options = ["--passes", str(asked.passes), "--engine", asked.engine]
+        if asked.workers:
+            options += ["--workers", str(asked.workers)]
+        run(asked.folder, asked.seconds, options)
     elif asked.what == "child":
-        child(asked.folder, asked.passes, asked.engine)
+        child(asked.folder, asked.passes, asked.engine, asked.workers)
     else:
         overhead(asked.energies)
 
