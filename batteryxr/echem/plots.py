@@ -170,7 +170,7 @@ def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
             items.append(band.opts(color=colour, alpha=0.3))
         curve = hv.Curve((voltage, y), "Voltage (V)", name, label=side)
         items.append(curve.opts(color=colour))
-    return hv.Overlay(items).opts(**_SIZE)
+    return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 
 def plot_rate(rate: xr.Dataset) -> Any:
