@@ -226,6 +226,27 @@ def test_ambiguous_branches_are_flagged(curve, energies, spectrum):
     assert min(abs(float(torn.edge_energy) - b) for b in (5472, 5488)) < 3
 
 
+def test_rivals_that_noise_explains_are_flagged(curve, energies, spectrum, model):
+    clean = curve(
+        energies, 0.06, 0.06, 5478.0, 3.9, (0.015, 5466.6, 1.4), (0.02, 5489, 7)
+    )
+    noise = np.random.default_rng(0).normal(0, 0.006, (400, energies.size))
+    thin = spectrum(energies, clean) + xr.DataArray(noise, dims=("scan", "energy"))
+    thin.attrs["units"] = "1"
+    options = {"mask": None, "multistart": "always", **model}
+    best = xanes.fit_edge(thin, ambiguity=0.0, **options)
+    given = xanes.fit_edge(thin, **options)
+    assert not (best.flag & 16).any()
+    worse = given.chi2 > 1.001 * best.chi2
+    assert 4 <= int(worse.sum()) < 100
+    assert ((given.flag & 16) > 0).where(worse, True).all()
+    # Nine variances of the residuals, of which there are 40 less 10.
+    assert (given.chi2 <= (1 + 9 / 30) * best.chi2 * 1.001).all()
+    # The branch of the mean spectrum strays less.
+    gap = [float(abs(f.edge_energy - 5478).where(worse).mean()) for f in (given, best)]
+    assert gap[0] < gap[1]
+
+
 def test_bounds_and_fixed_parameters(phantom, model):
     stack, _ = phantom()
     pixel = stack.isel(y=24, x=24)
