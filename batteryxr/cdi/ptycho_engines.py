@@ -12,9 +12,10 @@ from batteryxr.core.optional import require
 if TYPE_CHECKING:
     from batteryxr.cdi.kernels.ptycho_run import Options
 
-#: What can be asked for, with the arguments of its options.
+#: What can be asked for, with the arguments of its options. The steps of ePIE are those
+#: that come nearest to known objects: a probe that moves as fast takes noise with it.
 ENGINES: dict[str, dict[str, Any]] = {
-    "ePIE": {"object_step": 0.5, "probe_step": 0.5},
+    "ePIE": {"object_step": 1.0, "probe_step": 0.5},
     "rPIE": {"object_alpha": 0.2, "momentum": 0.5},
     "LSQML": {},
     "DM": {"algorithm": "DM", "beta": 1.0},

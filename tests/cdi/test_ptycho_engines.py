@@ -75,7 +75,7 @@ ONES = np.ones((N, N), np.float32)
 @pytest.mark.parametrize(
     ("options", "passes", "bar"),
     [
-        (PieOptions(0.5, 0.5), 40, 0.07),
+        (PieOptions(1.0, 0.5), 40, 0.07),
         (PieOptions(object_alpha=0.2, momentum=0.5), 40, 0.07),
         (LsqOptions(batch=20), 40, 0.06),
         (LsqOptions(batch=20, poisson=True), 40, 0.06),
@@ -194,6 +194,17 @@ def test_positions_are_corrected():
 
     assert rms(told) > 1.2
     assert rms(state.positions) < 0.35
+
+
+def test_positions_far_off_still_gain():
+    frames, told, _, obj, probe = experiment(jitter=3.0, whole=False)
+    errors = []
+    for positions_from in (None, 5):
+        state = begin(told, obj, probe)
+        plan = Plan(LsqOptions(batch=20), (0,), positions_from=positions_from)
+        run(plan, state, InMemory(frames), ONES, 60)
+        errors.append(distance(state.obj, obj, told))
+    assert errors[1] < 0.4 * errors[0]
 
 
 @settings(max_examples=20, deadline=None)
