@@ -75,7 +75,7 @@ def simulated() -> None:
         )
 
 
-def gold(folder: Path) -> None:
+def gold(folder: Path, seed: int) -> None:
     from batteryxr.io import read_frames, read_image
 
     data = folder / "example_data"
@@ -93,9 +93,9 @@ def gold(folder: Path) -> None:
     volume = cdi.crop(clean, shape=(128, 160, 160)).compute()
     volume = xr.where(volume < 2, 0, volume, keep_attrs=True)  # stray counts
     began = time.process_time()
-    result = cdi.retrieve(volume, schedule=SCHEDULE, n_starts=6, n_best=3)
+    result = cdi.retrieve(volume, schedule=SCHEDULE, n_starts=6, n_best=3, seed=seed)
     cost = (time.process_time() - began) / 6
-    print(f"\nGold crystal, {SCHEDULE}, {cost:.0f} CPU s per start")
+    print(f"\nGold crystal, {SCHEDULE}, seed {seed}, {cost:.0f} CPU s per start")
     for name in ("amp_residual", "llk", "llk_free", "support_voxels", "rank"):
         print(f"{name:16s}", np.array2string(result[name].values, precision=4))
     cubic_um = float(result["support"].sum()) * VOXEL_NM3 * 1e-9
@@ -106,10 +106,11 @@ def gold(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gold", type=Path, help="folder of the measured crystal")
+    parser.add_argument("--seed", type=int, default=0, help="of the gold's starts")
     arguments = parser.parse_args()
     simulated()
     if arguments.gold is not None:
-        gold(arguments.gold)
+        gold(arguments.gold, arguments.seed)
 
 
 if __name__ == "__main__":

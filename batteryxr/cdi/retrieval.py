@@ -70,7 +70,8 @@ def retrieve(
         not.
     free
         Share of the voxels that the retrieval never sees, in islands, for
-        ``llk_free``.
+        ``llk_free``. A few islands on bright fringes make up much of that figure, and
+        which those are depends on `seed`: compare starts of one seed only.
     seed
         Of starts and free voxels.
     beta
