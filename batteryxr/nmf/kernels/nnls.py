@@ -14,6 +14,8 @@ from numba import njit
 
 #: Up to this many components all passive sets are tabulated.
 TABULATED = 8
+#: Columns solved at a time: their right-hand sides stay in the nearest cache.
+_STRIP = 256
 #: Relative to the mean diagonal: keeps Grams of near-equal components invertible.
 _RIDGE = 1e-11
 
@@ -89,18 +91,35 @@ def solve_tabulated(
     out: np.ndarray,
 ) -> None:
     """Fill `out` (k, q) from the tables of `tabulate`."""
-    k, q = rhs.shape
+    for first in range(0, rhs.shape[1], _STRIP):
+        last = min(first + _STRIP, rhs.shape[1])
+        _solve_strip(gram, inverses, offsets, rhs, closure, first, last, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _solve_strip(
+    gram: np.ndarray,
+    inverses: np.ndarray,
+    offsets: np.ndarray,
+    rhs: np.ndarray,
+    closure: bool,
+    first: int,
+    last: int,
+    out: np.ndarray,
+) -> None:
+    k = len(rhs)
     full = (1 << k) - 1
     for j in range(k):
-        for p in range(q):
-            out[j, p] = offsets[full, j]
+        row = out[j, first:last]
+        row[:] = offsets[full, j]
         for i in range(k):
             g = inverses[full, j, i]
-            for p in range(q):
-                out[j, p] += g * rhs[i, p]
+            right = rhs[i, first:last]
+            for p in range(last - first):
+                row[p] += g * right[p]
     w = np.empty(k)
     c = np.empty(k)
-    for p in range(q):
+    for p in range(first, last):
         mask = 0
         for j in range(k):
             if out[j, p] > 0.0:
@@ -132,7 +151,10 @@ def _pivot(
 ) -> bool:
     """Block pivoting from the passive set `mask`; False where it does not settle."""
     k = len(c)
-    tolerance = 1e-13 * (np.abs(c).max() + 1e-300)
+    largest = 0.0
+    for j in range(k):
+        largest = max(largest, abs(c[j]))
+    tolerance = 1e-13 * (largest + 1e-300)
     best = k + 1
     patience = 3
     if mask == 0 and closure:

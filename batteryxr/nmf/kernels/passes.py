@@ -98,9 +98,10 @@ def gather(
     solver = _Solver(components, closure, x.dtype, sigma)
     parts = []
     for a in range(0, len(x), BLOCK):
-        block = x[a : a + BLOCK]
-        values, v, w = solver(block, a)
-        parts.append(_sums(values, w, v))
+        power = _power_of(x, a, a + BLOCK) if sigma is None else np.nan
+        complete = bool(np.isfinite(power))
+        values, v, w = solver(x[a : a + BLOCK], a, complete=complete)
+        parts.append(_sums(values, w, v, power))
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -127,14 +128,16 @@ def unmix(
     h = np.ascontiguousarray(components.T, dtype=x.dtype)
     for a in range(0, samples, BLOCK):
         part = slice(a, a + BLOCK)
-        _, v, w = solver(x[part], a)
         pattern = x[part].T
-        residual = pattern - h @ w.astype(x.dtype, copy=False)
         whole = pattern if shift is None else pattern + shift[:, None]
+        power = _square_sums(whole)
+        complete = sigma is None and bool(np.isfinite(power.sum()))
+        _, v, w = solver(x[part], a, complete=complete)
+        residual = pattern - h @ w.astype(x.dtype, copy=False)
         if v is None:
             out.count[part] = x.shape[1]
             out.misfit[part] = _square_sums(residual)
-            out.power[part] = _square_sums(whole)
+            out.power[part] = power
         else:
             out.count[part] = np.count_nonzero(v, axis=1)
             out.misfit[part] = np.nansum(residual.astype(float) ** 2, axis=0)
@@ -165,10 +168,10 @@ class _Solver:
             self.tables = nnls.tabulate(self.gram, closure)
 
     def __call__(
-        self, x: np.ndarray, start: int
+        self, x: np.ndarray, start: int, *, complete: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Return the values (zero where missing), statistical weights, weights."""
-        values, v = weigh(x, self._sigma(start, len(x)))
+        values, v = (x, None) if complete else weigh(x, self._sigma(start, len(x)))
         if v is not None:
             grams = alternate.grams(self.components, v.T)
             rhs = self.components @ (v * values).T
@@ -210,31 +213,34 @@ def weigh(
     return np.where(v > 0, x, 0).astype(x.dtype, copy=False), v
 
 
-def _sums(x: np.ndarray, w: np.ndarray, v: np.ndarray | None) -> Sums:
+def _sums(x: np.ndarray, w: np.ndarray, v: np.ndarray | None, power: float) -> Sums:
     used = w.sum(axis=1)
     if v is None:
         rhs = (w.astype(x.dtype, copy=False) @ x).astype(np.float64)
-        return Sums(w @ w.T, rhs, _square_sum(x), x.size, used)
+        return Sums(w @ w.T, rhs, power, x.size, used)
     vx = v * x
     total = float(np.vdot(vx, x))
     count = int(np.count_nonzero(v))
     return Sums(alternate.grams(w, v), w @ vx, total, count, used)
 
 
-def _square_sum(x: np.ndarray) -> float:
-    """Return the sum of squares of a block, in whichever order it lies."""
-    rows = x.T if abs(x.strides[0]) < abs(x.strides[1]) else x
-    if rows.flags.c_contiguous:
-        return float(_power(rows.ravel()))
-    return float(sum(_power(np.ascontiguousarray(row)) for row in rows))
+def _power_of(x: np.ndarray, first: int, last: int) -> float:
+    """Return the sum of squares of some samples; not finite where one value is not."""
+    last = min(last, len(x))
+    if x.T.flags.c_contiguous:
+        return float(_power(x.T, 0, x.shape[1], first, last))
+    return float(_power(x, first, last, 0, x.shape[1]))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _power(values: np.ndarray) -> float:
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _power(x: np.ndarray, top: int, bottom: int, left: int, right: int) -> float:
     # In float64: the misfit is a small difference of large sums.
     total = 0.0
-    for v in values:
-        total += np.float64(v) * np.float64(v)
+    for i in range(top, bottom):
+        row = x[i, left:right]
+        for j in range(row.size):
+            v = np.float64(row[j])
+            total += v * v
     return total
 
 
