@@ -108,7 +108,7 @@ def cluster(
     order = np.argsort(table["mean"][:, column], kind="stable")
     rank = np.empty(k, np.int16)
     rank[order] = np.arange(1, k + 1)
-    inputs = list(maps.values()) + ([] if mask is None else [_on(mask, maps)])
+    inputs = list(maps.values()) + ([] if mask is None else [_on(mask)])
     labels, certainty = blocks.apply(
         partition.assign,
         *inputs,
@@ -312,7 +312,7 @@ def _along(values: np.ndarray, name: str, units: str, long_name: str) -> xr.Data
     return label(array, name, units=units, long_name=long_name)
 
 
-def _on(mask: xr.DataArray, maps: dict[str, xr.DataArray]) -> xr.DataArray:
+def _on(mask: xr.DataArray) -> xr.DataArray:
     return mask.reset_coords(drop=True).astype(bool)
 
 

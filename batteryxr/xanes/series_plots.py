@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SIZE = {"width": 420, "height": 300}
 #: Dimensions along which a variable holds several curves.
-_SEVERAL = ("peak", "standard", "polarisation", "order")
+_SEVERAL = ("peak", "standard", "polarisation", "component", "order")
 
 
 def plot_series(
