@@ -1,6 +1,7 @@
 """A stack larger than memory, all energies: peak memory, and what waits between them.
 
-    python benchmarks/ptycho_stack.py make DIR [--energies 40] [--linked]
+    python benchmarks/ptycho_stack.py make DIR [--energies 40] [--linked] [--side 45]
+        [--pixels 256]
     python benchmarks/ptycho_stack.py run DIR [--passes 1] [--engine ePIE] [--workers N]
         [--seconds S]
     python benchmarks/ptycho_stack.py overhead [--energies 40]
@@ -28,11 +29,11 @@ import numpy as np
 import xarray as xr
 import zarr
 
-POSITIONS, PIXELS, SIDE = 2000, 256, 45
+POSITIONS = 2000  # at most
 MEMORY = 1.5e9
 
 
-def make(folder: Path, energies: int, linked: bool) -> None:
+def make(folder: Path, energies: int, linked: bool, side: int, pixels: int) -> None:
     import dask
 
     import batteryxr
@@ -40,8 +41,8 @@ def make(folder: Path, energies: int, linked: bool) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     two, _ = ptychography(
-        energy=np.array([5440.0, 5480.0]), positions=SIDE, pixels=PIXELS,
-        step=150.0, diameter=4000.0, photons=1e6, chunks=64,
+        energy=np.array([5440.0, 5480.0]), positions=side, pixels=pixels,
+        step=150.0, diameter=90.0 * side, photons=3e5, chunks=64,
     )  # fmt: skip
     two = two.isel(position=slice(POSITIONS))
     seed, stack = folder / "two.zarr", folder / "stack.zarr"
@@ -185,6 +186,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("."))
     parser.add_argument("--energies", type=int, default=40)
     parser.add_argument("--linked", action="store_true")
+    parser.add_argument("--side", type=int, default=45, help="scan points along a side")
+    parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--engine", default="ePIE")
     parser.add_argument("--workers", type=int)
@@ -192,7 +195,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if asked.what == "make":
-        make(asked.folder, asked.energies, asked.linked)
+        make(*(asked.folder, asked.energies, asked.linked, asked.side, asked.pixels))
     elif asked.what == "run":
         options = ["--passes", str(asked.passes), "--engine", asked.engine]
         if asked.workers:
