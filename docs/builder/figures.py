@@ -25,6 +25,8 @@ LOAD, FIGURE = (
 )
 #: How a page tells that it has a figure.
 MARK = "bokeh-figure"
+#: Width of a page in pixels, and what axes, titles and colour bars take of a picture.
+WIDTH, BESIDE, BELOW = 900, 110, 70
 SCRIPTS = ("bokeh.min.js", "draw_figures.js")
 
 
@@ -58,6 +60,7 @@ def embedded(model: Any) -> str:
     """Return a Bokeh model as HTML that `SCRIPTS` draw."""
     from bokeh.embed import json_item
 
+    _fit(model)
     name = f"figure-{model.id}"
     # HoloViews leaves sizes to its frames, at which Bokeh's check wonders.
     check = logging.getLogger("bokeh.core.validation.check")
@@ -88,6 +91,27 @@ def copy_scripts(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         source = Path(bokeh.__file__).parent / "server/static/js" / SCRIPTS[0]
         shutil.copyfile(source, Path(app.outdir) / "_static" / SCRIPTS[0])
+
+
+def _fit(model: Any) -> None:
+    """Make pictures side by side smaller where they would be wider than a page."""
+    from bokeh.models import GridPlot
+
+    places = model.children if isinstance(model, GridPlot) else [(model, 0, 0)]
+    columns: dict[int, int] = {}
+    for figure, _, column, *_ in places:
+        frame = figure.frame_width or (figure.width or 0) - BESIDE
+        columns[column] = max(columns.get(column, 0), frame)
+    room = WIDTH - BESIDE * len(columns)
+    if sum(columns.values()) <= room:
+        return
+    factor = room / sum(columns.values())
+    for figure, *_ in places:
+        for side, taken in (("width", BESIDE), ("height", BELOW)):
+            if (frame := getattr(figure, f"frame_{side}")) is not None:
+                setattr(figure, f"frame_{side}", round(factor * frame))
+            elif (whole := getattr(figure, side)) is not None:
+                setattr(figure, side, round(taken + factor * (whole - taken)))
 
 
 def _quiet(record: logging.LogRecord) -> bool:

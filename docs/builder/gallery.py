@@ -60,9 +60,12 @@ def parts(script: Path) -> tuple[str, str, str]:
 def figure_of(script: Path) -> Any:
     """Run a script and return its ``figure`` as a Bokeh model."""
     from batteryxr.core.plotting import load_hvplot
+    from batteryxr.core.progress import watched
 
     hv = load_hvplot()
-    return hv.render(runpy.run_path(str(script))["figure"], backend="bokeh")
+    with watched(lambda *_: None):  # no bars
+        made = runpy.run_path(str(script))["figure"]
+    return hv.render(made, backend="bokeh")
 
 
 def _page(title: str, text: str, code: str, script: Path) -> Any:

@@ -152,8 +152,7 @@ def _entry(entry: Entry) -> list[str]:
         lines.append(f"   :canonical: {entry.canonical}")
     body = []
     if entry.on:
-        on = " and ".join(sorted(entry.on))
-        body += [f"*On a* {on}" + _as_function(entry) + ".", ""]
+        body += [f"On a {_itself(entry)}{_as_function(entry)}.", ""]
     body += docstring.render(entry, itself=_itself(entry))
     if inspect.isclass(entry.obj) and not entry.on:
         body += _members(entry)

@@ -64,6 +64,6 @@ def executed(path: Path, *, say: Callable[[str], Any] = print) -> Any:
 
 def _where(path: Path) -> str:
     return (
-        f"*{{download}}`This notebook <../../tutorials/{path.name}>` without outputs; "
-        "`batteryxr lab` opens a copy of all of them.*"
+        "`batteryxr lab` opens a copy to work in; or "
+        f"{{download}}`download it <../../tutorials/{path.name}>`."
     )
