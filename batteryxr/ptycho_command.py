@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from batteryxr.cdi import KramersKronig, ptycho_energies, ptycho_plan, ptycho_progress
@@ -101,6 +102,8 @@ class _Watch:
     ) -> None:
         self._store, self._energy, self._until, self._say = store, energy, until, say
         self._seen = [0] * len(energy)
+        self._begin = time.monotonic()
+        self._at_first: int | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -122,10 +125,22 @@ class _Watch:
         except (StoreError, OSError):
             return  # not begun yet
         passes, residuals = found.iteration.values, found.amp_residual.values
+        left = self._left(int(passes.sum()), passes.size * self._until)
         for k, (done, residual) in enumerate(zip(passes, residuals, strict=True)):
             if done > self._seen[k]:
                 self._seen[k] = int(done)
                 self._say(
                     f"{self._energy[k]:10.2f} eV  pass {done:4d} of {self._until}  "
-                    f"residual {residual:.5f}"
+                    f"residual {residual:.5f}{left}"
                 )
+
+    def _left(self, done: int, asked: int) -> str:
+        """Return how long it will take by the pace since the beginning."""
+        if self._at_first is None:
+            self._at_first, self._begin = done, time.monotonic()
+        fresh, spent = done - self._at_first, time.monotonic() - self._begin
+        if fresh <= 0 or done >= asked:
+            return ""
+        minutes = spent / fresh * (asked - done) / 60
+        span = f"{minutes / 60:.1f} h" if minutes > 90 else f"{minutes:.0f} min"
+        return f"  about {span} left"
