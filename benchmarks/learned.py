@@ -76,6 +76,8 @@ def main() -> None:
     torch.set_num_threads(1)
     threadpool_limits(1)
     dask.config.set(scheduler="synchronous")
+    warm = random_crystals(n=1).isel(crystal=0, drop=True).load()
+    WAYS["network, then 20 HIO + 10 ER, 4 starts"](warm["intensity"])  # compiles
     for case, phase in CASES.items():
         crystals = random_crystals(
             n=arguments.crystals,

@@ -37,7 +37,7 @@ _ORIENTATIONS = 48
 def retrieve_learned(
     volume: xr.DataArray | xr.Dataset,
     *,
-    refine: int = 50,
+    refine: int = 0,
     then: str | None = "60 HIO + 40 ER",
     n_starts: int = 4,
     n_best: int = 2,
@@ -61,8 +61,9 @@ def retrieve_learned(
     Lazy for dask data, as `retrieve` is. Needs PyTorch: ``batteryxr[ml]``.
 
     The network was trained on simulated crystals. It answers with the object at low
-    resolution; then it learns the measured pattern alone, by the misfit of moduli;
-    then iterations as those of `retrieve` polish the object at full resolution.
+    resolution; where asked to, it then learns the measured pattern alone, by the
+    misfit of moduli; then iterations as those of `retrieve` polish the object at full
+    resolution.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def retrieve_learned(
         a third of them along each axis. Unmeasured voxels are filled from those around
         for the network, and do not count in its misfit.
     refine
-        Steps in which the network learns this one pattern.
+        Steps in which the network learns this one pattern, some 0.2 CPU s each.
     then
         Schedule of iterations from the network's object on; None returns the network's
         own.
