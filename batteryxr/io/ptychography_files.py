@@ -149,7 +149,7 @@ def _recognised(held: Mapping[str, Any]) -> str:
     """Return the layout of which a file holds most; CXI by its fixed names."""
     cxi = ("entry_1/instrument_1/detector_1/distance", "entry_1/data_1/data")
     moves = [p for p in held if p.startswith("entry_1") and p.endswith("/translation")]
-    if all(p in held for p in cxi) and moves:
+    if all(p in held for p in cxi) and moves and len(held[cxi[1]].shape) == 3:
         return "cxi"
     scores = {
         name: sum(_first(held, patterns) is not None for patterns in one.paths.values())

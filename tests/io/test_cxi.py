@@ -30,6 +30,17 @@ def test_measured_file(shared_data):
     assert 1e3 < float(np.ptp(scan.position_x.values)) < 1e6
 
 
+def test_measured_file_comes_back(shared_data, tmp_path):
+    path = shared_data("ptycho-cxi-nearfield") / "PETRAIII_P25_Near_Field_Ptycho.cxi"
+    scan = read_cxi(path)
+    back = read_cxi(write_cxi(scan, tmp_path / "again.cxi"))
+    assert back.frames.dtype == scan.frames.dtype
+    np.testing.assert_array_equal(back.frames, scan.frames)
+    np.testing.assert_array_equal(back.mask, scan.mask)
+    for name in ("energy", "distance", "pixel_pitch", "position_y", "position_x"):
+        np.testing.assert_allclose(back[name], scan[name], rtol=1e-14)
+
+
 def test_round_trip(scan, tmp_path):
     back = read_cxi(write_cxi(scan, tmp_path / "scan.cxi"))
     np.testing.assert_array_equal(back.frames.values, scan.frames.values)
