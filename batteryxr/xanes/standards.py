@@ -57,10 +57,11 @@ def _interpolated(
     if own.size == x.size and np.array_equal(own, x):
         return np.asarray(y)
     if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
+        has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
         raise ArgumentError(
             argument,
             name,
-            f"a spectrum that covers {x[0]:g} to {x[-1]:g} eV",
+            f"a spectrum that covers {x[0]:.2f} to {x[-1]:.2f} eV; it has {has}",
             "Pass a window inside the energies of all of them.",
         )
     return np.asarray(make_interp_spline(own, y, k=3)(x))

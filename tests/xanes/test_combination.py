@@ -103,6 +103,22 @@ def test_manganese_mixture(standard):
     np.testing.assert_allclose(spread, least, rtol=0.05)
 
 
+def test_noise_of_vanadium_mixtures(standard):
+    names = ("V_foil", "VO", "V2O3", "V2O5")
+    spectra = [xanes.normalise(standard(f"V/{n}")).normalised for n in names]
+    x = spectra[1].energy.sel(energy=slice(5386, 6085))
+    rows = xr.concat([s.interp(energy=x, method="cubic") for s in spectra], "standard")
+    rows = rows.assign_coords(standard=list(names)).assign_attrs(units="1")
+    rng = np.random.default_rng(0)
+    share = xr.DataArray(rng.dirichlet(np.ones(4), 1000), dims=("scan", "standard"))
+    noise = 0.01 * rng.standard_normal((1000, x.size))
+    mixed = (share * rows).sum("standard") + xr.DataArray(
+        noise, dims=("scan", "energy")
+    )
+    fit = xanes.lcf(mixed.assign_attrs(units="1"), standards=rows)
+    assert float(((fit.weight - share) ** 2).mean() ** 0.5) <= 0.006
+
+
 def test_standards_on_their_own_energies(standard):
     standards = manganese(standard)
     y = standards["III"].sel(energy=slice(6480, 6740))
