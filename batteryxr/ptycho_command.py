@@ -141,6 +141,8 @@ class _Watch:
         fresh, spent = done - self._at_first, time.monotonic() - self._begin
         if fresh <= 0 or done >= asked:
             return ""
-        minutes = spent / fresh * (asked - done) / 60
-        span = f"{minutes / 60:.1f} h" if minutes > 90 else f"{minutes:.0f} min"
-        return f"  about {span} left"
+        seconds = spent / fresh * (asked - done)
+        for unit, size in (("h", 3600.0), ("min", 60.0)):
+            if seconds > 1.5 * size:
+                return f"  about {seconds / size:.1f} {unit} left"
+        return f"  about {seconds:.0f} s left"
