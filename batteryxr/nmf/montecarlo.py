@@ -54,7 +54,7 @@ def metropolis(
     hottest: float = 300.0,
     draws: int = 200,
     thin: int = 2,
-    rotations: int = 40_000,
+    rotations: int = 160_000,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise by Metropolis Monte Carlo, with the spread of every ratio.
