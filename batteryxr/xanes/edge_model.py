@@ -93,8 +93,10 @@ def fit_edge(
         `edge_jump`, `edge_energy`, `edge_width`, `level`, and along `peak`
         `peak_height`, `peak_position`, `peak_width` (half width at half maximum),
         `peak_area` and `normalised_peak_area` (area / jump); each with `_error`, one
-        standard deviation (NaN at a bound). `chi2`, `r_factor`, `residual_sd`, and
-        `flag` (bits, see its attributes). Missing is NaN.
+        standard deviation from the slopes of the model at the solution (NaN at a
+        bound; for position and width of a peak near the noise a tenth too small).
+        `chi2`, `r_factor`, `residual_sd`, and `flag` (bits, see its attributes).
+        Missing is NaN.
 
     Raises
     ------
