@@ -221,6 +221,24 @@ def test_several_files_are_a_stack(truth, tmp_path):
         read_ptychography([paths[0]] * 2, **places)
 
 
+def test_counts_of_32_bits_become_16(truth, tmp_path):
+    path = tmp_path / "scan.h5"
+    y, x = truth.position_y.values, truth.position_x.values
+    with h5py.File(path, "w") as file:
+        eiger(file, truth, y, x)
+        file["entry/data/data_000001"][:, 3, 3] = 2**32 - 1  # as Eiger marks them
+    told = {"position_y": y, "position_x": x}
+    scan = read_ptychography(path, narrow=True, **told)
+    assert scan.frames.dtype == np.uint16
+    good = ~scan.mask.values
+    expected = truth.frames.values * good
+    np.testing.assert_array_equal(scan.frames.values, expected)
+    with h5py.File(path, "a") as file:
+        file["entry/data/data_000002"][1, 5, 6] = 70_000
+    with pytest.raises(FileFormatError, match="counts from 0 to 70000 are no whole"):
+        read_ptychography(path, narrow=True, **told).frames.compute()
+
+
 def test_the_beam_is_cut_out(truth, tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
