@@ -49,7 +49,7 @@ def test_lasso_both_ways_and_the_pixel_behind(
     notebook, healthy, foot, readable, reopened, tmp_path
 ):
     page = notebook(SETUP)
-    page.wait_for_selector("[data-plot=spectra] path.bx-line", timeout=60_000)
+    page.wait_for_selector("[data-plot=spectra] path.bx-line", timeout=120_000)
     page.wait_for_selector("[data-plot='order inertia'] path.bx-line", timeout=60_000)
     page.wait_for_timeout(500)
 

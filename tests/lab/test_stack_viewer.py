@@ -151,82 +151,75 @@ def test_from_mouse_to_picture(notebook, drag, healthy, foot, tmp_path):
     healthy(page)
 
 
-#: Size of the picture on the screen, and the grey of each of its pixels.
+#: Size of the second picture on the screen, and the grey of each of its pixels.
 GREYS = """() => {
-  const { width, height } = document.querySelector('.bx-canvas');
-  const context = document.querySelector('.bx-canvas').getContext('2d');
-  const bytes = context.getImageData(0, 0, width, height).data;
+  const canvas = document.querySelectorAll('.bx-canvas')[1], { width, height } = canvas;
+  const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
   return [height, width, Array.from(bytes.filter((_, k) => k % 4 === 0))];
 }"""
-TILE = "key => document.querySelector('.bx-viewer')?.dataset.tile === key"
-
-
-def test_a_large_stack_is_sharp_where_it_rests(notebook, healthy, tmp_path):
-    page = notebook(
-        """
+TILE = "key => document.querySelectorAll('.bx-viewer')[1]?.dataset.tile === key"
+COMPLEX = """
 import numpy as np, xarray as xr, batteryxr, tempfile
 from batteryxr.widgets import frames
+y, x = np.mgrid[-1:1:300j, -1:1:400j]
+values = np.exp(-(x**2 + y**2)) * np.exp(3j * x * y)
+image = xr.DataArray(values.astype("complex64"), dims=("y", "x"), name="object")
+viewer = image.cdi.view(pixel=[40, 50])
+viewer
+"""
+DUST = """
 frames.BUDGET = 1e6  # as of a stack far beyond what a browser holds
 dust = np.random.default_rng(0).random((6, 800, 800)).astype("float32")
 stack = xr.DataArray(dust, dims=("energy", "y", "x"), name="dust")
 path = tempfile.mkdtemp() + "/stack.zarr"
 batteryxr.save(stack.to_dataset(), path)
 stack = batteryxr.open_store(path).dust
-viewer = stack.xanes.view(index=3, window=[300, 363, 500, 563])
-viewer
+sharp = stack.xanes.view(index=3, window=[300, 363, 500, 563])
+sharp
 """
-    )
-    page.wait_for_function(ARRIVED, arg=6, timeout=30_000)
-    page.get_by_label("colours", exact=True).select_option("grey")
+
+
+def _sharp_where_it_rests(page, panel):
+    panel.get_by_label("colours", exact=True).select_option("grey")
     page.wait_for_function(TILE, arg="[3,[300,363,500,563],1]")
     page.wait_for_timeout(300)
     rows, columns, greys = page.evaluate(GREYS)
-    assert "true pixels are shown" in page.locator(".bx-under").inner_text()
+    assert "true pixels are shown" in panel.locator(".bx-under").inner_text()
     shown = np.reshape(greys, (rows, columns))
     dust = np.random.default_rng(0).random((6, 800, 800)).astype("float32")[3]
     at = [np.int_((np.arange(n) + 0.5) * 64 / n) for n in (rows, columns)]
     seen = dust[300:364, 500:564][np.ix_(*at)]
     np.testing.assert_allclose(shown, 255 * seen, atol=4)
 
-    # another picture: its every fifth pixel at once, all of them once it rests
-    page.locator(".bx-view").focus()
+    # another picture: every third pixel of it at once, all of them once it rests
+    panel.locator(".bx-view").focus()
     page.keyboard.press("PageUp")
     page.wait_for_function(TILE, arg="[4,[300,363,500,563],1]")
     page.keyboard.press("0")
     page.wait_for_function(TILE, arg="[4,[0,799,0,799],1]")
-    page.locator(".bx-panel").screenshot(path=tmp_path / "sharp.png")
-    healthy(page)
 
 
-def test_a_complex_picture_and_what_is_saved(
+def test_pictures_complex_and_large_and_what_is_saved(
     notebook, healthy, readable, reopened, tmp_path
 ):
-    page = notebook(
-        """
-import numpy as np, xarray as xr, batteryxr
-y, x = np.mgrid[-1:1:300j, -1:1:400j]
-values = np.exp(-(x**2 + y**2)) * np.exp(3j * x * y)
-image = xr.DataArray(values.astype("complex64"), dims=("y", "x"), name="object")
-viewer = image.cdi.view(pixel=[40, 50])
-viewer
-""",
-        dark=True,
-    )
+    page = notebook(COMPLEX, DUST, dark=True)
+    panel, large = (page.locator(".bx-panel").nth(k) for k in (0, 1))
     page.wait_for_function(ARRIVED, arg=1, timeout=30_000)
     page.get_by_label("show", exact=True).select_option("phase")
     page.wait_for_timeout(1000)
     assert page.ask("print(viewer.part)") == "phase"
     assert page.ask("print(np.allclose(viewer.result, np.angle(image[40])))") == "True"
-    page.locator(".bx-panel").screenshot(path=tmp_path / "complex.png")
-
+    panel.screenshot(path=tmp_path / "complex.png")
     readable(page, dark=True)
+    _sharp_where_it_rests(page, large)
+    large.screenshot(path=tmp_path / "sharp.png")
 
     # saved with the notebook, and there again without any kernel
     reopened(page)
     saved = page.file.read_text()
     assert "application/vnd.jupyter.widget-state+json" in saved
     assert len(saved) < 2_000_000
-    assert "image.isel(y=40)" in page.locator(".bx-code").inner_text()
-    assert page.locator(".bx-spectrum path.bx-line").count() >= 1
-    page.locator(".bx-panel").screenshot(path=tmp_path / "restored.png")
+    assert "image.isel(y=40)" in panel.locator(".bx-code").inner_text()
+    assert panel.locator(".bx-spectrum path.bx-line").count() >= 1
+    panel.screenshot(path=tmp_path / "restored.png")
     healthy(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,7 +80,8 @@ def test_it_follows_a_run_by_itself(scan, tmp_path):
         runner.join()
         return seen
 
-    seen = asyncio.run(watch())
+    with ThreadPoolExecutor(1) as pool:  # a browser's loop may run in this thread
+        seen = pool.submit(asyncio.run, watch()).result()
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
     assert len(seen) > 1
