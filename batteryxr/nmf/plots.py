@@ -202,6 +202,9 @@ def plot_maps(result: xr.Dataset) -> Any:
 def plot_order(order: xr.Dataset) -> Any:
     """Plot side by side what speaks for each number of components.
 
+    A dotted line marks the fewest whose held-out error is within one standard error
+    of the lowest.
+
     Parameters
     ----------
     order
@@ -248,9 +251,13 @@ def plot_order(order: xr.Dataset) -> Any:
                 overlay = overlay.opts(ylim=(0.7 * seen.min(), 1.4 * seen.max()))
         return overlay
 
+    pick = order["held_out_pick"].values if "held_out_pick" in order else n < 0
+    picked = hv.Overlay(
+        [hv.VLine(float(k)).opts(color="grey", line_dash="dotted") for k in n[pick]]
+    )
     panels = [
         panel(["held_out_error"], "Held-out error", logy=True),
-        panel(["held_out_excess"], "Held-out error above the lowest"),
+        panel(["held_out_excess"], "Held-out error above the lowest") * picked,
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
         panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),

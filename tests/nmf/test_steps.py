@@ -123,8 +123,10 @@ def test_reconstruction_says_what_is_wrong(series, steps):
 def test_held_out_error_picks_the_known_number(new_series, n):
     data = new_series(n=n, seed=n, noise=0.05).data
     order = data.nmf.model_order(orders=range(1, 7), shift="minimum", n_starts=6)
+    assert list(order["n"].values[order["held_out_pick"]]) == [n]
     near = order["held_out_excess"] <= order["held_out_excess_error"]
-    assert int(order["n"][near.values.argmax()]) == n
+    assert not near[: n - 1].any()
+    assert near[n - 1]
     assert float(order["held_out_excess"].min()) == 0
     assert order["error_ratio"].min() > 1 - 1e-6
     assert (np.diff(order["nmf_error"]) <= 1e-6).all()
@@ -132,6 +134,16 @@ def test_held_out_error_picks_the_known_number(new_series, n):
     np.testing.assert_allclose(order["eigenvalue"], singular[:6] ** 2, rtol=1e-8)
     assert (order["cophenetic"] <= 1 + 1e-9).all()
     assert order.attrs["saturated"] == 1
+
+
+def test_held_out_error_is_right_in_four_of_five(new_series):
+    right = []
+    for n in range(2, 7):
+        data = new_series(n=n, seed=10 + n, noise=0.02).data
+        order = data.nmf.model_order(orders=range(1, 8), shift="minimum", n_starts=2)
+        assert int(order["held_out_pick"].sum()) == 1
+        right.append(bool(order["held_out_pick"].sel(n=n)))
+    assert np.mean(right) >= 0.8
 
 
 def test_model_order_knows_chi2(series):
