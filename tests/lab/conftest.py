@@ -282,8 +282,14 @@ def reopened():
         )
         page.evaluate("window.jupyterapp.commands.execute('notebook:shutdown-kernel')")
         page.wait_for_timeout(500)
-        page.goto(page.address, wait_until="domcontentloaded")
-        page.locator(".bx-code").first.wait_for(timeout=60_000)
-        page.wait_for_timeout(500)
+        for _ in range(3):
+            page.goto(page.address, wait_until="domcontentloaded")
+            drawn = page.locator(".bx-code, :text('Error displaying widget')").first
+            drawn.wait_for(timeout=60_000)
+            page.wait_for_timeout(500)
+            # While a new kernel starts JupyterLab may draw before it has read the
+            # notebook's widgets: as a user, load the page again.
+            if page.locator(".bx-code").count():
+                return
 
     return again
