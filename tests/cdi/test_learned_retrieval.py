@@ -13,6 +13,7 @@ import batteryxr
 from batteryxr.cdi import misfit, overlay, retrieve, retrieve_learned
 from batteryxr.core.errors import (
     ArgumentError,
+    DataQualityWarning,
     DimensionError,
     MissingDependencyError,
     StoreError,
@@ -183,7 +184,8 @@ def test_free_voxels_are_hidden_from_the_network(torch, volume):
     rng = batteryxr.core.seeds.generators(0, 1)[0]
     free = np.fft.fftshift(prepare(volume.values, rng, free=0.05).free)
     a = retrieve_learned(volume, **options)
-    b = retrieve_learned(volume.where(~free, 1e6), **options)
+    with pytest.warns(DataQualityWarning, match="brightest voxel"):
+        b = retrieve_learned(volume.where(~free, 1e6), **options)
     np.testing.assert_allclose(a["object"], b["object"], atol=1e-4)
     assert (b["llk_free"] > 10 * a["llk_free"]).all()
 
@@ -214,6 +216,17 @@ def test_goes_on_where_it_stopped(torch, volume, tmp_path, monkeypatch):
     np.testing.assert_array_equal(more["llk"][:1], first["llk"])
     with pytest.raises(StoreError, match="other data or with other arguments"):
         retrieve_learned(volume, store=store, **(BRIEF | {"refine": 2}))
+
+
+def test_weights_changed_under_a_lazy_result_are_refused(torch, volume, tmp_path):
+    from batteryxr.cdi._network_weights import read_weights, write_weights
+
+    path, shipped = tmp_path / "w.npz", read_weights()
+    write_weights(path, shipped.arrays, {})
+    lazy = retrieve_learned(volume.chunk(), weights=path, **BRIEF)
+    write_weights(path, {k: 0 * a for k, a in shipped.arrays.items()}, {})
+    with pytest.raises(ArgumentError, match="changed since"):
+        lazy["llk"].compute()
 
 
 def test_interruption_ends_the_refinement(torch, volume, monkeypatch):
