@@ -13,9 +13,7 @@ from batteryxr.nmf.preparing import held, prepare
 from batteryxr.nmf.results import arrange, label_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from batteryxr.nmf.layout import Several
+    from batteryxr.nmf.layout import Fixed, Several, Shift
     from batteryxr.nmf.problem import Answer, Problem
 
 SCALES = ("norm", "max", "area")
@@ -28,8 +26,8 @@ def fit(
     *,
     signal: str | None = None,
     closure: bool = True,
-    shift: str | float | xr.DataArray | None = None,
-    fixed: Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None = None,
+    shift: Shift = None,
+    fixed: Fixed = None,
     errors: float | xr.DataArray | None = None,
     mask: xr.DataArray | None = None,
     pattern_scale: xr.DataArray | None = None,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Several: TypeAlias = (
         xr.DataArray | Mapping[str, xr.DataArray] | Sequence[xr.DataArray] | xr.DataTree
     )
+    Shift: TypeAlias = str | float | xr.DataArray | None
+    Fixed: TypeAlias = (
+        Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None
+    )
 
 #: Dimensions along which a pattern or spectrum runs.
 SIGNALS = ("r", "q", "energy", "two_theta", "shift")

@@ -26,10 +26,8 @@ from batteryxr.nmf.solving import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from batteryxr.nmf.kernels.sampling import Chain, Plan
-    from batteryxr.nmf.layout import Several
+    from batteryxr.nmf.layout import Fixed, Several, Shift
     from batteryxr.nmf.problem import Problem
 
 #: Draws of all chains together hold at most so many numbers.
@@ -43,8 +41,8 @@ def metropolis(
     *,
     signal: str | None = None,
     closure: bool = True,
-    shift: str | float | xr.DataArray | None = None,
-    fixed: Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None = None,
+    shift: Shift = None,
+    fixed: Fixed = None,
     errors: float | xr.DataArray | None = None,
     mask: xr.DataArray | None = None,
     pattern_scale: xr.DataArray | None = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.nmf.kernels.alternate import Normal, Run
-    from batteryxr.nmf.layout import Several
+    from batteryxr.nmf.layout import Several, Shift
     from batteryxr.nmf.problem import Problem
 
 _COLUMNS = {
@@ -50,7 +50,7 @@ def model_order(
     orders: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
     signal: str | None = None,
     closure: bool = True,
-    shift: str | float | xr.DataArray | None = None,
+    shift: Shift = None,
     errors: float | xr.DataArray | None = None,
     mask: xr.DataArray | None = None,
     folds: int = 8,

@@ -135,7 +135,9 @@ def plot_weights(
     volts = weights[voltage]
     upper = hv.Curve((at, volts.values), along, _axis(weights, voltage))
     upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
-        hv.opts.Overlay(title="Voltage", width=_SIZE["width"], height=200)
+        hv.opts.Overlay(
+            title=_axis(weights, voltage), ylabel="", width=_SIZE["width"], height=200
+        )
     )
     return hv.Layout([upper, lower]).cols(1)
 

@@ -19,15 +19,13 @@ from batteryxr.core.provenance import recorded
 from batteryxr.nmf.layout import lay_out
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.layout import Layout, Several
+    from batteryxr.nmf.layout import Layout, Several, Shift
 
 #: A share of the squared signal in negative values that noise may have.
 _NOISE = 2e-3
 
 
-def resolve_shift(
-    layout: Layout, shift: str | float | xr.DataArray | None
-) -> np.ndarray:
+def resolve_shift(layout: Layout, shift: Shift) -> np.ndarray:
     """Return the curve (points,) that is subtracted from every pattern.
 
     Reads once where the shift is taken from the data.

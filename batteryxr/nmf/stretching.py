@@ -24,10 +24,8 @@ from batteryxr.nmf.preparing import held, prepare
 from batteryxr.nmf.results import sample_coords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from batteryxr.nmf.kernels.stretch import Stretched
-    from batteryxr.nmf.layout import Several
+    from batteryxr.nmf.layout import Fixed, Several
     from batteryxr.nmf.problem import Problem
 
     Pair = tuple[np.ndarray, np.ndarray]
@@ -46,7 +44,7 @@ def fit_stretched(
     signal: str | None = None,
     closure: bool = True,
     shift: str | float | None = None,
-    fixed: Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None = None,
+    fixed: Fixed = None,
     drift: float = 0.02,
     stiffness: float = 0.1,
     seed: int = 0,
