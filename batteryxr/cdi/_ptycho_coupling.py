@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DARK = 0.05
 #: And above which its phase is good enough to be the reference.
 BRIGHT = 0.4
+#: Rounds of registration: one by correlation, the others blind to changes of contrast.
+_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -118,34 +120,45 @@ def register(
         Whether objects may be shifted onto one another.
     """
     from batteryxr.cdi.kernels.ptycho_align import (
+        Drift,
         flattened,
         resampled,
         subpixel_shift,
+        unwrapped,
     )
-
-    def placed(k: int, shift: np.ndarray) -> np.ndarray:
-        place = (*pieces.axes(k), grid.y - shift[0], grid.x - shift[1])
-        return resampled(pieces.obj(k), *place)
 
     every = range(len(pieces))
     moves = np.zeros((len(pieces), 2))
+
+    def placed(k: int) -> np.ndarray:
+        place = (*pieces.axes(k), grid.y - moves[k, 0], grid.x - moves[k, 1])
+        return resampled(pieces.obj(k), *place)
+
     for k in every:
-        fields.write(k, placed(k, moves[k]))
+        fields.write(k, placed(k))
     empty = find_vacuum(fields, grid.bright) if vacuum is None else vacuum
     weight = (empty & grid.inside).astype(float)
     for k in every:
         fields.write(k, flattened(fields.read(k), weight))
-    if shifts:
-        fade = np.outer(np.hanning(grid.y.size), np.hanning(grid.x.size))
-        fade = fade * grid.inside
-        reference = np.angle(mean_of(fields)) * fade
-        for k in every:
-            image = np.angle(fields.read(k)) * fade
-            moves[k] = subpixel_shift(image, reference, upsample=50) * grid.pixel
+    mean = mean_of(fields)
+    fade = np.outer(np.hanning(grid.y.size), np.hanning(grid.x.size)) * grid.inside
+    for turn in range(_TURNS if shifts else 0):
+        if turn == 0:  # drift may be any number of pixels
+            reference = np.angle(mean) * fade
+            steps = [
+                subpixel_shift(np.angle(fields.read(k)) * fade, reference)
+                for k in every
+            ]
+        else:
+            phase = unwrapped(np.angle(mean), empty)
+            drift = Drift(mean, phase, grid.inside)
+            steps = [drift(fields.read(k)) for k in every]
+        moves += np.array(steps) * grid.pixel
         moves -= moves.mean(axis=0)
         for k in every:
-            fields.write(k, flattened(placed(k, moves[k]), weight))
-    return Registered(fields, mean_of(fields), moves, empty, grid)
+            fields.write(k, flattened(placed(k), weight))
+        mean = mean_of(fields)
+    return Registered(fields, mean, moves, empty, grid)
 
 
 def mean_of(fields: Scratch) -> np.ndarray:

@@ -69,3 +69,31 @@ def test_tiles_change_nothing(store, monkeypatch):
     for misfit, factor in results[1:]:
         np.testing.assert_allclose(misfit, results[0][0], rtol=1e-9)
         np.testing.assert_allclose(factor, results[0][1], rtol=1e-6)
+
+
+def test_shift_is_found_though_contrast_changes():
+    from batteryxr.cdi.kernels.ptycho_align import Drift, subpixel_shift
+
+    rng = np.random.default_rng(0)
+    y, x = np.meshgrid(np.arange(80.0) - 40, np.arange(90.0) - 45, indexing="ij")
+
+    def image(shift=(0.0, 0.0), first=1.0, second=1.0):
+        v, u = y - shift[0], x - shift[1]
+        body = 1 / (1 + np.exp((np.hypot(v, u) - 18) / 1.3))
+        share = 1 / (1 + np.exp(-(v + 0.4 * u) / 1.5))
+        phase = -0.7 * body * (first * share + second * (1 - share))
+        noise = 0.004 * rng.standard_normal((2, *y.shape))
+        return np.exp(1j * phase) + noise[0] + 1j * noise[1]
+
+    reference = np.mean([image() for _ in range(9)], axis=0)
+    where = np.hypot(y, x) < 36
+    drift = Drift(reference, np.angle(reference), where)
+    moved = image((0.3, -0.2), first=0.88, second=0.96)
+    found = drift(moved)
+    assert np.linalg.norm(found - [-0.3, 0.2]) < 0.1
+    # A correlation takes much of the change of contrast for a shift.
+    correlated = subpixel_shift(
+        np.angle(moved) * where, np.angle(reference) * where, upsample=200
+    )
+    assert np.linalg.norm(correlated - [-0.3, 0.2]) > 0.15
+    np.testing.assert_allclose(drift(image((5.0, 0.0)))[0], -1.0)  # no leap

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Pixels that tell a shift as well as more would.
+_ENOUGH = 50_000
+
 
 def subpixel_shift(
     image: np.ndarray, reference: np.ndarray, upsample: int = 50
@@ -33,6 +36,58 @@ def subpixel_shift(
     fine = np.abs(left @ product @ right)
     best = np.unravel_index(np.argmax(fine), fine.shape)
     return at + reach[np.array(best)]
+
+
+class Drift:
+    """Finds by how much images must be shifted whose contrast is not the same.
+
+    Across an absorption edge the phase of each part of a sample changes on its own,
+    and the peak of a correlation moves with it. Here the difference to the reference
+    is, by least squares, a shift and a change of contrast that varies smoothly over
+    the image, besides an offset and a ramp.
+
+    Parameters
+    ----------
+    reference : (y, x)
+        Complex, the mean of all images.
+    phase : (y, x)
+        Its phase, unwrapped.
+    where : (y, x)
+        Pixels that count.
+    degree
+        Of the polynomial by which contrast varies.
+    """
+
+    def __init__(
+        self,
+        reference: np.ndarray,
+        phase: np.ndarray,
+        where: np.ndarray,
+        degree: int = 5,
+    ) -> None:
+        step = int(np.ceil(np.sqrt(where.sum() / _ENOUGH))) or 1
+        few = np.zeros_like(where, bool)
+        few[::step, ::step] = where[::step, ::step]
+        self._few, self._against = few, np.conj(reference[few])
+        y, x = (np.linspace(-1.0, 1.0, n) for n in phase.shape)
+        down, right = (np.polynomial.legendre.legvander(v, degree) for v in (y, x))
+        smooth = [
+            np.outer(down[:, i], right[:, j])[few]
+            for i in range(degree + 1)
+            for j in range(degree + 1 - i)
+        ]
+        plane = [
+            np.ones(few.sum()),
+            *(np.broadcast_to(v, phase.shape)[few] for v in (y[:, None], x[None, :])),
+        ]
+        slopes = [g[few] for g in np.gradient(phase)]
+        columns = [*slopes, *(phase[few] * p for p in smooth), *plane]
+        self._solve = np.linalg.pinv(np.stack(columns, axis=-1))[:2]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return by how much `image` must be shifted (2,), in pixels, a few at most."""
+        difference = np.angle(image[self._few] * self._against)
+        return np.clip(self._solve @ difference, -1.0, 1.0)
 
 
 def shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
