@@ -14,7 +14,7 @@ from batteryxr.core.plotting import load_hvplot
 if TYPE_CHECKING:
     import xarray as xr
 
-_FRAME = {"frame_width": 220, "frame_height": 220}
+_FRAME = {"frame_width": 180, "frame_height": 180}
 _CURVE = {"width": 480, "height": 300}
 
 

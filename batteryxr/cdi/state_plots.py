@@ -160,7 +160,7 @@ def plot_field(
         window = {"xlim": reach[h], "ylim": reach[v]}
         images.append(image.opts(title=where, clim=limits, cmap="RdBu_r", **window))
     look = hv.opts.QuadMesh(
-        colorbar=True, tools=["hover"], frame_width=220, frame_height=220
+        colorbar=True, tools=["hover"], frame_width=180, frame_height=180
     )
     return hv.Layout(images).opts(look).cols(3)
 

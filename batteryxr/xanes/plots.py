@@ -186,7 +186,7 @@ def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(title=_verdict(fit), **_SIZE),
+            upper.opts(title=_verdict(fit), legend_position="bottom_right", **_SIZE),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=_SIZE["width"], height=160
             ),
