@@ -6,7 +6,8 @@ Five crystalline phases follow one another, as pair distribution functions with
 noise, shifted by their minimum. Every solver gets the same data and is given more
 iterations until its relative error is within 0.2 % of the best that any reached;
 `--full` lets also those run to the end that need minutes. CPU seconds, best of
-repeated runs for those under a second.
+repeated runs for those under a second. Last, how far the solver is from what BLAS and
+memory allow.
 """
 
 from __future__ import annotations
@@ -136,6 +137,50 @@ def pymcr_nnls(x: np.ndarray, n_iter: int) -> float:
     return relative(x, model.C_opt_, model.ST_opt_)
 
 
+def limits(x: np.ndarray) -> None:
+    """Print the least that the products with the data could take, and what they do."""
+    from batteryxr.nmf.kernels import nnls
+
+    data = xr.DataArray(x, dims=("scan", "r"))
+    fit = nmf.fit(data, N, closure=False, n_starts=1)
+    rounds = int(fit["start_iterations"][0])
+    w = np.ascontiguousarray(fit["weights"].values.T)
+    h = np.ascontiguousarray(fit["components"].values)
+    square = np.ones((1000, 1000))
+    with threadpool_limits(1):
+        whole, _ = cpu(lambda: ours(x, 1))
+        products = rounds * clock(lambda: (h @ x.T, w @ x))
+        gram, rhs = w @ w.T, w @ x
+        solved = rounds * clock(lambda: nnls.solve(gram, rhs))
+        peak = 2 * len(square) ** 3 / clock(lambda: square @ square)
+        rate = x.nbytes / clock(lambda: x.sum())
+    flops = 4 * N * x.size * rounds
+    print(
+        f"\none start, {rounds} rounds, one thread: {1e3 * whole:.0f} CPU ms, of which"
+    )
+    print(f"  products with the data, by BLAS {1e3 * products:8.1f} ms")
+    print(f"  non-negative components         {1e3 * solved:8.1f} ms")
+    print(
+        f"least, {flops / 1e9:.2f} Gflop at the speed of large products:"
+        f"{1e3 * flops / peak:6.1f} ms, {flops / peak / whole:.0%}"
+    )
+    reading = 2 * rounds * x.nbytes / rate
+    print(
+        f"least, {x.nbytes / 1e6:.1f} MB read twice a round:"
+        f"{1e3 * reading:20.1f} ms, {reading / whole:.0%}"
+    )
+
+
+def clock(run: Callable[[], object]) -> float:
+    """Return CPU seconds of this thread, best of five."""
+    best = np.inf
+    for _ in range(5):
+        start = time.thread_time()
+        run()
+        best = min(best, time.thread_time() - start)
+    return best
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scans", type=int, default=120)
@@ -199,6 +244,7 @@ def main() -> None:
         print(f"\nthe best other ({name}) takes {best / mine:.0f} times as long")
     slower = [n for n, _, ok in rows[3:] if not ok]
     print(f"not there in the time given: {', '.join(slower) or 'none'}")
+    limits(x)
 
 
 if __name__ == "__main__":
