@@ -96,4 +96,4 @@ def test_shift_is_found_though_contrast_changes():
         np.angle(moved) * where, np.angle(reference) * where, upsample=200
     )
     assert np.linalg.norm(correlated - [-0.3, 0.2]) > 0.15
-    np.testing.assert_allclose(drift(image((5.0, 0.0)))[0], -1.0)  # no leap
+    assert np.abs(drift(image((9.0, 0.0)))).max() <= 1.0  # no leap
