@@ -143,14 +143,15 @@ class StackViewer(Panel):
 
     def _sharpen(self, content: dict[str, Any]) -> None:
         """Answer with what is seen, as fine as the screen; the latest wins."""
-        wanted: dict[str, Any] = {k: content[k] for k in ("axis", "index", "window")}
+        at: dict[str, Any] = {k: content[k] for k in ("axis", "index", "window")}
         stack, part = self.model.stack, self.model.part
 
         def read(job: Job) -> None:
             every, found = tile(
-                stack, part, every=content["every"], check=job.check, **wanted
+                stack, part, every=content["every"], check=job.check, **at
             )
-            header = {"kind": "tile", "part": part, "every": every} | wanted
+            header = {"kind": "tile", "part": part, "every": every} | at
+            header |= {"wanted": content["every"]}
             header |= {"base": found.base, "step": found.step}
             job.post(lambda: self.viewer.send(header, [found.numbers.tobytes()]))
 

@@ -119,7 +119,7 @@ function render({ model, el }) {
 
   // -- picture
   let bitmap = null, words = null, context = canvas.getContext("2d", { alpha: true });
-  let rowFull = null, columnFull = null, rowAt = null, columnAt = null;
+  let screen = [WIDE, WIDE], rowFull = null, columnFull = null, rowAt = null, columnAt = null;
   const sampled = (from, size, shown) => Int32Array.from({ length: shown },
     (_, k) => Math.floor(from + ((k + 0.5) * size) / shown));
   function layout() {
@@ -133,13 +133,15 @@ function render({ model, el }) {
     frame.style.aspectRatio = String(ratio);
     // No more pixels than the screen has: a quarter of the work for a large picture.
     const seen = (frame.clientWidth || width) * (window.devicePixelRatio || 1);
-    aim(Math.round(seen), Math.round(seen / ratio));
+    screen = [Math.round(seen), Math.round(seen / ratio)];
+    aim();
     const last = about.shape[axis] - 1;
     slider.max = last; slider.value = index;
     slider.parentNode.hidden = last < 1;
     bounds = null;
   }
-  function aim(w = canvas.width, h = canvas.height) { // which pixel of the data each of the screen shows
+  function aim() { // which pixel of the data each of the screen shows
+    let [w, h] = screen;
     if (lens.whole) { w = Math.min(w, lens.columns); h = Math.min(h, lens.rows); }
     if (!bitmap || w !== bitmap.width || h !== bitmap.height) {
       canvas.width = w; canvas.height = h;
@@ -153,9 +155,10 @@ function render({ model, el }) {
     marks.setAttribute("viewBox", `${lens.left} ${lens.top} ${lens.width} ${lens.height}`);
     ruler();
   }
-  function moved() { layout(); later(PICTURE | PROFILE); tell(); }
+  function moved() { aim(); later(PICTURE | PROFILE); tell(); }
   function zoom(factor, place) {
-    lens.zoomBy(factor, ...(place ?? [(held[0] + 0.5 - lens.top) / lens.height, (held[1] + 0.5 - lens.left) / lens.width]));
+    const at = place ?? [(held[0] + 0.5 - lens.top) / lens.height, (held[1] + 0.5 - lens.left) / lens.width];
+    lens.zoomBy(factor, ...(at.every((share) => share >= 0 && share <= 1) ? at : [0.5, 0.5]));
     moved();
   }
 
@@ -170,7 +173,7 @@ function render({ model, el }) {
     asked = now;
     model.send(wanted);
   }
-  const sharp = () => (tile && tile.axis === dims[axis] && tile.index === index && tile.every <= fineness() ? tile : null);
+  const sharp = () => (tile && tile.axis === dims[axis] && tile.index === index && tile.wanted <= fineness() ? tile : null);
   function paintPicture() {
     const [a, b] = contrast();
     const at = small(axis, index), toByte = 255.999 / (b - a), width = columnAt.length;
