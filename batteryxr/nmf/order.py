@@ -62,8 +62,8 @@ def model_order(
 
     Reads once; a large stack by a random sample of its patterns. Decides nothing:
     where peaks shift along the series every automatic rule asks for more and more
-    components. Where they do not, the held-out error read by one standard error finds
-    the right number in about nine of ten series.
+    components. Where they do not, the held-out error, read by one standard error,
+    finds the right number.
 
     Held-out error: Owen & Perry, Ann. Appl. Stat. 3, 564 (2009). One standard error:
     Breiman et al., Classification and Regression Trees (1984).
@@ -89,8 +89,8 @@ def model_order(
         Along ``n``: ``held_out_error`` (bi-cross-validation) with its standard error;
         ``held_out_excess`` above the lowest of these, compared block by block, with
         its standard error; ``held_out_pick``, True at the smallest n whose excess is
-        within one such error, which is the rule to read it by: the lowest itself is
-        often at one too many; ``cophenetic`` and
+        within one such error, which is the rule to read it by: more components than
+        needed predict hardly worse; ``cophenetic`` and
         ``silhouette`` (near 1 while starts agree); ``chi2`` where errors were given
         (near 1 when all is explained); ``eigenvalue``, ``share`` and ``ind`` of the
         principal components; ``nmf_error``, ``svd_error`` and their ratio (1.000:

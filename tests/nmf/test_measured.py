@@ -74,6 +74,22 @@ def test_the_published_start_gives_the_published_ratios(shared_data, part):
     assert np.abs(ratios - expected).max() < 0.02
 
 
+def test_three_phases_are_counted_and_peaks_that_move_are_not(shared_data):
+    folder = shared_data("pdf-ruo2-conversion-simulated")
+    with np.load(folder / "synthetic_r_vs_gr.npz") as file:
+        conversion = pdf(file["G"], file["r"])
+    options = {"shift": "minimum", "n_starts": 2, "folds": 4}
+    order = conversion.nmf.model_order(orders=[2, 3, 4], **options)
+    assert list(order["n"].values[order["held_out_pick"]]) == [3]
+    with np.load(shared_data("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+        salt = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
+    with pytest.warns(DataQualityWarning, match="held-out error still falls at n = 6"):
+        order = salt.nmf.model_order(orders=[2, 3, 4, 5, 6], **options)
+    # The published count is where the fall slows down.
+    fall = order["held_out_error"].values[:-1] / order["held_out_error"].values[1:]
+    assert fall[:2].min() > 1.3 > fall[2:].max()
+
+
 def test_molten_salt_errors_equal_the_published(shared_data):
     with np.load(shared_data("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
         q, intensity = file["Q"], file["I"]

@@ -119,7 +119,7 @@ def test_reconstruction_says_what_is_wrong(series, steps):
     assert float(np.abs(whole - series.data).mean()) < float(np.abs(series.data).mean())
 
 
-@pytest.mark.parametrize("n", [2, 4])
+@pytest.mark.parametrize("n", [2, 5])
 def test_held_out_error_picks_the_known_number(new_series, n):
     data = new_series(n=n, seed=n, noise=0.05).data
     order = data.nmf.model_order(orders=range(1, 7), shift="minimum", n_starts=6)
@@ -136,14 +136,15 @@ def test_held_out_error_picks_the_known_number(new_series, n):
     assert order.attrs["saturated"] == 1
 
 
-def test_held_out_error_is_right_in_four_of_five(new_series):
-    right = []
+def test_held_out_error_finds_two_to_six(new_series):
+    """Also where the purest patterns are among those left out."""
+    picked = []
     for n in range(2, 7):
         data = new_series(n=n, seed=10 + n, noise=0.02).data
-        order = data.nmf.model_order(orders=range(1, 8), shift="minimum", n_starts=2)
-        assert int(order["held_out_pick"].sum()) == 1
-        right.append(bool(order["held_out_pick"].sel(n=n)))
-    assert np.mean(right) >= 0.8
+        near = [n - 1, n, n + 1]
+        order = data.nmf.model_order(orders=near, shift="minimum", n_starts=2)
+        picked += list(order["n"].values[order["held_out_pick"]])
+    assert picked == [2, 3, 4, 5, 6]
 
 
 def test_model_order_knows_chi2(series):

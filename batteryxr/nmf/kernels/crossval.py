@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.nmf.kernels import alternate, match, nnls, starts
+from batteryxr.nmf.kernels import alternate, match, starts
 
 if TYPE_CHECKING:
     from batteryxr.nmf.kernels.alternate import Normal, Rules
@@ -44,7 +44,9 @@ def held_out(
 
     Both factors are fitted on the rest; the weights of the rows left out come from
     the points kept, the components at the points left out from the rows kept
-    (Owen & Perry, Ann. Appl. Stat. 3, 564, 2009).
+    (Owen & Perry, Ann. Appl. Stat. 3, 564, 2009). Those two may be negative: the
+    purest pattern may be left out, and then lies outside of all that were seen,
+    which is no reason for another component.
     """
     kept = _block(x, v, ~rows, ~columns)
     best = None
@@ -58,9 +60,9 @@ def held_out(
             best = run
     assert best is not None
     gram, rhs = _block(x, v, rows, ~columns).for_weights(best.components)
-    weights = nnls.solve(gram, rhs, closure=rules.closure)
+    weights = _least_squares(gram, rhs, rules.closure)
     gram, rhs = _block(x, v, ~rows, columns).for_components(best.weights)
-    components = nnls.solve(gram, rhs)
+    components = _least_squares(gram, rhs, False)
     target = x[rows][:, columns]
     residual = target - weights.T @ components
     u = np.ones_like(target) if v is None else v[rows][:, columns]
@@ -74,6 +76,21 @@ def _block(
     if v is None:
         return alternate.Plain(part)
     return alternate.Weighted(part, v[rows][:, columns])
+
+
+def _least_squares(gram: np.ndarray, rhs: np.ndarray, closure: bool) -> np.ndarray:
+    """Solve all columns (k, q), of either sign; under closure each sums to one."""
+    k = len(rhs)
+    size = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / k
+    stiff = gram + (1e-10 * size + 1e-300) * np.eye(k)
+    right = rhs.T[..., None] if gram.ndim == 3 else rhs
+    out = np.linalg.solve(stiff, right)
+    out = out[..., 0].T if gram.ndim == 3 else out
+    if closure:
+        lift = np.linalg.solve(stiff, np.ones((k, 1)))[..., 0].T
+        lift = lift / lift.sum(axis=0)
+        out = out + lift.reshape(k, -1) * (1 - out.sum(axis=0))
+    return np.asarray(out)
 
 
 def cophenetic(assignments: np.ndarray) -> float:
