@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kramers_kronig import transform_matrix
 
 
@@ -25,6 +26,12 @@ class Constraint:
         Tabulated f'' of the compound far beyond the window on both sides.
     degree
         Of the polynomial in energy that the phase may have on top.
+
+    Raises
+    ------
+    ArgumentError
+        If the table ends near the window, without which f' is wrong by more than the
+        noise of any phase.
     """
 
     def __init__(
@@ -34,6 +41,9 @@ class Constraint:
         table: np.ndarray,
         degree: int = 0,
     ) -> None:
+        ends = float(table_energy[0]), float(table_energy[-1])
+        if ends[0] > 0.5 * energy[0] or ends[1] < 2.0 * energy[-1]:
+            raise ArgumentError("table_energy", ends, "a table far beyond the window")
         gap = np.diff(energy).min()
         outside = (table_energy < energy[0] - gap) | (table_energy > energy[-1] + gap)
         grid = np.r_[table_energy[outside], energy]
