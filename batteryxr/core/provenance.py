@@ -43,7 +43,8 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
     """Stamp the labelled result of a public function with the call that made it.
 
     The result's ``attrs`` receive ``batteryxr_call`` (JSON: accessor, method and all
-    arguments but the first, defaults included), ``batteryxr_version``, and a line of
+    arguments, defaults included, but the data or files that come first; a simulation's
+    size, say, is kept), ``batteryxr_version``, and a line of
     CF ``history``: after its own where the function passed one on, else after that of
     the first argument.
     """
@@ -56,13 +57,15 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
         result = function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        source = arguments.pop(first)
         encoded = {
             name: encode(value, name)
-            for name, value in arguments.items()
+            for name, value in bound.arguments.items()
             if name not in _PRESENTATION
         }
+        # Readers name their files in `source_files`, without anybody's folders.
+        if home.get("accessor") == "io" or '"$data"' in json.dumps(encoded[first]):
+            del encoded[first]
+        source = bound.arguments[first]
         stamp(result, home, function.__name__, encoded, source)
         return result
 
@@ -92,7 +95,7 @@ def stamp(
     result.attrs["history"] = f"{before}\n{line}" if before else line
 
 
-def replay(result: Any, source: Any, **data: Any) -> Any:
+def replay(result: Any, source: Any = None, **data: Any) -> Any:
     """Call again what made `result`, on `source`.
 
     Parameters
@@ -101,6 +104,7 @@ def replay(result: Any, source: Any, **data: Any) -> Any:
         A result of batteryxr, also one read back from a file.
     source
         The first argument of the original call: the object whose accessor was used.
+        Not needed where there was none, as in a simulation.
     **data
         Labelled or large array arguments of the original call, by name; those are
         named in the call but not stored in it.
@@ -141,9 +145,16 @@ def replay(result: Any, source: Any, **data: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], source: Any, arguments: dict[str, Any]) -> Any:
-    positional = [source]
-    keywords = {}
-    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+    first, *others = inspect.signature(function).parameters.values()
+    if source is None and first.name not in arguments:
+        raise ArgumentError(
+            "source", None, f"the {first.name!r} that the result was made from"
+        )
+    source = arguments[first.name] if source is None else source
+    positional = [] if first.kind is first.KEYWORD_ONLY else [source]
+    keywords = {} if positional else {first.name: source}
+    for parameter in others:
+        name = parameter.name
         if name not in arguments:
             continue
         if parameter.kind is parameter.VAR_KEYWORD:

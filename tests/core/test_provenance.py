@@ -127,3 +127,15 @@ def test_small_arrays_are_kept_large_ones_asked_for():
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, small)
     assert "$data" in encode(np.zeros(5000), "a")
+
+
+def test_a_simulation_needs_no_source():
+    result = batteryxr.simulate.oxide_series("FeO", n_scans=4, seed=3)
+    again = batteryxr.replay(result)
+    for path, node in result.subtree_with_keys:
+        xr.testing.assert_equal(again[path].to_dataset(), node.to_dataset())
+
+
+def test_replay_without_its_source_is_refused(scale, ds):
+    with pytest.raises(ArgumentError, match=r"source.*made from"):
+        batteryxr.replay(scale(ds, factor=2.0))
