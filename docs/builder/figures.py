@@ -31,28 +31,40 @@ SCRIPTS = ("bokeh.min.js", "draw_figures.js")
 
 
 def static(html: str) -> str | None:
-    """Return the figure in HTML of HoloViews as HTML of its own; None if there is none.
+    """Return the figure in HTML of HoloViews as HTML of its own.
 
     Parameters
     ----------
     html
         As HoloViews displays a figure in a notebook.
+
+    Returns
+    -------
+    str or None
+        None where it holds only the wires of Panel, which a page does without.
+
+    Raises
+    ------
+    ValueError
+        If no figure is found: a page would silently lack it.
     """
     from bokeh.document import Document
 
     start = re.search(r"docs_json = ", html)
     if start is None:
-        return None
+        raise ValueError(f"no Bokeh document in the figure {html[:200]!r}")
     documents, _ = json.JSONDecoder().raw_decode(html, start.end())
     (document,) = documents.values()
     if any("panel.models" in root["name"] for root in document["roots"]):
-        return None  # the wires of Panel, which a page does without
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _know_models()
         loaded = Document.from_json(document | {"defs": []})
     models = [m for root in loaded.roots for m in _plots(root)]
     loaded.clear()
+    if not models:
+        raise ValueError(f"no plot in the Bokeh document {document['roots']!r:.200}")
     return "".join(embedded(model) for model in models)
 
 

@@ -198,6 +198,11 @@ def test_a_figure_is_taken_out_of_a_notebook_without_panel():
     assert text.text == "kept"
 
 
+def test_a_figure_that_cannot_be_shown_is_not_left_out_silently():
+    with pytest.raises(ValueError, match="no Bokeh document"):
+        figures.static("<div>a figure of another kind</div>")
+
+
 def test_pages_are_written_where_they_changed_and_stale_ones_removed(tmp_path):
     pages.write(tmp_path, {"a.rst": "one", "b/c.rst": "two"}, pattern="*.rst")
     before = (tmp_path / "a.rst").stat().st_mtime_ns
