@@ -232,7 +232,8 @@ def _shares(y: np.ndarray, x: np.ndarray, model: _Model) -> np.ndarray:
 def _transmission(y: np.ndarray, x: np.ndarray, k: int, model: _Model) -> np.ndarray:
     wavelength = HC / model.energy[k]
     domains = _shares(y, x, model) * 1e-9
-    total = np.tensordot(model.factors[:, k], domains, axes=1)
+    # Not a matrix product: its threads would fight with those that make frames.
+    total = np.einsum("k,k...->...", model.factors[:, k], domains)
     return np.exp(-1j * ELECTRON_RADIUS * wavelength * _DENSITY * np.conj(total))
 
 
