@@ -33,7 +33,10 @@ from batteryxr.cdi.kernels.ptycho_state import State, add_modes
 
 EPIE = PieOptions(1.0, 0.5)
 #: Steps of ePIE on the measured star: until which pass, how far.
-SLOWING = {"steps 0.5": ((50, 0.5),), "0.8, 0.3 at last": ((40, 0.8), (50, 0.3))}
+SLOWING = {
+    "steps 0.5": PieOptions(0.5, 0.5),
+    "0.8, 0.3 at last": PieOptions(0.8, 0.8, calm_from=40, calm=0.375),
+}
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,8 @@ def measured(path: Path) -> None:
     for name in ("ePIE", "LSQML"):
         gain = 1 - found[name, 3] / found[name, 1]
         print(f"{name}: three modes fit {100 * gain:.0f} % better")
-    for name, steps in SLOWING.items():
-        e_f, halves = slowing(e, steps)
+    for name, options in SLOWING.items():
+        e_f, halves = whole_and_halves(e, options)
         pixels = resolution(halves, e)
         print(
             f"ePIE, {name}: E_F {e_f:.5f} (needed: 0.0140), half period of two", end=""
@@ -212,20 +215,17 @@ def measured(path: Path) -> None:
         print(f" half scans at 1 bit {pixels:.2f} pixels (needed: 2.2)", flush=True)
 
 
-def slowing(
-    e: Experiment, steps: tuple[tuple[int, float], ...]
+def whole_and_halves(
+    e: Experiment, options: PieOptions
 ) -> tuple[float, list[np.ndarray]]:
-    """Return E_F of ePIE whose steps change, and the objects of the two half scans."""
-    found = []
-    for rows in (slice(None), slice(0, None, 2), slice(1, None, 2)):
-        state = begin(replace(e, corners=e.corners[rows]))
-        frames = e.frames[rows]
-        weight = np.ones(frames.shape[1:], np.float32)
-        for until, step in steps:
-            plan = Plan(PieOptions(step, step), (0,))
-            misfit = run(plan, state, InMemory(frames), weight, until)
-        found.append((misfit[-1] / float(frames.sum(dtype=float)), state.obj))
-    return found[0][0], [found[1][1], found[2][1]]
+    """Return E_F of the whole scan, and the objects of its two halves."""
+    _, e_f, _ = reconstructed(e, options, 50)
+    halves = []
+    for part in (0, 1):
+        rows = slice(part, None, 2)
+        half = replace(e, frames=e.frames[rows], corners=e.corners[rows])
+        halves.append(reconstructed(half, options, 50)[0].obj)
+    return e_f, halves
 
 
 def resolution(halves: list[np.ndarray], e: Experiment) -> float:

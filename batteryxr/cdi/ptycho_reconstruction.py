@@ -57,8 +57,9 @@ def ptycho(
     options
         What the engine does otherwise than usual: ``{"batch": 20}`` and ``damping``
         for LSQML; ``object_step``, ``probe_step`` for it and the PIE family;
-        ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that; ``beta``
-        and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any.
+        ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that, and
+        ``{"calm_from": 40, "calm": 0.4}``, which makes steps smaller from that pass on;
+        ``beta`` and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any.
     n_modes
         Mutually incoherent probe modes.
     probe_from

@@ -116,6 +116,17 @@ def test_epie_is_the_published_update():
     np.testing.assert_allclose(state.probe[0], p, atol=2e-3 * abs(p).max())
 
 
+def test_steps_become_calm():
+    frames, told, _, obj, probe = experiment()
+    one, two = begin(told, obj, probe), begin(told, obj, probe)
+    calm = PieOptions(0.8, 0.8, calm_from=3, calm=0.375)
+    run(Plan(calm, (0,)), one, InMemory(frames), ONES, 5)
+    for step, until in ((0.8, 3), (0.3, 5)):
+        run(Plan(PieOptions(step, step), (0,)), two, InMemory(frames), ONES, until)
+    np.testing.assert_array_equal(one.obj, two.obj)
+    np.testing.assert_array_equal(one.probe, two.probe)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -35,6 +35,10 @@ class PieOptions:
         Share of the last motion that is kept (0: none).
     every
         Frames between two pushes of the momentum.
+    calm_from
+        First pass of smaller steps, in which noise averages out; 0: none.
+    calm
+        Share of the steps that is left from then on.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes.
     """
@@ -45,6 +49,8 @@ class PieOptions:
     probe_alpha: float = 1.0
     momentum: float = 0.0
     every: int = 100
+    calm_from: int = 0
+    calm: float = 0.4
     poisson: bool = False
 
 
@@ -76,11 +82,15 @@ class Pie:
         now
             What holds for this pass.
         """
+        o = self.options
+        calm = bool(o.calm_from) and state.iteration >= o.calm_from
+        share = o.calm if calm else 1.0
+        steps = share * o.object_step, share * o.probe_step if now.move_probe else 0.0
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
         spectrum = self._shifter.forward(state.probe) if shifted else None
         top = peak(state.probe)
-        push = _Momentum(state, self.options) if self.options.momentum else None
+        push = _Momentum(state, o) if o.momentum else None
         total = 0.0
         for row in now.rng.permutation(len(index)):
             j = int(index[row])
@@ -90,7 +100,7 @@ class Pie:
                 probe = self._shifter.shifted(spectrum, shifts[j], self._moved)
                 change = self._change
             misfit, top = self._frame(
-                *(probe, state.obj, corner, frames[row], top, change, j, now)
+                *(probe, state.obj, corner, frames[row], top, change, j, now, steps)
             )
             if spectrum is not None and now.move_probe:
                 self._shifter.add_unshifted(change, shifts[j], spectrum)
@@ -111,6 +121,7 @@ class Pie:
         change: Any,
         j: int,
         now: Pass,
+        steps: tuple[float, float],
     ) -> tuple[Any, Any]:
         o = self.options
         bright = exit_waves(probe, obj, corner, self._waves)
@@ -121,7 +132,7 @@ class Pie:
             now.moves[j] = position_gradient(waves, probe, obj, corner)
         top = update_pair(
             *(waves, probe, obj, corner),
-            (o.object_step, o.probe_step if now.move_probe else 0.0),
+            steps,
             (o.object_alpha, o.probe_alpha),
             (top, bright),
             change,
