@@ -10,7 +10,7 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
-from batteryxr.widgets.model import PanelModel, Plan, literal, variable_name
+from batteryxr.widgets.model import PanelModel, Plan, literal, notebook_name
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 from batteryxr.xanes import (
@@ -114,11 +114,15 @@ class ClusterModel(PanelModel):
     def write_code(self, data: str) -> str:
         """Return the call of `cluster`."""
         words = [f"k={self.k}", f"features={literal(list(self.features))}"]
-        words += [f"{n}={variable_name(v)}" for n, v in self._given().items()]
+        # What the panel was given as an expression has no name: its own is another's.
+        names = {n: notebook_name(v) for n, v in self._given().items()}
+        words += [f"{n}={called or n}" for n, called in names.items()]
         for name in ("method", "seed"):
             if getattr(self, name) != self.usual(name):
                 words.append(f"{name}={literal(getattr(self, name))}")
-        return f"{data}.xanes.cluster({', '.join(words)})"
+        nameless = ", ".join(n for n, called in names.items() if called is None)
+        note = f"  # {nameless}: as given to the panel" if nameless else ""
+        return f"{data}.xanes.cluster({', '.join(words)}){note}"
 
     def _given(self) -> dict[str, Any]:
         given = {"mask": self.mask}

@@ -257,10 +257,16 @@ def literal(value: Any) -> str:
 
 def variable_name(data: Any) -> str:
     """Return what the notebook calls `data`, else the data's own name."""
+    own = _own_name(data)
+    return notebook_name(data) or (own if own.isidentifier() else "data")
+
+
+def notebook_name(data: Any) -> str | None:
+    """Return what the notebook calls `data`; None where it has no name for it."""
     shell = sys.modules.get("IPython")
     running = shell.get_ipython() if shell is not None else None
     variables = dict(running.user_ns) if running is not None else {}
-    own = str(getattr(data, "name", None) or "data")
+    own = _own_name(data)
     for name, value in variables.items():
         if name.startswith("_"):
             continue
@@ -270,4 +276,8 @@ def variable_name(data: Any) -> str:
         inside = isinstance(value, xr.Dataset) and own in value.data_vars
         if inside and value.variables[own] is getattr(data, "variable", None):
             return f'{name}["{own}"]'
-    return own if own.isidentifier() else "data"
+    return None
+
+
+def _own_name(data: Any) -> str:
+    return str(getattr(data, "name", None) or "data")

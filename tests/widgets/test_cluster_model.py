@@ -49,6 +49,11 @@ def test_the_code_gives_the_clusters_that_are_there(maps):
     assert model.code == 'maps.xanes.cluster(k=3, features=["edge_energy", "area"])'
     scope = {"maps": data, "stack": stack}
     xr.testing.assert_equal(eval(model.code, scope), model.result)
+    outside = data["area"] > 0.5  # its own name is that of the map
+    masked = ClusterModel(data, mask=outside, name="maps")
+    scope["mask"] = outside
+    assert "mask=mask" in masked.code
+    xr.testing.assert_equal(eval(masked.code, scope), masked.result)
     model.choose(k=2, features=["area"], method="gaussian_mixture")
     xr.testing.assert_equal(eval(model.code, scope), model.result)
     assert eval(model.reopen, scope).choice == model.choice
