@@ -240,7 +240,7 @@ def pymcr_steps(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     from pymcr.mcr import McrAR
 
-    logging.getLogger("pymcr").setLevel(logging.ERROR)
+    logging.getLogger("pymcr.mcr").setLevel(logging.ERROR)
     spectra = pixels[:: len(pixels) // N][:N]
     while True:
         model = McrAR(
