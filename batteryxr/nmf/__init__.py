@@ -1,8 +1,9 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
 from batteryxr.nmf.ambiguity import bands
+from batteryxr.nmf.candidates import read_crystal
 from batteryxr.nmf.factorisation import fit
-from batteryxr.nmf.identification import identify, read_crystal, refine_along
+from batteryxr.nmf.identification import identify, refine_along
 from batteryxr.nmf.layout import join
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
