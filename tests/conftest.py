@@ -15,6 +15,21 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print how quickly panels answered in the browser."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("")
+    told = [
+        text
+        for report in reports
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == "latency"
+    ]
+    if told:
+        terminalreporter.section("from mouse to picture")
+        terminalreporter.write_line("\n".join(told))
+
+
 @contextmanager
 def refuse_compute() -> Iterator[None]:
     """Fail if dask computes anything inside the block."""
