@@ -1,6 +1,6 @@
 """Phase retrieval from unknown supports: how near to the truth, at what cost.
 
-    python benchmarks/retrieval.py [--gold ../shared/data/bragg-au-scan54]
+    python benchmarks/retrieval.py [--gold FOLDER] [--seed 0]
 
 Simulated crystals of known phase, nearly centrosymmetric, so that the conjugate twin is
 hard to tell; then, with ``--gold``, the measured gold crystal of APS 34-ID-C scan 54
