@@ -30,7 +30,8 @@ import torch
 from batteryxr.cdi._network_weights import write_weights
 from batteryxr.cdi.kernels import network
 from batteryxr.cdi.kernels.network_input import SIZE, standard
-from batteryxr.simulate.random_crystals import crystal, pattern
+from batteryxr.simulate.diffraction import pattern
+from batteryxr.simulate.random_crystals import crystal
 
 #: Raised whenever what is drawn or learned changes.
 VERSION = 1

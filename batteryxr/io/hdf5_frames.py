@@ -140,8 +140,17 @@ def _frames(file: Any, path: Path, dataset: str | None) -> str:
 
 
 def _stacks(file: Any) -> list[str]:
-    """Return the paths of all datasets of three axes, links followed."""
-    found: list[str] = []
+    """Return the paths of all datasets of three axes."""
+    return [
+        path
+        for path, item in datasets(file).items()
+        if len(item.shape) == 3 and item.dtype.kind in "iuf"
+    ]
+
+
+def datasets(file: Any, deepest: int = 8) -> dict[str, Any]:
+    """Return all datasets of an HDF5 file by path, links followed."""
+    found: dict[str, Any] = {}
 
     def walk(group: Any, prefix: str, depth: int) -> None:
         for key in group:
@@ -149,12 +158,10 @@ def _stacks(file: Any) -> list[str]:
                 item = group[key]
             except (KeyError, OSError):  # a link to a file that is not here
                 continue
-            name = f"{prefix}{key}"
             if hasattr(item, "shape"):
-                if len(item.shape) == 3 and item.dtype.kind in "iuf":
-                    found.append(name)
-            elif depth < 8:
-                walk(item, f"{name}/", depth + 1)
+                found[f"{prefix}{key}"] = item
+            elif depth < deepest:
+                walk(item, f"{prefix}{key}/", depth + 1)
 
     walk(file, "", 0)
     return found

@@ -12,14 +12,13 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cxi import read_cxi
-from batteryxr.io.hdf5_frames import opened
+from batteryxr.io.hdf5_frames import datasets, opened
 from batteryxr.io.ptychography_found import DIMS, Found, checked, first, listed
 from batteryxr.io.ptychography_layouts import (
     ARRAYS,
     LAYOUTS,
     QUANTITIES,
     Layout,
-    datasets,
     matching,
 )
 

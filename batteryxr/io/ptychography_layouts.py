@@ -151,25 +151,6 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def datasets(file: Any, deepest: int = 8) -> dict[str, Any]:
-    """Return all datasets of an HDF5 file by path, links followed."""
-    found: dict[str, Any] = {}
-
-    def walk(group: Any, prefix: str, depth: int) -> None:
-        for key in group:
-            try:
-                item = group[key]
-            except (KeyError, OSError):  # a link to a file that is not here
-                continue
-            if hasattr(item, "shape"):
-                found[f"{prefix}{key}"] = item
-            elif depth < deepest:
-                walk(item, f"{prefix}{key}/", depth + 1)
-
-    walk(file, "", 0)
-    return found
-
-
 def matching(held: Mapping[str, Any], pattern: str) -> list[str]:
     """Return the paths that match a pattern, in the order of their names.
 

@@ -12,6 +12,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
+from batteryxr.simulate.diffraction import pattern
 from batteryxr.simulate.faceted import DOMAINS, STATES, FacetedCrystal, require_room
 
 if TYPE_CHECKING:
@@ -138,16 +139,11 @@ def bragg_states(
 def _states(
     body: FacetedCrystal, photons: float, missing: int | None, seed: int, step: float
 ) -> xr.Dataset:
-    def pattern(state: int) -> np.ndarray:
-        import scipy.fft
-
-        rho = scipy.fft.ifftshift(body.rho(state, state == missing))
-        mean = np.abs(scipy.fft.fftshift(scipy.fft.fftn(rho))).astype(float) ** 2
-        mean *= photons / mean.sum()
+    def seen(state: int) -> np.ndarray:
         rng = generators(seed, len(STATES))[state]
-        return rng.poisson(mean).astype(np.float32)
+        return pattern(body.rho(state, state == missing), photons, rng)
 
-    counts = _per_state(pattern, body.shape, np.float32)
+    counts = _per_state(seen, body.shape, np.float32)
     axes: dict[str, Any] = {}
     for dim, n in zip(_VOLUME, body.shape, strict=True):
         index = (np.arange(n) - n // 2).astype(float)

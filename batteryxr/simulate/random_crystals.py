@@ -12,6 +12,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
+from batteryxr.simulate.diffraction import pattern
 
 _VOLUME = ("rocking", "detector_y", "detector_x")
 _OBJECT = ("along_rocking", "along_y", "along_x")
@@ -141,16 +142,6 @@ def crystal(
     out = np.zeros((size,) * 3, np.complex64)
     out[(slice(size // 2 - half, size // 2 + half),) * 3] = body
     return out
-
-
-def pattern(obj: np.ndarray, photons: float, rng: np.random.Generator) -> np.ndarray:
-    """Return photon counts of an object's pattern, float32, centred at ``n // 2``."""
-    import scipy.fft
-
-    field = scipy.fft.fftshift(scipy.fft.fftn(scipy.fft.ifftshift(obj)))
-    mean = np.abs(field).astype(float) ** 2
-    mean *= photons / mean.sum()
-    return rng.poisson(mean).astype(np.float32)
 
 
 def _photons(rng: np.random.Generator, photons: tuple[float, float]) -> float:

@@ -70,3 +70,22 @@ def as_array(request: pytest.FixtureRequest) -> Callable[[np.ndarray], object]:
     if request.param == "torch":
         library.set_num_threads(1)
     return library.asarray
+
+
+@pytest.fixture(scope="session")
+def gold_scan(shared_data) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    """Return the frames of a measured gold crystal, and what corrects them."""
+    from batteryxr.io import read_frames, read_image
+
+    data = shared_data("bragg-au-scan54") / "example_data"
+    frames = read_frames(
+        data / "AD34idcTIM2_example/Staff20-1a_S0054",
+        spec=data / "example.spec",
+        scan=54,
+        pixel_size=55,
+    )
+    white = read_image(data / "whitefield.tif")
+    seam = xr.zeros_like(white, bool)
+    seam[255:257, 0:255] = True
+    hot = read_image(data / "dark.tif") > 1
+    return frames, {"flat": white, "hot": hot, "mask": seam}

@@ -13,7 +13,6 @@ import xarray as xr
 import batteryxr
 from batteryxr import cdi
 from batteryxr.core.errors import ArgumentError, DimensionError
-from batteryxr.io import read_frames, read_image
 
 DIMS = ("rocking", "detector_y", "detector_x")
 
@@ -262,23 +261,13 @@ def test_a_set_of_scans_is_never_in_memory_whole(tmp_path):
     assert many < 3.5 * one, many / one
 
 
-def test_the_measured_gold_crystal(shared_data):
-    data = shared_data("bragg-au-scan54") / "example_data"
-    frames = read_frames(
-        data / "AD34idcTIM2_example/Staff20-1a_S0054",
-        spec=data / "example.spec",
-        scan=54,
-        pixel_size=55,
-    )
+def test_the_measured_gold_crystal(gold_scan):
+    frames, correction = gold_scan
     assert frames.shape == (201, 256, 256)
     np.testing.assert_allclose(np.diff(frames["rocking"]), 0.005, atol=1e-5)
     motors = {"Delta": 32.174, "Gamma": 12.6346, "motor_Energy": 9.0, "camdist": 500}
     assert {m: float(frames[m]) for m in motors} == motors
-    white = read_image(data / "whitefield.tif")
-    seam = xr.zeros_like(white, bool)
-    seam[255:257, 0:255] = True
-    hot = read_image(data / "dark.tif") > 1
-    clean = cdi.correct(frames, flat=white, hot=hot, mask=seam)
+    clean = cdi.correct(frames, **correction)
     assert int((clean["flag"] != 0).sum()) == 499
     peak = cdi.locate_peak(clean)
     assert peak["maximum"].values.tolist() == [99, 127, 128]

@@ -106,16 +106,8 @@ def test_the_measured_gold_crystal():
     assert float(found["d_spacing"]) == pytest.approx(2.335, abs=1e-3)
 
 
-def test_geometry_from_what_the_reader_gives(shared_data):
-    data = shared_data("bragg-au-scan54") / "example_data"
-    from batteryxr.io import read_frames
-
-    frames = read_frames(
-        data / "AD34idcTIM2_example/Staff20-1a_S0054",
-        spec=data / "example.spec",
-        scan=54,
-        pixel_size=55,
-    )
+def test_geometry_from_what_the_reader_gives(gold_scan):
+    frames, _ = gold_scan
     box = cdi.crop(frames, shape=(128, 160, 160), centre=(99, 127, 128))
     found = cdi.geometry(box, beamline="34-ID-C")
     assert float(found["q_length"]) == pytest.approx(2.6911, abs=1e-4)

@@ -8,25 +8,14 @@ import xarray as xr
 
 from batteryxr.cdi import correct, crop, retrieve
 from batteryxr.cdi.kernels.align import align
-from batteryxr.io import read_frames, read_image
 
 VOXEL_NM3 = 1454  # of the 128 x 160 x 160 box, from the geometry of the scan
 
 
 @pytest.fixture(scope="module")
-def volume(shared_data) -> xr.DataArray:
-    data = shared_data("bragg-au-scan54") / "example_data"
-    frames = read_frames(
-        data / "AD34idcTIM2_example/Staff20-1a_S0054",
-        spec=data / "example.spec",
-        scan=54,
-        pixel_size=55,
-    )
-    white = read_image(data / "whitefield.tif")
-    seam = xr.zeros_like(white, bool)
-    seam[255:257, 0:255] = True
-    hot = read_image(data / "dark.tif") > 1
-    clean = correct(frames, flat=white, hot=hot, mask=seam)
+def volume(gold_scan) -> xr.DataArray:
+    frames, correction = gold_scan
+    clean = correct(frames, **correction)
     box = crop(clean, shape=(128, 160, 160)).compute()
     return xr.where(box < 2, 0, box, keep_attrs=True)  # stray counts
 

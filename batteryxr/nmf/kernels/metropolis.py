@@ -17,6 +17,24 @@ import numpy as np
 from numba import njit
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
+    """Return what draws entry (j, c), all others held."""
+    pull = rhs[j, c]
+    for i in range(x.shape[0]):
+        pull -= gram[j, i] * x[i, c]
+    return pull
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pull_between(gram, rhs, x, a, b, c):  # type: ignore[no-untyped-def]
+    """Return what draws weight from row b to row a of a column."""
+    pull = rhs[a, c] - rhs[b, c]
+    for i in range(x.shape[0]):
+        pull -= (gram[a, i] - gram[b, i]) * x[i, c]
+    return pull
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def propose_entries(
     rng: np.random.Generator,
@@ -58,9 +76,7 @@ def propose_entries(
             d = step * math.sqrt(temperature / gram[j, j]) * rng.normal()
             if x[j, c] + d < 0.0:
                 continue
-            pull = rhs[j, c]
-            for i in range(k):
-                pull -= gram[j, i] * x[i, c]
+            pull = _pull(gram, rhs, x, j, c)
             change = 0.5 * gram[j, j] * d * d - d * pull
             if change <= 0.0 or rng.random() < math.exp(-change / temperature):
                 x[j, c] += d
@@ -95,9 +111,7 @@ def propose_transfers(
                 d = step * math.sqrt(temperature / stiff) * rng.normal()
                 if x[a, c] + d < 0.0 or x[b, c] - d < 0.0:
                     continue
-                pull = rhs[a, c] - rhs[b, c]
-                for i in range(k):
-                    pull -= (gram[a, i] - gram[b, i]) * x[i, c]
+                pull = _pull_between(gram, rhs, x, a, b, c)
                 change = 0.5 * stiff * d * d - d * pull
                 if change <= 0.0 or rng.random() < math.exp(-change / temperature):
                     x[a, c] += d
@@ -123,9 +137,7 @@ def draw_entries(
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
-            pull = rhs[j, c]
-            for i in range(k):
-                pull -= gram[j, i] * x[i, c]
+            pull = _pull(gram, rhs, x, j, c)
             mean = x[j, c] + pull / gram[j, j]
             sigma = math.sqrt(temperature / gram[j, j])
             x[j, c] = max(mean + sigma * truncated(rng, -mean / sigma, np.inf), 0.0)
@@ -154,9 +166,7 @@ def draw_transfers(
                     x[a, c] = both * rng.random()
                     x[b, c] = both - x[a, c]
                     continue
-                pull = rhs[a, c] - rhs[b, c]
-                for i in range(k):
-                    pull -= (gram[a, i] - gram[b, i]) * x[i, c]
+                pull = _pull_between(gram, rhs, x, a, b, c)
                 mean = x[a, c] + pull / stiff
                 sigma = math.sqrt(temperature / stiff)
                 z = truncated(rng, -mean / sigma, (both - mean) / sigma)
