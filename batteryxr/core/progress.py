@@ -122,5 +122,11 @@ class _Watched:
 
 
 def _watched() -> bool:
-    in_notebook = "ipykernel" in sys.modules
+    in_notebook = hasattr(_shell(), "kernel")
     return in_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
+
+
+def _shell() -> Any:
+    """Return IPython's running shell; only a notebook's has a kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None

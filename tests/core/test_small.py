@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -41,4 +43,17 @@ def test_progress_is_silent_in_a_pipe(capsys):
     assert list(track(range(3), "Counting")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
     assert list(track(range(3), "Counting", progress=True)) == [0, 1, 2]
+    assert "Counting" in capsys.readouterr().err
+
+
+def test_progress_shows_in_a_notebook(capsys, monkeypatch):
+    pytest.importorskip("tqdm.auto")
+    ipython = pytest.importorskip("IPython")
+    monkeypatch.setattr(ipython, "get_ipython", SimpleNamespace)
+    list(track(range(3), "Counting"))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(
+        ipython, "get_ipython", lambda: SimpleNamespace(kernel=object())
+    )
+    list(track(range(3), "Counting"))
     assert "Counting" in capsys.readouterr().err
