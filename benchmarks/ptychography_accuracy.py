@@ -32,11 +32,8 @@ from batteryxr.cdi.kernels.ptycho_run import InMemory, Plan, run
 from batteryxr.cdi.kernels.ptycho_state import State, add_modes
 
 EPIE = PieOptions(1.0, 0.5)
-#: Steps of ePIE on the measured star: until which pass, how far.
-SLOWING = {
-    "steps 0.5": PieOptions(0.5, 0.5),
-    "0.8, 0.3 at last": PieOptions(0.8, 0.8, calm_from=40, calm=0.375),
-}
+#: First pass of smaller steps on the measured star, of 50.
+CALM_FROM = 40
 
 
 @dataclass(frozen=True)
@@ -206,25 +203,26 @@ def measured(path: Path) -> None:
     for name in ("ePIE", "LSQML"):
         gain = 1 - found[name, 3] / found[name, 1]
         print(f"{name}: three modes fit {100 * gain:.0f} % better")
-    for name, options in SLOWING.items():
-        e_f, halves = whole_and_halves(e, options)
-        pixels = resolution(halves, e)
-        print(
-            f"ePIE, {name}: E_F {e_f:.5f} (needed: 0.0140), half period of two", end=""
-        )
-        print(f" half scans at 1 bit {pixels:.2f} pixels (needed: 2.2)", flush=True)
+    print(f"{'':13s} smaller steps  E_F (0.0140)  half period of half scans (2.2 px)")
+    for name, options in (("ePIE", EPIE), ("LSQML", LsqOptions())):
+        for calm_from in (None, CALM_FROM):
+            e_f, halves = whole_and_halves(e, options, calm_from)
+            pixels = resolution(halves, e)
+            at = "never" if calm_from is None else f"from {calm_from}"
+            print(f"{name:13s} {at:>13s}  {e_f:12.5f}  {pixels:.2f}", flush=True)
 
 
 def whole_and_halves(
-    e: Experiment, options: PieOptions
+    e: Experiment, options: Any, calm_from: int | None
 ) -> tuple[float, list[np.ndarray]]:
     """Return E_F of the whole scan, and the objects of its two halves."""
-    _, e_f, _ = reconstructed(e, options, 50)
+    _, e_f, _ = reconstructed(e, options, 50, calm_from=calm_from)
     halves = []
     for part in (0, 1):
         rows = slice(part, None, 2)
         half = replace(e, frames=e.frames[rows], corners=e.corners[rows])
-        halves.append(reconstructed(half, options, 50)[0].obj)
+        state, _, _ = reconstructed(half, options, 50, calm_from=calm_from)
+        halves.append(state.obj)
     return e_f, halves
 
 

@@ -62,9 +62,8 @@ class Objects:
 
         probe = _ptycho_store.read_state(self._path, k, "probe")
         positions = _ptycho_store.read_state(self._path, k, "positions")
-        obj = self.obj(k)
-        state = State(obj, probe, positions)
-        return _ptycho_task.illumination(probe, state, obj.shape)
+        light: np.ndarray = State(self.obj(k), probe, positions).light()
+        return light
 
     def residual(self, k: int) -> float:
         """Return the amplitude residual of energy `k` in its last pass."""

@@ -112,7 +112,8 @@ class Run:
         """Run the passes that one energy is ahead of the others."""
         number, scan = self._leader
         if _ptycho_store.iteration(self.path, number) < self.lead:
-            job = Job(scan, self.task, self.path, number)
+            unhurried = replace(self.task, calm_from=None)
+            job = Job(scan, unhurried, self.path, number)
             self._gather([job], 0, self.lead, 1, progress)
 
     def advance(

@@ -45,16 +45,10 @@ def write(
 
 def read(path: str, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """Return the arrays and attributes of a group; None where it is not whole."""
-    import zarr
-
-    try:
-        group = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
-        attrs = dict(group.attrs)
-        if not attrs.get("whole"):
-            return None
-        return {key: np.asarray(a[...]) for key, a in group.arrays()}, attrs
-    except (FileNotFoundError, KeyError, ValueError):
-        return None  # never begun, or killed while it was written
+    group = _whole(path, name)
+    if group is None:
+        return None
+    return {key: np.asarray(a[...]) for key, a in group.arrays()}, dict(group.attrs)
 
 
 def read_array(path: str, name: str, key: str) -> np.ndarray:
@@ -67,13 +61,24 @@ def read_array(path: str, name: str, key: str) -> np.ndarray:
 
 def is_whole(path: str, name: str) -> bool:
     """Tell whether a group is there and whole."""
+    return _whole(path, name) is not None
+
+
+def _whole(path: str, name: str) -> Any:
+    """Return a group; None if it was never begun, or killed while it was written.
+
+    Most are asked for before they are there. Letting zarr raise then would keep the
+    frames of the caller in memory: its tracebacks refer to themselves.
+    """
     import zarr
 
+    if not (Path(path) / STATES / name / "zarr.json").exists():
+        return None
     try:
         group = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
-        return bool(group.attrs.get("whole"))
+        return group if group.attrs.get("whole") else None
     except (FileNotFoundError, KeyError, ValueError):
-        return False
+        return None
 
 
 def save_state(path: str, k: int, state: State, misfits: list[float]) -> None:
@@ -158,18 +163,13 @@ def iteration(path: str, k: int) -> int:
 
 
 def _newest(path: str, k: int) -> tuple[int, int] | None:
-    import zarr
-
-    found = []
-    for slot in (0, 1):
-        try:
-            group = zarr.open_group(
-                str(path), path=f"{STATES}/states/{k}/{slot}", mode="r"
-            )
-        except (FileNotFoundError, KeyError, ValueError):
-            continue
-        if group.attrs.get("whole"):
-            found.append((int(group.attrs["iteration"]), slot))
+    """Return the pass of the newest whole state, and its slot."""
+    slots = [_whole(path, f"states/{k}/{slot}") for slot in (0, 1)]
+    found = [
+        (int(group.attrs["iteration"]), slot)
+        for slot, group in enumerate(slots)
+        if group is not None
+    ]
     return max(found) if found else None
 
 

@@ -38,6 +38,8 @@ class Task:
         Probe modes.
     probe_from, positions_from
         First passes that update the probe, and the positions (None: never).
+    calm_from
+        First pass of smaller steps; None: never.
     subpixel
         Whether parts of pixels in positions count.
     block
@@ -53,6 +55,7 @@ class Task:
     n_modes: int
     probe_from: int
     positions_from: int | None
+    calm_from: int | None
     subpixel: bool
     block: int | None
     streamed: bool
@@ -67,6 +70,7 @@ class Task:
             self.seed,
             probe_from=self.probe_from,
             positions_from=self.positions_from,
+            calm_from=self.calm_from,
         )
 
 
@@ -214,7 +218,7 @@ def result(scan: xr.Dataset, state: State, misfits: np.ndarray) -> xr.Dataset:
     probe, shares = orthogonalise(off(state.probe))
     n = probe.shape[-1]
     corners = state.positions + origin
-    light = illumination(probe, state, obj.shape)
+    light = off(state.light())
     nm = {"units": "nm"}
     lateral = (np.arange(n) - n // 2) * pixel
     moved = corners + n // 2
@@ -278,13 +282,3 @@ def result(scan: xr.Dataset, state: State, misfits: np.ndarray) -> xr.Dataset:
         if set(c.dims) <= {"position"} and name not in coords
     }
     return xr.Dataset(variables, coords=coords | kept)
-
-
-def illumination(probe: np.ndarray, state: State, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the counts that fell on each pixel of the object in an empty beam."""
-    total = np.zeros(shape, np.float32)
-    power = np.sum(np.abs(probe) ** 2, axis=0)
-    n = probe.shape[-1]
-    for y, x in state.corners():
-        total[y : y + n, x : x + n] += power
-    return total

@@ -35,8 +35,9 @@ def frc(
     Returns
     -------
     xarray.Dataset
-        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and where they
-        cross: `half_period_one_bit`, `half_period_half_bit` in nm.
+        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and where it
+        falls below them for three rings: `half_period_one_bit`,
+        `half_period_half_bit` in nm.
 
     Raises
     ------

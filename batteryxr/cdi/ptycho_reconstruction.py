@@ -32,6 +32,7 @@ def ptycho(
     n_modes: int = 1,
     probe_from: int = 2,
     positions_from: int | None = None,
+    calm_from: int | None = None,
     subpixel: bool = True,
     block: int | None = None,
     memory: float | None = None,
@@ -57,15 +58,17 @@ def ptycho(
     options
         What the engine does otherwise than usual: ``{"batch": 20}`` and ``damping``
         for LSQML; ``object_step``, ``probe_step`` for it and the PIE family;
-        ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that, and
-        ``{"calm_from": 40, "calm": 0.4}``, which makes steps smaller from that pass on;
-        ``beta`` and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any.
+        ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that; ``beta``
+        and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any.
     n_modes
         Mutually incoherent probe modes.
     probe_from
         First pass that updates the probe.
     positions_from
         First pass that corrects positions; None leaves them.
+    calm_from
+        First pass of smaller steps, in which noise averages out; by default the last
+        fifth of all passes. DM and RAAR know no steps.
     subpixel
         Whether parts of pixels in the positions count; without it they are rounded.
     block
@@ -107,10 +110,9 @@ def ptycho(
     """
     scan = single(check_scan(scan, caller="ptycho"), caller="ptycho")
     task, plan = prepare(
-        scan, engine, options, n_modes, probe_from, positions_from,
-        subpixel, block, memory, (seed,), device,
+        scan, engine, options, n_modes, iterations, probe_from, positions_from,
+        calm_from, subpixel, block, memory, (seed,), device,
     )  # fmt: skip
-    check_count("iterations", iterations, 1)
     if plan.reason:
         warn_quality(f"engine {plan.engine}, streamed={plan.streamed}: {plan.reason}")
     state = _ptycho_task.start(scan, task)
@@ -135,8 +137,10 @@ def prepare(
     engine: str,
     given: dict[str, Any] | None,
     n_modes: int,
+    iterations: int,
     probe_from: int,
     positions_from: int | None,
+    calm_from: int | None,
     subpixel: bool,
     block: int | None,
     memory: float | None,
@@ -154,11 +158,16 @@ def prepare(
     require_variables(scan, ["probe"], caller="ptycho (.cdi.ptycho_probe makes one)")
     options(engine, given)
     check_count("n_modes", n_modes, 1)
+    check_count("iterations", iterations, 1)
     check_count("probe_from", probe_from, 0)
     check_count("seed", seed[0], 0)
-    for name, value in (("positions_from", positions_from), ("block", block)):
-        if value is not None:
-            check_count(name, value, 0 if name == "positions_from" else 1)
+    if calm_from is None:
+        calm_from = iterations - iterations // 5
+    check_count("calm_from", calm_from, 0)
+    if positions_from is not None:
+        check_count("positions_from", positions_from, 0)
+    if block is not None:
+        check_count("block", block, 1)
     plan = ptycho_plan(
         scan, engine=engine, n_modes=n_modes, block=block, memory=memory,
         workers=workers,
@@ -170,6 +179,7 @@ def prepare(
         n_modes=n_modes,
         probe_from=probe_from,
         positions_from=positions_from,
+        calm_from=calm_from,
         subpixel=subpixel,
         block=plan.block,
         streamed=plan.streamed,

@@ -67,6 +67,7 @@ def ptycho_energies(
     n_modes: int = 1,
     probe_from: int = 2,
     positions_from: int | None = None,
+    calm_from: int | None = None,
     subpixel: bool = True,
     block: int | None = None,
     memory: float | None = None,
@@ -89,8 +90,8 @@ def ptycho_energies(
         As for `ptycho`, with frames along `energy`; best lazy, from zarr.
     store
         Zarr store for states and result; on a cluster a path that all workers see.
-    engine, options, n_modes, probe_from, positions_from, subpixel, block, device
-        As for `ptycho`.
+    engine, options, n_modes, probe_from, positions_from, calm_from, subpixel, block
+        As for `ptycho`; also `device`.
     iterations
         Passes per energy.
     kramers_kronig
@@ -143,14 +144,13 @@ def ptycho_energies(
             "ptycho_energies needs frames along 'energy'; for one energy use ptycho, "
             "or .expand_dims('energy') on the frames."
         )
-    check_count("iterations", iterations, 1)
     check_count("checkpoint", checkpoint, 1)
     check_count("lead", lead, 0)
     if np.any(np.diff(scan.energy.values) <= 0):
         raise ArgumentError("energy", "not rising", "rising energies", "Use .sortby().")
     task, plan = prepare(
-        scan, engine, options, n_modes, probe_from, positions_from,
-        subpixel, block, memory, (seed,), device, workers,
+        scan, engine, options, n_modes, iterations, probe_from, positions_from,
+        calm_from, subpixel, block, memory, (seed,), device, workers,
     )  # fmt: skip
     if plan.reason:
         warn_quality(f"engine {plan.engine}, streamed={plan.streamed}: {plan.reason}")

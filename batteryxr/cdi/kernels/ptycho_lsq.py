@@ -25,12 +25,13 @@ class LsqOptions:
     object_step, probe_step
         Shares of the least-squares steps.
     damping
-        Illumination, as a share of the strongest, below which pixels move less.
+        Illumination by the whole scan, as a share of the strongest, below which
+        pixels move less.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes.
     """
 
-    batch: int = 40
+    batch: int = 10
     object_step: float = 0.9
     probe_step: float = 0.9
     damping: float = 0.1
@@ -41,7 +42,9 @@ class LeastSquares:
     """One pass of mini-batch LSQ-ML: Odstrčil, Menzel & Guizar-Sicairos (2018).
 
     Opt. Express 26, 3108. Object and probe move along preconditioned gradients by the
-    two step sizes that fit the changes of all exit waves of the batch best.
+    two step sizes that fit the changes of all exit waves of the batch best. The
+    preconditioner of the object is the light of the whole scan: with that of the batch
+    a pixel that only tails of the probe meet would take a full step towards noise.
     """
 
     def __init__(self, options: LsqOptions, like: Any, workers: int = 1) -> None:
@@ -49,9 +52,12 @@ class LeastSquares:
         self._like, self._workers = like, workers
         self._buffers: dict[int, tuple[Any, Fourier]] = {}
         self._shifter = Shifter(like, workers)
+        self._scale: tuple[int, Any] | None = None
 
     def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
         """Visit the frames once in random batches; see `Pie.sweep`."""
+        if self._scale is None or self._scale[0] != state.iteration:
+            self._scale = state.iteration, _scale(state.light(), self.options.damping)
         corners, shifts = state.corners(), state.shifts()
         order = now.rng.permutation(len(index))
         parts = -(-len(index) // self.options.batch)
@@ -75,6 +81,7 @@ class LeastSquares:
     ) -> float:
         o = self.options
         obj = state.obj
+        assert self._scale is not None
         waves, fourier = self._buffer(len(index))
         moved = bool(shifts.any())
         probes = state.probe[None]
@@ -91,7 +98,7 @@ class LeastSquares:
                 probe = probes[row if moved else 0]
                 now.moves[j] = position_gradient(waves[row], probe, obj, corner)
         sums = _Sums(waves, probes, obj, corners)
-        change_o = sums.change_of_object(o.damping)
+        change_o = sums.to_object * self._scale[1]
         change_p = None
         if now.move_probe:
             common = sums.change_of_probe(o.damping, shifts, self._shifter)
@@ -99,9 +106,9 @@ class LeastSquares:
             if moved:
                 change_p = self._shifted(self._shifter.forward(common), shifts, obj)
         steps = _steps(waves, probes, obj, corners, change_o, change_p)
-        obj += o.object_step * steps[0] * change_o
+        obj += now.share * o.object_step * steps[0] * change_o
         if now.move_probe:
-            state.probe += o.probe_step * steps[1] * common
+            state.probe += now.share * o.probe_step * steps[1] * common
         return float(misfit)
 
     def _shifted(self, spectrum: Any, shifts: np.ndarray, like: Any) -> Any:
@@ -126,6 +133,13 @@ def _take(frames: Any, rows: np.ndarray) -> Any:
     return xp.stack([frames[int(r)] for r in rows])
 
 
+def _scale(light: Any, damping: float) -> Any:
+    """Return what the object's gradient is multiplied by, from the light on it."""
+    xp = array_namespace(light)
+    floor = damping * xp.max(light)
+    return 1.0 / xp.sqrt(light**2 + floor**2)
+
+
 class _Sums:
     """What the changes of the exit waves say about object and probe.
 
@@ -137,7 +151,6 @@ class _Sums:
         self._xp = xp
         shape = probes.shape[1:]
         self.to_object = xp.zeros_like(obj)
-        self.light = xp.zeros(obj.shape, dtype=xp.float32, device=obj.device)
         self.to_probe = xp.zeros(
             (probes.shape[0], *shape), dtype=obj.dtype, device=obj.device
         )
@@ -145,7 +158,7 @@ class _Sums:
         if is_numpy_array(obj):
             _sums(
                 *(waves, probes, obj, corners),
-                *(self.to_object, self.light, self.to_probe, self.density),
+                *(self.to_object, self.to_probe, self.density),
             )
         else:
             self._add_up(waves, probes, obj, corners)
@@ -159,14 +172,8 @@ class _Sums:
             d = waves[b]
             d -= p * patch
             self.to_object[part] += xp.sum(xp.conj(p) * d, axis=0)
-            self.light[part] += xp.sum(xp.abs(p) ** 2, axis=0)
             self.to_probe[b % self.to_probe.shape[0]] += xp.conj(patch) * d
             self.density += xp.abs(patch) ** 2
-
-    def change_of_object(self, damping: float) -> Any:
-        xp = self._xp
-        floor = damping * xp.max(self.light)
-        return self.to_object / xp.sqrt(self.light**2 + floor**2)
 
     def change_of_probe(
         self, damping: float, shifts: np.ndarray, shifter: Shifter
@@ -229,7 +236,7 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _sums(waves, probes, obj, corners, to_object, light, to_probe, density):  # type: ignore[no-untyped-def]
+def _sums(waves, probes, obj, corners, to_object, to_probe, density):  # type: ignore[no-untyped-def]
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]
@@ -237,7 +244,6 @@ def _sums(waves, probes, obj, corners, to_object, light, to_probe, density):  # 
         for i in range(rows):
             patch = obj[y + i, x : x + columns]
             gain = to_object[y + i, x : x + columns]
-            power = light[y + i, x : x + columns]
             for m in range(modes):
                 p, d, g = probes[q, m, i], waves[b, m, i], to_probe[r, m, i]
                 for k in range(columns):
@@ -245,7 +251,6 @@ def _sums(waves, probes, obj, corners, to_object, light, to_probe, density):  # 
                     c = d[k] - v * patch[k]
                     d[k] = c
                     gain[k] += np.conj(v) * c
-                    power[k] += v.real * v.real + v.imag * v.imag
                     g[k] += np.conj(patch[k]) * c
             for k in range(columns):
                 o = patch[k]

@@ -73,15 +73,18 @@ def half_period(
 ) -> float:
     """Return the half period in pixels at which the correlation falls below `limit`.
 
-    The first crossing, between rings by a straight line; 1 pixel where there is none,
-    NaN where already the first rings do not correlate.
+    The first ring that is below with the two after it, between rings by a straight
+    line: one ring alone may hold hardly any of an object's structure. 1 pixel where
+    there is none, NaN where already the first rings do not correlate.
     """
     left = correlation[1:] - limit[1:]
     # The smallest rings hold too few pixels to fail: their threshold is about 1.
-    below = np.flatnonzero(~((left > 0) | (limit[1:] > 0.9)))
-    if below.size == 0:
+    below = ~((left > 0) | (limit[1:] > 0.9))
+    padded = np.r_[below, True, True]
+    lost = np.flatnonzero(below & padded[1:-1] & padded[2:])
+    if lost.size == 0:
         return 1.0
-    first = int(below[0])
+    first = int(lost[0])
     if first == 0:
         return float("nan")
     a, b = left[first - 1], left[first]

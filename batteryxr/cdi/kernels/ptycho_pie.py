@@ -35,10 +35,6 @@ class PieOptions:
         Share of the last motion that is kept (0: none).
     every
         Frames between two pushes of the momentum.
-    calm_from
-        First pass of smaller steps, in which noise averages out; 0: none.
-    calm
-        Share of the steps that is left from then on.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes.
     """
@@ -49,8 +45,6 @@ class PieOptions:
     probe_alpha: float = 1.0
     momentum: float = 0.0
     every: int = 100
-    calm_from: int = 0
-    calm: float = 0.4
     poisson: bool = False
 
 
@@ -83,9 +77,10 @@ class Pie:
             What holds for this pass.
         """
         o = self.options
-        calm = bool(o.calm_from) and state.iteration >= o.calm_from
-        share = o.calm if calm else 1.0
-        steps = share * o.object_step, share * o.probe_step if now.move_probe else 0.0
+        steps = (
+            now.share * o.object_step,
+            now.share * o.probe_step if now.move_probe else 0.0,
+        )
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
         spectrum = self._shifter.forward(state.probe) if shifted else None

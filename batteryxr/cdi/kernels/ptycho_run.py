@@ -15,6 +15,9 @@ from batteryxr.cdi.kernels.ptycho_state import Pass, State, orthogonalise
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: Share of the usual steps in the last passes.
+CALM = 0.3
+
 Options = PieOptions | LsqOptions | ProjectionOptions
 
 
@@ -39,6 +42,8 @@ class Plan:
         First pass that updates the probe.
     positions_from
         First pass that moves positions; None never.
+    calm_from
+        First pass of smaller steps, in which noise averages out; None never.
     position_step
         Share of the least-squares step that positions move.
     position_limit
@@ -49,6 +54,7 @@ class Plan:
     seed: tuple[int, ...]
     probe_from: int = 2
     positions_from: int | None = None
+    calm_from: int | None = None
     position_step: float = 1.0
     position_limit: float = 1.0
 
@@ -91,7 +97,9 @@ def run(
         )
         correct = plan.positions_from is not None and k >= plan.positions_from
         moves = np.zeros_like(state.positions) if correct else None
-        now = Pass(weight, rng, k >= plan.probe_from, moves)
+        calm = plan.calm_from is not None and k >= plan.calm_from
+        share = CALM if calm else 1.0
+        now = Pass(weight, rng, k >= plan.probe_from, moves, share)
         misfit = 0.0
         for index, frames in source.blocks(rng):
             misfit += engine.sweep(state, index, frames, now)

@@ -51,6 +51,16 @@ class State:
         left = self.positions - self.corners()
         return np.where(np.abs(left) < NO_SHIFT, 0.0, left)
 
+    def light(self) -> Any:
+        """Return the counts (Y, X) that fall on each pixel in an empty beam."""
+        xp = array_namespace(self.probe)
+        power = xp.sum(xp.abs(self.probe) ** 2, axis=0)
+        total = xp.zeros(self.obj.shape, dtype=power.dtype, device=self.probe.device)
+        n = self.probe.shape[-1]
+        for y, x in self.corners():
+            total[int(y) : int(y) + n, int(x) : int(x) + n] += power
+        return total
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -66,12 +76,15 @@ class Pass:
         Whether to update the probe.
     moves : (j, 2) or None
         Receives how far each position wants to move, in pixels.
+    share
+        Of the usual steps that object and probe move.
     """
 
     weight: Any
     rng: np.random.Generator
     move_probe: bool = True
     moves: np.ndarray | None = None
+    share: float = 1.0
 
 
 def frame_of(
