@@ -133,9 +133,10 @@ def test_steps_become_calm():
         PieOptions(),
         PieOptions(object_alpha=0.2, momentum=0.5),
         LsqOptions(),
+        LsqOptions(poisson=True),
         ProjectionOptions(),
     ],
-    ids=["ePIE", "rPIE", "LSQML", "DM"],
+    ids=["ePIE", "rPIE", "LSQML", "LSQML-Poisson", "DM"],
 )
 @pytest.mark.parametrize("whole", [True, False])
 def test_torch_runs_the_same_steps(options, whole):
@@ -247,6 +248,20 @@ def test_measured_modulus_is_kept(seed):
     )
     ratio = waves[0] / before[0]
     np.testing.assert_allclose(ratio.imag, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", [0.1, 1.0, 5.0, 200.0])
+def test_likelihood_is_at_rest_at_the_truth(mean):
+    n = 512
+    frame = np.random.default_rng(0).poisson(mean, (n, n)).astype(np.uint16)
+    steps = []
+    for poisson in (True, False):
+        waves = np.full((1, n, n), n * np.sqrt(mean), np.complex64)
+        replace_modulus(waves, frame, np.ones((n, n), np.float32), poisson=poisson)
+        steps.append(float(np.mean(waves.real * n - np.sqrt(mean))))
+    # Noise of the mean is 0.5 / n; the root of few counts is short by far more.
+    assert abs(steps[0]) < 4 * 0.5 / n + 0.002
+    assert steps[1] < -0.9 / (8 * np.sqrt(mean + 1))
 
 
 def test_blocks_do_not_depend_on_where_frames_lie():
