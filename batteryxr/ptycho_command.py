@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lead", type=int, default=0, metavar="N",
         help="passes of the middle energy, from which all others start")  # fmt: skip
     add("--modes", type=int, default=1, metavar="N", help="probe modes")
+    add("--poisson", action="store_true",
+        help="fit counts by their likelihood: for faint frames, true to scale")  # fmt: skip
     add("--positions-from", type=int, metavar="N",
         help="first pass that corrects positions")  # fmt: skip
     add("--kramers-kronig", metavar="FORMULA",
@@ -79,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
             store=out,
             engine=arguments.engine,
             iterations=arguments.iterations,
+            options={"poisson": True} if arguments.poisson else None,
             kramers_kronig=constraint,
             lead=arguments.lead,
             n_modes=arguments.modes,

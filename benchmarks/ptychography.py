@@ -28,7 +28,7 @@ N, SIDE, PASSES = 128, 20, 5
 ENGINES = {
     "ePIE": PieOptions(),
     "rPIE, momentum": PieOptions(object_alpha=0.2, momentum=0.5),
-    "LSQML, batches of 40": LsqOptions(),
+    "LSQML": LsqOptions(),
     "DM": ProjectionOptions(),
     "RAAR": ProjectionOptions("RAAR", 0.8),
 }

@@ -41,7 +41,7 @@ FALL = 2.7
 LEAD, PASSES = 200, 30
 RUNS = {
     "free": None,
-    "tied": KramersKronig("VO2", start=PASSES // 2, every=PASSES // 6),
+    "tied": KramersKronig("VO2", PASSES // 2, PASSES // 6),
 }
 
 

@@ -59,7 +59,7 @@ def ptycho(
         What the engine does otherwise than usual: ``{"batch": 20}`` and ``damping``
         for LSQML; ``object_step``, ``probe_step`` for it and the PIE family;
         ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that; ``beta``
-        and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any.
+        and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any, see Notes.
     n_modes
         Mutually incoherent probe modes.
     probe_from
@@ -105,6 +105,13 @@ def ptycho(
 
     Notes
     -----
+    Usually amplitudes are fitted, which forgives what a model lacks. But the root of a
+    few counts is on average too small, and where most pixels count fewer than ten
+    photons this weakens the object: by 2 % of its phase on simulated frames of 3e5
+    photons. Where the phase or μt itself is wanted, for a composition say, and the
+    background is subtracted, take ``options={"poisson": True}``: no such error is
+    left (below 0.5 % there), at 1.6 times the noise.
+
     Object and probe share ambiguities that no data can resolve: a complex factor, a
     phase ramp, a shift. See `reference_vacuum`.
     """

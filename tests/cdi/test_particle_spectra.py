@@ -34,16 +34,13 @@ def particle(tmp_path_factory):
         thickness=1200.0,
         photons=3e5,
     )
-    middle = (abs(truth.y) < 620) & (abs(truth.x) < 620)
-    empty = middle & (truth.phase.isel(energy=0, drop=True) > -2e-3)
     stack = ptycho_energies(
         scan,
         store=tmp_path_factory.mktemp("particle") / "out.zarr",
         lead=200,
         iterations=30,
-        kramers_kronig=KramersKronig("VO2", start=30, relaxation=0.0),
-        vacuum=empty,
-        register=False,
+        options={"poisson": True},
+        kramers_kronig=KramersKronig("VO2", start=15, every=5),
         progress=False,
     ).load()
     return stack, truth
