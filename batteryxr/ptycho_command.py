@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="passes of the middle energy, from which all others start")  # fmt: skip
     add("--modes", type=int, default=1, metavar="N", help="probe modes")
     add("--poisson", action="store_true",
-        help="fit counts by their likelihood: for faint frames, true to scale")  # fmt: skip
+        help="fit the likelihood of counts, for faint frames")  # fmt: skip
     add("--positions-from", type=int, metavar="N",
         help="first pass that corrects positions")  # fmt: skip
     add("--kramers-kronig", metavar="FORMULA",

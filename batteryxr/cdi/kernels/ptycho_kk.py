@@ -15,8 +15,8 @@ class Constraint:
     ``|a' - a|² + |C (K a' + k s - p)|²``: K is the Kramers-Kronig transform of f'' that
     is linear between the measured energies, k that of the table outside the window,
     scaled by the pixel's own thickness s. C takes out what the measurement cannot know:
-    the offset of the phase, and with `degree` 1 its slope, too. The idea is Hirose et al.,
-    Opt. Express 25, 8593 (2017); the least-squares form weighs both alike.
+    the offset of the phase, and with `degree` 1 its slope, too. The idea is Hirose et
+    al., Opt. Express 25, 8593 (2017); the least-squares form weighs both alike.
 
     Parameters
     ----------
