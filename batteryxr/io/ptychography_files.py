@@ -148,8 +148,13 @@ def _recognised(held: Mapping[str, Any]) -> str:
     moves = [p for p in held if p.startswith("entry_1") and p.endswith("/translation")]
     if all(p in held for p in cxi) and moves and len(held[cxi[1]].shape) == 3:
         return "cxi"
+    # A number alone is no position, whatever its name ends with.
+    axes = dict.fromkeys(("y", "x", "positions"), (1, 2, 3))
     scores = {
-        name: sum(first(held, patterns) is not None for patterns in one.paths.values())
+        name: sum(
+            first(held, patterns, axes.get(key)) is not None
+            for key, patterns in one.paths.items()
+        )
         for name, one in LAYOUTS.items()
         if first(held, one.paths["frames"], axes=(3, 4))
     }

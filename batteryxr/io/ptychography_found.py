@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _JOULE = 1.602176634e-19  # per eV
+#: Energy below which no ptychography is done, eV.
+_FAINT = 50.0
 #: Dimensions of frames.
 DIMS = ("position", "detector_y", "detector_x")
 #: Frames per chunk of a file that is stored in one piece, and the fewest at a time.
@@ -198,9 +200,17 @@ class Found:
                 + (f"; perhaps {near[:6]}." if near else "."),
             )
         number = float(np.ravel(found)[0] if value is None else value)  # type: ignore[arg-type]
+        if name == "distance":  # some count it from the detector
+            number = abs(number)
         if not (np.isfinite(number) and number > 0):
             raise FileFormatError(
                 self.path, f"{name} is {number}; pass {name}=... instead."
+            )
+        if name == "energy" and number < _FAINT:
+            raise FileFormatError(
+                self.path,
+                f"energy is {number:g} eV, too little for X-rays. Was it in keV? Pass "
+                f"energy={1e3 * number:g}.",
             )
         return number
 

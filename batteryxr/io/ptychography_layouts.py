@@ -84,7 +84,7 @@ LAYOUTS: dict[str, Layout] = {
     "nanomax": Layout(
         "MAX IV NanoMAX",
         {
-            "frames": ("entry/measurement/*/frames",),
+            "frames": ("entry/measurement/*/frames", "entry/*/eiger/data"),
             "y": ("entry/measurement/pseudo/y", "entry/measurement/*/y"),
             "x": ("entry/measurement/pseudo/x", "entry/measurement/*/x"),
             "energy": ("entry/snapshot*/energy", "entry/snapshot*/*/energy"),
@@ -98,6 +98,18 @@ LAYOUTS: dict[str, Layout] = {
             "energy": ("entry/instrument/monochromator/energy",),
             **_DETECTOR,
         },
+        {"energy": "keV", "distance": "mm", "pixel_pitch": "um"},
+    ),
+    "hxn": Layout(
+        "NSLS-II HXN, prepared for a reconstruction",
+        {
+            "frames": ("diff_data/*/det_images",),
+            "positions": ("scan/scan_positions",),
+            "energy": ("scan/energy",),
+        },
+        {"positions": "um"},
+        signs=(1, 1),
+        columns="xy",
     ),
     "eiger": Layout(
         "DECTRIS file writer, as at APS Velociprobe: positions lie in other files",
@@ -147,6 +159,10 @@ LAYOUTS: dict[str, Layout] = {
             **_DETECTOR,
         },
         {"y": "mm", "x": "mm", "wavelength": "angstrom"},
+    ),
+    "frames": Layout(
+        "frames alone, as APS 9-ID, the Bionanoprobe and PtychoShelves store them",
+        {"frames": ("entry/data/data", "exchange/data", "dp")},
     ),
 }
 

@@ -61,8 +61,15 @@ def nanomax(file, truth, y, x):
 
 def csaxs(file, truth, y, x):
     put(file, "entry/instrument/eiger_1_5/data", truth.frames.values)
-    put(file, "entry/instrument/monochromator/energy", float(truth.energy) / 1e3, "keV")
-    detector(file, "entry/instrument/eiger_1_5", truth)
+    put(file, "entry/instrument/monochromator/energy", float(truth.energy) / 1e3)
+    put(file, "entry/instrument/monochromator/distance", -float(truth.distance))
+    put(file, "entry/instrument/eiger_1_5/x_pixel_size", float(truth.pixel_pitch))
+
+
+def hxn(file, truth, y, x):
+    put(file, "diff_data/merlin1/det_images", truth.frames.values)
+    put(file, "scan/scan_positions", np.stack([x, y]) * 1e-3)
+    put(file, "scan/energy", float(truth.energy))
 
 
 def eiger(file, truth, y, x):
@@ -98,18 +105,26 @@ def nexus(file, truth, y, x):
     detector(file, "entry1/instrument/merlin_addetector", truth)
 
 
+def frames(file, truth, y, x):
+    put(file, "exchange/data", truth.frames.values)
+
+
 WRITERS = {
     "i08-1": i08,
     "nanomax": nanomax,
     "csaxs": csaxs,
+    "hxn": hxn,
     "eiger": eiger,
     "ptyd": ptyd,
     "nexus": nexus,
+    "frames": frames,
 }
 #: What these files do not hold.
 MISSING = {
     "nanomax": ("distance", "pixel_pitch"),
     "csaxs": ("position_y", "position_x"),
+    "hxn": ("distance", "pixel_pitch"),
+    "frames": (*GEOMETRY, "position_y", "position_x"),
     "eiger": ("position_y", "position_x"),
 }
 
@@ -269,10 +284,14 @@ def test_messages_tell_what_the_file_holds(truth, tmp_path, no_compute):
     with no_compute():
         read_ptychography(path, position_y=y, position_x=x)
     with h5py.File(path, "a") as file:
-        del file["entry/instrument/eiger_1_5/distance"]
+        del file["entry/instrument/monochromator/distance"]
         put(file, "entry/instrument/eiger_1_5/far_distance", 2.0)
     with pytest.raises(FileFormatError, match=r"no distance.*far_distance"):
         read_ptychography(path, position_y=y, position_x=x)
+    with h5py.File(path, "a") as file:
+        file["entry/instrument/monochromator/energy"].attrs["units"] = "eV"
+    with pytest.raises(FileFormatError, match=r"5.5 eV, too little.*energy=5500"):
+        read_ptychography(path, position_y=y, position_x=x, distance=2000)
     with h5py.File(path, "a") as file:
         del file["entry/instrument/eiger_1_5/data"]
     with pytest.raises(FileFormatError, match="no frames at"):
