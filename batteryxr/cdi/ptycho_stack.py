@@ -150,6 +150,12 @@ def ptycho_energies(
     check_count("lead", lead, 0)
     if np.any(np.diff(scan.energy.values) <= 0):
         raise ArgumentError("energy", "not rising", "rising energies", "Use .sortby().")
+    if kramers_kronig is not None and scan.sizes["energy"] < kramers_kronig.degree + 2:
+        raise ArgumentError(
+            "kramers_kronig.degree",
+            kramers_kronig.degree,
+            f"at most {scan.sizes['energy'] - 2} with {scan.sizes['energy']} energies",
+        )
     task, plan = prepare(
         scan, engine, options, n_modes, iterations, probe_from, positions_from,
         calm_from, subpixel, block, memory, (seed,), device, workers,

@@ -247,6 +247,11 @@ def test_messages(scan, tmp_path):
         ptycho_energies(scan.isel(energy=[1, 0]), store=tmp_path / "a.zarr")
     with pytest.raises(ArgumentError, match="relaxation"):
         KramersKronig("VO2", relaxation=2.0)
+    with pytest.raises(ArgumentError, match="at most 1 with 3 energies"):
+        ptycho_energies(
+            scan.isel(energy=slice(3)), store=tmp_path / "a.zarr", kramers_kronig=KK
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def lorentzian(e, place=5480.0, width=2.0):
