@@ -92,8 +92,10 @@ def ptycho_energies(
         As for `ptycho`, with frames along `energy`; best lazy, from zarr.
     store
         Zarr store for states and result; on a cluster a path that all workers see.
-    engine, options, n_modes, probe_from, positions_from, calm_from, subpixel, block
-        As for `ptycho`; also `device`.
+    engine, options, n_modes, probe_from, positions_from, calm_from
+        As for `ptycho`.
+    subpixel, block, device
+        As for `ptycho`.
     iterations
         Passes per energy.
     kramers_kronig

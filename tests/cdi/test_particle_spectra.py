@@ -39,7 +39,6 @@ def particle(tmp_path_factory):
         store=tmp_path_factory.mktemp("particle") / "out.zarr",
         lead=200,
         iterations=30,
-        options={"poisson": True},
         kramers_kronig=KramersKronig("VO2", start=15, every=5),
         progress=False,
     ).load()
