@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+#: FFTW plans and forgets for one thread at a time, or the process dies.
+_PLANNING = threading.Lock()
+
 
 class Fourier:
     """Forward and backward transform of complex64 arrays of one shape.
@@ -130,17 +133,18 @@ def _fftw(
     pyfftw = _pyfftw()
     if pyfftw is None:
         return None
-    if repeatable:
-        pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
     field = pyfftw.empty_aligned(shape, "complex64")
-    return [
-        pyfftw.FFTW(
-            field,
-            field,
-            axes=axes,
-            direction=direction,
-            threads=workers,
-            flags=("FFTW_ESTIMATE" if repeatable else "FFTW_MEASURE",),
-        )
-        for direction in ("FFTW_FORWARD", "FFTW_BACKWARD")
-    ]
+    with _PLANNING:
+        if repeatable:
+            pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
+        return [
+            pyfftw.FFTW(
+                field,
+                field,
+                axes=axes,
+                direction=direction,
+                threads=workers,
+                flags=("FFTW_ESTIMATE" if repeatable else "FFTW_MEASURE",),
+            )
+            for direction in ("FFTW_FORWARD", "FFTW_BACKWARD")
+        ]

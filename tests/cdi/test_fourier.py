@@ -1,0 +1,53 @@
+"""Transforms in many threads: FFTW's planner serves one at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from batteryxr.cdi.kernels.fourier import Fourier, empty
+
+MANY = """
+import threading
+import numpy as np
+from batteryxr.cdi.kernels.fourier import Fourier, empty
+
+def work(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(100):
+        n = int(rng.integers(20, 90))
+        field = empty((3, n, n), np.zeros(1))
+        field[...] = 1.0
+        fourier = Fourier(field, axes=(-2, -1), repeatable=True)
+        fourier.backward(fourier.forward(field))
+
+threads = [threading.Thread(target=work, args=(s,)) for s in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_there_and_back():
+    rng = np.random.default_rng(0)
+    field = empty((2, 12, 10), np.zeros(1))
+    field[...] = rng.standard_normal(field.shape) + 1j * rng.standard_normal(
+        field.shape
+    )
+    before = field.copy()
+    fourier = Fourier(field, axes=(-2, -1))
+    expected = np.fft.fft2(before)
+    far = fourier.forward(field)
+    np.testing.assert_allclose(far, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fourier.backward(far) / 120, before, atol=1e-5)
+
+
+def test_plans_of_many_threads():
+    pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
+    # In a process of its own: what fails here takes the interpreter with it.
+    done = subprocess.run([sys.executable, "-c", MANY], check=False, timeout=300)
+    assert done.returncode == 0
