@@ -147,8 +147,10 @@ def ptycho_plan(
     """
     from dataclasses import replace
 
+    from batteryxr.cdi.kernels.ptycho_lsq import LsqOptions
+
     scan = check_scan(scan, caller="ptycho_plan")
-    usual = options(engine, None)
+    options(engine, None)
     name = next(n for n in ENGINES if n.lower() == engine.lower())
     frames = scan["frames"]
     energies = scan.sizes["energy"] if "energy" in frames.dims else 1
@@ -157,7 +159,8 @@ def ptycho_plan(
     one = float(positions * n * n * counts_type(frames).itemsize)
     smallest = float(pixel_size(scan).min())
     spans = [np.ptp(scan[f"position_{a}"].values) / smallest + n + 16 for a in "yx"]
-    batch = getattr(usual, "batch", 1) * n * n * 8.0 * modes * 3
+    # Of LSQML, whatever was asked for: where that does not fit, LSQML takes its place.
+    batch = LsqOptions.batch * n * n * 8.0 * modes * 3
     shared = float(np.prod(spans)) * 8 * _COPIES + 6 * 8.0 * n * n * modes + batch
     free = float(memory if memory is not None else _free())
     plan = PtychoPlan(
