@@ -81,7 +81,7 @@ def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
 
 
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
-    call = {"checkpoint": 5, "progress": False, "iterations": 5}
+    call = {"checkpoint": 5, "progress": False, "iterations": 5, "probe_from": 0}
     own = ptycho_energies(scan, store=tmp_path / "own.zarr", **call)
     path = tmp_path / "led.zarr"
     led = ptycho_energies(scan, store=path, lead=20, **call).load()
@@ -89,7 +89,7 @@ def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
     long = ptycho_energies(
         scan, store=tmp_path / "long.zarr", **call | {"iterations": 20}
     )
-    assert float((led.amp_residual / own.amp_residual).max()) < 0.97
+    assert float((led.amp_residual / own.amp_residual).max()) < 0.9
     assert float(led.amp_residual.mean() / long.amp_residual.mean()) < 1.05
     # The states that were lost are made again from the one ahead, which is kept.
     import shutil
