@@ -7,7 +7,6 @@ used, and tested, in a script.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +14,7 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.notebook import shell
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
 
@@ -263,8 +263,7 @@ def variable_name(data: Any) -> str:
 
 def notebook_name(data: Any) -> str | None:
     """Return what the notebook calls `data`; None where it has no name for it."""
-    shell = sys.modules.get("IPython")
-    running = shell.get_ipython() if shell is not None else None
+    running = shell()
     variables = dict(running.user_ns) if running is not None else {}
     own = _own_name(data)
     for name, value in variables.items():

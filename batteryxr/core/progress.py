@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from batteryxr.core.notebook import shell
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -122,11 +124,5 @@ class _Watched:
 
 
 def _watched() -> bool:
-    in_notebook = hasattr(_shell(), "kernel")
+    in_notebook = hasattr(shell(), "kernel")
     return in_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
-
-
-def _shell() -> Any:
-    """Return IPython's running shell; only a notebook's has a kernel."""
-    ipython = sys.modules.get("IPython")
-    return ipython.get_ipython() if ipython is not None else None

@@ -109,7 +109,6 @@ LAYOUTS: dict[str, Layout] = {
         },
         {"positions": "um"},
         signs=(1, 1),
-        columns="xy",
     ),
     "eiger": Layout(
         "DECTRIS file writer, as at APS Velociprobe: positions lie in other files",

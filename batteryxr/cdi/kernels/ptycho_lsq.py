@@ -52,11 +52,11 @@ class LeastSquares:
         self._like, self._workers = like, workers
         self._buffers: dict[int, tuple[Any, Fourier]] = {}
         self._shifter = Shifter(like, workers)
-        self._scale: tuple[int, Any] | None = None
+        self._scale: tuple[int, Any] = (-1, None)  # of which pass, and the values
 
     def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
         """Visit the frames once in random batches; see `Pie.sweep`."""
-        if self._scale is None or self._scale[0] != state.iteration:
+        if self._scale[0] != state.iteration:
             self._scale = state.iteration, _scale(state.light(), self.options.damping)
         corners, shifts = state.corners(), state.shifts()
         order = now.rng.permutation(len(index))
@@ -81,7 +81,6 @@ class LeastSquares:
     ) -> float:
         o = self.options
         obj = state.obj
-        assert self._scale is not None
         waves, fourier = self._buffer(len(index))
         moved = bool(shifts.any())
         probes = state.probe[None]
