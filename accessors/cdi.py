@@ -5,28 +5,28 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method, opens
-from batteryxr.cdi import (
+from batteryxr.cdi.bragg import (
     assembly,
     comparison,
     diffractometer,
     frames,
     laboratory,
     lattice,
-    learned_retrieval,
-    phase_domains,
-    ptycho_optics,
-    ptycho_planning,
-    ptycho_quality,
-    ptycho_reconstruction,
-    ptycho_stack,
-    ptycho_watch,
     quality,
     retrieval,
-    retrieval_plots,
-    state_plots,
     states,
     superposition,
 )
+from batteryxr.cdi.bragg import domains as phase_domains
+from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
+from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
+from batteryxr.cdi.bragg.plot import states as state_plots
+from batteryxr.cdi.ptycho import planning as ptycho_planning
+from batteryxr.cdi.ptycho import probe as ptycho_optics
+from batteryxr.cdi.ptycho import quality as ptycho_quality
+from batteryxr.cdi.ptycho import reconstruction as ptycho_reconstruction
+from batteryxr.cdi.ptycho import stack as ptycho_stack
+from batteryxr.cdi.ptycho import watch as ptycho_watch
 
 
 @xr.register_dataarray_accessor("cdi")

@@ -5,25 +5,21 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method, opens
-from batteryxr.echem import (
-    clock_fit,
-    cycling,
-    differential,
-    equilibrium,
-    features,
-    joining,
-    lithium,
-    material_plots,
-    operando_plots,
-    plots,
-    rate_capability,
-    stepping,
-    summary,
-    titration,
-    titration_curve,
-    titration_plots,
-    voltage_states,
-)
+from batteryxr.echem.cycling import cycles as cycling
+from batteryxr.echem.cycling import differential, features
+from batteryxr.echem.cycling import half_cycles as summary
+from batteryxr.echem.cycling import rate as rate_capability
+from batteryxr.echem.cycling import steps as stepping
+from batteryxr.echem.lithium import content as lithium
+from batteryxr.echem.operando import clock_fit, joining
+from batteryxr.echem.operando import states as voltage_states
+from batteryxr.echem.plot import cycling as plots
+from batteryxr.echem.plot import materials as material_plots
+from batteryxr.echem.plot import operando as operando_plots
+from batteryxr.echem.plot import titration as titration_plots
+from batteryxr.echem.titration import equilibrium
+from batteryxr.echem.titration import gitt as titration
+from batteryxr.echem.titration import pulse as titration_curve
 
 
 @xr.register_dataset_accessor("echem")

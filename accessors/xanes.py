@@ -5,28 +5,25 @@ from __future__ import annotations
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method, opens
-from batteryxr.xanes import (
-    bands,
-    calibration,
+from batteryxr.xanes.composition import (
     combination,
     components,
     composition,
-    domain_plots,
-    domain_statistics,
-    domains,
-    edge_model,
-    edges,
-    fitted_curve,
-    global_fit,
     kramers_kronig,
-    noise,
-    normalisation,
-    plots,
-    ptychography,
-    registration,
-    series_plots,
-    stacks,
 )
+from batteryxr.xanes.domains import clusters as domains
+from batteryxr.xanes.domains import statistics as domain_statistics
+from batteryxr.xanes.edges import calibration, normalisation
+from batteryxr.xanes.edges import energy as edges
+from batteryxr.xanes.fit import bands
+from batteryxr.xanes.fit import curve as fitted_curve
+from batteryxr.xanes.fit import edge as edge_model
+from batteryxr.xanes.fit import shared as global_fit
+from batteryxr.xanes.plot import domains as domain_plots
+from batteryxr.xanes.plot import maps as plots
+from batteryxr.xanes.plot import series as series_plots
+from batteryxr.xanes.stacks import images as stacks
+from batteryxr.xanes.stacks import noise, ptychography, registration
 
 
 @xr.register_dataarray_accessor("xanes")

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from batteryxr.cli import main
+from batteryxr.cli.main import main
 
 sys.exit(main())

@@ -75,9 +75,9 @@ def with_scipy(
 def with_batteryxr(
     amplitude: np.ndarray, support: np.ndarray, start: np.ndarray, scipy: bool = False
 ) -> Callable[[], None]:
-    from batteryxr.cdi.kernels import fourier as library
-    from batteryxr.cdi.kernels.fourier import Fourier, empty
-    from batteryxr.cdi.kernels.updates import combine, replace_modulus
+    from batteryxr.cdi import fourier as library
+    from batteryxr.cdi.bragg.kernels.updates import combine, replace_modulus
+    from batteryxr.cdi.fourier import Fourier, empty
 
     if scipy:
         with mock.patch.object(library, "_fftw", return_value=None):

@@ -20,10 +20,10 @@ import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.cdi.comparison import _gram
-from batteryxr.cdi.kernels.align import align, conjugate_twin, shifted
-from batteryxr.cdi.kernels.gradient import along
-from batteryxr.cdi.kernels.resampling import resample
+from batteryxr.cdi.bragg.comparison import _gram
+from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin, shifted
+from batteryxr.cdi.bragg.kernels.gradient import along
+from batteryxr.cdi.bragg.kernels.resampling import resample
 from batteryxr.simulate import bragg_states
 
 if TYPE_CHECKING:

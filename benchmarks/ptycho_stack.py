@@ -137,7 +137,7 @@ def peak_memory() -> float:
 def overhead(energies: int) -> None:
     """Print what an energy costs beside its own work, one after another."""
     import batteryxr
-    from batteryxr.cdi import _ptycho_run
+    from batteryxr.cdi.ptycho import run as _ptycho_run
     from batteryxr.simulate import ptychography
 
     spent: list[float] = []

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.kernels.fourier import Fourier, empty
-from batteryxr.cdi.kernels.ptycho_lsq import LsqOptions
-from batteryxr.cdi.kernels.ptycho_pie import PieOptions
-from batteryxr.cdi.kernels.ptycho_projections import ProjectionOptions
-from batteryxr.cdi.kernels.ptycho_run import InMemory, Plan, run
-from batteryxr.cdi.kernels.ptycho_state import State
+from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.ptycho.kernels.loop import InMemory, Plan, run
+from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
+from batteryxr.cdi.ptycho.kernels.pie import PieOptions
+from batteryxr.cdi.ptycho.kernels.projections import ProjectionOptions
+from batteryxr.cdi.ptycho.kernels.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from batteryxr.cdi.kernels import ptycho_align as align
-from batteryxr.cdi.kernels import ptycho_metrics as metrics
-from batteryxr.cdi.kernels.ptycho_lsq import LsqOptions
-from batteryxr.cdi.kernels.ptycho_pie import PieOptions
-from batteryxr.cdi.kernels.ptycho_run import InMemory, Plan, run
-from batteryxr.cdi.kernels.ptycho_state import State, add_modes
+from batteryxr.cdi.ptycho.kernels import metrics
+from batteryxr.cdi.ptycho.kernels import registration as align
+from batteryxr.cdi.ptycho.kernels.loop import InMemory, Plan, run
+from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
+from batteryxr.cdi.ptycho.kernels.pie import PieOptions
+from batteryxr.cdi.ptycho.kernels.state import State, add_modes
 
 EPIE = PieOptions(1.0, 0.5)
 #: First pass of smaller steps on the measured star, of 50.

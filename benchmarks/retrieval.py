@@ -18,9 +18,9 @@ import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.cdi.kernels.align import align
-from batteryxr.cdi.kernels.schedule import parse
-from batteryxr.cdi.kernels.starts import Options, prepare, run
+from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.schedule import parse
+from batteryxr.cdi.bragg.kernels.starts import Options, prepare, run
 from batteryxr.core.seeds import generators
 
 SCHEDULE = "200 HIO + 200 RAAR + 100 ER"

@@ -97,7 +97,7 @@ def onto(truth: xr.Dataset, stack: xr.Dataset) -> xr.Dataset:
 
     No data tell where object and probe are but together.
     """
-    from batteryxr.cdi.kernels.ptycho_align import subpixel_shift
+    from batteryxr.cdi.ptycho.kernels.registration import subpixel_shift
 
     here = truth.interp(y=stack.y, x=stack.x, method="cubic").fillna(0.0)
     images = [s.phase.mean("energy").fillna(0.0).values for s in (here, stack)]

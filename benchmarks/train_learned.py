@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from batteryxr.cdi._network_weights import write_weights
-from batteryxr.cdi.kernels import network
-from batteryxr.cdi.kernels.network_input import SIZE, standard
+from batteryxr.cdi.bragg.learned.kernels import network
+from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE, standard
+from batteryxr.cdi.bragg.learned.network_weights import write_weights
 from batteryxr.simulate.diffraction import pattern
 from batteryxr.simulate.random_crystals import crystal
 

@@ -127,7 +127,7 @@ class PairDistribution:
         q_damp: float = 0.0,
         strain: float = 0.06,
     ) -> None:
-        from batteryxr.core import pairs
+        from batteryxr.core.kernels import pairs
 
         self.crystal = crystal
         self.r = np.asarray(r, dtype=np.float64)
@@ -179,7 +179,7 @@ class PairDistribution:
         occupancy
             What to multiply the occupancy of elements with.
         """
-        from batteryxr.core import pairs
+        from batteryxr.core.kernels import pairs
 
         filled = self._filled.copy()
         for element, factor in (occupancy or {}).items():

@@ -1,50 +1,50 @@
 """Electrochemistry: cycles, derivatives, titration, composition and the scan join."""
 
-from batteryxr.echem.clock import Clock
-from batteryxr.echem.clock_fit import fit_clock
-from batteryxr.echem.comparison import compare, comparison_template
-from batteryxr.echem.composition import (
+from batteryxr.echem.cycling.comparison import compare, comparison_template
+from batteryxr.echem.cycling.cycles import cycles
+from batteryxr.echem.cycling.differential import dqdv, dvdq
+from batteryxr.echem.cycling.features import peaks, turning_point
+from batteryxr.echem.cycling.half_cycles import half_cycles
+from batteryxr.echem.cycling.rate import rate
+from batteryxr.echem.cycling.steps import steps
+from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,
     formula,
     oxidation_state,
 )
-from batteryxr.echem.cycling import cycles
-from batteryxr.echem.differential import dqdv, dvdq
-from batteryxr.echem.equilibrium import equilibrium_hysteresis
-from batteryxr.echem.features import peaks, turning_point
-from batteryxr.echem.joining import join
-from batteryxr.echem.lithium import (
+from batteryxr.echem.lithium.content import (
     extra_capacity,
     li_content,
     theoretical_capacity,
     utilisation,
 )
-from batteryxr.echem.material_plots import (
-    plot_comparison,
-    plot_lithiation,
-    plot_percolation,
-)
-from batteryxr.echem.operando_plots import plot_operando, plot_with_voltage
-from batteryxr.echem.plots import (
+from batteryxr.echem.lithium.rock_salt import percolation
+from batteryxr.echem.operando.clock import Clock
+from batteryxr.echem.operando.clock_fit import fit_clock
+from batteryxr.echem.operando.joining import join
+from batteryxr.echem.operando.states import states
+from batteryxr.echem.plot.cycling import (
     plot_cycles,
     plot_dqdv,
     plot_rate,
     plot_voltage_profile,
 )
-from batteryxr.echem.rate_capability import rate
-from batteryxr.echem.rock_salt import percolation
-from batteryxr.echem.stepping import steps
-from batteryxr.echem.summary import half_cycles
-from batteryxr.echem.titration import gitt
-from batteryxr.echem.titration_curve import pulse_fit
-from batteryxr.echem.titration_plots import (
+from batteryxr.echem.plot.materials import (
+    plot_comparison,
+    plot_lithiation,
+    plot_percolation,
+)
+from batteryxr.echem.plot.operando import plot_operando, plot_with_voltage
+from batteryxr.echem.plot.titration import (
     plot_gitt,
     plot_hysteresis,
     plot_pulse,
     plot_time_constants,
 )
-from batteryxr.echem.voltage_states import states
+from batteryxr.echem.titration.equilibrium import equilibrium_hysteresis
+from batteryxr.echem.titration.gitt import gitt
+from batteryxr.echem.titration.pulse import pulse_fit
 
 __all__ = [
     "Clock",

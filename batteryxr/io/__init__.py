@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from batteryxr.io.athena import read_athena
-from batteryxr.io.bdf_writer import write_bdf
-from batteryxr.io.cxi import read_cxi, write_cxi
-from batteryxr.io.cycler import read_cycler
-from batteryxr.io.frames import read_frames, read_image
-from batteryxr.io.ptychography_files import read_ptychography
-from batteryxr.io.series import read_series
-from batteryxr.io.stacks import read_stack
+from batteryxr.io.cycler.bdf_writer import write_bdf
+from batteryxr.io.cycler.reader import read_cycler
+from batteryxr.io.frames.cxi import read_cxi, write_cxi
+from batteryxr.io.frames.ptychography import read_ptychography
+from batteryxr.io.frames.reader import read_frames, read_image
+from batteryxr.io.series.athena import read_athena
+from batteryxr.io.series.reader import read_series
+from batteryxr.io.stacks.reader import read_stack
 
 __all__ = [
     "read_athena",

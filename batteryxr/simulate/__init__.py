@@ -1,8 +1,8 @@
 """Simulated experiments with known truth."""
 
 from batteryxr.simulate.crystal import bragg_states
+from batteryxr.simulate.experiment import operando
 from batteryxr.simulate.files import write_operando
-from batteryxr.simulate.operando import operando
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography

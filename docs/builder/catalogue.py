@@ -12,16 +12,16 @@ from typing import Any
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
-    ("cdi/functions", "batteryxr.cdi.ptycho_planning", ("PtychoPlan",)),
+    ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
     ("readers", "batteryxr.io", None),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
-    ("stores", "batteryxr.inventory", ("describe",)),
+    ("stores", "batteryxr.cli.info", ("describe",)),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
-    ("experiment", "batteryxr.experiment", ("operando", "Conventions")),
-    ("experiment", "batteryxr.report", ("Report",)),
-    ("experiment", "batteryxr.lab", ("copy_tutorials", "open_lab")),
+    ("experiment", "batteryxr.operando.pipeline", ("operando", "Conventions")),
+    ("experiment", "batteryxr.operando.page", ("Report",)),
+    ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (
         "errors",
         "batteryxr.core.errors",

@@ -227,11 +227,12 @@ def _members(entry: Entry) -> list[str]:
 
 def _data_page() -> str:
     """Return the page of dimensions, quantities and flags, from where code has them."""
-    from batteryxr.cdi import frames
+    from batteryxr.cdi.bragg import frames
     from batteryxr.core.model import DIMENSIONS, QUANTITIES
-    from batteryxr.echem import joining, summary
+    from batteryxr.echem.cycling import half_cycles as summary
     from batteryxr.echem.kernels import titration
-    from batteryxr.xanes import fit_result
+    from batteryxr.echem.operando import joining
+    from batteryxr.xanes.fit import result as fit_result
 
     lines = _title("Data model")
     lines += ["Names are contracts: readers give them, methods rely on them.", ""]
@@ -262,7 +263,7 @@ def _rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _command_page() -> str:
-    parser = importlib.import_module("batteryxr.cli")._parser()
+    parser = importlib.import_module("batteryxr.cli.main")._parser()
     (commands,) = (a for a in parser._actions if a.choices)
     lines = _title("Command line")
     lines += ["Each command tells what it takes: ``batteryxr COMMAND --help``.", ""]

@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from batteryxr.cdi.kernels.fourier import Fourier, empty
+from batteryxr.cdi.fourier import Fourier, empty
 
 MANY = """
 import threading
 import numpy as np
-from batteryxr.cdi.kernels.fourier import Fourier, empty
+from batteryxr.cdi.fourier import Fourier, empty
 
 def work(seed):
     rng = np.random.default_rng(seed)

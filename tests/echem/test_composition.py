@@ -22,7 +22,7 @@ from batteryxr.echem import (
     theoretical_capacity,
     utilisation,
 )
-from batteryxr.echem.summary import half_cycles
+from batteryxr.echem.cycling.half_cycles import half_cycles
 
 LTMOF = "Li1.2Ti0.2Mn0.6O1.8F0.2"
 MS10 = "Li1.33Ti0.19Mn0.57O1.81F0.19"

@@ -364,7 +364,7 @@ def test_chunks_do_not_matter(chunk):
 
 
 def test_capacity_agrees_with_the_summary():
-    from batteryxr.echem.summary import half_cycles
+    from batteryxr.echem.cycling.half_cycles import half_cycles
 
     rng = np.random.default_rng(0)
     t = np.cumsum(rng.uniform(1, 30, 2000))

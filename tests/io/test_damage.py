@@ -10,7 +10,8 @@ import damage
 import pytest
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io import arbin_res, read_cycler
+from batteryxr.io import read_cycler
+from batteryxr.io.cycler import arbin_res
 
 RUN = cycler_files.run(rows=12)
 TEXT = sorted(name for name in cycler_files.WRITERS if not name.endswith(".xlsx"))

@@ -11,7 +11,7 @@ import damage
 import numpy as np
 import pytest
 import scan_files
-from test_bdf import COLUMNS, STYLES, table, write
+from bdf_files import COLUMNS, STYLES, table, write
 
 from batteryxr import read_cycler, read_series
 from batteryxr.core.errors import BatteryxrError

@@ -9,7 +9,8 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.echem import Clock, fit_clock, join, li_content
-from batteryxr.simulate import operando, write_operando
+from batteryxr.simulate import experiment as operando
+from batteryxr.simulate import write_operando
 
 KINDS = {"xanes": "absorption", "pdf": "pdf"}
 
@@ -228,7 +229,7 @@ def test_files_come_back_through_the_readers(kind, tmp_path):
 
 
 def test_battery_data_format_comes_back(tmp_path):
-    pytest.importorskip("batteryxr.io.bdf")
+    pytest.importorskip("batteryxr.io.cycler.bdf")
     experiment = operando(n_scans=2)
     folder = write_operando(experiment, tmp_path, cycler="bdf")
     record = batteryxr.read_cycler(folder / "cell.bdf.csv")

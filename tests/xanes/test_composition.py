@@ -13,7 +13,7 @@ from batteryxr.core.errors import (
     VariableError,
 )
 from batteryxr.core.kramers_kronig import transform_matrix
-from batteryxr.xanes import scattering
+from batteryxr.xanes.composition import scattering
 
 PUBLISHED = {"Li": 0.00278, "V": -7.14, "O": 0.0757}
 

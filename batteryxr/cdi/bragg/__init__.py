@@ -1,0 +1,1 @@
+"""Bragg CDI: from frames to strain over voltage states."""

@@ -1,0 +1,202 @@
+"""Repeats into one volume, and volumes into one array along the voltage states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.frames import (
+    axis_attributes,
+    require_same_grid,
+    whole_volumes,
+)
+from batteryxr.cdi.bragg.objects import VOLUME
+from batteryxr.core.blocks import running_sum
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes, label, require_dims
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@recorded
+def sum_repeats(
+    repeats: xr.DataArray,
+    *,
+    align: bool = False,
+    largest_shift: int = 8,
+    least_correlation: float = 0.0,
+) -> xr.DataArray:
+    """Add the repeats of one state.
+
+    Lazy; with `align` or `least_correlation` every repeat is read once before, one
+    at a time.
+
+    Parameters
+    ----------
+    repeats
+        Intensity on ``repeat`` and the three axes of a rocking curve:
+        ``xr.concat(list_of_frames, "repeat")``.
+    align
+        Move each repeat by whole voxels onto the first before adding.
+    largest_shift
+        In voxels; a repeat that would move further is an error.
+    least_correlation
+        Repeats whose correlation with the first is below are left out.
+
+    Returns
+    -------
+    xarray.DataArray
+        The sum over ``repeat``. Where a repeat has no value the others stand for it;
+        NaN where none has one. ``repeats_used`` counts them.
+
+    Raises
+    ------
+    ArgumentError
+        If a repeat has moved too far, or a threshold is out of range.
+    DimensionError
+        If there is no ``repeat``.
+    """
+    require_dims(repeats, ["repeat", *VOLUME], caller="sum_repeats")
+    if not 0 <= least_correlation < 1:
+        raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
+    repeats = repeats.transpose("repeat", ...)
+    if align or least_correlation > 0:
+        parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
+        kept = _alike(parts, align, largest_shift, least_correlation)
+        repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
+    n = repeats.sizes["repeat"]
+    # Values and their number in one pass: as real and imaginary parts.
+    total = repeats.isel(repeat=0, drop=True).copy(data=_sum(repeats.data))
+    out = (total.real * (np.float32(n) / total.imag.where(total.imag > 0))).astype(
+        np.float32
+    )
+    out = label(out, "intensity", units="1", long_name="Intensity")
+    known = ("rocking_motor", "title", "timezone")
+    out.attrs |= {k: v for k, v in repeats.attrs.items() if k in known}
+    note = {"units": "1", "long_name": "Repeats in the sum"}
+    return out.assign_coords(repeats_used=((), n, note))
+
+
+def _sum(values: Any) -> Any:
+    """Return sum + i number of what is not NaN along the first axis, complex64."""
+    if isinstance(values, np.ndarray):
+        total = _coded(values[0])
+        for one in values[1:]:
+            total += _coded(one)
+        return total
+    coded = values.rechunk({0: 1}).map_blocks(_coded, dtype=np.complex64)
+    return running_sum(coded)
+
+
+def _coded(values: np.ndarray) -> np.ndarray:
+    coded = np.empty(values.shape, np.complex64)
+    coded.real = np.nan_to_num(values)
+    coded.imag = np.isfinite(values)
+    return coded
+
+
+def _alike(
+    parts: list[xr.DataArray], align: bool, largest: int, least: float
+) -> list[xr.DataArray]:
+    from batteryxr.cdi.bragg.kernels.drift import drift
+
+    first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
+    kept = [parts[0]]
+    for number, part in enumerate(parts[1:], start=1):
+        volume = np.nan_to_num(part.transpose(*VOLUME).values)
+        shift, correlation = drift(first, volume, move=align)
+        if align and max(map(abs, shift)) > largest:
+            raise ArgumentError(
+                "largest_shift",
+                largest,
+                f"at least {max(map(abs, shift))}: repeat {number} has moved {shift}",
+                "Leave the repeat out if the crystal was lost.",
+            )
+        if correlation >= least:
+            by = dict(zip(VOLUME, shift, strict=True))
+            kept.append(part.shift(by) if any(shift) else part)
+    return kept
+
+
+@recorded
+def stack_states(
+    volumes: Sequence[xr.DataArray] | xr.DataArray,
+    *,
+    states: Sequence[tuple[str, float]],
+) -> xr.DataArray:
+    """Put the volumes of a series on one axis of voltage states.
+
+    Lazy: one chunk for each state.
+
+    Parameters
+    ----------
+    volumes
+        One volume for each state, cropped to one shape.
+    states
+        Direction and applied voltage of each: ``[("charge", 2.5), ...]``.
+
+    Returns
+    -------
+    xarray.DataArray
+        On ``(state, rocking, detector_y, detector_x)`` with the coordinates
+        ``direction`` and ``voltage``. The three axes count from the middle of the
+        box; where that lay is in ``rocking_centre`` (deg), ``detector_y_centre`` and
+        ``detector_x_centre`` (pixels).
+
+    Raises
+    ------
+    ArgumentError
+        If numbers of volumes and states differ, or a state is none.
+    DimensionError
+        If a volume has other axes or another shape.
+    """
+    parts = list(volumes)
+    if len(parts) != len(states) or not parts:
+        raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
+    for part in parts:
+        require_dims(part, VOLUME, caller="stack_states")
+    require_same_grid(parts, caller="stack_states")
+    for item in states:
+        if len(item) != 2 or item[0] not in ("charge", "discharge", "rest"):
+            expected = "('charge' or 'discharge', voltage in V)"
+            raise ArgumentError("states", item, expected)
+    centred = [_from_centre(part) for part in parts]
+    stacked = xr.concat(
+        centred,
+        dim="state",
+        coords="different",
+        compat="equals",
+        join="override",
+        combine_attrs="drop_conflicts",
+    )
+    stacked = stacked.transpose("state", *VOLUME)
+    text = {"units": "1", "long_name": "Direction"}
+    stacked = stacked.assign_coords(
+        state=("state", np.arange(len(parts)), {"units": "1", "long_name": "State"}),
+        direction=("state", [str(d) for d, _ in states], text),
+        voltage=("state", [float(v) for _, v in states], attributes("voltage")),
+    )
+    return whole_volumes(stacked)
+
+
+def _from_centre(volume: xr.DataArray) -> xr.DataArray:
+    """Count the axes from the box's middle; keep where that lay."""
+    coords: dict[str, Any] = {}
+    for dim in VOLUME:
+        axis = volume[dim]
+        middle = axis.values[axis.size // 2]
+        long_name = axis.attrs.get("long_name", dim)
+        attrs = axis_attributes(dim, f"{long_name} from the centre")
+        # Set angles of the same scan differ by rounding from state to state.
+        values = axis.values - middle
+        if dim == "rocking":
+            values = np.round(values, 5)
+        coords[dim] = (dim, values, attrs)
+        if f"{dim}_centre" not in volume.coords:
+            place = axis_attributes(dim, f"{long_name} of the centre")
+            coords[f"{dim}_centre"] = ((), float(middle), place)
+    return volume.assign_coords(coords)

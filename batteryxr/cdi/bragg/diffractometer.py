@@ -1,0 +1,309 @@
+"""Where detector and rocking axes point: scattering vector, voxels, frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.instrument import Beamline, beamline
+from batteryxr.cdi.bragg.objects import VOLUME
+from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.model import require_dims
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import affine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from batteryxr.cdi.bragg.kernels.rotation import Setup
+
+VECTOR = ("x", "y", "z")
+#: hc in eV Angstrom.
+_HC = 12398.419843320026
+
+
+@recorded
+def geometry(
+    intensity: xr.DataArray,
+    *,
+    beamline: str | Path | Beamline,
+    rocking_motor: str | None = None,
+    motors: Mapping[str, float] | None = None,
+    energy: float | None = None,
+    distance: float | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
+    reference_pixel: tuple[float, float] | None = None,
+) -> xr.Dataset:
+    """Work out the scattering vector and the voxels of a rocking curve.
+
+    Lazy: looks at coordinates alone.
+
+    Parameters
+    ----------
+    intensity
+        A volume on ``(rocking, detector_y, detector_x)``, whole or cropped as it goes
+        to phase retrieval, with or without ``state``.
+    beamline
+        Name (see `beamlines`), path of a TOML file, or a `Beamline`.
+    rocking_motor
+        The circle that rocked. None: as the reader noted in the attributes.
+    motors
+        Angles (deg) by motor, where they are not coordinates of the volume.
+    energy, distance, pixel_size
+        Photon energy (eV), detector distance (mm), pixel size (um; one number or
+        y, x), where they are not coordinates.
+    reference_pixel
+        Row and column, counted on the whole detector, of the pixel that stands at
+        the detector's angles. None: the middle of the box (of the first state's).
+
+    Returns
+    -------
+    xarray.Dataset
+        ``q`` (1/Angstrom) at the middle of the box, ``reciprocal_step`` (1/Angstrom)
+        and ``voxel`` (nm) on ``axis`` and ``vector`` (x, y, z of the laboratory: z
+        along the beam, y up), ``q_length``, ``d_spacing`` (Angstrom),
+        ``voxel_volume`` (nm3), and ``crystal_rotation``, from the crystal's frame
+        (all sample circles at zero) to the laboratory. With ``state`` where angles or
+        centres differ between states.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is missing (the message names coordinate and argument), or the
+        motor is no sample circle.
+    DimensionError
+        If this is no rocking curve.
+
+    Notes
+    -----
+    A pixel at fixed angles sees one Q; rocking the crystal by dw about n moves the
+    pattern in the crystal by -dw n x Q. Steps are central differences of the exact
+    Q; voxels D follow from B, the reciprocal steps times the numbers of points:
+    B D^T = 2 pi.
+    """
+    require_dims(intensity, VOLUME, caller="geometry")
+    arrangement = _beamline(beamline)
+    given = {
+        "motors": dict(motors or {}),
+        "energy": energy,
+        "distance": distance,
+        "pixel_size": pixel_size,
+    }
+    motor = rocking_motor or intensity.attrs.get("rocking_motor", "")
+    circles = [c.motor for c in arrangement.sample]
+    rocking = {c.lower(): k for k, c in enumerate(circles)}.get(str(motor).lower())
+    if rocking is None:
+        raise ArgumentError(
+            "rocking_motor", motor, f"a sample circle of {arrangement.name}: {circles}"
+        )
+    states = intensity.sizes.get("state")
+    parts = [intensity] if states is None else _per_state(intensity)
+    reference = reference_pixel or _middle_pixel(parts[0])
+    results = [_one(p, arrangement, rocking, given, reference) for p in parts]
+    if states is None or all(results[0].equals(r) for r in results[1:]):
+        result = results[0]
+    else:
+        result = xr.concat(results, dim="state")
+        of_state = {
+            name: c for name, c in intensity.coords.items() if c.dims == ("state",)
+        }
+        result = result.assign_coords(of_state)
+    result.attrs |= {"beamline": arrangement.name, "rocking_motor": circles[rocking]}
+    return result
+
+
+def _beamline(which: str | Path | Beamline) -> Beamline:
+    return beamline(which)
+
+
+def _per_state(intensity: xr.DataArray) -> list[xr.DataArray]:
+    return [intensity.isel(state=k) for k in range(intensity.sizes["state"])]
+
+
+def _one(
+    volume: xr.DataArray,
+    arrangement: Beamline,
+    rocking: int,
+    given: dict[str, Any],
+    reference: tuple[float, float],
+) -> xr.Dataset:
+    from batteryxr.cdi.bragg.kernels.rotation import (
+        carried,
+        scattering_vector,
+        steps,
+        voxels,
+    )
+
+    setup = _setup(volume, arrangement, rocking, given)
+    row, column = (a - b for a, b in zip(_middle_pixel(volume), reference, strict=True))
+    spacing = tuple(_spacing(volume, dim) for dim in VOLUME)
+    reciprocal = steps(setup, (0.0, row, column), spacing)
+    lengths = np.linalg.norm(reciprocal, axis=1)
+    if abs(np.linalg.det(reciprocal)) <= 1e-3 * np.prod(lengths):
+        raise ArgumentError(
+            "rocking_motor",
+            arrangement.sample[rocking].motor,
+            "a circle that moves the pattern out of the detector's plane",
+            "About this axis, at these angles, rocking opens no third direction.",
+        )
+    shape = tuple(volume.sizes[dim] for dim in VOLUME)
+    voxel = voxels(reciprocal, shape) / 10
+    q = scattering_vector(setup, *map(np.asarray, (0.0, row, column)))
+    length = float(np.linalg.norm(q))
+    return xr.Dataset(
+        {
+            "q": ("vector", q, _named("1/Angstrom", "Scattering vector")),
+            "reciprocal_step": (
+                ("axis", "vector"),
+                reciprocal,
+                _named("1/Angstrom", "Change of Q by one index"),
+            ),
+            "voxel": (("axis", "vector"), voxel, _named("nm", "Step of the voxels")),
+            "crystal_rotation": (
+                ("vector", "crystal"),
+                carried(setup.sample),
+                _named("1", "Rotation of the crystal into the laboratory"),
+            ),
+            "q_length": ((), length, _named("1/Angstrom", "|Q|")),
+            "d_spacing": (
+                (),
+                2 * np.pi / length,
+                _named("Angstrom", "Lattice spacing d"),
+            ),
+            "voxel_volume": (
+                (),
+                abs(float(np.linalg.det(voxel))),
+                _named("nm3", "Volume of a voxel"),
+            ),
+        },
+        coords={
+            "axis": ("axis", list(VOLUME), _named("1", "Axis of the volume")),
+            "vector": ("vector", list(VECTOR), _named("1", "Laboratory axis")),
+            "crystal": ("crystal", list(VECTOR), _named("1", "Crystal axis")),
+        },
+    )
+
+
+def _setup(
+    volume: xr.DataArray, arrangement: Beamline, rocking: int, given: dict[str, Any]
+) -> Setup:
+    from batteryxr.cdi.bragg.kernels.rotation import Setup
+
+    motors = given["motors"]
+    sample = []
+    for number, circle in enumerate(arrangement.sample):
+        # The motor that moved stands where the box has its middle.
+        if number == rocking and circle.motor not in motors:
+            angle = _middle(volume, "rocking")
+        else:
+            angle = _angle(volume, circle.motor, motors, arrangement)
+        sample.append((circle.axis, angle - circle.zero))
+    detector = [
+        (c.axis, _angle(volume, c.motor, motors, arrangement) - c.zero)
+        for c in arrangement.detector
+    ]
+    kev = _known(volume, "energy", given["energy"], arrangement.energy, "eV")
+    millimetres = _known(volume, "distance", given["distance"], arrangement.distance)
+    sizes = np.broadcast_to(
+        [
+            _known(volume, f"pixel_size_{a}", p, (f"pixel_size_{a}", "um"), "um")
+            for a, p in zip("yx", _pair(given["pixel_size"]), strict=True)
+        ],
+        (2,),
+    )
+    return Setup(
+        tuple(sample),
+        tuple(detector),
+        rocking,
+        arrangement.rows,
+        arrangement.columns,
+        2 * np.pi * kev / _HC,
+        (
+            float(sizes[0]) / (1000 * millimetres),
+            float(sizes[1]) / (1000 * millimetres),
+        ),
+    )
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    if value is None:
+        return None, None
+    y, x = np.broadcast_to(np.asarray(value, dtype=float), (2,))
+    return float(y), float(x)
+
+
+def _angle(
+    volume: xr.DataArray, motor: str, motors: dict[str, float], arrangement: Beamline
+) -> float:
+    if motor in motors:
+        return float(motors[motor])
+    if motor in volume.coords:
+        return _scalar(volume[motor], motor)
+    # A general arrangement has circles that this diffractometer may lack.
+    if arrangement.name == "general":
+        return 0.0
+    raise ArgumentError(
+        "motors",
+        sorted(motors),
+        f"the angle of {motor!r}, a circle of {arrangement.name}",
+        f"Pass motors={{{motor!r}: ...}} in deg.",
+    )
+
+
+def _known(
+    volume: xr.DataArray,
+    name: str,
+    value: float | None,
+    where: tuple[str, str],
+    units: str = "mm",
+) -> float:
+    argument = "pixel_size" if name.startswith("pixel") else name
+    if value is None:
+        if name in volume.coords:
+            held = volume[name]
+            value = _scalar(held, name)
+            value *= affine(str(held.attrs.get("units", units)), units)[0]
+        elif where[0] in volume.coords:
+            value = _scalar(volume[where[0]], name) * affine(where[1], units)[0]
+        else:
+            raise ArgumentError(
+                argument, None, f"a number in {units}: the data do not tell it"
+            )
+    if not (np.isfinite(value) and value > 0):
+        raise ArgumentError(argument, value, f"a number > 0 in {units}")
+    return float(value)
+
+
+def _scalar(array: xr.DataArray, name: str) -> float:
+    if array.size != 1:
+        raise VariableError(
+            f"geometry: the coordinate {name!r} varies along {array.dims}; one value "
+            "for each volume is needed."
+        )
+    return float(array.values.ravel()[0])
+
+
+def _middle(volume: xr.DataArray, dim: str) -> float:
+    axis = volume[dim].values
+    middle = float(axis[axis.size // 2])
+    centre = f"{dim}_centre"
+    return middle + (float(volume[centre]) if centre in volume.coords else 0.0)
+
+
+def _middle_pixel(volume: xr.DataArray) -> tuple[float, float]:
+    return _middle(volume, "detector_y"), _middle(volume, "detector_x")
+
+
+def _spacing(volume: xr.DataArray, dim: str) -> float:
+    axis = volume[dim].values
+    spacing = float(axis[-1] - axis[0]) / max(axis.size - 1, 1)
+    if axis.size < 2 or spacing == 0:
+        raise ArgumentError(dim, axis.tolist()[:3], "an axis of several values")
+    return spacing
+
+
+def _named(units: str, long_name: str) -> dict[str, str]:
+    return {"units": units, "long_name": long_name}

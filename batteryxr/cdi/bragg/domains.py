@@ -1,0 +1,219 @@
+"""Domains: connected regions of similar phase, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.fields import basis, of_states, space_dims
+from batteryxr.core.blocks import apply, is_lazy
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label, require_dims, require_variables
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VECTOR = ("x", "y", "z")
+
+
+@recorded
+def domains(
+    phase: xr.DataArray,
+    *,
+    edges: Sequence[float] | None = None,
+    n_classes: int = 2,
+    smallest: int = 27,
+    n_domains: int = 16,
+    geometry: xr.Dataset | None = None,
+) -> xr.Dataset:
+    """Divide a crystal into domains of similar phase.
+
+    Lazy with given `edges`; without, reads once to find them, for all states alike.
+
+    Parameters
+    ----------
+    phase
+        Unwrapped phase, phase difference, displacement or strain on three axes of
+        space, with or without ``state``; NaN outside the crystal.
+    edges
+        Values that part one class from the next, in the units of `phase`. None: those
+        that make the classes most uniform (Otsu's criterion) over all states.
+    n_classes
+        Number of classes, where `edges` is None: 2 to 4.
+    smallest
+        Regions of fewer voxels belong to no domain.
+    n_domains
+        Room in the tables: of each state the largest so many are listed and numbered.
+    geometry
+        For volumes in the detector's frame.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``domain``, the number of each voxel's domain (from 1, largest first; 0 is
+        none; in every state anew), and on ``domain_number``: ``size`` (nm3),
+        ``level`` (class, from 0), ``mean_value``, ``centre`` (nm) and ``long_axis``
+        on ``vector``. ``n_found`` counts all domains, also beyond the table.
+        ``domain_edges`` are the edges.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range.
+    ChunkingError
+        If a volume is split over chunks.
+    """
+    dims = space_dims(phase, caller="domains")
+    steps = of_states(basis(phase, dims, geometry, caller="domains")) / 10.0
+    for name, value, least in (("smallest", smallest, 1), ("n_domains", n_domains, 1)):
+        if isinstance(value, bool) or value < least:
+            raise ArgumentError(name, value, f"an integer >= {least}")
+    if edges is None:
+        if n_classes not in (2, 3, 4):
+            raise ArgumentError("n_classes", n_classes, "2, 3 or 4")
+        limits = _otsu(phase, n_classes)
+    else:
+        limits = np.asarray(edges, dtype=float)
+        if limits.ndim != 1 or not limits.size or (np.diff(limits) <= 0).any():
+            raise ArgumentError("edges", list(edges), "increasing numbers")
+    from batteryxr.cdi.bragg.kernels.segments import segment
+
+    numbers, *table = apply(
+        np.vectorize(
+            lambda p, b: segment(p, b, limits, smallest, n_domains),
+            signature="(i,j,k),(a,b)->(i,j,k),(d),(d),(d),(d,b),(d,b),()",
+        ),
+        of_states(phase),
+        steps,
+        core_dims=[dims, ["axis", "vector"]],
+        output_dims=[
+            dims,
+            *[["domain_number"]] * 3,
+            *[["domain_number", "vector"]] * 2,
+            [],
+        ],
+        output_sizes={"domain_number": n_domains},
+        dtypes=[np.int32, *[np.float64] * 5, np.int64],
+        caller="domains",
+    )
+    numbers = numbers.transpose(*phase.dims).assign_coords(phase.coords)
+    units = phase.attrs.get("units", "1")
+    named = [
+        ("size", "nm3", "Size of the domain"),
+        ("level", "1", "Class of the domain"),
+        ("mean_value", units, f"Mean of {phase.attrs.get('long_name', 'the field')}"),
+        ("centre", "nm", "Centre of the domain"),
+        ("long_axis", "1", "Direction of its longest extent"),
+        ("n_found", "1", "Domains found"),
+    ]
+    result = xr.Dataset(
+        {"domain": label(numbers, "domain", units="1", long_name="Domain")}
+        | {
+            name: label(values, name, units=u, long_name=long_name)
+            for (name, u, long_name), values in zip(named, table, strict=True)
+        }
+    )
+    note = {"units": units, "long_name": "Values between classes"}
+    count = {"units": "1", "long_name": "Domain number"}
+    return result.assign_coords(
+        vector=("vector", list(_VECTOR), {"units": "1", "long_name": "Axis"}),
+        domain_number=("domain_number", np.arange(1, n_domains + 1), count),
+    ).assign(domain_edges=("edge", limits, note))
+
+
+@recorded
+def track_domains(found: xr.Dataset) -> xr.Dataset:
+    """Follow domains from each state to the next.
+
+    Reads once, two states at a time.
+
+    Parameters
+    ----------
+    found
+        From `domains`, on ``state``.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``step``, from each state to the next (labelled with the later one):
+        ``overlap`` of every domain with every later one (common voxels over those of
+        either) on ``domain_number`` and ``later_number``; ``later``, the number of
+        the later domain of the same class with the largest overlap (0 for none);
+        ``growth`` (size over the earlier size), ``migration`` (nm, of the centre) and
+        ``rotation`` (deg, of the long axis, 0 to 90).
+
+    Raises
+    ------
+    DimensionError
+        If there is no ``state``.
+    VariableError
+        If these are no domains.
+    """
+    need = ["domain", "size", "level", "centre", "long_axis"]
+    require_variables(found, need, caller="track_domains")
+    require_dims(found, ["state"], caller="track_domains")
+    if is_lazy(found):
+        table = found.drop_vars("domain").compute().assign(domain=found["domain"])
+    else:
+        table = found
+    from batteryxr.cdi.bragg.kernels.segments import follow
+
+    n = found.sizes["domain_number"]
+    steps = []
+    before = table["domain"].isel(state=0).values
+    for k in range(1, found.sizes["state"]):
+        after = table["domain"].isel(state=k).values
+        one = {name: table[name].isel(state=k - 1).values for name in need[1:]}
+        two = {name: table[name].isel(state=k).values for name in need[1:]}
+        steps.append(follow(before, after, one, two, n))
+        before = after
+    names = ("overlap", "later", "growth", "migration", "rotation")
+    described: dict[str, tuple[tuple[str, ...], str, str]] = {
+        "overlap": (("domain_number", "later_number"), "1", "Overlap"),
+        "later": (("domain_number",), "1", "Domain it becomes"),
+        "growth": (("domain_number",), "1", "Size over earlier size"),
+        "migration": (("domain_number",), "nm", "Migration of the centre"),
+        "rotation": (("domain_number",), "deg", "Rotation of the long axis"),
+    }
+    data: dict[str, Any] = {}
+    for index, name in enumerate(names):
+        dims, units, long_name = described[name]
+        values = np.array([step[index] for step in steps])
+        attrs = {"units": units, "long_name": long_name}
+        data[name] = (("step", *dims), values, attrs)
+    later = {
+        name: c.isel(state=slice(1, None)).rename(state="step").variable
+        for name, c in table.coords.items()
+        if c.dims == ("state",) and name != "state"
+    }
+    number = found["domain_number"]
+    other = {"units": "1", "long_name": "Domain number in the later state"}
+    return xr.Dataset(data, coords=later).assign_coords(
+        domain_number=number, later_number=("later_number", number.values, other)
+    )
+
+
+def _otsu(phase: xr.DataArray, n_classes: int) -> np.ndarray:
+    """Return the values that part classes best, from a histogram of everything."""
+    from batteryxr.cdi.bragg.kernels.segments import otsu
+
+    parts = (
+        [phase.isel(state=k) for k in range(phase.sizes["state"])]
+        if "state" in phase.dims
+        else [phase]
+    )
+    low, high = np.inf, -np.inf
+    # Twice through small volumes is cheaper than holding them all.
+    for part in parts:
+        values = part.values
+        low, high = np.fmin(low, np.nanmin(values)), np.fmax(high, np.nanmax(values))
+    if not low < high:
+        raise ArgumentError("phase", float(low), "a field that varies")
+    counts = np.zeros(256)
+    for part in parts:
+        values = part.values
+        counts += np.histogram(values[np.isfinite(values)], 256, (low, high))[0]
+    return otsu(counts, float(low), float(high), n_classes)

@@ -1,0 +1,134 @@
+"""Partial coherence: the measured intensity is the coherent one, blurred.
+
+Clark, Huang, Harder & Robinson, Nat. Commun. 3, 993 (2012): the blur is estimated
+together with the object, by Richardson-Lucy deconvolution.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.core.device import to_device_of
+
+#: Farthest that a blur reaches, in voxels.
+REACH = 6
+
+
+class Coherence:
+    """The blur, and how it is estimated.
+
+    Parameters
+    ----------
+    amplitude
+        Square root of the measured intensity, float32, origin in the corner; negative
+        where nothing was measured: there the estimate learns nothing.
+    reach
+        Farthest that the blur reaches, in voxels.
+    sigma
+        Width of the Gaussian that the first estimate starts from, in voxels.
+    iterations
+        Richardson-Lucy iterations per update.
+    workers
+        Threads per transform of NumPy arrays.
+    """
+
+    def __init__(
+        self,
+        amplitude: Any,
+        *,
+        reach: int = REACH,
+        sigma: float = 0.7,
+        iterations: int = 20,
+        workers: int = 1,
+    ) -> None:
+        self._amplitude = amplitude
+        self._iterations = iterations
+        self._fft = _RealFourier(amplitude, workers)
+        self._start = to_device_of(amplitude, _gaussian(amplitude.shape, reach, sigma))
+        #: Present estimate: sums to 1, origin in the corner; None before the first.
+        self.kernel: Any = None
+        self._transfer: Any = None
+
+    def blur(self, intensity: Any) -> Any:
+        """Return a coherent intensity as the present estimate blurs it."""
+        if self.kernel is None:
+            return intensity
+        xp = array_namespace(intensity)
+        blurred = self._fft.backward(self._fft.forward(intensity) * self._transfer)
+        # Rounding leaves values just below 0 where the coherent one is near 0.
+        return xp.maximum(blurred, 1e-7 * xp.mean(blurred))
+
+    def update(self, intensity: Any) -> None:
+        """Improve the estimate from a coherent intensity of the present object."""
+        xp = array_namespace(intensity)
+        if self.kernel is None:
+            self.take(self._start)
+        amplitude = self._amplitude
+        measured = amplitude >= 0
+        target = amplitude**2
+        power = xp.sum(xp.where(measured, target, 0.0)) / xp.sum(
+            xp.where(measured, intensity, 0.0)
+        )
+        spectrum = self._fft.forward(intensity * power)
+        mirrored = xp.conj(spectrum)
+        total = float(xp.sum(intensity * power))
+        floor = 1e-6 * total / math.prod(amplitude.shape)
+        one = xp.ones_like(target)
+        for _ in range(self._iterations):
+            blurred = self._fft.backward(spectrum * self._transfer)
+            ratio = xp.where(measured, target / xp.maximum(blurred, floor), one)
+            gain = self._fft.backward(self._fft.forward(ratio) * mirrored) / total
+            self.take(_centred(self.kernel * xp.maximum(gain, 0.0)))
+
+    def take(self, kernel: Any) -> None:
+        """Take `kernel` as the present estimate."""
+        xp = array_namespace(kernel)
+        self.kernel = kernel / xp.sum(kernel)
+        self._transfer = self._fft.forward(self.kernel)
+
+
+class _RealFourier:
+    """Transforms of real arrays; NumPy arrays through scipy, which keeps float32."""
+
+    def __init__(self, like: Any, workers: int) -> None:
+        self._shape = tuple(like.shape)
+        self._options: dict[str, Any] = {}
+        if is_numpy_array(like):
+            import scipy.fft
+
+            self._fft: Any = scipy.fft
+            self._options = {"workers": workers}
+        else:
+            self._fft = array_namespace(like).fft
+        self._axes = tuple(range(like.ndim))
+
+    def forward(self, array: Any) -> Any:
+        return self._fft.rfftn(array, axes=self._axes, **self._options)
+
+    def backward(self, array: Any) -> Any:
+        return self._fft.irfftn(array, s=self._shape, axes=self._axes, **self._options)
+
+
+def _centred(kernel: Any) -> Any:
+    # A blur that is shifted and an object that has a phase ramp are the same to the
+    # intensity; of all of these the symmetric blur is taken.
+    xp = array_namespace(kernel)
+    axes = tuple(range(kernel.ndim))
+    mirrored = xp.roll(xp.flip(kernel, axis=axes), (1,) * kernel.ndim, axis=axes)
+    return 0.5 * (kernel + mirrored)
+
+
+def _gaussian(shape: tuple[int, ...], reach: int, sigma: float) -> np.ndarray:
+    kernel = np.ones((1,) * len(shape), np.float32)
+    for axis, n in enumerate(shape):
+        distance = np.fft.fftfreq(n, 1.0 / n)
+        line = np.exp(-0.5 * (distance / sigma) ** 2) + 1e-3
+        line[np.abs(distance) > min(reach, (n - 1) // 2)] = 0.0
+        kernel = kernel * line.reshape(
+            [-1 if a == axis else 1 for a in range(len(shape))]
+        ).astype(np.float32)
+    return kernel / kernel.sum()

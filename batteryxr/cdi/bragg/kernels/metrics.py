@@ -1,0 +1,174 @@
+"""How well an object fits, and how far it can be trusted.
+
+Patterns have their origin in the corner and are NumPy arrays: each is judged once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from batteryxr.cdi.bragg.kernels.free import radial_frequency
+
+#: Signal-to-noise ratios of half a data set at the usual thresholds: at 1 bit and at
+#: 1/2 bit of information per voxel, log2(1 + 2 snr) = 1 and 1/2.
+SNR = {"1-bit": 0.5, "1/2-bit": (math.sqrt(2) - 1) / 2}
+
+
+def amplitude_residual(
+    calculated: np.ndarray, amplitude: np.ndarray, used: np.ndarray
+) -> float:
+    """Return sum (|F| - A)^2 / sum A^2 over the used voxels.
+
+    Parameters
+    ----------
+    calculated, amplitude
+        Modulus of the object's transform, and the measured one.
+    used
+        Voxels that count.
+    """
+    measured = amplitude[used].astype(np.float64)
+    return float(((calculated[used] - measured) ** 2).sum() / (measured**2).sum())
+
+
+def chi2(measured: np.ndarray, reconstructed: np.ndarray, used: np.ndarray) -> float:
+    """Return sum (sqrt|D| - sqrt|R|)^2 / sum |R|, D measured, R reconstructed.
+
+    Serban et al., Commun. Chem. 7 (2024), eq. (1), with D and R as intensities. The
+    denominator is the reconstruction.
+    """
+    d = np.abs(measured[used]).astype(np.float64)
+    r = np.abs(reconstructed[used]).astype(np.float64)
+    return float(((np.sqrt(d) - np.sqrt(r)) ** 2).sum() / r.sum())
+
+
+def log_likelihood(
+    calculated: np.ndarray, observed: np.ndarray, used: np.ndarray
+) -> float:
+    """Return the mean negative Poisson log-likelihood per voxel; 0 is a perfect fit.
+
+    mean(C - O + O ln(O / C)), with 0 ln 0 = 0: the likelihood against that of a model
+    that predicts every count exactly. Pure counting noise gives about 1/2 where counts
+    are high, less where they are below one.
+    """
+    c = np.maximum(calculated[used].astype(np.float64), 1e-12)
+    o = observed[used].astype(np.float64)
+    if not c.size:
+        return math.nan
+    terms = c - o
+    seen = o > 0
+    terms[seen] += o[seen] * np.log(o[seen] / c[seen])
+    return float(terms.mean())
+
+
+def matched_scale(
+    calculated: np.ndarray, observed: np.ndarray, used: np.ndarray
+) -> float:
+    """Return the factor that gives `calculated` the counts observed."""
+    total = float(calculated[used].sum(dtype=np.float64))
+    return float(observed[used].sum(dtype=np.float64)) / total if total else 1.0
+
+
+class Shells:
+    """Shells of equal distance from zero frequency, up to the Nyquist frequency.
+
+    Parameters
+    ----------
+    shape
+        Of the patterns.
+    spacing
+        Voxel size along each axis; frequencies are in cycles per its unit. Shells
+        reach to the smallest of the axes' Nyquist frequencies.
+    count
+        Number of shells; None takes half of the shortest axis.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        spacing: tuple[float, ...] | None = None,
+        count: int | None = None,
+    ) -> None:
+        self.count = count or max(1, min(shape) // 2)
+        reach = 0.5 / max(spacing or (1.0,))
+        radius = radial_frequency(shape, spacing)
+        #: Centre of each shell.
+        self.frequency = (np.arange(self.count) + 0.5) * (reach / self.count)
+        index = (radius * np.float32(self.count / reach)).astype(np.int32)
+        self._index = np.minimum(index, self.count).ravel()
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of real values over each shell, float64."""
+        sums = np.bincount(self._index, values.ravel(), self.count + 1)
+        return sums[: self.count]
+
+    def voxels(self, used: np.ndarray) -> np.ndarray:
+        """Return the number of used voxels of each shell."""
+        return np.bincount(self._index[used.ravel()], minlength=self.count + 1)[
+            : self.count
+        ]
+
+
+def prtf(
+    fields: np.ndarray, amplitude: np.ndarray, used: np.ndarray, shells: Shells
+) -> np.ndarray:
+    """Return the phase-retrieval transfer function on shells.
+
+    |mean of the transforms| over the measured amplitude: 1 where all starts agree on
+    the phase and fit, 0 where their phases are random (Chapman et al., JOSA A 23, 1179
+    (2006)). Of one start it tells only how well it fits.
+
+    Parameters
+    ----------
+    fields
+        Transform of the mean of the aligned starts.
+    """
+    above = shells.sum(np.where(used, np.abs(fields), 0.0))
+    below = shells.sum(np.where(used, amplitude, 0.0))
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def shell_correlation(a: np.ndarray, b: np.ndarray, shells: Shells) -> np.ndarray:
+    """Return the Fourier shell correlation of two transforms.
+
+    Re sum(a b*) / sqrt(sum |a|^2 sum |b|^2) (van Heel & Schatz, J. Struct. Biol. 151,
+    250 (2005)).
+    """
+    cross = shells.sum(np.real(a * np.conj(b)))
+    power = np.sqrt(shells.sum(np.abs(a) ** 2) * shells.sum(np.abs(b) ** 2))
+    return np.divide(cross, power, out=np.full_like(cross, np.nan), where=power > 0)
+
+
+def correlation_threshold(n: np.ndarray, snr: float) -> np.ndarray:
+    """Return the correlation at which a shell holds a given signal-to-noise ratio.
+
+    (s + (2 sqrt s + 1) / sqrt n) / (1 + s + 2 sqrt s / sqrt n), van Heel & Schatz
+    (2005), eq. (17).
+
+    Parameters
+    ----------
+    n
+        Independent voxels of each shell.
+    snr
+        The ratio s of one of the two halves; see `SNR`.
+    """
+    root = 1.0 / np.sqrt(np.maximum(n, 1))
+    s = math.sqrt(snr)
+    return np.minimum((snr + (2 * s + 1) * root) / (1 + snr + 2 * s * root), 1.0)
+
+
+def crossing(frequency: np.ndarray, values: np.ndarray, threshold: np.ndarray) -> float:
+    """Return the frequency at which values first fall below a threshold.
+
+    Interpolated linearly; NaN where they never do. The innermost shells hold too few
+    voxels to reach the threshold of few: falling starts from above.
+    """
+    excess = values - threshold
+    falls = np.flatnonzero((excess[:-1] >= 0) & (excess[1:] < 0))
+    if not falls.size:
+        return math.nan
+    k = falls[0]
+    part = excess[k] / (excess[k] - excess[k + 1])
+    return float(frequency[k] + part * (frequency[k + 1] - frequency[k]))

@@ -1,0 +1,223 @@
+"""One start of phase retrieval: a random object, a schedule, and how well it fits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from batteryxr.cdi.bragg.kernels.coherence import Coherence
+from batteryxr.cdi.bragg.kernels.support import LostSupport, ShrinkWrap, half
+from batteryxr.cdi.bragg.kernels.updates import (
+    OUTSIDE,
+    combine,
+    replace_blurred,
+    replace_modulus,
+)
+from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.core.device import to_device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from batteryxr.cdi.bragg.kernels.schedule import Block
+
+
+@dataclass
+class Start:
+    """What one start arrived at; arrays have their origin in the corner.
+
+    Parameters
+    ----------
+    rho
+        Object inside its support, complex64, in units in which the squared modulus of
+        its unscaled transform is the intensity.
+    support
+        Final support, bool.
+    residual
+        Amplitude residual sum(|F rho| - A)^2 / sum A^2 of every iteration.
+    blur
+        Blur of the coherent intensity, origin in the corner; None where it was not
+        asked for.
+    failed
+        Why the start was given up; empty where it was not.
+    """
+
+    rho: Any
+    support: Any
+    residual: np.ndarray
+    blur: Any = None
+    failed: str = ""
+
+
+def retrieve(
+    amplitude: Any,
+    support: Any,
+    schedule: Sequence[Block],
+    rng: np.random.Generator,
+    *,
+    shrink_every: int = 20,
+    sigma: tuple[float, float] = (2.0, 0.5),
+    threshold: float = 0.25,
+    twin_break: int = 0,
+    coherence_every: int = 0,
+    initial: Any = None,
+    workers: int = 1,
+    watch: Callable[[int, float], None] | None = None,
+) -> Start:
+    """Run a schedule of projections from a random start.
+
+    Parameters
+    ----------
+    amplitude
+        Square root of the intensity, float32; negative where nothing was measured or
+        the voxel is held back as free: it floats there.
+    support
+        First support, bool.
+    schedule
+        Blocks of iterations.
+    rng
+        Randomness of the start.
+    shrink_every
+        Iterations between updates of the support; 0 keeps it.
+    sigma, threshold
+        Of `ShrinkWrap`; the width reaches its last value after four fifths.
+    twin_break
+        Iterations at the start that use half of the support along two axes.
+    coherence_every
+        Iterations between estimates of the blur by partial coherence, from a third of
+        the schedule on; 0 takes the beam as coherent.
+    initial
+        Object to start from, complex64, on its own scale; None takes a random one.
+    workers
+        Threads per transform.
+    watch
+        Called with iteration and residual; may raise to interrupt.
+
+    Returns
+    -------
+    Start
+    """
+    fourier = Fourier(amplitude, workers=workers)
+    shrink = ShrinkWrap(amplitude, sigma=sigma, threshold=threshold, workers=workers)
+    rho = empty(tuple(amplitude.shape), amplitude)
+    rho[...] = _scaled(
+        _random(amplitude, rng) if initial is None else initial,
+        amplitude,
+        support,
+        fourier.size,
+    )
+    buffer = empty(tuple(amplitude.shape), amplitude)
+    steps = [(b.algorithm, b.beta) for b in schedule for _ in range(b.iterations)]
+    power = _power(amplitude)
+    residual = np.full(len(steps), np.nan)
+    coherence = Coherence(amplitude, workers=workers) if coherence_every else None
+    step = _Step(fourier, amplitude, coherence)
+    failed, p = "", rho
+    for number, (algorithm, beta) in enumerate(steps):
+        used = half(support) if number < twin_break else support
+        step.learn = (
+            coherence_every > 0
+            and 3 * number >= len(steps)
+            and number % coherence_every == 0
+        )
+        rho, p, misfit = step(algorithm, beta, rho, used, buffer)
+        residual[number] = misfit / power
+        if watch is not None:
+            watch(number, residual[number])
+        done = number + 1
+        # Not after the last one: the object would be cut and could not answer.
+        if shrink_every and done % shrink_every == 0 and done < len(steps):
+            try:
+                support = shrink(p, support, done / (0.8 * len(steps)))
+            except LostSupport as lost:
+                failed = f"iteration {done}: {lost}"
+                break
+    xp = array_namespace(rho)
+    # The answer is the object with measured modulus, within its support. The iterate
+    # itself may be something else: the difference map's is.
+    rho = xp.where(support, p, xp.zeros_like(p))
+    return Start(rho, support, residual, coherence and coherence.kernel, failed)
+
+
+class _Step:
+    """One iteration; returns the new iterate, the object with measured modulus, misfit.
+
+    The transform works in `buffer`, which therefore holds the second result.
+    """
+
+    def __init__(
+        self, fourier: Fourier, amplitude: Any, coherence: Coherence | None
+    ) -> None:
+        self._fourier, self._amplitude = fourier, amplitude
+        self._coherence = coherence
+        #: Whether the next iteration improves the estimate of the blur first.
+        self.learn = False
+
+    def __call__(
+        self, algorithm: str, beta: float, rho: Any, support: Any, buffer: Any
+    ) -> tuple[Any, Any, float]:
+        if algorithm == "DM":
+            return self._difference_map(beta, rho, support, buffer)
+        p, misfit = self._modulus(rho, buffer)
+        a, b = OUTSIDE[algorithm](beta)
+        return combine(rho, p, support, a, b), p, misfit
+
+    def _modulus(self, rho: Any, buffer: Any) -> tuple[Any, float]:
+        buffer[...] = rho
+        field = self._fourier.forward(buffer)
+        scale = 1.0 / self._fourier.size
+        if self._coherence is None:
+            field, misfit = replace_modulus(field, self._amplitude, scale)
+        else:
+            blurred = self._blurred(field, self._coherence)
+            field, misfit = replace_blurred(field, blurred, self._amplitude, scale)
+        return self._fourier.backward(field), misfit
+
+    def _blurred(self, field: Any, coherence: Coherence) -> Any:
+        xp = array_namespace(field)
+        intensity = xp.abs(field) ** 2
+        if self.learn:
+            coherence.update(intensity)
+            self.learn = False
+        return coherence.blur(intensity)
+
+    def _difference_map(
+        self, beta: float, rho: Any, support: Any, buffer: Any
+    ) -> tuple[Any, Any, float]:
+        # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
+        # and -1/beta for the support. The estimate of the object is the second
+        # projection: the iterate is none.
+        xp = array_namespace(rho)
+        zero = xp.zeros_like(rho)
+        p, _ = self._modulus(rho, buffer)
+        inside = xp.where(support, (1 + 1 / beta) * p - rho / beta, zero)
+        guess = xp.where(support, (1 - 1 / beta) * rho, zero) + rho / beta
+        estimate, misfit = self._modulus(guess, buffer)
+        return rho + beta * (inside - estimate), estimate, misfit
+
+
+def _random(amplitude: Any, rng: np.random.Generator) -> Any:
+    shape = tuple(amplitude.shape)
+    modulus = rng.random(shape, dtype=np.float32)
+    phase = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
+        math.pi
+    )
+    return to_device_of(amplitude, (modulus * np.exp(1j * phase)).astype(np.complex64))
+
+
+def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
+    """Restrict an object to the support and give it the measured power."""
+    xp = array_namespace(rho)
+    rho = xp.where(support, rho, xp.zeros_like(rho))
+    power = float(xp.sum(xp.astype(xp.abs(rho), xp.float64) ** 2)) * size
+    return rho * math.sqrt(_power(amplitude) / power)
+
+
+def _power(amplitude: Any) -> float:
+    xp = array_namespace(amplitude)
+    measured = xp.where(amplitude >= 0, amplitude, xp.zeros_like(amplitude))
+    return float(xp.sum(xp.astype(measured, xp.float64) ** 2))

@@ -1,0 +1,143 @@
+"""Supports: where the object may be. First guess, and shrink-wrap.
+
+All arrays have their origin in the corner, as Fourier transforms have it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.cdi.fourier import Fourier
+
+
+class LostSupport(Exception):
+    """The support has vanished or fills the array: this start has failed."""
+
+
+def autocorrelation_support(
+    intensity: np.ndarray, *, threshold: float = 0.1
+) -> np.ndarray:
+    """Return a first support from the autocorrelation of the object.
+
+    The autocorrelation is the inverse transform of the intensity and reaches twice as
+    far as the object: its part above `threshold` that is connected with the centre,
+    smoothed by one voxel, holds the object somewhere.
+
+    Parameters
+    ----------
+    intensity
+        Measured intensity, float, any number of axes; unmeasured voxels 0.
+    threshold
+        Share of the maximum.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        Same shape.
+    """
+    import scipy.fft
+    from scipy import ndimage
+
+    spread = np.abs(scipy.fft.fftshift(scipy.fft.ifftn(intensity)))
+    spread = ndimage.gaussian_filter(spread / spread.max(), 1.0, mode="wrap")
+    parts, _ = ndimage.label(spread > threshold)
+    centre = tuple(n // 2 for n in intensity.shape)
+    return scipy.fft.ifftshift(parts == parts[centre])
+
+
+def half(support: Any) -> Any:
+    """Return the support without its halves along the last two axes.
+
+    A few iterations in it favour one of the two conjugate twins, between which the
+    intensity cannot decide (Guizar-Sicairos & Fienup, JOSA A 29, 2367 (2012)).
+    """
+    xp = array_namespace(support)
+    for axis in range(max(0, support.ndim - 2), support.ndim):
+        n = support.shape[axis]
+        index = xp.arange(n, device=support.device)
+        keep = index < n // 2
+        shape = [1] * support.ndim
+        shape[axis] = n
+        support = support & xp.reshape(keep, tuple(shape))
+    return support
+
+
+class ShrinkWrap:
+    """Updates a support from the object's own smoothed modulus.
+
+    Marchesini et al., Phys. Rev. B 68, 140101 (2003), with the threshold relative to
+    the rms inside the present support, which does not chase a single bright voxel.
+
+    Parameters
+    ----------
+    like
+        An array of the namespace, device and shape of the objects.
+    sigma
+        Width of the smoothing in voxels, at the first and at the last update.
+    threshold
+        Share of the rms.
+    fractions
+        Smallest and largest share of the array that a support may fill.
+    """
+
+    def __init__(
+        self,
+        like: Any,
+        *,
+        sigma: tuple[float, float] = (2.0, 0.5),
+        threshold: float = 0.25,
+        fractions: tuple[float, float] = (1e-5, 0.7),
+        workers: int = 1,
+    ) -> None:
+        self._fourier = Fourier(like, workers=workers)
+        self._sigma, self._threshold, self._fractions = sigma, threshold, fractions
+
+    def __call__(self, rho: Any, support: Any, progress: float) -> Any:
+        """Return the next support.
+
+        Parameters
+        ----------
+        rho
+            Object, complex64.
+        support
+            Present support, bool.
+        progress
+            0 at the first update, 1 at the last.
+
+        Raises
+        ------
+        LostSupport
+            If the new one is smaller or larger than `fractions` allow.
+        """
+        xp = array_namespace(rho)
+        first, last = self._sigma
+        smooth = self._smoothed(
+            xp.abs(rho), first + (last - first) * min(1.0, progress)
+        )
+        inside = xp.astype(support, smooth.dtype)
+        count = float(xp.sum(inside))
+        rms = math.sqrt(float(xp.sum(smooth**2 * inside)) / count)
+        new = smooth > self._threshold * rms
+        share = float(xp.sum(xp.astype(new, smooth.dtype))) / math.prod(rho.shape)
+        if not self._fractions[0] <= share <= self._fractions[1]:
+            raise LostSupport(f"the support fills {share:.2g} of the array")
+        return new
+
+    def _smoothed(self, modulus: Any, sigma: float) -> Any:
+        if is_numpy_array(modulus):
+            from scipy import ndimage
+
+            return ndimage.gaussian_filter(modulus, sigma, mode="wrap", truncate=3.0)
+        xp = array_namespace(modulus)
+        field = self._fourier.forward(xp.astype(modulus, xp.complex64))
+        for axis, n in enumerate(modulus.shape):
+            f = xp.fft.fftfreq(n, device=modulus.device)
+            window = xp.exp(-2.0 * (math.pi * sigma * f) ** 2)
+            shape = [1] * modulus.ndim
+            shape[axis] = n
+            field = field * xp.astype(xp.reshape(window, tuple(shape)), xp.float32)
+        return xp.real(self._fourier.backward(field)) / self._fourier.size

@@ -1,0 +1,241 @@
+"""Volumes of the detector's skewed frame on a right-angled grid in nm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.fields import (
+    Q_COORDS,
+    SPACE,
+    of_states,
+    per_volume,
+    space_dims,
+)
+from batteryxr.cdi.bragg.objects import OBJECT
+from batteryxr.core.blocks import apply
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import QUANTITIES, attributes, require_dims
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Attributes of an axis that counts voxels from the middle.
+_VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
+Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
+
+
+@recorded
+def to_laboratory(
+    volume: Volumes,
+    *,
+    geometry: xr.Dataset,
+    voxel_size: float | None = None,
+    shape: Sequence[int] | None = None,
+    frame: Literal["laboratory", "crystal", "scattering"] = "laboratory",
+    order: int = 3,
+) -> Volumes:
+    """Interpolate volumes from the detector's frame onto a right-angled grid.
+
+    Lazy.
+
+    Parameters
+    ----------
+    volume
+        A complex object whose phase ramp is gone (its pattern is centred), or fields
+        from `unwrap` to `strain`, on
+        ``(along_rocking, along_y, along_x)``. Wrapped phases cannot be
+        interpolated: give the object, or the unwrapped phase.
+    geometry
+        From `geometry`, of the pattern that was retrieved.
+    voxel_size
+        Of the result (nm). None: the cube root of the measured voxel's volume.
+    shape
+        Points along z, y, x. None: as many as hold the whole volume, which is
+        skewed: see `crop_to_support`.
+    frame
+        ``"laboratory"``: z along the beam, y up. ``"crystal"``: all sample circles at
+        zero. ``"scattering"``: z along Q, y as near to up as may be.
+    order
+        Of the spline: 1 is linear, 3 cubic.
+
+    Returns
+    -------
+    same type as `volume`
+        On ``(z, y, x)`` in nm from where the volume's axes are zero, with the
+        scattering vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that
+        are NaN outside the support keep their values up to its surface.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range, or the result would have more than 2e9 points.
+    ChunkingError
+        If a volume is split over chunks.
+    DimensionError
+        If the volume is not in the detector's frame.
+    """
+    require_dims(volume, OBJECT, caller="to_laboratory")
+    if frame not in ("laboratory", "crystal", "scattering"):
+        known = "'laboratory', 'crystal' or 'scattering'"
+        raise ArgumentError("frame", frame, known)
+    if order not in range(6):
+        raise ArgumentError("order", order, "a spline order from 0 to 5")
+    if voxel_size is not None and not voxel_size > 0:
+        raise ArgumentError("voxel_size", voxel_size, "a size > 0 in nm")
+    turn = _turn(geometry, frame)
+    voxel = xr.dot(geometry["voxel"], turn, dim="vector").rename(turned="vector")
+    voxel = of_states(voxel.transpose(..., "axis", "vector"))
+    size = voxel_size or float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
+    sizes = [volume.sizes[dim] for dim in OBJECT]
+    origin = tuple(_origin(volume, dim) for dim in OBJECT)
+    if shape is None:
+        shape = _enclosing(voxel.values, sizes, origin, size)
+    points = tuple(int(n) for n in shape)
+    if len(points) != 3 or min(points) < 2 or np.prod(points, dtype=float) > 2e9:
+        raise ArgumentError("shape", points, "three sizes, no more than 2e9 points")
+    q = of_states(xr.dot(geometry["q"], turn, dim="vector").rename(turned="vector"))
+    coords = {
+        dim: (dim, (np.arange(n) - n // 2) * size, attributes(dim))
+        for dim, n in zip(SPACE, points, strict=True)
+    }
+    dataset = (
+        volume.to_dataset(name="_") if isinstance(volume, xr.DataArray) else volume
+    )
+    moved = dataset.map(
+        lambda a: _moved(a, voxel, size, points, order, origin), keep_attrs=True
+    )
+    moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
+    moved.attrs |= {"frame": frame}
+    if isinstance(volume, xr.DataArray):
+        array = moved["_"].rename(volume.name)
+        array.attrs |= {"frame": frame}
+        return array
+    return moved
+
+
+def _moved(
+    array: xr.DataArray,
+    voxel: xr.DataArray,
+    size: float,
+    points: tuple[int, ...],
+    order: int,
+    origin: tuple[float, ...],
+) -> xr.DataArray:
+    if not set(OBJECT) <= set(array.dims):
+        return array
+    from batteryxr.cdi.bragg.kernels.resampling import resample
+
+    lost = [n for n, c in array.coords.items() if set(c.dims) & set(OBJECT)]
+    out = apply(
+        per_volume(
+            lambda a, v: resample(a, v, size, points, order, origin),
+            "(i,j,k),(a,b)->(z,y,x)",
+        ),
+        array.drop_vars(lost),
+        voxel,
+        core_dims=[OBJECT, ["axis", "vector"]],
+        output_dims=[SPACE],
+        output_sizes=dict(zip(SPACE, points, strict=True)),
+        dtypes=[array.dtype],
+        caller="to_laboratory",
+    )
+    return out.assign_attrs(array.attrs)
+
+
+def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
+    """Return the matrix (vector, turned) that takes laboratory vectors to a frame."""
+    if frame == "crystal":
+        return geometry["crystal_rotation"].rename(crystal="turned")
+    dims = ("vector", "turned")
+    if frame == "laboratory":
+        return xr.DataArray(np.eye(3), dims=dims)
+    q = geometry["q"]
+    if "state" in q.dims:
+        q = q.isel(state=0)
+    z = q.values / np.linalg.norm(q.values)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    if np.linalg.norm(x) < 1e-6:
+        x = np.array([1.0, 0.0, 0.0])
+    x /= np.linalg.norm(x)
+    return xr.DataArray(np.stack([x, np.cross(z, x), z], axis=1), dims=dims)
+
+
+def _origin(volume: xr.DataArray | xr.Dataset, dim: str) -> float:
+    """Return the index at which an axis is zero; its middle where it has no values."""
+    if dim not in volume.coords:
+        return volume.sizes[dim] // 2
+    return -float(volume[dim].values[0])
+
+
+def _enclosing(
+    voxel: np.ndarray, sizes: list[int], origin: tuple[float, ...], size: float
+) -> tuple[int, ...]:
+    """Return points along z, y, x that hold all corners of the skewed volume."""
+    ends = [(-o - 0.5, n - 0.5 - o) for n, o in zip(sizes, origin, strict=True)]
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
+    reach = np.abs(corners @ voxel.reshape(-1, 3, 3)).reshape(-1, 3).max(axis=0)[::-1]
+    return tuple(2 * int(np.ceil(r / size)) + 1 for r in reach)
+
+
+@recorded
+def crop_to_support(
+    volume: Volumes, *, margin: int = 4, threshold: float = 0.1
+) -> Volumes:
+    """Cut away what lies empty round the object.
+
+    Reads once: the support of fields, else the amplitude.
+
+    Parameters
+    ----------
+    volume
+        Object or fields, with or without ``state``.
+    margin
+        Voxels left on each side.
+    threshold
+        Where there is no ``support``: share of the largest amplitude.
+
+    Returns
+    -------
+    same type as `volume`
+        The box; its axes keep their values, so that places stay what they were.
+
+    Raises
+    ------
+    ArgumentError
+        If the object is empty, or `margin` is negative.
+    """
+    if isinstance(margin, bool) or margin < 0:
+        raise ArgumentError("margin", margin, "a number of voxels >= 0")
+    dims = space_dims(volume, caller="crop_to_support")
+    if isinstance(volume, xr.Dataset) and "support" in volume:
+        inside = volume["support"]
+    else:
+        main = volume["object"] if isinstance(volume, xr.Dataset) else volume
+        amplitude = abs(main)
+        inside = amplitude > threshold * amplitude.max(dims)
+    box = {}
+    for dim in dims:
+        others = [d for d in inside.dims if d != dim]
+        where = np.flatnonzero(inside.any(others).values)
+        if not where.size:
+            raise ArgumentError("volume", "empty", "an object that is not empty")
+        stop = int(where[-1]) + 1 + margin
+        box[dim] = slice(max(0, int(where[0]) - margin), stop)
+    missing = {
+        d: (d, np.arange(volume.sizes[d]) - volume.sizes[d] // 2, _VOXELS)
+        for d in dims
+        if d not in volume.coords
+    }
+    return volume.assign_coords(missing).isel(box)
+
+
+def _q_coords(q: xr.DataArray) -> dict[str, xr.DataArray]:
+    coords = {}
+    for k, name in enumerate(Q_COORDS):
+        attrs = {"units": QUANTITIES["q"].units, "long_name": f"Q along {name[-1]}"}
+        coords[name] = q.isel(vector=k).assign_attrs(attrs)
+    return coords

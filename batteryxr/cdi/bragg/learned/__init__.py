@@ -1,0 +1,1 @@
+"""Phase retrieval that starts from a network."""

@@ -1,0 +1,285 @@
+"""How well an object fits its pattern, and up to which detail it can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.objects import OBJECT, VOLUME, axes_of, each, object_of, plain
+from batteryxr.core.blocks import apply
+from batteryxr.core.errors import ArgumentError, DimensionError, UnitsError
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+
+_MISFITS = {
+    "amp_residual": "Amplitude residual Σ(|F|−A)²/ΣA²",
+    "chi2": "χ² = Σ(√D−√R)²/ΣR",
+    "llk": "Poisson log-likelihood per voxel",
+}
+
+
+@recorded
+def misfit(obj: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Dataset:
+    """Compare an object with the intensity that it should have.
+
+    Lazy.
+
+    Parameters
+    ----------
+    obj
+        Complex object on the three axes that `retrieve` gives, or its result.
+    volume
+        Measured counts on ``(..., rocking, detector_y, detector_x)``, NaN where
+        nothing was measured.
+
+    Returns
+    -------
+    xarray.Dataset
+        One number each for every other dimension, after the object was given the
+        counts that were measured in all:
+
+        - ``amp_residual``: sum (|F| - A)^2 / sum A^2, A the measured amplitude;
+        - ``chi2``: sum (sqrt|D| - sqrt|R|)^2 / sum |R| of the measured and the
+          reconstructed *intensity* D and R (Serban et al., Commun. Chem. (2024),
+          eq. (1)); its denominator is the reconstruction;
+        - ``llk``: mean of R - D + D ln(D / R), the negative Poisson log-likelihood
+          per voxel; 0 is a perfect fit. Free voxels count here like the others.
+
+    Raises
+    ------
+    DimensionError
+        If an axis is missing, or the two do not fit on one another.
+    """
+    values = object_of(obj, "misfit")
+    require_dims(values, OBJECT, caller="misfit")
+    require_dims(volume, VOLUME, caller="misfit")
+    _same_shape(values, volume)
+    parts = apply(
+        each(_misfit, "(a,b,c),(d,e,f)->(),(),()"),
+        values,
+        plain(volume, VOLUME),
+        core_dims=[OBJECT, VOLUME],
+        output_dims=[(), (), ()],
+        dtypes=[np.float64] * 3,
+        caller="misfit",
+    )
+    named = zip(_MISFITS.items(), parts, strict=True)
+    return xr.Dataset(
+        {n: label(part, n, units="1", long_name=words) for (n, words), part in named}
+    )
+
+
+def _misfit(obj: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
+    from batteryxr.cdi.bragg.kernels.starts import judge, prepare
+
+    problem = prepare(counts, np.random.default_rng(0), free=0.0, support=obj != 0)
+    merits = judge(problem, np.fft.ifftshift(obj))
+    return merits["amp_residual"], merits["chi2"], merits["llk"]
+
+
+@recorded
+def prtf(
+    objects: xr.DataArray, *, volume: xr.DataArray, over: str = "start"
+) -> xr.DataArray:
+    """Return the phase-retrieval transfer function of several reconstructions.
+
+    Lazy.
+
+    Parameters
+    ----------
+    objects
+        Complex objects on `over` and the three axes that `retrieve` gives. Each is
+        laid over the first: twin, shift and phase.
+    volume
+        Measured counts on ``(..., rocking, detector_y, detector_x)``.
+    over
+        The dimension that counts the reconstructions.
+
+    Returns
+    -------
+    xarray.DataArray
+        |mean of the transforms| / measured amplitude on shells of ``frequency``
+        (cycles per voxel of the smallest axis' Nyquist range). The usual resolution
+        is where it falls under 1/e. Of one reconstruction it tells only how well
+        that one fits.
+
+    Raises
+    ------
+    DimensionError
+        If an axis is missing, or the two do not fit on one another.
+    """
+    require_dims(objects, [over, *OBJECT], caller="prtf")
+    require_dims(volume, VOLUME, caller="prtf")
+    _same_shape(objects, volume)
+    n = max(1, min(objects.sizes[d] for d in OBJECT) // 2)
+    out = apply(
+        each(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
+        plain(objects, (over, *OBJECT)),
+        plain(volume, VOLUME),
+        core_dims=[(over, *OBJECT), VOLUME],
+        output_dims=[("frequency",)],
+        output_sizes={"frequency": n},
+        dtypes=[np.float64],
+        caller="prtf",
+    )
+    out = label(out, "prtf", units="1", long_name="Phase-retrieval transfer function")
+    return out.assign_coords(frequency=_frequency(n, 0.5, "1", "cycles per voxel"))
+
+
+def _prtf(objects: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    from batteryxr.cdi.bragg.kernels import metrics
+    from batteryxr.cdi.bragg.kernels.align import align
+
+    mean = objects[0].astype(np.complex64)
+    for other in objects[1:]:
+        mean = mean + align(objects[0], other, ramp=False).field
+    spectrum = np.fft.fftn(np.fft.ifftshift(mean / len(objects)))
+    counts = np.fft.ifftshift(counts)
+    used = counts > 0
+    amplitude = np.sqrt(np.where(used, counts, 0))
+    return metrics.prtf(spectrum, amplitude, used, metrics.Shells(mean.shape))
+
+
+@recorded
+def fsc(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    other: xr.DataArray | xr.Dataset,
+    independent: float = 1.0,
+) -> xr.Dataset:
+    """Correlate two reconstructions shell by shell in Fourier space.
+
+    Lazy.
+
+    Parameters
+    ----------
+    obj, other
+        Objects, complex or real, on one grid: the three axes that `retrieve` gives,
+        or ``(z, y, x)`` in nm. Lay one over the other before (`overlay`).
+    independent
+        Share of a shell's voxels that are independent of one another, for the
+        thresholds: about the share of the array that the object fills. Of real
+        objects half of this is taken.
+
+    Returns
+    -------
+    xarray.Dataset
+        On shells of ``frequency`` (cycles per voxel, or 1/nm):
+
+        - ``fsc``: Fourier shell correlation;
+        - ``threshold_1bit``, to be taken where the two come from two full sets of
+          data, and ``threshold_half_bit``, where one set was split in two (van Heel
+          & Schatz, J. Struct. Biol. 151, 250 (2005)).
+
+        Coordinates ``resolution_1bit`` and ``resolution_half_bit``: half a period at
+        the first crossing, in voxels or nm; NaN where there is none.
+
+    Raises
+    ------
+    ArgumentError
+        If `independent` is no share.
+    DimensionError
+        If the objects do not lie on one grid.
+    """
+    if not 0 < independent <= 1:
+        raise ArgumentError("independent", independent, "a share above 0, up to 1")
+    first, second = object_of(obj, "fsc"), object_of(other, "fsc")
+    axes = axes_of(first)
+    for array in (first, second):
+        require_dims(array, axes, caller="fsc")
+    shapes = [tuple(a.sizes[d] for d in axes) for a in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise DimensionError(
+            f"fsc: the objects have the shapes {shapes}; one is needed."
+        )
+    spacing, units = _spacing(first, axes)
+    n = max(1, min(shapes[0]) // 2)
+    share = independent * (1.0 if first.dtype.kind == "c" else 0.5)
+    parts = apply(
+        each(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
+        first,
+        plain(second, axes),
+        core_dims=[axes, axes],
+        output_dims=[("frequency",)] * 3 + [(), ()],
+        output_sizes={"frequency": n},
+        dtypes=[np.float64] * 5,
+        caller="fsc",
+        spacing=spacing,
+        share=share,
+    )
+    per = "cycles per voxel" if units == "1" else f"cycles per {units}"
+    names = {
+        "fsc": "Fourier shell correlation",
+        "threshold_1bit": "1-bit threshold",
+        "threshold_half_bit": "1/2-bit threshold",
+    }
+    result = xr.Dataset(
+        {
+            name: label(part, name, units="1", long_name=words)
+            for (name, words), part in zip(names.items(), parts[:3], strict=True)
+        }
+    )
+    inverse = "1" if units == "1" else f"1/{units}"
+    reach = 0.5 / max(spacing)
+    for name, part in zip(("1bit", "half_bit"), parts[3:], strict=True):
+        words = (
+            f"Half period at the {'1-bit' if name == '1bit' else '1/2-bit'} crossing"
+        )
+        key = f"resolution_{name}"
+        result = result.assign_coords(
+            {key: label(part, key, units=units, long_name=words)}
+        )
+    return result.assign_coords(frequency=_frequency(n, reach, inverse, per))
+
+
+def _fsc(
+    a: np.ndarray, b: np.ndarray, *, spacing: tuple[float, ...], share: float
+) -> tuple[Any, ...]:
+    from batteryxr.cdi.bragg.kernels import metrics
+
+    shells = metrics.Shells(a.shape, spacing=spacing)
+    curve = metrics.shell_correlation(np.fft.fftn(a), np.fft.fftn(b), shells)
+    count = share * shells.voxels(np.ones(a.shape, bool))
+    limits = [
+        metrics.correlation_threshold(count, metrics.SNR[name])
+        for name in ("1-bit", "1/2-bit")
+    ]
+    with np.errstate(invalid="ignore"):
+        halves = [
+            0.5 / metrics.crossing(shells.frequency, curve, limit) for limit in limits
+        ]
+    return curve, *limits, *halves
+
+
+def _same_shape(obj: xr.DataArray, volume: xr.DataArray) -> None:
+    there = tuple(obj.sizes[d] for d in OBJECT)
+    here = tuple(volume.sizes[d] for d in VOLUME)
+    if there != here:
+        raise DimensionError(
+            f"the object has the shape {there}, the volume {here}; an object and its "
+            "pattern have one shape. Crop the volume as it was phased."
+        )
+
+
+def _spacing(
+    array: xr.DataArray, axes: tuple[str, ...]
+) -> tuple[tuple[float, ...], str]:
+    steps, units = [], set()
+    for dim in axes:
+        coord = array.coords.get(dim)
+        if coord is None:
+            steps.append(1.0)
+            units.add("1")
+            continue
+        steps.append(abs(float(coord[-1] - coord[0])) / (coord.size - 1))
+        units.add(str(coord.attrs.get("units", "1")))
+    if len(units) > 1:
+        raise UnitsError(f"fsc: the axes {axes} have the units {sorted(units)}.")
+    return tuple(steps), units.pop()
+
+
+def _frequency(n: int, reach: float, units: str, words: str) -> Any:
+    values = (np.arange(n) + 0.5) * (reach / n)
+    return ("frequency", values, {"units": units, "long_name": f"Frequency, {words}"})

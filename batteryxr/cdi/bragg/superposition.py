@@ -1,0 +1,150 @@
+"""Laying objects over one another, and what they then have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.objects import axes_of, each, object_of, plain
+from batteryxr.core.blocks import apply
+from batteryxr.core.errors import DimensionError
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+
+
+@recorded
+def overlay(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    reference: xr.DataArray | xr.Dataset,
+    ramp: bool = False,
+    twin: bool = True,
+) -> xr.DataArray:
+    """Lay an object over another one: conjugate twin, translation, phase.
+
+    Lazy.
+
+    The intensity does not fix these. Of the object and its twin, the one is taken
+    whose complex overlap with the reference is larger after all the rest was removed.
+
+    Parameters
+    ----------
+    obj, reference
+        Complex objects on one grid; the reference has no further dimensions, or the
+        same.
+    ramp
+        Remove the phase ramp between the two as well. It is the mean change of the
+        lattice: keep it between states, remove it to compare with a simulation.
+    twin
+        Consider the twin.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``object`` with the coordinates ``overlap`` (0 to 1), ``twin`` (taken or not)
+        and the shift along each axis, such as ``shift_along_x``, in voxels.
+
+    Raises
+    ------
+    DimensionError
+        If the two do not lie on one grid.
+    """
+    moving, fixed = object_of(obj, "overlay"), object_of(reference, "overlay")
+    axes = axes_of(moving)
+    for array in (moving, fixed):
+        require_dims(array, axes, caller="overlay")
+    if any(moving.sizes[d] != fixed.sizes[d] for d in axes):
+        raise DimensionError(
+            f"overlay: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
+            "one shape is needed."
+        )
+    field, *found = apply(
+        each(_overlay, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
+        plain(fixed, axes),
+        moving,
+        core_dims=[axes, axes],
+        output_dims=[axes, (), (), (), (), ()],
+        dtypes=[np.complex64, np.float64, bool, np.float64, np.float64, np.float64],
+        caller="overlay",
+        ramp=ramp,
+        twin=twin,
+    )
+    names = {"overlap": "Overlap", "twin": "Conjugate twin taken"}
+    names |= {f"shift_{d}": f"Shift along {d} in voxels" for d in axes}
+    extra = {
+        name: label(part, name, units="1", long_name=words)
+        for (name, words), part in zip(names.items(), found, strict=True)
+    }
+    # A retrieval notes the sign of its transform on the dataset: strain needs it.
+    noted = obj.attrs | moving.attrs
+    attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
+    attrs |= {k: noted[k] for k in ("fourier_sign",) if k in noted}
+    attrs = {"units": "1", "long_name": "Complex density"} | attrs
+    out = label(field.transpose(*moving.dims), "object", **attrs)
+    return out.assign_coords(extra)
+
+
+def _overlay(
+    reference: np.ndarray, moving: np.ndarray, *, ramp: bool, twin: bool
+) -> tuple[Any, ...]:
+    from batteryxr.cdi.bragg.kernels.align import align
+
+    laid = align(reference, moving, ramp=ramp, twin=twin)
+    return laid.field, laid.overlap, laid.twin, *laid.shift
+
+
+@recorded
+def decompose(objects: xr.DataArray, *, over: str = "start") -> xr.Dataset:
+    """Decompose aligned objects into orthogonal modes by their small Gram matrix.
+
+    Lazy; one chunk along `over` is needed.
+
+    Parameters
+    ----------
+    objects
+        Complex objects that were laid over one another, on `over` and the axes of
+        one grid.
+    over
+        The dimension that counts them.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``modes`` and ``mode_weight`` (shares of the squared norm) on ``mode``, largest
+        first. The first mode is what the objects have in common.
+
+    Raises
+    ------
+    DimensionError
+        If an axis is missing.
+    """
+    axes = axes_of(objects)
+    require_dims(objects, [over, *axes], caller="decompose")
+    n = objects.sizes[over]
+    parts, weights = apply(
+        each(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),
+        objects,
+        core_dims=[(over, *axes)],
+        output_dims=[("mode", *axes), ("mode",)],
+        output_sizes={"mode": n},
+        dtypes=[np.complex64, np.float64],
+        caller="decompose",
+    )
+    number = ("mode", np.arange(n), {"units": "1", "long_name": "Mode"})
+    return xr.Dataset(
+        {
+            "modes": label(parts, "modes", units="1", long_name="Mode"),
+            "mode_weight": label(
+                weights, "mode_weight", units="1", long_name="Share of the mode"
+            ),
+        },
+        coords={"mode": number},
+    )
+
+
+def _decompose(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from batteryxr.cdi.bragg.kernels.modes import modes
+
+    return modes(objects.astype(np.complex64, copy=False))

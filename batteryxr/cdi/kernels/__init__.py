@@ -1,1 +1,0 @@
-"""Array kernels of coherent diffraction: array-API in, array-API out, no labels."""

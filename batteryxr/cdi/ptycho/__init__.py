@@ -1,0 +1,1 @@
+"""Ptychography: from scans to objects at many energies."""

@@ -1,0 +1,284 @@
+"""Least-squares maximum likelihood in mini-batches (LSQ-ML)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.ptycho.kernels.state import Pass, Shifter, State
+from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
+
+
+@dataclass(frozen=True)
+class LsqOptions:
+    """How batches are made and how far they move.
+
+    Parameters
+    ----------
+    batch
+        Frames per batch.
+    object_step, probe_step
+        Shares of the least-squares steps.
+    damping
+        Illumination by the whole scan, as a share of the strongest, below which
+        pixels move less.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes.
+    """
+
+    batch: int = 10
+    object_step: float = 0.9
+    probe_step: float = 0.9
+    damping: float = 0.1
+    poisson: bool = False
+
+
+class LeastSquares:
+    """One pass of mini-batch LSQ-ML: Odstrčil, Menzel & Guizar-Sicairos (2018).
+
+    Opt. Express 26, 3108. Object and probe move along preconditioned gradients by the
+    two step sizes that fit the changes of all exit waves of the batch best. The
+    preconditioner of the object is the light of the whole scan: with that of the batch
+    a pixel that only tails of the probe meet would take a full step towards noise.
+    """
+
+    def __init__(self, options: LsqOptions, like: Any, workers: int = 1) -> None:
+        self.options = options
+        self._like, self._workers = like, workers
+        self._buffers: dict[int, tuple[Any, Fourier]] = {}
+        self._shifter = Shifter(like, workers)
+        self._scale: tuple[int, Any] = (-1, None)  # of which pass, and the values
+
+    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
+        """Visit the frames once in random batches; see `Pie.sweep`."""
+        if self._scale[0] != state.iteration:
+            self._scale = state.iteration, _scale(state.light(), self.options.damping)
+        corners, shifts = state.corners(), state.shifts()
+        order = now.rng.permutation(len(index))
+        parts = -(-len(index) // self.options.batch)
+        total = 0.0
+        for rows in np.array_split(order, parts):
+            chosen = index[rows]
+            batch = frames[rows] if is_numpy_array(frames) else _take(frames, rows)
+            total += self._batch(
+                state, chosen, corners[chosen], shifts[chosen], batch, now
+            )
+        return total
+
+    def _batch(
+        self,
+        state: State,
+        index: np.ndarray,
+        corners: np.ndarray,
+        shifts: np.ndarray,
+        frames: Any,
+        now: Pass,
+    ) -> float:
+        o = self.options
+        obj = state.obj
+        waves, fourier = self._buffer(len(index))
+        moved = bool(shifts.any())
+        probes = state.probe[None]
+        if moved:
+            spectrum = self._shifter.forward(state.probe)
+            probes = self._shifted(spectrum, shifts, obj)
+        _exits(probes, obj, corners, waves)
+        waves = fourier.forward(waves)
+        misfit = replace_modulus(waves, frames, now.weight, poisson=o.poisson)
+        waves = fourier.backward(waves)
+        if now.moves is not None:
+            for row, j in enumerate(index):
+                corner = (int(corners[row, 0]), int(corners[row, 1]))
+                probe = probes[row if moved else 0]
+                now.moves[j] = position_gradient(waves[row], probe, obj, corner)
+        sums = _Sums(waves, probes, obj, corners)
+        change_o = sums.to_object * self._scale[1]
+        change_p = None
+        if now.move_probe:
+            common = sums.change_of_probe(o.damping, shifts, self._shifter)
+            change_p = common[None]
+            if moved:
+                change_p = self._shifted(self._shifter.forward(common), shifts, obj)
+        steps = _steps(waves, probes, obj, corners, change_o, change_p)
+        obj += now.share * o.object_step * steps[0] * change_o
+        if now.move_probe:
+            state.probe += now.share * o.probe_step * steps[1] * common
+        return float(misfit)
+
+    def _shifted(self, spectrum: Any, shifts: np.ndarray, like: Any) -> Any:
+        """Return the probe as each frame of the batch sees it (b, m, n, n)."""
+        parts = empty((len(shifts), *spectrum.shape), like)
+        for b, shift in enumerate(shifts):
+            parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
+        return parts
+
+    def _buffer(self, b: int) -> tuple[Any, Fourier]:
+        if b not in self._buffers:
+            waves = empty((b, *self._like.shape), self._like)
+            self._buffers[b] = (
+                waves,
+                Fourier(waves, axes=(-2, -1), workers=self._workers, repeatable=True),
+            )
+        return self._buffers[b]
+
+
+def _take(frames: Any, rows: np.ndarray) -> Any:
+    xp = array_namespace(frames)
+    return xp.stack([frames[int(r)] for r in rows])
+
+
+def _scale(light: Any, damping: float) -> Any:
+    """Return what the object's gradient is multiplied by, from the light on it."""
+    xp = array_namespace(light)
+    floor = damping * xp.max(light)
+    return 1.0 / xp.sqrt(light**2 + floor**2)
+
+
+class _Sums:
+    """What the changes of the exit waves say about object and probe.
+
+    `waves` holds exit waves with measured modulus, and their change afterwards.
+    """
+
+    def __init__(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
+        xp = array_namespace(obj)
+        self._xp = xp
+        shape = probes.shape[1:]
+        self.to_object = xp.zeros_like(obj)
+        self.to_probe = xp.zeros(
+            (probes.shape[0], *shape), dtype=obj.dtype, device=obj.device
+        )
+        self.density = xp.zeros(shape[1:], dtype=xp.float32, device=obj.device)
+        if is_numpy_array(obj):
+            _sums(
+                *(waves, probes, obj, corners),
+                *(self.to_object, self.to_probe, self.density),
+            )
+        else:
+            self._add_up(waves, probes, obj, corners)
+
+    def _add_up(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
+        xp, n = self._xp, waves.shape[-1]
+        for b, (y, x) in enumerate(corners):
+            part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
+            p = probes[b % probes.shape[0]]
+            patch = obj[part]
+            d = waves[b]
+            d -= p * patch
+            self.to_object[part] += xp.sum(xp.conj(p) * d, axis=0)
+            self.to_probe[b % self.to_probe.shape[0]] += xp.conj(patch) * d
+            self.density += xp.abs(patch) ** 2
+
+    def change_of_probe(
+        self, damping: float, shifts: np.ndarray, shifter: Shifter
+    ) -> Any:
+        """Return the change of the probe (m, n, n)."""
+        xp = self._xp
+        scale = 1.0 / (self.density + damping * xp.max(self.density))
+        if not shifts.any():
+            return self.to_probe[0] * scale
+        spectrum = xp.zeros_like(self.to_probe[0])
+        for change, shift in zip(self.to_probe, shifts, strict=True):
+            shifter.add_unshifted(change, shift, spectrum)
+        return shifter.backward(spectrum) * scale
+
+
+def _steps(
+    change: Any, probes: Any, obj: Any, corners: np.ndarray, to_o: Any, to_p: Any
+) -> tuple[float, float]:
+    """Return the two step sizes that fit the changes of the exit waves best."""
+    move_probe = to_p is not None
+    used_p = to_p if move_probe else probes * 0
+    if is_numpy_array(obj):
+        sums = _normal(change, probes, obj, corners, to_o, used_p)
+    else:
+        sums = _normal_any(change, probes, obj, corners, to_o, used_p)
+    aa, ab, bb, ca, cb = (float(v) for v in sums)
+    if aa == 0:
+        return 0.0, 0.0
+    if not move_probe or bb == 0:
+        return ca / aa, 0.0
+    # A tenth more on the diagonal keeps both positive where they say the same.
+    matrix = np.array([[1.1 * aa, ab], [ab, 1.1 * bb]])
+    a, b = np.linalg.solve(matrix, [ca, cb])
+    return max(float(a), 0.0), max(float(b), 0.0)
+
+
+def _normal_any(
+    change: Any, probes: Any, obj: Any, corners: np.ndarray, to_o: Any, to_p: Any
+) -> Any:
+    xp, n = array_namespace(obj), change.shape[-1]
+    totals = [0.0] * 5
+    for b, (y, x) in enumerate(corners):
+        part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
+        u = probes[b % probes.shape[0]] * to_o[part]
+        v = to_p[b % to_p.shape[0]] * obj[part]
+        pairs = [(u, u), (u, v), (v, v), (u, change[b]), (v, change[b])]
+        for k, (p, q) in enumerate(pairs):
+            totals[k] += xp.sum(xp.real(xp.conj(p) * q))
+    return totals
+
+
+def _exits(probes: Any, obj: Any, corners: np.ndarray, out: Any) -> None:
+    n = out.shape[-1]
+    for b, (y, x) in enumerate(corners):
+        p = probes[b % probes.shape[0]]
+        out[b, ...] = p * obj[int(y) : int(y) + n, int(x) : int(x) + n]
+
+
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _sums(waves, probes, obj, corners, to_object, to_probe, density):  # type: ignore[no-untyped-def]
+    frames, modes, rows, columns = waves.shape
+    for b in range(frames):
+        y, x = corners[b]
+        q, r = b % probes.shape[0], b % to_probe.shape[0]
+        for i in range(rows):
+            patch = obj[y + i, x : x + columns]
+            gain = to_object[y + i, x : x + columns]
+            for m in range(modes):
+                p, d, g = probes[q, m, i], waves[b, m, i], to_probe[r, m, i]
+                for k in range(columns):
+                    v = p[k]
+                    c = d[k] - v * patch[k]
+                    d[k] = c
+                    gain[k] += np.conj(v) * c
+                    g[k] += np.conj(patch[k]) * c
+            for k in range(columns):
+                o = patch[k]
+                density[i, k] += o.real * o.real + o.imag * o.imag
+
+
+@_compiled
+def _normal(change, probes, obj, corners, to_o, to_p):  # type: ignore[no-untyped-def]
+    frames, modes, rows, columns = change.shape
+    aa, ab, bb, ca, cb = 0.0, 0.0, 0.0, 0.0, 0.0
+    for b in range(frames):
+        y, x = corners[b]
+        q, r = b % probes.shape[0], b % to_p.shape[0]
+        for i in range(rows):
+            patch = obj[y + i, x : x + columns]
+            motion = to_o[y + i, x : x + columns]
+            s0 = s1 = s2 = s3 = s4 = np.float32(0.0)
+            for m in range(modes):
+                p, g, d = probes[q, m, i], to_p[r, m, i], change[b, m, i]
+                for k in range(columns):
+                    u, v, c = p[k] * motion[k], g[k] * patch[k], d[k]
+                    s0 += u.real * u.real + u.imag * u.imag
+                    s1 += u.real * v.real + u.imag * v.imag
+                    s2 += v.real * v.real + v.imag * v.imag
+                    s3 += u.real * c.real + u.imag * c.imag
+                    s4 += v.real * c.real + v.imag * c.imag
+            aa += float(s0)
+            ab += float(s1)
+            bb += float(s2)
+            ca += float(s3)
+            cb += float(s4)
+    return aa, ab, bb, ca, cb

@@ -1,0 +1,170 @@
+"""Difference map and RAAR on all exit waves at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.state import Pass, State
+
+
+@dataclass(frozen=True)
+class ProjectionOptions:
+    """Which projection algorithm.
+
+    Parameters
+    ----------
+    algorithm
+        "DM" (Thibault et al., Ultramicroscopy 109, 338 (2009)) or "RAAR" (Luke,
+        Inverse Problems 21, 37 (2005)).
+    beta
+        Relaxation.
+    inner
+        Rounds of the overlap step, in which object and probe find one another.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes.
+    """
+
+    algorithm: str = "DM"
+    beta: float = 1.0
+    inner: int = 3
+    poisson: bool = False
+
+
+class Projections:
+    """Iterations of ψ <- (1 - a - b) ψ + a Oψ + b F(2 Oψ - ψ) on exit waves.
+
+    O is the overlap and F the modulus projection. DM has a = -β, b = 1 and its own
+    reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
+    """
+
+    def __init__(self, options: ProjectionOptions, like: Any, workers: int = 1) -> None:
+        self.options = options
+        self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
+        self._buffer = empty(tuple(like.shape), like)
+        self._scratch = empty(tuple(like.shape), like)
+
+    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
+        """Do one iteration on all frames; see `Pie.sweep`.
+
+        The exit waves live in ``state.memory["waves"]``; frames have no order, and
+        positions do not move.
+        """
+        xp = array_namespace(state.obj)
+        waves = state.memory.get("waves")
+        corners = state.corners()[index]
+        if waves is None:
+            shape = (len(index), *state.probe.shape)
+            waves = xp.zeros(shape, dtype=state.obj.dtype, device=state.obj.device)
+            for b, (y, x) in enumerate(corners):
+                exit_waves(state.probe, state.obj, (int(y), int(x)), waves[b])
+            state.memory["waves"] = waves
+        self._overlap(state, waves, corners, now.move_probe)
+        own, view, both, mix = self._weights()
+        total = 0.0
+        for b, (y, x) in enumerate(corners):
+            seen = self._buffer
+            exit_waves(state.probe, state.obj, (int(y), int(x)), seen)
+            total += self._misfit(seen, frames[b], now.weight)
+            wave = waves[b]
+            rest = own * wave + view * seen
+            seen *= mix
+            seen -= (mix - 1.0) * wave
+            field = self._fourier.forward(seen)
+            replace_modulus(field, frames[b], now.weight, poisson=self.options.poisson)
+            wave[...] = rest + both * self._fourier.backward(field)
+        return float(total)
+
+    def _misfit(self, seen: Any, frame: Any, weight: Any) -> Any:
+        # Of object and probe as they are: the reflected waves fit nothing.
+        self._scratch[...] = seen
+        return replace_modulus(self._fourier.forward(self._scratch), frame, weight)
+
+    def _weights(self) -> tuple[float, float, float, float]:
+        beta = self.options.beta
+        if self.options.algorithm == "DM":
+            return beta, -beta, 1.0, 1.0 + beta
+        return beta, 1.0 - 2.0 * beta, beta, 2.0
+
+    def _overlap(
+        self, state: State, waves: Any, corners: np.ndarray, move_probe: bool
+    ) -> None:
+        for _ in range(self.options.inner if move_probe else 1):
+            state.obj = _object(waves, state.probe, state.obj, corners)
+            if move_probe:
+                state.probe = _probe(waves, state.probe, state.obj, corners)
+
+
+def _object(waves: Any, probe: Any, obj: Any, corners: np.ndarray) -> Any:
+    xp, n = array_namespace(obj), probe.shape[-1]
+    total = xp.zeros_like(obj)
+    light = xp.zeros(obj.shape, dtype=xp.float32, device=obj.device)
+    if is_numpy_array(obj):
+        _gather(waves, probe, corners, total, light)
+    else:
+        power = xp.sum(xp.abs(probe) ** 2, axis=0)
+        for b, (y, x) in enumerate(corners):
+            part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
+            total[part] += xp.sum(xp.conj(probe) * waves[b], axis=0)
+            light[part] += power
+    # Where hardly any light falls the object stays what it was.
+    floor = 1e-3 * xp.max(light)
+    return (total + floor * obj) / (light + floor)
+
+
+def _probe(waves: Any, probe: Any, obj: Any, corners: np.ndarray) -> Any:
+    xp, n = array_namespace(obj), probe.shape[-1]
+    total = xp.zeros_like(probe)
+    density = xp.zeros(probe.shape[1:], dtype=xp.float32, device=obj.device)
+    if is_numpy_array(obj):
+        _collect(waves, obj, corners, total, density)
+    else:
+        for b, (y, x) in enumerate(corners):
+            patch = obj[int(y) : int(y) + n, int(x) : int(x) + n]
+            total += xp.conj(patch) * waves[b]
+            density += xp.abs(patch) ** 2
+    floor = 1e-6 * xp.max(density)
+    return (total + floor * probe) / (density + floor)
+
+
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _gather(waves, probe, corners, total, light):  # type: ignore[no-untyped-def]
+    frames, modes, rows, columns = waves.shape
+    for b in range(frames):
+        y, x = corners[b]
+        for i in range(rows):
+            gain = total[y + i, x : x + columns]
+            power = light[y + i, x : x + columns]
+            for m in range(modes):
+                p, wave = probe[m, i], waves[b, m, i]
+                for k in range(columns):
+                    v = p[k]
+                    gain[k] += np.conj(v) * wave[k]
+                    power[k] += v.real * v.real + v.imag * v.imag
+
+
+@_compiled
+def _collect(waves, obj, corners, total, density):  # type: ignore[no-untyped-def]
+    frames, modes, rows, columns = waves.shape
+    for b in range(frames):
+        y, x = corners[b]
+        for i in range(rows):
+            patch = obj[y + i, x : x + columns]
+            for m in range(modes):
+                gain, wave = total[m, i], waves[b, m, i]
+                for k in range(columns):
+                    gain[k] += np.conj(patch[k]) * wave[k]
+            for k in range(columns):
+                o = patch[k]
+                density[i, k] += o.real * o.real + o.imag * o.imag

@@ -1,0 +1,239 @@
+"""What a ptychographic reconstruction consists of, and how it is placed on a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.cdi.fourier import Fourier
+from batteryxr.core.device import to_device_of
+
+#: Shifts smaller than this (pixels) are none: they would cost two transforms.
+NO_SHIFT = 1e-3
+
+
+@dataclass
+class State:
+    """Object, probe and positions of one reconstruction.
+
+    Parameters
+    ----------
+    obj : (Y, X)
+        Transmission, complex64.
+    probe : (m, n, n)
+        Modes, complex64; the squared modulus of their orthonormal transform is counts.
+    positions : (j, 2)
+        Upper left corner of each frame's patch in pixels of the object, float64.
+    iteration
+        Passes done.
+    memory
+        What an engine carries from pass to pass: arrays by name.
+    """
+
+    obj: Any
+    probe: Any
+    positions: np.ndarray
+    iteration: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def corners(self) -> np.ndarray:
+        """Return whole-pixel corners (j, 2), kept inside the object."""
+        n = self.probe.shape[-1]
+        limits = np.array(self.obj.shape) - n
+        return np.clip(np.rint(self.positions), 0, limits).astype(np.int64)
+
+    def shifts(self) -> np.ndarray:
+        """Return what the corners leave of the positions (j, 2)."""
+        left = self.positions - self.corners()
+        return np.where(np.abs(left) < NO_SHIFT, 0.0, left)
+
+    def light(self) -> Any:
+        """Return the counts (Y, X) that fall on each pixel in an empty beam."""
+        xp = array_namespace(self.probe)
+        power = xp.sum(xp.abs(self.probe) ** 2, axis=0)
+        total = xp.zeros(self.obj.shape, dtype=power.dtype, device=self.probe.device)
+        n = self.probe.shape[-1]
+        for y, x in self.corners():
+            total[int(y) : int(y) + n, int(x) : int(x) + n] += power
+        return total
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What holds for one pass over the frames, whatever the engine.
+
+    Parameters
+    ----------
+    weight : (n, n)
+        1 where a pixel counts, origin in the corner.
+    rng
+        For the order of frames.
+    move_probe
+        Whether to update the probe.
+    moves : (j, 2) or None
+        Receives how far each position wants to move, in pixels.
+    share
+        Of the usual steps that object and probe move.
+    """
+
+    weight: Any
+    rng: np.random.Generator
+    move_probe: bool = True
+    moves: np.ndarray | None = None
+    share: float = 1.0
+
+
+def frame_of(
+    positions: np.ndarray, n: int, margin: int
+) -> tuple[tuple[int, int], np.ndarray]:
+    """Return the shape of an object that holds all patches, and where it begins.
+
+    Parameters
+    ----------
+    positions : (j, 2)
+        Corners in pixels, any origin.
+    n
+        Size of a patch.
+    margin
+        Pixels on each side, for positions that will move.
+
+    Returns
+    -------
+    shape
+    origin : (2,)
+        To be subtracted from the positions.
+    """
+    origin = np.floor(positions.min(axis=0)) - margin
+    span = np.ceil(positions.max(axis=0) - origin).astype(int) + n + margin + 1
+    return (int(span[0]), int(span[1])), origin
+
+
+class Shifter:
+    """Shifts probes by parts of a pixel, with their Fourier transforms.
+
+    A patch taken at whole pixels is δ too early; the probe moved by δ makes good for
+    it, and the frame does not see the common shift.
+    """
+
+    def __init__(self, probe: Any, workers: int = 1) -> None:
+        self._n = probe.shape[-1]
+        self._xp, self._like = array_namespace(probe), probe
+        self._f = np.fft.fftfreq(self._n)
+        self._fourier = Fourier(probe, axes=(-2, -1), workers=workers, repeatable=True)
+
+    def forward(self, probe: Any) -> Any:
+        """Return the transform of a copy of `probe` (m, n, n)."""
+        return self._fourier.forward(self._xp.asarray(probe, copy=True))
+
+    def backward(self, spectrum: Any) -> Any:
+        """Return the scaled inverse of a copy of `spectrum`."""
+        copy = self._xp.asarray(spectrum, copy=True)
+        return self._fourier.backward(copy) * np.float32(1.0 / self._fourier.size)
+
+    def shifted(self, spectrum: Any, shift: np.ndarray, out: Any) -> Any:
+        """Return the probe of `spectrum` moved by `shift` (2,); may use `out`."""
+        ramp = self._ramp(shift, 1.0 / self._fourier.size)
+        if is_numpy_array(out):
+            _times(spectrum, *ramp, out)
+            return self._fourier.backward(out)
+        y, x = (to_device_of(self._like, r) for r in ramp)
+        return self._fourier.backward(spectrum * (y[:, None] * x[None, :]))
+
+    def add_unshifted(self, change: Any, shift: np.ndarray, spectrum: Any) -> None:
+        """Add a change of the moved probe to `spectrum`; overwrites `change`."""
+        ramp = self._ramp(-shift, 1.0)
+        moved = self._fourier.forward(change)
+        if is_numpy_array(moved):
+            _add_times(moved, *ramp, spectrum)
+            return
+        y, x = (to_device_of(self._like, r) for r in ramp)
+        spectrum += moved * (y[:, None] * x[None, :])
+
+    def _ramp(self, shift: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        y = scale * np.exp(-2j * np.pi * shift[0] * self._f)
+        x = np.exp(-2j * np.pi * shift[1] * self._f)
+        return y.astype(np.complex64), x.astype(np.complex64)
+
+
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
+    for m in range(spectrum.shape[0]):
+        for i in range(y.size):
+            row, to = spectrum[m, i], out[m, i]
+            for k in range(x.size):
+                to[k] = row[k] * (y[i] * x[k])
+
+
+@_compiled
+def _add_times(moved, y, x, spectrum):  # type: ignore[no-untyped-def]
+    for m in range(moved.shape[0]):
+        for i in range(y.size):
+            row, to = moved[m, i], spectrum[m, i]
+            for k in range(x.size):
+                to[k] += row[k] * (y[i] * x[k])
+
+
+def orthogonalise(probe: Any) -> tuple[Any, np.ndarray]:
+    """Return modes that are orthogonal, strongest first, and their shares of power.
+
+    The sum of their intensities, and so every frame, stays the same.
+
+    Parameters
+    ----------
+    probe : (m, n, n)
+
+    Returns
+    -------
+    probe : (m, n, n)
+    shares : (m,)
+    """
+    xp = array_namespace(probe)
+    m = probe.shape[0]
+    rows = xp.reshape(probe, (m, -1))
+    gram = np.array(
+        [
+            [complex(xp.sum(xp.conj(rows[i]) * rows[j])) for j in range(m)]
+            for i in range(m)
+        ]
+    )
+    values, vectors = np.linalg.eigh(gram)
+    order = np.argsort(values)[::-1]
+    values = np.maximum(values[order], 0.0)
+    mix = vectors[:, order].T
+    if m > 1:
+        parts = []
+        for row in mix:
+            part = sum(complex(c) * probe[i] for i, c in enumerate(row))
+            parts.append(xp.astype(part, probe.dtype))
+        probe = xp.stack(parts)
+    return probe, values / values.sum()
+
+
+def add_modes(probe: Any, modes: int, rng: np.random.Generator) -> Any:
+    """Return a probe with at least `modes` modes: the new ones are weak and random.
+
+    Each starts as the main mode with random phases at its low frequencies, and with a
+    thousandth of the power.
+    """
+    have = probe.shape[0]
+    if have >= modes:
+        return probe
+    n = probe.shape[-1]
+    main = np.asarray(probe[0])
+    y = np.linspace(-1, 1, n)
+    new = []
+    for _ in range(modes - have):
+        a = rng.standard_normal((3, 3))
+        bend = np.polynomial.legendre.leggrid2d(y, y, a)
+        mode = main * bend
+        power = np.sum(np.abs(main) ** 2) / np.sum(np.abs(mode) ** 2)
+        new.append(mode * np.sqrt(power * 1e-3))
+    whole = np.concatenate([np.asarray(probe), np.array(new)]).astype(np.complex64)
+    return whole if is_numpy_array(probe) else to_device_of(probe, whole)

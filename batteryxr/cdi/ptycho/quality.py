@@ -1,0 +1,186 @@
+"""How far a reconstruction can be trusted: ring correlation, transfer function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.ptycho import task as _ptycho_task
+from batteryxr.cdi.ptycho.frames import load
+from batteryxr.cdi.ptycho.scan import check_scan, pixel_size, single
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.model import attributes, require_dims, require_variables
+from batteryxr.core.provenance import recorded
+
+
+@recorded
+def frc(
+    first: xr.DataArray, second: xr.DataArray, *, window: bool = True
+) -> xr.Dataset:
+    """Correlate two images ring by ring in Fourier space.
+
+    Reads once. Of two halves of one scan take the half-bit threshold, of two whole
+    scans the one-bit threshold (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)).
+
+    Parameters
+    ----------
+    first, second
+        Registered images (y, x) on the same grid in nm; the phase of an object, or the
+        complex object without its ramp.
+    window
+        Fade the edges with a Hann window, and count fewer independent pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and where it
+        falls below them for three rings: `half_period_one_bit`,
+        `half_period_half_bit` in nm.
+
+    Raises
+    ------
+    DimensionError
+        If the images are not (y, x), or not of one grid.
+    ArgumentError
+        If they hold NaN.
+    """
+    from batteryxr.cdi.ptycho.kernels import metrics
+
+    for image in (first, second):
+        require_dims(image, ("y", "x"), caller="frc")
+    a, b = (np.asarray(image.transpose("y", "x").values) for image in (first, second))
+    if a.shape != b.shape:
+        raise DimensionError(
+            f"frc needs images of one grid; found {a.shape} and {b.shape}. Cut both to "
+            "the same part with .sel(y=..., x=...)."
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ArgumentError("first, second", "NaN", "finite values; cut the images")
+    pixel = float(abs(first.y[1] - first.y[0])) if "y" in first.coords else 1.0
+    frequency, correlation, count = metrics.fourier_ring_correlation(
+        a, b, window=window
+    )
+    limits = {"one_bit": 1.0, "half_bit": 0.5}
+    curves = {name: metrics.threshold(count, bits) for name, bits in limits.items()}
+    labels = {"one_bit": "1-bit threshold", "half_bit": "½-bit threshold"}
+    one = {"units": "1"}
+    variables: dict[str, Any] = {
+        "correlation": ("frequency", correlation, one | {"long_name": "FRC"})
+    }
+    for name, curve in curves.items():
+        variables[name] = ("frequency", curve, one | {"long_name": labels[name]})
+        half = metrics.half_period(frequency, correlation, curve) * pixel
+        variables[f"half_period_{name}"] = (
+            (),
+            half,
+            {"units": "nm", "long_name": f"Half period at the {labels[name]}"},
+        )
+    along = {"units": "1/nm", "long_name": "Spatial frequency"}
+    return xr.Dataset(
+        variables, coords={"frequency": ("frequency", frequency / pixel, along)}
+    )
+
+
+@recorded
+def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
+    """Compare frames with what object and probe predict.
+
+    Reads once, a block at a time.
+
+    Parameters
+    ----------
+    result
+        Of `ptycho`.
+    scan
+        What it was made from.
+
+    Returns
+    -------
+    xarray.Dataset
+        `amp_residual`, Σ(|F| - √I)²/ΣI; `poisson_llk`, mean of I_m - I + I ln(I/I_m)
+        per pixel, about ½ where only counting noise is left; `frame_residual`
+        (position), which points at bad frames; `transfer` along `frequency` (1/nm):
+        modelled over measured amplitude, 1 where the model has all of it.
+
+    Raises
+    ------
+    VariableError, DimensionError
+        If one of both is something else.
+    """
+    from batteryxr.cdi.ptycho.kernels import metrics
+
+    scan = single(check_scan(scan, caller="ptycho_fit"), caller="ptycho_fit")
+    names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
+    require_variables(result, names, caller="ptycho_fit")
+    weight = _ptycho_task.weight(scan)
+    fields = _Model(result, scan)
+    n_frames = scan.sizes["position"]
+    per_frame, power = np.empty(n_frames), np.empty(n_frames)
+    likelihood, seen, modelled = 0.0, np.zeros(weight.shape), np.zeros(weight.shape)
+    frames = scan["frames"].transpose("position", "detector_y", "detector_x")
+    for start in range(0, n_frames, 64):
+        block = load(frames, start, min(start + 64, n_frames)).astype(float)
+        for j, counts in enumerate(block, start):
+            intensity = fields(j)
+            amplitude, found = np.sqrt(counts), np.sqrt(intensity)
+            per_frame[j] = np.sum(weight * (found - amplitude) ** 2)
+            power[j] = np.sum(weight * counts)
+            likelihood += np.sum(weight * metrics.poisson_misfit(intensity, counts))
+            seen += weight * amplitude
+            modelled += weight * found
+    rings = [metrics.ring_mean(image) for image in (modelled, seen)]
+    transfer = rings[0] / np.where(rings[1] > 0, rings[1], np.nan)
+    pixel = float(pixel_size(scan))
+    frequency = np.arange(transfer.size) / (weight.shape[0] * pixel)
+    values: dict[str, tuple[Any, Any, str]] = {
+        "amp_residual": ((), per_frame.sum() / power.sum(), "Σ(|F| - √I)² / ΣI"),
+        "poisson_llk": (
+            (),
+            likelihood / (weight.sum() * n_frames),
+            "Poisson misfit per pixel",
+        ),
+        "frame_residual": (
+            "position",
+            per_frame / np.maximum(power, 1.0),
+            "Residual of each frame",
+        ),
+        "transfer": ("frequency", transfer, "Modelled / measured amplitude"),
+    }
+    along = {"units": "1/nm", "long_name": "Spatial frequency"}
+    return xr.Dataset(
+        {
+            name: (dims, value, attributes(name, units="1", long_name=long_name))
+            for name, (dims, value, long_name) in values.items()
+        },
+        coords={"frequency": ("frequency", frequency, along)},
+    )
+
+
+class _Model:
+    """Intensities that a result predicts, frame by frame, origin in the corner."""
+
+    def __init__(self, result: xr.Dataset, scan: xr.Dataset) -> None:
+        import scipy.fft
+
+        from batteryxr.cdi.ptycho.kernels.state import Shifter, State
+
+        self._fft = scipy.fft.fft2
+        pixel = float(pixel_size(scan))
+        corners, _, _ = _ptycho_task.geometry(scan)
+        shift = [result[f"position_shift_{a}"].values / pixel for a in "yx"]
+        obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
+        probe = np.ascontiguousarray(result.probe.values)
+        state = State(obj, probe, corners + np.stack(shift, -1))
+        self._corners, self._shifts = state.corners(), state.shifts()
+        self._obj, self._shifter = obj, Shifter(probe)
+        self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)
+
+    def __call__(self, j: int) -> np.ndarray:
+        probe = self._shifter.shifted(self._spectrum, self._shifts[j], self._out)
+        n = probe.shape[-1]
+        y, x = self._corners[j]
+        waves = self._fft(probe * self._obj[y : y + n, x : x + n], norm="ortho")
+        total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
+        return total

@@ -1,0 +1,72 @@
+"""Devices: where arrays are computed, and how they get there and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from array_api_compat import to_device as _move
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.optional import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Any]:
+    """Return a function that moves NumPy arrays to a device.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, ``"cupy"``, ``"torch"`` (PyTorch on the CPU), or any name of a
+        device that PyTorch knows, such as ``"cuda:0"``.
+    purpose
+        What needs it, for messages, such as ``"phase retrieval"``.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device.
+    MissingDependencyError
+        If its library is missing.
+    """
+    if device == "cpu":
+        return lambda array: array
+    purpose = f"{purpose} with device={device!r}"
+    if device == "cupy":
+        return require("cupy", extra=None, purpose=purpose).asarray
+    torch = require("torch", extra=None, purpose=purpose)
+    name = "cpu" if device == "torch" else device
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError(
+            "device", device, "'cpu', 'cupy' or a device that PyTorch finds", str(error)
+        ) from error
+
+    def moved(array: np.ndarray) -> Any:
+        if array.dtype == np.uint16:  # which PyTorch can hold but not compute with
+            array = array.view(np.int16) if array.max() < 2**15 else array.astype("i4")
+        return torch.from_numpy(np.ascontiguousarray(array)).to(name)
+
+    return moved
+
+
+def to_device_of(like: Any, array: np.ndarray) -> Any:
+    """Return a NumPy array in the namespace and on the device of `like`."""
+    if is_numpy_array(like):
+        return array
+    xp = array_namespace(like)
+    return _move(xp.asarray(array), like.device)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return an array of any device as NumPy."""
+    if hasattr(array, "get"):  # CuPy
+        return np.asarray(array.get())
+    if hasattr(array, "detach"):  # PyTorch
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array)

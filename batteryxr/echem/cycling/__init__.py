@@ -1,0 +1,1 @@
+"""Cycles, their curves and derivatives."""

@@ -1,0 +1,261 @@
+"""Many materials side by side: the user's own table, checked and completed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.model import QUANTITIES
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.content import theoretical_capacity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table; text where it has no units."""
+
+    about: str
+    units: str = ""
+    required: bool = False
+
+
+#: The columns that `compare` reads; others are left out.
+COLUMNS = {
+    "material": _Column("name, free text", required=True),
+    "formula": _Column("composition as weighed, such as LiFeO2", required=True),
+    "class": _Column("group to be told apart, such as stable or metastable"),
+    "capacity": _Column("discharge capacity", "mA h g-1", required=True),
+    "energy": _Column("discharge energy", "W h kg-1"),
+    "voltage": _Column("mean discharge voltage", "V"),
+    "voltage_min": _Column("lower end of the voltage window", "V"),
+    "voltage_max": _Column("upper end of the voltage window", "V"),
+    "current": _Column("current", "mA g-1"),
+    "electrons": _Column("electrons per formula unit, where Li does not tell", "1"),
+    "reference": _Column("where the numbers are from, such as a DOI"),
+}
+_CHECKS = {
+    "formula": "the formula cannot be read, or gives no theoretical capacity",
+    "capacity": "the capacity is missing or not positive",
+    "utilisation": "more charge than the formula allows",
+    "mean_voltage": "energy / capacity differs from the mean voltage given",
+    "voltage_window": "energy / capacity lies outside the voltage window",
+}
+
+
+def comparison_template() -> str:
+    """Return an empty table for `compare`: a CSV header that explains its columns."""
+    lines = [
+        f"# {name}: {column.about}"
+        + (f" ({column.units})" if column.units else "")
+        + (", required" if column.required else "")
+        for name, column in COLUMNS.items()
+    ]
+    return "\n".join([*lines, ",".join(COLUMNS)]) + "\n"
+
+
+@recorded
+def compare(
+    table: str | os.PathLike[str] | pd.DataFrame | xr.Dataset,
+    *,
+    ion: str = "Li",
+    tolerance: float = 0.02,
+) -> xr.Dataset:
+    """Complete and check a table of materials.
+
+    Reads once.
+
+    Parameters
+    ----------
+    table
+        A CSV file (comma, semicolon or tab; lines with # are comments), a DataFrame
+        or a Dataset on ``material``. Columns and units: `comparison_template`. A
+        Dataset's units are converted.
+    ion
+        The working ion.
+    tolerance
+        Relative disagreement that rounding explains.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``material``: ``specific_capacity`` (mA h g-1), ``specific_energy``
+        (W h kg-1), ``mean_voltage`` (V; energy / capacity, or as given),
+        ``molar_mass`` (g mol-1), ``theoretical_capacity`` (mA h g-1; all of the ion,
+        or `electrons`), ``utilisation`` and ``flag``, true on (``material``,
+        ``check``) where a check of that name fails. Missing numbers are NaN.
+
+    Raises
+    ------
+    ArgumentError
+        If the file is missing or the table empty.
+    VariableError
+        If a required column is missing or holds text for numbers.
+
+    Warns
+    -----
+    DataQualityWarning
+        Naming the materials that fail a check.
+    """
+    columns = _columns(table)
+    q, energy = columns["capacity"], columns["energy"]
+    given = columns["voltage"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(q > 0, energy / q, np.nan)
+    mass, theory = _theory(columns, ion)
+    used = q / theory
+    failed = np.stack(
+        [
+            np.isnan(theory),
+            ~(q > 0),
+            used > 1 + tolerance,
+            abs(ratio - given) > tolerance * abs(given),
+            (ratio < columns["voltage_min"]) | (ratio > columns["voltage_max"]),
+        ],
+        axis=-1,
+    )
+    result = xr.Dataset(
+        {
+            "specific_capacity": _values(q, "mA h g-1", "Specific capacity"),
+            "specific_energy": _values(
+                np.where(np.isnan(energy), q * given, energy),
+                "W h kg-1",
+                "Specific energy",
+            ),
+            "mean_voltage": _values(
+                np.where(np.isnan(ratio), given, ratio), "V", "Mean voltage"
+            ),
+            "molar_mass": _values(mass, "g mol-1", "Molar mass"),
+            "theoretical_capacity": _values(
+                theory, "mA h g-1", "Theoretical specific capacity"
+            ),
+            "utilisation": _values(used, "1", f"{ion} moved of nominal {ion}"),
+            "flag": (
+                ("material", "check"),
+                failed,
+                {"units": "1", "long_name": "Failed checks"},
+            ),
+        },
+        coords={
+            "check": ("check", list(_CHECKS), {"units": "1", "long_name": "Check"}),
+            **{
+                name: _values(columns[name], "1", name.capitalize())
+                for name in ("material", "formula", "class", "reference")
+            },
+            "specific_current": _values(
+                columns["current"], "mA g-1", QUANTITIES["specific_current"].long_name
+            ),
+        },
+    )
+    _warn(result)
+    return result
+
+
+def _values(values: np.ndarray, units: str, long_name: str) -> Any:
+    return "material", values, {"units": units, "long_name": long_name}
+
+
+def _columns(table: Any) -> dict[str, np.ndarray]:
+    """Return every column of the schema, missing ones filled with nothing."""
+    frame = _frame(table)
+    missing = [n for n, c in COLUMNS.items() if c.required and n not in frame]
+    if missing:
+        raise VariableError(
+            f"compare needs the columns {missing}; found {list(frame.columns)}. "
+            "`comparison_template()` writes an empty table."
+        )
+    if not len(frame):
+        raise ArgumentError("table", "no rows", "at least one material")
+    return {
+        name: _numbers(frame, name) if column.units else _text(frame, name)
+        for name, column in COLUMNS.items()
+    }
+
+
+def _frame(table: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if isinstance(table, pd.DataFrame):
+        return table
+    if isinstance(table, xr.Dataset):
+        converted = {
+            name: in_units(table[name], COLUMNS[name].units, caller="compare")
+            for name in table.variables
+            if name in COLUMNS and COLUMNS[str(name)].units
+        }
+        # Names may repeat: one material at several currents.
+        return table.assign(converted).to_dataframe().reset_index()
+    if not os.path.isfile(table):
+        raise ArgumentError(
+            "table",
+            str(table),
+            "an existing CSV file, a DataFrame or a Dataset",
+            "`comparison_template()` writes an empty table.",
+        )
+    frame = pd.read_csv(
+        table, sep=None, engine="python", comment="#", skipinitialspace=True
+    )
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in frame:
+        return np.full(len(frame), np.nan)
+    try:
+        return frame[name].to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        raise VariableError(
+            f"compare needs numbers in the column {name!r} ({COLUMNS[name].units}): "
+            f"{error}. Leave unknown numbers empty."
+        ) from error
+
+
+def _text(frame: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in frame:
+        return np.full(len(frame), "")
+    known = frame[name].notna()
+    cells = zip(frame[name], known, strict=True)
+    return np.array([str(cell).strip() if here else "" for cell, here in cells])
+
+
+def _theory(columns: dict[str, np.ndarray], ion: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return molar masses and theoretical capacities, NaN where a formula fails."""
+    mass, theory = np.full((2, columns["formula"].size), np.nan)
+    for row, text in enumerate(columns["formula"]):
+        electrons = float(columns["electrons"][row])
+        try:
+            composition = parse(str(text))
+            mass[row] = composition.molar_mass
+            theory[row] = theoretical_capacity(
+                composition,
+                ion=ion,
+                electrons=None if np.isnan(electrons) else electrons,
+            )
+        except ArgumentError:
+            continue  # flagged by name
+    return mass, theory
+
+
+def _warn(result: xr.Dataset) -> None:
+    notes = []
+    for name, about in _CHECKS.items():
+        failed = result["flag"].sel(check=name).values
+        if failed.any():
+            materials = ", ".join(map(repr, result["material"].values[failed].tolist()))
+            notes.append(f"{name} ({about}): {materials}")
+    if notes:
+        warnings.warn(
+            "the table fails checks: " + "; ".join(notes),
+            DataQualityWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,266 @@
+"""Cycles: half cycles in pairs, their efficiencies, hysteresis and retention."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.cycling.half_cycles import dataset as half_cycle_dataset
+from batteryxr.echem.record import refuse_implausible, walk_record, warn
+
+Electrode = Literal["cathode", "anode", "full"]
+Direction = Literal["charge", "discharge"]
+_Column = tuple[str, np.ndarray, dict[str, Any]]
+_Variables = dict[str, _Column]
+
+_OTHER = {"charge": "discharge", "discharge": "charge"}
+#: Of a half cycle, taken over for each direction.
+_TAKEN = (
+    "capacity",
+    "energy",
+    "mean_voltage",
+    "mean_current",
+    "voltage_min",
+    "voltage_max",
+    "duration",
+    "test_time_start",
+    "test_time_end",
+    "time_start",
+    "time_end",
+)
+
+
+@recorded
+def cycles(
+    record: xr.Dataset,
+    *,
+    electrode: Electrode,
+    first: Direction,
+    mass: float | None = None,
+    nominal_capacity: float | None = None,
+    reference: Literal["first", "max"] | int = "first",
+    i_zero: float | None = None,
+    max_gap: float = 3600.0,
+) -> xr.Dataset:
+    """Pair half cycles to cycles and compare charge with discharge.
+
+    Reads once, and the current twice where `i_zero` is None; the result is small and
+    in memory.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record``; see `half_cycles`.
+    electrode
+        What the working electrode is. "cathode" or "full": the Coulombic efficiency
+        is discharge / charge. "anode" (against lithium): delithiation / lithiation,
+        that is charge / discharge. Values above 1 are physical and stay.
+    first
+        The half cycle with which a cycle begins. One of the other direction before
+        the first is in no cycle: it is named in ``attrs["unpaired_half_cycles"]``.
+    mass
+        Active mass in mg. Specific quantities exist only if it is given.
+    nominal_capacity
+        Capacity in mA h that 1C empties in an hour, for C-rates.
+    reference
+        What the capacity is retained of: that of the first complete cycle, of the
+        one with most, or of a cycle by number.
+    i_zero, max_gap
+        See `half_cycles`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``cycle``: for each direction ``<direction>_capacity`` (mA h), ``_energy``
+        (mW h), ``_mean_voltage`` (V, energy / charge), ``_mean_current`` and so on;
+        ``coulombic_efficiency``, ``energy_efficiency`` (discharge / charge),
+        ``voltage_hysteresis`` (difference of the mean voltages) and
+        ``capacity_retention`` (of the discharge; of the charge for an anode), NaN
+        where the cycle is not ``complete``.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range, or the record is flagged with what makes its
+        charge wrong, such as time that runs backward.
+    DimensionError, VariableError, UnitsError
+        If the record lacks something.
+
+    Warns
+    -----
+    DataQualityWarning
+        Where the record begins with the other half cycle.
+    """
+    _check(electrode, first, mass, nominal_capacity, reference)
+    _, walked = walk_record(record, i_zero=i_zero, max_gap=max_gap, caller="cycles")
+    refuse_implausible(record, walked, caller="cycles")
+    halves = half_cycle_dataset(walked)
+    paired, unpaired = _paired(halves, first)
+    if unpaired:
+        warn(
+            f"the record begins with a {_OTHER[first]} of "
+            f"{halves['capacity'].values[0]:.4g} mA h before the first {first}: "
+            "half cycle 1 is in no cycle"
+        )
+    variables = paired | _compared(paired, electrode, reference)
+    if mass is not None:
+        variables |= _specific(paired, mass)
+    if nominal_capacity is not None:
+        variables |= _c_rates(paired, nominal_capacity)
+    number = np.arange(1, len(variables["complete"][1]) + 1)
+    coords = {"cycle": ("cycle", number, attributes("cycle"))}
+    result = xr.Dataset(variables, coords)
+    result.attrs = {
+        "electrode": electrode,
+        "first": first,
+        "unpaired_half_cycles": unpaired,
+        "i_zero": walked.i_zero,
+        "max_gap": walked.max_gap,
+    }
+    return result
+
+
+def _check(
+    electrode: str,
+    first: str,
+    mass: float | None,
+    nominal: float | None,
+    reference: str | int,
+) -> None:
+    if electrode not in ("cathode", "anode", "full"):
+        raise ArgumentError("electrode", electrode, "'cathode', 'anode' or 'full'")
+    if first not in _OTHER:
+        raise ArgumentError("first", first, "'charge' or 'discharge'")
+    if mass is not None and not mass > 0:
+        raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
+    if nominal is not None and not nominal > 0:
+        raise ArgumentError("nominal_capacity", nominal, "mA h, > 0, or None")
+    if reference not in ("first", "max") and not isinstance(reference, int):
+        raise ArgumentError("reference", reference, "'first', 'max' or a cycle number")
+
+
+def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
+    # Directions alternate by construction, so all pairs hang on the first one.
+    direction = halves["direction"].values
+    skipped = int(direction.size > 0 and direction[0] != first)
+    n = (direction.size - skipped + 1) // 2
+    columns: _Variables = {}
+    flag, whole = np.zeros(n, np.int8), np.ones(n, bool)
+    for place, side in enumerate((first, _OTHER[first])):
+        rows = np.arange(skipped + place, direction.size, 2)
+        for name in _TAKEN:
+            columns[f"{side}_{name}"] = _column(halves.variables[name], rows, n, side)
+        numbers = np.zeros(n, np.int64)
+        numbers[: rows.size] = rows + 1
+        columns[f"{side}_half_cycle"] = (
+            "cycle",
+            numbers,
+            {"units": "1", "long_name": f"Half cycle of the {side}, 0 where missing"},
+        )
+        flag[: rows.size] |= halves["flag"].values[rows]
+        whole[: rows.size] &= halves["complete"].values[rows]
+        whole[rows.size :] = False
+    columns["flag"] = ("cycle", flag, halves["flag"].attrs)
+    columns["complete"] = (
+        "cycle",
+        whole,
+        {"units": "1", "long_name": "Whether both half cycles are whole"},
+    )
+    ordered = {k: columns[k] for k in sorted(columns, key=_order)}
+    return ordered, [1] if skipped else []
+
+
+def _order(name: str) -> int:
+    side, _, what = name.partition("_")
+    return _TAKEN.index(what) * 2 + (side != "charge") if what in _TAKEN else 99
+
+
+def _column(values: xr.Variable, rows: np.ndarray, n: int, side: str) -> _Column:
+    blank = np.datetime64("NaT", "ns") if values.dtype.kind == "M" else np.nan
+    padded = np.full(n, blank, values.dtype)
+    padded[: rows.size] = values.values[rows]
+    words = f"{values.attrs['long_name']}, {side}"
+    return "cycle", padded, values.attrs | {"long_name": words}
+
+
+def _compared(
+    paired: _Variables, electrode: str, reference: str | int
+) -> dict[str, _Column]:
+    of = {f"{d}_{q}": paired[f"{d}_{q}"][1] for d in _OTHER for q in _TAKEN}
+    charge, discharge = of["charge_capacity"], of["discharge_capacity"]
+    out, into = (charge, discharge) if electrode == "anode" else (discharge, charge)
+    what = "charge / discharge" if electrode == "anode" else "discharge / charge"
+    whole = paired["complete"][1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        efficiency = np.where(whole, out / into, np.nan)
+        energy = np.where(whole, of["discharge_energy"] / of["charge_energy"], np.nan)
+    voltage = of["charge_mean_voltage"] - of["discharge_mean_voltage"]
+    retention, relative = _retention(np.where(whole, out, np.nan), reference)
+    return {
+        "coulombic_efficiency": _one(efficiency, f"Coulombic efficiency ({what})"),
+        "energy_efficiency": _one(energy, "Energy efficiency (discharge / charge)"),
+        "voltage_hysteresis": (
+            "cycle",
+            np.where(whole, voltage, np.nan),
+            {"units": "V", "long_name": "Mean voltage, charge minus discharge"},
+        ),
+        "capacity_retention": _one(retention, relative),
+    }
+
+
+def _retention(capacity: np.ndarray, reference: str | int) -> tuple[np.ndarray, str]:
+    known = np.flatnonzero(np.isfinite(capacity))
+    if isinstance(reference, int):
+        if reference - 1 not in known:
+            raise ArgumentError(
+                "reference",
+                reference,
+                "the number of a complete cycle",
+                f"Complete are {(known[:20] + 1).tolist()}.",
+            )
+        base = reference - 1
+    elif not known.size:
+        return capacity, "Capacity retention"
+    else:
+        base = int(known[0] if reference == "first" else np.nanargmax(capacity))
+    return capacity / capacity[base], f"Capacity relative to cycle {base + 1}"
+
+
+def _one(values: np.ndarray, words: str) -> _Column:
+    return "cycle", values, {"units": "1", "long_name": words}
+
+
+def _specific(paired: _Variables, mass: float) -> _Variables:
+    found: _Variables = {}
+    kinds = (
+        ("specific_capacity", "capacity", "mA h g-1"),
+        ("specific_energy", "energy", "W h kg-1"),
+        ("specific_current", "mean_current", "mA g-1"),
+    )
+    for name, source, units in kinds:
+        for side in _OTHER:
+            # mA h / mg and mW h / mg differ from mA h / g and W h / kg by 1000.
+            values = paired[f"{side}_{source}"][1] * (1000.0 / mass)
+            words = f"{name.replace('_', ' ').capitalize()}, {side}"
+            found[f"{side}_{name}"] = (
+                "cycle",
+                values,
+                {"units": units, "long_name": words},
+            )
+    return found
+
+
+def _c_rates(paired: _Variables, nominal: float) -> _Variables:
+    return {
+        f"{side}_c_rate": (
+            "cycle",
+            np.abs(paired[f"{side}_mean_current"][1]) / nominal,
+            {"units": "1/h", "long_name": f"C-rate, {side}"},
+        )
+        for side in _OTHER
+    }

@@ -1,0 +1,336 @@
+"""Features of dQ/dV: its peaks, and the turning point between two of them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.cycling.curves import smoother
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: A peak must stand out by this fraction of the highest, and by as many errors.
+_LEAST, _ERRORS = 0.02, 5.0
+#: The parabola spans this fraction of the width of a peak to either side.
+_SPAN = 0.3
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The part of one dQ/dV curve that has values, in the units of the data."""
+
+    v: np.ndarray
+    y: np.ndarray
+    error: np.ndarray
+    weights: np.ndarray
+    width: float
+    noise: float
+    step: float
+    fwhm: int
+
+    def sd(self, functional: np.ndarray, height: float) -> float:
+        """Return one standard deviation of a linear functional of the curve."""
+        from batteryxr.echem.kernels.peaks import variance_factor
+
+        factor = variance_factor(functional, self.weights) / self.width**3
+        return float(self.noise * np.sqrt(abs(height) * self.step * factor))
+
+    def sd_charge(self, height: float) -> float:
+        """Return one standard deviation of the charge up to a voltage."""
+        power = float((self.weights**2).sum()) / self.width
+        return float(self.noise * np.sqrt(abs(height) * self.step * power))
+
+
+@recorded
+def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
+    """Find the peaks of dQ/dV curves.
+
+    Reads once; the result is small and in memory.
+
+    A peak counts if it stands out from its surroundings by `prominence`, and does not
+    lie within one kernel width of either end, where a hold at constant voltage piles
+    up charge. Place and height are those of a parabola through the top, over half the
+    width of the peak.
+
+    Parameters
+    ----------
+    dqdv
+        Result of `dqdv`.
+    prominence
+        In the units of the curve. None: the larger of 2 % of the highest value and
+        five standard deviations.
+
+    Returns
+    -------
+    xarray.Dataset
+        On (``half_cycle``, ``peak``), peaks by rising voltage, NaN behind the last:
+        ``position`` (V), ``height``, ``width`` (V, at half prominence), ``area``
+        (charge between the neighbouring minima), ``prominence``; errors are those
+        from the noise of the voltage. ``n_peaks`` on ``half_cycle``.
+
+    Raises
+    ------
+    ArgumentError
+        If `prominence` is not positive.
+    DimensionError, VariableError
+        If `dqdv` is not a result of the function of that name.
+    """
+    if prominence is not None and not prominence > 0:
+        raise ArgumentError("prominence", prominence, "a height > 0, or None")
+    found = [_peaks(curve, prominence) for curve in _each(dqdv, "peaks")]
+    most = max((len(f) for f in found), default=0)
+    table = np.full((len(found), most, len(_PEAK)), np.nan)
+    for row, of in zip(table, found, strict=True):
+        row[: len(of)] = np.reshape(of, (len(of), len(_PEAK)))
+    units = {"curve": dqdv["dqdv"].attrs["units"], "V": "V"}
+    units["charge"] = dqdv["total_capacity"].attrs["units"]
+    variables: dict[str, Any] = {}
+    for k, (name, kind, words) in enumerate(_PEAK):
+        attrs = {"units": units[kind], "long_name": words}
+        variables[name] = (("half_cycle", "peak"), table[..., k], attrs)
+    counts = {"units": "1", "long_name": "Number of peaks"}
+    variables["n_peaks"] = ("half_cycle", [len(f) for f in found], counts)
+    number = {"units": "1", "long_name": "Peak, by rising voltage"}
+    coords = {"peak": ("peak", np.arange(1, most + 1), number)}
+    return xr.Dataset(variables, coords).assign_coords(_kept(dqdv))
+
+
+_PEAK = (
+    ("position", "V", "Peak position"),
+    ("position_error", "V", "Peak position, one sd"),
+    ("height", "curve", "Peak height"),
+    ("height_error", "curve", "Peak height, one sd"),
+    ("width", "V", "Peak width at half prominence"),
+    ("area", "charge", "Charge between the neighbouring minima"),
+    ("area_error", "charge", "Charge between the neighbouring minima, one sd"),
+    ("prominence", "curve", "Peak prominence"),
+)
+
+
+@recorded
+def turning_point(
+    dqdv: xr.Dataset,
+    *,
+    between: tuple[float, float],
+    half_cycles: Sequence[int] | None = None,
+) -> xr.Dataset:
+    """Find where one redox reaction hands over to the next.
+
+    Reads once; the result is small and in memory.
+
+    The turning point is the minimum of dQ/dV between two of its peaks, taken from a
+    parabola. It is checked by another way: robust lines (Theil-Sen) through the two
+    flat parts of the voltage profile V(Q) each cross the line through the steep part
+    between them, at its two knees; the turning point should lie midway.
+
+    Parameters
+    ----------
+    dqdv
+        Result of `dqdv`.
+    between
+        About the voltages of the two peaks, in V; the nearest peaks are taken.
+    half_cycles
+        Numbers of the half cycles wanted. None: all.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``half_cycle``: ``voltage``, ``capacity`` (charge passed in the half cycle
+        up to there) and their errors; ``knee_voltage`` and ``knee_capacity`` midway
+        between the knees and ``knee_range`` from one to the other; ``first_peak`` and
+        ``second_peak`` (V). NaN where there are no two such peaks.
+
+    Raises
+    ------
+    ArgumentError
+        If `between` is not two rising voltages, or a half cycle is not there.
+    DimensionError, VariableError
+        If `dqdv` is not a result of the function of that name.
+    """
+    if len(between) != 2 or not between[0] < between[1]:
+        raise ArgumentError("between", between, "two rising voltages in V")
+    if half_cycles is not None:
+        there = dqdv["half_cycle"].values
+        if not np.isin(half_cycles, there).all():
+            raise ArgumentError("half_cycles", list(half_cycles), f"some of {there}")
+        dqdv = dqdv.sel(half_cycle=list(half_cycles))
+    charging = dqdv["direction"].values == "charge"
+    rows = [
+        _turning(curve, between, bool(up))
+        for curve, up in zip(_each(dqdv, "turning_point"), charging, strict=True)
+    ]
+    table = np.reshape(rows, (len(rows), len(_TURNING)))
+    units = {"V": "V", "charge": dqdv["total_capacity"].attrs["units"]}
+    variables = {
+        name: ("half_cycle", table[:, k], {"units": units[kind], "long_name": words})
+        for k, (name, kind, words) in enumerate(_TURNING)
+    }
+    result = xr.Dataset(variables).assign_coords(_kept(dqdv))
+    result.attrs["method"] = "minimum of dQ/dV; check: knees of V(Q)"
+    return result
+
+
+_TURNING = (
+    ("voltage", "V", "Turning point"),
+    ("voltage_error", "V", "Turning point, one sd"),
+    ("capacity", "charge", "Capacity at the turning point"),
+    ("capacity_error", "charge", "Capacity at the turning point, one sd"),
+    ("knee_voltage", "V", "Middle of the two knees of V(Q)"),
+    ("knee_capacity", "charge", "Capacity at the middle of the two knees of V(Q)"),
+    ("knee_range", "charge", "Charge from one knee of V(Q) to the other"),
+    ("first_peak", "V", "Peak at lower voltage"),
+    ("second_peak", "V", "Peak at higher voltage"),
+)
+
+
+def _kept(dqdv: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {str(n): c for n, c in dqdv.coords.items() if c.dims == ("half_cycle",)}
+
+
+def _each(dqdv: xr.Dataset, caller: str) -> Iterator[_Curve]:
+    needed = ("dqdv", "dqdv_error", "voltage_noise", "charge_step", "total_capacity")
+    require_variables(dqdv, needed, caller=caller)
+    require_dims(dqdv, ("half_cycle", "voltage"), caller=caller)
+    a = dqdv.attrs
+    weights = smoother(a["smoothing"], a["bin"], a["method"], a["order"], ("", ""))
+    v = dqdv["voltage"].values
+    width = float(a["bin"])
+    fwhm = max(1, round(float(a["smoothing"]) / width))
+    columns = [dqdv[name].values for name in needed[:4]]
+    for y, error, noise, step in zip(*columns, strict=True):
+        inside = np.isfinite(y)
+        yield _Curve(
+            v[inside], y[inside], error[inside], weights, width, noise, step, fwhm
+        )
+
+
+def _candidates(
+    curve: _Curve, prominence: float | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    from scipy.signal import find_peaks
+
+    # At the very ends a curve falls, or a hold piles up charge: neither is a flank.
+    inner = curve.y[curve.fwhm : -curve.fwhm]
+    if inner.size < 3:
+        return np.empty(0, int), {}
+    least = _LEAST * float(inner.max()) if prominence is None else prominence
+    tops, how = find_peaks(inner, prominence=least, width=0, rel_height=0.5)
+    tops = tops + curve.fwhm
+    if prominence is None:
+        real = how["prominences"] > _ERRORS * curve.error[tops]
+        tops, how = tops[real], {name: values[real] for name, values in how.items()}
+    return tops, how
+
+
+def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
+    from batteryxr.echem.kernels.peaks import extremum, parabola
+
+    tops, how = _candidates(curve, prominence)
+    valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
+    edges = [0, *valleys, curve.y.size]
+    found: list[tuple[float, ...]] = []
+    for k, top in enumerate(tops):
+        half = max(curve.fwhm // 2, round(_SPAN * how["widths"][k]))
+        place, height, half, true = extremum(curve.y, top, half)
+        if not true:
+            place, height, half, _ = extremum(curve.y, top, 1)
+        fit = parabola(half)
+        bend = 2.0 * abs(float(fit[2] @ curve.y[top - half : top + half + 1]))
+        shift = curve.sd(fit[1], height) / bend * curve.width
+        low, high = edges[k], edges[k + 1]
+        ends = [
+            curve.sd_charge(curve.y[e])
+            for e in edges[k : k + 2]
+            if 0 < e < curve.y.size
+        ]
+        found.append(
+            (
+                curve.v[0] + place * curve.width,
+                shift,
+                height,
+                curve.sd(fit[0], height),
+                how["widths"][k] * curve.width,
+                float(curve.y[low:high].sum()) * curve.width,
+                float(np.linalg.norm(ends)),
+                how["prominences"][k],
+            )
+        )
+    return found
+
+
+def _turning(
+    curve: _Curve, between: tuple[float, float], charging: bool
+) -> tuple[float, ...]:
+    from batteryxr.echem.kernels.peaks import extremum, parabola
+
+    tops, _ = _candidates(curve, None)
+    nothing = (np.nan,) * len(_TURNING)
+    if tops.size < 2:
+        return nothing
+    first, second = (tops[np.argmin(np.abs(curve.v[tops] - v))] for v in between)
+    if first >= second:
+        return nothing
+    lowest = first + int(np.argmin(curve.y[first : second + 1]))
+    half = max(curve.fwhm // 2, round(_SPAN * min(lowest - first, second - lowest)))
+    place, depth, half, true = extremum(curve.y, lowest, half)
+    if not true:
+        return nothing
+    fit = parabola(half)
+    bend = 2.0 * abs(float(fit[2] @ curve.y[lowest - half : lowest + half + 1]))
+    spread = curve.sd(fit[1], depth) / bend * curve.width
+    # Charge up to the upper edge of each bin; of a discharge from the top.
+    passed = np.cumsum(curve.y) * curve.width
+    voltage = curve.v[0] + place * curve.width
+    edges = curve.v + 0.5 * curve.width
+    if not charging:
+        passed = passed[-1] - passed
+    capacity = float(np.interp(voltage, edges, passed))
+    knees = _knees(curve, (first, lowest, second), edges, passed)
+    return (
+        voltage,
+        spread,
+        capacity,
+        float(np.hypot(depth * spread, curve.sd_charge(depth))),
+        *knees,
+        float(curve.v[first]),
+        float(curve.v[second]),
+    )
+
+
+def _knees(
+    curve: _Curve, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
+) -> tuple[float, float, float]:
+    from batteryxr.echem.kernels.peaks import theil_sen
+
+    first, lowest, second = places
+    y, at = curve.y, np.arange(curve.y.size)
+    rise = y - y[lowest]
+    left, right = rise > 0.6 * rise[first], rise > 0.6 * rise[second]
+    reach = (lowest - first, second - lowest)
+    parts = (
+        left & (np.abs(at - first) < reach[0]),
+        (at > first) & (at < second) & (rise < 0.2 * min(rise[first], rise[second])),
+        right & (np.abs(at - second) < reach[1]),
+    )
+    lines = []
+    for part in parts:
+        # Even steps in charge, as the voltage profile is measured.
+        order = np.argsort(q[part])
+        along = np.linspace(q[part].min(), q[part].max(), 120)
+        lines.append(theil_sen(along, np.interp(along, q[part][order], v[part][order])))
+    knees = []
+    for flat in (lines[0], lines[2]):
+        if flat[0] == lines[1][0]:
+            return np.nan, np.nan, np.nan
+        at_q = (flat[1] - lines[1][1]) / (lines[1][0] - flat[0])
+        knees.append((at_q, lines[1][0] * at_q + lines[1][1]))
+    (q1, v1), (q2, v2) = knees
+    return 0.5 * (v1 + v2), 0.5 * (q1 + q2), abs(q2 - q1)

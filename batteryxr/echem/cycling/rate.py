@@ -1,0 +1,112 @@
+"""Rate capability: what is left of capacity and voltage at higher currents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.record import warn
+
+if TYPE_CHECKING:
+    from batteryxr.echem.cycling.cycles import Direction
+
+_TAKEN = ("capacity", "energy", "mean_voltage", "mean_current")
+_SPECIFIC = ("specific_capacity", "specific_energy", "specific_current")
+
+
+@recorded
+def rate(
+    cycles: xr.Dataset,
+    *,
+    direction: Direction = "discharge",
+    tolerance: float = 0.10,
+) -> xr.Dataset:
+    """Tabulate capacity, energy and mean voltage against current.
+
+    Reads once; the result is small and in memory. Cycles whose currents agree are one
+    group, and the first complete cycle of each group stands for it, before ageing.
+
+    Parameters
+    ----------
+    cycles
+        Result of `cycles`; with ``mass`` there, specific quantities are given too.
+    direction
+        The half cycle whose current and capacity count.
+    tolerance
+        Currents within this fraction of the lowest of a group belong to it.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``rate``, by rising current: ``capacity``, ``energy``, ``mean_voltage``,
+        ``current`` (magnitude), ``retention`` relative to the lowest current,
+        ``cycle`` that stands for the group and ``n_cycles`` in it.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range.
+    DimensionError, VariableError
+        If `cycles` is not a result of the function of that name.
+
+    Warns
+    -----
+    DataQualityWarning
+        If no cycle is complete.
+    """
+    if direction not in ("charge", "discharge"):
+        raise ArgumentError("direction", direction, "'charge' or 'discharge'")
+    if not 0 < tolerance < 1:
+        raise ArgumentError("tolerance", tolerance, "a fraction between 0 and 1")
+    needed = [f"{direction}_{name}" for name in _TAKEN]
+    require_variables(cycles, [*needed, "complete"], caller="rate")
+    require_dims(cycles, ("cycle",), caller="rate")
+    current = np.abs(cycles[f"{direction}_mean_current"].values)
+    usable = cycles["complete"].values & (current > 0)
+    if not usable.any():
+        warn("no cycle is complete: the table of rates is empty")
+    groups = _groups(current, np.flatnonzero(usable), tolerance)
+    first = np.array([int(g.min()) for g in groups], dtype=np.int64)
+    variables: dict[str, Any] = {}
+    for name in (*_TAKEN, *_SPECIFIC):
+        if (source := f"{direction}_{name}") in cycles:
+            column = cycles[source]
+            values = np.abs(column.values[first])
+            variables[_name(name)] = ("rate", values, dict(column.attrs))
+    capacity = cycles[f"{direction}_capacity"].values[first]
+    left = capacity / capacity[0] if capacity.size else capacity
+    counts = {
+        "retention": (left, "Capacity relative to that at the lowest current"),
+        "n_cycles": ([g.size for g in groups], "Complete cycles at this current"),
+    }
+    for name, (values, words) in counts.items():
+        attrs = {"units": "1", "long_name": words}
+        variables[name] = ("rate", np.asarray(values), attrs)
+    number = {"units": "1", "long_name": "Rate, by rising current"}
+    coords: dict[str, Any] = {
+        "rate": ("rate", np.arange(1, first.size + 1), number),
+        "cycle": ("rate", cycles["cycle"].values[first], cycles["cycle"].attrs),
+    }
+    return xr.Dataset(variables, coords, {"direction": direction})
+
+
+def _name(name: str) -> str:
+    return "current" if name == "mean_current" else name
+
+
+def _groups(
+    current: np.ndarray, usable: np.ndarray, tolerance: float
+) -> list[np.ndarray]:
+    ordered = usable[np.argsort(current[usable], kind="stable")]
+    groups: list[list[int]] = []
+    for cycle in ordered:
+        if groups and current[cycle] <= current[groups[-1][0]] * (1 + tolerance):
+            groups[-1].append(int(cycle))
+        else:
+            groups.append([int(cycle)])
+    return [np.array(g) for g in groups]

@@ -1,0 +1,299 @@
+"""Lithium from charge: theory, content, utilisation, and what exceeds theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.cycling.charge import MOVED, NET, specific
+from batteryxr.echem.lithium.composition import Composition
+from batteryxr.echem.lithium.composition import formula as parse
+
+#: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
+FARADAY = 96485.33212 / 3.6
+
+
+def theoretical_capacity(
+    formula: str | Composition,
+    *,
+    ion: str = "Li",
+    electrons: float | Mapping[str, float] | None = None,
+    redox: Mapping[str, tuple[float, float]] | None = None,
+) -> float:
+    """Return the theoretical specific capacity of a material.
+
+    Parameters
+    ----------
+    formula
+        The material as weighed.
+    ion
+        The working ion. Without `electrons` and `redox` all of it counts.
+    electrons
+        Electrons per formula unit; or per atom of named elements:
+        ``{"Fe": 3}`` for the conversion of Fe2O3.
+    redox
+        What the electrons come from: the oxidation states of elements before and
+        after, ``{"Mn": (3, 4)}``.
+
+    Returns
+    -------
+    float
+        Capacity in mA h g-1: n F / (3.6 M).
+
+    Raises
+    ------
+    ArgumentError
+        If the formula lacks the ion or a named element, or both `electrons` and
+        `redox` are given.
+    """
+    composition = parse(formula)
+    n = electrons_of(composition, ion, electrons, redox)
+    return n * FARADAY / composition.molar_mass
+
+
+def electrons_of(
+    composition: Composition,
+    ion: str,
+    electrons: float | Mapping[str, float] | None,
+    redox: Mapping[str, tuple[float, float]] | None,
+) -> float:
+    """Return the electrons per formula unit that theory allows."""
+    if electrons is not None and redox is not None:
+        raise ArgumentError("redox", redox, "either `electrons` or `redox`, not both")
+    if isinstance(electrons, Mapping):
+        return sum(n * _atoms(composition, e) for e, n in electrons.items())
+    if electrons is not None:
+        if not electrons > 0:
+            raise ArgumentError("electrons", electrons, "a number > 0")
+        return float(electrons)
+    if redox is not None:
+        return sum(
+            _atoms(composition, e) * abs(after - before)
+            for e, (before, after) in redox.items()
+        )
+    if composition[ion] == 0:
+        raise ArgumentError(
+            "formula",
+            str(composition),
+            f"a formula with {ion}, or `electrons` or `redox`",
+            'For a conversion electrode pass, for example, electrons={"Fe": 3}.',
+        )
+    return composition[ion]
+
+
+def _atoms(composition: Composition, element: str) -> float:
+    if composition[element] == 0:
+        raise ArgumentError("element", element, f"an element of {composition}")
+    return composition[element]
+
+
+@recorded
+def li_content(
+    data: xr.Dataset | xr.DataArray | float,
+    *,
+    formula: str | Composition,
+    mass: float | None = None,
+    x0: float | None = None,
+    per: str = "formula",
+    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
+    ion: str = "Li",
+    variable: str | None = None,
+) -> xr.DataArray:
+    """Return the Li content from the net charge passed.
+
+    Lazy: reads nothing.
+
+    Parameters
+    ----------
+    data
+        Net charge passed since the content was `x0`, positive where the cell was
+        charged: a DataArray in units of charge or specific charge, a number in
+        mA h g-1, or a Dataset with `variable`. Of a cycler record the current is
+        integrated.
+    formula
+        The active material as weighed.
+    mass
+        Mass of active material (mg); not needed for specific charge.
+    x0
+        Content at zero charge, in the units of the result. Default: that of
+        `formula`, 0 for a conversion oxide.
+    per
+        ``"formula"`` unit, ``"metal"`` centre, or an element such as ``"Fe"``.
+    on_charge
+        What charging the cell does to the material. Every material against Li metal
+        is delithiated on charge, oxide anodes included; the negative electrode of a
+        full cell is lithiated.
+    ion
+        The working ion.
+    variable
+        Name of the charge in a Dataset. Default: the integrated current of a cycler
+        record, else ``capacity_total``, which joined scans have.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``li_content`` (units 1) with the coordinates of `data`.
+
+    Raises
+    ------
+    ArgumentError
+        If the mass is missing, or an argument has no meaning for the formula.
+    VariableError, UnitsError
+        If a Dataset lacks the charge, or its units are no charge.
+
+    Notes
+    -----
+    x = x0 -/+ 3.6 Q M / F; Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
+    per metal centre, so that oxides compare.
+    """
+    composition = parse(formula)
+    if on_charge not in ("delithiation", "lithiation"):
+        raise ArgumentError("on_charge", on_charge, "'delithiation' or 'lithiation'")
+    centres, unit = centres_of(composition, per)
+    start = composition[ion] / centres if x0 is None else x0
+    charge = specific(data, mass, variable, NET, caller="li_content")
+    sign = -1.0 if on_charge == "delithiation" else 1.0
+    content = start + charge * (sign * composition.molar_mass / FARADAY / centres)
+    return label(
+        content,
+        "li_content",
+        long_name=f"{ion} per {unit}",
+        formula=str(composition),
+        initial_content=float(start),
+    )
+
+
+@recorded
+def utilisation(
+    data: xr.Dataset | xr.DataArray | float,
+    *,
+    formula: str | Composition,
+    mass: float | None = None,
+    ion: str = "Li",
+    variable: str | None = None,
+) -> xr.DataArray:
+    """Return the share of the nominal Li that a capacity moves.
+
+    Lazy: reads nothing.
+
+    Parameters
+    ----------
+    data
+        Capacities: a DataArray in units of charge or specific charge, a number in
+        mA h g-1, or a Dataset with `variable`. Charge and discharge apart: their
+        ratios differ by the efficiency.
+    formula
+        The active material as weighed.
+    mass
+        Mass of active material (mg); not needed for specific capacities.
+    ion
+        The working ion.
+    variable
+        Name of the capacities in a Dataset. Default: the integrated current of a
+        cycler record, else ``specific_capacity`` or ``capacity``.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``utilisation`` (units 1); above 1 where more moves than the formula holds.
+
+    Raises
+    ------
+    ArgumentError
+        If the mass is missing, or the formula has none of the ion.
+    VariableError, UnitsError
+        If a Dataset lacks the capacity, or its units are no charge.
+    """
+    composition = parse(formula)
+    theory = theoretical_capacity(composition, ion=ion)
+    capacity = abs(specific(data, mass, variable, MOVED, caller="utilisation"))
+    return label(
+        capacity / theory,
+        "utilisation",
+        units="1",
+        long_name=f"{ion} moved of nominal {ion}",
+        formula=str(composition),
+        theoretical_capacity=theory,
+    )
+
+
+@recorded
+def extra_capacity(
+    data: xr.Dataset | xr.DataArray | float,
+    *,
+    formula: str | Composition,
+    mass: float | None = None,
+    electrons: float | Mapping[str, float] | None = None,
+    redox: Mapping[str, tuple[float, float]] | None = None,
+    ion: str = "Li",
+    variable: str | None = None,
+) -> xr.Dataset:
+    """Return the capacity beyond theory, and the Li per metal centre behind it.
+
+    Lazy: reads nothing.
+
+    Parameters
+    ----------
+    data, formula, mass, ion, variable
+        As in `utilisation`.
+    electrons, redox
+        As in `theoretical_capacity`: what theory allows.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``extra_capacity`` (mA h g-1) and ``extra_li`` (Li per metal centre), 0 where
+        a capacity stays within theory.
+
+    Raises
+    ------
+    ArgumentError
+        If the mass is missing, or the theory is not defined for the formula.
+    VariableError, UnitsError
+        If a Dataset lacks the capacity, or its units are no charge.
+    """
+    composition = parse(formula)
+    theory = theoretical_capacity(
+        composition, ion=ion, electrons=electrons, redox=redox
+    )
+    centres, unit = centres_of(composition, "metal")
+    capacity = abs(specific(data, mass, variable, MOVED, caller="extra_capacity"))
+    extra = (capacity - theory).clip(min=0.0)
+    extra_li = extra * (composition.molar_mass / FARADAY / centres)
+    result = xr.Dataset(
+        {
+            "extra_capacity": label(
+                extra,
+                "extra_capacity",
+                units="mA h g-1",
+                long_name="Capacity beyond theory",
+            ),
+            "extra_li": label(
+                extra_li,
+                "extra_li",
+                units="1",
+                long_name=f"{ion} beyond theory per {unit}",
+            ),
+        }
+    )
+    return result.assign_attrs(formula=str(composition), theoretical_capacity=theory)
+
+
+def centres_of(composition: Composition, per: str) -> tuple[float, str]:
+    """Return how many of what a Li content counts on, and what they are called."""
+    if per == "formula":
+        return 1.0, "formula unit"
+    if per == "metal":
+        if composition.metals == 0:
+            raise ArgumentError("per", per, f"metal centres; {composition} has none")
+        return composition.metals, "metal centre"
+    if composition[per] == 0:
+        raise ArgumentError(
+            "per", per, f"'formula', 'metal' or an element of {composition}"
+        )
+    return composition[per], per

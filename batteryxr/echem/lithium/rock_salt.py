@@ -1,0 +1,210 @@
+"""Percolation of lithium in cation-disordered rock salts."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.progress import track
+from batteryxr.core.provenance import recorded
+from batteryxr.core.seeds import generators
+from batteryxr.echem.lithium.composition import Composition
+from batteryxr.echem.lithium.composition import formula as parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LONG_NAMES = {
+    "li_li_pairs": "Nearest-neighbour Li-Li pairs per cell",
+    "zero_tm_paths": "0-TM paths per cell",
+    "tetrahedral_contacts": "Tetrahedral-octahedral Li contacts per cell",
+    "largest_cluster": "Li in the largest 0-TM cluster",
+    "percolating_share": "Li in percolating 0-TM clusters",
+    "percolates": "Share of lattices that percolate",
+    "joined_cluster": "Li in the largest cluster, tetrahedral Li joining",
+}
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """Lithium per two anions on either kind of site."""
+
+    octahedral: float
+    tetrahedral: float
+
+
+@recorded
+def percolation(
+    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+    *,
+    size: int = 20,
+    repeats: int = 10,
+    seed: int = 0,
+    tetrahedral: float | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Count lithium paths in a disordered rock salt, and the lithium they connect.
+
+    Cations are put at random on the octahedral sites of a periodic lattice. Lithium
+    hops octahedron - tetrahedron - octahedron where the tetrahedron's four
+    octahedral neighbours are all lithium (a 0-TM channel).
+
+    Parameters
+    ----------
+    composition
+        A formula, or the Li per two cations as a number; a sequence or
+        one-dimensional array of either is a sweep. Cations that a formula has
+        beyond its anions are taken for lithium on tetrahedral sites.
+    size
+        Unit cells along each edge; 4 cations and 8 tetrahedra per cell.
+    repeats
+        Random lattices per composition.
+    seed
+        Random seed. All compositions fill the same lattices, so a sweep is smooth
+        and a composition's result does not depend on its company.
+    tetrahedral
+        Lithium on tetrahedral sites per two anions, at random. Default: the excess
+        of the formula, 0 for numbers.
+    progress
+        Show a progress bar; None: where somebody watches.
+
+    Returns
+    -------
+    xarray.Dataset
+        Means over the repeats, each with ``<name>_error``, the standard error:
+        ``li_li_pairs``, ``zero_tm_paths`` and ``tetrahedral_contacts`` per cubic
+        cell (expected 24 p2, 48 p4 and 32 y p for a share p of octahedral and y of
+        tetrahedral sites filled); ``largest_cluster`` and ``percolating_share`` of
+        the octahedral lithium; ``percolates``; ``joined_cluster``, the largest share
+        of all lithium when tetrahedral lithium joins its neighbours too; and
+        ``onset``, the Li per two cations at which percolation sets in on lattices
+        of this size. On the dimension ``li_content`` (numbers) or ``material``
+        (formulas), none for a single one.
+
+    Raises
+    ------
+    ArgumentError
+        If a content is outside 0 to 2, the lattice too small, or repeats below 2.
+
+    Notes
+    -----
+    Lee et al., Science 343, 519 (2014): 0-TM percolation of a random rock salt sets
+    in at 1.09 Li per two cations. Finite lattices blur it; the error of ``onset``
+    is statistical.
+    """
+    from batteryxr.echem.kernels import lattice
+
+    if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+        raise ArgumentError("size", size, "an integer >= 2")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+        raise ArgumentError(
+            "repeats", repeats, "an integer >= 2", "Errors need at least two lattices."
+        )
+    entries, dim = _entries(composition)
+    fillings = []
+    for entry in entries:
+        fillings.append(_filling(entry, tetrahedral))  # noqa: PERF401 (stacklevel)
+    n = 2 * size
+    sites = lattice.octahedral_sites(n)
+    wanted = np.array([round(f.octahedral / 2 * sites.size) for f in fillings])
+    # Two anions go with two octahedral and four tetrahedral sites.
+    extra = np.array([round(f.tetrahedral / 4 * n**3) for f in fillings])
+    ascending = np.argsort(wanted, kind="stable")
+    reports = np.empty((repeats, len(fillings), len(lattice.COLUMNS)))
+    onsets = np.empty(repeats)
+    streams = generators(seed, repeats)
+    for number, rng in enumerate(track(streams, "Filling lattices", progress=progress)):
+        report, onset = lattice.fill(
+            rng.permutation(sites),
+            rng.permutation(n**3),
+            wanted[ascending],
+            extra[ascending],
+            n,
+        )
+        reports[number, ascending] = report
+        onsets[number] = 2 * onset / sites.size
+    result = xr.Dataset(attrs={"size": size, "repeats": repeats})
+    for column, name in enumerate(lattice.COLUMNS):
+        values = reports[:, :, column]
+        _add(result, dim, name, values if dim else values[:, 0], _LONG_NAMES[name])
+    _add(result, None, "onset", onsets, "Onset of percolation, Li per two cations")
+    octahedral, inserted = np.array([(f.octahedral, f.tetrahedral) for f in fillings]).T
+    coords = {
+        "li_content": (octahedral, "Octahedral Li per two cations"),
+        "tetrahedral": (inserted, "Tetrahedral Li per two anions"),
+    }
+    if dim == "material":
+        coords["material"] = (np.array([str(e) for e in entries]), "Material")
+    return result.assign_coords(
+        {
+            name: (
+                (dim,) if dim else (),
+                values if dim else values[0],
+                {"units": "1", "long_name": long_name},
+            )
+            for name, (values, long_name) in coords.items()
+        }
+    )
+
+
+def _add(
+    result: xr.Dataset, dim: str | None, name: str, values: np.ndarray, long_name: str
+) -> None:
+    """Add the mean over the first axis, and its standard error."""
+    dims = (dim,) if dim else ()
+    error = values.std(axis=0, ddof=1) / np.sqrt(values.shape[0])
+    about = {"units": "1", "long_name": long_name}
+    result[name] = (dims, values.mean(axis=0), about)
+    about = about | {"long_name": f"Standard error: {long_name}"}
+    result[f"{name}_error"] = (dims, error, about)
+
+
+def _entries(
+    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+) -> tuple[list[str | Composition | float], str | None]:
+    """Return what to compute, and the dimension that it is on."""
+    if isinstance(composition, str | Composition):
+        return [composition], None
+    values = np.asarray(composition)
+    if values.ndim == 0:
+        return [values.item()], None
+    if values.ndim > 1 or values.size == 0:
+        raise ArgumentError(
+            "composition", values.shape, "one composition or a list of them"
+        )
+    numbers = values.dtype.kind in "biuf"
+    return values.tolist(), "li_content" if numbers else "material"
+
+
+def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Filling:
+    if isinstance(entry, str | Composition):
+        filling = _of_formula(parse(entry))
+    else:
+        filling = _Filling(float(entry), 0.0)
+    if tetrahedral is not None:
+        filling = _Filling(filling.octahedral, float(tetrahedral))
+    if not 0 <= filling.octahedral <= 2:
+        raise ArgumentError("composition", entry, "0 to 2 Li per two cations")
+    if not 0 <= filling.tetrahedral <= 4:
+        raise ArgumentError("tetrahedral", tetrahedral, "0 to 4 Li per two anions")
+    return filling
+
+
+def _of_formula(composition: Composition) -> _Filling:
+    cations = composition.cations_per_anions(2)
+    lithium = composition["Li"] * 2 / composition.anions
+    if cations > 2:
+        return _Filling(lithium - (cations - 2), cations - 2)
+    if cations < 1.99:
+        warnings.warn(
+            f"{composition} has {cations:.3g} cations per two anions. Vacancies are "
+            "not modelled: its cations are spread over all octahedral sites.",
+            DataQualityWarning,
+            stacklevel=5,
+        )
+    return _Filling(lithium * 2 / cations, 0.0)

@@ -1,0 +1,1 @@
+"""Scans on the time axis of the cycler."""

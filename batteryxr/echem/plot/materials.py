@@ -1,0 +1,225 @@
+"""Plots of materials: percolation against lithium, and many materials compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from batteryxr.core.errors import DimensionError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.units import in_units
+from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.content import centres_of, electrons_of, li_content
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
+    from batteryxr.echem.lithium.composition import Composition
+
+_CONTENT = "Li per two cations"
+_SHARE = "Share of Li"
+#: Rows of a record beyond which a screen shows no more.
+_ROWS = 20_000
+#: Okabe and Ito's colours, told apart by every eye.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def plot_percolation(result: xr.Dataset) -> Any:
+    """Plot the connected share of lithium against the lithium content.
+
+    Parameters
+    ----------
+    result
+        A sweep over numbers by `batteryxr.echem.percolation`.
+
+    Returns
+    -------
+    holoviews.Overlay
+        The largest cluster and the percolating share with standard errors, and the
+        onset of percolation with its own.
+
+    Raises
+    ------
+    DimensionError
+        If the result is no sweep.
+    """
+    hv = load_hvplot()
+    require_variables(
+        result, ["largest_cluster", "percolating_share"], caller="plot_percolation"
+    )
+    if "li_content" not in result.dims:
+        raise DimensionError(
+            "plot_percolation needs the dimension 'li_content'; "
+            f"found {tuple(result.dims)}. Compute a sweep: "
+            "percolation(numpy.linspace(0.8, 1.4, 25))."
+        )
+    curves = []
+    for name in ("largest_cluster", "percolating_share"):
+        points = (
+            result["li_content"].values,
+            result[name].values,
+            result[f"{name}_error"].values,
+        )
+        label = result[name].attrs["long_name"]
+        curves.append(
+            hv.Curve(points[:2], "Li per two cations", "Share of Li", label=label)
+        )
+        curves.append(
+            hv.ErrorBars(points, "Li per two cations", ["Share of Li", "error"])
+        )
+    onset, error = float(result["onset"]), float(result["onset_error"])
+    mark = hv.VLine(onset).opts(color="grey", line_dash="dashed", line_width=1)
+    band = hv.VSpan(onset - error, onset + error).opts(color="grey", alpha=0.2)
+    text = hv.Text(onset, 0.97, f"  onset {onset:.3f}", halign="left")
+    overlay = hv.Overlay([band, mark, *curves, text])
+    return overlay.opts(
+        xlabel=_CONTENT,
+        ylabel=_SHARE,
+        width=520,
+        height=340,
+        legend_position="bottom_right",
+        show_grid=True,
+    )
+
+
+def plot_comparison(result: xr.Dataset) -> Any:
+    """Plot energy and utilisation of materials against their capacity.
+
+    Parameters
+    ----------
+    result
+        A table completed by `batteryxr.echem.compare`.
+
+    Returns
+    -------
+    holoviews.Layout
+        Two panels, one colour for each class; materials that fail a check are
+        hollow. The pointer shows their names.
+    """
+    hv = load_hvplot()
+    require_variables(
+        result, ["specific_energy", "utilisation"], caller="plot_comparison"
+    )
+    frame = result.drop_dims("check").to_dataframe().reset_index()
+    frame["checked"] = ~result["flag"].any("check").values
+    panels = []
+    for name in ("specific_energy", "utilisation"):
+        axis = _axis(hv, result[name])
+        groups = [
+            (
+                group,
+                checked,
+                hv.Points(
+                    rows,
+                    [_axis(hv, result["specific_capacity"]), axis],
+                    ["material", "formula", "mean_voltage"],
+                    label=group or "unclassified",
+                ),
+            )
+            for (group, checked), rows in frame.groupby(["class", "checked"])
+        ]
+        panels.append(_overlay(hv, groups))
+    return hv.Layout(panels).opts(shared_axes=False)
+
+
+def _axis(hv: Any, array: xr.DataArray) -> Any:
+    units = array.attrs["units"]
+    label = array.attrs["long_name"]
+    return hv.Dimension(
+        str(array.name), label=label if units == "1" else f"{label} ({units})"
+    )
+
+
+def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
+    colours = dict(zip(sorted({g for g, _, _ in groups}), _COLOURS, strict=False))
+    styled = [
+        points.opts(
+            size=9,
+            color=colours.get(group, "grey"),
+            fill_alpha=0.8 if checked else 0.0,
+            tools=["hover"],
+        )
+        for group, checked, points in groups
+    ]
+    return hv.Overlay(styled).opts(
+        width=430, height=340, legend_position="top_left", show_grid=True
+    )
+
+
+def plot_lithiation(
+    record: xr.Dataset,
+    *,
+    formula: str | Composition,
+    mass: float | None = None,
+    x0: float | None = None,
+    per: str = "formula",
+    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
+    ion: str = "Li",
+    electrons: float | Mapping[str, float] | None = None,
+    redox: Mapping[str, tuple[float, float]] | None = None,
+) -> Any:
+    """Plot the voltage against the Li content, and shade what exceeds theory.
+
+    Reads once.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record`` with ``voltage`` (V), ``current`` and ``test_time``.
+    formula, mass, x0, per, on_charge, ion
+        As in `batteryxr.echem.li_content`.
+    electrons, redox
+        As in `batteryxr.echem.theoretical_capacity`: what theory allows. Default:
+        all of the ion in `formula`; nothing is shaded where it has none.
+
+    Returns
+    -------
+    holoviews.Overlay
+        One line for all cycles, and the region of extra capacity where some is.
+
+    Raises
+    ------
+    ArgumentError, VariableError, UnitsError
+        As in `batteryxr.echem.li_content`.
+    """
+    hv = load_hvplot()
+    require_variables(record, ["voltage"], caller="plot_lithiation")
+    content = li_content(
+        record,
+        formula=formula,
+        mass=mass,
+        x0=x0,
+        per=per,
+        on_charge=on_charge,
+        ion=ion,
+    )
+    thin = {"record": slice(None, None, record.sizes["record"] // _ROWS + 1)}
+    x = content.isel(thin).values
+    voltage = in_units(record["voltage"], "V", caller="plot_lithiation")
+    label = str(content.attrs["long_name"])
+    curve = hv.Curve((x, voltage.isel(thin).values), label, "Voltage (V)")
+    shown = [curve]
+    composition = parse(formula)
+    if electrons is not None or redox is not None or composition[ion] > 0:
+        allowed = electrons_of(composition, ion, electrons, redox)
+        allowed /= centres_of(composition, per)[0]
+        shown += _beyond(hv, x, float(content.attrs["initial_content"]), allowed)
+    return hv.Overlay(shown).opts(
+        xlabel=label, ylabel="Voltage (V)", width=520, height=340, show_grid=True
+    )
+
+
+def _beyond(hv: Any, x: np.ndarray, start: float, allowed: float) -> list[Any]:
+    """Return shades over the contents that are further from the start than allowed."""
+    known = x[np.isfinite(x)]
+    least, most = known.min(initial=start), known.max(initial=start)
+    spans = [(start + allowed, most), (least, start - allowed)]
+    return [
+        hv.VSpan(float(low), float(high)).opts(color="grey", alpha=0.2)
+        for low, high in spans
+        if high > low
+    ]

@@ -1,0 +1,1 @@
+"""Titration pulses."""

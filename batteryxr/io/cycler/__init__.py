@@ -1,0 +1,1 @@
+"""Cycler files."""

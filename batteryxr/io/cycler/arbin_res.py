@@ -1,0 +1,157 @@
+"""Arbin ``.res`` files: Access databases, read through the program mdb-export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    MissingDependencyError,
+)
+from batteryxr.io.cycler.labels import choose, refuse_incomplete
+from batteryxr.io.cycler.table import Options, RawTable
+from batteryxr.io.cycler.text import TextTable
+from batteryxr.io.cycler.vendors import ARBIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ROWS, _TESTS = "Channel_Normal_Table", "Global_Table"
+_DAY_ZERO = datetime(1899, 12, 30)  # of Access dates
+_PATIENCE = 300  # s: a damaged database must not hang the session
+
+
+def read(path: Path, options: Options) -> RawTable:
+    """Read one test of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        `Options.test` chooses by ``Test_ID`` where the file holds several.
+
+    Raises
+    ------
+    MissingDependencyError
+        If mdbtools is not installed.
+    ArgumentError
+        If the file holds several tests and none was chosen.
+    FileFormatError
+        If the database is damaged.
+    """
+    tests = _tests(path)
+    rows = _export(path, _ROWS)
+    end = rows.find(b"\n") + 1
+    labels = tuple(next(csv.reader([rows[:end].decode("latin-1")]), []))
+    table = TextTable(path, labels, rows[end:], ",", 2)
+    found = choose(labels, ARBIN.columns, options.columns)
+    refuse_incomplete(found, labels, path)
+    wanted = {n: s.index for n, s in found.items() if n != "clock"}
+    for name in ("Test_ID", "Data_Point"):
+        if name not in labels:
+            raise FileFormatError(path, f"table {_ROWS} has no column {name}.")
+        wanted[name] = labels.index(name)
+    if not table.body:
+        raise FileFormatError(path, f"table {_ROWS} has no rows.")
+    columns = table.read(wanted)
+    chosen = _choose(path, columns["Test_ID"], tests, options.test)
+    here = np.flatnonzero(columns.pop("Test_ID") == chosen)
+    points = columns.pop("Data_Point")[here]
+    here = here[np.argsort(points, kind="stable")]
+    columns = {
+        name: values[here] * found[name].factor + found[name].offset
+        for name, values in columns.items()
+    }
+    header = tests.get(chosen, {})
+    notes = {}
+    if not np.isfinite(points).all() or np.unique(points).size != points.size:
+        raise FileFormatError(
+            path, f"table {_ROWS}: Data_Point does not number the rows. It is damaged."
+        )
+    lost = int(np.ptp(points)) + 1 - len(points)
+    if lost > 0:
+        notes["missing_rows"] = f"{lost} of {lost + len(points)} rows are not there"
+    return RawTable(
+        columns,
+        instrument=" ".join(["Arbin", header.get("Serial_Number", "")]).strip(),
+        start_local=_start(header.get("Start_DateTime", "")),
+        header=header,
+        labels={n: s.label for n, s in found.items()},
+        units={n: s.units for n, s in found.items()},
+        notes=notes,
+    )
+
+
+def _export(path: Path, table: str) -> bytes:
+    program = shutil.which("mdb-export")
+    if program is None:
+        raise MissingDependencyError(
+            "reading Arbin .res files needs the program mdb-export of mdbtools, which "
+            "is not installed. Install it with: apt install mdbtools (Linux) or "
+            "brew install mdbtools (macOS)"
+        )
+    try:
+        done = subprocess.run(
+            [program, str(path.resolve()), table],
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FileFormatError(
+            path, f"mdb-export did not finish within {_PATIENCE} s. It looks damaged."
+        ) from error
+    if done.returncode != 0 or not done.stdout.strip():
+        said = done.stderr.decode("latin-1").strip().splitlines()
+        raise FileFormatError(
+            path,
+            f"mdb-export cannot read table {table} "
+            f"({said[-1] if said else f'exit code {done.returncode}'}). "
+            "Is it an Arbin result file, copied whole?",
+        )
+    return done.stdout
+
+
+def _tests(path: Path) -> dict[int, dict[str, str]]:
+    """Return what the file says of each test, by number."""
+    text = _export(path, _TESTS).decode("utf-8", errors="replace")
+    tests = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        number = row.get("Test_ID") or ""
+        if number.isdigit():
+            tests[int(number)] = {
+                str(k): v for k, v in row.items() if isinstance(v, str) and v
+            }
+    return tests
+
+
+def _choose(
+    path: Path, ids: np.ndarray, tests: dict[int, dict[str, str]], test: int | None
+) -> int:
+    present = sorted({int(i) for i in np.unique(ids[np.isfinite(ids)])})
+    if not present:
+        raise FileFormatError(path, f"table {_ROWS} has no rows of any test.")
+    if test is None and len(present) == 1:
+        return present[0]
+    if test in present:
+        return int(test)
+    names = {i: tests.get(i, {}).get("Test_Name", "") for i in present}
+    raise ArgumentError(
+        "test", test, f"one of the tests in {path.name}: {names}", "Pass test=."
+    )
+
+
+def _start(days: str) -> datetime | None:
+    try:
+        return _DAY_ZERO + timedelta(days=float(days))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,120 @@
+"""Battery Data Format, csv and parquet: one table of rows, units in the labels."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError, UnitsError
+from batteryxr.core.optional import require
+from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
+from batteryxr.io.cycler.decimals import shift
+from batteryxr.io.cycler.table import RawTable
+from batteryxr.io.cycler.text import TextTable, decode, finish, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from batteryxr.io.cycler.table import Options
+
+_PARQUET = b"PAR1"
+
+
+def read(path: Path, options: Options) -> RawTable:
+    """Read one file, labels in any of the format's three styles.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, or has no column of the format.
+    MissingDependencyError
+        If it is parquet and pyarrow is not installed.
+    """
+    with path.open("rb") as stream:
+        is_parquet = stream.read(4) == _PARQUET
+    if is_parquet or path.suffix.lower() == ".parquet":
+        return _parquet(path, options)
+    return _csv(path, options)
+
+
+def _csv(path: Path, options: Options) -> RawTable:
+    raw = load(path)
+    head, _, rest = raw.partition(b"\n")
+    try:
+        labels = tuple(next(csv.reader([decode(head).rstrip("\r")]), ()))
+    except csv.Error as error:
+        raise FileFormatError(path, f"the labels are damaged: {error}.", 1) from error
+    body, cut = finish(rest, len(labels) - 1, b",")
+    text = TextTable(path, labels, body, ",", 2, cut)
+    places = _located(path, labels, options)
+    columns = text.read({name: place.index for name, place in places.items()})
+    notes = {"cut": "the last row was not finished and is left out"} if cut else {}
+    return _table(columns, places, first_line=2, notes=notes)
+
+
+def _parquet(path: Path, options: Options) -> RawTable:
+    parquet = require(
+        "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
+    )
+    try:
+        table = parquet.read_table(path)
+    except MemoryError:
+        raise
+    except Exception as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileFormatError(
+            path, f"is not a whole parquet file ({what}). Copy or export it again."
+        ) from error
+    places = _located(path, table.column_names, options)
+    columns = {}
+    for name, place in places.items():
+        try:
+            values = table.column(place.index).to_numpy()
+            columns[name] = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            label = table.column_names[place.index]
+            raise FileFormatError(
+                path, f"column {label!r} does not hold numbers: {error}."
+            ) from error
+    return _table(columns, places)
+
+
+def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
+    try:
+        places = locate(list(labels), options.columns)
+    except (UnitsError, ValueError) as error:
+        raise FileFormatError(
+            path, f"a column has units of another kind: {error}.", 1
+        ) from error
+    if not places:
+        shown = ", ".join(map(repr, labels[:8]))
+        raise FileFormatError(
+            path,
+            f"no column of the Battery Data Format, such as 'Voltage / V', among "
+            f"{shown}. If it is another maker's table, pass format='csv'.",
+            1,
+        )
+    return places
+
+
+def _table(
+    columns: dict[str, np.ndarray],
+    places: dict[str, Place],
+    *,
+    first_line: int | None = None,
+    notes: dict[str, str] | None = None,
+) -> RawTable:
+    moved = {name: shift(columns[name], place.places) for name, place in places.items()}
+    unix = moved.pop("unix_time", None)
+    return RawTable(
+        columns=moved,
+        instrument="Battery Data Format",
+        unix_time=unix,
+        labels={n: canonical(n, place.term).preferred for n, place in places.items()},
+        units={name: place.units for name, place in places.items()},
+        first_line=first_line,
+        notes=notes or {},
+    )

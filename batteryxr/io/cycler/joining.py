@@ -1,0 +1,214 @@
+"""Several tables of one run, joined over their gaps into a Dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.io import clock
+from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+
+_RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
+_NAT = np.datetime64("NaT", "ns")
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A table with what its clock says."""
+
+    table: RawTable
+    name: str
+    #: Zone-less ("local") or UTC reading at test_time 0, in ns; None if unknown.
+    local: int | None
+    utc: int | None
+
+    def begins(self, kind: str | None) -> int | None:
+        """Clock reading at the first row, in ns."""
+        start = {"utc": self.utc, "local": self.local}.get(kind or "")
+        if start is None:
+            return None
+        return start + round(float(self.table.columns["test_time"][0]) * 1e9)
+
+
+def join(
+    tables: Sequence[RawTable], names: Sequence[str], where: tzinfo | None, zone: str
+) -> tuple[xr.Dataset, list[str]]:
+    """Return the Dataset of all rows, and what the user must be warned of."""
+    placed = [_place(t, n, where) for t, n in zip(tables, names, strict=True)]
+    messages = []
+    if silent := [p.name for p in placed if p.utc is None and p.local is not None]:
+        messages.append(
+            f"{', '.join(silent)}: local time of an undeclared zone, so `time` is NaT. "
+            "Pass timezone='Europe/Paris', or wherever the cycler's clock stood."
+        )
+    if where is not None and (lost := [p.name for p in placed if p.utc is None]):
+        messages.append(f"{', '.join(lost)}: no start in the file, so `time` is NaT.")
+    kind = _common_clock(placed)
+    if kind is not None:
+        placed.sort(key=lambda p: p.begins(kind) or 0)
+    times, gaps = _running_time(placed, kind)
+    dataset = _labelled(placed, times)
+    notes = _notes(placed)
+    if len(gaps) < len(placed) - 1:
+        notes["unknown_gap"] = (
+            "not every file has a start on one clock: joined in the order given, "
+            "without a gap between them"
+        )
+    if overlap := [g for g in gaps if g < 0]:
+        notes["overlap"] = (
+            f"a file starts {-min(overlap):.3f} s before the one before it ends"
+        )
+    messages += [f"{flag}: {said}" for flag, said in notes.items()]
+    dataset.attrs = _attributes(placed, gaps, zone) | {
+        "flags": list(notes),
+        "flag_notes": list(notes.values()),
+    }
+    return dataset, messages
+
+
+def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
+    """Return flag -> what is said of which files, each sentence once."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for p in placed:
+        for flag, sentence in p.table.notes.items():
+            said.setdefault(flag, {}).setdefault(sentence, []).append(p.name)
+    return {
+        flag: "; ".join(f"{', '.join(n)}: {s}" for s, n in sentences.items())
+        for flag, sentences in said.items()
+    }
+
+
+def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:
+    local = utc = None
+    if table.start_local is not None:
+        local = clock.nanoseconds(table.start_local - datetime(1970, 1, 1))
+        if where is not None:
+            utc = clock.utc_nanoseconds(table.start_local, where)
+    if table.unix_time is not None:
+        first = float(table.unix_time[0] - table.columns["test_time"][0])
+        utc = round(first * 1e9)
+    return _Placed(table, name, local, utc)
+
+
+def _common_clock(placed: Sequence[_Placed]) -> str | None:
+    if all(p.utc is not None for p in placed):
+        return "utc"
+    if all(p.local is not None for p in placed):
+        return "local"
+    return None
+
+
+def _running_time(
+    placed: Sequence[_Placed], kind: str | None
+) -> tuple[list[np.ndarray], list[float]]:
+    """Return test time of each file from the first row on, and gaps where known."""
+    times: list[np.ndarray] = []
+    gaps: list[float] = []
+    for p in placed:
+        own = p.table.columns["test_time"]
+        own = own - own[0]
+        if times:
+            end = float(times[-1][-1])
+            begin, first = p.begins(kind), placed[0].begins(kind)
+            if begin is None or first is None:
+                own = own + end
+            else:
+                offset = (begin - first) * 1e-9
+                if -_RESOLUTION < offset - end < 0:
+                    offset = end
+                gaps.append(offset - end)
+                own = own + offset
+        times.append(own)
+    return times, gaps
+
+
+def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Dataset:
+    coords = {
+        "test_time": ("record", np.concatenate(times), COLUMNS["test_time"]),
+        "time": (
+            "record",
+            np.concatenate([_absolute(p) for p in placed]),
+            {"long_name": "Time (UTC)"},
+        ),
+        "file": (
+            "record",
+            np.repeat(
+                np.arange(len(placed), dtype=np.int16), [p.table.rows for p in placed]
+            ),
+            {"units": "1", "long_name": "File number"},
+        ),
+    }
+    names = dict.fromkeys(n for p in placed for n in p.table.columns)
+    known = [n for n in COLUMNS if n in names and n != "test_time"]
+    extra = [n for n in names if n not in COLUMNS]
+    variables = {}
+    for name in known + extra:
+        values = np.concatenate([_column(p.table, name) for p in placed])
+        source = next(
+            (p.table.labels[name] for p in placed if name in p.table.labels), ""
+        )
+        attrs = COLUMNS.get(name) or _extra(name, placed)
+        attrs = attrs | ({"source_label": source} if source else {})
+        variables[name] = ("record", _narrow(name, values), attrs)
+    return xr.Dataset(variables, coords)
+
+
+def _column(table: RawTable, name: str) -> np.ndarray:
+    values = table.columns.get(name)
+    return np.full(table.rows, np.nan) if values is None else np.asarray(values)
+
+
+def _extra(name: str, placed: Sequence[_Placed]) -> dict[str, Any]:
+    units = next((p.table.units[name] for p in placed if name in p.table.units), "1")
+    return {"units": units, "long_name": name.replace("_", " ").capitalize()}
+
+
+def _narrow(name: str, values: np.ndarray) -> np.ndarray:
+    if name not in COUNTERS:
+        return values.astype(np.float64, copy=False)
+    whole = np.abs(values) < 2**31
+    whole &= values == np.round(values)
+    return values.astype(np.int32) if whole.all() else values.astype(np.float64)
+
+
+def _absolute(p: _Placed) -> np.ndarray:
+    if p.table.unix_time is not None:
+        # A float64 holds today's Unix times to 0.24 us, no finer.
+        stamps = np.round(p.table.unix_time * 1e6).astype("datetime64[us]")
+        return stamps.astype("datetime64[ns]")
+    if p.utc is None:
+        return np.full(p.table.rows, _NAT)
+    elapsed = np.round(p.table.columns["test_time"] * 1e9).astype(np.int64)
+    return (elapsed + p.utc).astype("datetime64[ns]")
+
+
+def _attributes(
+    placed: Sequence[_Placed], gaps: Sequence[float], zone: str
+) -> dict[str, Any]:
+    tables = [p.table for p in placed]
+    starts = [_iso(t.start_local) if t.start_local else "" for t in tables]
+    return {
+        "title": PurePath(placed[0].name).stem,
+        "instrument": ", ".join(dict.fromkeys(t.instrument for t in tables)),
+        "source_files": [p.name for p in placed],
+        "start_local": starts,
+        "timezone": zone,
+        "gap_s": [float(g) for g in gaps],
+        "repaired": [s for t in tables for s in t.repaired.values()],
+        "header": json.dumps([dict(t.header) for t in tables], ensure_ascii=False),
+    }
+
+
+def _iso(moment: datetime) -> str:
+    whole = moment.microsecond % 1000 == 0
+    return moment.isoformat(timespec="milliseconds" if whole else "microseconds")

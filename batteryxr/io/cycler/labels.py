@@ -1,0 +1,212 @@
+"""Column labels of cycler files: what they name, and in which units."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.units import affine
+from batteryxr.io.cycler.table import COLUMNS, COUNTERS, REQUIRED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+#: Names that a column may have beside those of the data model: a local date and
+#: time, and a word that tells charge from discharge.
+CLOCK, STATE = "clock", "state"
+_BARE = {*COUNTERS, CLOCK, STATE}
+
+# As cyclers write them, lower case -> as units are written.
+_UNITS = {
+    "s": "s", "sec": "s", "second": "s", "seconds": "s", "ms": "ms",
+    "min": "min", "minutes": "min", "h": "h", "hr": "h", "hour": "h", "hours": "h",
+    "v": "V", "volt": "V", "volts": "V", "mv": "mV", "uv": "uV",
+    "a": "A", "ampere": "A", "amp": "A", "amps": "A",
+    "ma": "mA", "ua": "uA", "na": "nA",
+    "ah": "A h", "a.h": "A h", "mah": "mA h", "ma.h": "mA h",
+    "uah": "uA h", "ua.h": "uA h",
+    "wh": "W h", "w.h": "W h", "mwh": "mW h", "mw.h": "mW h",
+    "uwh": "uW h", "uw.h": "uW h",
+    "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",
+    "k": "K", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
+}  # fmt: skip
+_LONGEST = 120  # letters of a label: what is longer is a line of something else
+_FORMS = (
+    re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
+    re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
+    re.compile(r"(?P<bare>.*\S)#(?P<unit>[^#]+)"),
+    re.compile(r"(?P<bare>.*[^_])_+(?P<unit>[^_]+)"),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way in which a quantity may be labelled.
+
+    Parameters
+    ----------
+    name
+        In the data model, or `CLOCK`, or `STATE`.
+    pattern
+        Regular expression for the whole label without its unit, in lower case.
+    units
+        Where the label gives none. Empty: a label without units does not count,
+        for amperes are not guessed from milliamperes.
+    """
+
+    name: str
+    pattern: str
+    units: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a quantity stands in a file, and how it becomes the model's.
+
+    Parameters
+    ----------
+    index
+        Column, from 0.
+    label
+        As written.
+    factor, offset
+        ``value = factor * read + offset``.
+    units
+        Of the result.
+    """
+
+    index: int
+    label: str
+    factor: float
+    offset: float
+    units: str
+
+
+@functools.cache
+def split(label: str) -> tuple[str, str | None]:
+    """Return label without unit, lower case, and the unit where it names one.
+
+    Examples
+    --------
+    >>> split("Voltage (mV)"), split("Q charge/discharge/mA.h"), split("Step")
+    (('voltage', 'mV'), ('q charge/discharge', 'mA h'), ('step', None))
+    """
+    text = " ".join(label.strip().lstrip("~").split()).lower()
+    if len(text) > _LONGEST:
+        return text, None
+    for form in _FORMS:
+        if match := form.fullmatch(text):
+            written = match["unit"].strip().replace("μ", "u").replace("µ", "u")
+            if units := _UNITS.get(written):
+                return match["bare"].rstrip("_ "), units
+    return text, None
+
+
+def choose(
+    labels: Sequence[str],
+    columns: Sequence[Column],
+    explicit: Mapping[str, str] | None = None,
+) -> dict[str, Source]:
+    """Return where each quantity stands, the first way of `columns` that fits first.
+
+    Parameters
+    ----------
+    labels
+        Of the file, in order.
+    columns
+        Known ways to label, by preference.
+    explicit
+        Label -> name, from the user: goes first.
+
+    Raises
+    ------
+    ArgumentError
+        If an explicit label is not in the file, or its units do not fit.
+    """
+    found: dict[str, Source] = {}
+    for label, name in (explicit or {}).items():
+        found[name] = _explicit(label, name, labels)
+    taken = {source.index for source in found.values()}
+    bare = [split(label) for label in labels]
+    for column in columns:
+        if column.name in found:
+            continue
+        for index, (text, units) in enumerate(bare):
+            if index in taken or not re.fullmatch(column.pattern, text):
+                continue
+            units = units or column.units
+            if not units and column.name not in _BARE:
+                continue
+            source = _source(index, labels[index], column.name, units)
+            if source is not None:
+                found[column.name] = source
+                taken.add(index)
+                break
+    return found
+
+
+def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
+    stripped = [text.strip() for text in labels]
+    if label.strip() not in stripped:
+        raise ArgumentError(
+            "columns", label, f"labels of the file, which are {stripped}"
+        )
+    index = stripped.index(label.strip())
+    units = split(label)[1]
+    if name not in COLUMNS and name not in (CLOCK, STATE):
+        if not name.isidentifier():
+            raise ArgumentError("columns", name, "a name such as 'voltage'")
+        return Source(index, stripped[index], 1.0, 0.0, units or "1")
+    source = _source(index, stripped[index], name, units or "")
+    if source is None:
+        raise ArgumentError(
+            "columns",
+            f"{label}: {name}",
+            f"a label whose units become {COLUMNS[name]['units']!r}",
+            f"{label!r} is in {units!r}.",
+        )
+    return source
+
+
+def _source(index: int, label: str, name: str, units: str) -> Source | None:
+    """Return the source; None where its units measure something else."""
+    if name in (CLOCK, STATE):
+        return Source(index, label, 1.0, 0.0, "")
+    wanted = COLUMNS[name]["units"]
+    try:
+        factor, offset = affine(units or wanted, wanted)
+    except UnitsError:
+        return None
+    return Source(index, label, factor, offset, wanted)
+
+
+def refuse_incomplete(
+    found: Iterable[str], labels: Sequence[str], path: Path, line: int | None = None
+) -> None:
+    """Raise where a required quantity was not found among the labels.
+
+    Raises
+    ------
+    FileFormatError
+        Naming what is missing and the labels that are there.
+    """
+    if missing := sorted(set(REQUIRED).difference(found)):
+        raise FileFormatError(
+            path,
+            f"no column for {' and '.join(missing)} among {list(labels)}. If one of "
+            f"them is it, pass columns={{'label': {missing[0]!r}}}.",
+            line,
+        )
+
+
+def units_row(cells: Sequence[str]) -> list[str] | None:
+    """Return the units in a row that holds nothing else, such as ``[V]``; or None."""
+    inner = [cell.strip().strip("[]()").lower() for cell in cells]
+    known = [text in _UNITS or not text for text in inner]
+    if not all(known) or sum(bool(text) for text in inner) < 2:
+        return None
+    return inner

@@ -1,0 +1,293 @@
+"""Neware ``.nda`` and ``.ndax``, through fastnda, and NewareNDA where that cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+import zipfile
+import zlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError, MissingDependencyError
+from batteryxr.core.optional import require
+from batteryxr.io.cycler.table import RawTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batteryxr.io.cycler.table import Options
+
+#: File versions that write calendar fields of the cycler's own clock, no time zone.
+_LOCAL = {
+    ".ndax": frozenset({1, 2, 3, 4, 5, 7}),
+    ".nda": frozenset({1, 2, 3, 4, 26, 28, 29}),
+}
+_PURPOSE = "reading Neware .nda and .ndax files"
+#: fastnda's names, and NewareNDA's, for what both deliver.
+_FASTNDA = {
+    "voltage": "voltage_V",
+    "current": "current_mA",
+    "capacity": "capacity_mAh",
+    "energy": "energy_mWh",
+    "cycle": "cycle_count",
+    "step": "step_count",
+    "step_index": "step_index",
+}
+_NEWARENDA = {
+    "voltage": "Voltage",
+    "current": "Current(mA)",
+    "charge_capacity": "Charge_Capacity(mAh)",
+    "discharge_capacity": "Discharge_Capacity(mAh)",
+    "charge_energy": "Charge_Energy(mWh)",
+    "discharge_energy": "Discharge_Energy(mWh)",
+    "cycle": "Cycle",
+    "step": "Step",
+    "step_index": "Step_Index",
+}
+_AUX_UNITS = frozenset({"degC", "V", "mA", "kg", "kPa", "mm"})
+_guard = threading.Lock()
+
+
+def read(path: Path, options: Options | None = None) -> RawTable:
+    """Read one file.
+
+    Raises
+    ------
+    FileFormatError
+        If it is damaged, or of a version that neither library knows.
+    MissingDependencyError
+        If neither library is installed.
+    """
+    try:
+        return _with_fastnda(path)
+    except (MissingDependencyError, NotImplementedError) as error:
+        try:
+            return _with_newarenda(path)
+        except MissingDependencyError:
+            if isinstance(error, MissingDependencyError):
+                raise error from None
+            raise FileFormatError(
+                path,
+                f"fastnda does not know this version ({error}). NewareNDA may: "
+                "pip install NewareNDA.",
+            ) from error
+
+
+def _with_fastnda(path: Path) -> RawTable:
+    said: list[str] = []
+    with _guard, _zlib_untouched():
+        fastnda = require("fastnda", extra="io", purpose=_PURPOSE)
+        ndax = require("fastnda.ndax", extra="io", purpose=_PURPOSE)
+        with _damage_named(path), _one_worker(ndax), _overheard(said):
+            frame = fastnda.read(path, cycle_mode="raw")
+            version = _version(path)
+        header = _metadata(fastnda, path)
+    total = frame["total_time_s"].to_numpy().astype(np.float64)
+    columns = {"test_time": total} | {
+        name: frame[label].to_numpy().astype(np.float64)
+        for name, label in _FASTNDA.items()
+        if label in frame.columns
+    }
+    aux, units = _auxiliary(frame)
+    unix = None
+    if "unix_time_s" in frame.columns:
+        unix = frame["unix_time_s"].to_numpy().astype(np.float64)
+    if said:
+        header["reader_messages"] = said
+    labels = {name: label for name, label in _FASTNDA.items() if name in columns}
+    return _table(
+        path,
+        columns | aux,
+        unix,
+        local=_is_local(path, version),
+        header=header | {"file_version": version, "reader": "fastnda"},
+        labels=labels | {"test_time": "total_time_s"},
+        units=units,
+        said=said,
+    )
+
+
+def _with_newarenda(path: Path) -> RawTable:
+    with _guard, _zlib_untouched():
+        module = require("NewareNDA", extra="io", purpose=_PURPOSE)
+        with _damage_named(path), _overheard([], "newarenda"):
+            try:
+                frame = module.read(
+                    str(path), software_cycle_number=False, log_level="ERROR"
+                )
+            except NotImplementedError as error:
+                raise FileFormatError(
+                    path, f"is of a version that no library knows ({error})."
+                ) from error
+            version = _version(path)
+    with _damage_named(path):
+        columns = {
+            name: frame[label].to_numpy(dtype=np.float64)
+            for name, label in _NEWARENDA.items()
+            if label in frame.columns
+        }
+        columns["test_time"] = _running(
+            frame["Time"].to_numpy(dtype=np.float64), columns
+        )
+        stamps = frame["Timestamp"]
+        local = stamps.dt.tz is None
+        if not local:
+            stamps = stamps.dt.tz_convert("UTC").dt.tz_localize(None)
+        unix = stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64) * 1e-9
+    labels = {name: label for name, label in _NEWARENDA.items() if name in columns}
+    header = {"file_version": version, "reader": "NewareNDA"}
+    return _table(
+        path,
+        columns,
+        unix,
+        local=local,
+        header=header,
+        labels=labels | {"test_time": "Time"},
+        units={},
+        said=[],
+    )
+
+
+def _table(
+    path: Path,
+    columns: dict[str, np.ndarray],
+    unix: np.ndarray | None,
+    *,
+    local: bool,
+    header: dict[str, Any],
+    labels: dict[str, str],
+    units: dict[str, str],
+    said: list[str],
+) -> RawTable:
+    notes = {}
+    if unix is not None and (back := int((np.diff(unix) < 0).sum())):
+        notes["backward_clock"] = (
+            f"the clock was set back {back} times during the test; "
+            "test_time is the cycler's own running time and was not"
+        )
+    if any("aux" in line.lower() for line in said):
+        notes["auxiliary_lost"] = (
+            "auxiliary channels (temperatures) are in the file, but what describes "
+            "them is damaged: they are left out"
+        )
+    start = None
+    if unix is not None and local and unix.size and np.isfinite(unix[0]):
+        zero = float(unix[0] - columns["test_time"][0])
+        start = datetime.fromtimestamp(zero, UTC).replace(tzinfo=None)
+    return RawTable(
+        columns=columns,
+        instrument="Neware",
+        start_local=start,
+        unix_time=None if local else unix,
+        header=header,
+        labels=labels,
+        units={"step_index": "1"} | units,
+        notes=notes,
+    )
+
+
+def _auxiliary(frame: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return auxiliary channels, the first temperature as the cell's."""
+    columns: dict[str, np.ndarray] = {}
+    units: dict[str, str] = {}
+    for label in frame.columns:
+        if not label.startswith("aux"):
+            continue
+        channel, _, rest = label.partition("_")
+        quantity, _, unit = rest.rpartition("_")
+        if unit not in _AUX_UNITS:
+            continue
+        name = f"{channel}_{quantity}".replace("-", "_")
+        if quantity == "temperature" and "temperature" not in columns:
+            name = "temperature"
+        columns[name] = frame[label].to_numpy().astype(np.float64)
+        units[name] = unit
+    return columns, units
+
+
+def _running(step_time: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the time from the start of the test, given that from each step's."""
+    new = np.flatnonzero(np.diff(columns["step"]) != 0) + 1
+    before = np.zeros(step_time.size)
+    before[new] = step_time[new - 1]
+    return step_time + np.cumsum(before)
+
+
+def _is_local(path: Path, version: int) -> bool:
+    return version in _LOCAL[path.suffix.lower()]
+
+
+def _version(path: Path) -> int:
+    if path.suffix.lower() == ".ndax":
+        with zipfile.ZipFile(path) as archive, archive.open("data.ndc") as member:
+            return member.read(3)[2]
+    with path.open("rb") as stream:
+        return stream.read(15)[14]
+
+
+def _metadata(fastnda: Any, path: Path) -> dict[str, Any]:
+    """Return what the file tells about the test; empty where that part is damaged."""
+    try:
+        return {"metadata": fastnda.read_metadata(path)}
+    except Exception:  # the measured rows are whole: a damaged note does not spoil them
+        return {}
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises on a damaged file into one kind of error."""
+    try:
+        yield
+    except (FileFormatError, NotImplementedError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise FileFormatError(
+            path, f"is not a whole Neware file ({what}). Copy or export it again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _zlib_untouched() -> Iterator[None]:
+    """Undo fastnda's replacement of zlib's functions for the whole process."""
+    before = zlib.decompress, zlib.decompressobj
+    try:
+        yield
+    finally:
+        zlib.decompress, zlib.decompressobj = before
+
+
+@contextlib.contextmanager
+def _one_worker(ndax: Any) -> Iterator[None]:
+    """Let fastnda read the members of one ZipFile one after another.
+
+    From Python 3.12 on, several threads that read one ZipFile disturb each other:
+    a few reads in a thousand fail with false reports of damage.
+    """
+    pool = ndax.ThreadPoolExecutor
+    ndax.ThreadPoolExecutor = functools.partial(pool, max_workers=1)
+    try:
+        yield
+    finally:
+        ndax.ThreadPoolExecutor = pool
+
+
+@contextlib.contextmanager
+def _overheard(said: list[str], name: str = "fastnda") -> Iterator[None]:
+    """Collect what a library logs instead of letting it print tracebacks."""
+    logger = logging.getLogger(name)
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    passes_on, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = passes_on

@@ -1,0 +1,241 @@
+"""How each maker's text exports label their columns: one declarative table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batteryxr.io.cycler.labels import CLOCK, STATE, Column
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A maker's way to write a table.
+
+    Parameters
+    ----------
+    name
+        For ``attrs["instrument"]``.
+    mark
+        Regular expression found in the header or labels of such a file, and of no
+        other's.
+    columns
+        Labels, by preference.
+    dayfirst
+        Order of ambiguous dates; None where the maker follows the computer.
+    start
+        Regular expression whose group finds the start in the header.
+    """
+
+    name: str
+    mark: str
+    columns: tuple[Column, ...]
+    dayfirst: bool | None = None
+    start: str = ""
+
+
+BIOLOGIC = Vendor(
+    "BioLogic",
+    r"(EC|BT)-Lab ASCII FILE",
+    (
+        Column("test_time", r"time"),
+        Column("voltage", r"<?ewe>?"),
+        Column("voltage", r"<?ecell>?|<?ewe-ece>?"),
+        Column("current", r"i"),
+        Column("current", r"<i>"),
+        Column("capacity", r"capacity"),
+        Column("capacity", r"q charge/discharge"),
+        Column("charge_energy", r"energy charge|energy we charge"),
+        Column("discharge_energy", r"energy discharge|energy we discharge"),
+        Column("cycle", r"cycle number"),
+        Column("step", r"ns"),
+        Column("temperature", r"<?temperature>?"),
+    ),
+    dayfirst=False,  # also on computers that write dates otherwise
+    start=r"Acquisition started on\s*:\s*(\S.*\S)",
+)
+
+ARBIN = Vendor(
+    "Arbin",
+    r"\bTest[_ ]Time ?\(s\)|\bData[_ ]Point\b.*\bTest[_ ]Time\b",
+    (
+        Column("test_time", r"test[_ ]time", "s"),
+        Column("voltage", r"voltage", "V"),
+        Column("current", r"current", "A"),
+        Column("charge_capacity", r"charge[_ ]capacity", "A h"),
+        Column("discharge_capacity", r"discharge[_ ]capacity", "A h"),
+        Column("charge_energy", r"charge[_ ]energy", "W h"),
+        Column("discharge_energy", r"discharge[_ ]energy", "W h"),
+        Column("cycle", r"cycle[_ ]index"),
+        Column("step", r"step[_ ]index"),
+        Column("temperature", r"aux[_ ]temperature.*|cell[_ ]temperature", "degC"),
+        Column(CLOCK, r"date[_ ]?time"),
+    ),
+    dayfirst=False,
+)
+
+MACCOR = Vendor(
+    "Maccor",
+    r"(?i)(\bRec#?\b.*\bCyc|\bDPt[ -]?Time\b)",
+    (
+        Column("test_time", r"test ?time|test", "s"),
+        Column("voltage", r"volts?|voltage", "V"),
+        Column("current", r"amps?|current", "A"),
+        Column("capacity", r"amp-hr|cap\.?|capacity", "A h"),
+        Column("energy", r"watt-hr|ener\.?|energy", "W h"),
+        Column("cycle", r"cyc#|cycle p|cycle c|cycle#?"),
+        Column("step", r"step#?"),
+        Column("temperature", r"temp(erature)?( cell)? ?1?", "degC"),
+        Column(STATE, r"state|md"),
+        Column(CLOCK, r"dpt[ -]?time"),
+    ),
+    dayfirst=False,
+    start=r"Date of Test:\s*([\d/.-]+)",
+)
+
+LANDT = Vendor(
+    "Landt",
+    r"(?i)(\bchannel_index\b|\bTestTime/|\bSysTime\b|\bCycle-Index\b)",
+    (
+        Column("test_time", r"test_?time"),
+        Column("voltage", r"voltage|u"),
+        Column("current", r"current|i"),
+        Column("charge_capacity", r"charge_capacity"),
+        Column("discharge_capacity", r"discharge_capacity"),
+        Column("capacity", r"capacity|cap"),
+        Column("charge_energy", r"charge_energy"),
+        Column("discharge_energy", r"discharge_energy"),
+        Column("energy", r"energy|en"),
+        Column("cycle", r"cycle[_-]index|cycle"),
+        Column("step", r"step[_-]index|step"),
+        Column("temperature", r"temperature(_1)?"),
+        Column(STATE, r"step_name|state"),
+        Column(CLOCK, r"date_time_iso_string|systime"),
+    ),
+)
+
+NOVONIX = Vendor(
+    "Novonix",
+    r"(?i)(novonix|\bRun Time \(h\).*\bPotential \(V\))",
+    (
+        Column("test_time", r"run[ -]?time", "h"),
+        Column("voltage", r"potential|voltage", "V"),
+        Column("current", r"current", "A"),
+        Column("capacity", r"capacity", "A h"),
+        Column("energy", r"energy", "W h"),
+        Column("cycle", r"cycle number|cycle ?#?"),
+        Column("step", r"step number|step ?#"),
+        Column("temperature", r"temperature", "degC"),
+        Column(CLOCK, r"date and time"),
+    ),
+)
+
+BASYTEC = Vendor(
+    "Basytec",
+    r"(?i)(basytec|~Time\[)",
+    (
+        Column("test_time", r"time"),
+        Column("voltage", r"u|voltage", "V"),
+        Column("current", r"i|current", "A"),
+        Column("capacity", r"ah-(step|set)|ah", "A h"),
+        Column("energy", r"wh-(step|set)|wh", "W h"),
+        Column("cycle", r"cyc-count"),
+        Column("step", r"line"),
+        Column("temperature", r"t1|temp(erature)?", "degC"),
+        Column(STATE, r"command"),
+        Column(CLOCK, r"datetime"),
+    ),
+    dayfirst=True,
+    start=r"~Start of Test:\s*(\S.*\S)",
+)
+
+DIGATRON = Vendor(
+    "Digatron",
+    r"(?i)(digatron|\bProg(ram)? (Time|Duration)\b)",
+    (
+        Column("test_time", r"prog(ram)? (time|duration)", "s"),
+        Column("voltage", r"voltage", "V"),
+        Column("current", r"current", "A"),
+        Column("charge_capacity", r"ahcha", "A h"),
+        Column("discharge_capacity", r"ahdch", "A h"),
+        Column("capacity", r"ahstep|ahaccu", "A h"),
+        Column("charge_energy", r"whcha", "W h"),
+        Column("discharge_energy", r"whdch", "W h"),
+        Column("energy", r"whstep|whaccu", "W h"),
+        Column("cycle", r"cycle"),
+        Column("step", r"step"),
+        Column("temperature", r"t1|logtemp001", "degC"),
+        Column(STATE, r"status"),
+        Column(CLOCK, r"timestamp|time stamp"),
+    ),
+)
+
+PEC = Vendor(
+    "PEC",
+    r"(?i)(#TESTREGIME|\bTotal[ _]Time[ _](\(?Seconds|\(?hours))",
+    (
+        Column("test_time", r"total[ _]time[ _]seconds|total[ _]time", "s"),
+        Column("test_time", r"total[ _]time[ _]\(hours.*", "s"),
+        Column("voltage", r"voltage", "V"),
+        Column("current", r"current", "A"),
+        Column("charge_capacity", r"charge[ _]capacity", "A h"),
+        Column("discharge_capacity", r"discharge[ _]capacity", "A h"),
+        Column("charge_energy", r"charge[ _]energy", "W h"),
+        Column("discharge_energy", r"discharge[ _]energy", "W h"),
+        Column("cycle", r"cycle"),
+        Column("step", r"step"),
+        Column("temperature", r"temperature.*", "degC"),
+        Column(CLOCK, r"real[ _]time"),
+    ),
+)
+
+NEWARE = Vendor(
+    "Neware",
+    r"(?i)(\bChg\. ?Cap|\bDataPoint\b|\bRecord ?ID\b|\bDChg\.|电压|\bTotal Time\b)",
+    (
+        Column("test_time", r"total ?time|test ?time|总时间|测试时间", "s"),
+        Column("voltage", r"voltage|电压", "V"),
+        Column("current", r"current|cur|电流", "A"),
+        Column("charge_capacity", r"chg\. ?cap(acity|\.)?|charge capacity"),
+        Column("charge_capacity", r"capacitance_chg"),
+        Column("discharge_capacity", r"dchg\. ?cap(acity|\.)?|discharge capacity"),
+        Column("discharge_capacity", r"capacitance_dchg"),
+        Column("capacity", r"capacity"),
+        Column("charge_energy", r"chg\. ?energy|charge energy|engy_chg"),
+        Column("discharge_energy", r"dchg\. ?energy|discharge energy|engy_dchg"),
+        Column("energy", r"energy"),
+        Column("cycle", r"cycle index|cycle ?id|cycle"),
+        Column("step", r"step index|step ?id|step"),
+        Column("temperature", r"temperature|t1|温度", "degC"),
+        Column(STATE, r"step type|step name|state"),
+        Column(CLOCK, r"date|realtime|date[ _]?time|absolute time"),
+    ),
+    dayfirst=False,
+)
+
+#: What most hand-made tables use; units must be in the label, times may be in s.
+GENERIC = Vendor(
+    "",
+    r"",
+    (
+        Column("test_time", r"test[ _]?time|total[ _]?time|elapsed[ _]?time", "s"),
+        Column("test_time", r"time|t", "s"),
+        Column("voltage", r"(cell[ _])?(voltage|potential|volts?)|u|v|e|ewe", "V"),
+        Column("current", r"(cell[ _])?(current|amps?)|i|<i>", ""),
+        Column("charge_capacity", r"charge[ _]capacity"),
+        Column("discharge_capacity", r"discharge[ _]capacity"),
+        Column("capacity", r"capacity|q"),
+        Column("charge_energy", r"charge[ _]energy"),
+        Column("discharge_energy", r"discharge[ _]energy"),
+        Column("energy", r"energy"),
+        Column("cycle", r"cycle([ _](number|index|count|id))?|cycle#"),
+        Column("step", r"step([ _](number|index|count|id))?|step#"),
+        Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
+        Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
+        Column(CLOCK, r"date|date[ _]?time|timestamp|clock"),
+    ),
+)
+
+#: Text exports, by preference; the generic one takes what no maker claims.
+TEXT = (
+    ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, NEWARE, GENERIC,
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Frames of detectors, and scans of ptychography."""

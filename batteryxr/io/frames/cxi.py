@@ -1,0 +1,293 @@
+"""Ptychography in HDF5: CXI and NXcxi_ptycho, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.core.model import attributes
+from batteryxr.core.optional import require
+from batteryxr.core.provenance import recorded
+from batteryxr.core.xray import HC
+from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+
+_JOULE = 1.602176634e-19  # per eV
+#: Frames per chunk of a file that is stored in one piece.
+_CHUNK = 64
+#: Where the photon energy may stand. The source comes last: to CXI its energy is that
+#: of the photons, to NeXus that of the machine.
+_ENERGIES = (
+    "instrument_1/beam_1/incident_beam_energy",
+    "instrument_1/beam_1/energy",
+    "beam_1/energy",
+    "sample_1/beam_1/incident_energy",
+    "instrument_1/source_1/energy",
+)
+#: Photon energies beyond this (eV) are a machine's.
+_PHOTONS = 1e6
+
+
+@recorded
+def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
+    """Read a ptychographic scan from a CXI or NXcxi_ptycho file.
+
+    Lazy: frames stay in the file until they are needed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    entry
+        Group of the scan.
+
+    Returns
+    -------
+    xarray.Dataset
+        `frames` (position, detector_y, detector_x), `mask` where there is one (True at
+        bad pixels), `probe` where there is one; coordinates `position_y`,
+        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). What
+        `cdi.ptycho` takes, once it has a probe.
+
+    Raises
+    ------
+    FileFormatError
+        If something that a reconstruction needs is missing.
+    MissingDependencyError
+        Without h5py.
+
+    Notes
+    -----
+    `read_ptychography` reads other layouts.
+    Translations are those of the sample, as CXI has them: where the beam hits is their
+    negative, in y as in x. Detector axes that run against the laboratory's are told by
+    `basis_vectors`, and are turned with the positions.
+    """
+    import dask.array as da
+
+    path = Path(path)
+    with opened(path) as file:
+        group = _group(file, path, entry)
+        data = _found(group, path, "frames", "data_1/data", *_detector("data"))
+        name, shape, dtype = data.name, data.shape, data.dtype
+        if len(shape) != 3:
+            raise FileFormatError(path, f"{name} is {shape}, not (frame, y, x)")
+        chunks = (data.chunks or (_CHUNK,))[0]
+        detector = group["instrument_1/detector_1"]
+        coords = _coordinates(group, detector, path, shape[0])
+        extra = _extras(group, detector)
+    frames = da.from_array(
+        FileFrames(path, name, shape, dtype),
+        chunks=(max(chunks, _CHUNK), *shape[1:]),
+        name=f"cxi-{path.name}-{path.stat().st_mtime_ns}-{name}",
+        asarray=False,
+    )
+    counts = attributes("frames", units="1", long_name="Counts")
+    dims = ("position", "detector_y", "detector_x")
+    scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
+    scan.attrs["source_files"] = [path.name]
+    return scan
+
+
+def _detector(name: str) -> tuple[str, ...]:
+    return (f"instrument_1/detector_1/{name}",)
+
+
+def _group(file: Any, path: Path, entry: str) -> Any:
+    if entry not in file:
+        raise FileFormatError(
+            path, f"no group {entry!r}; it holds {sorted(file)}. Pass entry=..."
+        )
+    return file[entry]
+
+
+def _found(group: Any, path: Path, what: str, *names: str) -> Any:
+    for name in names:
+        if name in group:
+            return group[name]
+    raise FileFormatError(path, f"no {what}: looked for {', '.join(names)}")
+
+
+def _number(item: Any) -> float:
+    return float(np.ravel(item[()])[0])
+
+
+def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any]:
+    energy = _energy(group, path)
+    far = _found(detector, path, "detector distance", "distance", "corner_position")
+    distance = abs(float(np.ravel(far[()])[-1]))
+    pitch = _number(_found(detector, path, "pixel size", "x_pixel_size"))
+    rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
+    if not np.isclose(pitch, rows):
+        raise FileFormatError(path, f"pixels of {pitch} x {rows} m are not square")
+    moves = _found(
+        group, path, "translations",
+        "sample_1/geometry_1/translation", "data_1/translation",
+        "instrument_1/detector_1/translation", "sample_1/transformations/translation",
+    )  # fmt: skip
+    moves = np.asarray(moves[()], float)
+    if moves.ndim != 2 or len(moves) != n or moves.shape[1] < 2:
+        raise FileFormatError(path, f"translations are {moves.shape} for {n} frames")
+    along_y, along_x = _axes(detector)
+    where = -np.pad(moves[:, :3], ((0, 0), (0, 3 - min(moves.shape[1], 3)))) * 1e9
+    return {
+        "position_y": ("position", where @ along_y, attributes("position_y")),
+        "position_x": ("position", where @ along_x, attributes("position_x")),
+        "energy": ((), energy, attributes("energy")),
+        "distance": (
+            (),
+            distance * 1e3,
+            {"units": "mm", "long_name": "Sample to detector"},
+        ),
+        "pixel_pitch": (
+            (),
+            pitch * 1e6,
+            {"units": "um", "long_name": "Detector pixel"},
+        ),
+    }
+
+
+def _axes(detector: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit vectors along which detector rows and columns count up."""
+    if "basis_vectors" not in detector:
+        return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])
+    basis = np.asarray(detector["basis_vectors"][()], float)
+    basis = basis if basis.shape == (3, 2) else basis.T
+    unit = basis / np.linalg.norm(basis, axis=0)
+    return unit[:, 0], unit[:, 1]
+
+
+def _energy(group: Any, path: Path) -> float:
+    """Return eV; CXI has J, NeXus what its units say, some neither say nor have it."""
+    for name in _ENERGIES:
+        if name in group:
+            value = _number(group[name])
+            units = text(group[name].attrs.get("units", "")).lower()
+            scale = {"ev": 1.0, "kev": 1e3, "j": 1 / _JOULE}.get(units)
+            if scale is None:  # no photon has a joule
+                scale = 1.0 if value > 1.0 else 1 / _JOULE
+            if 0 < value * scale < _PHOTONS:
+                return value * scale
+    name = "instrument_1/source_1/wavelength"
+    if name in group:
+        return HC / _number(group[name])
+    raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
+
+
+def _extras(group: Any, detector: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "mask" in detector:
+        bad = np.asarray(detector["mask"][()]) != 0
+        named = attributes("mask", units="1", long_name="Bad pixels")
+        found["mask"] = (("detector_y", "detector_x"), bad, named)
+    for name in ("instrument_1/source_1/illumination", "instrument_1/source_1/probe"):
+        if name in group:
+            modes = np.asarray(group[name][()])
+            modes = modes[None] if modes.ndim == 2 else modes
+            named = attributes("probe", units="1", long_name="Probe")
+            dims = ("probe_mode", "probe_y", "probe_x")
+            found["probe"] = (dims, modes.astype(np.complex64), named)
+            break
+    return found
+
+
+def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
+    """Write a ptychographic scan of one energy as CXI that is NXcxi_ptycho as well.
+
+    Reads once, a block at a time.
+
+    Parameters
+    ----------
+    scan
+        As `read_cxi` and `cdi.ptycho_scan` return it.
+    path
+        The file; must not exist.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileFormatError
+        If the file exists, or the scan has several energies.
+    """
+    h5py = require("h5py", extra="io", purpose="writing CXI files")
+    path = Path(path)
+    if path.exists():
+        raise FileFormatError(path, "exists already; choose another name")
+    if "energy" in scan["frames"].dims:
+        raise FileFormatError(path, "CXI holds one energy: .isel(energy=0) first")
+    with h5py.File(path, "x") as file:
+        file["cxi_version"] = 160
+        entry = _nexus(file, "entry_1", "NXentry")
+        entry["definition"] = "NXcxi_ptycho"
+        _write_instrument(entry, scan)
+        _write_frames(entry, scan)
+    return path
+
+
+def _nexus(parent: Any, name: str, kind: str) -> Any:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = kind
+    return group
+
+
+def _quantity(group: Any, name: str, value: Any, units: str) -> None:
+    group[name] = value
+    group[name].attrs["units"] = units
+
+
+def _write_instrument(entry: Any, scan: xr.Dataset) -> None:
+    joule = float(scan["energy"]) * _JOULE
+    instrument = _nexus(entry, "instrument_1", "NXinstrument")
+    source = _nexus(instrument, "source_1", "NXsource")
+    _quantity(source, "energy", joule, "J")
+    _quantity(source, "wavelength", HC / float(scan["energy"]), "m")
+    if "probe" in scan:
+        source["illumination"] = scan["probe"].values
+    beam = _nexus(instrument, "beam_1", "NXbeam")
+    _quantity(beam, "incident_beam_energy", joule, "J")
+    beam_1 = _nexus(entry, "beam_1", "NXbeam")
+    _quantity(beam_1, "energy", joule, "J")
+    detector = _nexus(instrument, "detector_1", "NXdetector")
+    pitch = float(scan["pixel_pitch"]) * 1e-6
+    _quantity(detector, "distance", float(scan["distance"]) * 1e-3, "m")
+    _quantity(detector, "x_pixel_size", pitch, "m")
+    _quantity(detector, "y_pixel_size", pitch, "m")
+    basis = np.array([[0.0, -pitch], [-pitch, 0.0], [0.0, 0.0]])
+    detector["basis_vectors"] = basis
+    if "mask" in scan:
+        detector["mask"] = scan["mask"].values.astype(np.uint32)
+    # The sample moves against the beam, and detector axes against the laboratory's.
+    moves = np.zeros((scan.sizes["position"], 3))
+    moves[:, 1] = scan["position_y"].values * 1e-9
+    moves[:, 0] = scan["position_x"].values * 1e-9
+    _quantity(detector, "translation", moves, "m")
+    sample = _nexus(entry, "sample_1", "NXsample")
+    place = _nexus(sample, "geometry_1", "NXgeometry")
+    place["translation"] = detector["translation"]
+
+
+def _write_frames(entry: Any, scan: xr.Dataset) -> None:
+    frames = scan["frames"].transpose("position", "detector_y", "detector_x")
+    detector = entry["instrument_1/detector_1"]
+    chunk = (min(_CHUNK, frames.shape[0]), *frames.shape[1:])
+    stored = detector.create_dataset(
+        "data",
+        frames.shape,
+        frames.dtype,
+        chunks=chunk,
+        compression="lzf",
+        shuffle=True,
+    )
+    for start in range(0, frames.shape[0], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        stored[part] = frames.isel(position=part).values
+    data = _nexus(entry, "data_1", "NXdata")
+    data.attrs["signal"] = "data"
+    data["data"] = stored
+    data["translation"] = detector["translation"]

@@ -1,0 +1,271 @@
+"""Ptychographic scans in the HDF5 files of beamlines: found by a table of layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.io.frames.cxi import read_cxi
+from batteryxr.io.frames.hdf5 import datasets, opened
+from batteryxr.io.frames.ptychography_found import DIMS, Found, checked, first, listed
+from batteryxr.io.frames.ptychography_layouts import (
+    ARRAYS,
+    LAYOUTS,
+    QUANTITIES,
+    Layout,
+    matching,
+)
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Source = str | os.PathLike[str]
+
+
+@recorded
+def read_ptychography(
+    path: Source | Sequence[Source],
+    *,
+    layout: str | Mapping[str, str | tuple[str, str]] | None = None,
+    position_y: npt.ArrayLike | None = None,
+    position_x: npt.ArrayLike | None = None,
+    positions_from: Source | None = None,
+    energy: float | None = None,
+    distance: float | None = None,
+    pixel_pitch: float | None = None,
+    centre: tuple[float, float] | None = None,
+    size: int | None = None,
+    signs: tuple[int, int] | None = None,
+    narrow: bool = False,
+) -> xr.Dataset:
+    """Open a ptychographic scan of any beamline, or one scan per energy.
+
+    Lazy: frames stay in the file until they are needed.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file; or several, one per energy, which become one stack.
+    layout
+        Name of a known layout: ``"cxi"`` or one of `ptychography_layouts.LAYOUTS`. None
+        tries them. Or where a file of your own keeps what:
+        ``{"frames": "scan/eiger", "x": ("scan/piezo_x", "um"), ...}``, with the keys
+        ``frames``, ``y`` and ``x`` (or ``positions``, columns x and y), ``energy`` (or
+        ``wavelength``), ``distance``, ``pixel_pitch``, ``mask``, ``probe``; units where
+        the file names none.
+    position_y, position_x
+        Where the beam hits, nm, instead of what the file tells.
+    positions_from
+        Another file that holds the positions, in the same layout.
+    energy, distance, pixel_pitch
+        In eV, mm and µm, instead of what the file tells.
+    centre, size
+        Row and column of the direct beam, and the side of the square to cut out round
+        it. Without `size` whole frames are returned.
+    signs
+        Factors of positions y and x: -1 where the sample is what moves, or a motor
+        runs against the detector's rows or columns. None: as usual for the layout.
+    narrow
+        Make counts uint16, as detectors of 32 bits hardly need more: half the memory.
+        Bad pixels become 0; reading fails where another count does not fit.
+
+    Returns
+    -------
+    xarray.Dataset
+        `frames` (position, detector_y, detector_x), or with `energy` first; `mask`
+        (True at bad pixels) and `probe` where the file has them; `position_y`,
+        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). What
+        `cdi.ptycho` takes, once it has a probe.
+
+    Raises
+    ------
+    FileFormatError
+        If something is missing or has no units: tells what the file holds instead.
+    ArgumentError
+        If there is no such layout, or sizes do not fit.
+
+    Examples
+    --------
+    >>> scan = read_ptychography("scan_000123.h5", centre=(512, 514), size=256)
+    >>> stack = read_ptychography(sorted(folder.glob("*.h5")), distance=2000)
+    """
+    told = {"energy": energy, "distance": distance, "pixel_pitch": pixel_pitch}
+    at = {"position_y": position_y, "position_x": position_x}
+    if isinstance(path, (list, tuple)):
+        if not path:
+            raise ArgumentError("path", path, "at least one file")
+        each = [
+            _read(Path(p), layout, at, positions_from, told, centre, size, signs)
+            for p in path
+        ]
+        return _stacked([_narrowed(scan) for scan in each] if narrow else each)
+    one = Path(path)  # type: ignore[arg-type]
+    scan = _read(one, layout, at, positions_from, told, centre, size, signs)
+    return _narrowed(scan) if narrow else scan
+
+
+def _read(
+    path: Path,
+    layout: str | Mapping[str, Any] | None,
+    at: dict[str, Any],
+    positions_from: Source | None,
+    told: dict[str, float | None],
+    centre: tuple[float, float] | None,
+    size: int | None,
+    signs: tuple[int, int] | None,
+) -> xr.Dataset:
+    with opened(path) as file:
+        held = datasets(file)
+        name = _recognised(held) if layout is None else layout
+        if name == "cxi":
+            scan = _adjusted(read_cxi(path), at, told, signs)
+        else:
+            found = Found(path, held, _layout(name, held))
+            frames, shape = found.frames()
+            if positions_from is not None:
+                with opened(Path(positions_from)) as other:
+                    places = Found(Path(positions_from), datasets(other), found.layout)
+                    where = places.positions(shape[:-2], at)
+            else:
+                where = found.positions(shape[:-2], at)
+            scan = found.scan(frames, where, told, signs)
+            centre = centre or found.centre()
+    return _cut(scan, centre, size)
+
+
+def _recognised(held: Mapping[str, Any]) -> str:
+    """Return the layout of which a file holds most; CXI by its fixed names."""
+    cxi = ("entry_1/instrument_1/detector_1/distance", "entry_1/data_1/data")
+    moves = [p for p in held if p.startswith("entry_1") and p.endswith("/translation")]
+    if all(p in held for p in cxi) and moves and len(held[cxi[1]].shape) == 3:
+        return "cxi"
+    # A number alone is no position, whatever its name ends with.
+    axes = dict.fromkeys(("y", "x", "positions"), (1, 2, 3))
+    scores = {
+        name: sum(
+            first(held, patterns, axes.get(key)) is not None
+            for key, patterns in one.paths.items()
+        )
+        for name, one in LAYOUTS.items()
+        if first(held, one.paths["frames"], axes=(3, 4))
+    }
+    return max(scores, key=lambda name: scores[name]) if scores else "nexus"
+
+
+def _layout(name: str | Mapping[str, Any], held: Mapping[str, Any]) -> Layout:
+    if isinstance(name, str):
+        if name not in LAYOUTS:
+            raise ArgumentError("layout", name, f"one of {['cxi', *LAYOUTS]}")
+        return LAYOUTS[name]
+    known = {*QUANTITIES, *ARRAYS}
+    if unknown := name.keys() - known:
+        raise ArgumentError("layout", min(unknown), f"keys among {sorted(known)}")
+    pairs = {k: (v, "") if isinstance(v, str) else tuple(v) for k, v in name.items()}
+    for key, (place, _) in pairs.items():
+        if not matching(held, place):
+            raise ArgumentError(f"layout[{key!r}]", place, f"one of {listed(held)}")
+    paths = {key: (place,) for key, (place, _) in pairs.items()}
+    own = dict.fromkeys(QUANTITIES, "?")  # nothing is assumed of a user's file
+    units = own | {key: unit for key, (_, unit) in pairs.items() if unit}
+    return Layout("yours", paths, units)
+
+
+def _adjusted(
+    scan: xr.Dataset,
+    at: dict[str, Any],
+    told: dict[str, float | None],
+    signs: tuple[int, int] | None,
+) -> xr.Dataset:
+    """Return a scan with what the user tells instead of what the file does."""
+    n = scan.sizes["position"]
+    fresh = {
+        **{k: checked(k, v, n) for k, v in at.items() if v is not None},
+        **{k: v for k, v in told.items() if v is not None},
+    }
+    for name, value in fresh.items():
+        scan = scan.assign_coords({name: scan[name].copy(data=value)})
+    if signs is not None:
+        for axis, sign in zip("yx", signs, strict=True):
+            name = f"position_{axis}"
+            scan = scan.assign_coords({name: scan[name] * sign})
+            scan[name].attrs.update(attributes(name))
+    return scan
+
+
+def _cut(
+    scan: xr.Dataset, centre: tuple[float, float] | None, size: int | None
+) -> xr.Dataset:
+    if size is None:
+        return scan
+    shape = scan.sizes["detector_y"], scan.sizes["detector_x"]
+    middle = centre or (shape[0] // 2, shape[1] // 2)
+    cut = {}
+    for dim, at, whole in zip(DIMS[1:], middle, shape, strict=True):
+        start = round(at) - size // 2
+        if start < 0 or start + size > whole:
+            raise ArgumentError(
+                "size",
+                size,
+                f"a square inside {shape[0]} x {shape[1]} round {middle}",
+                "Take less, or another centre.",
+            )
+        cut[dim] = slice(start, start + size)
+    return scan.isel(cut)
+
+
+def _narrowed(scan: xr.Dataset) -> xr.Dataset:
+    bad = scan["mask"].values if "mask" in scan else False
+    (source,) = scan.attrs["source_files"]
+    counts = scan["frames"].data.map_blocks(_uint16, bad, source, dtype=np.uint16)
+    return scan.assign(frames=scan["frames"].copy(data=counts))
+
+
+def _uint16(block: np.ndarray, bad: np.ndarray | bool, source: str) -> np.ndarray:
+    values = np.where(bad, block.dtype.type(0), block)
+    least, most = values.min(initial=0), values.max(initial=0)
+    with np.errstate(invalid="ignore"):
+        counts = values.astype(np.uint16)
+    if least < 0 or most > 65535 or not np.array_equal(counts, values):
+        raise FileFormatError(
+            source,
+            f"counts from {least} to {most} are no whole numbers of 16 bits: open it "
+            "without narrow=True, or tell the mask of bad pixels.",
+        )
+    return counts
+
+
+def _stacked(scans: list[xr.Dataset]) -> xr.Dataset:
+    """Return scans of several energies as one, in rising order."""
+    scans = sorted(scans, key=lambda s: float(s.energy))
+    shapes = [s["frames"].shape for s in scans]
+    if len(set(shapes)) > 1:
+        odd = next(s for s in scans if s["frames"].shape != shapes[0])
+        raise ArgumentError(
+            "path",
+            f"{odd.attrs['source_files'][0]} with frames {odd['frames'].shape}",
+            f"files of the same size, {shapes[0]}",
+        )
+    energies = np.array([float(s.energy) for s in scans])
+    if np.any(np.diff(energies) <= 0):
+        raise ArgumentError("path", "two files of one energy", "one file per energy")
+    names = [s.attrs["source_files"][0] for s in scans]
+    masks = [s["mask"] for s in scans if "mask" in s]
+    scans = [s.drop_vars("mask", errors="ignore") for s in scans]
+    whole = xr.concat(scans, "energy", coords="different", compat="equals",
+                      join="override", combine_attrs="drop")  # fmt: skip
+    if masks:  # bad once, bad at every energy
+        bad = masks[0].copy(data=np.any([m.values for m in masks], axis=0))
+        whole = whole.assign(mask=bad)
+    for name in ("position_y", "position_x", "distance", "pixel_pitch", "energy"):
+        whole[name].attrs.update(scans[0][name].attrs)
+    whole.attrs["source_files"] = names
+    return whole

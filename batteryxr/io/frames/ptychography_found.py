@@ -1,0 +1,259 @@
+"""What a layout finds in an HDF5 file of ptychography: frames, positions, geometry."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.model import attributes
+from batteryxr.core.units import affine
+from batteryxr.core.xray import HC
+from batteryxr.io.frames.hdf5 import FileFrames, text
+from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_JOULE = 1.602176634e-19  # per eV
+#: Energy below which no ptychography is done, eV.
+_FAINT = 50.0
+#: Dimensions of frames.
+DIMS = ("position", "detector_y", "detector_x")
+#: Frames per chunk of a file that is stored in one piece, and the fewest at a time.
+_CHUNK = 64
+
+
+def first(
+    held: Mapping[str, Any],
+    patterns: tuple[str, ...],
+    axes: tuple[int, ...] | None = None,
+    size: tuple[int, ...] | None = None,
+) -> str | None:
+    """Return the first dataset of numbers that matches, with such axes and size."""
+    for pattern in patterns:
+        for path in matching(held, pattern):
+            item = held[path]
+            if item.dtype.kind not in "iufcb":
+                continue
+            fits = axes is None or len(item.shape) in axes
+            if fits and (size is None or item.size in size):
+                return path
+    return None
+
+
+class Found:
+    """What a layout finds in a file."""
+
+    def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
+        self.path, self.held, self.layout = path, held, layout
+
+    def frames(self) -> tuple[Any, tuple[int, ...]]:
+        """Return lazy frames (position, y, x), and the shape as it is stored."""
+        import dask.array as da
+
+        patterns = self.layout.paths.get("frames", ())
+        name = first(self.held, patterns, axes=(3, 4))
+        if name is None:
+            raise FileFormatError(
+                self.path,
+                f"no frames at {self._looked('frames')}. Datasets of 3 or more axes: "
+                f"{listed(self.held, 3)}. Tell where they are with "
+                "layout={'frames': path, ...}.",
+            )
+        pattern = next(p for p in patterns if name in matching(self.held, p))
+        names = [
+            n
+            for n in matching(self.held, pattern)
+            if self.held[n].shape[1:] == self.held[name].shape[1:]
+        ]
+        parts = [self._lazy(n) for n in names]
+        shape = self.held[name].shape
+        if len(shape) == 3:
+            shape = (sum(len(p) for p in parts), *shape[1:])
+        return da.concatenate(parts) if len(parts) > 1 else parts[0], shape
+
+    def _lazy(self, name: str) -> Any:
+        import dask.array as da
+
+        item = self.held[name]
+        shape = item.shape
+        stored = (item.chunks or (1,))[0]
+        wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
+        step = min(shape[0], max(stored, -(-wanted // stored) * stored))
+        stamp = self.path.stat().st_mtime_ns
+        lazy = da.from_array(
+            FileFrames(self.path, name, shape, item.dtype),
+            chunks=(step, *shape[1:]),
+            name=f"ptychography-{self.path}-{stamp}-{name}",
+            asarray=False,
+        )
+        return lazy if len(shape) == 3 else lazy.reshape(-1, *shape[2:])
+
+    def quantity(self, name: str, size: tuple[int, ...] | None = None) -> Any:
+        """Return values in our units, or None where the file has none."""
+        path = first(self.held, self.layout.paths.get(name, ()), size=size)
+        if path is None:
+            return None
+        item = self.held[path]
+        theirs, ours = QUANTITIES[name]
+        units = text(item.attrs.get("units", "")).strip()
+        units = units or self.layout.units.get(name, theirs)
+        if units == "?":
+            raise FileFormatError(
+                self.path,
+                f"{path} names no units: pass layout={{{name!r}: ({path!r}, 'um')}}, "
+                "with the right ones.",
+            )
+        values = np.asarray(item[()], float)
+        if ours == "1":
+            return values
+        if units == "J":
+            return values / _JOULE
+        try:
+            return values * affine(units, ours)[0]
+        except ValueError as error:
+            raise FileFormatError(self.path, f"{path}: {error}") from error
+
+    def positions(self, scan: tuple[int, ...], at: dict[str, Any]) -> np.ndarray | None:
+        """Return where the beam hits (2, n) in nm; None where nothing tells."""
+        n = math.prod(scan)
+        sizes = (n, *scan) if len(scan) == 2 else (n,)
+        given = [v for v in at.values() if v is not None]
+        if len(given) == 1:
+            raise ArgumentError("position_y, position_x", "one of them", "both")
+        if given:
+            return np.stack([checked(k, v, n) for k, v in at.items()])
+        both = [self.quantity(axis, sizes) for axis in "yx"]
+        if both[0] is not None and both[1] is not None:
+            y, x = (np.ravel(v) for v in both)
+            if len(scan) == 2 and (y.size, x.size) == scan:
+                y, x = (v.ravel() for v in np.meshgrid(y, x, indexing="ij"))
+            if y.size == x.size == n:
+                return np.stack([y, x])
+        columns = self.quantity("positions")
+        if columns is not None and columns.ndim == 2:
+            columns = columns if len(columns) == n else columns.T
+            if len(columns) == n:
+                order = [self.layout.columns.index(axis) for axis in "yx"]
+                return columns[:, order].T
+        return None
+
+    def scan(
+        self,
+        frames: Any,
+        where: np.ndarray | None,
+        told: dict[str, float | None],
+        signs: tuple[int, int] | None,
+    ) -> xr.Dataset:
+        """Return the scan."""
+        n = frames.shape[0]
+        if where is None:
+            raise FileFormatError(
+                self.path,
+                f"no positions for {n} frames: looked at {self._looked('y', 'x')}. "
+                f"Datasets of that length: {listed(self.held, 0, n)}. Tell which with "
+                "layout={'x': path, 'y': path, ...}, the file that holds them with "
+                "positions_from=..., or pass position_y and position_x.",
+            )
+        factors = np.array(signs or self.layout.signs, float)[:, None]
+        y, x = where * factors
+        found = {name: self._geometry(name, value) for name, value in told.items()}
+        coords: dict[str, Any] = {
+            "position_y": ("position", y, attributes("position_y")),
+            "position_x": ("position", x, attributes("position_x")),
+            **_labels(found),
+        }
+        counts = attributes("frames", units="1", long_name="Counts")
+        variables: dict[str, Any] = {"frames": (DIMS, frames, counts)}
+        mask = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
+        if mask is not None and self.held[mask].shape == frames.shape[1:]:
+            bad = np.asarray(self.held[mask][()]) != 0
+            named = attributes("mask", units="1", long_name="Bad pixels")
+            variables["mask"] = (DIMS[1:], bad, named)
+        probe = first(self.held, self.layout.paths.get("probe", ()), axes=(2, 3))
+        if probe is not None:
+            modes = np.asarray(self.held[probe][()], np.complex64)
+            modes = modes[None] if modes.ndim == 2 else modes
+            dims = ("probe_mode", "probe_y", "probe_x")
+            named = attributes("probe", units="1", long_name="Probe")
+            variables["probe"] = (dims, modes, named)
+        scan = xr.Dataset(variables, coords=coords)
+        scan.attrs["source_files"] = [self.path.name]
+        return scan
+
+    def _geometry(self, name: str, value: float | None) -> float:
+        found = None if value is not None else self.quantity(name)
+        if value is None and found is None and name == "energy":
+            wavelength = self.quantity("wavelength")
+            found = None if wavelength is None else HC / wavelength
+        if value is None and found is None:
+            near = [p for p in self.held if name.split("_")[-1][:6] in p.lower()]
+            raise FileFormatError(
+                self.path,
+                f"no {name}: looked at {self._looked(name)}. Pass {name}=..., or say "
+                f"where it is with layout={{{name!r}: path, ...}}"
+                + (f"; perhaps {near[:6]}." if near else "."),
+            )
+        number = float(np.ravel(found)[0] if value is None else value)  # type: ignore[arg-type]
+        if name == "distance":  # some count it from the detector
+            number = abs(number)
+        if not (np.isfinite(number) and number > 0):
+            raise FileFormatError(
+                self.path, f"{name} is {number}; pass {name}=... instead."
+            )
+        if name == "energy" and number < _FAINT:
+            raise FileFormatError(
+                self.path,
+                f"energy is {number:g} eV, too little for X-rays. Was it in keV? Pass "
+                f"energy={1e3 * number:g}.",
+            )
+        return number
+
+    def centre(self) -> tuple[float, float] | None:
+        """Return row and column of the direct beam, where the file tells."""
+        both = [self.quantity(f"centre_{axis}") for axis in "yx"]
+        if both[0] is None or both[1] is None:
+            return None
+        y, x = (float(np.ravel(v)[0]) for v in both)
+        return (y, x) if y > 0 and x > 0 else None
+
+    def _looked(self, *names: str) -> str:
+        return ", ".join(p for n in names for p in self.layout.paths.get(n, ())) or "-"
+
+
+def _labels(geometry: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "energy": ((), geometry["energy"], attributes("energy")),
+        "distance": (
+            *((), geometry["distance"]),
+            {"units": "mm", "long_name": "Sample to detector"},
+        ),
+        "pixel_pitch": (
+            *((), geometry["pixel_pitch"]),
+            {"units": "um", "long_name": "Detector pixel"},
+        ),
+    }
+
+
+def checked(name: str, values: Any, n: int) -> np.ndarray:
+    """Return one number per frame, or raise an `ArgumentError`."""
+    found = np.asarray(values, float)
+    if found.shape != (n,):
+        raise ArgumentError(name, found.shape, f"one per frame, ({n},)")
+    return found
+
+
+def listed(held: Mapping[str, Any], axes: int = 0, size: int | None = None) -> str:
+    """Return paths and shapes of datasets, for a message."""
+    found = [
+        f"{path} {item.shape}"
+        for path, item in held.items()
+        if len(item.shape) >= axes and (size is None or item.size == size)
+    ]
+    more = f" and {len(found) - 12} more" if len(found) > 12 else ""
+    return (", ".join(found[:12]) or "none") + more

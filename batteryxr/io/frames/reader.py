@@ -1,0 +1,339 @@
+"""Detector frames of a rocking curve: TIFF with SPEC, NeXus, CXI; one lazy array."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.io import clock
+from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
+from batteryxr.io.frames.spec import SpecScan, read_spec
+from batteryxr.io.frames.tiff import open_tiff
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+#: What a coordinate of the frames is called; a motor of that name gets a prefix.
+_RESERVED = frozenset(
+    {"rocking", "detector_y", "detector_x", "state", "repeat", "energy", "time"}
+    | {"exposure", "distance", "pixel_size_y", "pixel_size_x", "voltage", "direction"}
+)
+#: Bytes of one chunk of frames.
+_CHUNK = 32_000_000
+
+
+@recorded
+def read_frames(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    spec: str | os.PathLike[str] | None = None,
+    scan: int | str | None = None,
+    dataset: str | None = None,
+    rocking: str | npt.ArrayLike | None = None,
+    energy: float | None = None,
+    distance: float | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
+    motors: Mapping[str, float] | None = None,
+    origin: tuple[int, int] = (0, 0),
+    timezone: str | None = None,
+    frames_per_chunk: int | None = None,
+) -> xr.DataArray:
+    """Open the frames of one rocking curve as one array.
+
+    Lazy: headers are read now, frames in groups when they are asked for.
+
+    Parameters
+    ----------
+    files
+        A folder of TIFF files, a pattern, a list, one TIFF of many pages, or one
+        HDF5, NeXus or CXI file.
+    spec, scan
+        SPEC file and number of the scan: gives rocking angles, motors, exposure.
+    dataset
+        Path of the frames inside an HDF5 file. None: where CXI or NeXus puts them.
+    rocking
+        Rocking angles (deg), or the name of the scanned column or dataset that
+        holds them. None: the first column of the SPEC scan, or the angle beside the
+        frames in the file; else the numbers of the frames.
+    energy, distance, pixel_size
+        Photon energy (eV), distance of the detector (mm), size of its pixels (um;
+        one number or y, x): what the file does not tell or tells wrongly.
+    motors
+        Further motor positions by name (deg).
+    origin
+        Index (y, x) on the whole detector of the first pixel in the files.
+    timezone
+        Zone of the clock that wrote the SPEC file. Without it ``time`` is NaT.
+    frames_per_chunk
+        Frames per chunk; None takes about 32 MB.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``counts`` on ``(rocking, detector_y, detector_x)`` in the file's own type,
+        with pixel indices on the whole detector, ``rocking`` in deg, and as
+        coordinates the motors at the start of the scan under their own names (blanks
+        become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
+        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
+        scan are coordinates on ``rocking``. ``attrs["rocking_motor"]`` names the
+        motor that moved. Pixels that a CXI file flags are in the coordinate ``mask``.
+
+    Raises
+    ------
+    ArgumentError
+        If files, scan or dataset cannot be told, or the numbers of frames and
+        angles differ.
+    FileFormatError
+        If a file is damaged; for pixels on computing.
+
+    Warns
+    -----
+    DataQualityWarning
+        If no rocking angles are known.
+
+    Examples
+    --------
+    >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
+    """
+    paths = _paths(files)
+    scanned = read_spec(spec, scan) if spec is not None else None
+    if scan is not None and spec is None:
+        raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
+    size = _positive(frames_per_chunk)
+    if is_hdf5(paths[0]):
+        if len(paths) > 1:
+            raise ArgumentError(
+                "files", len(paths), "one HDF5 file", "Read each, then concatenate."
+            )
+        name = rocking if isinstance(rocking, str) else None
+        held = open_hdf5(paths[0], dataset=dataset, rocking=name, chunk=_chunk(size))
+    else:
+        held = open_tiff(paths, chunk=_chunk(size))
+    angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
+    _, height, width = held.data.shape
+    array = xr.DataArray(
+        held.data,
+        dims=("rocking", "detector_y", "detector_x"),
+        coords={
+            "rocking": ("rocking", angles, attributes("rocking")),
+            "detector_y": _pixels("y", origin[0], height),
+            "detector_x": _pixels("x", origin[1], width),
+        },
+    )
+    array = label(array, "counts", units="1", long_name="Counts")
+    array.attrs |= {
+        "rocking_motor": motor or held.rocking_motor,
+        "source_files": [paths[0].name, paths[-1].name] if paths[1:] else paths[0].name,
+        "title": scanned.command if scanned else "",
+        "timezone": timezone or "",
+    }
+    array = array.assign_coords(_conditions(scanned, timezone))
+    known = _motors(scanned, motors)
+    given = {"energy": energy, "distance": distance}
+    instrument = held.instrument | {k: v for k, v in given.items() if v is not None}
+    if pixel_size is not None:
+        pair = np.broadcast_to(np.asarray(pixel_size, float), (2,))
+        instrument |= {"pixel_size_y": pair[0], "pixel_size_x": pair[1]}
+    array = array.assign_coords(known | _instrument(instrument))
+    if held.mask is not None:
+        flags = {"units": "1", "long_name": "Pixel flags of the file (0 is good)"}
+        pixels = ("detector_y", "detector_x")
+        array = array.assign_coords(mask=(pixels, held.mask, flags))
+    if not motor and held.rocking is None and rocking is None:
+        warnings.warn(
+            f"{paths[0].name}: no rocking angles known; frames are numbered instead. "
+            "Pass spec= and scan=, or rocking=.",
+            DataQualityWarning,
+            stacklevel=3,
+        )
+    return array
+
+
+def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
+    """Read one detector image: a dark, a flat field, a mask.
+
+    Reads once.
+
+    Parameters
+    ----------
+    path
+        A TIFF file, or a NumPy ``.npy`` file.
+    page
+        Of a TIFF of many.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``image`` on ``(detector_y, detector_x)`` with pixel indices.
+
+    Raises
+    ------
+    ArgumentError, FileFormatError
+        If there is no such file or page, or it is damaged.
+    """
+    (only,) = _paths(path)[:1]
+    if only.suffix == ".npy":
+        try:
+            image = np.load(only, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise FileFormatError(only, f"no NumPy array: {error}") from error
+    else:
+        held = open_tiff([only], chunk=_chunk(1))
+        if not 0 <= page < held.data.shape[0]:
+            raise ArgumentError("page", page, f"0 to {held.data.shape[0] - 1}")
+        image = np.asarray(held.data[page].compute(scheduler="synchronous"))
+    if image.ndim != 2:
+        raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
+    array = xr.DataArray(
+        image,
+        dims=("detector_y", "detector_x"),
+        coords={
+            "detector_y": _pixels("y", 0, image.shape[0]),
+            "detector_x": _pixels("x", 0, image.shape[1]),
+        },
+    )
+    return label(array, "image", units="1", long_name="Counts")
+
+
+def _paths(files: Any) -> list[Path]:
+    from batteryxr.io.cycler.reader import find
+    from batteryxr.io.series.labels import natural
+
+    items = files if isinstance(files, list | tuple) else [files]
+    paths: list[Path] = []
+    for item in items:
+        folder = Path(item).expanduser()
+        if folder.is_dir():
+            inside = [
+                p
+                for p in sorted(folder.iterdir(), key=natural)
+                if p.suffix.lower() in (".tif", ".tiff")
+            ]
+            if not inside:
+                raise ArgumentError("files", str(folder), "a folder with TIFF files")
+            paths += inside
+        else:
+            paths += find(item)
+    if not paths:
+        raise ArgumentError("files", files, "at least one path")
+    return paths
+
+
+def _positive(n: int | None) -> int | None:
+    if n is not None and (isinstance(n, bool) or n < 1):
+        raise ArgumentError("frames_per_chunk", n, "an integer >= 1, or None")
+    return n
+
+
+def _chunk(n: int | None) -> Any:
+    """Return a function of (frame bytes, frames) that gives frames per chunk."""
+
+    def size(nbytes: int, frames: int) -> int:
+        return min(frames, n or max(1, _CHUNK // max(nbytes, 1)))
+
+    return size
+
+
+def _rocking(
+    rocking: Any, scan: SpecScan | None, held: np.ndarray | None, n: int
+) -> tuple[np.ndarray, str]:
+    """Return the angles, and the name of the motor where SPEC tells it."""
+    motor = ""
+    if isinstance(rocking, str) and scan is not None:
+        if rocking not in scan.columns:
+            known = f"a column of scan {scan.number}: {list(scan.columns)}"
+            raise ArgumentError("rocking", rocking, known)
+        angles, motor = scan.columns[rocking], rocking
+    elif rocking is not None and not isinstance(rocking, str):
+        angles = np.asarray(rocking, dtype=float)
+    elif scan is not None and scan.columns:
+        motor, angles = next(iter(scan.columns.items()))
+    elif held is not None:
+        angles = held
+    else:
+        angles = np.arange(n, dtype=float)
+    if angles.shape != (n,):
+        raise ArgumentError(
+            "rocking",
+            f"{angles.size} angles",
+            f"one for each of the {n} frames",
+            "The scan was stopped early, or files of several scans lie together: "
+            "pass a pattern that names the files of one scan.",
+        )
+    return angles, motor
+
+
+def _pixels(axis: str, first: int, n: int) -> tuple[str, np.ndarray, dict[str, Any]]:
+    long_name = f"Detector {'row' if axis == 'y' else 'column'}"
+    index = np.arange(first, first + n)
+    return f"detector_{axis}", index, {"units": "1", "long_name": long_name}
+
+
+def _conditions(scan: SpecScan | None, timezone: str | None) -> dict[str, Any]:
+    """Return start, exposure and measured columns of a SPEC scan."""
+    where = clock.zone(timezone)
+    if scan is None:
+        return {}
+    moment: np.datetime64 = np.datetime64("NaT", "ns")
+    if scan.start is not None and where is not None:
+        moment = np.datetime64(clock.utc_nanoseconds(scan.start, where), "ns")
+    coords: dict[str, Any] = {"time": ((), moment, {"long_name": "Start of the scan"})}
+    for name, values in list(scan.columns.items())[1:]:
+        if name == "Seconds":
+            if np.all(values == values[0]):
+                coords["exposure"] = ((), float(values[0]), attributes("exposure"))
+            else:
+                coords["exposure"] = ("rocking", values, attributes("exposure"))
+        else:
+            attrs = {"units": "1", "long_name": name}
+            coords[_clean(name)] = ("rocking", values, attrs)
+    return coords
+
+
+def _motors(
+    scan: SpecScan | None, motors: Mapping[str, float] | None
+) -> dict[str, Any]:
+    taken = {_clean(c) for c in scan.columns} if scan else set()
+    known = dict(scan.motors if scan else {}) | dict(motors or {})
+    coords = {}
+    for name, value in known.items():
+        clean = _clean(name)
+        # The scanned motor's start is no news beside the rocking angles, but what
+        # was measured under the same name along the scan must not be lost.
+        if clean in taken and scan and name != next(iter(scan.columns), None):
+            clean = f"motor_{clean}"
+        attrs = {"units": "1", "long_name": f"Motor {name}"}
+        coords[clean] = ((), float(value), attrs)
+    return coords
+
+
+def _clean(name: str) -> str:
+    clean = name.strip().replace(" ", "_").replace("/", "_")
+    return f"motor_{clean}" if clean.lower() in _RESERVED else clean
+
+
+def _instrument(values: Mapping[str, float]) -> dict[str, Any]:
+    named = {
+        "energy": ("eV", "Photon energy"),
+        "distance": ("mm", "Distance of the detector"),
+        "pixel_size_y": ("um", "Height of a pixel"),
+        "pixel_size_x": ("um", "Width of a pixel"),
+    }
+    coords = {}
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ArgumentError(name, value, f"a number > 0 in {named[name][0]}")
+        units, long_name = named[name]
+        coords[name] = ((), float(value), {"units": units, "long_name": long_name})
+    return coords

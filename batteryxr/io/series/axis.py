@@ -1,0 +1,161 @@
+"""One axis for a series of scans: common to all files, or interpolated and said so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.io.series.scans import same_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.io.series.scans import Scan, Source
+
+#: Files per dask chunk.
+_GROUP = 64
+_NAMED = 3  # files that a warning names one by one
+
+
+def on_one_axis(
+    scans: Sequence[Scan], interpolate: Any, *, lazy: bool
+) -> tuple[Any, np.ndarray, list[str]]:
+    """Return data of all scans, their axis, and what the user must be told.
+
+    Parameters
+    ----------
+    scans
+        Files, looked at; their numbers too unless `lazy`.
+    interpolate
+        True, False, or the axis to interpolate onto.
+    lazy
+        Return a dask array. Axes are then compared by their ends, and once more when
+        the files are read.
+
+    Raises
+    ------
+    ArgumentError
+        If the axes do not overlap, or `interpolate` is no axis.
+    FileFormatError
+        If axes differ and `interpolate` is False, or one does not increase.
+    """
+    first = scans[0]
+    own = first.data[0] if first.data else first.source.read()[0]
+    wanted = None if isinstance(interpolate, bool) else _grid(interpolate, first.axis)
+    differ = [s for s in scans if not _like(s, own)]
+    messages = []
+    grid = own if wanted is None else wanted
+    if differ and wanted is None:
+        if not interpolate:
+            raise FileFormatError(
+                differ[0].source.path,
+                f"{_extent(differ[0])}, but {first.source.path.name} {_extent(first)}. "
+                "Pass interpolate=True to bring all onto a common axis.",
+            )
+        grid = _overlap(scans, own)
+        messages.append(
+            f"{len(differ)} of {len(scans)} files have another axis than "
+            f"{first.source.path.name} ({_extent(first)}): {_listed(differ)}. All are "
+            f"interpolated linearly onto its {grid.size} points from {grid[0]:g} to "
+            f"{grid[-1]:g} that every file covers."
+        )
+    if lazy:
+        return _lazy(scans, grid, whole=wanted is None), grid, messages
+    data = np.empty((len(scans), grid.size))
+    for row, scan in enumerate(scans):
+        assert scan.data is not None
+        data[row] = _on_grid(scan.source, grid, *scan.data)
+    if gaps := [s for s, row in zip(scans, data, strict=True) if np.isnan(row).any()]:
+        messages.append(
+            f"{int(np.isnan(data).sum())} values in {len(gaps)} files are missing or "
+            f"not finite, and NaN: {_listed(gaps, extents=False)}"
+        )
+    return data, grid, messages
+
+
+def _grid(values: Any, axis: str) -> np.ndarray:
+    grid = np.asarray(values, dtype=np.float64)
+    if grid.ndim != 1 or grid.size < 2 or not (np.diff(grid) > 0).all():
+        raise ArgumentError(
+            "interpolate", values, f"True, False, or an increasing {axis} axis"
+        )
+    return grid
+
+
+def _like(scan: Scan, axis: np.ndarray) -> bool:
+    if scan.data is not None:
+        return same_axis(axis, scan.data[0])
+    return same_axis(axis[[0, -1]], np.array(scan.ends))
+
+
+def _overlap(scans: Sequence[Scan], own: np.ndarray) -> np.ndarray:
+    low = max(scans, key=lambda s: s.ends[0])
+    high = min(scans, key=lambda s: s.ends[1])
+    grid = own[(own >= low.ends[0]) & (own <= high.ends[1])]
+    if grid.size < 2:
+        raise ArgumentError(
+            "files",
+            f"{len(scans)} files",
+            "files whose axes overlap",
+            f"{low.source.path.name} {_extent(low)}, {high.source.path.name} "
+            f"{_extent(high)}: read them apart.",
+        )
+    return grid
+
+
+def _extent(scan: Scan) -> str:
+    points = f"{scan.data[0].size} points " if scan.data else ""
+    return f"has {points}from {scan.ends[0]:g} to {scan.ends[1]:g}"
+
+
+def _listed(scans: Sequence[Scan], *, extents: bool = True) -> str:
+    shown = [
+        f"{s.source.path.name} {_extent(s)}" if extents else s.source.path.name
+        for s in scans[:_NAMED]
+    ]
+    more = len(scans) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _on_grid(
+    source: Source, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    if same_axis(grid, axis):
+        return values
+    return source.resampled(grid, axis, values)
+
+
+def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
+    import dask
+    import dask.array as da
+
+    load = dask.delayed(_load, pure=True)
+    blocks = []
+    for start in range(0, len(scans), _GROUP):
+        sources = [s.source for s in scans[start : start + _GROUP]]
+        # A file that changes is another file: the name of the task holds its age.
+        ages = [s.path.stat().st_mtime_ns for s in sources]
+        shape = (len(sources), grid.size)
+        blocks.append(
+            da.from_delayed(load(sources, grid, whole, ages), shape, np.float64)
+        )
+    return da.concatenate(blocks)
+
+
+def _load(
+    sources: Sequence[Source], grid: np.ndarray, whole: bool, ages: list[int]
+) -> np.ndarray:
+    """Read a group of files onto `grid`; all must cover it if `whole`."""
+    data = np.empty((len(sources), grid.size))
+    for row, source in enumerate(sources):
+        axis, values = source.read()
+        if whole and (axis[0] > grid[0] or axis[-1] < grid[-1]):
+            raise FileFormatError(
+                source.path,
+                f"its axis goes from {axis[0]:g} to {axis[-1]:g} and does not cover "
+                f"{grid[0]:g} to {grid[-1]:g}. The file is cut or damaged.",
+            )
+        data[row] = _on_grid(source, grid, axis, values)
+    return data

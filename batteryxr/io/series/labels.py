@@ -1,0 +1,200 @@
+"""Coordinates of a series: when, how long, under which conditions, which file."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, UnitsError
+from batteryxr.core.model import QUANTITIES, attributes
+from batteryxr.core.units import affine
+from batteryxr.io import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from batteryxr.io.series.headers import Entry
+    from batteryxr.io.series.scans import Scan
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAT = np.iinfo(np.int64).min
+
+Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key that puts run_2 before run_10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
+
+
+def times(
+    scans: Sequence[Scan], where: tzinfo | None, time_from: str | None, exposure: Any
+) -> tuple[Coords, list[str]]:
+    """Return ``time``, ``exposure`` and ``start_local``, and what to warn of."""
+    lasting = _exposure(scans, exposure)
+    starts: list[datetime | None] = [None] * len(scans)
+    if time_from == "header":
+        starts = [scan.header.start() for scan in scans]
+    elif time_from == "mtime":
+        starts = [
+            _changed(scan.source.path, seconds)
+            for scan, seconds in zip(scans, lasting, strict=True)
+        ]
+    stamps = np.array([_stamp(start, where) for start in starts], dtype=np.int64)
+    coords: Coords = {
+        "time": (
+            "scan",
+            stamps.view("datetime64[ns]"),
+            {"long_name": "Start of exposure (UTC)"},
+        ),
+        "exposure": ("scan", lasting, attributes("exposure")),
+    }
+    local = [s is not None and s.tzinfo is None for s in starts]
+    if any(local):
+        texts = [s.replace(tzinfo=None).isoformat() if s else "" for s in starts]
+        coords["start_local"] = _text(texts, "Start of exposure as written")
+    if any(local) and where is None:
+        return coords, [
+            "the headers write local time of an undeclared zone, so `time` is NaT. "
+            "Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
+        ]
+    if 0 < starts.count(None) < len(starts):
+        return coords, [f"{starts.count(None)} of {len(starts)} headers give no start"]
+    return coords, []
+
+
+def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
+    """Return the file names, and what `pattern` finds in them.
+
+    Raises
+    ------
+    ArgumentError
+        If the pattern has no named group, does not match every name, or finds no
+        number where a quantity is named.
+    """
+    coords = {"file": _text([p.name for p in paths], "File")}
+    if pattern is None:
+        return coords
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ArgumentError(
+            "pattern", pattern, f"a regular expression ({error})"
+        ) from error
+    if not compiled.groupindex:
+        raise ArgumentError(
+            "pattern", pattern, r"named groups, such as r'_T(?P<temperature>[\d.]+)C'"
+        )
+    if taken := {"scan", "file", "time", "exposure"} & compiled.groupindex.keys():
+        raise ArgumentError(
+            "pattern", pattern, f"groups of other names than {sorted(taken)}"
+        )
+    matches = [compiled.search(p.name) for p in paths]
+    if None in matches:
+        raise ArgumentError(
+            "pattern",
+            pattern,
+            "a pattern that every file name matches",
+            f"{paths[matches.index(None)].name} does not "
+            f"({matches.count(None)} of {len(paths)} do not).",
+        )
+    for name in compiled.groupindex:
+        words = [(m[name] or "") if m else "" for m in matches]
+        if name not in QUANTITIES:
+            coords[name] = _text(words, name.replace("_", " ").capitalize())
+            continue
+        try:
+            numbers = np.array([float(w) if w else np.nan for w in words])
+        except ValueError as error:
+            raise ArgumentError(
+                "pattern",
+                pattern,
+                f"a number for {name!r} in every file name ({error})",
+                f"To keep text, call the group something else than {name!r}.",
+            ) from error
+        coords[name] = ("scan", numbers, attributes(name))
+    return coords
+
+
+def from_headers(scans: Sequence[Scan], reserved: set[str]) -> tuple[Coords, str]:
+    """Return numbers that vary as coordinates, and what is common as JSON.
+
+    Temperatures are kept even if they do not vary, and so is text about the sample
+    where it varies; other text that varies stays in the files.
+    """
+    found = [scan.header.conditions() for scan in scans]
+    names = dict.fromkeys(name for entries in found for name in entries)
+    reserved = reserved | {scans[0].axis, scans[0].quantity, "time", "start_local"}
+    coords: Coords = {}
+    common: dict[str, str] = {}
+    for name in names:
+        entries = [e[name] for e in found if name in e]
+        column = [e.get(name) for e in found]
+        same = len(entries) == len(found) and len({e.text for e in entries}) == 1
+        if same:
+            common[entries[0].key] = entries[0].text
+        if same and name != "temperature":
+            continue
+        if all(e.is_number for e in entries) and len({e.units for e in entries}) == 1:
+            numbers = np.array([np.nan if e is None else e.number for e in column])
+            if not np.isnan(numbers).all():
+                placed, coord = _number(name, entries[0], numbers, reserved)
+                coords[placed] = coord
+        elif name.startswith("sample_"):
+            coords[name] = _text([e.text if e else "" for e in column], entries[0].key)
+    return coords, json.dumps(common, ensure_ascii=False)
+
+
+def _number(
+    name: str, entry: Entry, values: np.ndarray, reserved: set[str]
+) -> tuple[str, tuple[str, np.ndarray, dict[str, Any]]]:
+    if name in QUANTITIES and name not in reserved and entry.units:
+        try:
+            factor, offset = affine(entry.units, QUANTITIES[name].units)
+        except UnitsError:
+            pass
+        else:
+            return name, ("scan", values * factor + offset, attributes(name))
+    # A name of the data model promises its units: without them it is another name.
+    safe = f"header_{name}" if name in reserved or name in QUANTITIES else name
+    attrs = {"units": entry.units or "1", "long_name": entry.key}
+    return safe, ("scan", values, attrs)
+
+
+def _exposure(scans: Sequence[Scan], given: Any) -> np.ndarray:
+    if given is None:
+        return np.array([scan.header.exposure() for scan in scans])
+    seconds = np.asarray(given, dtype=np.float64)
+    if seconds.ndim > 1 or (seconds.ndim and seconds.size != len(scans)):
+        raise ArgumentError(
+            "exposure", given, f"seconds: one number, or {len(scans)} of them"
+        )
+    if not (seconds >= 0).all():
+        raise ArgumentError("exposure", given, "seconds >= 0")
+    return np.broadcast_to(seconds, len(scans)).copy()
+
+
+def _changed(path: Path, seconds: float) -> datetime:
+    end = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return end if np.isnan(seconds) else end - timedelta(seconds=seconds)
+
+
+def _stamp(start: datetime | None, where: tzinfo | None) -> int:
+    if start is None or (start.tzinfo is None and where is None):
+        return _NAT
+    if start.tzinfo is None and where is not None:
+        return clock.utc_nanoseconds(start, where)
+    return clock.nanoseconds(start - _EPOCH)
+
+
+def _text(
+    words: Sequence[str], long_name: str
+) -> tuple[str, np.ndarray, dict[str, Any]]:
+    return "scan", np.array(words, dtype=str), {"units": "1", "long_name": long_name}

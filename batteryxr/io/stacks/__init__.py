@@ -1,0 +1,1 @@
+"""Energy stacks of images."""

@@ -1,0 +1,324 @@
+"""Energy stacks in HDF5: NXstxm, NXxas, any NXdata along energy, and CXI results."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.units import affine
+from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_JOULE = 1.602176634e-19
+_CHUNK = 32_000_000  # bytes
+_DEEPEST = 6
+_ENERGIES = ("energy", "photon_energy", "incident_energy")
+_SIGNALS = ("data", "intensity", "absorbed_beam", "counts", "absorption")
+_POSITIONS = {"y": ("y", "sample_y"), "x": ("x", "sample_x")}
+#: Where ptychography codes put reconstructed objects, and the size of their pixels.
+_OBJECT = re.compile(r"(?:.*/)?image_?\d*/data")
+_PIXELS = ("pixel_size", "pixnm", "object_pixel_size")
+
+
+def open_hdf5_stack(
+    path: Path, *, dataset: str | None = None, has_energy: bool = False
+) -> RawStack:
+    """Open the stack, spectra or object of one file lazily.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dataset
+        Path of the values inside; None: as NeXus or CXI tell.
+    has_energy
+        The caller knows the energies: the file need not.
+
+    Raises
+    ------
+    ArgumentError
+        If the dataset cannot be told: names what there is.
+    FileFormatError
+        If the file is damaged.
+    """
+    with opened(path) as file:
+        try:
+            return _described(file, path, dataset, has_energy)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise FileFormatError(
+                path, f"its groups cannot be followed: {error}."
+            ) from error
+
+
+def _described(
+    file: Any, path: Path, dataset: str | None, has_energy: bool
+) -> RawStack:
+    if dataset is not None:
+        if dataset not in file or not hasattr(file[dataset], "shape"):
+            raise ArgumentError("dataset", dataset, f"one of {_arrays(file)}")
+        values = file[dataset]
+        if values.dtype.kind == "c":
+            return _object(file, path, values)
+        return _along_energy(path, values.parent, values, has_energy)
+    objects = [v for v in _walk(file) if v.dtype.kind == "c" and v.ndim in (2, 3)]
+    named = [v for v in objects if _OBJECT.fullmatch(v.name.strip("/"))] or objects
+    if len(named) == 1:
+        return _object(file, path, named[0])
+    found = list(_signals(file))
+    if not found:
+        raise ArgumentError(
+            "dataset",
+            None,
+            f"one of {_arrays(file)}",
+            f"{path.name} does not tell which of them lies along energy.",
+        )
+    group, values = found[0]
+    return _along_energy(path, group, values, has_energy)
+
+
+def _walk(group: Any, depth: int = 0) -> Iterator[Any]:
+    """Yield all datasets of numbers, links followed, the default branch first."""
+    default = text(group.attrs.get("default", ""))
+    for key in sorted(group, key=lambda k: (k != default, k)):
+        try:
+            item = group[key]
+        except (KeyError, OSError):  # a link to a file that is not here
+            continue
+        if hasattr(item, "shape"):
+            if item.dtype.kind in "iufc":
+                yield item
+        elif depth < _DEEPEST:
+            yield from _walk(item, depth + 1)
+
+
+def _arrays(file: Any) -> list[str]:
+    return [v.name.strip("/") for v in _walk(file) if v.ndim in (1, 2, 3)][:40]
+
+
+def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (group, values) wherever values lie beside an energy, images first."""
+    groups: dict[str, Any] = {}
+    for values in _walk(file):
+        groups.setdefault(values.parent.name, values.parent)
+    found: list[tuple[bool, int, int, Any, Any]] = []
+    for group in groups.values():
+        energy = _energy(group)
+        if energy is None:
+            continue
+        named = text(group.attrs.get("signal", ""))
+        for name in (named, *_SIGNALS):
+            if not name or name not in group or not hasattr(group[name], "shape"):
+                continue
+            values = group[name]
+            if values.dtype.kind in "iuf" and energy.size in values.shape:
+                plain = text(group.attrs.get("NX_class", "")) != "NXdata"
+                found.append((plain, -values.ndim, len(found), group, values))
+                break
+    for *_, group, values in sorted(found, key=lambda f: f[:3]):
+        yield group, values
+
+
+def _energy(group: Any) -> Any:
+    for name in _ENERGIES:
+        if name in group and getattr(group[name], "ndim", 0) == 1:
+            return group[name]
+    return None
+
+
+def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawStack:
+    node = _energy(group)
+    if node is None and not has_energy:
+        raise ArgumentError(
+            "energy", None, "the energies", f"None lie beside {values.name}."
+        )
+    energy = None if node is None else np.ravel(node[()]).astype(float)
+    if energy is not None:
+        energy = energy * _energy_factor(path, node)
+        check_energies(path, energy)
+    dims = _dims(path, group, values, energy)
+    notes: list[str] = []
+    positions = {
+        axis: _positions(path, group, axis, size, notes)
+        for axis, size in zip(dims, values.shape, strict=True)
+        if axis in _POSITIONS
+    }
+    entry = group.file[group.name.strip("/").split("/")[0] or "/"]
+    definition = text(entry["definition"][()]) if "definition" in entry else ""
+    i0 = None
+    for name in ("control/data", "monitor/data", "incoming_beam"):
+        for place in (entry, group):
+            if name in place and energy is not None and place[name].size == energy.size:
+                i0 = np.ravel(place[name][()]).astype(float)
+    # The contributed NXxas keeps the absorption itself under this name.
+    absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
+    title = entry["title"][()] if "title" in entry else b""
+    return RawStack(
+        data=_lazy(path, values),
+        energy=energy,
+        dims=dims,
+        quantity="absorption" if absorbed else "intensity",
+        i0=i0,
+        instrument=definition or "HDF5",
+        header={"title": text(title)} if isinstance(title, str | bytes) else {},
+        notes=tuple(notes),
+        **positions,
+    )
+
+
+def _dims(
+    path: Path, group: Any, values: Any, energy: np.ndarray | None
+) -> tuple[str, ...]:
+    axes = group.attrs.get("axes", values.attrs.get("axes", ()))
+    if isinstance(axes, str | bytes):
+        axes = text(axes).split(":")
+    told = tuple(_dim(text(name)) for name in axes)
+    if len(told) == values.ndim and "" not in told and len(set(told)) == len(told):
+        dims = told
+    else:
+        dims = {1: ("energy",), 2: ("scan", "energy"), 3: ("energy", "y", "x")}.get(
+            values.ndim, ()
+        )
+    sizes = dict(zip(dims, values.shape, strict=False))
+    if not dims or (energy is not None and sizes.get("energy") != energy.size):
+        raise FileFormatError(
+            path,
+            f"{values.name} of shape {values.shape} does not fit its "
+            f"{0 if energy is None else energy.size} energies.",
+        )
+    return dims
+
+
+def _dim(name: str) -> str:
+    low = name.lower()
+    if "energy" in low:
+        return "energy"
+    return low[-1] if low and low[-1] in "yx" and len(low) < 12 else ""
+
+
+def _positions(
+    path: Path, group: Any, axis: str, size: int, notes: list[str]
+) -> np.ndarray | None:
+    for name in _POSITIONS[axis]:
+        if name in group and group[name].shape == (size,):
+            node = group[name]
+            units = text(node.attrs.get("units", ""))
+            if not units:
+                notes.append(
+                    f"{path.name}: {name} has no units and is taken as um. If it is "
+                    "not, pass pixel_size="
+                )
+            values = np.asarray(node[()], dtype=float) * _factor(
+                path, node.name, units or "um", "nm"
+            )
+            if not np.isfinite(values).all():
+                raise FileFormatError(path, f"{node.name} is not finite.")
+            return values
+    return None
+
+
+def _object(file: Any, path: Path, values: Any) -> RawStack:
+    """Describe a reconstructed object; energy and pixel as far as they are told."""
+    shape = values.shape
+    if values.ndim == 2:
+        dims: tuple[str, ...] = ("y", "x")
+    elif values.ndim == 3:
+        dims = ("energy", "y", "x")
+    else:
+        raise FileFormatError(path, f"{values.name} has {values.ndim} axes.")
+    energy = _object_energy(file, path)
+    if energy is not None and values.ndim == 3 and energy.size != shape[0]:
+        raise FileFormatError(
+            path, f"{shape[0]} objects, but {energy.size} energies: the file is cut."
+        )
+    pixel = _pixel(file, path, values)
+    data = _lazy(path, values)
+    return RawStack(
+        data=data[None] if values.ndim == 2 else data,
+        energy=energy,
+        dims=("energy", *dims) if values.ndim == 2 else dims,
+        y=None if pixel is None else pixel * np.arange(shape[-2]),
+        x=None if pixel is None else pixel * np.arange(shape[-1]),
+        quantity="transmission",
+        instrument="CXI",
+    )
+
+
+def _object_energy(file: Any, path: Path) -> np.ndarray | None:
+    for node in _walk(file):
+        if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
+            units = text(node.attrs.get("units", ""))
+            values = np.ravel(node[()]).astype(float)
+            # CXI writes joules, and seldom says so.
+            if not units and (values < 1e-10).all():
+                units = "J"
+            factor = _factor(path, node.name, units or "eV", "eV")
+            check_energies(path, values * factor)
+            return np.asarray(values * factor)
+    return None
+
+
+def _pixel(file: Any, path: Path, values: Any) -> float | None:
+    """Return the pixel of an object in nm."""
+    for node in _walk(file):
+        name = node.name.rsplit("/", 1)[-1]
+        beside = node.parent.name == values.parent.name
+        if name in _PIXELS and (beside or name != "pixel_size"):
+            units = "nm" if name == "pixnm" else "m"
+        elif name == "image_size" and beside:
+            units = "m"
+        else:
+            continue
+        units = text(node.attrs.get("units", "")) or units
+        size = float(np.ravel(node[()])[0]) * _factor(path, node.name, units, "nm")
+        if name == "image_size":
+            size /= values.shape[-1]
+        if not (math.isfinite(size) and 0 < size < 1e6):
+            raise FileFormatError(path, f"{node.name}: a pixel of {size:g} nm.")
+        return size
+    return None
+
+
+def _lazy(path: Path, values: Any) -> Any:
+    import dask.array as da
+
+    check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
+    chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
+    source = FileFrames(path, values.name, values.shape, values.dtype)
+    return da.from_array(source, chunks=chunks, asarray=True, lock=False)
+
+
+def _chunks(
+    shape: Sequence[int], stored: Sequence[int] | None, itemsize: int
+) -> tuple[int, ...]:
+    """Return whole chunks of the file, so that none is decompressed twice."""
+    if len(shape) < 3:
+        return tuple(shape)
+    chunk = [min(a, b) for a, b in zip(stored or (1, *shape[1:]), shape, strict=True)]
+    unit = list(chunk)
+    for axis in (2, 1, 0):  # grow rows, then frames, then energies
+        room = max(1, _CHUNK // (math.prod(chunk) * itemsize))
+        most = -(-shape[axis] // unit[axis])
+        chunk[axis] = min(shape[axis], unit[axis] * min(room, most))
+    return tuple(chunk)
+
+
+def _energy_factor(path: Path, node: Any) -> float:
+    units = text(node.attrs.get("units", "")) or "eV"
+    return _factor(path, node.name, units, "eV")
+
+
+def _factor(path: Path, name: str, units: str, to: str) -> float:
+    if to == "eV" and units in ("J", "joule", "Joule"):
+        return 1 / _JOULE
+    try:
+        return affine(units, to)[0]
+    except UnitsError as error:
+        raise FileFormatError(path, f"{name}: {error}") from error

@@ -1,0 +1,349 @@
+"""Energy stacks: STXM, full-field microscopes, TIFF, NeXus, CXI; one lazy array."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.io.cycler.reader import find
+from batteryxr.io.frames.hdf5 import is_hdf5
+from batteryxr.io.frames.tiff import open_tiff
+from batteryxr.io.series.columns import read_columns
+from batteryxr.io.series.labels import natural
+from batteryxr.io.stacks.assembly import RawStack, check_energies
+from batteryxr.io.stacks.hdf5 import open_hdf5_stack
+from batteryxr.io.stacks.stxm import open_stxm
+from batteryxr.io.stacks.xradia import open_xradia
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+#: What a stack may hold.
+_QUANTITIES: dict[str, dict[str, str]] = {
+    "intensity": {"units": "1", "long_name": "Intensity"},
+    "transmission": {"units": "1", "long_name": "Complex transmission"},
+    "absorption": {},
+    "optical_density": {},
+}
+_XRADIA = (".xrm", ".txrm")
+_TIFF = (".tif", ".tiff")
+_HDF5 = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
+#: In a file name: 5465.5eV, 5465p5_eV, E5465.5, energy_5465.
+_IN_NAME = re.compile(
+    r"(?P<a>\d+(?:[.p]\d+)?)[_ ]?eV"
+    r"|(?:^|[_\- ])(?:E|energy)[_ ]?(?P<b>\d+(?:[.p]\d+)?)",
+    re.IGNORECASE,
+)
+#: Relative difference of pixels that is no rounding.
+_SAME = 1e-4
+
+
+@recorded
+def read_stack(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    energy: npt.ArrayLike | str | os.PathLike[str] | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
+    dataset: str | None = None,
+    region: int = 1,
+    quantity: str | None = None,
+) -> xr.DataArray:
+    """Open an energy stack as one array (energy, y, x).
+
+    Lazy: headers are read now, frames when they are asked for.
+
+    Parameters
+    ----------
+    files
+        A STXM header ``.hdr`` (its ``.xim`` images beside it); ``.xrm`` or ``.txrm``;
+        TIFF files, one of many pages or one for each energy; a NeXus file (NXstxm,
+        NXxas, any NXdata along energy); CXI files of ptychographic objects, one for
+        each energy or one for all. A folder, a pattern, a list, or one path.
+    energy
+        Photon energies (eV) in the order of the frames, or a text file whose first
+        column holds them. None: as the files tell, in their headers or names
+        (``_5465.5eV``).
+    pixel_size
+        Of a pixel (nm), one number or (y, x): what the file does not tell or tells
+        wrongly.
+    dataset
+        Path of the values inside an HDF5 file.
+    region
+        Of a STXM scan with several, from 1.
+    quantity
+        What the values are: "intensity", "transmission", "absorption" or
+        "optical_density". None: as the format tells; intensity for images.
+
+    Returns
+    -------
+    xarray.DataArray
+        Along rising ``energy`` (eV), ``y`` and ``x`` (nm; pixel numbers with units
+        "1" where the size is unknown). Objects of ptychography are complex and called
+        ``transmission``. An incident intensity measured beside is the coordinate
+        ``i0``. Spectra without images (NXxas) lie along ``energy`` alone, or
+        ``(scan, energy)``.
+
+    Raises
+    ------
+    ArgumentError
+        If files, energies or dataset cannot be told.
+    FileFormatError
+        If a file is damaged: names it; of images on computing.
+    MissingDependencyError
+        If the format needs a library that is not installed.
+
+    Warns
+    -----
+    DataQualityWarning
+        If images are missing, energies were measured twice, or pixels differ in size.
+
+    Examples
+    --------
+    >>> stack = read_stack("71214098.hdr")
+    >>> objects = read_stack("object_*.cxi", pixel_size=15)
+    """
+    if quantity not in (None, *_QUANTITIES):
+        raise ArgumentError("quantity", quantity, f"one of {list(_QUANTITIES)}")
+    paths = _paths(files)
+    given = _given_energies(energy)
+    raw = _open(paths, dataset, region, given is not None)
+    messages = list(raw.notes)
+    values = _energies(raw, paths, given)
+    array = xr.DataArray(raw.data, dims=raw.dims)
+    array = array.assign_coords(energy=("energy", values, attributes("energy")))
+    if raw.i0 is not None:
+        attrs = {"units": "1", "long_name": "Incident intensity"}
+        array = array.assign_coords(i0=("energy", raw.i0, attrs))
+    array = array.assign_coords(_positions(raw, array, pixel_size))
+    order = np.argsort(values, kind="stable")
+    if (order != np.arange(order.size)).any():
+        array = array.isel(energy=order)
+    twice = int((np.diff(values[order]) == 0).sum())
+    if twice:
+        messages.append(
+            f"{twice} energies were measured twice. Average them: "
+            "`stack.groupby('energy').mean()`"
+        )
+    kind = quantity or raw.quantity
+    array = label(array, kind, **_QUANTITIES[kind])
+    array.attrs |= {
+        "instrument": raw.instrument,
+        "source_files": [p.name for p in dict.fromkeys((paths[0], paths[-1]))],
+        "header": json.dumps(raw.header, default=str),
+    }
+    for message in messages:
+        # Two frames up: the caller of the recorded function.
+        warnings.warn(message + ".", DataQualityWarning, stacklevel=3)
+    images = [d for d in ("scan", "energy", "y", "x") if d in array.dims]
+    return array.transpose(*images)
+
+
+def _paths(files: Any) -> list[Path]:
+    items = files if isinstance(files, list | tuple) else [files]
+    paths: list[Path] = []
+    for item in items:
+        folder = Path(item).expanduser()
+        paths += _in_folder(folder) if folder.is_dir() else find(item)
+    if not paths:
+        raise ArgumentError("files", files, "at least one path")
+    return sorted(paths, key=natural) if len(items) == 1 else paths
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return the files of one kind in a folder; a header stands for its images."""
+    inside = sorted((p for p in folder.iterdir() if p.is_file()), key=natural)
+    kinds = [
+        [p for p in inside if p.suffix.lower() in known]
+        for known in ((".hdr",), _XRADIA, _TIFF, _HDF5)
+    ]
+    found = [kind for kind in kinds if kind]
+    if not found:
+        raise ArgumentError(
+            "files",
+            str(folder),
+            f"a folder with files that end in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
+        )
+    if len(found) > 1 or (found[0] is kinds[0] and len(found[0]) > 1):
+        raise ArgumentError(
+            "files",
+            str(folder),
+            "a folder with one stack",
+            f"It holds {[p.name for kind in found for p in kind][:6]}: pass a pattern.",
+        )
+    return found[0]
+
+
+def _open(
+    paths: list[Path], dataset: str | None, region: int, has_energy: bool
+) -> RawStack:
+    kinds = {p.suffix.lower() for p in paths}
+    if ".hdr" in kinds:
+        if len(paths) > 1:
+            raise ArgumentError(
+                "files", len(paths), "one .hdr file", "Read each, then concatenate."
+            )
+        return open_stxm(paths[0], region=region)
+    if ".xim" in kinds:
+        raise ArgumentError(
+            "files", paths[0].name, "the .hdr file", "It names its .xim images."
+        )
+    if kinds <= set(_XRADIA):
+        return open_xradia(paths)
+    if kinds <= set(_TIFF):
+        held = open_tiff(paths, chunk=lambda nbytes, n: 1)
+        return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
+    if is_hdf5(paths[0]):
+        return _joined([_hdf5(p, dataset, has_energy) for p in paths], paths)
+    raise ArgumentError(
+        "files",
+        paths[0].name,
+        f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
+        "Single spectra are read by read_series, Athena projects by read_athena.",
+    )
+
+
+def _hdf5(path: Path, dataset: str | None, has_energy: bool) -> RawStack:
+    return open_hdf5_stack(path, dataset=dataset, has_energy=has_energy)
+
+
+def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
+    """Return one stack of HDF5 files that each hold some energies."""
+    if len(parts) == 1:
+        return parts[0]
+    import dask.array as da
+
+    first = parts[0]
+    if "y" not in first.dims:
+        raise ArgumentError(
+            "files",
+            f"{len(parts)} files of spectra",
+            "images, or one file",
+            "Read spectra one by one, and join them with xr.concat.",
+        )
+    for part, path in zip(parts, paths, strict=True):
+        if part.dims != first.dims or part.data.shape[1:] != first.data.shape[1:]:
+            raise FileFormatError(
+                path,
+                f"holds frames of {part.data.shape[1:]}, {paths[0].name} of "
+                f"{first.data.shape[1:]}. Objects of different energies differ in "
+                "size where their pixels do: crop or resample them first.",
+            )
+    notes = [note for part in parts for note in part.notes]
+    pixels = [float(p.x[1] - p.x[0]) for p in parts if p.x is not None and p.x.size > 1]
+    if pixels and max(pixels) > min(pixels) * (1 + _SAME):
+        notes.append(
+            f"pixels run from {min(pixels):.4g} to {max(pixels):.4g} nm: their size "
+            "follows the wavelength. Resample before registering"
+        )
+    energies = [p.energy for p in parts if p.energy is not None]
+    return RawStack(
+        data=da.concatenate([p.data for p in parts]),
+        energy=np.concatenate(energies) if len(energies) == len(parts) else None,
+        dims=first.dims,
+        y=first.y,
+        x=first.x,
+        quantity=first.quantity,
+        instrument=first.instrument,
+        header=first.header,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _given_energies(energy: Any) -> np.ndarray | None:
+    if energy is None:
+        return None
+    if isinstance(energy, str | Path) or hasattr(energy, "__fspath__"):
+        (path,) = find(energy)[:1]
+        return _energy_list(path)
+    values = np.asarray(energy, dtype=float).ravel()
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ArgumentError("energy", energy, "finite energies > 0 in eV")
+    return values
+
+
+def _energy_list(path: Path) -> np.ndarray:
+    """Return the energies in a text file: one to a line, or the first column."""
+    try:
+        words = path.read_text(encoding="latin-1").split()
+        values = np.array(words, dtype=float)
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
+    except ValueError:
+        values = read_columns(path).read([0])[0]
+    else:
+        lines = [ln for ln in path.read_text(encoding="latin-1").splitlines() if ln]
+        if len({len(ln.split()) for ln in lines}) == 1 and len(lines[0].split()) > 1:
+            values = values.reshape(len(lines), -1)[:, 0]
+    check_energies(path, values)
+    return values
+
+
+def _from_names(paths: list[Path]) -> np.ndarray | None:
+    found = [_IN_NAME.search(p.stem) for p in paths]
+    if not all(found):
+        return None
+    texts = [(m["a"] or m["b"]) for m in found if m]
+    return np.array([float(t.lower().replace("p", ".")) for t in texts])
+
+
+def _energies(raw: RawStack, paths: list[Path], given: np.ndarray | None) -> np.ndarray:
+    n = raw.data.shape[raw.dims.index("energy")]
+    told = raw.energy if raw.energy is not None else _from_names(paths)
+    values = given if given is not None else told
+    if values is None:
+        raise ArgumentError(
+            "energy",
+            None,
+            f"the {n} energies in eV, or a text file of them",
+            f"{paths[0].name} does not tell them.",
+        )
+    if values.shape != (n,):
+        raise ArgumentError(
+            "energy", f"{values.size} energies", f"one for each of the {n} frames"
+        )
+    check_energies(paths[0], values)
+    if values.max() < 100:
+        raise ArgumentError(
+            "energy",
+            f"up to {values.max():g}",
+            "energies in eV",
+            "These look like keV: multiply by 1000.",
+        )
+    return values
+
+
+def _positions(
+    raw: RawStack, array: xr.DataArray, pixel_size: float | tuple[float, float] | None
+) -> dict[str, Any]:
+    sizes: dict[str, float] = {}
+    if pixel_size is not None:
+        pair = np.broadcast_to(np.asarray(pixel_size, dtype=float), (2,))
+        if not all(math.isfinite(p) and p > 0 for p in pair):
+            raise ArgumentError("pixel_size", pixel_size, "a number > 0 in nm")
+        sizes = {"y": float(pair[0]), "x": float(pair[1])}
+    coords: dict[str, Any] = {}
+    for dim, told in (("y", raw.y), ("x", raw.x)):
+        if dim not in array.dims:
+            continue
+        n = array.sizes[dim]
+        if dim in sizes:
+            coords[dim] = (dim, sizes[dim] * np.arange(n), attributes(dim))
+        elif told is not None:
+            coords[dim] = (dim, told, attributes(dim))
+        else:
+            attrs = {"units": "1", "long_name": f"{dim} (pixel)"}
+            coords[dim] = (dim, np.arange(n), attrs)
+    return coords

@@ -1,0 +1,257 @@
+"""STXM stacks of a text header (.hdr) and one text image per energy (.xim)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.units import affine
+from batteryxr.io.stacks.assembly import (
+    RawStack,
+    check_energies,
+    check_shape,
+    frame_by_frame,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|([+-]?[\d.][\w.+-]*)|([={}();,])|(\S)')
+_KINDS = ("text", "name", "number", "sign", "other")
+_DEEPEST = 20
+_MOST_POINTS = 100_000
+_IMAGE = re.compile(r"_a(\d{3,})\.xim", re.IGNORECASE)
+
+
+def open_stxm(path: Path, *, region: int = 1) -> RawStack:
+    """Open the images beside a header; each is read when it is asked for.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such region.
+    FileFormatError
+        If the header is damaged or describes no image stack, or no image is there.
+    """
+    header = read_header(path)
+    scan = _group(header, "ScanDefinition", path)
+    regions = scan.get("Regions")
+    if not isinstance(regions, list) or not all(isinstance(r, dict) for r in regions):
+        raise FileFormatError(path, "the header has no Regions.")
+    if not 1 <= region <= len(regions):
+        raise ArgumentError("region", region, f"from 1 to {len(regions)}")
+    chosen = regions[region - 1]
+    x = _points(_group(chosen, "PAxis", path), "nm", path)
+    y = _points(_group(chosen, "QAxis", path), "nm", path)
+    energy = _points(_group(scan, "StackAxis", path), "eV", path)
+    check_energies(path, energy)
+    shape = (y.size, x.size)
+    check_shape(path, shape, 8)
+    places, notes = _images(path, energy.size, region, len(regions))
+    there = [k for k, _ in places]
+    about = {
+        key: value
+        for key, value in {**header, "Dwell": scan.get("Dwell")}.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
+    return RawStack(
+        data=frame_by_frame(
+            _load, [(p,) for _, p in places], shape, np.dtype(np.float32)
+        ),
+        energy=energy[there],
+        y=y,
+        x=x,
+        instrument="STXM",
+        header=about,
+        notes=notes,
+    )
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a header: nested groups, lists with their length first, text and numbers.
+
+    Raises
+    ------
+    FileFormatError
+        If it does not follow its grammar: names the line.
+    """
+    try:
+        text = path.read_bytes().decode("latin-1")
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
+    if "\0" in text:
+        raise FileFormatError(path, "holds NUL bytes: copy it again.")
+    if "ScanDefinition" not in text:
+        raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
+    return _Parser(path, text).whole()
+
+
+class _Parser:
+    """A recursive descent through ``Name = value;`` with { groups } and ( lists )."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+        self._tokens = self._split()
+        self._kind, self._value, self._place = "", "", 0
+        self._next()
+
+    def whole(self) -> dict[str, Any]:
+        found = self._entries("")
+        if not found:
+            self._refuse("an entry such as ScanDefinition")
+        return found
+
+    def _split(self) -> Iterator[tuple[str, str, int]]:
+        for match in _TOKEN.finditer(self._text):
+            group = match.lastindex or 1
+            yield _KINDS[group - 1], match[group], match.start()
+        yield "end", "", len(self._text)
+
+    def _next(self) -> None:
+        self._kind, self._value, self._place = next(self._tokens)
+
+    def _refuse(self, wanted: str) -> None:
+        line = self._text.count("\n", 0, self._place) + 1
+        found = repr(self._value[:30]) if self._kind != "end" else "the end of the file"
+        raise FileFormatError(
+            self._path,
+            f"expected {wanted}, found {found}. The header is cut or damaged.",
+            line,
+        )
+
+    def _entries(self, closing: str, depth: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while self._value != closing or self._kind not in ("sign", "end"):
+            if self._kind == "sign" and self._value == ";":
+                self._next()
+                continue
+            if self._kind != "name":
+                self._refuse("a name")
+            name = self._value
+            self._next()
+            if (self._kind, self._value) != ("sign", "="):
+                self._refuse(f"'=' after {name}")
+            self._next()
+            found[name] = self._parse(depth + 1)
+        return found
+
+    def _parse(self, depth: int) -> Any:
+        if depth > _DEEPEST:
+            self._refuse("fewer groups within one another")
+        kind, value = self._kind, self._value
+        if kind in ("text", "name"):
+            self._next()
+            return {"true": True, "false": False}.get(value, value)
+        if kind == "number":
+            try:
+                number = float(value)
+            except ValueError:
+                self._refuse("a number")
+            self._next()
+            return int(number) if re.fullmatch(r"[+-]?\d{1,15}", value) else number
+        if (kind, value) == ("sign", "{"):
+            self._next()
+            group = self._entries("}", depth)
+            self._next()
+            return group
+        if (kind, value) == ("sign", "("):
+            return self._list(depth)
+        return self._refuse("a value")
+
+    def _list(self, depth: int) -> list[Any]:
+        self._next()
+        items: list[Any] = []
+        while (self._kind, self._value) != ("sign", ")"):
+            items.append(self._parse(depth + 1))
+            if self._kind == "sign" and self._value in ",;":
+                self._next()
+            elif (self._kind, self._value) != ("sign", ")"):
+                self._refuse("',' or ')'")
+        self._next()
+        if not items or items[0] != len(items) - 1:
+            self._refuse(
+                f"a list of {items[0] if items else 'some'} values before this"
+            )
+        return items[1:]
+
+
+def _group(parent: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    group = parent.get(name)
+    if not isinstance(group, dict):
+        raise FileFormatError(
+            path,
+            f"the header has no {name}. Only image stacks are read; this may be a line "
+            "or point scan.",
+        )
+    return group
+
+
+def _points(axis: dict[str, Any], to: str, path: Path) -> np.ndarray:
+    name = axis.get("Name", "axis")
+    points = axis.get("Points")
+    if (
+        not isinstance(points, list)
+        or not 1 <= len(points) <= _MOST_POINTS
+        or not all(isinstance(p, int | float) for p in points)
+    ):
+        raise FileFormatError(path, f"the points of {name!r} are not numbers.")
+    values = np.array(points, dtype=float)
+    if not np.isfinite(values).all():
+        raise FileFormatError(path, f"the points of {name!r} are not finite.")
+    try:
+        factor, offset = affine(str(axis.get("Unit", "")), to)
+    except UnitsError as error:
+        raise FileFormatError(path, f"the axis {name!r}: {error}") from error
+    return values * factor + offset
+
+
+def _images(
+    path: Path, n: int, region: int, n_regions: int
+) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
+    """Return index and path of the images there are; say which are missing."""
+    found: dict[int, Path] = {}
+    for image in path.parent.iterdir():
+        match = _IMAGE.fullmatch(image.name[len(path.stem) :])
+        if not match or not image.name.startswith(path.stem):
+            continue
+        digits = match[1]
+        # With several regions the last digit tells which.
+        number, which = (
+            (int(digits[:-1]), int(digits[-1]) + 1)
+            if n_regions > 1 and len(digits) > 3
+            else (int(digits), 1)
+        )
+        if which == region and number < n:
+            found[number] = image
+    if not found:
+        raise FileFormatError(
+            path,
+            f"no image {path.stem}_a000.xim to _a{n - 1:03d}.xim lies beside it. "
+            "Copy the .xim files into the same folder.",
+        )
+    if len(found) == n:
+        return sorted(found.items()), ()
+    note = (
+        f"{path.name}: {len(found)} of {n} images are there; the energies of the "
+        "others are left out"
+    )
+    return sorted(found.items()), (note,)
+
+
+def _load(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
+    try:
+        values = np.array(path.read_bytes().split(), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise FileFormatError(path, f"cannot be read: {error}.") from error
+    if values.size != shape[0] * shape[1]:
+        raise FileFormatError(
+            path,
+            f"{values.size} numbers where the header promises {shape[0]} x {shape[1]}. "
+            "The scan was stopped within this image, or the file is cut.",
+        )
+    return values.reshape(shape)

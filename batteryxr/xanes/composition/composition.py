@@ -1,0 +1,309 @@
+"""From maps to composition: absorber atoms, electrons, and their ratio.
+
+Equations 2 to 4 of Uematsu et al., PCCP 25, 3867 (2023).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import xray
+from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.xanes.composition import scattering
+from batteryxr.xanes.spectra import inherit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@recorded
+def projected_density(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    element: str,
+    edge: str = "K",
+    energy: float | None = None,
+    delta_f2: float | None = None,
+    table: str = "chantler",
+    error: xr.DataArray | float | None = None,
+) -> xr.Dataset:
+    """Return the absorber's atoms per area from the edge jump.
+
+    N = Δμt / (2 λ r_e Δf''). *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        The edge jump, or a Dataset with `edge_jump` (and `edge_jump_error`).
+    element, edge
+        The absorber, as in "V" and "K".
+    energy
+        Energy of λ in eV; by default the tabulated edge.
+    delta_f2
+        Jump of f'' across the edge, in electrons; by default from `table`.
+    table
+        "chantler" (xraydb). 3.53 for V is what Henke's gives; pass it as `delta_f2`.
+    error
+        Standard deviation of the jump, where `obj` does not carry it.
+
+    Returns
+    -------
+    xarray.Dataset
+        `projected_density` in m-2, with `projected_density_error`. Attributes hold
+        `energy`, `wavelength`, `delta_f2` and `table`.
+
+    Raises
+    ------
+    VariableError
+        If a Dataset has no `edge_jump`.
+    ArgumentError
+        If the element has no such edge.
+    """
+    jump, deviation = _with_error(obj, "edge_jump", error)
+    position = scattering.edge_position(element, edge) if energy is None else energy
+    source = table if delta_f2 is None else "given"
+    if delta_f2 is None:
+        delta_f2 = scattering.f_double_prime_jump(element, edge, table)
+    length = float(scattering.wavelength(position))
+    factor = 1.0 / (2.0 * length * scattering.ELECTRON_RADIUS * delta_f2)
+    result = _labelled(
+        jump * factor,
+        None if deviation is None else xr.DataArray(deviation) * factor,
+        "projected_density",
+        "m-2",
+        f"Projected density of {element}",
+    )
+    return inherit(
+        result,
+        jump,
+        element=element,
+        edge=edge,
+        energy=float(position),
+        wavelength=length,
+        delta_f2=float(delta_f2),
+        table=source,
+    )
+
+
+@recorded
+def effective_electrons(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    energy: float | None = None,
+    error: xr.DataArray | float | None = None,
+) -> xr.Dataset:
+    """Return the effective electrons per area from the phase of the transmission.
+
+    Re[N_eff] = Σ N_j (f0_j + f'_j) = -φ / (r_e λ). *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        Phase in rad, zero in vacuum, or a Dataset with `phase` (and `phase_error`).
+        A map at one energy, or a spectrum or stack along `energy`.
+    energy
+        Photon energy in eV where `obj` has no coordinate `energy`.
+    error
+        Standard deviation of the phase, where `obj` does not carry it. An offset of
+        the vacuum adds to all pixels alike, and weighs most where the sample is thin.
+
+    Returns
+    -------
+    xarray.Dataset
+        `effective_electrons` in m-2, with `effective_electrons_error`.
+
+    Raises
+    ------
+    DimensionError
+        If the energy is neither a coordinate nor given.
+    UnitsError
+        If the phase is not in rad, or what converts to it.
+    """
+    phase, deviation = _with_error(obj, "phase", error)
+    scale = float(
+        in_units(
+            xr.DataArray(1.0, attrs=phase.attrs, name="phase"),
+            "rad",
+            caller="effective_electrons",
+        )
+    )
+    if energy is not None:
+        photon: Any = float(energy)
+    elif "energy" in phase.coords:
+        axis = phase.energy
+        photon = (
+            in_units(axis, "eV", caller="effective_electrons")
+            if "units" in axis.attrs
+            else axis
+        )
+    else:
+        raise DimensionError(
+            "effective_electrons needs the photon energy: pass energy=5420.0, or give "
+            "the phase a coordinate 'energy'."
+        )
+    factor = scale * photon / (scattering.HC * scattering.ELECTRON_RADIUS)
+    result = _labelled(
+        -(phase * factor),
+        None if deviation is None else xr.DataArray(deviation) * factor,
+        "effective_electrons",
+        "m-2",
+        "Effective electrons Re[N_eff]",
+    )
+    stored = {} if energy is None else {"energy": float(energy)}
+    return inherit(result.transpose(*phase.dims), phase, **stored)
+
+
+@recorded
+def electron_ratio(
+    obj: xr.Dataset,
+    *,
+    density: xr.Dataset | xr.DataArray,
+    least: float = 0.0,
+) -> xr.Dataset:
+    """Return effective electrons per absorber atom: the composition.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        A result of `effective_electrons`: a map, or one along `energy`.
+    density
+        A result of `projected_density`.
+    least
+        Densities that are not above this (m-2) give NaN.
+
+    Returns
+    -------
+    xarray.Dataset
+        `electron_ratio` and `electron_ratio_error`: both errors propagated as
+        independent. Compare with `theoretical_ratio`.
+
+    Raises
+    ------
+    VariableError
+        If the Datasets do not hold what they should.
+    """
+    electrons, d_electrons = _with_error(obj, "effective_electrons", None)
+    atoms, d_atoms = _with_error(density, "projected_density", None)
+    atoms = atoms.where(atoms > least)
+    ratio = electrons / atoms
+    error = None
+    if d_electrons is not None or d_atoms is not None:
+        first = (0.0 if d_electrons is None else d_electrons) / atoms
+        second = ratio * (0.0 if d_atoms is None else d_atoms) / atoms
+        error = (first**2 + second**2) ** 0.5
+    result = _labelled(
+        ratio, error, "electron_ratio", "1", "Effective electrons per absorber atom"
+    )
+    return inherit(result.transpose(*electrons.dims, ...), electrons)
+
+
+def theoretical_ratio(
+    formula: str | Mapping[str, float],
+    *,
+    absorber: str,
+    energy: float | np.ndarray | xr.DataArray,
+    f_prime: Mapping[str, float] | None = None,
+    table: str = "chantler",
+) -> xr.DataArray:
+    """Return the effective electrons per absorber atom of a compound.
+
+    Σ N_j (Z_j + f'_j) / N_absorber.
+
+    Parameters
+    ----------
+    formula
+        Such as "LiVO2" or "Li10/7V6/7O2", or atoms by element.
+    absorber
+        The element of the edge.
+    energy
+        Photon energy in eV, one or many. Near the edge f' changes by electrons.
+    f_prime
+        f' by element, for those that shall not come from the table.
+    table
+        "chantler" (xraydb).
+
+    Returns
+    -------
+    xarray.DataArray
+        The ratio, along `energy` where there are many. Attributes hold `table` and
+        the f' that were given.
+
+    Raises
+    ------
+    ArgumentError
+        If the formula lacks the absorber.
+    """
+    atoms = xray.atoms(formula)
+    if not atoms.get(absorber):
+        raise ArgumentError(
+            "absorber", absorber, f"an element of {formula!r}: {sorted(atoms)}"
+        )
+    given = dict(f_prime or {})
+    photon = np.asarray(energy, dtype=float)
+    total = np.zeros(photon.shape)
+    for element, amount in atoms.items():
+        shift = (
+            np.asarray(given[element], dtype=float)
+            if element in given
+            else scattering.f_prime(element, photon, table)
+        )
+        total = total + amount * (scattering.electrons(element) + shift)
+    coords = {"energy": ("energy", photon, attributes("energy"))}
+    ratio = (
+        xr.DataArray(total / atoms[absorber], dims="energy", coords=coords)
+        if photon.ndim
+        else xr.DataArray(
+            total / atoms[absorber],
+            coords={"energy": ((), photon, attributes("energy"))},
+        )
+    )
+    return label(
+        ratio,
+        "theoretical_ratio",
+        units="1",
+        long_name=f"Effective electrons per {absorber}",
+        formula=str(formula),
+        table=table,
+        f_prime=", ".join(f"{k}: {v:g}" for k, v in given.items()),
+    )
+
+
+def _with_error(
+    obj: xr.DataArray | xr.Dataset, name: str, error: xr.DataArray | float | None
+) -> tuple[xr.DataArray, xr.DataArray | float | None]:
+    if isinstance(obj, xr.DataArray):
+        return obj, error
+    if name not in obj:
+        raise VariableError(
+            f"{name!r} is needed; the Dataset has {[str(v) for v in obj.data_vars]}."
+        )
+    value = obj[name]
+    if not value.attrs.get("history") and obj.attrs.get("history"):
+        value = value.assign_attrs(history=obj.attrs["history"])
+    return value, obj.get(f"{name}_error") if error is None else error
+
+
+def _labelled(
+    value: xr.DataArray,
+    error: xr.DataArray | None,
+    name: str,
+    units: str,
+    long_name: str,
+) -> xr.Dataset:
+    out = {name: label(value, name, units=units, long_name=long_name)}
+    if error is not None:
+        out[f"{name}_error"] = label(
+            error + xr.zeros_like(value),
+            f"{name}_error",
+            units=units,
+            long_name=f"{long_name}, standard error",
+        )
+    return xr.Dataset(out)

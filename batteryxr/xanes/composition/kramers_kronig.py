@@ -1,0 +1,233 @@
+"""f' and f'' of the absorber from absorption, and whether the phase agrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.xanes.composition import scattering
+from batteryxr.xanes.spectra import inherit, spectra, window
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.fit.terms import Range
+
+
+@recorded
+def scattering_factors(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    element: str,
+    edge: str = "K",
+    pre: Range,
+    post: Range,
+    degree: int = 1,
+    table: str = "chantler",
+) -> xr.Dataset:
+    """Return f' and f'' of the absorber from measured absorption.
+
+    The absorption is matched to the table away from the edge; the difference to the
+    table goes through the Kramers-Kronig integral and is added to the table's f'
+    (Cross et al., PRB 58, 11215 (1998)). *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        Absorption along `energy`, in any other dimensions and on any scale.
+    element, edge
+        The absorber.
+    pre, post
+        Energies in eV below and above the edge where the table holds.
+    degree
+        Degree of the polynomial that all else absorbs.
+    table
+        "chantler" (xraydb).
+
+    Returns
+    -------
+    xarray.Dataset
+        `f1` (f', in electrons per atom) and `f2` (f'') along `energy`, and
+        `projected_density` (m-2): the atoms per area if `obj` is μt. NaN where the
+        absorption has a gap, or no jump.
+
+    Raises
+    ------
+    ArgumentError
+        If a range holds too few energies, or the element has no such edge.
+    """
+    array = spectra(obj, caller="scattering_factors")
+    plan = _plan(array.energy.values, element, edge, pre, post, degree, table)
+    f1, f2, density = blocks.apply(
+        _factors,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[["energy"], ["energy"], []],
+        dtypes=[float] * 3,
+        caller="scattering_factors",
+        plan=plan,
+    )
+    order = array.dims
+    result = xr.Dataset(
+        {
+            "f1": label(f1.transpose(*order), "f1", units="1", long_name="f′"),
+            "f2": label(f2.transpose(*order), "f2", units="1", long_name="f″"),
+            "projected_density": label(
+                density,
+                "projected_density",
+                units="m-2",
+                long_name=f"Projected density of {element}",
+            ),
+        }
+    )
+    return inherit(result, array, element=element, edge=edge)
+
+
+@recorded
+def kramers_kronig_misfit(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    phase: xr.DataArray | None = None,
+    element: str,
+    edge: str = "K",
+    pre: Range,
+    post: Range,
+    degree: int = 1,
+    table: str = "chantler",
+) -> xr.Dataset:
+    """Compare the phase of each pixel with what its absorption demands.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        Absorption μt along `energy`, or a Dataset with `absorption` and `phase`.
+    phase
+        Phase in rad on the same axes.
+    element, edge, pre, post, degree, table
+        As in `scattering_factors`. The polynomial also takes up what the other
+        elements and an offset of the vacuum add to the phase.
+
+    Returns
+    -------
+    xarray.Dataset
+        `kk_misfit`: root mean square difference in electrons per absorber atom;
+        `kk_slope`: swing of f' in the phase over that from the absorption, 1 where
+        they agree (2 or 1/2 betrays |T| taken for |T|²); `kk_residual` along
+        `energy`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no phase.
+    """
+    if phase is None:
+        if not isinstance(obj, xr.Dataset) or "phase" not in obj:
+            raise ArgumentError(
+                "phase", None, "the phase on the axes of the absorption, in rad"
+            )
+        phase = obj["phase"]
+    array = spectra(obj, caller="kramers_kronig_misfit")
+    phase = in_units(phase, "rad", caller="kramers_kronig_misfit")
+    plan = _plan(array.energy.values, element, edge, pre, post, degree, table)
+    rms, slope, residual = blocks.apply(
+        _compare,
+        array,
+        phase,
+        core_dims=[["energy"], ["energy"]],
+        output_dims=[[], [], ["energy"]],
+        dtypes=[float] * 3,
+        caller="kramers_kronig_misfit",
+        plan=plan,
+    )
+    residual = residual.transpose(*array.dims)
+    parts = {
+        "kk_misfit": (rms, "Phase against absorption, rms per atom"),
+        "kk_slope": (slope, "Phase over absorption"),
+        "kk_residual": (residual, "Phase against absorption, per atom"),
+    }
+    result = xr.Dataset(
+        {
+            name: label(value, name, units="1", long_name=long_name)
+            for name, (value, long_name) in parts.items()
+        }
+    )
+    return inherit(result, array, element=element, edge=edge)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same for every spectrum."""
+
+    matrix: np.ndarray
+    f1: np.ndarray
+    f2: np.ndarray
+    basis: np.ndarray
+    weight: np.ndarray
+    absorption: np.ndarray
+    phase: np.ndarray
+
+
+def _plan(
+    x: np.ndarray,
+    element: str,
+    edge: str,
+    pre: Range,
+    post: Range,
+    degree: int,
+    table: str,
+) -> _Plan:
+    from batteryxr.core.kramers_kronig import transform_matrix
+
+    before = window(x, pre, name="pre", least=2)
+    after = window(x, post, name="post", least=2)
+    if before.sum() + after.sum() < degree + 3:
+        raise ArgumentError(
+            "degree", degree, f"fewer than the {before.sum() + after.sum()} energies"
+        )
+    position = scattering.edge_position(element, edge)
+    # Both sides weigh alike, however densely they were measured.
+    weight = before / np.sqrt(before.sum()) + after / np.sqrt(after.sum())
+    scaled = (x - position) / max(abs(x[0] - position), abs(x[-1] - position))
+    return _Plan(
+        matrix=transform_matrix(x, x),
+        f1=scattering.f_prime(element, x, table),
+        f2=scattering.f_double_prime(element, x, table),
+        basis=np.vander(scaled, degree + 1, increasing=True),
+        weight=weight,
+        absorption=x / (2.0 * scattering.HC * scattering.ELECTRON_RADIUS),
+        phase=-x / (scattering.HC * scattering.ELECTRON_RADIUS),
+    )
+
+
+def _factors(data: np.ndarray, plan: _Plan) -> tuple[Any, ...]:
+    from batteryxr.xanes.kernels.kramers_kronig import match
+
+    rows = data.reshape(-1, data.shape[-1]).astype(float) * plan.absorption
+    density, f2 = match(rows, plan.f2, plan.basis, plan.weight)
+    f1 = plan.f1 + (f2 - plan.f2) @ plan.matrix.T
+    f2 = np.where(np.isnan(f1), np.nan, f2)
+    return (
+        f1.reshape(data.shape),
+        f2.reshape(data.shape),
+        density.reshape(data.shape[:-1]),
+    )
+
+
+def _compare(data: np.ndarray, phase: np.ndarray, plan: _Plan) -> tuple[Any, ...]:
+    from batteryxr.xanes.kernels.kramers_kronig import misfit
+
+    f1, _, density = _factors(data, plan)
+    rows = phase.reshape(-1, phase.shape[-1]).astype(float) * plan.phase
+    expected = f1.reshape(rows.shape)
+    electrons = rows / density.reshape(-1, 1)
+    rms, slope, residual = misfit(electrons, expected, plan.basis)
+    shape = data.shape[:-1]
+    return rms.reshape(shape), slope.reshape(shape), residual.reshape(data.shape)

@@ -1,0 +1,330 @@
+"""What domains hold: shares, spectra, distributions, and how near the rim they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.domains.features import gather
+from batteryxr.xanes.spectra import inherit, spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@recorded
+def cluster_shares(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    weights: xr.DataArray | None = None,
+    by: str | None = "particle",
+) -> xr.DataArray:
+    """Return the share of each cluster, in every particle.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        A result of `cluster`, or its `label`.
+    weights
+        What is shared out: the projected density gives shares of the absorber's
+        atoms. By default every pixel weighs the same. Pixels without one are left out.
+    by
+        Dimension along which shares are told apart; None for all together.
+
+    Returns
+    -------
+    xarray.DataArray
+        `share` (cluster, `by`); sums to one over the clusters, NaN where no pixel has
+        one.
+    """
+    labels = _labels(obj)
+    if by is not None and by not in labels.dims:
+        by = None
+    heavy = _weights(labels, weights, "cluster_shares")
+    counted = heavy.where((labels > 0) & np.isfinite(heavy), 0.0)
+    dims = [d for d in counted.dims if d != by]
+    parts = [counted.where(labels == c, 0.0).sum(dims) for c in _numbers(obj)]
+    amount = xr.concat(parts, _cluster_axis(obj), coords="minimal", compat="override")
+    total = amount.sum("cluster")
+    share = label(
+        amount / total.where(total > 0), "share", units="1", long_name="Share"
+    )
+    if by is not None and by in labels.coords:
+        share = share.assign_coords({by: labels[by]})
+    return share
+
+
+@recorded
+def cluster_spectra(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    labels: xr.DataArray | xr.Dataset,
+    weights: xr.DataArray | None = None,
+    by: str | None = None,
+) -> xr.Dataset:
+    """Return the mean spectrum of each cluster.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    obj
+        A stack along `energy`.
+    labels
+        A result of `cluster`, or its `label`.
+    weights
+        Weight of each pixel. By default every pixel weighs the same.
+    by
+        Dimension along which means are told apart, such as "particle"; by default all
+        particles are taken together.
+
+    Returns
+    -------
+    xarray.Dataset
+        The mean spectra under the name of the stack (so that they can be fitted as any
+        other), with `_error`, the standard error of the mean, and `count` of pixels.
+    """
+    array = spectra(obj, caller="cluster_spectra")
+    numbers, axis = _numbers(labels), _cluster_axis(labels)
+    where = _labels(labels).reset_coords(drop=True)
+    if missing := set(where.dims) - set(array.dims):
+        raise VariableError(
+            f"cluster_spectra: the labels have {sorted(map(str, missing))}, "
+            f"the stack has {array.dims}."
+        )
+    dims = [d for d in where.dims if d != by]
+    array = _at(array, where, "cluster_spectra: the stack")
+    heavy = _weights(where, weights, "cluster_spectra")
+    finite = np.isfinite(array)
+    values = array.where(finite, 0.0).astype(float)
+    rows: list[xr.Dataset] = []
+    for c in numbers:
+        w = heavy.where((where == c) & (heavy > 0), 0.0)
+        total = (w * finite).sum(dims)
+        squares = (w**2 * finite).sum(dims)
+        mean = (w * values).sum(dims) / total.where(total > 0)
+        spread = (w * (values**2) * finite).sum(dims) / total.where(total > 0)
+        variance = xr.where(spread > mean**2, spread - mean**2, 0.0)
+        error = np.sqrt(variance * squares) / total.where(total > 0)
+        count = ((w > 0) & finite).sum(dims)
+        rows.append(xr.Dataset({"mean": mean, "error": error, "count": count}))
+    whole = xr.concat(rows, axis, coords="minimal", compat="override")
+    name = str(array.name or "absorption")
+    units = str(array.attrs.get("units", "1"))
+    text = str(array.attrs.get("long_name", name))
+    result = xr.Dataset(
+        {
+            name: label(whole["mean"], name, units=units, long_name=text),
+            f"{name}_error": label(
+                whole["error"],
+                f"{name}_error",
+                units=units,
+                long_name=f"{text}, standard error",
+            ),
+            "count": label(whole["count"], "count", units="1", long_name="Pixels"),
+        }
+    )
+    order = [d for d in ("cluster", by, "energy") if d in result.dims]
+    return inherit(result.transpose(*order, ...), array)
+
+
+@recorded
+def cluster_density(
+    obj: xr.Dataset,
+    *,
+    clusters: xr.Dataset,
+    features: Sequence[str] | None = None,
+    weights: xr.DataArray | None = None,
+    bins: int = 100,
+) -> xr.Dataset:
+    """Return the distribution of each feature in each cluster.
+
+    *Reads once*.
+
+    Parameters
+    ----------
+    obj
+        The maps.
+    clusters
+        A result of `cluster`.
+    features
+        By default those that were clustered.
+    weights
+        Weight of each pixel. By default every pixel weighs the same.
+    bins
+        Number of bins, over four standard deviations beside the clusters' means.
+
+    Returns
+    -------
+    xarray.Dataset
+        For every feature `<feature>_density` (cluster, <feature>): integrates to one
+        (to less where pixels lie outside the bins).
+
+    Raises
+    ------
+    ArgumentError
+        If a feature was not clustered.
+    """
+    from batteryxr.xanes.kernels.partition import histograms
+
+    names = list(clusters.attrs.get("features", [])) if features is None else features
+    if wrong := [n for n in names if f"{n}_mean" not in clusters]:
+        raise ArgumentError("features", wrong, "features that were clustered")
+    maps = gather(obj, list(names), caller="cluster_density")
+    first = next(iter(maps.values()))
+    labels = _labels(clusters).reset_coords(drop=True).transpose(*first.dims)
+    heavy = _weights(labels, weights, "cluster_density")
+    heavy = heavy.broadcast_like(labels).transpose(*first.dims)
+    k = clusters.sizes["cluster"]
+    edges = {n: _edges(clusters, n, bins) for n in maps}
+    sums = {n: np.zeros((k, bins)) for n in maps}
+    amount = np.zeros(k)
+    dim = str(first.dims[-2] if first.ndim > 1 else first.dims[0])
+    for where, w, *values in blocks.stream(labels, heavy, *maps.values(), dim=dim):
+        flat, weight = where.ravel(), w.ravel().astype(float)
+        good = (flat > 0) & np.isfinite(weight)
+        amount += np.bincount(flat[good] - 1, weight[good], minlength=k)[:k]
+        for n, value in zip(maps, values, strict=True):
+            part = value.ravel().astype(float)
+            sums[n] += histograms(flat, part, weight, k, edges[n])
+    axis = _cluster_axis(clusters)
+    out = {}
+    for n in maps:
+        units = str(obj[n].attrs.get("units", "1"))
+        text = str(obj[n].attrs.get("long_name", n))
+        middle = 0.5 * (edges[n][1:] + edges[n][:-1])
+        step = edges[n][1] - edges[n][0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            density = sums[n] / amount[:, None] / step
+        array = xr.DataArray(
+            density,
+            dims=("cluster", n),
+            coords={
+                "cluster": axis,
+                n: (n, middle, {"units": units, "long_name": text}),
+            },
+        )
+        inverse = "1" if units == "1" else f"({units})-1"
+        key = f"{n}_density"
+        out[key] = label(array, key, units=inverse, long_name=f"Density of {text}")
+    return inherit(xr.Dataset(out), obj)
+
+
+@recorded
+def rim_distance(obj: xr.DataArray) -> xr.DataArray:
+    """Return how deep each pixel lies inside its particle.
+
+    *Lazy*; `y` and `x` in one chunk. Domains of a few pixels at the rim are often made
+    by blur, drift or the phase of vacuum: leave them out with ``depth > 30``.
+
+    Parameters
+    ----------
+    obj
+        True inside particles, along `y` and `x`. Holes are filled; the frame's border
+        is no rim.
+
+    Returns
+    -------
+    xarray.DataArray
+        `rim_distance` in the units of `y`, from the pixel to the outline; NaN outside,
+        infinite where a frame has no outside.
+
+    Raises
+    ------
+    DimensionError, ChunkingError
+        If there are no images, or chunks split them.
+    ArgumentError
+        If the mask is not boolean.
+    """
+    from batteryxr.xanes.kernels.partition import rim
+
+    require_dims(obj, ["y", "x"], caller="rim_distance")
+    if obj.dtype.kind != "b":
+        raise ArgumentError("obj", obj.dtype, "booleans", "For example maps.flag == 0.")
+    steps = (_step(obj, "y"), _step(obj, "x"))
+    depth = blocks.apply(
+        rim,
+        obj,
+        core_dims=[["y", "x"]],
+        output_dims=[["y", "x"]],
+        dtypes=[np.float32],
+        caller="rim_distance",
+        steps=steps,
+    )
+    units = str(obj["y"].attrs.get("units", "1")) if "y" in obj.coords else "1"
+    return label(
+        depth.transpose(*obj.dims),
+        "rim_distance",
+        units=units,
+        long_name="Depth below the rim",
+    )
+
+
+def _labels(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    if isinstance(obj, xr.Dataset):
+        if "label" not in obj:
+            raise VariableError(
+                f"a result of cluster is needed; found {[str(v) for v in obj]}."
+            )
+        return obj["label"]
+    return obj
+
+
+def _weights(
+    labels: xr.DataArray, weights: xr.DataArray | None, caller: str
+) -> xr.DataArray:
+    if weights is None:
+        return xr.ones_like(labels.reset_coords(drop=True), dtype=float)
+    plain = weights.reset_coords(drop=True).astype(float)
+    return _at(plain, labels, f"{caller}: weights")
+
+
+def _at(other: xr.DataArray, labels: xr.DataArray, what: str) -> xr.DataArray:
+    """Return values at the particles and pixels of the labels."""
+    for dim in labels.dims:
+        if dim not in other.indexes or dim not in labels.indexes:
+            continue
+        if not other.indexes[dim].equals(labels.indexes[dim]):
+            try:
+                other = other.sel({dim: labels[dim].variable.values})
+            except KeyError as error:
+                raise ArgumentError(
+                    what, f"{dim} without {error}", f"the {dim} of the labels"
+                ) from error
+    return other
+
+
+def _numbers(obj: xr.DataArray | xr.Dataset) -> np.ndarray:
+    if isinstance(obj, xr.Dataset) and "cluster" in obj.coords:
+        return np.asarray(obj["cluster"].values)
+    return np.arange(1, int(_labels(obj).max()) + 1)
+
+
+def _cluster_axis(obj: xr.DataArray | xr.Dataset) -> Any:
+    attrs = {"units": "1", "long_name": "Cluster"}
+    return xr.Variable("cluster", _numbers(obj), attrs)
+
+
+def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
+    if isinstance(bins, bool) or bins < 2:
+        raise ArgumentError("bins", bins, "an integer >= 2")
+    mean, sd = clusters[f"{name}_mean"].values, clusters[f"{name}_sd"].values
+    low, high = np.nanmin(mean - 4 * sd), np.nanmax(mean + 4 * sd)
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
+def _step(obj: xr.DataArray, dim: str) -> float:
+    if dim not in obj.coords or obj.sizes[dim] < 2:
+        return 1.0
+    values = obj[dim].values.astype(float)
+    return abs(float(values[-1] - values[0])) / (values.size - 1) or 1.0

@@ -1,0 +1,168 @@
+"""Edge energies: steepest rise, half jump, white line, and when they mislead."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.fit.edge import fit_edge
+from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.spectra import window as in_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.xanes.fit.terms import Edge, Peak, Range
+
+_METHODS = ("half_jump", "derivative", "white_line", "fit")
+_NORMALISED = ("normalised", "flattened")
+
+
+@recorded
+def edge_energy(
+    obj: xr.DataArray | xr.Dataset,
+    *,
+    method: str = "half_jump",
+    window: Range | None = None,
+    level: float = 0.5,
+    edge: Edge | Range | None = None,
+    peaks: Sequence[Peak | Range] = (),
+) -> xr.Dataset:
+    """Return the edge energy of normalised spectra, and whether it can be trusted.
+
+    *Lazy*, except for the warning, and for "fit" (see `fit_edge`).
+
+    Parameters
+    ----------
+    obj
+        A result of `normalise`, or normalised spectra along `energy`.
+    method
+        "half_jump": the first rise through `level`, by interpolation. "derivative":
+        E0 of Athena and Larch, the steepest rise, an energy of the grid.
+        "white_line": the maximum, by a parabola through three points. "fit": b2 of
+        `fit_edge`, with its error.
+    window
+        Where to look, in eV. Set it above a strong pre-edge peak.
+    level
+        Share of the jump for "half_jump".
+    edge, peaks
+        The model, for "fit".
+
+    Returns
+    -------
+    xarray.Dataset
+        `edge_energy` in eV; `flag` (1: no data, 2: on the pre-edge: a dip separates
+        it from the last rise through `level`); `white_line_height`, or
+        `edge_energy_error` and the flags of the fit, by method.
+
+    Raises
+    ------
+    ArgumentError
+        If `method` is unknown, the window holds no energy, or "fit" lacks `edge`.
+    VariableError
+        If the spectra are not normalised.
+
+    Warns
+    -----
+    DataQualityWarning
+        If an edge energy sits on the pre-edge peak, as in V2O5 and VO2 (not for lazy
+        data: look at `flag`).
+    """
+    if method not in _METHODS:
+        raise ArgumentError("method", method, f"one of {list(_METHODS)}")
+    array = spectra(obj, caller="edge_energy", names=_NORMALISED)
+    if array.name in ("absorption", "optical_density"):
+        raise VariableError(
+            f"edge_energy needs normalised spectra; found {array.name!r}. "
+            "Call `.xanes.normalise(...)` first, or rename what is normalised."
+        )
+    if window is not None:
+        in_window(array.energy.values, window, name="window", least=2)
+    if method == "fit":
+        if edge is None:
+            raise ArgumentError("edge", edge, "a range of edge energies, for 'fit'")
+        part = array if window is None else array.sel(energy=slice(*window))
+        fit = fit_edge(part, edge=edge, peaks=peaks, mask=None)
+        return fit[["edge_energy", "edge_energy_error", "r_factor", "flag"]]
+    found, height, flag = blocks.apply(
+        _find,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[[], [], []],
+        dtypes=[float, float, np.uint8],
+        caller="edge_energy",
+        x=array.energy.values,
+        method=method,
+        window=window or (-np.inf, np.inf),
+        level=level,
+    )
+    name = {
+        "half_jump": f"Edge energy at {level:g} of the jump",
+        "derivative": "Edge energy at the steepest rise",
+        "white_line": "White-line energy",
+    }[method]
+    out = {
+        "edge_energy": label(found, "edge_energy", units="eV", long_name=name),
+        "flag": label(
+            flag,
+            "flag",
+            units="1",
+            long_name="Quality of the edge energy",
+            flag_masks=[1, 2],
+            flag_meanings="no_data on_pre_edge",
+        ),
+    }
+    if method == "white_line":
+        out["white_line_height"] = label(
+            height, "white_line_height", units="1", long_name="White-line height"
+        )
+    result = inherit(xr.Dataset(out), array)
+    if not blocks.is_lazy(result):
+        _warn(result, method)
+    return result
+
+
+def _warn(result: xr.Dataset, method: str) -> None:
+    wrong = (result.flag & 2) > 0
+    count = int(wrong.sum())
+    if count:
+        mean = float(result.edge_energy.where(wrong).mean())
+        warnings.warn(
+            f"edge_energy: by {method!r}, {count} of {wrong.size} edge energies "
+            f"(mean {mean:.2f} eV) sit on the pre-edge peak, before the edge rises. "
+            "Pass window=(low, high) that starts above the peak, or method='fit'.",
+            DataQualityWarning,
+            stacklevel=4,
+        )
+
+
+def _find(
+    data: np.ndarray, x: np.ndarray, method: str, window: Range, level: float
+) -> tuple[Any, ...]:
+    from batteryxr.xanes.kernels import edge_energy as kernel
+
+    rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
+    found, height = np.empty(len(rows)), np.full(len(rows), np.nan)
+    flag = np.zeros(len(rows), np.uint8)
+    low, high = (float(v) for v in window)
+    if method == "half_jump":
+        kernel.half_jump(x, rows, level, low, high, found)
+    elif method == "white_line":
+        kernel.white_line(x, rows, low, high, found, height)
+    else:
+        inside = (x >= low) & (x <= high)
+        found = kernel.steepest(rows[:, inside], x=x[inside])
+    if method != "white_line":
+        early = np.empty(len(rows), bool)
+        kernel.on_pre_edge(x, rows, found, level, kernel.DIP, early)
+        flag[early] = 2
+    flag[np.isnan(found)] = 1
+    shape = data.shape[:-1]
+    return found.reshape(shape), height.reshape(shape), flag.reshape(shape)

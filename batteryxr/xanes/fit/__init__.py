@@ -1,0 +1,1 @@
+"""The edge model at every pixel."""

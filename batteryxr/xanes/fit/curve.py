@@ -1,0 +1,103 @@
+"""From fitted parameters back to spectra."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import VariableError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.fit.result import with_half_widths
+from batteryxr.xanes.fit.terms import Edge, Peak, compile_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+
+@recorded
+def model_curve(
+    fit: xr.Dataset,
+    *,
+    axis: Sequence[float] | np.ndarray | xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Return the fitted model, as spectra.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    fit
+        A result of `fit_edge` or `fit_peaks`, or some of its pixels.
+    axis
+        Energies (or shifts) at which to evaluate; by default 400 over the fitted
+        range.
+
+    Returns
+    -------
+    xarray.DataArray
+        `model_curve` along the axis of the spectra; NaN where nothing was fitted.
+
+    Raises
+    ------
+    VariableError
+        If `fit` is not a result of a fit.
+    """
+    if "model" not in fit.attrs:
+        raise VariableError(
+            "model_curve needs a result of fit_edge or fit_peaks, "
+            "whose attrs['model'] says what was fitted."
+        )
+    model = json.loads(fit.attrs["model"])
+    dim = model["axis"]
+    low, high = model["range"]
+    points = np.linspace(low, high, 400) if axis is None else np.asarray(axis, float)
+    edge = None if model["edge"] is None else Edge((0.0, 1.0), shape=model["edge"])
+    peaks = [Peak((0.0, 1.0), shape=shape) for shape in model["peaks"]]
+    plan = compile_model(np.array([low, high]), edge, peaks, model["baseline"])
+    values = with_half_widths(fit)
+    parameters: dict[int, xr.DataArray] = {}
+    for name, columns in plan.columns.items():
+        along = next((d for d in ("peak", "order") if d in values[name].dims), None)
+        for i, k in enumerate(columns):
+            if k >= 0:
+                picked = (
+                    values[name].isel({along: i}, drop=True) if along else values[name]
+                )
+                parameters[k] = picked
+    curve = blocks.apply(
+        _evaluate,
+        *(parameters[k] for k in range(len(parameters))),
+        core_dims=[[]] * len(parameters),
+        output_dims=[[dim]],
+        output_sizes={dim: points.size},
+        dtypes=[float],
+        caller="model_curve",
+        axis=points,
+        scaled=(points - model["baseline_centre"]) / model["baseline_scale"],
+        plan=plan,
+    )
+    curve = curve.transpose(dim, ...).assign_coords(
+        {dim: (dim, points, attributes(dim))}
+    )
+    return label(curve, "model_curve", units=model["units"], long_name="Fitted model")
+
+
+def _evaluate(
+    *parameters: np.ndarray, axis: np.ndarray, scaled: np.ndarray, plan: Any
+) -> np.ndarray:
+    from batteryxr.xanes.kernels.shapes import curves
+
+    p = np.stack(np.broadcast_arrays(*parameters), axis=-1).astype(float)
+    rows = np.ascontiguousarray(p.reshape(-1, p.shape[-1]))
+    for o in plan.offsets[plan.kinds < 5]:
+        # What is absent has height 0 and no position: any position will do.
+        absent = rows[:, o] == 0.0
+        rows[absent, o + 1 : o + 3] = 1.0
+    values = curves(axis, scaled, rows, plan.kinds, plan.offsets)
+    return np.asarray(values.reshape(*p.shape[:-1], axis.size))

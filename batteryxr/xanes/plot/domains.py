@@ -1,0 +1,261 @@
+"""Plots of domains: where they lie, what they are made of, and how many there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.xanes.plot.maps import (
+    COLOURS,
+    axis_label,
+    by_particle,
+    colour,
+    dimension,
+    picture,
+)
+
+_SIZE = {"width": 420, "height": 300}
+#: Points of a scatter plot: more are slow in a browser and hide each other.
+_POINTS = 20_000
+
+
+def plot_clusters(clusters: xr.Dataset) -> Any:
+    """Plot the map of clusters of each particle, a colour for each.
+
+    Computes the labels.
+
+    Parameters
+    ----------
+    clusters
+        A result of `cluster`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(clusters, ["label"], caller="plot_clusters")
+    labels = clusters["label"].compute()
+    shown = labels.where(labels > 0).assign_attrs(long_name="Cluster", units="1")
+    k = clusters.sizes["cluster"]
+    colours = [colour(i) for i in range(k)]
+    panels = [
+        picture(hv, image, title).opts(
+            cmap=colours,
+            clim=(0.5, k + 0.5),
+            color_levels=k,
+            colorbar=True,
+            colorbar_opts={"ticker": _ticks(k)},
+        )
+        for title, image in by_particle(shown, "Clusters")
+    ]
+    return hv.Layout(panels).cols(3)
+
+
+def plot_cluster_spectra(result: xr.Dataset) -> Any:
+    """Plot the mean spectrum of each cluster, with its standard error.
+
+    Parameters
+    ----------
+    result
+        A result of `cluster_spectra`.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    require_variables(result, ["count"], caller="plot_cluster_spectra")
+    name = next(str(n) for n in result.data_vars if f"{n}_error" in result)
+    array = result[name].transpose("cluster", "energy", ...)
+    if array.ndim != 2:
+        raise ArgumentError("result", array.dims, "spectra along cluster and energy")
+    error = result[f"{name}_error"].transpose("cluster", "energy").values
+    x, shapes = array.energy.values, []
+    axes = "Photon energy (eV)", axis_label(array)
+    for i, number in enumerate(array["cluster"].values):
+        y = array.values[i]
+        band = hv.Area((x, y - error[i], y + error[i]), axes[0], [axes[1], "upper"])
+        shapes.append(band.opts(color=colour(i), alpha=0.2, line_alpha=0))
+        curve = hv.Curve((x, y), *axes, label=f"cluster {number}")
+        shapes.append(curve.opts(color=colour(i)))
+    return hv.Overlay(shapes).opts(
+        hv.opts.Overlay(legend_position="right", title="Clusters", width=560)
+    )
+
+
+def plot_shares(share: xr.DataArray) -> Any:
+    """Plot the shares of the clusters, a stacked bar for each particle.
+
+    Parameters
+    ----------
+    share
+        A result of `cluster_shares`.
+
+    Returns
+    -------
+    holoviews.Bars
+    """
+    hv = load_hvplot()
+    if "cluster" not in share.dims or share.ndim > 2:
+        raise ArgumentError("share", share.dims, "a result of cluster_shares")
+    others = [d for d in share.dims if d != "cluster"]
+    dim = str(others[0]) if others else "all"
+    whole = share if others else share.expand_dims("all")
+    values = whole.transpose(dim, "cluster").compute()
+    names = values[dim].values if dim in values.coords else range(values.sizes[dim])
+    rows = [
+        (str(name), str(number), float(values.values[i, j]))
+        for i, name in enumerate(names)
+        for j, number in enumerate(values["cluster"].values)
+    ]
+    bars = hv.Bars(rows, [dim, "cluster"], "Share")
+    return bars.opts(
+        stacked=True,
+        cmap=list(COLOURS),
+        legend_position="right",
+        title="Shares",
+        **_SIZE,
+    )
+
+
+def plot_densities(density: xr.Dataset) -> Any:
+    """Plot the distribution of each feature, a curve for each cluster.
+
+    Parameters
+    ----------
+    density
+        A result of `cluster_density`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    panels = []
+    for name, array in density.data_vars.items():
+        feature = str(name).removesuffix("_density")
+        x = array[feature].values
+        lines = array.transpose("cluster", feature)
+        areas = [
+            hv.Area(
+                (x, y), axis_label(array[feature]), "Density", label=f"cluster {number}"
+            ).opts(color=colour(i), alpha=0.4)
+            for i, (number, y) in enumerate(
+                zip(lines["cluster"].values, lines.values, strict=True)
+            )
+        ]
+        panels.append(
+            hv.Overlay(areas).opts(
+                hv.opts.Overlay(legend_position="right", title=feature, **_SIZE)
+            )
+        )
+    return hv.Layout(panels).cols(2).opts(shared_axes=False)
+
+
+def plot_features(
+    obj: xr.Dataset,
+    *,
+    clusters: xr.Dataset,
+    x: str | None = None,
+    y: str | None = None,
+) -> Any:
+    """Plot pixels in the plane of two features, coloured by cluster.
+
+    Computes both maps.
+
+    Parameters
+    ----------
+    obj
+        The maps that were clustered.
+    clusters
+        A result of `cluster`.
+    x, y
+        Names of the features; by default the first two that were clustered.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    used = [str(n) for n in obj.data_vars if f"{n}_mean" in clusters]
+    if (x is None or y is None) and len({*used, x, y} - {None}) < 2:
+        raise ArgumentError("x", x, f"two features among {list(obj.data_vars)}")
+    left = (n for n in used if n not in (x, y))
+    first, second = (x or next(left)), (y or next(left))
+    require_variables(obj, [first, second], caller="plot_features")
+    labels = clusters["label"].reset_coords(drop=True)
+    maps = {"across": obj[first], "up": obj[second]}
+    plain = {n: m.reset_coords(drop=True) for n, m in maps.items()}
+    part = xr.Dataset({"label": labels} | plain).compute()
+    both = xr.broadcast(part["label"], part["across"], part["up"])
+    flat = [a.values.ravel() for a in both]
+    there = np.flatnonzero(flat[0] > 0)
+    # Every n-th pixel: a fair share of each place, the same at every call.
+    there = there[:: max(1, -(-there.size // _POINTS))]
+    axes = [dimension(hv, obj[n]) for n in (first, second)]
+    if axes[0].label == axes[1].label:  # two weights, two heights: told by their names
+        axes = [a.clone(label=f"{a.name}: {a.label}") for a in axes]
+    shapes = [
+        hv.Scatter(
+            (flat[1][there[at]], flat[2][there[at]]), *axes, label=f"cluster {number}"
+        ).opts(color=colour(i), size=2, alpha=0.4)
+        for i, number in enumerate(clusters["cluster"].values)
+        for at in [flat[0][there] == number]
+    ]
+    return hv.Overlay(shapes).opts(
+        hv.opts.Overlay(legend_position="right", title="Pixels", width=560, height=420)
+    )
+
+
+def plot_cluster_orders(orders: xr.Dataset) -> Any:
+    """Plot elbow, silhouette and gap side by side, with what each would choose.
+
+    Parameters
+    ----------
+    orders
+        A result of `cluster_orders`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(orders, ["inertia", "silhouette"], caller="plot_cluster_orders")
+    n = orders["n_clusters"].values
+    panels = []
+    for name, choice in (
+        ("inertia", "elbow"),
+        ("silhouette", "best_silhouette"),
+        ("gap", "first_gap"),
+    ):
+        if choice not in orders.attrs:
+            continue
+        y, text = orders[name].values, axis_label(orders[name])
+        axes = "Number of clusters", text
+        shape = hv.Curve((n, y), *axes).opts(color="black")
+        shape *= hv.Scatter((n, y), *axes).opts(color="black", size=6)
+        if name == "gap":
+            spread = orders["gap_error"].values
+            shape *= hv.ErrorBars((n, y, spread), axes[0], [text, "error"])
+        best = int(orders.attrs[choice])
+        shape *= hv.VLine(best).opts(color=COLOURS[1], line_dash="dashed")
+        panels.append(
+            shape.opts(
+                title=f"{choice.replace('_', ' ')}: {best}",
+                logy=name == "inertia",
+                **_SIZE,
+            )
+        )
+    return hv.Layout(panels).cols(3).opts(shared_axes=False)
+
+
+def _ticks(k: int) -> Any:
+    from bokeh.models import FixedTicker
+
+    return FixedTicker(ticks=list(range(1, k + 1)))

@@ -1,0 +1,125 @@
+"""Plots of results along a series: fits over states or voltage, and components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import DimensionError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.xanes.plot.maps import (
+    COLOURS,
+    axis_label,
+    colour,
+    dimension,
+    plot_spectra,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+_SIZE = {"width": 420, "height": 300}
+#: Dimensions along which a variable holds several curves.
+_SEVERAL = ("peak", "standard", "polarisation", "component", "order")
+
+
+def plot_series(
+    result: xr.Dataset,
+    *,
+    x: str | None = None,
+    variables: Sequence[str] | None = None,
+) -> Any:
+    """Plot results along a series with their errors, a panel for each variable.
+
+    Computes them.
+
+    Parameters
+    ----------
+    result
+        Of `edge_energy`, `fit_edge`, `fit_peaks`, `band_ratio`, `valence`, `lcf`, ...
+        along one dimension such as `scan` or `state`; peaks, standards and
+        polarisations become curves of one panel.
+    x
+        Coordinate to plot against, such as "voltage"; by default the dimension.
+    variables
+        Which; by default all that have an error.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Raises
+    ------
+    DimensionError
+        If a variable has no dimension for a series, or more than one.
+    """
+    hv = load_hvplot()
+    names = [str(n) for n in result.data_vars if f"{n}_error" in result]
+    names = (names or ["edge_energy"]) if variables is None else list(variables)
+    require_variables(result, names, caller="plot_series")
+    panels = [_panel(hv, result, name, x) for name in names]
+    return hv.Layout(panels).cols(2).opts(shared_axes=False)
+
+
+def plot_components(components: xr.Dataset) -> Any:
+    """Plot how many components there are, and their spectra.
+
+    Parameters
+    ----------
+    components
+        A result of `pca`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    needed = ["component_spectrum", "explained_variance_ratio", "indicator"]
+    require_variables(components, needed, caller="plot_components")
+    panels = []
+    for name in needed[1:]:
+        array = components[name].isel(eigenvalue_number=slice(20)).compute()
+        points = array["eigenvalue_number"].values, array.values
+        axes = "Number of components", dimension(hv, array)
+        curve = hv.Curve(points, *axes).opts(color="black")
+        curve *= hv.Scatter(points, *axes).opts(color="black", size=6)
+        used = hv.VLine(components.sizes["component"])
+        curve *= used.opts(color=COLOURS[1], line_dash="dashed")
+        panels.append(curve.opts(logy=True, title=axis_label(array), **_SIZE))
+    panels.append(plot_spectra(components["component_spectrum"]))
+    return hv.Layout(panels).cols(2).opts(shared_axes=False)
+
+
+def _panel(hv: Any, result: xr.Dataset, name: str, x: str | None) -> Any:
+    array = result[name].compute()
+    along = [str(d) for d in array.dims if d not in _SEVERAL]
+    if len(along) != 1:
+        raise DimensionError(
+            f"plot_series shows results along one dimension; {name!r} lies along "
+            f"{array.dims}. Select one pixel, or call plot_maps."
+        )
+    (dim,) = along
+    across = array[x or dim]
+    errors = result.get(f"{name}_error")
+    several = [str(d) for d in array.dims if d != dim]
+    shapes = []
+    axes = dimension(hv, across, x or dim), dimension(hv, array)
+    places = across.values
+    for i, place in enumerate(np.ndindex(*(array.sizes[d] for d in several))):
+        at = dict(zip(several, place, strict=True))
+        one = array.isel(at)
+        text = ", ".join(str(one[d].values) for d in several if d in one.coords)
+        points = places, one.values
+        shape = hv.Curve(points, *axes, label=text).opts(color=colour(i))
+        shape *= hv.Scatter(points, *axes, label=text).opts(color=colour(i), size=4)
+        if errors is not None:
+            bars = (*points, errors.isel(at).values)
+            shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"])
+        shapes.append(shape)
+    return hv.Overlay(shapes).opts(
+        hv.opts.Overlay(title=name, legend_position="right", **_SIZE)
+    )

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.coherence import Coherence
+from batteryxr.cdi.bragg.kernels.retrieve import retrieve
+from batteryxr.cdi.bragg.kernels.schedule import parse
+from batteryxr.cdi.bragg.kernels.support import autocorrelation_support
+
+WIDTHS = (0.6, 0.4, 0.5)
+
+
+def gaussian(shape, widths):
+    kernel = np.ones((1, 1, 1))
+    for axis, (n, width) in enumerate(zip(shape, widths, strict=True)):
+        line = np.exp(-0.5 * (np.fft.fftfreq(n, 1 / n) / width) ** 2)
+        kernel = kernel * line.reshape([-1 if a == axis else 1 for a in range(3)])
+    return kernel / kernel.sum()
+
+
+@pytest.fixture(scope="module")
+def blurred(crystal):
+    """Return coherent and partially coherent intensity, origin in the corner."""
+    intensity = np.abs(np.fft.fftn(np.fft.ifftshift(crystal))) ** 2
+    intensity *= 1e8 / intensity.sum()
+    blur = np.fft.fftn(gaussian(crystal.shape, WIDTHS))
+    mixed = np.fft.ifftn(np.fft.fftn(intensity) * blur).real
+    counts = np.random.default_rng(2).poisson(np.maximum(mixed, 0))
+    return intensity.astype(np.float32), counts.astype(np.float32)
+
+
+def widths(kernel):
+    """Return the standard deviations of a blur along its axes."""
+    found = []
+    for axis, n in enumerate(kernel.shape):
+        line = kernel.sum(axis=tuple(a for a in range(3) if a != axis))
+        found.append(np.sqrt((line * np.fft.fftfreq(n, 1 / n) ** 2).sum()))
+    return found
+
+
+def test_estimates_the_blur_of_a_known_object(blurred, as_array):
+    coherent, counts = blurred
+    coherence = Coherence(as_array(np.sqrt(counts)), iterations=60)
+    coherence.update(as_array(coherent))
+    kernel = np.asarray(coherence.kernel)
+    assert kernel.sum() == pytest.approx(1, rel=1e-5)
+    assert kernel.min() >= 0
+    np.testing.assert_allclose(widths(kernel), WIDTHS, rtol=0.15)
+
+
+def test_without_an_estimate_nothing_is_blurred(blurred):
+    coherent, _ = blurred
+    assert Coherence(np.sqrt(coherent)).blur(coherent) is coherent
+
+
+def test_unmeasured_voxels_teach_nothing(blurred):
+    coherent, counts = blurred
+    amplitude = np.sqrt(counts)
+    amplitude[3:5, 2:9] = -1
+    damaged = amplitude.copy()
+    damaged[3:5, 2:9] = -7
+    kernels = []
+    for a in (amplitude, damaged):
+        coherence = Coherence(a)
+        coherence.update(coherent)
+        kernels.append(coherence.kernel)
+    np.testing.assert_array_equal(*kernels)
+
+
+def test_retrieval_with_the_blur_is_nearer_to_the_truth(blurred, crystal):
+    _, counts = blurred
+    support = autocorrelation_support(counts)
+    overlaps = []
+    for every in (0, 20):
+        start = retrieve(
+            np.sqrt(counts),
+            support,
+            parse("150 HIO + 150 RAAR + 50 ER"),
+            np.random.default_rng(0),
+            coherence_every=every,
+        )
+        overlaps.append(align(crystal, np.fft.fftshift(start.rho)).overlap)
+    assert overlaps[1] > 0.97
+    assert 1 - overlaps[1] < 0.5 * (1 - overlaps[0])

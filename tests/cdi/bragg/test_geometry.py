@@ -1,0 +1,378 @@
+"""Scattering vectors, voxels, and the way into the laboratory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batteryxr import cdi
+from batteryxr.cdi.bragg.kernels.rotation import (
+    Setup,
+    carried,
+    rotation,
+    scattering_vector,
+    steps,
+    voxels,
+)
+from batteryxr.core.errors import ArgumentError, FileFormatError
+
+VOLUME = ("rocking", "detector_y", "detector_x")
+OBJECT = ("along_rocking", "along_y", "along_x")
+K9 = 2 * np.pi * 9000 / 12398.419843320026
+#: 34-ID-C at scan 54: q in the crystal's frame (1/Angstrom) by xrayutilities 1.8
+#: (HXRD, Ang2Q.area; sample y+ z- y+, detector y+ x-, beam along z, rows y-,
+#: columns x+, centre (127, 128), 55 um at 0.5 m, 9 keV): theta, row, column, q.
+REFERENCE = [
+    (-0.28, 0, 0, (-1.1238497372658303, 2.303830652233407, -0.6881706477554864)),
+    (-0.28, 255, 255, (-1.0034370204551641, 2.4267773714620158, -0.7439081276586684)),
+    (0.215, 127, 128, (-1.0622499163451118, 2.3728261345005, -0.6950531673390061)),
+    (0.72, 0, 255, (-1.1261533706337516, 2.4262719873575653, -0.7144825490010094)),
+    (0.72, 255, 0, (-0.9939165713110328, 2.331749569590919, -0.6351054361065538)),
+]
+SCAN54 = Setup(
+    (("y+", 0.215), ("z-", 90.0), ("y+", -5.0)),
+    (("y+", 32.174), ("x-", 12.6346)),
+    0,
+    "y-",
+    "x+",
+    K9,
+    (55e-6 / 0.5, 55e-6 / 0.5),
+)
+
+
+def volume(shape, step=0.005, centre=0.0, **coords):
+    axes = {d: np.arange(n) - n // 2 for d, n in zip(VOLUME, shape, strict=True)}
+    axes["rocking"] = axes["rocking"] * step + centre
+    return xr.DataArray(np.zeros(shape, np.float32), dims=VOLUME, coords=axes | coords)
+
+
+def published():
+    """Return the geometry of Serban et al., Commun. Chem. (2024)."""
+    return cdi.geometry(
+        volume((160, 64, 64), centre=14.4),
+        beamline="theta",
+        rocking_motor="theta",
+        motors={"two_theta": 28.8, "phi": 0.0},
+        energy=13500,
+        distance=2800,
+        pixel_size=55,
+    )
+
+
+def scan54():
+    motors = {"Delta": 32.174, "Gamma": 12.6346, "Chi": 90.0, "Phi": -5.0}
+    return cdi.geometry(
+        volume((128, 160, 160), centre=0.215),
+        beamline="34-id-c",
+        rocking_motor="Theta",
+        motors=motors,
+        energy=9000,
+        distance=500,
+        pixel_size=55,
+    )
+
+
+@pytest.mark.parametrize(("theta", "row", "column", "q"), REFERENCE)
+def test_q_is_that_of_xrayutilities(theta, row, column, q):
+    lab = scattering_vector(
+        SCAN54, np.array(theta - 0.215), np.array(row - 127), np.array(column - 128)
+    )
+    np.testing.assert_allclose(carried(SCAN54.sample).T @ lab, q, rtol=1e-6)
+
+
+def test_the_published_scattering_vector():
+    found = published()
+    assert float(found["q_length"]) == pytest.approx(3.403, abs=2e-3)
+    unit = (found["q"] / found["q_length"]).values
+    np.testing.assert_allclose(unit, (0.969, 0, -0.249), atol=1e-3)
+    # A step of theta moves the pattern by y x Q.
+    expected = np.deg2rad(0.005) * np.cross([0, 1, 0], found["q"])
+    np.testing.assert_allclose(found["reciprocal_step"][0], expected, rtol=1e-6)
+
+
+def test_the_measured_gold_crystal():
+    found = scan54()
+    assert float(found["q_length"]) == pytest.approx(2.6911, abs=1e-4)
+    assert float(found["voxel_volume"]) == pytest.approx(1454, rel=1e-3)
+    unit = (found["q"] / found["q_length"]).values
+    np.testing.assert_allclose(unit, (0.8806, 0.3707, -0.2950), atol=1e-4)
+    lengths = np.linalg.norm(found["voxel"], axis=1)
+    np.testing.assert_allclose(lengths, (23.74, 8.02, 8.07), atol=0.005)
+    assert float(found["d_spacing"]) == pytest.approx(2.335, abs=1e-3)
+
+
+def test_geometry_from_what_the_reader_gives(gold_scan):
+    frames, _ = gold_scan
+    box = cdi.crop(frames, shape=(128, 160, 160), centre=(99, 127, 128))
+    found = cdi.geometry(box, beamline="34-ID-C")
+    assert float(found["q_length"]) == pytest.approx(2.6911, abs=1e-4)
+    assert float(found["voxel_volume"]) == pytest.approx(1454, rel=1e-3)
+    # The whole frames, with the same pixel at the detector's angles: the same Q.
+    moved = cdi.geometry(
+        cdi.crop(frames, shape=(128, 160, 160), centre=(99, 127, 100)),
+        beamline="34-ID-C",
+        reference_pixel=(127, 128),
+    )
+    exact = scattering_vector(SCAN54, np.array(0.0), np.array(0.0), np.array(-28.0))
+    np.testing.assert_allclose(moved["q"], exact, atol=2e-4)
+
+
+@given(
+    angles=st.lists(st.floats(-120, 120), min_size=3, max_size=3),
+    detector=st.lists(st.floats(5, 60), min_size=2, max_size=2),
+    rocking=st.integers(0, 2),
+)
+@settings(max_examples=40, deadline=None)
+def test_steps_turn_with_the_circles_outside(angles, detector, rocking):
+    axes = ("y+", "z-", "x-")
+    setup = Setup(
+        tuple(zip(axes, angles, strict=True)),
+        tuple(zip(("y+", "x-"), detector, strict=True)),
+        rocking,
+        "y-",
+        "x+",
+        5.0,
+        (1e-4, 1e-4),
+    )
+    b = steps(setup, (0, 0, 0), (0.01, 1, 1))
+    q = scattering_vector(setup, *map(np.array, (0.0, 0.0, 0.0)))
+    # The crystal's frame turned by the motor itself, straight from its definition.
+    turned = list(setup.sample)
+    turned[rocking] = (axes[rocking], angles[rocking] + 0.01)
+    now, later = carried(setup.sample), carried(tuple(turned))
+    np.testing.assert_allclose(b[0], now @ later.T @ q - q, atol=2e-4 * 0.02 * 5)
+
+
+def test_voxels_are_reciprocal_to_the_pattern():
+    b = steps(SCAN54, (0, 0, 0), (0.005, 1, 1))
+    d = voxels(b, (32, 48, 64))
+    spanned = b * np.array([[32], [48], [64]])
+    np.testing.assert_allclose(spanned @ d.T, 2 * np.pi * np.eye(3), atol=1e-9)
+
+
+def test_a_rocking_axis_that_opens_no_third_direction_is_refused():
+    tilting = cdi.Beamline(
+        "tilting", (cdi.Circle("tilt", "x+"),), (cdi.Circle("two_theta", "y+"),)
+    )
+    with pytest.raises(ArgumentError, match="third direction"):
+        cdi.geometry(
+            volume((16, 16, 16)),
+            beamline=tilting,
+            rocking_motor="tilt",
+            motors={"two_theta": 28.8},
+            energy=13500,
+            distance=2800,
+            pixel_size=55,
+        )
+
+
+def test_a_rotation_is_right_handed():
+    np.testing.assert_allclose(rotation("z+", 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation("y-", 90) @ [0, 0, 1], [-1, 0, 0], atol=1e-12)
+
+
+def test_every_beamline_that_comes_along_works():
+    assert cdi.beamlines() == ["34-ID-C", "ID01", "general", "theta"]
+    for name in cdi.beamlines():
+        one = cdi.beamline(name)
+        angles = {c.motor: 12.0 for c in (*one.sample, *one.detector)}
+        for circle in one.sample:
+            found = cdi.geometry(
+                volume((32, 32, 32)),
+                beamline=name,
+                rocking_motor=circle.motor,
+                motors={m: a for m, a in angles.items() if m != circle.motor},
+                energy=9000,
+                distance=1000,
+                pixel_size=55,
+            )
+            assert np.isfinite(found["voxel"]).all()
+
+
+def test_a_beamline_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nsample = [{motor = "om", axis = "x-"}]\n'
+        'detector = [{motor = "tt", axis = "x-", zero = 1.0}]\n'
+    )
+    found = cdi.geometry(
+        volume((16, 16, 16)),
+        beamline=path,
+        rocking_motor="om",
+        motors={"tt": 31.0},
+        energy=10000,
+        distance=1000,
+        pixel_size=(55, 75),
+    )
+    k = 2 * np.pi * 10000 / 12398.419843320026
+    assert float(found["q_length"]) == pytest.approx(2 * k * np.sin(np.deg2rad(15)))
+    path.write_text('name = "mine"\n')
+    with pytest.raises(FileFormatError, match="describes no beamline"):
+        cdi.beamline(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"beamline": "ESRF"}, "34-ID-C"),
+        ({"rocking_motor": "tilt"}, "a sample circle of theta"),
+        ({"motors": {"phi": 0.0}}, "two_theta"),
+        ({"energy": None}, "a number in eV"),
+        ({"pixel_size": None}, "a number in um"),
+        ({"distance": -1}, "> 0 in mm"),
+    ],
+)
+def test_what_is_missing_is_asked_for(change, says):
+    options = {
+        "beamline": "theta",
+        "rocking_motor": "theta",
+        "motors": {"two_theta": 28.8, "phi": 0.0},
+        "energy": 13500,
+        "distance": 2800,
+        "pixel_size": 55,
+    }
+    with pytest.raises(ArgumentError, match=says):
+        cdi.geometry(volume((16, 16, 16)), **(options | change))
+
+
+def test_a_call_with_ones_own_beamline_can_be_made_again():
+    import batteryxr
+
+    mine = dataclasses.replace(cdi.beamline("theta"), name="mine", rows="y-")
+    box = volume((16, 16, 16))
+    motors = {"two_theta": 28.8, "phi": 0.0}
+    first = cdi.geometry(
+        box,
+        beamline=mine,
+        rocking_motor="theta",
+        motors=motors,
+        energy=13500,
+        distance=2800,
+        pixel_size=55,
+    )
+    xr.testing.assert_equal(first, batteryxr.replay(first, box))
+
+
+def test_states_with_other_centres_have_their_own_q():
+    parts = [
+        volume(
+            (16, 16, 16),
+            centre=14.4,
+            energy=((), 13500.0, {"units": "eV"}),
+            two_theta=28.8,
+            phi=0.0,
+        ).assign_coords(detector_x=np.arange(16) - 8 + shift)
+        for shift in (100, 110)
+    ]
+    stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("charge", 4.0)])
+    found = cdi.geometry(
+        stacked,
+        beamline="theta",
+        rocking_motor="theta",
+        distance=2800,
+        pixel_size=55,
+    )
+    assert found["q"].dims == ("state", "vector")
+    k = 2 * np.pi * 13500 / 12398.419843320026
+    theta = (np.deg2rad(28.8) + np.arctan([0, 10 * 55e-3 / 2800])) / 2
+    np.testing.assert_allclose(found["q_length"], 2 * k * np.sin(theta), rtol=1e-9)
+    assert found["voltage"].values.tolist() == [3, 4]
+
+
+def sphere(geometry, shape, radius):
+    """Return a ball in the skewed frame, and where its voxels lie."""
+    index = np.indices(shape) - np.array([n // 2 for n in shape])[:, None, None, None]
+    r = np.einsum("a...,ab->b...", index, geometry["voxel"].values)
+    inside = np.sqrt((r**2).sum(axis=0))
+    soft = 1 / (1 + np.exp((inside - radius) / 4))
+    return xr.DataArray(soft.astype(np.complex64), dims=OBJECT), r
+
+
+def axes_of(amplitude):
+    coords = [amplitude[d].values for d in amplitude.dims]
+    grid = np.array(np.meshgrid(*coords, indexing="ij")).reshape(3, -1)
+    weight = amplitude.values.ravel() ** 2
+    second = (grid * weight) @ grid.T / weight.sum()
+    return np.sqrt(np.linalg.eigvalsh(second))
+
+
+@pytest.mark.parametrize("frame", ["laboratory", "crystal", "scattering"])
+def test_a_sphere_is_a_sphere_in_the_laboratory(frame):
+    geometry = scan54()
+    ball, _ = sphere(geometry, (40, 64, 64), 110.0)
+    lab = cdi.to_laboratory(ball, geometry=geometry, voxel_size=8.0, frame=frame)
+    assert lab.dims == ("z", "y", "x")
+    spread = axes_of(abs(lab))
+    assert spread[2] / spread[0] == pytest.approx(1, abs=0.02)
+    volumes = float(abs(lab).sum()) * 8.0**3, float(abs(ball).sum())
+    skewed = volumes[1] * float(geometry["voxel_volume"])
+    assert volumes[0] == pytest.approx(skewed, rel=0.01)
+
+
+def test_a_place_keeps_its_place(no_compute):
+    geometry = scan54()
+    _, r = sphere(geometry, (40, 64, 64), 110.0)
+    field = xr.DataArray(r[2].astype(np.float32), dims=OBJECT).chunk()
+    with no_compute():
+        lab = cdi.to_laboratory(field, geometry=geometry, shape=(9, 9, 9), order=1)
+    np.testing.assert_allclose(lab.isel(y=4, x=4), lab["z"], atol=1e-3)
+    assert float(lab["q_z"]) == pytest.approx(float(geometry["q"][2]))
+
+
+def test_along_q_is_z_of_the_scattering_frame():
+    geometry = scan54()
+    ball, _ = sphere(geometry, (16, 16, 16), 30.0)
+    lab = cdi.to_laboratory(ball, geometry=geometry, frame="scattering")
+    length = float(geometry["q_length"])
+    q = [float(lab[name]) for name in ("q_x", "q_y", "q_z")]
+    np.testing.assert_allclose(q, (0, 0, length), atol=1e-9)
+
+
+def test_nothing_of_the_outside_enters_a_field():
+    geometry = scan54()
+    ball, r = sphere(geometry, (40, 64, 64), 110.0)
+    inside = abs(ball) > 0.5
+    field = xr.DataArray(3 + 0.01 * r[0], dims=OBJECT).where(inside)
+    fields = xr.Dataset({"phase": field, "support": inside})
+    lab = cdi.to_laboratory(fields, geometry=geometry)
+    same = (np.isfinite(lab["phase"]) == lab["support"]).mean()
+    assert float(same) > 0.999
+    expected = 3 + 0.01 * lab["x"] + 0 * lab["phase"]
+    assert float(abs(lab["phase"] - expected).max()) < 0.15
+
+
+def test_options_of_the_laboratory_are_checked():
+    geometry = scan54()
+    ball, _ = sphere(geometry, (16, 16, 16), 30.0)
+    for option in (
+        {"frame": "detector"},
+        {"order": 7},
+        {"voxel_size": 0},
+        {"shape": (4, 4)},
+        {"voxel_size": 1e-4},
+    ):
+        with pytest.raises(ArgumentError, match=next(iter(option)) + "|shape"):
+            cdi.to_laboratory(ball, geometry=geometry, **option)
+
+
+def test_a_box_round_the_support_keeps_its_place():
+    geometry = scan54()
+    ball, _ = sphere(geometry, (40, 64, 64), 60.0)
+    away = ball.roll(along_y=9, along_rocking=-4)
+    box = cdi.crop_to_support(away, margin=3)
+    assert box.size < away.size / 4
+    whole = cdi.to_laboratory(away, geometry=geometry, shape=(41, 41, 41), order=1)
+    part = cdi.to_laboratory(box, geometry=geometry, shape=(41, 41, 41), order=1)
+    np.testing.assert_allclose(abs(part), abs(whole), atol=0.02)
+    shift = -4 * geometry["voxel"][0] + 9 * geometry["voxel"][1]
+    weight = abs(cdi.to_laboratory(box, geometry=geometry)) ** 2
+    for axis, dim in enumerate("xyz"):
+        centre = float((weight * weight[dim]).sum() / weight.sum())
+        assert centre == pytest.approx(float(shift[axis]), abs=1.0)
+    with pytest.raises(ArgumentError, match="not empty"):
+        cdi.crop_to_support(ball * 0)

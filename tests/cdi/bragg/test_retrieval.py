@@ -1,0 +1,332 @@
+"""Phase retrieval from end to end on a crystal whose phase is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.cdi import fourier, misfit, overlay, retrieve
+from batteryxr.core import tasks
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataQualityWarning,
+    DimensionError,
+    StoreError,
+    VariableError,
+)
+
+AXES = ("along_rocking", "along_y", "along_x")
+QUICK = {"schedule": "60 HIO + 30 RAAR + 30 ER", "n_starts": 2, "n_best": 2}
+BRIEF = {"schedule": "20 HIO + 10 ER", "n_starts": 2, "n_best": 2}
+
+
+@pytest.fixture(scope="module")
+def truth(crystal) -> xr.DataArray:
+    return xr.DataArray(crystal, dims=AXES)
+
+
+@pytest.fixture(scope="module")
+def result(volume) -> xr.Dataset:
+    return retrieve(
+        volume, n_starts=4, n_best=3, schedule="200 HIO + 100 RAAR + 60 ER", seed=1
+    )
+
+
+def test_finds_the_object(result, truth):
+    laid = overlay(result, reference=truth, ramp=True)
+    assert float(laid["overlap"]) > 0.995
+    assert float(laid["shift_along_x"]) == pytest.approx(0, abs=1.5)
+
+
+def test_says_how_good_it_is(result, volume):
+    assert (result["amp_residual"] < 0.004).all()
+    assert (result["llk_free"] > result["llk"]).all()
+    assert sorted(result["rank"].values) == [1, 2, 3, 4]
+    best = int(result["llk_free"].values.argmin())
+    assert result["rank"].values[best] == 1
+    assert float(result["overlap"][best]) == 1
+    assert float(result["mode_weight"].sum()) == pytest.approx(1)
+    assert float(result["mode_weight"][0]) > 0.99
+    assert float(result["prtf"][0]) == pytest.approx(1, abs=0.05)
+    assert (result["object_error"].where(~result["support"]).max() < 0.2).all()
+    again = misfit(result, volume=volume)
+    assert float(again["amp_residual"]) < 0.004
+
+
+def test_modes_add_up_to_the_mean(result):
+    """The first mode is the mean, nearly: of three starts, sqrt(3) times as large."""
+    first = result["modes"].isel(mode=0) / np.sqrt(3)
+    error = float(abs(first - result["object"]).max() / abs(result["object"]).max())
+    assert error < 0.05
+
+
+def test_is_labelled(result):
+    for name, variable in result.variables.items():
+        assert {"units", "long_name"} <= set(variable.attrs), name
+    assert float(result["voltage"]) == 3.5
+    assert result["rocking"].attrs["units"] == "deg"
+    assert result["along_x"].values[20] == 0
+    assert result.attrs["fourier_sign"] == -1
+
+
+def test_survives_files(result, tmp_path):
+    batteryxr.save(result, tmp_path / "a.zarr", group="cdi")
+    xr.testing.assert_identical(
+        batteryxr.open_store(tmp_path / "a.zarr", "cdi").load(), result
+    )
+
+
+def test_same_seed_same_object(volume, monkeypatch):
+    """Bit by bit, and whatever the number of starts around it."""
+    monkeypatch.setattr(fourier, "_pyfftw", lambda: None)
+    fourier._fftw.cache_clear()
+    a = retrieve(volume, seed=5, **BRIEF)
+    b = retrieve(volume, seed=5, **(BRIEF | {"n_starts": 3}))
+    other = retrieve(volume, seed=6, **BRIEF)
+    fourier._fftw.cache_clear()
+    for name in ("amp_residual", "llk_free", "support_voxels"):
+        np.testing.assert_array_equal(a[name], b[name][:2])
+    assert not np.array_equal(a["residual"], other["residual"])
+
+
+def test_can_be_replayed(volume):
+    result = retrieve(volume, threshold=(0.2, 0.3), seed=2, **BRIEF)
+    again = batteryxr.replay(result, volume)
+    np.testing.assert_allclose(again["residual"], result["residual"], rtol=1e-3)
+
+
+def test_free_voxels_are_never_seen(volume, truth):
+    """Their values change the figure that they are for, and nothing else."""
+    from batteryxr.cdi.bragg.kernels.starts import prepare
+
+    problem = prepare(
+        volume.values, batteryxr.core.seeds.generators(0, 1)[0], free=0.05
+    )
+    free = np.fft.fftshift(problem.free)
+    assert 0.03 < free.mean() < 0.07
+    spoilt = volume.where(~free, 1e6)
+    a = retrieve(volume, select="llk", **BRIEF)
+    with pytest.warns(DataQualityWarning, match="from the centre"):
+        b = retrieve(spoilt, select="llk", **BRIEF)
+    for name in ("object", "support", "amp_residual", "llk", "residual"):
+        np.testing.assert_array_equal(a[name], b[name])
+    assert (b["llk_free"] > 10 * a["llk_free"]).all()
+
+
+def test_what_was_not_measured_is_filled_by_the_object(volume, truth):
+    rng = np.random.default_rng(0)
+    gaps = volume.where(rng.random(volume.shape) > 0.05)
+    gaps[:, :, 30:32] = np.nan
+    result = retrieve(gaps, twin_break=10, **QUICK)
+    assert float(overlay(result, reference=truth, ramp=True)["overlap"]) > 0.98
+    mask = gaps.isnull().astype(np.uint8)
+    full = xr.Dataset({"intensity": volume, "mask": mask})
+    same = retrieve(full, twin_break=10, **QUICK)
+    np.testing.assert_array_equal(same["object"], result["object"])
+
+
+@pytest.fixture(scope="module")
+def states(volume) -> xr.DataArray:
+    series = xr.concat([volume, 2 * volume], "state")
+    direction = ("state", ["charge", "discharge"], {"units": "1", "long_name": "-"})
+    return series.assign_coords(direction=direction)
+
+
+def test_lazy_is_eager(states, no_compute, monkeypatch):
+    monkeypatch.setattr(fourier, "_pyfftw", lambda: None)
+    fourier._fftw.cache_clear()
+    eager = retrieve(states, **BRIEF)
+    for chunks in ({"state": 1}, {"state": 2, "rocking": 7, "detector_x": 13}):
+        with no_compute():
+            lazy = retrieve(states.chunk(chunks), **BRIEF)
+        assert lazy["object"].chunks[0] == (1, 1)
+        xr.testing.assert_equal(lazy.compute(), eager)
+        assert lazy.sizes == eager.sizes
+    fourier._fftw.cache_clear()
+    assert list(eager["direction"].values) == ["charge", "discharge"]
+    # Twice the counts: the same object, sqrt(2) as large.
+    ratio = abs(eager["object"]).max(AXES)
+    assert float(ratio[1] / ratio[0]) == pytest.approx(np.sqrt(2), rel=0.02)
+
+
+def test_one_state_of_a_lazy_series_goes_to_a_store(states, tmp_path):
+    lazy = retrieve(states.chunk(state=1), **BRIEF)
+    written = batteryxr.write_resumable(
+        lazy, tmp_path / "s.zarr", group="cdi", dim="state"
+    )
+    assert np.isfinite(written["object"]).all()
+    assert written["amp_residual"].shape == (2, 2)
+
+
+def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
+    from batteryxr.cdi.bragg.kernels import starts
+
+    store = tmp_path / "starts.zarr"
+    ran = []
+    run = starts.run
+
+    def counted(problem, options, rng, **kwargs):
+        ran.append(1)
+        if len(ran) == 2:
+            raise RuntimeError("the machine fell over")
+        return run(problem, options, rng, **kwargs)
+
+    monkeypatch.setattr(starts, "run", counted)
+    import dask
+
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(RuntimeError, match="fell over"):
+            retrieve(volume, store=store, **BRIEF)
+        resumed = retrieve(volume, store=store, **BRIEF)
+        assert len(ran) == 3
+        retrieve(volume, store=store, **BRIEF)
+        more = retrieve(volume, store=store, **(BRIEF | {"n_starts": 3}))
+        assert len(ran) == 4
+        whole = retrieve(volume, **BRIEF)
+    np.testing.assert_array_equal(resumed["object"], whole["object"])
+    np.testing.assert_array_equal(more["llk"][:2], whole["llk"])
+    with pytest.raises(StoreError, match="other data or with other arguments"):
+        retrieve(volume, store=store, **(BRIEF | {"seed": 9}))
+
+
+def test_interruption_ends_running_starts(volume, monkeypatch):
+    monkeypatch.setattr("batteryxr.cdi.bragg.job.is_stopped", lambda token: True)
+    with pytest.raises(InterruptedError, match="iteration 0"):
+        retrieve(volume, **BRIEF)
+
+
+def test_keyboard_interrupt_tells_the_starts(monkeypatch):
+    import dask
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dask, "compute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.gather([dask.delayed(int)(1)], "Counting", token="this call")
+    assert tasks.is_stopped("this call")
+    assert not tasks.is_stopped("another")
+
+
+def test_on_a_cluster_of_processes_the_same(volume):
+    """To rounding, if FFTW chooses its algorithm anew in each process."""
+    from distributed import Client, LocalCluster
+
+    here = retrieve(volume, **BRIEF)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as hub,
+        Client(hub),
+    ):
+        there = retrieve(volume, **BRIEF)
+    for name in ("amp_residual", "llk_free"):
+        np.testing.assert_allclose(here[name], there[name], rtol=1e-2)
+
+
+def test_starts_from_what_is_known(volume, truth):
+    """A good first guess is polished at once; a good support shortens the way."""
+    support = abs(truth) > 0.1
+    options = {"n_starts": 1, "n_best": 1, "shrink_every": 0, "schedule": "30 ER"}
+    polished = retrieve(volume, initial=truth, support=support, **options)
+    assert float(overlay(polished, reference=truth)["overlap"]) > 0.995
+    assert np.isnan(polished["object_error"]).all()
+    given = retrieve(
+        volume, support=support.roll(along_x=4), **(QUICK | {"shrink_every": 0})
+    )
+    assert (given["support_voxels"] == int(support.sum())).all()
+    assert float(overlay(given, reference=truth, ramp=True)["overlap"]) > 0.99
+
+
+def test_partial_coherence_is_part_of_the_result(volume):
+    result = retrieve(volume, coherence_every=20, **BRIEF)
+    assert dict(result["blur"].sizes) == {
+        "blur_rocking": 13,
+        "blur_y": 13,
+        "blur_x": 13,
+    }
+    assert float(result["blur"].sum()) == pytest.approx(1, rel=1e-4)
+    assert {int(i) for i in result["blur"].argmax(...).values()} == {6}
+
+
+def test_iterations_of_torch_arrive_at_the_same(volume, truth):
+    pytest.importorskip("torch")
+    result = retrieve(volume, device="torch", **QUICK)
+    assert float(overlay(result, reference=truth, ramp=True)["overlap"]) > 0.98
+
+
+def test_some_starts_lost(volume, monkeypatch):
+    from batteryxr.cdi.bragg.kernels import starts
+    from batteryxr.cdi.bragg.kernels.support import LostSupport, ShrinkWrap
+
+    shrink, calls = ShrinkWrap.__call__, []
+
+    def fragile(self, rho, support, progress):
+        calls.append(1)
+        if len(calls) == 1:
+            raise LostSupport("the support fills 0 of the array")
+        return shrink(self, rho, support, progress)
+
+    monkeypatch.setattr(ShrinkWrap, "__call__", fragile)
+    assert starts.MERITS
+    with pytest.warns(DataQualityWarning, match="1 of 2 starts lost"):
+        result = retrieve(volume, **BRIEF)
+    assert sorted(result["rank"].values) == [0, 1]
+    lost = result.isel(start=int(result["rank"].values.argmin()))
+    assert np.isnan(lost["llk_free"])
+    assert np.isfinite(result["object"]).all()
+    assert np.isnan(result["mode_weight"][1])
+
+
+def test_all_starts_lost(volume):
+    with pytest.raises(ConvergenceError, match="every start lost its support"):
+        retrieve(volume, threshold=0.99, sigma=(30.0, 30.0), **BRIEF)
+
+
+def test_a_state_without_counts(states):
+    """In memory it is refused; in a lazy series the other states are not lost."""
+    dark = states.where(states["direction"] == "charge", 0)
+    with pytest.raises(ArgumentError, match="pattern 1"):
+        retrieve(dark, **BRIEF)
+    result = retrieve(dark.chunk(state=1), **BRIEF).compute()
+    assert (result["rank"].isel(state=1) == 0).all()
+    assert np.isnan(result["object"].isel(state=1)).all()
+    assert np.isfinite(result["object"].isel(state=0)).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"schedule": "20 HOI"}, "one of ER, HIO"),
+        ({"n_starts": 0}, "n_starts=0"),
+        ({"n_best": 1.5}, "n_best=1.5"),
+        ({"select": "beauty"}, "one of amp_residual"),
+        ({"free": 0.6}, "0.05 is usual"),
+        ({"free": 0}, "Or set free=0.05"),
+        ({"threshold": 1.2}, "between 0 and 1"),
+        ({"threshold": (0.1, 0.2, 0.3)}, "two to draw between"),
+        ({"sigma": (2.0, 0.0)}, "two widths > 0"),
+        ({"shrink_every": -1}, "shrink_every=-1"),
+        ({"seed": 0.5}, "seed=0.5"),
+        ({"device": "cuda:99"}, "device"),
+        ({"initial": xr.DataArray(0)}, "1 with an initial object"),
+        ({"support": xr.DataArray(np.ones((4, 4)), dims=("y", "x"))}, "support="),
+    ],
+)
+def test_says_what_is_wrong_before_it_works(volume, arguments, message):
+    if "device" in arguments:
+        pytest.importorskip("torch")
+    with pytest.raises(ArgumentError, match=message):
+        retrieve(volume, **arguments)
+
+
+def test_says_what_the_volume_lacks(volume):
+    with pytest.raises(DimensionError, match="rocking angle"):
+        retrieve(volume.isel(rocking=0))
+    with pytest.raises(VariableError, match="intensity"):
+        retrieve(xr.Dataset({"counts": volume}))
+    with pytest.raises(ArgumentError, match="at least 8 voxels"):
+        retrieve(volume[:4])
+    with pytest.raises(ArgumentError, match="real counts"):
+        retrieve(volume.astype(complex))

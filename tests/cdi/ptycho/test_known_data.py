@@ -1,0 +1,84 @@
+"""Ptychography on data with known answers: simulated truth, a measured star."""
+
+from __future__ import annotations
+
+import bz2
+import io
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.cdi import frc, ptycho, ptycho_scan
+from batteryxr.cdi.ptycho.kernels import registration as align
+
+#: Any geometry whose object pixel is 1 nm: positions are told in pixels.
+ENERGY, PITCH = 10_000.0, 50.0
+
+
+def scan_of(frames, corners, first):
+    n = frames.shape[-1]
+    wavelength = 12398.41984 / ENERGY / 10
+    centres = corners + n // 2
+    return ptycho_scan(
+        frames.astype(np.uint16),
+        position_y=centres[:, 0],
+        position_x=centres[:, 1],
+        energy=ENERGY,
+        distance=n * PITCH / (wavelength * 1e3),
+        pixel_pitch=PITCH,
+        probe=first,
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_epie_comes_as_near_as_it_should(shared_data, seed):
+    with np.load(shared_data("ptycho-simulated") / "sim64.npz") as file:
+        frames, corners = file["diff"], file["pos"]
+        truth, probe = file["obj"], file["probe"]
+    k = np.fft.fftfreq(64)
+    ky, kx = np.meshgrid(k, k, indexing="ij")
+    pupil = np.abs(np.fft.fft2(np.fft.ifftshift(probe)))
+    inside = pupil > 0.5 * pupil.max()
+    phase = np.exp(2j * np.pi * 70 * (ky**2 + kx**2))
+    first = np.fft.fftshift(np.fft.ifft2(inside * phase))
+    scan = scan_of(frames, corners, first)
+    found = ptycho(scan, engine="ePIE", iterations=30, seed=seed, progress=False)
+    assert float(found.amp_residual[-1]) < 0.0022
+    y, x = (np.rint(found[a].values).astype(int) for a in "yx")
+    own = found.transmission.values[np.ix_((y >= 0) & (y < 168), (x >= 0) & (x < 168))]
+    whole = np.ones(truth.shape, complex)
+    rows, columns = y[(y >= 0) & (y < 168)], x[(x >= 0) & (x < 168)]
+    whole[np.ix_(rows, columns)] = own
+    weight = np.zeros(truth.shape)
+    low, high = corners.min(0) + 32, corners.max(0) + 32
+    weight[low[0] : high[0], low[1] : high[1]] = 1
+    fitted, _ = align.aligned(whole, truth, weight)
+    error = np.sum(weight * abs(fitted - truth) ** 2)
+    assert np.sqrt(error / np.sum(weight * abs(truth) ** 2)) < 0.033
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["LSQML", "ePIE"])
+def test_measured_star_is_fitted_and_resolved(shared_data, engine):
+    packed = shared_data("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
+    with np.load(io.BytesIO(bz2.decompress(packed.read_bytes()))) as file:
+        frames = np.fft.fftshift(file["data"][0], axes=(1, 2))
+        corners, first = np.rint(file["scan"][0]), file["probe"].reshape(128, 128)
+    scan = scan_of(frames, corners, first)
+
+    def found(part):
+        return ptycho(
+            scan.isel(position=part), engine=engine, iterations=50, progress=False
+        )
+
+    assert float(found(slice(None)).amp_residual[-1]) <= 0.0140
+    halves = [found(slice(first, None, 2)).transmission for first in (0, 1)]
+    middle = corners.mean(0) + 64  # where the scan is dense
+    cut = {a: slice(m - 130, m + 130) for a, m in zip("yx", middle, strict=True)}
+    one, two = (half.sel(cut) for half in xr.align(*halves))
+    weight = np.ones(one.shape)
+    other, _ = align.aligned(two.values, one.values, weight, rounds=6)
+    flat = align.flattened(one.values, weight)
+    images = [one.copy(data=np.angle(v * flat / one.values)) for v in (one, other)]
+    assert float(frc(*images).half_period_one_bit) <= 2.2  # pixels of 1 nm

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.cdi import KramersKronig, plot_ptycho, ptycho_energies, ptycho_progress
+from batteryxr.cdi.ptycho import store as states
+from batteryxr.cdi.ptycho import task as _ptycho_task
+from batteryxr.cdi.ptycho.frames import load_all
+from batteryxr.cdi.ptycho.kernels.kramers_kronig import Constraint
+from batteryxr.core.errors import ArgumentError, DimensionError, StoreError
+from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.simulate import ptychography
+
+ENERGY = np.array([5440.0, 5470.0, 5476.0, 5500.0])
+KK = KramersKronig("VO2", start=6, every=3)
+CALL = {"iterations": 12, "kramers_kronig": KK, "checkpoint": 2, "progress": False}
+
+
+def simulated(**kw):
+    return ptychography(
+        energy=ENERGY, positions=8, pixels=32, step=45.0, diameter=180.0, **kw
+    )
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    path = tmp_path_factory.mktemp("stack") / "stack.zarr"
+    scan, _ = simulated(chunks=32)
+    batteryxr.save(scan, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(stored):
+    return batteryxr.open_store(stored)
+
+
+@pytest.fixture(scope="module")
+def whole(scan, tmp_path_factory):
+    """An uninterrupted run."""
+    path = tmp_path_factory.mktemp("whole") / "out.zarr"
+    return ptycho_energies(scan, store=path, **CALL).load()
+
+
+def same(a, b):
+    xr.testing.assert_equal(a, b)
+
+
+def test_result_is_what_xanes_takes(whole):
+    assert whole.absorption.dims == whole.phase.dims == ("energy", "y", "x")
+    np.testing.assert_array_equal(whole.energy, ENERGY)
+    dark = whole.flag == 1
+    assert bool(whole.absorption.isnull().any("energy").equals(dark))
+    empty = whole.vacuum & ~dark
+    assert float(abs(whole.phase.where(empty).mean(("y", "x"))).max()) < 0.02
+    assert float(whole.kk_misfit.where(whole.flag == 0).min()) >= 0
+    for name, variable in whole.variables.items():
+        assert {"units", "long_name"} <= variable.attrs.keys(), name
+
+
+def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
+    same(ptycho_energies(scan, store=tmp_path / "a.zarr", workers=1, **CALL), whole)
+    eager = scan.compute().chunk(position=10)
+    same(ptycho_energies(eager, store=tmp_path / "b.zarr", **CALL), whole)
+
+
+def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
+    call = {"checkpoint": 5, "progress": False, "iterations": 5, "probe_from": 0}
+    own = ptycho_energies(scan, store=tmp_path / "own.zarr", **call)
+    path = tmp_path / "led.zarr"
+    led = ptycho_energies(scan, store=path, lead=20, **call).load()
+    # After five passes each is about where twenty of its own would bring it.
+    long = ptycho_energies(
+        scan, store=tmp_path / "long.zarr", **call | {"iterations": 20}
+    )
+    assert float((led.amp_residual / own.amp_residual).max()) < 0.9
+    assert float(led.amp_residual.mean() / long.amp_residual.mean()) < 1.05
+    # The states that were lost are made again from the one ahead, which is kept.
+    import shutil
+
+    for name in ("ptycho", "_journal/finished", "_journal/states/2"):
+        shutil.rmtree(path / name)
+    same(ptycho_energies(scan, store=path, lead=20, **call), led)
+    with pytest.raises(StoreError, match="lead"):
+        ptycho_energies(scan, store=path, **call)
+    with pytest.raises(ArgumentError, match="lead"):
+        ptycho_energies(scan, store=path, lead=-1, **call)
+
+
+def test_frames_are_let_go(scan, tmp_path, monkeypatch):
+    alive, most = set(), []
+
+    def watched(frames):
+        counts = load_all(frames)
+        alive.add(id(counts))
+        weakref.finalize(counts, alive.discard, id(counts))
+        most.append(len(alive))
+        return counts
+
+    many = scan.isel(energy=np.zeros(20, int)).assign_coords(
+        energy=("energy", np.linspace(5440.0, 5500.0, 20), scan.energy.attrs)
+    )
+    monkeypatch.setattr(_ptycho_task, "load_all", watched)
+    gc.collect()
+    gc.disable()  # a cycle would keep the frames of energies that are done
+    try:
+        ptycho_energies(
+            many, store=tmp_path / "out.zarr", iterations=1, workers=2, progress=False
+        )
+    finally:
+        gc.enable()
+
+    assert len(most) == 20
+    assert max(most) <= 2
+
+
+def test_store_refuses_other_arguments(scan, whole, tmp_path):
+    path = tmp_path / "out.zarr"
+    first = ptycho_energies(scan, store=path, **CALL)
+    same(ptycho_energies(scan, store=path, **CALL), first)
+    with pytest.raises(StoreError, match="task"):
+        ptycho_energies(scan, store=path, **CALL | {"seed": 1})
+    other = scan.assign_coords(energy=scan.energy + 1)
+    with pytest.raises(StoreError, match="coordinates"):
+        ptycho_energies(other, store=path, **CALL)
+
+
+def test_half_written_state_is_not_used(scan, whole, tmp_path):
+    path = str(tmp_path / "out.zarr")
+    ptycho_energies(scan, store=path, **CALL)
+    import shutil
+
+    import zarr
+
+    # Killed while the result was written.
+    shutil.rmtree(f"{path}/ptycho/phase")
+    shutil.rmtree(f"{path}/_journal/finished")
+    newest = states._newest(path, 1)
+    zarr.open_group(path, path=f"_journal/states/1/{newest[1]}").attrs["whole"] = False
+    same(ptycho_energies(scan, store=path, **CALL), whole)
+
+
+_CHILD = """
+import sys, batteryxr
+from batteryxr.cdi import KramersKronig, ptycho_energies
+scan = batteryxr.open_store(sys.argv[1])
+ptycho_energies(scan, store=sys.argv[2], iterations=12, checkpoint=2, progress=False,
+                workers=1, kramers_kronig=KramersKronig("VO2", start=6, every=3))
+"""
+
+
+@pytest.mark.slow
+def test_sigkill_loses_nothing(stored, scan, whole, tmp_path):
+    path = tmp_path / "out.zarr"
+    # Killed in the first segment, and again after the energies were coupled.
+    for name in ("states/1", "coupled/9"):
+        child = subprocess.Popen([sys.executable, "-c", _CHILD, stored, path])
+        mark = path / states.STATES / name
+        end = time.monotonic() + 60
+        while not mark.exists() and child.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    done = [states.iteration(str(path), k) for k in range(ENERGY.size)]
+    assert min(done) >= 8
+    same(ptycho_energies(scan, store=path, **CALL), whole)
+
+
+@pytest.mark.slow
+def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    path = tmp_path / "out.zarr"
+    scan = batteryxr.open_store(stored)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        import threading
+
+        def kill():
+            while not (path / states.STATES / "states").exists():
+                time.sleep(0.01)
+            os.kill(pids[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        found = ptycho_energies(scan, store=path, **CALL).load()
+        killer.join()
+    same(found, whole)
+
+
+def test_progress_can_be_seen(scan, whole, tmp_path):
+    path = tmp_path / "out.zarr"
+    ptycho_energies(scan, store=path, **CALL)
+    seen = ptycho_progress(path, energy=2)
+    np.testing.assert_array_equal(seen.iteration, 12)
+    np.testing.assert_allclose(seen.amp_residual, whole.amp_residual)
+    assert seen.residuals.size == 12
+    assert len(plot_ptycho(seen)) == 4
+    with pytest.raises(StoreError, match="no reconstruction"):
+        ptycho_progress(tmp_path)
+
+
+def test_command(stored, whole, tmp_path, capsys):
+    from batteryxr.cli.main import main
+
+    out = tmp_path / "out.zarr"
+    call = [
+        *("ptycho", str(stored), "--out", str(out), "--iterations", "12"),
+        *("--kramers-kronig", "VO2", "--kk-start", "6", "--kk-every", "3"),
+        *("--checkpoint", "2"),
+    ]
+    assert main([*call, "--plan"]) == 0
+    assert not out.exists()
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert "4 energies x 64 frames" in said
+    assert "5476.00 eV  pass   12 of 12" in said
+    same(batteryxr.open_store(out, "ptycho").load(), whole)
+    assert main(call) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*call, "--resume"]) == 0
+
+
+def test_messages(scan, tmp_path):
+    with pytest.raises(DimensionError, match="for one energy use ptycho"):
+        ptycho_energies(scan.isel(energy=0), store=tmp_path / "a.zarr")
+    with pytest.raises(ArgumentError, match="rising"):
+        ptycho_energies(scan.isel(energy=[1, 0]), store=tmp_path / "a.zarr")
+    with pytest.raises(ArgumentError, match="relaxation"):
+        KramersKronig("VO2", relaxation=2.0)
+    with pytest.raises(ArgumentError, match="at most 1 with 3 energies"):
+        ptycho_energies(
+            scan.isel(energy=slice(3)), store=tmp_path / "a.zarr", kramers_kronig=KK
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def lorentzian(e, place=5480.0, width=2.0):
+    u = (e - place) / width
+    odd = (e + place) / width
+    f2 = 1 / (1 + u**2) - 1 / (1 + odd**2)
+    f1 = u / (1 + u**2) - odd / (1 + odd**2)
+    return f1, f2
+
+
+def test_transform_of_a_lorentzian():
+    for step, bar in ((0.5, 0.02), (0.25, 0.005)):
+        grid = np.arange(5000.0, 6000.0, step)
+        out = np.arange(5460.0, 5500.0, step)
+        f1, _ = lorentzian(out)
+        found = transform_matrix(grid, out) @ lorentzian(grid)[1]
+        assert np.max(abs(found - f1)) < bar * np.max(abs(f1)) + 0.002
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_constraint_leaves_true_spectra_alone(offset):
+    energy = np.arange(5440.0, 5520.0, 0.5)
+    table = np.unique(np.r_[np.geomspace(100, 2e5, 3000), energy])
+    smooth = (5480.0 / table) ** 2.5 * np.where(table > 5480, 1.0, 0.2)
+    constraint = Constraint(energy, table, smooth)
+    grid = np.unique(np.r_[table, energy])
+    f2 = np.interp(grid, table, smooth) + np.exp(-(((grid - 5485.0) / 4.0) ** 2))
+    f2 = np.stack([f2, 2.0 * np.interp(grid, table, smooth)], axis=1)
+    a = f2[np.searchsorted(grid, energy)]
+    p = transform_matrix(grid, energy) @ f2 + offset
+    found_a, found_p, misfit = constraint(a, p)
+    np.testing.assert_allclose(found_a, a, atol=0.03)
+    np.testing.assert_allclose(found_p, p, atol=0.03)
+    assert misfit.max() < 0.03
+    # Noise in the one is mended by the other; a wrong phase shows in the misfit.
+    rng = np.random.default_rng(0)
+    noisy = a + 0.1 * rng.standard_normal(a.shape)
+    better, _, worse = constraint(noisy, p + 0.1 * rng.standard_normal(p.shape))
+    assert np.std(better - a) < 0.85 * np.std(noisy - a)
+    assert worse.min() > 2 * misfit.max()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import warnings
+
+import cycler_files
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batteryxr.core.errors import DataQualityWarning
+from batteryxr.io import read_cycler
+from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler.table import RawTable
+
+LNMO = "cyclers/bdf/DLR__LiLNMOHydra0b__20221125__POCV__25degC__Basytec.bdf.csv"
+GRAPHITE = (
+    "cyclers/bdf/SINTEF__G20M7-202512-Gru6mV__20251228__C30__25degC__Neware.bdf.csv"
+)
+RUN = cycler_files.run()
+
+
+def quiet(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return read_cycler(*args, **kwargs)
+
+
+def raw(unix=None, **columns):
+    base = {"test_time": RUN.time, "voltage": RUN.voltage, "current": RUN.current}
+    merged = {k: np.asarray(v, dtype=float) for k, v in (base | columns).items()}
+    return RawTable(merged, instrument="x", unix_time=unix)
+
+
+def flags(table, *wanted):
+    return dict(plausibility.examine(table, wanted).notes)
+
+
+def test_sound_data_have_no_flag():
+    assert flags(raw()) == {}
+    assert flags(raw(capacity=RUN.capacity, cycle=RUN.cycle)) == {}
+    assert flags(raw(unix=1.7e9 + RUN.time, charge_capacity=RUN.charge)) == {}
+
+
+@pytest.mark.parametrize("factor", [3600.0, 60.0, 1 / 3600, 1 / 60])
+@pytest.mark.parametrize("evidence", ["unix", "capacity", "both counters"])
+def test_time_scale_is_found_and_mended_by_name(factor, evidence):
+    known = {
+        "unix": {"unix": 1.7e9 + RUN.time},
+        "capacity": {"capacity": RUN.capacity},
+        "both counters": {
+            "charge_capacity": RUN.charge,
+            "discharge_capacity": RUN.discharge,
+        },
+    }[evidence]
+    table = raw(**known, test_time=RUN.time * factor)
+    assert list(flags(table)) == ["time_scale"]
+    mended = plausibility.examine(table, ("time_scale",), "a.csv")
+    assert mended.notes == {}
+    assert mended.repaired["time_scale"].startswith("a.csv: time_scale mended")
+    np.testing.assert_allclose(mended.columns["test_time"], RUN.time, rtol=1e-12)
+
+
+def test_time_scale_without_evidence_from_the_slowness_alone():
+    assert list(flags(raw(test_time=RUN.time * 3600))) == ["time_scale"]
+    assert flags(raw(test_time=RUN.time * 20)) == {}
+    resting = raw(test_time=RUN.time * 3600, current=0 * RUN.current)
+    assert flags(resting) == {}
+
+
+@given(st.sets(st.integers(1, len(RUN.time) - 1), min_size=1, max_size=30))
+def test_backward_steps_are_counted_and_mended(places):
+    resets = np.zeros(len(RUN.time))
+    resets[list(places)] = -1000.0 - RUN.time[1]
+    table = raw(test_time=RUN.time + np.cumsum(resets))
+    note = flags(table)["backward_time"]
+    assert note.startswith(f"{len(places)} backward time steps")
+    if len(places) < len(RUN.time) // 2:
+        mended = plausibility.examine(table, ("backward_time",))
+        np.testing.assert_allclose(mended.columns["test_time"], RUN.time)
+
+
+def test_nineteen_backward_steps_of_a_file(tmp_path):
+    time = RUN.time.copy()
+    for k in range(19):
+        time[10 * (k + 1) :] -= 700.0
+    path = tmp_path / "bug.csv"
+    rows = zip(time, RUN.voltage, RUN.current, strict=True)
+    path.write_text(
+        "time (s),voltage (V),current (mA)\n"
+        + "".join(f"{t},{v},{i}\n" for t, v, i in rows)
+    )
+    told = "19 backward time steps.*repair='backward_time' mends it"
+    with pytest.warns(DataQualityWarning, match=told):
+        ds = read_cycler(path)
+    assert ds.attrs["flags"] == ["backward_time"]
+    assert (np.diff(ds["test_time"]) < 0).sum() == 19
+    mended = quiet(path, repair="backward_time")
+    assert mended.attrs["flags"] == []
+    assert "19 backward" in mended.attrs["repaired"][0]
+    assert (np.diff(mended["test_time"]) > 0).all()
+
+
+def test_wall_clock_that_goes_back():
+    unix = 1.7e9 + RUN.time
+    unix[100:] -= 500
+    assert list(flags(raw(unix=unix))) == ["backward_clock"]
+
+
+def test_cycles_in_radians():
+    table = raw(cycle=RUN.cycle * 2 * np.pi)
+    assert list(flags(table)) == ["cycle_counts"]
+    mended = plausibility.examine(table, ("cycle_counts",))
+    np.testing.assert_array_equal(mended.columns["cycle"], RUN.cycle)
+
+
+@pytest.mark.parametrize(
+    ("columns", "flag"),
+    [
+        ({"voltage": 0 * RUN.voltage}, "voltage"),
+        ({"voltage": np.nan * RUN.voltage}, "voltage"),
+        ({"voltage": 1000.1 * RUN.voltage}, "voltage"),
+        ({"test_time": np.round(RUN.time, -3)}, "duplicate_time"),
+        ({"current": np.where(RUN.step == 2, np.nan, RUN.current)}, "missing_values"),
+        (
+            {"current": abs(RUN.current), "discharge_capacity": RUN.discharge},
+            "unsigned_current",
+        ),
+    ],
+)
+def test_other_flags(columns, flag):
+    assert flag in flags(raw(**columns))
+
+
+def test_nothing_to_mend_is_said(tmp_path):
+    path = cycler_files.mpt(tmp_path / "run.mpt", RUN)
+    with pytest.warns(DataQualityWarning, match="nothing to mend"):
+        ds = read_cycler(path, timezone="UTC", repair=["time_scale"])
+    assert ds.attrs["repaired"] == []
+
+
+def test_hours_as_seconds_in_a_published_file(shared_data):
+    path = shared_data(LNMO)
+    with pytest.warns(DataQualityWarning, match=r"time_scale.*36,000 s"):
+        ds = read_cycler(path)
+    assert ds.attrs["flags"] == ["time_scale"]
+    assert ds.sizes["record"] == 17_860
+    mended = quiet(path, repair="time_scale")
+    assert mended.attrs["flags"] == []
+    charges = cycler_files.half_cycles(mended)
+    np.testing.assert_allclose(charges, [-0.016297, 6.28782, -6.17406], atol=5e-6)
+
+
+def test_cycles_in_radians_in_a_published_file(shared_data):
+    path = shared_data(GRAPHITE)
+    ds = quiet(path)
+    assert ds.attrs["flags"] == ["cycle_counts"]
+    assert ds["cycle"].values[0] == pytest.approx(2 * np.pi)
+    mended = quiet(path, repair="cycle_counts")
+    assert mended["cycle"].dtype == np.int32
+    assert np.unique(mended["cycle"]).tolist() == [1]

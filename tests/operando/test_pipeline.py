@@ -1,0 +1,150 @@
+"""The main job, from files to a report, through the command line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.cli.main import main
+from batteryxr.core.errors import StoreError
+from batteryxr.operando.pipeline import operando
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("operando")
+    out, page = folder / "cell.zarr", folder / "cell.html"
+    assert main(["operando", "--out", str(out), "--report", str(page)]) == 0
+    return out, page
+
+
+def test_the_store_holds_a_labelled_experiment(simulated):
+    tree = batteryxr.open_store(simulated[0])
+    assert {
+        "/echem/record",
+        "/echem/half_cycles",
+        "/echem/cycles",
+        "/echem/dqdv",
+        "/xanes/scans",
+        "/xanes/pca",
+        "/xanes/nmf",
+        "/truth",
+    } <= set(tree.groups)
+    for node in tree.subtree:
+        for name, variable in node.dataset.variables.items():
+            is_time = np.issubdtype(variable.dtype, np.datetime64)
+            assert is_time or "units" in variable.attrs, (node.path, name)
+
+
+def test_every_scan_is_joined_and_the_truth_is_found(simulated):
+    tree = batteryxr.open_store(simulated[0])
+    scans, truth = tree["xanes/scans"], tree["truth"]
+    assert np.isfinite(scans["voltage"]).all()
+    np.testing.assert_allclose(
+        scans["li_content"], truth["li_content"], atol=2e-3, err_msg="clock or charge"
+    )
+    found = tree["xanes/nmf"]["weights"].values
+    true = truth["ratios"].transpose("scan", ...).values
+    error = np.sqrt(((found[:, None, :] - true[:, :, None]) ** 2).mean(0))
+    assert error.min(axis=1).max() < 0.07
+
+
+def test_results_can_be_made_again_from_the_store(simulated):
+    tree = batteryxr.open_store(simulated[0])
+    record = tree["echem/record"].to_dataset()
+    cycles = tree["echem/cycles"].to_dataset()
+    xr.testing.assert_equal(batteryxr.replay(cycles, record), cycles.compute())
+
+
+class _References(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [v for k, v in attrs if k in ("src", "href") and v]
+
+
+def test_the_report_needs_no_internet(simulated):
+    text = simulated[1].read_text()
+    parser = _References()
+    parser.feed(text)
+    assert [r for r in parser.found if r.startswith(("http", "//"))] == []
+    assert "Joined</th><td>200 of 200" in text
+    assert text.count("data-root-id") >= 6  # figures
+    assert "simulated" in text
+
+
+def test_info_names_groups_units_and_calls(simulated, capsys):
+    assert main(["info", str(simulated[0])]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^/echem/cycles  \(cycle 2", shown, re.MULTILINE)
+    assert re.search(r"coulombic_efficiency +1 +float64", shown)
+    assert '.echem.cycles(electrode="cathode", first="charge"' in shown
+
+
+def test_nothing_is_replaced_unasked(simulated, capsys):
+    assert main(["operando", "--out", str(simulated[0])]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    with pytest.raises(StoreError, match="overwrite=True"):
+        operando(None, None, simulated[0])
+
+
+def test_a_failed_run_leaves_nothing(tmp_path, capsys):
+    cycler = tmp_path / "cell.mpt"
+    cycler.write_text("EC-Lab ASCII FILE\nNb header lines : 3\n\ntime/s\tEcell/V\n")
+    out = tmp_path / "out.zarr"
+    status = main(
+        [
+            "operando",
+            "--cycler",
+            str(cycler),
+            "--scans",
+            str(tmp_path),
+            "--out",
+            str(out),
+        ]
+    )
+    assert status == 2
+    assert "cell.mpt" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["cell.mpt"]
+
+
+def test_half_of_the_input_is_refused(tmp_path, capsys):
+    status = main(["operando", "--cycler", "a.mpt", "--out", str(tmp_path / "a.zarr")])
+    assert status == 2
+    assert "scans=None" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["--help"], ["operando", "--help"]])
+def test_help_and_module_entry(command):
+    run = subprocess.run(
+        [sys.executable, "-m", "batteryxr", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "operando" in run.stdout
+
+
+def test_the_measured_cell(shared_data, tmp_path):
+    """Two EC-Lab files and the five spectra that are unpacked beside them."""
+    data = shared_data("lno-operando")
+    out = tmp_path / "lno.zarr"
+    arguments = ["--timezone", "Europe/Paris", "--electrode", "cathode"]
+    arguments += ["--first", "charge", "--range", "8320", "8420", "--components", "2"]
+    files = ["--cycler", str(data / "cycler"), "--scans", str(data / "xas")]
+    assert main(["operando", *files, *arguments, "--out", str(out)]) == 0
+    cycles = batteryxr.open_store(out, "echem/cycles")
+    np.testing.assert_allclose(
+        cycles["coulombic_efficiency"][:3], [0.8183, 0.9042, 0.8868], atol=5e-5
+    )
+    assert cycles["charge_capacity"][2] == pytest.approx(1.40562, abs=2e-5)
+    assert np.isfinite(batteryxr.open_store(out, "xanes/scans")["voltage"]).all()
