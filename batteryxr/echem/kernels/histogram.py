@@ -178,6 +178,24 @@ def _filled(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _last_over_charge(widths, n):  # type: ignore[no-untyped-def]
+    # The bin in which the half cycle ends. Where it ends on an edge, rounding must not
+    # open a bin more, in which no voltage was gained.
+    return min(max(int(np.ceil(widths - 1e-6)), 1), n - 1)
+
+
+@njit(cache=True, nogil=True)
+def _fold(bins, first, last):  # type: ignore[no-untyped-def]
+    # An interval at either end is shared with a bin beyond it: back to the end.
+    for k in range(first):
+        bins[first] += bins[k]
+        bins[k] = 0.0
+    for k in range(last + 1, bins.size):
+        bins[last] += bins[k]
+        bins[k] = 0.0
+
+
+@njit(cache=True, nogil=True)
 def _mirrored(place, n):  # type: ignore[no-untyped-def]
     place %= 2 * n
     return place if place < n else 2 * n - 1 - place
@@ -260,17 +278,20 @@ def finish(  # type: ignore[no-untyped-def]
     noise : (2,) array
         Standard deviation of a voltage, and charge per row.
     """
-    first, last = _filled(bins)
     if over_charge:
-        first, last = 1, min(int(charge / width) + 1, bins.size - 1)
+        first, last = 1, _last_over_charge(charge / width, bins.size)
+        _fold(bins, first, last)
+    else:
+        first, last = _filled(bins)
     if last < first or state[ROWS] == 0.0:
         out[:], error[:], noise[:] = np.nan, np.nan, np.nan
         return
     smooth(bins, first, last, weights, length, padded, out)
     noise[0] = state[CURVATURE] / state[ROWS] / _SECOND
     noise[1] = charge / state[ROWS]
-    factor = noise[0] * np.sqrt(noise[1] * roughness / width**3)
     per_width = 1.0 / width
+    # Not by the cube of the width: of small currents it is zero.
+    factor = noise[0] * np.sqrt(noise[1] * per_width * roughness) * per_width
     error[:] = np.nan
     for k in range(first, last + 1):
         out[k] *= per_width

@@ -89,9 +89,14 @@ def store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True)
 def _absorb(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+    _absorb_current(floats, integers, into, other_floats, other_integers)
+    _absorb_rest(floats, integers, into, other_floats, other_integers)
+
+
+@njit(cache=True, nogil=True)
+def _absorb_current(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
     for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
         floats[into, c] += other_floats[c]
-    _absorb_rest(floats, integers, into, other_floats, other_integers)
     if other_integers[LAST_ACTIVE] < 0:
         return
     if integers[into, LAST_ACTIVE] < 0:
@@ -133,16 +138,23 @@ def _merge(floats, integers):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _drop_blips(floats, integers, least):  # type: ignore[no-untyped-def]
     # A row of noise between two charges is not a discharge: its rows go to the half
-    # cycle before, its charge to nobody.
-    kept = 0
+    # cycle before, its charge to nobody. Where that half cycle goes on behind it, what
+    # flowed in its direction in between is its own, however little: a half cycle holds
+    # all charge of its direction between its first row and its last under current.
+    kept, last = 0, 0
     for k in range(floats.shape[0]):
         if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
             if kept > 0:
                 _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
-        elif kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
-            _absorb(floats, integers, kept - 1, floats[k].copy(), integers[k].copy())
+            continue
+        if kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
+            for j in range(last + 1, k + 1):
+                if integers[j, DIRECTION] == integers[k, DIRECTION]:
+                    _absorb_current(floats, integers, kept - 1, floats[j], integers[j])
+            _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
         else:
             floats[kept] = floats[k]
             integers[kept] = integers[k]
             kept += 1
+        last = k
     return floats[:kept].copy(), integers[:kept].copy()

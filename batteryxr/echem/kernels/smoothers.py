@@ -42,11 +42,13 @@ def savitzky_golay(window: int, order: int) -> np.ndarray:
     """
     basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, window), order)
     q, _ = np.linalg.qr(basis)
-    return checked(q @ q[window // 2], f"savgol({window}, {order})")
+    weights = q @ q[window // 2]
+    # Even to the last bit: mirrored ends keep the charge of an even kernel alone.
+    return checked(0.5 * (weights + weights[::-1]), f"savgol({window}, {order})")
 
 
 def checked(weights: np.ndarray, name: str) -> np.ndarray:
-    """Return `weights` if they sum to one.
+    """Return `weights`, scaled to a sum of one to rounding, if they sum to about one.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
             f"smoother {name}: its weights sum to {gain:.6g}, not 1, so it would "
             "change the capacity. Choose a narrower window or a lower order."
         )
-    return weights
+    return weights / gain
 
 
 def padded(weights: np.ndarray) -> np.ndarray:
