@@ -9,8 +9,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.echem import Clock, fit_clock, join, li_content
-from batteryxr.simulate import operando
-from batteryxr.simulate import write_operando
+from batteryxr.simulate import operando, write_operando
 
 KINDS = {"xanes": "absorption", "pdf": "pdf"}
 
