@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from batteryxr import nmf as nmf
     from batteryxr import simulate as simulate
     from batteryxr import xanes as xanes
+    from batteryxr.io import read_athena as read_athena
+    from batteryxr.io import read_cxi as read_cxi
     from batteryxr.io import read_cycler as read_cycler
     from batteryxr.io import read_frames as read_frames
     from batteryxr.io import read_image as read_image
+    from batteryxr.io import read_ptychography as read_ptychography
     from batteryxr.io import read_series as read_series
+    from batteryxr.io import read_stack as read_stack
     from batteryxr.io import write_bdf as write_bdf
+    from batteryxr.io import write_cxi as write_cxi
 
 __all__ = [
     "__version__",
@@ -35,21 +40,37 @@ __all__ = [
     "io",
     "nmf",
     "open_store",
+    "read_athena",
+    "read_cxi",
     "read_cycler",
     "read_frames",
     "read_image",
+    "read_ptychography",
     "read_series",
+    "read_stack",
     "replay",
     "save",
     "simulate",
     "write_bdf",
+    "write_cxi",
     "write_resumable",
     "xanes",
 ]
 
 _MODULES = frozenset({"cdi", "echem", "io", "nmf", "simulate", "xanes"})
 _READERS = frozenset(
-    {"read_cycler", "read_series", "write_bdf", "read_frames", "read_image"}
+    {
+        "read_athena",
+        "read_cxi",
+        "read_cycler",
+        "read_frames",
+        "read_image",
+        "read_ptychography",
+        "read_series",
+        "read_stack",
+        "write_bdf",
+        "write_cxi",
+    }
 )
 
 

@@ -30,6 +30,26 @@ class ArgumentError(BatteryxrError):
         super().__init__(f"{text} {mend}" if mend else text)
 
 
+class DataError(BatteryxrError):
+    """Data hold something that the function cannot work with.
+
+    `ArgumentError` names what the user passed; this names what was found in it.
+
+    Parameters
+    ----------
+    what
+        What the data are called: a variable, a coordinate or an argument.
+    problem
+        What was found, as the end of a sentence that begins with `what`.
+    mend
+        What to do about it, as a sentence.
+    """
+
+    def __init__(self, what: str, problem: str, mend: str = ""):
+        text = f"{what}: {problem}."
+        super().__init__(f"{text} {mend}" if mend else text)
+
+
 class DimensionError(BatteryxrError):
     """A dimension or coordinate is missing, or one too many is there."""
 
