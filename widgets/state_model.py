@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ import xarray as xr
 from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,
-    DataQualityWarning,
     MissingDependencyError,
     VariableError,
+    warn_quality,
 )
 from batteryxr.core.model import require_dims
 from batteryxr.echem import states as choose_states
@@ -273,7 +272,7 @@ def order_of(volumes: xr.DataArray) -> dict[str, xr.DataArray]:
         found = order_parameter(phase_differences(volumes))
     except (BatteryxrError, MissingDependencyError) as error:
         words = f"No order parameter: {error}"
-        warnings.warn(words, DataQualityWarning, stacklevel=2)
+        warn_quality(words)
         return {}
     order = found["rms_phase"].isel(component=0, drop=True).compute()
     order.attrs["long_name"] = "Order parameter, per voxel"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.blocks import is_lazy, stream
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 
@@ -216,4 +219,4 @@ def refuse_implausible(record: xr.Dataset, walked: Walked, *, caller: str) -> No
 
 def warn(message: str) -> None:
     """Warn whoever called the recorded public function."""
-    warnings.warn(message, DataQualityWarning, stacklevel=4)
+    warn_quality(message)

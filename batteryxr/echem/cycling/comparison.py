@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import QUANTITIES
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -254,8 +257,4 @@ def _warn(result: xr.Dataset) -> None:
             materials = ", ".join(map(repr, result["material"].values[failed].tolist()))
             notes.append(f"{name} ({about}): {materials}")
     if notes:
-        warnings.warn(
-            "the table fails checks: " + "; ".join(notes),
-            DataQualityWarning,
-            stacklevel=4,
-        )
+        warn_quality("the table fails checks: " + "; ".join(notes))

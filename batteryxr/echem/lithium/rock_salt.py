@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -201,10 +200,8 @@ def _of_formula(composition: Composition) -> _Filling:
     if cations > 2:
         return _Filling(lithium - (cations - 2), cations - 2)
     if cations < 1.99:
-        warnings.warn(
+        warn_quality(
             f"{composition} has {cations:.3g} cations per two anions. Vacancies are "
-            "not modelled: its cations are spread over all octahedral sites.",
-            DataQualityWarning,
-            stacklevel=5,
+            "not modelled: its cations are spread over all octahedral sites."
         )
     return _Filling(lithium * 2 / cations, 0.0)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 from batteryxr.echem.operando.clock import Clock
@@ -148,11 +151,9 @@ def _refuse_zone_error(
 
 
 def _declared(clock: Clock, why: str) -> Clock:
-    warnings.warn(
+    warn_quality(
         f"fit_clock: no common signal ({why}). The clock stays as declared: offset "
-        f"{clock.offset_s:g} s.",
-        DataQualityWarning,
-        stacklevel=3,
+        f"{clock.offset_s:g} s."
     )
     return clock
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 
@@ -150,7 +153,7 @@ def warn_outside(
             f"times moved by {hours(shift)} the record covers them. Check `timezone=` "
             f"of both readers, or declare it: clock=Clock(offset_s={shift * 1800})."
         )
-    warnings.warn(text, DataQualityWarning, stacklevel=4)
+    warn_quality(text)
 
 
 def zone_shift(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 
@@ -218,12 +221,10 @@ def _of_voltage(
         raise _none_near(wanted[k], usable, voltage, branch, tolerance, n)
     several = {c for g in groups if g is not None for c in cycles[g].tolist()}
     if cycle is None and len(several) > 1:
-        warnings.warn(
+        warn_quality(
             "no single cycle has a scan for every state: they come from cycles "
             f"{sorted(int(c) for c in several if c == c)}. Pass cycle= or a larger "
-            "tolerance=.",
-            DataQualityWarning,
-            stacklevel=4,
+            "tolerance=."
         )
     return [g for g in groups if g is not None]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import stream
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -169,11 +168,9 @@ def gitt(
         table |= titration.weppner_huggins(table, geometry, steady)
     table |= titration.completed(table, settled=settled, radius=radius)
     if lost := int(np.isnan(table["tau"]).sum()):
-        warnings.warn(
+        warn_quality(
             f"gitt: {lost} of {len(found)} pulses have no time constant; "
-            "`flag` says why",
-            DataQualityWarning,
-            stacklevel=3,
+            "`flag` says why"
         )
     result = _label(table, record, mass)
     if formula is not None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.blocks import stream
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, StoreError
+from batteryxr.core.errors import (
+    ArgumentError,
+    StoreError,
+    warn_quality,
+)
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.units import in_units
@@ -107,7 +110,7 @@ def write_bdf(
 
 
 def _warn(message: str) -> None:
-    warnings.warn(f"write_bdf: {message}", DataQualityWarning, stacklevel=3)
+    warn_quality(f"write_bdf: {message}")
 
 
 def _terms(record: xr.Dataset) -> tuple[dict[str, Term], list[str]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
@@ -101,8 +100,7 @@ def read_cycler(
         tables.append(plausibility.examine(table, wanted, path.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
-        # Two frames up: the caller of the recorded function.
-        warnings.warn(message, DataQualityWarning, stacklevel=3)
+        warn_quality(message)
     return dataset
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    warn_quality,
+)
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
@@ -151,11 +154,9 @@ def read_frames(
         pixels = ("detector_y", "detector_x")
         array = array.assign_coords(mask=(pixels, held.mask, flags))
     if not motor and held.rocking is None and rocking is None:
-        warnings.warn(
+        warn_quality(
             f"{paths[0].name}: no rocking angles known; frames are numbered instead. "
-            "Pass spec= and scan=, or rocking=.",
-            DataQualityWarning,
-            stacklevel=3,
+            "Pass spec= and scan=, or rocking=."
         )
     return array
 

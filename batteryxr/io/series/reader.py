@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -181,8 +180,7 @@ def read_series(
         "header": common,
     }
     for message in messages:
-        # Two frames up: the caller of the recorded function.
-        warnings.warn(message, DataQualityWarning, stacklevel=3)
+        warn_quality(message)
     return array
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    warn_quality,
+)
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
@@ -145,8 +148,7 @@ def read_stack(
         "header": json.dumps(raw.header, default=str),
     }
     for message in messages:
-        # Two frames up: the caller of the recorded function.
-        warnings.warn(message + ".", DataQualityWarning, stacklevel=3)
+        warn_quality(message + ".")
     images = [d for d in ("scan", "energy", "y", "x") if d in array.dims]
     return array.transpose(*images)
 

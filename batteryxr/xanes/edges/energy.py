@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.edge import fit_edge
@@ -134,12 +137,10 @@ def _warn(result: xr.Dataset, method: str) -> None:
     count = int(wrong.sum())
     if count:
         mean = float(result.edge_energy.where(wrong).mean())
-        warnings.warn(
+        warn_quality(
             f"edge_energy: by {method!r}, {count} of {wrong.size} edge energies "
             f"(mean {mean:.2f} eV) sit on the pre-edge peak, before the edge rises. "
-            "Pass window=(low, high) that starts above the peak, or method='fit'.",
-            DataQualityWarning,
-            stacklevel=4,
+            "Pass window=(low, high) that starts above the peak, or method='fit'."
         )
 
 
