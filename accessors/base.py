@@ -9,7 +9,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from batteryxr.core.model import DIMENSIONS
-from batteryxr.core.text import readable_bytes
+from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from batteryxr.core.notebook import shell
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -85,6 +83,15 @@ def stopper() -> Callable[[], None]:
     if watcher is None:
         return lambda: None
     return lambda: watcher("", 0, None)
+
+
+def shell() -> Any:
+    """Return IPython's running shell, or None; only a notebook's has a kernel.
+
+    Does not import IPython: where nobody has, there is no shell.
+    """
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
 
 class _Watched:

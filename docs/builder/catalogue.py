@@ -50,7 +50,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("extending", "batteryxr.core.units", ("in_units",)),
     ("extending", "batteryxr.core.seeds", ("generator", "generators")),
     ("extending", "batteryxr.core.progress", ("track", "bar", "watched")),
-    ("extending", "batteryxr.core.tasks", ("gather",)),
+    ("extending", "batteryxr.core.blocks", ("gather",)),
     ("extending", "batteryxr.core.optional", ("require",)),
     ("extending", "batteryxr.core.plotting", ("load_hvplot",)),
     ("extending", "batteryxr.core.crystals", ("Crystal",)),

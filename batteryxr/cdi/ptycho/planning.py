@@ -12,7 +12,7 @@ from batteryxr.cdi.ptycho.engines import ENGINES, needs_all, options
 from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import check_scan, pixel_size
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.text import readable_bytes
+from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
