@@ -17,7 +17,7 @@ from typing import Any
 _KNOWN = frozenset({"numpy", "xarray", "batteryxr"})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def resolved(owner: Any) -> dict[str, Any]:
     """Return the annotations of a function or class by name, as types."""
     owner = inspect.unwrap(owner) if callable(owner) else owner
@@ -56,7 +56,7 @@ class _Names(dict[str, Any]):
         return getattr(builtins, name, Any)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _imported_for_types(module: str) -> dict[str, tuple[str, str]]:
     """Return module and attribute of each name imported under ``TYPE_CHECKING``."""
     try:
@@ -65,7 +65,9 @@ def _imported_for_types(module: str) -> dict[str, tuple[str, str]]:
         return {}
     found: dict[str, tuple[str, str]] = {}
     for node in tree.body:
-        if not isinstance(node, ast.If) or "TYPE_CHECKING" not in ast.unparse(node.test):
+        if not isinstance(node, ast.If) or "TYPE_CHECKING" not in ast.unparse(
+            node.test
+        ):
             continue
         for line in ast.walk(node):
             if isinstance(line, ast.ImportFrom) and line.module:

@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import numbers
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ _LOOKED_AT = 1000
 
 @dataclass(frozen=True)
 class Bounds:
-    """Hold a number between bounds: `low` and `high` belong to it, the others do not."""
+    """Hold a number between bounds; `low` and `high` are allowed themselves."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -143,7 +144,7 @@ def check_fields(instance: Any) -> None:
 
     For ``__post_init__``.
     """
-    kinds = resolved(type(instance))
+    kinds = resolved(instance.__class__)
     for field in dataclasses.fields(instance):
         check(field.name, getattr(instance, field.name), kinds.get(field.name, Any))
 
@@ -310,20 +311,27 @@ def described(kind: Any) -> str:
         words = ", ".join(map(repr, inner[:-1]))
         return f"{words} or {inner[-1]!r}" if words else repr(inner[-1])
     if origin in (typing.Union, types.UnionType):
-        words = [described(k) for k in inner if k is not type(None)]
-        return " or ".join(dict.fromkeys(words + ["None"] * (type(None) in inner)))
+        kinds = [k for k in inner if k is not type(None)]
+        none = ["None"] * (type(None) in inner)
+        return " or ".join(dict.fromkeys([*map(described, kinds), *none]))
     if origin is tuple and Ellipsis not in inner:
         if len(set(inner)) == 1:
-            return f"{len(inner)} of {described(inner[0])}"
+            return f"{len(inner)} {_plural(inner[0])}"
         return "(" + ", ".join(map(described, inner)) + ")"
     if isinstance(origin, type):
         if issubclass(origin, collections.abc.Mapping):
             return "a mapping"
         if issubclass(origin, collections.abc.Iterable):
-            return f"a sequence of {described(inner[0])}" if inner else "a sequence"
+            return f"a sequence of {_plural(inner[0])}" if inner else "a sequence"
     if origin is collections.abc.Callable:
         return "a function"
     return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _plural(kind: Any) -> str:
+    words = described(kind)
+    one = re.fullmatch(r"an? (.*?)(s?)( [<>f].*)?", words)
+    return f"{one[1]}s{one[3] or ''}" if one and kind is not str else words
 
 
 _NAMES: dict[Any, str] = {
@@ -341,7 +349,7 @@ _NAMES: dict[Any, str] = {
 
 
 def _near(value: Any, kind: Any) -> str:
-    """Return a suggestion where one of the accepted words is close to what was passed."""
+    """Suggest an accepted word that is close to what was passed."""
     if not isinstance(value, str):
         return ""
     near = difflib.get_close_matches(value.lower(), _words(kind), n=1)

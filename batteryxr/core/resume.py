@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
 from batteryxr.core.progress import bar
 from batteryxr.core.store import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@checked
 def write_resumable(
     dataset: xr.Dataset,
     path: str | Path,

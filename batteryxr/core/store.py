@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
 
 #: Rows of a table per chunk, about 8 MB of float64.
@@ -22,6 +23,7 @@ FRAMES, FRAME_CHUNK = 64, 150_000_000
 JOURNAL = "_journal"
 
 
+@checked
 def open_store(path: str | Path, group: str | None = None) -> xr.Dataset | xr.DataTree:
     """Open a zarr store lazily, chunked by shard where it is sharded.
 
@@ -116,6 +118,7 @@ def _in_memory(array: xr.DataArray) -> xr.DataArray:
     return array.load() if array.size <= SMALL else array
 
 
+@checked
 def save(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: str | Path,

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.seeds import generators
@@ -27,6 +28,7 @@ def sloping(x: np.ndarray) -> np.ndarray:
     return 4.45 - 1.35 * x - 0.22 * np.tanh((x - 0.45) / 0.1)
 
 
+@checked
 def gitt(
     *,
     n_pulses: int = 40,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core import tasks
+from batteryxr.core import blocks
 from batteryxr.core.errors import StoreError
 from batteryxr.core.pieces import keep, kept
 
@@ -64,14 +64,14 @@ def test_tasks_come_back_in_order_and_move_the_bar(monkeypatch):
         def update(self, n):
             moves.append(n)
 
-    monkeypatch.setattr(tasks, "bar", lambda *_, **__: Bar())
+    monkeypatch.setattr("batteryxr.core.blocks.tasks.bar", lambda *_, **__: Bar())
     parts = [dask.delayed(int)(k) for k in range(5)]
     total = dask.delayed(sum)(parts)
-    found = tasks.gather([total, parts[3]], "Adding", watched=parts)
+    found = blocks.gather([total, parts[3]], "Adding", watched=parts)
     assert found == [10, 3]
     assert sum(moves) == 5
 
 
 def test_an_error_of_a_task_arrives():
     with pytest.raises(ZeroDivisionError):
-        tasks.gather([dask.delayed(lambda: 1 / 0)()], "Dividing")
+        blocks.gather([dask.delayed(lambda: 1 / 0)()], "Dividing")

@@ -11,6 +11,7 @@ import numpy as np
 from batteryxr.cdi.ptycho.engines import ENGINES, needs_all, options
 from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import check_scan, pixel_size
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.units import readable_bytes
 
@@ -112,6 +113,7 @@ def _peak(plan: PtychoPlan, engine: str, streamed: bool) -> float:
     return held + plan.shared + (plan.waves if needs_all(engine) else 0.0)
 
 
+@checked
 def ptycho_plan(
     scan: xr.Dataset,
     *,

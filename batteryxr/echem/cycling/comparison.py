@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
     VariableError,
@@ -56,6 +57,7 @@ _CHECKS = {
 }
 
 
+@checked
 def comparison_template() -> str:
     """Return an empty table for `compare`: a CSV header that explains its columns."""
     lines = [

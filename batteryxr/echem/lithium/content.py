@@ -7,6 +7,7 @@ from typing import Literal
 
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
@@ -18,6 +19,7 @@ from batteryxr.echem.lithium.composition import formula as parse
 FARADAY = 96485.33212 / 3.6
 
 
+@checked
 def theoretical_capacity(
     formula: str | Composition,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
     VariableError,
@@ -28,6 +29,7 @@ _BETTER = 0.5
 _HALF_HOUR = 1800.0
 
 
+@checked
 def fit_clock(
     record: xr.Dataset,
     channel: xr.DataArray | xr.Dataset,

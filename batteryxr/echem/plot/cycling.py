@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -21,6 +22,7 @@ _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
 
 
+@checked
 def plot_voltage_profile(
     record: xr.Dataset,
     *,
@@ -101,6 +103,7 @@ def _profile(
     return q[flows][::every], v[flows][::every]
 
 
+@checked
 def plot_cycles(cycles: xr.Dataset) -> Any:
     """Plot capacity and Coulombic efficiency against cycle number.
 
@@ -139,6 +142,7 @@ def plot_cycles(cycles: xr.Dataset) -> Any:
     return (above + below).cols(1)
 
 
+@checked
 def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
     """Plot dQ/dV, discharges downward as is usual.
 
@@ -173,6 +177,7 @@ def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
     return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 
+@checked
 def plot_rate(rate: xr.Dataset) -> Any:
     """Plot capacity and mean voltage against current on a logarithmic axis.
 

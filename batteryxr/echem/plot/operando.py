@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -27,6 +28,7 @@ _COLOURS = {
 _HOUR = np.timedelta64(3600, "s")
 
 
+@checked
 def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     """Plot the voltage curve with every scan marked on it.
 
@@ -85,6 +87,7 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_with_voltage(
     scans: xr.DataArray | xr.Dataset,
     quantity: str | None = None,

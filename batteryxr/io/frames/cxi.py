@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
@@ -193,6 +194,7 @@ def _extras(group: Any, detector: Any) -> dict[str, Any]:
     return found
 
 
+@checked
 def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
     """Write a ptychographic scan of one energy as CXI that is NXcxi_ptycho as well.
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import xray
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
@@ -205,6 +206,7 @@ def electron_ratio(
     return inherit(result.transpose(*electrons.dims, ...), electrons)
 
 
+@checked
 def theoretical_ratio(
     formula: str | Mapping[str, float],
     *,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -24,6 +25,7 @@ _SIZE = {"width": 420, "height": 300}
 _POINTS = 20_000
 
 
+@checked
 def plot_clusters(clusters: xr.Dataset) -> Any:
     """Plot the map of clusters of each particle, a colour for each.
 
@@ -57,6 +59,7 @@ def plot_clusters(clusters: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(3)
 
 
+@checked
 def plot_cluster_spectra(result: xr.Dataset) -> Any:
     """Plot the mean spectrum of each cluster, with its standard error.
 
@@ -89,6 +92,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_shares(share: xr.DataArray) -> Any:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
@@ -124,6 +128,7 @@ def plot_shares(share: xr.DataArray) -> Any:
     )
 
 
+@checked
 def plot_densities(density: xr.Dataset) -> Any:
     """Plot the distribution of each feature, a curve for each cluster.
 
@@ -158,6 +163,7 @@ def plot_densities(density: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
+@checked
 def plot_features(
     obj: xr.Dataset,
     *,
@@ -213,6 +219,7 @@ def plot_features(
     )
 
 
+@checked
 def plot_cluster_orders(orders: xr.Dataset) -> Any:
     """Plot elbow, silhouette and gap side by side, with what each would choose.
 

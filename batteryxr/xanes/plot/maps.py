@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -30,6 +31,7 @@ _ENDS = (1, 99)
 _FITTED = ("edge_energy", "edge_jump", "normalised_peak_area")
 
 
+@checked
 def plot_stack(obj: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
     """Look through the frames of a stack, one slider for each further dimension.
 
@@ -66,6 +68,7 @@ def plot_stack(obj: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
     )
 
 
+@checked
 def plot_maps(
     result: xr.Dataset,
     *,
@@ -113,6 +116,7 @@ def plot_maps(
     return hv.Layout(ordered).cols(len(maps))
 
 
+@checked
 def plot_spectra(
     obj: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
 ) -> Any:
@@ -152,6 +156,7 @@ def plot_spectra(
     )
 
 
+@checked
 def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     """Plot one spectrum with its fit, and what the fit leaves below.
 
@@ -194,6 +199,7 @@ def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     ).cols(1)
 
 
+@checked
 def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
     """Plot how far the frames of a registered stack had drifted.
 
@@ -228,6 +234,7 @@ def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_combination(result: xr.Dataset) -> Any:
     """Plot the weights of a linear combination: maps, lines of a series, or bars.
 

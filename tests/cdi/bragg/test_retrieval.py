@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.cdi import fourier, misfit, overlay, retrieve
-from batteryxr.core import tasks
+from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
@@ -206,9 +206,9 @@ def test_keyboard_interrupt_tells_the_starts(monkeypatch):
 
     monkeypatch.setattr(dask, "compute", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tasks.gather([dask.delayed(int)(1)], "Counting", token="this call")
-    assert tasks.is_stopped("this call")
-    assert not tasks.is_stopped("another")
+        blocks.gather([dask.delayed(int)(1)], "Counting", token="this call")
+    assert blocks.is_stopped("this call")
+    assert not blocks.is_stopped("another")
 
 
 def test_on_a_cluster_of_processes_the_same(volume):
