@@ -38,7 +38,7 @@ class Xanes(Accessor):
     5. ``ratio = phase.xanes.effective_electrons().xanes.electron_ratio(density=atoms)``
     """
 
-    understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
+    _understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
 
     # looking at it
     view = opens("StackViewer")
