@@ -187,6 +187,9 @@ def fits(value: Any, kind: Any) -> bool:
     rule = _PLAIN.get(kind) if isinstance(kind, collections.abc.Hashable) else None
     if rule is not None:
         return rule(value)
+    if isinstance(kind, TypeVar):
+        kinds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return any(fits(value, k) for k in kinds)
     if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
         return isinstance(value, kind)
     return True
@@ -314,6 +317,9 @@ def described(kind: Any) -> str:
         kinds = [k for k in inner if k is not type(None)]
         none = ["None"] * (type(None) in inner)
         return " or ".join(dict.fromkeys([*map(described, kinds), *none]))
+    if isinstance(kind, TypeVar):
+        kinds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return " or ".join(dict.fromkeys(map(described, kinds)))
     if origin is tuple and Ellipsis not in inner:
         if len(set(inner)) == 1:
             return f"{len(inner)} {_plural(inner[0])}"

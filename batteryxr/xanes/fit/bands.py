@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
@@ -11,16 +9,13 @@ from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.spectra import inherit
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
 
 @recorded
 def band_ratio(
     fit: xr.Dataset,
     *,
-    numerator: Hashable,
-    denominator: Hashable,
+    numerator: str | int,
+    denominator: str | int,
     dim: str = "peak",
     variable: str = "peak_area",
 ) -> xr.Dataset:
