@@ -95,6 +95,8 @@ def _for_types(module: str) -> tuple[dict[str, tuple[str, str]], dict[str, str]]
                         name.name if name.asname else short,
                         "",
                     )
-            elif isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                aliases[line.targets[0].id] = ast.unparse(line.value)
+            elif isinstance(line, ast.AnnAssign) and line.value:
+                aliases[ast.unparse(line.target)] = ast.unparse(line.value)
+            elif isinstance(line, ast.Assign):
+                aliases[ast.unparse(line.targets[0])] = ast.unparse(line.value)
     return imports, aliases

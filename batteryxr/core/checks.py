@@ -318,8 +318,8 @@ def described(kind: Any) -> str:
         none = ["None"] * (type(None) in inner)
         return " or ".join(dict.fromkeys([*map(described, kinds), *none]))
     if isinstance(kind, TypeVar):
-        kinds = kind.__constraints__ or (kind.__bound__ or Any,)
-        return " or ".join(dict.fromkeys(map(described, kinds)))
+        bounds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return " or ".join(dict.fromkeys(map(described, bounds)))
     if origin is tuple and Ellipsis not in inner:
         if len(set(inner)) == 1:
             return f"{len(inner)} {_plural(inner[0])}"
