@@ -246,17 +246,27 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
+def _single(value: Any) -> Any:
+    """Return the number that an array without axes holds, else the value itself."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
 def _is_whole(value: Any) -> bool:
+    value = _single(value)
     return isinstance(value, numbers.Integral) and not _is_bool(value)
 
 
 def _is_number(value: Any) -> bool:
+    value = _single(value)
     if _is_bool(value) or not isinstance(value, numbers.Real):
         return False
     return not math.isnan(value)
 
 
 def _is_complex(value: Any) -> bool:
+    value = _single(value)
     return isinstance(value, numbers.Complex) and not _is_bool(value)
 
 

@@ -315,5 +315,5 @@ def test_what_cannot_be_clustered_is_refused(made):
     many = maps.assign(peaks=maps.peak_area.expand_dims(peak=2))
     with pytest.raises(VariableError, match=r"isel\(peak=0\)"):
         cluster(many, k=2)
-    with pytest.raises(VariableError, match="Dataset of maps"):
+    with pytest.raises(ArgumentError, match="a Dataset"):
         cluster(maps.peak_area, k=2)

@@ -109,7 +109,8 @@ def descend(  # type: ignore[no-untyped-def]
     chi = _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, jac)
     tiny = 0.0
     for i in range(x.size):
-        tiny += (y[i] * weight[i]) ** 2
+        value = y[i] * weight[i] if weighted else y[i]  # else weight holds nothing
+        tiny += value * value
     tiny *= 1e-27  # a misfit that rounding alone explains
     damping = 1e-3
     for _ in range(limit):
