@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,6 +12,7 @@ from scipy import ndimage
 from batteryxr import cdi
 from batteryxr.core.errors import ArgumentError, ChunkingError, VariableError
 
+DATA = Path(__file__).parents[1] / "data"
 VOLUME = ("rocking", "detector_y", "detector_x")
 N, STEP = 40, 5.0  # voxels, nm
 Q = np.array([0.6, 0.3, 2.6])
@@ -197,9 +200,8 @@ def test_results_go_through_a_store(tmp_path):
     assert back.attrs["batteryxr_call"] == found.attrs["batteryxr_call"]
 
 
-def test_the_measured_gold_crystal(shared_data):
-    folder = shared_data("bragg-au-scan54")
-    held = np.load(folder / "reference_reconstruction.npz")
+def test_the_measured_gold_crystal():
+    held = np.load(DATA / "gold_crystal_reconstruction.npz")
     dims = ("along_rocking", "along_y", "along_x")
     crystal = xr.DataArray(held["rho"], dims=dims)
     support = xr.DataArray(held["support"], dims=dims)
