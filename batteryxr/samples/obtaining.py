@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, overload
 
 from batteryxr.core.errors import ArgumentError, SampleError
 from batteryxr.samples.catalogue import catalogue
-from batteryxr.samples.places import STAND_IN, Places, absent, usual_places
-from batteryxr.samples.stand_in import look_in
-from batteryxr.samples.web import fetch
+from batteryxr.samples.download import fetch
+from batteryxr.samples.folders import STAND_IN, Places, absent, look_in, usual_places
 
 if TYPE_CHECKING:
     from pathlib import Path

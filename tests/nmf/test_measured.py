@@ -81,7 +81,7 @@ def test_three_phases_are_counted_and_peaks_that_move_are_not(measured):
     options = {"shift": "minimum", "n_starts": 2, "folds": 4}
     order = conversion.nmf.model_order(orders=[2, 3, 4], **options)
     assert list(order["n"].values[order["held_out_pick"]]) == [3]
-    with np.load(measured("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         salt = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
     with pytest.warns(DataQualityWarning, match="held-out error still falls at n = 6"):
         order = salt.nmf.model_order(orders=[2, 3, 4, 5, 6], **options)
@@ -91,7 +91,7 @@ def test_three_phases_are_counted_and_peaks_that_move_are_not(measured):
 
 
 def test_molten_salt_errors_equal_the_published(measured):
-    with np.load(measured("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         q, intensity = file["Q"], file["I"]
     data = xr.DataArray(intensity, dims=("scan", "q"), coords={"q": q})
     data = data.sel(q=slice(0.5, 7))
@@ -103,7 +103,7 @@ def test_molten_salt_errors_equal_the_published(measured):
 
 
 def test_molten_salt_pdf_gives_phases_in_order(measured):
-    with np.load(measured("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         data = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
     fit = data.nmf.fit(3, shift="envelope")
     assert float(fit["relative_error"]) < 1.02 * float(fit["svd_error"])

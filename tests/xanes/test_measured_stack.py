@@ -19,7 +19,7 @@ def spectrum(energy, values, name="optical_density"):
 
 @pytest.fixture(scope="module")
 def stack(measured):
-    path = measured("stxm-fe-l") / "als_71214078.npz"
+    path = measured("stxm-fe-l/als_71214078.npz")
     with np.load(path) as held:
         data = {name: held[name] for name in held.files}
     energy = data["energy_eV"]
