@@ -50,6 +50,12 @@ def no_compute() -> Callable[[], object]:
 
 
 @pytest.fixture(scope="session")
+def answers() -> Path:
+    """Return the folder of what others' code makes of the measured data."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
 def measured() -> Callable[[str], Path]:
     """Return a function that finds measured data, or skips the test.
 

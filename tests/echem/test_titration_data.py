@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +10,6 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
 
 from batteryxr.echem import equilibrium_hysteresis, gitt, theoretical_capacity
-
-DATA = Path(__file__).parents[1] / "data"
 
 #: A sphere filled in 40 pulses of 600 s, each followed by 8 h of rest.
 PULSES, ON, REST = 40, 600.0, 8 * 3600.0
@@ -150,11 +146,11 @@ def test_hysteresis_of_the_two_directions():
 
 
 @pytest.fixture(scope="module")
-def pulses(measured):
+def pulses(measured, answers):
     folder = measured("gitt-lgm50")
     columns = ["Time [s]", "Positive electrode potential [V]", "Current [A]"]
     files = [pd.read_csv(folder / f"pulse_{k}.csv")[columns] for k in range(1, 41)]
-    reference = pd.read_csv(DATA / "gitt_lgm50_weppner_huggins.csv")
+    reference = pd.read_csv(answers / "gitt_lgm50_weppner_huggins.csv")
     return [as_record(*f.to_numpy().T) for f in files], reference
 
 

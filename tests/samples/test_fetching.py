@@ -146,11 +146,14 @@ def test_a_process_that_is_killed_leaves_no_part_of_a_file(
 
 def test_the_logger_of_pooch_is_as_it_was(cell, places, caplog):
     pooch = pytest.importorskip("pooch")
-    before = pooch.get_logger().level
+    logger = pooch.get_logger()
+    before = logger.level, list(logger.filters)
     with caplog.at_level(logging.INFO):
         obtain(cell, places)
-    assert caplog.records == []
-    assert pooch.get_logger().level == before
+        assert caplog.records == []
+        logger.info("as ever")
+    assert [record.getMessage() for record in caplog.records] == ["as ever"]
+    assert (logger.level, logger.filters) == before
 
 
 def test_a_watcher_is_told_of_each_file(cell, places):

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +17,8 @@ from batteryxr.core.errors import (
 
 
 @pytest.fixture(scope="module")
-def known():
-    path = Path(__file__).parents[1] / "data" / "xas_standards_larch.json"
+def known(answers):
+    path = answers / "xas_standards_larch.json"
     return json.loads(path.read_text())["spectra"]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,8 +9,6 @@ import xarray as xr
 from batteryxr.cdi import correct, crop, retrieve
 from batteryxr.cdi.bragg.kernels.align import align
 
-#: The mean of the three best of eleven starts, made elsewhere with other code.
-DATA = Path(__file__).parents[1] / "data"
 VOXEL_NM3 = 1454  # of the 128 x 160 x 160 box, from the geometry of the scan
 
 
@@ -25,7 +21,7 @@ def volume(gold_scan) -> xr.DataArray:
 
 
 @pytest.mark.slow
-def test_is_phased_as_by_others(volume):
+def test_is_phased_as_by_others(volume, answers):
     """A third of the usual iterations: what they gain more is in the benchmarks."""
     result = retrieve(
         volume, n_starts=1, schedule="70 HIO + 60 RAAR + 40 ER", progress=False
@@ -34,7 +30,7 @@ def test_is_phased_as_by_others(volume):
     assert float(result["llk_free"][0]) < 0.8
     cubic_um = int(result["support_voxels"][0]) * VOXEL_NM3 * 1e-9
     assert cubic_um == pytest.approx(0.0186, rel=0.07)
-    with np.load(DATA / "gold_crystal_reconstruction.npz") as stored:
+    with np.load(answers / "gold_crystal_reconstruction.npz") as stored:
         reference = np.zeros(stored["full_shape"], np.complex64)
         place = zip(stored["origin"], stored["rho"].shape, strict=True)
         reference[tuple(slice(o, o + n) for o, n in place)] = stored["rho"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,7 +10,6 @@ from scipy import ndimage
 from batteryxr import cdi
 from batteryxr.core.errors import ArgumentError, ChunkingError, VariableError
 
-DATA = Path(__file__).parents[1] / "data"
 VOLUME = ("rocking", "detector_y", "detector_x")
 N, STEP = 40, 5.0  # voxels, nm
 Q = np.array([0.6, 0.3, 2.6])
@@ -200,8 +197,8 @@ def test_results_go_through_a_store(tmp_path):
     assert back.attrs["batteryxr_call"] == found.attrs["batteryxr_call"]
 
 
-def test_the_measured_gold_crystal():
-    held = np.load(DATA / "gold_crystal_reconstruction.npz")
+def test_the_measured_gold_crystal(answers):
+    held = np.load(answers / "gold_crystal_reconstruction.npz")
     dims = ("along_rocking", "along_y", "along_x")
     crystal = xr.DataArray(held["rho"], dims=dims)
     support = xr.DataArray(held["support"], dims=dims)
