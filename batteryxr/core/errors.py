@@ -102,6 +102,10 @@ class StoreError(BatteryxrError):
     """A store holds something else than what the call would write there."""
 
 
+class SampleError(BatteryxrError):
+    """A measured sample cannot be had, or a file is not the one registered."""
+
+
 class ConvergenceError(BatteryxrError):
     """A fit did not reach an answer that could be reported honestly."""
 

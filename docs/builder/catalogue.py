@@ -14,6 +14,8 @@ TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
     ("readers", "batteryxr.io", None),
+    ("samples", "batteryxr", ("sample",)),
+    ("samples", "batteryxr.samples", ("local", "Sample", "Samples", "Origin")),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
     ("stores", "batteryxr.cli.info", ("describe",)),
@@ -28,7 +30,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
         (
             *("BatteryxrError", "ArgumentError", "DimensionError", "VariableError"),
             *("UnitsError", "ChunkingError", "FileFormatError", "StoreError"),
-            *("ConvergenceError", "MissingDependencyError"),
+            *("SampleError", "ConvergenceError", "MissingDependencyError"),
             *("BatteryxrWarning", "DataQualityWarning", "warn_quality"),
         ),
     ),

@@ -42,10 +42,10 @@ def test_workbooks(tmp_path):
     survive(path, path.read_bytes(), COPIES, 2, 2 * len(RUN.time))
 
 
-def test_databases(tmp_path, shared_data):
+def test_databases(tmp_path, measured):
     if arbin_res.shutil.which("mdb-export") is None:
         pytest.skip("mdbtools is not installed")
-    source = shared_data("cyclers/arbin/20160805_test001_45_cc_01.res")
+    source = measured("cyclers/arbin/20160805_test001_45_cc_01.res")
     survive(tmp_path / "run.res", source.read_bytes(), 30, 3, 20_000)
 
 

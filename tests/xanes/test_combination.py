@@ -169,9 +169,9 @@ def test_lazy_equals_eager(phantom, no_compute):
         assert {"units", "long_name"} <= variable.attrs.keys()
 
 
-def test_iron_stack(shared_data):
+def test_iron_stack(measured):
     """STXM: optical density as sums of the depositors' region spectra."""
-    path = shared_data("stxm-fe-l") / "als_71214078.npz"
+    path = measured("stxm-fe-l/als_71214078.npz")
     with np.load(path) as z:
         e = z["energy_eV"]
         spectra = np.stack([z["oxidized_t"][:, 1], z["reduced_t"][:, 1]])
