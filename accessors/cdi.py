@@ -12,6 +12,8 @@ from batteryxr.cdi.bragg import (
     frames,
     laboratory,
     lattice,
+    order,
+    peak,
     quality,
     retrieval,
     states,
@@ -62,8 +64,8 @@ class Cdi(Accessor):
     # frames into volumes
     hot_pixels = method(frames.hot_pixels)
     correct = method(frames.correct)
-    locate_peak = method(frames.locate_peak)
-    crop = method(frames.crop)
+    locate_peak = method(peak.locate_peak)
+    crop = method(peak.crop)
     sum_repeats = method(assembly.sum_repeats)
     geometry = method(diffractometer.geometry)
 
@@ -73,7 +75,7 @@ class Cdi(Accessor):
     misfit = method(quality.misfit)
     prtf = method(quality.prtf)
     fsc = method(quality.fsc)
-    overlay = method(superposition.overlay)
+    align = method(superposition.align)
     decompose = method(superposition.decompose)
 
     # ptychography
@@ -98,8 +100,8 @@ class Cdi(Accessor):
     common_support = method(states.common_support)
     fill_missing = method(states.fill_missing)
     phase_differences = method(comparison.phase_differences)
-    order_parameter = method(comparison.order_parameter)
-    inverse_pca = method(comparison.inverse_pca)
+    order_parameter = method(order.order_parameter)
+    inverse_pca = method(order.inverse_pca)
     domains = method(phase_domains.domains)
     track_domains = method(phase_domains.track_domains)
 

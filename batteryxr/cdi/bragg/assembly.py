@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.frames import (
-    axis_attributes,
-    require_same_grid,
-    whole_volumes,
-)
-from batteryxr.cdi.bragg.objects import VOLUME
+from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core.blocks import running_sum
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -24,7 +20,7 @@ if TYPE_CHECKING:
 
 @recorded
 def sum_repeats(
-    repeats: xr.DataArray,
+    frames: xr.DataArray,
     *,
     align: bool = False,
     largest_shift: int = 8,
@@ -37,7 +33,7 @@ def sum_repeats(
 
     Parameters
     ----------
-    repeats
+    frames
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
     align
@@ -60,10 +56,10 @@ def sum_repeats(
     DimensionError
         If there is no ``repeat``.
     """
-    require_dims(repeats, ["repeat", *VOLUME], caller="sum_repeats")
+    require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     if not 0 <= least_correlation < 1:
         raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
-    repeats = repeats.transpose("repeat", ...)
+    repeats = frames.transpose("repeat", ...)
     if align or least_correlation > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
         kept = _alike(parts, align, largest_shift, least_correlation)
@@ -159,7 +155,7 @@ def stack_states(
         raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
-    require_same_grid(parts, caller="stack_states")
+    _require_one_shape(parts)
     for item in states:
         if len(item) != 2 or item[0] not in ("charge", "discharge", "rest"):
             expected = "('charge' or 'discharge', voltage in V)"
@@ -190,13 +186,29 @@ def _from_centre(volume: xr.DataArray) -> xr.DataArray:
         axis = volume[dim]
         middle = axis.values[axis.size // 2]
         long_name = axis.attrs.get("long_name", dim)
-        attrs = axis_attributes(dim, f"{long_name} from the centre")
+        attrs = _axis_attributes(dim, f"{long_name} from the centre")
         # Set angles of the same scan differ by rounding from state to state.
         values = axis.values - middle
         if dim == "rocking":
             values = np.round(values, 5)
         coords[dim] = (dim, values, attrs)
         if f"{dim}_centre" not in volume.coords:
-            place = axis_attributes(dim, f"{long_name} of the centre")
+            place = _axis_attributes(dim, f"{long_name} of the centre")
             coords[f"{dim}_centre"] = ((), float(middle), place)
     return volume.assign_coords(coords)
+
+
+def _require_one_shape(volumes: Sequence[xr.DataArray]) -> None:
+    """Raise unless volumes are of one shape along the three axes."""
+    shapes = {tuple(v.sizes.get(d, 0) for d in VOLUME) for v in volumes}
+    if len(shapes) > 1:
+        raise DimensionError(
+            f"stack_states needs volumes of one shape; found {sorted(shapes)}. "
+            "Crop them with one shape=."
+        )
+
+
+def _axis_attributes(name: str, long_name: str) -> dict[str, Any]:
+    """Return attributes of a detector axis that counts from the box's centre."""
+    units = attributes("rocking")["units"] if name == "rocking" else "1"
+    return {"units": units, "long_name": long_name}

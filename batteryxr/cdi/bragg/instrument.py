@@ -85,7 +85,7 @@ def beamlines() -> list[str]:
 
 
 @checked
-def beamline(which: str | Path | Beamline) -> Beamline:
+def beamline(name: str | Path | Beamline) -> Beamline:
     """Return a beamline by its name, or from a TOML file of the same form.
 
     Raises
@@ -95,24 +95,24 @@ def beamline(which: str | Path | Beamline) -> Beamline:
     FileFormatError
         If the file does not describe one.
     """
-    if isinstance(which, Beamline):
-        return which
-    path = Path(which)
+    if isinstance(name, Beamline):
+        return name
+    path = Path(name)
     if path.suffix != ".toml":
-        known = {name.lower(): name for name in beamlines()}
-        name = known.get(str(which).lower())
-        if name is None:
+        known = {stem.lower(): stem for stem in beamlines()}
+        found = known.get(str(name).lower())
+        if found is None:
             raise ArgumentError(
                 "beamline",
-                str(which),
+                str(name),
                 f"one of {beamlines()}, a .toml file, or a Beamline",
                 "Copy the nearest file and set circles and axes: see Beamline.",
             )
-        path = _FOLDER / f"{name}.toml"
+        path = _FOLDER / f"{found}.toml"
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ArgumentError("beamline", str(which), "a readable file") from error
+        raise ArgumentError("beamline", str(name), "a readable file") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(path, f"describes no beamline: {error!r}.") from error
 

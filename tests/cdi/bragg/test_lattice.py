@@ -8,7 +8,12 @@ import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, ChunkingError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    ChunkingError,
+    DataError,
+    VariableError,
+)
 
 VOLUME = ("rocking", "detector_y", "detector_x")
 N, STEP = 40, 5.0  # voxels, nm
@@ -175,7 +180,7 @@ def test_what_is_missing_is_named():
     obj = lab(0 * X)
     with pytest.raises(VariableError, match="displacement first"):
         cdi.strain(cdi.unwrap(obj))
-    with pytest.raises(ArgumentError, match="complex"):
+    with pytest.raises(DataError, match="complex"):
         cdi.unwrap(abs(obj))
     with pytest.raises(ArgumentError, match="geometry"):
         cdi.displacement(cdi.unwrap(obj.drop_vars(["q_x", "q_y", "q_z"])))

@@ -22,7 +22,7 @@ class Block:
     beta: float
 
 
-def parse(text: str, beta: float = 0.9) -> list[Block]:
+def parse(text: str, beta: float = 0.9) -> tuple[Block, ...]:
     """Parse ``"200 HIO + 200 RAAR + 100 ER"`` into blocks.
 
     Parameters
@@ -43,7 +43,7 @@ def parse(text: str, beta: float = 0.9) -> list[Block]:
     blocks = parser.total()
     if parser.at < len(text.rstrip()):
         raise parser.error("'+' or the end")
-    return blocks
+    return tuple(blocks)
 
 
 class _Parser:

@@ -93,8 +93,19 @@ def replace_blurred(
     return field * (factor * scale), float(misfit)
 
 
-def combine(rho: Any, p: Any, support: Any, a: float, b: float) -> Any:
-    """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`."""
+def combine(rho: Any, p: Any, support: Any, outside: tuple[float, float]) -> Any:
+    """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`.
+
+    Parameters
+    ----------
+    rho, p
+        The iterate, and the object with measured modulus; complex64.
+    support
+        Bool.
+    outside
+        The weights a and b; see `OUTSIDE`.
+    """
+    a, b = outside
     if is_numpy_array(rho):
         _combine(
             rho.reshape(-1),

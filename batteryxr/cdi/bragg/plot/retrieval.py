@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.bragg.objects import axes_of, object_of
+from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _CURVE = {"width": 480, "height": 300}
 
 @checked
 def plot_slices(
-    obj: xr.DataArray | xr.Dataset,
+    crystal: xr.DataArray | xr.Dataset,
     *,
     threshold: float = 0.2,
     at: tuple[int, int, int] | None = None,
@@ -33,11 +33,11 @@ def plot_slices(
 
     Parameters
     ----------
-    obj
+    crystal
         A result of `retrieve` or an object of it, for one state; complex, on the
         three axes of `retrieve` or ``(z, y, x)``.
     threshold
-        Share of the largest modulus below which no phase is drawn.
+        Fraction of the largest modulus below which no phase is drawn.
     at
         Indices of the voxel; None takes the centre of the modulus.
     limits
@@ -52,14 +52,14 @@ def plot_slices(
     Raises
     ------
     ArgumentError
-        If `at` or `threshold` are out of range, or a dimension is left over.
+        If `at` or `threshold` are out of range.
     DimensionError
-        If an axis is missing.
+        If an axis is missing, or a dimension is left over.
     """
     hv = load_hvplot()
-    values = _one_object(obj, "plot_slices")
+    values = _one_object(crystal)
     if not 0 <= threshold < 1:
-        raise ArgumentError("threshold", threshold, "a share from 0 to below 1")
+        raise ArgumentError("threshold", threshold, "a fraction from 0 to below 1")
     axes = [str(d) for d in values.dims]
     field = values.values
     modulus = np.abs(field)
@@ -95,14 +95,14 @@ def plot_slices(
 
 
 @checked
-def plot_prtf(result: xr.Dataset) -> Any:
+def plot_prtf(crystal: xr.Dataset) -> Any:
     """Plot the phase-retrieval transfer function with the usual limit 1/e.
 
     Reads that function only.
 
     Parameters
     ----------
-    result
+    crystal
         A result of `retrieve`; one curve for each of its states.
 
     Returns
@@ -110,8 +110,8 @@ def plot_prtf(result: xr.Dataset) -> Any:
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_variables(result, ["prtf"], caller="plot_prtf")
-    curve = result["prtf"]
+    require_variables(crystal, ["prtf"], caller="plot_prtf")
+    curve = crystal["prtf"]
     curves = [hv.HLine(float(np.exp(-1))).opts(color="grey", line_dash="dashed")]
     for name, line in _lines(curve, "frequency"):
         curves.append(_curve(hv, line, "frequency", name))
@@ -121,14 +121,14 @@ def plot_prtf(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_fsc(result: xr.Dataset) -> Any:
+def plot_fsc(data: xr.Dataset) -> Any:
     """Plot a Fourier shell correlation with both thresholds.
 
     Reads the three curves.
 
     Parameters
     ----------
-    result
+    data
         A result of `fsc`, for one pair.
 
     Returns
@@ -141,9 +141,9 @@ def plot_fsc(result: xr.Dataset) -> Any:
         "threshold_1bit": ("1 bit", "dashed"),
         "threshold_half_bit": ("1/2 bit", "dotted"),
     }
-    require_variables(result, list(names), caller="plot_fsc")
+    require_variables(data, list(names), caller="plot_fsc")
     curves = [
-        _curve(hv, result[key], "frequency", words).opts(line_dash=dash)
+        _curve(hv, data[key], "frequency", words).opts(line_dash=dash)
         for key, (words, dash) in names.items()
     ]
     return hv.Overlay(curves).opts(
@@ -152,14 +152,14 @@ def plot_fsc(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_starts(result: xr.Dataset) -> Any:
+def plot_starts(crystal: xr.Dataset) -> Any:
     """Plot how the amplitude residual of every start fell; the best one thick.
 
     Reads the residuals.
 
     Parameters
     ----------
-    result
+    crystal
         A result of `retrieve`, for one state.
 
     Returns
@@ -167,14 +167,15 @@ def plot_starts(result: xr.Dataset) -> Any:
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_variables(result, ["residual", "rank"], caller="plot_starts")
-    residual = result["residual"]
+    require_variables(crystal, ["residual", "rank"], caller="plot_starts")
+    residual = crystal["residual"]
     if set(residual.dims) != {"start", "iteration"}:
-        raise ArgumentError(
-            "result", dict(residual.sizes), "one state", "Choose it: .isel(state=0)."
+        raise DimensionError(
+            f"plot_starts needs one state; found {residual.dims}. "
+            "Choose it: `.isel(state=0)`."
         )
     curves = []
-    for k, rank in zip(result["start"].values, result["rank"].values, strict=True):
+    for k, rank in zip(crystal["start"].values, crystal["rank"].values, strict=True):
         line = _curve(hv, residual.sel(start=k), "iteration", f"start {k}")
         curves.append(line.opts(line_width=3 if rank == 1 else 1))
     return hv.Overlay(curves).opts(
@@ -182,15 +183,15 @@ def plot_starts(result: xr.Dataset) -> Any:
     )
 
 
-def _one_object(obj: Any, caller: str) -> xr.DataArray:
-    obj = object_of(obj, caller)
-    axes = axes_of(obj)
-    require_dims(obj, axes, caller=caller)
-    if spare := [str(d) for d in obj.dims if d not in axes]:
-        raise ArgumentError(
-            "obj", spare, "one object", f"Choose it: .isel({spare[0]}=0)."
+def _one_object(crystal: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    field = variable(crystal, "object", caller="plot_slices")
+    axes = space_axes(field, caller="plot_slices")
+    if spare := [str(d) for d in field.dims if d not in axes]:
+        raise DimensionError(
+            f"plot_slices needs one object; found {tuple(field.dims)}. "
+            f"Choose it: `.isel({spare[0]}=0)`."
         )
-    return obj.transpose(*axes)
+    return field.transpose(*axes)
 
 
 def _centre(modulus: np.ndarray) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
         ``(batch, n / 2, n / 2, n / 2)``, density from 0 to 1, phase in rad; origin at
         ``n // 4``.
     """
-    step = _Step(weights)
+    step = _Layer(weights)
     at_0 = step("encode_0b", step("encode_0a", _blocks(_features(modulus))))
     at_1 = step("encode_1b", step("encode_1a", nn.max_pool3d(at_0, 2)))
     at_2 = step("encode_2b", step("encode_2a", nn.max_pool3d(at_1, 2)))
@@ -210,7 +210,7 @@ def refine(
     return found, best
 
 
-class _Step:
+class _Layer:
     """A convolution, its normalisation over groups of channels, a leaky rectifier."""
 
     def __init__(self, weights: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ SIZE = 32
 #: Extent of the object on the network's grid, in halves of it, where the extent was
 #: estimated rightly. Those that it learns vary round this by a factor of 1.4.
 FILL = 0.65
-#: Share of its maximum above which the autocorrelation tells the object's extent.
+#: Fraction of its maximum above which the autocorrelation tells the object's extent.
 _EDGE = 0.04
 #: Where that edge lies in the mean of many crystals, in extents (scatter: 7 %).
 _REACHES = 0.76
