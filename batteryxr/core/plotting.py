@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from batteryxr.core.optional import unchanged_process
+
 
 def load_hvplot() -> Any:
     """Import hvplot with its script served from this machine; return holoviews.
@@ -14,7 +16,7 @@ def load_hvplot() -> Any:
     import warnings
     from importlib.metadata import version
 
-    with warnings.catch_warnings():
+    with unchanged_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import holoviews as hv
 
