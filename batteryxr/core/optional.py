@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: Modules of the standard library that have faster twins elsewhere.
 _TWINNED = ("zlib", "gzip", "bz2", "lzma", "zipfile", "tarfile", "json", "pickle")
-#: OpenMP reads these when it is loaded, perhaps much later; without them two copies of
-#: it end the process.
-_KEPT_ENVIRONMENT = ("KMP_",)
+#: What libraries leave in the environment for themselves, once read. Not all that is
+#: new: another thread may have put it there.
+_LEFT_IN_ENVIRONMENT = ("_RJEM_MALLOC_CONF", "_PYVIZ_COMMS_INSTALLED")
 _importing = threading.RLock()
 
 
@@ -85,12 +85,13 @@ def unchanged_process() -> Iterator[None]:
     """Put back what imports inside the block replace for the whole process.
 
     That is: functions of the standard library that have twins, how warnings are
-    written, the state of ``random``, and the environment. Other threads see the
-    change until the block ends; one thread at a time is inside.
+    written, the state of ``random``, and names in the environment. Other threads see
+    the change until the block ends; one thread at a time is inside.
     """
     with _importing:
         functions, written = _functions(), (warnings.formatwarning, warnings.showwarning)
-        state, environment = random.getstate(), dict(os.environ)
+        state = random.getstate()
+        environment = {name: os.environ.get(name) for name in _LEFT_IN_ENVIRONMENT}
         try:
             yield
         finally:
@@ -99,7 +100,11 @@ def unchanged_process() -> Iterator[None]:
                     setattr(sys.modules[name], attribute, function)
             warnings.formatwarning, warnings.showwarning = written
             random.setstate(state)
-            _restore_environment(environment)
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _functions() -> dict[tuple[str, str], Any]:
@@ -112,15 +117,6 @@ def _functions() -> dict[tuple[str, str], Any]:
         for attribute, value in vars(sys.modules[name]).items()
         if callable(value) and not attribute.startswith("_")
     }
-
-
-def _restore_environment(before: dict[str, str]) -> None:
-    for name in os.environ.keys() - before.keys():
-        if not name.startswith(_KEPT_ENVIRONMENT):
-            del os.environ[name]
-    for name, value in before.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
 
 
 class _Hiding:

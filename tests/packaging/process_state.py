@@ -29,7 +29,8 @@ import numpy as np
 #: how newer Pythons look for metadata (importlib_metadata), and for the source of a
 #: class made in a notebook (torch, which passes on to the first).
 REPLACED_BY_ITS_OWN = ("PathFinder.find_distributions", "inspect.getfile")
-#: Read by OpenMP when it is loaded, which may be later; set by scikit-learn.
+#: Read by OpenMP when it is loaded, which may be later: scikit-learn sets them, and
+#: without them two copies of it end the process.
 OWN_ENVIRONMENT = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
 _HOOKS = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisablehook")
 
@@ -73,6 +74,8 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
     found = {}
     for name, old in before.items():
         new = after[name]
+        if name == "filters":
+            continue  # see others_filters
         if isinstance(old, dict):
             changed = {k: repr(new.get(k)) for k in old if new.get(k) is not old[k]}
             changed = {k: v for k, v in changed.items() if new.get(k) != old[k]}
@@ -126,8 +129,7 @@ def _options() -> dict[str, Any]:
     if "pandas" in sys.modules:
         import pandas as pd
 
-        options = pd.option_context.__module__ and pd.describe_option("", False)
-        found["pandas"] = options
+        found["pandas"] = pd.describe_option("", _print_desc=False)
     if "xarray" in sys.modules:
         import xarray as xr
 
