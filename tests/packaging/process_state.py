@@ -6,7 +6,6 @@ import decimal
 import faulthandler
 import gc
 import gzip  # noqa: F401  (watched as all loaded modules of the standard library are)
-import json
 import locale
 import logging
 import multiprocessing
@@ -21,9 +20,12 @@ import types
 import warnings
 import zipfile  # noqa: F401
 from concurrent import futures  # noqa: F401
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Functions that are replaced by ones that do the same and more, where nobody can mind:
 #: how newer Pythons look for metadata (importlib_metadata), and for the source of a
@@ -123,6 +125,14 @@ def _functions() -> dict[str, Any]:
     return {k: v for k, v in found.items() if not k.endswith(REPLACED_BY_ITS_OWN)}
 
 
+def _flat(options: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
 def _options() -> dict[str, Any]:
     """Return the options of what is loaded of the libraries that we stand on."""
     found: dict[str, Any] = {name: "" for name in ("pandas", "xarray", "dask", "zarr")}
@@ -137,7 +147,7 @@ def _options() -> dict[str, Any]:
     if "dask" in sys.modules:
         import dask
 
-        found["dask"] = json.dumps(dask.config.config, default=repr, sort_keys=True)
+        found["dask"] = {k: repr(v) for k, v in _flat(dask.config.config)}
     if "zarr" in sys.modules:
         import zarr
 
