@@ -89,7 +89,10 @@ def unchanged_process() -> Iterator[None]:
     the change until the block ends; one thread at a time is inside.
     """
     with _importing:
-        functions, written = _functions(), (warnings.formatwarning, warnings.showwarning)
+        functions, written = (
+            _functions(),
+            (warnings.formatwarning, warnings.showwarning),
+        )
         state = random.getstate()
         environment = {name: os.environ.get(name) for name in _LEFT_IN_ENVIRONMENT}
         try:

@@ -40,7 +40,7 @@ _HOOKS = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisableh
 def snapshot() -> dict[str, Any]:
     """Return what libraries could change behind the back of everyone else."""
     root = logging.getLogger()
-    state = np.random.get_state(legacy=False)
+    state = np.random.get_state(legacy=False)  # noqa: NPY002
     streams = (sys.stdin, sys.stdout, sys.stderr)
     categories = (locale.LC_CTYPE, locale.LC_NUMERIC, locale.LC_TIME, locale.LC_COLLATE)
     return {
@@ -112,7 +112,9 @@ def _functions() -> dict[str, Any]:
     found = {}
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
-        if top not in sys.stdlib_module_names or not isinstance(module, types.ModuleType):
+        if top not in sys.stdlib_module_names or not isinstance(
+            module, types.ModuleType
+        ):
             continue
         for key, value in list(vars(module).items()):
             if key.startswith("_") or not callable(value):
@@ -135,7 +137,7 @@ def _flat(options: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]
 
 def _options() -> dict[str, Any]:
     """Return the options of what is loaded of the libraries that we stand on."""
-    found: dict[str, Any] = {name: "" for name in ("pandas", "xarray", "dask", "zarr")}
+    found: dict[str, Any] = dict.fromkeys(("pandas", "xarray", "dask", "zarr"), "")
     if "pandas" in sys.modules:
         import pandas as pd
 
