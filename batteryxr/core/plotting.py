@@ -44,6 +44,9 @@ def dimension(array: xr.DataArray, name: str = "", words: str = "") -> Any:
     return hv.Dimension(name or str(array.name), label=axis_label(array, words))
 
 
+from batteryxr.core.optional import unchanged_process
+
+
 def load_hvplot() -> Any:
     """Import hvplot with its script served from this machine; return holoviews.
 
@@ -53,7 +56,7 @@ def load_hvplot() -> Any:
     import warnings
     from importlib.metadata import version
 
-    with warnings.catch_warnings():
+    with unchanged_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import holoviews as hv
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from batteryxr.core.optional import load
+
 METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
 #: Points on which silhouettes, which need all pairs, are computed.
 _PAIRS = 5000
@@ -34,8 +36,7 @@ def fit(
     seed: int,
 ) -> Any:
     """Return a fitted estimator of scikit-learn."""
-    from sklearn import cluster, mixture
-
+    cluster, mixture = load("sklearn.cluster"), load("sklearn.mixture")
     state = seed % _LARGEST_SEED
     if method == "gaussian_mixture":
         model = mixture.GaussianMixture(k, n_init=n_init, random_state=state)
@@ -143,8 +144,7 @@ def orders(
     step
         Called after each number.
     """
-    from sklearn.metrics import silhouette_score
-
+    silhouette_score = load("sklearn.metrics").silhouette_score
     rng = np.random.default_rng(seed)
     few = rng.permutation(len(points))[:_PAIRS]
     axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
