@@ -11,12 +11,12 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.objects import OBJECT, VOLUME
 from batteryxr.cdi.bragg.result import Layout
-from batteryxr.cdi.bragg.starts import as_dataset, as_start, fingerprint
+from batteryxr.cdi.bragg.starts import as_piece, as_start, mark_of
 from batteryxr.core import blocks
 from batteryxr.core.blocks import gather, is_lazy, is_stopped
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
+from batteryxr.core.ledger import Ledger
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.pieces import keep, kept
 from batteryxr.core.seeds import generators
 
 if TYPE_CHECKING:
@@ -137,13 +137,15 @@ def _start(problem: Problem, plan: Plan, number: int, k: int, token: str) -> Fin
 
     if plan.store is None:
         return made()
-    group = f"{plan.group}/{number}/{k}"
-    mark = fingerprint(problem, plan.options, plan.seed, k, plan.begin)
-    known = kept(plan.store, group=group, fingerprint=mark)
-    if known is not None:
+    ledger = Ledger(plan.store, f"{plan.group}/{number}/{k}")
+    mark = mark_of(problem, plan.options, plan.seed, k, plan.begin)
+    if (known := ledger.get("start")) is not None:
+        ledger.claim(mark)
         return as_start(known)
     finished = made()
-    keep(as_dataset(finished), plan.store, group=group, fingerprint=mark)
+    ledger.claim(mark)
+    arrays, attrs = as_piece(finished)
+    ledger.put("start", arrays, **attrs)
     return finished
 
 
