@@ -25,14 +25,14 @@ ABSORPTION = ("absorption", "optical_density", "normalised")
 _UNITS = {"energy": "eV", "shift": "1/cm"}
 
 
-def spectra(
-    obj: xr.DataArray | xr.Dataset,
+def as_spectra(
+    data: xr.DataArray | xr.Dataset,
     *,
     caller: str,
     dim: str = "energy",
     names: Sequence[str] = ABSORPTION,
 ) -> xr.DataArray:
-    """Return the spectra in `obj`, with a rising axis in the units of the data model.
+    """Return the spectra in `data`, with a rising axis in the units of the data model.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def spectra(
     UnitsError
         If the axis is in units of another kind, or plainly in keV.
     """
-    array = _variable(obj, dim, names, caller)
+    array = _variable(data, dim, names, caller)
     require_dims(array, [dim], caller=caller)
     if np.iscomplexobj(array):
         raise VariableError(
@@ -122,22 +122,22 @@ def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
 
 
 def _variable(
-    obj: xr.DataArray | xr.Dataset, dim: str, names: Sequence[str], caller: str
+    data: xr.DataArray | xr.Dataset, dim: str, names: Sequence[str], caller: str
 ) -> xr.DataArray:
-    if isinstance(obj, xr.DataArray):
-        return obj
-    if not isinstance(obj, xr.Dataset):
+    if isinstance(data, xr.DataArray):
+        return data
+    if not isinstance(data, xr.Dataset):
         raise VariableError(
-            f"{caller} needs a DataArray or Dataset; found a {type(obj).__name__}."
+            f"{caller} needs a DataArray or Dataset; found a {type(data).__name__}."
         )
     for name in names:
-        if name in obj:
-            return obj[name]
-    on_axis = [str(n) for n, v in obj.data_vars.items() if dim in v.dims]
+        if name in data:
+            return data[name]
+    on_axis = [str(n) for n, v in data.data_vars.items() if dim in v.dims]
     if len(on_axis) == 1:
-        return obj[on_axis[0]]
+        return data[on_axis[0]]
     raise VariableError(
-        f"{caller} needs one of {list(names)}; found {on_axis or list(obj)}. "
+        f"{caller} needs one of {list(names)}; found {on_axis or list(data)}. "
         "Call it on the variable you mean, as in `ds['name'].xanes`."
     )
 
