@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from batteryxr.xanes.kernels.problem import Model
 
 _SQUEEZE, _RELAX = 0.1, 8.0
+#: Residual over data, squared, at which nothing but rounding is left: below it chi2
+#: may fall by rounding alone, for as long as one likes.
+_EXACT = 1e-24
 
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
@@ -130,7 +133,7 @@ def descend(
     tiny = 0.0
     for i in range(points.y.size):
         tiny += (points.y[i] * points.weight[i]) ** 2
-    tiny *= 1e-30
+    tiny *= _EXACT
     damping = 1e-3
     for _ in range(limit):
         normal(jac, r, a, g)
