@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -43,7 +43,9 @@ def as_spectra(
     UnitsError
         If the axis is in units of another kind, or plainly in keV.
     """
-    array = _variable(data, dim, names, caller)
+    array = (
+        data if isinstance(data, xr.DataArray) else _variable(data, dim, names, caller)
+    )
     require_dims(array, [dim], caller=caller)
     if np.iscomplexobj(array):
         raise VariableError(
@@ -97,18 +99,6 @@ def window(
     return np.asarray(inside)
 
 
-def inherit(
-    result: xr.Dataset, source: xr.DataArray | xr.Dataset, **attrs: Any
-) -> xr.Dataset:
-    """Give a result the history of its input, the coordinates' attributes, and more."""
-    for name, coordinate in result.coords.items():
-        if name in source.coords and not coordinate.attrs:
-            coordinate.attrs = dict(source.coords[name].attrs)
-    history = source.attrs.get("history")
-    result.attrs = ({"history": history} if history else {}) | attrs
-    return result
-
-
 def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
     """Yield the spectra as (about `rows`, energy), block by block in fixed order."""
     others = [str(d) for d in array.dims if d != "energy"]
@@ -122,10 +112,8 @@ def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
 
 
 def _variable(
-    data: xr.DataArray | xr.Dataset, dim: str, names: Sequence[str], caller: str
+    data: xr.Dataset, dim: str, names: Sequence[str], caller: str
 ) -> xr.DataArray:
-    if isinstance(data, xr.DataArray):
-        return data
     if not isinstance(data, xr.Dataset):
         raise VariableError(
             f"{caller} needs a DataArray or Dataset; found a {type(data).__name__}."

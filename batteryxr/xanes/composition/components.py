@@ -12,7 +12,8 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
-from batteryxr.xanes.spectra import as_spectra, inherit, stream_rows
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra, stream_rows
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:

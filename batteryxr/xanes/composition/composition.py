@@ -17,7 +17,7 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.xanes.composition import scattering
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,8 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.core.xray import ELECTRON_RADIUS, HC
 from batteryxr.xanes.composition import scattering
-from batteryxr.xanes.spectra import as_spectra, inherit, window
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.xanes.fit.terms import Range

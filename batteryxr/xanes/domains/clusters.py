@@ -14,7 +14,7 @@ from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.xanes.domains.features import Pixels, gather, sample
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,8 @@ from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
-from batteryxr.xanes.spectra import as_spectra, inherit
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

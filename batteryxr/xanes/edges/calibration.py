@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,9 +15,10 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.pixels import FitOptions, fit_pixels
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks
-from batteryxr.xanes.spectra import as_spectra, inherit
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ def edge_energy(
             raise ArgumentError("edge", edge, "a range of edge energies, for 'fit'")
         part = array if window is None else array.sel(energy=slice(*window))
         terms = Terms(as_edge(edge), as_peaks(peaks), 0)
-        fit = fit_pixels(part, terms, FitOptions(), caller="edge_energy")
-        return fit[["edge_energy", "edge_energy_error", "r_factor", "flag"]]
+        fit = prepare(part, terms, FitOptions(), caller="edge_energy")
+        found = fit.apply(part, caller="edge_energy")
+        return found[["edge_energy", "edge_energy_error", "r_factor", "flag"]]
     found, height, flag = blocks.apply(
         _find,
         array,

@@ -9,7 +9,8 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import as_spectra, inherit
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 
 Limits = tuple[float | None, float | None]
 

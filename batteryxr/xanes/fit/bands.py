@@ -7,7 +7,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 
 @recorded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.pixels import FitOptions, fit_pixels
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_multistart, as_peaks
 from batteryxr.xanes.spectra import as_spectra
 
@@ -111,7 +111,8 @@ def fit_edge(
         multistart=as_multistart(multistart),
     )
     array = as_spectra(spectra, caller="fit_edge")
-    return fit_pixels(array, terms, options, caller="fit_edge")
+    fit = prepare(array, terms, options, caller="fit_edge")
+    return fit.apply(array, caller="fit_edge")
 
 
 @recorded
@@ -166,7 +167,8 @@ def fit_peaks(
         mask=mask, errors=errors, start=start, multistart=as_multistart(multistart)
     )
     array = as_spectra(spectra, caller="fit_peaks", dim=dim, names=("intensity",))
-    result = fit_pixels(array, terms, options, caller="fit_peaks")
+    fit = prepare(array, terms, options, caller="fit_peaks")
+    result = fit.apply(array, caller="fit_peaks")
     for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
         wide = 2.0 * result[name]
         new = name.replace("width", "fwhm")

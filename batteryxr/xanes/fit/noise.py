@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,8 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label, require_whole
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import as_spectra, inherit, window
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.xanes.fit.terms import Range
@@ -66,7 +67,7 @@ def noise_mask(
     ArgumentError
         If `rule` is unknown or a range holds too few energies.
     """
-    from batteryxr.xanes.kernels.levels import pooled_sd
+    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
 
     array = as_spectra(spectra, caller="noise_mask")
     if rule not in ("pooled", "paper"):
@@ -75,7 +76,9 @@ def noise_mask(
     axis = array.energy.values
     before = window(axis, pre, name="pre", least=3)
     windows = np.stack([before, window(axis, post, name="post")])
-    deviation, step = _levels(array, windows, caller="noise_mask")
+    deviation, step = blocks.apply(
+        edge_levels, array, caller="noise_mask", **_of_levels(windows)
+    )
     if jump is not None:
         step = jump
     if rule == "pooled" and noise is None:
@@ -94,23 +97,15 @@ def noise_mask(
     return inherit(result, array, rule=rule, threshold=float(factor), **known)
 
 
-def _levels(
-    array: xr.DataArray, windows: np.ndarray, *, caller: str
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return noise and step of each pixel; lazy."""
-    from batteryxr.xanes.kernels.levels import edge_levels
-
-    noise, step = blocks.apply(
-        edge_levels,
-        array,
-        core_dims=[["energy"]],
-        output_dims=[(), ()],
-        dtypes=[float, float],
-        caller=caller,
-        pre=windows[0],
-        post=windows[1],
-    )
-    return noise, step
+def _of_levels(windows: np.ndarray) -> dict[str, Any]:
+    """Return how `edge_levels` is applied: noise and step of each pixel, lazily."""
+    return {
+        "core_dims": [["energy"]],
+        "output_dims": [(), ()],
+        "dtypes": [float, float],
+        "pre": windows[0],
+        "post": windows[1],
+    }
 
 
 def survey(
@@ -121,13 +116,15 @@ def survey(
     The mean weighs each pixel by its jump, and leaves out those without one; without
     windows it is the plain mean, and the noise is 0.
     """
-    from batteryxr.xanes.kernels.levels import pooled_sd
+    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
 
-    require_whole(array, dim, caller=caller)
     others = [d for d in array.dims if d != dim]
     if windows is None:
+        require_whole(array, dim, caller=caller)
         return 0.0, np.asarray(array.astype(float).mean(others).values)
-    deviation, step = _levels(array, windows, caller=caller)
+    deviation, step = blocks.apply(
+        edge_levels, array, caller=caller, **_of_levels(windows)
+    )
     weight = xr.where(step > 5.0 * deviation, step, 0.0)
     finite = np.isfinite(array)
     total = xr.dot(weight, array.where(finite, 0.0), dim=others)

@@ -10,7 +10,6 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label
 from batteryxr.xanes.fit.terms import columns
-from batteryxr.xanes.spectra import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,20 +49,17 @@ class Fitted(NamedTuple):
     flags: xr.DataArray
 
 
-def label_fit(
-    fitted: Fitted, array: xr.DataArray, model: Model, terms: Terms
-) -> xr.Dataset:
+def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Dataset:
     """Label what the kernel returned."""
     quality = fitted.quality
-    unit = str(array.attrs.get("units", "1"))
     axis_unit = attributes(terms.dim)["units"]
-    area_unit = axis_unit if unit == "1" else f"{unit} {axis_unit}"
-    units = {"data": unit, "axis": axis_unit, "1": "1"}
+    area_unit = axis_unit if units == "1" else f"{units} {axis_unit}"
+    units_of = {"data": units, "axis": axis_unit, "1": "1"}
     out: dict[str, xr.DataArray] = {}
     for name, at in columns(model).items():
         along, kind, long_name = _NAMES[name]
         pair = _take(fitted.values, at, along), _take(fitted.errors, at, along)
-        out |= _with_error(name, pair, units[kind], long_name)
+        out |= _with_error(name, pair, units_of[kind], long_name)
     if terms.peaks:
         pair = fitted.peaks[..., 0], fitted.peaks[..., 1]
         out |= _with_error("peak_area", pair, area_unit, "Peak area")
@@ -73,14 +69,14 @@ def label_fit(
                 "Peak area / edge jump",
             )
             out |= _with_error("normalised_peak_area", pair, axis_unit, text)
-    squared = "1" if unit == "1" else f"({unit})2"
+    squared = "1" if units == "1" else f"({units})2"
     residual = (quality[..., 0] / quality[..., 1]) ** 0.5
-    for name, value, units_, long_name in (
+    for name, value, unit, long_name in (
         ("chi2", quality[..., 0], squared, "Sum of squared residuals"),
         ("r_factor", quality[..., 2], "1", "R factor"),
-        ("residual_sd", residual, unit, "Standard deviation of the residuals"),
+        ("residual_sd", residual, units, "Standard deviation of the residuals"),
     ):
-        out[name] = label(value, name, units=units_, long_name=long_name)
+        out[name] = label(value, name, units=unit, long_name=long_name)
     out["flag"] = label(
         fitted.flags,
         "flag",
@@ -99,8 +95,7 @@ def label_fit(
         powers = np.arange(terms.baseline + 1)
         result = result.assign_coords(order=("order", powers, attrs))
         result = result.transpose("order", ...)
-    described = terms.describe(array[terms.dim].values, unit)
-    return inherit(result, array, model=described)
+    return result
 
 
 def start_values(

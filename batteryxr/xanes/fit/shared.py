@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError, ConvergenceError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.pixels import FitOptions, fit_pixels, prepare
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks, columns
 from batteryxr.xanes.spectra import as_spectra, stream_rows
 
@@ -87,7 +87,8 @@ def fit_edge_shared(
     fixed = dict(zip(_flat(at), theta, strict=True))
     held = _held(terms, fit.problem.model, fixed)
     options = dataclasses.replace(options, noise=fit.problem.noise.sd)
-    result = fit_pixels(array, held, options, caller="fit_edge_shared")
+    last = prepare(array, held, options, caller="fit_edge_shared")
+    result = last.apply(array, caller="fit_edge_shared")
     spread = dict(zip(_flat(at), errors, strict=True))
     for name, places in at.items():
         for suffix, values in (("", fixed), ("_error", spread)):

@@ -12,7 +12,7 @@ from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 _IMAGE = ("y", "x")
 
