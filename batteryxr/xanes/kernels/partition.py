@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -191,6 +191,43 @@ def gap_choice(numbers: np.ndarray, gap: np.ndarray, error: np.ndarray) -> int:
         if gap[i] >= gap[i + 1] - error[i + 1]:
             return int(numbers[i])
     return int(numbers[-1])
+
+
+class Table(NamedTuple):
+    """Share (k,), and mean and standard deviation (k, feature) of the clusters."""
+
+    share: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+def describe(
+    values: np.ndarray, weights: np.ndarray | None, found: np.ndarray, k: int
+) -> Table:
+    """Return share, mean and spread of the features of each cluster.
+
+    Parameters
+    ----------
+    values : (n, feature)
+        Points.
+    weights : (n,)
+        Of the points, or None.
+    found : (n,)
+        Cluster of each, from 0.
+    k
+        Number of clusters.
+    """
+    heavy = np.ones(len(found)) if weights is None else weights
+    size = np.bincount(found, heavy, minlength=k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = [np.bincount(found, heavy * c, minlength=k) / size for c in values.T]
+        square = [
+            np.bincount(found, heavy * (c - m[found]) ** 2, minlength=k) / size
+            for c, m in zip(values.T, mean, strict=True)
+        ]
+    return Table(
+        size / size.sum(), np.stack(mean, axis=1), np.sqrt(np.stack(square, axis=1))
+    )
 
 
 def histograms(
