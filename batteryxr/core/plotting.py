@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batteryxr.core.optional import unchanged_process
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -42,9 +44,6 @@ def dimension(array: xr.DataArray, name: str = "", words: str = "") -> Any:
     import holoviews as hv
 
     return hv.Dimension(name or str(array.name), label=axis_label(array, words))
-
-
-from batteryxr.core.optional import unchanged_process
 
 
 def load_hvplot() -> Any:
