@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, overload
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, SampleError
 from batteryxr.samples.catalogue import catalogue
 from batteryxr.samples.download import fetch
@@ -24,6 +25,7 @@ def sample(name: None = None, *, progress: bool | None = None) -> Samples: ...
 def sample(name: str, *, progress: bool | None = None) -> Path: ...
 
 
+@checked
 def sample(name: str | None = None, *, progress: bool | None = None) -> Samples | Path:
     """Fetch a set of measured files and return its folder; without a name, list all.
 
@@ -80,6 +82,7 @@ def sample(name: str | None = None, *, progress: bool | None = None) -> Samples 
     return obtain(_named(name), usual_places(), progress=progress)
 
 
+@checked
 def local(name: str) -> Path | None:
     """Return the folder of a sample that is here already, else None; fetch nothing.
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 
 
 def labelled(values, *dims):
@@ -199,9 +199,9 @@ def test_iron_stack(measured):
 def test_messages():
     rng = np.random.default_rng(0)
     y, a = labelled(rng.random(20)), labelled(rng.random((2, 20)), "standard")
-    with pytest.raises(ArgumentError, match="independent"):
+    with pytest.raises(DataError, match="independent"):
         xanes.lcf(y, standards=xr.concat([a, a[:1]], "standard"))
-    with pytest.raises(ArgumentError, match="covers"):
+    with pytest.raises(DataError, match="covers"):
         xanes.lcf(y, standards=a.isel(energy=slice(3, None)))
     with pytest.raises(ArgumentError, match="background='cubic'"):
         xanes.lcf(y, standards=a, background="cubic")

@@ -91,7 +91,9 @@ def test_components_and_domains(stack):
         }
     )
     features["ratio"] = features.reduced / features.oxidized
-    found = cluster(features, k=3, features=["ratio", "jump"], order_by="ratio")
+    found = cluster(
+        features, n_clusters=3, features=["ratio", "jump"], order_by="ratio"
+    )
     spectra = cluster_spectra(corrected, labels=found)
     white = spectra.optical_density.idxmax("energy")
     # The cluster poorest in the reduced line peaks where oxidized iron does.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from dataclasses import asdict
@@ -20,8 +19,8 @@ from batteryxr.core.errors import (
     DataError,
     warn_quality,
 )
+from batteryxr.core.ledger import Ledger, Piece, digest
 from batteryxr.core.model import require_dims
-from batteryxr.core.pieces import keep, kept
 from batteryxr.core.seeds import generators
 from batteryxr.core.version import __version__
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.kernels.start import Start
     from batteryxr.cdi.bragg.settings import Settings
-
-_BOX = ("box_0", "box_1", "box_2")
-_WHOLE = ("blur_0", "blur_1", "blur_2")
 
 
 def retrieve_phases(
@@ -154,13 +150,15 @@ def _start(
     """Run a start, or take it from the store; its place is pattern and number."""
     if settings.store is None:
         return _run(pattern, settings, place[1], token)
-    group = f"{settings.group}/{place[0]}/{place[1]}"
+    ledger = Ledger(settings.store, f"{settings.group}/{place[0]}/{place[1]}")
     mark = _mark(pattern, settings, place[1])
-    known = kept(settings.store, group=group, fingerprint=mark)
-    if known is not None:
-        return _from_dataset(known)
+    if (known := ledger.get("start")) is not None:
+        ledger.claim(mark)
+        return _from_piece(known)
     start = _run(pattern, settings, place[1], token)
-    keep(_as_dataset(start), settings.store, group=group, fingerprint=mark)
+    ledger.claim(mark)
+    arrays, attrs = _as_piece(start)
+    ledger.put("start", arrays, **attrs)
     return start
 
 
@@ -177,13 +175,10 @@ def _run(pattern: Pattern, settings: Settings, k: int, token: str) -> Start:
     return run(pattern, settings, rng, watch=watch)
 
 
-def _mark(pattern: Pattern, settings: Settings, k: int) -> str:
+def _mark(pattern: Pattern, settings: Settings, k: int) -> dict[str, Any]:
     """Return what tells this start from any other: its data, and how it is run."""
-    digest = hashlib.sha256()
-    for array in (pattern.intensity, pattern.used, pattern.support, pattern.initial):
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).data)
-    how = {
+    arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
+    return {
         "schedule": [asdict(block) for block in settings.schedule],
         "support": asdict(settings.support),
         "coherence_every": settings.coherence_every,
@@ -191,43 +186,39 @@ def _mark(pattern: Pattern, settings: Settings, k: int) -> str:
         "seed": settings.seed,
         "start": k,
         "guess": None if settings.guess is None else asdict(settings.guess),
-        "data": digest.hexdigest()[:16],
+        "data": digest(*(array for array in arrays if array is not None)),
         "version": __version__,
     }
-    return json.dumps(how, sort_keys=True)
 
 
-def _as_dataset(start: Start) -> xr.Dataset:
+def _as_piece(start: Start) -> Piece:
     """Return a start as it is kept."""
-    packed = xr.Dataset(
-        {
-            "object": (_BOX, start.box),
-            "support": (_BOX, start.support),
-            "residual": ("iteration", start.residual),
-        },
-        attrs={
-            "merits": json.dumps(start.merits),
-            "corner": list(start.corner),
-            "shape": list(start.shape),
-            "failed": start.failed,
-        },
-    )
-    return packed if start.blur is None else packed.assign(blur=(_WHOLE, start.blur))
+    arrays = {"object": start.box, "support": start.support, "residual": start.residual}
+    if start.blur is not None:
+        arrays["blur"] = start.blur
+    attrs = {
+        "merits": json.dumps(start.merits),
+        "corner": list(start.corner),
+        "shape": list(start.shape),
+        "failed": start.failed,
+    }
+    return Piece(arrays, attrs)
 
 
-def _from_dataset(packed: xr.Dataset) -> Start:
+def _from_piece(piece: Piece) -> Start:
     """Return the start that was kept."""
     from batteryxr.cdi.bragg.kernels.start import Start
 
+    arrays, attrs = piece
     return Start(
-        packed["object"].values,
-        packed["support"].values,
-        tuple(int(c) for c in packed.attrs["corner"]),
-        tuple(int(n) for n in packed.attrs["shape"]),
-        packed["residual"].values,
-        json.loads(packed.attrs["merits"]),
-        packed["blur"].values if "blur" in packed else None,
-        str(packed.attrs["failed"]),
+        arrays["object"],
+        arrays["support"],
+        tuple(int(c) for c in attrs["corner"]),
+        tuple(int(n) for n in attrs["shape"]),
+        arrays["residual"],
+        json.loads(attrs["merits"]),
+        arrays.get("blur"),
+        str(attrs["failed"]),
     )
 
 
