@@ -18,4 +18,4 @@ objects = volumes.cdi.retrieve(
 )
 aligned = objects.cdi.align_states()
 differences = aligned.cdi.phase_differences(support=aligned.cdi.common_support())
-figure = differences.cdi.order_parameter().cdi.plot_hysteresis()
+figure = differences.cdi.order_parameter().cdi.plot.hysteresis()
