@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -10,12 +10,15 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core.blocks import running_sum
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batteryxr.core.checks import Whole
 
 
 @recorded
@@ -23,8 +26,8 @@ def sum_repeats(
     frames: xr.DataArray,
     *,
     align: bool = False,
-    largest_shift: int = 8,
-    least_correlation: float = 0.0,
+    largest_shift: Whole = 8,
+    least_correlation: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
@@ -52,13 +55,13 @@ def sum_repeats(
     Raises
     ------
     ArgumentError
-        If a repeat has moved too far, or a threshold is out of range.
+        If a threshold is out of range.
+    DataError
+        If a repeat has moved too far.
     DimensionError
         If there is no ``repeat``.
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
-    if not 0 <= least_correlation < 1:
-        raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
     repeats = frames.transpose("repeat", ...)
     if align or least_correlation > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
@@ -106,11 +109,10 @@ def _alike(
         volume = np.nan_to_num(part.transpose(*VOLUME).values)
         shift, correlation = drift(first, volume, move=align)
         if align and max(map(abs, shift)) > largest:
-            raise ArgumentError(
-                "largest_shift",
-                largest,
-                f"at least {max(map(abs, shift))}: repeat {number} has moved {shift}",
-                "Leave the repeat out if the crystal was lost.",
+            raise DataError(
+                "frames",
+                f"repeat {number} has moved by {shift} voxels",
+                "Leave it out if the crystal was lost, or raise largest_shift.",
             )
         if correlation >= least:
             by = dict(zip(VOLUME, shift, strict=True))
@@ -122,7 +124,7 @@ def _alike(
 def stack_states(
     volumes: Sequence[xr.DataArray] | xr.DataArray,
     *,
-    states: Sequence[tuple[str, float]],
+    states: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
 ) -> xr.DataArray:
     """Put the volumes of a series on one axis of voltage states.
 
@@ -156,10 +158,6 @@ def stack_states(
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
     _require_one_shape(parts)
-    for item in states:
-        if len(item) != 2 or item[0] not in ("charge", "discharge", "rest"):
-            expected = "('charge' or 'discharge', voltage in V)"
-            raise ArgumentError("states", item, expected)
     centred = [_from_centre(part) for part in parts]
     stacked = xr.concat(
         centred,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def steps_in_space(
 
     Raises
     ------
-    ArgumentError
+    DataError
         If the volume is in the detector's frame and there is no geometry.
     DimensionError
         If it has no axes in space, or one of a single point.
@@ -107,11 +107,10 @@ def steps_in_space(
     axes = space_axes(data, caller=caller)
     if axes == OBJECT:
         if geometry is None:
-            raise ArgumentError(
-                "geometry",
-                None,
-                "the result of geometry(...) for a volume in the detector's frame",
-                f"{caller} must know its voxels; or call to_laboratory first.",
+            raise DataError(
+                "crystal",
+                f"lies in the detector's frame, so that {caller} must know its voxels",
+                "Pass geometry=..., a result of geometry(...), or call to_laboratory.",
             )
         return bare(geometry["voxel"] * 10.0)
     steps = np.zeros((3, 3))
@@ -130,7 +129,7 @@ def scattering_vector(
 
     Raises
     ------
-    ArgumentError
+    DataError
         If neither is there.
     """
     if set(Q_COORDS) <= set(data.coords):
@@ -138,10 +137,9 @@ def scattering_vector(
         joined = xr.concat(parts, dim="vector", coords="minimal", compat="override")
         return bare(joined)
     if geometry is None:
-        raise ArgumentError(
-            "geometry",
-            None,
-            "the result of geometry(...)",
-            f"{caller} must know the scattering vector.",
+        raise DataError(
+            "crystal",
+            f"does not tell the scattering vector, which {caller} must know",
+            "Pass geometry=..., a result of geometry(...).",
         )
     return bare(geometry["q"])

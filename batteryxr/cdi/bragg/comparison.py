@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,9 @@ from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Part
+
 
 @recorded
 def phase_differences(
@@ -22,7 +25,7 @@ def phase_differences(
     *,
     reference: int = 0,
     support: xr.DataArray | None = None,
-    threshold: float = 0.25,
+    threshold: Part = 0.25,
 ) -> xr.Dataset:
     """Compare the phase of every state with that of one of them.
 
@@ -63,7 +66,7 @@ def phase_differences(
     field = require_states(states, caller="phase_differences")
     dims = space_axes(field, caller="phase_differences")
     n = field.sizes["state"]
-    if isinstance(reference, bool) or not -n <= reference < n:
+    if not -n <= reference < n:
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
     support = _support_of(states, field, support, threshold)
     differences = _differences(field, support, reference % n)

@@ -99,7 +99,7 @@ def geometry(
     B D^T = 2 pi.
     """
     require_dims(volume, VOLUME, caller="geometry")
-    arrangement = instrument.beamline(beamline)
+    arrangement = instrument.find(beamline, argument="beamline")
     measurement = _Measurement(
         arrangement,
         _rocking_circle(volume, arrangement, rocking_motor),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     steps_in_space,
 )
 from batteryxr.core.blocks import apply, is_lazy
+from batteryxr.core.checks import Rising
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -22,15 +23,17 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import Count
+
 
 @recorded
 def domains(
     crystal: xr.DataArray,
     *,
-    edges: Sequence[float] | None = None,
-    n_classes: int = 2,
-    smallest: int = 27,
-    n_domains: int = 16,
+    edges: Annotated[Sequence[float], Rising()] | None = None,
+    n_classes: Literal[2, 3, 4] = 2,
+    smallest: Count = 27,
+    n_domains: Count = 16,
     geometry: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Divide a crystal into domains of similar phase.
@@ -74,17 +77,12 @@ def domains(
     """
     dims = space_axes(crystal, caller="domains")
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
-    for name, value, least in (("smallest", smallest, 1), ("n_domains", n_domains, 1)):
-        if isinstance(value, bool) or value < least:
-            raise ArgumentError(name, value, f"an integer >= {least}")
     if edges is None:
-        if n_classes not in (2, 3, 4):
-            raise ArgumentError("n_classes", n_classes, "2, 3 or 4")
         limits = _otsu(crystal, n_classes)
     else:
         limits = np.asarray(edges, dtype=float)
-        if limits.ndim != 1 or not limits.size or (np.diff(limits) <= 0).any():
-            raise ArgumentError("edges", list(edges), "increasing numbers")
+        if limits.ndim != 1 or not limits.size:
+            raise ArgumentError("edges", edges, "one number or several, that rise")
     from batteryxr.cdi.bragg.kernels.segments import segment
 
     numbers, *table = apply(

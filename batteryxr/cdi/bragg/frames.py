@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.core.blocks import stream
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DataError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -26,7 +27,7 @@ def correct(
     flat: xr.DataArray | np.ndarray | None = None,
     hot: xr.DataArray | np.ndarray | None = None,
     mask: xr.DataArray | np.ndarray | None = None,
-    weak: float = 3.0,
+    weak: Annotated[float, Bounds(above=0)] = 3.0,
     floor: float = 0.0,
 ) -> xr.DataArray:
     """Correct frames for dark counts and response, and leave out bad pixels.
@@ -74,8 +75,6 @@ def correct(
     detector: the pixels of the frames are taken from them by label.
     """
     require_dims(frames, PIXELS, caller="correct")
-    if not weak > 0:
-        raise ArgumentError("weak", weak, "a number > 0")
     bad = {"mask": _bad(frames, mask, "mask"), "hot": _bad(frames, hot, "hot")}
     if "mask" in frames.coords:
         bad["flagged in the file"] = frames["mask"].values != 0
@@ -105,7 +104,9 @@ def correct(
 
 
 @recorded
-def hot_pixels(frames: xr.DataArray, *, threshold: float = 8.0) -> xr.DataArray:
+def hot_pixels(
+    frames: xr.DataArray, *, threshold: Annotated[float, Bounds(above=0)] = 8.0
+) -> xr.DataArray:
     """Find pixels that stand out of their neighbours in all frames alike.
 
     Reads once; memory is one chunk and a few images.
@@ -137,8 +138,6 @@ def hot_pixels(frames: xr.DataArray, *, threshold: float = 8.0) -> xr.DataArray:
     from scipy import ndimage
 
     require_dims(frames, VOLUME, caller="hot_pixels")
-    if not threshold > 0:
-        raise ArgumentError("threshold", threshold, "a number > 0")
     volume = frames.transpose(*VOLUME)
     quarter = max(1, -(-volume.sizes["rocking"] // 4))
     sums: list[np.ndarray] = []

@@ -79,8 +79,8 @@ def _first(
         initial = initial.to_dataset(name="object", promote_attrs=False)
     first = {n: initial[n] for n in ("object", "support") if n in initial}
     if not first:
-        raise ArgumentError(
-            "initial", list(initial), "an object, or a Dataset of `object`, `support`"
+        raise DataError(
+            "initial", f"holds {list(initial)}, but neither `object` nor `support`"
         )
     n = settings.n_starts
     if "object" in first and n != 1:
@@ -183,7 +183,7 @@ def _mark(pattern: Pattern, settings: Settings, k: int) -> dict[str, Any]:
         "support": asdict(settings.support),
         "coherence_every": settings.coherence_every,
         "device": settings.device,
-        "seed": settings.seed,
+        "seed": int(settings.seed),
         "start": k,
         "guess": None if settings.guess is None else asdict(settings.guess),
         "data": digest(*(array for array in arrays if array is not None)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,15 +17,18 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
 from batteryxr.core.blocks import apply
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import QUANTITIES, attributes, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from batteryxr.core.checks import Positive, Whole
 
 #: Attributes of an axis that counts voxels from the middle.
 _VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
+#: Points along an axis that can be interpolated on.
+_Size = Annotated[int, Bounds(low=2)]
 Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
 
 
@@ -34,10 +37,10 @@ def to_laboratory(
     crystal: Volumes,
     *,
     geometry: xr.Dataset,
-    voxel_size: float | None = None,
-    shape: Sequence[int] | None = None,
+    voxel_size: Positive | None = None,
+    shape: tuple[_Size, _Size, _Size] | None = None,
     frame: Literal["laboratory", "crystal", "scattering"] = "laboratory",
-    order: int = 3,
+    order: Annotated[int, Bounds(low=0, high=5)] = 3,
 ) -> Volumes:
     """Interpolate volumes from the detector's frame onto a right-angled grid.
 
@@ -73,31 +76,24 @@ def to_laboratory(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or the result would have more than 2e9 points.
+        If an option is out of range, or asks for more than 2e9 points.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If the crystal itself does not fit into 2e9 points.
     DimensionError
         If the volume is not in the detector's frame.
     """
     require_dims(crystal, OBJECT, caller="to_laboratory")
-    if frame not in ("laboratory", "crystal", "scattering"):
-        known = "'laboratory', 'crystal' or 'scattering'"
-        raise ArgumentError("frame", frame, known)
-    if order not in range(6):
-        raise ArgumentError("order", order, "a spline order from 0 to 5")
-    if voxel_size is not None and not voxel_size > 0:
-        raise ArgumentError("voxel_size", voxel_size, "a size > 0 in nm")
     turn = _turn(geometry, frame)
     voxel = xr.dot(geometry["voxel"], turn, dim="vector").rename(turned="vector")
     voxel = bare(voxel.transpose(..., "axis", "vector"))
     size = voxel_size or float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
     sizes = [crystal.sizes[dim] for dim in OBJECT]
     origin = tuple(_origin(crystal, dim) for dim in OBJECT)
-    if shape is None:
-        shape = _enclosing(voxel.values, sizes, origin, size)
-    points = tuple(int(n) for n in shape)
-    if len(points) != 3 or min(points) < 2 or np.prod(points, dtype=float) > 2e9:
-        raise ArgumentError("shape", points, "three sizes, no more than 2e9 points")
+    points = _enclosing(voxel.values, sizes, origin, size) if shape is None else shape
+    if np.prod(points, dtype=float) > 2e9:
+        raise _too_many(tuple(points), shape, voxel_size)
     q = bare(xr.dot(geometry["q"], turn, dim="vector").rename(turned="vector"))
     coords = {
         dim: (dim, (np.arange(n) - n // 2) * size, attributes(dim))
@@ -106,7 +102,7 @@ def to_laboratory(
     dataset = (
         crystal.to_dataset(name="_") if isinstance(crystal, xr.DataArray) else crystal
     )
-    grid = SpaceGrid(size, points, origin)
+    grid = SpaceGrid(size, (int(points[0]), int(points[1]), int(points[2])), origin)
     moved = dataset.map(lambda a: _moved(a, voxel, grid, order), keep_attrs=True)
     moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
     moved.attrs |= {"frame": frame}
@@ -115,6 +111,18 @@ def to_laboratory(
         array.attrs |= {"frame": frame}
         return array
     return moved
+
+
+def _too_many(
+    points: tuple[int, ...], shape: tuple[int, ...] | None, voxel_size: float | None
+) -> ArgumentError | DataError:
+    """Return the error that names what asks for so many points."""
+    asked = f"It asks for {points} points."
+    if shape is not None:
+        return ArgumentError("shape", shape, "no more than 2e9 points")
+    if voxel_size is not None:
+        return ArgumentError("voxel_size", voxel_size, "at most 2e9 voxels", asked)
+    return DataError("crystal", "is too large for 2e9 voxels", f"Pass shape=. {asked}")
 
 
 def _moved(
@@ -176,7 +184,10 @@ def _enclosing(
 
 @recorded
 def crop_to_support(
-    crystal: Volumes, *, margin: int = 4, threshold: float = 0.1
+    crystal: Volumes,
+    *,
+    margin: Whole = 4,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.1,
 ) -> Volumes:
     """Cut away what lies empty round the object.
 
@@ -199,12 +210,10 @@ def crop_to_support(
     Raises
     ------
     ArgumentError
-        If `margin` is negative.
+        If `margin` is negative, or `threshold` no fraction.
     DataError
         If the object is empty.
     """
-    if isinstance(margin, bool) or margin < 0:
-        raise ArgumentError("margin", margin, "a number of voxels >= 0")
     dims = space_axes(crystal, caller="crop_to_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
         inside = crystal["support"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -15,10 +15,13 @@ from batteryxr.cdi.bragg.axes import (
     steps_in_space,
 )
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Part
 
 
 @recorded
@@ -26,7 +29,7 @@ def unwrap(
     crystal: xr.DataArray | xr.Dataset,
     *,
     support: xr.DataArray | None = None,
-    threshold: float = 0.25,
+    threshold: Part = 0.25,
 ) -> xr.Dataset:
     """Split an object into amplitude and unwrapped phase inside its support.
 
@@ -73,8 +76,6 @@ def unwrap(
     dims = space_axes(crystal, caller="unwrap")
     if crystal.dtype.kind != "c":
         raise DataError("crystal", f"holds {crystal.dtype}, not a complex object")
-    if not 0 < threshold < 1:
-        raise ArgumentError("threshold", threshold, "a fraction between 0 and 1")
     restoration = require(
         "skimage.restoration",
         extra="images",
@@ -162,17 +163,15 @@ def displacement(
     Raises
     ------
     ArgumentError
-        If an option is none of these, or Q is not known.
+        If an option is none of these.
+    DataError
+        If Q is not known.
     VariableError
         If there is no phase.
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
-    if ramp not in ("keep", "remove"):
-        raise ArgumentError("ramp", ramp, "'keep' or 'remove'")
     if sign is None:
         sign = -1 if crystal.attrs.get("fourier_sign", 1) == -1 else 1
-    if sign not in (1, -1):
-        raise ArgumentError("sign", sign, "1 or -1")
     dims = space_axes(crystal, caller="displacement")
     from batteryxr.cdi.bragg.kernels import unwrapping
 
@@ -255,7 +254,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
 
     Raises
     ------
-    ArgumentError
+    DataError
         If Q or the voxels are not known.
     VariableError
         If there is no displacement.

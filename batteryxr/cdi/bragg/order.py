@@ -16,10 +16,12 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batteryxr.core.checks import Count
+
 
 @recorded
 def order_parameter(
-    states: xr.DataArray | xr.Dataset, *, n_components: int = 1
+    states: xr.DataArray | xr.Dataset, *, n_components: Count = 1
 ) -> xr.Dataset:
     """Find the pattern that states share, and how much of it each has.
 
@@ -62,7 +64,7 @@ def order_parameter(
     values = _phase_differences(states, caller="order_parameter")
     dims = space_axes(values, caller="order_parameter")
     n = values.sizes["state"]
-    if isinstance(n_components, bool) or not 1 <= n_components <= n:
+    if n_components > n:
         raise ArgumentError("n_components", n_components, f"from 1 to {n} states")
     values = values.transpose("state", *dims)
     gram, voxels = gram_matrix(values)
@@ -115,7 +117,7 @@ def inverse_pca(
     states: xr.DataArray | xr.Dataset,
     *,
     order: xr.Dataset,
-    component: int = 1,
+    component: Count = 1,
 ) -> xr.Dataset:
     """Split every state's phase difference into what a pattern explains and the rest.
 

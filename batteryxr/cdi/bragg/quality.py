@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,8 @@ from batteryxr.cdi.bragg.axes import (
     variable,
 )
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, DimensionError, UnitsError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DimensionError, UnitsError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -78,11 +79,11 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
     )
 
 
-def _misfit(obj: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
+def _misfit(rho: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
     from batteryxr.cdi.bragg.kernels.pattern import judge, prepare
 
-    pattern = prepare(counts, np.random.default_rng(0), free=0.0, support=obj != 0)
-    merits = judge(pattern, np.fft.ifftshift(obj))
+    pattern = prepare(counts, np.random.default_rng(0), free=0.0, support=rho != 0)
+    merits = judge(pattern, np.fft.ifftshift(rho))
     return merits["amp_residual"], merits["chi2"], merits["llk"]
 
 
@@ -154,7 +155,7 @@ def fsc(
     crystal: xr.DataArray | xr.Dataset,
     *,
     other: xr.DataArray | xr.Dataset,
-    independent: float = 1.0,
+    independent: Annotated[float, Bounds(above=0, high=1)] = 1.0,
 ) -> xr.Dataset:
     """Correlate two reconstructions shell by shell in Fourier space.
 
@@ -190,8 +191,6 @@ def fsc(
     DimensionError
         If the objects do not lie on one grid.
     """
-    if not 0 < independent <= 1:
-        raise ArgumentError("independent", independent, "a fraction above 0, up to 1")
     first, second = (variable(c, "object", caller="fsc") for c in (crystal, other))
     axes = space_axes(first, caller="fsc")
     for array in (first, second):

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.checks import Count, Seed, Whole
+
 
 @recorded
 def retrieve(
     volume: xr.DataArray | xr.Dataset,
     *,
     schedule: str = "200 HIO + 200 RAAR + 100 ER",
-    n_starts: int = 6,
+    n_starts: Count = 6,
     select: Selection = Selection(),  # noqa: B008 (frozen)
-    seed: int = 0,
+    seed: Seed = 0,
     support: ShrinkWrap = ShrinkWrap(),  # noqa: B008
-    coherence_every: int = 0,
+    coherence_every: Whole = 0,
     initial: xr.DataArray | xr.Dataset | None = None,
     device: str = "cpu",
     store: str | Path | None = None,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from batteryxr.cdi.bragg.kernels.metrics import MERITS
+from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.device import to_device
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
-from batteryxr.core.seeds import generators
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batteryxr.cdi.bragg.kernels.metrics import Merit
     from batteryxr.cdi.bragg.kernels.schedule import Block
     from batteryxr.cdi.bragg.learned.retrieval import Guess
+    from batteryxr.core.checks import Count, Part, Positive, Seed, Whole
 
 
 @replayable
@@ -50,34 +50,25 @@ class ShrinkWrap:
     Marchesini et al., Phys. Rev. B 68, 140101 (2003).
     """
 
-    every: int = 20
-    sigma: tuple[float, float] = (2.0, 0.5)
-    threshold: float | tuple[float, float] = 0.25
-    twin_break: int = 0
+    every: Whole = 20
+    sigma: tuple[Positive, Positive] = (2.0, 0.5)
+    threshold: Part | tuple[Part, Part] = 0.25
+    twin_break: Whole = 0
 
     def __post_init__(self) -> None:
-        _require_counts(every=self.every, twin_break=self.twin_break)
-        if len(self.sigma) != 2 or not min(self.sigma) > 0:
-            raise ArgumentError("sigma", self.sigma, "two widths > 0, as (2.0, 0.5)")
+        check_fields(self)
+        low, high = self.thresholds
+        if low > high:
+            raise ArgumentError("threshold", self.threshold, "two fractions in order")
         # What was written to a result's attributes comes back as lists.
         object.__setattr__(self, "sigma", tuple(self.sigma))
-        object.__setattr__(self, "threshold", self.thresholds)
-        low, high = self.thresholds
-        if not 0 < low <= high < 1:
-            raise ArgumentError(
-                "threshold", (low, high), "fractions between 0 and 1, in order"
-            )
+        object.__setattr__(self, "threshold", (low, high))
 
     @property
     def thresholds(self) -> tuple[float, float]:
         """Return the two between which each start draws its threshold."""
-        given = self.threshold
-        pair = given if isinstance(given, Sequence | np.ndarray) else (given, given)
-        if len(pair) != 2:
-            raise ArgumentError(
-                "threshold", given, "a fraction, or two to draw between"
-            )
-        return float(pair[0]), float(pair[1])
+        low, high = np.broadcast_to(np.asarray(self.threshold, float), 2)
+        return float(low), float(high)
 
 
 @replayable
@@ -95,8 +86,9 @@ class Selection:
         not.
     free
         Fraction of the voxels that the retrieval never sees, in islands, for
-        ``llk_free``. A few islands on bright fringes make up much of that figure, and
-        which those are depends on the seed: compare starts of one seed only.
+        ``llk_free``; 0.05 is usual. A few islands on bright fringes make up much of
+        that figure, and which those are depends on the seed: compare starts of one
+        seed only.
 
     Raises
     ------
@@ -108,18 +100,12 @@ class Selection:
     Free likelihood: Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020).
     """
 
-    n_best: int = 3
-    by: str = "llk_free"
-    free: float = 0.05
+    n_best: Count = 3
+    by: Merit = "llk_free"
+    free: Annotated[float, Bounds(low=0, high=0.3)] = 0.05
 
     def __post_init__(self) -> None:
-        _require_counts(1, n_best=self.n_best)
-        if self.by not in MERITS:
-            raise ArgumentError("by", self.by, f"one of {', '.join(MERITS)}")
-        if not 0 <= self.free <= 0.3:
-            raise ArgumentError(
-                "free", self.free, "a fraction from 0 to 0.3", "0.05 is usual."
-            )
+        check_fields(self)
         if self.free == 0 and self.by == "llk_free":
             raise ArgumentError(
                 "by", self.by, "'llk' or another without free voxels", "Or free=0.05."
@@ -146,20 +132,18 @@ class Settings:
     """
 
     schedule: tuple[Block, ...]
-    n_starts: int = 6
+    n_starts: Count = 6
     select: Selection = field(default_factory=Selection)
-    seed: int = 0
+    seed: Seed = 0
     support: ShrinkWrap = field(default_factory=ShrinkWrap)
-    coherence_every: int = 0
+    coherence_every: Whole = 0
     device: str = "cpu"
     guess: Guess | None = None
     store: str | Path | None = None
     group: str = "starts"
 
     def __post_init__(self) -> None:
-        _require_counts(1, n_starts=self.n_starts)
-        _require_counts(coherence_every=self.coherence_every)
-        generators(self.seed, 0)  # says what is wrong with the seed
+        check_fields(self)
         to_device(self.device, purpose="phase retrieval")
 
     @property
@@ -176,11 +160,3 @@ class Settings:
     def iterations(self) -> int:
         """Return the length of the schedule."""
         return sum(block.iterations for block in self.schedule)
-
-
-def _require_counts(least: int = 0, **counts: int) -> None:
-    """Raise if a count is no whole number of at least `least`."""
-    for name, count in counts.items():
-        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-        if not whole or count < least:
-            raise ArgumentError(name, count, f"a whole number >= {least}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
 from batteryxr.core.blocks import apply
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, Part
 
 
 @recorded
@@ -61,10 +65,8 @@ def align_states(
     """
     whole = require_states(states, caller="align_states")
     dims = space_axes(whole, caller="align_states")
-    if ramp not in ("keep", "remove"):
-        raise ArgumentError("ramp", ramp, "'keep' or 'remove'")
     n = whole.sizes["state"]
-    if isinstance(reference, bool) or not -n <= reference < n:
+    if not -n <= reference < n:
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
     from batteryxr.cdi.bragg.kernels.align import align_state
 
@@ -103,8 +105,8 @@ def align_states(
 def common_support(
     states: xr.DataArray | xr.Dataset,
     *,
-    threshold: float = 0.25,
-    fraction: float = 0.5,
+    threshold: Part = 0.25,
+    fraction: Annotated[float, Bounds(low=0, below=1)] = 0.5,
 ) -> xr.DataArray:
     """Find where the crystal is: dense in more than a fraction of the states.
 
@@ -140,10 +142,6 @@ def _common_support(
 ) -> xr.DataArray:
     field = require_states(states, caller="common_support")
     dims = space_axes(field, caller="common_support")
-    if not 0 <= fraction < 1:
-        raise ArgumentError("fraction", fraction, "a fraction from 0 to below 1")
-    if not 0 < threshold < 1:
-        raise ArgumentError("threshold", threshold, "a fraction between 0 and 1")
     support = _dense(field, dims, threshold).sum("state")
     support = support > fraction * field.sizes["state"]
     return label(support, "support", units="1", long_name="Common support")
@@ -154,8 +152,8 @@ def fill_missing(
     states: xr.DataArray | xr.Dataset,
     *,
     support: xr.DataArray | None = None,
-    threshold: float = 0.25,
-    smallest: int = 8,
+    threshold: Part = 0.25,
+    smallest: Count = 8,
 ) -> xr.Dataset:
     """Fill density that a state lacks from the states that have it.
 
@@ -199,8 +197,6 @@ def fill_missing(
     """
     field = require_states(states, caller="fill_missing")
     dims = space_axes(field, caller="fill_missing")
-    if isinstance(smallest, bool) or smallest < 1:
-        raise ArgumentError("smallest", smallest, "a number of voxels >= 1")
     if support is None:
         support = _common_support(field, threshold)
     from batteryxr.cdi.bragg.kernels.support import gaps

@@ -169,7 +169,7 @@ def test_repeats_that_moved_are_put_back():
     assert cdi.locate_peak(total)["maximum"].values.tolist() == [5, 4, 7]
     kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), least_correlation=0.9)
     assert int(kept["repeats_used"]) == 1
-    with pytest.raises(ArgumentError, match="largest_shift"):
+    with pytest.raises(DataError, match="largest_shift"):
         cdi.sum_repeats(xr.concat([first, lost], "repeat"), align=True, largest_shift=1)
 
 

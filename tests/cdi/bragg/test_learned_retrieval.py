@@ -56,7 +56,7 @@ def test_without_torch_it_says_what_to_install(volume, monkeypatch):
     "arguments, message",
     [
         ({"schedule": "20 HOI"}, "one of ER, HIO"),
-        ({"n_starts": 49}, "at most 48"),
+        ({"n_starts": 49}, "from 1 to 48"),
         ({"support": ShrinkWrap(twin_break=5)}, "without twin_break"),
     ],
 )

@@ -322,7 +322,6 @@ def test_a_state_without_counts(states):
         ({"seed": 0.5}, "seed=0.5"),
         ({"device": "cuda:99"}, "device"),
         ({"initial": xr.DataArray(0)}, "1 with an initial object"),
-        ({"initial": xr.Dataset({"field": ("x", [1])})}, "`object`, `support`"),
     ],
 )
 def test_says_what_is_wrong_before_it_works(volume, arguments, message):
@@ -336,12 +335,13 @@ def test_says_what_is_wrong_before_it_works(volume, arguments, message):
     "settings, arguments, message",
     [
         (Selection, {"n_best": 1.5}, "n_best=1.5"),
-        (Selection, {"by": "beauty"}, "one of amp_residual"),
-        (Selection, {"free": 0.6}, "0.05 is usual"),
+        (Selection, {"by": "beauty"}, "by='beauty': expected 'amp_residual'"),
+        (Selection, {"free": 0.6}, "free=0.6: expected a number from 0 to 0.3"),
         (Selection, {"free": 0}, "Or free=0.05"),
-        (ShrinkWrap, {"threshold": 1.2}, "between 0 and 1"),
-        (ShrinkWrap, {"threshold": (0.1, 0.2, 0.3)}, "two to draw between"),
-        (ShrinkWrap, {"sigma": (2.0, 0.0)}, "two widths > 0"),
+        (ShrinkWrap, {"threshold": 1.2}, "threshold=1.2: .* > 0 and < 1 or"),
+        (ShrinkWrap, {"threshold": (0.1, 0.2, 0.3)}, "0.3.: .* or 2 numbers"),
+        (ShrinkWrap, {"threshold": (0.3, 0.2)}, "in order"),
+        (ShrinkWrap, {"sigma": (2.0, 0.0)}, "2 numbers > 0"),
         (ShrinkWrap, {"every": -1}, "every=-1"),
         (ShrinkWrap, {"twin_break": 0.5}, "twin_break=0.5"),
     ],
@@ -359,6 +359,8 @@ def test_says_what_the_volume_lacks(volume):
     flat = xr.DataArray(np.ones((4, 4)), dims=("y", "x"))
     with pytest.raises(DataError, match="initial support: lies on"):
         retrieve(volume, initial=flat.to_dataset(name="support"))
+    with pytest.raises(DataError, match="neither `object` nor `support`"):
+        retrieve(volume, initial=flat.to_dataset(name="field"))
     with pytest.raises(DataError, match="at least 8 voxels"):
         retrieve(volume[:4])
     with pytest.raises(DataError, match="real counts"):

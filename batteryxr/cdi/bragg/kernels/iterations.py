@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class State:
+class Outcome:
     """What iterations arrived at; arrays have their origin in the corner.
 
     Parameters
@@ -62,7 +62,7 @@ def iterate(
     *,
     initial: Any = None,
     watch: Callable[[int, float], None] | None = None,
-) -> State:
+) -> Outcome:
     """Run a schedule of projections from a random or a given object.
 
     Parameters
@@ -84,7 +84,7 @@ def iterate(
 
     Returns
     -------
-    State
+    Outcome
     """
     fourier = Fourier(amplitude)
     wrap = settings.support
@@ -121,7 +121,7 @@ def iterate(
     # The answer is the object with measured modulus, within its support. The iterate
     # itself may be something else: the difference map's is.
     rho = xp.where(support, p, xp.zeros_like(p))
-    return State(rho, support, residual, coherence and coherence.kernel, failed)
+    return Outcome(rho, support, residual, coherence and coherence.kernel, failed)
 
 
 class _Step:

@@ -99,7 +99,8 @@ def run(
 def _failed(pattern: Pattern, residual: np.ndarray, why: str) -> Start:
     shape = pattern.intensity.shape
     box = np.zeros((1,) * len(shape), np.complex64)
-    corner, nothing = (0,) * len(shape), dict.fromkeys(MERITS, math.nan)
+    corner: tuple[int, ...] = (0,) * len(shape)
+    nothing = {str(name): math.nan for name in MERITS}
     return Start(box, box.real > 0, corner, shape, residual, nothing, failed=why)
 
 

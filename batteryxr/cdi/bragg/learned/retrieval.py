@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
 from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
+from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded, replayable
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.learned.network_weights import Weights
-
-_ORIENTATIONS = 48
+    from batteryxr.core.checks import Positive, Seed, Whole
 
 
 @replayable
@@ -41,7 +39,7 @@ class Network:
     refine
         Steps in which the network learns this one pattern, some 0.2 CPU s each.
     rate
-        Of Adam in the refinement, at its first step.
+        Of Adam in the refinement, at its first step; 0.001 is usual.
 
     Raises
     ------
@@ -50,15 +48,11 @@ class Network:
     """
 
     weights: str | Path | None = None
-    refine: int = 0
-    rate: float = 1e-3
+    refine: Whole = 0
+    rate: Positive = 1e-3
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.refine, int | np.integer)
-        if not whole or isinstance(self.refine, bool) or self.refine < 0:
-            raise ArgumentError("refine", self.refine, "a whole number >= 0")
-        if not 0 < self.rate < np.inf:
-            raise ArgumentError("rate", self.rate, "a number > 0", "0.001 is usual.")
+        check_fields(self)
         if self.weights is not None:
             object.__setattr__(self, "weights", str(self.weights))
 
@@ -68,12 +62,12 @@ def retrieve_learned(
     volume: xr.DataArray | xr.Dataset,
     *,
     schedule: str | None = "60 HIO + 40 ER",
-    n_starts: int = 4,
+    n_starts: Annotated[int, Bounds(low=1, high=48)] = 4,
     select: Selection = Selection(n_best=2),  # noqa: B008
-    seed: int = 0,
+    seed: Seed = 0,
     network: Network = Network(),
     support: ShrinkWrap = ShrinkWrap(every=10),  # noqa: B008
-    coherence_every: int = 0,
+    coherence_every: Whole = 0,
     device: str = "cpu",
     store: str | Path | None = None,
     group: str = "starts",
@@ -123,12 +117,14 @@ def retrieve_learned(
     Raises
     ------
     ArgumentError
-        If an argument is out of range, the schedule cannot be read, or the file of
-        weights is damaged.
+        If an argument is out of range, the schedule cannot be read, or there is no
+        file of weights.
     ConvergenceError
         If all starts of all states lost their support.
     DimensionError
         If the three axes of a rocking curve are missing.
+    FileFormatError
+        If the file of weights is none, or damaged.
     MissingDependencyError
         If PyTorch is not installed.
     StoreError
@@ -174,8 +170,6 @@ def retrieve_learned(
     from batteryxr.cdi.bragg.kernels.schedule import parse
     from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE
 
-    if n_starts > _ORIENTATIONS:
-        raise ArgumentError("n_starts", n_starts, f"at most {_ORIENTATIONS}")
     if support.twin_break:
         raise ArgumentError("support", support, "one without twin_break")
     blocks = parse(schedule) if schedule is not None else ()

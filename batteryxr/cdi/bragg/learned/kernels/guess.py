@@ -62,9 +62,9 @@ def with_guess(
         torch.from_numpy(a[None]).to(device) for a in (view.modulus, view.weight)
     )
     found, _ = network.refine(weights, modulus, weight, refine, rate=rate, watch=watch)
-    obj = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
-    body = np.abs(obj)
+    rho = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
+    body = np.abs(rho)
     support = body > _INSIDE * np.quantile(body[body > 0.1 * body.max()], 0.8)
     # By one voxel more: the network's grid is coarser than the pattern's.
     support = ndimage.binary_dilation(np.fft.fftshift(support))
-    return replace(pattern, initial=obj, support=np.fft.ifftshift(support))
+    return replace(pattern, initial=rho, support=np.fft.ifftshift(support))

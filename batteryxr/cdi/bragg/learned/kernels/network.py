@@ -106,20 +106,20 @@ def as_object(density: Any, phase: Any) -> Any:
     return nn.pad(body, (quarter, quarter) * 3)
 
 
-def spectrum(obj: Any) -> Any:
+def spectrum(rho: Any) -> Any:
     """Return the transform of objects; both have their origin at ``n // 2``."""
     axes = (-3, -2, -1)
-    moved = torch.fft.ifftshift(obj, axes)
+    moved = torch.fft.ifftshift(rho, axes)
     return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
 
 
-def misfit(obj: Any, modulus: Any, weight: Any = None) -> Any:
+def misfit(rho: Any, modulus: Any, weight: Any = None) -> Any:
     """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
 
     The sum of moduli gives the faint outer fringes more to say than their squares.
     """
     axes = (-3, -2, -1)
-    found = torch.sqrt(_squared(spectrum(obj)) + 1e-12)
+    found = torch.sqrt(_squared(spectrum(rho)) + 1e-12)
     w = torch.ones_like(modulus) if weight is None else weight
     scale = (w * found * modulus).sum(axes) / (w * found**2).sum(axes)
     away = (scale[:, None, None, None] * found - modulus).abs()
@@ -191,9 +191,9 @@ def refine(
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
     best = found = None
     for step in range(steps + 1):
-        obj = as_object(*guess(own, modulus))
-        loss = misfit(obj, modulus, weight)
-        now, seen = loss.detach(), obj.detach()
+        rho = as_object(*guess(own, modulus))
+        loss = misfit(rho, modulus, weight)
+        now, seen = loss.detach(), rho.detach()
         if best is None or found is None:
             best, found = now, seen
         better = now < best
