@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from batteryxr.cdi.bragg.kernels.metrics import Merit
 from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.device import to_device
 from batteryxr.core.errors import ArgumentError
@@ -15,7 +16,6 @@ from batteryxr.core.provenance import replayable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batteryxr.cdi.bragg.kernels.metrics import Merit
     from batteryxr.cdi.bragg.kernels.schedule import Block
     from batteryxr.cdi.bragg.learned.retrieval import Guess
     from batteryxr.core.checks import Count, Part, Positive, Seed, Whole

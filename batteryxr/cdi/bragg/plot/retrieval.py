@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from batteryxr.cdi.bragg.axes import space_axes, variable
-from batteryxr.core.checks import checked
+from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import NEUTRAL, dimension, load_hvplot
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from batteryxr.core.checks import Pair
 
 _FRAME = {"frame_width": 180, "frame_height": 180}
 _CURVE = {"width": 480, "height": 300}
@@ -23,9 +25,9 @@ _CURVE = {"width": 480, "height": 300}
 def plot_slices(
     crystal: xr.DataArray | xr.Dataset,
     *,
-    threshold: float = 0.2,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.2,
     at: tuple[int, int, int] | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: Pair | None = None,
 ) -> Any:
     """Plot modulus and phase of an object in three planes through one voxel.
 
@@ -58,8 +60,6 @@ def plot_slices(
     """
     hv = load_hvplot()
     values = _one_object(crystal)
-    if not 0 <= threshold < 1:
-        raise ArgumentError("threshold", threshold, "a fraction from 0 to below 1")
     axes = [str(d) for d in values.dims]
     field = values.values
     modulus = np.abs(field)
@@ -73,21 +73,23 @@ def plot_slices(
         not 0 <= p < n for p, n in zip(place, field.shape, strict=True)
     ):
         raise ArgumentError("at", at, f"three indices inside {field.shape}")
-    coords = [_axis(values, d) for d in axes]
+    coords = [values[d].values for d in axes]
     moduli, phases = [], []
     for normal in range(3):
         v, h = [a for a in range(3) if a != normal]
-        dims = [_dimension(hv, values, axes[h]), _dimension(hv, values, axes[v])]
+        dims = [dimension(values[axes[h]]), dimension(values[axes[v]])]
         title = f"{axes[normal]} = {coords[normal][place[normal]]:.4g}"
         grid = (coords[h], coords[v])
         image = hv.Image(
             (*grid, modulus.take(place[normal], normal) / top),
             dims,
-            _value(hv, "modulus"),
+            hv.Dimension("modulus", label="Modulus"),
         )
         moduli.append(image.opts(cmap="viridis", title=title, clim=(0, 1)))
         image = hv.Image(
-            (*grid, phase.take(place[normal], normal)), dims, _value(hv, "phase", "rad")
+            (*grid, phase.take(place[normal], normal)),
+            dims,
+            hv.Dimension("phase", label="Phase (rad)"),
         )
         phases.append(image.opts(cmap="coolwarm", title=title, clim=limits))
     look = hv.opts.Image(colorbar=True, tools=["hover"], **_FRAME)
@@ -112,7 +114,7 @@ def plot_prtf(crystal: xr.Dataset) -> Any:
     hv = load_hvplot()
     require_variables(crystal, ["prtf"], caller="plot_prtf")
     curve = crystal["prtf"]
-    curves = [hv.HLine(float(np.exp(-1))).opts(color="grey", line_dash="dashed")]
+    curves = [hv.HLine(float(np.exp(-1))).opts(color=NEUTRAL, line_dash="dashed")]
     for name, line in _lines(curve, "frequency"):
         curves.append(_curve(hv, line, "frequency", name))
     return hv.Overlay(curves).opts(
@@ -202,26 +204,9 @@ def _centre(modulus: np.ndarray) -> tuple[int, ...]:
     )
 
 
-def _axis(array: xr.DataArray, dim: str) -> np.ndarray:
-    return array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
-
-
-def _dimension(hv: Any, array: xr.DataArray, dim: str) -> Any:
-    attrs = array[dim].attrs if dim in array.coords else {}
-    unit = attrs.get("units", "1")
-    words = attrs.get("long_name", dim)
-    return hv.Dimension(dim, label=words, unit=None if unit == "1" else unit)
-
-
-def _value(hv: Any, name: str, unit: str | None = None) -> Any:
-    return [hv.Dimension(name, label=name.capitalize(), unit=unit)]
-
-
 def _curve(hv: Any, line: xr.DataArray, dim: str, name: str) -> Any:
-    words = line.attrs.get("long_name", str(line.name))
-    value = hv.Dimension(str(line.name), label=words)
-    pair = (_axis(line, dim), line.values)
-    return hv.Curve(pair, _dimension(hv, line, dim), value, label=name)
+    pair = (line[dim].values, line.values)
+    return hv.Curve(pair, dimension(line[dim]), dimension(line), label=name)
 
 
 def _lines(array: xr.DataArray, dim: str) -> list[tuple[str, xr.DataArray]]:

@@ -11,14 +11,24 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import (
+    BRANCH_COLOURS,
+    COLOURS,
+    NEUTRAL,
+    dimension,
+    load_hvplot,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.core.checks import Pair, Part
+
 #: Corners (nm), their indices, and triangles.
 _Surface = tuple[np.ndarray, np.ndarray, np.ndarray]
-_COLOURS = {"charge": "#d1495b", "discharge": "#00798c"}
+
+#: Of surfaces on which a field is above and below zero.
+_POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 
 
 @checked
@@ -67,16 +77,13 @@ def plot_hysteresis(
         )
     voltage, y = states["voltage"].values, values.values
     direction = [str(d) for d in states["direction"].values]
-    x_name = hv.Dimension("voltage", label="Voltage", unit="V")
-    title = str(values.attrs.get("long_name", variable))
-    units = str(values.attrs.get("units", "1"))
-    y_name = hv.Dimension(variable, label=title, unit=None if units == "1" else units)
+    x_name, y_name = dimension(states["voltage"]), dimension(values, variable)
     starts = [k for k in range(len(y)) if k == 0 or direction[k] != direction[k - 1]]
     parts = []
     for first, after in zip(starts, [*starts[1:], len(y)], strict=True):
         run = slice(max(first - 1, 0), after)
         name = direction[first]
-        look = {"color": _COLOURS.get(name, "grey")}
+        look = {"color": BRANCH_COLOURS.get(name, NEUTRAL)}
         points = (voltage[run], y[run])
         parts.append(hv.Curve(points, x_name, y_name, label=name).opts(**look))
         own = (voltage[first:after], y[first:after])
@@ -94,7 +101,7 @@ def plot_field(
     crystal: xr.DataArray,
     *,
     at: tuple[int, int, int] | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: Pair | None = None,
 ) -> Any:
     """Plot three planes of a real field: phase, displacement, strain, domains.
 
@@ -142,15 +149,8 @@ def plot_field(
     if limits is None:
         top = float(np.nanpercentile(np.abs(values), 99)) or 1.0
         limits = (-top, top)
-    coords = [
-        crystal[d].values if d in crystal.coords else np.arange(n)
-        for d, n in zip(dims, values.shape, strict=True)
-    ]
-    title = crystal.attrs.get("long_name", crystal.name)
-    units = crystal.attrs.get("units")
-    value = hv.Dimension(
-        "value", label=str(title), unit=None if units == "1" else units
-    )
+    coords = [crystal[d].values for d in dims]
+    value = dimension(crystal, "value")
     # The window on the crystal: the array is mostly empty round it.
     reach = [
         (c[max(w.min() - 2, 0)], c[min(w.max() + 2, len(c) - 1)])
@@ -161,7 +161,7 @@ def plot_field(
         v, h = (a for a in range(3) if a != normal)
         image = hv.QuadMesh(
             (coords[h], coords[v], values.take(place[normal], normal)),
-            [_dimension(hv, crystal, dims[h]), _dimension(hv, crystal, dims[v])],
+            [dimension(crystal[dims[h]]), dimension(crystal[dims[v]])],
             value,
         )
         where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
@@ -173,17 +173,12 @@ def plot_field(
     return hv.Layout(images).opts(look).cols(3)
 
 
-def _dimension(hv: Any, field: xr.DataArray, dim: str) -> Any:
-    units = field[dim].attrs.get("units") if dim in field.coords else None
-    return hv.Dimension(dim, unit=None if units == "1" else units)
-
-
 @checked
 def plot_isosurface(
     crystal: xr.DataArray,
     *,
     level: float | None = None,
-    quantile: float = 0.99,
+    quantile: Part = 0.99,
     colour: xr.DataArray | None = None,
     outline: xr.DataArray | None = None,
     geometry: xr.Dataset | None = None,
@@ -234,12 +229,10 @@ def plot_isosurface(
         )
     voxel = steps_in_space(crystal, geometry, caller="plot_isosurface").values / 10
     values = np.nan_to_num(crystal.transpose(*dims).values.astype(np.float32))
-    if not 0 < quantile < 1:
-        raise ArgumentError("quantile", quantile, "a fraction between 0 and 1")
     if level is None:
         level = _level(values, quantile)
     meshes = []
-    for sign, tint in ((1.0, "#d1495b"), (-1.0, "#00798c")):
+    for sign, tint in ((1.0, _POSITIVE), (-1.0, _NEGATIVE)):
         if (sign * values).max() > abs(level) > 0:
             surface = _surface(sign * values, abs(level), voxel)
             look = {"color": tint}
@@ -252,7 +245,7 @@ def plot_isosurface(
     if outline is not None:
         around = np.nan_to_num(outline.transpose(*dims).values.astype(np.float32))
         surface = _surface(around, float(around.max()) / 2, voxel)
-        meshes.append(_mesh(go, surface, color="#888888", opacity=0.15))
+        meshes.append(_mesh(go, surface, color=NEUTRAL, opacity=0.15))
     figure = go.Figure(meshes)
     axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in VECTOR}
     title = str(crystal.attrs.get("long_name", crystal.name or ""))
