@@ -18,7 +18,7 @@ from batteryxr.cdi.bragg.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.bragg.lattice import displacement as displacement
 from batteryxr.cdi.bragg.lattice import strain as strain
 from batteryxr.cdi.bragg.lattice import unwrap as unwrap
-from batteryxr.cdi.bragg.learned.retrieval import Network as Network
+from batteryxr.cdi.bragg.learned.network import Network as Network
 from batteryxr.cdi.bragg.learned.retrieval import retrieve_learned as retrieve_learned
 from batteryxr.cdi.bragg.order import inverse_pca as inverse_pca
 from batteryxr.cdi.bragg.order import order_parameter as order_parameter

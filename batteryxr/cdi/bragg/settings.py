@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from batteryxr.cdi.bragg.kernels.metrics import Merit
+from batteryxr.cdi.bragg.kernels.metrics import Merit  # noqa: TC001 - checked
 from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.device import to_device
 from batteryxr.core.errors import ArgumentError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.cdi.bragg.kernels.schedule import Block
-    from batteryxr.cdi.bragg.learned.retrieval import Guess
+    from batteryxr.cdi.bragg.learned.network import Guess
     from batteryxr.core.checks import Count, Part, Positive, Seed, Whole
 
 

@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from batteryxr.cdi.bragg.job import retrieve_phases
+from batteryxr.cdi.bragg.learned.network import Guess, Network
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
 from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
-from batteryxr.core.checks import Bounds, check_fields
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
-from batteryxr.core.provenance import recorded, replayable
+from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
 
-    from batteryxr.cdi.bragg.kernels.pattern import Pattern
-    from batteryxr.cdi.bragg.learned.network_weights import Weights
-    from batteryxr.core.checks import Positive, Seed, Whole
-
-
-@replayable
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """Which network guesses the object, and how far it learns the pattern first.
-
-    Parameters
-    ----------
-    weights
-        File of weights; None takes those that come with batteryxr. Others are made by
-        ``benchmarks/train_learned.py``.
-    refine
-        Steps in which the network learns this one pattern, some 0.2 CPU s each.
-    rate
-        Of Adam in the refinement, at its first step; 0.001 is usual.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is out of range.
-    """
-
-    weights: str | Path | None = None
-    refine: Whole = 0
-    rate: Positive = 1e-3
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.weights is not None:
-            object.__setattr__(self, "weights", str(self.weights))
+    from batteryxr.core.checks import Seed, Whole
 
 
 @recorded
@@ -192,49 +157,3 @@ def retrieve_learned(
     result = retrieve_phases(volume, settings, progress=progress)
     noted = {"size": SIZE, "checksum": known.checksum} | known.about
     return result.assign_attrs(network=json.dumps(noted))
-
-
-@dataclass(frozen=True)
-class Guess:
-    """What the network gives each start; plain values that travel to workers.
-
-    Parameters
-    ----------
-    network
-        As the user chose it.
-    checksum
-        Of the weights: tells starts in a store apart.
-    device
-        Of PyTorch.
-    """
-
-    network: Network
-    checksum: str
-    device: str
-
-    def __call__(
-        self, pattern: Pattern, number: int, watch: Callable[[int, float], None]
-    ) -> Pattern:
-        """Return the pattern with the first object and support of a start."""
-        from batteryxr.cdi.bragg.learned.kernels.guess import with_guess
-
-        return with_guess(
-            pattern,
-            _weights(self.network.weights, self.checksum).arrays,
-            number,
-            refine=self.network.refine,
-            rate=self.network.rate,
-            device=self.device,
-            watch=watch,
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def _weights(path: str | Path | None, checksum: str) -> Weights:
-    """Read weights once for all starts of a process."""
-    known = read_weights(path)
-    if known.checksum != checksum:
-        raise DataError(
-            "weights", f"{path} was changed: its checksum is no longer {checksum}"
-        )
-    return known
