@@ -30,7 +30,7 @@ def retrieve_learned(
     n_starts: Annotated[int, Bounds(low=1, high=48)] = 4,
     select: Selection = Selection(n_best=2),  # noqa: B008
     seed: Seed = 0,
-    network: Network = Network(),
+    network: Network = Network(),  # noqa: B008
     support: ShrinkWrap = ShrinkWrap(every=10),  # noqa: B008
     coherence_every: Whole = 0,
     device: str = "cpu",
