@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import xarray as xr
 
 from batteryxr.accessors.base import Accessor, method, opens
 from batteryxr.nmf import (
     ambiguity,
     factorisation,
-    identification,
     montecarlo,
     order,
     plots,
@@ -17,6 +18,7 @@ from batteryxr.nmf import (
     steps,
     stretching,
 )
+from batteryxr.nmf.phases import identification
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -31,7 +33,7 @@ class Nmf(Accessor):
     3. The result has an ``.nmf`` of its own.
     """
 
-    understands = (
+    understands: ClassVar[tuple[str, ...]] = (
         *("scan", "state", "particle", "y", "x"),
         *("r", "q", "energy", "two_theta", "shift"),
     )
@@ -54,8 +56,8 @@ class Nmf(Accessor):
 
 
 @xr.register_dataset_accessor("nmf")
-class NmfResult(Accessor):
-    """Reading a factorisation.
+class NmfResult(Nmf):
+    """Reading a factorisation; what `Nmf` does with the one series of a Dataset.
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
     2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
@@ -66,7 +68,7 @@ class NmfResult(Accessor):
        ``plot_order`` show them.
     """
 
-    understands = ("component", "scan", "y", "x")
+    understands = (*Nmf.understands, "component")
     called = "nmf"
 
     # reading a result

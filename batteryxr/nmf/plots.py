@@ -218,7 +218,7 @@ def plot_order(order: xr.Dataset) -> Any:
     """
     hv = load_hvplot()
     require_variables(order, ["held_out_error", "nmf_error"], caller="plot_order")
-    n = order["n"].values
+    n = order["n_components"].values
     size = {"width": 360, "height": 260}
 
     def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
@@ -263,8 +263,8 @@ def plot_order(order: xr.Dataset) -> Any:
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
         panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
-        panel(["share"], "Scree", logy=True),
-        panel(["ind"], "Malinowski's IND", logy=True),
+        panel(["explained_variance_ratio"], "Scree", logy=True),
+        panel(["indicator"], "Malinowski's IND", logy=True),
     ]
     if "chi2" in order:
         panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))

@@ -160,9 +160,9 @@ def _phases(page: Report, run: Run) -> None:
             [
                 number + 1,
                 float(share),
-                float(1 - pca["share"].values[: number + 1].sum()),
+                float(1 - pca["explained_variance_ratio"].values[: number + 1].sum()),
             ]
-            for number, share in enumerate(pca["share"].values[:6])
+            for number, share in enumerate(pca["explained_variance_ratio"].values[:6])
         ],
     )
     unmixed = run.read(f"{run.kind}/nmf").load()

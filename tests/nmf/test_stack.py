@@ -43,7 +43,11 @@ def test_passes_come_to_the_optimum_of_the_whole(stack, in_passes, monkeypatch):
 
 def test_more_passes_never_raise_the_error(stack, in_passes):
     errors = [
-        float(stack.data.nmf.fit(3, closure=False, passes=p)["relative_error"])
+        float(
+            stack.data.nmf.fit(3, closure=False, solver=nmf.Solver(passes=p))[
+                "relative_error"
+            ]
+        )
         for p in (1, 2, 5)
     ]
     assert errors[0] >= errors[1] >= errors[2]
@@ -146,7 +150,9 @@ def test_particles_of_different_size_share_components(stack):
 
 def test_penalties_are_refused_in_passes(stack, in_passes):
     with pytest.raises(ArgumentError, match="read in passes"):
-        stack.data.nmf.fit(3, closure=False, smoothness=1.0)
+        stack.data.nmf.fit(
+            3, closure=False, constraints=nmf.Constraints(smoothness=1.0)
+        )
 
 
 def test_scans_of_an_image_are_refused(stack):

@@ -9,18 +9,18 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.crystals import Crystal
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.nmf.candidates import Candidates
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
+    from batteryxr.nmf.phases.candidates import Candidates
 
 
 #: Parameters of a fit: units and long name.
@@ -89,7 +89,7 @@ def identify(
     A low R_w tells that a structure fits, not that no other would: a component of an
     ambiguous factorisation may resemble a mixture. Look at `bands` first.
     """
-    patterns = _patterns(components, "identify")
+    patterns = _patterns(components)
     kept = _within(patterns, r_range)
     r = kept["r"].values.astype(np.float64)
     fits = {
@@ -163,7 +163,7 @@ def refine_along(
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``, and ``flag`` (1: no pattern).
     """
-    patterns = _patterns(series, "refine_along")
+    patterns = _patterns(series)
     if patterns.ndim != 2:
         raise DimensionError(
             f"refine_along needs one dimension besides 'r'; found {patterns.dims}. "
@@ -242,18 +242,18 @@ def _table(
     return out
 
 
-def _patterns(data: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
+def _patterns(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
     array = data["components"] if isinstance(data, xr.Dataset) else data
     if "r" not in array.dims or "r" not in array.coords:
         raise DimensionError(
-            f"{caller} needs patterns along 'r' (Angstrom), with its values; found "
+            "Patterns along 'r' (Angstrom) are needed, with its values; found "
             f"{array.dims}. Only pair distribution functions are calculated here."
         )
-    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller=caller))
+    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller="identify"))
     steps = np.diff(array["r"].values)
     if steps.size < 10 or np.ptp(steps) > 1e-3 * abs(steps.mean()) or steps[0] <= 0:
         raise DimensionError(
-            f"{caller} needs evenly spaced, rising r; found steps from "
+            "Structures are fitted on evenly spaced, rising r; found steps from "
             f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
         )
     return array
@@ -285,7 +285,7 @@ def _sigma(
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
     positive = values > 0
     if not positive.any():
-        raise ArgumentError("errors", "no value > 0", "standard deviations")
+        raise DataError("errors", "no value > 0; expected standard deviations")
     # An error of zero (of a component that was fixed) would outweigh all else.
     return np.where(positive, values, np.median(values[positive]))
 
