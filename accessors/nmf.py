@@ -33,7 +33,7 @@ class Nmf(Accessor):
     3. The result has an ``.nmf`` of its own.
     """
 
-    understands: ClassVar[tuple[str, ...]] = (
+    _understands: ClassVar[tuple[str, ...]] = (
         *("scan", "state", "particle", "y", "x"),
         *("r", "q", "energy", "two_theta", "shift"),
     )
@@ -68,8 +68,8 @@ class NmfResult(Nmf):
        ``plot_order`` show them.
     """
 
-    understands = (*Nmf.understands, "component")
-    called = "nmf"
+    _understands = (*Nmf._understands, "component")
+    _called = "nmf"
 
     # reading a result
     compare_steps = method(steps.compare_steps)

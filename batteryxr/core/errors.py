@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 
 
 class BatteryxrError(ValueError):
@@ -26,8 +27,21 @@ class ArgumentError(BatteryxrError):
     """
 
     def __init__(self, argument: str, found: object, expected: str, mend: str = ""):
-        text = f"{argument}={found!r}: expected {expected}."
+        text = f"{argument}={_shown(found)}: expected {expected}."
         super().__init__(f"{text} {mend}" if mend else text)
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is told in a message: arrays by their kind and size."""
+    sizes = getattr(value, "sizes", None)
+    if isinstance(sizes, Mapping):
+        words = ", ".join(f"{dim}: {n}" for dim, n in sizes.items())
+        dtype = getattr(value, "dtype", "")
+        return f"<{type(value).__name__} ({words}) {dtype}".rstrip() + ">"
+    if getattr(value, "size", 0) and hasattr(value, "dtype") and value.size > 20:  # type: ignore[attr-defined]
+        return f"<{type(value).__name__} {value.shape} {value.dtype}>"  # type: ignore[attr-defined]
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 class DataError(BatteryxrError):
@@ -88,6 +102,10 @@ class StoreError(BatteryxrError):
     """A store holds something else than what the call would write there."""
 
 
+class SampleError(BatteryxrError):
+    """A measured sample cannot be had, or a file is not the one registered."""
+
+
 class ConvergenceError(BatteryxrError):
     """A fit did not reach an answer that could be reported honestly."""
 
@@ -106,7 +124,12 @@ class DataQualityWarning(BatteryxrWarning):
 
 def warn_quality(message: str) -> None:
     """Issue a `DataQualityWarning` at the line that called the library."""
+    warn_caller(message, DataQualityWarning)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Issue a warning at the line that called the library, through accessors too."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("batteryxr"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, DataQualityWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

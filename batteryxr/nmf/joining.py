@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import DIMENSIONS
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SIGNALS = ("r", "q", "energy", "two_theta", "shift")
 
 
+@checked
 def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     """Join several data sets that share their components into one.
 

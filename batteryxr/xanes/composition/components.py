@@ -11,7 +11,8 @@ from batteryxr.core.decompose import principal_components
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def pca(
     DataError
         If there are fewer than two whole spectra.
     """
-    array = spectra(data, caller="pca", names=NAMES)
+    array = as_spectra(data, caller="pca", names=NAMES)
     if window is not None:
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)
