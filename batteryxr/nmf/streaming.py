@@ -57,14 +57,18 @@ def solve_in_passes(
         factors = factorise_block(block, starts, rules, subspace=block.v is None)
         components = np.zeros((starts.n, patterns.n_points))
         components[:, block.points] = factors.components
-        for _ in range(passes):
-            sums = full_pass(patterns, components, rules.closure)
-            components, error = _improve(components, sums, rules.fixed)
-            # The sample tells how near the error is to that of the SVD.
-            factors.svd_error *= error / factors.error if factors.error else 1.0
-            factors.error, factors.used = error, sums.used
+        for left in reversed(range(passes)):
+            sums = full_pass(patterns, components, rules.closure, misfit=not left)
+            before = components
+            components = _improve(before, sums, rules.fixed)
+            factors.used = sums.used
             factors.full_passes += 1
             shown.update(1)
+        if passes:
+            error = _relative_error(components, before, sums)
+            # The sample tells how near the error is to that of the SVD.
+            factors.svd_error *= error / factors.error if factors.error else 1.0
+            factors.error = error
     components[:, ~block.points] = np.nan
     factors.components = components
     factors.weights = factors.weights_spread = None
@@ -75,8 +79,13 @@ def solve_in_passes(
     return factors
 
 
-def full_pass(patterns: Patterns, components: np.ndarray, closure: bool) -> Sums:
-    """Return the sums over all patterns that the components need. Reads once."""
+def full_pass(
+    patterns: Patterns, components: np.ndarray, closure: bool, *, misfit: bool = False
+) -> Sums:
+    """Return the sums over all patterns that the components need. Reads once.
+
+    With `misfit` also what the components leave of the patterns.
+    """
     from threadpoolctl import threadpool_limits
 
     from batteryxr.nmf.kernels.passes import gather
@@ -84,7 +93,7 @@ def full_pass(patterns: Patterns, components: np.ndarray, closure: bool) -> Sums
     known = np.nan_to_num(components)
 
     def one(x: np.ndarray, sigma: np.ndarray | None, tile: Tile) -> Sums:
-        return gather(x, known, closure=closure, sigma=sigma)
+        return gather(x, known, closure=closure, sigma=sigma, misfit=misfit)
 
     with threadpool_limits(1, "blas"):
         total = None
@@ -94,10 +103,8 @@ def full_pass(patterns: Patterns, components: np.ndarray, closure: bool) -> Sums
     return total
 
 
-def _improve(
-    components: np.ndarray, sums: Sums, fixed: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Return the best components for the weights of a pass, and the error."""
+def _improve(components: np.ndarray, sums: Sums, fixed: np.ndarray) -> np.ndarray:
+    """Return the best components for the weights of a pass."""
     from batteryxr.nmf.kernels import nnls
 
     new = components.copy()
@@ -110,10 +117,22 @@ def _improve(
             subtract = "fx,xq->fq" if gram.ndim == 2 else "qfx,xq->fq"
             right = right - np.einsum(subtract, cross, components[fixed])
         new[free] = nnls.solve(gram[..., free, :][..., free], right)
-    spec = "kq,lq,kl->" if gram.ndim == 2 else "kq,lq,qkl->"
-    square = float(np.einsum(spec, new, new, gram, optimize=True))
-    misfit = sums.total - 2 * float(np.vdot(new, rhs)) + square
-    return new, float(np.sqrt(max(misfit, 0.0) / sums.total)) if sums.total else 0.0
+    return new
+
+
+def _relative_error(new: np.ndarray, old: np.ndarray, sums: Sums) -> float:
+    """Return the error of components that a pass made new out of old ones.
+
+    The pass knows the misfit of the old ones exactly, and the new ones differ little.
+    """
+    if not sums.total:
+        return 0.0
+    gram = sums.gram
+    step = new - old
+    product = "kl,lq->kq" if gram.ndim == 2 else "qkl,lq->kq"
+    slope = np.einsum(product, gram, old + new) - 2 * sums.rhs
+    misfit = sums.misfit + float(np.vdot(step, slope))
+    return float(np.sqrt(max(misfit, 0.0) / sums.total))
 
 
 def sample(patterns: Patterns, seed: int) -> Block:

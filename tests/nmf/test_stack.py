@@ -53,6 +53,29 @@ def test_more_passes_never_raise_the_error(stack, in_passes):
     assert errors[0] >= errors[1] >= errors[2]
 
 
+@pytest.mark.parametrize("first", ["energy", "y"])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("errors", [None, "energy"])
+def test_the_error_of_passes_is_that_of_the_residuals(
+    stack, in_passes, first, gaps, errors
+):
+    data = stack.data.transpose(first, ...).copy()
+    data = data.copy(data=np.ascontiguousarray(data.values))
+    if gaps:
+        data.loc[{"energy": data["energy"][5]}][3:9, :4] = np.nan
+    sigma = np.ones(24)
+    if errors:
+        sigma = np.linspace(0.005, 0.02, 24)
+        errors = xr.DataArray(sigma, dims="energy")
+    result = data.nmf.fit(3, closure=False, errors=errors)
+    x = data.transpose("energy", "y", "x").values.astype(float)
+    model = np.einsum("kyx,ke->eyx", result["weights"], result["components"])
+    left = np.nansum((x - model) ** 2 / sigma[:, None, None] ** 2)
+    whole = np.nansum(x**2 / sigma[:, None, None] ** 2)
+    error = np.sqrt(left / whole)
+    assert float(result["relative_error"]) == pytest.approx(error, rel=1e-5)
+
+
 CHUNKS = [
     {"energy": 8, "y": 16, "x": 16},
     {"energy": -1, "y": 48, "x": 7},
