@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply, is_lazy, stream
+from batteryxr.core.blocks import apply, is_lazy, stream_rows
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.kernels import decompose as kernel
 from batteryxr.core.model import label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: Most components that are returned unasked.
 MOST = 10
@@ -165,20 +165,6 @@ def _from_sums(
 ) -> kernel.Principal:
     sums = kernel.Moments(float(count), total, gram)
     return kernel.from_moments(sums, n, most, centre)
-
-
-def stream_rows(
-    data: xr.DataArray, signal: str, rows: int = 65536
-) -> Iterator[np.ndarray]:
-    """Yield patterns as (about `rows`, signal), block by block in fixed order."""
-    others = [str(d) for d in data.dims if d != signal]
-    if not others:
-        data, others = data.expand_dims("pattern"), ["pattern"]
-    line = max(data.size // max(data.sizes[signal] * data.sizes[others[0]], 1), 1)
-    data = data.transpose(others[0], ...)
-    axis = data.dims.index(signal)
-    for (part,) in stream(data, dim=others[0], block=max(1, rows // line)):
-        yield np.moveaxis(part, axis, -1).reshape(-1, part.shape[axis])
 
 
 def _scores(rows: np.ndarray, axes: np.ndarray, mean: np.ndarray) -> np.ndarray:

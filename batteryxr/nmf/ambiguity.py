@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply, stream
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DataError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.posterior import NOISE, Labels
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import Seed
     from batteryxr.nmf.kernels.feasible import Range
 
 #: Of more patterns than this the outermost are taken: the others are among them.
@@ -25,9 +28,9 @@ _PATTERNS = 4000
 def bands(
     result: xr.Dataset,
     *,
-    noise: float | None = None,
-    steps: int = 40_000,
-    seed: int = 0,
+    noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
+    steps: Annotated[int, Bounds(low=400)] = 40_000,
+    seed: Seed = 0,
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
 
@@ -68,12 +71,8 @@ def bands(
     rng = generator(seed)
     if "stretch" in result:
         raise DataError("result", "its components stretch; expected a result of `fit`")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 400:
-        raise ArgumentError("steps", steps, "an integer >= 400")
     if noise is None:
         noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
-    if not 0 <= noise < np.inf:
-        raise ArgumentError("noise", noise, "a number >= 0")
     closure = bool(result.attrs.get("closure", 1))
     lift = result["shift_curve"].values if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift

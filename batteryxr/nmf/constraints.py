@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
 from batteryxr.nmf.data import lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from batteryxr.core.checks import Positive
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.shifts import Shift
 
-SCALES = ("norm", "max", "area")
-SHIFTS = ("minimum", "envelope")
+#: Of a penalty.
+Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
 
@@ -66,24 +70,12 @@ class Constraints:
     mask: xr.DataArray | None = None
     pattern_scale: xr.DataArray | None = None
     scale: Literal["norm", "max", "area"] | None = None
-    sparsity: float = 0.0
-    smoothness: float = 0.0
-    weight_smoothness: float = 0.0
+    sparsity: Strength = 0.0
+    smoothness: Strength = 0.0
+    weight_smoothness: Strength = 0.0
 
     def __post_init__(self) -> None:
-        if self.signal is not None and not isinstance(self.signal, str):
-            raise ArgumentError("signal", self.signal, "the name of a dimension")
-        _check_shift(self.shift)
-        for name in ("mask", "pattern_scale"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, xr.DataArray):
-                raise ArgumentError(name, value, "a DataArray")
-        if self.scale is not None and self.scale not in SCALES:
-            raise ArgumentError("scale", self.scale, f"one of {SCALES}")
-        for name in PENALTIES:
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < np.inf:
-                raise ArgumentError(name, value, "a number, 0 or more")
+        check_fields(self)
 
     @property
     def shift_kind(self) -> str:
@@ -130,30 +122,10 @@ class Constraints:
 def constrain(
     data: Several,
     constraints: Constraints,
-    errors: float | xr.DataArray | None = None,
+    errors: Positive | xr.DataArray | None = None,
 ) -> Patterns:
     """Return data as patterns that obey the constraints: scaled, masked and shifted."""
     patterns = lay_out(data, constraints.signal)
     mask, pattern_scale = constraints.mask, constraints.pattern_scale
     patterns = weigh(patterns, errors, mask, pattern_scale)
     return subtract_shift(patterns, constraints.shift)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _check_shift(shift: object) -> None:
-    if isinstance(shift, str) and shift not in SHIFTS:
-        raise ArgumentError(
-            "shift", shift, "'minimum', 'envelope', a number or a curve"
-        )
-    if isinstance(shift, str | xr.DataArray) or shift is None:
-        return
-    if not _is_number(shift) or not np.isfinite(shift):  # type: ignore[call-overload]
-        raise ArgumentError(
-            "shift",
-            shift,
-            "'minimum', 'envelope', a finite number or a DataArray",
-            "A shift of each pattern by its own would change the ratios.",
-        )

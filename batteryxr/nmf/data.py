@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.nmf.joining import SIGNALS, join
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
+    from batteryxr.core.checks import Positive
     from batteryxr.nmf.joining import Several
 
 #: Beyond either of these the data are read in passes instead of held in memory.
@@ -111,7 +112,7 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
 
 def weigh(
     patterns: Patterns,
-    errors: float | xr.DataArray | None,
+    errors: Positive | xr.DataArray | None,
     mask: xr.DataArray | None,
     pattern_scale: xr.DataArray | None,
 ) -> Patterns:
@@ -150,13 +151,10 @@ def weigh(
 
 
 def _deviations(
-    patterns: Patterns, errors: float | xr.DataArray, levels: xr.DataArray | None
+    patterns: Patterns, errors: Positive | xr.DataArray, levels: xr.DataArray | None
 ) -> xr.DataArray:
     """Return the errors with the dimensions of a pattern at least."""
     if not isinstance(errors, xr.DataArray):
-        number = isinstance(errors, int | float | np.number)
-        if not number or isinstance(errors, bool) or not errors > 0:
-            raise ArgumentError("errors", errors, "a positive number or a DataArray")
         errors = xr.full_like(
             patterns.data.isel(dict.fromkeys(patterns.samples, 0), drop=True),
             float(errors),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import xarray as xr
 
+from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.constraints import Constraints, constrain
@@ -18,6 +18,9 @@ from batteryxr.nmf.starting import begin
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    import xarray as xr
+
+    from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from batteryxr.nmf.starting import Fixed, Start, Starts
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
-
-SOLVERS = ("active-set", "hals", "coordinate", "pure")
 
 
 @replayable
@@ -56,32 +57,26 @@ class Solver:
 
     kind: Kind = "active-set"
     start: Start = "pure"
-    passes: int = 3
+    passes: Whole = 3
 
     def __post_init__(self) -> None:
-        if self.kind not in SOLVERS:
-            raise ArgumentError("solver", self.kind, f"one of {SOLVERS}")
-        passes = self.passes
-        if isinstance(passes, bool) or not isinstance(passes, int) or passes < 0:
-            raise ArgumentError("passes", passes, "an integer >= 0")
-        if not isinstance(self.start, str | xr.DataArray | xr.Dataset):
-            raise ArgumentError("start", self.start, "a word or components")
+        check_fields(self)
 
 
 @recorded
 def fit(
     data: Several,
-    n_components: int | None = None,
+    n_components: Count | None = None,
     *,
     fixed: Fixed = None,
     closure: bool = True,
     constraints: Constraints | None = None,
-    errors: float | xr.DataArray | None = None,
+    errors: Positive | xr.DataArray | None = None,
     solver: Kind | Solver = "active-set",
-    n_starts: int = 4,
-    seed: int = 0,
-    max_iter: int = 1000,
-    tol: float = 1e-5,
+    n_starts: Count = 4,
+    seed: Seed = 0,
+    max_iter: Count = 1000,
+    tol: NonNegative = 1e-5,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise patterns into components and weights: ``data = weights · components``.

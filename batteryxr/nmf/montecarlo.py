@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -31,6 +31,7 @@ from batteryxr.nmf.starting import begin
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Normal, Rules
     from batteryxr.nmf.kernels.sampling import Chain
@@ -44,15 +45,15 @@ _HELD = 50_000_000
 @recorded
 def metropolis(
     data: Several,
-    n_components: int | None = None,
+    n_components: Count | None = None,
     *,
     fixed: Fixed = None,
     closure: bool = True,
     constraints: Constraints | None = None,
-    errors: float | xr.DataArray | None = None,
-    n_chains: int = 4,
+    errors: Positive | xr.DataArray | None = None,
+    n_chains: Count = 4,
     sampling: Sampling | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise by Metropolis Monte Carlo, with the spread of every ratio.
@@ -107,8 +108,6 @@ def metropolis(
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """
-    if isinstance(n_chains, bool) or not isinstance(n_chains, int) or n_chains < 1:
-        raise ArgumentError("n_chains", n_chains, "an integer >= 1")
     constraints, sampling = constraints or Constraints(), sampling or Sampling()
     constraints.refuse("metropolis", *PENALTIES)
     patterns = constrain(data, constraints, errors)

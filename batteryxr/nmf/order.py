@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -23,6 +24,7 @@ from batteryxr.nmf.streaming import sample
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
     from batteryxr.nmf.solving import Block
@@ -48,14 +50,14 @@ _COLUMNS = {
 @recorded
 def model_order(
     data: Several,
-    n_components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
+    n_components: Sequence[Count] = (1, 2, 3, 4, 5, 6, 7, 8),
     *,
     closure: bool = True,
     constraints: Constraints | None = None,
-    errors: float | xr.DataArray | None = None,
-    folds: int = 8,
-    n_starts: int = 10,
-    seed: int = 0,
+    errors: Positive | xr.DataArray | None = None,
+    folds: Annotated[int, Bounds(low=2)] = 8,
+    n_starts: Annotated[int, Bounds(low=2)] = 10,
+    seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Show side by side what speaks for each number of components.
@@ -99,10 +101,9 @@ def model_order(
         ``nmf_error``, ``svd_error`` and their ratio (1.000: non-negativity does not
         bite, and the answer is ambiguous by rotation).
     """
-    ns = _numbers(n_components)
-    for name, number in (("folds", folds), ("n_starts", n_starts)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 2:
-            raise ArgumentError(name, number, "an integer >= 2")
+    ns = sorted({int(n) for n in n_components})
+    if not ns:
+        raise ArgumentError("n_components", n_components, "at least one number")
     constraints = constraints or Constraints()
     constraints.refuse("model_order", *PENALTIES, "scale")
     patterns = constrain(data, constraints, errors)
@@ -134,18 +135,6 @@ def model_order(
             "(see fit_stretched). Look at where its fall slows down.",
         )
     return result
-
-
-def _numbers(n_components: Sequence[int]) -> list[int]:
-    """Return the numbers to try, rising."""
-    wrong = [
-        n
-        for n in n_components
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1
-    ]
-    if wrong or not len(n_components):
-        raise ArgumentError("n_components", n_components, "whole numbers of at least 1")
-    return sorted({int(n) for n in n_components})
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from batteryxr.nmf.data import lay_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.checks import Count
     from batteryxr.nmf.joining import Several
 
 
 @recorded
 def pca(
     data: Several,
-    n_components: int | None = None,
+    n_components: Count | None = None,
     *,
     signal: str | None = None,
     centre: bool = False,

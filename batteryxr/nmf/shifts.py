@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.data import lay_out
@@ -22,10 +22,11 @@ from batteryxr.nmf.data import lay_out
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from batteryxr.core.checks import Finite, NonNegative
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
 
-    Shift: TypeAlias = Literal["minimum", "envelope"] | float | xr.DataArray | None
+    Shift: TypeAlias = Literal["minimum", "envelope"] | Finite | xr.DataArray | None
 
 #: A fraction of the squared signal in negative values that noise may have.
 _NOISE = 2e-3
@@ -65,7 +66,7 @@ def subtract_shift(patterns: Patterns, shift: Shift) -> Patterns:
 
 @recorded
 def lower_envelope(
-    data: Several, *, signal: str | None = None, window: float | None = None
+    data: Several, *, signal: str | None = None, window: NonNegative | None = None
 ) -> xr.DataArray:
     """Return the lowest value of the series at and around each point.
 
@@ -112,8 +113,6 @@ def envelope(patterns: Patterns, window: float | None) -> np.ndarray:
         width = _peak_width(np.nan_to_num(both["mean"].values.astype(np.float64)))
     else:
         axis = patterns.data[patterns.signal].values.astype(np.float64)
-        if not window >= 0:
-            raise ArgumentError("window", window, "0 or more")
         width = round(window / abs(float(np.median(np.diff(axis)))))
     return minimum_filter1d(values, 2 * (width // 2) + 1)
 

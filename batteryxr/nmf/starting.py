@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.seeds import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import TypeAlias
 
     from batteryxr.nmf.data import Patterns
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
         Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None
     )
     Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
-
-STARTS = ("pure", "singular", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +85,6 @@ def begin(
     ArgumentError, DataError, DimensionError
         If a number or a pattern does not fit the data.
     """
-    generator(seed)
     names, raw = resolve_fixed(patterns, fixed)
     if len(set(names)) < len(names):
         raise DataError("fixed", f"has names that are alike: {list(names)}")
@@ -103,8 +99,6 @@ def begin(
     )
     if not isinstance(first, str):
         return replace(starts, first=_given_start(patterns, first, starts))
-    if first not in STARTS:
-        raise ArgumentError("start", first, f"one of {STARTS}, or components")
     return replace(starts, first=first)
 
 
@@ -118,8 +112,6 @@ def _number(n: int | None, known: int, shape: tuple[int, int]) -> int:
                 "`model_order(data)` shows what the data support.",
             )
         return known
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ArgumentError("n_components", n, "a whole number of at least 1")
     if n < known:
         raise ArgumentError(
             "n_components", n, f"at least {known}: fixed components count among them"
@@ -207,13 +199,6 @@ def resolve_fixed(
             )
         names = fixed["component"].values
         fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
-    if not isinstance(fixed, Mapping):
-        raise ArgumentError(
-            "fixed",
-            fixed,
-            "a mapping of names to scans or patterns, or an earlier fit",
-            "For example fixed={'pristine': 0, 'reduced': -1}.",
-        )
     if not fixed:
         return resolve_fixed(patterns, None)
     rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
@@ -224,7 +209,7 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
     where = f"fixed[{name!r}]"
     assert patterns.unshifted is not None
     data, signal = patterns.unshifted, patterns.signal
-    if isinstance(pattern, int | np.integer) and not isinstance(pattern, bool):
+    if not isinstance(pattern, xr.DataArray):
         if not patterns.series:
             raise ArgumentError(
                 where, pattern, "a pattern: images have no numbered scans"
@@ -234,8 +219,6 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
         if not -size <= pattern < size:
             raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
         pattern = data.isel({dim: int(pattern)})
-    if not isinstance(pattern, xr.DataArray):
-        raise ArgumentError(where, pattern, "the number of a scan, or a DataArray")
     if pattern.dims != (signal,):
         raise DimensionError(
             f"{where} has the dimensions {pattern.dims}; expected "

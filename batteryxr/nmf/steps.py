@@ -18,6 +18,7 @@ from batteryxr.nmf.factorisation import fit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from batteryxr.core.checks import Fraction, Whole
     from batteryxr.nmf.joining import Several
 
 #: All ways to sum components are tried up to this number, else the nearest is taken.
@@ -30,7 +31,7 @@ def raise_n(
     /,
     previous: xr.Dataset,
     *,
-    by: int = 1,
+    by: Whole = 1,
     keep: Sequence[str] | Mapping[str, str] = (),
     fixed: Mapping[str, int | xr.DataArray] | None = None,
     constraints: Constraints | None = None,
@@ -210,7 +211,7 @@ def reconstruct(
     *,
     components: Sequence[str] | None = None,
     normalise: bool = True,
-    minimum: float = 0.05,
+    minimum: Fraction = 0.05,
 ) -> xr.DataArray:
     """Rebuild the series from some of its components.
 

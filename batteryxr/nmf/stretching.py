@@ -11,11 +11,12 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -26,6 +27,7 @@ from batteryxr.nmf.solving import Block, factorise_block, gapless
 from batteryxr.nmf.starting import begin
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, NonNegative, Seed
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
@@ -43,16 +45,16 @@ _STAGES = ((3, 4), (25, 2))
 @recorded
 def fit_stretched(
     data: Several,
-    n_components: int | None = None,
+    n_components: Count | None = None,
     *,
     fixed: Fixed = None,
     closure: bool = True,
     constraints: Constraints | None = None,
-    drift: float = 0.02,
-    stiffness: float = 0.1,
-    seed: int = 0,
-    max_iter: int = 300,
-    tol: float = 1e-5,
+    drift: Annotated[float, Bounds(above=0.0, below=0.3)] = 0.02,
+    stiffness: NonNegative = 0.1,
+    seed: Seed = 0,
+    max_iter: Count = 300,
+    tol: NonNegative = 1e-5,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise a series into components that stretch along their axis.
@@ -112,10 +114,6 @@ def fit_stretched(
             "None, 'minimum' or a number",
             "A curve would stretch with the components, the data's shift does not.",
         )
-    if not 0 < drift < 0.3:
-        raise ArgumentError("drift", drift, "between 0 and 0.3")
-    if not stiffness >= 0:
-        raise ArgumentError("stiffness", stiffness, "0 or more")
     patterns = constrain(data, constraints)
     starts = begin(patterns, n_components, fixed, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure, max_iter=max_iter, tol=tol)

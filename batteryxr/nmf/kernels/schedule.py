@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Annotated
 
-import numpy as np
-
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Bounds, Count, check_fields
 from batteryxr.core.provenance import replayable
 
 
@@ -20,7 +20,8 @@ class Sampling:
     sweeps
         Metropolis sweeps of each chain; a sweep tries every value once.
     hottest
-        Temperature at the start; it falls to 1 by half of the sweeps.
+        Temperature at the start, in units of that of the noise; it falls to 1 by half
+        of the sweeps.
     draws, thin
         Draws kept of each chain, one in `thin` sweeps.
     rotations
@@ -32,22 +33,14 @@ class Sampling:
         If a number is too small.
     """
 
-    sweeps: int = 3000
-    hottest: float = 300.0
-    draws: int = 200
-    thin: int = 2
-    rotations: int = 160_000
+    sweeps: Count = 3000
+    hottest: Annotated[float, Bounds(low=1.0, below=math.inf)] = 300.0
+    draws: Annotated[int, Bounds(low=4)] = 200
+    thin: Count = 2
+    rotations: Count = 160_000
 
     def __post_init__(self) -> None:
-        for name in ("sweeps", "draws", "thin", "rotations"):
-            value, least = getattr(self, name), 4 if name == "draws" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArgumentError(name, value, f"an integer >= {least}")
-        number = isinstance(self.hottest, int | float | np.number)
-        if not number or not 1 <= self.hottest < np.inf:
-            raise ArgumentError(
-                "hottest", self.hottest, "a temperature >= 1, that of the noise"
-            )
+        check_fields(self)
 
     @property
     def settling(self) -> int:

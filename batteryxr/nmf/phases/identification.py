@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import label
@@ -19,6 +20,7 @@ from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 if TYPE_CHECKING:
     import os
 
+    from batteryxr.core.checks import NonNegative, Pair, Positive
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
@@ -38,11 +40,11 @@ def identify(
     components: xr.DataArray | xr.Dataset,
     *,
     candidates: Candidates,
-    r_range: tuple[float, float] | None = None,
-    radiation: str = "xray",
-    q_max: float | None = None,
-    q_damp: float = 0.0,
-    strain: float = 0.03,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -132,11 +134,11 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
-    r_range: tuple[float, float] | None = None,
-    radiation: str = "xray",
-    q_max: float | None = None,
-    q_damp: float = 0.0,
-    strain: float = 0.03,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
