@@ -76,16 +76,16 @@ def principal_components(
     if n_components is not None and not 1 <= n_components <= most:
         raise ArgumentError("n_components", n_components, f"from 1 to {most}")
     if lazy and n_components is not None and is_lazy(patterns):
-        parts = _built(patterns, signal, n_components, most, centre)
+        parts = _built(patterns, signal, n_components, most, centre=centre)
     else:
-        parts = _computed(patterns, signal, n_components, most, centre)
+        parts = _computed(patterns, signal, n_components, most, centre=centre)
     result = _labelled(data, patterns, signal, parts)
     result.attrs = {"signal": signal, "centred": int(centre)}
     return result
 
 
 def _computed(
-    patterns: xr.DataArray, signal: str, n: int | None, most: int, centre: bool
+    patterns: xr.DataArray, signal: str, n: int | None, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
     """Read once, and decide how many components there are."""
     points = patterns.sizes[signal]
@@ -115,7 +115,7 @@ def _computed(
 
 
 def _built(
-    patterns: xr.DataArray, signal: str, n: int, most: int, centre: bool
+    patterns: xr.DataArray, signal: str, n: int, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
     """Build a graph that does as `_computed` does, for a known number."""
     samples = [str(d) for d in patterns.dims if d != signal]

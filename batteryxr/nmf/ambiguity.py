@@ -102,7 +102,9 @@ def bands(
         low, high = (
             labels.weights(values, "weights", "Weight") for values in found.weights
         )
-    out = _with_noise(result["weights"], low, high, scatter, 1.0 if closure else None)
+    out = _with_noise(
+        result["weights"], low, high, scatter, top=1.0 if closure else None
+    )
     for index, end in enumerate(("low", "high")):
         out[f"components_{end}"] = labels.components(
             found.components[index],
@@ -133,6 +135,7 @@ def _with_noise(
     low: xr.DataArray,
     high: xr.DataArray,
     scatter: np.ndarray,
+    *,
     top: float | None,
 ) -> dict[str, xr.DataArray]:
     """Return the range of the weights, `scatter` (k,) wider at either end."""

@@ -13,7 +13,9 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.results import arrange, label_result
+from batteryxr.nmf.solving import gapless, pick_pure, solve_in_memory
 from batteryxr.nmf.starting import begin
+from batteryxr.nmf.streaming import solve_in_passes
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -21,11 +23,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
-    from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.solving import Factors
-    from batteryxr.nmf.starting import Fixed, Start, Starts
+    from batteryxr.nmf.starting import Fixed, Start
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
 
@@ -148,11 +148,18 @@ def fit(
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
     rules = constraints.rules(starts.is_fixed, closure, solver=kind, **stop)
-    factors = solve(patterns, starts, rules, how, progress=progress)
+    if how.kind == "pure":
+        factors = pick_pure(patterns, starts, rules)
+    elif patterns.held:
+        factors = solve_in_memory(gapless(patterns), starts, rules)
+    else:
+        factors = solve_in_passes(
+            patterns, starts, rules, passes=how.passes, progress=progress
+        )
     scale = constraints.scale or "norm"
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
-    result = label_result(patterns, starts, rules, factors, order)
+    result = label_result(patterns, starts, rules, factors, order=order)
     result.attrs |= {
         "scale": "closure" if closure else scale,
         "closure": int(closure),
@@ -164,27 +171,6 @@ def fit(
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors)
     return result
-
-
-def solve(
-    patterns: Patterns,
-    starts: Starts,
-    rules: Rules,
-    solver: Solver,
-    *,
-    progress: bool | None = None,
-) -> Factors:
-    """Find the components by the route that the size of the data asks for."""
-    from batteryxr.nmf.solving import pick_pure, solve_in_memory
-    from batteryxr.nmf.streaming import solve_in_passes
-
-    if solver.kind == "pure":
-        return pick_pure(patterns, starts, rules)
-    if patterns.held:
-        return solve_in_memory(patterns, starts, rules)
-    return solve_in_passes(
-        patterns, starts, rules, passes=solver.passes, progress=progress
-    )
 
 
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:

@@ -66,7 +66,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
                 f"{dims}: only like data share components."
             )
         for axis in axes:
-            _same_axis(first, array, axis, first_name, name)
+            _same_axis(first, array, axis, names=(first_name, name))
     aligned = [
         array.transpose(*dims).assign_coords(
             {a: first.coords[a] for a in axes if a in first.coords}
@@ -144,8 +144,9 @@ def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
 
 
 def _same_axis(
-    a: xr.DataArray, b: xr.DataArray, axis: str, name_a: str, name_b: str
+    a: xr.DataArray, b: xr.DataArray, axis: str, *, names: tuple[str, str]
 ) -> None:
+    name_a, name_b = names
     if a.sizes[axis] != b.sizes[axis]:
         raise DimensionError(
             f"{axis!r} has {a.sizes[axis]} points in {name_a!r} and {b.sizes[axis]} in "

@@ -123,15 +123,19 @@ def metropolis(
     sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns)
-    chains = _sample(block, starts, rules, sampling, errors is not None, progress)
+    chains = _sample(
+        block, starts, rules, sampling, known=errors is not None, progress=progress
+    )
     unit, axis = constraints.scale or "area", patterns.data[patterns.signal]
     if not closure:
         for chain in chains.found:
-            _to_unit(chain, rules, unit, axis, block.points)
+            _to_unit(chain, rules, unit, axis, points=block.points)
     runs = [chain.run for chain in chains.found]
     factors = spread_out(compare_runs(runs, chains.svd_error, rules), block)
     order = arrange(factors, rules, unit, axis, series=patterns.series)
-    result = _starts_are_chains(label_result(patterns, starts, rules, factors, order))
+    result = _starts_are_chains(
+        label_result(patterns, starts, rules, factors, order=order)
+    )
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
     labels = Labels(result, order, block.samples, block.points, shift)
     best = index_of_best(runs)
@@ -170,6 +174,7 @@ def _sample(
     starts: Starts,
     rules: Rules,
     sampling: Sampling,
+    *,
     known: bool,
     progress: bool | None,
 ) -> _Chains:
@@ -257,7 +262,7 @@ def _side_by_side(
 
 
 def _to_unit(
-    chain: Chain, rules: Rules, unit: str, axis: xr.DataArray, points: np.ndarray
+    chain: Chain, rules: Rules, unit: str, axis: xr.DataArray, *, points: np.ndarray
 ) -> None:
     """Scale the free components of a chain as those of the result will be."""
     whole = np.zeros((len(rules.fixed), points.size))

@@ -185,15 +185,15 @@ def _judge(
                 )
             ]
             runs = [
-                pool.submit(_one_start, values, quick, rules, n, rng)
+                pool.submit(_one_start, values, quick, rules, n, rng=rng)
                 for rng in generators(trial.seed + 1000 + n, trial.n_starts)
             ]
             blind[i] = [job.result() for job in jobs]
             found = [run.result() for run in runs]
-            best = _best(values, whole, rules, found, warm)
+            best = _best(values, whole, rules, found, warm=warm)
             warm = best.components
             svd = np.sqrt(power[n:].sum() / power.sum()) if v is None else np.nan
-            rows.append(_row(trial.block, rules, found, best, whole.total))
+            rows.append(_row(trial.block, rules, found, best, total=whole.total))
             rows[-1]["svd_error"] = svd
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     columns |= _held_out(blind)
@@ -222,7 +222,7 @@ def _held_out(blind: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _row(
-    block: Block, rules: Rules, found: list[Run], best: Run, total: float
+    block: Block, rules: Rules, found: list[Run], best: Run, *, total: float
 ) -> dict[str, float]:
     """Return what the starts say of one number of components."""
     from batteryxr.nmf.kernels import crossval
@@ -237,7 +237,7 @@ def _row(
 
 
 def _one_start(
-    values: np.ndarray, data: Normal, rules: Rules, n: int, rng: np.random.Generator
+    values: np.ndarray, data: Normal, rules: Rules, n: int, *, rng: np.random.Generator
 ) -> Run:
     from batteryxr.nmf.kernels import alternate, starts
 
@@ -250,6 +250,7 @@ def _best(
     data: Normal,
     rules: Rules,
     found: list[Run],
+    *,
     warm: np.ndarray | None,
 ) -> Run:
     """Polish the best start, and the last number's answer with a component added."""

@@ -68,11 +68,14 @@ def label_result(
     starts: Starts,
     rules: Rules,
     factors: Factors,
+    *,
     order: np.ndarray,
 ) -> xr.Dataset:
     """Return the Dataset: components, weights, residuals, and how it went."""
     closure = rules.closure
-    out = label_components(patterns, starts, factors.components[order], order, closure)
+    out = label_components(
+        patterns, starts, factors.components[order], order, closure=closure
+    )
     out |= _unmixed(patterns, factors.components[order], closure)
     out |= _spreads(factors, order, out)
     if rules.weight_smoothness and factors.weights is not None:
@@ -91,6 +94,7 @@ def label_components(
     starts: Starts,
     rows: np.ndarray,
     order: np.ndarray,
+    *,
     closure: bool,
 ) -> dict[str, xr.DataArray]:
     """Return the components with their shift undone, and what is known of them.

@@ -79,9 +79,8 @@ class Factors:
     full_passes: int = 0
 
 
-def solve_in_memory(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
-    """Factorise all samples at once. Reads once."""
-    block = gapless(patterns)
+def solve_in_memory(block: Block, starts: Starts, rules: Rules) -> Factors:
+    """Factorise all samples at once."""
     refuse_rank(starts.n, len(block.values), "the number of patterns with data")
     return spread_out(factorise_block(block, starts, rules), block)
 
@@ -151,7 +150,7 @@ def factorise_block(
                 start[fixed] = given[fixed]
             else:
                 start = complete(scaled, fixed, given, kind, rng)
-            weights = _first_weights(rules, data, scaled, start, kind)
+            weights = _first_weights(rules, data, scaled, start, kind=kind)
             return alternate.factorise(data, start, rules, weights=weights, stop=stop)
 
         stop = stopper()
@@ -165,7 +164,7 @@ def factorise_block(
 
 
 def _first_weights(
-    rules: Rules, data: Normal, values: np.ndarray, start: np.ndarray, kind: str
+    rules: Rules, data: Normal, values: np.ndarray, start: np.ndarray, *, kind: str
 ) -> np.ndarray | None:
     """Return the weights that belong to a start, where the answer hangs on them."""
     from batteryxr.nmf.kernels import nnls, starts

@@ -118,15 +118,16 @@ def fit_stretched(
     starts = begin(patterns, n_components, fixed, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure, max_iter=max_iter, tol=tol)
     x, grid = _series(patterns)
-    pairs = _starts(x, grid, starts, rules, drift)
-    best = _search(x, grid, pairs, rules, Elastic(stiffness, 2 * drift), progress)
+    pairs = _starts(x, grid, starts, rules, drift=drift)
+    elastic = Elastic(stiffness, 2 * drift)
+    best = _search(x, grid, pairs, rules, elastic=elastic, progress=progress)
     if not best.converged:
         warn_quality(
             f"not converged within {max_iter} rounds (relative error "
             f"{best.error:.4g}). Raise max_iter, or look whether it matters.",
         )
     _finish(best, grid, rules)
-    result = _labelled(patterns, starts, best, x, closure)
+    result = _labelled(patterns, starts, best, x, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else "norm",
         "closure": int(closure),
@@ -170,6 +171,7 @@ def _search(
     grid: Grid,
     starts: list[Pair],
     rules: Rules,
+    *,
     elastic: Elastic,
     progress: bool | None,
 ) -> Stretched:
@@ -210,7 +212,7 @@ def _search(
 
 
 def _starts(
-    x: np.ndarray, grid: Grid, starts: Starts, rules: Rules, drift: float
+    x: np.ndarray, grid: Grid, starts: Starts, rules: Rules, *, drift: float
 ) -> list[Pair]:
     """Return components and stretches: a plain fit, and equal mixtures that drift."""
     from batteryxr.nmf.kernels.stretch import Parts, improve_components
@@ -268,14 +270,16 @@ def _finish(best: Stretched, grid: Grid, rules: Rules) -> None:
 
 
 def _labelled(
-    patterns: Patterns, starts: Starts, best: Stretched, x: np.ndarray, closure: bool
+    patterns: Patterns, starts: Starts, best: Stretched, x: np.ndarray, *, closure: bool
 ) -> xr.Dataset:
     """Return the Dataset: components, weights, stretches and residuals."""
     from batteryxr.nmf.kernels.match import appearance
 
     w = best.weights
     order = appearance(w)
-    out = label_components(patterns, starts, best.components[order], order, closure)
+    out = label_components(
+        patterns, starts, best.components[order], order, closure=closure
+    )
     residual = _residual(best, x, patterns.data[patterns.signal])
     shift = 0.0 if patterns.shift is None else patterns.shift
     power = np.sqrt(np.mean((x + shift) ** 2, axis=1))

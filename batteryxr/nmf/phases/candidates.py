@@ -110,6 +110,7 @@ class Candidate:
         self,
         crystal: Crystal,
         r: np.ndarray,
+        *,
         radiation: str,
         q_max: float | None,
         q_damp: float,

@@ -94,8 +94,13 @@ def identify(
     patterns = _patterns(components)
     kept = _within(patterns, r_range)
     r = kept["r"].values.astype(np.float64)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
     fits = {
-        name: Candidate(crystal, r, radiation, q_max, q_damp, strain)
+        name: Candidate(crystal, r, strain=strain, **measured)
         for name, crystal in crystals_of(candidates).items()
     }
     rows = kept.transpose(..., "r")
@@ -112,7 +117,7 @@ def identify(
         list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
     )
     out = _table(
-        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r
+        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
     result = xr.Dataset(out).assign_coords(candidate=candidate)
     result = result.assign_coords(_coords(rows) | {"r": rows["r"]})
@@ -174,7 +179,12 @@ def refine_along(
     kept = _within(patterns, r_range).transpose(..., "r")
     r = kept["r"].values.astype(np.float64)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
-    fit = Candidate(crystal, r, radiation, q_max, q_damp, strain, occupancy)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
+    fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
     rows = kept.values.astype(np.float64)
     sigma = _sigma(errors, kept, r_range)
     found: list[PatternFit | None] = []
@@ -189,7 +199,7 @@ def refine_along(
             last = fit.refine(rows[i], last.values[:-1], _row(sigma, i))
         found.append(last)
     dim = str(kept.dims[0])
-    out = _table(found, fit, (len(rows),), [dim], r)
+    out = _table(found, fit, (len(rows),), [dim], r=r)
     first = float(np.linalg.norm(crystal.cell[0]))
     for name, values, text in (
         ("lattice", first * (1 + out["strain"]), "Lattice parameter"),
@@ -213,6 +223,7 @@ def _table(
     fit: Candidate,
     shape: tuple[int, ...],
     dims: list[str],
+    *,
     r: np.ndarray,
 ) -> dict[str, xr.DataArray]:
     """Return all parameters, their errors, R_w and the fitted patterns."""
