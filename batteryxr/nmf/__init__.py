@@ -9,7 +9,7 @@ from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
 from batteryxr.nmf.phases.candidates import read_crystal
 from batteryxr.nmf.phases.identification import identify, refine_along
-from batteryxr.nmf.plots import (
+from batteryxr.nmf.plot import (
     plot_components,
     plot_maps,
     plot_order,

@@ -96,8 +96,8 @@ class Entry:
 
     @property
     def short(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition(".")[2]
+        """The last part of the name; of a group's method what follows the accessor."""
+        return self.name.partition(".")[2] if self.on else self.name.rpartition(".")[2]
 
     @property
     def technique(self) -> str:

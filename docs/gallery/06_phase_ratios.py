@@ -21,4 +21,4 @@ phases = pdf.nmf.fit(
     constraints=nmf.Constraints(shift=pdf.nmf.lower_envelope()),
     seed=0,
 )
-figure = phases.nmf.plot_weights(x="time")
+figure = phases.nmf.plot.weights(x="time")

@@ -14,4 +14,4 @@ order = pdf.nmf.model_order(
     constraints=nmf.Constraints(shift=pdf.nmf.lower_envelope()),
     n_starts=3,
 )
-figure = order.nmf.plot_order()
+figure = order.nmf.plot.order()

@@ -133,7 +133,7 @@ def test_a_tighter_shift_narrows_the_range(series):
 
 def test_the_range_is_drawn_around_the_ratios(series):
     fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
-    plot = fit.merge(fit.nmf.bands(steps=4000)).nmf.plot_weights()
+    plot = fit.merge(fit.nmf.bands(steps=4000)).nmf.plot.weights()
     areas = plot.traverse(lambda a: a.data, ["Area"])
     assert len(areas) >= 3
     assert all((a.iloc[:, 2] >= a.iloc[:, 1]).all() for a in areas[:3])

@@ -273,26 +273,26 @@ def test_purify_refuses(series):
 
 def test_plots_draw_free_and_fixed_apart(series, steps):
     _, fine = steps
-    curves = list(fine.nmf.plot_components())
+    curves = list(fine.nmf.plot.components())
     dashes = [c.opts.get("style").kwargs["line_dash"] for c in curves]
     assert dashes == ["dotted", "solid", "dotted"]
-    layout = fine.nmf.plot_weights(sums={"both": ["start", "CP1"]}, extra_beyond=2.0)
+    layout = fine.nmf.plot.weights(sums={"both": ["start", "CP1"]}, extra_beyond=2.0)
     assert len(layout) == 2
     with pytest.raises(ArgumentError, match="sums"):
-        fine.nmf.plot_weights(sums={"both": ["nobody"]})
-    assert "Li" in str(fine.nmf.plot_residual().kdims[0])
-    with pytest.raises(DimensionError, match="plot_weights"):
-        fine.nmf.plot_maps()
+        fine.nmf.plot.weights(sums={"both": ["nobody"]})
+    assert "Li" in str(fine.nmf.plot.residual().kdims[0])
+    with pytest.raises(DimensionError, match=r"plot\.weights"):
+        fine.nmf.plot.maps()
 
 
 def test_plots_of_images_and_orders(series, stack):
     maps = stack.data.nmf.fit(3, closure=False, n_starts=1)
-    assert len(maps.nmf.plot_maps()) == 3
-    assert maps.nmf.plot_residual() is not None
+    assert len(maps.nmf.plot.maps()) == 3
+    assert maps.nmf.plot.residual() is not None
     order = series.data.nmf.model_order(
         n_components=[2, 3, 4],
         n_starts=2,
         folds=3,
         constraints=nmf.Constraints(shift=-8.0),
     )
-    assert len(order.nmf.plot_order()) == 7
+    assert len(order.nmf.plot.order()) == 7
