@@ -1,6 +1,6 @@
 """How near to the truth ptychography comes, and what modes and positions gain.
 
-    python benchmarks/ptychography_accuracy.py [--simulated DIR] [--star] [--seeds 5]
+    python benchmarks/truth/ptychography_accuracy.py [--simulated DIR] [--star] [--seeds 5]
         [--only NAME]
 
 ``--simulated``: a folder with ``sim64.npz`` and ``sim128.npz`` (400 frames ``diff``,
