@@ -294,11 +294,15 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _holds_objects(variable: xr.Variable) -> bool:
-    """Tell whether a variable is of dtype object, and not of text."""
+    """Tell whether a variable is of dtype object, and not of text.
+
+    Text that is missing is None, or NaN where pandas left it out.
+    """
     if variable.dtype != object or not variable.size:
         return False
     first = variable[(0,) * variable.ndim].values.item()
-    return not isinstance(first, str) and first is not None
+    missing = first is None or (isinstance(first, float) and math.isnan(first))
+    return not isinstance(first, str) and not missing
 
 
 _PLAIN: dict[Any, Callable[[Any], bool]] = {

@@ -29,6 +29,12 @@ from batteryxr.core.errors import ArgumentError
 ARRAY = xr.DataArray(np.arange(3.0), dims="scan")
 OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
 
+#: Text beside what is missing, as pandas leaves it.
+TEXT = [
+    xr.DataArray(np.array([first, "a"], dtype=object), dims="scan")
+    for first in (None, float("nan"))
+]
+
 
 @pytest.mark.parametrize(
     ("kind", "right", "wrong"),
@@ -53,7 +59,11 @@ OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
         (tuple[float, ...], [(), [1, 2]], [1, ["a"]]),
         (Mapping[str, float], [{}, {"a": 1}], [{"a": "b"}, {1: 1}, [("a", 1)]]),
         (np.ndarray, [np.arange(3), [1, 2]], [np.array(["a"]), OBJECTS.values, "a"]),
-        (xr.DataArray, [ARRAY], [OBJECTS, ARRAY.values, ARRAY.to_dataset(name="a")]),
+        (
+            xr.DataArray,
+            [ARRAY, *TEXT],
+            [OBJECTS, ARRAY.values, ARRAY.to_dataset(name="a")],
+        ),
         (xr.Dataset, [ARRAY.to_dataset(name="a")], [OBJECTS.to_dataset(name="a"), 1]),
         (str | Path, ["a", Path("a")], [1, b"a"]),
         (Any, [1, None, object()], []),
