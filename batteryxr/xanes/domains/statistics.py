@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -17,6 +18,8 @@ from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_Bins = Annotated[int, Bounds(low=2)]
 
 
 @recorded
@@ -146,7 +149,7 @@ def cluster_density(
     clusters: xr.Dataset,
     features: Sequence[str] | None = None,
     weights: xr.DataArray | None = None,
-    bins: int = 100,
+    bins: _Bins = 100,
 ) -> xr.Dataset:
     """Return the distribution of each feature in each cluster.
 
@@ -180,7 +183,9 @@ def cluster_density(
 
     names = list(clusters.attrs.get("features", [])) if features is None else features
     if wrong := [n for n in names if f"{n}_mean" not in clusters]:
-        raise ArgumentError("features", wrong, "features that were clustered")
+        raise ArgumentError(
+            "features", features, f"features that were clustered; {wrong} were not"
+        )
     chosen = gather(maps, list(names), caller="cluster_density")
     first = next(iter(chosen.values()))
     labels = _labels(clusters).reset_coords(drop=True).transpose(*first.dims)
@@ -319,8 +324,6 @@ def _cluster_axis(clusters: xr.DataArray | xr.Dataset) -> Any:
 
 
 def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
-    if isinstance(bins, bool) or bins < 2:
-        raise ArgumentError("bins", bins, "an integer >= 2")
     mean, sd = clusters[f"{name}_mean"].values, clusters[f"{name}_sd"].values
     low, high = np.nanmin(mean - 4 * sd), np.nanmax(mean + 4 * sd)
     if not high > low:
