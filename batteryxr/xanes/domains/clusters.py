@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Seed, Whole
 
-#: As of `fit` of the kernel, which is imported when called.
-_Method = Literal["kmeans", "gaussian_mixture", "bisecting", "mini_batch"]
+#: How pixels are clustered.
+Method = Literal["kmeans", "gaussian_mixture", "bisecting", "mini_batch"]
 _Several = Annotated[int, Bounds(low=2)]
 
 
@@ -33,7 +33,7 @@ def cluster(
     n_clusters: Count,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
-    method: _Method = "kmeans",
+    method: Method = "kmeans",
     standardise: bool = True,
     weights: xr.DataArray | None = None,
     order_by: str | None = None,

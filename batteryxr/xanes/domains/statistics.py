@@ -202,7 +202,7 @@ def cluster_density(
         amount += np.bincount(flat[good] - 1, weight[good], minlength=k)[:k]
         for n, value in zip(chosen, values, strict=True):
             part = value.ravel().astype(float)
-            sums[n] += histograms(flat, part, weight, k, edges[n])
+            sums[n] += histograms(flat, part, weight, k=k, edges=edges[n])
     axis = _cluster_axis(clusters)
     out = {}
     for n in chosen:

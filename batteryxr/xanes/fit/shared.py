@@ -81,7 +81,7 @@ def fit_edge_shared(
     array = as_spectra(spectra, caller="fit_edge_shared")
     fit = prepare(array, terms, options, caller="fit_edge_shared")
     known = columns(fit.problem.model)
-    at = {name: known[name] for name in shared if name in known}
+    at: dict[str, list[int]] = {name: known[name] for name in shared if name in known}
     theta, errors = _descend(array, fit, _flat(at), progress)
     fixed = dict(zip(_flat(at), theta, strict=True))
     held = _held(terms, fit.problem.model, fixed)

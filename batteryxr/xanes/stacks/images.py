@@ -22,6 +22,7 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Positive
 
+_Method = Literal["derivative", "half_jump", "white_line"]
 _IMAGE = ("y", "x")
 
 
@@ -142,7 +143,7 @@ def calibrate_energy(
     *,
     reference: xr.DataArray,
     expected: Positive | xr.DataArray,
-    method: Literal["derivative", "half_jump", "white_line"] = "derivative",
+    method: _Method = "derivative",
 ) -> Any:
     """Shift the energies so that a reference measured along has its known edge.
 
@@ -254,7 +255,7 @@ def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(values, dims="energy", coords={"energy": array["energy"]})
 
 
-def _edge(reference: xr.DataArray, method: str) -> float:
+def _edge(reference: xr.DataArray, method: _Method) -> float:
     from batteryxr.xanes.edges.energy import edge_energy
     from batteryxr.xanes.kernels.calibration import refine_steepest
 
