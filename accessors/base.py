@@ -74,9 +74,13 @@ class Accessor:
 
     @classmethod
     def entries(cls) -> Iterator[tuple[str, Any]]:
-        """Yield the methods, panels and groups of the accessor, in working order."""
-        for name, entry in vars(cls).items():
-            if hasattr(entry, "__wrapped__") or isinstance(entry, opens | group):
+        """Yield the methods, panels and groups of the accessor, in working order.
+
+        Those of a class that it extends come first.
+        """
+        for name in dict.fromkeys(n for c in reversed(cls.__mro__) for n in vars(c)):
+            entry = inspect.getattr_static(cls, name)
+            if hasattr(entry, "needs") or isinstance(entry, group):
                 yield name, entry
 
 

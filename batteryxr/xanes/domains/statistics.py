@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
-from batteryxr.core.model import label, require_dims
+from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
 from batteryxr.xanes.results import inherit
@@ -227,7 +227,7 @@ def cluster_density(
 
 
 @recorded
-def rim_distance(maps: xr.DataArray) -> xr.DataArray:
+def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return how deep each pixel lies inside its particle.
 
     *Lazy*; `y` and `x` in one chunk. Domains of a few pixels at the rim are often made
@@ -236,8 +236,9 @@ def rim_distance(maps: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     maps
-        True inside particles, along `y` and `x`. Holes are filled; the frame's border
-        is no rim.
+        True inside particles, along `y` and `x`; or a result of `fit_edge`, whose
+        particles are where its `flag` is 0. Holes are filled; the frame's border is no
+        rim.
 
     Returns
     -------
@@ -254,6 +255,9 @@ def rim_distance(maps: xr.DataArray) -> xr.DataArray:
     """
     from batteryxr.xanes.kernels.partition import rim
 
+    if isinstance(maps, xr.Dataset):
+        require_variables(maps, ["flag"], caller="rim_distance")
+        maps = maps["flag"] == 0
     require_dims(maps, ["y", "x"], caller="rim_distance")
     if maps.dtype.kind != "b":
         raise DataError(

@@ -88,19 +88,22 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_shares(result: xr.DataArray) -> Any:
+def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
     ----------
     result
-        A result of `cluster_shares`.
+        A result of `cluster_shares`, or of `cluster` for all particles together.
 
     Returns
     -------
     holoviews.Bars
     """
     hv = load_hvplot()
+    if isinstance(result, xr.Dataset):
+        require_variables(result, ["share"], caller="plot_shares")
+        result = result["share"]
     if "cluster" not in result.dims or result.ndim > 2:
         raise DimensionError(
             f"plot_shares needs a result of cluster_shares; found {result.dims}."
