@@ -62,14 +62,12 @@ class Accessor:
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
     def _methods(self) -> list[str]:
-        there = {
-            str(name)
-            for name in (
-                *self._obj.dims,
-                *self._obj.coords,
-                *getattr(self._obj, "data_vars", ()),
-            )
-        }
+        # The y of one pixel is a place, no axis.
+        lying = [
+            n for n, c in self._obj.coords.items() if c.ndim or n not in DIMENSIONS
+        ]
+        variables = getattr(self._obj, "data_vars", ())
+        there = {str(name) for name in (*self._obj.dims, *lying, *variables)}
         return [name for name, entry in self.entries() if _fits(entry, there)]
 
     @classmethod

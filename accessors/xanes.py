@@ -30,7 +30,8 @@ from batteryxr.xanes.stacks import images, ptychography, registration
 
 _IMAGE = ("y", "x")
 #: Of these dimensions, one.
-_SERIES = ("scan", "state", "particle", "cluster", "y", "x")
+_SERIES = ("scan", "state", "particle", "cluster")
+_MANY = (*_SERIES, "y", "x")
 
 
 class XanesPlots(Accessor):
@@ -95,28 +96,28 @@ class Xanes(Accessor):
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
     edge_energy = method(edges.edge_energy, "energy")
-    valence = method(calibration.valence, _SERIES)
+    valence = method(calibration.valence, _MANY)
 
     # the edge model at every pixel
     noise_mask = method(noise.noise_mask, "energy")
     fit_edge = method(edge_model.fit_edge, "energy")
-    fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _SERIES)
+    fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _MANY)
     fit_peaks = method(edge_model.fit_peaks, ("energy", "shift"))
 
     # combinations
     lcf = method(combination.lcf, "energy")
-    pca = method(components.pca, "energy", _SERIES)
+    pca = method(components.pca, "energy", _MANY)
 
     # composition
-    projected_density = method(composition.projected_density, _SERIES)
-    effective_electrons = method(composition.effective_electrons, ("energy", *_SERIES))
+    projected_density = method(composition.projected_density, _MANY)
+    effective_electrons = method(composition.effective_electrons, ("energy", *_MANY))
     scattering_factors = method(kramers_kronig.scattering_factors, "energy")
     kramers_kronig_misfit = method(kramers_kronig.kramers_kronig_misfit, "energy")
 
     # domains
     rim_distance = method(domain_statistics.rim_distance, *_IMAGE)
-    cluster_shares = method(domain_statistics.cluster_shares, _SERIES)
-    cluster_spectra = method(domain_statistics.cluster_spectra, "energy", _SERIES)
+    cluster_shares = method(domain_statistics.cluster_shares, _MANY)
+    cluster_spectra = method(domain_statistics.cluster_spectra, "energy", _MANY)
 
 
 @xr.register_dataset_accessor("xanes")
