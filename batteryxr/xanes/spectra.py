@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,22 @@ from batteryxr.core.units import in_units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
+@dataclass(frozen=True)
+class LowFirst:
+    """Hold two numbers in order; equal ones are allowed."""
+
+    def holds(self, value: Sequence[float]) -> bool:
+        """Tell whether the first number is not above the second."""
+        low, high = value
+        return bool(low <= high)
+
+    def __str__(self) -> str:
+        return "(low, high), low first"
+
+
+#: Part of an axis, both ends included.
+Range = Annotated[tuple[float, float], LowFirst()]
 #: What a Dataset is searched for, in this order.
 ABSORPTION = ("absorption", "optical_density", "normalised")
 _UNITS = {"energy": "eV", "shift": "1/cm"}
@@ -75,9 +92,7 @@ def as_spectra(
     return array.assign_coords({dim: (dim, values, attrs)})
 
 
-def window(
-    axis: np.ndarray, limits: tuple[float, float], *, name: str, least: int = 1
-) -> np.ndarray:
+def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.ndarray:
     """Return which energies lie in `limits`, both ends included.
 
     Raises

@@ -18,7 +18,7 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.xanes.fit.terms import Range
+    from batteryxr.xanes.spectra import Range
 
 
 @recorded
