@@ -222,7 +222,7 @@ def resolve(name):
     technique, _, rest = name.partition(".")
     if technique in TECHNIQUES:
         first = rest.partition(".")[0]
-        found = (a for _, a in accessors(technique) if first in vars(a))
+        found = (a for _, a in accessors(technique) if hasattr(a, first))
         return entry_of(next(found), rest)
     home, _, short = name.rpartition(".")
     return getattr(importlib.import_module(home), short)
