@@ -29,7 +29,7 @@ class Network:
     ----------
     weights
         File of weights; None takes those that come with batteryxr. Others are made by
-        ``benchmarks/train_learned.py``.
+        ``benchmarks/truth/train_learned.py``.
     refine
         Steps in which the network learns this one pattern, some 0.2 CPU s each.
     rate

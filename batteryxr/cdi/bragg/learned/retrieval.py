@@ -40,107 +40,97 @@ def retrieve_learned(
 ) -> xr.Dataset:
     """Retrieve the phase of Bragg peaks, starting from a trained network's guess.
 
-        Lazy for dask data, as `retrieve` is. Needs PyTorch: ``batteryxr[ml]``.
+    Lazy for dask data, as `retrieve` is. Needs PyTorch: ``batteryxr[ml]``.
 
-        The network was trained on simulated crystals. It answers with the object at low
-        resolution; where asked to, it then learns the measured pattern alone, by the
-        misfit of moduli; then iterations as those of `retrieve` polish the object at full
-        resolution.
+    The network was trained on simulated crystals. It answers with the object at low
+    resolution; where asked to, it then learns the measured pattern alone, by the
+    misfit of moduli; then iterations as those of `retrieve` polish the object at full
+    resolution.
 
-        Parameters
-        ----------
-        volume
-            As in `retrieve`. Any shape: the pattern is resampled to the network's 32^3
-            points so that the object, whose extent its autocorrelation tells, fills about
-            a third of them along each axis. Unmeasured voxels are filled from those around
-            for the network, and do not count in its misfit.
-        schedule
-            Iterations from the network's object on; None returns the network's own.
-        n_starts
-            Orientations, of 48, in which the network is shown the pattern. Each gives a
-            guess of its own, and a start.
-        select
-            As in `retrieve`. Free voxels are hidden from the network as well.
-        seed
-            Of the free voxels.
-    <<<<<<< HEAD
-        network
-            Its weights, and how far it learns the pattern.
-        support, coherence_every
-            As in `retrieve`. The first support is that of the guess, which is one of the
-            twins already: no `twin_break`.
-    =======
-        rate
-            Of Adam in the refinement, at its first step.
-        beta, shrink_every, sigma, threshold, coherence_every
-            As in `retrieve`. The first support is that of the guess.
-        weights
-            File of weights; None takes those that come with batteryxr. Others are made by
-            ``benchmarks/truth/train_learned.py``.
-    >>>>>>> main
-        device
-            ``"cpu"``, or a device of PyTorch, such as ``"cuda"``.
-        store, group, progress
-            As in `retrieve`.
+    Parameters
+    ----------
+    volume
+        As in `retrieve`. Any shape: the pattern is resampled to the network's 32^3
+        points so that the object, whose extent its autocorrelation tells, fills about
+        a third of them along each axis. Unmeasured voxels are filled from those around
+        for the network, and do not count in its misfit.
+    schedule
+        Iterations from the network's object on; None returns the network's own.
+    n_starts
+        Orientations, of 48, in which the network is shown the pattern. Each gives a
+        guess of its own, and a start.
+    select
+        As in `retrieve`. Free voxels are hidden from the network as well.
+    seed
+        Of the free voxels.
+    network
+        Its weights, and how far it learns the pattern.
+    support, coherence_every
+        As in `retrieve`. The first support is that of the guess, which is one of the
+        twins already: no `twin_break`.
+    device
+        ``"cpu"``, or a device of PyTorch, such as ``"cuda"``.
+    store, group, progress
+        As in `retrieve`.
 
-        Returns
-        -------
-        xarray.Dataset
-            As that of `retrieve`; ``residual`` at iteration 0 is that of the network's
-            object within its support. ``attrs["network"]`` tells which weights.
+    Returns
+    -------
+    xarray.Dataset
+        As that of `retrieve`; ``residual`` at iteration 0 is that of the network's
+        object within its support. ``attrs["network"]`` tells which weights.
 
-        Raises
-        ------
-        ArgumentError
-            If an argument is out of range, the schedule cannot be read, or there is no
-            file of weights.
-        ConvergenceError
-            If all starts of all states lost their support.
-        DimensionError
-            If the three axes of a rocking curve are missing.
-        FileFormatError
-            If the file of weights is none, or damaged.
-        MissingDependencyError
-            If PyTorch is not installed.
-        StoreError
-            If the store keeps starts of other data or arguments.
+    Raises
+    ------
+    ArgumentError
+        If an argument is out of range, the schedule cannot be read, or there is no
+        file of weights.
+    ConvergenceError
+        If all starts of all states lost their support.
+    DimensionError
+        If the three axes of a rocking curve are missing.
+    FileFormatError
+        If the file of weights is none, or damaged.
+    MissingDependencyError
+        If PyTorch is not installed.
+    StoreError
+        If the store keeps starts of other data or arguments.
 
-        Notes
-        -----
-        The weights were trained on a CPU, in 15 minutes, on 24,800 crystals: a small
-        network. What they are worth, on ten simulated crystals of 64^3 voxels that they
-        never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and
-        worst of five; CPU seconds on one thread):
+    Notes
+    -----
+    The weights were trained on a CPU, in 15 minutes, on 24,800 crystals: a small
+    network. What they are worth, on ten simulated crystals of 64^3 voxels that they
+    never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and worst of
+    five; CPU seconds on one thread):
 
-        ======================================== ============= ============= =====
-        way                                      weak phase    strong phase  CPU s
-        ======================================== ============= ============= =====
-        network                                  0.929 (0.821) 0.746 (0.591)   0.1
-        network, ``refine=50``                   0.979 (0.846) 0.942 (0.547)   9.3
-        network, 20 HIO + 10 ER, 4 starts        0.992 (0.955) 0.988 (0.622)   1.4
-        random, 20 HIO + 10 ER, 4 starts         0.879 (0.846) 0.642 (0.391)   0.5
-        network, 60 HIO + 40 ER, 1 start         0.997 (0.992) 0.991 (0.975)   0.4
-        random, 60 HIO + 40 ER, 1 start          0.947 (0.916) 0.665 (0.517)   0.2
-        network, 60 HIO + 40 ER, 4 starts        0.997 (0.992) 0.994 (0.975)   1.6
-        random, 60 HIO + 40 ER, 4 starts         0.993 (0.983) 0.808 (0.517)   1.1
-        network, ``refine=50``, 60 HIO + 40 ER   0.997 (0.994) 0.992 (0.982)   8.3
-        random, 200 HIO + 200 RAAR + 100 ER, 1   0.997 (0.919) 0.995 (0.563)   1.0
-        random, 200 HIO + 200 RAAR + 100 ER, 4   0.998 (0.996) 0.997 (0.996)   4.2
-        ======================================== ============= ============= =====
+    ======================================== ============= ============= =====
+    way                                      weak phase    strong phase  CPU s
+    ======================================== ============= ============= =====
+    network                                  0.929 (0.821) 0.746 (0.591)   0.1
+    network, ``refine=50``                   0.979 (0.846) 0.942 (0.547)   9.3
+    network, 20 HIO + 10 ER, 4 starts        0.992 (0.955) 0.988 (0.622)   1.4
+    random, 20 HIO + 10 ER, 4 starts         0.879 (0.846) 0.642 (0.391)   0.5
+    network, 60 HIO + 40 ER, 1 start         0.997 (0.992) 0.991 (0.975)   0.4
+    random, 60 HIO + 40 ER, 1 start          0.947 (0.916) 0.665 (0.517)   0.2
+    network, 60 HIO + 40 ER, 4 starts        0.997 (0.992) 0.994 (0.975)   1.6
+    random, 60 HIO + 40 ER, 4 starts         0.993 (0.983) 0.808 (0.517)   1.1
+    network, ``refine=50``, 60 HIO + 40 ER   0.997 (0.994) 0.992 (0.982)   8.3
+    random, 200 HIO + 200 RAAR + 100 ER, 1   0.997 (0.919) 0.995 (0.563)   1.0
+    random, 200 HIO + 200 RAAR + 100 ER, 4   0.998 (0.996) 0.997 (0.996)   4.2
+    ======================================== ============= ============= =====
 
-        The phase reaches 1 to 1.5 rad (weak) or 3 to 3.5 rad (strong). So it helps where
-        many patterns are phased in few iterations, above all of strongly strained
-        crystals, which random starts then miss; alone it is no answer. Refinement betters
-        the network's own object but not what iterations make of it. `retrieve` with four
-        starts of 500 iterations remains the most reliable; on a measured gold crystal 100
-        iterations came to an amplitude residual of 0.0147 from the network and 0.0131
-        from a random start.
+    The phase reaches 1 to 1.5 rad (weak) or 3 to 3.5 rad (strong). So it helps where
+    many patterns are phased in few iterations, above all of strongly strained
+    crystals, which random starts then miss; alone it is no answer. Refinement betters
+    the network's own object but not what iterations make of it. `retrieve` with four
+    starts of 500 iterations remains the most reliable; on a measured gold crystal 100
+    iterations came to an amplitude residual of 0.0147 from the network and 0.0131
+    from a random start.
 
-        Two decoders: Chan et al., Appl. Phys. Rev. 8, 021407 (2021). Misfit in place of
-        labels: Yao et al., npj Comput. Mater. 8, 124 (2022). Refinement on one pattern,
-        then iterations: Serban et al., Commun. Chem. 7, 243 (2024). Labels keep one of
-        the conjugate twins: Tayal et al., arXiv:2003.09077 (2020). Results repeat to
-        rounding.
+    Two decoders: Chan et al., Appl. Phys. Rev. 8, 021407 (2021). Misfit in place of
+    labels: Yao et al., npj Comput. Mater. 8, 124 (2022). Refinement on one pattern,
+    then iterations: Serban et al., Commun. Chem. 7, 243 (2024). Labels keep one of
+    the conjugate twins: Tayal et al., arXiv:2003.09077 (2020). Results repeat to
+    rounding.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
     from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE
