@@ -99,8 +99,8 @@ def retrieve_learned(
     -----
     The weights were trained on a CPU, in 15 minutes, on 24,800 crystals: a small
     network. What they are worth, on ten simulated crystals of 64^3 voxels that they
-    never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and worst of
-    five; CPU seconds on one thread):
+    never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and
+    worst of five; CPU seconds on one thread):
 
     ======================================== ============= ============= =====
     way                                      weak phase    strong phase  CPU s
