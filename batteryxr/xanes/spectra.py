@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -19,7 +18,7 @@ from batteryxr.core.model import attributes, require_dims
 from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -112,18 +111,6 @@ def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.
             f"It holds {int(inside.sum())}.",
         )
     return np.asarray(inside)
-
-
-def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
-    """Yield the spectra as (about `rows`, energy), block by block in fixed order."""
-    others = [str(d) for d in array.dims if d != "energy"]
-    if not others:
-        array, others = array.expand_dims("spectrum"), ["spectrum"]
-    line = max(array.size // (array.sizes["energy"] * array.sizes[others[0]]), 1)
-    array = array.transpose(others[0], ...)
-    axis = array.dims.index("energy")
-    for (part,) in blocks.stream(array, dim=others[0], block=max(1, rows // line)):
-        yield np.moveaxis(part, axis, -1).reshape(-1, part.shape[axis])
 
 
 def _variable(

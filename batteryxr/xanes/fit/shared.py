@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import stream_rows
 from batteryxr.core.errors import ConvergenceError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks, columns
-from batteryxr.xanes.spectra import as_spectra, stream_rows
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,7 +178,7 @@ def _reduced(
     shared = np.zeros(n, bool)
     shared[at] = True
     total = _Reduced(np.zeros((n, n)), np.zeros(n), 0.0, 0, 0)
-    for block in stream_rows(array):
+    for block in stream_rows(array, "energy"):
         risen = rises(block, windows, threshold) if windows is not None else slice(None)
         rows = np.ascontiguousarray(block[risen], np.float64)
         chi2, points, used = reduce_rows(

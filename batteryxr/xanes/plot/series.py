@@ -75,7 +75,7 @@ def plot_components(components: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    needed = ["component_spectrum", "explained_variance_ratio", "indicator"]
+    needed = ["components", "eigenvalue", "indicator"]
     require_variables(components, needed, caller="plot_components")
     panels = []
     for name in needed[1:]:
@@ -87,7 +87,7 @@ def plot_components(components: xr.Dataset) -> Any:
         used = hv.VLine(components.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
         panels.append(curve.opts(logy=True, title=axis_label(array), **SMALL))
-    panels.append(plot_spectra(components["component_spectrum"]))
+    panels.append(plot_spectra(components["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
