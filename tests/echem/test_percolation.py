@@ -136,7 +136,7 @@ def test_limits():
     [
         ({"composition": 2.5}, "0 to 2 Li"),
         ({"composition": 1.2, "size": 1}, "size=1"),
-        ({"composition": 1.2, "repeats": 1}, "at least two lattices"),
+        ({"composition": 1.2, "repeats": 1}, "repeats=1: expected a whole number >= 2"),
         ({"composition": 1.2, "tetrahedral": -1}, "tetrahedral=-1"),
         ({"composition": 1.2, "seed": -1}, "seed=-1"),
         ({"composition": "LiXx"}, "character 3"),

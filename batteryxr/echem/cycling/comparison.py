@@ -25,6 +25,8 @@ from batteryxr.echem.lithium.content import theoretical_capacity
 if TYPE_CHECKING:
     import pandas as pd
 
+    from batteryxr.core.checks import NonNegative
+
 
 @dataclass(frozen=True)
 class _Column:
@@ -75,7 +77,7 @@ def compare(
     table: str | os.PathLike[str] | pd.DataFrame | xr.Dataset,
     *,
     ion: str = "Li",
-    tolerance: float = 0.02,
+    tolerance: NonNegative = 0.02,
 ) -> xr.Dataset:
     """Complete and check a table of materials.
 

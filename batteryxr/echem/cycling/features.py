@@ -17,6 +17,8 @@ from batteryxr.echem.cycling.curves import Smoothing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from batteryxr.core.checks import Pair, Positive
+
 #: A peak must stand out by this fraction of the highest, and by as many errors.
 _LEAST, _ERRORS = 0.02, 5.0
 #: The parabola spans this fraction of the width of a peak to either side.
@@ -50,7 +52,7 @@ class _Curve:
 
 
 @recorded
-def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
+def peaks(dqdv: xr.Dataset, *, prominence: Positive | None = None) -> xr.Dataset:
     """Find the peaks of dQ/dV curves.
 
     Reads once; the result is small and in memory.
@@ -83,8 +85,6 @@ def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
     DimensionError, VariableError
         If `dqdv` is not a result of the function of that name.
     """
-    if prominence is not None and not prominence > 0:
-        raise ArgumentError("prominence", prominence, "a height > 0, or None")
     found = [_peaks(curve, prominence) for curve in _each(dqdv, "peaks")]
     most = max((len(f) for f in found), default=0)
     table = np.full((len(found), most, len(_PEAK)), np.nan)
@@ -119,7 +119,7 @@ _PEAK = (
 def turning_point(
     dqdv: xr.Dataset,
     *,
-    between: tuple[float, float],
+    between: Pair,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.
@@ -155,8 +155,6 @@ def turning_point(
     DimensionError, VariableError
         If `dqdv` is not a result of the function of that name.
     """
-    if len(between) != 2 or not between[0] < between[1]:
-        raise ArgumentError("between", between, "two rising voltages in V")
     if half_cycles is not None:
         there = dqdv["half_cycle"].values
         if not np.isin(half_cycles, there).all():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -23,7 +24,7 @@ def rate(
     cycles: xr.Dataset,
     *,
     direction: Direction = "discharge",
-    tolerance: float = 0.10,
+    tolerance: Annotated[float, Bounds(above=0.0, below=1.0)] = 0.10,
 ) -> xr.Dataset:
     """Tabulate capacity, energy and mean voltage against current.
 
@@ -58,10 +59,6 @@ def rate(
     DataQualityWarning
         If no cycle is complete.
     """
-    if direction not in ("charge", "discharge"):
-        raise ArgumentError("direction", direction, "'charge' or 'discharge'")
-    if not 0 < tolerance < 1:
-        raise ArgumentError("tolerance", tolerance, "a fraction between 0 and 1")
     needed = [f"{direction}_{name}" for name in _TAKEN]
     require_variables(cycles, [*needed, "complete"], caller="rate")
     require_dims(cycles, ("cycle",), caller="rate")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -16,6 +17,10 @@ from batteryxr.echem.lithium.composition import Composition, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batteryxr.core.checks import Seed
+
+Several = Annotated[int, Bounds(low=2)]
 
 _LONG_NAMES = {
     "li_li_pairs": "Nearest-neighbour Li-Li pairs per cell",
@@ -40,10 +45,10 @@ class _Filling:
 def percolation(
     composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
     *,
-    size: int = 20,
-    repeats: int = 10,
-    seed: int = 0,
-    tetrahedral: float | None = None,
+    size: Several = 20,
+    repeats: Several = 10,
+    seed: Seed = 0,
+    tetrahedral: Annotated[float, Bounds(low=0.0, high=4.0)] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Count lithium paths in a disordered rock salt, and the lithium they connect.
@@ -61,7 +66,7 @@ def percolation(
     size
         Unit cells along each edge; 4 cations and 8 tetrahedra per cell.
     repeats
-        Random lattices per composition.
+        Random lattices per composition, at least two for the errors.
     seed
         Random seed. All compositions fill the same lattices, so a sweep is smooth
         and a composition's result does not depend on its company.
@@ -97,16 +102,8 @@ def percolation(
     """
     from batteryxr.echem.kernels import lattice
 
-    if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-        raise ArgumentError("size", size, "an integer >= 2")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
-        raise ArgumentError(
-            "repeats", repeats, "an integer >= 2", "Errors need at least two lattices."
-        )
     entries, dim = _entries(composition)
-    fillings = []
-    for entry in entries:
-        fillings.append(_filling(entry, tetrahedral))  # noqa: PERF401 (stacklevel)
+    fillings = [_filling(entry, tetrahedral) for entry in entries]
     n = 2 * size
     sites = lattice.octahedral_sites(n)
     wanted = np.array([round(f.octahedral / 2 * sites.size) for f in fillings])
@@ -196,9 +193,7 @@ def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Fi
         raise ArgumentError("composition", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
         expected = "0 to 4 tetrahedral Li per two anions"
-        if tetrahedral is None:
-            raise ArgumentError("composition", entry, expected)
-        raise ArgumentError("tetrahedral", tetrahedral, expected)
+        raise ArgumentError("composition", entry, expected)
     return filling
 
 
