@@ -159,7 +159,7 @@ def test_every_script_of_the_gallery_has_words_a_picture_and_a_figure():
         title, text, code = gallery.parts(script)
         assert title
         assert text
-        assert script.with_suffix(".png").stat().st_size < 40_000
+        assert gallery.thumbnail(script).stat().st_size < 40_000
         assigned = {
             target.id
             for node in ast.parse(code).body

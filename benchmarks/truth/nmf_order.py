@@ -1,6 +1,6 @@
 """How often the held-out error picks the known number of components.
 
-    python benchmarks/nmf_order.py [--levels 10]
+    python benchmarks/truth/nmf_order.py [--levels 10]
 
 Series of two to six phases, each at ten levels of noise, from 0.5 to 20 % of the
 signal. Two readings of the same held-out errors: the fewest components within one

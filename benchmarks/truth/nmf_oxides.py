@@ -1,6 +1,6 @@
 """What unmixing finds in oxides whose phases are known, and how sure it can be.
 
-    python benchmarks/nmf_oxides.py [--sets 20] [--long] [--only PART]
+    python benchmarks/truth/nmf_oxides.py [--sets 20] [--long] [--only PART]
 
 Ratios against the truth for the stepwise protocol; coverage and width of the bands
 over many data sets, and by how alike the ends of the solid solution are; and the time
