@@ -424,14 +424,14 @@ def test_plot_shades_what_exceeds_theory():
     ds["current"] = -abs(ds.current)
     x = li_content(ds, formula="MnO", mass=0.5, per="Mn")
     assert x.max() > 2
-    plot = ds.echem.plot_lithiation(
+    plot = ds.echem.plot.lithiation(
         formula="MnO", mass=0.5, per="Mn", electrons={"Mn": 2}
     )
     kinds = [type(e).__name__ for e in plot]
     assert kinds == ["Curve", "VSpan"]
     np.testing.assert_allclose(plot.get(0).dimension_values(0), x)
     np.testing.assert_allclose(plot.get(1).data, [2.0, float(x.max())])
-    within = ds.echem.plot_lithiation(formula="MnO", mass=50.0, electrons=2)
+    within = ds.echem.plot.lithiation(formula="MnO", mass=50.0, electrons=2)
     assert [type(e).__name__ for e in within] == ["Curve"]
-    plain = ds.echem.plot_lithiation(formula="MnO", mass=0.5)
+    plain = ds.echem.plot.lithiation(formula="MnO", mass=0.5)
     assert [type(e).__name__ for e in plain] == ["Curve"]

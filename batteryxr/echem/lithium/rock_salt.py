@@ -43,7 +43,7 @@ class _Filling:
 
 @recorded
 def percolation(
-    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+    formula: str | Composition | float | Sequence[str | float] | xr.DataArray,
     *,
     size: Several = 20,
     repeats: Several = 10,
@@ -59,7 +59,7 @@ def percolation(
 
     Parameters
     ----------
-    composition
+    formula
         A formula, or the Li per two cations as a number; a sequence or
         one-dimensional array of either is a sweep. Cations that a formula has
         beyond its anions are taken for lithium on tetrahedral sites.
@@ -102,7 +102,7 @@ def percolation(
     """
     from batteryxr.echem.kernels import lattice
 
-    entries, dim = _entries(composition)
+    entries, dim = _entries(formula)
     fillings = [_filling(entry, tetrahedral) for entry in entries]
     n = 2 * size
     sites = lattice.octahedral_sites(n)
@@ -166,17 +166,17 @@ def _add(
 
 
 def _entries(
-    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+    formula: str | Composition | float | Sequence[str | float] | xr.DataArray,
 ) -> tuple[list[str | Composition | float], str | None]:
     """Return what to compute, and the dimension that it is on."""
-    if isinstance(composition, str | Composition):
-        return [composition], None
-    values = np.asarray(composition)
+    if isinstance(formula, str | Composition):
+        return [formula], None
+    values = np.asarray(formula)
     if values.ndim == 0:
         return [values.item()], None
     if values.ndim > 1 or values.size == 0:
         raise ArgumentError(
-            "composition", composition, "one composition or a list of them"
+            "formula", formula, "one formula or number, or a list of them"
         )
     numbers = values.dtype.kind in "biuf"
     return values.tolist(), "li_content" if numbers else "material"
@@ -184,16 +184,16 @@ def _entries(
 
 def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Filling:
     if isinstance(entry, str | Composition):
-        filling = _of_formula(parse(entry, "composition"))
+        filling = _of_formula(parse(entry))
     else:
         filling = _Filling(float(entry), 0.0)
     if tetrahedral is not None:
         filling = _Filling(filling.octahedral, float(tetrahedral))
     if not 0 <= filling.octahedral <= 2:
-        raise ArgumentError("composition", entry, "0 to 2 Li per two cations")
+        raise ArgumentError("formula", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
         expected = "0 to 4 tetrahedral Li per two anions"
-        raise ArgumentError("composition", entry, expected)
+        raise ArgumentError("formula", entry, expected)
     return filling
 
 
