@@ -96,8 +96,9 @@ class Entry:
 
     @property
     def short(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition(".")[2]
+        """The last part of the name; of a method, what follows the accessor."""
+        parts = self.name.partition(".") if self.on else self.name.rpartition(".")
+        return parts[2]
 
     @property
     def technique(self) -> str:

@@ -22,7 +22,7 @@ DRAWN = (
 
 def _points(page, kind):
     """Return the places on the screen of all scans of a branch."""
-    colour = {"charge": "#c44e52", "discharge": "#4c72b0"}[kind]
+    colour = BRANCH_COLOURS[kind]
     return page.evaluate(
         """c => [...document.querySelectorAll('[data-plot=voltage] circle')]
         .filter(e => e.getAttribute('fill') === c && e.getAttribute('r') === '3')
