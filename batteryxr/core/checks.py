@@ -62,7 +62,7 @@ class Bounds:
             )
             if math.isfinite(bound)
         ]
-        return " and ".join(words)
+        return " and ".join(words) or "that is finite"
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ Seed = Annotated[int, Bounds(low=0)]
 Positive = Annotated[float, Bounds(above=0.0, below=math.inf)]
 #: A number that is not below zero.
 NonNegative = Annotated[float, Bounds(low=0.0)]
+#: A number that is not infinite.
+Finite = Annotated[float, Bounds(above=-math.inf, below=math.inf)]
 #: A fraction of a whole.
 Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
 #: Lower and upper end.

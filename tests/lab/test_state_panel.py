@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from batteryxr.core.plotting import BRANCH_COLOURS
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SETUP = """
