@@ -59,14 +59,16 @@ def plot_percolation(result: xr.Dataset) -> Any:
     x = dimension(result["li_content"], words="Li per two cations")
     y = dimension(result["largest_cluster"], "share", "Fraction of Li")
     curves = []
-    for name in ("largest_cluster", "percolating_share"):
+    names = ("largest_cluster", "percolating_share")
+    for name, colour in zip(names, COLOURS, strict=False):
         points = (
             result["li_content"].values,
             result[name].values,
             result[f"{name}_error"].values,
         )
         label = result[name].attrs["long_name"]
-        curves.append(hv.Curve(points[:2], x, y, label=label))
+        curve = hv.Curve(points[:2], x, y, label=label)
+        curves.append(curve.opts(color=colour))
         curves.append(hv.ErrorBars(points, x, [y, "error"]))
     onset, error = float(result["onset"]), float(result["onset_error"])
     mark = hv.VLine(onset).opts(color=NEUTRAL, line_dash="dashed", line_width=1)

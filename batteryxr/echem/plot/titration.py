@@ -9,12 +9,20 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import BRANCH_COLOURS, NEUTRAL, dimension, load_hvplot
+from batteryxr.core.plotting import (
+    BRANCH_COLOURS,
+    COLOURS,
+    NEUTRAL,
+    dimension,
+    load_hvplot,
+)
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:
     import xarray as xr
 
+#: Black: a fit lies over the points that it is a fit of.
+_FIT = COLOURS[6]
 _AXES = ("li_content", "specific_capacity", "capacity", "pulse")
 
 
@@ -123,9 +131,9 @@ def plot_pulse(result: xr.Dataset) -> Any:
     fitted = hv.Curve((t, result["fitted_voltage"].values), x, y, label="fitted")
     residual = hv.Scatter((t, result["voltage_residual"].values * 1e3), x, left)
     top = measured.opts(color=BRANCH_COLOURS[side], size=3)
-    top = top * fitted.opts(color=NEUTRAL)
+    top = top * fitted.opts(color=_FIT)
     top = top.opts(title=f"Pulse {number}", width=600, height=300)
-    below = (residual.opts(color=NEUTRAL, size=2) * hv.HLine(0)).opts(
+    below = (residual.opts(color=_FIT, size=2) * hv.HLine(0)).opts(
         width=600, height=160
     )
     return hv.Layout([top, below]).cols(1)
