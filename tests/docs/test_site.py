@@ -221,10 +221,11 @@ def resolve(name):
     """Return what a name of the reference is: a method of an accessor, or an import."""
     technique, _, rest = name.partition(".")
     if technique in TECHNIQUES:
-        return next(
-            entry_of(accessor, rest)
-            for _, accessor in accessors(technique)
-            if any(rest in names for names in groups(accessor).values())
+        known = (
+            a
+            for _, a in accessors(technique)
+            if any(rest in names for names in groups(a).values())
         )
+        return entry_of(next(known), rest)
     home, _, short = name.rpartition(".")
     return getattr(importlib.import_module(home), short)
