@@ -187,6 +187,9 @@ def fits(value: Any, kind: Any) -> bool:
     rule = _PLAIN.get(kind) if isinstance(kind, collections.abc.Hashable) else None
     if rule is not None:
         return rule(value)
+    if isinstance(kind, TypeVar):
+        kinds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return any(fits(value, k) for k in kinds)
     if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
         return isinstance(value, kind)
     return True
@@ -243,17 +246,27 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
+def _single(value: Any) -> Any:
+    """Return the number that an array without axes holds, else the value itself."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
 def _is_whole(value: Any) -> bool:
+    value = _single(value)
     return isinstance(value, numbers.Integral) and not _is_bool(value)
 
 
 def _is_number(value: Any) -> bool:
+    value = _single(value)
     if _is_bool(value) or not isinstance(value, numbers.Real):
         return False
     return not math.isnan(value)
 
 
 def _is_complex(value: Any) -> bool:
+    value = _single(value)
     return isinstance(value, numbers.Complex) and not _is_bool(value)
 
 
@@ -314,6 +327,9 @@ def described(kind: Any) -> str:
         kinds = [k for k in inner if k is not type(None)]
         none = ["None"] * (type(None) in inner)
         return " or ".join(dict.fromkeys([*map(described, kinds), *none]))
+    if isinstance(kind, TypeVar):
+        bounds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return " or ".join(dict.fromkeys(map(described, bounds)))
     if origin is tuple and Ellipsis not in inner:
         if len(set(inner)) == 1:
             return f"{len(inner)} {_plural(inner[0])}"

@@ -102,6 +102,10 @@ class StoreError(BatteryxrError):
     """A store holds something else than what the call would write there."""
 
 
+class SampleError(BatteryxrError):
+    """A measured sample cannot be had, or a file is not the one registered."""
+
+
 class ConvergenceError(BatteryxrError):
     """A fit did not reach an answer that could be reported honestly."""
 
@@ -120,7 +124,12 @@ class DataQualityWarning(BatteryxrWarning):
 
 def warn_quality(message: str) -> None:
     """Issue a `DataQualityWarning` at the line that called the library."""
+    warn_caller(message, DataQualityWarning)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Issue a warning at the line that called the library, through accessors too."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("batteryxr"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, DataQualityWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

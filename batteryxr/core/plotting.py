@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from batteryxr.core.optional import unchanged_process
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -53,7 +55,7 @@ def load_hvplot() -> Any:
     import warnings
     from importlib.metadata import version
 
-    with warnings.catch_warnings():
+    with unchanged_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import holoviews as hv
 

@@ -305,7 +305,7 @@ def test_a_state_without_counts(states):
         ({"free": 0.6}, "0.05 is usual"),
         ({"free": 0}, "Or set free=0.05"),
         ({"threshold": 1.2}, "between 0 and 1"),
-        ({"threshold": (0.1, 0.2, 0.3)}, "two to draw between"),
+        ({"threshold": (0.1, 0.2, 0.3)}, "2 numbers"),
         ({"sigma": (2.0, 0.0)}, "two widths > 0"),
         ({"shrink_every": -1}, "shrink_every=-1"),
         ({"seed": 0.5}, "seed=0.5"),
