@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from batteryxr.cdi.ptycho.store import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,38 +16,29 @@ if TYPE_CHECKING:
 TILE = 16_000_000
 
 
-class Scratch:
+class ImageFile:
     """A stack (energy, y, x) of complex64 on disk, of which little is in memory.
 
-    To zarr it is an array of one chunk without compression. That chunk's file is read
-    and written in parts: chunks would be small for one of the two directions, and a
-    memory map would count as the process's own memory.
+    The file has no name where the system can do so, and is gone once it is closed,
+    also after a kill. It is read in parts: a memory map would count as the process's
+    own memory.
 
     Parameters
     ----------
     store
-        The zarr store.
-    name
-        Of the array; replaced if it is there.
+        The store that it belongs to: the file lies on the same disk, beside it.
     shape
         Numbers of energies, rows and columns.
     """
 
     dtype = np.dtype("<c8")
 
-    def __init__(self, store: str, name: str, shape: tuple[int, int, int]) -> None:
-        import zarr
-
+    def __init__(self, store: str | Path, shape: tuple[int, int, int]) -> None:
         self.shape = shape
-        self._folder = Path(store) / STATES / name
-        zarr.create_array(
-            store, name=f"{STATES}/{name}", shape=shape, chunks=shape,
-            dtype=self.dtype, compressors=None, overwrite=True,
-        )  # fmt: skip
-        self.path = self._folder / "c" / "0" / "0" / "0"
-        self.path.parent.mkdir(parents=True)
-        with self.path.open("wb") as file:
-            file.truncate(int(np.prod(shape)) * self.dtype.itemsize)
+        folder = Path(store).absolute().parent
+        self._file = tempfile.TemporaryFile(dir=folder, prefix=".batteryxr-")
+        self._file.truncate(int(np.prod(shape)) * self.dtype.itemsize)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Return the number of energies."""
@@ -56,25 +46,23 @@ class Scratch:
 
     def read(self, k: int, rows: slice = slice(None)) -> np.ndarray:
         """Return the image of energy `k`, or rows of it."""
-        with self.path.open("rb") as file:
-            return self._part(file, k, rows)
+        start, stop, _ = rows.indices(self.shape[1])
+        found = np.empty((stop - start, self.shape[2]), self.dtype)
+        with self._lock:
+            self._file.seek(self._place(k, start))
+            self._file.readinto(found.data.cast("B"))  # type: ignore[attr-defined]
+        return found
 
     def rows(self, rows: slice) -> np.ndarray:
         """Return rows (energy, r, x) of all energies."""
-        with self.path.open("rb") as file:
-            return np.stack([self._part(file, k, rows) for k in range(len(self))])
-
-    def _part(self, file: BinaryIO, k: int, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(self.shape[1])
-        file.seek(self._place(k, start))
-        found = np.fromfile(file, self.dtype, (stop - start) * self.shape[2])
-        return found.reshape(-1, self.shape[2])
+        return np.stack([self.read(k, rows) for k in range(len(self))])
 
     def write(self, k: int, values: np.ndarray, start: int = 0) -> None:
         """Write rows from `start` on of the image of energy `k`."""
-        with self.path.open("r+b") as file:
-            file.seek(self._place(k, start))
-            file.write(np.ascontiguousarray(values, self.dtype).data)
+        part = np.ascontiguousarray(values, self.dtype)
+        with self._lock:
+            self._file.seek(self._place(k, start))
+            self._file.write(part.data.cast("B"))
 
     def _place(self, k: int, row: int) -> int:
         return (k * self.shape[1] + row) * self.shape[2] * self.dtype.itemsize
@@ -86,6 +74,12 @@ class Scratch:
         for start in range(0, self.shape[1], step):
             yield slice(start, min(start + step, self.shape[1]))
 
-    def remove(self) -> None:
-        """Delete the array."""
-        shutil.rmtree(self._folder)
+    def close(self) -> None:
+        """Give its place on the disk back."""
+        self._file.close()
+
+    def __enter__(self) -> ImageFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -6,44 +6,44 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.ptycho import task as _ptycho_task
-from batteryxr.cdi.ptycho.engines import options
-from batteryxr.cdi.ptycho.planning import ptycho_plan
-from batteryxr.cdi.ptycho.scan import check_scan, single
-from batteryxr.core.device import to_numpy
+from batteryxr.cdi.ptycho.engines import LSQML, Engine
+from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.experiment import experiment_of
+from batteryxr.cdi.ptycho.frames import frame_blocks
+from batteryxr.cdi.ptycho.result import labelled_state
+from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
+from batteryxr.cdi.ptycho.start import first_state
+from batteryxr.core.checks import Count, Seed
+from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
-from batteryxr.core.model import require_variables
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.planning import PtychoPlan
-    from batteryxr.cdi.ptycho.task import Task
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
 
 
 @recorded
 def ptycho(
     scan: xr.Dataset,
     *,
-    engine: str = "LSQML",
-    iterations: int = 100,
-    options: dict[str, Any] | None = None,
-    n_modes: int = 1,
-    probe_from: int = 2,
-    positions_from: int | None = None,
-    calm_from: int | None = None,
-    subpixel: bool = True,
-    block: int | None = None,
-    memory: float | None = None,
-    seed: int = 0,
+    engine: Engine = LSQML(),
+    iterations: Count = 100,
+    n_modes: Count = 1,
+    schedule: Schedule = Schedule(),
+    resources: Resources = Resources(),
+    seed: Seed = 0,
     device: str = "cpu",
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Reconstruct object and probe from overlapping diffraction patterns.
 
-    Reads once where the frames fit into `memory`, else once per iteration.
+    Reads once where the frames fit into memory, else once per iteration.
 
     Parameters
     ----------
@@ -51,32 +51,18 @@ def ptycho(
         Frames of one energy with positions, geometry and a first `probe`; see
         `ptycho_scan` and `ptycho_probe`. Where `mask` is not 0 pixels are left free.
     engine
-        ``"LSQML"`` (mini-batch least squares, the fastest per pass), ``"ePIE"``,
-        ``"rPIE"`` (with momentum), ``"DM"`` or ``"RAAR"`` (all exit waves at once,
-        whole-pixel positions).
+        How a pass brings object and probe nearer to the frames, with its options:
+        `LSQML` (mini-batch least squares, the fastest per pass), `EPIE`, `RPIE` (with
+        momentum), `DM` or `RAAR` (all exit waves at once, whole-pixel positions);
+        ``LSQML(batch=20, poisson=True)``, see Notes.
     iterations
         Passes over all frames.
-    options
-        What the engine does otherwise than usual: ``{"batch": 20}`` and ``damping``
-        for LSQML; ``object_step``, ``probe_step`` for it and the PIE family;
-        ``object_alpha``, ``probe_alpha``, ``momentum``, ``every`` for that; ``beta``
-        and ``inner`` for DM and RAAR; ``{"poisson": True}`` for any, see Notes.
     n_modes
         Mutually incoherent probe modes.
-    probe_from
-        First pass that updates the probe.
-    positions_from
-        First pass that corrects positions; None leaves them.
-    calm_from
-        First pass of smaller steps, in which noise averages out; by default the last
-        fifth of all passes. DM and RAAR know no steps.
-    subpixel
-        Whether parts of pixels in the positions count; without it they are rounded.
-    block
-        Frames that are visited before others; None mixes all. Chosen where frames
-        must be streamed.
-    memory
-        Bytes that may be used; by default what is free.
+    schedule
+        From which pass on probe and positions are updated, and steps are smaller.
+    resources
+        Memory that may be used, and frames per block.
     seed
         Of the order of frames, and of the first extra modes.
     device
@@ -95,7 +81,9 @@ def ptycho(
     Raises
     ------
     ArgumentError
-        If an argument is off, or the frames do not fit in any way.
+        If an argument is invalid, or no engine fits into memory.
+    DataError
+        If the scan has no light, the probe no power, or the mask leaves no pixel.
     ConvergenceError
         If the reconstruction diverges.
 
@@ -110,105 +98,110 @@ def ptycho(
     few counts is on average too small, and where most pixels count fewer than ten
     photons this weakens the object: by 2 % of its phase on simulated frames of 3e5
     photons. Where the phase or μt itself is wanted, for a composition say, and the
-    background is subtracted, take ``options={"poisson": True}``: no such error is
+    background is subtracted, take ``engine=LSQML(poisson=True)``: no such error is
     left (below 0.5 % there), at 1.6 times the noise.
 
     Object and probe share ambiguities that no data can resolve: a complex factor, a
     phase ramp, a shift. See `reference_vacuum`.
+
+    Examples
+    --------
+    >>> result = scan.cdi.ptycho(engine=LSQML(batch=20), iterations=200)
     """
-    scan = single(check_scan(scan, caller="ptycho"), caller="ptycho")
-    task, plan = prepare(
-        scan, engine, options, n_modes, iterations, probe_from, positions_from,
-        calm_from, subpixel, block, memory, (seed,), device,
-    )  # fmt: skip
-    if plan.reason:
-        warn_quality(f"engine {plan.engine}, streamed={plan.streamed}: {plan.reason}")
-    state = _ptycho_task.start(scan, task)
+    settings = Settings(
+        engine=engine,
+        iterations=iterations,
+        n_modes=n_modes,
+        schedule=schedule,
+        seed=(seed,),
+        device=device,
+    )
+    if schedule.lead:
+        raise ArgumentError(
+            "schedule.lead", schedule.lead, "0: there is one energy to reconstruct"
+        )
+    experiment = experiment_of(scan, caller="ptycho")
+    found = estimated(Sizes.of([experiment], n_modes), engine, resources)
+    if found.reason:
+        warn_changed(found)
+    settings = fitted(settings, found)
+    state = first_state(experiment, settings)
     with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
 
-        def watch(state: Any, misfit: float) -> None:
-            check_finite(state, misfit)
+        def watch(state: State) -> None:
             shown.update(1)
 
-        frames = _ptycho_task.source(scan, task)
-        misfits = _ptycho_task.advance(scan, task, state, iterations, watch, frames)
-    counts = _ptycho_task.power(scan, frames)
-    found = _ptycho_task.result(scan, state, np.array(misfits) / counts)
-    found.attrs["engine"] = plan.engine
-    found.attrs["block"] = plan.block or 0
-    found.attrs["history"] = scan.attrs.get("history", "")
-    return found
+        state = reconstruct(experiment, settings, state, iterations, watch)
+    coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
+    result = labelled_state(experiment, state, coords)
+    result.attrs["engine"] = type(settings.engine).__name__
+    result.attrs["block"] = settings.block or 0
+    result.attrs["history"] = scan.attrs.get("history", "")
+    return result
 
 
-def prepare(
-    scan: xr.Dataset,
-    engine: str,
-    given: dict[str, Any] | None,
-    n_modes: int,
-    iterations: int,
-    probe_from: int,
-    positions_from: int | None,
-    calm_from: int | None,
-    subpixel: bool,
-    block: int | None,
-    memory: float | None,
-    seed: tuple[int, ...],
-    device: str,
-    workers: int | None = None,
-) -> tuple[Task, PtychoPlan]:
-    """Check arguments and make the task and its plan.
+def reconstruct(
+    experiment: Experiment,
+    settings: Settings,
+    state: State,
+    until: int | None = None,
+    watch: Callable[[State], None] | None = None,
+) -> State:
+    """Run passes on a state until so many are done.
+
+    Parameters
+    ----------
+    experiment
+        Frames, and where light went.
+    settings
+        What to do.
+    state
+        Where to begin; overwritten.
+    until
+        Number of passes of the state that is returned; by default of the settings.
+    watch
+        Called with the state after each pass; may raise to interrupt.
+
+    Returns
+    -------
+    State
 
     Raises
     ------
-    ArgumentError, VariableError
-        If something is off or missing.
+    ConvergenceError
+        If it diverges.
     """
-    require_variables(scan, ["probe"], caller="ptycho (.cdi.ptycho_probe makes one)")
-    options(engine, given)
-    check_count("n_modes", n_modes, 1)
-    check_count("iterations", iterations, 1)
-    check_count("probe_from", probe_from, 0)
-    check_count("seed", seed[0], 0)
-    if calm_from is None:
-        calm_from = iterations - iterations // 5
-    check_count("calm_from", calm_from, 0)
-    if positions_from is not None:
-        check_count("positions_from", positions_from, 0)
-    if block is not None:
-        check_count("block", block, 1)
-    plan = ptycho_plan(
-        scan, engine=engine, n_modes=n_modes, block=block, memory=memory,
-        workers=workers,
-    )  # fmt: skip
-    kept = given if plan.engine.lower() == engine.lower() else None
-    task = _ptycho_task.Task(
-        options=options(plan.engine, kept),
-        seed=seed,
-        n_modes=n_modes,
-        probe_from=probe_from,
-        positions_from=positions_from,
-        calm_from=calm_from,
-        subpixel=subpixel,
-        block=plan.block,
-        streamed=plan.streamed,
-        device=device,
-    )
-    return task, plan
+    from batteryxr.cdi.ptycho.kernels.loop import iterate, total_counts
+
+    bring = to_device(settings.device, purpose="ptychography")
+    frames = frame_blocks(experiment.frames, settings, bring)
+    if not np.isfinite(state.power):
+        state.power = total_counts(frames, experiment.weight)
+
+    def checked(state: State) -> None:
+        check_finite(state)
+        if watch is not None:
+            watch(state)
+
+    weight = bring(experiment.weight)
+    iterate(settings, state, frames, weight, until=until, watch=checked)
+    return state
 
 
-def check_count(name: str, value: int, least: int) -> None:
-    """Raise an `ArgumentError` unless `value` is a whole number from `least` on."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ArgumentError(name, value, f"a whole number >= {least}")
+def warn_changed(found: Any) -> None:
+    """Warn that the engine or the way of reading was changed to fit into memory."""
+    name = type(found.engine).__name__
+    warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")
 
 
-def check_finite(state: Any, misfit: float) -> None:
+def check_finite(state: State) -> None:
     """Raise a `ConvergenceError` where a reconstruction has diverged."""
+    misfit = state.misfits[-1]
     peak = float(np.abs(to_numpy(state.obj)).max()) if not np.isfinite(misfit) else 0.0
     if not np.isfinite(misfit) or not np.isfinite(peak):
         raise ConvergenceError(
             f"the reconstruction diverged in pass {state.iteration}. Take smaller "
-            "steps (options={'object_step': 0.3, 'probe_step': 0.3}), update the probe "
-            "later (probe_from), or look whether positions and probe are right."
+            "steps (engine=LSQML(object_step=0.3, probe_step=0.3)), update the probe "
+            "later (schedule=Schedule(probe_from=20)), or look whether positions and "
+            "probe are right."
         )

@@ -1,202 +1,148 @@
-"""States in zarr: two slots per reconstruction, so that one is always whole."""
+"""States in a ledger: each energy's newest, and objects after they were coupled."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.device import to_numpy
-from batteryxr.core.errors import StoreError
+from batteryxr.core.ledger import Ledger
+from batteryxr.core.store import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
 
-#: Group of the states inside the store; readers of results do not look there.
-STATES = "_journal"
+#: Begin of the names of what an engine carries from pass to pass.
+_MEMORY = "memory_"
 
 
-def write(
-    path: str,
-    name: str,
-    arrays: dict[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
-    **attrs: Any,
-) -> None:
-    """Write arrays into a group of their own; the mark that it is whole comes last.
-
-    Pairs of name and array are written as they come, each before the next is made.
-    """
-    import zarr
-
-    target = Path(path) / STATES / name
-    if target.exists():
-        shutil.rmtree(target)
-    group = zarr.create_group(str(path), path=f"{STATES}/{name}")
-    for key, values in arrays.items() if isinstance(arrays, dict) else arrays:
-        array = group.create_array(key, shape=values.shape, dtype=values.dtype)
-        if values.size:
-            array[...] = values
-    group.attrs.update(attrs | {"whole": True})
+def ledger_of(store: str | Path) -> Ledger:
+    """Return the ledger of the reconstructions in a store."""
+    return Ledger(str(store), JOURNAL)
 
 
-def read(path: str, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Return the arrays and attributes of a group; None where it is not whole."""
-    group = _whole(path, name)
-    if group is None:
-        return None
-    return {key: np.asarray(a[...]) for key, a in group.arrays()}, dict(group.attrs)
+def state_key(k: int) -> str:
+    """Return under which key the state of energy `k` lies."""
+    return f"states/{k}"
 
 
-def read_array(path: str, name: str, key: str) -> np.ndarray:
-    """Return one array of a group that is whole."""
-    import zarr
-
-    group: Any = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
-    return np.asarray(group[key][...])
+def coupled_key(iteration: int) -> str:
+    """Return under which key objects lie that were coupled after so many passes."""
+    return f"coupled/{iteration}"
 
 
-def is_whole(path: str, name: str) -> bool:
-    """Tell whether a group is there and whole."""
-    return _whole(path, name) is not None
-
-
-def _whole(path: str, name: str) -> Any:
-    """Return a group; None if it was never begun, or killed while it was written.
-
-    Most are asked for before they are there. Letting zarr raise then would keep the
-    frames of the caller in memory: its tracebacks refer to themselves.
-    """
-    import zarr
-
-    if not (Path(path) / STATES / name / "zarr.json").exists():
-        return None
-    try:
-        group = zarr.open_group(str(path), path=f"{STATES}/{name}", mode="r")
-        return group if group.attrs.get("whole") else None
-    except (FileNotFoundError, KeyError, ValueError):
-        return None
-
-
-def save_state(path: str, k: int, state: State, misfits: list[float]) -> None:
-    """Write the state of reconstruction `k` into the slot of the older one."""
+def save_state(ledger: Ledger, k: int, state: State) -> None:
+    """Put the state of energy `k` into the ledger."""
     arrays = {
         "obj": to_numpy(state.obj),
         "probe": to_numpy(state.probe),
         "positions": state.positions,
-        "misfits": np.asarray(misfits, float),
+        "misfits": np.asarray(state.misfits, float),
     }
-    memory = {f"memory_{key}": to_numpy(v) for key, v in state.memory.items()}
-    newest = _newest(path, k)
-    slot = 0 if newest is None or newest[1] == 1 else 1
-    write(path, f"states/{k}/{slot}", arrays | memory, iteration=state.iteration)
+    memory = {_MEMORY + key: to_numpy(v) for key, v in state.memory.items()}
+    ledger.put(
+        state_key(k), arrays | memory, iteration=state.iteration, power=state.power
+    )
 
 
 def load_state(
-    path: str, k: int, bring: Callable[[np.ndarray], Any]
-) -> tuple[State, list[float]] | None:
-    """Return the newest whole state of reconstruction `k`, or None."""
+    ledger: Ledger, k: int, bring: Callable[[np.ndarray], Any] = np.asarray
+) -> State | None:
+    """Return the newest state of energy `k`, or None; `bring` moves its arrays."""
     from batteryxr.cdi.ptycho.kernels.state import State
 
-    newest = _newest(path, k)
-    if newest is None:
+    piece = ledger.get(state_key(k))
+    if piece is None:
         return None
-    found = read(path, f"states/{k}/{newest[1]}")
-    if found is None:
-        return None
-    arrays, attrs = found
-    memory = {
-        key.removeprefix("memory_"): bring(v)
-        for key, v in arrays.items()
-        if key.startswith("memory_")
-    }
-    state = State(
+    arrays, attrs = piece
+    return State(
         bring(arrays["obj"]),
         bring(arrays["probe"]),
         arrays["positions"],
-        int(attrs["iteration"]),
-        memory,
+        iteration=int(attrs["iteration"]),
+        misfits=arrays["misfits"].tolist(),
+        power=float(attrs["power"]),
+        memory={
+            key.removeprefix(_MEMORY): bring(v)
+            for key, v in arrays.items()
+            if key.startswith(_MEMORY)
+        },
     )
-    return state, arrays["misfits"].tolist()
 
 
-def read_state(path: str, k: int, key: str) -> np.ndarray:
-    """Return one array of the newest whole state of reconstruction `k`.
+class Look(NamedTuple):
+    """How far an energy is, the residual of each pass, and other arrays of its state."""
 
-    Raises
-    ------
-    StoreError
-        If there is none.
+    iteration: int
+    residuals: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+
+def look_at(ledger: Ledger, k: int, *names: str) -> Look | None:
+    """Return how far energy `k` is, and arrays of it; safe while it runs."""
+    piece = ledger.get(state_key(k), "misfits", *names)
+    if piece is None:
+        return None
+    arrays, attrs = piece
+    residuals = arrays.pop("misfits") / float(attrs["power"])
+    return Look(int(attrs["iteration"]), residuals, arrays)
+
+
+def passes_done(ledger: Ledger, k: int) -> int:
+    """Return how many passes of energy `k` are kept."""
+    piece = ledger.get(state_key(k), "misfits")
+    return 0 if piece is None else int(piece.attrs["iteration"])
+
+
+class StoredObjects:
+    """The objects of all energies in a ledger, read when they are asked for.
+
+    Parameters
+    ----------
+    experiments
+        One per energy; their frames are not read.
+    ledger
+        Of the states.
     """
-    newest = _newest(path, k)
-    if newest is None:
-        raise StoreError(f"{path}: the state of energy {k} is gone")
-    return read_array(path, f"states/{k}/{newest[1]}", key)
 
+    def __init__(self, experiments: list[Experiment], ledger: Ledger) -> None:
+        self._experiments, self._ledger = experiments, ledger
 
-def glance(path: str, k: int, *keys: str) -> tuple[int, list[np.ndarray]]:
-    """Return the pass of reconstruction `k` and arrays of it; safe while it runs.
+    def __len__(self) -> int:
+        """Return the number of energies."""
+        return len(self._experiments)
 
-    0 and nothing where there is no state yet.
-    """
-    for _ in range(5):  # a slot may be written anew while it is read
-        newest = _newest(path, k)
-        if newest is None:
-            return 0, []
-        try:
-            name = f"states/{k}/{newest[1]}"
-            found = [read_array(path, name, key) for key in keys]
-        except (FileNotFoundError, KeyError, ValueError):
-            continue
-        if _newest(path, k) == newest:
-            return newest[0], found
-    return 0, []
+    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return y and x of energy `k` in nm."""
+        return self._experiments[k].axes()
 
+    def obj(self, k: int) -> np.ndarray:
+        """Return the object of energy `k` (y, x)."""
+        return self._ledger.array(state_key(k), "obj")
 
-def iteration(path: str, k: int) -> int:
-    """Return how many passes of reconstruction `k` are safe."""
-    newest = _newest(path, k)
-    return 0 if newest is None else newest[0]
+    def probe(self, k: int) -> np.ndarray:
+        """Return the probe of energy `k` (mode, y, x), its modes orthogonal."""
+        from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
+        modes, _ = orthogonalise(self._ledger.array(state_key(k), "probe"))
+        return np.asarray(modes)
 
-def _newest(path: str, k: int) -> tuple[int, int] | None:
-    """Return the pass of the newest whole state, and its slot."""
-    slots = [_whole(path, f"states/{k}/{slot}") for slot in (0, 1)]
-    found = [
-        (int(group.attrs["iteration"]), slot)
-        for slot, group in enumerate(slots)
-        if group is not None
-    ]
-    return max(found) if found else None
+    def light(self, k: int) -> np.ndarray:
+        """Return the illumination of energy `k` (y, x)."""
+        from batteryxr.cdi.ptycho.kernels.state import State
 
+        names = ("obj", "probe", "positions")
+        light: np.ndarray = State(
+            *(self._ledger.array(state_key(k), name) for name in names)
+        ).light()
+        return light
 
-def claim(path: str, mark: dict[str, Any], energy: np.ndarray) -> None:
-    """Note what the store's states were made of, or check that it is the same.
-
-    The energies (eV) stand beside it for those who look on.
-
-    Raises
-    ------
-    StoreError
-        If they were made of something else; it names what.
-    """
-    import json
-
-    mark = json.loads(json.dumps(mark))
-    found = read(path, "claim")
-    if found is None:
-        if (Path(path) / STATES / "states").exists():
-            raise StoreError(f"{path} holds states of unknown origin. Choose another.")
-        write(path, "claim", {"energy": energy}, mark=mark)
-        return
-    stored = found[1]["mark"]
-    for key in sorted(stored.keys() | mark.keys()):
-        if stored.get(key) != mark.get(key):
-            raise StoreError(
-                f"{path} holds a reconstruction of other data or arguments ({key}: "
-                f"stored {str(stored.get(key))[:100]}, asked for "
-                f"{str(mark.get(key))[:100]}). Choose another store, or delete it."
-            )
+    def residual(self, k: int) -> float:
+        """Return the amplitude residual of energy `k` in its last pass."""
+        found = look_at(self._ledger, k)
+        return float("nan") if found is None else float(found.residuals[-1])
