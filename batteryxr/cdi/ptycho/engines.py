@@ -27,6 +27,10 @@ class Engine(Protocol):
         """Whether the exit waves of all frames are in memory at once."""
 
     @property
+    def poisson(self) -> bool:
+        """Whether counts are fitted by their likelihood instead of amplitudes."""
+
+    @property
     def subpixel(self) -> bool:
         """Whether parts of pixels in positions count; else they are rounded."""
 
@@ -250,6 +254,28 @@ class RAAR:
 ENGINES: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (LSQML, EPIE, RPIE, DM, RAAR)
 }
+
+
+def engine_named(name: str, **options: Any) -> Engine:
+    """Return an engine by its name, for those who choose from a list.
+
+    Parameters
+    ----------
+    name
+        A key of `ENGINES`, in any case.
+    **options
+        Fields of the engine.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such engine, or an option is out of range.
+    """
+    kind = ENGINES.get(name.upper())
+    if kind is None:
+        raise ArgumentError("engine", name, f"one of {', '.join(ENGINES)}")
+    engine: Engine = kind(**options)
+    return engine
 
 
 def check_engine(engine: object) -> None:

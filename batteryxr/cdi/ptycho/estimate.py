@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     positions: int
     pixels: int
     modes: int
-    count: int
+    count_bytes: int
     area: float
 
     @classmethod
@@ -52,8 +52,8 @@ class Sizes(NamedTuple):
         positions, n, _ = first.frames.shape
         area = max(_area(e.corners, n) for e in experiments)
         modes = max(n_modes, first.probe.shape[0])
-        count = counts_type(first.frames.dtype).itemsize
-        return cls(len(experiments), positions, n, modes, count, area)
+        size = counts_type(first.frames.dtype).itemsize
+        return cls(len(experiments), positions, n, modes, size, area)
 
 
 def _area(corners: np.ndarray, n: int) -> float:
@@ -102,7 +102,7 @@ class Estimate:
     def frames(self) -> float:
         """Counts of one energy."""
         s = self.sizes
-        return float(s.positions * s.pixels**2 * s.count)
+        return float(s.positions * s.pixels**2 * s.count_bytes)
 
     @property
     def waves(self) -> float:
@@ -144,9 +144,7 @@ class Estimate:
         for name, kind in ENGINES.items():
             other = replace(self, engine=kind(), streamed=False)
             fits = "fits" if other.peak <= self.room else "does not fit"
-            waves = (
-                f" (exit waves {size(self.waves)})" if kind.holds_all_waves else ""
-            )
+            waves = f" (exit waves {size(self.waves)})" if kind.holds_all_waves else ""
             lines.append(f"  {name:6s} {size(other.peak):>8s}{waves}: {fits}")
         way = f"streamed in blocks of {self.block}" if self.streamed else "in memory"
         own = f", {size(self.own)} of it for the process itself" if self.own else ""

@@ -39,6 +39,8 @@ class Experiment:
         Where the object begins on the grid of positions, in pixels.
     pixel
         Size of the object's pixel, nm.
+    energy
+        Of the light, eV.
     probe : (mode, n, n) or None
         The first guess; an array that may be lazy.
     """
@@ -49,6 +51,7 @@ class Experiment:
     shape: tuple[int, int]
     origin: np.ndarray
     pixel: float
+    energy: float
     probe: Any = None
 
     def __post_init__(self) -> None:
@@ -57,7 +60,9 @@ class Experiment:
 
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return y and x of the object in nm."""
-        y, x = ((self.origin[i] + np.arange(self.shape[i])) * self.pixel for i in (0, 1))
+        y, x = (
+            (self.origin[i] + np.arange(self.shape[i])) * self.pixel for i in (0, 1)
+        )
         return y, x
 
     def lateral(self) -> np.ndarray:
@@ -66,9 +71,7 @@ class Experiment:
         return (np.arange(n) - n // 2) * self.pixel
 
 
-def experiment_of(
-    scan: xr.Dataset, *, caller: str, probe: bool = True
-) -> Experiment:
+def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Experiment:
     """Return the experiment of a labelled scan of one energy.
 
     Parameters
@@ -145,5 +148,6 @@ def _experiment(
         shape=shape,
         origin=origin,
         pixel=pixel,
+        energy=float(geometry.energy),
         probe=probe,
     )

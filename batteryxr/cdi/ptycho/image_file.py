@@ -50,7 +50,7 @@ class ImageFile:
         found = np.empty((stop - start, self.shape[2]), self.dtype)
         with self._lock:
             self._file.seek(self._place(k, start))
-            self._file.readinto(found.data.cast("B"))  # type: ignore[attr-defined]
+            self._file.readinto(found.view(np.uint8).data)  # type: ignore[attr-defined]
         return found
 
     def rows(self, rows: slice) -> np.ndarray:
@@ -62,7 +62,7 @@ class ImageFile:
         part = np.ascontiguousarray(values, self.dtype)
         with self._lock:
             self._file.seek(self._place(k, start))
-            self._file.write(part.data.cast("B"))
+            self._file.write(part.view(np.uint8).data)
 
     def _place(self, k: int, row: int) -> int:
         return (k * self.shape[1] + row) * self.shape[2] * self.dtype.itemsize

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
 
+#: The energy that runs ahead of the others.
+LEADER = "leader"
 #: Begin of the names of what an engine carries from pass to pass.
 _MEMORY = "memory_"
 
@@ -26,8 +28,8 @@ def ledger_of(store: str | Path) -> Ledger:
     return Ledger(str(store), JOURNAL)
 
 
-def state_key(k: int) -> str:
-    """Return under which key the state of energy `k` lies."""
+def state_key(k: int | str) -> str:
+    """Return under which key the state of energy `k`, or of `LEADER`, lies."""
     return f"states/{k}"
 
 
@@ -36,7 +38,7 @@ def coupled_key(iteration: int) -> str:
     return f"coupled/{iteration}"
 
 
-def save_state(ledger: Ledger, k: int, state: State) -> None:
+def save_state(ledger: Ledger, k: int | str, state: State) -> None:
     """Put the state of energy `k` into the ledger."""
     arrays = {
         "obj": to_numpy(state.obj),
@@ -51,7 +53,7 @@ def save_state(ledger: Ledger, k: int, state: State) -> None:
 
 
 def load_state(
-    ledger: Ledger, k: int, bring: Callable[[np.ndarray], Any] = np.asarray
+    ledger: Ledger, k: int | str, bring: Callable[[np.ndarray], Any] = np.asarray
 ) -> State | None:
     """Return the newest state of energy `k`, or None; `bring` moves its arrays."""
     from batteryxr.cdi.ptycho.kernels.state import State
@@ -76,7 +78,7 @@ def load_state(
 
 
 class Look(NamedTuple):
-    """How far an energy is, the residual of each pass, and other arrays of its state."""
+    """How far an energy is, the residual of each pass, and arrays of its state."""
 
     iteration: int
     residuals: np.ndarray
@@ -93,7 +95,7 @@ def look_at(ledger: Ledger, k: int, *names: str) -> Look | None:
     return Look(int(attrs["iteration"]), residuals, arrays)
 
 
-def passes_done(ledger: Ledger, k: int) -> int:
+def passes_done(ledger: Ledger, k: int | str) -> int:
     """Return how many passes of energy `k` are kept."""
     piece = ledger.get(state_key(k), "misfits")
     return 0 if piece is None else int(piece.attrs["iteration"])
@@ -136,10 +138,11 @@ class StoredObjects:
         """Return the illumination of energy `k` (y, x)."""
         from batteryxr.cdi.ptycho.kernels.state import State
 
-        names = ("obj", "probe", "positions")
-        light: np.ndarray = State(
-            *(self._ledger.array(state_key(k), name) for name in names)
-        ).light()
+        obj, probe, positions = (
+            self._ledger.array(state_key(k), name)
+            for name in ("obj", "probe", "positions")
+        )
+        light: np.ndarray = State(obj, probe, positions).light()
         return light
 
     def residual(self, k: int) -> float:

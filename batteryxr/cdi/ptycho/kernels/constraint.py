@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.kernels.alignment import unwrapped
 from batteryxr.cdi.ptycho.kernels.registration import Images, Registered
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import DataError
 from batteryxr.core.kramers_kronig import transform_matrix
 
 
@@ -34,7 +33,7 @@ class Constraint:
 
     Raises
     ------
-    ArgumentError
+    DataError
         If the table ends near the window, without which f' is wrong by more than the
         noise of any phase.
     """
@@ -48,7 +47,9 @@ class Constraint:
     ) -> None:
         ends = float(table_energy[0]), float(table_energy[-1])
         if ends[0] > 0.5 * energy[0] or ends[1] < 2.0 * energy[-1]:
-            raise ArgumentError("table_energy", ends, "a table far beyond the window")
+            raise DataError(
+                "table_energy", f"{ends} does not reach far beyond the window"
+            )
         gap = np.diff(energy).min()
         outside = (table_energy < energy[0] - gap) | (table_energy > energy[-1] + gap)
         grid = np.r_[table_energy[outside], energy]

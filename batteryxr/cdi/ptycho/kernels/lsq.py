@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class _Batch(NamedTuple):
     """Frames that are visited together: numbers, whole corners, rests, counts."""
 
-    index: np.ndarray
+    numbers: np.ndarray
     corners: np.ndarray
     shifts: np.ndarray
     frames: Any
@@ -60,8 +60,8 @@ class LeastSquares:
 
     def _visit(self, state: State, batch: _Batch, now: Conditions) -> float:
         o = self.options
-        obj, (index, corners, shifts, frames) = state.obj, batch
-        waves, fourier = self._buffer(len(index))
+        obj, (numbers, corners, shifts, frames) = state.obj, batch
+        waves, fourier = self._buffer(len(numbers))
         moved = bool(shifts.any())
         probes = state.probe[None]
         if moved:
@@ -72,7 +72,7 @@ class LeastSquares:
         misfit = replace_modulus(waves, frames, now.weight, poisson=o.poisson)
         waves = fourier.backward(waves)
         if now.moves is not None:
-            for row, j in enumerate(index):
+            for row, j in enumerate(numbers):
                 corner = (int(corners[row, 0]), int(corners[row, 1]))
                 probe = probes[row if moved else 0]
                 now.moves[j] = position_gradient(waves[row], probe, obj, corner)

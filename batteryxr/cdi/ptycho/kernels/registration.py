@@ -6,7 +6,7 @@ One energy is in memory at a time: the rest waits where `Images` keeps it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from batteryxr.cdi.ptycho.kernels.alignment import (
 )
 from batteryxr.cdi.ptycho.kernels.vacuum import find_vacuum
 from batteryxr.core.errors import ConvergenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Illumination, as a fraction of the median in the scan, below which an object is
 #: unknown.
@@ -42,6 +45,12 @@ class Images(Protocol):
 
     def write(self, k: int, values: np.ndarray, start: int = 0) -> None:
         """Write rows from `start` on of the image of energy `k`."""
+
+    def rows(self, rows: slice) -> np.ndarray:
+        """Return rows (energy, r, x) of all energies."""
+
+    def tiles(self) -> Iterator[slice]:
+        """Yield rows that are few enough to hold those of all energies."""
 
 
 class Objects(Protocol):

@@ -1,0 +1,111 @@
+"""Objects of all energies in a store: put on one grid, and tied to one another."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.cdi.ptycho.image_file import ImageFile
+from batteryxr.core.errors import DataError
+from batteryxr.core.xray import absorptive_factor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from batteryxr.cdi.ptycho.kernels.registration import Grid, Registered
+    from batteryxr.cdi.ptycho.settings import Alignment, KramersKronig
+    from batteryxr.cdi.ptycho.states import StoredObjects
+
+#: Ends of the table that the Kramers-Kronig integral takes beyond the window, eV.
+_TABLE = (100.0, 2e5)
+
+
+@contextmanager
+def registered(
+    objects: StoredObjects, store: str, alignment: Alignment
+) -> Iterator[Registered]:
+    """Give objects on one grid, which lie in a file beside the store meanwhile."""
+    from batteryxr.cdi.ptycho.kernels.registration import common_grid, register
+
+    grid = common_grid(objects)
+    vacuum = alignment.vacuum
+    empty = None if vacuum is None else _on_grid(vacuum, grid)
+    with ImageFile(store, (len(objects), *grid.inside.shape)) as fields:
+        yield register(objects, grid, fields, vacuum=empty, shifts=alignment.shifts)
+
+
+def _on_grid(vacuum: xr.DataArray, grid: Grid) -> np.ndarray:
+    there = vacuum.astype(float).interp(y=grid.y, x=grid.x)
+    empty: np.ndarray = there.transpose("y", "x").fillna(0.0).values > 0.5
+    if not (empty & grid.inside).any():
+        raise DataError(
+            "vacuum", "no pixel in the field is True", "Mark where the beam went."
+        )
+    return empty
+
+
+class Change(NamedTuple):
+    """By what objects are to be multiplied (energy, y, x); the misfit before (y, x)."""
+
+    factor: ImageFile
+    misfit: np.ndarray
+
+
+@contextmanager
+def constrained(
+    found: Registered, energy: np.ndarray, relation: KramersKronig, store: str
+) -> Iterator[Change]:
+    """Give what makes absorption and phase agree, in a file beside the store.
+
+    Parameters
+    ----------
+    found
+        Objects on one grid.
+    energy : (energy,)
+        In eV.
+    relation
+        What is known of the sample.
+    store
+        Where the objects are kept.
+    """
+    from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
+
+    near = np.linspace(0.8, 1.2, 400) * energy.mean()
+    table = np.unique(np.r_[np.geomspace(*_TABLE, 1000), near])
+    values = absorptive_factor(relation.formula, table)
+    constraint = Constraint(energy, table, values, relation.degree)
+    with ImageFile(store, (energy.size, *found.grid.inside.shape)) as factor:
+        share = relation.relaxation
+        yield Change(factor, constrain(found, energy, constraint, share, factor))
+
+
+def coupled_objects(
+    objects: StoredObjects, found: Registered, change: Change
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield number and object of each energy on its own grid, changed.
+
+    One is in memory at a time.
+    """
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+
+    grid = found.grid
+    for k, (y, x) in enumerate(found.shifts):
+        own_y, own_x = objects.axes(k)
+        there = own_y + y, own_x + x
+        factor = resampled(change.factor.read(k), grid.y, grid.x, *there, order=1)
+        yield str(k), (objects.obj(k) * factor).astype(np.complex64)
+
+
+def apply_change(found: Registered, change: Change) -> Registered:
+    """Multiply registered objects by what makes them agree."""
+    from dataclasses import replace
+
+    from batteryxr.cdi.ptycho.kernels.registration import mean_of
+
+    for k in range(len(change.factor)):
+        found.fields.write(k, found.fields.read(k) * change.factor.read(k))
+    return replace(found, mean=mean_of(found.fields))
