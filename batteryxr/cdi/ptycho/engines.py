@@ -1,8 +1,8 @@
 """Engines: how a pass over the frames brings object and probe nearer to them.
 
-An engine is a small frozen object that says how, ``LSQML(batch=20, poisson=True)``; its
-`begin` makes the kernel that does. The usual steps of `EPIE` are those that come nearest
-to known objects: a probe that moves as fast takes noise with it. Those of `RPIE` stay
+An engine is a small frozen object, ``LSQML(batch=20, poisson=True)``; its `begin` makes
+the kernel that visits frames. The usual steps of `EPIE` are those that come nearest to
+known objects: a probe that moves as fast takes noise with it. Those of `RPIE` stay
 stable on bright measured frames with several modes.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,7 +36,9 @@ class ImageFile:
     def __init__(self, store: str | Path, shape: tuple[int, int, int]) -> None:
         self.shape = shape
         folder = Path(store).absolute().parent
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".batteryxr-")
+        self._file: Any = tempfile.TemporaryFile(  # noqa: SIM115 (`close`)
+            dir=folder, prefix=".batteryxr-"
+        )
         self._file.truncate(int(np.prod(shape)) * self.dtype.itemsize)
         self._lock = threading.Lock()
 
@@ -50,7 +52,7 @@ class ImageFile:
         found = np.empty((stop - start, self.shape[2]), self.dtype)
         with self._lock:
             self._file.seek(self._place(k, start))
-            self._file.readinto(found.view(np.uint8).data)  # type: ignore[attr-defined]
+            self._file.readinto(found.view(np.uint8).data)
         return found
 
     def rows(self, rows: slice) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from batteryxr.cdi.ptycho.scan import geometry_of
-from batteryxr.core.checks import Count, NonNegative, Positive
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.core.checks import Count, NonNegative, Positive
 
 #: FWHM of the intensity in the focus of a slit of half angle α: 0.443 λ / α.
 _FOCUS = 0.443

@@ -13,7 +13,6 @@ from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.start import first_state
-from batteryxr.core.checks import Count, Seed
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
 from batteryxr.core.progress import bar
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.core.checks import Count, Seed
 
 
 @recorded

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import Positive
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
+
+    from batteryxr.core.checks import Positive
 
 FRAME = ("position", "detector_y", "detector_x")
 #: Units in which the geometry is kept, and what it is called.

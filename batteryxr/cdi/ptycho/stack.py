@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,16 +35,18 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
-from batteryxr.core.checks import Count, Seed
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.ledger import Ledger, digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.store import holds_data, open_dataset, save
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.core.checks import Count, Seed
 
 #: Group of the finished result.
 RESULT = "ptycho"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.kernels.alignment import unwrapped
-from batteryxr.cdi.ptycho.kernels.registration import Images, Registered
 from batteryxr.core.errors import DataError
 from batteryxr.core.kramers_kronig import transform_matrix
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.registration import Images, Registered
 
 
 class Constraint:
