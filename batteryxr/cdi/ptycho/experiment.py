@@ -33,10 +33,8 @@ class Experiment:
         1 where a detector pixel counts, 0 where it does not; origin in the corner.
     corners : (position, 2)
         Upper left corner of each frame's patch, in pixels of the object.
-    shape
-        Of the object, in pixels.
-    origin : (2,)
-        Where the object begins on the grid of positions, in pixels.
+    y, x
+        Axes of the object, nm.
     pixel
         Size of the object's pixel, nm.
     energy
@@ -48,8 +46,8 @@ class Experiment:
     frames: Any
     weight: np.ndarray
     corners: np.ndarray
-    shape: tuple[int, int]
-    origin: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
     pixel: float
     energy: float
     probe: Any = None
@@ -58,17 +56,10 @@ class Experiment:
         if not self.weight.any():
             raise DataError("mask", "no pixel counts", "Set it to 0 where pixels work.")
 
-    def axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return y and x of the object in nm."""
-        y, x = (
-            (self.origin[i] + np.arange(self.shape[i])) * self.pixel for i in (0, 1)
-        )
-        return y, x
 
-    def lateral(self) -> np.ndarray:
-        """Return the axis of the probe in nm, 0 in the middle."""
-        n = self.weight.shape[0]
-        return (np.arange(n) - n // 2) * self.pixel
+def lateral(n: int, pixel: float) -> np.ndarray:
+    """Return the axis of a probe of `n` pixels in nm, 0 in the middle."""
+    return (np.arange(n) - n // 2) * pixel
 
 
 def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Experiment:
@@ -141,12 +132,15 @@ def _experiment(
     n, pixel = geometry.n, float(geometry.pixel)
     corners = geometry.positions / pixel - n // 2
     shape, origin = frame_of(corners, n, MARGIN)
+    y, x = (
+        (first + np.arange(m)) * pixel for first, m in zip(origin, shape, strict=True)
+    )
     return Experiment(
         frames=frames.transpose(*FRAME),
         weight=weight,
         corners=corners - origin,
-        shape=shape,
-        origin=origin,
+        y=y,
+        x=x,
         pixel=pixel,
         energy=float(geometry.energy),
         probe=probe,

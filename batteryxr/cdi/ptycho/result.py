@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.core import blocks
 from batteryxr.core.device import to_numpy
 from batteryxr.core.model import attributes
@@ -71,25 +72,22 @@ def labelled_state(
         found[f"position_shift_{axis}"] = Labelled(
             "position", shifts[:, k], "nm", f"Correction of the position {axis}"
         )
-    own = _state_axes(experiment, probe.shape[0], residuals.size)
+    beside = lateral(probe.shape[-1], experiment.pixel)
+    axes = {
+        "y": Labelled("y", experiment.y, "nm", "y"),
+        "x": Labelled("x", experiment.x, "nm", "x"),
+        "probe_y": Labelled("probe_y", beside, "nm", "y in the probe"),
+        "probe_x": Labelled("probe_x", beside, "nm", "x in the probe"),
+        "probe_mode": Labelled(
+            "probe_mode", np.arange(1, len(probe) + 1), "1", "Probe mode"
+        ),
+        "iteration": Labelled(
+            "iteration", np.arange(1, residuals.size + 1), "1", "Pass"
+        ),
+    }
+    own = {name: axis.under(name) for name, axis in axes.items()}
     kept = {str(name): c for name, c in coords.items() if name not in own}
     return xr.Dataset({k: v.under(k) for k, v in found.items()}, coords=own | kept)
-
-
-def _state_axes(experiment: Experiment, modes: int, passes: int) -> dict[str, Any]:
-    y, x = experiment.axes()
-    lateral = experiment.lateral()
-    found = {
-        "y": Labelled("y", y, "nm", "y"),
-        "x": Labelled("x", x, "nm", "x"),
-        "probe_y": Labelled("probe_y", lateral, "nm", "y in the probe"),
-        "probe_x": Labelled("probe_x", lateral, "nm", "x in the probe"),
-        "probe_mode": Labelled(
-            "probe_mode", np.arange(1, modes + 1), "1", "Probe mode"
-        ),
-        "iteration": Labelled("iteration", np.arange(1, passes + 1), "1", "Pass"),
-    }
-    return {name: axis.under(name) for name, axis in found.items()}
 
 
 def labelled_stack(

@@ -237,7 +237,9 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         "frames": [str(first.frames.dtype), *first.frames.shape, digest(*ends)],
         "energy": stack.energy.tolist(),
         "pixel": [e.pixel for e in stack.experiments],
-        "positions": digest(*(e.corners + e.origin for e in stack.experiments)),
+        "positions": digest(
+            *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
+        ),
         "mask": digest(first.weight),
         "probe": digest(*probes),
     }
@@ -280,7 +282,7 @@ def _lead(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
             checkpoint=stack.checkpoint,
         )
         _run([ahead], 0, lead, replace(stack, workers=1))
-    return middle.axes()
+    return middle.y, middle.x
 
 
 def _advance(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.cdi.ptycho.frames import mean_counts
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import DataError
@@ -50,7 +51,7 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     probe = add_modes(probe, settings.n_modes, rng)
     probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
     bring = to_device(settings.device, purpose="ptychography")
-    obj = np.ones(experiment.shape, np.complex64)
+    obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
     return State(bring(obj), bring(probe.astype(np.complex64)), positions)
 
 
@@ -60,13 +61,12 @@ def following_state(experiment: Experiment, settings: Settings, other: Known) ->
 
     state = first_state(experiment, settings)
     bring = to_device(settings.device, purpose="ptychography")
-    ours = experiment.lateral()
-    theirs = ours / experiment.pixel * (other.y[1] - other.y[0])
+    n = other.probe.shape[-1]
+    theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
     modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in other.probe])
     power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
     modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
-    y, x = experiment.axes()
-    obj = resampled(other.obj, other.y, other.x, y, x)
+    obj = resampled(other.obj, other.y, other.x, experiment.y, experiment.x)
     state.obj = bring(obj.astype(np.complex64))
     state.probe = bring(modes.astype(np.complex64))
     return state

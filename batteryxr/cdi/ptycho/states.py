@@ -121,7 +121,8 @@ class StoredObjects:
 
     def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return y and x of energy `k` in nm."""
-        return self._experiments[k].axes()
+        experiment = self._experiments[k]
+        return experiment.y, experiment.x
 
     def obj(self, k: int) -> np.ndarray:
         """Return the object of energy `k` (y, x)."""
