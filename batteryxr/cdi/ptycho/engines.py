@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 @replayable
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSQML:
     """Mini-batch least squares, the fastest per pass.
 
@@ -88,7 +88,7 @@ class LSQML:
 
 
 @replayable
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EPIE:
     """Extended ptychographic iterative engine, frame after frame.
 
@@ -131,7 +131,7 @@ class EPIE:
 
 
 @replayable
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RPIE:
     """Regularised ptychographic iterative engine, with momentum.
 
@@ -175,7 +175,7 @@ class RPIE:
 
 
 @replayable
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DM:
     """Difference map: all exit waves at once, whole-pixel positions.
 
@@ -213,7 +213,7 @@ class DM:
 
 
 @replayable
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RAAR:
     """Relaxed averaged alternating reflections: all exit waves at once.
 
