@@ -62,21 +62,23 @@ class Accessor:
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
     def _methods(self) -> list[str]:
-        there = {
-            str(name)
-            for name in (
-                *self._obj.dims,
-                *self._obj.coords,
-                *getattr(self._obj, "data_vars", ()),
-            )
-        }
+        # The y of one pixel is a place, no axis.
+        lying = [
+            n for n, c in self._obj.coords.items() if c.ndim or n not in DIMENSIONS
+        ]
+        variables = getattr(self._obj, "data_vars", ())
+        there = {str(name) for name in (*self._obj.dims, *lying, *variables)}
         return [name for name, entry in self.entries() if _fits(entry, there)]
 
     @classmethod
     def entries(cls) -> Iterator[tuple[str, Any]]:
-        """Yield the methods, panels and groups of the accessor, in working order."""
-        for name, entry in vars(cls).items():
-            if hasattr(entry, "__wrapped__") or isinstance(entry, opens | group):
+        """Yield the methods, panels and groups of the accessor, in working order.
+
+        Those of a class that it extends come first.
+        """
+        for name in dict.fromkeys(n for c in reversed(cls.__mro__) for n in vars(c)):
+            entry = inspect.getattr_static(cls, name)
+            if hasattr(entry, "needs") or isinstance(entry, group):
                 yield name, entry
 
 

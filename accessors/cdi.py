@@ -29,7 +29,7 @@ from batteryxr.cdi.ptycho import reconstruct as ptycho_reconstruct
 from batteryxr.cdi.ptycho import stack as ptycho_stack
 
 
-class CdiPlots(Accessor):
+class CdiPlot(Accessor):
     """Pictures of coherent diffraction."""
 
     _understands = ("state", "position", "energy", "z", "y", "x")
@@ -119,4 +119,4 @@ class Cdi(Accessor):
     plot_field = method(state_plots.plot_field)
     plot_hysteresis = method(state_plots.plot_hysteresis)
     plot_isosurface = method(state_plots.plot_isosurface)
-    plot = group(CdiPlots)
+    plot = group(CdiPlot)

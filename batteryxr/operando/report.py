@@ -160,9 +160,9 @@ def _phases(page: Report, run: Run) -> None:
             [
                 number + 1,
                 float(share),
-                float(1 - pca["share"].values[: number + 1].sum()),
+                float(1 - pca["explained_variance_ratio"].values[: number + 1].sum()),
             ]
-            for number, share in enumerate(pca["share"].values[:6])
+            for number, share in enumerate(pca["explained_variance_ratio"].values[:6])
         ],
     )
     unmixed = run.read(f"{run.kind}/nmf").load()
@@ -174,9 +174,9 @@ def _phases(page: Report, run: Run) -> None:
         "Where the two agree the residual cannot tell the solution from its rotations: "
         "fix what is known, such as an end member, before reading the ratios."
     )
-    page.figure(unmixed.nmf.plot_components().opts(width=_WIDTH))
+    page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
     page.figure(unmixed["weights"].echem.plot_with_voltage(against=_axis(unmixed)))
-    page.figure(unmixed.nmf.plot_residual().opts(width=_WIDTH))
+    page.figure(unmixed.nmf.plot.residual().opts(width=_WIDTH))
 
 
 def _axis(result: xr.Dataset) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from batteryxr.accessors.base import Accessor
+
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
@@ -96,8 +98,9 @@ class Entry:
 
     @property
     def short(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition(".")[2]
+        """The last part of the name; of a method, what follows the accessor."""
+        parts = self.name.partition(".") if self.on else self.name.rpartition(".")
+        return parts[2]
 
     @property
     def technique(self) -> str:
@@ -153,26 +156,33 @@ def accessors(technique: str) -> list[tuple[str, type]]:
 def groups(accessor: type) -> dict[str, list[str]]:
     """Return the methods of an accessor class under the comments that head them.
 
-    Those of a group have its name before theirs, ``plot.weights``.
+    Those of a group have its name before theirs, ``plot.weights``. Those of a class
+    that it extends come first under their heading.
     """
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, dict[str, None]] = {}
     heading = ""
-    for line in inspect.getsource(accessor).splitlines():
+    lines = [
+        line
+        for cls in reversed(accessor.__mro__)
+        if issubclass(cls, Accessor)
+        for line in inspect.getsource(cls).splitlines()
+    ]
+    for line in lines:
         if comment := re.fullmatch(r"    # (.+)", line):
             heading = comment[1]
         elif bound := re.match(r"    (\w+) = (?:method|opens)\(", line):
-            sections.setdefault(heading, []).append(bound[1])
+            sections.setdefault(heading, {})[bound[1]] = None
         elif bound := re.match(r"    (\w+) = group\(", line):
-            inner = groups(vars(accessor)[bound[1]].accessor)
+            inner = groups(inspect.getattr_static(accessor, bound[1]).accessor)
             names = [f"{bound[1]}.{name}" for part in inner.values() for name in part]
-            sections.setdefault(heading, []).extend(names)
-    return sections
+            sections.setdefault(heading, {}).update(dict.fromkeys(names))
+    return {heading: list(names) for heading, names in sections.items()}
 
 
 def entry_of(accessor: type, name: str) -> Any:
     """Return what an accessor class binds under a name, ``fit`` or ``plot.weights``."""
     first, _, rest = name.partition(".")
-    entry = vars(accessor)[first]
+    entry = inspect.getattr_static(accessor, first)
     return entry_of(entry.accessor, rest) if rest else entry
 
 

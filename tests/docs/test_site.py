@@ -26,7 +26,13 @@ from builder import (  # noqa: E402  - a package of the site, not of the library
     pages,
     reference,
 )
-from builder.catalogue import TECHNIQUES, accessors, catalogue, groups  # noqa: E402
+from builder.catalogue import (  # noqa: E402
+    TECHNIQUES,
+    accessors,
+    catalogue,
+    entry_of,
+    groups,
+)
 
 QUESTIONS = (DOCS / "how_do_i.md").read_text("utf-8")
 ENTRIES = re.findall(r"^(\S.*\?)\n: ((?:.*\n)+?)(?=\n|\Z)", QUESTIONS, re.MULTILINE)
@@ -215,6 +221,8 @@ def resolve(name):
     """Return what a name of the reference is: a method of an accessor, or an import."""
     technique, _, rest = name.partition(".")
     if technique in TECHNIQUES:
-        return next(vars(a)[rest] for _, a in accessors(technique) if rest in vars(a))
+        first = rest.partition(".")[0]
+        found = (a for _, a in accessors(technique) if hasattr(a, first))
+        return entry_of(next(found), rest)
     home, _, short = name.rpartition(".")
     return getattr(importlib.import_module(home), short)

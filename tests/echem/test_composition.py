@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import batteryxr
-from batteryxr.core.errors import ArgumentError, UnitsError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, UnitsError, VariableError
 from batteryxr.echem import (
     Composition,
     add_lithia,
@@ -105,7 +105,7 @@ def test_garbage_is_refused_where_it_stands(text, where):
     with pytest.raises(ArgumentError) as caught:
         formula(text)
     assert where in str(caught.value)
-    assert "formula=" in str(caught.value)
+    assert "text=" in str(caught.value)
 
 
 def test_what_is_no_text_is_refused():
@@ -217,7 +217,7 @@ def test_capacity_says_what_it_cannot_know():
         theoretical_capacity("Fe2O3")
     with pytest.raises(ArgumentError, match="not both"):
         theoretical_capacity(LTMOF, electrons=1, redox={"Mn": (3, 4)})
-    with pytest.raises(ArgumentError, match="an element of"):
+    with pytest.raises(ArgumentError, match=r"redox=\{'Ni': .*elements of Li1.2"):
         theoretical_capacity(LTMOF, redox={"Ni": (2, 4)})
     with pytest.raises(ArgumentError, match="> 0"):
         theoretical_capacity(LTMOF, electrons=0)
@@ -352,7 +352,7 @@ def test_capacities_of_half_cycles_are_no_net_charge():
 
 def test_charge_that_cannot_be_trusted_is_refused_or_missing():
     ds = _record()
-    with pytest.raises(ArgumentError, match="backward_time"):
+    with pytest.raises(DataError, match="backward_time"):
         li_content(ds.assign_attrs(flags=["backward_time"]), formula="LiNiO2", mass=7.0)
     time = ds.test_time.copy()
     time[100:] = time[100:] - 500

@@ -19,7 +19,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import QUANTITIES
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.composition import parse
 from batteryxr.echem.lithium.content import theoretical_capacity
 
 if TYPE_CHECKING:

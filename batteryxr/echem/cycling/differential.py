@@ -163,10 +163,6 @@ def dvdq(
     """
     if not (isinstance(points, int) and points >= 10):
         raise ArgumentError("points", points, "an integer >= 10")
-    if smoothing > 1:
-        raise ArgumentError(
-            "smoothing", smoothing, "a fraction of the capacity, 0 to 1"
-        )
     smooth = Smoothing(smoothing, 1 / points, method, order)
     charge = _charge(mass)
     rows = columns(record, caller="dvdq", clock=False)

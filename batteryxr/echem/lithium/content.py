@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -13,8 +13,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.echem.cycling.charge import MOVED, NET, specific
-from batteryxr.echem.lithium.composition import Composition
-from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.composition import Composition, parse
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
@@ -70,7 +69,8 @@ def electrons_of(
         raise ArgumentError("redox", redox, "either `electrons` or `redox`, not both")
     if isinstance(electrons, Mapping):
         return sum(
-            n * _atoms(composition, e, "electrons") for e, n in electrons.items()
+            n * _atoms(composition, e, "electrons", electrons)
+            for e, n in electrons.items()
         )
     if electrons is not None:
         if not electrons > 0:
@@ -78,7 +78,7 @@ def electrons_of(
         return float(electrons)
     if redox is not None:
         return sum(
-            _atoms(composition, e, "redox") * abs(after - before)
+            _atoms(composition, e, "redox", redox) * abs(after - before)
             for e, (before, after) in redox.items()
         )
     if composition[ion] == 0:
@@ -91,9 +91,11 @@ def electrons_of(
     return composition[ion]
 
 
-def _atoms(composition: Composition, element: str, argument: str) -> float:
+def _atoms(
+    composition: Composition, element: str, argument: str, passed: Mapping[str, Any]
+) -> float:
     if composition[element] == 0:
-        raise ArgumentError(argument, element, f"elements of {composition}")
+        raise ArgumentError(argument, dict(passed), f"elements of {composition}")
     return composition[element]
 
 

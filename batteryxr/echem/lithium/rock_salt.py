@@ -12,8 +12,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.echem.lithium.composition import Composition
-from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.composition import Composition, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +187,7 @@ def _entries(
 
 def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Filling:
     if isinstance(entry, str | Composition):
-        filling = _of_formula(parse(entry))
+        filling = _of_formula(parse(entry, "composition"))
     else:
         filling = _Filling(float(entry), 0.0)
     if tetrahedral is not None:

@@ -237,8 +237,8 @@ def _integrate(
     if steps:
         raise DataError(
             "time",
-            f"steps back at row {row} of the record, and at {steps} rows in all, or is "
-            "missing there",
+            f"is missing or earlier than in the row before at {steps} rows, first at "
+            f"row {row} of the record",
             "Files that overlap in time cannot be one record: join the scans to each.",
         )
     middles, at_begins = np.split(walk.net_charge(), [starts.size])

@@ -11,7 +11,7 @@ from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.core.units import in_units
-from batteryxr.echem.lithium.composition import formula as parse
+from batteryxr.echem.lithium.composition import parse
 from batteryxr.echem.lithium.content import centres_of, electrons_of, li_content
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -63,7 +64,7 @@ def gitt(
     formula: str | Composition | Lithiation | None = None,
     tmin: float = 1.0,
     tmax: float | None = 60.0,
-    i_zero: float | None = None,
+    i_zero: Positive | None = None,
     settled: float = 1e-3,
     progress: bool | None = None,
 ) -> xr.Dataset:

@@ -39,6 +39,10 @@ class Rules:
     solver
         ``"active-set"`` solves each half exactly, ``"hals"`` by five sweeps,
         ``"coordinate"`` by one, and nothing is extrapolated.
+    max_iter
+        Largest number of alternations.
+    tol
+        Stop when ten alternations lower the error by less than this fraction.
     """
 
     fixed: np.ndarray
@@ -47,6 +51,8 @@ class Rules:
     smoothness: float = 0.0
     weight_smoothness: float = 0.0
     solver: str = "active-set"
+    max_iter: int = 1000
+    tol: float = 1e-5
 
     @property
     def sweeps(self) -> int:
@@ -193,8 +199,6 @@ def factorise(
     rules: Rules,
     *,
     weights: np.ndarray | None = None,
-    max_iter: int = 1000,
-    tol: float = 1e-5,
     stop: Callable[[], None] | None = None,
 ) -> Run:
     """Factorise from one start.
@@ -206,13 +210,9 @@ def factorise(
     start
         (k, points), non-negative; fixed rows hold the fixed components.
     rules
-        Constraints and penalties.
+        Constraints, penalties, and when to stop.
     weights
         (k, samples) where sweeps over the weights start; equal ones by default.
-    max_iter
-        Largest number of alternations.
-    tol
-        Stop when ten alternations lower the error by less than this fraction.
     stop
         Called at every alternation; may raise to end the work.
 
@@ -232,7 +232,7 @@ def factorise(
     previous = np.inf
     trace: list[float] = []
     converged = False
-    for _ in range(max_iter):
+    for _ in range(rules.max_iter):
         if stop is not None:
             stop()
         weights = _weights(data, push, weights, rules)
@@ -252,7 +252,7 @@ def factorise(
         beta = min(cap, beta * 1.05)
         cap = min(1.0, cap * 1.01)
         best, previous = new, value
-        if len(trace) > 10 and trace[-11] - value < 2 * tol * abs(value):
+        if len(trace) > 10 and trace[-11] - value < 2 * rules.tol * abs(value):
             converged = True
             break
     weights = _weights(data, best, weights, rules)

@@ -253,7 +253,7 @@ def test_training_learns(torch, tmp_path, monkeypatch, capsys):
     import importlib.util
     from pathlib import Path
 
-    script = Path(__file__).parents[3] / "benchmarks" / "train_learned.py"
+    script = Path(__file__).parents[3] / "benchmarks" / "truth" / "train_learned.py"
     spec = importlib.util.spec_from_file_location("train_learned", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

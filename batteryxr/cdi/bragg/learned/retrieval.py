@@ -90,7 +90,7 @@ def retrieve_learned(
         As in `retrieve`. The first support is that of the guess.
     weights
         File of weights; None takes those that come with batteryxr. Others are made by
-        ``benchmarks/train_learned.py``.
+        ``benchmarks/truth/train_learned.py``.
     device
         ``"cpu"``, or a device of PyTorch, such as ``"cuda"``.
     store, group, progress
@@ -120,8 +120,8 @@ def retrieve_learned(
     -----
     The weights were trained on a CPU, in 15 minutes, on 24,800 crystals: a small
     network. What they are worth, on ten simulated crystals of 64^3 voxels that they
-    never saw (``benchmarks/learned.py``; overlap with the truth, median and worst of
-    five; CPU seconds on one thread):
+    never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and
+    worst of five; CPU seconds on one thread):
 
     ======================================== ============= ============= =====
     way                                      weak phase    strong phase  CPU s

@@ -1,6 +1,6 @@
 """A crystal at six voltages from counts to hysteresis: seconds, and truth.
 
-    python benchmarks/operando_crystal.py [--size 64] [--starts 2] [--repeats 5]
+    python benchmarks/truth/operando_crystal.py [--size 64] [--starts 2] [--repeats 5]
 
 First table: CPU seconds of each step for the whole series, and how near its result
 comes to the simulation's truth. Second table: three kernels beside what users would

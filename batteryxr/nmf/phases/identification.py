@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.nmf.candidates import Candidates
+    from batteryxr.core.checks import NonNegative, Pair, Positive
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
+    from batteryxr.nmf.phases.candidates import Candidates
 
 
 #: Parameters of a fit: units and long name.
@@ -38,11 +40,11 @@ def identify(
     components: xr.DataArray | xr.Dataset,
     *,
     candidates: Candidates,
-    r_range: tuple[float, float] | None = None,
-    radiation: str = "xray",
-    q_max: float | None = None,
-    q_damp: float = 0.0,
-    strain: float = 0.03,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -89,11 +91,16 @@ def identify(
     A low R_w tells that a structure fits, not that no other would: a component of an
     ambiguous factorisation may resemble a mixture. Look at `bands` first.
     """
-    patterns = _patterns(components, "identify")
+    patterns = _patterns(components)
     kept = _within(patterns, r_range)
     r = kept["r"].values.astype(np.float64)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
     fits = {
-        name: Candidate(crystal, r, radiation, q_max, q_damp, strain)
+        name: Candidate(crystal, r, strain=strain, **measured)
         for name, crystal in crystals_of(candidates).items()
     }
     rows = kept.transpose(..., "r")
@@ -110,7 +117,7 @@ def identify(
         list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
     )
     out = _table(
-        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r
+        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
     result = xr.Dataset(out).assign_coords(candidate=candidate)
     result = result.assign_coords(_coords(rows) | {"r": rows["r"]})
@@ -132,11 +139,11 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
-    r_range: tuple[float, float] | None = None,
-    radiation: str = "xray",
-    q_max: float | None = None,
-    q_damp: float = 0.0,
-    strain: float = 0.03,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -163,7 +170,7 @@ def refine_along(
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``, and ``flag`` (1: no pattern).
     """
-    patterns = _patterns(series, "refine_along")
+    patterns = _patterns(series)
     if patterns.ndim != 2:
         raise DimensionError(
             f"refine_along needs one dimension besides 'r'; found {patterns.dims}. "
@@ -172,7 +179,12 @@ def refine_along(
     kept = _within(patterns, r_range).transpose(..., "r")
     r = kept["r"].values.astype(np.float64)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
-    fit = Candidate(crystal, r, radiation, q_max, q_damp, strain, occupancy)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
+    fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
     rows = kept.values.astype(np.float64)
     sigma = _sigma(errors, kept, r_range)
     found: list[PatternFit | None] = []
@@ -187,7 +199,7 @@ def refine_along(
             last = fit.refine(rows[i], last.values[:-1], _row(sigma, i))
         found.append(last)
     dim = str(kept.dims[0])
-    out = _table(found, fit, (len(rows),), [dim], r)
+    out = _table(found, fit, (len(rows),), [dim], r=r)
     first = float(np.linalg.norm(crystal.cell[0]))
     for name, values, text in (
         ("lattice", first * (1 + out["strain"]), "Lattice parameter"),
@@ -211,6 +223,7 @@ def _table(
     fit: Candidate,
     shape: tuple[int, ...],
     dims: list[str],
+    *,
     r: np.ndarray,
 ) -> dict[str, xr.DataArray]:
     """Return all parameters, their errors, R_w and the fitted patterns."""
@@ -242,18 +255,18 @@ def _table(
     return out
 
 
-def _patterns(data: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
+def _patterns(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
     array = data["components"] if isinstance(data, xr.Dataset) else data
     if "r" not in array.dims or "r" not in array.coords:
         raise DimensionError(
-            f"{caller} needs patterns along 'r' (Angstrom), with its values; found "
+            "Patterns along 'r' (Angstrom) are needed, with its values; found "
             f"{array.dims}. Only pair distribution functions are calculated here."
         )
-    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller=caller))
+    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller="identify"))
     steps = np.diff(array["r"].values)
     if steps.size < 10 or np.ptp(steps) > 1e-3 * abs(steps.mean()) or steps[0] <= 0:
         raise DimensionError(
-            f"{caller} needs evenly spaced, rising r; found steps from "
+            "Structures are fitted on evenly spaced, rising r; found steps from "
             f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
         )
     return array
@@ -285,7 +298,7 @@ def _sigma(
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
     positive = values > 0
     if not positive.any():
-        raise ArgumentError("errors", "no value > 0", "standard deviations")
+        raise DataError("errors", "no value > 0; expected standard deviations")
     # An error of zero (of a component that was fixed) would outweigh all else.
     return np.where(positive, values, np.median(values[positive]))
 

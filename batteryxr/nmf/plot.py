@@ -9,24 +9,13 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
 
-#: One colour per component, distinct also in grey and to colour-blind eyes.
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#999933",
-)
 _SIZE = {"width": 640, "height": 340}
 
 
@@ -59,7 +48,9 @@ def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
     for i, name in enumerate(_names(result)):
         held = "fixed" in result and bool(result["fixed"].values[i])
         y = patterns.values[i] + step * i
-        curve = hv.Curve((x, y), _axis(patterns, axis), _vertical(patterns), label=name)
+        curve = hv.Curve(
+            (x, y), _axis(patterns, axis), axis_label(patterns), label=name
+        )
         curves.append(
             curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
         )
@@ -106,7 +97,7 @@ def plot_weights(
     name = _abscissa(weights, x, dim)
     at = _values(weights, name)
     along = _axis(weights, name)
-    ratio = _vertical(weights)
+    ratio = axis_label(weights)
     shapes: list[Any] = []
     for i, component in enumerate(_names(result)):
         held = "fixed" in result and bool(result["fixed"].values[i])
@@ -170,7 +161,7 @@ def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
         return hv.Curve(
             (_values(residual, name), residual.values),
             _axis(residual, name),
-            _vertical(residual),
+            axis_label(residual),
         ).opts(color="black", title="Residual", **_SIZE)
     return _image(hv, residual, "Residual")
 
@@ -196,7 +187,7 @@ def plot_maps(result: xr.Dataset) -> Any:
     if weights.ndim != 3:
         raise DimensionError(
             f"plot_maps needs the maps of one image; found {weights.dims}. "
-            "Select one, `.isel(particle=0)`, or use plot_weights for a series."
+            "Select one, `.isel(particle=0)`, or use `.nmf.plot.weights` for a series."
         )
     weights = weights.transpose("component", ...).compute()
     maps = [
@@ -224,7 +215,7 @@ def plot_order(order: xr.Dataset) -> Any:
     """
     hv = load_hvplot()
     require_variables(order, ["held_out_error", "nmf_error"], caller="plot_order")
-    n = order["n"].values
+    n = order["n_components"].values
     size = {"width": 360, "height": 260}
 
     def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
@@ -269,8 +260,8 @@ def plot_order(order: xr.Dataset) -> Any:
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
         panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
-        panel(["share"], "Scree", logy=True),
-        panel(["ind"], "Malinowski's IND", logy=True),
+        panel(["explained_variance_ratio"], "Scree", logy=True),
+        panel(["indicator"], "Malinowski's IND", logy=True),
     ]
     if "chi2" in order:
         panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))
@@ -308,7 +299,8 @@ def _series(result: xr.Dataset, caller: str) -> tuple[xr.DataArray, str]:
     dims = [str(d) for d in weights.dims if d != "component"]
     if len(dims) != 1:
         raise DimensionError(
-            f"{caller} needs a series; found {weights.dims}. Use plot_maps for images."
+            f"{caller} needs a series; found {weights.dims}. Use `.nmf.plot.maps` for "
+            "images."
         )
     return weights.transpose(dims[0], "component"), dims[0]
 
@@ -331,13 +323,7 @@ def _values(array: xr.DataArray, name: str) -> np.ndarray:
 def _axis(array: xr.DataArray, name: str) -> str:
     if name not in array.coords:
         return name
-    return _vertical(array[name])
-
-
-def _vertical(array: xr.DataArray) -> str:
-    text = str(array.attrs.get("long_name", array.name))
-    units = str(array.attrs.get("units", "1"))
-    return text if units == "1" else f"{text} ({units})"
+    return axis_label(array[name])
 
 
 def _names(result: xr.Dataset) -> list[str]:

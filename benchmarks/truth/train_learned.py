@@ -1,6 +1,6 @@
 """Train the network of learned phase retrieval on simulated crystals.
 
-    python benchmarks/train_learned.py --bfloat16 --folder training \
+    python benchmarks/truth/train_learned.py --bfloat16 --folder training \
         --weights training/bragg.npz
 
 Every step draws new crystals of `batteryxr.simulate.random_crystals`, so none is seen
@@ -130,7 +130,7 @@ def train(arguments: argparse.Namespace) -> None:
         torch.save(state, folder / "checkpoint.part")
         (folder / "checkpoint.part").replace(checkpoint)
         about = {
-            "script": f"benchmarks/train_learned.py, version {VERSION}",
+            "script": f"benchmarks/truth/train_learned.py, version {VERSION}",
             "seed": arguments.seed,
             "steps": done,
             "crystals": done * arguments.batch,

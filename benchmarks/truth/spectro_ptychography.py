@@ -7,7 +7,7 @@ and with 3e4 photons, steps of 100 nm, pixels of 25 nm. The frames go through
 more inside the particle; the composition of a domain is that of its mean spectrum, of
 pixels as far from the other domains, too, since a reconstruction is blurred there.
 
-    OMP_NUM_THREADS=1 python benchmarks/spectro_ptychography.py [--small]
+    OMP_NUM_THREADS=1 python benchmarks/truth/spectro_ptychography.py [--small]
         [--photons 3e5] [--seed 0] [--scratch DIR]
 
 --small takes 64² and 25 energies. States are kept in the scratch folder: called again

@@ -110,14 +110,13 @@ class Candidate:
         self,
         crystal: Crystal,
         r: np.ndarray,
+        *,
         radiation: str,
         q_max: float | None,
         q_damp: float,
         strain: float,
         occupancy: str | None = None,
     ) -> None:
-        if not 0 < strain < 0.2:
-            raise ArgumentError("strain", strain, "a relative change from 0 to 0.2")
         if occupancy is not None and occupancy not in crystal.elements:
             raise ArgumentError(
                 "occupancy",

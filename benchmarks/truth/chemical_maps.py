@@ -1,6 +1,6 @@
 """How true the maps are: a particle of 256 x 256 pixels and 40 energies, known truth.
 
-    python benchmarks/chemical_maps.py [--seed 0]
+    python benchmarks/truth/chemical_maps.py [--seed 0]
 
 Prints what is found beside what is asked for: parameters without noise and with it,
 the least scatter that any unbiased estimate can have (Cramer and Rao), pulls, masks,

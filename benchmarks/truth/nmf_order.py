@@ -1,6 +1,6 @@
 """How often the held-out error picks the known number of components.
 
-    python benchmarks/nmf_order.py [--levels 10]
+    python benchmarks/truth/nmf_order.py [--levels 10]
 
 Series of two to six phases, each at ten levels of noise, from 0.5 to 20 % of the
 signal. Two readings of the same held-out errors: the fewest components within one
@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from batteryxr.nmf import model_order
+from batteryxr import nmf
 
 
 def series(n: int, noise: float, seed: int) -> xr.DataArray:
@@ -45,9 +45,12 @@ def main() -> None:
     for n in range(2, 7):
         picks = []
         for i, level in enumerate(levels):
-            order = model_order(series(n, level, 100 * n + i), shift="minimum")
-            picks.append(int(order["n"].values[order["held_out_pick"]][0]))
-            lowest = int(order["n"][int(order["held_out_error"].argmin())])
+            order = nmf.model_order(
+                series(n, level, 100 * n + i),
+                constraints=nmf.Constraints(shift="minimum"),
+            )
+            picks.append(int(order["n_components"].values[order["held_out_pick"]][0]))
+            lowest = int(order["n_components"][int(order["held_out_error"].argmin())])
             right["one standard error"] += picks[-1] == n
             right["lowest"] += lowest == n
         print(f"{n:8}" + "".join(f"{k:9}" for k in picks), flush=True)

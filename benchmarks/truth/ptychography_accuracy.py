@@ -1,7 +1,7 @@
 """How near to the truth ptychography comes, and what modes and positions gain.
 
-    python benchmarks/ptychography_accuracy.py [--simulated DIR] [--star] [--seeds 5]
-        [--only NAME]
+    python benchmarks/truth/ptychography_accuracy.py [--simulated DIR] [--star]
+        [--seeds 5] [--only NAME]
 
 ``--simulated``: a folder with ``sim64.npz`` and ``sim128.npz`` (400 frames ``diff``,
 whole-pixel positions ``pos``, truth ``obj`` and ``probe``); the same experiment is

@@ -1,6 +1,6 @@
 """Learned phase retrieval against random starts: how near to the truth, at what cost.
 
-    python benchmarks/learned.py [--crystals 5]
+    python benchmarks/truth/learned.py [--crystals 5]
 
 Simulated crystals of 64^3 voxels that the training never drew, 1e7 counts, half to four
 fifths of the half array in extent. Weak: the phase reaches 1 to 1.5 rad in the crystal;

@@ -1,6 +1,6 @@
 """Phase retrieval from unknown supports: how near to the truth, at what cost.
 
-    python benchmarks/retrieval.py [--gold] [--seed 0]
+    python benchmarks/truth/retrieval.py [--gold] [--seed 0]
 
 Simulated crystals of known phase, nearly centrosymmetric, so that the conjugate twin is
 hard to tell; then, with ``--gold``, the measured gold crystal of APS 34-ID-C scan 54

@@ -1,97 +1,30 @@
-"""How data lie: which dimension is the pattern, which are samples; several as one."""
+"""Several data sets as one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import DIMENSIONS
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     Several: TypeAlias = (
-        xr.DataArray | Mapping[str, xr.DataArray] | Sequence[xr.DataArray] | xr.DataTree
-    )
-    Shift: TypeAlias = str | float | xr.DataArray | None
-    Fixed: TypeAlias = (
-        Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None
+        xr.DataArray
+        | xr.Dataset
+        | Mapping[str, xr.DataArray]
+        | Sequence[xr.DataArray]
+        | xr.DataTree
     )
 
 #: Dimensions along which a pattern or spectrum runs.
 SIGNALS = ("r", "q", "energy", "two_theta", "shift")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Patterns as rows: ``data`` has the sample dimensions first, the signal last."""
-
-    data: xr.DataArray
-    samples: tuple[str, ...]
-    signal: str
-
-    @property
-    def n_samples(self) -> int:
-        """Number of patterns."""
-        return int(np.prod([self.data.sizes[d] for d in self.samples]))
-
-    @property
-    def n_points(self) -> int:
-        """Number of points of a pattern."""
-        return int(self.data.sizes[self.signal])
-
-    @property
-    def series(self) -> bool:
-        """Whether the samples have an order: one sample dimension."""
-        return len(self.samples) == 1
-
-
-def lay_out(data: Several, signal: str | None, *, caller: str) -> Layout:
-    """Return the layout of one or several data sets.
-
-    Raises
-    ------
-    DimensionError
-        If the pattern's dimension is not plain, or no sample dimension is left.
-    """
-    array = data if isinstance(data, xr.DataArray) else join(data, signal=signal)
-    dims = [str(d) for d in array.dims]
-    if signal is None:
-        found = [d for d in SIGNALS if d in dims]
-        if len(found) != 1:
-            raise DimensionError(
-                f"{caller}: the dimension of a pattern is one of {SIGNALS}; found "
-                f"{tuple(dims)}. Say which one it is, for example signal={dims[-1]!r}."
-            )
-        signal = found[0]
-    elif signal not in dims:
-        raise DimensionError(f"{caller}: signal={signal!r} is not among {tuple(dims)}.")
-    samples = tuple(d for d in dims if d != signal)
-    if not samples:
-        raise DimensionError(
-            f"{caller} needs several patterns; found one, along {signal!r}. "
-            "Concatenate them: xr.concat(patterns, dim='scan')."
-        )
-    if array.dtype.kind == "c":
-        raise ArgumentError(
-            "data",
-            str(array.dtype),
-            "real values",
-            "Unmix the modulus or the phase: `abs(data)`, `np.angle(data)`.",
-        )
-    if array.dtype.kind in "biu":
-        array = array.astype(np.float64)
-    if is_lazy(array):
-        # Before transposing: patterns then are put together as they lie in memory.
-        array = array.chunk({signal: -1})
-    return Layout(array.transpose(*samples, signal), samples, signal)
 
 
 @checked
@@ -122,7 +55,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     """
     named = _named(data)
     if not named:
-        raise ArgumentError("data", "nothing", "at least one array")
+        raise ArgumentError("data", data, "at least one array")
     first_name, first = next(iter(named.items()))
     dims = tuple(str(d) for d in first.dims)
     axes = [signal] if signal else [d for d in SIGNALS if d in dims]
@@ -133,7 +66,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
                 f"{dims}: only like data share components."
             )
         for axis in axes:
-            _same_axis(first, array, axis, first_name, name)
+            _same_axis(first, array, axis, names=(first_name, name))
     aligned = [
         array.transpose(*dims).assign_coords(
             {a: first.coords[a] for a in axes if a in first.coords}
@@ -172,21 +105,24 @@ def _named(data: Several) -> dict[str, xr.DataArray]:
             k: list(v.data_vars) for k, v in leaves.items() if len(v.data_vars) != 1
         }
         if wrong:
-            raise ArgumentError(
+            raise DataError(
                 "data",
-                wrong,
-                "one variable in each leaf of the tree",
+                f"a tree of several variables in a leaf: {wrong}",
                 "Pass a mapping: {name: tree[name]['pdf']}.",
             )
         return {k: v[str(next(iter(v.data_vars)))] for k, v in leaves.items()}
     if isinstance(data, Mapping):
         named = {str(k): v for k, v in data.items()}
-        if odd := [k for k, v in named.items() if not isinstance(v, xr.DataArray)]:
-            raise ArgumentError("data", odd, "a DataArray under every name")
-        return {k: v for k, v in named.items() if isinstance(v, xr.DataArray)}
-    if isinstance(data, xr.DataArray | xr.Dataset):
-        raise ArgumentError("data", type(data).__name__, "a DataArray or several")
-    return {str(i + 1): array for i, array in enumerate(data)}
+    elif isinstance(data, Sequence):
+        named = {str(i + 1): array for i, array in enumerate(data)}
+    else:
+        raise ArgumentError("data", data, "a DataArray or several")
+    arrays: dict[str, xr.DataArray] = {}
+    for name, array in named.items():
+        if not isinstance(array, xr.DataArray):  # also the letters of a string
+            raise ArgumentError(f"data[{name!r}]", array, "a DataArray")
+        arrays[name] = array
+    return arrays
 
 
 def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
@@ -208,8 +144,9 @@ def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
 
 
 def _same_axis(
-    a: xr.DataArray, b: xr.DataArray, axis: str, name_a: str, name_b: str
+    a: xr.DataArray, b: xr.DataArray, axis: str, *, names: tuple[str, str]
 ) -> None:
+    name_a, name_b = names
     if a.sizes[axis] != b.sizes[axis]:
         raise DimensionError(
             f"{axis!r} has {a.sizes[axis]} points in {name_a!r} and {b.sizes[axis]} in "
@@ -224,31 +161,3 @@ def _same_axis(
                 f"{np.abs(x - y).max():.3g}. Bring them on one grid first: "
                 f"`.interp({axis}=...)`."
             )
-
-
-def select_rows(
-    layout: Layout, extra: xr.DataArray | None, name: str
-) -> xr.DataArray | None:
-    """Return an array that goes with the data, broadcast to their dimensions.
-
-    Raises
-    ------
-    DimensionError
-        If it has a dimension that the data lack, or other sizes.
-    """
-    if extra is None:
-        return None
-    unknown = [d for d in extra.dims if d not in layout.data.dims]
-    if unknown:
-        raise DimensionError(
-            f"{name} has the dimension {unknown[0]!r}, which the data lack; "
-            f"they have {layout.data.dims}."
-        )
-    for d in extra.dims:
-        if extra.sizes[d] != layout.data.sizes[d]:
-            raise DimensionError(
-                f"{name} has {extra.sizes[d]} along {d!r}, the data "
-                f"{layout.data.sizes[d]}."
-            )
-    order = [d for d in (*layout.samples, layout.signal) if d in extra.dims]
-    return extra.transpose(*order)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 
 
 def test_envelope_is_below_all_data_and_tighter_than_the_minimum(series):
@@ -29,15 +29,21 @@ def test_envelope_refuses_a_negative_window(series):
 def test_the_signal_must_be_plain(series):
     odd = series.data.rename(r="angle")
     with pytest.raises(DimensionError, match="signal='angle'"):
-        nmf.fit(odd, 2, shift="minimum")
-    assert nmf.fit(odd, 2, signal="angle", shift="minimum", n_starts=1).sizes["angle"]
+        nmf.fit(odd, 2, constraints=nmf.Constraints(shift="minimum"))
+    assert nmf.fit(
+        odd, 2, n_starts=1, constraints=nmf.Constraints(signal="angle", shift="minimum")
+    ).sizes["angle"]
     with pytest.raises(DimensionError, match="several patterns"):
         nmf.fit(series.data.isel(scan=0), 1)
 
 
 def test_transposed_data_give_the_same(series):
-    a = series.data.nmf.fit(3, shift="envelope", n_starts=1)
-    b = series.data.T.nmf.fit(3, shift="envelope", n_starts=1)
+    a = series.data.nmf.fit(
+        3, n_starts=1, constraints=nmf.Constraints(shift="envelope")
+    )
+    b = series.data.T.nmf.fit(
+        3, n_starts=1, constraints=nmf.Constraints(shift="envelope")
+    )
     xr.testing.assert_allclose(a, b)
 
 
@@ -68,9 +74,55 @@ def test_join_refuses_other_grids(series):
 
 def test_extra_arrays_must_fit(series):
     with pytest.raises(DimensionError, match="which the data lack"):
-        nmf.fit(series.data, 2, shift="minimum", errors=xr.DataArray([1.0], dims="q"))
+        nmf.fit(
+            series.data,
+            2,
+            errors=xr.DataArray([1.0], dims="q"),
+            constraints=nmf.Constraints(shift="minimum"),
+        )
     with pytest.raises(DimensionError, match="the data 60"):
-        nmf.fit(series.data, 2, shift="minimum", mask=xr.DataArray([True], dims="scan"))
+        nmf.fit(
+            series.data,
+            2,
+            constraints=nmf.Constraints(
+                shift="minimum", mask=xr.DataArray([True], dims="scan")
+            ),
+        )
     level = xr.DataArray(np.zeros(60), dims="scan")
-    with pytest.raises(ArgumentError, match="positive"):
-        nmf.fit(series.data, 2, shift="minimum", pattern_scale=level)
+    with pytest.raises(DataError, match="<= 0"):
+        nmf.fit(
+            series.data,
+            2,
+            constraints=nmf.Constraints(shift="minimum", pattern_scale=level),
+        )
+
+
+def test_a_dataset_of_one_series_is_that_series(series):
+    data = series.data.to_dataset().assign(level=("scan", np.arange(60.0)))
+    fit = data.nmf.fit(2, constraints=nmf.Constraints(shift="minimum"), n_starts=1)
+    alone = nmf.fit(
+        series.data, 2, constraints=nmf.Constraints(shift="minimum"), n_starts=1
+    )
+    xr.testing.assert_equal(fit, alone)
+    assert data.nmf.pca(2).sizes["component"] == 2
+
+
+def test_a_dataset_says_what_to_call(series):
+    both = series.data.to_dataset().assign(other=series.data + 1)
+    with pytest.raises(DataError, match=r"'pdf', 'other'.*data\['pdf'\].nmf.fit"):
+        both.nmf.fit(2)
+    with pytest.raises(DataError, match="without a variable of patterns"):
+        series.data[:, 0].drop_vars("r").to_dataset().nmf.fit(2)
+    fit = series.data.nmf.fit(
+        2, constraints=nmf.Constraints(shift="minimum"), n_starts=1
+    )
+    with pytest.raises(DataError, match="components already"):
+        fit.nmf.fit(2)
+
+
+def test_errors_of_scans_may_carry_a_scalar_coordinate(series):
+    """One column of errors still has its place along the signal."""
+    sigma = xr.full_like(series.data, series.noise)[:, 3]
+    minimum = nmf.Constraints(shift="minimum")
+    fit = series.data.nmf.fit(2, constraints=minimum, errors=sigma, n_starts=1)
+    assert "chi2" in fit

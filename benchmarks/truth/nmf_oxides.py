@@ -1,6 +1,6 @@
 """What unmixing finds in oxides whose phases are known, and how sure it can be.
 
-    python benchmarks/nmf_oxides.py [--sets 20] [--long] [--only PART]
+    python benchmarks/truth/nmf_oxides.py [--sets 20] [--long] [--only PART]
 
 Ratios against the truth for the stepwise protocol; coverage and width of the bands
 over many data sets, and by how alike the ends of the solid solution are; and the time
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from batteryxr import simulate
+from batteryxr import nmf, simulate
 from batteryxr.core.crystals import PairDistribution
 from batteryxr.simulate.structures import rock_salt
 
@@ -43,13 +43,15 @@ def protocol() -> None:
     tree = simulate.oxide_series("Fe2O3")
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
     w, c = truth["ratios"].values, truth["components"].values
-    three = pdf.nmf.fit(3, shift="envelope")
+    three = pdf.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     off = rms(three["weights"].values - groups(truth))
     print(f"n = 3: ratios of the three groups, rms {off:.4f}")
     four = pdf.nmf.raise_n(three, fixed={"pristine": 0, "reduced": -1})
     like = np.corrcoef(np.vstack([four["components"], c[3]]))[-1, :-1]
     print(f"n = 4, ends fixed: correlation with bcc-FeO {like[[1, 2]].max():.3f}")
-    five = pdf.nmf.fit(5, shift="envelope", fixed=knowns(truth)[-1])
+    five = pdf.nmf.fit(
+        5, fixed=knowns(truth)[-1], constraints=nmf.Constraints(shift="envelope")
+    )
     free = [i for i, f in enumerate(five["fixed"].values) if not f]
     like = np.corrcoef(np.vstack([five["components"][free], c[1:3]]))[:2, 2:]
     print(f"n = 5: correlation with the two salts {like[0, 0]:.3f}, {like[1, 1]:.3f}")
@@ -73,7 +75,11 @@ def judge(pdf: xr.DataArray, truth: xr.Dataset) -> np.ndarray:
     """Return (step, 3): mean width of the bands, share covered, and CPU seconds."""
     rows = []
     for fixed in knowns(truth):
-        fit = pdf.nmf.fit(truth.sizes["component"], shift="minimum", fixed=fixed)
+        fit = pdf.nmf.fit(
+            truth.sizes["component"],
+            fixed=fixed,
+            constraints=nmf.Constraints(shift="minimum"),
+        )
         start = time.process_time()
         bands = fit.nmf.bands()
         spent = time.process_time() - start
@@ -130,7 +136,7 @@ def likeness() -> None:
         change = truth["ratios"].values @ (patterns - truth["components"].values)
         truth["components"] = truth["components"].copy(data=patterns)
         pdf = pdf.copy(data=pdf.values + change)
-        three = pdf.nmf.fit(3, shift="envelope")
+        three = pdf.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
         off = rms(three["weights"].values - groups(truth))
         width, share, _ = judge(pdf, truth).T
         print(
@@ -144,12 +150,16 @@ def likeness() -> None:
 def monte_carlo(scans: int, step: float) -> None:
     tree = simulate.oxide_series("Fe2O3", n_scans=scans, step=step)
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
-    pdf[:6, :40].nmf.metropolis(2, shift="minimum", sweeps=5, draws=4, rotations=50)
+    pdf[:6, :40].nmf.metropolis(
+        2,
+        constraints=nmf.Constraints(shift="minimum"),
+        sampling=nmf.Sampling(sweeps=5, draws=4, rotations=50),
+    )
     wall, cpu = time.perf_counter(), time.process_time()
-    found = pdf.nmf.metropolis(5, shift="minimum")
+    found = pdf.nmf.metropolis(5, constraints=nmf.Constraints(shift="minimum"))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     share = covered(found, truth["ratios"].values.T)
-    fit = pdf.nmf.fit(5, shift="minimum")
+    fit = pdf.nmf.fit(5, constraints=nmf.Constraints(shift="minimum"))
     print(f"\nMonte Carlo, {pdf.shape[0]} x {pdf.shape[1]}, n = 5, four chains")
     print(f"wall {wall:.0f} s, CPU {cpu:.0f} s; ratios covered {share:.3f}")
     excess = found["chain_error"].values / float(fit["relative_error"]) - 1
