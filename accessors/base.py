@@ -9,10 +9,10 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from batteryxr.core.model import DIMENSIONS
-from batteryxr.core.text import readable_bytes
+from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
 
@@ -24,12 +24,16 @@ class Accessor:
     """Holds the object; every method is a function bound to it."""
 
     #: Dimensions that the accessor's methods understand.
-    understands: ClassVar[tuple[str, ...]] = ()
+    _understands: ClassVar[tuple[str, ...]] = ()
     #: What the accessor is called by, if not by its class name.
-    called: ClassVar[str] = ""
+    _called: ClassVar[str] = ""
 
-    def __init__(self, obj: Any) -> None:
-        self._obj = obj
+    def __init__(self, data: Any) -> None:
+        self._obj = data
+
+    def __dir__(self) -> list[str]:
+        """Return the methods whose dimensions or variables are there."""
+        return sorted(self._methods())
 
     def _repr_html_(self) -> str:
         rows = [
@@ -51,25 +55,45 @@ class Accessor:
         return f"<.{self._name()} on {dims}: {methods}>"
 
     def _name(self) -> str:
-        return self.called or type(self).__name__.lower()
+        return self._called or type(self).__name__.lower()
 
     def _dims(self) -> list[str]:
-        known = [d for d in self.understands if d in self._obj.dims]
+        known = [d for d in self._understands if d in self._obj.dims]
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
+    def _methods(self) -> list[str]:
+        there = {
+            str(name)
+            for name in (
+                *self._obj.dims,
+                *self._obj.coords,
+                *getattr(self._obj, "data_vars", ()),
+            )
+        }
+        return [name for name, entry in self.entries() if _fits(entry, there)]
+
     @classmethod
-    def _methods(cls) -> list[str]:
-        return [
-            n
-            for n, v in vars(cls).items()
-            if hasattr(v, "__wrapped__") or isinstance(v, opens)
-        ]
+    def entries(cls) -> Iterator[tuple[str, Any]]:
+        """Yield the methods, panels and groups of the accessor, in working order."""
+        for name, entry in vars(cls).items():
+            if hasattr(entry, "__wrapped__") or isinstance(entry, opens | group):
+                yield name, entry
 
 
 def method(
-    function: Callable[Concatenate[Any, P], R],
+    function: Callable[Concatenate[Any, P], R], *needs: str | tuple[str, ...]
 ) -> Callable[Concatenate[Accessor, P], R]:
-    """Bind a labelled function as an accessor method, signature and docstring too."""
+    """Bind a labelled function as an accessor method, signature and docstring too.
+
+    Parameters
+    ----------
+    function
+        Takes the object first.
+    needs
+        Dimensions or variables that have to be there for the method to be offered in
+        completion and summaries; of several in a tuple, one. Called without them, the
+        function says itself what is missing.
+    """
 
     @functools.wraps(function)
     def bound(self: Accessor, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -79,7 +103,25 @@ def method(
     _, *rest = signature.parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     bound.__signature__ = signature.replace(parameters=[own, *rest])  # type: ignore[attr-defined]
+    bound.needs = needs  # type: ignore[attr-defined]
     return bound
+
+
+class group:
+    """Bind a group of methods under a name of its own, such as ``.plot``.
+
+    Parameters
+    ----------
+    accessor
+        The class of the group.
+    """
+
+    def __init__(self, accessor: type[Accessor]) -> None:
+        self.accessor = accessor
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        """Return the group on the accessor's object."""
+        return self if accessor is None else self.accessor(accessor._obj)
 
 
 class opens:
@@ -87,10 +129,18 @@ class opens:
 
     Panels stand above the accessors. Naming one, and importing it when it is asked
     for, keeps that arrow one way and ``import batteryxr`` free of widgets.
+
+    Parameters
+    ----------
+    name
+        Of the panel.
+    needs
+        As of `method`.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *needs: str | tuple[str, ...]) -> None:
         self._name = name
+        self.needs = needs
 
     def __get__(self, accessor: Accessor | None, owner: type) -> Any:
         """Return a function that opens the panel on the accessor's object."""
@@ -106,6 +156,16 @@ class opens:
         bound.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         bound.__name__, bound.__doc__ = self._name, inspect.getdoc(panel)
         return bound
+
+
+def _fits(entry: Any, there: set[str]) -> bool:
+    """Tell whether what an entry needs is there; of a group, what one of it needs."""
+    if isinstance(entry, group):
+        return any(_fits(e, there) for _, e in entry.accessor.entries())
+    return all(
+        not there.isdisjoint((need,) if isinstance(need, str) else need)
+        for need in entry.needs
+    )
 
 
 def _largest_chunk(obj: xr.Dataset | xr.DataArray) -> int:

@@ -41,7 +41,7 @@ class Cdi(Accessor):
     5. ``omega = whole.cdi.phase_differences().cdi.order_parameter()``
     """
 
-    understands = (
+    _understands = (
         "state",
         "rocking",
         "position",

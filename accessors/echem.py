@@ -33,7 +33,7 @@ class Echem(Accessor):
     5. ``scans.echem.states([("charge", 3.6), ("discharge", 3.6)])``
     """
 
-    understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
+    _understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
 
     # cycling
     half_cycles = method(summary.half_cycles)
@@ -79,8 +79,8 @@ class Echem(Accessor):
 class EchemArray(Accessor):
     """The operando axis of one array on ``scan``, once it is joined."""
 
-    understands = ("scan", "state")
-    called = "echem"
+    _understands = ("scan", "state")
+    _called = "echem"
 
     states = method(voltage_states.states)
     panel = opens("VoltageStatePanel")

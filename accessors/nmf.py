@@ -31,7 +31,7 @@ class Nmf(Accessor):
     3. The result has an ``.nmf`` of its own.
     """
 
-    understands = (
+    _understands = (
         *("scan", "state", "particle", "y", "x"),
         *("r", "q", "energy", "two_theta", "shift"),
     )
@@ -66,8 +66,8 @@ class NmfResult(Accessor):
        ``plot_order`` show them.
     """
 
-    understands = ("component", "scan", "y", "x")
-    called = "nmf"
+    _understands = ("component", "scan", "y", "x")
+    _called = "nmf"
 
     # reading a result
     compare_steps = method(steps.compare_steps)

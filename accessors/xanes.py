@@ -15,7 +15,7 @@ from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
 from batteryxr.xanes.edges import calibration, normalisation
 from batteryxr.xanes.edges import energy as edges
-from batteryxr.xanes.fit import bands
+from batteryxr.xanes.fit import bands, noise
 from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
 from batteryxr.xanes.fit import shared as global_fit
@@ -23,7 +23,7 @@ from batteryxr.xanes.plot import domains as domain_plots
 from batteryxr.xanes.plot import maps as plots
 from batteryxr.xanes.plot import series as series_plots
 from batteryxr.xanes.stacks import images as stacks
-from batteryxr.xanes.stacks import noise, ptychography, registration
+from batteryxr.xanes.stacks import ptychography, registration
 
 
 @xr.register_dataarray_accessor("xanes")
@@ -38,7 +38,7 @@ class Xanes(Accessor):
     5. ``ratio = phase.xanes.effective_electrons().xanes.electron_ratio(density=atoms)``
     """
 
-    understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
+    _understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
 
     # looking at it
     view = opens("StackViewer")

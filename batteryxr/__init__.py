@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batteryxr import echem as echem
     from batteryxr import io as io
     from batteryxr import nmf as nmf
+    from batteryxr import samples as samples
     from batteryxr import simulate as simulate
     from batteryxr import xanes as xanes
     from batteryxr.io import read_athena as read_athena
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_stack as read_stack
     from batteryxr.io import write_bdf as write_bdf
     from batteryxr.io import write_cxi as write_cxi
+    from batteryxr.samples import sample as sample
 
 __all__ = [
     "__version__",
@@ -49,6 +51,8 @@ __all__ = [
     "read_series",
     "read_stack",
     "replay",
+    "sample",
+    "samples",
     "save",
     "simulate",
     "write_bdf",
@@ -57,7 +61,7 @@ __all__ = [
     "xanes",
 ]
 
-_MODULES = frozenset({"cdi", "echem", "io", "nmf", "simulate", "xanes"})
+_MODULES = frozenset({"cdi", "echem", "io", "nmf", "samples", "simulate", "xanes"})
 _READERS = frozenset(
     {
         "read_athena",
@@ -79,6 +83,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"batteryxr.{name}")
     if name in _READERS:
         return getattr(importlib.import_module("batteryxr.io"), name)
+    if name == "sample":
+        return importlib.import_module("batteryxr.samples").sample
     raise AttributeError(f"module 'batteryxr' has no attribute {name!r}")
 
 

@@ -203,7 +203,7 @@ def composition(truth: np.ndarray) -> None:
         known = {"noise": NOISE} if noise == 0 else {}
         fit = xanes.fit_edge(stack(truth, noise), **known, **settings())
         density = xanes.projected_density(fit, **options)
-        electrons = xanes.effective_electrons(phase, energy=5420.0, error=deviation)
+        electrons = xanes.effective_electrons(phase, energy=5420.0, errors=deviation)
         ratio = xanes.electron_ratio(electrons, density=density).electron_ratio
         inside = (fit.flag == 0).values & (truth[..., 1] > 0.05)
         found = [np.median(ratio.values[inside & (domain == k)]) for k in range(3)]

@@ -154,10 +154,13 @@ def clusters(pixels: int) -> None:
         )
         print(f"{name:34}{cpu:8.2f}{wall:8.2f}{ari:8.4f}{sums:12.1f}", flush=True)
 
-    row("batteryxr, 200 000 fitted", lambda: xanes.cluster(maps, k=6).label.values)
+    row(
+        "batteryxr, 200 000 fitted",
+        lambda: xanes.cluster(maps, n_clusters=6).label.values,
+    )
     most = points.shape[0]
     every = "batteryxr, all fitted"
-    row(every, lambda: xanes.cluster(maps, k=6, most=most).label.values)
+    row(every, lambda: xanes.cluster(maps, n_clusters=6, max_pixels=most).label.values)
     row(
         "scikit-learn KMeans",
         lambda: KMeans(6, n_init=10, random_state=0).fit(scaled).labels_,
@@ -188,7 +191,7 @@ def from_store(path: str) -> None:
     maps = open_store(path)
     assert isinstance(maps, xr.Dataset)
     before = high_water()
-    found = xanes.cluster(maps, k=6)
+    found = xanes.cluster(maps, n_clusters=6)
     save(found[["label"]], f"{path}-labels")
     peak = high_water()
     seconds = time.process_time() - start

@@ -1,15 +1,14 @@
 """How near to the truth ptychography comes, and what modes and positions gain.
 
-    python benchmarks/ptychography_accuracy.py [--simulated DIR] [--star FILE.npz.bz2]
-        [--seeds 5] [--only NAME]
+    python benchmarks/ptychography_accuracy.py [--simulated DIR] [--star] [--seeds 5]
+        [--only NAME]
 
 ``--simulated``: a folder with ``sim64.npz`` and ``sim128.npz`` (400 frames ``diff``,
 whole-pixel positions ``pos``, truth ``obj`` and ``probe``); the same experiment is
 simulated where it is not given. ``--star``: the measured Siemens star of APS
-Velociprobe (https://github.com/AdvancedPhotonSource/tike, its
-``siemens-star-small.npz.bz2``). Object error is the root of the mean squared difference
-over the truth's, in the scanned area, after the ramp, factor and shift that no data
-tell; E_F is Σ(|F| - √I)² / ΣI.
+Velociprobe, from `batteryxr.sample`. Object error is the root of the mean squared
+difference over the truth's, in the scanned area, after the ramp, factor and shift that
+no data tell; E_F is Σ(|F| - √I)² / ΣI.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+import batteryxr
 from batteryxr.cdi.ptycho.kernels import metrics
 from batteryxr.cdi.ptycho.kernels import registration as align
 from batteryxr.cdi.ptycho.kernels.loop import InMemory, Plan, run
@@ -179,7 +179,8 @@ def off(places: np.ndarray, e: Experiment) -> float:
     return float(np.sqrt(np.mean(np.sum(left**2, axis=1))))
 
 
-def star(path: Path) -> Experiment:
+def star() -> Experiment:
+    path = batteryxr.sample("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
     with np.load(io.BytesIO(bz2.decompress(path.read_bytes()))) as file:
         frames = file["data"][0].astype(np.uint16)
         corners = file["scan"][0].astype(float)
@@ -191,8 +192,8 @@ def star(path: Path) -> Experiment:
     return Experiment(frames, corners, np.ones(shape, np.complex64), first, first)
 
 
-def measured(path: Path) -> None:
-    e = star(path)
+def measured() -> None:
+    e = star()
     print("\nSiemens star   modes  passes   E_F      CPU-s/pass")
     found = {}
     for name, options in (("ePIE", EPIE), ("LSQML", LsqOptions())):
@@ -247,7 +248,7 @@ def resolution(halves: list[np.ndarray], e: Experiment) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulated", type=Path)
-    parser.add_argument("--star", type=Path)
+    parser.add_argument("--star", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", choices=("accuracy", "positions", "star"))
     asked = parser.parse_args()
@@ -256,7 +257,7 @@ def main() -> None:
     if asked.only in (None, "positions"):
         positions(asked.simulated)
     if asked.only in (None, "star") and asked.star:
-        measured(asked.star)
+        measured()
     elif not asked.star:
         print("measured star skipped: no --star")
 

@@ -1,11 +1,11 @@
 """Reading cycler files: batteryxr against a bare pandas read and other readers.
 
-    python benchmarks/read_cycler.py FILE.mpt [FILE.mpt ...] [--repeats 9]
+    python benchmarks/read_cycler.py [FILE.mpt ...] [--measured] [--repeats 9]
 
-Without files, EC-Lab text of a known run is written and read. "bare pandas" is what
-a careful user types who knows where the rows begin and that decimals are commas; it
-checks nothing, labels nothing and has no clock. Readers that are not installed are
-skipped. Best of n, CPU time.
+Without files, EC-Lab text of a known run is written and read; with ``--measured`` the
+run of `batteryxr.sample` is. "bare pandas" is what a careful user types who knows where
+the rows begin and that decimals are commas; it checks nothing, labels nothing and has
+no clock. Readers that are not installed are skipped. Best of n, CPU time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from _timing import best_reading
 
+import batteryxr
 from batteryxr.io import read_cycler
 
 if TYPE_CHECKING:
@@ -95,8 +96,12 @@ def example(folder: Path, rows: int = 50_000) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--measured", action="store_true")
     parser.add_argument("--repeats", type=int, default=9)
     arguments = parser.parse_args()
+    if arguments.measured:
+        run = batteryxr.sample("lno-operando") / "cycler"
+        arguments.files += sorted(run.glob("*.mpt"))
     with tempfile.TemporaryDirectory() as folder:
         for path in arguments.files or [example(Path(folder))]:
             compare(path, arguments.repeats)

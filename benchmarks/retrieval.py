@@ -1,22 +1,22 @@
 """Phase retrieval from unknown supports: how near to the truth, at what cost.
 
-    python benchmarks/retrieval.py [--gold FOLDER] [--seed 0]
+    python benchmarks/retrieval.py [--gold] [--seed 0]
 
 Simulated crystals of known phase, nearly centrosymmetric, so that the conjugate twin is
 hard to tell; then, with ``--gold``, the measured gold crystal of APS 34-ID-C scan 54
-(https://github.com/AdvancedPhotonSource/cohere-ui, example data), six starts.
+from `batteryxr.sample`, six starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from scipy import ndimage
 
+import batteryxr
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.schedule import parse
@@ -75,10 +75,10 @@ def simulated() -> None:
         )
 
 
-def gold(folder: Path, seed: int) -> None:
+def gold(seed: int) -> None:
     from batteryxr.io import read_frames, read_image
 
-    data = folder / "example_data"
+    data = batteryxr.sample("bragg-au-scan54") / "example_data"
     frames = read_frames(
         data / "AD34idcTIM2_example/Staff20-1a_S0054",
         spec=data / "example.spec",
@@ -105,12 +105,12 @@ def gold(folder: Path, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gold", type=Path, help="folder of the measured crystal")
+    parser.add_argument("--gold", action="store_true", help="the measured crystal")
     parser.add_argument("--seed", type=int, default=0, help="of the gold's starts")
     arguments = parser.parse_args()
     simulated()
-    if arguments.gold is not None:
-        gold(arguments.gold, arguments.seed)
+    if arguments.gold:
+        gold(arguments.seed)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Detector frames in zarr: how small, how fast written and read, codec by codec.
 
-    python benchmarks/storage.py [--star FILE.npz.bz2] [--gold FOLDER] [--frames 64]
+    python benchmarks/storage.py [--measured] [--frames 64]
 
-Simulated ptychography; with ``--star`` the measured Siemens star of APS Velociprobe
-(https://github.com/AdvancedPhotonSource/tike, ``siemens-star-small.npz.bz2``), with
-``--gold`` the measured rocking curve of a gold crystal of APS 34-ID-C
-(https://github.com/AdvancedPhotonSource/cohere-ui, example data). One thread; wall
-time, best of several, from files that the system still holds. The line marked ``*`` is
-what `batteryxr.save` takes; it needs a ratio of 3.5 on the star, 25 on gold, and
-300 MB/s.
+Simulated ptychography; with ``--measured`` also the Siemens star of APS Velociprobe
+and the rocking curve of a gold crystal of APS 34-ID-C, from `batteryxr.sample`. One
+thread; wall time, best of several, from files that the system still holds. The line
+marked ``*`` is what `batteryxr.save` takes; it needs a ratio of 3.5 on the star, 25 on
+gold, and 300 MB/s.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ import os
 import shutil
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
 
+import batteryxr
 from batteryxr.core.store import encoding
 from batteryxr.simulate import ptychography
 
@@ -43,15 +41,17 @@ def simulated() -> np.ndarray:
     return np.asarray(scan["frames"].values[0])
 
 
-def star(path: Path) -> np.ndarray:
+def star() -> np.ndarray:
+    path = batteryxr.sample("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
     with np.load(io.BytesIO(bz2.decompress(path.read_bytes()))) as file:
         return np.fft.fftshift(file["data"][0], axes=(1, 2)).astype(np.uint16)
 
 
-def gold(folder: Path) -> np.ndarray:
+def gold() -> np.ndarray:
     from batteryxr.io import read_frames
 
-    (frames,) = {p.parent for p in folder.rglob("*.tif") if "54" in p.name}
+    data = batteryxr.sample("bragg-au-scan54") / "example_data"
+    frames = data / "AD34idcTIM2_example" / "Staff20-1a_S0054"
     return read_frames(frames, rocking=np.arange(201)).values
 
 
@@ -89,18 +89,14 @@ def chosen() -> BloscCodec:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--star", type=Path)
-    parser.add_argument("--gold", type=Path)
+    parser.add_argument("--measured", action="store_true")
     parser.add_argument("--frames", type=int, default=64, help="frames per chunk")
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     os.environ.setdefault("BLOSC_NTHREADS", "1")
     sets = {"simulated": simulated()}
-    for name, load in (("star", star), ("gold", gold)):
-        if path := getattr(asked, name):
-            sets[name] = load(path)
-        else:
-            print(f"{name} skipped: no --{name}")
+    if asked.measured:
+        sets |= {"star": star(), "gold": gold()}
     ours = chosen()
     with tempfile.TemporaryDirectory() as folder:
         for name, counts in sets.items():

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import random
 from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask
 import pytest
+from hypothesis import settings
+
+import batteryxr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[1]
+
+# Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
+# ones, and keeps in .hypothesis what failed. A busy machine is no failure.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser):
+    """Let the files run in another order, where one may depend on another."""
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="run the test files in a random order, tests inside a file as they stand",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Put the files in the order that --shuffle asks for."""
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        return
+    files = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    random.Random(seed).shuffle(files)
+    items[:] = [test for tests in files for test in tests]
+
+
+def pytest_report_header(config):
+    """Tell what a failure depends on."""
+    seed = config.getoption("--shuffle")
+    return None if seed is None else f"files shuffled: --shuffle {seed}"
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -48,13 +86,37 @@ def no_compute() -> Callable[[], object]:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Callable[[str], Path]:
-    """Return a function that finds a measured data set, or skips the test."""
+def answers() -> Path:
+    """Return the folder of what others' code makes of the measured data."""
+    return Path(__file__).parent / "data"
 
-    def find(name: str) -> Path:
-        path = ROOT.parent / "shared" / "data" / name
-        if not path.exists():
-            pytest.skip(f"measured data {name!r} are not beside this checkout")
-        return path
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[str], Path]:
+    """Return a function that finds measured data, or skips the test.
+
+    It takes the name of a sample of `batteryxr.sample`, or one with a path in it, such
+    as ``"cyclers/neware"``. What cannot be fetched may lie in the same way in the
+    folder that ``BATTERYXR_SAMPLES`` names. Tests use the network only where
+    ``BATTERYXR_FETCH=1`` allows it.
+    """
+
+    @cache
+    def folder(name: str) -> Path | None:
+        if os.environ.get("BATTERYXR_FETCH") == "1":
+            return batteryxr.sample(name)
+        return batteryxr.samples.local(name)
+
+    def find(place: str) -> Path:
+        name, _, rest = place.partition("/")
+        candidates = []
+        if name in batteryxr.sample() and (found := folder(name)):
+            candidates.append(found / rest)
+        if given := os.environ.get(batteryxr.samples.STAND_IN):
+            candidates.append(Path(given) / place)
+        for path in candidates:
+            if path.exists():
+                return path
+        pytest.skip(f"data: {place} is neither cached nor in BATTERYXR_SAMPLES")
 
     return find

@@ -46,10 +46,10 @@ class Clustered:
 class ClusterModel(PanelModel):
     """Clusters of pixels by their maps."""
 
-    choices = ("k", "features", "method", "seed")
+    choices = ("n_clusters", "features", "method", "seed")
     nothing = "choose at least one feature"
 
-    k = traitlets.Int(3, min=1, max=12, help="Number of clusters.")
+    n_clusters = traitlets.Int(3, min=1, max=12, help="Number of clusters.")
     features: Any = traitlets.List(traitlets.Unicode(), help="Maps to cluster by.")
     method = traitlets.Enum(METHODS, "kmeans")
     seed = traitlets.Int(0, min=0)
@@ -89,7 +89,7 @@ class ClusterModel(PanelModel):
         """Return how to cluster the pixels, and what is shown of the clusters."""
         if not self.features:
             return None
-        options: dict[str, Any] = {"k": self.k, "method": self.method}
+        options: dict[str, Any] = {"n_clusters": self.n_clusters, "method": self.method}
         options["seed"] = self.seed
         options |= {"features": list(self.features)} | self._given()
 
@@ -108,12 +108,15 @@ class ClusterModel(PanelModel):
 
         size = self.data[self.maps[0]].size
         long = size > QUICK or self.spectra is not None
-        quick: dict[str, Any] = {"n_init": 2, "most": _PREVIEW}
+        quick: dict[str, Any] = {"n_starts": 2, "max_pixels": _PREVIEW}
         return Plan(made, (lambda: made(**quick)) if long else None)
 
     def write_code(self, data: str) -> str:
         """Return the call of `cluster`."""
-        words = [f"k={self.k}", f"features={literal(list(self.features))}"]
+        words = [
+            f"n_clusters={self.n_clusters}",
+            f"features={literal(list(self.features))}",
+        ]
         # What the panel was given as an expression has no name: its own is another's.
         names = {n: notebook_name(v) for n, v in self._given().items()}
         words += [f"{n}={called or n}" for n, called in names.items()]
@@ -140,7 +143,7 @@ class ClusterModel(PanelModel):
 
         def task(job: Job) -> None:
             with told():
-                order = cluster_orders(data, k_max=8, n_references=0, **options)
+                order = cluster_orders(data, max_clusters=8, n_references=0, **options)
             job.post(lambda: self._judged(order))
 
         def failed(error: Exception) -> None:

@@ -49,7 +49,8 @@ class ClusterPanel(Panel):
     name
         What the code calls the data. None: their variable in the notebook.
     **choice
-        ``k``, ``features``, ``method``, ``seed``: as ``panel.choice`` gives them.
+        ``n_clusters``, ``features``, ``method``, ``seed``: as ``panel.choice`` gives
+        them.
 
     Raises
     ------
@@ -57,7 +58,7 @@ class ClusterPanel(Panel):
         If there are no maps.
     """
 
-    k = traitlets.Int(3)
+    n_clusters = traitlets.Int(3)
     features: Any = traitlets.List()
     method = traitlets.Unicode("kmeans")
     seed = traitlets.Int(0)
@@ -116,7 +117,7 @@ class ClusterPanel(Panel):
             options=model.maps, value=tuple(model.features), description="features",
             rows=min(5, len(model.maps)), style=_WIDE, layout={"width": "280px"},
         )  # fmt: skip
-        traitlets.link((model, "k"), (k, "value"))
+        traitlets.link((model, "n_clusters"), (k, "value"))
         traitlets.link((model, "method"), (method, "value"))
         features.observe(
             lambda change: setattr(model, "features", list(change["new"])), "value"
@@ -283,7 +284,7 @@ class ClusterPanel(Panel):
         )  # fmt: skip
 
     def _orders(self, order: xr.Dataset) -> list[dict[str, Any]]:
-        ns, k = order["n_clusters"].values, self.model.k
+        ns, k = order["n_clusters"].values, self.model.n_clusters
         here: dict[str, Any] = {"shade": [[k - 0.5, k + 0.5]], "link": "order"}
         wanted = {
             "inertia": ("Elbow", "Squares per pixel"),

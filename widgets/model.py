@@ -14,7 +14,7 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.notebook import shell
+from batteryxr.core.progress import shell
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from batteryxr.core.store import groups, open_dataset
-from batteryxr.core.text import readable_bytes
+from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

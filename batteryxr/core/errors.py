@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 
 
 class BatteryxrError(ValueError):
@@ -26,8 +27,21 @@ class ArgumentError(BatteryxrError):
     """
 
     def __init__(self, argument: str, found: object, expected: str, mend: str = ""):
-        text = f"{argument}={found!r}: expected {expected}."
+        text = f"{argument}={_shown(found)}: expected {expected}."
         super().__init__(f"{text} {mend}" if mend else text)
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is told in a message: arrays by their kind and size."""
+    sizes = getattr(value, "sizes", None)
+    if isinstance(sizes, Mapping):
+        words = ", ".join(f"{dim}: {n}" for dim, n in sizes.items())
+        dtype = getattr(value, "dtype", "")
+        return f"<{type(value).__name__} ({words}) {dtype}".rstrip() + ">"
+    if getattr(value, "size", 0) and hasattr(value, "dtype") and value.size > 20:  # type: ignore[attr-defined]
+        return f"<{type(value).__name__} {value.shape} {value.dtype}>"  # type: ignore[attr-defined]
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 class DataError(BatteryxrError):
@@ -86,6 +100,10 @@ class FileFormatError(BatteryxrError):
 
 class StoreError(BatteryxrError):
     """A store holds something else than what the call would write there."""
+
+
+class SampleError(BatteryxrError):
+    """A measured sample cannot be had, or a file is not the one registered."""
 
 
 class ConvergenceError(BatteryxrError):

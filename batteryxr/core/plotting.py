@@ -1,8 +1,49 @@
-"""Loading hvplot: offline, and only when a plot is asked for."""
+"""What all plots share: hvplot without the internet, colours, axis labels."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.optional import unchanged_process
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Colours of components, clusters and curves, told apart by colour-blind readers too
+#: (Okabe and Ito, then Tol).
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#000000", "#999933", "#882255", "#44AA99"),
+)
+
+#: Colours of the branches of a cycle.
+BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
+
+#: What has no branch, and what only frames a plot.
+NEUTRAL = "#555555"
+
+
+def axis_label(array: xr.DataArray, words: str = "") -> str:
+    """Return the label of an axis, such as ``"Voltage (V)"``.
+
+    Parameters
+    ----------
+    array
+        Its ``long_name`` (else its name) and ``units`` are used; units of 1 are not
+        written.
+    words
+        Words in place of its long name.
+    """
+    words = words or str(array.attrs.get("long_name", array.name))
+    units = str(array.attrs.get("units", "1"))
+    return words if units in ("1", "") else f"{words} ({units})"
+
+
+def dimension(array: xr.DataArray, name: str = "", words: str = "") -> Any:
+    """Return holoviews' dimension of an array, labelled by `axis_label`."""
+    import holoviews as hv
+
+    return hv.Dimension(name or str(array.name), label=axis_label(array, words))
 
 
 def load_hvplot() -> Any:
@@ -14,7 +55,7 @@ def load_hvplot() -> Any:
     import warnings
     from importlib.metadata import version
 
-    with warnings.catch_warnings():
+    with unchanged_process(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import holoviews as hv
 

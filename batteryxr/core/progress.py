@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from batteryxr.core.notebook import shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,10 +55,8 @@ def bar(
     watcher = _WATCHER.get()
     if watcher is not None:
         return _Watched(items, what, total, watcher)
-    from tqdm.auto import tqdm
-
     hidden = not (_watched() if progress is None else progress)
-    return tqdm(items, desc=what, total=total, disable=hidden, leave=False)
+    return _tqdm()(items, desc=what, total=total, disable=hidden, leave=False)
 
 
 @contextmanager
@@ -85,6 +83,15 @@ def stopper() -> Callable[[], None]:
     if watcher is None:
         return lambda: None
     return lambda: watcher("", 0, None)
+
+
+def shell() -> Any:
+    """Return IPython's running shell, or None; only a notebook's has a kernel.
+
+    Does not import IPython: where nobody has, there is no shell.
+    """
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
 
 class _Watched:
@@ -121,6 +128,26 @@ class _Watched:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@cache
+def _tqdm() -> Any:
+    """Return tqdm's bar, and leave the user to choose how processes start.
+
+    The first bar of a process makes a lock between processes, and so settles the
+    start method for good: ``multiprocessing.set_start_method`` fails from then on. The
+    same lock, made here, does not.
+    """
+    from tqdm.auto import tqdm
+    from tqdm.std import TqdmDefaultWriteLock as Lock
+
+    if not hasattr(Lock, "mp_lock"):
+        usual = multiprocessing.get_all_start_methods()[0]
+        start = multiprocessing.get_start_method(allow_none=True) or usual
+        # Where there are no such locks tqdm finds out, and does without.
+        with suppress(ImportError, OSError):
+            Lock.mp_lock = multiprocessing.get_context(start).RLock()
+    return tqdm
 
 
 def _watched() -> bool:

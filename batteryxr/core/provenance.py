@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import check_call, checked
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
 from batteryxr.core.version import __version__
 
@@ -40,7 +41,7 @@ def replayable(cls: type[R]) -> type[R]:
 
 
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
-    """Stamp the labelled result of a public function with the call that made it.
+    """Check the arguments of a public function, and stamp its result with the call.
 
     The result's ``attrs`` receive ``batteryxr_call`` (JSON: accessor, method and all
     arguments, defaults included, but the data or files that come first; a simulation's
@@ -54,6 +55,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def stamped(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_call(function, signature, args, kwargs)
         result = function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -95,6 +97,7 @@ def stamp(
     result.attrs["history"] = f"{before}\n{line}" if before else line
 
 
+@checked
 def replay(result: Any, source: Any = None, **data: Any) -> Any:
     """Call again what made `result`, on `source`.
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Rows of a table per chunk, about 8 MB of float64.
 ROWS = 1_000_000
@@ -18,10 +23,13 @@ SMALL = 20_000
 STACK = {"energy": 8, "y": 256, "x": 256}
 #: Whole detector frames per chunk, and the bytes that a chunk stays below; at least 32.
 FRAMES, FRAME_CHUNK = 64, 150_000_000
-#: Group of the resumable writer's notes, hidden from readers.
+#: Group of ledgers beside a result, hidden from readers.
 JOURNAL = "_journal"
+#: Groups whose members are listed at the same time.
+_READERS = 16
 
 
+@checked
 def open_store(path: str | Path, group: str | None = None) -> xr.Dataset | xr.DataTree:
     """Open a zarr store lazily, chunked by shard where it is sharded.
 
@@ -77,14 +85,33 @@ def groups(path: str | Path) -> list[str]:
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no zarr store there.") from error
     found = {""} if dict(root.attrs) else set()
-    for name, node in root.members(max_depth=None):  # one walk, many at a time
-        if JOURNAL in name.split("/"):
-            continue
+    for name, node in _members(root):
         if isinstance(node, zarr.Array):
             found.add(name.rpartition("/")[0])
         elif dict(node.attrs):
             found.add(name)
     return sorted(found) or [""]
+
+
+def _members(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and node of all that is below a group, except in ledgers.
+
+    Level by level, the groups of one level at the same time.
+    """
+    level = {"": root}
+    with ThreadPoolExecutor(_READERS) as pool:
+        while level:
+            listed = pool.map(lambda group: list(group.members()), level.values())
+            below = {}
+            for above, members in zip(level, listed, strict=True):
+                for name, node in members:
+                    if name == JOURNAL:
+                        continue
+                    path = f"{above}/{name}" if above else name
+                    if hasattr(node, "members"):
+                        below[path] = node
+                    yield path, node
+            level = below
 
 
 def open_dataset(path: str | Path, group: str | None) -> xr.Dataset:
@@ -116,6 +143,7 @@ def _in_memory(array: xr.DataArray) -> xr.DataArray:
     return array.load() if array.size <= SMALL else array
 
 
+@checked
 def save(
     data: xr.Dataset | xr.DataArray | xr.DataTree,
     path: str | Path,
@@ -272,3 +300,10 @@ def holds_data(path: str | Path, group: str | None) -> bool:
     except FileNotFoundError:
         return False
     return any(True for _ in node.arrays())
+
+
+def annotate(path: str | Path, group: str | None, **attrs: Any) -> None:
+    """Set attributes of a group that is there; its arrays stay."""
+    import zarr
+
+    zarr.open_group(str(path), path=group or "", mode="r+").attrs.update(attrs)

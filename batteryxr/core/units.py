@@ -83,3 +83,12 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
         converted = array * factor + offset if offset else array * factor
     converted.attrs = array.attrs | {"units": to}
     return converted.rename(array.name)
+
+
+def readable_bytes(n: float) -> str:
+    """Return a size with its unit, such as ``'41.9 MB'``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"

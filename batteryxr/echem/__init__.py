@@ -14,6 +14,7 @@ from batteryxr.echem.lithium.composition import (
     oxidation_state,
 )
 from batteryxr.echem.lithium.content import (
+    Lithiation,
     extra_capacity,
     li_content,
     theoretical_capacity,
@@ -44,11 +45,15 @@ from batteryxr.echem.plot.titration import (
 )
 from batteryxr.echem.titration.equilibrium import equilibrium_hysteresis
 from batteryxr.echem.titration.gitt import gitt
+from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 from batteryxr.echem.titration.pulse import pulse_fit
 
 __all__ = [
     "Clock",
     "Composition",
+    "FiniteLength",
+    "Lithiation",
+    "WeppnerHuggins",
     "add_lithia",
     "compare",
     "comparison_template",

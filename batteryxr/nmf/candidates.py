@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.crystals import Crystal, PairDistribution, lattice
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.optional import require
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SMALLEST = 4.0  # Angstrom, of a particle
 
 
+@checked
 def read_crystal(path: str | os.PathLike[str]) -> Crystal:
     """Read a crystal structure from a CIF, all atoms of its cell.
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import DIMENSIONS
 
@@ -93,6 +94,7 @@ def lay_out(data: Several, signal: str | None, *, caller: str) -> Layout:
     return Layout(array.transpose(*samples, signal), samples, signal)
 
 
+@checked
 def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     """Join several data sets that share their components into one.
 

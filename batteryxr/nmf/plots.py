@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -29,6 +30,7 @@ COLOURS = (
 _SIZE = {"width": 640, "height": 340}
 
 
+@checked
 def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
     """Plot the components, one above the other: free ones solid, fixed ones dotted.
 
@@ -66,6 +68,7 @@ def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
     )
 
 
+@checked
 def plot_weights(
     result: xr.Dataset,
     *,
@@ -142,6 +145,7 @@ def plot_weights(
     return hv.Layout([upper, lower]).cols(1)
 
 
+@checked
 def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
     """Plot what the factorisation leaves unexplained, per scan or pixel.
 
@@ -171,6 +175,7 @@ def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
     return _image(hv, residual, "Residual")
 
 
+@checked
 def plot_maps(result: xr.Dataset) -> Any:
     """Plot the maps of all components of an image, on scales of their own.
 
@@ -201,6 +206,7 @@ def plot_maps(result: xr.Dataset) -> Any:
     return hv.Layout(maps).cols(3)
 
 
+@checked
 def plot_order(order: xr.Dataset) -> Any:
     """Plot side by side what speaks for each number of components.
 

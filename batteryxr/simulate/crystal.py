@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -244,14 +245,11 @@ def _per_state(
     make: Callable[[int], np.ndarray], shape: tuple[int, ...], dtype: Any
 ) -> Any:
     """Return a dask array of one chunk per state."""
-    import dask.array as da
-    from dask import delayed
-
     parts = [
-        da.from_delayed(delayed(make, pure=False)(s), shape, dtype=dtype)
+        blocks.from_delayed(blocks.delayed(make, pure=False)(s), shape, dtype)
         for s in range(len(STATES))
     ]
-    return da.stack(parts)
+    return blocks.stack(parts)
 
 
 def _labels() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from batteryxr.core.blocks import stream
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.progress import bar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@checked
 def write_operando(
     experiment: xr.DataTree,
     folder: str | os.PathLike[str],

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kramers_kronig import transform_matrix
 from batteryxr.core.model import attributes
@@ -21,6 +22,7 @@ _DENSITY, _WIDTH, _PRE = 2.7e28, 2.5, 5466.5
 _DISTANCE, _PITCH = 2000.0, 75.0  # mm, µm
 
 
+@checked
 def ptychography(
     *,
     energy: np.ndarray | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -67,9 +68,6 @@ def random_crystals(
         If a number is out of range.
     """
     _check(n, size, fill, phase, photons)
-    import dask
-    import dask.array as da
-
     expected = [_photons(rng, photons) for rng in generators(seed, n)]
     draws = zip(generators(seed, n), generators(seed + 1, n), strict=True)
 
@@ -79,11 +77,11 @@ def random_crystals(
         obj = crystal(shape, size, fill=fill, phase=phase)
         return [pattern(obj, expected[k], noise), obj]
 
-    made = [dask.delayed(both, nout=2)(k, drawn) for k, drawn in enumerate(draws)]
+    made = [blocks.delayed(both, nout=2)(k, drawn) for k, drawn in enumerate(draws)]
 
     def stacked(which: int, dtype: Any) -> Any:
-        parts = [da.from_delayed(one[which], (size,) * 3, dtype) for one in made]
-        return da.stack(parts)
+        parts = [blocks.from_delayed(one[which], (size,) * 3, dtype) for one in made]
+        return blocks.stack(parts)
 
     axes: dict[str, Any] = {
         dim: (dim, np.arange(size) - size // 2, _named(f"{dim} from the centre"))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.seeds import generators
@@ -26,6 +28,7 @@ def sloping(x: np.ndarray) -> np.ndarray:
     return 4.45 - 1.35 * x - 0.22 * np.tanh((x - 0.45) / 0.1)
 
 
+@checked
 def gitt(
     *,
     n_pulses: int = 40,
@@ -198,19 +201,17 @@ def _table(
     if chunks is None:
         table = np.concatenate([one(k) for k in range(sizes.size)], axis=1)
         return table[0], table[1], table[2]
-    import dask
-    import dask.array as da
 
-    @dask.delayed
     def several(first: int, last: int) -> np.ndarray:
         return np.concatenate([one(k) for k in range(first, last)], axis=1)
 
+    lazy = blocks.delayed(several)
     pieces = []
     for first in range(0, sizes.size, chunks):
         last = min(first + chunks, sizes.size)
         shape = (3, int(sizes[first:last].sum()))
-        pieces.append(da.from_delayed(several(first, last), shape, float))
-    table = da.concatenate(pieces, axis=1)
+        pieces.append(blocks.from_delayed(lazy(first, last), shape, float))
+    table = blocks.concatenate(pieces, axis=1)
     return table[0], table[1], table[2]
 
 

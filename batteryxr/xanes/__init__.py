@@ -32,8 +32,10 @@ from batteryxr.xanes.fit.bands import band_ratio as band_ratio
 from batteryxr.xanes.fit.curve import model_curve as model_curve
 from batteryxr.xanes.fit.edge import fit_edge as fit_edge
 from batteryxr.xanes.fit.edge import fit_peaks as fit_peaks
+from batteryxr.xanes.fit.noise import noise_mask as noise_mask
 from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
 from batteryxr.xanes.fit.terms import Edge as Edge
+from batteryxr.xanes.fit.terms import Multistart as Multistart
 from batteryxr.xanes.fit.terms import Peak as Peak
 from batteryxr.xanes.plot.domains import plot_cluster_orders as plot_cluster_orders
 from batteryxr.xanes.plot.domains import plot_cluster_spectra as plot_cluster_spectra
@@ -52,7 +54,6 @@ from batteryxr.xanes.plot.series import plot_series as plot_series
 from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin
-from batteryxr.xanes.stacks.noise import noise_mask as noise_mask
 from batteryxr.xanes.stacks.ptychography import from_transmission as from_transmission
 from batteryxr.xanes.stacks.ptychography import reference_phase as reference_phase
 from batteryxr.xanes.stacks.registration import register as register

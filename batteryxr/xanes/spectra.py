@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -25,14 +25,14 @@ ABSORPTION = ("absorption", "optical_density", "normalised")
 _UNITS = {"energy": "eV", "shift": "1/cm"}
 
 
-def spectra(
-    obj: xr.DataArray | xr.Dataset,
+def as_spectra(
+    data: xr.DataArray | xr.Dataset,
     *,
     caller: str,
     dim: str = "energy",
     names: Sequence[str] = ABSORPTION,
 ) -> xr.DataArray:
-    """Return the spectra in `obj`, with a rising axis in the units of the data model.
+    """Return the spectra in `data`, with a rising axis in the units of the data model.
 
     Raises
     ------
@@ -43,7 +43,9 @@ def spectra(
     UnitsError
         If the axis is in units of another kind, or plainly in keV.
     """
-    array = _variable(obj, dim, names, caller)
+    array = (
+        data if isinstance(data, xr.DataArray) else _variable(data, dim, names, caller)
+    )
     require_dims(array, [dim], caller=caller)
     if np.iscomplexobj(array):
         raise VariableError(
@@ -97,18 +99,6 @@ def window(
     return np.asarray(inside)
 
 
-def inherit(
-    result: xr.Dataset, source: xr.DataArray | xr.Dataset, **attrs: Any
-) -> xr.Dataset:
-    """Give a result the history of its input, the coordinates' attributes, and more."""
-    for name, coordinate in result.coords.items():
-        if name in source.coords and not coordinate.attrs:
-            coordinate.attrs = dict(source.coords[name].attrs)
-    history = source.attrs.get("history")
-    result.attrs = ({"history": history} if history else {}) | attrs
-    return result
-
-
 def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
     """Yield the spectra as (about `rows`, energy), block by block in fixed order."""
     others = [str(d) for d in array.dims if d != "energy"]
@@ -122,22 +112,20 @@ def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
 
 
 def _variable(
-    obj: xr.DataArray | xr.Dataset, dim: str, names: Sequence[str], caller: str
+    data: xr.Dataset, dim: str, names: Sequence[str], caller: str
 ) -> xr.DataArray:
-    if isinstance(obj, xr.DataArray):
-        return obj
-    if not isinstance(obj, xr.Dataset):
+    if not isinstance(data, xr.Dataset):
         raise VariableError(
-            f"{caller} needs a DataArray or Dataset; found a {type(obj).__name__}."
+            f"{caller} needs a DataArray or Dataset; found a {type(data).__name__}."
         )
     for name in names:
-        if name in obj:
-            return obj[name]
-    on_axis = [str(n) for n, v in obj.data_vars.items() if dim in v.dims]
+        if name in data:
+            return data[name]
+    on_axis = [str(n) for n, v in data.data_vars.items() if dim in v.dims]
     if len(on_axis) == 1:
-        return obj[on_axis[0]]
+        return data[on_axis[0]]
     raise VariableError(
-        f"{caller} needs one of {list(names)}; found {on_axis or list(obj)}. "
+        f"{caller} needs one of {list(names)}; found {on_axis or list(data)}. "
         "Call it on the variable you mean, as in `ds['name'].xanes`."
     )
 

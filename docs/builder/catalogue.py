@@ -14,6 +14,8 @@ TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
     ("readers", "batteryxr.io", None),
+    ("samples", "batteryxr", ("sample",)),
+    ("samples", "batteryxr.samples", ("local", "Sample", "Samples", "Origin")),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
     ("stores", "batteryxr.cli.info", ("describe",)),
@@ -28,7 +30,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
         (
             *("BatteryxrError", "ArgumentError", "DimensionError", "VariableError"),
             *("UnitsError", "ChunkingError", "FileFormatError", "StoreError"),
-            *("ConvergenceError", "MissingDependencyError"),
+            *("SampleError", "ConvergenceError", "MissingDependencyError"),
             *("BatteryxrWarning", "DataQualityWarning", "warn_quality"),
         ),
     ),
@@ -50,7 +52,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("extending", "batteryxr.core.units", ("in_units",)),
     ("extending", "batteryxr.core.seeds", ("generator", "generators")),
     ("extending", "batteryxr.core.progress", ("track", "bar", "watched")),
-    ("extending", "batteryxr.core.tasks", ("gather",)),
+    ("extending", "batteryxr.core.blocks", ("gather",)),
     ("extending", "batteryxr.core.optional", ("require",)),
     ("extending", "batteryxr.core.plotting", ("load_hvplot",)),
     ("extending", "batteryxr.core.crystals", ("Crystal",)),
@@ -149,7 +151,10 @@ def accessors(technique: str) -> list[tuple[str, type]]:
 
 
 def groups(accessor: type) -> dict[str, list[str]]:
-    """Return the methods of an accessor class under the comments that head them."""
+    """Return the methods of an accessor class under the comments that head them.
+
+    Those of a group have its name before theirs, ``plot.weights``.
+    """
     sections: dict[str, list[str]] = {}
     heading = ""
     for line in inspect.getsource(accessor).splitlines():
@@ -157,7 +162,18 @@ def groups(accessor: type) -> dict[str, list[str]]:
             heading = comment[1]
         elif bound := re.match(r"    (\w+) = (?:method|opens)\(", line):
             sections.setdefault(heading, []).append(bound[1])
+        elif bound := re.match(r"    (\w+) = group\(", line):
+            inner = groups(vars(accessor)[bound[1]].accessor)
+            names = [f"{bound[1]}.{name}" for part in inner.values() for name in part]
+            sections.setdefault(heading, []).extend(names)
     return sections
+
+
+def entry_of(accessor: type, name: str) -> Any:
+    """Return what an accessor class binds under a name, ``fit`` or ``plot.weights``."""
+    first, _, rest = name.partition(".")
+    entry = vars(accessor)[first]
+    return entry_of(entry.accessor, rest) if rest else entry
 
 
 def slug(heading: str) -> str:
@@ -172,14 +188,14 @@ def _methods(technique: str) -> list[Entry]:
     for kind, accessor in accessors(technique):
         for heading, names in groups(accessor).items():
             for name in names:
-                obj = vars(accessor)[name]
+                obj = entry_of(accessor, name)
                 canonical = ""
                 if isinstance(obj, opens):
                     panels = importlib.import_module("batteryxr.widgets")
                     obj = getattr(panels, obj._name)
                 else:
                     obj = obj.__wrapped__
-                    canonical = f"batteryxr.{technique}.{name}"
+                    canonical = f"batteryxr.{technique}.{obj.__name__}"
                 entries.append(
                     Entry(
                         f"{technique}.{name}",

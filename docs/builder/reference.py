@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TITLES = {
     "readers": ("Readers", "Files in, labelled data out; and two writers."),
+    "samples": ("Samples", "Measured data to try things on, by name."),
     "stores": ("Stores and replay", "Zarr stores, and results made again."),
     "simulate": (
         "Simulated experiments",

@@ -23,5 +23,5 @@ features = xr.Dataset(
         "peak_area": maps.normalised_peak_area.sel(peak=1, drop=True),
     }
 )
-clusters = features.xanes.cluster(k=4, mask=maps.flag == 0)
+clusters = features.xanes.cluster(n_clusters=4, mask=maps.flag == 0)
 figure = clusters.xanes.plot_clusters()

@@ -1,5 +1,7 @@
 """Draw the picture of the README from a store that `batteryxr operando` has written.
 
+The experiment is the sample ``lno-operando`` of `batteryxr.sample`.
+
 python docs/images/operando_figure.py EXPERIMENT.zarr FIGURE.html
 """
 

@@ -73,11 +73,11 @@ def as_array(request: pytest.FixtureRequest) -> Callable[[np.ndarray], object]:
 
 
 @pytest.fixture(scope="session")
-def gold_scan(shared_data) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+def gold_scan(measured) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
     """Return the frames of a measured gold crystal, and what corrects them."""
     from batteryxr.io import read_frames, read_image
 
-    data = shared_data("bragg-au-scan54") / "example_data"
+    data = measured("bragg-au-scan54") / "example_data"
     frames = read_frames(
         data / "AD34idcTIM2_example/Staff20-1a_S0054",
         spec=data / "example.spec",

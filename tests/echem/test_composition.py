@@ -99,7 +99,6 @@ def test_layered_oxides_weigh_what_they_should():
         ("LiCoO2 cathode", "character 8, not 'c'"),
         ("Li0O0", "at least one atom"),
         ("D2O", "character 1, not 'D'"),
-        (None, "as text"),
     ],
 )
 def test_garbage_is_refused_where_it_stands(text, where):
@@ -107,6 +106,11 @@ def test_garbage_is_refused_where_it_stands(text, where):
         formula(text)
     assert where in str(caught.value)
     assert "formula=" in str(caught.value)
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(ArgumentError, match="text=None: expected text"):
+        formula(None)
 
 
 @given(st.dictionaries(ELEMENTS, AMOUNTS, min_size=1, max_size=6))

@@ -19,8 +19,8 @@ def read(path, **options):
 
 
 @pytest.fixture
-def rock(shared_data):
-    files = sorted((shared_data("lno-operando") / "cycler").glob("*.mpt"))
+def rock(measured):
+    files = sorted((measured("lno-operando") / "cycler").glob("*.mpt"))
     return read(files, timezone="Europe/Paris")
 
 
@@ -50,9 +50,9 @@ def test_rock_steps(rock):
     assert found.capacity.sum().item() == pytest.approx(halves.capacity.sum().item())
 
 
-def test_jdb11_starts_with_a_short_discharge(shared_data):
+def test_jdb11_starts_with_a_short_discharge(measured):
     pytest.importorskip("galvani", reason="reading .mpr needs the GPL library galvani")
-    folder = shared_data("cyclers") / "biologic"
+    folder = measured("cyclers") / "biologic"
     rows = read(next(folder.glob("*.mpr")))
     halves = half_cycles(rows)
     counted = [
@@ -71,12 +71,12 @@ def test_jdb11_starts_with_a_short_discharge(shared_data):
 
 
 @pytest.fixture
-def arbin(shared_data):
+def arbin(measured):
     import shutil
 
     if shutil.which("mdb-export") is None:
         pytest.skip("reading .res needs the program mdb-export")
-    return read(shared_data("cyclers") / "arbin" / "20160805_test001_45_cc_01.res")
+    return read(measured("cyclers") / "arbin" / "20160805_test001_45_cc_01.res")
 
 
 def test_arbin_anode(arbin):
@@ -101,8 +101,8 @@ def test_a_rest_counted_to_two_cycles_changes_nothing(arbin):
     np.testing.assert_array_equal(again.capacity, plain.capacity)
 
 
-def test_bdf_files_with_their_traps(shared_data):
-    folder = shared_data("cyclers") / "bdf"
+def test_bdf_files_with_their_traps(measured):
+    folder = measured("cyclers") / "bdf"
     hours = read(next(folder.glob("DLR*LNMO*")), repair="time_scale")
     halves = half_cycles(hours)
     charge, discharge = (
@@ -119,16 +119,16 @@ def test_bdf_files_with_their_traps(shared_data):
     np.testing.assert_allclose(turns.capacity, [3838.80, 3855.17], rtol=1e-5)
 
 
-def test_neware_agrees_with_its_own_counter(shared_data):
-    halves = half_cycles(read(shared_data("cyclers") / "neware" / "test_2.ndax"))
+def test_neware_agrees_with_its_own_counter(measured):
+    halves = half_cycles(read(measured("cyclers") / "neware" / "test_2.ndax"))
     large = halves.capacity > 0.3 * halves.capacity.max()
     assert np.abs(halves.q_consistency.where(large)).max() < 1e-3
 
 
-def test_titration_of_an_lgm50_electrode(shared_data, make_record):
+def test_titration_of_an_lgm50_electrode(measured, make_record):
     # 40 files of one pulse each, rests of 4e-10 A in between.
     files = sorted(
-        shared_data("gitt-lgm50").glob("pulse_*.csv"),
+        measured("gitt-lgm50").glob("pulse_*.csv"),
         key=lambda p: int(p.stem.split("_")[1]),
     )
     total = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 import warnings
 
 import numpy as np
@@ -17,28 +17,30 @@ ZONE = np.timedelta64(2, "h")  # Paris in July
 
 
 @pytest.fixture(scope="module")
-def record(shared_data):
-    folder = shared_data("lno-operando") / "cycler"
+def record(measured):
+    folder = measured("lno-operando") / "cycler"
     with warnings.catch_warnings():  # the header's mass is a template
         warnings.simplefilter("ignore", DataQualityWarning)
         return read_cycler(sorted(folder.glob("*.mpt")), timezone="Europe/Paris")
 
 
 @pytest.fixture(scope="module")
-def scans(shared_data):
-    with open(shared_data("lno-operando") / "scan_times.csv") as file:
-        rows = list(csv.DictReader(file))
-    start = np.array([r["start_local"] for r in rows], "M8[ns]") - ZONE
+def scans(measured):
+    files = sorted(measured("lno-operando/xas").glob("norm_*.txt"))
+    told = [path.read_text(encoding="latin-1")[:1000] for path in files]
+    start = [re.search(r"Time at start=(\S+ \S+)", t)[1] for t in told]
+    start = np.array(start, "M8[ns]") - ZONE
     # What the header gives is the time to the middle of an average.
-    lasting = 2 * np.array([float(r["elapsed_s"]) for r in rows])
-    words = [r["file"].split("_") for r in rows]
+    half = [re.search(r"Time from start \(seconds\)=(\S+)", t)[1] for t in told]
+    lasting = 2 * np.array(half, float)
+    words = [path.name.split("_") for path in files]
     return xr.DataArray(
-        np.zeros((len(rows), 1)),
+        np.zeros((len(files), 1)),
         dims=("scan", "energy"),
         coords={
             "time": ("scan", start),
             "exposure": ("scan", lasting, {"units": "s", "long_name": "Exposure"}),
-            "file": ("scan", np.array([r["file"] for r in rows])),
+            "file": ("scan", np.array([path.name for path in files])),
             "cell": ("scan", np.array([w[2] for w in words])),
             "spot": ("scan", np.array([w[3] for w in words])),
         },

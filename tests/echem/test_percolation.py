@@ -140,8 +140,8 @@ def test_limits():
         ({"composition": 1.2, "tetrahedral": -1}, "tetrahedral=-1"),
         ({"composition": 1.2, "seed": -1}, "seed=-1"),
         ({"composition": "LiXx"}, "character 3"),
-        ({"composition": [[1.2]]}, "list of them"),
-        ({"composition": float("nan")}, "0 to 2 Li"),
+        ({"composition": [[1.2]]}, "a sequence of text"),
+        ({"composition": float("nan")}, "expected text"),
     ],
 )
 def test_errors(arguments, message):

@@ -19,12 +19,12 @@ COPIES = 180  # of each format
 
 
 def survive(path, raw, n, seed, most_rows):
-    began = time.monotonic()
+    began = time.process_time()
     outcomes = []
     for what, spoiled in damage.damaged(raw, n, seed):
         path.write_bytes(spoiled)
         outcomes.append(damage.judge(path, read_cycler, what, most_rows))
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
     assert outcomes.count("refused") > n // 4
     return outcomes
 
@@ -42,10 +42,10 @@ def test_workbooks(tmp_path):
     survive(path, path.read_bytes(), COPIES, 2, 2 * len(RUN.time))
 
 
-def test_databases(tmp_path, shared_data):
+def test_databases(tmp_path, measured):
     if arbin_res.shutil.which("mdb-export") is None:
         pytest.skip("mdbtools is not installed")
-    source = shared_data("cyclers/arbin/20160805_test001_45_cc_01.res")
+    source = measured("cyclers/arbin/20160805_test001_45_cc_01.res")
     survive(tmp_path / "run.res", source.read_bytes(), 30, 3, 20_000)
 
 
@@ -54,9 +54,9 @@ def test_databases(tmp_path, shared_data):
 def test_endless_lines_do_not_hang(tmp_path, name, piece):
     path = tmp_path / name
     path.write_bytes(b"time,voltage,current\n" + piece * (10**6 // len(piece)))
-    began = time.monotonic()
+    began = time.process_time()
     assert damage.judge(path, read_cycler, name, 1) == "refused"
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def separator(line):

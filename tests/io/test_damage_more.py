@@ -99,9 +99,9 @@ def test_bdf(tmp_path, style, suffix):
     assert outcomes.count("refused") > COPIES // 4
 
 
-def test_neware(tmp_path, shared_data):
+def test_neware(tmp_path, measured):
     pytest.importorskip("fastnda")
-    raw = shared_data("cyclers/neware/Unit27_Example_Corrupt.ndax").read_bytes()
+    raw = measured("cyclers/neware/Unit27_Example_Corrupt.ndax").read_bytes()
     path = tmp_path / "a.ndax"
     outcomes = []
     for what, spoiled in damage.damaged(raw, COPIES, 15):
@@ -118,9 +118,9 @@ def test_neware(tmp_path, shared_data):
     assert outcomes.count("refused") > COPIES // 2
 
 
-def test_neware_nda(tmp_path, shared_data):
+def test_neware_nda(tmp_path, measured):
     pytest.importorskip("fastnda")
-    with zipfile.ZipFile(shared_data("cyclers/neware/SIM.nda.zip")) as archive:
+    with zipfile.ZipFile(measured("cyclers/neware/SIM.nda.zip")) as archive:
         raw = archive.read("SIM.nda")[:120_000]
     path = tmp_path / "a.nda"
     outcomes = []

@@ -83,7 +83,7 @@ def test_lasso_both_ways_and_the_pixel_behind(
     page.keyboard.press("ArrowLeft")
     lines = "document.querySelectorAll('[data-plot=spectra] path.bx-line').length"
     page.wait_for_function(f"() => {lines} === 2", timeout=30_000)
-    assert page.ask("print(panel.k)") == "2"
+    assert page.ask("print(panel.n_clusters)") == "2"
     assert (
         page.ask(
             "print(panel.result.equals(eval(panel.code, globals(), {'depth': depth})))"

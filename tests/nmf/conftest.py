@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import warnings
 from dataclasses import dataclass
 
@@ -98,19 +97,18 @@ def stack() -> Known:
 
 
 @pytest.fixture(scope="session")
-def nickelate(shared_data, tmp_path_factory) -> xr.DataArray:
+def nickelate(measured) -> xr.DataArray:
     """Ni K edges of LiNiO2 at two spots, joined to the cycler."""
-    source = shared_data("lno-operando")
-    folder = tmp_path_factory.mktemp("nickelate")
-    with tarfile.open(source / "xas" / "XAS_normalized_all458.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+    source = measured("lno-operando")
     with warnings.catch_warnings():  # the header's mass is a template
         warnings.simplefilter("ignore", DataQualityWarning)
         record = batteryxr.read_cycler(
             sorted((source / "cycler").glob("*.mpt")), timezone="Europe/Paris"
         )
         spectra = batteryxr.read_series(
-            folder / "XAS_normalized", timezone="Europe/Paris", order="time"
+            sorted((source / "xas").glob("norm_*.txt")),
+            timezone="Europe/Paris",
+            order="time",
         )
     spot = np.array([name.split("_")[3] for name in spectra["file"].values])
     spectra = spectra.load().assign_coords(

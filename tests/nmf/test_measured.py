@@ -21,8 +21,8 @@ def pdf(values: np.ndarray, r: np.ndarray) -> xr.DataArray:
     )
 
 
-def test_conversion_series_is_fitted_better_than_published(shared_data):
-    folder = shared_data("pdf-ruo2-conversion-simulated")
+def test_conversion_series_is_fitted_better_than_published(measured):
+    folder = measured("pdf-ruo2-conversion-simulated")
     with np.load(folder / "synthetic_r_vs_gr.npz") as file:
         data = pdf(file["G"], file["r"])
     answer = folder / "expected" / "output_2"
@@ -35,12 +35,12 @@ def test_conversion_series_is_fitted_better_than_published(shared_data):
 
 
 @pytest.mark.parametrize("part", ["output_1", "output_2", "output_3"])
-def test_the_published_start_gives_the_published_ratios(shared_data, part):
+def test_the_published_start_gives_the_published_ratios(measured, part):
     """Of many answers without misfit that from singular vectors, one sweep at a time.
 
     Published are ranges of r, unmixed by scikit-learn from the same start.
     """
-    folder = shared_data("pdf-ruo2-conversion-simulated")
+    folder = measured("pdf-ruo2-conversion-simulated")
     with np.load(folder / "synthetic_r_vs_gr.npz") as file:
         data = pdf(file["G"], file["r"])
     answer = folder / "expected" / part
@@ -74,14 +74,14 @@ def test_the_published_start_gives_the_published_ratios(shared_data, part):
     assert np.abs(ratios - expected).max() < 0.02
 
 
-def test_three_phases_are_counted_and_peaks_that_move_are_not(shared_data):
-    folder = shared_data("pdf-ruo2-conversion-simulated")
+def test_three_phases_are_counted_and_peaks_that_move_are_not(measured):
+    folder = measured("pdf-ruo2-conversion-simulated")
     with np.load(folder / "synthetic_r_vs_gr.npz") as file:
         conversion = pdf(file["G"], file["r"])
     options = {"shift": "minimum", "n_starts": 2, "folds": 4}
     order = conversion.nmf.model_order(orders=[2, 3, 4], **options)
     assert list(order["n"].values[order["held_out_pick"]]) == [3]
-    with np.load(shared_data("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         salt = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
     with pytest.warns(DataQualityWarning, match="held-out error still falls at n = 6"):
         order = salt.nmf.model_order(orders=[2, 3, 4, 5, 6], **options)
@@ -90,8 +90,8 @@ def test_three_phases_are_counted_and_peaks_that_move_are_not(shared_data):
     assert fall[:2].min() > 1.3 > fall[2:].max()
 
 
-def test_molten_salt_errors_equal_the_published(shared_data):
-    with np.load(shared_data("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+def test_molten_salt_errors_equal_the_published(measured):
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         q, intensity = file["Q"], file["I"]
     data = xr.DataArray(intensity, dims=("scan", "q"), coords={"q": q})
     data = data.sel(q=slice(0.5, 7))
@@ -102,8 +102,8 @@ def test_molten_salt_errors_equal_the_published(shared_data):
     assert found == pytest.approx(published, abs=2e-5)
 
 
-def test_molten_salt_pdf_gives_phases_in_order(shared_data):
-    with np.load(shared_data("pdf-nacl-crcl3") / "nacl_crcl3.npz") as file:
+def test_molten_salt_pdf_gives_phases_in_order(measured):
+    with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         data = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
     fit = data.nmf.fit(3, shift="envelope")
     assert float(fit["relative_error"]) < 1.02 * float(fit["svd_error"])

@@ -24,9 +24,9 @@ def test_three_nickelates_are_told_apart_by_fixing_both_extremes(nickelate):
     assert widths[2] <= 0.07
 
 
-def test_a_conversion_reaction_is_identified(shared_data):
+def test_a_conversion_reaction_is_identified(measured):
     pytest.importorskip("diffpy.structure")
-    folder = shared_data("pdf-ruo2-conversion-simulated")
+    folder = measured("pdf-ruo2-conversion-simulated")
     stored = np.load(folder / "synthetic_r_vs_gr.npz")
     pdf = xr.DataArray(
         stored["G"],

@@ -134,13 +134,16 @@ def test_help_and_module_entry(command):
     assert "operando" in run.stdout
 
 
-def test_the_measured_cell(shared_data, tmp_path):
-    """Two EC-Lab files and the five spectra that are unpacked beside them."""
-    data = shared_data("lno-operando")
+def test_the_measured_cell(measured, tmp_path):
+    """Two EC-Lab files and five of the spectra."""
+    data, five = measured("lno-operando"), tmp_path / "xas"
+    five.mkdir()
+    for path in sorted((data / "xas").glob("norm_op6_cell4_pos1_close_000[1-5]_*")):
+        (five / path.name).symlink_to(path)
     out = tmp_path / "lno.zarr"
     arguments = ["--timezone", "Europe/Paris", "--electrode", "cathode"]
     arguments += ["--first", "charge", "--range", "8320", "8420", "--components", "2"]
-    files = ["--cycler", str(data / "cycler"), "--scans", str(data / "xas")]
+    files = ["--cycler", str(data / "cycler"), "--scans", str(five)]
     assert main(["operando", *files, *arguments, "--out", str(out)]) == 0
     cycles = batteryxr.open_store(out, "echem/cycles")
     np.testing.assert_allclose(

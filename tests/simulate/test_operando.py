@@ -264,7 +264,7 @@ def test_replay_makes_it_again():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "raman"}, r"one of \['pdf', 'xanes'\]"),
+        ({"kind": "raman"}, "'xanes' or 'pdf'"),
         ({"n_cycles": 0}, "n_cycles=0"),
         ({"n_scans": 2.5}, "n_scans=2.5"),
         ({"mass": 0}, "mass=0"),
@@ -288,7 +288,7 @@ def test_files_are_not_overwritten(tmp_path):
     write_operando(experiment, tmp_path)
     with pytest.raises(ArgumentError, match="without 'scans'"):
         write_operando(experiment, tmp_path)
-    with pytest.raises(ArgumentError, match="one of"):
+    with pytest.raises(ArgumentError, match="'mpt' or 'bdf'"):
         write_operando(experiment, tmp_path / "a", cycler="xls")
     with pytest.raises(ArgumentError, match="a zone such as"):
         write_operando(experiment, tmp_path / "b", timezone="Mars")

@@ -46,7 +46,10 @@ def test_the_code_gives_the_clusters_that_are_there(maps):
     assert model.maps == ["edge_energy", "area"]
     labels = model.result["label"].values
     np.testing.assert_array_equal(labels, domain + 1)
-    assert model.code == 'maps.xanes.cluster(k=3, features=["edge_energy", "area"])'
+    assert (
+        model.code
+        == 'maps.xanes.cluster(n_clusters=3, features=["edge_energy", "area"])'
+    )
     scope = {"maps": data, "stack": stack}
     xr.testing.assert_equal(eval(model.code, scope), model.result)
     outside = data["area"] > 0.5  # its own name is that of the map
@@ -54,7 +57,7 @@ def test_the_code_gives_the_clusters_that_are_there(maps):
     scope["mask"] = outside
     assert "mask=mask" in masked.code
     xr.testing.assert_equal(eval(masked.code, scope), masked.result)
-    model.choose(k=2, features=["area"], method="gaussian_mixture")
+    model.choose(n_clusters=2, features=["area"], method="gaussian_mixture")
     xr.testing.assert_equal(eval(model.code, scope), model.result)
     assert eval(model.reopen, scope).choice == model.choice
 
@@ -83,7 +86,7 @@ def test_a_preview_comes_first_for_many_pixels(maps, monkeypatch):
     model = ClusterModel(data)
     seen = []
     model.observe(lambda change: seen.append(change["new"]), "status")
-    model.k = 2
+    model.n_clusters = 2
     assert model.result.attrs["n_fitted"] == 600
     assert seen[-2:] == ["preview", "ready"]
 
@@ -101,7 +104,7 @@ def test_nothing_chosen_and_nothing_there(maps):
 
 def test_a_lasso_and_a_pixel(maps):
     data, stack, _ = maps
-    panel = data.xanes.panel(spectra=stack, k=3)
+    panel = data.xanes.panel(spectra=stack, n_clusters=3)
     _ = panel.result
     tell = panel.figure._handle_custom_msg
     tell({"kind": "lasso", "ids": [0, 31]}, [])

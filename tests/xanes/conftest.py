@@ -121,11 +121,11 @@ def model():
 
 
 @pytest.fixture(scope="session")
-def standard(shared_data):
+def standard(measured):
     """Return a function that reads a measured standard, such as ``"V/VO2"``."""
 
     def read(name):
-        path = shared_data("xas-standards") / f"{name}.xdi"
+        path = measured("xas-standards") / f"{name}.xdi"
         columns = {}
         for line in path.read_text().splitlines():
             if found := re.match(r"#\s*Column\.(\d+):\s*(\S+)", line):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 
 
 def labelled(values, *dims):
@@ -169,9 +169,9 @@ def test_lazy_equals_eager(phantom, no_compute):
         assert {"units", "long_name"} <= variable.attrs.keys()
 
 
-def test_iron_stack(shared_data):
+def test_iron_stack(measured):
     """STXM: optical density as sums of the depositors' region spectra."""
-    path = shared_data("stxm-fe-l") / "als_71214078.npz"
+    path = measured("stxm-fe-l/als_71214078.npz")
     with np.load(path) as z:
         e = z["energy_eV"]
         spectra = np.stack([z["oxidized_t"][:, 1], z["reduced_t"][:, 1]])
@@ -199,9 +199,9 @@ def test_iron_stack(shared_data):
 def test_messages():
     rng = np.random.default_rng(0)
     y, a = labelled(rng.random(20)), labelled(rng.random((2, 20)), "standard")
-    with pytest.raises(ArgumentError, match="independent"):
+    with pytest.raises(DataError, match="independent"):
         xanes.lcf(y, standards=xr.concat([a, a[:1]], "standard"))
-    with pytest.raises(ArgumentError, match="covers"):
+    with pytest.raises(DataError, match="covers"):
         xanes.lcf(y, standards=a.isel(energy=slice(3, None)))
     with pytest.raises(ArgumentError, match="background='cubic'"):
         xanes.lcf(y, standards=a, background="cubic")

@@ -95,8 +95,8 @@ def test_end_to_end(phantom, model):
         np.broadcast_to(domains, truth["edge_jump"].shape), [39.71, 35.01, 43.09]
     )
     length = float(scattering.wavelength(5465.0))
-    atoms = truth["edge_jump"] / (2 * length * scattering.ELECTRON_RADIUS * 3.53)
-    true_phase = -atoms * ratio * scattering.ELECTRON_RADIUS * scattering.HC / 5420.0
+    atoms = truth["edge_jump"] / (2 * length * xray.ELECTRON_RADIUS * 3.53)
+    true_phase = -atoms * ratio * xray.ELECTRON_RADIUS * xray.HC / 5420.0
     rng = np.random.default_rng(0)
     phase = xr.DataArray(
         true_phase + 0.01 * rng.standard_normal(true_phase.shape),
@@ -106,7 +106,7 @@ def test_end_to_end(phantom, model):
     )
     fit = xanes.fit_edge(stack, **model)
     density = xanes.projected_density(fit, element="V", delta_f2=3.53)
-    electrons = xanes.effective_electrons(phase, error=0.01)
+    electrons = xanes.effective_electrons(phase, errors=0.01)
     got = xanes.electron_ratio(electrons, density=density)
     thick = (truth["edge_jump"] > 0.15) & (fit.flag.values == 0)
     for value in (39.71, 35.01, 43.09):
@@ -131,9 +131,9 @@ def test_ratio_along_energy_and_errors(no_compute):
         attrs={"units": "rad"},
     ).chunk(x=1)
     jump = xr.DataArray([0.1, 0.0, 0.2], dims="x")
-    density = xanes.projected_density(jump, element="V", error=0.01)
+    density = xanes.projected_density(jump, element="V", errors=0.01)
     with no_compute():
-        electrons = xanes.effective_electrons(phase, error=0.02)
+        electrons = xanes.effective_electrons(phase, errors=0.02)
         ratio = xanes.electron_ratio(electrons, density=density)
     assert ratio.electron_ratio.dims == ("energy", "x")
     value, error = (
@@ -183,8 +183,8 @@ def test_phase_and_absorption_agree(scale, standard):
     dip = factors.f1.sel(energy=slice(5420, 5540))
     assert -11 < float(dip.min()) < -7
     swing = factors.projected_density * (25 + scale * factors.f1)
-    wave = scattering.HC / mu.energy
-    phase = (-swing * scattering.ELECTRON_RADIUS * wave).assign_attrs(units="rad")
+    wave = xray.HC / mu.energy
+    phase = (-swing * xray.ELECTRON_RADIUS * wave).assign_attrs(units="rad")
     both = xr.Dataset({"absorption": mu, "phase": phase})
     check = both.xanes.kramers_kronig_misfit(**kwargs)
     assert float(check.kk_slope) == pytest.approx(scale, abs=1e-6)
@@ -207,7 +207,7 @@ def test_factors_scale_with_thickness_and_chunks(phantom, no_compute):
 def test_valence_by_a_line():
     standards = {"III": (5478.0, 3.0), "IV": (5480.0, 4.0), "V": (5482.0, 5.0)}
     energy = xr.DataArray([5479.0, 5483.0, np.nan], dims="scan", attrs={"units": "eV"})
-    found = xanes.valence(energy, standards=standards, error=0.1)
+    found = xanes.valence(energy, standards=standards, errors=0.1)
     np.testing.assert_allclose(found.valence, [3.5, 5.5, np.nan])
     np.testing.assert_allclose(found.valence_error[:2], 0.05)
     assert found.extrapolated.values.tolist() == [0, 1, 0]
@@ -224,7 +224,7 @@ def test_valence_errors_are_honest():
             str(v): (e, v, 0.2) for e, v in zip(energies, valences, strict=True)
         }
         measured = xr.DataArray(5472 + 2 * 3.3 + 0.1 * rng.standard_normal())
-        got = xanes.valence(measured, standards=standards, error=0.1)
+        got = xanes.valence(measured, standards=standards, errors=0.1)
         pulls.append(float((got.valence - 3.3) / got.valence_error))
     assert 0.8 < np.std(pulls) < 1.1
 

@@ -47,7 +47,7 @@ def study(phantom, model):
     images = xr.concat([stack, stack], "particle").assign_coords(particle=["A", "B"])
     maps = fit_edge(images, **model)
     features = maps[["edge_energy", "edge_jump"]]
-    found = cluster(features, k=3, mask=maps.flag == 0)
+    found = cluster(features, n_clusters=3, mask=maps.flag == 0)
     return images, maps, features, found
 
 
@@ -162,7 +162,7 @@ def test_domains(study):
     shares = cluster_shares(found)
     bars = plot_shares(shares)
     assert len(bars) == 6
-    orders = cluster_orders(features, k_max=4, n_references=2)
+    orders = cluster_orders(features, max_clusters=4, n_references=2)
     assert len(plot_cluster_orders(orders)) == 3
     densities = plot_densities(cluster_density(features, clusters=found))
     assert len(densities) == 2
@@ -178,5 +178,5 @@ def test_domains(study):
     for shape in (plot_clusters(found), bars, densities, points, spectra):
         draw(shape)
     draw(plot_cluster_orders(orders))
-    with pytest.raises(ArgumentError, match="cluster_shares"):
+    with pytest.raises(DimensionError, match="cluster_shares"):
         plot_shares(found.label)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.provenance import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.xanes import (
@@ -67,7 +67,7 @@ def test_six_states_are_found(made, method):
     from sklearn.metrics import adjusted_rand_score
 
     maps, state, _ = made
-    found = cluster(maps, k=6, method=method)
+    found = cluster(maps, n_clusters=6, method=method)
     labels = found.label.values
     assert (labels[:, :4] == 0).all()
     assert np.isnan(found.certainty[:, :4]).all()
@@ -90,7 +90,7 @@ def test_inertia_is_that_of_scikit_learn(made):
     from sklearn.cluster import KMeans
 
     maps, *_ = made
-    found = cluster(maps, k=6)
+    found = cluster(maps, n_clusters=6)
     points = np.stack([maps[n].values.ravel() for n in NAMES], axis=1)
     points = points[np.isfinite(points).all(axis=1)]
     scaled = (points - points.mean(axis=0)) / points.std(axis=0)
@@ -105,8 +105,8 @@ def test_without_scaling_the_largest_numbers_decide(made):
     maps, state, _ = made
     wide = maps.assign(electron_ratio=1000 * maps.electron_ratio)
     good = np.isfinite(maps.peak_area.values)
-    scaled = cluster(wide, k=6).label.values[good]
-    plain = cluster(wide, k=6, standardise=False).label.values[good]
+    scaled = cluster(wide, n_clusters=6).label.values[good]
+    plain = cluster(wide, n_clusters=6, standardise=False).label.values[good]
     assert adjusted_rand_score(state[good], scaled) > 0.95
     assert adjusted_rand_score(state[good], plain) < 0.9
 
@@ -115,14 +115,14 @@ def test_without_scaling_the_largest_numbers_decide(made):
 def test_chunks_change_nothing(made, no_compute, most):
     maps, _, atoms = made
     mask = atoms > 1.5
-    eager = cluster(maps, k=6, mask=mask, weights=atoms, most=most)
+    eager = cluster(maps, n_clusters=6, mask=mask, weights=atoms, max_pixels=most)
     for chunks in ({"y": 7, "x": 13}, {"particle": 1}, {"particle": 2, "y": 30}):
         lazy = cluster(
             maps.chunk(chunks),
-            k=6,
+            n_clusters=6,
             mask=mask.chunk(x=20),
             weights=atoms.chunk(y=11),
-            most=most,
+            max_pixels=most,
         )
         assert lazy.label.chunks is not None
         xr.testing.assert_equal(lazy.compute(), eager)
@@ -133,35 +133,37 @@ def test_chunks_change_nothing(made, no_compute, most):
 
 def test_numbers_of_clusters_are_stable_and_chosen_by_a_feature(made):
     maps, *_ = made
-    first = cluster(maps, k=6, seed=0)
-    second = cluster(maps, k=6, seed=123)
+    first = cluster(maps, n_clusters=6, seed=0)
+    second = cluster(maps, n_clusters=6, seed=123)
     assert float((first.label == second.label).mean()) > 0.995
-    by_ratio = cluster(maps, k=6, order_by="electron_ratio")
+    by_ratio = cluster(maps, n_clusters=6, order_by="electron_ratio")
     assert bool((by_ratio.electron_ratio_mean.diff("cluster") > 0).all())
 
 
 def test_elbow_silhouette_and_gap_find_six(made):
     maps, *_ = made
-    orders = cluster_orders(maps, k_max=9, n_references=4, most=3000)
+    orders = cluster_orders(maps, max_clusters=9, n_references=4, max_pixels=3000)
     assert orders.attrs["elbow"] == 6
     assert orders.attrs["best_silhouette"] == 6
     assert orders.attrs["first_gap"] == 6
     assert bool((orders.inertia.diff("n_clusters") < 0.01).all())
     assert float(orders.inertia[0]) == pytest.approx(3, rel=1e-6)
     assert np.isnan(orders.silhouette[0])
-    lazy = cluster_orders(maps.chunk(y=9), k_max=3, n_references=0, most=3000)
+    lazy = cluster_orders(
+        maps.chunk(y=9), max_clusters=3, n_references=0, max_pixels=3000
+    )
     np.testing.assert_allclose(lazy.inertia, orders.inertia[:3], rtol=1e-9)
 
 
 def test_noise_without_clusters_has_one(made):
     rng = np.random.default_rng(1)
     plain = xr.Dataset({n: (("y", "x"), rng.uniform(size=(40, 40))) for n in "ab"})
-    assert cluster_orders(plain, k_max=5).attrs["first_gap"] == 1
+    assert cluster_orders(plain, max_clusters=5).attrs["first_gap"] == 1
 
 
 def test_shares_weighted_by_atoms_equal_a_loop(made, no_compute):
     maps, _, atoms = made
-    found = cluster(maps, k=6)
+    found = cluster(maps, n_clusters=6)
     atoms = atoms.copy()
     atoms[1, 10, 10] = np.nan
     shares = cluster_shares(found, weights=atoms)
@@ -181,17 +183,17 @@ def test_shares_weighted_by_atoms_equal_a_loop(made, no_compute):
 
 def test_weights_of_more_particles_are_matched_by_name(made):
     maps, _, atoms = made
-    part = cluster(maps.isel(particle=[2, 0]), k=6)
+    part = cluster(maps.isel(particle=[2, 0]), n_clusters=6)
     shares = cluster_shares(part, weights=atoms)
     chosen = cluster_shares(part, weights=atoms.isel(particle=[2, 0]))
     xr.testing.assert_equal(shares, chosen)
-    with pytest.raises(ArgumentError, match="particle without"):
+    with pytest.raises(DataError, match="particle of the labels is missing"):
         cluster_shares(part, weights=atoms.isel(particle=[0, 1]))
 
 
 def test_mean_spectra_equal_a_loop(made, no_compute):
     maps, _, atoms = made
-    found = cluster(maps, k=6)
+    found = cluster(maps, n_clusters=6)
     rng = np.random.default_rng(0)
     energy = ("energy", np.linspace(5420, 5540, 5), {"units": "eV", "long_name": "E"})
     stack = xr.DataArray(
@@ -230,7 +232,7 @@ def test_mean_spectra_equal_a_loop(made, no_compute):
 
 def test_densities_integrate_to_one_and_equal_numpy(made):
     maps, _, atoms = made
-    found = cluster(maps, k=6)
+    found = cluster(maps, n_clusters=6)
     density = cluster_density(maps, clusters=found, weights=atoms, bins=60)
     for name in NAMES:
         array = density[f"{name}_density"]
@@ -277,14 +279,14 @@ def test_rim_distance_of_a_disc(no_compute):
     np.testing.assert_array_equal(lazy[0], depth)
     whole = xr.ones_like(mask)
     assert np.isinf(rim_distance(whole)).all()
-    with pytest.raises(ArgumentError, match="booleans"):
+    with pytest.raises(DataError, match="booleans"):
         rim_distance(mask.astype(float))
 
 
 def test_results_are_stored_and_made_again(made, tmp_path):
     maps, _, atoms = made
     mask = atoms > 2
-    found = cluster(maps, k=4, mask=mask)
+    found = cluster(maps, n_clusters=4, mask=mask)
     save(found, tmp_path / "c.zarr")
     back = open_store(tmp_path / "c.zarr").compute()
     xr.testing.assert_equal(back, found)
@@ -296,24 +298,23 @@ def test_results_are_stored_and_made_again(made, tmp_path):
 def test_what_cannot_be_clustered_is_refused(made):
     maps, _, atoms = made
     for k in (0, True, 2.5):
-        with pytest.raises(ArgumentError, match="k="):
-            cluster(maps, k=k)
+        with pytest.raises(ArgumentError, match="n_clusters="):
+            cluster(maps, n_clusters=k)
+    few = (maps.y == 105) & (maps.x == 75) & (maps.particle != "")
     with pytest.raises(ArgumentError, match="at most the 3 pixels"):
-        cluster(
-            maps, k=6, mask=(maps.y == 105) & (maps.x == 75) & (maps.particle != "")
-        )
-    with pytest.raises(ArgumentError, match="no pixel"):
-        cluster(maps, k=6, mask=maps.y < 0)
+        cluster(maps, n_clusters=6, mask=few)
+    with pytest.raises(DataError, match="no pixel"):
+        cluster(maps, n_clusters=6, mask=maps.y < 0)
     with pytest.raises(ArgumentError, match="method"):
-        cluster(maps, k=2, method="magic")
+        cluster(maps, n_clusters=2, method="magic")
     with pytest.raises(ArgumentError, match="order_by"):
-        cluster(maps, k=2, order_by="depth")
+        cluster(maps, n_clusters=2, order_by="depth")
     with pytest.raises(ArgumentError, match="Gaussian mixture"):
-        cluster(maps, k=2, method="gaussian_mixture", weights=atoms)
+        cluster(maps, n_clusters=2, method="gaussian_mixture", weights=atoms)
     with pytest.raises(VariableError, match="'valence'"):
-        cluster(maps, k=2, features=["valence"])
+        cluster(maps, n_clusters=2, features=["valence"])
     many = maps.assign(peaks=maps.peak_area.expand_dims(peak=2))
     with pytest.raises(VariableError, match=r"isel\(peak=0\)"):
-        cluster(many, k=2)
-    with pytest.raises(VariableError, match="Dataset of maps"):
-        cluster(maps.peak_area, k=2)
+        cluster(many, n_clusters=2)
+    with pytest.raises(ArgumentError, match="a Dataset"):
+        cluster(maps.peak_area, n_clusters=2)

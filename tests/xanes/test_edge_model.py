@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, ChunkingError, UnitsError
+from batteryxr.core.errors import ArgumentError, ChunkingError, DataError, UnitsError
 from batteryxr.xanes import Edge, Peak
 
 NAMES = ("level", "edge_jump", "edge_energy", "edge_width")
@@ -81,7 +81,7 @@ def test_sigma_makes_errors_absolute(phantom, model):
     stack, _ = phantom()
     row = stack.isel(y=24)
     plain = xanes.fit_edge(row, mask=None, multistart="never", **model)
-    known = xanes.fit_edge(row, sigma=0.012, mask=None, multistart="never", **model)
+    known = xanes.fit_edge(row, errors=0.012, mask=None, multistart="never", **model)
     thick = plain.edge_jump > 0.2
     np.testing.assert_allclose(
         known.edge_energy.where(thick, drop=True),
@@ -91,7 +91,7 @@ def test_sigma_makes_errors_absolute(phantom, model):
     ratio = known.edge_energy_error / plain.edge_energy_error * plain.residual_sd
     np.testing.assert_allclose(ratio.where(thick, drop=True), 0.012, rtol=1e-3)
     per_energy = xr.where(row.energy > 5500, 0.1, 0.006)
-    weighted = xanes.fit_edge(row, sigma=per_energy, mask=None, **model)
+    weighted = xanes.fit_edge(row, errors=per_energy, mask=None, **model)
     assert (
         float(abs(weighted.edge_energy - plain.edge_energy).where(thick).max()) > 1e-4
     )
@@ -233,9 +233,10 @@ def test_rivals_that_noise_explains_are_flagged(curve, energies, spectrum, model
     noise = np.random.default_rng(0).normal(0, 0.006, (400, energies.size))
     thin = spectrum(energies, clean) + xr.DataArray(noise, dims=("scan", "energy"))
     thin.attrs["units"] = "1"
-    options = {"mask": None, "multistart": "always", **model}
-    best = xanes.fit_edge(thin, ambiguity=0.0, **options)
-    given = xanes.fit_edge(thin, **options)
+    options = {"mask": None, **model}
+    plain = xanes.Multistart("always", ambiguity=0.0)
+    best = xanes.fit_edge(thin, multistart=plain, **options)
+    given = xanes.fit_edge(thin, multistart="always", **options)
     assert not (best.flag & 16).any()
     worse = given.chi2 > 1.001 * best.chi2
     assert 4 <= int(worse.sum()) < 100
@@ -342,9 +343,9 @@ def test_vanadium_oxides(standard):
 
 def test_messages(phantom, model, energies):
     stack, _ = phantom()
-    with pytest.raises(ArgumentError, match="pre and post, or pass mask=None"):
+    with pytest.raises(DataError, match="pre and post, or pass mask=None"):
         xanes.fit_edge(stack.sel(energy=slice(5460, None)), **model)
-    with pytest.raises(ArgumentError, match="free parameters"):
+    with pytest.raises(DataError, match="free parameters"):
         xanes.fit_edge(stack.isel(energy=slice(0, 9)), mask=None, **model)
     with pytest.raises(ArgumentError, match="multistart='often'"):
         xanes.fit_edge(stack, multistart="often", **model)

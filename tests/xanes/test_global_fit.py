@@ -94,4 +94,4 @@ def test_messages(common, model):
     with pytest.raises(ArgumentError, match="shared='edge_jump'"):
         xanes.fit_edge_shared(stack, shared=["edge_jump"], **model)
     with pytest.raises(ConvergenceError, match="no pixel"):
-        xanes.fit_edge_shared(stack, shared=SHARED, n_sigma=1e6, **model)
+        xanes.fit_edge_shared(stack, shared=SHARED, threshold=1e6, **model)

@@ -18,8 +18,8 @@ def spectrum(energy, values, name="optical_density"):
 
 
 @pytest.fixture(scope="module")
-def measured(shared_data):
-    path = shared_data("stxm-fe-l") / "als_71214078.npz"
+def stack(measured):
+    path = measured("stxm-fe-l/als_71214078.npz")
     with np.load(path) as held:
         data = {name: held[name] for name in held.files}
     energy = data["energy_eV"]
@@ -43,8 +43,8 @@ def rise(density):
     return top - density.sel(energy=slice(None, 705)).mean("energy")
 
 
-def test_optical_density(measured):
-    _, counts, i0 = measured
+def test_optical_density(stack):
+    _, counts, i0 = stack
     density = optical_density(counts.chunk(y=40, x=40), i0=i0)
     assert float(density.min()) == pytest.approx(0.756, abs=0.001)
     assert float(density.max()) == pytest.approx(3.601, abs=0.001)
@@ -52,8 +52,8 @@ def test_optical_density(measured):
     assert float(top) == pytest.approx(709.868, abs=1e-3)
 
 
-def test_combination_of_the_depositors_spectra(measured):
-    data, counts, i0 = measured
+def test_combination_of_the_depositors_spectra(stack):
+    data, counts, i0 = stack
     standards = {
         name: spectrum(data[f"{name}_t"][:, 0], data[f"{name}_t"][:, 1])
         for name in ("oxidized", "reduced")
@@ -72,8 +72,8 @@ def test_combination_of_the_depositors_spectra(measured):
     assert median == pytest.approx(3.8e-4, rel=0.1)
 
 
-def test_components_and_domains(measured):
-    data, counts, i0 = measured
+def test_components_and_domains(stack):
+    data, counts, i0 = stack
     density = optical_density(counts, i0=i0)
     pre = density.sel(energy=slice(700, 704)).mean("energy")
     mask = rise(density) > 0.1
@@ -91,7 +91,9 @@ def test_components_and_domains(measured):
         }
     )
     features["ratio"] = features.reduced / features.oxidized
-    found = cluster(features, k=3, features=["ratio", "jump"], order_by="ratio")
+    found = cluster(
+        features, n_clusters=3, features=["ratio", "jump"], order_by="ratio"
+    )
     spectra = cluster_spectra(corrected, labels=found)
     white = spectra.optical_density.idxmax("energy")
     # The cluster poorest in the reduced line peaks where oxidized iron does.

@@ -2,8 +2,6 @@
 
 import json
 import re
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +17,8 @@ from batteryxr.core.errors import (
 
 
 @pytest.fixture(scope="module")
-def known(shared_data):
-    path = shared_data("xas-standards") / "known_answers_larch.json"
+def known(answers):
+    path = answers / "xas_standards_larch.json"
     return json.loads(path.read_text())["spectra"]
 
 
@@ -180,16 +178,12 @@ def test_messages(spectrum, phantom):
 
 
 @pytest.fixture(scope="module")
-def operando(shared_data):
+def operando(measured):
     """All 458 measured spectra of LiNiO2, by file name."""
-    path = shared_data("lno-operando") / "xas" / "XAS_normalized_all458.tar.xz"
-    rows = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name = Path(member.name).name
-            if name.startswith("norm_"):
-                file = tar.extractfile(member)
-                rows[name] = np.loadtxt(file, usecols=(0, 1), encoding="latin-1")
+    rows = {
+        path.name: np.loadtxt(path, usecols=(0, 1), encoding="latin-1")
+        for path in measured("lno-operando/xas").glob("norm_*.txt")
+    }
     names = sorted(rows)
     energy = rows[names[0]][:, 0]
     return xr.DataArray(

@@ -48,7 +48,7 @@ def study():
     )
     # The first energy, far below the edge.
     phase = images.phase.isel(energy=0, drop=True)
-    electrons = effective_electrons(phase, energy=5420.0, error=0.002)
+    electrons = effective_electrons(phase, energy=5420.0, errors=0.002)
     ratio = electron_ratio(electrons, density=density)
     return truth, images, maps, density, ratio
 
@@ -99,9 +99,12 @@ def test_six_domains_are_found(study):
     ).isel(particle=slice(0, 6))
     good = (maps.flag == 0).isel(particle=slice(0, 6))
     assert (
-        cluster_orders(features, k_max=9, mask=good, n_references=0).attrs["elbow"] == 6
+        cluster_orders(features, max_clusters=9, mask=good, n_references=0).attrs[
+            "elbow"
+        ]
+        == 6
     )
-    found = cluster(features, k=6, mask=good)
+    found = cluster(features, n_clusters=6, mask=good)
     state = truth.state.isel(particle=slice(0, 6)).values
     labels = found.label.values
     inside = labels > 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from batteryxr.xanes.kernels import shapes
+from batteryxr.xanes.kernels import problem, shapes
 
 
 @settings(deadline=None)
@@ -25,11 +25,11 @@ def test_exponential(x):
 
 
 CASES = {
-    "erf": (shapes.ERF, [0.4, 0.1, 0.5]),
-    "arctan": (shapes.ARCTAN, [0.4, 0.1, 0.5]),
-    "lorentzian": (shapes.LORENTZIAN, [0.7, -0.2, 0.4]),
-    "gaussian": (shapes.GAUSSIAN, [0.7, -0.2, 0.4]),
-    "pseudo_voigt": (shapes.PSEUDO_VOIGT, [0.7, -0.2, 0.4, 0.3]),
+    "erf": (problem.ERF, [0.4, 0.1, 0.5]),
+    "arctan": (problem.ARCTAN, [0.4, 0.1, 0.5]),
+    "lorentzian": (problem.LORENTZIAN, [0.7, -0.2, 0.4]),
+    "gaussian": (problem.GAUSSIAN, [0.7, -0.2, 0.4]),
+    "pseudo_voigt": (problem.PSEUDO_VOIGT, [0.7, -0.2, 0.4, 0.3]),
 }
 
 
@@ -37,7 +37,7 @@ CASES = {
 def test_derivatives(name):
     kind, p = CASES[name]
     x = np.linspace(-2, 2, 41)
-    kinds = np.array([kind, shapes.POLYNOMIAL])
+    kinds = np.array([kind, problem.POLYNOMIAL])
     offsets = np.array([0, len(p)])
     p = np.array([*p, 0.1, 0.2, -0.3])
     residual, jacobian = np.empty(x.size), np.empty((p.size, x.size))
@@ -53,10 +53,10 @@ def test_values_against_formulas():
     x = np.linspace(-2, 2, 9)
     u = (x - 0.1) / 0.5
     expected = {
-        shapes.ERF: 0.5 * (1 + erf(u)),
-        shapes.ARCTAN: 0.5 + np.arctan(u) / np.pi,
-        shapes.LORENTZIAN: 1 / (1 + u**2),
-        shapes.GAUSSIAN: np.exp(-np.log(2) * u**2),
+        problem.ERF: 0.5 * (1 + erf(u)),
+        problem.ARCTAN: 0.5 + np.arctan(u) / np.pi,
+        problem.LORENTZIAN: 1 / (1 + u**2),
+        problem.GAUSSIAN: np.exp(-np.log(2) * u**2),
     }
     for kind, y in expected.items():
         got = shapes.curves(

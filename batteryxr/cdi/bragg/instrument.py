@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.provenance import replayable
 
@@ -77,11 +78,13 @@ class Beamline:
             raise ArgumentError("rows", self.rows, f"another axis than {self.columns}")
 
 
+@checked
 def beamlines() -> list[str]:
     """Return the names of the beamlines that come with the library."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+@checked
 def beamline(which: str | Path | Beamline) -> Beamline:
     """Return a beamline by its name, or from a TOML file of the same form.
 

@@ -11,13 +11,13 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.objects import OBJECT, VOLUME
 from batteryxr.cdi.bragg.result import Layout
-from batteryxr.cdi.bragg.starts import as_dataset, as_start, fingerprint
-from batteryxr.core.blocks import is_lazy
+from batteryxr.cdi.bragg.starts import as_piece, as_start, mark_of
+from batteryxr.core import blocks
+from batteryxr.core.blocks import gather, is_lazy, is_stopped
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
+from batteryxr.core.ledger import Ledger
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.pieces import keep, kept
 from batteryxr.core.seeds import generators
-from batteryxr.core.tasks import gather, is_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,19 +94,17 @@ def _graph(
     plan: Plan, pieces: Iterator[dict[str, Any]], token: str
 ) -> tuple[list[Any], list[Any]]:
     """Return one delayed answer per piece, and the starts that they are made of."""
-    import dask
-
     from batteryxr.cdi.bragg.kernels.starts import combine
 
     answers, starts = [], []
     for number, piece in enumerate(pieces):
-        problem = dask.delayed(_prepare)(piece, plan.seed, plan.free)
+        problem = blocks.delayed(_prepare)(piece, plan.seed, plan.free)
         runs = [
-            dask.delayed(_start)(problem, plan, number, k, token)
+            blocks.delayed(_start)(problem, plan, number, k, token)
             for k in range(plan.n_starts)
         ]
         starts += runs
-        answers.append(dask.delayed(combine)(problem, runs, plan.n_best, plan.select))
+        answers.append(blocks.delayed(combine)(problem, runs, plan.n_best, plan.select))
     return answers, starts
 
 
@@ -139,13 +137,15 @@ def _start(problem: Problem, plan: Plan, number: int, k: int, token: str) -> Fin
 
     if plan.store is None:
         return made()
-    group = f"{plan.group}/{number}/{k}"
-    mark = fingerprint(problem, plan.options, plan.seed, k, plan.begin)
-    known = kept(plan.store, group=group, fingerprint=mark)
-    if known is not None:
+    ledger = Ledger(plan.store, f"{plan.group}/{number}/{k}")
+    mark = mark_of(problem, plan.options, plan.seed, k, plan.begin)
+    if (known := ledger.get("start")) is not None:
+        ledger.claim(mark)
         return as_start(known)
     finished = made()
-    keep(as_dataset(finished), plan.store, group=group, fingerprint=mark)
+    ledger.claim(mark)
+    arrays, attrs = as_piece(finished)
+    ledger.put("start", arrays, **attrs)
     return finished
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.objects import OBJECT, VOLUME
+from batteryxr.core import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +78,10 @@ class Layout:
 
     def lazy(self, answers: list[Any]) -> xr.Dataset:
         """Label answers that are still to be computed."""
-        import dask.array as da
 
         def stacked(name: str, shape: tuple[int, ...], dtype: str) -> Any:
-            parts = [da.from_delayed(a[name], shape, dtype) for a in answers]
-            return da.stack(parts)
+            parts = [blocks.from_delayed(a[name], shape, dtype) for a in answers]
+            return blocks.stack(parts)
 
         return self._labelled(stacked)
 

@@ -11,8 +11,9 @@ import numpy as np
 from batteryxr.cdi.ptycho.engines import ENGINES, needs_all, options
 from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import check_scan, pixel_size
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.text import readable_bytes
+from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,6 +113,7 @@ def _peak(plan: PtychoPlan, engine: str, streamed: bool) -> float:
     return held + plan.shared + (plan.waves if needs_all(engine) else 0.0)
 
 
+@checked
 def ptycho_plan(
     scan: xr.Dataset,
     *,

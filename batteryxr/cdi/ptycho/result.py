@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho import store as _ptycho_store
 from batteryxr.cdi.ptycho import task as _ptycho_task
 from batteryxr.cdi.ptycho.coupling import Spectra
+from batteryxr.core import blocks
 from batteryxr.core.model import attributes
 from batteryxr.core.store import STACK
 
@@ -93,8 +94,6 @@ def labelled(
     objects: Objects, found: Registered, misfit: np.ndarray | None, energy: np.ndarray
 ) -> xr.Dataset:
     """Return the registered stack; absorption, phase and probe are lazy."""
-    import dask.array as da
-
     spectra = Spectra(found, energy)
     relative = spectra.relative
     dark = ~found.grid.inside
@@ -119,7 +118,7 @@ def labelled(
     def lazy(kind: Any, image: Callable[[int, slice], np.ndarray]) -> Any:
         shape = found.fields.shape
         chunks = tuple(min(n, c) for n, c in zip(shape, STACK.values(), strict=True))
-        return da.from_array(_Lazy(shape, kind, image), chunks, name=False)
+        return blocks.from_source(_Lazy(shape, kind, image), chunks, name=False)
 
     stack, image = ("energy", "y", "x"), ("y", "x")
     modes = (len(objects), *objects.probe(0).shape)
@@ -147,7 +146,7 @@ def labelled(
         "flag": (image, dark.astype(np.int8), one, "1: an energy has no light there"),
         "probe": (
             ("energy", "probe_mode", "probe_row", "probe_column"),
-            da.from_array(_Lazy(modes, "c8", probe), (1, *modes[1:]), name=False),
+            blocks.from_source(_Lazy(modes, "c8", probe), (1, *modes[1:]), name=False),
             one,
             "Probe, in roots of counts",
         ),

@@ -14,10 +14,11 @@ from batteryxr.cdi.ptycho import store as _ptycho_store
 from batteryxr.cdi.ptycho import task as _ptycho_task
 from batteryxr.cdi.ptycho.reconstruction import check_finite
 from batteryxr.cdi.ptycho.scratch import Scratch
+from batteryxr.core import blocks
+from batteryxr.core.blocks import gather
 from batteryxr.core.device import to_device
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.store import holds_data, save
-from batteryxr.core.tasks import gather
 from batteryxr.core.xray import absorptive_factor
 
 if TYPE_CHECKING:
@@ -132,15 +133,13 @@ class Run:
     def _gather(
         self, jobs: list[Job], since: int, until: int, workers: int, bar: bool | None
     ) -> None:
-        import dask
-
         # Opaque to dask, which would otherwise load the frames of all jobs first.
         tasks = [
-            dask.delayed(job, traverse=False)(since, until, self.checkpoint)
+            blocks.delayed(job, traverse=False)(since, until, self.checkpoint)
             for job in jobs
         ]
         if tasks:
-            with dask.config.set(num_workers=workers):
+            with blocks.workers(workers):
                 gather(tasks, f"Passes {since} to {until}", progress=bar)
 
     def couple(self, until: int, vacuum: xr.DataArray | None) -> None:
@@ -167,8 +166,6 @@ class Run:
 
     def finish(self, vacuum: xr.DataArray | None) -> None:
         """Write the registered stack."""
-        import dask
-
         objects = _ptycho_result.Objects(self.scan, self.path)
         found = self._registered(objects, vacuum)
         misfit = None
@@ -183,7 +180,7 @@ class Run:
         energy = self.scan.energy.values
         result = _ptycho_result.labelled(objects, found, misfit, energy)
         # Here, not on a cluster: what is left to do is little, and lies here.
-        with dask.config.set(scheduler="threads"):
+        with blocks.here():
             save(result, self.path, group=RESULT, overwrite=True)
         _ptycho_store.write(self.path, _FINISHED, {})
         found.fields.remove()

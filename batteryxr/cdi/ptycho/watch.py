@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.ptycho import store as _ptycho_store
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
 from batteryxr.core.plotting import load_hvplot
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@checked
 def ptycho_progress(store: str | Path, *, energy: int | None = None) -> xr.Dataset:
     """Return how far a reconstruction in a store is; safe while it runs.
 
@@ -85,6 +87,7 @@ def _state_of(path: str, energy: int, n: int) -> dict[str, Any]:
     }
 
 
+@checked
 def plot_ptycho(result: xr.Dataset) -> Any:
     """Plot modulus and phase of the object, the probe, and the residual.
 

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, UnitsError
+from batteryxr.core.errors import ArgumentError, DataError, UnitsError
 from batteryxr.core.model import attributes, label, require_variables
 from batteryxr.core.units import affine, in_units
-from batteryxr.echem.record import FATAL, is_mean
+from batteryxr.echem.record import fatal_flags, is_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,11 +86,11 @@ def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
     from batteryxr.echem.kernels.charge import increments
 
     require_variables(ds, ["test_time"], caller=caller)
-    if flags := FATAL & {str(f) for f in np.atleast_1d(ds.attrs.get("flags", []))}:
-        raise ArgumentError(
-            "data",
-            str(ds.attrs.get("title", "record")),
-            f"a record whose charge can be trusted; it is flagged {sorted(flags)}",
+    if flags := fatal_flags(ds.attrs):
+        raise DataError(
+            "record",
+            f"{caller} needs data whose charge can be trusted; it is flagged "
+            f"{', '.join(sorted(flags))}",
             "Mend it when reading: read_cycler(..., repair=...).",
         )
     current = in_units(ds["current"], "mA", caller=caller)
@@ -104,7 +104,7 @@ def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
         core_dims=[()] * 5,
         dtypes=[np.float64],
         caller=caller,
-        mean=is_mean(current),
+        mean=is_mean(current.attrs),
         max_gap=_MAX_GAP,
     )
     passed = charge.cumsum("record", skipna=False)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     VariableError,
     warn_quality,
 )
@@ -56,6 +58,7 @@ _CHECKS = {
 }
 
 
+@checked
 def comparison_template() -> str:
     """Return an empty table for `compare`: a CSV header that explains its columns."""
     lines = [
@@ -101,7 +104,9 @@ def compare(
     Raises
     ------
     ArgumentError
-        If the file is missing or the table empty.
+        If the file is missing.
+    DataError
+        If the table is empty.
     VariableError
         If a required column is missing or holds text for numbers.
 
@@ -178,7 +183,7 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
             "`comparison_template()` writes an empty table."
         )
     if not len(frame):
-        raise ArgumentError("table", "no rows", "at least one material")
+        raise DataError("table", "has no rows", "Fill in at least one material.")
     return {
         name: _numbers(frame, name) if column.units else _text(frame, name)
         for name, column in COLUMNS.items()

@@ -4,129 +4,173 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
-from batteryxr.echem.record import Arrays, Walked, is_mean
+from batteryxr.core.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.echem.kernels.histogram import Curves, Grid, HalfCycles
+    from batteryxr.echem.kernels.record import Rule
+    from batteryxr.echem.kernels.smoothers import Smoother
+    from batteryxr.echem.record import Columns, HalfCycleTable
 
 #: More bins than any converter can tell apart within one kernel.
 _WIDEST = 20_000
+#: Columns of a record that a curve is made of.
+_NEEDED = ("test_time", "voltage", "current", "file")
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Bins of a curve: over voltage (V), or over charge (mA h)."""
-
-    origin: float
-    width: float
-    centres: np.ndarray
-    over_charge: bool
-
-
-def smoother(
-    smoothing: float, width: float, method: str, order: int, names: tuple[str, str]
-) -> np.ndarray:
-    """Return the weights of a smoother, checked; `names` are those of the arguments.
+class Smoothing:
+    """How a curve is smoothed, checked; widths in V or as fractions of a capacity.
 
     Raises
     ------
-    ArgumentError, ConvergenceError
-        If an argument is out of range, or the weights do not sum to one.
+    ArgumentError
+        If a field is out of range.
     """
-    from batteryxr.echem.kernels import smoothers
 
-    if not smoothing >= 0:
-        raise ArgumentError(names[0], smoothing, "a width >= 0")
-    if not width > 0:
-        raise ArgumentError(names[1], width, "a width > 0 in V")
-    if smoothing > _WIDEST * width:
-        raise ArgumentError(
-            names[1], width, f"bins no finer than {smoothing / _WIDEST:.3g} V"
-        )
-    if method == "gaussian":
-        return smoothers.gaussian(smoothing / width)
-    if method != "savgol":
-        raise ArgumentError("method", method, "'gaussian' or 'savgol'")
-    window = round(smoothing / width) // 2 * 2 + 1
-    if not 0 <= order < window:
-        raise ArgumentError(
-            "order", order, f"0 to {window - 1} for a window of {window} bins"
-        )
-    return smoothers.savitzky_golay(window, order)
+    smoothing: float
+    bin: float
+    method: str
+    order: int
+
+    def __post_init__(self) -> None:
+        if not self.smoothing >= 0:
+            raise ArgumentError("smoothing", self.smoothing, "a width >= 0")
+        if not self.bin > 0:
+            raise ArgumentError("bin", self.bin, "a width > 0 in V")
+        if self.smoothing > _WIDEST * self.bin:
+            finest = self.smoothing / _WIDEST
+            raise ArgumentError("bin", self.bin, f"bins no finer than {finest:.3g} V")
+        if self.method not in ("gaussian", "savgol"):
+            raise ArgumentError("method", self.method, "'gaussian' or 'savgol'")
+        if self.method == "savgol" and not 0 <= self.order < self._window:
+            raise ArgumentError(
+                "order",
+                self.order,
+                f"0 to {self._window - 1} for a window of {self._window} bins",
+            )
+
+    @property
+    def _window(self) -> int:
+        return round(self.smoothing / self.bin) // 2 * 2 + 1
+
+    def weights(self) -> np.ndarray:
+        """Return the weights of the smoother.
+
+        Raises
+        ------
+        ConvergenceError
+            If they do not sum to one.
+        """
+        from batteryxr.echem.kernels import smoothers
+
+        if self.method == "gaussian":
+            return smoothers.gaussian(self.smoothing / self.bin)
+        return smoothers.savitzky_golay(self._window, self.order)
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the settings as attributes of a result."""
+        return {
+            "smoothing": float(self.smoothing),
+            "bin": float(self.bin),
+            "method": self.method,
+            "order": self.order,
+        }
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[Any, Any]) -> Smoothing:
+        """Return the settings that a result carries.
+
+        Raises
+        ------
+        DataError
+            If it carries none.
+        """
+        names = ("smoothing", "bin", "method", "order")
+        if missing := [name for name in names if name not in attrs]:
+            raise DataError(
+                "attrs",
+                f"lack {missing}, which `dqdv` leaves there",
+                "Pass its result as it is.",
+            )
+        return cls(*(attrs[name] for name in names))
 
 
 def lay_out(
-    source: Arrays,
-    walked: Walked,
+    rows: Columns,
+    table: HalfCycleTable,
     chosen: np.ndarray,
     grid: Grid,
+    *,
     weights: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return curve and error (half cycles, bins), and noise (half cycles, 2).
+) -> Curves:
+    """Return the curves of the half cycles that are chosen.
 
     In memory the half cycles are shared between threads; lazy records are streamed.
     """
     from batteryxr.echem.kernels import histogram, parts, segments, smoothers
 
     shape = (chosen.size, grid.centres.size)
-    out, error, noise = np.empty(shape), np.empty(shape), np.empty((chosen.size, 2))
-    first = walked.integers[chosen, parts.FIRST]
-    stop = walked.integers[chosen, parts.LAST_ACTIVE] + 1
-    direction = walked.integers[chosen, parts.DIRECTION].astype(np.float64)
-    charge = np.abs(walked.floats[chosen, parts.CHARGE])
-    rule = (walked.i_zero, walked.max_gap, is_mean(source.current))
-    where = (grid.over_charge, grid.origin, grid.width)
-    kernel = (smoothers.padded(weights), weights.size, smoothers.roughness(weights, 1))
-    if not source.lazy:
-        (block,) = source.blocks()
-        shares = _shares(stop - first, segments.threads())
-        segments.in_threads(
-            lambda part: histogram.curves(
-                *block[:4],
-                first[part],
-                stop[part],
-                direction[part],
-                charge[part],
-                *rule,
-                *where,
-                *kernel,
-                out[part],
-                error[part],
-                noise[part],
-            ),
-            [(part,) for part in shares],
-        )
-        return out, error, noise
-    bins, room = np.zeros(shape[1]), np.empty(shape[1] + kernel[0].size)
-    state, before = np.zeros(histogram.STATE), np.zeros(histogram.STATE)
+    out = histogram.Curves(np.empty(shape), np.empty(shape), np.empty((chosen.size, 2)))
+    halves = histogram.HalfCycles(
+        table.integers[chosen, parts.FIRST],
+        table.integers[chosen, parts.LAST_ACTIVE] + 1,
+        table.integers[chosen, parts.DIRECTION].astype(np.float64),
+        np.abs(table.floats[chosen, parts.CHARGE]),
+    )
+    smoother = smoothers.smoother(weights)
+    if rows.lazy:
+        _stream(rows, halves, table.rule, grid, smoother, out)
+        return out
+    (block,) = rows.blocks(_NEEDED)
+
+    def share(some: slice) -> None:
+        mine = histogram.HalfCycles(*(column[some] for column in halves))
+        into = histogram.Curves(*(array[some] for array in out))
+        histogram.curves(block, mine, table.rule, grid, smoother, into)
+
+    shares = _shares(halves.stop - halves.first, segments.threads())
+    segments.in_threads(share, [(some,) for some in shares])
+    return out
+
+
+def _stream(
+    rows: Columns,
+    halves: HalfCycles,
+    rule: Rule,
+    grid: Grid,
+    smoother: Smoother,
+    out: Curves,
+) -> None:
+    """Lay out half cycle after half cycle while the record streams by."""
+    from batteryxr.echem.kernels import histogram
+
+    bins = np.zeros(grid.centres.size)
+    room = np.empty(bins.size + smoother.weights.size)
+    carry, before = np.zeros(histogram.CARRIED), np.zeros(histogram.CARRIED)
     row = k = 0
-    for block in source.blocks():
-        data, n = block[:4], block[0].size
-        while k < chosen.size and first[k] < row + n:
-            a, b = max(first[k] - row, 0), min(stop[k] - row, n)
-            if first[k] >= row and not histogram.seed(*data, a, state):
-                state[:] = before
-            histogram.lay_out(*data, a, b, direction[k], *rule, *where, bins, state)
-            if stop[k] > row + n:
+    for block in rows.blocks(_NEEDED):
+        n = block.t.size
+        while k < halves.first.size and halves.first[k] < row + n:
+            a, b = max(halves.first[k] - row, 0), min(halves.stop[k] - row, n)
+            if halves.first[k] >= row and not histogram.seed(block, a, carry):
+                carry[:] = before
+            direction = halves.direction[k]
+            histogram.lay_out(block, a, b, direction, rule, grid, bins, carry)
+            if halves.stop[k] > row + n:
                 break
-            histogram.finish(
-                bins,
-                *kernel,
-                charge[k],
-                grid.over_charge,
-                grid.width,
-                state,
-                room,
-                out[k],
-                error[k],
-                noise[k],
-            )
-            bins[:], state[:] = 0.0, 0.0
+            charge = halves.charge[k]
+            histogram.finish(bins, charge, smoother, grid, carry, room, out, k)
+            bins[:], carry[:] = 0.0, 0.0
             k += 1
-        histogram.seed(*data, n, before)
+        histogram.seed(block, n, before)
         row += n
-    return out, error, noise
 
 
 def _shares(rows: np.ndarray, workers: int) -> list[slice]:

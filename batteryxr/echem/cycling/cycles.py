@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.cycling.half_cycles import dataset as half_cycle_dataset
-from batteryxr.echem.record import refuse_implausible, walk_record, warn
+from batteryxr.echem.cycling.half_cycles import labelled
+from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
@@ -86,8 +86,10 @@ def cycles(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or the record is flagged with what makes its
-        charge wrong, such as time that runs backward.
+        If an option is out of range.
+    DataError
+        If the record is flagged with what makes its charge wrong, such as time that
+        runs backward.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
 
@@ -97,12 +99,13 @@ def cycles(
         Where the record begins with the other half cycle.
     """
     _check(electrode, first, mass, nominal_capacity, reference)
-    _, walked = walk_record(record, i_zero=i_zero, max_gap=max_gap, caller="cycles")
-    refuse_implausible(record, walked, caller="cycles")
-    halves = half_cycle_dataset(walked)
+    rows = columns(record, caller="cycles")
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    refuse_implausible(table, caller="cycles")
+    halves = labelled(table)
     paired, unpaired = _paired(halves, first)
     if unpaired:
-        warn(
+        warn_quality(
             f"the record begins with a {_OTHER[first]} of "
             f"{halves['capacity'].values[0]:.4g} mA h before the first {first}: "
             "half cycle 1 is in no cycle"
@@ -119,8 +122,8 @@ def cycles(
         "electrode": electrode,
         "first": first,
         "unpaired_half_cycles": unpaired,
-        "i_zero": walked.i_zero,
-        "max_gap": walked.max_gap,
+        "i_zero": table.rule.i_zero,
+        "max_gap": table.rule.max_gap,
     }
     return result
 
@@ -149,15 +152,15 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
     direction = halves["direction"].values
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
-    columns: _Variables = {}
+    found: _Variables = {}
     flag, whole = np.zeros(n, np.int8), np.ones(n, bool)
     for place, side in enumerate((first, _OTHER[first])):
         rows = np.arange(skipped + place, direction.size, 2)
         for name in _TAKEN:
-            columns[f"{side}_{name}"] = _column(halves.variables[name], rows, n, side)
+            found[f"{side}_{name}"] = _column(halves.variables[name], rows, n, side)
         numbers = np.zeros(n, np.int64)
         numbers[: rows.size] = rows + 1
-        columns[f"{side}_half_cycle"] = (
+        found[f"{side}_half_cycle"] = (
             "cycle",
             numbers,
             {"units": "1", "long_name": f"Half cycle of the {side}, 0 where missing"},
@@ -165,13 +168,13 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
         flag[: rows.size] |= halves["flag"].values[rows]
         whole[: rows.size] &= halves["complete"].values[rows]
         whole[rows.size :] = False
-    columns["flag"] = ("cycle", flag, halves["flag"].attrs)
-    columns["complete"] = (
+    found["flag"] = ("cycle", flag, halves["flag"].attrs)
+    found["complete"] = (
         "cycle",
         whole,
         {"units": "1", "long_name": "Whether both half cycles are whole"},
     )
-    ordered = {k: columns[k] for k in sorted(columns, key=_order)}
+    ordered = {k: found[k] for k in sorted(found, key=_order)}
     return ordered, [1] if skipped else []
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.cycling.curves import Grid, lay_out, smoother
+from batteryxr.echem.cycling.curves import Smoothing, lay_out
 from batteryxr.echem.cycling.half_cycles import DIRECTION, directions
-from batteryxr.echem.record import Walked, refuse_implausible, walk_record
+from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batteryxr.echem.kernels.histogram import Curves, Grid
+    from batteryxr.echem.record import HalfCycleTable
 
 Method = Literal["gaussian", "savgol"]
 
@@ -78,8 +82,9 @@ def dqdv(
     Raises
     ------
     ArgumentError
-        If an option is out of range, a half cycle is not there, or the record is
-        flagged with what makes its charge wrong.
+        If an option is out of range, or a half cycle is not there.
+    DataError
+        If the record is flagged with what makes its charge wrong.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     ConvergenceError
@@ -90,22 +95,23 @@ def dqdv(
     Counting by voltage is the idea of Feng et al., eTransportation 3, 100051 (2020);
     weighting by charge lifts its need of constant current and sampling.
     """
-    weights = smoother(smoothing, bin, method, order, names=("smoothing", "bin"))
-    scale, per = _scale(mass)
-    source, walked = walk_record(
-        record, i_zero=i_zero, max_gap=max_gap, caller="dqdv", clock=False
+    smooth = Smoothing(smoothing, bin, method, order)
+    charge = _charge(mass)
+    rows = columns(record, caller="dqdv", clock=False)
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    refuse_implausible(table, caller="dqdv")
+    chosen = _chosen(table, half_cycles)
+    grid = _voltage_grid(table, chosen, bin)
+    curves = lay_out(rows, table, chosen, grid, weights=smooth.weights())
+    kind = _Kind(
+        "dqdv",
+        "dQ/dV",
+        f"{charge.units} V-1",
+        charge.scale,
+        ("voltage", grid.centres, attributes("voltage")),
     )
-    refuse_implausible(record, walked, caller="dqdv")
-    chosen = _chosen(walked, half_cycles)
-    grid = _voltage_grid(walked, chosen, bin)
-    curve, error, noise = lay_out(source, walked, chosen, grid, weights)
-    axis = ("voltage", grid.centres, attributes("voltage"))
-    kinds = (("dqdv", curve, "dQ/dV"), ("dqdv_error", error, "dQ/dV, one sd"))
-    result = _labelled(
-        walked, chosen, noise, axis, kinds, f"mA h{per} V-1", scale, scale, per
-    )
-    result.attrs = _settings(smoothing, bin, method, order, mass)
-    return result
+    result = _labelled(table, chosen, curves, kind=kind, charge=charge)
+    return result.assign_attrs(smooth.to_attrs() | charge.to_attrs())
 
 
 @recorded
@@ -149,53 +155,71 @@ def dvdq(
     Raises
     ------
     ArgumentError
-        If an option is out of range, a half cycle is not there, or the record is
-        flagged with what makes its charge wrong.
+        If an option is out of range, or a half cycle is not there.
+    DataError
+        If the record is flagged with what makes its charge wrong.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
     if not (isinstance(points, int) and points >= 10):
         raise ArgumentError("points", points, "an integer >= 10")
-    weights = smoother(smoothing, 1 / points, method, order, names=("smoothing", ""))
-    scale, per = _scale(mass)
-    source, walked = walk_record(
-        record, i_zero=i_zero, max_gap=max_gap, caller="dvdq", clock=False
+    if smoothing > 1:
+        raise ArgumentError(
+            "smoothing", smoothing, "a fraction of the capacity, 0 to 1"
+        )
+    smooth = Smoothing(smoothing, 1 / points, method, order)
+    charge = _charge(mass)
+    rows = columns(record, caller="dvdq", clock=False)
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    refuse_implausible(table, caller="dvdq")
+    chosen = _chosen(table, half_cycles)
+    grid = _charge_grid(table, chosen, points)
+    curves = lay_out(rows, table, chosen, grid, weights=smooth.weights())
+    words = {"units": charge.units, "long_name": "Capacity since the half cycle began"}
+    kind = _Kind(
+        "dvdq",
+        "dV/dQ",
+        "V mA-1 h-1" if mass is None else "V mA-1 h-1 g",
+        1 / charge.scale,
+        ("capacity", grid.centres * charge.scale, words),
     )
-    refuse_implausible(record, walked, caller="dvdq")
-    chosen = _chosen(walked, half_cycles)
-    grid = _charge_grid(walked, chosen, points)
-    curve, error, noise = lay_out(source, walked, chosen, grid, weights)
-    kind = {"units": f"mA h{per}", "long_name": "Capacity since the half cycle began"}
-    axis = ("capacity", grid.centres * scale, kind)
-    kinds = (("dvdq", curve, "dV/dQ"), ("dvdq_error", error, "dV/dQ, one sd"))
-    units = f"V mA-1 h-1{' g' if per else ''}"
-    result = _labelled(walked, chosen, noise, axis, kinds, units, 1 / scale, scale, per)
-    result.attrs = _settings(smoothing, 1 / points, method, order, mass)
-    return result
+    result = _labelled(table, chosen, curves, kind=kind, charge=charge)
+    return result.assign_attrs(smooth.to_attrs() | charge.to_attrs())
 
 
-def _scale(mass: float | None) -> tuple[float, str]:
+@dataclass(frozen=True)
+class _Charge:
+    """Units of charge, with the active mass where it is known."""
+
+    scale: float = 1.0  # from mA h
+    units: str = "mA h"
+    mass: float | None = None
+
+    def to_attrs(self) -> dict[str, float]:
+        return {} if self.mass is None else {"mass": float(self.mass)}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a differential curve is called, and lies on."""
+
+    name: str
+    long_name: str
+    units: str
+    scale: float
+    axis: tuple[str, np.ndarray, dict[str, Any]]
+
+
+def _charge(mass: float | None) -> _Charge:
     if mass is None:
-        return 1.0, ""
+        return _Charge()
     if not mass > 0:
         raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
-    return 1000.0 / mass, " g-1"
+    return _Charge(1000.0 / mass, "mA h g-1", mass)
 
 
-def _settings(
-    smoothing: float, width: float, method: str, order: int, mass: float | None
-) -> dict[str, Any]:
-    settings = {
-        "smoothing": float(smoothing),
-        "bin": float(width),
-        "method": method,
-        "order": order,
-    }
-    return settings if mass is None else settings | {"mass": float(mass)}
-
-
-def _chosen(walked: Walked, half_cycles: Sequence[int] | None) -> np.ndarray:
-    there = len(walked.floats)
+def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndarray:
+    there = len(table.floats)
     if half_cycles is None:
         return np.arange(there)
     numbers = np.unique(np.atleast_1d(np.asarray(half_cycles, dtype=np.int64)))
@@ -208,67 +232,74 @@ def _chosen(walked: Walked, half_cycles: Sequence[int] | None) -> np.ndarray:
     return numbers - 1
 
 
-def _voltage_grid(walked: Walked, chosen: np.ndarray, width: float) -> Grid:
+def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Grid:
     from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.histogram import Grid
 
     if not chosen.size:
-        return Grid(0.0, width, np.empty(0), False)
+        return Grid(False, 0.0, float(width), np.empty(0))
     # Bins are centred on multiples of their width; one spare at either end.
-    low = int(np.floor(walked.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
-    high = int(np.floor(walked.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
+    low = int(np.floor(table.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
+    high = int(np.floor(table.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
     if high - low > _MOST_BINS:
-        raise ArgumentError(
-            "bin",
-            width,
-            f"bins that cut {(high - low) * width:.4g} V into fewer pieces",
-            "Look for a spike in the voltage, or for millivolts taken as volts.",
+        raise DataError(
+            "voltage",
+            f"spans {(high - low) * width:.4g} V, more than {_MOST_BINS} bins of "
+            f"{width:g} V",
+            "Look for a spike in it, or for millivolts taken as volts; else pass a "
+            "larger bin=.",
         )
-    return Grid((low - 0.5) * width, width, np.arange(low, high + 1) * width, False)
+    centres = np.arange(low, high + 1) * width
+    return Grid(False, float((low - 0.5) * width), float(width), centres)
 
 
-def _charge_grid(walked: Walked, chosen: np.ndarray, points: int) -> Grid:
+def _charge_grid(table: HalfCycleTable, chosen: np.ndarray, points: int) -> Grid:
     from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.histogram import Grid
 
     if not chosen.size:
-        return Grid(0.0, 1.0, np.empty(0), True)
-    width = float(np.abs(walked.floats[chosen, parts.CHARGE]).max()) / points
-    return Grid(-width, width, (np.arange(points + 3) - 0.5) * width, True)
+        return Grid(True, 0.0, 1.0, np.empty(0))
+    width = float(np.abs(table.floats[chosen, parts.CHARGE]).max()) / points
+    return Grid(True, -width, width, (np.arange(points + 3) - 0.5) * width)
 
 
 def _labelled(
-    walked: Walked,
+    table: HalfCycleTable,
     chosen: np.ndarray,
-    noise: np.ndarray,
-    axis: tuple[str, np.ndarray, dict[str, Any]],
-    kinds: Sequence[tuple[str, np.ndarray, str]],
-    units: str,
-    scale: float,
-    charge_scale: float,
-    per: str,
+    curves: Curves,
+    *,
+    kind: _Kind,
+    charge: _Charge,
 ) -> xr.Dataset:
     from batteryxr.echem.kernels import parts
 
-    dim, centres, kind = axis
-    charge = np.abs(walked.floats[chosen, parts.CHARGE])
+    dim, centres, words = kind.axis
+    capacity = np.abs(table.floats[chosen, parts.CHARGE]) * charge.scale
+    noise, step = curves.noise[:, 0], curves.noise[:, 1] * charge.scale
     rows = {
-        "total_capacity": (charge * charge_scale, f"mA h{per}", "Capacity"),
-        "voltage_noise": (noise[:, 0], "V", "Noise of one voltage, one sd"),
-        "charge_step": (noise[:, 1] * charge_scale, f"mA h{per}", "Charge per row"),
+        "total_capacity": (capacity, charge.units, "Capacity"),
+        "voltage_noise": (noise, "V", "Noise of one voltage, one sd"),
+        "charge_step": (step, charge.units, "Charge per row"),
+    }
+    named = {
+        kind.name: (curves.value, kind.long_name),
+        f"{kind.name}_error": (curves.error, f"{kind.long_name}, one sd"),
     }
     variables: dict[str, Any] = {}
-    for name, values, words in kinds:
-        if scale != 1.0:
-            values *= scale
-        attrs = {"units": units, "long_name": words}
+    for name, (values, long_name) in named.items():
+        if kind.scale != 1.0:
+            values *= kind.scale
+        attrs = {"units": kind.units, "long_name": long_name}
         variables[name] = (("half_cycle", dim), values, attrs)
-    for name, (each, unit, words) in rows.items():
-        variables[name] = ("half_cycle", each, {"units": unit, "long_name": words})
-    signs = walked.integers[chosen, parts.DIRECTION]
+    for name, (each, units, long_name) in rows.items():
+        attrs = {"units": units, "long_name": long_name}
+        variables[name] = ("half_cycle", each, attrs)
+    signs = table.integers[chosen, parts.DIRECTION]
     return xr.Dataset(
         variables,
         coords={
             "half_cycle": ("half_cycle", chosen + 1, attributes("half_cycle")),
-            dim: (dim, centres, kind),
+            dim: (dim, centres, words),
             "direction": ("half_cycle", directions(signs), DIRECTION),
         },
     )

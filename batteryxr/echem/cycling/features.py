@@ -12,7 +12,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.cycling.curves import smoother
+from batteryxr.echem.cycling.curves import Smoothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,11 +199,11 @@ def _each(dqdv: xr.Dataset, caller: str) -> Iterator[_Curve]:
     needed = ("dqdv", "dqdv_error", "voltage_noise", "charge_step", "total_capacity")
     require_variables(dqdv, needed, caller=caller)
     require_dims(dqdv, ("half_cycle", "voltage"), caller=caller)
-    a = dqdv.attrs
-    weights = smoother(a["smoothing"], a["bin"], a["method"], a["order"], ("", ""))
+    smooth = Smoothing.from_attrs(dqdv.attrs)
+    weights = smooth.weights()
     v = dqdv["voltage"].values
-    width = float(a["bin"])
-    fwhm = max(1, round(float(a["smoothing"]) / width))
+    width = float(smooth.bin)
+    fwhm = max(1, round(float(smooth.smoothing) / width))
     columns = [dqdv[name].values for name in needed[:4]]
     for y, error, noise, step in zip(*columns, strict=True):
         inside = np.isfinite(y)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import Walked, fatal_flags, walk_record, warn
+from batteryxr.echem.record import columns, half_cycle_table
+
+if TYPE_CHECKING:
+    from batteryxr.echem.record import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
@@ -98,31 +102,75 @@ def half_cycles(
         Where time runs backward: the capacity of such half cycles is NaN. Where the
         reader flagged the record as implausible: that of all.
     """
-    _, walked = walk_record(
-        record, i_zero=i_zero, max_gap=max_gap, caller="half_cycles"
-    )
-    if walked.backward:
-        warn(
-            f"time runs backward at {walked.backward} rows: half cycles with such rows "
+    rows = columns(record, caller="half_cycles")
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    if table.backward:
+        warn_quality(
+            f"time runs backward at {table.backward} rows: half cycles with such rows "
             "have no capacity"
         )
-    untrusted = sorted(fatal_flags(record) - {"backward_time"})
-    if untrusted:
-        warn(
+    if untrusted := _untrusted(table):
+        warn_quality(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
             "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
-    return dataset(walked, trusted=not untrusted)
+    return labelled(table)
 
 
-def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
-    """Label what the kernel found."""
+def _untrusted(table: HalfCycleTable) -> list[str]:
+    # Time that runs backward is told half cycle by half cycle.
+    return sorted(table.flags - {"backward_time"})
+
+
+def labelled(table: HalfCycleTable) -> xr.Dataset:
+    """Return half cycles as `half_cycles` does, without provenance."""
     from batteryxr.echem.kernels import parts
 
-    f, n = walked.floats, walked.integers
+    n = table.integers
+    values = _values(table)
+    flag = _half_cycle_flags(table, values)
+    counts = {
+        "first_record": (n[:, parts.FIRST], "First row, from 0"),
+        "last_record": (n[:, parts.LAST], "Last row, rests included"),
+        "gaps": (n[:, parts.GAPS], "Number of gaps"),
+        "flag": (flag, "What is odd"),
+        "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
+    }
+    clocks = {
+        "time_start": (parts.CLOCK_START, "Time (UTC) at the first row under current"),
+        "time_end": (parts.CLOCK_END, "Time (UTC) at the last row under current"),
+    }
+    dim = "half_cycle"
+    # Built in one go: one assignment at a time costs more than the kernel.
+    variables: dict[str, Any] = {m: (dim, v, _attrs(m)) for m, v in values.items()}
+    for name, (column, words) in clocks.items():
+        variables[name] = (dim, _clock(n[:, column]), {"long_name": words})
+    for name, (count, words) in counts.items():
+        more = _FLAGS if name == "flag" else {}
+        variables[name] = (dim, count, {"units": "1", "long_name": words} | more)
+    return xr.Dataset(
+        variables,
+        coords={
+            dim: (dim, np.arange(1, len(n) + 1), attributes(dim)),
+            "direction": (dim, directions(n[:, parts.DIRECTION]), DIRECTION),
+        },
+        attrs={
+            "i_zero": table.rule.i_zero,
+            "max_gap": table.rule.max_gap,
+            "backward_steps": table.backward,
+            "missing_rows": table.missing,
+        },
+    )
+
+
+def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
+    """Return the numbers of `_HALF_CYCLE`; NaN where no charge can be trusted."""
+    from batteryxr.echem.kernels import parts
+
+    f = table.floats
     charge, energy = np.abs(f[:, parts.CHARGE]), np.abs(f[:, parts.ENERGY])
     counter = np.abs(f[:, parts.COUNTER])
-    if not walked.has_counter:
+    if not table.has_counter:
         counter[:] = np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
         values = {
@@ -142,47 +190,12 @@ def dataset(walked: Walked, *, trusted: bool = True) -> xr.Dataset:
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
         }
-    wrong = (n[:, parts.BACKWARD] > 0) | (not trusted)
+    wrong = table.integers[:, parts.BACKWARD] > 0
+    if _untrusted(table):
+        wrong[:] = True
     for name in ("capacity", "energy", "mean_voltage", "mean_current", "q_consistency"):
         values[name] = np.where(wrong, np.nan, values[name])
-    flag = _half_cycle_flags(walked, values)
-    if not trusted:
-        flag |= IMPLAUSIBLE
-    counts = {
-        "first_record": (n[:, parts.FIRST], "First row, from 0"),
-        "last_record": (n[:, parts.LAST], "Last row, rests included"),
-        "gaps": (n[:, parts.GAPS], "Number of gaps"),
-        "flag": (flag, "What is odd"),
-        "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
-    }
-    clocks = {
-        "time_start": (
-            n[:, parts.CLOCK_START],
-            "Time (UTC) at the first row under current",
-        ),
-        "time_end": (n[:, parts.CLOCK_END], "Time (UTC) at the last row under current"),
-    }
-    dim = "half_cycle"
-    # Built in one go: one assignment at a time costs more than the kernel.
-    variables: dict[str, Any] = {m: (dim, v, _attrs(m)) for m, v in values.items()}
-    for name, (nanoseconds, words) in clocks.items():
-        variables[name] = (dim, _clock(nanoseconds), {"long_name": words})
-    for name, (count, words) in counts.items():
-        more = _FLAGS if name == "flag" else {}
-        variables[name] = (dim, count, {"units": "1", "long_name": words} | more)
-    return xr.Dataset(
-        variables,
-        coords={
-            dim: (dim, np.arange(1, len(f) + 1), attributes(dim)),
-            "direction": (dim, directions(n[:, parts.DIRECTION]), DIRECTION),
-        },
-        attrs={
-            "i_zero": walked.i_zero,
-            "max_gap": walked.max_gap,
-            "backward_steps": walked.backward,
-            "missing_rows": walked.missing,
-        },
-    )
+    return values
 
 
 def directions(signs: np.ndarray) -> np.ndarray:
@@ -201,19 +214,23 @@ def _clock(nanoseconds: np.ndarray) -> np.ndarray:
     return np.where(nanoseconds == 0, np.datetime64("NaT", "ns"), time).astype("M8[ns]")
 
 
-def _half_cycle_flags(walked: Walked, values: dict[str, np.ndarray]) -> np.ndarray:
+def _half_cycle_flags(
+    table: HalfCycleTable, values: dict[str, np.ndarray]
+) -> np.ndarray:
     from batteryxr.echem.kernels import parts
 
-    n = walked.integers
+    n = table.integers
     flag = np.zeros(len(n), np.int8)
     flag[n[:, parts.BACKWARD] > 0] |= BACKWARD_TIME
     flag[n[:, parts.GAPS] > 0] |= GAP
     flag[n[:, parts.MISSING] > 0] |= MISSING_ROWS
-    capacity = np.abs(walked.floats[:, parts.CHARGE])
+    capacity = np.abs(table.floats[:, parts.CHARGE])
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(values, len(n) - 1):
         flag[-1] |= ENDS_PART_WAY
+    if _untrusted(table):
+        flag |= IMPLAUSIBLE
     return flag
 
 

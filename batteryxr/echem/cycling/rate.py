@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import warn
 
 if TYPE_CHECKING:
     from batteryxr.echem.cycling.cycles import Direction
@@ -69,7 +68,7 @@ def rate(
     current = np.abs(cycles[f"{direction}_mean_current"].values)
     usable = cycles["complete"].values & (current > 0)
     if not usable.any():
-        warn("no cycle is complete: the table of rates is empty")
+        warn_quality("no cycle is complete: the table of rates is empty")
     groups = _groups(current, np.flatnonzero(usable), tolerance)
     first = np.array([int(g.min()) for g in groups], dtype=np.int64)
     variables: dict[str, Any] = {}

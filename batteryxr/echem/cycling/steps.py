@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,11 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import Arrays, is_mean, walk_record
+from batteryxr.echem.record import columns, half_cycle_table
+
+if TYPE_CHECKING:
+    from batteryxr.echem.kernels.record import Rule
+    from batteryxr.echem.record import Columns
 
 #: Kinds of step, in the order of the kernel's numbers.
 KINDS = (
@@ -68,31 +72,25 @@ def steps(
     for name, value in (("i_tolerance", i_tolerance), ("v_tolerance", v_tolerance)):
         if not value > 0:
             raise ArgumentError(name, value, "a number > 0")
-    source, walked = walk_record(
-        record, i_zero=i_zero, max_gap=max_gap, caller="steps", clock=False
-    )
-    rule = (walked.i_zero, walked.max_gap, is_mean(source.current))
-    table = _table(source, rule, i_tolerance, v_tolerance)
-    result = _labelled(table, walked.i_zero)
-    result.attrs = {"i_zero": walked.i_zero, "max_gap": walked.max_gap}
+    rows = columns(record, caller="steps", clock=False)
+    halves = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))
+    result = _labelled(table, halves.rule.i_zero)
+    result.attrs = {"i_zero": halves.rule.i_zero, "max_gap": halves.rule.max_gap}
     return result
 
 
 def _table(
-    source: Arrays,
-    rule: tuple[float, float, bool],
-    i_tolerance: float,
-    v_tolerance: float,
+    rows: Columns, rule: Rule, i_tolerance: float, v_tolerance: float
 ) -> np.ndarray:
     from batteryxr.echem.kernels import steps as kernel
 
+    tolerance = kernel.Tolerance(i_tolerance, v_tolerance)
     table, n, row = np.empty((64, kernel.COLUMNS)), 0, 0
-    state = np.zeros(kernel.STATE)
-    for block in source.blocks():
-        table, n = kernel.split(
-            *block[:4], row, *rule, i_tolerance, v_tolerance, state, table, n
-        )
-        row += block[0].size
+    carry = np.zeros(kernel.CARRIED)
+    for block in rows.blocks():
+        table, n = kernel.split(block, row, rule, tolerance, carry, table, n)
+        row += block.t.size
     return kernel.tidy(table[:n], _SHORTEST, i_tolerance)
 
 
@@ -100,7 +98,7 @@ def _labelled(table: np.ndarray, i_zero: float) -> xr.Dataset:
     from batteryxr.echem.kernels import steps as k
 
     rows = table[:, k.ROWS]
-    columns = {
+    numbers = {
         "capacity": (np.abs(table[:, k.CHARGE]), "mA h", "Capacity"),
         "energy": (np.abs(table[:, k.ENERGY]), "mW h", "Energy"),
         "mean_current": (table[:, k.I_SUM] / rows, "mA", "Mean current of the rows"),
@@ -125,7 +123,7 @@ def _labelled(table: np.ndarray, i_zero: float) -> xr.Dataset:
     }
     variables: dict[str, Any] = {
         name: ("step", values, {"units": units, "long_name": words})
-        for name, (values, units, words) in (texts | columns).items()
+        for name, (values, units, words) in (texts | numbers).items()
     }
     coords: dict[str, Any] = {
         "step": ("step", np.arange(1, len(table) + 1), attributes("step")),

@@ -14,7 +14,7 @@ _PARTS = 8
 _OVERLAP = 0.5
 
 
-class Record(NamedTuple):
+class Signal(NamedTuple):
     """A signal as straight lines between rows; not a number across a gap."""
 
     t: np.ndarray  # s, increasing
@@ -40,9 +40,9 @@ class Alignment(NamedTuple):
     unlike: float  # mean deviation relative to that of the signal itself
 
 
-def misfit(record: Record, t: np.ndarray, v: np.ndarray) -> float:
+def misfit(signal: Signal, t: np.ndarray, v: np.ndarray) -> float:
     """Return the mean deviation after removal of a constant; inf without overlap."""
-    difference = v - record.at(t)
+    difference = v - signal.at(t)
     seen = np.isfinite(difference)
     if seen.sum() < max(_OVERLAP * t.size, 5):
         return np.inf
@@ -57,15 +57,15 @@ def thinned(t: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def misfits(
-    record: Record, t: np.ndarray, v: np.ndarray, offsets: np.ndarray
+    signal: Signal, t: np.ndarray, v: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
     """Return the misfit at each offset, by a part of the samples."""
     t, v = thinned(t, v)
-    return np.array([misfit(record, t + offset, v) for offset in offsets])
+    return np.array([misfit(signal, t + offset, v) for offset in offsets])
 
 
 def refine(
-    record: Record,
+    signal: Signal,
     t: np.ndarray,
     v: np.ndarray,
     *,
@@ -77,8 +77,8 @@ def refine(
 
     Parameters
     ----------
-    record
-        The reference signal.
+    signal
+        The reference.
     t, v
         Samples on the other clock; `t` counts from where the offset is wanted.
     offset
@@ -88,18 +88,18 @@ def refine(
     max_drift
         Largest drift (s/s).
     """
-    start, drift = _start(record, t, v, offset, reach, max_drift)
+    start, drift = _start(signal, t, v, offset, reach, max_drift)
     # Unknowns of order one: seconds in the middle, seconds at the ends, millivolts.
     scale = np.array([1.0, 2.0 / max(float(np.ptp(t)), 1.0), 1e-3])
-    first = v - record.at(t + start + drift * t)
+    first = v - signal.at(t + start + drift * t)
     bias = float(np.nanmedian(first)) if np.isfinite(first).any() else 0.0
     p = np.array([start, drift, bias]) / scale
     for size in (reach, 2.0, 2.0):
-        p = _fit(record, t, v, p, scale, size)
+        p = _fit(signal, t, v, p, scale, size)
     parts = int(np.clip(t.size // 10, 2, _PARTS))
-    each = [_fit(record, t[k::parts], v[k::parts], p, scale, 4.0) for k in range(parts)]
+    each = [_fit(signal, t[k::parts], v[k::parts], p, scale, 4.0) for k in range(parts)]
     errors = np.std(each, axis=0, ddof=1) / np.sqrt(parts) * scale
-    r = np.abs(_deviation(record, t, v, p * scale))
+    r = np.abs(_deviation(signal, t, v, p * scale))
     r = r[np.isfinite(r)]
     spread = float(np.abs(v - np.median(v)).mean())
     unlike = float(r.mean()) / spread if r.size and spread > 0 else np.inf
@@ -108,13 +108,13 @@ def refine(
 
 
 def _deviation(
-    record: Record, t: np.ndarray, v: np.ndarray, p: np.ndarray
+    signal: Signal, t: np.ndarray, v: np.ndarray, p: np.ndarray
 ) -> np.ndarray:
-    return v - p[2] - record.at(t + p[0] + p[1] * t)
+    return v - p[2] - signal.at(t + p[0] + p[1] * t)
 
 
 def _fit(
-    record: Record,
+    signal: Signal,
     t: np.ndarray,
     v: np.ndarray,
     p: np.ndarray,
@@ -127,12 +127,12 @@ def _fit(
     """
     from scipy.optimize import minimize
 
-    typical = np.nanmedian(np.abs(_deviation(record, t, v, p * scale)))
+    typical = np.nanmedian(np.abs(_deviation(signal, t, v, p * scale)))
     noise = max(1.4826 * float(typical), 1e-6) if np.isfinite(typical) else 1.0
 
     def cost(p: np.ndarray) -> float:
-        r = _deviation(record, t, v, p * scale) / noise
-        # Samples off the record cost as much as bad ones: nothing is won there.
+        r = _deviation(signal, t, v, p * scale) / noise
+        # Samples off the signal cost as much as bad ones: nothing is won there.
         return float(np.sqrt(1 + np.where(np.isfinite(r), r, 3.0) ** 2).sum())
 
     corners = p + np.vstack([np.zeros(3), np.diag([size, size, 2.0])])
@@ -141,7 +141,7 @@ def _fit(
 
 
 def _start(
-    record: Record,
+    signal: Signal,
     t: np.ndarray,
     v: np.ndarray,
     offset: float,
@@ -153,5 +153,5 @@ def _start(
     best = (np.inf, offset, 0.0)
     for drift in np.linspace(-max_drift, max_drift, 9):
         for o in np.linspace(offset - reach, offset + reach, 13):
-            best = min(best, (misfit(record, few * (1 + drift) + o, values), o, drift))
+            best = min(best, (misfit(signal, few * (1 + drift) + o, values), o, drift))
     return best[1], best[2]

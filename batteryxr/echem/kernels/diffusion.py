@@ -16,6 +16,7 @@ polynomial in u plus I R, hence linear in everything but tau, which is sought al
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -41,6 +42,14 @@ _PLANAR_ROOTS = np.pi * np.arange(1, 11)
 _SHORT = 0.04
 #: After so many tau nothing is left of a pulse, to 1e-15.
 _GONE = 3.6
+
+
+class Pulses(NamedTuple):
+    """Pulses of current; (m,) arrays in order of time."""
+
+    on: np.ndarray  # s
+    off: np.ndarray  # s
+    current: np.ndarray  # mA
 
 
 @njit(cache=True, nogil=True)
@@ -86,9 +95,7 @@ def excess(theta: float, geometry: int) -> tuple[float, float]:
 @njit(cache=True, nogil=True)
 def surface(
     t: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
+    pulses: Pulses,
     tau: float,
     geometry: int,
     u: np.ndarray,
@@ -100,15 +107,17 @@ def surface(
     ----------
     t : (n,) array
         Times, s.
-    on, off, current : (m,) arrays
-        Pulses, in order of time: the last one is where the charge is counted from.
+    pulses
+        In order of time: the last one is where the charge is counted from.
     tau
         Time constant, s.
     geometry
         `PLANAR` or `SPHERE`.
     u, du : (n,) arrays
-        Written to; current times s. u counts from the mean content at ``on[-1]``.
+        Written to; current times s. u counts from the mean content when the last
+        pulse began.
     """
+    on, off, current = pulses
     m = on.size
     for k in range(t.size):
         u[k] = current[m - 1] * min(max(t[k] - on[m - 1], 0.0), off[m - 1] - on[m - 1])

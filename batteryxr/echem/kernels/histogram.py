@@ -8,17 +8,53 @@ is lost, so the area of the curve is the capacity.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
-from batteryxr.echem.kernels.segments import all_equal
+from batteryxr.echem.kernels.record import (
+    CURRENT,
+    FILE,
+    TIME,
+    VALID,
+    VOLTAGE,
+    all_equal,
+    is_missing,
+    last_before,
+)
 
-# What is kept from row to row and of a half cycle.
-TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
+# What is carried from row to row besides time, voltage, current, file and VALID.
 SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
-STATE = 9
+CARRIED = 9
 #: Mean magnitude of the second difference of white noise: sqrt(6) sqrt(2 / pi) sigma.
 _SECOND = np.sqrt(6.0) * np.sqrt(2.0 / np.pi)
+
+
+class Grid(NamedTuple):
+    """Bins of a curve."""
+
+    over_charge: bool  # else over voltage
+    origin: float  # left edge of the first bin, V or mA h
+    width: float  # of each bin, V or mA h
+    centres: np.ndarray
+
+
+class HalfCycles(NamedTuple):
+    """Half cycles of a record; (n,) arrays."""
+
+    first: np.ndarray  # row
+    stop: np.ndarray  # one beyond the last row under current
+    direction: np.ndarray  # 1 for a charge, -1 for a discharge
+    charge: np.ndarray  # mA h, positive
+
+
+class Curves(NamedTuple):
+    """A curve for each half cycle."""
+
+    value: np.ndarray  # (n, bins)
+    error: np.ndarray  # (n, bins), one standard deviation
+    noise: np.ndarray  # (n, 2): sd of a voltage (V), and charge per row (mA h)
 
 
 @njit(cache=True, nogil=True)
@@ -42,59 +78,62 @@ def _share(bins, place, amount):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def seed(t, v, i, file, row, state):  # type: ignore[no-untyped-def]
-    """Put the last valid row before `row` into `state`; tell whether there is one."""
-    for k in range(row - 1, -1, -1):
-        if t[k] == t[k] and v[k] == v[k] and i[k] == i[k]:
-            state[TIME], state[VOLTAGE], state[CURRENT] = t[k], v[k], i[k]
-            state[FILE] = np.float64(file[k]) if file.size > 0 else 0.0
-            state[VALID] = 1.0
-            return True
-    return False
+def seed(record, row, carry):  # type: ignore[no-untyped-def]
+    """Put the last valid row before `row` into `carry`; tell whether there is one."""
+    k = last_before(record, row)
+    if k < 0:
+        return False
+    carry[TIME], carry[VOLTAGE], carry[CURRENT] = record.t[k], record.v[k], record.i[k]
+    carry[FILE] = np.float64(record.file[k]) if record.file.size > 0 else 0.0
+    carry[VALID] = 1.0
+    return True
 
 
 @njit(cache=True, nogil=True)
-def lay_charge(  # type: ignore[no-untyped-def]
-    t, v, i, file, a, b, direction, i_zero, max_gap, mean, origin, width, bins, state
-):
+def _follows(d, i, before, direction, rule):  # type: ignore[no-untyped-def]
+    # Whether current of one direction flows over an interval: `record.interval`
+    # without a branch to mispredict.
+    flows = (d >= 0.0) & (d <= rule.max_gap) & (direction * i >= rule.i_zero)
+    return flows & (rule.mean | (direction * before >= rule.i_zero))
+
+
+@njit(cache=True, nogil=True)
+def lay_charge(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
     """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
     ----------
-    t, v, i, file : (rows,) arrays
-        As for `segments.walk`.
+    record : Record
     a, b : int
-        First row, and one beyond the last; what was before is in `state`.
+        First row, and one beyond the last; what was before is in `carry`.
     direction : float
         1 for a charge, -1 for a discharge.
-    i_zero, max_gap, mean
-        As for `segments.walk`.
-    origin, width : float
-        Left edge of the first bin and width of all, in V.
+    rule : Rule
+    grid : Grid
     bins : (n,) array
         Charge in each bin, in mA h; added to.
-    state : (STATE,) array
+    carry : (CARRIED,) array
         Zeros at the start of a half cycle; changed in place.
     """
-    before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
-    before_file = state[FILE]
-    slope, curvature, rows = state[SLOPE], state[CURVATURE], int(state[ROWS])
-    per_width, top = 1.0 / width, bins.size - 1.000001
-    factor = direction / 7200.0
-    # Of a half cycle that begins a record nothing was before: no comparison holds.
-    if state[VALID] == 0.0:
+    before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
+    before_file = carry[FILE]
+    slope, curvature, rows = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
+    origin, per_width, top = grid.origin, 1.0 / grid.width, bins.size - 1.000001
+    factor, mean = direction / 7200.0, rule.mean
+    # The first half cycle of a record has no row before it to compare with.
+    if carry[VALID] == 0.0:
         before_t = np.nan
     before_x = min(max((before_v - origin) * per_width, 1.0), top)
+    file = record.file
     several = file.size > 0 and not all_equal(file, a, b, np.int16(before_file))
-    t, v, i = t[a:b], v[a:b], i[a:b]
+    t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]
         d = tk - before_t
-        follows = (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
-        follows &= mean | (direction * before_i >= i_zero)
+        follows = _follows(d, ik, before_i, direction, rule)
         if several:
             follows &= file[a + k] == before_file
-        if not ((tk == tk) & (vk == vk) & (ik == ik)):
+        if is_missing(tk, vk, ik):
             continue
         if several:
             before_file = np.float64(file[a + k])
@@ -114,33 +153,33 @@ def lay_charge(  # type: ignore[no-untyped-def]
         else:
             slope = 0.0
         before_t, before_v, before_i, before_x = tk, vk, ik, x
-    state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
-    state[FILE], state[VALID] = before_file, 1.0 if before_t == before_t else 0.0
-    state[SLOPE], state[CURVATURE], state[ROWS] = slope, curvature, rows
+    carry[TIME], carry[VOLTAGE], carry[CURRENT] = before_t, before_v, before_i
+    carry[FILE], carry[VALID] = before_file, 1.0 if before_t == before_t else 0.0
+    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, rows
 
 
 @njit(cache=True, nogil=True)
-def lay_voltage(  # type: ignore[no-untyped-def]
-    t, v, i, file, a, b, direction, i_zero, max_gap, mean, width, bins, state
-):
+def lay_voltage(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
     """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
 
     The first bin is spare; the second begins where the half cycle does.
     """
-    before_t, before_v, before_i = state[TIME], state[VOLTAGE], state[CURRENT]
-    before_file, valid, passed = state[FILE], state[VALID] == 1.0, state[PASSED]
-    slope, curvature, rows = state[SLOPE], state[CURVATURE], int(state[ROWS])
-    top = bins.size - 1.000001
+    before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
+    before_file, passed = carry[FILE], carry[PASSED]
+    slope, curvature, rows = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
+    width, top, mean = grid.width, bins.size - 1.000001, rule.mean
+    if carry[VALID] == 0.0:
+        before_t = np.nan
+    file = record.file
     for k in range(a, b):
-        tk, vk, ik = t[k], v[k], i[k]
-        if not ((tk == tk) & (vk == vk) & (ik == ik)):
+        tk, vk, ik = record.t[k], record.v[k], record.i[k]
+        if is_missing(tk, vk, ik):
             continue
         d = tk - before_t
-        follows = valid & (d >= 0.0) & (d <= max_gap) & (direction * ik >= i_zero)
-        follows &= mean | (direction * before_i >= i_zero)
+        follows = _follows(d, ik, before_i, direction, rule)
         if file.size > 0:
             follows &= file[k] == before_file
-            before_file = file[k]
+            before_file = np.float64(file[k])
         if follows:
             charge = direction * (ik + (ik if mean else before_i)) * d / 7200.0
             low = min(1.0 + passed / width, top)
@@ -157,14 +196,10 @@ def lay_voltage(  # type: ignore[no-untyped-def]
         else:
             slope = 0.0
         before_t, before_v, before_i = tk, vk, ik
-        valid = True
-    state[TIME], state[VOLTAGE], state[CURRENT] = before_t, before_v, before_i
-    state[FILE], state[VALID], state[PASSED] = (
-        before_file,
-        1.0 if valid else 0.0,
-        passed,
-    )
-    state[SLOPE], state[CURVATURE], state[ROWS] = slope, curvature, rows
+    carry[TIME], carry[VOLTAGE], carry[CURRENT] = before_t, before_v, before_i
+    carry[FILE], carry[VALID] = before_file, 1.0 if before_t == before_t else 0.0
+    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, rows
+    carry[PASSED] = passed
 
 
 @njit(cache=True, nogil=True)
@@ -202,7 +237,7 @@ def _mirrored(place, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def smooth(bins, first, last, weights, length, padded, out):  # type: ignore[no-untyped-def]
+def smooth(bins, first, last, smoother, room, out):  # type: ignore[no-untyped-def]
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
     The ends are mirrored, so that nothing leaves that part: the sum is kept.
@@ -211,49 +246,34 @@ def smooth(bins, first, last, weights, length, padded, out):  # type: ignore[no-
     ----------
     bins : (n,) array
     first, last : int
-    weights : (m,) array
-        Symmetric, sum 1; zeros behind the first `length`, up to a multiple of four.
-    length : int
-        Odd.
-    padded : (n + m,) array
+    smoother : Smoother
+    room : (n + weights,) array
         Room to work in.
     out : (n,) array
         The result.
     """
+    weights = smoother.weights
     out[:first] = np.nan
     out[last + 1 :] = np.nan
     n, m = last - first + 1, weights.size
-    half = length // 2
-    padded[half : half + n] = bins[first : last + 1]
+    half = smoother.length // 2
+    room[half : half + n] = bins[first : last + 1]
     for j in range(half):
-        padded[j] = bins[first + _mirrored(j - half, n)]
+        room[j] = bins[first + _mirrored(j - half, n)]
     for j in range(half + n, n + m):
-        padded[j] = bins[first + _mirrored(j - half, n)]
+        room[j] = bins[first + _mirrored(j - half, n)]
     inside = out[first : last + 1]
     inside[:] = 0.0
     for k in range(0, m, 4):
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        s0, s1 = padded[k : k + n], padded[k + 1 : k + 1 + n]
-        s2, s3 = padded[k + 2 : k + 2 + n], padded[k + 3 : k + 3 + n]
+        s0, s1 = room[k : k + n], room[k + 1 : k + 1 + n]
+        s2, s3 = room[k + 2 : k + 2 + n], room[k + 3 : k + 3 + n]
         for j in range(n):
             inside[j] += (w0 * s0[j] + w1 * s1[j]) + (w2 * s2[j] + w3 * s3[j])
 
 
 @njit(cache=True, nogil=True)
-def finish(  # type: ignore[no-untyped-def]
-    bins,
-    weights,
-    length,
-    roughness,
-    charge,
-    over_charge,
-    width,
-    state,
-    padded,
-    out,
-    error,
-    noise,
-):
+def finish(bins, charge, smoother, grid, carry, room, out, k):  # type: ignore[no-untyped-def]
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
     Noise of standard deviation s in the voltage of each row moves charge from bin to
@@ -263,154 +283,69 @@ def finish(  # type: ignore[no-untyped-def]
 
     Parameters
     ----------
-    bins, weights, length, padded
-        See `smooth`.
-    roughness : float
-        Integral of the square of the kernel's slope, in bins.
+    bins, grid, carry
+        As `lay_charge` or `lay_voltage` left them.
     charge : float
         That of the half cycle, in mA h.
-    over_charge : bool
-        Whether `bins` come from `lay_voltage`.
-    width, state
-        See `lay_charge`.
-    out, error : (n,) arrays
-        The curve and its standard deviation.
-    noise : (2,) array
-        Standard deviation of a voltage, and charge per row.
+    smoother, room
+        See `smooth`.
+    out : Curves
+        Row `k` of it is written.
     """
-    if over_charge:
-        first, last = 1, _last_over_charge(charge / width, bins.size)
+    if grid.over_charge:
+        first, last = 1, _last_over_charge(charge / grid.width, bins.size)
         _fold(bins, first, last)
     else:
         first, last = _filled(bins)
-    if last < first or state[ROWS] == 0.0:
-        out[:], error[:], noise[:] = np.nan, np.nan, np.nan
+    curve, error, noise = out.value[k], out.error[k], out.noise[k]
+    if last < first or carry[ROWS] == 0.0:
+        curve[:], error[:], noise[:] = np.nan, np.nan, np.nan
         return
-    smooth(bins, first, last, weights, length, padded, out)
-    noise[0] = state[CURVATURE] / state[ROWS] / _SECOND
-    noise[1] = charge / state[ROWS]
-    per_width = 1.0 / width
+    smooth(bins, first, last, smoother, room, curve)
+    noise[0] = carry[CURVATURE] / carry[ROWS] / _SECOND
+    noise[1] = charge / carry[ROWS]
+    per_width = 1.0 / grid.width
     # Not by the cube of the width: of small currents it is zero.
-    factor = noise[0] * np.sqrt(noise[1] * per_width * roughness) * per_width
+    factor = noise[0] * np.sqrt(noise[1] * per_width * smoother.roughness) * per_width
     error[:] = np.nan
-    for k in range(first, last + 1):
-        out[k] *= per_width
-        error[k] = factor
-    if not over_charge:
-        for k in range(first, last + 1):
-            error[k] *= np.sqrt(abs(out[k]))
+    for j in range(first, last + 1):
+        curve[j] *= per_width
+        error[j] = factor
+    if not grid.over_charge:
+        for j in range(first, last + 1):
+            error[j] *= np.sqrt(abs(curve[j]))
 
 
 @njit(cache=True, nogil=True)
-def lay_out(  # type: ignore[no-untyped-def]
-    t,
-    v,
-    i,
-    file,
-    a,
-    b,
-    direction,
-    i_zero,
-    max_gap,
-    mean,
-    over_charge,
-    origin,
-    width,
-    bins,
-    state,
-):
+def lay_out(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
     """Lay voltage out over charge, or charge over voltage."""
-    if over_charge:
-        lay_voltage(
-            t, v, i, file, a, b, direction, i_zero, max_gap, mean, width, bins, state
-        )
+    if grid.over_charge:
+        lay_voltage(record, a, b, direction, rule, grid, bins, carry)
     else:
-        lay_charge(
-            t,
-            v,
-            i,
-            file,
-            a,
-            b,
-            direction,
-            i_zero,
-            max_gap,
-            mean,
-            origin,
-            width,
-            bins,
-            state,
-        )
+        lay_charge(record, a, b, direction, rule, grid, bins, carry)
 
 
 @njit(cache=True, nogil=True)
-def curves(  # type: ignore[no-untyped-def]
-    t,
-    v,
-    i,
-    file,
-    first,
-    stop,
-    direction,
-    charge,
-    i_zero,
-    max_gap,
-    mean,
-    over_charge,
-    origin,
-    width,
-    weights,
-    length,
-    roughness,
-    out,
-    error,
-    noise,
-):
+def curves(record, halves, rule, grid, smoother, out):  # type: ignore[no-untyped-def]
     """Lay out and smooth many half cycles of a record in memory.
 
     Parameters
     ----------
-    first, stop : (half cycles,) arrays of int
-        Rows of each half cycle, `stop` one beyond the last under current.
-    direction, charge : (half cycles,) arrays
-    out, error : (half cycles, n) arrays
-    noise : (half cycles, 2) array
+    record : Record
+    halves : HalfCycles
+    rule : Rule
+    grid : Grid
+    smoother : Smoother
+    out : Curves
+        Written to.
     """
-    n = out.shape[1]
-    bins, padded = np.empty(n), np.empty(n + weights.size)
-    state = np.empty(STATE)
-    for k in range(first.size):
+    n = grid.centres.size
+    bins, room = np.empty(n), np.empty(n + smoother.weights.size)
+    carry = np.empty(CARRIED)
+    for k in range(halves.first.size):
         bins[:] = 0.0
-        state[:] = 0.0
-        seed(t, v, i, file, first[k], state)
-        lay_out(
-            t,
-            v,
-            i,
-            file,
-            first[k],
-            stop[k],
-            direction[k],
-            i_zero,
-            max_gap,
-            mean,
-            over_charge,
-            origin,
-            width,
-            bins,
-            state,
-        )
-        finish(
-            bins,
-            weights,
-            length,
-            roughness,
-            charge[k],
-            over_charge,
-            width,
-            state,
-            padded,
-            out[k],
-            error[k],
-            noise[k],
-        )
+        carry[:] = 0.0
+        a, b, direction = halves.first[k], halves.stop[k], halves.direction[k]
+        seed(record, a, carry)
+        lay_out(record, a, b, direction, rule, grid, bins, carry)
+        finish(bins, halves.charge[k], smoother, grid, carry, room, out, k)

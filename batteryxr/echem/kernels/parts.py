@@ -20,8 +20,8 @@ CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
 INTEGERS = 10
 
 
-def tables(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return empty tables of parts."""
+def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return an empty table of parts: floats, integers, and how many are there."""
     return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
 
 
@@ -78,13 +78,6 @@ def open_part(floats, integers, n, direction, row):  # type: ignore[no-untyped-d
     integers[n, LAST_ACTIVE] = -1
     integers[n, LAST] = row
     return floats, integers, n + 1
-
-
-@njit(cache=True, nogil=True, inline="always")
-def store(floats, part, q, e, active, low, high):  # type: ignore[no-untyped-def]
-    """Put the running sums of a part into its row."""
-    floats[part, CHARGE], floats[part, ENERGY], floats[part, ACTIVE] = q, e, active
-    floats[part, V_MIN], floats[part, V_MAX] = low, high
 
 
 @njit(cache=True, nogil=True)

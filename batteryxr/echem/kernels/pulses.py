@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
+from batteryxr.core.errors import DataError
+from batteryxr.echem.kernels.diffusion import Pulses
+from batteryxr.echem.kernels.record import Record, part
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+#: Nanoseconds of NaT.
+_NEVER = np.iinfo(np.int64).min
 
 
 class Window(NamedTuple):
@@ -35,6 +43,14 @@ class Timing(NamedTuple):
     current: float
     charge: float
     charge_error: float
+
+
+class Pulse(NamedTuple):
+    """A pulse, and those whose relaxation goes on under it."""
+
+    window: Window
+    timing: Timing
+    remembered: Pulses  # this pulse, last, and those before it
 
 
 @njit(cache=True, nogil=True)
@@ -81,9 +97,7 @@ def switches(
     return starts[:a].copy(), stops[:b].copy(), sign
 
 
-def windows(
-    blocks: Iterable[tuple[np.ndarray, ...]], *, i_zero: float
-) -> Iterator[Window]:
+def windows(blocks: Iterable[Record], *, i_zero: float) -> Iterator[Window]:
     """Yield the pulses of a record that arrives in blocks.
 
     Memory is a block and a pulse with its rest; rows inside one block are views.
@@ -91,19 +105,20 @@ def windows(
     Parameters
     ----------
     blocks
-        Of (time, voltage, current, file, clock): float64 arrays in s, V and mA, the
-        number of the source file, and datetime64.
+        Rows in order.
     i_zero
         Below this magnitude (mA) a row is at rest.
     """
-    held: tuple[np.ndarray, ...] | None = None
+    held: Record | None = None
     open_at = first = last = -1  # rows of `held`: the window's start, pulse and end
     sign, file_now = 0, -1
-    for fresh in blocks:
-        base = 0 if held is None else held[0].size
+    for fresh in map(_with_file, blocks):
+        if not fresh.i.size:
+            continue
+        base = 0 if held is None else held.i.size
         rows = fresh if held is None else _joined(held, fresh)
-        starts, stops, sign = switches(fresh[2], fresh[3], i_zero, sign, file_now)
-        file_now = int(fresh[3][-1])
+        starts, stops, sign = switches(fresh.i, fresh.file, i_zero, sign, file_now)
+        file_now = int(fresh.file[-1])
         events = sorted(
             [(int(k) + base, 0) for k in stops] + [(int(k) + base, 1) for k in starts]
         )
@@ -113,32 +128,68 @@ def windows(
                 continue
             if first >= 0:
                 yield _window(rows, open_at, first, last, row)
-            rested = row > 0 and row != last and rows[3][row - 1] == rows[3][row]
+            rested = row > 0 and row != last and rows.file[row - 1] == rows.file[row]
             open_at, first, last = row - int(rested), row, -1
-        keep = open_at if first >= 0 else rows[0].size - 1
-        held = tuple(a[keep:] for a in rows)
+        keep = open_at if first >= 0 else rows.i.size - 1
+        held = part(rows, keep, rows.i.size)
         if first >= 0:
             first, last = first - keep, (last - keep if last >= 0 else -1)
         open_at = 0
     if held is not None and first >= 0:
-        yield _window(held, 0, first, last, held[0].size)
+        yield _window(held, 0, first, last, held.i.size)
 
 
-def _joined(
-    held: tuple[np.ndarray, ...], fresh: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, ...]:
-    return tuple(np.concatenate(pair) for pair in zip(held, fresh, strict=True))
+def _with_file(rows: Record) -> Record:
+    """Return rows that know their file: all the same where they know of none."""
+    if rows.file.size:
+        return rows
+    return rows._replace(file=np.broadcast_to(np.int16(0), rows.i.shape))
 
 
-def _window(
-    rows: tuple[np.ndarray, ...], begin: int, first: int, last: int, end: int
-) -> Window:
+def _joined(held: Record, fresh: Record) -> Record:
+    return Record(*(np.concatenate(pair) for pair in zip(held, fresh, strict=True)))
+
+
+def _window(rows: Record, begin: int, first: int, last: int, end: int) -> Window:
     last = end if last < 0 else last
     # A rest that goes on in another file may have lost time in between.
-    changed = np.flatnonzero(rows[3][last:end] != rows[3][last - 1])
+    changed = np.flatnonzero(rows.file[last:end] != rows.file[last - 1])
     end = last + int(changed[0]) if changed.size else end
-    t, v, i = (a[begin:end] for a in rows[:3])
-    return Window(t, v, i, first - begin, last - begin, rows[4][first])
+    t, v, i = (column[begin:end] for column in rows[:3])
+    when = rows.clock[first] if rows.clock.size else _NEVER
+    clock = np.int64(when).view("M8[ns]")
+    return Window(t, v, i, first - begin, last - begin, clock)
+
+
+def pulses(blocks: Iterable[Record], *, i_zero: float, memory: int) -> Iterator[Pulse]:
+    """Yield the pulses of a record, each with up to `memory` earlier ones.
+
+    A pulse of a single row has no duration and is left out.
+
+    Raises
+    ------
+    DataError
+        If time steps back.
+    """
+    flowed: list[tuple[float, float, float]] = []
+    for window in windows(blocks, i_zero=i_zero):
+        _require_order(window.t)
+        when = timing(window)
+        if when.off <= when.on:
+            continue
+        flowed = [*flowed[len(flowed) - min(memory, len(flowed)) :], when[:3]]
+        yield Pulse(window, when, Pulses(*np.array(flowed).T.copy()))
+
+
+def _require_order(t: np.ndarray) -> None:
+    step = np.diff(t)
+    if step.size and step.min() < 0:
+        at = float(t[int(np.argmin(step))])
+        raise DataError(
+            "test_time",
+            f"goes back by {-step.min():.4g} s after {at:.6g} s",
+            "Repair it when reading: read_cycler(..., repair=...).",
+        )
 
 
 def timing(window: Window) -> Timing:

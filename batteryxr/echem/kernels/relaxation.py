@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from batteryxr.echem.kernels.diffusion import project, surface
+from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
+from batteryxr.echem.kernels.rows import Rows
 
 #: What `fit` returns, in order.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE = range(6)
@@ -22,24 +24,46 @@ _SCAN_ROWS = 96
 _INVERSE_GOLDEN = 0.6180339887498949
 
 
+class Shape(NamedTuple):
+    """What is fitted: diffusion in a particle, and the equilibrium curve."""
+
+    geometry: int  # `diffusion.PLANAR` or `diffusion.SPHERE`
+    degree: int  # of the equilibrium curve within the pulse
+
+
+def shape(geometry: str, degree: int) -> Shape:
+    """Return the shape of a "sphere" or of a "planar" particle."""
+    return Shape(SPHERE if geometry == "sphere" else PLANAR, degree)
+
+
+def enough(rows: Rows, shape: Shape) -> bool:
+    """Tell whether there are enough rows to fit."""
+    return rows.t.size >= shape.degree + 6
+
+
+class _Room(NamedTuple):
+    """Arrays to work in: content at the surface, its slope, and the basis."""
+
+    u: np.ndarray
+    du: np.ndarray
+    basis: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def _basis(
-    log_tau: float,
-    t: np.ndarray,
-    i: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
-    geometry: int,
-    degree: int,
-    u: np.ndarray,
-    du: np.ndarray,
-    out: np.ndarray,
+def _room(n: int, degree: int) -> _Room:
+    return _Room(np.empty(n), np.empty(n), np.empty((degree + 2, n)))
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
 ) -> None:
-    surface(t, on, off, current, math.exp(log_tau), geometry, u, du)
-    charge = current[-1] * (off[-1] - on[-1])
+    """Fill the basis: powers of the content at the surface, and the current."""
+    t, i, degree, out = rows.t, rows.i, shape.degree, room.basis
+    surface(t, pulses, math.exp(log_tau), shape.geometry, room.u, room.du)
+    charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
     for k in range(t.size):
-        z = u[k] / charge
+        z = room.u[k] / charge
         power = 1.0
         for a in range(degree + 1):
             out[a, k] = power
@@ -49,89 +73,54 @@ def _basis(
 
 @njit(cache=True, nogil=True)
 def _misfit(
-    log_tau: float,
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    w: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
-    geometry: int,
-    degree: int,
-    u: np.ndarray,
-    du: np.ndarray,
-    out: np.ndarray,
+    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
 ) -> float:
-    _basis(log_tau, t, i, on, off, current, geometry, degree, u, du, out)
-    _, residual = project(out, v, w)
+    _fill(log_tau, rows, pulses, shape, room)
+    _, residual = project(room.basis, rows.v, rows.w)
     return np.dot(residual, residual)
 
 
 @njit(cache=True, nogil=True)
-def search(
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    w: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
-    geometry: int,
-    degree: int,
-) -> tuple[float, bool]:
+def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     """Return the ln(tau) of least misfit, and whether it lies inside the scan.
 
     A scan on thinned rows finds the deepest valley, a golden-section search on all
     rows its floor: no starting value is needed and no other valley can trap it.
     """
-    pulse = off[-1] - on[-1]
+    pulse = pulses.off[-1] - pulses.on[-1]
     low = math.log(_SCAN_FROM * pulse)
     count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    step = max(1, t.size // _SCAN_ROWS)
-    ts, vs, cs, ws = t[::step].copy(), v[::step].copy(), i[::step].copy(), w[::step]
-    u, du = np.empty(ts.size), np.empty(ts.size)
-    out = np.empty((degree + 2, ts.size))
+    step = max(1, rows.t.size // _SCAN_ROWS)
+    t, v, i, w = rows
+    few = Rows(t[::step].copy(), v[::step].copy(), i[::step].copy(), w[::step].copy())
+    room = _room(few.t.size, shape.degree)
     best, at = np.inf, 0
     for k in range(count):
-        value = _misfit(
-            low + k * _SCAN_STEP,
-            *(ts, vs, cs, ws, on, off, current, geometry, degree, u, du, out),
-        )
+        value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
         if value < best:
             best, at = value, k
     inside = 0 < at < count - 1
     a = low + (at - 2) * _SCAN_STEP
     b = low + (at + 2) * _SCAN_STEP
-    u, du = np.empty(t.size), np.empty(t.size)
-    out = np.empty((degree + 2, t.size))
-    data = (t, v, i, w, on, off, current, geometry, degree, u, du, out)
+    room = _room(t.size, shape.degree)
     c, d = b - _INVERSE_GOLDEN * (b - a), a + _INVERSE_GOLDEN * (b - a)
-    at_c, at_d = _misfit(c, *data), _misfit(d, *data)
+    at_c = _misfit(c, rows, pulses, shape, room)
+    at_d = _misfit(d, rows, pulses, shape, room)
     while b - a > 1e-5:
         if at_c < at_d:
             b, d, at_d = d, c, at_c
             c = b - _INVERSE_GOLDEN * (b - a)
-            at_c = _misfit(c, *data)
+            at_c = _misfit(c, rows, pulses, shape, room)
         else:
             a, c, at_c = c, d, at_d
             d = a + _INVERSE_GOLDEN * (b - a)
-            at_d = _misfit(d, *data)
+            at_d = _misfit(d, rows, pulses, shape, room)
     return 0.5 * (a + b), inside
 
 
 @njit(cache=True, nogil=True)
 def solve(
-    log_tau: float,
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    w: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
-    geometry: int,
-    degree: int,
+    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
     """Return what the fit finds at its best ln(tau), with covariances.
 
@@ -148,14 +137,14 @@ def solve(
     rms : float
         Root mean square residual, weighted by rows.
     model : (n,) array
-        Fitted values at `t`.
+        Fitted values at the times of `rows`.
     """
-    n = t.size
-    u, du = np.empty(n), np.empty(n)
+    v, i, w, degree, n = rows.v, rows.i, rows.w, shape.degree, rows.t.size
     p = degree + 3
     jacobian = np.zeros((p, n))
-    basis = np.empty((degree + 2, n))
-    _basis(log_tau, t, i, on, off, current, geometry, degree, u, du, basis)
+    room = _room(n, degree)
+    _fill(log_tau, rows, pulses, shape, room)
+    basis, du = room.basis, room.du
     c, residual = project(basis, v, w)
     values, errors = np.full(_FOUND, np.nan), np.full(_FOUND, np.nan)
     model = v - residual / w
@@ -163,7 +152,8 @@ def solve(
     rms = math.sqrt(squares / np.dot(w, w))
     if n <= p or np.any(np.isnan(c)):
         return values, errors, np.nan, rms, model
-    charge = current[-1] * (off[-1] - on[-1])
+    current = pulses.current[-1]
+    charge = current * (pulses.off[-1] - pulses.on[-1])
     for k in range(n):
         slope, power = 0.0, 1.0
         for a in range(degree + 1):
@@ -184,7 +174,7 @@ def solve(
     gradients[AFTER, : degree + 1] = 1.0
     gradients[SLOPE, 1 : degree + 1] = 1.0 / charge
     gradients[DIFFUSIVE, : degree + 1] = 1.0
-    gradients[DIFFUSIVE, degree + 1] = current[-1]
+    gradients[DIFFUSIVE, degree + 1] = current
     full = np.empty(p)
     full[: degree + 2] = c
     full[p - 1] = log_tau
@@ -207,33 +197,21 @@ def solve(
 
 @njit(cache=True, nogil=True)
 def fit(
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    w: np.ndarray,
-    on: np.ndarray,
-    off: np.ndarray,
-    current: np.ndarray,
-    geometry: int,
-    degree: int,
+    rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool]:
     """Fit a pulse and its rest, with errors that cover noise and model.
 
-    The equilibrium curve is a polynomial of `degree` in the content at the surface;
-    one degree more is fitted too, and the shift it brings is added to the errors.
+    The equilibrium curve is a polynomial in the content at the surface; one degree
+    more is fitted too, and the shift it brings is added to the errors.
 
     Parameters
     ----------
-    t, v, i : (n,) arrays
-        Time (s), voltage (V), current (mA); the rows of `thin`.
-    w : (n,) array
-        Square root of the number of rows in each.
-    on, off, current : (m,) arrays
+    rows
+        Of the pulse and its rest; see `rows.fitted_rows`.
+    pulses
         This pulse, last, and those before it that it may remember.
-    geometry
-        `diffusion.PLANAR` or `diffusion.SPHERE`.
-    degree
-        Degree of the equilibrium curve.
+    shape
+        Geometry of the particle and degree of the polynomial.
 
     Returns
     -------
@@ -243,21 +221,20 @@ def fit(
         False where the misfit still falls at the end of the scan, or where a curve
         without diffusion fits as well: no tau.
     """
-    log_tau, inside = search(t, v, i, w, on, off, current, geometry, degree)
-    values, errors, chi2, rms, model = solve(
-        log_tau, t, v, i, w, on, off, current, geometry, degree
-    )
-    more, found = search(t, v, i, w, on, off, current, geometry, degree + 1)
-    if found and t.size > degree + 4:
-        other = solve(more, t, v, i, w, on, off, current, geometry, degree + 1)[0]
+    n, degree = rows.t.size, shape.degree
+    log_tau, inside = search(rows, pulses, shape)
+    values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
+    finer = Shape(shape.geometry, degree + 1)
+    more, found = search(rows, pulses, finer)
+    if found and n > degree + 4:
+        other = solve(more, rows, pulses, finer)[0]
         for a in range(_FOUND):
             if math.isfinite(other[a]):
                 errors[a] = math.hypot(errors[a], other[a] - values[a])
     # Without diffusion the content at the surface is the mean: tau near zero.
-    u, du, out = np.empty(t.size), np.empty(t.size), np.empty((degree + 2, t.size))
-    none = math.log(_NO_DIFFUSION * (off[-1] - on[-1]))
-    flat = _misfit(none, t, v, i, w, on, off, current, geometry, degree, u, du, out)
-    squares = rms * rms * np.dot(w, w)
-    gain = (flat - squares) / max(squares, 1e-300) * (t.size - degree - 3)
+    none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
+    flat = _misfit(none, rows, pulses, shape, _room(n, degree))
+    squares = rms * rms * np.dot(rows.w, rows.w)
+    gain = (flat - squares) / max(squares, 1e-300) * (n - degree - 3)
     seen = gain > _EVIDENCE
     return values, errors, chi2, rms, model, inside and seen

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from batteryxr.echem.kernels.pulses import Window
+    from batteryxr.echem.kernels.pulses import Timing, Window
+
+
+class Rows(NamedTuple):
+    """Rows of a pulse and its rest, averaged where they lie dense."""
+
+    t: np.ndarray  # s
+    v: np.ndarray  # V
+    i: np.ndarray  # mA
+    w: np.ndarray  # square root of the number of rows in each
 
 
 @njit(cache=True, nogil=True)
@@ -17,33 +26,29 @@ def thin(
     t: np.ndarray,
     v: np.ndarray,
     i: np.ndarray,
-    start: int,
-    stop: int,
     origin: float,
     tmin: float,
     limit: int,
-    out_t: np.ndarray,
-    out_v: np.ndarray,
-    out_i: np.ndarray,
-    out_w: np.ndarray,
+    out: np.ndarray,
     n: int,
 ) -> int:
-    """Average rows ``start:stop`` in bins of log time since `origin`.
+    """Average rows in bins of log time since `origin`.
 
     Rows less than `tmin` after `origin`, and rows that are not finite, are left out;
-    up to `limit` rows are copied as they are. Appends to the four outputs behind
-    their first `n` values and returns the new count; `out_w` counts rows.
+    up to `limit` rows are copied as they are. Appends t, v, i and the number of rows
+    to the four rows of `out`, behind their first `n` values; returns the new count.
     """
     usable = 0
-    for k in range(start, stop):
+    for k in range(t.size):
         if t[k] - origin >= tmin and math.isfinite(v[k]):
             usable += 1
     if usable == 0:
         return n
+    out_t, out_v, out_i, out_w = out[0], out[1], out[2], out[3]
     shortest = max(tmin, 1e-3)
-    width = math.log(max(t[stop - 1] - origin, 2.0 * shortest) / shortest) / limit
+    width = math.log(max(t[-1] - origin, 2.0 * shortest) / shortest) / limit
     bin_now = -1
-    for k in range(start, stop):
+    for k in range(t.size):
         since = t[k] - origin
         if since < tmin or not math.isfinite(v[k]):
             continue
@@ -63,9 +68,9 @@ def thin(
 
 
 def fitted_rows(
-    window: Window, on: float, off: float, *, tmin: float, limit: int = 400
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return t, v, i, the square root of row weights, and how many rows are at rest.
+    window: Window, timing: Timing, *, tmin: float, limit: int = 400
+) -> tuple[Rows, int]:
+    """Return the rows of a pulse that a fit looks at, and how many are at rest.
 
     The last row before the pulse, then pulse and rest, each without its first `tmin`
     seconds and averaged to at most about `limit` rows.
@@ -76,9 +81,10 @@ def fitted_rows(
     if first > 0 and math.isfinite(v[first - 1]):
         out[:, 0] = t[first - 1], v[first - 1], 0.0, 1.0
         n = 1
-    n = thin(t, v, i, first, last, on, tmin, limit, *out, n)
-    current = i[last:] * 0.0  # leakage read at rest drives no voltage
+    pulse = (column[first:last] for column in (t, v, i))
+    n = thin(*pulse, timing.on, tmin, limit, out, n)
+    leakage = i[last:] * 0.0  # what is read at rest drives no voltage
     rest = n
-    n = thin(t[last:], v[last:], current, 0, current.size, off, tmin, limit, *out, n)
-    t, v, i, weight = out[:, :n]
-    return t, v, i, np.sqrt(weight), n - rest
+    n = thin(t[last:], v[last:], leakage, timing.off, tmin, limit, out, n)
+    t, v, i, number = out[:, :n]
+    return Rows(t, v, i, np.sqrt(number)), n - rest

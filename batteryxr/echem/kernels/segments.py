@@ -16,19 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
     ACTIVE,
-    BACKWARD,
     CHARGE,
     CLOCK_END,
     CLOCK_START,
     COUNTER,
     DIRECTION,
     ENERGY,
-    FLOATS,
-    GAP,
-    GAPS,
-    INTEGERS,
     LAST,
     LAST_ACTIVE,
     MISSING,
@@ -43,8 +39,24 @@ from batteryxr.echem.kernels.parts import (
     V_MIN,
     V_START,
     open_part,
-    store,
-    tables,
+)
+from batteryxr.echem.kernels.record import (
+    AT_REST,
+    CURRENT,
+    FILE,
+    GAP,
+    TIME,
+    UNDER_CURRENT,
+    VALID,
+    VOLTAGE,
+    Record,
+    Rule,
+    all_equal,
+    interval,
+    is_missing,
+    last_before,
+    part,
+    sign_of,
 )
 
 if TYPE_CHECKING:
@@ -53,18 +65,9 @@ if TYPE_CHECKING:
 #: Rows between two flushes of the sums.
 BLOCK = 1 << 16
 
-# What is carried from row to row: the last valid one.
-TIME, CURRENT, VOLTAGE, SIGN, FILE, COUNT, VALID, OPEN = 0, 1, 2, 3, 4, 5, 6, 7
+# What is carried from row to row besides time, voltage, current, file and VALID.
+SIGN, COUNT, OPEN = 5, 6, 7
 CARRIED = 8
-
-
-@njit(cache=True, nogil=True)
-def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
-    """Tell whether all of `values` from `a` to `b` equal `value`."""
-    different = values[a] ^ value
-    for k in range(a, b):
-        different |= values[k] ^ value
-    return different == 0
 
 
 @njit(cache=True, nogil=True)
@@ -78,15 +81,63 @@ def _counted(counter, before, i, i_before, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _run(t, v, i, sign, i_zero, max_gap, mean, q, e, active, low, high):  # type: ignore[no-untyped-def]
-    # Rows after the first for as long as current flows on in the same direction.
+def _step(record, k, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
+    """Add row `k`, and the interval before it, to a part; `f` and `m` are its rows."""
+    t, v, i = record.t[k], record.v[k], record.i[k]
+    if sign == 0.0:
+        m[RESTS] += 1
+        f[REST_SUM] += i
+        f[REST_SQUARES] += i * i
+        i = 0.0
+    if carry[VALID] == 1.0:
+        d = t - carry[TIME]
+        same_file = record.file.size == 0 or record.file[k] == carry[FILE]
+        kind = interval(d, same_file, sign, carry[SIGN], rule)
+        if kind == UNDER_CURRENT:
+            other = i if rule.mean else carry[CURRENT]
+            f[CHARGE] += (i + other) * d
+            f[ENERGY] += (v * i + carry[VOLTAGE] * other) * d
+            f[ACTIVE] += d
+            if record.counter.size > 0:
+                counter = record.counter[k]
+                f[COUNTER] += _counted(counter, carry[COUNT], i, carry[CURRENT], d)
+        elif kind == AT_REST:
+            f[REST] += d
+        elif kind == GAP:
+            m[parts.GAPS] += 1
+            f[parts.GAP] += max(d, 0.0)
+        else:
+            m[parts.BACKWARD] += 1
+    if sign != 0.0:
+        if m[LAST_ACTIVE] < 0:
+            f[T_START], f[V_START] = t, v
+            if record.clock.size > 0:
+                m[CLOCK_START] = record.clock[k]
+        f[V_MIN], f[V_MAX] = min(f[V_MIN], v), max(f[V_MAX], v)
+    carry[TIME], carry[CURRENT], carry[VOLTAGE] = t, i, v
+    carry[SIGN], carry[VALID] = sign, 1.0
+    if record.file.size > 0:
+        carry[FILE] = record.file[k]
+    if record.counter.size > 0:
+        carry[COUNT] = record.counter[k]
+
+
+@njit(cache=True, nogil=True)
+def _flow(record, a, b, sign, rule, f):  # type: ignore[no-untyped-def]
+    """Add rows after `a` while current flows on in one direction; return their end.
+
+    The common case, kept tight: nothing else can happen between `a` and the end.
+    """
+    t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
+    i_zero, max_gap, mean = rule.i_zero, rule.max_gap, rule.mean
+    q, e, active, low, high = f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX]
     before_t, before_v, before_i = t[0], v[0], i[0]
-    count = t.size - 1
+    end = t.size
     for k in range(1, t.size):
         tk, vk, ik = t[k], v[k], i[k]
         d = tk - before_t
         if not ((sign * ik >= i_zero) & (d >= 0.0) & (d <= max_gap) & (vk == vk)):
-            count = k - 1
+            end = k
             break
         other = ik if mean else before_i
         q += (ik + other) * d
@@ -95,178 +146,154 @@ def _run(t, v, i, sign, i_zero, max_gap, mean, q, e, active, low, high):  # type
         low = vk if vk < low else low
         high = vk if vk > high else high
         before_t, before_v, before_i = tk, vk, ik
-    return count, q, e, active, low, high
+    f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX] = q, e, active, low, high
+    if record.counter.size > 0:
+        counter, counted = record.counter[a:b], f[COUNTER]
+        for k in range(1, end):
+            d = t[k] - t[k - 1]
+            counted += _counted(counter[k], counter[k - 1], i[k], i[k - 1], d)
+        f[COUNTER] = counted
+    return a + end
 
 
 @njit(cache=True, nogil=True)
-def walk(  # type: ignore[no-untyped-def]
-    t,
-    v,
-    i,
-    file,
-    clock,
-    counter,
-    offset,
-    i_zero,
-    max_gap,
-    mean,
-    carry,
-    floats,
-    integers,
-    n,
-):
-    """Walk through one chunk of a record and extend the tables of parts.
+def _rest(record, a, b, i_zero, f):  # type: ignore[no-untyped-def]
+    """Add rows after `a` while the cell rests on; return their end."""
+    t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
+    rest, total, squares = f[REST], f[REST_SUM], f[REST_SQUARES]
+    before, end = t[0], t.size
+    for k in range(1, t.size):
+        d, ik = t[k] - before, i[k]
+        if not ((abs(ik) < i_zero) & (d >= 0.0) & (v[k] == v[k])):
+            end = k
+            break
+        rest += d
+        total += ik
+        squares += ik * ik
+        before = t[k]
+    f[REST], f[REST_SUM], f[REST_SQUARES] = rest, total, squares
+    return a + end
+
+
+@njit(cache=True, nogil=True)
+def _run(record, a, b, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
+    """Add rows after `a` for as long as they go on as it does; return their end."""
+    if sign == 0.0:
+        end = _rest(record, a, b, rule.i_zero, f)
+        m[RESTS] += end - a - 1
+    else:
+        end = _flow(record, a, b, sign, rule, f)
+        carry[CURRENT] = record.i[end - 1]
+    carry[TIME], carry[VOLTAGE] = record.t[end - 1], record.v[end - 1]
+    if record.counter.size > 0:
+        carry[COUNT] = record.counter[end - 1]
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _walk_block(record, a, b, offset, rule, carry, table):  # type: ignore[no-untyped-def]
+    """Walk through the rows from `a` to `b`, which lie in one block."""
+    file = record.file
+    if file.size > 0 and carry[VALID] == 0.0:
+        carry[FILE] = np.float64(file[a])
+    uniform = file.size == 0 or all_equal(file, a, b, np.int16(carry[FILE]))
+    floats, integers, n = table
+    fresh = (offset + a) % BLOCK == 0 or carry[OPEN] == 0.0
+    k = a
+    while k < b:
+        missing = is_missing(record.t[k], record.v[k], record.i[k])
+        sign = 0.0 if missing else sign_of(record.i[k], rule.i_zero)
+        if fresh or (sign != 0.0 and sign != integers[n - 1, DIRECTION]):
+            floats, integers, n = open_part(floats, integers, n, int(sign), offset + k)
+            fresh = False
+        f, m = floats[n - 1], integers[n - 1]
+        if missing:
+            m[MISSING] += 1
+            m[LAST] = offset + k
+            k += 1
+            continue
+        _step(record, k, sign, rule, carry, f, m)
+        k = _run(record, k, b, sign, rule, carry, f, m) if uniform else k + 1
+        m[LAST] = offset + k - 1
+        if sign != 0.0:
+            f[T_END], f[V_END] = record.t[k - 1], record.v[k - 1]
+            m[LAST_ACTIVE] = offset + k - 1
+            if record.clock.size > 0:
+                m[CLOCK_END] = record.clock[k - 1]
+    carry[OPEN] = 1.0
+    return floats, integers, n
+
+
+@njit(cache=True, nogil=True)
+def walk(record, offset, rule, carry, table):  # type: ignore[no-untyped-def]
+    """Walk through one chunk of a record and extend the table of parts.
 
     Parameters
     ----------
-    t, v, i : (rows,) arrays
-        Time in s, voltage in V, current in mA (positive charges the cell).
-    file : (rows,) or empty array of int16
-        Number of the source file; empty where there is only one.
-    clock : (rows,) or empty array of int64
-        Wall-clock time in ns; read at the ends of half cycles only.
-    counter : (rows,) or empty array
-        The cycler's own charge counter in mA h.
+    record : Record
+        The rows of the chunk.
     offset : int
-        Row number of the first row of the chunk in the whole record.
-    i_zero, max_gap : float
-        Below the first a current is rest; a longer interval is not integrated.
-    mean : bool
-        Whether a current is the mean since the row before (charge: rectangles), or
-        the value at its own time (trapezoids).
+        Row number of the first of them in the whole record.
+    rule : Rule
+        What counts: rectangles for currents that are means, else trapezoids.
     carry : (CARRIED,) array
         State of the last valid row; changed in place.
-    floats, integers : arrays
-        The parts so far: `n` rows are filled.
+    table : tuple of floats, integers, n
+        The parts so far: `n` rows of both arrays are filled.
 
     Returns
     -------
     floats, integers, n
-        The tables, larger where they had to grow.
+        The table, larger where it had to grow.
     """
-    has_file, has_clock, has_counter = file.size > 0, clock.size > 0, counter.size > 0
     a = 0
-    while a < t.size:
-        row = offset + a
-        b = min(t.size, a + BLOCK - row % BLOCK)
-        fresh = row % BLOCK == 0 or carry[OPEN] == 0.0
-        uniform = (
-            not has_file
-            or (carry[VALID] == 0.0 and all_equal(file, a, b, file[a]))
-            or (carry[VALID] == 1.0 and all_equal(file, a, b, np.int16(carry[FILE])))
-        )
-        before_t, before_i, before_v = carry[TIME], carry[CURRENT], carry[VOLTAGE]
-        before_s, before_file, before_c = carry[SIGN], carry[FILE], carry[COUNT]
-        valid = carry[VALID] == 1.0
-        if not valid and has_file:
-            before_file = float(file[a])
-        q = e = active = 0.0
-        low, high = np.inf, -np.inf
-        if not fresh:
-            q, e = floats[n - 1, CHARGE], floats[n - 1, ENERGY]
-            active = floats[n - 1, ACTIVE]
-            low, high = floats[n - 1, V_MIN], floats[n - 1, V_MAX]
-        k = a
-        while k < b:
-            tk, vk, ik = t[k], v[k], i[k]
-            missing = not (tk == tk and vk == vk and ik == ik)
-            sign = 0.0
-            if not missing and abs(ik) >= i_zero:
-                sign = 1.0 if ik > 0.0 else -1.0
-            turned = sign != 0.0 and not fresh and sign != integers[n - 1, DIRECTION]
-            if fresh or turned:
-                if turned:
-                    store(floats, n - 1, q, e, active, low, high)
-                q = e = active = 0.0
-                low, high = np.inf, -np.inf
-                floats, integers, n = open_part(
-                    floats, integers, n, int(sign), offset + k
-                )
-                fresh = False
-            part = n - 1
-            integers[part, LAST] = offset + k
-            if missing:
-                integers[part, MISSING] += 1
-                k += 1
-                continue
-            if sign == 0.0:
-                integers[part, RESTS] += 1
-                floats[part, REST_SUM] += ik
-                floats[part, REST_SQUARES] += ik * ik
-                ik = 0.0
-            if valid:
-                d = tk - before_t
-                if not uniform and file[k] != before_file:
-                    integers[part, GAPS] += 1
-                    floats[part, GAP] += max(d, 0.0)
-                elif d < 0.0:
-                    integers[part, BACKWARD] += 1
-                elif d > max_gap and (sign != 0.0 or before_s != 0.0):
-                    integers[part, GAPS] += 1
-                    floats[part, GAP] += d
-                elif sign * before_s > 0.0 or (mean and sign != 0.0):
-                    other = ik if mean else before_i
-                    q += (ik + other) * d
-                    e += (vk * ik + before_v * other) * d
-                    active += d
-                    if has_counter:
-                        floats[part, COUNTER] += _counted(
-                            counter[k], before_c, ik, before_i, d
-                        )
-                else:
-                    # Current at one end only says nothing of when it was switched.
-                    floats[part, REST] += d
-            if sign != 0.0:
-                if integers[part, LAST_ACTIVE] < 0:
-                    floats[part, T_START], floats[part, V_START] = tk, vk
-                    if has_clock:
-                        integers[part, CLOCK_START] = clock[k]
-                low, high = min(low, vk), max(high, vk)
-            before_t, before_i, before_v, before_s = tk, ik, vk, sign
-            if has_file:
-                before_file = float(file[k])
-            if has_counter:
-                before_c = counter[k]
-            valid = True
-            k += 1
-            if sign == 0.0:
-                continue
-            # The common case, kept tight: current flows on in the same direction.
-            run = k
-            if uniform:
-                count, q, e, active, low, high = _run(
-                    t[k - 1 : b],
-                    v[k - 1 : b],
-                    i[k - 1 : b],
-                    sign,
-                    i_zero,
-                    max_gap,
-                    mean,
-                    q,
-                    e,
-                    active,
-                    low,
-                    high,
-                )
-                k += count
-                before_t, before_v, before_i = t[k - 1], v[k - 1], i[k - 1]
-            if has_counter:
-                for j in range(run, k):
-                    floats[part, COUNTER] += _counted(
-                        counter[j], counter[j - 1], i[j], i[j - 1], t[j] - t[j - 1]
-                    )
-                before_c = counter[k - 1]
-            floats[part, T_END], floats[part, V_END] = before_t, v[k - 1]
-            integers[part, LAST] = offset + k - 1
-            integers[part, LAST_ACTIVE] = offset + k - 1
-            if has_clock:
-                integers[part, CLOCK_END] = clock[k - 1]
-        store(floats, n - 1, q, e, active, low, high)
-        carry[TIME], carry[CURRENT], carry[VOLTAGE] = before_t, before_i, before_v
-        carry[SIGN], carry[FILE], carry[COUNT] = before_s, before_file, before_c
-        carry[VALID], carry[OPEN] = 1.0 if valid else 0.0, 1.0
+    while a < record.t.size:
+        b = min(record.t.size, a + BLOCK - (offset + a) % BLOCK)
+        table = _walk_block(record, a, b, offset, rule, carry, table)
         a = b
-    return floats, integers, n
+    return table
+
+
+@njit(cache=True, nogil=True)
+def _carry_into(record, row, rule, carry):  # type: ignore[no-untyped-def]
+    """Put the last valid row before `row` into `carry`."""
+    k = last_before(record, row)
+    if k < 0:
+        return
+    sign = sign_of(record.i[k], rule.i_zero)
+    carry[TIME], carry[VOLTAGE], carry[SIGN] = record.t[k], record.v[k], sign
+    carry[CURRENT] = record.i[k] if sign != 0.0 else 0.0
+    carry[FILE] = np.float64(record.file[k]) if record.file.size > 0 else 0.0
+    carry[COUNT] = record.counter[k] if record.counter.size > 0 else 0.0
+    carry[VALID] = 1.0
+
+
+def walk_whole(
+    record: Record, rule: Rule, *, workers: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Walk through a record in memory, shared between threads by whole blocks.
+
+    The result does not depend on the number of threads, down to the last bit.
+
+    Returns
+    -------
+    floats, integers : (parts, columns) arrays
+    """
+    rows = record.t.size
+    blocks = -(-rows // BLOCK)
+    share = max(-(-blocks // (workers or threads())), 1) * BLOCK
+
+    def walk_share(start: int) -> tuple[np.ndarray, np.ndarray]:
+        carry = np.zeros(CARRIED)
+        _carry_into(record, start, rule, carry)
+        piece = part(record, start, min(rows, start + share))
+        floats, integers, n = walk(piece, start, rule, carry, parts.table())
+        return floats[:n], integers[:n]
+
+    found = in_threads(walk_share, [(start,) for start in range(0, rows, share)])
+    if not found:
+        return parts.table(0)[:2]
+    return np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
 
 
 @njit(cache=True, nogil=True)
@@ -281,6 +308,11 @@ def _largest_bits(bits, mask):  # type: ignore[no-untyped-def]
 
 def largest(values: np.ndarray) -> float:
     """Return the largest magnitude in an array, NaN apart; 0 where there is none."""
+    pieces = np.array_split(values, threads()) if values.size > BLOCK else [values]
+    return max(in_threads(_largest, [(piece,) for piece in pieces]))
+
+
+def _largest(values: np.ndarray) -> float:
     if not values.size:
         return 0.0
     if values.dtype.kind == "f" and values.dtype.itemsize in (4, 8):
@@ -305,68 +337,3 @@ def in_threads(function: Any, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
         return [function(*piece) for piece in pieces]
     with ThreadPoolExecutor(len(pieces)) as pool:
         return list(pool.map(lambda piece: function(*piece), pieces))
-
-
-def walk_whole(
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    file: np.ndarray,
-    clock: np.ndarray,
-    counter: np.ndarray,
-    *,
-    i_zero: float,
-    max_gap: float,
-    mean: bool = False,
-    workers: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Walk through a record in memory, shared between threads by whole blocks.
-
-    The result does not depend on the number of threads, down to the last bit.
-
-    Returns
-    -------
-    floats, integers : (parts, columns) arrays
-    """
-    arrays = (t, v, i, file, clock, counter)
-    blocks = -(-t.size // BLOCK)
-    share = -(-blocks // (workers or threads()))
-    starts = range(0, t.size, max(share, 1) * BLOCK)
-
-    def walk_share(start: int) -> tuple[np.ndarray, np.ndarray]:
-        stop = min(t.size, start + share * BLOCK)
-        carry = _carry_into(start, t, v, i, file, counter, i_zero)
-        piece = [a[start:stop] for a in arrays]
-        floats, integers, n = walk(
-            *piece, start, i_zero, max_gap, mean, carry, *tables()
-        )
-        return floats[:n], integers[:n]
-
-    parts = in_threads(walk_share, [(start,) for start in starts])
-    if not parts:
-        return np.empty((0, FLOATS)), np.empty((0, INTEGERS), np.int64)
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _carry_into(
-    start: int,
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
-    file: np.ndarray,
-    counter: np.ndarray,
-    i_zero: float,
-) -> np.ndarray:
-    carry = np.zeros(CARRIED)
-    row = start - 1
-    while row >= 0 and (np.isnan(t[row]) or np.isnan(v[row]) or np.isnan(i[row])):
-        row -= 1
-    if row >= 0:
-        sign = float(np.sign(i[row])) if abs(i[row]) >= i_zero else 0.0
-        current = float(i[row]) if sign else 0.0
-        carry[TIME], carry[CURRENT], carry[SIGN] = t[row], current, sign
-        carry[VOLTAGE] = v[row]
-        carry[FILE] = file[row] if file.size else 0.0
-        carry[COUNT] = counter[row] if counter.size else 0.0
-        carry[VALID] = 1.0
-    return carry

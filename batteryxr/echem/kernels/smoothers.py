@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,14 @@ from batteryxr.core.errors import ConvergenceError
 
 #: How far the weights of a smoother may sum away from one.
 GAIN_TOLERANCE = 1e-6
+
+
+class Smoother(NamedTuple):
+    """A smoother of curves: what it does to them, and to their noise."""
+
+    weights: np.ndarray  # symmetric, sum 1; zeros behind, up to a multiple of four
+    length: int  # without those zeros; odd
+    roughness: float  # integral of the square of the kernel's slope, in bins
 
 
 def gaussian(fwhm: float) -> np.ndarray:
@@ -64,9 +73,10 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
     return weights / gain
 
 
-def padded(weights: np.ndarray) -> np.ndarray:
-    """Return `weights` with zeros behind, up to a multiple of four."""
-    return np.pad(weights, (0, -weights.size % 4))
+def smoother(weights: np.ndarray) -> Smoother:
+    """Return weights as the kernels take them."""
+    padded = np.pad(weights, (0, -weights.size % 4))
+    return Smoother(padded, weights.size, roughness(weights, 1))
 
 
 def roughness(weights: np.ndarray, derivative: int) -> float:

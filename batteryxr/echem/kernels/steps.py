@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+
+from batteryxr.echem.kernels.record import (
+    CURRENT,
+    TIME,
+    UNDER_CURRENT,
+    VOLTAGE,
+    interval,
+    is_missing,
+    sign_of,
+)
 
 # Kinds of step.
 OPEN_CIRCUIT, REST, CONSTANT_CURRENT, CONSTANT_VOLTAGE, VARYING = 0, 1, 2, 3, 4
@@ -14,68 +26,85 @@ I_SUM, I_MIN, I_MAX, I_FIRST, I_LAST = 5, 6, 7, 8, 9
 V_SUM, V_MIN, V_MAX, V_FIRST, V_LAST = 10, 11, 12, 13, 14
 FIRST, LAST, SIGN, KIND, FILE = 15, 16, 17, 18, 19
 COLUMNS = 20
-# State between rows.
-TIME, VOLTAGE, CURRENT, FLOWED = 0, 1, 2, 3
-STATE = 4
+# What is carried from row to row besides time, voltage and current.
+FLOWED = 3
+CARRIED = 4
+
+
+class Tolerance(NamedTuple):
+    """How far a step of one kind may wander."""
+
+    current: float  # as a fraction of its mean
+    voltage: float  # V
 
 
 @njit(cache=True, nogil=True)
-def _begin(table, n, row, t, v, i, sign, kind, file):  # type: ignore[no-untyped-def]
+def _begin(table, n, record, k, sign, kind):  # type: ignore[no-untyped-def]
+    """Begin a step at row `k`; the table grows where it is full."""
     if n == table.shape[0]:
         more = np.empty((2 * n, COLUMNS))
         more[:n] = table
         table = more
-    table[n] = 0.0
-    table[n, T_START], table[n, T_END] = t, t
-    table[n, I_FIRST], table[n, V_FIRST] = i, v
-    table[n, I_MIN], table[n, I_MAX] = i, i
-    table[n, V_MIN], table[n, V_MAX] = v, v
-    table[n, FIRST], table[n, SIGN] = row, sign
-    table[n, KIND], table[n, FILE] = kind, file
+    t, v, i = record.t[k], record.v[k], record.i[k]
+    step = table[n]
+    step[:] = 0.0
+    step[T_START], step[T_END] = t, t
+    step[I_FIRST], step[I_MIN], step[I_MAX] = i, i, i
+    step[V_FIRST], step[V_MIN], step[V_MAX] = v, v, v
+    step[SIGN], step[KIND] = sign, kind
+    step[FILE] = np.float64(record.file[k]) if record.file.size > 0 else 0.0
     return table, n + 1
 
 
 @njit(cache=True, nogil=True)
-def _add(table, n, row, t, v, i):  # type: ignore[no-untyped-def]
-    s = n - 1
-    table[s, T_END], table[s, LAST] = t, row
-    table[s, ROWS] += 1.0
-    table[s, I_SUM] += i
-    table[s, V_SUM] += v
-    table[s, I_MIN], table[s, I_MAX] = min(table[s, I_MIN], i), max(table[s, I_MAX], i)
-    table[s, V_MIN], table[s, V_MAX] = min(table[s, V_MIN], v), max(table[s, V_MAX], v)
-    table[s, I_LAST], table[s, V_LAST] = i, v
+def _add(step, record, k):  # type: ignore[no-untyped-def]
+    t, v, i = record.t[k], record.v[k], record.i[k]
+    step[T_END] = t
+    step[ROWS] += 1.0
+    step[I_SUM] += i
+    step[V_SUM] += v
+    step[I_MIN], step[I_MAX] = min(step[I_MIN], i), max(step[I_MAX], i)
+    step[V_MIN], step[V_MAX] = min(step[V_MIN], v), max(step[V_MAX], v)
+    step[I_LAST], step[V_LAST] = i, v
 
 
 @njit(cache=True, nogil=True)
-def split(  # type: ignore[no-untyped-def]
-    t,
-    v,
-    i,
-    file,
-    offset,
-    i_zero,
-    max_gap,
-    mean,
-    i_tolerance,
-    v_tolerance,
-    state,
-    table,
-    n,
-):
+def _integrate(step, record, k, sign, rule, carry):  # type: ignore[no-untyped-def]
+    # The interval before row `k`, in the same file as the row before.
+    d = record.t[k] - carry[TIME]
+    sign_before = sign_of(carry[CURRENT], rule.i_zero)
+    if interval(d, True, sign, sign_before, rule) == UNDER_CURRENT:
+        v, i = record.v[k], record.i[k]
+        other = i if rule.mean else carry[CURRENT]
+        step[CHARGE] += (i + other) * d / 7200.0
+        step[ENERGY] += (i * v + other * carry[VOLTAGE]) * d / 7200.0
+
+
+@njit(cache=True, nogil=True)
+def _within(step, v, i, tolerance):  # type: ignore[no-untyped-def]
+    # Whether a row under current stays in the band of its step.
+    if step[KIND] == CONSTANT_VOLTAGE:
+        return abs(v - step[V_SUM] / step[ROWS]) <= tolerance.voltage
+    level = step[I_SUM] / step[ROWS]
+    return not abs(i - level) > tolerance.current * abs(level)
+
+
+@njit(cache=True, nogil=True)
+def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-untyped-def]
     """Walk through one chunk of a record and extend the table of steps.
 
     A step goes on while its kind does: rest while no current flows; constant current
-    while the current stays within a fraction `i_tolerance` of its mean so far;
-    constant voltage while the voltage stays within `v_tolerance` (V) of where it was
-    when the current left that band. Anything else begins a new step, by itself or
-    one row long; `tidy` joins those.
+    while the current stays close to its mean so far; constant voltage while the
+    voltage stays close to where it was when the current left that band. Anything else
+    begins a new step, by itself or one row long; `tidy` joins those.
 
     Parameters
     ----------
-    t, v, i, file, offset, i_zero, max_gap, mean
+    record, offset, rule
         As for `segments.walk`.
-    state : (STATE,) array
+    tolerance : Tolerance
+        How close is close.
+    carry : (CARRIED,) array
         Zeros at the start; changed in place.
     table : (steps, COLUMNS) array
         The steps so far: `n` rows are filled.
@@ -84,43 +113,33 @@ def split(  # type: ignore[no-untyped-def]
     -------
     table, n
     """
-    for k in range(t.size):
-        tk, vk, ik = t[k], v[k], i[k]
-        if not (tk == tk and vk == vk and ik == ik):
+    for k in range(record.t.size):
+        t, v, i = record.t[k], record.v[k], record.i[k]
+        if is_missing(t, v, i):
             continue
-        f = np.float64(file[k]) if file.size > 0 else 0.0
-        sign = 0.0
-        if abs(ik) >= i_zero:
-            sign = 1.0 if ik > 0.0 else -1.0
+        file = np.float64(record.file[k]) if record.file.size > 0 else 0.0
+        sign = sign_of(i, rule.i_zero)
         kind = CONSTANT_CURRENT
         if sign == 0.0:
-            kind = REST if state[FLOWED] == 1.0 else OPEN_CIRCUIT
+            kind = REST if carry[FLOWED] == 1.0 else OPEN_CIRCUIT
         else:
-            state[FLOWED] = 1.0
-        same_file = n > 0 and f == table[n - 1, FILE]
+            carry[FLOWED] = 1.0
+        same_file = n > 0 and file == table[n - 1, FILE]
         goes_on = same_file and sign == table[n - 1, SIGN]
         if goes_on and sign != 0.0:
-            step = n - 1
-            if table[step, KIND] == CONSTANT_VOLTAGE:
-                held = table[step, V_SUM] / table[step, ROWS]
-                goes_on = abs(vk - held) <= v_tolerance
-            else:
-                level = table[step, I_SUM] / table[step, ROWS]
-                if abs(ik - level) > i_tolerance * abs(level):
-                    goes_on = False
-                    if abs(vk - state[VOLTAGE]) <= v_tolerance:
-                        kind = CONSTANT_VOLTAGE
+            step = table[n - 1]
+            goes_on = _within(step, v, i, tolerance)
+            left = not goes_on and step[KIND] != CONSTANT_VOLTAGE
+            if left and abs(v - carry[VOLTAGE]) <= tolerance.voltage:
+                kind = CONSTANT_VOLTAGE
         if not goes_on:
-            table, n = _begin(table, n, offset + k, tk, vk, ik, sign, kind, f)
-        _add(table, n, offset + k, tk, vk, ik)
-        d = tk - state[TIME]
-        if same_file and 0.0 <= d <= max_gap:
-            flowed = sign * state[CURRENT] > 0.0 and abs(state[CURRENT]) >= i_zero
-            if sign != 0.0 and (flowed or mean):
-                other = ik if mean else state[CURRENT]
-                table[n - 1, CHARGE] += (ik + other) * d / 7200.0
-                table[n - 1, ENERGY] += (ik * vk + other * state[VOLTAGE]) * d / 7200.0
-        state[TIME], state[VOLTAGE], state[CURRENT] = tk, vk, ik
+            table, n = _begin(table, n, record, k, sign, kind)
+            table[n - 1, FIRST] = offset + k
+        _add(table[n - 1], record, k)
+        table[n - 1, LAST] = offset + k
+        if same_file:
+            _integrate(table[n - 1], record, k, sign, rule, carry)
+        carry[TIME], carry[VOLTAGE], carry[CURRENT] = t, v, i
     return table, n
 
 

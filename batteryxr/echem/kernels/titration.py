@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.echem.kernels import diffusion, relaxation, rows, transient
+from batteryxr.echem.kernels import relaxation, rows, transient
 
 if TYPE_CHECKING:
-    from batteryxr.echem.kernels.pulses import Timing, Window
+    from batteryxr.echem.kernels.pulses import Pulse
+    from batteryxr.echem.kernels.relaxation import Shape
 
 #: Bits of `flag`, in order, and what each says.
 FLAGS = (
@@ -23,16 +24,14 @@ FLAGS = (
 SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED = (1 << k for k in range(len(FLAGS)))
 
 
-def measured(
-    window: Window, timing: Timing, *, tmin: float, tmax: float | None
-) -> dict[str, Any]:
+def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]:
     """Return what needs no theory: times, charge, voltages and their steps.
 
     The line along the square root of time runs from `tmin` to `tmax` (s) after the
     first row under current.
     """
-    t, v, i, first, last, clock = window
-    on, off, mean, charge, charge_error = timing
+    t, v, i, first, last, clock = pulse.window
+    on, off, mean, charge, charge_error = pulse.timing
     before = v[first - 1] if first else np.nan
     full = first + int(np.argmax(np.abs(i[first:last]) >= 0.9 * abs(mean)))
     slope, slope_error, intercept, intercept_error, rms, _ = transient.root_line(
@@ -66,29 +65,20 @@ def measured(
 
 
 def finite_length(
-    window: Window,
-    row: dict[str, Any],
-    earlier: list[tuple[float, float, float]],
-    *,
-    geometry: str,
-    tmin: float,
-    degree: int,
+    pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
     """Return what the fit of pulse and rest finds: see `relaxation.fit`.
 
-    `row` is what `measured` returned, `earlier` this pulse, last, and those before it
-    (on, off, current).
+    `row` is what `measured` returned for the pulse.
     """
-    on, off, current = (np.array(column) for column in zip(*earlier, strict=True))
-    t, v, i, w, rest = rows.fitted_rows(window, on[-1], off[-1], tmin=tmin)
+    fitted, rest = rows.fitted_rows(pulse.window, pulse.timing, tmin=tmin)
     flag = row["flag"]
     values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
-    if t.size - rest < 3 or t.size < degree + 6:
+    if fitted.t.size - rest < 3 or not relaxation.enough(fitted, shape):
         flag |= FEW_ROWS
     else:
-        shape = diffusion.SPHERE if geometry == "sphere" else diffusion.PLANAR
         values, errors, chi2, rms, _, inside = relaxation.fit(
-            t, v, i, w, on, off, current, shape, degree
+            fitted, pulse.remembered, shape
         )
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED

@@ -13,10 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from batteryxr.echem.kernels.record import Record, Rule
 from batteryxr.echem.kernels.segments import in_threads
 
 #: No gap is too long to be joined.
 ANY_GAP = np.iinfo(np.int64).max
+#: Nothing is rest and nothing is a gap.
+_ANYTHING = Rule(0.0, ANY_GAP, False)
 #: Rows that are looked over at once for anything but charge.
 _TILE = 1024
 #: Rows from which on two threads pay: one sums the charge, one the windows.
@@ -48,6 +51,24 @@ class WindowSums(NamedTuple):
     charge: np.ndarray  # mA h passed within the window
 
 
+class _Windows(NamedTuple):
+    """Windows (ns), and how to find those that a block of rows can touch."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    order: np.ndarray  # by their starts
+    longest: int
+
+
+class _Tally(NamedTuple):
+    """The charge passed so far, and at the instants on the way."""
+
+    instants: np.ndarray  # ns, rising
+    counts: np.ndarray  # see _NEXT
+    charge: np.ndarray  # (1,) mA s
+    at_instants: np.ndarray
+
+
 class WindowWalk:
     """Integrate a record, given block by block, over windows in any order.
 
@@ -61,12 +82,10 @@ class WindowWalk:
         of no length is an instant.
     instants
         Times (ns) at which the net charge is wanted, in any order.
-    i_zero
-        Currents below it are rest and count as zero for the net charge (mA).
-    max_gap
-        Rows further apart than this are not joined (ns), except at rest.
-    mean
-        Whether a current is the mean since the row before: a staircase, not a line.
+    rule
+        Currents that are rest count as zero for the net charge; rows further apart
+        than a gap (ns) are not joined, except at rest; a mean current is a
+        staircase, not a line. Default: nothing is rest and nothing is a gap.
     """
 
     def __init__(
@@ -74,61 +93,47 @@ class WindowWalk:
         starts: np.ndarray,
         ends: np.ndarray,
         instants: np.ndarray,
-        *,
-        i_zero: float = 0.0,
-        max_gap: int = ANY_GAP,
-        mean: bool = False,
+        rule: Rule = _ANYTHING,
     ) -> None:
-        self._starts, self._ends = starts, ends
-        self._by_start = np.argsort(starts, kind="stable")
-        self._longest = int((ends - starts).max(initial=0))
+        order = np.argsort(starts, kind="stable")
+        longest = int((ends - starts).max(initial=0))
+        self._windows = _Windows(starts, ends, order, longest)
         self._by_time = np.argsort(instants, kind="stable")
-        self._instants = instants[self._by_time]
-        self._limits = (float(i_zero), int(max_gap), bool(mean))
+        self._tally = _Tally(
+            instants[self._by_time],
+            np.zeros(4, np.int64),
+            np.zeros(1),
+            np.full(instants.size, np.nan),
+        )
+        self._rule = Rule(float(rule.i_zero), int(rule.max_gap), bool(rule.mean))
         self._sums = np.zeros((starts.size, _COLUMNS))
-        self._at_instants = np.full(instants.size, np.nan)
-        self._charge = np.zeros(1)
-        self._counts = np.zeros(4, np.int64)
-        self._before: tuple[np.ndarray, ...] | None = None
+        self._before: Record | None = None
 
-    def add(
-        self,
-        time: np.ndarray,
-        voltage: np.ndarray,
-        current: np.ndarray,
-        file: np.ndarray,
-    ) -> None:
-        """Walk over the next rows: times (ns), V, mA and the number of the file."""
-        rows = (time, voltage, current, file)
-        if time.size == 0:
+    def add(self, rows: Record) -> None:
+        """Walk over the next rows; their times are those of the clock (ns)."""
+        size = rows.clock.size
+        if size == 0:
             return
+        if rows.file.size == 0:
+            rows = rows._replace(file=np.zeros(size, np.int16))
         if self._before is None:
-            early = np.searchsorted(self._instants, time[0])
-            self._counts[_NEXT] = early
+            first = np.searchsorted(self._tally.instants, rows.clock[0])
+            self._tally.counts[_NEXT] = first
         else:
             # The interval between two blocks is a block of two rows.
             pairs = zip(self._before, rows, strict=True)
-            self._walk(*(np.concatenate((a, b[:1])) for a, b in pairs))
-        self._walk(*rows)
-        self._before = tuple(a[-1:].copy() for a in rows)
+            self._walk(Record(*(np.concatenate((a, b[:1])) for a, b in pairs)))
+        self._walk(rows)
+        self._before = Record(*(column[-1:].copy() for column in rows))
 
-    def _walk(
-        self,
-        time: np.ndarray,
-        voltage: np.ndarray,
-        current: np.ndarray,
-        file: np.ndarray,
-    ) -> None:
-        tally = (self._instants, self._limits, self._counts, self._charge)
-        windows = (self._by_start, self._starts, self._ends, self._longest)
-
+    def _walk(self, rows: Record) -> None:
         def charge() -> None:
-            _tally(time, current, file, *tally, self._at_instants)
+            _sum_charge(rows, self._rule, self._tally)
 
         def integrate() -> None:
-            _integrate(time, voltage, current, file, *windows, self._limits, self._sums)
+            _integrate(rows, self._rule, self._windows, self._sums)
 
-        if time.size < _WORTH_THREADS:
+        if rows.clock.size < _WORTH_THREADS:
             charge()
             integrate()
         else:
@@ -137,12 +142,13 @@ class WindowWalk:
     @property
     def backward(self) -> tuple[int, int]:
         """How many rows step back in time, and the first of them (from 0)."""
-        return int(self._counts[_BACKWARD]), int(self._counts[_FIRST_BACKWARD])
+        counts = self._tally.counts
+        return int(counts[_BACKWARD]), int(counts[_FIRST_BACKWARD])
 
     def net_charge(self) -> np.ndarray:
         """Return the charge (mA h) from the first row to each instant; NaN outside."""
-        charge = np.empty_like(self._at_instants)
-        charge[self._by_time] = self._at_instants
+        charge = np.empty_like(self._tally.at_instants)
+        charge[self._by_time] = self._tally.at_instants
         return charge / 3600
 
     def sums(self) -> WindowSums:
@@ -174,10 +180,10 @@ class WindowWalk:
 
 
 @njit(cache=True, nogil=True)
-def _tally(  # type: ignore[no-untyped-def]
-    time, current, file, instants, limits, counts, charge, at_instants
-):
+def _sum_charge(rows, rule, tally):  # type: ignore[no-untyped-def]
     """Sum the charge of all rows; note it at the instants on the way."""
+    time, current, file = rows.clock, rows.i, rows.file
+    instants, counts, charge = tally.instants, tally.counts, tally.charge
     a, last = 0, time.size - 1
     while a < last:
         b = min(a + _TILE, last)
@@ -192,7 +198,7 @@ def _tally(  # type: ignore[no-untyped-def]
                 current[a + 1 : b + 1],
                 file[a:b],
                 file[a + 1 : b + 1],
-                limits,
+                rule,
             )
             if plain:
                 charge[0] += moved
@@ -200,13 +206,11 @@ def _tally(  # type: ignore[no-untyped-def]
                 continue
         # Something else happens here: go through it interval by interval.
         for k in range(a, min(max(b, a + 1), last)):
-            _cross(
-                k, time, current, file, instants, limits, counts, charge, at_instants
-            )
+            _cross(rows, k, rule, tally)
         a = max(b, a + 1)
     mark = counts[_NEXT]
     while mark < instants.size and instants[mark] == time[last]:
-        at_instants[mark] = charge[0]
+        tally.at_instants[mark] = charge[0]
         mark += 1
     counts[_NEXT] = mark
     counts[_ROWS] += last
@@ -214,11 +218,9 @@ def _tally(  # type: ignore[no-untyped-def]
 
 # Free order of summation lets the compiler use vectors: memory is then the limit.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _plain(  # type: ignore[no-untyped-def]
-    t0, t1, i0, i1, file0, file1, limits
-):
+def _plain(t0, t1, i0, i1, file0, file1, rule):  # type: ignore[no-untyped-def]
     """Return whether all these intervals are joined, and the charge in them."""
-    i_zero, max_gap, mean = limits
+    i_zero, max_gap, mean = rule
     apart, moved = np.int64(0), 0.0
     for k in range(t0.size):
         step = t1[k] - t0[k]
@@ -234,11 +236,11 @@ def _plain(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _cross(  # type: ignore[no-untyped-def]
-    k, time, current, file, instants, limits, counts, charge, at_instants
-):
+def _cross(rows, k, rule, tally):  # type: ignore[no-untyped-def]
     """Cross one interval, whatever happens in it."""
-    i_zero, max_gap, mean = limits
+    time, current, file = rows.clock, rows.i, rows.file
+    instants, counts, charge = tally.instants, tally.counts, tally.charge
+    i_zero, max_gap, mean = rule
     step = time[k + 1] - time[k]
     if step < 0:
         if counts[_BACKWARD] == 0:
@@ -255,7 +257,7 @@ def _cross(  # type: ignore[no-untyped-def]
     mark = counts[_NEXT]
     while mark < instants.size and instants[mark] < time[k + 1]:
         f = (instants[mark] - time[k]) / step
-        at_instants[mark] = charge[0] + (ia + 0.5 * f * (ib - ia)) * f * seconds
+        tally.at_instants[mark] = charge[0] + (ia + 0.5 * f * (ib - ia)) * f * seconds
         mark += 1
     counts[_NEXT] = mark
     charge[0] += 0.5 * (ia + ib) * seconds
@@ -279,9 +281,9 @@ def _locate(time, at, low):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _integrate(  # type: ignore[no-untyped-def]
-    time, voltage, current, file, order, starts, ends, longest, limits, sums
-):
+def _integrate(rows, rule, windows, sums):  # type: ignore[no-untyped-def]
+    time = rows.clock
+    starts, ends, order, longest = windows
     first, last = time[0], time[-1]
     low, high = 0, order.size
     while low < high:  # windows before it ended before the first row
@@ -300,33 +302,32 @@ def _integrate(  # type: ignore[no-untyped-def]
             continue
         k = _locate(time, start, k)
         if start == end:
-            _instant(time, voltage, current, file, start, k, limits, sums[w])
+            _instant(rows, start, k, rule, sums[w])
         else:
-            _window(time, voltage, current, file, start, end, k, limits, sums[w])
+            _window(rows, start, end, k, rule, sums[w])
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _joined(file0, file1, step, i0, i1, limits):  # type: ignore[no-untyped-def]
-    i_zero, max_gap, _ = limits
-    if step > max_gap and not (abs(i0) < i_zero and abs(i1) < i_zero):
+def _joined(rows, k, step, rule):  # type: ignore[no-untyped-def]
+    # Whether row `k` and the next are, `step` apart.
+    rest = abs(rows.i[k]) < rule.i_zero and abs(rows.i[k + 1]) < rule.i_zero
+    if step > rule.max_gap and not rest:
         return False
-    return file0 == file1 and step > 0
+    return rows.file[k] == rows.file[k + 1] and step > 0
 
 
 @njit(cache=True, nogil=True)
-def _window(  # type: ignore[no-untyped-def]
-    time, voltage, current, file, start, end, k, limits, s
-):
+def _window(rows, start, end, k, rule, s):  # type: ignore[no-untyped-def]
     """Add the straight pieces: the integral of u^2 is (a^2 + ab + b^2) dt / 3."""
+    time, voltage, current, mean = rows.clock, rows.v, rows.i, rule.mean
     begun, covered = s[_BEGUN] > 0, s[_COVERED]
     v_first, v_last, i_first = s[_V0], s[_V1], s[_I0]
-    mean = limits[2]
     v_sum, v_square, v_min, v_max = s[_V_SUM], s[_V_SQUARE], s[_V_MIN], s[_V_MAX]
     i_sum, i_square, i_min, i_max = s[_I_SUM], s[_I_SQUARE], s[_I_MIN], s[_I_MAX]
     while k + 1 < time.size and time[k] < end:
         t0, t1 = time[k], time[k + 1]
         va, vb, ia, ib = voltage[k], voltage[k + 1], current[k], current[k + 1]
-        joined = _joined(file[k], file[k + 1], t1 - t0, ia, ib, limits)
+        joined = _joined(rows, k, t1 - t0, rule)
         if mean:
             ia = ib
         k += 1
@@ -365,10 +366,9 @@ def _window(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _instant(  # type: ignore[no-untyped-def]
-    time, voltage, current, file, at, k, limits, s
-):
+def _instant(rows, at, k, rule, s):  # type: ignore[no-untyped-def]
     """Read the straight line between the rows on both sides of an instant."""
+    time, voltage, current = rows.clock, rows.v, rows.i
     if s[_BEGUN] > 0:
         return
     v, i = voltage[k], current[k]
@@ -376,11 +376,11 @@ def _instant(  # type: ignore[no-untyped-def]
         if time[k] > at or k + 1 == time.size:
             return
         step = time[k + 1] - time[k]
-        if not _joined(file[k], file[k + 1], step, i, current[k + 1], limits):
+        if not _joined(rows, k, step, rule):
             return
         f = (at - time[k]) / step
         v += f * (voltage[k + 1] - v)
-        i = current[k + 1] if limits[2] else i + f * (current[k + 1] - i)
+        i = current[k + 1] if rule.mean else i + f * (current[k + 1] - i)
     if v + i == v + i:
         s[_BEGUN] = 1.0
         s[_V0] = s[_V1] = s[_V_MIN] = s[_V_MAX] = v

@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
 
@@ -124,6 +125,7 @@ class Composition:
         return float(sum(self[e] for e in elements))
 
 
+@checked
 def formula(text: str | Composition) -> Composition:
     """Parse a chemical formula.
 
@@ -249,6 +251,7 @@ def _known_elements() -> frozenset[str]:
     return frozenset(e.symbol for e in elements if e.number > 0)
 
 
+@checked
 def add_lithia(
     formula: str | Composition,
     mol_percent: float,
@@ -291,6 +294,7 @@ def add_lithia(
     return mixed * (anions / _anions(mixed))
 
 
+@checked
 def oxidation_state(
     formula: str | Composition,
     element: str,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
-from batteryxr.core.provenance import recorded
+from batteryxr.core.provenance import recorded, replayable
 from batteryxr.echem.cycling.charge import MOVED, NET, specific
 from batteryxr.echem.lithium.composition import Composition
 from batteryxr.echem.lithium.composition import formula as parse
@@ -18,6 +20,7 @@ from batteryxr.echem.lithium.composition import formula as parse
 FARADAY = 96485.33212 / 3.6
 
 
+@checked
 def theoretical_capacity(
     formula: str | Composition,
     *,
@@ -66,14 +69,16 @@ def electrons_of(
     if electrons is not None and redox is not None:
         raise ArgumentError("redox", redox, "either `electrons` or `redox`, not both")
     if isinstance(electrons, Mapping):
-        return sum(n * _atoms(composition, e) for e, n in electrons.items())
+        return sum(
+            n * _atoms(composition, e, "electrons") for e, n in electrons.items()
+        )
     if electrons is not None:
         if not electrons > 0:
             raise ArgumentError("electrons", electrons, "a number > 0")
         return float(electrons)
     if redox is not None:
         return sum(
-            _atoms(composition, e) * abs(after - before)
+            _atoms(composition, e, "redox") * abs(after - before)
             for e, (before, after) in redox.items()
         )
     if composition[ion] == 0:
@@ -86,10 +91,79 @@ def electrons_of(
     return composition[ion]
 
 
-def _atoms(composition: Composition, element: str) -> float:
+def _atoms(composition: Composition, element: str, argument: str) -> float:
     if composition[element] == 0:
-        raise ArgumentError("element", element, f"an element of {composition}")
+        raise ArgumentError(argument, element, f"elements of {composition}")
     return composition[element]
+
+
+@replayable
+@dataclass(frozen=True)
+class Lithiation:
+    """How the Li content of a material follows from the charge that passes.
+
+    Parameters
+    ----------
+    formula
+        The active material as weighed.
+    x0
+        Content at zero charge, in the units of the result. Default: that of
+        `formula`, 0 for a conversion oxide.
+    per
+        ``"formula"`` unit, ``"metal"`` centre, or an element such as ``"Fe"``.
+    on_charge
+        What charging the cell does to the material. Every material against Li metal
+        is delithiated on charge, oxide anodes included; the negative electrode of a
+        full cell is lithiated.
+    ion
+        The working ion.
+
+    Raises
+    ------
+    ArgumentError
+        If the formula cannot be read, or an argument has no meaning for it.
+    """
+
+    formula: str | Composition
+    x0: float | None = None
+    per: str = "formula"
+    on_charge: Literal["delithiation", "lithiation"] = "delithiation"
+    ion: str = "Li"
+
+    def __post_init__(self) -> None:
+        if self.on_charge not in ("delithiation", "lithiation"):
+            raise ArgumentError(
+                "on_charge", self.on_charge, "'delithiation' or 'lithiation'"
+            )
+        centres_of(parse(self.formula), self.per)
+
+    def content(self, charge: xr.DataArray) -> xr.DataArray:
+        """Return the Li content after a net charge (mA h g-1); lazy."""
+        composition = parse(self.formula)
+        centres, unit = centres_of(composition, self.per)
+        start = composition[self.ion] / centres if self.x0 is None else self.x0
+        sign = -1.0 if self.on_charge == "delithiation" else 1.0
+        content = start + charge * (sign * composition.molar_mass / FARADAY / centres)
+        return label(
+            content,
+            "li_content",
+            long_name=f"{self.ion} per {unit}",
+            formula=str(composition),
+            initial_content=float(start),
+        )
+
+
+def content_after(
+    charge: xr.DataArray,
+    formula: str | Composition | Lithiation,
+    *,
+    mass: float | None,
+    caller: str,
+) -> xr.DataArray:
+    """Return the Li content after a net charge (mA h or mA h g-1)."""
+    if not isinstance(formula, Lithiation):
+        formula = Lithiation(formula)
+    return formula.content(specific(charge, mass, None, NET, caller=caller))
 
 
 @recorded
@@ -151,21 +225,9 @@ def li_content(
     x = x0 -/+ 3.6 Q M / F; Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
     per metal centre, so that oxides compare.
     """
-    composition = parse(formula)
-    if on_charge not in ("delithiation", "lithiation"):
-        raise ArgumentError("on_charge", on_charge, "'delithiation' or 'lithiation'")
-    centres, unit = centres_of(composition, per)
-    start = composition[ion] / centres if x0 is None else x0
+    lithiation = Lithiation(formula, x0, per, on_charge, ion)
     charge = specific(data, mass, variable, NET, caller="li_content")
-    sign = -1.0 if on_charge == "delithiation" else 1.0
-    content = start + charge * (sign * composition.molar_mass / FARADAY / centres)
-    return label(
-        content,
-        "li_content",
-        long_name=f"{ion} per {unit}",
-        formula=str(composition),
-        initial_content=float(start),
-    )
+    return lithiation.content(charge)
 
 
 @recorded

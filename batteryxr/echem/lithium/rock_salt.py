@@ -129,9 +129,10 @@ def percolation(
         onsets[number] = 2 * onset / sites.size
     result = xr.Dataset(attrs={"size": size, "repeats": repeats})
     for column, name in enumerate(lattice.COLUMNS):
-        values = reports[:, :, column]
-        _add(result, dim, name, values if dim else values[:, 0], _LONG_NAMES[name])
-    _add(result, None, "onset", onsets, "Onset of percolation, Li per two cations")
+        values = reports[:, :, column] if dim else reports[:, 0, column]
+        _add(result, dim, name, values, long_name=_LONG_NAMES[name])
+    words = "Onset of percolation, Li per two cations"
+    _add(result, None, "onset", onsets, long_name=words)
     octahedral, inserted = np.array([(f.octahedral, f.tetrahedral) for f in fillings]).T
     coords = {
         "li_content": (octahedral, "Octahedral Li per two cations"),
@@ -152,7 +153,12 @@ def percolation(
 
 
 def _add(
-    result: xr.Dataset, dim: str | None, name: str, values: np.ndarray, long_name: str
+    result: xr.Dataset,
+    dim: str | None,
+    name: str,
+    values: np.ndarray,
+    *,
+    long_name: str,
 ) -> None:
     """Add the mean over the first axis, and its standard error."""
     dims = (dim,) if dim else ()
@@ -174,7 +180,7 @@ def _entries(
         return [values.item()], None
     if values.ndim > 1 or values.size == 0:
         raise ArgumentError(
-            "composition", values.shape, "one composition or a list of them"
+            "composition", composition, "one composition or a list of them"
         )
     numbers = values.dtype.kind in "biuf"
     return values.tolist(), "li_content" if numbers else "material"
@@ -190,7 +196,10 @@ def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Fi
     if not 0 <= filling.octahedral <= 2:
         raise ArgumentError("composition", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
-        raise ArgumentError("tetrahedral", tetrahedral, "0 to 4 Li per two anions")
+        expected = "0 to 4 tetrahedral Li per two anions"
+        if tetrahedral is None:
+            raise ArgumentError("composition", entry, expected)
+        raise ArgumentError("tetrahedral", tetrahedral, expected)
     return filling
 
 

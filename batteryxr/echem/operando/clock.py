@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -113,14 +113,12 @@ class Clock:
 
         Raises
         ------
-        ArgumentError
+        DataError
             If it carries none.
         """
         text = attrs.get("clock")
         if not isinstance(text, str):
-            raise ArgumentError(
-                "attrs", sorted(attrs), "'clock' among them", "Join the scans first."
-            )
+            raise DataError("attrs", "hold no 'clock'", "Join the scans first.")
         return cls(**json.loads(text))
 
     def _since_reference(self, times: np.ndarray) -> np.ndarray:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     VariableError,
     warn_quality,
 )
@@ -19,7 +21,7 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
-    from batteryxr.echem.kernels.alignment import Record
+    from batteryxr.echem.kernels.alignment import Signal
 
 #: Mean deviation, relative to that of the signal, above which nothing is common.
 _UNLIKE = 0.3
@@ -28,6 +30,7 @@ _BETTER = 0.5
 _HALF_HOUR = 1800.0
 
 
+@checked
 def fit_clock(
     record: xr.Dataset,
     channel: xr.DataArray | xr.Dataset,
@@ -67,8 +70,10 @@ def fit_clock(
     Raises
     ------
     ArgumentError
+        If an option is out of range.
+    DataError
         If the signals agree only after a shift by whole or half hours, which looks
-        like a time-zone error, or an option is out of range.
+        like a time-zone error, or one of them has too few samples.
     VariableError, UnitsError
         If time, voltage or units are missing.
 
@@ -101,7 +106,7 @@ def fit_clock(
     near = np.arange(-max_offset, max_offset + coarse, coarse)
     tried = alignment.misfits(rows, t, voltage, near)
     offset, misfit = float(near[np.argmin(tried)]), float(tried.min())
-    _refuse_zone_error(rows, t, voltage, misfit, max_offset)
+    _refuse_zone_error(rows, t, voltage, misfit=misfit, max_offset=max_offset)
     if not np.isfinite(misfit):
         return _declared(clock, "the two do not overlap in time")
     found = alignment.refine(
@@ -124,7 +129,12 @@ def fit_clock(
 
 
 def _refuse_zone_error(
-    rows: Record, t: np.ndarray, voltage: np.ndarray, misfit: float, max_offset: float
+    rows: Signal,
+    t: np.ndarray,
+    voltage: np.ndarray,
+    *,
+    misfit: float,
+    max_offset: float,
 ) -> None:
     """Raise where half hours explain the signal and nothing smaller does."""
     from batteryxr.echem.kernels import alignment
@@ -140,10 +150,10 @@ def _refuse_zone_error(
         alike = far[tried <= 2 * far_misfit]
         best = float(alike[np.argmin(np.abs(alike))])
         shift = round(best / _HALF_HOUR)
-        raise ArgumentError(
-            "timezone",
-            f"{best:+g} s",
-            f"clocks that agree within max_offset={max_offset:g} s",
+        raise DataError(
+            "time",
+            f"the clocks agree after {best:+g} s and not within "
+            f"max_offset={max_offset:g} s",
             f"This looks like a time-zone error of {hours(-shift)}: check `timezone=` "
             "of both readers, or declare it: "
             f"clock=Clock(offset_s={shift * _HALF_HOUR:g}).",
@@ -172,15 +182,16 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
     stamps = channel["time"].values.astype("M8[ns]")
     good = np.isfinite(volts) & ~np.isnat(stamps)
     if good.sum() < 20:
-        raise ArgumentError(
-            "channel", int(good.sum()), "at least 20 samples with time and voltage"
+        raise DataError(
+            "channel",
+            f"has {good.sum()} samples with time and voltage; at least 20 are needed",
         )
     order = np.argsort(stamps[good], kind="stable")
     return stamps[good][order], volts[good][order]
 
 
-def _rows(record: xr.Dataset, origin: np.datetime64) -> Record:
-    from batteryxr.echem.kernels.alignment import Record
+def _rows(record: xr.Dataset, origin: np.datetime64) -> Signal:
+    from batteryxr.echem.kernels.alignment import Signal
 
     require_dims(record, ["record"], caller="fit_clock")
     require_variables(record, ["voltage"], caller="fit_clock")
@@ -188,10 +199,8 @@ def _rows(record: xr.Dataset, origin: np.datetime64) -> Record:
     volts = in_units(record["voltage"], "V", caller="fit_clock")
     seconds = (record["time"].values.astype("M8[ns]") - origin) / np.timedelta64(1, "s")
     if not (np.diff(seconds) >= 0).all():
-        raise ArgumentError(
-            "record", "time", "times that are there and never step back"
-        )
+        raise DataError("time", "is missing or steps back in the record")
     gap = np.zeros(max(seconds.size - 1, 0), dtype=bool)
     if "file" in record.variables:
         gap = np.diff(record["file"].values) != 0
-    return Record(seconds, volts.values.astype(np.float64), gap)
+    return Signal(seconds, volts.values.astype(np.float64), gap)

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import stream
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY
-from batteryxr.echem.cycling.half_cycles import dataset as half_cycle_dataset
-from batteryxr.echem.lithium.content import li_content
-from batteryxr.echem.operando import scans as _scans
+from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
+from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.operando.clock import Clock
-from batteryxr.echem.record import is_mean, refuse_implausible, walk_record
+from batteryxr.echem.operando.scans import (
+    check,
+    exposures,
+    names,
+    of_cell,
+    require_clock,
+    warn_outside,
+)
+from batteryxr.echem.record import (
+    columns,
+    half_cycle_table,
+    nanoseconds,
+    refuse_implausible,
+)
 
 if TYPE_CHECKING:
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
-    from batteryxr.echem.record import Arrays, Walked
+    from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.record import Columns, HalfCycleTable
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 
@@ -35,6 +46,8 @@ _FLAGS = {
 _WHOLE = 1 - 1e-9
 _NS = 1_000_000_000
 _NAT = np.iinfo(np.int64).min
+#: Rows of a record that are integrated at once.
+_BLOCK = 4_000_000
 
 #: Units and long name of the coordinates that the data model does not name.
 _LABELS: dict[str, tuple[str, str]] = {
@@ -73,11 +86,7 @@ def join(
     cell: str | None = None,
     first: Literal["charge", "discharge"] | None = None,
     mass: float | None = None,
-    formula: str | Composition | None = None,
-    x0: float | None = None,
-    per: str = "formula",
-    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
-    ion: str = "Li",
+    formula: str | Composition | Lithiation | None = None,
     i_zero: float | None = None,
     max_gap: float = 3600.0,
 ) -> Scans:
@@ -114,8 +123,9 @@ def join(
         that does not start part way.
     mass
         Mass of active material (mg), for the specific capacity.
-    formula, x0, per, on_charge, ion
-        Composition, for the Li content; see `li_content`.
+    formula
+        The active material as weighed, for the Li content; a `Lithiation` tells more:
+        where the content starts, what it counts on, what a charge does.
     i_zero, max_gap
         See `half_cycles`.
 
@@ -138,8 +148,9 @@ def join(
     DimensionError, VariableError, UnitsError
         If something is missing.
     ArgumentError
-        If a time zone is undeclared, time runs backward, several cells are mixed, or
-        an option is out of range.
+        If an option is out of range, or several cells are mixed.
+    DataError
+        If a time zone is undeclared, time runs backward, or names are taken.
 
     Warns
     -----
@@ -153,19 +164,21 @@ def join(
     states : choose scans by voltage and direction.
     """
     clock = clock or Clock()
-    _scans.check(scans, _MADE, time_reference)
-    mine = _scans.of_cell(scans, cell)
-    lasting = _scans.exposures(scans, exposure)
-    _scans.require_clock(record, caller="join")
-    source, walked = walk_record(record, i_zero=i_zero, max_gap=max_gap, caller="join")
-    refuse_implausible(record, walked, caller="join")
+    check(scans, _MADE, time_reference)
+    mine = of_cell(scans, cell)
+    lasting = exposures(scans, exposure)
+    require_clock(record, caller="join")
+    rows = columns(record, caller="join")
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    refuse_implausible(table, caller="join")
 
-    times = clock.to_cycler(scans["time"].values).view(np.int64)
+    times = nanoseconds(clock.to_cycler(scans["time"].values))
     known = mine & np.isfinite(lasting) & (times != _NAT)
     length = np.rint(lasting[known] * _NS).astype(np.int64)
     before = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
     starts = times[known] - np.rint(before * length).astype(np.int64)
-    labels = _labels(source, walked, starts, starts + length, first)
+    passed = _integrate(rows, table, starts, starts + length)
+    labels = _labels(table, passed, starts, starts + length, first=first)
     values = {name: _spread(v, known) for name, v in labels.items()}
     values["join_flag"][mine & ~known] = NO_TIME
     values["join_flag"][~mine] = OTHER_CELL
@@ -173,11 +186,10 @@ def join(
     if clock.offset_error is not None:
         error = clock.error_at(scans["time"].values)
         values["voltage_error"] = np.abs(slope) * error
-    if (values["join_flag"] & OUTSIDE).any():
-        outside = labels["join_flag"] & OUTSIDE > 0
-        names = _scans.names(scans, np.flatnonzero(known)[outside])
-        windows = (starts, starts + length)
-        _scans.warn_outside(names, outside, *windows, _span(source))
+    outside = labels["join_flag"] & OUTSIDE > 0
+    if outside.any():
+        missed = names(scans, np.flatnonzero(known)[outside])
+        warn_outside(missed, outside, starts, starts + length, span=passed.span)
 
     coords = {name: ("scan", v, _attrs(name)) for name, v in values.items()}
     if mass is not None:
@@ -185,57 +197,86 @@ def join(
     # Labels of an earlier join with other arguments must not survive.
     joined = scans.drop_vars(_MADE, errors="ignore").assign_coords(coords)
     if formula is not None:
-        content = li_content(
-            xr.DataArray(joined["capacity_total"].variable),
-            formula=formula,
-            mass=mass,
-            x0=x0,
-            per=per,
-            on_charge=on_charge,
-            ion=ion,
-        )
-        for attr in ("batteryxr_call", "batteryxr_version", "history"):
-            content.attrs.pop(attr, None)
+        charge = xr.DataArray(joined["capacity_total"].variable, name="capacity_total")
+        content = content_after(charge, formula, mass=mass, caller="join")
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
     return joined
 
 
+class _Passed(NamedTuple):
+    """What a record says of exposures, and of the beginnings of its half cycles."""
+
+    sums: WindowSums
+    at_middles: np.ndarray  # mA h since the record began
+    at_begins: np.ndarray  # mA h
+    begins: np.ndarray  # ns
+    span: tuple[int, int]  # ns, of the record
+
+
+def _integrate(
+    rows: Columns, table: HalfCycleTable, starts: np.ndarray, ends: np.ndarray
+) -> _Passed:
+    """Stream over the record: windows (ns), and the charge up to their middles."""
+    from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.record import Record
+    from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
+
+    time = rows.arrays["time"]
+    # The interval before the first row of a half cycle is its own.
+    first = np.maximum(table.integers[:, parts.FIRST] - 1, 0)
+    begins = nanoseconds(time.isel(record=first).values)
+    span = nanoseconds(time.isel(record=[0, -1]).values)
+    instants = np.concatenate([starts + (ends - starts) // 2, begins])
+    max_gap = min(table.rule.max_gap * _NS, float(ANY_GAP // 2))
+    walk = WindowWalk(starts, ends, instants, table.rule._replace(max_gap=max_gap))
+    for block in rows.blocks(("time", "voltage", "current", "file")):
+        for a in range(0, block.clock.size, _BLOCK):
+            walk.add(Record(*(column[a : a + _BLOCK] for column in block)))
+    steps, row = walk.backward
+    if steps:
+        raise DataError(
+            "time",
+            f"steps back at row {row} of the record, and at {steps} rows in all, or is "
+            "missing there",
+            "Files that overlap in time cannot be one record: join the scans to each.",
+        )
+    middles, at_begins = np.split(walk.net_charge(), [starts.size])
+    return _Passed(
+        walk.sums(), middles, at_begins, begins, (int(span[0]), int(span[1]))
+    )
+
+
 def _labels(
-    source: Arrays,
-    walked: Walked,
+    table: HalfCycleTable,
+    passed: _Passed,
     starts: np.ndarray,
     ends: np.ndarray,
+    *,
     first: str | None,
 ) -> dict[str, np.ndarray]:
     """Return every label of each window, as plain arrays."""
-    half = half_cycle_dataset(walked)
+    half = labelled(table)
     direction = half["direction"].values
-    begins = _begins(source, half["first_record"].values)
-    middles = starts + (ends - starts) // 2
-    instants = np.concatenate([middles, begins])
-    sums, charge = _walk(source, walked, starts, ends, instants)
-    at_middle, at_begin = np.split(charge, [middles.size])
-
+    sums, i_zero = passed.sums, table.rule.i_zero
     seen = np.isfinite(sums.voltage)
-    at_middle = np.where(seen, at_middle, np.nan)
+    at_middle = np.where(seen, passed.at_middles, np.nan)
     placed = np.isfinite(at_middle)
     # The row before a half cycle's first still is of the one before.
-    number = np.searchsorted(begins, middles, side="left") - 1
+    middles = starts + (ends - starts) // 2
+    number = np.searchsorted(passed.begins, middles, side="left") - 1
     if (half["first_record"].values[:1] == 0).any():
         number = np.maximum(number, 0)
     running = placed & (number >= 0)
     k = number[running]
     capacity, branch = at_middle.copy(), np.where(placed, "rest", "").astype("U9")
-    capacity[running] -= at_begin[k]
+    capacity[running] -= passed.at_begins[k]
     capacity[running] *= np.where(direction[k] == "charge", 1.0, -1.0)
     branch[running] = direction[k]
     with np.errstate(invalid="ignore", divide="ignore"):
         coverage = np.where(ends > starts, sums.covered / ((ends - starts) / _NS), seen)
         slope = sums.voltage_rise / sums.covered
-    reversal = (sums.current_min <= -walked.i_zero) & (
-        sums.current_max >= walked.i_zero
-    )
+    reversal = (sums.current_min <= -i_zero) & (sums.current_max >= i_zero)
     flag = np.where(seen, 0, OUTSIDE)
     flag |= np.where(seen & (coverage < _WHOLE), PARTLY_COVERED, 0)
     flag |= np.where(reversal, REVERSAL, 0)
@@ -246,65 +287,13 @@ def _labels(
         "capacity_total": at_middle,
         "half_cycle": np.where(running, number + 1.0, np.nan),
         "cycle": np.where(running, _cycles(half, first)[number], np.nan),
-        "direction": _direction(sums.current, walked.i_zero),
+        "direction": _direction(sums.current, i_zero),
         "branch": branch,
         "crosses_reversal": reversal,
         "coverage": np.minimum(coverage, 1.0),
         "join_flag": flag.astype(np.int8),
         "slope": slope,
     }
-
-
-def _walk(
-    source: Arrays,
-    walked: Walked,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    instants: np.ndarray,
-) -> tuple[WindowSums, np.ndarray]:
-    from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
-
-    max_gap = min(walked.max_gap * _NS, float(ANY_GAP // 2))
-    walk = WindowWalk(
-        starts,
-        ends,
-        instants,
-        i_zero=walked.i_zero,
-        max_gap=int(max_gap),
-        mean=is_mean(source.current),
-    )
-    wanted = (source.time, source.voltage, source.current, source.file)
-    arrays = [a for a in wanted if a is not None]
-    for time, voltage, current, *file in stream(*arrays, dim="record"):
-        walk.add(
-            np.ascontiguousarray(time.astype("M8[ns]", copy=False)).view(np.int64),
-            np.ascontiguousarray(voltage, dtype=np.float64),
-            np.ascontiguousarray(current, dtype=np.float64),
-            np.ascontiguousarray(file[0] if file else np.zeros(time.size), np.int16),
-        )
-    steps, row = walk.backward
-    if steps:
-        raise ArgumentError(
-            "record",
-            f"time at row {row}",
-            "times that are there and never step back",
-            f"{steps} rows are earlier than the row before, or missing. Files that "
-            "overlap in time cannot be one record: join the scans to each.",
-        )
-    return walk.sums(), walk.net_charge()
-
-
-def _begins(source: Arrays, first_record: np.ndarray) -> np.ndarray:
-    """Return when half cycles begin: the interval before the first row is theirs."""
-    assert source.time is not None
-    times = source.time.isel(record=np.maximum(first_record - 1, 0)).values
-    return times.astype("M8[ns]").view(np.int64)
-
-
-def _span(source: Arrays) -> tuple[int, int]:
-    assert source.time is not None
-    first, last = source.time.isel(record=[0, -1]).values.astype("M8[ns]")
-    return int(first.view(np.int64)), int(last.view(np.int64))
 
 
 def _cycles(half: xr.Dataset, first: str | None) -> np.ndarray:

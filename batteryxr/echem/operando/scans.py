@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     VariableError,
     warn_quality,
 )
@@ -42,10 +43,9 @@ def check(
             f"{time.dims}."
         )
     if time.size and time.isnull().all():
-        raise ArgumentError(
-            "timezone",
-            "",
-            "the zone in which the scans' times were written; all are missing (NaT)",
+        raise DataError(
+            "time",
+            "is missing (NaT) for all scans: their timezone was not declared",
             "Read the series again with read_series(..., timezone='Europe/Paris').",
         )
     taken = set(map(str, scans.dims)) - {"scan"}
@@ -53,10 +53,9 @@ def check(
         taken |= set(map(str, scans.data_vars))
     if taken := taken & made:
         name = min(taken)
-        raise ArgumentError(
+        raise DataError(
             "scans",
-            sorted(taken),
-            "no data or dimensions that have the name of a label",
+            f"have data or dimensions with the names of labels, {sorted(taken)}",
             f"Rename them first: `scans.rename({name}='measured_{name}')`.",
         )
 
@@ -67,10 +66,10 @@ def require_clock(record: xr.Dataset, *, caller: str) -> None:
     declared = record.attrs.get("timezone")
     ends = record["time"].isel(record=[0, -1]) if record.sizes["record"] else None
     if declared == "" or ends is None or ends.isnull().any():
-        raise ArgumentError(
-            "timezone",
-            declared or "",
-            "the zone of the cycler's computer; the record has no absolute time",
+        raise DataError(
+            "record",
+            f"{caller} needs absolute time; the timezone of the cycler's computer was "
+            "not declared",
             "Read the file again with read_cycler(..., timezone='Europe/Paris').",
         )
 
@@ -92,12 +91,12 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
     known = in_units(scans["exposure"], "s", caller="join")
     lasting = np.broadcast_to(known.values.astype(np.float64), (n,))
     if (lasting < 0).any():
-        raise ArgumentError("exposure", float(np.nanmin(lasting)), "times >= 0 in s")
+        least = float(np.nanmin(lasting))
+        raise DataError("exposure", f"a time of {least:g} s is below 0")
     if np.isnan(lasting).all() and n:
-        raise ArgumentError(
+        raise DataError(
             "exposure",
-            float("nan"),
-            "the length of an exposure in s; the files do not give it",
+            "is not a number for any scan: the files do not give it",
             "Pass exposure=130.0, or exposure=0 for instants.",
         )
     return lasting
@@ -136,6 +135,7 @@ def warn_outside(
     outside: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
+    *,
     span: tuple[int, int],
 ) -> None:
     """Say which scans have no labels, and whether a time zone may be why."""

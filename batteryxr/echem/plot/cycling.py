@@ -6,21 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.echem.record import arrays, is_mean, walk_record
+from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
 
+    from batteryxr.echem.kernels.record import Rule
+    from batteryxr.echem.record import Columns
+
+#: Columns of a record that a profile is made of.
+_NEEDED = ("test_time", "voltage", "current", "file")
 #: Points per curve of a voltage profile: more than a screen shows.
 _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
 
 
+@checked
 def plot_voltage_profile(
     record: xr.Dataset,
     *,
@@ -59,20 +66,18 @@ def plot_voltage_profile(
 
     if mass is not None and not mass > 0:
         raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
-    _, walked = walk_record(
-        record, i_zero=i_zero, max_gap=max_gap, caller="plot_voltage_profile"
-    )
-    numbers = range(1, len(walked.floats) + 1) if half_cycles is None else half_cycles
+    rows = columns(record, caller="plot_voltage_profile", clock=False)
+    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    there = len(table.floats)
+    numbers = range(1, there + 1) if half_cycles is None else half_cycles
     units = "mA h" if mass is None else "mA h/g"
     curves = []
     for number in numbers:
-        if not 1 <= number <= len(walked.floats):
-            raise ArgumentError(
-                "half_cycles", number, f"numbers from 1 to {len(walked.floats)}"
-            )
-        of = walked.integers[number - 1]
-        part = record.isel(record=slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1))
-        q, v = _profile(part, walked.i_zero, walked.max_gap)
+        if not 1 <= number <= there:
+            raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")
+        of = table.integers[number - 1]
+        some = slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1)
+        q, v = _profile(rows.isel(some), table.rule)
         if mass is not None:
             q = q * 1000.0 / mass
         up = of[parts.DIRECTION] > 0
@@ -84,16 +89,14 @@ def plot_voltage_profile(
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 
-def _profile(
-    part: xr.Dataset, i_zero: float, max_gap: float
-) -> tuple[np.ndarray, np.ndarray]:
-    source = arrays(part, caller="plot_voltage_profile", clock=False)
-    blocks = [block[:4] for block in source.blocks()]
+def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """Return charge (mA h) and voltage of one half cycle, thinned."""
+    blocks = [(b.t, b.v, b.i, b.file) for b in rows.blocks(_NEEDED)]
     t, v, i, file = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    flows = np.abs(i) >= i_zero
+    flows = np.abs(i) >= rule.i_zero
     step = np.diff(t, prepend=t[:1])
-    before = i if is_mean(source.current) else np.concatenate([i[:1], i[:-1]])
-    counted = flows & np.concatenate([[False], flows[:-1]]) & (step <= max_gap)
+    before = i if rule.mean else np.concatenate([i[:1], i[:-1]])
+    counted = flows & np.concatenate([[False], flows[:-1]]) & (step <= rule.max_gap)
     if file.size:
         counted &= np.diff(file, prepend=file[:1]) == 0
     q = np.cumsum(np.where(counted, 0.5 * np.abs(i + before) * step / 3600.0, 0.0))
@@ -101,6 +104,7 @@ def _profile(
     return q[flows][::every], v[flows][::every]
 
 
+@checked
 def plot_cycles(cycles: xr.Dataset) -> Any:
     """Plot capacity and Coulombic efficiency against cycle number.
 
@@ -139,6 +143,7 @@ def plot_cycles(cycles: xr.Dataset) -> Any:
     return (above + below).cols(1)
 
 
+@checked
 def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
     """Plot dQ/dV, discharges downward as is usual.
 
@@ -173,6 +178,7 @@ def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
     return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 
+@checked
 def plot_rate(rate: xr.Dataset) -> Any:
     """Plot capacity and mean voltage against current on a logarithmic axis.
 

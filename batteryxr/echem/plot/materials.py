@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -28,6 +29,7 @@ _ROWS = 20_000
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
+@checked
 def plot_percolation(result: xr.Dataset) -> Any:
     """Plot the connected share of lithium against the lithium content.
 
@@ -86,6 +88,7 @@ def plot_percolation(result: xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_comparison(result: xr.Dataset) -> Any:
     """Plot energy and utilisation of materials against their capacity.
 
@@ -150,6 +153,7 @@ def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
     )
 
 
+@checked
 def plot_lithiation(
     record: xr.Dataset,
     *,

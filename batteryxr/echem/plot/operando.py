@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.core.units import in_units
@@ -27,6 +28,7 @@ _COLOURS = {
 _HOUR = np.timedelta64(3600, "s")
 
 
+@checked
 def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     """Plot the voltage curve with every scan marked on it.
 
@@ -85,6 +87,7 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_with_voltage(
     scans: xr.DataArray | xr.Dataset,
     quantity: str | None = None,
@@ -131,9 +134,7 @@ def plot_with_voltage(
     _require_labels(scans, ["voltage", "time"])
     values = _quantity(scans, quantity)
     if record is not None and against != "time":
-        raise ArgumentError(
-            "record", "a record", "None unless against='time'", "Leave it out."
-        )
+        raise ArgumentError("against", against, "'time' where `record` is given")
     if against == "time":
         origin = scans["time"].values.min() if record is None else _origin(record)
         x, title = _hours(scans, origin), "Time / h"
@@ -200,10 +201,9 @@ def _quantity(scans: xr.DataArray | xr.Dataset, name: str | None) -> xr.DataArra
     assert isinstance(values, xr.DataArray)
     require_dims(values, ["scan"], caller="this plot")
     if values.ndim > 2:
-        raise ArgumentError(
-            "quantity",
-            name or str(values.name),
-            f"an array on 'scan' and at most one more dimension, not {values.dims}",
+        raise DataError(
+            str(values.name or "quantity"),
+            f"lies on {values.dims}, more than 'scan' and one dimension",
             "Take a mean or choose a pixel first.",
         )
     return values
@@ -215,11 +215,10 @@ def _columns(values: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
         return
     (dim,) = (d for d in values.dims if d != "scan")
     if values.sizes[dim] > 20:
-        raise ArgumentError(
-            "quantity",
-            f"{values.sizes[dim]} values on {dim!r}",
-            "at most 20 curves",
-            f"Choose some: `.isel({dim}=...)`.",
+        raise DataError(
+            str(values.name or "quantity"),
+            f"has {values.sizes[dim]} values on {dim!r}, too many curves for a plot",
+            f"Choose at most 20: `.isel({dim}=...)`.",
         )
     names = values[dim].values
     for name, column in zip(names, values.transpose(dim, "scan").values, strict=True):

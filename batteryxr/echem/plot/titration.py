@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -19,6 +20,7 @@ _FIT = "#000000"
 _AXES = ("li_content", "specific_capacity", "capacity", "pulse")
 
 
+@checked
 def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
     """Plot equilibrium voltages, with a band up to the voltage under current.
 
@@ -59,6 +61,7 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
     )
 
 
+@checked
 def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
     """Plot 1/tau = D/L² with errors, on a logarithmic scale.
 
@@ -94,6 +97,7 @@ def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
     )
 
 
+@checked
 def plot_pulse(fit: xr.Dataset) -> Any:
     """Plot one pulse and its rest with the fitted curve, and what is left.
 
@@ -126,6 +130,7 @@ def plot_pulse(fit: xr.Dataset) -> Any:
     return hv.Layout([top, below]).cols(1)
 
 
+@checked
 def plot_hysteresis(result: xr.Dataset) -> Any:
     """Plot the equilibrium curves of charge and discharge and the area between them.
 

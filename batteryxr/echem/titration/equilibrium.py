@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 
@@ -48,7 +48,9 @@ def equilibrium_hysteresis(
     Raises
     ------
     ArgumentError
-        If the axis is missing or the two do not overlap on it.
+        If the axis is missing.
+    DataError
+        If the two do not overlap on it, or have too few pulses.
     DimensionError
         If an argument is not a result of `gitt`.
     """
@@ -60,12 +62,11 @@ def equilibrium_hysteresis(
     x = kernel.overlap_grid(charge.x, discharge.x)
     if x.size < 2:
         spans = [[float(c.x[0]), float(c.x[-1])] for c in (charge, discharge)]
-        raise ArgumentError(
-            "axis",
+        raise DataError(
             name,
-            "curves that overlap on it",
-            f"Charge spans {spans[0]}, discharge {spans[1]}. Count both from the same "
-            "state: pass formula, mass and x0 to gitt.",
+            f"the curves do not overlap: charge spans {spans[0]}, discharge {spans[1]}",
+            "Count both from the same state: pass mass=, and "
+            "formula=Lithiation(formula, x0=...), to gitt.",
         )
     upper, upper_weights = kernel.linear(charge.x, charge.y, charge.error, x)
     lower, lower_weights = kernel.linear(discharge.x, discharge.y, discharge.error, x)
@@ -129,10 +130,9 @@ def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
     chosen = data.isel(pulse=np.flatnonzero(data["direction"].values == direction))
     n = chosen.sizes["pulse"]
     if n < 2 or not np.isfinite(chosen["equilibrium_voltage"].values).sum() > 1:
-        raise ArgumentError(
+        raise DataError(
             f"{direction}_gitt",
-            n,
-            f"two pulses or more of direction {direction!r} with an equilibrium",
+            f"has fewer than two pulses of direction {direction!r} with an equilibrium",
             "`flag` says what is wrong with each pulse.",
         )
 

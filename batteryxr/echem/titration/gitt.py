@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import stream
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.lithium.content import li_content
-from batteryxr.echem.record import arrays
+from batteryxr.echem.lithium.content import content_after
+from batteryxr.echem.record import columns, largest_current
+from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.echem.kernels.pulses import Timing, Window
+    from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
-    from batteryxr.echem.record import Arrays
+    from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.record import Columns
 
+_FINITE_LENGTH = FiniteLength()
 _OHM, _PER_S = "ohm", "s-1"
 _LABELS: dict[str, tuple[str, str]] = {
     "start": ("s", "Test time when the current went on"),
@@ -54,17 +56,13 @@ _LABELS: dict[str, tuple[str, str]] = {
 def gitt(
     record: xr.Dataset,
     *,
-    method: Literal["finite-length", "weppner-huggins"] = "finite-length",
+    method: FiniteLength | WeppnerHuggins = _FINITE_LENGTH,
     geometry: Literal["sphere", "planar"] = "sphere",
     radius: float | None = None,
     mass: float | None = None,
-    formula: str | Composition | None = None,
-    x0: float | None = None,
+    formula: str | Composition | Lithiation | None = None,
     tmin: float = 1.0,
     tmax: float | None = 60.0,
-    steady: Literal["rest", "gradient"] = "rest",
-    degree: int = 3,
-    history: int = 12,
     i_zero: float | None = None,
     settled: float = 1e-3,
     progress: bool | None = None,
@@ -80,9 +78,9 @@ def gitt(
         Cycler rows on ``record``: `voltage`, `current` (positive charges the cell)
         and the coordinate `test_time`. Pulses of both directions may alternate.
     method
-        ``"finite-length"`` fits pulse and rest together with the exact solution of
+        ``FiniteLength()`` fits pulse and rest together with the exact solution of
         diffusion in a particle: time constant, resistance, and the equilibrium that
-        a rest of any length tends to. ``"weppner-huggins"`` takes the ratio of the
+        a rest of any length tends to. ``WeppnerHuggins()`` takes the ratio of the
         steady to the transient slope, which holds for pulses much shorter than the
         time constant; its equilibrium is the last voltage of the rest.
     geometry
@@ -92,23 +90,16 @@ def gitt(
         L in nm; adds `diffusion_coefficient`. Without it 1/tau = D/L² stands alone.
     mass
         Active mass in mg; adds the coordinate `specific_capacity`.
-    formula, x0
-        The active material, and its Li content where the record starts (default: that
-        of `formula`); with `mass` they add the coordinate `li_content`.
+    formula
+        The active material as weighed; with `mass` it adds the coordinate
+        `li_content`. ``Lithiation(formula, x0=0.95)`` tells the content where the
+        record starts.
     tmin
         Rows within so many seconds of a switch are not fitted: there the double layer
         and charge transfer still settle, and count as resistance.
     tmax
         End (s) of the line along the square root of time from which `ir_drop_sqrt`
         and the Weppner-Huggins transient are taken; None for the whole pulse.
-    steady
-        Steady slope of Weppner-Huggins: ``"rest"``, from the last voltages of the
-        rests before and after, or ``"gradient"``, from central differences of the
-        first voltages of successive pulses over pulse time.
-    degree
-        Degree of the equilibrium curve within one pulse.
-    history
-        Number of earlier pulses whose relaxation still goes on under this one.
     i_zero
         Magnitude of current (mA) below which a row is at rest. Default: 1/1000 of the
         largest.
@@ -123,13 +114,16 @@ def gitt(
         On ``pulse``. `overpotential` = `end_voltage` - `equilibrium_voltage` =
         `overpotential_ir` + `overpotential_diffusion`, all negative on discharge.
         Errors are one standard deviation, widened where the residuals follow one
-        another and where a higher `degree` would shift the value. `flag` is 0 where
-        all is well; its bits are named in ``flag_meanings``.
+        another and where a higher degree would shift the value. `flag` is 0 where
+        all is well; its bits are named in ``flag_meanings``. ``attrs`` keep the
+        settings, for `pulse_fit`.
 
     Raises
     ------
     ArgumentError
-        If there is no pulse or no rest in the record, or an argument is unusable.
+        If an argument is unusable.
+    DataError
+        If there is no pulse or no rest in the record, or its time steps back.
 
     Notes
     -----
@@ -142,64 +136,48 @@ def gitt(
     passed by pulses since the record's start, after each pulse. Pulse and rest end
     where `file` changes.
     """
-    _check(method, geometry, steady, radius, mass, tmin, tmax, degree, history)
+    _check(radius=radius, mass=mass, tmin=tmin, tmax=tmax, geometry=geometry)
     if i_zero is not None and not i_zero > 0:
         raise ArgumentError("i_zero", i_zero, "a current > 0 in mA, or None")
-    source = arrays(record, caller="gitt")
     if formula is not None and mass is None:
         raise ArgumentError(
             "mass", mass, "the active mass in mg", "Li content needs it with `formula`."
         )
-    from batteryxr.echem.kernels import titration
-
-    found: list[dict[str, Any]] = []
-    cut = pulse_windows(source, i_zero, history)
-    for window, timing, earlier in track(cut, "Fitting pulses", progress=progress):
-        row = titration.measured(window, timing, tmin=tmin, tmax=tmax)
-        if method == "finite-length":
-            row |= titration.finite_length(
-                window, row, earlier, geometry=geometry, tmin=tmin, degree=degree
-            )
-        found.append(row)
+    rows = columns(record, caller="gitt")
+    least = 1e-3 * largest_current(rows) if i_zero is None else float(i_zero)
+    cut = cut_pulses(rows, i_zero=least, memory=getattr(method, "memory", 0))
+    found = [
+        _row(pulse, method, geometry, tmin=tmin, tmax=tmax)
+        for pulse in track(cut, "Fitting pulses", progress=progress)
+    ]
     if all(row["rest_duration"] == 0 for row in found):
-        _refuse(found, source, i_zero)
+        _refuse(found, rows, i_zero)
     table = {name: np.array([row[name] for row in found]) for name in found[0]}
-    if method == "weppner-huggins":
-        table |= titration.weppner_huggins(table, geometry, steady)
-    table |= titration.completed(table, settled=settled, radius=radius)
+    table |= _completed(table, method, geometry, settled=settled, radius=radius)
     if lost := int(np.isnan(table["tau"]).sum()):
         warn_quality(
             f"gitt: {lost} of {len(found)} pulses have no time constant; "
             "`flag` says why"
         )
-    result = _label(table, record, mass)
+    result = _label(table, mass, clock="time" in rows.arrays)
     if formula is not None:
-        content = li_content(result["capacity"], formula=formula, mass=mass, x0=x0)
-        for name in ("batteryxr_call", "batteryxr_version", "history"):
-            content.attrs.pop(name, None)
+        content = content_after(result["capacity"], formula, mass=mass, caller="gitt")
         result = result.assign_coords(li_content=content)
-    return result
+    settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
+    about = {k: v for k, v in record.attrs.items() if k != "header"}
+    return result.assign_attrs(about | settings)
 
 
 def _check(
-    method: str,
-    geometry: str,
-    steady: str,
+    *,
     radius: float | None,
     mass: float | None,
     tmin: float,
     tmax: float | None,
-    degree: int,
-    history: int,
+    geometry: str,
 ) -> None:
-    choices = {
-        "method": (method, ("finite-length", "weppner-huggins")),
-        "geometry": (geometry, ("sphere", "planar")),
-        "steady": (steady, ("rest", "gradient")),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise ArgumentError(name, value, " or ".join(map(repr, known)))
+    if geometry not in ("sphere", "planar"):
+        raise ArgumentError("geometry", geometry, "'sphere' or 'planar'")
     for name, size in (("radius", radius), ("mass", mass)):
         if size is not None and not size > 0:
             raise ArgumentError(name, size, "a positive number, or None")
@@ -207,86 +185,79 @@ def _check(
         raise ArgumentError("tmin", tmin, "a time in s, 0 or later")
     if tmax is not None and not tmax > tmin:
         raise ArgumentError("tmax", tmax, f"a time in s after tmin={tmin}, or None")
-    if not 1 <= degree <= 6:
-        raise ArgumentError("degree", degree, "an integer from 1 to 6")
-    if history < 0:
-        raise ArgumentError("history", history, "a number of pulses, 0 or more")
 
 
-def pulse_windows(
-    source: Arrays, i_zero: float | None, history: int
-) -> Iterator[tuple[Window, Timing, list[tuple[float, float, float]]]]:
-    """Yield each pulse with its rest, its timing, and what the fit remembers.
-
-    The last is (on, off, current) of up to `history` earlier pulses and of this one.
-    """
+def cut_pulses(rows: Columns, *, i_zero: float, memory: int) -> Iterator[Pulse]:
+    """Yield each pulse with its rest, and up to `memory` earlier pulses."""
     from batteryxr.echem.kernels import pulses
 
-    threshold = 1e-3 * _largest(source) if i_zero is None else i_zero
-    earlier: list[tuple[float, float, float]] = []
-    for window in pulses.windows(_blocks(source), i_zero=threshold):
-        _require_order(window.t)
-        timing = pulses.timing(window)
-        if timing.off <= timing.on:  # a single row has no duration
-            continue
-        before = earlier[-history:] if history else []
-        earlier = [*before, (timing.on, timing.off, timing.current)]
-        yield window, timing, earlier
+    return pulses.pulses(rows.blocks(), i_zero=i_zero, memory=memory)
 
 
-def _largest(source: Arrays) -> float:
-    largest = 0.0
-    for (current,) in stream(source.current, dim="record"):
-        size = np.abs(current)
-        if np.isfinite(size).any():
-            largest = max(largest, float(np.nanmax(size)))
-    return largest
+def _row(
+    pulse: Pulse,
+    method: FiniteLength | WeppnerHuggins,
+    geometry: str,
+    *,
+    tmin: float,
+    tmax: float | None,
+) -> dict[str, Any]:
+    """Return what is found in one pulse."""
+    from batteryxr.echem.kernels import relaxation, titration
+
+    row = titration.measured(pulse, tmin=tmin, tmax=tmax)
+    if isinstance(method, FiniteLength):
+        shape = relaxation.shape(geometry, method.degree)
+        row |= titration.finite_length(pulse, row, shape, tmin=tmin)
+    return row
 
 
-def _blocks(source: Arrays) -> Iterator[tuple[np.ndarray, ...]]:
-    for t, v, i, file, time, _ in source.blocks():
-        one = np.broadcast_to(np.int16(0), t.shape)
-        never = np.broadcast_to(np.datetime64("NaT", "ns"), t.shape)
-        clock = time.view("M8[ns]") if time.size else never
-        yield t, v, i, file if file.size else one, clock
+def _completed(
+    table: dict[str, np.ndarray],
+    method: FiniteLength | WeppnerHuggins,
+    geometry: str,
+    *,
+    settled: float,
+    radius: float | None,
+) -> dict[str, np.ndarray]:
+    """Return what follows from all pulses together."""
+    from batteryxr.echem.kernels import titration
+
+    more: dict[str, np.ndarray] = {}
+    if isinstance(method, WeppnerHuggins):
+        more = titration.weppner_huggins(table, geometry, method.steady)
+    return more | titration.completed(table | more, settled=settled, radius=radius)
 
 
-def _require_order(t: np.ndarray) -> None:
-    step = np.diff(t)
-    if step.size and step.min() < 0:
-        at = float(t[int(np.argmin(step))])
-        raise ArgumentError(
-            "record",
-            f"test_time goes back by {-step.min():.4g} s after {at:.6g} s",
-            "time that runs on",
-            "Repair it when reading: read_cycler(..., repair=...).",
+def _refuse(found: list[dict[str, Any]], rows: Columns, i_zero: float | None) -> None:
+    """Raise where there is no pulse, or none has a rest."""
+    largest = largest_current(rows)
+    if found:
+        currents = sorted({float(f"{row['current']:.3g}") for row in found})
+        expected = "a current (mA) between rest and pulse"
+        problem = (
+            f"No rest follows any of {len(found)} pulses, whose mean currents are "
+            f"{currents[:6]} mA (largest {largest:.4g})"
         )
-
-
-def _refuse(found: list[dict[str, Any]], source: Arrays, i_zero: float | None) -> None:
-    largest = _largest(source)
-    if not found:
-        raise ArgumentError(
-            "i_zero",
-            i_zero,
-            "a current (mA) that pulses exceed, or None",
-            f"No pulse in {source.current.size} rows: the largest current is "
-            f"{largest:.4g} mA. Check that this is a titration and that the units of "
-            "the current are right.",
+        mend = (
+            "Raise i_zero above what the cycler reads at rest, or check that this is a "
+            "titration."
         )
-    currents = sorted({float(f"{row['current']:.3g}") for row in found})
-    raise ArgumentError(
-        "i_zero",
-        i_zero,
-        "a current (mA) between rest and pulse",
-        f"No rest follows any of {len(found)} pulses, whose mean currents are "
-        f"{currents[:6]} mA (largest {largest:.4g}). Raise i_zero above what the "
-        "cycler reads at rest, or check that this is a titration.",
-    )
+    else:
+        expected = "a current (mA) that pulses exceed, or None"
+        size = rows.arrays["current"].size
+        problem = f"No pulse in {size} rows: the largest current is {largest:.4g} mA"
+        mend = (
+            "Check that this is a titration and that the units of the current are "
+            "right."
+        )
+    if i_zero is not None:
+        raise ArgumentError("i_zero", i_zero, expected, f"{problem}. {mend}")
+    raise DataError("current", problem, mend)
 
 
 def _label(
-    table: dict[str, np.ndarray], record: xr.Dataset, mass: float | None
+    table: dict[str, np.ndarray], mass: float | None, *, clock: bool
 ) -> xr.Dataset:
     variables: dict[str, Any] = {}
     for name, (units, long_name) in _LABELS.items():
@@ -329,7 +300,7 @@ def _label(
             attributes("direction", units="1", long_name="Direction"),
         ),
     }
-    if "time" in record.variables:
+    if clock:
         coordinates["time"] = ("pulse", table["time"], {"long_name": "Start"})
     if mass is not None:
         specific = capacity / (mass * 1e-3)
@@ -338,6 +309,4 @@ def _label(
             specific,
             attributes("specific_capacity"),
         )
-    result = result.assign_coords(coordinates)
-    result.attrs = {k: v for k, v in record.attrs.items() if k != "header"}
-    return result
+    return result.assign_coords(coordinates)

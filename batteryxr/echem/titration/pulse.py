@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import itertools
-import json
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import arrays
-from batteryxr.echem.titration.gitt import pulse_windows
+from batteryxr.echem.record import columns
+from batteryxr.echem.titration.gitt import cut_pulses
+from batteryxr.echem.titration.method import FiniteLength
 
 
 @recorded
 def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Dataset:
     """Return the rows of one pulse and its rest beside the curve fitted to them.
 
-    Reads once, up to that pulse; reads `current` once more where the titration was
-    analysed without `i_zero`.
+    Reads once, up to that pulse.
 
     Parameters
     ----------
     record
         The record that `gitt` analysed.
     result
-        What ``gitt(method="finite-length")`` returned for it.
+        What ``gitt(method=FiniteLength())`` returned for it.
     pulse
         Number of the pulse, from 1.
 
@@ -42,61 +40,47 @@ def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Datas
     Raises
     ------
     ArgumentError
-        If the result is of another method, or has no such pulse.
+        If there is no such pulse.
+    DataError
+        If the result is of another method or record, or the pulse has too few rows.
     """
-    options = _options(result)
+    method = FiniteLength.from_attrs(result.attrs)
     if pulse not in result["pulse"].values:
         last = int(result["pulse"].values[-1])
         raise ArgumentError("pulse", pulse, f"a pulse from 1 to {last}")
-    from batteryxr.echem.kernels import diffusion, relaxation, rows
+    from batteryxr.echem.kernels import relaxation
+    from batteryxr.echem.kernels.rows import fitted_rows
 
-    source = arrays(record, caller="pulse_fit")
-    found = pulse_windows(source, options["i_zero"], options["history"])
-    item = next(itertools.islice(found, pulse - 1, None), None)
-    if item is None:
-        raise ArgumentError("result", pulse, "the result of gitt for this record")
-    window, timing, earlier = item
-    on, off, current = (np.array(column) for column in zip(*earlier, strict=True))
-    t, v, i, w, _ = rows.fitted_rows(
-        window, timing.on, timing.off, tmin=options["tmin"]
-    )
-    sphere = options["geometry"] == "sphere"
-    shape = diffusion.SPHERE if sphere else diffusion.PLANAR
-    if t.size < options["degree"] + 6:
-        raise ArgumentError("pulse", pulse, "a pulse with enough rows to be fitted")
-    model = relaxation.fit(t, v, i, w, on, off, current, shape, options["degree"])[4]
-    columns = {
-        "voltage": (v, "V", "Voltage"),
-        "current": (i, "mA", "Current"),
+    i_zero, tmin = float(result.attrs["i_zero"]), float(result.attrs["tmin"])
+    source = columns(record, caller="pulse_fit")
+    found = cut_pulses(source, i_zero=i_zero, memory=method.memory)
+    one = next(itertools.islice(found, pulse - 1, None), None)
+    if one is None:
+        raise DataError("record", f"has no pulse {pulse}: `result` is of another one")
+    rows, _ = fitted_rows(one.window, one.timing, tmin=tmin)
+    shape = relaxation.shape(str(result.attrs["geometry"]), method.degree)
+    if not relaxation.enough(rows, shape):
+        raise DataError(f"pulse {pulse}", "has too few rows to be fitted")
+    model = relaxation.fit(rows, one.remembered, shape)[4]
+    named = {
+        "voltage": (rows.v, "V", "Voltage"),
+        "current": (rows.i, "mA", "Current"),
         "fitted_voltage": (model, "V", "Fitted voltage"),
-        "voltage_residual": (v - model, "V", "Measured minus fitted voltage"),
-        "rows": (np.rint(w**2), "1", "Rows averaged"),
+        "voltage_residual": (rows.v - model, "V", "Measured minus fitted voltage"),
+        "rows": (np.rint(rows.w**2), "1", "Rows averaged"),
     }
     return xr.Dataset(
         {
             key: ("record", value, attributes(key, units=units, long_name=long_name))
-            for key, (value, units, long_name) in columns.items()
+            for key, (value, units, long_name) in named.items()
         },
         coords={
-            "test_time": ("record", t, attributes("test_time")),
+            "test_time": ("record", rows.t, attributes("test_time")),
             "step_time": (
                 "record",
-                t - timing.on,
+                rows.t - one.timing.on,
                 attributes("step_time", units="s", long_name="Time in the pulse"),
             ),
             "pulse": ((), pulse, attributes("pulse")),
         },
     )
-
-
-def _options(result: xr.Dataset) -> dict[str, Any]:
-    call = json.loads(result.attrs.get("batteryxr_call", "{}"))
-    options: dict[str, Any] = call.get("arguments", {})
-    if call.get("method") != "gitt" or options.get("method") != "finite-length":
-        raise ArgumentError(
-            "result",
-            call.get("method", type(result).__name__),
-            'the result of gitt(method="finite-length")',
-            "Only that method fits a curve.",
-        )
-    return options

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.blocks import stream
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
     StoreError,
@@ -31,6 +32,7 @@ _NEEDED = ("test_time", "voltage", "current")
 _ROWS = 500_000  # per block
 
 
+@checked
 def write_bdf(
     record: xr.Dataset,
     path: str | os.PathLike[str],

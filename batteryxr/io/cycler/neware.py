@@ -7,7 +7,6 @@ import functools
 import logging
 import threading
 import zipfile
-import zlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +80,8 @@ def read(path: Path, options: Options | None = None) -> RawTable:
 
 def _with_fastnda(path: Path) -> RawTable:
     said: list[str] = []
-    with _guard, _zlib_untouched():
-        fastnda = require("fastnda", extra="io", purpose=_PURPOSE)
-        ndax = require("fastnda.ndax", extra="io", purpose=_PURPOSE)
+    fastnda, ndax = _fastnda()
+    with _guard:
         with _damage_named(path), _one_worker(ndax), _overheard(said):
             frame = fastnda.read(path, cycle_mode="raw")
             version = _version(path)
@@ -113,19 +111,24 @@ def _with_fastnda(path: Path) -> RawTable:
     )
 
 
+def _fastnda() -> tuple[Any, Any]:
+    # With isal at hand it replaces zlib's functions for the whole process.
+    options: Any = {"extra": "io", "purpose": _PURPOSE, "without": ("isal",)}
+    return require("fastnda", **options), require("fastnda.ndax", **options)
+
+
 def _with_newarenda(path: Path) -> RawTable:
-    with _guard, _zlib_untouched():
-        module = require("NewareNDA", extra="io", purpose=_PURPOSE)
-        with _damage_named(path), _overheard([], "newarenda"):
-            try:
-                frame = module.read(
-                    str(path), software_cycle_number=False, log_level="ERROR"
-                )
-            except NotImplementedError as error:
-                raise FileFormatError(
-                    path, f"is of a version that no library knows ({error})."
-                ) from error
-            version = _version(path)
+    module = require("NewareNDA", extra="io", purpose=_PURPOSE)
+    with _guard, _damage_named(path), _overheard([], "newarenda"):
+        try:
+            frame = module.read(
+                str(path), software_cycle_number=False, log_level="ERROR"
+            )
+        except NotImplementedError as error:
+            raise FileFormatError(
+                path, f"is of a version that no library knows ({error})."
+            ) from error
+        version = _version(path)
     with _damage_named(path):
         columns = {
             name: frame[label].to_numpy(dtype=np.float64)
@@ -251,16 +254,6 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise FileFormatError(
             path, f"is not a whole Neware file ({what}). Copy or export it again."
         ) from error
-
-
-@contextlib.contextmanager
-def _zlib_untouched() -> Iterator[None]:
-    """Undo fastnda's replacement of zlib's functions for the whole process."""
-    before = zlib.decompress, zlib.decompressobj
-    try:
-        yield
-    finally:
-        zlib.decompress, zlib.decompressobj = before
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
@@ -66,8 +68,6 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
     negative, in y as in x. Detector axes that run against the laboratory's are told by
     `basis_vectors`, and are turned with the positions.
     """
-    import dask.array as da
-
     path = Path(path)
     with opened(path) as file:
         group = _group(file, path, entry)
@@ -79,7 +79,7 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
         detector = group["instrument_1/detector_1"]
         coords = _coordinates(group, detector, path, shape[0])
         extra = _extras(group, detector)
-    frames = da.from_array(
+    frames = blocks.from_source(
         FileFrames(path, name, shape, dtype),
         chunks=(max(chunks, _CHUNK), *shape[1:]),
         name=f"cxi-{path.name}-{path.stat().st_mtime_ns}-{name}",
@@ -194,6 +194,7 @@ def _extras(group: Any, detector: Any) -> dict[str, Any]:
     return found
 
 
+@checked
 def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
     """Write a ptychographic scan of one energy as CXI that is NXcxi_ptycho as well.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.optional import require
 from batteryxr.core.units import affine
@@ -63,8 +64,6 @@ def open_hdf5(
     FileFormatError
         If the file is no HDF5 file or damaged.
     """
-    import dask.array as da
-
     with opened(path) as file:
         name = _frames(file, path, dataset)
         frames = file[name]
@@ -75,7 +74,7 @@ def open_hdf5(
     step = chunk(math.prod(shape[1:]) * dtype.itemsize, shape[0])
     step = min(shape[0], max(stored, step // stored * stored))
     source = FileFrames(path, name, shape, dtype)
-    data = da.from_array(source, chunks=(step, *shape[1:]), asarray=True, lock=False)
+    data = blocks.from_source(source, (step, *shape[1:]), asarray=True, lock=False)
     return Held(data, **held)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
@@ -54,8 +55,6 @@ class Found:
 
     def frames(self) -> tuple[Any, tuple[int, ...]]:
         """Return lazy frames (position, y, x), and the shape as it is stored."""
-        import dask.array as da
-
         patterns = self.layout.paths.get("frames", ())
         name = first(self.held, patterns, axes=(3, 4))
         if name is None:
@@ -75,18 +74,16 @@ class Found:
         shape = self.held[name].shape
         if len(shape) == 3:
             shape = (sum(len(p) for p in parts), *shape[1:])
-        return da.concatenate(parts) if len(parts) > 1 else parts[0], shape
+        return blocks.concatenate(parts), shape
 
     def _lazy(self, name: str) -> Any:
-        import dask.array as da
-
         item = self.held[name]
         shape = item.shape
         stored = (item.chunks or (1,))[0]
         wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
         step = min(shape[0], max(stored, -(-wanted // stored) * stored))
         stamp = self.path.stat().st_mtime_ns
-        lazy = da.from_array(
+        lazy = blocks.from_source(
             FileFrames(self.path, name, shape, item.dtype),
             chunks=(step, *shape[1:]),
             name=f"ptychography-{self.path}-{stamp}-{name}",

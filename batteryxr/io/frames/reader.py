@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
     FileFormatError,
@@ -161,6 +162,7 @@ def read_frames(
     return array
 
 
+@checked
 def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     """Read one detector image: a dark, a flat field, a mask.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 
@@ -49,8 +50,6 @@ def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
     FileFormatError
         If the first file is no TIFF, or holds something other than grey images.
     """
-    import dask.array as da
-
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
     pages, shape, dtype = _look(tifffile, paths[0])
     n = pages if len(paths) == 1 else len(paths)
@@ -62,18 +61,17 @@ def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
             part, pick = paths, range(a, b)
         else:
             part, pick = paths[a:b], range(1)
-        block = da.map_blocks(
+        block = blocks.from_call(
             _load,
             part,
             pick,
             shape,
             dtype,
-            chunks=((b - a,), *((s,) for s in shape)),
+            shape=(b - a, *shape),
             dtype=dtype,
-            meta=np.empty((0, 0, 0), dtype),
         )
         parts.append(block)
-    return Held(da.concatenate(parts))
+    return Held(blocks.concatenate(parts))
 
 
 def _look(tifffile: Any, path: Path) -> tuple[int, tuple[int, int], np.dtype[Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes, label
 
@@ -27,6 +28,7 @@ _ITEM = re.compile(rf"\s*(?:{_QUOTED}|({_NESTED}|[^',\s]+))\s*(?:,|$)")
 _SPECTRA = ("xmu", "xanes", "norm", "xmudat")
 
 
+@checked
 def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
     """Read the spectra of an Athena project, each on its own energies.
 
@@ -90,7 +92,7 @@ def _unpack(path: Path) -> str:
             if not unpacker.eof:
                 raise gzip.BadGzipFile("it is cut")
             raw = whole
-    except (OSError, EOFError, zlib.error) as error:
+    except Exception as error:  # of zlib, or of what took its place
         raise FileFormatError(path, f"cannot be unpacked: {error}.") from error
     if not raw.strip():
         raise FileFormatError(path, "the file is empty.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io.series.scans import same_axis
 
@@ -128,20 +129,17 @@ def _on_grid(
 
 
 def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
-    import dask
-    import dask.array as da
-
-    load = dask.delayed(_load, pure=True)
-    blocks = []
+    load = blocks.delayed(_load, pure=True)
+    pieces = []
     for start in range(0, len(scans), _GROUP):
         sources = [s.source for s in scans[start : start + _GROUP]]
         # A file that changes is another file: the name of the task holds its age.
         ages = [s.path.stat().st_mtime_ns for s in sources]
         shape = (len(sources), grid.size)
-        blocks.append(
-            da.from_delayed(load(sources, grid, whole, ages), shape, np.float64)
+        pieces.append(
+            blocks.from_delayed(load(sources, grid, whole, ages), shape, np.float64)
         )
-    return da.concatenate(blocks)
+    return blocks.concatenate(pieces)
 
 
 def _load(

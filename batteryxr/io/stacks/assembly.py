@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -74,21 +75,19 @@ def frame_by_frame(
     shape, dtype
         Of one frame.
     """
-    import dask.array as da
 
     def one(place: tuple[Any, ...]) -> Any:
-        return da.map_blocks(
+        return blocks.from_call(
             _frame,
             load,
             place,
             shape,
             dtype,
-            chunks=((1,), (shape[0],), (shape[1],)),
+            shape=(1, *shape),
             dtype=dtype,
-            meta=np.empty((0, 0, 0), dtype),
         )
 
-    return da.concatenate([one(place) for place in places])
+    return blocks.concatenate([one(place) for place in places])
 
 
 def _frame(

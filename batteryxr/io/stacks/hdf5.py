@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
 from batteryxr.io.frames.hdf5 import FileFrames, opened, text
@@ -287,12 +288,10 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
 
 
 def _lazy(path: Path, values: Any) -> Any:
-    import dask.array as da
-
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
     source = FileFrames(path, values.name, values.shape, values.dtype)
-    return da.from_array(source, chunks=chunks, asarray=True, lock=False)
+    return blocks.from_source(source, chunks, asarray=True, lock=False)
 
 
 def _chunks(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     FileFormatError,
@@ -225,8 +226,6 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
     """Return one stack of HDF5 files that each hold some energies."""
     if len(parts) == 1:
         return parts[0]
-    import dask.array as da
-
     first = parts[0]
     if "y" not in first.dims:
         raise ArgumentError(
@@ -252,7 +251,7 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
         )
     energies = [p.energy for p in parts if p.energy is not None]
     return RawStack(
-        data=da.concatenate([p.data for p in parts]),
+        data=blocks.concatenate([p.data for p in parts]),
         energy=np.concatenate(energies) if len(energies) == len(parts) else None,
         dims=first.dims,
         y=first.y,

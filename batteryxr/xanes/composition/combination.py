@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _BACKGROUNDS = {None: 0, "constant": 1, "linear": 2}
 
 @recorded
 def lcf(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     standards: xr.DataArray | Mapping[str, xr.DataArray],
     window: Range | None = None,
@@ -39,12 +40,12 @@ def lcf(
 
     Parameters
     ----------
-    obj
+    spectra
         Spectra along `energy`, in any other dimensions, prepared as the standards
         were (normalised or flattened).
     standards
         Spectra by name, or along the dimension `standard`; interpolated (cubic) to
-        the energies of `obj` where theirs differ.
+        the energies of `spectra` where theirs differ.
     window
         Energies to fit, in eV; by default all.
     non_negative
@@ -66,9 +67,11 @@ def lcf(
     Raises
     ------
     ArgumentError
+        If `background` is unknown, or the window holds too few energies.
+    DataError
         If the standards do not cover the energies, or are not independent.
     """
-    array = spectra(obj, caller="lcf", names=NAMES)
+    array = as_spectra(spectra, caller="lcf", names=NAMES)
     if background not in _BACKGROUNDS:
         raise ArgumentError("background", background, "None, 'constant' or 'linear'")
     if window is not None:
@@ -80,10 +83,9 @@ def lcf(
     powers = scaled[None] ** np.arange(_BACKGROUNDS[background])[:, None]
     rank = int(np.linalg.matrix_rank(np.concatenate([matrix, powers])))
     if rank < len(matrix) + len(powers) or rank >= x.size:
-        raise ArgumentError(
+        raise DataError(
             "standards",
-            names,
-            f"linearly independent standards, fewer than the {x.size} energies",
+            f"{names} are not independent, or no fewer than the {x.size} energies",
             "Drop one that the others already contain, or widen the window.",
         )
     weight, error, back, quality = blocks.apply(

@@ -12,7 +12,8 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
-from batteryxr.xanes.spectra import inherit, spectra, stream_rows
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra, stream_rows
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def pca(
         If there are fewer than two whole spectra, or too many components are asked
         for.
     """
-    array = spectra(obj, caller="pca", names=NAMES)
+    array = as_spectra(obj, caller="pca", names=NAMES)
     if window is not None:
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)

@@ -11,12 +11,13 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import xray
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.xanes.composition import scattering
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 @recorded
 def projected_density(
-    obj: xr.DataArray | xr.Dataset,
+    maps: xr.DataArray | xr.Dataset,
     *,
     element: str,
     edge: str = "K",
     energy: float | None = None,
     delta_f2: float | None = None,
     table: str = "chantler",
-    error: xr.DataArray | float | None = None,
+    errors: xr.DataArray | float | None = None,
 ) -> xr.Dataset:
     """Return the absorber's atoms per area from the edge jump.
 
@@ -39,7 +40,7 @@ def projected_density(
 
     Parameters
     ----------
-    obj
+    maps
         The edge jump, or a Dataset with `edge_jump` (and `edge_jump_error`).
     element, edge
         The absorber, as in "V" and "K".
@@ -49,8 +50,8 @@ def projected_density(
         Jump of f'' across the edge, in electrons; by default from `table`.
     table
         "chantler" (xraydb). 3.53 for V is what Henke's gives; pass it as `delta_f2`.
-    error
-        Standard deviation of the jump, where `obj` does not carry it.
+    errors
+        Standard deviation of the jump, where `maps` does not carry it.
 
     Returns
     -------
@@ -65,19 +66,19 @@ def projected_density(
     ArgumentError
         If the element has no such edge.
     """
-    jump, deviation = _with_error(obj, "edge_jump", error)
+    jump, deviation = _with_error(maps, "edge_jump", errors)
     position = scattering.edge_position(element, edge) if energy is None else energy
     source = table if delta_f2 is None else "given"
     if delta_f2 is None:
         delta_f2 = scattering.f_double_prime_jump(element, edge, table)
     length = float(scattering.wavelength(position))
-    factor = 1.0 / (2.0 * length * scattering.ELECTRON_RADIUS * delta_f2)
+    factor = 1.0 / (2.0 * length * xray.ELECTRON_RADIUS * delta_f2)
     result = _labelled(
         jump * factor,
         None if deviation is None else xr.DataArray(deviation) * factor,
         "projected_density",
-        "m-2",
-        f"Projected density of {element}",
+        units="m-2",
+        long_name=f"Projected density of {element}",
     )
     return inherit(
         result,
@@ -93,10 +94,10 @@ def projected_density(
 
 @recorded
 def effective_electrons(
-    obj: xr.DataArray | xr.Dataset,
+    stack: xr.DataArray | xr.Dataset,
     *,
     energy: float | None = None,
-    error: xr.DataArray | float | None = None,
+    errors: xr.DataArray | float | None = None,
 ) -> xr.Dataset:
     """Return the effective electrons per area from the phase of the transmission.
 
@@ -104,13 +105,13 @@ def effective_electrons(
 
     Parameters
     ----------
-    obj
+    stack
         Phase in rad, zero in vacuum, or a Dataset with `phase` (and `phase_error`).
         A map at one energy, or a spectrum or stack along `energy`.
     energy
-        Photon energy in eV where `obj` has no coordinate `energy`.
-    error
-        Standard deviation of the phase, where `obj` does not carry it. An offset of
+        Photon energy in eV where `stack` has no coordinate `energy`.
+    errors
+        Standard deviation of the phase, where `stack` does not carry it. An offset of
         the vacuum adds to all pixels alike, and weighs most where the sample is thin.
 
     Returns
@@ -125,7 +126,7 @@ def effective_electrons(
     UnitsError
         If the phase is not in rad, or what converts to it.
     """
-    phase, deviation = _with_error(obj, "phase", error)
+    phase, deviation = _with_error(stack, "phase", errors)
     scale = float(
         in_units(
             xr.DataArray(1.0, attrs=phase.attrs, name="phase"),
@@ -147,13 +148,13 @@ def effective_electrons(
             "effective_electrons needs the photon energy: pass energy=5420.0, or give "
             "the phase a coordinate 'energy'."
         )
-    factor = scale * photon / (scattering.HC * scattering.ELECTRON_RADIUS)
+    factor = scale * photon / (xray.HC * xray.ELECTRON_RADIUS)
     result = _labelled(
         -(phase * factor),
         None if deviation is None else xr.DataArray(deviation) * factor,
         "effective_electrons",
-        "m-2",
-        "Effective electrons Re[N_eff]",
+        units="m-2",
+        long_name="Effective electrons Re[N_eff]",
     )
     stored = {} if energy is None else {"energy": float(energy)}
     return inherit(result.transpose(*phase.dims), phase, **stored)
@@ -161,10 +162,10 @@ def effective_electrons(
 
 @recorded
 def electron_ratio(
-    obj: xr.Dataset,
+    maps: xr.Dataset,
     *,
     density: xr.Dataset | xr.DataArray,
-    least: float = 0.0,
+    threshold: float = 0.0,
 ) -> xr.Dataset:
     """Return effective electrons per absorber atom: the composition.
 
@@ -172,12 +173,12 @@ def electron_ratio(
 
     Parameters
     ----------
-    obj
+    maps
         A result of `effective_electrons`: a map, or one along `energy`.
     density
         A result of `projected_density`.
-    least
-        Densities that are not above this (m-2) give NaN.
+    threshold
+        Densities, in m-2, that are not above this give NaN.
 
     Returns
     -------
@@ -190,21 +191,21 @@ def electron_ratio(
     VariableError
         If the Datasets do not hold what they should.
     """
-    electrons, d_electrons = _with_error(obj, "effective_electrons", None)
+    electrons, d_electrons = _with_error(maps, "effective_electrons", None)
     atoms, d_atoms = _with_error(density, "projected_density", None)
-    atoms = atoms.where(atoms > least)
+    atoms = atoms.where(atoms > threshold)
     ratio = electrons / atoms
     error = None
     if d_electrons is not None or d_atoms is not None:
         first = (0.0 if d_electrons is None else d_electrons) / atoms
         second = ratio * (0.0 if d_atoms is None else d_atoms) / atoms
         error = (first**2 + second**2) ** 0.5
-    result = _labelled(
-        ratio, error, "electron_ratio", "1", "Effective electrons per absorber atom"
-    )
+    long_name = "Effective electrons per absorber atom"
+    result = _labelled(ratio, error, "electron_ratio", units="1", long_name=long_name)
     return inherit(result.transpose(*electrons.dims, ...), electrons)
 
 
+@checked
 def theoretical_ratio(
     formula: str | Mapping[str, float],
     *,
@@ -277,24 +278,25 @@ def theoretical_ratio(
 
 
 def _with_error(
-    obj: xr.DataArray | xr.Dataset, name: str, error: xr.DataArray | float | None
+    data: xr.DataArray | xr.Dataset, name: str, errors: xr.DataArray | float | None
 ) -> tuple[xr.DataArray, xr.DataArray | float | None]:
-    if isinstance(obj, xr.DataArray):
-        return obj, error
-    if name not in obj:
+    if isinstance(data, xr.DataArray):
+        return data, errors
+    if name not in data:
         raise VariableError(
-            f"{name!r} is needed; the Dataset has {[str(v) for v in obj.data_vars]}."
+            f"{name!r} is needed; the Dataset has {[str(v) for v in data.data_vars]}."
         )
-    value = obj[name]
-    if not value.attrs.get("history") and obj.attrs.get("history"):
-        value = value.assign_attrs(history=obj.attrs["history"])
-    return value, obj.get(f"{name}_error") if error is None else error
+    value = data[name]
+    if not value.attrs.get("history") and data.attrs.get("history"):
+        value = value.assign_attrs(history=data.attrs["history"])
+    return value, data.get(f"{name}_error") if errors is None else errors
 
 
 def _labelled(
     value: xr.DataArray,
     error: xr.DataArray | None,
     name: str,
+    *,
     units: str,
     long_name: str,
 ) -> xr.Dataset:

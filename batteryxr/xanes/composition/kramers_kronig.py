@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -13,16 +12,19 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
+from batteryxr.core.xray import ELECTRON_RADIUS, HC
 from batteryxr.xanes.composition import scattering
-from batteryxr.xanes.spectra import inherit, spectra, window
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.xanes.fit.terms import Range
+    from batteryxr.xanes.kernels.kramers_kronig import Reference
 
 
 @recorded
 def scattering_factors(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     element: str,
     edge: str = "K",
@@ -39,7 +41,7 @@ def scattering_factors(
 
     Parameters
     ----------
-    obj
+    spectra
         Absorption along `energy`, in any other dimensions and on any scale.
     element, edge
         The absorber.
@@ -54,7 +56,7 @@ def scattering_factors(
     -------
     xarray.Dataset
         `f1` (f', in electrons per atom) and `f2` (f'') along `energy`, and
-        `projected_density` (m-2): the atoms per area if `obj` is μt. NaN where the
+        `projected_density` (m-2): the atoms per area if `spectra` is μt. NaN where the
         absorption has a gap, or no jump.
 
     Raises
@@ -62,8 +64,16 @@ def scattering_factors(
     ArgumentError
         If a range holds too few energies, or the element has no such edge.
     """
-    array = spectra(obj, caller="scattering_factors")
-    plan = _plan(array.energy.values, element, edge, pre, post, degree, table)
+    array = as_spectra(spectra, caller="scattering_factors")
+    reference = _reference(
+        array.energy.values,
+        element=element,
+        edge=edge,
+        pre=pre,
+        post=post,
+        degree=degree,
+        table=table,
+    )
     f1, f2, density = blocks.apply(
         _factors,
         array,
@@ -71,7 +81,7 @@ def scattering_factors(
         output_dims=[["energy"], ["energy"], []],
         dtypes=[float] * 3,
         caller="scattering_factors",
-        plan=plan,
+        reference=reference,
     )
     order = array.dims
     result = xr.Dataset(
@@ -91,7 +101,7 @@ def scattering_factors(
 
 @recorded
 def kramers_kronig_misfit(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     phase: xr.DataArray | None = None,
     element: str,
@@ -107,7 +117,7 @@ def kramers_kronig_misfit(
 
     Parameters
     ----------
-    obj
+    spectra
         Absorption μt along `energy`, or a Dataset with `absorption` and `phase`.
     phase
         Phase in rad on the same axes.
@@ -129,14 +139,22 @@ def kramers_kronig_misfit(
         If there is no phase.
     """
     if phase is None:
-        if not isinstance(obj, xr.Dataset) or "phase" not in obj:
+        if not isinstance(spectra, xr.Dataset) or "phase" not in spectra:
             raise ArgumentError(
                 "phase", None, "the phase on the axes of the absorption, in rad"
             )
-        phase = obj["phase"]
-    array = spectra(obj, caller="kramers_kronig_misfit")
+        phase = spectra["phase"]
+    array = as_spectra(spectra, caller="kramers_kronig_misfit")
     phase = in_units(phase, "rad", caller="kramers_kronig_misfit")
-    plan = _plan(array.energy.values, element, edge, pre, post, degree, table)
+    reference = _reference(
+        array.energy.values,
+        element=element,
+        edge=edge,
+        pre=pre,
+        post=post,
+        degree=degree,
+        table=table,
+    )
     rms, slope, residual = blocks.apply(
         _compare,
         array,
@@ -145,7 +163,7 @@ def kramers_kronig_misfit(
         output_dims=[[], [], ["energy"]],
         dtypes=[float] * 3,
         caller="kramers_kronig_misfit",
-        plan=plan,
+        reference=reference,
     )
     residual = residual.transpose(*array.dims)
     parts = {
@@ -162,29 +180,19 @@ def kramers_kronig_misfit(
     return inherit(result, array, element=element, edge=edge)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is the same for every spectrum."""
-
-    matrix: np.ndarray
-    f1: np.ndarray
-    f2: np.ndarray
-    basis: np.ndarray
-    weight: np.ndarray
-    absorption: np.ndarray
-    phase: np.ndarray
-
-
-def _plan(
+def _reference(
     x: np.ndarray,
+    *,
     element: str,
     edge: str,
     pre: Range,
     post: Range,
     degree: int,
     table: str,
-) -> _Plan:
+) -> Reference:
+    """Return what the table and the optics say at these energies."""
     from batteryxr.core.kramers_kronig import transform_matrix
+    from batteryxr.xanes.kernels.kramers_kronig import Reference
 
     before = window(x, pre, name="pre", least=2)
     after = window(x, post, name="post", least=2)
@@ -196,38 +204,26 @@ def _plan(
     # Both sides weigh alike, however densely they were measured.
     weight = before / np.sqrt(before.sum()) + after / np.sqrt(after.sum())
     scaled = (x - position) / max(abs(x[0] - position), abs(x[-1] - position))
-    return _Plan(
+    return Reference(
         matrix=transform_matrix(x, x),
         f1=scattering.f_prime(element, x, table),
         f2=scattering.f_double_prime(element, x, table),
         basis=np.vander(scaled, degree + 1, increasing=True),
         weight=weight,
-        absorption=x / (2.0 * scattering.HC * scattering.ELECTRON_RADIUS),
-        phase=-x / (scattering.HC * scattering.ELECTRON_RADIUS),
+        absorption=x / (2.0 * HC * ELECTRON_RADIUS),
+        phase=-x / (HC * ELECTRON_RADIUS),
     )
 
 
-def _factors(data: np.ndarray, plan: _Plan) -> tuple[Any, ...]:
-    from batteryxr.xanes.kernels.kramers_kronig import match
+def _factors(data: np.ndarray, reference: Reference) -> tuple[np.ndarray, ...]:
+    from batteryxr.xanes.kernels.kramers_kronig import factors
 
-    rows = data.reshape(-1, data.shape[-1]).astype(float) * plan.absorption
-    density, f2 = match(rows, plan.f2, plan.basis, plan.weight)
-    f1 = plan.f1 + (f2 - plan.f2) @ plan.matrix.T
-    f2 = np.where(np.isnan(f1), np.nan, f2)
-    return (
-        f1.reshape(data.shape),
-        f2.reshape(data.shape),
-        density.reshape(data.shape[:-1]),
-    )
+    return factors(data, reference)
 
 
-def _compare(data: np.ndarray, phase: np.ndarray, plan: _Plan) -> tuple[Any, ...]:
-    from batteryxr.xanes.kernels.kramers_kronig import misfit
+def _compare(
+    data: np.ndarray, phase: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, ...]:
+    from batteryxr.xanes.kernels.kramers_kronig import compare
 
-    f1, _, density = _factors(data, plan)
-    rows = phase.reshape(-1, phase.shape[-1]).astype(float) * plan.phase
-    expected = f1.reshape(rows.shape)
-    electrons = rows / density.reshape(-1, 1)
-    rms, slope, residual = misfit(electrons, expected, plan.basis)
-    shape = data.shape[:-1]
-    return rms.reshape(shape), slope.reshape(shape), residual.reshape(data.shape)
+    return compare(data, phase, reference)

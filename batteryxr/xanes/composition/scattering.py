@@ -7,8 +7,7 @@ import functools
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.xray import ELECTRON_RADIUS as ELECTRON_RADIUS
-from batteryxr.core.xray import HC as HC
+from batteryxr.core.xray import HC
 
 #: Energies beside an edge over which f'' is extrapolated to it, in eV from the edge.
 _NEAR, _FAR = 20.0, 200.0
@@ -36,7 +35,7 @@ def edge_position(element: str, edge: str) -> float:
         found = None
     if found is None:
         raise ArgumentError(
-            "element", f"{element} {edge}", "an element and edge, as in 'V' and 'K'"
+            "element", element, f"an element with an edge {edge!r}, as 'V' has 'K'"
         )
     return float(found.energy)
 

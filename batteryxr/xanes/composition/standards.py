@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
-from batteryxr.xanes.spectra import spectra
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ def on_grid(
 ) -> tuple[list[str], np.ndarray]:
     """Return names and values (standard, energy) of standards at energies `x`."""
     if isinstance(standards, xr.DataArray):
-        whole = spectra(standards, caller=argument)
+        whole = as_spectra(standards, caller=argument)
         if "standard" not in whole.dims:
             whole = whole.expand_dims("standard")
         names = (
@@ -35,7 +35,7 @@ def on_grid(
         items = dict(zip(names, whole.transpose("standard", "energy"), strict=True))
     else:
         items = {
-            str(name): spectra(item, caller=f"{argument}[{name!r}]", names=NAMES)
+            str(name): as_spectra(item, caller=f"{argument}[{name!r}]", names=NAMES)
             for name, item in standards.items()
         }
     if not items:
@@ -50,7 +50,10 @@ def _interpolated(
     from scipy.interpolate import make_interp_spline
 
     if item.dims != ("energy",):
-        raise ArgumentError(argument, name, f"one spectrum; it has {item.dims}")
+        raise DimensionError(
+            f"{argument}[{name!r}] is one spectrum along energy; it lies along "
+            f"{item.dims}."
+        )
     own, y = item.energy.values, item.values.astype(float)
     finite = np.isfinite(y)
     own, y = own[finite], y[finite]
@@ -58,10 +61,9 @@ def _interpolated(
         return np.asarray(y)
     if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
-        raise ArgumentError(
-            argument,
-            name,
-            f"a spectrum that covers {x[0]:.2f} to {x[-1]:.2f} eV; it has {has}",
+        raise DataError(
+            f"{argument}[{name!r}]",
+            f"it has {has}, which covers less than {x[0]:.2f} to {x[-1]:.2f} eV",
             "Pass a window inside the energies of all of them.",
         )
     return np.asarray(make_interp_spline(own, y, k=3)(x))

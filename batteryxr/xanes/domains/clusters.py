@@ -13,11 +13,13 @@ from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.xanes.domains.features import Sample, gather, sample
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.domains.features import Pixels, gather, sample
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batteryxr.xanes.domains.features import Sample
 
 #: As `METHODS` of the kernel, which is imported when called.
 _METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
@@ -25,17 +27,17 @@ _METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
 
 @recorded
 def cluster(
-    obj: xr.Dataset,
+    maps: xr.Dataset,
     *,
-    k: int,
+    n_clusters: int,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
     method: str = "kmeans",
     standardise: bool = True,
     weights: xr.DataArray | None = None,
     order_by: str | None = None,
-    n_init: int = 10,
-    most: int = 200_000,
+    n_starts: int = 10,
+    max_pixels: int = 200_000,
     seed: int = 0,
 ) -> xr.Dataset:
     """Cluster the pixels of all particles together by their maps.
@@ -45,9 +47,9 @@ def cluster(
 
     Parameters
     ----------
-    obj
+    maps
         Maps, such as edge energy, normalised peak area and electron ratio.
-    k
+    n_clusters
         Number of clusters.
     features
         Variables to use; by default all. What they are decides what a cluster is.
@@ -56,7 +58,7 @@ def cluster(
         ``(maps.flag == 0) & (depth > 30)``.
     method
         "kmeans"; "gaussian_mixture" for clusters of unlike widths; "bisecting" or
-        "mini_batch" for large `k` or many pixels.
+        "mini_batch" for many clusters or pixels.
     standardise
         Scale each feature to unit standard deviation. Otherwise the one with the
         largest numbers decides alone.
@@ -64,9 +66,9 @@ def cluster(
         Weight of each pixel in the fit, such as the projected density.
     order_by
         Feature by whose mean the clusters are numbered, rising; by default the first.
-    n_init
+    n_starts
         Starts, of which the best is kept.
-    most
+    max_pixels
         Pixels that are fitted. If more count, so many are drawn at random.
     seed
         Random seed.
@@ -93,22 +95,28 @@ def cluster(
         raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     if weights is not None and method == "gaussian_mixture":
         raise ArgumentError(
-            "weights", "given", "None for a Gaussian mixture", "Use method='kmeans'."
+            "method",
+            method,
+            "a method that takes weights",
+            "A Gaussian mixture takes none: leave them out, or use 'kmeans'.",
         )
-    maps = gather(obj, features, caller="cluster")
-    _check_order(order_by, maps)
-    drawn = _drawn(maps, mask, weights, k, most, seed, "cluster")
+    pixels = Pixels(gather(maps, features, caller="cluster"), mask, weights)
+    names = list(pixels.features)
+    if order_by is not None and order_by not in names:
+        raise ArgumentError("order_by", order_by, f"one of the features {names}")
+    _check_count("n_clusters", n_clusters)
+    drawn = _drawn(pixels, n_clusters, max_pixels, seed)
     points, centre, scale = drawn.standardised(standardise)
     model = partition.fit(
-        points, drawn.weights, k, method=method, n_init=n_init, seed=seed
+        points, drawn.weights, n_clusters, method=method, n_init=n_starts, seed=seed
     )
-    found = model.predict(points)
-    table = _table(drawn, found, k)
-    column = list(maps).index(order_by or next(iter(maps)))
-    order = np.argsort(table["mean"][:, column], kind="stable")
-    rank = np.empty(k, np.int16)
-    rank[order] = np.arange(1, k + 1)
-    inputs = list(maps.values()) + ([] if mask is None else [_on(mask)])
+    table = partition.describe(
+        drawn.values, drawn.weights, model.predict(points), n_clusters
+    )
+    order = np.argsort(table.mean[:, names.index(order_by or names[0])], kind="stable")
+    rank = np.empty(n_clusters, np.int16)
+    rank[order] = np.arange(1, n_clusters + 1)
+    inputs = list(pixels.features.values()) + ([] if mask is None else [_on(mask)])
     labels, certainty = blocks.apply(
         partition.assign,
         *inputs,
@@ -128,25 +136,16 @@ def cluster(
             "certainty": label(
                 certainty, "certainty", units="1", long_name="Certainty of the cluster"
             ),
-            "share": _along(table["share"][order], "share", "1", "Share"),
         }
     )
-    for i, name in enumerate(maps):
-        units = str(obj[name].attrs.get("units", "1"))
-        text = str(obj[name].attrs.get("long_name", name))
-        for kind, word in (("mean", "mean"), ("sd", "standard deviation")):
-            key = f"{name}_{kind}"
-            values = table[kind][order, i]
-            result[key] = _along(values, key, units, f"{text}, {word}")
-    result = _with_image_coordinates(result, obj)
-    inertia = float(getattr(model, "inertia_", np.nan))
+    result = result.assign(_described(maps, names, table, order))
     return inherit(
-        result,
-        obj,
-        features=list(maps),
+        _with_image_coordinates(result, maps),
+        maps,
+        features=names,
         n_pixels=drawn.total,
         n_fitted=len(points),
-        inertia=inertia,
+        inertia=float(getattr(model, "inertia_", np.nan)),
         feature_centre=[float(c) for c in centre],
         feature_scale=[float(s) for s in scale],
     )
@@ -154,16 +153,16 @@ def cluster(
 
 @recorded
 def cluster_orders(
-    obj: xr.Dataset,
+    maps: xr.Dataset,
     *,
-    k_max: int = 12,
+    max_clusters: int = 12,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
     standardise: bool = True,
     weights: xr.DataArray | None = None,
-    n_init: int = 3,
+    n_starts: int = 3,
     n_references: int = 10,
-    most: int = 10_000,
+    max_pixels: int = 10_000,
     seed: int = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -173,15 +172,15 @@ def cluster_orders(
 
     Parameters
     ----------
-    obj, features, mask, standardise, weights, seed
+    maps, features, mask, standardise, weights, seed
         As in `cluster`.
-    k_max
-        Largest number.
-    n_init
+    max_clusters
+        Largest number of clusters.
+    n_starts
         Starts for each number.
     n_references
         Reference sets for the gap statistic; 0 leaves it out.
-    most
+    max_pixels
         Pixels that are used, drawn at random.
     progress
         Show a bar: True, False, or None for only where somebody watches.
@@ -198,18 +197,17 @@ def cluster_orders(
     Raises
     ------
     ArgumentError
-        If `k_max` is below 2 or above the number of pixels.
+        If `max_clusters` is below 2 or above the number of pixels.
     """
     from threadpoolctl import threadpool_limits
 
     from batteryxr.xanes.kernels import partition
 
-    if isinstance(k_max, bool) or k_max < 2:
-        raise ArgumentError("k_max", k_max, "an integer >= 2")
-    maps = gather(obj, features, caller="cluster_orders")
-    drawn = _drawn(maps, mask, weights, k_max, most, seed, "cluster_orders")
+    _check_count("max_clusters", max_clusters, least=2)
+    pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
+    drawn = _drawn(pixels, max_clusters, max_pixels, seed)
     points, _, _ = drawn.standardised(standardise)
-    numbers = np.arange(1, k_max + 1)
+    numbers = np.arange(1, max_clusters + 1)
     what = "Counting clusters"
     # Many short fits: threads would wait for one another longer than they work.
     with (
@@ -220,12 +218,12 @@ def cluster_orders(
             points,
             drawn.weights,
             numbers,
-            n_init=n_init,
+            n_init=n_starts,
             n_references=n_references,
             seed=seed,
             step=lambda: shown.update(1),
         )
-    names = {
+    meanings = {
         "inertia": "Within-cluster sum of squares per pixel",
         "silhouette": "Silhouette",
         "gap": "Gap",
@@ -240,7 +238,7 @@ def cluster_orders(
                 found[name] / (total if name == "inertia" else 1.0),
                 {"units": "1", "long_name": text},
             )
-            for name, text in names.items()
+            for name, text in meanings.items()
         },
         coords={"n_clusters": ("n_clusters", numbers, attrs)},
     )
@@ -253,56 +251,51 @@ def cluster_orders(
     if n_references:
         gaps = found["gap"], found["gap_error"]
         choices["first_gap"] = partition.gap_choice(numbers, *gaps)
-    return inherit(result, obj, features=list(maps), n_fitted=len(points), **choices)
+    names = list(pixels.features)
+    return inherit(result, maps, features=names, n_fitted=len(points), **choices)
 
 
-def _drawn(
-    maps: dict[str, xr.DataArray],
-    mask: xr.DataArray | None,
-    weights: xr.DataArray | None,
-    k: int,
-    most: int,
-    seed: int,
-    caller: str,
-) -> Sample:
+def _check_count(name: str, value: int, least: int = 1) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ArgumentError(name, value, f"an integer >= {least}")
+
+
+def _drawn(pixels: Pixels, n_clusters: int, most: int, seed: int) -> Sample:
+    """Draw the pixels that are fitted, more than there are clusters."""
     generator(seed)  # refuses what is no seed
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ArgumentError("k", k, "an integer >= 1")
-    if most < max(k, 10):
-        raise ArgumentError("most", most, f"at least {max(k, 10)}")
-    dims = next(iter(maps.values())).dims
-    for name, other in (("mask", mask), ("weights", weights)):
+    if most < max(n_clusters, 10):
+        raise ArgumentError("max_pixels", most, f"at least {max(n_clusters, 10)}")
+    dims = next(iter(pixels.features.values())).dims
+    for name in ("mask", "weights"):
+        other = getattr(pixels, name)
         if other is not None and not set(other.dims) <= set(dims):
             raise VariableError(
-                f"{caller}: {name} lies along {other.dims}, the features along {dims}."
+                f"{name} lies along {other.dims}, the features along {dims}."
             )
-    drawn = sample(maps, mask, weights, most=most, seed=seed, caller=caller)
-    if drawn.total < k:
-        raise ArgumentError("k", k, f"at most the {drawn.total} pixels that count")
+    drawn = sample(pixels, most=most, seed=seed)
+    if drawn.total < n_clusters:
+        raise ArgumentError(
+            "n_clusters",
+            n_clusters,
+            f"at most the {drawn.total} pixels that count",
+        )
     return drawn
 
 
-def _check_order(order_by: str | None, maps: dict[str, Any]) -> None:
-    if order_by is not None and order_by not in maps:
-        raise ArgumentError("order_by", order_by, f"one of the features {list(maps)}")
-
-
-def _table(drawn: Sample, found: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """Return share, mean and spread of the features of each cluster."""
-    heavy = np.ones(len(found)) if drawn.weights is None else drawn.weights
-    size = np.bincount(found, heavy, minlength=k)
-    columns = drawn.values.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = [np.bincount(found, heavy * c, minlength=k) / size for c in columns]
-        square = [
-            np.bincount(found, heavy * (c - m[found]) ** 2, minlength=k) / size
-            for c, m in zip(columns, mean, strict=True)
-        ]
-    return {
-        "share": size / size.sum(),
-        "mean": np.stack(mean, axis=1),
-        "sd": np.sqrt(np.stack(square, axis=1)),
-    }
+def _described(
+    maps: xr.Dataset, names: list[str], table: Any, order: np.ndarray
+) -> dict[str, xr.DataArray]:
+    """Label share, mean and standard deviation of the clusters, in their order."""
+    out = {"share": _along(table.share[order], "share", "1", "Share")}
+    for i, name in enumerate(names):
+        units = str(maps[name].attrs.get("units", "1"))
+        text = str(maps[name].attrs.get("long_name", name))
+        for kind, word in (("mean", "mean"), ("sd", "standard deviation")):
+            values = getattr(table, kind)[order, i]
+            key = f"{name}_{kind}"
+            out[key] = _along(values, key, units, f"{text}, {word}")
+    return out
 
 
 def _along(values: np.ndarray, name: str, units: str, long_name: str) -> xr.DataArray:
@@ -316,10 +309,10 @@ def _on(mask: xr.DataArray) -> xr.DataArray:
     return mask.reset_coords(drop=True).astype(bool)
 
 
-def _with_image_coordinates(result: xr.Dataset, obj: xr.Dataset) -> xr.Dataset:
+def _with_image_coordinates(result: xr.Dataset, maps: xr.Dataset) -> xr.Dataset:
     """Give back the coordinates that lie along the axes of the maps."""
     dims = set(result["label"].dims)
     kept = {
-        n: c.variable for n, c in obj.coords.items() if c.dims and set(c.dims) <= dims
+        n: c.variable for n, c in maps.coords.items() if c.dims and set(c.dims) <= dims
     }
     return result.assign_coords(kept)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -46,8 +46,51 @@ class Sample:
         return (self.values - centre) / scale, centre, scale
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """What is clustered: pixels by their features.
+
+    Parameters
+    ----------
+    features
+        Maps by name, all of the same dimensions.
+    mask
+        Pixels count where it is True.
+    weights
+        Weight of each pixel.
+    """
+
+    features: dict[str, xr.DataArray]
+    mask: xr.DataArray | None
+    weights: xr.DataArray | None
+
+    def counting(
+        self, parts: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return for a block which pixels count, their values and their weights."""
+        n = len(self.features)
+        flat = [p.ravel() for p in parts]
+        values = np.stack(flat[:n], axis=1).astype(float)
+        good = np.isfinite(values).all(axis=1)
+        if self.mask is not None:
+            good &= flat[n].astype(bool)
+        if self.weights is None:
+            return good, values, np.empty(len(good))
+        heavy = flat[-1].astype(float)
+        return good & np.isfinite(heavy) & (heavy > 0), values, heavy
+
+
+class Drawn(NamedTuple):
+    """Pixels drawn so far."""
+
+    keys: np.ndarray
+    places: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+
 def gather(
-    obj: xr.Dataset, features: Sequence[str] | None, *, caller: str
+    data: xr.Dataset, features: Sequence[str] | None, *, caller: str
 ) -> dict[str, xr.DataArray]:
     """Return the maps by name, all of the same dimensions.
 
@@ -58,16 +101,16 @@ def gather(
     ArgumentError
         If there is none.
     """
-    if not isinstance(obj, xr.Dataset):
+    if not isinstance(data, xr.Dataset):
         raise VariableError(
-            f"{caller} needs a Dataset of maps; found a {type(obj).__name__}. "
+            f"{caller} needs a Dataset of maps; found a {type(data).__name__}. "
             "Make one: xr.Dataset({'edge_energy': maps.edge_energy, ...})."
         )
-    names = [str(n) for n in obj.data_vars] if features is None else list(features)
-    require_variables(obj, names, caller=caller)
+    names = [str(n) for n in data.data_vars] if features is None else list(features)
+    require_variables(data, names, caller=caller)
     if not names:
         raise ArgumentError("features", names, "at least one variable")
-    maps = {n: _plain(obj[n]) for n in names}
+    maps = {n: _plain(data[n]) for n in names}
     dims = max((m.dims for m in maps.values()), key=len)
     for name, array in maps.items():
         if array.dtype.kind not in "iufb":
@@ -82,82 +125,63 @@ def gather(
     return {n: m.transpose(*dims) for n, m in maps.items()}
 
 
-def sample(
-    maps: dict[str, xr.DataArray],
-    mask: xr.DataArray | None,
-    weights: xr.DataArray | None,
-    *,
-    most: int,
-    seed: int,
-    caller: str,
-) -> Sample:
+def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
     """Draw pixels: all if they are no more than `most`, whatever the chunks.
 
     Reads once; memory is a band of chunks and the sample.
 
     Raises
     ------
-    ArgumentError
+    DataError
         If no pixel counts.
     """
     from batteryxr.xanes.kernels.partition import random_keys
 
-    first = next(iter(maps.values()))
-    arrays = [*maps.values()]
+    first = next(iter(pixels.features.values()))
+    arrays = [*pixels.features.values()]
     arrays += [
         _plain(other).broadcast_like(first).transpose(*first.dims)
-        for other in (mask, weights)
+        for other in (pixels.mask, pixels.weights)
         if other is not None
     ]
     dim = _longest(first)
     place = dict(zip(first.dims, _strides(first.shape), strict=True))
-    rest = [d for d in first.dims if d != dim]
     offset = np.zeros((), np.int64)
-    for d in rest:
+    for d in (d for d in first.dims if d != dim):
         offset = np.add.outer(offset, np.arange(first.sizes[d]) * place[d])
-    pool: list[tuple[np.ndarray, ...]] = []
+    pool: list[Drawn] = []
     start = held = total = 0
     for parts in blocks.stream(*arrays, dim=str(dim), block=_rows(offset.size)):
         n = len(parts[0])
         index = np.add.outer(np.arange(start, start + n) * place[dim], offset).ravel()
         start += n
-        values = np.stack([p.ravel() for p in parts[: len(maps)]], axis=1).astype(float)
-        good = np.isfinite(values).all(axis=1)
-        at = len(maps)
-        if mask is not None:
-            good &= parts[at].ravel().astype(bool)
-            at += 1
-        heavy = parts[at].ravel().astype(float) if weights is not None else None
-        if heavy is not None:
-            good &= np.isfinite(heavy) & (heavy > 0)
+        good, values, heavy = pixels.counting(parts)
         total += int(good.sum())
         keys = random_keys(index[good], seed)
-        picked = heavy[good] if heavy is not None else np.empty(len(keys))
-        pool.append((keys, index[good], values[good], picked))
+        pool.append(Drawn(keys, index[good], values[good], heavy[good]))
         held += len(keys)
         if held > 2 * most:
             pool = [_smallest(pool, most)]
             held = most
-    keys, index, values, picked = _smallest(pool, most)
     if total == 0:
-        raise ArgumentError(
-            "obj",
-            "no pixel",
-            f"pixels where all of {list(maps)} are finite and the mask is True",
+        raise DataError(
+            "maps",
+            f"no pixel counts: all of {list(pixels.features)} must be finite there, "
+            "and the mask True",
         )
-    order = np.argsort(index)
-    chosen = picked[order] if weights is not None else None
-    return Sample(values[order], chosen, total)
+    drawn = _smallest(pool, most)
+    order = np.argsort(drawn.places)
+    weights = drawn.weights[order] if pixels.weights is not None else None
+    return Sample(drawn.values[order], weights, total)
 
 
-def _smallest(
-    pool: list[tuple[np.ndarray, ...]], most: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    keys, index, values, picked = (np.concatenate(p) for p in zip(*pool, strict=True))
-    if len(keys) > most:
-        keep = np.argpartition(keys, most - 1)[:most]
-        return keys[keep], index[keep], values[keep], picked[keep]
-    return keys, index, values, picked
+def _smallest(pool: list[Drawn], most: int) -> Drawn:
+    """Return the pixels of the smallest keys."""
+    drawn = Drawn(*(np.concatenate(p) for p in zip(*pool, strict=True)))
+    if len(drawn.keys) <= most:
+        return drawn
+    keep = np.argpartition(drawn.keys, most - 1)[:most]
+    return Drawn(*(part[keep] for part in drawn))
 
 
 def _plain(array: xr.DataArray) -> xr.DataArray:

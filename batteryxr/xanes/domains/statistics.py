@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @recorded
 def cluster_shares(
-    obj: xr.DataArray | xr.Dataset,
+    result: xr.DataArray | xr.Dataset,
     *,
     weights: xr.DataArray | None = None,
     by: str | None = "particle",
@@ -31,7 +32,7 @@ def cluster_shares(
 
     Parameters
     ----------
-    obj
+    result
         A result of `cluster`, or its `label`.
     weights
         What is shared out: the projected density gives shares of the absorber's
@@ -45,14 +46,16 @@ def cluster_shares(
         `share` (cluster, `by`); sums to one over the clusters, NaN where no pixel has
         one.
     """
-    labels = _labels(obj)
+    labels = _labels(result)
     if by is not None and by not in labels.dims:
         by = None
     heavy = _weights(labels, weights, "cluster_shares")
     counted = heavy.where((labels > 0) & np.isfinite(heavy), 0.0)
     dims = [d for d in counted.dims if d != by]
-    parts = [counted.where(labels == c, 0.0).sum(dims) for c in _numbers(obj)]
-    amount = xr.concat(parts, _cluster_axis(obj), coords="minimal", compat="override")
+    parts = [counted.where(labels == c, 0.0).sum(dims) for c in _numbers(result)]
+    amount = xr.concat(
+        parts, _cluster_axis(result), coords="minimal", compat="override"
+    )
     total = amount.sum("cluster")
     share = label(
         amount / total.where(total > 0), "share", units="1", long_name="Share"
@@ -64,7 +67,7 @@ def cluster_shares(
 
 @recorded
 def cluster_spectra(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     labels: xr.DataArray | xr.Dataset,
     weights: xr.DataArray | None = None,
@@ -76,7 +79,7 @@ def cluster_spectra(
 
     Parameters
     ----------
-    obj
+    spectra
         A stack along `energy`.
     labels
         A result of `cluster`, or its `label`.
@@ -92,7 +95,7 @@ def cluster_spectra(
         The mean spectra under the name of the stack (so that they can be fitted as any
         other), with `_error`, the standard error of the mean, and `count` of pixels.
     """
-    array = spectra(obj, caller="cluster_spectra")
+    array = as_spectra(spectra, caller="cluster_spectra")
     numbers, axis = _numbers(labels), _cluster_axis(labels)
     where = _labels(labels).reset_coords(drop=True)
     if missing := set(where.dims) - set(array.dims):
@@ -138,7 +141,7 @@ def cluster_spectra(
 
 @recorded
 def cluster_density(
-    obj: xr.Dataset,
+    maps: xr.Dataset,
     *,
     clusters: xr.Dataset,
     features: Sequence[str] | None = None,
@@ -151,7 +154,7 @@ def cluster_density(
 
     Parameters
     ----------
-    obj
+    maps
         The maps.
     clusters
         A result of `cluster`.
@@ -178,28 +181,28 @@ def cluster_density(
     names = list(clusters.attrs.get("features", [])) if features is None else features
     if wrong := [n for n in names if f"{n}_mean" not in clusters]:
         raise ArgumentError("features", wrong, "features that were clustered")
-    maps = gather(obj, list(names), caller="cluster_density")
-    first = next(iter(maps.values()))
+    chosen = gather(maps, list(names), caller="cluster_density")
+    first = next(iter(chosen.values()))
     labels = _labels(clusters).reset_coords(drop=True).transpose(*first.dims)
     heavy = _weights(labels, weights, "cluster_density")
     heavy = heavy.broadcast_like(labels).transpose(*first.dims)
     k = clusters.sizes["cluster"]
-    edges = {n: _edges(clusters, n, bins) for n in maps}
-    sums = {n: np.zeros((k, bins)) for n in maps}
+    edges = {n: _edges(clusters, n, bins) for n in chosen}
+    sums = {n: np.zeros((k, bins)) for n in chosen}
     amount = np.zeros(k)
     dim = str(first.dims[-2] if first.ndim > 1 else first.dims[0])
-    for where, w, *values in blocks.stream(labels, heavy, *maps.values(), dim=dim):
+    for where, w, *values in blocks.stream(labels, heavy, *chosen.values(), dim=dim):
         flat, weight = where.ravel(), w.ravel().astype(float)
         good = (flat > 0) & np.isfinite(weight)
         amount += np.bincount(flat[good] - 1, weight[good], minlength=k)[:k]
-        for n, value in zip(maps, values, strict=True):
+        for n, value in zip(chosen, values, strict=True):
             part = value.ravel().astype(float)
             sums[n] += histograms(flat, part, weight, k, edges[n])
     axis = _cluster_axis(clusters)
     out = {}
-    for n in maps:
-        units = str(obj[n].attrs.get("units", "1"))
-        text = str(obj[n].attrs.get("long_name", n))
+    for n in chosen:
+        units = str(maps[n].attrs.get("units", "1"))
+        text = str(maps[n].attrs.get("long_name", n))
         middle = 0.5 * (edges[n][1:] + edges[n][:-1])
         step = edges[n][1] - edges[n][0]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -215,11 +218,11 @@ def cluster_density(
         inverse = "1" if units == "1" else f"({units})-1"
         key = f"{n}_density"
         out[key] = label(array, key, units=inverse, long_name=f"Density of {text}")
-    return inherit(xr.Dataset(out), obj)
+    return inherit(xr.Dataset(out), maps)
 
 
 @recorded
-def rim_distance(obj: xr.DataArray) -> xr.DataArray:
+def rim_distance(maps: xr.DataArray) -> xr.DataArray:
     """Return how deep each pixel lies inside its particle.
 
     *Lazy*; `y` and `x` in one chunk. Domains of a few pixels at the rim are often made
@@ -227,7 +230,7 @@ def rim_distance(obj: xr.DataArray) -> xr.DataArray:
 
     Parameters
     ----------
-    obj
+    maps
         True inside particles, along `y` and `x`. Holes are filled; the frame's border
         is no rim.
 
@@ -241,41 +244,43 @@ def rim_distance(obj: xr.DataArray) -> xr.DataArray:
     ------
     DimensionError, ChunkingError
         If there are no images, or chunks split them.
-    ArgumentError
-        If the mask is not boolean.
+    DataError
+        If the values are not boolean.
     """
     from batteryxr.xanes.kernels.partition import rim
 
-    require_dims(obj, ["y", "x"], caller="rim_distance")
-    if obj.dtype.kind != "b":
-        raise ArgumentError("obj", obj.dtype, "booleans", "For example maps.flag == 0.")
-    steps = (_step(obj, "y"), _step(obj, "x"))
+    require_dims(maps, ["y", "x"], caller="rim_distance")
+    if maps.dtype.kind != "b":
+        raise DataError(
+            "maps", f"hold {maps.dtype}, no booleans", "For example maps.flag == 0."
+        )
+    steps = (_step(maps, "y"), _step(maps, "x"))
     depth = blocks.apply(
         rim,
-        obj,
+        maps,
         core_dims=[["y", "x"]],
         output_dims=[["y", "x"]],
         dtypes=[np.float32],
         caller="rim_distance",
         steps=steps,
     )
-    units = str(obj["y"].attrs.get("units", "1")) if "y" in obj.coords else "1"
+    units = str(maps["y"].attrs.get("units", "1")) if "y" in maps.coords else "1"
     return label(
-        depth.transpose(*obj.dims),
+        depth.transpose(*maps.dims),
         "rim_distance",
         units=units,
         long_name="Depth below the rim",
     )
 
 
-def _labels(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    if isinstance(obj, xr.Dataset):
-        if "label" not in obj:
+def _labels(clusters: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    if isinstance(clusters, xr.Dataset):
+        if "label" not in clusters:
             raise VariableError(
-                f"a result of cluster is needed; found {[str(v) for v in obj]}."
+                f"a result of cluster is needed; found {[str(v) for v in clusters]}."
             )
-        return obj["label"]
-    return obj
+        return clusters["label"]
+    return clusters
 
 
 def _weights(
@@ -296,21 +301,21 @@ def _at(other: xr.DataArray, labels: xr.DataArray, what: str) -> xr.DataArray:
             try:
                 other = other.sel({dim: labels[dim].variable.values})
             except KeyError as error:
-                raise ArgumentError(
-                    what, f"{dim} without {error}", f"the {dim} of the labels"
+                raise DataError(
+                    what, f"the {dim} of the labels is missing: {error}"
                 ) from error
     return other
 
 
-def _numbers(obj: xr.DataArray | xr.Dataset) -> np.ndarray:
-    if isinstance(obj, xr.Dataset) and "cluster" in obj.coords:
-        return np.asarray(obj["cluster"].values)
-    return np.arange(1, int(_labels(obj).max()) + 1)
+def _numbers(clusters: xr.DataArray | xr.Dataset) -> np.ndarray:
+    if isinstance(clusters, xr.Dataset) and "cluster" in clusters.coords:
+        return np.asarray(clusters["cluster"].values)
+    return np.arange(1, int(_labels(clusters).max()) + 1)
 
 
-def _cluster_axis(obj: xr.DataArray | xr.Dataset) -> Any:
+def _cluster_axis(clusters: xr.DataArray | xr.Dataset) -> Any:
     attrs = {"units": "1", "long_name": "Cluster"}
-    return xr.Variable("cluster", _numbers(obj), attrs)
+    return xr.Variable("cluster", _numbers(clusters), attrs)
 
 
 def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
@@ -323,8 +328,8 @@ def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
     return np.linspace(low, high, bins + 1)
 
 
-def _step(obj: xr.DataArray, dim: str) -> float:
-    if dim not in obj.coords or obj.sizes[dim] < 2:
+def _step(image: xr.DataArray, dim: str) -> float:
+    if dim not in image.coords or image.sizes[dim] < 2:
         return 1.0
-    values = obj[dim].values.astype(float)
+    values = image[dim].values.astype(float)
     return abs(float(values[-1] - values[0])) / (values.size - 1) or 1.0

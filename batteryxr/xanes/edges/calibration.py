@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @recorded
 def valence(
-    obj: xr.DataArray | xr.Dataset,
+    maps: xr.DataArray | xr.Dataset,
     *,
     standards: Mapping[str, Sequence[float]],
-    error: xr.DataArray | float | None = None,
+    errors: xr.DataArray | float | None = None,
 ) -> xr.Dataset:
     """Return the valence from the edge energy, by a line through standards.
 
@@ -29,14 +29,15 @@ def valence(
 
     Parameters
     ----------
-    obj
-        Edge energy in eV, or a Dataset with `edge_energy` (and `edge_energy_error`).
+    maps
+        Edge energy in eV of pixels or of a series, or a Dataset with `edge_energy`
+        (and `edge_energy_error`).
     standards
         By name: (edge energy, valence) or (edge energy, valence, error of the
         energy). With errors the line is weighted by them; without, its error follows
         from the scatter of three or more.
-    error
-        Standard deviation of the edge energy, where `obj` does not carry it.
+    errors
+        Standard deviation of the edge energy, where `maps` does not carry it.
 
     Returns
     -------
@@ -50,16 +51,18 @@ def valence(
     ArgumentError
         If there are fewer than two standards, or all have one valence.
     """
-    if isinstance(obj, xr.Dataset):
-        if "edge_energy" not in obj:
+    from batteryxr.xanes.kernels.calibration import fit_line
+
+    if isinstance(maps, xr.Dataset):
+        if "edge_energy" not in maps:
             raise VariableError(
                 "valence needs 'edge_energy'; "
-                f"the Dataset has {[str(v) for v in obj.data_vars]}."
+                f"the Dataset has {[str(v) for v in maps.data_vars]}."
             )
-        energy = obj["edge_energy"]
-        error = obj.get("edge_energy_error") if error is None else error
+        energy = maps["edge_energy"]
+        errors = maps.get("edge_energy_error") if errors is None else errors
     else:
-        energy = obj
+        energy = maps
     rows = [list(v) for v in standards.values()]
     if len({r[1] for r in rows}) < 2 or len({len(r) for r in rows}) != 1:
         raise ArgumentError(
@@ -70,13 +73,13 @@ def valence(
         )
     table = np.array(rows, dtype=float)
     middle = table[:, 1].mean()
-    intercept, slope, covariance = _line(table, middle)
+    intercept, slope, covariance = fit_line(table, middle)
     shift = (energy - intercept) / slope
     result = shift + middle
     spread = (
         covariance[0, 0] + 2 * shift * covariance[0, 1] + shift**2 * covariance[1, 1]
     )
-    own = 0.0 if error is None else error**2
+    own = 0.0 if errors is None else errors**2
     outside = (energy < table[:, 0].min()) | (energy > table[:, 0].max())
     dataset = xr.Dataset(
         {
@@ -97,26 +100,8 @@ def valence(
     )
     return inherit(
         dataset,
-        obj,
+        maps,
         slope=slope,
         intercept=intercept - slope * middle,
         standards=[str(name) for name in standards],
     )
-
-
-def _line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray]:
-    """Fit energy = intercept + slope (valence - middle); return the covariance too."""
-    known = table.shape[1] == 3
-    weight = 1.0 / table[:, 2] if known else np.ones(len(table))
-    basis = np.stack([np.ones(len(table)), table[:, 1] - middle], axis=1)
-    weighted = basis * weight[:, None]
-    inverse = np.linalg.inv(weighted.T @ weighted)
-    found = inverse @ weighted.T @ (weight * table[:, 0])
-    left = weight * (table[:, 0] - basis @ found)
-    freedom = len(table) - 2
-    if not known:
-        scatter = float(left @ left) / freedom if freedom else 0.0
-        inverse = inverse * scatter
-    elif freedom:  # errors that are too small to explain the scatter are widened
-        inverse = inverse * max(1.0, float(left @ left) / freedom)
-    return float(found[0]), float(found[1]), inverse

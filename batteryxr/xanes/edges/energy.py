@@ -15,8 +15,10 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.edge import fit_edge
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
+from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ _NORMALISED = ("normalised", "flattened")
 
 @recorded
 def edge_energy(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     method: str = "half_jump",
     window: Range | None = None,
@@ -44,7 +46,7 @@ def edge_energy(
 
     Parameters
     ----------
-    obj
+    spectra
         A result of `normalise`, or normalised spectra along `energy`.
     method
         "half_jump": the first rise through `level`, by interpolation. "derivative":
@@ -80,7 +82,7 @@ def edge_energy(
     """
     if method not in _METHODS:
         raise ArgumentError("method", method, f"one of {list(_METHODS)}")
-    array = spectra(obj, caller="edge_energy", names=_NORMALISED)
+    array = as_spectra(spectra, caller="edge_energy", names=_NORMALISED)
     if array.name in ("absorption", "optical_density"):
         raise VariableError(
             f"edge_energy needs normalised spectra; found {array.name!r}. "
@@ -92,8 +94,10 @@ def edge_energy(
         if edge is None:
             raise ArgumentError("edge", edge, "a range of edge energies, for 'fit'")
         part = array if window is None else array.sel(energy=slice(*window))
-        fit = fit_edge(part, edge=edge, peaks=peaks, mask=None)
-        return fit[["edge_energy", "edge_energy_error", "r_factor", "flag"]]
+        terms = Terms(as_edge(edge), as_peaks(peaks), 0)
+        fit = prepare(part, terms, FitOptions(), caller="edge_energy")
+        found = fit.apply(part, caller="edge_energy")
+        return found[["edge_energy", "edge_energy_error", "r_factor", "flag"]]
     found, height, flag = blocks.apply(
         _find,
         array,
@@ -144,26 +148,7 @@ def _warn(result: xr.Dataset, method: str) -> None:
         )
 
 
-def _find(
-    data: np.ndarray, x: np.ndarray, method: str, window: Range, level: float
-) -> tuple[Any, ...]:
-    from batteryxr.xanes.kernels import edge_energy as kernel
+def _find(data: np.ndarray, **options: Any) -> tuple[np.ndarray, ...]:
+    from batteryxr.xanes.kernels.edge_energy import find
 
-    rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
-    found, height = np.empty(len(rows)), np.full(len(rows), np.nan)
-    flag = np.zeros(len(rows), np.uint8)
-    low, high = (float(v) for v in window)
-    if method == "half_jump":
-        kernel.half_jump(x, rows, level, low, high, found)
-    elif method == "white_line":
-        kernel.white_line(x, rows, low, high, found, height)
-    else:
-        inside = (x >= low) & (x <= high)
-        found = kernel.steepest(rows[:, inside], x=x[inside])
-    if method != "white_line":
-        early = np.empty(len(rows), bool)
-        kernel.on_pre_edge(x, rows, found, level, kernel.DIP, early)
-        flag[early] = 2
-    flag[np.isnan(found)] = 1
-    shape = data.shape[:-1]
-    return found.reshape(shape), height.reshape(shape), flag.reshape(shape)
+    return find(data, **options)

@@ -6,17 +6,18 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit, spectra
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
 
 Limits = tuple[float | None, float | None]
 
 
 @recorded
 def normalise(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     e0: float | xr.DataArray | None = None,
     pre: Limits = (None, None),
@@ -31,7 +32,7 @@ def normalise(
 
     Parameters
     ----------
-    obj
+    spectra
         Absorption along `energy`, in any other dimensions.
     e0
         Edge energy in eV: a number, or one for each spectrum. By default the steepest
@@ -61,11 +62,13 @@ def normalise(
     ------
     ArgumentError
         If `e0` lies outside the energies, or `degree` is not 0 to 5.
+    DataError
+        If there are fewer than five energies.
     """
-    array = spectra(obj, caller="normalise")
+    array = as_spectra(spectra, caller="normalise")
     x = array.energy.values
     if x.size < 5:
-        raise ArgumentError("obj", x.size, "spectra of at least five energies")
+        raise DataError("energy", f"{x.size} points; normalise needs five")
     if isinstance(e0, int | float) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
     if degree is not None and degree not in range(6):

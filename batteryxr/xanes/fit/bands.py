@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import inherit
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from batteryxr.xanes.results import inherit
 
 
 @recorded
 def band_ratio(
-    fit: xr.Dataset,
+    result: xr.Dataset,
     *,
-    numerator: Hashable,
-    denominator: Hashable,
+    numerator: str | int,
+    denominator: str | int,
     dim: str = "peak",
     variable: str = "peak_area",
 ) -> xr.Dataset:
@@ -30,7 +25,7 @@ def band_ratio(
 
     Parameters
     ----------
-    fit
+    result
         A result of `fit_peaks` or `fit_edge`.
     numerator, denominator
         Labels along `dim`.
@@ -52,23 +47,22 @@ def band_ratio(
         If there is no such label.
     """
     for name in (variable, f"{variable}_error"):
-        if name not in fit:
-            raise VariableError(
-                f"band_ratio needs {name!r}; found {[str(v) for v in fit.data_vars]}."
-            )
-    require_dims(fit, [dim], caller="band_ratio")
-    labels = fit[dim].values.tolist()
+        if name not in result:
+            found = [str(v) for v in result.data_vars]
+            raise VariableError(f"band_ratio needs {name!r}; found {found}.")
+    require_dims(result, [dim], caller="band_ratio")
+    labels = result[dim].values.tolist()
     for argument, value in (("numerator", numerator), ("denominator", denominator)):
         if value not in labels:
             raise ArgumentError(argument, value, f"a label along {dim!r}: {labels}")
-    pair = fit[[variable, f"{variable}_error"]]
+    pair = result[[variable, f"{variable}_error"]]
     above = pair.sel({dim: numerator}, drop=True)
     below = pair.sel({dim: denominator}, drop=True)
     ratio = above[variable] / below[variable]
     first = above[f"{variable}_error"] / below[variable]
     second = ratio * below[f"{variable}_error"] / below[variable]
-    long_name = f"{fit[variable].attrs.get('long_name', variable)}, ratio"
-    result = xr.Dataset(
+    long_name = f"{result[variable].attrs.get('long_name', variable)}, ratio"
+    ratios = xr.Dataset(
         {
             "band_ratio": label(ratio, "band_ratio", units="1", long_name=long_name),
             "band_ratio_error": label(
@@ -79,4 +73,4 @@ def band_ratio(
             ),
         }
     )
-    return inherit(result, fit)
+    return inherit(ratios, result)

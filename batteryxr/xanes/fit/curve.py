@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,17 +12,20 @@ from batteryxr.core.errors import VariableError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.result import with_half_widths
-from batteryxr.xanes.fit.terms import Edge, Peak, compile_model
+from batteryxr.xanes.fit.terms import Edge, Peak, Terms, columns, compile_model
+from batteryxr.xanes.kernels.problem import Axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
 
+    from batteryxr.xanes.kernels.problem import Model
+
 
 @recorded
 def model_curve(
-    fit: xr.Dataset,
+    result: xr.Dataset,
     *,
     axis: Sequence[float] | np.ndarray | xr.DataArray | None = None,
 ) -> xr.DataArray:
@@ -32,7 +35,7 @@ def model_curve(
 
     Parameters
     ----------
-    fit
+    result
         A result of `fit_edge` or `fit_peaks`, or some of its pixels.
     axis
         Energies (or shifts) at which to evaluate; by default 400 over the fitted
@@ -46,30 +49,32 @@ def model_curve(
     Raises
     ------
     VariableError
-        If `fit` is not a result of a fit.
+        If `result` is not a result of a fit.
     """
-    if "model" not in fit.attrs:
+    if "model" not in result.attrs:
         raise VariableError(
             "model_curve needs a result of fit_edge or fit_peaks, "
             "whose attrs['model'] says what was fitted."
         )
-    model = json.loads(fit.attrs["model"])
+    model = json.loads(result.attrs["model"])
     dim = model["axis"]
     low, high = model["range"]
     points = np.linspace(low, high, 400) if axis is None else np.asarray(axis, float)
     edge = None if model["edge"] is None else Edge((0.0, 1.0), shape=model["edge"])
     peaks = [Peak((0.0, 1.0), shape=shape) for shape in model["peaks"]]
-    plan = compile_model(np.array([low, high]), edge, peaks, model["baseline"])
-    values = with_half_widths(fit)
+    terms = Terms(edge, tuple(peaks), model["baseline"], dim)
+    _, compiled = compile_model(np.array([low, high]), terms)
+    values = with_half_widths(result)
     parameters: dict[int, xr.DataArray] = {}
-    for name, columns in plan.columns.items():
+    for name, at in columns(compiled).items():
         along = next((d for d in ("peak", "order") if d in values[name].dims), None)
-        for i, k in enumerate(columns):
+        for i, k in enumerate(at):
             if k >= 0:
                 picked = (
                     values[name].isel({along: i}, drop=True) if along else values[name]
                 )
                 parameters[k] = picked
+    scaled = (points - model["baseline_centre"]) / model["baseline_scale"]
     curve = blocks.apply(
         _evaluate,
         *(parameters[k] for k in range(len(parameters))),
@@ -78,9 +83,8 @@ def model_curve(
         output_sizes={dim: points.size},
         dtypes=[float],
         caller="model_curve",
-        axis=points,
-        scaled=(points - model["baseline_centre"]) / model["baseline_scale"],
-        plan=plan,
+        axis=Axis(points, scaled),
+        model=compiled,
     )
     curve = curve.transpose(dim, ...).assign_coords(
         {dim: (dim, points, attributes(dim))}
@@ -88,16 +92,7 @@ def model_curve(
     return label(curve, "model_curve", units=model["units"], long_name="Fitted model")
 
 
-def _evaluate(
-    *parameters: np.ndarray, axis: np.ndarray, scaled: np.ndarray, plan: Any
-) -> np.ndarray:
-    from batteryxr.xanes.kernels.shapes import curves
+def _evaluate(*parameters: np.ndarray, axis: Axis, model: Model) -> np.ndarray:
+    from batteryxr.xanes.kernels.shapes import broadcast_curves
 
-    p = np.stack(np.broadcast_arrays(*parameters), axis=-1).astype(float)
-    rows = np.ascontiguousarray(p.reshape(-1, p.shape[-1]))
-    for o in plan.offsets[plan.kinds < 5]:
-        # What is absent has height 0 and no position: any position will do.
-        absent = rows[:, o] == 0.0
-        rows[absent, o + 1 : o + 3] = 1.0
-    values = curves(axis, scaled, rows, plan.kinds, plan.offsets)
-    return np.asarray(values.reshape(*p.shape[:-1], axis.size))
+    return broadcast_curves(*parameters, axis=axis, model=model)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.result import label_fit
-from batteryxr.xanes.fit.task import FitTask, model_windows
-from batteryxr.xanes.fit.terms import as_edge, as_peaks, compile_model
-from batteryxr.xanes.spectra import spectra
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
+from batteryxr.xanes.fit.terms import Terms, as_edge, as_multistart, as_peaks
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batteryxr.xanes.fit.terms import Edge, Peak, Range
+    import xarray as xr
+
+    from batteryxr.xanes.fit.terms import Edge, Multistart, Peak, Range
 
 
 @recorded
 def fit_edge(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     edge: Edge | Range,
     peaks: Sequence[Peak | Range] = (),
@@ -32,12 +29,11 @@ def fit_edge(
     mask: str | xr.DataArray | None = "pooled",
     pre: Range | None = None,
     post: Range | None = None,
-    n_sigma: float = 5.0,
+    threshold: float = 5.0,
     noise: float | None = None,
-    sigma: float | xr.DataArray | None = None,
+    errors: float | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: str | None = None,
-    ambiguity: float = 3.0,
+    multistart: str | Multistart | None = None,
 ) -> xr.Dataset:
     """Fit an edge under peaks to every spectrum.
 
@@ -48,7 +44,7 @@ def fit_edge(
 
     Parameters
     ----------
-    obj
+    spectra
         Absorption along `energy`, in any other dimensions: a spectrum, a series, a
         stack.
     edge
@@ -59,19 +55,19 @@ def fit_edge(
         Degree of the polynomial under all; 0 is the model's constant a.
     mask
         Which pixels are fitted. "pooled" (default): those whose step over the edge
-        exceeds `n_sigma` times the noise common to all. "paper": all are fitted, then
+        exceeds `threshold` times the noise common to all. "paper": all are fitted, then
         a jump below the pixel's own noise is masked (Uematsu et al., PCCP 25, 3867
         (2023)). A boolean array: where it is True. None: all.
     pre, post
         Energies below the pre-edge (at least three) and above the white line, for
         noise and mask. By default all below and above the ranges of the model.
-    n_sigma
-        See `mask`.
+    threshold
+        See `mask`; in standard deviations of the noise.
     noise
         Standard deviation of the absorption, where it is known.
-    sigma
-        Standard deviation of each value, to weight by; the errors are then absolute.
-        Without it they follow from the residuals.
+    errors
+        Standard deviation of each value, to weight by; the errors of the result are
+        then absolute. Without it they follow from the residuals.
     start
         Start values by the names of the result (`edge_energy`, `edge_width`,
         `peak_position`, ...; amplitudes are found by themselves), or an earlier
@@ -80,12 +76,10 @@ def fit_edge(
     multistart
         "always", "doubtful" (start again where the fit did not converge, ended at a
         bound, or left more than noise) or "never". By default "always" up to 1000
-        spectra, else "doubtful".
-    ambiguity
-        Solutions with edge energies further apart than three standard errors, between
-        which noise could choose (chi2 within the square of this many standard
-        deviations), are called ambiguous: the one on the branch of the mean spectrum,
-        or of `start`, is given, and flagged.
+        spectra, else "doubtful". A `Multistart` also says when two solutions are
+        ambiguous: edge energies further apart than three standard errors, between
+        which noise could choose (chi2 within three standard deviations). The one on
+        the branch of the mean spectrum, or of `start`, is given, and flagged.
 
     Returns
     -------
@@ -101,52 +95,37 @@ def fit_edge(
     Raises
     ------
     ArgumentError
-        If a range holds too few energies, or the model has too many parameters.
+        If a range holds too few energies, or an option is unknown.
+    DataError
+        If there are too few energies for the model, or beside its ranges.
     """
-    array = spectra(obj, caller="fit_edge")
-    the_edge, the_peaks = as_edge(edge), as_peaks(peaks)
-    axis = array.energy.values
-    plan = compile_model(axis, the_edge, the_peaks, baseline)
-    task = FitTask(array, "energy", "fit_edge", plan, start, noise, multistart)
-    if isinstance(mask, str) and mask not in ("pooled", "paper"):
-        raise ArgumentError("mask", mask, "'pooled', 'paper', a boolean array or None")
-    needed = isinstance(mask, str) or pre is not None or post is not None
-    with contextlib.nullcontext() if needed else contextlib.suppress(ArgumentError):
-        task.before, task.after = model_windows(axis, the_edge, the_peaks, pre, post)
-    pooled = isinstance(mask, str) and mask == "pooled"
-    task.prepare(pooled)
-    options: dict[str, Any] = {}
-    if pooled and task.before is not None and task.after is not None:
-        options["threshold"] = n_sigma * task.noise
-        options["windows"] = np.stack([task.before, task.after])
-    elif isinstance(mask, str):
-        options["paper"] = task.before
-    fitted = task.run(
-        keep=mask if isinstance(mask, xr.DataArray) else None,
-        sigma=sigma,
-        ambiguity=ambiguity,
-        **options,
+    terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
+    options = FitOptions(
+        mask=mask,
+        pre=pre,
+        post=post,
+        threshold=threshold,
+        noise=noise,
+        errors=errors,
+        start=start,
+        multistart=as_multistart(multistart),
     )
-    result = label_fit(
-        fitted, array, task.plan, "energy", the_edge, the_peaks, baseline
-    )
-    if task.noise:
-        result.attrs["noise_sd"] = float(task.noise)
-    return result
+    array = as_spectra(spectra, caller="fit_edge")
+    fit = prepare(array, terms, options, caller="fit_edge")
+    return fit.apply(array, caller="fit_edge")
 
 
 @recorded
 def fit_peaks(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     peaks: Sequence[Peak | Range],
     baseline: int = 1,
     dim: str = "shift",
     mask: xr.DataArray | None = None,
-    sigma: float | xr.DataArray | None = None,
+    errors: float | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: str | None = None,
-    ambiguity: float = 3.0,
+    multistart: str | Multistart | None = None,
 ) -> xr.Dataset:
     """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, pre-edges.
 
@@ -154,7 +133,7 @@ def fit_peaks(
 
     Parameters
     ----------
-    obj
+    spectra
         Spectra along `dim`, in any other dimensions (state, polarisation, y, x, ...).
     peaks
         `Peak` objects, or ranges of positions.
@@ -164,7 +143,7 @@ def fit_peaks(
         The axis: "shift" (1/cm) or "energy" (eV).
     mask
         Fitted is where it is True.
-    sigma, start, multistart, ambiguity
+    errors, start, multistart
         As in `fit_edge`.
 
     Returns
@@ -177,17 +156,19 @@ def fit_peaks(
     Raises
     ------
     ArgumentError
-        If there is no peak, or more parameters than points.
+        If there is no peak.
+    DataError
+        If the model has more parameters than there are points.
     """
-    the_peaks = as_peaks(peaks)
-    if not the_peaks:
+    terms = Terms(None, as_peaks(peaks), baseline, dim)
+    if not terms.peaks:
         raise ArgumentError("peaks", peaks, "at least one Peak or range of positions")
-    array = spectra(obj, caller="fit_peaks", dim=dim, names=("intensity",))
-    plan = compile_model(array[dim].values, None, the_peaks, baseline)
-    task = FitTask(array, dim, "fit_peaks", plan, start, None, multistart)
-    task.prepare(False)
-    fitted = task.run(keep=mask, sigma=sigma, ambiguity=ambiguity)
-    result = label_fit(fitted, array, task.plan, dim, None, the_peaks, baseline)
+    options = FitOptions(
+        mask=mask, errors=errors, start=start, multistart=as_multistart(multistart)
+    )
+    array = as_spectra(spectra, caller="fit_peaks", dim=dim, names=("intensity",))
+    fit = prepare(array, terms, options, caller="fit_peaks")
+    result = fit.apply(array, caller="fit_peaks")
     for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
         wide = 2.0 * result[name]
         new = name.replace("width", "fwhm")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label
-from batteryxr.xanes.fit.starts import middle
-from batteryxr.xanes.fit.terms import describe, peak_labels
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.fit.terms import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from batteryxr.xanes.fit.terms import Edge, Peak, Plan
-
-    Fitted = tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray]
+    from batteryxr.xanes.fit.terms import Terms
+    from batteryxr.xanes.kernels.problem import Model
 
 #: Bits of the variable `flag`.
 FLAGS = {
@@ -43,42 +39,46 @@ _NAMES = {
 }
 
 
-def label_fit(
-    fitted: Fitted,
-    array: xr.DataArray,
-    plan: Plan,
-    dim: str,
-    edge: Edge | None,
-    peaks: Sequence[Peak],
-    baseline: int,
-) -> xr.Dataset:
+class Fitted(NamedTuple):
+    """What the kernel returns for every pixel; see `Out` of the kernel."""
+
+    values: xr.DataArray
+    errors: xr.DataArray
+    peaks: xr.DataArray
+    quality: xr.DataArray
+    flags: xr.DataArray
+
+
+def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Dataset:
     """Label what the kernel returned."""
-    values, errors, derived, quality, flags = fitted
-    unit = str(array.attrs.get("units", "1"))
-    axis_unit = attributes(dim)["units"]
-    area_unit = axis_unit if unit == "1" else f"{unit} {axis_unit}"
-    units = {"data": unit, "axis": axis_unit, "1": "1"}
+    quality = fitted.quality
+    axis_unit = attributes(terms.dim)["units"]
+    area_unit = axis_unit if units == "1" else f"{units} {axis_unit}"
+    units_of = {"data": units, "axis": axis_unit, "1": "1"}
     out: dict[str, xr.DataArray] = {}
-    for name, columns in plan.columns.items():
+    for name, at in columns(model).items():
         along, kind, long_name = _NAMES[name]
-        value, error = (_take(source, columns, along) for source in (values, errors))
-        _pair(out, name, value, error, units[kind], long_name)
-    if peaks:
-        area = "Peak area", "Peak area / edge jump"
-        _pair(out, "peak_area", derived[..., 0], derived[..., 1], area_unit, area[0])
-        if edge is not None:
-            ratio = derived[..., 2], derived[..., 3]
-            _pair(out, "normalised_peak_area", *ratio, axis_unit, area[1])
-    squared = "1" if unit == "1" else f"({unit})2"
+        pair = _take(fitted.values, at, along), _take(fitted.errors, at, along)
+        out |= _with_error(name, pair, units_of[kind], long_name)
+    if terms.peaks:
+        pair = fitted.peaks[..., 0], fitted.peaks[..., 1]
+        out |= _with_error("peak_area", pair, area_unit, "Peak area")
+        if terms.edge is not None:
+            pair, text = (
+                (fitted.peaks[..., 2], fitted.peaks[..., 3]),
+                "Peak area / edge jump",
+            )
+            out |= _with_error("normalised_peak_area", pair, axis_unit, text)
+    squared = "1" if units == "1" else f"({units})2"
     residual = (quality[..., 0] / quality[..., 1]) ** 0.5
-    for name, value, units_, long_name in (
+    for name, value, unit, long_name in (
         ("chi2", quality[..., 0], squared, "Sum of squared residuals"),
         ("r_factor", quality[..., 2], "1", "R factor"),
-        ("residual_sd", residual, unit, "Standard deviation of the residuals"),
+        ("residual_sd", residual, units, "Standard deviation of the residuals"),
     ):
-        out[name] = label(value, name, units=units_, long_name=long_name)
+        out[name] = label(value, name, units=unit, long_name=long_name)
     out["flag"] = label(
-        flags,
+        fitted.flags,
         "flag",
         units="1",
         long_name="Quality of the fit",
@@ -86,22 +86,20 @@ def label_fit(
         flag_meanings=" ".join(FLAGS.values()),
     )
     result = xr.Dataset(out)
-    if peaks:
+    if terms.peaks:
         attrs = {"units": "1", "long_name": "Peak"}
-        result = result.assign_coords(peak=("peak", peak_labels(peaks), attrs))
+        result = result.assign_coords(peak=("peak", terms.labels(), attrs))
         result = result.transpose("peak", ...)
     if "order" in result.dims:
         attrs = {"units": "1", "long_name": "Power of the scaled axis"}
-        result = result.assign_coords(order=("order", np.arange(baseline + 1), attrs))
+        powers = np.arange(terms.baseline + 1)
+        result = result.assign_coords(order=("order", powers, attrs))
         result = result.transpose("order", ...)
-    axis = array[dim].values
-    model = json.loads(describe(axis, edge, peaks, baseline))
-    model |= {"axis": dim, "range": [float(axis[0]), float(axis[-1])], "units": unit}
-    return inherit(result, array, model=json.dumps(model))
+    return result
 
 
 def start_values(
-    start: Mapping[str, Any] | xr.Dataset, plan: Plan
+    start: Mapping[str, Any] | xr.Dataset, model: Model
 ) -> tuple[np.ndarray, xr.DataArray | None]:
     """Turn start values into a vector; an earlier result also into one per spectrum.
 
@@ -110,13 +108,15 @@ def start_values(
     ArgumentError
         If a name is unknown, or its values are not as many as the model has.
     """
-    first = middle(plan)
+    from batteryxr.xanes.kernels.starts import middle
+
+    first, known = middle(model), columns(model)
     start = with_half_widths(start)
     named = () if isinstance(start, xr.Dataset) else start
-    if unknown := [str(name) for name in named if name not in plan.columns]:
-        raise ArgumentError("start", unknown[0], f"names among {sorted(plan.columns)}")
+    if unknown := [str(name) for name in named if name not in known]:
+        raise ArgumentError("start", unknown[0], f"names among {sorted(known)}")
     own: dict[int, xr.DataArray] = {}
-    for name, columns in plan.columns.items():
+    for name, at in known.items():
         if name not in start:
             continue
         along = _NAMES[name][0]
@@ -124,11 +124,11 @@ def start_values(
         if not isinstance(value, xr.DataArray):
             value = xr.DataArray(np.atleast_1d(value), dims=along or "one")
         along = along or ("one" if "one" in value.dims else "")
-        if value.sizes.get(along, 1) != len(columns):
+        if value.sizes.get(along, 1) != len(at):
             raise ArgumentError(
-                "start", name, f"{len(columns)} values, as many as the model has"
+                "start", name, f"{len(at)} values, as many as the model has"
             )
-        for i, k in enumerate(columns):
+        for i, k in enumerate(at):
             if k >= 0:
                 own[k] = value.isel({along: i}, drop=True) if along else value
     for k, value in own.items():
@@ -136,9 +136,9 @@ def start_values(
             first[k] = float(value)
     if all(value.ndim == 0 for value in own.values()):
         return first, None
-    columns_ = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
-    columns_ = [c.reset_coords(drop=True) for c in xr.broadcast(*columns_)]
-    return first, xr.concat(columns_, "parameter", coords="minimal", compat="override")
+    parts = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
+    parts = [p.reset_coords(drop=True) for p in xr.broadcast(*parts)]
+    return first, xr.concat(parts, "parameter", coords="minimal", compat="override")
 
 
 def with_half_widths(
@@ -157,26 +157,23 @@ def with_half_widths(
     return {k: v for k, v in values.items() if k != "peak_fwhm"} | {"peak_width": half}
 
 
-def _take(source: xr.DataArray, columns: list[int], along: str) -> xr.DataArray:
+def _take(source: xr.DataArray, at: list[int], along: str) -> xr.DataArray:
     """Pick parameters; NaN where a peak lacks one."""
     if not along:
-        return source.isel(parameter=columns[0])
-    picked = source.isel(parameter=[max(k, 0) for k in columns])
-    if min(columns) < 0:
-        has = xr.DataArray([k >= 0 for k in columns], dims="parameter")
+        return source.isel(parameter=at[0])
+    picked = source.isel(parameter=[max(k, 0) for k in at])
+    if min(at) < 0:
+        has = xr.DataArray([k >= 0 for k in at], dims="parameter")
         picked = picked.where(has)
     return picked.rename(parameter=along)
 
 
-def _pair(
-    out: dict[str, xr.DataArray],
-    name: str,
-    value: xr.DataArray,
-    error: xr.DataArray,
-    units: str,
-    long_name: str,
-) -> None:
-    out[name] = label(value, name, units=units, long_name=long_name)
-    out[f"{name}_error"] = label(
-        error, f"{name}_error", units=units, long_name=f"{long_name}, standard error"
-    )
+def _with_error(
+    name: str, pair: tuple[xr.DataArray, xr.DataArray], units: str, long_name: str
+) -> dict[str, xr.DataArray]:
+    value, error = pair
+    text = f"{long_name}, standard error"
+    return {
+        name: label(value, name, units=units, long_name=long_name),
+        f"{name}_error": label(error, f"{name}_error", units=units, long_name=text),
+    }

@@ -12,16 +12,16 @@ from batteryxr.core.errors import ArgumentError, ConvergenceError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.fit.edge import fit_edge
-from batteryxr.xanes.fit.starts import round_digits, with_starts
-from batteryxr.xanes.fit.task import FitTask, model_windows
-from batteryxr.xanes.fit.terms import Edge, Peak, as_edge, as_peaks, compile_model
-from batteryxr.xanes.spectra import spectra, stream_rows
+from batteryxr.xanes.fit.preparation import FitOptions, prepare
+from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks, columns
+from batteryxr.xanes.spectra import as_spectra, stream_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.xanes.fit.terms import Plan, Range
+    from batteryxr.xanes.fit.pixels import PixelFit
+    from batteryxr.xanes.fit.terms import Edge, Peak, Range
+    from batteryxr.xanes.kernels.problem import Model
 
 _SHAREABLE = ("edge_energy", "edge_width", "peak_position", "peak_width")
 #: Most steps, and the relative decrease of chi2 at which to stop.
@@ -30,7 +30,7 @@ _STEPS, _TOLERANCE = 40, 1e-9
 
 @recorded
 def fit_edge_shared(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     shared: Sequence[str],
     edge: Edge | Range,
@@ -38,7 +38,7 @@ def fit_edge_shared(
     baseline: int = 0,
     pre: Range | None = None,
     post: Range | None = None,
-    n_sigma: float = 5.0,
+    threshold: float = 5.0,
     noise: float | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -49,12 +49,12 @@ def fit_edge_shared(
 
     Parameters
     ----------
-    obj
+    spectra
         Absorption along `energy`, in any other dimensions.
     shared
         Among "edge_energy", "edge_width", "peak_position" and "peak_width" (of all
         peaks).
-    edge, peaks, baseline, pre, post, n_sigma, noise
+    edge, peaks, baseline, pre, post, threshold, noise
         As in `fit_edge`; the pixels are those above the pooled noise.
     progress
         Show a bar: True, False, or None for only where somebody watches.
@@ -75,63 +75,60 @@ def fit_edge_shared(
     for name in shared:
         if name not in _SHAREABLE:
             raise ArgumentError("shared", name, f"names among {list(_SHAREABLE)}")
-    array = spectra(obj, caller="fit_edge_shared")
-    the_edge, the_peaks = as_edge(edge), as_peaks(peaks)
-    plan = compile_model(array.energy.values, the_edge, the_peaks, baseline)
-    task = FitTask(array, "energy", "fit_edge_shared", plan, None, noise)
-    task.before, task.after = model_windows(
-        array.energy.values, the_edge, the_peaks, pre, post
+    terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
+    options = FitOptions(
+        mask="pooled", pre=pre, post=post, threshold=threshold, noise=noise
     )
-    task.prepare(True)
-    columns = {name: plan.columns[name] for name in shared if name in plan.columns}
-    theta, errors = _descend(task, columns, n_sigma * task.noise, progress)
-    fixed = dict(zip(_flat(columns), theta, strict=True))
-    result = fit_edge(
-        array,
-        edge=_held_edge(the_edge, plan, fixed),
-        peaks=_held_peaks(the_peaks, plan, fixed),
-        baseline=baseline,
-        pre=pre,
-        post=post,
-        n_sigma=n_sigma,
-        noise=task.noise,
-    )
-    known = dict(zip(_flat(columns), errors, strict=True))
-    for name, at in columns.items():
-        for suffix, values in (("", fixed), ("_error", known)):
+    array = as_spectra(spectra, caller="fit_edge_shared")
+    fit = prepare(array, terms, options, caller="fit_edge_shared")
+    known = columns(fit.problem.model)
+    at = {name: known[name] for name in shared if name in known}
+    theta, errors = _descend(array, fit, _flat(at), progress)
+    fixed = dict(zip(_flat(at), theta, strict=True))
+    held = _held(terms, fit.problem.model, fixed)
+    options = dataclasses.replace(options, noise=fit.problem.noise.sd)
+    last = prepare(array, held, options, caller="fit_edge_shared")
+    result = last.apply(array, caller="fit_edge_shared")
+    spread = dict(zip(_flat(at), errors, strict=True))
+    for name, places in at.items():
+        for suffix, values in (("", fixed), ("_error", spread)):
             old = result[name + suffix]
-            new = np.array([values[k] for k in at])
+            new = np.array([values[k] for k in places])
             along = ("peak",) if "peak" in old.dims else ()
             data = xr.DataArray(new if along else new[0], dims=along)
             result[name + suffix] = label(data, name + suffix, **old.attrs)
-    result.attrs["shared"] = list(columns)
+    result.attrs["shared"] = list(at)
     return result
 
 
 def _descend(
-    task: FitTask,
-    columns: dict[str, list[int]],
-    threshold: float,
-    progress: bool | None,
+    array: xr.DataArray, fit: PixelFit, columns: list[int], progress: bool | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the common parameters of least chi2, and their errors."""
     from batteryxr.xanes.kernels.shared import standard_errors, step
+    from batteryxr.xanes.kernels.starts import round_digits
 
-    plan = task.plan
-    at = np.array(_flat(columns), dtype=int)
-    low, high = plan.low[at], plan.high[at]
-    theta, damping = plan.starts[0][at], 1e-3
+    model, at = fit.problem.model, np.array(columns, dtype=int)
+    low, high = model.low[at], model.high[at]
+    theta, damping = fit.problem.search.starts[0][at], 1e-3
     with bar(None, "Fitting shared parameters", progress=progress) as shown:
-        state = _reduced(task, at, theta, threshold)
+        state = _reduced(array, fit, at, theta)
         if state.used == 0:
             raise ConvergenceError(
                 "fit_edge_shared: no pixel rises above the noise. Look at noise_mask, "
-                "or lower n_sigma."
+                "or lower threshold."
             )
         for _ in range(_STEPS):
             shown.update(1)
-            trial = step(state.hessian, state.gradient, theta, low, high, damping)
-            new = _reduced(task, at, trial, threshold)
+            trial = step(
+                state.hessian,
+                state.gradient,
+                theta,
+                low=low,
+                high=high,
+                damping=damping,
+            )
+            new = _reduced(array, fit, at, trial)
             if new.chi2 <= state.chi2:
                 gain = (state.chi2 - new.chi2) / state.chi2 if state.chi2 else 0.0
                 theta, state, damping = trial, new, damping * 0.1
@@ -146,7 +143,7 @@ def _descend(
                 f"fit_edge_shared: chi2 still falls after {_STEPS} steps. Narrow the "
                 "ranges, or share fewer parameters."
             )
-    own = int((plan.low < plan.high).sum() - (low < high).sum())
+    own = model.n_free - int((low < high).sum())
     freedom = state.points - state.used * own - at.size
     variance = state.chi2 / max(freedom, 1)
     inside = (theta > low) & (theta < high)
@@ -165,26 +162,28 @@ class _Reduced:
 
 
 def _reduced(
-    task: FitTask, at: np.ndarray, theta: np.ndarray, threshold: float
+    array: xr.DataArray, fit: PixelFit, at: np.ndarray, theta: np.ndarray
 ) -> _Reduced:
     from batteryxr.xanes.kernels.block import rises
     from batteryxr.xanes.kernels.shared import reduce_rows
+    from batteryxr.xanes.kernels.starts import make_search
 
-    n, axis = task.plan.low.size, task.array.energy.values
-    start = task.plan.starts[0].copy()
-    start[at] = theta
-    plan = with_starts(task.plan, axis, start[None])
+    axis, model, search, _ = fit.problem
+    windows, threshold = fit.selection.windows, fit.selection.threshold
+    n = model.low.size
+    start = search.starts[:1].copy()
+    start[0, at] = theta
+    search = make_search(axis, model, start)._replace(tolerance=1e-10)
+    problem = fit.problem._replace(search=search)
     shared = np.zeros(n, bool)
     shared[at] = True
     total = _Reduced(np.zeros((n, n)), np.zeros(n), 0.0, 0, 0)
-    windows = np.stack([task.before, task.after])  # type: ignore[list-item]
-    for block in stream_rows(task.array):
-        rows = np.ascontiguousarray(block[rises(block, windows, threshold)], np.float64)
+    for block in stream_rows(array):
+        risen = rises(block, windows, threshold) if windows is not None else slice(None)
+        rows = np.ascontiguousarray(block[risen], np.float64)
         chi2, points, used = reduce_rows(
-            axis, plan.scaled, rows, plan.starts[0], plan.start_curves[0], plan.linear,
-            plan.constant, plan.low, plan.high, plan.kinds, plan.offsets, shared,
-            1e-10, 100, total.hessian, total.gradient,
-        )  # fmt: skip
+            problem, rows, shared, total.hessian, total.gradient
+        )
         total.chi2 += chi2
         total.points += points
         total.used += used
@@ -196,24 +195,21 @@ def _flat(columns: dict[str, list[int]]) -> list[int]:
     return [k for at in columns.values() for k in at]
 
 
-def _held_edge(edge: Edge, plan: Plan, fixed: dict[int, float]) -> Edge:
-    """Return the edge with its shared parameters fixed."""
-    changes: dict[str, Any] = {}
-    for name, k in (("energy", plan.jump + 1), ("width", plan.jump + 2)):
-        if k in fixed:
-            changes[name] = (fixed[k], fixed[k])
-    return dataclasses.replace(edge, **changes)
+def _held(terms: Terms, model: Model, fixed: dict[int, float]) -> Terms:
+    """Return the terms with their shared parameters fixed."""
 
+    def changes(first: int, place: str) -> dict[str, Any]:
+        return {
+            name: (fixed[k], fixed[k])
+            for name, k in ((place, first + 1), ("width", first + 2))
+            if k in fixed
+        }
 
-def _held_peaks(
-    peaks: Sequence[Peak], plan: Plan, fixed: dict[int, float]
-) -> list[Peak]:
-    """Return the peaks with their shared parameters fixed."""
-    held = []
-    for peak, o in zip(peaks, plan.peak_offsets, strict=True):
-        changes: dict[str, Any] = {}
-        for name, k in (("position", o + 1), ("width", o + 2)):
-            if k in fixed:
-                changes[name] = (fixed[k], fixed[k])
-        held.append(dataclasses.replace(peak, **changes))
-    return held
+    edge = terms.edge and dataclasses.replace(
+        terms.edge, **changes(model.jump, "energy")
+    )
+    peaks = tuple(
+        dataclasses.replace(peak, **changes(first, "position"))
+        for peak, first in zip(terms.peaks, model.peak_offsets, strict=True)
+    )
+    return dataclasses.replace(terms, edge=edge, peaks=peaks)

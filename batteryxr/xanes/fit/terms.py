@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,14 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
+from batteryxr.xanes.kernels.problem import (
+    ALWAYS,
+    DOUBTFUL,
+    NEVER,
+    PSEUDO_VOIGT,
+    Axis,
+    Model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +25,11 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 _EDGES = ("erf", "arctan")
 _PEAKS = ("lorentzian", "gaussian", "pseudo_voigt")
-# The order is that of the codes in kernels/shapes.py.
+# The order is that of the codes in kernels/problem.py.
 _CODES = {name: code for code, name in enumerate((*_EDGES, *_PEAKS, "polynomial"))}
+_WHEN = {"never": NEVER, "doubtful": DOUBTFUL, "always": ALWAYS}
+#: Up to so many spectra are fitted from all starts by default.
+FEW = 1000
 
 
 @replayable
@@ -80,108 +90,137 @@ class Peak:
         _check(self, ("position", "width", "height"), _PEAKS)
 
 
+@replayable
 @dataclass(frozen=True)
-class Plan:
-    """A model compiled for one axis: what the kernels read."""
+class Multistart:
+    """When a spectrum is fitted from further starts, and when two answers rival.
 
-    kinds: np.ndarray
-    offsets: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    linear: np.ndarray
-    tracked: np.ndarray
-    scaled: np.ndarray
-    jump: int
-    constant: int
-    n_peaks: int
-    starts: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
-    start_curves: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.empty((0, 0))
-    )
+    Parameters
+    ----------
+    when
+        "always", "doubtful" (start again where the fit did not converge, ended at a
+        bound, or left more than noise) or "never". By default "always" up to 1000
+        spectra, else "doubtful".
+    ambiguity
+        Two solutions are ambiguous if their chi2 differ by less than the square of
+        this, in units of the variance that the better one leaves: so many standard
+        deviations.
+    """
 
-    @property
-    def peak_offsets(self) -> list[int]:
-        """Index of the first parameter of each peak."""
-        return [int(o) for o in self.offsets[self._peaks]]
+    when: str | None = None
+    ambiguity: float = 3.0
 
-    @property
-    def columns(self) -> dict[str, list[int]]:
-        """Indices of the parameters behind each variable; -1 where one has none."""
-        first = self.peak_offsets
-        voigt = self.kinds[self._peaks] == _CODES["pseudo_voigt"]
-        found = {
-            "peak_height": first,
-            "peak_position": [o + 1 for o in first],
-            "peak_width": [o + 2 for o in first],
-            "lorentzian_share": [
-                o + 3 if v else -1 for o, v in zip(first, voigt, strict=True)
-            ],
-        }
-        if self.jump >= 0:
-            names = ("edge_jump", "edge_energy", "edge_width")
-            found |= {name: [self.jump + k] for k, name in enumerate(names)}
-        if self.constant >= 0:
-            powers = list(range(self.constant, self.low.size))
-            found["baseline" if self.constant + 1 < self.low.size else "level"] = powers
-        return {name: at for name, at in found.items() if any(k >= 0 for k in at)}
+    def __post_init__(self) -> None:
+        if self.when is not None and self.when not in _WHEN:
+            raise ArgumentError("multistart", self.when, f"one of {list(_WHEN)}")
 
-    @property
-    def _peaks(self) -> np.ndarray:
-        return (self.kinds >= 2) & (self.kinds < _CODES["polynomial"])
+    def code(self, n_spectra: int) -> int:
+        """Return the kernel's code, by default after the number of spectra."""
+        when = self.when or ("always" if n_spectra <= FEW else "doubtful")
+        return _WHEN[when]
 
 
-def compile_model(
-    axis: np.ndarray, edge: Edge | None, peaks: Sequence[Peak], baseline: int
-) -> Plan:
+@dataclass(frozen=True)
+class Terms:
+    """The terms of a model, and the dimension of its spectra."""
+
+    edge: Edge | None
+    peaks: tuple[Peak, ...]
+    baseline: int
+    dim: str = "energy"
+
+    def labels(self) -> list[int] | list[str]:
+        """Return the coordinate of the dimension `peak`: names, or numbers from 1."""
+        if any(p.name for p in self.peaks):
+            return [p.name or f"peak {i}" for i, p in enumerate(self.peaks, 1)]
+        return list(range(1, len(self.peaks) + 1))
+
+    def describe(self, x: np.ndarray, units: str) -> str:
+        """Write the model as JSON, for the attributes of a result."""
+        middle, half = _scaling(x)
+        return json.dumps(
+            {
+                "edge": None if self.edge is None else self.edge.shape,
+                "peaks": [p.shape for p in self.peaks],
+                "baseline": self.baseline,
+                "baseline_centre": middle,
+                "baseline_scale": half,
+                "axis": self.dim,
+                "range": [float(x[0]), float(x[-1])],
+                "units": units,
+            }
+        )
+
+
+def compile_model(x: np.ndarray, terms: Terms) -> tuple[Axis, Model]:
     """Lay the parameters out: edge, then peaks, then baseline coefficients."""
-    finest = 0.5 * float(np.diff(axis).min())
-    kinds, offsets = [], []
-    low: list[float] = []
-    high: list[float] = []
+    finest = 0.5 * float(np.diff(x).min())
+    kinds: list[int] = []
+    offsets: list[int] = []
+    bounds: list[Range] = []
     linear: list[bool] = []
     tracked = []
 
-    def add(shape: str, bounds: list[Range]) -> int:
+    def add(shape: str, ranges: list[Range], n_linear: int = 1) -> int:
         kinds.append(_CODES[shape])
-        offsets.append(len(low))
-        low.extend(b[0] for b in bounds)
-        high.extend(b[1] for b in bounds)
-        linear.extend([True, *[False] * (len(bounds) - 1)])
+        offsets.append(len(bounds))
+        bounds.extend(ranges)
+        linear.extend(k < n_linear for k in range(len(ranges)))
         return offsets[-1]
 
     jump = -1
-    if edge is not None:
+    if terms.edge is not None:
+        edge = terms.edge
         width = edge.width or _width(edge.energy, finest)
         jump = add(edge.shape, [edge.jump, edge.energy, width])
         tracked = [jump + 1]
-    for peak in peaks:
-        bounds = [
+    for peak in terms.peaks:
+        ranges = [
             peak.height,
             peak.position,
             peak.width or _width(peak.position, finest),
         ]
         if peak.shape == "pseudo_voigt":
-            bounds.append((0.0, 1.0))
-        first = add(peak.shape, bounds)
-        if edge is None:
+            ranges.append((0.0, 1.0))
+        first = add(peak.shape, ranges)
+        if terms.edge is None:
             tracked.append(first + 1)
     constant = -1
-    if baseline >= 0:
-        constant = add("polynomial", [(-np.inf, np.inf)] * (baseline + 1))
-        linear[constant:] = [True] * (baseline + 1)
-    middle, half = _scaling(axis)
-    return Plan(
+    if terms.baseline >= 0:
+        n = terms.baseline + 1
+        constant = add("polynomial", [(-np.inf, np.inf)] * n, n_linear=n)
+    middle, half = _scaling(x)
+    low, high = np.array(bounds, float).reshape(-1, 2).T.copy()
+    model = Model(
         kinds=np.array(kinds, np.int64),
         offsets=np.array(offsets, np.int64),
-        low=np.array(low, float),
-        high=np.array(high, float),
+        low=low,
+        high=high,
         linear=np.array(linear, bool),
-        tracked=np.array(tracked, np.int64),
-        scaled=(axis - middle) / half,
-        jump=jump,
         constant=constant,
-        n_peaks=len(peaks),
+        jump=jump,
+        tracked=np.array(tracked, np.int64),
     )
+    return Axis(x, (x - middle) / half), model
+
+
+def columns(model: Model) -> dict[str, list[int]]:
+    """Return the indices of the parameters behind each variable, -1 for one missing."""
+    first = model.peak_offsets
+    voigt = set(model.offsets[model.kinds == PSEUDO_VOIGT].tolist())
+    found = {
+        "peak_height": first,
+        "peak_position": [o + 1 for o in first],
+        "peak_width": [o + 2 for o in first],
+        "lorentzian_share": [o + 3 if o in voigt else -1 for o in first],
+    }
+    if model.jump >= 0:
+        names = ("edge_jump", "edge_energy", "edge_width")
+        found |= {name: [model.jump + k] for k, name in enumerate(names)}
+    if model.constant >= 0:
+        powers = list(range(model.constant, model.low.size))
+        found["baseline" if len(powers) > 1 else "level"] = powers
+    return {name: at for name, at in found.items() if any(k >= 0 for k in at)}
 
 
 def as_edge(value: Any) -> Edge:
@@ -206,27 +245,9 @@ def as_peaks(values: Any) -> tuple[Peak, ...]:
     )
 
 
-def peak_labels(peaks: Sequence[Peak]) -> list[int] | list[str]:
-    """Return the coordinate of the dimension `peak`: names, or numbers from 1."""
-    if any(p.name for p in peaks):
-        return [p.name or f"peak {i}" for i, p in enumerate(peaks, 1)]
-    return list(range(1, len(peaks) + 1))
-
-
-def describe(
-    axis: np.ndarray, edge: Edge | None, peaks: Sequence[Peak], baseline: int
-) -> str:
-    """Write a model as JSON, for the attributes of a result."""
-    middle, half = _scaling(axis)
-    return json.dumps(
-        {
-            "edge": None if edge is None else edge.shape,
-            "peaks": [p.shape for p in peaks],
-            "baseline": baseline,
-            "baseline_centre": middle,
-            "baseline_scale": half,
-        }
-    )
+def as_multistart(value: Any) -> Multistart:
+    """Take a `Multistart`, or when to start again."""
+    return value if isinstance(value, Multistart) else Multistart(value)
 
 
 def _scaling(axis: np.ndarray) -> tuple[float, float]:

@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from batteryxr.xanes.kernels.batch import DOUBTFUL, MASKED, fit_rows
+from batteryxr.xanes.kernels.batch import MASKED, fit_rows
+from batteryxr.xanes.kernels.problem import Out
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.kernels.problem import Problem
 
 #: Rows that are copied to float64 at a time.
 SLAB = 8192
 
 
-def fit_block(
-    data: np.ndarray,
-    keep: np.ndarray | None = None,
-    own: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-    *,
-    axis: np.ndarray,
-    plan: Any,
-    windows: np.ndarray | None = None,
-    threshold: float = 0.0,
-    paper: np.ndarray | None = None,
-    noise: float = 0.0,
-    misfit: float = 0.0,
-    multistart: int = DOUBTFUL,
-    ambiguity: float = 3.0,
-    tolerance: float = 1e-7,
-    limit: int = 100,
-    threads: int = 1,
-    dtype: Any = np.float64,
-) -> tuple[np.ndarray, ...]:
-    """Fit all spectra of a block; what is masked is not fitted and costs nothing.
+class Selection(NamedTuple):
+    """Which spectra are fitted, and which fits are kept.
 
-    Parameters
+    Attributes
     ----------
-    data : (..., m)
-        Spectra.
-    keep : (...) bool, own : (..., n), weights : (..., m)
-        Pixels to fit, start of each, and inverse standard deviations.
-    axis : (m,)
-        Energies.
-    plan
-        The compiled model: `kinds`, `offsets`, `low`, `high`, `linear`, `constant`,
-        `jump`, `tracked`, `starts`, `start_curves`, `scaled`, `n_peaks`.
     windows : (2, m) bool
         Energies before and after the edge; a pixel is fitted if its mean level rises
         by more than `threshold` between them.
@@ -54,8 +30,39 @@ def fit_block(
     paper : (m,) bool
         Energies below the pre-edge; a fitted jump below the standard deviation there
         is masked afterwards.
-    noise, misfit, multistart, ambiguity, tolerance, limit
-        See `fit_rows`.
+    """
+
+    windows: np.ndarray | None = None
+    threshold: float = 0.0
+    paper: np.ndarray | None = None
+
+
+NO_SELECTION = Selection()
+
+
+def fit_block(
+    data: np.ndarray,
+    keep: np.ndarray | None = None,
+    own: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    *,
+    problem: Problem,
+    selection: Selection = NO_SELECTION,
+    threads: int = 1,
+    dtype: Any = np.float64,
+) -> Out:
+    """Fit all spectra of a block; what is masked is not fitted and costs nothing.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra.
+    keep : (...) bool, own : (..., n), weights : (..., m)
+        Pixels to fit, start of each, and inverse standard deviations.
+    problem
+        Axis, model, search and noise, as for `fit_rows`.
+    selection
+        Further rules by which pixels are left out.
     threads
         Threads to share the rows of this block among.
     dtype
@@ -63,23 +70,23 @@ def fit_block(
 
     Returns
     -------
-    values, errors (..., n), peaks (..., k', 4), quality (..., 3), flags (...)
-        See `fit_rows`.
+    Out
+        Shaped like the block: (..., n), (..., n), (..., k', 4), (..., 3), (...).
     """
     shape = data.shape[:-1]
     rows = data.reshape(-1, data.shape[-1])
-    n = plan.low.size
-    results = _empty(len(rows), n, plan.n_peaks, dtype)
-    results[4][:] = MASKED
+    n = problem.model.low.size
+    results = _empty(len(rows), problem, dtype)
+    results.flags[:] = MASKED
     chosen = np.ones(len(rows), bool)
     if keep is not None:
         chosen = np.broadcast_to(keep, shape).reshape(-1).copy()
-    if windows is not None:
-        chosen &= rises(rows, windows, threshold)
+    if selection.windows is not None:
+        chosen &= rises(rows, selection.windows, selection.threshold)
     where = np.flatnonzero(chosen)
     if own is not None:
         own = np.broadcast_to(own, (*shape, n)).reshape(-1, n)
-        own = np.where(np.isfinite(own), own, plan.starts[0])
+        own = np.where(np.isfinite(own), own, problem.search.starts[0])
     if weights is not None:
         weights = np.broadcast_to(weights, data.shape).reshape(rows.shape)
 
@@ -89,14 +96,10 @@ def fit_block(
         w = np.empty((0, y.shape[1]))
         if weights is not None:
             w = np.array(weights[part], np.float64)
-        out = _empty(len(y), n, plan.n_peaks, np.float64)
-        fit_rows(
-            axis, plan.scaled, y, w, plan.starts, p0, plan.start_curves, plan.linear,
-            plan.constant, plan.low, plan.high, plan.kinds, plan.offsets, plan.jump,
-            plan.tracked, noise, misfit, multistart, ambiguity, tolerance, limit, *out,
-        )  # fmt: skip
-        if paper is not None:
-            _mask_by_paper(y[:, paper], plan.jump, out)
+        out = _empty(len(y), problem, np.float64)
+        fit_rows(problem, y, w, p0, out)
+        if selection.paper is not None:
+            _mask_by_paper(y[:, selection.paper], problem.model.jump, out)
         for target, source in zip(results, out, strict=True):
             target[part] = source
 
@@ -107,14 +110,15 @@ def fit_block(
     else:
         for part in parts:
             fit(part)
-    return tuple(a.reshape((*shape, *a.shape[1:])) for a in results)
+    return Out(*(a.reshape((*shape, *a.shape[1:])) for a in results))
 
 
-def _empty(size: int, n: int, n_peaks: int, dtype: Any) -> tuple[np.ndarray, ...]:
-    """Return the five result arrays, NaN and without flags."""
+def _empty(size: int, problem: Problem, dtype: Any) -> Out:
+    """Return the results of no row yet: NaN and without flags."""
+    n, n_peaks = problem.model.low.size, len(problem.model.peak_offsets)
     shapes = (size, n), (size, n), (size, n_peaks, 4), (size, 3)
-    missing = (np.full(shape, np.nan, dtype) for shape in shapes)
-    return (*missing, np.zeros(size, np.uint8))
+    values, errors, peaks, quality = (np.full(s, np.nan, dtype) for s in shapes)
+    return Out(values, errors, peaks, quality, np.zeros(size, np.uint8))
 
 
 def rises(rows: np.ndarray, windows: np.ndarray, threshold: float) -> np.ndarray:
@@ -136,7 +140,7 @@ def _level(part: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=level, where=count > 0)
 
 
-def _mask_by_paper(before: np.ndarray, jump: int, out: tuple[np.ndarray, ...]) -> None:
+def _mask_by_paper(before: np.ndarray, jump: int, out: Out) -> None:
     """Mask rows whose fitted jump is below the standard deviation before the edge."""
     finite = np.where(np.isfinite(before), before, np.nan)
     count = np.isfinite(finite).sum(axis=1)
@@ -144,7 +148,7 @@ def _mask_by_paper(before: np.ndarray, jump: int, out: tuple[np.ndarray, ...]) -
     deviation = np.full(len(before), np.nan)
     deviation[enough] = np.nanstd(finite[enough], axis=1, ddof=1)
     with np.errstate(invalid="ignore"):
-        below = out[0][:, jump] < deviation
+        below = out.values[:, jump] < deviation
     for array in out[:4]:
         array[below] = np.nan
-    out[4][below] = MASKED
+    out.flags[below] = MASKED

@@ -14,6 +14,54 @@ DIP = 0.05
 LEAST = 15
 
 
+def find(
+    data: np.ndarray,
+    *,
+    x: np.ndarray,
+    method: str,
+    window: tuple[float, float],
+    level: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the edge energies, the heights of white lines, and flags.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Normalised spectra.
+    x : (m,)
+        Energies.
+    method
+        "half_jump", "derivative" or "white_line".
+    window
+        Where to look, in eV.
+    level
+        Share of the jump.
+
+    Returns
+    -------
+    found, height, flag : (...)
+        Flag 1: no data; 2: the edge energy sits on the pre-edge.
+    """
+    rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
+    found, height = np.empty(len(rows)), np.full(len(rows), np.nan)
+    flag = np.zeros(len(rows), np.uint8)
+    low, high = (float(v) for v in window)
+    if method == "half_jump":
+        half_jump(x, rows, level, low, high, found)
+    elif method == "white_line":
+        white_line(x, rows, low, high, found, height)
+    else:
+        inside = (x >= low) & (x <= high)
+        found = steepest(rows[:, inside], x=x[inside])
+    if method != "white_line":
+        early = np.empty(len(rows), bool)
+        on_pre_edge(x, rows, found, level, DIP, early)
+        flag[early] = 2
+    flag[np.isnan(found)] = 1
+    shape = data.shape[:-1]
+    return found.reshape(shape), height.reshape(shape), flag.reshape(shape)
+
+
 def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:
     """Return E0: the steepest rise, found plainly and then after smoothing.
 

@@ -2,7 +2,82 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Reference(NamedTuple):
+    """What is the same for every spectrum.
+
+    Attributes
+    ----------
+    matrix : (m, m)
+        Kramers-Kronig transform of f''.
+    f1, f2 : (m,)
+        Tabulated f' and f''.
+    basis : (m, b)
+        Background curves.
+    weight : (m,)
+        Weights of the energies.
+    absorption, phase : (m,)
+        Factors from absorption to f'' and from phase to electrons, per area.
+    """
+
+    matrix: np.ndarray
+    f1: np.ndarray
+    f2: np.ndarray
+    basis: np.ndarray
+    weight: np.ndarray
+    absorption: np.ndarray
+    phase: np.ndarray
+
+
+def factors(data: np.ndarray, reference: Reference) -> tuple[np.ndarray, ...]:
+    """Return f' and f'' from absorption, and the atoms per area.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Absorption.
+
+    Returns
+    -------
+    f1, f2 : (..., m)
+    density : (...)
+    """
+    rows = data.reshape(-1, data.shape[-1]).astype(float) * reference.absorption
+    density, f2 = match(rows, reference.f2, reference.basis, reference.weight)
+    f1 = reference.f1 + (f2 - reference.f2) @ reference.matrix.T
+    f2 = np.where(np.isnan(f1), np.nan, f2)
+    return (
+        f1.reshape(data.shape),
+        f2.reshape(data.shape),
+        density.reshape(data.shape[:-1]),
+    )
+
+
+def compare(
+    data: np.ndarray, phase: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, ...]:
+    """Compare the phase with what the absorption demands; see `misfit`.
+
+    Parameters
+    ----------
+    data, phase : (..., m)
+        Absorption, and phase in rad.
+
+    Returns
+    -------
+    rms, slope : (...)
+    residual : (..., m)
+    """
+    f1, _, density = factors(data, reference)
+    rows = phase.reshape(-1, phase.shape[-1]).astype(float) * reference.phase
+    electrons = rows / density.reshape(-1, 1)
+    rms, slope, residual = misfit(electrons, f1.reshape(rows.shape), reference.basis)
+    shape = data.shape[:-1]
+    return rms.reshape(shape), slope.reshape(shape), residual.reshape(data.shape)
 
 
 def match(

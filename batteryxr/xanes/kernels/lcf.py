@@ -9,6 +9,7 @@ one, the same method walks along that constraint.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,9 +17,31 @@ import numpy as np
 from batteryxr.xanes.kernels.normalisation import by_pattern
 
 
+class _Memory(NamedTuple):
+    """Memory of one row: what `_solve` overwrites, then the state of the active set."""
+
+    t: np.ndarray
+    b: np.ndarray
+    q: np.ndarray
+    u: np.ndarray
+    step: np.ndarray
+    gradient: np.ndarray
+    residual: np.ndarray
+    chosen: np.ndarray
+    member: np.ndarray
+
+
 @numba.njit(nogil=True, cache=True)
-def _solve(r, z, chosen, n_chosen, sum_to_one, q, t, b, u, out):  # type: ignore[no-untyped-def]
+def _solve(
+    r: np.ndarray,
+    z: np.ndarray,
+    n_chosen: int,
+    sum_to_one: bool,
+    memory: _Memory,
+    out: np.ndarray,
+) -> None:
     """Least squares on the chosen columns of `r`, by Householder reflections."""
+    t, b, q, u, chosen = memory.t, memory.b, memory.q, memory.u, memory.chosen
     n = r.shape[0]
     for c in range(n_chosen):
         for i in range(n):
@@ -73,7 +96,7 @@ def _solve(r, z, chosen, n_chosen, sum_to_one, q, t, b, u, out):  # type: ignore
 
 
 @numba.njit(nogil=True, cache=True)
-def _back(t, b, n, out):  # type: ignore[no-untyped-def]
+def _back(t: np.ndarray, b: np.ndarray, n: int, out: np.ndarray) -> None:
     for c in range(n - 1, -1, -1):
         s = b[c]
         for k in range(c + 1, n):
@@ -82,7 +105,123 @@ def _back(t, b, n, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def solve_rows(r, z, non_negative, sum_to_one, weights):  # type: ignore[no-untyped-def]
+def _begin(
+    r: np.ndarray, z: np.ndarray, sum_to_one: bool, memory: _Memory, w: np.ndarray
+) -> int:
+    """Empty the active set, or start at the standard that fits best alone."""
+    n = w.size
+    w[:] = 0.0
+    memory.member[:] = False
+    if not sum_to_one:
+        return 0
+    best = 0
+    least = math.inf
+    for k in range(n):
+        s = 0.0
+        for i in range(n):
+            s += (z[i] - r[i, k]) ** 2
+        if s < least:
+            least, best = s, k
+    w[best] = 1.0
+    memory.member[best] = True
+    memory.chosen[0] = best
+    return 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _slope(r: np.ndarray, z: np.ndarray, w: np.ndarray, memory: _Memory) -> None:
+    """Fill residual, and the gradient of the sum of squares by each weight."""
+    n = w.size
+    for i in range(n):
+        s = z[i]
+        for k in range(n):
+            s -= r[i, k] * w[k]
+        memory.residual[i] = s
+    for k in range(n):
+        s = 0.0
+        for i in range(n):
+            s += r[i, k] * memory.residual[i]
+        memory.gradient[k] = s
+
+
+@numba.njit(nogil=True, cache=True)
+def _walk(w: np.ndarray, count: int, memory: _Memory) -> tuple[int, bool]:
+    """Go to the solution, or to the first weight that reaches zero, which is dropped.
+
+    Returns how many are left, and whether the walk is at its end.
+    """
+    chosen, step, member = memory.chosen, memory.step, memory.member
+    share = 1.0
+    for c in range(count):
+        if step[c] <= 0.0:
+            k = chosen[c]
+            share = min(share, w[k] / (w[k] - step[c]) if w[k] > step[c] else 0.0)
+    for c in range(count):
+        k = chosen[c]
+        w[k] += share * (step[c] - w[k])
+    if share == 1.0:
+        return count, True
+    kept = 0
+    for c in range(count):
+        k = chosen[c]
+        if step[c] <= 0.0 and w[k] <= 1e-14:
+            w[k] = 0.0
+            member[k] = False
+        else:
+            chosen[kept] = k
+            kept += 1
+    return kept, kept == count  # nothing reached zero: rounding
+
+
+@numba.njit(nogil=True, cache=True)
+def _active_set(
+    r: np.ndarray,
+    z: np.ndarray,
+    sum_to_one: bool,
+    tolerance: float,
+    memory: _Memory,
+    w: np.ndarray,
+) -> None:
+    """Fill the weights of one row, none below zero."""
+    n = w.size
+    count = _begin(r, z, sum_to_one, memory, w)
+    banned = -1
+    for _round in range(10 * n):
+        _slope(r, z, w, memory)
+        shift = 0.0
+        if sum_to_one:
+            for c in range(count):
+                shift += memory.gradient[memory.chosen[c]] / count
+        best = -1
+        most = tolerance
+        for k in range(n):
+            gain = memory.gradient[k] - shift
+            if not memory.member[k] and k != banned and gain > most:
+                most, best = gain, k
+        if best < 0:
+            break
+        memory.member[best] = True
+        memory.chosen[count] = best
+        count += 1
+        first = True
+        while count > 0:
+            _solve(r, z, count, sum_to_one, memory, memory.step)
+            if first:  # rounding may choose a column that cannot enter
+                banned = best if memory.step[count - 1] <= 0.0 else -1
+            first = False
+            count, done = _walk(w, count, memory)
+            if done:
+                break
+
+
+@numba.njit(nogil=True, cache=True)
+def solve_rows(
+    r: np.ndarray,
+    z: np.ndarray,
+    non_negative: bool,
+    sum_to_one: bool,
+    weights: np.ndarray,
+) -> None:
     """Fill the weights of every row.
 
     Parameters
@@ -97,97 +236,24 @@ def solve_rows(r, z, non_negative, sum_to_one, weights):  # type: ignore[no-unty
         Written.
     """
     n_rows, n = z.shape
-    t, b, q, u = np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n)
-    step, gradient, residual = np.empty(n), np.empty(n), np.empty(n)
-    chosen = np.empty(n, np.int64)
-    member = np.empty(n, np.bool_)
+    memory = _Memory(
+        np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n),
+        np.empty(n), np.empty(n), np.empty(n),
+        np.arange(n), np.empty(n, np.bool_),
+    )  # fmt: skip
     scale = 0.0
     for i in range(n):
         for j in range(n):
             scale = max(scale, abs(r[i, j]))
     for row in range(n_rows):
-        w = weights[row]
         if not non_negative:
-            for k in range(n):
-                chosen[k] = k
-            _solve(r, z[row], chosen, n, sum_to_one, q, t, b, u, w)
+            _solve(r, z[row], n, sum_to_one, memory, weights[row])
             continue
-        w[:] = 0.0
-        member[:] = False
-        count = 0
-        if sum_to_one:  # start at the standard that fits best alone
-            best = 0
-            least = math.inf
-            for k in range(n):
-                s = 0.0
-                for i in range(n):
-                    s += (z[row, i] - r[i, k]) ** 2
-                if s < least:
-                    least, best = s, k
-            w[best] = 1.0
-            member[best] = True
-            chosen[0] = best
-            count = 1
         size = 0.0
         for i in range(n):
             size = max(size, abs(z[row, i]))
         tolerance = 1e-13 * n * scale * max(scale, size)
-        banned = -1
-        for _round in range(10 * n):
-            for i in range(n):
-                s = z[row, i]
-                for k in range(n):
-                    s -= r[i, k] * w[k]
-                residual[i] = s
-            shift = 0.0
-            for k in range(n):
-                s = 0.0
-                for i in range(n):
-                    s += r[i, k] * residual[i]
-                gradient[k] = s
-            if sum_to_one:
-                for c in range(count):
-                    shift += gradient[chosen[c]] / count
-            best = -1
-            most = tolerance
-            for k in range(n):
-                if not member[k] and k != banned and gradient[k] - shift > most:
-                    most, best = gradient[k] - shift, k
-            if best < 0:
-                break
-            member[best] = True
-            chosen[count] = best
-            count += 1
-            first = True
-            while count > 0:
-                _solve(r, z[row], chosen, count, sum_to_one, q, t, b, u, step)
-                if first:  # rounding may choose a column that cannot enter
-                    banned = best if step[count - 1] <= 0.0 else -1
-                first = False
-                share = 1.0
-                for c in range(count):
-                    if step[c] <= 0.0:
-                        k = chosen[c]
-                        share = min(
-                            share, w[k] / (w[k] - step[c]) if w[k] > step[c] else 0.0
-                        )
-                for c in range(count):
-                    k = chosen[c]
-                    w[k] += share * (step[c] - w[k])
-                if share == 1.0:
-                    break
-                kept = 0
-                for c in range(count):
-                    k = chosen[c]
-                    if step[c] <= 0.0 and w[k] <= 1e-14:
-                        w[k] = 0.0
-                        member[k] = False
-                    else:
-                        chosen[kept] = k
-                        kept += 1
-                if kept == count:  # nothing reached zero: rounding
-                    break
-                count = kept
+        _active_set(r, z[row], sum_to_one, tolerance, memory, weights[row])
 
 
 def combine(

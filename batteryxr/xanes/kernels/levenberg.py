@@ -7,17 +7,31 @@ Control Optim. 20, 221 (1982).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numba
 
 from batteryxr.xanes.kernels.shapes import FAST, evaluate
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from batteryxr.xanes.kernels.memory import Points, Work
+    from batteryxr.xanes.kernels.problem import Model
+
 _SQUEEZE, _RELAX = 0.1, 8.0
+#: Residual over data, squared, at which nothing but rounding is left: below it chi2
+#: may fall by rounding alone, for as long as one likes.
+_EXACT = 1e-24
 
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
-def _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, j):  # type: ignore[no-untyped-def]
-    total = evaluate(x, scaled, y, p, kinds, offsets, r, j)
+def _residuals(
+    points: Points, p: np.ndarray, model: Model, r: np.ndarray, j: np.ndarray
+) -> float:
+    """Fill weighted residual and Jacobian; return the sum of squares."""
+    x, scaled, y, weight, weighted = points
+    total: float = evaluate(x, scaled, y, p, model.kinds, model.offsets, r, j)
     if weighted:
         total = 0.0
         for i in range(x.size):
@@ -30,7 +44,9 @@ def _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, j):  # type: ign
 
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
-def normal(jacobian, residual, a, g):  # type: ignore[no-untyped-def]
+def normal(
+    jacobian: np.ndarray, residual: np.ndarray, a: np.ndarray, g: np.ndarray
+) -> None:
     """Fill the lower triangle of A = JᵀJ, and g = Jᵀr."""
     n, m = jacobian.shape
     for i in range(n):
@@ -46,7 +62,7 @@ def normal(jacobian, residual, a, g):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def factorise(a, lower):  # type: ignore[no-untyped-def]
+def factorise(a: np.ndarray, lower: np.ndarray) -> bool:
     """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
     n = a.shape[0]
     for j in range(n):
@@ -67,7 +83,7 @@ def factorise(a, lower):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def substitute(lower, b, x):  # type: ignore[no-untyped-def]
+def substitute(lower: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
     """Solve L Lᵀ x = b."""
     n = b.size
     for i in range(n):
@@ -83,7 +99,7 @@ def substitute(lower, b, x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def damp(a, free, damping, b):  # type: ignore[no-untyped-def]
+def damp(a: np.ndarray, free: np.ndarray, damping: float, b: np.ndarray) -> None:
     """Copy A with Marquardt's damping; frozen parameters become identity rows."""
     n = a.shape[0]
     for i in range(n):
@@ -93,28 +109,35 @@ def damp(a, free, damping, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _release(p, g, low, high, free):  # type: ignore[no-untyped-def]
+def _release(p: np.ndarray, g: np.ndarray, model: Model, free: np.ndarray) -> None:
     """Free every parameter that is not pressed against a bound by the gradient."""
+    low, high = model.low, model.high
     for k in range(p.size):
         pressed = (p[k] <= low[k] and g[k] <= 0.0) or (p[k] >= high[k] and g[k] >= 0.0)
         free[k] = not pressed
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def descend(  # type: ignore[no-untyped-def]
-    x, scaled, y, weight, weighted, p, low, high, kinds, offsets, tolerance, limit, work
-):
+def descend(
+    points: Points,
+    p: np.ndarray,
+    model: Model,
+    work: Work,
+    tolerance: float,
+    limit: int,
+) -> tuple[float, bool, np.ndarray, np.ndarray]:
     """Descend from `p` in place; return chi2, whether it converged, and r, J."""
     r, r2, jac, jac2, a, b, lower, g, d, q, free = work
-    chi = _step(x, scaled, y, weight, weighted, p, kinds, offsets, r, jac)
+    low, high = model.low, model.high
+    chi = _residuals(points, p, model, r, jac)
     tiny = 0.0
-    for i in range(x.size):
-        tiny += (y[i] * weight[i]) ** 2
-    tiny *= 1e-30
+    for i in range(points.y.size):
+        tiny += (points.y[i] * points.weight[i]) ** 2
+    tiny *= _EXACT
     damping = 1e-3
     for _ in range(limit):
         normal(jac, r, a, g)
-        _release(p, g, low, high, free)
+        _release(p, g, model, free)
         for k in range(p.size):
             if not free[k]:
                 g[k] = 0.0
@@ -126,9 +149,7 @@ def descend(  # type: ignore[no-untyped-def]
                 substitute(lower, g, d)
                 for k in range(p.size):
                     q[k] = min(max(p[k] + d[k], low[k]), high[k])
-                trial = _step(
-                    x, scaled, y, weight, weighted, q, kinds, offsets, r2, jac2
-                )
+                trial = _residuals(points, q, model, r2, jac2)
                 if trial <= chi:
                     lowered = True
                     break
@@ -149,8 +170,19 @@ def descend(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def covariance(jac, r, p, low, high, a, b, lower, g, d, free, cov):  # type: ignore[no-untyped-def]
+def covariance(
+    jac: np.ndarray,
+    r: np.ndarray,
+    p: np.ndarray,
+    model: Model,
+    work: Work,
+    cov: np.ndarray,
+) -> None:
     """Fill `cov` with (JᵀJ)⁻¹ over the free parameters, NaN elsewhere."""
+    a, b, lower, g, d, free = (
+        work.a, work.b, work.lower, work.g, work.d, work.free,
+    )  # fmt: skip
+    low, high = model.low, model.high
     n = p.size
     normal(jac, r, a, g)
     for k in range(n):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from batteryxr.core.optional import load
 
 METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
 #: Points on which silhouettes, which need all pairs, are computed.
@@ -34,8 +36,7 @@ def fit(
     seed: int,
 ) -> Any:
     """Return a fitted estimator of scikit-learn."""
-    from sklearn import cluster, mixture
-
+    cluster, mixture = load("sklearn.cluster"), load("sklearn.mixture")
     state = seed % _LARGEST_SEED
     if method == "gaussian_mixture":
         model = mixture.GaussianMixture(k, n_init=n_init, random_state=state)
@@ -143,8 +144,7 @@ def orders(
     step
         Called after each number.
     """
-    from sklearn.metrics import silhouette_score
-
+    silhouette_score = load("sklearn.metrics").silhouette_score
     rng = np.random.default_rng(seed)
     few = rng.permutation(len(points))[:_PAIRS]
     axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2]
@@ -191,6 +191,43 @@ def gap_choice(numbers: np.ndarray, gap: np.ndarray, error: np.ndarray) -> int:
         if gap[i] >= gap[i + 1] - error[i + 1]:
             return int(numbers[i])
     return int(numbers[-1])
+
+
+class Table(NamedTuple):
+    """Share (k,), and mean and standard deviation (k, feature) of the clusters."""
+
+    share: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+def describe(
+    values: np.ndarray, weights: np.ndarray | None, found: np.ndarray, k: int
+) -> Table:
+    """Return share, mean and spread of the features of each cluster.
+
+    Parameters
+    ----------
+    values : (n, feature)
+        Points.
+    weights : (n,)
+        Of the points, or None.
+    found : (n,)
+        Cluster of each, from 0.
+    k
+        Number of clusters.
+    """
+    heavy = np.ones(len(found)) if weights is None else weights
+    size = np.bincount(found, heavy, minlength=k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = [np.bincount(found, heavy * c, minlength=k) / size for c in values.T]
+        square = [
+            np.bincount(found, heavy * (c - m[found]) ** 2, minlength=k) / size
+            for c, m in zip(values.T, mean, strict=True)
+        ]
+    return Table(
+        size / size.sum(), np.stack(mean, axis=1), np.sqrt(np.stack(square, axis=1))
+    )
 
 
 def histograms(

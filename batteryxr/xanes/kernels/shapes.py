@@ -9,11 +9,22 @@ why exponential and error function are written out here.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
-ERF, ARCTAN, LORENTZIAN, GAUSSIAN, PSEUDO_VOIGT, POLYNOMIAL = range(6)
+from batteryxr.xanes.kernels.problem import (
+    ARCTAN,
+    ERF,
+    GAUSSIAN,
+    LORENTZIAN,
+    POLYNOMIAL,
+)
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.kernels.problem import Axis, Model
+
 LN2 = math.log(2.0)
 ROOT_PI = math.sqrt(math.pi)
 #: Area of a Gaussian of unit height and unit half width at half maximum.
@@ -96,7 +107,16 @@ def half_erf(u: float, exponential: float) -> float:
 
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
-def evaluate(x, scaled, y, p, kinds, offsets, residual, jacobian):  # type: ignore[no-untyped-def]
+def evaluate(
+    x: np.ndarray,
+    scaled: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    kinds: np.ndarray,
+    offsets: np.ndarray,
+    residual: np.ndarray,
+    jacobian: np.ndarray,
+) -> float:
     """Fill residual y - f and Jacobian df/dp; return the sum of squared residuals.
 
     Parameters
@@ -190,7 +210,7 @@ def evaluate(x, scaled, y, p, kinds, offsets, residual, jacobian):  # type: igno
 
 
 @numba.njit(cache=True, nogil=True)
-def unit_area(kind, p, o):  # type: ignore[no-untyped-def]
+def unit_area(kind: int, p: np.ndarray, o: int) -> tuple[float, float]:
     """Return the area of the peak at `o` per height and half width, and d/dshare."""
     if kind == LORENTZIAN:
         return math.pi, 0.0
@@ -202,7 +222,13 @@ def unit_area(kind, p, o):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def curves(x, scaled, p, kinds, offsets):  # type: ignore[no-untyped-def]
+def curves(
+    x: np.ndarray,
+    scaled: np.ndarray,
+    p: np.ndarray,
+    kinds: np.ndarray,
+    offsets: np.ndarray,
+) -> np.ndarray:
     """Return f(x) for each row of parameters `p` (N, n), as (N, m)."""
     n_rows, n = p.shape
     m = x.size
@@ -215,3 +241,15 @@ def curves(x, scaled, p, kinds, offsets):  # type: ignore[no-untyped-def]
         for i in range(m):
             out[r, i] = -row[i]
     return out
+
+
+def broadcast_curves(*parameters: np.ndarray, axis: Axis, model: Model) -> np.ndarray:
+    """Return f(x) for parameters of any shapes (...) that broadcast, as (..., m)."""
+    p = np.stack(np.broadcast_arrays(*parameters), axis=-1).astype(float)
+    rows = np.ascontiguousarray(p.reshape(-1, p.shape[-1]))
+    for o in model.offsets[model.kinds < POLYNOMIAL]:
+        # What is absent has height 0 and no position: any position will do.
+        absent = rows[:, o] == 0.0
+        rows[absent, o + 1 : o + 3] = 1.0
+    values = curves(axis.x, axis.scaled, rows, model.kinds, model.offsets)
+    return np.asarray(values.reshape(*p.shape[:-1], axis.x.size))

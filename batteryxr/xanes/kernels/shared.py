@@ -15,23 +15,104 @@ import numpy as np
 
 from batteryxr.xanes.kernels.batch import compress, scale_start
 from batteryxr.xanes.kernels.levenberg import descend, factorise, normal, substitute
+from batteryxr.xanes.kernels.memory import (
+    Work,
+    first_points,
+    new_points,
+    new_work,
+    shorter_work,
+)
+from batteryxr.xanes.kernels.problem import Model, Problem
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def reduce_rows(  # type: ignore[no-untyped-def]
-    x, scaled, data, start, start_curve, linear, constant, low, high, kinds, offsets,
-    shared, tolerance, limit, hessian, gradient,
-):  # fmt: skip
+def _held(model: Model, shared: np.ndarray, start: np.ndarray) -> Model:
+    """Return the model with its common parameters held at their start."""
+    low, high = model.low.copy(), model.high.copy()
+    for k in range(low.size):
+        if shared[k]:
+            low[k] = start[k]
+            high[k] = start[k]
+    return Model(
+        model.kinds,
+        model.offsets,
+        low,
+        high,
+        model.linear,
+        model.constant,
+        model.jump,
+        model.tracked,
+    )
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _is_own(k: int, p: np.ndarray, held: Model, a: np.ndarray) -> bool:
+    """Tell whether a parameter is the row's own, off its bounds and of effect."""
+    return held.low[k] < p[k] < held.high[k] and a[k, k] > 0.0
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _add_reduced(
+    p: np.ndarray,
+    held: Model,
+    shared: np.ndarray,
+    work: Work,
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """Add what one row tells of the common parameters, its own having followed."""
+    a, b, lower, g, d, q = work.a, work.b, work.lower, work.g, work.d, work.q
+    n = p.size
+    for i in range(n):
+        for j in range(i):
+            a[j, i] = a[i, j]
+    # Rows and columns of the row's own free parameters, identity elsewhere.
+    for i in range(n):
+        own_i = _is_own(i, p, held, a)
+        for j in range(i + 1):
+            b[i, j] = a[i, j] if own_i and _is_own(j, p, held, a) else 0.0
+        if not own_i:
+            b[i, i] = 1.0
+        else:
+            b[i, i] *= 1.0 + 1e-12
+    if not factorise(b, lower):
+        return
+    for s in range(n):
+        if not shared[s]:
+            continue
+        for k in range(n):
+            q[k] = a[k, s] if _is_own(k, p, held, a) else 0.0
+        substitute(lower, q, d)
+        gain = g[s]
+        for k in range(n):
+            gain -= d[k] * g[k] if q[k] != 0.0 else 0.0
+        gradient[s] += gain
+        for t in range(n):
+            if shared[t]:
+                left = a[t, s]
+                for k in range(n):
+                    if q[k] != 0.0:
+                        left -= a[t, k] * d[k]
+                hessian[t, s] += left
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def reduce_rows(
+    problem: Problem,
+    data: np.ndarray,
+    shared: np.ndarray,
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+) -> tuple[float, int, int]:
     """Add the reduced normal equations of every row to `hessian` and `gradient`.
 
     Parameters
     ----------
-    x, scaled, data, start_curve, linear, constant, kinds, offsets
-        As in `fit_rows`.
-    start : (n,) float64
-        Start values, the common parameters among them.
-    low, high : (n,) float64
-        Bounds of the others; the common ones are held.
+    problem
+        As for `fit_rows`; only the first start is used, the common parameters among
+        it, which are held.
+    data : (N, m) float64
+        Spectra. Values that are not finite are left out of their row.
     shared : (n,) bool
         Which parameters are common.
     hessian : (n, n) float64, gradient : (n,) float64
@@ -44,89 +125,43 @@ def reduce_rows(  # type: ignore[no-untyped-def]
     points, used : int
         Points in them, and rows.
     """
+    axis, model, search, _ = problem
+    start, start_curve = search.starts[0], search.curves[0]
     n_rows, m_all = data.shape
-    n = low.size
-    lo, hi = low.copy(), high.copy()
-    for k in range(n):
-        if shared[k]:
-            lo[k] = start[k]
-            hi[k] = start[k]
-    n_free = int((lo < hi).sum())
-    p = np.empty(n)
-    a, b, lower = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
-    g, d, q = np.empty(n), np.empty(n), np.empty(n)
-    free = np.empty(n, np.bool_)
-    index = np.empty(m_all, np.int64)
-    x_row, s_row, y_row = np.empty(m_all), np.empty(m_all), np.empty(m_all)
-    w_row, c_row = np.empty(m_all), np.empty(m_all)
-    r, r2 = np.empty(m_all), np.empty(m_all)
-    jac, jac2 = np.empty((n, m_all)), np.empty((n, m_all))
+    n = model.low.size
+    held = _held(model, shared, start)
+    n_free = int((held.low < held.high).sum())
+    p, index, curve = np.empty(n), np.empty(m_all, np.int64), np.empty(m_all)
+    room, row_points = new_work(n, m_all), new_points(m_all, False)
     chi2 = 0.0
-    points, used = 0, 0
+    n_points, used = 0, 0
     for row in range(n_rows):
-        m, total = compress(
-            x, scaled, data[row], data[row], False, index, x_row, s_row, y_row, w_row
-        )
+        m, total = compress(axis, data[row], data[row], row_points, index)
         if m <= n_free or total == 0.0:
             continue
-        if m == m_all:
-            work = (r, r2, jac, jac2, a, b, lower, g, d, q, free)
-        else:
-            short = np.empty((2, n, m))
-            work = (r[:m], r2[:m], short[0], short[1], a, b, lower, g, d, q, free)
+        work = room if m == m_all else shorter_work(room, m)
+        points = first_points(row_points, m)
         for i in range(m):
-            c_row[i] = start_curve[index[i]]
-        scale_start(y_row[:m], c_row[:m], start, linear, constant, p)
+            curve[i] = start_curve[index[i]]
+        scale_start(points.y, curve[:m], start, model, p)
         for k in range(n):
-            p[k] = min(max(p[k], lo[k]), hi[k])
+            p[k] = min(max(p[k], held.low[k]), held.high[k])
         chi, _, res, jacobian = descend(
-            x_row[:m], s_row[:m], y_row[:m], w_row[:m], False, p, lo, hi, kinds,
-            offsets, tolerance, limit, work,
-        )  # fmt: skip
+            points, p, held, work, search.tolerance, search.limit
+        )
         chi2 += chi
-        points += m
+        n_points += m
         used += 1
-        normal(jacobian, res, a, g)
-        for i in range(n):
-            for j in range(i):
-                a[j, i] = a[i, j]
-        # Rows and columns of the row's own free parameters, identity elsewhere.
-        for i in range(n):
-            own_i = lo[i] < p[i] < hi[i] and a[i, i] > 0.0
-            for j in range(i + 1):
-                own_j = lo[j] < p[j] < hi[j] and a[j, j] > 0.0
-                b[i, j] = a[i, j] if own_i and own_j else 0.0
-            if not own_i:
-                b[i, i] = 1.0
-            else:
-                b[i, i] *= 1.0 + 1e-12
-        if not factorise(b, lower):
-            continue
-        for s in range(n):
-            if not shared[s]:
-                continue
-            for k in range(n):
-                own = lo[k] < p[k] < hi[k] and a[k, k] > 0.0
-                q[k] = a[k, s] if own else 0.0
-            substitute(lower, q, d)
-            gain = g[s]
-            for k in range(n):
-                gain -= d[k] * g[k] if q[k] != 0.0 else 0.0
-            gradient[s] += gain
-            for t in range(n):
-                if shared[t]:
-                    left = a[t, s]
-                    for k in range(n):
-                        if q[k] != 0.0:
-                            left -= a[t, k] * d[k]
-                    hessian[t, s] += left
-    return chi2, points, used
+        normal(jacobian, res, work.a, work.g)
+        _add_reduced(p, held, shared, work, hessian, gradient)
+    return chi2, n_points, used
 
 
 def step(
     hessian: np.ndarray,
     gradient: np.ndarray,
     theta: np.ndarray,
+    *,
     low: np.ndarray,
     high: np.ndarray,
     damping: float,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.xanes.plot.maps import (
@@ -24,14 +25,15 @@ _SIZE = {"width": 420, "height": 300}
 _POINTS = 20_000
 
 
-def plot_clusters(clusters: xr.Dataset) -> Any:
+@checked
+def plot_clusters(result: xr.Dataset) -> Any:
     """Plot the map of clusters of each particle, a colour for each.
 
     Computes the labels.
 
     Parameters
     ----------
-    clusters
+    result
         A result of `cluster`.
 
     Returns
@@ -39,10 +41,10 @@ def plot_clusters(clusters: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    require_variables(clusters, ["label"], caller="plot_clusters")
-    labels = clusters["label"].compute()
+    require_variables(result, ["label"], caller="plot_clusters")
+    labels = result["label"].compute()
     shown = labels.where(labels > 0).assign_attrs(long_name="Cluster", units="1")
-    k = clusters.sizes["cluster"]
+    k = result.sizes["cluster"]
     colours = [colour(i) for i in range(k)]
     panels = [
         picture(hv, image, title).opts(
@@ -57,6 +59,7 @@ def plot_clusters(clusters: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(3)
 
 
+@checked
 def plot_cluster_spectra(result: xr.Dataset) -> Any:
     """Plot the mean spectrum of each cluster, with its standard error.
 
@@ -74,7 +77,10 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
     name = next(str(n) for n in result.data_vars if f"{n}_error" in result)
     array = result[name].transpose("cluster", "energy", ...)
     if array.ndim != 2:
-        raise ArgumentError("result", array.dims, "spectra along cluster and energy")
+        raise DimensionError(
+            "plot_cluster_spectra shows spectra along cluster and energy; found "
+            f"{array.dims}."
+        )
     error = result[f"{name}_error"].transpose("cluster", "energy").values
     x, shapes = array.energy.values, []
     axes = "Photon energy (eV)", axis_label(array)
@@ -89,12 +95,13 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
     )
 
 
-def plot_shares(share: xr.DataArray) -> Any:
+@checked
+def plot_shares(result: xr.DataArray) -> Any:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
     ----------
-    share
+    result
         A result of `cluster_shares`.
 
     Returns
@@ -102,11 +109,13 @@ def plot_shares(share: xr.DataArray) -> Any:
     holoviews.Bars
     """
     hv = load_hvplot()
-    if "cluster" not in share.dims or share.ndim > 2:
-        raise ArgumentError("share", share.dims, "a result of cluster_shares")
-    others = [d for d in share.dims if d != "cluster"]
+    if "cluster" not in result.dims or result.ndim > 2:
+        raise DimensionError(
+            f"plot_shares needs a result of cluster_shares; found {result.dims}."
+        )
+    others = [d for d in result.dims if d != "cluster"]
     dim = str(others[0]) if others else "all"
-    whole = share if others else share.expand_dims("all")
+    whole = result if others else result.expand_dims("all")
     values = whole.transpose(dim, "cluster").compute()
     names = values[dim].values if dim in values.coords else range(values.sizes[dim])
     rows = [
@@ -124,12 +133,13 @@ def plot_shares(share: xr.DataArray) -> Any:
     )
 
 
-def plot_densities(density: xr.Dataset) -> Any:
+@checked
+def plot_densities(result: xr.Dataset) -> Any:
     """Plot the distribution of each feature, a curve for each cluster.
 
     Parameters
     ----------
-    density
+    result
         A result of `cluster_density`.
 
     Returns
@@ -138,7 +148,7 @@ def plot_densities(density: xr.Dataset) -> Any:
     """
     hv = load_hvplot()
     panels = []
-    for name, array in density.data_vars.items():
+    for name, array in result.data_vars.items():
         feature = str(name).removesuffix("_density")
         x = array[feature].values
         lines = array.transpose("cluster", feature)
@@ -158,8 +168,9 @@ def plot_densities(density: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
+@checked
 def plot_features(
-    obj: xr.Dataset,
+    maps: xr.Dataset,
     *,
     clusters: xr.Dataset,
     x: str | None = None,
@@ -171,7 +182,7 @@ def plot_features(
 
     Parameters
     ----------
-    obj
+    maps
         The maps that were clustered.
     clusters
         A result of `cluster`.
@@ -183,22 +194,22 @@ def plot_features(
     holoviews.Overlay
     """
     hv = load_hvplot()
-    used = [str(n) for n in obj.data_vars if f"{n}_mean" in clusters]
+    used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
     if (x is None or y is None) and len({*used, x, y} - {None}) < 2:
-        raise ArgumentError("x", x, f"two features among {list(obj.data_vars)}")
+        raise ArgumentError("x", x, f"two features among {list(maps.data_vars)}")
     left = (n for n in used if n not in (x, y))
     first, second = (x or next(left)), (y or next(left))
-    require_variables(obj, [first, second], caller="plot_features")
+    require_variables(maps, [first, second], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
-    maps = {"across": obj[first], "up": obj[second]}
-    plain = {n: m.reset_coords(drop=True) for n, m in maps.items()}
+    pair = {"across": maps[first], "up": maps[second]}
+    plain = {n: m.reset_coords(drop=True) for n, m in pair.items()}
     part = xr.Dataset({"label": labels} | plain).compute()
     both = xr.broadcast(part["label"], part["across"], part["up"])
     flat = [a.values.ravel() for a in both]
     there = np.flatnonzero(flat[0] > 0)
     # Every n-th pixel: a fair share of each place, the same at every call.
     there = there[:: max(1, -(-there.size // _POINTS))]
-    axes = [dimension(hv, obj[n]) for n in (first, second)]
+    axes = [dimension(hv, maps[n]) for n in (first, second)]
     if axes[0].label == axes[1].label:  # two weights, two heights: told by their names
         axes = [a.clone(label=f"{a.name}: {a.label}") for a in axes]
     shapes = [
@@ -213,12 +224,13 @@ def plot_features(
     )
 
 
-def plot_cluster_orders(orders: xr.Dataset) -> Any:
+@checked
+def plot_cluster_orders(result: xr.Dataset) -> Any:
     """Plot elbow, silhouette and gap side by side, with what each would choose.
 
     Parameters
     ----------
-    orders
+    result
         A result of `cluster_orders`.
 
     Returns
@@ -226,24 +238,24 @@ def plot_cluster_orders(orders: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    require_variables(orders, ["inertia", "silhouette"], caller="plot_cluster_orders")
-    n = orders["n_clusters"].values
+    require_variables(result, ["inertia", "silhouette"], caller="plot_cluster_orders")
+    n = result["n_clusters"].values
     panels = []
     for name, choice in (
         ("inertia", "elbow"),
         ("silhouette", "best_silhouette"),
         ("gap", "first_gap"),
     ):
-        if choice not in orders.attrs:
+        if choice not in result.attrs:
             continue
-        y, text = orders[name].values, axis_label(orders[name])
+        y, text = result[name].values, axis_label(result[name])
         axes = "Number of clusters", text
         shape = hv.Curve((n, y), *axes).opts(color="black")
         shape *= hv.Scatter((n, y), *axes).opts(color="black", size=6)
         if name == "gap":
-            spread = orders["gap_error"].values
+            spread = result["gap_error"].values
             shape *= hv.ErrorBars((n, y, spread), axes[0], [text, "error"])
-        best = int(orders.attrs[choice])
+        best = int(result.attrs[choice])
         shape *= hv.VLine(best).opts(color=COLOURS[1], line_dash="dashed")
         panels.append(
             shape.opts(

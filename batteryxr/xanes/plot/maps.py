@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import DimensionError, VariableError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
-from batteryxr.xanes.spectra import ABSORPTION, spectra
+from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import xarray as xr
 
 #: Distinct also in grey and to colour-blind eyes.
 COLOURS = (
@@ -30,14 +31,15 @@ _ENDS = (1, 99)
 _FITTED = ("edge_energy", "edge_jump", "normalised_peak_area")
 
 
-def plot_stack(obj: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
+@checked
+def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
     """Look through the frames of a stack, one slider for each further dimension.
 
     Computes the frame that is shown.
 
     Parameters
     ----------
-    obj
+    stack
         Images along `y` and `x`, and `energy`, `particle`, ...
     cmap
         Colours.
@@ -47,11 +49,14 @@ def plot_stack(obj: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
     holoviews.DynamicMap or holoviews.Image
     """
     load_hvplot()
-    array: Any = obj if hasattr(obj, "dtype") else spectra(obj, caller="plot_stack")
+    array: Any = stack
+    if isinstance(stack, xr.Dataset):
+        array = as_spectra(stack, caller="plot_stack")
     require_dims(array, ["y", "x"], caller="plot_stack")
     if np.iscomplexobj(array):
-        raise ArgumentError(
-            "obj", array.dtype, "real images", "Take abs(), or from_transmission."
+        raise VariableError(
+            f"plot_stack needs real images; {array.name!r} is complex. "
+            "Take abs(), or from_transmission."
         )
     others = [str(d) for d in array.dims if d not in ("y", "x")]
     return array.hvplot.image(
@@ -66,8 +71,9 @@ def plot_stack(obj: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
     )
 
 
+@checked
 def plot_maps(
-    result: xr.Dataset,
+    maps: xr.Dataset,
     *,
     variables: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
@@ -79,7 +85,7 @@ def plot_maps(
 
     Parameters
     ----------
-    result
+    maps
         Maps along `y` and `x`, and `particle` if there are several.
     variables
         Which; by default edge energy, edge jump and peak area where they are there,
@@ -94,12 +100,12 @@ def plot_maps(
     holoviews.Layout
     """
     hv = load_hvplot()
-    there = [n for n in _FITTED if n in result] or [str(n) for n in result.data_vars]
+    there = [n for n in _FITTED if n in maps] or [str(n) for n in maps.data_vars]
     names = there if variables is None else list(variables)
-    require_variables(result, names, caller="plot_maps")
+    require_variables(maps, names, caller="plot_maps")
     panels = []
-    maps = [picture for n in names for picture in _by_peak(result[n], n)]
-    for name, array in maps:
+    pictures = [p for n in names for p in _by_peak(maps[n], n)]
+    for name, array in pictures:
         shown = array if mask is None else array.where(mask)
         shown = shown.compute()
         limits = _limits(shown.values)
@@ -107,14 +113,15 @@ def plot_maps(
             panels.append(
                 picture(hv, image, title).opts(cmap=cmap, clim=limits, colorbar=True)
             )
-    rows = max(len(panels) // max(len(maps), 1), 1)
+    rows = max(len(panels) // max(len(pictures), 1), 1)
     # One column of the page for each particle's row: maps run to the right.
-    ordered = [panels[k * rows + r] for r in range(rows) for k in range(len(maps))]
-    return hv.Layout(ordered).cols(len(maps))
+    ordered = [panels[k * rows + r] for r in range(rows) for k in range(len(pictures))]
+    return hv.Layout(ordered).cols(len(pictures))
 
 
+@checked
 def plot_spectra(
-    obj: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
+    spectra: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
 ) -> Any:
     """Plot spectra over energy, one curve for each, with their edge energies.
 
@@ -122,7 +129,7 @@ def plot_spectra(
 
     Parameters
     ----------
-    obj
+    spectra
         A spectrum, or spectra along one further dimension; normalised, flattened...
     edges
         A result of `edge_energy`: dashed lines.
@@ -133,7 +140,7 @@ def plot_spectra(
     """
     hv = load_hvplot()
     names = ("flattened", "normalised", "absorption", "optical_density")
-    array = spectra(obj, caller="plot_spectra", names=names).compute()
+    array = as_spectra(spectra, caller="plot_spectra", names=names).compute()
     curves = [
         hv.Curve((array.energy.values, y), "Photon energy (eV)", axis_label(array))
         .relabel(name)
@@ -152,12 +159,13 @@ def plot_spectra(
     )
 
 
-def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
+@checked
+def plot_fit(spectra: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     """Plot one spectrum with its fit, and what the fit leaves below.
 
     Parameters
     ----------
-    obj
+    spectra
         One spectrum: select a pixel first, `.sel(x=..., y=..., method="nearest")`.
     fit
         The result of `fit_edge` or `fit_peaks` at the same pixel.
@@ -170,7 +178,7 @@ def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     curve = model_curve(fit)
     dim = str(curve.dims[0])
     names = (*ABSORPTION, "intensity")
-    array = spectra(obj, caller="plot_fit", dim=dim, names=names)
+    array = as_spectra(spectra, caller="plot_fit", dim=dim, names=names)
     array = array.squeeze(drop=True).compute()
     if array.ndim != 1:
         raise DimensionError(
@@ -194,12 +202,13 @@ def plot_fit(obj: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     ).cols(1)
 
 
-def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
+@checked
+def plot_drift(stack: xr.DataArray | xr.Dataset) -> Any:
     """Plot how far the frames of a registered stack had drifted.
 
     Parameters
     ----------
-    obj
+    stack
         A result of `register`.
 
     Returns
@@ -208,15 +217,15 @@ def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
     """
     hv = load_hvplot()
     require_variables(
-        obj.coords.to_dataset(), ["shift_y", "shift_x"], caller="plot_drift"
+        stack.coords.to_dataset(), ["shift_y", "shift_x"], caller="plot_drift"
     )
     curves = []
     for i, name in enumerate(("shift_y", "shift_x")):
-        shift = obj[name]
+        shift = stack[name]
         for j, (which, values) in enumerate(_lines(shift)):
             text = f"{name[-1]} {which}".strip()
             curve = hv.Curve(
-                (obj.energy.values, values),
+                (stack.energy.values, values),
                 "Photon energy (eV)",
                 f"Drift ({shift.attrs.get('units', '1')})",
                 label=text,
@@ -228,6 +237,7 @@ def plot_drift(obj: xr.DataArray | xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_combination(result: xr.Dataset) -> Any:
     """Plot the weights of a linear combination: maps, lines of a series, or bars.
 

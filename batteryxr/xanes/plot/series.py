@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -27,6 +28,7 @@ _SIZE = {"width": 420, "height": 300}
 _SEVERAL = ("peak", "standard", "polarisation", "component", "order")
 
 
+@checked
 def plot_series(
     result: xr.Dataset,
     *,
@@ -65,6 +67,7 @@ def plot_series(
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
+@checked
 def plot_components(components: xr.Dataset) -> Any:
     """Plot how many components there are, and their spectra.
 

@@ -7,24 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.spectra import spectra
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _IMAGE = ("y", "x")
 _METHODS = ("derivative", "half_jump", "white_line")
-#: Widths, in eV, over which a shift between two spectra is looked for.
-_REACH = 10.0
 
 
 @recorded
 def optical_density(
-    obj: xr.DataArray | xr.Dataset,
+    stack: xr.DataArray | xr.Dataset,
     *,
     i0: xr.DataArray | float | None = None,
     dark: xr.DataArray | float = 0.0,
@@ -35,7 +38,7 @@ def optical_density(
 
     Parameters
     ----------
-    obj
+    stack
         Transmitted intensity along `energy` and any other dimensions, or a Dataset
         with `intensity`.
     i0
@@ -54,11 +57,13 @@ def optical_density(
     Raises
     ------
     ArgumentError
-        If there is no `i0`, it is empty, or does not cover the energies.
+        If there is no `i0`.
+    DataError
+        If it marks no pixel, or does not cover the energies.
     VariableError
         If the values are complex.
     """
-    array = _intensity(obj)
+    array = _intensity(stack)
     if i0 is None:
         if "i0" not in array.coords:
             raise ArgumentError(
@@ -91,7 +96,7 @@ def optical_density(
 
 @recorded
 def rebin(
-    obj: xr.DataArray | xr.Dataset,
+    stack: xr.DataArray | xr.Dataset,
     *,
     factor: int | Mapping[str, int] = 2,
     how: str = "mean",
@@ -102,7 +107,7 @@ def rebin(
 
     Parameters
     ----------
-    obj
+    stack
         A stack, maps or objects. Bin intensities or objects before their logarithm is
         taken: the mean of a logarithm favours thin pixels.
     factor
@@ -113,7 +118,7 @@ def rebin(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `obj`, coordinates at the middle of each bin.
+        Like `stack`, coordinates at the middle of each bin.
 
     Raises
     ------
@@ -123,16 +128,16 @@ def rebin(
     if how not in ("mean", "sum"):
         raise ArgumentError("how", how, "'mean' or 'sum'")
     if isinstance(factor, int):
-        require_dims(obj, _IMAGE, caller="rebin")
+        require_dims(stack, _IMAGE, caller="rebin")
         factor = dict.fromkeys(_IMAGE, factor)
-    require_dims(obj, factor, caller="rebin")
+    require_dims(stack, factor, caller="rebin")
     for dim, n in factor.items():
-        if isinstance(n, bool) or not 1 <= n <= obj.sizes[dim] or n != int(n):
-            limit = obj.sizes[dim]
+        if isinstance(n, bool) or not 1 <= n <= stack.sizes[dim] or n != int(n):
+            limit = stack.sizes[dim]
             raise ArgumentError("factor", {dim: n}, f"integers from 1 to {limit}")
-    bins = obj.coarsen({d: int(n) for d, n in factor.items()}, boundary="trim")
+    bins = stack.coarsen({d: int(n) for d, n in factor.items()}, boundary="trim")
     result: Any = getattr(bins, how)(keep_attrs=True)
-    for name, coordinate in obj.coords.items():
+    for name, coordinate in stack.coords.items():
         if name in result.coords:
             result[name].attrs = dict(coordinate.attrs)
     return result
@@ -140,7 +145,7 @@ def rebin(
 
 @recorded
 def calibrate_energy(
-    obj: xr.DataArray | xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
     *,
     reference: xr.DataArray,
     expected: float | xr.DataArray,
@@ -152,7 +157,7 @@ def calibrate_energy(
 
     Parameters
     ----------
-    obj
+    spectra
         A stack, series or spectrum along `energy`.
     reference
         Spectrum of the reference channel (a foil), on energies of the same
@@ -167,60 +172,67 @@ def calibrate_energy(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        `obj` on shifted energies; `attrs["energy_shift"]` is what was added (eV).
+        `spectra` on shifted energies; `attrs["energy_shift"]` is what was added (eV).
 
     Raises
     ------
-    ArgumentError
-        If the reference is no single spectrum, or shows no edge.
+    DimensionError
+        If the reference is no single spectrum.
+    DataError
+        If the reference shows no edge.
     """
-    require_dims(obj, ["energy"], caller="calibrate_energy")
+    from batteryxr.xanes.kernels.calibration import best_shift
+
+    require_dims(spectra, ["energy"], caller="calibrate_energy")
     if method not in _METHODS:
         raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     if reference.dims != ("energy",):
-        raise ArgumentError(
-            "reference",
-            reference.dims,
-            "one spectrum along energy",
-            "Average a series first, or calibrate each scan with its own.",
+        raise DimensionError(
+            "calibrate_energy: reference is one spectrum along energy; it lies along "
+            f"{reference.dims}. Average a series first, or calibrate each scan "
+            "with its own."
         )
-    plain = spectra(reference, caller="calibrate_energy").dropna("energy").compute()
+    caller = "calibrate_energy"
+    measured = as_spectra(reference, caller=caller).dropna("energy").compute()
     if isinstance(expected, xr.DataArray):
-        known = spectra(expected, caller="calibrate_energy: expected").dropna("energy")
-        shift = _best_shift(plain, known.compute())
+        known = as_spectra(expected, caller=f"{caller}: expected").dropna("energy")
+        shift = best_shift(*_plain(measured), *_plain(known.compute()))
     else:
-        shift = float(expected) - _edge(plain, method)
+        shift = float(expected) - _edge(measured, method)
     if not np.isfinite(shift):
-        raise ArgumentError("reference", "no edge found", "a spectrum with an edge")
-    attrs = dict(obj["energy"].attrs)
-    moved: Any = obj.assign_coords(
-        energy=("energy", obj["energy"].values + shift, attrs)
+        raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
+    attrs = dict(spectra["energy"].attrs)
+    moved: Any = spectra.assign_coords(
+        energy=("energy", spectra["energy"].values + shift, attrs)
     )
     return moved.assign_attrs(energy_shift=float(shift))
 
 
-def _intensity(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    if isinstance(obj, xr.Dataset):
-        if "intensity" not in obj:
+def _intensity(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    if isinstance(stack, xr.Dataset):
+        if "intensity" not in stack:
             raise VariableError(
-                f"optical_density needs 'intensity'; found {[str(v) for v in obj]}."
+                f"optical_density needs 'intensity'; found {[str(v) for v in stack]}."
             )
-        obj = obj["intensity"]
-    if np.iscomplexobj(obj):
+        stack = stack["intensity"]
+    if np.iscomplexobj(stack):
         raise VariableError(
             "optical_density needs intensities; these are complex. "
             "Use from_transmission."
         )
-    return obj
+    return stack
 
 
 def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
     """Return the mean intensity where a mask is True, read now."""
     if not set(mask.dims) <= set(array.dims):
-        raise ArgumentError("i0", mask.dims, f"a mask along {array.dims}")
+        raise DimensionError(
+            f"optical_density: the mask i0 lies along {mask.dims}, the stack along "
+            f"{array.dims}."
+        )
     inside = mask.reset_coords(drop=True)
     if not bool(inside.any()):
-        raise ArgumentError("i0", "no pixel", "a mask with empty pixels")
+        raise DataError("i0", "the mask is True nowhere", "Mark empty pixels.")
     dims = [d for d in mask.dims if d != "energy"]
     return array.where(inside).astype(float).mean(dims).compute()
 
@@ -241,10 +253,11 @@ def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
         return i0.assign_coords(energy=array["energy"])
     order = np.argsort(own)
     if wanted.min() < own.min() or wanted.max() > own.max():
-        raise ArgumentError(
+        raise DataError(
             "i0",
-            f"{own.min():g} to {own.max():g} eV",
-            f"a spectrum that covers {wanted.min():g} to {wanted.max():g} eV",
+            f"it reaches from {own.min():g} to {own.max():g} eV, the stack from "
+            f"{wanted.min():g} to {wanted.max():g} eV",
+            "Pass a spectrum that covers the energies of the stack.",
         )
     values = np.interp(wanted, own[order], i0.values.astype(float)[order])
     return xr.DataArray(values, dims="energy", coords={"energy": array["energy"]})
@@ -252,42 +265,14 @@ def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
 
 def _edge(reference: xr.DataArray, method: str) -> float:
     from batteryxr.xanes.edges.energy import edge_energy
+    from batteryxr.xanes.kernels.calibration import refine_steepest
 
-    normal = normalise(reference)
-    found = float(edge_energy(normal, method=method).edge_energy)
+    found = float(edge_energy(normalise(reference), method=method).edge_energy)
     if method != "derivative" or not np.isfinite(found):
         return found
-    x, y = reference.energy.values, reference.values.astype(float)
-    slope = np.gradient(y, x)
-    k = int(np.clip(np.argmin(np.abs(x - found)), 1, x.size - 2))
-    k = k - 1 + int(np.argmax(slope[k - 1 : k + 2]))
-    if not 0 < k < x.size - 1:
-        return found
-    a, b, _ = np.polyfit(x[k - 1 : k + 2] - x[k], slope[k - 1 : k + 2], 2)
-    top = -b / (2 * a) if a < 0 else 0.0
-    return float(x[k] + np.clip(top, x[k - 1] - x[k], x[k + 1] - x[k]))
+    return refine_steepest(*_plain(reference), found)
 
 
-def _best_shift(reference: xr.DataArray, known: xr.DataArray) -> float:
-    """Return what to add to the energies of a spectrum to lay it over a known one."""
-    from scipy.optimize import minimize_scalar
-
-    x, y = reference.energy.values, reference.values.astype(float)
-    true, values = known.energy.values, known.values.astype(float)
-
-    def left(shift: float) -> float:
-        inside = (x + shift >= true[0]) & (x + shift <= true[-1])
-        if inside.sum() < 8:
-            return np.inf
-        model = np.interp(x[inside] + shift, true, values)
-        basis = np.stack([model, np.ones(model.size), x[inside] - x.mean()], axis=1)
-        rest = y[inside] - basis @ np.linalg.lstsq(basis, y[inside], rcond=None)[0]
-        return float(rest @ rest) / int(inside.sum())
-
-    grid = np.arange(-_REACH, _REACH + 0.01, 0.25)
-    costs = [left(s) for s in grid]
-    k = int(np.argmin(costs))
-    if not np.isfinite(costs[k]):
-        return float("nan")
-    span = grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)]
-    return float(minimize_scalar(left, bounds=span, method="bounded").x)
+def _plain(spectrum: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return energies and values."""
+    return spectrum.energy.values, spectrum.values.astype(float)

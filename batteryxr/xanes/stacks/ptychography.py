@@ -7,24 +7,25 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core import blocks
+from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.xanes.spectra import inherit
+from batteryxr.xanes.results import inherit
 
 _IMAGE = ("y", "x")
 
 
 @recorded
-def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
+def from_transmission(stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Return absorption and phase of complex objects: μt = -2 ln|T|, φ = arg T.
 
     *Lazy*. Two, since an object gives amplitudes: the intensity is |T|².
 
     Parameters
     ----------
-    obj
+    stack
         Complex transmission in any dimensions, or a Dataset with `transmission`;
         referenced to vacuum before (`reference_phase`).
 
@@ -40,7 +41,7 @@ def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
     VariableError
         If the transmission is not complex.
     """
-    field = _complex(obj, "from_transmission")
+    field = _complex(stack, "from_transmission")
     modulus = abs(field)
     there = modulus > 0
     absorption: Any = -2 * np.log(modulus.where(there))
@@ -56,7 +57,7 @@ def from_transmission(obj: xr.DataArray | xr.Dataset) -> xr.Dataset:
 
 @recorded
 def reference_phase(
-    obj: xr.DataArray | xr.Dataset, *, vacuum: xr.DataArray, ramp: bool = False
+    stack: xr.DataArray | xr.Dataset, *, vacuum: xr.DataArray, ramp: bool = False
 ) -> Any:
     """Set phase and modulus of vacuum to zero and one, in every frame.
 
@@ -65,7 +66,7 @@ def reference_phase(
 
     Parameters
     ----------
-    obj
+    stack
         Complex transmission, or the phase in rad, along `y` and `x` and any other
         dimensions; a Dataset with `transmission` or `phase`.
     vacuum
@@ -76,26 +77,29 @@ def reference_phase(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `obj`, the phase between -π and π, with the coordinates `vacuum_phase`
+        Like `stack`, the phase between -π and π, with the coordinates `vacuum_phase`
         (rad, in the middle of the frame) and, with `ramp`, `phase_ramp_y` and
         `phase_ramp_x` (rad per pixel). The scatter of the phase in vacuum is
         `vacuum_phase_sd`: an error to give to `effective_electrons`.
 
     Raises
     ------
-    ArgumentError
-        If `vacuum` is not boolean or empty.
+    DataError
+        If `vacuum` is not boolean, or True nowhere in a frame.
     VariableError, UnitsError
         If there is neither transmission nor phase, or it is not in rad.
     """
-    name, array = _field(obj)
+    name, array = _field(stack)
     require_dims(array, _IMAGE, caller="reference_phase")
     if vacuum.dtype.kind != "b" or not set(vacuum.dims) <= set(array.dims):
-        raise ArgumentError(
-            "vacuum", f"{vacuum.dtype} on {vacuum.dims}", "booleans along y and x"
+        raise DataError(
+            "vacuum",
+            f"it is {vacuum.dtype} on {vacuum.dims}; booleans along y and x are needed",
         )
     if not bool(vacuum.any(_IMAGE).all()):
-        raise ArgumentError("vacuum", "no pixel", "at least one pixel of each frame")
+        raise DataError(
+            "vacuum", "is True nowhere in a frame", "Mark at least one pixel of each."
+        )
     vacuum = vacuum.reset_coords(drop=True)
     is_complex = np.iscomplexobj(array)
     field: Any = array if is_complex else np.exp(1j * array)
@@ -112,7 +116,8 @@ def reference_phase(
     offset = _angle(first["sum"])
     spread = np.sqrt(np.maximum(2 * (1 - abs(first["sum"]) / first["n"]), 0))
     if ramp:
-        offset, slopes = _plane(flat, good, offset, slopes, rows, columns)
+        c, y, x = _plane(flat, good, offset, (rows, columns))
+        offset, slopes = offset + c, (slopes[0] + y, slopes[1] + x)
     plane = offset + slopes[0] * rows + slopes[1] * columns
     corrected: Any = field * np.exp(-1j * plane)
     result: Any
@@ -133,41 +138,41 @@ def reference_phase(
         key: label(value, key, units=units, long_name=long_name)
         for key, (value, units, long_name) in coords.items()
     }
-    new: Any = obj.assign({name: result}) if isinstance(obj, xr.Dataset) else result
+    new: Any = stack.assign({name: result}) if isinstance(stack, xr.Dataset) else result
     if isinstance(new, xr.DataArray):
         new = new.rename(name)
     return new.assign_coords(labels)
 
 
-def _complex(obj: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
-    if isinstance(obj, xr.Dataset):
-        if "transmission" not in obj:
+def _complex(stack: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
+    if isinstance(stack, xr.Dataset):
+        if "transmission" not in stack:
             raise VariableError(
-                f"{caller} needs 'transmission'; found {[str(v) for v in obj]}."
+                f"{caller} needs 'transmission'; found {[str(v) for v in stack]}."
             )
-        obj = obj["transmission"]
-    if not np.iscomplexobj(obj):
+        stack = stack["transmission"]
+    if not np.iscomplexobj(stack):
         raise VariableError(
-            f"{caller} needs complex transmission; {obj.name!r} is {obj.dtype}. "
+            f"{caller} needs complex transmission; {stack.name!r} is {stack.dtype}. "
             "For intensities use optical_density(i0=...)."
         )
-    return obj
+    return stack
 
 
-def _field(obj: xr.DataArray | xr.Dataset) -> tuple[Any, xr.DataArray]:
+def _field(stack: xr.DataArray | xr.Dataset) -> tuple[Any, xr.DataArray]:
     """Return name and values of transmission or phase, the phase in rad."""
-    if isinstance(obj, xr.Dataset):
+    if isinstance(stack, xr.Dataset):
         for name in ("transmission", "phase"):
-            if name in obj:
-                array = obj[name]
+            if name in stack:
+                array = stack[name]
                 break
         else:
             raise VariableError(
                 "reference_phase needs 'transmission' or 'phase'; "
-                f"found {[str(v) for v in obj]}."
+                f"found {[str(v) for v in stack]}."
             )
     else:
-        array = obj
+        array = stack
     if not np.iscomplexobj(array):
         array = in_units(array, "rad", caller="reference_phase")
     return array.name, array
@@ -203,32 +208,33 @@ def _plane(
     flat: xr.DataArray,
     good: xr.DataArray,
     offset: xr.DataArray,
-    slopes: Any,
-    rows: xr.DataArray,
-    columns: xr.DataArray,
-) -> tuple[xr.DataArray, tuple[xr.DataArray, xr.DataArray]]:
-    """Fit a plane by least squares to what offset and mean steps leave."""
-    left = _phase(flat * np.exp(-1j * offset)).where(good, 0.0).astype(float)
-    basis = [xr.ones_like(rows * columns, dtype=float), rows + 0 * columns]
-    basis.append(columns + 0 * rows)
-    parts = {f"b{i}": (left * basis[i]).sum(_IMAGE) for i in range(3)}
-    parts |= {
-        f"a{i}{j}": (good * basis[i] * basis[j]).sum(_IMAGE)
-        for i in range(3)
-        for j in range(i, 3)
-    }
-    sums = xr.Dataset(parts).compute()
-    lead = xr.broadcast(*sums.data_vars.values())[0]
-    matrix = np.empty((*lead.shape, 3, 3))
-    right = np.empty((*lead.shape, 3))
-    for i in range(3):
-        right[..., i] = sums[f"b{i}"].broadcast_like(lead).transpose(*lead.dims)
-        for j in range(3):
-            name = f"a{min(i, j)}{max(i, j)}"
-            matrix[..., i, j] = sums[name].broadcast_like(lead).transpose(*lead.dims)
-    found = np.linalg.pinv(matrix) @ right[..., None]
-    c, y, x = (lead.copy(data=found[..., k, 0]) for k in range(3))
-    return offset + c, (slopes[0] + y, slopes[1] + x)
+    grid: tuple[xr.DataArray, xr.DataArray],
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return the plane, offset and two slopes, that is left beside `offset`."""
+    from batteryxr.xanes.kernels.phase import N_MOMENTS, fit_plane, plane_moments
+
+    moments = blocks.apply(
+        plane_moments,
+        *(a.drop_vars([c for c in a.coords if c in _IMAGE]) for a in (flat, good)),
+        offset,
+        *grid,
+        core_dims=[[]] * 5,
+        output_dims=[["moment"]],
+        output_sizes={"moment": N_MOMENTS},
+        dtypes=[float],
+        caller="reference_phase",
+    )
+    found = blocks.apply(
+        fit_plane,
+        moments.sum(_IMAGE).compute(),
+        core_dims=[["moment"]],
+        output_dims=[["term"]],
+        output_sizes={"term": 3},
+        dtypes=[float],
+        caller="reference_phase",
+    )
+    c, y, x = (found.isel(term=k) for k in range(3))
+    return c, y, x
 
 
 def _angle(value: xr.DataArray) -> xr.DataArray:

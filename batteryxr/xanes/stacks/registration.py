@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import ABSORPTION, spectra
+from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
 _IMAGE = ("y", "x")
 _NAMES = ("shift_y", "shift_x", "registration")
@@ -20,12 +21,12 @@ _KINDS = {"linear": 0, "cubic": 1}
 
 @recorded
 def register(
-    obj: xr.DataArray | xr.Dataset,
+    stack: xr.DataArray | xr.Dataset,
     *,
     reference: int | xr.DataArray = -1,
     by: str | None = None,
     on: str = "gradient",
-    sigma: float = 1.5,
+    width: float = 1.5,
     max_shift: int | None = None,
     interpolation: str = "linear",
     shifts: xr.Dataset | xr.DataArray | None = None,
@@ -37,7 +38,7 @@ def register(
 
     Parameters
     ----------
-    obj
+    stack
         Optical density or absorption (energy, y, x), with more dimensions if need be,
         each with a reference of its own. Of a Dataset, one variable is compared and
         all images are moved alike.
@@ -52,8 +53,8 @@ def register(
     on
         "gradient" compares outlines, whose contrast does not change at the edge;
         "value" compares the values themselves.
-    sigma
-        Pixels over which both are smoothed before.
+    width
+        Standard deviation, in pixels, of the Gaussian that smooths both before.
     max_shift
         Largest drift in pixels; None: a quarter of the shorter side.
     interpolation
@@ -66,7 +67,7 @@ def register(
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `obj`, NaN where a frame does not reach. Coordinates `shift_y` and
+        Like `stack`, NaN where a frame does not reach. Coordinates `shift_y` and
         `shift_x` (units of `y` and `x`) tell how far each frame lay from the
         reference, `registration` how alike they are (correlation, 1 is equal).
 
@@ -74,6 +75,8 @@ def register(
     ------
     ArgumentError
         If an option is unknown, or there is no such reference.
+    DataError
+        If images are smaller than 8 x 8 pixels.
     DimensionError, ChunkingError
         If there are no images, or chunks split them.
 
@@ -91,45 +94,46 @@ def register(
         raise ArgumentError("on", on, "'gradient' or 'value'")
     if interpolation not in _KINDS:
         raise ArgumentError("interpolation", interpolation, f"one of {list(_KINDS)}")
-    if not 0 < sigma < 100:
-        raise ArgumentError("sigma", sigma, "a number of pixels > 0")
+    if not 0 < width < 100:
+        raise ArgumentError("width", width, "a number of pixels > 0")
     for dim in _IMAGE:
-        require_dims(obj, [dim], caller="register")
-        require_whole(obj, dim, caller="register")
-    pixels = {dim: _pixel(obj, dim) for dim in _IMAGE}
+        require_dims(stack, [dim], caller="register")
+        require_whole(stack, dim, caller="register")
+    pixels = {dim: _pixel(stack, dim) for dim in _IMAGE}
     if shifts is not None:
         require_variables(
             shifts.coords.to_dataset(), ["shift_y", "shift_x"], caller="register"
         )
         found = {n: shifts[n] for n in _NAMES if n in shifts.coords}
     else:
-        if by is not None and isinstance(obj, xr.Dataset):
-            require_variables(obj, [by], caller="register: by")
-        array = spectra(
-            obj, caller="register", names=ABSORPTION if by is None else (by,)
+        if by is not None and isinstance(stack, xr.Dataset):
+            require_variables(stack, [by], caller="register: by")
+        array = as_spectra(
+            stack, caller="register", names=ABSORPTION if by is None else (by,)
         )
         target = _reference(array, reference)
-        found = _find(array, target, on, sigma, max_shift, pixels)
+        how = _Comparison(on == "gradient", width, max_shift)
+        found = _find(array, target, how, pixels)
     dy, dx = (found[f"shift_{d}"].reset_coords(drop=True) / pixels[d] for d in _IMAGE)
     kind = _KINDS[interpolation]
-    if isinstance(obj, xr.Dataset):
-        new: Any = obj.copy()
-        for name, variable in obj.data_vars.items():
+    if isinstance(stack, xr.Dataset):
+        new: Any = stack.copy()
+        for name, variable in stack.data_vars.items():
             if set(_IMAGE) <= set(variable.dims) and variable.dtype.kind in "iufc":
                 new[name] = _moved(variable, dy, dx, kind)
     else:
-        new = _moved(obj, dy, dx, kind)
+        new = _moved(stack, dy, dx, kind)
     new = new.assign_coords(found)
-    for name, coordinate in obj.coords.items():
+    for name, coordinate in stack.coords.items():
         new[name].attrs = dict(coordinate.attrs)
     return new
 
 
-def _pixel(obj: xr.DataArray | xr.Dataset, dim: str) -> float:
+def _pixel(stack: xr.DataArray | xr.Dataset, dim: str) -> float:
     """Return the signed step of a coordinate; 1 where there is none."""
-    if dim not in obj.coords or obj.sizes[dim] < 2:
+    if dim not in stack.coords or stack.sizes[dim] < 2:
         return 1.0
-    values = obj[dim].values.astype(float)
+    values = stack[dim].values.astype(float)
     return float(values[-1] - values[0]) / (values.size - 1) or 1.0
 
 
@@ -145,22 +149,34 @@ def _reference(array: xr.DataArray, reference: int | xr.DataArray) -> xr.DataArr
     return image.reset_coords(drop=True).compute()
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """How frames are compared with the reference."""
+
+    gradient: bool
+    width: float
+    most: int | None
+
+    def reach(self, array: xr.DataArray) -> int:
+        """Return the largest shift in pixels, by default a quarter of a side."""
+        shorter = min(array.sizes[d] for d in _IMAGE)
+        if shorter < 8:
+            raise DataError("stack", f"{shorter} pixels across; register needs 8")
+        most = shorter // 4 if self.most is None else int(self.most)
+        if not 1 <= most <= shorter // 2:
+            raise ArgumentError("max_shift", self.most, f"from 1 to {shorter // 2}")
+        return most
+
+
 def _find(
     array: xr.DataArray,
     target: xr.DataArray,
-    on: str,
-    sigma: float,
-    max_shift: int | None,
+    comparison: _Comparison,
     pixels: dict[str, float],
 ) -> dict[str, xr.DataArray]:
     from batteryxr.xanes.kernels.drift import find_shifts
 
-    shorter = min(array.sizes[d] for d in _IMAGE)
-    if shorter < 8:
-        raise ArgumentError("obj", f"{shorter} pixels", "images of at least 8 x 8")
-    most = shorter // 4 if max_shift is None else int(max_shift)
-    if not 1 <= most <= shorter // 2:
-        raise ArgumentError("max_shift", max_shift, f"from 1 to {shorter // 2}")
+    most = comparison.reach(array)
     result = blocks.apply(
         find_shifts,
         array.reset_coords(drop=True),
@@ -170,21 +186,11 @@ def _find(
         output_sizes={"statistic": 3},
         dtypes=[float],
         caller="register",
-        gradient=on == "gradient",
-        sigma=sigma,
+        gradient=comparison.gradient,
+        sigma=comparison.width,
         most=most,
     ).compute()
-    far = np.abs(result.isel(statistic=[0, 1])).max("statistic") >= most - 0.5
-    lost = result.isnull().any("statistic")
-    if bool(far.any()):
-        warn_quality(
-            f"register: {int(far.sum())} frames drifted as far as max_shift={most} "
-            "pixels allows. Look at them; if the drift is real, pass a larger one."
-        )
-    if bool(lost.any()):
-        warn_quality(
-            f"register: {int(lost.sum())} frames have no contrast and are not moved."
-        )
+    _warn(result, most)
     result = result.fillna(0.0)
     found = {}
     for k, dim in enumerate(_IMAGE):
@@ -202,6 +208,21 @@ def _find(
         long_name="Correlation with the reference",
     )
     return found
+
+
+def _warn(shifts: xr.DataArray, most: int) -> None:
+    """Warn of frames that drifted too far, and of those without contrast."""
+    far = abs(shifts.isel(statistic=[0, 1])).max("statistic") >= most - 0.5
+    lost = shifts.isnull().any("statistic")
+    if bool(far.any()):
+        warn_quality(
+            f"register: {int(far.sum())} frames drifted as far as max_shift={most} "
+            "pixels allows. Look at them; if the drift is real, pass a larger one."
+        )
+    if bool(lost.any()):
+        warn_quality(
+            f"register: {int(lost.sum())} frames have no contrast and are not moved."
+        )
 
 
 def _moved(

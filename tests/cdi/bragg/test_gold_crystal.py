@@ -21,7 +21,7 @@ def volume(gold_scan) -> xr.DataArray:
 
 
 @pytest.mark.slow
-def test_is_phased_as_by_others(volume, shared_data):
+def test_is_phased_as_by_others(volume, answers):
     """A third of the usual iterations: what they gain more is in the benchmarks."""
     result = retrieve(
         volume, n_starts=1, schedule="70 HIO + 60 RAAR + 40 ER", progress=False
@@ -30,9 +30,7 @@ def test_is_phased_as_by_others(volume, shared_data):
     assert float(result["llk_free"][0]) < 0.8
     cubic_um = int(result["support_voxels"][0]) * VOXEL_NM3 * 1e-9
     assert cubic_um == pytest.approx(0.0186, rel=0.07)
-    with np.load(
-        shared_data("bragg-au-scan54") / "reference_reconstruction.npz"
-    ) as stored:
+    with np.load(answers / "gold_crystal_reconstruction.npz") as stored:
         reference = np.zeros(stored["full_shape"], np.complex64)
         place = zip(stored["origin"], stored["rho"].shape, strict=True)
         reference[tuple(slice(o, o + n) for o, n in place)] = stored["rho"]

@@ -197,9 +197,8 @@ def test_results_go_through_a_store(tmp_path):
     assert back.attrs["batteryxr_call"] == found.attrs["batteryxr_call"]
 
 
-def test_the_measured_gold_crystal(shared_data):
-    folder = shared_data("bragg-au-scan54")
-    held = np.load(folder / "reference_reconstruction.npz")
+def test_the_measured_gold_crystal(answers):
+    held = np.load(answers / "gold_crystal_reconstruction.npz")
     dims = ("along_rocking", "along_y", "along_x")
     crystal = xr.DataArray(held["rho"], dims=dims)
     support = xr.DataArray(held["support"], dims=dims)

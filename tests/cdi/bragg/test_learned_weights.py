@@ -31,7 +31,9 @@ def test_shipped_weights_are_whole():
     assert shipped.about["crystals"] > 10_000
     assert {"seed", "script", "trained_on", "held_out_loss"} <= set(shipped.about)
     assert all(np.isfinite(a).all() for a in shipped.arrays.values())
-    size = len((files("batteryxr.cdi") / "weights" / "bragg.npz").read_bytes())
+    size = len(
+        (files("batteryxr.cdi.bragg.learned") / "weights" / "bragg.npz").read_bytes()
+    )
     assert size < 2e6
 
 

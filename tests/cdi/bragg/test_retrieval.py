@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.cdi import fourier, misfit, overlay, retrieve
-from batteryxr.core import tasks
+from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
@@ -206,9 +206,9 @@ def test_keyboard_interrupt_tells_the_starts(monkeypatch):
 
     monkeypatch.setattr(dask, "compute", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tasks.gather([dask.delayed(int)(1)], "Counting", token="this call")
-    assert tasks.is_stopped("this call")
-    assert not tasks.is_stopped("another")
+        blocks.gather([dask.delayed(int)(1)], "Counting", token="this call")
+    assert blocks.is_stopped("this call")
+    assert not blocks.is_stopped("another")
 
 
 def test_on_a_cluster_of_processes_the_same(volume):
@@ -305,7 +305,7 @@ def test_a_state_without_counts(states):
         ({"free": 0.6}, "0.05 is usual"),
         ({"free": 0}, "Or set free=0.05"),
         ({"threshold": 1.2}, "between 0 and 1"),
-        ({"threshold": (0.1, 0.2, 0.3)}, "two to draw between"),
+        ({"threshold": (0.1, 0.2, 0.3)}, "2 numbers"),
         ({"sigma": (2.0, 0.0)}, "two widths > 0"),
         ({"shrink_every": -1}, "shrink_every=-1"),
         ({"seed": 0.5}, "seed=0.5"),

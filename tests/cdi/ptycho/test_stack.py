@@ -167,7 +167,7 @@ def test_sigkill_loses_nothing(stored, scan, whole, tmp_path):
     for name in ("states/1", "coupled/9"):
         child = subprocess.Popen([sys.executable, "-c", _CHILD, stored, path])
         mark = path / states.STATES / name
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while not mark.exists() and child.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         os.kill(child.pid, signal.SIGKILL)

@@ -35,9 +35,9 @@ def needs_mdbtools():
         pytest.skip("mdbtools is not installed")
 
 
-def test_result_file(shared_data):
+def test_result_file(measured):
     needs_mdbtools()
-    ds = quiet(shared_data(RES), timezone="Europe/Oslo")
+    ds = quiet(measured(RES), timezone="Europe/Oslo")
     assert ds.sizes["record"] == 10_261
     assert ds.attrs["instrument"] == "Arbin 176075"
     assert ds.attrs["start_local"] == ["2016-08-05T16:16:23.000"]
@@ -59,9 +59,9 @@ def test_result_file(shared_data):
         assert most == pytest.approx(discharge, 1e-6)
 
 
-def test_workbook(shared_data):
+def test_workbook(measured):
     pytest.importorskip("openpyxl")
-    ds = quiet(shared_data(XLSX), timezone="Europe/London")
+    ds = quiet(measured(XLSX), timezone="Europe/London")
     assert ds.sizes["record"] == 4526
     assert ds["time"].values[0] == np.datetime64("2020-10-19T10:31:46.582")
     assert ds["discharge_capacity"].values.max() == pytest.approx(11.05, abs=0.005)

@@ -243,11 +243,11 @@ REFERENCE = {
 
 
 @pytest.mark.parametrize("name", sorted(REFERENCE))
-def test_reference_files_there_and_back(tmp_path, shared_data, name):
+def test_reference_files_there_and_back(tmp_path, measured, name):
     rows, flag = REFERENCE[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)
-        ds = read_cycler(shared_data(f"cyclers/bdf/{name}"))
+        ds = read_cycler(measured(f"cyclers/bdf/{name}"))
         assert ds.sizes["record"] == rows
         assert ds.attrs["flags"] == ([flag] if flag else [])
         save(ds, tmp_path / "store.zarr")

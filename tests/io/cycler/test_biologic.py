@@ -36,8 +36,8 @@ def quiet(*args, **kwargs):
         (ROCK[1], 1402, "2022-07-28T13:31:45.341", "2022-07-28T11:31:45.341"),
     ],
 )
-def test_beamline_export(shared_data, name, rows, local, utc):
-    path = shared_data(name)
+def test_beamline_export(measured, name, rows, local, utc):
+    path = measured(name)
     with pytest.warns(DataQualityWarning) as caught:
         ds = read_cycler(path)
     texts = [str(w.message) for w in caught]
@@ -51,8 +51,8 @@ def test_beamline_export(shared_data, name, rows, local, utc):
     assert zoned["time"].values[0] == np.datetime64(utc)
 
 
-def test_beamline_run_in_two_files(shared_data):
-    paths = [shared_data(name) for name in ROCK]
+def test_beamline_run_in_two_files(measured):
+    paths = [measured(name) for name in ROCK]
     ds = quiet(paths[::-1], timezone="Europe/Paris")
     assert np.bincount(ds["file"]).tolist() == [6333, 1402]
     assert ds.attrs["gap_s"] == pytest.approx([26.506], abs=1e-3)
@@ -66,9 +66,9 @@ def test_beamline_run_in_two_files(shared_data):
     )
 
 
-def test_independent_reading_of_the_rows(shared_data):
+def test_independent_reading_of_the_rows(measured):
     """Every number equals what Python's own float makes of the text."""
-    path = shared_data(ROCK[1])
+    path = measured(ROCK[1])
     text = path.read_bytes().decode("latin-1").splitlines()
     count = int(text[1].split(":")[1])
     labels = text[count - 1].split("\t")
@@ -205,15 +205,15 @@ def test_binary_without_galvani(tmp_path, monkeypatch):
         read_cycler(tmp_path / "run.mpr")
 
 
-def test_binary_with_galvani(shared_data, tmp_path):
+def test_binary_with_galvani(measured, tmp_path):
     pytest.importorskip("galvani")
-    ds = quiet(shared_data(MPR))
+    ds = quiet(measured(MPR))
     assert ds.sizes["record"] == 46_102
     assert ds.attrs["start_local"] == ["2020-10-26T12:49:58.000"]
     known = [-0.206529, 0.986781, -0.852855, 0.937090, -0.876330, 0.941940, -0.874678]
     known += [0.947933, -0.876656, 0.951689, -0.878613, 0.955886, -0.879492]
     np.testing.assert_allclose(cycler_files.half_cycles(ds), known, rtol=1e-3)
     cut = tmp_path / "cut.mpr"
-    cut.write_bytes(shared_data(MPR).read_bytes()[:50_000])
+    cut.write_bytes(measured(MPR).read_bytes()[:50_000])
     with pytest.raises(FileFormatError, match="galvani cannot read"):
         read_cycler(cut)

@@ -23,15 +23,15 @@ ROWS = {"test_2.ndax": 108_563, "nw4-120-1-6-53.ndax": 18_700, "SIM.nda": 108_64
 
 
 @pytest.fixture(scope="session")
-def file(shared_data, tmp_path_factory):
+def file(measured, tmp_path_factory):
     """Return a function that finds a Neware file, unpacked."""
 
     def find(name):
         if name.endswith(".nda"):
             folder = tmp_path_factory.mktemp("nda")
-            with zipfile.ZipFile(shared_data(f"{FOLDER}/{name}.zip")) as archive:
+            with zipfile.ZipFile(measured(f"{FOLDER}/{name}.zip")) as archive:
                 return folder / archive.extract(name, folder)
-        return shared_data(f"{FOLDER}/{name}")
+        return measured(f"{FOLDER}/{name}")
 
     return find
 
@@ -54,10 +54,10 @@ def test_two_libraries_agree(file, name):
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))
-def test_exports_of_the_maker_agree(file, shared_data, name):
+def test_exports_of_the_maker_agree(file, measured, name):
     polars = pytest.importorskip("polars")
     reference = polars.read_parquet(
-        shared_data(f"{FOLDER}/{name.rpartition('.')[0]}.parquet")
+        measured(f"{FOLDER}/{name.rpartition('.')[0]}.parquet")
     )
     table = neware.read(file(name))
     columns = {

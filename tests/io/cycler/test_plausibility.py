@@ -139,8 +139,8 @@ def test_nothing_to_mend_is_said(tmp_path):
     assert ds.attrs["repaired"] == []
 
 
-def test_hours_as_seconds_in_a_published_file(shared_data):
-    path = shared_data(LNMO)
+def test_hours_as_seconds_in_a_published_file(measured):
+    path = measured(LNMO)
     with pytest.warns(DataQualityWarning, match=r"time_scale.*36,000 s"):
         ds = read_cycler(path)
     assert ds.attrs["flags"] == ["time_scale"]
@@ -151,8 +151,8 @@ def test_hours_as_seconds_in_a_published_file(shared_data):
     np.testing.assert_allclose(charges, [-0.016297, 6.28782, -6.17406], atol=5e-6)
 
 
-def test_cycles_in_radians_in_a_published_file(shared_data):
-    path = shared_data(GRAPHITE)
+def test_cycles_in_radians_in_a_published_file(measured):
+    path = measured(GRAPHITE)
     ds = quiet(path)
     assert ds.attrs["flags"] == ["cycle_counts"]
     assert ds["cycle"].values[0] == pytest.approx(2 * np.pi)

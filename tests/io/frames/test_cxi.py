@@ -17,8 +17,8 @@ def scan():
     return one.assign(mask=(("detector_y", "detector_x"), mask))
 
 
-def test_measured_file(shared_data):
-    path = shared_data("ptycho-cxi-nearfield") / "PETRAIII_P25_Near_Field_Ptycho.cxi"
+def test_measured_file(measured):
+    path = measured("ptycho-cxi-nearfield") / "PETRAIII_P25_Near_Field_Ptycho.cxi"
     scan = read_cxi(path)
     assert scan.frames.shape == (200, 100, 100)
     assert scan.frames.chunks is not None
@@ -30,8 +30,8 @@ def test_measured_file(shared_data):
     assert 1e3 < float(np.ptp(scan.position_x.values)) < 1e6
 
 
-def test_measured_file_comes_back(shared_data, tmp_path):
-    path = shared_data("ptycho-cxi-nearfield") / "PETRAIII_P25_Near_Field_Ptycho.cxi"
+def test_measured_file_comes_back(measured, tmp_path):
+    path = measured("ptycho-cxi-nearfield") / "PETRAIII_P25_Near_Field_Ptycho.cxi"
     scan = read_cxi(path)
     back = read_cxi(write_cxi(scan, tmp_path / "again.cxi"))
     assert back.frames.dtype == scan.frames.dtype

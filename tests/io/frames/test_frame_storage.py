@@ -26,8 +26,8 @@ def stored(counts, path):
     return array, counts.nbytes / array.nbytes_stored()
 
 
-def test_measured_star_is_small_and_unchanged(shared_data, tmp_path):
-    packed = shared_data("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
+def test_measured_star_is_small_and_unchanged(measured, tmp_path):
+    packed = measured("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
     with np.load(io.BytesIO(bz2.decompress(packed.read_bytes()))) as file:
         counts = np.fft.fftshift(file["data"][0], axes=(1, 2)).astype(np.uint16)
     array, ratio = stored(counts, tmp_path / "star.zarr")
@@ -36,8 +36,8 @@ def test_measured_star_is_small_and_unchanged(shared_data, tmp_path):
     np.testing.assert_array_equal(array[...], counts)
 
 
-def test_measured_rocking_curve_is_small(shared_data, tmp_path):
-    folder = shared_data("bragg-au-scan54")
+def test_measured_rocking_curve_is_small(measured, tmp_path):
+    folder = measured("bragg-au-scan54")
     (frames,) = {path.parent for path in folder.rglob("*.tif") if "54" in path.name}
     counts = read_frames(frames, rocking=np.arange(201)).values
     array, ratio = stored(counts, tmp_path / "gold.zarr")

@@ -180,8 +180,8 @@ def test_damaged_hdf5_is_refused(tmp_path):
         read_frames(path).load()
 
 
-def test_a_measured_cxi_file(shared_data):
-    (path,) = shared_data("ptycho-cxi-nearfield").glob("*.cxi")
+def test_a_measured_cxi_file(measured):
+    (path,) = measured("ptycho-cxi-nearfield").glob("*.cxi")
     frames = read_frames(path, rocking=np.arange(200.0))
     assert frames.shape == (200, 100, 100)
     assert float(frames["energy"]) == pytest.approx(12658, abs=1)

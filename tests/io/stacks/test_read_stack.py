@@ -77,8 +77,8 @@ def test_stxm_header_says_the_line(tmp_path):
         read_stack(path)
 
 
-def test_measured_stxm_frame(shared_data):
-    folder = shared_data("stxm-fe-l") / "raw_sample"
+def test_measured_stxm_frame(measured):
+    folder = measured("stxm-fe-l") / "raw_sample"
     with pytest.warns(DataQualityWarning, match="1 of 123"):
         stack = read_stack(folder / "71214098.hdr")
     assert stack.sizes == {"energy": 1, "y": 150, "x": 150}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.bragg.objects import axes_of, object_of
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import load_hvplot
@@ -18,6 +19,7 @@ _FRAME = {"frame_width": 180, "frame_height": 180}
 _CURVE = {"width": 480, "height": 300}
 
 
+@checked
 def plot_slices(
     obj: xr.DataArray | xr.Dataset,
     *,
@@ -92,6 +94,7 @@ def plot_slices(
     return hv.Layout(moduli + phases).opts(look).cols(3)
 
 
+@checked
 def plot_prtf(result: xr.Dataset) -> Any:
     """Plot the phase-retrieval transfer function with the usual limit 1/e.
 
@@ -117,6 +120,7 @@ def plot_prtf(result: xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_fsc(result: xr.Dataset) -> Any:
     """Plot a Fourier shell correlation with both thresholds.
 
@@ -147,6 +151,7 @@ def plot_fsc(result: xr.Dataset) -> Any:
     )
 
 
+@checked
 def plot_starts(result: xr.Dataset) -> Any:
     """Plot how the amplitude residual of every start fell; the best one thick.
 

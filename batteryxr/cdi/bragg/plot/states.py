@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.bragg.fields import basis, of_states, space_dims
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
@@ -19,6 +20,7 @@ _COLOURS = {"charge": "#d1495b", "discharge": "#00798c"}
 _AXES = ("x", "y", "z")
 
 
+@checked
 def plot_hysteresis(
     states: xr.Dataset, *, variable: str = "order_parameter", component: int = 1
 ) -> Any:
@@ -86,6 +88,7 @@ def plot_hysteresis(
     return hv.Overlay(parts).opts(size)
 
 
+@checked
 def plot_field(
     field: xr.DataArray,
     *,
@@ -170,6 +173,7 @@ def _dimension(hv: Any, field: xr.DataArray, dim: str) -> Any:
     return hv.Dimension(dim, unit=None if units == "1" else units)
 
 
+@checked
 def plot_isosurface(
     field: xr.DataArray,
     *,

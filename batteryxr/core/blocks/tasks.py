@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.blocks import compute
+from batteryxr.core.blocks.laziness import compute
 from batteryxr.core.progress import bar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _STOPPED: set[str] = set()
 
@@ -66,6 +67,24 @@ def gather(
         except KeyboardInterrupt:
             _STOPPED.add(token)
             raise
+
+
+@contextmanager
+def workers(n: int) -> Iterator[None]:
+    """Let at most `n` tasks run side by side inside the block."""
+    import dask
+
+    with dask.config.set(num_workers=n):
+        yield
+
+
+@contextmanager
+def here() -> Iterator[None]:
+    """Compute in this process' threads inside the block, even if a client is open."""
+    import dask
+
+    with dask.config.set(scheduler="threads"):
+        yield
 
 
 def is_stopped(token: str) -> bool:

@@ -1,0 +1,36 @@
+"""The one place that knows dask: lazy arrays, streaming in fixed order, tasks."""
+
+from __future__ import annotations
+
+from batteryxr.core.blocks.application import apply
+from batteryxr.core.blocks.arrays import (
+    concatenate,
+    delayed,
+    from_call,
+    from_delayed,
+    from_source,
+    running_sum,
+    stack,
+)
+from batteryxr.core.blocks.laziness import compute, is_lazy
+from batteryxr.core.blocks.streaming import block_edges, stream
+from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
+
+__all__ = [
+    "apply",
+    "block_edges",
+    "compute",
+    "concatenate",
+    "delayed",
+    "from_call",
+    "from_delayed",
+    "from_source",
+    "gather",
+    "here",
+    "is_lazy",
+    "is_stopped",
+    "running_sum",
+    "stack",
+    "stream",
+    "workers",
+]

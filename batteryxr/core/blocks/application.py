@@ -1,0 +1,80 @@
+"""Kernels applied to labelled arrays: NumPy in, NumPy out; dask in, dask out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.model import require_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def apply(
+    kernel: Callable[..., Any],
+    *arrays: xr.DataArray | np.ndarray | float,
+    core_dims: Sequence[Sequence[str]],
+    output_dims: Sequence[Sequence[str]] = ((),),
+    output_sizes: Mapping[str, int] | None = None,
+    dtypes: Sequence[Any],
+    caller: str,
+    **kwargs: Any,
+) -> Any:
+    """Apply a kernel to arrays: NumPy in, NumPy out; dask in, dask out.
+
+    Lazy: builds a graph and reads nothing.
+
+    Parameters
+    ----------
+    kernel
+        Takes NumPy arrays whose last axes are `core_dims` (leading axes broadcast)
+        and returns one array, or a tuple of them, whose last axes are `output_dims`.
+    *arrays
+        Inputs, aligned exactly by their labels.
+    core_dims
+        For each input, the dimensions that the kernel needs whole.
+    output_dims
+        For each output, its own dimensions.
+    output_sizes
+        Sizes of output dimensions that no input has.
+    dtypes
+        The dtype of each output.
+    caller
+        Name of the public function, for messages.
+    **kwargs
+        Passed to the kernel.
+
+    Returns
+    -------
+    xarray.DataArray or tuple of xarray.DataArray
+        Without attributes: the caller labels them.
+
+    Raises
+    ------
+    ChunkingError
+        If a core dimension is split over chunks.
+    """
+    for array, dims in zip(arrays, core_dims, strict=True):
+        if isinstance(array, xr.DataArray):
+            for dim in dims:
+                require_whole(array, dim, caller=caller)
+    with warnings.catch_warnings():
+        # Dask casts empty samples of its inputs to the outputs' dtypes.
+        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+        return xr.apply_ufunc(
+            kernel,
+            *arrays,
+            input_core_dims=[list(d) for d in core_dims],
+            output_core_dims=[list(d) for d in output_dims],
+            exclude_dims=set(),
+            dask="parallelized",
+            output_dtypes=list(dtypes),
+            dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
+            keep_attrs=False,
+            join="exact",
+            kwargs=kwargs,
+        )

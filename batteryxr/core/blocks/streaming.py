@@ -1,0 +1,76 @@
+"""Data walked through in blocks, in a fixed order."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.blocks.laziness import compute, is_lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+
+def stream(
+    *arrays: xr.DataArray, dim: str, block: int = 4_000_000
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield aligned blocks of several arrays along `dim`, in order.
+
+    Reads once, one block ahead. Memory is two blocks, whatever the length: dask
+    chunks where there are any, else views of at most `block` items (no copy).
+
+    Parameters
+    ----------
+    *arrays
+        Arrays that share `dim`, which is moved to the front.
+    dim
+        The dimension to walk along.
+    block
+        Largest number of items per block.
+
+    Yields
+    ------
+    tuple of numpy.ndarray
+        One block of each array, `dim` first.
+    """
+    arrays = tuple(a.transpose(dim, ...) for a in arrays)
+    edges = block_edges(*arrays, dim=dim, block=block)
+    slices = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    pieces = (tuple(a.isel({dim: part}) for a in arrays) for part in slices)
+    if not any(is_lazy(a) for a in arrays):
+        for piece in pieces:
+            yield tuple(a.values for a in piece)
+        return
+
+    def load(piece: tuple[xr.DataArray, ...]) -> tuple[np.ndarray, ...]:
+        return tuple(np.asarray(a) for a in compute(*(a.data for a in piece)))
+
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = None
+        for piece in pieces:
+            coming = ahead.submit(load, piece)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def block_edges(*arrays: xr.DataArray, dim: str, block: int) -> list[int]:
+    """Return block edges along `dim`: dask's own where there are any."""
+    size = arrays[0].sizes[dim]
+    edges = {0, size}
+    for array in arrays:
+        sizes = array.variable.chunksizes.get(dim, ())
+        edges.update(int(e) for e in np.cumsum(sizes))
+    ordered = sorted(edges)
+    cut = [0]
+    for a, b in itertools.pairwise(ordered):
+        cut.extend(range(a + block, b, block))
+        cut.append(b)
+    return cut

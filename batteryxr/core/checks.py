@@ -1,0 +1,380 @@
+"""What a value may be: kinds of arguments, told by annotations and held to them.
+
+A public function says in its signature what it takes, ``n_starts: Count = 6``, and
+`checked` (or `recorded`, which includes it) answers everything else by name before any
+work begins.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import difflib
+import functools
+import inspect
+import math
+import numbers
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.annotations import resolved
+from batteryxr.core.errors import ArgumentError
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Items of a sequence that are looked at; the rest are of the same make.
+_LOOKED_AT = 1000
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Hold a number between bounds; `low` and `high` are allowed themselves."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number lies within the bounds."""
+        return bool(self.low <= value <= self.high and self.above < value < self.below)
+
+    def __str__(self) -> str:
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return f"from {self.low:g} to {self.high:g}"
+        words = [
+            f"{sign} {bound:g}"
+            for sign, bound in (
+                (">=", self.low),
+                (">", self.above),
+                ("<=", self.high),
+                ("<", self.below),
+            )
+            if math.isfinite(bound)
+        ]
+        return " and ".join(words)
+
+
+@dataclass(frozen=True)
+class Rising:
+    """Hold a sequence of numbers to rise."""
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether the numbers rise."""
+        return bool(np.all(np.diff(np.asarray(value, float)) > 0))
+
+    def __str__(self) -> str:
+        return "that rise"
+
+
+#: A number of things.
+Count = Annotated[int, Bounds(low=1)]
+#: A number of things, or none.
+Whole = Annotated[int, Bounds(low=0)]
+#: What random numbers are drawn from.
+Seed = Annotated[int, Bounds(low=0)]
+#: A number above zero.
+Positive = Annotated[float, Bounds(above=0.0, below=math.inf)]
+#: A number that is not below zero.
+NonNegative = Annotated[float, Bounds(low=0.0)]
+#: A fraction of a whole.
+Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
+#: Lower and upper end.
+Pair = Annotated[tuple[float, float], Rising()]
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of a public function against its annotations.
+
+    Raises
+    ------
+    ArgumentError
+        Of the wrapped function, before its body runs: names the argument, what was
+        passed and what is expected.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checking(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_call(function, signature, args, kwargs)
+        return function(*args, **kwargs)
+
+    return checking
+
+
+def check_call(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Raise if an argument of a call is not what the function's annotations say."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:
+        return  # the call itself says best what is missing or too much
+    kinds = resolved(function)
+    for name, value in bound.arguments.items():
+        kind = kinds.get(name, Any)
+        parameter = signature.parameters[name]
+        if parameter.default is value:
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            for key, item in value.items():
+                check(key, item, kind)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            for item in value:
+                check(name, item, kind)
+        else:
+            check(name, value, kind)
+
+
+def check_fields(instance: Any) -> None:
+    """Raise if a field of a dataclass is not what its annotation says.
+
+    For ``__post_init__``.
+    """
+    kinds = resolved(instance.__class__)
+    for field in dataclasses.fields(instance):
+        check(field.name, getattr(instance, field.name), kinds.get(field.name, Any))
+
+
+def check(name: str, value: Any, kind: Any, mend: str = "") -> None:
+    """Raise if a value is not of a kind.
+
+    Parameters
+    ----------
+    name
+        What the argument is called.
+    value
+        What was passed.
+    kind
+        A type or annotation, such as ``Count | None``.
+    mend
+        What to do about it, as a sentence.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    if not fits(value, kind):
+        raise ArgumentError(name, value, described(kind), mend or _near(value, kind))
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value is what an annotation says."""
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        base, *rules = typing.get_args(kind)
+        return fits(value, base) and all(r.holds(value) for r in rules)
+    if origin is Literal:
+        return any(type(value) is type(a) and value == a for a in typing.get_args(kind))
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, k) for k in typing.get_args(kind))
+    if origin is not None:
+        return _fits_generic(value, origin, typing.get_args(kind))
+    rule = _PLAIN.get(kind) if isinstance(kind, collections.abc.Hashable) else None
+    if rule is not None:
+        return rule(value)
+    if isinstance(kind, TypeVar):
+        kinds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return any(fits(value, k) for k in kinds)
+    if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
+        return isinstance(value, kind)
+    return True
+
+
+def _fits_generic(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
+    if origin is type:
+        return isinstance(value, type)
+    if origin is collections.abc.Callable:
+        return callable(value)
+    if origin is np.ndarray:
+        return _is_numeric(value)
+    if not isinstance(origin, type):
+        return True
+    if issubclass(origin, collections.abc.Mapping):
+        if not isinstance(value, collections.abc.Mapping):
+            return False
+        pairs = [] if isinstance(value, xr.Dataset) else list(value.items())
+        return len(inner) != 2 or all(
+            fits(k, inner[0]) and fits(v, inner[1]) for k, v in pairs[:_LOOKED_AT]
+        )
+    if issubclass(origin, tuple):
+        return _fits_tuple(value, inner)
+    if issubclass(origin, collections.abc.Iterable):
+        if issubclass(origin, collections.abc.Collection) and not _is_sequence(value):
+            return False
+        if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+            return False
+        return not _is_sequence(value) or _all_fit(value, inner[:1])
+    return isinstance(value, origin)
+
+
+def _fits_tuple(value: Any, inner: tuple[Any, ...]) -> bool:
+    if not _is_sequence(value):
+        return False
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return _all_fit(value, inner[:1])
+    items = list(value)
+    return len(items) == len(inner) and all(map(fits, items, inner))
+
+
+def _all_fit(value: Any, inner: tuple[Any, ...]) -> bool:
+    items = np.ravel(value).tolist() if isinstance(value, np.ndarray) else list(value)
+    return not inner or all(fits(item, inner[0]) for item in items[:_LOOKED_AT])
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, str | bytes | collections.abc.Mapping):
+        return False
+    return hasattr(value, "__iter__") and hasattr(value, "__len__")
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _single(value: Any) -> Any:
+    """Return the number that an array without axes holds, else the value itself."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    value = _single(value)
+    return isinstance(value, numbers.Integral) and not _is_bool(value)
+
+
+def _is_number(value: Any) -> bool:
+    value = _single(value)
+    if _is_bool(value) or not isinstance(value, numbers.Real):
+        return False
+    return not math.isnan(value)
+
+
+def _is_complex(value: Any) -> bool:
+    value = _single(value)
+    return isinstance(value, numbers.Complex) and not _is_bool(value)
+
+
+def _is_numeric(value: Any) -> bool:
+    """Tell whether a value is an array of numbers, dates or truth values."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        try:
+            dtype = np.asarray(value).dtype
+        except ValueError:  # rows of different length
+            return False
+    return getattr(dtype, "kind", "f") in "biufcmM" or hasattr(value, "__array_api__")
+
+
+def _is_labelled(value: Any) -> bool:
+    return isinstance(value, xr.DataArray) and not _holds_objects(value.variable)
+
+
+def _is_dataset(value: Any) -> bool:
+    return isinstance(value, xr.Dataset) and not any(
+        map(_holds_objects, value.variables.values())
+    )
+
+
+def _holds_objects(variable: xr.Variable) -> bool:
+    """Tell whether a variable is of dtype object, and not of text."""
+    if variable.dtype != object or not variable.size:
+        return False
+    first = variable[(0,) * variable.ndim].values.item()
+    return not isinstance(first, str) and first is not None
+
+
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    Any: lambda value: True,
+    object: lambda value: True,
+    None: lambda value: value is None,
+    type(None): lambda value: value is None,
+    bool: _is_bool,
+    int: _is_whole,
+    float: _is_number,
+    complex: _is_complex,
+    str: lambda value: isinstance(value, str),
+    np.ndarray: _is_numeric,
+    xr.DataArray: _is_labelled,
+    xr.Dataset: _is_dataset,
+}
+
+
+def described(kind: Any) -> str:
+    """Return what an annotation accepts, as the end of "expected ..."."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return f"{described(inner[0])} {' '.join(map(str, inner[1:]))}"
+    if origin is Literal:
+        words = ", ".join(map(repr, inner[:-1]))
+        return f"{words} or {inner[-1]!r}" if words else repr(inner[-1])
+    if origin in (typing.Union, types.UnionType):
+        kinds = [k for k in inner if k is not type(None)]
+        none = ["None"] * (type(None) in inner)
+        return " or ".join(dict.fromkeys([*map(described, kinds), *none]))
+    if isinstance(kind, TypeVar):
+        bounds = kind.__constraints__ or (kind.__bound__ or Any,)
+        return " or ".join(dict.fromkeys(map(described, bounds)))
+    if origin is tuple and Ellipsis not in inner:
+        if len(set(inner)) == 1:
+            return f"{len(inner)} {_plural(inner[0])}"
+        return "(" + ", ".join(map(described, inner)) + ")"
+    if isinstance(origin, type):
+        if issubclass(origin, collections.abc.Mapping):
+            return "a mapping"
+        if issubclass(origin, collections.abc.Iterable):
+            return f"a sequence of {_plural(inner[0])}" if inner else "a sequence"
+    if origin is collections.abc.Callable:
+        return "a function"
+    return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _plural(kind: Any) -> str:
+    words = described(kind)
+    one = re.fullmatch(r"an? (.*?)(s?)( [<>f].*)?", words)
+    return f"{one[1]}s{one[3] or ''}" if one and kind is not str else words
+
+
+_NAMES: dict[Any, str] = {
+    None: "None",
+    type(None): "None",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    complex: "a complex number",
+    str: "text",
+    np.ndarray: "an array of numbers",
+    xr.DataArray: "a DataArray of numbers or text, not of dtype object",
+    xr.Dataset: "a Dataset of numbers or text, not of dtype object",
+}
+
+
+def _near(value: Any, kind: Any) -> str:
+    """Suggest an accepted word that is close to what was passed."""
+    if not isinstance(value, str):
+        return ""
+    near = difflib.get_close_matches(value.lower(), _words(kind), n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def _words(kind: Any) -> list[str]:
+    if typing.get_origin(kind) is Literal:
+        return [a for a in typing.get_args(kind) if isinstance(a, str)]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [w for k in typing.get_args(kind) for w in _words(k)]
+    return []

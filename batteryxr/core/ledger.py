@@ -1,0 +1,255 @@
+"""Ledgers: what long work has finished, kept in a store so that it can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from batteryxr.core.errors import StoreError
+from batteryxr.core.store import JOURNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Key under which a ledger notes what its pieces are made of.
+_CLAIM = "claim"
+#: Attribute that is written last: how often its key was written, names of its arrays.
+_WHOLE = "whole"
+#: Reads of a piece that is written anew at the same time, before it counts as missing.
+_TRIES = 5
+
+
+class Piece(NamedTuple):
+    """What was put under a key: arrays by name, and attributes."""
+
+    arrays: dict[str, np.ndarray]
+    attrs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Pieces of a long calculation, each kept whole in a zarr store once it is done.
+
+    Killed at any moment, the store holds each piece as it was put last: a piece lies in
+    one of two slots, the mark that it is whole is written last, and the next one goes
+    into the slot of the older. Putting a piece costs the same however many there are.
+    Readers may look on while others write; one key has one writer at a time.
+
+    Parameters
+    ----------
+    path
+        The zarr store, a folder.
+    group
+        Where the pieces lie inside it.
+
+    Examples
+    --------
+    >>> ledger = Ledger("out.zarr", "starts")
+    >>> ledger.claim({"seed": 0, "data": digest(counts)})
+    >>> for key in ledger.missing(["0", "1"]):
+    ...     ledger.put(key, {"object": run(key)}, residual=0.02)
+    >>> ledger.get("0").arrays["object"]
+    """
+
+    path: str | Path
+    group: str
+
+    def claim(self, mark: Mapping[str, Any]) -> None:
+        """Note what the pieces are made of, or check that it is the same.
+
+        Parameters
+        ----------
+        mark
+            JSON values by name: arguments, digests of data.
+
+        Raises
+        ------
+        StoreError
+            If the pieces that are there were made of something else; it names what.
+        """
+        wanted = json.loads(json.dumps(mark))
+        stored = self.mark()
+        if stored is None:
+            if self._holds_others():
+                raise StoreError(f"{self} holds pieces of unknown origin. {_CHOOSE}")
+            self.put(_CLAIM, {}, mark=wanted)
+        elif stored != wanted:
+            raise StoreError(
+                f"{self} was made from other data or with other arguments "
+                f"({_difference(stored, wanted)}). {_CHOOSE}"
+            )
+
+    def mark(self) -> dict[str, Any] | None:
+        """Return what the ledger was claimed for; None if it never was."""
+        claim = self.get(_CLAIM)
+        return None if claim is None else claim.attrs["mark"]
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Return those keys whose piece is not there."""
+        return [key for key in keys if not self.has(key)]
+
+    def has(self, key: str) -> bool:
+        """Tell whether a whole piece is there."""
+        return self._newest(key) is not None
+
+    def put(
+        self,
+        key: str,
+        arrays: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
+        **attrs: Any,
+    ) -> None:
+        """Keep a piece; what was there stays until the new one is whole.
+
+        Parameters
+        ----------
+        key
+            Name of the piece; slashes make folders.
+        arrays
+            By name, or pairs that are written as they come, each before the next one
+            is made.
+        **attrs
+            JSON values beside the arrays.
+        """
+        import zarr
+
+        newest = self._newest(key)
+        slot, turn = (0, 1) if newest is None else (1 - newest.slot, newest.turn + 1)
+        folder = self._folder(key, slot)
+        if folder.exists():
+            shutil.rmtree(folder)
+        group = zarr.create_group(str(self.path), path=self._name(key, slot))
+        names = []
+        for name, values in arrays.items() if isinstance(arrays, Mapping) else arrays:
+            array = group.create_array(name, shape=values.shape, dtype=values.dtype)
+            if values.size:
+                array[...] = values
+            names.append(name)
+        group.attrs.update(attrs | {_WHOLE: {"turn": turn, "arrays": names}})
+
+    def get(self, key: str, *names: str) -> Piece | None:
+        """Return the newest whole piece, or only these arrays of it; None if missing.
+
+        Safe while somebody else puts the piece anew.
+        """
+        import zarr
+
+        for _ in range(_TRIES):
+            newest = self._newest(key)
+            if newest is None:
+                return None
+            try:
+                group: Any = zarr.open_group(
+                    str(self.path), path=self._name(key, newest.slot), mode="r"
+                )
+                attrs = dict(group.attrs)
+                whole = attrs.pop(_WHOLE)
+                wanted = names or whole["arrays"]
+                arrays = {name: np.asarray(group[name][...]) for name in wanted}
+            except (FileNotFoundError, KeyError, ValueError):
+                continue  # its slot was taken for a newer one
+            if self._newest(key) == newest:
+                return Piece(arrays, attrs)
+        return None
+
+    def array(self, key: str, name: str) -> np.ndarray:
+        """Return one array of a piece.
+
+        Raises
+        ------
+        StoreError
+            If the piece is missing.
+        """
+        piece = self.get(key, name)
+        if piece is None:
+            raise StoreError(f"{self}: {key} is gone. Run what wrote it again.")
+        return piece.arrays[name]
+
+    def forget(self, key: str) -> None:
+        """Delete a piece, if it is there."""
+        for slot in _SLOTS:
+            shutil.rmtree(self._folder(key, slot), ignore_errors=True)
+
+    def __str__(self) -> str:
+        """Return where the ledger lies, for messages."""
+        shown = self.group.removesuffix(JOURNAL).strip("/")
+        return f"{self.path}, group {shown!r}" if shown else str(self.path)
+
+    def _name(self, key: str, slot: int) -> str:
+        return f"{self.group}/{key}.{slot}"
+
+    def _folder(self, key: str, slot: int) -> Path:
+        return Path(self.path) / self._name(key, slot)
+
+    def _newest(self, key: str) -> _Slot | None:
+        found = [s for s in (self._slot(key, slot) for slot in _SLOTS) if s]
+        return max(found, key=lambda slot: slot.turn, default=None)
+
+    def _slot(self, key: str, slot: int) -> _Slot | None:
+        """Return a slot; None if it was never begun, or killed while it was written.
+
+        The metadata is read as the text that it is: this is asked often, and what zarr
+        raises where nothing is keeps the arrays of its caller in memory, by tracebacks
+        that refer to themselves.
+        """
+        try:
+            text = (self._folder(key, slot) / "zarr.json").read_text()
+            turn = json.loads(text)["attributes"][_WHOLE]["turn"]
+        except (FileNotFoundError, KeyError, ValueError):
+            return None
+        return _Slot(slot, int(turn))
+
+    def _holds_others(self) -> bool:
+        folder = Path(self.path) / self.group
+        if not folder.exists():
+            return False
+        return any(
+            entry.is_dir() and not entry.name.startswith(f"{_CLAIM}.")
+            for entry in folder.iterdir()
+        )
+
+
+class _Slot(NamedTuple):
+    slot: int
+    turn: int
+
+
+_SLOTS = (0, 1)
+_CHOOSE = "Choose another store or group, or delete it."
+
+
+def digest(*values: Any) -> str:
+    """Return a digest of arrays, for a ledger's mark.
+
+    Of a lazy one of several dimensions one entry along the first is in memory at a
+    time.
+    """
+    total = hashlib.sha256()
+    for array in values:
+        for part in array if array.ndim > 1 else [array]:
+            held = np.asarray(part)
+            if held.dtype.kind in "OT":
+                held = np.array(held.tolist(), str)
+            total.update(np.ascontiguousarray(held).tobytes())
+    return total.hexdigest()[:16]
+
+
+def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+    for key in sorted(stored.keys() | wanted.keys()):
+        there, here = stored.get(key), wanted.get(key)
+        if isinstance(there, dict) and isinstance(here, dict) and there != here:
+            return f"{key}: {_difference(there, here)}"
+        if there != here:
+            return f"{key}: stored {_short(there)}, asked for {_short(here)}"
+    return "unknown difference"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + "..."

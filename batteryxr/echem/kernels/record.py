@@ -1,0 +1,112 @@
+"""Rows of a cycler record as the kernels take them, and when their current counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+#: What the interval between two rows can be.
+AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
+
+# What is carried from row to row, first of all: the last valid one.
+TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
+
+
+class Record(NamedTuple):
+    """Rows of a record, each an array of the same length; absent ones are empty."""
+
+    t: np.ndarray  # test time, s
+    v: np.ndarray  # voltage, V
+    i: np.ndarray  # current, mA; positive charges the cell
+    file: np.ndarray  # number of the source file, int16
+    clock: np.ndarray  # wall-clock time, ns, int64
+    counter: np.ndarray  # the cycler's own charge counter, mA h
+
+
+class Rule(NamedTuple):
+    """When a current counts, and over which intervals it is integrated."""
+
+    i_zero: float  # mA; a smaller current is rest
+    max_gap: float  # s (ns beside a clock); a longer interval is a gap
+    mean: bool  # a current is the mean since the row before, not that of its time
+
+
+def of_rows(
+    v: np.ndarray,
+    i: np.ndarray,
+    *,
+    t: np.ndarray | None = None,
+    file: np.ndarray | None = None,
+    clock: np.ndarray | None = None,
+    counter: np.ndarray | None = None,
+) -> Record:
+    """Return a record of the arrays that are there, in the types of the kernels."""
+
+    def plain(values: np.ndarray | None, kind: type) -> np.ndarray:
+        return np.ascontiguousarray([] if values is None else values, kind)
+
+    return Record(
+        plain(t, np.float64),
+        plain(v, np.float64),
+        plain(i, np.float64),
+        plain(file, np.int16),
+        plain(clock, np.int64),
+        plain(counter, np.float64),
+    )
+
+
+def part(record: Record, start: int, stop: int) -> Record:
+    """Return views of the rows from `start` to `stop`."""
+    return Record(*(column[start:stop] for column in record))
+
+
+@njit(cache=True, nogil=True)
+def is_missing(t, v, i):  # type: ignore[no-untyped-def]
+    """Tell whether time, voltage or current of a row is not a number."""
+    return not ((t == t) & (v == v) & (i == i))
+
+
+@njit(cache=True, nogil=True)
+def sign_of(i, i_zero):  # type: ignore[no-untyped-def]
+    """Return 1 for a charge, -1 for a discharge, 0 for rest."""
+    if not abs(i) >= i_zero:
+        return 0.0
+    return 1.0 if i > 0.0 else -1.0
+
+
+@njit(cache=True, nogil=True)
+def interval(d, same_file, sign, sign_before, rule):  # type: ignore[no-untyped-def]
+    """Tell what the interval between two rows is that are `d` seconds apart.
+
+    Current at one end only says nothing of when it was switched: such an interval is
+    at rest, unless the current is the mean over it.
+    """
+    if not same_file:
+        return GAP
+    if d < 0.0:
+        return BACKWARD
+    if d > rule.max_gap and (sign != 0.0 or sign_before != 0.0):
+        return GAP
+    if sign * sign_before > 0.0 or (rule.mean and sign != 0.0):
+        return UNDER_CURRENT
+    return AT_REST
+
+
+@njit(cache=True, nogil=True)
+def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
+    """Tell whether all of `values` from `a` to `b` equal `value`."""
+    different = values[a] ^ value
+    for k in range(a, b):
+        different |= values[k] ^ value
+    return different == 0
+
+
+@njit(cache=True, nogil=True)
+def last_before(record, row):  # type: ignore[no-untyped-def]
+    """Return the last row before `row` in which no number is missing; -1 if none."""
+    for k in range(row - 1, -1, -1):
+        if not is_missing(record.t[k], record.v[k], record.i[k]):
+            return k
+    return -1

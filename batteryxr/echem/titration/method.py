@@ -1,0 +1,91 @@
+"""Ways to analyse the pulses of a titration, with their options."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.provenance import replayable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@replayable
+@dataclass(frozen=True)
+class FiniteLength:
+    """Fit pulse and rest with the exact solution of diffusion in a particle.
+
+    Parameters
+    ----------
+    degree
+        Degree of the equilibrium curve within one pulse, 1 to 6.
+    memory
+        Number of earlier pulses whose relaxation still goes on under this one.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of range.
+    """
+
+    degree: int = 3
+    memory: int = 12
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.degree, int) and 1 <= self.degree <= 6):
+            raise ArgumentError("degree", self.degree, "an integer from 1 to 6")
+        if not (isinstance(self.memory, int) and self.memory >= 0):
+            raise ArgumentError("memory", self.memory, "a number of pulses, 0 or more")
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the method and its options as attributes of a result."""
+        return {"method": "finite-length"} | asdict(self)
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[Any, Any]) -> FiniteLength:
+        """Return the options that a result of `gitt` carries.
+
+        Raises
+        ------
+        DataError
+            If it is the result of another method, or none of `gitt`.
+        """
+        if attrs.get("method") != "finite-length" or "memory" not in attrs:
+            raise DataError(
+                "result",
+                f"is not of gitt(method=FiniteLength()); its method is "
+                f"{attrs.get('method')!r}",
+                "Only that method fits a curve.",
+            )
+        return cls(int(attrs["degree"]), int(attrs["memory"]))
+
+
+@replayable
+@dataclass(frozen=True)
+class WeppnerHuggins:
+    """Take time constants from the ratio of the steady to the transient slope.
+
+    Parameters
+    ----------
+    steady
+        Where the steady slope comes from: ``"rest"``, the last voltages of the rests
+        before and after; or ``"gradient"``, central differences of the first voltages
+        of successive pulses over pulse time.
+
+    Raises
+    ------
+    ArgumentError
+        If `steady` is neither.
+    """
+
+    steady: Literal["rest", "gradient"] = "rest"
+
+    def __post_init__(self) -> None:
+        if self.steady not in ("rest", "gradient"):
+            raise ArgumentError("steady", self.steady, "'rest' or 'gradient'")
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Return the method and its options as attributes of a result."""
+        return {"method": "weppner-huggins"} | asdict(self)

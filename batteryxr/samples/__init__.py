@@ -1,0 +1,9 @@
+"""Measured data to try things on, fetched file by file from where it was published."""
+
+from __future__ import annotations
+
+from batteryxr.samples.catalogue import Origin, Sample, Samples
+from batteryxr.samples.folders import STAND_IN, Places
+from batteryxr.samples.obtaining import local, sample
+
+__all__ = ["STAND_IN", "Origin", "Places", "Sample", "Samples", "local", "sample"]

@@ -1,0 +1,143 @@
+"""What is asked of a fit, and what is read before it: noise and start values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.xanes.fit.noise import survey
+from batteryxr.xanes.fit.pixels import PixelFit
+from batteryxr.xanes.fit.result import start_values
+from batteryxr.xanes.fit.terms import Multistart, compile_model
+from batteryxr.xanes.kernels.problem import Noise, Problem
+from batteryxr.xanes.spectra import window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.xanes.fit.terms import Range, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What a fit is asked for beside its model; see `fit_edge`."""
+
+    mask: str | xr.DataArray | None = None
+    pre: Range | None = None
+    post: Range | None = None
+    threshold: float = 5.0
+    noise: float | None = None
+    errors: float | xr.DataArray | None = None
+    start: Mapping[str, Any] | xr.Dataset | None = None
+    multistart: Multistart = field(default_factory=Multistart)
+
+    def __post_init__(self) -> None:
+        if self.rule not in (None, "pooled", "paper"):
+            raise ArgumentError(
+                "mask", self.mask, "'pooled', 'paper', a boolean array or None"
+            )
+
+    @property
+    def rule(self) -> str | None:
+        """The rule by which pixels are masked, if there is one."""
+        return self.mask if isinstance(self.mask, str) else None
+
+
+def prepare(
+    array: xr.DataArray, terms: Terms, options: FitOptions, *, caller: str
+) -> PixelFit:
+    """Find noise and start values, reading the data at most once.
+
+    Raises
+    ------
+    ArgumentError
+        If a range holds too few energies, or a start value is none of the model's.
+    DataError
+        If there are too few energies for the model, or beside its ranges.
+    """
+    from batteryxr.xanes.kernels import starts
+    from batteryxr.xanes.kernels.block import Selection
+
+    axis, model = compile_model(array[terms.dim].values, terms)
+    if model.n_free >= axis.x.size:
+        raise DataError(
+            terms.dim,
+            f"{axis.x.size} points for a model of {model.n_free} free parameters",
+            "Drop peaks, or fix ranges by equal ends.",
+        )
+    windows = _level_windows(axis.x, terms, options)
+    pooled = options.rule == "pooled"
+    sd, misfit, mean = options.noise or 0.0, 0.0, None
+    if options.start is None or (pooled and options.noise is None):
+        found, mean = survey(array, windows, dim=terms.dim, caller=caller)
+        sd = sd or found
+    pixels = _per_pixel(array[terms.dim], options)
+    if options.start is not None:
+        first, own = start_values(options.start, model)
+        if own is not None:
+            pixels["own"] = own, ["parameter"]
+        values = starts.from_values(model, first)
+    elif mean is not None and np.isfinite(mean).sum() > model.n_free:
+        values, misfit = starts.from_spectrum(axis, model, mean)
+    else:  # nothing but missing data: every pixel will say so
+        values = starts.from_values(model, starts.middle(model))
+    search = starts.make_search(axis, model, values)._replace(
+        multistart=options.multistart.code(array.size // axis.x.size),
+        ambiguity=options.multistart.ambiguity,
+    )
+    selection = Selection()
+    if pooled:
+        selection = Selection(windows, threshold=options.threshold * sd)
+    elif windows is not None and options.rule == "paper":
+        selection = Selection(paper=windows[0])
+    problem = Problem(axis, model, search, Noise(sd, misfit))
+    return PixelFit(terms, problem, selection, pixels)
+
+
+def _per_pixel(
+    axis: xr.DataArray, options: FitOptions
+) -> dict[str, tuple[xr.DataArray, list[str]]]:
+    """Return the mask, and the weights along the axis of the spectra."""
+    pixels: dict[str, tuple[xr.DataArray, list[str]]] = {}
+    if isinstance(options.mask, xr.DataArray):
+        pixels["keep"] = options.mask.astype(bool), []
+    if options.errors is not None:
+        deviation = options.errors * xr.ones_like(axis, dtype=float)
+        pixels["weights"] = 1.0 / deviation, [str(axis.name)]
+    return pixels
+
+
+def _level_windows(
+    x: np.ndarray, terms: Terms, options: FitOptions
+) -> np.ndarray | None:
+    """Return the energies before and after the edge; by default outside all ranges.
+
+    None where there are too few and nobody asked for them, or there is no edge.
+    """
+    if terms.edge is None:
+        return None
+    pre, post = options.pre, options.post
+    ranges = [terms.edge.energy, *(p.position for p in terms.peaks)]
+    if pre is not None:
+        before = window(x, pre, name="pre", least=3)
+    else:
+        before = x < min(r[0] for r in ranges)
+    if post is not None:
+        after = window(x, post, name="post")
+    else:
+        highest = np.nextafter(max(r[1] for r in ranges), np.inf)
+        after = x >= min(highest, x[-1])
+    if before.sum() >= 3:
+        return np.stack([before, after])
+    if options.rule is None and pre is None and post is None:
+        return None
+    raise DataError(
+        terms.dim,
+        f"{int(before.sum())} of {x.size} points lie below the model's ranges; noise "
+        "and mask need three",
+        "Give pre and post, or pass mask=None to fit every pixel.",
+    )

@@ -1,0 +1,72 @@
+"""Memory of one fit, made once and used for every row."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+
+class Points(NamedTuple):
+    """The usable points of one row, (m,) each; weights are 1 where not `weighted`."""
+
+    x: np.ndarray
+    scaled: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    weighted: bool
+
+
+class Work(NamedTuple):
+    """Memory of one fit: two residuals and Jacobians, normal equations, vectors."""
+
+    residual: np.ndarray
+    residual2: np.ndarray
+    jacobian: np.ndarray
+    jacobian2: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    lower: np.ndarray
+    g: np.ndarray
+    d: np.ndarray
+    q: np.ndarray
+    free: np.ndarray
+
+
+@numba.njit(nogil=True, cache=True)
+def new_points(m: int, weighted: bool) -> Points:
+    """Return memory for `m` points."""
+    return Points(np.empty(m), np.empty(m), np.empty(m), np.empty(m), weighted)
+
+
+@numba.njit(nogil=True, cache=True)
+def first_points(points: Points, m: int) -> Points:
+    """Return the first `m` points, without a copy."""
+    return Points(
+        points.x[:m],
+        points.scaled[:m],
+        points.y[:m],
+        points.weight[:m],
+        points.weighted,
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def new_work(n: int, m: int) -> Work:
+    """Return memory for `n` parameters and `m` points."""
+    return Work(
+        np.empty(m), np.empty(m), np.empty((n, m)), np.empty((n, m)),
+        np.empty((n, n)), np.empty((n, n)), np.empty((n, n)),
+        np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.bool_),
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def shorter_work(work: Work, m: int) -> Work:
+    """Return memory for fewer points: the rows of a Jacobian lie close together."""
+    n = work.g.size
+    return Work(
+        work.residual[:m], work.residual2[:m], np.empty((n, m)), np.empty((n, m)),
+        work.a, work.b, work.lower, work.g, work.d, work.q, work.free,
+    )  # fmt: skip

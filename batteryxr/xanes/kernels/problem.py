@@ -1,0 +1,132 @@
+"""What the kernels of the fits hand on: arrays that belong together, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: What a component is. Edges come first, then peaks, then the baseline.
+ERF, ARCTAN, LORENTZIAN, GAUSSIAN, PSEUDO_VOIGT, POLYNOMIAL = range(6)
+FIRST_PEAK = LORENTZIAN
+#: When further starts are tried.
+NEVER, DOUBTFUL, ALWAYS = 0, 1, 2
+
+
+class Axis(NamedTuple):
+    """Energies, and energies scaled to about [-1, 1] for the baseline, (m,) each."""
+
+    x: np.ndarray
+    scaled: np.ndarray
+
+
+class Model(NamedTuple):
+    """The terms of a model, and the bounds of its n parameters.
+
+    Attributes
+    ----------
+    kinds, offsets : (k,) int64
+        What each component is, and the index of its first parameter.
+    low, high : (n,) float64
+        Bounds; equal ones fix a parameter.
+    linear : (n,) bool
+        Parameters that scale with the data.
+    constant, jump : int
+        Index of the baseline's constant and of the edge jump, -1 for none.
+    tracked : (t,) int64
+        Parameters by which two solutions are told apart.
+    """
+
+    kinds: np.ndarray
+    offsets: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    linear: np.ndarray
+    constant: int
+    jump: int
+    tracked: np.ndarray
+
+    @property
+    def peak_offsets(self) -> list[int]:
+        """Index of the first parameter of each peak."""
+        peaks = (self.kinds >= FIRST_PEAK) & (self.kinds < POLYNOMIAL)
+        return [int(o) for o in self.offsets[peaks]]
+
+    @property
+    def n_free(self) -> int:
+        """Number of parameters that are not fixed."""
+        return int((self.low < self.high).sum())
+
+
+class Search(NamedTuple):
+    """From where the minimum is looked for, and when the search ends.
+
+    Attributes
+    ----------
+    starts : (S, n) float64
+        Start values; the first is tried on every row, the others where needed.
+    curves : (S, m) float64
+        The model at `starts`, without its constant.
+    multistart : int
+        `NEVER`, `DOUBTFUL` or `ALWAYS`.
+    ambiguity : float
+        Two solutions are ambiguous if their chi2 differ by less than the square of
+        this, in units of the variance that the better one leaves.
+    tolerance, limit : float, int
+        Relative decrease of chi2 at which to stop; most iterations.
+    """
+
+    starts: np.ndarray
+    curves: np.ndarray
+    multistart: int = DOUBTFUL
+    ambiguity: float = 3.0
+    tolerance: float = 1e-7
+    limit: int = 100
+
+
+class Noise(NamedTuple):
+    """What a good fit leaves.
+
+    Attributes
+    ----------
+    sd : float
+        Standard deviation of the data where known, else 0.
+    misfit : float
+        Mean square residual that the model leaves on the spectrum that gave the first
+        start.
+    """
+
+    sd: float = 0.0
+    misfit: float = 0.0
+
+
+class Problem(NamedTuple):
+    """One fit of many rows: all that does not change from row to row."""
+
+    axis: Axis
+    model: Model
+    search: Search
+    noise: Noise = Noise()
+
+
+class Out(NamedTuple):
+    """Results of N rows.
+
+    Attributes
+    ----------
+    values, errors : (N, n) float64
+        Parameters and standard errors (NaN at a bound, 0 if fixed).
+    peaks : (N, k', 4) float64
+        Area of each peak, its error, area / jump, its error.
+    quality : (N, 3) float64
+        chi2, degrees of freedom, R factor.
+    flags : (N,) uint8
+        Bits of the quality flag.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    peaks: np.ndarray
+    quality: np.ndarray
+    flags: np.ndarray

@@ -1,0 +1,160 @@
+"""Every keyword of every public function answers a wrong value by its name.
+
+The wrong values follow from the words of the signature, read here as text; nothing of
+`core.checks` is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.core.errors import ArgumentError
+
+HOMES = ("echem", "nmf", "xanes", "cdi", "io", "simulate")
+TOP = ("save", "open_store", "write_resumable", "sample")
+
+
+def functions():
+    for home in HOMES:
+        module = importlib.import_module(f"batteryxr.{home}")
+        for name, value in sorted(vars(module).items()):
+            if inspect.isfunction(value) and not name.startswith("_"):
+                yield f"{home}.{name}", value
+    for name in TOP:
+        if hasattr(batteryxr, name):
+            yield name, getattr(batteryxr, name)
+
+
+PUBLIC = dict(functions())
+KINDS = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
+
+
+def parameters(function):
+    return {
+        name: p
+        for name, p in inspect.signature(function).parameters.items()
+        if p.kind in KINDS
+    }
+
+
+class Nothing:
+    """Stand for what no function takes."""
+
+
+def wrong_values(annotation: str):
+    """Yield values that the words of an annotation exclude."""
+    yield Nothing()
+    words = set(re.findall(r"[A-Za-z_][\w.]*", re.sub(r"\[.*?\]", "", annotation)))
+    plain = {"int", "float", "bool", "str", "None", "Literal", "Count", "Whole", "Seed"}
+    plain |= {"Positive", "NonNegative", "Fraction"}
+    if not words <= plain:
+        return
+    whole = words & {"int", "Count", "Whole", "Seed"}
+    number = words & {"float", "Positive", "NonNegative", "Fraction"}
+    yield [1, 2]
+    if "None" not in words:
+        yield None
+    if "bool" not in words:
+        yield True
+    if not number:
+        yield 2.5
+        yield float("nan")
+    else:
+        yield float("nan")
+    if "str" not in words:
+        yield "nonsense"
+    if words & {"Count", "Whole", "Seed", "Positive", "NonNegative", "Fraction"}:
+        yield -1
+    if whole and not number:
+        yield np.float64(3.0)
+
+
+#: Arguments whose kind has a name of its own.
+NAMED = {
+    "electrode": "cathode",
+    "first": "charge",
+    "candidates": [],
+    "peaks": [(1.0, 2.0)],
+    "numerator": "a",
+    "denominator": "b",
+    "path": ".",
+    "files": ".",
+    "frames": xr.DataArray(
+        np.ones((2, 4, 4)), dims=("position", "detector_y", "detector_x")
+    ),
+}
+
+
+def stand_in(name: str, annotation: str):
+    """Return a value of the right kind, for the arguments that come before."""
+    if name in NAMED and (name == "frames" or annotation != "xr.DataArray"):
+        return NAMED[name]
+    table = xr.DataArray(np.ones((2, 3)), dims=("scan", "energy"), name="absorption")
+    if "DataArray" in annotation:
+        return table
+    if "Dataset" in annotation:
+        return table.to_dataset()
+    for word, value in (
+        ("DataTree", xr.DataTree()),
+        ("ArrayLike", np.arange(3.0)),
+        ("ndarray", np.arange(3.0)),
+        ("Range", (1.0, 2.0)),
+        ("tuple[float, float]", (1.0, 2.0)),
+        ("Sequence[str", ["a"]),
+        ("Mapping", {}),
+        ("Sequence", []),
+        ("str", "a"),
+        ("Path", "a"),
+        ("float", 1.0),
+        ("int", 1),
+        ("Count", 1),
+        ("Positive", 1.0),
+    ):
+        if word in annotation:
+            return value
+    return table
+
+
+CASES = [
+    pytest.param(function, name, id=f"{home}-{name}")
+    for home, function in PUBLIC.items()
+    for name in parameters(function)
+]
+
+
+@pytest.mark.parametrize(("function", "name"), CASES)
+def test_a_wrong_value_is_answered_by_name(function, name):
+    found = parameters(function)
+    text = str(found[name].annotation)
+    given = {}
+    for other, parameter in found.items():
+        if other != name and parameter.default is parameter.empty:
+            given[other] = stand_in(other, str(parameter.annotation))
+    for value in wrong_values(text):
+        args, kwargs = [], {}
+        for other, parameter in found.items():
+            if other not in given and other != name:
+                continue
+            item = value if other == name else given[other]
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                args.append(item)
+            else:
+                kwargs[other] = item
+        with pytest.raises(ArgumentError) as told:
+            function(*args, **kwargs)
+        assert str(told.value).startswith(f"{name}="), (value, str(told.value))
+
+
+def test_there_are_many():
+    assert len(CASES) > 600
