@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
-import inspect
 import os
-import pkgutil
 import re
 from collections import Counter, defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
+Node = TypeVar("Node", bound=ast.AST)
 ROOT = Path(__file__).resolve().parents[1]
 #: Folders of the library, by the name they are imported as.
 PACKAGES = {
@@ -24,8 +22,6 @@ PACKAGES = {
     "batteryxr.accessors": "accessors",
     "batteryxr.widgets": "widgets",
 }
-#: Packages whose names are for users; `core` and `cli` are not.
-INNER = ("accessors", "cli", "core", "tutorials", "widgets")
 SAME_LINES = 6
 
 
@@ -112,11 +108,12 @@ class Library:
     def imports(self) -> dict[str, set[str]]:
         """Return what each module imports of anybody, wherever it says so."""
         return {
-            name: set(self._imported(name, tree)) for name, tree in self.trees.items()
+            name: set(self._imported(ast.walk(tree)))
+            for name, tree in self.trees.items()
         }
 
-    def _imported(self, module: str, tree: ast.Module) -> Iterator[str]:
-        for node in ast.walk(tree):
+    def _imported(self, nodes: Iterable[ast.AST]) -> Iterator[str]:
+        for node in nodes:
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -124,17 +121,38 @@ class Library:
                     inner = f"{node.module}.{alias.name}"
                     yield inner if inner in self.files else node.module
 
-    def callers(self) -> dict[str, set[str]]:
-        """Return who imports each module; packages that only pass on do not count."""
-        found: dict[str, set[str]] = {
-            name: set() for name, path in self.files.items() if path.stem != "__init__"
+    def single_caller(self) -> dict[str, str]:
+        """Return the modules that one other module alone imports, and that one.
+
+        Imports for types alone do not count. What a package passes on, or an accessor
+        binds, is for users: such a module has more callers than are seen here.
+        """
+        callers: dict[str, set[str]] = {name: set() for name in self.files}
+        for module, tree in self.trees.items():
+            for name in set(self._imported(_run(tree))) & self.files.keys() - {module}:
+                callers[name].add(module)
+        return {
+            name: caller
+            for name, found in callers.items()
+            if len(found) == 1 and self.files[name].stem != "__init__"
+            for caller in found
+            if self.files[caller].stem != "__init__"
+            and not caller.startswith("batteryxr.accessors")
         }
-        for module, imported in self.imports.items():
-            if self.files[module].stem == "__init__":
-                continue
-            for name in imported & found.keys() - {module}:
-                found[name].add(module)
-        return found
+
+    def resumable(self) -> list[str]:
+        """Return the modules that tell by themselves whether a store is of this run.
+
+        They take a ``mark`` or a ``fingerprint``, refuse with a `StoreError`, and do
+        not leave it to `core.ledger`.
+        """
+        return [
+            module
+            for module, tree in self.trees.items()
+            if "batteryxr.core.ledger" not in self.imports[module]
+            and {"mark", "fingerprint"} & {a.arg for a in _nodes(tree, ast.arg)}
+            and any("StoreError(" in ast.unparse(r) for r in _nodes(tree, ast.Raise))
+        ]
 
     def users_of(self, package: str, homes: tuple[str, ...]) -> list[str]:
         """Return the modules outside `homes` that import a package of others."""
@@ -192,25 +210,30 @@ class Library:
             if re.search(pattern, line)
         ]
 
-    def duplicates(self) -> int:
-        """Count the lines of runs that stand elsewhere word by word.
+    def duplicates(self) -> tuple[list[str], int]:
+        """Return the runs that stand elsewhere word by word, and their lines in all.
 
         A run has at least `SAME_LINES` lines that are neither empty nor comments nor
         imports; all copies count but the first.
         """
-        seen: set[bytes] = set()
+        seen: dict[bytes, str] = {}
+        runs: list[str] = []
         total = 0
-        for text in self.text.values():
+        for module, text in self.text.items():
             lines = list(_significant(text))
-            again = set()
+            again, elsewhere = set(), set()
             for i in range(len(lines) - SAME_LINES + 1):
                 window = "\n".join(lines[i : i + SAME_LINES])
                 digest = hashlib.blake2b(window.encode(), digest_size=8).digest()
                 if digest in seen:
                     again.update(range(i, i + SAME_LINES))
-                seen.add(digest)
+                    elsewhere.add(seen[digest])
+                seen.setdefault(digest, module)
             total += len(again)
-        return total
+            if again:
+                where = ", ".join(sorted(elsewhere))
+                runs.append(f"{module}: {len(again)} lines of {where}")
+        return runs, total
 
     def generator_lines(self) -> int:
         """Count the lines of what makes the documentation, pictures apart."""
@@ -223,60 +246,20 @@ class Library:
         )
 
 
-def public_functions() -> dict[str, Callable[..., Any]]:
-    """Return what users call: top level, techniques, accessors and plots, panels."""
-    import batteryxr
-
-    found: dict[str, Any] = {}
-    packages = [batteryxr.__name__]
-    for module in pkgutil.iter_modules(batteryxr.__path__):
-        if module.name not in INNER and not module.name.startswith("_"):
-            packages.append(f"batteryxr.{module.name}")
-    for name in packages:
-        module = importlib.import_module(name)
-        for key in getattr(module, "__all__", None) or vars(module):
-            if not key.startswith("_"):
-                found[f"{name}.{key}"] = getattr(module, key)
-    accessors = importlib.import_module("batteryxr.accessors")
-    for module in pkgutil.iter_modules(accessors.__path__):
-        inner = importlib.import_module(f"batteryxr.accessors.{module.name}")
-        for holder in vars(inner).values():
-            if inspect.isclass(holder) and holder.__module__ == inner.__name__:
-                for key, value in vars(holder).items():
-                    if not key.startswith("_"):
-                        found[f"{module.name}.{holder.__name__}.{key}"] = value
-    return {
-        name: value
-        for name, value in found.items()
-        if inspect.isfunction(value)
-        and (inspect.unwrap(value).__module__ or "").startswith("batteryxr")
-    }
+def _run(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all nodes but those for type checkers alone."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
 
 
-def first_lines(functions: dict[str, Callable[..., Any]]) -> set[tuple[str, int]]:
-    """Return file and first line, decorators included, of each function."""
-    codes = [inspect.unwrap(f).__code__ for f in functions.values()]
-    return {(os.path.realpath(c.co_filename), c.co_firstlineno) for c in codes}
-
-
-def signatures(
-    functions: dict[str, Callable[..., Any]],
-) -> tuple[set[str], set[str], int]:
-    """Return keywords and first-argument names of public functions, and their number.
-
-    An accessor's method and its function are one.
-    """
-    keywords, firsts = set(), set()
-    unique = {inspect.unwrap(f) for f in functions.values()}
-    for function in unique:
-        parameters = list(inspect.signature(function).parameters.values())
-        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL,
-                                                        p.VAR_KEYWORD)]  # fmt: skip
-        if named and named[0].kind is not inspect.Parameter.KEYWORD_ONLY:
-            firsts.add(named[0].name)
-            named = named[1:]
-        keywords |= {p.name for p in named}
-    return keywords, firsts, len(unique)
+def _nodes(tree: ast.Module, kind: type[Node]) -> Iterator[Node]:
+    return (node for node in ast.walk(tree) if isinstance(node, kind))
 
 
 def _python_files(folder: Path) -> list[Path]:

@@ -5,25 +5,27 @@ a function of batteryxr that is handed the data, or what carries them:
 
 - the object itself, or the same file name;
 - an xarray object made from it by selection, which shares its buffers;
-- an object of batteryxr that holds one of these in its attributes, or a tuple, list or
-  dict that does.
+- an object of batteryxr that holds one of these, or plain arrays that share their
+  buffers, in its attributes; or a tuple, list or dict that does.
 
-Arrays that were computed from the data carry nothing. *Rooms* are the files of these
-places. *Returns* count how often the walk, which enters each place when it is first
-handed the data, comes back to a file that it had left. *Anew* counts the other lines of
-code that hand the data to a place where they had been; a loop counts once. The door
-through which every call passes alike (accessor, check of arguments, provenance) is no
-part of a walk.
+Bare arrays carry nothing, nor does what was computed from the data. *Rooms* are the
+files of these places. *Returns* count how often the walk, which enters each place when
+it is first handed the data, comes back to a file that it had left. *Anew* counts the
+other lines of code that hand the data to a place where they had been; a loop counts
+once. The door through which every call passes alike (accessor, check of arguments,
+provenance) is no part of a walk.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +43,8 @@ DOOR = ("accessors/", "core/provenance.py", "core/checks.py", "core/annotations.
         "core/deprecation.py")  # fmt: skip
 LABELLED = (xr.DataArray, xr.Dataset, xr.DataTree)
 DEPTH = 3
+#: Seconds after which a walk is no longer watched: what it handed on by then counts.
+LIMIT_S = 15.0
 
 
 class Walk(NamedTuple):
@@ -58,7 +62,7 @@ class Walk(NamedTuple):
     def returns(self) -> int:
         """Return how often the walk comes back to a file that it had left."""
         files = [file for file, _ in self.places]
-        moves = sum(a != b for a, b in zip(files, files[1:], strict=False))
+        moves = sum(a != b for a, b in itertools.pairwise(files))
         return moves - (self.rooms - 1) if files else 0
 
 
@@ -83,7 +87,18 @@ class Carrier:
             return bool(self._paths) and os.fspath(value) in self._paths
         if depth == 0:
             return False
-        return any(self(part, depth - 1) for part in _parts(value))
+        own = type(value).__module__.startswith("batteryxr")
+        return any(
+            self(part, depth - 1) or (own and self._shared(part))
+            for part in _parts(value)
+        )
+
+    def _shared(self, value: Any) -> bool:
+        """Return whether a plain array is a view of the data."""
+        held = value._data if isinstance(value, xr.Variable) else value
+        return isinstance(held, np.ndarray) and any(
+            np.may_share_memory(held, buffer) for buffer in self._buffers
+        )
 
 
 def _buffers(data: Any) -> Iterator[np.ndarray]:
@@ -119,9 +134,13 @@ def trace(call: Callable[[], Any], *data: Any) -> Walk:
     call()
     carries = Carrier(*data)
     handed: dict[tuple[CodeType, CodeType | None, int], None] = {}
+    end = time.monotonic() + LIMIT_S
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or _place(frame.f_code) is None:
+            return
+        if time.monotonic() > end:
+            sys.setprofile(None)
             return
         caller = frame.f_back
         while caller and not _is_ours(caller.f_code):
