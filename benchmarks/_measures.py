@@ -51,7 +51,7 @@ def rooms(library: Library) -> Iterator[Row]:
     largest = max(folders, key=lambda folder: folders[folder])
     yield at_most(
         "files",
-        f"files in the fullest folder, kernels apart ({largest})",
+        f"files in the fullest folder ({largest})",
         folders[largest],
         20,
         (f"{name}: {n}" for name, n in folders.items() if n > 20),

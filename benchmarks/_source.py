@@ -68,12 +68,12 @@ class Library:
         return {name: ast.parse(text) for name, text in self.text.items()}
 
     def folders(self) -> dict[str, int]:
-        """Count the modules of each folder of library and tests, kernels apart."""
+        """Count the modules of each folder of library and tests."""
         paths = [*self.files.values(), *_python_files(self.root / "tests")]
         counts = Counter(
             str(p.parent.relative_to(self.root))
             for p in paths
-            if p.name != "__init__.py" and p.parent.name != "kernels"
+            if p.name != "__init__.py"
         )
         return dict(counts)
 
