@@ -23,12 +23,12 @@ from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
-from batteryxr.cdi.ptycho import planning as ptycho_planning
+from batteryxr.cdi.ptycho import estimate as ptycho_estimate
+from batteryxr.cdi.ptycho import plot as ptycho_plots
 from batteryxr.cdi.ptycho import probe as ptycho_optics
 from batteryxr.cdi.ptycho import quality as ptycho_quality
-from batteryxr.cdi.ptycho import reconstruction as ptycho_reconstruction
+from batteryxr.cdi.ptycho import reconstruct as ptycho_reconstruct
 from batteryxr.cdi.ptycho import stack as ptycho_stack
-from batteryxr.cdi.ptycho import watch as ptycho_watch
 
 _DIMENSIONS = (
     *("state", "rocking", "position", "energy", "detector_y", "detector_x"),
@@ -57,6 +57,9 @@ class CdiPlots(Accessor):
     field = method(state_plots.plot_field, *_SPACE)
     hysteresis = method(state_plots.plot_hysteresis, "state", "voltage", "direction")
     isosurface = method(state_plots.plot_isosurface, *_SPACE)
+
+    # ptychography
+    ptycho = method(ptycho_plots.plot_ptycho, "transmission")
 
 
 @xr.register_dataarray_accessor("cdi")
@@ -95,13 +98,12 @@ class Cdi(Accessor):
     decompose = method(superposition.decompose, *_SPACE)
 
     # ptychography
-    ptycho_probe = method(ptycho_optics.ptycho_probe)
-    ptycho_plan = method(ptycho_planning.ptycho_plan)
-    ptycho = method(ptycho_reconstruction.ptycho)
-    ptycho_energies = method(ptycho_stack.ptycho_energies)
-    ptycho_fit = method(ptycho_quality.ptycho_fit)
-    frc = method(ptycho_quality.frc)
-    plot_ptycho = method(ptycho_watch.plot_ptycho)
+    ptycho_probe = method(ptycho_optics.ptycho_probe, "frames")
+    ptycho_plan = method(ptycho_estimate.ptycho_plan, "frames")
+    ptycho = method(ptycho_reconstruct.ptycho, "frames")
+    ptycho_energies = method(ptycho_stack.ptycho_energies, "frames")
+    ptycho_fit = method(ptycho_quality.ptycho_fit, "transmission")
+    frc = method(ptycho_quality.frc, "y")
 
     # displacement and strain
     unwrap = method(lattice.unwrap, *_SPACE)

@@ -12,7 +12,7 @@ from typing import Any
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
-    ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
+    ("cdi/functions", "batteryxr.cdi.ptycho.estimate", ("Estimate", "Sizes")),
     ("readers", "batteryxr.io", None),
     ("samples", "batteryxr", ("sample",)),
     ("samples", "batteryxr.samples", ("local", "Sample", "Samples", "Origin")),
