@@ -179,7 +179,7 @@ def _mark(pattern: Pattern, settings: Settings, k: int) -> dict[str, Any]:
     """Return what tells this start from any other: its data, and how it is run."""
     arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
     return {
-        "schedule": [asdict(block) for block in settings.schedule],
+        "schedule": [asdict(stage) for stage in settings.schedule],
         "support": asdict(settings.support),
         "coherence_every": settings.coherence_every,
         "device": settings.device,

@@ -137,13 +137,13 @@ def retrieve_learned(
 
     if support.twin_break:
         raise ArgumentError("support", support, "one without twin_break")
-    blocks = parse(schedule) if schedule is not None else ()
+    stages = parse(schedule) if schedule is not None else ()
     require("torch", extra="ml", purpose="learned phase retrieval")
     if device == "cupy":
         raise ArgumentError("device", device, "'cpu' or a device of PyTorch")
     known = read_weights(network.weights)
     settings = Settings(
-        schedule=blocks,
+        schedule=stages,
         n_starts=n_starts,
         select=select,
         seed=seed,
