@@ -96,4 +96,5 @@ class NmfResult(Nmf):
     plot = group(NmfPlot)
 
     def _methods(self) -> list[str]:
-        return super()._methods() or Nmf(self._obj)._methods()
+        own = [name for name in super()._methods() if name in vars(NmfResult)]
+        return own or Nmf(self._obj)._methods()

@@ -34,7 +34,7 @@ _SERIES = ("scan", "state", "particle", "cluster")
 _MANY = (*_SERIES, "y", "x")
 
 
-class XanesPlots(Accessor):
+class XanesPlot(Accessor):
     """Plots of stacks and spectra."""
 
     _understands = ("energy", "shift", "y", "x", "particle", "cluster")
@@ -48,7 +48,7 @@ class XanesPlots(Accessor):
     shares = method(domain_plots.plot_shares, "cluster")
 
 
-class XanesMapsPlots(XanesPlots):
+class XanesMapsPlot(XanesPlot):
     """Plots of stacks and spectra, and of what was found in them."""
 
     # maps and series
@@ -83,7 +83,7 @@ class Xanes(Accessor):
 
     # looking at it
     view = opens("StackViewer", *_IMAGE)
-    plot = group(XanesPlots)
+    plot = group(XanesPlot)
 
     # from frames to absorption and phase
     optical_density = method(images.optical_density, "energy")
@@ -135,7 +135,7 @@ class XanesMaps(Xanes):
     _called = "xanes"
 
     # looking at it
-    plot = group(XanesMapsPlots)
+    plot = group(XanesMapsPlot)
 
     # from frames to absorption and phase
     optical_density = method(images.optical_density, "energy", "intensity")

@@ -2,17 +2,13 @@
 
 from batteryxr.cdi.bragg.assembly import stack_states as stack_states
 from batteryxr.cdi.bragg.assembly import sum_repeats as sum_repeats
-from batteryxr.cdi.bragg.comparison import inverse_pca as inverse_pca
-from batteryxr.cdi.bragg.comparison import order_parameter as order_parameter
 from batteryxr.cdi.bragg.comparison import phase_differences as phase_differences
 from batteryxr.cdi.bragg.comparison import summarise_states as summarise_states
 from batteryxr.cdi.bragg.diffractometer import geometry as geometry
 from batteryxr.cdi.bragg.domains import domains as domains
 from batteryxr.cdi.bragg.domains import track_domains as track_domains
 from batteryxr.cdi.bragg.frames import correct as correct
-from batteryxr.cdi.bragg.frames import crop as crop
 from batteryxr.cdi.bragg.frames import hot_pixels as hot_pixels
-from batteryxr.cdi.bragg.frames import locate_peak as locate_peak
 from batteryxr.cdi.bragg.instrument import Beamline as Beamline
 from batteryxr.cdi.bragg.instrument import Circle as Circle
 from batteryxr.cdi.bragg.instrument import beamline as beamline
@@ -22,7 +18,12 @@ from batteryxr.cdi.bragg.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.bragg.lattice import displacement as displacement
 from batteryxr.cdi.bragg.lattice import strain as strain
 from batteryxr.cdi.bragg.lattice import unwrap as unwrap
+from batteryxr.cdi.bragg.learned.network import Network as Network
 from batteryxr.cdi.bragg.learned.retrieval import retrieve_learned as retrieve_learned
+from batteryxr.cdi.bragg.order import inverse_pca as inverse_pca
+from batteryxr.cdi.bragg.order import order_parameter as order_parameter
+from batteryxr.cdi.bragg.peak import crop as crop
+from batteryxr.cdi.bragg.peak import locate_peak as locate_peak
 from batteryxr.cdi.bragg.plot.retrieval import plot_fsc as plot_fsc
 from batteryxr.cdi.bragg.plot.retrieval import plot_prtf as plot_prtf
 from batteryxr.cdi.bragg.plot.retrieval import plot_slices as plot_slices
@@ -34,11 +35,13 @@ from batteryxr.cdi.bragg.quality import fsc as fsc
 from batteryxr.cdi.bragg.quality import misfit as misfit
 from batteryxr.cdi.bragg.quality import prtf as prtf
 from batteryxr.cdi.bragg.retrieval import retrieve as retrieve
+from batteryxr.cdi.bragg.settings import Selection as Selection
+from batteryxr.cdi.bragg.settings import ShrinkWrap as ShrinkWrap
 from batteryxr.cdi.bragg.states import align_states as align_states
 from batteryxr.cdi.bragg.states import common_support as common_support
 from batteryxr.cdi.bragg.states import fill_missing as fill_missing
+from batteryxr.cdi.bragg.superposition import align as align
 from batteryxr.cdi.bragg.superposition import decompose as decompose
-from batteryxr.cdi.bragg.superposition import overlay as overlay
 from batteryxr.cdi.ptycho.engines import DM as DM
 from batteryxr.cdi.ptycho.engines import EPIE as EPIE
 from batteryxr.cdi.ptycho.engines import LSQML as LSQML

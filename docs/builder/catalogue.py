@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from batteryxr.accessors.base import Accessor
-
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
@@ -117,7 +115,7 @@ def catalogue() -> tuple[Entry, ...]:
         for entry in _methods(technique):
             known = found.get(entry.name)
             if known:  # on both classes: it stands where the fuller one has it
-                both = (*known.on, *entry.on)
+                both = tuple(dict.fromkeys((*known.on, *entry.on)))
                 if not known.group:
                     del found[entry.name]
                     known = entry
@@ -156,27 +154,21 @@ def accessors(technique: str) -> list[tuple[str, type]]:
 def groups(accessor: type) -> dict[str, list[str]]:
     """Return the methods of an accessor class under the comments that head them.
 
-    Those of a group have its name before theirs, ``plot.weights``. Those of a class
-    that it extends come first under their heading.
+    Those of a group have its name before theirs, ``plot.weights``. What the class has
+    from another one stands there.
     """
-    sections: dict[str, dict[str, None]] = {}
+    sections: dict[str, list[str]] = {}
     heading = ""
-    lines = [
-        line
-        for cls in reversed(accessor.__mro__)
-        if issubclass(cls, Accessor)
-        for line in inspect.getsource(cls).splitlines()
-    ]
-    for line in lines:
+    for line in inspect.getsource(accessor).splitlines():
         if comment := re.fullmatch(r"    # (.+)", line):
             heading = comment[1]
         elif bound := re.match(r"    (\w+) = (?:method|opens)\(", line):
-            sections.setdefault(heading, {})[bound[1]] = None
+            sections.setdefault(heading, []).append(bound[1])
         elif bound := re.match(r"    (\w+) = group\(", line):
-            inner = groups(inspect.getattr_static(accessor, bound[1]).accessor)
+            inner = groups(vars(accessor)[bound[1]].accessor)
             names = [f"{bound[1]}.{name}" for part in inner.values() for name in part]
-            sections.setdefault(heading, {}).update(dict.fromkeys(names))
-    return {heading: list(names) for heading, names in sections.items()}
+            sections.setdefault(heading, []).extend(names)
+    return sections
 
 
 def entry_of(accessor: type, name: str) -> Any:
@@ -184,6 +176,15 @@ def entry_of(accessor: type, name: str) -> Any:
     first, _, rest = name.partition(".")
     entry = inspect.getattr_static(accessor, first)
     return entry_of(entry.accessor, rest) if rest else entry
+
+
+def _has(accessor: type, name: str) -> bool:
+    """Tell whether an accessor class binds a name itself, or has it from another."""
+    try:
+        entry_of(accessor, name)
+    except AttributeError:
+        return False
+    return True
 
 
 def slug(heading: str) -> str:
@@ -195,7 +196,8 @@ def _methods(technique: str) -> list[Entry]:
     from batteryxr.accessors.base import opens
 
     entries = []
-    for kind, accessor in accessors(technique):
+    classes = accessors(technique)
+    for _, accessor in classes:
         for heading, names in groups(accessor).items():
             for name in names:
                 obj = entry_of(accessor, name)
@@ -213,7 +215,7 @@ def _methods(technique: str) -> list[Entry]:
                         f"{technique}/{slug(heading)}",
                         heading,
                         canonical,
-                        (kind,),
+                        tuple(kind for kind, other in classes if _has(other, name)),
                     )
                 )
     return entries

@@ -165,7 +165,7 @@ def test_every_script_of_the_gallery_has_words_a_picture_and_a_figure():
         title, text, code = gallery.parts(script)
         assert title
         assert text
-        assert script.with_suffix(".png").stat().st_size < 40_000
+        assert gallery.thumbnail(script).stat().st_size < 40_000
         assigned = {
             target.id
             for node in ast.parse(code).body
@@ -221,8 +221,11 @@ def resolve(name):
     """Return what a name of the reference is: a method of an accessor, or an import."""
     technique, _, rest = name.partition(".")
     if technique in TECHNIQUES:
-        first = rest.partition(".")[0]
-        found = (a for _, a in accessors(technique) if hasattr(a, first))
-        return entry_of(next(found), rest)
+        known = (
+            a
+            for _, a in accessors(technique)
+            if any(rest in names for names in groups(a).values())
+        )
+        return entry_of(next(known), rest)
     home, _, short = name.rpartition(".")
     return getattr(importlib.import_module(home), short)

@@ -382,7 +382,7 @@ def test_chosen_half_cycles(redox):
     np.testing.assert_allclose(shared.dqdv, mine.dqdv)
     with pytest.raises(ArgumentError, match="numbers from 1 to 2"):
         dqdv(redox, half_cycles=[3])
-    with pytest.raises(ArgumentError, match="rising"):
+    with pytest.raises(ArgumentError, match="that rise"):
         turning_point(every, between=(4.0, 3.0))
     with pytest.raises(ArgumentError, match="half_cycles"):
         turning_point(every, between=(3.0, 4.0), half_cycles=[7])

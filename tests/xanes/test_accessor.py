@@ -19,7 +19,7 @@ APART = {"Edge", "Peak", "Multistart", "theoretical_ratio"}
 
 def bound(accessor, before=""):
     """Yield name and function of every method, those of groups too."""
-    for name, entry in accessor.entries():
+    for name, entry in accessor.all_entries():
         if isinstance(entry, group):
             yield from bound(entry.accessor, f"{name}_")
         elif not isinstance(entry, opens):

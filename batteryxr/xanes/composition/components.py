@@ -75,7 +75,7 @@ def pca(
 
 @recorded
 def target_transform(
-    components: xr.Dataset, *, targets: xr.DataArray | Mapping[str, xr.DataArray]
+    result: xr.Dataset, *, targets: xr.DataArray | Mapping[str, xr.DataArray]
 ) -> xr.Dataset:
     """Test whether spectra lie in the space of the principal components.
 
@@ -83,7 +83,7 @@ def target_transform(
 
     Parameters
     ----------
-    components
+    result
         A result of `pca`.
     targets
         Spectra by name, or along the dimension `standard`: what may be in the mixture.
@@ -97,13 +97,13 @@ def target_transform(
 
     Raises
     ------
-    ArgumentError
+    DataError
         If the targets do not cover the energies of the components.
     """
-    require_variables(components, ["components", "mean"], caller="target_transform")
-    basis = components["components"].transpose("component", "energy")
+    require_variables(result, ["components", "mean"], caller="target_transform")
+    basis = result["components"].transpose("component", "energy")
     names, matrix = on_grid(targets, basis.energy.values, "targets")
-    origin, b = components["mean"].values, basis.values
+    origin, b = result["mean"].values, basis.values
     inside = (matrix - origin) @ b.T @ b + origin
     left = np.sum((matrix - inside) ** 2, axis=1) / np.sum(matrix**2, axis=1)
     coords = {
@@ -114,7 +114,7 @@ def target_transform(
     transformed = xr.DataArray(inside, dims=dims, coords=coords)
     r_factor = xr.DataArray(left, dims="standard")
     long_name = "Target in the space of the components"
-    result = xr.Dataset(
+    found = xr.Dataset(
         {
             "transformed": label(
                 transformed, "transformed", units="1", long_name=long_name
@@ -122,4 +122,4 @@ def target_transform(
             "r_factor": label(r_factor, "r_factor", units="1", long_name="R factor"),
         }
     )
-    return inherit(result, components)
+    return inherit(found, result)

@@ -62,12 +62,12 @@ def plot_series(
 
 
 @checked
-def plot_components(components: xr.Dataset) -> Any:
+def plot_components(result: xr.Dataset) -> Any:
     """Plot how many components there are, and their spectra.
 
     Parameters
     ----------
-    components
+    result
         A result of `pca`.
 
     Returns
@@ -76,18 +76,18 @@ def plot_components(components: xr.Dataset) -> Any:
     """
     hv = load_hvplot()
     needed = ["components", "eigenvalue", "indicator"]
-    require_variables(components, needed, caller="plot_components")
+    require_variables(result, needed, caller="plot_components")
     panels = []
     for name in needed[1:]:
-        array = components[name].isel(eigenvalue_number=slice(20)).compute()
+        array = result[name].isel(eigenvalue_number=slice(20)).compute()
         points = array["eigenvalue_number"].values, array.values
         axes = "Number of components", dimension(array)
         curve = hv.Curve(points, *axes).opts(color="black")
         curve *= hv.Scatter(points, *axes).opts(color="black", size=6)
-        used = hv.VLine(components.sizes["component"])
+        used = hv.VLine(result.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
         panels.append(curve.opts(logy=True, title=axis_label(array), **SMALL))
-    panels.append(plot_spectra(components["components"]))
+    panels.append(plot_spectra(result["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 

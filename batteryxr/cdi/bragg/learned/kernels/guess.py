@@ -1,4 +1,4 @@
-"""A start of phase retrieval from what a network says about the pattern.
+"""The first object of a start: what a network says about the pattern.
 
 Needs PyTorch, which is imported here: import this module where it is used.
 """
@@ -19,14 +19,14 @@ from batteryxr.cdi.bragg.learned.kernels.orientations import orientations
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batteryxr.cdi.bragg.kernels.starts import Problem
+    from batteryxr.cdi.bragg.kernels.pattern import Pattern
 
-#: Share of the density of the guess above which a voxel belongs to its support.
+#: Fraction of the density of the guess above which a voxel belongs to its support.
 _INSIDE = 0.25
 
 
-def begun(
-    problem: Problem,
+def with_guess(
+    pattern: Pattern,
     arrays: Mapping[str, np.ndarray],
     number: int,
     *,
@@ -34,13 +34,13 @@ def begun(
     rate: float,
     device: str = "cpu",
     watch: Callable[[int, float], None] | None = None,
-) -> Problem:
-    """Return the problem with the network's object as its first one.
+) -> Pattern:
+    """Return the pattern with the network's object as its first one.
 
     Parameters
     ----------
-    problem
-        The pattern; voxels that are unmeasured or held back are not shown to the
+    pattern
+        As measured; voxels that are unmeasured or held back are not shown to the
         network either.
     arrays
         Weights of the network.
@@ -53,18 +53,18 @@ def begun(
         Of PyTorch.
     """
     way = orientations()[number]
-    seen = np.where(problem.used, problem.intensity, np.float32(np.nan))
+    seen = np.where(pattern.used, pattern.intensity, np.float32(np.nan))
     if not np.nansum(seen) > 0:
-        return problem
+        return pattern
     view = scene(np.fft.fftshift(way.turn(seen)))
     weights = {k: torch.from_numpy(a).to(device) for k, a in arrays.items()}
     modulus, weight = (
         torch.from_numpy(a[None]).to(device) for a in (view.modulus, view.weight)
     )
     found, _ = network.refine(weights, modulus, weight, refine, rate=rate, watch=watch)
-    obj = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
-    body = np.abs(obj)
+    rho = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
+    body = np.abs(rho)
     support = body > _INSIDE * np.quantile(body[body > 0.1 * body.max()], 0.8)
     # By one voxel more: the network's grid is coarser than the pattern's.
     support = ndimage.binary_dilation(np.fft.fftshift(support))
-    return replace(problem, initial=obj, support=np.fft.ifftshift(support))
+    return replace(pattern, initial=rho, support=np.fft.ifftshift(support))

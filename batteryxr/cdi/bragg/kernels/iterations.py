@@ -1,4 +1,4 @@
-"""One start of phase retrieval: a random object, a schedule, and how well it fits."""
+"""The iterations of one start: a first object, a schedule, and how well it fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.bragg.kernels.coherence import Coherence
-from batteryxr.cdi.bragg.kernels.support import LostSupport, ShrinkWrap, half
+from batteryxr.cdi.bragg.kernels.support import LostSupport, Shrinking, half
 from batteryxr.cdi.bragg.kernels.updates import (
     OUTSIDE,
     combine,
@@ -21,14 +21,15 @@ from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.core.device import to_device_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from batteryxr.cdi.bragg.kernels.schedule import Block
+    from batteryxr.cdi.bragg.settings import Settings
 
 
 @dataclass
-class Start:
-    """What one start arrived at; arrays have their origin in the corner.
+class Outcome:
+    """What iterations arrived at; arrays have their origin in the corner.
 
     Parameters
     ----------
@@ -53,22 +54,16 @@ class Start:
     failed: str = ""
 
 
-def retrieve(
+def iterate(
     amplitude: Any,
     support: Any,
-    schedule: Sequence[Block],
+    settings: Settings,
     rng: np.random.Generator,
     *,
-    shrink_every: int = 20,
-    sigma: tuple[float, float] = (2.0, 0.5),
-    threshold: float = 0.25,
-    twin_break: int = 0,
-    coherence_every: int = 0,
     initial: Any = None,
-    workers: int = 1,
     watch: Callable[[int, float], None] | None = None,
-) -> Start:
-    """Run a schedule of projections from a random start.
+) -> Outcome:
+    """Run a schedule of projections from a random or a given object.
 
     Parameters
     ----------
@@ -77,62 +72,48 @@ def retrieve(
         the voxel is held back as free: it floats there.
     support
         First support, bool.
-    schedule
-        Blocks of iterations.
+    settings
+        Schedule, support, coherence. The width of the smoothing reaches its last
+        value after four fifths.
     rng
-        Randomness of the start.
-    shrink_every
-        Iterations between updates of the support; 0 keeps it.
-    sigma, threshold
-        Of `ShrinkWrap`; the width reaches its last value after four fifths.
-    twin_break
-        Iterations at the start that use half of the support along two axes.
-    coherence_every
-        Iterations between estimates of the blur by partial coherence, from a third of
-        the schedule on; 0 takes the beam as coherent.
+        Randomness of the threshold and the first object.
     initial
         Object to start from, complex64, on its own scale; None takes a random one.
-    workers
-        Threads per transform.
     watch
         Called with iteration and residual; may raise to interrupt.
 
     Returns
     -------
-    Start
+    Outcome
     """
-    fourier = Fourier(amplitude, workers=workers)
-    shrink = ShrinkWrap(amplitude, sigma=sigma, threshold=threshold, workers=workers)
+    fourier = Fourier(amplitude)
+    wrap = settings.support
+    low, high = wrap.thresholds
+    threshold = low if low == high else float(rng.uniform(low, high))
+    shrink = Shrinking(amplitude, sigma=wrap.sigma, threshold=threshold)
+    first = _random(amplitude, rng) if initial is None else initial
     rho = empty(tuple(amplitude.shape), amplitude)
-    rho[...] = _scaled(
-        _random(amplitude, rng) if initial is None else initial,
-        amplitude,
-        support,
-        fourier.size,
-    )
-    buffer = empty(tuple(amplitude.shape), amplitude)
-    steps = [(b.algorithm, b.beta) for b in schedule for _ in range(b.iterations)]
-    power = _power(amplitude)
-    residual = np.full(len(steps), np.nan)
-    coherence = Coherence(amplitude, workers=workers) if coherence_every else None
+    rho[...] = _scaled(first, amplitude, support, fourier.size)
+    blocks = [block for block in settings.schedule for _ in range(block.iterations)]
+    n, power = len(blocks), _power(amplitude)
+    residual = np.full(n, np.nan)
+    every = settings.coherence_every
+    coherence = Coherence(amplitude) if every else None
     step = _Step(fourier, amplitude, coherence)
+    twin_break = wrap.twin_break if initial is None else 0
     failed, p = "", rho
-    for number, (algorithm, beta) in enumerate(steps):
+    for number, block in enumerate(blocks):
         used = half(support) if number < twin_break else support
-        step.learn = (
-            coherence_every > 0
-            and 3 * number >= len(steps)
-            and number % coherence_every == 0
-        )
-        rho, p, misfit = step(algorithm, beta, rho, used, buffer)
+        step.learn = every > 0 and 3 * number >= n and number % every == 0
+        rho, p, misfit = step(block, rho, used)
         residual[number] = misfit / power
         if watch is not None:
             watch(number, residual[number])
         done = number + 1
         # Not after the last one: the object would be cut and could not answer.
-        if shrink_every and done % shrink_every == 0 and done < len(steps):
+        if wrap.every and done % wrap.every == 0 and done < n:
             try:
-                support = shrink(p, support, done / (0.8 * len(steps)))
+                support = shrink(p, support, done / (0.8 * n))
             except LostSupport as lost:
                 failed = f"iteration {done}: {lost}"
                 break
@@ -140,13 +121,13 @@ def retrieve(
     # The answer is the object with measured modulus, within its support. The iterate
     # itself may be something else: the difference map's is.
     rho = xp.where(support, p, xp.zeros_like(p))
-    return Start(rho, support, residual, coherence and coherence.kernel, failed)
+    return Outcome(rho, support, residual, coherence and coherence.kernel, failed)
 
 
 class _Step:
     """One iteration; returns the new iterate, the object with measured modulus, misfit.
 
-    The transform works in `buffer`, which therefore holds the second result.
+    The transform works in one buffer, which therefore holds the second result.
     """
 
     def __init__(
@@ -154,21 +135,20 @@ class _Step:
     ) -> None:
         self._fourier, self._amplitude = fourier, amplitude
         self._coherence = coherence
+        self._buffer = empty(tuple(amplitude.shape), amplitude)
         #: Whether the next iteration improves the estimate of the blur first.
         self.learn = False
 
-    def __call__(
-        self, algorithm: str, beta: float, rho: Any, support: Any, buffer: Any
-    ) -> tuple[Any, Any, float]:
-        if algorithm == "DM":
-            return self._difference_map(beta, rho, support, buffer)
-        p, misfit = self._modulus(rho, buffer)
-        a, b = OUTSIDE[algorithm](beta)
-        return combine(rho, p, support, a, b), p, misfit
+    def __call__(self, block: Block, rho: Any, support: Any) -> tuple[Any, Any, float]:
+        if block.algorithm == "DM":
+            return self._difference_map(block.beta, rho, support)
+        p, misfit = self._modulus(rho)
+        outside = OUTSIDE[block.algorithm](block.beta)
+        return combine(rho, p, support, outside), p, misfit
 
-    def _modulus(self, rho: Any, buffer: Any) -> tuple[Any, float]:
-        buffer[...] = rho
-        field = self._fourier.forward(buffer)
+    def _modulus(self, rho: Any) -> tuple[Any, float]:
+        self._buffer[...] = rho
+        field = self._fourier.forward(self._buffer)
         scale = 1.0 / self._fourier.size
         if self._coherence is None:
             field, misfit = replace_modulus(field, self._amplitude, scale)
@@ -186,17 +166,17 @@ class _Step:
         return coherence.blur(intensity)
 
     def _difference_map(
-        self, beta: float, rho: Any, support: Any, buffer: Any
+        self, beta: float, rho: Any, support: Any
     ) -> tuple[Any, Any, float]:
         # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
         # and -1/beta for the support. The estimate of the object is the second
         # projection: the iterate is none.
         xp = array_namespace(rho)
         zero = xp.zeros_like(rho)
-        p, _ = self._modulus(rho, buffer)
+        p, _ = self._modulus(rho)
         inside = xp.where(support, (1 + 1 / beta) * p - rho / beta, zero)
         guess = xp.where(support, (1 - 1 / beta) * rho, zero) + rho / beta
-        estimate, misfit = self._modulus(guess, buffer)
+        estimate, misfit = self._modulus(guess)
         return rho + beta * (inside - estimate), estimate, misfit
 
 

@@ -1,0 +1,74 @@
+"""The rules of CONTRIBUTING.md that a machine can hold.
+
+`benchmarks/house.py` counts the same things, and names the offenders with --list.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+source = _load("_source")
+
+
+@pytest.fixture(scope="module")
+def library():
+    return source.Library()
+
+
+@pytest.fixture
+def another(tmp_path):
+    """Return a function that writes modules, and reads them as a library."""
+
+    def make(**texts):
+        for name, text in texts.items():
+            path = tmp_path / "batteryxr" / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return source.Library(tmp_path)
+
+    return make
+
+
+def test_a_folder_holds_at_most_20_files(library):
+    folders = library.folders()
+    assert len(folders) > 40
+    assert {name: n for name, n in folders.items() if n > 20} == {}
+
+
+def test_no_file_has_a_twin_with_an_underscore(library, another):
+    assert library.twins() == []
+    assert another(nmf___fit="", nmf__fit="").twins() == ["batteryxr.nmf._fit"]
+
+
+def test_dask_is_imported_in_one_place(library, another):
+    home = ("batteryxr.core.blocks",)
+    assert library.users_of("dask", home) == []
+    bad = another(
+        nmf__fit="def f():\n    import dask.array", core__blocks="import dask"
+    )
+    assert bad.users_of("dask", home) == ["batteryxr.nmf.fit"]
+
+
+def test_warnings_are_issued_in_core_alone(library, another):
+    found = library.calls("warnings.warn", outside="batteryxr.core")
+    found += library.calls("warn", outside="batteryxr.core")
+    assert found == []
+    bad = another(xanes__fit="import warnings\nwarnings.warn('a')")
+    assert bad.calls("warnings.warn", outside="batteryxr.core") == [
+        "batteryxr.xanes.fit:2"
+    ]
