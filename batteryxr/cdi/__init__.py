@@ -54,8 +54,8 @@ from batteryxr.cdi.ptycho.quality import frc as frc
 from batteryxr.cdi.ptycho.quality import ptycho_fit as ptycho_fit
 from batteryxr.cdi.ptycho.reconstruct import ptycho as ptycho
 from batteryxr.cdi.ptycho.scan import ptycho_scan as ptycho_scan
-from batteryxr.cdi.ptycho.settings import Alignment as Alignment
 from batteryxr.cdi.ptycho.settings import KramersKronig as KramersKronig
+from batteryxr.cdi.ptycho.settings import Registration as Registration
 from batteryxr.cdi.ptycho.settings import Resources as Resources
 from batteryxr.cdi.ptycho.settings import Schedule as Schedule
 from batteryxr.cdi.ptycho.stack import ptycho_energies as ptycho_energies

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.kernels.registration import Grid, Registered
-    from batteryxr.cdi.ptycho.settings import Alignment, KramersKronig
+    from batteryxr.cdi.ptycho.kernels.registration import CommonGrid, Registered
+    from batteryxr.cdi.ptycho.settings import KramersKronig, Registration
     from batteryxr.cdi.ptycho.states import StoredObjects
 
 #: Ends of the table that the Kramers-Kronig integral takes beyond the window, eV.
@@ -26,19 +26,19 @@ _TABLE = (100.0, 2e5)
 
 @contextmanager
 def registered(
-    objects: StoredObjects, store: str, alignment: Alignment
+    objects: StoredObjects, store: str, registration: Registration
 ) -> Iterator[Registered]:
     """Give objects on one grid, which lie in a file beside the store meanwhile."""
     from batteryxr.cdi.ptycho.kernels.registration import common_grid, register
 
     grid = common_grid(objects)
-    vacuum = alignment.vacuum
+    vacuum = registration.vacuum
     empty = None if vacuum is None else _on_grid(vacuum, grid)
     with ImageFile(store, (len(objects), *grid.inside.shape)) as fields:
-        yield register(objects, grid, fields, vacuum=empty, shifts=alignment.shifts)
+        yield register(objects, grid, fields, vacuum=empty, shifts=registration.shifts)
 
 
-def _on_grid(vacuum: xr.DataArray, grid: Grid) -> np.ndarray:
+def _on_grid(vacuum: xr.DataArray, grid: CommonGrid) -> np.ndarray:
     there = vacuum.astype(float).interp(y=grid.y, x=grid.x)
     empty: np.ndarray = there.transpose("y", "x").fillna(0.0).values > 0.5
     if not (empty & grid.inside).any():
@@ -104,7 +104,7 @@ def apply_change(found: Registered, change: Change) -> Registered:
     """Multiply registered objects by what makes them agree."""
     from dataclasses import replace
 
-    from batteryxr.cdi.ptycho.kernels.registration import mean_of
+    from batteryxr.cdi.ptycho.kernels.images import mean_of
 
     for k in range(len(change.factor)):
         found.fields.write(k, found.fields.read(k) * change.factor.read(k))

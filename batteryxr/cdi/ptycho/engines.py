@@ -46,9 +46,50 @@ class Engine(Protocol):
         """
 
 
+class _Checked:
+    """Checks the fields of an engine when it is made."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class _AllWaves(_Checked):
+    """Engines that bring the exit waves of all frames forward at once."""
+
+    beta: float
+    inner: int
+    poisson: bool
+
+    holds_all_waves: ClassVar[bool] = True
+    subpixel: ClassVar[bool] = True  # positions stay as they are told; corners do not
+
+    def _weights(self) -> tuple[float, float, float, float]:
+        raise NotImplementedError
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames."""
+        from batteryxr.cdi.ptycho.kernels.projections import Projections, Relaxation
+
+        relaxation = Relaxation(*self._weights(), self.inner, self.poisson)
+        return Projections(relaxation, probe, workers)
+
+
+class _FrameByFrame(_Checked):
+    """Engines that update object and probe after each frame."""
+
+    holds_all_waves: ClassVar[bool] = False
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames."""
+        from batteryxr.cdi.ptycho.kernels.pie import Pie, PieSteps
+
+        steps = PieSteps(*(getattr(self, name) for name in PieSteps._fields))
+        return Pie(steps, probe, workers)
+
+
 @replayable
 @dataclass(frozen=True, kw_only=True)
-class LSQML:
+class LSQML(_Checked):
     """Mini-batch least squares, the fastest per pass.
 
     Odstrčil, Menzel & Guizar-Sicairos, Opt. Express 26, 3108 (2018).
@@ -77,19 +118,17 @@ class LSQML:
 
     holds_all_waves: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     def begin(self, probe: Any, workers: int = 1) -> Sweep:
         """Return the kernel that visits frames."""
-        from batteryxr.cdi.ptycho.kernels.lsq import LeastSquares
+        from batteryxr.cdi.ptycho.kernels.lsq import BatchSteps, LeastSquares
 
-        return LeastSquares(self, probe, workers)
+        steps = BatchSteps(*(getattr(self, name) for name in BatchSteps._fields))
+        return LeastSquares(steps, probe, workers)
 
 
 @replayable
 @dataclass(frozen=True, kw_only=True)
-class EPIE:
+class EPIE(_FrameByFrame):
     """Extended ptychographic iterative engine, frame after frame.
 
     Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009).
@@ -116,23 +155,13 @@ class EPIE:
     poisson: bool = False
     subpixel: bool = True
 
-    holds_all_waves: ClassVar[bool] = False
     object_alpha: ClassVar[float] = 1.0
     probe_alpha: ClassVar[float] = 1.0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
-        """Return the kernel that visits frames."""
-        from batteryxr.cdi.ptycho.kernels.pie import Pie
-
-        return Pie(self, probe, workers)
 
 
 @replayable
 @dataclass(frozen=True, kw_only=True)
-class RPIE:
+class RPIE(_FrameByFrame):
     """Regularised ptychographic iterative engine, with momentum.
 
     Maiden, Johnson & Li, Optica 4, 736 (2017).
@@ -162,21 +191,10 @@ class RPIE:
     poisson: bool = False
     subpixel: bool = True
 
-    holds_all_waves: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
-        """Return the kernel that visits frames."""
-        from batteryxr.cdi.ptycho.kernels.pie import Pie
-
-        return Pie(self, probe, workers)
-
 
 @replayable
 @dataclass(frozen=True, kw_only=True)
-class DM:
+class DM(_AllWaves):
     """Difference map: all exit waves at once, whole-pixel positions.
 
     Thibault et al., Ultramicroscopy 109, 338 (2009).
@@ -195,26 +213,14 @@ class DM:
     inner: Count = 3
     poisson: bool = False
 
-    holds_all_waves: ClassVar[bool] = True
-    subpixel: ClassVar[bool] = True  # positions stay as they are told; corners do not
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def weights(self) -> tuple[float, float, float, float]:
+    def _weights(self) -> tuple[float, float, float, float]:
         """Return the weights of wave, view, and both, and how views are mixed."""
         return self.beta, -self.beta, 1.0, 1.0 + self.beta
-
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
-        """Return the kernel that visits frames."""
-        from batteryxr.cdi.ptycho.kernels.projections import Projections
-
-        return Projections(self, probe, workers)
 
 
 @replayable
 @dataclass(frozen=True, kw_only=True)
-class RAAR:
+class RAAR(_AllWaves):
     """Relaxed averaged alternating reflections: all exit waves at once.
 
     Luke, Inverse Problems 21, 37 (2005). Positions are whole pixels.
@@ -233,21 +239,9 @@ class RAAR:
     inner: Count = 3
     poisson: bool = False
 
-    holds_all_waves: ClassVar[bool] = True
-    subpixel: ClassVar[bool] = True  # positions stay as they are told; corners do not
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def weights(self) -> tuple[float, float, float, float]:
+    def _weights(self) -> tuple[float, float, float, float]:
         """Return the weights of wave, view, and both, and how views are mixed."""
         return self.beta, 1.0 - 2.0 * self.beta, self.beta, 2.0
-
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
-        """Return the kernel that visits frames."""
-        from batteryxr.cdi.ptycho.kernels.projections import Projections
-
-        return Projections(self, probe, workers)
 
 
 #: The engines by name.

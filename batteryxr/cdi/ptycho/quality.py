@@ -119,7 +119,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
     require_variables(result, names, caller="ptycho_fit")
     weight, frames = experiment.weight, experiment.frames
-    fields = _Model(result, experiment)
+    fields = _Predicted(result, experiment)
     n_frames = len(experiment.corners)
     per_frame, power = np.empty(n_frames), np.empty(n_frames)
     likelihood, seen, modelled = 0.0, np.zeros(weight.shape), np.zeros(weight.shape)
@@ -160,7 +160,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     )
 
 
-class _Model:
+class _Predicted:
     """Intensities that a result predicts, frame by frame, origin in the corner."""
 
     def __init__(self, result: xr.Dataset, experiment: Experiment) -> None:

@@ -122,7 +122,7 @@ class KramersKronig:
 
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single truth
-class Alignment:
+class Registration:
     """How objects of many energies are put on one another.
 
     Parameters

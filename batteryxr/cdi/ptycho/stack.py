@@ -21,8 +21,8 @@ from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.reconstruct import warn_changed
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
-    Alignment,
     KramersKronig,
+    Registration,
     Resources,
     Schedule,
     Settings,
@@ -63,7 +63,7 @@ def ptycho_energies(
     iterations: Count = 800,
     n_modes: Count = 1,
     kramers_kronig: KramersKronig | None = None,
-    alignment: Alignment = Alignment(),
+    registration: Registration = Registration(),
     schedule: Schedule = Schedule(),
     resources: Resources = Resources(),
     seed: Seed = 0,
@@ -92,7 +92,7 @@ def ptycho_energies(
         Mutually incoherent probe modes.
     kramers_kronig
         The constraint; None leaves the energies independent.
-    alignment
+    registration
         How objects are put on one another, and where there is vacuum.
     schedule
         From which pass on probe and positions are updated, and steps are smaller.
@@ -172,7 +172,7 @@ def ptycho_energies(
         workers=found.workers,
         checkpoint=resources.checkpoint,
         kramers_kronig=kramers_kronig,
-        alignment=alignment,
+        registration=registration,
         progress=progress,
     )
     stack.ledger.claim(mark_of(stack))
@@ -196,7 +196,7 @@ class Stack:
     workers, checkpoint, progress
         Energies at a time, passes between two states that are kept, and whether to
         show a bar.
-    kramers_kronig, alignment
+    kramers_kronig, registration
         What ties energies to one another.
     """
 
@@ -206,7 +206,7 @@ class Stack:
     workers: int
     checkpoint: int
     kramers_kronig: KramersKronig | None
-    alignment: Alignment
+    registration: Registration
     progress: bool | None
 
     @property
@@ -227,12 +227,12 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     del marked["streamed"]  # which changes nothing
     first, last = stack.experiments[0], stack.experiments[-1]
     ends = [e.frames[[0, -1]] for e in (first, last)]
-    vacuum = stack.alignment.vacuum
+    vacuum = stack.registration.vacuum
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
         "settings": marked,
         "kramers_kronig": asdict(relation) if relation else None,
-        "shifts": stack.alignment.shifts,
+        "shifts": stack.registration.shifts,
         "vacuum": "" if vacuum is None else digest(vacuum.values),
         "frames": [str(first.frames.dtype), *first.frames.shape, digest(*ends)],
         "energy": stack.energy.tolist(),
@@ -326,7 +326,7 @@ def _couple(stack: Stack, until: int) -> None:
     assert relation is not None
     objects = StoredObjects(stack.experiments, stack.ledger)
     with (
-        registered(objects, stack.store, stack.alignment) as found,
+        registered(objects, stack.store, stack.registration) as found,
         constrained(found, stack.energy, relation, stack.store) as change,
     ):
         stack.ledger.put(coupled_key(until), coupled_objects(objects, found, change))
@@ -336,7 +336,7 @@ def _finish(stack: Stack) -> None:
     """Write the registered stack."""
     objects = StoredObjects(stack.experiments, stack.ledger)
     relation, misfit = stack.kramers_kronig, None
-    with registered(objects, stack.store, stack.alignment) as found:
+    with registered(objects, stack.store, stack.registration) as found:
         if relation is not None:
             with constrained(found, stack.energy, relation, stack.store) as change:
                 misfit = change.misfit

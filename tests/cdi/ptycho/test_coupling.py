@@ -9,7 +9,8 @@ import pytest
 
 from batteryxr.cdi.ptycho import image_file
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
-from batteryxr.cdi.ptycho.kernels.registration import Registered, mean_of
+from batteryxr.cdi.ptycho.kernels.images import mean_of
+from batteryxr.cdi.ptycho.kernels.registration import Registered
 
 ENERGY = np.linspace(5450.0, 5510.0, 9)
 SHAPE = (ENERGY.size, 40, 50)

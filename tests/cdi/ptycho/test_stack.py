@@ -14,8 +14,8 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.cdi import (
-    Alignment,
     KramersKronig,
+    Registration,
     Resources,
     Schedule,
     plot_ptycho,
@@ -122,20 +122,20 @@ def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
 
 
 def test_vacuum_can_be_told(scan, whole, tmp_path):
-    given = Alignment(vacuum=whole.vacuum, shifts=False)
-    call = CALL | {"alignment": given}
+    given = Registration(vacuum=whole.vacuum, shifts=False)
+    call = CALL | {"registration": given}
     told = ptycho_energies(scan, store=tmp_path / "told.zarr", **call).load()
     xr.testing.assert_equal(told.vacuum, whole.vacuum)
     assert not told.shift_y.any()
     with pytest.raises(StoreError, match="vacuum"):
         ptycho_energies(scan, store=tmp_path / "told.zarr", **CALL)
-    nowhere = Alignment(vacuum=xr.zeros_like(whole.vacuum))
+    nowhere = Registration(vacuum=xr.zeros_like(whole.vacuum))
     with pytest.raises(DataError, match="vacuum: no pixel in the field"):
         ptycho_energies(
-            scan, store=tmp_path / "none.zarr", **CALL | {"alignment": nowhere}
+            scan, store=tmp_path / "none.zarr", **CALL | {"registration": nowhere}
         )
     with pytest.raises(ArgumentError, match="vacuum=True"):
-        Alignment(vacuum=True)
+        Registration(vacuum=True)
 
 
 def test_frames_are_let_go(scan, tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from batteryxr.core.errors import DataError
 from batteryxr.core.kramers_kronig import transform_matrix
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.kernels.registration import Images, Registered
+    from batteryxr.cdi.ptycho.kernels.images import Images
+    from batteryxr.cdi.ptycho.kernels.registration import Registered
 
 
 class Constraint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -12,8 +12,15 @@ from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
 
-if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.engines import LSQML
+
+class BatchSteps(NamedTuple):
+    """How far batches of frames move object and probe; fields as those of `LSQML`."""
+
+    batch: int
+    object_step: float
+    probe_step: float
+    damping: float
+    poisson: bool
 
 
 class _Batch(NamedTuple):
@@ -34,7 +41,7 @@ class LeastSquares:
     a pixel that only tails of the probe meet would take a full step towards noise.
     """
 
-    def __init__(self, options: LSQML, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: BatchSteps, like: Any, workers: int = 1) -> None:
         self.options = options
         self._like, self._workers = like, workers
         self._buffers: dict[int, tuple[Any, Fourier]] = {}

@@ -20,7 +20,17 @@ from batteryxr.cdi.ptycho.kernels.steps import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from batteryxr.cdi.ptycho.engines import EPIE, RPIE
+
+class PieSteps(NamedTuple):
+    """How far each frame moves object and probe; fields as those of `RPIE`."""
+
+    object_step: float
+    probe_step: float
+    object_alpha: float
+    probe_alpha: float
+    momentum: float
+    every: int
+    poisson: bool
 
 
 class _Frame(NamedTuple):
@@ -37,7 +47,7 @@ class Pie:
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
 
-    def __init__(self, options: EPIE | RPIE, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: PieSteps, like: Any, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._waves = empty(tuple(like.shape), like)
@@ -98,7 +108,7 @@ class Pie:
 class _Momentum:
     """Pushes the object along its last motion, every so many frames."""
 
-    def __init__(self, state: State, options: EPIE | RPIE) -> None:
+    def __init__(self, state: State, options: PieSteps) -> None:
         self._xp = array_namespace(state.obj)
         self._state, self._options = state, options
         memory = state.memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
@@ -12,8 +12,22 @@ from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.engines import DM, RAAR
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
+
+
+class Relaxation(NamedTuple):
+    """How exit waves follow their projections.
+
+    Weights of the wave as it is, of its view, and of both together; how much of the
+    view is mixed into what is measured; rounds of the overlap step.
+    """
+
+    own: float
+    view: float
+    both: float
+    mix: float
+    inner: int
+    poisson: bool
 
 
 class Projections:
@@ -23,7 +37,7 @@ class Projections:
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
     """
 
-    def __init__(self, options: DM | RAAR, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: Relaxation, like: Any, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._buffer = empty(tuple(like.shape), like)
@@ -47,7 +61,7 @@ class Projections:
                 exit_waves(state.probe, state.obj, (int(y), int(x)), waves[b])
             state.memory["waves"] = waves
         self._overlap(state, waves, corners, now.move_probe)
-        own, view, both, mix = self.options.weights()
+        own, view, both, mix, _, poisson = self.options
         total = 0.0
         for b, (y, x) in enumerate(corners):
             seen = self._buffer
@@ -58,7 +72,7 @@ class Projections:
             seen *= mix
             seen -= (mix - 1.0) * wave
             field = self._fourier.forward(seen)
-            replace_modulus(field, frames[b], now.weight, poisson=self.options.poisson)
+            replace_modulus(field, frames[b], now.weight, poisson=poisson)
             wave[...] = rest + both * self._fourier.backward(field)
         return float(total)
 

@@ -6,7 +6,7 @@ One energy is in memory at a time: the rest waits where `Images` keeps it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from batteryxr.cdi.ptycho.kernels.alignment import (
     subpixel_shift,
     unwrapped,
 )
+from batteryxr.cdi.ptycho.kernels.images import mean_of
 from batteryxr.cdi.ptycho.kernels.vacuum import find_vacuum
 from batteryxr.core.errors import ConvergenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from batteryxr.cdi.ptycho.kernels.images import Images, Objects
 
 #: Illumination, as a fraction of the median in the scan, below which an object is
 #: unknown.
@@ -32,45 +33,8 @@ BRIGHT = 0.4
 _TURNS = 3
 
 
-class Images(Protocol):
-    """A stack (energy, y, x) of complex images, of which little is in memory."""
-
-    shape: tuple[int, int, int]
-
-    def __len__(self) -> int:
-        """Return the number of energies."""
-
-    def read(self, k: int, rows: slice = slice(None)) -> np.ndarray:
-        """Return the image of energy `k`, or rows of it."""
-
-    def write(self, k: int, values: np.ndarray, start: int = 0) -> None:
-        """Write rows from `start` on of the image of energy `k`."""
-
-    def rows(self, rows: slice) -> np.ndarray:
-        """Return rows (energy, r, x) of all energies."""
-
-    def tiles(self) -> Iterator[slice]:
-        """Yield rows that are few enough to hold those of all energies."""
-
-
-class Objects(Protocol):
-    """Objects of all energies, each on its own grid, read when they are asked for."""
-
-    def __len__(self) -> int:
-        """Return the number of energies."""
-
-    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return y and x of energy `k` in nm."""
-
-    def obj(self, k: int) -> np.ndarray:
-        """Return the object of energy `k` (y, x)."""
-
-    def light(self, k: int) -> np.ndarray:
-        """Return the illumination of energy `k` (y, x)."""
-
-
 @dataclass(frozen=True)
-class Grid:
+class CommonGrid:
     """The grid that all energies share, in nm."""
 
     y: np.ndarray
@@ -92,10 +56,10 @@ class Registered:
     mean: np.ndarray  # (y, x), of the fields
     shifts: np.ndarray  # (energy, 2) in nm
     vacuum: np.ndarray  # (y, x)
-    grid: Grid
+    grid: CommonGrid
 
 
-def common_grid(objects: Objects) -> Grid:
+def common_grid(objects: Objects) -> CommonGrid:
     """Return the coarsest of the grids, cut to what all cover.
 
     A finer one would promise a resolution that not every energy has.
@@ -115,7 +79,7 @@ def common_grid(objects: Objects) -> Grid:
     for k, own in enumerate(axes):
         here = resampled(_relative(objects.light(k)), *own, y, x, order=1)
         light = np.minimum(light, here)
-    return Grid(y, x, light > DARK, light > BRIGHT)
+    return CommonGrid(y, x, light > DARK, light > BRIGHT)
 
 
 def _relative(light: np.ndarray) -> np.ndarray:
@@ -126,7 +90,7 @@ def _relative(light: np.ndarray) -> np.ndarray:
 
 def register(
     objects: Objects,
-    grid: Grid,
+    grid: CommonGrid,
     fields: Images,
     *,
     vacuum: np.ndarray | None = None,
@@ -175,7 +139,7 @@ def register(
 
 
 def _steps(
-    fields: Images, mean: np.ndarray, grid: Grid, vacuum: np.ndarray | None
+    fields: Images, mean: np.ndarray, grid: CommonGrid, vacuum: np.ndarray | None
 ) -> np.ndarray:
     """Return by how much each image must be shifted to lie on the mean, in pixels.
 
@@ -191,11 +155,3 @@ def _steps(
         )
     drift = Drift(mean, unwrapped(np.angle(mean), vacuum), grid.inside)
     return np.array([drift(fields.read(k)) for k in every])
-
-
-def mean_of(fields: Images) -> np.ndarray:
-    """Return the mean image."""
-    total = np.zeros(fields.shape[1:], complex)
-    for k in range(len(fields)):
-        total += fields.read(k)
-    return (total / len(fields)).astype(np.complex64)

@@ -10,7 +10,7 @@ from batteryxr.cdi.ptycho.kernels.alignment import flattened
 from batteryxr.core.errors import ConvergenceError
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.kernels.registration import Images
+    from batteryxr.cdi.ptycho.kernels.images import Images
 
 
 def find_vacuum(fields: Images, inside: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -42,8 +42,8 @@ def find_vacuum(fields: Images, inside: np.ndarray, field: np.ndarray) -> np.nda
     empty = _without_skirt(field, bright, empty)
     if empty.sum() < 0.02 * inside.sum():
         raise ConvergenceError(
-            "hardly any vacuum was found in the field. Pass "
-            "alignment=Alignment(vacuum=image): True where the beam meets no sample."
+            "hardly any vacuum was found in the field. Pass registration="
+            "Registration(vacuum=image): True where the beam meets no sample."
         )
     return empty
 
