@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from batteryxr.xanes.kernels.problem import INNER
+
 
 class Points(NamedTuple):
     """The usable points of one row, (m,) each; weights are 1 where not `weighted`."""
@@ -34,13 +36,13 @@ class Work(NamedTuple):
     free: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def new_points(m: int, weighted: bool) -> Points:
     """Return memory for `m` points."""
     return Points(np.empty(m), np.empty(m), np.empty(m), np.empty(m), weighted)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def first_points(points: Points, m: int) -> Points:
     """Return the first `m` points, without a copy."""
     return Points(
@@ -52,7 +54,7 @@ def first_points(points: Points, m: int) -> Points:
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def new_work(n: int, m: int) -> Work:
     """Return memory for `n` parameters and `m` points."""
     return Work(
@@ -62,7 +64,7 @@ def new_work(n: int, m: int) -> Work:
     )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def shorter_work(work: Work, m: int) -> Work:
     """Return memory for fewer points: the rows of a Jacobian lie close together."""
     n = work.g.size
