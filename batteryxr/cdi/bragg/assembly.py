@@ -26,12 +26,12 @@ def sum_repeats(
     frames: xr.DataArray,
     *,
     align: bool = False,
-    largest_shift: Whole = 8,
-    least_correlation: Annotated[float, Bounds(low=0, below=1)] = 0.0,
+    max_shift: Whole = 8,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
-    Lazy; with `align` or `least_correlation` every repeat is read once before, one
+    Lazy; with `align` or `threshold` every repeat is read once before, one
     at a time.
 
     Parameters
@@ -41,9 +41,9 @@ def sum_repeats(
         ``xr.concat(list_of_frames, "repeat")``.
     align
         Move each repeat by whole voxels onto the first before adding.
-    largest_shift
+    max_shift
         In voxels; a repeat that would move further is an error.
-    least_correlation
+    threshold
         Repeats whose correlation with the first is below are left out.
 
     Returns
@@ -63,9 +63,9 @@ def sum_repeats(
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     repeats = frames.transpose("repeat", ...)
-    if align or least_correlation > 0:
+    if align or threshold > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
-        kept = _alike(parts, align, largest_shift, least_correlation)
+        kept = _alike(parts, align, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
     n = repeats.sizes["repeat"]
     # Values and their number in one pass: as real and imaginary parts.
@@ -101,7 +101,7 @@ def _coded(values: np.ndarray) -> np.ndarray:
 def _alike(
     parts: list[xr.DataArray], align: bool, largest: int, least: float
 ) -> list[xr.DataArray]:
-    from batteryxr.cdi.bragg.kernels.drift import drift
+    from batteryxr.cdi.bragg.kernels.align import drift
 
     first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
     kept = [parts[0]]
@@ -112,7 +112,7 @@ def _alike(
             raise DataError(
                 "frames",
                 f"repeat {number} has moved by {shift} voxels",
-                "Leave it out if the crystal was lost, or raise largest_shift.",
+                "Leave it out if the crystal was lost, or raise max_shift.",
             )
         if correlation >= least:
             by = dict(zip(VOLUME, shift, strict=True))
@@ -122,9 +122,9 @@ def _alike(
 
 @recorded
 def stack_states(
-    volumes: Sequence[xr.DataArray] | xr.DataArray,
+    states: Sequence[xr.DataArray] | xr.DataArray,
     *,
-    states: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
+    labels: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
 ) -> xr.DataArray:
     """Put the volumes of a series on one axis of voltage states.
 
@@ -132,9 +132,9 @@ def stack_states(
 
     Parameters
     ----------
-    volumes
-        One volume for each state, cropped to one shape.
     states
+        One volume for each state, cropped to one shape.
+    labels
         Direction and applied voltage of each: ``[("charge", 2.5), ...]``.
 
     Returns
@@ -152,9 +152,9 @@ def stack_states(
     DimensionError
         If a volume has other axes or another shape.
     """
-    parts = list(volumes)
-    if len(parts) != len(states) or not parts:
-        raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
+    parts = list(states)
+    if len(parts) != len(labels) or not parts:
+        raise ArgumentError("labels", list(labels), f"{len(parts)} states, one each")
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
     _require_one_shape(parts)
@@ -171,8 +171,8 @@ def stack_states(
     text = {"units": "1", "long_name": "Direction"}
     stacked = stacked.assign_coords(
         state=("state", np.arange(len(parts)), {"units": "1", "long_name": "State"}),
-        direction=("state", [str(d) for d, _ in states], text),
-        voltage=("state", [float(v) for _, v in states], attributes("voltage")),
+        direction=("state", [str(d) for d, _ in labels], text),
+        voltage=("state", [float(v) for _, v in labels], attributes("voltage")),
     )
     return whole_volumes(stacked)
 

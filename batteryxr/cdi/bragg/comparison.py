@@ -120,7 +120,7 @@ def _differences(
         purpose="unwrapping phases",
         package="scikit-image",
     ).unwrap_phase
-    from batteryxr.cdi.bragg.kernels.unwrapping import unwrap_difference
+    from batteryxr.cdi.bragg.kernels.phases import unwrap_difference
 
     dims = space_axes(field, caller="phase_differences")
     plain = bare(field)

@@ -16,7 +16,7 @@ from batteryxr.core.provenance import replayable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batteryxr.cdi.bragg.kernels.schedule import Block
+    from batteryxr.cdi.bragg.kernels.schedule import Iterations
     from batteryxr.cdi.bragg.learned.network import Guess
     from batteryxr.core.checks import Count, Part, Positive, Seed, Whole
 
@@ -113,7 +113,7 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RetrievalSettings:
     """One call of phase retrieval: plain values that travel to workers.
 
     Parameters
@@ -131,7 +131,7 @@ class Settings:
         If a value is out of range, or there is no such device.
     """
 
-    schedule: tuple[Block, ...]
+    schedule: tuple[Iterations, ...]
     n_starts: Count = 6
     select: Selection = field(default_factory=Selection)
     seed: Seed = 0

@@ -153,7 +153,7 @@ def fill_missing(
     *,
     support: xr.DataArray | None = None,
     threshold: Part = 0.25,
-    smallest: Count = 8,
+    minimum: Count = 8,
 ) -> xr.Dataset:
     """Fill density that a state lacks from the states that have it.
 
@@ -172,7 +172,7 @@ def fill_missing(
         The whole crystal. None: `common_support` with this threshold.
     threshold
         Fraction of the state's largest amplitude below which a voxel lacks density.
-    smallest
+    minimum
         Smaller connected gaps (voxels) are left as they are: noise and surface.
 
     Returns
@@ -211,7 +211,7 @@ def fill_missing(
         output_dims=[dims],
         dtypes=[np.bool_],
         caller="fill_missing",
-        smallest=smallest,
+        minimum=minimum,
     )
     has = dense & whole
     amplitude = abs(plain)

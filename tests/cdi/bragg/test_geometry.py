@@ -270,7 +270,7 @@ def test_states_with_other_centres_have_their_own_q():
         ).assign_coords(detector_x=np.arange(16) - 8 + shift)
         for shift in (100, 110)
     ]
-    stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("charge", 4.0)])
+    stacked = cdi.stack_states(parts, labels=[("charge", 3.0), ("charge", 4.0)])
     found = cdi.geometry(
         stacked,
         beamline="theta",

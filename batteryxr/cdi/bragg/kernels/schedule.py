@@ -14,7 +14,7 @@ _BETA = re.compile(r"\(\s*(\d*\.\d+|\d+)\s*\)")
 
 
 @dataclass(frozen=True)
-class Block:
+class Iterations:
     """A run of iterations of one algorithm."""
 
     algorithm: str
@@ -22,7 +22,7 @@ class Block:
     beta: float
 
 
-def parse(text: str, beta: float = 0.9) -> tuple[Block, ...]:
+def parse(text: str, beta: float = 0.9) -> tuple[Iterations, ...]:
     """Parse ``"200 HIO + 200 RAAR + 100 ER"`` into blocks.
 
     Parameters
@@ -50,13 +50,13 @@ class _Reader:
     def __init__(self, text: str, beta: float) -> None:
         self.text, self.beta, self.at = text, beta, 0
 
-    def total(self) -> list[Block]:
+    def total(self) -> list[Iterations]:
         blocks = self.term()
         while self._take("+"):
             blocks = blocks + self.term()
         return blocks
 
-    def term(self) -> list[Block]:
+    def term(self) -> list[Iterations]:
         count = self._number()
         self._take("*")
         if self._take("("):
@@ -66,7 +66,7 @@ class _Reader:
             return inner * count
         return [self._block(count)]
 
-    def _block(self, count: int) -> Block:
+    def _block(self, count: int) -> Iterations:
         token = _TOKEN.match(self.text, self.at)
         name = (token[2] or "").upper() if token else ""
         if token is None or name not in ALGORITHMS:
@@ -74,9 +74,9 @@ class _Reader:
         self.at = token.end()
         beta = _BETA.match(self.text, self.at)
         if beta is None:
-            return Block(name, count, self.beta)
+            return Iterations(name, count, self.beta)
         self.at = beta.end()
-        return Block(name, count, float(beta[1]))
+        return Iterations(name, count, float(beta[1]))
 
     def _number(self) -> int:
         token = _TOKEN.match(self.text, self.at)
