@@ -25,24 +25,22 @@ if TYPE_CHECKING:
 def sum_repeats(
     frames: xr.DataArray,
     *,
-    align: bool = False,
-    max_shift: Whole = 8,
+    max_shift: Whole = 0,
     threshold: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
-    Lazy; with `align` or `threshold` every repeat is read once before, one
-    at a time.
+    Lazy; with `max_shift` or `threshold` every repeat is read once before, one at a
+    time.
 
     Parameters
     ----------
     frames
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
-    align
-        Move each repeat by whole voxels onto the first before adding.
     max_shift
-        In voxels; a repeat that would move further is an error.
+        Move each repeat by up to so many whole voxels onto the first before adding; one
+        that would move further is an error. 0 moves none.
     threshold
         Repeats whose correlation with the first is below are left out.
 
@@ -63,9 +61,9 @@ def sum_repeats(
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     repeats = frames.transpose("repeat", ...)
-    if align or threshold > 0:
+    if max_shift or threshold > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
-        kept = _alike(parts, align, max_shift, threshold)
+        kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
     n = repeats.sizes["repeat"]
     # Values and their number in one pass: as real and imaginary parts.
@@ -98,17 +96,15 @@ def _coded(values: np.ndarray) -> np.ndarray:
     return coded
 
 
-def _alike(
-    parts: list[xr.DataArray], align: bool, largest: int, least: float
-) -> list[xr.DataArray]:
+def _alike(parts: list[xr.DataArray], largest: int, least: float) -> list[xr.DataArray]:
     from batteryxr.cdi.bragg.kernels.align import drift
 
     first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
     kept = [parts[0]]
     for number, part in enumerate(parts[1:], start=1):
         volume = np.nan_to_num(part.transpose(*VOLUME).values)
-        shift, correlation = drift(first, volume, move=align)
-        if align and max(map(abs, shift)) > largest:
+        shift, correlation = drift(first, volume, move=largest > 0)
+        if largest and max(map(abs, shift)) > largest:
             raise DataError(
                 "frames",
                 f"repeat {number} has moved by {shift} voxels",

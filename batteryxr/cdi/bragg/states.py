@@ -144,6 +144,11 @@ def _common_support(
     dims = space_axes(field, caller="common_support")
     support = _dense(field, dims, threshold).sum("state")
     support = support > fraction * field.sizes["state"]
+    return labelled_support(support)
+
+
+def labelled_support(support: xr.DataArray) -> xr.DataArray:
+    """Label the support that all states share."""
     return label(support, "support", units="1", long_name="Common support")
 
 
@@ -231,9 +236,7 @@ def fill_missing(
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
-            "support": label(
-                support.astype(bool), "support", units="1", long_name="Common support"
-            ),
+            "support": labelled_support(support.astype(bool)),
         }
     )
     result.attrs = carried_attrs(states)

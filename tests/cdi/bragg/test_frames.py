@@ -165,12 +165,12 @@ def test_repeats_that_moved_are_put_back():
     first = curve(seed=1, peak=(5, 4, 7)).astype(np.float32)
     moved = curve(seed=1, peak=(6, 3, 7)).astype(np.float32)
     lost = curve(seed=9, peak=(1, 8, 2)).astype(np.float32)
-    total = cdi.sum_repeats(xr.concat([first, moved], "repeat"), align=True)
+    total = cdi.sum_repeats(xr.concat([first, moved], "repeat"), max_shift=8)
     assert cdi.locate_peak(total)["maximum"].values.tolist() == [5, 4, 7]
     kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), threshold=0.9)
     assert int(kept["repeats_used"]) == 1
     with pytest.raises(DataError, match="max_shift"):
-        cdi.sum_repeats(xr.concat([first, lost], "repeat"), align=True, max_shift=1)
+        cdi.sum_repeats(xr.concat([first, lost], "repeat"), max_shift=1)
 
 
 def test_states_lie_on_one_axis(no_compute):
