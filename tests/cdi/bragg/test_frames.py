@@ -202,7 +202,7 @@ def test_states_of_other_shapes_or_names_are_refused():
         cdi.stack_states([one], labels=[("up", 3)])
     with pytest.raises(DimensionError, match="one shape"):
         cdi.stack_states(
-            [one, one.isel(rocking=slice(4))], states=[("charge", 3), ("charge", 4)]
+            [one, one.isel(rocking=slice(4))], labels=[("charge", 3), ("charge", 4)]
         )
 
 
