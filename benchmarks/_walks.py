@@ -243,12 +243,13 @@ def _edge(_: Path) -> tuple[Any, ...]:
 
 
 def _retrieve(_: Path) -> tuple[Any, ...]:
-    from batteryxr import simulate
+    from batteryxr import cdi, simulate
 
     tree = simulate.bragg_states(shape=(24, 24, 24), size=700.0, missing_state=None)
     volumes = tree["states"]["intensity"].isel(state=0).load()
     few = {"schedule": "10 HIO + 5 ER", "n_starts": 2, "progress": False}
-    return (lambda: volumes.cdi.retrieve(**few), volumes)
+    best = cdi.Selection(n_best=1)
+    return (lambda: volumes.cdi.retrieve(select=best, **few), volumes)
 
 
 def _ptycho(_: Path) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batteryxr.cdi.bragg.job import retrieve_phases
-from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def retrieve(
     seed: Seed = 0,
     support: ShrinkWrap = ShrinkWrap(),  # noqa: B008
     coherence_every: Whole = 0,
-    initial: xr.DataArray | xr.Dataset | None = None,
+    start: xr.DataArray | xr.Dataset | None = None,
     device: str = "cpu",
     store: str | Path | None = None,
     group: str = "starts",
@@ -46,7 +46,7 @@ def retrieve(
         Dataset its ``intensity`` is taken, unmeasured where ``mask`` is not 0. Other
         dimensions, such as ``state``, are phased one by one.
     schedule
-        Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
+        Stage and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
         ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM. The
         number in brackets is the feedback; 0.9 where there is none.
     n_starts
@@ -59,9 +59,9 @@ def retrieve(
     support
         How the support follows the object.
     coherence_every
-        Iterations between estimates of the blur by partial coherence, from a third of
+        Stage between estimates of the blur by partial coherence, from a third of
         the schedule on; 0 takes the beam as coherent.
-    initial
+    start
         Object to start from instead of random ones, which needs ``n_starts=1``; of a
         Dataset, such as an earlier result, its ``object`` and its ``support``, the
         first support, as far as they are there. On the object's three axes, or those
@@ -118,7 +118,7 @@ def retrieve(
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 
-    settings = Settings(
+    settings = RetrievalSettings(
         schedule=parse(schedule),
         n_starts=n_starts,
         select=select,
@@ -129,4 +129,4 @@ def retrieve(
         store=store,
         group=group,
     )
-    return retrieve_phases(volume, settings, initial=initial, progress=progress)
+    return retrieve_phases(volume, settings, start=start, progress=progress)

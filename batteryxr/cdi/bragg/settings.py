@@ -29,7 +29,7 @@ class ShrinkWrap:
     Parameters
     ----------
     every
-        Iterations between updates of the support; 0 keeps the first one.
+        Stage between updates of the support; 0 keeps the first one.
     sigma
         Width of the smoothing that shrinks the support, at the first and last update,
         in voxels.
@@ -37,7 +37,7 @@ class ShrinkWrap:
         Fraction of the object's rms below which a voxel leaves the support; of two
         numbers, each start draws one between them.
     twin_break
-        Iterations at the start in a part of the support, which favours one of the
+        Stage at the start in a part of the support, which favours one of the
         conjugate twins. Try 10 where objects come out overlaid with their own twin.
 
     Raises
@@ -113,7 +113,7 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RetrievalSettings:
     """One call of phase retrieval: plain values that travel to workers.
 
     Parameters

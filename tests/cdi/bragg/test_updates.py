@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi.bragg.kernels.iterations import _Step
 from batteryxr.cdi.bragg.kernels.schedule import Stage
+from batteryxr.cdi.bragg.kernels.start import _Step
 from batteryxr.cdi.bragg.kernels.updates import (
     OUTSIDE,
     combine,

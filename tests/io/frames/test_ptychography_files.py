@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.cdi import ptycho, ptycho_probe
+from batteryxr.cdi import Mirrors, ptycho, ptycho_probe
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io import read_ptychography, write_cxi
 from batteryxr.io.frames.ptychography_layouts import LAYOUTS
@@ -145,7 +145,9 @@ def test_each_layout_is_found(name, named, truth, tmp_path):
         np.testing.assert_allclose(scan[key], truth[key], rtol=1e-6, atol=1e-6)
         assert scan[key].attrs["units"] == truth[key].attrs["units"]
     assert ("mask" in scan) == (name == "eiger")
-    found = ptycho(ptycho_probe(scan, focus=200.0), iterations=2, progress=False)
+    found = ptycho(
+        ptycho_probe(scan, optics=Mirrors(focus=200.0)), iterations=2, progress=False
+    )
     assert np.isfinite(found.amp_residual).all()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.learned.network import Guess, Network
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
-from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
@@ -55,7 +55,7 @@ def retrieve_learned(
         a third of them along each axis. Unmeasured voxels are filled from those around
         for the network, and do not count in its misfit.
     schedule
-        Iterations from the network's object on; None returns the network's own.
+        Stage from the network's object on; None returns the network's own.
     n_starts
         Orientations, of 48, in which the network is shown the pattern. Each gives a
         guess of its own, and a start.
@@ -142,7 +142,7 @@ def retrieve_learned(
     if device == "cupy":
         raise ArgumentError("device", device, "'cpu' or a device of PyTorch")
     known = read_weights(network.weights)
-    settings = Settings(
+    settings = RetrievalSettings(
         schedule=stages,
         n_starts=n_starts,
         select=select,
