@@ -197,8 +197,8 @@ def _simulate(
 ) -> tuple[Path, Path, Conventions]:
     from batteryxr import simulate
 
-    experiment = simulate.operando(seed=seed)
-    simulate.write_operando(experiment, folder, timezone="Europe/Paris")
+    experiment = simulate.cell_experiment(seed=seed)
+    simulate.write_cell_experiment(experiment, folder, timezone="Europe/Paris")
     truth = experiment["truth"].to_dataset()
     run.write(truth, "truth")
     record = experiment["echem"].to_dataset()

@@ -10,7 +10,7 @@ from batteryxr.simulate import ptychography
 
 @pytest.fixture(scope="module")
 def scan():
-    whole, _ = ptychography(energy=np.array([5500.0]), positions=3, pixels=32)
+    whole, _ = ptychography(energy=np.array([5500.0]), positions=3, size=32)
     one = whole.isel(energy=0)
     mask = np.zeros((32, 32), bool)
     mask[3, 5] = True

@@ -21,7 +21,7 @@ GEOMETRY = ("energy", "distance", "pixel_pitch")
 def truth():
     """A raster of 4 x 4 whose positions are exactly those of two axes."""
     whole, _ = ptychography(
-        energy=np.array([5500.0]), positions=ROWS, pixels=32, step=60.0
+        energy=np.array([5500.0]), positions=ROWS, size=32, step=60.0
     )
     one = whole.isel(energy=0, drop=False)
     y, x = np.divmod(np.arange(ROWS**2), ROWS)
