@@ -131,7 +131,8 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _operando(arguments: argparse.Namespace) -> None:
-    from batteryxr.operando.pipeline import Conventions, operando
+    from batteryxr.operando.findings import Conventions, Unmixing
+    from batteryxr.operando.pipeline import operando
 
     conventions = Conventions(
         timezone=arguments.timezone,
@@ -148,9 +149,7 @@ def _operando(arguments: argparse.Namespace) -> None:
         arguments.out,
         conventions=conventions,
         report=arguments.report,
-        n_components=arguments.components,
-        signal_range=arguments.range,
-        seed=arguments.seed,
+        unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),
         overwrite=arguments.overwrite,
         say=lambda line: print(line, flush=True),
     )

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batteryxr.io.cycler.recognise import Layout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read(path: Path, options: Options) -> RawTable:
 def _read(
     path: Path,
     options: Options,
-    layout: Layout,
+    layout: TableLayout,
     body: bytes,
     separator: str,
     head: list[str],

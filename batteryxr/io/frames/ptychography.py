@@ -13,7 +13,13 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io.frames.cxi import read_cxi
 from batteryxr.io.frames.hdf5 import datasets, opened
-from batteryxr.io.frames.ptychography_found import DIMS, Found, checked, first, listed
+from batteryxr.io.frames.ptychography_found import (
+    DIMS,
+    LayoutSearch,
+    checked,
+    first,
+    listed,
+)
 from batteryxr.io.frames.ptychography_layouts import (
     ARRAYS,
     LAYOUTS,
@@ -129,11 +135,13 @@ def _read(
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
         else:
-            found = Found(path, held, _layout(name, held))
+            found = LayoutSearch(path, held, _layout(name, held))
             frames, shape = found.frames()
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
-                    places = Found(Path(positions_from), datasets(other), found.layout)
+                    places = LayoutSearch(
+                        Path(positions_from), datasets(other), found.layout
+                    )
                     where = places.positions(shape[:-2], at)
             else:
                 where = found.positions(shape[:-2], at)

@@ -47,7 +47,7 @@ def first(
     return None
 
 
-class Found:
+class LayoutSearch:
     """What a layout finds in a file."""
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:

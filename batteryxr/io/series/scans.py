@@ -36,7 +36,7 @@ _SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Source:
+class ScanSource:
     """What it takes to read one scan again, on any thread or process."""
 
     path: Path
@@ -93,7 +93,7 @@ class Source:
 class Scan:
     """One file, looked at: where it is, what it says, how far it reaches."""
 
-    source: Source
+    source: ScanSource
     header: Header
     axis: str
     quantity: str
@@ -133,7 +133,7 @@ def look(
         )
     columns, formula, quantity = _choose(file, header, name, column)
     units = axis_units or header.first[1]
-    source = Source(path, columns, formula, _factor(name, units, path), skip_rows)
+    source = ScanSource(path, columns, formula, _factor(name, units, path), skip_rows)
     data = source.read(file) if read else None
     ends = np.multiply(file.ends(), source.factor) if data is None else data[0][[0, -1]]
     if np.isnan(ends).any():
