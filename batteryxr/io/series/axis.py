@@ -97,7 +97,7 @@ def _overlap(scans: Sequence[Scan], own: np.ndarray) -> np.ndarray:
     grid = own[(own >= low.ends[0]) & (own <= high.ends[1])]
     if grid.size < 2:
         raise ArgumentError(
-            "files",
+            "path",
             f"{len(scans)} files",
             "files whose axes overlap",
             f"{low.source.path.name} {_extent(low)}, {high.source.path.name} "

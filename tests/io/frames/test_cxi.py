@@ -85,7 +85,7 @@ def test_messages(scan, tmp_path):
     with pytest.raises(FileFormatError, match="exists already"):
         write_cxi(scan, path)
     with pytest.raises(FileFormatError, match="no group 'entry_2'"):
-        read_cxi(path, entry="entry_2")
+        read_cxi(path, dataset="entry_2")
     with h5py.File(path, "a") as file:
         del file["entry_1/instrument_1/detector_1/distance"]
     with pytest.raises(FileFormatError, match="no detector distance"):
