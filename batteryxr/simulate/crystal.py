@@ -38,7 +38,6 @@ def bragg_states(
     two_theta: float = 28.8,
     distance: float = 2800.0,
     pixel_size: float = 55.0,
-    rocking_step: float | None = None,
 ) -> xr.DataTree:
     """Simulate Bragg coherent diffraction of one crystal over six voltage states.
 
@@ -65,8 +64,6 @@ def bragg_states(
         Of the photon noise.
     energy, two_theta, distance, pixel_size
         Photon energy (eV), Bragg angle (deg), detector distance (mm), pixel size (um).
-    rocking_step
-        In deg. None: what samples the object as finely as the detector does.
 
     Returns
     -------
@@ -85,8 +82,6 @@ def bragg_states(
     """
     numbers = {"size": size, "photons": photons, "energy": energy, "distance": distance}
     numbers |= {"pixel_size": pixel_size, "two_theta": two_theta}
-    if rocking_step is not None:
-        numbers["rocking_step"] = rocking_step
     for name, number in numbers.items():
         if not 0 < number < np.inf:
             raise ArgumentError(name, number, "a number > 0")
@@ -99,7 +94,8 @@ def bragg_states(
     a, pitch = math.radians(two_theta), pixel_size / (1000 * distance)
     k = 2 * np.pi * energy / _HC
     q = k * np.array([math.sin(a), 0.0, math.cos(a) - 1])
-    step = rocking_step or math.degrees(pitch * k / float(np.linalg.norm(q)))
+    # It samples the object as finely as the detector does.
+    step = math.degrees(pitch * k / float(np.linalg.norm(q)))
     # Rows up, columns outwards, theta as published: y x Q for each step.
     reciprocal = np.array(
         [

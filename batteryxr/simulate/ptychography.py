@@ -32,7 +32,6 @@ def ptychography(
     step: float = 90.0,
     photons: float = 3e5,
     particle: tuple[float, float] = (800.0, 640.0),
-    same_pixel: bool = False,
     position_error: float = 0.0,
     drift: float = 0.0,
     chunks: int | None = None,
@@ -60,8 +59,6 @@ def ptychography(
         Per frame.
     particle
         Thickness and diameter of the particle, nm.
-    same_pixel
-        Whether the detector moves with the energy so that the object's pixel stays.
     position_error
         Standard deviation of the positions from those told, nm.
     drift
@@ -106,7 +103,6 @@ def ptychography(
         pixel=pixel_size,
         photons=photons,
         particle=particle,
-        same_pixel=same_pixel,
     )
     told = _raster(positions, step, rng)
     shape = (energy.size, *told.shape)
@@ -156,13 +152,10 @@ def _model(
     pixel: float,
     photons: float,
     particle: tuple[float, float],
-    same_pixel: bool,
 ) -> _Model:
     wavelength = HC * 1e9 / energy
     distance = pixel * n * _PITCH / (wavelength[0] * 1e3)
-    distances = distance * wavelength[0] / wavelength
-    if not same_pixel:
-        distances = np.full_like(energy, distance)
+    distances = np.full_like(energy, distance)
     pixels = wavelength * distances * 1e3 / (n * _PITCH)
     probe = np.stack([_probe(n, p, photons, True) for p in pixels / pixels[0]])
     factors = np.array([_factors(energy, *domain) for domain in DOMAINS])

@@ -23,12 +23,7 @@ _SPLIT_DATE = re.compile(rb"(\d\d\.\d\d\.\d{2,4})\t(\d\d:\d\d:\d\d)")
 def read(path: Path, options: Options) -> RawTable:
     """Read one file: finds separator, decimal sign, labels and their units.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        `Options.columns` names labels that no map knows.
+    `options.columns` names labels that no map knows.
 
     Raises
     ------

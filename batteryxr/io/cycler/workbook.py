@@ -26,12 +26,7 @@ _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their
 def read(path: Path, options: Options) -> RawTable:
     """Read the rows of all sheets that hold them, in order.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        `Options.columns` names labels that no map knows.
+    `options.columns` names labels that no map knows.
 
     Raises
     ------
