@@ -103,7 +103,7 @@ class Cdi(Accessor):
     ptycho = method(ptycho_reconstruct.ptycho, "frames")
     ptycho_energies = method(ptycho_stack.ptycho_energies, "frames")
     ptycho_fit = method(ptycho_quality.ptycho_fit, "transmission")
-    frc = method(ptycho_quality.frc, "y")
+    frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
     unwrap = method(lattice.unwrap, *_SPACE)

@@ -23,7 +23,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
 from batteryxr.nmf.results import label_components, labelled
-from batteryxr.nmf.solving import Block, factorise_block, gapless
+from batteryxr.nmf.solving import gapless, run_starts
 from batteryxr.nmf.starting import begin
 
 if TYPE_CHECKING:
@@ -220,8 +220,7 @@ def _starts(
     (samples, points), n = x.shape, starts.n
     rng = generator(starts.seed)
     along = np.linspace(0.0, 1.0, samples)
-    here = np.ones(samples, dtype=bool), np.ones(points, dtype=bool)
-    plain = factorise_block(Block(x, None, *here), starts, rules)
+    plain = run_starts(x, None, starts, rules)
     pairs = [(plain.components, np.ones((n, samples)))]
     common = _common_drift(x, grid, drift)
     far = 2 * common if abs(common) > 0.1 * drift else drift
