@@ -131,16 +131,10 @@ def cell_experiment(
             "exposure": ("scan", length, attributes("exposure")),
         },
     )
-    truth["clock_offset"] = (
-        (),
-        float(clock_offset),
-        _named("s", "Cycler's clock ahead by"),
-    )
-    truth["clock_drift"] = (
-        (),
-        float(clock_drift),
-        _named("1e-6", "Cycler's clock faster by"),
-    )
+    ahead = _named("s", "Cycler's clock ahead by")
+    truth["clock_offset"] = (), float(clock_offset), ahead
+    faster = _named("1e-6", "Cycler's clock faster by")
+    truth["clock_drift"] = (), float(clock_drift), faster
     about = {"title": f"Simulated operando {kind} of {model.material.formula}"}
     return xr.DataTree.from_dict(
         {

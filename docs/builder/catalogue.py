@@ -21,7 +21,11 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("stores", "batteryxr.cli.info", ("describe",)),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
-    ("experiment", "batteryxr.operando.pipeline", ("operando", "Conventions", "Unmixing")),
+    (
+        "experiment",
+        "batteryxr.operando.pipeline",
+        ("operando", "Conventions", "Unmixing"),
+    ),
     ("experiment", "batteryxr.operando.report", ("Report",)),
     ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (
