@@ -135,8 +135,7 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _operando(arguments: argparse.Namespace) -> None:
-    from batteryxr.operando.findings import Conventions, Unmixing
-    from batteryxr.operando.pipeline import operando
+    from batteryxr.operando import Conventions, Unmixing, operando
 
     conventions = Conventions(
         timezone=arguments.timezone,
@@ -160,11 +159,23 @@ def _operando(arguments: argparse.Namespace) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    print(_description(arguments.store))
+    print(describe(arguments.store))
 
 
-def _description(path: str | Path) -> str:
-    """Return a few lines per group of a store and its calls; read metadata only."""
+def describe(path: str | Path) -> str:
+    """Describe a zarr store. Reads metadata only.
+
+    Parameters
+    ----------
+    path
+        The store.
+
+    Returns
+    -------
+    str
+        A few lines per group: dimensions, variables with units, dtype, size and
+        chunk, and the call that made the group.
+    """
     from batteryxr.core.store import groups, open_dataset
 
     lines = [f"{path}"]

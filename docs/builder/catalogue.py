@@ -18,15 +18,14 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("samples", "batteryxr.samples", ("local", "MeasuredSample", "Samples", "Origin")),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
-    ("stores", "batteryxr.cli.info", ("describe",)),
+    ("stores", "batteryxr.cli.main", ("describe",)),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
     (
         "experiment",
-        "batteryxr.operando.pipeline",
-        ("operando", "Conventions", "Unmixing"),
+        "batteryxr.operando",
+        ("operando", "Conventions", "Unmixing", "Report"),
     ),
-    ("experiment", "batteryxr.operando.report", ("Report",)),
     ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (
         "errors",
