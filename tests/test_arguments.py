@@ -89,7 +89,6 @@ NAMED = {
     "numerator": "a",
     "denominator": "b",
     "path": ".",
-    "files": ".",
     "frames": xr.DataArray(
         np.ones((2, 4, 4)), dims=("position", "detector_y", "detector_x")
     ),

@@ -181,7 +181,7 @@ def test_a_figure_is_taken_out_of_a_notebook_without_panel():
     from batteryxr.core.plotting import load_hvplot
 
     hv = load_hvplot()
-    record = simulate.operando(seed=2, n_scans=5)["echem"].to_dataset()
+    record = simulate.cell_experiment(seed=2, n_scans=5)["echem"].to_dataset()
     plot = record.echem.plot.voltage_profile()
     data, metadata = hv.renderer("bokeh").components(plot)
     assert "Bokeh.Panel" in data["text/html"]

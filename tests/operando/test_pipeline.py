@@ -14,7 +14,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.cli.main import main
 from batteryxr.core.errors import StoreError
-from batteryxr.operando.pipeline import operando
+from batteryxr.operando import operando
 
 
 @pytest.fixture(scope="module")

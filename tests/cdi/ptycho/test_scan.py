@@ -36,7 +36,11 @@ from batteryxr.simulate import ptychography
 @pytest.fixture(scope="module")
 def scan():
     whole, _ = ptychography(
-        energy=np.array([5500.0]), positions=6, pixels=32, step=60.0, diameter=200.0
+        energy=np.array([5500.0]),
+        positions=6,
+        size=32,
+        step=60.0,
+        particle=(800.0, 200.0),
     )
     return whole.isel(energy=0)
 
