@@ -46,7 +46,7 @@ def retrieve(
         Dataset its ``intensity`` is taken, unmeasured where ``mask`` is not 0. Other
         dimensions, such as ``state``, are phased one by one.
     schedule
-        Stage and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
+        Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
         ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM. The
         number in brackets is the feedback; 0.9 where there is none.
     n_starts
@@ -59,7 +59,7 @@ def retrieve(
     support
         How the support follows the object.
     coherence_every
-        Stage between estimates of the blur by partial coherence, from a third of
+        Iterations between estimates of the blur by partial coherence, from a third of
         the schedule on; 0 takes the beam as coherent.
     start
         Object to start from instead of random ones, which needs ``n_starts=1``; of a

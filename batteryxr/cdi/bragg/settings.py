@@ -29,7 +29,7 @@ class ShrinkWrap:
     Parameters
     ----------
     every
-        Stage between updates of the support; 0 keeps the first one.
+        Iterations between updates of the support; 0 keeps the first one.
     sigma
         Width of the smoothing that shrinks the support, at the first and last update,
         in voxels.
@@ -37,7 +37,7 @@ class ShrinkWrap:
         Fraction of the object's rms below which a voxel leaves the support; of two
         numbers, each start draws one between them.
     twin_break
-        Stage at the start in a part of the support, which favours one of the
+        Iterations at the start in a part of the support, which favours one of the
         conjugate twins. Try 10 where objects come out overlaid with their own twin.
 
     Raises

@@ -55,7 +55,7 @@ def retrieve_learned(
         a third of them along each axis. Unmeasured voxels are filled from those around
         for the network, and do not count in its misfit.
     schedule
-        Stage from the network's object on; None returns the network's own.
+        Iterations from the network's object on; None returns the network's own.
     n_starts
         Orientations, of 48, in which the network is shown the pattern. Each gives a
         guess of its own, and a start.

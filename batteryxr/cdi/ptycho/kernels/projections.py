@@ -31,7 +31,7 @@ class Relaxation(NamedTuple):
 
 
 class Projections:
-    """Stage of ψ <- (1 - a - b) ψ + a Oψ + b F(2 Oψ - ψ) on exit waves.
+    """Iterations of ψ <- (1 - a - b) ψ + a Oψ + b F(2 Oψ - ψ) on exit waves.
 
     O is the overlap and F the modulus projection. DM has a = -β, b = 1 and its own
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
