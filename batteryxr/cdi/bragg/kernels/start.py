@@ -190,18 +190,18 @@ def iterate(
     first = _random(amplitude, rng) if initial is None else initial
     rho = empty(tuple(amplitude.shape), amplitude)
     rho[...] = _scaled(first, amplitude, support, fourier.size)
-    blocks = [block for block in settings.schedule for _ in range(block.iterations)]
-    n, power = len(blocks), _power(amplitude)
+    stages = [stage for stage in settings.schedule for _ in range(stage.iterations)]
+    n, power = len(stages), _power(amplitude)
     residual = np.full(n, np.nan)
     every = settings.coherence_every
     coherence = Coherence(amplitude) if every else None
     step = _Step(fourier, amplitude, coherence)
     twin_break = wrap.twin_break if initial is None else 0
     failed, p = "", rho
-    for number, block in enumerate(blocks):
+    for number, stage in enumerate(stages):
         used = half(support) if number < twin_break else support
         step.learn = every > 0 and 3 * number >= n and number % every == 0
-        rho, p, misfit = step(block, rho, used)
+        rho, p, misfit = step(stage, rho, used)
         residual[number] = misfit / power
         if watch is not None:
             watch(number, residual[number])
@@ -235,11 +235,11 @@ class _Step:
         #: Whether the next iteration improves the estimate of the blur first.
         self.learn = False
 
-    def __call__(self, block: Stage, rho: Any, support: Any) -> tuple[Any, Any, float]:
-        if block.algorithm == "DM":
-            return self._difference_map(block.beta, rho, support)
+    def __call__(self, stage: Stage, rho: Any, support: Any) -> tuple[Any, Any, float]:
+        if stage.algorithm == "DM":
+            return self._difference_map(stage.beta, rho, support)
         p, misfit = self._modulus(rho)
-        outside = OUTSIDE[block.algorithm](block.beta)
+        outside = OUTSIDE[stage.algorithm](stage.beta)
         return combine(rho, p, support, outside), p, misfit
 
     def _modulus(self, rho: Any) -> tuple[Any, float]:
