@@ -72,3 +72,38 @@ def test_warnings_are_issued_in_core_alone(library, another):
     assert bad.calls("warnings.warn", outside="batteryxr.core") == [
         "batteryxr.xanes.fit:2"
     ]
+
+
+def test_zarr_is_imported_in_two_places(library, another):
+    homes = ("batteryxr.core.store", "batteryxr.core.ledger")
+    assert library.users_of("zarr", homes) == []
+    bad = another(cdi__states="import zarr", core__store="import zarr")
+    assert bad.users_of("zarr", homes) == ["batteryxr.cdi.states"]
+
+
+def test_one_mechanism_keeps_what_long_work_has_finished(library):
+    assert library.resumable() == ["batteryxr.core.ledger"]
+
+
+@pytest.fixture(scope="module")
+def functions(library):
+    public = _load("_public")
+    found = library.functions(public.first_lines(public.public_functions()))
+    assert sum(f.public for f in found) > 150
+    return found
+
+
+def test_functions_inside_take_at_most_8_arguments(functions):
+    assert [
+        f"{f}: {f.parameters}" for f in functions if not f.public and f.parameters > 8
+    ] == []
+
+
+def test_arguments_of_all_kinds_are_counted(another):
+    text = "def f(a, /, b, *c, d, **e): ...\nclass A:\n    def g(self, a): ..."
+    found = another(nmf__fit=text).functions(set())
+    assert {f.name: f.parameters for f in found} == {"f": 5, "g": 1}
+
+
+def test_charge_has_one_colour(library):
+    assert library.palettes() == ["batteryxr.core.plotting"]
