@@ -62,22 +62,27 @@ class Accessor:
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
     def _methods(self) -> list[str]:
-        there = {
-            str(name)
-            for name in (
-                *self._obj.dims,
-                *self._obj.coords,
-                *getattr(self._obj, "data_vars", ()),
-            )
-        }
-        return [name for name, entry in self.entries() if _fits(entry, there)]
+        # The y of one pixel is a place, no axis.
+        lying = [
+            n for n, c in self._obj.coords.items() if c.ndim or n not in DIMENSIONS
+        ]
+        variables = getattr(self._obj, "data_vars", ())
+        there = {str(name) for name in (*self._obj.dims, *lying, *variables)}
+        return [name for name, entry in self.all_entries() if _fits(entry, there)]
 
     @classmethod
     def entries(cls) -> Iterator[tuple[str, Any]]:
-        """Yield the methods, panels and groups of the accessor, in working order."""
+        """Yield the class's own methods, panels and groups, in working order."""
         for name, entry in vars(cls).items():
-            if hasattr(entry, "__wrapped__") or isinstance(entry, opens | group):
+            if hasattr(entry, "needs") or isinstance(entry, group):
                 yield name, entry
+
+    @classmethod
+    def all_entries(cls) -> Iterator[tuple[str, Any]]:
+        """Yield the entries of the classes that it extends, and then its own."""
+        classes = [c for c in reversed(cls.__mro__) if issubclass(c, Accessor)]
+        for name in dict.fromkeys(name for c in classes for name, _ in c.entries()):
+            yield name, inspect.getattr_static(cls, name)
 
 
 def method(
@@ -161,7 +166,7 @@ class opens:
 def _fits(entry: Any, there: set[str]) -> bool:
     """Tell whether what an entry needs is there; of a group, what one of it needs."""
     if isinstance(entry, group):
-        return any(_fits(e, there) for _, e in entry.accessor.entries())
+        return any(_fits(e, there) for _, e in entry.accessor.all_entries())
     return all(
         not there.isdisjoint((need,) if isinstance(need, str) else need)
         for need in entry.needs

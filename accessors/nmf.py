@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method, opens
+from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.nmf import (
     ambiguity,
     factorisation,
-    identification,
     montecarlo,
     order,
-    plots,
+    plot,
     principal,
     shifts,
     steps,
     stretching,
 )
+from batteryxr.nmf.joining import SIGNALS
+from batteryxr.nmf.phases import identification
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -28,57 +31,70 @@ class Nmf(Accessor):
     2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
        looks for more; ``metropolis`` tells the spread; ``fit_stretched`` follows peaks
        that drift.
-    3. The result has an ``.nmf`` of its own.
+    3. The result has an ``.nmf`` of its own, with its plots under ``.nmf.plot``.
     """
 
-    _understands = (
+    _understands: ClassVar[tuple[str, ...]] = (
         *("scan", "state", "particle", "y", "x"),
-        *("r", "q", "energy", "two_theta", "shift"),
+        *SIGNALS,
     )
 
     # how many components
-    panel = opens("ComponentPanel")
-    lower_envelope = method(shifts.lower_envelope)
-    model_order = method(order.model_order)
-    pca = method(principal.pca)
+    panel = opens("ComponentPanel", SIGNALS)
+    lower_envelope = method(shifts.lower_envelope, SIGNALS)
+    model_order = method(order.model_order, SIGNALS)
+    pca = method(principal.pca, SIGNALS)
 
     # components and ratios
-    fit = method(factorisation.fit)
-    metropolis = method(montecarlo.metropolis)
-    fit_stretched = method(stretching.fit_stretched)
-    raise_n = method(steps.raise_n)
+    fit = method(factorisation.fit, SIGNALS)
+    metropolis = method(montecarlo.metropolis, SIGNALS)
+    fit_stretched = method(stretching.fit_stretched, SIGNALS)
+    raise_n = method(steps.raise_n, SIGNALS)
 
     # naming phases
-    identify = method(identification.identify)
-    refine_along = method(identification.refine_along)
+    identify = method(identification.identify, "r")
+    refine_along = method(identification.refine_along, "r")
+
+
+class NmfPlot(Accessor):
+    """Plots of a factorisation, of what bounds it, and of the choice of a number."""
+
+    _understands = ("component", "n_components", "scan", "y", "x")
+    _called = "nmf.plot"
+
+    components = method(plot.plot_components, "components")
+    weights = method(plot.plot_weights, "weights")
+    maps = method(plot.plot_maps, "weights", "y", "x")
+    residual = method(plot.plot_residual, "relative_residual")
+    order = method(plot.plot_order, "held_out_error")
 
 
 @xr.register_dataset_accessor("nmf")
-class NmfResult(Accessor):
-    """Reading a factorisation.
+class NmfResult(Nmf):
+    """Reading a factorisation; what `Nmf` does with the one series of a Dataset.
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
     2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
        rebuilds the series from chosen components; ``identify`` names them by crystal
        structures (``refine_along`` follows one through a rebuilt series).
     3. ``purify`` turns principal components into phases, for contrast.
-    4. ``plot_components``, ``plot_weights``, ``plot_maps``, ``plot_residual`` and
-       ``plot_order`` show them.
+    4. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and
+       ``plot.order`` show them.
     """
 
-    _understands = ("component", "scan", "y", "x")
+    _understands = (*Nmf._understands, "component", "n_components")
     _called = "nmf"
 
     # reading a result
-    compare_steps = method(steps.compare_steps)
-    reconstruct = method(steps.reconstruct)
-    purify = method(principal.purify)
-    bands = method(ambiguity.bands)
-    identify = method(identification.identify)
+    compare_steps = method(steps.compare_steps, "components", "weights")
+    reconstruct = method(steps.reconstruct, "components", "weights")
+    purify = method(principal.purify, "components", "scores")
+    bands = method(ambiguity.bands, "components", "weights", "residual", "shift_curve")
+    identify = method(identification.identify, "components", "r")
 
     # looking at it
-    plot_components = method(plots.plot_components)
-    plot_weights = method(plots.plot_weights)
-    plot_maps = method(plots.plot_maps)
-    plot_residual = method(plots.plot_residual)
-    plot_order = method(plots.plot_order)
+    plot = group(NmfPlot)
+
+    def _methods(self) -> list[str]:
+        own = [name for name in super()._methods() if name in vars(NmfResult)]
+        return own or Nmf(self._obj)._methods()

@@ -1,10 +1,12 @@
-"""The ``.xanes`` accessor."""
+"""The ``.xanes`` accessor, on spectra and on maps."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method, opens
+from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.xanes.composition import (
     combination,
     components,
@@ -20,14 +22,50 @@ from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
 from batteryxr.xanes.fit import shared as global_fit
 from batteryxr.xanes.plot import domains as domain_plots
-from batteryxr.xanes.plot import maps as plots
+from batteryxr.xanes.plot import maps as map_plots
 from batteryxr.xanes.plot import series as series_plots
-from batteryxr.xanes.stacks import images as stacks
-from batteryxr.xanes.stacks import ptychography, registration
+from batteryxr.xanes.plot import spectra as spectrum_plots
+from batteryxr.xanes.plot import stacks as stack_plots
+from batteryxr.xanes.stacks import images, ptychography, registration
+
+_IMAGE = ("y", "x")
+#: Of these dimensions, one.
+_SERIES = ("scan", "state", "particle", "cluster")
+_MANY = (*_SERIES, "y", "x")
+
+
+class XanesPlot(Accessor):
+    """Plots of stacks and spectra."""
+
+    _understands = ("energy", "shift", "y", "x", "particle", "cluster")
+    _called = "xanes.plot"
+
+    # stacks and spectra
+    stack = method(stack_plots.plot_stack, *_IMAGE)
+    drift = method(stack_plots.plot_drift, "energy", "shift_y", "shift_x")
+    spectra = method(spectrum_plots.plot_spectra, "energy")
+    fit = method(spectrum_plots.plot_fit, ("energy", "shift"))
+    shares = method(domain_plots.plot_shares, "cluster")
+
+
+class XanesMapsPlot(XanesPlot):
+    """Plots of stacks and spectra, and of what was found in them."""
+
+    # maps and series
+    maps = method(map_plots.plot_maps, *_IMAGE)
+    series = method(series_plots.plot_series, _SERIES)
+    combination = method(map_plots.plot_combination, "standard", "weight")
+    components = method(series_plots.plot_components, "component", "eigenvalue_number")
+
+    # domains
+    cluster_orders = method(domain_plots.plot_cluster_orders, "n_clusters")
+    clusters = method(domain_plots.plot_clusters, "cluster", "label")
+    features = method(domain_plots.plot_features, *_IMAGE)
+    cluster_spectra = method(domain_plots.plot_cluster_spectra, "cluster", "energy")
+    densities = method(domain_plots.plot_densities, "cluster")
 
 
 @xr.register_dataarray_accessor("xanes")
-@xr.register_dataset_accessor("xanes")
 class Xanes(Accessor):
     """Chemical states from spectra, series and stacks along `energy`.
 
@@ -35,66 +73,99 @@ class Xanes(Accessor):
     2. ``edge = normal.xanes.edge_energy()``
     3. ``maps = stack.xanes.fit_edge(edge=(5470, 5486), peaks=[(5463, 5470)])``
     4. ``shares = normal.xanes.lcf(standards={"III": v2o3, "V": v2o5})``
-    5. ``ratio = phase.xanes.effective_electrons().xanes.electron_ratio(density=atoms)``
+    5. The maps have a ``.xanes`` of their own.
     """
 
-    _understands = ("energy", "shift", "y", "x", "particle", "scan", "state")
+    _understands: ClassVar[tuple[str, ...]] = (
+        *("energy", "shift", "y", "x"),
+        *("particle", "scan", "state"),
+    )
 
     # looking at it
-    view = opens("StackViewer")
+    view = opens("StackViewer", *_IMAGE)
+    plot = group(XanesPlot)
 
     # from frames to absorption and phase
-    optical_density = method(stacks.optical_density)
-    reference_phase = method(ptychography.reference_phase)
-    from_transmission = method(ptychography.from_transmission)
-    register = method(registration.register)
-    rebin = method(stacks.rebin)
-    calibrate_energy = method(stacks.calibrate_energy)
-    plot_stack = method(plots.plot_stack)
-    plot_drift = method(plots.plot_drift)
+    optical_density = method(images.optical_density, "energy")
+    reference_phase = method(ptychography.reference_phase, *_IMAGE)
+    from_transmission = method(ptychography.from_transmission, ("energy", "y"))
+    register = method(registration.register, "energy", *_IMAGE)
+    rebin = method(images.rebin, ("energy", "y"))
+    calibrate_energy = method(images.calibrate_energy, "energy")
 
     # normalisation and edge energies
-    normalise = method(normalisation.normalise)
-    edge_energy = method(edges.edge_energy)
-    valence = method(calibration.valence)
-    plot_spectra = method(plots.plot_spectra)
+    normalise = method(normalisation.normalise, "energy")
+    edge_energy = method(edges.edge_energy, "energy")
+    valence = method(calibration.valence, _MANY)
 
     # the edge model at every pixel
-    noise_mask = method(noise.noise_mask)
-    fit_edge = method(edge_model.fit_edge)
-    fit_edge_shared = method(global_fit.fit_edge_shared)
-    fit_peaks = method(edge_model.fit_peaks)
-    band_ratio = method(bands.band_ratio)
-    model_curve = method(fitted_curve.model_curve)
-    plot_fit = method(plots.plot_fit)
-    plot_maps = method(plots.plot_maps)
-    plot_series = method(series_plots.plot_series)
+    noise_mask = method(noise.noise_mask, "energy")
+    fit_edge = method(edge_model.fit_edge, "energy")
+    fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _MANY)
+    fit_peaks = method(edge_model.fit_peaks, ("energy", "shift"))
 
     # combinations
-    lcf = method(combination.lcf)
-    plot_combination = method(plots.plot_combination)
-    pca = method(components.pca)
-    plot_components = method(series_plots.plot_components)
-    target_transform = method(components.target_transform)
+    lcf = method(combination.lcf, "energy")
+    pca = method(components.pca, "energy", _MANY)
 
     # composition
-    projected_density = method(composition.projected_density)
-    effective_electrons = method(composition.effective_electrons)
-    electron_ratio = method(composition.electron_ratio)
-    scattering_factors = method(kramers_kronig.scattering_factors)
-    kramers_kronig_misfit = method(kramers_kronig.kramers_kronig_misfit)
+    projected_density = method(composition.projected_density, _MANY)
+    effective_electrons = method(composition.effective_electrons, ("energy", *_MANY))
+    scattering_factors = method(kramers_kronig.scattering_factors, "energy")
+    kramers_kronig_misfit = method(kramers_kronig.kramers_kronig_misfit, "energy")
 
     # domains
-    rim_distance = method(domain_statistics.rim_distance)
-    cluster_orders = method(domains.cluster_orders)
-    plot_cluster_orders = method(domain_plots.plot_cluster_orders)
-    panel = opens("ClusterPanel")
-    cluster = method(domains.cluster)
-    plot_clusters = method(domain_plots.plot_clusters)
-    plot_features = method(domain_plots.plot_features)
-    cluster_shares = method(domain_statistics.cluster_shares)
-    plot_shares = method(domain_plots.plot_shares)
-    cluster_spectra = method(domain_statistics.cluster_spectra)
-    plot_cluster_spectra = method(domain_plots.plot_cluster_spectra)
-    cluster_density = method(domain_statistics.cluster_density)
-    plot_densities = method(domain_plots.plot_densities)
+    rim_distance = method(domain_statistics.rim_distance, *_IMAGE)
+    cluster_shares = method(domain_statistics.cluster_shares, _MANY)
+    cluster_spectra = method(domain_statistics.cluster_spectra, "energy", _MANY)
+
+
+@xr.register_dataset_accessor("xanes")
+class XanesMaps(Xanes):
+    """What was found in spectra: maps or series, compositions and domains.
+
+    1. ``density = maps.xanes.projected_density(element="V")``
+    2. ``ratio = electrons.xanes.electron_ratio(density=density)``
+    3. ``maps.xanes.cluster_orders()`` shows how many domains there may be.
+    4. ``domains = maps.xanes.cluster(n_clusters=4)``
+    5. A Dataset with `absorption`, and `phase`, does all that one array does.
+    """
+
+    _understands = (*Xanes._understands, "peak", "standard", "component", "cluster")
+    _called = "xanes"
+
+    # looking at it
+    plot = group(XanesMapsPlot)
+
+    # from frames to absorption and phase
+    optical_density = method(images.optical_density, "energy", "intensity")
+    reference_phase = method(
+        ptychography.reference_phase, *_IMAGE, ("transmission", "phase")
+    )
+    from_transmission = method(ptychography.from_transmission, "transmission")
+
+    # normalisation and edge energies
+    valence = method(calibration.valence, "edge_energy")
+
+    # the edge model at every pixel
+    band_ratio = method(bands.band_ratio, ("peak_area", "peak_height"))
+    model_curve = method(fitted_curve.model_curve, ("edge_jump", "peak_height"))
+
+    # combinations
+    target_transform = method(components.target_transform, "component", "energy")
+
+    # composition
+    projected_density = method(composition.projected_density, "edge_jump")
+    effective_electrons = method(composition.effective_electrons, "phase")
+    electron_ratio = method(composition.electron_ratio, "effective_electrons")
+    kramers_kronig_misfit = method(
+        kramers_kronig.kramers_kronig_misfit, "energy", "phase"
+    )
+
+    # domains
+    rim_distance = method(domain_statistics.rim_distance, "flag", *_IMAGE)
+    cluster_orders = method(domains.cluster_orders, *_IMAGE)
+    panel = opens("ClusterPanel", *_IMAGE)
+    cluster = method(domains.cluster, *_IMAGE)
+    cluster_shares = method(domain_statistics.cluster_shares, "cluster", "label")
+    cluster_density = method(domain_statistics.cluster_density, *_IMAGE)

@@ -247,7 +247,7 @@ def _retrieve(_: Path) -> tuple[Any, ...]:
 
     tree = simulate.bragg_states(shape=(24, 24, 24), size=700.0, missing_state=None)
     volumes = tree["states"]["intensity"].isel(state=0).load()
-    few = {"schedule": "10 HIO + 5 ER", "n_starts": 2, "n_best": 1, "progress": False}
+    few = {"schedule": "10 HIO + 5 ER", "n_starts": 2, "progress": False}
     return (lambda: volumes.cdi.retrieve(**few), volumes)
 
 

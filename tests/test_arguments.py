@@ -120,6 +120,8 @@ def stand_in(name: str, annotation: str):
         ("int", 1),
         ("Count", 1),
         ("Positive", 1.0),
+        ("NonNegative", 1.0),
+        ("Pair", (1.0, 2.0)),
     ):
         if word in annotation:
             return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import traitlets
@@ -20,11 +20,12 @@ from batteryxr.xanes import (
     cluster_shares,
     cluster_spectra,
 )
+from batteryxr.xanes.domains.clusters import Method
 
 if TYPE_CHECKING:
     from batteryxr.widgets.work import Job
 
-METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
+METHODS = get_args(Method)
 #: Pixels that a preview is made from, and beyond which there is one.
 _PREVIEW = 20_000
 QUICK = 200_000

@@ -25,7 +25,7 @@ def plots(model: ComponentModel) -> dict[str, Any]:
     found, principal = model.answer.fit, model.answer.principal
     left = [components(found, model.likeness(found))]
     right = [] if principal is None else [_principal(principal)]
-    if model.layout.series:
+    if model.patterns.series:
         along, label = abscissa(found, model)
         if "voltage" in found.coords and model.x != "voltage":
             volts = [curve(along, found["voltage"].values, colour="text")]
@@ -36,7 +36,7 @@ def plots(model: ComponentModel) -> dict[str, Any]:
         left += [ratios(found, along, label), residual(found, along, label)]
     if model.order is not None:
         right += order_plots(model.order, model.n_components)
-    if model.layout.series:
+    if model.patterns.series:
         beside = [{**plot, "column": 1} for plot in right]
         return {"columns": 2, "plots": [*left, *beside]}
     return {"columns": 3, "plots": [*left, *right, *maps(found)]}
@@ -130,7 +130,7 @@ def maps(found: xr.Dataset) -> list[dict[str, Any]]:
 
 def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
     """Return what speaks for each number of components; the present one is marked."""
-    ns = order["n"].values
+    ns = order["n_components"].values
     here = {"shade": [[n - 0.5, n + 0.5]], "link": "order", "height": 200}
     names = {
         "held_out_error": "held out",
@@ -141,7 +141,8 @@ def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
         ("order error", "Error", "Relative error", names, True),
         ("order stability", "Stability over starts", "1: starts agree",
          {"cophenetic": "cophenetic", "silhouette": "silhouette"}, False),
-        ("order scree", "Scree", "Share of eigenvalue", {"share": ""}, True),
+        ("order scree", "Scree", "Fraction of variance",
+         {"explained_variance_ratio": ""}, True),
     ]  # fmt: skip
     return [
         lines_plot(
@@ -156,9 +157,9 @@ def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
 
 def abscissas(model: ComponentModel) -> list[tuple[str, str]]:
     """Return titles and names of the coordinates that ratios can be drawn against."""
-    if not model.layout.series:
+    if not model.patterns.series:
         return []
-    data, dim = model.layout.data, model.layout.samples[0]
+    data, dim = model.patterns.data, model.patterns.samples[0]
     there = [
         str(name)
         for name, c in data.coords.items()
@@ -172,7 +173,7 @@ def abscissas(model: ComponentModel) -> list[tuple[str, str]]:
 
 def abscissa(found: xr.Dataset, model: ComponentModel) -> tuple[np.ndarray, str]:
     """Return where the scans lie along the chosen axis, and its title."""
-    dim = str(model.layout.samples[0])
+    dim = str(model.patterns.samples[0])
     name = model.x or dim
     if name not in found.coords:
         return np.arange(found.sizes[dim]), "Scan"

@@ -12,8 +12,8 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.nmf import fit, model_order, pca, raise_n
-from batteryxr.nmf.layout import lay_out
+from batteryxr.nmf import Constraints, fit, model_order, pca, raise_n
+from batteryxr.nmf.data import lay_out
 from batteryxr.widgets.model import PanelModel, Plan, literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
@@ -21,7 +21,7 @@ from batteryxr.widgets.work import Work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.nmf.layout import Layout
+    from batteryxr.nmf.data import Patterns
     from batteryxr.widgets.work import Job
 
 METHODS = ("active-set", "hals", "pure")
@@ -74,17 +74,17 @@ class ComponentModel(PanelModel):
         references: Mapping[str, xr.DataArray] | None = None,
         name: str | None = None,
     ) -> None:
-        self.layout: Layout = lay_out(data, None, caller="panel")
+        self.patterns: Patterns = lay_out(data)
         super().__init__(data, accessor="nmf.panel", name=name)
         self.references = dict(references or {})
-        self.n_values = self.layout.n_samples * self.layout.n_points
-        self.most = max(1, min(12, self.layout.n_samples, self.layout.n_points))
+        self.n_values = self.patterns.n_samples * self.patterns.n_points
+        self.most = max(1, min(12, self.patterns.n_samples, self.patterns.n_points))
         #: What speaks for each number of components, once it is known.
         self.order: xr.Dataset | None = None
         self._fits: dict[str, xr.Dataset] = {}
         self._judge = Work()
-        self.suppose("closure", self.layout.series)
-        signed = self.layout.series and _signed(data)
+        self.suppose("closure", self.patterns.series)
+        signed = self.patterns.series and _signed(data)
         self.suppose("shift", "envelope" if signed else None)
         self.suppose("n_components", min(2, self.most))
         self.refresh(delay=0.0)
@@ -174,10 +174,10 @@ class ComponentModel(PanelModel):
         lines = []
         chain, options = [*self.steps, self._last()], self._options()
         for k, step in enumerate(chain):
-            words = _words(step.get("fixed", {}), data, self.layout.signal)
+            words = _words(step.get("fixed", {}), data, self.patterns.signal)
             fixed = [f"fixed={words}"] if words else []
             if k == 0:
-                given = [f"{n}={literal(v)}" for n, v in options.items()]
+                given = [f"{n}={_word(v)}" for n, v in options.items()]
                 call = ["fit(" + str(step["n_components"]), *given, *fixed]
             else:
                 by = step["n_components"] - chain[k - 1]["n_components"]
@@ -193,15 +193,15 @@ class ComponentModel(PanelModel):
     # how many
     def judge(self) -> None:
         """Compare numbers of components, beside the kernel."""
-        half = min(self.layout.n_samples, self.layout.n_points) // 2
-        orders = range(1, max(2, min(8, half)) + 1)
-        options: dict[str, Any] = {"closure": self.closure, "shift": self.shift}
-        options["seed"] = self.seed
+        half = min(self.patterns.n_samples, self.patterns.n_points) // 2
+        numbers = list(range(1, max(2, min(8, half)) + 1))
+        options: dict[str, Any] = {"closure": self.closure, "seed": self.seed}
+        options["constraints"] = _constraints(self.shift)
         data = self.data
 
         def task(job: Job) -> None:
             with told() as warned:
-                order = model_order(data, orders=list(orders), **options)
+                order = model_order(data, numbers, **options)
             job.post(lambda: self._judged(order, "\n".join(warned)))
 
         def failed(error: Exception) -> None:
@@ -226,7 +226,7 @@ class ComponentModel(PanelModel):
     @property
     def judged_unasked(self) -> bool:
         """Whether the data are small enough to judge without being asked."""
-        return self.n_values <= _JUDGED and self.layout.n_samples >= 6
+        return self.n_values <= _JUDGED and self.patterns.n_samples >= 6
 
     def _judged(self, order: xr.Dataset, message: str) -> None:
         self.order, self.judging = order, ""
@@ -242,7 +242,7 @@ class ComponentModel(PanelModel):
         if not self.closure:
             options["closure"] = False
         if self.shift is not None:
-            options["shift"] = self.shift
+            options["constraints"] = _constraints(self.shift)
         if self.method != "active-set":
             options["solver"] = self.method
         if self.seed:
@@ -251,7 +251,7 @@ class ComponentModel(PanelModel):
 
     @staticmethod
     def _key(chain: list[dict[str, Any]], options: dict[str, Any]) -> str:
-        return json.dumps([chain, options], default=lambda v: f"{type(v)}{id(v)}")
+        return json.dumps([chain, options], default=_told_apart)
 
     def _fit_chain(
         self, chain: list[dict[str, Any]], options: dict[str, Any]
@@ -299,7 +299,7 @@ class ComponentModel(PanelModel):
     def _pattern(self, data: xr.DataArray, value: Any) -> Any:
         if isinstance(value, int):
             return value
-        signal = self.layout.signal
+        signal = self.patterns.signal
         pattern = _read(value, signal) if isinstance(value, str) else value
         if signal in data.coords and signal in pattern.coords:
             pattern = pattern.interp({signal: data[signal]})
@@ -307,26 +307,28 @@ class ComponentModel(PanelModel):
 
     def _glimpse(self, chain: list[dict[str, Any]], options: dict[str, Any]) -> Found:
         """Return a fit like the exact one, of a part of the data and from one start."""
-        layout = self.layout
-        points = max(1, min(layout.n_points // 150, self.n_values // _PREVIEW))
+        patterns = self.patterns
+        points = max(1, min(patterns.n_points // 150, self.n_values // _PREVIEW))
         over = self.n_values / points / _PREVIEW
-        every = max(1, int(np.ceil(over ** (1 / len(layout.samples)))))
-        thin = {layout.signal: slice(None, None, points)}
-        thin |= {d: slice(None, None, every) for d in layout.samples}
+        every = max(1, int(np.ceil(over ** (1 / len(patterns.samples)))))
+        thin = {patterns.signal: slice(None, None, points)}
+        thin |= {d: slice(None, None, every) for d in patterns.samples}
         some = self.data.isel({d: thin[str(d)] for d in self.data.dims}).compute()
         last = dict(chain[-1])
         last["fixed"] = {
-            name: self.data.isel({layout.samples[0]: v}) if isinstance(v, int) else v
+            name: self.data.isel({patterns.samples[0]: v}) if isinstance(v, int) else v
             for name, v in last.get("fixed", {}).items()
         }
         last["fixed"] = {
-            name: v.isel({layout.signal: thin[layout.signal]}) if _is_array(v) else v
+            name: v.isel({patterns.signal: thin[patterns.signal]})
+            if _is_array(v)
+            else v
             for name, v in last["fixed"].items()
         }
         chain = [*chain[:-1], last]
         before = self._fit_chain(chain[:-1], options) if len(chain) > 1 else None
         if before is not None:
-            before = before.isel({layout.signal: thin[layout.signal]})
+            before = before.isel({patterns.signal: thin[patterns.signal]})
         found = self._one(
             some, chain, len(chain) - 1, before, options, n_starts=1, tol=1e-4
         )
@@ -334,7 +336,7 @@ class ComponentModel(PanelModel):
 
     def _beside(self, found: xr.Dataset) -> Found:
         gaps = self.n_values > _BESIDE or bool(self.data.isnull().any())
-        most = min(self.layout.n_samples, self.layout.n_points)
+        most = min(self.patterns.n_samples, self.patterns.n_points)
         n = min(found.sizes["component"], most)
         principal = None if gaps else pca(self.data, n).compute()
         small = found.compute() if self.n_values <= _BESIDE else found
@@ -342,7 +344,7 @@ class ComponentModel(PanelModel):
 
     def likeness(self, found: xr.Dataset) -> dict[str, tuple[str, float]]:
         """Return of each component the reference that it is most like, and how much."""
-        signal = self.layout.signal
+        signal = self.patterns.signal
         likeness: dict[str, tuple[str, float]] = {}
         for name in found["component"].values:
             pattern = found["components"].sel(component=name)
@@ -359,6 +361,24 @@ class ComponentModel(PanelModel):
                 best = max(scores, key=lambda k: scores[k])
                 likeness[str(name)] = (best, scores[best])
         return likeness
+
+
+def _constraints(shift: Any) -> Constraints:
+    return Constraints(shift=shift)
+
+
+def _told_apart(value: Any) -> str:
+    """Return text that tells a value of a choice from another."""
+    return (
+        _word(value) if isinstance(value, Constraints) else f"{type(value)}{id(value)}"
+    )
+
+
+def _word(value: Any) -> str:
+    """Return Python for an argument of `fit`."""
+    if isinstance(value, Constraints):
+        return f"batteryxr.nmf.Constraints(shift={literal(value.shift)})"
+    return literal(value)
 
 
 def _is_array(value: Any) -> bool:

@@ -139,7 +139,7 @@ class ComponentPanel(Panel):
         return [*controls, judge, said]
 
     def _fixing(self) -> ipywidgets.Widget:
-        series = self.model.layout.series
+        series = self.model.patterns.series
         scans = [("first scan", 0), ("last scan", -1)] if series else []
         source = ipywidgets.Dropdown(
             options=[*scans, ("file", "file")], description="fix", style=_WIDE,

@@ -62,7 +62,7 @@ class Bounds:
             )
             if math.isfinite(bound)
         ]
-        return " and ".join(words)
+        return " and ".join(words) or "that is finite"
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,12 @@ Seed = Annotated[int, Bounds(low=0)]
 Positive = Annotated[float, Bounds(above=0.0, below=math.inf)]
 #: A number that is not below zero.
 NonNegative = Annotated[float, Bounds(low=0.0)]
+#: A number that is not infinite.
+Finite = Annotated[float, Bounds(above=-math.inf, below=math.inf)]
 #: A fraction of a whole.
 Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
+#: A fraction that is neither nothing nor the whole.
+Part = Annotated[float, Bounds(above=0.0, below=1.0)]
 #: Lower and upper end.
 Pair = Annotated[tuple[float, float], Rising()]
 
@@ -292,11 +296,15 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _holds_objects(variable: xr.Variable) -> bool:
-    """Tell whether a variable is of dtype object, and not of text."""
+    """Tell whether a variable is of dtype object, and not of text.
+
+    Text that is missing is None, or NaN where pandas left it out.
+    """
     if variable.dtype != object or not variable.size:
         return False
     first = variable[(0,) * variable.ndim].values.item()
-    return not isinstance(first, str) and first is not None
+    missing = first is None or (isinstance(first, float) and math.isnan(first))
+    return not isinstance(first, str) and not missing
 
 
 _PLAIN: dict[Any, Callable[[Any], bool]] = {

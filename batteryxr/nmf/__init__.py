@@ -1,13 +1,15 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
 from batteryxr.nmf.ambiguity import bands
-from batteryxr.nmf.candidates import read_crystal
-from batteryxr.nmf.factorisation import fit
-from batteryxr.nmf.identification import identify, refine_along
-from batteryxr.nmf.layout import join
+from batteryxr.nmf.constraints import Constraints
+from batteryxr.nmf.factorisation import Solver, fit
+from batteryxr.nmf.joining import join
+from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
-from batteryxr.nmf.plots import (
+from batteryxr.nmf.phases.candidates import read_crystal
+from batteryxr.nmf.phases.identification import identify, refine_along
+from batteryxr.nmf.plot import (
     plot_components,
     plot_maps,
     plot_order,
@@ -20,6 +22,9 @@ from batteryxr.nmf.steps import compare_steps, raise_n, reconstruct
 from batteryxr.nmf.stretching import fit_stretched
 
 __all__ = [
+    "Constraints",
+    "Sampling",
+    "Solver",
     "bands",
     "compare_steps",
     "fit",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING, Annotated
+
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply, stream
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DataError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.posterior import NOISE, Labels
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Seed
+    from batteryxr.nmf.kernels.feasible import Range
 
 #: Of more patterns than this the outermost are taken: the others are among them.
 _PATTERNS = 4000
@@ -20,9 +28,9 @@ _PATTERNS = 4000
 def bands(
     result: xr.Dataset,
     *,
-    noise: float | None = None,
-    steps: int = 40_000,
-    seed: int = 0,
+    noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
+    steps: Annotated[int, Bounds(low=400)] = 40_000,
+    seed: Seed = 0,
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
 
@@ -53,7 +61,7 @@ def bands(
 
     Raises
     ------
-    ArgumentError
+    DataError
         For a fit with stretched components, which can not be turned into one another.
     """
     from batteryxr.nmf.kernels.feasible import explore
@@ -62,13 +70,9 @@ def bands(
     require_variables(result, needed, caller="bands")
     rng = generator(seed)
     if "stretch" in result:
-        raise ArgumentError("result", "stretched components", "a result of `fit`")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 400:
-        raise ArgumentError("steps", steps, "an integer >= 400")
+        raise DataError("result", "its components stretch; expected a result of `fit`")
     if noise is None:
         noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
-    if not 0 <= noise < np.inf:
-        raise ArgumentError("noise", noise, "a number >= 0")
     closure = bool(result.attrs.get("closure", 1))
     lift = result["shift_curve"].values if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
@@ -92,42 +96,15 @@ def bands(
     gram = patterns[:, points] @ patterns[:, points].T
     scatter = NOISE * noise * np.sqrt(np.diag(np.linalg.pinv(gram, hermitian=True)))
     labels = Labels(result, np.arange(len(patterns)), here, points, lift)
-    if not many:
+    if many:
+        low, high = _ends(result["weights"], found)
+    else:
         low, high = (
             labels.weights(values, "weights", "Weight") for values in found.weights
         )
-    else:
-        low, high = apply(
-            _range_of,
-            result["weights"].drop_vars("component"),
-            core_dims=[["component"]],
-            output_dims=[["component"], ["component"]],
-            dtypes=[np.float64, np.float64],
-            caller="bands",
-            turns=np.linalg.inv(found.rotations),
-        )
-        order = result["weights"].dims
-        low, high = (a.transpose(*order) for a in (low, high))
-    width = xr.DataArray(scatter, dims="component")
-    top = 1.0 if closure else None
-    units = str(weights.attrs["units"])
-    parts = {
-        "weights_low": ((low - width).clip(0.0, top), "Lowest weight that fits"),
-        "weights_high": ((high + width).clip(0.0, top), "Highest weight that fits"),
-    }
-    parts["weights_width"] = (
-        parts["weights_high"][0] - parts["weights_low"][0],
-        "Range of a weight",
+    out = _with_noise(
+        result["weights"], low, high, scatter, top=1.0 if closure else None
     )
-    out = {
-        name: label(
-            array.assign_coords(result["weights"].coords),
-            name,
-            units=units,
-            long_name=text,
-        )
-        for name, (array, text) in parts.items()
-    }
     for index, end in enumerate(("low", "high")):
         out[f"components_{end}"] = labels.components(
             found.components[index],
@@ -137,6 +114,45 @@ def bands(
     answer = xr.Dataset(out)
     answer.attrs = {"noise": float(noise), "closure": int(closure)}
     return answer
+
+
+def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:
+    """Return the lowest and highest weights over all rotations; lazy as the weights."""
+    ends = apply(
+        _range_of,
+        weights.drop_vars("component"),
+        core_dims=[["component"]],
+        output_dims=[["component"], ["component"]],
+        dtypes=[np.float64, np.float64],
+        caller="bands",
+        turns=np.linalg.inv(found.rotations),
+    )
+    return [end.transpose(*weights.dims) for end in ends]
+
+
+def _with_noise(
+    weights: xr.DataArray,
+    low: xr.DataArray,
+    high: xr.DataArray,
+    scatter: np.ndarray,
+    *,
+    top: float | None,
+) -> dict[str, xr.DataArray]:
+    """Return the range of the weights, `scatter` (k,) wider at either end."""
+    width = xr.DataArray(scatter, dims="component")
+    low, high = (low - width).clip(0.0, top), (high + width).clip(0.0, top)
+    parts = {
+        "weights_low": (low, "Lowest weight that fits"),
+        "weights_high": (high, "Highest weight that fits"),
+        "weights_width": (high - low, "Range of a weight"),
+    }
+    units = str(weights.attrs["units"])
+    return {
+        name: label(
+            array.assign_coords(weights.coords), name, units=units, long_name=text
+        )
+        for name, (array, text) in parts.items()
+    }
 
 
 def _outline(weights: xr.DataArray, rng: np.random.Generator) -> np.ndarray:

@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import xarray as xr
 
+from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
-from batteryxr.core.provenance import recorded
-from batteryxr.nmf.preparing import held, prepare
+from batteryxr.core.provenance import recorded, replayable
+from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.results import arrange, label_result
+from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
+from batteryxr.nmf.starting import begin
+from batteryxr.nmf.streaming import solve_in_passes
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.layout import Fixed, Several, Shift
-    from batteryxr.nmf.problem import Answer, Problem
+    from typing import TypeAlias
 
-SCALES = ("norm", "max", "area")
+    import xarray as xr
+
+    from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
+    from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.solving import Factors
+    from batteryxr.nmf.starting import Fixed, Start
+
+    Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solver:
+    """How `fit` looks for the components.
+
+    Parameters
+    ----------
+    kind
+        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``; ``"coordinate"``
+        sweeps once over each half in turn, as scikit-learn does, which is slow but
+        stays near its start where many answers fit alike; ``"pure"`` takes
+        the purest patterns as components and refines nothing, which keeps the maps
+        of images truer than the lowest residual does.
+    start
+        The first start: ``"pure"``, ``"singular"`` or ``"random"``, or components to
+        start from. All further starts are random.
+    passes
+        Full passes over a large stack.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is not one of these.
+    """
+
+    kind: Kind = "active-set"
+    start: Start = "pure"
+    passes: Whole = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @recorded
 def fit(
     data: Several,
-    n: int | None = None,
+    n_components: Count | None = None,
     *,
-    signal: str | None = None,
-    closure: bool = True,
-    shift: Shift = None,
     fixed: Fixed = None,
-    errors: float | xr.DataArray | None = None,
-    mask: xr.DataArray | None = None,
-    pattern_scale: xr.DataArray | None = None,
-    solver: str = "active-set",
-    start: str | xr.Dataset | xr.DataArray = "pure",
-    n_starts: int = 4,
-    seed: int = 0,
-    sparsity: float = 0.0,
-    smoothness: float = 0.0,
-    weight_smoothness: float = 0.0,
-    scale: str = "norm",
-    max_iter: int = 1000,
-    tol: float = 1e-5,
-    passes: int = 3,
+    closure: bool = True,
+    constraints: Constraints | None = None,
+    errors: Positive | xr.DataArray | None = None,
+    solver: Kind | Solver = "active-set",
+    n_starts: Count = 4,
+    seed: Seed = 0,
+    max_iter: Count = 1000,
+    tol: NonNegative = 1e-5,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise patterns into components and weights: ``data = weights · components``.
@@ -55,55 +90,30 @@ def fit(
     data
         A series (scan, r), a stack (energy, y, x), or several of them: a list, a
         mapping of names, or a DataTree. NaN is missing.
-    n
+    n_components
         Number of components, fixed ones included. May be left out where all are
         fixed.
-    signal
-        The dimension of a pattern; found where it is r, q, energy, two_theta or
-        shift.
-    closure
-        The weights of each pattern sum to one: they are phase ratios. Set it to
-        False where the total may vary, such as the thickness in an image.
-    shift
-        What makes signed patterns non-negative: ``"envelope"``, ``"minimum"``, a
-        number or a curve along the signal; see `shifts`. Undone in the components
-        under closure; without closure the components describe the shifted data.
     fixed
         Known components: a mapping of names to scan numbers or patterns, or (some
         components of) an earlier fit. They stay bitwise as given.
+    closure
+        The weights of each pattern sum to one: they are phase ratios. Set it to
+        False where the total may vary, such as the thickness in an image.
+    constraints
+        What else data and factors obey: a shift of signed patterns, masks, penalties;
+        see `Constraints`.
     errors
         Standard deviations of the data, with any of their dimensions, in their units.
-    mask
-        True where values are left out.
-    pattern_scale
-        One positive number per pattern that the data are divided by, such as the
-        incident intensity. Stored with the result.
     solver
-        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``; ``"coordinate"``
-        sweeps once over each half in turn, as scikit-learn does, which is slow but
-        stays near its start where many answers fit alike; ``"pure"`` takes
-        the purest patterns as components and refines nothing, which keeps the maps
-        of images truer than the lowest residual does.
-    start
-        The first start: ``"pure"``, ``"singular"`` or ``"random"``, or components to
-        start from. All further starts are random.
+        ``"active-set"``, ``"hals"``, ``"coordinate"`` or ``"pure"``, or a `Solver`,
+        which also says where to start.
     n_starts
-        Number of starts.
+        Number of starts; all but the first are random.
     seed
         Of the random starts, and of the sample of a large stack.
-    sparsity
-        L1 penalty, as a share of the mean signal of one component (try 0.01).
-    smoothness, weight_smoothness
-        Penalty on second differences of the components, or on first differences of
-        the weights along the series, relative to their squares (try 1, and 0.1).
-    scale
-        Without closure the free components get unit ``"norm"``, unit ``"max"`` or
-        unit ``"area"``, and the weights the units of the data.
     max_iter, tol
         Stop after so many alternations, or when ten lower the error by less than
         this fraction.
-    passes
-        Full passes over a large stack.
     progress
         Show a bar: True, False, or None for only where somebody watches.
 
@@ -120,7 +130,7 @@ def fit(
 
     Raises
     ------
-    ArgumentError, DimensionError
+    ArgumentError, DataError, DimensionError
         Before any long work; signed data without a shift among them.
 
     Notes
@@ -128,62 +138,59 @@ def fit(
     Kim & Park, SIAM J. Sci. Comput. 33, 3261 (2011); Ang & Gillis, Neural Comput.
     31, 417 (2019).
     """
-    problem, levels = prepare(
-        data,
-        n,
-        signal=signal,
-        closure=closure,
-        shift=shift,
-        fixed=fixed,
-        errors=errors,
-        mask=mask,
-        pattern_scale=pattern_scale,
-        solver=solver,
-        start=start,
-        n_starts=n_starts,
-        seed=seed,
-        sparsity=sparsity,
-        smoothness=smoothness,
-        weight_smoothness=weight_smoothness,
-        max_iter=max_iter,
-        tol=tol,
-        passes=passes,
+    constraints = constraints or Constraints()
+    how = solver if isinstance(solver, Solver) else Solver(kind=solver)
+    patterns = constrain(data, constraints, errors)
+    starts = begin(
+        patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
-    if scale not in SCALES:
-        raise ArgumentError("scale", scale, f"one of {SCALES}")
-    answer = solve(problem, solver=solver, progress=progress)
-    order = arrange(problem, answer, scale)
-    result = label_result(problem, answer, order, scale=scale, levels=levels)
+    _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
+    kind = "active-set" if how.kind == "pure" else how.kind
+    stop = {"max_iter": max_iter, "tol": tol}
+    rules = constraints.rules(starts.is_fixed, closure, solver=kind, **stop)
+    if how.kind == "pure":
+        factors = pick_pure(patterns, starts, rules)
+    elif patterns.held:
+        block = gapless(patterns)
+        factors = run_starts(block.values, block.v, starts.at(block.points), rules)
+        factors = spread_out(factors, block.samples, block.points)
+    else:
+        factors = solve_in_passes(
+            patterns, starts, rules, passes=how.passes, progress=progress
+        )
+    scale = constraints.scale or "norm"
+    axis = patterns.data[patterns.signal]
+    order = arrange(factors, rules, scale, axis, series=patterns.series)
+    result = label_result(patterns, starts, rules, factors, order=order)
     result.attrs |= {
+        "scale": "closure" if closure else scale,
         "closure": int(closure),
-        "shift_kind": shift if isinstance(shift, str) else _kind(shift),
-        "solver": solver,
+        "shift_kind": constraints.shift_kind,
+        "solver": how.kind,
         "seed": int(seed),
-        "model": _model(closure, problem.shifted),
+        "model": _model(closure, constraints.shift is not None),
     }
-    _tell(problem, answer, result)
+    _warn_of_starts(factors, max_iter)
+    _warn_of_components(result, factors)
     return result
 
 
-def solve(
-    problem: Problem, *, solver: str = "active-set", progress: bool | None = None
-) -> Answer:
-    """Find the components by the route that the size of the data asks for."""
-    from batteryxr.nmf.purity import pick_pure
-    from batteryxr.nmf.solving import solve_in_memory
-    from batteryxr.nmf.streaming import solve_in_passes
-
-    if solver == "pure":
-        return pick_pure(problem)
-    if held(problem.layout):
-        return solve_in_memory(problem)
-    return solve_in_passes(problem, progress=progress)
-
-
-def _kind(shift: Any) -> str:
-    if shift is None:
-        return "none"
-    return "curve" if isinstance(shift, xr.DataArray) else "constant"
+def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
+    """Raise for penalties that the data do not allow."""
+    strengths = constraints.penalties
+    if not held and any(strengths.values()):
+        raise ArgumentError(
+            "constraints",
+            strengths,
+            "penalties of 0 for a stack that is read in passes",
+            "Fit a part of it, then `fit(stack, fixed=part)`.",
+        )
+    if constraints.weight_smoothness and not series:
+        raise ArgumentError(
+            "weight_smoothness",
+            constraints.weight_smoothness,
+            "0 for images: pixels have no order",
+        )
 
 
 def _model(closure: bool, shifted: bool) -> str:
@@ -193,27 +200,30 @@ def _model(closure: bool, shifted: bool) -> str:
     return f"data = weights . components{sums}"
 
 
-def _tell(problem: Problem, answer: Answer, result: xr.Dataset) -> None:
-    """Warn of what a scientist would want to know before using the result."""
-    if answer.start_converged and not any(answer.start_converged):
+def _warn_of_starts(factors: Factors, max_iter: int) -> None:
+    """Warn where no start converged."""
+    if factors.start_converged and not any(factors.start_converged):
         warn_quality(
-            f"no start converged within {problem.max_iter} alternations "
-            f"(relative error {answer.error:.4g}). Raise max_iter."
+            f"no start converged within {max_iter} alternations "
+            f"(relative error {factors.error:.4g}). Raise max_iter."
         )
+
+
+def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
+    """Warn of components that are one, or that the data do not have."""
     names = [str(n) for n in result["component"].values]
-    if problem.n > 1 and answer.used.sum() > 0:
-        free = ~result["fixed"].values
-        patterns = np.nan_to_num(result["components"].values)
-        likeness = np.corrcoef(patterns)
-        for a in range(problem.n):
-            for b in range(a):
-                if likeness[a, b] > 0.9995 and (free[a] or free[b]):
-                    warn_quality(
-                        f"{names[b]} and {names[a]} are one pattern (correlation "
-                        f"{likeness[a, b]:.5f}): fewer components would do."
-                    )
-    if problem.rules.closure and answer.weights is not None:
-        top = result["weights"].max(list(problem.layout.samples))
+    free = ~result["fixed"].values
+    if len(names) > 1 and factors.used.sum() > 0:
+        likeness = np.corrcoef(np.nan_to_num(result["components"].values))
+        for b, a in itertools.combinations(range(len(names)), 2):
+            if likeness[a, b] > 0.9995 and (free[a] or free[b]):
+                warn_quality(
+                    f"{names[b]} and {names[a]} are one pattern (correlation "
+                    f"{likeness[a, b]:.5f}): fewer components would do."
+                )
+    if result.attrs["scale"] == "closure" and factors.weights is not None:
+        weights = result["weights"]
+        top = weights.max([d for d in weights.dims if d != "component"])
         for name, value in zip(names, top.values, strict=True):
             if value < 0.02:
                 warn_quality(

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, warn_quality
-from batteryxr.core.model import label
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.posterior import label_chains
-from batteryxr.nmf.preparing import held, prepare
-from batteryxr.nmf.problem import EQUAL
-from batteryxr.nmf.results import arrange, label_result, lengths
+from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.kernels.schedule import Sampling
+from batteryxr.nmf.posterior import Labels, label_chains
+from batteryxr.nmf.results import arrange, label_result, labelled, lengths
 from batteryxr.nmf.solving import (
     compare_runs,
     gapless,
+    index_of_best,
     normal_equations,
     spread_out,
 )
+from batteryxr.nmf.starting import begin
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.sampling import Chain, Plan
-    from batteryxr.nmf.layout import Fixed, Several, Shift
-    from batteryxr.nmf.problem import Problem
+    import xarray as xr
+
+    from batteryxr.core.checks import Count, Positive, Seed
+    from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.kernels.alternate import Normal, Rules
+    from batteryxr.nmf.kernels.sampling import Chain
+    from batteryxr.nmf.solving import Block
+    from batteryxr.nmf.starting import Fixed, Starts
 
 #: Draws of all chains together hold at most so many numbers.
 _HELD = 50_000_000
@@ -37,22 +45,15 @@ _HELD = 50_000_000
 @recorded
 def metropolis(
     data: Several,
-    n: int | None = None,
+    n_components: Count | None = None,
     *,
-    signal: str | None = None,
-    closure: bool = True,
-    shift: Shift = None,
     fixed: Fixed = None,
-    errors: float | xr.DataArray | None = None,
-    mask: xr.DataArray | None = None,
-    pattern_scale: xr.DataArray | None = None,
-    n_chains: int = 4,
-    seed: int = 0,
-    sweeps: int = 3000,
-    hottest: float = 300.0,
-    draws: int = 200,
-    thin: int = 2,
-    rotations: int = 160_000,
+    closure: bool = True,
+    constraints: Constraints | None = None,
+    errors: Positive | xr.DataArray | None = None,
+    n_chains: Count = 4,
+    sampling: Sampling | None = None,
+    seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise by Metropolis Monte Carlo, with the spread of every ratio.
@@ -66,23 +67,20 @@ def metropolis(
 
     Parameters
     ----------
-    data, n, signal, closure, shift, fixed, mask, pattern_scale
-        As of `fit`. Components without closure have unit area.
+    data, n_components, fixed, closure
+        As of `fit`.
+    constraints
+        As of `fit`, without penalties. Components without closure have unit area
+        unless these say otherwise.
     errors
         Standard deviations of the data. Without, the noise is what n components
         leave of the data.
     n_chains
         Independent chains.
+    sampling
+        How long the chains are; see `Sampling`.
     seed
         Each chain has its own stream of random numbers.
-    sweeps
-        Metropolis sweeps of each chain; a sweep tries every value once.
-    hottest
-        Temperature at the start; it falls to 1 by half of the sweeps.
-    draws, thin
-        Draws kept of each chain, one in `thin` sweeps.
-    rotations
-        Steps of each chain over the factorisations that fit alike.
     progress
         Show a bar: True, False, or None for only where somebody watches.
 
@@ -102,7 +100,7 @@ def metropolis(
 
     Raises
     ------
-    ArgumentError, DimensionError
+    ArgumentError, DataError, DimensionError
         Before any long work.
 
     Notes
@@ -110,102 +108,177 @@ def metropolis(
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """
-    from batteryxr.nmf.kernels.sampling import Plan
-
-    for name, number in {
-        "n_chains": n_chains,
-        "sweeps": sweeps,
-        "draws": draws,
-        "thin": thin,
-        "rotations": rotations,
-    }.items():
-        least = 4 if name == "draws" else 1
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ArgumentError(name, number, f"an integer >= {least}")
-    if not 1 <= hottest < np.inf:
-        raise ArgumentError("hottest", hottest, "a temperature >= 1, that of the noise")
-    problem, levels = prepare(
-        data,
-        n,
-        signal=signal,
-        closure=closure,
-        shift=shift,
-        fixed=fixed,
-        errors=errors,
-        mask=mask,
-        pattern_scale=pattern_scale,
-        start="random",
-        n_starts=n_chains,
-        seed=seed,
-        caller="metropolis",
-    )
-    if not held(problem.layout):
-        raise ArgumentError(
+    constraints, sampling = constraints or Constraints(), sampling or Sampling()
+    constraints.refuse("metropolis", *PENALTIES)
+    patterns = constrain(data, constraints, errors)
+    starts = begin(patterns, n_components, fixed, seed=seed)
+    starts = replace(starts, number=n_chains)
+    if not patterns.held:
+        raise DataError(
             "data",
-            f"{problem.layout.n_samples} patterns",
-            "a series that fits in memory",
+            f"{patterns.n_samples} patterns; expected a series that fits in memory",
             "Sample a part of the stack, then `fit(stack, fixed=part)`.",
         )
-    size = problem.n * (problem.layout.n_samples + problem.layout.n_points) * n_chains
-    plan = Plan(
-        cooling=sweeps,
-        settling=max(sweeps // 10, 20),
-        draws=max(min(draws, _HELD // size), 4),
-        thin=thin,
-        rotations=rotations,
-        hottest=float(hottest),
+    size = starts.n * (patterns.n_samples + patterns.n_points) * n_chains
+    sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
+    rules = constraints.rules(starts.is_fixed, closure)
+    block = gapless(patterns)
+    chains = _sample(
+        block, starts, rules, sampling, known=errors is not None, progress=progress
     )
-    return _sample(problem, levels, plan, n_chains, seed, progress)
+    unit, axis = constraints.scale or "area", patterns.data[patterns.signal]
+    if not closure:
+        for chain in chains.found:
+            _to_unit(chain, rules, unit, axis, points=block.points)
+    runs = [chain.run for chain in chains.found]
+    factors = compare_runs(runs, chains.svd_error, rules)
+    factors = spread_out(factors, block.samples, block.points)
+    order = arrange(factors, rules, unit, axis, series=patterns.series)
+    result = _starts_are_chains(
+        label_result(patterns, starts, rules, factors, order=order)
+    )
+    shift = patterns.shift if closure and patterns.shift is not None else 0.0
+    labels = Labels(result, order, block.samples, block.points, shift)
+    best = index_of_best(runs)
+    result = result.assign(label_chains(chains.found, best, labels, closure))
+    result["noise"] = labelled(
+        "noise",
+        (),
+        float(np.sqrt(chains.noise)),
+        "1" if errors is not None else patterns.units,
+        "Noise at T = 1 (relative to the errors where these were given)",
+    )
+    result.attrs |= {
+        "scale": "closure" if closure else unit,
+        "closure": int(closure),
+        "shift_kind": constraints.shift_kind,
+        "solver": "metropolis",
+        "seed": int(seed),
+        "interrupted": int(chains.stopped),
+        "model": "data = weights . components",
+    }
+    _warn_of_chains(result, chains.stopped)
+    return result
+
+
+class _Chains(NamedTuple):
+    """All chains, the variance of the noise, and whether they were stopped."""
+
+    found: list[Chain]
+    noise: float
+    svd_error: float
+    stopped: bool
 
 
 def _sample(
-    problem: Problem,
-    levels: xr.DataArray | None,
-    plan: Plan,
-    n_chains: int,
-    seed: int,
+    block: Block,
+    starts: Starts,
+    rules: Rules,
+    sampling: Sampling,
+    *,
+    known: bool,
     progress: bool | None,
-) -> xr.Dataset:
-    values, v, samples, points = gapless(problem)
-    scale, normal, svd_error = normal_equations(problem, values, v, False)
-    count = values.size if v is None else int((v > 0).sum())
-    chains, noise, stopped = _run(
-        problem, normal, values, scale, points, count, plan, n_chains, seed, progress
-    )
-    for chain in chains:
+) -> _Chains:
+    """Run all chains on data without gaps; `known` tells that their noise is 1."""
+    from threadpoolctl import threadpool_limits
+
+    from batteryxr.nmf.kernels.sampling import run_chain
+
+    scale, normal, svd_error = normal_equations(block.values, block.v, starts.n)
+    begun = _begin_chains(block, scale, starts)
+    with threadpool_limits(1, "blas"):
+        noise = 1.0 if known else _noise(block, normal, begun[-1][0], rules)
+        tasks = [
+            partial(run_chain, normal, start, rules, rng, noise, sampling)
+            for start, rng in begun[:-1]
+        ]
+        found, stopped = _side_by_side(tasks, sampling.total, progress)
+    for chain in found:
         chain.run.components = chain.run.components * scale
         if chain.components is not None:
             chain.components *= scale
         if chain.range is not None:
             chain.range.components *= scale
-        if not problem.rules.closure:
-            _to_unit_area(problem, chain, points)
-    runs = [c.run for c in chains]
-    lowest = min(r.error for r in runs)
-    best = next(i for i, r in enumerate(runs) if r.error <= EQUAL * lowest + 1e-12)
-    answer = spread_out(compare_runs(runs, svd_error, problem), samples, points)
-    order = arrange(problem, answer, "area")
-    result = label_result(problem, answer, order, scale="area", levels=levels)
-    result = _starts_are_chains(result)
-    out = label_chains(problem, chains, best, order, samples, points, result)
-    out["noise"] = label(
-        xr.DataArray(float(np.sqrt(noise))),
-        "noise",
-        units=_units(problem) if problem.errors is None else "1",
-        long_name="Noise at T = 1 (relative to the errors where these were given)",
-    )
-    result = result.assign(out)
-    shift_kind = "curve" if problem.shifted else "none"
-    result.attrs |= {
-        "closure": int(problem.rules.closure),
-        "shift_kind": shift_kind,
-        "solver": "metropolis",
-        "seed": int(seed),
-        "interrupted": int(stopped),
-        "model": "data = weights . components",
-    }
-    _tell(result, stopped)
-    return result
+    return _Chains(found, noise, svd_error, stopped)
+
+
+def _begin_chains(
+    block: Block, scale: np.ndarray, starts: Starts
+) -> list[tuple[np.ndarray, np.random.Generator]]:
+    """Return a random start for each chain, and one to spare."""
+    from batteryxr.nmf.kernels.starts import complete
+
+    fixed = starts.is_fixed
+    given = starts.given()[:, block.points] / scale
+    scaled = block.values / scale
+    return [
+        (complete(scaled, fixed, given, "random", rng), rng)
+        for rng in generators(starts.seed, starts.number + 1)
+    ]
+
+
+def _noise(block: Block, normal: Normal, start: np.ndarray, rules: Rules) -> float:
+    """Return the variance of what a factorisation leaves of the data."""
+    from batteryxr.nmf.kernels import alternate
+
+    count = block.values.size if block.v is None else int((block.v > 0).sum())
+    guess = alternate.factorise(normal, start, replace(rules, tol=1e-4))
+    left = count - len(start) * sum(normal.shape)
+    noise = guess.error**2 * normal.total / max(left, 1)
+    return max(noise, 1e-14 * normal.total / count)
+
+
+def _side_by_side(
+    tasks: list[partial[Chain]], sweeps: int, progress: bool | None
+) -> tuple[list[Chain], bool]:
+    """Run all chains in threads; return them, and whether they were stopped."""
+    done = np.zeros(len(tasks), dtype=np.int64)
+    stop = Event()
+
+    def one(i: int) -> Chain:
+        def tick() -> bool:
+            done[i] += 1
+            return stop.is_set()
+
+        return tasks[i](tick=tick)
+
+    total = len(tasks) * sweeps
+    with (
+        ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool,
+        bar(None, "Sampling", total=total, progress=progress) as shown,
+    ):
+        futures = [pool.submit(one, i) for i in range(len(tasks))]
+        try:
+            seen, waiting = 0, set(futures)
+            while waiting:
+                _, waiting = wait(waiting, timeout=0.1)
+                shown.update(int(done.sum()) - seen)
+                seen = int(done.sum())
+        except BaseException as error:
+            stop.set()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+        chains = [f.result() for f in futures]
+    return chains, stop.is_set()
+
+
+def _to_unit(
+    chain: Chain, rules: Rules, unit: str, axis: xr.DataArray, *, points: np.ndarray
+) -> None:
+    """Scale the free components of a chain as those of the result will be."""
+    whole = np.zeros((len(rules.fixed), points.size))
+    whole[:, points] = chain.run.components
+    length = np.where(rules.fixed, 1.0, lengths(whole, unit, axis))[:, None]
+    chain.run.components = chain.run.components / length
+    chain.run.weights = chain.run.weights * length
+    if chain.components is not None and chain.weights is not None:
+        chain.components /= length
+        chain.weights *= length
+    if chain.range is not None:
+        chain.range.components /= length
+        chain.range.weights *= length
+    if chain.noise is not None:
+        chain.noise *= length
 
 
 def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
@@ -219,94 +292,7 @@ def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
     return renamed
 
 
-def _run(
-    problem: Problem,
-    normal: Any,
-    values: np.ndarray,
-    scale: np.ndarray,
-    points: np.ndarray,
-    count: int,
-    plan: Plan,
-    n_chains: int,
-    seed: int,
-    progress: bool | None,
-) -> tuple[list[Chain], float, bool]:
-    """Run all chains side by side; return them, the noise, and whether stopped."""
-    from threading import Event
-
-    from threadpoolctl import threadpool_limits
-
-    from batteryxr.nmf.kernels import alternate, starts
-    from batteryxr.nmf.kernels.sampling import run_chain
-
-    fixed = problem.rules.fixed
-    given = problem.given()[:, points] / scale
-    rngs = generators(seed, n_chains + 1)
-    scaled = values / scale
-    done = np.zeros(n_chains, dtype=np.int64)
-    stop = Event()
-
-    def start(rng: np.random.Generator) -> np.ndarray:
-        return starts.complete(scaled, fixed, given, "random", rng)
-
-    def one(i: int) -> Chain:
-        def tick() -> bool:
-            done[i] += 1
-            return stop.is_set()
-
-        return run_chain(
-            normal, start(rngs[i]), problem.rules, rngs[i], noise, plan, tick=tick
-        )
-
-    with threadpool_limits(1, "blas"):
-        noise = 1.0
-        if problem.errors is None:
-            guess = alternate.factorise(
-                normal, start(rngs[-1]), problem.rules, tol=1e-4
-            )
-            left = count - problem.n * sum(normal.shape)
-            noise = guess.error**2 * normal.total / max(left, 1)
-            noise = max(noise, 1e-14 * normal.total / count)
-        with (
-            ThreadPoolExecutor(min(n_chains, os.cpu_count() or 1)) as pool,
-            bar(
-                None, "Sampling", total=n_chains * plan.sweeps, progress=progress
-            ) as shown,
-        ):
-            futures = [pool.submit(one, i) for i in range(n_chains)]
-            try:
-                seen, waiting = 0, set(futures)
-                while waiting:
-                    _, waiting = wait(waiting, timeout=0.1)
-                    shown.update(int(done.sum()) - seen)
-                    seen = int(done.sum())
-            except BaseException as error:
-                stop.set()
-                if not isinstance(error, KeyboardInterrupt):
-                    raise
-            chains = [f.result() for f in futures]
-    return chains, noise, stop.is_set()
-
-
-def _to_unit_area(problem: Problem, chain: Chain, points: np.ndarray) -> None:
-    """Scale the free components of a chain as those of the result will be."""
-    free = ~problem.rules.fixed
-    whole = np.zeros((problem.n, points.size))
-    whole[:, points] = chain.run.components
-    length = np.where(free, lengths(whole, problem, "area"), 1.0)[:, None]
-    chain.run.components = chain.run.components / length
-    chain.run.weights = chain.run.weights * length
-    if chain.components is not None and chain.weights is not None:
-        chain.components /= length
-        chain.weights *= length
-    if chain.range is not None:
-        chain.range.components /= length
-        chain.range.weights *= length
-    if chain.noise is not None:
-        chain.noise *= length
-
-
-def _tell(result: xr.Dataset, stopped: bool) -> None:
+def _warn_of_chains(result: xr.Dataset, stopped: bool) -> None:
     """Warn of chains that were stopped, or do not agree."""
     if stopped:
         warn_quality("interrupted: the chains are as they were, errors are missing")
@@ -315,9 +301,6 @@ def _tell(result: xr.Dataset, stopped: bool) -> None:
     if worst > 1.2:
         warn_quality(
             f"the chains disagree: R-hat reaches {worst:.2f}. They found different "
-            "regions; compare chain_components, fix a component, or raise sweeps."
+            "regions; compare chain_components, fix a component, or raise the sweeps "
+            "of `Sampling`."
         )
-
-
-def _units(problem: Problem) -> str:
-    return str(problem.layout.data.attrs.get("units", "1"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from batteryxr.core.model import label
 
 if TYPE_CHECKING:
     from batteryxr.nmf.kernels.sampling import Chain
-    from batteryxr.nmf.problem import Problem
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 #: Noise around the range of what fits, in standard deviations.
@@ -83,33 +82,29 @@ class Labels:
 
 
 def label_chains(
-    problem: Problem,
-    chains: list[Chain],
-    best: int,
-    order: np.ndarray,
-    samples: np.ndarray,
-    points: np.ndarray,
-    result: xr.Dataset,
+    chains: list[Chain], best: int, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return the variables that several chains add to a factorisation."""
-    shift = problem.shift if problem.rules.closure and problem.shifted else 0.0
-    patterns = Labels(result, order, samples, points, shift)
-    chain = result["chain"]
+    chain = labels.result["chain"]
     rows = _same_order(chains, best)
     found = [
         np.array([c.run.weights[o] for c, o in zip(chains, rows, strict=True)]),
         np.array([c.run.components[o] for c, o in zip(chains, rows, strict=True)]),
     ]
     out = {
-        "chain_weights": patterns.weights(
+        "chain_weights": labels.weights(
             found[0], "chain_weights", "Weight found by each chain", chain
         ),
-        "chain_components": patterns.components(
+        "chain_components": labels.components(
             found[1], "chain_components", "Component found by each chain", chain
         ),
     }
     for name, text, numbers in (
-        ("acceptance", "Share of proposals accepted", [c.acceptance for c in chains]),
+        (
+            "acceptance",
+            "Fraction of proposals accepted",
+            [c.acceptance for c in chains],
+        ),
         ("excess", "Misfit of draws over optimum", [c.excess for c in chains]),
     ):
         out[f"chain_{name}"] = label(
@@ -120,7 +115,7 @@ def label_chains(
         )
     whole = [(c, o) for c, o in zip(chains, rows, strict=True) if c.range is not None]
     if whole:
-        out |= _spreads(problem, whole, chains[best], patterns)
+        out |= _spreads(whole, chains[best], labels, closure)
     return out
 
 
@@ -135,10 +130,7 @@ def _same_order(chains: list[Chain], best: int) -> list[np.ndarray]:
 
 
 def _spreads(
-    problem: Problem,
-    whole: list[tuple[Chain, np.ndarray]],
-    best: Chain,
-    patterns: Labels,
+    whole: list[tuple[Chain, np.ndarray]], best: Chain, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return errors, quantiles and ranges, and whether chains agree on them."""
     from batteryxr.nmf.kernels import chains as agreement
@@ -151,14 +143,14 @@ def _spreads(
     ranges = [(c.range, o) for c, o in whole if c.range is not None]
     low = np.min([r.weights[0][o] for r, o in ranges], axis=0) - NOISE * noise
     high = np.max([r.weights[1][o] for r, o in ranges], axis=0) + NOISE * noise
-    top = 1.0 if problem.rules.closure else np.inf
+    top = 1.0 if closure else np.inf
     low_h = np.min([r.components[0][o] for r, o in ranges], axis=0)
     high_h = np.max([r.components[1][o] for r, o in ranges], axis=0)
     quantile = xr.DataArray(list(QUANTILES), dims="quantile")
     quantile.attrs = {"units": "1", "long_name": "Quantile"}
     between = np.quantile(w.reshape(-1, *w.shape[2:]), QUANTILES, axis=0)
-    weights, components = patterns.weights, patterns.components
-    bare = Labels(patterns.result, patterns.order, patterns.samples, patterns.points)
+    weights, components = labels.weights, labels.components
+    bare = replace(labels, shift=0.0)
     ratio = agreement.potential_scale(w)
     size = agreement.effective_size(w)
     return {

@@ -11,35 +11,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply, is_lazy
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.decompose import MOST, principal_components
+from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.nmf.layout import Layout, lay_out
+from batteryxr.nmf.data import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.nmf.layout import Several
+    from batteryxr.core.checks import Count
+    from batteryxr.nmf.joining import Several
 
 
 @recorded
 def pca(
     data: Several,
-    n: int | None = None,
+    n_components: Count | None = None,
     *,
     signal: str | None = None,
     centre: bool = False,
 ) -> xr.Dataset:
-    """Return principal components, their scores, eigenvalues and shares.
+    """Return principal components, their scores, and the variance that they explain.
 
-    Lazy: dask data are read once for the eigenvalues, once more for the scores.
+    Lazy: dask data are read once for the components, once more for the scores.
 
     Parameters
     ----------
     data
-        As of `fit`, without gaps.
-    n
+        As of `fit`. Patterns with a gap are left out, and get scores of NaN.
+    n_components
         How many; by default all, at most 10.
     signal
         The dimension of a pattern, where it is not plain.
@@ -51,117 +52,25 @@ def pca(
     -------
     xarray.Dataset
         ``components`` (component, signal), orthonormal and signed, their largest
-        value positive; ``weights`` (sample, component), the scores; ``eigenvalue``
-        and ``share`` (component), of the sum of all eigenvalues; ``mean`` (signal),
-        zero if not subtracted.
+        value positive; ``scores`` (sample, component); ``explained_variance`` and
+        ``explained_variance_ratio`` (component); ``mean`` (signal), zero if not
+        subtracted; and along ``eigenvalue_number`` ``eigenvalue`` and Malinowski's
+        ``indicator`` for all.
 
     Notes
     -----
     Chapman et al., J. Appl. Cryst. 48, 1619 (2015).
     """
-    layout = lay_out(data, signal, caller="pca")
-    most = min(layout.n_samples, layout.n_points)
-    n = min(most, 10) if n is None else n
-    if not 1 <= n <= most:
-        raise ArgumentError("n", n, f"a whole number from 1 to {most}")
-    axis = layout.signal
-    bare = _float(layout)
-    mean = (
-        bare.mean(layout.samples)
-        if centre
-        else xr.zeros_like(bare.isel(dict.fromkeys(layout.samples, 0)))
+    patterns = lay_out(data, signal)
+    if n_components is None:
+        n_components = min(patterns.n_samples, patterns.n_points, MOST)
+    result = principal_components(
+        patterns.data, patterns.signal, n_components, centre=centre, lazy=True
     )
-    varied = bare - mean if centre else bare
-    axes, eigenvalues, total = _axes(varied, layout, n)
-    scores = xr.dot(varied, axes, dim=axis).transpose(*layout.samples, "component")
-    if not layout.series:
-        scores = scores.transpose("component", *layout.samples)
-    units = str(layout.data.attrs.get("units", "1"))
-    out = xr.Dataset(
-        {
-            "components": label(
-                axes.transpose("component", axis),
-                "components",
-                units="1",
-                long_name="Principal component",
-            ),
-            "weights": label(scores, "weights", units=units, long_name="Score"),
-            "eigenvalue": label(
-                eigenvalues, "eigenvalue", units=f"({units})^2", long_name="Eigenvalue"
-            ),
-            "share": label(
-                eigenvalues / total,
-                "share",
-                units="1",
-                long_name="Share of the sum of eigenvalues",
-            ),
-            "mean": label(mean, "mean", units=units, long_name="Mean pattern"),
-        }
-    )
-    names = [f"PC{i}" for i in range(1, n + 1)]
-    component = xr.DataArray(
-        names, dims="component", attrs={"units": "1", "long_name": "Component"}
-    )
-    out = out.assign_coords(component=component).assign_coords(layout.data.coords)
-    out.attrs = {"signal": axis, "centred": int(centre)}
-    return out
-
-
-def _float(layout: Layout) -> xr.DataArray:
-    bare = layout.data.drop_vars(list(layout.data.coords)).astype(np.float64)
-    bare.attrs = {}
-    return bare.chunk({layout.signal: -1}) if is_lazy(bare) else bare
-
-
-def _axes(
-    varied: xr.DataArray, layout: Layout, n: int
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return axes (signal, component), eigenvalues and their sum, from a Gram."""
-    axis = layout.signal
-    total = (varied**2).sum()
-    by_points = layout.n_points <= layout.n_samples
-    if by_points:
-        gram = xr.dot(varied, varied.rename({axis: "_other"}), dim=layout.samples)
-        vectors, values = _eigen(gram, axis, n)
-        return _signed(vectors, axis), values, total
-    rows = varied
-    if len(layout.samples) > 1:
-        rows = varied.stack(_sample=layout.samples, create_index=False)
-    sample = str(next(d for d in rows.dims if d != axis))
-    if is_lazy(rows):
-        rows = rows.chunk({sample: -1})
-    gram = xr.dot(rows, rows.rename({sample: "_other"}), dim=axis)
-    left, values = _eigen(gram, sample, n)
-    lengths = np.sqrt(values.where(values > 0))
-    axes = (xr.dot(rows, left, dim=sample) / lengths).fillna(0.0)
-    return _signed(axes.transpose(axis, "component"), axis), values, total
-
-
-def _eigen(gram: xr.DataArray, axis: str, n: int) -> tuple[xr.DataArray, xr.DataArray]:
-    if is_lazy(gram):
-        gram = gram.chunk({axis: -1, "_other": -1})
-    vectors, values = apply(
-        _largest,
-        gram,
-        core_dims=[[axis, "_other"]],
-        output_dims=[[axis, "component"], ["component"]],
-        output_sizes={"component": n},
-        dtypes=[np.float64, np.float64],
-        caller="pca",
-        n=n,
-    )
-    return vectors, values
-
-
-def _largest(gram: np.ndarray, *, n: int) -> tuple[np.ndarray, np.ndarray]:
-    values, vectors = np.linalg.eigh(gram)
-    return vectors[..., ::-1][..., :n], np.maximum(values[..., ::-1][..., :n], 0.0)
-
-
-def _signed(axes: xr.DataArray, axis: str) -> xr.DataArray:
-    """Let the value of largest modulus be positive: signs are not defined."""
-    sign = xr.where(axes.max(axis) >= -axes.min(axis), 1.0, -1.0)
-    return axes * sign
+    if not patterns.series:
+        scores = result["scores"].transpose("component", *patterns.samples)
+        result = result.assign(scores=scores)
+    return result
 
 
 @recorded
@@ -191,11 +100,13 @@ def purify(result: xr.Dataset, *, pure: Mapping[str, int]) -> xr.Dataset:
     ArgumentError
         If there are more phases than principal components, or a scan is not there.
     """
-    require_variables(result, ["components", "weights", "mean"], caller="purify")
-    scores = result["weights"]
+    require_variables(result, ["components", "scores", "mean"], caller="purify")
+    scores = result["scores"]
     samples = [str(d) for d in scores.dims if d != "component"]
     if len(samples) != 1:
-        raise ArgumentError("result", samples, "the analysis of a series")
+        raise DimensionError(
+            f"purify needs the components of a series; found {scores.dims}."
+        )
     dim = samples[0]
     size = scores.sizes[dim]
     centred = bool(result.attrs.get("centred", 0))

@@ -11,8 +11,10 @@ from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.layout import Layout
-    from batteryxr.nmf.problem import Answer, Problem
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.solving import Factors
+    from batteryxr.nmf.starting import Starts
 
 _FLAGS = {
     "units": "1",
@@ -22,7 +24,9 @@ _FLAGS = {
 }
 
 
-def arrange(problem: Problem, answer: Answer, scale: str) -> np.ndarray:
+def arrange(
+    factors: Factors, rules: Rules, scale: str, axis: xr.DataArray, *, series: bool
+) -> np.ndarray:
     """Scale the free components, in place, and return the order of all.
 
     Series: by the centre of mass of the weights, so that what appears first comes
@@ -30,98 +34,108 @@ def arrange(problem: Problem, answer: Answer, scale: str) -> np.ndarray:
     """
     from batteryxr.nmf.kernels.match import appearance
 
-    if not problem.rules.closure:
-        free = ~problem.rules.fixed
-        length = lengths(answer.components[free], problem, scale)
-        answer.components[free] /= length[:, None]
-        answer.used[free] *= length
+    if not rules.closure:
+        free = ~rules.fixed
+        length = lengths(factors.components[free], scale, axis)
+        factors.components[free] /= length[:, None]
+        factors.used[free] *= length
         for spread, power in (
-            (answer.components_spread, -1),
-            (answer.weights, 1),
-            (answer.weights_spread, 1),
+            (factors.components_spread, -1),
+            (factors.weights, 1),
+            (factors.weights_spread, 1),
         ):
             if spread is not None:
                 spread[free] *= length[:, None] ** power
-    if problem.layout.series and answer.weights is not None:
-        return appearance(np.nan_to_num(answer.weights))
-    return np.argsort(-answer.used, kind="stable")
+    if series and factors.weights is not None:
+        return appearance(np.nan_to_num(factors.weights))
+    return np.argsort(-factors.used, kind="stable")
 
 
-def lengths(components: np.ndarray, problem: Problem, scale: str) -> np.ndarray:
+def lengths(components: np.ndarray, scale: str, axis: xr.DataArray) -> np.ndarray:
     """Return (k,) what the components are divided by to have the scale asked for."""
     rows = np.nan_to_num(components)
     if scale == "max":
         length = np.abs(rows).max(axis=1)
     elif scale == "area":
-        axis = problem.layout.data[problem.layout.signal].values.astype(np.float64)
-        length = np.abs(np.trapezoid(rows, axis, axis=1))
+        length = np.abs(np.trapezoid(rows, axis.values.astype(np.float64), axis=1))
     else:
         length = np.linalg.norm(rows, axis=1)
     return np.where(length > 0, length, 1.0)
 
 
 def label_result(
-    problem: Problem,
-    answer: Answer,
-    order: np.ndarray,
+    patterns: Patterns,
+    starts: Starts,
+    rules: Rules,
+    factors: Factors,
     *,
-    scale: str,
-    levels: xr.DataArray | None,
+    order: np.ndarray,
 ) -> xr.Dataset:
     """Return the Dataset: components, weights, residuals, and how it went."""
-    layout, closure = problem.layout, problem.rules.closure
-    units = str(layout.data.attrs.get("units", "1"))
-    names = _names(problem, order)
-    shifted = answer.components[order]
-    patterns = shifted + problem.shift if closure and problem.shifted else shifted
-    fixed = problem.rules.fixed[order]
-    if problem.shifted and closure:
+    closure = rules.closure
+    out = label_components(
+        patterns, starts, factors.components[order], order, closure=closure
+    )
+    out |= _unmixed(patterns, factors.components[order], closure)
+    out |= _spreads(factors, order, out)
+    if rules.weight_smoothness and factors.weights is not None:
+        out["weights"] = out["weights"].copy(data=factors.weights[order].T)
+    result = xr.Dataset(out | _story(factors))
+    result.attrs = {
+        "full_passes": factors.full_passes,
+        "converged": int(any(factors.start_converged)),
+        "signal": patterns.signal,
+    }
+    return result
+
+
+def label_components(
+    patterns: Patterns,
+    starts: Starts,
+    rows: np.ndarray,
+    order: np.ndarray,
+    *,
+    closure: bool,
+) -> dict[str, xr.DataArray]:
+    """Return the components with their shift undone, and what is known of them.
+
+    Parameters
+    ----------
+    patterns, starts
+        The data, and what was fixed.
+    rows
+        (n, points) the components, shifted like the data, in the order of the result.
+    order
+        (n,) which component each of them was.
+    closure
+        Weights sum to one.
+    """
+    signal, shift = patterns.signal, patterns.shift
+    units = patterns.units
+    fixed = starts.is_fixed[order]
+    if closure and shift is not None:
+        rows = rows + shift
         # Exactly what was given: shifting there and back would round.
-        patterns[fixed] = problem.raw[order[fixed]]
-    component = xr.DataArray(
-        names, dims="component", attrs={"units": "1", "long_name": "Component"}
+        rows[fixed] = starts.raw[order[fixed]]
+    coords: dict[Any, xr.DataArray] = {
+        name: coord
+        for name, coord in patterns.data.coords.items()
+        if name == signal or signal not in coord.dims
+    }
+    coords["component"] = xr.DataArray(
+        _names(starts, order),
+        dims="component",
+        attrs={"units": "1", "long_name": "Component"},
     )
-    like = layout.data.coords
-    axis = {layout.signal: like[layout.signal]} if layout.signal in like else {}
-    coords = {"component": component, **axis}
-    dims = ("component", layout.signal)
-    out: dict[str, xr.DataArray] = {}
-    pattern_units = units if closure else "1"
-    out["components"] = label(
-        xr.DataArray(patterns, dims=dims, coords=coords),
-        "components",
-        units=pattern_units,
-        long_name="Component",
-    )
-    out |= _unmixed(problem, shifted, coords, units)
-    if answer.components_spread is not None:
-        out["components_spread"] = label(
-            xr.DataArray(answer.components_spread[order], dims=dims, coords=coords),
-            "components_spread",
-            units=pattern_units,
-            long_name="Range of a component over equally good starts",
-        )
-    if layout.series and answer.weights_spread is not None:
-        out["weights_spread"] = label(
-            out["weights"].copy(data=answer.weights_spread[order].T),
-            "weights_spread",
-            units="1" if closure else units,
-            long_name="Range of a weight over equally good starts",
-        )
-    if problem.rules.weight_smoothness and answer.weights is not None:
-        out["weights"] = out["weights"].copy(data=answer.weights[order].T)
-    out["fixed"] = label(
-        xr.DataArray(fixed, dims="component", coords={"component": component}),
-        "fixed",
-        units="1",
-        long_name="Component was held fixed",
-    )
-    out["shift_curve"] = label(
-        xr.DataArray(problem.shift, dims=layout.signal, coords=axis),
-        "shift_curve",
-        units=units,
-        long_name="Curve subtracted from every pattern",
-    )
+    curve = np.zeros(patterns.n_points) if shift is None else shift
+    unit = units if closure else "1"
+    table: dict[str, tuple[Any, Any, str, str]] = {
+        "components": (("component", signal), rows, unit, "Component"),
+        "fixed": ("component", fixed, "1", "Component was held fixed"),
+        "shift_curve": (signal, curve, units, "Curve subtracted from every pattern"),
+    }
+    out = {name: labelled(name, *parts) for name, parts in table.items()}
+    levels = patterns.levels
     if levels is not None:
         out["pattern_scale"] = label(
             levels,
@@ -129,93 +143,91 @@ def label_result(
             units=str(levels.attrs.get("units", "1")),
             long_name="Number that each pattern was divided by",
         )
-    result = xr.Dataset(out | _story(problem, answer))
-    result.attrs = {
-        "scale": "closure" if closure else scale,
-        "full_passes": answer.full_passes,
-        "converged": int(any(answer.start_converged)),
-        "signal": layout.signal,
-    }
-    return result.assign_coords(sample_coords(layout))
+    return out | coords
 
 
-def _names(problem: Problem, order: np.ndarray) -> list[str]:
+def labelled(
+    name: str, dims: Any, values: Any, units: str, long_name: str
+) -> xr.DataArray:
+    """Return an array with name, units and long name."""
+    array = xr.DataArray(values, dims=dims)
+    return label(array, name, units=units, long_name=long_name)
+
+
+def _names(starts: Starts, order: np.ndarray) -> list[str]:
     """Name free components CP1, CP2, ... in their order, around names in use."""
-    taken = set(problem.known.names)
-    fresh = (f"CP{i}" for i in range(1, 2 * problem.n + 1))
-    free = (name for name in fresh if name not in taken)
-    return [
-        problem.known.names[i] if i < len(problem.known) else next(free) for i in order
-    ]
+    known = starts.names
+    fresh = (f"CP{i}" for i in range(1, 2 * starts.n + 1))
+    free = (name for name in fresh if name not in known)
+    return [known[i] if i < len(known) else next(free) for i in order]
 
 
-def sample_coords(layout: Layout) -> dict[Any, xr.DataArray]:
-    """Return the coordinates of the data that do not run along the signal."""
-    return {
-        name: coord
-        for name, coord in layout.data.coords.items()
-        if layout.signal not in coord.dims
+def _spreads(
+    factors: Factors, order: np.ndarray, out: dict[str, xr.DataArray]
+) -> dict[str, xr.DataArray]:
+    """Return the ranges over equally good starts, where there are several."""
+    spreads = {
+        "components": factors.components_spread,
+        "weights": factors.weights_spread,
     }
+    ranges: dict[str, xr.DataArray] = {}
+    for name, spread in spreads.items():
+        like = out[name]
+        if spread is None or like.ndim != 2:
+            continue
+        values = spread[order] if name == "components" else spread[order].T
+        ranges[f"{name}_spread"] = label(
+            like.copy(data=values),
+            f"{name}_spread",
+            units=str(like.attrs["units"]),
+            long_name=f"Range of a {name[:-1]} over equally good starts",
+        )
+    return ranges
 
 
 def _unmixed(
-    problem: Problem, components: np.ndarray, coords: dict[str, Any], units: str
+    patterns: Patterns, components: np.ndarray, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return exact weights, residuals and flags; lazy where the data are."""
-    layout, closure = problem.layout, problem.rules.closure
-    inputs: list[xr.DataArray] = [layout.data.drop_vars(list(layout.data.coords))]
-    core = [[layout.signal]]
-    per_sample = problem.errors is not None and problem.errors.ndim > 1
-    if problem.errors is not None and per_sample:
-        wide = problem.errors.drop_vars(list(problem.errors.coords))
-        inputs.append(wide)
-        core.append([layout.signal])
-    sigma = (
-        problem.errors.values if problem.errors is not None and not per_sample else None
-    )
-    kind = np.float32 if layout.data.dtype == np.float32 else np.float64
+    data, signal, errors = patterns.data, patterns.signal, patterns.errors
+    inputs: list[xr.DataArray] = [data.drop_vars(list(data.coords))]
+    core = [[signal]]
+    sigma = None
+    if errors is not None and errors.ndim > 1:
+        inputs.append(errors.drop_vars(list(errors.coords)))
+        core.append([signal])
+    elif errors is not None:
+        sigma = errors.values
+    kind = np.float32 if data.dtype == np.float32 else np.float64
     weights, residual, relative, chi2, flag = apply(
         _unmix_block,
         *inputs,
         core_dims=core,
         output_dims=[["component"], [], [], [], []],
-        output_sizes={"component": problem.n},
+        output_sizes={"component": len(components)},
         dtypes=[kind, kind, kind, kind, np.int8],
         caller="fit",
         components=np.nan_to_num(components),
         missing=np.flatnonzero(~np.isfinite(components).all(axis=0)),
         closure=closure,
         sigma=sigma,
-        shift=problem.shift if problem.shifted else None,
+        shift=patterns.shift,
     )
-    if not layout.series:
-        weights = weights.transpose("component", *layout.samples)
-    out = {
-        "weights": label(
-            weights.assign_coords(component=coords["component"]),
-            "weights",
-            units="1" if closure else units,
-            long_name="Ratio" if closure else "Weight",
-        ),
-        "residual": label(
-            residual,
-            "residual",
-            units=units,
-            long_name="Root mean square residual",
-        ),
-        "relative_residual": label(
-            relative,
-            "relative_residual",
-            units="1",
-            long_name="Residual relative to the pattern",
-        ),
-        "flag": label(flag, "flag", **_FLAGS),
+    if not patterns.series:
+        weights = weights.transpose("component", *patterns.samples)
+    units = patterns.units
+    texts = {
+        "weights": (weights, *(("1", "Ratio") if closure else (units, "Weight"))),
+        "residual": (residual, units, "Root mean square residual"),
+        "relative_residual": (relative, "1", "Residual relative to the pattern"),
     }
-    if problem.errors is not None:
-        out["chi2"] = label(
-            chi2, "chi2", units="1", long_name="Mean squared residual over errors"
-        )
-    return out
+    if errors is not None:
+        texts["chi2"] = (chi2, "1", "Mean squared residual over errors")
+    out = {
+        name: label(array, name, units=unit, long_name=text)
+        for name, (array, unit, text) in texts.items()
+    }
+    return out | {"flag": label(flag, "flag", **_FLAGS)}
 
 
 def _unmix_block(
@@ -256,31 +268,31 @@ def _unmix_block(
     )
 
 
-def _story(problem: Problem, answer: Answer) -> dict[str, xr.DataArray]:
+def _story(factors: Factors) -> dict[str, xr.DataArray]:
     """Return the scalars of the fit, and how each start fared."""
     start = xr.DataArray(
-        np.arange(1, len(answer.start_error) + 1),
+        np.arange(1, len(factors.start_error) + 1),
         dims="start",
         attrs={"units": "1", "long_name": "Start"},
     )
     columns = {
-        "start_error": (answer.start_error, "Relative error of a start"),
-        "start_iterations": (answer.start_iterations, "Alternations of a start"),
-        "start_converged": (answer.start_converged, "A start converged"),
+        "start_error": (factors.start_error, "Relative error of a start"),
+        "start_iterations": (factors.start_iterations, "Alternations of a start"),
+        "start_converged": (factors.start_converged, "A start converged"),
         "start_similarity": (
-            answer.start_similarity,
+            factors.start_similarity,
             "Lowest cosine to the components of the best start",
         ),
     }
     scalars = {
-        "relative_error": (answer.error, "Relative error of the factorisation"),
-        "svd_error": (answer.svd_error, "Relative error of the best rank-n matrix"),
+        "relative_error": (factors.error, "Relative error of the factorisation"),
+        "svd_error": (factors.svd_error, "Relative error of the best rank-n matrix"),
     }
     out = {
         name: label(xr.DataArray(v), name, units="1", long_name=text)
         for name, (v, text) in scalars.items()
     }
-    if answer.start_error:
+    if factors.start_error:
         out |= {
             name: label(
                 xr.DataArray(v, dims="start", coords={"start": start}),

@@ -8,78 +8,63 @@ the range of answers that fit equally well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.nmf.layout import lay_out
+from batteryxr.nmf.data import lay_out
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.layout import Layout, Several, Shift
+    from typing import TypeAlias
 
-#: A share of the squared signal in negative values that noise may have.
+    from batteryxr.core.checks import Finite, NonNegative
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.joining import Several
+
+    Shift: TypeAlias = Literal["minimum", "envelope"] | Finite | xr.DataArray | None
+
+#: A fraction of the squared signal in negative values that noise may have.
 _NOISE = 2e-3
 
 
-def resolve_shift(layout: Layout, shift: Shift) -> np.ndarray:
-    """Return the curve (points,) that is subtracted from every pattern.
+def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Patterns:
+    """Return the patterns less a curve, the same for all.
 
     Reads once where the shift is taken from the data.
 
-    Parameters
-    ----------
-    layout
-        The data.
-    shift
-        None for none; ``"minimum"`` for the lowest value of all; ``"envelope"`` for
-        that of `lower_envelope`; a number; or a curve along the signal, such as
-        -4 pi rho0 r.
-
     Raises
     ------
-    ArgumentError
-        For another word.
-    DimensionError
+    DataError, DimensionError
         For a curve that does not fit the data.
     """
-    points = layout.n_points
-    if shift is None:
-        return np.zeros(points)
-    if isinstance(shift, str):
-        if shift not in ("minimum", "envelope"):
-            raise ArgumentError(
-                "shift", shift, "'minimum', 'envelope', a number or a curve"
-            )
-        if shift == "minimum":
-            return np.full(points, float(layout.data.min()))
-        return envelope(layout, None)
+    points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
-        if shift.dims != (layout.signal,) or shift.size != points:
+        if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(
                 f"shift has the dimensions {dict(shift.sizes)}; expected "
-                f"{{{layout.signal!r}: {points}}}, one value for each point."
+                f"{{{signal!r}: {points}}}, one value for each point."
             )
         curve = shift.values.astype(np.float64)
         if not np.isfinite(curve).all():
-            raise ArgumentError("shift", "a curve with NaN", "finite values")
-        return curve
-    if isinstance(shift, bool) or not isinstance(shift, int | float | np.number):
-        raise ArgumentError(
-            "shift",
-            type(shift).__name__,
-            "'minimum', 'envelope', a number or a DataArray",
-            "A shift of each pattern by its own would change the ratios.",
-        )
-    return np.full(points, float(shift))
+            raise DataError("shift", "a curve with NaN; expected finite values")
+    elif shift == "minimum":
+        curve = np.full(points, float(patterns.data.min()))
+    elif shift == "envelope":
+        curve = envelope(patterns, None)
+    else:
+        curve = np.full(points, float(shift))
+    data = patterns.data - xr.DataArray(curve, dims=signal)
+    return replace(patterns, data=data, shift=curve, unshifted=patterns.data)
 
 
 @recorded
 def lower_envelope(
-    data: Several, *, signal: str | None = None, window: float | None = None
+    data: Several, *, signal: str | None = None, window: NonNegative | None = None
 ) -> xr.DataArray:
     """Return the lowest value of the series at and around each point.
 
@@ -102,33 +87,30 @@ def lower_envelope(
     xarray.DataArray
         The curve, to be passed as ``shift=``; look at it beside the data.
     """
-    layout = lay_out(data, signal, caller="lower_envelope")
-    axis = layout.data[layout.signal]
+    patterns = lay_out(data, signal)
+    axis = patterns.data[patterns.signal]
     curve = xr.DataArray(
-        envelope(layout, window), dims=layout.signal, coords={layout.signal: axis}
+        envelope(patterns, window), dims=axis.dims, coords={patterns.signal: axis}
     )
-    units = str(layout.data.attrs.get("units", "1"))
-    return label(curve, "shift_curve", units=units, long_name="Lower envelope")
+    return label(curve, "shift_curve", units=patterns.units, long_name="Lower envelope")
 
 
-def envelope(layout: Layout, window: float | None) -> np.ndarray:
+def envelope(patterns: Patterns, window: float | None) -> np.ndarray:
     """Return the running minimum of the lowest values, (points,)."""
     from scipy.ndimage import minimum_filter1d
 
-    lowest = layout.data.min(layout.samples)
-    mean = layout.data.mean(layout.samples)
+    lowest = patterns.data.min(patterns.samples)
+    mean = patterns.data.mean(patterns.samples)
     both = xr.Dataset({"lowest": lowest, "mean": mean}).compute()
     values = both["lowest"].values.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
-        raise ArgumentError("data", "no finite value", "some data")
+        raise DataError("data", "no finite value")
     values = np.where(finite, values, values[finite].min())
     if window is None:
         width = _peak_width(np.nan_to_num(both["mean"].values.astype(np.float64)))
     else:
-        axis = layout.data[layout.signal].values.astype(np.float64)
-        if not window >= 0:
-            raise ArgumentError("window", window, "0 or more")
+        axis = patterns.data[patterns.signal].values.astype(np.float64)
         width = round(window / abs(float(np.median(np.diff(axis)))))
     return minimum_filter1d(values, 2 * (width // 2) + 1)
 
@@ -159,17 +141,18 @@ def refuse_negative(negative: float, total: float, shifted: bool) -> None:
         return
     share = negative / total
     if shifted:
-        raise ArgumentError(
+        raise DataError(
             "shift",
-            f"a curve that leaves {share:.1%} of the squared signal below zero",
-            "a lower bound of the data",
+            f"leaves {share:.1%} of the squared signal below zero; expected a lower "
+            "bound of the data",
             "Use shift='envelope' or 'minimum', or lower the curve.",
         )
-    raise ArgumentError(
+    raise DataError(
         "data",
-        f"signed values ({share:.1%} of the squared signal is negative)",
+        f"signed values ({share:.1%} of the squared signal is negative); expected "
         "non-negative patterns",
-        "Say how they become so: shift='envelope' (lowest value at each point, "
-        "tightest), shift='minimum' (lowest value of all), or a curve such as "
-        "-4 pi rho0 r for G(r). With closure=True the shift is undone exactly.",
+        "Say how they become so, constraints=nmf.Constraints(shift=...): 'envelope' "
+        "(lowest value at each point, tightest), 'minimum' (lowest value of all), or "
+        "a curve such as -4 pi rho0 r for G(r). With closure=True the shift is undone "
+        "exactly.",
     )

@@ -1,46 +1,97 @@
-"""Factorise data that fit in memory, from several starts."""
+"""Factorise data that fit in memory: from several starts, or from pure patterns."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import DataError
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.problem import AGREEING, EQUAL, Answer, Problem, refuse_rank
 from batteryxr.nmf.shifts import refuse_negative
+from batteryxr.nmf.starting import refuse_rank
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.alternate import Normal, Run
+    import xarray as xr
+
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.starting import Starts
+
+#: Starts whose error is within this factor of the best are called as good.
+AGREEING = 1.01
+#: Starts whose error is within this factor of the best are told apart by order alone.
+EQUAL = 1.0001
+#: Images are binned down to about this many pixels for pure ones, which lowers noise.
+_PIXELS = 16_384
 
 
-def solve_in_memory(problem: Problem) -> Answer:
-    """Factorise all samples at once. Reads once."""
-    values, v, samples, points = gapless(problem)
-    refuse_rank(problem.n, len(values), "the number of patterns with data")
-    answer = factorise_samples(problem, values, v, points)
-    return spread_out(answer, samples, points)
+class Block(NamedTuple):
+    """Patterns without gaps, as plain arrays.
+
+    Parameters
+    ----------
+    values
+        (samples, points), zero where nothing was measured.
+    v
+        Their statistical weights; None where these are equal.
+    samples, points
+        Which samples and points of the data they are, (all samples,), (all points,).
+    """
+
+    values: np.ndarray
+    v: np.ndarray | None
+    samples: np.ndarray
+    points: np.ndarray
 
 
-def gapless(
-    problem: Problem,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
-    """Return values, statistical weights, and which samples and points have data.
+@dataclass
+class Factors:
+    """Components found, and how.
 
-    Reads once. Samples and points without data are left out; other gaps are zero
-    and have zero weight.
+    Parameters
+    ----------
+    components
+        (n, points), shifted like the data; NaN at points without data.
+    weights
+        (n, samples) where the solver holds them, else None.
+    used
+        (n,) sum of the weights over the samples that were used.
+    spread
+        (n, points) and (n, samples): range over the starts that are as good.
+    """
+
+    components: np.ndarray
+    used: np.ndarray
+    error: float
+    svd_error: float
+    weights: np.ndarray | None = None
+    start_error: list[float] = field(default_factory=list)
+    start_iterations: list[int] = field(default_factory=list)
+    start_converged: list[bool] = field(default_factory=list)
+    start_similarity: list[float] = field(default_factory=list)
+    components_spread: np.ndarray | None = None
+    weights_spread: np.ndarray | None = None
+    full_passes: int = 0
+
+
+def gapless(patterns: Patterns) -> Block:
+    """Return patterns without gaps. Reads once.
+
+    Samples and points without data are left out; other gaps are zero and have zero
+    weight.
     """
     from batteryxr.nmf.kernels.passes import weigh
 
-    layout, errors = problem.layout, problem.errors
-    array = layout.data.compute()
+    errors = patterns.errors
+    array = patterns.data.compute()
     # One layout in memory, so that rounding does not depend on chunks.
     x = np.ascontiguousarray(array.values, dtype=np.float64)
-    x = x.reshape(-1, layout.n_points)
+    x = x.reshape(-1, patterns.n_points)
     sigma = None
     if errors is not None:
         wide = errors.variable.set_dims(array.variable.sizes)
@@ -54,90 +105,83 @@ def gapless(
         if errors is None and (v > 0).all():
             v = None
     if not values.size:
-        raise ArgumentError("data", "no finite value", "some data")
+        raise DataError("data", "no finite value")
     negative = float((np.minimum(values, 0) ** 2).sum())
-    refuse_negative(negative, float((values**2).sum()), problem.shifted)
-    return values, v, samples, points
+    shifted = patterns.shift is not None
+    refuse_negative(negative, float((values**2).sum()), shifted)
+    return Block(values, v, samples, points)
 
 
-def factorise_samples(
-    problem: Problem,
+def run_starts(
     values: np.ndarray,
     v: np.ndarray | None,
-    points: np.ndarray,
+    starts: Starts,
+    rules: Rules,
     *,
     subspace: bool = False,
-) -> Answer:
-    """Run all starts on (samples, points) and keep the best.
+) -> Factors:
+    """Run all starts and keep the best.
 
     Parameters
     ----------
-    problem
-        What is asked.
     values, v
-        Data without gaps, and their statistical weights if these differ.
-    points
-        Which points of the pattern the columns are.
+        Data without gaps, and their statistical weights.
+    starts, rules
+        Where to begin, at the points of the data, and what the factors obey.
     subspace
         Work in the first singular vectors: quicker, not exact.
     """
     from threadpoolctl import threadpool_limits
 
-    from batteryxr.nmf.kernels import alternate, starts
+    from batteryxr.nmf.kernels import alternate
+    from batteryxr.nmf.kernels.starts import complete
 
+    refuse_rank(starts.n, len(values), "the number of patterns with data")
     with threadpool_limits(1, "blas"):  # small products: threads only spin
-        scale, data, svd_error = normal_equations(problem, values, v, subspace)
-        given = problem.given()[:, points] / scale
-        scaled = values / scale if np.ndim(scale) else values
-        fixed = problem.rules.fixed
+        scale, data, svd_error = normal_equations(values, v, starts.n, subspace)
+        given = starts.given() / scale
+        scaled = values / scale
+        fixed = rules.fixed
 
         def run(kind: str, rng: np.random.Generator) -> Run:
             if kind == "given":
-                start = np.maximum(np.asarray(problem.start)[:, points] / scale, 0.0)
+                start = np.maximum(np.asarray(starts.first) / scale, 0.0)
                 start[fixed] = given[fixed]
             else:
-                start = starts.complete(scaled, fixed, given, kind, rng)
-            return alternate.factorise(
-                data,
-                start,
-                problem.rules,
-                weights=_first_weights(problem, data, scaled, start, kind),
-                max_iter=problem.max_iter,
-                tol=problem.tol,
-                stop=stop,
-            )
+                start = complete(scaled, fixed, given, kind, rng)
+            weights = None
+            if rules.solver == "coordinate" and not rules.closure:
+                weights = _first_weights(rules, data, scaled, start, kind=kind)
+            return alternate.factorise(data, start, rules, weights=weights, stop=stop)
 
         stop = stopper()
-        kinds = problem.kinds()
-        rngs = generators(problem.seed, len(kinds))
+        kinds = starts.kinds()
+        rngs = generators(starts.seed, len(kinds))
         with ThreadPoolExecutor(min(len(kinds), os.cpu_count() or 1)) as pool:
             runs = list(pool.map(run, kinds, rngs))
     for r in runs:
         r.components = r.components * scale
-    return compare_runs(runs, svd_error, problem)
+    return compare_runs(runs, svd_error, rules)
 
 
 def _first_weights(
-    problem: Problem, data: Normal, values: np.ndarray, start: np.ndarray, kind: str
-) -> np.ndarray | None:
-    """Return the weights that belong to a start, where the answer hangs on them."""
+    rules: Rules, data: Normal, values: np.ndarray, start: np.ndarray, *, kind: str
+) -> np.ndarray:
+    """Return the weights that belong to a start."""
     from batteryxr.nmf.kernels import nnls, starts
 
-    rules = problem.rules
-    if rules.solver != "coordinate" or rules.closure:
-        return None
     if kind == "singular" and not rules.fixed.any():
-        return starts.singular(values, problem.n)[0]
+        return starts.singular(values, len(start))[0]
     return nnls.solve(*data.for_weights(start))
 
 
 def normal_equations(
-    problem: Problem, values: np.ndarray, v: np.ndarray | None, subspace: bool
+    values: np.ndarray, v: np.ndarray | None, n: int, subspace: bool = False
 ) -> tuple[np.ndarray, Normal, float]:
     """Return the scale of each point, the normal equations, and the SVD's error."""
-    from batteryxr.nmf.kernels import alternate, starts
+    from batteryxr.core.kernels.decompose import leading
+    from batteryxr.nmf.kernels import alternate
 
-    n = problem.n
     one = np.ones(values.shape[1])
     if v is not None and (v > 0).all() and np.allclose(v, v[0], rtol=1e-12):
         # Errors that differ between points only: measure each point in its error.
@@ -146,7 +190,7 @@ def normal_equations(
     if v is not None:
         return one, alternate.Weighted(values, v), np.nan
     total = alternate.square_sum(values)
-    scores, axes = starts.denoise(values, min(n + 3, *values.shape))
+    scores, axes = leading(values, min(n + 3, *values.shape))
     power = (scores**2).sum(axis=0)
     left = max(total - float(power[:n].sum()), 0.0)
     rank = int((power > 1e-15 * max(values.shape) * power[0]).sum())
@@ -159,24 +203,22 @@ def normal_equations(
     return one, alternate.Plain(values, total=total), svd_error
 
 
-def compare_runs(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
+def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
     """Keep the best run; tell how far the others agree with it."""
     from batteryxr.nmf.kernels.match import match
 
-    # Of runs that fit alike the earlier: rounding must not choose among rotations.
-    lowest = min(r.error for r in runs)
-    best = next(r for r in runs if r.error <= EQUAL * lowest + 1e-12)
-    norm = _scales(best.components, problem)
+    best = runs[index_of_best(runs)]
+    norm = _scales(best.components, rules)
     similarity, components, weights = [], [], []
     for r in runs:
         order, cosine = match(best.components, r.components)
         similarity.append(float(cosine.min()))
         if r.error <= AGREEING * best.error + 1e-12:
-            own = _scales(r.components, problem)[order]
+            own = _scales(r.components, rules)[order]
             components.append(r.components[order] * (norm / own)[:, None])
             weights.append(r.weights[order] * (own / norm)[:, None])
     several = len(components) > 1
-    return Answer(
+    return Factors(
         components=best.components,
         weights=best.weights,
         used=best.weights.sum(axis=1),
@@ -191,19 +233,28 @@ def compare_runs(runs: list[Run], svd_error: float, problem: Problem) -> Answer:
     )
 
 
-def _scales(components: np.ndarray, problem: Problem) -> np.ndarray:
+def index_of_best(runs: list[Run]) -> int:
+    """Return which run is the best.
+
+    Of runs that fit alike the earlier: rounding must not choose among rotations.
+    """
+    lowest = min(r.error for r in runs)
+    return next(i for i, r in enumerate(runs) if r.error <= EQUAL * lowest + 1e-12)
+
+
+def _scales(components: np.ndarray, rules: Rules) -> np.ndarray:
     """Return what makes components of two runs comparable where scale is free."""
     scales = np.ones(len(components))
-    if not problem.rules.closure:
-        free = ~problem.rules.fixed
+    if not rules.closure:
+        free = ~rules.fixed
         scales[free] = np.maximum(np.linalg.norm(components[free], axis=1), 1e-300)
     return scales
 
 
-def spread_out(answer: Answer, samples: np.ndarray, points: np.ndarray) -> Answer:
+def spread_out(factors: Factors, samples: np.ndarray, points: np.ndarray) -> Factors:
     """Put NaN back where samples or points have no data."""
     if samples.all() and points.all():
-        return answer
+        return factors
 
     def back(array: np.ndarray | None, here: np.ndarray) -> np.ndarray | None:
         if array is None:
@@ -212,10 +263,63 @@ def spread_out(answer: Answer, samples: np.ndarray, points: np.ndarray) -> Answe
         out[:, here] = array
         return out
 
-    components = back(answer.components, points)
+    components = back(factors.components, points)
     assert components is not None
-    answer.components = components
-    answer.components_spread = back(answer.components_spread, points)
-    answer.weights = back(answer.weights, samples)
-    answer.weights_spread = back(answer.weights_spread, samples)
-    return answer
+    factors.components = components
+    factors.components_spread = back(factors.components_spread, points)
+    factors.weights = back(factors.weights, samples)
+    factors.weights_spread = back(factors.weights_spread, samples)
+    return factors
+
+
+def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
+    """Return the purest patterns, after binning and denoising. Reads once.
+
+    In images every pixel adds free weights, and the lowest residual fits noise with
+    them: pure pixels give truer maps where some pixels are pure.
+    """
+    from batteryxr.core.kernels.decompose import leading
+    from batteryxr.nmf.kernels import alternate, nnls
+    from batteryxr.nmf.kernels.starts import pure_samples
+
+    binned = patterns.data if patterns.series else _binned(patterns)
+    x = binned.values.reshape(-1, patterns.n_points).astype(np.float64)
+    points = np.isfinite(x).any(axis=0)
+    x = x[:, points]
+    x = x[np.isfinite(x).all(axis=1)]
+    refuse_rank(starts.n, len(x), "the number of (binned) patterns without gaps")
+    total = float((x**2).sum())
+    negative = float((np.minimum(x, 0) ** 2).sum())
+    refuse_negative(negative, total, patterns.shift is not None)
+    scores, axes = leading(x, starts.n)
+    fixed = rules.fixed
+    components = starts.given()[:, points]
+    rows = pure_samples(x, int((~fixed).sum()), components[fixed])
+    components[~fixed] = np.maximum(scores[rows] @ axes.T, 0.0)
+    data = alternate.Plain(x)
+    gram, rhs = data.for_weights(components)
+    weights = nnls.solve(gram, rhs, closure=rules.closure)
+    gram, rhs = data.for_components(weights)
+    misfit = max(data.misfit(weights, components, gram, rhs), 0.0)
+    svd = max(total - float((scores**2).sum()), 0.0)
+    whole = np.full((starts.n, patterns.n_points), np.nan)
+    whole[:, points] = components
+    same = binned.shape == patterns.data.shape and len(x) == patterns.n_samples
+    return Factors(
+        components=whole,
+        used=weights.sum(axis=1),
+        error=float(np.sqrt(misfit / total)),
+        svd_error=float(np.sqrt(svd / total)),
+        weights=weights if same else None,
+    )
+
+
+def _binned(patterns: Patterns) -> xr.DataArray:
+    """Return images of fewer, less noisy pixels."""
+    factor = max(1, int(np.sqrt(patterns.n_samples / _PIXELS)))
+    windows = {
+        d: min(factor, patterns.data.sizes[d])
+        for d in patterns.samples[-2:]
+        if patterns.data.sizes[d] > 1
+    }
+    return patterns.data.coarsen(windows, boundary="trim").mean()

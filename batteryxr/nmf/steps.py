@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
+from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batteryxr.nmf.layout import Several
+    from batteryxr.core.checks import Fraction, Whole
+    from batteryxr.nmf.joining import Several
 
 #: All ways to sum components are tried up to this number, else the nearest is taken.
 _EXHAUSTIVE = 200_000
@@ -29,9 +31,10 @@ def raise_n(
     /,
     previous: xr.Dataset,
     *,
-    by: int = 1,
+    by: Whole = 1,
     keep: Sequence[str] | Mapping[str, str] = (),
     fixed: Mapping[str, int | xr.DataArray] | None = None,
+    constraints: Constraints | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Fit again with more components, some of them now known.
@@ -52,8 +55,10 @@ def raise_n(
         mapping of new names to old ones, ``{"bcc-FeO": "CP3"}``.
     fixed
         Further known components, as of `fit`: ``{"pristine": 0, "reduced": -1}``.
+    constraints
+        As of `fit`; what they do not say is as in the previous step.
     **options
-        Any other argument of `fit`; errors and mask must be given again.
+        Any other argument of `fit`; errors and masks must be given again.
 
     Returns
     -------
@@ -81,20 +86,26 @@ def raise_n(
     for new, old in renamed.items():
         known[new] = previous["components"].isel(component=names.index(old), drop=True)
     known |= fixed or {}
-    given: dict[str, Any] = {
-        "closure": bool(previous.attrs.get("closure", 1)),
-        "signal": previous.attrs.get("signal"),
-    }
+    closure = bool(previous.attrs.get("closure", 1))
+    shift, scale = None, previous.attrs.get("scale")
     if previous.attrs.get("shift_kind", "none") != "none":
-        given["shift"] = previous["shift_curve"]
-        if not given["closure"]:
+        shift = previous["shift_curve"]
+        if not closure:
             known = {
-                name: p + previous["shift_curve"] if isinstance(p, xr.DataArray) else p
+                name: p + shift if isinstance(p, xr.DataArray) else p
                 for name, p in known.items()
             }
-    if previous.attrs.get("scale") not in (None, "closure"):
-        given["scale"] = previous.attrs["scale"]
-    return fit(data, len(names) + by, **(given | {"fixed": known} | options))
+    before = Constraints(
+        signal=previous.attrs.get("signal"),
+        shift=shift,
+        scale=None if scale == "closure" else scale,
+    )
+    given: dict[str, Any] = {
+        "fixed": known,
+        "closure": closure,
+        "constraints": (constraints or Constraints()).over(before),
+    }
+    return fit(data, len(names) + by, **(given | options))
 
 
 @recorded
@@ -121,7 +132,7 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
 
     Raises
     ------
-    ArgumentError
+    DataError
         If the two are not of the same samples and points.
     """
     for step in (result, finer):
@@ -129,8 +140,10 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
     coarse, fine = result["weights"], finer["weights"].rename(component="finer")
     samples = [d for d in coarse.dims if d != "component"]
     if any(coarse.sizes[d] != fine.sizes.get(d, -1) for d in samples):
-        raise ArgumentError(
-            "finer", dict(fine.sizes), f"the samples of the other step, {samples}"
+        raise DataError(
+            "finer",
+            f"has the sizes {dict(fine.sizes)}; expected the samples of the other "
+            f"step, {dict(coarse.sizes)}",
         )
     a = coarse.transpose(*samples, "component").values.reshape(
         -1, coarse.sizes["component"]
@@ -152,38 +165,24 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
     ]
     likeness = np.corrcoef(*patterns)[: len(b.T), len(b.T) :]
     units = str(coarse.attrs.get("units", "1"))
+    texts = {
+        "part_of": (
+            xr.DataArray(part_of, dims="finer"),
+            "1",
+            "Part of this component",
+        ),
+        "summed_weights": (summed, units, "Summed ratio of the parts"),
+        "difference": (difference, units, "Difference of summed ratios"),
+        "likeness": (table.copy(data=likeness), "1", "Correlation of patterns"),
+    }
+    out = {
+        name: label(array, name, units=unit, long_name=text)
+        for name, (array, unit, text) in texts.items()
+    }
     finer_coord = fine["finer"].assign_attrs(
         units="1", long_name="Component of the finer step"
     )
-    out = xr.Dataset(
-        {
-            "part_of": label(
-                xr.DataArray(part_of, dims="finer"),
-                "part_of",
-                units="1",
-                long_name="Component that it is part of",
-            ),
-            "summed_weights": label(
-                summed,
-                "summed_weights",
-                units=units,
-                long_name="Summed ratio of the parts",
-            ),
-            "difference": label(
-                difference,
-                "difference",
-                units=units,
-                long_name="Difference of summed ratios",
-            ),
-            "likeness": label(
-                table.copy(data=likeness),
-                "likeness",
-                units="1",
-                long_name="Correlation of patterns",
-            ),
-        }
-    )
-    return out.assign_coords(finer=finer_coord)
+    return xr.Dataset(out).assign_coords(finer=finer_coord)
 
 
 def _parts(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
@@ -212,7 +211,7 @@ def reconstruct(
     *,
     components: Sequence[str] | None = None,
     normalise: bool = True,
-    minimum: float = 0.05,
+    minimum: Fraction = 0.05,
 ) -> xr.DataArray:
     """Rebuild the series from some of its components.
 

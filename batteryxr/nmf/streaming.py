@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.blocks import is_lazy
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import DataError
 from batteryxr.core.progress import bar
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.shifts import refuse_negative
-from batteryxr.nmf.solving import factorise_samples
+from batteryxr.nmf.solving import Block, run_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.kernels.passes import Sums
-    from batteryxr.nmf.layout import Layout
-    from batteryxr.nmf.problem import Answer, Problem
+    from batteryxr.nmf.solving import Factors
+    from batteryxr.nmf.starting import Starts
 
 Tile = dict[str, slice]
 
@@ -40,34 +42,51 @@ _SAMPLE_BYTES = 128e6
 _TILE = 4_000_000
 
 
-def solve_in_passes(problem: Problem, *, progress: bool | None = None) -> Answer:
+def solve_in_passes(
+    patterns: Patterns,
+    starts: Starts,
+    rules: Rules,
+    *,
+    passes: int,
+    progress: bool | None = None,
+) -> Factors:
     """Factorise from a sample, then by full passes. Reads ``1 + passes`` times."""
-    with bar(None, "Unmixing", total=1 + problem.passes, progress=progress) as shown:
-        values, v, points = sample(problem)
+    with bar(None, "Unmixing", total=1 + passes, progress=progress) as shown:
+        block = sample(patterns, starts.seed)
         shown.update(1)
-        answer = factorise_samples(problem, values, v, points, subspace=v is None)
-        components = np.zeros((problem.n, problem.layout.n_points))
-        components[:, points] = answer.components
-        for _ in range(problem.passes):
-            sums = full_pass(problem, components)
-            components, error = _improve(problem, components, sums)
-            # The sample tells how near the error is to that of the SVD.
-            answer.svd_error *= error / answer.error if answer.error else 1.0
-            answer.error, answer.used = error, sums.used
-            answer.full_passes += 1
+        here, whole = starts.at(block.points), block.v is None
+        factors = run_starts(block.values, block.v, here, rules, subspace=whole)
+        components = np.zeros((starts.n, patterns.n_points))
+        components[:, block.points] = factors.components
+        for left in reversed(range(passes)):
+            sums = full_pass(patterns, components, rules.closure, misfit=not left)
+            before = components
+            components = _improve(before, sums, rules.fixed)
+            factors.used = sums.used
+            factors.full_passes += 1
             shown.update(1)
-    components[:, ~points] = np.nan
-    answer.components = components
-    answer.weights = answer.weights_spread = None
-    if answer.components_spread is not None:
+        if passes:
+            error = _relative_error(components, before, sums)
+            # The sample tells how near the error is to that of the SVD.
+            factors.svd_error *= error / factors.error if factors.error else 1.0
+            factors.error = error
+    components[:, ~block.points] = np.nan
+    factors.components = components
+    factors.weights = factors.weights_spread = None
+    if factors.components_spread is not None:
         spread = np.full_like(components, np.nan)
-        spread[:, points] = answer.components_spread
-        answer.components_spread = spread
-    return answer
+        spread[:, block.points] = factors.components_spread
+        factors.components_spread = spread
+    return factors
 
 
-def full_pass(problem: Problem, components: np.ndarray) -> Sums:
-    """Return the sums over all patterns that the components need. Reads once."""
+def full_pass(
+    patterns: Patterns, components: np.ndarray, closure: bool, *, misfit: bool = False
+) -> Sums:
+    """Return the sums over all patterns that the components need. Reads once.
+
+    With `misfit` also what the components leave of the patterns.
+    """
     from threadpoolctl import threadpool_limits
 
     from batteryxr.nmf.kernels.passes import gather
@@ -75,23 +94,20 @@ def full_pass(problem: Problem, components: np.ndarray) -> Sums:
     known = np.nan_to_num(components)
 
     def one(x: np.ndarray, sigma: np.ndarray | None, tile: Tile) -> Sums:
-        return gather(x, known, closure=problem.rules.closure, sigma=sigma)
+        return gather(x, known, closure=closure, sigma=sigma, misfit=misfit)
 
     with threadpool_limits(1, "blas"):
         total = None
-        for part in over_tiles(problem, one):
+        for part in over_tiles(patterns, one):
             total = part if total is None else total + part
     assert total is not None
     return total
 
 
-def _improve(
-    problem: Problem, components: np.ndarray, sums: Sums
-) -> tuple[np.ndarray, float]:
-    """Return the best components for the weights of a pass, and the error."""
+def _improve(components: np.ndarray, sums: Sums, fixed: np.ndarray) -> np.ndarray:
+    """Return the best components for the weights of a pass."""
     from batteryxr.nmf.kernels import nnls
 
-    fixed = problem.rules.fixed
     new = components.copy()
     gram, rhs = sums.gram, sums.rhs
     free = ~fixed
@@ -102,28 +118,39 @@ def _improve(
             subtract = "fx,xq->fq" if gram.ndim == 2 else "qfx,xq->fq"
             right = right - np.einsum(subtract, cross, components[fixed])
         new[free] = nnls.solve(gram[..., free, :][..., free], right)
-    spec = "kq,lq,kl->" if gram.ndim == 2 else "kq,lq,qkl->"
-    square = float(np.einsum(spec, new, new, gram, optimize=True))
-    misfit = sums.total - 2 * float(np.vdot(new, rhs)) + square
-    return new, float(np.sqrt(max(misfit, 0.0) / sums.total)) if sums.total else 0.0
+    return new
 
 
-def sample(problem: Problem) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Return a random sample of the patterns, their weights, and points with data."""
+def _relative_error(new: np.ndarray, old: np.ndarray, sums: Sums) -> float:
+    """Return the error of components that a pass made new out of old ones.
+
+    The pass knows the misfit of the old ones exactly, and the new ones differ little.
+    """
+    if not sums.total:
+        return 0.0
+    gram = sums.gram
+    step = new - old
+    product = "kl,lq->kq" if gram.ndim == 2 else "qkl,lq->kq"
+    slope = np.einsum(product, gram, old + new) - 2 * sums.rhs
+    misfit = sums.misfit + float(np.vdot(step, slope))
+    return float(np.sqrt(max(misfit, 0.0) / sums.total))
+
+
+def sample(patterns: Patterns, seed: int) -> Block:
+    """Return a random sample of the patterns. Reads once."""
     from batteryxr.nmf.kernels.passes import weigh
 
-    layout = problem.layout
-    size = int(min(SAMPLE, max(_SAMPLE_BYTES / (8 * layout.n_points), 512)))
-    draws = generator(problem.seed).integers(0, layout.n_samples, 2 * size)
+    size = int(min(SAMPLE, max(_SAMPLE_BYTES / (8 * patterns.n_points), 512)))
+    draws = generator(seed).integers(0, patterns.n_samples, 2 * size)
     chosen = np.sort(np.unique(draws)[np.argsort(_hash(np.unique(draws)))[:size]])
-    shape = tuple(layout.data.sizes[d] for d in layout.samples)
+    shape = tuple(patterns.data.sizes[d] for d in patterns.samples)
     places = np.stack(np.unravel_index(chosen, shape))
 
     def pick(
         x: np.ndarray, sigma: np.ndarray | None, tile: Tile
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        starts = np.array([tile[d].start for d in layout.samples])
-        stops = np.array([tile[d].stop for d in layout.samples])
+        starts = np.array([tile[d].start for d in patterns.samples])
+        stops = np.array([tile[d].stop for d in patterns.samples])
         inside = ((starts <= places.T) & (stops > places.T)).all(axis=1)
         local = np.ravel_multi_index(
             tuple((places.T[inside] - starts).T), tuple(stops - starts)
@@ -133,18 +160,19 @@ def sample(problem: Problem) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]
         gaps = np.ones_like(rows) if v is None else v
         return np.flatnonzero(inside), np.where(gaps > 0, rows, 0.0), gaps
 
-    parts = list(over_tiles(problem, pick))
+    parts = list(over_tiles(patterns, pick))
     order = np.argsort(np.concatenate([p[0] for p in parts]), kind="stable")
     values = np.concatenate([p[1] for p in parts])[order]
     v = np.concatenate([p[2] for p in parts])[order]
     measured = np.asarray((v > 0).any(axis=1))
     points = np.asarray((v > 0).any(axis=0))
     if not measured.any():
-        raise ArgumentError("data", "no finite value", "some data")
+        raise DataError("data", "no finite value")
     values, v = values[measured][:, points], v[measured][:, points]
     negative = float((np.minimum(values, 0) ** 2).sum())
-    refuse_negative(negative, float((values**2).sum()), problem.shifted)
-    return values, None if (v == 1.0).all() else v, points
+    shifted = patterns.shift is not None
+    refuse_negative(negative, float((values**2).sum()), shifted)
+    return Block(values, None if (v == 1.0).all() else v, measured, points)
 
 
 def _hash(numbers: np.ndarray) -> np.ndarray:
@@ -153,21 +181,20 @@ def _hash(numbers: np.ndarray) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(29))
 
 
-def over_tiles(problem: Problem, task: Callable[..., Any]) -> Iterator[Any]:
+def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
     """Yield ``task(x, sigma, tile)`` for every tile in order, a few ahead.
 
     `x` is (samples, points); `sigma` None, (points,) or (samples, points).
     """
-    layout, errors = problem.layout, problem.errors
     workers = min(os.cpu_count() or 1, 4)
 
     def job(tile: Tile) -> Any:
-        x = np.asarray(layout.data.isel(tile).data).reshape(-1, layout.n_points)
-        return task(x, _errors(errors, layout, tile), tile)
+        x = np.asarray(patterns.data.isel(tile).data).reshape(-1, patterns.n_points)
+        return task(x, _errors(patterns, tile), tile)
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Any] = deque()
-        for tile in tiles(layout):
+        for tile in tiles(patterns):
             waiting.append(pool.submit(job, tile))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
@@ -175,34 +202,35 @@ def over_tiles(problem: Problem, task: Callable[..., Any]) -> Iterator[Any]:
             yield waiting.popleft().result()
 
 
-def _errors(errors: Any, layout: Layout, tile: Tile) -> np.ndarray | None:
+def _errors(patterns: Patterns, tile: Tile) -> np.ndarray | None:
+    errors = patterns.errors
     if errors is None:
         return None
-    if errors.dims == (layout.signal,):
+    if errors.dims == (patterns.signal,):
         return np.asarray(errors.data)
     part = errors.isel({d: s for d, s in tile.items() if d in errors.dims})
-    like = layout.data.isel(tile)
+    like = patterns.data.isel(tile)
     return np.asarray(part.broadcast_like(like).transpose(*like.dims).data).reshape(
-        -1, layout.n_points
+        -1, patterns.n_points
     )
 
 
-def tiles(layout: Layout) -> list[Tile]:
+def tiles(patterns: Patterns) -> list[Tile]:
     """Return the tiles of the sample dimensions: dask's chunks, or rows of views."""
     edges = []
-    for number, dim in enumerate(layout.samples):
-        size = layout.data.sizes[dim]
-        if is_lazy(layout.data):
-            chunks = layout.data.chunksizes.get(dim, (size,))
+    for number, dim in enumerate(patterns.samples):
+        size = patterns.data.sizes[dim]
+        if is_lazy(patterns.data):
+            chunks = patterns.data.chunksizes.get(dim, (size,))
             cuts = [0, *np.cumsum(chunks).tolist()]
         elif number == 0:
-            across = layout.data.size // max(size, 1)
+            across = patterns.data.size // max(size, 1)
             step = max(1, math.floor(_TILE / max(across, 1)))
             cuts = [*range(0, size, step), size]
         else:
             cuts = [0, size]
         edges.append([slice(a, b) for a, b in itertools.pairwise(cuts)])
     return [
-        dict(zip(layout.samples, part, strict=True))
+        dict(zip(patterns.samples, part, strict=True))
         for part in itertools.product(*edges)
     ]

@@ -10,23 +10,29 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, warn_quality
-from batteryxr.core.model import label
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.preparing import held, prepare
-from batteryxr.nmf.results import sample_coords
+from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.results import label_components, labelled
+from batteryxr.nmf.solving import gapless, run_starts
+from batteryxr.nmf.starting import begin
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.stretch import Stretched
-    from batteryxr.nmf.layout import Fixed, Several
-    from batteryxr.nmf.problem import Problem
+    from batteryxr.core.checks import Count, NonNegative, Seed
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.kernels.stretch import Elastic, Grid, Stretched
+    from batteryxr.nmf.starting import Fixed, Starts
 
     Pair = tuple[np.ndarray, np.ndarray]
 
@@ -39,17 +45,16 @@ _STAGES = ((3, 4), (25, 2))
 @recorded
 def fit_stretched(
     data: Several,
-    n: int,
+    n_components: Count | None = None,
     *,
-    signal: str | None = None,
-    closure: bool = True,
-    shift: str | float | None = None,
     fixed: Fixed = None,
-    drift: float = 0.02,
-    stiffness: float = 0.1,
-    seed: int = 0,
-    max_iter: int = 300,
-    tol: float = 1e-5,
+    closure: bool = True,
+    constraints: Constraints | None = None,
+    drift: Annotated[float, Bounds(above=0.0, below=0.3)] = 0.02,
+    stiffness: NonNegative = 0.1,
+    seed: Seed = 0,
+    max_iter: Count = 300,
+    tol: NonNegative = 1e-5,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Factorise a series into components that stretch along their axis.
@@ -62,19 +67,24 @@ def fit_stretched(
     data
         A series without gaps, on a regular axis on which drift is proportional to the
         abscissa: r or d, or q where stretches are those of reciprocal space.
-    n
+    n_components
         Number of components, fixed ones included.
-    signal, closure, fixed, seed, progress
+    fixed, closure
         As of `fit`.
-    shift
-        None, ``"minimum"`` or a number: only a constant survives stretching.
+    constraints
+        As of `fit`, without penalties or scale; the shift is None, ``"minimum"`` or a
+        number: only a constant survives stretching.
     drift
         Largest relative stretch over the series that is searched for.
     stiffness
         Pull of each stretch towards the line through its neighbours; 0 for none.
+    seed
+        Of the starts.
     max_iter, tol
         Stop after so many rounds, or when ten lower the error by less than this
         fraction.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
 
     Returns
     -------
@@ -85,96 +95,84 @@ def fit_stretched(
     Raises
     ------
     ArgumentError
-        For gaps, an irregular axis, or a shift that is not constant.
+        For a shift that is not constant.
+    DataError
+        For gaps, or an irregular axis.
 
     Notes
     -----
     Gu et al., npj Comput. Mater. 10, 193 (2024), has the model; the solver is ours.
     """
-    if isinstance(shift, xr.DataArray) or shift == "envelope":
+    from batteryxr.nmf.kernels.stretch import Elastic
+
+    constraints = constraints or Constraints()
+    constraints.refuse("fit_stretched", *PENALTIES, "scale")
+    if constraints.shift_kind in ("curve", "envelope"):
         raise ArgumentError(
             "shift",
-            "a curve",
+            constraints.shift,
             "None, 'minimum' or a number",
             "A curve would stretch with the components, the data's shift does not.",
         )
-    if not 0 < drift < 0.3:
-        raise ArgumentError("drift", drift, "between 0 and 0.3")
-    if not stiffness >= 0:
-        raise ArgumentError("stiffness", stiffness, "0 or more")
-    problem, _ = prepare(
-        data,
-        n,
-        signal=signal,
-        closure=closure,
-        shift=shift,
-        fixed=fixed,
-        seed=seed,
-        max_iter=max_iter,
-        tol=tol,
-        caller="fit_stretched",
-    )
-    x, grid = _series(problem)
-    best = _search(problem, x, grid, drift, stiffness, progress)
+    patterns = constrain(data, constraints)
+    starts = begin(patterns, n_components, fixed, seed=seed)
+    rules = constraints.rules(starts.is_fixed, closure, max_iter=max_iter, tol=tol)
+    x, grid = _series(patterns)
+    pairs = _starts(x, grid, starts, rules, drift=drift)
+    elastic = Elastic(stiffness, 2 * drift)
+    best = _search(x, grid, pairs, rules, elastic=elastic, progress=progress)
     if not best.converged:
         warn_quality(
             f"not converged within {max_iter} rounds (relative error "
             f"{best.error:.4g}). Raise max_iter, or look whether it matters.",
         )
-    result = _labelled(problem, best, x, grid)
+    _finish(best, grid, rules)
+    result = _labelled(patterns, starts, best, x, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else "norm",
         "closure": int(closure),
-        "shift_kind": shift if isinstance(shift, str) else _kind(shift),
+        "shift_kind": constraints.shift_kind,
         "solver": "stretched",
         "seed": int(seed),
         "converged": int(best.converged),
-        "signal": problem.layout.signal,
+        "signal": patterns.signal,
         "model": "data = sum of weights . components(x / stretch)",
     }
     return result
 
 
-def _kind(shift: Any) -> str:
-    return "none" if shift is None else "constant"
-
-
-def _series(problem: Problem) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return the patterns, and the first value and step of their axis."""
-    from batteryxr.nmf.solving import gapless
-
-    layout = problem.layout
-    if not layout.series or not held(layout):
-        raise ArgumentError(
-            "data", dict(layout.data.sizes), "one series that fits in memory"
+def _series(patterns: Patterns) -> tuple[np.ndarray, Grid]:
+    """Return the patterns, and their axis."""
+    if not patterns.series or not patterns.held:
+        raise DataError(
+            "data",
+            f"has the sizes {dict(patterns.data.sizes)}; expected one series that fits "
+            "in memory",
         )
-    x, v, samples, points = gapless(problem)
+    x, v, samples, points = gapless(patterns)
     if v is not None or not samples.all() or not points.all():
-        raise ArgumentError(
-            "data", "patterns with gaps", "complete patterns", "Select or fill them."
-        )
-    axis = layout.data[layout.signal].values.astype(np.float64)
+        raise DataError("data", "patterns with gaps", "Select or fill them.")
+    signal = patterns.signal
+    axis = patterns.data[signal].values.astype(np.float64)
     step = float(axis[1] - axis[0])
     if not np.allclose(np.diff(axis), step, rtol=1e-3):
-        raise ArgumentError(
-            layout.signal,
-            "an irregular axis",
-            "equal steps",
-            f"Interpolate: data.interp({layout.signal}=np.linspace(...)).",
+        raise DataError(
+            signal,
+            "an irregular axis; expected equal steps",
+            f"Interpolate: data.interp({signal}=np.linspace(...)).",
         )
     if step < 0:
-        raise ArgumentError(
-            layout.signal, "a falling axis", "a rising one", "Use data.sortby(...)."
-        )
-    return x, (float(axis[0]), step)
+        raise DataError(signal, "a falling axis", "Use data.sortby(...).")
+    return x, _grid(patterns.data[signal])
 
 
 def _search(
-    problem: Problem,
     x: np.ndarray,
-    grid: tuple[float, float],
-    drift: float,
-    stiffness: float,
+    grid: Grid,
+    starts: list[Pair],
+    rules: Rules,
+    *,
+    elastic: Elastic,
     progress: bool | None,
 ) -> Stretched:
     """Start from several drifts, follow the most promising, return the best."""
@@ -182,21 +180,6 @@ def _search(
 
     from batteryxr.nmf.kernels import stretch
 
-    def improved(h: np.ndarray, a: np.ndarray, max_iter: int) -> Stretched:
-        return stretch.factorise(
-            x,
-            grid,
-            h,
-            a,
-            problem.rules.fixed,
-            closure=problem.rules.closure,
-            stiffness=stiffness,
-            max_iter=max_iter,
-            tol=problem.tol,
-            limit=2 * drift,
-        )
-
-    starts = _starts(problem, x, grid, drift)
     with (
         threadpool_limits(1, "blas"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -204,8 +187,13 @@ def _search(
     ):
 
         def all_of(runs: list[Pair], rounds: int) -> list[Stretched]:
+            brief = replace(rules, max_iter=rounds)
+            improved = pool.map(
+                lambda h, a: stretch.factorise(x, grid, h, a, brief, elastic),
+                *zip(*runs, strict=True),
+            )
             done = []
-            for run in pool.map(lambda pair: improved(pair[0], pair[1], rounds), runs):
+            for run in improved:
                 done.append(run)
                 shown.update(1)
             return done
@@ -213,7 +201,7 @@ def _search(
         # The plain fit leads at first even where it leads astray: follow it apart.
         plain, *drifting = all_of(starts, _STAGES[0][0])
         for (_, survivors), rounds in zip(
-            _STAGES, (_STAGES[1][0], problem.max_iter), strict=True
+            _STAGES, (_STAGES[1][0], rules.max_iter), strict=True
         ):
             drifting.sort(key=lambda run: run.error)
             going = [plain, *drifting[:survivors]]
@@ -224,17 +212,16 @@ def _search(
 
 
 def _starts(
-    problem: Problem, x: np.ndarray, grid: tuple[float, float], drift: float
+    x: np.ndarray, grid: Grid, starts: Starts, rules: Rules, *, drift: float
 ) -> list[Pair]:
     """Return components and stretches: a plain fit, and equal mixtures that drift."""
-    from batteryxr.nmf.kernels import stretch
-    from batteryxr.nmf.solving import factorise_samples
+    from batteryxr.nmf.kernels.stretch import Parts, improve_components
 
-    n, samples = problem.n, len(x)
-    rng = generator(problem.seed)
+    (samples, points), n = x.shape, starts.n
+    rng = generator(starts.seed)
     along = np.linspace(0.0, 1.0, samples)
-    plain = factorise_samples(problem, x, None, np.ones(x.shape[1], dtype=bool))
-    starts = [(plain.components, np.ones((n, samples)))]
+    plain = run_starts(x, None, starts, rules)
+    pairs = [(plain.components, np.ones((n, samples)))]
     common = _common_drift(x, grid, drift)
     far = 2 * common if abs(common) > 0.1 * drift else drift
     rates = np.linspace(min(0.0, far), max(0.0, far), 5)
@@ -244,114 +231,85 @@ def _starts(
     if len(choices) > _DRIFTS:
         picked = rng.choice(len(choices), _DRIFTS, replace=False)
         choices = [choices[i] for i in np.sort(picked)]
-    fixed = problem.rules.fixed
+    fixed = rules.fixed
     equal = np.full((n, samples), 1.0 / n)
     for rate in choices:
         a = 1.0 + np.outer(rate, along)
-        noise = rng.uniform(0.7, 1.3, (n, x.shape[1]))
+        noise = rng.uniform(0.7, 1.3, (n, points))
         h = np.maximum(x.mean(axis=0), 0.0) * noise
-        h[fixed] = problem.known.patterns
-        stretch.improve_components(x, h, h.copy(), 1.0, equal, a, *grid, ~fixed, 20)
-        starts.append((h, a))
-    return starts
+        h[fixed] = starts.fixed
+        parts = Parts(h, equal, a)
+        improve_components(x, parts, h.copy(), 1.0, grid, ~fixed, 20)
+        pairs.append((h, a))
+    return pairs
 
 
-def _common_drift(x: np.ndarray, grid: tuple[float, float], drift: float) -> float:
+def _common_drift(x: np.ndarray, grid: Grid, drift: float) -> float:
     """Return the stretch that makes the first pattern most like the last."""
     from batteryxr.nmf.kernels import stretch
 
     rates = np.linspace(-drift, drift, 81)
     first, last = x[0] - x[0].mean(), x[-1] - x[-1].mean()
-    moved, _ = stretch.stretched(np.tile(first, (81, 1)), 1.0 + rates, *grid)
+    moved, _ = stretch.stretched(np.tile(first, (81, 1)), 1.0 + rates, grid)
     return float(rates[np.argmax(moved @ last)])
 
 
-def _labelled(
-    problem: Problem, best: Stretched, x: np.ndarray, grid: tuple[float, float]
-) -> xr.Dataset:
+def _finish(best: Stretched, grid: Grid, rules: Rules) -> None:
+    """Bring free components where they are largest, and to unit norm, in place."""
     from batteryxr.nmf.kernels import stretch
-    from batteryxr.nmf.kernels.match import appearance
 
-    layout, rules = problem.layout, problem.rules
     h, w, a = best.components, best.weights, best.stretch
     for j in np.flatnonzero(~rules.fixed):
         here = int(np.argmax(w[j] >= 0.9 * w[j].max()))
-        h[j : j + 1], _ = stretch.stretched(h[j : j + 1], a[j, here : here + 1], *grid)
+        h[j : j + 1], _ = stretch.stretched(h[j : j + 1], a[j, here : here + 1], grid)
         a[j] /= a[j, here]
         if not rules.closure:
             length = np.linalg.norm(h[j])
             h[j], w[j] = h[j] / length, w[j] * length
+
+
+def _labelled(
+    patterns: Patterns, starts: Starts, best: Stretched, x: np.ndarray, *, closure: bool
+) -> xr.Dataset:
+    """Return the Dataset: components, weights, stretches and residuals."""
+    from batteryxr.nmf.kernels.match import appearance
+
+    w = best.weights
+    order = appearance(w)
+    out = label_components(
+        patterns, starts, best.components[order], order, closure=closure
+    )
+    residual = _residual(best, x, patterns.data[patterns.signal])
+    shift = 0.0 if patterns.shift is None else patterns.shift
+    power = np.sqrt(np.mean((x + shift) ** 2, axis=1))
+    (dim,), units = patterns.samples, patterns.units
+    both = (dim, "component")
+    unit, word = ("1", "Ratio") if closure else (units, "Weight")
+    texts = ("Root mean square residual", "Residual relative to the pattern")
+    error = "Relative error of the factorisation"
+    table: dict[str, tuple[Any, Any, str, str]] = {
+        "weights": (both, w[order].T, unit, word),
+        "stretch": (both, best.stretch[order].T, "1", "Stretch of a component"),
+        "residual": (dim, residual, units, texts[0]),
+        "relative_residual": (dim, residual / power, "1", texts[1]),
+        "relative_error": ((), best.error, "1", error),
+    }
+    return xr.Dataset(
+        out | {name: labelled(name, *parts) for name, parts in table.items()}
+    )
+
+
+def _residual(best: Stretched, x: np.ndarray, axis: xr.DataArray) -> np.ndarray:
+    """Return the root mean square residual of every pattern."""
+    from batteryxr.nmf.kernels import stretch
+
+    grid = _grid(axis)
     residual = np.empty(len(x))
     for i in range(len(x)):
-        basis, _ = stretch.stretched(h, a[:, i].copy(), *grid)
-        residual[i] = np.sqrt(np.mean((x[i] - w[:, i] @ basis) ** 2))
-    power = np.sqrt(np.mean((x + problem.shift) ** 2, axis=1))
-    order = appearance(w)
-    patterns = (h + problem.shift if rules.closure else h)[order]
-    fixed = rules.fixed[order]
-    if rules.closure:
-        patterns[fixed] = problem.raw[order[fixed]]
-    (dim,), axis = layout.samples, layout.signal
-    units = str(layout.data.attrs.get("units", "1"))
-    names = iter(f"CP{i}" for i in range(1, problem.n + 1))
-    known = problem.known.names
-    component = xr.DataArray(
-        [known[i] if i < len(known) else next(names) for i in order],
-        dims="component",
-        attrs={"units": "1", "long_name": "Component"},
-    )
-
-    def make(name: str, dims: Any, values: Any, unit: str, text: str) -> xr.DataArray:
-        return label(xr.DataArray(values, dims=dims), name, units=unit, long_name=text)
-
-    both = (dim, "component")
-    closed = rules.closure
-    out = xr.Dataset(
-        {
-            "components": make(
-                "components",
-                ("component", axis),
-                patterns,
-                units if closed else "1",
-                "Component",
-            ),
-            "weights": make(
-                "weights",
-                both,
-                w[order].T,
-                "1" if closed else units,
-                "Ratio" if closed else "Weight",
-            ),
-            "stretch": make("stretch", both, a[order].T, "1", "Stretch of a component"),
-            "residual": make(
-                "residual", dim, residual, units, "Root mean square residual"
-            ),
-            "relative_residual": make(
-                "relative_residual",
-                dim,
-                residual / power,
-                "1",
-                "Residual relative to the pattern",
-            ),
-            "fixed": make("fixed", "component", fixed, "1", "Component was held fixed"),
-            "shift_curve": make(
-                "shift_curve",
-                axis,
-                problem.shift,
-                units,
-                "Curve subtracted from every pattern",
-            ),
-            "relative_error": make(
-                "relative_error",
-                (),
-                best.error,
-                "1",
-                "Relative error of the factorisation",
-            ),
-        }
-    )
-    coords = sample_coords(layout) | {axis: layout.data[axis], "component": component}
-    return out.assign_coords(coords)
+        basis, _ = stretch.stretched(best.components, best.stretch[:, i].copy(), grid)
+        model = best.weights[:, i] @ basis
+        residual[i] = np.sqrt(np.mean((x[i] - model) ** 2))
+    return residual
 
 
 def stretched_series(result: xr.Dataset, chosen: list[str]) -> xr.DataArray:
@@ -360,15 +318,22 @@ def stretched_series(result: xr.Dataset, chosen: list[str]) -> xr.DataArray:
 
     part = result.sel(component=chosen)
     axis = str(result.attrs["signal"])
-    r = part[axis].values.astype(np.float64)
-    grid = (float(r[0]), float(r[1] - r[0]))
+    grid = _grid(part[axis])
     lift = part["shift_curve"].values if result.attrs.get("closure", 1) else 0.0
     h = part["components"].transpose("component", axis).values - lift
     weights = part["weights"].transpose(..., "component")
     a = part["stretch"].transpose(*weights.dims).values
-    series = np.empty((len(a), r.size))
+    series = np.empty((len(a), part.sizes[axis]))
     for i in range(len(a)):
-        basis, _ = stretch.stretched(np.ascontiguousarray(h), a[i].copy(), *grid)
+        basis, _ = stretch.stretched(np.ascontiguousarray(h), a[i].copy(), grid)
         series[i] = weights.values[i] @ (basis + lift)
     dims = (weights.dims[0], axis)
     return xr.DataArray(series, dims=dims, coords={axis: part[axis]})
+
+
+def _grid(axis: xr.DataArray) -> Grid:
+    """Return the first value and step of an axis."""
+    from batteryxr.nmf.kernels.stretch import Grid
+
+    values = axis.values.astype(np.float64)
+    return Grid(float(values[0]), float(values[1] - values[0]))

@@ -15,6 +15,7 @@ import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning, StoreError
 from batteryxr.core.store import open_dataset, open_store, save
+from batteryxr.nmf import Constraints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -283,9 +284,9 @@ def _unmix(
             "(--components). The eigenvalues and the residuals below help to choose."
         )
     series = series.compute()  # a series of patterns is small; images are not unmixed
-    shift = "envelope" if float(series.min()) < 0 else None
+    signed = float(series.min()) < 0
+    constraints = Constraints(shift="envelope" if signed else None)
     run.write(series.nmf.pca(), f"{run.kind}/pca")
-    run.write(
-        series.nmf.fit(n or COMPONENTS, shift=shift, seed=seed), f"{run.kind}/nmf"
-    )
+    unmixed = series.nmf.fit(n or COMPONENTS, constraints=constraints, seed=seed)
+    run.write(unmixed, f"{run.kind}/nmf")
     say(f"Unmixed {series.sizes['scan']} scans into {n or COMPONENTS} components")

@@ -54,11 +54,11 @@ def write_page(run: Run, path: str | Path, *, store: str | Path) -> Path:
     page.notes(run.notes)
     page.facts(_facts(record, scans, store))
     page.heading("Voltage, and the scans on it")
-    page.figure(record.echem.plot_operando(scans).opts(width=_WIDTH))
+    page.figure(record.echem.plot.operando(scans).opts(width=_WIDTH))
     page.heading("Half cycles and cycles")
     _tables(page, run)
     page.heading("Differential capacity")
-    page.figure(run.read("echem/dqdv").echem.plot_dqdv().opts(width=_WIDTH))
+    page.figure(run.read("echem/dqdv").echem.plot.dqdv().opts(width=_WIDTH))
     page.heading("Scans")
     page.figure(_map(scans, run.read(f"{run.kind}/nmf")[str(scans.dims[-1])]))
     _phases(page, run)
@@ -122,7 +122,7 @@ def _tables(page: Report, run: Run) -> None:
         heading = dim.replace("_", " ").capitalize()
         page.table([heading, *present.values()], rows)
     if run.has("echem/cycles"):
-        page.figure(run.read("echem/cycles").echem.plot_cycles().opts(width=_WIDTH))
+        page.figure(run.read("echem/cycles").echem.plot.cycles().opts(width=_WIDTH))
 
 
 def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
@@ -160,9 +160,9 @@ def _phases(page: Report, run: Run) -> None:
             [
                 number + 1,
                 float(share),
-                float(1 - pca["share"].values[: number + 1].sum()),
+                float(1 - pca["explained_variance_ratio"].values[: number + 1].sum()),
             ]
-            for number, share in enumerate(pca["share"].values[:6])
+            for number, share in enumerate(pca["explained_variance_ratio"].values[:6])
         ],
     )
     unmixed = run.read(f"{run.kind}/nmf").load()
@@ -174,9 +174,9 @@ def _phases(page: Report, run: Run) -> None:
         "Where the two agree the residual cannot tell the solution from its rotations: "
         "fix what is known, such as an end member, before reading the ratios."
     )
-    page.figure(unmixed.nmf.plot_components().opts(width=_WIDTH))
-    page.figure(unmixed["weights"].echem.plot_with_voltage(against=_axis(unmixed)))
-    page.figure(unmixed.nmf.plot_residual().opts(width=_WIDTH))
+    page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
+    page.figure(unmixed["weights"].echem.plot.with_voltage(against=_axis(unmixed)))
+    page.figure(unmixed.nmf.plot.residual().opts(width=_WIDTH))
 
 
 def _axis(result: xr.Dataset) -> str:

@@ -7,9 +7,10 @@ from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
 from batteryxr.simulate.random_crystals import random_crystals
-from batteryxr.simulate.titration import gitt
+from batteryxr.simulate.titration import Electrode, gitt
 
 __all__ = [
+    "Electrode",
     "bragg_states",
     "gitt",
     "operando",

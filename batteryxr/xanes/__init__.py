@@ -44,13 +44,13 @@ from batteryxr.xanes.plot.domains import plot_densities as plot_densities
 from batteryxr.xanes.plot.domains import plot_features as plot_features
 from batteryxr.xanes.plot.domains import plot_shares as plot_shares
 from batteryxr.xanes.plot.maps import plot_combination as plot_combination
-from batteryxr.xanes.plot.maps import plot_drift as plot_drift
-from batteryxr.xanes.plot.maps import plot_fit as plot_fit
 from batteryxr.xanes.plot.maps import plot_maps as plot_maps
-from batteryxr.xanes.plot.maps import plot_spectra as plot_spectra
-from batteryxr.xanes.plot.maps import plot_stack as plot_stack
 from batteryxr.xanes.plot.series import plot_components as plot_components
 from batteryxr.xanes.plot.series import plot_series as plot_series
+from batteryxr.xanes.plot.spectra import plot_fit as plot_fit
+from batteryxr.xanes.plot.spectra import plot_spectra as plot_spectra
+from batteryxr.xanes.plot.stacks import plot_drift as plot_drift
+from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
 from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -18,8 +18,24 @@ from batteryxr.core.model import attributes, require_dims
 from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+
+@dataclass(frozen=True)
+class LowFirst:
+    """Hold two numbers in order; equal ones are allowed."""
+
+    def holds(self, value: Sequence[float]) -> bool:
+        """Tell whether the first number is not above the second."""
+        low, high = value
+        return bool(low <= high)
+
+    def __str__(self) -> str:
+        return "(low, high), low first"
+
+
+#: Part of an axis, both ends included.
+Range = Annotated[tuple[float, float], LowFirst()]
 #: What a Dataset is searched for, in this order.
 ABSORPTION = ("absorption", "optical_density", "normalised")
 _UNITS = {"energy": "eV", "shift": "1/cm"}
@@ -76,9 +92,7 @@ def as_spectra(
     return array.assign_coords({dim: (dim, values, attrs)})
 
 
-def window(
-    axis: np.ndarray, limits: tuple[float, float], *, name: str, least: int = 1
-) -> np.ndarray:
+def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.ndarray:
     """Return which energies lie in `limits`, both ends included.
 
     Raises
@@ -97,18 +111,6 @@ def window(
             f"It holds {int(inside.sum())}.",
         )
     return np.asarray(inside)
-
-
-def stream_rows(array: xr.DataArray, rows: int = 65536) -> Iterator[np.ndarray]:
-    """Yield the spectra as (about `rows`, energy), block by block in fixed order."""
-    others = [str(d) for d in array.dims if d != "energy"]
-    if not others:
-        array, others = array.expand_dims("spectrum"), ["spectrum"]
-    line = max(array.size // (array.sizes["energy"] * array.sizes[others[0]]), 1)
-    array = array.transpose(others[0], ...)
-    axis = array.dims.index("energy")
-    for (part,) in blocks.stream(array, dim=others[0], block=max(1, rows // line)):
-        yield np.moveaxis(part, axis, -1).reshape(-1, part.shape[axis])
 
 
 def _variable(

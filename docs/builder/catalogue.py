@@ -12,7 +12,7 @@ from typing import Any
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
-    ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
+    ("cdi/functions", "batteryxr.cdi.ptycho.estimate", ("Estimate", "Sizes")),
     ("readers", "batteryxr.io", None),
     ("samples", "batteryxr", ("sample",)),
     ("samples", "batteryxr.samples", ("local", "Sample", "Samples", "Origin")),
@@ -96,8 +96,9 @@ class Entry:
 
     @property
     def short(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition(".")[2]
+        """The last part of the name; of a method, what follows the accessor."""
+        parts = self.name.partition(".") if self.on else self.name.rpartition(".")
+        return parts[2]
 
     @property
     def technique(self) -> str:
@@ -114,7 +115,7 @@ def catalogue() -> tuple[Entry, ...]:
         for entry in _methods(technique):
             known = found.get(entry.name)
             if known:  # on both classes: it stands where the fuller one has it
-                both = (*known.on, *entry.on)
+                both = tuple(dict.fromkeys((*known.on, *entry.on)))
                 if not known.group:
                     del found[entry.name]
                     known = entry
@@ -153,7 +154,8 @@ def accessors(technique: str) -> list[tuple[str, type]]:
 def groups(accessor: type) -> dict[str, list[str]]:
     """Return the methods of an accessor class under the comments that head them.
 
-    Those of a group have its name before theirs, ``plot.weights``.
+    Those of a group have its name before theirs, ``plot.weights``. What the class has
+    from another one stands there.
     """
     sections: dict[str, list[str]] = {}
     heading = ""
@@ -172,8 +174,17 @@ def groups(accessor: type) -> dict[str, list[str]]:
 def entry_of(accessor: type, name: str) -> Any:
     """Return what an accessor class binds under a name, ``fit`` or ``plot.weights``."""
     first, _, rest = name.partition(".")
-    entry = vars(accessor)[first]
+    entry = inspect.getattr_static(accessor, first)
     return entry_of(entry.accessor, rest) if rest else entry
+
+
+def _has(accessor: type, name: str) -> bool:
+    """Tell whether an accessor class binds a name itself, or has it from another."""
+    try:
+        entry_of(accessor, name)
+    except AttributeError:
+        return False
+    return True
 
 
 def slug(heading: str) -> str:
@@ -185,7 +196,8 @@ def _methods(technique: str) -> list[Entry]:
     from batteryxr.accessors.base import opens
 
     entries = []
-    for kind, accessor in accessors(technique):
+    classes = accessors(technique)
+    for _, accessor in classes:
         for heading, names in groups(accessor).items():
             for name in names:
                 obj = entry_of(accessor, name)
@@ -203,7 +215,7 @@ def _methods(technique: str) -> list[Entry]:
                         f"{technique}/{slug(heading)}",
                         heading,
                         canonical,
-                        (kind,),
+                        tuple(kind for kind, other in classes if _has(other, name)),
                     )
                 )
     return entries

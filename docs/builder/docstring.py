@@ -99,7 +99,7 @@ def find(text: str, technique: str = "") -> Entry | None:
     for entry in entries:
         if name in (entry.name, entry.canonical, f"{entry.technique}.{entry.short}"):
             return entry
-    alike = [e for e in entries if e.short == name]
+    alike = [e for e in entries if name in (e.short, e.canonical.rpartition(".")[2])]
     near = [e for e in alike if e.technique == technique]
     if near:
         return near[0]

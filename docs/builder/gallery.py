@@ -48,6 +48,11 @@ def write(folder: Path, *, say: Callable[[str], Any] = print) -> list[Path]:
     return pages.write(folder, texts, pattern="*.ipynb")
 
 
+def thumbnail(script: Path) -> Path:
+    """Return where the small picture of a script is kept."""
+    return SCRIPTS / "thumbnails" / f"{script.stem}.png"
+
+
 def parts(script: Path) -> tuple[str, str, str]:
     """Return title, text and code of a script: its docstring, and what follows."""
     source = script.read_text("utf-8")
@@ -93,5 +98,5 @@ def _is_of(page: Path, code: str) -> bool:
 
 
 def _card(title: str, script: Path) -> str:
-    picture = f"[![{title}]({script.stem}.png)]({script.stem}.ipynb)"
+    picture = f"[![{title}](thumbnails/{script.stem}.png)]({script.stem}.ipynb)"
     return f":::{{container}} card\n{picture}\n\n[{title}]({script.stem}.ipynb)\n:::"

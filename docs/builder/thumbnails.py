@@ -32,8 +32,8 @@ def main(*names: str) -> None:
                 continue
             figure = gallery.figure_of(script)
             figure.toolbar_location = None
-            _save(_screenshot(page, figure), script.with_suffix(".png"))
-            print(script.with_suffix(".png").name, flush=True)
+            _save(_screenshot(page, figure), gallery.thumbnail(script))
+            print(gallery.thumbnail(script).name, flush=True)
         browser.close()
 
 

@@ -13,4 +13,4 @@ spectra = experiment["scans"]["absorption"]
 
 clock = Clock(offset_s=float(experiment["truth"]["clock_offset"]))
 scans = record.echem.join(spectra, clock=clock)
-figure = record.echem.plot_operando(scans)
+figure = record.echem.plot.operando(scans)

@@ -9,4 +9,4 @@ from batteryxr import simulate
 record = simulate.operando(seed=2, n_scans=20)["echem"].to_dataset()
 
 dqdv = record.echem.dqdv(smoothing=0.020)
-figure = dqdv.echem.plot_dqdv()
+figure = dqdv.echem.plot.dqdv()

@@ -6,7 +6,7 @@ is solid.
 
 import numpy as np
 
-from batteryxr import simulate
+from batteryxr import nmf, simulate
 from batteryxr.echem import Clock
 
 experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=120)
@@ -18,7 +18,7 @@ reduced = int(np.argmin(pdf.voltage.values))
 phases = pdf.nmf.fit(
     3,
     fixed={"pristine": 0, "reduced": reduced},
-    shift=pdf.nmf.lower_envelope(),
+    constraints=nmf.Constraints(shift=pdf.nmf.lower_envelope()),
     seed=0,
 )
-figure = phases.nmf.plot_components()
+figure = phases.nmf.plot.components()

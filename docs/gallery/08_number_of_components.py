@@ -4,12 +4,14 @@ Several opinions side by side, and no decision: the held-out error stops falling
 starts stop agreeing, the scree turns flat.
 """
 
-from batteryxr import simulate
+from batteryxr import nmf, simulate
 
 experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=60)
 pdf = experiment["scans"]["pdf"]
 
 order = pdf.nmf.model_order(
-    orders=(1, 2, 3, 4, 5), shift=pdf.nmf.lower_envelope(), n_starts=3
+    n_components=(1, 2, 3, 4, 5),
+    constraints=nmf.Constraints(shift=pdf.nmf.lower_envelope()),
+    n_starts=3,
 )
-figure = order.nmf.plot_order()
+figure = order.nmf.plot.order()

@@ -14,4 +14,4 @@ scans = record.echem.join(experiment["scans"]["absorption"], clock=clock)
 
 normal = scans.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
 edges = normal.xanes.edge_energy()
-figure = edges["edge_energy"].echem.plot_with_voltage()
+figure = edges["edge_energy"].echem.plot.with_voltage()

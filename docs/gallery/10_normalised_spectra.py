@@ -9,4 +9,4 @@ experiment = simulate.operando(seed=7, n_scans=60, n_cycles=1)
 spectra = experiment["scans"]["absorption"].isel(scan=slice(0, 30, 6))
 
 normal = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
-figure = normal.xanes.plot_spectra(edges=normal.xanes.edge_energy())
+figure = normal.xanes.plot.spectra(edges=normal.xanes.edge_energy())

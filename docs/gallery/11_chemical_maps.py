@@ -16,4 +16,4 @@ maps = stack["absorption"].xanes.fit_edge(
     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
 )
 shown = ["edge_energy", "edge_energy_error"]
-figure = maps.xanes.plot_maps(variables=shown, mask=maps.flag == 0).cols(2)
+figure = maps.xanes.plot.maps(variables=shown, mask=maps.flag == 0).cols(2)

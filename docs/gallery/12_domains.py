@@ -24,4 +24,4 @@ features = xr.Dataset(
     }
 )
 clusters = features.xanes.cluster(n_clusters=4, mask=maps.flag == 0)
-figure = clusters.xanes.plot_clusters()
+figure = clusters.xanes.plot.clusters()

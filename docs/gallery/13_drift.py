@@ -10,4 +10,4 @@ study = simulate.particles(48, seed=0)
 objects = study["objects"]["transmission"].sel(particle="D1")
 
 stack = objects.xanes.from_transmission().xanes.register(by="phase")
-figure = stack["absorption"].xanes.plot_drift()
+figure = stack["absorption"].xanes.plot.drift()

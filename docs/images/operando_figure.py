@@ -48,7 +48,7 @@ def main(store: str, page: str) -> None:
         ]
     ).opts(xlim=span, ylim=(0, 1.02), **LEGEND, **SIZE)
     report = Report("", "")
-    voltage = record.echem.plot_operando(scans)
+    voltage = record.echem.plot.operando(scans)
     report.figure(
         voltage.opts(width=None, height=None).opts(
             xlim=span, xlabel="Time / h", **LEGEND, **SIZE

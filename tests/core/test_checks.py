@@ -13,6 +13,7 @@ import xarray as xr
 
 from batteryxr.core.checks import (
     Count,
+    Finite,
     Fraction,
     NonNegative,
     Pair,
@@ -28,6 +29,12 @@ from batteryxr.core.errors import ArgumentError
 ARRAY = xr.DataArray(np.arange(3.0), dims="scan")
 OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
 
+#: Text beside what is missing, as pandas leaves it.
+TEXT = [
+    xr.DataArray(np.array([first, "a"], dtype=object), dims="scan")
+    for first in (None, float("nan"))
+]
+
 
 @pytest.mark.parametrize(
     ("kind", "right", "wrong"),
@@ -40,6 +47,7 @@ OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
         (Whole, [0, 7], [-1, 0.0]),
         (Positive, [1e-9, 3], [0, -1.0, float("nan"), float("inf")]),
         (NonNegative, [0, 2.5], [-1e-9]),
+        (Finite, [-3.5, 0], [float("inf"), -float("inf"), float("nan"), "1"]),
         (Fraction, [0, 1, 0.5], [1.01, -0.1, "half"]),
         (Pair, [(1, 2), [3.0, 4.5], np.array([1, 2])], [(2, 1), (1,), (1, 2, 3), 5]),
         (int | None, [None, 2], ["2", 2.5]),
@@ -51,7 +59,11 @@ OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
         (tuple[float, ...], [(), [1, 2]], [1, ["a"]]),
         (Mapping[str, float], [{}, {"a": 1}], [{"a": "b"}, {1: 1}, [("a", 1)]]),
         (np.ndarray, [np.arange(3), [1, 2]], [np.array(["a"]), OBJECTS.values, "a"]),
-        (xr.DataArray, [ARRAY], [OBJECTS, ARRAY.values, ARRAY.to_dataset(name="a")]),
+        (
+            xr.DataArray,
+            [ARRAY, *TEXT],
+            [OBJECTS, ARRAY.values, ARRAY.to_dataset(name="a")],
+        ),
         (xr.Dataset, [ARRAY.to_dataset(name="a")], [OBJECTS.to_dataset(name="a"), 1]),
         (str | Path, ["a", Path("a")], [1, b"a"]),
         (Any, [1, None, object()], []),
@@ -66,6 +78,7 @@ def test_what_fits(kind, right, wrong):
     ("value", "kind", "words"),
     [
         (2.5, Count, "n=2.5: expected a whole number >= 1."),
+        (float("inf"), Finite, "n=inf: expected a number that is finite."),
         (-1, Fraction, "n=-1: expected a number from 0 to 1."),
         ("x", int | None, "n='x': expected a whole number or None."),
         ("Cathode", Literal["cathode", "anode"], "Did you mean 'cathode'?"),

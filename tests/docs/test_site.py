@@ -26,7 +26,13 @@ from builder import (  # noqa: E402  - a package of the site, not of the library
     pages,
     reference,
 )
-from builder.catalogue import TECHNIQUES, accessors, catalogue, groups  # noqa: E402
+from builder.catalogue import (  # noqa: E402
+    TECHNIQUES,
+    accessors,
+    catalogue,
+    entry_of,
+    groups,
+)
 
 QUESTIONS = (DOCS / "how_do_i.md").read_text("utf-8")
 ENTRIES = re.findall(r"^(\S.*\?)\n: ((?:.*\n)+?)(?=\n|\Z)", QUESTIONS, re.MULTILINE)
@@ -159,7 +165,7 @@ def test_every_script_of_the_gallery_has_words_a_picture_and_a_figure():
         title, text, code = gallery.parts(script)
         assert title
         assert text
-        assert script.with_suffix(".png").stat().st_size < 40_000
+        assert gallery.thumbnail(script).stat().st_size < 40_000
         assigned = {
             target.id
             for node in ast.parse(code).body
@@ -176,12 +182,12 @@ def test_a_figure_is_taken_out_of_a_notebook_without_panel():
 
     hv = load_hvplot()
     record = simulate.operando(seed=2, n_scans=5)["echem"].to_dataset()
-    plot = record.echem.plot_voltage_profile()
+    plot = record.echem.plot.voltage_profile()
     data, metadata = hv.renderer("bokeh").components(plot)
     assert "Bokeh.Panel" in data["text/html"]
     v4 = nbformat.v4
     cell = v4.new_code_cell(
-        "record.echem.plot_voltage_profile()",
+        "record.echem.plot.voltage_profile()",
         outputs=[
             v4.new_output("display_data", {figures.LOAD: "", "text/html": "load"}),
             v4.new_output("stream", name="stderr", text="10%"),
@@ -215,6 +221,11 @@ def resolve(name):
     """Return what a name of the reference is: a method of an accessor, or an import."""
     technique, _, rest = name.partition(".")
     if technique in TECHNIQUES:
-        return next(vars(a)[rest] for _, a in accessors(technique) if rest in vars(a))
+        known = (
+            a
+            for _, a in accessors(technique)
+            if any(rest in names for names in groups(a).values())
+        )
+        return entry_of(next(known), rest)
     home, _, short = name.rpartition(".")
     return getattr(importlib.import_module(home), short)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     DataQualityWarning,
     UnitsError,
     VariableError,
@@ -107,7 +108,7 @@ def test_search_starts_at_what_is_declared(record):
     ("shift", "said"), [(7200, "-2 h"), (-3600, r"\+1 h"), (19800, "-5.5 h")]
 )
 def test_zone_errors_are_refused(record, shift, said):
-    with pytest.raises(ArgumentError, match=f"looks like a time-zone error of {said}"):
+    with pytest.raises(DataError, match=f"looks like a time-zone error of {said}"):
         fit_clock(record, channel(record, shift + 20))
 
 
@@ -141,11 +142,11 @@ def test_lazy_record_gives_the_same(record):
 def test_messages(record):
     with pytest.raises(VariableError, match="coordinate 'time'"):
         fit_clock(record, channel(record, 0).drop_vars("time"))
-    with pytest.raises(ArgumentError, match="at least 20"):
+    with pytest.raises(DataError, match="at least 20"):
         fit_clock(record, channel(record, 0)[:12])
     with pytest.raises(ArgumentError, match="max_offset=-1"):
         fit_clock(record, channel(record, 0), max_offset=-1)
-    with pytest.raises(ArgumentError, match="read_cycler"):
+    with pytest.raises(DataError, match="read_cycler"):
         fit_clock(record.assign_attrs(timezone=""), channel(record, 0))
 
 
@@ -194,5 +195,5 @@ def test_clock_survives_json(offset, drift, method):
 def test_clock_refuses(arguments, named):
     with pytest.raises(ArgumentError, match=f"^{named}="):
         Clock(**arguments)
-    with pytest.raises(ArgumentError, match="Join the scans first"):
+    with pytest.raises(DataError, match="Join the scans first"):
         Clock.from_attrs({})

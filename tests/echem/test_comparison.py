@@ -10,7 +10,12 @@ import pytest
 import xarray as xr
 
 import batteryxr
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    VariableError,
+)
 from batteryxr.echem import compare, comparison_template, plot_comparison
 
 GOOD = """# measured at 10 mA/g
@@ -121,7 +126,7 @@ def test_template_is_a_table_with_every_column(tmp_path):
     result = compare(path)
     assert float(result.utilisation[0]) == pytest.approx(0.5057, abs=1e-3)
     path.write_text(comparison_template())
-    with pytest.raises(ArgumentError, match="at least one material"):
+    with pytest.raises(DataError, match="at least one material"):
         compare(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.echem import cycles, half_cycles, rate, steps
 
 
@@ -124,13 +124,13 @@ def test_messages(make_cycled, wrong, message):
 def test_implausible_records_are_refused(make_cycled):
     rows = make_cycled(2)
     flagged = rows.assign_attrs(flags=["template_mass", "time_scale"])
-    with pytest.raises(ArgumentError, match=r"time_scale.*flag_notes.*repair="):
+    with pytest.raises(DataError, match=r"time_scale.*flag_notes.*repair="):
         cycles(flagged, electrode="full", first="charge")
     cycles(rows.assign_attrs(flags=["template_mass"]), electrode="full", first="charge")
     time = rows["test_time"].values.copy()
     time[300:] -= 1000
     backward = rows.assign_coords(test_time=("record", time, {"units": "s"}))
-    with pytest.raises(ArgumentError, match="1 backward steps"):
+    with pytest.raises(DataError, match="1 backward steps"):
         cycles(backward, electrode="full", first="charge")
 
 

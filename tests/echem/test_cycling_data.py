@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batteryxr import read_cycler
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import DataError, DataQualityWarning
 from batteryxr.echem import cycles, half_cycles, steps
 
 
@@ -111,7 +111,7 @@ def test_bdf_files_with_their_traps(measured):
     )
     assert charge == pytest.approx(6.28782, rel=1e-4)
     assert discharge == pytest.approx(6.17406, rel=1e-4)
-    with pytest.raises(ArgumentError, match="time_scale"):
+    with pytest.raises(DataError, match="time_scale"):
         cycles(
             read(next(folder.glob("DLR*LNMO*"))), electrode="cathode", first="charge"
         )

@@ -65,7 +65,8 @@ def test_superposition_of_pulses_solves_the_diffusion_equation(geometry):
     # u counts the charge of the last pulse alone, as a mean: take it off.
     t = times[1:].copy()
     u, du = np.empty_like(t), np.empty_like(t)
-    diffusion.surface(t, on, off, current, 1.0, geometry, u, du)
+    pulses = diffusion.Pulses(on, off, current)
+    diffusion.surface(t, pulses, 1.0, geometry, u, du)
     u -= current[-1] * np.clip(t - on[-1], 0.0, off[-1] - on[-1])
     away = np.min(np.abs(t[:, None] - np.concatenate([on, off])), axis=1) > 2e-3
     np.testing.assert_allclose(u[away], numerical[away], atol=4e-3)
@@ -131,7 +132,7 @@ def test_thinned_rows_keep_means_and_leave_out_switch_and_nan():
     v = np.sqrt(t)
     v[2500] = np.nan
     out = np.empty((4, t.size))
-    n = rows.thin(t, v, t * 0, 0, t.size, 0.0, 1.0, 200, *out, 0)
+    n = rows.thin(t, v, t * 0, 0.0, 1.0, 200, out, 0)
     kept = (t >= 1.0) & np.isfinite(v)
     assert n <= 201
     assert out[3, :n].sum() == kept.sum()

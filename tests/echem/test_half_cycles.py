@@ -23,6 +23,7 @@ from batteryxr.core.provenance import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.echem import half_cycles
 from batteryxr.echem.kernels import parts, segments
+from batteryxr.echem.kernels.record import Record, Rule
 
 
 def test_charge_energy_and_means_of_a_known_record(make_record):
@@ -257,16 +258,15 @@ def test_chunks_change_not_a_bit(seed, cuts):
     file = np.sort(rng.integers(0, 3, n)).astype(np.int16)
     counter = np.cumsum(np.nan_to_num(i)) / 360
     clock = np.arange(n, dtype=np.int64)
-    arrays = (t, v, i, file, clock, counter)
-    mean = bool(seed % 2)
-    whole = segments.walk_whole(*arrays, i_zero=0.01, max_gap=100.0, mean=mean)
-    carry = np.zeros(segments.CARRIED)
-    floats, integers, m = parts.tables(2)
+    rows = Record(t, v, i, file, clock, counter)
+    rule = Rule(i_zero=0.01, max_gap=100.0, mean=bool(seed % 2))
+    whole = segments.walk_whole(rows, rule)
+    carry, table = np.zeros(segments.CARRIED), parts.table(2)
     edges = sorted({0, n, *cuts})
     for a, b in itertools.pairwise(edges):
-        floats, integers, m = segments.walk(
-            *(x[a:b] for x in arrays), a, 0.01, 100.0, mean, carry, floats, integers, m
-        )
+        piece = Record(*(x[a:b] for x in rows))
+        table = segments.walk(piece, a, rule, carry, table)
+    floats, integers, m = table
     np.testing.assert_array_equal(whole[0], floats[:m])
     np.testing.assert_array_equal(whole[1], integers[:m])
 
@@ -280,27 +280,25 @@ def test_threads_agree_bit_by_bit_over_many_blocks():
     )
     i *= rng.uniform(0.9, 1.1, n)
     v = 3.5 + 0.5 * np.sin(t / 7000)
-    more = (np.sort(rng.integers(0, 4, n)).astype("i2"), np.empty(0, "i8"), np.empty(0))
+    file = np.sort(rng.integers(0, 4, n)).astype("i2")
+    rows = Record(t, v, i, file, np.empty(0, "i8"), np.empty(0))
+    rule = Rule(i_zero=1e-3, max_gap=10.0, mean=False)
     results = []
     for workers in (1, 2, 3, 5):
-        walked = segments.walk_whole(
-            t, v, i, *more, i_zero=1e-3, max_gap=10.0, workers=workers
-        )
+        walked = segments.walk_whole(rows, rule, workers=workers)
         results.append(parts.half_cycle_tables(*walked, 1e-4)[:2])
     edges = [0, *np.sort(rng.integers(0, n, 9)), n]
-    carry = np.zeros(segments.CARRIED)
-    floats, integers, m = parts.tables()
+    carry, table = np.zeros(segments.CARRIED), parts.table()
     for a, b in itertools.pairwise(edges):
-        piece = (t[a:b], v[a:b], i[a:b], more[0][a:b], *more[1:])
-        floats, integers, m = segments.walk(
-            *piece, a, 1e-3, 10.0, False, carry, floats, integers, m
-        )
+        piece = Record(*(x[a:b] for x in rows))
+        table = segments.walk(piece, a, rule, carry, table)
+    floats, integers, m = table
     results.append(parts.half_cycle_tables(floats[:m], integers[:m], 1e-4)[:2])
     for floats, integers in results[1:]:
         np.testing.assert_array_equal(floats, results[0][0])
         np.testing.assert_array_equal(integers, results[0][1])
     # Against NumPy, interval by interval.
-    same = (i[1:] * i[:-1] > 0) & (np.diff(more[0]) == 0)
+    same = (i[1:] * i[:-1] > 0) & (np.diff(file) == 0)
     charge = np.where(same, 0.5 * (i[1:] + i[:-1]) * np.diff(t), 0.0) / 3600
     total = results[0][0][:, parts.CHARGE]
     np.testing.assert_allclose(np.abs(total).sum(), np.abs(charge).sum(), rtol=1e-12)

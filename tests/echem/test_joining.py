@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     DataQualityWarning,
     DimensionError,
     UnitsError,
@@ -17,7 +18,8 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.provenance import replay
 from batteryxr.echem import Clock, join
-from batteryxr.echem.kernels.windows import WindowWalk
+from batteryxr.echem.kernels.record import Rule, of_rows
+from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
 
 T0 = np.datetime64("2022-07-26T20:00", "ns")
 S = 1_000_000_000
@@ -228,11 +230,11 @@ def test_undeclared_time_zones_are_refused(cell):
     missing = cell.assign_coords(
         time=cell["time"].astype("M8[ns]") + np.timedelta64("NaT", "ns")
     )
-    with pytest.raises(ArgumentError, match=r"read_cycler\(..., timezone="):
+    with pytest.raises(DataError, match=r"read_cycler\(..., timezone="):
         join(missing.assign_attrs(timezone=""), series([1.0]))
     scans = series([1.0, 2.0])
     scans = scans.assign_coords(time=scans["time"] + np.timedelta64("NaT", "ns"))
-    with pytest.raises(ArgumentError, match=r"read_series\(..., timezone="):
+    with pytest.raises(DataError, match=r"read_series\(..., timezone="):
         join(cell, scans)
 
 
@@ -240,7 +242,9 @@ def test_time_that_steps_back_is_refused(cell):
     back = cell.assign_coords(
         time=("record", cell["time"].values[[0, 2, 1, 3, 4, 5, 6]])
     )
-    with pytest.raises(ArgumentError, match="1 rows are earlier"):
+    with pytest.raises(
+        DataError, match=r"earlier .* at 1 rows, first at row 2 of the record"
+    ):
         join(back, series([1.0]))
 
 
@@ -255,7 +259,7 @@ def test_messages(cell):
         join(cell, series([1.0]), exposure=-1)
     with pytest.raises(ArgumentError, match="time_reference"):
         join(cell, series([1.0]), time_reference="centre")
-    with pytest.raises(ArgumentError, match=r"rename\(voltage="):
+    with pytest.raises(DataError, match=r"rename\(voltage="):
         join(cell, series([1.0]).to_dataset(name="voltage"))
     with pytest.raises(ArgumentError, match="first="):
         join(cell, series([1.0]), first="up")
@@ -392,10 +396,9 @@ def walks(draw):
 
 
 def walked(t, v, i, starts, ends, cuts=(), mean=False):
-    walk = WindowWalk(starts, ends, ends, mean=mean)
-    file = np.zeros(t.size, np.int16)
+    walk = WindowWalk(starts, ends, ends, Rule(0.0, ANY_GAP, mean))
     for part in np.split(np.arange(t.size), cuts):
-        walk.add(t[part], v[part], i[part], file[part])
+        walk.add(of_rows(v[part], i[part], clock=t[part]))
     return walk
 
 

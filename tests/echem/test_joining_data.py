@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import DataError, DataQualityWarning
 from batteryxr.echem import fit_clock, half_cycles, join, states
 from batteryxr.io import read_cycler
 
@@ -132,7 +132,7 @@ def test_clock_is_recovered(record):
     clock = fit_clock(record, channel(record, 73.4, 120))
     assert clock.offset_s == pytest.approx(73.4, abs=2)
     assert clock.drift_ppm == pytest.approx(120, abs=25)
-    with pytest.raises(ArgumentError, match="looks like a time-zone error"):
+    with pytest.raises(DataError, match="looks like a time-zone error"):
         fit_clock(record, channel(record, 7200, 0))
 
 

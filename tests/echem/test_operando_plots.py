@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 from batteryxr.echem import join, plot_operando, plot_with_voltage
 
 hv = pytest.importorskip("holoviews")
@@ -92,12 +97,12 @@ def test_messages(record, joined):
         plot_with_voltage(joined.rename(scan="frame"))
     with pytest.raises(ArgumentError, match="quantity"):
         plot_with_voltage(joined.to_dataset())
-    with pytest.raises(ArgumentError, match="at most one more dimension"):
+    with pytest.raises(DataError, match="more than 'scan' and one dimension"):
         plot_with_voltage(joined.expand_dims(x=3))
-    with pytest.raises(ArgumentError, match="against='time'"):
+    with pytest.raises(ArgumentError, match="against='capacity': expected 'time'"):
         plot_with_voltage(joined, against="capacity", record=record)
     with pytest.raises(VariableError, match="energy"):
         plot_with_voltage(joined, against="energy")
     many = joined.isel(component=np.zeros(21, int))
-    with pytest.raises(ArgumentError, match=r"isel\(component"):
+    with pytest.raises(DataError, match=r"isel\(component"):
         plot_with_voltage(many)

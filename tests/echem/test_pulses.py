@@ -10,21 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batteryxr.echem.kernels import pulses
-
-NEVER = np.datetime64("NaT", "ns")
+from batteryxr.echem.kernels.record import of_rows, part
 
 
 def rows(current, file=None, t=None):
     n = len(current)
     t = np.arange(n, dtype=float) if t is None else np.asarray(t, dtype=float)
     file = np.zeros(n, np.int16) if file is None else np.asarray(file, np.int16)
-    clock = np.full(n, NEVER)
-    return t, t * 0.1, np.asarray(current, dtype=float), file, clock
+    return of_rows(t * 0.1, np.asarray(current, float), t=t, file=file)
 
 
 def cut(table, edges=()):
-    bounds = [0, *edges, len(table[0])]
-    blocks = (tuple(a[i:j] for a in table) for i, j in itertools.pairwise(bounds))
+    bounds = [0, *edges, table.i.size]
+    blocks = (part(table, i, j) for i, j in itertools.pairwise(bounds))
     return list(pulses.windows(blocks, i_zero=0.1))
 
 

@@ -15,19 +15,26 @@ import batteryxr
 from batteryxr import simulate
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     DataQualityWarning,
     DimensionError,
     UnitsError,
     VariableError,
 )
 from batteryxr.echem import (
+    FiniteLength,
+    Lithiation,
+    WeppnerHuggins,
     equilibrium_hysteresis,
     gitt,
     pulse_fit,
     theoretical_capacity,
 )
+from batteryxr.simulate import Electrode
 
-QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "tau": 2e4, "rest_rows": 120}
+USUAL = Electrode(tau=2e4)
+QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "rest_rows": 120}
+QUICK["electrode"] = USUAL
 BITS = {"short": 1, "unsettled": 2, "no_rest": 4, "few": 8, "undetermined": 16}
 
 
@@ -97,7 +104,9 @@ def test_finds_the_constants_of_a_numerically_solved_particle():
 
 @pytest.mark.parametrize("geometry, rest", [("sphere", 28_800.0), ("planar", 57_600.0)])
 def test_truth_lies_within_the_errors(geometry, rest):
-    record, truth = simulate.gitt(geometry=geometry, rest=rest, seed=11)
+    record, truth = simulate.gitt(
+        electrode=Electrode(geometry=geometry), rest=rest, seed=11
+    )
     found = gitt(record, geometry=geometry)
     assert float(found["tau"].mean()) == pytest.approx(4e4, rel=0.01)
     assert float(found["tau"].std()) < 0.02 * 4e4
@@ -114,13 +123,13 @@ def test_short_rests_remember_the_pulses_before():
     assert float(last.max()) > 5e-3
     assert 0.85 <= covered(found["tau"], found["tau_error"], 4e4) <= 1
     assert (found["flag"] == BITS["unsettled"]).all()
-    forgetful = gitt(record, history=0)
+    forgetful = gitt(record, method=FiniteLength(memory=0))
     assert float(np.abs(forgetful["tau"] - 4e4).max()) > 4e4
 
 
 def test_errors_widen_where_the_curve_is_bent_more_than_the_model():
     record, truth = simulate.gitt(seed=4, noise=1e-6)
-    found = gitt(record, degree=1)
+    found = gitt(record, method=FiniteLength(degree=1))
     assert float(found["chi2"].median()) > 10
     assert covered(found["tau"], found["tau_error"], truth["tau"]) > 0.85
 
@@ -143,7 +152,9 @@ def test_overpotential_is_split(simulated):
 
 
 def test_discharge_mirrors_charge():
-    charge, _ = simulate.gitt(**QUICK, noise=0.0, x0=0.9)
+    charge, _ = simulate.gitt(
+        **QUICK | {"electrode": Electrode(tau=2e4, x0=0.9)}, noise=0.0
+    )
     mirrored = charge.assign(
         voltage=7.0 - charge["voltage"], current=-charge["current"]
     )
@@ -166,7 +177,9 @@ def test_discharge_mirrors_charge():
 )
 def test_any_constants_are_found_within_errors(tau, resistance, seed):
     record, _ = simulate.gitt(
-        **(QUICK | {"tau": tau}), resistance=resistance, noise=1e-5, seed=seed
+        **(QUICK | {"electrode": Electrode(tau=tau, resistance=resistance)}),
+        noise=1e-5,
+        seed=seed,
     )
     found = gitt(record)
     assert (np.abs(found["tau"] - tau) < 5 * found["tau_error"]).all()
@@ -219,24 +232,23 @@ def test_weppner_huggins_follows_its_formula():
         n_pulses=4,
         pulse=600.0,
         rest=2e6,
-        tau=tau,
+        electrode=Electrode(tau=tau, equilibrium=lambda x: 4 + slope * x),
         noise=0.0,
-        equilibrium=lambda x: 4 + slope * x,
     )
     for steady in ("rest", "gradient"):
-        found = gitt(record, method="weppner-huggins", steady=steady)
+        found = gitt(record, method=WeppnerHuggins(steady))
         # Exact in the limit of short times: t/tau is 6e-5 at the end of the line.
         np.testing.assert_allclose(found["inverse_tau"], 1 / tau, rtol=0.03)
     np.testing.assert_allclose(found["resistance"], 400.0, rtol=0.02)
-    sphere = gitt(record, method="weppner-huggins")
-    planar = gitt(record, method="weppner-huggins", geometry="planar")
+    sphere = gitt(record, method=WeppnerHuggins())
+    planar = gitt(record, method=WeppnerHuggins(), geometry="planar")
     np.testing.assert_allclose(planar["inverse_tau"], 9 * sphere["inverse_tau"])
     xr.testing.assert_equal(found["equilibrium_voltage"], found["last_voltage"])
 
 
 def test_weppner_huggins_is_biased_where_pulses_are_long(simulated):
     record, truth = simulated
-    found = gitt(record, method="weppner-huggins")
+    found = gitt(record, method=WeppnerHuggins())
     ratio = found["inverse_tau"] * truth["tau"]
     assert float(ratio.mean()) == pytest.approx(0.916, abs=0.02)
 
@@ -248,7 +260,9 @@ def test_coordinates_and_units():
         record["test_time"].values * 1e9
     ).astype("m8[ns]")
     record = record.assign_coords(time=("record", time))
-    found = record.echem.gitt(radius=100.0, mass=mass, formula="LiCoO2", x0=0.95)
+    found = record.echem.gitt(
+        radius=100.0, mass=mass, formula=Lithiation("LiCoO2", x0=0.95)
+    )
     np.testing.assert_allclose(found["li_content"], truth["li_content"], atol=1e-4)
     np.testing.assert_allclose(
         found["diffusion_coefficient"], (100e-9) ** 2 / found["tau"]
@@ -278,7 +292,7 @@ def test_round_trip_through_zarr(tmp_path):
 
 
 def test_flags_say_what_is_wrong():
-    record, _ = simulate.gitt(**QUICK, seed=1, lead=0.0)
+    record, _ = simulate.gitt(**QUICK, seed=1, open_circuit=0.0)
     t, i = record["test_time"].values, record["current"].values
     period = 7500.0
     number = np.floor(np.maximum(t - 1e-6, 0) / period).astype(int)
@@ -332,30 +346,44 @@ def test_missing_voltages_are_left_out():
 )
 def test_no_titration_says_what_currents_were_seen(current, words):
     t = np.arange(50.0)
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises(DataError, match=words):
         gitt(as_record(t, 3 + 0 * t, current))
+    with pytest.raises(ArgumentError, match=f"i_zero=1.0: .*{words}"):
+        gitt(as_record(t, 3 + 0 * t, current), i_zero=1.0)
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"method": "gitt"}, "'finite-length' or 'weppner-huggins'"),
+        ({"method": "gitt"}, "expected FiniteLength or WeppnerHuggins"),
         ({"geometry": "rod"}, "'sphere' or 'planar'"),
-        ({"steady": "no"}, "'rest' or 'gradient'"),
         ({"radius": 0.0}, "radius=0.0"),
         ({"tmin": -1.0}, "tmin=-1.0"),
         ({"tmin": 5.0, "tmax": 2.0}, "after tmin=5.0"),
-        ({"degree": 0}, "from 1 to 6"),
-        ({"history": -1}, "0 or more"),
         ({"formula": "LiCoO2"}, "mass=None"),
         ({"i_zero": 5.0}, "No pulse in"),
-        ({"i_zero": 0.0}, "a current > 0"),
+        ({"i_zero": 0.0}, "i_zero=0.0: expected a number > 0"),
     ],
 )
 def test_errors_name_the_argument(arguments, words):
     record, _ = simulate.gitt(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
     with pytest.raises(ArgumentError, match=words):
         gitt(record, **arguments)
+
+
+@pytest.mark.parametrize(
+    "method, options, words",
+    [
+        (WeppnerHuggins, {"steady": "no"}, "steady='no': .*'rest' or 'gradient'"),
+        (FiniteLength, {"degree": 0}, "degree=0: .*from 1 to 6"),
+        (FiniteLength, {"degree": 7}, "degree=7: .*from 1 to 6"),
+        (FiniteLength, {"degree": 2.5}, "degree=2.5: .*whole number"),
+        (FiniteLength, {"memory": -1}, "memory=-1: .*>= 0"),
+    ],
+)
+def test_methods_refuse_what_they_cannot_do(method, options, words):
+    with pytest.raises(ArgumentError, match=words):
+        method(**options)
 
 
 def test_errors_of_the_record():
@@ -369,20 +397,23 @@ def test_errors_of_the_record():
     back = record["test_time"].values.copy()
     back[20] -= 50
     jumped = record.assign_coords(test_time=("record", back, {"units": "s"}))
-    with pytest.raises(ArgumentError, match="goes back by"):
+    with pytest.raises(DataError, match="goes back by"):
         gitt(jumped)
 
 
 def titrations(gap, **options):
     settings = {"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options
-    charge, _ = simulate.gitt(**settings, x0=0.95)
+    charge, _ = simulate.gitt(**settings)
     settings["current"] *= -1
     discharge, _ = simulate.gitt(
-        **settings, x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
+        **settings,
+        electrode=Electrode(
+            x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
+        ),
     )
     mass = 5 / 9 / theoretical_capacity("LiCoO2") * 1e3
     found = [
-        gitt(r, formula="LiCoO2", mass=mass, x0=x0)
+        gitt(r, formula=Lithiation("LiCoO2", x0=x0), mass=mass)
         for r, x0 in ((charge, 0.95), (discharge, 0.35))
     ]
     return found
@@ -408,9 +439,9 @@ def test_hysteresis_is_the_area_between_the_curves():
 
 def test_hysteresis_refuses_what_does_not_fit():
     charge, discharge = titrations(0.1, n_pulses=3)
-    with pytest.raises(ArgumentError, match="overlap"):
+    with pytest.raises(DataError, match="overlap"):
         equilibrium_hysteresis(charge, discharge)
-    with pytest.raises(ArgumentError, match="discharge_gitt"):
+    with pytest.raises(DataError, match="titration on discharge"):
         equilibrium_hysteresis(charge, charge)
     with pytest.raises(ArgumentError, match="axis='cycle'"):
         equilibrium_hysteresis(charge, discharge, axis="cycle")
@@ -427,8 +458,8 @@ def test_pulse_fit_shows_what_was_fitted():
     assert start == pytest.approx(float(found["start"][2]))
     with pytest.raises(ArgumentError, match="from 1 to 6"):
         pulse_fit(record, result=found, pulse=7)
-    other = gitt(record, method="weppner-huggins")
-    with pytest.raises(ArgumentError, match="Only that method"):
+    other = gitt(record, method=WeppnerHuggins())
+    with pytest.raises(DataError, match="Only that method"):
         pulse_fit(record, result=other, pulse=1)
 
 
@@ -439,12 +470,12 @@ def test_plots_render():
     record, _ = simulate.gitt(**QUICK)
     result = gitt(record)
     plots = [
-        charge.echem.plot_gitt(),
-        charge.echem.plot_time_constants(axis="capacity"),
-        pulse_fit(record, result=result, pulse=2).echem.plot_pulse(),
-        charge.echem.equilibrium_hysteresis(discharge).echem.plot_hysteresis(),
+        charge.echem.plot.gitt(),
+        charge.echem.plot.time_constants(axis="capacity"),
+        pulse_fit(record, result=result, pulse=2).echem.plot.pulse(),
+        charge.echem.equilibrium_hysteresis(discharge).echem.plot.hysteresis(),
     ]
     for plot in plots:
         assert hv.render(plot, backend="bokeh") is not None
     with pytest.raises(ArgumentError, match="axis='voltage'"):
-        charge.echem.plot_gitt(axis="voltage")
+        charge.echem.plot.gitt(axis="voltage")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from batteryxr.core.plotting import BRANCH_COLOURS
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SETUP = """
@@ -22,7 +24,7 @@ DRAWN = (
 
 def _points(page, kind):
     """Return the places on the screen of all scans of a branch."""
-    colour = {"charge": "#c44e52", "discharge": "#4c72b0"}[kind]
+    colour = BRANCH_COLOURS[kind]
     return page.evaluate(
         """c => [...document.querySelectorAll('[data-plot=voltage] circle')]
         .filter(e => e.getAttribute('fill') === c && e.getAttribute('r') === '3')

@@ -120,8 +120,8 @@ def nickelate(measured) -> xr.DataArray:
 @pytest.fixture
 def in_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small data go the way of large ones."""
-    from batteryxr.nmf import preparing, streaming
+    from batteryxr.nmf import data, streaming
 
-    monkeypatch.setattr(preparing, "_SAMPLES_HELD", 500)
+    monkeypatch.setattr(data, "_SAMPLES_HELD", 500)
     monkeypatch.setattr(streaming, "SAMPLE", 1500)
     monkeypatch.setattr(streaming, "_TILE", 20_000)

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 import batteryxr
 from batteryxr import nmf, simulate
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.nmf.kernels.feasible import explore
 
 
@@ -87,7 +87,7 @@ def test_bands_cover_the_truth_and_shrink_as_components_are_fixed():
     ends = {"oxide": 0, "iron": -1}
     widths = []
     for fixed in ({}, ends, ends | {"bcc-FeO": known}):
-        fit = pdf.nmf.fit(4, shift="minimum", fixed=fixed)
+        fit = pdf.nmf.fit(4, fixed=fixed, constraints=nmf.Constraints(shift="minimum"))
         bands = fit.nmf.bands()
         assert covered(bands, truth["ratios"].values.T) >= 0.9
         widths.append(float(bands["weights_width"].mean()))
@@ -96,7 +96,7 @@ def test_bands_cover_the_truth_and_shrink_as_components_are_fixed():
 
 
 def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
-    fit = series.data.nmf.fit(3, shift="minimum")
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
     bands = fit.nmf.bands(steps=4000)
     assert (bands["weights_low"] <= fit["weights"] + 1e-9).all()
     assert (bands["weights_high"] >= fit["weights"] - 1e-9).all()
@@ -112,7 +112,9 @@ def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
         str(c): fit["components"].sel(component=c, drop=True)
         for c in fit["component"].values
     }
-    held = series.data.nmf.fit(fixed=everything, shift=fit["shift_curve"])
+    held = series.data.nmf.fit(
+        fixed=everything, constraints=nmf.Constraints(shift=fit["shift_curve"])
+    )
     only_noise = held.nmf.bands(steps=4000)
     assert float(only_noise["weights_width"].max()) < 0.05
 
@@ -120,7 +122,7 @@ def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
 def test_a_tighter_shift_narrows_the_range(series):
     widths = [
         float(
-            series.data.nmf.fit(3, shift=shift)
+            series.data.nmf.fit(3, constraints=nmf.Constraints(shift=shift))
             .nmf.bands(steps=8000)["weights_width"]
             .mean()
         )
@@ -130,8 +132,8 @@ def test_a_tighter_shift_narrows_the_range(series):
 
 
 def test_the_range_is_drawn_around_the_ratios(series):
-    fit = series.data.nmf.fit(3, shift="minimum")
-    plot = fit.merge(fit.nmf.bands(steps=4000)).nmf.plot_weights()
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
+    plot = fit.merge(fit.nmf.bands(steps=4000)).nmf.plot.weights()
     areas = plot.traverse(lambda a: a.data, ["Area"])
     assert len(areas) >= 3
     assert all((a.iloc[:, 2] >= a.iloc[:, 1]).all() for a in areas[:3])
@@ -153,10 +155,10 @@ def test_images_stay_lazy(stack, monkeypatch):
 
 
 def test_what_is_wrong_is_named(series):
-    fit = series.data.nmf.fit(3, shift="minimum")
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
     with pytest.raises(ArgumentError, match="steps"):
         fit.nmf.bands(steps=10)
     with pytest.raises(ArgumentError, match="noise"):
         fit.nmf.bands(noise=-1.0)
-    with pytest.raises(ArgumentError, match="stretched"):
+    with pytest.raises(DataError, match="stretch"):
         nmf.bands(fit.assign(stretch=1.0))

@@ -153,7 +153,9 @@ def test_size_and_composition_follow_a_series():
 def test_manganese_oxide_only_falls_to_pieces():
     tree = simulate.oxide_series("MnO", n_scans=41, r_max=20.0, step=0.02)
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
-    fit = pdf.nmf.fit(3, shift="envelope", fixed={"MnO": 0, "Mn": -1})
+    fit = pdf.nmf.fit(
+        3, fixed={"MnO": 0, "Mn": -1}, constraints=nmf.Constraints(shift="envelope")
+    )
     found = fit.nmf.identify(
         candidates={"MnO": salt("Mn", 4.445), "FeO": salt("Fe", 4.3)},
         q_max=24.0,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from batteryxr import nmf
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.nmf.kernels.match import match
 
@@ -29,7 +30,9 @@ def test_conversion_series_is_fitted_better_than_published(measured):
     published = json.loads((answer / "component_index_vs_RE_value.json").read_text())
     norm = float(np.linalg.norm(data - data.min()))
     for n in (1, 2, 3):
-        fit = data.nmf.fit(n, shift="minimum", closure=False)
+        fit = data.nmf.fit(
+            n, closure=False, constraints=nmf.Constraints(shift="minimum")
+        )
         # Their error is rounded, and the optimum for one and two components.
         assert float(fit["relative_error"]) * norm <= published["0"][str(n)] + 1e-3
 
@@ -58,11 +61,10 @@ def test_the_published_start_gives_the_published_ratios(measured, part):
     with pytest.warns(DataQualityWarning, match="no start converged"):
         fit = data.nmf.fit(
             3,
-            shift="minimum",
             closure=False,
-            start="singular",
-            solver="coordinate",
             n_starts=1,
+            constraints=nmf.Constraints(shift="minimum"),
+            solver=nmf.Solver(start="singular", kind="coordinate"),
         )
     norm = float(np.linalg.norm(data - data.min()))
     assert float(fit["relative_error"]) * norm < error["0"]["3"]
@@ -78,13 +80,14 @@ def test_three_phases_are_counted_and_peaks_that_move_are_not(measured):
     folder = measured("pdf-ruo2-conversion-simulated")
     with np.load(folder / "synthetic_r_vs_gr.npz") as file:
         conversion = pdf(file["G"], file["r"])
-    options = {"shift": "minimum", "n_starts": 2, "folds": 4}
-    order = conversion.nmf.model_order(orders=[2, 3, 4], **options)
-    assert list(order["n"].values[order["held_out_pick"]]) == [3]
+    constraints = nmf.Constraints(shift="minimum")
+    options = {"constraints": constraints, "n_starts": 2, "folds": 4}
+    order = conversion.nmf.model_order(n_components=[2, 3, 4], **options)
+    assert list(order["n_components"].values[order["held_out_pick"]]) == [3]
     with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         salt = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
-    with pytest.warns(DataQualityWarning, match="held-out error still falls at n = 6"):
-        order = salt.nmf.model_order(orders=[2, 3, 4, 5, 6], **options)
+    with pytest.warns(DataQualityWarning, match="held-out error still falls at 6"):
+        order = salt.nmf.model_order(n_components=[2, 3, 4, 5, 6], **options)
     # The published count is where the fall slows down.
     fall = order["held_out_error"].values[:-1] / order["held_out_error"].values[1:]
     assert fall[:2].min() > 1.3 > fall[2:].max()
@@ -105,7 +108,7 @@ def test_molten_salt_errors_equal_the_published(measured):
 def test_molten_salt_pdf_gives_phases_in_order(measured):
     with np.load(measured("pdf-nacl-crcl3/nacl_crcl3.npz")) as file:
         data = pdf(file["G"], file["r"]).sel(r=slice(1.5, 20))
-    fit = data.nmf.fit(3, shift="envelope")
+    fit = data.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     assert float(fit["relative_error"]) < 1.02 * float(fit["svd_error"])
     assert float(fit["start_similarity"].min()) > 0.999
     first, last = fit["weights"][0], fit["weights"][-1]

@@ -34,7 +34,7 @@ def test_a_conversion_reaction_is_identified(measured):
         coords={"r": ("r", stored["r"], {"units": "Angstrom"})},
         attrs={"units": "1/Angstrom2"},
     )
-    fit = pdf.nmf.fit(3, shift="envelope")
+    fit = pdf.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     found = fit.nmf.identify(candidates=sorted(folder.glob("*.cif")))
     lowest = found["r_w"].min("candidate")
     assert sorted(str(b).split("_")[0] for b in found["best"].values) == [

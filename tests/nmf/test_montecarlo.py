@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 import batteryxr
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.progress import watched
 from batteryxr.nmf.kernels import chains, metropolis
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chains disagree")
-QUICK = {"sweeps": 1500, "draws": 60, "thin": 1, "rotations": 4000}
+QUICK = {
+    "sampling": nmf.Sampling(sweeps=1500, draws=60, thin=1, rotations=4000),
+}
 
 
 def compare(draws: np.ndarray, distribution) -> float:
@@ -127,11 +129,13 @@ def test_convergence_is_told_from_its_lack():
 
 @pytest.fixture(scope="module")
 def sampled(series) -> xr.Dataset:
-    return series.data.nmf.metropolis(3, shift="envelope", **QUICK)
+    return series.data.nmf.metropolis(
+        3, constraints=nmf.Constraints(shift="envelope"), **QUICK
+    )
 
 
 def test_chains_find_what_the_exact_solver_finds(series, sampled):
-    fit = series.data.nmf.fit(3, shift="envelope")
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     assert float(sampled["relative_error"]) == pytest.approx(
         float(fit["relative_error"]), rel=1e-3
     )
@@ -146,7 +150,10 @@ def test_chains_find_what_the_exact_solver_finds(series, sampled):
 def test_draws_are_as_far_from_the_optimum_as_noise_is(series):
     """At T = 1 each free parameter adds one unit of noise to the misfit."""
     found = series.data.nmf.metropolis(
-        3, shift="envelope", sweeps=8000, draws=100, rotations=400, n_chains=2
+        3,
+        n_chains=2,
+        constraints=nmf.Constraints(shift="envelope"),
+        sampling=nmf.Sampling(sweeps=8000, draws=100, rotations=400),
     )
     m, n, k = 60, 400, 3
     excess = (found["chain_excess"] - 1) * (m * n) / (k * (m + n))
@@ -168,7 +175,9 @@ def test_truth_lies_within_the_range(series, sampled):
 def test_the_same_seed_gives_the_same(series, sampled, tmp_path):
     again = batteryxr.replay(sampled, series.data)
     xr.testing.assert_equal(again, sampled)
-    other = series.data.nmf.metropolis(3, shift="envelope", seed=7, **QUICK)
+    other = series.data.nmf.metropolis(
+        3, seed=7, constraints=nmf.Constraints(shift="envelope"), **QUICK
+    )
     assert not np.array_equal(other["weights_error"], sampled["weights_error"])
     assert sampled["li_content"].attrs == series.data["li_content"].attrs
     assert sampled["noise"].attrs["units"] == "1/Angstrom2"
@@ -181,7 +190,7 @@ def test_the_same_seed_gives_the_same(series, sampled, tmp_path):
 
 
 def test_fixed_components_stay_and_narrow_the_range(series):
-    options = {"shift": "minimum", **QUICK}
+    options = {"constraints": nmf.Constraints(shift="minimum"), **QUICK}
     free = series.data.nmf.metropolis(3, **options)
     held = series.data.nmf.metropolis(3, fixed={"start": 0, "end": -1}, **options)
     given = series.data.isel(scan=0).values
@@ -208,7 +217,11 @@ def test_gaps_and_errors(series):
     data[4] = np.nan
     data[10:14, 50:60] = np.nan
     found = data.nmf.metropolis(
-        3, shift="envelope", errors=series.noise, n_chains=2, **QUICK
+        3,
+        errors=series.noise,
+        n_chains=2,
+        constraints=nmf.Constraints(shift="envelope"),
+        **QUICK,
     )
     assert np.isnan(found["weights"][4]).all()
     assert np.isnan(found["weights_error"][4]).all()
@@ -220,7 +233,10 @@ def test_gaps_and_errors(series):
 
 
 def test_lazy_data_give_lazy_weights_and_the_same_answer(series):
-    options = {"shift": "envelope", "sweeps": 200, "draws": 20, "rotations": 1000}
+    options = {
+        "constraints": nmf.Constraints(shift="envelope"),
+        "sampling": nmf.Sampling(sweeps=200, draws=20, rotations=1000),
+    }
     eager = series.data.nmf.metropolis(3, **options)
     for chunks in ({"scan": 7}, {"scan": 60, "r": 100}):
         found = series.data.chunk(chunks).nmf.metropolis(3, **options)
@@ -234,7 +250,11 @@ def test_an_interruption_keeps_what_was_found(series):
             raise KeyboardInterrupt
 
     with watched(impatient), pytest.warns(DataQualityWarning, match="interrupted"):
-        found = series.data.nmf.metropolis(3, shift="envelope", sweeps=50_000)
+        found = series.data.nmf.metropolis(
+            3,
+            constraints=nmf.Constraints(shift="envelope"),
+            sampling=nmf.Sampling(sweeps=50_000),
+        )
     assert found.attrs["interrupted"] == 1
     assert "weights_error" not in found
     assert float(found["relative_error"]) < 1.05 * float(found["svd_error"])
@@ -247,24 +267,27 @@ def test_another_error_stops_the_chains(series):
             raise RuntimeError("screen is gone")
 
     with watched(broken), pytest.raises(RuntimeError, match="screen is gone"):
-        series.data.nmf.metropolis(3, shift="envelope", sweeps=50_000)
+        series.data.nmf.metropolis(
+            3,
+            constraints=nmf.Constraints(shift="envelope"),
+            sampling=nmf.Sampling(sweeps=50_000),
+        )
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "error", "words"),
     [
-        ({"n_chains": 0}, "n_chains"),
-        ({"draws": 2}, "draws"),
-        ({"hottest": 0.5}, "hottest"),
-        ({"seed": -1}, "seed"),
-        ({"shift": None}, "signed values"),
+        ({"n_chains": 0}, ArgumentError, "n_chains"),
+        ({"seed": -1}, ArgumentError, "seed"),
+        ({"constraints": None}, DataError, "signed values"),
     ],
 )
-def test_what_is_wrong_is_named(series, options, words):
-    with pytest.raises(ArgumentError, match=words):
-        series.data.nmf.metropolis(3, **({"shift": "minimum"} | options))
+def test_what_is_wrong_is_named(series, options, error, words):
+    minimum = {"constraints": nmf.Constraints(shift="minimum")}
+    with pytest.raises(error, match=words):
+        series.data.nmf.metropolis(3, **(minimum | options))
 
 
 def test_a_stack_is_refused(stack, in_passes):
-    with pytest.raises(ArgumentError, match="fits in memory"):
+    with pytest.raises(DataError, match="fits in memory"):
         nmf.metropolis(stack.data, 3, closure=False)

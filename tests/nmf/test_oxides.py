@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from batteryxr import simulate
+from batteryxr import nmf, simulate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,14 +30,14 @@ def test_three_components_are_three_groups_of_phases(hematite):
     groups = np.stack(
         [true[:, 0], true[:, 1] + true[:, 2], true[:, 3] + true[:, 4]], axis=1
     )
-    found = pdf.nmf.fit(3, shift="envelope")
+    found = pdf.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     assert rms(found["weights"].values - groups) <= 0.02
 
 
 def test_a_fourth_with_fixed_ends_is_the_minor_iron_oxide(hematite):
     pdf = hematite["scans"]["pdf"]
     true = hematite["truth"].to_dataset()
-    coarse = pdf.nmf.fit(3, shift="envelope")
+    coarse = pdf.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     fine = pdf.nmf.raise_n(coarse, fixed={"pristine": 0, "reduced": -1})
     pattern = true["components"].sel(component="bcc-FeO")
     like = {
@@ -62,7 +62,7 @@ def test_a_fifth_splits_the_solid_solution(hematite):
         "reduced": -1,
         "bcc-FeO": true["components"].sel(component="bcc-FeO", drop=True),
     }
-    found = pdf.nmf.fit(5, shift="envelope", fixed=known)
+    found = pdf.nmf.fit(5, fixed=known, constraints=nmf.Constraints(shift="envelope"))
     ends = [str(c) for c in found["component"].values if str(c).startswith("CP")]
     assert len(ends) == 2
     both = found["components"].sel(component=ends)
@@ -78,8 +78,8 @@ def test_a_fifth_splits_the_solid_solution(hematite):
 def test_principal_components_turn_negative_and_suggest_three(hematite):
     pdf = hematite["scans"]["pdf"]
     found = pdf.nmf.pca(6)
-    first = found["weights"].transpose("scan", "component").values[:, 1:3]
+    first = found["scores"].transpose("scan", "component").values[:, 1:3]
     assert (first < 0).any()
-    share = found["share"].values
+    share = found["explained_variance_ratio"].values
     assert share[:3].sum() > 0.98
     assert share[3:].max() < 0.01

@@ -43,10 +43,37 @@ def test_passes_come_to_the_optimum_of_the_whole(stack, in_passes, monkeypatch):
 
 def test_more_passes_never_raise_the_error(stack, in_passes):
     errors = [
-        float(stack.data.nmf.fit(3, closure=False, passes=p)["relative_error"])
+        float(
+            stack.data.nmf.fit(3, closure=False, solver=nmf.Solver(passes=p))[
+                "relative_error"
+            ]
+        )
         for p in (1, 2, 5)
     ]
     assert errors[0] >= errors[1] >= errors[2]
+
+
+@pytest.mark.parametrize("first", ["energy", "y"])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("errors", [None, "energy"])
+def test_the_error_of_passes_is_that_of_the_residuals(
+    stack, in_passes, first, gaps, errors
+):
+    data = stack.data.transpose(first, ...).copy()
+    data = data.copy(data=np.ascontiguousarray(data.values))
+    if gaps:
+        data.loc[{"energy": data["energy"][5]}][3:9, :4] = np.nan
+    sigma = np.ones(24)
+    if errors:
+        sigma = np.linspace(0.005, 0.02, 24)
+        errors = xr.DataArray(sigma, dims="energy")
+    result = data.nmf.fit(3, closure=False, errors=errors)
+    x = data.transpose("energy", "y", "x").values.astype(float)
+    model = np.einsum("kyx,ke->eyx", result["weights"], result["components"])
+    left = np.nansum((x - model) ** 2 / sigma[:, None, None] ** 2)
+    whole = np.nansum(x**2 / sigma[:, None, None] ** 2)
+    error = np.sqrt(left / whole)
+    assert float(result["relative_error"]) == pytest.approx(error, rel=1e-5)
 
 
 CHUNKS = [
@@ -146,7 +173,9 @@ def test_particles_of_different_size_share_components(stack):
 
 def test_penalties_are_refused_in_passes(stack, in_passes):
     with pytest.raises(ArgumentError, match="read in passes"):
-        stack.data.nmf.fit(3, closure=False, smoothness=1.0)
+        stack.data.nmf.fit(
+            3, closure=False, constraints=nmf.Constraints(smoothness=1.0)
+        )
 
 
 def test_scans_of_an_image_are_refused(stack):

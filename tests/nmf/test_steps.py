@@ -8,12 +8,17 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 
 @pytest.fixture(scope="module")
 def steps(series):
-    coarse = series.data.nmf.fit(2, shift="minimum")
+    coarse = series.data.nmf.fit(2, constraints=nmf.Constraints(shift="minimum"))
     fine = series.data.nmf.raise_n(coarse, fixed={"start": 0, "end": -1})
     return coarse, fine
 
@@ -32,7 +37,9 @@ def test_raise_n_keeps_shift_and_what_is_known(series, steps):
 
 
 def test_raise_n_without_closure_keeps_shifted_patterns(series):
-    coarse = series.data.nmf.fit(2, shift="minimum", closure=False)
+    coarse = series.data.nmf.fit(
+        2, closure=False, constraints=nmf.Constraints(shift="minimum")
+    )
     fine = series.data.nmf.raise_n(coarse, keep=["CP1"])
     assert fine.attrs["closure"] == 0
     np.testing.assert_allclose(
@@ -67,7 +74,7 @@ def split(result: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def test_compare_steps_finds_what_adds_up(series):
-    result = series.data.nmf.fit(3, shift="envelope")
+    result = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="envelope"))
     finer = split(result, "CP2")
     compared = result.nmf.compare_steps(finer)
     assert list(compared["part_of"].values) == [0, 2, 1, 1]
@@ -79,8 +86,10 @@ def test_compare_steps_finds_what_adds_up(series):
 
 
 def test_compare_steps_wants_the_same_samples(series, steps):
-    short = series.data.isel(scan=slice(0, 30)).nmf.fit(3, shift="minimum")
-    with pytest.raises(ArgumentError, match="samples"):
+    short = series.data.isel(scan=slice(0, 30)).nmf.fit(
+        3, constraints=nmf.Constraints(shift="minimum")
+    )
+    with pytest.raises(DataError, match="samples"):
         nmf.compare_steps(steps[0], short)
 
 
@@ -112,7 +121,9 @@ def test_reconstruction_of_some_is_their_mixture(steps):
 def test_reconstruction_says_what_is_wrong(series, steps):
     with pytest.raises(ArgumentError, match="components"):
         nmf.reconstruct(steps[0], components=["Fe"])
-    free = series.data.nmf.fit(2, shift="minimum", closure=False)
+    free = series.data.nmf.fit(
+        2, closure=False, constraints=nmf.Constraints(shift="minimum")
+    )
     with pytest.raises(ArgumentError, match="amounts"):
         free.nmf.reconstruct(components=["CP1"])
     whole = free.nmf.reconstruct()
@@ -122,8 +133,12 @@ def test_reconstruction_says_what_is_wrong(series, steps):
 @pytest.mark.parametrize("n", [2, 5])
 def test_held_out_error_picks_the_known_number(new_series, n):
     data = new_series(n=n, seed=n, noise=0.05).data
-    order = data.nmf.model_order(orders=range(1, 7), shift="minimum", n_starts=6)
-    assert list(order["n"].values[order["held_out_pick"]]) == [n]
+    order = data.nmf.model_order(
+        n_components=range(1, 7),
+        n_starts=6,
+        constraints=nmf.Constraints(shift="minimum"),
+    )
+    assert list(order["n_components"].values[order["held_out_pick"]]) == [n]
     near = order["held_out_excess"] <= order["held_out_excess_error"]
     assert not near[: n - 1].any()
     assert near[n - 1]
@@ -131,7 +146,8 @@ def test_held_out_error_picks_the_known_number(new_series, n):
     assert order["error_ratio"].min() > 1 - 1e-6
     assert (np.diff(order["nmf_error"]) <= 1e-6).all()
     singular = np.linalg.svd(data - data.min(), compute_uv=False)
-    np.testing.assert_allclose(order["eigenvalue"], singular[:6] ** 2, rtol=1e-8)
+    variance = order["explained_variance"]
+    np.testing.assert_allclose(variance * 60, singular[:6] ** 2, rtol=1e-8)
     assert (order["cophenetic"] <= 1 + 1e-9).all()
     assert order.attrs["saturated"] == 1
 
@@ -142,14 +158,20 @@ def test_held_out_error_finds_two_to_six(new_series):
     for n in range(2, 7):
         data = new_series(n=n, seed=10 + n, noise=0.02).data
         near = [n - 1, n, n + 1]
-        order = data.nmf.model_order(orders=near, shift="minimum", n_starts=2)
-        picked += list(order["n"].values[order["held_out_pick"]])
+        order = data.nmf.model_order(
+            n_components=near, n_starts=2, constraints=nmf.Constraints(shift="minimum")
+        )
+        picked += list(order["n_components"].values[order["held_out_pick"]])
     assert picked == [2, 3, 4, 5, 6]
 
 
 def test_model_order_knows_chi2(series):
     order = series.data.nmf.model_order(
-        orders=[2, 3, 4], shift="minimum", errors=series.noise, n_starts=3, folds=4
+        n_components=[2, 3, 4],
+        errors=series.noise,
+        n_starts=3,
+        folds=4,
+        constraints=nmf.Constraints(shift="minimum"),
     )
     chi2 = order["chi2"].values
     assert chi2[0] > 2
@@ -163,15 +185,17 @@ def test_drifting_peaks_raise_the_alarm(new_series):
     pattern = known.components[0] + 2.0
     data = known.data.copy(data=[np.interp(r / a, r, pattern) for a in drift])
     with pytest.warns(DataQualityWarning, match="peaks shift"):
-        order = data.nmf.model_order(orders=[1, 2, 3], n_starts=2, folds=4)
+        order = data.nmf.model_order(n_components=[1, 2, 3], n_starts=2, folds=4)
     assert order.attrs["saturated"] == 0
 
 
 def test_model_order_refuses_nonsense(series):
-    with pytest.raises(ArgumentError, match="orders"):
-        series.data.nmf.model_order(orders=[])
+    with pytest.raises(ArgumentError, match="n_components"):
+        series.data.nmf.model_order(n_components=[])
     with pytest.raises(ArgumentError, match="half"):
-        series.data.nmf.model_order(orders=[31], shift="minimum")
+        series.data.nmf.model_order(
+            n_components=[31], constraints=nmf.Constraints(shift="minimum")
+        )
 
 
 @pytest.mark.parametrize("centre", [False, True])
@@ -186,23 +210,28 @@ def test_pca_equals_the_svd_and_stays_lazy(series, centre, chunks, no_compute):
         result = data.nmf.pca(4, centre=centre)
     x = data.values - data.values.mean(axis=0) * centre
     u, s, v = np.linalg.svd(x, full_matrices=False)
-    np.testing.assert_allclose(result["eigenvalue"], s[:4] ** 2, rtol=1e-10)
-    np.testing.assert_allclose(result["share"], s[:4] ** 2 / (s**2).sum(), rtol=1e-10)
+    np.testing.assert_allclose(
+        result["explained_variance"] * (60 - centre), s[:4] ** 2, rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        result["explained_variance_ratio"], s[:4] ** 2 / (s**2).sum(), rtol=1e-10
+    )
     for k in range(3):
         cosine = abs(v[k] @ result["components"].values[k])
         assert cosine == pytest.approx(1, abs=1e-9)
     assert (result["components"].min("r") < 0).any()
-    model = result["weights"].dot(result["components"]) + result["mean"]
+    model = result["scores"].dot(result["components"]) + result["mean"]
     rank4 = (u[:, :4] * s[:4]) @ v[:4] + data.values.mean(axis=0) * centre
     np.testing.assert_allclose(model, rank4, atol=1e-9)
 
 
 def test_pca_of_a_stack(stack):
     result = stack.data.chunk(energy=6, y=16).nmf.pca(3)
-    assert result["weights"].dims == ("component", "y", "x")
+    assert result["scores"].dims == ("component", "y", "x")
     x = stack.data.values.reshape(24, -1).astype(float)
     singular = np.linalg.svd(x, compute_uv=False)[:3]
-    np.testing.assert_allclose(result["eigenvalue"], singular**2, rtol=1e-9)
+    variance = result["explained_variance"]
+    np.testing.assert_allclose(variance * x.shape[1], singular**2, rtol=1e-9)
 
 
 @pytest.mark.parametrize("centre", [False, True])
@@ -216,6 +245,24 @@ def test_purify_is_right_where_scans_are_pure(new_series, centre):
     np.testing.assert_allclose(phases["components"][0], known.data.values[0], atol=1e-8)
 
 
+def test_gaps_are_left_out_of_components_and_the_indicator_finds_their_number():
+    rng = np.random.default_rng(0)
+    pure, ratios = rng.random((3, 50)), rng.random((200, 3))
+    data = xr.DataArray(
+        ratios @ pure + 1e-3 * rng.normal(size=(200, 50)), dims=("scan", "r")
+    )
+    data[7, 3] = np.nan
+    result = data.nmf.pca(5)
+    assert int(result["n_patterns"]) == 199
+    assert list(np.flatnonzero(np.isnan(result["scores"][:, 0]))) == [7]
+    assert int(np.nanargmin(result["indicator"])) + 1 == 3
+    lazy = data.chunk(scan=30).nmf.pca(5)
+    xr.testing.assert_allclose(lazy.compute().drop_attrs(), result.drop_attrs())
+    whole = data.isel(scan=np.arange(200) != 7).values
+    singular = np.linalg.svd(whole, compute_uv=False)
+    np.testing.assert_allclose(result["eigenvalue"] * 199, singular**2, rtol=1e-6)
+
+
 def test_purify_refuses(series):
     result = series.data.nmf.pca(2)
     with pytest.raises(ArgumentError, match="1 to 2"):
@@ -226,23 +273,26 @@ def test_purify_refuses(series):
 
 def test_plots_draw_free_and_fixed_apart(series, steps):
     _, fine = steps
-    curves = list(fine.nmf.plot_components())
+    curves = list(fine.nmf.plot.components())
     dashes = [c.opts.get("style").kwargs["line_dash"] for c in curves]
     assert dashes == ["dotted", "solid", "dotted"]
-    layout = fine.nmf.plot_weights(sums={"both": ["start", "CP1"]}, extra_beyond=2.0)
+    layout = fine.nmf.plot.weights(sums={"both": ["start", "CP1"]}, extra_beyond=2.0)
     assert len(layout) == 2
     with pytest.raises(ArgumentError, match="sums"):
-        fine.nmf.plot_weights(sums={"both": ["nobody"]})
-    assert "Li" in str(fine.nmf.plot_residual().kdims[0])
-    with pytest.raises(DimensionError, match="plot_weights"):
-        fine.nmf.plot_maps()
+        fine.nmf.plot.weights(sums={"both": ["nobody"]})
+    assert "Li" in str(fine.nmf.plot.residual().kdims[0])
+    with pytest.raises(DimensionError, match=r"plot\.weights"):
+        fine.nmf.plot.maps()
 
 
 def test_plots_of_images_and_orders(series, stack):
     maps = stack.data.nmf.fit(3, closure=False, n_starts=1)
-    assert len(maps.nmf.plot_maps()) == 3
-    assert maps.nmf.plot_residual() is not None
+    assert len(maps.nmf.plot.maps()) == 3
+    assert maps.nmf.plot.residual() is not None
     order = series.data.nmf.model_order(
-        orders=[2, 3, 4], shift=-8.0, n_starts=2, folds=3
+        n_components=[2, 3, 4],
+        n_starts=2,
+        folds=3,
+        constraints=nmf.Constraints(shift=-8.0),
     )
-    assert len(order.nmf.plot_order()) == 7
+    assert len(order.nmf.plot.order()) == 7

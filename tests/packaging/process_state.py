@@ -95,14 +95,16 @@ def others_filters(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return new filters of warnings that are not the own ones of who set them.
 
     Those name a class that a library defines, or what the message says. Filters that
-    were there must stay, in order, behind the new ones.
+    were there must stay, in order; own ones may lie before and behind them.
     """
     old, new = before["filters"], after["filters"]
-    if new[len(new) - len(old) :] != old:
+    places = range(len(new) - len(old) + 1)
+    start = next((n for n in places if new[n : n + len(old)] == old), None)
+    if start is None:
         return ["the filters that were there are gone, or overtaken"]
     return [
         repr(entry)
-        for entry in new[: len(new) - len(old)]
+        for entry in new[:start] + new[start + len(old) :]
         if entry[1] is None and entry[2].__module__ == "builtins"
     ]
 

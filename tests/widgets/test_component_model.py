@@ -99,6 +99,11 @@ def test_signed_patterns_get_a_shift_and_images_no_closure(series, stack):
     signed = ComponentModel(series - 0.5)
     assert signed.shift == "envelope"
     assert "shift" not in signed.reopen
+    scope = {"batteryxr": batteryxr, "signed": series - 0.5}
+    model = ComponentModel(scope["signed"], name="signed")
+    assert 'constraints=batteryxr.nmf.Constraints(shift="envelope")' in model.code
+    exec("found = " + model.code, scope)
+    assert scope["found"].equals(model.result)
     images = ComponentModel(abs(stack.fillna(0)))
     assert not images.closure
     assert images.result["weights"].dims == ("component", "y", "x")
@@ -159,7 +164,7 @@ def test_judging_does_not_wait_for_the_fit_nor_stop_it(series):
     assert model.judging
     order = model.wait_for_judging()
     assert isinstance(order, xr.Dataset)
-    assert order["n"].values[0] == 1
+    assert order["n_components"].values[0] == 1
     assert model.judging == ""
     model.judge()
     model.stop_judging()

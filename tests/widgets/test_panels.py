@@ -21,7 +21,7 @@ def test_choices_are_traits_of_the_panel(series):
     assert repr(panel) == "pattern.nmf.panel()"
     drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
     assert {"components", "principal", "voltage", "ratios", "residual"} <= drawn
-    assert panel.order["n"].values[0] == 1
+    assert panel.order["n_components"].values[0] == 1
     drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
     assert {"order error", "order stability", "order scree"} <= drawn
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import batteryxr
-from batteryxr.cdi import plot_ptycho, ptycho_energies, ptycho_progress
+from batteryxr.cdi import Resources, plot_ptycho, ptycho_energies, ptycho_progress
 from batteryxr.core.errors import StoreError
 from batteryxr.simulate import ptychography
 from batteryxr.widgets import PtychoPanel
@@ -27,7 +27,10 @@ def scan():
 
 
 def reconstruct(scan, path, passes=6):
-    ptycho_energies(scan, store=path, iterations=passes, checkpoint=2, progress=False)
+    often = Resources(checkpoint=2)
+    ptycho_energies(
+        scan, store=path, iterations=passes, resources=often, progress=False
+    )
 
 
 def test_a_finished_run_is_shown(scan, tmp_path):

@@ -132,9 +132,9 @@ def test_components(study):
     assert len(shown) == 3
     draw(shown)
     line = images.isel(particle=0, y=12, x=slice(6, 18)).rename(x="scan")
-    scores = plot_series(pca(line, n_components=2), variables=["score"])
+    scores = plot_series(pca(line, n_components=2), variables=["scores"])
     labels = {curve.label for curve in next(iter(scores.values()))}
-    assert labels == {"1", "2"}
+    assert labels == {"PC1", "PC2"}
 
 
 def test_spectra_and_combination(study):

@@ -91,7 +91,7 @@ def test_chunks_change_nothing(common, model):
 
 def test_messages(common, model):
     stack, _ = common
-    with pytest.raises(ArgumentError, match="shared='edge_jump'"):
+    with pytest.raises(ArgumentError, match=r"shared=\['edge_jump'\]"):
         xanes.fit_edge_shared(stack, shared=["edge_jump"], **model)
     with pytest.raises(ConvergenceError, match="no pixel"):
         xanes.fit_edge_shared(stack, shared=SHARED, threshold=1e6, **model)

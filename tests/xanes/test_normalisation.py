@@ -217,4 +217,4 @@ def test_operando_components(operando):
     shares = found.explained_variance_ratio.values[:2]
     np.testing.assert_allclose(shares, [0.976, 0.022], atol=0.001)
     edge = xanes.edge_energy(operando).edge_energy
-    assert abs(float(xr.corr(found.score[0], edge))) > 0.99
+    assert abs(float(xr.corr(found.scores[0], edge))) > 0.99

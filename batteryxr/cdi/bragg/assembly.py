@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.frames import (
-    axis_attributes,
-    require_same_grid,
-    whole_volumes,
-)
-from batteryxr.cdi.bragg.objects import VOLUME
+from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core.blocks import running_sum
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import Whole
+
 
 @recorded
 def sum_repeats(
-    repeats: xr.DataArray,
+    frames: xr.DataArray,
     *,
     align: bool = False,
-    largest_shift: int = 8,
-    least_correlation: float = 0.0,
+    largest_shift: Whole = 8,
+    least_correlation: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
@@ -37,7 +36,7 @@ def sum_repeats(
 
     Parameters
     ----------
-    repeats
+    frames
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
     align
@@ -56,14 +55,14 @@ def sum_repeats(
     Raises
     ------
     ArgumentError
-        If a repeat has moved too far, or a threshold is out of range.
+        If a threshold is out of range.
+    DataError
+        If a repeat has moved too far.
     DimensionError
         If there is no ``repeat``.
     """
-    require_dims(repeats, ["repeat", *VOLUME], caller="sum_repeats")
-    if not 0 <= least_correlation < 1:
-        raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
-    repeats = repeats.transpose("repeat", ...)
+    require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
+    repeats = frames.transpose("repeat", ...)
     if align or least_correlation > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
         kept = _alike(parts, align, largest_shift, least_correlation)
@@ -110,11 +109,10 @@ def _alike(
         volume = np.nan_to_num(part.transpose(*VOLUME).values)
         shift, correlation = drift(first, volume, move=align)
         if align and max(map(abs, shift)) > largest:
-            raise ArgumentError(
-                "largest_shift",
-                largest,
-                f"at least {max(map(abs, shift))}: repeat {number} has moved {shift}",
-                "Leave the repeat out if the crystal was lost.",
+            raise DataError(
+                "frames",
+                f"repeat {number} has moved by {shift} voxels",
+                "Leave it out if the crystal was lost, or raise largest_shift.",
             )
         if correlation >= least:
             by = dict(zip(VOLUME, shift, strict=True))
@@ -126,7 +124,7 @@ def _alike(
 def stack_states(
     volumes: Sequence[xr.DataArray] | xr.DataArray,
     *,
-    states: Sequence[tuple[str, float]],
+    states: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
 ) -> xr.DataArray:
     """Put the volumes of a series on one axis of voltage states.
 
@@ -159,11 +157,7 @@ def stack_states(
         raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
-    require_same_grid(parts, caller="stack_states")
-    for item in states:
-        if len(item) != 2 or item[0] not in ("charge", "discharge", "rest"):
-            expected = "('charge' or 'discharge', voltage in V)"
-            raise ArgumentError("states", item, expected)
+    _require_one_shape(parts)
     centred = [_from_centre(part) for part in parts]
     stacked = xr.concat(
         centred,
@@ -190,13 +184,29 @@ def _from_centre(volume: xr.DataArray) -> xr.DataArray:
         axis = volume[dim]
         middle = axis.values[axis.size // 2]
         long_name = axis.attrs.get("long_name", dim)
-        attrs = axis_attributes(dim, f"{long_name} from the centre")
+        attrs = _axis_attributes(dim, f"{long_name} from the centre")
         # Set angles of the same scan differ by rounding from state to state.
         values = axis.values - middle
         if dim == "rocking":
             values = np.round(values, 5)
         coords[dim] = (dim, values, attrs)
         if f"{dim}_centre" not in volume.coords:
-            place = axis_attributes(dim, f"{long_name} of the centre")
+            place = _axis_attributes(dim, f"{long_name} of the centre")
             coords[f"{dim}_centre"] = ((), float(middle), place)
     return volume.assign_coords(coords)
+
+
+def _require_one_shape(volumes: Sequence[xr.DataArray]) -> None:
+    """Raise unless volumes are of one shape along the three axes."""
+    shapes = {tuple(v.sizes.get(d, 0) for d in VOLUME) for v in volumes}
+    if len(shapes) > 1:
+        raise DimensionError(
+            f"stack_states needs volumes of one shape; found {sorted(shapes)}. "
+            "Crop them with one shape=."
+        )
+
+
+def _axis_attributes(name: str, long_name: str) -> dict[str, Any]:
+    """Return attributes of a detector axis that counts from the box's centre."""
+    units = attributes("rocking")["units"] if name == "rocking" else "1"
+    return {"units": units, "long_name": long_name}

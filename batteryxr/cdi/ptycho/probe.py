@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from batteryxr.cdi.ptycho.scan import check_scan, pixel_size, single
+from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.core.xray import HC
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.core.checks import Count, NonNegative, Positive
 
 #: FWHM of the intensity in the focus of a slit of half angle α: 0.443 λ / α.
 _FOCUS = 0.443
@@ -23,14 +25,14 @@ _FOCUS = 0.443
 def ptycho_probe(
     scan: xr.Dataset,
     *,
-    optics: str = "kb",
-    focus: float | tuple[float, float] | None = None,
-    half_angle: float | tuple[float, float] | None = None,
+    optics: Literal["kb", "zone_plate"] = "kb",
+    focus: Positive | tuple[Positive, Positive] | None = None,
+    half_angle: Positive | tuple[Positive, Positive] | None = None,
     defocus: float | tuple[float, float] = 0.0,
-    diameter: float | None = None,
-    outer_zone: float | None = None,
-    central_stop: float = 0.0,
-    n_modes: int = 1,
+    diameter: Positive | None = None,
+    outer_zone: Positive | None = None,
+    central_stop: NonNegative = 0.0,
+    n_modes: Count = 1,
 ) -> xr.Dataset:
     """Add the computed probe of a focusing optic to a scan.
 
@@ -72,19 +74,16 @@ def ptycho_probe(
     DataQualityWarning
         If the pupil is larger than the detector sees, or the beam than the field.
     """
-    whole = check_scan(scan, caller="ptycho_probe")
+    geometry = geometry_of(scan, caller="ptycho_probe")
     angle = _angle(optics, focus, half_angle, diameter, outer_zone)
-    if "energy" in whole["frames"].dims:
-        images = [
-            _image(whole.isel(energy=k), angle, optics, defocus, diameter, central_stop)
-            for k in range(whole.sizes["energy"])
-        ]
-        dims: tuple[str, ...] = ("energy", "probe_mode", "probe_y", "probe_x")
-        modes = np.stack(images)[:, None]
+    stop = central_stop / (diameter or 1.0) if optics == "zone_plate" else None
+    dims: tuple[str, ...] = ("probe_mode", "probe_y", "probe_x")
+    if "energy" in scan["frames"].dims:
+        each = [geometry.at(k) for k in range(scan.sizes["energy"])]
+        modes = np.stack([_image(g, angle, defocus, stop) for g in each])[:, None]
+        dims = ("energy", *dims)
     else:
-        one = single(whole, caller="ptycho_probe")
-        modes = _image(one, angle, optics, defocus, diameter, central_stop)[None]
-        dims = ("probe_mode", "probe_y", "probe_x")
+        modes = _image(geometry, angle, defocus, stop)[None]
     rest = np.zeros_like(modes).repeat(n_modes - 1, axis=-3)
     modes = np.concatenate([modes, rest], axis=-3).astype(np.complex64)
     named = attributes("probe", units="1", long_name="Probe", optics=optics)
@@ -109,27 +108,29 @@ def _angle(
             return lambda wavelength: _FOCUS * wavelength / widths
         fixed = np.broadcast_to(np.asarray(half_angle, float), 2) * 1e-3
         return lambda wavelength: fixed
-    if optics == "zone_plate":
-        if diameter is None or outer_zone is None:
-            raise ArgumentError(
-                "optics", optics, "`diameter` (µm) and `outer_zone` (nm) with it"
-            )
-        # Focal length f = D Δr / λ, so the half angle is D / 2f = λ / 2Δr.
-        return lambda wavelength: np.full(2, wavelength / (2 * outer_zone))
-    raise ArgumentError("optics", optics, "'kb' or 'zone_plate'")
+    if diameter is None or outer_zone is None:
+        raise ArgumentError(
+            "optics", optics, "`diameter` (µm) and `outer_zone` (nm) with it"
+        )
+    # Focal length f = D Δr / λ, so the half angle is D / 2f = λ / 2Δr.
+    return lambda wavelength: np.full(2, wavelength / (2 * outer_zone))
 
 
-def _image(
-    scan: xr.Dataset,
-    angle: Any,
-    optics: str,
-    defocus: Any,
-    diameter: float | None,
-    central_stop: float,
-) -> np.ndarray:
-    pixel = float(pixel_size(scan))
-    wavelength = HC * 1e9 / float(scan["energy"])
-    n = scan.sizes["detector_x"]
+def _image(geometry: Geometry, angle: Any, defocus: Any, stop: Any) -> np.ndarray:
+    """Return the probe on the sample, of power 1.
+
+    Parameters
+    ----------
+    geometry
+        Of one energy.
+    angle
+        Half angles (rad) by the wavelength.
+    defocus
+        In µm, of y and x or of both.
+    stop
+        Diameter of the central stop over that of the zone plate; None for mirrors.
+    """
+    n, pixel, wavelength = geometry.n, float(geometry.pixel), float(geometry.wavelength)
     ky, kx = np.meshgrid(*[np.fft.fftfreq(n, pixel)] * 2, indexing="ij")
     top = angle(wavelength) / wavelength  # highest spatial frequencies, 1/nm
     dk = 1.0 / (n * pixel)
@@ -138,11 +139,11 @@ def _image(
             "the pupil reaches beyond the detector: the optic's angle, the distance or "
             "the pixel pitch is off"
         )
-    if optics == "kb":
+    if stop is None:
         pupil = _edge(np.abs(ky), top[0], dk) * _edge(np.abs(kx), top[1], dk)
     else:
         k = np.hypot(ky, kx)
-        inner = top[0] * central_stop / float(diameter or 1.0)
+        inner = top[0] * stop
         pupil = _edge(k, top[0], dk) - (_edge(k, inner, dk) if inner else 0.0)
     z = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
     chirp = np.exp(-1j * np.pi * wavelength * (z[0] * ky**2 + z[1] * kx**2))

@@ -13,7 +13,7 @@ from batteryxr.core.blocks.arrays import (
     stack,
 )
 from batteryxr.core.blocks.laziness import compute, is_lazy
-from batteryxr.core.blocks.streaming import block_edges, stream
+from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
 from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "running_sum",
     "stack",
     "stream",
+    "stream_rows",
     "workers",
 ]

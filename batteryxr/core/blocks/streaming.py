@@ -61,6 +61,37 @@ def stream(
             yield waiting.result()
 
 
+def stream_rows(
+    array: xr.DataArray, dim: str, rows: int = 65536
+) -> Iterator[np.ndarray]:
+    """Yield what lies along `dim` as rows (about `rows`, dim), in fixed order.
+
+    Reads once, as `stream` does along the first of the other dimensions.
+
+    Parameters
+    ----------
+    array
+        Spectra, say, in any other dimensions, or one alone.
+    dim
+        The dimension of a row.
+    rows
+        Number of rows per block, about.
+
+    Yields
+    ------
+    numpy.ndarray
+        (rows, dim).
+    """
+    others = [str(d) for d in array.dims if d != dim]
+    if not others:
+        array, others = array.expand_dims("row"), ["row"]
+    line = max(array.size // max(array.sizes[dim] * array.sizes[others[0]], 1), 1)
+    array = array.transpose(others[0], ...)
+    axis = array.dims.index(dim)
+    for (part,) in stream(array, dim=others[0], block=max(1, rows // line)):
+        yield np.moveaxis(part, axis, -1).reshape(-1, part.shape[axis])
+
+
 def block_edges(*arrays: xr.DataArray, dim: str, block: int) -> list[int]:
     """Return block edges along `dim`: dask's own where there are any."""
     size = arrays[0].sizes[dim]

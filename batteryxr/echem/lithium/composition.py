@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import NonNegative, Positive, checked
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Composition:
 
         Raises
         ------
-        ArgumentError
+        DataError
             If the formula has no anions.
         """
         return self.cations * anions / _anions(self)
@@ -126,12 +126,12 @@ class Composition:
 
 
 @checked
-def formula(text: str | Composition) -> Composition:
+def formula(formula: str | Composition) -> Composition:
     """Parse a chemical formula.
 
     Parameters
     ----------
-    text
+    formula
         Amounts are decimals or fractions (``LiNi1/3Mn1/3Co1/3O2``), brackets of any
         kind nest (``Li[Li0.2Mn0.6Ni0.2]O2``), subscripts may be Unicode (``Li₂O``)
         and mixtures are sums (``0.9 LiFeO2 + 0.1 Li2O``; a dot serves as the plus
@@ -152,18 +152,28 @@ def formula(text: str | Composition) -> Composition:
     >>> formula("Li1.2Ti0.2Mn0.6O1.8F0.2").molar_mass  # doctest: +ELLIPSIS
     83.462...
     """
+    return parse(formula)
+
+
+def parse(text: str | Composition, argument: str = "formula") -> Composition:
+    """Parse a chemical formula that was passed as `argument`.
+
+    Raises
+    ------
+    ArgumentError
+        If the text is no formula; it names the character.
+    """
     if isinstance(text, Composition):
         return text
-    if not isinstance(text, str):
-        raise ArgumentError("formula", text, "a chemical formula as text")
-    atoms = _Parser(text).mixture()
+    atoms = _Parser(text, argument).mixture()
     return Composition(tuple(atoms), tuple(atoms.values()))
 
 
 class _Parser:
     """Recursive descent over one formula; every error knows its position."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, argument: str) -> None:
+        self.argument = argument
         plain = unicodedata.normalize("NFKC", text).replace("⁄", "/")
         self.text = re.sub(r"\s+", " ", plain).strip()
         self.at = 0
@@ -235,7 +245,7 @@ class _Parser:
             else f"{expected} at its end"
         )
         mend = "Write decimals with a point." if found == "," else ""
-        return ArgumentError("formula", self.text, where, mend)
+        return ArgumentError(self.argument, self.text, where, mend)
 
 
 def _merge(atoms: dict[str, float], inner: dict[str, float], factor: float) -> None:
@@ -254,10 +264,10 @@ def _known_elements() -> frozenset[str]:
 @checked
 def add_lithia(
     formula: str | Composition,
-    mol_percent: float,
+    mol_percent: NonNegative,
     *,
     lithia: str | Composition = "Li2O",
-    anions: float = 2.0,
+    anions: Positive = 2.0,
 ) -> Composition:
     """Mill lithia into a material and count per `anions` anions again.
 
@@ -281,16 +291,16 @@ def add_lithia(
     Raises
     ------
     ArgumentError
-        If `mol_percent` is negative or the mixture has no anions.
+        If `mol_percent` is negative, or a formula cannot be read.
+    DataError
+        If the mixture has no anions.
 
     Notes
     -----
     Wang et al., Adv. Mater. (2023): 10 mol % Li2O turn Li1.2Ti0.2Mn0.6O1.8F0.2 into
     Li1.33Ti0.19Mn0.57O1.81F0.19.
     """
-    if not mol_percent >= 0:
-        raise ArgumentError("mol_percent", mol_percent, "a number >= 0")
-    mixed = _parse(formula) + _parse(lithia) * (mol_percent / 100)
+    mixed = parse(formula) + parse(lithia, "lithia") * (mol_percent / 100)
     return mixed * (anions / _anions(mixed))
 
 
@@ -323,7 +333,7 @@ def oxidation_state(
     ArgumentError
         If the formula lacks `element`, or the state of another is not known.
     """
-    composition = _parse(formula)
+    composition = parse(formula)
     if composition[element] == 0:
         raise ArgumentError("element", element, f"an element of {composition}")
     known = STATES | dict(states or {})
@@ -345,10 +355,6 @@ def oxidation_state(
 
 def _anions(composition: Composition) -> float:
     if composition.anions == 0:
-        raise ArgumentError(
-            "formula", str(composition), f"anions among {sorted(ANIONS)}"
-        )
+        known = ", ".join(sorted(ANIONS))
+        raise DataError(str(composition), f"has no anions, that is none of {known}")
     return composition.anions
-
-
-_parse = formula  # where an argument has the function's name

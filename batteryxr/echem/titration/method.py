@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.checks import Bounds, Whole, check_fields
+from batteryxr.core.errors import DataError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -30,14 +31,11 @@ class FiniteLength:
         If a number is out of range.
     """
 
-    degree: int = 3
-    memory: int = 12
+    degree: Annotated[int, Bounds(low=1, high=6)] = 3
+    memory: Whole = 12
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.degree, int) and 1 <= self.degree <= 6):
-            raise ArgumentError("degree", self.degree, "an integer from 1 to 6")
-        if not (isinstance(self.memory, int) and self.memory >= 0):
-            raise ArgumentError("memory", self.memory, "a number of pulses, 0 or more")
+        check_fields(self)
 
     def to_attrs(self) -> dict[str, Any]:
         """Return the method and its options as attributes of a result."""
@@ -83,8 +81,7 @@ class WeppnerHuggins:
     steady: Literal["rest", "gradient"] = "rest"
 
     def __post_init__(self) -> None:
-        if self.steady not in ("rest", "gradient"):
-            raise ArgumentError("steady", self.steady, "'rest' or 'gradient'")
+        check_fields(self)
 
     def to_attrs(self) -> dict[str, Any]:
         """Return the method and its options as attributes of a result."""

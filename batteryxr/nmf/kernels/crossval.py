@@ -1,7 +1,8 @@
-"""Held-out error, stability and rank indicators of a factorisation."""
+"""Held-out error and stability of a factorisation."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,10 +36,10 @@ def held_out(
     x: np.ndarray,
     v: np.ndarray | None,
     rules: Rules,
-    rows: np.ndarray,
-    columns: np.ndarray,
     n: int,
     rng: np.random.Generator,
+    *,
+    out: tuple[np.ndarray, np.ndarray],
 ) -> float:
     """Return the relative error on a block of which no value was used.
 
@@ -46,8 +47,10 @@ def held_out(
     the points kept, the components at the points left out from the rows kept
     (Owen & Perry, Ann. Appl. Stat. 3, 564, 2009). Those two may be negative: the
     purest pattern may be left out, and then lies outside of all that were seen,
-    which is no reason for another component.
+    which is no reason for another component. `out` is of `fold`.
     """
+    rows, columns = out
+    rules = replace(rules, max_iter=200, tol=1e-4)
     kept = _block(x, v, ~rows, ~columns)
     best = None
     for kind in ("pure", "random"):
@@ -55,7 +58,7 @@ def held_out(
         start = starts.complete(
             x[~rows][:, ~columns], free, np.zeros((n, kept.shape[1])), kind, rng
         )
-        run = alternate.factorise(kept, start, rules, max_iter=200, tol=1e-4)
+        run = alternate.factorise(kept, start, rules)
         if best is None or run.error < best.error:
             best = run
     assert best is not None
@@ -131,19 +134,3 @@ def silhouette(components: list[np.ndarray]) -> float:
     outside = others.min(axis=1)
     values = (outside - inside) / np.maximum(np.maximum(inside, outside), 1e-300)
     return float(min(values[group == g].mean() for g in range(n)))
-
-
-def indicator(eigenvalues: np.ndarray, longer: int) -> np.ndarray:
-    """Return Malinowski's IND for 1, 2, ... factors, NaN for the last.
-
-    Real error over the square of the degrees left (Malinowski, Anal. Chem. 49, 612,
-    1977). `longer` is the larger dimension of the data, all eigenvalues are needed.
-    """
-    c = len(eigenvalues)
-    n = np.arange(1, c + 1)
-    left = np.maximum(eigenvalues[::-1].cumsum()[::-1] - eigenvalues, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        real_error = np.sqrt(left / (longer * (c - n)))
-        out = real_error / (c - n) ** 2
-    out[-1] = np.nan
-    return out

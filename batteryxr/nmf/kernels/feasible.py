@@ -14,6 +14,7 @@ Chim. Acta 174, 1 (1985).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -86,46 +87,85 @@ def explore(
     thin = max(steps // draws, 1)
     low = np.stack([weights, weights]), np.stack([components, components])
     slack = [noise * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)]
-    points, moved = _walk(
-        rng,
-        scores,
+    place = _Place(
         np.ascontiguousarray(weights, dtype=np.float64),
         np.ascontiguousarray(components, dtype=np.float64),
+        scores,
         axes,
         s,
+    )
+    edges = _Edges(
         keep / np.linalg.norm(keep),
         np.flatnonzero(~fixed),
         np.linalg.pinv(scores.T @ scores, hermitian=True),
         slack[0],
         slack[1],
-        thin * draws,
-        thin,
-        *low,
     )
+    points, moved = _walk(rng, place, edges, thin * draws, thin, _Seen(*low))
     return Range(points @ np.linalg.inv(s), *low, moved)
+
+
+class _Place(NamedTuple):
+    """A factorisation: both factors, and coordinates of it.
+
+    Parameters
+    ----------
+    weights, components
+        (k, samples) and (k, points).
+    scores, axes, s
+        Of orthonormal axes (k, points): ``components = s axes``, and the samples have
+        `scores` (samples, k).
+    """
+
+    weights: np.ndarray
+    components: np.ndarray
+    scores: np.ndarray
+    axes: np.ndarray
+    s: np.ndarray
+
+
+class _Edges(NamedTuple):
+    """Where a walk may go.
+
+    Parameters
+    ----------
+    keep
+        (k,) unit vector along which no component moves.
+    moving
+        Which components move.
+    spread
+        (k, k) inverse Gram of the scores.
+    weight_slack, component_slack
+        How far noise may take a value below zero.
+    """
+
+    keep: np.ndarray
+    moving: np.ndarray
+    spread: np.ndarray
+    weight_slack: float
+    component_slack: float
+
+
+class _Seen(NamedTuple):
+    """Lowest and highest so far, (2, k, samples) and (2, k, points)."""
+
+    weights: np.ndarray
+    components: np.ndarray
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _walk(
     rng: np.random.Generator,
-    scores: np.ndarray,
-    weights: np.ndarray,
-    components: np.ndarray,
-    axes: np.ndarray,
-    s: np.ndarray,
-    keep: np.ndarray,
-    moving: np.ndarray,
-    spread: np.ndarray,
-    weight_slack: float,
-    component_slack: float,
+    place: _Place,
+    edges: _Edges,
     steps: int,
     thin: int,
-    seen_weights: np.ndarray,
-    seen_components: np.ndarray,
+    seen: _Seen,
 ) -> tuple[np.ndarray, float]:
+    components, axes, moving = place.components, place.axes, edges.moving
     k, points = components.shape
-    first, s = s.copy(), s.copy()
-    w, h = weights.copy(), components.copy()
+    first, s = place.s.copy(), place.s.copy()
+    w, h = place.weights.copy(), components.copy()
     inverse = np.linalg.inv(s)
     out = np.empty((steps // thin, k, k))
     rate = np.empty(points)
@@ -133,7 +173,7 @@ def _walk(
     moved = 0
     for step in range(steps):
         j = moving[rng.integers(0, moving.size)]
-        d = _direction(rng, first, s, j, keep)
+        d = _direction(rng, first, s, j, edges.keep)
         g = d @ inverse
         for p in range(points):
             rate[p] = 0.0
@@ -142,14 +182,14 @@ def _walk(
                 rate[p] += d[i] * axes[i, p]
         # What noise does to weights and components depends on how alike these are.
         for i in range(k):
-            slack[i] = weight_slack * np.sqrt((inverse[:, i] ** 2).sum())
-        dip = component_slack * np.sqrt(max(s[j] @ spread @ s[j], 0.0))
+            slack[i] = edges.weight_slack * np.sqrt((inverse[:, i] ** 2).sum())
+        dip = edges.component_slack * np.sqrt(max(s[j] @ edges.spread @ s[j], 0.0))
         low, high = _along_components(h[j], rate, dip)
         low, high = _along_weights(w, g, j, slack, low, high)
         if 0.0 < high - low < 1e12:
-            _see_components(h[j], rate, low, high, seen_components[:, j])
-            _see_weights(w, g, j, low, seen_weights)
-            _see_weights(w, g, j, high, seen_weights)
+            _see_components(h[j], rate, low, high, seen.components[:, j])
+            _see_weights(w, g, j, low, seen.weights)
+            _see_weights(w, g, j, high, seen.weights)
             t = low + (high - low) * rng.random()
             share = t / (1 + t * g[j])
             for i in range(k):
@@ -165,7 +205,7 @@ def _walk(
             moved += 1
         if step % thin == thin - 1:
             out[step // thin] = s
-            w = np.ascontiguousarray((scores @ inverse).T)  # rounding ends here
+            w = np.ascontiguousarray((place.scores @ inverse).T)  # rounding ends here
     return out, moved / steps
 
 

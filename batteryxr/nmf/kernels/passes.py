@@ -34,6 +34,9 @@ class Sums:
         Of values that were measured.
     used
         Of w, (k,).
+    misfit
+        Of the squared residual of the components that the weights were solved for;
+        NaN where it was not asked for.
     """
 
     gram: np.ndarray
@@ -41,6 +44,7 @@ class Sums:
     total: float
     count: int
     used: np.ndarray
+    misfit: float = np.nan
 
     def __add__(self, other: Sums) -> Sums:
         return Sums(
@@ -49,6 +53,7 @@ class Sums:
             self.total + other.total,
             self.count + other.count,
             self.used + other.used,
+            self.misfit + other.misfit,
         )
 
 
@@ -81,6 +86,7 @@ def gather(
     *,
     closure: bool,
     sigma: np.ndarray | None = None,
+    misfit: bool = False,
 ) -> Sums:
     """Solve the weights of all samples and return what the components need.
 
@@ -94,6 +100,8 @@ def gather(
         Weights of each sample sum to one.
     sigma
         Standard deviations, (points,) or (samples, points).
+    misfit
+        Sum the squared residual too.
     """
     solver = _Solver(components, closure, x.dtype, sigma)
     parts = []
@@ -101,7 +109,10 @@ def gather(
         power = _power_of(x, a, a + BLOCK) if sigma is None else np.nan
         complete = bool(np.isfinite(power))
         values, v, w = solver(x[a : a + BLOCK], a, complete=complete)
-        parts.append(_sums(values, w, v, power))
+        sums = _sums(values, w, v, power)
+        if misfit:
+            sums.misfit = _misfit_of(values, solver.h, w, v)
+        parts.append(sums)
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -241,6 +252,39 @@ def _power(x: np.ndarray, top: int, bottom: int, left: int, right: int) -> float
         for j in range(row.size):
             v = np.float64(row[j])
             total += v * v
+    return total
+
+
+def _misfit_of(
+    x: np.ndarray, h: np.ndarray, w: np.ndarray, v: np.ndarray | None
+) -> float:
+    """Return the sum of squares of what the components leave of some samples.
+
+    From the residuals themselves: that sum is a small difference of the sums of a
+    pass, and less than their rounding where these are in float32.
+    """
+    if v is not None:
+        return float(np.vdot(v, (x - w.T @ h) ** 2))
+    w = w.astype(x.dtype, copy=False)
+    if x.strides[0] == x.itemsize:  # samples are next to one another
+        return float(_misfit(x.T, np.ascontiguousarray(h.T), w))
+    return float(_misfit(x, np.ascontiguousarray(w.T), h))
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _misfit(x: np.ndarray, left: np.ndarray, right: np.ndarray) -> float:
+    """Return the sum of squares of x - left right, row by row."""
+    total = 0.0
+    rest = np.empty(x.shape[1], x.dtype)
+    for i in range(x.shape[0]):
+        rest[:] = x[i]
+        for k in range(right.shape[0]):
+            factor, row = left[i, k], right[k]
+            for j in range(rest.size):
+                rest[j] -= factor * row[j]
+        for j in range(rest.size):
+            r = np.float64(rest[j])
+            total += r * r
     return total
 
 

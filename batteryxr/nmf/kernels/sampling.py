@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,38 +15,10 @@ if TYPE_CHECKING:
 
     from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
     from batteryxr.nmf.kernels.feasible import Range
+    from batteryxr.nmf.kernels.schedule import Sampling
 
-#: Share of proposals that the size of the steps is tuned to.
+#: Fraction of proposals that the size of the steps is tuned to.
 _ACCEPTED = 0.35
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a chain is.
-
-    Parameters
-    ----------
-    cooling
-        Sweeps of Metropolis proposals, from T = `hottest` to T = 1 at half of them.
-    settling
-        Sweeps of exact draws at T = 1 that are dropped.
-    draws, thin
-        Draws kept, one in `thin` sweeps.
-    rotations
-        Steps over the factorisations that fit alike.
-    """
-
-    cooling: int
-    settling: int
-    draws: int
-    thin: int
-    rotations: int
-    hottest: float = 300.0
-
-    @property
-    def sweeps(self) -> int:
-        """All sweeps of a chain."""
-        return self.cooling + self.settling + self.draws * self.thin
 
 
 @dataclass
@@ -85,7 +57,7 @@ def run_chain(
     rules: Rules,
     rng: np.random.Generator,
     noise: float,
-    plan: Plan,
+    schedule: Sampling,
     *,
     tick: Callable[[], bool],
 ) -> Chain:
@@ -103,32 +75,32 @@ def run_chain(
         Random numbers.
     noise
         Variance of a value of the data, in the units of their statistical weights.
-    plan
-        Lengths.
+    schedule
+        Lengths, and the temperature at the start.
     tick
         Called after each sweep; True stops the chain.
     """
     state = _State(data, start, rules, rng)
     stopped = False
-    cold = max(plan.cooling // 2, 1)
-    for sweep in range(plan.cooling):
-        temperature = plan.hottest ** max(1 - sweep / cold, 0.0)
+    cold = max(schedule.sweeps // 2, 1)
+    for sweep in range(schedule.sweeps):
+        temperature = schedule.hottest ** max(1 - sweep / cold, 0.0)
         state.propose(noise * temperature)
         if stopped := tick():
             break
     drawn: list[tuple[np.ndarray, np.ndarray]] = []
     misfits = []
-    for sweep in range(0 if stopped else plan.settling + plan.draws * plan.thin):
+    for sweep in range(0 if stopped else schedule.total - schedule.sweeps):
         state.draw(noise)
         if stopped := tick():
             break
-        kept = sweep - plan.settling + 1
-        if kept > 0 and kept % plan.thin == 0:
+        kept = sweep - schedule.settling + 1
+        if kept > 0 and kept % schedule.thin == 0:
             drawn.append((state.w.copy(), state.h.copy()))
             misfits.append(state.misfit())
-    run = alternate.factorise(data, state.h, rules, tol=1e-6)
+    run = alternate.factorise(data, state.h, replace(rules, tol=1e-6))
     chain = Chain(run, state.acceptance)
-    if stopped or len(drawn) < plan.draws:
+    if stopped or len(drawn) < schedule.draws:
         return chain
     optimum = run.error**2 * data.total
     chain.excess = float(np.mean(misfits) / max(optimum, 1e-300))
@@ -140,15 +112,15 @@ def run_chain(
         rng,
         closure=rules.closure,
         noise=float(scatter),
-        steps=plan.rotations,
-        draws=plan.draws,
+        steps=schedule.rotations,
+        draws=schedule.draws,
     )
     # Noise as the draws scatter, around each of the factorisations that fit alike.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
     chain.noise = chain.weights.std(axis=0)
     turns = np.resize(
-        chain.range.rotations, (plan.draws, *chain.range.rotations[0].shape)
+        chain.range.rotations, (schedule.draws, *chain.range.rotations[0].shape)
     )
     chain.weights += np.linalg.inv(turns).transpose(0, 2, 1) @ run.weights
     chain.components += turns @ run.components

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from batteryxr.core.kernels.decompose import leading
+
 
 def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.ndarray:
     """Return the rows of `x` that are the purest, by successive projections.
@@ -28,7 +30,7 @@ def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.n
     """
     known = np.empty((0, x.shape[1])) if known is None else known
     rank = min(n + len(known), *x.shape)
-    left, right = denoise(np.asarray(x, dtype=np.float64), rank)
+    left, right = leading(np.asarray(x, dtype=np.float64), rank)
     rest = left
     sums = left @ right.sum(axis=0)
     if np.all(sums > 0.05 * np.median(sums)):
@@ -51,26 +53,13 @@ def _without(rows: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return rows - np.outer(rows @ direction, direction) / length
 
 
-def denoise(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores (samples, rank) and orthonormal axes (points, rank)."""
-    samples, points = x.shape
-    if points <= samples:
-        _, axes = np.linalg.eigh(x.T @ x)
-        axes = axes[:, ::-1][:, :rank]
-        return x @ axes, axes
-    power, left = np.linalg.eigh(x @ x.T)
-    power, left = power[::-1][:rank], left[:, ::-1][:, :rank]
-    lengths = np.sqrt(np.maximum(power, 1e-300))
-    return left * lengths, x.T @ (left / lengths)
-
-
 def singular(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return weights (n, samples) and components (n, points) from singular vectors.
 
     Of each pair of vectors the stronger of the positive and negative parts is kept
     (Boutsidis & Gallopoulos, Pattern Recognit. 41, 1350, 2008).
     """
-    left, right = denoise(np.asarray(x, dtype=np.float64), n)
+    left, right = leading(np.asarray(x, dtype=np.float64), n)
     weights, components = np.empty((n, len(x))), np.empty((n, x.shape[1]))
     for j in range(n):
         length = max(float(np.linalg.norm(left[:, j])), 1e-300)

@@ -11,14 +11,41 @@ and Rom), so that everything is linear in the components.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from batteryxr.nmf.kernels import nnls
 
+if TYPE_CHECKING:
+    from batteryxr.nmf.kernels.alternate import Rules
+
 #: Gradient steps of the components in each round.
 STEPS = 15
+
+
+class Grid(NamedTuple):
+    """First value and step of a regular axis."""
+
+    start: float
+    step: float
+
+
+class Parts(NamedTuple):
+    """Both factors, and how far components are stretched.
+
+    Parameters
+    ----------
+    components
+        (k, points).
+    weights, stretch
+        (k, samples).
+    """
+
+    components: np.ndarray
+    weights: np.ndarray
+    stretch: np.ndarray
 
 
 @dataclass
@@ -33,61 +60,67 @@ class Stretched:
     converged: bool
 
 
+@dataclass(frozen=True)
+class Elastic:
+    """How far and how freely components stretch.
+
+    Parameters
+    ----------
+    stiffness
+        Pull of each stretch towards the mean of its neighbours along the series,
+        relative to the pull of the data.
+    limit
+        Stretches stay within 1 - limit and 1 + limit.
+    """
+
+    stiffness: float
+    limit: float
+
+
 def factorise(
     x: np.ndarray,
-    grid: tuple[float, float],
+    grid: Grid,
     components: np.ndarray,
     stretch: np.ndarray,
-    fixed: np.ndarray,
-    *,
-    closure: bool,
-    stiffness: float,
-    max_iter: int,
-    tol: float,
-    limit: float,
+    rules: Rules,
+    elastic: Elastic,
 ) -> Stretched:
-    """Improve a start until ten rounds lower the error by less than `tol`.
+    """Improve a start until ten rounds lower the error by less than `rules.tol`.
 
     Parameters
     ----------
     x
         (samples, points), non-negative.
     grid
-        First value and step of the axis.
+        The axis.
     components, stretch
         The start, (k, points) and (k, samples).
-    fixed
-        (k,) bool: components that stay.
-    closure
-        Weights of each sample sum to one.
-    stiffness
-        Pull of each stretch towards the mean of its neighbours along the series,
-        relative to the pull of the data.
-    max_iter, tol
-        When to stop.
-    limit
-        Stretches stay within 1 - limit and 1 + limit.
+    rules
+        Which components stay, whether weights sum to one, and when to stop.
+    elastic
+        How far and how freely components stretch.
     """
     h, a = components.astype(np.float64), stretch.astype(np.float64)
     total = float(np.vdot(x, x))
-    w = weights_of(x, h, a, grid, closure)
+    w = weights_of(x, h, a, grid, rules.closure)
+    free = ~rules.fixed
     trace: list[float] = []
     converged = False
     ahead, momentum = h.copy(), 1.0
-    for _ in range(max_iter):
-        move_stretches(x, h, w, a, grid[0], grid[1], stiffness, limit)
-        w = weights_of(x, h, a, grid, closure)
-        if not fixed.all():
+    for _ in range(rules.max_iter):
+        move_stretches(x, Parts(h, w, a), grid, elastic.stiffness, elastic.limit)
+        w = weights_of(x, h, a, grid, rules.closure)
+        if free.any():
             # Momentum is kept from round to round: what couples components that
             # drift nearly alike is learnt slowly.
             momentum = improve_components(
-                x, h, ahead, momentum, w, a, grid[0], grid[1], ~fixed, STEPS
+                x, Parts(h, w, a), ahead, momentum, grid, free, STEPS
             )
-        w = weights_of(x, h, a, grid, closure)
-        trace.append(misfit(x, h, w, a, grid[0], grid[1]))
+        w = weights_of(x, h, a, grid, rules.closure)
+        trace.append(misfit(x, Parts(h, w, a), grid))
         if len(trace) > 1 and trace[-1] > trace[-2]:
             ahead, momentum = h.copy(), 1.0
-        if len(trace) > 10 and trace[-11] - trace[-1] < 2 * tol * trace[-1]:
+        if len(trace) > 10 and trace[-11] - trace[-1] < 2 * rules.tol * trace[-1]:
             converged = True
             break
     error = float(np.sqrt(trace[-1] / total)) if total > 0 else 0.0
@@ -95,21 +128,17 @@ def factorise(
 
 
 def weights_of(
-    x: np.ndarray,
-    h: np.ndarray,
-    a: np.ndarray,
-    grid: tuple[float, float],
-    closure: bool,
+    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Grid, closure: bool
 ) -> np.ndarray:
     """Return the exact weights (k, samples) for given components and stretches."""
-    grams, rhs = _normal(x, h, a, grid[0], grid[1])
+    grams, rhs = _normal(x, h, a, grid)
     return nnls.solve(grams, rhs, closure=closure)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _place(r: float, a: float, r0: float, dr: float, n: int) -> tuple[int, float]:
+def _place(r: float, a: float, grid: Grid, n: int) -> tuple[int, float]:
     """Return the interval and the fraction in it where r / a lies on the grid."""
-    u = (r / a - r0) / dr
+    u = (r / a - grid.start) / grid.step
     u = min(max(u, 0.0), n - 1.000001)
     i = int(u)
     return i, u - i
@@ -135,7 +164,7 @@ def _slopes(f: float, c: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def stretched(
-    h: np.ndarray, a: np.ndarray, r0: float, dr: float
+    h: np.ndarray, a: np.ndarray, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return components (k, points) stretched by a (k,), and derivatives by a."""
     k, n = h.shape
@@ -143,8 +172,8 @@ def stretched(
     c, d = np.empty(4), np.empty(4)
     for j in range(k):
         for p in range(n):
-            r = r0 + p * dr
-            i, f = _place(r, a[j], r0, dr, n)
+            r = grid.start + p * grid.step
+            i, f = _place(r, a[j], grid, n)
             _coefficients(f, c)
             _slopes(f, d)
             s = t = 0.0
@@ -153,31 +182,30 @@ def stretched(
                 s += c[q] * v
                 t += d[q] * v
             out[j, p] = s
-            slope[j, p] = -t * r / (a[j] * a[j] * dr)
+            slope[j, p] = -t * r / (a[j] * a[j] * grid.step)
     return out, slope
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _normal(
-    x: np.ndarray, h: np.ndarray, a: np.ndarray, r0: float, dr: float
+    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     k = len(h)
     grams, rhs = np.empty((len(x), k, k)), np.empty((k, len(x)))
     for s in range(len(x)):
-        basis, _ = stretched(h, a[:, s], r0, dr)
+        basis, _ = stretched(h, a[:, s], grid)
         grams[s] = basis @ basis.T
         rhs[:, s] = basis @ x[s]
     return grams, rhs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def misfit(
-    x: np.ndarray, h: np.ndarray, w: np.ndarray, a: np.ndarray, r0: float, dr: float
-) -> float:
+def misfit(x: np.ndarray, parts: Parts, grid: Grid) -> float:
     """Return the sum of squared residuals."""
+    h, w, a = parts.components, parts.weights, parts.stretch
     total = 0.0
     for s in range(len(x)):
-        basis, _ = stretched(h, a[:, s], r0, dr)
+        basis, _ = stretched(h, a[:, s], grid)
         e = x[s] - w[:, s].copy() @ basis
         total += e @ e
     return total
@@ -185,19 +213,13 @@ def misfit(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def move_stretches(
-    x: np.ndarray,
-    h: np.ndarray,
-    w: np.ndarray,
-    a: np.ndarray,
-    r0: float,
-    dr: float,
-    stiffness: float,
-    limit: float,
+    x: np.ndarray, parts: Parts, grid: Grid, stiffness: float, limit: float
 ) -> None:
-    """Step all stretches `a` (k, samples) in place, sample after sample."""
+    """Step all stretches (k, samples) in place, sample after sample."""
+    h, w, a = parts.components, parts.weights, parts.stretch
     k, samples = a.shape
     for s in range(samples):
-        basis, slope = stretched(h, a[:, s], r0, dr)
+        basis, slope = stretched(h, a[:, s], grid)
         e = x[s] - w[:, s].copy() @ basis
         for j in range(k):
             slope[j] *= w[j, s]
@@ -226,7 +248,7 @@ def move_stretches(
         step *= min(1.0, 0.2 * limit / max(np.abs(step).max(), 1e-300))
         for _ in range(4):
             trial = np.minimum(np.maximum(a[:, s] + step, 1 - limit), 1 + limit)
-            other, _ = stretched(h, trial, r0, dr)
+            other, _ = stretched(h, trial, grid)
             d = x[s] - w[:, s].copy() @ other
             if stiffness > 0 or d @ d <= before:
                 a[:, s] = trial
@@ -237,22 +259,20 @@ def move_stretches(
 @njit(cache=True, nogil=True, error_model="numpy")
 def improve_components(
     x: np.ndarray,
-    h: np.ndarray,
+    parts: Parts,
     ahead: np.ndarray,
     t: float,
-    w: np.ndarray,
-    a: np.ndarray,
-    r0: float,
-    dr: float,
+    grid: Grid,
     free: np.ndarray,
     steps: int,
 ) -> float:
-    """Descend in the free components `h` (k, points) in place, never below zero.
+    """Descend in the free components (k, points) in place, never below zero.
 
     `ahead` is where momentum `t` has carried them; returns the momentum.
     """
+    h, w = parts.components, parts.weights
     k, n = h.shape
-    place, c = _tables(a, r0, dr, n)
+    place, c = _tables(parts.stretch, grid, n)
     bound = _bound(w, place, c)
     y = ahead
     for _ in range(steps):
@@ -271,9 +291,7 @@ def improve_components(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tables(
-    a: np.ndarray, r0: float, dr: float, n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _tables(a: np.ndarray, grid: Grid, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return where each stretched point lies, and its four coefficients."""
     k, samples = a.shape
     place = np.empty((samples, k, n), dtype=np.int32)
@@ -281,7 +299,7 @@ def _tables(
     for s in range(samples):
         for j in range(k):
             for p in range(n):
-                i, f = _place(r0 + p * dr, a[j, s], r0, dr, n)
+                i, f = _place(grid.start + p * grid.step, a[j, s], grid, n)
                 place[s, j, p] = i
                 _coefficients(f, c[s, j, p])
     return place, c

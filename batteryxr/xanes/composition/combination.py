@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
@@ -19,8 +19,9 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.xanes.fit.terms import Range
+    from batteryxr.xanes.spectra import Range
 
+#: Curves that each background is made of.
 _BACKGROUNDS = {None: 0, "constant": 1, "linear": 2}
 
 
@@ -32,7 +33,7 @@ def lcf(
     window: Range | None = None,
     non_negative: bool = True,
     sum_to_one: bool = False,
-    background: str | None = None,
+    background: Literal["constant", "linear"] | None = None,
 ) -> xr.Dataset:
     """Fit every spectrum by a linear combination of standards, exactly.
 
@@ -67,13 +68,11 @@ def lcf(
     Raises
     ------
     ArgumentError
-        If `background` is unknown, or the window holds too few energies.
+        If the window holds too few energies.
     DataError
         If the standards do not cover the energies, or are not independent.
     """
     array = as_spectra(spectra, caller="lcf", names=NAMES)
-    if background not in _BACKGROUNDS:
-        raise ArgumentError("background", background, "None, 'constant' or 'linear'")
     if window is not None:
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)

@@ -22,6 +22,8 @@ from batteryxr.xanes.results import inherit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.checks import NonNegative, Positive
+
 
 @recorded
 def projected_density(
@@ -29,10 +31,10 @@ def projected_density(
     *,
     element: str,
     edge: str = "K",
-    energy: float | None = None,
-    delta_f2: float | None = None,
+    energy: Positive | None = None,
+    delta_f2: Positive | None = None,
     table: str = "chantler",
-    errors: xr.DataArray | float | None = None,
+    errors: xr.DataArray | NonNegative | None = None,
 ) -> xr.Dataset:
     """Return the absorber's atoms per area from the edge jump.
 
@@ -96,8 +98,8 @@ def projected_density(
 def effective_electrons(
     stack: xr.DataArray | xr.Dataset,
     *,
-    energy: float | None = None,
-    errors: xr.DataArray | float | None = None,
+    energy: Positive | None = None,
+    errors: xr.DataArray | NonNegative | None = None,
 ) -> xr.Dataset:
     """Return the effective electrons per area from the phase of the transmission.
 
@@ -165,7 +167,7 @@ def electron_ratio(
     maps: xr.Dataset,
     *,
     density: xr.Dataset | xr.DataArray,
-    threshold: float = 0.0,
+    threshold: NonNegative = 0.0,
 ) -> xr.Dataset:
     """Return effective electrons per absorber atom: the composition.
 
@@ -210,7 +212,7 @@ def theoretical_ratio(
     formula: str | Mapping[str, float],
     *,
     absorber: str,
-    energy: float | np.ndarray | xr.DataArray,
+    energy: Positive | np.ndarray | xr.DataArray,
     f_prime: Mapping[str, float] | None = None,
     table: str = "chantler",
 ) -> xr.DataArray:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -18,8 +18,9 @@ from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
-    from batteryxr.xanes.fit.terms import Range
+    from batteryxr.core.checks import Whole
     from batteryxr.xanes.kernels.kramers_kronig import Reference
+    from batteryxr.xanes.spectra import Range
 
 
 @recorded
@@ -30,7 +31,7 @@ def scattering_factors(
     edge: str = "K",
     pre: Range,
     post: Range,
-    degree: int = 1,
+    degree: Whole = 1,
     table: str = "chantler",
 ) -> xr.Dataset:
     """Return f' and f'' of the absorber from measured absorption.
@@ -108,7 +109,7 @@ def kramers_kronig_misfit(
     edge: str = "K",
     pre: Range,
     post: Range,
-    degree: int = 1,
+    degree: Whole = 1,
     table: str = "chantler",
 ) -> xr.Dataset:
     """Compare the phase of each pixel with what its absorption demands.
@@ -135,13 +136,15 @@ def kramers_kronig_misfit(
 
     Raises
     ------
-    ArgumentError
+    DataError
         If there is no phase.
     """
     if phase is None:
         if not isinstance(spectra, xr.Dataset) or "phase" not in spectra:
-            raise ArgumentError(
-                "phase", None, "the phase on the axes of the absorption, in rad"
+            raise DataError(
+                "phase",
+                "is neither passed nor a variable beside the absorption",
+                "Pass the phase in rad, on the axes of the absorption.",
             )
         phase = spectra["phase"]
     array = as_spectra(spectra, caller="kramers_kronig_misfit")

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
-from batteryxr.core.seeds import generator
 from batteryxr.xanes.domains.features import Pixels, gather, sample
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.xanes.domains.features import Sample
+    from batteryxr.core.checks import Count, Seed, Whole
 
-#: As `METHODS` of the kernel, which is imported when called.
-_METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
+#: How pixels are clustered.
+Method = Literal["kmeans", "gaussian_mixture", "bisecting", "mini_batch"]
+_Several = Annotated[int, Bounds(low=2)]
 
 
 @recorded
 def cluster(
     maps: xr.Dataset,
     *,
-    n_clusters: int,
+    n_clusters: Count,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
-    method: str = "kmeans",
+    method: Method = "kmeans",
     standardise: bool = True,
     weights: xr.DataArray | None = None,
     order_by: str | None = None,
-    n_starts: int = 10,
-    max_pixels: int = 200_000,
-    seed: int = 0,
+    n_starts: Count = 10,
+    max_pixels: Count = 200_000,
+    seed: Seed = 0,
 ) -> xr.Dataset:
     """Cluster the pixels of all particles together by their maps.
 
@@ -85,14 +86,12 @@ def cluster(
     Raises
     ------
     ArgumentError
-        If an option is unknown, or fewer pixels count than clusters are asked for.
+        If `order_by` is no feature, or fewer pixels count than clusters are asked for.
     VariableError
         If a feature is missing, or they differ in dimensions.
     """
     from batteryxr.xanes.kernels import partition
 
-    if method not in _METHODS:
-        raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     if weights is not None and method == "gaussian_mixture":
         raise ArgumentError(
             "method",
@@ -104,8 +103,7 @@ def cluster(
     names = list(pixels.features)
     if order_by is not None and order_by not in names:
         raise ArgumentError("order_by", order_by, f"one of the features {names}")
-    _check_count("n_clusters", n_clusters)
-    drawn = _drawn(pixels, n_clusters, max_pixels, seed)
+    drawn = sample(pixels, n_clusters, max_pixels=max_pixels, seed=seed)
     points, centre, scale = drawn.standardised(standardise)
     model = partition.fit(
         points, drawn.weights, n_clusters, method=method, n_init=n_starts, seed=seed
@@ -155,15 +153,15 @@ def cluster(
 def cluster_orders(
     maps: xr.Dataset,
     *,
-    max_clusters: int = 12,
+    max_clusters: _Several = 12,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
     standardise: bool = True,
     weights: xr.DataArray | None = None,
-    n_starts: int = 3,
-    n_references: int = 10,
-    max_pixels: int = 10_000,
-    seed: int = 0,
+    n_starts: Count = 3,
+    n_references: Whole = 10,
+    max_pixels: Count = 10_000,
+    seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Show side by side what speaks for each number of clusters.
@@ -183,7 +181,7 @@ def cluster_orders(
     max_pixels
         Pixels that are used, drawn at random.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar. None shows it in terminals and notebooks only.
 
     Returns
     -------
@@ -197,15 +195,14 @@ def cluster_orders(
     Raises
     ------
     ArgumentError
-        If `max_clusters` is below 2 or above the number of pixels.
+        If there are fewer pixels than `max_clusters`.
     """
     from threadpoolctl import threadpool_limits
 
     from batteryxr.xanes.kernels import partition
 
-    _check_count("max_clusters", max_clusters, least=2)
     pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
-    drawn = _drawn(pixels, max_clusters, max_pixels, seed)
+    drawn = sample(pixels, max_clusters, max_pixels=max_pixels, seed=seed)
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, max_clusters + 1)
     what = "Counting clusters"
@@ -242,9 +239,7 @@ def cluster_orders(
         },
         coords={"n_clusters": ("n_clusters", numbers, attrs)},
     )
-    choices = {
-        "elbow": partition.elbow(numbers, found["inertia"]),
-    }
+    choices = {"elbow": partition.elbow(numbers, found["inertia"])}
     if np.isfinite(found["silhouette"]).any():
         best = int(np.nanargmax(found["silhouette"]))
         choices["best_silhouette"] = int(numbers[best])
@@ -253,34 +248,6 @@ def cluster_orders(
         choices["first_gap"] = partition.gap_choice(numbers, *gaps)
     names = list(pixels.features)
     return inherit(result, maps, features=names, n_fitted=len(points), **choices)
-
-
-def _check_count(name: str, value: int, least: int = 1) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ArgumentError(name, value, f"an integer >= {least}")
-
-
-def _drawn(pixels: Pixels, n_clusters: int, most: int, seed: int) -> Sample:
-    """Draw the pixels that are fitted, more than there are clusters."""
-    generator(seed)  # refuses what is no seed
-    if most < max(n_clusters, 10):
-        raise ArgumentError("max_pixels", most, f"at least {max(n_clusters, 10)}")
-    dims = next(iter(pixels.features.values())).dims
-    for name in ("mask", "weights"):
-        other = getattr(pixels, name)
-        if other is not None and not set(other.dims) <= set(dims):
-            raise VariableError(
-                f"{name} lies along {other.dims}, the features along {dims}."
-            )
-    drawn = sample(pixels, most=most, seed=seed)
-    if drawn.total < n_clusters:
-        raise ArgumentError(
-            "n_clusters",
-            n_clusters,
-            f"at most the {drawn.total} pixels that count",
-        )
-    return drawn
 
 
 def _described(

@@ -125,19 +125,31 @@ def gather(
     return {n: m.transpose(*dims) for n, m in maps.items()}
 
 
-def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
-    """Draw pixels: all if they are no more than `most`, whatever the chunks.
+def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sample:
+    """Draw pixels: all if they are no more than `max_pixels`, whatever the chunks.
 
     Reads once; memory is a band of chunks and the sample.
 
     Raises
     ------
+    ArgumentError
+        If there are fewer pixels than clusters.
     DataError
         If no pixel counts.
+    VariableError
+        If mask or weights have a dimension that the features lack.
     """
     from batteryxr.xanes.kernels.partition import random_keys
 
+    most, least = max_pixels, max(n_clusters, 10)
+    if most < least:
+        raise ArgumentError("max_pixels", most, f"at least {least}")
     first = next(iter(pixels.features.values()))
+    for name, other in (("mask", pixels.mask), ("weights", pixels.weights)):
+        if other is not None and not set(other.dims) <= set(first.dims):
+            raise VariableError(
+                f"{name} lies along {other.dims}, the features along {first.dims}."
+            )
     arrays = [*pixels.features.values()]
     arrays += [
         _plain(other).broadcast_like(first).transpose(*first.dims)
@@ -169,6 +181,9 @@ def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
             f"no pixel counts: all of {list(pixels.features)} must be finite there, "
             "and the mask True",
         )
+    if total < n_clusters:
+        limit = f"at most the {total} pixels that count"
+        raise ArgumentError("n_clusters", n_clusters, limit)
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
-from batteryxr.core.model import label, require_dims
+from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
 from batteryxr.xanes.results import inherit
@@ -17,6 +18,8 @@ from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_Bins = Annotated[int, Bounds(low=2)]
 
 
 @recorded
@@ -146,7 +149,7 @@ def cluster_density(
     clusters: xr.Dataset,
     features: Sequence[str] | None = None,
     weights: xr.DataArray | None = None,
-    bins: int = 100,
+    bins: _Bins = 100,
 ) -> xr.Dataset:
     """Return the distribution of each feature in each cluster.
 
@@ -180,7 +183,9 @@ def cluster_density(
 
     names = list(clusters.attrs.get("features", [])) if features is None else features
     if wrong := [n for n in names if f"{n}_mean" not in clusters]:
-        raise ArgumentError("features", wrong, "features that were clustered")
+        raise ArgumentError(
+            "features", features, f"features that were clustered; {wrong} were not"
+        )
     chosen = gather(maps, list(names), caller="cluster_density")
     first = next(iter(chosen.values()))
     labels = _labels(clusters).reset_coords(drop=True).transpose(*first.dims)
@@ -197,7 +202,7 @@ def cluster_density(
         amount += np.bincount(flat[good] - 1, weight[good], minlength=k)[:k]
         for n, value in zip(chosen, values, strict=True):
             part = value.ravel().astype(float)
-            sums[n] += histograms(flat, part, weight, k, edges[n])
+            sums[n] += histograms(flat, part, weight, k=k, edges=edges[n])
     axis = _cluster_axis(clusters)
     out = {}
     for n in chosen:
@@ -222,7 +227,7 @@ def cluster_density(
 
 
 @recorded
-def rim_distance(maps: xr.DataArray) -> xr.DataArray:
+def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return how deep each pixel lies inside its particle.
 
     *Lazy*; `y` and `x` in one chunk. Domains of a few pixels at the rim are often made
@@ -231,8 +236,9 @@ def rim_distance(maps: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     maps
-        True inside particles, along `y` and `x`. Holes are filled; the frame's border
-        is no rim.
+        True inside particles, along `y` and `x`; or a result of `fit_edge`, whose
+        particles are where its `flag` is 0. Holes are filled; the frame's border is no
+        rim.
 
     Returns
     -------
@@ -249,6 +255,9 @@ def rim_distance(maps: xr.DataArray) -> xr.DataArray:
     """
     from batteryxr.xanes.kernels.partition import rim
 
+    if isinstance(maps, xr.Dataset):
+        require_variables(maps, ["flag"], caller="rim_distance")
+        maps = maps["flag"] == 0
     require_dims(maps, ["y", "x"], caller="rim_distance")
     if maps.dtype.kind != "b":
         raise DataError(
@@ -319,8 +328,6 @@ def _cluster_axis(clusters: xr.DataArray | xr.Dataset) -> Any:
 
 
 def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
-    if isinstance(bins, bool) or bins < 2:
-        raise ArgumentError("bins", bins, "an integer >= 2")
     mean, sd = clusters[f"{name}_mean"].values, clusters[f"{name}_sd"].values
     low, high = np.nanmin(mean - 4 * sd), np.nanmax(mean + 4 * sd)
     if not high > low:

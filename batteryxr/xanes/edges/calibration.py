@@ -15,13 +15,15 @@ from batteryxr.xanes.results import inherit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from batteryxr.core.checks import NonNegative
+
 
 @recorded
 def valence(
     maps: xr.DataArray | xr.Dataset,
     *,
     standards: Mapping[str, Sequence[float]],
-    errors: xr.DataArray | float | None = None,
+    errors: xr.DataArray | NonNegative | None = None,
 ) -> xr.Dataset:
     """Return the valence from the edge energy, by a line through standards.
 
@@ -64,7 +66,8 @@ def valence(
     else:
         energy = maps
     rows = [list(v) for v in standards.values()]
-    if len({r[1] for r in rows}) < 2 or len({len(r) for r in rows}) != 1:
+    alike = {len(r) for r in rows} in ({2}, {3})
+    if not alike or len({r[1] for r in rows}) < 2:
         raise ArgumentError(
             "standards",
             dict(standards),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -24,9 +24,10 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.xanes.fit.terms import Edge, Peak, Range
+    from batteryxr.core.checks import Positive
+    from batteryxr.xanes.fit.terms import Edge, Peak
+    from batteryxr.xanes.spectra import Range
 
-_METHODS = ("half_jump", "derivative", "white_line", "fit")
 _NORMALISED = ("normalised", "flattened")
 
 
@@ -34,11 +35,11 @@ _NORMALISED = ("normalised", "flattened")
 def edge_energy(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    method: str = "half_jump",
+    method: Literal["half_jump", "derivative", "white_line", "fit"] = "half_jump",
     window: Range | None = None,
-    level: float = 0.5,
+    level: Positive = 0.5,
     edge: Edge | Range | None = None,
-    peaks: Sequence[Peak | Range] = (),
+    peaks: Peak | Range | Sequence[Peak | Range] = (),
 ) -> xr.Dataset:
     """Return the edge energy of normalised spectra, and whether it can be trusted.
 
@@ -56,7 +57,7 @@ def edge_energy(
     window
         Where to look, in eV. Set it above a strong pre-edge peak.
     level
-        Share of the jump for "half_jump".
+        Fraction of the jump for "half_jump".
     edge, peaks
         The model, for "fit".
 
@@ -70,7 +71,7 @@ def edge_energy(
     Raises
     ------
     ArgumentError
-        If `method` is unknown, the window holds no energy, or "fit" lacks `edge`.
+        If the window holds no energy, or "fit" lacks `edge`.
     VariableError
         If the spectra are not normalised.
 
@@ -80,8 +81,6 @@ def edge_energy(
         If an edge energy sits on the pre-edge peak, as in V2O5 and VO2 (not for lazy
         data: look at `flag`).
     """
-    if method not in _METHODS:
-        raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     array = as_spectra(spectra, caller="edge_energy", names=_NORMALISED)
     if array.name in ("absorption", "optical_density"):
         raise VariableError(
@@ -92,7 +91,8 @@ def edge_energy(
         in_window(array.energy.values, window, name="window", least=2)
     if method == "fit":
         if edge is None:
-            raise ArgumentError("edge", edge, "a range of edge energies, for 'fit'")
+            mend = "Pass edge=(low, high), the range of the edge energy."
+            raise ArgumentError("method", method, "'fit' together with an edge", mend)
         part = array if window is None else array.sel(energy=slice(*window))
         terms = Terms(as_edge(edge), as_peaks(peaks), 0)
         fit = prepare(part, terms, FitOptions(), caller="edge_energy")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Whole
+
+#: Part of the energies, relative to the edge; None where a rule decides.
 Limits = tuple[float | None, float | None]
+#: Degree of the polynomial after the edge.
+Degree = Annotated[int, Bounds(low=0, high=5)]
 
 
 @recorded
@@ -22,8 +31,8 @@ def normalise(
     e0: float | xr.DataArray | None = None,
     pre: Limits = (None, None),
     post: Limits = (None, None),
-    degree: int | None = None,
-    victoreen: int = 0,
+    degree: Degree | None = None,
+    victoreen: Whole = 0,
     curves: bool = False,
 ) -> xr.Dataset:
     """Normalise and flatten spectra, with the definitions of Athena and Larch.
@@ -61,7 +70,7 @@ def normalise(
     Raises
     ------
     ArgumentError
-        If `e0` lies outside the energies, or `degree` is not 0 to 5.
+        If `e0` lies outside the energies.
     DataError
         If there are fewer than five energies.
     """
@@ -69,10 +78,8 @@ def normalise(
     x = array.energy.values
     if x.size < 5:
         raise DataError("energy", f"{x.size} points; normalise needs five")
-    if isinstance(e0, int | float) and not x[1] <= e0 <= x[-2]:
+    if not isinstance(e0, xr.DataArray | None) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
-    if degree is not None and degree not in range(6):
-        raise ArgumentError("degree", degree, "a whole number from 0 to 5")
     origin = edge_origin(array, e0)
     dtype = np.float32 if array.dtype == np.float32 else float
     wide, single = ["energy"], list[str]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from batteryxr.xanes.fit.terms import Edge, Multistart, Peak, Range
+    from batteryxr.core.checks import NonNegative, Positive
+    from batteryxr.xanes.fit.terms import Degree, Edge, Multistart, Peak, When
+    from batteryxr.xanes.spectra import Range
 
 
 @recorded
@@ -24,16 +26,16 @@ def fit_edge(
     spectra: xr.DataArray | xr.Dataset,
     *,
     edge: Edge | Range,
-    peaks: Sequence[Peak | Range] = (),
-    baseline: int = 0,
-    mask: str | xr.DataArray | None = "pooled",
+    peaks: Peak | Range | Sequence[Peak | Range] = (),
+    baseline: Degree = 0,
+    mask: Literal["pooled", "paper"] | xr.DataArray | None = "pooled",
     pre: Range | None = None,
     post: Range | None = None,
-    threshold: float = 5.0,
-    noise: float | None = None,
-    errors: float | xr.DataArray | None = None,
+    threshold: NonNegative = 5.0,
+    noise: NonNegative | None = None,
+    errors: Positive | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: str | Multistart | None = None,
+    multistart: When | Multistart | None = None,
 ) -> xr.Dataset:
     """Fit an edge under peaks to every spectrum.
 
@@ -52,7 +54,7 @@ def fit_edge(
     peaks
         `Peak` objects, or ranges of their positions in eV: pre-edge, white line, ...
     baseline
-        Degree of the polynomial under all; 0 is the model's constant a.
+        Degree of the polynomial under all; 0 is the model's constant a, -1 none.
     mask
         Which pixels are fitted. "pooled" (default): those whose step over the edge
         exceeds `threshold` times the noise common to all. "paper": all are fitted, then
@@ -95,7 +97,7 @@ def fit_edge(
     Raises
     ------
     ArgumentError
-        If a range holds too few energies, or an option is unknown.
+        If a range holds too few energies.
     DataError
         If there are too few energies for the model, or beside its ranges.
     """
@@ -119,13 +121,13 @@ def fit_edge(
 def fit_peaks(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    peaks: Sequence[Peak | Range],
-    baseline: int = 1,
-    dim: str = "shift",
+    peaks: Peak | Range | Sequence[Peak | Range],
+    baseline: Degree = 1,
+    dim: Literal["shift", "energy"] = "shift",
     mask: xr.DataArray | None = None,
-    errors: float | xr.DataArray | None = None,
+    errors: Positive | xr.DataArray | None = None,
     start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: str | Multistart | None = None,
+    multistart: When | Multistart | None = None,
 ) -> xr.Dataset:
     """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, pre-edges.
 

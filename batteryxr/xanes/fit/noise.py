@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label, require_whole
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
-    from batteryxr.xanes.fit.terms import Range
+    from batteryxr.core.checks import NonNegative
+    from batteryxr.xanes.spectra import Range
 
 
 @recorded
@@ -24,9 +24,9 @@ def noise_mask(
     *,
     pre: Range,
     post: Range,
-    rule: str = "pooled",
-    threshold: float | None = None,
-    noise: float | None = None,
+    rule: Literal["pooled", "paper"] = "pooled",
+    threshold: NonNegative | None = None,
+    noise: NonNegative | None = None,
     jump: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Mask pixels whose edge jump drowns in the noise.
@@ -65,13 +65,11 @@ def noise_mask(
     Raises
     ------
     ArgumentError
-        If `rule` is unknown or a range holds too few energies.
+        If a range holds too few energies.
     """
     from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
 
     array = as_spectra(spectra, caller="noise_mask")
-    if rule not in ("pooled", "paper"):
-        raise ArgumentError("rule", rule, "'pooled' or 'paper'")
     factor = threshold if threshold is not None else (5.0 if rule == "pooled" else 1.0)
     axis = array.energy.values
     before = window(axis, pre, name="pre", least=3)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import DataError
 from batteryxr.xanes.fit.noise import survey
 from batteryxr.xanes.fit.pixels import PixelFit
 from batteryxr.xanes.fit.result import start_values
@@ -19,7 +19,8 @@ from batteryxr.xanes.spectra import window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.xanes.fit.terms import Range, Terms
+    from batteryxr.xanes.fit.terms import Terms
+    from batteryxr.xanes.spectra import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,6 @@ class FitOptions:
     errors: float | xr.DataArray | None = None
     start: Mapping[str, Any] | xr.Dataset | None = None
     multistart: Multistart = field(default_factory=Multistart)
-
-    def __post_init__(self) -> None:
-        if self.rule not in (None, "pooled", "paper"):
-            raise ArgumentError(
-                "mask", self.mask, "'pooled', 'paper', a boolean array or None"
-            )
 
     @property
     def rule(self) -> str | None:

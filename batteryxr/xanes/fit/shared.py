@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, ConvergenceError
+from batteryxr.core.blocks import stream_rows
+from batteryxr.core.errors import ConvergenceError
 from batteryxr.core.model import label
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks, columns
-from batteryxr.xanes.spectra import as_spectra, stream_rows
+from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import NonNegative
     from batteryxr.xanes.fit.pixels import PixelFit
-    from batteryxr.xanes.fit.terms import Edge, Peak, Range
+    from batteryxr.xanes.fit.terms import Degree, Edge, Peak
     from batteryxr.xanes.kernels.problem import Model
+    from batteryxr.xanes.spectra import Range
 
-_SHAREABLE = ("edge_energy", "edge_width", "peak_position", "peak_width")
+_Shared = Literal["edge_energy", "edge_width", "peak_position", "peak_width"]
 #: Most steps, and the relative decrease of chi2 at which to stop.
 _STEPS, _TOLERANCE = 40, 1e-9
 
@@ -32,14 +35,14 @@ _STEPS, _TOLERANCE = 40, 1e-9
 def fit_edge_shared(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    shared: Sequence[str],
+    shared: Sequence[_Shared],
     edge: Edge | Range,
-    peaks: Sequence[Peak | Range] = (),
-    baseline: int = 0,
+    peaks: Peak | Range | Sequence[Peak | Range] = (),
+    baseline: Degree = 0,
     pre: Range | None = None,
     post: Range | None = None,
-    threshold: float = 5.0,
-    noise: float | None = None,
+    threshold: NonNegative = 5.0,
+    noise: NonNegative | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Fit the edge model with widths or positions common to all pixels.
@@ -57,7 +60,7 @@ def fit_edge_shared(
     edge, peaks, baseline, pre, post, threshold, noise
         As in `fit_edge`; the pixels are those above the pooled noise.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar. None shows it in terminals and notebooks only.
 
     Returns
     -------
@@ -68,13 +71,10 @@ def fit_edge_shared(
     Raises
     ------
     ArgumentError
-        If a name in `shared` is unknown.
+        If a range holds too few energies.
     ConvergenceError
         If no pixel holds enough, or the steps do not settle.
     """
-    for name in shared:
-        if name not in _SHAREABLE:
-            raise ArgumentError("shared", name, f"names among {list(_SHAREABLE)}")
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
     options = FitOptions(
         mask="pooled", pre=pre, post=post, threshold=threshold, noise=noise
@@ -82,7 +82,7 @@ def fit_edge_shared(
     array = as_spectra(spectra, caller="fit_edge_shared")
     fit = prepare(array, terms, options, caller="fit_edge_shared")
     known = columns(fit.problem.model)
-    at = {name: known[name] for name in shared if name in known}
+    at: dict[str, list[int]] = {name: known[name] for name in shared if name in known}
     theta, errors = _descend(array, fit, _flat(at), progress)
     fixed = dict(zip(_flat(at), theta, strict=True))
     held = _held(terms, fit.problem.model, fixed)
@@ -178,7 +178,7 @@ def _reduced(
     shared = np.zeros(n, bool)
     shared[at] = True
     total = _Reduced(np.zeros((n, n)), np.zeros(n), 0.0, 0, 0)
-    for block in stream_rows(array):
+    for block in stream_rows(array, "energy"):
         risen = rises(block, windows, threshold) if windows is not None else slice(None)
         rows = np.ascontiguousarray(block[risen], np.float64)
         chi2, points, used = reduce_rows(

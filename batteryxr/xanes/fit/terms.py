@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 
+from batteryxr.core.checks import Bounds, NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
 from batteryxr.xanes.kernels.problem import (
@@ -20,13 +21,17 @@ from batteryxr.xanes.kernels.problem import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from batteryxr.xanes.spectra import Range
 
-Range = tuple[float, float]
-_EDGES = ("erf", "arctan")
-_PEAKS = ("lorentzian", "gaussian", "pseudo_voigt")
+#: Degree of a baseline; -1 for none.
+Degree = Annotated[int, Bounds(low=-1)]
+#: When a spectrum is fitted from further starts.
+When = Literal["always", "doubtful", "never"]
+EdgeShape = Literal["erf", "arctan"]
+PeakShape = Literal["lorentzian", "gaussian", "pseudo_voigt"]
 # The order is that of the codes in kernels/problem.py.
-_CODES = {name: code for code, name in enumerate((*_EDGES, *_PEAKS, "polynomial"))}
+_SHAPES = (*get_args(EdgeShape), *get_args(PeakShape), "polynomial")
+_CODES = {name: code for code, name in enumerate(_SHAPES)}
 _WHEN = {"never": NEVER, "doubtful": DOUBTFUL, "always": ALWAYS}
 #: Up to so many spectra are fitted from all starts by default.
 FEW = 1000
@@ -53,10 +58,10 @@ class Edge:
     energy: Range
     width: Range | None = None
     jump: Range = (0.0, float("inf"))
-    shape: str = "erf"
+    shape: EdgeShape = "erf"
 
     def __post_init__(self) -> None:
-        _check(self, ("energy", "width", "jump"), _EDGES)
+        _settle(self, ("energy", "width", "jump"))
 
 
 @replayable
@@ -75,7 +80,7 @@ class Peak:
         Range of the height; (-inf, inf) lets a band turn negative.
     shape
         "lorentzian", "gaussian" or "pseudo_voigt" (a Lorentzian and a Gaussian of
-        one width, with the Lorentzian's share fitted between 0 and 1).
+        one width, with the Lorentzian's fraction fitted between 0 and 1).
     name
         Label along the dimension `peak` of the result.
     """
@@ -83,11 +88,11 @@ class Peak:
     position: Range
     width: Range | None = None
     height: Range = (0.0, float("inf"))
-    shape: str = "lorentzian"
+    shape: PeakShape = "lorentzian"
     name: str = ""
 
     def __post_init__(self) -> None:
-        _check(self, ("position", "width", "height"), _PEAKS)
+        _settle(self, ("position", "width", "height"))
 
 
 @replayable
@@ -107,12 +112,11 @@ class Multistart:
         deviations.
     """
 
-    when: str | None = None
-    ambiguity: float = 3.0
+    when: When | None = None
+    ambiguity: NonNegative = 3.0
 
     def __post_init__(self) -> None:
-        if self.when is not None and self.when not in _WHEN:
-            raise ArgumentError("multistart", self.when, f"one of {list(_WHEN)}")
+        check_fields(self)
 
     def code(self, n_spectra: int) -> int:
         """Return the kernel's code, by default after the number of spectra."""
@@ -227,22 +231,17 @@ def as_edge(value: Any) -> Edge:
     """Take an Edge, or a range of energies."""
     if isinstance(value, Edge):
         return value
-    return Edge(energy=_range("edge", value))
+    return Edge(energy=value)
 
 
 def as_peaks(values: Any) -> tuple[Peak, ...]:
-    """Take Peaks, or ranges of positions."""
+    """Take Peaks or ranges of positions; one or several."""
     if isinstance(values, Peak):
         return (values,)
-    try:
-        items = list(values)
-    except TypeError:
-        items = [values]
+    items = list(values)
     if len(items) == 2 and all(np.isscalar(v) for v in items):
         items = [tuple(items)]
-    return tuple(
-        v if isinstance(v, Peak) else Peak(position=_range("peaks", v)) for v in items
-    )
+    return tuple(v if isinstance(v, Peak) else Peak(position=v) for v in items)
 
 
 def as_multistart(value: Any) -> Multistart:
@@ -258,27 +257,14 @@ def _width(window: Range, finest: float) -> Range:
     return finest, max(window[1] - window[0], 8 * finest)
 
 
-def _range(name: str, value: Any) -> Range:
-    try:
-        low, high = (float(v) for v in value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            name, value, "a range (low, high) in which it lies", "Equal ends fix it."
-        ) from error
-    return low, high
-
-
-def _check(item: Any, ranges: Sequence[str], shapes: Sequence[str]) -> None:
-    """Turn ranges into ordered tuples of floats, and check the shape."""
+def _settle(item: Edge | Peak, ranges: tuple[str, ...]) -> None:
+    """Check the fields, and turn ranges into tuples of floats."""
+    check_fields(item)
     for name in ranges:
         value = getattr(item, name)
         if value is None:
             continue
-        low, high = _range(name, value)
-        if not low <= high:
-            raise ArgumentError(name, (low, high), "a range (low, high), low first")
+        low, high = (float(v) for v in value)
         if name == "width" and low <= 0:
-            raise ArgumentError(name, (low, high), "widths above zero")
+            raise ArgumentError(name, value, "widths above zero")
         object.__setattr__(item, name, (low, high))
-    if item.shape not in shapes:
-        raise ArgumentError("shape", item.shape, f"one of {list(shapes)}")

@@ -8,7 +8,6 @@ import numpy as np
 
 from batteryxr.core.optional import load
 
-METHODS = ("kmeans", "gaussian_mixture", "bisecting", "mini_batch")
 #: Points on which silhouettes, which need all pairs, are computed.
 _PAIRS = 5000
 _LARGEST_SEED = 2**32
@@ -234,6 +233,7 @@ def histograms(
     labels: np.ndarray,
     values: np.ndarray,
     weights: np.ndarray,
+    *,
     k: int,
     edges: np.ndarray,
 ) -> np.ndarray:

@@ -10,17 +10,9 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import load_hvplot
-from batteryxr.xanes.plot.maps import (
-    COLOURS,
-    axis_label,
-    by_particle,
-    colour,
-    dimension,
-    picture,
-)
+from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
+from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
 
-_SIZE = {"width": 420, "height": 300}
 #: Points of a scatter plot: more are slow in a browser and hide each other.
 _POINTS = 20_000
 
@@ -83,7 +75,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
         )
     error = result[f"{name}_error"].transpose("cluster", "energy").values
     x, shapes = array.energy.values, []
-    axes = "Photon energy (eV)", axis_label(array)
+    axes = axis_label(array["energy"]), axis_label(array)
     for i, number in enumerate(array["cluster"].values):
         y = array.values[i]
         band = hv.Area((x, y - error[i], y + error[i]), axes[0], [axes[1], "upper"])
@@ -96,19 +88,22 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_shares(result: xr.DataArray) -> Any:
+def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
     ----------
     result
-        A result of `cluster_shares`.
+        A result of `cluster_shares`, or of `cluster` for all particles together.
 
     Returns
     -------
     holoviews.Bars
     """
     hv = load_hvplot()
+    if isinstance(result, xr.Dataset):
+        require_variables(result, ["share"], caller="plot_shares")
+        result = result["share"]
     if "cluster" not in result.dims or result.ndim > 2:
         raise DimensionError(
             f"plot_shares needs a result of cluster_shares; found {result.dims}."
@@ -129,7 +124,7 @@ def plot_shares(result: xr.DataArray) -> Any:
         cmap=list(COLOURS),
         legend_position="right",
         title="Shares",
-        **_SIZE,
+        **SMALL,
     )
 
 
@@ -162,7 +157,7 @@ def plot_densities(result: xr.Dataset) -> Any:
         ]
         panels.append(
             hv.Overlay(areas).opts(
-                hv.opts.Overlay(legend_position="right", title=feature, **_SIZE)
+                hv.opts.Overlay(legend_position="right", title=feature, **SMALL)
             )
         )
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
@@ -209,7 +204,7 @@ def plot_features(
     there = np.flatnonzero(flat[0] > 0)
     # Every n-th pixel: a fair share of each place, the same at every call.
     there = there[:: max(1, -(-there.size // _POINTS))]
-    axes = [dimension(hv, maps[n]) for n in (first, second)]
+    axes = [dimension(maps[n]) for n in (first, second)]
     if axes[0].label == axes[1].label:  # two weights, two heights: told by their names
         axes = [a.clone(label=f"{a.name}: {a.label}") for a in axes]
     shapes = [
@@ -261,7 +256,7 @@ def plot_cluster_orders(result: xr.Dataset) -> Any:
             shape.opts(
                 title=f"{choice.replace('_', ' ')}: {best}",
                 logy=name == "inertia",
-                **_SIZE,
+                **SMALL,
             )
         )
     return hv.Layout(panels).cols(3).opts(shared_axes=False)

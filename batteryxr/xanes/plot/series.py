@@ -9,21 +9,15 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import load_hvplot
-from batteryxr.xanes.plot.maps import (
-    COLOURS,
-    axis_label,
-    colour,
-    dimension,
-    plot_spectra,
-)
+from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
+from batteryxr.xanes.plot.figures import SMALL, colour
+from batteryxr.xanes.plot.spectra import plot_spectra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
 
-_SIZE = {"width": 420, "height": 300}
 #: Dimensions along which a variable holds several curves.
 _SEVERAL = ("peak", "standard", "polarisation", "component", "order")
 
@@ -68,12 +62,12 @@ def plot_series(
 
 
 @checked
-def plot_components(components: xr.Dataset) -> Any:
+def plot_components(result: xr.Dataset) -> Any:
     """Plot how many components there are, and their spectra.
 
     Parameters
     ----------
-    components
+    result
         A result of `pca`.
 
     Returns
@@ -81,19 +75,19 @@ def plot_components(components: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    needed = ["component_spectrum", "explained_variance_ratio", "indicator"]
-    require_variables(components, needed, caller="plot_components")
+    needed = ["components", "eigenvalue", "indicator"]
+    require_variables(result, needed, caller="plot_components")
     panels = []
     for name in needed[1:]:
-        array = components[name].isel(eigenvalue_number=slice(20)).compute()
+        array = result[name].isel(eigenvalue_number=slice(20)).compute()
         points = array["eigenvalue_number"].values, array.values
-        axes = "Number of components", dimension(hv, array)
+        axes = "Number of components", dimension(array)
         curve = hv.Curve(points, *axes).opts(color="black")
         curve *= hv.Scatter(points, *axes).opts(color="black", size=6)
-        used = hv.VLine(components.sizes["component"])
+        used = hv.VLine(result.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
-        panels.append(curve.opts(logy=True, title=axis_label(array), **_SIZE))
-    panels.append(plot_spectra(components["component_spectrum"]))
+        panels.append(curve.opts(logy=True, title=axis_label(array), **SMALL))
+    panels.append(plot_spectra(result["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
@@ -110,7 +104,7 @@ def _panel(hv: Any, result: xr.Dataset, name: str, x: str | None) -> Any:
     errors = result.get(f"{name}_error")
     several = [str(d) for d in array.dims if d != dim]
     shapes = []
-    axes = dimension(hv, across, x or dim), dimension(hv, array)
+    axes = dimension(across, x or dim), dimension(array)
     places = across.values
     for i, place in enumerate(np.ndindex(*(array.sizes[d] for d in several))):
         at = dict(zip(several, place, strict=True))
@@ -124,5 +118,5 @@ def _panel(hv: Any, result: xr.Dataset, name: str, x: str | None) -> Any:
             shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"])
         shapes.append(shape)
     return hv.Overlay(shapes).opts(
-        hv.opts.Overlay(title=name, legend_position="right", **_SIZE)
+        hv.opts.Overlay(title=name, legend_position="right", **SMALL)
     )

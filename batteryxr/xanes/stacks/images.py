@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,17 +20,17 @@ from batteryxr.xanes.edges.normalisation import normalise
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from batteryxr.core.checks import Count, Positive
 
+_Method = Literal["derivative", "half_jump", "white_line"]
 _IMAGE = ("y", "x")
-_METHODS = ("derivative", "half_jump", "white_line")
 
 
 @recorded
 def optical_density(
     stack: xr.DataArray | xr.Dataset,
     *,
-    i0: xr.DataArray | float | None = None,
+    i0: xr.DataArray | Positive | None = None,
     dark: xr.DataArray | float = 0.0,
 ) -> xr.DataArray:
     """Return the optical density -ln((I - dark) / (I0 - dark)).
@@ -56,29 +57,25 @@ def optical_density(
 
     Raises
     ------
-    ArgumentError
-        If there is no `i0`.
     DataError
-        If it marks no pixel, or does not cover the energies.
+        If there is no `i0`, it marks no pixel, or does not cover the energies.
     VariableError
         If the values are complex.
     """
     array = _intensity(stack)
     if i0 is None:
         if "i0" not in array.coords:
-            raise ArgumentError(
+            raise DataError(
                 "i0",
-                None,
-                "an incident intensity, or a mask of empty pixels",
-                "For example i0=stack.mean('energy') > 300.",
+                "is neither passed nor a coordinate of the stack",
+                "Pass an incident intensity, or a mask of empty pixels such as "
+                "i0=stack.mean('energy') > 300.",
             )
         incident: Any = array["i0"]
     elif isinstance(i0, xr.DataArray):
         incident = _empty(array, i0) if i0.dtype.kind == "b" else _matched(array, i0)
     else:
         incident = float(i0)
-        if not incident > 0:
-            raise ArgumentError("i0", i0, "a number > 0")
     array = array.drop_vars("i0", errors="ignore")
     if isinstance(incident, xr.DataArray):
         incident = incident.reset_coords(drop=True)
@@ -98,8 +95,8 @@ def optical_density(
 def rebin(
     stack: xr.DataArray | xr.Dataset,
     *,
-    factor: int | Mapping[str, int] = 2,
-    how: str = "mean",
+    factor: Count | Mapping[str, Count] = 2,
+    how: Literal["mean", "sum"] = "mean",
 ) -> Any:
     """Combine neighbouring pixels for more signal.
 
@@ -123,19 +120,16 @@ def rebin(
     Raises
     ------
     ArgumentError
-        If a factor is not a whole number from 1 to the size.
+        If a bin would be larger than the stack.
     """
-    if how not in ("mean", "sum"):
-        raise ArgumentError("how", how, "'mean' or 'sum'")
-    if isinstance(factor, int):
-        require_dims(stack, _IMAGE, caller="rebin")
-        factor = dict.fromkeys(_IMAGE, factor)
-    require_dims(stack, factor, caller="rebin")
-    for dim, n in factor.items():
-        if isinstance(n, bool) or not 1 <= n <= stack.sizes[dim] or n != int(n):
-            limit = stack.sizes[dim]
-            raise ArgumentError("factor", {dim: n}, f"integers from 1 to {limit}")
-    bins = stack.coarsen({d: int(n) for d, n in factor.items()}, boundary="trim")
+    factors = factor if isinstance(factor, Mapping) else dict.fromkeys(_IMAGE, factor)
+    sizes = {dim: int(n) for dim, n in factors.items()}
+    require_dims(stack, sizes, caller="rebin")
+    for dim, n in sizes.items():
+        if n > stack.sizes[dim]:
+            limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
+            raise ArgumentError("factor", factor, limit)
+    bins = stack.coarsen(sizes, boundary="trim")
     result: Any = getattr(bins, how)(keep_attrs=True)
     for name, coordinate in stack.coords.items():
         if name in result.coords:
@@ -148,8 +142,8 @@ def calibrate_energy(
     spectra: xr.DataArray | xr.Dataset,
     *,
     reference: xr.DataArray,
-    expected: float | xr.DataArray,
-    method: str = "derivative",
+    expected: Positive | xr.DataArray,
+    method: _Method = "derivative",
 ) -> Any:
     """Shift the energies so that a reference measured along has its known edge.
 
@@ -184,8 +178,6 @@ def calibrate_energy(
     from batteryxr.xanes.kernels.calibration import best_shift
 
     require_dims(spectra, ["energy"], caller="calibrate_energy")
-    if method not in _METHODS:
-        raise ArgumentError("method", method, f"one of {list(_METHODS)}")
     if reference.dims != ("energy",):
         raise DimensionError(
             "calibrate_energy: reference is one spectrum along energy; it lies along "
@@ -263,7 +255,7 @@ def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(values, dims="energy", coords={"energy": array["energy"]})
 
 
-def _edge(reference: xr.DataArray, method: str) -> float:
+def _edge(reference: xr.DataArray, method: _Method) -> float:
     from batteryxr.xanes.edges.energy import edge_energy
     from batteryxr.xanes.kernels.calibration import refine_steepest
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count
+
 _IMAGE = ("y", "x")
 _NAMES = ("shift_y", "shift_x", "registration")
-_KINDS = {"linear": 0, "cubic": 1}
+_KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
+_Width = Annotated[float, Bounds(above=0.0, below=100.0)]
 
 
 @recorded
@@ -25,10 +30,10 @@ def register(
     *,
     reference: int | xr.DataArray = -1,
     by: str | None = None,
-    on: str = "gradient",
-    width: float = 1.5,
-    max_shift: int | None = None,
-    interpolation: str = "linear",
+    on: Literal["gradient", "value"] = "gradient",
+    width: _Width = 1.5,
+    max_shift: Count | None = None,
+    interpolation: Literal["linear", "cubic"] = "linear",
     shifts: xr.Dataset | xr.DataArray | None = None,
 ) -> Any:
     """Undo the drift of frames, each compared with one fixed reference.
@@ -74,7 +79,7 @@ def register(
     Raises
     ------
     ArgumentError
-        If an option is unknown, or there is no such reference.
+        If there is no such reference, or `max_shift` is more than half a side.
     DataError
         If images are smaller than 8 x 8 pixels.
     DimensionError, ChunkingError
@@ -90,12 +95,6 @@ def register(
     Cross-correlation of gradient magnitudes without whitening: on smooth images with
     noise that is the steadier choice.
     """
-    if on not in ("gradient", "value"):
-        raise ArgumentError("on", on, "'gradient' or 'value'")
-    if interpolation not in _KINDS:
-        raise ArgumentError("interpolation", interpolation, f"one of {list(_KINDS)}")
-    if not 0 < width < 100:
-        raise ArgumentError("width", width, "a number of pixels > 0")
     for dim in _IMAGE:
         require_dims(stack, [dim], caller="register")
         require_whole(stack, dim, caller="register")
@@ -163,8 +162,8 @@ class _Comparison:
         if shorter < 8:
             raise DataError("stack", f"{shorter} pixels across; register needs 8")
         most = shorter // 4 if self.most is None else int(self.most)
-        if not 1 <= most <= shorter // 2:
-            raise ArgumentError("max_shift", self.most, f"from 1 to {shorter // 2}")
+        if most > shorter // 2:
+            raise ArgumentError("max_shift", self.most, f"at most {shorter // 2}")
         return most
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.segments import otsu
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 
 N, STEP = 40, 10.0
 DIMS = ("z", "y", "x")
@@ -142,5 +142,5 @@ def test_options_are_checked():
     ):
         with pytest.raises(ArgumentError, match=next(iter(option))):
             cdi.domains(states, **option)
-    with pytest.raises(ArgumentError, match="varies"):
+    with pytest.raises(DataError, match="everywhere"):
         cdi.domains(states * 0)

@@ -12,7 +12,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 
 DIMS = ("rocking", "detector_y", "detector_x")
 
@@ -81,9 +81,9 @@ def test_images_of_the_whole_detector_are_cut_by_label():
     out = cdi.correct(frames, dark=whole)
     expected = np.clip(frames.values - whole.values[3:13], 0, None)
     np.testing.assert_allclose(out, expected)
-    with pytest.raises(ArgumentError, match="origin"):
+    with pytest.raises(DataError, match="origin"):
         cdi.correct(frames.assign_coords(detector_y=np.arange(10) + 30), dark=whole)
-    with pytest.raises(ArgumentError, match="flat"):
+    with pytest.raises(DataError, match="flat"):
         cdi.correct(frames, flat=np.ones((3, 3)))
 
 
@@ -169,7 +169,7 @@ def test_repeats_that_moved_are_put_back():
     assert cdi.locate_peak(total)["maximum"].values.tolist() == [5, 4, 7]
     kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), least_correlation=0.9)
     assert int(kept["repeats_used"]) == 1
-    with pytest.raises(ArgumentError, match="largest_shift"):
+    with pytest.raises(DataError, match="largest_shift"):
         cdi.sum_repeats(xr.concat([first, lost], "repeat"), align=True, largest_shift=1)
 
 

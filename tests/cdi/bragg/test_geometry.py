@@ -19,7 +19,7 @@ from batteryxr.cdi.bragg.kernels.rotation import (
     steps,
     voxels,
 )
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.errors import ArgumentError, DataError, FileFormatError
 
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
@@ -159,7 +159,7 @@ def test_a_rocking_axis_that_opens_no_third_direction_is_refused():
     tilting = cdi.Beamline(
         "tilting", (cdi.Circle("tilt", "x+"),), (cdi.Circle("two_theta", "y+"),)
     )
-    with pytest.raises(ArgumentError, match="third direction"):
+    with pytest.raises(DataError, match="third direction"):
         cdi.geometry(
             volume((16, 16, 16)),
             beamline=tilting,
@@ -217,17 +217,18 @@ def test_a_beamline_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "error", "says"),
     [
-        ({"beamline": "ESRF"}, "34-ID-C"),
-        ({"rocking_motor": "tilt"}, "a sample circle of theta"),
-        ({"motors": {"phi": 0.0}}, "two_theta"),
-        ({"energy": None}, "a number in eV"),
-        ({"pixel_size": None}, "a number in um"),
-        ({"distance": -1}, "> 0 in mm"),
+        ({"beamline": "ESRF"}, ArgumentError, "34-ID-C"),
+        ({"rocking_motor": "tilt"}, ArgumentError, "a sample circle of theta"),
+        ({"motors": {"phi": 0.0}}, DataError, "two_theta"),
+        ({"rocking_motor": None}, DataError, "Pass rocking_motor"),
+        ({"energy": None}, DataError, "Pass energy=... in eV"),
+        ({"pixel_size": None}, DataError, "Pass pixel_size=... in um"),
+        ({"distance": -1}, ArgumentError, "> 0 in mm"),
     ],
 )
-def test_what_is_missing_is_asked_for(change, says):
+def test_what_is_missing_is_asked_for(change, error, says):
     options = {
         "beamline": "theta",
         "rocking_motor": "theta",
@@ -236,7 +237,7 @@ def test_what_is_missing_is_asked_for(change, says):
         "distance": 2800,
         "pixel_size": 55,
     }
-    with pytest.raises(ArgumentError, match=says):
+    with pytest.raises(error, match=says):
         cdi.geometry(volume((16, 16, 16)), **(options | change))
 
 
@@ -374,5 +375,5 @@ def test_a_box_round_the_support_keeps_its_place():
     for axis, dim in enumerate("xyz"):
         centre = float((weight * weight[dim]).sum() / weight.sum())
         assert centre == pytest.approx(float(shift[axis]), abs=1.0)
-    with pytest.raises(ArgumentError, match="not empty"):
+    with pytest.raises(DataError, match="empty"):
         cdi.crop_to_support(ball * 0)

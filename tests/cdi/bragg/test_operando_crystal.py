@@ -22,7 +22,7 @@ def truth_and_series():
         states["intensity"].compute(),
         schedule="150 HIO + 100 RAAR + 50 ER",
         n_starts=3,
-        n_best=1,
+        select=cdi.Selection(n_best=1),
         seed=3,
         progress=False,
     )

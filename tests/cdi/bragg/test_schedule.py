@@ -9,7 +9,10 @@ from batteryxr.core.errors import ArgumentError
 
 
 def test_reads_like_a_methods_section():
-    assert parse("200 HIO + 100 ER") == [Block("HIO", 200, 0.9), Block("ER", 100, 0.9)]
+    assert parse("200 HIO + 100 ER") == (
+        Block("HIO", 200, 0.9),
+        Block("ER", 100, 0.9),
+    )
 
 
 def test_groups_repeat():

@@ -7,7 +7,12 @@ import pytest
 import xarray as xr
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 
 N = 16
 DIMS = ("z", "y", "x")
@@ -56,7 +61,7 @@ def test_planes_of_a_field_show_its_values():
     assert np.nanmin(shown) == -4
     with pytest.raises(DimensionError, match="isel"):
         cdi.plot_field(field(x).expand_dims("state"))
-    with pytest.raises(ArgumentError, match="only NaN"):
+    with pytest.raises(DataError, match="only NaN"):
         cdi.plot_field(field(np.full((N,) * 3, np.nan)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi import KramersKronig, ptycho_energies
+from batteryxr.cdi import KramersKronig, Schedule, ptycho_energies
 from batteryxr.simulate import ptychography
 from batteryxr.xanes import (
     Edge,
@@ -37,8 +37,8 @@ def particle(tmp_path_factory):
     stack = ptycho_energies(
         scan,
         store=tmp_path_factory.mktemp("particle") / "out.zarr",
-        lead=200,
         iterations=30,
+        schedule=Schedule(lead=200),
         kramers_kronig=KramersKronig("VO2", start=15, every=5),
         progress=False,
     ).load()

@@ -8,7 +8,7 @@ import numpy as np
 def drift(
     first: np.ndarray, other: np.ndarray, *, move: bool
 ) -> tuple[tuple[int, ...], float]:
-    """Return the shift that lays `other` over `first`, and the correlation then.
+    """Return the shift that aligns `other` to `first`, and the correlation then.
 
     Parameters
     ----------

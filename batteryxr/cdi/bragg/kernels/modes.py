@@ -22,7 +22,7 @@ def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Orthogonal, largest first; their squared norms sum to those of the objects.
         Each has the phase that suits the first object best.
     weights : (n,) float64
-        Shares of the squared norm, summing to 1. One object seen n times: 1, 0, ...
+        Fractions of the squared norm, summing to 1. One object seen n times: 1, 0, ...
     """
     n = len(objects)
     flat = objects.reshape(n, -1)

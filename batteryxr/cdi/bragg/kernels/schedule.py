@@ -22,7 +22,7 @@ class Block:
     beta: float
 
 
-def parse(text: str, beta: float = 0.9) -> list[Block]:
+def parse(text: str, beta: float = 0.9) -> tuple[Block, ...]:
     """Parse ``"200 HIO + 200 RAAR + 100 ER"`` into blocks.
 
     Parameters
@@ -39,14 +39,14 @@ def parse(text: str, beta: float = 0.9) -> list[Block]:
     ArgumentError
         If the text is no schedule; it says at which character and what is known.
     """
-    parser = _Parser(text, beta)
+    parser = _Reader(text, beta)
     blocks = parser.total()
     if parser.at < len(text.rstrip()):
         raise parser.error("'+' or the end")
-    return blocks
+    return tuple(blocks)
 
 
-class _Parser:
+class _Reader:
     def __init__(self, text: str, beta: float) -> None:
         self.text, self.beta, self.at = text, beta, 0
 

@@ -11,6 +11,7 @@ import numpy as np
 def segment(
     values: np.ndarray,
     basis: np.ndarray,
+    *,
     edges: np.ndarray,
     smallest: int,
     room: int,
@@ -76,7 +77,6 @@ def follow(
     after: np.ndarray,
     one: dict[str, np.ndarray],
     two: dict[str, np.ndarray],
-    room: int,
 ) -> tuple[Any, ...]:
     """Match the domains of two states.
 
@@ -85,9 +85,8 @@ def follow(
     before, after
         (i, j, k) numbers of domains, 0 for none.
     one, two
-        Tables ``size``, ``level``, ``centre``, ``long_axis`` of the two states.
-    room
-        Rows of the tables.
+        Tables ``size``, ``level``, ``centre``, ``long_axis`` of the two states, with
+        one row for each domain.
 
     Returns
     -------
@@ -98,6 +97,7 @@ def follow(
     growth, migration, rotation
         (room,) ratio of sizes, distance of centres, angle between long axes (deg).
     """
+    room = len(one["level"])
     pairs = before.astype(np.int64) * (room + 1) + after
     common = np.bincount(pairs.ravel(), minlength=(room + 1) ** 2)
     common = common.reshape(room + 1, room + 1)

@@ -44,6 +44,21 @@ def unwrap(phase: np.ndarray, support: np.ndarray, unwrap_phase: Any) -> np.ndar
     return out
 
 
+def unwrap_difference(
+    field: np.ndarray, other: np.ndarray, support: np.ndarray, *, unwrap_phase: Any
+) -> np.ndarray:
+    """Return the phase of one complex field less that of another, unwrapped.
+
+    Parameters
+    ----------
+    field, other
+        (i, j, k) complex.
+    support, unwrap_phase
+        As in `unwrap`.
+    """
+    return unwrap(np.angle(field * np.conj(other)), support, unwrap_phase)
+
+
 def plane(phase: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, float]:
     """Fit a plane to a phase by least squares.
 

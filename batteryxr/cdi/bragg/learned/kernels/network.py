@@ -84,7 +84,7 @@ def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
         ``(batch, n / 2, n / 2, n / 2)``, density from 0 to 1, phase in rad; origin at
         ``n // 4``.
     """
-    step = _Step(weights)
+    step = _Layer(weights)
     at_0 = step("encode_0b", step("encode_0a", _blocks(_features(modulus))))
     at_1 = step("encode_1b", step("encode_1a", nn.max_pool3d(at_0, 2)))
     at_2 = step("encode_2b", step("encode_2a", nn.max_pool3d(at_1, 2)))
@@ -106,20 +106,20 @@ def as_object(density: Any, phase: Any) -> Any:
     return nn.pad(body, (quarter, quarter) * 3)
 
 
-def spectrum(obj: Any) -> Any:
+def spectrum(rho: Any) -> Any:
     """Return the transform of objects; both have their origin at ``n // 2``."""
     axes = (-3, -2, -1)
-    moved = torch.fft.ifftshift(obj, axes)
+    moved = torch.fft.ifftshift(rho, axes)
     return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
 
 
-def misfit(obj: Any, modulus: Any, weight: Any = None) -> Any:
+def misfit(rho: Any, modulus: Any, weight: Any = None) -> Any:
     """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
 
     The sum of moduli gives the faint outer fringes more to say than their squares.
     """
     axes = (-3, -2, -1)
-    found = torch.sqrt(_squared(spectrum(obj)) + 1e-12)
+    found = torch.sqrt(_squared(spectrum(rho)) + 1e-12)
     w = torch.ones_like(modulus) if weight is None else weight
     scale = (w * found * modulus).sum(axes) / (w * found**2).sum(axes)
     away = (scale[:, None, None, None] * found - modulus).abs()
@@ -191,9 +191,9 @@ def refine(
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
     best = found = None
     for step in range(steps + 1):
-        obj = as_object(*guess(own, modulus))
-        loss = misfit(obj, modulus, weight)
-        now, seen = loss.detach(), obj.detach()
+        rho = as_object(*guess(own, modulus))
+        loss = misfit(rho, modulus, weight)
+        now, seen = loss.detach(), rho.detach()
         if best is None or found is None:
             best, found = now, seen
         better = now < best
@@ -210,7 +210,7 @@ def refine(
     return found, best
 
 
-class _Step:
+class _Layer:
     """A convolution, its normalisation over groups of channels, a leaky rectifier."""
 
     def __init__(self, weights: dict[str, Any]) -> None:

@@ -1,0 +1,134 @@
+"""What is known of a factorisation before it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import xarray as xr
+
+from batteryxr.core.checks import Bounds, check_fields
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import replayable
+from batteryxr.nmf.data import lay_out, weigh
+from batteryxr.nmf.shifts import subtract_shift
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from batteryxr.core.checks import Positive
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.shifts import Shift
+
+#: Of a penalty.
+Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
+#: Penalties on the factors: strengths, all 0 by default.
+PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single truth
+class Constraints:
+    """What the data and both factors obey, for `fit` and all that factorise like it.
+
+    Parameters
+    ----------
+    signal
+        The dimension of a pattern; found where it is r, q, energy, two_theta or
+        shift.
+    shift
+        What makes signed patterns non-negative: ``"envelope"`` (of `lower_envelope`),
+        ``"minimum"`` (the lowest value of all), a number, or a curve along the signal
+        such as -4 pi rho0 r. Undone in the components under closure; without closure
+        the components describe the shifted data.
+    mask
+        True where values are left out, with any dimensions of the data.
+    pattern_scale
+        One positive number per pattern that the data are divided by, such as the
+        incident intensity. Stored with the result.
+    scale
+        Without closure the free components get unit ``"norm"``, unit ``"max"`` or unit
+        ``"area"``, and the weights the units of the data. None is the norm, and the
+        area in `metropolis`.
+    sparsity
+        L1 penalty, as a fraction of the mean signal of one component (try 0.01).
+    smoothness, weight_smoothness
+        Penalty on second differences of the components, or on first differences of
+        the weights along the series, relative to their squares (try 1, and 0.1).
+
+    Raises
+    ------
+    ArgumentError
+        If a value is not one of these.
+    """
+
+    signal: str | None = None
+    shift: Shift = None
+    mask: xr.DataArray | None = None
+    pattern_scale: xr.DataArray | None = None
+    scale: Literal["norm", "max", "area"] | None = None
+    sparsity: Strength = 0.0
+    smoothness: Strength = 0.0
+    weight_smoothness: Strength = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def shift_kind(self) -> str:
+        """What the result says of the shift: its word, curve, constant or none."""
+        if self.shift is None or isinstance(self.shift, str):
+            return self.shift or "none"
+        return "curve" if isinstance(self.shift, xr.DataArray) else "constant"
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """The strengths of all penalties."""
+        return {name: float(getattr(self, name)) for name in PENALTIES}
+
+    def rules(self, fixed: np.ndarray, closure: bool, **search: Any) -> Rules:
+        """Return the rules of the solver; `search` are its own fields of them."""
+        from batteryxr.nmf.kernels.alternate import Rules
+
+        given: dict[str, Any] = self.penalties | search
+        return Rules(fixed=fixed, closure=closure, **given)
+
+    def refuse(self, function: str, *names: str) -> None:
+        """Raise for constraints of these names: the function does not know them."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in names and self._says(field.name):
+                raise ArgumentError(
+                    field.name, value, f"{field.default}: {function} has no such thing"
+                )
+
+    def over(self, before: Constraints) -> Constraints:
+        """Return these, and those of `before` where nothing is said here."""
+        given: dict[str, Any] = {
+            field.name: getattr(self if self._says(field.name) else before, field.name)
+            for field in fields(self)
+        }
+        return Constraints(**given)
+
+    def _says(self, name: str) -> bool:
+        """Tell whether a constraint is set."""
+        value = getattr(self, name)
+        return value != 0 if name in PENALTIES else value is not None
+
+
+def constrain(
+    data: Several,
+    constraints: Constraints,
+    errors: Positive | xr.DataArray | None = None,
+) -> Patterns:
+    """Return data as patterns that obey the constraints: scaled, masked and shifted."""
+    patterns = lay_out(data, constraints.signal)
+    mask, pattern_scale = constraints.mask, constraints.pattern_scale
+    if not (errors is mask is pattern_scale is None):
+        patterns = weigh(patterns, errors, mask, pattern_scale)
+    if constraints.shift is None:
+        return patterns
+    return subtract_shift(patterns, constraints.shift)

@@ -1,0 +1,247 @@
+"""Patterns as rows: which dimension is the pattern, which are samples; their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.blocks import is_lazy
+from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.nmf.joining import SIGNALS, join
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from batteryxr.core.checks import Positive
+    from batteryxr.nmf.joining import Several
+
+#: Beyond either of these the data are read in passes instead of held in memory.
+_SAMPLES_HELD = 65_536
+_BYTES_HELD = 256e6
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Patterns as rows.
+
+    Parameters
+    ----------
+    data
+        Sample dimensions first, the signal last; scaled, masked and shifted.
+    samples, signal
+        Names of the dimensions.
+    n_samples, n_points
+        Number of patterns, and of points of a pattern.
+    series
+        Whether the samples have an order: one sample dimension.
+    units
+        Of the data.
+    held
+        Whether they are factorised whole, in memory; else they are read in passes.
+    errors
+        One standard deviation, sample dimensions first; or None.
+    levels
+        What each pattern was divided by; or None.
+    shift
+        (points,) the curve that was subtracted; None for none.
+    unshifted
+        The data before that; None where nothing was subtracted.
+    """
+
+    data: xr.DataArray
+    samples: tuple[str, ...]
+    signal: str
+    n_samples: int
+    n_points: int
+    series: bool
+    units: str
+    held: bool
+    errors: xr.DataArray | None = None
+    levels: xr.DataArray | None = None
+    shift: np.ndarray | None = None
+    unshifted: xr.DataArray | None = None
+
+
+def lay_out(data: Several, signal: str | None = None) -> Patterns:
+    """Return the patterns of one or several data sets.
+
+    Raises
+    ------
+    DimensionError
+        If the pattern's dimension is not plain, or no sample dimension is left.
+    DataError
+        If a Dataset has not one series, or the data are complex.
+    """
+    if isinstance(data, xr.Dataset):
+        data = _only_series(data, signal)
+    array = data if isinstance(data, xr.DataArray) else join(data, signal=signal)
+    signal = _signal_of([str(d) for d in array.dims], signal)
+    samples = tuple(str(d) for d in array.dims if d != signal)
+    if not samples:
+        raise DimensionError(
+            f"Components need several patterns; found one, along {signal!r}. "
+            "Concatenate them: xr.concat(patterns, dim='scan')."
+        )
+    if array.dtype.kind == "c":
+        raise DataError(
+            "data",
+            "complex; expected real values",
+            "Unmix the modulus or the phase: `abs(data)`, `np.angle(data)`.",
+        )
+    if array.dtype.kind in "biu":
+        array = array.astype(np.float64)
+    if is_lazy(array):
+        # Before transposing: patterns then are put together as they lie in memory.
+        array = array.chunk({signal: -1})
+    n_points = int(array.sizes[signal])
+    n_samples = int(np.prod([array.sizes[d] for d in samples]))
+    return Patterns(
+        data=array.transpose(*samples, signal),
+        samples=samples,
+        signal=signal,
+        n_samples=n_samples,
+        n_points=n_points,
+        series=len(samples) == 1,
+        units=str(array.attrs.get("units", "1")),
+        held=n_samples <= _SAMPLES_HELD and 8 * n_samples * n_points <= _BYTES_HELD,
+    )
+
+
+def weigh(
+    patterns: Patterns,
+    errors: Positive | xr.DataArray | None,
+    mask: xr.DataArray | None,
+    pattern_scale: xr.DataArray | None,
+) -> Patterns:
+    """Return the patterns with their errors, scaled and masked.
+
+    Raises
+    ------
+    ArgumentError, DataError, DimensionError
+        If errors, mask or scale do not fit the data.
+    """
+    array = patterns.data
+    sizes = array.sizes
+    levels = select_rows(sizes, pattern_scale, "pattern_scale")
+    if levels is not None:
+        if patterns.signal in levels.dims:
+            raise DimensionError(
+                f"pattern_scale has the dimensions {levels.dims}; expected one number "
+                f"for each pattern of data of the sizes {dict(sizes)}."
+            )
+        if not bool((levels > 0).all()):
+            raise DataError("pattern_scale", "has values <= 0 or NaN")
+        array = array / levels
+    left_out = select_rows(sizes, mask, "mask")
+    if left_out is not None:
+        if left_out.dtype != bool:
+            raise DataError(
+                "mask", f"is {left_out.dtype}; expected booleans, True where left out"
+            )
+        array = array.where(~left_out)
+    array = array.transpose(*patterns.samples, patterns.signal)
+    array.attrs = patterns.data.attrs
+    deviations = None
+    if errors is not None:
+        deviations = _deviations(patterns, errors, levels)
+    return replace(patterns, data=array, errors=deviations, levels=levels)
+
+
+def _deviations(
+    patterns: Patterns, errors: Positive | xr.DataArray, levels: xr.DataArray | None
+) -> xr.DataArray:
+    """Return the errors with the dimensions of a pattern at least."""
+    if not isinstance(errors, xr.DataArray):
+        errors = xr.full_like(
+            patterns.data.isel(dict.fromkeys(patterns.samples, 0), drop=True),
+            float(errors),
+            dtype=np.float64,
+        )
+    selected = select_rows(patterns.data.sizes, errors, "errors")
+    assert selected is not None
+    signal = patterns.signal
+    if signal not in selected.dims:
+        selected = selected.drop_vars(signal, errors="ignore")
+        selected = selected.expand_dims({signal: patterns.n_points}, axis=-1)
+    if levels is not None:
+        selected = (selected / levels).transpose(*patterns.data.dims)
+    if is_lazy(selected):
+        selected = selected.chunk({signal: -1})
+    return selected
+
+
+def select_rows(
+    sizes: Mapping[Hashable, int], extra: xr.DataArray | None, name: str
+) -> xr.DataArray | None:
+    """Return an array that goes with the data, its dimensions in their order.
+
+    Raises
+    ------
+    DimensionError
+        If it has a dimension that the data lack, or other sizes.
+    """
+    if extra is None:
+        return None
+    unknown = [d for d in extra.dims if d not in sizes]
+    if unknown:
+        raise DimensionError(
+            f"{name} has the dimension {unknown[0]!r}, which the data lack; "
+            f"they have {tuple(sizes)}."
+        )
+    for d in extra.dims:
+        if extra.sizes[d] != sizes[d]:
+            raise DimensionError(
+                f"{name} has {extra.sizes[d]} along {d!r}, the data {sizes[d]}."
+            )
+    return extra.transpose(*(d for d in sizes if d in extra.dims))
+
+
+def _signal_of(dims: list[str], signal: str | None) -> str:
+    if signal is not None:
+        if signal not in dims:
+            raise DimensionError(f"signal={signal!r} is not among {tuple(dims)}.")
+        return signal
+    found = [d for d in SIGNALS if d in dims]
+    if len(found) != 1:
+        raise DimensionError(
+            f"The dimension of a pattern is one of {SIGNALS}; found {tuple(dims)}. "
+            f"Say which one it is, for example signal={dims[-1]!r} "
+            "(where there are constraints, among them)."
+        )
+    return found[0]
+
+
+def _only_series(data: xr.Dataset, signal: str | None) -> xr.DataArray:
+    """Return the variable of a Dataset that is a series or a stack, if one only is."""
+    if "components" in data:
+        raise DataError(
+            "data",
+            "a result, which has components already",
+            "Call the method on the data that it was made from.",
+        )
+    wanted = SIGNALS if signal is None else (signal,)
+    found = [
+        str(name)
+        for name, array in data.data_vars.items()
+        if array.ndim > 1 and any(d in wanted for d in array.dims)
+    ]
+    if not found:
+        dims = {str(name): array.dims for name, array in data.data_vars.items()}
+        raise DataError(
+            "data",
+            f"a Dataset without a variable of patterns along one of {wanted}; "
+            f"found {dims}",
+            "Call the method on a DataArray, `data[name].nmf`.",
+        )
+    if len(found) > 1:
+        raise DataError(
+            "data",
+            f"a Dataset of several series: {found}",
+            f"Call the method on one of them, such as data[{found[0]!r}].nmf.fit(...); "
+            "or, where they share components, pass them together: "
+            f"nmf.fit({{name: data[name] for name in {found}}}, ...).",
+        )
+    return data[found[0]]

@@ -1,0 +1,163 @@
+"""Several data sets as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.model import DIMENSIONS
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Several: TypeAlias = (
+        xr.DataArray
+        | xr.Dataset
+        | Mapping[str, xr.DataArray]
+        | Sequence[xr.DataArray]
+        | xr.DataTree
+    )
+
+#: Dimensions along which a pattern or spectrum runs.
+SIGNALS = ("r", "q", "energy", "two_theta", "shift")
+
+
+@checked
+def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
+    """Join several data sets that share their components into one.
+
+    Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
+    tells them apart; images become the dimension ``particle``, padded with NaN where
+    their sizes differ, and keep the positions that they have in common.
+
+    Parameters
+    ----------
+    data
+        Mapping of names to arrays, a sequence, or a DataTree whose leaves hold one
+        variable each.
+    signal
+        The dimension of a pattern, if not one that batteryxr knows.
+
+    Returns
+    -------
+    xarray.DataArray
+        To be passed to `fit`.
+
+    Raises
+    ------
+    DimensionError
+        If the arrays have not the same dimensions, or not the same signal axis.
+    """
+    named = _named(data)
+    if not named:
+        raise ArgumentError("data", data, "at least one array")
+    first_name, first = next(iter(named.items()))
+    dims = tuple(str(d) for d in first.dims)
+    axes = [signal] if signal else [d for d in SIGNALS if d in dims]
+    for name, array in named.items():
+        if set(array.dims) != set(dims):
+            raise DimensionError(
+                f"{name!r} has the dimensions {tuple(array.dims)}, {first_name!r} has "
+                f"{dims}: only like data share components."
+            )
+        for axis in axes:
+            _same_axis(first, array, axis, names=(first_name, name))
+    aligned = [
+        array.transpose(*dims).assign_coords(
+            {a: first.coords[a] for a in axes if a in first.coords}
+        )
+        for array in named.values()
+    ]
+    along = [d for d in dims if d not in axes]
+    names = list(named)
+    if len(along) == 1:
+        runs = [
+            a.assign_coords(run=(along[0], np.full(a.sizes[along[0]], n)))
+            for a, n in zip(aligned, names, strict=True)
+        ]
+        joined = xr.concat(
+            runs, dim=along[0], join="exact", coords="minimal", compat="override"
+        )
+        joined.coords["run"].attrs = {"units": "1", "long_name": "Data set"}
+    else:
+        index = xr.DataArray(
+            names,
+            dims="particle",
+            attrs={"units": "1", "long_name": DIMENSIONS["particle"].capitalize()},
+        )
+        padded = _pad(aligned, along)
+        joined = xr.concat(
+            padded, dim=index.variable, join="exact", coords="minimal"
+        ).assign_coords(particle=index)
+    joined.attrs = dict(first.attrs)
+    return joined.rename(first.name)
+
+
+def _named(data: Several) -> dict[str, xr.DataArray]:
+    if isinstance(data, xr.DataTree):
+        leaves = {n.path.strip("/"): n.to_dataset() for n in data.leaves}
+        wrong = {
+            k: list(v.data_vars) for k, v in leaves.items() if len(v.data_vars) != 1
+        }
+        if wrong:
+            raise DataError(
+                "data",
+                f"a tree of several variables in a leaf: {wrong}",
+                "Pass a mapping: {name: tree[name]['pdf']}.",
+            )
+        return {k: v[str(next(iter(v.data_vars)))] for k, v in leaves.items()}
+    if isinstance(data, Mapping):
+        named = {str(k): v for k, v in data.items()}
+    elif isinstance(data, Sequence):
+        named = {str(i + 1): array for i, array in enumerate(data)}
+    else:
+        raise ArgumentError("data", data, "a DataArray or several")
+    arrays: dict[str, xr.DataArray] = {}
+    for name, array in named.items():
+        if not isinstance(array, xr.DataArray):  # also the letters of a string
+            raise ArgumentError(f"data[{name!r}]", array, "a DataArray")
+        arrays[name] = array
+    return arrays
+
+
+def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
+    """Pad images with NaN to one size; positions that differ are dropped."""
+    out = [a.drop_vars([c for c in a.coords if c in along]) for a in arrays]
+    out = [a.drop_vars([c for c in a.coords if c not in a.dims]) for a in out]
+    for dim in along:
+        size = max(a.sizes[dim] for a in arrays)
+        if any(a.sizes[dim] < size for a in arrays):
+            out = [
+                a.pad({dim: (0, size - a.sizes[dim])}, constant_values=np.nan)
+                for a in out
+            ]
+        places = [a.coords[dim].values for a in arrays if dim in a.coords]
+        same = all(p.size == size and np.allclose(p, places[0]) for p in places)
+        if places and same and len(places) == len(arrays):
+            out = [a.assign_coords({dim: arrays[0].coords[dim]}) for a in out]
+    return out
+
+
+def _same_axis(
+    a: xr.DataArray, b: xr.DataArray, axis: str, *, names: tuple[str, str]
+) -> None:
+    name_a, name_b = names
+    if a.sizes[axis] != b.sizes[axis]:
+        raise DimensionError(
+            f"{axis!r} has {a.sizes[axis]} points in {name_a!r} and {b.sizes[axis]} in "
+            f"{name_b!r}. Bring them on one grid first: `.interp({axis}=...)`."
+        )
+    if axis in a.coords and axis in b.coords:
+        x, y = a.coords[axis].values, b.coords[axis].values
+        step = np.abs(np.diff(x)).min() if x.size > 1 else 1.0
+        if np.abs(x - y).max() > 1e-3 * step:
+            raise DimensionError(
+                f"{axis!r} differs between {name_a!r} and {name_b!r}, by up to "
+                f"{np.abs(x - y).max():.3g}. Bring them on one grid first: "
+                f"`.interp({axis}=...)`."
+            )

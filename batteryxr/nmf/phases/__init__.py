@@ -1,0 +1,1 @@
+"""Which crystals the components are."""

@@ -1,0 +1,199 @@
+"""Structures that a component may have: read from CIFs, and fitted to G(r)."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.checks import checked
+from batteryxr.core.crystals import Crystal, PairDistribution, lattice
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.optional import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.nmf.kernels.pattern_fit import PatternFit
+
+    Candidates = (
+        Sequence[str | os.PathLike[str] | Crystal]
+        | Mapping[str, str | os.PathLike[str] | Crystal]
+    )
+
+_SMALLEST = 4.0  # Angstrom, of a particle
+
+
+@checked
+def read_crystal(path: str | os.PathLike[str]) -> Crystal:
+    """Read a crystal structure from a CIF, all atoms of its cell.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without diffpy.structure, of the extra ``pdf``.
+    FileFormatError
+        If the file holds no structure.
+    """
+    structure = require(
+        "diffpy.structure",
+        extra="pdf",
+        purpose="reading crystal structures",
+        package="diffpy.structure",
+    )
+    if not os.path.isfile(path):
+        raise FileFormatError(path, "is not there: expected a CIF.")
+    try:
+        found = structure.loadStructure(os.fspath(path))
+    except Exception as error:
+        raise FileFormatError(path, f"holds no crystal structure ({error}).") from error
+    if not len(found):
+        raise FileFormatError(path, "holds no atoms.")
+    cell = found.lattice
+    name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
+    return Crystal(
+        name,
+        lattice(cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma),
+        tuple(_symbol(atom.element, path) for atom in found),
+        np.array([atom.xyz for atom in found], dtype=np.float64),
+        np.array([atom.occupancy for atom in found], dtype=np.float64),
+    )
+
+
+def _symbol(text: str, path: Any) -> str:
+    match = re.match(r"[A-Za-z]{1,2}", text)
+    if match is None:
+        raise FileFormatError(path, f"names an atom {text!r}, which is no element.")
+    return match.group().capitalize()
+
+
+def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
+    """Return candidates by name, read where they are files.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none, or two have one name.
+    """
+    if isinstance(candidates, str | os.PathLike | Crystal):
+        candidates = [candidates]
+    if isinstance(candidates, Mapping):
+        named: list[tuple[str | None, Any]] = [
+            (str(k), v) for k, v in candidates.items()
+        ]
+    else:
+        named = [(None, c) for c in candidates]
+    crystals = [
+        (name, c if isinstance(c, Crystal) else read_crystal(c)) for name, c in named
+    ]
+    out = {name or c.name: c for name, c in crystals}
+    if not out:
+        raise ArgumentError("candidates", candidates, "at least one CIF or crystal")
+    if len(out) < len(crystals):
+        raise ArgumentError(
+            "candidates",
+            [name or c.name for name, c in crystals],
+            "names that differ",
+            "Pass a mapping: {'name': path}.",
+        )
+    return out
+
+
+class Candidate:
+    """A structure, its G(r), and what of it is free."""
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        r: np.ndarray,
+        *,
+        radiation: str,
+        q_max: float | None,
+        q_damp: float,
+        strain: float,
+        occupancy: str | None = None,
+    ) -> None:
+        if occupancy is not None and occupancy not in crystal.elements:
+            raise ArgumentError(
+                "occupancy",
+                occupancy,
+                f"an element among {sorted(set(crystal.elements))}",
+            )
+        self.occupancy = occupancy
+        self.strain = strain
+        share = 1.0
+        if occupancy is not None:
+            here = np.array([e == occupancy for e in crystal.elements])
+            share = float(crystal.occupancy[here].mean())
+        self.share = share
+        self._calculate = PairDistribution(
+            crystal,
+            r,
+            radiation=radiation,
+            q_max=q_max,
+            q_damp=q_damp,
+            strain=2 * strain,
+        )
+        names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
+        low = {"strain": -strain, "u_iso": 3e-4, "curvature": 0.0, "occupancy": 0.02}
+        high = {
+            "strain": strain,
+            "u_iso": 0.08,
+            "curvature": 1 / _SMALLEST,
+            "occupancy": 2.0,
+        }
+        step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
+        self.bounds = {
+            key: np.array([table[n] for n in names])
+            for key, table in (("low", low), ("high", high), ("step", step))
+        }
+
+    def model(self, p: np.ndarray) -> np.ndarray:
+        """Return G(r) for unit scale."""
+        factor = {self.occupancy: float(p[3])} if self.occupancy else None
+        return self._calculate(
+            strain=float(p[0]),
+            u_iso=float(p[1]),
+            diameter=1 / p[2] if p[2] > 0 else math.inf,
+            occupancy=factor,
+        )
+
+    def refine(
+        self, y: np.ndarray, start: np.ndarray, sigma: np.ndarray | None
+    ) -> PatternFit:
+        """Fit from one start."""
+        from batteryxr.nmf.kernels.pattern_fit import fit_pattern
+
+        return fit_pattern(y, self.model, start, self.bounds, sigma)
+
+    def search(self, y: np.ndarray, sigma: np.ndarray | None) -> PatternFit:
+        """Fit from the best of many lattices, of bulk and of small particles."""
+        tried = []
+        # Peaks out of step by their width no longer pull towards one another.
+        for change in np.arange(-self.strain, self.strain + 1e-9, 0.005):
+            for curvature in (0.0, 0.04):
+                p = np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
+                shape = self.model(p)
+                tried.append((-float(shape @ y) / float(np.linalg.norm(shape)), p))
+        tried.sort(key=lambda t: t[0])
+        fits = [self.refine(y, p, sigma) for _, p in tried[:2]]
+        return min(fits, key=lambda f: f.r_w)
+
+    def named(self, fit: PatternFit) -> dict[str, tuple[float, float]]:
+        """Return value and error of each parameter as reported."""
+        value, error = fit.values, fit.errors
+        c, dc = value[2], error[2]
+        bulk = c <= 1e-6
+        out = {
+            "strain": (value[0], error[0]),
+            "u_iso": (value[1], error[1]),
+            "diameter": (math.inf, np.nan) if bulk else (1 / c, dc / c**2),
+            "scale": (value[-1], error[-1]),
+        }
+        if self.occupancy:
+            out["occupancy"] = (value[3] * self.share, error[3] * self.share)
+        return out

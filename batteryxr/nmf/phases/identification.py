@@ -1,0 +1,311 @@
+"""Which crystals the components are: measured against calculated G(r)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import Bounds
+from batteryxr.core.crystals import Crystal
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.model import label
+from batteryxr.core.progress import track
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
+
+if TYPE_CHECKING:
+    import os
+
+    from batteryxr.core.checks import NonNegative, Pair, Positive
+    from batteryxr.nmf.kernels.pattern_fit import PatternFit
+    from batteryxr.nmf.phases.candidates import Candidates
+
+
+#: Parameters of a fit: units and long name.
+PARAMETERS = {
+    "strain": ("1", "Relative change of the lattice"),
+    "u_iso": ("Angstrom2", "Mean square displacement"),
+    "diameter": ("Angstrom", "Particle diameter"),
+    "occupancy": ("1", "Occupancy"),
+    "scale": ("1", "Scale"),
+}
+
+
+@recorded
+def identify(
+    components: xr.DataArray | xr.Dataset,
+    *,
+    candidates: Candidates,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    errors: xr.DataArray | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Fit every component with every candidate, and rank these.
+
+    Reads once. Free are the scale, an isotropic change of the lattice, one mean square
+    displacement for all atoms, and the diameter of spherical particles.
+
+    Parameters
+    ----------
+    components
+        G(r) along ``r``, of components or anything else; or a factorisation.
+    candidates
+        CIFs or crystals; a mapping gives them names.
+    r_range
+        Distances to compare (Angstrom); all by default.
+    radiation
+        ``"xray"`` or ``"neutron"``.
+    q_max, q_damp
+        Range and resolution of the measurement (1/Angstrom). Without them termination
+        ripples and damping go into the misfit and the size.
+    strain
+        Largest change of the lattice to be tried.
+    errors
+        Standard deviations of the components; equal and unknown by default.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
+
+    Returns
+    -------
+    xarray.Dataset
+        On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain``, ``u_iso``,
+        ``diameter`` (infinite for a bulk crystal), ``scale``, each with ``_error``;
+        ``fitted`` patterns along r; ``best``, the candidate of rank 1.
+
+    Raises
+    ------
+    ArgumentError, DimensionError, FileFormatError
+        Before any fit.
+
+    Notes
+    -----
+    Envelope of a sphere: Howell, Proffen & Conradson, Phys. Rev. B 73, 094107 (2006).
+    A low R_w tells that a structure fits, not that no other would: a component of an
+    ambiguous factorisation may resemble a mixture. Look at `bands` first.
+    """
+    patterns = _patterns(components)
+    kept = _within(patterns, r_range)
+    r = kept["r"].values.astype(np.float64)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
+    fits = {
+        name: Candidate(crystal, r, strain=strain, **measured)
+        for name, crystal in crystals_of(candidates).items()
+    }
+    rows = kept.transpose(..., "r")
+    flat = rows.values.reshape(-1, r.size).astype(np.float64)
+    sigma = _sigma(errors, rows, r_range)
+    lead = [str(d) for d in rows.dims[:-1]]
+    shape = tuple(rows.sizes[d] for d in lead)
+    jobs = [(i, name) for i in range(len(flat)) for name in fits]
+    found: list[PatternFit | None] = []
+    for i, name in track(jobs, "Fitting structures", progress=progress):
+        wrong = not np.isfinite(flat[i]).all()
+        found.append(None if wrong else fits[name].search(flat[i], _row(sigma, i)))
+    candidate = xr.DataArray(
+        list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
+    )
+    out = _table(
+        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
+    )
+    result = xr.Dataset(out).assign_coords(candidate=candidate)
+    result = result.assign_coords(_coords(rows) | {"r": rows["r"]})
+    order = np.argsort(np.nan_to_num(result["r_w"].values, nan=np.inf), axis=-1)
+    names = np.array(list(fits))[order[..., 0]]
+    rank = np.argsort(order, axis=-1) + 1
+    result["rank"] = label(
+        result["r_w"].copy(data=rank), "rank", units="1", long_name="Rank by R_w"
+    )
+    result["best"] = label(
+        xr.DataArray(names, dims=lead), "best", units="1", long_name="Best candidate"
+    )
+    return result
+
+
+@recorded
+def refine_along(
+    series: xr.DataArray,
+    *,
+    candidate: str | os.PathLike[str] | Crystal,
+    occupancy: str | None = None,
+    r_range: Pair | None = None,
+    radiation: Literal["xray", "neutron"] = "xray",
+    q_max: Positive | None = None,
+    q_damp: NonNegative = 0.0,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    errors: xr.DataArray | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Fit one structure to every pattern of a series, each from where the last ended.
+
+    Reads once. Made for what `reconstruct` returns: the size, lattice and composition
+    of one phase along the experiment.
+
+    Parameters
+    ----------
+    series
+        (scan, r), NaN where the phase is absent.
+    candidate
+        A CIF or a crystal.
+    occupancy
+        The element of which the occupancy is free too, for composition.
+    r_range, radiation, q_max, q_damp, strain, errors, progress
+        As of `identify`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along the scans, their coordinates kept: ``lattice`` (the length of the first
+        axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
+        ``scale``, each with ``_error``; ``r_w``, and ``flag`` (1: no pattern).
+    """
+    patterns = _patterns(series)
+    if patterns.ndim != 2:
+        raise DimensionError(
+            f"refine_along needs one dimension besides 'r'; found {patterns.dims}. "
+            "Select one component or particle."
+        )
+    kept = _within(patterns, r_range).transpose(..., "r")
+    r = kept["r"].values.astype(np.float64)
+    crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
+    measured: dict[str, Any] = {
+        "radiation": radiation,
+        "q_max": q_max,
+        "q_damp": q_damp,
+    }
+    fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
+    rows = kept.values.astype(np.float64)
+    sigma = _sigma(errors, kept, r_range)
+    found: list[PatternFit | None] = []
+    last: PatternFit | None = None
+    for i in track(range(len(rows)), "Refining", total=len(rows), progress=progress):
+        if not np.isfinite(rows[i]).all():
+            found.append(None)
+            continue
+        if last is None:
+            last = fit.search(rows[i], _row(sigma, i))
+        else:
+            last = fit.refine(rows[i], last.values[:-1], _row(sigma, i))
+        found.append(last)
+    dim = str(kept.dims[0])
+    out = _table(found, fit, (len(rows),), [dim], r=r)
+    first = float(np.linalg.norm(crystal.cell[0]))
+    for name, values, text in (
+        ("lattice", first * (1 + out["strain"]), "Lattice parameter"),
+        ("lattice_error", first * out["strain_error"], "Lattice parameter, error"),
+    ):
+        out[name] = label(values, name, units="Angstrom", long_name=text)
+    absent = np.array([f is None for f in found])
+    out["flag"] = label(
+        xr.DataArray(absent.astype(np.int8), dims=dim),
+        "flag",
+        units="1",
+        long_name="Quality flag",
+        flag_values=[0, 1],
+        flag_meanings="good no_pattern",
+    )
+    return xr.Dataset(out).assign_coords(_coords(kept) | {"r": kept["r"]})
+
+
+def _table(
+    found: list[PatternFit | None],
+    fit: Candidate,
+    shape: tuple[int, ...],
+    dims: list[str],
+    *,
+    r: np.ndarray,
+) -> dict[str, xr.DataArray]:
+    """Return all parameters, their errors, R_w and the fitted patterns."""
+    names = [n for n in PARAMETERS if n != "occupancy" or fit.occupancy]
+    rows = [fit.named(f) if f is not None else None for f in found]
+    out: dict[str, xr.DataArray] = {}
+    for name in names:
+        units, text = PARAMETERS[name]
+        if name == "occupancy":
+            text = f"{text} of {fit.occupancy}"
+        for index, suffix in enumerate(("", "_error")):
+            values = [np.nan if row is None else row[name][index] for row in rows]
+            out[name + suffix] = label(
+                xr.DataArray(np.array(values).reshape(shape), dims=dims),
+                name + suffix,
+                units=units,
+                long_name=f"{text}, error" if suffix else text,
+            )
+    r_w = np.array([np.nan if f is None else f.r_w for f in found]).reshape(shape)
+    out["r_w"] = label(xr.DataArray(r_w, dims=dims), "r_w", units="1", long_name="R_w")
+    empty = np.full(r.size, np.nan)
+    models = np.array([empty if f is None else f.model for f in found])
+    out["fitted"] = label(
+        xr.DataArray(models.reshape(*shape, r.size), dims=[*dims, "r"]),
+        "fitted",
+        units="1/Angstrom2",
+        long_name="Fitted G(r)",
+    )
+    return out
+
+
+def _patterns(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    array = data["components"] if isinstance(data, xr.Dataset) else data
+    if "r" not in array.dims or "r" not in array.coords:
+        raise DimensionError(
+            "Patterns along 'r' (Angstrom) are needed, with its values; found "
+            f"{array.dims}. Only pair distribution functions are calculated here."
+        )
+    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller="identify"))
+    steps = np.diff(array["r"].values)
+    if steps.size < 10 or np.ptp(steps) > 1e-3 * abs(steps.mean()) or steps[0] <= 0:
+        raise DimensionError(
+            "Structures are fitted on evenly spaced, rising r; found steps from "
+            f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
+        )
+    return array
+
+
+def _within(
+    patterns: xr.DataArray, r_range: tuple[float, float] | None
+) -> xr.DataArray:
+    """Return the patterns between two distances, r = 0 left out."""
+    low, high = r_range or (0.0, math.inf)
+    r = patterns["r"].values
+    kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
+    if kept.sizes["r"] < 10:
+        raise ArgumentError(
+            "r_range", r_range, f"distances between {r[0]:g} and {r[-1]:g} Angstrom"
+        )
+    return kept
+
+
+def _sigma(
+    errors: xr.DataArray | None,
+    rows: xr.DataArray,
+    r_range: tuple[float, float] | None,
+) -> np.ndarray | None:
+    if errors is None:
+        return None
+    near = errors.sel(r=rows["r"], method="nearest") if "r" in errors.dims else errors
+    wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
+    values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
+    positive = values > 0
+    if not positive.any():
+        raise DataError("errors", "no value > 0; expected standard deviations")
+    # An error of zero (of a component that was fixed) would outweigh all else.
+    return np.where(positive, values, np.median(values[positive]))
+
+
+def _row(sigma: np.ndarray | None, i: int) -> np.ndarray | None:
+    return None if sigma is None else sigma[i]
+
+
+def _coords(rows: xr.DataArray) -> dict[Any, xr.DataArray]:
+    return {n: c for n, c in rows.coords.items() if "r" not in c.dims}

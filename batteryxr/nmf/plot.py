@@ -1,0 +1,334 @@
+"""Plots of a factorisation, its steps, and what speaks for each number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+_SIZE = {"width": 640, "height": 340}
+
+
+@checked
+def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
+    """Plot the components, one above the other: free ones solid, fixed ones dotted.
+
+    Reads nothing but the components.
+
+    Parameters
+    ----------
+    result
+        A factorisation, or principal components.
+    offset
+        Distance between them; None takes the largest range of one.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    require_variables(result, ["components"], caller="plot_components")
+    patterns = result["components"].transpose("component", ...)
+    axis = str(patterns.dims[1])
+    x = _values(patterns, axis)
+    step = offset
+    if step is None:
+        step = 1.05 * float(np.nanmax(np.ptp(patterns.values, axis=1)))
+    curves = []
+    for i, name in enumerate(_names(result)):
+        held = "fixed" in result and bool(result["fixed"].values[i])
+        y = patterns.values[i] + step * i
+        curve = hv.Curve(
+            (x, y), _axis(patterns, axis), axis_label(patterns), label=name
+        )
+        curves.append(
+            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
+        )
+    return hv.Overlay(curves).opts(
+        hv.opts.Overlay(legend_position="right", title="Components", **_SIZE)
+    )
+
+
+@checked
+def plot_weights(
+    result: xr.Dataset,
+    *,
+    x: str | None = None,
+    sums: dict[str, Sequence[str]] | None = None,
+    extra_beyond: float | None = None,
+    voltage: str = "voltage",
+) -> Any:
+    """Plot the ratios along the series, the voltage on top where there is one.
+
+    Reads the weights, which are small for a series. Shaded is the range of what fits
+    as well, where the result has it (`metropolis`, or
+    ``result.merge(result.nmf.bands())``), else that of equally good starts.
+
+    Parameters
+    ----------
+    result
+        A factorisation of a series.
+    x
+        Coordinate along the series; None takes ``li_content``, ``capacity``,
+        ``time`` or ``temperature``, whichever comes first, else the scan number.
+    sums
+        Ratios to be drawn summed as well, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
+    extra_beyond
+        Value of `x` beyond which capacity is extra: shaded.
+    voltage
+        Coordinate drawn on top.
+
+    Returns
+    -------
+    holoviews.Overlay or holoviews.Layout
+    """
+    hv = load_hvplot()
+    weights, dim = _series(result, "plot_weights")
+    name = _abscissa(weights, x, dim)
+    at = _values(weights, name)
+    along = _axis(weights, name)
+    ratio = axis_label(weights)
+    shapes: list[Any] = []
+    for i, component in enumerate(_names(result)):
+        held = "fixed" in result and bool(result["fixed"].values[i])
+        y = weights.values[:, i]
+        curve = hv.Curve((at, y), along, ratio, label=component)
+        shapes.append(
+            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
+        )
+        edges = _edges(result.isel(component=i), y)
+        if edges is not None:
+            area = hv.Area((at, *edges), along, [ratio, "upper"])
+            shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
+    for i, (word, parts) in enumerate((sums or {}).items()):
+        if wrong := [p for p in parts if p not in _names(result)]:
+            raise ArgumentError("sums", wrong, f"components among {_names(result)}")
+        total = weights.sel(component=list(parts)).sum("component").values
+        points = hv.Scatter((at, total), along, ratio, label=word)
+        shapes.append(
+            points.opts(
+                fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
+            )
+        )
+    shade = _shade(hv, at, extra_beyond)
+    lower = hv.Overlay(shapes + shade).opts(
+        hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
+    )
+    if voltage not in weights.coords:
+        return lower
+    volts = weights[voltage]
+    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage))
+    upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
+        hv.opts.Overlay(
+            title=_axis(weights, voltage), ylabel="", width=_SIZE["width"], height=200
+        )
+    )
+    return hv.Layout([upper, lower]).cols(1)
+
+
+@checked
+def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
+    """Plot what the factorisation leaves unexplained, per scan or pixel.
+
+    Computes the residuals.
+
+    Parameters
+    ----------
+    result
+        A factorisation.
+    x
+        As of `plot_weights`.
+
+    Returns
+    -------
+    holoviews.Curve or holoviews.Image
+    """
+    hv = load_hvplot()
+    require_variables(result, ["relative_residual"], caller="plot_residual")
+    residual = result["relative_residual"].compute()
+    if residual.ndim == 1:
+        name = _abscissa(residual, x, str(residual.dims[0]))
+        return hv.Curve(
+            (_values(residual, name), residual.values),
+            _axis(residual, name),
+            axis_label(residual),
+        ).opts(color="black", title="Residual", **_SIZE)
+    return _image(hv, residual, "Residual")
+
+
+@checked
+def plot_maps(result: xr.Dataset) -> Any:
+    """Plot the maps of all components of an image, on scales of their own.
+
+    Computes the maps.
+
+    Parameters
+    ----------
+    result
+        A factorisation of a stack.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(result, ["weights"], caller="plot_maps")
+    weights = result["weights"]
+    if weights.ndim != 3:
+        raise DimensionError(
+            f"plot_maps needs the maps of one image; found {weights.dims}. "
+            "Select one, `.isel(particle=0)`, or use `.nmf.plot.weights` for a series."
+        )
+    weights = weights.transpose("component", ...).compute()
+    maps = [
+        _image(hv, weights.isel(component=i), name)
+        for i, name in enumerate(_names(result))
+    ]
+    return hv.Layout(maps).cols(3)
+
+
+@checked
+def plot_order(order: xr.Dataset) -> Any:
+    """Plot side by side what speaks for each number of components.
+
+    A dotted line marks the fewest whose held-out error is within one standard error
+    of the lowest.
+
+    Parameters
+    ----------
+    order
+        The result of `model_order`.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    require_variables(order, ["held_out_error", "nmf_error"], caller="plot_order")
+    n = order["n_components"].values
+    size = {"width": 360, "height": 260}
+
+    def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
+        lines = []
+        axes = "Number of components", title
+        there = [k for k in names if k in order]
+        for i, name in enumerate(there):
+            y = order[name].values.astype(np.float64)
+            curve = hv.Curve((n, y), *axes, label=name.replace("_", " ")).opts(
+                color=_colour(i)
+            )
+            dots = hv.Scatter((n, y), *axes).opts(color=_colour(i), size=6)
+            lines += [curve, dots]
+            if f"{name}_error" in order:
+                spread = order[f"{name}_error"].values
+                bars = hv.ErrorBars((n, y, spread), axes[0], [title, "error"])
+                lines.append(bars.opts(line_color=_colour(i)))
+        overlay = hv.Overlay(lines).opts(
+            hv.opts.Overlay(
+                title=title,
+                ylabel="",
+                logy=logy,
+                show_legend=len(there) > 1,
+                legend_position="bottom_left",
+                **size,
+            )
+        )
+        if logy:
+            shown = np.concatenate([order[k].values for k in there])
+            seen = shown[shown > 0]
+            if seen.size:
+                overlay = overlay.opts(ylim=(0.7 * seen.min(), 1.4 * seen.max()))
+        return overlay
+
+    pick = order["held_out_pick"].values if "held_out_pick" in order else n < 0
+    picked = hv.Overlay(
+        [hv.VLine(float(k)).opts(color="grey", line_dash="dotted") for k in n[pick]]
+    )
+    panels = [
+        panel(["held_out_error"], "Held-out error", logy=True),
+        panel(["held_out_excess"], "Held-out error above the lowest") * picked,
+        panel(["cophenetic", "silhouette"], "Stability over starts"),
+        panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
+        panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
+        panel(["explained_variance_ratio"], "Scree", logy=True),
+        panel(["indicator"], "Malinowski's IND", logy=True),
+    ]
+    if "chi2" in order:
+        panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))
+    return hv.Layout(panels).cols(3).opts(shared_axes=False)
+
+
+def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> list[Any]:
+    if beyond is None:
+        return []
+    return [hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)]
+
+
+def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
+    y, x = (str(d) for d in array.dims)
+    ordinates = (_values(array, x), _values(array, y))
+    image = hv.Image(
+        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], title
+    )
+    return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
+
+
+def _edges(one: xr.Dataset, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return between which values the weight of one component may lie."""
+    if "weights_low" in one:
+        return one["weights_low"].values, one["weights_high"].values
+    if "weights_spread" in one:
+        spread = one["weights_spread"].values
+        return y - spread, y + spread
+    return None
+
+
+def _series(result: xr.Dataset, caller: str) -> tuple[xr.DataArray, str]:
+    require_variables(result, ["weights"], caller=caller)
+    weights = result["weights"].compute()
+    dims = [str(d) for d in weights.dims if d != "component"]
+    if len(dims) != 1:
+        raise DimensionError(
+            f"{caller} needs a series; found {weights.dims}. Use `.nmf.plot.maps` for "
+            "images."
+        )
+    return weights.transpose(dims[0], "component"), dims[0]
+
+
+def _abscissa(array: xr.DataArray, x: str | None, dim: str) -> str:
+    if x is None:
+        usual = ("li_content", "capacity", "time", "temperature")
+        return next((name for name in usual if name in array.coords), dim)
+    if x != dim and x not in array.coords:
+        raise VariableError(f"x={x!r} is not among {[str(c) for c in array.coords]}.")
+    return x
+
+
+def _values(array: xr.DataArray, name: str) -> np.ndarray:
+    if name in array.coords:
+        return array[name].values
+    return np.arange(array.sizes[name])
+
+
+def _axis(array: xr.DataArray, name: str) -> str:
+    if name not in array.coords:
+        return name
+    return axis_label(array[name])
+
+
+def _names(result: xr.Dataset) -> list[str]:
+    return [str(n) for n in result["component"].values]
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]

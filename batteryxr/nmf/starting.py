@@ -1,0 +1,258 @@
+"""Where components begin: those that are known, and starts of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from batteryxr.nmf.data import Patterns
+
+    Known: TypeAlias = Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray
+    Fixed: TypeAlias = Known | None
+    Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """What the components are before anything is refined.
+
+    Parameters
+    ----------
+    n
+        Number of components, fixed ones included.
+    names
+        Of the fixed ones, which come first in every array.
+    fixed
+        (fixed, points) shifted like the data.
+    raw
+        (fixed, points) as they were given.
+    first
+        The first start: a kind, or components (n, points).
+    number
+        How many starts; the others are random.
+    seed
+        Of the random starts, and of the sample of a large stack.
+    """
+
+    n: int
+    names: tuple[str, ...]
+    fixed: np.ndarray
+    raw: np.ndarray
+    first: str | np.ndarray = "pure"
+    number: int = 1
+    seed: int = 0
+
+    @property
+    def is_fixed(self) -> np.ndarray:
+        """Which components are fixed, (n,)."""
+        return np.arange(self.n) < len(self.names)
+
+    def at(self, points: np.ndarray) -> Starts:
+        """Return the starts at some of the points, (all points,) bool."""
+        first = self.first if isinstance(self.first, str) else self.first[:, points]
+        fixed, raw = self.fixed[:, points], self.raw[:, points]
+        return replace(self, fixed=fixed, raw=raw, first=first)
+
+    def given(self) -> np.ndarray:
+        """Return (n, points) with the fixed components, zero where free."""
+        out = np.zeros((self.n, self.fixed.shape[1]))
+        out[: len(self.names)] = self.fixed
+        return out
+
+    def kinds(self) -> list[str]:
+        """Return the kind of each start: one deliberate, the others at random."""
+        first = self.first if isinstance(self.first, str) else "given"
+        return [first] + ["random"] * (self.number - 1)
+
+
+def begin(
+    patterns: Patterns,
+    n_components: int | None,
+    fixed: Fixed,
+    *,
+    first: Start = "pure",
+    number: int = 1,
+    seed: int = 0,
+) -> Starts:
+    """Return the starts of a factorisation.
+
+    Raises
+    ------
+    ArgumentError, DataError, DimensionError
+        If a number or a pattern does not fit the data.
+    """
+    names: tuple[str, ...] = ()
+    raw = np.empty((0, patterns.n_points))
+    if fixed is not None:
+        names, raw = resolve_fixed(patterns, fixed)
+    if len(set(names)) < len(names):
+        raise DataError("fixed", f"has names that are alike: {list(names)}")
+    n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
+    starts = Starts(
+        n=n,
+        names=names,
+        fixed=_shifted(fixed, raw, patterns.shift),
+        raw=raw,
+        number=1 if n == len(names) else number,
+        seed=seed,
+    )
+    if not isinstance(first, str):
+        return replace(starts, first=_given_start(patterns, first, starts))
+    return replace(starts, first=first)
+
+
+def _number(n: int | None, known: int, shape: tuple[int, int]) -> int:
+    if n is None:
+        if not known:
+            raise ArgumentError(
+                "n_components",
+                None,
+                "the number of components",
+                "`model_order(data)` shows what the data support.",
+            )
+        return known
+    if n < known:
+        raise ArgumentError(
+            "n_components", n, f"at least {known}: fixed components count among them"
+        )
+    most = min(shape)
+    if n > most:
+        raise ArgumentError(
+            "n_components",
+            n,
+            f"at most {most}: there are {shape[0]} patterns of {shape[1]} points",
+        )
+    return int(n)
+
+
+def refuse_rank(n: int, rank: int, what: str) -> None:
+    """Raise where more components are asked for than the data can have."""
+    if n > rank:
+        raise ArgumentError(
+            "n_components",
+            n,
+            f"at most {rank}, {what}",
+            "More components would divide noise, or nothing, among them.",
+        )
+
+
+def _given_start(patterns: Patterns, start: Any, starts: Starts) -> np.ndarray:
+    """Return (n, points) to start from, in the order of the components."""
+    names, raw = resolve_fixed(patterns, start)
+    if len(names) != starts.n:
+        raise DataError(
+            "start",
+            f"has {len(names)} components; expected {starts.n}, one for each component "
+            "to be found",
+        )
+    order = [names.index(name) for name in starts.names if name in names]
+    rest = [i for i in range(starts.n) if i not in order]
+    return _shifted(start, raw, patterns.shift)[order + rest]
+
+
+def _shifted(given: Any, raw: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
+    """Return components shifted like the data; those of some earlier fits are."""
+    ready = (
+        isinstance(given, xr.Dataset)
+        and given.attrs.get("shift_kind", "none") != "none"
+        and not given.attrs.get("closure", 1)
+    )
+    return raw if ready or shift is None else raw - shift
+
+
+def resolve_fixed(
+    patterns: Patterns, fixed: Known
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return names and patterns (components, points) on the grid of the data.
+
+    Parameters
+    ----------
+    patterns
+        The data; a scan that is fixed is read from them.
+    fixed
+        An earlier fit, or some of its components
+        (``fit.sel(component=["CP1"])``); or a mapping of names to patterns, where a
+        pattern is the number of a scan (-1 for the last), or a DataArray along the
+        signal.
+
+    Raises
+    ------
+    ArgumentError, DataError, DimensionError
+        If a pattern is no such thing, has gaps, or lies on another grid.
+    """
+    if isinstance(fixed, xr.Dataset):
+        if "components" not in fixed:
+            raise DataError(
+                "fixed",
+                f"a Dataset of {list(fixed.data_vars)}; expected a fit, with the "
+                "variable 'components'",
+            )
+        fixed = fixed["components"]
+    if isinstance(fixed, xr.DataArray):
+        if "component" not in fixed.dims:
+            raise DimensionError(
+                f"fixed has the dimensions {fixed.dims}; expected 'component' and "
+                f"{patterns.signal!r}, or a mapping: fixed={{'name': pattern}}."
+            )
+        names = fixed["component"].values
+        fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
+    rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
+    return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
+
+
+def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
+    where = f"fixed[{name!r}]"
+    data, signal = patterns.data, patterns.signal
+    if patterns.unshifted is not None:
+        data = patterns.unshifted
+    if not isinstance(pattern, xr.DataArray):
+        if not patterns.series:
+            raise ArgumentError(
+                where, pattern, "a pattern: images have no numbered scans"
+            )
+        (dim,) = patterns.samples
+        size = patterns.n_samples
+        if not -size <= pattern < size:
+            raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
+        pattern = data.isel({dim: int(pattern)})
+    if pattern.dims != (signal,):
+        raise DimensionError(
+            f"{where} has the dimensions {pattern.dims}; expected "
+            f"{(signal,)}, a single pattern."
+        )
+    _require_grid(data[signal], pattern, where)
+    values = pattern.values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError(
+            where,
+            f"a pattern with {int((~np.isfinite(values)).sum())} gaps",
+            "Choose another scan, or interpolate over the gaps.",
+        )
+    return values
+
+
+def _require_grid(grid: xr.DataArray, pattern: xr.DataArray, where: str) -> None:
+    axis = str(grid.name)
+    mend = f"Bring it on the grid of the data: `.interp({axis}=data[{axis!r}])`."
+    if pattern.sizes[axis] != grid.size:
+        raise DimensionError(
+            f"{where} has {pattern.sizes[axis]} points along {axis!r}, the data "
+            f"{grid.size}. {mend}"
+        )
+    if axis in pattern.coords and axis in grid.coords:
+        mine, theirs = grid.values, pattern[axis].values
+        if not np.allclose(mine, theirs, rtol=1e-6, atol=1e-9):
+            worst = float(np.abs(mine - theirs).max())
+            raise DimensionError(
+                f"{where} lies on another grid: {axis!r} differs by up to "
+                f"{worst:.3g}. {mend}"
+            )

@@ -1,0 +1,71 @@
+"""What the figures of XANES share: sizes, colours, maps and lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import DimensionError
+from batteryxr.core.plotting import COLOURS, axis_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+WIDE = {"width": 560, "height": 320}
+SMALL = {"width": 420, "height": 300}
+_MAP = {"data_aspect": 1, "frame_width": 210, "xticks": 3, "fontsize": {"title": 9}}
+
+
+def colour(i: int) -> str:
+    """Return the colour of curve or cluster number `i`, from 0."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def picture(hv: Any, image: xr.DataArray, title: str) -> Any:
+    """Return one map, its pixels square."""
+    image = image.transpose("y", "x")
+    x, y = (image[d].values if d in image.coords else None for d in ("x", "y"))
+    x = np.arange(image.sizes["x"]) if x is None else x
+    y = np.arange(image.sizes["y"]) if y is None else y
+    axes = [axis_label(image["x"]), axis_label(image["y"])]
+    drawn = hv.Image((x, y, image.values), axes, axis_label(image))
+    return drawn.opts(title=title, **_MAP)
+
+
+def by_particle(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]]:
+    """Return title and image of each particle.
+
+    Raises
+    ------
+    DimensionError
+        If there are other dimensions beside `y`, `x` and `particle`.
+    """
+    others = [d for d in array.dims if d not in ("y", "x", "particle")]
+    if others or not {"y", "x"} <= set(array.dims):
+        raise DimensionError(
+            f"{name!r} lies along {array.dims}: a map has y, x and perhaps particle. "
+            "Select the rest with .isel."
+        )
+    if "particle" not in array.dims:
+        return [(name, array)]
+    known = array["particle"].values if "particle" in array.coords else None
+    return [
+        (f"{name}, {k if known is None else known[k]}", array.isel(particle=k))
+        for k in range(array.sizes["particle"])
+    ]
+
+
+def lines(array: xr.DataArray) -> list[tuple[str, np.ndarray]]:
+    """Return name and values of each spectrum."""
+    others = [str(d) for d in array.dims if d != "energy"]
+    if not others:
+        return [("", array.values)]
+    if len(others) > 1:
+        raise DimensionError(
+            f"one further dimension beside energy can be drawn; found {others}."
+        )
+    (dim,) = others
+    lines = array.transpose(dim, "energy")
+    names = lines[dim].values if dim in lines.coords else np.arange(lines.sizes[dim])
+    return [(f"{dim} {n}", y) for n, y in zip(names, lines.values, strict=True)]

@@ -1,0 +1,116 @@
+"""Plots of spectra, and of the fit of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import DimensionError
+from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
+from batteryxr.xanes.fit.curve import model_curve
+from batteryxr.xanes.fit.result import FLAGS
+from batteryxr.xanes.plot.figures import WIDE, colour, lines
+from batteryxr.xanes.spectra import ABSORPTION, as_spectra
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@checked
+def plot_spectra(
+    spectra: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
+) -> Any:
+    """Plot spectra over energy, one curve for each, with their edge energies.
+
+    Computes them.
+
+    Parameters
+    ----------
+    spectra
+        A spectrum, or spectra along one further dimension; normalised, flattened...
+    edges
+        A result of `edge_energy`: dashed lines.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    names = ("flattened", "normalised", "absorption", "optical_density")
+    array = as_spectra(spectra, caller="plot_spectra", names=names).compute()
+    curves = [
+        hv.Curve(
+            (array.energy.values, y), axis_label(array["energy"]), axis_label(array)
+        )
+        .relabel(name)
+        .opts(color=colour(i))
+        for i, (name, y) in enumerate(lines(array))
+    ]
+    if edges is not None:
+        found = np.atleast_1d(edges["edge_energy"].values).ravel()
+        curves += [
+            hv.VLine(float(e)).opts(color=colour(i), line_dash="dashed", line_width=1)
+            for i, e in enumerate(found)
+            if np.isfinite(e)
+        ]
+    return hv.Overlay(curves).opts(
+        hv.opts.Overlay(legend_position="right", title="Spectra", **WIDE)
+    )
+
+
+@checked
+def plot_fit(spectra: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
+    """Plot one spectrum with its fit, and what the fit leaves below.
+
+    Parameters
+    ----------
+    spectra
+        One spectrum: select a pixel first, `.sel(x=..., y=..., method="nearest")`.
+    fit
+        The result of `fit_edge` or `fit_peaks` at the same pixel.
+
+    Returns
+    -------
+    holoviews.Layout
+    """
+    hv = load_hvplot()
+    curve = model_curve(fit)
+    dim = str(curve.dims[0])
+    names = (*ABSORPTION, "intensity")
+    array = as_spectra(spectra, caller="plot_fit", dim=dim, names=names)
+    array = array.squeeze(drop=True).compute()
+    if array.ndim != 1:
+        raise DimensionError(
+            f"plot_fit shows one spectrum; found {array.dims}. Select one pixel."
+        )
+    model = model_curve(fit, axis=array[dim]).squeeze(drop=True).values
+    curve = curve.squeeze(drop=True).compute()
+    x, y = array[dim].values, array.values
+    along, up = axis_label(array[dim]), axis_label(array)
+    upper = hv.Scatter((x, y), along, up, label="measured").opts(color="black", size=4)
+    smooth = curve[dim].values, curve.values
+    upper *= hv.Curve(smooth, along, up, label="fit").opts(color=COLOURS[1])
+    left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
+    return hv.Layout(
+        [
+            upper.opts(title=_verdict(fit), legend_position="bottom_right", **WIDE),
+            (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
+                width=WIDE["width"], height=160
+            ),
+        ]
+    ).cols(1)
+
+
+def _verdict(fit: xr.Dataset) -> str:
+    """Return what a fit of one spectrum found, and what its flag says."""
+    flag = int(np.squeeze(fit["flag"].values))
+    said = [text.replace("_", " ") for bit, text in FLAGS.items() if flag & bit]
+    where = "edge_energy" if "edge_energy" in fit else "peak_position"
+    units = str(fit[where].attrs.get("units", ""))
+    values = np.atleast_1d(np.squeeze(fit[where].values))
+    found = ", ".join(f"{v:.2f}" for v in values if np.isfinite(v))
+    what = "Edge" if where == "edge_energy" else "Peaks"
+    title = f"{what} at {found} {units}" if found else "Not fitted"
+    return f"{title}: {', '.join(said)}" if said else title

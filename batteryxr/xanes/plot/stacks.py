@@ -1,0 +1,90 @@
+"""Plots of stacks: their frames, and how they drifted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import VariableError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.plotting import axis_label, load_hvplot
+from batteryxr.xanes.plot.figures import WIDE, colour, lines
+from batteryxr.xanes.spectra import as_spectra
+
+
+@checked
+def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
+    """Look through the frames of a stack, one slider for each further dimension.
+
+    Computes the frame that is shown.
+
+    Parameters
+    ----------
+    stack
+        Images along `y` and `x`, and `energy`, `particle`, ...
+    cmap
+        Colours.
+
+    Returns
+    -------
+    holoviews.DynamicMap or holoviews.Image
+    """
+    load_hvplot()
+    array: Any = stack
+    if isinstance(stack, xr.Dataset):
+        array = as_spectra(stack, caller="plot_stack")
+    require_dims(array, ["y", "x"], caller="plot_stack")
+    if np.iscomplexobj(array):
+        raise VariableError(
+            f"plot_stack needs real images; {array.name!r} is complex. "
+            "Take abs(), or from_transmission."
+        )
+    others = [str(d) for d in array.dims if d not in ("y", "x")]
+    return array.hvplot.image(
+        x="x",
+        y="y",
+        groupby=others or None,
+        dynamic=True,
+        cmap=cmap,
+        clabel=axis_label(array),
+        aspect="equal",
+        frame_width=360,
+    )
+
+
+@checked
+def plot_drift(stack: xr.DataArray | xr.Dataset) -> Any:
+    """Plot how far the frames of a registered stack had drifted.
+
+    Parameters
+    ----------
+    stack
+        A result of `register`.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = load_hvplot()
+    require_variables(
+        stack.coords.to_dataset(), ["shift_y", "shift_x"], caller="plot_drift"
+    )
+    curves = []
+    for i, name in enumerate(("shift_y", "shift_x")):
+        shift = stack[name]
+        for j, (which, values) in enumerate(lines(shift)):
+            text = f"{name[-1]} {which}".strip()
+            curve = hv.Curve(
+                (stack.energy.values, values),
+                axis_label(stack["energy"]),
+                f"Drift ({shift.attrs.get('units', '1')})",
+                label=text,
+            )
+            dash = "solid" if i == 0 else "dashed"
+            curves.append(curve.opts(color=colour(j), line_dash=dash))
+    return hv.Overlay(curves).opts(
+        hv.opts.Overlay(legend_position="right", title="Drift", **WIDE)
+    )
