@@ -89,6 +89,7 @@ NAMED = {
     "numerator": "a",
     "denominator": "b",
     "path": ".",
+    "optics": batteryxr.cdi.Mirrors(focus=0.1),
     "frames": xr.DataArray(
         np.ones((2, 4, 4)), dims=("position", "detector_y", "detector_x")
     ),
