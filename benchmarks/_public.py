@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Kinds of arguments without a name.
 OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-#: Modules with names for users that no package passes on.
-OUTER = ("batteryxr.operando.pipeline", "batteryxr.operando.page")
 #: Packages that are not for users, or are reached through an accessor.
 INNER = ("accessors", "cli", "core", "tutorials", "widgets")
 
@@ -27,7 +25,7 @@ def public_functions() -> dict[str, Callable[..., Any]]:
     found: dict[str, Any] = {}
     modules = [module.name for module in pkgutil.iter_modules(batteryxr.__path__)]
     outer = [m for m in modules if m not in INNER and not m.startswith("_")]
-    for name in ("batteryxr", *(f"batteryxr.{module}" for module in outer), *OUTER):
+    for name in ("batteryxr", *(f"batteryxr.{module}" for module in outer)):
         module = importlib.import_module(name)
         for key in getattr(module, "__all__", None) or vars(module):
             if not key.startswith("_"):

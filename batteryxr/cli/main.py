@@ -147,9 +147,9 @@ def _operando(arguments: argparse.Namespace) -> None:
         formula=arguments.formula,
     )
     operando(
-        arguments.cycler,
-        arguments.scans,
-        arguments.out,
+        cycler=arguments.cycler,
+        scans=arguments.scans,
+        out=arguments.out,
         conventions=conventions,
         report=arguments.report,
         unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),

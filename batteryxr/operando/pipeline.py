@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store import open_store
 from batteryxr.nmf import Constraints
@@ -18,7 +19,8 @@ from batteryxr.operando.findings import Conventions, Findings, Unmixing
 from batteryxr.operando.report import write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import os
+    from collections.abc import Callable, Sequence
 
 #: Group of the store for a series of scans, by the name of its array.
 GROUPS = {"pdf": "pdf", "absorption": "xanes"}
@@ -26,11 +28,12 @@ GROUPS = {"pdf": "pdf", "absorption": "xanes"}
 COMPONENTS = 3
 
 
+@checked
 def operando(
-    cycler: Any,
-    scans: Any,
-    out: str | Path,
     *,
+    cycler: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    scans: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    out: str | Path,
     conventions: Conventions | None = None,
     report: str | Path | None = None,
     unmixing: Unmixing | None = None,
