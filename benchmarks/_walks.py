@@ -212,7 +212,7 @@ def _file(folder: Path) -> tuple[Any, ...]:
 def _operando(kind: str) -> tuple[xr.Dataset, xr.Dataset]:
     from batteryxr import simulate
 
-    make = getattr(simulate, "cell_experiment", None) or simulate.operando
+    make = simulate.cell_experiment
     tree = make(kind, n_scans=40, n_cycles=1)
     return tree["echem"].to_dataset().load(), tree["scans"].to_dataset().load()
 
@@ -236,19 +236,20 @@ def _factorise(_: Path) -> tuple[Any, ...]:
 def _edge(_: Path) -> tuple[Any, ...]:
     from batteryxr import simulate
 
-    objects = simulate.particles(16, seed=0)["objects"].to_dataset().load()
+    objects = simulate.particles(size=16, seed=0)["objects"].to_dataset().load()
     stack = -2 * np.log(abs(objects["transmission"].isel(particle=0)))
     stack = stack.transpose("energy", "y", "x").assign_attrs(units="1")
     return (lambda: stack.xanes.fit_edge(edge=(5470, 5486)), stack)
 
 
 def _retrieve(_: Path) -> tuple[Any, ...]:
-    from batteryxr import simulate
+    from batteryxr import cdi, simulate
 
     tree = simulate.bragg_states(shape=(24, 24, 24), size=700.0, missing_state=None)
     volumes = tree["states"]["intensity"].isel(state=0).load()
-    few = {"schedule": "10 HIO + 5 ER", "n_starts": 2, "n_best": 1, "progress": False}
-    return (lambda: volumes.cdi.retrieve(**few), volumes)
+    few = {"schedule": "10 HIO + 5 ER", "n_starts": 2, "progress": False}
+    best = cdi.Selection(n_best=1)
+    return (lambda: volumes.cdi.retrieve(select=best, **few), volumes)
 
 
 def _ptycho(_: Path) -> tuple[Any, ...]:

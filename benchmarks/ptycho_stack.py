@@ -41,8 +41,8 @@ def make(folder: Path, energies: int, linked: bool, side: int, pixels: int) -> N
 
     folder.mkdir(parents=True, exist_ok=True)
     two, _ = ptychography(
-        energy=np.array([5440.0, 5480.0]), positions=side, pixels=pixels,
-        step=150.0, diameter=90.0 * side, photons=3e5, chunks=64,
+        energy=np.array([5440.0, 5480.0]), positions=side, size=pixels,
+        step=150.0, particle=(800.0, 90.0 * side), photons=3e5, chunks=64,
     )  # fmt: skip
     two = two.isel(position=slice(POSITIONS))
     seed, stack = folder / "two.zarr", folder / "stack.zarr"
@@ -158,7 +158,7 @@ def overhead(energies: int) -> None:
     module.advance = timed
     scan, _ = ptychography(
         energy=np.linspace(5440.0, 5480.0, energies),
-        positions=8, pixels=32, step=45.0, diameter=180.0, chunks=32,
+        positions=8, size=32, step=45.0, particle=(800.0, 180.0), chunks=32,
     )  # fmt: skip
     whole: list[float] = []
 

@@ -49,6 +49,8 @@ from batteryxr.cdi.ptycho.engines import RAAR as RAAR
 from batteryxr.cdi.ptycho.engines import RPIE as RPIE
 from batteryxr.cdi.ptycho.estimate import ptycho_plan as ptycho_plan
 from batteryxr.cdi.ptycho.plot import plot_ptycho as plot_ptycho
+from batteryxr.cdi.ptycho.probe import Mirrors as Mirrors
+from batteryxr.cdi.ptycho.probe import ZonePlate as ZonePlate
 from batteryxr.cdi.ptycho.probe import ptycho_probe as ptycho_probe
 from batteryxr.cdi.ptycho.quality import frc as frc
 from batteryxr.cdi.ptycho.quality import ptycho_fit as ptycho_fit

@@ -177,14 +177,20 @@ def gitt(
         coords={"test_time": ("record", t, attributes("test_time"))},
         attrs={"title": f"Simulated titration, {n_pulses} pulses", "seed": int(seed)},
     )
+    return record, _truth(electrode, content, noise)
+
+
+def _truth(electrode: Electrode, content: np.ndarray, noise: float) -> xr.Dataset:
+    """Return what is true of each pulse, after the Li content before and after all."""
+    n_pulses = content.size - 1
     voltage = np.asarray(electrode.equilibrium(content), dtype=float)
     columns = {
-        "tau": (np.full(n_pulses, tau), "s", "Diffusion time constant L²/D"),
+        "tau": (np.full(n_pulses, electrode.tau), "s", "Diffusion time constant L²/D"),
         "resistance": (np.full(n_pulses, electrode.resistance), "ohm", "Resistance"),
         "equilibrium_voltage": (voltage[1:], "V", "Equilibrium voltage after"),
         "equilibrium_voltage_before": (voltage[:-1], "V", "Equilibrium voltage before"),
     }
-    truth = xr.Dataset(
+    return xr.Dataset(
         {
             key: ("pulse", value, attributes(key, units=units, long_name=long_name))
             for key, (value, units, long_name) in columns.items()
@@ -193,9 +199,8 @@ def gitt(
             "pulse": ("pulse", np.arange(1, n_pulses + 1), attributes("pulse")),
             "li_content": ("pulse", content[1:], attributes("li_content")),
         },
-        attrs={"geometry": geometry, "noise": float(noise)},
+        attrs={"geometry": electrode.geometry, "noise": float(noise)},
     )
-    return record, truth
 
 
 def _grids(

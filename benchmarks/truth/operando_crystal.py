@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin, shifted
-from batteryxr.cdi.bragg.kernels.gradient import along
+from batteryxr.cdi.bragg.kernels.phases import along
 from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
 from batteryxr.cdi.bragg.order import gram_matrix
 from batteryxr.simulate import bragg_states
@@ -89,7 +89,7 @@ def series(n: int, starts: int) -> None:
     rows.append(("order_parameter", spent, f"correlation with progress {r:.3f}"))
     moved = -differences["phase_difference"] / q
     found, spent = timed(
-        lambda: cdi.domains(moved, n_classes=3, geometry=geometry, n_domains=6)
+        lambda: cdi.domains(moved, n_clusters=3, geometry=geometry, n_domains=6)
     )
     upper = found.isel(state=3)["size"].where(found["level"].isel(state=3) == 2)
     exact = (truth["domain"].values[3] == 1).sum() * float(geometry["voxel_volume"])

@@ -22,7 +22,7 @@ from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.pattern import prepare
 from batteryxr.cdi.bragg.kernels.schedule import parse
 from batteryxr.cdi.bragg.kernels.start import run
-from batteryxr.cdi.bragg.settings import Settings
+from batteryxr.cdi.bragg.settings import RetrievalSettings
 from batteryxr.core.seeds import generators
 
 SCHEDULE = "200 HIO + 200 RAAR + 100 ER"
@@ -56,7 +56,7 @@ def counts(obj: np.ndarray, photons: float) -> np.ndarray:
 def simulated() -> None:
     print(f"Simulated, {SCHEDULE}")
     print("size   phase   starts  overlap worst  best  chosen   twins  CPU s per start")
-    settings = Settings(schedule=parse(SCHEDULE))
+    settings = RetrievalSettings(schedule=parse(SCHEDULE))
     for n, edges, phase, photons, n_starts in CASES:
         truth = crystal(n, edges, phase)
         free, *seeds = generators(0, n_starts + 1)

@@ -61,12 +61,11 @@ def experiment(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     return ptychography(
         energy=None if small else ENERGY,
-        pixels=64 if small else 128,
+        size=64 if small else 128,
         positions=12,
         step=100.0,
         pixel_size=25.0,
-        diameter=800.0,
-        thickness=1000.0,
+        particle=(1000.0, 800.0),
         photons=photons,
         seed=seed,
     )

@@ -7,7 +7,7 @@ voltage; a scan in which the current reverses is marked as such.
 from batteryxr import simulate
 from batteryxr.echem import Clock
 
-experiment = simulate.operando(seed=1, n_scans=120)
+experiment = simulate.cell_experiment(seed=1, n_scans=120)
 record = experiment["echem"].to_dataset()
 spectra = experiment["scans"]["absorption"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import batteryxr
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.operando.page import Report
+from batteryxr.operando import Report
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
 SIZE = {"frame_width": 760, "frame_height": 170, "toolbar": None, "fontscale": 1.15}

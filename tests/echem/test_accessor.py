@@ -45,7 +45,7 @@ def test_results_have_contents_of_their_own(make_cycled):
 
 
 def test_scans_offer_states_once_they_are_joined():
-    tree = simulate.operando(seed=2, n_scans=5)
+    tree = simulate.cell_experiment(seed=2, n_scans=5)
     record, scans = tree["echem"].to_dataset(), tree["scans"].to_dataset()
     assert offered(scans) == (set(), set())
     joined = record.echem.join(scans)

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SETUP = """
 import numpy as np, xarray as xr, batteryxr
 from batteryxr import simulate
-tree = simulate.operando("xanes", n_scans=60, n_cycles=1)
+tree = simulate.cell_experiment(kind="xanes", n_scans=60, n_cycles=1)
 record = tree["echem"].to_dataset()
 scans = record.echem.join(tree["scans"].to_dataset()).absorption
 panel = scans.echem.panel(record=record)

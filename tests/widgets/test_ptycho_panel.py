@@ -22,7 +22,7 @@ ENERGY = np.array([5440.0, 5470.0, 5500.0])
 @pytest.fixture(scope="module")
 def scan():
     return ptychography(
-        energy=ENERGY, positions=8, pixels=32, step=45.0, diameter=180.0
+        energy=ENERGY, positions=8, size=32, step=45.0, particle=(800.0, 180.0)
     )[0]
 
 

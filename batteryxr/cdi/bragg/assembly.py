@@ -25,25 +25,23 @@ if TYPE_CHECKING:
 def sum_repeats(
     frames: xr.DataArray,
     *,
-    align: bool = False,
-    largest_shift: Whole = 8,
-    least_correlation: Annotated[float, Bounds(low=0, below=1)] = 0.0,
+    max_shift: Whole = 0,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
-    Lazy; with `align` or `least_correlation` every repeat is read once before, one
-    at a time.
+    Lazy; with `max_shift` or `threshold` every repeat is read once before, one at a
+    time.
 
     Parameters
     ----------
     frames
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
-    align
-        Move each repeat by whole voxels onto the first before adding.
-    largest_shift
-        In voxels; a repeat that would move further is an error.
-    least_correlation
+    max_shift
+        Move each repeat by up to so many whole voxels onto the first before adding; one
+        that would move further is an error. 0 moves none.
+    threshold
         Repeats whose correlation with the first is below are left out.
 
     Returns
@@ -63,9 +61,9 @@ def sum_repeats(
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     repeats = frames.transpose("repeat", ...)
-    if align or least_correlation > 0:
+    if max_shift or threshold > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
-        kept = _alike(parts, align, largest_shift, least_correlation)
+        kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
     n = repeats.sizes["repeat"]
     # Values and their number in one pass: as real and imaginary parts.
@@ -98,21 +96,19 @@ def _coded(values: np.ndarray) -> np.ndarray:
     return coded
 
 
-def _alike(
-    parts: list[xr.DataArray], align: bool, largest: int, least: float
-) -> list[xr.DataArray]:
-    from batteryxr.cdi.bragg.kernels.drift import drift
+def _alike(parts: list[xr.DataArray], largest: int, least: float) -> list[xr.DataArray]:
+    from batteryxr.cdi.bragg.kernels.align import drift
 
     first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
     kept = [parts[0]]
     for number, part in enumerate(parts[1:], start=1):
         volume = np.nan_to_num(part.transpose(*VOLUME).values)
-        shift, correlation = drift(first, volume, move=align)
-        if align and max(map(abs, shift)) > largest:
+        shift, correlation = drift(first, volume, move=largest > 0)
+        if largest and max(map(abs, shift)) > largest:
             raise DataError(
                 "frames",
                 f"repeat {number} has moved by {shift} voxels",
-                "Leave it out if the crystal was lost, or raise largest_shift.",
+                "Leave it out if the crystal was lost, or raise max_shift.",
             )
         if correlation >= least:
             by = dict(zip(VOLUME, shift, strict=True))
@@ -122,9 +118,9 @@ def _alike(
 
 @recorded
 def stack_states(
-    volumes: Sequence[xr.DataArray] | xr.DataArray,
+    states: Sequence[xr.DataArray] | xr.DataArray,
     *,
-    states: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
+    labels: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
 ) -> xr.DataArray:
     """Put the volumes of a series on one axis of voltage states.
 
@@ -132,9 +128,9 @@ def stack_states(
 
     Parameters
     ----------
-    volumes
-        One volume for each state, cropped to one shape.
     states
+        One volume for each state, cropped to one shape.
+    labels
         Direction and applied voltage of each: ``[("charge", 2.5), ...]``.
 
     Returns
@@ -152,9 +148,9 @@ def stack_states(
     DimensionError
         If a volume has other axes or another shape.
     """
-    parts = list(volumes)
-    if len(parts) != len(states) or not parts:
-        raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
+    parts = list(states)
+    if len(parts) != len(labels) or not parts:
+        raise ArgumentError("labels", list(labels), f"{len(parts)} states, one each")
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
     _require_one_shape(parts)
@@ -171,8 +167,8 @@ def stack_states(
     text = {"units": "1", "long_name": "Direction"}
     stacked = stacked.assign_coords(
         state=("state", np.arange(len(parts)), {"units": "1", "long_name": "State"}),
-        direction=("state", [str(d) for d, _ in states], text),
-        voltage=("state", [float(v) for _, v in states], attributes("voltage")),
+        direction=("state", [str(d) for d, _ in labels], text),
+        voltage=("state", [float(v) for _, v in labels], attributes("voltage")),
     )
     return whole_volumes(stacked)
 

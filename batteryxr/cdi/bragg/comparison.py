@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes
-from batteryxr.cdi.bragg.states import carried_attrs, require_states
+from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label, require_variables
@@ -76,9 +76,7 @@ def phase_differences(
             "phase_difference": label(
                 differences, "phase_difference", long_name="Phase difference", **named
             ),
-            "support": label(
-                support.astype(bool), "support", units="1", long_name="Common support"
-            ),
+            "support": labelled_support(support.astype(bool)),
         }
     )
     used = differences
@@ -120,7 +118,7 @@ def _differences(
         purpose="unwrapping phases",
         package="scikit-image",
     ).unwrap_phase
-    from batteryxr.cdi.bragg.kernels.unwrapping import unwrap_difference
+    from batteryxr.cdi.bragg.kernels.phases import unwrap_difference
 
     dims = space_axes(field, caller="phase_differences")
     plain = bare(field)

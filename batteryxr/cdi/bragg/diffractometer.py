@@ -42,12 +42,12 @@ def geometry(
     volume: xr.DataArray,
     *,
     beamline: str | Path | Beamline,
-    rocking_motor: str | None = None,
+    rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
     energy: float | None = None,
     distance: float | None = None,
     pixel_size: float | tuple[float, float] | None = None,
-    reference_pixel: tuple[float, float] | None = None,
+    centre: tuple[float, float] | None = None,
 ) -> xr.Dataset:
     """Work out the scattering vector and the voxels of a rocking curve.
 
@@ -60,14 +60,14 @@ def geometry(
         to phase retrieval, with or without ``state``.
     beamline
         Name (see `beamlines`), path of a TOML file, or a `Beamline`.
-    rocking_motor
+    rocking
         The circle that rocked. None: as the reader noted in the attributes.
     motors
         Angles (deg) by motor, where they are not coordinates of the volume.
     energy, distance, pixel_size
         Photon energy (eV), detector distance (mm), pixel size (um; one number or
         y, x), where they are not coordinates.
-    reference_pixel
+    centre
         Row and column, counted on the whole detector, of the pixel that stands at
         the detector's angles. None: the middle of the box (of the first state's).
 
@@ -102,7 +102,7 @@ def geometry(
     arrangement = instrument.find(beamline, argument="beamline")
     measurement = _Measurement(
         arrangement,
-        _rocking_circle(volume, arrangement, rocking_motor),
+        _rocking_circle(volume, arrangement, rocking),
         dict(motors or {}),
         energy,
         distance,
@@ -110,7 +110,7 @@ def geometry(
     )
     n = volume.sizes.get("state")
     parts = [volume] if n is None else [volume.isel(state=k) for k in range(n)]
-    reference = reference_pixel or _middle_pixel(parts[0])
+    reference = centre or _middle_pixel(parts[0])
     results = [_one(part, measurement, reference) for part in parts]
     if n is None or all(results[0].equals(r) for r in results[1:]):
         result = results[0]
@@ -136,11 +136,11 @@ def _rocking_circle(
         return known
     expected = f"a sample circle of {arrangement.name}: {circles}"
     if given:
-        raise ArgumentError("rocking_motor", given, expected)
+        raise ArgumentError("rocking", given, expected)
     raise DataError(
         "volume",
         f"the attribute rocking_motor is {motor!r}, not {expected}",
-        "Pass rocking_motor=...",
+        "Pass rocking=...",
     )
 
 
@@ -165,7 +165,7 @@ def _one(
         raise DataError(
             "volume",
             f"rocking about {motor!r} at these angles opens no third direction",
-            "Pass the circle that rocked: rocking_motor=...",
+            "Pass the circle that rocked: rocking=...",
         )
     shape = tuple(volume.sizes[dim] for dim in VOLUME)
     voxel = voxels(reciprocal, shape) / 10

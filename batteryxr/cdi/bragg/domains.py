@@ -31,8 +31,8 @@ def domains(
     crystal: xr.DataArray,
     *,
     edges: Annotated[Sequence[float], Rising()] | None = None,
-    n_classes: Literal[2, 3, 4] = 2,
-    smallest: Count = 27,
+    n_clusters: Literal[2, 3, 4] = 2,
+    minimum: Count = 27,
     n_domains: Count = 16,
     geometry: xr.Dataset | None = None,
 ) -> xr.Dataset:
@@ -48,9 +48,9 @@ def domains(
     edges
         Values that part one class from the next, in the units of the field. None: those
         that make the classes most uniform (Otsu's criterion) over all states.
-    n_classes
+    n_clusters
         Number of classes, where `edges` is None: 2 to 4.
-    smallest
+    minimum
         Regions of fewer voxels belong to no domain.
     n_domains
         Room in the tables: of each state the largest so many are listed and numbered.
@@ -78,7 +78,7 @@ def domains(
     dims = space_axes(crystal, caller="domains")
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
     if edges is None:
-        limits = _otsu(crystal, n_classes)
+        limits = _otsu(crystal, n_clusters)
     else:
         limits = np.asarray(edges, dtype=float)
         if limits.ndim != 1 or not limits.size:
@@ -100,7 +100,7 @@ def domains(
         dtypes=[np.int32, *[np.float64] * 5, np.int64],
         caller="domains",
         edges=limits,
-        smallest=smallest,
+        minimum=minimum,
         room=n_domains,
     )
     numbers = numbers.transpose(*crystal.dims).assign_coords(crystal.coords)
@@ -199,7 +199,7 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _otsu(field: xr.DataArray, n_classes: int) -> np.ndarray:
+def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
     """Return the values that part classes best, from a histogram of everything."""
     from batteryxr.cdi.bragg.kernels.segments import otsu
 
@@ -221,4 +221,4 @@ def _otsu(field: xr.DataArray, n_classes: int) -> np.ndarray:
     for part in parts:
         values = part.values
         counts += np.histogram(values[np.isfinite(values)], 256, (low, high))[0]
-    return otsu(counts, float(low), float(high), n_classes)
+    return otsu(counts, float(low), float(high), n_clusters)

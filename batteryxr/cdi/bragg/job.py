@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.kernels.start import Start
-    from batteryxr.cdi.bragg.settings import Settings
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 
 def retrieve_phases(
     volume: xr.DataArray | xr.Dataset,
-    settings: Settings,
+    settings: RetrievalSettings,
     *,
-    initial: xr.DataArray | xr.Dataset | None = None,
+    start: xr.DataArray | xr.Dataset | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Retrieve phases: at once for data in memory, as dask's tasks for lazy ones."""
     intensity = _counts(volume, settings.caller)
-    first = _first(initial, settings)
+    first = _first(start, settings)
     # By which running starts learn that the call was interrupted.
     token = uuid.uuid4().hex
     answers, starts = _tasks(_arrays(intensity, first), settings, token)
@@ -70,17 +70,17 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
 
 
 def _first(
-    initial: xr.DataArray | xr.Dataset | None, settings: Settings
+    start: xr.DataArray | xr.Dataset | None, settings: RetrievalSettings
 ) -> dict[str, xr.DataArray]:
     """Return the first object and support, as far as they are given."""
-    if initial is None:
+    if start is None:
         return {}
-    if isinstance(initial, xr.DataArray):
-        initial = initial.to_dataset(name="object", promote_attrs=False)
-    first = {n: initial[n] for n in ("object", "support") if n in initial}
+    if isinstance(start, xr.DataArray):
+        start = start.to_dataset(name="object", promote_attrs=False)
+    first = {n: start[n] for n in ("object", "support") if n in start}
     if not first:
         raise DataError(
-            "initial", f"holds {list(initial)}, but neither `object` nor `support`"
+            "start", f"holds {list(start)}, but neither `object` nor `support`"
         )
     n = settings.n_starts
     if "object" in first and n != 1:
@@ -110,11 +110,11 @@ def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
         if set(axes) == set(given.dims) and given.transpose(*axes).shape == shape:
             return given.transpose(*axes).data
     wanted = dict(zip(OBJECT, shape, strict=True))
-    raise DataError(f"initial {name}", f"lies on {dict(given.sizes)}, not on {wanted}")
+    raise DataError(f"start {name}", f"lies on {dict(given.sizes)}, not on {wanted}")
 
 
 def _tasks(
-    patterns: Iterator[dict[str, Any]], settings: Settings, token: str
+    patterns: Iterator[dict[str, Any]], settings: RetrievalSettings, token: str
 ) -> tuple[list[Any], list[Any]]:
     """Return a delayed answer for each pattern, and the starts it is made of."""
     from batteryxr.cdi.bragg.kernels.answer import combine
@@ -132,7 +132,7 @@ def _tasks(
     return answers, starts
 
 
-def _pattern(arrays: dict[str, np.ndarray], settings: Settings) -> Pattern:
+def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Pattern:
     from batteryxr.cdi.bragg.kernels.pattern import prepare
 
     return prepare(
@@ -145,7 +145,7 @@ def _pattern(arrays: dict[str, np.ndarray], settings: Settings) -> Pattern:
 
 
 def _start(
-    pattern: Pattern, settings: Settings, place: tuple[int, int], token: str
+    pattern: Pattern, settings: RetrievalSettings, place: tuple[int, int], token: str
 ) -> Start:
     """Run a start, or take it from the store; its place is pattern and number."""
     if settings.store is None:
@@ -162,7 +162,7 @@ def _start(
     return start
 
 
-def _run(pattern: Pattern, settings: Settings, k: int, token: str) -> Start:
+def _run(pattern: Pattern, settings: RetrievalSettings, k: int, token: str) -> Start:
     from batteryxr.cdi.bragg.kernels.start import run
 
     def watch(iteration: int, residual: float) -> None:
@@ -175,11 +175,11 @@ def _run(pattern: Pattern, settings: Settings, k: int, token: str) -> Start:
     return run(pattern, settings, rng, watch=watch)
 
 
-def _mark(pattern: Pattern, settings: Settings, k: int) -> dict[str, Any]:
+def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, Any]:
     """Return what tells this start from any other: its data, and how it is run."""
     arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
     return {
-        "schedule": [asdict(block) for block in settings.schedule],
+        "schedule": [asdict(stage) for stage in settings.schedule],
         "support": asdict(settings.support),
         "coherence_every": settings.coherence_every,
         "device": settings.device,
@@ -242,7 +242,7 @@ def _check_patterns(intensity: np.ndarray, caller: str) -> None:
         )
 
 
-def _report(ranks: list[np.ndarray], settings: Settings) -> None:
+def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
     """Raise if all starts failed; warn if some did."""
     caller, n_starts = settings.caller, settings.n_starts
     failed = [int((rank == 0).sum()) for rank in ranks]

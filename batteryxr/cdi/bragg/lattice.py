@@ -82,7 +82,7 @@ def unwrap(
         purpose="unwrapping phases",
         package="scikit-image",
     )
-    from batteryxr.cdi.bragg.kernels.unwrapping import unwrap as kernel
+    from batteryxr.cdi.bragg.kernels.phases import unwrap as kernel
 
     amplitude = abs(crystal)
     if support is None:
@@ -173,12 +173,12 @@ def displacement(
     if sign is None:
         sign = -1 if crystal.attrs.get("fourier_sign", 1) == -1 else 1
     dims = space_axes(crystal, caller="displacement")
-    from batteryxr.cdi.bragg.kernels import unwrapping
+    from batteryxr.cdi.bragg.kernels import phases
 
     q = scattering_vector(crystal, geometry, caller="displacement")
     steps = steps_in_space(crystal, geometry, caller="displacement")
     slopes, offset = apply(
-        each_volume(unwrapping.plane, "(i,j,k),(i,j,k)->(a),()"),
+        each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
         bare(crystal["phase"]),
         bare(crystal["support"]),
         core_dims=[dims, dims],
@@ -191,7 +191,7 @@ def displacement(
     phase = crystal["phase"]
     if ramp == "remove":
         flat = apply(
-            each_volume(unwrapping.without_plane, "(i,j,k),(a),()->(i,j,k)"),
+            each_volume(phases.without_plane, "(i,j,k),(a),()->(i,j,k)"),
             bare(phase),
             slopes,
             offset,
@@ -269,12 +269,12 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     """
     _require(crystal, "displacement", "displacement", caller="strain")
     dims = space_axes(crystal, caller="strain")
-    from batteryxr.cdi.bragg.kernels import gradient
+    from batteryxr.cdi.bragg.kernels import phases
 
     q = scattering_vector(crystal, geometry, caller="strain")
     steps = steps_in_space(crystal, geometry, caller="strain")
     values = apply(
-        each_volume(gradient.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
+        each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
         bare(crystal["phase"]),
         bare(crystal["support"]),
         steps,

@@ -155,7 +155,7 @@ def fsc(
     crystal: xr.DataArray | xr.Dataset,
     *,
     other: xr.DataArray | xr.Dataset,
-    independent: Annotated[float, Bounds(above=0, high=1)] = 1.0,
+    fraction: Annotated[float, Bounds(above=0, high=1)] = 1.0,
 ) -> xr.Dataset:
     """Correlate two reconstructions shell by shell in Fourier space.
 
@@ -166,7 +166,7 @@ def fsc(
     crystal, other
         Objects, complex or real, on one grid: the three axes that `retrieve` gives,
         or ``(z, y, x)`` in nm. Align one to the other before (`align`).
-    independent
+    fraction
         Fraction of a shell's voxels that are independent of one another, for the
         thresholds: about the fraction of the array that the object fills. Of real
         objects half of this is taken.
@@ -187,7 +187,7 @@ def fsc(
     Raises
     ------
     ArgumentError
-        If `independent` is no fraction.
+        If `fraction` is no fraction.
     DimensionError
         If the objects do not lie on one grid.
     """
@@ -202,7 +202,7 @@ def fsc(
         )
     spacing, units = _spacing(first, axes)
     n = max(1, min(shapes[0]) // 2)
-    fraction = independent * (1.0 if first.dtype.kind == "c" else 0.5)
+    share = fraction * (1.0 if first.dtype.kind == "c" else 0.5)
     parts = apply(
         each_volume(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
         first,
@@ -213,7 +213,7 @@ def fsc(
         dtypes=[np.float64] * 5,
         caller="fsc",
         spacing=spacing,
-        fraction=fraction,
+        fraction=share,
     )
     per = "cycles per voxel" if units == "1" else f"cycles per {units}"
     names = {

@@ -13,7 +13,7 @@ from batteryxr.core.blocks import from_delayed, is_lazy, stack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.cdi.bragg.settings import Settings
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
@@ -40,7 +40,7 @@ ON_START: dict[str, tuple[str, str]] = {
 
 
 def label_answers(
-    answers: list[Any], intensity: xr.DataArray, settings: Settings
+    answers: list[Any], intensity: xr.DataArray, settings: RetrievalSettings
 ) -> xr.Dataset:
     """Label what was found for each pattern.
 
@@ -88,7 +88,7 @@ def _delayed(answers: list[Any], name: str, shape: tuple[int, ...], dtype: str) 
     return stack([from_delayed(a[name], shape, dtype) for a in answers])
 
 
-def _sizes(shape: tuple[int, ...], settings: Settings) -> dict[str, int]:
+def _sizes(shape: tuple[int, ...], settings: RetrievalSettings) -> dict[str, int]:
     return {
         **dict(zip(OBJECT, shape, strict=True)),
         **{d: min(13, n - 1 + n % 2) for d, n in zip(_BLUR, shape, strict=True)},

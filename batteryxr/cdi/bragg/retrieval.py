@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batteryxr.cdi.bragg.job import retrieve_phases
-from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def retrieve(
     seed: Seed = 0,
     support: ShrinkWrap = ShrinkWrap(),  # noqa: B008
     coherence_every: Whole = 0,
-    initial: xr.DataArray | xr.Dataset | None = None,
+    start: xr.DataArray | xr.Dataset | None = None,
     device: str = "cpu",
     store: str | Path | None = None,
     group: str = "starts",
@@ -61,7 +61,7 @@ def retrieve(
     coherence_every
         Iterations between estimates of the blur by partial coherence, from a third of
         the schedule on; 0 takes the beam as coherent.
-    initial
+    start
         Object to start from instead of random ones, which needs ``n_starts=1``; of a
         Dataset, such as an earlier result, its ``object`` and its ``support``, the
         first support, as far as they are there. On the object's three axes, or those
@@ -118,7 +118,7 @@ def retrieve(
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 
-    settings = Settings(
+    settings = RetrievalSettings(
         schedule=parse(schedule),
         n_starts=n_starts,
         select=select,
@@ -129,4 +129,4 @@ def retrieve(
         store=store,
         group=group,
     )
-    return retrieve_phases(volume, settings, initial=initial, progress=progress)
+    return retrieve_phases(volume, settings, start=start, progress=progress)

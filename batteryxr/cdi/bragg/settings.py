@@ -16,7 +16,7 @@ from batteryxr.core.provenance import replayable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batteryxr.cdi.bragg.kernels.schedule import Block
+    from batteryxr.cdi.bragg.kernels.schedule import Stage
     from batteryxr.cdi.bragg.learned.network import Guess
     from batteryxr.core.checks import Count, Part, Positive, Seed, Whole
 
@@ -113,13 +113,13 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RetrievalSettings:
     """One call of phase retrieval: plain values that travel to workers.
 
     Parameters
     ----------
     schedule
-        Blocks of iterations.
+        Stages of iterations.
     n_starts, select, seed, support, coherence_every, device, store, group
         As in `batteryxr.cdi.retrieve`.
     guess
@@ -131,7 +131,7 @@ class Settings:
         If a value is out of range, or there is no such device.
     """
 
-    schedule: tuple[Block, ...]
+    schedule: tuple[Stage, ...]
     n_starts: Count = 6
     select: Selection = field(default_factory=Selection)
     seed: Seed = 0
@@ -159,4 +159,4 @@ class Settings:
     @property
     def iterations(self) -> int:
         """Return the length of the schedule."""
-        return sum(block.iterations for block in self.schedule)
+        return sum(stage.iterations for stage in self.schedule)

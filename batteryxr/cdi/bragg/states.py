@@ -144,6 +144,11 @@ def _common_support(
     dims = space_axes(field, caller="common_support")
     support = _dense(field, dims, threshold).sum("state")
     support = support > fraction * field.sizes["state"]
+    return labelled_support(support)
+
+
+def labelled_support(support: xr.DataArray) -> xr.DataArray:
+    """Label the support that all states share."""
     return label(support, "support", units="1", long_name="Common support")
 
 
@@ -153,7 +158,7 @@ def fill_missing(
     *,
     support: xr.DataArray | None = None,
     threshold: Part = 0.25,
-    smallest: Count = 8,
+    minimum: Count = 8,
 ) -> xr.Dataset:
     """Fill density that a state lacks from the states that have it.
 
@@ -172,7 +177,7 @@ def fill_missing(
         The whole crystal. None: `common_support` with this threshold.
     threshold
         Fraction of the state's largest amplitude below which a voxel lacks density.
-    smallest
+    minimum
         Smaller connected gaps (voxels) are left as they are: noise and surface.
 
     Returns
@@ -211,7 +216,7 @@ def fill_missing(
         output_dims=[dims],
         dtypes=[np.bool_],
         caller="fill_missing",
-        smallest=smallest,
+        minimum=minimum,
     )
     has = dense & whole
     amplitude = abs(plain)
@@ -231,9 +236,7 @@ def fill_missing(
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
-            "support": label(
-                support.astype(bool), "support", units="1", long_name="Common support"
-            ),
+            "support": labelled_support(support.astype(bool)),
         }
     )
     result.attrs = carried_attrs(states)

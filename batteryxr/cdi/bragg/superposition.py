@@ -145,6 +145,6 @@ def decompose(crystal: xr.DataArray, *, over: str = "start") -> xr.Dataset:
 
 
 def _decompose(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from batteryxr.cdi.bragg.kernels.modes import modes
+    from batteryxr.cdi.bragg.kernels.answer import modes
 
     return modes(objects.astype(np.complex64, copy=False))

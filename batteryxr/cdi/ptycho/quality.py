@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 @recorded
-def frc(
-    first: xr.DataArray, second: xr.DataArray, *, window: bool = True
-) -> xr.Dataset:
+def frc(data: xr.DataArray, *, other: xr.DataArray, window: bool = True) -> xr.Dataset:
     """Correlate two images ring by ring in Fourier space.
 
     Reads once. Of two halves of one scan take the half-bit threshold, of two whole
@@ -28,7 +26,7 @@ def frc(
 
     Parameters
     ----------
-    first, second
+    data, other
         Registered images (y, x) on the same grid in nm; the phase of an object, or the
         complex object without its ramp.
     window
@@ -50,9 +48,9 @@ def frc(
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
-    for image in (first, second):
+    for image in (data, other):
         require_dims(image, ("y", "x"), caller="frc")
-    a, b = (np.asarray(image.transpose("y", "x").values) for image in (first, second))
+    a, b = (np.asarray(image.transpose("y", "x").values) for image in (data, other))
     if a.shape != b.shape:
         raise DimensionError(
             f"frc needs images of one grid; found {a.shape} and {b.shape}. Cut both to "
@@ -60,9 +58,9 @@ def frc(
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise DataError(
-            "first, second", "hold NaN", "Cut the images to where they do not."
+            "data, other", "hold NaN", "Cut the images to where they do not."
         )
-    pixel = float(abs(first.y[1] - first.y[0])) if "y" in first.coords else 1.0
+    pixel = float(abs(data.y[1] - data.y[0])) if "y" in data.coords else 1.0
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
     )

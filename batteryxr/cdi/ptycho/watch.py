@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 @checked
-def ptycho_progress(store: str | Path, *, energy: Whole | None = None) -> xr.Dataset:
+def ptycho_progress(path: str | Path, *, energy: Whole | None = None) -> xr.Dataset:
     """Return how far a reconstruction in a store is; safe while it runs.
 
     Reads the newest state that is whole.
 
     Parameters
     ----------
-    store
-        As given to `ptycho_energies`.
+    path
+        Store, as given to `ptycho_energies`.
     energy
         Number of an energy, from 0, whose object and probe to return as well.
 
@@ -47,10 +47,10 @@ def ptycho_progress(store: str | Path, *, energy: Whole | None = None) -> xr.Dat
     ArgumentError
         If there is no state of that energy yet.
     """
-    ledger = ledger_of(store)
+    ledger = ledger_of(path)
     mark = ledger.mark()
     if mark is None:
-        raise StoreError(f"{store} holds no reconstruction of ptycho_energies.")
+        raise StoreError(f"{path} holds no reconstruction of ptycho_energies.")
     n = len(mark["energy"])
     done, residual = np.zeros(n, int), np.full(n, np.nan)
     for k in range(n):

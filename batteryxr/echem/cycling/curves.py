@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.echem.kernels.histogram import Curves, Grid, HalfCycles
+    from batteryxr.echem.kernels.histogram import Bins, Curves, HalfCycles
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.kernels.smoothers import Smoother
     from batteryxr.echem.record import Columns, HalfCycleTable
@@ -102,7 +102,7 @@ def lay_out(
     rows: Columns,
     table: HalfCycleTable,
     chosen: np.ndarray,
-    grid: Grid,
+    grid: Bins,
     *,
     weights: np.ndarray,
 ) -> Curves:
@@ -140,7 +140,7 @@ def _stream(
     rows: Columns,
     halves: HalfCycles,
     rule: Rule,
-    grid: Grid,
+    grid: Bins,
     smoother: Smoother,
     out: Curves,
 ) -> None:

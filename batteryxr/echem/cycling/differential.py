@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.checks import NonNegative, Positive, Whole
-    from batteryxr.echem.kernels.histogram import Curves, Grid
+    from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.record import HalfCycleTable
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
@@ -224,12 +224,12 @@ def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndar
     return numbers - 1
 
 
-def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Grid:
+def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Bins:
     from batteryxr.echem.kernels import parts
-    from batteryxr.echem.kernels.histogram import Grid
+    from batteryxr.echem.kernels.histogram import Bins
 
     if not chosen.size:
-        return Grid(False, 0.0, float(width), np.empty(0))
+        return Bins(False, 0.0, float(width), np.empty(0))
     # Bins are centred on multiples of their width; one spare at either end.
     low = int(np.floor(table.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
     high = int(np.floor(table.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
@@ -242,17 +242,17 @@ def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Gr
             "larger bin=.",
         )
     centres = np.arange(low, high + 1) * width
-    return Grid(False, float((low - 0.5) * width), float(width), centres)
+    return Bins(False, float((low - 0.5) * width), float(width), centres)
 
 
-def _charge_grid(table: HalfCycleTable, chosen: np.ndarray, points: int) -> Grid:
+def _charge_grid(table: HalfCycleTable, chosen: np.ndarray, points: int) -> Bins:
     from batteryxr.echem.kernels import parts
-    from batteryxr.echem.kernels.histogram import Grid
+    from batteryxr.echem.kernels.histogram import Bins
 
     if not chosen.size:
-        return Grid(True, 0.0, 1.0, np.empty(0))
+        return Bins(True, 0.0, 1.0, np.empty(0))
     width = float(np.abs(table.floats[chosen, parts.CHARGE]).max()) / points
-    return Grid(True, -width, width, (np.arange(points + 3) - 0.5) * width)
+    return Bins(True, -width, width, (np.arange(points + 3) - 0.5) * width)
 
 
 def _labelled(

@@ -26,7 +26,7 @@ _SPAN = 0.3
 
 
 @dataclass(frozen=True)
-class _Curve:
+class _Differential:
     """The part of one dQ/dV curve that has values, in the units of the data."""
 
     v: np.ndarray
@@ -192,7 +192,7 @@ def _kept(result: xr.Dataset) -> dict[str, xr.DataArray]:
     return {str(n): c for n, c in result.coords.items() if c.dims == ("half_cycle",)}
 
 
-def _each(result: xr.Dataset, caller: str) -> Iterator[_Curve]:
+def _each(result: xr.Dataset, caller: str) -> Iterator[_Differential]:
     needed = ("dqdv", "dqdv_error", "voltage_noise", "charge_step", "total_capacity")
     require_variables(result, needed, caller=caller)
     require_dims(result, ("half_cycle", "voltage"), caller=caller)
@@ -204,13 +204,13 @@ def _each(result: xr.Dataset, caller: str) -> Iterator[_Curve]:
     columns = [result[name].values for name in needed[:4]]
     for y, error, noise, step in zip(*columns, strict=True):
         inside = np.isfinite(y)
-        yield _Curve(
+        yield _Differential(
             v[inside], y[inside], error[inside], weights, width, noise, step, fwhm
         )
 
 
 def _candidates(
-    curve: _Curve, prominence: float | None
+    curve: _Differential, prominence: float | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     from scipy.signal import find_peaks
 
@@ -227,7 +227,7 @@ def _candidates(
     return tops, how
 
 
-def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
+def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
     from batteryxr.echem.kernels.peaks import extremum, parabola
 
     tops, how = _candidates(curve, prominence)
@@ -264,7 +264,7 @@ def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
 
 
 def _turning(
-    curve: _Curve, between: tuple[float, float], charging: bool
+    curve: _Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
     from batteryxr.echem.kernels.peaks import extremum, parabola
 
@@ -303,7 +303,7 @@ def _turning(
 
 
 def _knees(
-    curve: _Curve, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
+    curve: _Differential, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
 ) -> tuple[float, float, float]:
     from batteryxr.echem.kernels.peaks import theil_sen
 

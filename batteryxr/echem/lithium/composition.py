@@ -165,11 +165,11 @@ def parse(text: str | Composition, argument: str = "formula") -> Composition:
     """
     if isinstance(text, Composition):
         return text
-    atoms = _Parser(text, argument).mixture()
+    atoms = _FormulaParser(text, argument).mixture()
     return Composition(tuple(atoms), tuple(atoms.values()))
 
 
-class _Parser:
+class _FormulaParser:
     """Recursive descent over one formula; every error knows its position."""
 
     def __init__(self, text: str, argument: str) -> None:

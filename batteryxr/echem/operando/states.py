@@ -28,7 +28,7 @@ _DIRECTIONS = ("charge", "discharge")
 
 @recorded
 def states(
-    scans: Scans,
+    data: Scans,
     choose: Sequence[Choice],
     *,
     by: Literal["voltage", "number"] = "voltage",
@@ -44,7 +44,7 @@ def states(
 
     Parameters
     ----------
-    scans
+    data
         Anything on ``scan`` with the coordinates ``voltage`` and ``branch`` (or
         ``direction``), as `join` gives them.
     choose
@@ -70,7 +70,7 @@ def states(
 
     Returns
     -------
-    same type as `scans`
+    same type as `data`
         On ``state`` in place of ``scan``, with the coordinates ``direction``,
         ``voltage`` (applied), ``measured_voltage`` (mean over the exposure),
         ``scan_index``, ``scan_count`` and ``ocv_during_scan``: whether the cell
@@ -98,13 +98,13 @@ def states(
     branch. Serban et al., Commun. Chem. (2024), use six states: charge 2.5, 3, 3.5,
     4 V and discharge 3.5, 3 V.
     """
-    require_dims(scans, ["scan"], caller="states")
+    require_dims(data, ["scan"], caller="states")
     wanted = _choices(choose, by)
     if by == "number":
-        groups = [_of_number(scans, w, n, number) for w in wanted]
+        groups = [_of_number(data, w, n, number) for w in wanted]
     else:
-        groups = _of_voltage(scans, wanted, tolerance, n, cycle)
-    return _label(_gather(scans, groups, n, combine), scans, wanted, groups)
+        groups = _of_voltage(data, wanted, tolerance, n, cycle)
+    return _label(_gather(data, groups, n, combine), data, wanted, groups)
 
 
 def _choices(choose: Sequence[Choice], by: str) -> list[tuple[int, str, float]]:

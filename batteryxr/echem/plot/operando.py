@@ -87,7 +87,7 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
 
 @checked
 def plot_with_voltage(
-    scans: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset,
     quantity: str | None = None,
     *,
     against: str = "time",
@@ -100,7 +100,7 @@ def plot_with_voltage(
 
     Parameters
     ----------
-    scans
+    data
         A joined series, or a result with its coordinates: an array on ``scan`` alone
         or on ``scan`` and one more dimension (components, clusters), or a Dataset
         with `quantity`.
@@ -129,18 +129,18 @@ def plot_with_voltage(
         If the scans are not joined.
     """
     hv = load_hvplot()
-    _require_labels(scans, ["voltage", "time"])
-    values = _quantity(scans, quantity)
+    _require_labels(data, ["voltage", "time"])
+    values = _quantity(data, quantity)
     if record is not None and against != "time":
         raise ArgumentError("against", against, "'time' where `record` is given")
     if against == "time":
-        origin = scans["time"].values.min() if record is None else _origin(record)
-        x, along = _hours(scans, origin), hours()
+        origin = data["time"].values.min() if record is None else _origin(record)
+        x, along = _hours(data, origin), hours()
     else:
-        _require_labels(scans, [against])
-        x, along = scans[against].values, _dimension(scans[against])
-    order = np.argsort(scans["time"].values, kind="stable")
-    runs = list(_runs(scans, order, whole=against in ("time", "capacity_total")))
+        _require_labels(data, [against])
+        x, along = data[against].values, _dimension(data[against])
+    order = np.argsort(data["time"].values, kind="stable")
+    runs = list(_runs(data, order, whole=against in ("time", "capacity_total")))
 
     def lines(y: np.ndarray, across: Any, label: str, colour: Any) -> list[Any]:
         layers = []
@@ -154,7 +154,7 @@ def plot_with_voltage(
 
     volts = axis("voltage")
     if record is None:
-        top = hv.Overlay(lines(scans["voltage"].values, volts, "", NEUTRAL))
+        top = hv.Overlay(lines(data["voltage"].values, volts, "", NEUTRAL))
     else:
         whole = hv.Curve(_curve(record, origin), along, volts)
         top = hv.Overlay([whole.opts(color=NEUTRAL)])

@@ -13,7 +13,7 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 
 
-class _Curve(NamedTuple):
+class _OpenCircuit(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     error: np.ndarray
@@ -126,7 +126,7 @@ def _common_axis(sides: dict[str, xr.Dataset], axis: str | None) -> str:
     )
 
 
-def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
+def _curve(data: xr.Dataset, direction: str, axis: str) -> _OpenCircuit:
     chosen = data.isel(pulse=np.flatnonzero(data["direction"].values == direction))
     n = chosen.sizes["pulse"]
     if n < 2 or not np.isfinite(chosen["equilibrium_voltage"].values).sum() > 1:
@@ -155,10 +155,10 @@ def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
     good = np.isfinite(y)
     x, order = np.unique(x[good], return_index=True)
     x_error = np.concatenate([[0.0], x_error])
-    return _Curve(x, *(a[good][order] for a in (y, error, x_error)))
+    return _OpenCircuit(x, *(a[good][order] for a in (y, error, x_error)))
 
 
-def _smooth(curve: _Curve, at: np.ndarray) -> np.ndarray:
+def _smooth(curve: _OpenCircuit, at: np.ndarray) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     return np.asarray(PchipInterpolator(curve.x, curve.y)(at))

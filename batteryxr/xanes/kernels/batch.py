@@ -2,6 +2,9 @@
 
 Each row is fitted on its own: the answer depends on its data and the shared starts
 alone, never on its neighbours, the chunk it lies in or the thread that ran it.
+
+Arrays are copied and summed in plain loops: numba compiles ``a[:] = b`` together with
+the message of the error that it may raise, which takes longer than the fit itself.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from batteryxr.xanes.kernels.memory import (
 from batteryxr.xanes.kernels.problem import (
     DOUBTFUL,
     FIRST_PEAK,
+    INNER,
     NEVER,
     POLYNOMIAL,
     Axis,
@@ -37,7 +41,7 @@ MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS = 1, 2, 4, 8, 16
 EXCESS = 2.0
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _quadratic(gradient: np.ndarray, cov: np.ndarray) -> float:
     """Return gᵀ C g over the parameters whose covariance is known."""
     s = 0.0
@@ -50,7 +54,7 @@ def _quadratic(gradient: np.ndarray, cov: np.ndarray) -> float:
     return max(s, 0.0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _peaks(
     p: np.ndarray, cov: np.ndarray, model: Model, variance: float, out: np.ndarray
 ) -> None:
@@ -59,7 +63,7 @@ def _peaks(
     A parameter at a bound counts as known, but a height there leaves no error.
     """
     kinds, offsets, jump = model.kinds, model.offsets, model.jump
-    gradient = np.zeros(p.size)
+    gradient = np.empty(p.size)
     row = 0
     for c in range(kinds.size):
         if kinds[c] < FIRST_PEAK or kinds[c] == POLYNOMIAL:
@@ -87,13 +91,17 @@ def _peaks(
         row += 1
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def scale_start(
     y: np.ndarray, curve: np.ndarray, p: np.ndarray, model: Model, q: np.ndarray
 ) -> float:
     """Scale the linear parameters of start `p` to the data; return the factor."""
     m = y.size
-    mean_y, mean_c = y.mean(), curve.mean()
+    mean_y, mean_c = 0.0, 0.0
+    for i in range(m):
+        mean_y += y[i]
+        mean_c += curve[i]
+    mean_y, mean_c = mean_y / m, mean_c / m
     covariance, variance = 0.0, 0.0
     for i in range(m):
         covariance += (y[i] - mean_y) * (curve[i] - mean_c)
@@ -107,7 +115,16 @@ def scale_start(
     return slope
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
+def count_free(model: Model) -> int:
+    """Return the number of parameters that are not fixed."""
+    n = 0
+    for k in range(model.low.size):
+        n += model.low[k] < model.high[k]
+    return n
+
+
+@numba.njit(**INNER)
 def compress(
     axis: Axis,
     data: np.ndarray,
@@ -132,7 +149,7 @@ def compress(
     return m, total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _apart(p: np.ndarray, best: np.ndarray, error: float, model: Model) -> bool:
     """Tell whether two solutions differ beyond three standard errors."""
     for t in model.tracked:
@@ -142,7 +159,7 @@ def _apart(p: np.ndarray, best: np.ndarray, error: float, model: Model) -> bool:
     return False
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _put(
     p: np.ndarray, cov: np.ndarray, model: Model, variance: float, row: int, out: Out
 ) -> tuple[int, float]:
@@ -162,7 +179,7 @@ def _put(
     return flag, error
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _leave_out(row: int, out: Out) -> None:
     """Write that a row holds too few data."""
     out.values[row] = math.nan
@@ -172,7 +189,7 @@ def _leave_out(row: int, out: Out) -> None:
     out.flags[row] = NO_DATA
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _blank_absent(best: np.ndarray, model: Model, row: int, out: Out) -> None:
     """Take position and width from what has no height: what is absent is nowhere."""
     for c in range(model.kinds.size):
@@ -213,7 +230,7 @@ def fit_rows(
     p, best, cov = np.empty(n), np.empty(n), np.empty((n, n))
     room, row_points = new_work(n, m_all), new_points(m_all, weighted)
     index, curve = np.empty(m_all, np.int64), np.empty(m_all)
-    n_free = int((model.low < model.high).sum())
+    n_free = count_free(model)
     n_own = 1 if own.shape[0] > 0 else 0
     for row in range(n_rows):
         w_data = weights[row] if weighted else data[row]  # not read where unweighted
@@ -229,7 +246,8 @@ def fit_rows(
         flag = 0
         for s in range(search.starts.shape[0] + n_own):
             if s < n_own:
-                p[:] = own[row]
+                for k in range(n):
+                    p[k] = own[row, k]
                 factor = 1.0
             else:
                 for i in range(m):
@@ -247,7 +265,8 @@ def fit_rows(
                 rival = min(rival, chi_best if better else chi)
             if better:
                 chi_best, converged = chi, done
-                best[:] = p
+                for k in range(n):
+                    best[k] = p[k]
                 covariance(jacobian, res, p, model, work, cov)
                 variance = 1.0 if weighted else chi / (m - n_free)
                 flag, error = _put(p, cov, model, variance, row, out)

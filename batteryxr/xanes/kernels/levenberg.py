@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numba
 
+from batteryxr.xanes.kernels.problem import INNER
 from batteryxr.xanes.kernels.shapes import FAST, evaluate
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from batteryxr.xanes.kernels.memory import Points, Work
+    from batteryxr.xanes.kernels.memory import Points, Scratch
     from batteryxr.xanes.kernels.problem import Model
 
 _SQUEEZE, _RELAX = 0.1, 8.0
@@ -25,7 +26,7 @@ _SQUEEZE, _RELAX = 0.1, 8.0
 _EXACT = 1e-24
 
 
-@numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+@numba.njit(fastmath=FAST, **INNER)
 def _residuals(
     points: Points, p: np.ndarray, model: Model, r: np.ndarray, j: np.ndarray
 ) -> float:
@@ -43,7 +44,7 @@ def _residuals(
     return total
 
 
-@numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+@numba.njit(fastmath=FAST, **INNER)
 def normal(
     jacobian: np.ndarray, residual: np.ndarray, a: np.ndarray, g: np.ndarray
 ) -> None:
@@ -61,7 +62,7 @@ def normal(
             a[i, j] = s
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def factorise(a: np.ndarray, lower: np.ndarray) -> bool:
     """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
     n = a.shape[0]
@@ -82,7 +83,7 @@ def factorise(a: np.ndarray, lower: np.ndarray) -> bool:
     return True
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def substitute(lower: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
     """Solve L Lᵀ x = b."""
     n = b.size
@@ -98,7 +99,7 @@ def substitute(lower: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
         x[i] = s / lower[i, i]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def damp(a: np.ndarray, free: np.ndarray, damping: float, b: np.ndarray) -> None:
     """Copy A with Marquardt's damping; frozen parameters become identity rows."""
     n = a.shape[0]
@@ -108,7 +109,7 @@ def damp(a: np.ndarray, free: np.ndarray, damping: float, b: np.ndarray) -> None
         b[i, i] = a[i, i] * (1.0 + damping) + 1e-30 if free[i] else 1.0
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _release(p: np.ndarray, g: np.ndarray, model: Model, free: np.ndarray) -> None:
     """Free every parameter that is not pressed against a bound by the gradient."""
     low, high = model.low, model.high
@@ -117,12 +118,12 @@ def _release(p: np.ndarray, g: np.ndarray, model: Model, free: np.ndarray) -> No
         free[k] = not pressed
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def descend(
     points: Points,
     p: np.ndarray,
     model: Model,
-    work: Work,
+    work: Scratch,
     tolerance: float,
     limit: int,
 ) -> tuple[float, bool, np.ndarray, np.ndarray]:
@@ -169,13 +170,13 @@ def descend(
     return chi, False, r, jac
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def covariance(
     jac: np.ndarray,
     r: np.ndarray,
     p: np.ndarray,
     model: Model,
-    work: Work,
+    work: Scratch,
     cov: np.ndarray,
 ) -> None:
     """Fill `cov` with (JᵀJ)⁻¹ over the free parameters, NaN elsewhere."""

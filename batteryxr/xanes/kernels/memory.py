@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from batteryxr.xanes.kernels.problem import INNER
+
 
 class Points(NamedTuple):
     """The usable points of one row, (m,) each; weights are 1 where not `weighted`."""
@@ -18,7 +20,7 @@ class Points(NamedTuple):
     weighted: bool
 
 
-class Work(NamedTuple):
+class Scratch(NamedTuple):
     """Memory of one fit: two residuals and Jacobians, normal equations, vectors."""
 
     residual: np.ndarray
@@ -34,13 +36,13 @@ class Work(NamedTuple):
     free: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def new_points(m: int, weighted: bool) -> Points:
     """Return memory for `m` points."""
     return Points(np.empty(m), np.empty(m), np.empty(m), np.empty(m), weighted)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def first_points(points: Points, m: int) -> Points:
     """Return the first `m` points, without a copy."""
     return Points(
@@ -52,21 +54,21 @@ def first_points(points: Points, m: int) -> Points:
     )
 
 
-@numba.njit(nogil=True, cache=True)
-def new_work(n: int, m: int) -> Work:
+@numba.njit(**INNER)
+def new_work(n: int, m: int) -> Scratch:
     """Return memory for `n` parameters and `m` points."""
-    return Work(
+    return Scratch(
         np.empty(m), np.empty(m), np.empty((n, m)), np.empty((n, m)),
         np.empty((n, n)), np.empty((n, n)), np.empty((n, n)),
         np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.bool_),
     )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True)
-def shorter_work(work: Work, m: int) -> Work:
+@numba.njit(**INNER)
+def shorter_work(work: Scratch, m: int) -> Scratch:
     """Return memory for fewer points: the rows of a Jacobian lie close together."""
     n = work.g.size
-    return Work(
+    return Scratch(
         work.residual[:m], work.residual2[:m], np.empty((n, m)), np.empty((n, m)),
         work.a, work.b, work.lower, work.g, work.d, work.q, work.free,
     )  # fmt: skip

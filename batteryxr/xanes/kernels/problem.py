@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
+#: How numba compiles what other kernels alone call: without a door for Python, which
+#: takes named tuples apart and is longer than most of these functions.
+INNER: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 #: What a component is. Edges come first, then peaks, then the baseline.
 ERF, ARCTAN, LORENTZIAN, GAUSSIAN, PSEUDO_VOIGT, POLYNOMIAL = range(6)
 FIRST_PEAK = LORENTZIAN

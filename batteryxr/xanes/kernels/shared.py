@@ -13,19 +13,19 @@ import math
 import numba
 import numpy as np
 
-from batteryxr.xanes.kernels.batch import compress, scale_start
+from batteryxr.xanes.kernels.batch import compress, count_free, scale_start
 from batteryxr.xanes.kernels.levenberg import descend, factorise, normal, substitute
 from batteryxr.xanes.kernels.memory import (
-    Work,
+    Scratch,
     first_points,
     new_points,
     new_work,
     shorter_work,
 )
-from batteryxr.xanes.kernels.problem import Model, Problem
+from batteryxr.xanes.kernels.problem import INNER, Model, Problem
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _held(model: Model, shared: np.ndarray, start: np.ndarray) -> Model:
     """Return the model with its common parameters held at their start."""
     low, high = model.low.copy(), model.high.copy()
@@ -45,18 +45,18 @@ def _held(model: Model, shared: np.ndarray, start: np.ndarray) -> Model:
     )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _is_own(k: int, p: np.ndarray, held: Model, a: np.ndarray) -> bool:
     """Tell whether a parameter is the row's own, off its bounds and of effect."""
     return held.low[k] < p[k] < held.high[k] and a[k, k] > 0.0
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(**INNER)
 def _add_reduced(
     p: np.ndarray,
     held: Model,
     shared: np.ndarray,
-    work: Work,
+    work: Scratch,
     hessian: np.ndarray,
     gradient: np.ndarray,
 ) -> None:
@@ -130,7 +130,7 @@ def reduce_rows(
     n_rows, m_all = data.shape
     n = model.low.size
     held = _held(model, shared, start)
-    n_free = int((held.low < held.high).sum())
+    n_free = count_free(held)
     p, index, curve = np.empty(n), np.empty(m_all, np.int64), np.empty(m_all)
     room, row_points = new_work(n, m_all), new_points(m_all, False)
     chi2 = 0.0

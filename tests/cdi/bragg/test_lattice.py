@@ -214,7 +214,7 @@ def test_the_measured_gold_crystal(answers):
     geometry = cdi.geometry(
         box.assign_coords(rocking=0.005 * axes["rocking"]),
         beamline="34-ID-C",
-        rocking_motor="Theta",
+        rocking="Theta",
         motors={"Delta": 32.174, "Gamma": 12.6346, "Chi": 90.0, "Phi": -5.0},
         energy=9000,
         distance=500,

@@ -217,7 +217,7 @@ def test_odd_shapes_gaps_and_missing_frames(torch, volume, truth):
 
 
 def test_goes_on_where_it_stopped(torch, volume, tmp_path, monkeypatch):
-    from batteryxr.cdi.bragg.learned.kernels import guess as learned
+    from batteryxr.cdi.bragg.learned.kernels import network as learned
 
     store, guessed = tmp_path / "starts.zarr", []
     with_guess = learned.with_guess

@@ -80,7 +80,7 @@ def test_shell_correlation(truth, noisy):
     found = fsc(noisy.isel(start=0), other=noisy.isel(start=1))
     assert 1 <= float(found["resolution_half_bit"]) <= float(found["resolution_1bit"])
     assert (found["threshold_1bit"] >= found["threshold_half_bit"]).all()
-    few = fsc(truth, other=truth, independent=0.05)
+    few = fsc(truth, other=truth, fraction=0.05)
     assert (few["threshold_1bit"] >= same["threshold_1bit"]).all()
     assert float(few["threshold_1bit"][-1]) > float(same["threshold_1bit"][-1])
     real = fsc(abs(truth), other=abs(truth))
@@ -161,8 +161,8 @@ def test_says_what_does_not_fit(truth, volume):
         fsc(truth, other=truth[:20])
     with pytest.raises(DimensionError, match="one shape"):
         align(truth, reference=truth[:20])
-    with pytest.raises(ArgumentError, match="independent=0"):
-        fsc(truth, other=truth, independent=0)
+    with pytest.raises(ArgumentError, match="fraction=0"):
+        fsc(truth, other=truth, fraction=0)
     with pytest.raises(DimensionError, match="along_x"):
         prtf(volume, volume=volume)
 

@@ -242,13 +242,13 @@ def test_starts_from_what_is_known(volume, truth):
     fixed = ShrinkWrap(every=0)
     known = xr.Dataset({"object": truth, "support": support})
     polished = retrieve(
-        volume, initial=known, support=fixed, n_starts=1, schedule="30 ER"
+        volume, start=known, support=fixed, n_starts=1, schedule="30 ER"
     )
     assert float(align(polished, reference=truth)["overlap"]) > 0.995
     assert np.isnan(polished["object_error"]).all()
     given = retrieve(
         volume,
-        initial=known[["support"]].roll(along_x=4),
+        start=known[["support"]].roll(along_x=4),
         support=fixed,
         **QUICK,
     )
@@ -321,7 +321,7 @@ def test_a_state_without_counts(states):
         ({"coherence_every": -1}, "coherence_every=-1"),
         ({"seed": 0.5}, "seed=0.5"),
         ({"device": "cuda:99"}, "device"),
-        ({"initial": xr.DataArray(0)}, "1 with an initial object"),
+        ({"start": xr.DataArray(0)}, "1 with an initial object"),
     ],
 )
 def test_says_what_is_wrong_before_it_works(volume, arguments, message):
@@ -357,10 +357,10 @@ def test_says_what_the_volume_lacks(volume):
     with pytest.raises(VariableError, match="intensity"):
         retrieve(xr.Dataset({"counts": volume}))
     flat = xr.DataArray(np.ones((4, 4)), dims=("y", "x"))
-    with pytest.raises(DataError, match="initial support: lies on"):
-        retrieve(volume, initial=flat.to_dataset(name="support"))
+    with pytest.raises(DataError, match="start support: lies on"):
+        retrieve(volume, start=flat.to_dataset(name="support"))
     with pytest.raises(DataError, match="neither `object` nor `support`"):
-        retrieve(volume, initial=flat.to_dataset(name="field"))
+        retrieve(volume, start=flat.to_dataset(name="field"))
     with pytest.raises(DataError, match="at least 8 voxels"):
         retrieve(volume[:4])
     with pytest.raises(DataError, match="real counts"):

@@ -148,7 +148,7 @@ def test_small_gaps_are_left():
     holed = objects()
     holed.values[2][12, 12, 12] = 0
     assert not cdi.fill_missing(holed)["filled"].any()
-    assert int(cdi.fill_missing(holed, smallest=1)["filled"].sum()) == 1
+    assert int(cdi.fill_missing(holed, minimum=1)["filled"].sum()) == 1
 
 
 def test_the_common_support_needs_more_than_a_fraction():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi.bragg.kernels.iterations import _Step
-from batteryxr.cdi.bragg.kernels.schedule import Block
+from batteryxr.cdi.bragg.kernels.schedule import Stage
+from batteryxr.cdi.bragg.kernels.start import _Step
 from batteryxr.cdi.bragg.kernels.updates import (
     OUTSIDE,
     combine,
@@ -58,7 +58,7 @@ def published(algorithm, beta, amplitude, support, rho):
 
 def step(algorithm, beta, amplitude, support, rho):
     update = _Step(Fourier(amplitude), amplitude, None)
-    return update(Block(algorithm, 1, beta), rho, support)
+    return update(Stage(algorithm, 1, beta), rho, support)
 
 
 @pytest.mark.parametrize("beta", [0.7, 0.9, 1.0])

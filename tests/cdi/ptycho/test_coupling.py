@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from batteryxr.cdi.ptycho import image_file
+from batteryxr.cdi.ptycho import coupling
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
 from batteryxr.cdi.ptycho.kernels.images import mean_of
 from batteryxr.cdi.ptycho.kernels.registration import Registered
@@ -27,7 +27,7 @@ def test_images_come_back_whole_and_by_rows(store):
     rng = np.random.default_rng(0)
     values = rng.standard_normal((2, *SHAPE)).astype(np.float32)
     images = (values[0] + 1j * values[1]).astype(np.complex64)
-    with image_file.ImageFile(store, SHAPE) as kept:
+    with coupling.ImageFile(store, SHAPE) as kept:
         for k, image in enumerate(images):
             kept.write(k, image)
         np.testing.assert_array_equal(kept.read(3), images[3])
@@ -42,7 +42,7 @@ def test_images_come_back_whole_and_by_rows(store):
 def test_images_are_read_by_many_threads(store):
     from concurrent.futures import ThreadPoolExecutor
 
-    with image_file.ImageFile(store, SHAPE) as kept:
+    with coupling.ImageFile(store, SHAPE) as kept:
         for k in range(SHAPE[0]):
             kept.write(k, np.full(SHAPE[1:], k, np.complex64))
         with ThreadPoolExecutor(4) as pool:
@@ -58,7 +58,7 @@ def test_tiles_change_nothing(store, monkeypatch):
     rng = np.random.default_rng(1)
     y, x = np.mgrid[-1:1:40j, -1:1:50j]
     body = np.exp(-3 * (y**2 + x**2))
-    fields = image_file.ImageFile(store, SHAPE)
+    fields = coupling.ImageFile(store, SHAPE)
     for k in range(ENERGY.size):
         noise = 0.01 * rng.standard_normal((2, *body.shape))
         a, p = body * (0.1 + 0.02 * k) + noise[0], body * (0.5 - 0.03 * k) + noise[1]
@@ -68,9 +68,9 @@ def test_tiles_change_nothing(store, monkeypatch):
     table = np.unique(np.r_[np.geomspace(100, 2e5, 500), ENERGY])
     constraint = Constraint(ENERGY, table, (5480 / table) ** 2.5)
     results = []
-    for size in (image_file.TILE, 3 * 9 * 50 * 8, 1):
-        monkeypatch.setattr(image_file, "TILE", size)
-        factor = image_file.ImageFile(store, SHAPE)
+    for size in (coupling.TILE, 3 * 9 * 50 * 8, 1):
+        monkeypatch.setattr(coupling, "TILE", size)
+        factor = coupling.ImageFile(store, SHAPE)
         misfit = constrain(found, ENERGY, constraint, 0.5, factor)
         results.append((misfit, factor.rows(slice(None))))
     assert len(list(fields.tiles())) == 40

@@ -102,4 +102,6 @@ def test_measured_star_is_fitted_and_resolved(measured, engine):
     other, _ = align.aligned(two.values, one.values, weight, rounds=6)
     flat = align.flattened(one.values, weight)
     images = [one.copy(data=np.angle(v * flat / one.values)) for v in (one, other)]
-    assert float(frc(*images).half_period_one_bit) <= 2.2  # pixels of 1 nm
+    assert (
+        float(frc(images[0], other=images[1]).half_period_one_bit) <= 2.2
+    )  # pixels of 1 nm

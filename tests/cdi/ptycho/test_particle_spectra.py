@@ -30,8 +30,7 @@ def particle(tmp_path_factory):
         positions=12,
         step=100.0,
         pixel_size=25.0,
-        diameter=800.0,
-        thickness=1200.0,
+        particle=(1200.0, 800.0),
         photons=3e5,
     )
     stack = ptycho_energies(

@@ -9,8 +9,10 @@ from batteryxr.cdi import (
     EPIE,
     LSQML,
     RAAR,
+    Mirrors,
     Resources,
     Schedule,
+    ZonePlate,
     frc,
     ptycho,
     ptycho_fit,
@@ -34,7 +36,11 @@ from batteryxr.simulate import ptychography
 @pytest.fixture(scope="module")
 def scan():
     whole, _ = ptychography(
-        energy=np.array([5500.0]), positions=6, pixels=32, step=60.0, diameter=200.0
+        energy=np.array([5500.0]),
+        positions=6,
+        size=32,
+        step=60.0,
+        particle=(800.0, 200.0),
     )
     return whole.isel(energy=0)
 
@@ -181,7 +187,7 @@ def test_an_experiment_travels_as_it_is(scan):
 
 def test_preparing_reads_nothing(no_compute):
     with no_compute():
-        scan = ptycho_probe(large(3, 100, 64), focus=300.0)
+        scan = ptycho_probe(large(3, 100, 64), optics=Mirrors(focus=300.0))
         str(ptycho_plan(scan))
 
 
@@ -208,23 +214,23 @@ def test_plan_of_a_large_stack():
 
 def test_probe_of_mirrors_has_the_width_it_was_asked_for():
     scan = large(1, 4, 256).isel(energy=0)
-    probe = ptycho_probe(scan, focus=(200.0, 300.0)).probe.values[0]
+    probe = ptycho_probe(scan, optics=Mirrors(focus=(200.0, 300.0))).probe.values[0]
     pixel = 12398.42 / 5420 / 10 * 2000e3 / (256 * 75)
     for axis, width in ((0, 200.0), (1, 300.0)):
         line = np.sum(abs(probe) ** 2, axis=1 - axis)
         fine = np.linspace(0, 255, 25501)
         wide = fine[np.interp(fine, np.arange(256), line) > line.max() / 2]
         assert np.ptp(wide) * pixel == pytest.approx(width, rel=0.05)
-    far = ptycho_probe(scan, focus=300.0, defocus=800.0).probe.values[0]
+    far = ptycho_probe(scan, optics=Mirrors(focus=300.0), defocus=800.0).probe.values[0]
     np.testing.assert_allclose(np.sum(abs(far) ** 2), 1, rtol=1e-5)
-    near = ptycho_probe(scan, focus=300.0).probe.values[0]
+    near = ptycho_probe(scan, optics=Mirrors(focus=300.0)).probe.values[0]
     assert abs(far).max() < 0.95 * abs(near).max()
 
 
 def test_probe_of_a_zone_plate_is_a_ring_on_the_detector():
     scan = large(1, 4, 256).isel(energy=0)
     plate = ptycho_probe(
-        scan, optics="zone_plate", diameter=200.0, outer_zone=70.0, central_stop=80.0
+        scan, optics=ZonePlate(diameter=200.0, outer_zone=70.0, central_stop=80.0)
     ).probe.values[0]
     far = abs(np.fft.fftshift(np.fft.fft2(plate)))
     assert far[128, 128] < 1e-3 * far.max()
@@ -251,11 +257,11 @@ def test_fit_tells_noise_and_bad_frames(scan):
 def test_correlation_of_an_object_with_itself(scan):
     phase = np.cos(scan.frames[0] / 5.0).rename(detector_y="y", detector_x="x")
     phase = phase.assign_coords(y=np.arange(32) * 10.0, x=np.arange(32) * 10.0)
-    same = frc(phase, phase)
+    same = frc(phase, other=phase)
     np.testing.assert_allclose(same.correlation, 1)
     assert float(same.half_period_one_bit) == 10.0
     with pytest.raises(DimensionError, match="one grid"):
-        frc(phase, phase[:-1])
+        frc(phase, other=phase[:-1])
 
 
 def test_result_can_be_stored_and_replayed(scan, tmp_path):
@@ -310,7 +316,11 @@ def test_messages(scan):
     with pytest.raises(DimensionError, match="ptycho_energies"):
         ptycho(scan.expand_dims("energy"))
     with pytest.raises(ArgumentError, match="`focus` or `half_angle`"):
-        ptycho_probe(scan)
+        Mirrors()
+    with pytest.raises(ArgumentError, match=r"optics='kb': expected .*Mirrors"):
+        ptycho_probe(scan, optics="kb")
+    with pytest.raises(ArgumentError, match="outer_zone=-1"):
+        ZonePlate(diameter=200.0, outer_zone=-1)
     wild = EPIE(object_step=1e4, probe_step=1e4)
     with (
         np.errstate(all="ignore"),

@@ -42,7 +42,7 @@ CALL = {
 
 def simulated(**kw):
     return ptychography(
-        energy=ENERGY, positions=8, pixels=32, step=45.0, diameter=180.0, **kw
+        energy=ENERGY, positions=8, size=32, step=45.0, particle=(800.0, 180.0), **kw
     )
 
 

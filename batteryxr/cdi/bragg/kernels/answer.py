@@ -10,7 +10,6 @@ import numpy as np
 from batteryxr.cdi.bragg.kernels import metrics
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import REACH
-from batteryxr.cdi.bragg.kernels.modes import modes
 from batteryxr.cdi.fourier import Fourier
 
 if TYPE_CHECKING:
@@ -109,3 +108,37 @@ def _own_phase(rho: np.ndarray) -> np.ndarray:
     """Give the brightest part of an object the mean phase 0."""
     mean = np.sum(rho * np.abs(rho), dtype=np.complex128)
     return rho * np.complex64(np.exp(-1j * np.angle(mean)))
+
+
+def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Decompose aligned objects into orthogonal modes.
+
+    The eigenvectors of the small Gram matrix of the objects combine them; the large
+    matrix over voxels is never formed.
+
+    Parameters
+    ----------
+    objects : (n, ...) complex
+        Aligned objects.
+
+    Returns
+    -------
+    modes : (n, ...) complex64
+        Orthogonal, largest first; their squared norms sum to those of the objects.
+        Each has the phase that suits the first object best.
+    weights : (n,) float64
+        Fractions of the squared norm, summing to 1. One object seen n times: 1, 0, ...
+    """
+    n = len(objects)
+    flat = objects.reshape(n, -1)
+    gram = np.empty((n, n), np.complex128)
+    for i in range(n):
+        for j in range(i, n):
+            gram[i, j] = np.vdot(flat[i], flat[j])
+            gram[j, i] = gram[i, j].conj()
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    phases = np.exp(-1j * np.angle(vectors[0]))
+    mixed = (vectors * phases).T.astype(np.complex64) @ flat
+    values = np.maximum(values, 0.0)
+    return mixed.reshape(objects.shape), values / values.sum()

@@ -66,12 +66,12 @@ def half(support: Any) -> Any:
     return support
 
 
-def gaps(missing: np.ndarray, smallest: int) -> np.ndarray:
-    """Return the connected parts of a mask of at least `smallest` voxels."""
+def gaps(missing: np.ndarray, minimum: int) -> np.ndarray:
+    """Return the connected parts of a mask of at least `minimum` voxels."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(missing)
-    large = np.bincount(parts.ravel()) >= smallest
+    large = np.bincount(parts.ravel()) >= minimum
     large[0] = False
     return np.asarray(large[parts])
 

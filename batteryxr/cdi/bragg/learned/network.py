@@ -73,13 +73,13 @@ class Guess:
         self, pattern: Pattern, number: int, watch: Callable[[int, float], None]
     ) -> Pattern:
         """Return the pattern with the first object and support of a start."""
-        from batteryxr.cdi.bragg.learned.kernels.guess import with_guess
+        from batteryxr.cdi.bragg.learned.kernels.network import with_guess
 
         return with_guess(
             pattern,
             _weights(self.network.weights, self.checksum).arrays,
             number,
-            refine=self.network.refine,
+            steps=self.network.refine,
             rate=self.network.rate,
             device=self.device,
             watch=watch,

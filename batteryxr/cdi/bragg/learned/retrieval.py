@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.learned.network import Guess, Network
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
-from batteryxr.cdi.bragg.settings import Selection, Settings, ShrinkWrap
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
@@ -137,13 +137,13 @@ def retrieve_learned(
 
     if support.twin_break:
         raise ArgumentError("support", support, "one without twin_break")
-    blocks = parse(schedule) if schedule is not None else ()
+    stages = parse(schedule) if schedule is not None else ()
     require("torch", extra="ml", purpose="learned phase retrieval")
     if device == "cupy":
         raise ArgumentError("device", device, "'cpu' or a device of PyTorch")
     known = read_weights(network.weights)
-    settings = Settings(
-        schedule=blocks,
+    settings = RetrievalSettings(
+        schedule=stages,
         n_starts=n_starts,
         select=select,
         seed=seed,

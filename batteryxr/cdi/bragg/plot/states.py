@@ -177,7 +177,7 @@ def plot_field(
 def plot_isosurface(
     crystal: xr.DataArray,
     *,
-    level: float | None = None,
+    threshold: float | None = None,
     quantile: Part = 0.99,
     colour: xr.DataArray | None = None,
     outline: xr.DataArray | None = None,
@@ -192,7 +192,7 @@ def plot_isosurface(
     crystal
         A field of it on three axes of space, one state: an amplitude, a support, or a
         contribution or residual of `inverse_pca`, of which both signs are drawn.
-    level
+    threshold
         Value of the surface. None: half of the maximum for what is never negative
         (amplitude, support); else the `quantile` of the modulus.
     quantile
@@ -211,7 +211,7 @@ def plot_isosurface(
     Raises
     ------
     ArgumentError
-        If no voxel reaches the level.
+        If no voxel reaches the threshold.
     DataError
         If the field is zero.
     DimensionError
@@ -229,19 +229,21 @@ def plot_isosurface(
         )
     voxel = steps_in_space(crystal, geometry, caller="plot_isosurface").values / 10
     values = np.nan_to_num(crystal.transpose(*dims).values.astype(np.float32))
-    if level is None:
-        level = _level(values, quantile)
+    if threshold is None:
+        threshold = _level(values, quantile)
     meshes = []
     for sign, tint in ((1.0, _POSITIVE), (-1.0, _NEGATIVE)):
-        if (sign * values).max() > abs(level) > 0:
-            surface = _surface(sign * values, abs(level), voxel)
+        if (sign * values).max() > abs(threshold) > 0:
+            surface = _surface(sign * values, abs(threshold), voxel)
             look = {"color": tint}
             if colour is not None:
                 look = _shading(colour.transpose(*dims), surface)
             meshes.append(_mesh(go, surface, **look))
     if not meshes:
         top = float(np.abs(values).max())
-        raise ArgumentError("level", level, f"a value other than 0, up to {top:.4g}")
+        raise ArgumentError(
+            "threshold", threshold, f"a value other than 0, up to {top:.4g}"
+        )
     if outline is not None:
         around = np.nan_to_num(outline.transpose(*dims).values.astype(np.float32))
         surface = _surface(around, float(around.max()) / 2, voxel)
@@ -250,7 +252,7 @@ def plot_isosurface(
     axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in VECTOR}
     title = str(crystal.attrs.get("long_name", crystal.name or ""))
     figure.update_layout(
-        title={"text": f"{title} at {level:.3g}"},
+        title={"text": f"{title} at {threshold:.3g}"},
         scene={"aspectmode": "data"} | axes,
         width=620,
         height=520,

@@ -13,18 +13,27 @@ a plain dictionary of tensors by name.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as nn
+from scipy import ndimage
+
+from batteryxr.cdi.bragg.learned.kernels.network_input import orientations, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from batteryxr.cdi.bragg.kernels.pattern import Pattern
 
 #: Channels at 1/2, 1/4 and 1/8 of the pattern's size, and of the decoders' last steps.
 CHANNELS = (24, 48, 96, 16)
 DECODERS = ("density", "phase")
 _GROUPS = 8
+#: Fraction of the density of the guess above which a voxel belongs to its support.
+_INSIDE = 0.25
 
 
 def layers(channels: tuple[int, ...] = CHANNELS) -> dict[str, tuple[int, int, int]]:
@@ -256,3 +265,48 @@ def _twice(x: Any) -> Any:
 
 def _squared(field: Any) -> Any:
     return field.real**2 + field.imag**2
+
+
+def with_guess(
+    pattern: Pattern,
+    arrays: Mapping[str, np.ndarray],
+    number: int,
+    *,
+    steps: int,
+    rate: float,
+    device: str = "cpu",
+    watch: Callable[[int, float], None] | None = None,
+) -> Pattern:
+    """Return the pattern with the network's object as its first one.
+
+    Parameters
+    ----------
+    pattern
+        As measured; voxels that are unmeasured or held back are not shown to the
+        network either.
+    arrays
+        Weights of the network.
+    number
+        Which of the 48 orientations the pattern is shown in: the network does not
+        treat them alike, so that each gives another guess.
+    steps, rate, watch
+        As in `refine`.
+    device
+        Of PyTorch.
+    """
+    way = orientations()[number]
+    seen = np.where(pattern.used, pattern.intensity, np.float32(np.nan))
+    if not np.nansum(seen) > 0:
+        return pattern
+    view = scene(np.fft.fftshift(way.turn(seen)))
+    weights = {k: torch.from_numpy(a).to(device) for k, a in arrays.items()}
+    modulus, weight = (
+        torch.from_numpy(a[None]).to(device) for a in (view.modulus, view.weight)
+    )
+    found, _ = refine(weights, modulus, weight, steps, rate=rate, watch=watch)
+    rho = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
+    body = np.abs(rho)
+    support = body > _INSIDE * np.quantile(body[body > 0.1 * body.max()], 0.8)
+    # By one voxel more: the network's grid is coarser than the pattern's.
+    support = ndimage.binary_dilation(np.fft.fftshift(support))
+    return replace(pattern, initial=rho, support=np.fft.ifftshift(support))
