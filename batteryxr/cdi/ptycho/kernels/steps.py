@@ -129,7 +129,8 @@ def update_pair(
     y, x = corner
     if is_numpy_array(waves):
         keep = change is not None
-        single = Reach._make(map(np.float32, reach))
+        # Named ones take numba three times as long to recognise.
+        single = tuple(map(np.float32, reach))
         return _update(waves, probe, obj, y, x, single, change if keep else waves, keep)
     xp = array_namespace(waves)
     n = probe.shape[-1]
