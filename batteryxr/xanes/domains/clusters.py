@@ -103,7 +103,7 @@ def cluster(
     names = list(pixels.features)
     if order_by is not None and order_by not in names:
         raise ArgumentError("order_by", order_by, f"one of the features {names}")
-    drawn = sample(pixels, n_clusters, max_pixels=max_pixels, seed=seed)
+    drawn = sample(pixels, {"n_clusters": n_clusters}, max_pixels=max_pixels, seed=seed)
     points, centre, scale = drawn.standardised(standardise)
     model = partition.fit(
         points, drawn.weights, n_clusters, method=method, n_init=n_starts, seed=seed
@@ -202,7 +202,9 @@ def cluster_orders(
     from batteryxr.xanes.kernels import partition
 
     pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
-    drawn = sample(pixels, max_clusters, max_pixels=max_pixels, seed=seed)
+    drawn = sample(
+        pixels, {"max_clusters": max_clusters}, max_pixels=max_pixels, seed=seed
+    )
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, max_clusters + 1)
     what = "Counting clusters"

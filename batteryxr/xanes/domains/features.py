@@ -98,7 +98,7 @@ def gather(
     ------
     VariableError
         If one is missing, or has a dimension that the others lack.
-    ArgumentError
+    DataError
         If there is none.
     """
     if not isinstance(data, xr.Dataset):
@@ -109,7 +109,7 @@ def gather(
     names = [str(n) for n in data.data_vars] if features is None else list(features)
     require_variables(data, names, caller=caller)
     if not names:
-        raise ArgumentError("features", names, "at least one variable")
+        raise DataError("maps", "no variable is chosen", "Name one: features=[...].")
     maps = {n: _plain(data[n]) for n in names}
     dims = max((m.dims for m in maps.values()), key=len)
     for name, array in maps.items():
@@ -128,7 +128,8 @@ def gather(
 def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sample:
     """Draw pixels: all if they are no more than `max_pixels`, whatever the chunks.
 
-    Reads once; memory is a band of chunks and the sample.
+    Reads once; memory is a band of chunks and the sample. The number of clusters is
+    `wanted`, by the name of its argument.
 
     Raises
     ------
@@ -141,6 +142,7 @@ def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sa
     """
     from batteryxr.xanes.kernels.partition import random_keys
 
+    ((argument, n_clusters),) = wanted.items()
     most, least = max_pixels, max(n_clusters, 10)
     if most < least:
         raise ArgumentError("max_pixels", most, f"at least {least}")
@@ -183,7 +185,7 @@ def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sa
         )
     if total < n_clusters:
         limit = f"at most the {total} pixels that count"
-        raise ArgumentError("n_clusters", n_clusters, limit)
+        raise ArgumentError(argument, n_clusters, limit)
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None
