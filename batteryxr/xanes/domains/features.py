@@ -45,6 +45,14 @@ class Sample:
             scale = np.where(scale > 0, scale, 1.0)
         return (self.values - centre) / scale, centre, scale
 
+    def check_holds(self, argument: str, n: int) -> None:
+        """Raise an ArgumentError if there are fewer pixels than clusters."""
+        if self.total < n:
+            limit = f"at most the {self.total} pixels that count"
+            raise ArgumentError(argument, n, limit)
+        if len(self.values) < n:
+            raise ArgumentError("max_pixels", len(self.values), f"at least {n}")
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -125,16 +133,13 @@ def gather(
     return {n: m.transpose(*dims) for n, m in maps.items()}
 
 
-def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sample:
-    """Draw pixels: all if they are no more than `max_pixels`, whatever the chunks.
+def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
+    """Draw pixels: all if they are no more than `most`, whatever the chunks.
 
-    Reads once; memory is a band of chunks and the sample. The number of clusters is
-    `wanted`, by the name of its argument.
+    Reads once; memory is a band of chunks and the sample.
 
     Raises
     ------
-    ArgumentError
-        If there are fewer pixels than clusters.
     DataError
         If no pixel counts.
     VariableError
@@ -142,10 +147,6 @@ def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sa
     """
     from batteryxr.xanes.kernels.partition import random_keys
 
-    ((argument, n_clusters),) = wanted.items()
-    most, least = max_pixels, max(n_clusters, 10)
-    if most < least:
-        raise ArgumentError("max_pixels", most, f"at least {least}")
     first = next(iter(pixels.features.values()))
     for name, other in (("mask", pixels.mask), ("weights", pixels.weights)):
         if other is not None and not set(other.dims) <= set(first.dims):
@@ -183,9 +184,6 @@ def sample(pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int) -> Sa
             f"no pixel counts: all of {list(pixels.features)} must be finite there, "
             "and the mask True",
         )
-    if total < n_clusters:
-        limit = f"at most the {total} pixels that count"
-        raise ArgumentError(argument, n_clusters, limit)
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None
