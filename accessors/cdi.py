@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method, opens
+from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.cdi.bragg import (
     assembly,
     comparison,
@@ -12,6 +12,8 @@ from batteryxr.cdi.bragg import (
     frames,
     laboratory,
     lattice,
+    order,
+    peak,
     quality,
     retrieval,
     states,
@@ -21,12 +23,43 @@ from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
-from batteryxr.cdi.ptycho import planning as ptycho_planning
+from batteryxr.cdi.ptycho import estimate as ptycho_estimate
+from batteryxr.cdi.ptycho import plot as ptycho_plots
 from batteryxr.cdi.ptycho import probe as ptycho_optics
 from batteryxr.cdi.ptycho import quality as ptycho_quality
-from batteryxr.cdi.ptycho import reconstruction as ptycho_reconstruction
+from batteryxr.cdi.ptycho import reconstruct as ptycho_reconstruct
 from batteryxr.cdi.ptycho import stack as ptycho_stack
-from batteryxr.cdi.ptycho import watch as ptycho_watch
+
+_DIMENSIONS = (
+    *("state", "rocking", "position", "energy", "detector_y", "detector_x"),
+    *("along_rocking", "along_y", "along_x", "z", "y", "x"),
+)
+_ROCKING = ("rocking", "detector_y", "detector_x")
+_DETECTED = ("along_rocking", "along_y", "along_x")
+#: Three axes of a crystal: as they were measured, or right-angled.
+_SPACE = (("along_rocking", "z"), ("along_y", "y"), ("along_x", "x"))
+_STATES = ("state", *_SPACE)
+
+
+class CdiPlots(Accessor):
+    """Plots of coherent diffraction: objects, their quality, fields and states."""
+
+    _understands = _DIMENSIONS
+    _called = "cdi.plot"
+
+    # phase retrieval
+    slices = method(retrieval_plots.plot_slices, *_SPACE)
+    prtf = method(retrieval_plots.plot_prtf, "prtf")
+    fsc = method(retrieval_plots.plot_fsc, "fsc", "threshold_1bit")
+    starts = method(retrieval_plots.plot_starts, "residual", "rank")
+
+    # strain and states
+    field = method(state_plots.plot_field, *_SPACE)
+    hysteresis = method(state_plots.plot_hysteresis, "state", "voltage", "direction")
+    isosurface = method(state_plots.plot_isosurface, *_SPACE)
+
+    # ptychography
+    ptycho = method(ptycho_plots.plot_ptycho, "transmission")
 
 
 @xr.register_dataarray_accessor("cdi")
@@ -41,73 +74,53 @@ class Cdi(Accessor):
     5. ``omega = whole.cdi.phase_differences().cdi.order_parameter()``
     """
 
-    _understands = (
-        "state",
-        "rocking",
-        "position",
-        "energy",
-        "detector_y",
-        "detector_x",
-        "along_rocking",
-        "along_y",
-        "along_x",
-        "z",
-        "y",
-        "x",
-    )
+    _understands = _DIMENSIONS
 
     # looking at it
     view = opens("StackViewer")
+    plot = group(CdiPlots)
 
     # frames into volumes
-    hot_pixels = method(frames.hot_pixels)
-    correct = method(frames.correct)
-    locate_peak = method(frames.locate_peak)
-    crop = method(frames.crop)
-    sum_repeats = method(assembly.sum_repeats)
-    geometry = method(diffractometer.geometry)
+    hot_pixels = method(frames.hot_pixels, *_ROCKING)
+    correct = method(frames.correct, "detector_y", "detector_x")
+    locate_peak = method(peak.locate_peak, *_ROCKING)
+    crop = method(peak.crop, *_ROCKING)
+    sum_repeats = method(assembly.sum_repeats, "repeat", *_ROCKING)
+    geometry = method(diffractometer.geometry, *_ROCKING)
 
     # phase retrieval
-    retrieve = method(retrieval.retrieve)
-    retrieve_learned = method(learned_retrieval.retrieve_learned)
-    misfit = method(quality.misfit)
-    prtf = method(quality.prtf)
-    fsc = method(quality.fsc)
-    overlay = method(superposition.overlay)
-    decompose = method(superposition.decompose)
+    retrieve = method(retrieval.retrieve, *_ROCKING)
+    retrieve_learned = method(learned_retrieval.retrieve_learned, *_ROCKING)
+    misfit = method(quality.misfit, *_DETECTED)
+    prtf = method(quality.prtf, *_DETECTED)
+    fsc = method(quality.fsc, *_SPACE)
+    align = method(superposition.align, *_SPACE)
+    decompose = method(superposition.decompose, *_SPACE)
 
     # ptychography
-    ptycho_probe = method(ptycho_optics.ptycho_probe)
-    ptycho_plan = method(ptycho_planning.ptycho_plan)
-    ptycho = method(ptycho_reconstruction.ptycho)
-    ptycho_energies = method(ptycho_stack.ptycho_energies)
-    ptycho_fit = method(ptycho_quality.ptycho_fit)
-    frc = method(ptycho_quality.frc)
-    plot_ptycho = method(ptycho_watch.plot_ptycho)
+    ptycho_probe = method(ptycho_optics.ptycho_probe, "frames")
+    ptycho_plan = method(ptycho_estimate.ptycho_plan, "frames")
+    ptycho = method(ptycho_reconstruct.ptycho, "frames")
+    ptycho_energies = method(ptycho_stack.ptycho_energies, "frames")
+    ptycho_fit = method(ptycho_quality.ptycho_fit, "transmission")
+    frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
-    unwrap = method(lattice.unwrap)
-    displacement = method(lattice.displacement)
-    strain = method(lattice.strain)
-    crop_to_support = method(laboratory.crop_to_support)
-    to_laboratory = method(laboratory.to_laboratory)
-    summarise_states = method(comparison.summarise_states)
+    unwrap = method(lattice.unwrap, *_SPACE)
+    displacement = method(lattice.displacement, "phase", *_SPACE)
+    strain = method(lattice.strain, "displacement", *_SPACE)
+    crop_to_support = method(laboratory.crop_to_support, *_SPACE)
+    to_laboratory = method(laboratory.to_laboratory, *_DETECTED)
+    summarise_states = method(
+        comparison.summarise_states, ("phase", "displacement", "strain"), *_SPACE
+    )
 
     # states
-    align_states = method(states.align_states)
-    common_support = method(states.common_support)
-    fill_missing = method(states.fill_missing)
-    phase_differences = method(comparison.phase_differences)
-    order_parameter = method(comparison.order_parameter)
-    inverse_pca = method(comparison.inverse_pca)
-    domains = method(phase_domains.domains)
-    track_domains = method(phase_domains.track_domains)
-
-    # looking at it
-    plot_slices = method(retrieval_plots.plot_slices)
-    plot_prtf = method(retrieval_plots.plot_prtf)
-    plot_fsc = method(retrieval_plots.plot_fsc)
-    plot_starts = method(retrieval_plots.plot_starts)
-    plot_field = method(state_plots.plot_field)
-    plot_hysteresis = method(state_plots.plot_hysteresis)
-    plot_isosurface = method(state_plots.plot_isosurface)
+    align_states = method(states.align_states, *_STATES)
+    common_support = method(states.common_support, *_STATES)
+    fill_missing = method(states.fill_missing, *_STATES)
+    phase_differences = method(comparison.phase_differences, *_STATES)
+    order_parameter = method(order.order_parameter, *_STATES)
+    inverse_pca = method(order.inverse_pca, *_STATES)
+    domains = method(phase_domains.domains, *_SPACE)
+    track_domains = method(phase_domains.track_domains, "state", "domain")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from batteryxr.accessors.base import Accessor, method, opens
+from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.echem.cycling import cycles as cycling
 from batteryxr.echem.cycling import differential, features
 from batteryxr.echem.cycling import half_cycles as summary
@@ -21,6 +21,40 @@ from batteryxr.echem.titration import equilibrium
 from batteryxr.echem.titration import gitt as titration
 from batteryxr.echem.titration import pulse as titration_curve
 
+_DIMENSIONS = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
+#: What a record of a cycler has, and what a series of scans has once it is joined.
+_CYCLED = ("record", "test_time", "voltage", "current")
+_CLOCKED = ("record", "time", "voltage")
+_JOINED = ("scan", "voltage", "time")
+#: What tells how much charge moved: of these one.
+_CHARGED = ("current", "specific_capacity", "capacity")
+
+
+class EchemPlots(Accessor):
+    """Plots of cycling, titrations and the operando axis."""
+
+    _understands = _DIMENSIONS
+    _called = "echem.plot"
+
+    # cycling
+    voltage_profile = method(plots.plot_voltage_profile, *_CYCLED)
+    cycles = method(plots.plot_cycles, "cycle", "coulombic_efficiency")
+    rate = method(plots.plot_rate, "rate", "mean_voltage")
+    dqdv = method(plots.plot_dqdv, "dqdv")
+
+    # lithium
+    lithiation = method(material_plots.plot_lithiation, *_CYCLED)
+
+    # titration
+    gitt = method(titration_plots.plot_gitt, "pulse", "equilibrium_voltage")
+    time_constants = method(titration_plots.plot_time_constants, "pulse", "inverse_tau")
+    pulse = method(titration_plots.plot_pulse, "fitted_voltage", "step_time")
+    hysteresis = method(titration_plots.plot_hysteresis, "hysteresis", "gap")
+
+    # operando
+    operando = method(operando_plots.plot_operando, *_CLOCKED)
+    with_voltage = method(operando_plots.plot_with_voltage, *_JOINED)
+
 
 @xr.register_dataset_accessor("echem")
 class Echem(Accessor):
@@ -28,51 +62,57 @@ class Echem(Accessor):
 
     1. ``record.echem.cycles(electrode="cathode", first="charge", mass=7.0)``
     2. ``record.echem.dqdv(smoothing=0.020).echem.peaks()``
-    3. ``record.echem.gitt().echem.plot_gitt()``
+    3. ``record.echem.gitt().echem.plot.gitt()``
     4. ``scans = record.echem.join(spectra, mass=7.0, formula="LiNiO2")``
     5. ``scans.echem.states([("charge", 3.6), ("discharge", 3.6)])``
+
+    What it offers depends on what it is asked of: a record, a result, or scans.
     """
 
-    _understands = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
+    _understands = _DIMENSIONS
+
+    # looking at it
+    panel = opens("VoltageStatePanel", "scan", "voltage")
+    plot = group(EchemPlots)
 
     # cycling
-    half_cycles = method(summary.half_cycles)
-    cycles = method(cycling.cycles)
-    steps = method(stepping.steps)
-    rate = method(rate_capability.rate)
-    plot_voltage_profile = method(plots.plot_voltage_profile)
-    plot_cycles = method(plots.plot_cycles)
-    plot_rate = method(plots.plot_rate)
+    half_cycles = method(summary.half_cycles, *_CYCLED)
+    cycles = method(cycling.cycles, *_CYCLED)
+    steps = method(stepping.steps, *_CYCLED)
+    rate = method(rate_capability.rate, "cycle", "coulombic_efficiency")
 
     # differential curves
-    dqdv = method(differential.dqdv)
-    dvdq = method(differential.dvdq)
-    peaks = method(features.peaks)
-    turning_point = method(features.turning_point)
-    plot_dqdv = method(plots.plot_dqdv)
+    dqdv = method(differential.dqdv, *_CYCLED)
+    dvdq = method(differential.dvdq, *_CYCLED)
+    peaks = method(features.peaks, "half_cycle", "dqdv")
+    turning_point = method(features.turning_point, "half_cycle", "dqdv")
 
     # lithium
-    li_content = method(lithium.li_content)
-    utilisation = method(lithium.utilisation)
-    extra_capacity = method(lithium.extra_capacity)
-    plot_lithiation = method(material_plots.plot_lithiation)
+    li_content = method(lithium.li_content, ("current", "capacity_total"))
+    utilisation = method(lithium.utilisation, _CHARGED)
+    extra_capacity = method(lithium.extra_capacity, _CHARGED)
 
     # titration
-    gitt = method(titration.gitt)
-    equilibrium_hysteresis = method(equilibrium.equilibrium_hysteresis)
-    pulse_fit = method(titration_curve.pulse_fit)
-    plot_gitt = method(titration_plots.plot_gitt)
-    plot_time_constants = method(titration_plots.plot_time_constants)
-    plot_pulse = method(titration_plots.plot_pulse)
-    plot_hysteresis = method(titration_plots.plot_hysteresis)
+    gitt = method(titration.gitt, *_CYCLED)
+    equilibrium_hysteresis = method(
+        equilibrium.equilibrium_hysteresis, "pulse", "equilibrium_voltage"
+    )
+    pulse_fit = method(titration_curve.pulse_fit, *_CYCLED)
 
     # operando
-    fit_clock = method(clock_fit.fit_clock)
-    join = method(joining.join)
-    states = method(voltage_states.states)
-    panel = opens("VoltageStatePanel")
-    plot_operando = method(operando_plots.plot_operando)
-    plot_with_voltage = method(operando_plots.plot_with_voltage)
+    fit_clock = method(clock_fit.fit_clock, *_CLOCKED)
+    join = method(joining.join, "time", *_CYCLED)
+    states = method(voltage_states.states, "scan", ("voltage", "state_number"))
+
+
+class EchemArrayPlots(Accessor):
+    """Plots of one array on the operando axis."""
+
+    _understands = ("scan", "state")
+    _called = "echem.plot"
+
+    # operando
+    with_voltage = method(operando_plots.plot_with_voltage, *_JOINED)
 
 
 @xr.register_dataarray_accessor("echem")
@@ -82,6 +122,9 @@ class EchemArray(Accessor):
     _understands = ("scan", "state")
     _called = "echem"
 
-    states = method(voltage_states.states)
-    panel = opens("VoltageStatePanel")
-    plot_with_voltage = method(operando_plots.plot_with_voltage)
+    # looking at it
+    panel = opens("VoltageStatePanel", "scan", "voltage")
+    plot = group(EchemArrayPlots)
+
+    # operando
+    states = method(voltage_states.states, "scan", ("voltage", "state_number"))

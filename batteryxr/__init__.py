@@ -63,18 +63,7 @@ __all__ = [
 
 _MODULES = frozenset({"cdi", "echem", "io", "nmf", "samples", "simulate", "xanes"})
 _READERS = frozenset(
-    {
-        "read_athena",
-        "read_cxi",
-        "read_cycler",
-        "read_frames",
-        "read_image",
-        "read_ptychography",
-        "read_series",
-        "read_stack",
-        "write_bdf",
-        "write_cxi",
-    }
+    name for name in __all__ if name.startswith(("read_", "write_bdf", "write_cxi"))
 )
 
 

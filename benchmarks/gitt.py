@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 from batteryxr import simulate
-from batteryxr.echem import gitt
+from batteryxr.echem import WeppnerHuggins, gitt
 from batteryxr.simulate.titration import surface_excess
 
 if TYPE_CHECKING:
@@ -111,9 +111,14 @@ def main() -> None:
     report(f"finite length, {record.sizes['record']} rows", ours, other, note)
 
     long, _ = simulate.gitt(
-        n_pulses=121, current=0.02, pulse=660.0, rest=8100.0, interval=0.0824, tau=4e3
+        n_pulses=121,
+        current=0.02,
+        pulse=660.0,
+        rest=8100.0,
+        interval=0.0824,
+        electrode=simulate.Electrode(tau=4e3),
     )
-    options_wh = {"method": "weppner-huggins", "radius": 1000.0, "steady": "gradient"}
+    options_wh = {"method": WeppnerHuggins("gradient"), "radius": 1000.0}
     whole = gitt(long, **options_wh)
     ours = best(lambda: gitt(long, **options_wh), options.repeats)
     rows = f"{long.sizes['record']} rows"

@@ -92,7 +92,7 @@ def with_batteryxr(
         field, _ = replace_modulus(
             fourier.forward(buffer), amplitude, 1.0 / fourier.size
         )
-        combine(rho, fourier.backward(field), support, 1.0, -0.9)
+        combine(rho, fourier.backward(field), support, (1.0, -0.9))
 
     return iterate
 

@@ -2,7 +2,7 @@
 
     python benchmarks/ptycho_stack.py make DIR [--energies 40] [--linked] [--side 45]
         [--pixels 256]
-    python benchmarks/ptycho_stack.py run DIR [--passes 1] [--engine ePIE] [--workers N]
+    python benchmarks/ptycho_stack.py run DIR [--passes 1] [--engine EPIE] [--workers N]
         [--seconds S]
     python benchmarks/ptycho_stack.py overhead [--energies 40]
 
@@ -41,8 +41,8 @@ def make(folder: Path, energies: int, linked: bool, side: int, pixels: int) -> N
 
     folder.mkdir(parents=True, exist_ok=True)
     two, _ = ptychography(
-        energy=np.array([5440.0, 5480.0]), positions=side, pixels=pixels,
-        step=150.0, diameter=90.0 * side, photons=3e5, chunks=64,
+        energy=np.array([5440.0, 5480.0]), positions=side, size=pixels,
+        step=150.0, particle=(800.0, 90.0 * side), photons=3e5, chunks=64,
     )  # fmt: skip
     two = two.isel(position=slice(POSITIONS))
     seed, stack = folder / "two.zarr", folder / "stack.zarr"
@@ -100,11 +100,16 @@ def child(folder: Path, passes: int, engine: str, workers: int | None) -> None:
     import threading
 
     import batteryxr
-    from batteryxr.cdi import ptycho_energies, ptycho_plan
+    from batteryxr.cdi import Resources, ptycho_energies, ptycho_plan
+    from batteryxr.cdi.ptycho.engines import engine_named
 
     scan = batteryxr.open_store(folder / "stack.zarr")
     assert isinstance(scan, xr.Dataset)
-    plan = ptycho_plan(scan, engine=engine, memory=MEMORY, workers=workers)
+    given: dict[str, Any] = {
+        "engine": engine_named(engine),
+        "resources": Resources(memory=MEMORY, workers=workers, checkpoint=1),
+    }
+    plan = ptycho_plan(scan, **given)
     print(plan, flush=True)
     begin = time.perf_counter()
 
@@ -120,8 +125,7 @@ def child(folder: Path, passes: int, engine: str, workers: int | None) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     result = ptycho_energies(
-        scan, store=folder / "out.zarr", engine=engine, iterations=passes,
-        checkpoint=1, memory=MEMORY, workers=workers, progress=False,
+        scan, store=folder / "out.zarr", iterations=passes, progress=False, **given
     )  # fmt: skip
     print(f"{dict(result.sizes)}; peak {peak_memory():.3f} GB, "
           f"{time.perf_counter() - begin:.0f} s")  # fmt: skip
@@ -137,34 +141,33 @@ def peak_memory() -> float:
 def overhead(energies: int) -> None:
     """Print what an energy costs beside its own work, one after another."""
     import batteryxr
-    from batteryxr.cdi.ptycho import run as _ptycho_run
+    from batteryxr.cdi import Resources
+    from batteryxr.cdi.ptycho import stack as ptycho_stack
     from batteryxr.simulate import ptychography
 
     spent: list[float] = []
-    job: Any = _ptycho_run.Job
-    plain = job.__call__
+    module: Any = ptycho_stack
+    plain, plain_all = module.advance, module._advance
 
-    def timed(self: Any, *given: int) -> int:
+    def timed(*given: Any) -> int:
         begin = time.perf_counter()
-        found = plain(self, *given)
+        found = plain(*given)
         spent.append(time.perf_counter() - begin)
         return int(found)
 
-    job.__call__ = timed
+    module.advance = timed
     scan, _ = ptychography(
         energy=np.linspace(5440.0, 5480.0, energies),
-        positions=8, pixels=32, step=45.0, diameter=180.0, chunks=32,
+        positions=8, size=32, step=45.0, particle=(800.0, 180.0), chunks=32,
     )  # fmt: skip
     whole: list[float] = []
-    run_kind: Any = _ptycho_run.Run
-    advance = run_kind.advance
 
-    def watched(self: Any, *given: Any) -> None:
+    def watched(*given: Any) -> None:
         begin = time.perf_counter()
-        advance(self, *given)
+        plain_all(*given)
         whole.append(time.perf_counter() - begin)
 
-    run_kind.advance = watched
+    module._advance = watched
     with tempfile.TemporaryDirectory() as folder:
         batteryxr.save(scan, f"{folder}/stack.zarr")
         stored = batteryxr.open_store(f"{folder}/stack.zarr")
@@ -173,7 +176,10 @@ def overhead(energies: int) -> None:
             spent.clear()
             whole.clear()
             stored.cdi.ptycho_energies(
-                store=f"{folder}/{name}", iterations=6, workers=1, progress=False
+                store=f"{folder}/{name}",
+                iterations=6,
+                progress=False,
+                resources=Resources(workers=1),
             )
     each = 1e3 * (sum(whole) - sum(spent)) / energies
     work = 1e3 * sum(spent) / energies
@@ -189,7 +195,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=45, help="scan points along a side")
     parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--passes", type=int, default=1)
-    parser.add_argument("--engine", default="ePIE")
+    parser.add_argument("--engine", default="EPIE")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--seconds", type=float)
     asked = parser.parse_args()

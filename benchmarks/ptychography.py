@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.cdi import DM, EPIE, LSQML, RAAR, RPIE
 from batteryxr.cdi.fourier import Fourier, empty
-from batteryxr.cdi.ptycho.kernels.loop import InMemory, Plan, run
-from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
-from batteryxr.cdi.ptycho.kernels.pie import PieOptions
-from batteryxr.cdi.ptycho.kernels.projections import ProjectionOptions
+from batteryxr.cdi.ptycho.kernels.loop import InMemory, iterate
 from batteryxr.cdi.ptycho.kernels.state import State
+from batteryxr.cdi.ptycho.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 N, SIDE, PASSES = 128, 20, 5
 ENGINES = {
-    "ePIE": PieOptions(),
-    "rPIE, momentum": PieOptions(object_alpha=0.2, momentum=0.5),
-    "LSQML": LsqOptions(),
-    "DM": ProjectionOptions(),
-    "RAAR": ProjectionOptions("RAAR", 0.8),
+    "EPIE": EPIE(),
+    "RPIE, momentum": RPIE(momentum=0.5),
+    "LSQML": LSQML(),
+    "DM": DM(),
+    "RAAR": RAAR(),
 }
 
 
@@ -61,15 +60,15 @@ def experiment() -> tuple[np.ndarray, np.ndarray, tuple[int, int], np.ndarray]:
     return frames, corners.astype(float), (size, size), pupil(70.0)
 
 
-def ours(options: Any, data: Any) -> Callable[[], None]:
+def ours(engine: Any, data: Any) -> Callable[[], None]:
     frames, corners, shape, probe = data
     first = np.ascontiguousarray(probe[None].astype(np.complex64))
     state = State(np.ones(shape, np.complex64), first, corners)
     source, weight = InMemory(frames), np.ones((N, N), np.float32)
-    plan = Plan(options, (0,))
+    settings = Settings(engine=engine)
 
     def one_pass() -> None:
-        run(plan, state, source, weight, state.iteration + 1)
+        iterate(settings, state, source, weight, until=state.iteration + 1)
 
     return one_pass
 
@@ -128,7 +127,7 @@ def measure(jobs: dict[str, Callable[[], None]]) -> dict[str, float]:
 def main() -> None:
     data = experiment()
     jobs = {"transforms alone": transforms()}
-    jobs |= {name: ours(options, data) for name, options in ENGINES.items()}
+    jobs |= {name: ours(engine, data) for name, engine in ENGINES.items()}
     try:
         jobs["pty-chi LSQML"] = ptychi("LSQML", 40, data)
         jobs["pty-chi ePIE"] = ptychi("EPIE", 1, data)
@@ -136,11 +135,11 @@ def main() -> None:
         print(f"pty-chi skipped: {error}")
     found = measure(jobs)
     floor = found["transforms alone"]
-    head = ("400 frames of 128²", "CPU-s/pass", "of limit", "x ePIE")
+    head = ("400 frames of 128²", "CPU-s/pass", "of limit", "x EPIE")
     print("{:24s} {:>10s} {:>9s} {:>7s}".format(*head))
     for name, seconds in found.items():
         share = f"{100 * floor / seconds:.0f} %"
-        print(f"{name:24s} {seconds:10.3f} {share:>9s} {seconds / found['ePIE']:7.2f}")
+        print(f"{name:24s} {seconds:10.3f} {share:>9s} {seconds / found['EPIE']:7.2f}")
 
 
 if __name__ == "__main__":

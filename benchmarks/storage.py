@@ -37,7 +37,7 @@ DIMS = ("position", "detector_y", "detector_x")
 
 
 def simulated() -> np.ndarray:
-    scan, _ = ptychography(energy=np.array([5500.0]), positions=20, pixels=128)
+    scan, _ = ptychography(energy=np.array([5500.0]), positions=20, size=128)
     return np.asarray(scan["frames"].values[0])
 
 

@@ -17,7 +17,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import ArgumentError
 
-HOMES = ("echem", "nmf", "xanes", "cdi", "io", "simulate")
+HOMES = ("echem", "nmf", "xanes", "cdi", "io", "simulate", "operando")
 TOP = ("save", "open_store", "write_resumable", "sample")
 
 
@@ -89,7 +89,7 @@ NAMED = {
     "numerator": "a",
     "denominator": "b",
     "path": ".",
-    "files": ".",
+    "optics": batteryxr.cdi.Mirrors(focus=0.1),
     "frames": xr.DataArray(
         np.ones((2, 4, 4)), dims=("position", "detector_y", "detector_x")
     ),
@@ -120,6 +120,8 @@ def stand_in(name: str, annotation: str):
         ("int", 1),
         ("Count", 1),
         ("Positive", 1.0),
+        ("NonNegative", 1.0),
+        ("Pair", (1.0, 2.0)),
     ):
         if word in annotation:
             return value

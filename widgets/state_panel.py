@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.plotting import BRANCH_COLOURS
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.state_model import StateModel, hours_of, names
 from batteryxr.widgets.view import Figure, Panel, on_front_end
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_COLOURS = {"charge": "#c44e52", "discharge": "#4c72b0"}
+_COLOURS = {side: BRANCH_COLOURS[side] for side in ("charge", "discharge")}
 _CURVE_POINTS = 4000
 _TAG = re.compile(r"^(charge|discharge)\s+(-?\d+(?:[.,]\d+)?)\s*V?$")
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batteryxr.core.errors import BatteryxrError, MissingDependencyError
+from batteryxr.core.units import readable_bytes
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import xarray as xr
 
 _OPERANDO = """\
 examples:
@@ -131,7 +135,7 @@ def _add_lab(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _operando(arguments: argparse.Namespace) -> None:
-    from batteryxr.operando.pipeline import Conventions, operando
+    from batteryxr.operando import Conventions, Unmixing, operando
 
     conventions = Conventions(
         timezone=arguments.timezone,
@@ -143,23 +147,70 @@ def _operando(arguments: argparse.Namespace) -> None:
         formula=arguments.formula,
     )
     operando(
-        arguments.cycler,
-        arguments.scans,
-        arguments.out,
+        cycler=arguments.cycler,
+        scans=arguments.scans,
+        out=arguments.out,
         conventions=conventions,
         report=arguments.report,
-        n_components=arguments.components,
-        signal_range=arguments.range,
-        seed=arguments.seed,
+        unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),
         overwrite=arguments.overwrite,
         say=lambda line: print(line, flush=True),
     )
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from batteryxr.cli.info import describe
-
     print(describe(arguments.store))
+
+
+def describe(path: str | Path) -> str:
+    """Describe a zarr store. Reads metadata only.
+
+    Parameters
+    ----------
+    path
+        The store.
+
+    Returns
+    -------
+    str
+        A few lines per group: dimensions, variables with units, dtype, size and
+        chunk, and the call that made the group.
+    """
+    from batteryxr.core.store import groups, open_dataset
+
+    lines = [f"{path}"]
+    for name in groups(path):
+        dataset = open_dataset(path, name or None)
+        sizes = ", ".join(f"{dim} {n}" for dim, n in dataset.sizes.items())
+        lines += [
+            "",
+            f"/{name}  ({sizes or 'scalars'}; {readable_bytes(dataset.nbytes)})",
+        ]
+        lines += [_variable(str(n), v) for n, v in dataset.variables.items()]
+        if call := dataset.attrs.get("batteryxr_call"):
+            lines.append(f"  made by {_call(call)}")
+        if dataset.attrs.get("batteryxr_unfinished"):
+            lines.append("  UNFINISHED: call again with the same arguments to go on")
+    return "\n".join(lines)
+
+
+def _variable(name: str, variable: xr.Variable) -> str:
+    units = str(variable.attrs.get("units", ""))
+    shape = " x ".join(map(str, variable.shape)) or "scalar"
+    chunk = variable.encoding.get("chunks")
+    blocks = f", chunks {' x '.join(map(str, chunk))}" if chunk else ""
+    return f"  {name:<24} {units:<12} {variable.dtype!s:<16} {shape}{blocks}"
+
+
+def _call(text: str) -> str:
+    call = json.loads(text)
+    words = ", ".join(
+        f"{name}={json.dumps(value)}"
+        for name, value in call["arguments"].items()
+        if value is not None
+    )
+    home = f".{call['accessor']}" if "accessor" in call else call["module"]
+    return f"{home}.{call['method']}({words})"
 
 
 def _lab(arguments: argparse.Namespace) -> None:

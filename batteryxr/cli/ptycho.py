@@ -6,7 +6,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from batteryxr.cdi import KramersKronig, ptycho_energies, ptycho_plan, ptycho_progress
+from batteryxr.cdi import (
+    KramersKronig,
+    Resources,
+    Schedule,
+    ptycho_energies,
+    ptycho_plan,
+    ptycho_progress,
+)
+from batteryxr.cdi.ptycho.engines import engine_named
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store import open_dataset
 
@@ -30,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group", help="group of the scan inside it")
     add("--out", type=Path, metavar="STORE",
         help="store for states and result (default: STACK with -ptycho)")  # fmt: skip
-    add("--engine", default="LSQML", help="LSQML, ePIE, rPIE, DM or RAAR")
+    add("--engine", default="LSQML", help="LSQML, EPIE, RPIE, DM or RAAR")
     add("--iterations", type=int, default=800, metavar="N")
     add("--lead", type=int, default=0, metavar="N",
         help="passes of the middle energy, from which all others start")  # fmt: skip
@@ -56,11 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the plan, reconstruct, and tell each energy's progress."""
     scan = open_dataset(arguments.stack, arguments.group)
-    memory = None if arguments.memory is None else arguments.memory * 1e9
-    plan = ptycho_plan(
-        scan, engine=arguments.engine, n_modes=arguments.modes, memory=memory,
+    engine = engine_named(arguments.engine, poisson=arguments.poisson)
+    resources = Resources(
+        memory=None if arguments.memory is None else arguments.memory * 1e9,
         workers=arguments.workers,
-    )  # fmt: skip
+        checkpoint=arguments.checkpoint,
+    )
+    plan = ptycho_plan(
+        scan, engine=engine, n_modes=arguments.modes, resources=resources
+    )
     print(plan, flush=True)
     if arguments.plan:
         return
@@ -79,16 +91,14 @@ def run(arguments: argparse.Namespace) -> None:
         result = ptycho_energies(
             scan,
             store=out,
-            engine=arguments.engine,
+            engine=engine,
             iterations=arguments.iterations,
-            options={"poisson": True} if arguments.poisson else None,
-            kramers_kronig=constraint,
-            lead=arguments.lead,
             n_modes=arguments.modes,
-            positions_from=arguments.positions_from,
-            memory=memory,
-            workers=arguments.workers,
-            checkpoint=arguments.checkpoint,
+            kramers_kronig=constraint,
+            schedule=Schedule(
+                positions_from=arguments.positions_from, lead=arguments.lead
+            ),
+            resources=resources,
             seed=arguments.seed,
             device=arguments.device,
             progress=False,

@@ -91,6 +91,8 @@ NonNegative = Annotated[float, Bounds(low=0.0)]
 Finite = Annotated[float, Bounds(above=-math.inf, below=math.inf)]
 #: A fraction of a whole.
 Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
+#: A fraction that is neither nothing nor the whole.
+Part = Annotated[float, Bounds(above=0.0, below=1.0)]
 #: Lower and upper end.
 Pair = Annotated[tuple[float, float], Rising()]
 

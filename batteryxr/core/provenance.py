@@ -84,7 +84,7 @@ def stamp(
     """Write call, version and history into the attributes of `result`."""
     call = home | {"method": method, "arguments": arguments}
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    words = ", ".join(f"{k}={json.dumps(v)}" for k, v in arguments.items())
+    words = ", ".join(f"{k}={_told(v)}" for k, v in arguments.items())
     line = (
         f"{now} batteryxr {__version__}: {next(iter(home.values()))}.{method}({words})"
     )
@@ -95,6 +95,14 @@ def stamp(
     result.attrs["batteryxr_call"] = json.dumps(call)
     result.attrs["batteryxr_version"] = __version__
     result.attrs["history"] = f"{before}\n{line}" if before else line
+
+
+def _told(value: Any) -> str:
+    """Return an encoded argument as it is read: objects as calls that make them."""
+    if isinstance(value, dict) and "$object" in value:
+        fields = ", ".join(f"{k}={_told(v)}" for k, v in value["fields"].items())
+        return f"{value['$object']}({fields})"
+    return json.dumps(value)
 
 
 @checked

@@ -30,7 +30,7 @@ _UNFINISHED = "batteryxr_unfinished"
 
 @checked
 def write_resumable(
-    dataset: xr.Dataset,
+    data: xr.Dataset,
     path: str | Path,
     *,
     group: str,
@@ -46,7 +46,7 @@ def write_resumable(
 
     Parameters
     ----------
-    dataset
+    data
         Dask-backed; every data variable that has `dim` is chunked alike along it.
     path, group
         Where to write.
@@ -69,7 +69,7 @@ def write_resumable(
         If the group holds another result, or one of other arguments: the message
         names what differs.
     """
-    regions = list(_regions(dataset, dim))
+    regions = list(_regions(data, dim))
     ledger = Ledger(path, f"{group}/{JOURNAL}")
     if ledger.mark() is None:
         if holds_data(path, group) and not _is_unfinished(path, group):
@@ -77,15 +77,15 @@ def write_resumable(
                 f"{path}, group {group!r} holds data that no resumable run wrote. "
                 "Choose another group, or delete it."
             )
-        _write_template(dataset, path, group)
+        _write_template(data, path, group)
     # The claim comes after the template: where it is, the template is complete.
-    ledger.claim(_mark(dataset, dim) | (fingerprint or {}))
+    ledger.claim(_mark(data, dim) | (fingerprint or {}))
     pieces = {str(number): region for number, region in enumerate(regions)}
     missing = ledger.missing(pieces)
     with bar(None, f"Writing {group}", total=len(pieces), progress=progress) as shown:
         shown.update(len(pieces) - len(missing))
         for key in missing:
-            _write_region(dataset, path, group, pieces[key])
+            _write_region(data, path, group, pieces[key])
             ledger.put(key, {})
             shown.update(1)
     annotate(path, group, **{_UNFINISHED: 0})

@@ -155,9 +155,7 @@ def half_cycle_table(
     rows: Columns, *, i_zero: float | None, max_gap: float
 ) -> HalfCycleTable:
     """Find the half cycles of a record; reads it once, the current perhaps twice."""
-    if i_zero is not None and not i_zero > 0:
-        raise ArgumentError("i_zero", i_zero, "a current > 0 in mA, or None")
-    if not max_gap > 0:
+    if not max_gap > 0:  # infinity is allowed: no gap is too long
         raise ArgumentError("max_gap", max_gap, "a time > 0 in s")
     from batteryxr.echem.kernels import parts, segments
     from batteryxr.echem.kernels.record import Rule

@@ -127,5 +127,8 @@ def constrain(
     """Return data as patterns that obey the constraints: scaled, masked and shifted."""
     patterns = lay_out(data, constraints.signal)
     mask, pattern_scale = constraints.mask, constraints.pattern_scale
-    patterns = weigh(patterns, errors, mask, pattern_scale)
+    if not (errors is mask is pattern_scale is None):
+        patterns = weigh(patterns, errors, mask, pattern_scale)
+    if constraints.shift is None:
+        return patterns
     return subtract_shift(patterns, constraints.shift)

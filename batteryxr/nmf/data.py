@@ -48,7 +48,7 @@ class Patterns:
     shift
         (points,) the curve that was subtracted; None for none.
     unshifted
-        The data before that.
+        The data before that; None where nothing was subtracted.
     """
 
     data: xr.DataArray

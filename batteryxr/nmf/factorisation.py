@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.results import arrange, label_result
-from batteryxr.nmf.solving import gapless, pick_pure, solve_in_memory
+from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
 
@@ -151,7 +151,9 @@ def fit(
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        factors = solve_in_memory(gapless(patterns), starts, rules)
+        block = gapless(patterns)
+        factors = run_starts(block.values, block.v, starts.at(block.points), rules)
+        factors = spread_out(factors, block.samples, block.points)
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress

@@ -131,7 +131,8 @@ def metropolis(
         for chain in chains.found:
             _to_unit(chain, rules, unit, axis, points=block.points)
     runs = [chain.run for chain in chains.found]
-    factors = spread_out(compare_runs(runs, chains.svd_error, rules), block)
+    factors = compare_runs(runs, chains.svd_error, rules)
+    factors = spread_out(factors, block.samples, block.points)
     order = arrange(factors, rules, unit, axis, series=patterns.series)
     result = _starts_are_chains(
         label_result(patterns, starts, rules, factors, order=order)
@@ -183,7 +184,7 @@ def _sample(
 
     from batteryxr.nmf.kernels.sampling import run_chain
 
-    scale, normal, svd_error = normal_equations(block, starts.n)
+    scale, normal, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
     with threadpool_limits(1, "blas"):
         noise = 1.0 if known else _noise(block, normal, begun[-1][0], rules)

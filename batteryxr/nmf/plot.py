@@ -198,7 +198,7 @@ def plot_maps(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_order(order: xr.Dataset) -> Any:
+def plot_order(result: xr.Dataset) -> Any:
     """Plot side by side what speaks for each number of components.
 
     A dotted line marks the fewest whose held-out error is within one standard error
@@ -206,7 +206,7 @@ def plot_order(order: xr.Dataset) -> Any:
 
     Parameters
     ----------
-    order
+    result
         The result of `model_order`.
 
     Returns
@@ -214,23 +214,23 @@ def plot_order(order: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    require_variables(order, ["held_out_error", "nmf_error"], caller="plot_order")
-    n = order["n_components"].values
+    require_variables(result, ["held_out_error", "nmf_error"], caller="plot_order")
+    n = result["n_components"].values
     size = {"width": 360, "height": 260}
 
     def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
         lines = []
         axes = "Number of components", title
-        there = [k for k in names if k in order]
+        there = [k for k in names if k in result]
         for i, name in enumerate(there):
-            y = order[name].values.astype(np.float64)
+            y = result[name].values.astype(np.float64)
             curve = hv.Curve((n, y), *axes, label=name.replace("_", " ")).opts(
                 color=_colour(i)
             )
             dots = hv.Scatter((n, y), *axes).opts(color=_colour(i), size=6)
             lines += [curve, dots]
-            if f"{name}_error" in order:
-                spread = order[f"{name}_error"].values
+            if f"{name}_error" in result:
+                spread = result[f"{name}_error"].values
                 bars = hv.ErrorBars((n, y, spread), axes[0], [title, "error"])
                 lines.append(bars.opts(line_color=_colour(i)))
         overlay = hv.Overlay(lines).opts(
@@ -244,13 +244,13 @@ def plot_order(order: xr.Dataset) -> Any:
             )
         )
         if logy:
-            shown = np.concatenate([order[k].values for k in there])
+            shown = np.concatenate([result[k].values for k in there])
             seen = shown[shown > 0]
             if seen.size:
                 overlay = overlay.opts(ylim=(0.7 * seen.min(), 1.4 * seen.max()))
         return overlay
 
-    pick = order["held_out_pick"].values if "held_out_pick" in order else n < 0
+    pick = result["held_out_pick"].values if "held_out_pick" in result else n < 0
     picked = hv.Overlay(
         [hv.VLine(float(k)).opts(color="grey", line_dash="dotted") for k in n[pick]]
     )
@@ -263,7 +263,7 @@ def plot_order(order: xr.Dataset) -> Any:
         panel(["explained_variance_ratio"], "Scree", logy=True),
         panel(["indicator"], "Malinowski's IND", logy=True),
     ]
-    if "chi2" in order:
+    if "chi2" in result:
         panels.append(panel(["chi2"], "χ² per degree of freedom", logy=True))
     return hv.Layout(panels).cols(3).opts(shared_axes=False)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _NOISE = 2e-3
 
 
-def subtract_shift(patterns: Patterns, shift: Shift) -> Patterns:
+def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Patterns:
     """Return the patterns less a curve, the same for all.
 
     Reads once where the shift is taken from the data.
@@ -43,8 +43,6 @@ def subtract_shift(patterns: Patterns, shift: Shift) -> Patterns:
         For a curve that does not fit the data.
     """
     points, signal = patterns.n_points, patterns.signal
-    if shift is None:
-        return replace(patterns, unshifted=patterns.data)
     if isinstance(shift, xr.DataArray):
         if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(

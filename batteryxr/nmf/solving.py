@@ -79,12 +79,6 @@ class Factors:
     full_passes: int = 0
 
 
-def solve_in_memory(block: Block, starts: Starts, rules: Rules) -> Factors:
-    """Factorise all samples at once."""
-    refuse_rank(starts.n, len(block.values), "the number of patterns with data")
-    return spread_out(factorise_block(block, starts, rules), block)
-
-
 def gapless(patterns: Patterns) -> Block:
     """Return patterns without gaps. Reads once.
 
@@ -118,17 +112,22 @@ def gapless(patterns: Patterns) -> Block:
     return Block(values, v, samples, points)
 
 
-def factorise_block(
-    block: Block, starts: Starts, rules: Rules, *, subspace: bool = False
+def run_starts(
+    values: np.ndarray,
+    v: np.ndarray | None,
+    starts: Starts,
+    rules: Rules,
+    *,
+    subspace: bool = False,
 ) -> Factors:
     """Run all starts and keep the best.
 
     Parameters
     ----------
-    block
-        Data without gaps.
+    values, v
+        Data without gaps, and their statistical weights.
     starts, rules
-        Where to begin, and what the factors obey.
+        Where to begin, at the points of the data, and what the factors obey.
     subspace
         Work in the first singular vectors: quicker, not exact.
     """
@@ -137,20 +136,22 @@ def factorise_block(
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.starts import complete
 
-    points = block.points
+    refuse_rank(starts.n, len(values), "the number of patterns with data")
     with threadpool_limits(1, "blas"):  # small products: threads only spin
-        scale, data, svd_error = normal_equations(block, starts.n, subspace)
-        given = starts.given()[:, points] / scale
-        scaled = block.values / scale if np.ndim(scale) else block.values
+        scale, data, svd_error = normal_equations(values, v, starts.n, subspace)
+        given = starts.given() / scale
+        scaled = values / scale
         fixed = rules.fixed
 
         def run(kind: str, rng: np.random.Generator) -> Run:
             if kind == "given":
-                start = np.maximum(np.asarray(starts.first)[:, points] / scale, 0.0)
+                start = np.maximum(np.asarray(starts.first) / scale, 0.0)
                 start[fixed] = given[fixed]
             else:
                 start = complete(scaled, fixed, given, kind, rng)
-            weights = _first_weights(rules, data, scaled, start, kind=kind)
+            weights = None
+            if rules.solver == "coordinate" and not rules.closure:
+                weights = _first_weights(rules, data, scaled, start, kind=kind)
             return alternate.factorise(data, start, rules, weights=weights, stop=stop)
 
         stop = stopper()
@@ -165,25 +166,22 @@ def factorise_block(
 
 def _first_weights(
     rules: Rules, data: Normal, values: np.ndarray, start: np.ndarray, *, kind: str
-) -> np.ndarray | None:
-    """Return the weights that belong to a start, where the answer hangs on them."""
+) -> np.ndarray:
+    """Return the weights that belong to a start."""
     from batteryxr.nmf.kernels import nnls, starts
 
-    if rules.solver != "coordinate" or rules.closure:
-        return None
     if kind == "singular" and not rules.fixed.any():
         return starts.singular(values, len(start))[0]
     return nnls.solve(*data.for_weights(start))
 
 
 def normal_equations(
-    block: Block, n: int, subspace: bool = False
+    values: np.ndarray, v: np.ndarray | None, n: int, subspace: bool = False
 ) -> tuple[np.ndarray, Normal, float]:
     """Return the scale of each point, the normal equations, and the SVD's error."""
     from batteryxr.core.kernels.decompose import leading
     from batteryxr.nmf.kernels import alternate
 
-    values, v = block.values, block.v
     one = np.ones(values.shape[1])
     if v is not None and (v > 0).all() and np.allclose(v, v[0], rtol=1e-12):
         # Errors that differ between points only: measure each point in its error.
@@ -253,9 +251,8 @@ def _scales(components: np.ndarray, rules: Rules) -> np.ndarray:
     return scales
 
 
-def spread_out(factors: Factors, block: Block) -> Factors:
+def spread_out(factors: Factors, samples: np.ndarray, points: np.ndarray) -> Factors:
     """Put NaN back where samples or points have no data."""
-    samples, points = block.samples, block.points
     if samples.all() and points.all():
         return factors
 

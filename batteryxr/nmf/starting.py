@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from batteryxr.nmf.data import Patterns
 
-    Fixed: TypeAlias = (
-        Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray | None
-    )
+    Known: TypeAlias = Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray
+    Fixed: TypeAlias = Known | None
     Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
 
 
@@ -57,6 +56,12 @@ class Starts:
         """Which components are fixed, (n,)."""
         return np.arange(self.n) < len(self.names)
 
+    def at(self, points: np.ndarray) -> Starts:
+        """Return the starts at some of the points, (all points,) bool."""
+        first = self.first if isinstance(self.first, str) else self.first[:, points]
+        fixed, raw = self.fixed[:, points], self.raw[:, points]
+        return replace(self, fixed=fixed, raw=raw, first=first)
+
     def given(self) -> np.ndarray:
         """Return (n, points) with the fixed components, zero where free."""
         out = np.zeros((self.n, self.fixed.shape[1]))
@@ -85,7 +90,10 @@ def begin(
     ArgumentError, DataError, DimensionError
         If a number or a pattern does not fit the data.
     """
-    names, raw = resolve_fixed(patterns, fixed)
+    names: tuple[str, ...] = ()
+    raw = np.empty((0, patterns.n_points))
+    if fixed is not None:
+        names, raw = resolve_fixed(patterns, fixed)
     if len(set(names)) < len(names):
         raise DataError("fixed", f"has names that are alike: {list(names)}")
     n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
@@ -162,7 +170,7 @@ def _shifted(given: Any, raw: np.ndarray, shift: np.ndarray | None) -> np.ndarra
 
 
 def resolve_fixed(
-    patterns: Patterns, fixed: Fixed
+    patterns: Patterns, fixed: Known
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Return names and patterns (components, points) on the grid of the data.
 
@@ -171,7 +179,7 @@ def resolve_fixed(
     patterns
         The data; a scan that is fixed is read from them.
     fixed
-        None; an earlier fit, or some of its components
+        An earlier fit, or some of its components
         (``fit.sel(component=["CP1"])``); or a mapping of names to patterns, where a
         pattern is the number of a scan (-1 for the last), or a DataArray along the
         signal.
@@ -181,8 +189,6 @@ def resolve_fixed(
     ArgumentError, DataError, DimensionError
         If a pattern is no such thing, has gaps, or lies on another grid.
     """
-    if fixed is None:
-        return (), np.empty((0, patterns.n_points))
     if isinstance(fixed, xr.Dataset):
         if "components" not in fixed:
             raise DataError(
@@ -199,16 +205,15 @@ def resolve_fixed(
             )
         names = fixed["component"].values
         fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
-    if not fixed:
-        return resolve_fixed(patterns, None)
     rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
-    return tuple(str(n) for n in fixed), np.array(rows)
+    return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
 
 
 def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
     where = f"fixed[{name!r}]"
-    assert patterns.unshifted is not None
-    data, signal = patterns.unshifted, patterns.signal
+    data, signal = patterns.data, patterns.signal
+    if patterns.unshifted is not None:
+        data = patterns.unshifted
     if not isinstance(pattern, xr.DataArray):
         if not patterns.series:
             raise ArgumentError(

@@ -22,7 +22,7 @@ from batteryxr.core.errors import DataError
 from batteryxr.core.progress import bar
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.shifts import refuse_negative
-from batteryxr.nmf.solving import Block, factorise_block
+from batteryxr.nmf.solving import Block, run_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,8 @@ def solve_in_passes(
     with bar(None, "Unmixing", total=1 + passes, progress=progress) as shown:
         block = sample(patterns, starts.seed)
         shown.update(1)
-        factors = factorise_block(block, starts, rules, subspace=block.v is None)
+        here, whole = starts.at(block.points), block.v is None
+        factors = run_starts(block.values, block.v, here, rules, subspace=whole)
         components = np.zeros((starts.n, patterns.n_points))
         components[:, block.points] = factors.components
         for left in reversed(range(passes)):

@@ -23,7 +23,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
 from batteryxr.nmf.results import label_components, labelled
-from batteryxr.nmf.solving import Block, factorise_block, gapless
+from batteryxr.nmf.solving import gapless, run_starts
 from batteryxr.nmf.starting import begin
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
-    from batteryxr.nmf.kernels.stretch import Elastic, Grid, Stretched
+    from batteryxr.nmf.kernels.stretch import Elastic, Spacing, Stretched
     from batteryxr.nmf.starting import Fixed, Starts
 
     Pair = tuple[np.ndarray, np.ndarray]
@@ -141,7 +141,7 @@ def fit_stretched(
     return result
 
 
-def _series(patterns: Patterns) -> tuple[np.ndarray, Grid]:
+def _series(patterns: Patterns) -> tuple[np.ndarray, Spacing]:
     """Return the patterns, and their axis."""
     if not patterns.series or not patterns.held:
         raise DataError(
@@ -168,7 +168,7 @@ def _series(patterns: Patterns) -> tuple[np.ndarray, Grid]:
 
 def _search(
     x: np.ndarray,
-    grid: Grid,
+    grid: Spacing,
     starts: list[Pair],
     rules: Rules,
     *,
@@ -212,7 +212,7 @@ def _search(
 
 
 def _starts(
-    x: np.ndarray, grid: Grid, starts: Starts, rules: Rules, *, drift: float
+    x: np.ndarray, grid: Spacing, starts: Starts, rules: Rules, *, drift: float
 ) -> list[Pair]:
     """Return components and stretches: a plain fit, and equal mixtures that drift."""
     from batteryxr.nmf.kernels.stretch import Parts, improve_components
@@ -220,8 +220,7 @@ def _starts(
     (samples, points), n = x.shape, starts.n
     rng = generator(starts.seed)
     along = np.linspace(0.0, 1.0, samples)
-    here = np.ones(samples, dtype=bool), np.ones(points, dtype=bool)
-    plain = factorise_block(Block(x, None, *here), starts, rules)
+    plain = run_starts(x, None, starts, rules)
     pairs = [(plain.components, np.ones((n, samples)))]
     common = _common_drift(x, grid, drift)
     far = 2 * common if abs(common) > 0.1 * drift else drift
@@ -245,7 +244,7 @@ def _starts(
     return pairs
 
 
-def _common_drift(x: np.ndarray, grid: Grid, drift: float) -> float:
+def _common_drift(x: np.ndarray, grid: Spacing, drift: float) -> float:
     """Return the stretch that makes the first pattern most like the last."""
     from batteryxr.nmf.kernels import stretch
 
@@ -255,7 +254,7 @@ def _common_drift(x: np.ndarray, grid: Grid, drift: float) -> float:
     return float(rates[np.argmax(moved @ last)])
 
 
-def _finish(best: Stretched, grid: Grid, rules: Rules) -> None:
+def _finish(best: Stretched, grid: Spacing, rules: Rules) -> None:
     """Bring free components where they are largest, and to unit norm, in place."""
     from batteryxr.nmf.kernels import stretch
 
@@ -332,9 +331,9 @@ def stretched_series(result: xr.Dataset, chosen: list[str]) -> xr.DataArray:
     return xr.DataArray(series, dims=dims, coords={axis: part[axis]})
 
 
-def _grid(axis: xr.DataArray) -> Grid:
+def _grid(axis: xr.DataArray) -> Spacing:
     """Return the first value and step of an axis."""
-    from batteryxr.nmf.kernels.stretch import Grid
+    from batteryxr.nmf.kernels.stretch import Spacing
 
     values = axis.values.astype(np.float64)
-    return Grid(float(values[0]), float(values[1] - values[0]))
+    return Spacing(float(values[0]), float(values[1] - values[0]))

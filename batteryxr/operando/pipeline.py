@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning, StoreError
-from batteryxr.core.store import open_dataset, open_store, save
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.store import open_store
 from batteryxr.nmf import Constraints
+from batteryxr.operando.findings import Conventions, Findings, Unmixing
+from batteryxr.operando.report import write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import os
+    from collections.abc import Callable, Sequence
 
 #: Group of the store for a series of scans, by the name of its array.
 GROUPS = {"pdf": "pdf", "absorption": "xanes"}
@@ -26,92 +28,15 @@ GROUPS = {"pdf": "pdf", "absorption": "xanes"}
 COMPONENTS = 3
 
 
-@dataclass(frozen=True)
-class Conventions:
-    """What only the user knows about the cell and its files.
-
-    Parameters
-    ----------
-    timezone
-        Zone of local times in the files, such as ``"Europe/Paris"``. Never guessed.
-    clock_offset
-        Seconds to add to the scans' clock to get the cycler's.
-    exposure
-        Exposure of each scan in s, where the files do not tell.
-    electrode, first
-        What is cycled and what a cycle begins with; see `echem.cycles`. Without them
-        half cycles are reported, and no efficiency.
-    mass
-        Active mass in mg: specific capacities.
-    formula
-        Composition as loaded: with `mass`, Li content.
-    """
-
-    timezone: str | None = None
-    clock_offset: float = 0.0
-    exposure: float | None = None
-    electrode: Any = None
-    first: Any = None
-    mass: float | None = None
-    formula: str | None = None
-
-
-@dataclass
-class Run:
-    """What a run has found so far.
-
-    Parameters
-    ----------
-    store
-        Where it is written; a partial store until the end.
-    kind
-        Group of the scans in it.
-    notes
-        What the user must not miss: warnings, and what was left out and why.
-    """
-
-    store: Path
-    kind: str = "series"
-    notes: list[str] = field(default_factory=list)
-
-    def write(self, data: Any, group: str) -> None:
-        """Store a group."""
-        save(data, self.store, group=group)
-
-    def read(self, group: str) -> xr.Dataset:
-        """Open a group lazily."""
-        return open_dataset(self.store, group)
-
-    def has(self, group: str) -> bool:
-        """Tell whether a group was written."""
-        return (self.store / group).is_dir()
-
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Turn batteryxr's warnings into notes."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", BatteryxrWarning)
-            yield
-        for warning in caught:
-            text = str(warning.message)
-            if not issubclass(warning.category, BatteryxrWarning):
-                warnings.warn_explicit(
-                    warning.message, warning.category, warning.filename, warning.lineno
-                )
-            elif text not in self.notes:
-                self.notes.append(text)
-
-
+@checked
 def operando(
-    cycler: Any,
-    scans: Any,
-    out: str | Path,
     *,
+    cycler: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    scans: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    out: str | Path,
     conventions: Conventions | None = None,
     report: str | Path | None = None,
-    n_components: int | None = None,
-    signal_range: Sequence[float] | None = None,
-    seed: int = 0,
+    unmixing: Unmixing | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> xr.DataTree:
@@ -132,12 +57,8 @@ def operando(
         What only the user knows.
     report
         HTML file to write.
-    n_components
-        Number of components to unmix. Default 3, and the report says so.
-    signal_range
-        Part of the scan axis to unmix, in its units.
-    seed
-        Of the simulation and of the factorisation.
+    unmixing
+        Into how many components, over which part of the axis, with which seed.
     overwrite
         Replace `out` if it is there.
     say
@@ -165,20 +86,20 @@ def operando(
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
-    conventions = conventions or Conventions()
-    run = Run(out.with_name(out.name + ".partial"))
+    conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
+    run = Findings(out.with_name(out.name + ".partial"))
     shutil.rmtree(run.store, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory() as folder, run.noting():
             if cycler is None:
-                cycler, scans, conventions = _simulate(run, folder, conventions, seed)
+                cycler, scans, conventions = _simulate(
+                    run, folder, conventions, unmixing.seed
+                )
                 say("Simulated a cell, its scans and the truth")
             _ingest(run, cycler, scans, conventions, say)
             _electrochemistry(run, conventions, say)
-            _unmix(run, n_components, signal_range, seed, say)
+            _unmix(run, unmixing, say)
         if report is not None:  # after the notes are complete
-            from batteryxr.operando.report import write_page
-
             write_page(run, report, store=out)
             say(f"Wrote {report}")
         shutil.rmtree(out, ignore_errors=True)
@@ -193,12 +114,12 @@ def operando(
 
 
 def _simulate(
-    run: Run, folder: str, conventions: Conventions, seed: int
+    run: Findings, folder: str, conventions: Conventions, seed: int
 ) -> tuple[Path, Path, Conventions]:
     from batteryxr import simulate
 
-    experiment = simulate.operando(seed=seed)
-    simulate.write_operando(experiment, folder, timezone="Europe/Paris")
+    experiment = simulate.cell_experiment(seed=seed)
+    simulate.write_cell_experiment(experiment, folder, timezone="Europe/Paris")
     truth = experiment["truth"].to_dataset()
     run.write(truth, "truth")
     record = experiment["echem"].to_dataset()
@@ -219,7 +140,11 @@ def _simulate(
 
 
 def _ingest(
-    run: Run, cycler: Any, scans: Any, known: Conventions, say: Callable[[str], None]
+    run: Findings,
+    cycler: Any,
+    scans: Any,
+    known: Conventions,
+    say: Callable[[str], None],
 ) -> None:
     from batteryxr.echem import Clock
     from batteryxr.io import read_cycler, read_series
@@ -244,7 +169,9 @@ def _ingest(
     say(f"Joined {inside} of {joined.sizes['scan']} scans to the cycler's record")
 
 
-def _electrochemistry(run: Run, known: Conventions, say: Callable[[str], None]) -> None:
+def _electrochemistry(
+    run: Findings, known: Conventions, say: Callable[[str], None]
+) -> None:
     record = run.read("echem/record")
     run.write(record.echem.half_cycles(), "echem/half_cycles")
     if known.electrode is None or known.first is None:
@@ -263,13 +190,8 @@ def _electrochemistry(run: Run, known: Conventions, say: Callable[[str], None]) 
     say("Analysed half cycles, cycles and dQ/dV")
 
 
-def _unmix(
-    run: Run,
-    n: int | None,
-    signal_range: Sequence[float] | None,
-    seed: int,
-    say: Callable[[str], None],
-) -> None:
+def _unmix(run: Findings, asked: Unmixing, say: Callable[[str], None]) -> None:
+    n, signal_range = asked.n_components, asked.signal_range
     series = next(iter(run.read(f"{run.kind}/scans").data_vars.values()))
     signal = str(series.dims[-1])
     if signal_range is not None:
@@ -287,6 +209,6 @@ def _unmix(
     signed = float(series.min()) < 0
     constraints = Constraints(shift="envelope" if signed else None)
     run.write(series.nmf.pca(), f"{run.kind}/pca")
-    unmixed = series.nmf.fit(n or COMPONENTS, constraints=constraints, seed=seed)
+    unmixed = series.nmf.fit(n or COMPONENTS, constraints=constraints, seed=asked.seed)
     run.write(unmixed, f"{run.kind}/nmf")
     say(f"Unmixed {series.sizes['scan']} scans into {n or COMPONENTS} components")

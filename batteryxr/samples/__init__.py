@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from batteryxr.samples.catalogue import Origin, Sample, Samples
+from batteryxr.samples.catalogue import MeasuredSample, Origin, Samples
 from batteryxr.samples.folders import STAND_IN, Places
 from batteryxr.samples.obtaining import local, sample
 
-__all__ = ["STAND_IN", "Origin", "Places", "Sample", "Samples", "local", "sample"]
+__all__ = [
+    "STAND_IN",
+    "MeasuredSample",
+    "Origin",
+    "Places",
+    "Samples",
+    "local",
+    "sample",
+]

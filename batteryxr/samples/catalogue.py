@@ -51,7 +51,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Sample:
+class MeasuredSample:
     """A set of measured files that can be fetched.
 
     Parameters
@@ -96,13 +96,13 @@ class Sample:
         return origin.url(path, host)
 
 
-class Samples(Mapping[str, Sample]):
+class Samples(Mapping[str, MeasuredSample]):
     """The samples by name; printed, a list with size, licence and origin."""
 
-    def __init__(self, samples: Mapping[str, Sample]) -> None:
+    def __init__(self, samples: Mapping[str, MeasuredSample]) -> None:
         self._samples = dict(samples)
 
-    def __getitem__(self, name: str) -> Sample:
+    def __getitem__(self, name: str) -> MeasuredSample:
         return self._samples[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -137,11 +137,13 @@ def catalogue() -> Samples:
     return read_catalogue(files("batteryxr.samples"))
 
 
-def _sample(folder: Traversable | Path, name: str, table: dict[str, object]) -> Sample:
+def _sample(
+    folder: Traversable | Path, name: str, table: dict[str, object]
+) -> MeasuredSample:
     listed = (folder / "files" / f"{name}.txt").read_text(encoding="utf-8")
     pairs = (line.split("  ", 1) for line in listed.splitlines())
     origins = tuple(Origin(**origin) for origin in table["origins"])  # type: ignore[attr-defined]
-    return Sample(
+    return MeasuredSample(
         name=name,
         about=str(table["about"]),
         bytes=int(table["bytes"]),  # type: ignore[call-overload]

@@ -25,7 +25,7 @@ from batteryxr.samples.catalogue import HOST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.samples.catalogue import Sample
+    from batteryxr.samples.catalogue import MeasuredSample
 
 #: Environment variable that names a folder to be used in place of the network.
 STAND_IN = "BATTERYXR_SAMPLES"
@@ -67,7 +67,7 @@ def _user_cache() -> Path:
     return Path(pooch.os_cache("batteryxr")) / "samples"
 
 
-def absent(sample: Sample, folder: Path) -> list[str]:
+def absent(sample: MeasuredSample, folder: Path) -> list[str]:
     """Return the paths of a sample that a folder lacks, or holds with other content."""
     return [
         path
@@ -90,7 +90,9 @@ def keep(arrived: Path, target: Path) -> None:
     os.replace(arrived, target)
 
 
-def look_in(sample: Sample, folder: Path, places: Places) -> tuple[Path, list[str]]:
+def look_in(
+    sample: MeasuredSample, folder: Path, places: Places
+) -> tuple[Path, list[str]]:
     """Return where the files of a sample lie, and the paths that are nowhere.
 
     That is `folder` where it holds them all as they are. Where some are packed, the
@@ -133,7 +135,11 @@ def _sources(
 
 
 def _take(
-    sample: Sample, source: Path, wanted: dict[str, str], arriving: Path, target: Path
+    sample: MeasuredSample,
+    source: Path,
+    wanted: dict[str, str],
+    arriving: Path,
+    target: Path,
 ) -> None:
     """Put the wanted files of one source into the cache."""
     try:

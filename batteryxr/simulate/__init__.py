@@ -1,21 +1,22 @@
 """Simulated experiments with known truth."""
 
 from batteryxr.simulate.crystal import bragg_states
-from batteryxr.simulate.experiment import operando
-from batteryxr.simulate.files import write_operando
+from batteryxr.simulate.experiment import cell_experiment
+from batteryxr.simulate.files import write_cell_experiment
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
 from batteryxr.simulate.random_crystals import random_crystals
-from batteryxr.simulate.titration import gitt
+from batteryxr.simulate.titration import Electrode, gitt
 
 __all__ = [
+    "Electrode",
     "bragg_states",
+    "cell_experiment",
     "gitt",
-    "operando",
     "oxide_series",
     "particles",
     "ptychography",
     "random_crystals",
-    "write_operando",
+    "write_cell_experiment",
 ]

@@ -162,7 +162,7 @@ def cycle(
     steps = [_rest(0.0, rest, x, material.ocv, material.ocv)]
     for number in range(2 * n_cycles):
         charging = (number % 2 == 0) == material.charge_first
-        curve = _Curve.of(material, number)
+        curve = _Equilibrium.of(material, number)
         half, end = _half_cycle(
             material,
             curve,
@@ -181,14 +181,14 @@ def cycle(
 
 
 @dataclass(frozen=True)
-class _Curve:
+class _Equilibrium:
     """Equilibrium voltage against Li content, tabulated, of one half cycle."""
 
     x: np.ndarray
     u: np.ndarray
 
     @classmethod
-    def of(cls, material: Material, number: int) -> _Curve:
+    def of(cls, material: Material, number: int) -> _Equilibrium:
         low, high = material.window
         u = np.linspace(high + 1.5, low - 1.5, 8001)
         g = material.lithiation(u)
@@ -207,7 +207,7 @@ class _Curve:
 
 def _half_cycle(
     material: Material,
-    curve: _Curve,
+    curve: _Equilibrium,
     *,
     start: float,
     x: float,

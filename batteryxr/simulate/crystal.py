@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,6 @@ def bragg_states(
     two_theta: float = 28.8,
     distance: float = 2800.0,
     pixel_size: float = 55.0,
-    rocking_step: float | None = None,
 ) -> xr.DataTree:
     """Simulate Bragg coherent diffraction of one crystal over six voltage states.
 
@@ -64,8 +64,6 @@ def bragg_states(
         Of the photon noise.
     energy, two_theta, distance, pixel_size
         Photon energy (eV), Bragg angle (deg), detector distance (mm), pixel size (um).
-    rocking_step
-        In deg. None: what samples the object as finely as the detector does.
 
     Returns
     -------
@@ -84,8 +82,6 @@ def bragg_states(
     """
     numbers = {"size": size, "photons": photons, "energy": energy, "distance": distance}
     numbers |= {"pixel_size": pixel_size, "two_theta": two_theta}
-    if rocking_step is not None:
-        numbers["rocking_step"] = rocking_step
     for name, number in numbers.items():
         if not 0 < number < np.inf:
             raise ArgumentError(name, number, "a number > 0")
@@ -98,7 +94,8 @@ def bragg_states(
     a, pitch = math.radians(two_theta), pixel_size / (1000 * distance)
     k = 2 * np.pi * energy / _HC
     q = k * np.array([math.sin(a), 0.0, math.cos(a) - 1])
-    step = rocking_step or math.degrees(pitch * k / float(np.linalg.norm(q)))
+    # It samples the object as finely as the detector does.
+    step = math.degrees(pitch * k / float(np.linalg.norm(q)))
     # Rows up, columns outwards, theta as published: y x Q for each step.
     reciprocal = np.array(
         [
@@ -159,86 +156,90 @@ def _states(
 
 
 def _truth(body: FacetedCrystal, missing: int | None) -> xr.Dataset:
-    def field(values: Callable[[np.ndarray, int], np.ndarray]) -> Any:
-        def one(state: int) -> np.ndarray:
-            r = body.positions()
-            inside = body.depth(r) > 0
-            out = np.full(body.shape, np.nan, np.float32)
-            out[inside] = values(r[:, inside], state)
-            return out
-
-        return _per_state(one, body.shape, np.float32)
-
-    def domain(state: int) -> np.ndarray:
-        r = body.positions()
-        inside = body.depth(r) > 0
-        number = np.zeros(body.shape, np.int8)
-        if STATES[state][2] > 0:
-            for k, one in enumerate(DOMAINS, start=1):
-                within = np.zeros(body.shape, bool)
-                within[inside] = body.radius(r[:, inside], one, state) < 1
-                number[within] = k
-        return number
-
-    def dark(state: int) -> np.ndarray:
-        r = body.positions()
-        return (state == missing) & (body.dark_depth(r) > 0) & (body.depth(r) > 0)
-
-    def rho(state: int) -> np.ndarray:
-        return body.rho(state, state == missing)
-
-    dims = ("state", *_OBJECT)
-    shape = body.shape
+    names = _named("1", "Axis")
     axes: dict[str, Any] = {
         dim: (
             dim,
             np.arange(n) - n // 2,
             _named("1", f"Voxels {dim.replace('_', ' ')}"),
         )
-        for dim, n in zip(_OBJECT, shape, strict=True)
+        for dim, n in zip(_OBJECT, body.shape, strict=True)
     }
-    names = _named("1", "Axis")
     axes["axis"] = ("axis", list(_VOLUME), names)
     axes["vector"] = ("vector", ["x", "y", "z"], names)
+    progress = [state[2] for state in STATES]
+    support = body.depth(body.positions()) > 0
+    whole: dict[str, Any] = {
+        "support": (_OBJECT, support, _named("1", "Support")),
+        "voxel": (("axis", "vector"), body.voxel, _named("nm", "Step of the voxels")),
+        "q": ("vector", body.q, _named("1/Angstrom", "Scattering vector")),
+        "progress": ("state", progress, _named("1", "Progress of the reaction")),
+    }
     return xr.Dataset(
-        {
-            "object": (
-                dims,
-                _per_state(rho, shape, np.complex64),
-                _named("1", "Complex density") | {"fourier_sign": -1},
-            ),
-            "displacement": (
-                dims,
-                field(body.u),
-                _named("Angstrom", "Displacement along Q"),
-            ),
-            "strain": (dims, field(body.strain), _named("1", "Strain along Q")),
-            "domain": (dims, _per_state(domain, shape, np.int8), _named("1", "Domain")),
-            "missing": (
-                dims,
-                _per_state(dark, shape, np.bool_),
-                _named("1", "Dark in this state"),
-            ),
-            "support": (
-                _OBJECT,
-                body.depth(body.positions()) > 0,
-                _named("1", "Support"),
-            ),
-            "voxel": (
-                ("axis", "vector"),
-                body.voxel,
-                _named("nm", "Step of the voxels"),
-            ),
-            "q": ("vector", body.q, _named("1/Angstrom", "Scattering vector")),
-            "progress": (
-                "state",
-                [s[2] for s in STATES],
-                _named("1", "Progress of the reaction"),
-            ),
-        },
+        _fields(body, missing) | whole,
         coords=axes | _labels(),
         attrs={"fourier_sign": -1},
     )
+
+
+def _fields(body: FacetedCrystal, missing: int | None) -> dict[str, Any]:
+    """Return what is true of each voxel in each state, made when it is read."""
+
+    def rho(state: int) -> np.ndarray:
+        return body.rho(state, state == missing)
+
+    def dark(state: int) -> np.ndarray:
+        r = body.positions()
+        return (state == missing) & (body.dark_depth(r) > 0) & (body.depth(r) > 0)
+
+    made: dict[str, tuple[Callable[[int], np.ndarray], Any, dict[str, Any]]] = {
+        "object": (
+            rho,
+            np.complex64,
+            _named("1", "Complex density") | {"fourier_sign": -1},
+        ),
+        "displacement": (
+            partial(_inside, body, body.u),
+            np.float32,
+            _named("Angstrom", "Displacement along Q"),
+        ),
+        "strain": (
+            partial(_inside, body, body.strain),
+            np.float32,
+            _named("1", "Strain along Q"),
+        ),
+        "domain": (partial(_domain, body), np.int8, _named("1", "Domain")),
+        "missing": (dark, np.bool_, _named("1", "Dark in this state")),
+    }
+    dims = ("state", *_OBJECT)
+    return {
+        name: (dims, _per_state(make, body.shape, dtype), attrs)
+        for name, (make, dtype, attrs) in made.items()
+    }
+
+
+def _inside(
+    body: FacetedCrystal, values: Callable[[np.ndarray, int], np.ndarray], state: int
+) -> np.ndarray:
+    """Return a field of the crystal, NaN outside it."""
+    r = body.positions()
+    inside = body.depth(r) > 0
+    out = np.full(body.shape, np.nan, np.float32)
+    out[inside] = values(r[:, inside], state)
+    return out
+
+
+def _domain(body: FacetedCrystal, state: int) -> np.ndarray:
+    """Return the number of the domain of each voxel; 0 is outside all."""
+    r = body.positions()
+    inside = body.depth(r) > 0
+    number = np.zeros(body.shape, np.int8)
+    if STATES[state][2] > 0:
+        for k, one in enumerate(DOMAINS, start=1):
+            within = np.zeros(body.shape, bool)
+            within[inside] = body.radius(r[:, inside], one, state) < 1
+            number[within] = k
+    return number
 
 
 def _per_state(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Literal
 
@@ -13,18 +14,18 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate import cell
-from batteryxr.simulate.scans import KINDS, measure
-from batteryxr.simulate.truth import truth as phases
+from batteryxr.simulate.scans import KINDS, Kind, measure
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
 _CURRENT_NOISE = 1e-5  # of the current
 _MONITOR_NOISE = 2e-3  # V, of the beamline's voltmeter
+_COMPONENTS = ["start", "intermediate", "end"]
 
 
 @recorded
-def operando(
-    kind: Literal["xanes", "pdf"] = "xanes",
+def cell_experiment(
     *,
+    kind: Literal["xanes", "pdf"] = "xanes",
     seed: int = 0,
     n_cycles: int = 2,
     n_scans: int = 200,
@@ -34,8 +35,7 @@ def operando(
     mass: float = 7.0,
     c_rate: float = 0.2,
     rest: float = 1800.0,
-    clock_offset: float = -37.4,
-    clock_drift: float = 0.0,
+    clock: tuple[float, float] = (-37.4, 0.0),
     start: str | np.datetime64 = "2026-03-14T08:26:53",
 ) -> xr.DataTree:
     """Simulate an operando experiment: cycler record, scan series and truth.
@@ -68,9 +68,9 @@ def operando(
         Current over that of a full charge in one hour (h-1).
     rest
         Length of rests (s).
-    clock_offset, clock_drift
-        What to add to a scan's time at the start to have the cycler's (s), and how
-        much faster the cycler's clock runs (parts per million).
+    clock
+        Offset and drift: what to add to a scan's time at the start to have the
+        cycler's (s), and how much faster the cycler's clock runs (parts per million).
     start
         Start of the record (UTC).
 
@@ -114,7 +114,8 @@ def operando(
     began = _date(start)
     record = _record(model.material, steps, began, mass, rng)
     begin, length = _exposures(steps[-1].end, n_scans, exposure)
-    truth = phases(model, steps, begin, length)
+    truth = _phases(model, steps, begin, length)
+    clock_offset, clock_drift = clock
     elsewhere = (begin - clock_offset) / (1 + clock_drift * 1e-6)
     scans = xr.Dataset(
         {
@@ -130,8 +131,10 @@ def operando(
             "exposure": ("scan", length, attributes("exposure")),
         },
     )
-    truth["clock_offset"] = _scalar(clock_offset, "s", "Cycler's clock ahead by")
-    truth["clock_drift"] = _scalar(clock_drift, "1e-6", "Cycler's clock faster by")
+    ahead = _named("s", "Cycler's clock ahead by")
+    truth["clock_offset"] = (), float(clock_offset), ahead
+    faster = _named("1e-6", "Cycler's clock faster by")
+    truth["clock_drift"] = (), float(clock_drift), faster
     about = {"title": f"Simulated operando {kind} of {model.material.formula}"}
     return xr.DataTree.from_dict(
         {
@@ -150,12 +153,6 @@ def _date(start: str | np.datetime64) -> np.datetime64:
         raise ArgumentError(
             "start", start, "a date and time such as '2026-03-14T08:26:53'"
         ) from error
-
-
-def _scalar(
-    value: float, units: str, long_name: str
-) -> tuple[tuple[()], float, dict[str, str]]:
-    return (), float(value), {"units": units, "long_name": long_name}
 
 
 def _record(
@@ -239,3 +236,98 @@ def _monitor(
     voltage += rng.normal(0, _MONITOR_NOISE, begin.size)
     long_name = "Voltage at the beamline"
     return "scan", voltage, {"units": "V", "long_name": long_name}
+
+
+def _phases(
+    model: Kind, steps: list[cell.Step], begin: np.ndarray, length: np.ndarray
+) -> xr.Dataset:
+    """Return ratios and contents averaged over exposures, and the half cycles."""
+    material = model.material
+    halves = steps[1::2]
+    # The third phase is pure where the first half cycle ends.
+    pure = np.array([material.x_start, model.intermediate, halves[0].x[1]])
+    time, content = _path(steps, pure)
+    ascending = np.argsort(pure)
+    shares = [
+        np.interp(content, pure[ascending], np.eye(3)[ascending, phase])
+        for phase in range(3)
+    ]
+    averages = [
+        _window_mean(time, line, begin, begin + length) for line in (*shares, content)
+    ]
+    axis = model.values()
+    return xr.Dataset(
+        {
+            "ratios": (
+                ("scan", "component"),
+                np.stack(averages[:3], axis=1),
+                _named("1", "Phase ratio"),
+            ),
+            "components": (
+                ("component", model.axis),
+                model.components(axis),
+                attributes(model.quantity),
+            ),
+            "li_content": ("scan", averages[3], attributes("li_content")),
+        },
+        coords={
+            "component": ("component", _COMPONENTS, _named("1", "Phase")),
+            model.axis: (model.axis, axis, attributes(model.axis)),
+        },
+        attrs={"formula": material.formula},
+    ).merge(_half_cycles(halves), combine_attrs="override")
+
+
+def _half_cycles(halves: list[cell.Step]) -> xr.Dataset:
+    """Return capacity, final Li content and direction of each half cycle."""
+    capacity = [abs(s.current) * (s.end - s.start) / 3600 for s in halves]
+    ends = [s.x[1] for s in halves]
+    directions = ["charge" if s.current > 0 else "discharge" for s in halves]
+    number = np.arange(1, len(halves) + 1)
+    dim = "half_cycle"
+    at_end = _named("1", "Li per formula unit at the end")
+    return xr.Dataset(
+        {
+            "capacity": (dim, capacity, attributes("capacity")),
+            "li_content_end": (dim, ends, at_end),
+        },
+        coords={
+            dim: (dim, number, attributes(dim)),
+            "cycle": (dim, (number - 1) // 2 + 1, attributes("cycle")),
+            "direction": (dim, directions, _named("1", "Direction")),
+        },
+    )
+
+
+def _named(units: str, long_name: str) -> dict[str, str]:
+    return {"units": units, "long_name": long_name}
+
+
+def _path(steps: list[cell.Step], pure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Li content against time, linear between the points returned."""
+    time = np.array([t for step in steps for t in (step.start, step.end)])
+    content = np.array([x for step in steps for x in step.x])
+    crossings = []
+    for (t0, t1), (x0, x1) in zip(
+        itertools.pairwise(time), itertools.pairwise(content), strict=True
+    ):
+        low, high = min(x0, x1), max(x0, x1)
+        inside = pure[(pure > low) & (pure < high)]
+        crossings += [t0 + (x - x0) / (x1 - x0) * (t1 - t0) for x in inside]
+    knots = np.unique(np.concatenate([time, crossings]))
+    return knots, np.interp(knots, time, content)
+
+
+def _window_mean(
+    time: np.ndarray, value: np.ndarray, begin: np.ndarray, end: np.ndarray
+) -> np.ndarray:
+    """Return exact means of a piecewise linear function over windows."""
+    pieces = np.diff(time) * (value[1:] + value[:-1]) / 2
+    whole = np.concatenate([[0.0], np.cumsum(pieces)])
+
+    def integral(t: np.ndarray) -> np.ndarray:
+        before = np.clip(np.searchsorted(time, t, side="right") - 1, 0, time.size - 1)
+        here = np.interp(t, time, value)
+        return whole[before] + (t - time[before]) * (value[before] + here) / 2
+
+    return np.asarray((integral(end) - integral(begin)) / (end - begin))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @checked
-def write_operando(
-    experiment: xr.DataTree,
-    folder: str | os.PathLike[str],
+def write_cell_experiment(
+    data: xr.DataTree,
+    path: str | os.PathLike[str],
     *,
-    cycler: Literal["mpt", "bdf"] = "mpt",
+    format: Literal["mpt", "bdf"] = "mpt",
     timezone: str = "Europe/Paris",
     progress: bool | None = None,
 ) -> Path:
@@ -36,13 +36,13 @@ def write_operando(
 
     Parameters
     ----------
-    experiment
-        From `operando`.
-    folder
-        Receives ``cell.mpt`` or ``cell.bdf.csv``, and the folder ``scans``.
-    cycler
-        ``"mpt"``: an EC-Lab text export with decimal commas. ``"bdf"``: the Battery
-        Data Format, whose times are UTC.
+    data
+        From `cell_experiment`.
+    path
+        Folder that receives ``cell.mpt`` or ``cell.bdf.csv``, and the folder ``scans``.
+    format
+        Of the cycler's file. ``"mpt"``: an EC-Lab text export with decimal commas.
+        ``"bdf"``: the Battery Data Format, whose times are UTC.
     timezone
         Zone of both clocks.
     progress
@@ -59,20 +59,18 @@ def write_operando(
         If the folder holds scans already, or an argument is unknown.
     """
     writers = {"mpt": _write_mpt, "bdf": _write_bdf}
-    if cycler not in writers:
-        raise ArgumentError("cycler", cycler, f"one of {sorted(writers)}")
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ArgumentError(
             "timezone", timezone, "a zone such as 'Europe/Paris'"
         ) from error
-    folder = Path(folder)
+    folder = Path(path)
     if (folder / "scans").exists():
-        raise ArgumentError("folder", str(folder), "a folder without 'scans' in it")
+        raise ArgumentError("path", str(path), "a folder without 'scans' in it")
     (folder / "scans").mkdir(parents=True)
-    writers[cycler](experiment["echem"].to_dataset(), folder, zone)
-    _write_scans(experiment["scans"].to_dataset(), folder / "scans", zone, progress)
+    writers[format](data["echem"].to_dataset(), folder, zone)
+    _write_scans(data["scans"].to_dataset(), folder / "scans", zone, progress)
     return folder
 
 

@@ -9,6 +9,7 @@ ratios along the discharge are drawn, not measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -23,13 +24,18 @@ from batteryxr.simulate import structures
 from batteryxr.simulate.scans import mixed
 from batteryxr.simulate.structures import Phase
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.core.crystals import Crystal
+
 _FARADAY = 26.8015  # A h mol-1
 _NEVER = 9.0  # beyond any discharge
 Times = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Oxide:
+class OxideAnode:
     """An oxide and its discharge.
 
     Parameters
@@ -63,6 +69,14 @@ def _salt(name: str, a: float, diameter: float, **cations: float) -> Phase:
     return Phase(structures.rock_salt(name, a, cations), 0.006, diameter)
 
 
+def _manganese() -> Phase:
+    return Phase(structures.alpha_manganese(), 0.006, 20.0)
+
+
+def _manganese_oxide() -> Crystal:
+    return structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+
+
 def _end(start: float, end: float) -> Times:
     return (start, end, _NEVER, _NEVER, 1.0)
 
@@ -71,112 +85,88 @@ def _first(gone: float) -> Times:
     return (-2.0, -1.0, 0.05, gone, 1.0)
 
 
-def _oxides() -> dict[str, Oxide]:
-    """Return the five oxides; their structures are built when asked for."""
-    manganese = Phase(structures.alpha_manganese(), 0.006, 20.0)
-    bulk = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
-    cubic, longer = lattice(8.47), lattice(8.34, c=9.05)
-    return {
-        "Fe2O3": Oxide(
-            3.0,
-            79.85,
-            (
-                ("α-Fe2O3", Phase(structures.hematite()), _first(0.9)),
-                (
-                    "LiFeO2",
-                    _salt("LiFeO2", 4.14, 40, Li=0.5, Fe=0.5),
-                    (0.1, 0.6, 0.6, 1.4, 1.0),
-                ),
-                (
-                    "LiFe2O3",
-                    _salt("LiFe2O3", 4.145, 40, Li=1 / 3, Fe=2 / 3),
-                    (0.5, 1.1, 1.3, 2.3, 1.0),
-                ),
-                ("bcc-FeO", _tetragonal(), (1.1, 1.7, 1.7, 2.8, 0.3)),
-                ("α-Fe", _iron(), _end(1.2, 2.9)),
-            ),
-            0.9,
-        ),
-        "Fe3O4": Oxide(
-            8 / 3,
-            77.18,
-            (
-                (
-                    "Fe3O4",
-                    Phase(structures.spinel("Fe3O4", 8.396, {"Fe": 1.0}, "Fe", 0.2549)),
-                    _first(0.8),
-                ),
-                (
-                    "LiFe3O4",
-                    Phase(
-                        structures.lithiated_spinel("LiFe3O4", cubic, "Fe"), 0.006, 60
-                    ),
-                    (0.05, 0.6, 0.7, 1.9, 1.0),
-                ),
-                ("bcc-FeO", _tetragonal(), (0.9, 1.4, 1.5, 2.4, 0.3)),
-                ("α-Fe", _iron(), _end(1.0, 2.55)),
-            ),
-            0.85,
-        ),
-        "FeO": Oxide(
-            2.0,
-            71.84,
-            (
-                ("FeO", _salt("FeO", 4.30, np.inf, Fe=1.0), _first(0.9)),
-                (
-                    "Li-Fe-O",
-                    _salt("Li-Fe-O", 4.17, 40, Li=0.35, Fe=0.65),
-                    (0.1, 0.6, 0.7, 1.6, 1.0),
-                ),
-                ("bcc-FeO", _tetragonal(), (0.75, 1.15, 1.2, 1.85, 0.3)),
-                ("α-Fe", _iron(), _end(0.85, 1.9)),
-            ),
-            0.8,
-        ),
-        "MnO": Oxide(
-            2.0,
-            70.94,
-            (
-                ("MnO", Phase(bulk), _first(1.0)),
-                ("MnO, 2.5 nm", Phase(bulk, 0.005, 25.0), (0.1, 0.9, 0.9, 1.9, 1.0)),
-                ("α-Mn", manganese, _end(0.5, 1.95)),
-            ),
-            0.35,
-        ),
-        "Mn3O4": Oxide(
-            8 / 3,
-            76.27,
-            (
-                ("Mn3O4", Phase(structures.hausmannite()), _first(0.6)),
-                (
-                    "LiMn3O4",
-                    Phase(
-                        structures.lithiated_spinel("LiMn3O4", longer, "Mn"), 0.006, 80
-                    ),
-                    (0.05, 0.45, 0.5, 1.2, 1.0),
-                ),
-                ("MnO, 2.5 nm", Phase(bulk, 0.005, 25.0), (0.4, 1.1, 1.2, 2.5, 1.0)),
-                ("α-Mn", manganese, _end(1.1, 2.6)),
-            ),
-            0.45,
-        ),
-    }
+def _hematite() -> OxideAnode:
+    twice = _salt("LiFeO2", 4.14, 40, Li=0.5, Fe=0.5)
+    once = _salt("LiFe2O3", 4.145, 40, Li=1 / 3, Fe=2 / 3)
+    phases = (
+        ("α-Fe2O3", Phase(structures.hematite()), _first(0.9)),
+        ("LiFeO2", twice, (0.1, 0.6, 0.6, 1.4, 1.0)),
+        ("LiFe2O3", once, (0.5, 1.1, 1.3, 2.3, 1.0)),
+        ("bcc-FeO", _tetragonal(), (1.1, 1.7, 1.7, 2.8, 0.3)),
+        ("α-Fe", _iron(), _end(1.2, 2.9)),
+    )
+    return OxideAnode(3.0, 79.85, phases, 0.9)
+
+
+def _magnetite() -> OxideAnode:
+    spinel = structures.spinel("Fe3O4", 8.396, {"Fe": 1.0}, "Fe", 0.2549)
+    lithiated = structures.lithiated_spinel("LiFe3O4", lattice(8.47), "Fe")
+    phases = (
+        ("Fe3O4", Phase(spinel), _first(0.8)),
+        ("LiFe3O4", Phase(lithiated, 0.006, 60), (0.05, 0.6, 0.7, 1.9, 1.0)),
+        ("bcc-FeO", _tetragonal(), (0.9, 1.4, 1.5, 2.4, 0.3)),
+        ("α-Fe", _iron(), _end(1.0, 2.55)),
+    )
+    return OxideAnode(8 / 3, 77.18, phases, 0.85)
+
+
+def _wustite() -> OxideAnode:
+    lithiated = _salt("Li-Fe-O", 4.17, 40, Li=0.35, Fe=0.65)
+    phases = (
+        ("FeO", _salt("FeO", 4.30, np.inf, Fe=1.0), _first(0.9)),
+        ("Li-Fe-O", lithiated, (0.1, 0.6, 0.7, 1.6, 1.0)),
+        ("bcc-FeO", _tetragonal(), (0.75, 1.15, 1.2, 1.85, 0.3)),
+        ("α-Fe", _iron(), _end(0.85, 1.9)),
+    )
+    return OxideAnode(2.0, 71.84, phases, 0.8)
+
+
+def _manganosite() -> OxideAnode:
+    bulk = _manganese_oxide()
+    phases = (
+        ("MnO", Phase(bulk), _first(1.0)),
+        ("MnO, 2.5 nm", Phase(bulk, 0.005, 25.0), (0.1, 0.9, 0.9, 1.9, 1.0)),
+        ("α-Mn", _manganese(), _end(0.5, 1.95)),
+    )
+    return OxideAnode(2.0, 70.94, phases, 0.35)
+
+
+def _hausmannite() -> OxideAnode:
+    longer = lattice(8.34, c=9.05)
+    lithiated = structures.lithiated_spinel("LiMn3O4", longer, "Mn")
+    small = Phase(_manganese_oxide(), 0.005, 25.0)
+    phases = (
+        ("Mn3O4", Phase(structures.hausmannite()), _first(0.6)),
+        ("LiMn3O4", Phase(lithiated, 0.006, 80), (0.05, 0.45, 0.5, 1.2, 1.0)),
+        ("MnO, 2.5 nm", small, (0.4, 1.1, 1.2, 2.5, 1.0)),
+        ("α-Mn", _manganese(), _end(1.1, 2.6)),
+    )
+    return OxideAnode(8 / 3, 76.27, phases, 0.45)
+
+
+#: The five oxides; structures are built when asked for.
+_OXIDES: dict[str, Callable[[], OxideAnode]] = {
+    "Fe2O3": _hematite,
+    "Fe3O4": _magnetite,
+    "FeO": _wustite,
+    "MnO": _manganosite,
+    "Mn3O4": _hausmannite,
+}
 
 
 @recorded
 def oxide_series(
-    oxide: str = "Fe2O3",
+    name: str = "Fe2O3",
     *,
     n_scans: int = 120,
     seed: int = 0,
     noise: float = 0.02,
-    r_min: float = 1.0,
-    r_max: float = 30.0,
+    r_range: tuple[float, float] = (1.0, 30.0),
     step: float = 0.01,
     q_max: float = 24.0,
     q_damp: float = 0.03,
     extra: float = 0.1,
-    rate: float = 0.05,
+    c_rate: float = 0.05,
     chunks: int | None = None,
 ) -> xr.DataTree:
     """Simulate the discharge of an oxide anode as a series of G(r).
@@ -186,7 +176,7 @@ def oxide_series(
 
     Parameters
     ----------
-    oxide
+    name
         ``"Fe2O3"``: five phases, two of which are ends of a solid solution.
         ``"Fe3O4"``, ``"FeO"``, ``"Mn3O4"``: four. ``"MnO"``: an oxide that falls to
         pieces of the same structure, and a metal. Li2O, which scatters little, is
@@ -197,13 +187,13 @@ def oxide_series(
         Of the noise.
     noise
         Standard deviation of a point, over that of the whole series without noise.
-    r_min, r_max, step
-        Distances (Angstrom).
+    r_range, step
+        First and last distance, and the step between (Angstrom).
     q_max, q_damp
         Measured range and resolution (1/Angstrom).
     extra
         How far the discharge goes beyond full conversion, as a share of it.
-    rate
+    c_rate
         Full conversions per hour.
     chunks
         Scans per dask chunk; None for NumPy.
@@ -220,26 +210,27 @@ def oxide_series(
     ArgumentError
         For another oxide, or numbers out of range.
     """
-    known = _oxides()
-    if oxide not in known:
-        raise ArgumentError("oxide", oxide, f"one of {sorted(known)}")
-    model = known[oxide]
+    if name not in _OXIDES:
+        raise ArgumentError("name", name, f"one of {sorted(_OXIDES)}")
+    model = _OXIDES[name]()
     if isinstance(n_scans, bool) or not isinstance(n_scans, int) or n_scans < 2:
         raise ArgumentError("n_scans", n_scans, "an integer >= 2")
-    limits = {"step": step, "r_max": r_max - r_min, "q_max": q_max, "rate": rate}
-    for name, number in limits.items():
+    r_min, r_max = r_range
+    if not 0 < r_max - r_min < np.inf:
+        raise ArgumentError("r_range", r_range, "two distances, the larger one last")
+    for key, number in {"step": step, "q_max": q_max, "c_rate": c_rate}.items():
         if not 0 < number < np.inf:
-            raise ArgumentError(name, number, "a number > 0 (r_max: above r_min)")
-    for name, number in {"noise": noise, "extra": extra, "q_damp": q_damp}.items():
+            raise ArgumentError(key, number, "a number > 0")
+    for key, number in {"noise": noise, "extra": extra, "q_damp": q_damp}.items():
         if not 0 <= number < np.inf:
-            raise ArgumentError(name, number, "a number >= 0")
+            raise ArgumentError(key, number, "a number >= 0")
     generator(seed)
     r = r_min + step * np.arange(round((r_max - r_min) / step) + 1)
     content = np.linspace(0.0, model.full * (1 + extra), n_scans)
     truth = _truth(model, r, content, q_max=q_max, q_damp=q_damp)
-    scans = _scans(model, truth, content, seed, noise, chunks, rate)
+    scans = _scans(model, truth, content, seed, noise, chunks, c_rate)
     about = {
-        "title": f"Simulated discharge of {oxide}",
+        "title": f"Simulated discharge of {name}",
         "full_conversion": model.full,
         "extra": float(extra),
     }
@@ -253,7 +244,12 @@ def oxide_series(
 
 
 def _truth(
-    model: Oxide, r: np.ndarray, content: np.ndarray, *, q_max: float, q_damp: float
+    model: OxideAnode,
+    r: np.ndarray,
+    content: np.ndarray,
+    *,
+    q_max: float,
+    q_damp: float,
 ) -> xr.Dataset:
     """Return phases and ratios."""
     names = [name for name, _, _ in model.phases]
@@ -305,7 +301,7 @@ def _window(
 
 
 def _scans(
-    model: Oxide,
+    model: OxideAnode,
     truth: xr.Dataset,
     content: np.ndarray,
     seed: int,

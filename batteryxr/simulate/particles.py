@@ -29,13 +29,13 @@ _HARMONICS = 3
 
 @recorded
 def particles(
-    size: int | tuple[int, int] = 96,
     *,
+    size: int | tuple[int, int] = 96,
     seed: int = 0,
     photons: float | None = 150_000.0,
     drift: float = 0.4,
     phase_offset: float = 0.3,
-    pixel: float = 15.0,
+    pixel_size: float = 15.0,
     chunks: int | Mapping[str, int] | None = None,
 ) -> xr.DataTree:
     """Simulate six particles and two standards at 40 energies over the V K edge.
@@ -60,7 +60,7 @@ def particles(
         Step of the random walk from frame to frame (pixels).
     phase_offset
         Standard deviation of the phase that each reconstruction adds (rad).
-    pixel
+    pixel_size
         Of the frames (nm).
     chunks
         Rows and columns per dask chunk, or sizes by dimension; None for NumPy.
@@ -88,53 +88,24 @@ def particles(
             raise ArgumentError(name, value, "a number >= 0")
     if photons is not None and not 0 < photons < np.inf:
         raise ArgumentError("photons", photons, "a number > 0, or None")
-    if not 0 < pixel < np.inf:
-        raise ArgumentError("pixel", pixel, "a number > 0 in nm")
+    if not 0 < pixel_size < np.inf:
+        raise ArgumentError("pixel_size", pixel_size, "a number > 0 in nm")
     study = _study(seed, (height, width), drift, phase_offset)
     numbers = _numbers((height, width), chunks)
-    with warnings.catch_warnings():
-        # Numbers of pixels become frames of many chunks: that is what is wanted.
-        warnings.filterwarnings("ignore", message="Increasing number of chunks")
-        transmission = apply(
-            study.objects,
-            *(numbers[d] for d in ("particle", "energy", "y", "x")),
-            core_dims=[[]] * 4,
-            dtypes=[np.complex64],
-            caller="particles",
-            noise=0.0 if photons is None else 0.5 / float(np.sqrt(photons)),
-        )
-    state, density = apply(
-        study.truth,
-        *(numbers[d] for d in ("particle", "y", "x")),
-        core_dims=[[]] * 3,
-        output_dims=[(), ()],
-        dtypes=[np.int8, np.float32],
-        caller="particles",
-    )
-    particle = ("particle", list(PARTICLES), {"units": "1", "long_name": "Particle"})
+    noise = 0.0 if photons is None else 0.5 / float(np.sqrt(photons))
     axes: dict[str, Any] = {
-        "particle": particle,
-        "y": ("y", pixel * np.arange(height), attributes("y")),
-        "x": ("x", pixel * np.arange(width), attributes("x")),
+        "particle": (
+            "particle",
+            list(PARTICLES),
+            {"units": "1", "long_name": "Particle"},
+        ),
+        "y": ("y", pixel_size * np.arange(height), attributes("y")),
+        "x": ("x", pixel_size * np.arange(width), attributes("x")),
+        "energy": ("energy", ENERGY, attributes("energy")),
     }
-    energy = {"energy": ("energy", ENERGY, attributes("energy"))}
-    transmission = label(
-        transmission, "transmission", units="1", long_name="Complex transmission"
-    ).assign_coords(axes | energy)
+    transmission = _objects(study, numbers, noise).assign_coords(axes)
     truth = xr.Dataset(
-        {
-            "state": label(
-                state, "state", units="1", long_name="Chemical state (0: vacuum)"
-            ),
-            "projected_density": label(
-                density,
-                "projected_density",
-                units="m-2",
-                long_name="Projected density of V",
-            ),
-        }
-        | _tables(study, pixel),
-        coords=axes | energy,
+        _images(study, numbers) | _tables(study, pixel_size), coords=axes
     )
     about = {"title": "Simulated spectroscopic ptychography of Li-V-O particles"}
     return xr.DataTree.from_dict(
@@ -144,6 +115,46 @@ def particles(
             "/truth": truth.assign_attrs(about, delta_f2=JUMP, edge=EDGE),
         }
     )
+
+
+def _objects(
+    study: _Study, numbers: Mapping[str, xr.DataArray], noise: float
+) -> xr.DataArray:
+    """Return the noisy objects of all particles and energies."""
+    with warnings.catch_warnings():
+        # Numbers of pixels become frames of many chunks: that is what is wanted.
+        warnings.filterwarnings("ignore", message="Increasing number of chunks")
+        transmission = apply(
+            study.objects,
+            *(numbers[d] for d in ("particle", "energy", "y", "x")),
+            core_dims=[[]] * 4,
+            dtypes=[np.complex64],
+            caller="particles",
+            noise=noise,
+        )
+    return label(
+        transmission, "transmission", units="1", long_name="Complex transmission"
+    )
+
+
+def _images(study: _Study, numbers: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    """Return chemical state and density of all particles, without drift."""
+    state, density = apply(
+        study.truth,
+        *(numbers[d] for d in ("particle", "y", "x")),
+        core_dims=[[]] * 3,
+        output_dims=[(), ()],
+        dtypes=[np.int8, np.float32],
+        caller="particles",
+    )
+    named = {
+        "state": (state, "1", "Chemical state (0: vacuum)"),
+        "projected_density": (density, "m-2", "Projected density of V"),
+    }
+    return {
+        name: label(image, name, units=units, long_name=long_name)
+        for name, (image, units, long_name) in named.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,11 @@ def ptychography(
     *,
     energy: np.ndarray | None = None,
     positions: int = 12,
-    pixels: int = 64,
+    size: int = 64,
     pixel_size: float = 15.0,
     step: float = 90.0,
     photons: float = 3e5,
-    thickness: float = 800.0,
-    diameter: float = 640.0,
-    same_pixel: bool = False,
+    particle: tuple[float, float] = (800.0, 640.0),
     position_error: float = 0.0,
     drift: float = 0.0,
     chunks: int | None = None,
@@ -51,18 +49,16 @@ def ptychography(
         In eV; by default 25 across the edge.
     positions
         Scan points along a side.
-    pixels
-        Of the detector along a side.
+    size
+        Pixels of the detector along a side.
     pixel_size
         Of the object at the lowest energy, nm.
     step
         Of the scan, nm; each point is off by up to a tenth of it, as told.
     photons
         Per frame.
-    thickness, diameter
-        Of the particle, nm.
-    same_pixel
-        Whether the detector moves with the energy so that the object's pixel stays.
+    particle
+        Thickness and diameter of the particle, nm.
     position_error
         Standard deviation of the positions from those told, nm.
     drift
@@ -96,14 +92,17 @@ def ptychography(
         ]
     energy = np.asarray(energy, float)
     sizes = {"pixel_size": pixel_size, "step": step, "photons": photons}
-    sizes |= {"diameter": diameter}
+    sizes |= {"particle": particle[1]}
     for name, value in sizes.items():
         if not value > 0:
             raise ArgumentError(name, value, "a number > 0")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     model = _model(
-        *(energy, pixels, pixel_size, photons),
-        *(thickness, diameter, same_pixel),
+        energy,
+        n=size,
+        pixel=pixel_size,
+        photons=photons,
+        particle=particle,
     )
     told = _raster(positions, step, rng)
     shape = (energy.size, *told.shape)
@@ -125,7 +124,7 @@ def ptychography(
         frame,
         core_dims=[(), ()],
         output_dims=[("detector_y", "detector_x")],
-        output_sizes={"detector_y": pixels, "detector_x": pixels},
+        output_sizes={"detector_y": size, "detector_x": size},
         dtypes=[np.uint16],
         caller="ptychography",
         model=model,
@@ -148,23 +147,27 @@ class _Model:
 
 def _model(
     energy: np.ndarray,
+    *,
     n: int,
     pixel: float,
     photons: float,
-    thickness: float,
-    diameter: float,
-    same_pixel: bool,
+    particle: tuple[float, float],
 ) -> _Model:
     wavelength = HC * 1e9 / energy
     distance = pixel * n * _PITCH / (wavelength[0] * 1e3)
-    distances = distance * wavelength[0] / wavelength
-    if not same_pixel:
-        distances = np.full_like(energy, distance)
+    distances = np.full_like(energy, distance)
     pixels = wavelength * distances * 1e3 / (n * _PITCH)
     probe = np.stack([_probe(n, p, photons, True) for p in pixels / pixels[0]])
     factors = np.array([_factors(energy, *domain) for domain in DOMAINS])
+    thickness, diameter = particle
     return _Model(
-        *(energy, pixels, distances, factors, probe, thickness), 0.5 * diameter
+        energy=energy,
+        pixel=pixels,
+        distance=distances,
+        factors=factors,
+        probe=probe,
+        thickness=thickness,
+        radius=0.5 * diameter,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.checks import checked
+from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.seeds import generators
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from batteryxr.core.checks import Count, NonNegative, Positive, Seed
+
     Curve = Callable[[np.ndarray], ArrayLike]
 
 
@@ -28,26 +31,60 @@ def sloping(x: np.ndarray) -> np.ndarray:
     return 4.45 - 1.35 * x - 0.22 * np.tanh((x - 0.45) / 0.1)
 
 
+@dataclass(frozen=True)
+class Electrode:
+    """An electrode of equal particles, to be titrated.
+
+    Parameters
+    ----------
+    tau
+        Time constant L²/D in s.
+    geometry
+        ``"sphere"`` of radius L, or ``"planar"``, one side of a slab of thickness L.
+    resistance
+        Ohmic resistance in ohm.
+    x0
+        Li content at the start.
+    capacity_per_li
+        Charge in mA h that takes out one Li per formula unit.
+    equilibrium
+        Voltage (V) as a function of Li content; takes and returns arrays.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of range.
+    """
+
+    tau: Positive = 4e4
+    geometry: Literal["sphere", "planar"] = "sphere"
+    resistance: float = 400.0
+    x0: float = 0.95
+    capacity_per_li: Positive = 5 / 9
+    equilibrium: Curve = sloping
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+_ELECTRODE = Electrode()
+
+
 @checked
 def gitt(
     *,
-    n_pulses: int = 40,
+    n_pulses: Count = 40,
     current: float = 0.05,
-    pulse: float = 600.0,
-    rest: float = 28_800.0,
-    tau: float = 4e4,
-    resistance: float = 400.0,
-    x0: float = 0.95,
-    capacity_per_li: float = 5 / 9,
-    equilibrium: Curve = sloping,
-    geometry: Literal["sphere", "planar"] = "sphere",
-    noise: float = 3e-5,
-    leakage: float = 0.0,
-    interval: float = 1.0,
-    rest_rows: int = 280,
-    lead: float = 60.0,
-    chunks: int | None = None,
-    seed: int = 0,
+    pulse: Positive = 600.0,
+    rest: Positive = 28_800.0,
+    open_circuit: NonNegative = 60.0,
+    electrode: Electrode = _ELECTRODE,
+    interval: Positive = 1.0,
+    rest_rows: Count = 280,
+    noise: NonNegative = 3e-5,
+    leakage: NonNegative = 0.0,
+    chunks: Count | None = None,
+    seed: Seed = 0,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Simulate a galvanostatic intermittent titration.
 
@@ -61,28 +98,18 @@ def gitt(
         Current of the pulses in mA; positive charges, and takes Li out.
     pulse, rest
         Lengths in s.
-    tau
-        Time constant L²/D in s.
-    resistance
-        Ohmic resistance in ohm.
-    x0
-        Li content at the start.
-    capacity_per_li
-        Charge in mA h that takes out one Li per formula unit.
-    equilibrium
-        Voltage (V) as a function of Li content; takes and returns arrays.
-    geometry
-        ``"sphere"`` of radius L, or ``"planar"``, one side of a slab of thickness L.
-    noise
-        Standard deviation of the voltage in V.
-    leakage
-        Largest current in mA that the cycler reads at rest, of either sign.
+    open_circuit
+        Rest before the first pulse in s, a row every 10 s.
+    electrode
+        What is titrated.
     interval
         Time between rows under current in s.
     rest_rows
         Rows of a rest; they are spaced evenly in the logarithm of time.
-    lead
-        Rest before the first pulse in s, a row every 10 s.
+    noise
+        Standard deviation of the voltage in V.
+    leakage
+        Largest current in mA that the cycler reads at rest, of either sign.
     chunks
         Pulses per dask chunk. None computes at once, into NumPy arrays.
     seed
@@ -99,22 +126,10 @@ def gitt(
     Raises
     ------
     ArgumentError
-        If a length is not positive, or the Li content leaves the range 0 to x0 + 1.
+        If an option is out of range, or Li is left below nothing.
     """
-    for name, value in (
-        ("n_pulses", n_pulses),
-        ("pulse", pulse),
-        ("rest", rest),
-        ("tau", tau),
-        ("capacity_per_li", capacity_per_li),
-        ("interval", interval),
-        ("rest_rows", rest_rows),
-    ):
-        if not value > 0:
-            raise ArgumentError(name, value, "a number > 0")
-    if geometry not in ("sphere", "planar"):
-        raise ArgumentError("geometry", geometry, "'sphere' or 'planar'")
-    rate = current / 3600.0 / capacity_per_li  # Li per second, taken out
+    tau, geometry, x0 = electrode.tau, electrode.geometry, electrode.x0
+    rate = current / 3600.0 / electrode.capacity_per_li  # Li per second, taken out
     content = x0 - rate * pulse * np.arange(n_pulses + 1)
     if content.min() < 0:
         raise ArgumentError(
@@ -126,7 +141,7 @@ def gitt(
     under, after = _grids(pulse, rest, interval, rest_rows)
     random = generators(seed, n_pulses)
     period = pulse + rest
-    before = np.arange(0.0, lead, 10.0) - lead
+    before = np.arange(0.0, open_circuit, 10.0) - open_circuit
 
     def one(number: int) -> np.ndarray:
         start = number * period
@@ -145,11 +160,11 @@ def gitt(
             excess -= surface_excess((t - begin - pulse) / tau, geometry)
         x = x0 - passed - rate * tau * excess
         i = np.where(loaded, current, 0.0)
-        v = np.asarray(equilibrium(x)) + i * resistance * 1e-3
+        v = np.asarray(electrode.equilibrium(x)) + i * electrode.resistance * 1e-3
         draw = copy.deepcopy(random[number])  # a chunk may be computed again
         v = v + draw.normal(0.0, 1.0, t.size) * noise
         i = i + np.where(i == 0, draw.uniform(-1.0, 1.0, t.size) * leakage, 0.0)
-        return np.stack([t + lead, v, i])
+        return np.stack([t + open_circuit, v, i])
 
     sizes = np.full(n_pulses, under.size + after.size)
     sizes[0] += before.size
@@ -162,14 +177,20 @@ def gitt(
         coords={"test_time": ("record", t, attributes("test_time"))},
         attrs={"title": f"Simulated titration, {n_pulses} pulses", "seed": int(seed)},
     )
-    voltage = np.asarray(equilibrium(content), dtype=float)
+    return record, _truth(electrode, content, noise)
+
+
+def _truth(electrode: Electrode, content: np.ndarray, noise: float) -> xr.Dataset:
+    """Return what is true of each pulse, after the Li content before and after all."""
+    n_pulses = content.size - 1
+    voltage = np.asarray(electrode.equilibrium(content), dtype=float)
     columns = {
-        "tau": (np.full(n_pulses, tau), "s", "Diffusion time constant L²/D"),
-        "resistance": (np.full(n_pulses, resistance), "ohm", "Resistance"),
+        "tau": (np.full(n_pulses, electrode.tau), "s", "Diffusion time constant L²/D"),
+        "resistance": (np.full(n_pulses, electrode.resistance), "ohm", "Resistance"),
         "equilibrium_voltage": (voltage[1:], "V", "Equilibrium voltage after"),
         "equilibrium_voltage_before": (voltage[:-1], "V", "Equilibrium voltage before"),
     }
-    truth = xr.Dataset(
+    return xr.Dataset(
         {
             key: ("pulse", value, attributes(key, units=units, long_name=long_name))
             for key, (value, units, long_name) in columns.items()
@@ -178,9 +199,8 @@ def gitt(
             "pulse": ("pulse", np.arange(1, n_pulses + 1), attributes("pulse")),
             "li_content": ("pulse", content[1:], attributes("li_content")),
         },
-        attrs={"geometry": geometry, "noise": float(noise)},
+        attrs={"geometry": electrode.geometry, "noise": float(noise)},
     )
-    return record, truth
 
 
 def _grids(

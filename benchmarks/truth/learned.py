@@ -31,15 +31,22 @@ CASES = {"weak": (1.0, 1.5), "strong": (3.0, 3.5)}
 SHORT, USUAL = "60 HIO + 40 ER", "200 HIO + 200 RAAR + 100 ER"
 
 
-def learned(n_starts: int, refine: int, then: str | None) -> Callable[..., Any]:
+BEST = cdi.Selection(n_best=1)
+
+
+def learned(n_starts: int, refine: int, schedule: str | None) -> Callable[..., Any]:
     return lambda volume: cdi.retrieve_learned(
-        volume, n_starts=n_starts, n_best=1, refine=refine, then=then
+        volume,
+        n_starts=n_starts,
+        select=BEST,
+        network=cdi.Network(refine=refine),
+        schedule=schedule,
     )
 
 
 def random(n_starts: int, schedule: str) -> Callable[..., Any]:
     return lambda volume: cdi.retrieve(
-        volume, n_starts=n_starts, n_best=1, schedule=schedule
+        volume, n_starts=n_starts, select=BEST, schedule=schedule
     )
 
 
@@ -63,7 +70,7 @@ def judged(way: Callable[..., Any], one: xr.Dataset) -> tuple[float, float, floa
     began = time.process_time()
     result = way(one["intensity"])
     spent = time.process_time() - began
-    laid = cdi.overlay(result, reference=one["object"], ramp=True)
+    laid = cdi.align(result, reference=one["object"], ramp=True)
     best = int(np.argmax(result["rank"].values == 1))
     return float(laid["overlap"]), float(result["amp_residual"][best]), spent
 

@@ -20,10 +20,10 @@ import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.cdi.bragg.comparison import _gram
 from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin, shifted
-from batteryxr.cdi.bragg.kernels.gradient import along
-from batteryxr.cdi.bragg.kernels.resampling import resample
+from batteryxr.cdi.bragg.kernels.phases import along
+from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
+from batteryxr.cdi.bragg.order import gram_matrix
 from batteryxr.simulate import bragg_states
 
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ def series(n: int, starts: int) -> None:
     rows = [("simulate", spent, f"{float(counts.sum()):.3g} counts")]
     geometry = cdi.geometry(counts, beamline="theta")
     result, spent = timed(
-        lambda: cdi.retrieve(counts, n_starts=starts, n_best=1, progress=False)
+        lambda: cdi.retrieve(
+            counts,
+            n_starts=starts,
+            select=cdi.Selection(n_best=1),
+            progress=False,
+        )
     )
     residual = float(result["amp_residual"].min("start").max())
     rows.append((f"retrieve, {starts} starts", spent, f"residual <= {residual:.4f}"))
@@ -84,7 +89,7 @@ def series(n: int, starts: int) -> None:
     rows.append(("order_parameter", spent, f"correlation with progress {r:.3f}"))
     moved = -differences["phase_difference"] / q
     found, spent = timed(
-        lambda: cdi.domains(moved, n_classes=3, geometry=geometry, n_domains=6)
+        lambda: cdi.domains(moved, n_clusters=3, geometry=geometry, n_domains=6)
     )
     upper = found.isel(state=3)["size"].where(found["level"].isel(state=3) == 2)
     exact = (truth["domain"].values[3] == 1).sum() * float(geometry["voxel_volume"])
@@ -121,6 +126,7 @@ def kernels(n: int, repeats: int) -> None:
 
     rho = (support * np.exp(1j * phase)).astype(np.complex64)
     shape, size = (n, n, n), 12.0
+    grid = SpaceGrid(size, shape, (n // 2,) * 3)
 
     def coordinates() -> np.ndarray:
         grid = np.indices(shape).reshape(3, -1) - n // 2
@@ -137,13 +143,13 @@ def kernels(n: int, repeats: int) -> None:
         ("strain", lambda: along(phase, support, voxel, q), "numpy.gradient", gradient),
         (
             "to the laboratory",
-            lambda: resample(rho, voxel, size, shape, 3, (n // 2,) * 3),
+            lambda: resample(rho, voxel, grid=grid, order=3),
             "map_coordinates",
             coordinates,
         ),
         (
             "order parameter",
-            lambda: np.linalg.eigh(_gram(array)[0]),
+            lambda: np.linalg.eigh(gram_matrix(array)[0]),
             "numpy svd",
             lambda: np.linalg.svd(flat, full_matrices=False),
         ),

@@ -24,20 +24,21 @@ from typing import Any
 import numpy as np
 
 import batteryxr
+from batteryxr.cdi import EPIE, LSQML, Schedule
+from batteryxr.cdi.ptycho.kernels import alignment as align
 from batteryxr.cdi.ptycho.kernels import metrics
-from batteryxr.cdi.ptycho.kernels import registration as align
-from batteryxr.cdi.ptycho.kernels.loop import InMemory, Plan, run
-from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
-from batteryxr.cdi.ptycho.kernels.pie import PieOptions
+from batteryxr.cdi.ptycho.kernels.loop import InMemory, iterate
 from batteryxr.cdi.ptycho.kernels.state import State, add_modes
+from batteryxr.cdi.ptycho.settings import Settings
 
-EPIE = PieOptions(1.0, 0.5)
 #: First pass of smaller steps on the measured star, of 50.
 CALM_FROM = 40
+#: Later than any pass.
+NEVER = 10**6
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Truth:
     """Frames with their origin in the corner, and what made them."""
 
     frames: np.ndarray
@@ -58,7 +59,7 @@ def pupil(n: int, defocus: float, cubic: float) -> np.ndarray:
     return wave * np.sqrt(1e6 / np.sum(abs(wave) ** 2))
 
 
-def simulated(n: int, folder: Path | None, jitter: float = 0.0) -> Experiment:
+def simulated(n: int, folder: Path | None, jitter: float = 0.0) -> Truth:
     """Return the experiment; with `jitter` (pixels) frames are not where told."""
     from scipy import ndimage
 
@@ -80,7 +81,7 @@ def simulated(n: int, folder: Path | None, jitter: float = 0.0) -> Experiment:
     first = probe_like(probe)
     if frames is not None and not jitter:
         corner = np.fft.ifftshift(frames, axes=(1, 2)).astype(np.uint16)
-        return Experiment(corner, told, obj, probe, first)
+        return Truth(corner, told, obj, probe, first)
     return taken(told, obj, probe, first, jitter)
 
 
@@ -93,7 +94,7 @@ def probe_like(probe: np.ndarray) -> np.ndarray:
 
 def taken(
     told: np.ndarray, obj: np.ndarray, probe: np.ndarray, first: Any, jitter: float
-) -> Experiment:
+) -> Truth:
     """Return frames taken `jitter` pixels (rms, both axes together) beside `told`."""
     rng = np.random.default_rng(1)
     n = probe.shape[0]
@@ -111,16 +112,16 @@ def taken(
         moved = np.fft.ifft2(np.fft.fft2(probe) * ramp)
         far = np.fft.fft2(moved * obj[y : y + n, x : x + n], norm="ortho")
         frames[j] = rng.poisson(abs(far) ** 2)
-    return Experiment(frames, told, obj, probe, first, true)
+    return Truth(frames, told, obj, probe, first, true)
 
 
-def begin(e: Experiment, modes: int = 1) -> State:
+def begin(e: Truth, modes: int = 1) -> State:
     first = np.ascontiguousarray(e.first[None].astype(np.complex64))
     first = add_modes(first, modes, np.random.default_rng(0))
     return State(np.ones(e.obj.shape, np.complex64), first, e.corners.copy())
 
 
-def object_error(found: np.ndarray, e: Experiment) -> float:
+def object_error(found: np.ndarray, e: Truth) -> float:
     n = e.probe.shape[0]
     weight = np.zeros(e.obj.shape)
     low, high = e.corners.min(0).astype(int), e.corners.max(0).astype(int)
@@ -131,27 +132,30 @@ def object_error(found: np.ndarray, e: Experiment) -> float:
 
 
 def reconstructed(
-    e: Experiment, options: Any, passes: int, seed: int = 0, **plan: Any
+    e: Truth, engine: Any, passes: int, seed: int = 0, modes: int = 1, **schedule: Any
 ) -> tuple[State, float, float]:
     """Return the state, E_F of the last pass, and CPU seconds per pass."""
-    state = begin(e, plan.pop("modes", 1))
+    state = begin(e, modes)
     n = e.probe.shape[0]
-    begun = time.process_time()
-    misfit = run(
-        Plan(options, (seed,), **plan),
-        *(state, InMemory(e.frames), np.ones((n, n), np.float32), passes),
+    settings = Settings(
+        engine=engine,
+        iterations=passes,
+        schedule=Schedule(**{"calm_from": NEVER} | schedule),
+        seed=(seed,),
     )
+    begun = time.process_time()
+    iterate(settings, state, InMemory(e.frames), np.ones((n, n), np.float32))
     each = (time.process_time() - begun) / passes
-    return state, misfit[-1] / float(e.frames.sum(dtype=float)), each
+    return state, state.misfits[-1] / float(e.frames.sum(dtype=float)), each
 
 
 def accuracy(folder: Path | None, seeds: int) -> None:
     print("\nsize  engine  passes  seed  object error   E_F      CPU-s/pass")
     for n, bar, fit in ((64, 0.033, 0.0022), (128, 0.043, 0.0049)):
         e = simulated(n, folder)
-        for name, options, passes in (("ePIE", EPIE, 30), ("LSQML", LsqOptions(), 20)):
+        for name, engine, passes in (("EPIE", EPIE(), 30), ("LSQML", LSQML(), 20)):
             for seed in range(seeds):
-                state, e_f, each = reconstructed(e, options, passes, seed)
+                state, e_f, each = reconstructed(e, engine, passes, seed)
                 error = object_error(state.obj, e)
                 print(f"{n:4d}  {name:6s} {passes:6d} {seed:6d}  {error:10.4f}", end="")
                 print(f"  {e_f:9.5f}  {each:8.3f}", flush=True)
@@ -162,8 +166,8 @@ def positions(folder: Path | None) -> None:
     print("\njitter px rms  positions off before, after  object error without, with")
     for jitter in (2.0, 10.0):
         e = simulated(128, folder, jitter)
-        plain, _, _ = reconstructed(e, LsqOptions(), 100)
-        state, _, _ = reconstructed(e, LsqOptions(), 100, positions_from=5)
+        plain, _, _ = reconstructed(e, LSQML(), 100)
+        state, _, _ = reconstructed(e, LSQML(), 100, positions_from=5)
 
         errors = [object_error(s.obj, e) for s in (plain, state)]
         places = [off(p, e) for p in (e.corners, state.positions)]
@@ -171,7 +175,7 @@ def positions(folder: Path | None) -> None:
         print(f"  {errors[0]:18.4f} {errors[1]:8.4f}", flush=True)
 
 
-def off(places: np.ndarray, e: Experiment) -> float:
+def off(places: np.ndarray, e: Truth) -> float:
     """Return how far places are from the true ones, rms, but for a common shift."""
     assert e.true is not None
     left = places - e.true
@@ -179,7 +183,7 @@ def off(places: np.ndarray, e: Experiment) -> float:
     return float(np.sqrt(np.mean(np.sum(left**2, axis=1))))
 
 
-def star() -> Experiment:
+def star() -> Truth:
     path = batteryxr.sample("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
     with np.load(io.BytesIO(bz2.decompress(path.read_bytes()))) as file:
         frames = file["data"][0].astype(np.uint16)
@@ -189,45 +193,45 @@ def star() -> Experiment:
     shape = tuple(int(c) for c in corners.max(0) + 128 + 4)
     power = frames.sum(dtype=float) / len(frames)
     first = first * np.sqrt(power / np.sum(abs(first) ** 2))
-    return Experiment(frames, corners, np.ones(shape, np.complex64), first, first)
+    return Truth(frames, corners, np.ones(shape, np.complex64), first, first)
 
 
 def measured() -> None:
     e = star()
     print("\nSiemens star   modes  passes   E_F      CPU-s/pass")
     found = {}
-    for name, options in (("ePIE", EPIE), ("LSQML", LsqOptions())):
+    for name, engine in (("EPIE", EPIE()), ("LSQML", LSQML())):
         for modes in (1, 3):
-            _, e_f, each = reconstructed(e, options, 50, modes=modes)
+            _, e_f, each = reconstructed(e, engine, 50, modes=modes)
             found[name, modes] = e_f
             print(f"{name:12s} {modes:7d} {50:7d}  {e_f:8.5f}  {each:8.3f}", flush=True)
-    for name in ("ePIE", "LSQML"):
+    for name in ("EPIE", "LSQML"):
         gain = 1 - found[name, 3] / found[name, 1]
         print(f"{name}: three modes fit {100 * gain:.0f} % better")
     print(f"{'':13s} smaller steps  E_F (0.0140)  half period of half scans (2.2 px)")
-    for name, options in (("ePIE", EPIE), ("LSQML", LsqOptions())):
-        for calm_from in (None, CALM_FROM):
-            e_f, halves = whole_and_halves(e, options, calm_from)
+    for name, engine in (("EPIE", EPIE()), ("LSQML", LSQML())):
+        for calm_from in (NEVER, CALM_FROM):
+            e_f, halves = whole_and_halves(e, engine, calm_from)
             pixels = resolution(halves, e)
-            at = "never" if calm_from is None else f"from {calm_from}"
+            at = "never" if calm_from == NEVER else f"from {calm_from}"
             print(f"{name:13s} {at:>13s}  {e_f:12.5f}  {pixels:.2f}", flush=True)
 
 
 def whole_and_halves(
-    e: Experiment, options: Any, calm_from: int | None
+    e: Truth, engine: Any, calm_from: int
 ) -> tuple[float, list[np.ndarray]]:
     """Return E_F of the whole scan, and the objects of its two halves."""
-    _, e_f, _ = reconstructed(e, options, 50, calm_from=calm_from)
+    _, e_f, _ = reconstructed(e, engine, 50, calm_from=calm_from)
     halves = []
     for part in (0, 1):
         rows = slice(part, None, 2)
         half = replace(e, frames=e.frames[rows], corners=e.corners[rows])
-        state, _, _ = reconstructed(half, options, 50, calm_from=calm_from)
+        state, _, _ = reconstructed(half, engine, 50, calm_from=calm_from)
         halves.append(state.obj)
     return e_f, halves
 
 
-def resolution(halves: list[np.ndarray], e: Experiment) -> float:
+def resolution(halves: list[np.ndarray], e: Truth) -> float:
     """Return the half period in pixels of the phases of two registered objects."""
     low = e.corners.min(0).astype(int) + 64
     high = e.corners.max(0).astype(int) + 64

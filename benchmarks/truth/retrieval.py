@@ -19,8 +19,10 @@ from scipy import ndimage
 import batteryxr
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.pattern import prepare
 from batteryxr.cdi.bragg.kernels.schedule import parse
-from batteryxr.cdi.bragg.kernels.starts import Options, prepare, run
+from batteryxr.cdi.bragg.kernels.start import run
+from batteryxr.cdi.bragg.settings import RetrievalSettings
 from batteryxr.core.seeds import generators
 
 SCHEDULE = "200 HIO + 200 RAAR + 100 ER"
@@ -54,15 +56,15 @@ def counts(obj: np.ndarray, photons: float) -> np.ndarray:
 def simulated() -> None:
     print(f"Simulated, {SCHEDULE}")
     print("size   phase   starts  overlap worst  best  chosen   twins  CPU s per start")
-    options = Options(tuple(parse(SCHEDULE)))
+    settings = RetrievalSettings(schedule=parse(SCHEDULE))
     for n, edges, phase, photons, n_starts in CASES:
         truth = crystal(n, edges, phase)
         free, *seeds = generators(0, n_starts + 1)
-        problem = prepare(counts(truth, photons), free)
+        pattern = prepare(counts(truth, photons), free)
         overlaps, merits, twins, cost = [], [], 0, []
         for rng in seeds:
             began = time.process_time()
-            start = run(problem, options, rng)
+            start = run(pattern, settings, rng)
             cost.append(time.process_time() - began)
             laid = align(truth, start.whole(start.box))
             overlaps.append(laid.overlap)
@@ -93,7 +95,7 @@ def gold(seed: int) -> None:
     volume = cdi.crop(clean, shape=(128, 160, 160)).compute()
     volume = xr.where(volume < 2, 0, volume, keep_attrs=True)  # stray counts
     began = time.process_time()
-    result = cdi.retrieve(volume, schedule=SCHEDULE, n_starts=6, n_best=3, seed=seed)
+    result = cdi.retrieve(volume, schedule=SCHEDULE, n_starts=6, seed=seed)
     cost = (time.process_time() - began) / 6
     print(f"\nGold crystal, {SCHEDULE}, seed {seed}, {cost:.0f} CPU s per start")
     for name in ("amp_residual", "llk", "llk_free", "support_voxels", "rank"):

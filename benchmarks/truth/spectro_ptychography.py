@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import batteryxr as bx
-from batteryxr.cdi import KramersKronig
+from batteryxr.cdi import LSQML, KramersKronig, Schedule
 from batteryxr.simulate import ptychography
 from batteryxr.simulate.vanadium import ENERGY
 
@@ -61,12 +61,11 @@ def experiment(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     return ptychography(
         energy=None if small else ENERGY,
-        pixels=64 if small else 128,
+        size=64 if small else 128,
         positions=12,
         step=100.0,
         pixel_size=25.0,
-        diameter=800.0,
-        thickness=1000.0,
+        particle=(1000.0, 800.0),
         photons=photons,
         seed=seed,
     )
@@ -97,7 +96,7 @@ def onto(truth: xr.Dataset, stack: xr.Dataset) -> xr.Dataset:
 
     No data tell where object and probe are but together.
     """
-    from batteryxr.cdi.ptycho.kernels.registration import subpixel_shift
+    from batteryxr.cdi.ptycho.kernels.alignment import subpixel_shift
 
     here = truth.interp(y=stack.y, x=stack.x, method="cubic").fillna(0.0)
     images = [s.phase.mean("energy").fillna(0.0).values for s in (here, stack)]
@@ -139,10 +138,13 @@ def judge(stack: xr.Dataset, truth: xr.Dataset, seconds: float) -> Found:
 def reconstruct(
     scan: xr.Dataset, store: str, constraint: KramersKronig | None, **given: Any
 ) -> xr.Dataset:
-    options = {"lead": LEAD, "iterations": PASSES, "progress": False} | given
-    options |= {"options": {"poisson": True}}  # frames are faint: see `ptycho`
+    options = {"schedule": Schedule(lead=LEAD), "iterations": PASSES} | given
     found: xr.Dataset = scan.cdi.ptycho_energies(
-        store=store, kramers_kronig=constraint, **options
+        store=store,
+        engine=LSQML(poisson=True),  # frames are faint: see `ptycho`
+        kramers_kronig=constraint,
+        progress=False,
+        **options,
     )
     return found.load()
 

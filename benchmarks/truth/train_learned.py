@@ -6,9 +6,9 @@
 Every step draws new crystals of `batteryxr.simulate.random_crystals`, so none is seen
 twice, and the same seed draws the same ones. A checkpoint is kept in the folder: killed
 and started again, it goes on from there. The weights that are written are the running
-mean over the last steps; `retrieve_learned(weights=...)` takes them. Needs PyTorch; one
-thread of a CPU takes about 35 ms a crystal with ``--bfloat16``, where the processor
-computes with it.
+mean over the last steps; `retrieve_learned(network=Network(weights=...))` takes them.
+Needs PyTorch; one thread of a CPU takes about 35 ms a crystal with ``--bfloat16``,
+where the processor computes with it.
 
 The weights that come with batteryxr were trained so on one thread of a CPU, without a
 GPU: 24,800 crystals in 15 CPU minutes, ``--steps 3000`` for the first 1300 steps, then

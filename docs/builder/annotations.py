@@ -7,13 +7,21 @@ import inspect
 import typing
 from typing import Any
 
-#: Aliases that exist for type checkers only.
+#: Aliases by what they stand for.
 _ALIASES = {
     "Several": "DataArray | Dataset | list | Mapping | DataTree",
     "Candidates": "list | Mapping | path",
     "Volumes": "DataArray | Dataset",
     "ArrayLike": "array-like",
     "Any": "",
+    "Count": "int >= 1",
+    "Whole": "int >= 0",
+    "Seed": "int >= 0",
+    "Positive": "float > 0",
+    "NonNegative": "float >= 0",
+    "Fraction": "float from 0 to 1",
+    "Part": "float between 0 and 1",
+    "Pair": "tuple[float, float]",
 }
 
 
@@ -58,6 +66,8 @@ def _render(node: ast.expr, known: dict[str, Any]) -> str:
             texts = [_render(i, known) for i in items]
             if name == "Literal":
                 return " | ".join(texts)
+            if name == "Annotated":
+                return texts[0]
             if name in ("PathLike", "Callable", "Concatenate"):
                 return "path" if name == "PathLike" else "callable"
             return f"{name}[{', '.join(t or 'Any' for t in texts)}]"

@@ -12,17 +12,20 @@ from typing import Any
 TECHNIQUES = ("echem", "nmf", "xanes", "cdi")
 #: Modules whose public names stand on one page: page, module, names (all where None).
 PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
-    ("cdi/functions", "batteryxr.cdi.ptycho.planning", ("PtychoPlan",)),
+    ("cdi/functions", "batteryxr.cdi.ptycho.estimate", ("Estimate", "Sizes")),
     ("readers", "batteryxr.io", None),
     ("samples", "batteryxr", ("sample",)),
-    ("samples", "batteryxr.samples", ("local", "Sample", "Samples", "Origin")),
+    ("samples", "batteryxr.samples", ("local", "MeasuredSample", "Samples", "Origin")),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
-    ("stores", "batteryxr.cli.info", ("describe",)),
+    ("stores", "batteryxr.cli.main", ("describe",)),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
-    ("experiment", "batteryxr.operando.pipeline", ("operando", "Conventions")),
-    ("experiment", "batteryxr.operando.page", ("Report",)),
+    (
+        "experiment",
+        "batteryxr.operando",
+        ("operando", "Conventions", "Unmixing", "Report"),
+    ),
     ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (
         "errors",

@@ -7,10 +7,10 @@ voltage; a scan in which the current reverses is marked as such.
 from batteryxr import simulate
 from batteryxr.echem import Clock
 
-experiment = simulate.operando(seed=1, n_scans=120)
+experiment = simulate.cell_experiment(seed=1, n_scans=120)
 record = experiment["echem"].to_dataset()
 spectra = experiment["scans"]["absorption"]
 
 clock = Clock(offset_s=float(experiment["truth"]["clock_offset"]))
 scans = record.echem.join(spectra, clock=clock)
-figure = record.echem.plot_operando(scans)
+figure = record.echem.plot.operando(scans)

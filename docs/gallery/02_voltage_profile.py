@@ -6,7 +6,7 @@ current, whatever the cycler counts.
 
 from batteryxr import simulate
 
-experiment = simulate.operando(seed=2, n_scans=20)
+experiment = simulate.cell_experiment(seed=2, n_scans=20)
 record = experiment["echem"].to_dataset()
 
-figure = record.echem.plot_voltage_profile(mass=float(record.attrs["mass"]))
+figure = record.echem.plot.voltage_profile(mass=float(record.attrs["mass"]))

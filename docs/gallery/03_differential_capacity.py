@@ -6,7 +6,7 @@ under each curve is the capacity of its half cycle.
 
 from batteryxr import simulate
 
-record = simulate.operando(seed=2, n_scans=20)["echem"].to_dataset()
+record = simulate.cell_experiment(seed=2, n_scans=20)["echem"].to_dataset()
 
 dqdv = record.echem.dqdv(smoothing=0.020)
-figure = dqdv.echem.plot_dqdv()
+figure = dqdv.echem.plot.dqdv()

@@ -9,4 +9,4 @@ from batteryxr import simulate
 record, truth = simulate.gitt(n_pulses=20, seed=3)
 
 result = record.echem.gitt()
-figure = result.echem.plot_time_constants()
+figure = result.echem.plot.time_constants()

@@ -9,4 +9,4 @@ from batteryxr import simulate
 record, truth = simulate.gitt(n_pulses=8, seed=3)
 
 result = record.echem.gitt()
-figure = record.echem.pulse_fit(result=result, pulse=5).echem.plot_pulse()
+figure = record.echem.pulse_fit(result=result, pulse=5).echem.plot.pulse()

@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr import nmf, simulate
 from batteryxr.echem import Clock
 
-experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=120)
+experiment = simulate.cell_experiment(kind="pdf", seed=3, n_cycles=1, n_scans=120)
 record = experiment["echem"].to_dataset()
 clock = Clock(offset_s=float(experiment["truth"]["clock_offset"]))
 pdf = record.echem.join(experiment["scans"]["pdf"], clock=clock)

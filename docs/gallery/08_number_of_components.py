@@ -6,7 +6,7 @@ starts stop agreeing, the scree turns flat.
 
 from batteryxr import nmf, simulate
 
-experiment = simulate.operando(kind="pdf", seed=3, n_cycles=1, n_scans=60)
+experiment = simulate.cell_experiment(kind="pdf", seed=3, n_cycles=1, n_scans=60)
 pdf = experiment["scans"]["pdf"]
 
 order = pdf.nmf.model_order(

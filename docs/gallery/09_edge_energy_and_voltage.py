@@ -7,11 +7,11 @@ follows the valence of nickel.
 from batteryxr import simulate
 from batteryxr.echem import Clock
 
-experiment = simulate.operando(seed=7, n_scans=120, n_cycles=1)
+experiment = simulate.cell_experiment(seed=7, n_scans=120, n_cycles=1)
 record = experiment["echem"].to_dataset()
 clock = Clock(offset_s=float(experiment["truth"]["clock_offset"]))
 scans = record.echem.join(experiment["scans"]["absorption"], clock=clock)
 
 normal = scans.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
 edges = normal.xanes.edge_energy()
-figure = edges["edge_energy"].echem.plot_with_voltage()
+figure = edges["edge_energy"].echem.plot.with_voltage()

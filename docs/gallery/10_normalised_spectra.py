@@ -5,7 +5,7 @@ Spectra of one charge, each with the edge energy that was found in it.
 
 from batteryxr import simulate
 
-experiment = simulate.operando(seed=7, n_scans=60, n_cycles=1)
+experiment = simulate.cell_experiment(seed=7, n_scans=60, n_cycles=1)
 spectra = experiment["scans"]["absorption"].isel(scan=slice(0, 30, 6))
 
 normal = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)

@@ -6,7 +6,7 @@ it. Where the fit is not good, or the signal drowns in noise, there is no number
 
 from batteryxr import simulate
 
-study = simulate.particles(48, seed=0)
+study = simulate.particles(size=48, seed=0)
 objects = study["objects"]["transmission"].sel(particle=["D1"])
 vacuum = abs(objects).min("energy").rolling(y=5, x=5, center=True).min() > 0.99
 

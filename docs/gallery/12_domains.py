@@ -8,7 +8,7 @@ import xarray as xr
 
 from batteryxr import simulate
 
-study = simulate.particles(48, seed=0)
+study = simulate.particles(size=48, seed=0)
 objects = study["objects"]["transmission"].sel(particle=["P1", "D1"])
 vacuum = abs(objects).min("energy").rolling(y=5, x=5, center=True).min() > 0.99
 

@@ -6,7 +6,7 @@ fraction of a pixel. This is how far the frames had drifted.
 
 from batteryxr import simulate
 
-study = simulate.particles(48, seed=0)
+study = simulate.particles(size=48, seed=0)
 objects = study["objects"]["transmission"].sel(particle="D1")
 
 stack = objects.xanes.from_transmission().xanes.register(by="phase")

@@ -8,4 +8,4 @@ from batteryxr import simulate
 
 crystal = simulate.bragg_states(missing_state=None)
 
-figure = crystal["truth"]["displacement"].isel(state=3).compute().cdi.plot_field()
+figure = crystal["truth"]["displacement"].isel(state=3).compute().cdi.plot.field()

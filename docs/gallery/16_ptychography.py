@@ -9,4 +9,4 @@ from batteryxr import simulate
 scan, truth = simulate.ptychography(energy=[5540.0], positions=8, seed=0)
 
 result = scan.isel(energy=0).cdi.ptycho(iterations=40, progress=False)
-figure = result.cdi.plot_ptycho()
+figure = result.cdi.plot.ptycho()

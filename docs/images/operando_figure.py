@@ -13,7 +13,7 @@ import numpy as np
 
 import batteryxr
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.operando.page import Report
+from batteryxr.operando import Report
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
 SIZE = {"frame_width": 760, "frame_height": 170, "toolbar": None, "fontscale": 1.15}
@@ -48,7 +48,7 @@ def main(store: str, page: str) -> None:
         ]
     ).opts(xlim=span, ylim=(0, 1.02), **LEGEND, **SIZE)
     report = Report("", "")
-    voltage = record.echem.plot_operando(scans)
+    voltage = record.echem.plot.operando(scans)
     report.figure(
         voltage.opts(width=None, height=None).opts(
             xlim=span, xlabel="Time / h", **LEGEND, **SIZE

@@ -1,46 +1,48 @@
-"""The accessor binds every labelled function, in working order."""
-
-from __future__ import annotations
-
-import inspect
+"""What `.cdi` offers follows from the dimensions and variables that are there."""
 
 import numpy as np
 import xarray as xr
 
-import batteryxr  # noqa: F401
-from batteryxr import cdi
+import batteryxr  # noqa: F401 - registers the accessors
 
-STEPS = (
-    "correct",
-    "crop",
-    "geometry",
-    "retrieve",
-    "unwrap",
-    "displacement",
-    "strain",
-    "align_states",
-    "fill_missing",
-    "phase_differences",
-    "order_parameter",
-    "inverse_pca",
-    "domains",
-)
+VOLUME = ("rocking", "detector_y", "detector_x")
+OBJECT = ("along_rocking", "along_y", "along_x")
 
 
-def test_methods_are_the_functions():
-    array = xr.DataArray(np.zeros((4, 4, 4)), dims=("z", "y", "x"))
-    accessor = array.cdi
-    for name in STEPS:
-        bound, function = getattr(accessor, name), getattr(cdi, name)
-        assert bound.__doc__ == function.__doc__
-        rest = list(inspect.signature(function).parameters.values())[1:]
-        assert list(inspect.signature(bound).parameters.values()) == rest
+def array(*dims):
+    return xr.DataArray(np.zeros((2,) * len(dims)), dims=dims)
 
 
-def test_a_chain_reads_like_the_docstring():
-    axes = {d: (d, np.arange(8.0) * 10, {"units": "nm"}) for d in ("z", "y", "x")}
-    q = {"q_x": 0.0, "q_y": 0.0, "q_z": 3.0}
-    phase = 0.3 * np.arange(8.0)[:, None, None] * np.ones((8, 8, 8))
-    crystal = xr.DataArray(np.exp(1j * phase), dims=("z", "y", "x"), coords=axes | q)
-    found = crystal.cdi.unwrap().cdi.displacement().cdi.strain()
-    np.testing.assert_allclose(found["strain"], 0.3 / (3 * 100), rtol=1e-9)
+def test_a_rocking_curve_offers_retrieval_and_no_strain():
+    offered = set(dir(array(*VOLUME).cdi))
+    assert {"correct", "crop", "geometry", "retrieve"} <= offered
+    assert not {"plot", "sum_repeats", "strain", "align_states", "fsc"} & offered
+    assert "sum_repeats" in dir(array("repeat", *VOLUME).cdi)
+
+
+def test_a_crystal_offers_what_its_axes_and_fields_allow():
+    crystal = array(*OBJECT)
+    offered = set(dir(crystal.cdi))
+    assert {"unwrap", "to_laboratory", "misfit", "plot"} <= offered
+    assert not {"retrieve", "align_states", "displacement", "strain"} & offered
+    assert "to_laboratory" not in dir(array("z", "y", "x").cdi)
+    assert "align_states" in dir(array("state", "z", "y", "x").cdi)
+    fields = xr.Dataset({"phase": crystal})
+    assert "displacement" in dir(fields.cdi)
+    assert "strain" not in dir(fields.cdi)
+    assert "strain" in dir(fields.assign(displacement=crystal).cdi)
+
+
+def test_plots_are_offered_where_their_variables_are():
+    crystal = array(*OBJECT)
+    assert dir(crystal.cdi.plot) == ["field", "isosurface", "slices"]
+    result = xr.Dataset(
+        {"object": crystal, "prtf": array("frequency"), "residual": array("start")},
+        coords={"rank": array("start")},
+    )
+    assert {"prtf", "starts", "slices"} <= set(dir(result.cdi.plot))
+    assert "plot" not in dir(array("energy", "y", "x").cdi)
+
+
+def test_a_group_of_plots_tells_what_it_is():
+    assert repr(array(*OBJECT).cdi.plot).startswith("<.cdi.plot on along_rocking")

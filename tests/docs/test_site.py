@@ -181,13 +181,13 @@ def test_a_figure_is_taken_out_of_a_notebook_without_panel():
     from batteryxr.core.plotting import load_hvplot
 
     hv = load_hvplot()
-    record = simulate.operando(seed=2, n_scans=5)["echem"].to_dataset()
-    plot = record.echem.plot_voltage_profile()
+    record = simulate.cell_experiment(seed=2, n_scans=5)["echem"].to_dataset()
+    plot = record.echem.plot.voltage_profile()
     data, metadata = hv.renderer("bokeh").components(plot)
     assert "Bokeh.Panel" in data["text/html"]
     v4 = nbformat.v4
     cell = v4.new_code_cell(
-        "record.echem.plot_voltage_profile()",
+        "record.echem.plot.voltage_profile()",
         outputs=[
             v4.new_output("display_data", {figures.LOAD: "", "text/html": "load"}),
             v4.new_output("stream", name="stderr", text="10%"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batteryxr.core.errors import ArgumentError, ConvergenceError, DataError
 from batteryxr.echem import dqdv, dvdq, half_cycles, peaks, turning_point
 from batteryxr.echem.kernels import smoothers
-from batteryxr.echem.kernels.histogram import CARRIED, Grid, lay_charge
+from batteryxr.echem.kernels.histogram import CARRIED, Bins, lay_charge
 from batteryxr.echem.kernels.record import Rule, of_rows
 
 #: Noise and resolution of voltages, V.
@@ -382,7 +382,7 @@ def test_chosen_half_cycles(redox):
     np.testing.assert_allclose(shared.dqdv, mine.dqdv)
     with pytest.raises(ArgumentError, match="numbers from 1 to 2"):
         dqdv(redox, half_cycles=[3])
-    with pytest.raises(ArgumentError, match="rising"):
+    with pytest.raises(ArgumentError, match="that rise"):
         turning_point(every, between=(4.0, 3.0))
     with pytest.raises(ArgumentError, match="half_cycles"):
         turning_point(every, between=(3.0, 4.0), half_cycles=[7])
@@ -431,7 +431,7 @@ def test_kernel_against_numpy_bins():
     t = np.arange(50) * 36.0
     bins, carry = np.zeros(200), np.zeros(CARRIED)
     rows, rule = of_rows(v, np.ones(50), t=t), Rule(0.1, 100.0, False)
-    grid = Grid(False, 2.95, 0.1, np.empty(200))
+    grid = Bins(False, 2.95, 0.1, np.empty(200))
     lay_charge(rows, 0, 50, 1.0, rule, grid, bins, carry)
     at = np.round((v - 2.95) / 0.1, 6)
     wanted = np.zeros(200)

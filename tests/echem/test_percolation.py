@@ -134,14 +134,14 @@ def test_limits():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"composition": 2.5}, "0 to 2 Li"),
-        ({"composition": 1.2, "size": 1}, "size=1"),
-        ({"composition": 1.2, "repeats": 1}, "at least two lattices"),
-        ({"composition": 1.2, "tetrahedral": -1}, "tetrahedral=-1"),
-        ({"composition": 1.2, "seed": -1}, "seed=-1"),
-        ({"composition": "LiXx"}, "character 3"),
-        ({"composition": [[1.2]]}, "a sequence of text"),
-        ({"composition": float("nan")}, "expected text"),
+        ({"formula": 2.5}, "0 to 2 Li"),
+        ({"formula": 1.2, "size": 1}, "size=1"),
+        ({"formula": 1.2, "repeats": 1}, "repeats=1: expected a whole number >= 2"),
+        ({"formula": 1.2, "tetrahedral": -1}, "tetrahedral=-1"),
+        ({"formula": 1.2, "seed": -1}, "seed=-1"),
+        ({"formula": "LiXx"}, "character 3"),
+        ({"formula": [[1.2]]}, "a sequence of text"),
+        ({"formula": float("nan")}, "expected text"),
     ],
 )
 def test_errors(arguments, message):

@@ -30,8 +30,11 @@ from batteryxr.echem import (
     pulse_fit,
     theoretical_capacity,
 )
+from batteryxr.simulate import Electrode
 
-QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "tau": 2e4, "rest_rows": 120}
+USUAL = Electrode(tau=2e4)
+QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "rest_rows": 120}
+QUICK["electrode"] = USUAL
 BITS = {"short": 1, "unsettled": 2, "no_rest": 4, "few": 8, "undetermined": 16}
 
 
@@ -101,7 +104,9 @@ def test_finds_the_constants_of_a_numerically_solved_particle():
 
 @pytest.mark.parametrize("geometry, rest", [("sphere", 28_800.0), ("planar", 57_600.0)])
 def test_truth_lies_within_the_errors(geometry, rest):
-    record, truth = simulate.gitt(geometry=geometry, rest=rest, seed=11)
+    record, truth = simulate.gitt(
+        electrode=Electrode(geometry=geometry), rest=rest, seed=11
+    )
     found = gitt(record, geometry=geometry)
     assert float(found["tau"].mean()) == pytest.approx(4e4, rel=0.01)
     assert float(found["tau"].std()) < 0.02 * 4e4
@@ -147,7 +152,9 @@ def test_overpotential_is_split(simulated):
 
 
 def test_discharge_mirrors_charge():
-    charge, _ = simulate.gitt(**QUICK, noise=0.0, x0=0.9)
+    charge, _ = simulate.gitt(
+        **QUICK | {"electrode": Electrode(tau=2e4, x0=0.9)}, noise=0.0
+    )
     mirrored = charge.assign(
         voltage=7.0 - charge["voltage"], current=-charge["current"]
     )
@@ -170,7 +177,9 @@ def test_discharge_mirrors_charge():
 )
 def test_any_constants_are_found_within_errors(tau, resistance, seed):
     record, _ = simulate.gitt(
-        **(QUICK | {"tau": tau}), resistance=resistance, noise=1e-5, seed=seed
+        **(QUICK | {"electrode": Electrode(tau=tau, resistance=resistance)}),
+        noise=1e-5,
+        seed=seed,
     )
     found = gitt(record)
     assert (np.abs(found["tau"] - tau) < 5 * found["tau_error"]).all()
@@ -223,9 +232,8 @@ def test_weppner_huggins_follows_its_formula():
         n_pulses=4,
         pulse=600.0,
         rest=2e6,
-        tau=tau,
+        electrode=Electrode(tau=tau, equilibrium=lambda x: 4 + slope * x),
         noise=0.0,
-        equilibrium=lambda x: 4 + slope * x,
     )
     for steady in ("rest", "gradient"):
         found = gitt(record, method=WeppnerHuggins(steady))
@@ -284,7 +292,7 @@ def test_round_trip_through_zarr(tmp_path):
 
 
 def test_flags_say_what_is_wrong():
-    record, _ = simulate.gitt(**QUICK, seed=1, lead=0.0)
+    record, _ = simulate.gitt(**QUICK, seed=1, open_circuit=0.0)
     t, i = record["test_time"].values, record["current"].values
     period = 7500.0
     number = np.floor(np.maximum(t - 1e-6, 0) / period).astype(int)
@@ -395,10 +403,13 @@ def test_errors_of_the_record():
 
 def titrations(gap, **options):
     settings = {"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options
-    charge, _ = simulate.gitt(**settings, x0=0.95)
+    charge, _ = simulate.gitt(**settings)
     settings["current"] *= -1
     discharge, _ = simulate.gitt(
-        **settings, x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
+        **settings,
+        electrode=Electrode(
+            x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
+        ),
     )
     mass = 5 / 9 / theoretical_capacity("LiCoO2") * 1e3
     found = [
@@ -430,7 +441,7 @@ def test_hysteresis_refuses_what_does_not_fit():
     charge, discharge = titrations(0.1, n_pulses=3)
     with pytest.raises(DataError, match="overlap"):
         equilibrium_hysteresis(charge, discharge)
-    with pytest.raises(DataError, match="discharge_gitt"):
+    with pytest.raises(DataError, match="titration on discharge"):
         equilibrium_hysteresis(charge, charge)
     with pytest.raises(ArgumentError, match="axis='cycle'"):
         equilibrium_hysteresis(charge, discharge, axis="cycle")
@@ -459,12 +470,12 @@ def test_plots_render():
     record, _ = simulate.gitt(**QUICK)
     result = gitt(record)
     plots = [
-        charge.echem.plot_gitt(),
-        charge.echem.plot_time_constants(axis="capacity"),
-        pulse_fit(record, result=result, pulse=2).echem.plot_pulse(),
-        charge.echem.equilibrium_hysteresis(discharge).echem.plot_hysteresis(),
+        charge.echem.plot.gitt(),
+        charge.echem.plot.time_constants(axis="capacity"),
+        pulse_fit(record, result=result, pulse=2).echem.plot.pulse(),
+        charge.echem.equilibrium_hysteresis(discharge).echem.plot.hysteresis(),
     ]
     for plot in plots:
         assert hv.render(plot, backend="bokeh") is not None
     with pytest.raises(ArgumentError, match="axis='voltage'"):
-        charge.echem.plot_gitt(axis="voltage")
+        charge.echem.plot.gitt(axis="voltage")

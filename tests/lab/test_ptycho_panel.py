@@ -11,7 +11,7 @@ import subprocess, sys, numpy as np, batteryxr
 from batteryxr.simulate import ptychography
 from batteryxr.widgets import PtychoPanel
 scan, _ = ptychography(energy=np.array([5440.0, 5476.0, 5500.0]), positions=10,
-                       pixels=64, step=90.0, diameter=500.0)
+                       size=64, step=90.0, particle=(800.0, 500.0))
 batteryxr.save(scan, "stack.zarr", overwrite=True)
 panel = PtychoPanel("stack-ptycho.zarr", every=0.5)
 panel

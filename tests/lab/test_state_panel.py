@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from batteryxr.core.plotting import BRANCH_COLOURS
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SETUP = """
 import numpy as np, xarray as xr, batteryxr
 from batteryxr import simulate
-tree = simulate.operando("xanes", n_scans=60, n_cycles=1)
+tree = simulate.cell_experiment(kind="xanes", n_scans=60, n_cycles=1)
 record = tree["echem"].to_dataset()
 scans = record.echem.join(tree["scans"].to_dataset()).absorption
 panel = scans.echem.panel(record=record)
@@ -22,7 +24,7 @@ DRAWN = (
 
 def _points(page, kind):
     """Return the places on the screen of all scans of a branch."""
-    colour = {"charge": "#c44e52", "discharge": "#4c72b0"}[kind]
+    colour = BRANCH_COLOURS[kind]
     return page.evaluate(
         """c => [...document.querySelectorAll('[data-plot=voltage] circle')]
         .filter(e => e.getAttribute('fill') === c && e.getAttribute('r') === '3')

@@ -81,7 +81,7 @@ def covered(bands: xr.Dataset, true: np.ndarray) -> float:
 
 
 def test_bands_cover_the_truth_and_shrink_as_components_are_fixed():
-    tree = simulate.oxide_series("Fe3O4", n_scans=60, step=0.02, r_max=25.0)
+    tree = simulate.oxide_series("Fe3O4", n_scans=60, step=0.02, r_range=(1.0, 25.0))
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
     known = truth["components"].sel(component="bcc-FeO", drop=True)
     ends = {"oxide": 0, "iron": -1}

@@ -151,7 +151,7 @@ def test_size_and_composition_follow_a_series():
 
 
 def test_manganese_oxide_only_falls_to_pieces():
-    tree = simulate.oxide_series("MnO", n_scans=41, r_max=20.0, step=0.02)
+    tree = simulate.oxide_series("MnO", n_scans=41, r_range=(1.0, 20.0), step=0.02)
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
     fit = pdf.nmf.fit(
         3, fixed={"MnO": 0, "Mn": -1}, constraints=nmf.Constraints(shift="envelope")

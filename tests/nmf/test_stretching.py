@@ -74,7 +74,7 @@ def test_gradient_is_that_of_the_misfit():
     rng = np.random.default_rng(0)
     x, h = rng.random((3, 40)), rng.random((2, 40))
     w, a = rng.random((2, 3)), 1 + 0.02 * rng.random((2, 3))
-    grid = kernel.Grid(1.0, 0.1)
+    grid = kernel.Spacing(1.0, 0.1)
     tables = kernel._tables(a, grid, 40)
     gradient = kernel._gradient(x, h, w, *tables)
     for j, p in ((0, 5), (1, 20), (0, 39)):
@@ -88,7 +88,7 @@ def test_gradient_is_that_of_the_misfit():
 def test_derivative_by_stretch():
     r = np.arange(1.0, 9.0, 0.02)
     h = np.exp(-0.5 * ((r - 5) / 0.3) ** 2)[None]
-    grid = kernel.Grid(1.0, 0.02)
+    grid = kernel.Spacing(1.0, 0.02)
     _, slope = kernel.stretched(h, np.array([1.01]), grid)
     up, _ = kernel.stretched(h, np.array([1.01 + 1e-5]), grid)
     down, _ = kernel.stretched(h, np.array([1.01 - 1e-5]), grid)

@@ -63,7 +63,9 @@ def test_alpha_manganese_has_58_atoms_apart():
 
 @pytest.mark.parametrize("oxide", ["Fe2O3", "Fe3O4", "FeO", "MnO", "Mn3O4"])
 def test_a_series_is_the_mixture_of_its_phases(oxide):
-    tree = simulate.oxide_series(oxide, n_scans=31, r_max=12.0, step=0.04, noise=0)
+    tree = simulate.oxide_series(
+        oxide, n_scans=31, r_range=(1.0, 12.0), step=0.04, noise=0
+    )
     truth, pdf = tree["truth"].to_dataset(), tree["scans"]["pdf"]
     ratios = truth["ratios"]
     assert np.abs(ratios.sum("component") - 1).max() < 1e-12
@@ -78,7 +80,7 @@ def test_a_series_is_the_mixture_of_its_phases(oxide):
 
 
 def test_lazy_is_eager_whatever_the_chunks(no_compute):
-    options = {"n_scans": 12, "r_max": 8.0, "step": 0.05, "seed": 3}
+    options = {"n_scans": 12, "r_range": (1.0, 8.0), "step": 0.05, "seed": 3}
     eager = simulate.oxide_series("MnO", **options)["scans"]["pdf"]
     for chunks in (1, 5, 12):
         with no_compute():
@@ -88,7 +90,7 @@ def test_lazy_is_eager_whatever_the_chunks(no_compute):
 
 
 def test_noise_is_as_declared():
-    options = {"n_scans": 60, "r_max": 12.0, "step": 0.04}
+    options = {"n_scans": 60, "r_range": (1.0, 12.0), "step": 0.04}
     clean = simulate.oxide_series("FeO", **options, noise=0)["scans"]["pdf"]
     noisy = simulate.oxide_series("FeO", **options, noise=0.05)["scans"]["pdf"]
     spread = float((noisy - clean).std())
@@ -99,10 +101,10 @@ def test_noise_is_as_declared():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"oxide": "CoO"}, "one of"),
+        ({"name": "CoO"}, "one of"),
         ({"n_scans": 1}, "n_scans"),
         ({"noise": -1}, "noise"),
-        ({"r_max": 0.5}, "r_max"),
+        ({"r_range": (1.0, 0.5)}, "r_range"),
         ({"chunks": 0}, "chunks"),
     ],
 )

@@ -8,7 +8,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor
 from batteryxr.simulate import ptychography
 
-SMALL = {"energy": np.array([5440.0, 5500.0]), "positions": 3, "pixels": 32}
+SMALL = {"energy": np.array([5440.0, 5500.0]), "positions": 3, "size": 32}
 
 
 @pytest.mark.parametrize("chunks", [1, 4, 9])

@@ -7,14 +7,25 @@ import numpy as np
 import pytest
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.simulate import titration
+from batteryxr.simulate import Electrode, titration
 
-SHORT = {"n_pulses": 5, "pulse": 60.0, "rest": 600.0, "rest_rows": 30, "tau": 2e3}
+SHORT = {
+    "n_pulses": 5,
+    "pulse": 60.0,
+    "rest": 600.0,
+    "rest_rows": 30,
+    "electrode": Electrode(tau=2e3),
+}
 
 
 def test_long_rest_ends_at_the_true_equilibrium():
     record, truth = titration.gitt(
-        n_pulses=3, pulse=100.0, rest=3600.0, tau=500.0, noise=0.0, lead=0.0
+        n_pulses=3,
+        pulse=100.0,
+        rest=3600.0,
+        open_circuit=0.0,
+        electrode=Electrode(tau=500.0),
+        noise=0.0,
     )
     at_rest = np.flatnonzero(record["current"].values == 0)
     ends = at_rest[np.append(np.diff(at_rest) > 1, True)]
@@ -48,7 +59,11 @@ def test_lazy_equals_eager(no_compute, chunks):
 def test_a_long_titration_costs_nothing_until_asked():
     with dask.config.set(scheduler="synchronous"):
         record, _ = titration.gitt(
-            n_pulses=400, pulse=100.0, rest=1e3, x0=0.9, capacity_per_li=1.0, chunks=10
+            n_pulses=400,
+            pulse=100.0,
+            rest=1e3,
+            electrode=Electrode(x0=0.9, capacity_per_li=1.0),
+            chunks=10,
         )
         assert record.sizes["record"] == 6 + 400 * (104 + 280)
         part = record.isel(record=slice(0, 50)).compute()
@@ -67,8 +82,6 @@ def test_noise_and_leakage_are_what_was_asked_for():
     "arguments, name",
     [
         ({"pulse": 0.0}, "pulse"),
-        ({"tau": -1.0}, "tau"),
-        ({"geometry": "rod"}, "geometry"),
         ({"n_pulses": 400}, "n_pulses"),
         ({"seed": -1}, "seed"),
     ],
@@ -76,3 +89,11 @@ def test_noise_and_leakage_are_what_was_asked_for():
 def test_errors_name_the_argument(arguments, name):
     with pytest.raises(ArgumentError, match=f"^{name}="):
         titration.gitt(**arguments)
+
+
+@pytest.mark.parametrize(
+    "fields, name", [({"tau": -1.0}, "tau"), ({"geometry": "rod"}, "geometry")]
+)
+def test_electrodes_that_cannot_be_are_refused(fields, name):
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        Electrode(**fields)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import batteryxr
-from batteryxr.cdi import plot_ptycho, ptycho_energies, ptycho_progress
+from batteryxr.cdi import Resources, plot_ptycho, ptycho_energies, ptycho_progress
 from batteryxr.core.errors import StoreError
 from batteryxr.simulate import ptychography
 from batteryxr.widgets import PtychoPanel
@@ -22,12 +22,15 @@ ENERGY = np.array([5440.0, 5470.0, 5500.0])
 @pytest.fixture(scope="module")
 def scan():
     return ptychography(
-        energy=ENERGY, positions=8, pixels=32, step=45.0, diameter=180.0
+        energy=ENERGY, positions=8, size=32, step=45.0, particle=(800.0, 180.0)
     )[0]
 
 
 def reconstruct(scan, path, passes=6):
-    ptycho_energies(scan, store=path, iterations=passes, checkpoint=2, progress=False)
+    often = Resources(checkpoint=2)
+    ptycho_energies(
+        scan, store=path, iterations=passes, resources=often, progress=False
+    )
 
 
 def test_a_finished_run_is_shown(scan, tmp_path):

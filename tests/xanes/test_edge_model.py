@@ -361,7 +361,7 @@ def test_messages(phantom, model, energies):
         Edge((5480, 5470))
     with pytest.raises(ArgumentError, match=r"edge=\(5486, 5470\).*low first"):
         xanes.fit_edge(stack, edge=(5486, 5470))
-    with pytest.raises(ArgumentError, match="width=.*above zero"):
+    with pytest.raises(ArgumentError, match=r"width=.*above zero"):
         Peak((1, 2), width=(0, 1))
     for wrong in ({"noise": -1.0}, {"errors": 0.0}, {"baseline": -2}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):

@@ -31,7 +31,7 @@ def corners(n):
 
 @pytest.fixture(scope="module")
 def study():
-    tree = particles(96, seed=1)
+    tree = particles(size=96, seed=1)
     truth = tree["truth"].to_dataset()
     flat = reference_phase(tree["objects"].transmission, vacuum=corners(96))
     images = register(from_transmission(flat), by="phase", interpolation="cubic")
@@ -122,7 +122,7 @@ def test_six_domains_are_found(study):
 
 
 def test_the_ratio_is_that_of_the_composition():
-    truth = particles(16, photons=None, drift=0)["truth"].to_dataset()
+    truth = particles(size=16, photons=None, drift=0)["truth"].to_dataset()
     for number in truth.oxide.values:
         formula = str(truth.formula.sel(oxide=number).values)
         table = theoretical_ratio(formula, absorber="V", energy=5420.0)
@@ -134,7 +134,7 @@ def test_the_ratio_is_that_of_the_composition():
 def test_absorption_and_phase_are_partners():
     from batteryxr.xanes import kramers_kronig_misfit
 
-    tree = particles(48, photons=None, drift=0, phase_offset=0)
+    tree = particles(size=48, photons=None, drift=0, phase_offset=0)
     images = from_transmission(tree["objects"].transmission)
     pixel = images.isel(particle=slice(6, 8), y=24, x=24)
     result = kramers_kronig_misfit(
@@ -151,8 +151,8 @@ def test_absorption_and_phase_are_partners():
 
 
 def test_noise_is_that_of_the_photons():
-    quiet = particles(32, photons=None, seed=3)["objects"].transmission
-    noisy = particles(32, photons=10_000, seed=3)["objects"].transmission
+    quiet = particles(size=32, photons=None, seed=3)["objects"].transmission
+    noisy = particles(size=32, photons=10_000, seed=3)["objects"].transmission
     left = (noisy - quiet).values
     np.testing.assert_allclose(left.real.std(), 0.005, rtol=0.02)
     np.testing.assert_allclose(left.imag.std(), 0.005, rtol=0.02)
@@ -162,10 +162,10 @@ def test_noise_is_that_of_the_photons():
 
 
 def test_any_chunks_make_the_same_study(no_compute):
-    whole = particles((24, 40), seed=2)
+    whole = particles(size=(24, 40), seed=2)
     for chunks in (16, {"energy": 17, "y": 10, "particle": 4}):
         with no_compute():
-            lazy = particles((24, 40), seed=2, chunks=chunks)
+            lazy = particles(size=(24, 40), seed=2, chunks=chunks)
         for group in ("objects", "truth"):
             xr.testing.assert_allclose(
                 lazy[group].to_dataset().compute(), whole[group].to_dataset(), rtol=1e-6
@@ -174,14 +174,14 @@ def test_any_chunks_make_the_same_study(no_compute):
             lazy["truth"].state.compute(), whole["truth"].state
         )
     with no_compute():
-        huge = particles(2048, chunks={"energy": 10, "y": 64, "x": 2048})
+        huge = particles(size=2048, chunks={"energy": 10, "y": 64, "x": 2048})
     corner = huge["objects"].transmission[0, 0, :4, :4].compute()
     assert np.isfinite(corner).all()
 
 
 def test_impossible_studies_are_refused():
-    for wrong in ({"size": 4}, {"photons": 0}, {"drift": -1}, {"pixel": 0}):
+    for wrong in ({"size": 4}, {"photons": 0}, {"drift": -1}, {"pixel_size": 0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
             particles(**wrong)
     with pytest.raises(ArgumentError, match="chunks"):
-        particles(16, chunks={"z": 3})
+        particles(size=16, chunks={"z": 3})

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.frames import (
-    axis_attributes,
-    require_same_grid,
-    whole_volumes,
-)
-from batteryxr.cdi.bragg.objects import VOLUME
+from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core.blocks import running_sum
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import Whole
+
 
 @recorded
 def sum_repeats(
-    repeats: xr.DataArray,
+    frames: xr.DataArray,
     *,
-    align: bool = False,
-    largest_shift: int = 8,
-    least_correlation: float = 0.0,
+    max_shift: Whole = 0,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.0,
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
-    Lazy; with `align` or `least_correlation` every repeat is read once before, one
-    at a time.
+    Lazy; with `max_shift` or `threshold` every repeat is read once before, one at a
+    time.
 
     Parameters
     ----------
-    repeats
+    frames
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
-    align
-        Move each repeat by whole voxels onto the first before adding.
-    largest_shift
-        In voxels; a repeat that would move further is an error.
-    least_correlation
+    max_shift
+        Move each repeat by up to so many whole voxels onto the first before adding; one
+        that would move further is an error. 0 moves none.
+    threshold
         Repeats whose correlation with the first is below are left out.
 
     Returns
@@ -56,17 +53,17 @@ def sum_repeats(
     Raises
     ------
     ArgumentError
-        If a repeat has moved too far, or a threshold is out of range.
+        If a threshold is out of range.
+    DataError
+        If a repeat has moved too far.
     DimensionError
         If there is no ``repeat``.
     """
-    require_dims(repeats, ["repeat", *VOLUME], caller="sum_repeats")
-    if not 0 <= least_correlation < 1:
-        raise ArgumentError("least_correlation", least_correlation, "from 0 to below 1")
-    repeats = repeats.transpose("repeat", ...)
-    if align or least_correlation > 0:
+    require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
+    repeats = frames.transpose("repeat", ...)
+    if max_shift or threshold > 0:
         parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
-        kept = _alike(parts, align, largest_shift, least_correlation)
+        kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
     n = repeats.sizes["repeat"]
     # Values and their number in one pass: as real and imaginary parts.
@@ -99,22 +96,19 @@ def _coded(values: np.ndarray) -> np.ndarray:
     return coded
 
 
-def _alike(
-    parts: list[xr.DataArray], align: bool, largest: int, least: float
-) -> list[xr.DataArray]:
-    from batteryxr.cdi.bragg.kernels.drift import drift
+def _alike(parts: list[xr.DataArray], largest: int, least: float) -> list[xr.DataArray]:
+    from batteryxr.cdi.bragg.kernels.align import drift
 
     first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
     kept = [parts[0]]
     for number, part in enumerate(parts[1:], start=1):
         volume = np.nan_to_num(part.transpose(*VOLUME).values)
-        shift, correlation = drift(first, volume, move=align)
-        if align and max(map(abs, shift)) > largest:
-            raise ArgumentError(
-                "largest_shift",
-                largest,
-                f"at least {max(map(abs, shift))}: repeat {number} has moved {shift}",
-                "Leave the repeat out if the crystal was lost.",
+        shift, correlation = drift(first, volume, move=largest > 0)
+        if largest and max(map(abs, shift)) > largest:
+            raise DataError(
+                "frames",
+                f"repeat {number} has moved by {shift} voxels",
+                "Leave it out if the crystal was lost, or raise max_shift.",
             )
         if correlation >= least:
             by = dict(zip(VOLUME, shift, strict=True))
@@ -124,9 +118,9 @@ def _alike(
 
 @recorded
 def stack_states(
-    volumes: Sequence[xr.DataArray] | xr.DataArray,
+    states: Sequence[xr.DataArray] | xr.DataArray,
     *,
-    states: Sequence[tuple[str, float]],
+    labels: Sequence[tuple[Literal["charge", "discharge", "rest"], float]],
 ) -> xr.DataArray:
     """Put the volumes of a series on one axis of voltage states.
 
@@ -134,9 +128,9 @@ def stack_states(
 
     Parameters
     ----------
-    volumes
-        One volume for each state, cropped to one shape.
     states
+        One volume for each state, cropped to one shape.
+    labels
         Direction and applied voltage of each: ``[("charge", 2.5), ...]``.
 
     Returns
@@ -154,16 +148,12 @@ def stack_states(
     DimensionError
         If a volume has other axes or another shape.
     """
-    parts = list(volumes)
-    if len(parts) != len(states) or not parts:
-        raise ArgumentError("states", list(states), f"{len(parts)} states, one each")
+    parts = list(states)
+    if len(parts) != len(labels) or not parts:
+        raise ArgumentError("labels", list(labels), f"{len(parts)} states, one each")
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
-    require_same_grid(parts, caller="stack_states")
-    for item in states:
-        if len(item) != 2 or item[0] not in ("charge", "discharge", "rest"):
-            expected = "('charge' or 'discharge', voltage in V)"
-            raise ArgumentError("states", item, expected)
+    _require_one_shape(parts)
     centred = [_from_centre(part) for part in parts]
     stacked = xr.concat(
         centred,
@@ -177,8 +167,8 @@ def stack_states(
     text = {"units": "1", "long_name": "Direction"}
     stacked = stacked.assign_coords(
         state=("state", np.arange(len(parts)), {"units": "1", "long_name": "State"}),
-        direction=("state", [str(d) for d, _ in states], text),
-        voltage=("state", [float(v) for _, v in states], attributes("voltage")),
+        direction=("state", [str(d) for d, _ in labels], text),
+        voltage=("state", [float(v) for _, v in labels], attributes("voltage")),
     )
     return whole_volumes(stacked)
 
@@ -190,13 +180,29 @@ def _from_centre(volume: xr.DataArray) -> xr.DataArray:
         axis = volume[dim]
         middle = axis.values[axis.size // 2]
         long_name = axis.attrs.get("long_name", dim)
-        attrs = axis_attributes(dim, f"{long_name} from the centre")
+        attrs = _axis_attributes(dim, f"{long_name} from the centre")
         # Set angles of the same scan differ by rounding from state to state.
         values = axis.values - middle
         if dim == "rocking":
             values = np.round(values, 5)
         coords[dim] = (dim, values, attrs)
         if f"{dim}_centre" not in volume.coords:
-            place = axis_attributes(dim, f"{long_name} of the centre")
+            place = _axis_attributes(dim, f"{long_name} of the centre")
             coords[f"{dim}_centre"] = ((), float(middle), place)
     return volume.assign_coords(coords)
+
+
+def _require_one_shape(volumes: Sequence[xr.DataArray]) -> None:
+    """Raise unless volumes are of one shape along the three axes."""
+    shapes = {tuple(v.sizes.get(d, 0) for d in VOLUME) for v in volumes}
+    if len(shapes) > 1:
+        raise DimensionError(
+            f"stack_states needs volumes of one shape; found {sorted(shapes)}. "
+            "Crop them with one shape=."
+        )
+
+
+def _axis_attributes(name: str, long_name: str) -> dict[str, Any]:
+    """Return attributes of a detector axis that counts from the box's centre."""
+    units = attributes("rocking")["units"] if name == "rocking" else "1"
+    return {"units": units, "long_name": long_name}

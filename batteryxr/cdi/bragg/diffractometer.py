@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.instrument import Beamline, beamline
-from batteryxr.cdi.bragg.objects import VOLUME
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.cdi.bragg import instrument
+from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine
@@ -18,24 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from batteryxr.cdi.bragg.instrument import Beamline
     from batteryxr.cdi.bragg.kernels.rotation import Setup
 
-VECTOR = ("x", "y", "z")
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
+_UNITS = {"energy": "eV", "distance": "mm", "pixel_size": "um"}
+
+
+class _Measurement(NamedTuple):
+    """Circles, and the numbers that stand in for coordinates (None: look there)."""
+
+    beamline: Beamline
+    rocking: int
+    motors: dict[str, float]
+    energy: float | None
+    distance: float | None
+    pixel_size: float | tuple[float, float] | None
 
 
 @recorded
 def geometry(
-    intensity: xr.DataArray,
+    volume: xr.DataArray,
     *,
     beamline: str | Path | Beamline,
-    rocking_motor: str | None = None,
+    rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
     energy: float | None = None,
     distance: float | None = None,
     pixel_size: float | tuple[float, float] | None = None,
-    reference_pixel: tuple[float, float] | None = None,
+    centre: tuple[float, float] | None = None,
 ) -> xr.Dataset:
     """Work out the scattering vector and the voxels of a rocking curve.
 
@@ -43,19 +55,19 @@ def geometry(
 
     Parameters
     ----------
-    intensity
-        A volume on ``(rocking, detector_y, detector_x)``, whole or cropped as it goes
+    volume
+        Intensity on ``(rocking, detector_y, detector_x)``, whole or cropped as it goes
         to phase retrieval, with or without ``state``.
     beamline
         Name (see `beamlines`), path of a TOML file, or a `Beamline`.
-    rocking_motor
+    rocking
         The circle that rocked. None: as the reader noted in the attributes.
     motors
         Angles (deg) by motor, where they are not coordinates of the volume.
     energy, distance, pixel_size
         Photon energy (eV), detector distance (mm), pixel size (um; one number or
         y, x), where they are not coordinates.
-    reference_pixel
+    centre
         Row and column, counted on the whole detector, of the pixel that stands at
         the detector's angles. None: the middle of the box (of the first state's).
 
@@ -72,8 +84,10 @@ def geometry(
     Raises
     ------
     ArgumentError
-        If a number is missing (the message names coordinate and argument), or the
-        motor is no sample circle.
+        If a number is out of range, or the motor is no sample circle.
+    DataError
+        If the volume lacks a number that was not passed, or rocking does not move the
+        pattern out of the detector's plane.
     DimensionError
         If this is no rocking curve.
 
@@ -84,52 +98,56 @@ def geometry(
     Q; voxels D follow from B, the reciprocal steps times the numbers of points:
     B D^T = 2 pi.
     """
-    require_dims(intensity, VOLUME, caller="geometry")
-    arrangement = _beamline(beamline)
-    given = {
-        "motors": dict(motors or {}),
-        "energy": energy,
-        "distance": distance,
-        "pixel_size": pixel_size,
-    }
-    motor = rocking_motor or intensity.attrs.get("rocking_motor", "")
-    circles = [c.motor for c in arrangement.sample]
-    rocking = {c.lower(): k for k, c in enumerate(circles)}.get(str(motor).lower())
-    if rocking is None:
-        raise ArgumentError(
-            "rocking_motor", motor, f"a sample circle of {arrangement.name}: {circles}"
-        )
-    states = intensity.sizes.get("state")
-    parts = [intensity] if states is None else _per_state(intensity)
-    reference = reference_pixel or _middle_pixel(parts[0])
-    results = [_one(p, arrangement, rocking, given, reference) for p in parts]
-    if states is None or all(results[0].equals(r) for r in results[1:]):
+    require_dims(volume, VOLUME, caller="geometry")
+    arrangement = instrument.find(beamline, argument="beamline")
+    measurement = _Measurement(
+        arrangement,
+        _rocking_circle(volume, arrangement, rocking),
+        dict(motors or {}),
+        energy,
+        distance,
+        pixel_size,
+    )
+    n = volume.sizes.get("state")
+    parts = [volume] if n is None else [volume.isel(state=k) for k in range(n)]
+    reference = centre or _middle_pixel(parts[0])
+    results = [_one(part, measurement, reference) for part in parts]
+    if n is None or all(results[0].equals(r) for r in results[1:]):
         result = results[0]
     else:
         result = xr.concat(results, dim="state")
         of_state = {
-            name: c for name, c in intensity.coords.items() if c.dims == ("state",)
+            name: c for name, c in volume.coords.items() if c.dims == ("state",)
         }
         result = result.assign_coords(of_state)
-    result.attrs |= {"beamline": arrangement.name, "rocking_motor": circles[rocking]}
+    motor = arrangement.sample[measurement.rocking].motor
+    result.attrs |= {"beamline": arrangement.name, "rocking_motor": motor}
     return result
 
 
-def _beamline(which: str | Path | Beamline) -> Beamline:
-    return beamline(which)
-
-
-def _per_state(intensity: xr.DataArray) -> list[xr.DataArray]:
-    return [intensity.isel(state=k) for k in range(intensity.sizes["state"])]
+def _rocking_circle(
+    volume: xr.DataArray, arrangement: Beamline, given: str | None
+) -> int:
+    """Return which sample circle rocked."""
+    circles = [c.motor for c in arrangement.sample]
+    motor = given or volume.attrs.get("rocking_motor", "")
+    known = {c.lower(): k for k, c in enumerate(circles)}.get(str(motor).lower())
+    if known is not None:
+        return known
+    expected = f"a sample circle of {arrangement.name}: {circles}"
+    if given:
+        raise ArgumentError("rocking", given, expected)
+    raise DataError(
+        "volume",
+        f"the attribute rocking_motor is {motor!r}, not {expected}",
+        "Pass rocking=...",
+    )
 
 
 def _one(
-    volume: xr.DataArray,
-    arrangement: Beamline,
-    rocking: int,
-    given: dict[str, Any],
-    reference: tuple[float, float],
+    volume: xr.DataArray, measurement: _Measurement, reference: tuple[float, float]
 ) -> xr.Dataset:
+    """Work out the geometry of one volume."""
     from batteryxr.cdi.bragg.kernels.rotation import (
         carried,
         scattering_vector,
@@ -137,17 +155,17 @@ def _one(
         voxels,
     )
 
-    setup = _setup(volume, arrangement, rocking, given)
+    setup = _setup(volume, measurement)
     row, column = (a - b for a, b in zip(_middle_pixel(volume), reference, strict=True))
     spacing = tuple(_spacing(volume, dim) for dim in VOLUME)
     reciprocal = steps(setup, (0.0, row, column), spacing)
     lengths = np.linalg.norm(reciprocal, axis=1)
     if abs(np.linalg.det(reciprocal)) <= 1e-3 * np.prod(lengths):
-        raise ArgumentError(
-            "rocking_motor",
-            arrangement.sample[rocking].motor,
-            "a circle that moves the pattern out of the detector's plane",
-            "About this axis, at these angles, rocking opens no third direction.",
+        motor = measurement.beamline.sample[measurement.rocking].motor
+        raise DataError(
+            "volume",
+            f"rocking about {motor!r} at these angles opens no third direction",
+            "Pass the circle that rocked: rocking=...",
         )
     shape = tuple(volume.sizes[dim] for dim in VOLUME)
     voxel = voxels(reciprocal, shape) / 10
@@ -187,44 +205,36 @@ def _one(
     )
 
 
-def _setup(
-    volume: xr.DataArray, arrangement: Beamline, rocking: int, given: dict[str, Any]
-) -> Setup:
+def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
     from batteryxr.cdi.bragg.kernels.rotation import Setup
 
-    motors = given["motors"]
+    arrangement, rocking, motors, *_ = measurement
     sample = []
     for number, circle in enumerate(arrangement.sample):
         # The motor that moved stands where the box has its middle.
         if number == rocking and circle.motor not in motors:
             angle = _middle(volume, "rocking")
         else:
-            angle = _angle(volume, circle.motor, motors, arrangement)
+            angle = _angle(volume, circle.motor, measurement)
         sample.append((circle.axis, angle - circle.zero))
     detector = [
-        (c.axis, _angle(volume, c.motor, motors, arrangement) - c.zero)
+        (c.axis, _angle(volume, c.motor, measurement) - c.zero)
         for c in arrangement.detector
     ]
-    kev = _known(volume, "energy", given["energy"], arrangement.energy, "eV")
-    millimetres = _known(volume, "distance", given["distance"], arrangement.distance)
-    sizes = np.broadcast_to(
-        [
-            _known(volume, f"pixel_size_{a}", p, (f"pixel_size_{a}", "um"), "um")
-            for a, p in zip("yx", _pair(given["pixel_size"]), strict=True)
-        ],
-        (2,),
-    )
+    ev = _number(volume, "energy", measurement.energy, arrangement.energy)
+    mm = _number(volume, "distance", measurement.distance, arrangement.distance)
+    sizes = [
+        _number(volume, f"pixel_size_{axis}", size, (f"pixel_size_{axis}", "um"))
+        for axis, size in zip("yx", _pair(measurement.pixel_size), strict=True)
+    ]
     return Setup(
         tuple(sample),
         tuple(detector),
         rocking,
         arrangement.rows,
         arrangement.columns,
-        2 * np.pi * kev / _HC,
-        (
-            float(sizes[0]) / (1000 * millimetres),
-            float(sizes[1]) / (1000 * millimetres),
-        ),
+        2 * np.pi * ev / _HC,
+        (sizes[0] / (1000 * mm), sizes[1] / (1000 * mm)),
     )
 
 
@@ -235,45 +245,57 @@ def _pair(value: Any) -> tuple[Any, Any]:
     return float(y), float(x)
 
 
-def _angle(
-    volume: xr.DataArray, motor: str, motors: dict[str, float], arrangement: Beamline
-) -> float:
-    if motor in motors:
-        return float(motors[motor])
+def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float:
+    if motor in measurement.motors:
+        return float(measurement.motors[motor])
     if motor in volume.coords:
         return _scalar(volume[motor], motor)
+    name = measurement.beamline.name
     # A general arrangement has circles that this diffractometer may lack.
-    if arrangement.name == "general":
+    if name == "general":
         return 0.0
-    raise ArgumentError(
-        "motors",
-        sorted(motors),
-        f"the angle of {motor!r}, a circle of {arrangement.name}",
+    raise DataError(
+        "volume",
+        f"the angle of {motor!r}, a circle of {name}, is not among its coordinates",
         f"Pass motors={{{motor!r}: ...}} in deg.",
     )
 
 
-def _known(
-    volume: xr.DataArray,
-    name: str,
-    value: float | None,
-    where: tuple[str, str],
-    units: str = "mm",
+def _number(
+    volume: xr.DataArray, name: str, given: float | None, where: tuple[str, str]
 ) -> float:
+    """Return a number > 0 that was given, or that a coordinate tells.
+
+    Parameters
+    ----------
+    volume
+        Whose coordinates are looked at.
+    name
+        Of the argument and its own coordinate, in `_UNITS`.
+    given
+        What was passed.
+    where
+        Name and units of the coordinate at this beamline.
+    """
     argument = "pixel_size" if name.startswith("pixel") else name
-    if value is None:
-        if name in volume.coords:
-            held = volume[name]
-            value = _scalar(held, name)
-            value *= affine(str(held.attrs.get("units", units)), units)[0]
-        elif where[0] in volume.coords:
-            value = _scalar(volume[where[0]], name) * affine(where[1], units)[0]
-        else:
-            raise ArgumentError(
-                argument, None, f"a number in {units}: the data do not tell it"
-            )
+    units = _UNITS[argument]
+    if given is not None:
+        if not (np.isfinite(given) and given > 0):
+            raise ArgumentError(argument, given, f"a number > 0 in {units}")
+        return float(given)
+    if name in volume.coords:
+        value = _scalar(volume[name], name)
+        value *= affine(str(volume[name].attrs.get("units", units)), units)[0]
+    elif where[0] in volume.coords:
+        value = _scalar(volume[where[0]], name) * affine(where[1], units)[0]
+    else:
+        raise DataError(
+            "volume", f"does not tell {name}", f"Pass {argument}=... in {units}."
+        )
     if not (np.isfinite(value) and value > 0):
-        raise ArgumentError(argument, value, f"a number > 0 in {units}")
+        raise DataError(
+            "volume", f"{name} is {value:g}, not > 0", f"Pass {argument}=..."
+        )
     return float(value)
 
 
@@ -301,7 +323,7 @@ def _spacing(volume: xr.DataArray, dim: str) -> float:
     axis = volume[dim].values
     spacing = float(axis[-1] - axis[0]) / max(axis.size - 1, 1)
     if axis.size < 2 or spacing == 0:
-        raise ArgumentError(dim, axis.tolist()[:3], "an axis of several values")
+        raise DataError("volume", f"the axis {dim!r} does not have several values")
     return spacing
 
 

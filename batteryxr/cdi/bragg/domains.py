@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.fields import basis, of_states, space_dims
+from batteryxr.cdi.bragg.axes import (
+    VECTOR,
+    bare,
+    each_volume,
+    space_axes,
+    steps_in_space,
+)
 from batteryxr.core.blocks import apply, is_lazy
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Rising
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VECTOR = ("x", "y", "z")
+    from batteryxr.core.checks import Count
 
 
 @recorded
 def domains(
-    phase: xr.DataArray,
+    crystal: xr.DataArray,
     *,
-    edges: Sequence[float] | None = None,
-    n_classes: int = 2,
-    smallest: int = 27,
-    n_domains: int = 16,
+    edges: Annotated[Sequence[float], Rising()] | None = None,
+    n_clusters: Literal[2, 3, 4] = 2,
+    minimum: Count = 27,
+    n_domains: Count = 16,
     geometry: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Divide a crystal into domains of similar phase.
@@ -35,15 +42,15 @@ def domains(
 
     Parameters
     ----------
-    phase
-        Unwrapped phase, phase difference, displacement or strain on three axes of
-        space, with or without ``state``; NaN outside the crystal.
+    crystal
+        One of its fields: unwrapped phase, phase difference, displacement or strain on
+        three axes of space, with or without ``state``; NaN outside the crystal.
     edges
-        Values that part one class from the next, in the units of `phase`. None: those
+        Values that part one class from the next, in the units of the field. None: those
         that make the classes most uniform (Otsu's criterion) over all states.
-    n_classes
+    n_clusters
         Number of classes, where `edges` is None: 2 to 4.
-    smallest
+    minimum
         Regions of fewer voxels belong to no domain.
     n_domains
         Room in the tables: of each state the largest so many are listed and numbered.
@@ -65,28 +72,22 @@ def domains(
         If an option is out of range.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If classes are to be found in a field that does not vary.
     """
-    dims = space_dims(phase, caller="domains")
-    steps = of_states(basis(phase, dims, geometry, caller="domains")) / 10.0
-    for name, value, least in (("smallest", smallest, 1), ("n_domains", n_domains, 1)):
-        if isinstance(value, bool) or value < least:
-            raise ArgumentError(name, value, f"an integer >= {least}")
+    dims = space_axes(crystal, caller="domains")
+    steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
     if edges is None:
-        if n_classes not in (2, 3, 4):
-            raise ArgumentError("n_classes", n_classes, "2, 3 or 4")
-        limits = _otsu(phase, n_classes)
+        limits = _otsu(crystal, n_clusters)
     else:
         limits = np.asarray(edges, dtype=float)
-        if limits.ndim != 1 or not limits.size or (np.diff(limits) <= 0).any():
-            raise ArgumentError("edges", list(edges), "increasing numbers")
+        if limits.ndim != 1 or not limits.size:
+            raise ArgumentError("edges", edges, "one number or several, that rise")
     from batteryxr.cdi.bragg.kernels.segments import segment
 
     numbers, *table = apply(
-        np.vectorize(
-            lambda p, b: segment(p, b, limits, smallest, n_domains),
-            signature="(i,j,k),(a,b)->(i,j,k),(d),(d),(d),(d,b),(d,b),()",
-        ),
-        of_states(phase),
+        each_volume(segment, "(i,j,k),(a,b)->(i,j,k),(d),(d),(d),(d,b),(d,b),()"),
+        bare(crystal),
         steps,
         core_dims=[dims, ["axis", "vector"]],
         output_dims=[
@@ -98,13 +99,16 @@ def domains(
         output_sizes={"domain_number": n_domains},
         dtypes=[np.int32, *[np.float64] * 5, np.int64],
         caller="domains",
+        edges=limits,
+        minimum=minimum,
+        room=n_domains,
     )
-    numbers = numbers.transpose(*phase.dims).assign_coords(phase.coords)
-    units = phase.attrs.get("units", "1")
+    numbers = numbers.transpose(*crystal.dims).assign_coords(crystal.coords)
+    units = crystal.attrs.get("units", "1")
     named = [
         ("size", "nm3", "Size of the domain"),
         ("level", "1", "Class of the domain"),
-        ("mean_value", units, f"Mean of {phase.attrs.get('long_name', 'the field')}"),
+        ("mean_value", units, f"Mean of {crystal.attrs.get('long_name', 'the field')}"),
         ("centre", "nm", "Centre of the domain"),
         ("long_axis", "1", "Direction of its longest extent"),
         ("n_found", "1", "Domains found"),
@@ -119,20 +123,20 @@ def domains(
     note = {"units": units, "long_name": "Values between classes"}
     count = {"units": "1", "long_name": "Domain number"}
     return result.assign_coords(
-        vector=("vector", list(_VECTOR), {"units": "1", "long_name": "Axis"}),
+        vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
         domain_number=("domain_number", np.arange(1, n_domains + 1), count),
     ).assign(domain_edges=("edge", limits, note))
 
 
 @recorded
-def track_domains(found: xr.Dataset) -> xr.Dataset:
+def track_domains(states: xr.Dataset) -> xr.Dataset:
     """Follow domains from each state to the next.
 
     Reads once, two states at a time.
 
     Parameters
     ----------
-    found
+    states
         From `domains`, on ``state``.
 
     Returns
@@ -153,22 +157,21 @@ def track_domains(found: xr.Dataset) -> xr.Dataset:
         If these are no domains.
     """
     need = ["domain", "size", "level", "centre", "long_axis"]
-    require_variables(found, need, caller="track_domains")
-    require_dims(found, ["state"], caller="track_domains")
-    if is_lazy(found):
-        table = found.drop_vars("domain").compute().assign(domain=found["domain"])
+    require_variables(states, need, caller="track_domains")
+    require_dims(states, ["state"], caller="track_domains")
+    if is_lazy(states):
+        table = states.drop_vars("domain").compute().assign(domain=states["domain"])
     else:
-        table = found
+        table = states
     from batteryxr.cdi.bragg.kernels.segments import follow
 
-    n = found.sizes["domain_number"]
     steps = []
     before = table["domain"].isel(state=0).values
-    for k in range(1, found.sizes["state"]):
+    for k in range(1, states.sizes["state"]):
         after = table["domain"].isel(state=k).values
         one = {name: table[name].isel(state=k - 1).values for name in need[1:]}
         two = {name: table[name].isel(state=k).values for name in need[1:]}
-        steps.append(follow(before, after, one, two, n))
+        steps.append(follow(before, after, one, two))
         before = after
     names = ("overlap", "later", "growth", "migration", "rotation")
     described: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -189,21 +192,21 @@ def track_domains(found: xr.Dataset) -> xr.Dataset:
         for name, c in table.coords.items()
         if c.dims == ("state",) and name != "state"
     }
-    number = found["domain_number"]
+    number = states["domain_number"]
     other = {"units": "1", "long_name": "Domain number in the later state"}
     return xr.Dataset(data, coords=later).assign_coords(
         domain_number=number, later_number=("later_number", number.values, other)
     )
 
 
-def _otsu(phase: xr.DataArray, n_classes: int) -> np.ndarray:
+def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
     """Return the values that part classes best, from a histogram of everything."""
     from batteryxr.cdi.bragg.kernels.segments import otsu
 
     parts = (
-        [phase.isel(state=k) for k in range(phase.sizes["state"])]
-        if "state" in phase.dims
-        else [phase]
+        [field.isel(state=k) for k in range(field.sizes["state"])]
+        if "state" in field.dims
+        else [field]
     )
     low, high = np.inf, -np.inf
     # Twice through small volumes is cheaper than holding them all.
@@ -211,9 +214,11 @@ def _otsu(phase: xr.DataArray, n_classes: int) -> np.ndarray:
         values = part.values
         low, high = np.fmin(low, np.nanmin(values)), np.fmax(high, np.nanmax(values))
     if not low < high:
-        raise ArgumentError("phase", float(low), "a field that varies")
+        raise DataError(
+            "crystal", f"a field that is {float(low)} everywhere has no domains"
+        )
     counts = np.zeros(256)
     for part in parts:
         values = part.values
         counts += np.histogram(values[np.isfinite(values)], 256, (low, high))[0]
-    return otsu(counts, float(low), float(high), n_classes)
+    return otsu(counts, float(low), float(high), n_clusters)

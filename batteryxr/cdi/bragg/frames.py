@@ -1,21 +1,18 @@
-"""From counts to one clean volume: correction, hot pixels, cropping round the peak."""
+"""From counts to intensity: frames corrected, and bad pixels left out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.objects import VOLUME
-from batteryxr.core.blocks import is_lazy, stream
-from batteryxr.core.errors import ArgumentError, DimensionError
-from batteryxr.core.model import attributes, label, require_dims
+from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.core.blocks import stream
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DataError
+from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PIXELS = ("detector_y", "detector_x")
 #: Bits of the coordinate `flag`.
@@ -30,7 +27,7 @@ def correct(
     flat: xr.DataArray | np.ndarray | None = None,
     hot: xr.DataArray | np.ndarray | None = None,
     mask: xr.DataArray | np.ndarray | None = None,
-    weak: float = 3.0,
+    weak: Annotated[float, Bounds(above=0)] = 3.0,
     floor: float = 0.0,
 ) -> xr.DataArray:
     """Correct frames for dark counts and response, and leave out bad pixels.
@@ -66,6 +63,8 @@ def correct(
     Raises
     ------
     ArgumentError
+        If an option is out of range.
+    DataError
         If an image does not cover the frames' pixels.
     DimensionError
         If the frames have no detector axes.
@@ -76,8 +75,6 @@ def correct(
     detector: the pixels of the frames are taken from them by label.
     """
     require_dims(frames, PIXELS, caller="correct")
-    if not weak > 0:
-        raise ArgumentError("weak", weak, "a number > 0")
     bad = {"mask": _bad(frames, mask, "mask"), "hot": _bad(frames, hot, "hot")}
     if "mask" in frames.coords:
         bad["flagged in the file"] = frames["mask"].values != 0
@@ -107,7 +104,9 @@ def correct(
 
 
 @recorded
-def hot_pixels(frames: xr.DataArray, *, threshold: float = 8.0) -> xr.DataArray:
+def hot_pixels(
+    frames: xr.DataArray, *, threshold: Annotated[float, Bounds(above=0)] = 8.0
+) -> xr.DataArray:
     """Find pixels that stand out of their neighbours in all frames alike.
 
     Reads once; memory is one chunk and a few images.
@@ -139,8 +138,6 @@ def hot_pixels(frames: xr.DataArray, *, threshold: float = 8.0) -> xr.DataArray:
     from scipy import ndimage
 
     require_dims(frames, VOLUME, caller="hot_pixels")
-    if not threshold > 0:
-        raise ArgumentError("threshold", threshold, "a number > 0")
     volume = frames.transpose(*VOLUME)
     quarter = max(1, -(-volume.sizes["rocking"] // 4))
     sums: list[np.ndarray] = []
@@ -156,175 +153,6 @@ def hot_pixels(frames: xr.DataArray, *, threshold: float = 8.0) -> xr.DataArray:
     hot = least - around > threshold * np.sqrt(np.maximum(around, 1.0))
     result = xr.DataArray(hot, dims=PIXELS, coords={d: volume[d] for d in PIXELS})
     return label(result, "hot", units="1", long_name="Hot pixel")
-
-
-@recorded
-def locate_peak(intensity: xr.DataArray) -> xr.Dataset:
-    """Find the brightest voxel and the centre of mass of a rocking curve.
-
-    Reads once.
-
-    Parameters
-    ----------
-    intensity
-        On ``(rocking, detector_y, detector_x)``; NaN is left out.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``maximum``, ``centre_of_mass`` (indices from 0) and ``value``, the first two
-        on ``axis``; ``total`` counts.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no intensity.
-    DimensionError
-        If this is no rocking curve.
-    """
-    require_dims(intensity, VOLUME, caller="locate_peak")
-    volume = intensity.transpose(*VOLUME)
-    best, where, first = -np.inf, (0, 0, 0), 0
-    total, moment = 0.0, np.zeros(3)
-    block_size = max(1, 4_000_000 // max(1, volume[0].size))
-    for (block,) in stream(volume, dim="rocking", block=block_size):
-        clean = np.nan_to_num(np.asarray(block, dtype=float))
-        peak = np.unravel_index(int(clean.argmax()), clean.shape)
-        if clean[peak] > best:
-            best = float(clean[peak])
-            where = (first + int(peak[0]), int(peak[1]), int(peak[2]))
-        for axis, offset in enumerate((first, 0, 0)):
-            profile = clean.sum(axis=tuple(a for a in range(3) if a != axis))
-            moment[axis] += float(profile @ (np.arange(profile.size) + offset))
-        total += float(clean.sum())
-        first += len(block)
-    if not total > 0:
-        raise ArgumentError("intensity", total, "counts in the volume", "All are zero.")
-    names = {"units": "1", "long_name": "Axis"}
-    units = {"units": "1"}
-    return xr.Dataset(
-        {
-            "maximum": ("axis", list(where), units | {"long_name": "Brightest voxel"}),
-            "centre_of_mass": (
-                "axis",
-                moment / total,
-                units | {"long_name": "Centre of mass"},
-            ),
-            "value": ((), best, units | {"long_name": "Intensity at the maximum"}),
-            "total": ((), total, units | {"long_name": "Total intensity"}),
-        },
-        coords={"axis": ("axis", list(VOLUME), names)},
-    )
-
-
-@recorded
-def crop(
-    intensity: xr.DataArray,
-    *,
-    shape: Sequence[int] | Mapping[str, int],
-    centre: Sequence[int] | str = "maximum",
-) -> xr.DataArray:
-    """Cut a box of one shape round the peak; it becomes the box's centre.
-
-    Lazy with a given centre; else reads once to find it.
-
-    Parameters
-    ----------
-    intensity
-        On ``(rocking, detector_y, detector_x)``.
-    shape
-        Size along rocking, detector_y and detector_x, or by name for some. Even
-        sizes without large prime factors transform fast.
-    centre
-        ``"maximum"``, ``"centre_of_mass"``, or three indices from 0. The states of
-        one series want one centre: then the mean change of the lattice stays in
-        their phases as a ramp.
-
-    Returns
-    -------
-    xarray.DataArray
-        The box; the peak is at index ``n // 2`` of each axis. What reaches over the
-        edge of the measurement is NaN, which means unmeasured.
-
-    Raises
-    ------
-    ArgumentError
-        If shape or centre are no such numbers.
-    DimensionError
-        If this is no rocking curve.
-    """
-    require_dims(intensity, VOLUME, caller="crop")
-    sizes = _shape(intensity, shape)
-    if isinstance(centre, str):
-        if centre not in ("maximum", "centre_of_mass"):
-            known = "'maximum', 'centre_of_mass' or three indices"
-            raise ArgumentError("centre", centre, known)
-        found = locate_peak(intensity)[centre].values
-        indices = [round(float(v)) for v in found]
-    else:
-        indices = [int(v) for v in centre]
-        if len(indices) != 3:
-            raise ArgumentError("centre", centre, "three indices")
-    for dim, index in zip(VOLUME, indices, strict=True):
-        if not 0 <= index < intensity.sizes[dim]:
-            top = intensity.sizes[dim] - 1
-            raise ArgumentError("centre", indices, f"0 to {top} along {dim}")
-    box = intensity
-    for dim, index in zip(VOLUME, indices, strict=True):
-        box = _cut(box, dim, index - sizes[dim] // 2, sizes[dim])
-    return whole_volumes(box)
-
-
-def whole_volumes(array: xr.DataArray) -> xr.DataArray:
-    """Return a lazy array with each volume in one chunk; its coordinates stay."""
-    if not is_lazy(array):
-        return array
-    chunks = {dim: -1 if dim in VOLUME else 1 for dim in map(str, array.dims)}
-    return array.copy(data=array.variable.chunk(chunks).data)
-
-
-def _cut(array: xr.DataArray, dim: str, start: int, size: int) -> xr.DataArray:
-    """Return `size` items from `start`, padded where that reaches out."""
-    n = array.sizes[dim]
-    inside = array.isel({dim: slice(max(0, start), min(n, start + size))})
-    before, after = max(0, -start), max(0, start + size - n)
-    if not before and not after:
-        return inside
-    padded = inside.astype(np.result_type(array.dtype, np.float32)).pad(
-        {dim: (before, after)}, constant_values=np.nan
-    )
-    # The axis goes on in its own steps; flags of pixels that do not exist are masks.
-    axis = array[dim].values
-    step = float(axis[-1] - axis[0]) / (n - 1) if n > 1 else 1.0
-    values = np.concatenate(
-        [
-            axis[0] + step * np.arange(start, min(0, start + size)),
-            inside[dim].values,
-            axis[-1] + step * np.arange(1, after + 1),
-        ]
-    ).astype(axis.dtype)
-    padded = padded.assign_coords({dim: (dim, values, array[dim].attrs)})
-    if "flag" in padded.coords and dim in padded["flag"].dims:
-        flag = padded["flag"].fillna(FLAGS["mask"]).astype(np.uint8)
-        padded = padded.assign_coords(flag=flag.assign_attrs(array["flag"].attrs))
-    return padded.assign_attrs(array.attrs)
-
-
-def _shape(
-    intensity: xr.DataArray, shape: Sequence[int] | Mapping[str, int]
-) -> dict[str, int]:
-    sizes = {dim: intensity.sizes[dim] for dim in VOLUME}
-    if isinstance(shape, Mapping):
-        if unknown := set(shape) - set(VOLUME):
-            raise ArgumentError("shape", sorted(unknown), f"sizes of {list(VOLUME)}")
-        sizes |= {dim: int(n) for dim, n in shape.items()}
-    else:
-        if len(shape) != 3:
-            raise ArgumentError("shape", list(shape), f"three sizes: {list(VOLUME)}")
-        sizes = {dim: int(n) for dim, n in zip(VOLUME, shape, strict=True)}
-    if bad := {dim: n for dim, n in sizes.items() if n < 2}:
-        raise ArgumentError("shape", bad, "sizes of at least 2")
-    return sizes
 
 
 def _bad(frames: xr.DataArray, image: Any, name: str) -> np.ndarray:
@@ -350,17 +178,17 @@ def _on_pixels(frames: xr.DataArray, image: Any, name: str) -> xr.DataArray:
         try:
             return image.sel({d: frames[d].values for d in PIXELS}).transpose(*PIXELS)
         except KeyError as error:
-            raise ArgumentError(
+            raise DataError(
                 name,
-                f"an image of {image.shape}",
-                "pixels that cover those of the frames",
+                f"an image of {image.shape} does not cover the pixels of the frames",
                 "Set the frames' first pixel with read_frames(origin=...).",
             ) from error
     if np.shape(image) != shape:
-        raise ArgumentError(
+        raise DataError(
             name,
-            f"an image of {np.shape(image)}",
-            f"one of the frames' {shape} pixels, or one with pixel coordinates",
+            f"an image of {np.shape(image)} does not fit the {shape} pixels of the "
+            "frames",
+            "Cut it to these, or give it pixel coordinates.",
         )
     return xr.DataArray(np.asarray(image), dims=PIXELS)
 
@@ -370,19 +198,3 @@ def _carry(out: xr.DataArray, frames: xr.DataArray) -> xr.DataArray:
     kept = ("rocking_motor", "source_files", "title", "timezone")
     out.attrs |= {k: frames.attrs[k] for k in kept if k in frames.attrs}
     return out
-
-
-def require_same_grid(volumes: Sequence[xr.DataArray], *, caller: str) -> None:
-    """Raise unless volumes are of one shape along the three axes."""
-    shapes = {tuple(v.sizes.get(d, 0) for d in VOLUME) for v in volumes}
-    if len(shapes) > 1:
-        raise DimensionError(
-            f"{caller} needs volumes of one shape; found {sorted(shapes)}. "
-            "Crop them with one shape=."
-        )
-
-
-def axis_attributes(name: str, long_name: str) -> dict[str, Any]:
-    """Return attributes of a detector axis that counts from the box's centre."""
-    units = attributes("rocking")["units"] if name == "rocking" else "1"
-    return {"units": units, "long_name": long_name}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from batteryxr.core.checks import checked
+from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.provenance import replayable
 
-AXES = ("x+", "x-", "y+", "y-", "z+", "z-")
+#: Directions in the laboratory.
+Axis = Literal["x+", "x-", "y+", "y-", "z+", "z-"]
 _FOLDER = Path(__file__).parent / "beamlines"
 
 
@@ -32,12 +33,11 @@ class Circle:
     """
 
     motor: str
-    axis: str
+    axis: Axis
     zero: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.axis not in AXES:
-            raise ArgumentError("axis", self.axis, f"one of {list(AXES)}")
+        check_fields(self)
 
 
 @replayable
@@ -62,8 +62,8 @@ class Beamline:
     name: str
     sample: tuple[Circle, ...]
     detector: tuple[Circle, ...]
-    rows: str = "y-"
-    columns: str = "x+"
+    rows: Axis = "y-"
+    columns: Axis = "x+"
     energy: tuple[str, str] = ("energy", "eV")
     distance: tuple[str, str] = ("distance", "mm")
 
@@ -71,9 +71,7 @@ class Beamline:
         # What was written to a result's attributes comes back as lists.
         for name in ("sample", "detector", "energy", "distance"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, value in (("rows", self.rows), ("columns", self.columns)):
-            if value not in AXES:
-                raise ArgumentError(name, value, f"one of {list(AXES)}")
+        check_fields(self)
         if self.rows[0] == self.columns[0]:
             raise ArgumentError("rows", self.rows, f"another axis than {self.columns}")
 
@@ -85,7 +83,7 @@ def beamlines() -> list[str]:
 
 
 @checked
-def beamline(which: str | Path | Beamline) -> Beamline:
+def beamline(name: str | Path | Beamline) -> Beamline:
     """Return a beamline by its name, or from a TOML file of the same form.
 
     Raises
@@ -95,24 +93,35 @@ def beamline(which: str | Path | Beamline) -> Beamline:
     FileFormatError
         If the file does not describe one.
     """
-    if isinstance(which, Beamline):
-        return which
-    path = Path(which)
+    return find(name, argument="name")
+
+
+def find(name: str | Path | Beamline, *, argument: str) -> Beamline:
+    """Return a beamline; an error calls the argument by the name that it had.
+
+    Raises
+    ------
+    ArgumentError, FileFormatError
+        As of `beamline`.
+    """
+    if isinstance(name, Beamline):
+        return name
+    path = Path(name)
     if path.suffix != ".toml":
-        known = {name.lower(): name for name in beamlines()}
-        name = known.get(str(which).lower())
-        if name is None:
+        known = {stem.lower(): stem for stem in beamlines()}
+        found = known.get(str(name).lower())
+        if found is None:
             raise ArgumentError(
-                "beamline",
-                str(which),
+                argument,
+                str(name),
                 f"one of {beamlines()}, a .toml file, or a Beamline",
                 "Copy the nearest file and set circles and axes: see Beamline.",
             )
-        path = _FOLDER / f"{name}.toml"
+        path = _FOLDER / f"{found}.toml"
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ArgumentError("beamline", str(which), "a readable file") from error
+        raise ArgumentError(argument, str(name), "a readable file") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(path, f"describes no beamline: {error!r}.") from error
 

@@ -2,203 +2,234 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.objects import OBJECT, VOLUME
-from batteryxr.cdi.bragg.result import Layout
-from batteryxr.cdi.bragg.starts import as_piece, as_start, mark_of
-from batteryxr.core import blocks
-from batteryxr.core.blocks import gather, is_lazy, is_stopped
-from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
-from batteryxr.core.ledger import Ledger
-from batteryxr.core.model import require_dims, require_variables
+from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
+from batteryxr.cdi.bragg.result import label_answers
+from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+    warn_quality,
+)
+from batteryxr.core.ledger import Ledger, Piece, digest
+from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
+from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from batteryxr.cdi.bragg.kernels.starts import Finished, Options, Problem
-
-
-class Begin(Protocol):
-    """A dataclass that gives the k-th start its first object and support."""
-
-    def __call__(
-        self, problem: Problem, number: int, watch: Callable[[int, float], None]
-    ) -> Problem:
-        """Return the problem with its first object and support."""
-        ...
+    from batteryxr.cdi.bragg.kernels.pattern import Pattern
+    from batteryxr.cdi.bragg.kernels.start import Start
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a call asks for.
-
-    Parameters
-    ----------
-    options
-        How each start is run.
-    n_starts, n_best, select, free, seed, store, group
-        As in `batteryxr.cdi.retrieve`.
-    caller
-        The public function, for messages.
-    begin
-        Where starts begin; None for random objects.
-    """
-
-    options: Options
-    n_starts: int
-    n_best: int
-    select: str
-    free: float
-    seed: int
-    store: str | Path | None
-    group: str
-    caller: str
-    begin: Begin | None = None
-
-
-def phased(
+def retrieve_phases(
     volume: xr.DataArray | xr.Dataset,
-    plan: Plan,
+    settings: RetrievalSettings,
     *,
-    support: xr.DataArray | None = None,
-    initial: xr.DataArray | None = None,
+    start: xr.DataArray | xr.Dataset | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Carry out a plan: at once for data in memory, as dask's tasks for lazy ones."""
-    generators(plan.seed, 0)  # says at once what is wrong with the seed
-    intensity = _counts(volume, plan.caller)
-    iterations = sum(block.iterations for block in plan.options.schedule)
-    layout = Layout(intensity, plan.n_starts, plan.n_best, iterations, plan.options)
+    """Retrieve phases: at once for data in memory, as dask's tasks for lazy ones."""
+    intensity = _counts(volume, settings.caller)
+    first = _first(start, settings)
     # By which running starts learn that the call was interrupted.
     token = uuid.uuid4().hex
-    answers, starts = _graph(plan, _pieces(intensity, support, initial), token)
+    answers, starts = _tasks(_arrays(intensity, first), settings, token)
     if is_lazy(intensity):
-        return layout.lazy(answers)
-    _check_patterns(intensity, plan.caller)
+        return label_answers(answers, intensity, settings)
+    _check_patterns(intensity.values, settings.caller)
     done = gather(
         answers, "Retrieving phases", watched=starts, token=token, progress=progress
     )
-    _report([answer["rank"] for answer in done], plan)
-    return layout.eager(done)
-
-
-def _graph(
-    plan: Plan, pieces: Iterator[dict[str, Any]], token: str
-) -> tuple[list[Any], list[Any]]:
-    """Return one delayed answer per piece, and the starts that they are made of."""
-    from batteryxr.cdi.bragg.kernels.starts import combine
-
-    answers, starts = [], []
-    for number, piece in enumerate(pieces):
-        problem = blocks.delayed(_prepare)(piece, plan.seed, plan.free)
-        runs = [
-            blocks.delayed(_start)(problem, plan, number, k, token)
-            for k in range(plan.n_starts)
-        ]
-        starts += runs
-        answers.append(blocks.delayed(combine)(problem, runs, plan.n_best, plan.select))
-    return answers, starts
-
-
-def _prepare(piece: dict[str, np.ndarray | None], seed: int, free: float) -> Problem:
-    from batteryxr.cdi.bragg.kernels.starts import prepare
-
-    intensity = piece["intensity"]
-    assert intensity is not None
-    return prepare(
-        intensity,
-        generators(seed, 1)[0],
-        free=free,
-        support=piece["support"],
-        initial=piece["initial"],
-    )
-
-
-def _start(problem: Problem, plan: Plan, number: int, k: int, token: str) -> Finished:
-    """Run the k-th start of a piece, or take it from the store."""
-    from batteryxr.cdi.bragg.kernels.starts import run
-
-    def watch(iteration: int, residual: float) -> None:
-        if is_stopped(token):
-            raise InterruptedError(f"stopped at iteration {iteration}")
-
-    def made() -> Finished:
-        rng = generators(plan.seed, k + 2)[k + 1]
-        begun = plan.begin(problem, k, watch) if plan.begin else problem
-        return run(begun, plan.options, rng, watch=watch)
-
-    if plan.store is None:
-        return made()
-    ledger = Ledger(plan.store, f"{plan.group}/{number}/{k}")
-    mark = mark_of(problem, plan.options, plan.seed, k, plan.begin)
-    if (known := ledger.get("start")) is not None:
-        ledger.claim(mark)
-        return as_start(known)
-    finished = made()
-    ledger.claim(mark)
-    arrays, attrs = as_piece(finished)
-    ledger.put("start", arrays, **attrs)
-    return finished
+    _report([answer["rank"] for answer in done], settings)
+    return label_answers(done, intensity, settings)
 
 
 def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
-    if isinstance(volume, xr.Dataset):
-        require_variables(volume, ["intensity"], caller=caller)
-        intensity = volume["intensity"]
-        if "mask" in volume:
-            intensity = intensity.where(volume["mask"] == 0)
-    else:
-        intensity = volume
+    """Return the measured counts, NaN where masked, the axes of the volume last."""
+    intensity = variable(volume, "intensity", caller=caller)
+    if isinstance(volume, xr.Dataset) and "mask" in volume:
+        intensity = intensity.where(volume["mask"] == 0)
     require_dims(intensity, VOLUME, caller=caller)
     sizes = {dim: intensity.sizes[dim] for dim in VOLUME}
     if min(sizes.values()) < 8:
-        raise ArgumentError("volume", sizes, "at least 8 voxels along each axis")
+        raise DataError("volume", f"has {sizes}, not at least 8 voxels along each axis")
     if intensity.dtype.kind not in "iuf":
-        raise ArgumentError("volume", str(intensity.dtype), "real counts")
+        raise DataError("volume", f"holds {intensity.dtype}, not real counts")
     return intensity.transpose(..., *VOLUME)
 
 
-def _pieces(
-    intensity: xr.DataArray, support: xr.DataArray | None, initial: xr.DataArray | None
+def _first(
+    start: xr.DataArray | xr.Dataset | None, settings: RetrievalSettings
+) -> dict[str, xr.DataArray]:
+    """Return the first object and support, as far as they are given."""
+    if start is None:
+        return {}
+    if isinstance(start, xr.DataArray):
+        start = start.to_dataset(name="object", promote_attrs=False)
+    first = {n: start[n] for n in ("object", "support") if n in start}
+    if not first:
+        raise DataError(
+            "start", f"holds {list(start)}, but neither `object` nor `support`"
+        )
+    n = settings.n_starts
+    if "object" in first and n != 1:
+        raise ArgumentError(
+            "n_starts", n, "1 with an initial object", "All would be the same."
+        )
+    return first
+
+
+def _arrays(
+    intensity: xr.DataArray, first: dict[str, xr.DataArray]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the arrays of each problem, one for each index of the leading dims."""
+    """Yield the arrays of each pattern, one for each index of the leading dims."""
     lead = [str(d) for d in intensity.dims[:-3]]
     for index in np.ndindex(*(intensity.sizes[d] for d in lead)):
         where = dict(zip(lead, index, strict=True))
-        piece: dict[str, Any] = {"intensity": intensity.isel(where).data}
-        for name, given in (("support", support), ("initial", initial)):
-            piece[name] = None
-            if given is not None:
-                own = {d: i for d, i in where.items() if d in given.dims}
-                piece[name] = _fitting(name, given.isel(own), piece["intensity"].shape)
-        yield piece
+        arrays: dict[str, Any] = {"intensity": intensity.isel(where).data}
+        for name, given in first.items():
+            own = {d: i for d, i in where.items() if d in given.dims}
+            shape = arrays["intensity"].shape
+            arrays[name] = _fitting(name, given.isel(own), shape)
+        yield arrays
 
 
 def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
     for axes in (OBJECT, VOLUME):
         if set(axes) == set(given.dims) and given.transpose(*axes).shape == shape:
             return given.transpose(*axes).data
-    raise ArgumentError(
-        name, dict(given.sizes), f"{dict(zip(OBJECT, shape, strict=True))}"
+    wanted = dict(zip(OBJECT, shape, strict=True))
+    raise DataError(f"start {name}", f"lies on {dict(given.sizes)}, not on {wanted}")
+
+
+def _tasks(
+    patterns: Iterator[dict[str, Any]], settings: RetrievalSettings, token: str
+) -> tuple[list[Any], list[Any]]:
+    """Return a delayed answer for each pattern, and the starts it is made of."""
+    from batteryxr.cdi.bragg.kernels.answer import combine
+
+    answers, starts = [], []
+    for number, arrays in enumerate(patterns):
+        pattern = delayed(_pattern)(arrays, settings)
+        runs = [
+            delayed(_start)(pattern, settings, (number, k), token)
+            for k in range(settings.n_starts)
+        ]
+        starts += runs
+        best = delayed(combine)(pattern, runs, settings.n_best, settings.select.by)
+        answers.append(best)
+    return answers, starts
+
+
+def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Pattern:
+    from batteryxr.cdi.bragg.kernels.pattern import prepare
+
+    return prepare(
+        arrays["intensity"],
+        generators(settings.seed, 1)[0],
+        free=settings.select.free,
+        support=arrays.get("support"),
+        initial=arrays.get("object"),
     )
 
 
-def _check_patterns(intensity: xr.DataArray, caller: str) -> None:
+def _start(
+    pattern: Pattern, settings: RetrievalSettings, place: tuple[int, int], token: str
+) -> Start:
+    """Run a start, or take it from the store; its place is pattern and number."""
+    if settings.store is None:
+        return _run(pattern, settings, place[1], token)
+    ledger = Ledger(settings.store, f"{settings.group}/{place[0]}/{place[1]}")
+    mark = _mark(pattern, settings, place[1])
+    if (known := ledger.get("start")) is not None:
+        ledger.claim(mark)
+        return _from_piece(known)
+    start = _run(pattern, settings, place[1], token)
+    ledger.claim(mark)
+    arrays, attrs = _as_piece(start)
+    ledger.put("start", arrays, **attrs)
+    return start
+
+
+def _run(pattern: Pattern, settings: RetrievalSettings, k: int, token: str) -> Start:
+    from batteryxr.cdi.bragg.kernels.start import run
+
+    def watch(iteration: int, residual: float) -> None:
+        if is_stopped(token):
+            raise InterruptedError(f"stopped at iteration {iteration}")
+
+    rng = generators(settings.seed, k + 2)[k + 1]
+    if settings.guess is not None:
+        pattern = settings.guess(pattern, k, watch)
+    return run(pattern, settings, rng, watch=watch)
+
+
+def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, Any]:
+    """Return what tells this start from any other: its data, and how it is run."""
+    arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
+    return {
+        "schedule": [asdict(stage) for stage in settings.schedule],
+        "support": asdict(settings.support),
+        "coherence_every": settings.coherence_every,
+        "device": settings.device,
+        "seed": int(settings.seed),
+        "start": k,
+        "guess": None if settings.guess is None else asdict(settings.guess),
+        "data": digest(*(array for array in arrays if array is not None)),
+        "version": __version__,
+    }
+
+
+def _as_piece(start: Start) -> Piece:
+    """Return a start as it is kept."""
+    arrays = {"object": start.box, "support": start.support, "residual": start.residual}
+    if start.blur is not None:
+        arrays["blur"] = start.blur
+    attrs = {
+        "merits": json.dumps(start.merits),
+        "corner": list(start.corner),
+        "shape": list(start.shape),
+        "failed": start.failed,
+    }
+    return Piece(arrays, attrs)
+
+
+def _from_piece(piece: Piece) -> Start:
+    """Return the start that was kept."""
+    from batteryxr.cdi.bragg.kernels.start import Start
+
+    arrays, attrs = piece
+    return Start(
+        arrays["object"],
+        arrays["support"],
+        tuple(int(c) for c in attrs["corner"]),
+        tuple(int(n) for n in attrs["shape"]),
+        arrays["residual"],
+        json.loads(attrs["merits"]),
+        arrays.get("blur"),
+        str(attrs["failed"]),
+    )
+
+
+def _check_patterns(intensity: np.ndarray, caller: str) -> None:
     """Raise where there are no counts; warn where the peak is off the centre."""
     shape = intensity.shape[-3:]
     farthest: list[int] = []
-    for number, pattern in enumerate(intensity.values.reshape(-1, *shape)):
+    for number, pattern in enumerate(intensity.reshape(-1, *shape)):
         if not np.nansum(pattern) > 0:
-            raise ArgumentError(
-                "volume", f"pattern {number}", "counts", "It holds none; leave it out."
+            raise DataError(
+                "volume", f"pattern {number} holds no counts", "Leave it out."
             )
         peak = np.unravel_index(np.nanargmax(pattern), shape)
         away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
@@ -211,16 +242,18 @@ def _check_patterns(intensity: xr.DataArray, caller: str) -> None:
         )
 
 
-def _report(ranks: list[np.ndarray], plan: Plan) -> None:
+def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
+    """Raise if all starts failed; warn if some did."""
+    caller, n_starts = settings.caller, settings.n_starts
     failed = [int((rank == 0).sum()) for rank in ranks]
-    if all(count == plan.n_starts for count in failed):
+    if all(count == n_starts for count in failed):
         raise ConvergenceError(
-            f"{plan.caller}: every start lost its support, which vanished or filled "
-            "the volume. Change `threshold` or `sigma`, give a `support`, or look "
-            "whether the volume holds a Bragg peak at its centre."
+            f"{caller}: every start lost its support, which vanished or filled "
+            "the volume. Change `threshold` or `sigma` of `support`, give a first "
+            "support, or look whether the volume holds a Bragg peak at its centre."
         )
     if any(failed):
         warn_quality(
-            f"{plan.caller}: {sum(failed)} of {plan.n_starts * len(ranks)} starts lost "
+            f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
             "their support (rank 0). Another `threshold` may suit the data better."
         )

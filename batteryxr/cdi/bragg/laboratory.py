@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.fields import (
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
     Q_COORDS,
     SPACE,
-    of_states,
-    per_volume,
-    space_dims,
+    bare,
+    each_volume,
+    space_axes,
 )
-from batteryxr.cdi.bragg.objects import OBJECT
+from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import QUANTITIES, attributes, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from batteryxr.core.checks import Positive, Whole
 
 #: Attributes of an axis that counts voxels from the middle.
 _VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
+#: Points along an axis that can be interpolated on.
+_Size = Annotated[int, Bounds(low=2)]
 Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
 
 
 @recorded
 def to_laboratory(
-    volume: Volumes,
+    crystal: Volumes,
     *,
     geometry: xr.Dataset,
-    voxel_size: float | None = None,
-    shape: Sequence[int] | None = None,
+    voxel_size: Positive | None = None,
+    shape: tuple[_Size, _Size, _Size] | None = None,
     frame: Literal["laboratory", "crystal", "scattering"] = "laboratory",
-    order: int = 3,
+    order: Annotated[int, Bounds(low=0, high=5)] = 3,
 ) -> Volumes:
     """Interpolate volumes from the detector's frame onto a right-angled grid.
 
@@ -44,7 +48,7 @@ def to_laboratory(
 
     Parameters
     ----------
-    volume
+    crystal
         A complex object whose phase ramp is gone (its pattern is centred), or fields
         from `unwrap` to `strain`, on
         ``(along_rocking, along_y, along_x)``. Wrapped phases cannot be
@@ -64,7 +68,7 @@ def to_laboratory(
 
     Returns
     -------
-    same type as `volume`
+    same type as `crystal`
         On ``(z, y, x)`` in nm from where the volume's axes are zero, with the
         scattering vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that
         are NaN outside the support keep their values up to its surface.
@@ -72,76 +76,73 @@ def to_laboratory(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or the result would have more than 2e9 points.
+        If an option is out of range, or asks for more than 2e9 points.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If the crystal itself does not fit into 2e9 points.
     DimensionError
         If the volume is not in the detector's frame.
     """
-    require_dims(volume, OBJECT, caller="to_laboratory")
-    if frame not in ("laboratory", "crystal", "scattering"):
-        known = "'laboratory', 'crystal' or 'scattering'"
-        raise ArgumentError("frame", frame, known)
-    if order not in range(6):
-        raise ArgumentError("order", order, "a spline order from 0 to 5")
-    if voxel_size is not None and not voxel_size > 0:
-        raise ArgumentError("voxel_size", voxel_size, "a size > 0 in nm")
+    require_dims(crystal, OBJECT, caller="to_laboratory")
     turn = _turn(geometry, frame)
     voxel = xr.dot(geometry["voxel"], turn, dim="vector").rename(turned="vector")
-    voxel = of_states(voxel.transpose(..., "axis", "vector"))
+    voxel = bare(voxel.transpose(..., "axis", "vector"))
     size = voxel_size or float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
-    sizes = [volume.sizes[dim] for dim in OBJECT]
-    origin = tuple(_origin(volume, dim) for dim in OBJECT)
-    if shape is None:
-        shape = _enclosing(voxel.values, sizes, origin, size)
-    points = tuple(int(n) for n in shape)
-    if len(points) != 3 or min(points) < 2 or np.prod(points, dtype=float) > 2e9:
-        raise ArgumentError("shape", points, "three sizes, no more than 2e9 points")
-    q = of_states(xr.dot(geometry["q"], turn, dim="vector").rename(turned="vector"))
+    sizes = [crystal.sizes[dim] for dim in OBJECT]
+    origin = tuple(_origin(crystal, dim) for dim in OBJECT)
+    points = _enclosing(voxel.values, sizes, origin, size) if shape is None else shape
+    if np.prod(points, dtype=float) > 2e9:
+        raise _too_many(tuple(points), shape, voxel_size)
+    q = bare(xr.dot(geometry["q"], turn, dim="vector").rename(turned="vector"))
     coords = {
         dim: (dim, (np.arange(n) - n // 2) * size, attributes(dim))
         for dim, n in zip(SPACE, points, strict=True)
     }
     dataset = (
-        volume.to_dataset(name="_") if isinstance(volume, xr.DataArray) else volume
+        crystal.to_dataset(name="_") if isinstance(crystal, xr.DataArray) else crystal
     )
-    moved = dataset.map(
-        lambda a: _moved(a, voxel, size, points, order, origin), keep_attrs=True
-    )
+    grid = SpaceGrid(size, (int(points[0]), int(points[1]), int(points[2])), origin)
+    moved = dataset.map(lambda a: _moved(a, voxel, grid, order), keep_attrs=True)
     moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
     moved.attrs |= {"frame": frame}
-    if isinstance(volume, xr.DataArray):
-        array = moved["_"].rename(volume.name)
+    if isinstance(crystal, xr.DataArray):
+        array = moved["_"].rename(crystal.name)
         array.attrs |= {"frame": frame}
         return array
     return moved
 
 
+def _too_many(
+    points: tuple[int, ...], shape: tuple[int, ...] | None, voxel_size: float | None
+) -> ArgumentError | DataError:
+    """Return the error that names what asks for so many points."""
+    asked = f"It asks for {points} points."
+    if shape is not None:
+        return ArgumentError("shape", shape, "no more than 2e9 points")
+    if voxel_size is not None:
+        return ArgumentError("voxel_size", voxel_size, "at most 2e9 voxels", asked)
+    return DataError("crystal", "is too large for 2e9 voxels", f"Pass shape=. {asked}")
+
+
 def _moved(
-    array: xr.DataArray,
-    voxel: xr.DataArray,
-    size: float,
-    points: tuple[int, ...],
-    order: int,
-    origin: tuple[float, ...],
+    array: xr.DataArray, voxel: xr.DataArray, grid: SpaceGrid, order: int
 ) -> xr.DataArray:
+    """Interpolate one variable, if it lies in the detector's frame."""
     if not set(OBJECT) <= set(array.dims):
         return array
-    from batteryxr.cdi.bragg.kernels.resampling import resample
-
     lost = [n for n, c in array.coords.items() if set(c.dims) & set(OBJECT)]
     out = apply(
-        per_volume(
-            lambda a, v: resample(a, v, size, points, order, origin),
-            "(i,j,k),(a,b)->(z,y,x)",
-        ),
+        each_volume(resample, "(i,j,k),(a,b)->(z,y,x)"),
         array.drop_vars(lost),
         voxel,
         core_dims=[OBJECT, ["axis", "vector"]],
         output_dims=[SPACE],
-        output_sizes=dict(zip(SPACE, points, strict=True)),
+        output_sizes=dict(zip(SPACE, grid.shape, strict=True)),
         dtypes=[array.dtype],
         caller="to_laboratory",
+        grid=grid,
+        order=order,
     )
     return out.assign_attrs(array.attrs)
 
@@ -183,7 +184,10 @@ def _enclosing(
 
 @recorded
 def crop_to_support(
-    volume: Volumes, *, margin: int = 4, threshold: float = 0.1
+    crystal: Volumes,
+    *,
+    margin: Whole = 4,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.1,
 ) -> Volumes:
     """Cut away what lies empty round the object.
 
@@ -191,30 +195,30 @@ def crop_to_support(
 
     Parameters
     ----------
-    volume
+    crystal
         Object or fields, with or without ``state``.
     margin
         Voxels left on each side.
     threshold
-        Where there is no ``support``: share of the largest amplitude.
+        Where there is no ``support``: fraction of the largest amplitude.
 
     Returns
     -------
-    same type as `volume`
+    same type as `crystal`
         The box; its axes keep their values, so that places stay what they were.
 
     Raises
     ------
     ArgumentError
-        If the object is empty, or `margin` is negative.
+        If `margin` is negative, or `threshold` no fraction.
+    DataError
+        If the object is empty.
     """
-    if isinstance(margin, bool) or margin < 0:
-        raise ArgumentError("margin", margin, "a number of voxels >= 0")
-    dims = space_dims(volume, caller="crop_to_support")
-    if isinstance(volume, xr.Dataset) and "support" in volume:
-        inside = volume["support"]
+    dims = space_axes(crystal, caller="crop_to_support")
+    if isinstance(crystal, xr.Dataset) and "support" in crystal:
+        inside = crystal["support"]
     else:
-        main = volume["object"] if isinstance(volume, xr.Dataset) else volume
+        main = crystal["object"] if isinstance(crystal, xr.Dataset) else crystal
         amplitude = abs(main)
         inside = amplitude > threshold * amplitude.max(dims)
     box = {}
@@ -222,15 +226,15 @@ def crop_to_support(
         others = [d for d in inside.dims if d != dim]
         where = np.flatnonzero(inside.any(others).values)
         if not where.size:
-            raise ArgumentError("volume", "empty", "an object that is not empty")
+            raise DataError("crystal", "holds an object that is empty")
         stop = int(where[-1]) + 1 + margin
         box[dim] = slice(max(0, int(where[0]) - margin), stop)
     missing = {
-        d: (d, np.arange(volume.sizes[d]) - volume.sizes[d] // 2, _VOXELS)
+        d: (d, np.arange(crystal.sizes[d]) - crystal.sizes[d] // 2, _VOXELS)
         for d in dims
-        if d not in volume.coords
+        if d not in crystal.coords
     }
-    return volume.assign_coords(missing).isel(box)
+    return crystal.assign_coords(missing).isel(box)
 
 
 def _q_coords(q: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.fields import (
-    basis,
-    of_states,
-    per_volume,
-    require_field,
-    scattering,
-    space_dims,
+from batteryxr.cdi.bragg.axes import (
+    bare,
+    each_volume,
+    scattering_vector,
+    space_axes,
+    steps_in_space,
 )
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Part
 
 
 @recorded
@@ -27,7 +29,7 @@ def unwrap(
     crystal: xr.DataArray | xr.Dataset,
     *,
     support: xr.DataArray | None = None,
-    threshold: float = 0.25,
+    threshold: Part = 0.25,
 ) -> xr.Dataset:
     """Split an object into amplitude and unwrapped phase inside its support.
 
@@ -42,7 +44,7 @@ def unwrap(
         True inside. None: the Dataset's, else where the amplitude exceeds
         `threshold` of its maximum.
     threshold
-        Share of the maximum.
+        Fraction of the maximum.
 
     Returns
     -------
@@ -52,9 +54,11 @@ def unwrap(
     Raises
     ------
     ArgumentError
-        If the object is not complex, or `threshold` not between 0 and 1.
+        If `threshold` is not between 0 and 1.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If the object is not complex.
     MissingDependencyError
         If scikit-image is not installed.
 
@@ -69,18 +73,16 @@ def unwrap(
         require_variables(crystal, ["object"], caller="unwrap")
         support = crystal.get("support") if support is None else support
         crystal = crystal["object"]
-    dims = space_dims(crystal, caller="unwrap")
+    dims = space_axes(crystal, caller="unwrap")
     if crystal.dtype.kind != "c":
-        raise ArgumentError("crystal", str(crystal.dtype), "a complex object")
-    if not 0 < threshold < 1:
-        raise ArgumentError("threshold", threshold, "a share between 0 and 1")
+        raise DataError("crystal", f"holds {crystal.dtype}, not a complex object")
     restoration = require(
         "skimage.restoration",
         extra="images",
         purpose="unwrapping phases",
         package="scikit-image",
     )
-    from batteryxr.cdi.bragg.kernels.unwrapping import unwrap as kernel
+    from batteryxr.cdi.bragg.kernels.phases import unwrap as kernel
 
     amplitude = abs(crystal)
     if support is None:
@@ -95,16 +97,14 @@ def unwrap(
         caller="unwrap",
     )
     phase = apply(
-        per_volume(
-            lambda p, s: kernel(p, s, restoration.unwrap_phase),
-            "(i,j,k),(i,j,k)->(i,j,k)",
-        ),
+        each_volume(kernel, "(i,j,k),(i,j,k)->(i,j,k)"),
         angle,
-        of_states(support.astype(bool)),
+        bare(support.astype(bool)),
         core_dims=[dims, dims],
         output_dims=[dims],
         dtypes=[real],
         caller="unwrap",
+        unwrap_phase=restoration.unwrap_phase,
     )
     fields = xr.Dataset(
         {
@@ -126,7 +126,7 @@ def _support(support: xr.DataArray) -> xr.DataArray:
 
 @recorded
 def displacement(
-    fields: xr.Dataset,
+    crystal: xr.Dataset,
     *,
     geometry: xr.Dataset | None = None,
     ramp: Literal["keep", "remove"] = "keep",
@@ -138,8 +138,8 @@ def displacement(
 
     Parameters
     ----------
-    fields
-        From `unwrap`.
+    crystal
+        Fields from `unwrap`.
     geometry
         Of the measurement; not needed where the fields carry ``q_x``, ``q_y`` and
         ``q_z``, as `to_laboratory` gives them.
@@ -163,26 +163,24 @@ def displacement(
     Raises
     ------
     ArgumentError
-        If an option is none of these, or Q is not known.
+        If an option is none of these.
+    DataError
+        If Q is not known.
     VariableError
         If there is no phase.
     """
-    require_field(fields, "phase", "unwrap", caller="displacement")
-    if ramp not in ("keep", "remove"):
-        raise ArgumentError("ramp", ramp, "'keep' or 'remove'")
+    _require(crystal, "phase", "unwrap", caller="displacement")
     if sign is None:
-        sign = -1 if fields.attrs.get("fourier_sign", 1) == -1 else 1
-    if sign not in (1, -1):
-        raise ArgumentError("sign", sign, "1 or -1")
-    dims = space_dims(fields, caller="displacement")
-    from batteryxr.cdi.bragg.kernels import unwrapping
+        sign = -1 if crystal.attrs.get("fourier_sign", 1) == -1 else 1
+    dims = space_axes(crystal, caller="displacement")
+    from batteryxr.cdi.bragg.kernels import phases
 
-    q = of_states(scattering(fields, geometry, caller="displacement"))
-    steps = of_states(basis(fields, dims, geometry, caller="displacement"))
+    q = scattering_vector(crystal, geometry, caller="displacement")
+    steps = steps_in_space(crystal, geometry, caller="displacement")
     slopes, offset = apply(
-        np.vectorize(unwrapping.plane, signature="(i,j,k),(i,j,k)->(a),()"),
-        of_states(fields["phase"]),
-        of_states(fields["support"]),
+        each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
+        bare(crystal["phase"]),
+        bare(crystal["support"]),
         core_dims=[dims, dims],
         output_dims=[["axis"], []],
         output_sizes={"axis": 3},
@@ -190,11 +188,11 @@ def displacement(
         caller="displacement",
     )
     length = np.sqrt((q**2).sum("vector"))
-    phase = fields["phase"]
+    phase = crystal["phase"]
     if ramp == "remove":
         flat = apply(
-            per_volume(unwrapping.without_plane, "(i,j,k),(a),()->(i,j,k)"),
-            of_states(phase),
+            each_volume(phases.without_plane, "(i,j,k),(a),()->(i,j,k)"),
+            bare(phase),
             slopes,
             offset,
             core_dims=[dims, ["axis"], []],
@@ -204,9 +202,9 @@ def displacement(
         )
         phase = _like(flat, phase)
     factor = float(sign) / length
-    moved = _like(of_states(phase) * factor.astype(phase.dtype), phase)
+    moved = _like(bare(phase) * factor.astype(phase.dtype), phase)
     mean = sign * apply(
-        np.vectorize(_ramp_strain, signature="(a),(a,b),(b)->()"),
+        each_volume(_ramp_strain, "(a),(a,b),(b)->()"),
         slopes,
         steps,
         q,
@@ -214,7 +212,7 @@ def displacement(
         dtypes=[np.float64],
         caller="displacement",
     )
-    out = fields.assign(
+    out = crystal.assign(
         phase=label(phase, "phase", units="rad", long_name="Phase"),
         displacement=label(
             moved, "displacement", units="Angstrom", long_name="Displacement along Q"
@@ -236,15 +234,15 @@ def _like(values: xr.DataArray, model: xr.DataArray) -> xr.DataArray:
 
 
 @recorded
-def strain(fields: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dataset:
+def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dataset:
     """Add the strain along Q: the derivative of the displacement along Q.
 
     Lazy.
 
     Parameters
     ----------
-    fields
-        From `displacement`; its ``ramp`` and ``sign`` hold here too.
+    crystal
+        Fields from `displacement`; its ``ramp`` and ``sign`` hold here too.
     geometry
         See `displacement`.
 
@@ -256,7 +254,7 @@ def strain(fields: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Data
 
     Raises
     ------
-    ArgumentError
+    DataError
         If Q or the voxels are not known.
     VariableError
         If there is no displacement.
@@ -269,16 +267,16 @@ def strain(fields: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Data
     (Hofmann et al., Phys. Rev. Mater. 4, 013801 (2020)) are not needed. It asks for
     less than half a turn from voxel to voxel.
     """
-    require_field(fields, "displacement", "displacement", caller="strain")
-    dims = space_dims(fields, caller="strain")
-    from batteryxr.cdi.bragg.kernels import gradient
+    _require(crystal, "displacement", "displacement", caller="strain")
+    dims = space_axes(crystal, caller="strain")
+    from batteryxr.cdi.bragg.kernels import phases
 
-    q = of_states(scattering(fields, geometry, caller="strain"))
-    steps = of_states(basis(fields, dims, geometry, caller="strain"))
+    q = scattering_vector(crystal, geometry, caller="strain")
+    steps = steps_in_space(crystal, geometry, caller="strain")
     values = apply(
-        per_volume(gradient.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
-        of_states(fields["phase"]),
-        of_states(fields["support"]),
+        each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
+        bare(crystal["phase"]),
+        bare(crystal["support"]),
         steps,
         q,
         core_dims=[dims, dims, ["axis", "vector"], ["vector"]],
@@ -286,10 +284,18 @@ def strain(fields: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Data
         dtypes=[np.float64],
         caller="strain",
     )
-    values = values * float(fields.attrs.get("sign", 1))
-    out = _like(values.astype(fields["phase"].dtype), fields["phase"])
-    result = fields.assign(
+    values = values * float(crystal.attrs.get("sign", 1))
+    out = _like(values.astype(crystal["phase"].dtype), crystal["phase"])
+    result = crystal.assign(
         strain=label(out, "strain", units="1", long_name="Strain along Q")
     )
-    result.attrs |= {k: fields.attrs[k] for k in ("ramp", "sign") if k in fields.attrs}
+    result.attrs |= {
+        k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
+    }
     return result
+
+
+def _require(crystal: xr.Dataset, name: str, made_by: str, *, caller: str) -> None:
+    """Raise where a field is missing that another call makes."""
+    if not isinstance(crystal, xr.Dataset) or name not in crystal:
+        raise VariableError(f"{caller} needs the field {name!r}: call {made_by} first.")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.objects import OBJECT, VOLUME, axes_of, each, object_of, plain
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    VOLUME,
+    bare,
+    each_volume,
+    space_axes,
+    variable,
+)
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, DimensionError, UnitsError
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DimensionError, UnitsError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -21,14 +29,14 @@ _MISFITS = {
 
 
 @recorded
-def misfit(obj: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Dataset:
-    """Compare an object with the intensity that it should have.
+def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Dataset:
+    """Compare a crystal with the intensity that it should have.
 
     Lazy.
 
     Parameters
     ----------
-    obj
+    crystal
         Complex object on the three axes that `retrieve` gives, or its result.
     volume
         Measured counts on ``(..., rocking, detector_y, detector_x)``, NaN where
@@ -52,14 +60,14 @@ def misfit(obj: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Datase
     DimensionError
         If an axis is missing, or the two do not fit on one another.
     """
-    values = object_of(obj, "misfit")
+    values = variable(crystal, "object", caller="misfit")
     require_dims(values, OBJECT, caller="misfit")
     require_dims(volume, VOLUME, caller="misfit")
     _same_shape(values, volume)
     parts = apply(
-        each(_misfit, "(a,b,c),(d,e,f)->(),(),()"),
+        each_volume(_misfit, "(a,b,c),(d,e,f)->(),(),()"),
         values,
-        plain(volume, VOLUME),
+        bare(volume, VOLUME),
         core_dims=[OBJECT, VOLUME],
         output_dims=[(), (), ()],
         dtypes=[np.float64] * 3,
@@ -71,17 +79,17 @@ def misfit(obj: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Datase
     )
 
 
-def _misfit(obj: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
-    from batteryxr.cdi.bragg.kernels.starts import judge, prepare
+def _misfit(rho: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
+    from batteryxr.cdi.bragg.kernels.pattern import judge, prepare
 
-    problem = prepare(counts, np.random.default_rng(0), free=0.0, support=obj != 0)
-    merits = judge(problem, np.fft.ifftshift(obj))
+    pattern = prepare(counts, np.random.default_rng(0), free=0.0, support=rho != 0)
+    merits = judge(pattern, np.fft.ifftshift(rho))
     return merits["amp_residual"], merits["chi2"], merits["llk"]
 
 
 @recorded
 def prtf(
-    objects: xr.DataArray, *, volume: xr.DataArray, over: str = "start"
+    crystal: xr.DataArray, *, volume: xr.DataArray, over: str = "start"
 ) -> xr.DataArray:
     """Return the phase-retrieval transfer function of several reconstructions.
 
@@ -89,9 +97,9 @@ def prtf(
 
     Parameters
     ----------
-    objects
+    crystal
         Complex objects on `over` and the three axes that `retrieve` gives. Each is
-        laid over the first: twin, shift and phase.
+        aligned to the first: twin, shift and phase.
     volume
         Measured counts on ``(..., rocking, detector_y, detector_x)``.
     over
@@ -110,14 +118,14 @@ def prtf(
     DimensionError
         If an axis is missing, or the two do not fit on one another.
     """
-    require_dims(objects, [over, *OBJECT], caller="prtf")
+    require_dims(crystal, [over, *OBJECT], caller="prtf")
     require_dims(volume, VOLUME, caller="prtf")
-    _same_shape(objects, volume)
-    n = max(1, min(objects.sizes[d] for d in OBJECT) // 2)
+    _same_shape(crystal, volume)
+    n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
     out = apply(
-        each(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
-        plain(objects, (over, *OBJECT)),
-        plain(volume, VOLUME),
+        each_volume(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
+        bare(crystal, (over, *OBJECT)),
+        bare(volume, VOLUME),
         core_dims=[(over, *OBJECT), VOLUME],
         output_dims=[("frequency",)],
         output_sizes={"frequency": n},
@@ -144,10 +152,10 @@ def _prtf(objects: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 @recorded
 def fsc(
-    obj: xr.DataArray | xr.Dataset,
+    crystal: xr.DataArray | xr.Dataset,
     *,
     other: xr.DataArray | xr.Dataset,
-    independent: float = 1.0,
+    fraction: Annotated[float, Bounds(above=0, high=1)] = 1.0,
 ) -> xr.Dataset:
     """Correlate two reconstructions shell by shell in Fourier space.
 
@@ -155,12 +163,12 @@ def fsc(
 
     Parameters
     ----------
-    obj, other
+    crystal, other
         Objects, complex or real, on one grid: the three axes that `retrieve` gives,
-        or ``(z, y, x)`` in nm. Lay one over the other before (`overlay`).
-    independent
-        Share of a shell's voxels that are independent of one another, for the
-        thresholds: about the share of the array that the object fills. Of real
+        or ``(z, y, x)`` in nm. Align one to the other before (`align`).
+    fraction
+        Fraction of a shell's voxels that are independent of one another, for the
+        thresholds: about the fraction of the array that the object fills. Of real
         objects half of this is taken.
 
     Returns
@@ -179,14 +187,12 @@ def fsc(
     Raises
     ------
     ArgumentError
-        If `independent` is no share.
+        If `fraction` is no fraction.
     DimensionError
         If the objects do not lie on one grid.
     """
-    if not 0 < independent <= 1:
-        raise ArgumentError("independent", independent, "a share above 0, up to 1")
-    first, second = object_of(obj, "fsc"), object_of(other, "fsc")
-    axes = axes_of(first)
+    first, second = (variable(c, "object", caller="fsc") for c in (crystal, other))
+    axes = space_axes(first, caller="fsc")
     for array in (first, second):
         require_dims(array, axes, caller="fsc")
     shapes = [tuple(a.sizes[d] for d in axes) for a in (first, second)]
@@ -196,18 +202,18 @@ def fsc(
         )
     spacing, units = _spacing(first, axes)
     n = max(1, min(shapes[0]) // 2)
-    share = independent * (1.0 if first.dtype.kind == "c" else 0.5)
+    share = fraction * (1.0 if first.dtype.kind == "c" else 0.5)
     parts = apply(
-        each(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
+        each_volume(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
         first,
-        plain(second, axes),
+        bare(second, axes),
         core_dims=[axes, axes],
         output_dims=[("frequency",)] * 3 + [(), ()],
         output_sizes={"frequency": n},
         dtypes=[np.float64] * 5,
         caller="fsc",
         spacing=spacing,
-        share=share,
+        fraction=share,
     )
     per = "cycles per voxel" if units == "1" else f"cycles per {units}"
     names = {
@@ -235,13 +241,13 @@ def fsc(
 
 
 def _fsc(
-    a: np.ndarray, b: np.ndarray, *, spacing: tuple[float, ...], share: float
+    a: np.ndarray, b: np.ndarray, *, spacing: tuple[float, ...], fraction: float
 ) -> tuple[Any, ...]:
     from batteryxr.cdi.bragg.kernels import metrics
 
     shells = metrics.Shells(a.shape, spacing=spacing)
     curve = metrics.shell_correlation(np.fft.fftn(a), np.fft.fftn(b), shells)
-    count = share * shells.voxels(np.ones(a.shape, bool))
+    count = fraction * shells.voxels(np.ones(a.shape, bool))
     limits = [
         metrics.correlation_threshold(count, metrics.SNR[name])
         for name in ("1-bit", "1/2-bit")
@@ -253,8 +259,8 @@ def _fsc(
     return curve, *limits, *halves
 
 
-def _same_shape(obj: xr.DataArray, volume: xr.DataArray) -> None:
-    there = tuple(obj.sizes[d] for d in OBJECT)
+def _same_shape(crystal: xr.DataArray, volume: xr.DataArray) -> None:
+    there = tuple(crystal.sizes[d] for d in OBJECT)
     here = tuple(volume.sizes[d] for d in VOLUME)
     if there != here:
         raise DimensionError(

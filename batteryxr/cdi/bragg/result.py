@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.objects import OBJECT, VOLUME
-from batteryxr.core import blocks
+from batteryxr.cdi.bragg.axes import OBJECT, VOLUME
+from batteryxr.core.blocks import from_delayed, is_lazy, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from batteryxr.cdi.bragg.kernels.starts import Options
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
@@ -39,108 +39,99 @@ ON_START: dict[str, tuple[str, str]] = {
 }
 
 
-class Layout:
-    """Where each number of the result belongs.
+def label_answers(
+    answers: list[Any], intensity: xr.DataArray, settings: RetrievalSettings
+) -> xr.Dataset:
+    """Label what was found for each pattern.
 
     Parameters
     ----------
+    answers
+        The numbers of each pattern by name, or tasks that will give them where the
+        intensity is lazy.
     intensity
         The measured volume, leading dims first.
+    settings
+        Of the call.
     """
+    take = _delayed if is_lazy(intensity) else _computed
+    lead = tuple(str(d) for d in intensity.dims[:-3])
+    sizes = _sizes(intensity.shape[-3:], settings)
+    sizes |= {d: intensity.sizes[d] for d in lead}
+    shape_of_lead = tuple(sizes[d] for d in lead)
 
-    def __init__(
-        self,
-        intensity: xr.DataArray,
-        n_starts: int,
-        n_best: int,
-        iterations: int,
-        options: Options,
-    ) -> None:
-        self._intensity = intensity
-        self._lead = tuple(str(d) for d in intensity.dims[:-3])
-        self._with_blur = options.coherence_every > 0
-        shape = intensity.shape[-3:]
-        self._sizes = {
-            **{d: intensity.sizes[d] for d in self._lead},
-            **dict(zip(OBJECT, shape, strict=True)),
-            **{d: min(13, n - 1 + n % 2) for d, n in zip(_BLUR, shape, strict=True)},
-            "start": n_starts,
-            "mode": n_best,
-            "frequency": max(1, min(shape) // 2),
-            "iteration": iterations,
-        }
+    def labelled(name: str, dims: tuple[str, ...], dtype: str, words: str) -> Any:
+        shape = tuple(sizes[d] for d in dims)
+        values = take(answers, name, shape, dtype).astype(dtype)
+        attrs = {"units": "1", "long_name": words}
+        return (lead + dims, values.reshape(*shape_of_lead, *shape), attrs)
 
-    def eager(self, answers: list[dict[str, np.ndarray]]) -> xr.Dataset:
-        """Label answers that are there."""
-        return self._labelled(
-            lambda name, *_: np.stack([answer[name] for answer in answers])
-        )
+    blurred = settings.coherence_every > 0
+    wanted = {n: v for n, v in VARIABLES.items() if n != "blur" or blurred}
+    result = xr.Dataset(
+        {name: labelled(name, *spec) for name, spec in wanted.items()},
+        coords={n: labelled(n, ("start",), *spec) for n, spec in ON_START.items()},
+        attrs=_attrs(intensity.attrs),
+    )
+    return result.assign_coords(_axes(sizes, blurred)).assign_coords(
+        _carried(intensity.coords)
+    )
 
-    def lazy(self, answers: list[Any]) -> xr.Dataset:
-        """Label answers that are still to be computed."""
 
-        def stacked(name: str, shape: tuple[int, ...], dtype: str) -> Any:
-            parts = [blocks.from_delayed(a[name], shape, dtype) for a in answers]
-            return blocks.stack(parts)
+def _computed(
+    answers: list[dict[str, np.ndarray]], name: str, shape: tuple[int, ...], dtype: str
+) -> Any:
+    return np.stack([answer[name] for answer in answers])
 
-        return self._labelled(stacked)
 
-    def _labelled(self, take: Callable[[str, tuple[int, ...], str], Any]) -> xr.Dataset:
-        def variable(name: str, dims: tuple[str, ...], dtype: str, words: str) -> Any:
-            shape = tuple(self._sizes[d] for d in dims)
-            lead = tuple(self._sizes[d] for d in self._lead)
-            values = take(name, shape, dtype).astype(dtype).reshape(*lead, *shape)
-            return (self._lead + dims, values, {"units": "1", "long_name": words})
+def _delayed(answers: list[Any], name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    return stack([from_delayed(a[name], shape, dtype) for a in answers])
 
-        wanted = {n: v for n, v in VARIABLES.items() if n != "blur" or self._with_blur}
-        result = xr.Dataset(
-            {name: variable(name, *spec) for name, spec in wanted.items()},
-            coords={
-                name: variable(name, ("start",), *spec)
-                for name, spec in ON_START.items()
-            },
-            attrs=self._attrs(),
-        )
-        return result.assign_coords(self._axes()).assign_coords(self._kept())
 
-    def _axes(self) -> dict[str, Any]:
-        def axis(dim: str, values: np.ndarray, words: str) -> Any:
-            return (dim, values, {"units": "1", "long_name": words})
+def _sizes(shape: tuple[int, ...], settings: RetrievalSettings) -> dict[str, int]:
+    return {
+        **dict(zip(OBJECT, shape, strict=True)),
+        **{d: min(13, n - 1 + n % 2) for d, n in zip(_BLUR, shape, strict=True)},
+        "start": settings.n_starts,
+        "mode": settings.n_best,
+        "frequency": max(1, min(shape) // 2),
+        "iteration": settings.iterations,
+    }
 
-        names = dict(zip(OBJECT, VOLUME, strict=True))
-        axes = {
-            dim: axis(dim, _centred(self._sizes[dim]), f"Voxel along {measured}")
-            for dim, measured in names.items()
-        }
-        if self._with_blur:
-            for dim, measured in zip(_BLUR, VOLUME, strict=True):
-                words = f"Offset in {measured}"
-                axes[dim] = axis(dim, _centred(self._sizes[dim]), words)
-        n = self._sizes["frequency"]
-        axes["frequency"] = axis(
-            "frequency", (np.arange(n) + 0.5) * (0.5 / n), "Frequency, cycles per voxel"
-        )
-        for dim, words in (
-            ("start", "Start"),
-            ("mode", "Mode"),
-            ("iteration", "Iteration"),
-        ):
-            axes[dim] = axis(dim, np.arange(self._sizes[dim]), words)
-        return axes
 
-    def _kept(self) -> dict[str, Any]:
-        """Coordinates of the input that do not lie on two of the measured axes."""
-        return {
-            str(name): coord.drop_vars(set(coord.coords) - {name})
-            for name, coord in self._intensity.coords.items()
-            if not (set(VOLUME) & set(coord.dims)) or coord.dims == (name,)
-        }
+def _axes(sizes: dict[str, int], blurred: bool) -> dict[str, Any]:
+    def axis(dim: str, values: np.ndarray, words: str) -> Any:
+        return (dim, values, {"units": "1", "long_name": words})
 
-    def _attrs(self) -> dict[str, Any]:
-        passed = ("title", "timezone", "history", "rocking_motor", "source_files")
-        attrs = {k: v for k, v in self._intensity.attrs.items() if k in passed}
-        # What the phase means depends on it: with -1, phase = -Q u.
-        return attrs | {"fourier_sign": -1}
+    axes = {
+        dim: axis(dim, _centred(sizes[dim]), f"Voxel along {measured}")
+        for dim, measured in zip(OBJECT, VOLUME, strict=True)
+    }
+    if blurred:
+        for dim, measured in zip(_BLUR, VOLUME, strict=True):
+            axes[dim] = axis(dim, _centred(sizes[dim]), f"Offset in {measured}")
+    n = sizes["frequency"]
+    middles = (np.arange(n) + 0.5) * (0.5 / n)
+    axes["frequency"] = axis("frequency", middles, "Frequency, cycles per voxel")
+    for dim in ("start", "mode", "iteration"):
+        axes[dim] = axis(dim, np.arange(sizes[dim]), dim.capitalize())
+    return axes
+
+
+def _carried(coords: Mapping[Any, xr.DataArray]) -> dict[str, Any]:
+    """Return coordinates of the input that do not lie on two of the measured axes."""
+    return {
+        str(name): coord.drop_vars(set(coord.coords) - {name})
+        for name, coord in coords.items()
+        if not (set(VOLUME) & set(coord.dims)) or coord.dims == (name,)
+    }
+
+
+def _attrs(given: Mapping[str, Any]) -> dict[str, Any]:
+    passed = ("title", "timezone", "history", "rocking_motor", "source_files")
+    attrs = {k: v for k, v in given.items() if k in passed}
+    # What the phase means depends on it: with -1, phase = -Q u.
+    return attrs | {"fourier_sign": -1}
 
 
 def _centred(n: int) -> np.ndarray:

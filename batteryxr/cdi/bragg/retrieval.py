@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batteryxr.cdi.bragg.checks import (
-    as_range,
-    check_choices,
-    check_counts,
-)
-from batteryxr.cdi.bragg.job import Plan, phased
-from batteryxr.core.device import to_device
-from batteryxr.core.errors import ArgumentError
+from batteryxr.cdi.bragg.job import retrieve_phases
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
@@ -19,25 +13,20 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.checks import Count, Seed, Whole
+
 
 @recorded
 def retrieve(
     volume: xr.DataArray | xr.Dataset,
     *,
     schedule: str = "200 HIO + 200 RAAR + 100 ER",
-    n_starts: int = 6,
-    n_best: int = 3,
-    select: str = "llk_free",
-    free: float = 0.05,
-    seed: int = 0,
-    beta: float = 0.9,
-    shrink_every: int = 20,
-    sigma: tuple[float, float] = (2.0, 0.5),
-    threshold: float | tuple[float, float] = 0.25,
-    twin_break: int = 0,
-    coherence_every: int = 0,
-    support: xr.DataArray | None = None,
-    initial: xr.DataArray | None = None,
+    n_starts: Count = 6,
+    select: Selection = Selection(),  # noqa: B008 (frozen)
+    seed: Seed = 0,
+    support: ShrinkWrap = ShrinkWrap(),  # noqa: B008
+    coherence_every: Whole = 0,
+    start: xr.DataArray | xr.Dataset | None = None,
     device: str = "cpu",
     store: str | Path | None = None,
     group: str = "starts",
@@ -58,44 +47,26 @@ def retrieve(
         dimensions, such as ``state``, are phased one by one.
     schedule
         Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
-        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM.
+        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM. The
+        number in brackets is the feedback; 0.9 where there is none.
     n_starts
         Random starts. The k-th depends on `seed` and k alone: more starts add to
         those that were there.
-    n_best
-        How many are averaged and decomposed into modes.
     select
-        What ranks them: ``"llk_free"``, ``"llk"``, ``"amp_residual"`` or ``"chi2"``.
-        The last three fall with every voxel that the support gains; the first does
-        not.
-    free
-        Share of the voxels that the retrieval never sees, in islands, for
-        ``llk_free``. A few islands on bright fringes make up much of that figure, and
-        which those are depends on `seed`: compare starts of one seed only.
+        Which starts make the answer: how many, and what ranks them.
     seed
         Of starts and free voxels.
-    beta
-        Feedback where the schedule names none.
-    shrink_every
-        Iterations between updates of the support; 0 keeps the first one.
-    sigma
-        Width of the smoothing that shrinks the support, at the first and last update,
-        in voxels.
-    threshold
-        Share of the object's rms below which a voxel leaves the support; of two
-        numbers, each start draws one between them.
-    twin_break
-        Iterations at the start in a part of the support, which favours one of the
-        conjugate twins. Try 10 where objects come out laid over their own twin.
+    support
+        How the support follows the object.
     coherence_every
         Iterations between estimates of the blur by partial coherence, from a third of
         the schedule on; 0 takes the beam as coherent.
-    support
-        First support on the object's three axes, or those of the volume, centred at
-        ``n // 2``; None takes the autocorrelation's.
-    initial
-        Object to start from instead of random ones, on the same axes; needs
-        ``n_starts=1``.
+    start
+        Object to start from instead of random ones, which needs ``n_starts=1``; of a
+        Dataset, such as an earlier result, its ``object`` and its ``support``, the
+        first support, as far as they are there. On the object's three axes, or those
+        of the volume, centred at ``n // 2``. Without a first support that of the
+        object or of the autocorrelation is taken.
     device
         ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"cuda:1"``, ``"mps"``), or
         ``"cupy"``, to run the iterations there.
@@ -112,7 +83,7 @@ def retrieve(
         On ``along_rocking``, ``along_y``, ``along_x``, the axes in real space that
         belong to the three of the measurement, in voxels from the centre:
 
-        - ``object``, complex64: mean of the `n_best` starts, laid over the best one;
+        - ``object``, complex64: mean of the best starts, aligned to the best one;
           its transform with ``exp(-2 pi i q r)`` has the measured intensity.
         - ``object_error``: standard deviation between those starts; NaN for one.
         - ``support``: of the best start.
@@ -123,7 +94,7 @@ def retrieve(
         - ``blur`` with `coherence_every`: the estimate of the best start.
 
         Coordinates on ``start``: ``amp_residual``, ``chi2``, ``llk``, ``llk_free``,
-        ``overlap`` with the best, ``rank`` by `select` (1 is the best, 0 a start that
+        ``overlap`` with the best, ``rank`` (1 is the best, 0 a start that
         lost its support), ``support_voxels``.
 
     Raises
@@ -132,6 +103,8 @@ def retrieve(
         If an argument is out of range, or the schedule cannot be read.
     ConvergenceError
         If all starts of all states lost their support.
+    DataError
+        If the volume holds no counts, or the initial object does not fit it.
     DimensionError
         If the three axes of a rocking curve are missing.
     StoreError
@@ -144,39 +117,16 @@ def retrieve(
     results repeat to rounding; with SciPy's transform, bit by bit.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
-    from batteryxr.cdi.bragg.kernels.starts import MERITS, Options
 
-    blocks = tuple(parse(schedule, beta))
-    low, high = as_range(threshold)
-    check_choices(n_starts, n_best, select, free, low, high, sigma, MERITS)
-    check_counts(
-        shrink_every=shrink_every,
-        twin_break=twin_break,
-        coherence_every=coherence_every,
-    )
-    to_device(device, purpose="phase retrieval")
-    if initial is not None and n_starts != 1:
-        raise ArgumentError(
-            "n_starts", n_starts, "1 with an initial object", "All would be the same."
-        )
-    options = Options(
-        blocks,
-        shrink_every,
-        (sigma[0], sigma[1]),
-        (low, high),
-        twin_break,
-        coherence_every,
-        device,
-    )
-    plan = Plan(
-        options,
+    settings = RetrievalSettings(
+        schedule=parse(schedule),
         n_starts=n_starts,
-        n_best=min(n_best, n_starts),
         select=select,
-        free=free,
         seed=seed,
+        support=support,
+        coherence_every=coherence_every,
+        device=device,
         store=store,
         group=group,
-        caller="retrieve",
     )
-    return phased(volume, plan, support=support, initial=initial, progress=progress)
+    return retrieve_phases(volume, settings, start=start, progress=progress)

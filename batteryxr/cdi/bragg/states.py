@@ -1,27 +1,31 @@
-"""The same crystal at several voltages: laid over one another, and made whole."""
+"""The same crystal at several voltages: aligned, and made whole."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.fields import of_states, space_dims
+from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import label, require_dims, require_variables
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, Part
 
 
 @recorded
 def align_states(
-    objects: xr.DataArray | xr.Dataset,
+    states: xr.DataArray | xr.Dataset,
     *,
     reference: int = 0,
     ramp: Literal["keep", "remove"] = "keep",
 ) -> xr.Dataset:
-    """Lay the objects of all states over that of one of them.
+    """Align all states to one of them.
 
     Lazy.
 
@@ -31,7 +35,7 @@ def align_states(
 
     Parameters
     ----------
-    objects
+    states
         Complex objects on ``state`` and three axes of space, or the Dataset of
         `retrieve`.
     reference
@@ -51,37 +55,34 @@ def align_states(
     Raises
     ------
     ArgumentError
-        If there is no such reference, or the objects are not complex.
+        If there is no such reference.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If the objects are not complex.
     DimensionError
         If there is no ``state``.
     """
-    field = _objects(objects, caller="align_states")
-    dims = space_dims(field, caller="align_states")
-    if ramp not in ("keep", "remove"):
-        raise ArgumentError("ramp", ramp, "'keep' or 'remove'")
-    n = field.sizes["state"]
-    if isinstance(reference, bool) or not -n <= reference < n:
+    whole = require_states(states, caller="align_states")
+    dims = space_axes(whole, caller="align_states")
+    n = whole.sizes["state"]
+    if not -n <= reference < n:
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
-    from batteryxr.cdi.bragg.kernels.lay_over import lay_over
+    from batteryxr.cdi.bragg.kernels.align import align_state
 
-    kernel = np.vectorize(
-        lambda a, b: lay_over(a, b, keep_ramp=ramp == "keep"),
-        signature="(i,j,k),(i,j,k)->(i,j,k),(),(),(a)",
-    )
-    bare = of_states(field)
+    field = bare(whole)
     moved, overlap, twin, shift = apply(
-        kernel,
-        bare.isel(state=reference % n),
-        bare,
+        each_volume(align_state, "(i,j,k),(i,j,k)->(i,j,k),(),(),(a)"),
+        field.isel(state=reference % n),
+        field,
         core_dims=[dims, dims],
         output_dims=[dims, [], [], ["axis"]],
         output_sizes={"axis": 3},
         dtypes=[np.complex64, np.float64, np.bool_, np.float64],
         caller="align_states",
+        keep_ramp=ramp == "keep",
     )
-    moved = moved.transpose(*field.dims).assign_coords(field.coords)
+    moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
     result = xr.Dataset(
         {
             "object": label(moved, "object", units="1", long_name="Complex density"),
@@ -94,29 +95,31 @@ def align_states(
     )
     names = {"units": "1", "long_name": "Axis of the volume"}
     result = result.assign_coords(axis=("axis", list(dims), names))
-    result.attrs = _kept(objects) | {"ramp": "kept" if ramp == "keep" else "removed"}
+    result.attrs = carried_attrs(states) | {
+        "ramp": "kept" if ramp == "keep" else "removed"
+    }
     return result
 
 
 @recorded
 def common_support(
-    objects: xr.DataArray | xr.Dataset,
+    states: xr.DataArray | xr.Dataset,
     *,
-    threshold: float = 0.25,
-    share: float = 0.5,
+    threshold: Part = 0.25,
+    fraction: Annotated[float, Bounds(low=0, below=1)] = 0.5,
 ) -> xr.DataArray:
-    """Find where the crystal is: dense in more than a share of the states.
+    """Find where the crystal is: dense in more than a fraction of the states.
 
     Lazy.
 
     Parameters
     ----------
-    objects
+    states
         Aligned objects on ``state``, or their Dataset.
     threshold
-        Share of each state's largest amplitude above which there is density.
-    share
-        A voxel belongs to the crystal where more than this share of the states has
+        Fraction of each state's largest amplitude above which there is density.
+    fraction
+        A voxel belongs to the crystal where more than this fraction of the states has
         density: 0 for any, 0.5 for most.
 
     Returns
@@ -127,28 +130,35 @@ def common_support(
     Raises
     ------
     ArgumentError
-        If a share is out of range.
+        If a fraction is out of range.
     DimensionError
         If there is no ``state``.
     """
-    field = _objects(objects, caller="common_support")
-    dims = space_dims(field, caller="common_support")
-    if not 0 <= share < 1:
-        raise ArgumentError("share", share, "a share from 0 to below 1")
-    if not 0 < threshold < 1:
-        raise ArgumentError("threshold", threshold, "a share between 0 and 1")
-    dense = _dense(field, dims, threshold)
-    support = dense.sum("state") > share * field.sizes["state"]
+    return _common_support(states, threshold, fraction)
+
+
+def _common_support(
+    states: xr.DataArray | xr.Dataset, threshold: float, fraction: float = 0.5
+) -> xr.DataArray:
+    field = require_states(states, caller="common_support")
+    dims = space_axes(field, caller="common_support")
+    support = _dense(field, dims, threshold).sum("state")
+    support = support > fraction * field.sizes["state"]
+    return labelled_support(support)
+
+
+def labelled_support(support: xr.DataArray) -> xr.DataArray:
+    """Label the support that all states share."""
     return label(support, "support", units="1", long_name="Common support")
 
 
 @recorded
 def fill_missing(
-    objects: xr.DataArray | xr.Dataset,
+    states: xr.DataArray | xr.Dataset,
     *,
     support: xr.DataArray | None = None,
-    threshold: float = 0.25,
-    smallest: int = 8,
+    threshold: Part = 0.25,
+    minimum: Count = 8,
 ) -> xr.Dataset:
     """Fill density that a state lacks from the states that have it.
 
@@ -161,13 +171,13 @@ def fill_missing(
 
     Parameters
     ----------
-    objects
+    states
         Aligned objects on ``state``, or their Dataset.
     support
         The whole crystal. None: `common_support` with this threshold.
     threshold
-        Share of the state's largest amplitude below which a voxel lacks density.
-    smallest
+        Fraction of the state's largest amplitude below which a voxel lacks density.
+    minimum
         Smaller connected gaps (voxels) are left as they are: noise and surface.
 
     Returns
@@ -190,37 +200,34 @@ def fill_missing(
     The filled phase belongs to other voltages: leave it out of statistics with
     ``where(~filled)``.
     """
-    field = _objects(objects, caller="fill_missing")
-    dims = space_dims(field, caller="fill_missing")
-    if isinstance(smallest, bool) or smallest < 1:
-        raise ArgumentError("smallest", smallest, "a number of voxels >= 1")
+    field = require_states(states, caller="fill_missing")
+    dims = space_axes(field, caller="fill_missing")
     if support is None:
-        support = common_support.__wrapped__(  # type: ignore[attr-defined]
-            field, threshold=threshold
-        )
-    from batteryxr.cdi.bragg.kernels.lay_over import gaps
+        support = _common_support(field, threshold)
+    from batteryxr.cdi.bragg.kernels.support import gaps
 
-    whole = of_states(support.astype(bool))
-    bare = of_states(field)
-    dense = _dense(bare, dims, threshold)
+    whole = bare(support.astype(bool))
+    plain = bare(field)
+    dense = _dense(plain, dims, threshold)
     missing = apply(
-        np.vectorize(lambda m: gaps(m, smallest), signature="(i,j,k)->(i,j,k)"),
+        each_volume(gaps, "(i,j,k)->(i,j,k)"),
         whole & ~dense,
         core_dims=[dims],
         output_dims=[dims],
         dtypes=[np.bool_],
         caller="fill_missing",
+        minimum=minimum,
     )
     has = dense & whole
-    amplitude = abs(bare)
+    amplitude = abs(plain)
     scale = amplitude.where(has).mean(dims)
-    parts = (bare / scale).where(has, 0)
+    parts = (plain / scale).where(has, 0)
     count = has.sum("state")
     mean = (amplitude / scale).where(has, 0).sum("state") / count.where(count > 0, 1)
     total = parts.sum("state")
     unit = total / abs(total).where(abs(total) > 0, 1)
     filled = missing & (count > 0)
-    new = xr.where(filled, (mean * unit * scale), bare.where(whole, 0))
+    new = xr.where(filled, (mean * unit * scale), plain.where(whole, 0))
     new = new.transpose(*field.dims).astype(field.dtype).assign_coords(field.coords)
     filled = filled.transpose(*field.dims).assign_coords(field.coords)
     result = xr.Dataset(
@@ -229,28 +236,34 @@ def fill_missing(
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
-            "support": label(
-                support.astype(bool), "support", units="1", long_name="Common support"
-            ),
+            "support": labelled_support(support.astype(bool)),
         }
     )
-    result.attrs = _kept(objects)
+    result.attrs = carried_attrs(states)
     return result
 
 
-def _objects(objects: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
-    if isinstance(objects, xr.Dataset):
-        require_variables(objects, ["object"], caller=caller)
-        objects = objects["object"]
+def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
+    """Return the complex objects on ``state`` of a Dataset, or those given.
+
+    Raises
+    ------
+    DataError
+        If they are not complex.
+    DimensionError
+        If there is no ``state``.
+    """
+    objects = variable(states, "object", caller=caller)
     require_dims(objects, ["state"], caller=caller)
     if objects.dtype.kind != "c":
-        raise ArgumentError("objects", str(objects.dtype), "complex objects")
+        raise DataError("states", f"hold {objects.dtype}, not complex objects")
     return objects
 
 
-def _kept(objects: xr.DataArray | xr.Dataset) -> dict[str, object]:
+def carried_attrs(states: xr.DataArray | xr.Dataset) -> dict[str, object]:
+    """Return the attributes that later steps need."""
     names = ("fourier_sign", "ramp", "frame", "history")
-    return {k: objects.attrs[k] for k in names if k in objects.attrs}
+    return {k: states.attrs[k] for k in names if k in states.attrs}
 
 
 def _dense(

@@ -1,4 +1,4 @@
-"""Laying objects over one another, and what they then have in common."""
+"""Objects aligned to one another, and what they then have in common."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.objects import axes_of, each, object_of, plain
+from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import label, require_dims
@@ -15,14 +15,14 @@ from batteryxr.core.provenance import recorded
 
 
 @recorded
-def overlay(
-    obj: xr.DataArray | xr.Dataset,
+def align(
+    crystal: xr.DataArray | xr.Dataset,
     *,
     reference: xr.DataArray | xr.Dataset,
     ramp: bool = False,
     twin: bool = True,
 ) -> xr.DataArray:
-    """Lay an object over another one: conjugate twin, translation, phase.
+    """Align an object to another one: conjugate twin, translation, phase.
 
     Lazy.
 
@@ -31,7 +31,7 @@ def overlay(
 
     Parameters
     ----------
-    obj, reference
+    crystal, reference
         Complex objects on one grid; the reference has no further dimensions, or the
         same.
     ramp
@@ -51,23 +51,23 @@ def overlay(
     DimensionError
         If the two do not lie on one grid.
     """
-    moving, fixed = object_of(obj, "overlay"), object_of(reference, "overlay")
-    axes = axes_of(moving)
-    for array in (moving, fixed):
-        require_dims(array, axes, caller="overlay")
+    moving = variable(crystal, "object", caller="align")
+    fixed = variable(reference, "object", caller="align")
+    axes = space_axes(moving, caller="align")
+    require_dims(fixed, axes, caller="align")
     if any(moving.sizes[d] != fixed.sizes[d] for d in axes):
         raise DimensionError(
-            f"overlay: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
+            f"align: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
             "one shape is needed."
         )
     field, *found = apply(
-        each(_overlay, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
-        plain(fixed, axes),
+        each_volume(_aligned, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
+        bare(fixed, axes),
         moving,
         core_dims=[axes, axes],
         output_dims=[axes, (), (), (), (), ()],
         dtypes=[np.complex64, np.float64, bool, np.float64, np.float64, np.float64],
-        caller="overlay",
+        caller="align",
         ramp=ramp,
         twin=twin,
     )
@@ -78,7 +78,7 @@ def overlay(
         for (name, words), part in zip(names.items(), found, strict=True)
     }
     # A retrieval notes the sign of its transform on the dataset: strain needs it.
-    noted = obj.attrs | moving.attrs
+    noted = crystal.attrs | moving.attrs
     attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
     attrs |= {k: noted[k] for k in ("fourier_sign",) if k in noted}
     attrs = {"units": "1", "long_name": "Complex density"} | attrs
@@ -86,25 +86,25 @@ def overlay(
     return out.assign_coords(extra)
 
 
-def _overlay(
+def _aligned(
     reference: np.ndarray, moving: np.ndarray, *, ramp: bool, twin: bool
 ) -> tuple[Any, ...]:
-    from batteryxr.cdi.bragg.kernels.align import align
+    from batteryxr.cdi.bragg.kernels import align as kernels
 
-    laid = align(reference, moving, ramp=ramp, twin=twin)
-    return laid.field, laid.overlap, laid.twin, *laid.shift
+    found = kernels.align(reference, moving, ramp=ramp, twin=twin)
+    return found.field, found.overlap, found.twin, *found.shift
 
 
 @recorded
-def decompose(objects: xr.DataArray, *, over: str = "start") -> xr.Dataset:
+def decompose(crystal: xr.DataArray, *, over: str = "start") -> xr.Dataset:
     """Decompose aligned objects into orthogonal modes by their small Gram matrix.
 
     Lazy; one chunk along `over` is needed.
 
     Parameters
     ----------
-    objects
-        Complex objects that were laid over one another, on `over` and the axes of
+    crystal
+        Complex objects that were aligned to one another, on `over` and the axes of
         one grid.
     over
         The dimension that counts them.
@@ -112,20 +112,20 @@ def decompose(objects: xr.DataArray, *, over: str = "start") -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``modes`` and ``mode_weight`` (shares of the squared norm) on ``mode``, largest
-        first. The first mode is what the objects have in common.
+        ``modes`` and ``mode_weight`` (fractions of the squared norm) on ``mode``,
+        largest first. The first mode is what the objects have in common.
 
     Raises
     ------
     DimensionError
         If an axis is missing.
     """
-    axes = axes_of(objects)
-    require_dims(objects, [over, *axes], caller="decompose")
-    n = objects.sizes[over]
+    axes = space_axes(crystal, caller="decompose")
+    require_dims(crystal, [over], caller="decompose")
+    n = crystal.sizes[over]
     parts, weights = apply(
-        each(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),
-        objects,
+        each_volume(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),
+        crystal,
         core_dims=[(over, *axes)],
         output_dims=[("mode", *axes), ("mode",)],
         output_sizes={"mode": n},
@@ -145,6 +145,6 @@ def decompose(objects: xr.DataArray, *, over: str = "start") -> xr.Dataset:
 
 
 def _decompose(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from batteryxr.cdi.bragg.kernels.modes import modes
+    from batteryxr.cdi.bragg.kernels.answer import modes
 
     return modes(objects.astype(np.complex64, copy=False))

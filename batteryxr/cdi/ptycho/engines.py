@@ -1,63 +1,286 @@
-"""Engines by name, and the arrays that they run on."""
+"""Engines: how a pass over the frames brings object and probe nearer to them.
+
+An engine is a small frozen object, ``LSQML(batch=20, poisson=True)``; its `begin` makes
+the kernel that visits frames. The usual steps of `EPIE` are those that come nearest to
+known objects: a probe that moves as fast takes noise with it. Those of `RPIE` stay
+stable on bright measured frames with several modes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from batteryxr.core.checks import Count, NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.kernels.loop import Options
+    from batteryxr.cdi.ptycho.kernels.state import Sweep
 
-#: What can be asked for, with the arguments of its options. The steps of ePIE are those
-#: that come nearest to known objects: a probe that moves as fast takes noise with it.
-#: Those of rPIE stay stable on bright measured frames with several modes.
-ENGINES: dict[str, dict[str, Any]] = {
-    "ePIE": {"object_step": 1.0, "probe_step": 0.5},
-    "rPIE": {
-        "object_step": 0.5,
-        "probe_step": 0.5,
-        "object_alpha": 0.2,
-        "momentum": 0.3,
-    },
-    "LSQML": {},
-    "DM": {"algorithm": "DM", "beta": 1.0},
-    "RAAR": {"algorithm": "RAAR", "beta": 0.8},
+
+class Engine(Protocol):
+    """What a reconstruction asks of an engine."""
+
+    @property
+    def holds_all_waves(self) -> bool:
+        """Whether the exit waves of all frames are in memory at once."""
+
+    @property
+    def poisson(self) -> bool:
+        """Whether counts are fitted by their likelihood instead of amplitudes."""
+
+    @property
+    def subpixel(self) -> bool:
+        """Whether parts of pixels in positions count; else they are rounded."""
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames.
+
+        Parameters
+        ----------
+        probe : (m, n, n)
+            Shape, namespace and device of the probe.
+        workers
+            Threads per transform.
+        """
+
+
+class _Checked:
+    """Checks the fields of an engine when it is made."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class _AllWaves(_Checked):
+    """Engines that bring the exit waves of all frames forward at once."""
+
+    beta: float
+    inner: int
+    poisson: bool
+
+    holds_all_waves: ClassVar[bool] = True
+    subpixel: ClassVar[bool] = True  # positions stay as they are told; corners do not
+
+    def _weights(self) -> tuple[float, float, float, float]:
+        raise NotImplementedError
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames."""
+        from batteryxr.cdi.ptycho.kernels.projections import Projections, Relaxation
+
+        relaxation = Relaxation(*self._weights(), self.inner, self.poisson)
+        return Projections(relaxation, probe, workers)
+
+
+class _FrameByFrame(_Checked):
+    """Engines that update object and probe after each frame."""
+
+    holds_all_waves: ClassVar[bool] = False
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames."""
+        from batteryxr.cdi.ptycho.kernels.pie import Pie, PieSteps
+
+        steps = PieSteps(*(getattr(self, name) for name in PieSteps._fields))
+        return Pie(steps, probe, workers)
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class LSQML(_Checked):
+    """Mini-batch least squares, the fastest per pass.
+
+    Odstrčil, Menzel & Guizar-Sicairos, Opt. Express 26, 3108 (2018).
+
+    Parameters
+    ----------
+    batch
+        Frames per batch.
+    object_step, probe_step
+        Fractions of the least-squares steps.
+    damping
+        Illumination by the whole scan, as a fraction of the strongest, below which
+        pixels move less.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    subpixel
+        Whether parts of pixels in positions count; else they are rounded.
+    """
+
+    batch: Count = 10
+    object_step: NonNegative = 0.9
+    probe_step: NonNegative = 0.9
+    damping: NonNegative = 0.1
+    poisson: bool = False
+    subpixel: bool = True
+
+    holds_all_waves: ClassVar[bool] = False
+
+    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+        """Return the kernel that visits frames."""
+        from batteryxr.cdi.ptycho.kernels.lsq import BatchSteps, LeastSquares
+
+        steps = BatchSteps(*(getattr(self, name) for name in BatchSteps._fields))
+        return LeastSquares(steps, probe, workers)
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class EPIE(_FrameByFrame):
+    """Extended ptychographic iterative engine, frame after frame.
+
+    Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009).
+
+    Parameters
+    ----------
+    object_step, probe_step
+        Fractions of the full step.
+    momentum
+        Fraction of the last motion of the object that is kept (0: none); as in mPIE,
+        Maiden, Johnson & Li, Optica 4, 736 (2017).
+    every
+        Frames between two pushes of the momentum.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    subpixel
+        Whether parts of pixels in positions count; else they are rounded.
+    """
+
+    object_step: NonNegative = 1.0
+    probe_step: NonNegative = 0.5
+    momentum: NonNegative = 0.0
+    every: Count = 100
+    poisson: bool = False
+    subpixel: bool = True
+
+    object_alpha: ClassVar[float] = 1.0
+    probe_alpha: ClassVar[float] = 1.0
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class RPIE(_FrameByFrame):
+    """Regularised ptychographic iterative engine, with momentum.
+
+    Maiden, Johnson & Li, Optica 4, 736 (2017).
+
+    Parameters
+    ----------
+    object_step, probe_step
+        Fractions of the full step.
+    object_alpha, probe_alpha
+        Regularisation: less trusts weakly lit pixels more; 1 is ePIE.
+    momentum
+        Fraction of the last motion of the object that is kept (0: none).
+    every
+        Frames between two pushes of the momentum.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    subpixel
+        Whether parts of pixels in positions count; else they are rounded.
+    """
+
+    object_step: NonNegative = 0.5
+    probe_step: NonNegative = 0.5
+    object_alpha: NonNegative = 0.2
+    probe_alpha: NonNegative = 1.0
+    momentum: NonNegative = 0.3
+    every: Count = 100
+    poisson: bool = False
+    subpixel: bool = True
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class DM(_AllWaves):
+    """Difference map: all exit waves at once, whole-pixel positions.
+
+    Thibault et al., Ultramicroscopy 109, 338 (2009).
+
+    Parameters
+    ----------
+    beta
+        Relaxation.
+    inner
+        Rounds of the overlap step, in which object and probe find one another.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    """
+
+    beta: NonNegative = 1.0
+    inner: Count = 3
+    poisson: bool = False
+
+    def _weights(self) -> tuple[float, float, float, float]:
+        """Return the weights of wave, view, and both, and how views are mixed."""
+        return self.beta, -self.beta, 1.0, 1.0 + self.beta
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class RAAR(_AllWaves):
+    """Relaxed averaged alternating reflections: all exit waves at once.
+
+    Luke, Inverse Problems 21, 37 (2005). Positions are whole pixels.
+
+    Parameters
+    ----------
+    beta
+        Relaxation.
+    inner
+        Rounds of the overlap step, in which object and probe find one another.
+    poisson
+        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    """
+
+    beta: NonNegative = 0.8
+    inner: Count = 3
+    poisson: bool = False
+
+    def _weights(self) -> tuple[float, float, float, float]:
+        """Return the weights of wave, view, and both, and how views are mixed."""
+        return self.beta, 1.0 - 2.0 * self.beta, self.beta, 2.0
+
+
+#: The engines by name.
+ENGINES: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (LSQML, EPIE, RPIE, DM, RAAR)
 }
 
 
-def options(engine: str, given: dict[str, Any] | None) -> Options:
-    """Return the options of a named engine, with those given instead of its own.
+def engine_named(name: str, **options: Any) -> Engine:
+    """Return an engine by its name, for those who choose from a list.
+
+    Parameters
+    ----------
+    name
+        A key of `ENGINES`, in any case.
+    **options
+        Fields of the engine.
 
     Raises
     ------
     ArgumentError
-        If there is no such engine, or it has no such option.
+        If there is no such engine, or an option is out of range.
     """
-    from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
-    from batteryxr.cdi.ptycho.kernels.pie import PieOptions
-    from batteryxr.cdi.ptycho.kernels.projections import ProjectionOptions
-
-    names = {name.lower(): name for name in ENGINES}
-    name = names.get(engine.lower())
-    if name is None:
-        raise ArgumentError("engine", engine, f"one of {list(ENGINES)}")
-    kind: Any = {
-        "ePIE": PieOptions,
-        "rPIE": PieOptions,
-        "LSQML": LsqOptions,
-    }.get(name, ProjectionOptions)
-    chosen = ENGINES[name] | (given or {})
-    known = {*kind.__dataclass_fields__} - {"algorithm"}
-    for key, value in (given or {}).items():
-        if key not in known:
-            raise ArgumentError("options", key, f"options of {name}: {sorted(known)}")
-        if not isinstance(value, bool) and not value >= 0:
-            raise ArgumentError(f"options[{key!r}]", value, "a number >= 0")
-    made: Options = kind(**chosen)
-    return made
+    kind = ENGINES.get(name.upper())
+    if kind is None:
+        raise ArgumentError("engine", name, f"one of {', '.join(ENGINES)}")
+    engine: Engine = kind(**options)
+    return engine
 
 
-def needs_all(engine: str) -> bool:
-    """Tell whether an engine holds the exit waves of all frames at once."""
-    return engine.lower() in ("dm", "raar")
+def check_engine(engine: object) -> None:
+    """Raise an `ArgumentError` that shows what to pass, unless it is an engine."""
+    if isinstance(engine, tuple(ENGINES.values())):
+        return
+    name = engine if isinstance(engine, str) else getattr(engine, "__name__", "")
+    named = name.upper() if name.upper() in ENGINES else "LSQML"
+    raise ArgumentError(
+        "engine",
+        engine,
+        f"an engine: one of {', '.join(f'{name}()' for name in ENGINES)}",
+        f"Pass the object: `from batteryxr.cdi import {named}`, engine={named}().",
+    )

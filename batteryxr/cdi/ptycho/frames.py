@@ -7,41 +7,63 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.blocks import is_lazy
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import xarray as xr
+    from batteryxr.cdi.ptycho.kernels.loop import FrameBlocks
+    from batteryxr.cdi.ptycho.settings import Settings
 
 #: Types of counts that the compiled loops know; others become float32.
 _KNOWN = ("uint16", "float32")
 
 
-def counts_type(frames: xr.DataArray) -> np.dtype[Any]:
+def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type in which counts are held: as stored where the loops know it."""
-    if frames.dtype.name in _KNOWN:
-        return np.dtype(frames.dtype)
-    return np.dtype(np.uint16 if frames.dtype == np.uint8 else np.float32)
+    if dtype.name in _KNOWN:
+        return np.dtype(dtype)
+    return np.dtype(np.uint16 if dtype == np.uint8 else np.float32)
 
 
-def load(frames: xr.DataArray, start: int, stop: int) -> np.ndarray:
+def frame_blocks(
+    frames: Any, settings: Settings, bring: Callable[..., Any]
+) -> FrameBlocks:
+    """Return where the engines take frames from: memory, or read anew in each pass.
+
+    Parameters
+    ----------
+    frames : (j, n, n)
+        Counts as stored, an array of any kind.
+    settings
+        Tell blocks, and whether they are streamed.
+    bring
+        Moves an array to the device.
+    """
+    from batteryxr.cdi.ptycho.kernels.loop import InMemory, edges
+
+    if settings.streamed:
+        return Streamed(frames, edges(frames.shape[0], settings.block), bring)
+    return InMemory(bring(load_all(frames)), settings.block)
+
+
+def load(frames: Any, start: int, stop: int) -> np.ndarray:
     """Return frames `start` to `stop` with the origin in the corner."""
-    part = frames.isel(position=slice(start, stop))
-    values = part.data
-    if is_lazy(frames):
-        # Not on the cluster whose worker may be asking.
-        values = values.compute(scheduler="threads")
-    values = np.asarray(values).astype(counts_type(frames), copy=False)
+    values = _read(frames[start:stop])
+    values = values.astype(counts_type(frames.dtype), copy=False)
     return np.fft.ifftshift(values, axes=(-2, -1))
 
 
-def load_all(frames: xr.DataArray, step: int = 64) -> np.ndarray:
+def load_all(frames: Any, step: int = 64) -> np.ndarray:
     """Return all frames; beside them in memory is one block only."""
-    out = np.empty(frames.shape, counts_type(frames))
+    out = np.empty(frames.shape, counts_type(frames.dtype))
     for start in range(0, frames.shape[0], step):
         out[start : start + step] = load(frames, start, start + step)
     return out
+
+
+def _read(part: Any) -> np.ndarray:
+    # Not on the cluster whose worker may be asking.
+    lazy = hasattr(part, "compute")
+    return np.asarray(part.compute(scheduler="threads") if lazy else part)
 
 
 class Streamed:
@@ -51,7 +73,7 @@ class Streamed:
     """
 
     def __init__(
-        self, frames: xr.DataArray, edges: list[int], bring: Callable[..., Any]
+        self, frames: Any, edges: list[int], bring: Callable[..., Any]
     ) -> None:
         self._frames, self._edges, self._bring = frames, edges, bring
 
@@ -68,12 +90,9 @@ class Streamed:
                 yield np.arange(start, stop), self._bring(frames)
 
 
-def mean_counts(frames: xr.DataArray, weight: np.ndarray, most: int = 64) -> float:
+def mean_counts(frames: Any, weight: np.ndarray, most: int = 64) -> float:
     """Return the mean counts per frame, from at most `most` frames over the scan."""
-    n = frames.sizes["position"]
+    n = frames.shape[0]
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
-    values = frames.isel(position=chosen).data
-    if is_lazy(frames):
-        values = values.compute(scheduler="threads")
     good = np.fft.fftshift(weight)
-    return float(np.sum(np.asarray(values) * good, dtype=float) / len(chosen))
+    return float(np.sum(_read(frames[chosen]) * good, dtype=float) / len(chosen))

@@ -2,35 +2,117 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.ptycho.scan import check_scan, pixel_size, single
+from batteryxr.cdi.ptycho.scan import geometry_of
+from batteryxr.core.checks import NonNegative, Positive, check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
-from batteryxr.core.provenance import recorded
-from batteryxr.core.xray import HC
+from batteryxr.core.provenance import recorded, replayable
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.core.checks import Count
+
 #: FWHM of the intensity in the focus of a slit of half angle α: 0.443 λ / α.
 _FOCUS = 0.443
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class Mirrors:
+    """Crossed mirrors (Kirkpatrick-Baez): a rectangular pupil.
+
+    One of the two must be given: one number, or (vertical, horizontal).
+
+    Parameters
+    ----------
+    focus
+        FWHM of the intensity in focus, nm.
+    half_angle
+        Half of the angle that the mirrors accept, mrad.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range, or not one of the two is there.
+    """
+
+    focus: Positive | tuple[Positive, Positive] | None = None
+    half_angle: Positive | tuple[Positive, Positive] | None = None
+
+    def __post_init__(self) -> None:
+        # What was written to a result's attributes comes back as lists.
+        for name in ("focus", "half_angle"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        check_fields(self)
+        if (self.focus is None) == (self.half_angle is None):
+            raise ArgumentError("focus", self.focus, "either `focus` or `half_angle`")
+
+    def angles(self, wavelength: float) -> np.ndarray:
+        """Return the half angles in y and x (rad) at a wavelength (nm)."""
+        if self.focus is not None:
+            return _FOCUS * wavelength / np.broadcast_to(np.asarray(self.focus), 2)
+        return np.broadcast_to(np.asarray(self.half_angle, float), 2) * 1e-3
+
+    def pupil(self, k: tuple[np.ndarray, np.ndarray], top: Any, dk: float) -> Any:
+        """Return the transmission at frequencies in y and x, `dk` apart."""
+        return _edge(np.abs(k[0]), top[0], dk) * _edge(np.abs(k[1]), top[1], dk)
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class ZonePlate:
+    """A zone plate with its central stop: a ring.
+
+    Parameters
+    ----------
+    diameter
+        Of the plate, µm.
+    outer_zone
+        Width of its outermost zone, nm.
+    central_stop
+        Diameter of its central stop, µm.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range.
+    """
+
+    diameter: Positive
+    outer_zone: Positive
+    central_stop: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def angles(self, wavelength: float) -> np.ndarray:
+        """Return the half angles in y and x (rad) at a wavelength (nm)."""
+        # Focal length f = D Δr / λ, so the half angle is D / 2f = λ / 2Δr.
+        return np.full(2, wavelength / (2 * self.outer_zone))
+
+    def pupil(self, k: tuple[np.ndarray, np.ndarray], top: Any, dk: float) -> Any:
+        """Return the transmission at frequencies in y and x, `dk` apart."""
+        radius = np.hypot(*k)
+        inner = top[0] * self.central_stop / self.diameter
+        return _edge(radius, top[0], dk) - (_edge(radius, inner, dk) if inner else 0.0)
 
 
 @recorded
 def ptycho_probe(
     scan: xr.Dataset,
     *,
-    optics: str = "kb",
-    focus: float | tuple[float, float] | None = None,
-    half_angle: float | tuple[float, float] | None = None,
+    optics: Mirrors | ZonePlate,
     defocus: float | tuple[float, float] = 0.0,
-    diameter: float | None = None,
-    outer_zone: float | None = None,
-    central_stop: float = 0.0,
-    n_modes: int = 1,
+    n_modes: Count = 1,
 ) -> xr.Dataset:
     """Add the computed probe of a focusing optic to a scan.
 
@@ -41,19 +123,11 @@ def ptycho_probe(
     scan
         A scan of one energy or several; see `ptycho_scan`.
     optics
-        ``"kb"``: crossed mirrors, a rectangular pupil, with `focus` or `half_angle`.
-        ``"zone_plate"``: a ring, with `diameter` and `outer_zone`.
-    focus
-        FWHM of the intensity in focus, nm; (vertical, horizontal) or one for both.
-    half_angle
-        Half of the angle that the mirrors accept, mrad, instead of `focus`.
+        ``Mirrors(focus=...)``, ``Mirrors(half_angle=...)`` or
+        ``ZonePlate(diameter=..., outer_zone=...)``.
     defocus
         Distance from the focus to the sample, µm, positive downstream of the focus;
         (vertical, horizontal) where the mirrors are astigmatic.
-    diameter, outer_zone
-        Of the zone plate, µm and nm.
-    central_stop
-        Diameter of its central stop, µm.
     n_modes
         Modes; those after the first are zero, and are seeded by the reconstruction.
 
@@ -65,92 +139,58 @@ def ptycho_probe(
     Raises
     ------
     ArgumentError
-        If what the optic needs is missing.
+        If an argument is out of range.
 
     Warns
     -----
     DataQualityWarning
         If the pupil is larger than the detector sees, or the beam than the field.
     """
-    whole = check_scan(scan, caller="ptycho_probe")
-    angle = _angle(optics, focus, half_angle, diameter, outer_zone)
-    if "energy" in whole["frames"].dims:
-        images = [
-            _image(whole.isel(energy=k), angle, optics, defocus, diameter, central_stop)
-            for k in range(whole.sizes["energy"])
-        ]
-        dims: tuple[str, ...] = ("energy", "probe_mode", "probe_y", "probe_x")
-        modes = np.stack(images)[:, None]
+    geometry = geometry_of(scan, caller="ptycho_probe")
+    dims: tuple[str, ...] = ("probe_mode", "probe_y", "probe_x")
+    if "energy" in scan["frames"].dims:
+        each = [geometry.at(k) for k in range(scan.sizes["energy"])]
+        modes = np.stack([_image(g, optics, defocus) for g in each])[:, None]
+        dims = ("energy", *dims)
     else:
-        one = single(whole, caller="ptycho_probe")
-        modes = _image(one, angle, optics, defocus, diameter, central_stop)[None]
-        dims = ("probe_mode", "probe_y", "probe_x")
+        modes = _image(geometry, optics, defocus)[None]
     rest = np.zeros_like(modes).repeat(n_modes - 1, axis=-3)
     modes = np.concatenate([modes, rest], axis=-3).astype(np.complex64)
-    named = attributes("probe", units="1", long_name="Probe", optics=optics)
+    named = attributes("probe", units="1", long_name="Probe", optics=repr(optics))
     result = scan.assign(probe=(dims, modes, named))
     result.attrs.pop("history", None)
     return result
 
 
-def _angle(
-    optics: str,
-    focus: Any,
-    half_angle: Any,
-    diameter: float | None,
-    outer_zone: float | None,
-) -> Any:
-    """Return a function from the wavelength (nm) to half angles (rad) in y and x."""
-    if optics == "kb":
-        if (focus is None) == (half_angle is None):
-            raise ArgumentError("focus", focus, "either `focus` or `half_angle`")
-        if focus is not None:
-            widths = np.broadcast_to(np.asarray(focus, float), 2)
-            return lambda wavelength: _FOCUS * wavelength / widths
-        fixed = np.broadcast_to(np.asarray(half_angle, float), 2) * 1e-3
-        return lambda wavelength: fixed
-    if optics == "zone_plate":
-        if diameter is None or outer_zone is None:
-            raise ArgumentError(
-                "optics", optics, "`diameter` (µm) and `outer_zone` (nm) with it"
-            )
-        # Focal length f = D Δr / λ, so the half angle is D / 2f = λ / 2Δr.
-        return lambda wavelength: np.full(2, wavelength / (2 * outer_zone))
-    raise ArgumentError("optics", optics, "'kb' or 'zone_plate'")
+def _image(geometry: Geometry, optics: Mirrors | ZonePlate, defocus: Any) -> np.ndarray:
+    """Return the probe on the sample, of power 1.
 
-
-def _image(
-    scan: xr.Dataset,
-    angle: Any,
-    optics: str,
-    defocus: Any,
-    diameter: float | None,
-    central_stop: float,
-) -> np.ndarray:
-    pixel = float(pixel_size(scan))
-    wavelength = HC * 1e9 / float(scan["energy"])
-    n = scan.sizes["detector_x"]
+    Parameters
+    ----------
+    geometry
+        Of one energy.
+    optics
+        What focuses.
+    defocus
+        In µm, of y and x or of both.
+    """
+    n, pixel, wavelength = geometry.n, float(geometry.pixel), float(geometry.wavelength)
+    angles = optics.angles(wavelength)
     ky, kx = np.meshgrid(*[np.fft.fftfreq(n, pixel)] * 2, indexing="ij")
-    top = angle(wavelength) / wavelength  # highest spatial frequencies, 1/nm
+    top = angles / wavelength  # highest spatial frequencies, 1/nm
     dk = 1.0 / (n * pixel)
     if np.any(top > 0.5 / pixel):
         warn_quality(
             "the pupil reaches beyond the detector: the optic's angle, the distance or "
             "the pixel pitch is off"
         )
-    if optics == "kb":
-        pupil = _edge(np.abs(ky), top[0], dk) * _edge(np.abs(kx), top[1], dk)
-    else:
-        k = np.hypot(ky, kx)
-        inner = top[0] * central_stop / float(diameter or 1.0)
-        pupil = _edge(k, top[0], dk) - (_edge(k, inner, dk) if inner else 0.0)
     z = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
     chirp = np.exp(-1j * np.pi * wavelength * (z[0] * ky**2 + z[1] * kx**2))
-    if np.any(np.abs(z) * angle(wavelength) > 0.5 * n * pixel):
+    if np.any(np.abs(z) * angles > 0.5 * n * pixel):
         warn_quality(
             f"defocus={defocus} spreads the beam beyond the field of {n * pixel:.0f} nm"
         )
-    image = np.fft.fftshift(np.fft.ifft2(pupil * chirp))
+    image = np.fft.fftshift(np.fft.ifft2(optics.pupil((ky, kx), top, dk) * chirp))
     return image / np.sqrt(np.sum(np.abs(image) ** 2))
 
 

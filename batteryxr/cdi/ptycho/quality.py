@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho import task as _ptycho_task
+from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
-from batteryxr.cdi.ptycho.scan import check_scan, pixel_size, single
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.experiment import Experiment
+
 
 @recorded
-def frc(
-    first: xr.DataArray, second: xr.DataArray, *, window: bool = True
-) -> xr.Dataset:
+def frc(data: xr.DataArray, *, other: xr.DataArray, window: bool = True) -> xr.Dataset:
     """Correlate two images ring by ring in Fourier space.
 
     Reads once. Of two halves of one scan take the half-bit threshold, of two whole
@@ -26,7 +26,7 @@ def frc(
 
     Parameters
     ----------
-    first, second
+    data, other
         Registered images (y, x) on the same grid in nm; the phase of an object, or the
         complex object without its ramp.
     window
@@ -43,22 +43,24 @@ def frc(
     ------
     DimensionError
         If the images are not (y, x), or not of one grid.
-    ArgumentError
+    DataError
         If they hold NaN.
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
-    for image in (first, second):
+    for image in (data, other):
         require_dims(image, ("y", "x"), caller="frc")
-    a, b = (np.asarray(image.transpose("y", "x").values) for image in (first, second))
+    a, b = (np.asarray(image.transpose("y", "x").values) for image in (data, other))
     if a.shape != b.shape:
         raise DimensionError(
             f"frc needs images of one grid; found {a.shape} and {b.shape}. Cut both to "
             "the same part with .sel(y=..., x=...)."
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ArgumentError("first, second", "NaN", "finite values; cut the images")
-    pixel = float(abs(first.y[1] - first.y[0])) if "y" in first.coords else 1.0
+        raise DataError(
+            "data, other", "hold NaN", "Cut the images to where they do not."
+        )
+    pixel = float(abs(data.y[1] - data.y[0])) if "y" in data.coords else 1.0
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
     )
@@ -111,15 +113,14 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
-    scan = single(check_scan(scan, caller="ptycho_fit"), caller="ptycho_fit")
+    experiment = experiment_of(scan, caller="ptycho_fit", probe=False)
     names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
     require_variables(result, names, caller="ptycho_fit")
-    weight = _ptycho_task.weight(scan)
-    fields = _Model(result, scan)
-    n_frames = scan.sizes["position"]
+    weight, frames = experiment.weight, experiment.frames
+    fields = _Predicted(result, experiment)
+    n_frames = len(experiment.corners)
     per_frame, power = np.empty(n_frames), np.empty(n_frames)
     likelihood, seen, modelled = 0.0, np.zeros(weight.shape), np.zeros(weight.shape)
-    frames = scan["frames"].transpose("position", "detector_y", "detector_x")
     for start in range(0, n_frames, 64):
         block = load(frames, start, min(start + 64, n_frames)).astype(float)
         for j, counts in enumerate(block, start):
@@ -132,8 +133,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
             modelled += weight * found
     rings = [metrics.ring_mean(image) for image in (modelled, seen)]
     transfer = rings[0] / np.where(rings[1] > 0, rings[1], np.nan)
-    pixel = float(pixel_size(scan))
-    frequency = np.arange(transfer.size) / (weight.shape[0] * pixel)
+    frequency = np.arange(transfer.size) / (weight.shape[0] * experiment.pixel)
     values: dict[str, tuple[Any, Any, str]] = {
         "amp_residual": ((), per_frame.sum() / power.sum(), "Σ(|F| - √I)² / ΣI"),
         "poisson_llk": (
@@ -158,21 +158,20 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     )
 
 
-class _Model:
+class _Predicted:
     """Intensities that a result predicts, frame by frame, origin in the corner."""
 
-    def __init__(self, result: xr.Dataset, scan: xr.Dataset) -> None:
+    def __init__(self, result: xr.Dataset, experiment: Experiment) -> None:
         import scipy.fft
 
         from batteryxr.cdi.ptycho.kernels.state import Shifter, State
 
         self._fft = scipy.fft.fft2
-        pixel = float(pixel_size(scan))
-        corners, _, _ = _ptycho_task.geometry(scan)
-        shift = [result[f"position_shift_{a}"].values / pixel for a in "yx"]
+        moves = [result[f"position_shift_{a}"].values for a in "yx"]
+        shift = np.stack(moves, -1) / experiment.pixel
         obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
         probe = np.ascontiguousarray(result.probe.values)
-        state = State(obj, probe, corners + np.stack(shift, -1))
+        state = State(obj, probe, experiment.corners + shift)
         self._corners, self._shifts = state.corners(), state.shifts()
         self._obj, self._shifter = obj, Shifter(probe)
         self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)

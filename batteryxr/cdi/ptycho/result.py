@@ -1,75 +1,181 @@
-"""From the states of all energies to a labelled stack, one energy in memory."""
+"""Labels of what was reconstructed: one state, or a stack with one energy in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho import store as _ptycho_store
-from batteryxr.cdi.ptycho import task as _ptycho_task
-from batteryxr.cdi.ptycho.coupling import Spectra
+from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.core import blocks
+from batteryxr.core.device import to_numpy
 from batteryxr.core.model import attributes
 from batteryxr.core.store import STACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from batteryxr.cdi.ptycho.coupling import Registered
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.registration import Registered
+    from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.states import StoredObjects
+
+IMAGE, ALL = ("y", "x"), ("energy", "y", "x")
+RESIDUAL = "Σ(|F| - √I)² / ΣI"
 
 
-class Objects:
-    """The objects of all energies in a store, read when they are asked for.
+class Labelled(NamedTuple):
+    """A variable of a result, before its name is known."""
+
+    dims: str | tuple[str, ...]
+    values: Any
+    units: str
+    long_name: str
+
+    def under(self, name: str) -> tuple[Any, Any, dict[str, Any]]:
+        """Return it as xarray takes it."""
+        named = attributes(name, units=self.units, long_name=self.long_name)
+        return self.dims, self.values, named
+
+
+def labelled_state(
+    experiment: Experiment, state: State, coords: Mapping[Any, Any]
+) -> xr.Dataset:
+    """Label a state: object and probe in nm, positions, residuals and modes.
 
     Parameters
     ----------
-    scan
-        The stack; its frames are not read.
-    path
-        Store of the states.
+    experiment
+        What it was made from.
+    state
+        After the last pass.
+    coords
+        Coordinates of the scan to keep.
     """
+    from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
-    def __init__(self, scan: xr.Dataset, path: str) -> None:
-        frames = scan["frames"]
-        empty = np.broadcast_to(np.zeros((), frames.dtype), frames.shape)
-        self._scan = scan.assign(frames=(frames.dims, empty)).drop_vars(
-            "probe", errors="ignore"
+    probe, shares = orthogonalise(to_numpy(state.probe))
+    residuals = state.residuals()
+    modes = ("probe_mode", "probe_y", "probe_x")
+    found = {
+        "transmission": Labelled(IMAGE, to_numpy(state.obj), "1", "Transmission"),
+        "probe": Labelled(modes, probe, "1", "Probe, in roots of counts"),
+        "illumination": Labelled(
+            IMAGE, to_numpy(state.light()), "1", "Counts per object pixel"
+        ),
+        "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
+        "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
+    }
+    shifts = (state.positions - experiment.corners) * experiment.pixel
+    for k, axis in enumerate("yx"):
+        found[f"position_shift_{axis}"] = Labelled(
+            "position", shifts[:, k], "nm", f"Correction of the position {axis}"
         )
-        self._path = path
+    beside = lateral(probe.shape[-1], experiment.pixel)
+    axes = {
+        "y": Labelled("y", experiment.y, "nm", "y"),
+        "x": Labelled("x", experiment.x, "nm", "x"),
+        "probe_y": Labelled("probe_y", beside, "nm", "y in the probe"),
+        "probe_x": Labelled("probe_x", beside, "nm", "x in the probe"),
+        "probe_mode": Labelled(
+            "probe_mode", np.arange(1, len(probe) + 1), "1", "Probe mode"
+        ),
+        "iteration": Labelled(
+            "iteration", np.arange(1, residuals.size + 1), "1", "Pass"
+        ),
+    }
+    own = {name: axis.under(name) for name, axis in axes.items()}
+    kept = {str(name): c for name, c in coords.items() if name not in own}
+    return xr.Dataset({k: v.under(k) for k, v in found.items()}, coords=own | kept)
 
-    def __len__(self) -> int:
-        """Return the number of energies."""
-        return self._scan.sizes["energy"]
 
-    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return y and x of energy `k` in nm."""
-        return _ptycho_task.axes(self._scan.isel(energy=k))
+def labelled_stack(
+    objects: StoredObjects,
+    found: Registered,
+    misfit: np.ndarray | None,
+    energy: np.ndarray,
+) -> xr.Dataset:
+    """Label the registered stack; absorption, phase, object and probe are lazy.
 
-    def obj(self, k: int) -> np.ndarray:
-        """Return the object of energy `k` (y, x)."""
-        return _ptycho_store.read_state(self._path, k, "obj")
+    Parameters
+    ----------
+    objects
+        Each on its own grid.
+    found
+        Them on the common one.
+    misfit : (y, x) or None
+        Between absorption and phase, rad.
+    energy : (energy,)
+        In eV.
+    """
+    dark = ~found.grid.inside
+    modes = (len(objects), *objects.probe(0).shape)
+    residuals = [objects.residual(k) for k in range(len(objects))]
+    probe = _Lazy(modes, "c8", lambda k, rows: objects.probe(k)[rows])
+    dims = ("energy", "probe_mode", "probe_row", "probe_column")
+    named = _images(found, energy) | {
+        "amp_residual": Labelled(
+            "energy", residuals, "1", f"{RESIDUAL} in the last pass"
+        ),
+        "vacuum": Labelled(IMAGE, found.vacuum, "1", "Vacuum"),
+        "flag": Labelled(
+            IMAGE, dark.astype(np.int8), "1", "1: an energy has no light there"
+        ),
+        "probe": Labelled(
+            dims, probe.chunked((1, *modes[1:])), "1", "Probe, in roots of counts"
+        ),
+    }
+    for k, axis in enumerate("yx"):
+        named[f"shift_{axis}"] = Labelled(
+            "energy", found.shifts[:, k], "nm", f"Shift onto the other energies, {axis}"
+        )
+    if misfit is not None:
+        known = np.where(dark, np.nan, misfit)
+        named["kk_misfit"] = Labelled(
+            IMAGE, known, "rad", "Phase against absorption, rms"
+        )
+    coords: dict[str, Any] = {
+        "energy": ("energy", energy, attributes("energy")),
+        "y": ("y", found.grid.y, attributes("y")),
+        "x": ("x", found.grid.x, attributes("x")),
+    }
+    return xr.Dataset({k: v.under(k) for k, v in named.items()}, coords=coords)
 
-    def probe(self, k: int) -> np.ndarray:
-        """Return the probe of energy `k` (mode, y, x), its modes orthogonal."""
-        from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
-        modes, _ = orthogonalise(_ptycho_store.read_state(self._path, k, "probe"))
-        return np.asarray(modes)
+def _images(found: Registered, energy: np.ndarray) -> dict[str, Labelled]:
+    """Return absorption, phase and object, NaN where an energy has no light."""
+    from batteryxr.cdi.ptycho.kernels.constraint import Spectra
 
-    def light(self, k: int) -> np.ndarray:
-        """Return the illumination of energy `k` (y, x)."""
-        from batteryxr.cdi.ptycho.kernels.state import State
+    spectra = Spectra(found, energy)
+    relative, fields = spectra.relative, found.fields
+    dark = ~found.grid.inside
 
-        probe = _ptycho_store.read_state(self._path, k, "probe")
-        positions = _ptycho_store.read_state(self._path, k, "positions")
-        light: np.ndarray = State(self.obj(k), probe, positions).light()
-        return light
+    def known(values: np.ndarray, rows: slice) -> np.ndarray:
+        return np.where(dark[rows], np.nan, values).astype(values.dtype)
 
-    def residual(self, k: int) -> float:
-        """Return the amplitude residual of energy `k` in its last pass."""
-        return float(_ptycho_store.read_state(self._path, k, "misfits")[-1])
+    def absorption(k: int, rows: slice) -> np.ndarray:
+        a, _ = spectra.of(fields.read(k, rows), relative[k], rows)
+        return known(2 * a * relative[k], rows)
+
+    def phase(k: int, rows: slice) -> np.ndarray:
+        _, p = spectra.of(fields.read(k, rows), relative[k], rows)
+        return known(-p * relative[k], rows)
+
+    def transmission(k: int, rows: slice) -> np.ndarray:
+        return known(fields.read(k, rows), rows)
+
+    def lazy(kind: Any, image: Callable[[int, slice], np.ndarray]) -> Any:
+        pairs = zip(fields.shape, STACK.values(), strict=True)
+        return _Lazy(fields.shape, kind, image).chunked(
+            tuple(min(n, c) for n, c in pairs)
+        )
+
+    return {
+        "absorption": Labelled(ALL, lazy(float, absorption), "1", "Absorption μt"),
+        "phase": Labelled(ALL, lazy(float, phase), "rad", "Phase φ"),
+        "transmission": Labelled(ALL, lazy("c8", transmission), "1", "Transmission"),
+    }
 
 
 class _Lazy:
@@ -89,79 +195,6 @@ class _Lazy:
         chosen = range(*energies.indices(self.shape[0]))
         return np.stack([self._image(k, rows)[(slice(None), *rest)] for k in chosen])
 
-
-def labelled(
-    objects: Objects, found: Registered, misfit: np.ndarray | None, energy: np.ndarray
-) -> xr.Dataset:
-    """Return the registered stack; absorption, phase and probe are lazy."""
-    spectra = Spectra(found, energy)
-    relative = spectra.relative
-    dark = ~found.grid.inside
-
-    def known(values: np.ndarray, rows: slice) -> np.ndarray:
-        return np.where(dark[rows], np.nan, values).astype(values.dtype)
-
-    def absorption(k: int, rows: slice) -> np.ndarray:
-        a, _ = spectra.of(found.fields.read(k, rows), relative[k], rows)
-        return known(2 * a * relative[k], rows)
-
-    def phase(k: int, rows: slice) -> np.ndarray:
-        _, p = spectra.of(found.fields.read(k, rows), relative[k], rows)
-        return known(-p * relative[k], rows)
-
-    def transmission(k: int, rows: slice) -> np.ndarray:
-        return known(found.fields.read(k, rows), rows)
-
-    def probe(k: int, modes: slice) -> np.ndarray:
-        return objects.probe(k)[modes]
-
-    def lazy(kind: Any, image: Callable[[int, slice], np.ndarray]) -> Any:
-        shape = found.fields.shape
-        chunks = tuple(min(n, c) for n, c in zip(shape, STACK.values(), strict=True))
-        return blocks.from_source(_Lazy(shape, kind, image), chunks, name=False)
-
-    stack, image = ("energy", "y", "x"), ("y", "x")
-    modes = (len(objects), *objects.probe(0).shape)
-    residuals = [objects.residual(k) for k in range(len(objects))]
-    one = "1"
-    variables: dict[str, tuple[Any, Any, str, str]] = {
-        "absorption": (stack, lazy(float, absorption), one, "Absorption μt"),
-        "phase": (stack, lazy(float, phase), "rad", "Phase φ"),
-        "transmission": (stack, lazy("c8", transmission), one, "Transmission"),
-        "amp_residual": (
-            "energy",
-            residuals,
-            one,
-            "Σ(|F| - √I)² / ΣI in the last pass",
-        ),
-        "shift_y": (
-            *("energy", found.shifts[:, 0], "nm"),
-            "Shift onto the other energies, y",
-        ),
-        "shift_x": (
-            *("energy", found.shifts[:, 1], "nm"),
-            "Shift onto the other energies, x",
-        ),
-        "vacuum": (image, found.vacuum, one, "Vacuum"),
-        "flag": (image, dark.astype(np.int8), one, "1: an energy has no light there"),
-        "probe": (
-            ("energy", "probe_mode", "probe_row", "probe_column"),
-            blocks.from_source(_Lazy(modes, "c8", probe), (1, *modes[1:]), name=False),
-            one,
-            "Probe, in roots of counts",
-        ),
-    }
-    if misfit is not None:
-        found_misfit = np.where(dark, np.nan, misfit)
-        text = "Phase against absorption, rms"
-        variables["kk_misfit"] = (image, found_misfit, "rad", text)
-    named = {
-        name: (dims, values, attributes(name, units=units, long_name=long_name))
-        for name, (dims, values, units, long_name) in variables.items()
-    }
-    coords: dict[str, Any] = {
-        "energy": ("energy", energy, attributes("energy")),
-        "y": ("y", found.grid.y, attributes("y")),
-        "x": ("x", found.grid.x, attributes("x")),
-    }
-    return xr.Dataset(named, coords=coords)
+    def chunked(self, chunks: tuple[int, ...]) -> Any:
+        """Return it as a lazy array."""
+        return blocks.from_source(self, chunks, name=False)

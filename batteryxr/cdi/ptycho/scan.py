@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.core.xray import HC
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike
+
+    from batteryxr.core.checks import Positive
 
 FRAME = ("position", "detector_y", "detector_x")
 #: Units in which the geometry is kept, and what it is called.
@@ -35,7 +39,7 @@ def ptycho_scan(
     position_x: ArrayLike,
     energy: ArrayLike,
     distance: ArrayLike,
-    pixel_pitch: float,
+    pixel_pitch: Positive,
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
 ) -> xr.Dataset:
@@ -71,6 +75,8 @@ def ptycho_scan(
     ------
     ArgumentError
         If shapes do not fit together.
+    DataError
+        If energies or distances are not above 0.
     """
     data = frames.data if isinstance(frames, xr.DataArray) else frames
     if not hasattr(data, "ndim"):
@@ -109,7 +115,7 @@ def ptycho_scan(
             attributes("probe", units="1", long_name="Probe"),
         )
     scan = xr.Dataset(variables, coords=coords)
-    pixel_size(scan)
+    _pixel(scan.variables, data.shape[-1])
     return scan
 
 
@@ -127,66 +133,91 @@ def _coordinate(name: str, value: Any, sizes: dict[str, int]) -> Any:
     raise ArgumentError(name, values.shape, f"the shape {wanted}")
 
 
-def check_scan(scan: xr.Dataset, *, caller: str) -> xr.Dataset:
-    """Return a scan with its geometry in the units of `GEOMETRY`.
+class Geometry(NamedTuple):
+    """What a scan says of where its light went, as plain numbers.
+
+    Of several energies each but `n` has a first axis for them where they differ.
+
+    Parameters
+    ----------
+    n
+        Detector pixels along a side.
+    energy
+        In eV.
+    pixel
+        Size of the object's pixel, nm: λ z / (n pitch).
+    positions : (position, 2)
+        Where the beam hit the sample, y and x in nm.
+    """
+
+    n: int
+    energy: np.ndarray
+    pixel: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def wavelength(self) -> np.ndarray:
+        """Wavelength in nm."""
+        return np.asarray(HC * 1e9 / self.energy)
+
+    def at(self, k: int) -> Geometry:
+        """Return the geometry of energy `k` alone."""
+        energy, pixel = (v[k] if v.ndim else v for v in (self.energy, self.pixel))
+        places = self.positions
+        return Geometry(
+            self.n, energy, pixel, places[k] if places.ndim == 3 else places
+        )
+
+
+def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
+    """Check a scan, and return its geometry in the units of `GEOMETRY`.
 
     Raises
     ------
     VariableError, DimensionError, UnitsError
         If something is missing or measures something else.
-    ArgumentError
-        If frames are not square or not finite in geometry.
+    DataError
+        If a number is not finite, or a length not above 0.
     """
     require_variables(scan, ["frames", *GEOMETRY], caller=caller)
     require_dims(scan["frames"], FRAME, caller=caller)
-    converted = {
-        name: in_units(scan[name], units, caller=caller)
+    found = {
+        name: _read(in_units(scan[name], units, caller=caller))
         for name, (units, _) in GEOMETRY.items()
     }
-    for name, values in converted.items():
-        if not np.isfinite(values.values).all():
-            raise ArgumentError(name, "NaN", "a finite number for every frame")
     rows, columns = scan.sizes["detector_y"], scan.sizes["detector_x"]
     if rows != columns:
         raise DimensionError(
             f"{caller} needs square frames; found {rows} x {columns}. Crop them with "
             ".isel(detector_y=..., detector_x=...), the direct beam at n // 2."
         )
-    return scan.assign_coords(converted)
+    places = [found[f"position_{a}"].transpose(..., "position").values for a in "yx"]
+    return Geometry(
+        columns,
+        found["energy"].values,
+        _pixel(found, columns).values,
+        np.stack(np.broadcast_arrays(*places), axis=-1),
+    )
 
 
-def pixel_size(scan: xr.Dataset) -> xr.DataArray:
-    """Return the pixel of the object in nm: λ z / (N pitch); one number per energy.
+def _read(array: xr.DataArray) -> xr.Variable:
+    values = array.values
+    if not np.isfinite(values).all():
+        raise DataError(str(array.name), "not finite for every frame")
+    return xr.Variable(array.dims, values)
 
-    Raises
-    ------
-    ArgumentError
-        If the geometry is not positive.
-    """
-    wavelength = HC * 1e9 / scan["energy"]
-    n = scan.sizes["detector_x"]
+
+def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
+    """Return the pixel of the object in nm: λ z / (n pitch); one number per energy."""
+    energy, distance, pitch = (
+        geometry[name] for name in ("energy", "distance", "pixel_pitch")
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = wavelength * scan["distance"] * 1e3 / (n * scan["pixel_pitch"])
+        size = HC * 1e9 / energy * distance * 1e3 / (n * pitch)
     if not bool(((size > 0) & np.isfinite(size)).all()):
-        raise ArgumentError(
-            "energy, distance, pixel_pitch", size.values.tolist(), "all above 0"
+        raise DataError(
+            "energy, distance, pixel_pitch",
+            f"pixels of the object would be {np.ravel(size.values)[:3].tolist()} nm",
+            "All must be above 0.",
         )
-    size = size.drop_vars([n for n in size.coords if n != "energy"])
-    size.attrs = {"units": "nm", "long_name": "Object pixel"}
-    return size.rename("pixel_size")
-
-
-def single(scan: xr.Dataset, *, caller: str) -> xr.Dataset:
-    """Return the scan if it is of one energy.
-
-    Raises
-    ------
-    DimensionError
-        If it has an energy axis.
-    """
-    if "energy" in scan["frames"].dims:
-        raise DimensionError(
-            f"{caller} works on one energy; found {scan.sizes['energy']}. Choose one "
-            "with .isel(energy=0), or reconstruct all with .cdi.ptycho_energies(...)."
-        )
-    return scan
+    return size

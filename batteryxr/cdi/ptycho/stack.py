@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.ptycho.reconstruction import check_count, prepare
-from batteryxr.cdi.ptycho.run import RESULT, Run
-from batteryxr.cdi.ptycho.scan import check_scan
-from batteryxr.core.errors import ArgumentError, DimensionError, warn_quality
-from batteryxr.core.provenance import recorded, replayable
-from batteryxr.core.store import open_dataset
+from batteryxr.cdi.ptycho.coupling import (
+    apply_change,
+    constrained,
+    coupled_objects,
+    registered,
+)
+from batteryxr.cdi.ptycho.energy import Energy, advance
+from batteryxr.cdi.ptycho.engines import LSQML, Engine
+from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.experiment import experiments_of
+from batteryxr.cdi.ptycho.reconstruct import warn_changed
+from batteryxr.cdi.ptycho.result import labelled_stack
+from batteryxr.cdi.ptycho.settings import (
+    KramersKronig,
+    Registration,
+    Resources,
+    Schedule,
+    Settings,
+)
+from batteryxr.cdi.ptycho.states import (
+    LEADER,
+    StoredObjects,
+    coupled_key,
+    ledger_of,
+    passes_done,
+)
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.ledger import Ledger, digest
+from batteryxr.core.provenance import recorded
+from batteryxr.core.store import holds_data, open_dataset, save
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
 
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.core.checks import Count, Seed
 
-@replayable
-@dataclass(frozen=True)
-class KramersKronig:
-    """When and how absorption and phase of all energies are tied to one another.
-
-    Parameters
-    ----------
-    formula
-        What the sample is made of: its tabulated f'' stands for all energies outside
-        the window, scaled to each pixel's thickness.
-    start, every
-        First pass after which it is applied, and the number of passes between.
-    relaxation
-        Share of the change that is made, 0 (only the misfit is stored) to 1.
-    degree
-        Of the polynomial in energy that the phase may have on top: 0 an offset. What
-        passes leave undone in the phase changes slowly with the energy; at 0 it would
-        go into the edge jump, and make compositions wrong by 1 to 2 %.
-    """
-
-    formula: str
-    start: int = 500
-    every: int = 50
-    relaxation: float = 1.0
-    degree: int = 2
-
-    def __post_init__(self) -> None:
-        check_count("start", self.start, 1)
-        check_count("every", self.every, 1)
-        check_count("degree", self.degree, 0)
-        if not 0 <= self.relaxation <= 1:
-            raise ArgumentError("relaxation", self.relaxation, "a share from 0 to 1")
+#: Group of the finished result.
+RESULT = "ptycho"
+#: Key of the mark that it is whole.
+_FINISHED = "finished"
 
 
 @recorded
@@ -59,64 +59,55 @@ def ptycho_energies(
     scan: xr.Dataset,
     *,
     store: str | Path,
-    engine: str = "LSQML",
-    iterations: int = 800,
-    options: dict[str, Any] | None = None,
+    engine: Engine = LSQML(),
+    iterations: Count = 800,
+    n_modes: Count = 1,
     kramers_kronig: KramersKronig | None = None,
-    vacuum: xr.DataArray | None = None,
-    register: bool = True,
-    lead: int = 0,
-    n_modes: int = 1,
-    probe_from: int = 2,
-    positions_from: int | None = None,
-    calm_from: int | None = None,
-    subpixel: bool = True,
-    block: int | None = None,
-    memory: float | None = None,
-    workers: int | None = None,
-    checkpoint: int = 50,
-    seed: int = 0,
+    registration: Registration = Registration(),
+    schedule: Schedule = Schedule(),
+    resources: Resources = Resources(),
+    seed: Seed = 0,
     device: str = "cpu",
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Reconstruct a stack of energies and put the objects on one grid.
 
     Reads each energy once, and again after each Kramers-Kronig step; frames that do
-    not fit into `memory` once per iteration. Runs in dask's threads, or on a
+    not fit into memory once per iteration. Runs in dask's threads, or on a
     ``distributed.Client`` if one is open. Called again, also after a kill, it goes on
     from the states in `store` and ends with the same arrays.
 
     Parameters
     ----------
     scan
-        As for `ptycho`, with frames along `energy`; best lazy, from zarr.
+        Frames along `energy` with positions, geometry and a first `probe`; best lazy,
+        from zarr.
     store
         Zarr store for states and result; on a cluster a path that all workers see.
-    engine, options, n_modes, probe_from, positions_from, calm_from
-        As for `ptycho`.
-    subpixel, block, device
-        As for `ptycho`.
+    engine
+        How a pass brings object and probe nearer to the frames; see `ptycho`.
     iterations
         Passes per energy.
+    n_modes
+        Mutually incoherent probe modes.
     kramers_kronig
         The constraint; None leaves the energies independent.
-    vacuum : (y, x)
-        True where the beam meets no sample, on any grid in nm; found if None.
-    register
-        Whether objects are shifted onto one another.
-    lead
-        Passes that the middle energy runs ahead; all then start from its object and
-        probe, and need far fewer `iterations`: a tenth will often do. What passes
-        leave undone, most of it at low frequencies, is then common to all energies
-        and hardly touches their spectra. 0: each starts from an empty field.
-    memory
-        Bytes that all energies at work may use; by default what is free.
-    workers
-        Energies at a time on this machine; on a cluster its own threads decide.
-    checkpoint
-        Passes between two states that are kept: what a kill costs at most.
+    registration
+        How objects are put on one another, and where there is vacuum.
+    schedule
+        From which pass on probe and positions are updated, and steps are smaller.
+        ``Schedule(lead=200)``: the middle energy runs ahead; all then start from its
+        object and probe, and need far fewer `iterations`: a tenth will often do. What
+        passes leave undone, most of it at low frequencies, is then common to all
+        energies and hardly touches their spectra. 0: each starts from an empty field.
+    resources
+        Memory for all energies at work, energies at a time, frames per block, and
+        passes between two states that are kept.
     seed
         Of all randomness; energy k depends on the seed and k alone.
+    device
+        ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"mps"``, ``"torch"`` for its
+        CPU), or ``"cupy"``.
     progress
         Show a bar: True, False, or None for only where somebody watches.
 
@@ -130,8 +121,10 @@ def ptycho_energies(
 
     Raises
     ------
-    ArgumentError, DimensionError, VariableError
-        If the scan or an argument is off.
+    ArgumentError
+        If an argument is invalid, or no engine fits into memory.
+    DataError, DimensionError, VariableError
+        If something is missing in the scan, or wrong.
     StoreError
         If the store holds a reconstruction of other data or arguments.
     ConvergenceError
@@ -141,34 +134,216 @@ def ptycho_energies(
     -----
     On a cluster give each worker one thread: each thread holds the frames of one
     energy.
+
+    Examples
+    --------
+    >>> stack = scans.cdi.ptycho_energies(
+    ...     store="stack.zarr",
+    ...     engine=LSQML(poisson=True),
+    ...     iterations=30,
+    ...     schedule=Schedule(lead=200),
+    ...     kramers_kronig=KramersKronig("VO2", start=15, every=5),
+    ... )
     """
-    scan = check_scan(scan, caller="ptycho_energies")
-    if "energy" not in scan["frames"].dims:
-        raise DimensionError(
-            "ptycho_energies needs frames along 'energy'; for one energy use ptycho, "
-            "or .expand_dims('energy') on the frames."
-        )
-    check_count("checkpoint", checkpoint, 1)
-    check_count("lead", lead, 0)
-    if np.any(np.diff(scan.energy.values) <= 0):
-        raise ArgumentError("energy", "not rising", "rising energies", "Use .sortby().")
-    if kramers_kronig is not None and scan.sizes["energy"] < kramers_kronig.degree + 2:
+    settings = Settings(
+        engine=engine,
+        iterations=iterations,
+        n_modes=n_modes,
+        schedule=schedule,
+        seed=(seed,),
+        device=device,
+    )
+    experiments = experiments_of(scan, caller="ptycho_energies")
+    if kramers_kronig is not None and len(experiments) < kramers_kronig.degree + 2:
         raise ArgumentError(
             "kramers_kronig.degree",
             kramers_kronig.degree,
-            f"at most {scan.sizes['energy'] - 2} with {scan.sizes['energy']} energies",
+            f"at most {len(experiments) - 2} with {len(experiments)} energies",
         )
-    task, plan = prepare(
-        scan, engine, options, n_modes, iterations, probe_from, positions_from,
-        calm_from, subpixel, block, memory, (seed,), device, workers,
-    )  # fmt: skip
-    if plan.reason:
-        warn_quality(f"engine {plan.engine}, streamed={plan.streamed}: {plan.reason}")
+    found = estimated(Sizes.of(experiments, n_modes), engine, resources)
+    if found.reason:
+        warn_changed(found)
     if progress:
-        print(plan, flush=True)
-    run = Run(
-        *(scan, task, str(store), iterations, checkpoint),
-        *(kramers_kronig, register, lead),
+        print(found, flush=True)
+    stack = Stack(
+        experiments=experiments,
+        settings=fitted(settings, found),
+        ledger=ledger_of(store),
+        workers=found.workers,
+        checkpoint=resources.checkpoint,
+        kramers_kronig=kramers_kronig,
+        registration=registration,
+        progress=progress,
     )
-    run.go(vacuum, plan.workers, progress)
+    stack.ledger.claim(mark_of(stack))
+    if not (stack.ledger.has(_FINISHED) and holds_data(str(store), RESULT)):
+        complete(stack)
     return open_dataset(str(store), RESULT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Experiments of all energies, and how they are brought to one result.
+
+    Parameters
+    ----------
+    experiments
+        One per energy, energies rising.
+    settings
+        Of each.
+    ledger
+        Keeps states and objects.
+    workers, checkpoint, progress
+        Energies at a time, passes between two states that are kept, and whether to
+        show a bar.
+    kramers_kronig, registration
+        What ties energies to one another.
+    """
+
+    experiments: list[Experiment]
+    settings: Settings
+    ledger: Ledger
+    workers: int
+    checkpoint: int
+    kramers_kronig: KramersKronig | None
+    registration: Registration
+    progress: bool | None
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energies in eV."""
+        return np.array([e.energy for e in self.experiments])
+
+    @property
+    def store(self) -> str:
+        """Where states and result lie."""
+        return str(self.ledger.path)
+
+
+def mark_of(stack: Stack) -> dict[str, Any]:
+    """Return what the result depends on, to tell another call from this one."""
+    settings, relation = stack.settings, stack.kramers_kronig
+    marked = asdict(settings) | {"engine": repr(settings.engine)}
+    del marked["streamed"]  # which changes nothing
+    first, last = stack.experiments[0], stack.experiments[-1]
+    ends = [e.frames[[0, -1]] for e in (first, last)]
+    vacuum = stack.registration.vacuum
+    probes = {id(e.probe): e.probe for e in stack.experiments}.values()
+    return {
+        "settings": marked,
+        "kramers_kronig": asdict(relation) if relation else None,
+        "shifts": stack.registration.shifts,
+        "vacuum": "" if vacuum is None else digest(vacuum.values),
+        "frames": [str(first.frames.dtype), *first.frames.shape, digest(*ends)],
+        "energy": stack.energy.tolist(),
+        "pixel": [e.pixel for e in stack.experiments],
+        "positions": digest(
+            *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
+        ),
+        "mask": digest(first.weight),
+        "probe": digest(*probes),
+    }
+
+
+def complete(stack: Stack) -> None:
+    """Do what the store does not hold yet."""
+    leading = _lead(stack) if stack.settings.schedule.lead else None
+    since = 0
+    for until in _ends(stack):
+        if not stack.ledger.has(coupled_key(until)):
+            _advance(stack, since, until, leading)
+            if until < stack.settings.iterations:
+                _couple(stack, until)
+        since = until
+    _finish(stack)
+
+
+def _ends(stack: Stack) -> list[int]:
+    """Return the passes after which energies wait for one another."""
+    last, relation = stack.settings.iterations, stack.kramers_kronig
+    if relation is None:
+        return [last]
+    return [*range(relation.start, last, relation.every), last]
+
+
+def _lead(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Run the leading energy, the middle one; return its axes in nm."""
+    n = len(stack.experiments)
+    middle = stack.experiments[n // 2]
+    settings = stack.settings
+    lead = settings.schedule.lead
+    unhurried = replace(settings.schedule, calm_from=lead)
+    if passes_done(stack.ledger, LEADER) < lead:
+        ahead = Energy(
+            experiment=middle,
+            settings=replace(settings, schedule=unhurried, seed=(*settings.seed, n)),
+            ledger=stack.ledger,
+            key=LEADER,
+            checkpoint=stack.checkpoint,
+        )
+        _run([ahead], 0, lead, replace(stack, workers=1))
+    return middle.y, middle.x
+
+
+def _advance(
+    stack: Stack,
+    since: int,
+    until: int,
+    leading: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Bring every energy from pass `since` to pass `until`."""
+    settings = stack.settings
+    missing = [
+        Energy(
+            experiment=experiment,
+            settings=replace(settings, seed=(*settings.seed, k)),
+            ledger=stack.ledger,
+            key=k,
+            checkpoint=stack.checkpoint,
+            leading=leading,
+        )
+        for k, experiment in enumerate(stack.experiments)
+        if passes_done(stack.ledger, k) < until
+    ]
+    _run(missing, since, until, stack)
+
+
+def _run(energies: list[Energy], since: int, until: int, stack: Stack) -> None:
+    # Opaque to dask, which would otherwise load the frames of all energies first.
+    tasks = [
+        blocks.delayed(partial(advance, energy, since, until), traverse=False)()
+        for energy in energies
+    ]
+    if tasks:
+        with blocks.workers(stack.workers):
+            label = f"Passes {since} to {until}"
+            blocks.gather(tasks, label, progress=stack.progress)
+
+
+def _couple(stack: Stack, until: int) -> None:
+    """Apply the constraint to the objects after pass `until`."""
+    relation = stack.kramers_kronig
+    assert relation is not None
+    objects = StoredObjects(stack.experiments, stack.ledger)
+    with (
+        registered(objects, stack.store, stack.registration) as found,
+        constrained(found, stack.energy, relation, stack.store) as change,
+    ):
+        stack.ledger.put(coupled_key(until), coupled_objects(objects, found, change))
+
+
+def _finish(stack: Stack) -> None:
+    """Write the registered stack."""
+    objects = StoredObjects(stack.experiments, stack.ledger)
+    relation, misfit = stack.kramers_kronig, None
+    with registered(objects, stack.store, stack.registration) as found:
+        if relation is not None:
+            with constrained(found, stack.energy, relation, stack.store) as change:
+                misfit = change.misfit
+                if relation.is_due(stack.settings.iterations):
+                    found = apply_change(found, change)
+        result = labelled_stack(objects, found, misfit, stack.energy)
+        # Here, not on a cluster: what is left to do is little, and lies here.
+        with blocks.here():
+            save(result, stack.store, group=RESULT, overwrite=True)
+    stack.ledger.put(_FINISHED, {})

@@ -1,4 +1,4 @@
-"""Looking into a reconstruction while it runs, and at it afterwards."""
+"""Looking into a reconstruction while it runs, and afterwards."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho import store as _ptycho_store
-from batteryxr.core.checks import checked
+from batteryxr.cdi.ptycho.result import RESIDUAL
+from batteryxr.cdi.ptycho.states import ledger_of, look_at
+from batteryxr.core.checks import Whole, checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
-from batteryxr.core.plotting import load_hvplot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batteryxr.core.ledger import Ledger
+
 
 @checked
-def ptycho_progress(store: str | Path, *, energy: int | None = None) -> xr.Dataset:
+def ptycho_progress(path: str | Path, *, energy: Whole | None = None) -> xr.Dataset:
     """Return how far a reconstruction in a store is; safe while it runs.
 
     Reads the newest state that is whole.
 
     Parameters
     ----------
-    store
-        As given to `ptycho_energies`.
+    path
+        Store, as given to `ptycho_energies`.
     energy
         Number of an energy, from 0, whose object and probe to return as well.
 
@@ -41,97 +43,45 @@ def ptycho_progress(store: str | Path, *, energy: int | None = None) -> xr.Datas
     Raises
     ------
     StoreError
-        If nobody ever began there.
+        If the store holds no reconstruction.
     ArgumentError
         If there is no state of that energy yet.
     """
-    path = str(store)
-    claim = _ptycho_store.read(path, "claim")
-    if claim is None:
+    ledger = ledger_of(path)
+    mark = ledger.mark()
+    if mark is None:
         raise StoreError(f"{path} holds no reconstruction of ptycho_energies.")
-    arrays, attrs = claim
-    n = int(attrs["mark"]["frames"][1])
+    n = len(mark["energy"])
     done, residual = np.zeros(n, int), np.full(n, np.nan)
     for k in range(n):
-        done[k], found = _ptycho_store.glance(path, k, "misfits")
-        if found:
-            residual[k] = found[0][-1]
+        seen = look_at(ledger, k)
+        if seen is not None:
+            done[k], residual[k] = seen.iteration, seen.residuals[-1]
     one: dict[str, Any] = {"units": "1"}
     variables: dict[str, Any] = {
         "iteration": ("number", done, one | {"long_name": "Passes done"}),
-        "amp_residual": ("number", residual, one | {"long_name": "Σ(|F| - √I)² / ΣI"}),
+        "amp_residual": ("number", residual, one | {"long_name": RESIDUAL}),
     }
-    coords = {"number": ("number", np.arange(n), one | {"long_name": "Energy number"})}
-    if "energy" in arrays:
-        coords["energy"] = ("number", arrays["energy"], attributes("energy"))
+    coords = {
+        "number": ("number", np.arange(n), one | {"long_name": "Energy number"}),
+        "energy": ("number", np.array(mark["energy"]), attributes("energy")),
+    }
     if energy is not None:
-        variables |= _state_of(path, energy, n)
-    seen = xr.Dataset(variables, coords=coords)
-    seen.attrs["iterations"] = int(attrs["mark"]["iterations"])
-    return seen
+        variables |= _state_of(ledger, energy)
+    progress = xr.Dataset(variables, coords=coords)
+    progress.attrs["iterations"] = int(mark["settings"]["iterations"])
+    return progress
 
 
-def _state_of(path: str, energy: int, n: int) -> dict[str, Any]:
-    found: list[np.ndarray] = []
-    if 0 <= energy < n:
-        _, found = _ptycho_store.glance(path, energy, "misfits", "obj", "probe")
-    if not found:
+def _state_of(ledger: Ledger, energy: int) -> dict[str, Any]:
+    seen = look_at(ledger, energy, "obj", "probe")
+    if seen is None:
         raise ArgumentError("energy", energy, "an energy that has a state already")
-    misfits, obj, probe = found
+    obj, probe = seen.arrays["obj"], seen.arrays["probe"]
     modes = ("probe_mode", "probe_row", "probe_column")
     one = {"units": "1"}
     return {
-        "residuals": ("pass", misfits, one | {"long_name": "Σ(|F| - √I)² / ΣI"}),
+        "residuals": ("pass", seen.residuals, one | {"long_name": RESIDUAL}),
         "transmission": (("row", "column"), obj, one | {"long_name": "Transmission"}),
         "probe": (modes, probe, one | {"long_name": "Probe"}),
     }
-
-
-@checked
-def plot_ptycho(result: xr.Dataset) -> Any:
-    """Plot modulus and phase of the object, the probe, and the residual.
-
-    Parameters
-    ----------
-    result
-        Of `ptycho`, or of ``ptycho_progress(store, energy=k)`` while it runs.
-
-    Returns
-    -------
-    holoviews.Layout
-    """
-    hv = load_hvplot()
-    field = result["transmission"].values
-    probe = np.abs(result["probe"].values[0])
-    errors = result["residuals" if "residuals" in result else "amp_residual"].values
-
-    def image(values: np.ndarray, title: str, colours: str) -> Any:
-        rows, columns = values.shape
-        # A dimension of its own: pictures must not share one range of colours.
-        frame = hv.Image(
-            values[::-1], ["column", "row"], title, bounds=(0, 0, columns, rows)
-        )
-        low, high = np.percentile(values, [0.5, 99.5])
-        limits = {"clim": (float(low), float(high))} if low < high else {}
-        return frame.opts(
-            title=title,
-            cmap=colours,
-            frame_width=260,
-            data_aspect=1,
-            colorbar=True,
-            clabel="",
-            **limits,
-        )
-
-    curve = hv.Curve(
-        (np.arange(1, errors.size + 1), errors), "pass", "Σ(|F| - √I)² / ΣI"
-    )
-    # An axis wider than that of the picture above would push that out of its frame.
-    narrow = {"title": "Residual Σ(|F| - √I)² / ΣI", "ylabel": "", "yformatter": "%.0e"}
-    layout = (
-        image(np.abs(field), "|T|", "gray")
-        + image(np.angle(field), "arg T (rad)", "coolwarm")
-        + image(probe, "|probe|, first mode", "inferno")
-        + curve.opts(**narrow, logy=True, frame_width=260)
-    )
-    return layout.cols(2).opts(shared_axes=False)

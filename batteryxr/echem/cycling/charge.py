@@ -35,10 +35,11 @@ def specific(
     if isinstance(data, xr.Dataset):
         data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
-        data = _number(data)
+        about = attributes("specific_capacity")
+        data = xr.DataArray(float(data), name="specific_capacity", attrs=about)
     if not _is_charge(data.attrs.get("units")):
         return in_units(data, "mA h g-1", caller=caller)
-    if mass is None or not mass > 0:
+    if mass is None:
         raise ArgumentError(
             "mass",
             mass,
@@ -46,17 +47,6 @@ def specific(
             f"{data.name!r} is a charge, not a specific one.",
         )
     return in_units(data, "mA h", caller=caller) / (mass * 1e-3)
-
-
-def _number(value: float) -> xr.DataArray:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            "data", value, "a Dataset, a DataArray, or a number in mA h g-1"
-        ) from error
-    about = attributes("specific_capacity")
-    return xr.DataArray(number, name="specific_capacity", attrs=about)
 
 
 def _is_charge(units: str | None) -> bool:

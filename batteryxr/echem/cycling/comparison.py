@@ -25,6 +25,8 @@ from batteryxr.echem.lithium.content import theoretical_capacity
 if TYPE_CHECKING:
     import pandas as pd
 
+    from batteryxr.core.checks import NonNegative
+
 
 @dataclass(frozen=True)
 class _Column:
@@ -72,10 +74,10 @@ def comparison_template() -> str:
 
 @recorded
 def compare(
-    table: str | os.PathLike[str] | pd.DataFrame | xr.Dataset,
+    data: str | os.PathLike[str] | pd.DataFrame | xr.Dataset,
     *,
     ion: str = "Li",
-    tolerance: float = 0.02,
+    tolerance: NonNegative = 0.02,
 ) -> xr.Dataset:
     """Complete and check a table of materials.
 
@@ -83,7 +85,7 @@ def compare(
 
     Parameters
     ----------
-    table
+    data
         A CSV file (comma, semicolon or tab; lines with # are comments), a DataFrame
         or a Dataset on ``material``. Columns and units: `comparison_template`. A
         Dataset's units are converted.
@@ -115,7 +117,7 @@ def compare(
     DataQualityWarning
         Naming the materials that fail a check.
     """
-    columns = _columns(table)
+    columns = _columns(data)
     q, energy = columns["capacity"], columns["energy"]
     given = columns["voltage"]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -173,9 +175,9 @@ def _values(values: np.ndarray, units: str, long_name: str) -> Any:
     return "material", values, {"units": units, "long_name": long_name}
 
 
-def _columns(table: Any) -> dict[str, np.ndarray]:
+def _columns(data: Any) -> dict[str, np.ndarray]:
     """Return every column of the schema, missing ones filled with nothing."""
-    frame = _frame(table)
+    frame = _frame(data)
     missing = [n for n, c in COLUMNS.items() if c.required and n not in frame]
     if missing:
         raise VariableError(
@@ -183,35 +185,35 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
             "`comparison_template()` writes an empty table."
         )
     if not len(frame):
-        raise DataError("table", "has no rows", "Fill in at least one material.")
+        raise DataError("data", "have no rows", "Fill in at least one material.")
     return {
         name: _numbers(frame, name) if column.units else _text(frame, name)
         for name, column in COLUMNS.items()
     }
 
 
-def _frame(table: Any) -> pd.DataFrame:
+def _frame(data: Any) -> pd.DataFrame:
     import pandas as pd
 
-    if isinstance(table, pd.DataFrame):
-        return table
-    if isinstance(table, xr.Dataset):
+    if isinstance(data, pd.DataFrame):
+        return data
+    if isinstance(data, xr.Dataset):
         converted = {
-            name: in_units(table[name], COLUMNS[name].units, caller="compare")
-            for name in table.variables
+            name: in_units(data[name], COLUMNS[name].units, caller="compare")
+            for name in data.variables
             if name in COLUMNS and COLUMNS[str(name)].units
         }
         # Names may repeat: one material at several currents.
-        return table.assign(converted).to_dataframe().reset_index()
-    if not os.path.isfile(table):
+        return data.assign(converted).to_dataframe().reset_index()
+    if not os.path.isfile(data):
         raise ArgumentError(
-            "table",
-            str(table),
+            "data",
+            str(data),
             "an existing CSV file, a DataFrame or a Dataset",
             "`comparison_template()` writes an empty table.",
         )
     frame = pd.read_csv(
-        table, sep=None, engine="python", comment="#", skipinitialspace=True
+        data, sep=None, engine="python", comment="#", skipinitialspace=True
     )
     return frame.rename(columns=lambda name: str(name).strip())
 

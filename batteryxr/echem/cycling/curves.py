@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from batteryxr.core.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.echem.kernels.histogram import Curves, Grid, HalfCycles
+    from batteryxr.echem.kernels.histogram import Bins, Curves, HalfCycles
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.kernels.smoothers import Smoother
     from batteryxr.echem.record import Columns, HalfCycleTable
+
+Method = Literal["gaussian", "savgol"]
 
 #: More bins than any converter can tell apart within one kernel.
 _WIDEST = 20_000
@@ -26,29 +28,23 @@ _NEEDED = ("test_time", "voltage", "current", "file")
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How a curve is smoothed, checked; widths in V or as fractions of a capacity.
+    """How a curve is smoothed; widths in V or as fractions of a capacity.
 
     Raises
     ------
     ArgumentError
-        If a field is out of range.
+        If the fields do not go together.
     """
 
     smoothing: float
     bin: float
-    method: str
+    method: Method
     order: int
 
     def __post_init__(self) -> None:
-        if not self.smoothing >= 0:
-            raise ArgumentError("smoothing", self.smoothing, "a width >= 0")
-        if not self.bin > 0:
-            raise ArgumentError("bin", self.bin, "a width > 0 in V")
         if self.smoothing > _WIDEST * self.bin:
             finest = self.smoothing / _WIDEST
             raise ArgumentError("bin", self.bin, f"bins no finer than {finest:.3g} V")
-        if self.method not in ("gaussian", "savgol"):
-            raise ArgumentError("method", self.method, "'gaussian' or 'savgol'")
         if self.method == "savgol" and not 0 <= self.order < self._window:
             raise ArgumentError(
                 "order",
@@ -106,7 +102,7 @@ def lay_out(
     rows: Columns,
     table: HalfCycleTable,
     chosen: np.ndarray,
-    grid: Grid,
+    grid: Bins,
     *,
     weights: np.ndarray,
 ) -> Curves:
@@ -144,7 +140,7 @@ def _stream(
     rows: Columns,
     halves: HalfCycles,
     rule: Rule,
-    grid: Grid,
+    grid: Bins,
     smoother: Smoother,
     out: Curves,
 ) -> None:

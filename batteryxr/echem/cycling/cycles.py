@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -12,6 +12,9 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.half_cycles import labelled
 from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, Positive
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
@@ -41,10 +44,10 @@ def cycles(
     *,
     electrode: Electrode,
     first: Direction,
-    mass: float | None = None,
-    nominal_capacity: float | None = None,
-    reference: Literal["first", "max"] | int = "first",
-    i_zero: float | None = None,
+    mass: Positive | None = None,
+    nominal_capacity: Positive | None = None,
+    reference: Literal["first", "max"] | Count = "first",
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
     """Pair half cycles to cycles and compare charge with discharge.
@@ -98,7 +101,6 @@ def cycles(
     DataQualityWarning
         Where the record begins with the other half cycle.
     """
-    _check(electrode, first, mass, nominal_capacity, reference)
     rows = columns(record, caller="cycles")
     table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     refuse_implausible(table, caller="cycles")
@@ -126,25 +128,6 @@ def cycles(
         "max_gap": table.rule.max_gap,
     }
     return result
-
-
-def _check(
-    electrode: str,
-    first: str,
-    mass: float | None,
-    nominal: float | None,
-    reference: str | int,
-) -> None:
-    if electrode not in ("cathode", "anode", "full"):
-        raise ArgumentError("electrode", electrode, "'cathode', 'anode' or 'full'")
-    if first not in _OTHER:
-        raise ArgumentError("first", first, "'charge' or 'discharge'")
-    if mass is not None and not mass > 0:
-        raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
-    if nominal is not None and not nominal > 0:
-        raise ArgumentError("nominal_capacity", nominal, "mA h, > 0, or None")
-    if reference not in ("first", "max") and not isinstance(reference, int):
-        raise ArgumentError("reference", reference, "'first', 'max' or a cycle number")
 
 
 def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.cycling.curves import Smoothing, lay_out
+from batteryxr.echem.cycling.curves import Method, Smoothing, lay_out
 from batteryxr.echem.cycling.half_cycles import DIRECTION, directions
 from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.echem.kernels.histogram import Curves, Grid
+    from batteryxr.core.checks import NonNegative, Positive, Whole
+    from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.record import HalfCycleTable
-
-Method = Literal["gaussian", "savgol"]
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
 _MOST_BINS = 200_000
@@ -31,13 +31,13 @@ _MOST_BINS = 200_000
 def dqdv(
     record: xr.Dataset,
     *,
-    smoothing: float = 0.020,
-    bin: float = 0.001,
+    smoothing: NonNegative = 0.020,
+    bin: Positive = 0.001,
     half_cycles: Sequence[int] | None = None,
-    mass: float | None = None,
+    mass: Positive | None = None,
     method: Method = "gaussian",
-    order: int = 3,
-    i_zero: float | None = None,
+    order: Whole = 3,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
@@ -118,13 +118,13 @@ def dqdv(
 def dvdq(
     record: xr.Dataset,
     *,
-    smoothing: float = 0.01,
-    points: int = 1000,
+    smoothing: NonNegative = 0.01,
+    points: Annotated[int, Bounds(low=10)] = 1000,
     half_cycles: Sequence[int] | None = None,
-    mass: float | None = None,
+    mass: Positive | None = None,
     method: Method = "gaussian",
-    order: int = 3,
-    i_zero: float | None = None,
+    order: Whole = 3,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
@@ -161,8 +161,6 @@ def dvdq(
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
-    if not (isinstance(points, int) and points >= 10):
-        raise ArgumentError("points", points, "an integer >= 10")
     smooth = Smoothing(smoothing, 1 / points, method, order)
     charge = _charge(mass)
     rows = columns(record, caller="dvdq", clock=False)
@@ -209,8 +207,6 @@ class _Kind:
 def _charge(mass: float | None) -> _Charge:
     if mass is None:
         return _Charge()
-    if not mass > 0:
-        raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
     return _Charge(1000.0 / mass, "mA h g-1", mass)
 
 
@@ -228,12 +224,12 @@ def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndar
     return numbers - 1
 
 
-def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Grid:
+def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Bins:
     from batteryxr.echem.kernels import parts
-    from batteryxr.echem.kernels.histogram import Grid
+    from batteryxr.echem.kernels.histogram import Bins
 
     if not chosen.size:
-        return Grid(False, 0.0, float(width), np.empty(0))
+        return Bins(False, 0.0, float(width), np.empty(0))
     # Bins are centred on multiples of their width; one spare at either end.
     low = int(np.floor(table.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
     high = int(np.floor(table.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
@@ -246,17 +242,17 @@ def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Gr
             "larger bin=.",
         )
     centres = np.arange(low, high + 1) * width
-    return Grid(False, float((low - 0.5) * width), float(width), centres)
+    return Bins(False, float((low - 0.5) * width), float(width), centres)
 
 
-def _charge_grid(table: HalfCycleTable, chosen: np.ndarray, points: int) -> Grid:
+def _charge_grid(table: HalfCycleTable, chosen: np.ndarray, points: int) -> Bins:
     from batteryxr.echem.kernels import parts
-    from batteryxr.echem.kernels.histogram import Grid
+    from batteryxr.echem.kernels.histogram import Bins
 
     if not chosen.size:
-        return Grid(True, 0.0, 1.0, np.empty(0))
+        return Bins(True, 0.0, 1.0, np.empty(0))
     width = float(np.abs(table.floats[chosen, parts.CHARGE]).max()) / points
-    return Grid(True, -width, width, (np.arange(points + 3) - 0.5) * width)
+    return Bins(True, -width, width, (np.arange(points + 3) - 0.5) * width)
 
 
 def _labelled(

@@ -17,6 +17,8 @@ from batteryxr.echem.cycling.curves import Smoothing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from batteryxr.core.checks import Pair, Positive
+
 #: A peak must stand out by this fraction of the highest, and by as many errors.
 _LEAST, _ERRORS = 0.02, 5.0
 #: The parabola spans this fraction of the width of a peak to either side.
@@ -24,7 +26,7 @@ _SPAN = 0.3
 
 
 @dataclass(frozen=True)
-class _Curve:
+class _Differential:
     """The part of one dQ/dV curve that has values, in the units of the data."""
 
     v: np.ndarray
@@ -50,7 +52,7 @@ class _Curve:
 
 
 @recorded
-def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
+def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Dataset:
     """Find the peaks of dQ/dV curves.
 
     Reads once; the result is small and in memory.
@@ -62,7 +64,7 @@ def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
 
     Parameters
     ----------
-    dqdv
+    result
         Result of `dqdv`.
     prominence
         In the units of the curve. None: the larger of 2 % of the highest value and
@@ -81,17 +83,15 @@ def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
     ArgumentError
         If `prominence` is not positive.
     DimensionError, VariableError
-        If `dqdv` is not a result of the function of that name.
+        If it is no result of `dqdv`.
     """
-    if prominence is not None and not prominence > 0:
-        raise ArgumentError("prominence", prominence, "a height > 0, or None")
-    found = [_peaks(curve, prominence) for curve in _each(dqdv, "peaks")]
+    found = [_peaks(curve, prominence) for curve in _each(result, "peaks")]
     most = max((len(f) for f in found), default=0)
     table = np.full((len(found), most, len(_PEAK)), np.nan)
     for row, of in zip(table, found, strict=True):
         row[: len(of)] = np.reshape(of, (len(of), len(_PEAK)))
-    units = {"curve": dqdv["dqdv"].attrs["units"], "V": "V"}
-    units["charge"] = dqdv["total_capacity"].attrs["units"]
+    units = {"curve": result["dqdv"].attrs["units"], "V": "V"}
+    units["charge"] = result["total_capacity"].attrs["units"]
     variables: dict[str, Any] = {}
     for k, (name, kind, words) in enumerate(_PEAK):
         attrs = {"units": units[kind], "long_name": words}
@@ -100,7 +100,7 @@ def peaks(dqdv: xr.Dataset, *, prominence: float | None = None) -> xr.Dataset:
     variables["n_peaks"] = ("half_cycle", [len(f) for f in found], counts)
     number = {"units": "1", "long_name": "Peak, by rising voltage"}
     coords = {"peak": ("peak", np.arange(1, most + 1), number)}
-    return xr.Dataset(variables, coords).assign_coords(_kept(dqdv))
+    return xr.Dataset(variables, coords).assign_coords(_kept(result))
 
 
 _PEAK = (
@@ -117,9 +117,9 @@ _PEAK = (
 
 @recorded
 def turning_point(
-    dqdv: xr.Dataset,
+    result: xr.Dataset,
     *,
-    between: tuple[float, float],
+    between: Pair,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.
@@ -133,7 +133,7 @@ def turning_point(
 
     Parameters
     ----------
-    dqdv
+    result
         Result of `dqdv`.
     between
         About the voltages of the two peaks, in V; the nearest peaks are taken.
@@ -153,29 +153,26 @@ def turning_point(
     ArgumentError
         If `between` is not two rising voltages, or a half cycle is not there.
     DimensionError, VariableError
-        If `dqdv` is not a result of the function of that name.
+        If it is no result of `dqdv`.
     """
-    if len(between) != 2 or not between[0] < between[1]:
-        raise ArgumentError("between", between, "two rising voltages in V")
     if half_cycles is not None:
-        there = dqdv["half_cycle"].values
+        there = result["half_cycle"].values
         if not np.isin(half_cycles, there).all():
             raise ArgumentError("half_cycles", list(half_cycles), f"some of {there}")
-        dqdv = dqdv.sel(half_cycle=list(half_cycles))
-    charging = dqdv["direction"].values == "charge"
+        result = result.sel(half_cycle=list(half_cycles))
+    charging = result["direction"].values == "charge"
     rows = [
         _turning(curve, between, bool(up))
-        for curve, up in zip(_each(dqdv, "turning_point"), charging, strict=True)
+        for curve, up in zip(_each(result, "turning_point"), charging, strict=True)
     ]
     table = np.reshape(rows, (len(rows), len(_TURNING)))
-    units = {"V": "V", "charge": dqdv["total_capacity"].attrs["units"]}
+    units = {"V": "V", "charge": result["total_capacity"].attrs["units"]}
     variables = {
         name: ("half_cycle", table[:, k], {"units": units[kind], "long_name": words})
         for k, (name, kind, words) in enumerate(_TURNING)
     }
-    result = xr.Dataset(variables).assign_coords(_kept(dqdv))
-    result.attrs["method"] = "minimum of dQ/dV; check: knees of V(Q)"
-    return result
+    found = xr.Dataset(variables).assign_coords(_kept(result))
+    return found.assign_attrs(method="minimum of dQ/dV; check: knees of V(Q)")
 
 
 _TURNING = (
@@ -191,29 +188,29 @@ _TURNING = (
 )
 
 
-def _kept(dqdv: xr.Dataset) -> dict[str, xr.DataArray]:
-    return {str(n): c for n, c in dqdv.coords.items() if c.dims == ("half_cycle",)}
+def _kept(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {str(n): c for n, c in result.coords.items() if c.dims == ("half_cycle",)}
 
 
-def _each(dqdv: xr.Dataset, caller: str) -> Iterator[_Curve]:
+def _each(result: xr.Dataset, caller: str) -> Iterator[_Differential]:
     needed = ("dqdv", "dqdv_error", "voltage_noise", "charge_step", "total_capacity")
-    require_variables(dqdv, needed, caller=caller)
-    require_dims(dqdv, ("half_cycle", "voltage"), caller=caller)
-    smooth = Smoothing.from_attrs(dqdv.attrs)
+    require_variables(result, needed, caller=caller)
+    require_dims(result, ("half_cycle", "voltage"), caller=caller)
+    smooth = Smoothing.from_attrs(result.attrs)
     weights = smooth.weights()
-    v = dqdv["voltage"].values
+    v = result["voltage"].values
     width = float(smooth.bin)
     fwhm = max(1, round(float(smooth.smoothing) / width))
-    columns = [dqdv[name].values for name in needed[:4]]
+    columns = [result[name].values for name in needed[:4]]
     for y, error, noise, step in zip(*columns, strict=True):
         inside = np.isfinite(y)
-        yield _Curve(
+        yield _Differential(
             v[inside], y[inside], error[inside], weights, width, noise, step, fwhm
         )
 
 
 def _candidates(
-    curve: _Curve, prominence: float | None
+    curve: _Differential, prominence: float | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     from scipy.signal import find_peaks
 
@@ -230,7 +227,7 @@ def _candidates(
     return tops, how
 
 
-def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
+def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
     from batteryxr.echem.kernels.peaks import extremum, parabola
 
     tops, how = _candidates(curve, prominence)
@@ -267,7 +264,7 @@ def _peaks(curve: _Curve, prominence: float | None) -> list[tuple[float, ...]]:
 
 
 def _turning(
-    curve: _Curve, between: tuple[float, float], charging: bool
+    curve: _Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
     from batteryxr.echem.kernels.peaks import extremum, parabola
 
@@ -306,7 +303,7 @@ def _turning(
 
 
 def _knees(
-    curve: _Curve, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
+    curve: _Differential, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
 ) -> tuple[float, float, float]:
     from batteryxr.echem.kernels.peaks import theil_sen
 

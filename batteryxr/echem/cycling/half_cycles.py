@@ -13,6 +13,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.record import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
@@ -51,7 +52,7 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
 def half_cycles(
     record: xr.Dataset,
     *,
-    i_zero: float | None = None,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
     """Find charges and discharges, and integrate each.

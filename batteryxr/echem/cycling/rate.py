@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -20,10 +21,10 @@ _SPECIFIC = ("specific_capacity", "specific_energy", "specific_current")
 
 @recorded
 def rate(
-    cycles: xr.Dataset,
+    result: xr.Dataset,
     *,
     direction: Direction = "discharge",
-    tolerance: float = 0.10,
+    tolerance: Annotated[float, Bounds(above=0.0, below=1.0)] = 0.10,
 ) -> xr.Dataset:
     """Tabulate capacity, energy and mean voltage against current.
 
@@ -32,7 +33,7 @@ def rate(
 
     Parameters
     ----------
-    cycles
+    result
         Result of `cycles`; with ``mass`` there, specific quantities are given too.
     direction
         The half cycle whose current and capacity count.
@@ -51,33 +52,29 @@ def rate(
     ArgumentError
         If an option is out of range.
     DimensionError, VariableError
-        If `cycles` is not a result of the function of that name.
+        If it is no result of `cycles`.
 
     Warns
     -----
     DataQualityWarning
         If no cycle is complete.
     """
-    if direction not in ("charge", "discharge"):
-        raise ArgumentError("direction", direction, "'charge' or 'discharge'")
-    if not 0 < tolerance < 1:
-        raise ArgumentError("tolerance", tolerance, "a fraction between 0 and 1")
     needed = [f"{direction}_{name}" for name in _TAKEN]
-    require_variables(cycles, [*needed, "complete"], caller="rate")
-    require_dims(cycles, ("cycle",), caller="rate")
-    current = np.abs(cycles[f"{direction}_mean_current"].values)
-    usable = cycles["complete"].values & (current > 0)
+    require_variables(result, [*needed, "complete"], caller="rate")
+    require_dims(result, ("cycle",), caller="rate")
+    current = np.abs(result[f"{direction}_mean_current"].values)
+    usable = result["complete"].values & (current > 0)
     if not usable.any():
         warn_quality("no cycle is complete: the table of rates is empty")
     groups = _groups(current, np.flatnonzero(usable), tolerance)
     first = np.array([int(g.min()) for g in groups], dtype=np.int64)
     variables: dict[str, Any] = {}
     for name in (*_TAKEN, *_SPECIFIC):
-        if (source := f"{direction}_{name}") in cycles:
-            column = cycles[source]
+        if (source := f"{direction}_{name}") in result:
+            column = result[source]
             values = np.abs(column.values[first])
             variables[_name(name)] = ("rate", values, dict(column.attrs))
-    capacity = cycles[f"{direction}_capacity"].values[first]
+    capacity = result[f"{direction}_capacity"].values[first]
     left = capacity / capacity[0] if capacity.size else capacity
     counts = {
         "retention": (left, "Capacity relative to that at the lowest current"),
@@ -89,7 +86,7 @@ def rate(
     number = {"units": "1", "long_name": "Rate, by rising current"}
     coords: dict[str, Any] = {
         "rate": ("rate", np.arange(1, first.size + 1), number),
-        "cycle": ("rate", cycles["cycle"].values[first], cycles["cycle"].attrs),
+        "cycle": ("rate", result["cycle"].values[first], result["cycle"].attrs),
     }
     return xr.Dataset(variables, coords, {"direction": direction})
 

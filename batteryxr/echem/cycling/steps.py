@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -32,9 +32,9 @@ _SHORTEST = 3
 def steps(
     record: xr.Dataset,
     *,
-    i_tolerance: float = 0.02,
-    v_tolerance: float = 0.005,
-    i_zero: float | None = None,
+    i_tolerance: Positive = 0.02,
+    v_tolerance: Positive = 0.005,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
     """Split a record into steps of constant current, constant voltage and rest.
@@ -69,9 +69,6 @@ def steps(
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
-    for name, value in (("i_tolerance", i_tolerance), ("v_tolerance", v_tolerance)):
-        if not value > 0:
-            raise ArgumentError(name, value, "a number > 0")
     rows = columns(record, caller="steps", clock=False)
     halves = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))

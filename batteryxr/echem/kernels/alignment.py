@@ -30,7 +30,7 @@ class Signal(NamedTuple):
         return value
 
 
-class Alignment(NamedTuple):
+class ClockFit(NamedTuple):
     """The best offset and drift, their errors, and how well the signals agree."""
 
     offset: float  # s
@@ -72,7 +72,7 @@ def refine(
     offset: float,
     reach: float,
     max_drift: float,
-) -> Alignment:
+) -> ClockFit:
     """Refine a coarse offset, together with drift and a constant of the voltmeter.
 
     Parameters
@@ -104,7 +104,7 @@ def refine(
     spread = float(np.abs(v - np.median(v)).mean())
     unlike = float(r.mean()) / spread if r.size and spread > 0 else np.inf
     o, d, _ = p * scale
-    return Alignment(float(o), float(d), float(errors[0]), float(errors[1]), unlike)
+    return ClockFit(float(o), float(d), float(errors[0]), float(errors[1]), unlike)
 
 
 def _deviation(

@@ -31,7 +31,7 @@ CARRIED = 9
 _SECOND = np.sqrt(6.0) * np.sqrt(2.0 / np.pi)
 
 
-class Grid(NamedTuple):
+class Bins(NamedTuple):
     """Bins of a curve."""
 
     over_charge: bool  # else over voltage
@@ -109,7 +109,7 @@ def lay_charge(record, a, b, direction, rule, grid, bins, carry):  # type: ignor
     direction : float
         1 for a charge, -1 for a discharge.
     rule : Rule
-    grid : Grid
+    grid : Bins
     bins : (n,) array
         Charge in each bin, in mA h; added to.
     carry : (CARRIED,) array
@@ -334,7 +334,7 @@ def curves(record, halves, rule, grid, smoother, out):  # type: ignore[no-untype
     record : Record
     halves : HalfCycles
     rule : Rule
-    grid : Grid
+    grid : Bins
     smoother : Smoother
     out : Curves
         Written to.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batteryxr.core.checks import NonNegative, Positive, checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Composition:
 
         Raises
         ------
-        ArgumentError
+        DataError
             If the formula has no anions.
         """
         return self.cations * anions / _anions(self)
@@ -126,12 +126,12 @@ class Composition:
 
 
 @checked
-def formula(text: str | Composition) -> Composition:
+def formula(formula: str | Composition) -> Composition:
     """Parse a chemical formula.
 
     Parameters
     ----------
-    text
+    formula
         Amounts are decimals or fractions (``LiNi1/3Mn1/3Co1/3O2``), brackets of any
         kind nest (``Li[Li0.2Mn0.6Ni0.2]O2``), subscripts may be Unicode (``Li₂O``)
         and mixtures are sums (``0.9 LiFeO2 + 0.1 Li2O``; a dot serves as the plus
@@ -152,7 +152,7 @@ def formula(text: str | Composition) -> Composition:
     >>> formula("Li1.2Ti0.2Mn0.6O1.8F0.2").molar_mass  # doctest: +ELLIPSIS
     83.462...
     """
-    return parse(text, "text")
+    return parse(formula)
 
 
 def parse(text: str | Composition, argument: str = "formula") -> Composition:
@@ -165,11 +165,11 @@ def parse(text: str | Composition, argument: str = "formula") -> Composition:
     """
     if isinstance(text, Composition):
         return text
-    atoms = _Parser(text, argument).mixture()
+    atoms = _FormulaParser(text, argument).mixture()
     return Composition(tuple(atoms), tuple(atoms.values()))
 
 
-class _Parser:
+class _FormulaParser:
     """Recursive descent over one formula; every error knows its position."""
 
     def __init__(self, text: str, argument: str) -> None:
@@ -291,7 +291,9 @@ def add_lithia(
     Raises
     ------
     ArgumentError
-        If `mol_percent` is negative or the mixture has no anions.
+        If `mol_percent` is negative, or a formula cannot be read.
+    DataError
+        If the mixture has no anions.
 
     Notes
     -----
@@ -353,7 +355,6 @@ def oxidation_state(
 
 def _anions(composition: Composition) -> float:
     if composition.anions == 0:
-        raise ArgumentError(
-            "formula", str(composition), f"anions among {sorted(ANIONS)}"
-        )
+        known = ", ".join(sorted(ANIONS))
+        raise DataError(str(composition), f"has no anions, that is none of {known}")
     return composition.anions

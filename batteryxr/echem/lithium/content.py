@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from batteryxr.core.checks import checked
+from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.echem.cycling.charge import MOVED, NET, specific
 from batteryxr.echem.lithium.composition import Composition, parse
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
@@ -24,7 +27,7 @@ def theoretical_capacity(
     formula: str | Composition,
     *,
     ion: str = "Li",
-    electrons: float | Mapping[str, float] | None = None,
+    electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> float:
     """Return the theoretical specific capacity of a material.
@@ -73,8 +76,6 @@ def electrons_of(
             for e, n in electrons.items()
         )
     if electrons is not None:
-        if not electrons > 0:
-            raise ArgumentError("electrons", electrons, "a number > 0")
         return float(electrons)
     if redox is not None:
         return sum(
@@ -133,10 +134,7 @@ class Lithiation:
     ion: str = "Li"
 
     def __post_init__(self) -> None:
-        if self.on_charge not in ("delithiation", "lithiation"):
-            raise ArgumentError(
-                "on_charge", self.on_charge, "'delithiation' or 'lithiation'"
-            )
+        check_fields(self)
         centres_of(parse(self.formula), self.per)
 
     def content(self, charge: xr.DataArray) -> xr.DataArray:
@@ -173,7 +171,7 @@ def li_content(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: float | None = None,
+    mass: Positive | None = None,
     x0: float | None = None,
     per: str = "formula",
     on_charge: Literal["delithiation", "lithiation"] = "delithiation",
@@ -237,7 +235,7 @@ def utilisation(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: float | None = None,
+    mass: Positive | None = None,
     ion: str = "Li",
     variable: str | None = None,
 ) -> xr.DataArray:
@@ -291,8 +289,8 @@ def extra_capacity(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: float | None = None,
-    electrons: float | Mapping[str, float] | None = None,
+    mass: Positive | None = None,
+    electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
     ion: str = "Li",
     variable: str | None = None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -16,6 +17,10 @@ from batteryxr.echem.lithium.composition import Composition, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from batteryxr.core.checks import Seed
+
+Several = Annotated[int, Bounds(low=2)]
 
 _LONG_NAMES = {
     "li_li_pairs": "Nearest-neighbour Li-Li pairs per cell",
@@ -38,12 +43,12 @@ class _Filling:
 
 @recorded
 def percolation(
-    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+    formula: str | Composition | float | Sequence[str | float] | xr.DataArray,
     *,
-    size: int = 20,
-    repeats: int = 10,
-    seed: int = 0,
-    tetrahedral: float | None = None,
+    size: Several = 20,
+    repeats: Several = 10,
+    seed: Seed = 0,
+    tetrahedral: Annotated[float, Bounds(low=0.0, high=4.0)] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Count lithium paths in a disordered rock salt, and the lithium they connect.
@@ -54,14 +59,14 @@ def percolation(
 
     Parameters
     ----------
-    composition
+    formula
         A formula, or the Li per two cations as a number; a sequence or
         one-dimensional array of either is a sweep. Cations that a formula has
         beyond its anions are taken for lithium on tetrahedral sites.
     size
         Unit cells along each edge; 4 cations and 8 tetrahedra per cell.
     repeats
-        Random lattices per composition.
+        Random lattices per composition, at least two for the errors.
     seed
         Random seed. All compositions fill the same lattices, so a sweep is smooth
         and a composition's result does not depend on its company.
@@ -97,16 +102,8 @@ def percolation(
     """
     from batteryxr.echem.kernels import lattice
 
-    if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-        raise ArgumentError("size", size, "an integer >= 2")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
-        raise ArgumentError(
-            "repeats", repeats, "an integer >= 2", "Errors need at least two lattices."
-        )
-    entries, dim = _entries(composition)
-    fillings = []
-    for entry in entries:
-        fillings.append(_filling(entry, tetrahedral))  # noqa: PERF401 (stacklevel)
+    entries, dim = _entries(formula)
+    fillings = [_filling(entry, tetrahedral) for entry in entries]
     n = 2 * size
     sites = lattice.octahedral_sites(n)
     wanted = np.array([round(f.octahedral / 2 * sites.size) for f in fillings])
@@ -169,17 +166,17 @@ def _add(
 
 
 def _entries(
-    composition: str | Composition | float | Sequence[str | float] | xr.DataArray,
+    formula: str | Composition | float | Sequence[str | float] | xr.DataArray,
 ) -> tuple[list[str | Composition | float], str | None]:
     """Return what to compute, and the dimension that it is on."""
-    if isinstance(composition, str | Composition):
-        return [composition], None
-    values = np.asarray(composition)
+    if isinstance(formula, str | Composition):
+        return [formula], None
+    values = np.asarray(formula)
     if values.ndim == 0:
         return [values.item()], None
     if values.ndim > 1 or values.size == 0:
         raise ArgumentError(
-            "composition", composition, "one composition or a list of them"
+            "formula", formula, "one formula or number, or a list of them"
         )
     numbers = values.dtype.kind in "biuf"
     return values.tolist(), "li_content" if numbers else "material"
@@ -187,18 +184,16 @@ def _entries(
 
 def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Filling:
     if isinstance(entry, str | Composition):
-        filling = _of_formula(parse(entry, "composition"))
+        filling = _of_formula(parse(entry))
     else:
         filling = _Filling(float(entry), 0.0)
     if tetrahedral is not None:
         filling = _Filling(filling.octahedral, float(tetrahedral))
     if not 0 <= filling.octahedral <= 2:
-        raise ArgumentError("composition", entry, "0 to 2 Li per two cations")
+        raise ArgumentError("formula", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
         expected = "0 to 4 tetrahedral Li per two anions"
-        if tetrahedral is None:
-            raise ArgumentError("composition", entry, expected)
-        raise ArgumentError("tetrahedral", tetrahedral, expected)
+        raise ArgumentError("formula", entry, expected)
     return filling
 
 

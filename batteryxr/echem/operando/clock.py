@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from batteryxr.core.checks import NonNegative
 
 _NS = 1_000_000_000
 _NAT = np.iinfo(np.int64).min
@@ -48,15 +51,14 @@ class Clock:
     reference: str = ""
     timezone: str = "UTC"
     method: Literal["declared", "fitted"] = "declared"
-    offset_error: float | None = None
-    drift_error: float | None = None
+    offset_error: NonNegative | None = None
+    drift_error: NonNegative | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("offset_s", "drift_ppm"):
             if not np.isfinite(getattr(self, name)):
                 raise ArgumentError(name, getattr(self, name), "a finite number")
-        if self.method not in ("declared", "fitted"):
-            raise ArgumentError("method", self.method, "'declared' or 'fitted'")
         if self.drift_ppm and not self.reference:
             raise ArgumentError(
                 "reference",

@@ -9,18 +9,14 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import (
-    ArgumentError,
-    DataError,
-    VariableError,
-    warn_quality,
-)
+from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.alignment import Signal
 
 #: Mean deviation, relative to that of the signal, above which nothing is common.
@@ -36,8 +32,8 @@ def fit_clock(
     channel: xr.DataArray | xr.Dataset,
     *,
     clock: Clock | None = None,
-    max_offset: float = 900.0,
-    max_drift: float = 400.0,
+    max_offset: Positive = 900.0,
+    max_drift: Positive = 400.0,
 ) -> Clock:
     """Find offset and drift of a clock from a signal that both sides recorded.
 
@@ -90,9 +86,6 @@ def fit_clock(
     from batteryxr.echem.kernels import alignment
 
     clock = clock or Clock()
-    for name, value in (("max_offset", max_offset), ("max_drift", max_drift)):
-        if not (np.isfinite(value) and value > 0):
-            raise ArgumentError(name, value, "a number > 0")
     stamps, voltage = _channel(channel)
     utc = Clock(timezone=clock.timezone).to_cycler(stamps)
     declared = dataclasses.replace(clock, timezone="UTC")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import DataError
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
@@ -28,6 +28,7 @@ from batteryxr.echem.record import (
 )
 
 if TYPE_CHECKING:
+    from batteryxr.core.checks import NonNegative, Positive
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -81,13 +82,13 @@ def join(
     scans: Scans,
     *,
     clock: Clock | None = None,
-    exposure: float | None = None,
+    exposure: NonNegative | None = None,
     time_reference: Literal["start", "middle", "end"] = "start",
     cell: str | None = None,
     first: Literal["charge", "discharge"] | None = None,
-    mass: float | None = None,
+    mass: Positive | None = None,
     formula: str | Composition | Lithiation | None = None,
-    i_zero: float | None = None,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> Scans:
     """Label each scan with what the cell did during its exposure.
@@ -164,7 +165,7 @@ def join(
     states : choose scans by voltage and direction.
     """
     clock = clock or Clock()
-    check(scans, _MADE, time_reference)
+    check(scans, _MADE)
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
     require_clock(record, caller="join")
@@ -299,8 +300,6 @@ def _labels(
 def _cycles(half: xr.Dataset, first: str | None) -> np.ndarray:
     """Return the cycle of each half cycle, as `cycles` pairs them; NaN in none."""
     direction = half["direction"].values
-    if first not in ("charge", "discharge", None):
-        raise ArgumentError("first", first, "'charge', 'discharge' or None")
     if first is None:
         begin = int((half["flag"].values[:1] & STARTS_PART_WAY > 0).any())
     else:
@@ -331,6 +330,4 @@ def _attrs(name: str) -> dict[str, Any]:
 
 
 def _specific(capacity: np.ndarray, mass: float) -> tuple[str, np.ndarray, Any]:
-    if not mass > 0:
-        raise ArgumentError("mass", mass, "the mass of active material in mg")
     return "scan", capacity / (mass * 1e-3), _attrs("specific_capacity")

@@ -18,6 +18,8 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.checks import Count, NonNegative
+
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 Choice = tuple[str, float] | tuple[int, str, float]
 
@@ -26,12 +28,12 @@ _DIRECTIONS = ("charge", "discharge")
 
 @recorded
 def states(
-    scans: Scans,
+    data: Scans,
     choose: Sequence[Choice],
     *,
     by: Literal["voltage", "number"] = "voltage",
-    tolerance: float = 0.05,
-    n: int | None = 1,
+    tolerance: NonNegative = 0.05,
+    n: Count | None = 1,
     combine: Literal["mean", "sum"] | None = None,
     cycle: int | None = None,
     number: str = "state_number",
@@ -42,7 +44,7 @@ def states(
 
     Parameters
     ----------
-    scans
+    data
         Anything on ``scan`` with the coordinates ``voltage`` and ``branch`` (or
         ``direction``), as `join` gives them.
     choose
@@ -68,7 +70,7 @@ def states(
 
     Returns
     -------
-    same type as `scans`
+    same type as `data`
         On ``state`` in place of ``scan``, with the coordinates ``direction``,
         ``voltage`` (applied), ``measured_voltage`` (mean over the exposure),
         ``scan_index``, ``scan_count`` and ``ocv_during_scan``: whether the cell
@@ -96,25 +98,17 @@ def states(
     branch. Serban et al., Commun. Chem. (2024), use six states: charge 2.5, 3, 3.5,
     4 V and discharge 3.5, 3 V.
     """
-    require_dims(scans, ["scan"], caller="states")
+    require_dims(data, ["scan"], caller="states")
     wanted = _choices(choose, by)
-    if n is not None and (isinstance(n, bool) or not n >= 1):
-        raise ArgumentError("n", n, "a number of scans >= 1, or None for all")
-    if combine not in (None, "mean", "sum"):
-        raise ArgumentError("combine", combine, "'mean', 'sum' or None")
     if by == "number":
-        groups = [_of_number(scans, w, n, number) for w in wanted]
+        groups = [_of_number(data, w, n, number) for w in wanted]
     else:
-        if not tolerance >= 0:
-            raise ArgumentError("tolerance", tolerance, "a voltage >= 0 in V")
-        groups = _of_voltage(scans, wanted, tolerance, n, cycle)
-    return _label(_gather(scans, groups, n, combine), scans, wanted, groups)
+        groups = _of_voltage(data, wanted, tolerance, n, cycle)
+    return _label(_gather(data, groups, n, combine), data, wanted, groups)
 
 
 def _choices(choose: Sequence[Choice], by: str) -> list[tuple[int, str, float]]:
     """Return (number, direction, voltage) of each state; number 0 by voltage."""
-    if by not in ("voltage", "number"):
-        raise ArgumentError("by", by, "'voltage' or 'number'")
     size, form = (2, "('charge', 3.5)") if by == "voltage" else (3, "(1, 'charge', 3)")
     wanted: list[tuple[int, str, float]] = []
     for item in choose:

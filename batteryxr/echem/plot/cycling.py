@@ -9,7 +9,8 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import BRANCH_COLOURS, NEUTRAL, dimension, load_hvplot
+from batteryxr.echem.plot.axes import axis
 from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -31,9 +33,9 @@ _SIZE = {"width": 600, "height": 380}
 def plot_voltage_profile(
     record: xr.Dataset,
     *,
-    mass: float | None = None,
+    mass: Positive | None = None,
     half_cycles: Sequence[int] | None = None,
-    i_zero: float | None = None,
+    i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> Any:
     """Plot voltage against capacity, each half cycle from zero.
@@ -59,18 +61,17 @@ def plot_voltage_profile(
     Raises
     ------
     ArgumentError
-        If `mass` is not positive or there is no such half cycle.
+        If an option is out of range or there is no such half cycle.
     """
     hv = load_hvplot()
     from batteryxr.echem.kernels import parts
 
-    if mass is not None and not mass > 0:
-        raise ArgumentError("mass", mass, "the active mass in mg, > 0, or None")
     rows = columns(record, caller="plot_voltage_profile", clock=False)
     table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     there = len(table.floats)
     numbers = range(1, there + 1) if half_cycles is None else half_cycles
-    units = "mA h" if mass is None else "mA h/g"
+    x = axis("capacity" if mass is None else "specific_capacity")
+    y = dimension(rows.arrays["voltage"])
     curves = []
     for number in numbers:
         if not 1 <= number <= there:
@@ -80,10 +81,9 @@ def plot_voltage_profile(
         q, v = _profile(rows.isel(some), table.rule)
         if mass is not None:
             q = q * 1000.0 / mass
-        up = of[parts.DIRECTION] > 0
-        label = "charge" if up else "discharge"
-        curve = hv.Curve((q, v), f"Capacity ({units})", "Voltage (V)", label=label)
-        curves.append(curve.opts(color="#c44e52" if up else "#4c72b0"))
+        side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
+        curve = hv.Curve((q, v), x, y, label=side)
+        curves.append(curve.opts(color=BRANCH_COLOURS[side]))
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
     title = str(record.attrs.get("title", ""))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
@@ -105,12 +105,12 @@ def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
 
 
 @checked
-def plot_cycles(cycles: xr.Dataset) -> Any:
+def plot_cycles(result: xr.Dataset) -> Any:
     """Plot capacity and Coulombic efficiency against cycle number.
 
     Parameters
     ----------
-    cycles
+    result
         Result of `cycles`; specific capacities are taken where it has them.
 
     Returns
@@ -119,37 +119,33 @@ def plot_cycles(cycles: xr.Dataset) -> Any:
         Capacities above, Coulombic efficiency below, on one cycle axis.
     """
     hv = load_hvplot()
-    require_dims(cycles, ("cycle",), caller="plot_cycles")
-    require_variables(cycles, ("coulombic_efficiency",), caller="plot_cycles")
-    specific = "charge_specific_capacity" in cycles
-    kind, units = ("specific_capacity", "mA h/g") if specific else ("capacity", "mA h")
-    number = cycles["cycle"].values
+    require_dims(result, ("cycle",), caller="plot_cycles")
+    require_variables(result, ("coulombic_efficiency",), caller="plot_cycles")
+    specific = "charge_specific_capacity" in result
+    kind = "specific_capacity" if specific else "capacity"
+    number, x, y = result["cycle"].values, dimension(result["cycle"]), axis(kind)
     points = [
-        hv.Scatter(
-            (number, cycles[f"{side}_{kind}"].values),
-            "Cycle",
-            f"Capacity ({units})",
-            label=side,
-        ).opts(color=colour, size=6)
-        for side, colour in (("charge", "#c44e52"), ("discharge", "#4c72b0"))
+        hv.Scatter((number, result[f"{side}_{kind}"].values), x, y, label=side).opts(
+            color=BRANCH_COLOURS[side], size=6
+        )
+        for side in ("charge", "discharge")
     ]
+    percent = axis("efficiency", units="%", long_name="Coulombic efficiency")
     efficiency = hv.Scatter(
-        (number, 100 * cycles["coulombic_efficiency"].values),
-        "Cycle",
-        "Coulombic efficiency (%)",
+        (number, 100 * result["coulombic_efficiency"].values), x, percent
     )
     above = hv.Overlay(points).opts(legend_position="bottom_right", **_SIZE)
-    below = efficiency.opts(color="black", size=6, width=600, height=220)
+    below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
     return (above + below).cols(1)
 
 
 @checked
-def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
+def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> Any:
     """Plot dQ/dV, discharges downward as is usual.
 
     Parameters
     ----------
-    dqdv
+    result
         Result of `dqdv`.
     errors
         Show one standard deviation as a band.
@@ -159,32 +155,31 @@ def plot_dqdv(dqdv: xr.Dataset, *, errors: bool = False) -> Any:
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_dims(dqdv, ("half_cycle", "voltage"), caller="plot_dqdv")
-    require_variables(dqdv, ("dqdv", "dqdv_error"), caller="plot_dqdv")
-    name = f"dQ/dV ({dqdv['dqdv'].attrs['units']})"
-    voltage = dqdv["voltage"].values
+    require_dims(result, ("half_cycle", "voltage"), caller="plot_dqdv")
+    require_variables(result, ("dqdv", "dqdv_error"), caller="plot_dqdv")
+    voltage = result["voltage"].values
+    x, y = dimension(result["voltage"]), dimension(result["dqdv"])
     items = []
-    for row in range(dqdv.sizes["half_cycle"]):
-        one = dqdv.isel(half_cycle=row)
+    for row in range(result.sizes["half_cycle"]):
+        one = result.isel(half_cycle=row)
         side = str(one["direction"].item())
-        sign, colour = (1, "#c44e52") if side == "charge" else (-1, "#4c72b0")
-        y = sign * one["dqdv"].values
+        colour = BRANCH_COLOURS[side]
+        drawn = one["dqdv"].values if side == "charge" else -one["dqdv"].values
         if errors:
-            spread = (voltage, y, one["dqdv_error"].values)
-            band = hv.Spread(spread, "Voltage (V)", [name, "error"])
+            band = hv.Spread((voltage, drawn, one["dqdv_error"].values), x, [y, "sd"])
             items.append(band.opts(color=colour, alpha=0.3))
-        curve = hv.Curve((voltage, y), "Voltage (V)", name, label=side)
+        curve = hv.Curve((voltage, drawn), x, y, label=side)
         items.append(curve.opts(color=colour))
     return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 
 @checked
-def plot_rate(rate: xr.Dataset) -> Any:
+def plot_rate(result: xr.Dataset) -> Any:
     """Plot capacity and mean voltage against current on a logarithmic axis.
 
     Parameters
     ----------
-    rate
+    result
         Result of `rate`; specific quantities are taken where it has them.
 
     Returns
@@ -192,20 +187,18 @@ def plot_rate(rate: xr.Dataset) -> Any:
     holoviews.Layout
     """
     hv = load_hvplot()
-    require_dims(rate, ("rate",), caller="plot_rate")
-    specific = "specific_capacity" in rate
-    x, y = (
-        ("specific_current", "specific_capacity")
-        if specific
-        else ("current", "capacity")
-    )
-    current = rate[x].values
-    axis = f"Current ({rate[x].attrs['units']})"
+    require_dims(result, ("rate",), caller="plot_rate")
+    kind = "specific_" if "specific_capacity" in result else ""
+    current = result[f"{kind}current"]
+    x = dimension(current, words="Current")
     panels = []
-    for name, words in ((y, "Capacity"), ("mean_voltage", "Mean voltage")):
-        label = f"{words} ({rate[name].attrs['units']})"
-        data = (current, rate[name].values)
-        curve = hv.Curve(data, axis, label) * hv.Scatter(data, axis, label)
+    for name, words in (
+        (f"{kind}capacity", "Capacity"),
+        ("mean_voltage", "Mean voltage"),
+    ):
+        y = dimension(result[name], words=words)
+        points = (current.values, result[name].values)
+        curve = hv.Curve(points, x, y) * hv.Scatter(points, x, y)
         panels.append(
             curve.opts(hv.opts.Curve(logx=True, padding=0.1), hv.opts.Scatter(size=7))
         )

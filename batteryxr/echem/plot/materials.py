@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import COLOURS, NEUTRAL, dimension, load_hvplot
 from batteryxr.core.units import in_units
 from batteryxr.echem.lithium.composition import parse
 from batteryxr.echem.lithium.content import centres_of, electrons_of, li_content
@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.checks import Positive
     from batteryxr.echem.lithium.composition import Composition
 
-_CONTENT = "Li per two cations"
-_SHARE = "Share of Li"
 #: Rows of a record beyond which a screen shows no more.
 _ROWS = 20_000
-#: Okabe and Ito's colours, told apart by every eye.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @checked
@@ -59,28 +56,28 @@ def plot_percolation(result: xr.Dataset) -> Any:
             f"found {tuple(result.dims)}. Compute a sweep: "
             "percolation(numpy.linspace(0.8, 1.4, 25))."
         )
+    x = dimension(result["li_content"], words="Li per two cations")
+    y = dimension(result["largest_cluster"], "share", "Fraction of Li")
     curves = []
-    for name in ("largest_cluster", "percolating_share"):
+    names = ("largest_cluster", "percolating_share")
+    for name, colour in zip(names, COLOURS, strict=False):
         points = (
             result["li_content"].values,
             result[name].values,
             result[f"{name}_error"].values,
         )
         label = result[name].attrs["long_name"]
-        curves.append(
-            hv.Curve(points[:2], "Li per two cations", "Share of Li", label=label)
-        )
-        curves.append(
-            hv.ErrorBars(points, "Li per two cations", ["Share of Li", "error"])
-        )
+        curve = hv.Curve(points[:2], x, y, label=label)
+        curves.append(curve.opts(color=colour))
+        curves.append(hv.ErrorBars(points, x, [y, "error"]))
     onset, error = float(result["onset"]), float(result["onset_error"])
-    mark = hv.VLine(onset).opts(color="grey", line_dash="dashed", line_width=1)
-    band = hv.VSpan(onset - error, onset + error).opts(color="grey", alpha=0.2)
+    mark = hv.VLine(onset).opts(color=NEUTRAL, line_dash="dashed", line_width=1)
+    band = hv.VSpan(onset - error, onset + error).opts(color=NEUTRAL, alpha=0.2)
     text = hv.Text(onset, 0.97, f"  onset {onset:.3f}", halign="left")
     overlay = hv.Overlay([band, mark, *curves, text])
     return overlay.opts(
-        xlabel=_CONTENT,
-        ylabel=_SHARE,
+        xlabel=x.label,
+        ylabel=y.label,
         width=520,
         height=340,
         legend_position="bottom_right",
@@ -111,14 +108,14 @@ def plot_comparison(result: xr.Dataset) -> Any:
     frame["checked"] = ~result["flag"].any("check").values
     panels = []
     for name in ("specific_energy", "utilisation"):
-        axis = _axis(hv, result[name])
+        axes = [dimension(result["specific_capacity"]), dimension(result[name])]
         groups = [
             (
                 group,
                 checked,
                 hv.Points(
                     rows,
-                    [_axis(hv, result["specific_capacity"]), axis],
+                    axes,
                     ["material", "formula", "mean_voltage"],
                     label=group or "unclassified",
                 ),
@@ -129,20 +126,12 @@ def plot_comparison(result: xr.Dataset) -> Any:
     return hv.Layout(panels).opts(shared_axes=False)
 
 
-def _axis(hv: Any, array: xr.DataArray) -> Any:
-    units = array.attrs["units"]
-    label = array.attrs["long_name"]
-    return hv.Dimension(
-        str(array.name), label=label if units == "1" else f"{label} ({units})"
-    )
-
-
 def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
-    colours = dict(zip(sorted({g for g, _, _ in groups}), _COLOURS, strict=False))
+    colours = dict(zip(sorted({g for g, _, _ in groups}), COLOURS, strict=False))
     styled = [
         points.opts(
             size=9,
-            color=colours.get(group, "grey"),
+            color=colours.get(group, NEUTRAL),
             fill_alpha=0.8 if checked else 0.0,
             tools=["hover"],
         )
@@ -158,12 +147,12 @@ def plot_lithiation(
     record: xr.Dataset,
     *,
     formula: str | Composition,
-    mass: float | None = None,
+    mass: Positive | None = None,
     x0: float | None = None,
     per: str = "formula",
     on_charge: Literal["delithiation", "lithiation"] = "delithiation",
     ion: str = "Li",
-    electrons: float | Mapping[str, float] | None = None,
+    electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> Any:
     """Plot the voltage against the Li content, and shade what exceeds theory.
@@ -204,8 +193,8 @@ def plot_lithiation(
     thin = {"record": slice(None, None, record.sizes["record"] // _ROWS + 1)}
     x = content.isel(thin).values
     voltage = in_units(record["voltage"], "V", caller="plot_lithiation")
-    label = str(content.attrs["long_name"])
-    curve = hv.Curve((x, voltage.isel(thin).values), label, "Voltage (V)")
+    axes = dimension(content), dimension(voltage)
+    curve = hv.Curve((x, voltage.isel(thin).values), *axes).opts(color=NEUTRAL)
     shown = [curve]
     composition = parse(formula)
     if electrons is not None or redox is not None or composition[ion] > 0:
@@ -213,7 +202,11 @@ def plot_lithiation(
         allowed /= centres_of(composition, per)[0]
         shown += _beyond(hv, x, float(content.attrs["initial_content"]), allowed)
     return hv.Overlay(shown).opts(
-        xlabel=label, ylabel="Voltage (V)", width=520, height=340, show_grid=True
+        xlabel=axes[0].label,
+        ylabel=axes[1].label,
+        width=520,
+        height=340,
+        show_grid=True,
     )
 
 
@@ -223,7 +216,7 @@ def _beyond(hv: Any, x: np.ndarray, start: float, allowed: float) -> list[Any]:
     least, most = known.min(initial=start), known.max(initial=start)
     spans = [(start + allowed, most), (least, start - allowed)]
     return [
-        hv.VSpan(float(low), float(high)).opts(color="grey", alpha=0.2)
+        hv.VSpan(float(low), float(high)).opts(color=NEUTRAL, alpha=0.2)
         for low, high in spans
         if high > low
     ]

@@ -10,8 +10,15 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import (
+    BRANCH_COLOURS,
+    COLOURS,
+    NEUTRAL,
+    dimension,
+    load_hvplot,
+)
 from batteryxr.core.units import in_units
+from batteryxr.echem.plot.axes import axis, hours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +26,9 @@ if TYPE_CHECKING:
 #: Rows that a curve of a record is thinned to: more than a screen shows.
 _POINTS = 5000
 _SIZE = {"width": 700, "height": 220}
-_COLOURS = {
-    "charge": "#c44e52",
-    "discharge": "#4c72b0",
-    "rest": "#7f8c8d",
-    "": "#7f8c8d",
-}
 _HOUR = np.timedelta64(3600, "s")
+#: What lies beyond theory.
+_BEYOND = COLOURS[4]
 
 
 @checked
@@ -55,41 +58,36 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
     origin = _origin(record)
     x, voltage = _curve(record, origin)
-    hours = _hours(scans, origin)
-    layers = hv.Curve((x, voltage), "time", "voltage", label="cycler").opts(
-        color="#555555", line_width=1
+    at, time, volts = _hours(scans, origin), hours(), axis("voltage")
+    layers = hv.Curve((x, voltage), time, volts, label="cycler").opts(
+        color=NEUTRAL, line_width=1
     )
     low, high = scans["voltage_min"].values, scans["voltage_max"].values
     middle = scans["voltage"].values
-    bars = (hours, middle, middle - low, high - middle)
+    bars = (at, middle, middle - low, high - middle)
     seen = np.isfinite(middle)
     layers *= hv.ErrorBars(
-        tuple(b[seen] for b in bars), "time", ["voltage", "below", "above"]
+        tuple(b[seen] for b in bars), time, [volts, "below", "above"]
     ).opts(line_width=1, upper_head=None, lower_head=None)
     turned = (
         scans["crosses_reversal"].values
         if "crosses_reversal" in scans.coords
         else np.zeros(seen.size, bool)
     )
-    for name, colour in _COLOURS.items():
+    for name, colour in (BRANCH_COLOURS | {"": NEUTRAL}).items():
         for odd, marker in ((False, "circle"), (True, "x")):
             chosen = seen & (scans["branch"].values == name) & (turned == odd)
             if chosen.any():
                 label = f"{name or 'scan'}{', reversal' if odd else ''}"
                 layers *= hv.Scatter(
-                    (hours[chosen], middle[chosen]), "time", "voltage", label=label
+                    (at[chosen], middle[chosen]), time, volts, label=label
                 ).opts(color=colour, marker=marker, size=5)
-    return layers.opts(
-        xlabel="Time / h",
-        ylabel="Voltage / V",
-        legend_position="right",
-        **_SIZE | {"height": 320},
-    )
+    return layers.opts(legend_position="right", **_SIZE | {"height": 320})
 
 
 @checked
 def plot_with_voltage(
-    scans: xr.DataArray | xr.Dataset,
+    data: xr.DataArray | xr.Dataset,
     quantity: str | None = None,
     *,
     against: str = "time",
@@ -102,7 +100,7 @@ def plot_with_voltage(
 
     Parameters
     ----------
-    scans
+    data
         A joined series, or a result with its coordinates: an array on ``scan`` alone
         or on ``scan`` and one more dimension (components, clusters), or a Dataset
         with `quantity`.
@@ -131,51 +129,50 @@ def plot_with_voltage(
         If the scans are not joined.
     """
     hv = load_hvplot()
-    _require_labels(scans, ["voltage", "time"])
-    values = _quantity(scans, quantity)
+    _require_labels(data, ["voltage", "time"])
+    values = _quantity(data, quantity)
     if record is not None and against != "time":
         raise ArgumentError("against", against, "'time' where `record` is given")
     if against == "time":
-        origin = scans["time"].values.min() if record is None else _origin(record)
-        x, title = _hours(scans, origin), "Time / h"
+        origin = data["time"].values.min() if record is None else _origin(record)
+        x, along = _hours(data, origin), hours()
     else:
-        _require_labels(scans, [against])
-        x, title = scans[against].values, _title(scans[against])
-    order = np.argsort(scans["time"].values, kind="stable")
-    runs = list(_runs(scans, order, whole=against in ("time", "capacity_total")))
+        _require_labels(data, [against])
+        x, along = data[against].values, _dimension(data[against])
+    order = np.argsort(data["time"].values, kind="stable")
+    runs = list(_runs(data, order, whole=against in ("time", "capacity_total")))
 
-    def lines(y: np.ndarray, name: str, label: str, colour: Any) -> list[Any]:
+    def lines(y: np.ndarray, across: Any, label: str, colour: Any) -> list[Any]:
         layers = []
         for run in runs:
             points = (x[run], y[run])
-            curve = hv.Curve(points, "x", name, label=label)
+            curve = hv.Curve(points, along, across, label=label)
             layers.append(curve.opts(color=colour, line_width=1))
-            marks = hv.Scatter(points, "x", name, label=label)
+            marks = hv.Scatter(points, along, across, label=label)
             layers.append(marks.opts(color=colour, size=3))
         return layers
 
+    volts = axis("voltage")
     if record is None:
-        top = hv.Overlay(lines(scans["voltage"].values, "voltage", "", "#555555"))
+        top = hv.Overlay(lines(data["voltage"].values, volts, "", NEUTRAL))
     else:
-        whole = hv.Curve(_curve(record, origin), "x", "voltage")
-        top = hv.Overlay([whole.opts(color="#555555")])
-    cycle = hv.Cycle("Category10").values
+        whole = hv.Curve(_curve(record, origin), along, volts)
+        top = hv.Overlay([whole.opts(color=NEUTRAL)])
+    quantity_axis = _dimension(values, "quantity")
     below = hv.Overlay(
         [
             layer
             for k, (label, y) in enumerate(_columns(values))
-            for layer in lines(y, "quantity", label, cycle[k % len(cycle)])
+            for layer in lines(y, quantity_axis, label, COLOURS[k % len(COLOURS)])
         ]
     )
     if theoretical is not None:
         end = float(np.nanmax(x)) if against != "li_content" else float(np.nanmin(x))
         span = hv.VSpan(*sorted((theoretical, end)))
-        shade = span.opts(color="#f5b041", alpha=0.25)
+        shade = span.opts(color=_BEYOND, alpha=0.25)
         top, below = shade * top, shade * below
-    top = top.opts(xlabel=title, ylabel="Voltage / V", show_legend=False, **_SIZE)
-    below = below.opts(
-        xlabel=title, ylabel=_title(values), legend_position="right", **_SIZE
-    )
+    top = top.opts(show_legend=False, **_SIZE)
+    below = below.opts(legend_position="right", **_SIZE)
     return (top + below).cols(1)
 
 
@@ -257,7 +254,7 @@ def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarra
     return hours
 
 
-def _title(array: xr.DataArray) -> str:
-    name = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
-    units = str(array.attrs.get("units", "1"))
-    return name if units in ("1", "") else f"{name} / {units}"
+def _dimension(array: xr.DataArray, name: str = "") -> Any:
+    """Return the axis of an array, without what its long name adds after a comma."""
+    words = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
+    return dimension(array, name, words)

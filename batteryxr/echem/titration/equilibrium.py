@@ -13,7 +13,7 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 
 
-class _Curve(NamedTuple):
+class _OpenCircuit(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     error: np.ndarray
@@ -22,7 +22,7 @@ class _Curve(NamedTuple):
 
 @recorded
 def equilibrium_hysteresis(
-    charge_gitt: xr.Dataset, discharge_gitt: xr.Dataset, *, axis: str | None = None
+    result: xr.Dataset, discharge: xr.Dataset, *, axis: str | None = None
 ) -> xr.Dataset:
     """Integrate the gap between the equilibrium curves of charge and discharge.
 
@@ -30,10 +30,10 @@ def equilibrium_hysteresis(
 
     Parameters
     ----------
-    charge_gitt, discharge_gitt
-        Results of `gitt`; pulses of the other direction, and those without an
-        equilibrium voltage, are left out. The equilibrium before the first pulse
-        counts as a point too.
+    result, discharge
+        Results of `gitt` on charge and on discharge; pulses of the other direction,
+        and those without an equilibrium voltage, are left out. The equilibrium before
+        the first pulse counts as a point too.
     axis
         The common axis, a coordinate of both: ``"li_content"``, ``"capacity"`` or
         ``"specific_capacity"``. Default: the first of these that both have; on
@@ -56,32 +56,32 @@ def equilibrium_hysteresis(
     """
     from batteryxr.echem.kernels import hysteresis as kernel
 
-    sides = {"charge": charge_gitt, "discharge": discharge_gitt}
+    sides = {"charge": result, "discharge": discharge}
     name = _common_axis(sides, axis)
-    charge, discharge = (_curve(data, side, name) for side, data in sides.items())
-    x = kernel.overlap_grid(charge.x, discharge.x)
+    up, down = (_curve(data, side, name) for side, data in sides.items())
+    x = kernel.overlap_grid(up.x, down.x)
     if x.size < 2:
-        spans = [[float(c.x[0]), float(c.x[-1])] for c in (charge, discharge)]
+        spans = [[float(c.x[0]), float(c.x[-1])] for c in (up, down)]
         raise DataError(
             name,
             f"the curves do not overlap: charge spans {spans[0]}, discharge {spans[1]}",
             "Count both from the same state: pass mass=, and "
             "formula=Lithiation(formula, x0=...), to gitt.",
         )
-    upper, upper_weights = kernel.linear(charge.x, charge.y, charge.error, x)
-    lower, lower_weights = kernel.linear(discharge.x, discharge.y, discharge.error, x)
+    upper, upper_weights = kernel.linear(up.x, up.y, up.error, x)
+    lower, lower_weights = kernel.linear(down.x, down.y, down.error, x)
     integral = kernel.trapezoid_weights(x)
     gap = upper - lower
     area = float(integral @ gap)
     # How smooth curves through the same points would differ from straight lines.
-    bend = float(integral @ (_smooth(charge, x) - _smooth(discharge, x) - gap))
+    bend = float(integral @ (_smooth(up, x) - _smooth(down, x) - gap))
     shifts = [
         float(integral @ (np.gradient(y, x) * np.interp(x, c.x, c.x_error)))
-        for c, y in ((charge, upper), (discharge, lower))
+        for c, y in ((up, upper), (down, lower))
     ]
     noise = [np.linalg.norm(integral @ w) for w in (upper_weights, lower_weights)]
     error = math.hypot(*noise, *shifts, bend)
-    units = charge_gitt[name].attrs["units"]
+    units = result[name].attrs["units"]
     area_units = "V" if units == "1" else f"V {units}"
     width = float(x[-1] - x[0])
     gap_error = np.sqrt((upper_weights**2).sum(1) + (lower_weights**2).sum(1))
@@ -106,7 +106,7 @@ def equilibrium_hysteresis(
             )
             for key, (value, unit, long_name) in (scalars | curves).items()
         },
-        coords={name: (name, x, dict(charge_gitt[name].attrs))},
+        coords={name: (name, x, dict(result[name].attrs))},
     )
 
 
@@ -126,12 +126,12 @@ def _common_axis(sides: dict[str, xr.Dataset], axis: str | None) -> str:
     )
 
 
-def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
+def _curve(data: xr.Dataset, direction: str, axis: str) -> _OpenCircuit:
     chosen = data.isel(pulse=np.flatnonzero(data["direction"].values == direction))
     n = chosen.sizes["pulse"]
     if n < 2 or not np.isfinite(chosen["equilibrium_voltage"].values).sum() > 1:
         raise DataError(
-            f"{direction}_gitt",
+            f"titration on {direction}",
             f"has fewer than two pulses of direction {direction!r} with an equilibrium",
             "`flag` says what is wrong with each pulse.",
         )
@@ -155,10 +155,10 @@ def _curve(data: xr.Dataset, direction: str, axis: str) -> _Curve:
     good = np.isfinite(y)
     x, order = np.unique(x[good], return_index=True)
     x_error = np.concatenate([[0.0], x_error])
-    return _Curve(x, *(a[good][order] for a in (y, error, x_error)))
+    return _OpenCircuit(x, *(a[good][order] for a in (y, error, x_error)))
 
 
-def _smooth(curve: _Curve, at: np.ndarray) -> np.ndarray:
+def _smooth(curve: _OpenCircuit, at: np.ndarray) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     return np.asarray(PchipInterpolator(curve.x, curve.y)(at))

@@ -18,7 +18,7 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.checks import NonNegative, Positive
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -59,10 +59,10 @@ def gitt(
     *,
     method: FiniteLength | WeppnerHuggins = _FINITE_LENGTH,
     geometry: Literal["sphere", "planar"] = "sphere",
-    radius: float | None = None,
-    mass: float | None = None,
+    radius: Positive | None = None,
+    mass: Positive | None = None,
     formula: str | Composition | Lithiation | None = None,
-    tmin: float = 1.0,
+    tmin: NonNegative = 1.0,
     tmax: float | None = 60.0,
     i_zero: Positive | None = None,
     settled: float = 1e-3,
@@ -137,9 +137,8 @@ def gitt(
     passed by pulses since the record's start, after each pulse. Pulse and rest end
     where `file` changes.
     """
-    _check(radius=radius, mass=mass, tmin=tmin, tmax=tmax, geometry=geometry)
-    if i_zero is not None and not i_zero > 0:
-        raise ArgumentError("i_zero", i_zero, "a current > 0 in mA, or None")
+    if tmax is not None and not tmax > tmin:
+        raise ArgumentError("tmax", tmax, f"a time in s after tmin={tmin}, or None")
     if formula is not None and mass is None:
         raise ArgumentError(
             "mass", mass, "the active mass in mg", "Li content needs it with `formula`."
@@ -167,25 +166,6 @@ def gitt(
     settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
     about = {k: v for k, v in record.attrs.items() if k != "header"}
     return result.assign_attrs(about | settings)
-
-
-def _check(
-    *,
-    radius: float | None,
-    mass: float | None,
-    tmin: float,
-    tmax: float | None,
-    geometry: str,
-) -> None:
-    if geometry not in ("sphere", "planar"):
-        raise ArgumentError("geometry", geometry, "'sphere' or 'planar'")
-    for name, size in (("radius", radius), ("mass", mass)):
-        if size is not None and not size > 0:
-            raise ArgumentError(name, size, "a positive number, or None")
-    if tmin < 0:
-        raise ArgumentError("tmin", tmin, "a time in s, 0 or later")
-    if tmax is not None and not tmax > tmin:
-        raise ArgumentError("tmax", tmax, f"a time in s after tmin={tmin}, or None")
 
 
 def cut_pulses(rows: Columns, *, i_zero: float, memory: int) -> Iterator[Pulse]:

@@ -3,28 +3,82 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
-from batteryxr.io.cycler.formats import by_suffix, identify, known_suffixes, reader
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
+
+    from batteryxr.io.cycler.table import RawTable
+
+_HEAD = 4096  # bytes that tell a format apart
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: who reads it, called with path and options, and its marks.
+
+    Parameters
+    ----------
+    module
+        Module of `batteryxr.io.cycler`.
+    suffixes
+        Endings of file names, lower case, longest meaning first.
+    signature
+        Pattern that the first bytes match, where content tells.
+    function
+        The module's function that reads it.
+    """
+
+    module: str
+    suffixes: tuple[str, ...]
+    signature: re.Pattern[bytes] | None = None
+    function: str = "read"
+
+
+#: Formats by name, in the order in which they are tried.
+FORMATS: dict[str, Format] = {
+    "biologic-mpt": Format(
+        "biologic", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
+    ),
+    "biologic-mpr": Format(
+        "biologic",
+        (".mpr",),
+        re.compile(rb"BIO-LOGIC MODULAR FILE"),
+        function="read_binary",
+    ),
+    "arbin-res": Format(
+        "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
+    ),
+    "xlsx": Format("workbook", (".xlsx",)),
+    "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
+    "bdf": Format(
+        "bdf",
+        (".bdf.csv", ".bdf.parquet", ".parquet", ".bdf"),
+        re.compile(
+            rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_(milli)?second\b|\bTest Time / s\b)"
+        ),
+    ),
+    "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
+}
 
 
 @recorded
 def read_cycler(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     timezone: str | None = None,
     format: str | None = None,
@@ -42,7 +96,7 @@ def read_cycler(
 
     Parameters
     ----------
-    files
+    path
         A path, a list of paths, a folder, or a pattern such as ``"cell4*.mpt"``.
         Several files of one run are put in order of their starts (as given, where a
         file has none) and joined.
@@ -92,44 +146,107 @@ def read_cycler(
     where = clock.zone(timezone)
     wanted = plausibility.known(repair)
     options = Options(columns=columns, dayfirst=dayfirst, test=test)
-    paths = find(files, format=format)
+    paths = find(path, format=format)
     tables = []
-    for path in paths:
-        table = reader(identify(path, format))(path, options)
-        check(table, path)
-        tables.append(plausibility.examine(table, wanted, path.name))
+    for one in paths:
+        table = reader(identify(one, format))(one, options)
+        check(table, one)
+        tables.append(plausibility.examine(table, wanted, one.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)
     return dataset
 
 
+def identify(path: Path, name: str | None = None) -> str:
+    """Return the name of the format of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        The format, where the caller knows it.
+
+    Raises
+    ------
+    ArgumentError
+        If `name` is no format, or the file is of none that is known.
+    FileFormatError
+        If the file is empty or cannot be opened.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise ArgumentError("format", name, f"one of {sorted(FORMATS)}")
+        return name
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise FileFormatError(path, f"cannot be opened: {error.strerror}.") from error
+    if not head:
+        raise FileFormatError(path, "the file is empty (0 bytes).")
+    for key, form in FORMATS.items():
+        if form.signature is not None and form.signature.match(head):
+            return key
+    if (key_by_name := by_suffix(path)) is not None:
+        return key_by_name
+    raise ArgumentError(
+        "path",
+        str(path),
+        f"a file that ends in one of {known_suffixes()}",
+        f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
+    )
+
+
+def by_suffix(path: Path) -> str | None:
+    """Return the format that the file name suggests."""
+    lower = path.name.lower()
+    for key, form in FORMATS.items():
+        if lower.endswith(form.suffixes):
+            return key
+    return None
+
+
+def known_suffixes() -> list[str]:
+    """Return all endings of file names that some reader takes."""
+    return sorted({s for form in FORMATS.values() for s in form.suffixes})
+
+
+def reader(name: str) -> Callable[[Path, Options], RawTable]:
+    """Return the function that reads one file of a format."""
+    form = FORMATS[name]
+    module = importlib.import_module(f"batteryxr.io.cycler.{form.module}")
+    read: Callable[[Path, Options], RawTable] = getattr(module, form.function)
+    return read
+
+
 def find(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     format: str | None = None,
 ) -> list[Path]:
-    """Return the paths that `files` names, in natural order of their names.
+    """Return the paths that `path` names, in natural order of their names.
 
     Raises
     ------
     ArgumentError
         If there is none, one does not exist, or a folder mixes formats.
     """
-    if isinstance(files, list | tuple):
-        if not files:
-            raise ArgumentError("files", files, "at least one path")
-        return [path for item in files for path in find(item, format=format)]
-    path = Path(files).expanduser()  # type: ignore[arg-type]
-    if path.is_dir():
-        return _in_folder(path, format)
-    if path.exists():
-        return [path]
-    matches = [Path(m) for m in glob.glob(str(path))]
+    if isinstance(path, list | tuple):
+        if not path:
+            raise ArgumentError("path", path, "at least one path")
+        return [one for item in path for one in find(item, format=format)]
+    one = Path(path).expanduser()  # type: ignore[arg-type]
+    if one.is_dir():
+        return _in_folder(one, format)
+    if one.exists():
+        return [one]
+    matches = [Path(m) for m in glob.glob(str(one))]
     if not matches:
         raise ArgumentError(
-            "files",
-            str(path),
+            "path",
+            str(one),
             "an existing file, folder or pattern",
             f"The current folder is {Path.cwd()}.",
         )
@@ -146,14 +263,14 @@ def _in_folder(folder: Path, format: str | None) -> list[Path]:
         kinds = sorted({str(known[p]) for p in chosen})
         if len(kinds) > 1:
             raise ArgumentError(
-                "files",
+                "path",
                 str(folder),
                 "a folder whose cycler files are of one format",
                 f"It holds {', '.join(kinds)}: pass format= one of them, or a pattern.",
             )
     if not chosen:
         raise ArgumentError(
-            "files",
+            "path",
             str(folder),
             f"a folder with files that end in one of {known_suffixes()}",
         )

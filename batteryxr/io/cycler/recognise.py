@@ -25,7 +25,7 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """Where a table's labels stand and what they mean.
 
     Parameters
@@ -63,7 +63,7 @@ class Layout:
 
 def recognise(
     rows: Sequence[Sequence[str]], head: Sequence[str], options: Options
-) -> Layout | None:
+) -> TableLayout | None:
     """Return the layout of the first line of labels that some maker's map fits.
 
     Parameters
@@ -100,7 +100,7 @@ def recognise(
             if {"voltage", "current"} <= found.keys() and (
                 "test_time" in found or CLOCK in found
             ):
-                return Layout(vendor, labels, number, first, found)
+                return TableLayout(vendor, labels, number, first, found)
     return None
 
 
@@ -129,7 +129,7 @@ def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
 
 
 def assemble(
-    layout: Layout,
+    layout: TableLayout,
     numbers: Mapping[str, np.ndarray],
     words: Mapping[str, Sequence[Any] | np.ndarray],
     options: Options,

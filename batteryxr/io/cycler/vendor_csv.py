@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batteryxr.io.cycler.recognise import Layout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ _SPLIT_DATE = re.compile(rb"(\d\d\.\d\d\.\d{2,4})\t(\d\d:\d\d:\d\d)")
 def read(path: Path, options: Options) -> RawTable:
     """Read one file: finds separator, decimal sign, labels and their units.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        `Options.columns` names labels that no map knows.
+    `options.columns` names labels that no map knows.
 
     Raises
     ------
@@ -55,7 +50,7 @@ def read(path: Path, options: Options) -> RawTable:
 def _read(
     path: Path,
     options: Options,
-    layout: Layout,
+    layout: TableLayout,
     body: bytes,
     separator: str,
     head: list[str],

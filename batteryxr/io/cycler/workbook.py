@@ -11,7 +11,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io import clock
-from batteryxr.io.cycler.recognise import Layout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +26,7 @@ _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their
 def read(path: Path, options: Options) -> RawTable:
     """Read the rows of all sheets that hold them, in order.
 
-    Parameters
-    ----------
-    path
-        The file.
-    options
-        `Options.columns` names labels that no map knows.
+    `options.columns` names labels that no map knows.
 
     Raises
     ------
@@ -49,7 +44,7 @@ def read(path: Path, options: Options) -> RawTable:
         raise FileFormatError(
             path, f"openpyxl cannot open it ({type(error).__name__}: {error})."
         ) from error
-    layout: Layout | None = None
+    layout: TableLayout | None = None
     rows: list[Sequence[Any]] = []
     other: dict[str, str] = {}
     first: list[list[str]] = []

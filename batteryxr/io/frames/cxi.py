@@ -34,7 +34,7 @@ _PHOTONS = 1e6
 
 
 @recorded
-def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
+def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     """Read a ptychographic scan from a CXI or NXcxi_ptycho file.
 
     Lazy: frames stay in the file until they are needed.
@@ -43,7 +43,7 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
     ----------
     path
         The file.
-    entry
+    dataset
         Group of the scan.
 
     Returns
@@ -70,7 +70,7 @@ def read_cxi(path: str | Path, *, entry: str = "entry_1") -> xr.Dataset:
     """
     path = Path(path)
     with opened(path) as file:
-        group = _group(file, path, entry)
+        group = _group(file, path, dataset)
         data = _found(group, path, "frames", "data_1/data", *_detector("data"))
         name, shape, dtype = data.name, data.shape, data.dtype
         if len(shape) != 3:
@@ -96,12 +96,12 @@ def _detector(name: str) -> tuple[str, ...]:
     return (f"instrument_1/detector_1/{name}",)
 
 
-def _group(file: Any, path: Path, entry: str) -> Any:
-    if entry not in file:
+def _group(file: Any, path: Path, dataset: str) -> Any:
+    if dataset not in file:
         raise FileFormatError(
-            path, f"no group {entry!r}; it holds {sorted(file)}. Pass entry=..."
+            path, f"no group {dataset!r}; it holds {sorted(file)}. Pass dataset=..."
         )
-    return file[entry]
+    return file[dataset]
 
 
 def _found(group: Any, path: Path, what: str, *names: str) -> Any:

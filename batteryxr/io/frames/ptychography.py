@@ -13,7 +13,13 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io.frames.cxi import read_cxi
 from batteryxr.io.frames.hdf5 import datasets, opened
-from batteryxr.io.frames.ptychography_found import DIMS, Found, checked, first, listed
+from batteryxr.io.frames.ptychography_found import (
+    DIMS,
+    LayoutSearch,
+    checked,
+    first,
+    listed,
+)
 from batteryxr.io.frames.ptychography_layouts import (
     ARRAYS,
     LAYOUTS,
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 def read_ptychography(
     path: Source | Sequence[Source],
     *,
-    layout: str | Mapping[str, str | tuple[str, str]] | None = None,
+    format: str | Mapping[str, str | tuple[str, str]] | None = None,
     position_y: npt.ArrayLike | None = None,
     position_x: npt.ArrayLike | None = None,
     positions_from: Source | None = None,
@@ -44,7 +50,7 @@ def read_ptychography(
     pixel_pitch: float | None = None,
     centre: tuple[float, float] | None = None,
     size: int | None = None,
-    signs: tuple[int, int] | None = None,
+    sign: tuple[int, int] | None = None,
     narrow: bool = False,
 ) -> xr.Dataset:
     """Open a ptychographic scan of any beamline, or one scan per energy.
@@ -55,7 +61,7 @@ def read_ptychography(
     ----------
     path
         An HDF5 file; or several, one per energy, which become one stack.
-    layout
+    format
         Name of a known layout: ``"cxi"`` or one of `ptychography_layouts.LAYOUTS`. None
         tries them. Or where a file of your own keeps what:
         ``{"frames": "scan/eiger", "x": ("scan/piezo_x", "um"), ...}``, with the keys
@@ -71,7 +77,7 @@ def read_ptychography(
     centre, size
         Row and column of the direct beam, and the side of the square to cut out round
         it. Without `size` whole frames are returned.
-    signs
+    sign
         Factors of positions y and x: -1 where the sample is what moves, or a motor
         runs against the detector's rows or columns. None: as usual for the layout.
     narrow
@@ -104,12 +110,12 @@ def read_ptychography(
         if not path:
             raise ArgumentError("path", path, "at least one file")
         each = [
-            _read(Path(p), layout, at, positions_from, told, centre, size, signs)
+            _read(Path(p), format, at, positions_from, told, centre, size, sign)
             for p in path
         ]
         return _stacked([_narrowed(scan) for scan in each] if narrow else each)
     one = Path(path)  # type: ignore[arg-type]
-    scan = _read(one, layout, at, positions_from, told, centre, size, signs)
+    scan = _read(one, format, at, positions_from, told, centre, size, sign)
     return _narrowed(scan) if narrow else scan
 
 
@@ -129,11 +135,13 @@ def _read(
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
         else:
-            found = Found(path, held, _layout(name, held))
+            found = LayoutSearch(path, held, _layout(name, held))
             frames, shape = found.frames()
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
-                    places = Found(Path(positions_from), datasets(other), found.layout)
+                    places = LayoutSearch(
+                        Path(positions_from), datasets(other), found.layout
+                    )
                     where = places.positions(shape[:-2], at)
             else:
                 where = found.positions(shape[:-2], at)
@@ -164,15 +172,15 @@ def _recognised(held: Mapping[str, Any]) -> str:
 def _layout(name: str | Mapping[str, Any], held: Mapping[str, Any]) -> Layout:
     if isinstance(name, str):
         if name not in LAYOUTS:
-            raise ArgumentError("layout", name, f"one of {['cxi', *LAYOUTS]}")
+            raise ArgumentError("format", name, f"one of {['cxi', *LAYOUTS]}")
         return LAYOUTS[name]
     known = {*QUANTITIES, *ARRAYS}
     if unknown := name.keys() - known:
-        raise ArgumentError("layout", min(unknown), f"keys among {sorted(known)}")
+        raise ArgumentError("format", min(unknown), f"keys among {sorted(known)}")
     pairs = {k: (v, "") if isinstance(v, str) else tuple(v) for k, v in name.items()}
     for key, (place, _) in pairs.items():
         if not matching(held, place):
-            raise ArgumentError(f"layout[{key!r}]", place, f"one of {listed(held)}")
+            raise ArgumentError(f"format[{key!r}]", place, f"one of {listed(held)}")
     paths = {key: (place,) for key, (place, _) in pairs.items()}
     own = dict.fromkeys(QUANTITIES, "?")  # nothing is assumed of a user's file
     units = own | {key: unit for key, (_, unit) in pairs.items() if unit}

@@ -47,7 +47,7 @@ def first(
     return None
 
 
-class Found:
+class LayoutSearch:
     """What a layout finds in a file."""
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
@@ -62,7 +62,7 @@ class Found:
                 self.path,
                 f"no frames at {self._looked('frames')}. Datasets of 3 or more axes: "
                 f"{listed(self.held, 3)}. Tell where they are with "
-                "layout={'frames': path, ...}.",
+                "format={'frames': path, ...}.",
             )
         pattern = next(p for p in patterns if name in matching(self.held, p))
         names = [
@@ -103,7 +103,7 @@ class Found:
         if units == "?":
             raise FileFormatError(
                 self.path,
-                f"{path} names no units: pass layout={{{name!r}: ({path!r}, 'um')}}, "
+                f"{path} names no units: pass format={{{name!r}: ({path!r}, 'um')}}, "
                 "with the right ones.",
             )
         values = np.asarray(item[()], float)
@@ -154,7 +154,7 @@ class Found:
                 self.path,
                 f"no positions for {n} frames: looked at {self._looked('y', 'x')}. "
                 f"Datasets of that length: {listed(self.held, 0, n)}. Tell which with "
-                "layout={'x': path, 'y': path, ...}, the file that holds them with "
+                "format={'x': path, 'y': path, ...}, the file that holds them with "
                 "positions_from=..., or pass position_y and position_x.",
             )
         factors = np.array(signs or self.layout.signs, float)[:, None]
@@ -193,7 +193,7 @@ class Found:
             raise FileFormatError(
                 self.path,
                 f"no {name}: looked at {self._looked(name)}. Pass {name}=..., or say "
-                f"where it is with layout={{{name!r}: path, ...}}"
+                f"where it is with format={{{name!r}: path, ...}}"
                 + (f"; perhaps {near[:6]}." if near else "."),
             )
         number = float(np.ravel(found)[0] if value is None else value)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ _CHUNK = 32_000_000
 
 @recorded
 def read_frames(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     spec: str | os.PathLike[str] | None = None,
     scan: int | str | None = None,
@@ -51,7 +51,7 @@ def read_frames(
     motors: Mapping[str, float] | None = None,
     origin: tuple[int, int] = (0, 0),
     timezone: str | None = None,
-    frames_per_chunk: int | None = None,
+    chunks: int | None = None,
 ) -> xr.DataArray:
     """Open the frames of one rocking curve as one array.
 
@@ -59,7 +59,7 @@ def read_frames(
 
     Parameters
     ----------
-    files
+    path
         A folder of TIFF files, a pattern, a list, one TIFF of many pages, or one
         HDF5, NeXus or CXI file.
     spec, scan
@@ -79,7 +79,7 @@ def read_frames(
         Index (y, x) on the whole detector of the first pixel in the files.
     timezone
         Zone of the clock that wrote the SPEC file. Without it ``time`` is NaT.
-    frames_per_chunk
+    chunks
         Frames per chunk; None takes about 32 MB.
 
     Returns
@@ -110,15 +110,15 @@ def read_frames(
     --------
     >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
     """
-    paths = _paths(files)
+    paths = _paths(path)
     scanned = read_spec(spec, scan) if spec is not None else None
     if scan is not None and spec is None:
         raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
-    size = _positive(frames_per_chunk)
+    size = _positive(chunks)
     if is_hdf5(paths[0]):
         if len(paths) > 1:
             raise ArgumentError(
-                "files", len(paths), "one HDF5 file", "Read each, then concatenate."
+                "path", len(paths), "one HDF5 file", "Read each, then concatenate."
             )
         name = rocking if isinstance(rocking, str) else None
         held = open_hdf5(paths[0], dataset=dataset, rocking=name, chunk=_chunk(size))
@@ -224,18 +224,18 @@ def _paths(files: Any) -> list[Path]:
                 if p.suffix.lower() in (".tif", ".tiff")
             ]
             if not inside:
-                raise ArgumentError("files", str(folder), "a folder with TIFF files")
+                raise ArgumentError("path", str(folder), "a folder with TIFF files")
             paths += inside
         else:
             paths += find(item)
     if not paths:
-        raise ArgumentError("files", files, "at least one path")
+        raise ArgumentError("path", files, "at least one path")
     return paths
 
 
 def _positive(n: int | None) -> int | None:
     if n is not None and (isinstance(n, bool) or n < 1):
-        raise ArgumentError("frames_per_chunk", n, "an integer >= 1, or None")
+        raise ArgumentError("chunks", n, "an integer >= 1, or None")
     return n
 
 

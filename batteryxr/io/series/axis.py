@@ -13,7 +13,7 @@ from batteryxr.io.series.scans import same_axis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.io.series.scans import Scan, Source
+    from batteryxr.io.series.scans import Scan, ScanSource
 
 #: Files per dask chunk.
 _GROUP = 64
@@ -97,7 +97,7 @@ def _overlap(scans: Sequence[Scan], own: np.ndarray) -> np.ndarray:
     grid = own[(own >= low.ends[0]) & (own <= high.ends[1])]
     if grid.size < 2:
         raise ArgumentError(
-            "files",
+            "path",
             f"{len(scans)} files",
             "files whose axes overlap",
             f"{low.source.path.name} {_extent(low)}, {high.source.path.name} "
@@ -121,7 +121,7 @@ def _listed(scans: Sequence[Scan], *, extents: bool = True) -> str:
 
 
 def _on_grid(
-    source: Source, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
+    source: ScanSource, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
     if same_axis(grid, axis):
         return values
@@ -143,7 +143,7 @@ def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
 
 
 def _load(
-    sources: Sequence[Source], grid: np.ndarray, whole: bool, ages: list[int]
+    sources: Sequence[ScanSource], grid: np.ndarray, whole: bool, ages: list[int]
 ) -> np.ndarray:
     """Read a group of files onto `grid`; all must cover it if `whole`."""
     data = np.empty((len(sources), grid.size))

@@ -40,11 +40,10 @@ _SUFFIXES = (
 
 @recorded
 def read_series(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     axis: str | None = None,
-    axis_units: str | None = None,
-    column: int | str | None = None,
+    columns: int | str | None = None,
     skip_rows: int = 0,
     order: str = "natural",
     timezone: str | None = None,
@@ -66,15 +65,14 @@ def read_series(
 
     Parameters
     ----------
-    files
+    path
         A folder, a pattern such as ``"run7/*.gr"``, a list of paths, or one path.
     axis
-        ``"r"``, ``"q"``, ``"two_theta"``, ``"energy"`` or ``"shift"``. None: as the
-        header or the file name ending tells.
-    axis_units
-        Units of the first column. None: as the header tells, else Angstrom,
-        1/Angstrom, deg, eV or 1/cm. The result is always in these.
-    column
+        ``"r"``, ``"q"``, ``"two_theta"``, ``"energy"`` or ``"shift"``; with the units
+        of the first column in parentheses, as in ``"energy (keV)"``, where the header
+        does not tell them and they are not Angstrom, 1/Angstrom, deg, eV or 1/cm. The
+        result is always in these. None: as the header or the file name ending tells.
+    columns
         What to read: the number of a column (0 is the axis), its name in the header,
         or ``"transmission"`` ln(i0/itrans), ``"fluorescence"`` ifluor/i0,
         ``"reference"`` ln(itrans/irefer). None: the absorption that an XDI file
@@ -135,27 +133,28 @@ def read_series(
     >>> spectra = read_series("xas/*.txt", timezone="Europe/Paris", order="time")
     >>> pdfs = read_series("ramp/*.gr.gz", pattern=r"_T(?P<temperature>[\d.]+)C")
     """
-    _check(axis, order, time_from)
+    name, units = _named_axis(axis)
+    _check(order, time_from)
     where = clock.zone(timezone)
-    paths = _paths(files, order)
+    paths = _paths(path, order)
     if lazy is None:
         lazy = len(paths) > _EAGER
     scans = [
         look(
-            path,
-            axis=axis,
-            axis_units=axis_units,
-            column=column,
+            one,
+            axis=name,
+            units=units,
+            column=columns,
             skip_rows=skip_rows,
             read=not lazy,
         )
-        for path in track(paths, "Reading scans", progress=progress)
+        for one in track(paths, "Reading scans", progress=progress)
     ]
     messages = _agree(scans)
-    if suspicious_energy(scans[0], axis_units):
+    if suspicious_energy(scans[0], units):
         messages.append(
             f"energies without units end at {scans[0].ends[1]:g} and are taken as eV. "
-            "If they are keV, pass axis_units='keV'."
+            "If they are keV, pass axis='energy (keV)'."
         )
     moments, said = times(scans, where, time_from, exposure)
     messages += said
@@ -184,9 +183,20 @@ def read_series(
     return array
 
 
-def _check(axis: str | None, order: str, time_from: str | None) -> None:
+def _named_axis(axis: str | None) -> tuple[str | None, str | None]:
+    """Return name and units of an axis such as ``"energy (keV)"``."""
+    if axis is None:
+        return None, None
+    name, opened, rest = axis.partition("(")
+    if name.strip() not in AXES or (opened and not rest.endswith(")")):
+        raise ArgumentError(
+            "axis", axis, f"one of {list(AXES)}, or with units, 'energy (keV)'"
+        )
+    return name.strip(), rest[:-1].strip() or None
+
+
+def _check(order: str, time_from: str | None) -> None:
     for name, value, known in (
-        ("axis", axis, (*AXES, None)),
         ("order", order, ("natural", "time", "given")),
         ("time_from", time_from, ("header", "mtime", None)),
     ):
@@ -202,7 +212,7 @@ def _paths(files: Any, order: str) -> list[Path]:
         found = _in_folder(folder) if folder.is_dir() else find(item)
         paths |= dict.fromkeys(found)
     if not paths:
-        raise ArgumentError("files", files, "at least one path")
+        raise ArgumentError("path", files, "at least one path")
     return list(paths) if order == "given" else sorted(paths, key=natural)
 
 
@@ -216,11 +226,11 @@ def _in_folder(folder: Path) -> list[Path]:
         return next(iter(kinds.values()))
     if not kinds:
         raise ArgumentError(
-            "files", str(folder), f"a folder with files that end in {list(_SUFFIXES)}"
+            "path", str(folder), f"a folder with files that end in {list(_SUFFIXES)}"
         )
     counts = ", ".join(f"{len(found)} {suffix}" for suffix, found in kinds.items())
     raise ArgumentError(
-        "files",
+        "path",
         str(folder),
         "a folder with files of one kind",
         f"It holds {counts}: pass a pattern such as "
@@ -235,17 +245,17 @@ def _agree(scans: Sequence[Scan]) -> list[str]:
         here, there = scan.source.path.name, first.source.path.name
         if (scan.axis, scan.quantity) != (first.axis, first.quantity):
             raise ArgumentError(
-                "files",
+                "path",
                 here,
                 f"{first.quantity} on {first.axis}, like {there}",
                 f"It holds {scan.quantity} on {scan.axis}: read the two kinds apart, "
-                "or pass axis= and column=.",
+                "or pass axis= and columns=.",
             )
     names = dict.fromkeys(s.column for s in scans)
     if len(names) > 1:
         return [
             f"the column read has different names in different files "
-            f"({', '.join(map(repr, names))}): pass column= to choose one"
+            f"({', '.join(map(repr, names))}): pass columns= to choose one"
         ]
     return []
 

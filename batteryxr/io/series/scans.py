@@ -36,7 +36,7 @@ _SAME = 1e-6
 
 
 @dataclass(frozen=True)
-class Source:
+class ScanSource:
     """What it takes to read one scan again, on any thread or process."""
 
     path: Path
@@ -93,7 +93,7 @@ class Source:
 class Scan:
     """One file, looked at: where it is, what it says, how far it reaches."""
 
-    source: Source
+    source: ScanSource
     header: Header
     axis: str
     quantity: str
@@ -106,7 +106,7 @@ def look(
     path: Path,
     *,
     axis: str | None,
-    axis_units: str | None,
+    units: str | None,
     column: int | str | None,
     skip_rows: int,
     read: bool,
@@ -132,8 +132,8 @@ def look(
             f"Neither header nor name of {path.name} tells what its axis is{first}.",
         )
     columns, formula, quantity = _choose(file, header, name, column)
-    units = axis_units or header.first[1]
-    source = Source(path, columns, formula, _factor(name, units, path), skip_rows)
+    told = units or header.first[1]
+    source = ScanSource(path, columns, formula, _factor(name, told, path), skip_rows)
     data = source.read(file) if read else None
     ends = np.multiply(file.ends(), source.factor) if data is None else data[0][[0, -1]]
     if np.isnan(ends).any():
@@ -161,9 +161,9 @@ def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.abs(a - b).max() <= _SAME * step)
 
 
-def suspicious_energy(scan: Scan, axis_units: str | None) -> bool:
+def suspicious_energy(scan: Scan, units: str | None) -> bool:
     """Tell whether energies without units look like keV."""
-    declared = axis_units or scan.header.first[1]
+    declared = units or scan.header.first[1]
     return scan.axis == "energy" and not declared and scan.ends[1] < _SOFTEST
 
 
@@ -180,13 +180,13 @@ def _factor(axis: str, units: str, path: Path) -> float:
         factor, offset = affine(units, wanted)
     except UnitsError as error:
         raise ArgumentError(
-            "axis_units",
-            units,
-            f"units of {axis} ({DIMENSIONS[axis]}), such as {wanted!r}",
+            "axis",
+            f"{axis} ({units})",
+            f"units of {axis} ({DIMENSIONS[axis]}), such as {f'{axis} ({wanted})'!r}",
             f"If {path.name} names its units wrongly, pass the right ones.",
         ) from error
     if offset:
-        raise ArgumentError("axis_units", units, "units without an offset")
+        raise ArgumentError("axis", f"{axis} ({units})", "units without an offset")
     return factor
 
 
@@ -199,7 +199,7 @@ def _choose(
     if isinstance(column, int) and not isinstance(column, bool):
         if not 0 < column < file.n_columns:
             raise ArgumentError(
-                "column",
+                "columns",
                 column,
                 f"1 to {file.n_columns - 1}, or a name",
                 f"{file.path.name} has {file.n_columns} columns; 0 is the axis.",
@@ -231,7 +231,7 @@ def _named(
         return tuple(names.index(n) for n in needs), wanted, usual
     has = list(header.names[1:]) if header.names else "no column names"
     raise ArgumentError(
-        "column",
+        "columns",
         column,
         f"a column's name or number, or one of {list(FORMULAS)}",
         f"{file.path.name} has {has}"

@@ -57,7 +57,7 @@ _SAME = 1e-4
 
 @recorded
 def read_stack(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     energy: npt.ArrayLike | str | os.PathLike[str] | None = None,
     pixel_size: float | tuple[float, float] | None = None,
@@ -71,7 +71,7 @@ def read_stack(
 
     Parameters
     ----------
-    files
+    path
         A STXM header ``.hdr`` (its ``.xim`` images beside it); ``.xrm`` or ``.txrm``;
         TIFF files, one of many pages or one for each energy; a NeXus file (NXstxm,
         NXxas, any NXdata along energy); CXI files of ptychographic objects, one for
@@ -121,7 +121,7 @@ def read_stack(
     """
     if quantity not in (None, *_QUANTITIES):
         raise ArgumentError("quantity", quantity, f"one of {list(_QUANTITIES)}")
-    paths = _paths(files)
+    paths = _paths(path)
     given = _given_energies(energy)
     raw = _open(paths, dataset, region, given is not None)
     messages = list(raw.notes)
@@ -161,7 +161,7 @@ def _paths(files: Any) -> list[Path]:
         folder = Path(item).expanduser()
         paths += _in_folder(folder) if folder.is_dir() else find(item)
     if not paths:
-        raise ArgumentError("files", files, "at least one path")
+        raise ArgumentError("path", files, "at least one path")
     return sorted(paths, key=natural) if len(items) == 1 else paths
 
 
@@ -175,13 +175,13 @@ def _in_folder(folder: Path) -> list[Path]:
     found = [kind for kind in kinds if kind]
     if not found:
         raise ArgumentError(
-            "files",
+            "path",
             str(folder),
             f"a folder with files that end in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
         )
     if len(found) > 1 or (found[0] is kinds[0] and len(found[0]) > 1):
         raise ArgumentError(
-            "files",
+            "path",
             str(folder),
             "a folder with one stack",
             f"It holds {[p.name for kind in found for p in kind][:6]}: pass a pattern.",
@@ -196,12 +196,12 @@ def _open(
     if ".hdr" in kinds:
         if len(paths) > 1:
             raise ArgumentError(
-                "files", len(paths), "one .hdr file", "Read each, then concatenate."
+                "path", len(paths), "one .hdr file", "Read each, then concatenate."
             )
         return open_stxm(paths[0], region=region)
     if ".xim" in kinds:
         raise ArgumentError(
-            "files", paths[0].name, "the .hdr file", "It names its .xim images."
+            "path", paths[0].name, "the .hdr file", "It names its .xim images."
         )
     if kinds <= set(_XRADIA):
         return open_xradia(paths)
@@ -211,7 +211,7 @@ def _open(
     if is_hdf5(paths[0]):
         return _joined([_hdf5(p, dataset, has_energy) for p in paths], paths)
     raise ArgumentError(
-        "files",
+        "path",
         paths[0].name,
         f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
@@ -229,7 +229,7 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
     first = parts[0]
     if "y" not in first.dims:
         raise ArgumentError(
-            "files",
+            "path",
             f"{len(parts)} files of spectra",
             "images, or one file",
             "Read spectra one by one, and join them with xr.concat.",

@@ -87,10 +87,10 @@ def read_header(path: Path) -> dict[str, Any]:
         raise FileFormatError(path, "holds NUL bytes: copy it again.")
     if "ScanDefinition" not in text:
         raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
-    return _Parser(path, text).whole()
+    return _HeaderParser(path, text).whole()
 
 
-class _Parser:
+class _HeaderParser:
     """A recursive descent through ``Name = value;`` with { groups } and ( lists )."""
 
     def __init__(self, path: Path, text: str) -> None:

@@ -15,6 +15,9 @@ import numpy as np
 
 from batteryxr.nmf.kernels import hals, nnls
 
+#: Alternations in which components that no sample uses get a new shape.
+_REVIVING = 50
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -229,16 +232,19 @@ def factorise(
         beta = cap = 0.0
     if weights is None:
         weights = np.full((len(start), data.shape[0]), 1.0 / len(start))
+    sparse = _strengths(rules, len(start), data.shape, data.mean)
     previous = np.inf
     trace: list[float] = []
     converged = False
     for _ in range(rules.max_iter):
         if stop is not None:
             stop()
-        weights = _weights(data, push, weights, rules)
-        gram, rhs = data.for_components(weights)
-        new = _components(gram, rhs, push, fixed, weights, data, rules)
-        value = _objective(data, weights, new, gram, rhs, rules)
+        terms = data.for_weights(push)
+        weights = _weights(terms, push, weights, rules, sparse=sparse)
+        terms = data.for_components(weights)
+        new = _components(terms, push, weights, rules, sparse=sparse)
+        value = data.misfit(weights, new, *terms)
+        value += _penalty(weights, new, rules, sparse)
         trace.append(min(value, previous))
         if value > previous:
             if np.array_equal(push, best):
@@ -246,7 +252,9 @@ def factorise(
                 break
             push, cap, beta = best.copy(), beta, beta / 1.5
             continue
-        new = _revive(data, weights, new, fixed, len(trace))
+        if len(trace) <= _REVIVING:
+            dead = ~fixed & ((weights.max(axis=1) <= 0) | (new.max(axis=1) <= 0))
+            new = _revive(data, weights, new, dead) if dead.any() else new
         push = np.maximum(new + beta * (new - best), 0.0)
         push[fixed] = best[fixed]
         beta = min(cap, beta * 1.05)
@@ -255,9 +263,10 @@ def factorise(
         if len(trace) > 10 and trace[-11] - value < 2 * rules.tol * abs(value):
             converged = True
             break
-    weights = _weights(data, best, weights, rules)
-    gram, rhs = data.for_components(weights)
-    error = _relative(data.misfit(weights, best, gram, rhs), data.total)
+    terms = data.for_weights(best)
+    weights = _weights(terms, best, weights, rules, sparse=sparse)
+    misfit = data.misfit(weights, best, *data.for_components(weights))
+    error = _relative(misfit, data.total)
     return Run(weights, best, error, len(trace), converged)
 
 
@@ -265,22 +274,29 @@ def _relative(misfit: float, total: float) -> float:
     return float(np.sqrt(max(misfit, 0.0) / total)) if total > 0 else 0.0
 
 
-def _penalties(data: Normal, rules: Rules, k: int) -> tuple[float, float]:
+def _strengths(
+    rules: Rules, k: int, shape: tuple[int, int], mean: float
+) -> tuple[float, float]:
     """Return the L1 strengths on components and on weights."""
-    samples, points = data.shape
-    unit = rules.sparsity * abs(data.mean) / k
+    samples, points = shape
+    unit = rules.sparsity * abs(mean) / k
     # Weights that sum to one have a constant L1 norm.
     return unit * samples, 0.0 if rules.closure else unit * points
 
 
 def _weights(
-    data: Normal, components: np.ndarray, before: np.ndarray, rules: Rules
+    terms: tuple[np.ndarray, np.ndarray],
+    components: np.ndarray,
+    before: np.ndarray,
+    rules: Rules,
+    *,
+    sparse: tuple[float, float],
 ) -> np.ndarray:
-    gram, rhs = data.for_weights(components)
-    k = len(components)
+    """Return the best weights for components; `terms` are their normal equations."""
+    gram, rhs = terms
     rhs = rhs.astype(np.float64, copy=False)
     if rules.sparsity:
-        rhs = rhs - _penalties(data, rules, k)[1]
+        rhs = rhs - sparse[1]
     if rules.smoothness:
         gram = gram + np.diag(rules.smoothness * hals.roughness(components))
     if rules.weight_smoothness:
@@ -323,15 +339,16 @@ def _smooth_weights(
 
 
 def _components(
-    gram: np.ndarray,
-    rhs: np.ndarray,
+    terms: tuple[np.ndarray, np.ndarray],
     before: np.ndarray,
-    fixed: np.ndarray,
     weights: np.ndarray,
-    data: Normal,
     rules: Rules,
+    *,
+    sparse: tuple[float, float],
 ) -> np.ndarray:
-    new = before.copy()
+    """Return the best components for weights; `terms` are their normal equations."""
+    gram, rhs = terms
+    new, fixed = before.copy(), np.asarray(rules.fixed, dtype=bool)
     if fixed.all():
         return new
     free = ~fixed
@@ -340,7 +357,7 @@ def _components(
         rhs = rhs - _product(gram, before, free, fixed)
     gram = gram[..., free, :][..., free]
     if rules.sparsity:
-        rhs = rhs - _penalties(data, rules, len(before))[0]
+        rhs = rhs - sparse[0]
     if rules.weight_smoothness:
         steps = (np.diff(weights[free], axis=1) ** 2).sum(axis=1)
         gram = gram + np.diag(rules.weight_smoothness * steps)
@@ -366,17 +383,16 @@ def _product(
     return np.einsum("qfx,xq->fq", cross, rows[fixed])
 
 
-def _objective(
-    data: Normal,
+def _penalty(
     weights: np.ndarray,
     components: np.ndarray,
-    gram: np.ndarray,
-    rhs: np.ndarray,
     rules: Rules,
+    sparse: tuple[float, float],
 ) -> float:
-    value = data.misfit(weights, components, gram, rhs)
+    """Return what the penalties add to the misfit."""
+    value = 0.0
     if rules.sparsity:
-        on_components, on_weights = _penalties(data, rules, len(components))
+        on_components, on_weights = sparse
         value += 2 * on_components * components.sum() + 2 * on_weights * weights.sum()
     if rules.smoothness:
         rough = hals.roughness(components) * (weights**2).sum(axis=1)
@@ -389,17 +405,10 @@ def _objective(
 
 
 def _revive(
-    data: Normal,
-    weights: np.ndarray,
-    components: np.ndarray,
-    fixed: np.ndarray,
-    n_iter: int,
+    data: Normal, weights: np.ndarray, components: np.ndarray, dead: np.ndarray
 ) -> np.ndarray:
-    """Give a component that no sample uses the shape of what is explained worst."""
-    if n_iter > 50:
-        return components
-    dead = ~fixed & ((weights.max(axis=1) <= 0) | (components.max(axis=1) <= 0))
-    if not dead.any() or (isinstance(data, Plain) and data.basis is not None):
+    """Give components that no sample uses the shape of what is explained worst."""
+    if isinstance(data, Plain) and data.basis is not None:
         return components
     residual = data.x - weights.T @ components  # type: ignore[attr-defined]
     worst = np.argsort(-(residual**2).sum(axis=1), kind="stable")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEPS = 15
 
 
-class Grid(NamedTuple):
+class Spacing(NamedTuple):
     """First value and step of a regular axis."""
 
     start: float
@@ -79,7 +79,7 @@ class Elastic:
 
 def factorise(
     x: np.ndarray,
-    grid: Grid,
+    grid: Spacing,
     components: np.ndarray,
     stretch: np.ndarray,
     rules: Rules,
@@ -128,7 +128,7 @@ def factorise(
 
 
 def weights_of(
-    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Grid, closure: bool
+    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Spacing, closure: bool
 ) -> np.ndarray:
     """Return the exact weights (k, samples) for given components and stretches."""
     grams, rhs = _normal(x, h, a, grid)
@@ -136,7 +136,7 @@ def weights_of(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _place(r: float, a: float, grid: Grid, n: int) -> tuple[int, float]:
+def _place(r: float, a: float, grid: Spacing, n: int) -> tuple[int, float]:
     """Return the interval and the fraction in it where r / a lies on the grid."""
     u = (r / a - grid.start) / grid.step
     u = min(max(u, 0.0), n - 1.000001)
@@ -164,7 +164,7 @@ def _slopes(f: float, c: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def stretched(
-    h: np.ndarray, a: np.ndarray, grid: Grid
+    h: np.ndarray, a: np.ndarray, grid: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return components (k, points) stretched by a (k,), and derivatives by a."""
     k, n = h.shape
@@ -188,7 +188,7 @@ def stretched(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _normal(
-    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Grid
+    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
     k = len(h)
     grams, rhs = np.empty((len(x), k, k)), np.empty((k, len(x)))
@@ -200,7 +200,7 @@ def _normal(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def misfit(x: np.ndarray, parts: Parts, grid: Grid) -> float:
+def misfit(x: np.ndarray, parts: Parts, grid: Spacing) -> float:
     """Return the sum of squared residuals."""
     h, w, a = parts.components, parts.weights, parts.stretch
     total = 0.0
@@ -213,7 +213,7 @@ def misfit(x: np.ndarray, parts: Parts, grid: Grid) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def move_stretches(
-    x: np.ndarray, parts: Parts, grid: Grid, stiffness: float, limit: float
+    x: np.ndarray, parts: Parts, grid: Spacing, stiffness: float, limit: float
 ) -> None:
     """Step all stretches (k, samples) in place, sample after sample."""
     h, w, a = parts.components, parts.weights, parts.stretch
@@ -262,7 +262,7 @@ def improve_components(
     parts: Parts,
     ahead: np.ndarray,
     t: float,
-    grid: Grid,
+    grid: Spacing,
     free: np.ndarray,
     steps: int,
 ) -> float:
@@ -291,7 +291,7 @@ def improve_components(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tables(a: np.ndarray, grid: Grid, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _tables(a: np.ndarray, grid: Spacing, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return where each stretched point lies, and its four coefficients."""
     k, samples = a.shape
     place = np.empty((samples, k, n), dtype=np.int32)

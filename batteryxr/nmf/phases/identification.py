@@ -37,7 +37,7 @@ PARAMETERS = {
 
 @recorded
 def identify(
-    components: xr.DataArray | xr.Dataset,
+    result: xr.DataArray | xr.Dataset,
     *,
     candidates: Candidates,
     r_range: Pair | None = None,
@@ -55,7 +55,7 @@ def identify(
 
     Parameters
     ----------
-    components
+    result
         G(r) along ``r``, of components or anything else; or a factorisation.
     candidates
         CIFs or crystals; a mapping gives them names.
@@ -91,7 +91,7 @@ def identify(
     A low R_w tells that a structure fits, not that no other would: a component of an
     ambiguous factorisation may resemble a mixture. Look at `bands` first.
     """
-    patterns = _patterns(components)
+    patterns = _patterns(result)
     kept = _within(patterns, r_range)
     r = kept["r"].values.astype(np.float64)
     measured: dict[str, Any] = {
@@ -119,23 +119,23 @@ def identify(
     out = _table(
         found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
-    result = xr.Dataset(out).assign_coords(candidate=candidate)
-    result = result.assign_coords(_coords(rows) | {"r": rows["r"]})
-    order = np.argsort(np.nan_to_num(result["r_w"].values, nan=np.inf), axis=-1)
+    ranked = xr.Dataset(out).assign_coords(candidate=candidate)
+    ranked = ranked.assign_coords(_coords(rows) | {"r": rows["r"]})
+    order = np.argsort(np.nan_to_num(ranked["r_w"].values, nan=np.inf), axis=-1)
     names = np.array(list(fits))[order[..., 0]]
     rank = np.argsort(order, axis=-1) + 1
-    result["rank"] = label(
-        result["r_w"].copy(data=rank), "rank", units="1", long_name="Rank by R_w"
+    ranked["rank"] = label(
+        ranked["r_w"].copy(data=rank), "rank", units="1", long_name="Rank by R_w"
     )
-    result["best"] = label(
+    ranked["best"] = label(
         xr.DataArray(names, dims=lead), "best", units="1", long_name="Best candidate"
     )
-    return result
+    return ranked
 
 
 @recorded
 def refine_along(
-    series: xr.DataArray,
+    data: xr.DataArray,
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
@@ -154,7 +154,7 @@ def refine_along(
 
     Parameters
     ----------
-    series
+    data
         (scan, r), NaN where the phase is absent.
     candidate
         A CIF or a crystal.
@@ -170,7 +170,7 @@ def refine_along(
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``, and ``flag`` (1: no pattern).
     """
-    patterns = _patterns(series)
+    patterns = _patterns(data)
     if patterns.ndim != 2:
         raise DimensionError(
             f"refine_along needs one dimension besides 'r'; found {patterns.dims}. "

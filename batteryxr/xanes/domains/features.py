@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sample:
+class DrawnPixels:
     """Pixels drawn fairly from all that count.
 
     Parameters
@@ -133,7 +133,7 @@ def gather(
     return {n: m.transpose(*dims) for n, m in maps.items()}
 
 
-def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
+def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
     """Draw pixels: all if they are no more than `most`, whatever the chunks.
 
     Reads once; memory is a band of chunks and the sample.
@@ -187,7 +187,7 @@ def sample(pixels: Pixels, *, most: int, seed: int) -> Sample:
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None
-    return Sample(drawn.values[order], weights, total)
+    return DrawnPixels(drawn.values[order], weights, total)
 
 
 def _smallest(pool: list[Drawn], most: int) -> Drawn:

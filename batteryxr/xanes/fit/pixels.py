@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.xanes.fit.terms import Terms
-    from batteryxr.xanes.kernels.block import Selection
+    from batteryxr.xanes.kernels.block import Accepted
     from batteryxr.xanes.kernels.problem import Problem
 
 
@@ -39,7 +39,7 @@ class PixelFit:
 
     terms: Terms
     problem: Problem
-    selection: Selection
+    selection: Accepted
     pixels: Mapping[str, tuple[xr.DataArray, list[str]]]
 
     def apply(self, array: xr.DataArray, *, caller: str) -> xr.Dataset:

@@ -55,7 +55,7 @@ def prepare(
         If there are too few energies for the model, or beside its ranges.
     """
     from batteryxr.xanes.kernels import starts
-    from batteryxr.xanes.kernels.block import Selection
+    from batteryxr.xanes.kernels.block import Accepted
 
     axis, model = compile_model(array[terms.dim].values, terms)
     if model.n_free >= axis.x.size:
@@ -84,11 +84,11 @@ def prepare(
         multistart=options.multistart.code(array.size // axis.x.size),
         ambiguity=options.multistart.ambiguity,
     )
-    selection = Selection()
+    selection = Accepted()
     if pooled:
-        selection = Selection(windows, threshold=options.threshold * sd)
+        selection = Accepted(windows, threshold=options.threshold * sd)
     elif windows is not None and options.rule == "paper":
-        selection = Selection(paper=windows[0])
+        selection = Accepted(paper=windows[0])
     problem = Problem(axis, model, search, Noise(sd, misfit))
     return PixelFit(terms, problem, selection, pixels)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SLAB = 8192
 
 
-class Selection(NamedTuple):
+class Accepted(NamedTuple):
     """Which spectra are fitted, and which fits are kept.
 
     Attributes
@@ -37,7 +37,7 @@ class Selection(NamedTuple):
     paper: np.ndarray | None = None
 
 
-NO_SELECTION = Selection()
+ALL_ACCEPTED = Accepted()
 
 
 def fit_block(
@@ -47,7 +47,7 @@ def fit_block(
     weights: np.ndarray | None = None,
     *,
     problem: Problem,
-    selection: Selection = NO_SELECTION,
+    selection: Accepted = ALL_ACCEPTED,
     threads: int = 1,
     dtype: Any = np.float64,
 ) -> Out:

@@ -17,7 +17,7 @@ from batteryxr.xanes.kernels.shapes import FAST, evaluate
 if TYPE_CHECKING:
     import numpy as np
 
-    from batteryxr.xanes.kernels.memory import Points, Work
+    from batteryxr.xanes.kernels.memory import Points, Scratch
     from batteryxr.xanes.kernels.problem import Model
 
 _SQUEEZE, _RELAX = 0.1, 8.0
@@ -123,7 +123,7 @@ def descend(
     points: Points,
     p: np.ndarray,
     model: Model,
-    work: Work,
+    work: Scratch,
     tolerance: float,
     limit: int,
 ) -> tuple[float, bool, np.ndarray, np.ndarray]:
@@ -176,7 +176,7 @@ def covariance(
     r: np.ndarray,
     p: np.ndarray,
     model: Model,
-    work: Work,
+    work: Scratch,
     cov: np.ndarray,
 ) -> None:
     """Fill `cov` with (JᵀJ)⁻¹ over the free parameters, NaN elsewhere."""

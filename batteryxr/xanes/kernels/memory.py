@@ -20,7 +20,7 @@ class Points(NamedTuple):
     weighted: bool
 
 
-class Work(NamedTuple):
+class Scratch(NamedTuple):
     """Memory of one fit: two residuals and Jacobians, normal equations, vectors."""
 
     residual: np.ndarray
@@ -55,9 +55,9 @@ def first_points(points: Points, m: int) -> Points:
 
 
 @numba.njit(**INNER)
-def new_work(n: int, m: int) -> Work:
+def new_work(n: int, m: int) -> Scratch:
     """Return memory for `n` parameters and `m` points."""
-    return Work(
+    return Scratch(
         np.empty(m), np.empty(m), np.empty((n, m)), np.empty((n, m)),
         np.empty((n, n)), np.empty((n, n)), np.empty((n, n)),
         np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.bool_),
@@ -65,10 +65,10 @@ def new_work(n: int, m: int) -> Work:
 
 
 @numba.njit(**INNER)
-def shorter_work(work: Work, m: int) -> Work:
+def shorter_work(work: Scratch, m: int) -> Scratch:
     """Return memory for fewer points: the rows of a Jacobian lie close together."""
     n = work.g.size
-    return Work(
+    return Scratch(
         work.residual[:m], work.residual2[:m], np.empty((n, m)), np.empty((n, m)),
         work.a, work.b, work.lower, work.g, work.d, work.q, work.free,
     )  # fmt: skip

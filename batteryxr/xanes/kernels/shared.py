@@ -16,7 +16,7 @@ import numpy as np
 from batteryxr.xanes.kernels.batch import compress, count_free, scale_start
 from batteryxr.xanes.kernels.levenberg import descend, factorise, normal, substitute
 from batteryxr.xanes.kernels.memory import (
-    Work,
+    Scratch,
     first_points,
     new_points,
     new_work,
@@ -56,7 +56,7 @@ def _add_reduced(
     p: np.ndarray,
     held: Model,
     shared: np.ndarray,
-    work: Work,
+    work: Scratch,
     hessian: np.ndarray,
     gradient: np.ndarray,
 ) -> None:

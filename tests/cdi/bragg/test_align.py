@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin, overlap, shifted
-from batteryxr.cdi.bragg.kernels.modes import modes
+from batteryxr.cdi.bragg.kernels.answer import modes
 
 shifts = st.tuples(*[st.floats(-9, 9) for _ in range(3)])
 

@@ -5,9 +5,10 @@ import pytest
 
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import Coherence
-from batteryxr.cdi.bragg.kernels.retrieve import retrieve
 from batteryxr.cdi.bragg.kernels.schedule import parse
+from batteryxr.cdi.bragg.kernels.start import iterate
 from batteryxr.cdi.bragg.kernels.support import autocorrelation_support
+from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 WIDTHS = (0.6, 0.4, 0.5)
 
@@ -74,13 +75,11 @@ def test_retrieval_with_the_blur_is_nearer_to_the_truth(blurred, crystal):
     support = autocorrelation_support(counts)
     overlaps = []
     for every in (0, 20):
-        start = retrieve(
-            np.sqrt(counts),
-            support,
-            parse("150 HIO + 150 RAAR + 50 ER"),
-            np.random.default_rng(0),
-            coherence_every=every,
+        settings = RetrievalSettings(
+            schedule=parse("150 HIO + 150 RAAR + 50 ER"), coherence_every=every
         )
+        rng = np.random.default_rng(0)
+        start = iterate(np.sqrt(counts), support, settings, rng)
         overlaps.append(align(crystal, np.fft.fftshift(start.rho)).overlap)
     assert overlaps[1] > 0.97
     assert 1 - overlaps[1] < 0.5 * (1 - overlaps[0])

@@ -8,7 +8,7 @@ import xarray as xr
 
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.segments import otsu
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 
 N, STEP = 40, 10.0
 DIMS = ("z", "y", "x")
@@ -85,7 +85,7 @@ def test_domains_are_followed():
 
 
 def test_edges_are_found_between_the_levels():
-    found = cdi.domains(two_states(), n_classes=3, n_domains=4)
+    found = cdi.domains(two_states(), n_clusters=3, n_domains=4)
     low, high = found["domain_edges"].values
     assert -1 < low < 0.1 < high < 1
     given = cdi.domains(two_states(), edges=[-0.5, 0.5], n_domains=4)
@@ -114,9 +114,9 @@ def test_otsu_is_the_most_uniform_division():
 
 def test_small_regions_and_full_tables():
     states = field([(1.0, ellipsoid((0, 0, 0), (12, 12, 12)))])
-    small = cdi.domains(states, edges=[0.5], smallest=27, n_domains=3)
+    small = cdi.domains(states, edges=[0.5], minimum=27, n_domains=3)
     assert int(small["n_found"][0]) == 1
-    all_ = cdi.domains(states, edges=[0.5], smallest=1, n_domains=1)
+    all_ = cdi.domains(states, edges=[0.5], minimum=1, n_domains=1)
     assert int(all_["n_found"][0]) == 2
     assert int(all_["domain"].max()) == 1
 
@@ -136,11 +136,11 @@ def test_options_are_checked():
     states = two_states()
     for option in (
         {"edges": [1, 0]},
-        {"n_classes": 9},
-        {"smallest": 0},
+        {"n_clusters": 9},
+        {"minimum": 0},
         {"n_domains": 0},
     ):
         with pytest.raises(ArgumentError, match=next(iter(option))):
             cdi.domains(states, **option)
-    with pytest.raises(ArgumentError, match="varies"):
+    with pytest.raises(DataError, match="everywhere"):
         cdi.domains(states * 0)

@@ -12,7 +12,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 
 DIMS = ("rocking", "detector_y", "detector_x")
 
@@ -81,9 +81,9 @@ def test_images_of_the_whole_detector_are_cut_by_label():
     out = cdi.correct(frames, dark=whole)
     expected = np.clip(frames.values - whole.values[3:13], 0, None)
     np.testing.assert_allclose(out, expected)
-    with pytest.raises(ArgumentError, match="origin"):
+    with pytest.raises(DataError, match="origin"):
         cdi.correct(frames.assign_coords(detector_y=np.arange(10) + 30), dark=whole)
-    with pytest.raises(ArgumentError, match="flat"):
+    with pytest.raises(DataError, match="flat"):
         cdi.correct(frames, flat=np.ones((3, 3)))
 
 
@@ -165,12 +165,12 @@ def test_repeats_that_moved_are_put_back():
     first = curve(seed=1, peak=(5, 4, 7)).astype(np.float32)
     moved = curve(seed=1, peak=(6, 3, 7)).astype(np.float32)
     lost = curve(seed=9, peak=(1, 8, 2)).astype(np.float32)
-    total = cdi.sum_repeats(xr.concat([first, moved], "repeat"), align=True)
+    total = cdi.sum_repeats(xr.concat([first, moved], "repeat"), max_shift=8)
     assert cdi.locate_peak(total)["maximum"].values.tolist() == [5, 4, 7]
-    kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), least_correlation=0.9)
+    kept = cdi.sum_repeats(xr.concat([first, lost], "repeat"), threshold=0.9)
     assert int(kept["repeats_used"]) == 1
-    with pytest.raises(ArgumentError, match="largest_shift"):
-        cdi.sum_repeats(xr.concat([first, lost], "repeat"), align=True, largest_shift=1)
+    with pytest.raises(DataError, match="max_shift"):
+        cdi.sum_repeats(xr.concat([first, lost], "repeat"), max_shift=1)
 
 
 def test_states_lie_on_one_axis(no_compute):
@@ -184,7 +184,7 @@ def test_states_lie_on_one_axis(no_compute):
     ]
     labels = [("charge", 2.5), ("charge", 4.0), ("discharge", 3.0)]
     with no_compute():
-        stacked = cdi.stack_states(parts, states=labels)
+        stacked = cdi.stack_states(parts, labels=labels)
     assert stacked.dims == ("state", *DIMS)
     assert stacked.chunksizes["state"] == (1, 1, 1)
     assert stacked["direction"].values.tolist() == [d for d, _ in labels]
@@ -197,18 +197,18 @@ def test_states_lie_on_one_axis(no_compute):
 def test_states_of_other_shapes_or_names_are_refused():
     one = curve().astype(np.float32)
     with pytest.raises(ArgumentError, match="2 states"):
-        cdi.stack_states([one, one], states=[("charge", 3)])
+        cdi.stack_states([one, one], labels=[("charge", 3)])
     with pytest.raises(ArgumentError, match="charge"):
-        cdi.stack_states([one], states=[("up", 3)])
+        cdi.stack_states([one], labels=[("up", 3)])
     with pytest.raises(DimensionError, match="one shape"):
         cdi.stack_states(
-            [one, one.isel(rocking=slice(4))], states=[("charge", 3), ("charge", 4)]
+            [one, one.isel(rocking=slice(4))], labels=[("charge", 3), ("charge", 4)]
         )
 
 
 def test_a_series_goes_to_zarr_state_by_state(tmp_path):
     parts = [curve(seed=k, chunks=(3, 10, 14)).astype(np.float32) for k in range(2)]
-    stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("discharge", 3.0)])
+    stacked = cdi.stack_states(parts, labels=[("charge", 3.0), ("discharge", 3.0)])
     written = batteryxr.write_resumable(
         stacked.to_dataset(name="intensity"),
         tmp_path / "s.zarr",
@@ -241,7 +241,7 @@ def peak_of_writing(path, n_repeats, shape):
         box = {"detector_y": 32, "detector_x": 32}
         states.append(cdi.crop(total, shape=box, centre=tuple(n // 2 for n in shape)))
     labels = [("charge", 3.0), ("charge", 4.0), ("discharge", 3.0)]
-    series = cdi.stack_states(states, states=labels).to_dataset(name="intensity")
+    series = cdi.stack_states(states, labels=labels).to_dataset(name="intensity")
     with dask.config.set(scheduler="synchronous"):
         tracemalloc.start()
         try:

@@ -19,7 +19,7 @@ from batteryxr.cdi.bragg.kernels.rotation import (
     steps,
     voxels,
 )
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.errors import ArgumentError, DataError, FileFormatError
 
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
@@ -56,7 +56,7 @@ def published():
     return cdi.geometry(
         volume((160, 64, 64), centre=14.4),
         beamline="theta",
-        rocking_motor="theta",
+        rocking="theta",
         motors={"two_theta": 28.8, "phi": 0.0},
         energy=13500,
         distance=2800,
@@ -69,7 +69,7 @@ def scan54():
     return cdi.geometry(
         volume((128, 160, 160), centre=0.215),
         beamline="34-id-c",
-        rocking_motor="Theta",
+        rocking="Theta",
         motors=motors,
         energy=9000,
         distance=500,
@@ -116,7 +116,7 @@ def test_geometry_from_what_the_reader_gives(gold_scan):
     moved = cdi.geometry(
         cdi.crop(frames, shape=(128, 160, 160), centre=(99, 127, 100)),
         beamline="34-ID-C",
-        reference_pixel=(127, 128),
+        centre=(127, 128),
     )
     exact = scattering_vector(SCAN54, np.array(0.0), np.array(0.0), np.array(-28.0))
     np.testing.assert_allclose(moved["q"], exact, atol=2e-4)
@@ -159,11 +159,11 @@ def test_a_rocking_axis_that_opens_no_third_direction_is_refused():
     tilting = cdi.Beamline(
         "tilting", (cdi.Circle("tilt", "x+"),), (cdi.Circle("two_theta", "y+"),)
     )
-    with pytest.raises(ArgumentError, match="third direction"):
+    with pytest.raises(DataError, match="third direction"):
         cdi.geometry(
             volume((16, 16, 16)),
             beamline=tilting,
-            rocking_motor="tilt",
+            rocking="tilt",
             motors={"two_theta": 28.8},
             energy=13500,
             distance=2800,
@@ -185,7 +185,7 @@ def test_every_beamline_that_comes_along_works():
             found = cdi.geometry(
                 volume((32, 32, 32)),
                 beamline=name,
-                rocking_motor=circle.motor,
+                rocking=circle.motor,
                 motors={m: a for m, a in angles.items() if m != circle.motor},
                 energy=9000,
                 distance=1000,
@@ -203,7 +203,7 @@ def test_a_beamline_of_ones_own(tmp_path):
     found = cdi.geometry(
         volume((16, 16, 16)),
         beamline=path,
-        rocking_motor="om",
+        rocking="om",
         motors={"tt": 31.0},
         energy=10000,
         distance=1000,
@@ -217,26 +217,27 @@ def test_a_beamline_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "error", "says"),
     [
-        ({"beamline": "ESRF"}, "34-ID-C"),
-        ({"rocking_motor": "tilt"}, "a sample circle of theta"),
-        ({"motors": {"phi": 0.0}}, "two_theta"),
-        ({"energy": None}, "a number in eV"),
-        ({"pixel_size": None}, "a number in um"),
-        ({"distance": -1}, "> 0 in mm"),
+        ({"beamline": "ESRF"}, ArgumentError, "34-ID-C"),
+        ({"rocking": "tilt"}, ArgumentError, "a sample circle of theta"),
+        ({"motors": {"phi": 0.0}}, DataError, "two_theta"),
+        ({"rocking": None}, DataError, "Pass rocking="),
+        ({"energy": None}, DataError, "Pass energy=... in eV"),
+        ({"pixel_size": None}, DataError, "Pass pixel_size=... in um"),
+        ({"distance": -1}, ArgumentError, "> 0 in mm"),
     ],
 )
-def test_what_is_missing_is_asked_for(change, says):
+def test_what_is_missing_is_asked_for(change, error, says):
     options = {
         "beamline": "theta",
-        "rocking_motor": "theta",
+        "rocking": "theta",
         "motors": {"two_theta": 28.8, "phi": 0.0},
         "energy": 13500,
         "distance": 2800,
         "pixel_size": 55,
     }
-    with pytest.raises(ArgumentError, match=says):
+    with pytest.raises(error, match=says):
         cdi.geometry(volume((16, 16, 16)), **(options | change))
 
 
@@ -249,7 +250,7 @@ def test_a_call_with_ones_own_beamline_can_be_made_again():
     first = cdi.geometry(
         box,
         beamline=mine,
-        rocking_motor="theta",
+        rocking="theta",
         motors=motors,
         energy=13500,
         distance=2800,
@@ -269,11 +270,11 @@ def test_states_with_other_centres_have_their_own_q():
         ).assign_coords(detector_x=np.arange(16) - 8 + shift)
         for shift in (100, 110)
     ]
-    stacked = cdi.stack_states(parts, states=[("charge", 3.0), ("charge", 4.0)])
+    stacked = cdi.stack_states(parts, labels=[("charge", 3.0), ("charge", 4.0)])
     found = cdi.geometry(
         stacked,
         beamline="theta",
-        rocking_motor="theta",
+        rocking="theta",
         distance=2800,
         pixel_size=55,
     )
@@ -374,5 +375,5 @@ def test_a_box_round_the_support_keeps_its_place():
     for axis, dim in enumerate("xyz"):
         centre = float((weight * weight[dim]).sum() / weight.sum())
         assert centre == pytest.approx(float(shift[axis]), abs=1.0)
-    with pytest.raises(ArgumentError, match="not empty"):
+    with pytest.raises(DataError, match="empty"):
         cdi.crop_to_support(ball * 0)

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin
-from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE, scene, standard
-from batteryxr.cdi.bragg.learned.kernels.orientations import orientations
+from batteryxr.cdi.bragg.learned.kernels.network_input import (
+    SIZE,
+    orientations,
+    scene,
+    standard,
+)
 
 
 def pattern_of(obj: np.ndarray) -> np.ndarray:

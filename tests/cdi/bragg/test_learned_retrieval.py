@@ -10,9 +10,18 @@ import pytest
 import xarray as xr
 
 import batteryxr
-from batteryxr.cdi import misfit, overlay, retrieve, retrieve_learned
+from batteryxr.cdi import (
+    Network,
+    Selection,
+    ShrinkWrap,
+    align,
+    misfit,
+    retrieve,
+    retrieve_learned,
+)
 from batteryxr.core.errors import (
     ArgumentError,
+    DataError,
     DataQualityWarning,
     DimensionError,
     MissingDependencyError,
@@ -21,7 +30,8 @@ from batteryxr.core.errors import (
 from batteryxr.simulate import random_crystals
 
 AXES = ("along_rocking", "along_y", "along_x")
-BRIEF = {"refine": 1, "then": "10 HIO + 5 ER", "n_starts": 2, "n_best": 2}
+BRIEF = {"network": Network(refine=1), "schedule": "10 HIO + 5 ER", "n_starts": 2}
+ALONE = {"schedule": None, "n_starts": 1}
 
 
 @pytest.fixture
@@ -45,13 +55,9 @@ def test_without_torch_it_says_what_to_install(volume, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"refine": -1}, "refine=-1"),
-        ({"refine": 1.5}, "refine=1.5"),
-        ({"then": "20 HOI"}, "one of ER, HIO"),
-        ({"n_starts": 49}, "at most 48"),
-        ({"rate": 0.0}, "rate=0.0"),
-        ({"threshold": 1.2}, "between 0 and 1"),
-        ({"select": "beauty"}, "one of amp_residual"),
+        ({"schedule": "20 HOI"}, "one of ER, HIO"),
+        ({"n_starts": 49}, "from 1 to 48"),
+        ({"support": ShrinkWrap(twin_break=5)}, "without twin_break"),
     ],
 )
 def test_says_what_is_wrong_before_it_works(volume, arguments, message):
@@ -59,11 +65,24 @@ def test_says_what_is_wrong_before_it_works(volume, arguments, message):
         retrieve_learned(volume, **arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"refine": -1}, "refine=-1"),
+        ({"refine": 1.5}, "refine=1.5"),
+        ({"rate": 0.0}, "rate=0.0"),
+    ],
+)
+def test_the_network_says_what_is_wrong(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        Network(**arguments)
+
+
 def test_says_what_is_wrong_with_device_weights_and_volume(torch, volume, tmp_path):
     for arguments, message in (
         ({"device": "cupy"}, "a device of PyTorch"),
         ({"device": "cuda:99"}, "device"),
-        ({"weights": tmp_path / "none.npz"}, "an existing file"),
+        ({"network": Network(weights=tmp_path / "none.npz")}, "an existing file"),
         ({"seed": 0.5}, "seed=0.5"),
     ):
         with pytest.raises(ArgumentError, match=message):
@@ -113,14 +132,12 @@ def held_out() -> xr.Dataset:
 
 def test_refinement_fits_better_and_hand_over_arrives(torch, held_out):
     alone, refined = (
-        retrieve_learned(
-            held_out["intensity"], refine=steps, then=None, n_starts=1, n_best=1
-        )
+        retrieve_learned(held_out["intensity"], network=Network(refine=steps), **ALONE)
         for steps in (0, 12)
     )
-    done = retrieve_learned(held_out["intensity"], refine=0)
+    done = retrieve_learned(held_out["intensity"])
     overlaps = [
-        float(overlay(r, reference=held_out["object"], ramp=True)["overlap"])
+        float(align(r, reference=held_out["object"], ramp=True)["overlap"])
         for r in (alone, refined, done)
     ]
     assert float(refined["amp_residual"][0]) < 0.9 * float(alone["amp_residual"][0])
@@ -131,9 +148,10 @@ def test_refinement_fits_better_and_hand_over_arrives(torch, held_out):
 
 
 def test_is_the_same_kind_of_result(torch, volume, tmp_path):
-    options = {"n_starts": 2, "n_best": 2}
     found = retrieve_learned(volume, **BRIEF)
-    classical = retrieve(volume, schedule="10 HIO + 5 ER", **options)
+    classical = retrieve(
+        volume, schedule="10 HIO + 5 ER", n_starts=2, select=Selection(n_best=2)
+    )
     assert found.sizes == classical.sizes
     assert set(found.variables) == set(classical.variables)
     for name, variable in found.variables.items():
@@ -149,7 +167,7 @@ def test_is_the_same_kind_of_result(torch, volume, tmp_path):
 
 
 def test_network_alone_survives_files(torch, volume, tmp_path):
-    alone = retrieve_learned(volume, refine=0, then=None, n_starts=1, n_best=1)
+    alone = retrieve_learned(volume, **ALONE)
     batteryxr.save(alone, tmp_path / "a.zarr", group="cdi")
     back = batteryxr.open_store(tmp_path / "a.zarr", "cdi").load()
     xr.testing.assert_identical(back, alone)
@@ -178,14 +196,13 @@ def test_lazy_is_eager(torch, volume, no_compute):
 
 
 def test_free_voxels_are_hidden_from_the_network(torch, volume):
-    from batteryxr.cdi.bragg.kernels.starts import prepare
+    from batteryxr.cdi.bragg.kernels.pattern import prepare
 
-    options = {"refine": 0, "then": None, "n_starts": 1, "n_best": 1}
     rng = batteryxr.core.seeds.generators(0, 1)[0]
     free = np.fft.fftshift(prepare(volume.values, rng, free=0.05).free)
-    a = retrieve_learned(volume, **options)
+    a = retrieve_learned(volume, **ALONE)
     with pytest.warns(DataQualityWarning, match="brightest voxel"):
-        b = retrieve_learned(volume.where(~free, 1e6), **options)
+        b = retrieve_learned(volume.where(~free, 1e6), **ALONE)
     np.testing.assert_allclose(a["object"], b["object"], atol=1e-4)
     assert (b["llk_free"] > 10 * a["llk_free"]).all()
 
@@ -194,28 +211,30 @@ def test_odd_shapes_gaps_and_missing_frames(torch, volume, truth):
     cut = volume[1:, 2:-1, 1:-4]  # 39 x 37 x 35: the peak is one voxel off
     gaps = cut.where(np.random.default_rng(0).random(cut.shape) > 0.03)
     gaps[:, 15:17] = np.nan
-    found = retrieve_learned(gaps, **(BRIEF | {"then": "60 HIO + 40 ER", "refine": 0}))
+    found = retrieve_learned(gaps, n_starts=2)
     assert found["object"].shape == (39, 37, 35)
     assert float(found["amp_residual"].min()) < 0.01
 
 
 def test_goes_on_where_it_stopped(torch, volume, tmp_path, monkeypatch):
-    from batteryxr.cdi.bragg.learned.kernels import start as learned
+    from batteryxr.cdi.bragg.learned.kernels import network as learned
 
     store, guessed = tmp_path / "starts.zarr", []
-    begun = learned.begun
+    with_guess = learned.with_guess
 
     def counted(*arguments, **options):
         guessed.append(arguments[2])
-        return begun(*arguments, **options)
+        return with_guess(*arguments, **options)
 
-    monkeypatch.setattr(learned, "begun", counted)
+    monkeypatch.setattr(learned, "with_guess", counted)
     first = retrieve_learned(volume, store=store, **(BRIEF | {"n_starts": 1}))
     more = retrieve_learned(volume, store=store, **BRIEF)
     assert sorted(guessed) == [0, 1]
     np.testing.assert_array_equal(more["llk"][:1], first["llk"])
     with pytest.raises(StoreError, match="other data or with other arguments"):
-        retrieve_learned(volume, store=store, **(BRIEF | {"refine": 2}))
+        retrieve_learned(
+            volume, store=store, **(BRIEF | {"network": Network(refine=2)})
+        )
 
 
 def test_weights_changed_under_a_lazy_result_are_refused(torch, volume, tmp_path):
@@ -223,16 +242,18 @@ def test_weights_changed_under_a_lazy_result_are_refused(torch, volume, tmp_path
 
     path, shipped = tmp_path / "w.npz", read_weights()
     write_weights(path, shipped.arrays, {})
-    lazy = retrieve_learned(volume.chunk(), weights=path, **BRIEF)
+    lazy = retrieve_learned(
+        volume.chunk(), **(BRIEF | {"network": Network(weights=path, refine=1)})
+    )
     write_weights(path, {k: 0 * a for k, a in shipped.arrays.items()}, {})
-    with pytest.raises(ArgumentError, match="changed since"):
+    with pytest.raises(DataError, match="was changed"):
         lazy["llk"].compute()
 
 
 def test_interruption_ends_the_refinement(torch, volume, monkeypatch):
     monkeypatch.setattr("batteryxr.cdi.bragg.job.is_stopped", lambda token: True)
     with pytest.raises(InterruptedError, match="iteration 0"):
-        retrieve_learned(volume, **(BRIEF | {"then": None}))
+        retrieve_learned(volume, **(BRIEF | {"schedule": None}))
 
 
 def test_a_state_without_counts_is_left_out(torch, volume):
@@ -271,4 +292,5 @@ def test_training_learns(torch, tmp_path, monkeypatch, capsys):
     ]
     assert losses[-1] < losses[0]
     volume = random_crystals(n=1, size=32, seed=5)["intensity"][0].load()
-    assert retrieve_learned(volume, weights=tmp_path / "w.npz", **BRIEF)
+    trained = Network(weights=tmp_path / "w.npz", refine=1)
+    assert retrieve_learned(volume, **(BRIEF | {"network": trained}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batteryxr.cdi.bragg.learned.network_weights import read_weights, write_weights
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, FileFormatError
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_changed_number_is_noticed(arrays, tmp_path):
         content = dict(stored)
     content["a.bias"] = content["a.bias"] + 1
     np.savez(path, **content)
-    with pytest.raises(ArgumentError, match="checksum does not match"):
+    with pytest.raises(FileFormatError, match="checksum does not match"):
         read_weights(path)
 
 
@@ -60,17 +60,17 @@ def test_what_is_no_weights_is_refused(arrays, tmp_path):
     with pytest.raises(ArgumentError, match="an existing file"):
         read_weights(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("nothing of the kind")
-    with pytest.raises(ArgumentError, match="write_weights"):
+    with pytest.raises(FileFormatError, match="write_weights"):
         read_weights(tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", **arrays)
-    with pytest.raises(ArgumentError, match="write_weights"):
+    with pytest.raises(FileFormatError, match="write_weights"):
         read_weights(tmp_path / "other.npz")
     np.savez(tmp_path / "new.npz", about=np.array(json.dumps({"format": "99"})))
-    with pytest.raises(ArgumentError, match="the format"):
+    with pytest.raises(FileFormatError, match="the format"):
         read_weights(tmp_path / "new.npz")
 
 
 def test_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "p.npz", about=np.array([{"format": 1}], object))
-    with pytest.raises(ArgumentError, match="allow_pickle=False"):
+    with pytest.raises(FileFormatError, match="allow_pickle=False"):
         read_weights(tmp_path / "p.npz")

@@ -22,7 +22,7 @@ def truth_and_series():
         states["intensity"].compute(),
         schedule="150 HIO + 100 RAAR + 50 ER",
         n_starts=3,
-        n_best=1,
+        select=cdi.Selection(n_best=1),
         seed=3,
         progress=False,
     )
@@ -75,7 +75,7 @@ def test_the_whole_way(truth_and_series):
 
     moved = -differences["phase_difference"] / q
     moved.attrs = {"units": "Angstrom", "long_name": "Displacement"}
-    found = cdi.domains(moved, n_classes=3, geometry=geometry, n_domains=6)
+    found = cdi.domains(moved, n_clusters=3, geometry=geometry, n_domains=6)
     levels = found["level"].values
     sizes = found["size"].values
     # The larger domain (upper class) grows on charge and shrinks on discharge.

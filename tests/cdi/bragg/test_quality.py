@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import batteryxr  # registers .cdi
-from batteryxr.cdi import decompose, fsc, misfit, overlay, prtf
+from batteryxr.cdi import align, decompose, fsc, misfit, prtf
 from batteryxr.cdi.bragg.kernels.align import conjugate_twin
 from batteryxr.cdi.bragg.kernels.free import radial_frequency
 from batteryxr.core.errors import ArgumentError, DimensionError
@@ -80,7 +80,7 @@ def test_shell_correlation(truth, noisy):
     found = fsc(noisy.isel(start=0), other=noisy.isel(start=1))
     assert 1 <= float(found["resolution_half_bit"]) <= float(found["resolution_1bit"])
     assert (found["threshold_1bit"] >= found["threshold_half_bit"]).all()
-    few = fsc(truth, other=truth, independent=0.05)
+    few = fsc(truth, other=truth, fraction=0.05)
     assert (few["threshold_1bit"] >= same["threshold_1bit"]).all()
     assert float(few["threshold_1bit"][-1]) > float(same["threshold_1bit"][-1])
     real = fsc(abs(truth), other=abs(truth))
@@ -100,16 +100,16 @@ def test_shell_correlation_in_nanometres(truth):
     assert found["resolution_1bit"].attrs["units"] == "nm"
 
 
-def test_overlay_passes_the_sign_of_the_transform_on(truth):
+def test_align_passes_the_sign_of_the_transform_on(truth):
     noted = truth.to_dataset(name="object").assign_attrs(fourier_sign=-1)
-    assert overlay(noted, reference=truth).attrs["fourier_sign"] == -1
-    assert "fourier_sign" not in overlay(truth, reference=truth).attrs
+    assert align(noted, reference=truth).attrs["fourier_sign"] == -1
+    assert "fourier_sign" not in align(truth, reference=truth).attrs
 
 
-def test_overlay_matches_each_state(truth):
+def test_align_matches_each_state(truth):
     turned = truth * np.complex64(np.exp(2j))
     moving = xr.concat([turned.roll(along_x=3), turned], "state")
-    found = overlay(moving, reference=truth)
+    found = align(moving, reference=truth)
     np.testing.assert_allclose(found["overlap"], 1, atol=1e-5)
     assert float(found["shift_along_x"][0]) == pytest.approx(-3, abs=0.02)
     assert float(found["shift_along_y"][0]) == pytest.approx(0, abs=0.02)
@@ -129,7 +129,7 @@ def test_lazy_is_eager(noisy, truth, volume, no_compute):
     calls = {
         "misfit": lambda o: misfit(o, volume=volume),
         "prtf": lambda o: prtf(o, volume=volume).to_dataset(),
-        "overlay": lambda o: overlay(o, reference=truth).to_dataset(name="object"),
+        "align": lambda o: align(o, reference=truth).to_dataset(name="object"),
         "fsc": lambda o: fsc(o, other=truth),
         "decompose": decompose,
     }
@@ -160,9 +160,9 @@ def test_says_what_does_not_fit(truth, volume):
     with pytest.raises(DimensionError, match="the shapes"):
         fsc(truth, other=truth[:20])
     with pytest.raises(DimensionError, match="one shape"):
-        overlay(truth, reference=truth[:20])
-    with pytest.raises(ArgumentError, match="independent=0"):
-        fsc(truth, other=truth, independent=0)
+        align(truth, reference=truth[:20])
+    with pytest.raises(ArgumentError, match="fraction=0"):
+        fsc(truth, other=truth, fraction=0)
     with pytest.raises(DimensionError, match="along_x"):
         prtf(volume, volume=volume)
 

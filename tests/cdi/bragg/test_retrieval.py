@@ -7,11 +7,19 @@ import pytest
 import xarray as xr
 
 import batteryxr
-from batteryxr.cdi import fourier, misfit, overlay, retrieve
+from batteryxr.cdi import (
+    Selection,
+    ShrinkWrap,
+    align,
+    fourier,
+    misfit,
+    retrieve,
+)
 from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
+    DataError,
     DataQualityWarning,
     DimensionError,
     StoreError,
@@ -19,8 +27,12 @@ from batteryxr.core.errors import (
 )
 
 AXES = ("along_rocking", "along_y", "along_x")
-QUICK = {"schedule": "60 HIO + 30 RAAR + 30 ER", "n_starts": 2, "n_best": 2}
-BRIEF = {"schedule": "20 HIO + 10 ER", "n_starts": 2, "n_best": 2}
+QUICK = {
+    "schedule": "60 HIO + 30 RAAR + 30 ER",
+    "n_starts": 2,
+    "select": Selection(n_best=2),
+}
+BRIEF = {"schedule": "20 HIO + 10 ER", "n_starts": 2, "select": Selection(n_best=2)}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +42,11 @@ def truth(crystal) -> xr.DataArray:
 
 @pytest.fixture(scope="module")
 def result(volume) -> xr.Dataset:
-    return retrieve(
-        volume, n_starts=4, n_best=3, schedule="200 HIO + 100 RAAR + 60 ER", seed=1
-    )
+    return retrieve(volume, n_starts=4, schedule="200 HIO + 100 RAAR + 60 ER", seed=1)
 
 
 def test_finds_the_object(result, truth):
-    laid = overlay(result, reference=truth, ramp=True)
+    laid = align(result, reference=truth, ramp=True)
     assert float(laid["overlap"]) > 0.995
     assert float(laid["shift_along_x"]) == pytest.approx(0, abs=1.5)
 
@@ -93,24 +103,25 @@ def test_same_seed_same_object(volume, monkeypatch):
 
 
 def test_can_be_replayed(volume):
-    result = retrieve(volume, threshold=(0.2, 0.3), seed=2, **BRIEF)
+    result = retrieve(volume, support=ShrinkWrap(threshold=(0.2, 0.3)), seed=2, **BRIEF)
     again = batteryxr.replay(result, volume)
     np.testing.assert_allclose(again["residual"], result["residual"], rtol=1e-3)
 
 
 def test_free_voxels_are_never_seen(volume, truth):
     """Their values change the figure that they are for, and nothing else."""
-    from batteryxr.cdi.bragg.kernels.starts import prepare
+    from batteryxr.cdi.bragg.kernels.pattern import prepare
 
     problem = prepare(
         volume.values, batteryxr.core.seeds.generators(0, 1)[0], free=0.05
     )
     free = np.fft.fftshift(problem.free)
     assert 0.03 < free.mean() < 0.07
+    options = BRIEF | {"select": Selection(n_best=2, by="llk")}
     spoilt = volume.where(~free, 1e6)
-    a = retrieve(volume, select="llk", **BRIEF)
+    a = retrieve(volume, **options)
     with pytest.warns(DataQualityWarning, match="from the centre"):
-        b = retrieve(spoilt, select="llk", **BRIEF)
+        b = retrieve(spoilt, **options)
     for name in ("object", "support", "amp_residual", "llk", "residual"):
         np.testing.assert_array_equal(a[name], b[name])
     assert (b["llk_free"] > 10 * a["llk_free"]).all()
@@ -120,11 +131,11 @@ def test_what_was_not_measured_is_filled_by_the_object(volume, truth):
     rng = np.random.default_rng(0)
     gaps = volume.where(rng.random(volume.shape) > 0.05)
     gaps[:, :, 30:32] = np.nan
-    result = retrieve(gaps, twin_break=10, **QUICK)
-    assert float(overlay(result, reference=truth, ramp=True)["overlap"]) > 0.98
+    result = retrieve(gaps, support=ShrinkWrap(twin_break=10), **QUICK)
+    assert float(align(result, reference=truth, ramp=True)["overlap"]) > 0.98
     mask = gaps.isnull().astype(np.uint8)
     full = xr.Dataset({"intensity": volume, "mask": mask})
-    same = retrieve(full, twin_break=10, **QUICK)
+    same = retrieve(full, support=ShrinkWrap(twin_break=10), **QUICK)
     np.testing.assert_array_equal(same["object"], result["object"])
 
 
@@ -162,19 +173,19 @@ def test_one_state_of_a_lazy_series_goes_to_a_store(states, tmp_path):
 
 
 def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
-    from batteryxr.cdi.bragg.kernels import starts
+    from batteryxr.cdi.bragg.kernels import start
 
     store = tmp_path / "starts.zarr"
     ran = []
-    run = starts.run
+    run = start.run
 
-    def counted(problem, options, rng, **kwargs):
+    def counted(pattern, settings, rng, **kwargs):
         ran.append(1)
         if len(ran) == 2:
             raise RuntimeError("the machine fell over")
-        return run(problem, options, rng, **kwargs)
+        return run(pattern, settings, rng, **kwargs)
 
-    monkeypatch.setattr(starts, "run", counted)
+    monkeypatch.setattr(start, "run", counted)
     import dask
 
     with dask.config.set(scheduler="synchronous"):
@@ -228,15 +239,21 @@ def test_on_a_cluster_of_processes_the_same(volume):
 def test_starts_from_what_is_known(volume, truth):
     """A good first guess is polished at once; a good support shortens the way."""
     support = abs(truth) > 0.1
-    options = {"n_starts": 1, "n_best": 1, "shrink_every": 0, "schedule": "30 ER"}
-    polished = retrieve(volume, initial=truth, support=support, **options)
-    assert float(overlay(polished, reference=truth)["overlap"]) > 0.995
+    fixed = ShrinkWrap(every=0)
+    known = xr.Dataset({"object": truth, "support": support})
+    polished = retrieve(
+        volume, start=known, support=fixed, n_starts=1, schedule="30 ER"
+    )
+    assert float(align(polished, reference=truth)["overlap"]) > 0.995
     assert np.isnan(polished["object_error"]).all()
     given = retrieve(
-        volume, support=support.roll(along_x=4), **(QUICK | {"shrink_every": 0})
+        volume,
+        start=known[["support"]].roll(along_x=4),
+        support=fixed,
+        **QUICK,
     )
     assert (given["support_voxels"] == int(support.sum())).all()
-    assert float(overlay(given, reference=truth, ramp=True)["overlap"]) > 0.99
+    assert float(align(given, reference=truth, ramp=True)["overlap"]) > 0.99
 
 
 def test_partial_coherence_is_part_of_the_result(volume):
@@ -253,14 +270,13 @@ def test_partial_coherence_is_part_of_the_result(volume):
 def test_iterations_of_torch_arrive_at_the_same(volume, truth):
     pytest.importorskip("torch")
     result = retrieve(volume, device="torch", **QUICK)
-    assert float(overlay(result, reference=truth, ramp=True)["overlap"]) > 0.98
+    assert float(align(result, reference=truth, ramp=True)["overlap"]) > 0.98
 
 
 def test_some_starts_lost(volume, monkeypatch):
-    from batteryxr.cdi.bragg.kernels import starts
-    from batteryxr.cdi.bragg.kernels.support import LostSupport, ShrinkWrap
+    from batteryxr.cdi.bragg.kernels.support import LostSupport, Shrinking
 
-    shrink, calls = ShrinkWrap.__call__, []
+    shrink, calls = Shrinking.__call__, []
 
     def fragile(self, rho, support, progress):
         calls.append(1)
@@ -268,8 +284,7 @@ def test_some_starts_lost(volume, monkeypatch):
             raise LostSupport("the support fills 0 of the array")
         return shrink(self, rho, support, progress)
 
-    monkeypatch.setattr(ShrinkWrap, "__call__", fragile)
-    assert starts.MERITS
+    monkeypatch.setattr(Shrinking, "__call__", fragile)
     with pytest.warns(DataQualityWarning, match="1 of 2 starts lost"):
         result = retrieve(volume, **BRIEF)
     assert sorted(result["rank"].values) == [0, 1]
@@ -281,13 +296,15 @@ def test_some_starts_lost(volume, monkeypatch):
 
 def test_all_starts_lost(volume):
     with pytest.raises(ConvergenceError, match="every start lost its support"):
-        retrieve(volume, threshold=0.99, sigma=(30.0, 30.0), **BRIEF)
+        retrieve(
+            volume, support=ShrinkWrap(threshold=0.99, sigma=(30.0, 30.0)), **BRIEF
+        )
 
 
 def test_a_state_without_counts(states):
     """In memory it is refused; in a lazy series the other states are not lost."""
     dark = states.where(states["direction"] == "charge", 0)
-    with pytest.raises(ArgumentError, match="pattern 1"):
+    with pytest.raises(DataError, match="pattern 1 holds no counts"):
         retrieve(dark, **BRIEF)
     result = retrieve(dark.chunk(state=1), **BRIEF).compute()
     assert (result["rank"].isel(state=1) == 0).all()
@@ -300,18 +317,11 @@ def test_a_state_without_counts(states):
     [
         ({"schedule": "20 HOI"}, "one of ER, HIO"),
         ({"n_starts": 0}, "n_starts=0"),
-        ({"n_best": 1.5}, "n_best=1.5"),
-        ({"select": "beauty"}, "one of amp_residual"),
-        ({"free": 0.6}, "0.05 is usual"),
-        ({"free": 0}, "Or set free=0.05"),
-        ({"threshold": 1.2}, "between 0 and 1"),
-        ({"threshold": (0.1, 0.2, 0.3)}, "2 numbers"),
-        ({"sigma": (2.0, 0.0)}, "two widths > 0"),
-        ({"shrink_every": -1}, "shrink_every=-1"),
+        ({"n_starts": True}, "n_starts=True"),
+        ({"coherence_every": -1}, "coherence_every=-1"),
         ({"seed": 0.5}, "seed=0.5"),
         ({"device": "cuda:99"}, "device"),
-        ({"initial": xr.DataArray(0)}, "1 with an initial object"),
-        ({"support": xr.DataArray(np.ones((4, 4)), dims=("y", "x"))}, "support="),
+        ({"start": xr.DataArray(0)}, "1 with an initial object"),
     ],
 )
 def test_says_what_is_wrong_before_it_works(volume, arguments, message):
@@ -321,12 +331,37 @@ def test_says_what_is_wrong_before_it_works(volume, arguments, message):
         retrieve(volume, **arguments)
 
 
+@pytest.mark.parametrize(
+    "settings, arguments, message",
+    [
+        (Selection, {"n_best": 1.5}, "n_best=1.5"),
+        (Selection, {"by": "beauty"}, "by='beauty': expected 'amp_residual'"),
+        (Selection, {"free": 0.6}, "free=0.6: expected a number from 0 to 0.3"),
+        (Selection, {"free": 0}, "Or free=0.05"),
+        (ShrinkWrap, {"threshold": 1.2}, "threshold=1.2: .* > 0 and < 1 or"),
+        (ShrinkWrap, {"threshold": (0.1, 0.2, 0.3)}, "0.3.: .* or 2 numbers"),
+        (ShrinkWrap, {"threshold": (0.3, 0.2)}, "in order"),
+        (ShrinkWrap, {"sigma": (2.0, 0.0)}, "2 numbers > 0"),
+        (ShrinkWrap, {"every": -1}, "every=-1"),
+        (ShrinkWrap, {"twin_break": 0.5}, "twin_break=0.5"),
+    ],
+)
+def test_settings_say_what_is_wrong(settings, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        settings(**arguments)
+
+
 def test_says_what_the_volume_lacks(volume):
     with pytest.raises(DimensionError, match="rocking angle"):
         retrieve(volume.isel(rocking=0))
     with pytest.raises(VariableError, match="intensity"):
         retrieve(xr.Dataset({"counts": volume}))
-    with pytest.raises(ArgumentError, match="at least 8 voxels"):
+    flat = xr.DataArray(np.ones((4, 4)), dims=("y", "x"))
+    with pytest.raises(DataError, match="start support: lies on"):
+        retrieve(volume, start=flat.to_dataset(name="support"))
+    with pytest.raises(DataError, match="neither `object` nor `support`"):
+        retrieve(volume, start=flat.to_dataset(name="field"))
+    with pytest.raises(DataError, match="at least 8 voxels"):
         retrieve(volume[:4])
-    with pytest.raises(ArgumentError, match="real counts"):
+    with pytest.raises(DataError, match="real counts"):
         retrieve(volume.astype(complex))

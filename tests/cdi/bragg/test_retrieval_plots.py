@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.cdi import fsc, plot_fsc, plot_prtf, plot_slices, plot_starts
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 
 hv = pytest.importorskip("holoviews")
 AXES = ("along_rocking", "along_y", "along_x")
@@ -50,7 +50,7 @@ def test_curves(obj):
 
 
 def test_says_what_it_needs(obj):
-    with pytest.raises(ArgumentError, match="isel"):
+    with pytest.raises(DimensionError, match="isel"):
         plot_slices(xr.concat([obj, obj], "state"))
     with pytest.raises(ArgumentError, match="three indices"):
         plot_slices(obj, at=(0, 0, 99))

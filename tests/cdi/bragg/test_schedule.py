@@ -4,12 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batteryxr.cdi.bragg.kernels.schedule import ALGORITHMS, Block, parse
+from batteryxr.cdi.bragg.kernels.schedule import ALGORITHMS, Stage, parse
 from batteryxr.core.errors import ArgumentError
 
 
 def test_reads_like_a_methods_section():
-    assert parse("200 HIO + 100 ER") == [Block("HIO", 200, 0.9), Block("ER", 100, 0.9)]
+    assert parse("200 HIO + 100 ER") == (
+        Stage("HIO", 200, 0.9),
+        Stage("ER", 100, 0.9),
+    )
 
 
 def test_groups_repeat():

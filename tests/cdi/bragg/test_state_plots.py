@@ -7,7 +7,12 @@ import pytest
 import xarray as xr
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 
 N = 16
 DIMS = ("z", "y", "x")
@@ -56,14 +61,16 @@ def test_planes_of_a_field_show_its_values():
     assert np.nanmin(shown) == -4
     with pytest.raises(DimensionError, match="isel"):
         cdi.plot_field(field(x).expand_dims("state"))
-    with pytest.raises(ArgumentError, match="only NaN"):
+    with pytest.raises(DataError, match="only NaN"):
         cdi.plot_field(field(np.full((N,) * 3, np.nan)))
 
 
 def test_a_surface_lies_where_the_level_is():
     pytest.importorskip("plotly")
     r = np.sqrt(sum((np.indices((N,) * 3) - N // 2) ** 2))
-    figure = cdi.plot_isosurface(field(np.exp(-r / 4), "amplitude"), level=np.exp(-1))
+    figure = cdi.plot_isosurface(
+        field(np.exp(-r / 4), "amplitude"), threshold=np.exp(-1)
+    )
     (mesh,) = figure.data
     radius = np.sqrt(np.asarray(mesh.x) ** 2 + np.asarray(mesh.y) ** 2 + mesh.z**2)
     np.testing.assert_allclose(radius, 40, atol=1.5)
@@ -79,8 +86,8 @@ def test_both_signs_and_an_outline_are_drawn():
     )
     assert len(figure.data) == 3
     assert min(figure.data[0].x) > 0 > max(figure.data[1].x)
-    with pytest.raises(ArgumentError, match="level"):
-        cdi.plot_isosurface(field(BALL.astype(float)), level=2.0)
+    with pytest.raises(ArgumentError, match="threshold"):
+        cdi.plot_isosurface(field(BALL.astype(float)), threshold=2.0)
 
 
 def test_a_surface_takes_the_colour_of_a_field():

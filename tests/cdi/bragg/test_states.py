@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, ChunkingError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    ChunkingError,
+    DataError,
+    DimensionError,
+)
 
 N = 24
 DIMS = ("z", "y", "x")
@@ -143,16 +148,16 @@ def test_small_gaps_are_left():
     holed = objects()
     holed.values[2][12, 12, 12] = 0
     assert not cdi.fill_missing(holed)["filled"].any()
-    assert int(cdi.fill_missing(holed, smallest=1)["filled"].sum()) == 1
+    assert int(cdi.fill_missing(holed, minimum=1)["filled"].sum()) == 1
 
 
-def test_the_common_support_needs_more_than_a_share():
+def test_the_common_support_needs_more_than_a_fraction():
     some = objects()
     some.values[:3, 12, 12, 12] = 0
     half = cdi.common_support(some)
     assert not half[12, 12, 12]
-    assert cdi.common_support(some, share=0.4)[12, 12, 12]
-    assert cdi.common_support(some, share=0)[12, 12, 12]
+    assert cdi.common_support(some, fraction=0.4)[12, 12, 12]
+    assert cdi.common_support(some, fraction=0)[12, 12, 12]
 
 
 # --- differences and their pattern ---------------------------------------------------
@@ -238,7 +243,7 @@ def test_contribution_and_residual_add_up():
 def test_options_of_the_order_parameter_are_checked():
     with pytest.raises(ArgumentError, match="1 to 6 states"):
         cdi.order_parameter(series(), n_components=7)
-    with pytest.raises(ArgumentError, match="not all zero"):
+    with pytest.raises(DataError, match="all zero"):
         cdi.order_parameter(series() * 0)
     with pytest.raises(DimensionError, match="state"):
         cdi.order_parameter(series().isel(state=1))

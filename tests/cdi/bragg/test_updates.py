@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi.bragg.kernels.retrieve import _Step
+from batteryxr.cdi.bragg.kernels.schedule import Stage
+from batteryxr.cdi.bragg.kernels.start import _Step
 from batteryxr.cdi.bragg.kernels.updates import (
     OUTSIDE,
     combine,
     replace_blurred,
     replace_modulus,
 )
-from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.fourier import Fourier
 
 SHAPE = (9, 8, 10)
 
@@ -56,9 +57,8 @@ def published(algorithm, beta, amplitude, support, rho):
 
 
 def step(algorithm, beta, amplitude, support, rho):
-    buffer = empty(SHAPE, amplitude)
     update = _Step(Fourier(amplitude), amplitude, None)
-    return update(algorithm, beta, rho, support, buffer)
+    return update(Stage(algorithm, 1, beta), rho, support)
 
 
 @pytest.mark.parametrize("beta", [0.7, 0.9, 1.0])
@@ -80,8 +80,7 @@ def test_is_the_operator_form_in_double_precision(case, algorithm):
     amplitude, support = xp.asarray(amplitude.astype(float)), xp.asarray(support)
     rho = xp.asarray(rho.astype(complex))
     field, _ = replace_modulus(xp.fft.fftn(rho), amplitude, 1.0)
-    a, b = OUTSIDE[algorithm](0.85)
-    found = combine(rho, xp.fft.ifftn(field), support, a, b)
+    found = combine(rho, xp.fft.ifftn(field), support, OUTSIDE[algorithm](0.85))
     assert np.abs(np.asarray(found) - wanted).max() < 1e-11
 
 

@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from batteryxr.cdi import DM, EPIE, LSQML, RAAR, RPIE, Schedule
+from batteryxr.cdi.ptycho.kernels import alignment as align
 from batteryxr.cdi.ptycho.kernels import metrics
-from batteryxr.cdi.ptycho.kernels import registration as align
-from batteryxr.cdi.ptycho.kernels.loop import CALM, InMemory, Plan, run
-from batteryxr.cdi.ptycho.kernels.lsq import LsqOptions
-from batteryxr.cdi.ptycho.kernels.pie import Pie, PieOptions
-from batteryxr.cdi.ptycho.kernels.projections import ProjectionOptions
-from batteryxr.cdi.ptycho.kernels.state import Pass, State, add_modes, orthogonalise
+from batteryxr.cdi.ptycho.kernels.loop import CALM, InMemory, iterate
+from batteryxr.cdi.ptycho.kernels.state import (
+    Conditions,
+    State,
+    add_modes,
+    orthogonalise,
+)
 from batteryxr.cdi.ptycho.kernels.steps import replace_modulus
+from batteryxr.cdi.ptycho.settings import Settings
 
 N = 32
 
@@ -72,22 +77,30 @@ def distance(found, truth, told):
 ONES = np.ones((N, N), np.float32)
 
 
+def run(engine, state, frames, passes, *, weight=ONES, calm_from=10**6, **schedule):
+    """Run passes, all with full steps unless told otherwise; return their misfits."""
+    plan = Schedule(calm_from=calm_from, **schedule)
+    chosen = Settings(engine=engine, iterations=passes, schedule=plan)
+    iterate(chosen, state, frames, weight)
+    return state.misfits
+
+
 @pytest.mark.parametrize(
-    ("options", "passes", "bar"),
+    ("engine", "passes", "bar"),
     [
-        (PieOptions(1.0, 0.5), 40, 0.07),
-        (PieOptions(object_alpha=0.2, momentum=0.5), 40, 0.07),
-        (LsqOptions(), 40, 0.06),
-        (LsqOptions(poisson=True), 40, 0.06),
-        (ProjectionOptions(), 80, 0.1),
-        (ProjectionOptions("RAAR", 0.8), 80, 0.1),
+        (EPIE(), 40, 0.07),
+        (RPIE(object_step=1.0, probe_step=1.0, momentum=0.5), 40, 0.07),
+        (LSQML(), 40, 0.06),
+        (LSQML(poisson=True), 40, 0.06),
+        (DM(), 80, 0.1),
+        (RAAR(), 80, 0.1),
     ],
-    ids=["ePIE", "rPIE", "LSQML", "LSQML-Poisson", "DM", "RAAR"],
+    ids=["EPIE", "RPIE", "LSQML", "LSQML-Poisson", "DM", "RAAR"],
 )
-def test_engines_find_a_known_object(options, passes, bar):
+def test_engines_find_a_known_object(engine, passes, bar):
     frames, told, _, obj, probe = experiment()
     state = begin(told, obj, probe)
-    misfit = run(Plan(options, (0,)), state, InMemory(frames), ONES, passes)
+    misfit = run(engine, state, InMemory(frames), passes)
     assert misfit[-1] < 0.15 * misfit[0]
     assert distance(state.obj, obj, told) < bar
 
@@ -97,9 +110,9 @@ def test_epie_is_the_published_update():
     state = begin(told, obj, probe)
     state.obj = np.sqrt(obj).astype(np.complex64)  # light everywhere: phases are sure
     o, p = state.obj.astype(complex), state.probe[0].astype(complex)
-    engine = Pie(PieOptions(0.7, 0.4), state.probe)
+    engine = EPIE(object_step=0.7, probe_step=0.4).begin(state.probe)
     rng = np.random.default_rng(3)
-    misfit = engine.sweep(state, np.arange(100), frames, Pass(ONES, rng))
+    misfit = engine.sweep(state, np.arange(100), frames, Conditions(ONES, rng))
     expected = 0.0
     for j in np.random.default_rng(3).permutation(100):
         y, x = told[j].astype(int)
@@ -119,35 +132,34 @@ def test_epie_is_the_published_update():
 def test_steps_become_calm():
     frames, told, _, obj, probe = experiment()
     one, two = begin(told, obj, probe), begin(told, obj, probe)
-    plan = Plan(PieOptions(0.8, 0.8), (0,), calm_from=3)
-    run(plan, one, InMemory(frames), ONES, 5)
+    run(EPIE(object_step=0.8, probe_step=0.8), one, InMemory(frames), 5, calm_from=3)
     for step, until in ((0.8, 3), (CALM * 0.8, 5)):
-        run(Plan(PieOptions(step, step), (0,)), two, InMemory(frames), ONES, until)
+        run(EPIE(object_step=step, probe_step=step), two, InMemory(frames), until)
     np.testing.assert_array_equal(one.obj, two.obj)
     np.testing.assert_array_equal(one.probe, two.probe)
 
 
 @pytest.mark.parametrize(
-    "options",
+    "engine",
     [
-        PieOptions(),
-        PieOptions(object_alpha=0.2, momentum=0.5),
-        LsqOptions(),
-        LsqOptions(poisson=True),
-        ProjectionOptions(),
+        EPIE(probe_step=1.0),
+        RPIE(object_step=1.0, probe_step=1.0, momentum=0.5),
+        LSQML(),
+        LSQML(poisson=True),
+        DM(),
     ],
-    ids=["ePIE", "rPIE", "LSQML", "LSQML-Poisson", "DM"],
+    ids=["EPIE", "RPIE", "LSQML", "LSQML-Poisson", "DM"],
 )
 @pytest.mark.parametrize("whole", [True, False])
-def test_torch_runs_the_same_steps(options, whole):
+def test_torch_runs_the_same_steps(engine, whole):
     torch = pytest.importorskip("torch")
     frames, told, _, obj, probe = experiment(modes=2, whole=whole)
-    plan = Plan(options, (0,), probe_from=0, positions_from=1)
+    early = {"probe_from": 0, "positions_from": 1}
     one, two = begin(told, obj, probe, 2), begin(told, obj, probe, 2)
     two.obj, two.probe = torch.from_numpy(two.obj), torch.from_numpy(two.probe)
-    a = run(plan, one, InMemory(frames), ONES, 2)
+    a = run(engine, one, InMemory(frames), 2, **early)
     signed = torch.from_numpy(frames.astype(np.int32))
-    b = run(plan, two, InMemory(signed), torch.from_numpy(ONES), 2)
+    b = run(engine, two, InMemory(signed), 2, weight=torch.from_numpy(ONES), **early)
     np.testing.assert_allclose(b, a, rtol=2e-3)
     lit = slice(N // 2, -N // 2)
     np.testing.assert_allclose(two.obj.numpy()[lit, lit], one.obj[lit, lit], atol=0.02)
@@ -161,9 +173,9 @@ def test_dead_pixels_cannot_be_seen():
     other[:, weight == 0] = 60000
     results = []
     for data in (frames, other):
-        for options in (PieOptions(), LsqOptions(), ProjectionOptions()):
+        for engine in (EPIE(probe_step=1.0), LSQML(), DM()):
             state = begin(told, obj, probe)
-            misfit = run(Plan(options, (0,)), state, InMemory(data), weight, 3)
+            misfit = run(engine, state, InMemory(data), 3, weight=weight)
             results.append((misfit, state.obj))
     for a, b in zip(results[:3], results[3:], strict=True):
         assert a[0] == b[0]
@@ -175,7 +187,7 @@ def test_parts_of_pixels_count():
     errors = []
     for positions in (told, np.rint(told)):
         state = begin(positions, obj, probe)
-        run(Plan(LsqOptions(), (0,)), state, InMemory(frames), ONES, 40)
+        run(LSQML(), state, InMemory(frames), 40)
         errors.append(distance(state.obj, obj, told))
     assert errors[0] < 0.7 * errors[1]
 
@@ -185,8 +197,7 @@ def test_second_mode_explains_incoherent_light():
     misfits = []
     for modes in (1, 2):
         state = begin(told, obj, probe, modes)
-        plan = Plan(LsqOptions(), (0,))
-        misfits.append(run(plan, state, InMemory(frames), ONES, 40)[-1])
+        misfits.append(run(LSQML(), state, InMemory(frames), 40)[-1])
     assert misfits[1] < 0.5 * misfits[0]
     _, shares = orthogonalise(state.probe)
     _, true = orthogonalise(probe)
@@ -196,8 +207,7 @@ def test_second_mode_explains_incoherent_light():
 def test_positions_are_corrected():
     frames, told, true, obj, probe = experiment(jitter=1.0, whole=False)
     state = begin(told, obj, probe)
-    plan = Plan(LsqOptions(), (0,), positions_from=5)
-    run(plan, state, InMemory(frames), ONES, 80)
+    run(LSQML(), state, InMemory(frames), 80, positions_from=5)
 
     def rms(positions):
         left = positions - true
@@ -213,13 +223,12 @@ def test_positions_far_off_still_gain():
     errors = []
     for positions_from in (None, 5):
         state = begin(told, obj, probe)
-        plan = Plan(LsqOptions(), (0,), positions_from=positions_from)
-        run(plan, state, InMemory(frames), ONES, 60)
+        run(LSQML(), state, InMemory(frames), 60, positions_from=positions_from)
         errors.append(distance(state.obj, obj, told))
     assert errors[1] < 0.4 * errors[0]
 
 
-@settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), modes=st.integers(1, 4))
 def test_orthogonal_modes_keep_every_frame(seed, modes):
     rng = np.random.default_rng(seed)
@@ -235,7 +244,7 @@ def test_orthogonal_modes_keep_every_frame(seed, modes):
     assert np.all(np.diff(shares) <= 1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_measured_modulus_is_kept(seed):
     rng = np.random.default_rng(seed)
@@ -267,9 +276,8 @@ def test_likelihood_is_at_rest_at_the_truth(mean):
 def test_blocks_do_not_depend_on_where_frames_lie():
     frames, told, _, obj, probe = experiment()
     one, two = begin(told, obj, probe), begin(told, obj, probe)
-    run(Plan(LsqOptions(), (0,)), one, InMemory(frames, 30), ONES, 3)
-    copy = InMemory(frames.astype(np.float32), 30)
-    run(Plan(LsqOptions(), (0,)), two, copy, ONES, 3)
+    run(LSQML(), one, InMemory(frames, 30), 3)
+    run(LSQML(), two, InMemory(frames.astype(np.float32), 30), 3)
     np.testing.assert_array_equal(one.obj, two.obj)
 
 

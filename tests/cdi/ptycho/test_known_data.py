@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 from scipy import ndimage
 
-from batteryxr.cdi import frc, ptycho, ptycho_scan
-from batteryxr.cdi.ptycho.kernels import registration as align
+from batteryxr.cdi import EPIE, LSQML, frc, ptycho, ptycho_scan
+from batteryxr.cdi.ptycho.kernels import alignment as align
 
 #: Any geometry whose object pixel is 1 nm: positions are told in pixels.
 ENERGY, PITCH = 10_000.0, 50.0
@@ -64,7 +64,7 @@ def test_epie_comes_as_near_as_it_should(grains, seed):
     """As near as twenty lines of NumPy for the published steps: 7.7e-4 and 0.0118."""
     frames, corners, truth, first = grains
     scan = scan_of(frames, corners, first)
-    found = ptycho(scan, engine="ePIE", iterations=30, seed=seed, progress=False)
+    found = ptycho(scan, engine=EPIE(), iterations=30, seed=seed, progress=False)
     assert float(found.amp_residual[-1]) < 7.7e-4
     y, x = (np.rint(found[a].values).astype(int) for a in "yx")
     own = found.transmission.values[np.ix_((y >= 0) & (y < 168), (x >= 0) & (x < 168))]
@@ -80,7 +80,7 @@ def test_epie_comes_as_near_as_it_should(grains, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["LSQML", "ePIE"])
+@pytest.mark.parametrize("engine", [LSQML(), EPIE()], ids=["LSQML", "EPIE"])
 def test_measured_star_is_fitted_and_resolved(measured, engine):
     packed = measured("ptycho-siemens-star") / "siemens-star-small.npz.bz2"
     with np.load(io.BytesIO(bz2.decompress(packed.read_bytes()))) as file:
@@ -102,4 +102,6 @@ def test_measured_star_is_fitted_and_resolved(measured, engine):
     other, _ = align.aligned(two.values, one.values, weight, rounds=6)
     flat = align.flattened(one.values, weight)
     images = [one.copy(data=np.angle(v * flat / one.values)) for v in (one, other)]
-    assert float(frc(*images).half_period_one_bit) <= 2.2  # pixels of 1 nm
+    assert (
+        float(frc(images[0], other=images[1]).half_period_one_bit) <= 2.2
+    )  # pixels of 1 nm

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xraydb
 
-from batteryxr.cdi.ptycho.kernels.kramers_kronig import Constraint
-from batteryxr.core.errors import ArgumentError
+from batteryxr.cdi.ptycho.kernels.constraint import Constraint
+from batteryxr.core.errors import DataError
 from batteryxr.core.kramers_kronig import transform_matrix
 from batteryxr.core.xray import absorptive_factor
 
@@ -40,5 +40,5 @@ def test_a_window_alone_is_wrong_and_refused(expected):
     f2 = absorptive_factor("V", WINDOW)
     alone = transform_matrix(WINDOW, WINDOW) @ f2
     assert np.std((alone - f1)[away]) >= 0.6
-    with pytest.raises(ArgumentError, match="beyond the window"):
+    with pytest.raises(DataError, match="beyond the window"):
         Constraint(WINDOW, WINDOW, f2)

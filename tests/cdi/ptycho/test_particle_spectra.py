@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi import KramersKronig, ptycho_energies
+from batteryxr.cdi import KramersKronig, Schedule, ptycho_energies
 from batteryxr.simulate import ptychography
 from batteryxr.xanes import (
     Edge,
@@ -30,15 +30,14 @@ def particle(tmp_path_factory):
         positions=12,
         step=100.0,
         pixel_size=25.0,
-        diameter=800.0,
-        thickness=1200.0,
+        particle=(1200.0, 800.0),
         photons=3e5,
     )
     stack = ptycho_energies(
         scan,
         store=tmp_path_factory.mktemp("particle") / "out.zarr",
-        lead=200,
         iterations=30,
+        schedule=Schedule(lead=200),
         kramers_kronig=KramersKronig("VO2", start=15, every=5),
         progress=False,
     ).load()

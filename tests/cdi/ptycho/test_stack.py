@@ -13,23 +13,36 @@ import pytest
 import xarray as xr
 
 import batteryxr
-from batteryxr.cdi import KramersKronig, plot_ptycho, ptycho_energies, ptycho_progress
-from batteryxr.cdi.ptycho import store as states
-from batteryxr.cdi.ptycho import task as _ptycho_task
+from batteryxr.cdi import (
+    KramersKronig,
+    Registration,
+    Resources,
+    Schedule,
+    plot_ptycho,
+    ptycho_energies,
+    ptycho_progress,
+)
+from batteryxr.cdi.ptycho import frames as ptycho_frames
 from batteryxr.cdi.ptycho.frames import load_all
-from batteryxr.cdi.ptycho.kernels.kramers_kronig import Constraint
-from batteryxr.core.errors import ArgumentError, DimensionError, StoreError
+from batteryxr.cdi.ptycho.kernels.constraint import Constraint
+from batteryxr.cdi.ptycho.states import ledger_of, passes_done
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError, StoreError
 from batteryxr.core.kramers_kronig import transform_matrix
 from batteryxr.simulate import ptychography
 
 ENERGY = np.array([5440.0, 5470.0, 5476.0, 5500.0])
 KK = KramersKronig("VO2", start=6, every=3)
-CALL = {"iterations": 12, "kramers_kronig": KK, "checkpoint": 2, "progress": False}
+CALL = {
+    "iterations": 12,
+    "kramers_kronig": KK,
+    "resources": Resources(checkpoint=2),
+    "progress": False,
+}
 
 
 def simulated(**kw):
     return ptychography(
-        energy=ENERGY, positions=8, pixels=32, step=45.0, diameter=180.0, **kw
+        energy=ENERGY, positions=8, size=32, step=45.0, particle=(800.0, 180.0), **kw
     )
 
 
@@ -70,32 +83,59 @@ def test_result_is_what_xanes_takes(whole):
 
 
 def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
-    same(ptycho_energies(scan, store=tmp_path / "a.zarr", workers=1, **CALL), whole)
+    same(
+        ptycho_energies(
+            scan,
+            store=tmp_path / "a.zarr",
+            **CALL | {"resources": Resources(checkpoint=2, workers=1)},
+        ),
+        whole,
+    )
     eager = scan.compute().chunk(position=10)
     same(ptycho_energies(eager, store=tmp_path / "b.zarr", **CALL), whole)
 
 
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
-    call = {"checkpoint": 5, "progress": False, "iterations": 5, "probe_from": 0}
-    own = ptycho_energies(scan, store=tmp_path / "own.zarr", **call)
+    call = {"progress": False, "iterations": 5, "resources": Resources(checkpoint=5)}
+    alone, after = (
+        call | {"schedule": Schedule(probe_from=0, lead=n)} for n in (0, 20)
+    )
+    own = ptycho_energies(scan, store=tmp_path / "own.zarr", **alone)
     path = tmp_path / "led.zarr"
-    led = ptycho_energies(scan, store=path, lead=20, **call).load()
+    led = ptycho_energies(scan, store=path, **after).load()
     # After five passes each is about where twenty of its own would bring it.
     long = ptycho_energies(
-        scan, store=tmp_path / "long.zarr", **call | {"iterations": 20}
+        scan, store=tmp_path / "long.zarr", **alone | {"iterations": 20}
     )
     assert float((led.amp_residual / own.amp_residual).max()) < 0.9
     assert float(led.amp_residual.mean() / long.amp_residual.mean()) < 1.05
     # The states that were lost are made again from the one ahead, which is kept.
     import shutil
 
-    for name in ("ptycho", "_journal/finished", "_journal/states/2"):
+    for name in ("ptycho", "_journal/finished.0", "_journal/states/2.0"):
         shutil.rmtree(path / name)
-    same(ptycho_energies(scan, store=path, lead=20, **call), led)
+    same(ptycho_energies(scan, store=path, **after), led)
     with pytest.raises(StoreError, match="lead"):
-        ptycho_energies(scan, store=path, **call)
+        ptycho_energies(scan, store=path, **alone)
     with pytest.raises(ArgumentError, match="lead"):
-        ptycho_energies(scan, store=path, lead=-1, **call)
+        Schedule(lead=-1)
+
+
+def test_vacuum_can_be_told(scan, whole, tmp_path):
+    given = Registration(vacuum=whole.vacuum, shifts=False)
+    call = CALL | {"registration": given}
+    told = ptycho_energies(scan, store=tmp_path / "told.zarr", **call).load()
+    xr.testing.assert_equal(told.vacuum, whole.vacuum)
+    assert not told.shift_y.any()
+    with pytest.raises(StoreError, match="vacuum"):
+        ptycho_energies(scan, store=tmp_path / "told.zarr", **CALL)
+    nowhere = Registration(vacuum=xr.zeros_like(whole.vacuum))
+    with pytest.raises(DataError, match="vacuum: no pixel in the field"):
+        ptycho_energies(
+            scan, store=tmp_path / "none.zarr", **CALL | {"registration": nowhere}
+        )
+    with pytest.raises(ArgumentError, match="vacuum=True"):
+        Registration(vacuum=True)
 
 
 def test_frames_are_let_go(scan, tmp_path, monkeypatch):
@@ -111,12 +151,16 @@ def test_frames_are_let_go(scan, tmp_path, monkeypatch):
     many = scan.isel(energy=np.zeros(20, int)).assign_coords(
         energy=("energy", np.linspace(5440.0, 5500.0, 20), scan.energy.attrs)
     )
-    monkeypatch.setattr(_ptycho_task, "load_all", watched)
+    monkeypatch.setattr(ptycho_frames, "load_all", watched)
     gc.collect()
     gc.disable()  # a cycle would keep the frames of energies that are done
     try:
         ptycho_energies(
-            many, store=tmp_path / "out.zarr", iterations=1, workers=2, progress=False
+            many,
+            store=tmp_path / "out.zarr",
+            iterations=1,
+            resources=Resources(workers=2),
+            progress=False,
         )
     finally:
         gc.enable()
@@ -129,10 +173,10 @@ def test_store_refuses_other_arguments(scan, whole, tmp_path):
     path = tmp_path / "out.zarr"
     first = ptycho_energies(scan, store=path, **CALL)
     same(ptycho_energies(scan, store=path, **CALL), first)
-    with pytest.raises(StoreError, match="task"):
+    with pytest.raises(StoreError, match="seed"):
         ptycho_energies(scan, store=path, **CALL | {"seed": 1})
     other = scan.assign_coords(energy=scan.energy + 1)
-    with pytest.raises(StoreError, match="coordinates"):
+    with pytest.raises(StoreError, match="energy: stored"):
         ptycho_energies(other, store=path, **CALL)
 
 
@@ -145,18 +189,22 @@ def test_half_written_state_is_not_used(scan, whole, tmp_path):
 
     # Killed while the result was written.
     shutil.rmtree(f"{path}/ptycho/phase")
-    shutil.rmtree(f"{path}/_journal/finished")
-    newest = states._newest(path, 1)
-    zarr.open_group(path, path=f"_journal/states/1/{newest[1]}").attrs["whole"] = False
+    shutil.rmtree(f"{path}/_journal/finished.0")
+    # And while a state was: what it holds already is not the end of it.
+    slots = [zarr.open_group(path, path=f"_journal/states/1.{i}") for i in (0, 1)]
+    newest = max(slots, key=lambda slot: slot.attrs["iteration"])
+    assert newest.attrs["iteration"] == 12
+    del newest.attrs["whole"]
     same(ptycho_energies(scan, store=path, **CALL), whole)
 
 
 _CHILD = """
 import sys, batteryxr
-from batteryxr.cdi import KramersKronig, ptycho_energies
+from batteryxr.cdi import KramersKronig, Resources, ptycho_energies
 scan = batteryxr.open_store(sys.argv[1])
-ptycho_energies(scan, store=sys.argv[2], iterations=12, checkpoint=2, progress=False,
-                workers=1, kramers_kronig=KramersKronig("VO2", start=6, every=3))
+ptycho_energies(scan, store=sys.argv[2], iterations=12, progress=False,
+                resources=Resources(workers=1, checkpoint=2),
+                kramers_kronig=KramersKronig("VO2", start=6, every=3))
 """
 
 
@@ -164,15 +212,15 @@ ptycho_energies(scan, store=sys.argv[2], iterations=12, checkpoint=2, progress=F
 def test_sigkill_loses_nothing(stored, scan, whole, tmp_path):
     path = tmp_path / "out.zarr"
     # Killed in the first segment, and again after the energies were coupled.
-    for name in ("states/1", "coupled/9"):
+    for name in ("states/1.0", "coupled/9.0"):
         child = subprocess.Popen([sys.executable, "-c", _CHILD, stored, path])
-        mark = path / states.STATES / name
+        mark = path / "_journal" / name
         end = time.monotonic() + 600
         while not mark.exists() and child.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         os.kill(child.pid, signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
-    done = [states.iteration(str(path), k) for k in range(ENERGY.size)]
+    done = [passes_done(ledger_of(path), k) for k in range(ENERGY.size)]
     assert min(done) >= 8
     same(ptycho_energies(scan, store=path, **CALL), whole)
 
@@ -192,7 +240,7 @@ def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path):
         import threading
 
         def kill():
-            while not (path / states.STATES / "states").exists():
+            while not (path / "_journal" / "states").exists():
                 time.sleep(0.01)
             os.kill(pids[0], signal.SIGKILL)
 
@@ -239,7 +287,7 @@ def test_command(stored, whole, tmp_path, capsys):
 def test_messages(scan, tmp_path):
     with pytest.raises(DimensionError, match="for one energy use ptycho"):
         ptycho_energies(scan.isel(energy=0), store=tmp_path / "a.zarr")
-    with pytest.raises(ArgumentError, match="rising"):
+    with pytest.raises(DataError, match="rising"):
         ptycho_energies(scan.isel(energy=[1, 0]), store=tmp_path / "a.zarr")
     with pytest.raises(ArgumentError, match="relaxation"):
         KramersKronig("VO2", relaxation=2.0)

@@ -10,7 +10,7 @@ from batteryxr.simulate import ptychography
 
 @pytest.fixture(scope="module")
 def scan():
-    whole, _ = ptychography(energy=np.array([5500.0]), positions=3, pixels=32)
+    whole, _ = ptychography(energy=np.array([5500.0]), positions=3, size=32)
     one = whole.isel(energy=0)
     mask = np.zeros((32, 32), bool)
     mask[3, 5] = True
@@ -85,7 +85,7 @@ def test_messages(scan, tmp_path):
     with pytest.raises(FileFormatError, match="exists already"):
         write_cxi(scan, path)
     with pytest.raises(FileFormatError, match="no group 'entry_2'"):
-        read_cxi(path, entry="entry_2")
+        read_cxi(path, dataset="entry_2")
     with h5py.File(path, "a") as file:
         del file["entry_1/instrument_1/detector_1/distance"]
     with pytest.raises(FileFormatError, match="no detector distance"):

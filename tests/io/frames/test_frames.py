@@ -47,7 +47,7 @@ def test_a_folder_with_spec_is_one_labelled_array(folder, no_compute):
             distance=500,
             origin=(10, 20),
             timezone="America/Chicago",
-            frames_per_chunk=3,
+            chunks=3,
         )
     assert frames.dims == ("rocking", "detector_y", "detector_x")
     assert frames.chunksizes["rocking"] == (3, 3, 1)
@@ -70,7 +70,7 @@ def test_a_folder_with_spec_is_one_labelled_array(folder, no_compute):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 100])
 def test_chunks_do_not_change_what_is_read(folder, chunk):
     with pytest.warns(DataQualityWarning, match="no rocking angles"):
-        frames = read_frames(folder, frames_per_chunk=chunk)
+        frames = read_frames(folder, chunks=chunk)
     np.testing.assert_array_equal(frames.values, COUNTS)
 
 
@@ -83,9 +83,7 @@ def test_ten_comes_after_two(tmp_path):
 
 def test_one_file_of_many_pages(tmp_path):
     tifffile.imwrite(tmp_path / "all.tif", COUNTS, photometric="minisblack")
-    frames = read_frames(
-        tmp_path / "all.tif", rocking=np.arange(7.0), frames_per_chunk=4
-    )
+    frames = read_frames(tmp_path / "all.tif", rocking=np.arange(7.0), chunks=4)
     np.testing.assert_array_equal(frames, COUNTS)
 
 
@@ -98,7 +96,7 @@ def test_frames_and_angles_must_agree(folder):
 def test_a_damaged_frame_is_named_when_it_is_read(folder):
     path = folder / "S_3.tif"
     path.write_bytes(path.read_bytes()[:60])
-    frames = read_frames(folder, rocking=np.arange(7.0), frames_per_chunk=2)
+    frames = read_frames(folder, rocking=np.arange(7.0), chunks=2)
     assert frames.isel(rocking=0).values.shape == (6, 5)
     with pytest.raises(FileFormatError, match=r"S_3\.tif"):
         frames.isel(rocking=3).load()
@@ -151,7 +149,7 @@ def nexus(path, compression=None):
 def test_nexus_gives_frames_angles_and_instrument(tmp_path, compression, no_compute):
     path = nexus(tmp_path / "scan.nxs", compression)
     with no_compute():
-        frames = read_frames(path, frames_per_chunk=5)
+        frames = read_frames(path, chunks=5)
     assert frames.chunksizes["rocking"] == (4, 3)  # whole chunks of the file
     np.testing.assert_array_equal(frames, COUNTS)
     np.testing.assert_allclose(frames["rocking"], 0.01 * np.arange(7))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.cdi import ptycho, ptycho_probe
+from batteryxr.cdi import Mirrors, ptycho, ptycho_probe
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io import read_ptychography, write_cxi
 from batteryxr.io.frames.ptychography_layouts import LAYOUTS
@@ -21,7 +21,7 @@ GEOMETRY = ("energy", "distance", "pixel_pitch")
 def truth():
     """A raster of 4 x 4 whose positions are exactly those of two axes."""
     whole, _ = ptychography(
-        energy=np.array([5500.0]), positions=ROWS, pixels=32, step=60.0
+        energy=np.array([5500.0]), positions=ROWS, size=32, step=60.0
     )
     one = whole.isel(energy=0, drop=False)
     y, x = np.divmod(np.arange(ROWS**2), ROWS)
@@ -138,20 +138,22 @@ def test_each_layout_is_found(name, named, truth, tmp_path):
         WRITERS[name](file, truth, y, x)
     more = {key: truth[key].values for key in MISSING.get(name, ())}
     signs = (1, 1) if "position_y" in more else None
-    scan = read_ptychography(path, layout=name if named else None, signs=signs, **more)
+    scan = read_ptychography(path, format=name if named else None, sign=signs, **more)
     assert scan.frames.chunks is not None
     np.testing.assert_array_equal(scan.frames.values, truth.frames.values)
     for key in (*GEOMETRY, "position_y", "position_x"):
         np.testing.assert_allclose(scan[key], truth[key], rtol=1e-6, atol=1e-6)
         assert scan[key].attrs["units"] == truth[key].attrs["units"]
     assert ("mask" in scan) == (name == "eiger")
-    found = ptycho(ptycho_probe(scan, focus=200.0), iterations=2, progress=False)
+    found = ptycho(
+        ptycho_probe(scan, optics=Mirrors(focus=200.0)), iterations=2, progress=False
+    )
     assert np.isfinite(found.amp_residual).all()
 
 
 def test_cxi_is_read_too(truth, tmp_path):
     path = write_cxi(truth, tmp_path / "scan.cxi")
-    scan = read_ptychography(path, distance=123.0, signs=(1, -1))
+    scan = read_ptychography(path, distance=123.0, sign=(1, -1))
     np.testing.assert_allclose(scan.position_y, truth.position_y, atol=1e-9)
     np.testing.assert_allclose(scan.position_x, -truth.position_x, atol=1e-9)
     assert float(scan.distance) == 123.0
@@ -185,17 +187,17 @@ def test_a_layout_of_ones_own(truth, tmp_path):
         "probe": "run/start",
     }
     told = {"distance": float(truth.distance), "pixel_pitch": 75.0}
-    scan = read_ptychography(path, layout=mine, signs=(1, 1), **told)
+    scan = read_ptychography(path, format=mine, sign=(1, 1), **told)
     np.testing.assert_allclose(scan.position_y, y, atol=1e-6)
     np.testing.assert_allclose(scan.position_x, x, atol=1e-6)
     np.testing.assert_array_equal(scan.probe, truth.probe)
     assert float(scan.energy) == 5500
     with pytest.raises(FileFormatError, match="run/places names no units"):
-        read_ptychography(path, layout=mine | {"positions": "run/places"}, **told)
+        read_ptychography(path, format=mine | {"positions": "run/places"}, **told)
     with pytest.raises(ArgumentError, match=r"run/camera \(16, 32, 32\)"):
-        read_ptychography(path, layout=mine | {"frames": "run/cam"}, **told)
+        read_ptychography(path, format=mine | {"frames": "run/cam"}, **told)
     with pytest.raises(ArgumentError, match="keys among"):
-        read_ptychography(path, layout={"pictures": "run/camera"})
+        read_ptychography(path, format={"pictures": "run/camera"})
 
 
 def test_positions_may_lie_in_another_file(truth, tmp_path):
@@ -223,7 +225,7 @@ def test_several_files_are_a_stack(truth, tmp_path):
         one = truth.assign_coords(energy=truth.energy.copy(data=energy))
         with h5py.File(paths[-1], "w") as file:
             eiger(file, one, y, x)
-    places = {"position_y": y, "position_x": x, "signs": (1, 1)}
+    places = {"position_y": y, "position_x": x, "sign": (1, 1)}
     stack = read_ptychography(paths, size=16, **places)
     assert stack.frames.dims == ("energy", "position", "detector_y", "detector_x")
     assert stack.frames.shape == (2, 16, 16, 16)
@@ -280,7 +282,7 @@ def test_messages_tell_what_the_file_holds(truth, tmp_path, no_compute):
     with pytest.raises(ArgumentError, match="expected both"):
         read_ptychography(path, position_y=y)
     with pytest.raises(ArgumentError, match="one of \\['cxi', 'i08-1'"):
-        read_ptychography(path, layout="i99")
+        read_ptychography(path, format="i99")
     with no_compute():
         read_ptychography(path, position_y=y, position_x=x)
     with h5py.File(path, "a") as file:

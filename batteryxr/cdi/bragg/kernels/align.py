@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Aligned:
-    """An object laid over another.
+    """An object aligned to another.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Aligned:
 def align(
     reference: np.ndarray, field: np.ndarray, *, ramp: bool = True, twin: bool = True
 ) -> Aligned:
-    """Lay a complex object over a reference.
+    """Align a complex object to a reference.
 
     Of the object and its conjugate twin the one is taken whose *complex* overlap is
     larger after everything else was removed. Moduli or supports do not tell the two
@@ -56,10 +56,49 @@ def align(
     -------
     Aligned
     """
-    candidates = [_laid_over(reference, field, ramp, False)]
+    candidates = [_aligned(reference, field, ramp, False)]
     if twin:
-        candidates.append(_laid_over(reference, conjugate_twin(field), ramp, True))
+        candidates.append(_aligned(reference, conjugate_twin(field), ramp, True))
     return max(candidates, key=lambda a: a.overlap)
+
+
+def align_state(
+    reference: np.ndarray, field: np.ndarray, *, keep_ramp: bool
+) -> tuple[np.ndarray, float, bool, np.ndarray]:
+    """Align one state to a reference, with or without its own phase ramp.
+
+    Parameters
+    ----------
+    reference, field
+        Complex objects of one shape.
+    keep_ramp
+        Twin and shift are found without the ramp either way: with it, the fields of
+        two states need not overlap.
+
+    Returns
+    -------
+    field
+        complex64; its mean phase is that of the reference.
+    overlap
+        Modulus of the normalised complex overlap without the ramp between them.
+    twin
+        Whether the conjugate twin was taken.
+    shift
+        Voxels along each axis.
+    """
+    reference = np.ascontiguousarray(reference, np.complex64)
+    field = np.ascontiguousarray(field, np.complex64)
+    if not reference.any() or not field.any():
+        return field, 0.0, False, np.zeros(field.ndim)
+    found = align(reference, field, ramp=True)
+    moved = found.field
+    if keep_ramp:
+        moved = shifted(conjugate_twin(field) if found.twin else field, found.shift)
+        agreement = np.vdot(moved, reference)
+        if agreement:
+            moved = moved * np.complex64(agreement / abs(agreement))
+    moved = moved.astype(np.complex64, copy=False)
+    return moved, found.overlap, found.twin, np.asarray(found.shift, float)
 
 
 def conjugate_twin(field: np.ndarray) -> np.ndarray:
@@ -84,7 +123,7 @@ def _inner(a: np.ndarray, b: np.ndarray) -> complex:
     return complex(np.sum(lines, dtype=np.complex128))
 
 
-def _laid_over(
+def _aligned(
     reference: np.ndarray, field: np.ndarray, ramp: bool, twin: bool
 ) -> Aligned:
     import scipy.fft
@@ -176,3 +215,40 @@ def _signed(index: np.intp, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _along(line: np.ndarray, axis: int, ndim: int) -> np.ndarray:
     return line.reshape([-1 if a == axis else 1 for a in range(ndim)])
+
+
+def drift(
+    first: np.ndarray, other: np.ndarray, *, move: bool
+) -> tuple[tuple[int, ...], float]:
+    """Return the shift that aligns `other` to `first`, and the correlation then.
+
+    Parameters
+    ----------
+    first, other
+        Intensities of one shape, without NaN.
+    move
+        False takes the shift as zero.
+
+    Returns
+    -------
+    shift
+        Whole voxels along each axis.
+    correlation
+        Pearson's, of the square roots: the bright peak alone does not decide.
+    """
+    import scipy.fft
+
+    a, b = (np.sqrt(np.maximum(v, 0.0)).astype(np.float32) for v in (first, other))
+    shift = (0,) * a.ndim
+    if move:
+        field = scipy.fft.rfftn(a) * np.conj(scipy.fft.rfftn(b))
+        cross = scipy.fft.irfftn(field, a.shape)
+        peak = np.unravel_index(int(cross.argmax()), a.shape)
+        shift = tuple(
+            int(p) - n if p > n // 2 else int(p)
+            for p, n in zip(peak, a.shape, strict=True)
+        )
+        b = np.roll(b, shift, tuple(range(a.ndim)))
+    a, b = a - a.mean(dtype=float), b - b.mean(dtype=float)
+    power = np.sqrt(float(np.vdot(a, a)) * float(np.vdot(b, b)))
+    return shift, float(np.vdot(a, b)) / power if power else 0.0

@@ -11,7 +11,7 @@ def free_voxels(
     shape: tuple[int, ...],
     rng: np.random.Generator,
     *,
-    share: float = 0.05,
+    fraction: float = 0.05,
     radius: float = 3.0,
     centre: float = 0.05,
 ) -> np.ndarray:
@@ -28,8 +28,8 @@ def free_voxels(
         Shape of the pattern.
     rng
         Chooses the islands.
-    share
-        Share of the voxels, about.
+    fraction
+        Fraction of the voxels, about.
     radius
         Of an island, in voxels.
     centre
@@ -41,11 +41,11 @@ def free_voxels(
         True where a voxel is held back; origin in the corner.
     """
     chosen = np.zeros(shape, bool)
-    if share == 0:
+    if fraction == 0:
         return chosen
     ball = _ball(radius, len(shape))
     # Islands overlap: n of them leave exp(-n volume / size) uncovered.
-    count = round(-math.log1p(-share) * chosen.size / len(ball))
+    count = round(-math.log1p(-fraction) * chosen.size / len(ball))
     seeds = np.stack([rng.integers(0, n, count) for n in shape], axis=1)
     voxels = (seeds[:, None, :] + ball[None]).reshape(-1, len(shape)) % shape
     chosen[tuple(voxels.T)] = True

@@ -6,11 +6,15 @@ Patterns have their origin in the corner and are NumPy arrays: each is judged on
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 
 from batteryxr.cdi.bragg.kernels.free import radial_frequency
 
+#: Figures of merit of a start, all the better the smaller.
+Merit = Literal["amp_residual", "chi2", "llk", "llk_free"]
+MERITS: tuple[Merit, ...] = get_args(Merit)
 #: Signal-to-noise ratios of half a data set at the usual thresholds: at 1 bit and at
 #: 1/2 bit of information per voxel, log2(1 + 2 snr) = 1 and 1/2.
 SNR = {"1-bit": 0.5, "1/2-bit": (math.sqrt(2) - 1) / 2}

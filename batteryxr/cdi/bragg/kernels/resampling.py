@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 
+class SpaceGrid(NamedTuple):
+    """A right-angled grid around the origin of a volume.
+
+    Parameters
+    ----------
+    step
+        From point to point, in the units of the voxels.
+    shape
+        Points along z, y and x; index ``n // 2`` falls on the origin.
+    origin
+        Index of the volume's origin, inside or outside of it.
+    """
+
+    step: float
+    shape: tuple[int, ...]
+    origin: tuple[float, ...]
+
+
 def resample(
-    values: np.ndarray,
-    voxel: np.ndarray,
-    size: float,
-    shape: tuple[int, ...],
-    order: int,
-    origin: tuple[float, ...],
+    values: np.ndarray, voxel: np.ndarray, *, grid: SpaceGrid, order: int
 ) -> np.ndarray:
-    """Return values on a grid of `shape` (z, y, x) around an origin.
+    """Return values on a right-angled grid.
 
     Parameters
     ----------
@@ -21,14 +36,10 @@ def resample(
         (i, j, k): complex, real, or bool. NaN means outside.
     voxel
         (3, 3) step of each index, (axis, (x, y, z)).
-    size
-        Step of the grid, in the units of `voxel`.
-    shape
-        Points along z, y and x; index ``n // 2`` falls on the origin.
+    grid
+        Where to interpolate.
     order
         Of the spline.
-    origin
-        Index of the values' origin, inside or outside.
 
     Returns
     -------
@@ -37,9 +48,9 @@ def resample(
         real values that have NaN.
     """
     # (z, y, x) in steps of the grid -> (x, y, z) in space -> indices of the volume.
-    matrix = np.linalg.inv(np.asarray(voxel, float).T)[:, ::-1] * size
-    offset = np.asarray(origin, float) - matrix @ np.array(
-        [n // 2 for n in shape], float
+    matrix = np.linalg.inv(np.asarray(voxel, float).T)[:, ::-1] * grid.step
+    offset = np.asarray(grid.origin, float) - matrix @ np.array(
+        [n // 2 for n in grid.shape], float
     )
 
     def move(a: np.ndarray, spline: int) -> np.ndarray:
@@ -47,7 +58,13 @@ def resample(
 
         return np.asarray(
             ndimage.affine_transform(
-                a, matrix, offset, shape, order=spline, mode="constant", cval=0.0
+                a,
+                matrix,
+                offset,
+                grid.shape,
+                order=spline,
+                mode="constant",
+                cval=0.0,
             )
         )
 

@@ -14,7 +14,7 @@ _BETA = re.compile(r"\(\s*(\d*\.\d+|\d+)\s*\)")
 
 
 @dataclass(frozen=True)
-class Block:
+class Stage:
     """A run of iterations of one algorithm."""
 
     algorithm: str
@@ -22,8 +22,8 @@ class Block:
     beta: float
 
 
-def parse(text: str, beta: float = 0.9) -> list[Block]:
-    """Parse ``"200 HIO + 200 RAAR + 100 ER"`` into blocks.
+def parse(text: str, beta: float = 0.9) -> tuple[Stage, ...]:
+    """Parse ``"200 HIO + 200 RAAR + 100 ER"`` into stages.
 
     Parameters
     ----------
@@ -39,24 +39,24 @@ def parse(text: str, beta: float = 0.9) -> list[Block]:
     ArgumentError
         If the text is no schedule; it says at which character and what is known.
     """
-    parser = _Parser(text, beta)
-    blocks = parser.total()
+    parser = _Reader(text, beta)
+    stages = parser.total()
     if parser.at < len(text.rstrip()):
         raise parser.error("'+' or the end")
-    return blocks
+    return tuple(stages)
 
 
-class _Parser:
+class _Reader:
     def __init__(self, text: str, beta: float) -> None:
         self.text, self.beta, self.at = text, beta, 0
 
-    def total(self) -> list[Block]:
-        blocks = self.term()
+    def total(self) -> list[Stage]:
+        stages = self.term()
         while self._take("+"):
-            blocks = blocks + self.term()
-        return blocks
+            stages = stages + self.term()
+        return stages
 
-    def term(self) -> list[Block]:
+    def term(self) -> list[Stage]:
         count = self._number()
         self._take("*")
         if self._take("("):
@@ -64,9 +64,9 @@ class _Parser:
             if not self._take(")"):
                 raise self.error("')'")
             return inner * count
-        return [self._block(count)]
+        return [self._stage(count)]
 
-    def _block(self, count: int) -> Block:
+    def _stage(self, count: int) -> Stage:
         token = _TOKEN.match(self.text, self.at)
         name = (token[2] or "").upper() if token else ""
         if token is None or name not in ALGORITHMS:
@@ -74,9 +74,9 @@ class _Parser:
         self.at = token.end()
         beta = _BETA.match(self.text, self.at)
         if beta is None:
-            return Block(name, count, self.beta)
+            return Stage(name, count, self.beta)
         self.at = beta.end()
-        return Block(name, count, float(beta[1]))
+        return Stage(name, count, float(beta[1]))
 
     def _number(self) -> int:
         token = _TOKEN.match(self.text, self.at)

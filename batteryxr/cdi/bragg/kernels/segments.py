@@ -11,8 +11,9 @@ import numpy as np
 def segment(
     values: np.ndarray,
     basis: np.ndarray,
+    *,
     edges: np.ndarray,
-    smallest: int,
+    minimum: int,
     room: int,
 ) -> tuple[Any, ...]:
     """Give numbers to connected regions of one class, the largest first.
@@ -25,7 +26,7 @@ def segment(
         (3, 3) step of each index in space (nm): axis, then (x, y, z).
     edges
         (e,) increasing values between classes.
-    smallest
+    minimum
         Fewest voxels of a region.
     room
         Rows of the tables.
@@ -53,7 +54,7 @@ def segment(
         levels += [level] * n
     counts = np.bincount(labels.ravel(), minlength=len(levels))
     counts[0] = 0
-    order = [k for k in np.argsort(-counts, kind="stable") if counts[k] >= smallest]
+    order = [k for k in np.argsort(-counts, kind="stable") if counts[k] >= minimum]
     new = np.zeros(len(levels), np.int32)
     new[order[:room]] = np.arange(1, min(len(order), room) + 1)
     numbers = new[labels]
@@ -76,7 +77,6 @@ def follow(
     after: np.ndarray,
     one: dict[str, np.ndarray],
     two: dict[str, np.ndarray],
-    room: int,
 ) -> tuple[Any, ...]:
     """Match the domains of two states.
 
@@ -85,9 +85,8 @@ def follow(
     before, after
         (i, j, k) numbers of domains, 0 for none.
     one, two
-        Tables ``size``, ``level``, ``centre``, ``long_axis`` of the two states.
-    room
-        Rows of the tables.
+        Tables ``size``, ``level``, ``centre``, ``long_axis`` of the two states, with
+        one row for each domain.
 
     Returns
     -------
@@ -98,6 +97,7 @@ def follow(
     growth, migration, rotation
         (room,) ratio of sizes, distance of centres, angle between long axes (deg).
     """
+    room = len(one["level"])
     pairs = before.astype(np.int64) * (room + 1) + after
     common = np.bincount(pairs.ravel(), minlength=(room + 1) ** 2)
     common = common.reshape(room + 1, room + 1)
@@ -118,20 +118,20 @@ def follow(
     return overlap, later, growth, migration, rotation
 
 
-def otsu(counts: np.ndarray, low: float, high: float, n_classes: int) -> np.ndarray:
+def otsu(counts: np.ndarray, low: float, high: float, n_clusters: int) -> np.ndarray:
     """Return the values that make classes most uniform.
 
     Parameters
     ----------
     counts
         (bins,) histogram from `low` to `high`.
-    n_classes
+    n_clusters
         2, 3 or 4.
 
     Returns
     -------
     numpy.ndarray
-        (n_classes - 1,) increasing values: Otsu, IEEE Trans. Syst. Man Cybern. 9, 62
+        (n_clusters - 1,) increasing values: Otsu, IEEE Trans. Syst. Man Cybern. 9, 62
         (1979), for several classes.
     """
     n = counts.size
@@ -144,7 +144,7 @@ def otsu(counts: np.ndarray, low: float, high: float, n_classes: int) -> np.ndar
     # Best division of the first b bins into c classes, one class at a time.
     best = gain[0]
     cuts = []
-    for _ in range(n_classes - 1):
+    for _ in range(n_clusters - 1):
         total = np.where(
             np.arange(n + 1)[:, None] <= np.arange(n + 1), best[:, None] + gain, -1
         )

@@ -1,4 +1,4 @@
-"""Supports: where the object may be. First guess, and shrink-wrap.
+"""Supports: where the object may be. First guess, shrink-wrap, gaps.
 
 All arrays have their origin in the corner, as Fourier transforms have it.
 """
@@ -32,7 +32,7 @@ def autocorrelation_support(
     intensity
         Measured intensity, float, any number of axes; unmeasured voxels 0.
     threshold
-        Share of the maximum.
+        Fraction of the maximum.
 
     Returns
     -------
@@ -66,8 +66,18 @@ def half(support: Any) -> Any:
     return support
 
 
-class ShrinkWrap:
-    """Updates a support from the object's own smoothed modulus.
+def gaps(missing: np.ndarray, minimum: int) -> np.ndarray:
+    """Return the connected parts of a mask of at least `minimum` voxels."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(missing)
+    large = np.bincount(parts.ravel()) >= minimum
+    large[0] = False
+    return np.asarray(large[parts])
+
+
+class Shrinking:
+    """Shrink-wrap: updates a support from the object's own smoothed modulus.
 
     Marchesini et al., Phys. Rev. B 68, 140101 (2003), with the threshold relative to
     the rms inside the present support, which does not chase a single bright voxel.
@@ -79,9 +89,9 @@ class ShrinkWrap:
     sigma
         Width of the smoothing in voxels, at the first and at the last update.
     threshold
-        Share of the rms.
+        Fraction of the rms.
     fractions
-        Smallest and largest share of the array that a support may fill.
+        Smallest and largest fraction of the array that a support may fill.
     """
 
     def __init__(
@@ -91,9 +101,8 @@ class ShrinkWrap:
         sigma: tuple[float, float] = (2.0, 0.5),
         threshold: float = 0.25,
         fractions: tuple[float, float] = (1e-5, 0.7),
-        workers: int = 1,
     ) -> None:
-        self._fourier = Fourier(like, workers=workers)
+        self._fourier = Fourier(like)
         self._sigma, self._threshold, self._fractions = sigma, threshold, fractions
 
     def __call__(self, rho: Any, support: Any, progress: float) -> Any:
@@ -122,9 +131,9 @@ class ShrinkWrap:
         count = float(xp.sum(inside))
         rms = math.sqrt(float(xp.sum(smooth**2 * inside)) / count)
         new = smooth > self._threshold * rms
-        share = float(xp.sum(xp.astype(new, smooth.dtype))) / math.prod(rho.shape)
-        if not self._fractions[0] <= share <= self._fractions[1]:
-            raise LostSupport(f"the support fills {share:.2g} of the array")
+        filled = float(xp.sum(xp.astype(new, smooth.dtype))) / math.prod(rho.shape)
+        if not self._fractions[0] <= filled <= self._fractions[1]:
+            raise LostSupport(f"the support fills {filled:.2g} of the array")
         return new
 
     def _smoothed(self, modulus: Any, sigma: float) -> Any:

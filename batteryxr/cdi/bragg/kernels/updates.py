@@ -93,15 +93,25 @@ def replace_blurred(
     return field * (factor * scale), float(misfit)
 
 
-def combine(rho: Any, p: Any, support: Any, a: float, b: float) -> Any:
-    """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`."""
+def combine(rho: Any, p: Any, support: Any, outside: tuple[float, float]) -> Any:
+    """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`.
+
+    Parameters
+    ----------
+    rho, p
+        The iterate, and the object with measured modulus; complex64.
+    support
+        Bool.
+    outside
+        The weights a and b; see `OUTSIDE`.
+    """
+    a, b = outside
     if is_numpy_array(rho):
         _combine(
             rho.reshape(-1),
             p.reshape(-1),
             support.reshape(-1),
-            np.float32(a),
-            np.float32(b),
+            (np.float32(a), np.float32(b)),
         )
         return rho
     xp = array_namespace(rho)
@@ -134,8 +144,8 @@ def _replace_part(field, amplitude, scale):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _combine(rho, p, support, a, b):  # type: ignore[no-untyped-def]
-    one = np.float32(1.0)
+def _combine(rho, p, support, outside):  # type: ignore[no-untyped-def]
+    one, (a, b) = np.float32(1.0), outside
     for i in range(rho.size):
         inside = np.float32(support[i])
         rho[i] = (one - inside) * a * rho[i] + (b + inside * (one - b)) * p[i]

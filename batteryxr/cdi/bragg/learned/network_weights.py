@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, FileFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,8 @@ def read_weights(path: str | Path | None = None) -> Weights:
     Raises
     ------
     ArgumentError
+        If there is no such file.
+    FileFormatError
         If the file is none of weights, or was damaged.
     """
     if path is None:
@@ -64,7 +66,6 @@ def read_weights(path: str | Path | None = None) -> Weights:
             files("batteryxr.cdi.bragg.learned") / "weights" / "bragg.npz"
         ) as shipped:
             return read_weights(shipped)
-    expected = "a file that `write_weights` made"
     try:
         with np.load(path, allow_pickle=False) as stored:
             half = {name: stored[name] for name in stored.files}
@@ -72,15 +73,12 @@ def read_weights(path: str | Path | None = None) -> Weights:
     except FileNotFoundError:
         raise ArgumentError("weights", str(path), "an existing file") from None
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ArgumentError("weights", str(path), expected, str(error)) from error
+        problem = f"is no file that `write_weights` made. {error}"
+        raise FileFormatError(path, problem) from error
     if about.get("format") != FORMAT:
-        raise ArgumentError(
-            "weights", str(path), f"the format {FORMAT!r}", f"It is {about!r}."
-        )
+        raise FileFormatError(path, f"is not of the format {FORMAT!r}: {about!r}.")
     if _checksum(half) != about["checksum"]:
-        raise ArgumentError(
-            "weights", str(path), "an undamaged file", "The checksum does not match."
-        )
+        raise FileFormatError(path, "is damaged: the checksum does not match.")
     arrays = {name: a.astype(np.float32) for name, a in half.items()}
     return Weights(arrays, about, about["checksum"])
 

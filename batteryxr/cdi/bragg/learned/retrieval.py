@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-
-from batteryxr.cdi.bragg.checks import (
-    as_range,
-    check_choices,
-    check_counts,
-)
-from batteryxr.cdi.bragg.job import Plan, phased
+from batteryxr.cdi.bragg.job import retrieve_phases
+from batteryxr.cdi.bragg.learned.network import Guess, Network
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
-from batteryxr.core.device import to_device
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
+from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
 
-    from batteryxr.cdi.bragg.kernels.starts import Problem
-    from batteryxr.cdi.bragg.learned.network_weights import Weights
-
-_ORIENTATIONS = 48
+    from batteryxr.core.checks import Seed, Whole
 
 
 @recorded
 def retrieve_learned(
     volume: xr.DataArray | xr.Dataset,
     *,
-    refine: int = 0,
-    then: str | None = "60 HIO + 40 ER",
-    n_starts: int = 4,
-    n_best: int = 2,
-    select: str = "llk_free",
-    free: float = 0.05,
-    seed: int = 0,
-    rate: float = 1e-3,
-    beta: float = 0.9,
-    shrink_every: int = 10,
-    sigma: tuple[float, float] = (2.0, 0.5),
-    threshold: float | tuple[float, float] = 0.25,
-    coherence_every: int = 0,
-    weights: str | Path | None = None,
+    schedule: str | None = "60 HIO + 40 ER",
+    n_starts: Annotated[int, Bounds(low=1, high=48)] = 4,
+    select: Selection = Selection(n_best=2),  # noqa: B008
+    seed: Seed = 0,
+    network: Network = Network(),  # noqa: B008
+    support: ShrinkWrap = ShrinkWrap(every=10),  # noqa: B008
+    coherence_every: Whole = 0,
     device: str = "cpu",
     store: str | Path | None = None,
     group: str = "starts",
@@ -72,25 +54,20 @@ def retrieve_learned(
         points so that the object, whose extent its autocorrelation tells, fills about
         a third of them along each axis. Unmeasured voxels are filled from those around
         for the network, and do not count in its misfit.
-    refine
-        Steps in which the network learns this one pattern, some 0.2 CPU s each.
-    then
-        Schedule of iterations from the network's object on; None returns the network's
-        own.
+    schedule
+        Iterations from the network's object on; None returns the network's own.
     n_starts
         Orientations, of 48, in which the network is shown the pattern. Each gives a
         guess of its own, and a start.
-    n_best, select, free
+    select
         As in `retrieve`. Free voxels are hidden from the network as well.
     seed
         Of the free voxels.
-    rate
-        Of Adam in the refinement, at its first step.
-    beta, shrink_every, sigma, threshold, coherence_every
-        As in `retrieve`. The first support is that of the guess.
-    weights
-        File of weights; None takes those that come with batteryxr. Others are made by
-        ``benchmarks/truth/train_learned.py``.
+    network
+        Its weights, and how far it learns the pattern.
+    support, coherence_every
+        As in `retrieve`. The first support is that of the guess, which is one of the
+        twins already: no `twin_break`.
     device
         ``"cpu"``, or a device of PyTorch, such as ``"cuda"``.
     store, group, progress
@@ -105,12 +82,14 @@ def retrieve_learned(
     Raises
     ------
     ArgumentError
-        If an argument is out of range, the schedule cannot be read, or the file of
-        weights is damaged.
+        If an argument is out of range, the schedule cannot be read, or there is no
+        file of weights.
     ConvergenceError
         If all starts of all states lost their support.
     DimensionError
         If the three axes of a rocking curve are missing.
+    FileFormatError
+        If the file of weights is none, or damaged.
     MissingDependencyError
         If PyTorch is not installed.
     StoreError
@@ -154,88 +133,27 @@ def retrieve_learned(
     rounding.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
-    from batteryxr.cdi.bragg.kernels.starts import MERITS, Options
     from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE
 
-    blocks = tuple(parse(then, beta)) if then is not None else ()
-    low, high = as_range(threshold)
-    check_choices(n_starts, n_best, select, free, low, high, sigma, MERITS)
-    check_counts(
-        refine=refine, shrink_every=shrink_every, coherence_every=coherence_every
-    )
-    if n_starts > _ORIENTATIONS:
-        raise ArgumentError("n_starts", n_starts, f"at most {_ORIENTATIONS}")
-    if not 0 < rate < np.inf:
-        raise ArgumentError("rate", rate, "a number > 0", "0.001 is usual.")
+    if support.twin_break:
+        raise ArgumentError("support", support, "one without twin_break")
+    stages = parse(schedule) if schedule is not None else ()
     require("torch", extra="ml", purpose="learned phase retrieval")
     if device == "cupy":
         raise ArgumentError("device", device, "'cpu' or a device of PyTorch")
-    to_device(device, purpose="phase retrieval")
-    known = read_weights(weights)
-    options = Options(
-        blocks,
-        shrink_every,
-        (sigma[0], sigma[1]),
-        (low, high),
-        0,
-        coherence_every,
-        device,
-    )
-    plan = Plan(
-        options,
+    known = read_weights(network.weights)
+    settings = RetrievalSettings(
+        schedule=stages,
         n_starts=n_starts,
-        n_best=min(n_best, n_starts),
         select=select,
-        free=free,
         seed=seed,
+        support=support,
+        coherence_every=coherence_every,
+        device=device,
+        guess=Guess(network, known.checksum, "cpu" if device == "torch" else device),
         store=store,
         group=group,
-        caller="retrieve_learned",
-        begin=_Guess(
-            None if weights is None else str(weights),
-            known.checksum,
-            refine,
-            float(rate),
-            "cpu" if device == "torch" else device,
-        ),
     )
-    result = phased(volume, plan, progress=progress)
+    result = retrieve_phases(volume, settings, progress=progress)
     noted = {"size": SIZE, "checksum": known.checksum} | known.about
     return result.assign_attrs(network=json.dumps(noted))
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """Where each start begins; see `Begin`."""
-
-    weights: str | None
-    checksum: str  # tells starts in a store apart
-    refine: int
-    rate: float
-    device: str
-
-    def __call__(
-        self, problem: Problem, number: int, watch: Callable[[int, float], None]
-    ) -> Problem:
-        from batteryxr.cdi.bragg.learned.kernels.start import begun
-
-        return begun(
-            problem,
-            _weights(self.weights, self.checksum).arrays,
-            number,
-            refine=self.refine,
-            rate=self.rate,
-            device=self.device,
-            watch=watch,
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def _weights(path: str | None, checksum: str) -> Weights:
-    """Read weights once for all starts of a process."""
-    known = read_weights(path)
-    if known.checksum != checksum:
-        raise ArgumentError(
-            "weights", path, f"the checksum {checksum}", "The file was changed since."
-        )
-    return known

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from batteryxr.cdi.bragg.objects import axes_of, object_of
-from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.cdi.bragg.axes import space_axes, variable
+from batteryxr.core.checks import Bounds, checked
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import NEUTRAL, dimension, load_hvplot
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from batteryxr.core.checks import Pair
 
 _FRAME = {"frame_width": 180, "frame_height": 180}
 _CURVE = {"width": 480, "height": 300}
@@ -21,11 +23,11 @@ _CURVE = {"width": 480, "height": 300}
 
 @checked
 def plot_slices(
-    obj: xr.DataArray | xr.Dataset,
+    crystal: xr.DataArray | xr.Dataset,
     *,
-    threshold: float = 0.2,
+    threshold: Annotated[float, Bounds(low=0, below=1)] = 0.2,
     at: tuple[int, int, int] | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: Pair | None = None,
 ) -> Any:
     """Plot modulus and phase of an object in three planes through one voxel.
 
@@ -33,11 +35,11 @@ def plot_slices(
 
     Parameters
     ----------
-    obj
+    crystal
         A result of `retrieve` or an object of it, for one state; complex, on the
         three axes of `retrieve` or ``(z, y, x)``.
     threshold
-        Share of the largest modulus below which no phase is drawn.
+        Fraction of the largest modulus below which no phase is drawn.
     at
         Indices of the voxel; None takes the centre of the modulus.
     limits
@@ -52,14 +54,12 @@ def plot_slices(
     Raises
     ------
     ArgumentError
-        If `at` or `threshold` are out of range, or a dimension is left over.
+        If `at` or `threshold` are out of range.
     DimensionError
-        If an axis is missing.
+        If an axis is missing, or a dimension is left over.
     """
     hv = load_hvplot()
-    values = _one_object(obj, "plot_slices")
-    if not 0 <= threshold < 1:
-        raise ArgumentError("threshold", threshold, "a share from 0 to below 1")
+    values = _one_object(crystal)
     axes = [str(d) for d in values.dims]
     field = values.values
     modulus = np.abs(field)
@@ -73,21 +73,23 @@ def plot_slices(
         not 0 <= p < n for p, n in zip(place, field.shape, strict=True)
     ):
         raise ArgumentError("at", at, f"three indices inside {field.shape}")
-    coords = [_axis(values, d) for d in axes]
+    coords = [values[d].values for d in axes]
     moduli, phases = [], []
     for normal in range(3):
         v, h = [a for a in range(3) if a != normal]
-        dims = [_dimension(hv, values, axes[h]), _dimension(hv, values, axes[v])]
+        dims = [dimension(values[axes[h]]), dimension(values[axes[v]])]
         title = f"{axes[normal]} = {coords[normal][place[normal]]:.4g}"
         grid = (coords[h], coords[v])
         image = hv.Image(
             (*grid, modulus.take(place[normal], normal) / top),
             dims,
-            _value(hv, "modulus"),
+            hv.Dimension("modulus", label="Modulus"),
         )
         moduli.append(image.opts(cmap="viridis", title=title, clim=(0, 1)))
         image = hv.Image(
-            (*grid, phase.take(place[normal], normal)), dims, _value(hv, "phase", "rad")
+            (*grid, phase.take(place[normal], normal)),
+            dims,
+            hv.Dimension("phase", label="Phase (rad)"),
         )
         phases.append(image.opts(cmap="coolwarm", title=title, clim=limits))
     look = hv.opts.Image(colorbar=True, tools=["hover"], **_FRAME)
@@ -95,14 +97,14 @@ def plot_slices(
 
 
 @checked
-def plot_prtf(result: xr.Dataset) -> Any:
+def plot_prtf(crystal: xr.Dataset) -> Any:
     """Plot the phase-retrieval transfer function with the usual limit 1/e.
 
     Reads that function only.
 
     Parameters
     ----------
-    result
+    crystal
         A result of `retrieve`; one curve for each of its states.
 
     Returns
@@ -110,9 +112,9 @@ def plot_prtf(result: xr.Dataset) -> Any:
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_variables(result, ["prtf"], caller="plot_prtf")
-    curve = result["prtf"]
-    curves = [hv.HLine(float(np.exp(-1))).opts(color="grey", line_dash="dashed")]
+    require_variables(crystal, ["prtf"], caller="plot_prtf")
+    curve = crystal["prtf"]
+    curves = [hv.HLine(float(np.exp(-1))).opts(color=NEUTRAL, line_dash="dashed")]
     for name, line in _lines(curve, "frequency"):
         curves.append(_curve(hv, line, "frequency", name))
     return hv.Overlay(curves).opts(
@@ -121,14 +123,14 @@ def plot_prtf(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_fsc(result: xr.Dataset) -> Any:
+def plot_fsc(data: xr.Dataset) -> Any:
     """Plot a Fourier shell correlation with both thresholds.
 
     Reads the three curves.
 
     Parameters
     ----------
-    result
+    data
         A result of `fsc`, for one pair.
 
     Returns
@@ -141,9 +143,9 @@ def plot_fsc(result: xr.Dataset) -> Any:
         "threshold_1bit": ("1 bit", "dashed"),
         "threshold_half_bit": ("1/2 bit", "dotted"),
     }
-    require_variables(result, list(names), caller="plot_fsc")
+    require_variables(data, list(names), caller="plot_fsc")
     curves = [
-        _curve(hv, result[key], "frequency", words).opts(line_dash=dash)
+        _curve(hv, data[key], "frequency", words).opts(line_dash=dash)
         for key, (words, dash) in names.items()
     ]
     return hv.Overlay(curves).opts(
@@ -152,14 +154,14 @@ def plot_fsc(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_starts(result: xr.Dataset) -> Any:
+def plot_starts(crystal: xr.Dataset) -> Any:
     """Plot how the amplitude residual of every start fell; the best one thick.
 
     Reads the residuals.
 
     Parameters
     ----------
-    result
+    crystal
         A result of `retrieve`, for one state.
 
     Returns
@@ -167,14 +169,15 @@ def plot_starts(result: xr.Dataset) -> Any:
     holoviews.Overlay
     """
     hv = load_hvplot()
-    require_variables(result, ["residual", "rank"], caller="plot_starts")
-    residual = result["residual"]
+    require_variables(crystal, ["residual", "rank"], caller="plot_starts")
+    residual = crystal["residual"]
     if set(residual.dims) != {"start", "iteration"}:
-        raise ArgumentError(
-            "result", dict(residual.sizes), "one state", "Choose it: .isel(state=0)."
+        raise DimensionError(
+            f"plot_starts needs one state; found {residual.dims}. "
+            "Choose it: `.isel(state=0)`."
         )
     curves = []
-    for k, rank in zip(result["start"].values, result["rank"].values, strict=True):
+    for k, rank in zip(crystal["start"].values, crystal["rank"].values, strict=True):
         line = _curve(hv, residual.sel(start=k), "iteration", f"start {k}")
         curves.append(line.opts(line_width=3 if rank == 1 else 1))
     return hv.Overlay(curves).opts(
@@ -182,15 +185,15 @@ def plot_starts(result: xr.Dataset) -> Any:
     )
 
 
-def _one_object(obj: Any, caller: str) -> xr.DataArray:
-    obj = object_of(obj, caller)
-    axes = axes_of(obj)
-    require_dims(obj, axes, caller=caller)
-    if spare := [str(d) for d in obj.dims if d not in axes]:
-        raise ArgumentError(
-            "obj", spare, "one object", f"Choose it: .isel({spare[0]}=0)."
+def _one_object(crystal: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    field = variable(crystal, "object", caller="plot_slices")
+    axes = space_axes(field, caller="plot_slices")
+    if spare := [str(d) for d in field.dims if d not in axes]:
+        raise DimensionError(
+            f"plot_slices needs one object; found {tuple(field.dims)}. "
+            f"Choose it: `.isel({spare[0]}=0)`."
         )
-    return obj.transpose(*axes)
+    return field.transpose(*axes)
 
 
 def _centre(modulus: np.ndarray) -> tuple[int, ...]:
@@ -201,26 +204,9 @@ def _centre(modulus: np.ndarray) -> tuple[int, ...]:
     )
 
 
-def _axis(array: xr.DataArray, dim: str) -> np.ndarray:
-    return array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
-
-
-def _dimension(hv: Any, array: xr.DataArray, dim: str) -> Any:
-    attrs = array[dim].attrs if dim in array.coords else {}
-    unit = attrs.get("units", "1")
-    words = attrs.get("long_name", dim)
-    return hv.Dimension(dim, label=words, unit=None if unit == "1" else unit)
-
-
-def _value(hv: Any, name: str, unit: str | None = None) -> Any:
-    return [hv.Dimension(name, label=name.capitalize(), unit=unit)]
-
-
 def _curve(hv: Any, line: xr.DataArray, dim: str, name: str) -> Any:
-    words = line.attrs.get("long_name", str(line.name))
-    value = hv.Dimension(str(line.name), label=words)
-    pair = (_axis(line, dim), line.values)
-    return hv.Curve(pair, _dimension(hv, line, dim), value, label=name)
+    pair = (line[dim].values, line.values)
+    return hv.Curve(pair, dimension(line[dim]), dimension(line), label=name)
 
 
 def _lines(array: xr.DataArray, dim: str) -> list[tuple[str, xr.DataArray]]:

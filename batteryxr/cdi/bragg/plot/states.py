@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.bragg.fields import basis, of_states, space_dims
+from batteryxr.cdi.bragg.axes import VECTOR, space_axes, steps_in_space
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import (
+    BRANCH_COLOURS,
+    COLOURS,
+    NEUTRAL,
+    dimension,
+    load_hvplot,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_COLOURS = {"charge": "#d1495b", "discharge": "#00798c"}
-_AXES = ("x", "y", "z")
+    from batteryxr.core.checks import Pair, Part
+
+#: Corners (nm), their indices, and triangles.
+_Surface = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+#: Of surfaces on which a field is above and below zero.
+_POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 
 
 @checked
@@ -66,16 +77,13 @@ def plot_hysteresis(
         )
     voltage, y = states["voltage"].values, values.values
     direction = [str(d) for d in states["direction"].values]
-    x_name = hv.Dimension("voltage", label="Voltage", unit="V")
-    title = str(values.attrs.get("long_name", variable))
-    units = str(values.attrs.get("units", "1"))
-    y_name = hv.Dimension(variable, label=title, unit=None if units == "1" else units)
+    x_name, y_name = dimension(states["voltage"]), dimension(values, variable)
     starts = [k for k in range(len(y)) if k == 0 or direction[k] != direction[k - 1]]
     parts = []
     for first, after in zip(starts, [*starts[1:], len(y)], strict=True):
         run = slice(max(first - 1, 0), after)
         name = direction[first]
-        look = {"color": _COLOURS.get(name, "grey")}
+        look = {"color": BRANCH_COLOURS.get(name, NEUTRAL)}
         points = (voltage[run], y[run])
         parts.append(hv.Curve(points, x_name, y_name, label=name).opts(**look))
         own = (voltage[first:after], y[first:after])
@@ -90,10 +98,10 @@ def plot_hysteresis(
 
 @checked
 def plot_field(
-    field: xr.DataArray,
+    crystal: xr.DataArray,
     *,
     at: tuple[int, int, int] | None = None,
-    limits: tuple[float, float] | None = None,
+    limits: Pair | None = None,
 ) -> Any:
     """Plot three planes of a real field: phase, displacement, strain, domains.
 
@@ -101,8 +109,9 @@ def plot_field(
 
     Parameters
     ----------
-    field
-        On three axes of space, one state: ``fields["strain"].isel(state=0)``.
+    crystal
+        A field of it on three axes of space, one state:
+        ``fields["strain"].isel(state=0)``.
     at
         Indices of the voxel where the planes cross; None takes the middle of what is
         not NaN.
@@ -116,20 +125,22 @@ def plot_field(
     Raises
     ------
     ArgumentError
-        If `at` lies outside, or nothing is there.
+        If `at` lies outside.
+    DataError
+        If nothing is there.
     DimensionError
         If this is not one volume.
     """
     hv = load_hvplot()
-    dims = space_dims(field, caller="plot_field")
-    if field.ndim != 3:
+    dims = space_axes(crystal, caller="plot_field")
+    if crystal.ndim != 3:
         raise DimensionError(
-            f"plot_field needs one volume; found {tuple(field.dims)}. "
+            f"plot_field needs one volume; found {tuple(crystal.dims)}. "
             "Choose one, for example `.isel(state=0)`."
         )
-    values = field.transpose(*dims).values.astype(float)
+    values = crystal.transpose(*dims).values.astype(float)
     if not np.isfinite(values).any():
-        raise ArgumentError("field", "only NaN", "a field with values")
+        raise DataError("crystal", "holds only NaN in this field")
     place = at or tuple(
         int(np.median(axis)) for axis in np.nonzero(np.isfinite(values))
     )
@@ -138,14 +149,8 @@ def plot_field(
     if limits is None:
         top = float(np.nanpercentile(np.abs(values), 99)) or 1.0
         limits = (-top, top)
-    coords = [
-        field[d].values if d in field.coords else np.arange(n)
-        for d, n in zip(dims, values.shape, strict=True)
-    ]
-    title, units = field.attrs.get("long_name", field.name), field.attrs.get("units")
-    value = hv.Dimension(
-        "value", label=str(title), unit=None if units == "1" else units
-    )
+    coords = [crystal[d].values for d in dims]
+    value = dimension(crystal, "value")
     # The window on the crystal: the array is mostly empty round it.
     reach = [
         (c[max(w.min() - 2, 0)], c[min(w.max() + 2, len(c) - 1)])
@@ -156,7 +161,7 @@ def plot_field(
         v, h = (a for a in range(3) if a != normal)
         image = hv.QuadMesh(
             (coords[h], coords[v], values.take(place[normal], normal)),
-            [_dimension(hv, field, dims[h]), _dimension(hv, field, dims[v])],
+            [dimension(crystal[dims[h]]), dimension(crystal[dims[v]])],
             value,
         )
         where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
@@ -168,17 +173,12 @@ def plot_field(
     return hv.Layout(images).opts(look).cols(3)
 
 
-def _dimension(hv: Any, field: xr.DataArray, dim: str) -> Any:
-    units = field[dim].attrs.get("units") if dim in field.coords else None
-    return hv.Dimension(dim, unit=None if units == "1" else units)
-
-
 @checked
 def plot_isosurface(
-    field: xr.DataArray,
+    crystal: xr.DataArray,
     *,
-    level: float | None = None,
-    quantile: float = 0.99,
+    threshold: float | None = None,
+    quantile: Part = 0.99,
     colour: xr.DataArray | None = None,
     outline: xr.DataArray | None = None,
     geometry: xr.Dataset | None = None,
@@ -189,14 +189,14 @@ def plot_isosurface(
 
     Parameters
     ----------
-    field
-        On three axes of space, one state: an amplitude, a support, or a contribution
-        or residual of `inverse_pca`, of which both signs are drawn.
-    level
+    crystal
+        A field of it on three axes of space, one state: an amplitude, a support, or a
+        contribution or residual of `inverse_pca`, of which both signs are drawn.
+    threshold
         Value of the surface. None: half of the maximum for what is never negative
         (amplitude, support); else the `quantile` of the modulus.
     quantile
-        Share of voxels below the surface.
+        Fraction of voxels below the surface.
     colour
         Field whose values colour the surface: phase, strain.
     outline
@@ -211,7 +211,9 @@ def plot_isosurface(
     Raises
     ------
     ArgumentError
-        If no voxel reaches the level.
+        If no voxel reaches the threshold.
+    DataError
+        If the field is zero.
     DimensionError
         If this is not one volume.
     MissingDependencyError
@@ -219,43 +221,38 @@ def plot_isosurface(
     """
     purpose = "drawing surfaces in space"
     go = require("plotly.graph_objects", extra="images", purpose=purpose)
-    dims = space_dims(field, caller="plot_isosurface")
-    if field.ndim != 3:
+    dims = space_axes(crystal, caller="plot_isosurface")
+    if crystal.ndim != 3:
         raise DimensionError(
-            f"plot_isosurface needs one volume; found {tuple(field.dims)}. "
+            f"plot_isosurface needs one volume; found {tuple(crystal.dims)}. "
             "Choose one, for example `.isel(state=0)`."
         )
-    steps = of_states(basis(field, dims, geometry, caller="plot_isosurface"))
-    voxel = steps.values / 10
-    values = np.nan_to_num(field.transpose(*dims).values.astype(np.float32))
-    if not 0 < quantile < 1:
-        raise ArgumentError("quantile", quantile, "a share between 0 and 1")
-    if level is None:
-        inside = np.abs(values[values != 0])
-        if not inside.size:
-            raise ArgumentError("field", 0.0, "a field that is not zero")
-        signed = bool((values < 0).any())
-        at = np.quantile(inside, quantile) if signed else inside.max() / 2
-        # Just below: a plateau at the quantile must not lie on the surface.
-        level = 0.999 * float(at)
-    shade = None if colour is None else colour.transpose(*dims).values.astype(float)
+    voxel = steps_in_space(crystal, geometry, caller="plot_isosurface").values / 10
+    values = np.nan_to_num(crystal.transpose(*dims).values.astype(np.float32))
+    if threshold is None:
+        threshold = _level(values, quantile)
     meshes = []
-    for sign, tint in ((1.0, "#d1495b"), (-1.0, "#00798c")):
-        if (sign * values).max() > abs(level) > 0:
-            surface = _surface(sign * values, abs(level), voxel)
-            meshes.append(_mesh(go, surface, tint, shade, colour))
+    for sign, tint in ((1.0, _POSITIVE), (-1.0, _NEGATIVE)):
+        if (sign * values).max() > abs(threshold) > 0:
+            surface = _surface(sign * values, abs(threshold), voxel)
+            look = {"color": tint}
+            if colour is not None:
+                look = _shading(colour.transpose(*dims), surface)
+            meshes.append(_mesh(go, surface, **look))
     if not meshes:
         top = float(np.abs(values).max())
-        raise ArgumentError("level", level, f"a value other than 0, up to {top:.4g}")
+        raise ArgumentError(
+            "threshold", threshold, f"a value other than 0, up to {top:.4g}"
+        )
     if outline is not None:
         around = np.nan_to_num(outline.transpose(*dims).values.astype(np.float32))
         surface = _surface(around, float(around.max()) / 2, voxel)
-        meshes.append(_mesh(go, surface, "#888888", None, None, opacity=0.15))
+        meshes.append(_mesh(go, surface, color=NEUTRAL, opacity=0.15))
     figure = go.Figure(meshes)
-    axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in _AXES}
-    title = str(field.attrs.get("long_name", field.name or ""))
+    axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in VECTOR}
+    title = str(crystal.attrs.get("long_name", crystal.name or ""))
     figure.update_layout(
-        title={"text": f"{title} at {level:.3g}"},
+        title={"text": f"{title} at {threshold:.3g}"},
         scene={"aspectmode": "data"} | axes,
         width=620,
         height=520,
@@ -263,9 +260,18 @@ def plot_isosurface(
     return figure
 
 
-def _surface(
-    values: np.ndarray, level: float, voxel: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _level(values: np.ndarray, quantile: float) -> float:
+    """Return where to draw a surface: half of the maximum, or a quantile."""
+    inside = np.abs(values[values != 0])
+    if not inside.size:
+        raise DataError("crystal", "holds only zeros in this field")
+    signed = bool((values < 0).any())
+    at = np.quantile(inside, quantile) if signed else inside.max() / 2
+    # Just below: a plateau at the quantile must not lie on the surface.
+    return 0.999 * float(at)
+
+
+def _surface(values: np.ndarray, level: float, voxel: np.ndarray) -> _Surface:
     """Return corners in nm, their indices, and triangles."""
     measure = require(
         "skimage.measure",
@@ -281,26 +287,20 @@ def _surface(
     return (index - middle) @ voxel, index, triangles
 
 
-def _mesh(
-    go: Any,
-    surface: tuple[np.ndarray, np.ndarray, np.ndarray],
-    tint: str,
-    shade: np.ndarray | None,
-    colour: xr.DataArray | None,
-    **options: Any,
-) -> Any:
-    corners, index, triangles = surface
-    if shade is not None and colour is not None:
-        options |= {
-            "intensity": _nearest(shade, index),
-            "colorscale": "RdBu_r",
-            "colorbar": {"title": {"text": str(colour.attrs.get("long_name", ""))}},
-        }
-    else:
-        options["color"] = tint
+def _mesh(go: Any, surface: _Surface, **look: Any) -> Any:
+    corners, _, triangles = surface
     x, y, z = corners.T
     i, j, k = triangles.T
-    return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, flatshading=False, **options)
+    return go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, flatshading=False, **look)
+
+
+def _shading(colour: xr.DataArray, surface: _Surface) -> dict[str, Any]:
+    """Return how a surface looks that takes its colours from a field."""
+    return {
+        "intensity": _nearest(colour.values.astype(float), surface[1]),
+        "colorscale": "RdBu_r",
+        "colorbar": {"title": {"text": str(colour.attrs.get("long_name", ""))}},
+    }
 
 
 def _nearest(shade: np.ndarray, index: np.ndarray) -> np.ndarray:

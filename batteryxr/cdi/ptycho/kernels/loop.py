@@ -2,126 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from batteryxr.cdi.ptycho.kernels.lsq import LeastSquares, LsqOptions
-from batteryxr.cdi.ptycho.kernels.pie import Pie, PieOptions
-from batteryxr.cdi.ptycho.kernels.projections import ProjectionOptions, Projections
-from batteryxr.cdi.ptycho.kernels.state import Pass, State, orthogonalise
+from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
+from batteryxr.core.device import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Share of the usual steps in the last passes.
+    from batteryxr.cdi.ptycho.settings import Settings
+
+#: Fraction of the usual steps in the last passes.
 CALM = 0.3
+#: Longest motion of a position in one pass, pixels.
+FARTHEST = 1.0
 
-Options = PieOptions | LsqOptions | ProjectionOptions
 
-
-class Source(Protocol):
+class FrameBlocks(Protocol):
     """Frames in blocks, from memory or from a store, origin in the corner."""
 
     def blocks(self, order: np.random.Generator) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield the numbers of the frames of a block, and its counts."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is done in which pass.
-
-    Parameters
-    ----------
-    options
-        Of the engine.
-    seed
-        Of the order of frames; pass k draws from the seed and k alone.
-    probe_from
-        First pass that updates the probe.
-    positions_from
-        First pass that moves positions; None never.
-    calm_from
-        First pass of smaller steps, in which noise averages out; None never.
-    position_step
-        Share of the least-squares step that positions move.
-    position_limit
-        Longest step per pass in pixels.
-    """
-
-    options: Options
-    seed: tuple[int, ...]
-    probe_from: int = 2
-    positions_from: int | None = None
-    calm_from: int | None = None
-    position_step: float = 1.0
-    position_limit: float = 1.0
-
-
-def run(
-    plan: Plan,
+def iterate(
+    settings: Settings,
     state: State,
-    source: Source,
+    frames: FrameBlocks,
     weight: Any,
-    until: int,
     *,
-    workers: int = 1,
-    watch: Callable[[State, float], None] | None = None,
-) -> list[float]:
-    """Run passes on `state` until `until` are done; return the misfit of each.
+    until: int | None = None,
+    watch: Callable[[State], None] | None = None,
+) -> None:
+    """Run passes on a state until `until` are done.
 
     Parameters
     ----------
-    plan
+    settings
         What to do.
     state
         Overwritten.
-    source
+    frames
         The frames.
     weight : (n, n)
         1 where a pixel counts, origin in the corner.
     until
-        Number of the last pass.
-    workers
-        Threads per transform.
+        Number of the last pass; by default that of the settings.
     watch
-        Called after each pass with state and misfit; may raise to interrupt.
+        Called with the state after each pass; may raise to interrupt.
     """
-    engine = _engine(plan.options, state.probe, workers)
-    misfits = []
-    while state.iteration < until:
+    engine, schedule = settings.engine, settings.schedule
+    kernel = engine.begin(state.probe)
+    while state.iteration < (settings.iterations if until is None else until):
         k = state.iteration
         rng = np.random.default_rng(
-            np.random.SeedSequence(list(plan.seed), spawn_key=(k,))
+            np.random.SeedSequence(list(settings.seed), spawn_key=(k,))
         )
-        correct = plan.positions_from is not None and k >= plan.positions_from
-        moves = np.zeros_like(state.positions) if correct else None
-        calm = plan.calm_from is not None and k >= plan.calm_from
-        share = CALM if calm else 1.0
-        now = Pass(weight, rng, k >= plan.probe_from, moves, share)
+        first = schedule.positions_from
+        moves = None
+        if first is not None and k >= first:
+            moves = np.zeros_like(state.positions)
+        step = CALM if k >= settings.calm_from else 1.0
+        now = Conditions(weight, rng, k >= schedule.probe_from, moves, step)
         misfit = 0.0
-        for index, frames in source.blocks(rng):
-            misfit += engine.sweep(state, index, frames, now)
+        for index, counts in frames.blocks(rng):
+            misfit += kernel.sweep(state, index, counts, now)
         if moves is not None:
-            move(state, plan.position_step * moves, plan.position_limit)
-        if state.probe.shape[0] > 1 and not isinstance(plan.options, ProjectionOptions):
+            move(state, moves, FARTHEST)
+        if state.probe.shape[0] > 1 and not engine.holds_all_waves:
             state.probe, _ = orthogonalise(state.probe)
         state.iteration += 1
-        misfits.append(float(misfit))
+        state.misfits.append(float(misfit))
         if watch is not None:
-            watch(state, float(misfit))
-    return misfits
-
-
-def _engine(
-    options: Options, probe: Any, workers: int
-) -> Pie | LeastSquares | Projections:
-    if isinstance(options, PieOptions):
-        return Pie(options, probe, workers)
-    if isinstance(options, LsqOptions):
-        return LeastSquares(options, probe, workers)
-    return Projections(options, probe, workers)
+            watch(state)
 
 
 def move(state: State, steps: np.ndarray, limit: float) -> None:
@@ -162,3 +117,21 @@ class InMemory:
 def edges(frames: int, block: int | None) -> list[int]:
     """Return where blocks of at most `block` frames begin, and the end."""
     return [*range(0, frames, block or frames), frames]
+
+
+def total_counts(frames: FrameBlocks, weight: np.ndarray) -> float:
+    """Return the counts of all frames where pixels count, a block at a time."""
+    total = 0.0
+    for _, block in frames.blocks(np.random.default_rng(0)):
+        counts = to_numpy(block.sum(0, dtype=_exact(block)))
+        total += float(np.sum(counts * weight, dtype=float))
+    return total
+
+
+def _exact(block: Any) -> Any:
+    """Return a type of the array's library in which counts add up exactly."""
+    if hasattr(block, "detach"):
+        import torch
+
+        return torch.float64
+    return np.float64

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier, empty
-from batteryxr.cdi.ptycho.kernels.state import Pass, Shifter, State
+from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
 
 
-@dataclass(frozen=True)
-class LsqOptions:
-    """How batches are made and how far they move.
+class BatchSteps(NamedTuple):
+    """How far batches of frames move object and probe; fields as those of `LSQML`."""
 
-    Parameters
-    ----------
-    batch
-        Frames per batch.
-    object_step, probe_step
-        Shares of the least-squares steps.
-    damping
-        Illumination by the whole scan, as a share of the strongest, below which
-        pixels move less.
-    poisson
-        Fit counts by their Poisson likelihood instead of amplitudes.
-    """
+    batch: int
+    object_step: float
+    probe_step: float
+    damping: float
+    poisson: bool
 
-    batch: int = 10
-    object_step: float = 0.9
-    probe_step: float = 0.9
-    damping: float = 0.1
-    poisson: bool = False
+
+class _Batch(NamedTuple):
+    """Frames that are visited together: numbers, whole corners, rests, counts."""
+
+    numbers: np.ndarray
+    corners: np.ndarray
+    shifts: np.ndarray
+    frames: Any
 
 
 class LeastSquares:
@@ -47,15 +41,17 @@ class LeastSquares:
     a pixel that only tails of the probe meet would take a full step towards noise.
     """
 
-    def __init__(self, options: LsqOptions, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: BatchSteps, like: Any, workers: int = 1) -> None:
         self.options = options
         self._like, self._workers = like, workers
         self._buffers: dict[int, tuple[Any, Fourier]] = {}
         self._shifter = Shifter(like, workers)
         self._scale: tuple[int, Any] = (-1, None)  # of which pass, and the values
 
-    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
-        """Visit the frames once in random batches; see `Pie.sweep`."""
+    def sweep(
+        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+    ) -> float:
+        """Visit the frames once in random batches; see `Sweep.sweep`."""
         if self._scale[0] != state.iteration:
             self._scale = state.iteration, _scale(state.light(), self.options.damping)
         corners, shifts = state.corners(), state.shifts()
@@ -64,24 +60,15 @@ class LeastSquares:
         total = 0.0
         for rows in np.array_split(order, parts):
             chosen = index[rows]
-            batch = frames[rows] if is_numpy_array(frames) else _take(frames, rows)
-            total += self._batch(
-                state, chosen, corners[chosen], shifts[chosen], batch, now
-            )
+            counts = frames[rows] if is_numpy_array(frames) else _take(frames, rows)
+            batch = _Batch(chosen, corners[chosen], shifts[chosen], counts)
+            total += self._visit(state, batch, now)
         return total
 
-    def _batch(
-        self,
-        state: State,
-        index: np.ndarray,
-        corners: np.ndarray,
-        shifts: np.ndarray,
-        frames: Any,
-        now: Pass,
-    ) -> float:
+    def _visit(self, state: State, batch: _Batch, now: Conditions) -> float:
         o = self.options
-        obj = state.obj
-        waves, fourier = self._buffer(len(index))
+        obj, (numbers, corners, shifts, frames) = state.obj, batch
+        waves, fourier = self._buffer(len(numbers))
         moved = bool(shifts.any())
         probes = state.probe[None]
         if moved:
@@ -92,7 +79,7 @@ class LeastSquares:
         misfit = replace_modulus(waves, frames, now.weight, poisson=o.poisson)
         waves = fourier.backward(waves)
         if now.moves is not None:
-            for row, j in enumerate(index):
+            for row, j in enumerate(numbers):
                 corner = (int(corners[row, 0]), int(corners[row, 1]))
                 probe = probes[row if moved else 0]
                 now.moves[j] = position_gradient(waves[row], probe, obj, corner)
@@ -105,9 +92,9 @@ class LeastSquares:
             if moved:
                 change_p = self._shifted(self._shifter.forward(common), shifts, obj)
         steps = _steps(waves, probes, obj, corners, change_o, change_p)
-        obj += now.share * o.object_step * steps[0] * change_o
+        obj += now.step * o.object_step * steps[0] * change_o
         if now.move_probe:
-            state.probe += now.share * o.probe_step * steps[1] * common
+            state.probe += now.step * o.probe_step * steps[1] * common
         return float(misfit)
 
     def _shifted(self, spectrum: Any, shifts: np.ndarray, like: Any) -> Any:
@@ -155,10 +142,8 @@ class _Sums:
         )
         self.density = xp.zeros(shape[1:], dtype=xp.float32, device=obj.device)
         if is_numpy_array(obj):
-            _sums(
-                *(waves, probes, obj, corners),
-                *(self.to_object, self.to_probe, self.density),
-            )
+            found = self.to_object, self.to_probe, self.density
+            _sums(waves, probes, obj, corners, found)
         else:
             self._add_up(waves, probes, obj, corners)
 
@@ -235,7 +220,8 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _sums(waves, probes, obj, corners, to_object, to_probe, density):  # type: ignore[no-untyped-def]
+def _sums(waves, probes, obj, corners, out):  # type: ignore[no-untyped-def]
+    to_object, to_probe, density = out
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]

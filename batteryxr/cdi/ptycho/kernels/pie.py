@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.fourier import Fourier, empty
-from batteryxr.cdi.ptycho.kernels.state import Pass, Shifter, State
+from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import (
+    Reach,
     exit_waves,
     peak,
     position_gradient,
@@ -21,31 +21,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True)
-class PieOptions:
-    """How far object and probe move.
+class PieSteps(NamedTuple):
+    """How far each frame moves object and probe; fields as those of `RPIE`."""
 
-    Parameters
-    ----------
-    object_step, probe_step
-        Share of the full step.
-    object_alpha, probe_alpha
-        Regularisation: 1 is ePIE; less trusts weakly lit pixels more (rPIE).
-    momentum
-        Share of the last motion that is kept (0: none).
-    every
-        Frames between two pushes of the momentum.
-    poisson
-        Fit counts by their Poisson likelihood instead of amplitudes.
-    """
+    object_step: float
+    probe_step: float
+    object_alpha: float
+    probe_alpha: float
+    momentum: float
+    every: int
+    poisson: bool
 
-    object_step: float = 1.0
-    probe_step: float = 1.0
-    object_alpha: float = 1.0
-    probe_alpha: float = 1.0
-    momentum: float = 0.0
-    every: int = 100
-    poisson: bool = False
+
+class _Frame(NamedTuple):
+    """One frame: its number, the corner of its patch, and its counts."""
+
+    number: int
+    corner: tuple[int, int]
+    counts: Any
 
 
 class Pie:
@@ -54,7 +47,7 @@ class Pie:
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
 
-    def __init__(self, options: PieOptions, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: PieSteps, like: Any, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._waves = empty(tuple(like.shape), like)
@@ -62,24 +55,14 @@ class Pie:
         self._change = empty(tuple(like.shape), like)
         self._shifter = Shifter(like, workers)
 
-    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
-        """Visit the frames once in random order; return the misfit before updates.
-
-        Parameters
-        ----------
-        state
-            Object and probe are overwritten.
-        index : (b,)
-            Number of each frame.
-        frames : (b, n, n)
-            Counts, origin in the corner.
-        now
-            What holds for this pass.
-        """
+    def sweep(
+        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+    ) -> float:
+        """Visit the frames once in random order; see `Sweep.sweep`."""
         o = self.options
         steps = (
-            now.share * o.object_step,
-            now.share * o.probe_step if now.move_probe else 0.0,
+            now.step * o.object_step,
+            now.step * o.probe_step if now.move_probe else 0.0,
         )
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
@@ -89,14 +72,14 @@ class Pie:
         total = 0.0
         for row in now.rng.permutation(len(index)):
             j = int(index[row])
-            corner = (int(corners[j, 0]), int(corners[j, 1]))
+            frame = _Frame(j, (int(corners[j, 0]), int(corners[j, 1])), frames[row])
             probe, change = state.probe, None
             if spectrum is not None:
                 probe = self._shifter.shifted(spectrum, shifts[j], self._moved)
                 change = self._change
-            misfit, top = self._frame(
-                *(probe, state.obj, corner, frames[row], top, change, j, now, steps)
-            )
+            waves, misfit, bright = self._measured(probe, state.obj, frame, now)
+            reach = Reach(*steps, o.object_alpha, o.probe_alpha, top, bright)
+            top = update_pair(waves, probe, state.obj, frame.corner, reach, change)
             if spectrum is not None and now.move_probe:
                 self._shifter.add_unshifted(change, shifts[j], spectrum)
             total += misfit
@@ -106,39 +89,26 @@ class Pie:
             state.probe = self._shifter.backward(spectrum)
         return float(total)
 
-    def _frame(
-        self,
-        probe: Any,
-        obj: Any,
-        corner: tuple[int, int],
-        frame: Any,
-        top: Any,
-        change: Any,
-        j: int,
-        now: Pass,
-        steps: tuple[float, float],
-    ) -> tuple[Any, Any]:
-        o = self.options
-        bright = exit_waves(probe, obj, corner, self._waves)
+    def _measured(
+        self, probe: Any, obj: Any, frame: _Frame, now: Conditions
+    ) -> tuple[Any, Any, Any]:
+        """Return exit waves with measured modulus, the misfit before, and max|O|²."""
+        bright = exit_waves(probe, obj, frame.corner, self._waves)
         waves = self._fourier.forward(self._waves)
-        misfit = replace_modulus(waves, frame, now.weight, poisson=o.poisson)
+        misfit = replace_modulus(
+            waves, frame.counts, now.weight, poisson=self.options.poisson
+        )
         waves = self._fourier.backward(waves)
         if now.moves is not None:
-            now.moves[j] = position_gradient(waves, probe, obj, corner)
-        top = update_pair(
-            *(waves, probe, obj, corner),
-            steps,
-            (o.object_alpha, o.probe_alpha),
-            (top, bright),
-            change,
-        )
-        return misfit, top
+            gradient = position_gradient(waves, probe, obj, frame.corner)
+            now.moves[frame.number] = gradient
+        return waves, misfit, bright
 
 
 class _Momentum:
     """Pushes the object along its last motion, every so many frames."""
 
-    def __init__(self, state: State, options: PieOptions) -> None:
+    def __init__(self, state: State, options: PieSteps) -> None:
         self._xp = array_namespace(state.obj)
         self._state, self._options = state, options
         memory = state.memory

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
@@ -13,30 +12,22 @@ from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.kernels.state import Pass, State
+    from batteryxr.cdi.ptycho.kernels.state import Conditions, State
 
 
-@dataclass(frozen=True)
-class ProjectionOptions:
-    """Which projection algorithm.
+class Relaxation(NamedTuple):
+    """How exit waves follow their projections.
 
-    Parameters
-    ----------
-    algorithm
-        "DM" (Thibault et al., Ultramicroscopy 109, 338 (2009)) or "RAAR" (Luke,
-        Inverse Problems 21, 37 (2005)).
-    beta
-        Relaxation.
-    inner
-        Rounds of the overlap step, in which object and probe find one another.
-    poisson
-        Fit counts by their Poisson likelihood instead of amplitudes.
+    Weights of the wave as it is, of its view, and of both together; how much of the
+    view is mixed into what is measured; rounds of the overlap step.
     """
 
-    algorithm: str = "DM"
-    beta: float = 1.0
-    inner: int = 3
-    poisson: bool = False
+    own: float
+    view: float
+    both: float
+    mix: float
+    inner: int
+    poisson: bool
 
 
 class Projections:
@@ -46,14 +37,16 @@ class Projections:
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
     """
 
-    def __init__(self, options: ProjectionOptions, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: Relaxation, like: Any, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._buffer = empty(tuple(like.shape), like)
         self._scratch = empty(tuple(like.shape), like)
 
-    def sweep(self, state: State, index: np.ndarray, frames: Any, now: Pass) -> float:
-        """Do one iteration on all frames; see `Pie.sweep`.
+    def sweep(
+        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+    ) -> float:
+        """Do one iteration on all frames; see `Sweep.sweep`.
 
         The exit waves live in ``state.memory["waves"]``; frames have no order, and
         positions do not move.
@@ -68,7 +61,7 @@ class Projections:
                 exit_waves(state.probe, state.obj, (int(y), int(x)), waves[b])
             state.memory["waves"] = waves
         self._overlap(state, waves, corners, now.move_probe)
-        own, view, both, mix = self._weights()
+        own, view, both, mix, _, poisson = self.options
         total = 0.0
         for b, (y, x) in enumerate(corners):
             seen = self._buffer
@@ -79,7 +72,7 @@ class Projections:
             seen *= mix
             seen -= (mix - 1.0) * wave
             field = self._fourier.forward(seen)
-            replace_modulus(field, frames[b], now.weight, poisson=self.options.poisson)
+            replace_modulus(field, frames[b], now.weight, poisson=poisson)
             wave[...] = rest + both * self._fourier.backward(field)
         return float(total)
 
@@ -87,12 +80,6 @@ class Projections:
         # Of object and probe as they are: the reflected waves fit nothing.
         self._scratch[...] = seen
         return replace_modulus(self._fourier.forward(self._scratch), frame, weight)
-
-    def _weights(self) -> tuple[float, float, float, float]:
-        beta = self.options.beta
-        if self.options.algorithm == "DM":
-            return beta, -beta, 1.0, 1.0 + beta
-        return beta, 1.0 - 2.0 * beta, beta, 2.0
 
     def _overlap(
         self, state: State, waves: Any, corners: np.ndarray, move_probe: bool

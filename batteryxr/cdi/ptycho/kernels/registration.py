@@ -1,264 +1,224 @@
-"""Putting objects on one another: shift, phase ramp and complex factor."""
+"""Objects of several energies on one grid, on top of one another, flat in vacuum.
+
+One energy is in memory at a time: the rest waits where `Images` keeps it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-#: Pixels that tell a shift as well as more would.
-_ENOUGH = 50_000
+from batteryxr.cdi.ptycho.kernels.alignment import (
+    Drift,
+    flattened,
+    resampled,
+    subpixel_shift,
+    unwrapped,
+)
+from batteryxr.cdi.ptycho.kernels.images import mean_of
+from batteryxr.core.errors import ConvergenceError
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.images import Images, Objects
+
+#: Illumination, as a fraction of the median in the scan, below which an object is
+#: unknown.
+DARK = 0.05
+#: And above which its phase is good enough to be the reference.
+BRIGHT = 0.4
+#: Rounds of registration: one by correlation, the others blind to changes of contrast.
+_TURNS = 3
 
 
-def subpixel_shift(
-    image: np.ndarray, reference: np.ndarray, upsample: int = 50
-) -> np.ndarray:
-    """Return by how much `image` must be shifted to lie on `reference`, in pixels.
+@dataclass(frozen=True)
+class CommonGrid:
+    """The grid that all energies share, in nm."""
 
-    The peak of the cross-correlation, refined on a finer grid by a matrix transform
-    (Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008)).
+    y: np.ndarray
+    x: np.ndarray
+    inside: np.ndarray  # (y, x) where every energy has light
+    bright: np.ndarray  # (y, x) where every energy has light enough to trust
 
-    Parameters
-    ----------
-    image, reference : (y, x)
-    upsample
-        Steps per pixel.
+    @property
+    def pixel(self) -> float:
+        """Size of a pixel."""
+        return float(self.y[1] - self.y[0])
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Objects of all energies on the common grid."""
+
+    fields: Images  # (energy, y, x), 1 in vacuum
+    mean: np.ndarray  # (y, x), of the fields
+    shifts: np.ndarray  # (energy, 2) in nm
+    vacuum: np.ndarray  # (y, x)
+    grid: CommonGrid
+
+
+def common_grid(objects: Objects) -> CommonGrid:
+    """Return the coarsest of the grids, cut to what all cover.
+
+    A finer one would promise a resolution that not every energy has.
     """
-    import scipy.fft
-
-    product = scipy.fft.fft2(reference) * np.conj(scipy.fft.fft2(image))
-    correlation = np.abs(scipy.fft.ifft2(product))
-    at = np.array(np.unravel_index(np.argmax(correlation), image.shape), float)
-    size = np.array(image.shape)
-    at -= size * (at > size / 2)
-    reach = np.arange(-1.5, 1.5 + 0.5 / upsample, 1.0 / upsample)
-    fy, fx = (np.fft.fftfreq(n) for n in image.shape)
-    left = np.exp(2j * np.pi * np.outer(at[0] + reach, fy))
-    right = np.exp(2j * np.pi * np.outer(fx, at[1] + reach))
-    fine = np.abs(left @ product @ right)
-    best = np.unravel_index(np.argmax(fine), fine.shape)
-    return at + reach[np.array(best)]
-
-
-class Drift:
-    """Finds by how much images must be shifted whose contrast is not the same.
-
-    Across an absorption edge the phase of each part of a sample changes on its own,
-    and the peak of a correlation moves with it. Here the difference to the reference
-    is, by least squares, a shift and a change of contrast that varies smoothly over
-    the image, besides an offset and a ramp.
-
-    Parameters
-    ----------
-    reference : (y, x)
-        Complex, the mean of all images.
-    phase : (y, x)
-        Its phase, unwrapped.
-    where : (y, x)
-        Pixels that count.
-    degree
-        Of the polynomial by which contrast varies.
-    """
-
-    def __init__(
-        self,
-        reference: np.ndarray,
-        phase: np.ndarray,
-        where: np.ndarray,
-        degree: int = 5,
-    ) -> None:
-        step = int(np.ceil(np.sqrt(where.sum() / _ENOUGH))) or 1
-        few = np.zeros_like(where, bool)
-        few[::step, ::step] = where[::step, ::step]
-        self._few, self._against = few, np.conj(reference[few])
-        y, x = (np.linspace(-1.0, 1.0, n) for n in phase.shape)
-        down, right = (np.polynomial.legendre.legvander(v, degree) for v in (y, x))
-        smooth = [
-            np.outer(down[:, i], right[:, j])[few]
-            for i in range(degree + 1)
-            for j in range(degree + 1 - i)
-        ]
-        plane = [
-            np.ones(few.sum()),
-            *(np.broadcast_to(v, phase.shape)[few] for v in (y[:, None], x[None, :])),
-        ]
-        slopes = [g[few] for g in np.gradient(phase)]
-        columns = [*slopes, *(phase[few] * p for p in smooth), *plane]
-        self._solve = np.linalg.pinv(np.stack(columns, axis=-1))[:2]
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return by how much `image` must be shifted (2,), in pixels, a few at most."""
-        difference = np.angle(image[self._few] * self._against)
-        return np.clip(self._solve @ difference, -1.0, 1.0)
+    axes = [objects.axes(k) for k in range(len(objects))]
+    coarsest = max(range(len(axes)), key=lambda k: float(axes[k][0][1] - axes[k][0][0]))
+    lit = _relative(objects.light(coarsest)) > DARK
+    rows, columns = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
+    y = axes[coarsest][0][rows[0] : rows[-1] + 1]
+    x = axes[coarsest][1][columns[0] : columns[-1] + 1]
+    for own_y, own_x in axes:
+        y = y[(y >= own_y[0]) & (y <= own_y[-1])]
+        x = x[(x >= own_x[0]) & (x <= own_x[-1])]
+    if min(y.size, x.size) < 8:
+        raise ConvergenceError("the energies share too small an area: check positions")
+    light = np.full((y.size, x.size), np.inf)
+    for k, own in enumerate(axes):
+        here = resampled(_relative(objects.light(k)), *own, y, x, order=1)
+        light = np.minimum(light, here)
+    return CommonGrid(y, x, light > DARK, light > BRIGHT)
 
 
-def shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return `image` shifted by parts of pixels, through its transform."""
-    import scipy.fft
-
-    if not np.any(shift):
-        return image
-    fy, fx = (np.fft.fftfreq(n) for n in image.shape)
-    factor = np.outer(
-        np.exp(-2j * np.pi * shift[0] * fy), np.exp(-2j * np.pi * shift[1] * fx)
-    )
-    moved = scipy.fft.ifft2(scipy.fft.fft2(image) * factor)
-    return moved.astype(image.dtype) if np.iscomplexobj(image) else moved.real
+def _relative(light: np.ndarray) -> np.ndarray:
+    """Return the illumination as a share of what is usual in the scan."""
+    relative: np.ndarray = light / np.median(light[light > 0.1 * light.max()])
+    return relative
 
 
-def resampled(
-    image: np.ndarray,
-    from_y: np.ndarray,
-    from_x: np.ndarray,
-    y: np.ndarray,
-    x: np.ndarray,
+def register(
+    objects: Objects,
+    grid: CommonGrid,
+    fields: Images,
     *,
-    order: int = 3,
+    vacuum: np.ndarray | None = None,
+    shifts: bool = True,
+) -> Registered:
+    """Put objects on one grid: 1 and flat in vacuum, and on top of one another.
+
+    Parameters
+    ----------
+    objects
+        The objects.
+    grid
+        See `common_grid`.
+    fields
+        Receives the objects.
+    vacuum : (y, x) or None
+        On the grid; found where the objects are most transparent if None.
+    shifts
+        Whether objects may be shifted onto one another.
+    """
+    every = range(len(objects))
+    moves = np.zeros((len(objects), 2))
+
+    def placed(k: int) -> np.ndarray:
+        own_y, own_x = objects.axes(k)
+        y, x = grid.y - moves[k, 0], grid.x - moves[k, 1]
+        return resampled(objects.obj(k), own_y, own_x, y, x)
+
+    for k in every:
+        fields.write(k, placed(k))
+    empty = vacuum
+    if empty is None:
+        empty = find_vacuum(fields, grid.bright, mean_of(fields))
+    weight = (empty & grid.inside).astype(float)
+    for k in every:
+        fields.write(k, flattened(fields.read(k), weight))
+    mean = mean_of(fields)
+    for turn in range(_TURNS if shifts else 0):
+        steps = _steps(fields, mean, grid, empty if turn else None)
+        moves += steps * grid.pixel
+        moves -= moves.mean(axis=0)
+        for k in every:
+            fields.write(k, flattened(placed(k), weight))
+        mean = mean_of(fields)
+    return Registered(fields, mean, moves, empty, grid)
+
+
+def _steps(
+    fields: Images, mean: np.ndarray, grid: CommonGrid, vacuum: np.ndarray | None
 ) -> np.ndarray:
-    """Return `image` at places y, x by splines; untouched where the grids agree."""
+    """Return by how much each image must be shifted to lie on the mean, in pixels.
+
+    Without `vacuum` by any number of pixels; with it by few, blind to changes of
+    contrast.
+    """
+    every = range(len(fields))
+    if vacuum is None:
+        fade = np.outer(np.hanning(grid.y.size), np.hanning(grid.x.size)) * grid.inside
+        reference = np.angle(mean) * fade
+        return np.array(
+            [subpixel_shift(np.angle(fields.read(k)) * fade, reference) for k in every]
+        )
+    drift = Drift(mean, unwrapped(np.angle(mean), vacuum), grid.inside)
+    return np.array([drift(fields.read(k)) for k in every])
+
+
+def find_vacuum(fields: Images, inside: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Return where the objects are most transparent, well away from the rest.
+
+    Parameters
+    ----------
+    fields
+        The objects.
+    inside : (y, x)
+        Where their phases can be trusted.
+    field : (y, x)
+        Their mean.
+
+    Raises
+    ------
+    ConvergenceError
+        If hardly any such place is there.
+    """
     from scipy import ndimage
 
-    rows = (y - from_y[0]) / (from_y[1] - from_y[0])
-    columns = (x - from_x[0]) / (from_x[1] - from_x[0])
-    near_y, near_x = np.rint(rows), np.rint(columns)
-    same = max(abs(rows - near_y).max(), abs(columns - near_x).max()) < 1e-6
-    if same and near_y[0] >= 0 and near_x[0] >= 0:
-        inside = near_y[-1] < image.shape[0] and near_x[-1] < image.shape[1]
-        if inside:
-            return image[np.ix_(near_y.astype(int), near_x.astype(int))]
-    at = np.meshgrid(rows, columns, indexing="ij")
-
-    def spline(part: np.ndarray) -> np.ndarray:
-        return ndimage.map_coordinates(part, at, order=order, mode="nearest")
-
-    if np.iscomplexobj(image):
-        return spline(image.real) + 1j * spline(image.imag)
-    return spline(image)
+    mean = np.zeros(inside.shape)
+    for k in range(len(fields)):
+        modulus = np.abs(fields.read(k))
+        mean += modulus / np.percentile(modulus[inside], 90) / len(fields)
+    smooth = ndimage.gaussian_filter(np.where(inside, mean, mean[inside].max()), 1.5)
+    bright = (smooth > _otsu(smooth[inside])) & inside
+    empty = ndimage.binary_erosion(bright, iterations=3)
+    empty = _without_skirt(field, bright, empty)
+    if empty.sum() < 0.02 * inside.sum():
+        raise ConvergenceError(
+            "hardly any vacuum was found in the field. Pass registration="
+            "Registration(vacuum=image): True where the beam meets no sample."
+        )
+    return empty
 
 
-def phase_ramp(ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the slopes (y, x) of the phase of `ratio` in rad per pixel.
-
-    First from neighbours, which cannot wrap, then by least squares on what is left.
-
-    Parameters
-    ----------
-    ratio : (y, x)
-        Complex; its phase is a ramp with deviations below π.
-    weight : (y, x)
-    """
-    a = ratio * weight
-    slopes = np.array(
-        [
-            np.angle(np.sum(a[1:] * np.conj(ratio[:-1] * weight[:-1]))),
-            np.angle(np.sum(a[:, 1:] * np.conj(ratio[:, :-1] * weight[:, :-1]))),
-        ]
-    )
-    y, x = np.meshgrid(*(np.arange(n, dtype=float) for n in ratio.shape), indexing="ij")
-    for _ in range(3):
-        left = ratio * np.exp(-1j * (slopes[0] * y + slopes[1] * x))
-        left = left * np.exp(-1j * np.angle(np.sum(left * weight)))
-        phase = np.angle(left)
-        columns = np.stack([y, x, np.ones_like(y)], -1).reshape(-1, 3)
-        root = np.sqrt(weight).reshape(-1, 1)
-        found = np.linalg.lstsq(
-            columns * root, phase.reshape(-1) * root[:, 0], rcond=None
-        )[0]
-        slopes = slopes + found[:2]
-    return slopes
-
-
-def flattened(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return `image` without phase ramp and complex factor where `weight` is vacuum.
-
-    There its mean becomes 1.
-
-    Parameters
-    ----------
-    image : (y, x)
-        Complex transmission.
-    weight : (y, x)
-        1 in vacuum, 0 elsewhere.
-    """
-    slopes = phase_ramp(image, weight)
-    y = np.arange(image.shape[0])[:, None]
-    x = np.arange(image.shape[1])[None, :]
-    flat = image * np.exp(-1j * (slopes[0] * y + slopes[1] * x))
-    mean = np.sum(flat * weight) / np.sum(weight)
-    phase = np.exp(1j * np.angle(mean))
-    modulus = np.sum(np.abs(flat) * weight) / np.sum(weight)
-    return (flat / (phase * modulus)).astype(image.dtype)
-
-
-def aligned(
-    image: np.ndarray, reference: np.ndarray, weight: np.ndarray, rounds: int = 4
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return `image` on `reference` up to noise, and the shift that it took.
-
-    Ramp and factor, then the shift from the linear response to it, in turns: what
-    ptychography cannot know of an object is gone afterwards.
-
-    Parameters
-    ----------
-    image, reference : (y, x)
-        Complex.
-    weight : (y, x)
-        Where they are compared.
-    """
-    total = np.zeros(2)
-    current = image
-    for number in range(rounds):
-        slopes = phase_ramp(current * np.conj(reference), weight)
-        y = np.arange(image.shape[0])[:, None]
-        x = np.arange(image.shape[1])[None, :]
-        current = current * np.exp(-1j * (slopes[0] * y + slopes[1] * x))
-        factor = np.sum(reference * np.conj(current) * weight)
-        factor /= np.sum(np.abs(current) ** 2 * weight)
-        current = current * factor
-        if number == rounds - 1:
-            break
-        step = _small_shift(current, reference, weight)
-        if number == 0 and np.linalg.norm(step) > 0.7:
-            step = subpixel_shift(
-                np.angle(current) * weight, np.angle(reference) * weight
-            )
-        total = total + step
-        current = shifted(current, step)
-    return current.astype(image.dtype), total
-
-
-def _small_shift(
-    image: np.ndarray, reference: np.ndarray, weight: np.ndarray
+def _without_skirt(
+    field: np.ndarray, bright: np.ndarray, empty: np.ndarray
 ) -> np.ndarray:
-    # reference ≈ c (image - s·∇image): the shift and the change of the factor at once.
-    gy, gx = np.gradient(image)
-    columns = np.stack([-gy, -gx, image, 1j * image], -1).reshape(-1, 4)
-    root = np.sqrt(weight).reshape(-1, 1)
-    left = columns * root
-    right = ((reference - image) * root.reshape(image.shape)).reshape(-1)
-    matrix = np.real(np.conj(left.T) @ left)
-    found = np.linalg.lstsq(matrix, np.real(np.conj(left.T) @ right), rcond=None)[0]
-    return found[:2]
+    """Return the part of `bright` where also the phase is that of vacuum.
 
-
-def unwrapped(phase: np.ndarray, vacuum: np.ndarray) -> np.ndarray:
-    """Return a phase (y, x) without jumps of 2π, around 0 in vacuum.
-
-    The least-squares surface of Ghiglia & Romero, J. Opt. Soc. Am. A 11, 107 (1994),
-    tells the number of whole turns of each pixel.
+    The phase sees the thin rim of a particle that the modulus does not.
     """
-    from scipy.fft import dctn, idctn
+    from scipy import ndimage
 
-    steps = [np.diff(phase, axis=axis) for axis in (0, 1)]
-    if max(np.abs(s).max(initial=0.0) for s in steps) < np.pi:
-        return phase
-    down, right = ((s + np.pi) % (2 * np.pi) - np.pi for s in steps)
-    curvature = np.zeros(phase.shape)
-    curvature[:-1] += down
-    curvature[1:] -= down
-    curvature[:, :-1] += right
-    curvature[:, 1:] -= right
-    cosines = [np.cos(np.pi * np.arange(n) / n) for n in phase.shape]
-    scale = 2.0 * (cosines[0][:, None] + cosines[1][None, :] - 2.0)
-    scale[0, 0] = 1.0
-    difference = idctn(dctn(curvature) / scale) - phase
-    difference -= np.median(difference[vacuum])
-    return phase + 2 * np.pi * np.rint(difference / (2 * np.pi))
+    for _ in range(5):
+        if empty.sum() < 3:
+            return empty
+        phase = np.angle(flattened(field, empty.astype(float)))
+        phase = ndimage.gaussian_filter(phase, 1.0)
+        middle = np.median(phase[empty])
+        spread = 1.4826 * np.median(np.abs(phase[empty] - middle))
+        calm = bright & (np.abs(phase - middle) < 2.0 * spread)
+        empty = ndimage.binary_opening(calm, iterations=2)
+    return empty
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Return the value that parts `values` into the two tightest groups (Otsu 1979)."""
+    counts, edges = np.histogram(values, 256)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    first = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = (first / below - (first[-1] - first) / above) ** 2
+    return float(centres[np.nanargmax(below * above * apart)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -18,7 +18,7 @@ NO_SHIFT = 1e-3
 
 @dataclass
 class State:
-    """Object, probe and positions of one reconstruction.
+    """What changes in a reconstruction: object, probe and positions.
 
     Parameters
     ----------
@@ -30,6 +30,10 @@ class State:
         Upper left corner of each frame's patch in pixels of the object, float64.
     iteration
         Passes done.
+    misfits
+        Of each pass: the squared differences of amplitudes, added up.
+    power
+        Counts of all frames where pixels count; NaN until they were added up.
     memory
         What an engine carries from pass to pass: arrays by name.
     """
@@ -38,7 +42,13 @@ class State:
     probe: Any
     positions: np.ndarray
     iteration: int = 0
+    misfits: list[float] = field(default_factory=list)
+    power: float = float("nan")
     memory: dict[str, Any] = field(default_factory=dict)
+
+    def residuals(self) -> np.ndarray:
+        """Return the amplitude residual of each pass: Σ(|F| - √I)² / ΣI."""
+        return np.array(self.misfits, float) / self.power
 
     def corners(self) -> np.ndarray:
         """Return whole-pixel corners (j, 2), kept inside the object."""
@@ -63,7 +73,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Conditions:
     """What holds for one pass over the frames, whatever the engine.
 
     Parameters
@@ -76,15 +86,36 @@ class Pass:
         Whether to update the probe.
     moves : (j, 2) or None
         Receives how far each position wants to move, in pixels.
-    share
-        Of the usual steps that object and probe move.
+    step
+        Fraction of the usual steps of object and probe.
     """
 
     weight: Any
     rng: np.random.Generator
     move_probe: bool = True
     moves: np.ndarray | None = None
-    share: float = 1.0
+    step: float = 1.0
+
+
+class Sweep(Protocol):
+    """The kernel of an engine."""
+
+    def sweep(
+        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+    ) -> float:
+        """Visit frames once; return their misfit before updates.
+
+        Parameters
+        ----------
+        state
+            Object and probe are overwritten.
+        index : (b,)
+            Number of each frame.
+        frames : (b, n, n)
+            Counts, origin in the corner.
+        now
+            What holds for this pass.
+        """
 
 
 def frame_of(

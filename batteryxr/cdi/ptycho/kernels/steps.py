@@ -7,7 +7,7 @@ operations. Frames have their origin in the corner.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -80,14 +80,26 @@ def replace_modulus(
     return xp.sum(difference**2)
 
 
+class Reach(NamedTuple):
+    """How far one frame moves object and probe.
+
+    Steps and regularisation (α) of both, max|P|² and max|O|².
+    """
+
+    object_step: Any
+    probe_step: Any
+    object_alpha: Any
+    probe_alpha: Any
+    probe_peak: Any
+    object_peak: Any
+
+
 def update_pair(
     waves: Any,
     probe: Any,
     obj: Any,
     corner: tuple[int, int],
-    steps: tuple[float, float],
-    alpha: tuple[float, float],
-    peaks: tuple[Any, Any],
+    reach: Reach,
     change: Any,
 ) -> Any:
     """Update object and probe from one frame's exit waves with measured modulus.
@@ -104,10 +116,8 @@ def update_pair(
         Overwritten.
     corner
         Of the patch of the object.
-    steps, alpha
-        For object and probe.
-    peaks
-        max|P|² and max|O|².
+    reach
+        How far they move.
     change : (m, n, n) or None
         Receives the change of the probe.
 
@@ -118,20 +128,18 @@ def update_pair(
     """
     y, x = corner
     if is_numpy_array(waves):
-        return _update(
-            *(waves, probe, obj, y, x),
-            *(np.float32(v) for v in (*steps, *alpha, *peaks)),
-            waves if change is None else change,
-            change is not None,
-        )
+        keep = change is not None
+        single = Reach._make(map(np.float32, reach))
+        return _update(waves, probe, obj, y, x, single, change if keep else waves, keep)
     xp = array_namespace(waves)
     n = probe.shape[-1]
     patch = obj[y : y + n, x : x + n]
     difference = waves - probe * patch
     power = xp.sum(xp.abs(probe) ** 2, axis=0)
-    weight = steps[0] / ((1 - alpha[0]) * power + alpha[0] * peaks[0])
-    gain = weight * xp.sum(xp.conj(probe) * difference, axis=0)
-    weight = steps[1] / ((1 - alpha[1]) * xp.abs(patch) ** 2 + alpha[1] * peaks[1])
+    a, b, alpha, beta, top_p, top_o = reach
+    gain = a / ((1 - alpha) * power + alpha * top_p)
+    gain = gain * xp.sum(xp.conj(probe) * difference, axis=0)
+    weight = b / ((1 - beta) * xp.abs(patch) ** 2 + beta * top_o)
     step = weight * xp.conj(patch) * difference
     probe += step
     if change is not None:
@@ -247,7 +255,8 @@ def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _update(waves, probe, obj, y, x, a, b, alpha, beta, top_p, top_o, change, keep):  # type: ignore[no-untyped-def]
+def _update(waves, probe, obj, y, x, reach, change, keep):  # type: ignore[no-untyped-def]
+    a, b, alpha, beta, top_p, top_o = reach
     modes, rows, columns = waves.shape
     one, highest = np.float32(1.0), np.float32(0.0)
     gain = np.empty(columns, np.complex64)

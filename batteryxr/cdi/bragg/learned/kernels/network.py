@@ -13,18 +13,27 @@ a plain dictionary of tensors by name.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as nn
+from scipy import ndimage
+
+from batteryxr.cdi.bragg.learned.kernels.network_input import orientations, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from batteryxr.cdi.bragg.kernels.pattern import Pattern
 
 #: Channels at 1/2, 1/4 and 1/8 of the pattern's size, and of the decoders' last steps.
 CHANNELS = (24, 48, 96, 16)
 DECODERS = ("density", "phase")
 _GROUPS = 8
+#: Fraction of the density of the guess above which a voxel belongs to its support.
+_INSIDE = 0.25
 
 
 def layers(channels: tuple[int, ...] = CHANNELS) -> dict[str, tuple[int, int, int]]:
@@ -84,7 +93,7 @@ def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
         ``(batch, n / 2, n / 2, n / 2)``, density from 0 to 1, phase in rad; origin at
         ``n // 4``.
     """
-    step = _Step(weights)
+    step = _Layer(weights)
     at_0 = step("encode_0b", step("encode_0a", _blocks(_features(modulus))))
     at_1 = step("encode_1b", step("encode_1a", nn.max_pool3d(at_0, 2)))
     at_2 = step("encode_2b", step("encode_2a", nn.max_pool3d(at_1, 2)))
@@ -106,20 +115,20 @@ def as_object(density: Any, phase: Any) -> Any:
     return nn.pad(body, (quarter, quarter) * 3)
 
 
-def spectrum(obj: Any) -> Any:
+def spectrum(rho: Any) -> Any:
     """Return the transform of objects; both have their origin at ``n // 2``."""
     axes = (-3, -2, -1)
-    moved = torch.fft.ifftshift(obj, axes)
+    moved = torch.fft.ifftshift(rho, axes)
     return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
 
 
-def misfit(obj: Any, modulus: Any, weight: Any = None) -> Any:
+def misfit(rho: Any, modulus: Any, weight: Any = None) -> Any:
     """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
 
     The sum of moduli gives the faint outer fringes more to say than their squares.
     """
     axes = (-3, -2, -1)
-    found = torch.sqrt(_squared(spectrum(obj)) + 1e-12)
+    found = torch.sqrt(_squared(spectrum(rho)) + 1e-12)
     w = torch.ones_like(modulus) if weight is None else weight
     scale = (w * found * modulus).sum(axes) / (w * found**2).sum(axes)
     away = (scale[:, None, None, None] * found - modulus).abs()
@@ -191,9 +200,9 @@ def refine(
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
     best = found = None
     for step in range(steps + 1):
-        obj = as_object(*guess(own, modulus))
-        loss = misfit(obj, modulus, weight)
-        now, seen = loss.detach(), obj.detach()
+        rho = as_object(*guess(own, modulus))
+        loss = misfit(rho, modulus, weight)
+        now, seen = loss.detach(), rho.detach()
         if best is None or found is None:
             best, found = now, seen
         better = now < best
@@ -210,7 +219,7 @@ def refine(
     return found, best
 
 
-class _Step:
+class _Layer:
     """A convolution, its normalisation over groups of channels, a leaky rectifier."""
 
     def __init__(self, weights: dict[str, Any]) -> None:
@@ -256,3 +265,48 @@ def _twice(x: Any) -> Any:
 
 def _squared(field: Any) -> Any:
     return field.real**2 + field.imag**2
+
+
+def with_guess(
+    pattern: Pattern,
+    arrays: Mapping[str, np.ndarray],
+    number: int,
+    *,
+    steps: int,
+    rate: float,
+    device: str = "cpu",
+    watch: Callable[[int, float], None] | None = None,
+) -> Pattern:
+    """Return the pattern with the network's object as its first one.
+
+    Parameters
+    ----------
+    pattern
+        As measured; voxels that are unmeasured or held back are not shown to the
+        network either.
+    arrays
+        Weights of the network.
+    number
+        Which of the 48 orientations the pattern is shown in: the network does not
+        treat them alike, so that each gives another guess.
+    steps, rate, watch
+        As in `refine`.
+    device
+        Of PyTorch.
+    """
+    way = orientations()[number]
+    seen = np.where(pattern.used, pattern.intensity, np.float32(np.nan))
+    if not np.nansum(seen) > 0:
+        return pattern
+    view = scene(np.fft.fftshift(way.turn(seen)))
+    weights = {k: torch.from_numpy(a).to(device) for k, a in arrays.items()}
+    modulus, weight = (
+        torch.from_numpy(a[None]).to(device) for a in (view.modulus, view.weight)
+    )
+    found, _ = refine(weights, modulus, weight, steps, rate=rate, watch=watch)
+    rho = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
+    body = np.abs(rho)
+    support = body > _INSIDE * np.quantile(body[body > 0.1 * body.max()], 0.8)
+    # By one voxel more: the network's grid is coarser than the pattern's.
+    support = ndimage.binary_dilation(np.fft.fftshift(support))
+    return replace(pattern, initial=rho, support=np.fft.ifftshift(support))

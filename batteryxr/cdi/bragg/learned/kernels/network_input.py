@@ -6,6 +6,7 @@ to the grid of the measurement. Both follow from transforms and need no network.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ SIZE = 32
 #: Extent of the object on the network's grid, in halves of it, where the extent was
 #: estimated rightly. Those that it learns vary round this by a factor of 1.4.
 FILL = 0.65
-#: Share of its maximum above which the autocorrelation tells the object's extent.
+#: Fraction of its maximum above which the autocorrelation tells the object's extent.
 _EDGE = 0.04
 #: Where that edge lies in the mean of many crystals, in extents (scatter: 7 %).
 _REACHES = 0.76
@@ -48,7 +49,7 @@ class Scene:
     centre: tuple[float, ...]
     shape: tuple[int, ...]
 
-    def whole(self, obj: np.ndarray) -> np.ndarray:
+    def whole(self, rho: np.ndarray) -> np.ndarray:
         """Return the network's object on the grid of the measurement.
 
         Interpolated by its Fourier series, nothing outside the half of the grid that
@@ -56,7 +57,7 @@ class Scene:
 
         Parameters
         ----------
-        obj
+        rho
             Complex, ``(SIZE, SIZE, SIZE)``, origin at ``n // 2``.
         """
         for axis, (n, view, centre) in enumerate(
@@ -67,8 +68,8 @@ class Scene:
             matrix = _series(from_nodes, SIZE // 2) / SIZE
             matrix[np.abs(x) > view / 4] = 0
             wave = np.exp(2j * np.pi * centre * x)
-            obj = _along(matrix * wave[:, None], obj, axis)
-        return obj.astype(np.complex64)
+            rho = _along(matrix * wave[:, None], rho, axis)
+        return rho.astype(np.complex64)
 
 
 def scene(intensity: np.ndarray) -> Scene:
@@ -110,7 +111,7 @@ def scene(intensity: np.ndarray) -> Scene:
     )
 
 
-def standard(obj: np.ndarray) -> np.ndarray:
+def standard(rho: np.ndarray) -> np.ndarray:
     """Return the one of an object and its conjugate twin that a network shall learn.
 
     Both have the same pattern, so a label must choose: the one whose phase, weighted
@@ -120,20 +121,20 @@ def standard(obj: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    obj
+    rho
         Complex, origin and centre of mass at ``n // 2``.
     """
     far = sum(
-        np.square(_index(n)).reshape([-1 if k == axis else 1 for k in range(obj.ndim)])
-        for axis, n in enumerate(obj.shape)
+        np.square(_index(n)).reshape([-1 if k == axis else 1 for k in range(rho.ndim)])
+        for axis, n in enumerate(rho.shape)
     )
-    body = np.abs(obj)
-    mean = (body * obj).sum()
-    moved = obj * np.conj(mean) / abs(mean)
+    body = np.abs(rho)
+    mean = (body * rho).sum()
+    moved = rho * np.conj(mean) / abs(mean)
     distance = far - (body**2 * far).sum() / (body**2).sum()
     if (body * moved.imag * distance).sum() < 0:
-        axes = tuple(range(obj.ndim))
-        moved = np.conj(np.roll(np.flip(moved, axes), (1,) * obj.ndim, axes))
+        axes = tuple(range(rho.ndim))
+        moved = np.conj(np.roll(np.flip(moved, axes), (1,) * rho.ndim, axes))
     return moved.astype(np.complex64)
 
 
@@ -199,3 +200,44 @@ def _extents(power: np.ndarray) -> list[float]:
         across = (filled[-1] - filled[0] + 1) / 2
         found.append(max(2.0, float(across) / _REACHES))
     return found
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Axes exchanged and reversed; a pattern and its object turn alike.
+
+    Parameters
+    ----------
+    axes
+        The axis of the original that each new axis takes.
+    reversed_axes
+        New axes that run backwards.
+    """
+
+    axes: tuple[int, ...]
+    reversed_axes: tuple[int, ...]
+
+    def turn(self, array: np.ndarray) -> np.ndarray:
+        """Return a turned array, origin in the corner."""
+        return _reversed(array.transpose(self.axes), self.reversed_axes)
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """Return what `turn` was given."""
+        back = tuple(int(a) for a in np.argsort(self.axes))
+        return _reversed(array, self.reversed_axes).transpose(back)
+
+
+def orientations() -> list[Orientation]:
+    """Return all 48; the first is the original, each of the next few unlike the last.
+
+    Reversing all axes gives the conjugate twin's pattern, which is as good as any.
+    """
+    axes = list(itertools.permutations(range(3)))
+    signs = [s for k in range(4) for s in itertools.combinations(range(3), k)]
+    pairs = [(axes[k % 6], signs[(k + k // 6) % 8]) for k in range(48)]
+    return [Orientation(a, s) for a, s in pairs]
+
+
+def _reversed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    # About index 0, which is the origin.
+    return np.roll(np.flip(array, axes), (1,) * len(axes), axes)

@@ -1,4 +1,4 @@
-"""BioLogic EC-Lab and BT-Lab text exports (``.mpt``)."""
+"""BioLogic EC-Lab and BT-Lab files: text exports (``.mpt``), binary (``.mpr``)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, MissingDependencyError
+from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
@@ -31,7 +32,7 @@ _TEMPLATE = {
 
 
 def read(path: Path, options: Options) -> RawTable:
-    """Read one file.
+    """Read a text export.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def read(path: Path, options: Options) -> RawTable:
     table = TextTable(path, labels, body, "\t", len(lines) + 1, cut)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     wanted = {name: source.index for name, source in found.items()}
-    charge = None if "current" in found else charge_label(labels)
+    charge = None if "current" in found else _charge_label(labels)
     if charge is not None:
         wanted["dq"] = labels.index(charge)
     resting = header.get("Technique") == "Open Circuit Voltage"
@@ -110,7 +111,70 @@ def read(path: Path, options: Options) -> RawTable:
     )
 
 
-def charge_label(labels: Sequence[str]) -> str | None:
+def read_binary(path: Path, options: Options) -> RawTable:
+    """Read a binary file, through galvani where the user installed it.
+
+    galvani is under the GPL, so batteryxr neither contains nor requires it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        `Options.columns` names labels that are not known.
+
+    Raises
+    ------
+    MissingDependencyError
+        If galvani is not installed.
+    FileFormatError
+        If galvani cannot read the file.
+    """
+    try:
+        galvani = require(
+            "galvani.BioLogic",
+            extra=None,
+            package="galvani",
+            purpose="reading BioLogic .mpr files",
+        )
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"{error} Or export the file as text (.mpt) in EC-Lab: that needs nothing."
+        ) from error
+    try:
+        with path.open("rb") as stream:
+            file = galvani.MPRfile(stream)
+        data = file.data
+        labels = list(data.dtype.names)
+    except Exception as error:  # galvani asserts, and meets unknown columns
+        raise FileFormatError(
+            path,
+            f"galvani cannot read it ({type(error).__name__}: {error}). "
+            "Export it as text (.mpt) in EC-Lab.",
+        ) from error
+    found = choose(labels, BIOLOGIC.columns, options.columns)
+    charge = _charge_label(labels)
+    by_itself = ["current"] if charge is not None else []
+    refuse_incomplete([*found, *by_itself], labels, path)
+    columns = {
+        name: data[labels[s.index]].astype(np.float64) * s.factor + s.offset
+        for name, s in found.items()
+    }
+    used = {name: source.label for name, source in found.items()}
+    if "current" not in columns and charge is not None:
+        passed = data[charge].astype(np.float64)
+        columns["current"] = current_from_charge(columns["test_time"], passed)
+        used["current"] = charge
+    return RawTable(
+        columns,
+        instrument=BIOLOGIC.name,
+        start_local=getattr(file, "timestamp", None),
+        labels=used,
+        units={name: source.units for name, source in found.items()},
+    )
+
+
+def _charge_label(labels: Sequence[str]) -> str | None:
     """Return the label of the charge passed since the row before, if it is there."""
     return next((label for label in labels if label.lower() == "dq/ma.h"), None)
 

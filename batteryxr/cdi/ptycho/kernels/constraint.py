@@ -1,11 +1,18 @@
-"""The Kramers-Kronig constraint: absorption and phase of a pixel across energies."""
+"""The Kramers-Kronig constraint: absorption and phase of pixels across energies."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.cdi.ptycho.kernels.alignment import unwrapped
+from batteryxr.core.errors import DataError
 from batteryxr.core.kramers_kronig import transform_matrix
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.images import Images
+    from batteryxr.cdi.ptycho.kernels.registration import Registered
 
 
 class Constraint:
@@ -29,7 +36,7 @@ class Constraint:
 
     Raises
     ------
-    ArgumentError
+    DataError
         If the table ends near the window, without which f' is wrong by more than the
         noise of any phase.
     """
@@ -43,7 +50,9 @@ class Constraint:
     ) -> None:
         ends = float(table_energy[0]), float(table_energy[-1])
         if ends[0] > 0.5 * energy[0] or ends[1] < 2.0 * energy[-1]:
-            raise ArgumentError("table_energy", ends, "a table far beyond the window")
+            raise DataError(
+                "table_energy", f"{ends} does not reach far beyond the window"
+            )
         gap = np.diff(energy).min()
         outside = (table_energy < energy[0] - gap) | (table_energy > energy[-1] + gap)
         grid = np.r_[table_energy[outside], energy]
@@ -88,3 +97,77 @@ class Constraint:
         demanded = self._inside @ found + tail
         rest = (p - demanded) - self._keep @ (p - demanded)
         return found, demanded + rest, misfit
+
+
+class Spectra:
+    """-ln|T| and -φ of registered objects, the phase unwrapped, free of wavelength.
+
+    Both are divided by the wavelength over its mean, so that they go like f'' and f'.
+    """
+
+    def __init__(self, registered: Registered, energy: np.ndarray) -> None:
+        self._turn = np.exp(-1j * np.angle(registered.mean))
+        self._base = unwrapped(np.angle(registered.mean), registered.vacuum)
+        self.relative = energy.mean() / energy
+
+    def of(
+        self, field: np.ndarray, relative: Any, rows: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return both for `field` (..., r, x), these rows of the grid.
+
+        Parameters
+        ----------
+        field
+            Objects as they are registered.
+        relative
+            What the wavelength is over its mean, for each.
+        rows
+            Which rows.
+        """
+        modulus = np.maximum(np.abs(field), 1e-6)
+        phase = self._base[rows] + np.angle(field * self._turn[rows])
+        return -np.log(modulus) / relative, -phase / relative
+
+
+def constrain(
+    registered: Registered,
+    energy: np.ndarray,
+    constraint: Constraint,
+    relaxation: float,
+    factor: Images,
+) -> np.ndarray:
+    """Find by what each object is to be multiplied; return the misfit.
+
+    1 in vacuum and where not every energy has light. The misfit (y, x) is in rad of
+    the phase at the mean energy.
+
+    Parameters
+    ----------
+    registered
+        The objects.
+    energy : (energy,)
+        In eV.
+    constraint
+        The relation.
+    relaxation
+        Share of the change that is made.
+    factor
+        Receives the factors.
+    """
+    spectra = Spectra(registered, energy)
+    relative = spectra.relative[:, None]
+    where = registered.grid.inside & ~registered.vacuum
+    where[[0, -1]] = where[:, [0, -1]] = False  # the edge goes on beyond the grid
+    misfit = np.empty(where.shape)
+    for rows in registered.fields.tiles():
+        fields = registered.fields.rows(rows)
+        a, p = spectra.of(fields, relative[:, None], rows)
+        flat = a.reshape(len(a), -1), p.reshape(len(p), -1)
+        new_a, new_p, found = constraint(*flat)
+        misfit[rows] = found.reshape(-1, where.shape[1])
+        change = -(new_a - flat[0]) - 1j * (new_p - flat[1])
+        part = np.exp(relaxation * relative * change).reshape(fields.shape)
+        part = np.where(where[rows], part, 1.0)
+        for k in range(len(energy)):
+            factor.write(k, part[k], rows.start)
+    return misfit

@@ -9,14 +9,14 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.echem import Clock, fit_clock, join, li_content
-from batteryxr.simulate import operando, write_operando
+from batteryxr.simulate import cell_experiment, write_cell_experiment
 
 KINDS = {"xanes": "absorption", "pdf": "pdf"}
 
 
 @pytest.fixture(scope="module", params=list(KINDS))
 def experiment(request):
-    return operando(request.param, n_scans=120, seed=4)
+    return cell_experiment(kind=request.param, n_scans=120, seed=4)
 
 
 def _pattern(experiment) -> xr.DataArray:
@@ -82,7 +82,7 @@ def test_ratios_are_shares_of_three_phases(experiment):
 
 
 def test_without_noise_scans_are_the_mixture():
-    clean = operando("pdf", n_scans=9, noise=0)
+    clean = cell_experiment(kind="pdf", n_scans=9, noise=0)
     truth = clean["truth"]
     mixture = truth.ratios @ truth.components
     np.testing.assert_allclose(clean["scans"].pdf, mixture.transpose("scan", "r"))
@@ -104,7 +104,7 @@ def test_noise_is_what_is_asked_for(experiment):
 
 
 def test_edges_shift_with_valence():
-    components = operando(n_scans=3)["truth"].components
+    components = cell_experiment(n_scans=3)["truth"].components
     rising = components.sel(energy=slice(8338, 8350))
     half = abs(rising - 0.5).idxmin("energy").values
     assert (np.diff(half) > 0.8).all()
@@ -114,7 +114,7 @@ def test_edges_shift_with_valence():
 
 
 def test_pair_distributions_have_the_distances_of_their_crystals():
-    g = operando("pdf", n_scans=3)["truth"].components
+    g = cell_experiment(kind="pdf", n_scans=3)["truth"].components
     # Nearest neighbours: a/2 in rock salt, a sqrt(3)/2 in bcc iron.
     for phase, low, high, expected in [
         ("start", 1.8, 2.5, 2.15),
@@ -138,9 +138,9 @@ def test_pair_distributions_have_the_distances_of_their_crystals():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunks", [1, 7, 64, 1000])
 def test_lazy_scans_do_not_depend_on_chunks(kind, chunks, no_compute):
-    eager = operando(kind, n_scans=30, seed=2)
+    eager = cell_experiment(kind=kind, n_scans=30, seed=2)
     with no_compute():
-        lazy = operando(kind, n_scans=30, seed=2, chunks=chunks)
+        lazy = cell_experiment(kind=kind, n_scans=30, seed=2, chunks=chunks)
     assert lazy["scans"][KINDS[kind]].chunks is not None
     for group in ("echem", "scans", "truth"):
         xr.testing.assert_identical(
@@ -151,22 +151,22 @@ def test_lazy_scans_do_not_depend_on_chunks(kind, chunks, no_compute):
 
 def test_a_million_scans_are_described_before_they_are_made(no_compute):
     with no_compute():
-        huge = operando(n_scans=1_000_000, chunks=500)
+        huge = cell_experiment(n_scans=1_000_000, chunks=500)
         some = huge["scans"].absorption.isel(scan=slice(500_000, 500_002))
     assert some.compute().notnull().all()
 
 
 def test_seeds_repeat_and_differ():
-    first, same = operando(n_scans=5, seed=1), operando(n_scans=5, seed=1)
+    first, same = cell_experiment(n_scans=5, seed=1), cell_experiment(n_scans=5, seed=1)
     xr.testing.assert_identical(first["scans"].to_dataset(), same["scans"].to_dataset())
-    other = operando(n_scans=5, seed=2)
+    other = cell_experiment(n_scans=5, seed=2)
     assert (first["scans"].absorption != other["scans"].absorption).mean() > 0.9
     xr.testing.assert_equal(first["truth"].ratios, other["truth"].ratios)
 
 
 def test_clocks_differ_as_asked():
-    plain = operando(n_scans=20, clock_offset=0)
-    shifted = operando(n_scans=20, clock_offset=-12.5, clock_drift=100)
+    plain = cell_experiment(n_scans=20, clock=(0, 0))
+    shifted = cell_experiment(n_scans=20, clock=(-12.5, 100))
     began = plain["echem"].time.values[0]
     xr.testing.assert_equal(plain["truth"].ratios, shifted["truth"].ratios)
     truth = shifted["truth"]
@@ -179,7 +179,9 @@ def test_clocks_differ_as_asked():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_truth_is_what_joining_finds(kind):
-    experiment = operando(kind, n_scans=400, clock_offset=-60.0, exposure=120.0)
+    experiment = cell_experiment(
+        kind=kind, n_scans=400, clock=(-60.0, 0.0), exposure=120.0
+    )
     record = experiment["echem"].to_dataset()
     scans, truth = experiment["scans"].to_dataset(), experiment["truth"]
     clock = fit_clock(record, scans.monitor_voltage)
@@ -210,8 +212,10 @@ def test_monitor_reads_the_voltage_of_its_moment(experiment):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_come_back_through_the_readers(kind, tmp_path):
-    experiment = operando(kind, n_scans=12, chunks=5)
-    folder = write_operando(experiment, tmp_path / "run", timezone="Europe/Paris")
+    experiment = cell_experiment(kind=kind, n_scans=12, chunks=5)
+    folder = write_cell_experiment(
+        experiment, tmp_path / "run", timezone="Europe/Paris"
+    )
     record = batteryxr.read_cycler(folder / "cell.mpt", timezone="Europe/Paris")
     truth = experiment["echem"].to_dataset()
     for name in ("voltage", "current", "capacity", "cycle", "step"):
@@ -229,8 +233,8 @@ def test_files_come_back_through_the_readers(kind, tmp_path):
 
 def test_battery_data_format_comes_back(tmp_path):
     pytest.importorskip("batteryxr.io.cycler.bdf")
-    experiment = operando(n_scans=2)
-    folder = write_operando(experiment, tmp_path, cycler="bdf")
+    experiment = cell_experiment(n_scans=2)
+    folder = write_cell_experiment(experiment, tmp_path, format="bdf")
     record = batteryxr.read_cycler(folder / "cell.bdf.csv")
     truth = experiment["echem"].to_dataset()
     np.testing.assert_allclose(record.voltage, truth.voltage, atol=1e-7)
@@ -256,7 +260,7 @@ def test_everything_is_labelled_and_stored(experiment, tmp_path):
 
 
 def test_replay_makes_it_again():
-    tree = operando("pdf", n_scans=4, seed=9)
+    tree = cell_experiment(kind="pdf", n_scans=4, seed=9)
     again = batteryxr.replay(tree, "pdf")
     xr.testing.assert_identical(again["scans"].to_dataset(), tree["scans"].to_dataset())
 
@@ -280,15 +284,15 @@ def test_replay_makes_it_again():
 )
 def test_errors(arguments, message):
     with pytest.raises(ArgumentError, match=message):
-        operando(**arguments)
+        cell_experiment(**arguments)
 
 
 def test_files_are_not_overwritten(tmp_path):
-    experiment = operando(n_scans=2)
-    write_operando(experiment, tmp_path)
+    experiment = cell_experiment(n_scans=2)
+    write_cell_experiment(experiment, tmp_path)
     with pytest.raises(ArgumentError, match="without 'scans'"):
-        write_operando(experiment, tmp_path)
+        write_cell_experiment(experiment, tmp_path)
     with pytest.raises(ArgumentError, match="'mpt' or 'bdf'"):
-        write_operando(experiment, tmp_path / "a", cycler="xls")
+        write_cell_experiment(experiment, tmp_path / "a", format="xls")
     with pytest.raises(ArgumentError, match="a zone such as"):
-        write_operando(experiment, tmp_path / "b", timezone="Mars")
+        write_cell_experiment(experiment, tmp_path / "b", timezone="Mars")

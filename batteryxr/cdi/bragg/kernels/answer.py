@@ -1,0 +1,144 @@
+"""From many starts to one answer: the best, overlaid, averaged and decomposed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.cdi.bragg.kernels import metrics
+from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.coherence import REACH
+from batteryxr.cdi.fourier import Fourier
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.bragg.kernels.pattern import Pattern
+    from batteryxr.cdi.bragg.kernels.start import Start
+
+
+def combine(
+    pattern: Pattern, starts: list[Start], n_best: int, select: str
+) -> dict[str, np.ndarray]:
+    """Choose the best starts, align them to the best one, average and decompose.
+
+    Parameters
+    ----------
+    select
+        Figure of merit that ranks them.
+
+    Returns
+    -------
+    dict
+        ``object``, ``object_error``, ``support``, ``modes``, ``mode_weight``,
+        ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with the best,
+        ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual`` by start.
+        NaN where all starts failed. Origins at ``n // 2``.
+    """
+    shape = pattern.intensity.shape
+    merit = np.array([s.merits[select] for s in starts])
+    order = [int(k) for k in np.argsort(merit, kind="stable") if np.isfinite(merit[k])]
+    chosen = order[:n_best]
+    rank = np.zeros(len(starts), np.int16)
+    rank[order] = np.arange(1, len(order) + 1)
+    overlap = np.full(len(starts), math.nan)
+    objects = np.full((n_best, *shape), np.nan, np.complex64)
+    for number, k in enumerate(order):
+        whole = starts[k].whole(starts[k].box)
+        if number == 0:
+            objects[0] = _own_phase(whole)
+            overlap[k] = 1.0
+            continue
+        found = align(objects[0], whole, ramp=False)
+        overlap[k] = found.overlap
+        if number < n_best:
+            objects[number] = found.field
+    objects = objects[: max(1, len(chosen))]
+    best = starts[order[0]] if order else None
+    mean = objects.mean(0)
+    nan = np.full(shape, np.nan, np.float32)
+    out: dict[str, Any] = {
+        "object": mean,
+        "object_error": _scatter(objects, mean) if len(chosen) > 1 else nan,
+        "support": best.whole(best.support) if best else np.zeros(shape, bool),
+        "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
+        "overlap": overlap,
+        "rank": rank,
+        "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
+        "residual": np.stack([s.residual for s in starts]).astype(np.float32),
+    }
+    out["modes"], out["mode_weight"] = _modes(objects, n_best, bool(order))
+    blur = best.blur if best else None
+    out["blur"] = _middle(nan if blur is None else np.fft.fftshift(blur))
+    for name in metrics.MERITS:
+        out[name] = np.array([s.merits[name] for s in starts])
+    return out
+
+
+def _middle(blur: np.ndarray) -> np.ndarray:
+    """Cut out what an estimate of the blur can reach."""
+    cut = tuple(
+        slice(max(n // 2 - REACH, 1 - n % 2), n // 2 + REACH + 1) for n in blur.shape
+    )
+    return blur[cut].astype(np.float32)
+
+
+def _modes(objects: np.ndarray, n: int, found: bool) -> tuple[np.ndarray, np.ndarray]:
+    shape = objects.shape[1:]
+    parts = np.full((n, *shape), np.nan, np.complex64)
+    weights = np.full(n, np.nan)
+    if found:
+        parts[: len(objects)], weights[: len(objects)] = modes(objects)
+    return parts, weights
+
+
+def _scatter(objects: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    squares = sum(np.abs(o - mean) ** 2 for o in objects)
+    return np.sqrt(squares / (len(objects) - 1)).astype(np.float32)
+
+
+def _prtf(mean: np.ndarray, intensity: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    spectrum = Fourier(mean).forward(np.fft.ifftshift(mean))
+    shells = metrics.Shells(mean.shape)
+    used = measured & (intensity > 0)
+    return metrics.prtf(spectrum, np.sqrt(intensity), used, shells)
+
+
+def _own_phase(rho: np.ndarray) -> np.ndarray:
+    """Give the brightest part of an object the mean phase 0."""
+    mean = np.sum(rho * np.abs(rho), dtype=np.complex128)
+    return rho * np.complex64(np.exp(-1j * np.angle(mean)))
+
+
+def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Decompose aligned objects into orthogonal modes.
+
+    The eigenvectors of the small Gram matrix of the objects combine them; the large
+    matrix over voxels is never formed.
+
+    Parameters
+    ----------
+    objects : (n, ...) complex
+        Aligned objects.
+
+    Returns
+    -------
+    modes : (n, ...) complex64
+        Orthogonal, largest first; their squared norms sum to those of the objects.
+        Each has the phase that suits the first object best.
+    weights : (n,) float64
+        Fractions of the squared norm, summing to 1. One object seen n times: 1, 0, ...
+    """
+    n = len(objects)
+    flat = objects.reshape(n, -1)
+    gram = np.empty((n, n), np.complex128)
+    for i in range(n):
+        for j in range(i, n):
+            gram[i, j] = np.vdot(flat[i], flat[j])
+            gram[j, i] = gram[i, j].conj()
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    phases = np.exp(-1j * np.angle(vectors[0]))
+    mixed = (vectors * phases).T.astype(np.complex64) @ flat
+    values = np.maximum(values, 0.0)
+    return mixed.reshape(objects.shape), values / values.sum()

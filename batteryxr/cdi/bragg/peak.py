@@ -1,0 +1,198 @@
+"""The Bragg peak of a rocking curve: where it lies, and the box round it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.frames import FLAGS
+from batteryxr.core.blocks import is_lazy, stream
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.model import require_dims
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@recorded
+def locate_peak(volume: xr.DataArray) -> xr.Dataset:
+    """Find the brightest voxel and the centre of mass of a rocking curve.
+
+    Reads once.
+
+    Parameters
+    ----------
+    volume
+        Intensity on ``(rocking, detector_y, detector_x)``; NaN is left out.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``maximum``, ``centre_of_mass`` (indices from 0) and ``value``, the first two
+        on ``axis``; ``total`` counts.
+
+    Raises
+    ------
+    DataError
+        If it holds no counts.
+    DimensionError
+        If this is no rocking curve.
+    """
+    require_dims(volume, VOLUME, caller="locate_peak")
+    peak = _peak(volume)
+    names = {"units": "1", "long_name": "Axis"}
+
+    def named(words: str) -> dict[str, str]:
+        return {"units": "1", "long_name": words}
+
+    return xr.Dataset(
+        {
+            "maximum": ("axis", list(peak.maximum), named("Brightest voxel")),
+            "centre_of_mass": ("axis", peak.centre_of_mass, named("Centre of mass")),
+            "value": ((), peak.value, named("Intensity at the maximum")),
+            "total": ((), peak.total, named("Total intensity")),
+        },
+        coords={"axis": ("axis", list(VOLUME), names)},
+    )
+
+
+class _Peak(NamedTuple):
+    maximum: tuple[int, int, int]
+    centre_of_mass: np.ndarray
+    value: float
+    total: float
+
+
+def _peak(volume: xr.DataArray) -> _Peak:
+    """Find the peak block by block."""
+    volume = volume.transpose(*VOLUME)
+    best, where, first = -np.inf, (0, 0, 0), 0
+    total, moment = 0.0, np.zeros(3)
+    block_size = max(1, 4_000_000 // max(1, volume[0].size))
+    for (block,) in stream(volume, dim="rocking", block=block_size):
+        clean = np.nan_to_num(np.asarray(block, dtype=float))
+        peak = np.unravel_index(int(clean.argmax()), clean.shape)
+        if clean[peak] > best:
+            best = float(clean[peak])
+            where = (first + int(peak[0]), int(peak[1]), int(peak[2]))
+        for axis, offset in enumerate((first, 0, 0)):
+            profile = clean.sum(axis=tuple(a for a in range(3) if a != axis))
+            moment[axis] += float(profile @ (np.arange(profile.size) + offset))
+        total += float(clean.sum())
+        first += len(block)
+    if not total > 0:
+        raise DataError("volume", "holds no counts")
+    return _Peak(where, moment / total, best, total)
+
+
+@recorded
+def crop(
+    volume: xr.DataArray,
+    *,
+    shape: Sequence[int] | Mapping[str, int],
+    centre: Literal["maximum", "centre_of_mass"] | Sequence[int] = "maximum",
+) -> xr.DataArray:
+    """Cut a box of one shape round the peak; it becomes the box's centre.
+
+    Lazy with a given centre; else reads once to find it.
+
+    Parameters
+    ----------
+    volume
+        Intensity on ``(rocking, detector_y, detector_x)``.
+    shape
+        Size along rocking, detector_y and detector_x, or by name for some. Even
+        sizes without large prime factors transform fast.
+    centre
+        ``"maximum"``, ``"centre_of_mass"``, or three indices from 0. The states of
+        one series want one centre: then the mean change of the lattice stays in
+        their phases as a ramp.
+
+    Returns
+    -------
+    xarray.DataArray
+        The box; the peak is at index ``n // 2`` of each axis. What reaches over the
+        edge of the measurement is NaN, which means unmeasured.
+
+    Raises
+    ------
+    ArgumentError
+        If shape or centre are no such numbers.
+    DimensionError
+        If this is no rocking curve.
+    """
+    require_dims(volume, VOLUME, caller="crop")
+    sizes = _shape(volume, shape)
+    if isinstance(centre, str):
+        peak = _peak(volume)
+        found = peak.maximum if centre == "maximum" else peak.centre_of_mass
+        indices = [round(float(v)) for v in found]
+    else:
+        indices = [int(v) for v in centre]
+        if len(indices) != 3:
+            raise ArgumentError("centre", centre, "three indices")
+    for dim, index in zip(VOLUME, indices, strict=True):
+        if not 0 <= index < volume.sizes[dim]:
+            top = volume.sizes[dim] - 1
+            raise ArgumentError("centre", indices, f"0 to {top} along {dim}")
+    box = volume
+    for dim, index in zip(VOLUME, indices, strict=True):
+        box = _cut(box, dim, index - sizes[dim] // 2, sizes[dim])
+    return whole_volumes(box)
+
+
+def whole_volumes(array: xr.DataArray) -> xr.DataArray:
+    """Return a lazy array with each volume in one chunk; its coordinates stay."""
+    if not is_lazy(array):
+        return array
+    chunks = {dim: -1 if dim in VOLUME else 1 for dim in map(str, array.dims)}
+    return array.copy(data=array.variable.chunk(chunks).data)
+
+
+def _cut(array: xr.DataArray, dim: str, start: int, size: int) -> xr.DataArray:
+    """Return `size` items from `start`, padded where that reaches out."""
+    n = array.sizes[dim]
+    inside = array.isel({dim: slice(max(0, start), min(n, start + size))})
+    before, after = max(0, -start), max(0, start + size - n)
+    if not before and not after:
+        return inside
+    padded = inside.astype(np.result_type(array.dtype, np.float32)).pad(
+        {dim: (before, after)}, constant_values=np.nan
+    )
+    # The axis goes on in its own steps; flags of pixels that do not exist are masks.
+    axis = array[dim].values
+    step = float(axis[-1] - axis[0]) / (n - 1) if n > 1 else 1.0
+    values = np.concatenate(
+        [
+            axis[0] + step * np.arange(start, min(0, start + size)),
+            inside[dim].values,
+            axis[-1] + step * np.arange(1, after + 1),
+        ]
+    ).astype(axis.dtype)
+    padded = padded.assign_coords({dim: (dim, values, array[dim].attrs)})
+    if "flag" in padded.coords and dim in padded["flag"].dims:
+        flag = padded["flag"].fillna(FLAGS["mask"]).astype(np.uint8)
+        padded = padded.assign_coords(flag=flag.assign_attrs(array["flag"].attrs))
+    return padded.assign_attrs(array.attrs)
+
+
+def _shape(
+    volume: xr.DataArray, shape: Sequence[int] | Mapping[str, int]
+) -> dict[str, int]:
+    sizes = {dim: volume.sizes[dim] for dim in VOLUME}
+    if isinstance(shape, Mapping):
+        if unknown := set(shape) - set(VOLUME):
+            raise ArgumentError("shape", sorted(unknown), f"sizes of {list(VOLUME)}")
+        sizes |= {dim: int(n) for dim, n in shape.items()}
+    else:
+        if len(shape) != 3:
+            raise ArgumentError("shape", list(shape), f"three sizes: {list(VOLUME)}")
+        sizes = {dim: int(n) for dim, n in zip(VOLUME, shape, strict=True)}
+    if bad := {dim: n for dim, n in sizes.items() if n < 2}:
+        raise ArgumentError("shape", bad, "sizes of at least 2")
+    return sizes

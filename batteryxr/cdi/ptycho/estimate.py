@@ -1,0 +1,274 @@
+"""What a reconstruction will cost, and whether it fits, before it starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.cdi.ptycho.engines import ENGINES, LSQML, Engine, check_engine
+from batteryxr.cdi.ptycho.frames import counts_type
+from batteryxr.cdi.ptycho.scan import geometry_of
+from batteryxr.cdi.ptycho.settings import Resources, Settings
+from batteryxr.core.checks import Count, checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.units import readable_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from batteryxr.cdi.ptycho.experiment import Experiment
+
+#: Complex arrays of the object's size that an engine works with, at most.
+_COPIES = 8
+#: Memory of the interpreter, its libraries and compiled loops.
+_BASE = 350e6
+#: Frames per block where a reconstruction is streamed.
+STREAM_BLOCK = 128
+
+
+class Sizes(NamedTuple):
+    """How large a scan is.
+
+    Numbers of energies, frames, detector pixels along a side and probe modes; bytes
+    per count; and pixels of the largest object.
+    """
+
+    energies: int
+    positions: int
+    pixels: int
+    modes: int
+    count_bytes: int
+    area: float
+
+    @classmethod
+    def of(cls, experiments: Sequence[Experiment], n_modes: int) -> Sizes:
+        """Return the sizes of experiments, one per energy."""
+        first = experiments[0]
+        positions, n, _ = first.frames.shape
+        area = max(_area(e.corners, n) for e in experiments)
+        modes = max(n_modes, first.probe.shape[0])
+        size = counts_type(first.frames.dtype).itemsize
+        return cls(len(experiments), positions, n, modes, size, area)
+
+
+def _area(corners: np.ndarray, n: int) -> float:
+    return float(np.prod(np.ptp(corners, axis=0) + n + 16))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reconstruction needs, in bytes, and what follows from it; ``print`` it.
+
+    Parameters
+    ----------
+    sizes
+        Of the scan.
+    engine
+        What will run.
+    available
+        Memory that may be used.
+    own
+        What the process takes of it for itself.
+    streamed
+        Whether frames are read anew in each pass, a block at a time.
+    block
+        Frames per block; None takes all as one.
+    workers
+        Energies at a time in this process.
+    reason
+        Why the engine or the way of reading was changed; empty where it was not.
+    """
+
+    sizes: Sizes
+    engine: Engine
+    available: float
+    own: float
+    streamed: bool = False
+    block: int | None = None
+    workers: int = 1
+    reason: str = ""
+
+    @property
+    def stack(self) -> float:
+        """Counts of all energies."""
+        return self.frames * self.sizes.energies
+
+    @property
+    def frames(self) -> float:
+        """Counts of one energy."""
+        s = self.sizes
+        return float(s.positions * s.pixels**2 * s.count_bytes)
+
+    @property
+    def waves(self) -> float:
+        """Exit waves of one energy, for DM and RAAR."""
+        s = self.sizes
+        return 8.0 * s.positions * s.pixels**2 * s.modes
+
+    @property
+    def shared(self) -> float:
+        """Object, probe and working arrays of one energy."""
+        s = self.sizes
+        # Other engines need less; where they do not fit, LSQML takes their place.
+        batch = getattr(self.engine, "batch", LSQML.batch)
+        probe = 8.0 * s.pixels**2 * s.modes
+        return s.area * 8 * _COPIES + 6 * probe + 3 * batch * probe
+
+    @property
+    def peak(self) -> float:
+        """Largest memory of one energy."""
+        held = self.frames
+        if self.streamed:
+            held *= 3 * (self.block or self.sizes.positions) / self.sizes.positions
+        return held + self.shared + (self.waves if self.engine.holds_all_waves else 0.0)
+
+    @property
+    def room(self) -> float:
+        """Memory that is left for energies."""
+        return self.available - self.own
+
+    def __str__(self) -> str:
+        """Return the estimate as a few lines."""
+        size, s = readable_bytes, self.sizes
+        lines = [
+            f"{s.energies} energies x {s.positions} frames x "
+            f"{s.pixels}² pixels, {s.modes} probe mode(s)",
+            f"  stack {size(self.stack)}, one energy {size(self.frames)}, "
+            f"object, probe and work {size(self.shared)}",
+        ]
+        for name, kind in ENGINES.items():
+            other = replace(self, engine=kind(), streamed=False)
+            fits = "fits" if other.peak <= self.room else "does not fit"
+            waves = f" (exit waves {size(self.waves)})" if kind.holds_all_waves else ""
+            lines.append(f"  {name:6s} {size(other.peak):>8s}{waves}: {fits}")
+        way = f"streamed in blocks of {self.block}" if self.streamed else "in memory"
+        own = f", {size(self.own)} of it for the process itself" if self.own else ""
+        lines.append(
+            f"  of {size(self.available)} available{own} -> "
+            f"{type(self.engine).__name__}, "
+            f"frames {way}, {self.workers} energy(ies) at a time"
+        )
+        if self.reason:
+            lines.append(f"  because {self.reason}")
+        return "\n".join(lines)
+
+
+@checked
+def ptycho_plan(
+    scan: xr.Dataset,
+    *,
+    engine: Engine = LSQML(),
+    n_modes: Count = 1,
+    resources: Resources = Resources(),
+) -> Estimate:
+    """Estimate what a reconstruction needs, what fits, and what will run.
+
+    Lazy: looks at sizes only.
+
+    Parameters
+    ----------
+    scan
+        See `ptycho_scan`.
+    engine
+        How a pass brings object and probe nearer to the frames: `LSQML`, `EPIE`,
+        `RPIE`, `DM` or `RAAR`.
+    n_modes
+        Mutually incoherent probe modes.
+    resources
+        Memory that may be used, frames per block, and energies at a time.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ArgumentError
+        If not even streaming fits into the memory.
+    """
+    check_engine(engine)
+    geometry = geometry_of(scan, caller="ptycho_plan")
+    energies = scan.sizes["energy"] if "energy" in scan["frames"].dims else 1
+    each = [geometry.at(k) for k in range(energies)] if energies > 1 else [geometry]
+    sizes = Sizes(
+        energies,
+        scan.sizes["position"],
+        geometry.n,
+        max(n_modes, scan.sizes.get("probe_mode", 1)),
+        counts_type(scan["frames"].dtype).itemsize,
+        max(_area(g.positions / g.pixel, g.n) for g in each),
+    )
+    return estimated(sizes, engine, resources)
+
+
+def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
+    """Return what a reconstruction of these sizes needs, changed until it fits.
+
+    Raises
+    ------
+    ArgumentError
+        If not even streaming fits into the memory.
+    """
+    memory = resources.memory
+    found = _fitted(
+        Estimate(
+            sizes,
+            engine,
+            available=_free() if memory is None else float(memory),
+            own=0.0 if memory is None else _BASE,
+            block=resources.block,
+        )
+    )
+    cores = min(os.cpu_count() or 1, sizes.energies)
+    fit = max(1, int(found.room // max(found.peak, 1.0)))
+    workers = min(resources.workers or cores, fit, sizes.energies)
+    return replace(found, workers=workers)
+
+
+def fitted(settings: Settings, found: Estimate) -> Settings:
+    """Return settings as they fit into memory by an estimate."""
+    return replace(
+        settings, engine=found.engine, block=found.block, streamed=found.streamed
+    )
+
+
+def _fitted(found: Estimate) -> Estimate:
+    reasons = []
+    size = readable_bytes
+    if found.engine.holds_all_waves and found.peak > found.room:
+        name = type(found.engine).__name__
+        reasons.append(
+            f"{name} needs {size(found.peak)} for all exit waves; LSQML does not"
+        )
+        found = replace(found, engine=LSQML(poisson=found.engine.poisson))
+    if found.peak > found.room:
+        reasons.append(f"all frames need {size(found.peak)}")
+        block = min(found.block or STREAM_BLOCK, found.sizes.positions)
+        found = replace(found, streamed=True, block=block)
+    if found.peak > found.room:
+        raise ArgumentError(
+            "memory",
+            found.available,
+            f"at least {size(found.peak + found.own)}",
+            "Even streamed the object and one block of frames need that much. Crop or "
+            "bin the frames, or take smaller blocks.",
+        )
+    return replace(found, reason="; ".join(reasons))
+
+
+def _free() -> float:
+    """Return the memory that is free now, in bytes."""
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable"):
+                    return 0.8 * float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0.5 * float(pages)

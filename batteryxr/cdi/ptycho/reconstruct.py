@@ -1,0 +1,207 @@
+"""Ptychography at one energy: frames in, object and probe out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.cdi.ptycho.engines import LSQML, Engine
+from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.experiment import experiment_of
+from batteryxr.cdi.ptycho.frames import frame_blocks
+from batteryxr.cdi.ptycho.result import labelled_state
+from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
+from batteryxr.cdi.ptycho.start import first_state
+from batteryxr.core.device import to_device, to_numpy
+from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
+from batteryxr.core.progress import bar
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.core.checks import Count, Seed
+
+
+@recorded
+def ptycho(
+    scan: xr.Dataset,
+    *,
+    engine: Engine = LSQML(),
+    iterations: Count = 100,
+    n_modes: Count = 1,
+    schedule: Schedule = Schedule(),
+    resources: Resources = Resources(),
+    seed: Seed = 0,
+    device: str = "cpu",
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Reconstruct object and probe from overlapping diffraction patterns.
+
+    Reads once where the frames fit into memory, else once per iteration.
+
+    Parameters
+    ----------
+    scan
+        Frames of one energy with positions, geometry and a first `probe`; see
+        `ptycho_scan` and `ptycho_probe`. Where `mask` is not 0 pixels are left free.
+    engine
+        How a pass brings object and probe nearer to the frames, with its options:
+        `LSQML` (mini-batch least squares, the fastest per pass), `EPIE`, `RPIE` (with
+        momentum), `DM` or `RAAR` (all exit waves at once, whole-pixel positions);
+        ``LSQML(batch=20, poisson=True)``, see Notes.
+    iterations
+        Passes over all frames.
+    n_modes
+        Mutually incoherent probe modes.
+    schedule
+        From which pass on probe and positions are updated, and steps are smaller.
+    resources
+        Memory that may be used, and frames per block.
+    seed
+        Of the order of frames, and of the first extra modes.
+    device
+        ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"mps"``, ``"torch"`` for its
+        CPU), or ``"cupy"``.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
+
+    Returns
+    -------
+    xarray.Dataset
+        `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
+        nm of the scan's own positions; `illumination`; `amp_residual` per pass;
+        `mode_weight`; `position_shift_y`, `position_shift_x`.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is invalid, or no engine fits into memory.
+    DataError
+        If the scan has no light, the probe no power, or the mask leaves no pixel.
+    ConvergenceError
+        If the reconstruction diverges.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the engine had to be changed to fit into memory.
+
+    Notes
+    -----
+    Usually amplitudes are fitted, which forgives what a model lacks. But the root of a
+    few counts is on average too small, and where most pixels count fewer than ten
+    photons this weakens the object: by 2 % of its phase on simulated frames of 3e5
+    photons. Where the phase or μt itself is wanted, for a composition say, and the
+    background is subtracted, take ``engine=LSQML(poisson=True)``: no such error is
+    left (below 0.5 % there), at 1.6 times the noise.
+
+    Object and probe share ambiguities that no data can resolve: a complex factor, a
+    phase ramp, a shift. See `reference_vacuum`.
+
+    Examples
+    --------
+    >>> result = scan.cdi.ptycho(engine=LSQML(batch=20), iterations=200)
+    """
+    settings = Settings(
+        engine=engine,
+        iterations=iterations,
+        n_modes=n_modes,
+        schedule=schedule,
+        seed=(seed,),
+        device=device,
+    )
+    if schedule.lead:
+        raise ArgumentError(
+            "schedule.lead", schedule.lead, "0: there is one energy to reconstruct"
+        )
+    experiment = experiment_of(scan, caller="ptycho")
+    found = estimated(Sizes.of([experiment], n_modes), engine, resources)
+    if found.reason:
+        warn_changed(found)
+    settings = fitted(settings, found)
+    state = first_state(experiment, settings)
+    with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
+
+        def watch(state: State) -> None:
+            shown.update(1)
+
+        state = reconstruct(experiment, settings, state, iterations, watch)
+    coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
+    result = labelled_state(experiment, state, coords)
+    result.attrs["engine"] = type(settings.engine).__name__
+    result.attrs["block"] = settings.block or 0
+    result.attrs["history"] = scan.attrs.get("history", "")
+    return result
+
+
+def reconstruct(
+    experiment: Experiment,
+    settings: Settings,
+    state: State,
+    until: int | None = None,
+    watch: Callable[[State], None] | None = None,
+) -> State:
+    """Run passes on a state until so many are done.
+
+    Parameters
+    ----------
+    experiment
+        Frames, and where light went.
+    settings
+        What to do.
+    state
+        Where to begin; overwritten.
+    until
+        Number of passes of the state that is returned; by default of the settings.
+    watch
+        Called with the state after each pass; may raise to interrupt.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ConvergenceError
+        If it diverges.
+    """
+    from batteryxr.cdi.ptycho.kernels.loop import iterate, total_counts
+
+    bring = to_device(settings.device, purpose="ptychography")
+    frames = frame_blocks(experiment.frames, settings, bring)
+    if not np.isfinite(state.power):
+        state.power = total_counts(frames, experiment.weight)
+
+    def checked(state: State) -> None:
+        check_finite(state)
+        if watch is not None:
+            watch(state)
+
+    weight = bring(experiment.weight)
+    iterate(settings, state, frames, weight, until=until, watch=checked)
+    return state
+
+
+def warn_changed(found: Any) -> None:
+    """Warn that the engine or the way of reading was changed to fit into memory."""
+    name = type(found.engine).__name__
+    warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")
+
+
+def check_finite(state: State) -> None:
+    """Raise a `ConvergenceError` where a reconstruction has diverged."""
+    misfit = state.misfits[-1]
+    peak = float(np.abs(to_numpy(state.obj)).max()) if not np.isfinite(misfit) else 0.0
+    if not np.isfinite(misfit) or not np.isfinite(peak):
+        raise ConvergenceError(
+            f"the reconstruction diverged in pass {state.iteration}. Take smaller "
+            "steps (engine=LSQML(object_step=0.3, probe_step=0.3)), update the probe "
+            "later (schedule=Schedule(probe_from=20)), or look whether positions and "
+            "probe are right."
+        )

@@ -1,0 +1,152 @@
+"""States in a ledger: each energy's newest, and objects after they were coupled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from batteryxr.core.device import to_numpy
+from batteryxr.core.ledger import Ledger
+from batteryxr.core.store import JOURNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
+
+#: The energy that runs ahead of the others.
+LEADER = "leader"
+#: Begin of the names of what an engine carries from pass to pass.
+_MEMORY = "memory_"
+
+
+def ledger_of(store: str | Path) -> Ledger:
+    """Return the ledger of the reconstructions in a store."""
+    return Ledger(str(store), JOURNAL)
+
+
+def state_key(k: int | str) -> str:
+    """Return under which key the state of energy `k`, or of `LEADER`, lies."""
+    return f"states/{k}"
+
+
+def coupled_key(iteration: int) -> str:
+    """Return under which key objects lie that were coupled after so many passes."""
+    return f"coupled/{iteration}"
+
+
+def save_state(ledger: Ledger, k: int | str, state: State) -> None:
+    """Put the state of energy `k` into the ledger."""
+    arrays = {
+        "obj": to_numpy(state.obj),
+        "probe": to_numpy(state.probe),
+        "positions": state.positions,
+        "misfits": np.asarray(state.misfits, float),
+    }
+    memory = {_MEMORY + key: to_numpy(v) for key, v in state.memory.items()}
+    ledger.put(
+        state_key(k), arrays | memory, iteration=state.iteration, power=state.power
+    )
+
+
+def load_state(
+    ledger: Ledger, k: int | str, bring: Callable[[np.ndarray], Any] = np.asarray
+) -> State | None:
+    """Return the newest state of energy `k`, or None; `bring` moves its arrays."""
+    from batteryxr.cdi.ptycho.kernels.state import State
+
+    piece = ledger.get(state_key(k))
+    if piece is None:
+        return None
+    arrays, attrs = piece
+    return State(
+        bring(arrays["obj"]),
+        bring(arrays["probe"]),
+        arrays["positions"],
+        iteration=int(attrs["iteration"]),
+        misfits=arrays["misfits"].tolist(),
+        power=float(attrs["power"]),
+        memory={
+            key.removeprefix(_MEMORY): bring(v)
+            for key, v in arrays.items()
+            if key.startswith(_MEMORY)
+        },
+    )
+
+
+class Look(NamedTuple):
+    """How far an energy is, the residual of each pass, and arrays of its state."""
+
+    iteration: int
+    residuals: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+
+def look_at(ledger: Ledger, k: int, *names: str) -> Look | None:
+    """Return how far energy `k` is, and arrays of it; safe while it runs."""
+    piece = ledger.get(state_key(k), "misfits", *names)
+    if piece is None:
+        return None
+    arrays, attrs = piece
+    residuals = arrays.pop("misfits") / float(attrs["power"])
+    return Look(int(attrs["iteration"]), residuals, arrays)
+
+
+def passes_done(ledger: Ledger, k: int | str) -> int:
+    """Return how many passes of energy `k` are kept."""
+    piece = ledger.get(state_key(k), "misfits")
+    return 0 if piece is None else int(piece.attrs["iteration"])
+
+
+class StoredObjects:
+    """The objects of all energies in a ledger, read when they are asked for.
+
+    Parameters
+    ----------
+    experiments
+        One per energy; their frames are not read.
+    ledger
+        Of the states.
+    """
+
+    def __init__(self, experiments: list[Experiment], ledger: Ledger) -> None:
+        self._experiments, self._ledger = experiments, ledger
+
+    def __len__(self) -> int:
+        """Return the number of energies."""
+        return len(self._experiments)
+
+    def axes(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return y and x of energy `k` in nm."""
+        experiment = self._experiments[k]
+        return experiment.y, experiment.x
+
+    def obj(self, k: int) -> np.ndarray:
+        """Return the object of energy `k` (y, x)."""
+        return self._ledger.array(state_key(k), "obj")
+
+    def probe(self, k: int) -> np.ndarray:
+        """Return the probe of energy `k` (mode, y, x), its modes orthogonal."""
+        from batteryxr.cdi.ptycho.kernels.state import orthogonalise
+
+        modes, _ = orthogonalise(self._ledger.array(state_key(k), "probe"))
+        return np.asarray(modes)
+
+    def light(self, k: int) -> np.ndarray:
+        """Return the illumination of energy `k` (y, x)."""
+        from batteryxr.cdi.ptycho.kernels.state import State
+
+        obj, probe, positions = (
+            self._ledger.array(state_key(k), name)
+            for name in ("obj", "probe", "positions")
+        )
+        light: np.ndarray = State(obj, probe, positions).light()
+        return light
+
+    def residual(self, k: int) -> float:
+        """Return the amplitude residual of energy `k` in its last pass."""
+        found = look_at(self._ledger, k)
+        return float("nan") if found is None else float(found.residuals[-1])

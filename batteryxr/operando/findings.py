@@ -1,0 +1,112 @@
+"""What is known of an operando experiment, what is asked, and what was found so far."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import BatteryxrWarning
+from batteryxr.core.store import open_dataset, save
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What only the user knows about the cell and its files.
+
+    Parameters
+    ----------
+    timezone
+        Zone of local times in the files, such as ``"Europe/Paris"``. Never guessed.
+    clock_offset
+        Seconds to add to the scans' clock to get the cycler's.
+    exposure
+        Exposure of each scan in s, where the files do not tell.
+    electrode, first
+        What is cycled and what a cycle begins with; see `echem.cycles`. Without them
+        half cycles are reported, and no efficiency.
+    mass
+        Active mass in mg: specific capacities.
+    formula
+        Composition as loaded: with `mass`, Li content.
+    """
+
+    timezone: str | None = None
+    clock_offset: float = 0.0
+    exposure: float | None = None
+    electrode: Any = None
+    first: Any = None
+    mass: float | None = None
+    formula: str | None = None
+
+
+@dataclass(frozen=True)
+class Unmixing:
+    """How a series of scans is unmixed.
+
+    Parameters
+    ----------
+    n_components
+        Number of components. Default 3, and the report says so.
+    signal_range
+        Part of the scan axis to unmix, in its units.
+    seed
+        Of the factorisation, and of the experiment where it is simulated.
+    """
+
+    n_components: int | None = None
+    signal_range: Sequence[float] | None = None
+    seed: int = 0
+
+
+@dataclass
+class Findings:
+    """What the analysis of an experiment has found so far.
+
+    Parameters
+    ----------
+    store
+        Where it is written; a partial store until the end.
+    kind
+        Group of the scans in it.
+    notes
+        What the user must not miss: warnings, and what was left out and why.
+    """
+
+    store: Path
+    kind: str = "series"
+    notes: list[str] = field(default_factory=list)
+
+    def write(self, data: Any, group: str) -> None:
+        """Store a group."""
+        save(data, self.store, group=group)
+
+    def read(self, group: str) -> xr.Dataset:
+        """Open a group lazily."""
+        return open_dataset(self.store, group)
+
+    def has(self, group: str) -> bool:
+        """Tell whether a group was written."""
+        return (self.store / group).is_dir()
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Turn batteryxr's warnings into notes."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", BatteryxrWarning)
+            yield
+        for warning in caught:
+            text = str(warning.message)
+            if not issubclass(warning.category, BatteryxrWarning):
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
+            elif text not in self.notes:
+                self.notes.append(text)

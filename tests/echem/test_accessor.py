@@ -1,0 +1,59 @@
+"""What `.echem` offers depends on what it is asked of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import simulate
+
+RECORD = {"half_cycles", "cycles", "steps", "dqdv", "dvdq", "gitt", "pulse_fit"}
+
+
+def offered(data):
+    return set(dir(data.echem)), set(dir(data.echem.plot))
+
+
+def test_a_record_offers_what_starts_from_rows(make_cycled):
+    record = make_cycled(2)
+    methods, plots = offered(record)
+    assert methods >= RECORD
+    assert not methods & {"peaks", "rate", "states", "panel", "join", "fit_clock"}
+    assert plots == {"voltage_profile", "lithiation"}
+    clock = np.datetime64("2024-03-01", "ns") + np.arange(record.sizes["record"])
+    methods, plots = offered(record.assign_coords(time=("record", clock)))
+    assert methods >= {"join", "fit_clock"}
+    assert "operando" in plots
+
+
+def test_results_have_contents_of_their_own(make_cycled):
+    record = make_cycled(2)
+    cycles = record.echem.cycles(electrode="cathode", first="charge")
+    assert offered(cycles) == ({"rate", "plot"}, {"cycles"})
+    assert offered(cycles.echem.rate())[1] == {"rate"}
+    dqdv = record.echem.dqdv()
+    assert offered(dqdv) == ({"peaks", "turning_point", "plot"}, {"dqdv"})
+    halves = record.echem.half_cycles()
+    assert offered(halves)[0] == {"utilisation", "extra_capacity"}
+    titration, _ = simulate.gitt(n_pulses=3, pulse=60.0, rest=600.0, rest_rows=20)
+    found = titration.echem.gitt(settled=1.0)
+    methods, plots = offered(found)
+    assert methods >= {"equilibrium_hysteresis", "plot"}
+    assert not methods & (RECORD | {"peaks", "rate", "states"})
+    assert plots == {"gitt", "time_constants"}
+
+
+def test_scans_offer_states_once_they_are_joined():
+    tree = simulate.cell_experiment(seed=2, n_scans=5)
+    record, scans = tree["echem"].to_dataset(), tree["scans"].to_dataset()
+    assert offered(scans) == (set(), set())
+    joined = record.echem.join(scans)
+    assert offered(joined)[0] >= {"states", "panel", "plot"}
+    series = joined[next(iter(scans.data_vars))]
+    assert offered(series) == ({"states", "panel", "plot"}, {"with_voltage"})
+
+
+def test_what_is_not_offered_says_what_is_missing():
+    with pytest.raises(ValueError, match="cycle"):
+        xr.Dataset().echem.plot.cycles()
