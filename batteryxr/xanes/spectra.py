@@ -105,7 +105,7 @@ def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.
     if inside.sum() < least:
         raise ArgumentError(
             name,
-            (low, high),
+            limits,
             f"a range with at least {least} of the {axis.size} energies from "
             f"{axis[0]:g} to {axis[-1]:g}",
             f"It holds {int(inside.sum())}.",

@@ -247,5 +247,7 @@ def test_messages():
         xanes.theoretical_ratio("Zz", absorber="V", energy=5420.0)
     with pytest.raises(ArgumentError, match="two valences"):
         xanes.valence(phase, standards={"a": (5478.0, 3.0)})
+    with pytest.raises(ArgumentError, match="two valences"):
+        xanes.valence(phase, standards={"a": (5478.0,), "b": (5480.0,)})
     with pytest.raises(VariableError, match="edge_energy"):
         xanes.valence(phase.to_dataset(), standards={"a": (1, 2), "b": (2, 3)})

@@ -303,6 +303,12 @@ def test_what_cannot_be_clustered_is_refused(made):
     few = (maps.y == 105) & (maps.x == 75) & (maps.particle != "")
     with pytest.raises(ArgumentError, match="at most the 3 pixels"):
         cluster(maps, n_clusters=6, mask=few)
+    with pytest.raises(ArgumentError, match="max_clusters=6: expected at most the 3"):
+        cluster_orders(maps, max_clusters=6, mask=few)
+    with pytest.raises(ArgumentError, match="max_pixels=10: expected at least 11"):
+        cluster(maps, n_clusters=11, max_pixels=10)
+    with pytest.raises(DataError, match="Name one"):
+        cluster(maps, n_clusters=2, features=[])
     with pytest.raises(DataError, match="no pixel"):
         cluster(maps, n_clusters=6, mask=maps.y < 0)
     with pytest.raises(ArgumentError, match="method"):

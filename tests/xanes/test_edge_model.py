@@ -359,6 +359,13 @@ def test_messages(phantom, model, energies):
         xanes.fit_edge(stack, edge=5478)
     with pytest.raises(ArgumentError, match="low first"):
         Edge((5480, 5470))
+    with pytest.raises(ArgumentError, match=r"edge=\(5486, 5470\).*low first"):
+        xanes.fit_edge(stack, edge=(5486, 5470))
+    with pytest.raises(ArgumentError, match=r"width=.*above zero"):
+        Peak((1, 2), width=(0, 1))
+    for wrong in ({"noise": -1.0}, {"errors": 0.0}, {"baseline": -2}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            xanes.fit_edge(stack, edge=(5470, 5486), **wrong)
     with pytest.raises(ArgumentError, match="shape='voigt'"):
         Peak((1, 2), shape="voigt")
     with pytest.raises(ChunkingError, match="chunk"):
@@ -366,3 +373,12 @@ def test_messages(phantom, model, energies):
     bare = stack.assign_coords(energy=energies / 1000)
     with pytest.raises(UnitsError, match="keV"):
         xanes.fit_edge(bare, **model)
+
+
+@pytest.mark.parametrize("alone", [(5463, 5470), Peak((5463, 5470))])
+def test_one_peak_may_stand_alone(phantom, alone):
+    stack, _ = phantom(8)
+    options = {"edge": (5470, 5486), "mask": None}
+    one = xanes.fit_edge(stack, peaks=alone, **options)
+    listed = xanes.fit_edge(stack, peaks=[(5463, 5470)], **options)
+    xr.testing.assert_identical(one.drop_attrs(), listed.drop_attrs())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: How pixels are clustered.
 Method = Literal["kmeans", "gaussian_mixture", "bisecting", "mini_batch"]
 _Several = Annotated[int, Bounds(low=2)]
+_Pixels = Annotated[int, Bounds(low=10)]
 
 
 @recorded
@@ -38,7 +39,7 @@ def cluster(
     weights: xr.DataArray | None = None,
     order_by: str | None = None,
     n_starts: Count = 10,
-    max_pixels: Count = 200_000,
+    max_pixels: _Pixels = 200_000,
     seed: Seed = 0,
 ) -> xr.Dataset:
     """Cluster the pixels of all particles together by their maps.
@@ -103,7 +104,8 @@ def cluster(
     names = list(pixels.features)
     if order_by is not None and order_by not in names:
         raise ArgumentError("order_by", order_by, f"one of the features {names}")
-    drawn = sample(pixels, n_clusters, max_pixels=max_pixels, seed=seed)
+    drawn = sample(pixels, most=max_pixels, seed=seed)
+    drawn.check_holds("n_clusters", n_clusters)
     points, centre, scale = drawn.standardised(standardise)
     model = partition.fit(
         points, drawn.weights, n_clusters, method=method, n_init=n_starts, seed=seed
@@ -160,7 +162,7 @@ def cluster_orders(
     weights: xr.DataArray | None = None,
     n_starts: Count = 3,
     n_references: Whole = 10,
-    max_pixels: Count = 10_000,
+    max_pixels: _Pixels = 10_000,
     seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -202,7 +204,8 @@ def cluster_orders(
     from batteryxr.xanes.kernels import partition
 
     pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
-    drawn = sample(pixels, max_clusters, max_pixels=max_pixels, seed=seed)
+    drawn = sample(pixels, most=max_pixels, seed=seed)
+    drawn.check_holds("max_clusters", max_clusters)
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, max_clusters + 1)
     what = "Counting clusters"

@@ -45,6 +45,14 @@ class DrawnPixels:
             scale = np.where(scale > 0, scale, 1.0)
         return (self.values - centre) / scale, centre, scale
 
+    def check_holds(self, argument: str, n: int) -> None:
+        """Raise an ArgumentError if there are fewer pixels than clusters."""
+        if self.total < n:
+            limit = f"at most the {self.total} pixels that count"
+            raise ArgumentError(argument, n, limit)
+        if len(self.values) < n:
+            raise ArgumentError("max_pixels", len(self.values), f"at least {n}")
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -98,7 +106,7 @@ def gather(
     ------
     VariableError
         If one is missing, or has a dimension that the others lack.
-    ArgumentError
+    DataError
         If there is none.
     """
     if not isinstance(data, xr.Dataset):
@@ -109,7 +117,7 @@ def gather(
     names = [str(n) for n in data.data_vars] if features is None else list(features)
     require_variables(data, names, caller=caller)
     if not names:
-        raise ArgumentError("features", names, "at least one variable")
+        raise DataError("maps", "no variable is chosen", "Name one: features=[...].")
     maps = {n: _plain(data[n]) for n in names}
     dims = max((m.dims for m in maps.values()), key=len)
     for name, array in maps.items():
@@ -125,17 +133,13 @@ def gather(
     return {n: m.transpose(*dims) for n, m in maps.items()}
 
 
-def sample(
-    pixels: Pixels, n_clusters: int, *, max_pixels: int, seed: int
-) -> DrawnPixels:
-    """Draw pixels: all if they are no more than `max_pixels`, whatever the chunks.
+def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
+    """Draw pixels: all if they are no more than `most`, whatever the chunks.
 
     Reads once; memory is a band of chunks and the sample.
 
     Raises
     ------
-    ArgumentError
-        If there are fewer pixels than clusters.
     DataError
         If no pixel counts.
     VariableError
@@ -143,9 +147,6 @@ def sample(
     """
     from batteryxr.xanes.kernels.partition import random_keys
 
-    most, least = max_pixels, max(n_clusters, 10)
-    if most < least:
-        raise ArgumentError("max_pixels", most, f"at least {least}")
     first = next(iter(pixels.features.values()))
     for name, other in (("mask", pixels.mask), ("weights", pixels.weights)):
         if other is not None and not set(other.dims) <= set(first.dims):
@@ -183,9 +184,6 @@ def sample(
             f"no pixel counts: all of {list(pixels.features)} must be finite there, "
             "and the mask True",
         )
-    if total < n_clusters:
-        limit = f"at most the {total} pixels that count"
-        raise ArgumentError("n_clusters", n_clusters, limit)
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None

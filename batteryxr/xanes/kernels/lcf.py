@@ -9,45 +9,38 @@ one, the same method walks along that constraint.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from batteryxr.xanes.kernels.normalisation import by_pattern
+from batteryxr.xanes.kernels.problem import INNER
+
+#: Vectors that `_solve` overwrites: right side, reflection, and multiplier of the sum.
+_RIGHT, _MIRROR, _ONES = range(3)
 
 
-class _Memory(NamedTuple):
-    """Memory of one row: what `_solve` overwrites, then the state of the active set."""
-
-    t: np.ndarray
-    b: np.ndarray
-    q: np.ndarray
-    u: np.ndarray
-    step: np.ndarray
-    gradient: np.ndarray
-    residual: np.ndarray
-    chosen: np.ndarray
-    member: np.ndarray
-
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(**INNER)
 def _solve(
     r: np.ndarray,
     z: np.ndarray,
+    chosen: np.ndarray,
     n_chosen: int,
     sum_to_one: bool,
-    memory: _Memory,
+    t: np.ndarray,
+    v: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Least squares on the chosen columns of `r`, by Householder reflections."""
-    t, b, q, u, chosen = memory.t, memory.b, memory.q, memory.u, memory.chosen
+    """Least squares on the chosen columns of `r`, by Householder reflections.
+
+    Triangle `t` (n, n) and vectors `v` (3, n) are overwritten.
+    """
     n = r.shape[0]
     for c in range(n_chosen):
         for i in range(n):
             t[i, c] = r[i, chosen[c]]
     for i in range(n):
-        b[i] = z[i]
+        v[_RIGHT, i] = z[i]
     for c in range(n_chosen):
         norm = 0.0
         for i in range(c, n):
@@ -57,61 +50,70 @@ def _solve(
             continue
         alpha = -norm if t[c, c] > 0.0 else norm
         for i in range(c, n):
-            q[i] = t[i, c]
-        q[c] -= alpha
+            v[_MIRROR, i] = t[i, c]
+        v[_MIRROR, c] -= alpha
         square = 0.0
         for i in range(c, n):
-            square += q[i] * q[i]
+            square += v[_MIRROR, i] * v[_MIRROR, i]
         if square == 0.0:
             continue
         for j in range(c, n_chosen):
             s = 0.0
             for i in range(c, n):
-                s += q[i] * t[i, j]
+                s += v[_MIRROR, i] * t[i, j]
             s *= 2.0 / square
             for i in range(c, n):
-                t[i, j] -= s * q[i]
+                t[i, j] -= s * v[_MIRROR, i]
         s = 0.0
         for i in range(c, n):
-            s += q[i] * b[i]
+            s += v[_MIRROR, i] * v[_RIGHT, i]
         s *= 2.0 / square
         for i in range(c, n):
-            b[i] -= s * q[i]
-    _back(t, b, n_chosen, out)
+            v[_RIGHT, i] -= s * v[_MIRROR, i]
+    _back(t, v, _RIGHT, n_chosen)
+    for c in range(n_chosen):
+        out[c] = v[_RIGHT, c]
     if sum_to_one:
         # The solution under 1ᵀw = 1 is w + (RᵀR)⁻¹ 1 times a multiplier.
         for c in range(n_chosen):
             s = 1.0
             for k in range(c):
-                s -= t[k, c] * u[k]
-            u[c] = s / t[c, c]
-        _back(t, u, n_chosen, u)
+                s -= t[k, c] * v[_ONES, k]
+            v[_ONES, c] = s / t[c, c]
+        _back(t, v, _ONES, n_chosen)
         missing = 1.0
         total = 0.0
         for c in range(n_chosen):
             missing -= out[c]
-            total += u[c]
+            total += v[_ONES, c]
         for c in range(n_chosen):
-            out[c] += missing / total * u[c]
+            out[c] += missing / total * v[_ONES, c]
 
 
-@numba.njit(nogil=True, cache=True)
-def _back(t: np.ndarray, b: np.ndarray, n: int, out: np.ndarray) -> None:
+@numba.njit(forceinline=True, **INNER)
+def _back(t: np.ndarray, v: np.ndarray, row: int, n: int) -> None:
+    """Solve the triangle for one of the vectors, in place."""
     for c in range(n - 1, -1, -1):
-        s = b[c]
+        s = v[row, c]
         for k in range(c + 1, n):
-            s -= t[c, k] * out[k]
-        out[c] = s / t[c, c] if t[c, c] != 0.0 else 0.0
+            s -= t[c, k] * v[row, k]
+        v[row, c] = s / t[c, c] if t[c, c] != 0.0 else 0.0
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(forceinline=True, **INNER)
 def _begin(
-    r: np.ndarray, z: np.ndarray, sum_to_one: bool, memory: _Memory, w: np.ndarray
+    r: np.ndarray,
+    z: np.ndarray,
+    sum_to_one: bool,
+    chosen: np.ndarray,
+    member: np.ndarray,
+    w: np.ndarray,
 ) -> int:
     """Empty the active set, or start at the standard that fits best alone."""
     n = w.size
-    w[:] = 0.0
-    memory.member[:] = False
+    for k in range(n):
+        w[k] = 0.0
+        member[k] = False
     if not sum_to_one:
         return 0
     best = 0
@@ -123,34 +125,41 @@ def _begin(
         if s < least:
             least, best = s, k
     w[best] = 1.0
-    memory.member[best] = True
-    memory.chosen[0] = best
+    member[best] = True
+    chosen[0] = best
     return 1
 
 
-@numba.njit(nogil=True, cache=True)
-def _slope(r: np.ndarray, z: np.ndarray, w: np.ndarray, memory: _Memory) -> None:
+@numba.njit(forceinline=True, **INNER)
+def _slope(
+    r: np.ndarray,
+    z: np.ndarray,
+    w: np.ndarray,
+    residual: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
     """Fill residual, and the gradient of the sum of squares by each weight."""
     n = w.size
     for i in range(n):
         s = z[i]
         for k in range(n):
             s -= r[i, k] * w[k]
-        memory.residual[i] = s
+        residual[i] = s
     for k in range(n):
         s = 0.0
         for i in range(n):
-            s += r[i, k] * memory.residual[i]
-        memory.gradient[k] = s
+            s += r[i, k] * residual[i]
+        gradient[k] = s
 
 
-@numba.njit(nogil=True, cache=True)
-def _walk(w: np.ndarray, count: int, memory: _Memory) -> tuple[int, bool]:
+@numba.njit(forceinline=True, **INNER)
+def _walk(
+    w: np.ndarray, count: int, chosen: np.ndarray, step: np.ndarray, member: np.ndarray
+) -> tuple[int, bool]:
     """Go to the solution, or to the first weight that reaches zero, which is dropped.
 
     Returns how many are left, and whether the walk is at its end.
     """
-    chosen, step, member = memory.chosen, memory.step, memory.member
     share = 1.0
     for c in range(count):
         if step[c] <= 0.0:
@@ -173,48 +182,7 @@ def _walk(w: np.ndarray, count: int, memory: _Memory) -> tuple[int, bool]:
     return kept, kept == count  # nothing reached zero: rounding
 
 
-@numba.njit(nogil=True, cache=True)
-def _active_set(
-    r: np.ndarray,
-    z: np.ndarray,
-    sum_to_one: bool,
-    tolerance: float,
-    memory: _Memory,
-    w: np.ndarray,
-) -> None:
-    """Fill the weights of one row, none below zero."""
-    n = w.size
-    count = _begin(r, z, sum_to_one, memory, w)
-    banned = -1
-    for _round in range(10 * n):
-        _slope(r, z, w, memory)
-        shift = 0.0
-        if sum_to_one:
-            for c in range(count):
-                shift += memory.gradient[memory.chosen[c]] / count
-        best = -1
-        most = tolerance
-        for k in range(n):
-            gain = memory.gradient[k] - shift
-            if not memory.member[k] and k != banned and gain > most:
-                most, best = gain, k
-        if best < 0:
-            break
-        memory.member[best] = True
-        memory.chosen[count] = best
-        count += 1
-        first = True
-        while count > 0:
-            _solve(r, z, count, sum_to_one, memory, memory.step)
-            if first:  # rounding may choose a column that cannot enter
-                banned = best if memory.step[count - 1] <= 0.0 else -1
-            first = False
-            count, done = _walk(w, count, memory)
-            if done:
-                break
-
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def solve_rows(
     r: np.ndarray,
     z: np.ndarray,
@@ -236,24 +204,52 @@ def solve_rows(
         Written.
     """
     n_rows, n = z.shape
-    memory = _Memory(
-        np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n),
-        np.empty(n), np.empty(n), np.empty(n),
-        np.arange(n), np.empty(n, np.bool_),
-    )  # fmt: skip
+    t, v = np.empty((n, n)), np.empty((3, n))
+    step, gradient, residual = np.empty(n), np.empty(n), np.empty(n)
+    chosen, member = np.empty(n, np.int64), np.empty(n, np.bool_)
+    for k in range(n):
+        chosen[k] = k
     scale = 0.0
     for i in range(n):
         for j in range(n):
             scale = max(scale, abs(r[i, j]))
     for row in range(n_rows):
+        y, w = z[row], weights[row]
         if not non_negative:
-            _solve(r, z[row], n, sum_to_one, memory, weights[row])
+            _solve(r, y, chosen, n, sum_to_one, t, v, w)
             continue
         size = 0.0
         for i in range(n):
-            size = max(size, abs(z[row, i]))
+            size = max(size, abs(y[i]))
         tolerance = 1e-13 * n * scale * max(scale, size)
-        _active_set(r, z[row], sum_to_one, tolerance, memory, weights[row])
+        count = _begin(r, y, sum_to_one, chosen, member, w)
+        banned = -1
+        for _round in range(10 * n):
+            _slope(r, y, w, residual, gradient)
+            shift = 0.0
+            if sum_to_one:
+                for c in range(count):
+                    shift += gradient[chosen[c]] / count
+            best = -1
+            most = tolerance
+            for k in range(n):
+                gain = gradient[k] - shift
+                if not member[k] and k != banned and gain > most:
+                    most, best = gain, k
+            if best < 0:
+                break
+            member[best] = True
+            chosen[count] = best
+            count += 1
+            first = True
+            while count > 0:
+                _solve(r, y, chosen, count, sum_to_one, t, v, step)
+                if first:  # rounding may choose a column that cannot enter
+                    banned = best if step[count - 1] <= 0.0 else -1
+                first = False
+                count, done = _walk(w, count, chosen, step, member)
+                if done:
+                    break
 
 
 def combine(
