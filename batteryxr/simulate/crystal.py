@@ -20,6 +20,8 @@ from batteryxr.simulate.faceted import DOMAINS, STATES, FacetedCrystal, require_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.checks import Positive
+
 _VOLUME = ("rocking", "detector_y", "detector_x")
 _OBJECT = ("along_rocking", "along_y", "along_x")
 _HC = 12398.419843320026  # eV Angstrom
@@ -29,15 +31,15 @@ _HC = 12398.419843320026  # eV Angstrom
 def bragg_states(
     *,
     shape: tuple[int, int, int] = (64, 64, 64),
-    size: float = 1400.0,
-    photons: float = 2e7,
+    size: Positive = 1400.0,
+    photons: Positive = 2e7,
     displacement: float = 0.25,
     missing_state: int | None = 4,
     seed: int = 0,
-    energy: float = 13500.0,
-    two_theta: float = 28.8,
-    distance: float = 2800.0,
-    pixel_size: float = 55.0,
+    energy: Positive = 13500.0,
+    two_theta: Positive = 28.8,
+    distance: Positive = 2800.0,
+    pixel_size: Positive = 55.0,
 ) -> xr.DataTree:
     """Simulate Bragg coherent diffraction of one crystal over six voltage states.
 
@@ -80,11 +82,6 @@ def bragg_states(
     ArgumentError
         If a number is out of range, or the crystal fills more than half of an axis.
     """
-    numbers = {"size": size, "photons": photons, "energy": energy, "distance": distance}
-    numbers |= {"pixel_size": pixel_size, "two_theta": two_theta}
-    for name, number in numbers.items():
-        if not 0 < number < np.inf:
-            raise ArgumentError(name, number, "a number > 0")
     points = tuple(int(n) for n in shape)
     if len(points) != 3 or min(points) < 16:
         raise ArgumentError("shape", shape, "three sizes of at least 16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,9 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate import cell
 from batteryxr.simulate.scans import KINDS, Kind, measure
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
 _CURRENT_NOISE = 1e-5  # of the current
@@ -32,9 +35,9 @@ def cell_experiment(
     exposure: float | None = None,
     chunks: int | None = None,
     noise: float | None = None,
-    mass: float = 7.0,
-    c_rate: float = 0.2,
-    rest: float = 1800.0,
+    mass: Positive = 7.0,
+    c_rate: Positive = 0.2,
+    rest: Positive = 1800.0,
     clock: tuple[float, float] = (-37.4, 0.0),
     start: str | np.datetime64 = "2026-03-14T08:26:53",
 ) -> xr.DataTree:
@@ -89,16 +92,11 @@ def cell_experiment(
     ArgumentError
         If a number is out of range, or exposures would overlap.
     """
-    model = KINDS.get(kind)
-    if model is None:
-        raise ArgumentError("kind", kind, f"one of {sorted(KINDS)}")
+    model = KINDS[kind]
     counts = {"n_cycles": n_cycles, "n_scans": n_scans, "chunks": chunks or 1}
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(name, value, "an integer >= 1")
-    for name, number in {"mass": mass, "c_rate": c_rate, "rest": rest}.items():
-        if not 0 < number < np.inf:
-            raise ArgumentError(name, number, "a number > 0")
     rng = generator(seed)
     steps = cell.cycle(
         model.material, mass=mass, c_rate=c_rate, n_cycles=n_cycles, rest=rest

@@ -27,6 +27,7 @@ from batteryxr.simulate.structures import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.checks import Positive
     from batteryxr.core.crystals import Crystal
 
 _FARADAY = 26.8015  # A h mol-1
@@ -162,11 +163,11 @@ def oxide_series(
     seed: int = 0,
     noise: float = 0.02,
     r_range: tuple[float, float] = (1.0, 30.0),
-    step: float = 0.01,
-    q_max: float = 24.0,
+    step: Positive = 0.01,
+    q_max: Positive = 24.0,
     q_damp: float = 0.03,
     extra: float = 0.1,
-    c_rate: float = 0.05,
+    c_rate: Positive = 0.05,
     chunks: int | None = None,
 ) -> xr.DataTree:
     """Simulate the discharge of an oxide anode as a series of G(r).
@@ -218,9 +219,6 @@ def oxide_series(
     r_min, r_max = r_range
     if not 0 < r_max - r_min < np.inf:
         raise ArgumentError("r_range", r_range, "two distances, the larger one last")
-    for key, number in {"step": step, "q_max": q_max, "c_rate": c_rate}.items():
-        if not 0 < number < np.inf:
-            raise ArgumentError(key, number, "a number > 0")
     for key, number in {"noise": noise, "extra": extra, "q_damp": q_damp}.items():
         if not 0 <= number < np.inf:
             raise ArgumentError(key, number, "a number >= 0")

@@ -20,6 +20,8 @@ from batteryxr.simulate.vanadium import per_atom as spectra_per_atom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.checks import Positive
+
 #: As-prepared and delithiated particles, and standards.
 PARTICLES = ("P1", "P2", "P3", "D1", "D2", "D3", "LiVO2", "LiVO3")
 _THICK = 4.5e22  # V per m² in the middle: a jump of 0.2
@@ -32,7 +34,7 @@ def particles(
     *,
     size: int | tuple[int, int] = 96,
     seed: int = 0,
-    photons: float | None = 150_000.0,
+    photons: Positive | None = 150_000.0,
     drift: float = 0.4,
     phase_offset: float = 0.3,
     pixel_size: float = 15.0,
@@ -86,8 +88,6 @@ def particles(
     for name, value in (("drift", drift), ("phase_offset", phase_offset)):
         if not 0 <= value < np.inf:
             raise ArgumentError(name, value, "a number >= 0")
-    if photons is not None and not 0 < photons < np.inf:
-        raise ArgumentError("photons", photons, "a number > 0, or None")
     if not 0 < pixel_size < np.inf:
         raise ArgumentError("pixel_size", pixel_size, "a number > 0 in nm")
     study = _study(seed, (height, width), drift, phase_offset)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batteryxr.core.checks import Count
+
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
 _RESERVED = frozenset(
     {"rocking", "detector_y", "detector_x", "state", "repeat", "energy", "time"}
@@ -51,7 +53,7 @@ def read_frames(
     motors: Mapping[str, float] | None = None,
     origin: tuple[int, int] = (0, 0),
     timezone: str | None = None,
-    chunks: int | None = None,
+    chunks: Count | None = None,
 ) -> xr.DataArray:
     """Open the frames of one rocking curve as one array.
 
@@ -114,16 +116,15 @@ def read_frames(
     scanned = read_spec(spec, scan) if spec is not None else None
     if scan is not None and spec is None:
         raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
-    size = _positive(chunks)
     if is_hdf5(paths[0]):
         if len(paths) > 1:
             raise ArgumentError(
                 "path", len(paths), "one HDF5 file", "Read each, then concatenate."
             )
         name = rocking if isinstance(rocking, str) else None
-        held = open_hdf5(paths[0], dataset=dataset, rocking=name, chunk=_chunk(size))
+        held = open_hdf5(paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks))
     else:
-        held = open_tiff(paths, chunk=_chunk(size))
+        held = open_tiff(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     _, height, width = held.data.shape
     array = xr.DataArray(
@@ -231,12 +232,6 @@ def _paths(files: Any) -> list[Path]:
     if not paths:
         raise ArgumentError("path", files, "at least one path")
     return paths
-
-
-def _positive(n: int | None) -> int | None:
-    if n is not None and (isinstance(n, bool) or n < 1):
-        raise ArgumentError("chunks", n, "an integer >= 1, or None")
-    return n
 
 
 def _chunk(n: int | None) -> Any:
