@@ -1,0 +1,278 @@
+"""Where a store lies: a folder, a URL or a zarr store; small objects in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Group of ledgers, and of what the store keeps about itself; hidden from readers.
+JOURNAL = "_journal"
+#: Metadata of a zarr node.
+METADATA = "zarr.json"
+#: Attribute of a group that is not finished: the dimension it is written along.
+UNFINISHED = "batteryxr_unfinished"
+#: A path object that was made of a URL, which loses a slash.
+_BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+@runtime_checkable
+class ZarrStore(Protocol):
+    """A store object of zarr."""
+
+    supports_listing: bool
+
+    def list_prefix(self, prefix: str) -> Any:
+        """List the keys below a prefix."""
+
+
+@runtime_checkable
+class RemotePath(Protocol):
+    """A path of universal-pathlib."""
+
+    path: str
+    protocol: str
+    storage_options: Mapping[str, Any]
+
+
+StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a store lies, whatever it lies on.
+
+    Parameters
+    ----------
+    store
+        The zarr store.
+    shown
+        How messages name it.
+    folder
+        The folder, if it is one.
+    """
+
+    store: Any
+    shown: str
+    folder: Path | None = None
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @property
+    def identity(self) -> str:
+        """A text that is the same for each way to name this store."""
+        if self.folder is not None:
+            return str(self.folder)
+        held = type(self.store).__name__ == "MemoryStore"
+        return f"memory-{id(self.store._store_dict)}" if held else repr(self.store)
+
+    @property
+    def transacts(self) -> bool:
+        """Whether the store has transactions of its own, as icechunk's have."""
+        return hasattr(self.store, "session")
+
+    def get(self, key: str) -> bytes | None:
+        """Return an object, or None if it is not there."""
+        if self.folder is not None:
+            try:
+                return (self.folder / key).read_bytes()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                return None
+        from zarr.core.buffer import default_buffer_prototype
+
+        found = _sync(self.store.get(key, default_buffer_prototype()))
+        return None if found is None else bytes(found.to_bytes())
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object whole, or not at all."""
+        if self.folder is None:
+            _sync(self.store.set(key, _buffer(content)))
+            return
+        path = self.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Write an object that is not there yet; tell whether it is ours."""
+        if self.folder is not None:
+            return _create(self.folder / key, content)
+        filesystem = getattr(self.store, "fs", None)
+        if filesystem is not None:
+            path = f"{self.store.path}/{key}"
+            try:
+                _sync(filesystem._pipe_file(path, content, mode="create"))
+            except FileExistsError:
+                return False
+            except (TypeError, NotImplementedError):  # without conditional writes
+                _sync(self.store.set_if_not_exists(key, _buffer(content)))
+        else:
+            _sync(self.store.set_if_not_exists(key, _buffer(content)))
+        return self.get(key) == content
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        if self.folder is not None:
+            (self.folder / key).unlink(missing_ok=True)
+        else:
+            _sync(self.store.delete(key))
+
+    def delete_below(self, prefix: str) -> None:
+        """Delete all that lies below a prefix."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder / prefix, ignore_errors=True)
+        else:
+            for key in self.keys(f"{prefix}/"):
+                self.delete(key)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys of all objects below a prefix, which ends with a slash."""
+        if self.folder is not None:
+            return list(_files(self.folder, prefix))
+        try:
+            return _collected(self.store.list_prefix(prefix))
+        except FileNotFoundError:
+            return []
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of what lies directly below a prefix."""
+        if self.folder is not None:
+            try:
+                return sorted(os.listdir(self.folder / prefix))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        try:
+            return sorted(_collected(self.store.list_dir(prefix)))
+        except FileNotFoundError:
+            return []
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is there."""
+        return not self.names()
+
+
+def location_of(place: StoreLike | Location) -> Location:
+    """Return where a store lies that is named by a path, a URL or a zarr store.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of these.
+    MissingDependencyError
+        If a URL needs a library that is not installed.
+    """
+    if isinstance(place, Location):
+        return place
+    if isinstance(place, ZarrStore):
+        root = getattr(place, "root", None)
+        folder = root.absolute() if isinstance(root, Path) else None
+        return Location(place, str(folder or place), folder)
+    if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
+        return _remote(str(place), dict(place.storage_options))
+    text = os.fspath(getattr(place, "path", place))  # type: ignore[arg-type]
+    if "://" in text:
+        protocol, _, rest = text.partition("://")
+        return _local(rest) if protocol in ("file", "local") else _remote(text, {})
+    if _BENT_URL.match(text):
+        raise ArgumentError(
+            "store", text, "a path, or a URL as text", "A path object bends URLs."
+        )
+    return _local(text)
+
+
+def _local(text: str) -> Location:
+    from zarr.storage import LocalStore
+
+    if not text:
+        raise ArgumentError("store", text, "the path of a store")
+    folder = Path(text).expanduser().absolute()
+    if folder.is_symlink():
+        folder = folder.resolve()
+    return Location(LocalStore(folder), text, folder)
+
+
+def _remote(url: str, options: dict[str, Any]) -> Location:
+    from zarr.storage import FsspecStore
+
+    protocol = url.partition("://")[0]
+    if protocol.startswith("s3"):
+        options.setdefault("use_listings_cache", False)
+    try:
+        store = FsspecStore.from_url(url.rstrip("/"), storage_options=options)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{url}: this address needs a library that is not installed ({error}). "
+            "Install it with: pip install 'batteryxr[remote]'"
+        ) from error
+    except ValueError as error:
+        raise StoreError(f"{url}: no store can be opened there. {error}") from error
+    return Location(store, url)
+
+
+@contextmanager
+def telling(location: Location) -> Iterator[None]:
+    """Turn what the system says against reading or writing into a `StoreError`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = error.strerror or str(error) or type(error).__name__
+        raise StoreError(f"{location}: {what}. What was there before is whole.") from (
+            error
+        )
+
+
+def _create(path: Path, content: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(file, "wb") as opened:
+        opened.write(content)
+    return True
+
+
+def _files(folder: Path, prefix: str) -> Iterator[str]:
+    start = os.path.join(folder, prefix)
+    for where, _, names in os.walk(start):
+        inner = os.path.relpath(where, folder)
+        for name in names:
+            yield name if inner == "." else f"{inner}/{name}".replace(os.sep, "/")
+
+
+def _buffer(content: bytes) -> Any:
+    from zarr.core.buffer import default_buffer_prototype
+
+    return default_buffer_prototype().buffer.from_bytes(content)
+
+
+def _sync(coroutine: Any) -> Any:
+    from zarr.core.sync import sync
+
+    return sync(coroutine)
+
+
+def _collected(iterator: Any) -> list[str]:
+    async def collect() -> list[str]:
+        return [item async for item in iterator]
+
+    found: list[str] = _sync(collect())
+    return found

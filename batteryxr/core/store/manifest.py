@@ -1,0 +1,125 @@
+"""The manifest: what counts in a store, where it lies, and digests of its metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.store.location import JOURNAL, METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batteryxr.core.store.location import Location
+
+#: Key of the manifest: a group without members, so that other readers know it.
+MANIFEST = f"{JOURNAL}/manifest/{METADATA}"
+#: Metadata of a group that holds groups and nothing else.
+PLAIN_GROUP = json.dumps(
+    {"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2
+).encode()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A group that counts.
+
+    Parameters
+    ----------
+    at
+        Where it lies: under its name, or elsewhere if the store cannot rename.
+    metadata
+        Digest of the group's metadata (``""``) and of those of each variable.
+    """
+
+    at: str
+    metadata: dict[str, str]
+
+    def key(self, name: str) -> str:
+        """Return the key of the metadata of a variable, or of the group (``""``)."""
+        return joined(self.at, name, METADATA)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What counts in a store.
+
+    Parameters
+    ----------
+    groups
+        By name; the root is ``""``.
+    ledgers
+        Digests of the metadata of finished ledgers, by key.
+    problem
+        What is wrong with the manifest itself; ``""`` if nothing.
+    """
+
+    groups: dict[str, Entry] = field(default_factory=dict)
+    ledgers: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    @classmethod
+    def read(cls, location: Location) -> Manifest:
+        """Return the manifest of a store; an empty one with a problem if it is off."""
+        content = location.get(MANIFEST)
+        if content is None:
+            return cls(problem="lost")
+        try:
+            attributes = json.loads(content)["attributes"]
+            said, told = attributes["manifest"], attributes["digest"]
+            if _content(said) != content or told != digest_of(_canonical(said)):
+                return cls(problem="not what its digest says")
+            groups = {name: Entry(**entry) for name, entry in said["groups"].items()}
+            return cls(groups, said["ledgers"])
+        except (TypeError, ValueError, KeyError):
+            return cls(problem="cut off or not readable")
+
+    def content(self) -> bytes:
+        """Return the manifest as it is written, with a digest of itself."""
+        groups = {
+            name: {"at": entry.at, "metadata": entry.metadata}
+            for name, entry in sorted(self.groups.items())
+        }
+        return _content({"groups": groups, "ledgers": self.ledgers})
+
+    def place(self, group: str) -> str:
+        """Return where a group lies; under its name if the manifest does not say."""
+        entry = self.groups.get(group)
+        return group if entry is None else entry.at
+
+    def sealing(self, location: Location, ledger: str) -> Manifest:
+        """Return a manifest that knows the pieces of a ledger, which is finished."""
+        prefix = f"{ledger}/"
+        kept = {k: v for k, v in self.ledgers.items() if not k.startswith(prefix)}
+        found = _digests(location, (k for k in location.keys(prefix) if _is_node(k)))
+        return replace(self, ledgers=kept | found)
+
+
+def joined(*parts: str) -> str:
+    """Join parts of a key; empty ones are left out."""
+    return "/".join(part for part in parts if part)
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of metadata."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _content(said: dict[str, Any]) -> bytes:
+    attributes = {"manifest": said, "digest": digest_of(_canonical(said))}
+    node = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    return json.dumps(node).encode()
+
+
+def _canonical(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, sort_keys=True).encode()
+
+
+def _is_node(key: str) -> bool:
+    return key.endswith(f"/{METADATA}") and key != MANIFEST
+
+
+def _digests(location: Location, keys: Iterable[str]) -> dict[str, str]:
+    return {key: digest_of(location.get(key) or b"") for key in sorted(keys)}
