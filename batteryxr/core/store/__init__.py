@@ -1,0 +1,55 @@
+"""Stores in zarr: opened by shard, checked as they are read, changed all at once."""
+
+from __future__ import annotations
+
+from batteryxr.core.store.change import Change, annotate, changing, seal
+from batteryxr.core.store.encoding import STACK, encoding, storable
+from batteryxr.core.store.location import (
+    JOURNAL,
+    METADATA,
+    UNFINISHED,
+    Location,
+    StoreLike,
+    location_of,
+    telling,
+)
+from batteryxr.core.store.lock import locked
+from batteryxr.core.store.manifest import digest_of
+from batteryxr.core.store.opening import groups, open_dataset, open_place, open_store
+from batteryxr.core.store.ownership import node_of, require_ours, require_store
+from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
+from batteryxr.core.store.saving import holds_data, save
+from batteryxr.core.store.verification import Damage, verify
+
+__all__ = [
+    "JOURNAL",
+    "METADATA",
+    "STACK",
+    "UNFINISHED",
+    "WHOLE",
+    "Change",
+    "Damage",
+    "Location",
+    "StoreLike",
+    "annotate",
+    "changing",
+    "digest_of",
+    "encoding",
+    "groups",
+    "holds_data",
+    "locked",
+    "location_of",
+    "mark_whole",
+    "node_of",
+    "open_dataset",
+    "open_place",
+    "open_store",
+    "problem_of_piece",
+    "require_ours",
+    "require_store",
+    "save",
+    "seal",
+    "storable",
+    "telling",
+    "verify",
+]

@@ -1,0 +1,311 @@
+"""A change of a store: written beside what is there, and switched in one step."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import StoreError
+from batteryxr.core.store.encoding import encoding, frames_together, storable
+from batteryxr.core.store.location import JOURNAL, METADATA, telling
+from batteryxr.core.store.lock import locked, require_held
+from batteryxr.core.store.manifest import (
+    MANIFEST,
+    PLAIN_GROUP,
+    Entry,
+    Manifest,
+    digest_of,
+    joined,
+)
+from batteryxr.core.store.note import Note, clean, finish_notes
+from batteryxr.core.store.ownership import (
+    is_array,
+    normal_group,
+    require_room,
+    require_store,
+    require_whole_array,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from batteryxr.core.store.location import Location
+
+
+@dataclass
+class Change:
+    """Groups that are written beside a store and take their places together.
+
+    Until the end what was there before is whole, and is what readers see.
+
+    Parameters
+    ----------
+    location
+        The store.
+    token
+        Of the lock that is held.
+    manifest
+        What counted before.
+    """
+
+    location: Location
+    token: str
+    manifest: Manifest
+    _staged: dict[str, str] = field(default_factory=dict)
+    _removed: set[str] = field(default_factory=set)
+    _count: int = 0
+
+    def write(
+        self,
+        dataset: xr.Dataset,
+        group: str = "",
+        *,
+        overwrite: bool = False,
+        compute: bool = True,
+    ) -> None:
+        """Write a group beside the store.
+
+        Parameters
+        ----------
+        dataset
+            What to write.
+        group
+            Where it will lie; the root is ``""``.
+        overwrite
+            Allow that a group of that name is replaced; groups below it stay.
+        compute
+            Write lazy variables too; else only room for them.
+
+        Raises
+        ------
+        StoreError
+            If the group is there, or something that is not a store's own.
+        """
+        group = normal_group(group)
+        names = [str(name) for name in dataset.variables]
+        if self._holds(group) and not overwrite:
+            raise StoreError(
+                f"{self.location}, group {group or '/'!r} holds data already. "
+                "Pass overwrite=True to replace it, or choose another group."
+            )
+        require_room(self.location, group, names)
+        for name in self._old_arrays(group):
+            require_whole_array(self.location, joined(group, name))
+        dataset = frames_together(storable(dataset))
+        place = self._new_place(group, names)
+        store, inner = self._writable(place)
+        dataset.to_zarr(
+            store,
+            group=inner or None,
+            mode="a",
+            compute=compute,
+            consolidated=False,
+            encoding=encoding(dataset),
+            write_empty_chunks=True,
+        )
+        self._staged[group] = place
+
+    def place(self, group: str) -> str | None:
+        """Return where a group lies that was written in this change."""
+        return self._staged.get(group)
+
+    def remove(self, group: str) -> None:
+        """Leave a group out, once the change is made; groups below it stay."""
+        self._removed.add(group)
+
+    def commit(self) -> None:
+        """Let what was written take its place."""
+        if not self._staged and not self._removed:
+            return
+        manifest = self._next_manifest()
+        require_held(self.location, self.token)
+        if self.location.transacts:
+            self.location.put(MANIFEST, manifest.content())
+            self.location.store.session.commit("batteryxr: " + ", ".join(self._staged))
+            return
+        Note(self.token, self._moves(), self._puts(manifest)).carry_out(self.location)
+        self._drop_displaced(manifest)
+        clean(self.location, manifest)
+
+    def _holds(self, group: str) -> bool:
+        if group in self._staged:
+            return True
+        if group in self._removed:
+            return False
+        if group in self.manifest.groups:
+            return True
+        return any(True for _ in _arrays(self.location, group))
+
+    def _old_arrays(self, group: str) -> list[str]:
+        """Return the variables of a group as it is, where it lies under its name."""
+        if self.manifest.place(group) != group:
+            return []
+        return list(_arrays(self.location, group))
+
+    def _new_place(self, group: str, names: list[str]) -> str:
+        """Return where a group is written until it counts, and note it."""
+        location, number = self.location, self._count
+        self._count += 1
+        if location.transacts:
+            _delete_arrays(location, group)
+            return group
+        if location.folder is not None:
+            return f"{JOURNAL}/staged-{self.token}/{number}"
+        if self._old_arrays(group):
+            return f"{JOURNAL}/v-{self.token}/{number}"
+        key = f"{JOURNAL}/pending-{self.token}-{number}"
+        location.put(key, "\n".join([group, *names]).encode())
+        _delete_arrays(location, group)  # of a version that does not count any more
+        return group
+
+    def _writable(self, place: str) -> tuple[Any, str]:
+        """Return a zarr store and a group in it, for a place.
+
+        On disk the store begins below: zarr writes metadata of the groups above.
+        """
+        if self.location.folder is None:
+            return self.location.store, place
+        above, _, inner = place.rpartition("/")
+        return type(self.location.store)(self.location.folder / above), inner
+
+    def _next_manifest(self) -> Manifest:
+        groups = dict(self.manifest.groups)
+        ledgers = dict(self.manifest.ledgers)
+        for group in self._removed | self._staged.keys():
+            groups.pop(group, None)
+            within = f"{joined(group, JOURNAL)}/"
+            ledgers = {k: v for k, v in ledgers.items() if not k.startswith(within)}
+        for group, place in self._staged.items():
+            at = group if self.location.folder is not None else place
+            names = ["", *sorted(_arrays(self.location, place))]
+            found = {
+                name: digest_of(self.location.get(joined(place, name, METADATA)) or b"")
+                for name in names
+            }
+            groups[group] = Entry(at, found)
+        return replace(self.manifest, groups=groups, ledgers=ledgers, problem="")
+
+    def _moves(self) -> list[tuple[str, str]]:
+        """Return from where to where folders move: the old away, the new in place."""
+        if self.location.folder is None:
+            return []
+        away, moves = f"{JOURNAL}/trash-{self.token}", []
+        for number, group in enumerate(sorted(self._removed | self._staged.keys())):
+            place = self._staged.get(group)
+            new = self.location.names(place) if place else []
+            old = [METADATA, *self._old_arrays(group), *([JOURNAL] if group else [])]
+            for name in old:
+                moves.append((joined(group, name), f"{away}/{number}/{name}"))
+            moves += [(f"{place}/{name}", joined(group, name)) for name in new]
+        return moves
+
+    def _puts(self, manifest: Manifest) -> dict[str, str]:
+        """Return objects to write: metadata of groups above, the manifest last."""
+        above = {"", JOURNAL}
+        for group in manifest.groups:
+            parts = group.split("/")
+            above |= {"/".join(parts[:end]) for end in range(len(parts))}
+        gone = self._removed - self._staged.keys()
+        puts = {
+            joined(place, METADATA): PLAIN_GROUP.decode()
+            for place in sorted(above - manifest.groups.keys())
+            if place in gone or self.location.get(joined(place, METADATA)) is None
+        }
+        return puts | {MANIFEST: manifest.content().decode()}
+
+    def _drop_displaced(self, manifest: Manifest) -> None:
+        """Delete versions under their own names that do not count any more."""
+        if self.location.folder is not None:
+            return
+        for group in self._removed | self._staged.keys():
+            if group in self.manifest.groups and manifest.place(group) != group:
+                _delete_arrays(self.location, group)
+            elif group not in manifest.groups:
+                _delete_arrays(self.location, group)
+            if group:
+                self.location.delete_below(joined(group, JOURNAL))
+
+
+@contextmanager
+def changing(location: Location) -> Iterator[Change]:
+    """Yield a change of a store, made whole at the end of the block or not at all.
+
+    Raises
+    ------
+    StoreError
+        If somebody else writes there, or something lies there that is not a store's.
+    """
+    require_store(location)
+    with telling(location), _no_trace(location), locked(location) as token:
+        finish_notes(location)
+        manifest = Manifest.read(location)
+        if manifest.problem not in ("", "lost"):
+            raise StoreError(
+                f"{location}: its manifest is {manifest.problem}. Look at what is "
+                f"there with `batteryxr check`; delete {MANIFEST} to go on without it."
+            )
+        change = Change(location, token, manifest)
+        try:
+            yield change
+            change.commit()
+        finally:
+            clean(location, Manifest.read(location), token)
+
+
+def annotate(location: Location, group: str, **attrs: Any) -> None:
+    """Set attributes of a group that is there, None to remove one; its arrays stay."""
+    with telling(location), locked(location) as token:
+        manifest = Manifest.read(location)
+        key = joined(manifest.place(group), METADATA)
+        node = json.loads(location.get(key) or b"{}")
+        merged = node.get("attributes", {}) | attrs
+        node["attributes"] = {k: v for k, v in merged.items() if v is not None}
+        text = json.dumps(node, indent=2)
+        entry = manifest.groups[group]
+        metadata = entry.metadata | {"": digest_of(text.encode())}
+        groups = manifest.groups | {group: replace(entry, metadata=metadata)}
+        manifest = replace(manifest, groups=groups)
+        require_held(location, token)
+        puts = {key: text, MANIFEST: manifest.content().decode()}
+        Note(token, [], puts).carry_out(location)
+
+
+def seal(location: Location, ledger: str) -> None:
+    """Note in the manifest what a finished ledger consists of."""
+    with telling(location), locked(location) as token:
+        manifest = Manifest.read(location).sealing(location, ledger)
+        require_held(location, token)
+        location.put(MANIFEST, manifest.content())
+
+
+@contextmanager
+def _no_trace(location: Location) -> Iterator[None]:
+    """Remove folders that the block made for a store and left with nothing in them."""
+    folder = location.folder
+    if folder is None:
+        yield
+        return
+    fresh = [p for p in (folder / JOURNAL, folder, *folder.parents) if not p.exists()]
+    try:
+        yield
+    finally:
+        for path in fresh:
+            try:
+                path.rmdir()
+            except OSError:  # something is in it
+                break
+
+
+def _delete_arrays(location: Location, place: str) -> None:
+    for name in list(_arrays(location, place)):
+        location.delete_below(joined(place, name))
+
+
+def _arrays(location: Location, place: str) -> Iterator[str]:
+    for name in location.names(place):
+        if name not in (METADATA, JOURNAL) and is_array(location, joined(place, name)):
+            yield name

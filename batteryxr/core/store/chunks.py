@@ -1,0 +1,46 @@
+"""Chunks that end with a checksum: whether one is whole, and which should be there."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def cause_of(content: Any) -> str:
+    """Return what is wrong with a chunk that ends with a checksum; "" if nothing."""
+    import google_crc32c
+
+    if content is None:
+        return "is lost"
+    size = len(content)
+    if size == 0:
+        return "is empty"
+    if size > 4:
+        told = int.from_bytes(bytes(content[-4:]), "little")
+        if google_crc32c.value(content[:-4]) == told:
+            return ""
+    return "is damaged: its checksum is off"
+
+
+def checksummed(node: dict[str, Any]) -> bool:
+    """Tell whether each chunk of an array ends with a checksum."""
+    codecs = node.get("codecs") or [{}]
+    return bool(codecs[-1].get("name") == "crc32c")
+
+
+def grid_of(node: dict[str, Any]) -> tuple[int, ...]:
+    """Return how many chunks an array has along each axis."""
+    sizes = node["chunk_grid"]["configuration"]["chunk_shape"]
+    return tuple(
+        math.ceil(n / size) for n, size in zip(node["shape"], sizes, strict=True)
+    )
+
+
+def chunks_of(node: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys of all chunks of an array, as they stand below it."""
+    for index in itertools.product(*map(range, grid_of(node))):
+        yield "/".join(["c", *map(str, index)])

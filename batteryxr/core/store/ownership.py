@@ -1,0 +1,199 @@
+"""What may be written where: nothing that is not a store's own is ever emptied."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.store.location import JOURNAL, METADATA
+from batteryxr.core.store.manifest import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batteryxr.core.store.location import Location
+
+#: What an array of zarr consists of, beside its metadata; writes that were killed.
+_CHUNK = re.compile(r"(c(?P<sep>[/.]))?\d+([/.]\d+)*|c|.*\.partial")
+_MEND = "Choose another place, or move it away first."
+
+
+def normal_group(group: str | None) -> str:
+    """Return the name of a group without slashes round it; the root is ``""``.
+
+    Raises
+    ------
+    ArgumentError
+        If the name leads out of the store, or to what the store keeps for itself.
+    """
+    name = (group or "").strip("/")
+    for part in name.split("/") if name else ():
+        if part in ("", ".", "..", JOURNAL, METADATA) or "\\" in part:
+            raise ArgumentError("group", group, "names with single slashes between")
+    return name
+
+
+def require_store(location: Location) -> None:
+    """Raise unless something of batteryxr's can be written there.
+
+    Raises
+    ------
+    StoreError
+        If a file lies there, or a folder that is not empty and no zarr store.
+    """
+    folder = location.folder
+    if folder is not None and (folder.is_symlink() or folder.exists()):
+        if not folder.is_dir():
+            raise StoreError(f"{location} is a file, not a zarr store. {_MEND}")
+    elif folder is not None and not folder.parent.exists():
+        _require_folders(location)
+    names = location.names()
+    if METADATA in names or not set(names) - {JOURNAL}:
+        return
+    if {".zgroup", ".zarray", ".zattrs"} & set(names):
+        raise StoreError(
+            f"{location} is a store of zarr format 2, which batteryxr reads and does "
+            "not write to. Choose another place."
+        )
+    raise StoreError(
+        f"{location} is not a zarr store and holds {_shown(names)}. {_MEND}"
+    )
+
+
+def require_ours(location: Location, groups: Iterable[str]) -> None:
+    """Raise if a store to be replaced holds anything but these groups.
+
+    Raises
+    ------
+    StoreError
+        It names what else is there.
+    """
+    require_store(location)
+    known = set(groups)
+    if location.names() and not known and set(location.names()) - {JOURNAL}:
+        raise StoreError(
+            f"{location} was not written by batteryxr, so it is not replaced. {_MEND}"
+        )
+    for place in _within(known):
+        for name in location.names(place):
+            path = joined(place, name)
+            if name in (METADATA, JOURNAL) or path in known or _is_above(path, known):
+                continue
+            if place not in known or not is_array(location, path):
+                raise StoreError(
+                    f"{location} holds {path}, which batteryxr did not write, so it is "
+                    f"not replaced. {_MEND}"
+                )
+            require_whole_array(location, path)
+
+
+def require_room(location: Location, group: str, names: Iterable[str]) -> None:
+    """Raise if variables of a group would lie on what is something else.
+
+    Raises
+    ------
+    StoreError
+        If a plain folder, a file or a link lies there, or a group of that name.
+    """
+    parts = group.split("/") if group else []
+    for end in range(1, len(parts) + 1):
+        place = "/".join(parts[:end])
+        _require_no_link(location, place)
+        kind = _kind(location, place)
+        if kind == "array":
+            raise StoreError(f"{location}: {place} is a variable, not a group.")
+        if kind == "stranger":
+            raise StoreError(
+                f"{location}: {place} is there already and is no zarr group. {_MEND}"
+            )
+    for name in names:
+        place = joined(group, name)
+        _require_no_link(location, place)
+        kind = _kind(location, place)
+        if name in (JOURNAL, METADATA) or kind in ("group", "stranger"):
+            what = "a group" if kind == "group" else "no variable"
+            raise StoreError(
+                f"{location}: {place} is there already and is {what}. Rename the "
+                f"variable {name!r}, or choose another group."
+            )
+        if kind == "array":
+            require_whole_array(location, place)
+
+
+def is_array(location: Location, place: str) -> bool:
+    """Tell whether a zarr array lies at a place."""
+    return _kind(location, place) == "array"
+
+
+def require_whole_array(location: Location, place: str) -> None:
+    """Raise if there is anything in an array's folder that is not the array's."""
+    if location.folder is None:
+        return
+    start = location.folder / place
+    for where, folders, files in os.walk(start):
+        for name in [*files, *folders]:
+            path = os.path.join(where, name)
+            inner = os.path.relpath(path, start).replace(os.sep, "/")
+            if os.path.islink(path) or not (
+                inner == METADATA or _CHUNK.fullmatch(inner)
+            ):
+                raise StoreError(
+                    f"{location}: {place} holds {inner}, which is not part of the "
+                    f"variable, so it is not replaced. {_MEND}"
+                )
+
+
+def node_of(location: Location, place: str) -> dict[str, Any] | None:
+    """Return the metadata of the zarr node at a place; None if there is none."""
+    try:
+        node = json.loads(location.get(joined(place, METADATA)) or b"")
+    except ValueError:
+        return None
+    return node if isinstance(node, dict) else None
+
+
+def _kind(location: Location, place: str) -> str:
+    """Return what lies there: nothing, a group, an array or something else."""
+    node = node_of(location, place)
+    if node is not None and node.get("node_type") in ("group", "array"):
+        return str(node["node_type"])
+    if location.folder is not None and (location.folder / place).is_file():
+        return "stranger"
+    names = set(location.names(place))
+    return "stranger" if names - {JOURNAL} else "nothing"
+
+
+def _require_no_link(location: Location, place: str) -> None:
+    if location.folder is not None and (location.folder / place).is_symlink():
+        raise StoreError(f"{location}: {place} is a link to elsewhere. {_MEND}")
+
+
+def _require_folders(location: Location) -> None:
+    """Raise if a file stands where a folder is needed."""
+    assert location.folder is not None
+    for above in location.folder.parents:
+        if above.exists():
+            if not above.is_dir():
+                raise StoreError(f"{location}: {above} is a file, not a folder.")
+            return
+
+
+def _within(groups: set[str]) -> list[str]:
+    """Return the groups and all that lies above them."""
+    above = {""}
+    for group in groups:
+        parts = group.split("/")
+        above |= {"/".join(parts[:end]) for end in range(len(parts) + 1)}
+    return sorted(above)
+
+
+def _is_above(path: str, groups: set[str]) -> bool:
+    return any(group.startswith(f"{path}/") for group in groups)
+
+
+def _shown(names: list[str]) -> str:
+    some = ", ".join(names[:3])
+    return some if len(names) <= 3 else f"{some} and {len(names) - 3} more"

@@ -1,0 +1,135 @@
+"""Stores for reading: a chunk that is lost or damaged is named, never made up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from zarr.storage import LocalStore, WrapperStore
+
+from batteryxr.core.errors import StoreError
+from batteryxr.core.store.chunks import cause_of, checksummed
+from batteryxr.core.store.location import METADATA, UNFINISHED
+
+if TYPE_CHECKING:
+    from batteryxr.core.store.location import Location
+
+
+class _Memory:
+    """What a store for reading has learned of arrays and groups."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        #: Arrays whose chunks carry checksums, and what tells their metadata apart.
+        self.arrays: dict[str, tuple[int, int] | None] = {}
+        self.unfinished: set[str] = set()
+
+    def learn(self, key: str, content: Any, stamp: tuple[int, int] | None) -> None:
+        """Note what metadata say; what they are worth is for zarr to judge."""
+        try:
+            node = json.loads(content.to_bytes())
+            place = key.removesuffix(METADATA).rstrip("/")
+            if node["node_type"] == "array" and checksummed(node):
+                self.arrays[place] = stamp
+            elif node["attributes"].get(UNFINISHED):
+                self.unfinished.add(place)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return
+
+    def array_of(self, key: str) -> str | None:
+        """Return the array that a chunk is of, if its chunks carry checksums."""
+        end = key.rfind("/c/")
+        place = key[:end] if end >= 0 else key.removesuffix("/c")
+        return place if place in self.arrays else None
+
+    def judge(self, key: str, content: Any) -> None:
+        """Raise if a chunk is lost or damaged."""
+        place = self.array_of(key)
+        if place is None:
+            return
+        group = place.rpartition("/")[0]
+        if content is None and group in self.unfinished:
+            return
+        data = None if content is None else content.as_numpy_array()
+        if cause := cause_of(data):
+            chunk = key[len(place) + 1 :]
+            raise StoreError(f"{self.shown}: {place}, chunk {chunk} {cause}.")
+
+    def replaced(self, place: str) -> StoreError:
+        """Return what to say where a variable was replaced since it was opened."""
+        return StoreError(
+            f"{self.shown}: {place} was replaced since it was opened. Open the store "
+            "again."
+        )
+
+
+class CheckedFolder(LocalStore):
+    """A folder whose chunks are checked in the threads that read them."""
+
+    def __init__(self, root: Any, shown: str = "", *, read_only: bool = True) -> None:
+        super().__init__(root, read_only=True)
+        self.memory = _Memory(shown)
+
+    def with_read_only(self, read_only: bool = False) -> Any:
+        """Return the store, which is only read anyway."""
+        return self
+
+    async def get(
+        self, key: str, prototype: Any = None, byte_range: Any = None
+    ) -> Any:
+        """Return an object; raise if it is a chunk that is lost or damaged."""
+        if key.endswith(METADATA):
+            stamp = _stamp(self.root / key)
+            found = await super().get(key, prototype, byte_range)
+            self.memory.learn(key, found, stamp)
+            return found
+        if byte_range is not None or self.memory.array_of(key) is None:
+            return await super().get(key, prototype, byte_range)
+        return await asyncio.to_thread(self._checked, key, prototype)
+
+    def _checked(self, key: str, prototype: Any) -> Any:
+        found = self.get_sync(key, prototype=prototype)
+        place = self.memory.array_of(key) or ""
+        stamp = self.memory.arrays[place]
+        if stamp is not None and stamp != _stamp(self.root / place / METADATA):
+            raise self.memory.replaced(place)
+        self.memory.judge(key, found)
+        return found
+
+
+class CheckedStore(WrapperStore):  # type: ignore[misc]
+    """A store of any other kind whose chunks are checked."""
+
+    def __init__(self, store: Any, shown: str = "") -> None:
+        super().__init__(store)
+        self.memory = _Memory(shown)
+
+    def with_read_only(self, read_only: bool = False) -> Any:
+        """Return the store, which is only read anyway."""
+        return self
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return an object; raise if it is a chunk that is lost or damaged."""
+        found = await super().get(key, prototype, byte_range)
+        if key.endswith(METADATA):
+            self.memory.learn(key, found, None)
+        elif byte_range is None:
+            self.memory.judge(key, found)
+        return found
+
+
+def checked_store(location: Location) -> Any:
+    """Return a zarr store for reading that raises where a chunk is lost or damaged."""
+    if location.folder is None:
+        return CheckedStore(location.store.with_read_only(True), location.shown)
+    return CheckedFolder(location.folder, location.shown)
+
+
+def _stamp(path: Any) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -1,0 +1,191 @@
+"""Looking a store through: everything that is lost or damaged, by name."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batteryxr.core.store.chunks import cause_of, checksummed, chunks_of
+from batteryxr.core.store.location import (
+    JOURNAL,
+    METADATA,
+    UNFINISHED,
+    Location,
+    StoreLike,
+    location_of,
+)
+from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
+from batteryxr.core.store.note import settle
+from batteryxr.core.store.pieces import problem_of_piece
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Chunks that are read at the same time.
+_READERS = 8
+#: Groups that the store keeps for its own work.
+_WORK = ("staged-", "trash-", "pending-", "commit-", "lock")
+
+
+class Damage(NamedTuple):
+    """Something in a store that is lost or damaged.
+
+    Parameters
+    ----------
+    variable
+        Which variable or group, with the groups that it is in.
+    chunk
+        Which chunk; ``""`` where it is metadata.
+    cause
+        What is wrong with it.
+    """
+
+    variable: str
+    chunk: str
+    cause: str
+
+    def __str__(self) -> str:
+        where = f"{self.variable}, chunk {self.chunk}" if self.chunk else self.variable
+        return f"{where or '/'}: {self.cause}"
+
+
+def verify(
+    path: StoreLike | Location, *, metadata_only: bool = False
+) -> list[Damage]:
+    """Return what is lost or damaged in a store.
+
+    Reads all of it once: each chunk must be there and agree with its checksum, each
+    metadata file with its digest in the manifest, and the manifest with its own.
+
+    Parameters
+    ----------
+    path
+        The store.
+    metadata_only
+        Leave the chunks out.
+
+    Returns
+    -------
+    list of Damage
+        Empty if the store is whole.
+    """
+    location = location_of(path)
+    settle(location)
+    keys = frozenset(location.keys())
+    manifest = Manifest.read(location)
+    found = list(_metadata(location, manifest, keys))
+    if not metadata_only:
+        found += _chunks(location, keys)
+    return sorted(set(found))
+
+
+def _metadata(
+    location: Location, manifest: Manifest, keys: frozenset[str]
+) -> Iterator[Damage]:
+    """Yield what is wrong with metadata."""
+    if manifest.problem:
+        yield Damage("manifest", "", f"the manifest is {manifest.problem}")
+    told = dict(manifest.ledgers)
+    names = {key: _shown(key) for key in told}
+    for group, entry in manifest.groups.items():
+        for name, digest in entry.metadata.items():
+            told[entry.key(name)] = digest
+            names[entry.key(name)] = joined(group, name)
+    for key, digest in told.items():
+        content = location.get(key)
+        if content is None:
+            yield Damage(names[key], "", "its metadata is lost")
+        elif digest_of(content) != digest:
+            yield Damage(names[key], "", "its metadata is not what its digest says")
+    for key in sorted(keys - told.keys() - {MANIFEST}):
+        if key.endswith(METADATA) and not _is_work(key):
+            if cause := _problem(location.get(key)):
+                yield Damage(_shown(key), "", cause)
+    for place in sorted(_places(keys, location)):
+        if joined(place, METADATA) not in keys | told.keys():
+            yield Damage(place, "", "its metadata is lost")
+
+
+def _places(keys: frozenset[str], location: Location) -> set[str]:
+    """Return where nodes must be: above each other one, and above chunks."""
+    places = set()
+    for key in keys:
+        if _is_work(key) or key.endswith(".partial"):
+            continue
+        place, _, name = key.rpartition("/")
+        if name != METADATA:
+            place = _array_of(key)
+        while place:
+            places.add(place)
+            place = place.rpartition("/")[0]
+    places |= {f"{place}.{slot}" for place, slot in _empty_slots(location)}
+    return places | {""}
+
+
+def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
+    """Yield pieces of ledgers of which nothing but an empty folder is left."""
+    if location.folder is None:
+        return
+    for path in (location.folder / JOURNAL).rglob("*.[01]"):
+        if path.is_dir() and not any(path.iterdir()):
+            place = path.relative_to(location.folder).as_posix()
+            yield place[:-2], place[-1]
+
+
+def _problem(content: bytes | None) -> str:
+    """Return what is wrong with metadata that no manifest knows."""
+    try:
+        node = json.loads(content or b"")
+        if node["zarr_format"] != 3 or node["node_type"] not in ("group", "array"):
+            return "its metadata is damaged"
+        return problem_of_piece(node)
+    except (TypeError, ValueError, KeyError):
+        return "its metadata is cut off or not readable"
+
+
+def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
+    """Return chunks that are lost or damaged, of all arrays with checksums."""
+    wanted = []
+    for key in sorted(keys):
+        if not key.endswith(METADATA) or _is_work(key):
+            continue
+        node = _node(location, key)
+        if node.get("node_type") != "array" or not checksummed(node):
+            continue
+        place = key.removesuffix(METADATA).rstrip("/")
+        above = _node(location, joined(place.rpartition("/")[0], METADATA))
+        partial = bool(above.get("attributes", {}).get(UNFINISHED))
+        for chunk in chunks_of(node):
+            if f"{place}/{chunk}" in keys or not partial:
+                wanted.append((place, chunk))
+    with ThreadPoolExecutor(_READERS) as pool:
+        causes = pool.map(
+            lambda place_chunk: cause_of(location.get("/".join(place_chunk))), wanted
+        )
+        return [
+            Damage(_shown(place), chunk, cause)
+            for (place, chunk), cause in zip(wanted, causes, strict=True)
+            if cause
+        ]
+
+
+def _node(location: Location, key: str) -> dict[str, Any]:
+    try:
+        node = json.loads(location.get(key) or b"{}")
+        return node if isinstance(node, dict) else {}
+    except ValueError:
+        return {}
+
+
+def _array_of(key: str) -> str:
+    end = key.rfind("/c/")
+    return key[:end] if end >= 0 else key.removesuffix("/c").rpartition("/")[0]
+
+
+def _is_work(key: str) -> bool:
+    return key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
+
+
+def _shown(key: str) -> str:
+    return key.removesuffix(METADATA).rstrip("/")
