@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store import JOURNAL
+from batteryxr.core.store import (
+    JOURNAL,
+    METADATA,
+    WHOLE,
+    Location,
+    StoreLike,
+    digest_of,
+    location_of,
+    mark_whole,
+    problem_of_piece,
+    telling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: Key under which a ledger notes what its pieces are made of.
 _CLAIM = "claim"
-#: Attribute that is written last: how often its key was written, names of its arrays.
-_WHOLE = "whole"
+#: What the store keeps in the journal for itself.
+_OWN = ("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "v-", METADATA)
 #: Reads of a piece that is written anew at the same time, before it counts as missing.
 _TRIES = 5
 
@@ -45,7 +54,7 @@ class Ledger:
     Parameters
     ----------
     path
-        The zarr store, a folder.
+        The zarr store: a path, a URL or a zarr store.
     group
         Where the pieces lie inside it.
 
@@ -58,7 +67,7 @@ class Ledger:
     >>> ledger.get("0").arrays["object"]
     """
 
-    path: str | Path
+    path: StoreLike
     group: str
 
     def claim(self, mark: Mapping[str, Any]) -> None:
@@ -119,44 +128,53 @@ class Ledger:
         """
         import zarr
 
+        location = self.location
         newest = self._newest(key)
         slot, turn = (0, 1) if newest is None else (1 - newest.slot, newest.turn + 1)
-        folder = self._folder(key, slot)
-        if folder.exists():
-            shutil.rmtree(folder)
-        group = zarr.create_group(str(self.path), path=self._name(key, slot))
-        names = []
-        for name, values in arrays.items() if isinstance(arrays, Mapping) else arrays:
-            array = group.create_array(name, shape=values.shape, dtype=values.dtype)
-            if values.size:
-                array[...] = values
-            names.append(name)
-        group.attrs.update(attrs | {_WHOLE: {"turn": turn, "arrays": names}})
+        name = self._name(key, slot)
+        location.delete_below(name)
+        with telling(location):
+            group = zarr.create_group(location.store, path=name)
+            digests = {}
+            pairs = arrays.items() if isinstance(arrays, Mapping) else arrays
+            for label, values in pairs:
+                _write_array(group, label, values)
+                content = location.get(f"{name}/{label}/{METADATA}") or b""
+                digests[label] = digest_of(content)
+            group.attrs.update(mark_whole(json.loads(json.dumps(attrs)), turn, digests))
 
     def get(self, key: str, *names: str) -> Piece | None:
         """Return the newest whole piece, or only these arrays of it; None if missing.
 
         Safe while somebody else puts the piece anew.
         """
-        import zarr
-
         for _ in range(_TRIES):
             newest = self._newest(key)
             if newest is None:
                 return None
             try:
-                group: Any = zarr.open_group(
-                    str(self.path), path=self._name(key, newest.slot), mode="r"
-                )
-                attrs = dict(group.attrs)
-                whole = attrs.pop(_WHOLE)
-                wanted = names or whole["arrays"]
-                arrays = {name: np.asarray(group[name][...]) for name in wanted}
-            except (FileNotFoundError, KeyError, ValueError):
-                continue  # its slot was taken for a newer one
+                piece = self._read(key, newest, names)
+            except (FileNotFoundError, KeyError, ValueError) as error:
+                problem = error  # or its slot was taken for a newer one
+                continue
             if self._newest(key) == newest:
-                return Piece(arrays, attrs)
+                return piece
+        if self._newest(key) == newest:
+            raise StoreError(f"{self}: {key} is damaged. {problem}") from problem
         return None
+
+    def _read(self, key: str, slot: _Slot, names: tuple[str, ...]) -> Piece:
+        import zarr
+
+        from batteryxr.core.store.reading import checked_store
+
+        group: Any = zarr.open_group(
+            checked_store(self.location), path=self._name(key, slot.slot), mode="r"
+        )
+        attrs = dict(group.attrs)
+        whole = attrs.pop(WHOLE)
+        wanted = names or whole["arrays"]
+        return Piece({name: np.asarray(group[name][...]) for name in wanted}, attrs)
 
     def array(self, key: str, name: str) -> np.ndarray:
         """Return one array of a piece.
@@ -174,7 +192,12 @@ class Ledger:
     def forget(self, key: str) -> None:
         """Delete a piece, if it is there."""
         for slot in _SLOTS:
-            shutil.rmtree(self._folder(key, slot), ignore_errors=True)
+            self.location.delete_below(self._name(key, slot))
+
+    @property
+    def location(self) -> Location:
+        """Where the store lies."""
+        return location_of(self.path)
 
     def __str__(self) -> str:
         """Return where the ledger lies, for messages."""
@@ -183,9 +206,6 @@ class Ledger:
 
     def _name(self, key: str, slot: int) -> str:
         return f"{self.group}/{key}.{slot}"
-
-    def _folder(self, key: str, slot: int) -> Path:
-        return Path(self.path) / self._name(key, slot)
 
     def _newest(self, key: str) -> _Slot | None:
         found = [s for s in (self._slot(key, slot) for slot in _SLOTS) if s]
@@ -198,21 +218,17 @@ class Ledger:
         raises where nothing is keeps the arrays of its caller in memory, by tracebacks
         that refer to themselves.
         """
+        content = self.location.get(f"{self._name(key, slot)}/{METADATA}")
         try:
-            text = (self._folder(key, slot) / "zarr.json").read_text()
-            turn = json.loads(text)["attributes"][_WHOLE]["turn"]
-        except (FileNotFoundError, KeyError, ValueError):
+            node = json.loads(content or b"")
+            turn = node["attributes"][WHOLE]["turn"]
+        except (KeyError, TypeError, ValueError):
             return None
-        return _Slot(slot, int(turn))
+        return None if problem_of_piece(node) else _Slot(slot, int(turn))
 
     def _holds_others(self) -> bool:
-        folder = Path(self.path) / self.group
-        if not folder.exists():
-            return False
-        return any(
-            entry.is_dir() and not entry.name.startswith(f"{_CLAIM}.")
-            for entry in folder.iterdir()
-        )
+        own = (*_OWN, f"{_CLAIM}.")
+        return any(not n.startswith(own) for n in self.location.names(self.group))
 
 
 class _Slot(NamedTuple):
@@ -222,6 +238,20 @@ class _Slot(NamedTuple):
 
 _SLOTS = (0, 1)
 _CHOOSE = "Choose another store or group, or delete it."
+
+
+def _write_array(group: Any, name: str, values: np.ndarray) -> None:
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        compressors=(ZstdCodec(level=0), Crc32cCodec()),
+        config={"write_empty_chunks": True},
+    )
+    if values.size:
+        array[...] = values
 
 
 def digest(*values: Any) -> str:
