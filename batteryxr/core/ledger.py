@@ -262,12 +262,18 @@ def digest(*values: Any) -> str:
     """
     total = hashlib.sha256()
     for array in values:
-        for part in array if array.ndim > 1 else [array]:
+        held_whole = array.ndim < 2 or isinstance(array, np.ndarray)
+        for part in [array] if held_whole else array:
             held = np.asarray(part)
             if held.dtype.kind in "OT":
                 held = np.array(held.tolist(), str)
             total.update(np.ascontiguousarray(held).tobytes())
     return total.hexdigest()[:16]
+
+
+def mark_digest(mark: Mapping[str, Any]) -> str:
+    """Return a digest of what a ledger is claimed for."""
+    return digest_of(json.dumps(mark, sort_keys=True).encode())
 
 
 def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -4,45 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
+from batteryxr.core.blocks import of_inputs
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
-from batteryxr.core.ledger import Ledger, digest
+from batteryxr.core.ledger import Ledger, digest, mark_digest
 from batteryxr.core.progress import bar
 from batteryxr.core.store import (
     JOURNAL,
+    UNFINISHED,
+    Location,
+    StoreLike,
     annotate,
-    encoding,
+    changing,
     holds_data,
+    location_of,
+    locked,
+    node_of,
     open_dataset,
+    place_of,
+    require_store,
+    seal,
+    settle,
     storable,
+    telling,
 )
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    import xarray as xr
-
-#: Attribute of a result that is 1 until all its pieces are there.
-_UNFINISHED = "batteryxr_unfinished"
+#: Attribute of a result: the digest of what it was claimed for.
+CLAIM = "batteryxr_claim"
 
 
 @checked
 def write_resumable(
     data: xr.Dataset,
-    path: str | Path,
+    path: StoreLike,
     *,
     group: str,
     dim: str,
-    fingerprint: dict[str, Any] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Compute a lazy dataset piece by piece into zarr; go on where it stopped.
 
     Each chunk along `dim` is one piece: its own graph, written by region, then noted
     in a ledger. Killed at any moment, the store opens and a second call computes
-    only the pieces that are missing.
+    only the pieces that are missing. Reads what `data` are computed from once more
+    than computing does: all values of it must be the same in a second call.
 
     Parameters
     ----------
@@ -52,9 +63,6 @@ def write_resumable(
         Where to write.
     dim
         The dimension to walk along.
-    fingerprint
-        What the result depends on beyond its shape and ``batteryxr_call``: input
-        store, calibration. JSON values.
     progress
         Show a bar: True, False, or None for only where somebody watches.
 
@@ -66,54 +74,109 @@ def write_resumable(
     Raises
     ------
     StoreError
-        If the group holds another result, or one of other arguments: the message
-        names what differs.
+        If the group holds another result, or one of other data or arguments: the
+        message names what differs. If somebody else writes to the store.
     """
     regions = list(_regions(data, dim))
-    ledger = Ledger(path, f"{group}/{JOURNAL}")
+    location, group = location_of(path), group.strip("/")
+    require_store(location)
+    mark = _mark(data, dim)
+    with telling(location), locked(location):
+        settle(location)
+        ledger = Ledger(path, f"{group}/{JOURNAL}")
+        if not _is_finished(ledger, location, group, mark):
+            _require_claimed(ledger, location, group, mark, data, dim)
+            _write_missing(data, ledger, location, regions, progress)
+            annotate(location, group, **{UNFINISHED: None})
+            seal(location, ledger.group)
+    return open_dataset(location, group)
+
+
+def _is_finished(
+    ledger: Ledger, location: Location, group: str, mark: dict[str, Any]
+) -> bool:
+    """Tell whether this result is there; the ledger may be gone.
+
+    Raises
+    ------
+    StoreError
+        If it is the result of something else.
+    """
+    attributes = _attributes(location, group)
+    claim = attributes.get(CLAIM)
+    if claim is None or UNFINISHED in attributes:
+        return False
+    if ledger.mark() is not None:
+        ledger.claim(mark)
+    elif claim != mark_digest(mark):
+        raise StoreError(
+            f"{ledger} was made from other data or with other arguments. Choose "
+            "another store or group, or delete it."
+        )
+    return True
+
+
+def _require_claimed(
+    ledger: Ledger,
+    location: Location,
+    group: str,
+    mark: dict[str, Any],
+    data: xr.Dataset,
+    dim: str,
+) -> None:
+    """Make room for a result, or check that it was made for this one."""
     if ledger.mark() is None:
-        if holds_data(path, group) and not _is_unfinished(path, group):
+        attributes = _attributes(location, group)
+        if holds_data(location, group) and UNFINISHED not in attributes:
             raise StoreError(
-                f"{path}, group {group!r} holds data that no resumable run wrote. "
+                f"{location}, group {group!r} holds data that no resumable run wrote. "
                 "Choose another group, or delete it."
             )
-        _write_template(data, path, group)
+        template = data.assign_attrs({UNFINISHED: dim, CLAIM: mark_digest(mark)})
+        with changing(location) as change:
+            change.write(template, group, overwrite=True, compute=False)
     # The claim comes after the template: where it is, the template is complete.
-    ledger.claim(_mark(data, dim) | (fingerprint or {}))
+    ledger.claim(mark)
+
+
+def _write_missing(
+    data: xr.Dataset,
+    ledger: Ledger,
+    location: Location,
+    regions: list[dict[str, slice]],
+    progress: bool | None,
+) -> None:
+    group = ledger.group.removesuffix(f"/{JOURNAL}")
     pieces = {str(number): region for number, region in enumerate(regions)}
     missing = ledger.missing(pieces)
     with bar(None, f"Writing {group}", total=len(pieces), progress=progress) as shown:
         shown.update(len(pieces) - len(missing))
         for key in missing:
-            _write_region(data, path, group, pieces[key])
+            _write_region(data, location, group, pieces[key])
             ledger.put(key, {})
             shown.update(1)
-    annotate(path, group, **{_UNFINISHED: 0})
-    return open_dataset(path, group)
-
-
-def _write_template(dataset: xr.Dataset, path: str | Path, group: str) -> None:
-    template = storable(dataset)
-    template.attrs = template.attrs | {_UNFINISHED: 1}
-    template.to_zarr(
-        str(path),
-        group=group,
-        mode="w",
-        compute=False,
-        consolidated=False,
-        encoding=encoding(template),
-    )
 
 
 def _write_region(
-    dataset: xr.Dataset, path: str | Path, group: str, region: dict[str, slice]
+    dataset: xr.Dataset, location: Location, group: str, region: dict[str, slice]
 ) -> None:
     (dim,) = region
     piece = dataset.isel(region)
     piece = piece.drop_vars(
         [n for n, v in piece.variables.items() if dim not in v.dims]
     )
-    storable(piece).to_zarr(str(path), group=group, region=region, consolidated=False)
+    storable(piece).to_zarr(
+        location.store,
+        group=place_of(location, group),
+        region=region,
+        consolidated=False,
+        write_empty_chunks=True,
+    )
+
+
+def _attributes(location: Location, group: str) -> dict[str, Any]:
+    node = node_of(location, place_of(location, group)) or {}
+    return dict(node.get("attributes", {}))
 
 
 def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:
@@ -129,11 +192,9 @@ def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:
         start += size
 
 
-def _is_unfinished(path: str | Path, group: str) -> bool:
-    return _UNFINISHED in open_dataset(path, group).attrs
-
-
 def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
+    held = {n: v for n, v in dataset.variables.items() if v.chunks is None}
+    lazy = [v.data for v in dataset.variables.values() if v.chunks is not None]
     return {
         "call": dataset.attrs.get("batteryxr_call", ""),
         "version": __version__,
@@ -142,9 +203,6 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
             str(name): [str(v.dtype), *map(int, v.shape)]
             for name, v in sorted(dataset.variables.items(), key=lambda i: str(i[0]))
         },
-        "coordinates": {
-            str(name): digest(v.values)
-            for name, v in dataset.coords.items()
-            if v.chunks is None
-        },
+        "coordinates": {str(name): digest(v.values) for name, v in held.items()},
+        "inputs": mark_digest({"blocks": of_inputs(lazy, digest)}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import StoreError
+from batteryxr.core.errors import DataQualityWarning, StoreError
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import open_store, save
 
@@ -64,7 +65,10 @@ def test_an_interrupted_run_goes_on(tmp_path):
     )
     with pytest.raises(Stop):
         write_resumable(broken, path, group="maps", dim="y")
-    open_store(path, "maps").load()
+    with pytest.warns(DataQualityWarning, match="'maps' is not finished"):
+        half = open_store(path, "maps").load()
+    assert np.isnan(half["a"][6:]).all()
+    np.testing.assert_array_equal(half["a"][:6], np.arange(6) * 2.0)
     counter.clear()
     done = write_resumable(_maps(counter), path, group="maps", dim="y")
     assert len(counter) == 2
@@ -90,6 +94,61 @@ def test_data_of_somebody_else_are_not_replaced(tmp_path):
     path = save(other, tmp_path / "a.zarr", group="maps")
     with pytest.raises(StoreError, match="no resumable run wrote"):
         write_resumable(_maps([]), path, group="maps", dim="y")
+
+
+def test_other_data_of_the_same_shape_are_refused(tmp_path):
+    def lazy(values):
+        return xr.Dataset({"a": ("y", da.from_array(values, chunks=3) * 2.0)})
+
+    path, values = tmp_path / "a.zarr", np.arange(12.0)
+    write_resumable(lazy(values), path, group="maps", dim="y")
+    write_resumable(lazy(values.copy()), path, group="maps", dim="y")
+    values[7] += 1e-9
+    with pytest.raises(StoreError, match="inputs: stored"):
+        write_resumable(lazy(values), path, group="maps", dim="y")
+
+
+def test_other_data_in_a_store_are_refused(tmp_path):
+    """Data that are read, not held: through chunks of another store."""
+    source, path = tmp_path / "in.zarr", tmp_path / "out.zarr"
+    values = np.arange(24.0).reshape(6, 4)
+
+    def lazy():
+        save(xr.Dataset({"a": (("y", "x"), values)}).chunk(y=2), source, overwrite=True)
+        return open_store(source) ** 2
+
+    write_resumable(lazy(), path, group="maps", dim="y")
+    write_resumable(lazy(), path, group="maps", dim="y")
+    values[3, 2] = -1.0
+    with pytest.raises(StoreError, match="inputs: stored"):
+        write_resumable(lazy(), path, group="maps", dim="y")
+
+
+def test_a_finished_result_needs_no_journal(tmp_path):
+    path, counter = tmp_path / "a.zarr", []
+    first = write_resumable(_maps(counter), path, group="maps", dim="y").load()
+    shutil.rmtree(path / "maps" / "_journal")
+    again = write_resumable(_maps(counter), path, group="maps", dim="y")
+    assert len(counter) == 4
+    xr.testing.assert_identical(again.load(), first)
+    with pytest.raises(StoreError, match="made from other data"):
+        write_resumable(_maps([], factor=3.0), path, group="maps", dim="y")
+
+
+def test_flags_that_are_not_written_yet_are_not_good(tmp_path):
+    def stop(block):
+        if block[0] >= 6:
+            raise KeyboardInterrupt
+        return np.zeros(block.shape, np.uint8)
+
+    x = da.from_array(np.arange(12), chunks=3)
+    flag = x.map_blocks(stop, dtype=np.uint8, meta=np.empty(0, np.uint8))
+    ds = xr.Dataset({"flag": ("y", flag)})
+    with pytest.raises(KeyboardInterrupt):
+        write_resumable(ds, tmp_path / "a.zarr", group="maps", dim="y")
+    with pytest.warns(DataQualityWarning, match="not finished"):
+        half = open_store(tmp_path / "a.zarr", "maps")["flag"].values
+    np.testing.assert_array_equal(half, [0.0] * 6 + [np.nan] * 6)
 
 
 _KILLED = """

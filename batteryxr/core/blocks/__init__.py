@@ -12,6 +12,7 @@ from batteryxr.core.blocks.arrays import (
     running_sum,
     stack,
 )
+from batteryxr.core.blocks.inputs import of_inputs
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
 from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
@@ -29,6 +30,7 @@ __all__ = [
     "here",
     "is_lazy",
     "is_stopped",
+    "of_inputs",
     "running_sum",
     "stack",
     "stream",

@@ -14,7 +14,8 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.lock import locked
-from batteryxr.core.store.manifest import digest_of
+from batteryxr.core.store.manifest import digest_of, place_of
+from batteryxr.core.store.note import settle
 from batteryxr.core.store.opening import groups, open_dataset, open_place, open_store
 from batteryxr.core.store.ownership import node_of, require_ours, require_store
 from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
@@ -44,11 +45,13 @@ __all__ = [
     "open_dataset",
     "open_place",
     "open_store",
+    "place_of",
     "problem_of_piece",
     "require_ours",
     "require_store",
     "save",
     "seal",
+    "settle",
     "storable",
     "telling",
     "verify",

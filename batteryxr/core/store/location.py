@@ -179,13 +179,19 @@ def location_of(place: StoreLike | Location) -> Location:
     """
     if isinstance(place, Location):
         return place
+    if isinstance(place, str | Path) and not hasattr(place, "protocol"):
+        return _named(os.fspath(place))
     if isinstance(place, ZarrStore):
         root = getattr(place, "root", None)
         folder = root.absolute() if isinstance(root, Path) else None
         return Location(place, str(folder or place), folder)
     if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
         return _remote(str(place), dict(place.storage_options))
-    text = os.fspath(getattr(place, "path", place))  # type: ignore[arg-type]
+    return _named(os.fspath(getattr(place, "path", place)))
+
+
+def _named(text: str) -> Location:
+    """Return where a store lies that a path or a URL names."""
     if "://" in text:
         protocol, _, rest = text.partition("://")
         return _local(rest) if protocol in ("file", "local") else _remote(text, {})

@@ -97,6 +97,11 @@ class Manifest:
         return replace(self, ledgers=kept | found)
 
 
+def place_of(location: Location, group: str) -> str:
+    """Return where a group of a store lies."""
+    return Manifest.read(location).place(group)
+
+
 def joined(*parts: str) -> str:
     """Join parts of a key; empty ones are left out."""
     return "/".join(part for part in parts if part)

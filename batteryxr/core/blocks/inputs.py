@@ -1,0 +1,85 @@
+"""What lazy arrays are computed from: the blocks that come in, one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+
+#: What dask puts behind a name so that it is the only one.
+_TOKEN = re.compile(r"-[0-9a-f]{32}$|-[0-9a-f-]{36}$")
+#: Blocks that are read at the same time.
+_READERS = 4
+
+
+def of_inputs(
+    arrays: Iterable[Any], function: Callable[[np.ndarray], T]
+) -> list[tuple[str, T]]:
+    """Apply a function to each block of data that lazy arrays are computed from.
+
+    Reads them once; a few blocks are in memory at a time. Blocks are what comes in:
+    arrays in memory, chunks of stores, what a function without input returns.
+
+    Parameters
+    ----------
+    arrays
+        Dask arrays.
+    function
+        What to do with a block.
+
+    Returns
+    -------
+    list of tuple
+        A label and the result for each block, in an order that is always the same.
+    """
+    from dask.core import flatten
+
+    graph: dict[Any, Any] = {}
+    for array in arrays:
+        graph |= dict(array.__dask_graph__().cull(set(flatten(array.__dask_keys__()))))
+    tasks = {key: task for key, task in graph.items() if hasattr(task, "dependencies")}
+    values = {key: value for key, value in graph.items() if key not in tasks}
+    sources = {key for key, value in values.items() if _is_source(value)}
+    first = [key for key, task in tasks.items() if task.dependencies <= sources]
+    held = [k for k, v in values.items() if isinstance(v, np.ndarray)]
+
+    def result(key: Any) -> list[tuple[str, T]]:
+        if key in values:
+            return [(_label(key), function(values[key]))]
+        inside = [] if tasks[key].dependencies else _arrays_in(tasks[key].args)
+        parts = inside or [np.asarray(tasks[key](values))]
+        return [(f"{_label(key)}/{k}", function(part)) for k, part in enumerate(parts)]
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = [pair for pairs in pool.map(result, [*held, *first]) for pair in pairs]
+    return sorted(found, key=lambda pair: (pair[0], str(pair[1])))
+
+
+def _is_source(value: Any) -> bool:
+    """Tell whether a value is an array that is read part by part."""
+    return hasattr(value, "shape") and not isinstance(value, np.ndarray)
+
+
+def _arrays_in(arguments: Any) -> list[np.ndarray]:
+    """Return the arrays among the arguments of a task."""
+    found = []
+    for argument in arguments:
+        value = getattr(argument, "value", argument)
+        if isinstance(value, np.ndarray):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _arrays_in(value)
+    return found
+
+
+def _label(key: Any) -> str:
+    name, *index = key if isinstance(key, tuple) else (key,)
+    return f"{_TOKEN.sub('', str(name))}{index}"
