@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -20,6 +18,9 @@ import zarr
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store import changing, location_of, open_store, save, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def dataset(k: float = 1.0, n: int = 12) -> xr.Dataset:
@@ -200,7 +201,7 @@ def test_links_to_stores_and_empty_folders(tmp_path):
             save(dataset(1), real, group=group)
 
 
-def test_the_second_writer_is_refused_by_name(tmp_path):
+def test_the_second_writer_is_refused_by_name(tmp_path, fork):
     path = save(dataset(1), tmp_path / "a.zarr", group="m")
     told = []
 
@@ -215,42 +216,41 @@ def test_the_second_writer_is_refused_by_name(tmp_path):
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-        child = subprocess.run(
-            [sys.executable, "-c", _WRITER, path, "9"], capture_output=True, text=True
-        )
+        child = fork(_WRITER, path, 9)[1].recv()
     assert len(told) == 1
     assert f"process {os.getpid()} on " in told[0]
-    assert f"process {os.getpid()} on " in child.stderr
+    assert f"process {os.getpid()} on " in child
     assert open_store(path, "m").attrs["k"] == 2
 
 
 _WRITER = """
-import sys
 import numpy as np, xarray as xr
 from batteryxr.core.store import save
-k = float(sys.argv[2])
+path, k = argv
 ds = xr.Dataset(
-    {"a": (("y", "x"), np.full((12, 4), k)), "b": ("y", np.full(12, int(k)))},
+    {"a": (("y", "x"), np.full((12, 4), float(k))), "b": ("y", np.full(12, k))},
     coords={"y": np.arange(12)}, attrs={"k": k},
 ).chunk(y=3)
 try:
-    save(ds, sys.argv[1], group="m", overwrite=True)
+    save(ds, path, group="m", overwrite=True)
+    say("done")
 except ValueError as error:
-    sys.exit(str(error))
+    say(str(error))
 """
 
 _KILLED = """
-import itertools, sys
+import itertools
 import numpy as np, xarray as xr
 from batteryxr.core.store import save
-print("ready", flush=True)
-for k in itertools.count(int(sys.argv[2])):
+path, first = argv
+say("ready")
+for k in itertools.count(first):
     ds = xr.Dataset(
         {"a": (("y", "x"), np.full((12, 4), float(k))), "b": ("y", np.full(12, k))},
         coords={"y": np.arange(12)}, attrs={"k": k},
     ).chunk(y=3)
-    save(xr.DataTree.from_dict({"/m": ds, "/m/n": ds}), sys.argv[1], overwrite=True)
-    print(k, flush=True)
+    save(xr.DataTree.from_dict({"/m": ds, "/m/n": ds}), path, overwrite=True)
+    say(k)
 """
 
 
@@ -266,27 +266,30 @@ def whole(path: Path) -> int:
     return int(only)
 
 
-def kill_and_look(path: Path, delay: float) -> None:
+def kill_and_look(fork, path: Path, delay: float) -> None:
     """Kill a process that overwrites; what it told, or one more, is whole."""
     last = whole(path)
-    command = [sys.executable, "-c", textwrap.dedent(_KILLED), path, str(last + 1)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        told = [int(line) for line in process.stdout.read().split("\n")[:-1]]
+    process, connection = fork(_KILLED, path, last + 1)
+    assert connection.recv() == "ready"
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    told = []
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            told.append(connection.recv())
     last = max([last, *told])
     assert last <= whole(path) <= last + 1
     assert verify(path) == []
 
 
-def test_sigkill_while_overwriting(tmp_path):
+def test_sigkill_while_overwriting(tmp_path, fork):
     first = dataset(1)
     path = tmp_path / "a.zarr"
     save(xr.DataTree.from_dict({"/m": first, "/m/n": first}), path)
     times = random.Random(0)
     for _ in range(10):
-        kill_and_look(path, times.uniform(0.02, 0.4))
+        kill_and_look(fork, path, times.uniform(0.02, 0.4))
     save(dataset(0), path, group="other")
     left = {p.name for p in (path / "_journal").iterdir()}
     assert left == {"manifest", "zarr.json"}
@@ -304,11 +307,10 @@ def test_each_step_of_a_change_can_be_the_last(tmp_path, monkeypatch):
     save(xr.DataTree.from_dict({"/m": first, "/m/n": first}), path)
     real_move, real_put = note._move, type(location_of(path)).put
     while True:
-        count = [0]
+        left = iter(range(steps))
 
-        def dying(real, *args, count=count):
-            count[0] += 1
-            if count[0] > steps:
+        def dying(real, *args, left=left):
+            if next(left, None) is None:
                 raise Death
             real(*args)
 
@@ -317,9 +319,7 @@ def test_each_step_of_a_change_can_be_the_last(tmp_path, monkeypatch):
             type(location_of(path)), "put", lambda *a, d=dying: d(real_put, *a)
         )
         # Dead: nothing is cleaned up.
-        monkeypatch.setattr(
-            "batteryxr.core.store.change.clean", lambda *a, **k: None
-        )
+        monkeypatch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
         new = dataset(steps + 1)
         died = True
         try:
@@ -338,43 +338,38 @@ def test_each_step_of_a_change_can_be_the_last(tmp_path, monkeypatch):
     assert steps > 10
 
 
-@pytest.mark.parametrize("n", range(5))
-def test_two_writers_at_any_moment(tmp_path, n):
+def test_two_writers_at_any_moment(tmp_path, fork):
     path = save(dataset(1), tmp_path / "a.zarr", group="m")
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITER, path, str(k)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for k in (2, 3)
-    ]
-    errors = [w.communicate()[1].strip() for w in writers]
-    done = [k for k, w in zip((2, 3), writers, strict=True) if w.returncode == 0]
-    assert done  # one after the other, or one alone
-    assert all("is being written to by process" in e for e in errors if e), errors
-    assert open_store(path, "m").load().attrs["k"] in done
-    assert verify(path) == []
+    for first in range(2, 12, 2):
+        writers = {k: fork(_WRITER, path, k)[1] for k in (first, first + 1)}
+        told = {k: connection.recv() for k, connection in writers.items()}
+        done = [k for k, text in told.items() if text == "done"]
+        assert done, told  # one after the other, or one alone
+        for text in told.values():
+            assert text == "done" or "is being written to by process" in text
+        assert open_store(path, "m").load().attrs["k"] in done
+        assert verify(path) == []
 
 
 _FULL = """
-import resource, signal, sys
+import resource, signal
 import numpy as np, xarray as xr
 from batteryxr.core.store import save
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-big = xr.Dataset({"a": (("y", "x"), np.random.default_rng(0).random((40, 20_000)))})
-save(big.chunk(y=1 if sys.argv[2] == "late" else 40), sys.argv[1], group="m",
-     overwrite=True)
+values = np.random.default_rng(0).random((40, 20_000))
+big = xr.Dataset({"small": ("z", np.ones(5)), "a": (("y", "x"), values)})
+try:
+    save(big.chunk(y=20), argv[0], group="m", overwrite=True)
+except ValueError as error:
+    say(f"{type(error).__name__}: {error}")
 """
 
 
-def test_a_full_disk(tmp_path):
+def test_a_full_disk(tmp_path, fork):
     path = save(dataset(1), tmp_path / "a.zarr", group="m")
     before = content(path)
-    child = subprocess.run(
-        [sys.executable, "-c", _FULL, path, "early"], capture_output=True, text=True
-    )
-    assert "StoreError" in child.stderr.splitlines()[-1]
-    assert "File too large" in child.stderr
+    told = fork(_FULL, path)[1].recv()
+    assert told.startswith("StoreError")
+    assert "File too large" in told
     assert content(path) == before

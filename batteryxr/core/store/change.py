@@ -98,7 +98,7 @@ class Change:
         dataset = frames_together(storable(dataset))
         place = self._new_place(group, names)
         store, inner = self._writable(place)
-        dataset.to_zarr(
+        dataset.to_zarr(  # type: ignore[call-overload]
             store,
             group=inner or None,
             mode="a",
@@ -222,9 +222,9 @@ class Change:
         if self.location.folder is not None:
             return
         for group in self._removed | self._staged.keys():
-            if group in self.manifest.groups and manifest.place(group) != group:
-                _delete_arrays(self.location, group)
-            elif group not in manifest.groups:
+            if (
+                group in self.manifest.groups and manifest.place(group) != group
+            ) or group not in manifest.groups:
                 _delete_arrays(self.location, group)
             if group:
                 self.location.delete_below(joined(group, JOURNAL))

@@ -187,7 +187,7 @@ def location_of(place: StoreLike | Location) -> Location:
         return Location(place, str(folder or place), folder)
     if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
         return _remote(str(place), dict(place.storage_options))
-    return _named(os.fspath(getattr(place, "path", place)))
+    return _named(os.fspath(getattr(place, "path", str(place))))
 
 
 def _named(text: str) -> Location:

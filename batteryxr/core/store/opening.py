@@ -146,7 +146,9 @@ def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
     if entry := manifest.groups.get(name):
         lost = sorted(entry.metadata.keys() - {"", *map(str, found.variables)})
         if lost:
-            damages = [Damage(joined(name, v), "", "its metadata is lost") for v in lost]
+            damages = [
+                Damage(joined(name, v), "", "its metadata is lost") for v in lost
+            ]
             raise StoreError(_told(location, damages))
     return found
 

@@ -65,7 +65,7 @@ class _Memory:
         )
 
 
-class CheckedFolder(LocalStore):
+class CheckedFolder(LocalStore):  # type: ignore[misc]
     """A folder whose chunks are checked in the threads that read them."""
 
     def __init__(self, root: Any, shown: str = "", *, read_only: bool = True) -> None:
@@ -76,9 +76,7 @@ class CheckedFolder(LocalStore):
         """Return the store, which is only read anyway."""
         return self
 
-    async def get(
-        self, key: str, prototype: Any = None, byte_range: Any = None
-    ) -> Any:
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Return an object; raise if it is a chunk that is lost or damaged."""
         if key.endswith(METADATA):
             stamp = _stamp(self.root / key)

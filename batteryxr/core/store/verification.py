@@ -50,9 +50,7 @@ class Damage(NamedTuple):
         return f"{where or '/'}: {self.cause}"
 
 
-def verify(
-    path: StoreLike | Location, *, metadata_only: bool = False
-) -> list[Damage]:
+def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[Damage]:
     """Return what is lost or damaged in a store.
 
     Reads all of it once: each chunk must be there and agree with its checksum, each

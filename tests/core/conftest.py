@@ -1,0 +1,33 @@
+"""Processes for tests that kill them: forked from one that has imported everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="session")
+def fork() -> Callable[..., Any]:
+    """Return a function that runs code in another process.
+
+    The code finds its arguments as `argv`, and `say`, what it calls to be heard: the
+    second thing returned receives it. A process is there within 50 ms.
+    """
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dask.array", "batteryxr.core.store.reading"])
+
+    def start(code: str, *argv: Any) -> tuple[Any, Any]:
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=exec, args=(code, {"argv": argv, "say": theirs.send}), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return process, ours
+
+    return start
