@@ -30,11 +30,12 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: done. 2: the input was refused, in one sentence on stderr. 130: interrupted.
+    0: done. 1: `check` found damage. 2: the input was refused, in one sentence on
+    stderr. 130: interrupted.
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:
         print(f"batteryxr: {error}", file=sys.stderr)
         return 2
@@ -59,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("store", type=Path, help="a zarr store")
     info.set_defaults(run=_info)
+    check = commands.add_parser(
+        "check",
+        help="tell what is lost or damaged in a store",
+        description="Read all of a store, and tell what is lost or damaged: one line "
+        "each, and exit status 1. Status 0: it is whole.",
+    )
+    check.add_argument("store", help="a zarr store: a path or a URL")
+    check.set_defaults(run=_check)
     _add_lab(commands)
     return parser
 
@@ -156,6 +165,14 @@ def _operando(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         say=lambda line: print(line, flush=True),
     )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from batteryxr.core.store import verify
+
+    found = verify(arguments.store)
+    print("\n".join(map(str, found)) or f"{arguments.store} is whole.")
+    return int(bool(found))
 
 
 def _info(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from batteryxr.core.store import (
     location_of,
     mark_whole,
     problem_of_piece,
+    require_manifest,
     telling,
 )
 
@@ -89,6 +90,7 @@ class Ledger:
             if self._holds_others():
                 raise StoreError(f"{self} holds pieces of unknown origin. {_CHOOSE}")
             self.put(_CLAIM, {}, mark=wanted)
+            require_manifest(self.location)
         elif stored != wanted:
             raise StoreError(
                 f"{self} was made from other data or with other arguments "

@@ -14,7 +14,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.lock import locked
-from batteryxr.core.store.manifest import digest_of, place_of
+from batteryxr.core.store.manifest import digest_of, place_of, require_manifest
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.opening import groups, open_dataset, open_place, open_store
 from batteryxr.core.store.ownership import node_of, require_ours, require_store
@@ -47,6 +47,7 @@ __all__ = [
     "open_store",
     "place_of",
     "problem_of_piece",
+    "require_manifest",
     "require_ours",
     "require_store",
     "save",

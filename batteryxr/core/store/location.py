@@ -136,7 +136,11 @@ class Location:
     def delete_below(self, prefix: str) -> None:
         """Delete all that lies below a prefix."""
         if self.folder is not None:
-            shutil.rmtree(self.folder / prefix, ignore_errors=True)
+            path, journal = self.folder / prefix, self.folder / JOURNAL
+            if path.is_dir() and journal.is_dir() and path.parent != journal:
+                # Out of sight at once, so that no part of it is ever seen.
+                path = path.rename(journal / f"trash-{uuid.uuid4().hex}")
+            shutil.rmtree(path, ignore_errors=True)
         else:
             for key in self.keys(f"{prefix}/"):
                 self.delete(key)

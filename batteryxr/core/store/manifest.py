@@ -97,6 +97,13 @@ class Manifest:
         return replace(self, ledgers=kept | found)
 
 
+def require_manifest(location: Location) -> None:
+    """Give a store that has none a manifest, where nothing counts yet."""
+    if location.get(MANIFEST) is None:
+        location.put_new(joined(JOURNAL, METADATA), PLAIN_GROUP)
+        location.put_new(MANIFEST, Manifest().content())
+
+
 def place_of(location: Location, group: str) -> str:
     """Return where a group of a store lies."""
     return Manifest.read(location).place(group)

@@ -20,6 +20,7 @@ from batteryxr.core.store.location import (
 )
 from batteryxr.core.store.manifest import Manifest, joined
 from batteryxr.core.store.note import pending, settle
+from batteryxr.core.store.pieces import WHOLE
 from batteryxr.core.store.unfinished import written_only
 from batteryxr.core.store.verification import Damage, verify
 
@@ -127,7 +128,7 @@ def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
             below = {}
             for above, members in zip(level, listed, strict=True):
                 for name, node in members:
-                    if name == JOURNAL:
+                    if name == JOURNAL or WHOLE in node.attrs:  # of a ledger
                         continue
                     path = f"{above}/{name}" if above else name
                     if hasattr(node, "members"):

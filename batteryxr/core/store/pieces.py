@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from batteryxr.core.store.manifest import digest_of
+from batteryxr.core.store.location import METADATA
+from batteryxr.core.store.manifest import PLAIN_GROUP, digest_of
 
 #: Attribute that is written last: how often the key was written, digests by array.
 WHOLE = "whole"
@@ -29,6 +30,41 @@ def problem_of_piece(node: dict[str, Any]) -> str:
     if told.pop("digest", "") != _digest(attrs, told):
         return "its metadata is not what its digest says"
     return ""
+
+
+def problem_of_node(key: str, content: bytes) -> str:
+    """Return what is wrong with metadata that the manifest does not know."""
+    try:
+        node = json.loads(content)
+        fine = node["zarr_format"] == 3 and node["node_type"] in ("group", "array")
+    except (TypeError, ValueError, KeyError):
+        return "its metadata is cut off or not readable"
+    if not fine:
+        return "its metadata is damaged"
+    attrs = node.get("attributes")
+    if node["node_type"] == "array" or (attrs and WHOLE not in attrs):
+        return ""  # somebody else's
+    written = [json.dumps(node, indent=indent).encode() for indent in (None, 2)]
+    if content not in written or node.keys() != {
+        *("attributes", "zarr_format", "node_type")
+    }:
+        return "its metadata is damaged"
+    return problem_of_piece(node)
+
+
+def arrays_of_piece(key: str, content: bytes) -> dict[str, str]:
+    """Return the digests of metadata that a piece tells of its arrays, by key."""
+    try:
+        digests = json.loads(content)["attributes"][WHOLE]["arrays"]
+        above = key.removesuffix(METADATA)
+        return {f"{above}{name}/{METADATA}": text for name, text in digests.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def is_begun(content: bytes) -> bool:
+    """Tell whether a piece was begun, and never became whole."""
+    return content == PLAIN_GROUP
 
 
 def _digest(attrs: dict[str, Any], said: dict[str, Any]) -> str:

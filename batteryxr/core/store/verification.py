@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batteryxr.core.errors import StoreError
 from batteryxr.core.store.chunks import cause_of, checksummed, chunks_of
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -17,7 +18,7 @@ from batteryxr.core.store.location import (
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
-from batteryxr.core.store.pieces import problem_of_piece
+from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,10 +68,17 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
     -------
     list of Damage
         Empty if the store is whole.
+
+    Raises
+    ------
+    StoreError
+        If there is no store at `path`.
     """
     location = location_of(path)
+    if location.is_empty():
+        raise StoreError(f"{location}: no zarr store there.")
     settle(location)
-    keys = frozenset(location.keys())
+    keys = frozenset(_lasting(location))
     manifest = Manifest.read(location)
     found = list(_metadata(location, manifest, keys))
     if not metadata_only:
@@ -90,27 +98,45 @@ def _metadata(
         for name, digest in entry.metadata.items():
             told[entry.key(name)] = digest
             names[entry.key(name)] = joined(group, name)
+    known = frozenset(told)
+    for key in sorted(keys - known - {MANIFEST}):
+        if key.endswith(METADATA):
+            content = location.get(key) or b""
+            if cause := problem_of_node(key, content):
+                yield Damage(_shown(key), "", cause)
+            told |= arrays_of_piece(key, content)
     for key, digest in told.items():
         content = location.get(key)
+        where = names.get(key, _shown(key))
         if content is None:
-            yield Damage(names[key], "", "its metadata is lost")
+            yield Damage(where, "", "its metadata is lost")
         elif digest_of(content) != digest:
-            yield Damage(names[key], "", "its metadata is not what its digest says")
-    for key in sorted(keys - told.keys() - {MANIFEST}):
-        if key.endswith(METADATA) and not _is_work(key):
-            if cause := _problem(location.get(key)):
-                yield Damage(_shown(key), "", cause)
+            yield Damage(where, "", "its metadata is not what its digest says")
     for place in sorted(_places(keys, location)):
         if joined(place, METADATA) not in keys | told.keys():
             yield Damage(place, "", "its metadata is lost")
+
+
+def _lasting(location: Location) -> Iterator[str]:
+    """Yield the keys of a store, without those of work that is not done."""
+    keys = location.keys()
+    begun = tuple(
+        key.removesuffix(METADATA)
+        for key in keys
+        if key.startswith(f"{JOURNAL}/") or f"/{JOURNAL}/" in key
+        if key.endswith(f".0/{METADATA}") or key.endswith(f".1/{METADATA}")
+        if is_begun(location.get(key) or b"")
+    )
+    for key in keys:
+        work = key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
+        if not work and not key.endswith(".partial") and not key.startswith(begun):
+            yield key
 
 
 def _places(keys: frozenset[str], location: Location) -> set[str]:
     """Return where nodes must be: above each other one, and above chunks."""
     places = set()
     for key in keys:
-        if _is_work(key) or key.endswith(".partial"):
-            continue
         place, _, name = key.rpartition("/")
         if name != METADATA:
             place = _array_of(key)
@@ -131,22 +157,11 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
             yield place[:-2], place[-1]
 
 
-def _problem(content: bytes | None) -> str:
-    """Return what is wrong with metadata that no manifest knows."""
-    try:
-        node = json.loads(content or b"")
-        if node["zarr_format"] != 3 or node["node_type"] not in ("group", "array"):
-            return "its metadata is damaged"
-        return problem_of_piece(node)
-    except (TypeError, ValueError, KeyError):
-        return "its metadata is cut off or not readable"
-
-
 def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
     """Return chunks that are lost or damaged, of all arrays with checksums."""
     wanted = []
     for key in sorted(keys):
-        if not key.endswith(METADATA) or _is_work(key):
+        if not key.endswith(METADATA):
             continue
         node = _node(location, key)
         if node.get("node_type") != "array" or not checksummed(node):
@@ -154,9 +169,11 @@ def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
         place = key.removesuffix(METADATA).rstrip("/")
         above = _node(location, joined(place.rpartition("/")[0], METADATA))
         partial = bool(above.get("attributes", {}).get(UNFINISHED))
-        for chunk in chunks_of(node):
-            if f"{place}/{chunk}" in keys or not partial:
-                wanted.append((place, chunk))
+        wanted += [
+            (place, chunk)
+            for chunk in chunks_of(node)
+            if f"{place}/{chunk}" in keys or not partial
+        ]
     with ThreadPoolExecutor(_READERS) as pool:
         causes = pool.map(
             lambda place_chunk: cause_of(location.get("/".join(place_chunk))), wanted
@@ -179,10 +196,6 @@ def _node(location: Location, key: str) -> dict[str, Any]:
 def _array_of(key: str) -> str:
     end = key.rfind("/c/")
     return key[:end] if end >= 0 else key.removesuffix("/c").rpartition("/")[0]
-
-
-def _is_work(key: str) -> bool:
-    return key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
 
 
 def _shown(key: str) -> str:

@@ -1,0 +1,142 @@
+"""Damaged stores: each damage is named, and nothing made up is read."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.cli.main import main
+from batteryxr.core.errors import StoreError
+from batteryxr.core.ledger import Ledger
+from batteryxr.core.resume import write_resumable
+from batteryxr.core.store import groups, open_dataset, open_store, save, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def finished(path: Path) -> Path:
+    """Write a store with all that batteryxr writes."""
+    rng = np.random.default_rng(0)
+    maps = xr.Dataset(
+        {
+            "mu": (("energy", "y", "x"), rng.random((6, 8, 8)).astype("f4")),
+            "flag": (("y", "x"), np.zeros((8, 8), np.uint8)),
+            "name": ((), "cell"),
+        },
+        coords={
+            "energy": np.arange(6.0),
+            "label": ("y", [f"row {k}" for k in range(8)]),
+        },
+        attrs={"history": "made"},
+    )
+    save(maps.chunk(energy=2), path, group="xanes/maps")
+    save(maps[["flag"]], path)
+    x = da.from_array(np.arange(12.0), chunks=3)
+    write_resumable(xr.Dataset({"a": ("t", x * 2)}), path, group="long", dim="t")
+    ledger = Ledger(path, "starts/0")
+    ledger.claim({"seed": 0})
+    for k in range(3):
+        ledger.put("start", {"object": rng.random((4, 4)), "n": np.arange(3)}, k=k)
+    return path
+
+
+def damage(path: Path, rng: random.Random) -> tuple[Path, str]:
+    """Do something to a file; return which, and what."""
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    file = rng.choice(files)
+    content, kind = file.read_bytes(), rng.choice(("lost", "cut", "flipped", "empty"))
+    if kind == "lost":
+        file.unlink()
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "cut":
+        file.write_bytes(content[: rng.randrange(len(content))])
+    else:
+        flipped = bytearray(content)
+        flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(flipped)
+    return file.relative_to(path), kind
+
+
+def variable_of(file: Path) -> str:
+    text = file.as_posix()
+    if text == "_journal/manifest/zarr.json":
+        return "manifest"
+    return re.sub(r"/c(/\d+)*$", "", text.removesuffix("zarr.json").rstrip("/"))
+
+
+def read_all(path: Path) -> dict[str, xr.Dataset]:
+    return {name: open_dataset(path, name).load() for name in groups(path)}
+
+
+def test_random_damages_are_named(tmp_path):
+    path, rng = finished(tmp_path / "a.zarr"), random.Random(0)
+    assert verify(path) == []
+    before = read_all(path)
+    for k in range(60):
+        copy = tmp_path / f"{k}.zarr"
+        shutil.copytree(path, copy)
+        file, kind = damage(copy, rng)
+        found = verify(copy)
+        assert variable_of(file) in [d.variable for d in found], (file, kind, found)
+        if "/c/" in file.as_posix():
+            chunk = "c/" + file.as_posix().rpartition("/c/")[2]
+            assert chunk in [d.chunk for d in found]
+        try:
+            after = read_all(copy)
+        except StoreError as error:
+            assert copy.name in str(error)
+        else:  # nothing that is read is another than it was
+            for name, dataset in after.items():
+                for label, variable in dataset.variables.items():
+                    np.testing.assert_array_equal(variable, before[name][label])
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("kind", ["lost", "cut", "flipped", "empty"])
+def test_reading_a_damaged_chunk_names_it(tmp_path, kind):
+    path = finished(tmp_path / "a.zarr")
+    file = path / "xanes" / "maps" / "mu" / "c" / "1" / "0" / "0"
+    content = bytearray(file.read_bytes())
+    content[20] ^= 1
+    changed = {"cut": content[:-30], "flipped": content, "empty": b""}
+    opened = open_store(path, "xanes/maps")
+    file.unlink() if kind == "lost" else file.write_bytes(bytes(changed[kind]))
+    opened["mu"][:2].load()
+    with pytest.raises(StoreError, match=r"xanes/maps/mu, chunk c/1/0/0 is"):
+        opened["mu"].load()
+    with pytest.raises(StoreError, match=r"xanes/maps/mu, chunk c/1/0/0: is"):
+        open_store(path, "xanes/maps", verify=True)
+    shutil.rmtree(path / "xanes" / "maps" / "flag")
+    with pytest.raises(StoreError, match="xanes/maps/flag: its metadata is lost"):
+        open_store(path, "xanes/maps")
+
+
+def test_a_damaged_piece_is_not_another_start(tmp_path):
+    path = finished(tmp_path / "a.zarr")
+    ledger = Ledger(path, "starts/0")
+    assert ledger.get("start").attrs == {"k": 2}
+    (path / "starts" / "0" / "start.0" / "n" / "c" / "0").unlink()
+    with pytest.raises(StoreError, match="start is damaged"):
+        ledger.get("start")
+
+
+def test_the_command_check(tmp_path, capsys):
+    path = finished(tmp_path / "a.zarr")
+    assert main(["check", str(path)]) == 0
+    assert "whole" in capsys.readouterr().out
+    (path / "long" / "a" / "c" / "2").unlink()
+    (path / "xanes" / "maps" / "label" / "zarr.json").write_text("{")
+    assert main(["check", str(path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "long/a, chunk c/2: is lost"
+    assert lines[1].startswith("xanes/maps/label: its metadata is")
+    assert main(["check", str(tmp_path / "none.zarr")]) == 2
