@@ -14,9 +14,10 @@ from batteryxr.widgets.model import PanelModel, Plan, literal
 
 if TYPE_CHECKING:
     import asyncio
-    from pathlib import Path
 
     import xarray as xr
+
+    from batteryxr.core.store import StoreLike
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
@@ -52,16 +53,17 @@ class PtychoModel(PanelModel):
     )
     every = traitlets.Float(3.0, min=0.1, help="Seconds between two looks.")
 
-    def __init__(self, store: str | Path) -> None:
+    def __init__(self, store: StoreLike) -> None:
         self._timer: asyncio.TimerHandle | None = None
         self._before: np.ndarray | None = None
         self._number: int | None = None
+        self._store = store
         super().__init__(str(store), accessor="", name=literal(str(store)))
         self.refresh(delay=0.0)
 
     def plan(self) -> Plan:
         """Return how to look into the store."""
-        path, energy = self.data, self.energy
+        path, energy = self._store, self.energy
         return Plan(lambda: self._look(path, energy))
 
     def write_code(self, data: str) -> str:
@@ -71,7 +73,7 @@ class PtychoModel(PanelModel):
             return f"ptycho_progress({data})"
         return f"plot_ptycho(ptycho_progress({data}, energy={number}))"
 
-    def _look(self, path: str, energy: int | None) -> Seen:
+    def _look(self, path: StoreLike, energy: int | None) -> Seen:
         progress = ptycho_progress(path)
         done = progress["iteration"].values
         if energy is None:

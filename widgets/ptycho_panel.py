@@ -13,9 +13,9 @@ from batteryxr.widgets.ptycho_model import PtychoModel
 from batteryxr.widgets.view import Figure, Panel
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
+
+    from batteryxr.core.store import StoreLike
 
 #: Pixels of a picture along a side, at most.
 _PIXELS = 400
@@ -42,7 +42,7 @@ class PtychoPanel(Panel):
     energy = traitlets.Int(None, allow_none=True)
     every = traitlets.Float(3.0)
 
-    def __init__(self, store: str | Path, **choice: Any) -> None:
+    def __init__(self, store: StoreLike, **choice: Any) -> None:
         model = PtychoModel(store)
         self.model = model
         self.figure = Figure()

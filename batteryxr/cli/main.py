@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.store import StoreLike
+
 _OPERANDO = """\
 examples:
   batteryxr operando --out demo.zarr --report demo.html
@@ -41,10 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"batteryxr: {_sentence(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("batteryxr: interrupted; nothing half written was kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _sentence(error: OSError) -> str:
+    """Return what the system has to say, and of which file."""
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}." if error.filename else f"{what}."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info", help="tell what a store holds", description="Tell what a store holds."
     )
-    info.add_argument("store", type=Path, help="a zarr store")
+    info.add_argument("store", help="a zarr store: a path or a URL")
     info.set_defaults(run=_info)
     check = commands.add_parser(
         "check",
@@ -87,7 +98,8 @@ def _add_operando(
     add = parser.add_argument
     add("--cycler", nargs="+", metavar="FILE", help="cycler files of one cell")
     add("--scans", nargs="+", metavar="FILE", help="scan files, or folders of them")
-    add("--out", required=True, type=Path, metavar="STORE", help="zarr store to write")
+    add("--out", required=True, metavar="STORE",
+        help="zarr store to write: a path or a URL")  # fmt: skip
     add("--report", type=Path, metavar="HTML", help="write a report that opens offline")
     add("--timezone", help="zone of local times in the files, such as Europe/Paris")
     add("--clock-offset", type=float, default=0.0, metavar="S",
@@ -103,7 +115,8 @@ def _add_operando(
     add("--range", nargs=2, type=float, metavar=("FROM", "TO"),
         help="part of the scan axis to unmix")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all randomness (default 0)")
-    add("--overwrite", action="store_true", help="replace the store if it is there")
+    add("--overwrite", action="store_true",
+        help="replace store and report that batteryxr wrote before")  # fmt: skip
     parser.set_defaults(run=_operando)
 
 
@@ -179,7 +192,7 @@ def _info(arguments: argparse.Namespace) -> None:
     print(describe(arguments.store))
 
 
-def describe(path: str | Path) -> str:
+def describe(path: StoreLike) -> str:
     """Describe a zarr store. Reads metadata only.
 
     Parameters

@@ -16,12 +16,11 @@ from batteryxr.cdi import (
 )
 from batteryxr.cdi.ptycho.engines import engine_named
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store import open_dataset
+from batteryxr.core.store import location_of, open_dataset
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from pathlib import Path
 
     import numpy as np
 
@@ -31,12 +30,10 @@ _PAUSE = 2.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    from pathlib import Path
-
     add = parser.add_argument
-    add("stack", type=Path, metavar="STACK", help="zarr store with frames and geometry")
+    add("stack", metavar="STACK", help="zarr store with frames and geometry")
     add("--group", help="group of the scan inside it")
-    add("--out", type=Path, metavar="STORE",
+    add("--out", metavar="STORE",
         help="store for states and result (default: STACK with -ptycho)")  # fmt: skip
     add("--engine", default="LSQML", help="LSQML, EPIE, RPIE, DM or RAAR")
     add("--iterations", type=int, default=800, metavar="N")
@@ -76,10 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(plan, flush=True)
     if arguments.plan:
         return
-    out = arguments.out or arguments.stack.with_name(
-        arguments.stack.stem + "-ptycho.zarr"
-    )
-    if out.exists() and not arguments.resume:
+    out = arguments.out or _beside(arguments.stack)
+    if not location_of(out).is_empty() and not arguments.resume:
         raise StoreError(f"{out} exists already. Pass --resume to go on with it.")
     constraint = None
     if arguments.kramers_kronig:
@@ -107,11 +102,17 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{out}, group 'ptycho': absorption and phase, {size}")
 
 
+def _beside(stack: str) -> str:
+    """Return the store of the result that belongs to a stack."""
+    above, slash, name = stack.rstrip("/").rpartition("/")
+    return f"{above}{slash}{name.removesuffix('.zarr')}-ptycho.zarr"
+
+
 class _Watch:
     """Tells of new states while a block runs."""
 
     def __init__(
-        self, store: Path, energy: np.ndarray, until: int, say: Callable[[str], None]
+        self, store: str, energy: np.ndarray, until: int, say: Callable[[str], None]
     ) -> None:
         self._store, self._energy, self._until, self._say = store, energy, until, say
         self._seen = [0] * len(energy)

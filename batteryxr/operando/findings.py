@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import BatteryxrWarning
-from batteryxr.core.store import open_dataset, save
+from batteryxr.core.store import open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import xarray as xr
+
+    from batteryxr.core.store import Change
 
 
 @dataclass(frozen=True)
@@ -72,29 +73,33 @@ class Findings:
 
     Parameters
     ----------
-    store
-        Where it is written; a partial store until the end.
+    change
+        Of the store; what is written counts when all of it is there.
     kind
         Group of the scans in it.
     notes
         What the user must not miss: warnings, and what was left out and why.
     """
 
-    store: Path
+    change: Change
     kind: str = "series"
     notes: list[str] = field(default_factory=list)
 
     def write(self, data: Any, group: str) -> None:
         """Store a group."""
-        save(data, self.store, group=group)
+        self.change.write(
+            data if hasattr(data, "data_vars") else data.to_dataset(), group
+        )
 
     def read(self, group: str) -> xr.Dataset:
         """Open a group lazily."""
-        return open_dataset(self.store, group)
+        place = self.change.place(group)
+        assert place is not None, group
+        return open_place(self.change.location, place, group)
 
     def has(self, group: str) -> bool:
         """Tell whether a group was written."""
-        return (self.store / group).is_dir()
+        return self.change.place(group) is not None
 
     @contextmanager
     def noting(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,20 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, StoreError
-from batteryxr.core.store import open_store
+from batteryxr.core.store import (
+    JOURNAL,
+    Change,
+    Location,
+    StoreLike,
+    changing,
+    location_of,
+    open_store,
+    require_ours,
+    require_store,
+)
 from batteryxr.nmf import Constraints
 from batteryxr.operando.findings import Conventions, Findings, Unmixing
-from batteryxr.operando.report import write_page
+from batteryxr.operando.report import require_page, write_page
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +42,7 @@ def operando(
     *,
     cycler: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
     scans: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
-    out: str | Path,
+    out: StoreLike,
     conventions: Conventions | None = None,
     report: str | Path | None = None,
     unmixing: Unmixing | None = None,
@@ -52,15 +61,16 @@ def operando(
         None an experiment with known truth is simulated, written to files, and read
         back from them.
     out
-        Zarr store to write. It appears only when everything has succeeded.
+        Zarr store to write: a path, a URL or a zarr store. Its groups appear only when
+        everything has succeeded; what was there before stays until then.
     conventions
         What only the user knows.
     report
-        HTML file to write.
+        HTML file to write, in a folder that is there.
     unmixing
         Into how many components, over which part of the axis, with which seed.
     overwrite
-        Replace `out` if it is there.
+        Replace `out` and `report` if they are there and batteryxr wrote them.
     say
         Called with a line when a stage is done.
 
@@ -74,22 +84,22 @@ def operando(
     Raises
     ------
     StoreError
-        If `out` is there already and `overwrite` is False.
+        If `out` or `report` is there already and `overwrite` is False, batteryxr did
+        not write what is there, or somebody else is writing there.
     ArgumentError
         If only one of `cycler` and `scans` is given, or one of them is refused.
     """
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise StoreError(
-            f"{out} is there already. Pass overwrite=True (--overwrite) to replace it."
-        )
+    location = location_of(out)
+    _require_new(location, overwrite)
+    if report is not None:
+        require_page(report, overwrite)
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
-    run = Findings(out.with_name(out.name + ".partial"))
-    shutil.rmtree(run.store, ignore_errors=True)
-    try:
+    with changing(location) as change:
+        _leave_out_all(change)
+        run = Findings(change)
         with tempfile.TemporaryDirectory() as folder, run.noting():
             if cycler is None:
                 cycler, scans, conventions = _simulate(
@@ -100,17 +110,30 @@ def operando(
             _electrochemistry(run, conventions, say)
             _unmix(run, unmixing, say)
         if report is not None:  # after the notes are complete
-            write_page(run, report, store=out)
+            write_page(run, report, store=str(location))
             say(f"Wrote {report}")
-        shutil.rmtree(out, ignore_errors=True)
-        run.store.rename(out)
-    finally:
-        shutil.rmtree(run.store, ignore_errors=True)
     for note in run.notes:
         say(f"Note: {note}")
-    say(f"Wrote {out}")
+    say(f"Wrote {location}")
     tree = open_store(out)
     return tree if isinstance(tree, xr.DataTree) else xr.DataTree(tree)
+
+
+def _require_new(location: Location, overwrite: bool) -> None:
+    require_store(location)
+    if set(location.names()) - {JOURNAL} and not overwrite:
+        raise StoreError(
+            f"{location} is there already. Pass overwrite=True (--overwrite) to "
+            "replace it."
+        )
+
+
+def _leave_out_all(change: Change) -> None:
+    """Leave out what the store holds, if batteryxr wrote all of it."""
+    held = list(change.manifest.groups)
+    require_ours(change.location, held)
+    for group in held:
+        change.remove(group)
 
 
 def _simulate(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.core.version import __version__
 
@@ -35,6 +37,8 @@ td.number, th.number { text-align: right; }
 pre { background: #f4f6f8; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 .scroll { overflow-x: auto; }
 """
+#: By which a report is known.
+_MADE = "<meta name='generator' content='batteryxr'>"
 _WIDTH = 900
 _HALF_CYCLES = {
     "direction": "Direction",
@@ -123,16 +127,51 @@ class Report:
         page = (
             "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
             "<meta name='viewport' content='width=device-width'>"
+            f"{_MADE}"
             f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style>"
             f"{script}</head><body>{body}"
             f"<p class='summary'>Made by batteryxr {html.escape(__version__)}.</p>"
             "</body></html>"
         )
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            partial.write_text(page, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return path
+
+
+def require_page(path: str | Path, overwrite: bool) -> None:
+    """Raise unless a report can be written to a file.
+
+    Raises
+    ------
+    ArgumentError
+        If its folder is not there.
+    StoreError
+        If the file is there and is not to be replaced, or is no report.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ArgumentError("report", str(path), "a file in a folder that is there")
+    if not path.exists() and not path.is_symlink():
+        return
+    if not overwrite:
+        raise StoreError(
+            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
+        )
+    if path.is_symlink() or not path.is_file() or not _is_report(path):
+        raise StoreError(
+            f"{path} is no report of batteryxr, so it is not replaced. Choose another "
+            "file."
+        )
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MADE.encode() in file.read(1000)
 
 
 def write_page(run: Findings, path: str | Path, *, store: str | Path) -> Path:

@@ -9,11 +9,10 @@ from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWra
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
 
     from batteryxr.core.checks import Count, Seed, Whole
+    from batteryxr.core.store import StoreLike
 
 
 @recorded
@@ -28,7 +27,7 @@ def retrieve(
     coherence_every: Whole = 0,
     start: xr.DataArray | xr.Dataset | None = None,
     device: str = "cpu",
-    store: str | Path | None = None,
+    store: StoreLike | None = None,
     group: str = "starts",
     progress: bool | None = None,
 ) -> xr.Dataset:

@@ -14,11 +14,10 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from batteryxr.cdi.bragg.kernels.schedule import Stage
     from batteryxr.cdi.bragg.learned.network import Guess
     from batteryxr.core.checks import Count, Part, Positive, Seed, Whole
+    from batteryxr.core.store import StoreLike
 
 
 @replayable
@@ -139,7 +138,7 @@ class RetrievalSettings:
     coherence_every: Whole = 0
     device: str = "cpu"
     guess: Guess | None = None
-    store: str | Path | None = None
+    store: StoreLike | None = None
     group: str = "starts"
 
     def __post_init__(self) -> None:

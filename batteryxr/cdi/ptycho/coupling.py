@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.registration import CommonGrid, Registered
     from batteryxr.cdi.ptycho.settings import KramersKronig, Registration
     from batteryxr.cdi.ptycho.states import StoredObjects
+    from batteryxr.core.store import Location
 
 #: Ends of the table that the Kramers-Kronig integral takes beyond the window, eV.
 _TABLE = (100.0, 2e5)
@@ -30,7 +30,7 @@ TILE = 16_000_000
 
 @contextmanager
 def registered(
-    objects: StoredObjects, store: str, registration: Registration
+    objects: StoredObjects, store: Location, registration: Registration
 ) -> Iterator[Registered]:
     """Give objects on one grid, which lie in a file beside the store meanwhile."""
     from batteryxr.cdi.ptycho.kernels.registration import common_grid, register
@@ -61,7 +61,7 @@ class Change(NamedTuple):
 
 @contextmanager
 def constrained(
-    found: Registered, energy: np.ndarray, relation: KramersKronig, store: str
+    found: Registered, energy: np.ndarray, relation: KramersKronig, store: Location
 ) -> Iterator[Change]:
     """Give what makes absorption and phase agree, in a file beside the store.
 
@@ -125,16 +125,16 @@ class ImageFile:
     Parameters
     ----------
     store
-        The store that it belongs to: the file lies on the same disk, beside it.
+        The store that it belongs to: the file lies beside it if that is a folder.
     shape
         Numbers of energies, rows and columns.
     """
 
     dtype = np.dtype("<c8")
 
-    def __init__(self, store: str | Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, store: Location, shape: tuple[int, int, int]) -> None:
         self.shape = shape
-        folder = Path(store).absolute().parent
+        folder = store.folder.parent if store.folder else None
         self._file: Any = tempfile.TemporaryFile(  # noqa: SIM115 (`close`)
             dir=folder, prefix=".batteryxr-"
         )

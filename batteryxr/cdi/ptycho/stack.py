@@ -35,18 +35,28 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.ledger import Ledger, digest
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.ledger import Ledger, digest, mark_digest
 from batteryxr.core.provenance import recorded
-from batteryxr.core.store import holds_data, open_dataset, save
+from batteryxr.core.resume import CLAIM
+from batteryxr.core.store import (
+    JOURNAL,
+    Location,
+    holds_data,
+    locked,
+    open_dataset,
+    require_store,
+    save,
+    seal,
+    telling,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.core.checks import Count, Seed
+    from batteryxr.core.store import StoreLike
 
 #: Group of the finished result.
 RESULT = "ptycho"
@@ -58,7 +68,7 @@ _FINISHED = "finished"
 def ptycho_energies(
     scan: xr.Dataset,
     *,
-    store: str | Path,
+    store: StoreLike,
     engine: Engine = LSQML(),
     iterations: Count = 800,
     n_modes: Count = 1,
@@ -72,8 +82,9 @@ def ptycho_energies(
 ) -> xr.Dataset:
     """Reconstruct a stack of energies and put the objects on one grid.
 
-    Reads each energy once, and again after each Kramers-Kronig step; frames that do
-    not fit into memory once per iteration. Runs in dask's threads, or on a
+    Reads each energy once to compare it with what `store` was begun with, once to
+    work, and again after each Kramers-Kronig step; frames that do not fit into memory
+    once per iteration. Runs in dask's threads, or on a
     ``distributed.Client`` if one is open. Called again, also after a kill, it goes on
     from the states in `store` and ends with the same arrays.
 
@@ -175,10 +186,13 @@ def ptycho_energies(
         registration=registration,
         progress=progress,
     )
-    stack.ledger.claim(mark_of(stack))
-    if not (stack.ledger.has(_FINISHED) and holds_data(str(store), RESULT)):
-        complete(stack)
-    return open_dataset(str(store), RESULT)
+    location = stack.store
+    require_store(location)
+    with telling(location), locked(location):
+        mark = mark_of(stack)
+        if not _is_finished(stack, mark):
+            complete(stack, mark)
+    return open_dataset(location, RESULT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +229,9 @@ class Stack:
         return np.array([e.energy for e in self.experiments])
 
     @property
-    def store(self) -> str:
+    def store(self) -> Location:
         """Where states and result lie."""
-        return str(self.ledger.path)
+        return self.ledger.location
 
 
 def mark_of(stack: Stack) -> dict[str, Any]:
@@ -225,8 +239,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     settings, relation = stack.settings, stack.kramers_kronig
     marked = asdict(settings) | {"engine": repr(settings.engine)}
     del marked["streamed"]  # which changes nothing
-    first, last = stack.experiments[0], stack.experiments[-1]
-    ends = [e.frames[[0, -1]] for e in (first, last)]
+    first = stack.experiments[0]
     vacuum = stack.registration.vacuum
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
@@ -234,7 +247,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         "kramers_kronig": asdict(relation) if relation else None,
         "shifts": stack.registration.shifts,
         "vacuum": "" if vacuum is None else digest(vacuum.values),
-        "frames": [str(first.frames.dtype), *first.frames.shape, digest(*ends)],
+        "frames": _digests(stack),
         "energy": stack.energy.tolist(),
         "pixel": [e.pixel for e in stack.experiments],
         "positions": digest(
@@ -245,7 +258,40 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     }
 
 
-def complete(stack: Stack) -> None:
+def _digests(stack: Stack) -> dict[str, list[Any]]:
+    """Return type, shape and digest of all frames, energy by energy."""
+    frames = [experiment.frames for experiment in stack.experiments]
+    tasks = [blocks.delayed(digest, traverse=False)(counts) for counts in frames]
+    with blocks.workers(stack.workers):
+        digests = blocks.gather(tasks, "Comparing frames", progress=stack.progress)
+    return {
+        f"{energy} eV": [str(counts.dtype), *counts.shape, text]
+        for energy, counts, text in zip(stack.energy, frames, digests, strict=True)
+    }
+
+
+def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
+    """Tell whether this result is there; the ledger may be gone.
+
+    Raises
+    ------
+    StoreError
+        If the store holds a reconstruction of something else.
+    """
+    there = holds_data(stack.store, RESULT)
+    if stack.ledger.mark() is None and there:
+        result = open_dataset(stack.store, RESULT)
+        if result.attrs.get(CLAIM) != mark_digest(mark):
+            raise StoreError(
+                f"{stack.store}, group {RESULT!r} was made from other data or with "
+                "other arguments. Choose another store, or delete it."
+            )
+        return True
+    stack.ledger.claim(mark)
+    return there and stack.ledger.has(_FINISHED)
+
+
+def complete(stack: Stack, mark: dict[str, Any]) -> None:
     """Do what the store does not hold yet."""
     leading = _lead(stack) if stack.settings.schedule.lead else None
     since = 0
@@ -255,7 +301,7 @@ def complete(stack: Stack) -> None:
             if until < stack.settings.iterations:
                 _couple(stack, until)
         since = until
-    _finish(stack)
+    _finish(stack, mark)
 
 
 def _ends(stack: Stack) -> list[int]:
@@ -332,7 +378,7 @@ def _couple(stack: Stack, until: int) -> None:
         stack.ledger.put(coupled_key(until), coupled_objects(objects, found, change))
 
 
-def _finish(stack: Stack) -> None:
+def _finish(stack: Stack, mark: dict[str, Any]) -> None:
     """Write the registered stack."""
     objects = StoredObjects(stack.experiments, stack.ledger)
     relation, misfit = stack.kramers_kronig, None
@@ -343,7 +389,9 @@ def _finish(stack: Stack) -> None:
                 if relation.is_due(stack.settings.iterations):
                     found = apply_change(found, change)
         result = labelled_stack(objects, found, misfit, stack.energy)
+        result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():
             save(result, stack.store, group=RESULT, overwrite=True)
     stack.ledger.put(_FINISHED, {})
+    seal(stack.store, JOURNAL)

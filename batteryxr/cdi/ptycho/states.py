@@ -12,10 +12,10 @@ from batteryxr.core.store import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.core.store import StoreLike
 
 #: The energy that runs ahead of the others.
 LEADER = "leader"
@@ -23,9 +23,9 @@ LEADER = "leader"
 _MEMORY = "memory_"
 
 
-def ledger_of(store: str | Path) -> Ledger:
+def ledger_of(store: StoreLike) -> Ledger:
     """Return the ledger of the reconstructions in a store."""
-    return Ledger(str(store), JOURNAL)
+    return Ledger(store, JOURNAL)
 
 
 def state_key(k: int | str) -> str:

@@ -14,13 +14,12 @@ from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from batteryxr.core.ledger import Ledger
+    from batteryxr.core.store import StoreLike
 
 
 @checked
-def ptycho_progress(path: str | Path, *, energy: Whole | None = None) -> xr.Dataset:
+def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Dataset:
     """Return how far a reconstruction in a store is; safe while it runs.
 
     Reads the newest state that is whole.

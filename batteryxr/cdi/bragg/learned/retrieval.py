@@ -15,11 +15,10 @@ from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
 
     from batteryxr.core.checks import Seed, Whole
+    from batteryxr.core.store import StoreLike
 
 
 @recorded
@@ -34,7 +33,7 @@ def retrieve_learned(
     support: ShrinkWrap = ShrinkWrap(every=10),  # noqa: B008
     coherence_every: Whole = 0,
     device: str = "cpu",
-    store: str | Path | None = None,
+    store: StoreLike | None = None,
     group: str = "starts",
     progress: bool | None = None,
 ) -> xr.Dataset:
