@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
 from batteryxr.core.blocks import of_inputs
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
@@ -34,6 +32,8 @@ from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import xarray as xr
 
 #: Attribute of a result: the digest of what it was claimed for.
 CLAIM = "batteryxr_claim"

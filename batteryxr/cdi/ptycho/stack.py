@@ -392,6 +392,6 @@ def _finish(stack: Stack, mark: dict[str, Any]) -> None:
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():
-            save(result, stack.store, group=RESULT, overwrite=True)
+            save(result, stack.ledger.path, group=RESULT, overwrite=True)
     stack.ledger.put(_FINISHED, {})
     seal(stack.store, JOURNAL)

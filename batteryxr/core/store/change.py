@@ -198,8 +198,7 @@ class Change:
             place = self._staged.get(group)
             new = self.location.names(place) if place else []
             old = [METADATA, *self._old_arrays(group), *([JOURNAL] if group else [])]
-            for name in old:
-                moves.append((joined(group, name), f"{away}/{number}/{name}"))
+            moves += [(joined(group, name), f"{away}/{number}/{name}") for name in old]
             moves += [(f"{place}/{name}", joined(group, name)) for name in new]
         return moves
 

@@ -115,9 +115,7 @@ def clean(location: Location, manifest: Manifest, token: str = "") -> None:
         elif manifest.problem in ("", "lost") and kind == "pending":
             _forget_pending(location, place, used)
         elif not manifest.problem:
-            for number in location.names(place):
-                if f"{place}/{number}" not in used:
-                    location.delete_below(f"{place}/{number}")
+            _delete_unused(location, place, used)
 
 
 def pending(location: Location, manifest: Manifest) -> set[str]:
@@ -145,6 +143,13 @@ def _move(location: Location, source: str, target: str) -> None:
     if start.exists() and not end.exists():
         end.parent.mkdir(parents=True, exist_ok=True)
         start.rename(end)
+
+
+def _delete_unused(location: Location, place: str, used: set[str]) -> None:
+    """Delete versions that do not count any more."""
+    here = {f"{place}/{name}" for name in location.names(place) if name != METADATA}
+    for version in [place] if not here & used else sorted(here - used):
+        location.delete_below(version)
 
 
 def _forget_pending(location: Location, key: str, used: set[str]) -> None:

@@ -32,7 +32,7 @@ def problem_of_piece(node: dict[str, Any]) -> str:
     return ""
 
 
-def problem_of_node(key: str, content: bytes) -> str:
+def problem_of_node(content: bytes) -> str:
     """Return what is wrong with metadata that the manifest does not know."""
     try:
         node = json.loads(content)

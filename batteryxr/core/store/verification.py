@@ -101,10 +101,10 @@ def _metadata(
     known = frozenset(told)
     for key in sorted(keys - known - {MANIFEST}):
         if key.endswith(METADATA):
-            content = location.get(key) or b""
-            if cause := problem_of_node(key, content):
+            text = location.get(key) or b""
+            if cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
-            told |= arrays_of_piece(key, content)
+            told |= arrays_of_piece(key, text)
     for key, digest in told.items():
         content = location.get(key)
         where = names.get(key, _shown(key))
