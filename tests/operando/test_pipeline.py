@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.cli.main import main
 from batteryxr.core.errors import StoreError
+from batteryxr.core.store import save
 from batteryxr.operando import operando
 
 
@@ -115,6 +117,78 @@ def test_a_failed_run_leaves_nothing(tmp_path, capsys):
     assert status == 2
     assert "cell.mpt" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["cell.mpt"]
+
+
+REFUSED = ["operando", "--cycler", "none.mpt", "--scans", "none"]
+
+
+def _refused(folder, *arguments):
+    """Refuse a run at once, whose input is not there either; nothing changes."""
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert main([*REFUSED, *map(str, arguments)]) == 2
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_what_is_not_ours_is_never_emptied(simulated, tmp_path, capsys):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("mine")
+    (tmp_path / "cell.zarr.partial").mkdir()
+    (tmp_path / "cell.zarr.partial" / "keep.txt").write_text("mine")
+    (tmp_path / "link.zarr").symlink_to(thesis)
+    (tmp_path / "file.zarr").write_text("mine")
+    (tmp_path / "precious.html").write_text("mine")
+    for out, told in (
+        (thesis, "not a zarr store and holds chapter.tex"),
+        (tmp_path / "link.zarr", "not a zarr store"),
+        (tmp_path / "file.zarr", "is a file"),
+    ):
+        _refused(tmp_path, "--out", out, "--overwrite")
+        assert told in capsys.readouterr().err
+    out = tmp_path / "cell.zarr"
+    _refused(tmp_path, "--out", out)
+    _refused(tmp_path, "--out", out, "--report", tmp_path / "precious.html")
+    assert "is there already" in capsys.readouterr().err
+    page = ["--report", tmp_path / "precious.html", "--overwrite"]
+    _refused(tmp_path, "--out", out, *page)
+    assert "no report of batteryxr" in capsys.readouterr().err
+    _refused(tmp_path, "--out", out, "--report", tmp_path / "no" / "page.html")
+    assert "in a folder that is there" in capsys.readouterr().err
+    assert not out.exists()
+    copy = tmp_path / "copy.zarr"
+    shutil.copytree(simulated[0], copy)
+    (copy / "echem" / "notes.txt").write_text("mine")
+    _refused(tmp_path, "--out", copy, "--overwrite")
+    assert "echem/notes.txt, which batteryxr did not write" in capsys.readouterr().err
+
+
+def test_a_store_of_ours_is_replaced_whole(simulated, tmp_path, capsys):
+    real, link = tmp_path / "real.zarr", tmp_path / "link.zarr"
+    save(xr.Dataset({"old": ("y", [1.0])}), real, group="truth/old")
+    link.symlink_to(real)
+    page = tmp_path / "page.html"
+    shutil.copy(simulated[1], page)
+    bad = ["--cycler", str(tmp_path), "--scans", str(tmp_path)]
+    assert main(["operando", *bad, "--out", str(link), "--overwrite"]) == 2
+    assert batteryxr.open_store(real, "truth/old")["old"].values.tolist() == [1.0]
+    asked = ["--out", str(link), "--report", str(page), "--overwrite"]
+    assert main(["operando", *asked]) == 0
+    assert link.is_symlink()
+    tree = batteryxr.open_store(real)
+    assert "/truth/old" not in tree.groups
+    xr.testing.assert_equal(
+        tree["echem/cycles"].to_dataset().load(),
+        batteryxr.open_store(simulated[0], "echem/cycles").load(),
+    )
+    assert main(["check", str(link)]) == 0
+
+
+def test_what_the_system_says_is_one_sentence(tmp_path, capsys):
+    assert main(["operando", "--out", str(tmp_path / ("x" * 300))]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "File name too long" in told[0]
+    assert main(["info", str(tmp_path / ("x" * 300))]) == 2
 
 
 def test_half_of_the_input_is_refused(tmp_path, capsys):

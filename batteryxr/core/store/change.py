@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +219,9 @@ class Change:
     def _drop_displaced(self, manifest: Manifest) -> None:
         """Delete versions under their own names that do not count any more."""
         if self.location.folder is not None:
+            for group in sorted(self._removed - self._staged.keys(), reverse=True):
+                with suppress(OSError):  # something is in it
+                    (self.location.folder / group).rmdir()
             return
         for group in self._removed | self._staged.keys():
             if (
@@ -292,11 +295,9 @@ def _no_trace(location: Location) -> Iterator[None]:
     try:
         yield
     finally:
-        for path in fresh:
-            try:
+        with suppress(OSError):  # something is in it
+            for path in fresh:
                 path.rmdir()
-            except OSError:  # something is in it
-                break
 
 
 def _delete_arrays(location: Location, place: str) -> None:

@@ -160,7 +160,7 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
 
     try:
         bare = xr.open_zarr(
-            checked_store(location),
+            checked_store(location, place, name),
             group=place or None,
             consolidated=False,
             chunks=None,

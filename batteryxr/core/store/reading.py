@@ -12,6 +12,7 @@ from zarr.storage import LocalStore, WrapperStore
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.chunks import cause_of, checksummed
 from batteryxr.core.store.location import METADATA, UNFINISHED
+from batteryxr.core.store.manifest import joined
 
 if TYPE_CHECKING:
     from batteryxr.core.store.location import Location
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class _Memory:
     """What a store for reading has learned of arrays and groups."""
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
+    def __init__(self, shown: str, place: str = "", name: str = "") -> None:
+        self.shown, self.place, self.name = shown, place, name
         #: Arrays whose chunks carry checksums, and what tells their metadata apart.
         self.arrays: dict[str, tuple[int, int] | None] = {}
         self.unfinished: set[str] = set()
@@ -55,22 +56,30 @@ class _Memory:
         data = None if content is None else content.as_numpy_array()
         if cause := cause_of(data):
             chunk = key[len(place) + 1 :]
-            raise StoreError(f"{self.shown}: {place}, chunk {chunk} {cause}.")
+            raise StoreError(
+                f"{self.shown}: {self.told(place)}, chunk {chunk} {cause}."
+            )
+
+    def told(self, place: str) -> str:
+        """Return how a place is named to users."""
+        if self.place and place.startswith(self.place):
+            return joined(self.name, place.removeprefix(self.place).strip("/"))
+        return place
 
     def replaced(self, place: str) -> StoreError:
         """Return what to say where a variable was replaced since it was opened."""
         return StoreError(
-            f"{self.shown}: {place} was replaced since it was opened. Open the store "
-            "again."
+            f"{self.shown}: {self.told(place)} was replaced since it was opened. Open "
+            "the store again."
         )
 
 
 class CheckedFolder(LocalStore):  # type: ignore[misc]
     """A folder whose chunks are checked in the threads that read them."""
 
-    def __init__(self, root: Any, shown: str = "", *, read_only: bool = True) -> None:
+    def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
         super().__init__(root, read_only=True)
-        self.memory = _Memory(shown)
+        self.memory = memory or _Memory("")
 
     def with_read_only(self, read_only: bool = False) -> Any:
         """Return the store, which is only read anyway."""
@@ -100,9 +109,9 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
 class CheckedStore(WrapperStore):  # type: ignore[misc]
     """A store of any other kind whose chunks are checked."""
 
-    def __init__(self, store: Any, shown: str = "") -> None:
+    def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
-        self.memory = _Memory(shown)
+        self.memory = memory or _Memory("")
 
     def with_read_only(self, read_only: bool = False) -> Any:
         """Return the store, which is only read anyway."""
@@ -114,15 +123,24 @@ class CheckedStore(WrapperStore):  # type: ignore[misc]
         if key.endswith(METADATA):
             self.memory.learn(key, found, None)
         elif byte_range is None:
+            place = self.memory.array_of(key)
+            if found is None and place is not None:
+                metadata = f"{place}/{METADATA}"
+                if await super().get(metadata, prototype) is None:
+                    raise self.memory.replaced(place)
             self.memory.judge(key, found)
         return found
 
 
-def checked_store(location: Location) -> Any:
-    """Return a zarr store for reading that raises where a chunk is lost or damaged."""
+def checked_store(location: Location, place: str = "", name: str = "") -> Any:
+    """Return a zarr store for reading that raises where a chunk is lost or damaged.
+
+    What lies at `place` is the group `name` in messages.
+    """
+    memory = _Memory(location.shown, place, name)
     if location.folder is None:
-        return CheckedStore(location.store.with_read_only(True), location.shown)
-    return CheckedFolder(location.folder, location.shown)
+        return CheckedStore(location.store.with_read_only(True), memory)
+    return CheckedFolder(location.folder, memory)
 
 
 def _stamp(path: Any) -> tuple[int, int] | None:

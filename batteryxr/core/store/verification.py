@@ -83,7 +83,17 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
     found = list(_metadata(location, manifest, keys))
     if not metadata_only:
         found += _chunks(location, keys)
-    return sorted(set(found))
+    names = {e.at: group for group, e in manifest.groups.items() if e.at != group}
+    return sorted({_named(damage, names) for damage in found})
+
+
+def _named(damage: Damage, names: dict[str, str]) -> Damage:
+    """Return a damage with the name of its group, wherever that lies."""
+    for place, group in names.items():
+        if damage.variable.startswith(f"{place}/"):
+            inner = damage.variable.removeprefix(f"{place}/")
+            return damage._replace(variable=joined(group, inner))
+    return damage
 
 
 def _metadata(

@@ -1,0 +1,245 @@
+"""Stores in memory and on a local S3 server: the same rules without renaming."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.cli.main import main
+from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
+from batteryxr.core.ledger import Ledger
+from batteryxr.core.resume import write_resumable
+from batteryxr.core.store import (
+    changing,
+    groups,
+    location_of,
+    locked,
+    open_store,
+    save,
+    verify,
+)
+from batteryxr.core.store import note as notes
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """Return the URL of a bucket on this machine."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    told = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(name, value)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="cells")
+        yield "s3://cells"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "object", "s3"])
+def place(request):
+    """Return a place of each kind where nothing lies."""
+    name = f"{uuid.uuid4().hex}.zarr"
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/{name}"
+    if request.param == "memory":
+        return f"memory://cells/{name}"
+    from zarr.storage import MemoryStore
+
+    return MemoryStore()
+
+
+def dataset(k: int) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "a": (("y", "x"), np.full((12, 4), float(k))),
+            "b": ("y", np.full(12, k)),
+            "label": ("y", [f"row {i}" for i in range(12)]),
+        },
+        coords={"y": np.arange(12)},
+        attrs={"k": k},
+    ).chunk(y=6)
+
+
+def test_saving_and_overwriting(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="no zarr store"):
+        open_store(place)
+    save(dataset(1), place, group="m")
+    save(dataset(9), place, group="m/inner")
+    with pytest.raises(StoreError, match="overwrite=True"):
+        save(dataset(1), place, group="m")
+    for k in (2, 3, 4):
+        save(dataset(k), place, group="m", overwrite=True)
+        xr.testing.assert_identical(open_store(place, "m").load(), dataset(k).load())
+        assert verify(place) == []
+    lazy = open_store(place, "m")
+    save(lazy.assign(a=lazy["a"] * 2), place, group="m", overwrite=True)
+    np.testing.assert_array_equal(open_store(place, "m")["a"], 8.0)
+    with pytest.raises(StoreError, match="m/a was replaced since it was opened"):
+        lazy["a"].load()
+    assert groups(place) == ["m", "m/inner"]
+    assert open_store(place, "m/inner").attrs["k"] == 9
+    tree = xr.DataTree.from_dict({"/": dataset(5), "/p": dataset(6)})
+    save(tree, place)
+    save(tree.map_over_datasets(lambda ds: ds.drop_vars("b")), place, overwrite=True)
+    assert set(open_store(place, "p").data_vars) == {"a", "label"}
+    assert verify(place, metadata_only=True) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_overwrite_that_fails(place):
+    def fail(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 1:
+            raise KeyboardInterrupt
+        return block
+
+    bad = dataset(2)
+    bad["a"] = bad["a"].copy(data=da.map_blocks(fail, bad["a"].data, dtype=float))
+    with pytest.raises(KeyboardInterrupt):
+        save(bad, place, group="m")
+    save(dataset(1), place, group="m")
+    keys = set(location_of(place).keys())
+    with pytest.raises(KeyboardInterrupt):
+        save(bad, place, group="m", overwrite=True)
+    assert set(location_of(place).keys()) == keys
+    assert open_store(place, "m").attrs["k"] == 1
+    assert verify(place) == []
+
+
+def test_a_writer_that_died(place, monkeypatch):
+    """Die after each object; readers see the old or the new, the next writer clears."""
+
+    class Death(BaseException):
+        pass
+
+    save(dataset(0), place, group="m")
+    clean = set(location_of(place).keys())
+    kind = type(location_of(place))
+    real_put, real_redo, steps, old = kind.put, notes.Note.redo, 0, 0
+    while True:
+        left = iter(range(steps))
+
+        def dying(self, key, content, left=left):
+            if next(left, None) is None:
+                raise Death
+            real_put(self, key, content)
+
+        monkeypatch.setattr(kind, "put", dying)
+        monkeypatch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
+        died = True
+        try:
+            save(dataset(steps + 1), place, group="m", overwrite=True)
+            died = False
+        except Death:
+            pass
+        monkeypatch.undo()
+        found = open_store(place, "m").load()
+        assert found.attrs["k"] in (old, steps + 1)
+        xr.testing.assert_identical(found, dataset(found.attrs["k"]).load())
+        assert verify(place, metadata_only=True) == []
+        old, steps = found.attrs["k"], steps + 1
+        if not died:
+            break
+    save(dataset(1), place, group="m", overwrite=True)
+    assert open_store(place, "m").attrs["k"] == 1
+    assert len(location_of(place).keys()) <= len(clean) + 2
+    assert real_redo is notes.Note.redo
+    assert steps > 2
+
+
+def test_two_writers(place):
+    with changing(location_of(place)) as change:
+        change.write(dataset(1), "m")
+        holder = location_of(place).get("_journal/lock")
+    # Somebody else, on another machine.
+    location = location_of(place)
+    other = holder.replace(b'"host": "', b'"host": "beamline-')
+    location.put("_journal/lock", other)
+    with pytest.raises(StoreError, match=r"written to by process \d+ on beamline-"):
+        save(dataset(2), place, group="m", overwrite=True)
+    # Who has not been heard of for long has left it.
+    import re
+
+    location.put("_journal/lock", re.sub(rb'"seen": [\d.]+', b'"seen": 1.0', other))
+    save(dataset(2), place, group="m", overwrite=True)
+    assert open_store(place, "m").attrs["k"] == 2
+    # Without conditional writes, who was overtaken finds out at the end.
+    with (
+        pytest.raises(StoreError, match=r"was taken by process \d+ on beamline-"),
+        changing(location) as change,
+    ):
+        change.write(dataset(3), "m", overwrite=True)
+        location.put("_journal/lock", other)
+    location.delete("_journal/lock")
+    assert open_store(place, "m").attrs["k"] == 2
+    with locked(location):
+        save(dataset(4), place, group="m", overwrite=True)
+
+
+def test_long_work(place):
+    x = da.from_array(np.arange(12.0), chunks=3)
+    result = xr.Dataset({"a": ("t", x * 2)})
+    first = write_resumable(result, place, group="long", dim="t").load()
+    again = write_resumable(result, place, group="long", dim="t").load()
+    xr.testing.assert_identical(first, again)
+    ledger = Ledger(place, "starts")
+    ledger.claim({"seed": 0})
+    for k in range(3):
+        ledger.put("0", {"object": np.full(5, k)}, k=k)
+    assert ledger.get("0").attrs == {"k": 2}
+    assert ledger.missing(["0", "1"]) == ["1"]
+    with pytest.raises(StoreError, match="seed: stored 0, asked for 1"):
+        ledger.claim({"seed": 1})
+    assert verify(place) == []
+    location_of(place).delete("long/a/c/1")
+    assert [str(d) for d in verify(place)] == ["long/a, chunk c/1: is lost"]
+    with pytest.raises(StoreError, match="long/a, chunk c/1 is lost"):
+        open_store(place, "long").load()
+
+
+def test_the_command_line_takes_urls(bucket, capsys):
+    url = f"{bucket}/cli.zarr"
+    save(dataset(1), url, group="m")
+    assert main(["info", url]) == 0
+    assert "/m  (y 12, x 4" in capsys.readouterr().out
+    assert main(["check", url]) == 0
+    location_of(url).delete("m/a/c/0/0")
+    assert main(["check", url]) == 1
+
+
+def test_paths_of_universal_pathlib(bucket):
+    path = pytest.importorskip("upath").UPath(f"{bucket}/upath.zarr")
+    save(dataset(1), path)
+    assert open_store(path).attrs["k"] == 1
+    assert location_of(path).identity == location_of(str(path)).identity
+
+
+def test_addresses_that_lead_nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(MissingDependencyError, match=r"'batteryxr\[remote\]'"):
+        save(dataset(1), "gs://bucket/a.zarr")
+    with pytest.raises(StoreError, match="nowhere://x"):
+        save(dataset(1), "nowhere://x")
+    from pathlib import Path
+
+    with pytest.raises(ArgumentError, match="URL as text"):
+        save(dataset(1), Path("s3://bucket/a.zarr"))
+    with pytest.raises(ArgumentError, match="path"):
+        save(dataset(1), 3)
+    assert os.listdir(tmp_path) == []
