@@ -1,4 +1,4 @@
-"""Changing a store: what was there is whole until the new is; strangers lose nothing."""
+"""Changing a store: what was there is whole until the new is; strangers are safe."""
 
 from __future__ import annotations
 

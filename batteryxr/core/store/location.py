@@ -191,7 +191,9 @@ def location_of(place: StoreLike | Location) -> Location:
         return Location(place, str(folder or place), folder)
     if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
         return _remote(str(place), dict(place.storage_options))
-    return _named(os.fspath(getattr(place, "path", str(place))))
+    if isinstance(place, os.PathLike | RemotePath):
+        return _named(str(getattr(place, "path", place)))
+    raise ArgumentError("path", place, "a path, a URL or a zarr store")
 
 
 def _named(text: str) -> Location:
@@ -201,7 +203,7 @@ def _named(text: str) -> Location:
         return _local(rest) if protocol in ("file", "local") else _remote(text, {})
     if _BENT_URL.match(text):
         raise ArgumentError(
-            "store", text, "a path, or a URL as text", "A path object bends URLs."
+            "path", text, "a path, or a URL as text", "A path object bends URLs."
         )
     return _local(text)
 
@@ -210,7 +212,7 @@ def _local(text: str) -> Location:
     from zarr.storage import LocalStore
 
     if not text:
-        raise ArgumentError("store", text, "the path of a store")
+        raise ArgumentError("path", text, "the path of a store")
     folder = Path(text).expanduser().absolute()
     if folder.is_symlink():
         folder = folder.resolve()

@@ -122,10 +122,9 @@ def pending(location: Location, manifest: Manifest) -> set[str]:
     """Return groups that are being written for the first time."""
     if location.folder is not None:
         return set()
-    counted = {entry.at for entry in manifest.groups.values()}
     names = (n for n in location.names(JOURNAL) if n.startswith(_PENDING))
     found = ((location.get(f"{JOURNAL}/{n}") or b"").decode() for n in names)
-    return {text.partition("\n")[0] for text in found} - counted
+    return {text.partition("\n")[0] for text in found} - manifest.groups.keys()
 
 
 def _notes(location: Location) -> list[str]:
