@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def fork() -> Callable[..., Any]:
+    """Return a function that runs code in another process."""
+    return forking()
+
+
+def forking() -> Callable[..., Any]:
     """Return a function that runs code in another process.
 
     The code finds its arguments as `argv`, and `say`, what it calls to be heard: the

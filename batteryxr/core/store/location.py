@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 (told at run time)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
