@@ -83,8 +83,32 @@ def measure(
 def chosen() -> BloscCodec:
     """Return the codec that `batteryxr.save` takes for frames."""
     frames = xr.Dataset({"frames": (DIMS, np.zeros((2, 2, 2), np.uint16))})
-    (codec,) = encoding(frames)["frames"]["compressors"]
+    codec, _ = encoding(frames)["frames"]["compressors"]
     return codec
+
+
+def checks(counts: np.ndarray, folder: str, repeats: int) -> tuple[float, float]:
+    """Return seconds of reading a store with default chunks, bare and with checks."""
+    path = f"{folder}/checked.zarr"
+    data = xr.Dataset({"frames": (DIMS, np.concatenate([counts] * 4))})
+    batteryxr.save(data, path, overwrite=True)
+    bare_path = f"{folder}/bare.zarr"
+    kept = {
+        name: entry | {"compressors": entry["compressors"][:1]}
+        for name, entry in encoding(data).items()
+    }
+    data.to_zarr(bare_path, mode="w", consolidated=False, encoding=kept)
+
+    def seconds(opened: xr.Dataset) -> float:
+        begin = time.perf_counter()
+        opened["frames"].load(scheduler="synchronous")
+        return time.perf_counter() - begin
+
+    bare = checked = np.inf
+    for _ in range(repeats):
+        bare = min(bare, seconds(xr.open_zarr(bare_path, consolidated=False)))
+        checked = min(checked, seconds(batteryxr.open_store(path)))
+    return bare, checked
 
 
 def main() -> None:
@@ -110,6 +134,8 @@ def main() -> None:
                 )
                 print(f"{mark} {cname:4s} {level} {shuffle:12s}", end="")
                 print("{:9.2f} {:11.0f} {:10.0f}".format(*found))
+            bare, checked = checks(counts, folder, asked.repeats)
+            print(f"  checksums: {checked / bare - 1:+.1%} of reading (bar 5 %)")
             one = measure(counts[:32], ours, 1, f"{folder}/a.zarr", asked.repeats)
             print("  chosen, 1 per chunk ", "{:7.2f} {:11.0f} {:10.0f}".format(*one))
 

@@ -17,7 +17,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("samples", "batteryxr", ("sample",)),
     ("samples", "batteryxr.samples", ("local", "MeasuredSample", "Samples", "Origin")),
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
-    ("stores", "batteryxr.core.store", ("groups", "open_dataset")),
+    ("stores", "batteryxr.core.store", ("groups", "open_dataset", "verify", "Damage")),
     ("stores", "batteryxr.cli.main", ("describe",)),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
