@@ -133,7 +133,7 @@ def _spreads(
     whole: list[tuple[Chain, np.ndarray]], best: Chain, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return errors, quantiles and ranges, and whether chains agree on them."""
-    from batteryxr.nmf.kernels import chains as agreement
+    from batteryxr.nmf.kernels import sampling as agreement
 
     w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
     h = np.array([np.asarray(c.components)[:, o] for c, o in whole])

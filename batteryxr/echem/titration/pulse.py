@@ -49,7 +49,7 @@ def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Datas
         last = int(result["pulse"].values[-1])
         raise ArgumentError("pulse", pulse, f"a pulse from 1 to {last}")
     from batteryxr.echem.kernels import relaxation
-    from batteryxr.echem.kernels.rows import fitted_rows
+    from batteryxr.echem.kernels.pulses import fitted_rows
 
     i_zero, tmin = float(result.attrs["i_zero"]), float(result.attrs["tmin"])
     source = columns(record, caller="pulse_fit")
