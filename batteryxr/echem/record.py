@@ -1,4 +1,4 @@
-"""From a labelled record to the arrays of the kernels, in memory or streamed."""
+"""What a labelled record holds: columns for the kernels, half cycles, charge."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from batteryxr.core.units import affine, in_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import xarray as xr
 
     from batteryxr.echem.kernels.record import Record, Rule
 

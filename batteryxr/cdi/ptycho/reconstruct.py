@@ -1,4 +1,4 @@
-"""Ptychography at one energy: frames in, object and probe out."""
+"""Ptychography at one energy, by itself or as one of a stack that is kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,10 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
-    from batteryxr.cdi.ptycho.settings import Settings
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.ledger import Ledger
 

@@ -1,4 +1,4 @@
-"""Cutting a titration record into pulses and their rests, as it streams."""
+"""Pulses and their rests cut from a record as it streams; the rows that a fit takes."""
 
 from __future__ import annotations
 

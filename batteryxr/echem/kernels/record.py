@@ -1,4 +1,4 @@
-"""Rows of a cycler record as the kernels take them, and when their current counts."""
+"""Rows of a cycler record as kernels take them, when current counts, and its charge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear smoothers as weights: symmetric, of gain one, that is checked."""
+"""Smoothed curves: smoothers as weights of gain one, extrema, and what noise does."""
 
 from __future__ import annotations
 

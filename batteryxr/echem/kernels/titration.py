@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from batteryxr.echem.kernels import pulses, relaxation
+from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels.pulses import fitted_rows
 
 if TYPE_CHECKING:
-    from batteryxr.echem.kernels.pulses import Pulse
+    from batteryxr.echem.kernels.pulses import Pulse, Rows
     from batteryxr.echem.kernels.relaxation import Shape
 
 
@@ -66,6 +67,19 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
     }
 
 
+def fit_pulse(
+    pulse: Pulse, shape: Shape, *, tmin: float
+) -> tuple[Rows, tuple[Any, ...] | None]:
+    """Return the rows that a fit looks at, and what `relaxation.fit` makes of them.
+
+    None where they are too few.
+    """
+    rows, rest = fitted_rows(pulse.window, pulse.timing, tmin=tmin)
+    if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
+        return rows, None
+    return rows, relaxation.fit(rows, pulse.remembered, shape)
+
+
 def finite_length(
     pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
@@ -73,15 +87,13 @@ def finite_length(
 
     `row` is what `measured` returned for the pulse.
     """
-    fitted, rest = pulses.fitted_rows(pulse.window, pulse.timing, tmin=tmin)
+    _, found = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
     values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
-    if fitted.t.size - rest < 3 or not relaxation.enough(fitted, shape):
+    if found is None:
         flag |= FEW_ROWS
     else:
-        values, errors, chi2, rms, _, inside = relaxation.fit(
-            fitted, pulse.remembered, shape
-        )
+        values, errors, chi2, rms, _, inside = found
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED
             values, errors = np.full(6, np.nan), np.full(6, np.nan)

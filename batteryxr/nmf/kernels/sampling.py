@@ -1,4 +1,4 @@
-"""One chain over both factors: annealed, then at T = 1, then over what fits alike."""
+"""Chains over both factors: annealed, at T = 1, over what fits alike; if they agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a fit, and what is read before it: noise and start values."""
+"""A fit of all pixels: what is asked of it, what is read before, and how it runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ from batteryxr.xanes.spectra import window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import xarray as xr
-
     from batteryxr.xanes.fit.terms import Terms
     from batteryxr.xanes.kernels.block import Accepted
-    from batteryxr.xanes.kernels.problem import Problem
     from batteryxr.xanes.spectra import Range
 
 

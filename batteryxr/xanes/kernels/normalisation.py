@@ -1,4 +1,4 @@
-"""Pre-edge line, post-edge polynomial and flattening, as Athena and Larch define them.
+"""Levels about the edge; normalisation and flattening as Athena and Larch define them.
 
 Spectra that share an E0 share ranges and polynomials, so all of them are one product
 with a small matrix. Rules after M. Newville's Larch, `pre_edge`.

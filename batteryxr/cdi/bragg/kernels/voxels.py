@@ -1,4 +1,4 @@
-"""Scattering vectors of a rocking curve, exactly, and the grid they span.
+"""The skewed voxels of a rocking curve: scattering vectors, steps, values on a cube.
 
 Vectors are (x, y, z) in the laboratory: z along the beam, y up, right-handed.
 """
