@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -40,44 +40,31 @@ class Labels:
     points: np.ndarray
     shift: Any = 0.0
 
-    def weights(
+    def factor(
         self,
+        kind: Literal["weights", "components"],
         values: np.ndarray,
         name: str,
         text: str,
         *lead: xr.DataArray,
         **attrs: Any,
     ) -> xr.DataArray:
-        """Label (..., k, samples), where `lead` names the dimensions before."""
-        like = self.result["weights"].transpose("component", ...)
-        wide = _wide(values, self.samples)[..., self.order, :]
+        """Label weights (..., k, samples) or components (..., k, points).
+
+        `lead` names the dimensions before; components get the shift.
+        """
+        known = self.result[kind]
+        like = known.transpose("component", ...)
+        ours = kind == "weights"
+        wide = _wide(values, self.samples if ours else self.points)
+        wide = wide[..., self.order, :] + (0.0 if ours else self.shift)
+        before = [str(c.dims[0]) for c in lead]
         array = xr.DataArray(
             wide.reshape(*(c.size for c in lead), *like.shape),
-            dims=(*(c.dims[0] for c in lead), *like.dims),
+            dims=(*before, *like.dims),
             coords={c.dims[0]: c for c in lead} | dict(like.coords),
-        )
-        array = array.transpose(
-            *(c.dims[0] for c in lead), *self.result["weights"].dims
-        )
-        units = str(like.attrs["units"])
-        return label(array, name, **({"units": units} | attrs), long_name=text)
-
-    def components(
-        self,
-        values: np.ndarray,
-        name: str,
-        text: str,
-        *lead: xr.DataArray,
-        **attrs: Any,
-    ) -> xr.DataArray:
-        """Label (..., k, points), the shift added."""
-        like = self.result["components"]
-        array = xr.DataArray(
-            _wide(values, self.points)[..., self.order, :] + self.shift,
-            dims=(*(c.dims[0] for c in lead), *like.dims),
-            coords={c.dims[0]: c for c in lead} | dict(like.coords),
-        )
-        units = str(like.attrs["units"])
+        ).transpose(*before, *known.dims)
+        units = str(known.attrs["units"])
         return label(array, name, **({"units": units} | attrs), long_name=text)
 
 
@@ -92,11 +79,15 @@ def label_chains(
         np.array([c.run.components[o] for c, o in zip(chains, rows, strict=True)]),
     ]
     out = {
-        "chain_weights": labels.weights(
-            found[0], "chain_weights", "Weight found by each chain", chain
+        "chain_weights": labels.factor(
+            "weights", found[0], "chain_weights", "Weight found by each chain", chain
         ),
-        "chain_components": labels.components(
-            found[1], "chain_components", "Component found by each chain", chain
+        "chain_components": labels.factor(
+            "components",
+            found[1],
+            "chain_components",
+            "Component found by each chain",
+            chain,
         ),
     }
     for name, text, numbers in (

@@ -17,6 +17,12 @@ import numpy as np
 from numba import njit
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gram(grams: np.ndarray, c: int) -> np.ndarray:
+    """Return the Gram matrix of a column: its own, or that of all."""
+    return grams[c if len(grams) > 1 else 0]
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
     """Return what draws entry (j, c), all others held."""
@@ -65,10 +71,9 @@ def propose_entries(
         Standard deviation of a proposal, over that of the conditional distribution.
     """
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -98,10 +103,9 @@ def propose_transfers(
     Parameters and return value as of `propose_entries`.
     """
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]
@@ -131,9 +135,8 @@ def draw_entries(
 ) -> None:
     """Draw every free entry from its conditional, a normal truncated at zero."""
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -153,9 +156,8 @@ def draw_transfers(
 ) -> None:
     """Draw what moves between each pair of rows, so that columns keep their sum."""
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]

@@ -187,8 +187,7 @@ class _State:
 
     def misfit(self) -> float:
         """Return the weighted sum of squared residuals."""
-        gram, rhs = self.data.for_components(self.w)
-        return self.data.misfit(self.w, self.h, gram, rhs)
+        return self.data.misfit(self.w, self.h, self.data.for_components(self.w))
 
     def _rescale(self) -> None:
         """Without closure the scale is shared freely: components get unit norm."""
@@ -240,20 +239,11 @@ def potential_scale(draws: np.ndarray) -> np.ndarray:
 
 
 def effective_size(draws: np.ndarray) -> np.ndarray:
-    """Return how many independent draws the draws of all chains are worth.
+    """Return how many independent ones `draws` (chains, draws, ...) are worth, (...).
 
     By the initial monotone sequence of summed autocorrelations (Geyer, Stat. Sci. 7,
-    473, 1992) of all chains together, spread between chains included.
-
-    Parameters
-    ----------
-    draws
-        (chains, draws, ...).
-
-    Returns
-    -------
-    numpy.ndarray
-        (...), NaN where nothing varies.
+    473, 1992) of all chains together, spread between chains included; NaN where
+    nothing varies.
     """
     chains, n = draws.shape[:2]
     centred = draws - draws.mean(axis=1, keepdims=True)
