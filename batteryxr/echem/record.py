@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from batteryxr.echem.kernels.record import Record, Rule
 
-
 #: Flags of the readers under which no charge can be trusted.
 FATAL = frozenset(
     {"time_scale", "backward_time", "overlap", "voltage", "unsigned_current"}

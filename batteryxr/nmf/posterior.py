@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -124,7 +125,7 @@ def _spreads(
     whole: list[tuple[Chain, np.ndarray]], best: Chain, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return errors, quantiles and ranges, and whether chains agree on them."""
-    from batteryxr.nmf.kernels import sampling as agreement
+    from batteryxr.nmf.kernels.sampling import effective_size, potential_scale
 
     w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
     h = np.array([np.asarray(c.components)[:, o] for c, o in whole])
@@ -140,10 +141,11 @@ def _spreads(
     quantile = xr.DataArray(list(QUANTILES), dims="quantile")
     quantile.attrs = {"units": "1", "long_name": "Quantile"}
     between = np.quantile(w.reshape(-1, *w.shape[2:]), QUANTILES, axis=0)
-    weights, components = labels.weights, labels.components
+    weights = partial(labels.factor, "weights")
+    components = partial(labels.factor, "components")
     bare = replace(labels, shift=0.0)
-    ratio = agreement.potential_scale(w)
-    size = agreement.effective_size(w)
+    ratio = potential_scale(w)
+    size = effective_size(w)
     return {
         "weights_error": weights(error_w, "weights_error", "Error of a weight"),
         "weights_low": weights(
@@ -155,8 +157,8 @@ def _spreads(
         "weights_quantiles": weights(
             between, "weights_quantiles", "Quantiles of a weight", quantile
         ),
-        "components_error": bare.components(
-            error_h, "components_error", "Error of a component"
+        "components_error": bare.factor(
+            "components", error_h, "components_error", "Error of a component"
         ),
         "components_low": components(
             low_h, "components_low", "Lowest component that fits"

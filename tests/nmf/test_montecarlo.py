@@ -66,9 +66,9 @@ def test_entries_follow_their_posterior(exact):
     kept = []
     for i in range(60_000):
         if exact:
-            metropolis.draw_entries(rng, gram, rhs, x, free, temperature)
+            metropolis.draw_entries(rng, (gram, rhs), x, free, temperature)
         else:
-            metropolis.propose_entries(rng, gram, rhs, x, free, temperature, 1.5)
+            metropolis.propose_entries(rng, (gram, rhs), x, free, temperature, 1.5)
         if i > 200:
             kept.append(x[:, 0].copy())
     a = np.linspace(0, 6, 601)
@@ -95,9 +95,9 @@ def test_transfers_keep_sums_and_follow_their_posterior(exact):
     kept = []
     for _ in range(20_000):
         if exact:
-            metropolis.draw_transfers(rng, gram, rhs, x, 0.5)
+            metropolis.draw_transfers(rng, (gram, rhs), x, 0.5)
         else:
-            metropolis.propose_transfers(rng, gram, rhs, x, 0.5, 1.5)
+            metropolis.propose_transfers(rng, (gram, rhs), x, 0.5, 1.5)
         kept.append(x[0, 0])
     assert abs(x.sum() - 1) < 1e-12
     w = np.linspace(0, 1, 2001)

@@ -15,7 +15,6 @@ from batteryxr.echem.kernels.record import Record, part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-
 #: Nanoseconds of NaT.
 _NEVER = np.iinfo(np.int64).min
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.pulses import Pulse, Rows
     from batteryxr.echem.kernels.relaxation import Shape
 
-
 #: Bits of `flag`, in order, and what each says.
 FLAGS = (
     "short_pulse",

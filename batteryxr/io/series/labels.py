@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from batteryxr.io.series.headers import Entry
     from batteryxr.io.series.scans import Scan
 
-
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 
 

@@ -13,10 +13,9 @@ from batteryxr.nmf.kernels.feasible import explore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run, Terms
     from batteryxr.nmf.kernels.feasible import Range
     from batteryxr.nmf.kernels.schedule import Sampling
-
 
 #: Fraction of proposals that the size of the steps is tuned to.
 _ACCEPTED = 0.35
@@ -155,20 +154,20 @@ class _State:
 
     def propose(self, temperature: float) -> None:
         """Sweep over both factors with Metropolis proposals of tuned size."""
-        grams, rhs = self._for_components()
+        terms = self._for_components()
         accepted = metropolis.propose_entries(
-            self.rng, grams, rhs, self.h, self.free, temperature, self.step_h
+            self.rng, terms, self.h, self.free, temperature, self.step_h
         )
         if self.free.any():
             self.step_h *= np.exp(0.2 * (accepted - _ACCEPTED))
-        grams, rhs = self._for_weights()
+        terms = self._for_weights()
         if self.closure:
             moved = metropolis.propose_transfers(
-                self.rng, grams, rhs, self.w, temperature, self.step_w
+                self.rng, terms, self.w, temperature, self.step_w
             )
         else:
             moved = metropolis.propose_entries(
-                self.rng, grams, rhs, self.w, self.all, temperature, self.step_w
+                self.rng, terms, self.w, self.all, temperature, self.step_w
             )
             self._rescale()
         self.step_w *= np.exp(0.2 * (moved - _ACCEPTED))
@@ -176,13 +175,13 @@ class _State:
 
     def draw(self, temperature: float) -> None:
         """Sweep over both factors with draws from each entry's conditional."""
-        grams, rhs = self._for_components()
-        metropolis.draw_entries(self.rng, grams, rhs, self.h, self.free, temperature)
-        grams, rhs = self._for_weights()
+        terms = self._for_components()
+        metropolis.draw_entries(self.rng, terms, self.h, self.free, temperature)
+        terms = self._for_weights()
         if self.closure:
-            metropolis.draw_transfers(self.rng, grams, rhs, self.w, temperature)
+            metropolis.draw_transfers(self.rng, terms, self.w, temperature)
         else:
-            metropolis.draw_entries(self.rng, grams, rhs, self.w, self.all, temperature)
+            metropolis.draw_entries(self.rng, terms, self.w, self.all, temperature)
             self._rescale()
 
     def misfit(self) -> float:
@@ -196,14 +195,14 @@ class _State:
         self.h /= norm
         self.w *= norm
 
-    def _for_components(self) -> tuple[np.ndarray, np.ndarray]:
+    def _for_components(self) -> Terms:
         return _stacked(*self.data.for_components(self.w))
 
-    def _for_weights(self) -> tuple[np.ndarray, np.ndarray]:
+    def _for_weights(self) -> Terms:
         return _stacked(*self.data.for_weights(self.h))
 
 
-def _stacked(gram: np.ndarray, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(gram: np.ndarray, rhs: np.ndarray) -> Terms:
     grams = gram[None] if gram.ndim == 2 else gram
     return (
         np.ascontiguousarray(grams, dtype=np.float64),
