@@ -207,7 +207,7 @@ def fit(
     Parameters
     ----------
     rows
-        Of the pulse and its rest; see `rows.fitted_rows`.
+        Of the pulse and its rest; see `pulses.fitted_rows`.
     pulses
         This pulse, last, and those before it that it may remember.
     shape
