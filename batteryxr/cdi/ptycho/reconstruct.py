@@ -1,19 +1,18 @@
-"""Ptychography at one energy, by itself or as one of a stack that is kept."""
+"""Ptychography at one energy, from its first guess on, by itself or in a stack."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
-from batteryxr.cdi.ptycho.experiment import experiment_of
-from batteryxr.cdi.ptycho.frames import frame_blocks
+from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
+from batteryxr.cdi.ptycho.frames import frame_blocks, mean_counts
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
-from batteryxr.cdi.ptycho.start import Known, first_state, following_state
 from batteryxr.cdi.ptycho.states import (
     LEADER,
     coupled_key,
@@ -22,7 +21,12 @@ from batteryxr.cdi.ptycho.states import (
     state_key,
 )
 from batteryxr.core.device import to_device, to_numpy
-from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+    warn_quality,
+)
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 
@@ -280,3 +284,58 @@ def _first(energy: Energy) -> State:
     obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
     known = Known(obj, probe, *energy.leading)
     return following_state(energy.experiment, energy.settings, known)
+
+
+class Known(NamedTuple):
+    """Object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
+
+    obj: np.ndarray
+    probe: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+
+def first_state(experiment: Experiment, settings: Settings) -> State:
+    """Return a unit object, and the first guess of the probe with the frames' power.
+
+    Raises
+    ------
+    DataError
+        If the probe has no power, or the frames hold no counts.
+    """
+    from batteryxr.cdi.ptycho.kernels.state import State, add_modes
+
+    positions = experiment.corners
+    if not settings.engine.subpixel:
+        positions = np.rint(positions)
+    probe = np.asarray(experiment.probe).astype(np.complex64)
+    if not np.sum(np.abs(probe) ** 2) > 0:
+        raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
+    used = [m for m in probe if np.any(m)]
+    probe = np.ascontiguousarray(used[: settings.n_modes])
+    counts = mean_counts(experiment.frames, experiment.weight)
+    if not counts > 0:
+        raise DataError("frames", "no counts where the mask leaves pixels")
+    rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
+    probe = add_modes(probe, settings.n_modes, rng)
+    probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
+    bring = to_device(settings.device, purpose="ptychography")
+    obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
+    return State(bring(obj), bring(probe.astype(np.complex64)), positions)
+
+
+def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:
+    """Return object and probe of another energy, on the grids of this one."""
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+
+    state = first_state(experiment, settings)
+    bring = to_device(settings.device, purpose="ptychography")
+    n = other.probe.shape[-1]
+    theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
+    modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in other.probe])
+    power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
+    modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
+    obj = resampled(other.obj, other.y, other.x, experiment.y, experiment.x)
+    state.obj = bring(obj.astype(np.complex64))
+    state.probe = bring(modes.astype(np.complex64))
+    return state
