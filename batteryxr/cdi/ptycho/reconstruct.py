@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
-    warn_quality,
 )
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -135,8 +134,6 @@ def ptycho(
         )
     experiment = experiment_of(scan, caller="ptycho")
     found = estimated(Sizes.of([experiment], n_modes), engine, resources)
-    if found.reason:
-        warn_changed(found)
     settings = fitted(settings, found)
     state = first_state(experiment, settings)
     with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
@@ -199,12 +196,6 @@ def reconstruct(
     weight = bring(experiment.weight)
     iterate(settings, state, frames, weight, until=until, watch=checked)
     return state
-
-
-def warn_changed(found: Any) -> None:
-    """Warn that the engine or the way of reading was changed to fit into memory."""
-    name = type(found.engine).__name__
-    warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")
 
 
 def check_finite(state: State) -> None:
