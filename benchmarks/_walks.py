@@ -204,7 +204,7 @@ def _file(folder: Path) -> tuple[Any, ...]:
     import batteryxr
     from batteryxr import simulate
 
-    record, _ = simulate.gitt(n_pulses=2, seed=0)
+    record, _ = simulate.gitt(protocol=simulate.Titration(n_pulses=2), seed=0)
     path = str(batteryxr.write_bdf(record, folder / "cell.csv"))
     return (lambda: batteryxr.read_cycler(path), path)
 

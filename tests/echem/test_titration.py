@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hypothesis
 import numpy as np
@@ -30,10 +31,12 @@ from batteryxr.echem import (
     pulse_fit,
     theoretical_capacity,
 )
-from batteryxr.simulate import Electrode
+from batteryxr.simulate import Electrode, Titration
 
+#: One short pulse, for what is refused.
+SHORTEST = Titration(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
 USUAL = Electrode(tau=2e4)
-QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "rest_rows": 120}
+QUICK = Titration(n_pulses=6, pulse=300.0, rest=7200.0, rest_rows=120)
 QUICK["electrode"] = USUAL
 BITS = {"short": 1, "unsettled": 2, "no_rest": 4, "few": 8, "undetermined": 16}
 
@@ -85,14 +88,14 @@ def as_record(t, v, i, **coords):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return simulate.gitt(seed=5, leakage=4e-7)
+    return simulate.gitt(protocol=Titration(leakage=4e-7), seed=5)
 
 
 def test_finds_the_constants_of_a_numerically_solved_particle():
     record = crank_nicolson(
         8e3, 120.0, 2.0, pulses=4, pulse=400.0, rest=2000.0, current=0.1
     )
-    found = gitt(record, tmin=10.0)
+    found = gitt(record, window=(10.0, 60.0))
     np.testing.assert_allclose(found["tau"], 8e3, rtol=0.01)
     np.testing.assert_allclose(found["resistance"], 120.0, rtol=0.01)
     passed = 0.1 * 400 / 3600 * np.arange(1, 5)
@@ -105,7 +108,9 @@ def test_finds_the_constants_of_a_numerically_solved_particle():
 @pytest.mark.parametrize("geometry, rest", [("sphere", 28_800.0), ("planar", 57_600.0)])
 def test_truth_lies_within_the_errors(geometry, rest):
     record, truth = simulate.gitt(
-        electrode=Electrode(geometry=geometry), rest=rest, seed=11
+        protocol=Titration(rest=rest),
+        electrode=Electrode(geometry=geometry),
+        seed=11,
     )
     found = gitt(record, geometry=geometry)
     assert float(found["tau"].mean()) == pytest.approx(4e4, rel=0.01)
@@ -115,7 +120,7 @@ def test_truth_lies_within_the_errors(geometry, rest):
 
 
 def test_short_rests_remember_the_pulses_before():
-    record, truth = simulate.gitt(rest=1800.0, seed=2)
+    record, truth = simulate.gitt(protocol=Titration(rest=1800.0), seed=2)
     found = gitt(record)
     error = np.abs(found["equilibrium_voltage"] - truth["equilibrium_voltage"])
     last = np.abs(found["last_voltage"] - truth["equilibrium_voltage"])
@@ -153,7 +158,7 @@ def test_overpotential_is_split(simulated):
 
 def test_discharge_mirrors_charge():
     charge, _ = simulate.gitt(
-        **QUICK | {"electrode": Electrode(tau=2e4, x0=0.9)}, noise=0.0
+        protocol=QUICK, electrode=Electrode(tau=2e4, x0=0.9), noise=0.0
     )
     mirrored = charge.assign(
         voltage=7.0 - charge["voltage"], current=-charge["current"]
@@ -177,7 +182,8 @@ def test_discharge_mirrors_charge():
 )
 def test_any_constants_are_found_within_errors(tau, resistance, seed):
     record, _ = simulate.gitt(
-        **(QUICK | {"electrode": Electrode(tau=tau, resistance=resistance)}),
+        protocol=QUICK,
+        electrode=Electrode(tau=tau, resistance=resistance),
         noise=1e-5,
         seed=seed,
     )
@@ -189,21 +195,21 @@ def test_any_constants_are_found_within_errors(tau, resistance, seed):
 
 
 def test_time_and_current_scales_do_not_matter():
-    record, _ = simulate.gitt(**QUICK, seed=1)
+    record, _ = simulate.gitt(protocol=QUICK, seed=1)
     other = record.copy()
     other["current"] = (record["current"] * 1e3).assign_attrs(units="uA")
     other["voltage"] = (record["voltage"] * 1e3).assign_attrs(units="mV")
     hours = (record["test_time"] / 3600).assign_attrs(units="h")
     other = other.assign_coords(test_time=hours)
     # No row lies on the edge of what is fitted, where rounding would decide.
-    a, b = (gitt(r, tmin=0.7, tmax=60.5) for r in (record, other))
+    a, b = (gitt(r, window=(0.7, 60.5)) for r in (record, other))
     for name in a.data_vars:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunks", [997, 5000, 100_000])
 def test_lazy_equals_eager(chunks):
-    record, _ = simulate.gitt(**QUICK, seed=1, leakage=1e-7)
+    record, _ = simulate.gitt(protocol=replace(QUICK, leakage=1e-7), seed=1)
     eager = gitt(record)
     lazy = gitt(record.chunk(record=chunks))
     xr.testing.assert_identical(eager.drop_attrs(), lazy.drop_attrs())
@@ -212,7 +218,7 @@ def test_lazy_equals_eager(chunks):
 def test_reads_once_where_the_threshold_is_given():
     import dask.array as da
 
-    record, _ = simulate.gitt(**QUICK)
+    record, _ = simulate.gitt(protocol=QUICK)
     read = []
 
     def seen(block, block_id):
@@ -229,9 +235,7 @@ def test_reads_once_where_the_threshold_is_given():
 def test_weppner_huggins_follows_its_formula():
     tau, slope = 1e6, -1.5
     record, _ = simulate.gitt(
-        n_pulses=4,
-        pulse=600.0,
-        rest=2e6,
+        protocol=Titration(n_pulses=4, rest=2e6),
         electrode=Electrode(tau=tau, equilibrium=lambda x: 4 + slope * x),
         noise=0.0,
     )
@@ -255,7 +259,7 @@ def test_weppner_huggins_is_biased_where_pulses_are_long(simulated):
 
 def test_coordinates_and_units():
     mass = 5 / 9 / theoretical_capacity("LiCoO2") * 1e3
-    record, truth = simulate.gitt(**QUICK)
+    record, truth = simulate.gitt(protocol=QUICK)
     time = np.datetime64("2024-05-01T08:00:00", "ns") + (
         record["test_time"].values * 1e9
     ).astype("m8[ns]")
@@ -283,7 +287,7 @@ def test_coordinates_and_units():
 
 
 def test_round_trip_through_zarr(tmp_path):
-    record, _ = simulate.gitt(**QUICK)
+    record, _ = simulate.gitt(protocol=QUICK)
     found = gitt(record)
     batteryxr.save(found, tmp_path / "cell.zarr", group="gitt")
     back = batteryxr.open_store(tmp_path / "cell.zarr", group="gitt").compute()
@@ -292,7 +296,7 @@ def test_round_trip_through_zarr(tmp_path):
 
 
 def test_flags_say_what_is_wrong():
-    record, _ = simulate.gitt(**QUICK, seed=1, open_circuit=0.0)
+    record, _ = simulate.gitt(protocol=replace(QUICK, open_circuit=0.0), seed=1)
     t, i = record["test_time"].values, record["current"].values
     period = 7500.0
     number = np.floor(np.maximum(t - 1e-6, 0) / period).astype(int)
@@ -328,7 +332,7 @@ def test_missing_time_constant_is_nan_not_a_number(seed):
 
 
 def test_missing_voltages_are_left_out():
-    record, truth = simulate.gitt(**QUICK, seed=1)
+    record, truth = simulate.gitt(protocol=QUICK, seed=1)
     holes = np.random.default_rng(0).random(record.sizes["record"]) < 0.05
     voltage = record["voltage"].where(~xr.DataArray(holes, dims="record"))
     found = gitt(record.assign(voltage=voltage.assign_attrs(units="V")), settled=1.0)
@@ -358,15 +362,15 @@ def test_no_titration_says_what_currents_were_seen(current, words):
         ({"method": "gitt"}, "expected FiniteLength or WeppnerHuggins"),
         ({"geometry": "rod"}, "'sphere' or 'planar'"),
         ({"radius": 0.0}, "radius=0.0"),
-        ({"tmin": -1.0}, "tmin=-1.0"),
-        ({"tmin": 5.0, "tmax": 2.0}, "after tmin=5.0"),
+        ({"window": (-1.0, 60.0)}, "window=.-1.0, 60.0.: .*>= 0"),
+        ({"window": (5.0, 2.0)}, "an end after its start"),
         ({"formula": "LiCoO2"}, "mass=None"),
         ({"i_zero": 5.0}, "No pulse in"),
         ({"i_zero": 0.0}, "i_zero=0.0: expected a number > 0"),
     ],
 )
 def test_errors_name_the_argument(arguments, words):
-    record, _ = simulate.gitt(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
+    record, _ = simulate.gitt(protocol=SHORTEST)
     with pytest.raises(ArgumentError, match=words):
         gitt(record, **arguments)
 
@@ -387,7 +391,7 @@ def test_methods_refuse_what_they_cannot_do(method, options, words):
 
 
 def test_errors_of_the_record():
-    record, _ = simulate.gitt(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
+    record, _ = simulate.gitt(protocol=SHORTEST)
     with pytest.raises(VariableError, match="'voltage'"):
         gitt(record.drop_vars("voltage"))
     with pytest.raises(DimensionError, match="'record'"):
@@ -402,11 +406,10 @@ def test_errors_of_the_record():
 
 
 def titrations(gap, **options):
-    settings = {"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options
-    charge, _ = simulate.gitt(**settings)
-    settings["current"] *= -1
+    up = Titration(**{"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options)
+    charge, _ = simulate.gitt(protocol=up)
     discharge, _ = simulate.gitt(
-        **settings,
+        protocol=replace(up, current=-up.current),
         electrode=Electrode(
             x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
         ),
@@ -450,7 +453,7 @@ def test_hysteresis_refuses_what_does_not_fit():
 
 
 def test_pulse_fit_shows_what_was_fitted():
-    record, _ = simulate.gitt(**QUICK, seed=3)
+    record, _ = simulate.gitt(protocol=QUICK, seed=3)
     found = gitt(record)
     fit = record.echem.pulse_fit(result=found, pulse=3)
     assert fit["voltage_residual"].std() == pytest.approx(3e-5, rel=0.3)
@@ -467,7 +470,7 @@ def test_plots_render():
     import holoviews as hv
 
     charge, discharge = titrations(0.1)
-    record, _ = simulate.gitt(**QUICK)
+    record, _ = simulate.gitt(protocol=QUICK)
     result = gitt(record)
     plots = [
         charge.echem.plot.gitt(),
