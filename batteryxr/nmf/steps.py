@@ -135,14 +135,14 @@ def compare_steps(result: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     DataError
         If the two are not of the same samples and points.
     """
-    for step in (result, finer):
+    for step in (result, other):
         require_variables(step, ["components", "weights"], caller="compare_steps")
     coarse, fine = result["weights"], other["weights"].rename(component="finer")
     samples = [d for d in coarse.dims if d != "component"]
     if any(coarse.sizes[d] != fine.sizes.get(d, -1) for d in samples):
         raise DataError(
-            "finer",
-            f"has the sizes {dict(fine.sizes)}; expected the samples of the other "
+            "other",
+            f"has the sizes {dict(fine.sizes)}; expected the samples of the first "
             f"step, {dict(coarse.sizes)}",
         )
     a = coarse.transpose(*samples, "component").values.reshape(

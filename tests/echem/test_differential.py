@@ -204,12 +204,12 @@ def gained(rows, found):
     bins=st.sampled_from([10, 11, 100, 1000]),
     smoothing=st.sampled_from([0.0, 0.01, 0.3, 1.5]),
 )
-def test_voltage_is_kept_whatever_the_data(seed, points, smoothing):
+def test_voltage_is_kept_whatever_the_data(seed, bins, smoothing):
     rows = random_record(seed)
-    found = dvdq(rows, bins=points, smoothing=smoothing)
+    found = dvdq(rows, bins=bins, smoothing=smoothing)
     if not found.sizes["half_cycle"]:
         return
-    area = found.dvdq.sum("capacity") * (found.total_capacity.max() / points)
+    area = found.dvdq.sum("capacity") * (found.total_capacity.max() / bins)
     np.testing.assert_allclose(area, list(gained(rows, found)), atol=1e-9)
 
 

@@ -74,9 +74,9 @@ def test_quantities_lie_under_the_voltage(joined, x):
     assert {"component 0", "component 1", "component 2"} <= labels
     assert len(drawn(plot, hv.VSpan)) == 2
     # Curves follow time, whatever the order of the files; no line joins half cycles.
-    runs = 1 if against == "time" else 2
+    runs = 1 if x == "time" else 2
     assert len(drawn(plot, hv.Curve)) == 4 * runs
-    if against == "time":
+    if x == "time":
         assert (np.diff(drawn(plot, hv.Curve)[0].dimension_values(0)) > 0).all()
     hv.render(plot, backend="bokeh")
 

@@ -36,8 +36,10 @@ from batteryxr.simulate import Electrode, Titration
 #: One short pulse, for what is refused.
 SHORTEST = Titration(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
 USUAL = Electrode(tau=2e4)
-QUICK = Titration(n_pulses=6, pulse=300.0, rest=7200.0, rest_rows=120)
-QUICK["electrode"] = USUAL
+QUICK = {
+    "protocol": Titration(n_pulses=6, pulse=300.0, rest=7200.0, rest_rows=120),
+    "electrode": USUAL,
+}
 BITS = {"short": 1, "unsettled": 2, "no_rest": 4, "few": 8, "undetermined": 16}
 
 
@@ -158,7 +160,7 @@ def test_overpotential_is_split(simulated):
 
 def test_discharge_mirrors_charge():
     charge, _ = simulate.gitt(
-        protocol=QUICK, electrode=Electrode(tau=2e4, x0=0.9), noise=0.0
+        **QUICK | {"electrode": Electrode(tau=2e4, x0=0.9)}, noise=0.0
     )
     mirrored = charge.assign(
         voltage=7.0 - charge["voltage"], current=-charge["current"]
@@ -182,8 +184,7 @@ def test_discharge_mirrors_charge():
 )
 def test_any_constants_are_found_within_errors(tau, resistance, seed):
     record, _ = simulate.gitt(
-        protocol=QUICK,
-        electrode=Electrode(tau=tau, resistance=resistance),
+        **(QUICK | {"electrode": Electrode(tau=tau, resistance=resistance)}),
         noise=1e-5,
         seed=seed,
     )
@@ -195,7 +196,7 @@ def test_any_constants_are_found_within_errors(tau, resistance, seed):
 
 
 def test_time_and_current_scales_do_not_matter():
-    record, _ = simulate.gitt(protocol=QUICK, seed=1)
+    record, _ = simulate.gitt(**QUICK, seed=1)
     other = record.copy()
     other["current"] = (record["current"] * 1e3).assign_attrs(units="uA")
     other["voltage"] = (record["voltage"] * 1e3).assign_attrs(units="mV")
@@ -209,7 +210,9 @@ def test_time_and_current_scales_do_not_matter():
 
 @pytest.mark.parametrize("chunks", [997, 5000, 100_000])
 def test_lazy_equals_eager(chunks):
-    record, _ = simulate.gitt(protocol=replace(QUICK, leakage=1e-7), seed=1)
+    record, _ = simulate.gitt(
+        **QUICK | {"protocol": replace(QUICK["protocol"], leakage=1e-7)}, seed=1
+    )
     eager = gitt(record)
     lazy = gitt(record.chunk(record=chunks))
     xr.testing.assert_identical(eager.drop_attrs(), lazy.drop_attrs())
@@ -218,7 +221,7 @@ def test_lazy_equals_eager(chunks):
 def test_reads_once_where_the_threshold_is_given():
     import dask.array as da
 
-    record, _ = simulate.gitt(protocol=QUICK)
+    record, _ = simulate.gitt(**QUICK)
     read = []
 
     def seen(block, block_id):
@@ -259,7 +262,7 @@ def test_weppner_huggins_is_biased_where_pulses_are_long(simulated):
 
 def test_coordinates_and_units():
     mass = 5 / 9 / theoretical_capacity("LiCoO2") * 1e3
-    record, truth = simulate.gitt(protocol=QUICK)
+    record, truth = simulate.gitt(**QUICK)
     time = np.datetime64("2024-05-01T08:00:00", "ns") + (
         record["test_time"].values * 1e9
     ).astype("m8[ns]")
@@ -287,7 +290,7 @@ def test_coordinates_and_units():
 
 
 def test_round_trip_through_zarr(tmp_path):
-    record, _ = simulate.gitt(protocol=QUICK)
+    record, _ = simulate.gitt(**QUICK)
     found = gitt(record)
     batteryxr.save(found, tmp_path / "cell.zarr", group="gitt")
     back = batteryxr.open_store(tmp_path / "cell.zarr", group="gitt").compute()
@@ -296,7 +299,9 @@ def test_round_trip_through_zarr(tmp_path):
 
 
 def test_flags_say_what_is_wrong():
-    record, _ = simulate.gitt(protocol=replace(QUICK, open_circuit=0.0), seed=1)
+    record, _ = simulate.gitt(
+        **QUICK | {"protocol": replace(QUICK["protocol"], open_circuit=0.0)}, seed=1
+    )
     t, i = record["test_time"].values, record["current"].values
     period = 7500.0
     number = np.floor(np.maximum(t - 1e-6, 0) / period).astype(int)
@@ -332,7 +337,7 @@ def test_missing_time_constant_is_nan_not_a_number(seed):
 
 
 def test_missing_voltages_are_left_out():
-    record, truth = simulate.gitt(protocol=QUICK, seed=1)
+    record, truth = simulate.gitt(**QUICK, seed=1)
     holes = np.random.default_rng(0).random(record.sizes["record"]) < 0.05
     voltage = record["voltage"].where(~xr.DataArray(holes, dims="record"))
     found = gitt(record.assign(voltage=voltage.assign_attrs(units="V")), settled=1.0)
@@ -453,7 +458,7 @@ def test_hysteresis_refuses_what_does_not_fit():
 
 
 def test_pulse_fit_shows_what_was_fitted():
-    record, _ = simulate.gitt(protocol=QUICK, seed=3)
+    record, _ = simulate.gitt(**QUICK, seed=3)
     found = gitt(record)
     fit = record.echem.pulse_fit(result=found, pulse=3)
     assert fit["voltage_residual"].std() == pytest.approx(3e-5, rel=0.3)
@@ -470,7 +475,7 @@ def test_plots_render():
     import holoviews as hv
 
     charge, discharge = titrations(0.1)
-    record, _ = simulate.gitt(protocol=QUICK)
+    record, _ = simulate.gitt(**QUICK)
     result = gitt(record)
     plots = [
         charge.echem.plot.gitt(),

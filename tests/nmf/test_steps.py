@@ -119,7 +119,7 @@ def test_reconstruction_of_some_is_their_mixture(steps):
 
 
 def test_reconstruction_says_what_is_wrong(series, steps):
-    with pytest.raises(ArgumentError, match="components"):
+    with pytest.raises(ArgumentError, match="component="):
         nmf.reconstruct(steps[0], component=["Fe"])
     free = series.data.nmf.fit(
         2, closure=False, constraints=nmf.Constraints(shift="minimum")

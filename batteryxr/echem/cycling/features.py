@@ -136,7 +136,7 @@ def turning_point(
     result
         Result of `dqdv`.
     window
-        From one peak to the other: about the voltages of the two peaks, in V; the nearest peaks are taken.
+        From one peak to the other, in V, about; the nearest peaks are taken.
     half_cycles
         Numbers of the half cycles wanted. None: all.
 

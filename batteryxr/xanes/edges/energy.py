@@ -50,11 +50,10 @@ def edge_energy(
     spectra
         A result of `normalise`, or normalised spectra along `energy`.
     method
-        "half_jump": the first rise through `fraction` of
-        the jump, by interpolation. "derivative":
-        E0 of Athena and Larch, the steepest rise, an energy of the grid.
-        "white_line": the maximum, by a parabola through three points. "fit": b2 of
-        `fit_edge`, with its error.
+        "half_jump": the first rise through `fraction` of the jump, by interpolation.
+        "derivative": E0 of Athena and Larch, the steepest rise, an energy of the
+        grid. "white_line": the maximum, by a parabola through three points. "fit": b2
+        of `fit_edge`, with its error.
     window
         Where to look, in eV. Set it above a strong pre-edge peak.
     fraction
@@ -66,7 +65,7 @@ def edge_energy(
     -------
     xarray.Dataset
         `edge_energy` in eV; `flag` (1: no data, 2: on the pre-edge: a dip separates
-        it from the last rise through `level`); `white_line_height`, or
+        it from the last rise through it); `white_line_height`, or
         `edge_energy_error` and the flags of the fit, by method.
 
     Raises

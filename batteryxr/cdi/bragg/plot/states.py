@@ -194,8 +194,7 @@ def plot_isosurface(
         contribution or residual of `inverse_pca`, of which both signs are drawn.
     threshold
         Value of the surface. None: half of the maximum for what is never negative
-        (amplitude, support); else what `fraction` of the moduli
-        are below.
+        (amplitude, support); else the modulus that `fraction` of the voxels are below.
     fraction
         Of voxels below the surface.
     colour
