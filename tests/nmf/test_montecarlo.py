@@ -261,6 +261,15 @@ def test_an_interruption_keeps_what_was_found(series):
     assert found.sizes["chain"] == 4
 
 
+@pytest.mark.parametrize(
+    "fields", [{"n_chains": 0}, {"sweeps": 0}, {"draws": 3}, {"hottest": 0.5}]
+)
+def test_chains_that_cannot_be_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        nmf.Sampling(**fields)
+
+
 def test_another_error_stops_the_chains(series):
     def broken(what: str, done: int, total: int | None) -> None:
         if done > 40:

@@ -190,7 +190,9 @@ def plot_features(
     hv = load_hvplot()
     used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
     if features is None and len(used) < 2:
-        raise ArgumentError("features", None, f"two among {list(maps.data_vars)}")
+        raise ArgumentError(
+            "features", None, f"two features among {list(maps.data_vars)}"
+        )
     first, second = features or used[:2]
     require_variables(maps, [first, second], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
