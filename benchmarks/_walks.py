@@ -213,7 +213,7 @@ def _operando(kind: str) -> tuple[xr.Dataset, xr.Dataset]:
     from batteryxr import simulate
 
     make = simulate.cell_experiment
-    tree = make(kind, n_scans=40, n_cycles=1)
+    tree = make(kind=kind, n_scans=40, n_cycles=1)
     return tree["echem"].to_dataset().load(), tree["scans"].to_dataset().load()
 
 
