@@ -153,7 +153,7 @@ class ClusterModel(PanelModel):
 
         def task(job: Job) -> None:
             with told():
-                order = cluster_orders(data, max_clusters=8, n_references=0, **options)
+                order = cluster_orders(data, n_clusters=8, n_references=0, **options)
             job.post(lambda: self._judged(order))
 
         def failed(error: Exception) -> None:

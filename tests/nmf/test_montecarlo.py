@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -151,9 +153,8 @@ def test_draws_are_as_far_from_the_optimum_as_noise_is(series):
     """At T = 1 each free parameter adds one unit of noise to the misfit."""
     found = series.data.nmf.metropolis(
         3,
-        n_chains=2,
         constraints=nmf.Constraints(shift="envelope"),
-        sampling=nmf.Sampling(sweeps=8000, draws=100, rotations=400),
+        sampling=nmf.Sampling(n_chains=2, sweeps=8000, draws=100, rotations=400),
     )
     m, n, k = 60, 400, 3
     excess = (found["chain_excess"] - 1) * (m * n) / (k * (m + n))
@@ -219,9 +220,8 @@ def test_gaps_and_errors(series):
     found = data.nmf.metropolis(
         3,
         errors=series.noise,
-        n_chains=2,
         constraints=nmf.Constraints(shift="envelope"),
-        **QUICK,
+        sampling=replace(QUICK["sampling"], n_chains=2),
     )
     assert np.isnan(found["weights"][4]).all()
     assert np.isnan(found["weights_error"][4]).all()
@@ -261,6 +261,15 @@ def test_an_interruption_keeps_what_was_found(series):
     assert found.sizes["chain"] == 4
 
 
+@pytest.mark.parametrize(
+    "fields", [{"n_chains": 0}, {"sweeps": 0}, {"draws": 3}, {"hottest": 0.5}]
+)
+def test_chains_that_cannot_be_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        nmf.Sampling(**fields)
+
+
 def test_another_error_stops_the_chains(series):
     def broken(what: str, done: int, total: int | None) -> None:
         if done > 40:
@@ -277,7 +286,6 @@ def test_another_error_stops_the_chains(series):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"n_chains": 0}, ArgumentError, "n_chains"),
         ({"seed": -1}, ArgumentError, "seed"),
         ({"constraints": None}, DataError, "signed values"),
     ],

@@ -119,7 +119,7 @@ _PEAK = (
 def turning_point(
     result: xr.Dataset,
     *,
-    between: Pair,
+    window: Pair,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.
@@ -135,8 +135,8 @@ def turning_point(
     ----------
     result
         Result of `dqdv`.
-    between
-        About the voltages of the two peaks, in V; the nearest peaks are taken.
+    window
+        From one peak to the other, in V, about; the nearest peaks are taken.
     half_cycles
         Numbers of the half cycles wanted. None: all.
 
@@ -151,7 +151,7 @@ def turning_point(
     Raises
     ------
     ArgumentError
-        If `between` is not two rising voltages, or a half cycle is not there.
+        If `window` is not two rising voltages, or a half cycle is not there.
     DimensionError, VariableError
         If it is no result of `dqdv`.
     """
@@ -162,7 +162,7 @@ def turning_point(
         result = result.sel(half_cycle=list(half_cycles))
     charging = result["direction"].values == "charge"
     rows = [
-        _turning(curve, between, bool(up))
+        _turning(curve, window, bool(up))
         for curve, up in zip(_each(result, "turning_point"), charging, strict=True)
     ]
     table = np.reshape(rows, (len(rows), len(_TURNING)))

@@ -84,7 +84,7 @@ def plot_with_voltage(
     data: xr.DataArray | xr.Dataset,
     quantity: str | None = None,
     *,
-    against: str = "time",
+    x: str = "time",
     record: xr.Dataset | None = None,
     theoretical: float | None = None,
 ) -> Any:
@@ -100,14 +100,14 @@ def plot_with_voltage(
         with `quantity`.
     quantity
         Name of a variable or coordinate. Default: the array itself.
-    against
+    x
         "time" (hours), or a coordinate: "capacity", "specific_capacity",
         "capacity_total", "li_content".
     record
         Cycler data, for the whole voltage curve against time. Default: the voltage
         of the scans.
     theoretical
-        Theoretical capacity or content, in units of `against`; what lies beyond it is
+        Theoretical capacity or content, in units of `x`; what lies beyond it is
         shaded: extra capacity.
 
     Returns
@@ -125,21 +125,21 @@ def plot_with_voltage(
     hv = plotting.load_hvplot()
     _require_labels(data, ["voltage", "time"])
     values = _quantity(data, quantity)
-    if record is not None and against != "time":
-        raise ArgumentError("against", against, "'time' where `record` is given")
-    if against == "time":
+    if record is not None and x != "time":
+        raise ArgumentError("x", x, "'time' where `record` is given")
+    if x == "time":
         origin = data["time"].values.min() if record is None else _origin(record)
-        x, along = _hours(data, origin), hours()
+        at, along = _hours(data, origin), hours()
     else:
-        _require_labels(data, [against])
-        x, along = data[against].values, _dimension(data[against])
+        _require_labels(data, [x])
+        at, along = data[x].values, _dimension(data[x])
     order = np.argsort(data["time"].values, kind="stable")
-    runs = list(_runs(data, order, whole=against in ("time", "capacity_total")))
+    runs = list(_runs(data, order, whole=x in ("time", "capacity_total")))
 
     def lines(y: np.ndarray, across: Any, label: str, colour: Any) -> list[Any]:
         layers = []
         for run in runs:
-            points = (x[run], y[run])
+            points = (at[run], y[run])
             curve = hv.Curve(points, along, across, label=label)
             layers.append(curve.opts(color=colour, line_width=1))
             marks = hv.Scatter(points, along, across, label=label)
@@ -163,7 +163,7 @@ def plot_with_voltage(
         ]
     )
     if theoretical is not None:
-        end = float(np.nanmax(x)) if against != "li_content" else float(np.nanmin(x))
+        end = float(np.nanmax(at)) if x != "li_content" else float(np.nanmin(at))
         span = hv.VSpan(*sorted((theoretical, end)))
         shade = span.opts(color=_BEYOND, alpha=0.25)
         top, below = shade * top, shade * below

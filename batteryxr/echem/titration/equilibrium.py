@@ -22,7 +22,7 @@ class _OpenCircuit(NamedTuple):
 
 @recorded
 def equilibrium_hysteresis(
-    result: xr.Dataset, discharge: xr.Dataset, *, axis: str | None = None
+    result: xr.Dataset, other: xr.Dataset, *, axis: str | None = None
 ) -> xr.Dataset:
     """Integrate the gap between the equilibrium curves of charge and discharge.
 
@@ -30,7 +30,7 @@ def equilibrium_hysteresis(
 
     Parameters
     ----------
-    result, discharge
+    result, other
         Results of `gitt` on charge and on discharge; pulses of the other direction,
         and those without an equilibrium voltage, are left out. The equilibrium before
         the first pulse counts as a point too.
@@ -54,7 +54,7 @@ def equilibrium_hysteresis(
     DimensionError
         If an argument is not a result of `gitt`.
     """
-    sides = {"charge": result, "discharge": discharge}
+    sides = {"charge": result, "discharge": other}
     name = _common_axis(sides, axis)
     up, down = (_curve(data, side, name) for side, data in sides.items())
     x = _overlap_grid(up.x, down.x)
