@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batteryxr.core.optional import unchanged_process
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    import holoviews
     import xarray as xr
 
 #: Colours of components, clusters and curves, told apart by colour-blind readers too
@@ -39,7 +42,7 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     return words if units in ("1", "") else f"{words} ({units})"
 
 
-def dimension(array: xr.DataArray, name: str = "", words: str = "") -> Any:
+def dimension(array: xr.DataArray, name: str = "", words: str = "") -> holoviews.Dimension:
     """Return holoviews' dimension of an array, labelled by `axis_label`."""
     import holoviews as hv
 
