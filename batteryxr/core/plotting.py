@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from batteryxr.core.optional import unchanged_process
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import holoviews
     import xarray as xr
+
+    class Holoviews(Protocol):
+        """What plots use of holoviews."""
+
+        Area: type[holoviews.Area]
+        Bars: type[holoviews.Bars]
+        Curve: type[holoviews.Curve]
+        Dimension: type[holoviews.Dimension]
+        ErrorBars: type[holoviews.ErrorBars]
+        HLine: type[holoviews.HLine]
+        Image: type[holoviews.Image]
+        Layout: type[holoviews.Layout]
+        Overlay: type[holoviews.Overlay]
+        Points: type[holoviews.Points]
+        QuadMesh: type[holoviews.QuadMesh]
+        Scatter: type[holoviews.Scatter]
+        Spread: type[holoviews.Spread]
+        Text: type[holoviews.Text]
+        VLine: type[holoviews.VLine]
+        VSpan: type[holoviews.VSpan]
+        opts: type[holoviews.opts]
+
 
 #: Colours of components, clusters and curves, told apart by colour-blind readers too
 #: (Okabe and Ito, then Tol).
@@ -42,14 +62,16 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     return words if units in ("1", "") else f"{words} ({units})"
 
 
-def dimension(array: xr.DataArray, name: str = "", words: str = "") -> holoviews.Dimension:
+def dimension(
+    array: xr.DataArray, name: str = "", words: str = ""
+) -> holoviews.Dimension:
     """Return holoviews' dimension of an array, labelled by `axis_label`."""
     import holoviews as hv
 
     return hv.Dimension(name or str(array.name), label=axis_label(array, words))
 
 
-def load_hvplot() -> Any:
+def load_hvplot() -> Holoviews:
     """Import hvplot with its script served from this machine; return holoviews.
 
     Panel before 1.10 takes BokehJS from the internet unless it is embedded before

@@ -20,14 +20,16 @@ class device:
 class Generator:
     def manual_seed(self, seed: int) -> Generator: ...
 
+_Device = device
+_Dtype = dtype
 _Axes = int | Sequence[int]
 _Other = Tensor | complex
 
 class Tensor:
     shape: tuple[int, ...]
     ndim: int
-    dtype: dtype
-    device: device
+    dtype: _Dtype
+    device: _Device
     grad: Tensor | None
     real: Tensor
     imag: Tensor
@@ -60,7 +62,7 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = ...) -> Self: ...
     def reshape(self, *shape: int) -> Tensor: ...
     def sum(self, dim: _Axes = ..., keepdim: bool = ...) -> Tensor: ...
-    def to(self, device: str | device) -> Tensor: ...
+    def to(self, device: str | _Device) -> Tensor: ...
 
 def cat(tensors: Sequence[Tensor], dim: int = ...) -> Tensor: ...
 def empty(*size: int, dtype: dtype | None = ..., device: object = ...) -> Tensor: ...

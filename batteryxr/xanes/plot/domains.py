@@ -18,7 +18,7 @@ _POINTS = 20_000
 
 
 @checked
-def plot_clusters(result: xr.Dataset) -> Any:
+def plot_clusters(result: xr.Dataset) -> holoviews.Layout:
     """Plot the map of clusters of each particle, a colour for each.
 
     Computes the labels.
@@ -52,7 +52,7 @@ def plot_clusters(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_cluster_spectra(result: xr.Dataset) -> Any:
+def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
     """Plot the mean spectrum of each cluster, with its standard error.
 
     Parameters
@@ -88,7 +88,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
+def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.Bars:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
@@ -129,7 +129,7 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
 
 
 @checked
-def plot_densities(result: xr.Dataset) -> Any:
+def plot_densities(result: xr.Dataset) -> holoviews.Layout:
     """Plot the distribution of each feature, a curve for each cluster.
 
     Parameters
@@ -170,7 +170,7 @@ def plot_features(
     clusters: xr.Dataset,
     x: str | None = None,
     y: str | None = None,
-) -> Any:
+) -> holoviews.Overlay:
     """Plot pixels in the plane of two features, coloured by cluster.
 
     Computes both maps.
@@ -220,7 +220,7 @@ def plot_features(
 
 
 @checked
-def plot_cluster_orders(result: xr.Dataset) -> Any:
+def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
     """Plot elbow, silhouette and gap side by side, with what each would choose.
 
     Parameters

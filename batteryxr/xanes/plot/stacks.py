@@ -16,7 +16,9 @@ from batteryxr.xanes.spectra import as_spectra
 
 
 @checked
-def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
+def plot_stack(
+    stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray"
+) -> holoviews.DynamicMap | holoviews.Image:
     """Look through the frames of a stack, one slider for each further dimension.
 
     Computes the frame that is shown.
@@ -56,7 +58,7 @@ def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
 
 
 @checked
-def plot_drift(stack: xr.DataArray | xr.Dataset) -> Any:
+def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
     """Plot how far the frames of a registered stack had drifted.
 
     Parameters

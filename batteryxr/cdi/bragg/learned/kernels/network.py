@@ -77,7 +77,9 @@ def new_weights(seed: int) -> dict[str, torch.Tensor]:
     return weights
 
 
-def guess(weights: dict[str, torch.Tensor], modulus: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def guess(
+    weights: dict[str, torch.Tensor], modulus: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the network says about patterns.
 
     Parameters
@@ -122,7 +124,9 @@ def spectrum(rho: torch.Tensor) -> torch.Tensor:
     return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
 
 
-def misfit(rho: torch.Tensor, modulus: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+def misfit(
+    rho: torch.Tensor, modulus: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
 
     The sum of moduli gives the faint outer fringes more to say than their squares.
@@ -143,7 +147,9 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.sqrt((_squared(product) + 1e-12) / (power + 1e-12))
 
 
-def training_loss(weights: dict[str, torch.Tensor], modulus: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def training_loss(
+    weights: dict[str, torch.Tensor], modulus: torch.Tensor, truth: torch.Tensor
+) -> torch.Tensor:
     """Return the loss of each crystal whose object is known.
 
     The misfit of the pattern, which no label is needed for; the missing overlap with
@@ -198,7 +204,8 @@ def refine(
     """
     own = {k: v.clone().requires_grad_(steps > 0) for k, v in weights.items()}
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
-    best = found = None
+    best: torch.Tensor | None = None
+    found: torch.Tensor | None = None
     for step in range(steps + 1):
         rho = as_object(*guess(own, modulus))
         loss = misfit(rho, modulus, weight)
@@ -216,6 +223,7 @@ def refine(
         adam.zero_grad()
         loss.sum().backward()
         adam.step()
+    assert found is not None and best is not None  # there is at least one step
     return found, best
 
 

@@ -1,3 +1,0 @@
-from ipywidgets import DOMWidget
-
-class AnyWidget(DOMWidget): ...
