@@ -101,7 +101,7 @@ class VoltageStatePanel(Panel):
         )
         tags.observe(self._of_tags, "value")
         self._tags = tags
-        controls = [ipywidgets.Label("states"), tags]
+        controls: list[ipywidgets.Widget] = [ipywidgets.Label("states"), tags]
         cycles = sorted({int(c) for c in model.cycles[np.isfinite(model.cycles)]})
         if len(cycles) > 1:
             options = [("first that has all", None), *((str(c), c) for c in cycles)]

@@ -13,23 +13,25 @@ if TYPE_CHECKING:
     class Holoviews(Protocol):
         """What plots use of holoviews."""
 
-        Area: type[holoviews.Area]
-        Bars: type[holoviews.Bars]
-        Curve: type[holoviews.Curve]
+        Area: type[holoviews.core.ViewableElement]
+        Bars: type[holoviews.core.ViewableElement]
+        Curve: type[holoviews.core.ViewableElement]
         Dimension: type[holoviews.Dimension]
-        ErrorBars: type[holoviews.ErrorBars]
+        ErrorBars: type[holoviews.core.ViewableElement]
         HLine: type[holoviews.HLine]
-        Image: type[holoviews.Image]
+        Image: type[holoviews.core.ViewableElement]
         Layout: type[holoviews.Layout]
         Overlay: type[holoviews.Overlay]
-        Points: type[holoviews.Points]
-        QuadMesh: type[holoviews.QuadMesh]
-        Scatter: type[holoviews.Scatter]
-        Spread: type[holoviews.Spread]
+        Points: type[holoviews.core.ViewableElement]
+        QuadMesh: type[holoviews.core.ViewableElement]
+        Scatter: type[holoviews.core.ViewableElement]
+        Spread: type[holoviews.core.ViewableElement]
         Text: type[holoviews.Text]
         VLine: type[holoviews.VLine]
         VSpan: type[holoviews.VSpan]
         opts: type[holoviews.opts]
+
+        def render(self, plot: object, backend: str) -> object: ...
 
 
 #: Colours of components, clusters and curves, told apart by colour-blind readers too

@@ -144,7 +144,7 @@ def plot_weights(
 @checked
 def plot_residual(
     result: xr.Dataset, *, x: str | None = None
-) -> holoviews.Curve | holoviews.Image:
+) -> holoviews.core.ViewableElement:
     """Plot what the factorisation leaves unexplained, per scan or pixel.
 
     Computes the residuals.

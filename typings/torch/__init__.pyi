@@ -2,7 +2,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy.typing as npt
-
 from torch import cuda as cuda
 from torch import fft as fft
 from torch import nn as nn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,6 +12,9 @@ from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
+
+if TYPE_CHECKING:
+    import holoviews
 
 #: Points of a scatter plot: more are slow in a browser and hide each other.
 _POINTS = 20_000
@@ -88,7 +91,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
 
 
 @checked
-def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.Bars:
+def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableElement:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
