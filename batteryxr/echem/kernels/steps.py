@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,6 +16,9 @@ from batteryxr.echem.kernels.record import (
     is_missing,
     sign_of,
 )
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import FloatTable, Floats
 
 # Kinds of step.
 OPEN_CIRCUIT, REST, CONSTANT_CURRENT, CONSTANT_VOLTAGE, VARYING = 0, 1, 2, 3, 4
@@ -39,7 +42,7 @@ class Tolerance(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _begin(table, n, record, k, sign, kind):  # type: ignore[no-untyped-def]
+def _begin(table: FloatTable, n: int, record: Record, k: int, sign: float, kind: int) -> tuple[FloatTable, int]:
     """Begin a step at row `k`; the table grows where it is full."""
     if n == table.shape[0]:
         more = np.empty((2 * n, COLUMNS))
@@ -57,7 +60,7 @@ def _begin(table, n, record, k, sign, kind):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _add(step, record, k):  # type: ignore[no-untyped-def]
+def _add(step: Floats, record: Record, k: int) -> None:
     t, v, i = record.t[k], record.v[k], record.i[k]
     step[T_END] = t
     step[ROWS] += 1.0
@@ -69,7 +72,7 @@ def _add(step, record, k):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _integrate(step, record, k, sign, rule, carry):  # type: ignore[no-untyped-def]
+def _integrate(step: Floats, record: Record, k: int, sign: float, rule: Rule, carry: Floats) -> None:
     # The interval before row `k`, in the same file as the row before.
     d = record.t[k] - carry[TIME]
     sign_before = sign_of(carry[CURRENT], rule.i_zero)
@@ -81,7 +84,7 @@ def _integrate(step, record, k, sign, rule, carry):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _within(step, v, i, tolerance):  # type: ignore[no-untyped-def]
+def _within(step: Floats, v: float, i: float, tolerance: Tolerance) -> bool:
     # Whether a row under current stays in the band of its step.
     if step[KIND] == CONSTANT_VOLTAGE:
         return abs(v - step[V_SUM] / step[ROWS]) <= tolerance.voltage
@@ -90,7 +93,7 @@ def _within(step, v, i, tolerance):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-untyped-def]
+def split(record: Record, offset: int, rule: Rule, tolerance: Tolerance, carry: Floats, table: FloatTable, n: int) -> tuple[FloatTable, int]:
     """Walk through one chunk of a record and extend the table of steps.
 
     A step goes on while its kind does: rest while no current flows; constant current
@@ -144,7 +147,7 @@ def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
-def _join(row, other, extremes):  # type: ignore[no-untyped-def]
+def _join(row: Floats, other: Floats, extremes: bool) -> None:
     # `extremes`: those of both, or only of the longer where the other is a transient.
     for low, high in ((I_MIN, I_MAX), (V_MIN, V_MAX)):
         if extremes:
@@ -159,12 +162,12 @@ def _join(row, other, extremes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _alike(a, b):  # type: ignore[no-untyped-def]
+def _alike(a: Floats, b: Floats) -> bool:
     return a[SIGN] != 0.0 and a[SIGN] == b[SIGN] and a[FILE] == b[FILE]
 
 
 @njit(cache=True, nogil=True)
-def tidy(table, shortest, i_tolerance):  # type: ignore[no-untyped-def]
+def tidy(table: FloatTable, shortest: int, i_tolerance: float) -> FloatTable:
     """Join what belongs together; changes `table` in place and returns its front.
 
     Fewer than `shortest` rows before or after a longer step of the same sign belong

@@ -126,7 +126,7 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _gather(waves, probe, corners, total, light):  # type: ignore[no-untyped-def]
+def _gather(waves: np.ndarray, probe: np.ndarray, corners: np.ndarray, total: np.ndarray, light: np.ndarray) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]
@@ -142,7 +142,7 @@ def _gather(waves, probe, corners, total, light):  # type: ignore[no-untyped-def
 
 
 @_compiled
-def _collect(waves, obj, corners, total, density):  # type: ignore[no-untyped-def]
+def _collect(waves: np.ndarray, obj: np.ndarray, corners: np.ndarray, total: np.ndarray, density: np.ndarray) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]

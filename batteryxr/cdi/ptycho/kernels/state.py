@@ -194,7 +194,7 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
+def _times(spectrum: np.ndarray, y: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
     for m in range(spectrum.shape[0]):
         for i in range(y.size):
             row, to = spectrum[m, i], out[m, i]
@@ -203,7 +203,7 @@ def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _add_times(moved, y, x, spectrum):  # type: ignore[no-untyped-def]
+def _add_times(moved: np.ndarray, y: np.ndarray, x: np.ndarray, spectrum: np.ndarray) -> None:
     for m in range(moved.shape[0]):
         for i in range(y.size):
             row, to = moved[m, i], spectrum[m, i]
