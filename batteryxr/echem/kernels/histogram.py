@@ -26,6 +26,8 @@ from batteryxr.echem.kernels.record import (
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.record import Record, Rule
+    from batteryxr.echem.kernels.smoothers import Smoother
 
 # What is carried from row to row besides time, voltage, current, file and VALID.
 SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
@@ -101,7 +103,16 @@ def _follows(d: float, i: float, before: float, direction: float, rule: Rule) ->
 
 
 @njit(cache=True, nogil=True)
-def lay_charge(record: Record, a: int, b: int, direction: float, rule: Rule, grid: Bins, bins: Floats, carry: Floats) -> None:
+def lay_charge(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
@@ -162,7 +173,16 @@ def lay_charge(record: Record, a: int, b: int, direction: float, rule: Rule, gri
 
 
 @njit(cache=True, nogil=True)
-def lay_voltage(record: Record, a: int, b: int, direction: float, rule: Rule, grid: Bins, bins: Floats, carry: Floats) -> None:
+def lay_voltage(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
 
     The first bin is spare; the second begins where the half cycle does.
@@ -240,7 +260,9 @@ def _mirrored(place: int, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def smooth(bins: Floats, first: int, last: int, smoother: Smoother, room: Floats, out: Floats) -> None:
+def smooth(
+    bins: Floats, first: int, last: int, smoother: Smoother, room: Floats, out: Floats
+) -> None:
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
     The ends are mirrored, so that nothing leaves that part: the sum is kept.
@@ -276,7 +298,16 @@ def smooth(bins: Floats, first: int, last: int, smoother: Smoother, room: Floats
 
 
 @njit(cache=True, nogil=True)
-def finish(bins: Floats, charge: float, smoother: Smoother, grid: Bins, carry: Floats, room: Floats, out: Curves, k: int) -> None:
+def finish(
+    bins: Floats,
+    charge: float,
+    smoother: Smoother,
+    grid: Bins,
+    carry: Floats,
+    room: Floats,
+    out: Curves,
+    k: int,
+) -> None:
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
     Noise of standard deviation s in the voltage of each row moves charge from bin to
@@ -320,7 +351,16 @@ def finish(bins: Floats, charge: float, smoother: Smoother, grid: Bins, carry: F
 
 
 @njit(cache=True, nogil=True)
-def lay_out(record: Record, a: int, b: int, direction: float, rule: Rule, grid: Bins, bins: Floats, carry: Floats) -> None:
+def lay_out(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay voltage out over charge, or charge over voltage."""
     if grid.over_charge:
         lay_voltage(record, a, b, direction, rule, grid, bins, carry)
@@ -329,7 +369,14 @@ def lay_out(record: Record, a: int, b: int, direction: float, rule: Rule, grid: 
 
 
 @njit(cache=True, nogil=True)
-def curves(record: Record, halves: HalfCycles, rule: Rule, grid: Bins, smoother: Smoother, out: Curves) -> None:
+def curves(
+    record: Record,
+    halves: HalfCycles,
+    rule: Rule,
+    grid: Bins,
+    smoother: Smoother,
+    out: Curves,
+) -> None:
     """Lay out and smooth many half cycles of a record in memory.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import FloatTable, Floats, IntTable, Ints
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints, IntTable
 
 # Columns of the table of floats.
 CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
@@ -65,7 +65,9 @@ def half_cycle_tables(
 
 
 @njit(cache=True, nogil=True)
-def open_part(floats: FloatTable, integers: IntTable, n: int, direction: int, row: int) -> tuple[FloatTable, IntTable, int]:
+def open_part(
+    floats: np.ndarray, integers: np.ndarray, n: int, direction: int, row: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Begin a part at `row`; the tables grow where they are full."""
     if n == floats.shape[0]:
         more_floats = np.empty((2 * n, FLOATS))
@@ -86,13 +88,25 @@ def open_part(floats: FloatTable, integers: IntTable, n: int, direction: int, ro
 
 
 @njit(cache=True, nogil=True)
-def _absorb(floats: FloatTable, integers: IntTable, into: int, other_floats: Floats, other_integers: Ints) -> None:
+def _absorb(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     _absorb_current(floats, integers, into, other_floats, other_integers)
     _absorb_rest(floats, integers, into, other_floats, other_integers)
 
 
 @njit(cache=True, nogil=True)
-def _absorb_current(floats: FloatTable, integers: IntTable, into: int, other_floats: Floats, other_integers: Ints) -> None:
+def _absorb_current(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
         floats[into, c] += other_floats[c]
     if other_integers[LAST_ACTIVE] < 0:
@@ -109,7 +123,13 @@ def _absorb_current(floats: FloatTable, integers: IntTable, into: int, other_flo
 
 
 @njit(cache=True, nogil=True)
-def _absorb_rest(floats: FloatTable, integers: IntTable, into: int, other_floats: Floats, other_integers: Ints) -> None:
+def _absorb_rest(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     for c in (REST, GAP, REST_SUM, REST_SQUARES):
         floats[into, c] += other_floats[c]
     for c in (GAPS, BACKWARD, MISSING, RESTS):
@@ -118,7 +138,7 @@ def _absorb_rest(floats: FloatTable, integers: IntTable, into: int, other_floats
 
 
 @njit(cache=True, nogil=True)
-def _merge(floats: FloatTable, integers: IntTable) -> tuple[FloatTable, IntTable]:
+def _merge(floats: np.ndarray, integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     merged_floats = np.empty_like(floats)
     merged_integers = np.empty_like(integers)
     m = 0
@@ -134,7 +154,9 @@ def _merge(floats: FloatTable, integers: IntTable) -> tuple[FloatTable, IntTable
 
 
 @njit(cache=True, nogil=True)
-def _drop_blips(floats: FloatTable, integers: IntTable, least: float) -> tuple[FloatTable, IntTable]:
+def _drop_blips(
+    floats: np.ndarray, integers: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
     # A row of noise between two charges is not a discharge: its rows go to the half
     # cycle before, its charge to nobody. Where that half cycle goes on behind it, what
     # flowed in its direction in between is its own, however little: a half cycle holds

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-
-if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Ints
 
 #: What the interval between two rows can be.
 AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
@@ -80,7 +77,9 @@ def sign_of(i: float, i_zero: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def interval(d: float, same_file: bool, sign: float, sign_before: float, rule: Rule) -> int:
+def interval(
+    d: float, same_file: bool, sign: float, sign_before: float, rule: Rule
+) -> int:
     """Tell what the interval between two rows is that are `d` seconds apart.
 
     Current at one end only says nothing of when it was switched: such an interval is
@@ -98,7 +97,7 @@ def interval(d: float, same_file: bool, sign: float, sign_before: float, rule: R
 
 
 @njit(cache=True, nogil=True)
-def all_equal(values: Ints, a: int, b: int, value: int) -> bool:
+def all_equal(values: np.ndarray, a: int, b: int, value: np.int16) -> bool:
     """Tell whether all of `values` from `a` to `b` equal `value`."""
     different = values[a] ^ value
     for k in range(a, b):

@@ -60,8 +60,9 @@ from batteryxr.echem.kernels.record import (
 )
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats, Ints
     from collections.abc import Sequence
+
+    from batteryxr.core.kernels.loops import Floats, Ints
 
 #: Rows between two flushes of the sums.
 BLOCK = 1 << 16
@@ -72,7 +73,9 @@ CARRIED = 8
 
 
 @njit(cache=True, nogil=True)
-def _counted(counter: float, before: float, i: float, i_before: float, d: float) -> float:
+def _counted(
+    counter: float, before: float, i: float, i_before: float, d: float
+) -> float:
     # A counter restarts per step, per half cycle or never: a jump that the current
     # cannot explain is a restart, and what it shows then is what was counted since.
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
@@ -82,7 +85,9 @@ def _counted(counter: float, before: float, i: float, i_before: float, d: float)
 
 
 @njit(cache=True, nogil=True)
-def _step(record: Record, k: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints) -> None:
+def _step(
+    record: Record, k: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints
+) -> None:
     """Add row `k`, and the interval before it, to a part; `f` and `m` are its rows."""
     t, v, i = record.t[k], record.v[k], record.i[k]
     if sign == 0.0:
@@ -177,7 +182,16 @@ def _rest(record: Record, a: int, b: int, i_zero: float, f: Floats) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _run(record: Record, a: int, b: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints) -> int:
+def _run(
+    record: Record,
+    a: int,
+    b: int,
+    sign: float,
+    rule: Rule,
+    carry: Floats,
+    f: Floats,
+    m: Ints,
+) -> int:
     """Add rows after `a` for as long as they go on as it does; return their end."""
     if sign == 0.0:
         end = _rest(record, a, b, rule.i_zero, f)
@@ -192,7 +206,15 @@ def _run(record: Record, a: int, b: int, sign: float, rule: Rule, carry: Floats,
 
 
 @njit(cache=True, nogil=True)
-def _walk_block(record: Record, a: int, b: int, offset: int, rule: Rule, carry: Floats, table: Table) -> Table:
+def _walk_block(
+    record: Record,
+    a: int,
+    b: int,
+    offset: int,
+    rule: Rule,
+    carry: Floats,
+    table: tuple[np.ndarray, np.ndarray, int],
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Walk through the rows from `a` to `b`, which lie in one block."""
     file = record.file
     if file.size > 0 and carry[VALID] == 0.0:
@@ -226,7 +248,13 @@ def _walk_block(record: Record, a: int, b: int, offset: int, rule: Rule, carry: 
 
 
 @njit(cache=True, nogil=True)
-def walk(record: Record, offset: int, rule: Rule, carry: Floats, table: Table) -> Table:
+def walk(
+    record: Record,
+    offset: int,
+    rule: Rule,
+    carry: Floats,
+    table: tuple[np.ndarray, np.ndarray, int],
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Walk through one chunk of a record and extend the table of parts.
 
     Parameters

@@ -18,7 +18,8 @@ from batteryxr.echem.kernels.record import (
 )
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import FloatTable, Floats
+    from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.record import Record, Rule
 
 # Kinds of step.
 OPEN_CIRCUIT, REST, CONSTANT_CURRENT, CONSTANT_VOLTAGE, VARYING = 0, 1, 2, 3, 4
@@ -42,14 +43,16 @@ class Tolerance(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _begin(table: FloatTable, n: int, record: Record, k: int, sign: float, kind: int) -> tuple[FloatTable, int]:
+def _begin(
+    table: np.ndarray, n: int, record: Record, k: int, sign: float, kind: int
+) -> tuple[np.ndarray, int]:
     """Begin a step at row `k`; the table grows where it is full."""
     if n == table.shape[0]:
         more = np.empty((2 * n, COLUMNS))
         more[:n] = table
         table = more
     t, v, i = record.t[k], record.v[k], record.i[k]
-    step = table[n]
+    step: Floats = table[n]
     step[:] = 0.0
     step[T_START], step[T_END] = t, t
     step[I_FIRST], step[I_MIN], step[I_MAX] = i, i, i
@@ -72,7 +75,9 @@ def _add(step: Floats, record: Record, k: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _integrate(step: Floats, record: Record, k: int, sign: float, rule: Rule, carry: Floats) -> None:
+def _integrate(
+    step: Floats, record: Record, k: int, sign: float, rule: Rule, carry: Floats
+) -> None:
     # The interval before row `k`, in the same file as the row before.
     d = record.t[k] - carry[TIME]
     sign_before = sign_of(carry[CURRENT], rule.i_zero)
@@ -93,7 +98,15 @@ def _within(step: Floats, v: float, i: float, tolerance: Tolerance) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def split(record: Record, offset: int, rule: Rule, tolerance: Tolerance, carry: Floats, table: FloatTable, n: int) -> tuple[FloatTable, int]:
+def split(
+    record: Record,
+    offset: int,
+    rule: Rule,
+    tolerance: Tolerance,
+    carry: Floats,
+    table: np.ndarray,
+    n: int,
+) -> tuple[np.ndarray, int]:
     """Walk through one chunk of a record and extend the table of steps.
 
     A step goes on while its kind does: rest while no current flows; constant current
@@ -130,7 +143,7 @@ def split(record: Record, offset: int, rule: Rule, tolerance: Tolerance, carry: 
         same_file = n > 0 and file == table[n - 1, FILE]
         goes_on = same_file and sign == table[n - 1, SIGN]
         if goes_on and sign != 0.0:
-            step = table[n - 1]
+            step: Floats = table[n - 1]
             goes_on = _within(step, v, i, tolerance)
             left = not goes_on and step[KIND] != CONSTANT_VOLTAGE
             if left and abs(v - carry[VOLTAGE]) <= tolerance.voltage:
@@ -167,7 +180,7 @@ def _alike(a: Floats, b: Floats) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def tidy(table: FloatTable, shortest: int, i_tolerance: float) -> FloatTable:
+def tidy(table: np.ndarray, shortest: int, i_tolerance: float) -> np.ndarray:
     """Join what belongs together; changes `table` in place and returns its front.
 
     Fewer than `shortest` rows before or after a longer step of the same sign belong
@@ -176,11 +189,11 @@ def tidy(table: FloatTable, shortest: int, i_tolerance: float) -> FloatTable:
     """
     m = k = 0
     while k < table.shape[0]:
-        row = table[k].copy()
+        row: Floats = table[k].copy()
         end = k + 1
         if row[SIGN] != 0.0 and row[ROWS] < shortest:
             while end < table.shape[0]:
-                other = table[end]
+                other: Floats = table[end]
                 if other[ROWS] >= shortest or not _alike(row, other):
                     break
                 _join(row, other, True)

@@ -17,7 +17,7 @@ from batteryxr.echem.kernels.record import Record, Rule
 from batteryxr.echem.kernels.segments import in_threads
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import FloatTable, Floats, Ints
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
 #: No gap is too long to be joined.
 ANY_GAP = np.iinfo(np.int64).max
@@ -221,7 +221,9 @@ def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
 
 # Free order of summation lets the compiler use vectors: memory is then the limit.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _plain(t0: Ints, t1: Ints, i0: Floats, i1: Floats, file0: Ints, file1: Ints, rule: Rule) -> tuple[bool, float]:
+def _plain(
+    t0: Ints, t1: Ints, i0: Floats, i1: Floats, file0: Ints, file1: Ints, rule: Rule
+) -> tuple[bool, float]:
     """Return whether all these intervals are joined, and the charge in them."""
     i_zero, max_gap, mean = rule
     apart, moved = np.int64(0), 0.0

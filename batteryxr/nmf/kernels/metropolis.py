@@ -12,7 +12,6 @@ the posterior for a flat prior at T = 1 (Metropolis et al., J. Chem. Phys. 21, 1
 from __future__ import annotations
 
 import math
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +31,9 @@ def _pull(gram: FloatTable, rhs: FloatTable, x: FloatTable, j: int, c: int) -> f
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _pull_between(gram: FloatTable, rhs: FloatTable, x: FloatTable, a: int, b: int, c: int) -> float:
+def _pull_between(
+    gram: FloatTable, rhs: FloatTable, x: FloatTable, a: int, b: int, c: int
+) -> float:
     """Return what draws weight from row b to row a of a column."""
     pull = rhs[a, c] - rhs[b, c]
     for i in range(x.shape[0]):

@@ -123,7 +123,9 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _replace_modulus(field: np.ndarray, amplitude: np.ndarray, scale: np.float32) -> float:
+def _replace_modulus(
+    field: np.ndarray, amplitude: np.ndarray, scale: np.float32
+) -> float:
     misfit = 0.0  # short sums stay exact in single precision
     for start in range(0, field.size, 4096):
         stop = min(start + 4096, field.size)
@@ -132,7 +134,7 @@ def _replace_modulus(field: np.ndarray, amplitude: np.ndarray, scale: np.float32
 
 
 @_compiled
-def _replace_part(field: np.ndarray, amplitude: np.ndarray, scale: np.float32) -> np.float32:
+def _replace_part(field: np.ndarray, amplitude: np.ndarray, scale: np.float32) -> float:
     misfit, one, zero = np.float32(0.0), np.float32(1.0), np.float32(0.0)
     for i in range(field.size):
         g, measured = field[i], amplitude[i]
@@ -144,7 +146,12 @@ def _replace_part(field: np.ndarray, amplitude: np.ndarray, scale: np.float32) -
 
 
 @_compiled
-def _combine(rho: np.ndarray, p: np.ndarray, support: np.ndarray, outside: tuple[np.float32, np.float32]) -> None:
+def _combine(
+    rho: np.ndarray,
+    p: np.ndarray,
+    support: np.ndarray,
+    outside: tuple[np.float32, np.float32],
+) -> None:
     one, (a, b) = np.float32(1.0), outside
     for i in range(rho.size):
         inside = np.float32(support[i])

@@ -220,7 +220,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _sums(waves: np.ndarray, probes: np.ndarray, obj: np.ndarray, corners: np.ndarray, out: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def _sums(
+    waves: np.ndarray,
+    probes: np.ndarray,
+    obj: np.ndarray,
+    corners: np.ndarray,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
     to_object, to_probe, density = out
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
@@ -243,7 +249,14 @@ def _sums(waves: np.ndarray, probes: np.ndarray, obj: np.ndarray, corners: np.nd
 
 
 @_compiled
-def _normal(change: np.ndarray, probes: np.ndarray, obj: np.ndarray, corners: np.ndarray, to_o: np.ndarray, to_p: np.ndarray) -> tuple[float, float, float, float, float]:
+def _normal(
+    change: np.ndarray,
+    probes: np.ndarray,
+    obj: np.ndarray,
+    corners: np.ndarray,
+    to_o: np.ndarray,
+    to_p: np.ndarray,
+) -> tuple[float, float, float, float, float]:
     frames, modes, rows, columns = change.shape
     aa, ab, bb, ca, cb = 0.0, 0.0, 0.0, 0.0, 0.0
     for b in range(frames):

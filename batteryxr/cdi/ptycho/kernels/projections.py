@@ -126,7 +126,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _gather(waves: np.ndarray, probe: np.ndarray, corners: np.ndarray, total: np.ndarray, light: np.ndarray) -> None:
+def _gather(
+    waves: np.ndarray,
+    probe: np.ndarray,
+    corners: np.ndarray,
+    total: np.ndarray,
+    light: np.ndarray,
+) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]
@@ -142,7 +148,13 @@ def _gather(waves: np.ndarray, probe: np.ndarray, corners: np.ndarray, total: np
 
 
 @_compiled
-def _collect(waves: np.ndarray, obj: np.ndarray, corners: np.ndarray, total: np.ndarray, density: np.ndarray) -> None:
+def _collect(
+    waves: np.ndarray,
+    obj: np.ndarray,
+    corners: np.ndarray,
+    total: np.ndarray,
+    density: np.ndarray,
+) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]

@@ -203,7 +203,9 @@ def _times(spectrum: np.ndarray, y: np.ndarray, x: np.ndarray, out: np.ndarray) 
 
 
 @_compiled
-def _add_times(moved: np.ndarray, y: np.ndarray, x: np.ndarray, spectrum: np.ndarray) -> None:
+def _add_times(
+    moved: np.ndarray, y: np.ndarray, x: np.ndarray, spectrum: np.ndarray
+) -> None:
     for m in range(moved.shape[0]):
         for i in range(y.size):
             row, to = moved[m, i], spectrum[m, i]

@@ -207,7 +207,9 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _exit(probe: np.ndarray, obj: np.ndarray, y: int, x: int, out: np.ndarray) -> np.float32:
+def _exit(
+    probe: np.ndarray, obj: np.ndarray, y: int, x: int, out: np.ndarray
+) -> np.float32:
     modes, rows, columns = probe.shape
     highest = np.float32(0.0)
     for i in range(rows):
@@ -223,7 +225,13 @@ def _exit(probe: np.ndarray, obj: np.ndarray, y: int, x: int, out: np.ndarray) -
 
 
 @_compiled
-def _modulus(waves: np.ndarray, frame: np.ndarray, weight: np.ndarray, scale: np.float32, poisson: bool) -> float:
+def _modulus(
+    waves: np.ndarray,
+    frame: np.ndarray,
+    weight: np.ndarray,
+    scale: np.float32,
+    poisson: bool,
+) -> float:
     modes, rows, columns = waves.shape
     total = 0.0  # short sums stay exact in single precision
     power = np.empty(columns, np.float32)
@@ -256,7 +264,16 @@ def _modulus(waves: np.ndarray, frame: np.ndarray, weight: np.ndarray, scale: np
 
 
 @_compiled
-def _update(waves: np.ndarray, probe: np.ndarray, obj: np.ndarray, y: int, x: int, reach: tuple[np.float32, ...], change: np.ndarray, keep: bool) -> np.float32:
+def _update(
+    waves: np.ndarray,
+    probe: np.ndarray,
+    obj: np.ndarray,
+    y: int,
+    x: int,
+    reach: tuple[np.float32, ...],
+    change: np.ndarray,
+    keep: bool,
+) -> np.float32:
     a, b, alpha, beta, top_p, top_o = reach
     modes, rows, columns = waves.shape
     one, highest = np.float32(1.0), np.float32(0.0)
@@ -294,7 +311,9 @@ def _update(waves: np.ndarray, probe: np.ndarray, obj: np.ndarray, y: int, x: in
 
 
 @_compiled
-def _gradient(waves: np.ndarray, probe: np.ndarray, obj: np.ndarray, y: int, x: int) -> tuple[float, float, float, float, float]:
+def _gradient(
+    waves: np.ndarray, probe: np.ndarray, obj: np.ndarray, y: int, x: int
+) -> tuple[float, float, float, float, float]:
     modes, rows, columns = waves.shape
     height, width = obj.shape
     yy, yx, xx, by, bx = 0.0, 0.0, 0.0, 0.0, 0.0
