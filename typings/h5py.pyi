@@ -15,6 +15,7 @@ class AttributeManager(Mapping[str, Any]):
 class _Node:
     name: str
     parent: Group
+    file: File
     @property
     def attrs(self) -> AttributeManager: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batteryxr.core.optional import unchanged_process
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         VSpan: type[holoviews.VSpan]
         opts: type[holoviews.opts]
 
-        def render(self, plot: object, backend: str) -> object: ...
+        def render(self, plot: object, backend: str) -> Any:
+            """Return the figure of a plot."""
 
 
 #: Colours of components, clusters and curves, told apart by colour-blind readers too

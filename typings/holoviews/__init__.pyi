@@ -1,3 +1,5 @@
+from typing import Any
+
 from holoviews import core as core
 from holoviews.core import Dimension as Dimension
 from holoviews.core import Layout as Layout
@@ -42,4 +44,4 @@ class opts:
 class extension:
     def __init__(self, *backends: str, inline: bool = ...) -> None: ...
 
-def render(plot: object, backend: str = ...) -> object: ...
+def render(plot: object, backend: str = ...) -> Any: ...

@@ -22,7 +22,7 @@ class Generator:
 _Device = device
 _Dtype = dtype
 _Axes = int | Sequence[int]
-_Other = Tensor | complex
+_Other = Tensor | complex  # noqa: F821
 
 class Tensor:
     shape: tuple[int, ...]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
 _Number = TypeVar("_Number", covariant=True)
@@ -31,6 +33,7 @@ class _Array(Protocol):
 class Line(_Array, Protocol[_Number]):
     """An array of one axis."""
 
+    def __iter__(self) -> Iterator[_Number]: ...
     @overload
     def __getitem__(self, key: int, /) -> _Number: ...
     @overload
@@ -50,6 +53,26 @@ class Table(_Array, Protocol[_Number]):
     ) -> Line[_Number]: ...
     @overload
     def __getitem__(self, key: slice, /) -> Table[_Number]: ...
+
+
+class Cube(_Array, Protocol[_Number]):
+    """An array of three axes."""
+
+    @overload
+    def __getitem__(self, key: int, /) -> Table[_Number]: ...
+    @overload
+    def __getitem__(self, key: tuple[int, int], /) -> Line[_Number]: ...
+    @overload
+    def __getitem__(self, key: tuple[int, int, int], /) -> _Number: ...
+
+
+class Batch(_Array, Protocol[_Number]):
+    """An array of four axes."""
+
+    @overload
+    def __getitem__(self, key: tuple[int, int, int], /) -> Line[_Number]: ...
+    @overload
+    def __getitem__(self, key: int, /) -> Cube[_Number]: ...
 
 
 if TYPE_CHECKING:

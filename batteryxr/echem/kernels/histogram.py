@@ -140,6 +140,9 @@ def lay_charge(
     before_x = min(max((before_v - origin) * per_width, 1.0), top)
     file = record.file
     several = file.size > 0 and not all_equal(file, a, b, np.int16(before_file))
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Ints
 
 #: What the interval between two rows can be.
 AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
@@ -97,7 +100,7 @@ def interval(
 
 
 @njit(cache=True, nogil=True)
-def all_equal(values: np.ndarray, a: int, b: int, value: np.int16) -> bool:
+def all_equal(values: Ints, a: int, b: int, value: np.int16) -> bool:
     """Tell whether all of `values` from `a` to `b` equal `value`."""
     different = values[a] ^ value
     for k in range(a, b):

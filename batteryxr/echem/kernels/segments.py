@@ -89,6 +89,9 @@ def _step(
     record: Record, k: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints
 ) -> None:
     """Add row `k`, and the interval before it, to a part; `f` and `m` are its rows."""
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
     if sign == 0.0:
         m[RESTS] += 1
@@ -134,6 +137,9 @@ def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) ->
 
     The common case, kept tight: nothing else can happen between `a` and the end.
     """
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     i_zero, max_gap, mean = rule.i_zero, rule.max_gap, rule.mean
     q, e, active, low, high = f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX]
@@ -165,6 +171,9 @@ def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) ->
 @njit(cache=True, nogil=True)
 def _rest(record: Record, a: int, b: int, i_zero: float, f: Floats) -> int:
     """Add rows after `a` while the cell rests on; return their end."""
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     rest, total, squares = f[REST], f[REST_SUM], f[REST_SQUARES]
     before, end = t[0], t.size

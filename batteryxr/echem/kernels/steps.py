@@ -51,6 +51,9 @@ def _begin(
         more = np.empty((2 * n, COLUMNS))
         more[:n] = table
         table = more
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
     step: Floats = table[n]
     step[:] = 0.0
@@ -64,6 +67,9 @@ def _begin(
 
 @njit(cache=True, nogil=True)
 def _add(step: Floats, record: Record, k: int) -> None:
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
     step[T_END] = t
     step[ROWS] += 1.0

@@ -185,6 +185,9 @@ class WindowWalk:
 @njit(cache=True, nogil=True)
 def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
     """Sum the charge of all rows; note it at the instants on the way."""
+    time: Ints
+    current: Floats
+    file: Ints
     time, current, file = rows.clock, rows.i, rows.file
     instants, counts, charge = tally.instants, tally.counts, tally.charge
     a, last = 0, time.size - 1
@@ -243,6 +246,9 @@ def _plain(
 @njit(cache=True, nogil=True)
 def _cross(rows: Record, k: int, rule: Rule, tally: _Tally) -> None:
     """Cross one interval, whatever happens in it."""
+    time: Ints
+    current: Floats
+    file: Ints
     time, current, file = rows.clock, rows.i, rows.file
     instants, counts, charge = tally.instants, tally.counts, tally.charge
     i_zero, max_gap, mean = rule
@@ -287,7 +293,7 @@ def _locate(time: Ints, at: int, low: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _integrate(rows: Record, rule: Rule, windows: _Windows, sums: FloatTable) -> None:
-    time = rows.clock
+    time: Ints = rows.clock
     starts, ends, order, longest = windows
     first, last = time[0], time[-1]
     low, high = 0, order.size
@@ -324,6 +330,9 @@ def _joined(rows: Record, k: int, step: int, rule: Rule) -> bool:
 @njit(cache=True, nogil=True)
 def _window(rows: Record, start: int, end: int, k: int, rule: Rule, s: Floats) -> None:
     """Add the straight pieces: the integral of u^2 is (a^2 + ab + b^2) dt / 3."""
+    time: Ints
+    voltage: Floats
+    current: Floats
     time, voltage, current, mean = rows.clock, rows.v, rows.i, rule.mean
     begun, covered = s[_BEGUN] > 0, s[_COVERED]
     v_first, v_last, i_first = s[_V0], s[_V1], s[_I0]
@@ -373,6 +382,9 @@ def _window(rows: Record, start: int, end: int, k: int, rule: Rule, s: Floats) -
 @njit(cache=True, nogil=True)
 def _instant(rows: Record, at: int, k: int, rule: Rule, s: Floats) -> None:
     """Read the straight line between the rows on both sides of an instant."""
+    time: Ints
+    voltage: Floats
+    current: Floats
     time, voltage, current = rows.clock, rows.v, rows.i
     if s[_BEGUN] > 0:
         return

@@ -125,8 +125,8 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 @_compiled
 def _replace_modulus(
     field: np.ndarray, amplitude: np.ndarray, scale: np.float32
-) -> float:
-    misfit = 0.0  # short sums stay exact in single precision
+) -> float | np.float32:
+    misfit: float | np.float32 = 0.0  # short sums stay exact in single precision
     for start in range(0, field.size, 4096):
         stop = min(start + 4096, field.size)
         misfit += _replace_part(field[start:stop], amplitude[start:stop], scale)
@@ -134,7 +134,9 @@ def _replace_modulus(
 
 
 @_compiled
-def _replace_part(field: np.ndarray, amplitude: np.ndarray, scale: np.float32) -> float:
+def _replace_part(
+    field: np.ndarray, amplitude: np.ndarray, scale: np.float32
+) -> np.float32:
     misfit, one, zero = np.float32(0.0), np.float32(1.0), np.float32(0.0)
     for i in range(field.size):
         g, measured = field[i], amplitude[i]

@@ -13,6 +13,7 @@ from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
+    from batteryxr.core.kernels.loops import Batch, Cube, FloatTable, IntTable, Table
 
 
 class Relaxation(NamedTuple):
@@ -127,11 +128,11 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 @_compiled
 def _gather(
-    waves: np.ndarray,
-    probe: np.ndarray,
-    corners: np.ndarray,
-    total: np.ndarray,
-    light: np.ndarray,
+    waves: Batch[complex],
+    probe: Cube[complex],
+    corners: IntTable,
+    total: Table[complex],
+    light: FloatTable,
 ) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
@@ -149,11 +150,11 @@ def _gather(
 
 @_compiled
 def _collect(
-    waves: np.ndarray,
-    obj: np.ndarray,
-    corners: np.ndarray,
-    total: np.ndarray,
-    density: np.ndarray,
+    waves: Batch[complex],
+    obj: Table[complex],
+    corners: IntTable,
+    total: Cube[complex],
+    density: FloatTable,
 ) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):

@@ -1,5 +1,8 @@
 """The steps of one frame that all ptychography engines share.
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Table
+
 NumPy arrays take compiled loops that walk row by row, so that what a row needs stays
 in the nearest cache; arrays of PyTorch or CuPy take the same formulas in array-API
 operations. Frames have their origin in the corner.
@@ -208,7 +211,7 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 @_compiled
 def _exit(
-    probe: np.ndarray, obj: np.ndarray, y: int, x: int, out: np.ndarray
+    probe: Cube[complex], obj: Table[complex], y: int, x: int, out: Cube[complex]
 ) -> np.float32:
     modes, rows, columns = probe.shape
     highest = np.float32(0.0)
@@ -226,9 +229,9 @@ def _exit(
 
 @_compiled
 def _modulus(
-    waves: np.ndarray,
-    frame: np.ndarray,
-    weight: np.ndarray,
+    waves: Cube[complex],
+    frame: FloatTable,
+    weight: FloatTable,
     scale: np.float32,
     poisson: bool,
 ) -> float:
@@ -265,13 +268,13 @@ def _modulus(
 
 @_compiled
 def _update(
-    waves: np.ndarray,
-    probe: np.ndarray,
-    obj: np.ndarray,
+    waves: Cube[complex],
+    probe: Cube[complex],
+    obj: Table[complex],
     y: int,
     x: int,
     reach: tuple[np.float32, ...],
-    change: np.ndarray,
+    change: Cube[complex],
     keep: bool,
 ) -> np.float32:
     a, b, alpha, beta, top_p, top_o = reach
@@ -312,7 +315,7 @@ def _update(
 
 @_compiled
 def _gradient(
-    waves: np.ndarray, probe: np.ndarray, obj: np.ndarray, y: int, x: int
+    waves: Cube[complex], probe: Cube[complex], obj: Table[complex], y: int, x: int
 ) -> tuple[float, float, float, float, float]:
     modes, rows, columns = waves.shape
     height, width = obj.shape

@@ -223,7 +223,8 @@ def refine(
         adam.zero_grad()
         loss.sum().backward()
         adam.step()
-    assert found is not None and best is not None  # there is at least one step
+    assert found is not None
+    assert best is not None
     return found, best
 
 
