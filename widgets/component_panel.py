@@ -47,6 +47,7 @@ class ComponentPanel(Panel):
         If there is no series of patterns.
     """
 
+    model: ComponentModel
     n_components = traitlets.Int(2)
     method = traitlets.Unicode("active-set")
     closure = traitlets.Bool(True)

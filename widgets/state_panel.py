@@ -55,6 +55,7 @@ class VoltageStatePanel(Panel):
         If the scans are not joined.
     """
 
+    model: StateModel
     states: Any = traitlets.List()
     tolerance = traitlets.Float(0.05)
     cycle = traitlets.Int(None, allow_none=True)

@@ -1,8 +1,5 @@
 """The steps of one frame that all ptychography engines share.
 
-if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Cube, FloatTable, Table
-
 NumPy arrays take compiled loops that walk row by row, so that what a row needs stays
 in the nearest cache; arrays of PyTorch or CuPy take the same formulas in array-API
 operations. Frames have their origin in the corner.
@@ -10,11 +7,14 @@ operations. Frames have their origin in the corner.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Table
 
 _TINY = np.float32(1e-12)
 #: Power, in counts, that a step of Poisson's likelihood at least reckons with.
