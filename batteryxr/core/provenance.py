@@ -106,17 +106,17 @@ def _told(value: Any) -> str:
 
 
 @checked
-def replay(result: Any, source: Any = None, **data: Any) -> Any:
-    """Call again what made `result`, on `source`.
+def replay(result: Any, data: Any = None, /, **arguments: Any) -> Any:
+    """Call again what made `result`, on `data`.
 
     Parameters
     ----------
     result
         A result of batteryxr, also one read back from a file.
-    source
+    data
         The first argument of the original call: the object whose accessor was used.
         Not needed where there was none, as in a simulation.
-    **data
+    **arguments
         Labelled or large array arguments of the original call, by name; those are
         named in the call but not stored in it.
 
@@ -149,21 +149,22 @@ def replay(result: Any, source: Any = None, **data: Any) -> Any:
         )
     name = f"batteryxr.{call['accessor']}" if "accessor" in call else call["module"]
     function = getattr(importlib.import_module(name), call["method"])
-    arguments = {
-        name: decode(value, name, data) for name, value in call["arguments"].items()
+    known = {
+        name: decode(value, name, arguments)
+        for name, value in call["arguments"].items()
     }
-    return _call(function, source, arguments)
+    return _call(function, data, known)
 
 
-def _call(function: Callable[..., Any], source: Any, arguments: dict[str, Any]) -> Any:
+def _call(function: Callable[..., Any], data: Any, arguments: dict[str, Any]) -> Any:
     first, *others = inspect.signature(function).parameters.values()
-    if source is None and first.name not in arguments:
+    if data is None and first.name not in arguments:
         raise ArgumentError(
-            "source", None, f"the {first.name!r} that the result was made from"
+            "data", None, f"the {first.name!r} that the result was made from"
         )
-    source = arguments[first.name] if source is None else source
-    positional = [] if first.kind is first.KEYWORD_ONLY else [source]
-    keywords = {} if positional else {first.name: source}
+    data = arguments[first.name] if data is None else data
+    positional = [] if first.kind is first.KEYWORD_ONLY else [data]
+    keywords = {} if positional else {first.name: data}
     for parameter in others:
         name = parameter.name
         if name not in arguments:
@@ -240,7 +241,7 @@ def decode(value: Any, name: str, data: dict[str, Any]) -> Any:
                 name,
                 None,
                 f"the {value['$data']} of the original call",
-                f"Pass it: replay(result, source, {name}=...).",
+                f"Pass it: replay(result, data, {name}=...).",
             )
         return data[name]
     if "$float" in value:

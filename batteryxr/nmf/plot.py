@@ -70,8 +70,8 @@ def plot_weights(
     *,
     x: str | None = None,
     sums: dict[str, Sequence[str]] | None = None,
-    extra_beyond: float | None = None,
-    voltage: str = "voltage",
+    theoretical: float | None = None,
+    variable: str = "voltage",
 ) -> holoviews.Overlay | holoviews.Layout:
     """Plot the ratios along the series, the voltage on top where there is one.
 
@@ -88,9 +88,10 @@ def plot_weights(
         ``time`` or ``temperature``, whichever comes first, else the scan number.
     sums
         Ratios to be drawn summed as well, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
-    extra_beyond
-        Value of `x` beyond which capacity is extra: shaded.
-    voltage
+    theoretical
+        Theoretical capacity or content, in units of `x`; what lies beyond it is
+        shaded: extra capacity.
+    variable
         Coordinate drawn on top.
 
     Returns
@@ -125,17 +126,17 @@ def plot_weights(
                 fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
             )
         )
-    shade = _shade(hv, at, extra_beyond)
+    shade = _shade(hv, at, theoretical)
     lower = hv.Overlay(shapes + shade).opts(
         hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
     )
-    if voltage not in weights.coords:
+    if variable not in weights.coords:
         return lower
-    volts = weights[voltage]
-    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage))
+    volts = weights[variable]
+    upper = hv.Curve((at, volts.values), along, _axis(weights, variable))
     upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
         hv.opts.Overlay(
-            title=_axis(weights, voltage), ylabel="", width=_SIZE["width"], height=200
+            title=_axis(weights, variable), ylabel="", width=_SIZE["width"], height=200
         )
     )
     return hv.Layout([upper, lower]).cols(1)

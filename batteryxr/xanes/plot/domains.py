@@ -171,8 +171,7 @@ def plot_features(
     maps: xr.Dataset,
     *,
     clusters: xr.Dataset,
-    x: str | None = None,
-    y: str | None = None,
+    features: tuple[str, str] | None = None,
 ) -> holoviews.Overlay:
     """Plot pixels in the plane of two features, coloured by cluster.
 
@@ -184,8 +183,8 @@ def plot_features(
         The maps that were clustered.
     clusters
         A result of `cluster`.
-    x, y
-        Names of the features; by default the first two that were clustered.
+    features
+        The two, along x and along y; by default the first two that were clustered.
 
     Returns
     -------
@@ -193,10 +192,11 @@ def plot_features(
     """
     hv = load_hvplot()
     used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
-    if (x is None or y is None) and len({*used, x, y} - {None}) < 2:
-        raise ArgumentError("x", x, f"two features among {list(maps.data_vars)}")
-    left = (n for n in used if n not in (x, y))
-    first, second = (x or next(left)), (y or next(left))
+    if features is None and len(used) < 2:
+        raise ArgumentError(
+            "features", None, f"two features among {list(maps.data_vars)}"
+        )
+    first, second = features or used[:2]
     require_variables(maps, [first, second], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
     pair = {"across": maps[first], "up": maps[second]}
