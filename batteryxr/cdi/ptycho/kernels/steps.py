@@ -211,7 +211,11 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 @_compiled
 def _exit(
-    probe: Cube[complex], obj: Table[complex], y: int, x: int, out: Cube[complex]
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+    out: Cube[np.complex64],
 ) -> np.float32:
     modes, rows, columns = probe.shape
     highest = np.float32(0.0)
@@ -229,7 +233,7 @@ def _exit(
 
 @_compiled
 def _modulus(
-    waves: Cube[complex],
+    waves: Cube[np.complex64],
     frame: FloatTable,
     weight: FloatTable,
     scale: np.float32,
@@ -268,13 +272,13 @@ def _modulus(
 
 @_compiled
 def _update(
-    waves: Cube[complex],
-    probe: Cube[complex],
-    obj: Table[complex],
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
     y: int,
     x: int,
     reach: tuple[np.float32, ...],
-    change: Cube[complex],
+    change: Cube[np.complex64],
     keep: bool,
 ) -> np.float32:
     a, b, alpha, beta, top_p, top_o = reach
@@ -315,11 +319,19 @@ def _update(
 
 @_compiled
 def _gradient(
-    waves: Cube[complex], probe: Cube[complex], obj: Table[complex], y: int, x: int
-) -> tuple[float, float, float, float, float]:
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+) -> tuple[float | np.floating, ...]:
     modes, rows, columns = waves.shape
     height, width = obj.shape
-    yy, yx, xx, by, bx = 0.0, 0.0, 0.0, 0.0, 0.0
+    yy: float | np.floating = 0.0
+    yx: float | np.floating = 0.0
+    xx: float | np.floating = 0.0
+    by: float | np.floating = 0.0
+    bx: float | np.floating = 0.0
     for i in range(rows):
         up, down = max(y + i - 1, 0), min(y + i + 1, height - 1)
         sy = np.float32(1.0 / (down - up))
