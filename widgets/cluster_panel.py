@@ -58,6 +58,7 @@ class ClusterPanel(Panel):
         If there are no maps.
     """
 
+    model: ClusterModel
     n_clusters = traitlets.Int(3)
     features: Any = traitlets.List()
     method = traitlets.Unicode("kmeans")

@@ -14,13 +14,18 @@ from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import holoviews
     import xarray as xr
+
+    from batteryxr.core.plotting import Holoviews
 
 _SIZE = {"width": 640, "height": 340}
 
 
 @checked
-def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
+def plot_components(
+    result: xr.Dataset, *, offset: float | None = None
+) -> holoviews.Overlay:
     """Plot the components, one above the other: free ones solid, fixed ones dotted.
 
     Reads nothing but the components.
@@ -67,7 +72,7 @@ def plot_weights(
     sums: dict[str, Sequence[str]] | None = None,
     theoretical: float | None = None,
     variable: str = "voltage",
-) -> Any:
+) -> holoviews.Overlay | holoviews.Layout:
     """Plot the ratios along the series, the voltage on top where there is one.
 
     Reads the weights, which are small for a series. Shaded is the range of what fits
@@ -138,7 +143,9 @@ def plot_weights(
 
 
 @checked
-def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
+def plot_residual(
+    result: xr.Dataset, *, x: str | None = None
+) -> holoviews.core.ViewableElement:
     """Plot what the factorisation leaves unexplained, per scan or pixel.
 
     Computes the residuals.
@@ -168,7 +175,7 @@ def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
 
 
 @checked
-def plot_maps(result: xr.Dataset) -> Any:
+def plot_maps(result: xr.Dataset) -> holoviews.Layout:
     """Plot the maps of all components of an image, on scales of their own.
 
     Computes the maps.
@@ -199,7 +206,7 @@ def plot_maps(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_order(result: xr.Dataset) -> Any:
+def plot_order(result: xr.Dataset) -> holoviews.Layout:
     """Plot side by side what speaks for each number of components.
 
     A dotted line marks the fewest whose held-out error is within one standard error
@@ -269,13 +276,13 @@ def plot_order(result: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(3).opts(shared_axes=False)
 
 
-def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> list[Any]:
+def _shade(hv: Holoviews, at: np.ndarray, beyond: float | None) -> list[Any]:
     if beyond is None:
         return []
     return [hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)]
 
 
-def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
+def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
     y, x = (str(d) for d in array.dims)
     ordinates = (_values(array, x), _values(array, y))
     image = hv.Image(

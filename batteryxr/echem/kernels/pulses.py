@@ -288,8 +288,8 @@ def fitted_rows(
     if first > 0 and math.isfinite(v[first - 1]):
         out[:, 0] = t[first - 1], v[first - 1], 0.0, 1.0
         n = 1
-    pulse = (column[first:last] for column in (t, v, i))
-    n = thin(*pulse, timing.on, tmin, limit, out, n)
+    pulse = slice(first, last)
+    n = thin(t[pulse], v[pulse], i[pulse], timing.on, tmin, limit, out, n)
     leakage = i[last:] * 0.0  # what is read at rest drives no voltage
     rest = n
     n = thin(t[last:], v[last:], leakage, timing.off, tmin, limit, out, n)

@@ -17,6 +17,8 @@ from batteryxr.echem.plot.axes import axis, hours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import holoviews
+
 #: Rows that a curve of a record is thinned to: more than a screen shows.
 _POINTS = 5000
 _SIZE = {"width": 700, "height": 220}
@@ -26,7 +28,9 @@ _BEYOND = plotting.COLOURS[4]
 
 
 @checked
-def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
+def plot_operando(
+    record: xr.Dataset, scans: xr.DataArray | xr.Dataset
+) -> holoviews.Overlay:
     """Plot the voltage curve with every scan marked on it.
 
     Reads time and voltage of `record` once, thinned.
@@ -87,7 +91,7 @@ def plot_with_voltage(
     x: str = "time",
     record: xr.Dataset | None = None,
     theoretical: float | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot the voltage, and under it any quantity of the scans, on one axis.
 
     Reads the quantity once.
@@ -250,7 +254,7 @@ def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarra
     return hours
 
 
-def _dimension(array: xr.DataArray, name: str = "") -> Any:
+def _dimension(array: xr.DataArray, name: str = "") -> holoviews.Dimension:
     """Return the axis of an array, without what its long name adds after a comma."""
     words = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
     return plotting.dimension(array, name, words)

@@ -13,6 +13,7 @@ from batteryxr.core.model import require_dims, require_variables
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
 #: Black: a fit lies over the points that it is a fit of.
@@ -21,7 +22,7 @@ _AXES = ("li_content", "specific_capacity", "capacity", "pulse")
 
 
 @checked
-def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
+def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overlay:
     """Plot equilibrium voltages, with a band up to the voltage under current.
 
     Parameters
@@ -63,7 +64,9 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
 
 
 @checked
-def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
+def plot_time_constants(
+    result: xr.Dataset, *, axis: str | None = None
+) -> holoviews.Overlay:
     """Plot 1/tau = D/L² with errors, on a logarithmic scale.
 
     Parameters
@@ -102,7 +105,7 @@ def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
 
 
 @checked
-def plot_pulse(result: xr.Dataset) -> Any:
+def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
     """Plot one pulse and its rest with the fitted curve, and what is left.
 
     Parameters
@@ -139,7 +142,7 @@ def plot_pulse(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_hysteresis(result: xr.Dataset) -> Any:
+def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     """Plot the equilibrium curves of charge and discharge and the area between them.
 
     Parameters
@@ -174,7 +177,7 @@ def plot_hysteresis(result: xr.Dataset) -> Any:
     ).opts(title=f"Hysteresis {area:.4g} ± {error:.2g} {units}", width=600, height=350)
 
 
-def _dimension(result: xr.Dataset, axis: str | None) -> Any:
+def _dimension(result: xr.Dataset, axis: str | None) -> holoviews.Dimension:
     names = [a for a in _AXES if a in result.coords] if axis is None else [axis]
     if not names or names[0] not in result.coords:
         known = [a for a in _AXES if a in result.coords]

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import FloatTable
     from batteryxr.nmf.kernels.alternate import Terms
 
 
@@ -28,7 +29,7 @@ def _gram(grams: np.ndarray, c: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
+def _pull(gram: FloatTable, rhs: FloatTable, x: FloatTable, j: int, c: int) -> float:
     """Return what draws entry (j, c), all others held."""
     pull = rhs[j, c]
     for i in range(x.shape[0]):
@@ -37,7 +38,9 @@ def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _pull_between(gram, rhs, x, a, b, c):  # type: ignore[no-untyped-def]
+def _pull_between(
+    gram: FloatTable, rhs: FloatTable, x: FloatTable, a: int, b: int, c: int
+) -> float:
     """Return what draws weight from row b to row a of a column."""
     pull = rhs[a, c] - rhs[b, c]
     for i in range(x.shape[0]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +15,14 @@ from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
 
 @checked
 def plot_spectra(
     spectra: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
-) -> Any:
+) -> holoviews.Overlay:
     """Plot spectra over energy, one curve for each, with their edge energies.
 
     Computes them.
@@ -61,7 +62,9 @@ def plot_spectra(
 
 
 @checked
-def plot_fit(spectra: xr.DataArray | xr.Dataset, *, result: xr.Dataset) -> Any:
+def plot_fit(
+    spectra: xr.DataArray | xr.Dataset, *, result: xr.Dataset
+) -> holoviews.Layout:
     """Plot one spectrum with its fit, and what the fit leaves below.
 
     Parameters

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.kernels.schedule import Stage
     from batteryxr.cdi.bragg.settings import RetrievalSettings
+    from batteryxr.core.kernels.loops import Floats, Line
 
 #: Weights (a, b) of the outside of the support: rho <- a rho + b p, where p is the
 #: object with the measured modulus; inside, rho <- p. Marchesini, Rev. Sci. Instrum.
@@ -309,8 +310,10 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _replace_modulus(field, amplitude, scale):  # type: ignore[no-untyped-def]
-    misfit = 0.0  # short sums stay exact in single precision
+def _replace_modulus(
+    field: np.ndarray, amplitude: np.ndarray, scale: np.float32
+) -> float | np.float32:
+    misfit: float | np.float32 = 0.0  # short sums stay exact in single precision
     for start in range(0, field.size, 4096):
         stop = min(start + 4096, field.size)
         misfit += _replace_part(field[start:stop], amplitude[start:stop], scale)
@@ -318,7 +321,9 @@ def _replace_modulus(field, amplitude, scale):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _replace_part(field, amplitude, scale):  # type: ignore[no-untyped-def]
+def _replace_part(
+    field: Line[complex], amplitude: Floats, scale: np.float32
+) -> np.float32:
     misfit, one, zero = np.float32(0.0), np.float32(1.0), np.float32(0.0)
     for i in range(field.size):
         g, measured = field[i], amplitude[i]
@@ -330,7 +335,12 @@ def _replace_part(field, amplitude, scale):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _combine(rho, p, support, outside):  # type: ignore[no-untyped-def]
+def _combine(
+    rho: Line[complex],
+    p: Line[complex],
+    support: Line[bool],
+    outside: tuple[np.float32, np.float32],
+) -> None:
     one, (a, b) = np.float32(1.0), outside
     for i in range(rho.size):
         inside = np.float32(support[i])

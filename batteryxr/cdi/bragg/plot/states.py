@@ -20,6 +20,7 @@ from batteryxr.core.plotting import (
 )
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
     from batteryxr.core.checks import Pair, Part
@@ -34,7 +35,7 @@ _POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 @checked
 def plot_hysteresis(
     states: xr.Dataset, *, variable: str = "order_parameter", component: int = 1
-) -> Any:
+) -> holoviews.Overlay:
     """Plot a number of each state against voltage, charge and discharge apart.
 
     Reads that number only.
@@ -102,7 +103,7 @@ def plot_field(
     *,
     at: tuple[int, int, int] | None = None,
     limits: Pair | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot three planes of a real field: phase, displacement, strain, domains.
 
     Reads once.

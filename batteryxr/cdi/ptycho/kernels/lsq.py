@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
@@ -11,6 +11,9 @@ from array_api_compat import array_namespace, is_numpy_array
 from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Batch, FloatTable, IntTable, Table
 
 
 class BatchSteps(NamedTuple):
@@ -220,7 +223,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _sums(waves, probes, obj, corners, out):  # type: ignore[no-untyped-def]
+def _sums(
+    waves: Batch[complex],
+    probes: Batch[complex],
+    obj: Table[complex],
+    corners: IntTable,
+    out: tuple[Table[complex], Batch[complex], FloatTable],
+) -> None:
     to_object, to_probe, density = out
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
@@ -243,7 +252,14 @@ def _sums(waves, probes, obj, corners, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _normal(change, probes, obj, corners, to_o, to_p):  # type: ignore[no-untyped-def]
+def _normal(
+    change: Batch[complex],
+    probes: Batch[complex],
+    obj: Table[complex],
+    corners: IntTable,
+    to_o: Table[complex],
+    to_p: Batch[complex],
+) -> tuple[float, float, float, float, float]:
     frames, modes, rows, columns = change.shape
     aa, ab, bb, ca, cb = 0.0, 0.0, 0.0, 0.0, 0.0
     for b in range(frames):

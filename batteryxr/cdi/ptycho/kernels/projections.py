@@ -13,6 +13,7 @@ from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
+    from batteryxr.core.kernels.loops import Batch, Cube, FloatTable, IntTable, Table
 
 
 class Relaxation(NamedTuple):
@@ -126,7 +127,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _gather(waves, probe, corners, total, light):  # type: ignore[no-untyped-def]
+def _gather(
+    waves: Batch[complex],
+    probe: Cube[complex],
+    corners: IntTable,
+    total: Table[complex],
+    light: FloatTable,
+) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]
@@ -142,7 +149,13 @@ def _gather(waves, probe, corners, total, light):  # type: ignore[no-untyped-def
 
 
 @_compiled
-def _collect(waves, obj, corners, total, density):  # type: ignore[no-untyped-def]
+def _collect(
+    waves: Batch[complex],
+    obj: Table[complex],
+    corners: IntTable,
+    total: Cube[complex],
+    density: FloatTable,
+) -> None:
     frames, modes, rows, columns = waves.shape
     for b in range(frames):
         y, x = corners[b]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numba
 import numpy as np
@@ -11,6 +11,9 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier
 from batteryxr.core.device import to_device_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, Line
 
 #: Shifts smaller than this (pixels) are none: they would cost two transforms.
 NO_SHIFT = 1e-3
@@ -194,7 +197,9 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
+def _times(
+    spectrum: Cube[complex], y: Line[complex], x: Line[complex], out: Cube[complex]
+) -> None:
     for m in range(spectrum.shape[0]):
         for i in range(y.size):
             row, to = spectrum[m, i], out[m, i]
@@ -203,7 +208,9 @@ def _times(spectrum, y, x, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _add_times(moved, y, x, spectrum):  # type: ignore[no-untyped-def]
+def _add_times(
+    moved: Cube[complex], y: Line[complex], x: Line[complex], spectrum: Cube[complex]
+) -> None:
     for m in range(moved.shape[0]):
         for i in range(y.size):
             row, to = moved[m, i], spectrum[m, i]

@@ -7,11 +7,14 @@ operations. Frames have their origin in the corner.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Table
 
 _TINY = np.float32(1e-12)
 #: Power, in counts, that a step of Poisson's likelihood at least reckons with.
@@ -207,7 +210,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _exit(probe, obj, y, x, out):  # type: ignore[no-untyped-def]
+def _exit(
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+    out: Cube[np.complex64],
+) -> np.float32:
     modes, rows, columns = probe.shape
     highest = np.float32(0.0)
     for i in range(rows):
@@ -223,7 +232,13 @@ def _exit(probe, obj, y, x, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-def]
+def _modulus(
+    waves: Cube[np.complex64],
+    frame: FloatTable,
+    weight: FloatTable,
+    scale: np.float32,
+    poisson: bool,
+) -> float:
     modes, rows, columns = waves.shape
     total = 0.0  # short sums stay exact in single precision
     power = np.empty(columns, np.float32)
@@ -256,7 +271,16 @@ def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _update(waves, probe, obj, y, x, reach, change, keep):  # type: ignore[no-untyped-def]
+def _update(
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+    reach: tuple[np.float32, ...],
+    change: Cube[np.complex64],
+    keep: bool,
+) -> np.float32:
     a, b, alpha, beta, top_p, top_o = reach
     modes, rows, columns = waves.shape
     one, highest = np.float32(1.0), np.float32(0.0)
@@ -294,10 +318,20 @@ def _update(waves, probe, obj, y, x, reach, change, keep):  # type: ignore[no-un
 
 
 @_compiled
-def _gradient(waves, probe, obj, y, x):  # type: ignore[no-untyped-def]
+def _gradient(
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+) -> tuple[float | np.floating, ...]:
     modes, rows, columns = waves.shape
     height, width = obj.shape
-    yy, yx, xx, by, bx = 0.0, 0.0, 0.0, 0.0, 0.0
+    yy: float | np.floating = 0.0
+    yx: float | np.floating = 0.0
+    xx: float | np.floating = 0.0
+    by: float | np.floating = 0.0
+    bx: float | np.floating = 0.0
     for i in range(rows):
         up, down = max(y + i - 1, 0), min(y + i + 1, height - 1)
         sy = np.float32(1.0 / (down - up))
