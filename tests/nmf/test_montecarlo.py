@@ -14,7 +14,7 @@ import batteryxr
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.progress import watched
-from batteryxr.nmf.kernels import chains, metropolis
+from batteryxr.nmf.kernels import metropolis, sampling
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chains disagree")
 QUICK = {
@@ -68,9 +68,9 @@ def test_entries_follow_their_posterior(exact):
     kept = []
     for i in range(60_000):
         if exact:
-            metropolis.draw_entries(rng, gram, rhs, x, free, temperature)
+            metropolis.draw_entries(rng, (gram, rhs), x, free, temperature)
         else:
-            metropolis.propose_entries(rng, gram, rhs, x, free, temperature, 1.5)
+            metropolis.propose_entries(rng, (gram, rhs), x, free, temperature, 1.5)
         if i > 200:
             kept.append(x[:, 0].copy())
     a = np.linspace(0, 6, 601)
@@ -97,9 +97,9 @@ def test_transfers_keep_sums_and_follow_their_posterior(exact):
     kept = []
     for _ in range(20_000):
         if exact:
-            metropolis.draw_transfers(rng, gram, rhs, x, 0.5)
+            metropolis.draw_transfers(rng, (gram, rhs), x, 0.5)
         else:
-            metropolis.propose_transfers(rng, gram, rhs, x, 0.5, 1.5)
+            metropolis.propose_transfers(rng, (gram, rhs), x, 0.5, 1.5)
         kept.append(x[0, 0])
     assert abs(x.sum() - 1) < 1e-12
     w = np.linspace(0, 1, 2001)
@@ -116,17 +116,17 @@ def test_convergence_is_told_from_its_lack():
     rng = np.random.default_rng(0)
     alike = rng.normal(size=(4, 500))
     apart = alike + np.array([[0.0], [0.0], [0.0], [3.0]])
-    assert chains.potential_scale(alike) == pytest.approx(1.0, abs=0.02)
-    assert chains.potential_scale(apart) > 1.5
-    assert chains.effective_size(alike) == pytest.approx(2000, rel=0.2)
-    assert chains.effective_size(apart) < 20
+    assert sampling.potential_scale(alike) == pytest.approx(1.0, abs=0.02)
+    assert sampling.potential_scale(apart) > 1.5
+    assert sampling.effective_size(alike) == pytest.approx(2000, rel=0.2)
+    assert sampling.effective_size(apart) < 20
     slow = np.zeros((4, 2000))
     for i in range(1, 2000):
         slow[:, i] = 0.9 * slow[:, i - 1] + rng.normal(size=4)
     # An autoregression of 0.9 has 1.9 / 0.1 times fewer.
-    assert chains.effective_size(slow) == pytest.approx(8000 / 19, rel=0.35)
-    assert np.isnan(chains.potential_scale(np.ones((2, 50))))
-    assert np.isnan(chains.effective_size(np.ones((2, 50))))
+    assert sampling.effective_size(slow) == pytest.approx(8000 / 19, rel=0.35)
+    assert np.isnan(sampling.potential_scale(np.ones((2, 50))))
+    assert np.isnan(sampling.effective_size(np.ones((2, 50))))
 
 
 @pytest.fixture(scope="module")

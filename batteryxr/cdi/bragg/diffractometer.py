@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.cdi.bragg.instrument import Beamline
-    from batteryxr.cdi.bragg.kernels.rotation import Setup
+    from batteryxr.cdi.bragg.kernels.voxels import Setup
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
@@ -148,7 +148,7 @@ def _one(
     volume: xr.DataArray, measurement: _Measurement, reference: tuple[float, float]
 ) -> xr.Dataset:
     """Work out the geometry of one volume."""
-    from batteryxr.cdi.bragg.kernels.rotation import (
+    from batteryxr.cdi.bragg.kernels.voxels import (
         carried,
         scattering_vector,
         steps,
@@ -206,7 +206,7 @@ def _one(
 
 
 def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
-    from batteryxr.cdi.bragg.kernels.rotation import Setup
+    from batteryxr.cdi.bragg.kernels.voxels import Setup
 
     arrangement, rocking, motors, *_ = measurement
     sample = []

@@ -1,7 +1,8 @@
-"""Ptychography at one energy: frames in, object and probe out."""
+"""Ptychography at one energy, by itself or as one of a stack that is kept."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
-from batteryxr.cdi.ptycho.start import first_state
+from batteryxr.cdi.ptycho.start import Known, first_state, following_state
+from batteryxr.cdi.ptycho.states import (
+    LEADER,
+    coupled_key,
+    load_state,
+    save_state,
+    state_key,
+)
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
 from batteryxr.core.progress import bar
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.core.checks import Count, Seed
+    from batteryxr.core.ledger import Ledger
 
 
 @recorded
@@ -205,3 +214,69 @@ def check_finite(state: State) -> None:
             "later (schedule=Schedule(probe_from=20)), or look whether positions and "
             "probe are right."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """An energy of a stack, and where its states are kept.
+
+    Parameters
+    ----------
+    experiment, settings
+        What is reconstructed, and how.
+    ledger
+        Keeps the states.
+    key
+        Number of the energy, or `LEADER`.
+    checkpoint
+        Passes between two states that are kept.
+    leading
+        Axes (nm) of the energy that ran ahead, to begin from; None to begin anew.
+    """
+
+    experiment: Experiment
+    settings: Settings
+    ledger: Ledger
+    key: int | str
+    checkpoint: int
+    leading: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def advance(energy: Energy, since: int, until: int) -> int:
+    """Run passes up to `until` from the newest state that is kept.
+
+    Parameters
+    ----------
+    energy
+        Which one.
+    since
+        After so many passes objects were coupled; 0: never.
+    until
+        Number of the last pass.
+
+    Returns
+    -------
+    int
+        How many were run.
+    """
+    bring = to_device(energy.settings.device, purpose="ptychography")
+    ledger, key = energy.ledger, energy.key
+    state = load_state(ledger, key, bring) or _first(energy)
+    first = state.iteration
+    if since and first == since:
+        state.obj = bring(ledger.array(coupled_key(since), str(key)))
+
+    def keep(state: State) -> None:
+        if state.iteration % energy.checkpoint == 0 or state.iteration == until:
+            save_state(ledger, key, state)
+
+    reconstruct(energy.experiment, energy.settings, state, until, keep)
+    return until - first
+
+
+def _first(energy: Energy) -> State:
+    if energy.leading is None:
+        return first_state(energy.experiment, energy.settings)
+    obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
+    known = Known(obj, probe, *energy.leading)
+    return following_state(energy.experiment, energy.settings, known)

@@ -14,11 +14,10 @@ from batteryxr.cdi.ptycho.coupling import (
     coupled_objects,
     registered,
 )
-from batteryxr.cdi.ptycho.energy import Energy, advance
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.experiment import experiments_of
-from batteryxr.cdi.ptycho.reconstruct import warn_changed
+from batteryxr.cdi.ptycho.reconstruct import Energy, advance, warn_changed
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,

@@ -40,7 +40,7 @@ class _Differential:
 
     def sd(self, functional: np.ndarray, height: float) -> float:
         """Return one standard deviation of a linear functional of the curve."""
-        from batteryxr.echem.kernels.peaks import variance_factor
+        from batteryxr.echem.kernels.smoothers import variance_factor
 
         factor = variance_factor(functional, self.weights) / self.width**3
         return float(self.noise * np.sqrt(abs(height) * self.step * factor))
@@ -228,7 +228,7 @@ def _candidates(
 
 
 def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
-    from batteryxr.echem.kernels.peaks import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import extremum, parabola
 
     tops, how = _candidates(curve, prominence)
     valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
@@ -266,7 +266,7 @@ def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, 
 def _turning(
     curve: _Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
-    from batteryxr.echem.kernels.peaks import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import extremum, parabola
 
     tops, _ = _candidates(curve, None)
     nothing = (np.nan,) * len(_TURNING)
@@ -305,7 +305,7 @@ def _turning(
 def _knees(
     curve: _Differential, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
 ) -> tuple[float, float, float]:
-    from batteryxr.echem.kernels.peaks import theil_sen
+    from batteryxr.echem.kernels.smoothers import theil_sen
 
     first, lowest, second = places
     y, at = curve.y, np.arange(curve.y.size)

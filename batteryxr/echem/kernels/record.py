@@ -1,4 +1,4 @@
-"""Rows of a cycler record as the kernels take them, and when their current counts."""
+"""Rows of a cycler record as kernels take them, when current counts, and its charge."""
 
 from __future__ import annotations
 
@@ -110,3 +110,49 @@ def last_before(record, row):  # type: ignore[no-untyped-def]
         if not is_missing(record.t[k], record.v[k], record.i[k]):
             return k
     return -1
+
+
+@njit(cache=True, nogil=True)
+def increments(
+    time: np.ndarray,
+    time_before: np.ndarray,
+    current: np.ndarray,
+    current_before: np.ndarray,
+    apart: np.ndarray,
+    mean: bool,
+    max_gap: float,
+) -> np.ndarray:
+    """Return the charge passed since the row before.
+
+    Parameters
+    ----------
+    time, time_before
+        (rows,) times of each row and of the one before (s).
+    current, current_before
+        (rows,) currents (mA).
+    apart
+        (rows,) whether nothing is known of the interval before the row.
+    mean
+        Whether each current is the mean since the row before. Else it is a line
+        between rows of one direction; between two directions, or rest and current,
+        nobody knows when it turned, and nothing is counted.
+    max_gap
+        Longest interval that counts (s).
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows,) charge (mA h); NaN where time runs backward or a number is missing.
+    """
+    charge = np.zeros(time.size)
+    for k in range(time.size):
+        step = time[k] - time_before[k]
+        if apart[k] or step > max_gap:
+            continue
+        if step < 0:
+            charge[k] = np.nan
+        elif mean:
+            charge[k] = current[k] * step / 3600
+        elif not current[k] * current_before[k] <= 0:
+            charge[k] = (current[k] + current_before[k]) / 2 * step / 3600
+    return charge

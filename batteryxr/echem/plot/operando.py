@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import (
-    BRANCH_COLOURS,
-    COLOURS,
-    NEUTRAL,
-    dimension,
-    load_hvplot,
-)
 from batteryxr.core.units import in_units
 from batteryxr.echem.plot.axes import axis, hours
 
@@ -28,7 +22,7 @@ _POINTS = 5000
 _SIZE = {"width": 700, "height": 220}
 _HOUR = np.timedelta64(3600, "s")
 #: What lies beyond theory.
-_BEYOND = COLOURS[4]
+_BEYOND = plotting.COLOURS[4]
 
 
 @checked
@@ -54,13 +48,13 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     DimensionError, VariableError
         If the scans are not joined, or the record has no time.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
     origin = _origin(record)
     x, voltage = _curve(record, origin)
     at, time, volts = _hours(scans, origin), hours(), axis("voltage")
     layers = hv.Curve((x, voltage), time, volts, label="cycler").opts(
-        color=NEUTRAL, line_width=1
+        color=plotting.NEUTRAL, line_width=1
     )
     low, high = scans["voltage_min"].values, scans["voltage_max"].values
     middle = scans["voltage"].values
@@ -74,7 +68,7 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
         if "crosses_reversal" in scans.coords
         else np.zeros(seen.size, bool)
     )
-    for name, colour in (BRANCH_COLOURS | {"": NEUTRAL}).items():
+    for name, colour in (plotting.BRANCH_COLOURS | {"": plotting.NEUTRAL}).items():
         for odd, marker in ((False, "circle"), (True, "x")):
             chosen = seen & (scans["branch"].values == name) & (turned == odd)
             if chosen.any():
@@ -128,7 +122,7 @@ def plot_with_voltage(
     DimensionError, VariableError
         If the scans are not joined.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     _require_labels(data, ["voltage", "time"])
     values = _quantity(data, quantity)
     if record is not None and x != "time":
@@ -154,16 +148,18 @@ def plot_with_voltage(
 
     volts = axis("voltage")
     if record is None:
-        top = hv.Overlay(lines(data["voltage"].values, volts, "", NEUTRAL))
+        top = hv.Overlay(lines(data["voltage"].values, volts, "", plotting.NEUTRAL))
     else:
         whole = hv.Curve(_curve(record, origin), along, volts)
-        top = hv.Overlay([whole.opts(color=NEUTRAL)])
+        top = hv.Overlay([whole.opts(color=plotting.NEUTRAL)])
     quantity_axis = _dimension(values, "quantity")
     below = hv.Overlay(
         [
             layer
             for k, (label, y) in enumerate(_columns(values))
-            for layer in lines(y, quantity_axis, label, COLOURS[k % len(COLOURS)])
+            for layer in lines(
+                y, quantity_axis, label, plotting.COLOURS[k % len(plotting.COLOURS)]
+            )
         ]
     )
     if theoretical is not None:
@@ -257,4 +253,4 @@ def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarra
 def _dimension(array: xr.DataArray, name: str = "") -> Any:
     """Return the axis of an array, without what its long name adds after a comma."""
     words = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
-    return dimension(array, name, words)
+    return plotting.dimension(array, name, words)

@@ -12,9 +12,19 @@ the posterior for a flat prior at T = 1 (Metropolis et al., J. Chem. Phys. 21, 1
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.nmf.kernels.alternate import Terms
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gram(grams: np.ndarray, c: int) -> np.ndarray:
+    """Return the Gram matrix of a column: its own, or that of all."""
+    return grams[c if len(grams) > 1 else 0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -38,8 +48,7 @@ def _pull_between(gram, rhs, x, a, b, c):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def propose_entries(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
+    terms: Terms,
     x: np.ndarray,
     free: np.ndarray,
     temperature: float,
@@ -51,10 +60,9 @@ def propose_entries(
     ----------
     rng
         Random numbers.
-    grams
-        (1, k, k), or (q, k, k) where each column has its own.
-    rhs
-        (k, q).
+    terms
+        Grams, (1, k, k) or (q, k, k) where each column has its own, and the
+        right-hand side (k, q); both float64 and contiguous.
     x
         (k, q), never negative.
     free
@@ -64,11 +72,11 @@ def propose_entries(
     step
         Standard deviation of a proposal, over that of the conditional distribution.
     """
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -87,8 +95,7 @@ def propose_entries(
 @njit(cache=True, nogil=True, error_model="numpy")
 def propose_transfers(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
+    terms: Terms,
     x: np.ndarray,
     temperature: float,
     step: float,
@@ -97,11 +104,11 @@ def propose_transfers(
 
     Parameters and return value as of `propose_entries`.
     """
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]
@@ -123,17 +130,16 @@ def propose_transfers(
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_entries(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
+    terms: Terms,
     x: np.ndarray,
     free: np.ndarray,
     temperature: float,
 ) -> None:
     """Draw every free entry from its conditional, a normal truncated at zero."""
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -146,16 +152,15 @@ def draw_entries(
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_transfers(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
+    terms: Terms,
     x: np.ndarray,
     temperature: float,
 ) -> None:
     """Draw what moves between each pair of rows, so that columns keep their sum."""
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]

@@ -319,24 +319,19 @@ def _gradient(
     out = np.zeros((k, n + 3))
     e = np.empty(n)
     for s in range(len(x)):
+        used = np.flatnonzero(w[:, s])
         for p in range(n):
             e[p] = -x[s, p]
-        for j in range(k):
-            weight = w[j, s]
-            if weight == 0.0:
-                continue
+        for j in used:
             for p in range(n):
                 i = place[s, j, p]
                 v = c[s, j, p, 0] * wide[j, i] + c[s, j, p, 1] * wide[j, i + 1]
                 v += c[s, j, p, 2] * wide[j, i + 2] + c[s, j, p, 3] * wide[j, i + 3]
-                e[p] += weight * v
-        for j in range(k):
-            weight = w[j, s]
-            if weight == 0.0:
-                continue
+                e[p] += w[j, s] * v
+        for j in used:
             for p in range(n):
                 i = place[s, j, p]
-                v = weight * e[p]
+                v = w[j, s] * e[p]
                 out[j, i] += c[s, j, p, 0] * v
                 out[j, i + 1] += c[s, j, p, 1] * v
                 out[j, i + 2] += c[s, j, p, 2] * v

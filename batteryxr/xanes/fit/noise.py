@@ -67,7 +67,7 @@ def noise_mask(
     ArgumentError
         If a range holds too few energies.
     """
-    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
+    from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 
     array = as_spectra(spectra, caller="noise_mask")
     factor = (
@@ -116,7 +116,7 @@ def survey(
     The mean weighs each pixel by its jump, and leaves out those without one; without
     windows it is the plain mean, and the noise is 0.
     """
-    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
+    from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 
     others = [d for d in array.dims if d != dim]
     if windows is None:
