@@ -28,7 +28,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_addoption(parser):
-    """Let the files run in another order, where one may depend on another."""
+    """Let long tests run, and the files in another order."""
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="run the tests that are marked long, too: each has a short one beside it",
+    )
     parser.addoption(
         "--shuffle",
         type=int,
@@ -38,7 +43,11 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Put the files in the order that --shuffle asks for."""
+    """Leave out long tests; put the files in the order that --shuffle asks for."""
+    if not config.getoption("--long"):
+        long = [test for test in items if test.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [test for test in items if not test.get_closest_marker("long")]
     seed = config.getoption("--shuffle")
     if seed is None:
         return

@@ -119,11 +119,11 @@ def test_sigkill_at_any_moment(tmp_path):
     script.write_text(textwrap.dedent(_KILLED))
     store, log = tmp_path / "a.zarr", tmp_path / "log"
     command = [sys.executable, script, store, log]
-    for delay in (0.0, 0.03, 0.1, 0.2, 0.3):
+    for delay in (0.0, 0.1, 0.3):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"ready\n"
             time.sleep(delay)
             process.kill()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     np.testing.assert_array_equal(open_store(store, "maps")["a"], np.arange(60) * 2.0)
-    assert 20 <= len(log.read_text()) <= 20 + 5
+    assert 20 <= len(log.read_text()) <= 20 + 3

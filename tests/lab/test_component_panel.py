@@ -98,6 +98,7 @@ def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, foot, tmp_path):
     healthy(page)
 
 
+@pytest.mark.long
 def test_maps_of_a_stack(notebook, healthy, readable, tmp_path):
     stack = """
 from scipy.ndimage import gaussian_filter

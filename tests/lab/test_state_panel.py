@@ -93,6 +93,7 @@ def test_choose_by_mouse_and_keyboard(
     healthy(page)
 
 
+@pytest.mark.long
 def test_dark_theme_and_volumes(notebook, healthy, readable, tmp_path):
     volume = """
 z, y, x = np.mgrid[-1:1:12j, -1:1:40j, -1:1:50j]

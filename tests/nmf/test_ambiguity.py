@@ -49,7 +49,7 @@ def test_all_that_is_returned_fits_and_is_feasible(closure):
     w /= w.sum(axis=0)
     h = rng.gamma(1.0, 1.0, (4, 60)) + 0.05
     fixed = np.array([False, True, False, False])
-    found = explore(w, h, fixed, rng, closure=closure, noise=0.0, steps=4000)
+    found = explore(w, h, fixed, rng, closure=closure, noise=0.0, steps=1500)
     assert found.moved > 0.9
     spread = []
     for turn in found.rotations:

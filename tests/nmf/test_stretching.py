@@ -41,7 +41,7 @@ def heated():
     return data, stretch
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_constant_ratios_stay_constant_and_stretches_are_known(heated):
     data, stretch = heated
     plain = data.nmf.fit(2, constraints=nmf.Constraints(shift="minimum"))

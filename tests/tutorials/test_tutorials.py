@@ -10,6 +10,12 @@ nbformat = pytest.importorskip("nbformat")
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted(ROOT.joinpath("tutorials").glob("*.ipynb"))
+#: Those on coherent diffraction take as long as all others together.
+LONG = ("05_", "06_")
+RUNS = [
+    pytest.param(path, marks=[pytest.mark.long] if path.name.startswith(LONG) else [])
+    for path in TUTORIALS
+]
 #: Copies that have run are kept for the documentation, which shows them.
 EXECUTED = ROOT / "docs" / "_build" / "executed"
 
@@ -26,7 +32,7 @@ def test_no_outputs_are_committed(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_tutorial_runs(path, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, 4)

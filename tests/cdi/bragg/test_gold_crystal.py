@@ -20,7 +20,7 @@ def volume(gold_scan) -> xr.DataArray:
     return xr.where(box < 2, 0, box, keep_attrs=True)  # stray counts
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_is_phased_as_by_others(volume, answers):
     """A third of the usual iterations: what they gain more is in the benchmarks."""
     result = retrieve(

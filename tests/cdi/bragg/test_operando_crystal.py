@@ -20,8 +20,8 @@ def truth_and_series():
     states = tree["states"].to_dataset()
     result = cdi.retrieve(
         states["intensity"].compute(),
-        schedule="150 HIO + 100 RAAR + 50 ER",
-        n_starts=3,
+        schedule="120 HIO + 80 RAAR + 40 ER",
+        n_starts=2,
         select=cdi.Selection(n_best=1),
         seed=3,
         progress=False,

@@ -17,7 +17,7 @@ from batteryxr.xanes import (
     rim_distance,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 BEFORE = slice(5400, 5462)
 #: Depth below rims and domain borders (nm), where a reconstruction is blurred.
