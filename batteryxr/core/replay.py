@@ -28,7 +28,7 @@ from batteryxr.core.provenance import (
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: Packages of ours that are imported to find a function.
 _ROOMS = frozenset(
@@ -100,8 +100,10 @@ def replay(
     if show:
         print(told_call(call.home, call.method, call.arguments))
     signature = inspect.signature(function)
+    if data is not None:
+        arguments |= {next(iter(signature.parameters)): data}
     known = _arguments(call, function, signature, arguments)
-    return _made(function, signature, data, known)
+    return _made(function, signature, known)
 
 
 def _read(result: Any) -> _Call:
@@ -161,41 +163,51 @@ def _arguments(
     """Return the arguments of a call by name, those given anew among them."""
     kinds = resolved(function)
     free = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    for name in (*call.arguments, *given):
+    within = set(_names(call.arguments))
+    for name in (*call.arguments, *(n for n in given if n not in within)):
         if name not in signature.parameters and not free:
             raise ArgumentError(
                 name,
                 given.get(name),
                 f"an argument of {call.method}: one of {list(signature.parameters)}",
             )
-    values = {}
+    values = dict(given)
     for name, value in call.arguments.items():
         if name in given:
-            values[name] = given[name]
-        elif holds_place(value, kinds.get(name, Any)):
+            continue
+        if holds_place(value, kinds.get(name, Any)):
             raise ArgumentError(
                 name,
                 None,
                 "the place that this call shall use; a store's own is not taken",
                 f"Pass it: replay(result, data, {name}=...).",
             )
-        else:
-            values[name] = decode(value, name, given)
+        values[name] = decode(value, name, given)
     return values
+
+
+def _names(encoded: Any) -> Iterator[str]:
+    """Yield the names that stand anywhere inside an encoded call."""
+    if isinstance(encoded, list):
+        for item in encoded:
+            yield from _names(item)
+    elif isinstance(encoded, dict):
+        for name, item in encoded.items():
+            yield name
+            yield from _names(item)
 
 
 def _made(
     function: Callable[..., Any],
     signature: inspect.Signature,
-    data: Any,
     arguments: dict[str, Any],
 ) -> Any:
     first, *others = signature.parameters.values()
-    if data is None and first.name not in arguments:
+    if first.name not in arguments:
         raise ArgumentError(
             "data", None, f"the {first.name!r} that the result was made from"
         )
-    data = arguments[first.name] if data is None else data
+    data = arguments[first.name]
     positional = [] if first.kind is first.KEYWORD_ONLY else [data]
     keywords = {} if positional else {first.name: data}
     for parameter in others:
