@@ -42,7 +42,7 @@ def operando(
     *,
     cycler: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
     scans: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
-    out: StoreLike,
+    store: StoreLike,
     conventions: Conventions | None = None,
     report: str | Path | None = None,
     unmixing: Unmixing | None = None,
@@ -60,7 +60,7 @@ def operando(
         Files, folders or patterns; see `read_cycler` and `read_series`. With both
         None an experiment with known truth is simulated, written to files, and read
         back from them.
-    out
+    store
         Zarr store to write: a path, a URL or a zarr store. Its groups appear only when
         everything has succeeded; what was there before stays until then.
     conventions
@@ -70,7 +70,7 @@ def operando(
     unmixing
         Into how many components, over which part of the axis, with which seed.
     overwrite
-        Replace `out` and `report` if they are there and batteryxr wrote them.
+        Replace `store` and `report` if they are there and batteryxr wrote them.
     say
         Called with a line when a stage is done.
 
@@ -84,12 +84,12 @@ def operando(
     Raises
     ------
     StoreError
-        If `out` or `report` is there already and `overwrite` is False, batteryxr did
+        If `store` or `report` is there already and `overwrite` is False, batteryxr did
         not write what is there, or somebody else is writing there.
     ArgumentError
         If only one of `cycler` and `scans` is given, or one of them is refused.
     """
-    location = location_of(out)
+    location = location_of(store)
     _require_new(location, overwrite)
     if report is not None:
         require_page(report, overwrite)
@@ -115,7 +115,7 @@ def operando(
     for note in run.notes:
         say(f"Note: {note}")
     say(f"Wrote {location}")
-    tree = open_store(out)
+    tree = open_store(store)
     return tree if isinstance(tree, xr.DataTree) else xr.DataTree(tree)
 
 

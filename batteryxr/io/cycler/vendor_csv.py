@@ -30,9 +30,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = load(path)
-    if b"\n" not in raw:
-        raw = raw.replace(b"\r", b"\n")
+    raw = _in_lines(load(path))
     head = _lines(raw)
     for separator in _SEPARATORS:
         layout = recognise([_cells(line, separator) for line in head], head, options)
@@ -73,6 +71,11 @@ def _read(
         note = "the last row was not finished and is left out"
         return replace(raw_table, notes={**raw_table.notes, "cut": note})
     return raw_table
+
+
+def _in_lines(raw: bytes) -> bytes:
+    """Return text whose lines end with a line feed, whatever computer wrote it."""
+    return raw if b"\n" in raw else raw.replace(b"\r", b"\n")
 
 
 def _lines(raw: bytes) -> list[str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import h5py
+
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
 _DEEPEST = 6
@@ -60,7 +62,7 @@ def open_hdf5_stack(
 
 
 def _described(
-    file: Any, path: Path, dataset: str | None, has_energy: bool
+    file: h5py.Group, path: Path, dataset: str | None, has_energy: bool
 ) -> RawStack:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
@@ -85,7 +87,7 @@ def _described(
     return _along_energy(path, group, values, has_energy)
 
 
-def _walk(group: Any, depth: int = 0) -> Iterator[Any]:
+def _walk(group: h5py.Group, depth: int = 0) -> Iterator[h5py.Dataset]:
     """Yield all datasets of numbers, links followed, the default branch first."""
     default = text(group.attrs.get("default", ""))
     for key in sorted(group, key=lambda k: (k != default, k)):
@@ -100,16 +102,16 @@ def _walk(group: Any, depth: int = 0) -> Iterator[Any]:
             yield from _walk(item, depth + 1)
 
 
-def _arrays(file: Any) -> list[str]:
+def _arrays(file: h5py.Group) -> list[str]:
     return [v.name.strip("/") for v in _walk(file) if v.ndim in (1, 2, 3)][:40]
 
 
-def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
+def _signals(file: h5py.Group) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
     """Yield (group, values) wherever values lie beside an energy, images first."""
-    groups: dict[str, Any] = {}
+    groups: dict[str, h5py.Group] = {}
     for values in _walk(file):
         groups.setdefault(values.parent.name, values.parent)
-    found: list[tuple[bool, int, int, Any, Any]] = []
+    found: list[tuple[bool, int, int, h5py.Group, h5py.Dataset]] = []
     for group in groups.values():
         energy = _energy(group)
         if energy is None:
@@ -127,14 +129,16 @@ def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
         yield group, values
 
 
-def _energy(group: Any) -> Any:
+def _energy(group: h5py.Group) -> Any:
     for name in _ENERGIES:
         if name in group and getattr(group[name], "ndim", 0) == 1:
             return group[name]
     return None
 
 
-def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawStack:
+def _along_energy(
+    path: Path, group: h5py.Group, values: h5py.Dataset, has_energy: bool
+) -> RawStack:
     node = _energy(group)
     if node is None and not has_energy:
         raise ArgumentError(
@@ -175,7 +179,7 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
 
 
 def _dims(
-    path: Path, group: Any, values: Any, energy: np.ndarray | None
+    path: Path, group: h5py.Group, values: h5py.Dataset, energy: np.ndarray | None
 ) -> tuple[str, ...]:
     axes = group.attrs.get("axes", values.attrs.get("axes", ()))
     if isinstance(axes, str | bytes):
@@ -205,7 +209,7 @@ def _dim(name: str) -> str:
 
 
 def _positions(
-    path: Path, group: Any, axis: str, size: int, notes: list[str]
+    path: Path, group: h5py.Group, axis: str, size: int, notes: list[str]
 ) -> np.ndarray | None:
     for name in _POSITIONS[axis]:
         if name in group and group[name].shape == (size,):
@@ -225,7 +229,7 @@ def _positions(
     return None
 
 
-def _object(file: Any, path: Path, values: Any) -> RawStack:
+def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:
     """Describe a reconstructed object; energy and pixel as far as they are told."""
     shape = values.shape
     if values.ndim == 2:
@@ -252,7 +256,7 @@ def _object(file: Any, path: Path, values: Any) -> RawStack:
     )
 
 
-def _object_energy(file: Any, path: Path) -> np.ndarray | None:
+def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
             units = text(node.attrs.get("units", ""))
@@ -266,7 +270,7 @@ def _object_energy(file: Any, path: Path) -> np.ndarray | None:
     return None
 
 
-def _pixel(file: Any, path: Path, values: Any) -> float | None:
+def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
     """Return the pixel of an object in nm."""
     for node in _walk(file):
         name = node.name.rsplit("/", 1)[-1]
@@ -287,7 +291,7 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
     return None
 
 
-def _lazy(path: Path, values: Any) -> Any:
+def _lazy(path: Path, values: h5py.Dataset) -> Any:
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
     source = FileFrames(path, values.name, values.shape, values.dtype)
@@ -309,7 +313,7 @@ def _chunks(
     return tuple(chunk)
 
 
-def _energy_factor(path: Path, node: Any) -> float:
+def _energy_factor(path: Path, node: h5py.Dataset) -> float:
     units = text(node.attrs.get("units", "")) or "eV"
     return _factor(path, node.name, units, "eV")
 
