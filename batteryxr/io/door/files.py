@@ -242,7 +242,9 @@ def text(path: Path, *takes: str) -> bytes:
         try:
             raw = raw.decode("utf-16").encode()
         except UnicodeError as error:
-            raise FileFormatError(path, f"is not whole UTF-16 text: {error}.") from error
+            raise FileFormatError(
+                path, f"is not whole UTF-16 text: {error}."
+            ) from error
     if not raw or raw.isspace():
         raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")
     _refuse_nul(path, raw)

@@ -63,7 +63,8 @@ class Limits:
         _LIMITS.reset(self._entered.pop())
 
 
-_LIMITS: ContextVar[Limits] = ContextVar("limits", default=Limits())
+_USUAL = Limits()
+_LIMITS: ContextVar[Limits] = ContextVar("limits", default=_USUAL)
 
 
 def current() -> Limits:

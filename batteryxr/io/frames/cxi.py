@@ -15,7 +15,7 @@ from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
-from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+from batteryxr.io.door.hdf5 import frames_of, opened, read_all, text
 
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.
@@ -72,18 +72,16 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     with opened(path) as file:
         group = _group(file, path, dataset)
         data = _found(group, path, "frames", "data_1/data", *_detector("data"))
-        name, shape, dtype = data.name, data.shape, data.dtype
+        shape = data.shape
         if len(shape) != 3:
-            raise FileFormatError(path, f"{name} is {shape}, not (frame, y, x)")
+            raise FileFormatError(path, f"{data.name} is {shape}, not (frame, y, x)")
+        source = frames_of(path, data, counts=True)
         chunks = (data.chunks or (_CHUNK,))[0]
         detector = group["instrument_1/detector_1"]
         coords = _coordinates(group, detector, path, shape[0])
         extra = _extras(group, detector)
     frames = blocks.from_source(
-        FileFrames(path, name, shape, dtype),
-        chunks=(max(chunks, _CHUNK), *shape[1:]),
-        name=f"cxi-{path.name}-{path.stat().st_mtime_ns}-{name}",
-        asarray=False,
+        source, (max(chunks, _CHUNK), *shape[1:]), asarray=False
     )
     counts = attributes("frames", units="1", long_name="Counts")
     dims = ("position", "detector_y", "detector_x")
@@ -112,13 +110,13 @@ def _found(group: Any, path: Path, what: str, *names: str) -> Any:
 
 
 def _number(item: Any) -> float:
-    return float(np.ravel(item[()])[0])
+    return float(np.ravel(read_all(item))[0])
 
 
 def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any]:
     energy = _energy(group, path)
     far = _found(detector, path, "detector distance", "distance", "corner_position")
-    distance = abs(float(np.ravel(far[()])[-1]))
+    distance = abs(float(np.ravel(read_all(far))[-1]))
     pitch = _number(_found(detector, path, "pixel size", "x_pixel_size"))
     rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
     if not np.isclose(pitch, rows):
@@ -128,7 +126,7 @@ def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any
         "sample_1/geometry_1/translation", "data_1/translation",
         "instrument_1/detector_1/translation", "sample_1/transformations/translation",
     )  # fmt: skip
-    moves = np.asarray(moves[()], float)
+    moves = np.asarray(read_all(moves), float)
     if moves.ndim != 2 or len(moves) != n or moves.shape[1] < 2:
         raise FileFormatError(path, f"translations are {moves.shape} for {n} frames")
     along_y, along_x = _axes(detector)
@@ -154,7 +152,7 @@ def _axes(detector: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors along which detector rows and columns count up."""
     if "basis_vectors" not in detector:
         return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])
-    basis = np.asarray(detector["basis_vectors"][()], float)
+    basis = np.asarray(read_all(detector["basis_vectors"]), float)
     basis = basis if basis.shape == (3, 2) else basis.T
     unit = basis / np.linalg.norm(basis, axis=0)
     return unit[:, 0], unit[:, 1]
@@ -180,12 +178,12 @@ def _energy(group: Any, path: Path) -> float:
 def _extras(group: Any, detector: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "mask" in detector:
-        bad = np.asarray(detector["mask"][()]) != 0
+        bad = np.asarray(read_all(detector["mask"])) != 0
         named = attributes("mask", units="1", long_name="Bad pixels")
         found["mask"] = (("detector_y", "detector_x"), bad, named)
     for name in ("instrument_1/source_1/illumination", "instrument_1/source_1/probe"):
         if name in group:
-            modes = np.asarray(group[name][()])
+            modes = np.asarray(read_all(group[name]))
             modes = modes[None] if modes.ndim == 2 else modes
             named = attributes("probe", units="1", long_name="Probe")
             dims = ("probe_mode", "probe_y", "probe_x")

@@ -11,8 +11,8 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.io.door.hdf5 import opened, walk
 from batteryxr.io.frames.cxi import read_cxi
-from batteryxr.io.frames.hdf5 import datasets, opened
 from batteryxr.io.frames.ptychography_found import (
     DIMS,
     LayoutSearch,
@@ -130,7 +130,7 @@ def _read(
     signs: tuple[int, int] | None,
 ) -> xr.Dataset:
     with opened(path) as file:
-        held = datasets(file)
+        held = dict(walk(file))
         name = _recognised(held) if layout is None else layout
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
@@ -140,7 +140,7 @@ def _read(
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
                     places = LayoutSearch(
-                        Path(positions_from), datasets(other), found.layout
+                        Path(positions_from), dict(walk(other)), found.layout
                     )
                     where = places.positions(shape[:-2], at)
             else:

@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
-from batteryxr.io.frames.hdf5 import FileFrames, text
+from batteryxr.io.door.hdf5 import frames_of, read_all, text
 from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
 
 if TYPE_CHECKING:
@@ -82,13 +82,8 @@ class LayoutSearch:
         stored = (item.chunks or (1,))[0]
         wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
         step = min(shape[0], max(stored, -(-wanted // stored) * stored))
-        stamp = self.path.stat().st_mtime_ns
-        lazy = blocks.from_source(
-            FileFrames(self.path, name, shape, item.dtype),
-            chunks=(step, *shape[1:]),
-            name=f"ptychography-{self.path}-{stamp}-{name}",
-            asarray=False,
-        )
+        source = frames_of(self.path, item, counts=True)
+        lazy = blocks.from_source(source, (step, *shape[1:]), asarray=False)
         return lazy if len(shape) == 3 else lazy.reshape(-1, *shape[2:])
 
     def quantity(self, name: str, size: tuple[int, ...] | None = None) -> Any:
@@ -106,7 +101,7 @@ class LayoutSearch:
                 f"{path} names no units: pass format={{{name!r}: ({path!r}, 'um')}}, "
                 "with the right ones.",
             )
-        values = np.asarray(item[()], float)
+        values = np.asarray(read_all(item), float)
         if ours == "1":
             return values
         if units == "J":
@@ -169,12 +164,12 @@ class LayoutSearch:
         variables: dict[str, Any] = {"frames": (DIMS, frames, counts)}
         mask = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
         if mask is not None and self.held[mask].shape == frames.shape[1:]:
-            bad = np.asarray(self.held[mask][()]) != 0
+            bad = np.asarray(read_all(self.held[mask])) != 0
             named = attributes("mask", units="1", long_name="Bad pixels")
             variables["mask"] = (DIMS[1:], bad, named)
         probe = first(self.held, self.layout.paths.get("probe", ()), axes=(2, 3))
         if probe is not None:
-            modes = np.asarray(self.held[probe][()], np.complex64)
+            modes = np.asarray(read_all(self.held[probe]), np.complex64)
             modes = modes[None] if modes.ndim == 2 else modes
             dims = ("probe_mode", "probe_y", "probe_x")
             named = attributes("probe", units="1", long_name="Probe")

@@ -18,7 +18,10 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
+from batteryxr.io.door.counts import only_counts
+from batteryxr.io.door.hdf5 import is_hdf5
+from batteryxr.io.door.images import npy
+from batteryxr.io.frames.hdf5 import open_hdf5
 from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
 
@@ -188,10 +191,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     """
     (only,) = _paths(path)[:1]
     if only.suffix == ".npy":
-        try:
-            image = np.load(only, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise FileFormatError(only, f"no NumPy array: {error}") from error
+        image = npy(only)
     else:
         held = open_tiff([only], chunk=_chunk(1))
         if not 0 <= page < held.data.shape[0]:
@@ -199,6 +199,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         image = np.asarray(held.data[page].compute(scheduler="synchronous"))
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
+    image = only_counts(image, only.name)
     array = xr.DataArray(
         image,
         dims=("detector_y", "detector_x"),

@@ -11,7 +11,7 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
-from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+from batteryxr.io.door.hdf5 import frames_of, opened, read_all, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
-_DEEPEST = 6
 _ENERGIES = ("energy", "photon_energy", "incident_energy")
 _SIGNALS = ("data", "intensity", "absorbed_beam", "counts", "absorption")
 _POSITIONS = {"y": ("y", "sample_y"), "x": ("x", "sample_x")}
@@ -51,12 +50,7 @@ def open_hdf5_stack(
         If the file is damaged.
     """
     with opened(path) as file:
-        try:
-            return _described(file, path, dataset, has_energy)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise FileFormatError(
-                path, f"its groups cannot be followed: {error}."
-            ) from error
+        return _described(file, path, dataset, has_energy)
 
 
 def _described(
@@ -85,19 +79,9 @@ def _described(
     return _along_energy(path, group, values, has_energy)
 
 
-def _walk(group: Any, depth: int = 0) -> Iterator[Any]:
-    """Yield all datasets of numbers, links followed, the default branch first."""
-    default = text(group.attrs.get("default", ""))
-    for key in sorted(group, key=lambda k: (k != default, k)):
-        try:
-            item = group[key]
-        except (KeyError, OSError):  # a link to a file that is not here
-            continue
-        if hasattr(item, "shape"):
-            if item.dtype.kind in "iufc":
-                yield item
-        elif depth < _DEEPEST:
-            yield from _walk(item, depth + 1)
+def _walk(file: Any) -> Iterator[Any]:
+    """Yield all datasets of numbers, the default branch first."""
+    return (item for _, item in walk(file, 6) if item.dtype.kind in "iufc")
 
 
 def _arrays(file: Any) -> list[str]:
@@ -140,7 +124,7 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
         raise ArgumentError(
             "energy", None, "the energies", f"None lie beside {values.name}."
         )
-    energy = None if node is None else np.ravel(node[()]).astype(float)
+    energy = None if node is None else np.ravel(read_all(node)).astype(float)
     if energy is not None:
         energy = energy * _energy_factor(path, node)
         check_energies(path, energy)
@@ -152,17 +136,17 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
         if axis in _POSITIONS
     }
     entry = group.file[group.name.strip("/").split("/")[0] or "/"]
-    definition = text(entry["definition"][()]) if "definition" in entry else ""
+    definition = text(read_all(entry["definition"])) if "definition" in entry else ""
     i0 = None
     for name in ("control/data", "monitor/data", "incoming_beam"):
         for place in (entry, group):
             if name in place and energy is not None and place[name].size == energy.size:
-                i0 = np.ravel(place[name][()]).astype(float)
+                i0 = np.ravel(read_all(place[name])).astype(float)
     # The contributed NXxas keeps the absorption itself under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
-    title = entry["title"][()] if "title" in entry else b""
+    title = read_all(entry["title"]) if "title" in entry else b""
     return RawStack(
-        data=_lazy(path, values),
+        data=_lazy(path, values, counts=not absorbed),
         energy=energy,
         dims=dims,
         quantity="absorption" if absorbed else "intensity",
@@ -216,7 +200,7 @@ def _positions(
                     f"{path.name}: {name} has no units and is taken as um. If it is "
                     "not, pass pixel_size="
                 )
-            values = np.asarray(node[()], dtype=float) * _factor(
+            values = np.asarray(read_all(node), dtype=float) * _factor(
                 path, node.name, units or "um", "nm"
             )
             if not np.isfinite(values).all():
@@ -256,7 +240,7 @@ def _object_energy(file: Any, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
             units = text(node.attrs.get("units", ""))
-            values = np.ravel(node[()]).astype(float)
+            values = np.ravel(read_all(node)).astype(float)
             # CXI writes joules, and seldom says so.
             if not units and (values < 1e-10).all():
                 units = "J"
@@ -278,7 +262,9 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
         else:
             continue
         units = text(node.attrs.get("units", "")) or units
-        size = float(np.ravel(node[()])[0]) * _factor(path, node.name, units, "nm")
+        size = float(np.ravel(read_all(node))[0]) * _factor(
+            path, node.name, units, "nm"
+        )
         if name == "image_size":
             size /= values.shape[-1]
         if not (math.isfinite(size) and 0 < size < 1e6):
@@ -287,10 +273,10 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
     return None
 
 
-def _lazy(path: Path, values: Any) -> Any:
+def _lazy(path: Path, values: Any, *, counts: bool = False) -> Any:
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
-    source = FileFrames(path, values.name, values.shape, values.dtype)
+    source = frames_of(path, values, counts=counts)
     return blocks.from_source(source, chunks, asarray=True, lock=False)
 
 

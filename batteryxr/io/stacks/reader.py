@@ -20,7 +20,8 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
-from batteryxr.io.frames.hdf5 import is_hdf5
+from batteryxr.io.door.files import text
+from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.frames.tiff import open_tiff
 from batteryxr.io.series.columns import read_columns
 from batteryxr.io.series.labels import natural
@@ -277,15 +278,13 @@ def _given_energies(energy: Any) -> np.ndarray | None:
 
 def _energy_list(path: Path) -> np.ndarray:
     """Return the energies in a text file: one to a line, or the first column."""
+    raw = text(path)
     try:
-        words = path.read_text(encoding="latin-1").split()
-        values = np.array(words, dtype=float)
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
+        values = np.array(raw.split(), dtype=float)
     except ValueError:
         values = read_columns(path).read([0])[0]
     else:
-        lines = [ln for ln in path.read_text(encoding="latin-1").splitlines() if ln]
+        lines = [ln for ln in raw.splitlines() if ln]
         if len({len(ln.split()) for ln in lines}) == 1 and len(lines[0].split()) > 1:
             values = values.reshape(len(lines), -1)[:, 0]
     check_energies(path, values)
