@@ -12,7 +12,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.core.optional import require
-from batteryxr.io.door.counts import only_counts
+from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import Stamp, head, named, refuse_other, regular, stamp
 from batteryxr.io.door.limits import ARRAY, refuse_larger
 from batteryxr.io.door.links import check_links, sources_of
@@ -75,8 +75,8 @@ def opened(path: Path, *, again: bool = False) -> Iterator[Any]:
 def _file(h5py: Any, path: Path) -> Any:
     try:
         return h5py.File(path, "r")
-    except OSError as error:
-        with contextlib.suppress(OSError, ValueError):
+    except Exception as error:
+        with contextlib.suppress(Exception):
             return h5py.File(path, "r", libver="latest", swmr=True)
         start = head(path)
         if not h5py.is_hdf5(path):
@@ -185,11 +185,11 @@ class FileFrames:
     path, name
         File and dataset.
     shape, dtype
-        Of the dataset; floating where `counts` are integers in the file.
+        Of the dataset; of `counts`, float32.
     stamps
         Of the files that hold the values, as they were looked at.
     counts
-        Whether the values are counts of a detector: see `only_counts`.
+        Whether the file holds integers that a detector counted: see `only_counts`.
     """
 
     path: Path
@@ -249,8 +249,24 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     home = path if home.name == path.name and home.samefile(path) else home
     growing = bool(node.file.swmr_mode)
     stamps = tuple(stamp(p, growing=growing) for p in dict.fromkeys((home, *others)))
-    dtype = np.dtype(np.float32) if counts and node.dtype.kind in "iu" else node.dtype
+    counts = counts and node.dtype.kind in "iu"
+    dtype = counts_type(node.dtype) if counts else node.dtype
     return FileFrames(home, node.name, node.shape, dtype, stamps, counts)
+
+
+def gaps(source: FileFrames) -> np.ndarray:
+    """Return where neither the first frame nor the last has counts.
+
+    Reads these two. What fills the gaps of a detector stands in every frame.
+    """
+    frame = source.shape[-2:]
+    if not source.counts or not source.shape[0]:
+        return np.zeros(frame, bool)
+    ends = [(k, *(k,) * (source.ndim - 3)) for k in (0, -1)]
+    first, last = (
+        source[tuple(k % n for k, n in zip(end, source.shape))] for end in ends
+    )
+    return np.asarray(np.isnan(first) & np.isnan(last))
 
 
 def _check_written(path: Path, node: Any) -> list[Path]:

@@ -15,7 +15,8 @@ from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
-from batteryxr.io.door.hdf5 import frames_of, opened, read_all, text
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.hdf5 import frames_of, gaps, opened, read_all, text
 
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.
@@ -76,14 +77,15 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
         if len(shape) != 3:
             raise FileFormatError(path, f"{data.name} is {shape}, not (frame, y, x)")
         source = frames_of(path, data, counts=True)
+        missing = gaps(source)
         chunks = (data.chunks or (_CHUNK,))[0]
         detector = group["instrument_1/detector_1"]
         coords = _coordinates(group, detector, path, shape[0])
-        extra = _extras(group, detector)
+        extra = _extras(group, detector, missing)
     frames = blocks.from_source(
         source, (max(chunks, _CHUNK), *shape[1:]), asarray=False
     )
-    counts = attributes("frames", units="1", long_name="Counts")
+    counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
     dims = ("position", "detector_y", "detector_x")
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
     scan.attrs["source_files"] = [path.name]
@@ -175,10 +177,12 @@ def _energy(group: Any, path: Path) -> float:
     raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
 
 
-def _extras(group: Any, detector: Any) -> dict[str, Any]:
+def _extras(group: Any, detector: Any, gaps: np.ndarray) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if "mask" in detector:
-        bad = np.asarray(read_all(detector["mask"])) != 0
+    if "mask" in detector or gaps.any():
+        bad = gaps
+        if "mask" in detector:
+            bad = bad | (np.asarray(read_all(detector["mask"])) != 0)
         named = attributes("mask", units="1", long_name="Bad pixels")
         found["mask"] = (("detector_y", "detector_x"), bad, named)
     for name in ("instrument_1/source_1/illumination", "instrument_1/source_1/probe"):

@@ -239,14 +239,20 @@ def _narrowed(scan: xr.Dataset) -> xr.Dataset:
 
 def _uint16(block: np.ndarray, bad: np.ndarray | bool, source: str) -> np.ndarray:
     values = np.where(bad, block.dtype.type(0), block)
+    if n := int(np.isnan(values).sum()):
+        raise FileFormatError(
+            source,
+            f"{n} pixels are no counts and not in the mask: open it without "
+            "narrow=True, or tell the mask of bad pixels.",
+        )
     least, most = values.min(initial=0), values.max(initial=0)
     with np.errstate(invalid="ignore"):
         counts = values.astype(np.uint16)
     if least < 0 or most > 65535 or not np.array_equal(counts, values):
         raise FileFormatError(
             source,
-            f"counts from {least} to {most} are no whole numbers of 16 bits: open it "
-            "without narrow=True, or tell the mask of bad pixels.",
+            f"counts from {least:.9g} to {most:.9g} are no whole numbers of 16 bits: "
+            "open it without narrow=True, or tell the mask of bad pixels.",
         )
     return counts
 

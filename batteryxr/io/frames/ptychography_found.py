@@ -13,7 +13,8 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
-from batteryxr.io.door.hdf5 import frames_of, read_all, text
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.hdf5 import FileFrames, frames_of, gaps, read_all, text
 from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class LayoutSearch:
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
         self.path, self.held, self.layout = path, held, layout
+        self.gaps = np.zeros((1, 1), bool)
 
     def frames(self) -> tuple[Any, tuple[int, ...]]:
         """Return lazy frames (position, y, x), and the shape as it is stored."""
@@ -70,19 +72,20 @@ class LayoutSearch:
             for n in matching(self.held, pattern)
             if self.held[n].shape[1:] == self.held[name].shape[1:]
         ]
-        parts = [self._lazy(n) for n in names]
+        sources = [frames_of(self.path, self.held[n], counts=True) for n in names]
+        self.gaps = np.any([gaps(source) for source in sources], axis=0)
+        parts = [self._lazy(*pair) for pair in zip(names, sources, strict=True)]
         shape = self.held[name].shape
         if len(shape) == 3:
             shape = (sum(len(p) for p in parts), *shape[1:])
         return blocks.concatenate(parts), shape
 
-    def _lazy(self, name: str) -> Any:
+    def _lazy(self, name: str, source: FileFrames) -> Any:
         item = self.held[name]
         shape = item.shape
         stored = (item.chunks or (1,))[0]
         wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
         step = min(shape[0], max(stored, -(-wanted // stored) * stored))
-        source = frames_of(self.path, item, counts=True)
         lazy = blocks.from_source(source, (step, *shape[1:]), asarray=False)
         return lazy if len(shape) == 3 else lazy.reshape(-1, *shape[2:])
 
@@ -160,11 +163,14 @@ class LayoutSearch:
             "position_x": ("position", x, attributes("position_x")),
             **_labels(found),
         }
-        counts = attributes("frames", units="1", long_name="Counts")
+        counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
         variables: dict[str, Any] = {"frames": (DIMS, frames, counts)}
         mask = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
-        if mask is not None and self.held[mask].shape == frames.shape[1:]:
-            bad = np.asarray(read_all(self.held[mask])) != 0
+        told = mask is not None and self.held[mask].shape == frames.shape[1:]
+        if told or self.gaps.any():
+            bad = self.gaps
+            if told:
+                bad = bad | (np.asarray(read_all(self.held[mask])) != 0)
             named = attributes("mask", units="1", long_name="Bad pixels")
             variables["mask"] = (DIMS[1:], bad, named)
         probe = first(self.held, self.layout.paths.get("probe", ()), axes=(2, 3))

@@ -18,7 +18,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.door.counts import only_counts
+from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.door.images import npy
 from batteryxr.io.frames.hdf5 import open_hdf5
@@ -90,13 +90,14 @@ def read_frames(
     Returns
     -------
     xarray.DataArray
-        ``counts`` on ``(rocking, detector_y, detector_x)`` in the file's own type,
-        with pixel indices on the whole detector, ``rocking`` in deg, and as
-        coordinates the motors at the start of the scan under their own names (blanks
-        become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
-        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
-        scan are coordinates on ``rocking``. ``attrs["rocking_motor"]`` names the
-        motor that moved. Pixels that a CXI file flags are in the coordinate ``mask``.
+        ``counts`` on ``(rocking, detector_y, detector_x)``, integers as float32: NaN
+        where they are no counts (gaps, bad and saturated pixels). With pixel indices on
+        the whole detector, ``rocking`` in deg, and as coordinates the motors at the
+        start of the scan under their own names (blanks become ``_``), ``energy`` (eV),
+        ``distance`` (mm), ``pixel_size_y`` and ``pixel_size_x`` (um) as far as they are
+        known. Measured columns of the SPEC scan are coordinates on ``rocking``.
+        ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
+        flags are in the coordinate ``mask``.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def read_frames(
             "detector_x": _pixels("x", origin[1], width),
         },
     )
-    array = label(array, "counts", units="1", long_name="Counts")
+    array = label(array, "counts", units="1", long_name="Counts", flag=FLAG)
     array.attrs |= {
         "rocking_motor": motor or held.rocking_motor,
         "source_files": [paths[0].name, paths[-1].name] if paths[1:] else paths[0].name,
@@ -208,7 +209,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
             "detector_x": _pixels("x", 0, image.shape[1]),
         },
     )
-    return label(array, "image", units="1", long_name="Counts")
+    return label(array, "image", units="1", long_name="Counts", flag=FLAG)
 
 
 def _paths(files: Any) -> list[Path]:
