@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
-from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
+from batteryxr.io.cycler.text import TextTable, decode, finish, named
 from batteryxr.io.cycler.vendors import BIOLOGIC
+from batteryxr.io.door import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = load(path)
+    raw = files.text(path)
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
     text = "\n".join(lines)
@@ -141,17 +143,12 @@ def read_binary(path: Path, options: Options) -> RawTable:
         raise MissingDependencyError(
             f"{error} Or export the file as text (.mpt) in EC-Lab: that needs nothing."
         ) from error
-    try:
-        with path.open("rb") as stream:
-            file = galvani.MPRfile(stream)
+    raw = files.whole(path)
+    what = "galvani cannot read it; export it as text (.mpt) in EC-Lab"
+    with files.named(path, what):  # galvani asserts, and meets unknown columns
+        file = galvani.MPRfile(io.BytesIO(raw))
         data = file.data
         labels = list(data.dtype.names)
-    except Exception as error:  # galvani asserts, and meets unknown columns
-        raise FileFormatError(
-            path,
-            f"galvani cannot read it ({type(error).__name__}: {error}). "
-            "Export it as text (.mpt) in EC-Lab.",
-        ) from error
     found = choose(labels, BIOLOGIC.columns, options.columns)
     charge = _charge_label(labels)
     by_itself = ["current"] if charge is not None else []

@@ -216,36 +216,6 @@ def named(labels: Sequence[str]) -> int:
     return len(labels) - (not labels[-1].strip())
 
 
-def load(path: Path) -> bytes:
-    """Return the bytes of a text file: UTF-8 or one byte a letter, no NUL.
-
-    Raises
-    ------
-    FileFormatError
-        If it cannot be opened, is empty, or is not text.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            raw = raw.decode("utf-16").encode()
-        except UnicodeDecodeError as error:
-            raise FileFormatError(path, f"broken UTF-16 text: {error}.") from error
-    if not raw or raw.isspace():
-        raise FileFormatError(path, "the file is empty.")
-    if b"\0" in raw:
-        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise FileFormatError(
-            path,
-            "holds NUL bytes: it is binary, or was never written to the end. "
-            "Copy or export it again.",
-            line,
-        )
-    return raw.removeprefix(b"\xef\xbb\xbf")
-
-
 def decode(text: bytes) -> str:
     """Return text in UTF-8, or else as Windows writes it in western Europe."""
     try:

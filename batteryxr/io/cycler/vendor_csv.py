@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
-from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
+from batteryxr.io.cycler.text import TextTable, decode, finish, named
+from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = load(path)
+    raw = text(path)
     if b"\n" not in raw:
         raw = raw.replace(b"\r", b"\n")
     head = _lines(raw)

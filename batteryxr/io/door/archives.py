@@ -20,6 +20,8 @@ _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _PIECE = 1 << 16
 #: A member packed into fewer bytes than this cannot fill the memory.
 _HARMLESS = 1 << 15
+#: Text of a table in XML is not packed much tighter than this, once it is so large.
+_XML, _XML_RATIO = 4_000_000, 60
 
 
 def check_zip(path: Path) -> zipfile.ZipFile:
@@ -42,6 +44,28 @@ def check_zip(path: Path) -> zipfile.ZipFile:
         archive.close()
         raise
     return archive
+
+
+def check_workbook(path: Path) -> None:
+    """Raise where a zip archive is no workbook, or one that defines its own words.
+
+    Raises
+    ------
+    FileFormatError
+        Saying what is wrong; also for what `check_zip` refuses.
+    """
+    with check_zip(path) as archive, named(path, "is not a whole workbook"):
+        names = archive.namelist()
+        if "[Content_Types].xml" not in names:
+            raise FileFormatError(
+                path, f"is a zip archive of {names[:4]}, and no workbook."
+            )
+        for name in names:
+            with archive.open(name) as member:
+                if b"<!DOCTYPE" in member.read(_PIECE):
+                    raise FileFormatError(
+                        path, f"{name!r} in it defines entities, as no workbook does."
+                    )
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:
@@ -82,6 +106,14 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
             )
         if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
             raise FileFormatError(path, f"{name!r} in it lies outside the archive.")
+        if name.endswith((".xml", ".rels")) and member.file_size > max(
+            _XML, _XML_RATIO * member.compress_size
+        ):
+            raise FileFormatError(
+                path,
+                f"{name!r} in it unpacks from {member.compress_size:,} to "
+                f"{member.file_size:,} bytes, as no table does.",
+            )
         if member.header_offset + 30 + member.compress_size > end:
             raise FileFormatError(path, f"{name!r} in it overlaps with another member.")
     refuse_bomb(

@@ -262,10 +262,8 @@ def gaps(source: FileFrames) -> np.ndarray:
     frame = source.shape[-2:]
     if not source.counts or not source.shape[0]:
         return np.zeros(frame, bool)
-    ends = [(k, *(k,) * (source.ndim - 3)) for k in (0, -1)]
-    first, last = (
-        source[tuple(k % n for k, n in zip(end, source.shape))] for end in ends
-    )
+    outer = source.shape[:-2]
+    first, last = source[(0,) * len(outer)], source[tuple(n - 1 for n in outer)]
     return np.asarray(np.isnan(first) & np.isnan(last))
 
 

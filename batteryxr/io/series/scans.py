@@ -10,6 +10,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
+from batteryxr.io.door.files import named
 from batteryxr.io.series.columns import ColumnFile, read_columns
 from batteryxr.io.series.headers import Header, read_header
 
@@ -120,6 +121,18 @@ def look(
     FileFormatError
         If the file is damaged.
     """
+    with named(path):
+        return _look(path, axis, units, column, skip_rows, read)
+
+
+def _look(
+    path: Path,
+    axis: str | None,
+    units: str | None,
+    column: int | str | None,
+    skip_rows: int,
+    read: bool,
+) -> Scan:
     file = read_columns(path, skip_rows=skip_rows)
     header = read_header(file)
     name = axis or header.axis(_suffix(path))

@@ -20,7 +20,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
-from batteryxr.io.door.files import text
+from batteryxr.io.door.files import head, named, refuse_other, text
 from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.frames.tiff import open_tiff
 from batteryxr.io.series.columns import read_columns
@@ -124,7 +124,8 @@ def read_stack(
         raise ArgumentError("quantity", quantity, f"one of {list(_QUANTITIES)}")
     paths = _paths(path)
     given = _given_energies(energy)
-    raw = _open(paths, dataset, region, given is not None)
+    with named(paths[0]):
+        raw = _open(paths, dataset, region, given is not None)
     messages = list(raw.notes)
     values = _energies(raw, paths, given)
     array = xr.DataArray(raw.data, dims=raw.dims)
@@ -211,6 +212,7 @@ def _open(
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
         return _joined([_hdf5(p, dataset, has_energy) for p in paths], paths)
+    refuse_other(paths[0], head(paths[0]))
     raise ArgumentError(
         "path",
         paths[0].name,
