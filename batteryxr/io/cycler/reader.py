@@ -15,7 +15,8 @@ from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
-from batteryxr.io.door.files import head, named, refuse_other
+from batteryxr.io.door.files import head, named
+from batteryxr.io.door.signatures import kind_of
 
 if TYPE_CHECKING:
     import os
@@ -185,12 +186,14 @@ def identify(path: Path, name: str | None = None) -> str:
             return key
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
-    refuse_other(path, start)
+    kind = kind_of(start)
     raise ArgumentError(
         "path",
         str(path),
         f"a file that ends in one of {known_suffixes()}",
-        f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
+        f"It is {kind.words}. {kind.mend}"
+        if kind
+        else f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
     )
 
 

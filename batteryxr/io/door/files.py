@@ -197,8 +197,8 @@ def refuse_other(path: Path, start: bytes, *takes: str) -> None:
     """
     kind = kind_of(start)
     if kind is not None and kind.name not in takes:
-        raise FileFormatError(path, f"is {kind.words}, not what its name says or this "
-                              f"reader takes. {kind.mend}".rstrip())  # fmt: skip
+        words = f"is {kind.words}, which this reader does not take"
+        raise FileFormatError(path, f"{words}. {kind.mend}".rstrip())
 
 
 def whole(path: Path) -> bytes:

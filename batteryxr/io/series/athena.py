@@ -13,7 +13,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes, label
-from batteryxr.io.door.files import text
+from batteryxr.io.door.files import named, text
 
 if TYPE_CHECKING:
     import os
