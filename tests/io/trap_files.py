@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: Name of the trap -> writer; the reader is told by the suffix.
 TRAPS: dict[str, Callable[[Path], object]] = {}
-ZEROS = zlib.compress(bytes(1 << 20))
 
 
 def trap(name: str):
@@ -75,9 +74,9 @@ def gzipped(line: bytes, size: int):
     return write
 
 
-trap("bomb.gr.gz")(gzipped(b"0 0\n", 2 << 30))
-trap("bomb.prj")(gzipped(b"# Athena project file\n", 1 << 30))
-trap("parts.gr.gz")(lambda p: p.write_bytes(gzip.compress(b"", 1) * 200_000))
+trap("bomb.gr.gz")(gzipped(b"0 0\n", 400 << 20))
+trap("bomb.prj")(gzipped(b"# Athena project file\n", 400 << 20))
+trap("parts.gr.gz")(lambda p: p.write_bytes(gzip.compress(b"", 1) * 100_000))
 trap("nested.gr.gz")(lambda p: p.write_bytes(gzip.compress(gzip.compress(b"1 2\n"))))
 
 
@@ -114,7 +113,7 @@ for _suffix in ("xlsx", "ndax"):
     trap(f"lie.{_suffix}")(zipped({"data.ndc": NOISE + bytes(90_000_000)} | TYPES, lie))
     trap(f"secret.{_suffix}")(zipped(TYPES, encrypt))
     trap(f"overlap.{_suffix}")(zipped(TYPES | {"data.ndc": NOISE[:9]}, overlap))
-    trap(f"many.{_suffix}")(zipped({f"m{k}": b"" for k in range(20_000)}))
+    trap(f"many.{_suffix}")(zipped({f"m{k}": b"" for k in range(8_000)}))
     trap(f"outside.{_suffix}")(zipped(TYPES | {"../../data.ndc": b"1"}))
     trap(f"other.{_suffix}")(zipped({"x.npy": b"1"}))
 
@@ -167,14 +166,13 @@ trap("wide.xlsx")(
         + "</sheetData>"
     )
 )
+LAUGHS = "".join(
+    '<!ENTITY a{} "{}">'.format(k, f"&a{k - 1};" * 10) for k in range(1, 11)
+)
 trap("laughs.xlsx")(
     workbook(
         "<sheetData/>",
-        '<!DOCTYPE x [<!ENTITY a "ha">'
-        + "".join(
-            f'<!ENTITY {"a" * k} "{f"&{"a" * (k - 1)};" * 10}">' for k in range(2, 12)
-        )
-        + "]><sst>&aaaaaaaaaaa;</sst>",
+        f'<!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><sst>&a10;</sst>',
     )
 )
 trap("cells.xlsx")(
@@ -327,9 +325,8 @@ def _objects_npy(path: Path) -> None:
 @trap("vast.txrm")
 def _vast_txrm(path: Path) -> None:
     stack_files.write_xradia(path, np.ones((1, 4, 4), "u2"), np.array([700.0]))
-    raw = path.read_bytes()
-    path.write_bytes(raw.replace(struct.pack("<i", 4).ljust(4096, b"\0"),
-                                 struct.pack("<i", 20_000).ljust(4096, b"\0")))  # fmt: skip
+    four, many = (struct.pack("<i", n).ljust(4096, b"\0") for n in (4, 20_000))
+    path.write_bytes(path.read_bytes().replace(four, many))
 
 
 @trap("deep.hdr")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST = 200_000
-_DEEPEST = 20
+_DEEPEST, _NESTED = 20, 100
 
 
 def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
@@ -56,10 +56,12 @@ def _external(path: Path, file: Any) -> Iterator[str]:
     """Yield the files that links name; each group is looked at once."""
     from h5py import h5l, h5o
 
-    waiting, seen, n = [file["/"].id], set(), 0
-    seen.add(h5o.get_info(waiting[0]).addr)
+    root = file["/"].id
+    waiting, seen, n = [(root, 0)], {h5o.get_info(root).addr}, 0
     while waiting:
-        group = waiting.pop()
+        group, depth = waiting.pop()
+        if depth > _NESTED:
+            raise FileFormatError(path, f"nests groups more than {_NESTED} deep.")
         for key in group:
             n += 1
             if n > _MOST:
@@ -71,7 +73,7 @@ def _external(path: Path, file: Any) -> Iterator[str]:
                 about = h5o.get_info(group, key)
                 if about.type == h5o.TYPE_GROUP and about.addr not in seen:
                     seen.add(about.addr)
-                    waiting.append(h5o.open(group, key))
+                    waiting.append((h5o.open(group, key), depth + 1))
 
 
 def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
@@ -170,5 +172,8 @@ def _target(home: Path, name: str) -> Path | None:
         )
     if not place.exists():
         return None
-    regular(place)
+    try:
+        regular(place)
+    except FileFormatError as error:
+        raise FileFormatError(home, f"links to what is no file: {error}") from error
     return place
