@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batteryxr.io.cycler.bdf_writer import write_bdf
 from batteryxr.io.cycler.reader import read_cycler
+from batteryxr.io.door.limits import Limits
 from batteryxr.io.frames.cxi import read_cxi, write_cxi
 from batteryxr.io.frames.ptychography import read_ptychography
 from batteryxr.io.frames.reader import read_frames, read_image
@@ -12,6 +13,7 @@ from batteryxr.io.series.reader import read_series
 from batteryxr.io.stacks.reader import read_stack
 
 __all__ = [
+    "Limits",
     "read_athena",
     "read_cxi",
     "read_cycler",

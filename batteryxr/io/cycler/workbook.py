@@ -106,7 +106,7 @@ def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
         blank = 0
         rows.append(row)
         cells, filled = cells + len(row), filled + held
-        if cells > _SPARSE * (filled + _BLANK):
+        if cells > _SPARSE * filled + _BLANK // 2:
             break
     else:
         return rows
