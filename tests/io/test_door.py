@@ -49,10 +49,9 @@ def test_no_reader_opens_a_file_by_itself():
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if OPENERS.search(line.partition("#")[0])
     ]
-    allowed = [line for line in beside if 'h5py.File(path, "x")' in line]
-    assert beside == [
-        *allowed,
-        *(line for line in beside if 'archive.open("data.ndc")' in line),
+    assert [line.partition(": ")[2] for line in beside] == [
+        'with check_zip(path) as archive, archive.open("data.ndc") as member:',
+        'with h5py.File(path, "x") as file:',  # writes
     ]
 
 
@@ -107,6 +106,8 @@ def test_a_sound_file_of_another_kind_is_named(tmp_path, kind):
     words = next(k.words for k in KINDS if k.name == kind)
     for name, read in READERS.items():
         path = tmp_path / name
+        if kind == "ole" and name == "run.txrm":
+            continue
         path.write_bytes(SOUND[kind] + b"\n1 2\n3 4\n" * 30)
         with pytest.raises(FileFormatError, match=re.escape(words)) as told:
             read(path)
@@ -328,7 +329,7 @@ def test_a_file_replaced_before_it_is_computed_is_told(tmp_path, how):
         else:
             path.write_bytes(raw + b"\n")
             os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-        with pytest.raises(FileFormatError, match="replaced|is not there") as told:
+        with pytest.raises(FileFormatError, match=r"replaced|is not there") as told:
             lazy.compute()
         assert path.name in str(told.value), name
 

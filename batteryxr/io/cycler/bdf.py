@@ -48,11 +48,10 @@ def _csv(path: Path, options: Options) -> RawTable:
         labels = tuple(next(csv.reader([decode(first).rstrip("\r")]), ()))
     except csv.Error as error:
         raise FileFormatError(path, f"the labels are damaged: {error}.", 1) from error
-    body, cut = finish(rest, len(labels) - 1, b",")
-    table = TextTable(path, labels, body, ",", 2, cut)
+    body, notes = finish(rest, len(labels) - 1, b",")
+    table = TextTable(path, labels, body, ",", 2)
     places = _located(path, labels, options)
     columns = table.read({name: place.index for name, place in places.items()})
-    notes = {"cut": "the last row was not finished and is left out"} if cut else {}
     return _table(columns, places, first_line=2, notes=notes)
 
 

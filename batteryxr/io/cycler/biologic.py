@@ -65,8 +65,8 @@ def read(path: Path, options: Options) -> RawTable:
         raise FileFormatError(
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
-    body, cut = finish(body, named(labels) - 1, b"\t")
-    table = TextTable(path, labels, body, "\t", len(lines) + 1, cut)
+    body, notes = finish(body, named(labels) - 1, b"\t")
+    table = TextTable(path, labels, body, "\t", len(lines) + 1)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     wanted = {name: source.index for name, source in found.items()}
     charge = None if "current" in found else _charge_label(labels)
@@ -93,14 +93,11 @@ def read(path: Path, options: Options) -> RawTable:
     elif "current" not in columns:
         columns["current"] = np.zeros(len(columns["voltage"]))
         used["current"] = "none: open circuit"
-    notes = {}
     if _is_template(header):
         notes["template_mass"] = (
             "mass 7000 mg, molar mass 90.93 g/mol and x = 0.9 in the header are the "
             "EC-Lab template default, not this cell: give the active mass yourself"
         )
-    if cut:
-        notes["cut"] = "the last row was not finished and is left out"
     return RawTable(
         columns,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,

@@ -57,8 +57,8 @@ def _read(
     head: list[str],
 ) -> RawTable:
     mark = separator.encode()
-    body, cut = finish(body, named(layout.labels) - 1, mark)
-    table = TextTable(path, layout.labels, body, separator, layout.first + 1, cut)
+    body, notes = finish(body, named(layout.labels) - 1, mark)
+    table = TextTable(path, layout.labels, body, separator, layout.first + 1)
     columns = table.read(layout.numbers, layout.words)
     preamble = "\n".join(head[: layout.row])
     raw_table = assemble(
@@ -70,10 +70,7 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line,
     )
-    if cut:
-        note = "the last row was not finished and is left out"
-        return replace(raw_table, notes={**raw_table.notes, "cut": note})
-    return raw_table
+    return replace(raw_table, notes={**raw_table.notes, **notes})
 
 
 def _lines(raw: bytes) -> list[str]:

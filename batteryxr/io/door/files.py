@@ -232,8 +232,8 @@ def text(path: Path, *takes: str) -> bytes:
     with opened(path) as file, named(path):
         raw = file.read(_PIECE)
         refuse_other(path, raw[:_HEAD], *takes)
+        refuse_larger(path, os.fstat(file.fileno()).st_size, WHOLE)
         if len(raw) == _PIECE:
-            refuse_larger(path, os.fstat(file.fileno()).st_size, WHOLE)
             raw = _pieces(path, file, raw)
     if raw.startswith(b"\x1f\x8b"):
         raw = _gunzipped(path, raw)

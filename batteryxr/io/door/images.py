@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,15 @@ def tiff(path: Path) -> Iterator[Any]:
         yield file
 
 
-def check_page(path: Path, page: Any) -> None:
+def check_page(path: Path, page: Any, *, known: bool = False) -> None:
     """Raise where a page of a TIFF is no grey image, or not all of it is there.
+
+    Parameters
+    ----------
+    path, page
+        The file, and one of its pages.
+    known
+        An image of this size was allowed before.
 
     Raises
     ------
@@ -49,8 +57,9 @@ def check_page(path: Path, page: Any) -> None:
         raise FileFormatError(path, f"expected grey images; found shape {page.shape}.")
     itemsize = page.dtype.itemsize
     needed = math.prod(page.shape) * itemsize
-    refuse_larger(path, needed, FRAME, f"an image of {page.shape} pixels")
-    refuse_larger(path, math.prod(page.chunks) * itemsize, FRAME, "a tile of an image")
+    if not known:
+        tile = math.prod(page.chunks) * itemsize
+        refuse_larger(path, max(needed, tile), FRAME, f"an image of {page.shape}")
     counts = [int(n) for n in page.databytecounts]
     ends = [at + n for at, n in zip(page.dataoffsets, counts, strict=False)]
     if not ends or max(ends) > (size := regular(path)):
@@ -78,10 +87,25 @@ def count_pages(path: Path, file: Any) -> int:
     ------
     FileFormatError
         If there are none, or more than any detector writes.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the last page tells of another.
     """
     n = len(file.pages)
     if not 1 <= n <= _MOST:
         raise FileFormatError(path, f"has {n} pages.")
+    tags, handle, start = file.tiff, file.filehandle, file.pages[n - 1].offset
+    handle.seek(start)
+    (count,) = struct.unpack(tags.tagnoformat, handle.read(tags.tagnosize))
+    handle.seek(start + tags.tagnosize + count * tags.tagsize)
+    following = handle.read(tags.offsetsize)
+    if following != bytes(tags.offsetsize):
+        warn_quality(
+            f"{path.name}: a page follows the {n} that are there, and cannot be found: "
+            "the file may be cut"
+        )
     return n
 
 

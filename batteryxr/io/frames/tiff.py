@@ -96,7 +96,7 @@ def _load(
                         f"{dtype}. Files of several scans lie together: pass a "
                         "pattern.",
                     )
-                check_page(path, page)
+                check_page(path, page, known=True)
                 frames[at] = only_counts(page.asarray(), path.name)
                 at += 1
     return frames

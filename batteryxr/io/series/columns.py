@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.endings import ends_within_number
 from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class ColumnFile:
     def first_line(self) -> int:
         """Line number, from 1, of the first line of numbers."""
         return len(self.header) + 1
+
+    @property
+    def seems_cut(self) -> bool:
+        """Whether the last number looks as if the file ended within it."""
+        return ends_within_number(self.block)
 
     def ends(self) -> tuple[float, float]:
         """Return the first column's first and last number."""
