@@ -20,7 +20,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.hdf5 import is_hdf5
-from batteryxr.io.door.images import npy
+from batteryxr.io.door.images import check_page, count_pages, npy, tiff
 from batteryxr.io.frames.hdf5 import open_hdf5
 from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
@@ -183,24 +183,34 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        ``image`` on ``(detector_y, detector_x)`` with pixel indices.
+        ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
+        float32, NaN where they are no counts; a mask, which holds no more than two
+        numbers, stays as it is.
 
     Raises
     ------
     ArgumentError, FileFormatError
         If there is no such file or page, or it is damaged.
+
+    Warns
+    -----
+    DataQualityWarning
+        If pixels are no counts.
     """
     (only,) = _paths(path)[:1]
     if only.suffix == ".npy":
         image = npy(only)
     else:
-        held = open_tiff([only], chunk=_chunk(1))
-        if not 0 <= page < held.data.shape[0]:
-            raise ArgumentError("page", page, f"0 to {held.data.shape[0] - 1}")
-        image = np.asarray(held.data[page].compute(scheduler="synchronous"))
+        with tiff(only) as file:
+            n = count_pages(only, file)
+            if not 0 <= page < n:
+                raise ArgumentError("page", page, f"0 to {n - 1}")
+            check_page(only, file.pages[page])
+            image = file.pages[page].asarray()
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
-    image = only_counts(image, only.name)
+    if not _is_mask(image):
+        image = only_counts(image, only.name)
     array = xr.DataArray(
         image,
         dims=("detector_y", "detector_x"),
@@ -210,6 +220,13 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         },
     )
     return label(array, "image", units="1", long_name="Counts", flag=FLAG)
+
+
+def _is_mask(image: np.ndarray) -> bool:
+    """Tell whether an image marks pixels: it holds no more than two numbers."""
+    if image.dtype.kind not in "iub":
+        return image.dtype.kind == "b"
+    return bool(((image == image.min()) | (image == image.max())).all())
 
 
 def _paths(files: Any) -> list[Path]:
