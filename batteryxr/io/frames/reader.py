@@ -19,6 +19,7 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
+from batteryxr.io.door.files import named
 from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.door.images import check_page, count_pages, npy, tiff
 from batteryxr.io.frames.hdf5 import open_hdf5
@@ -117,7 +118,10 @@ def read_frames(
     >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
     """
     paths = _paths(path)
-    scanned = read_spec(spec, scan) if spec is not None else None
+    scanned = None
+    if spec is not None:
+        with named(Path(spec)):
+            scanned = read_spec(spec, scan)
     if scan is not None and spec is None:
         raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
     if is_hdf5(paths[0]):

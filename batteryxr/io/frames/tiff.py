@@ -46,10 +46,12 @@ class Held:
     mask: np.ndarray | None = None
 
 
-def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
+def open_tiff(
+    paths: list[Path], *, chunk: Callable[[int, int], int], counts: bool = True
+) -> Held:
     """Open frames lazily; only the first file's header is read.
 
-    Integers are counts and become float32: see `batteryxr.io.door.counts`.
+    Integers are `counts` and become float32: see `batteryxr.io.door.counts`.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
         check_page(paths[0], page)
         pages, shape, stored = count_pages(paths[0], file), page.shape, page.dtype
     n = pages if len(paths) == 1 else len(paths)
-    dtype = counts_type(stored)
+    dtype = counts_type(stored) if counts else np.dtype(stored)
     step = chunk(int(np.prod(shape)) * dtype.itemsize, n)
     stamps = [stamp(path) for path in paths]
     parts = []
@@ -71,17 +73,21 @@ def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
         else:
             part, pick = stamps[a:b], range(1)
         block = blocks.from_call(
-            _load, part, pick, shape, stored, shape=(b - a, *shape), dtype=dtype
+            _load, part, pick, shape, stored, counts, shape=(b - a, *shape), dtype=dtype
         )
         parts.append(block)
     return Held(blocks.concatenate(parts))
 
 
 def _load(
-    stamps: list[Stamp], pages: range, shape: tuple[int, int], dtype: np.dtype[Any]
+    stamps: list[Stamp],
+    pages: range,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    counts: bool,
 ) -> np.ndarray:
     size = max(len(stamps), len(pages)), *shape
-    frames = np.empty(size, counts_type(dtype))
+    frames = np.empty(size, counts_type(dtype) if counts else dtype)
     at = 0
     for each in stamps:
         each.check()
@@ -97,6 +103,7 @@ def _load(
                         "pattern.",
                     )
                 check_page(path, page, known=True)
-                frames[at] = only_counts(page.asarray(), path.name)
+                image = page.asarray()
+                frames[at] = only_counts(image, path.name) if counts else image
                 at += 1
     return frames

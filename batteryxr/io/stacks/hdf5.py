@@ -29,7 +29,11 @@ _PIXELS = ("pixel_size", "pixnm", "object_pixel_size")
 
 
 def open_hdf5_stack(
-    path: Path, *, dataset: str | None = None, has_energy: bool = False
+    path: Path,
+    *,
+    dataset: str | None = None,
+    has_energy: bool = False,
+    counts: bool = True,
 ) -> RawStack:
     """Open the stack, spectra or object of one file lazily.
 
@@ -41,6 +45,8 @@ def open_hdf5_stack(
         Path of the values inside; None: as NeXus or CXI tell.
     has_energy
         The caller knows the energies: the file need not.
+    counts
+        Integers are counts, unless the file tells otherwise.
 
     Raises
     ------
@@ -50,11 +56,11 @@ def open_hdf5_stack(
         If the file is damaged.
     """
     with opened(path) as file:
-        return _described(file, path, dataset, has_energy)
+        return _described(file, path, dataset, has_energy, counts)
 
 
 def _described(
-    file: Any, path: Path, dataset: str | None, has_energy: bool
+    file: Any, path: Path, dataset: str | None, has_energy: bool, counts: bool
 ) -> RawStack:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
@@ -62,7 +68,7 @@ def _described(
         values = file[dataset]
         if values.dtype.kind == "c":
             return _object(file, path, values)
-        return _along_energy(path, values.parent, values, has_energy)
+        return _along_energy(path, values.parent, values, has_energy, counts)
     objects = [v for v in _walk(file) if v.dtype.kind == "c" and v.ndim in (2, 3)]
     named = [v for v in objects if _OBJECT.fullmatch(v.name.strip("/"))] or objects
     if len(named) == 1:
@@ -76,7 +82,7 @@ def _described(
             f"{path.name} does not tell which of them lies along energy.",
         )
     group, values = found[0]
-    return _along_energy(path, group, values, has_energy)
+    return _along_energy(path, group, values, has_energy, counts)
 
 
 def _walk(file: Any) -> Iterator[Any]:
@@ -118,7 +124,9 @@ def _energy(group: Any) -> Any:
     return None
 
 
-def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawStack:
+def _along_energy(
+    path: Path, group: Any, values: Any, has_energy: bool, counts: bool
+) -> RawStack:
     node = _energy(group)
     if node is None and not has_energy:
         raise ArgumentError(
@@ -146,7 +154,7 @@ def _along_energy(path: Path, group: Any, values: Any, has_energy: bool) -> RawS
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
     title = read_all(entry["title"]) if "title" in entry else b""
     return RawStack(
-        data=_lazy(path, values, counts=not absorbed),
+        data=_lazy(path, values, counts=counts and not absorbed),
         energy=energy,
         dims=dims,
         quantity="absorption" if absorbed else "intensity",

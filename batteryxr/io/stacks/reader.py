@@ -20,6 +20,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
+from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.files import head, named, refuse_other, text
 from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.frames.tiff import open_tiff
@@ -125,7 +126,7 @@ def read_stack(
     paths = _paths(path)
     given = _given_energies(energy)
     with named(paths[0]):
-        raw = _open(paths, dataset, region, given is not None)
+        raw = _open(paths, dataset, region, given is not None, quantity)
     messages = list(raw.notes)
     values = _energies(raw, paths, given)
     array = xr.DataArray(raw.data, dims=raw.dims)
@@ -145,6 +146,8 @@ def read_stack(
         )
     kind = quantity or raw.quantity
     array = label(array, kind, **_QUANTITIES[kind])
+    if kind == "intensity":
+        array.attrs["flag"] = FLAG
     array.attrs |= {
         "instrument": raw.instrument,
         "source_files": [p.name for p in dict.fromkeys((paths[0], paths[-1]))],
@@ -192,8 +195,13 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _open(
-    paths: list[Path], dataset: str | None, region: int, has_energy: bool
+    paths: list[Path],
+    dataset: str | None,
+    region: int,
+    has_energy: bool,
+    quantity: str | None,
 ) -> RawStack:
+    counts = quantity in (None, "intensity")
     kinds = {p.suffix.lower() for p in paths}
     if ".hdr" in kinds:
         if len(paths) > 1:
@@ -208,10 +216,18 @@ def _open(
     if kinds <= set(_XRADIA):
         return open_xradia(paths)
     if kinds <= set(_TIFF):
-        held = open_tiff(paths, chunk=lambda nbytes, n: 1)
+        held = open_tiff(paths, chunk=lambda nbytes, n: 1, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
-        return _joined([_hdf5(p, dataset, has_energy) for p in paths], paths)
+        return _joined(
+            [
+                open_hdf5_stack(
+                    p, dataset=dataset, has_energy=has_energy, counts=counts
+                )
+                for p in paths
+            ],
+            paths,
+        )
     refuse_other(paths[0], head(paths[0]))
     raise ArgumentError(
         "path",
@@ -219,10 +235,6 @@ def _open(
         f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
-
-
-def _hdf5(path: Path, dataset: str | None, has_energy: bool) -> RawStack:
-    return open_hdf5_stack(path, dataset=dataset, has_energy=has_energy)
 
 
 def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
