@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import select
 import subprocess
 import sys
@@ -20,14 +21,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
 import bdf_files
 import cycler_files
 import damage
+import numpy as np
 import scan_files
 import stack_files
 
@@ -218,10 +215,8 @@ def mutant(source: Source, rng: np.random.Generator) -> tuple[str, bytes]:
 
 def read_mutants(folder: Path, first: int, last: int, seed: int) -> Iterator[dict]:
     """Read the damaged copies of these numbers, and tell what came of each."""
-    known = batteryxr.samples.STAND_IN
-    import os
-
-    measured = Path(os.environ[known]) if known in os.environ else None
+    given = os.environ.get(batteryxr.samples.STAND_IN)
+    measured = Path(given) if given else None
     every = sources(folder, measured)
     warnings.simplefilter("ignore")
     for k in range(first, last):
@@ -248,7 +243,7 @@ def read_mutants(folder: Path, first: int, last: int, seed: int) -> Iterator[dic
 
 
 def hunt(folder: Path, n: int, seed: int, first: int = 0) -> Iterator[dict]:
-    """Read `n` damaged copies in another process; one that hangs or dies is replaced."""
+    """Read `n` damaged copies in another process, anew where it hangs or dies."""
     last, k = first + n, first
     while k < last:
         inside = folder / f"from_{k}"
