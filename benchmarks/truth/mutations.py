@@ -1,4 +1,4 @@
-"""Does any damaged file hang a reader, end the process, or raise what is not ours?
+"""Read damaged files of every format: no hang, no end, no error but our own.
 
     python benchmarks/truth/mutations.py [--copies 20000] [--seed 2] [--first 0]
 

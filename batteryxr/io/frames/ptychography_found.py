@@ -165,12 +165,8 @@ class LayoutSearch:
         }
         counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
         variables: dict[str, Any] = {"frames": (DIMS, frames, counts)}
-        mask = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
-        told = mask is not None and self.held[mask].shape == frames.shape[1:]
-        if told or self.gaps.any():
-            bad = self.gaps
-            if told:
-                bad = bad | (np.asarray(read_all(self.held[mask])) != 0)
+        bad = self._bad(frames.shape[1:])
+        if bad is not None:
             named = attributes("mask", units="1", long_name="Bad pixels")
             variables["mask"] = (DIMS[1:], bad, named)
         probe = first(self.held, self.layout.paths.get("probe", ()), axes=(2, 3))
@@ -183,6 +179,13 @@ class LayoutSearch:
         scan = xr.Dataset(variables, coords=coords)
         scan.attrs["source_files"] = [self.path.name]
         return scan
+
+    def _bad(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return bad pixels: those of the file's mask, and gaps in the frames."""
+        name = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
+        if name is not None and self.held[name].shape == shape:
+            return np.asarray(self.gaps | (np.asarray(read_all(self.held[name])) != 0))
+        return self.gaps if self.gaps.any() else None
 
     def _geometry(self, name: str, value: float | None) -> float:
         found = None if value is not None else self.quantity(name)
