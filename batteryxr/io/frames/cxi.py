@@ -16,7 +16,8 @@ from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
 from batteryxr.io.door.counts import FLAG
-from batteryxr.io.door.hdf5 import frames_of, gaps, opened, read_all, text
+from batteryxr.io.door.datasets import frames_of, gaps, read_all
+from batteryxr.io.door.hdf5 import opened, text
 
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.

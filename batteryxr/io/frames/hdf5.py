@@ -11,7 +11,10 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
-from batteryxr.io.door.hdf5 import frames_of, opened, read_all, text, walk
+from batteryxr.io.door.datasets import frames_of, read_all
+from batteryxr.io.door.files import head
+from batteryxr.io.door.hdf5 import opened, text, walk
+from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.frames.tiff import Held
 
 if TYPE_CHECKING:
@@ -33,7 +36,20 @@ _DETECTOR = {
     "y_pixel_size": ("pixel_size_y", "um"),
     "x_pixel_size": ("pixel_size_x", "um"),
 }
+_SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
 _JOULE = 1.602176634e-19
+
+
+def is_hdf5(path: Path) -> bool:
+    """Tell by its first bytes, or its name, if a file is HDF5.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file, or empty.
+    """
+    signed = (kind := kind_of(head(path))) is not None and kind.name == "hdf5"
+    return signed or path.suffix.lower() in _SUFFIXES
 
 
 def open_hdf5(

@@ -14,7 +14,8 @@ from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
 from batteryxr.io.door.counts import FLAG
-from batteryxr.io.door.hdf5 import FileFrames, frames_of, gaps, read_all, text
+from batteryxr.io.door.datasets import FileFrames, frames_of, gaps, read_all
+from batteryxr.io.door.hdf5 import text
 from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
 
 if TYPE_CHECKING:

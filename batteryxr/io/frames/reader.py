@@ -20,9 +20,8 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
-from batteryxr.io.door.hdf5 import is_hdf5
 from batteryxr.io.door.images import check_page, count_pages, npy, tiff
-from batteryxr.io.frames.hdf5 import open_hdf5
+from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
 from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
 

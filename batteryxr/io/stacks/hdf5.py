@@ -11,7 +11,8 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
-from batteryxr.io.door.hdf5 import frames_of, opened, read_all, text, walk
+from batteryxr.io.door.datasets import frames_of, read_all
+from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.files import head, named, refuse_other, text
-from batteryxr.io.door.hdf5 import is_hdf5
+from batteryxr.io.frames.hdf5 import is_hdf5
 from batteryxr.io.frames.tiff import open_tiff
 from batteryxr.io.series.columns import read_columns
 from batteryxr.io.series.labels import natural
