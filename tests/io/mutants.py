@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Seconds after which a copy hangs the reader.
-HANG = 30
+HANG = 60
+#: Seconds that Python may take to begin on a busy machine.
+BEGIN = 600
 
 
 class Source(NamedTuple):
@@ -254,7 +256,8 @@ def hunt(folder: Path, n: int, seed: int, first: int = 0) -> Iterator[dict]:
         ) as child:
             what, start = "nothing yet", k
             while True:
-                if not select.select([child.stdout], [], [], HANG)[0]:
+                patience = BEGIN if what == "nothing yet" else HANG
+                if not select.select([child.stdout], [], [], patience)[0]:
                     child.kill()
                     yield {"k": k, "what": what, "outcome": "hangs", "seconds": HANG}
                     k += 1
