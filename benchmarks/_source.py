@@ -125,7 +125,8 @@ class Library:
         """Return the modules that one other module alone imports, and that one.
 
         Imports for types alone do not count. What a package passes on, or an accessor
-        binds, is for users: such a module has more callers than are seen here.
+        binds, is for users: such a module has more callers than are seen here. So is
+        what `__main__` starts: a console script starts it as well.
         """
         callers: dict[str, set[str]] = {name: set() for name in self.files}
         for module, tree in self.trees.items():
@@ -137,6 +138,7 @@ class Library:
             if len(found) == 1 and self.files[name].stem != "__init__"
             for caller in found
             if self.files[caller].stem != "__init__"
+            and self.files[caller].stem != "__main__"
             and not caller.startswith("batteryxr.accessors")
         }
 

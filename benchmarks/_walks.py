@@ -204,7 +204,7 @@ def _file(folder: Path) -> tuple[Any, ...]:
     import batteryxr
     from batteryxr import simulate
 
-    record, _ = simulate.gitt(n_pulses=2, seed=0)
+    record, _ = simulate.gitt(protocol=simulate.Titration(n_pulses=2), seed=0)
     path = str(batteryxr.write_bdf(record, folder / "cell.csv"))
     return (lambda: batteryxr.read_cycler(path), path)
 
@@ -213,7 +213,7 @@ def _operando(kind: str) -> tuple[xr.Dataset, xr.Dataset]:
     from batteryxr import simulate
 
     make = simulate.cell_experiment
-    tree = make(kind, n_scans=40, n_cycles=1)
+    tree = make(kind=kind, n_scans=40, n_cycles=1)
     return tree["echem"].to_dataset().load(), tree["scans"].to_dataset().load()
 
 

@@ -111,11 +111,9 @@ def main() -> None:
     report(f"finite length, {record.sizes['record']} rows", ours, other, note)
 
     long, _ = simulate.gitt(
-        n_pulses=121,
-        current=0.02,
-        pulse=660.0,
-        rest=8100.0,
-        interval=0.0824,
+        protocol=simulate.Titration(
+            n_pulses=121, current=0.02, pulse=660.0, rest=8100.0, interval=0.0824
+        ),
         electrode=simulate.Electrode(tau=4e3),
     )
     options_wh = {"method": WeppnerHuggins("gradient"), "radius": 1000.0}

@@ -76,7 +76,7 @@ def with_batteryxr(
     amplitude: np.ndarray, support: np.ndarray, start: np.ndarray, scipy: bool = False
 ) -> Callable[[], None]:
     from batteryxr.cdi import fourier as library
-    from batteryxr.cdi.bragg.kernels.updates import combine, replace_modulus
+    from batteryxr.cdi.bragg.kernels.iteration import combine, replace_modulus
     from batteryxr.cdi.fourier import Fourier, empty
 
     if scipy:

@@ -86,8 +86,7 @@ NAMED = {
     "first": "charge",
     "candidates": [],
     "peaks": [(1.0, 2.0)],
-    "numerator": "a",
-    "denominator": "b",
+    "bands": ("a", "b"),
     "path": ".",
     "optics": batteryxr.cdi.Mirrors(focus=0.1),
     "frames": xr.DataArray(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import traitlets
@@ -33,6 +33,17 @@ QUICK = 200_000
 _QUALITY = ("chi2", "flag", "residual", "label", "certainty")
 
 
+class Beside(NamedTuple):
+    """What lies beside the maps: spectra of pixels, weights, and which count."""
+
+    spectra: xr.DataArray | None = None
+    weights: xr.DataArray | None = None
+    mask: xr.DataArray | None = None
+
+
+NOTHING = Beside()
+
+
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Clustered:
     """Clusters, and what is shown of them."""
@@ -60,15 +71,13 @@ class ClusterModel(PanelModel):
     def __init__(
         self,
         data: xr.Dataset,
+        beside: Beside = NOTHING,
         *,
-        spectra: xr.DataArray | None = None,
-        weights: xr.DataArray | None = None,
-        mask: xr.DataArray | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(data, accessor="xanes.panel", name=name)
         self.maps = _maps(data)
-        self.spectra, self.weights, self.mask = spectra, weights, mask
+        self.spectra, self.weights, self.mask = beside
         #: What speaks for each number of clusters, once it is known.
         self.order: xr.Dataset | None = None
         self._judge = Work()
@@ -144,7 +153,7 @@ class ClusterModel(PanelModel):
 
         def task(job: Job) -> None:
             with told():
-                order = cluster_orders(data, max_clusters=8, n_references=0, **options)
+                order = cluster_orders(data, n_clusters=8, n_references=0, **options)
             job.post(lambda: self._judged(order))
 
         def failed(error: Exception) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from batteryxr.core.seeds import generator
-from batteryxr.widgets.cluster_model import METHODS, ClusterModel
+from batteryxr.widgets.cluster_model import METHODS, Beside, ClusterModel
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.view import Figure, Panel, on_front_end
 from batteryxr.widgets.work import Work
@@ -58,6 +58,7 @@ class ClusterPanel(Panel):
         If there are no maps.
     """
 
+    model: ClusterModel
     n_clusters = traitlets.Int(3)
     features: Any = traitlets.List()
     method = traitlets.Unicode("kmeans")
@@ -73,9 +74,7 @@ class ClusterPanel(Panel):
         name: str | None = None,
         **choice: Any,
     ) -> None:
-        model = ClusterModel(
-            data, spectra=spectra, weights=weights, mask=mask, name=name
-        )
+        model = ClusterModel(data, Beside(spectra, weights, mask), name=name)
         if choice:
             model.choose(**choice)
         self.model = model

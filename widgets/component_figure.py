@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
+from batteryxr.widgets.frames import every_nth
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -116,7 +117,7 @@ def maps(found: xr.Dataset) -> list[dict[str, Any]]:
         rest = list(weights.dims[1:-2])
     first = dict.fromkeys(rest, 0)
     images = weights.isel(first).transpose("component", ...)
-    thin = [slice(None, None, -(-n // _PIXELS)) for n in images.shape[1:]]
+    thin = every_nth(images.shape[1:], _PIXELS)
     values = images.data[:, thin[0], thin[1]]
     left = found["relative_residual"].isel(first).data[thin[0], thin[1]]
     values, left = np.asarray(values), np.asarray(left)

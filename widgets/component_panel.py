@@ -47,6 +47,7 @@ class ComponentPanel(Panel):
         If there is no series of patterns.
     """
 
+    model: ComponentModel
     n_components = traitlets.Int(2)
     method = traitlets.Unicode("active-set")
     closure = traitlets.Bool(True)
@@ -204,7 +205,9 @@ class ComponentPanel(Panel):
         self._n.min = max(1, model.least)
         kept = [name for step in model.steps for name in step["keep"]]
         before = [name for step in model.steps for name in step.get("fixed", {})]
-        chips = [ipywidgets.Label(f"{label} (kept)") for label in [*before, *kept]]
+        chips: list[ipywidgets.Widget] = [
+            ipywidgets.Label(f"{label} (kept)") for label in [*before, *kept]
+        ]
         for label in model.fixed:
             chip = ipywidgets.Button(
                 description=f"{label} ✕", tooltip=f"Let {label} go free again",

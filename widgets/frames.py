@@ -51,6 +51,11 @@ def thinning(shape: tuple[int, ...]) -> int:
     return max(1, int(np.ceil(np.sqrt(2 * np.prod(shape, dtype=np.float64) / BUDGET))))
 
 
+def every_nth(shape: tuple[int, ...], most: int) -> list[slice]:
+    """Return which rows and columns of a picture are left where `most` are enough."""
+    return [slice(None, None, max(1, -(-n // most))) for n in shape]
+
+
 def frames(stack: xr.DataArray, part: str, first: int) -> Iterator[Frame]:
     """Yield all pictures, those around `first` before the others.
 

@@ -18,6 +18,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import require_dims
 from batteryxr.echem import states as choose_states
+from batteryxr.widgets.frames import every_nth
 from batteryxr.widgets.model import PanelModel, Plan, literal
 
 if TYPE_CHECKING:
@@ -252,8 +253,8 @@ def picture(states: xr.DataArray, number: int | None) -> xr.DataArray:
     for dim in looked.dims[1:-2]:
         looked = looked.isel({dim: looked.sizes[dim] // 2})
     if looked.ndim == 3:
-        steps = {d: -(-looked.sizes[d] // _PIXELS) for d in looked.dims[1:]}
-        looked = looked.isel({d: slice(None, None, n) for d, n in steps.items()})
+        thin = every_nth(looked.shape[1:], _PIXELS)
+        looked = looked.isel(dict(zip(looked.dims[1:], thin, strict=True)))
     attrs = looked.attrs
     looked = looked.compute()
     if looked.dtype.kind == "c":

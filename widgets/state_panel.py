@@ -55,6 +55,7 @@ class VoltageStatePanel(Panel):
         If the scans are not joined.
     """
 
+    model: StateModel
     states: Any = traitlets.List()
     tolerance = traitlets.Float(0.05)
     cycle = traitlets.Int(None, allow_none=True)
@@ -101,7 +102,7 @@ class VoltageStatePanel(Panel):
         )
         tags.observe(self._of_tags, "value")
         self._tags = tags
-        controls = [ipywidgets.Label("states"), tags]
+        controls: list[ipywidgets.Widget] = [ipywidgets.Label("states"), tags]
         cycles = sorted({int(c) for c in model.cycles[np.isfinite(model.cycles)]})
         if len(cycles) > 1:
             options = [("first that has all", None), *((str(c), c) for c in cycles)]

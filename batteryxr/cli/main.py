@@ -149,7 +149,7 @@ def _operando(arguments: argparse.Namespace) -> None:
     operando(
         cycler=arguments.cycler,
         scans=arguments.scans,
-        out=arguments.out,
+        store=arguments.out,
         conventions=conventions,
         report=arguments.report,
         unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batteryxr.core.optional import unchanged_process
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
+
+    class Holoviews(Protocol):
+        """What plots use of holoviews."""
+
+        Area: type[holoviews.core.ViewableElement]
+        Bars: type[holoviews.core.ViewableElement]
+        Curve: type[holoviews.core.ViewableElement]
+        Dimension: type[holoviews.Dimension]
+        ErrorBars: type[holoviews.core.ViewableElement]
+        HLine: type[holoviews.HLine]
+        Image: type[holoviews.core.ViewableElement]
+        Layout: type[holoviews.Layout]
+        Overlay: type[holoviews.Overlay]
+        Points: type[holoviews.core.ViewableElement]
+        QuadMesh: type[holoviews.core.ViewableElement]
+        Scatter: type[holoviews.core.ViewableElement]
+        Spread: type[holoviews.core.ViewableElement]
+        Text: type[holoviews.Text]
+        VLine: type[holoviews.VLine]
+        VSpan: type[holoviews.VSpan]
+        opts: type[holoviews.opts]
+
+        def render(self, plot: object, backend: str) -> Any:
+            """Return the figure of a plot."""
+
 
 #: Colours of components, clusters and curves, told apart by colour-blind readers too
 #: (Okabe and Ito, then Tol).
@@ -39,14 +65,16 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     return words if units in ("1", "") else f"{words} ({units})"
 
 
-def dimension(array: xr.DataArray, name: str = "", words: str = "") -> Any:
+def dimension(
+    array: xr.DataArray, name: str = "", words: str = ""
+) -> holoviews.Dimension:
     """Return holoviews' dimension of an array, labelled by `axis_label`."""
     import holoviews as hv
 
     return hv.Dimension(name or str(array.name), label=axis_label(array, words))
 
 
-def load_hvplot() -> Any:
+def load_hvplot() -> Holoviews:
     """Import hvplot with its script served from this machine; return holoviews.
 
     Panel before 1.10 takes BokehJS from the internet unless it is embedded before

@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
+import numpy as np
+
 from batteryxr.core.errors import ArgumentError
 
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2}):?(\d{2})?")
@@ -18,6 +20,7 @@ _DURATION = re.compile(
     r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAT = int(np.iinfo(np.int64).min)
 
 
 def zone(name: str | None) -> tzinfo | None:
@@ -80,6 +83,18 @@ def utc_nanoseconds(local: datetime, where: tzinfo) -> int:
             f"The clocks were put back, so it came twice: pass {choices}.",
         )
     return nanoseconds(first - _EPOCH)
+
+
+def stamp(start: datetime | None, where: tzinfo | None) -> int:
+    """Return nanoseconds since 1970 (UTC), or NaT where they cannot be told.
+
+    `start` is local, in the zone `where`, unless it has a zone of its own.
+    """
+    if start is None or (start.tzinfo is None and where is None):
+        return _NAT
+    if start.tzinfo is None and where is not None:
+        return utc_nanoseconds(start, where)
+    return nanoseconds(start - _EPOCH)
 
 
 def nanoseconds(delta: timedelta) -> int:

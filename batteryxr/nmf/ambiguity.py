@@ -100,13 +100,15 @@ def bands(
         low, high = _ends(result["weights"], found)
     else:
         low, high = (
-            labels.weights(values, "weights", "Weight") for values in found.weights
+            labels.factor("weights", values, "weights", "Weight")
+            for values in found.weights
         )
     out = _with_noise(
         result["weights"], low, high, scatter, top=1.0 if closure else None
     )
     for index, end in enumerate(("low", "high")):
-        out[f"components_{end}"] = labels.components(
+        out[f"components_{end}"] = labels.factor(
+            "components",
             found.components[index],
             f"components_{end}",
             f"{'Highest' if index else 'Lowest'} component that fits",

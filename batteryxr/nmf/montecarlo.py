@@ -51,7 +51,6 @@ def metropolis(
     closure: bool = True,
     constraints: Constraints | None = None,
     errors: Positive | xr.DataArray | None = None,
-    n_chains: Count = 4,
     sampling: Sampling | None = None,
     seed: Seed = 0,
     progress: bool | None = None,
@@ -75,10 +74,8 @@ def metropolis(
     errors
         Standard deviations of the data. Without, the noise is what n components
         leave of the data.
-    n_chains
-        Independent chains.
     sampling
-        How long the chains are; see `Sampling`.
+        How many chains there are, and how long; see `Sampling`.
     seed
         Each chain has its own stream of random numbers.
     progress
@@ -112,14 +109,14 @@ def metropolis(
     constraints.refuse("metropolis", *PENALTIES)
     patterns = constrain(data, constraints, errors)
     starts = begin(patterns, n_components, fixed, seed=seed)
-    starts = replace(starts, number=n_chains)
+    starts = replace(starts, number=sampling.n_chains)
     if not patterns.held:
         raise DataError(
             "data",
             f"{patterns.n_samples} patterns; expected a series that fits in memory",
             "Sample a part of the stack, then `fit(stack, fixed=part)`.",
         )
-    size = starts.n * (patterns.n_samples + patterns.n_points) * n_chains
+    size = starts.n * (patterns.n_samples + patterns.n_points) * sampling.n_chains
     sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns)

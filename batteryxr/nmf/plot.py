@@ -14,13 +14,18 @@ from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import holoviews
     import xarray as xr
+
+    from batteryxr.core.plotting import Holoviews
 
 _SIZE = {"width": 640, "height": 340}
 
 
 @checked
-def plot_components(result: xr.Dataset, *, offset: float | None = None) -> Any:
+def plot_components(
+    result: xr.Dataset, *, offset: float | None = None
+) -> holoviews.Overlay:
     """Plot the components, one above the other: free ones solid, fixed ones dotted.
 
     Reads nothing but the components.
@@ -65,9 +70,9 @@ def plot_weights(
     *,
     x: str | None = None,
     sums: dict[str, Sequence[str]] | None = None,
-    extra_beyond: float | None = None,
-    voltage: str = "voltage",
-) -> Any:
+    theoretical: float | None = None,
+    variable: str = "voltage",
+) -> holoviews.Overlay | holoviews.Layout:
     """Plot the ratios along the series, the voltage on top where there is one.
 
     Reads the weights, which are small for a series. Shaded is the range of what fits
@@ -83,9 +88,10 @@ def plot_weights(
         ``time`` or ``temperature``, whichever comes first, else the scan number.
     sums
         Ratios to be drawn summed as well, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
-    extra_beyond
-        Value of `x` beyond which capacity is extra: shaded.
-    voltage
+    theoretical
+        Theoretical capacity or content, in units of `x`; what lies beyond it is
+        shaded: extra capacity.
+    variable
         Coordinate drawn on top.
 
     Returns
@@ -120,24 +126,26 @@ def plot_weights(
                 fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
             )
         )
-    shade = _shade(hv, at, extra_beyond)
+    shade = _shade(hv, at, theoretical)
     lower = hv.Overlay(shapes + shade).opts(
         hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
     )
-    if voltage not in weights.coords:
+    if variable not in weights.coords:
         return lower
-    volts = weights[voltage]
-    upper = hv.Curve((at, volts.values), along, _axis(weights, voltage))
+    volts = weights[variable]
+    upper = hv.Curve((at, volts.values), along, _axis(weights, variable))
     upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
         hv.opts.Overlay(
-            title=_axis(weights, voltage), ylabel="", width=_SIZE["width"], height=200
+            title=_axis(weights, variable), ylabel="", width=_SIZE["width"], height=200
         )
     )
     return hv.Layout([upper, lower]).cols(1)
 
 
 @checked
-def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
+def plot_residual(
+    result: xr.Dataset, *, x: str | None = None
+) -> holoviews.core.ViewableElement:
     """Plot what the factorisation leaves unexplained, per scan or pixel.
 
     Computes the residuals.
@@ -167,7 +175,7 @@ def plot_residual(result: xr.Dataset, *, x: str | None = None) -> Any:
 
 
 @checked
-def plot_maps(result: xr.Dataset) -> Any:
+def plot_maps(result: xr.Dataset) -> holoviews.Layout:
     """Plot the maps of all components of an image, on scales of their own.
 
     Computes the maps.
@@ -198,7 +206,7 @@ def plot_maps(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_order(result: xr.Dataset) -> Any:
+def plot_order(result: xr.Dataset) -> holoviews.Layout:
     """Plot side by side what speaks for each number of components.
 
     A dotted line marks the fewest whose held-out error is within one standard error
@@ -268,13 +276,13 @@ def plot_order(result: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(3).opts(shared_axes=False)
 
 
-def _shade(hv: Any, at: np.ndarray, beyond: float | None) -> list[Any]:
+def _shade(hv: Holoviews, at: np.ndarray, beyond: float | None) -> list[Any]:
     if beyond is None:
         return []
     return [hv.VSpan(beyond, float(np.nanmax(at))).opts(color="lightgrey", alpha=0.5)]
 
 
-def _image(hv: Any, array: xr.DataArray, title: str) -> Any:
+def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
     y, x = (str(d) for d in array.dims)
     ordinates = (_values(array, x), _values(array, y))
     image = hv.Image(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -40,44 +41,31 @@ class Labels:
     points: np.ndarray
     shift: Any = 0.0
 
-    def weights(
+    def factor(
         self,
+        kind: Literal["weights", "components"],
         values: np.ndarray,
         name: str,
         text: str,
         *lead: xr.DataArray,
         **attrs: Any,
     ) -> xr.DataArray:
-        """Label (..., k, samples), where `lead` names the dimensions before."""
-        like = self.result["weights"].transpose("component", ...)
-        wide = _wide(values, self.samples)[..., self.order, :]
+        """Label weights (..., k, samples) or components (..., k, points).
+
+        `lead` names the dimensions before; components get the shift.
+        """
+        known = self.result[kind]
+        like = known.transpose("component", ...)
+        ours = kind == "weights"
+        wide = _wide(values, self.samples if ours else self.points)
+        wide = wide[..., self.order, :] + (0.0 if ours else self.shift)
+        before = [str(c.dims[0]) for c in lead]
         array = xr.DataArray(
             wide.reshape(*(c.size for c in lead), *like.shape),
-            dims=(*(c.dims[0] for c in lead), *like.dims),
+            dims=(*before, *like.dims),
             coords={c.dims[0]: c for c in lead} | dict(like.coords),
-        )
-        array = array.transpose(
-            *(c.dims[0] for c in lead), *self.result["weights"].dims
-        )
-        units = str(like.attrs["units"])
-        return label(array, name, **({"units": units} | attrs), long_name=text)
-
-    def components(
-        self,
-        values: np.ndarray,
-        name: str,
-        text: str,
-        *lead: xr.DataArray,
-        **attrs: Any,
-    ) -> xr.DataArray:
-        """Label (..., k, points), the shift added."""
-        like = self.result["components"]
-        array = xr.DataArray(
-            _wide(values, self.points)[..., self.order, :] + self.shift,
-            dims=(*(c.dims[0] for c in lead), *like.dims),
-            coords={c.dims[0]: c for c in lead} | dict(like.coords),
-        )
-        units = str(like.attrs["units"])
+        ).transpose(*before, *known.dims)
+        units = str(known.attrs["units"])
         return label(array, name, **({"units": units} | attrs), long_name=text)
 
 
@@ -92,11 +80,15 @@ def label_chains(
         np.array([c.run.components[o] for c, o in zip(chains, rows, strict=True)]),
     ]
     out = {
-        "chain_weights": labels.weights(
-            found[0], "chain_weights", "Weight found by each chain", chain
+        "chain_weights": labels.factor(
+            "weights", found[0], "chain_weights", "Weight found by each chain", chain
         ),
-        "chain_components": labels.components(
-            found[1], "chain_components", "Component found by each chain", chain
+        "chain_components": labels.factor(
+            "components",
+            found[1],
+            "chain_components",
+            "Component found by each chain",
+            chain,
         ),
     }
     for name, text, numbers in (
@@ -133,7 +125,7 @@ def _spreads(
     whole: list[tuple[Chain, np.ndarray]], best: Chain, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return errors, quantiles and ranges, and whether chains agree on them."""
-    from batteryxr.nmf.kernels import chains as agreement
+    from batteryxr.nmf.kernels.sampling import effective_size, potential_scale
 
     w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
     h = np.array([np.asarray(c.components)[:, o] for c, o in whole])
@@ -149,10 +141,11 @@ def _spreads(
     quantile = xr.DataArray(list(QUANTILES), dims="quantile")
     quantile.attrs = {"units": "1", "long_name": "Quantile"}
     between = np.quantile(w.reshape(-1, *w.shape[2:]), QUANTILES, axis=0)
-    weights, components = labels.weights, labels.components
+    weights = partial(labels.factor, "weights")
+    components = partial(labels.factor, "components")
     bare = replace(labels, shift=0.0)
-    ratio = agreement.potential_scale(w)
-    size = agreement.effective_size(w)
+    ratio = potential_scale(w)
+    size = effective_size(w)
     return {
         "weights_error": weights(error_w, "weights_error", "Error of a weight"),
         "weights_low": weights(
@@ -164,8 +157,8 @@ def _spreads(
         "weights_quantiles": weights(
             between, "weights_quantiles", "Quantiles of a weight", quantile
         ),
-        "components_error": bare.components(
-            error_h, "components_error", "Error of a component"
+        "components_error": bare.factor(
+            "components", error_h, "components_error", "Error of a component"
         ),
         "components_low": components(
             low_h, "components_low", "Lowest component that fits"

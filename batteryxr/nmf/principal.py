@@ -74,7 +74,7 @@ def pca(
 
 
 @recorded
-def purify(result: xr.Dataset, *, pure: Mapping[str, int]) -> xr.Dataset:
+def purify(result: xr.Dataset, *, fixed: Mapping[str, int]) -> xr.Dataset:
     """Turn principal components into phases, assuming scans that hold one alone.
 
     Reads once the scores at the chosen scans. Lazy for the rest.
@@ -83,7 +83,7 @@ def purify(result: xr.Dataset, *, pure: Mapping[str, int]) -> xr.Dataset:
     ----------
     result
         Of `pca`, of a series.
-    pure
+    fixed
         Names of phases and the scan at which each is assumed 100 % pure; -1 is the
         last.
 
@@ -111,16 +111,16 @@ def purify(result: xr.Dataset, *, pure: Mapping[str, int]) -> xr.Dataset:
     size = scores.sizes[dim]
     centred = bool(result.attrs.get("centred", 0))
     most = scores.sizes["component"] + int(centred)
-    if not 1 <= len(pure) <= most:
+    if not 1 <= len(fixed) <= most:
         raise ArgumentError(
-            "pure", dict(pure), f"1 to {most} phases for this many components"
+            "fixed", dict(fixed), f"1 to {most} phases for this many components"
         )
-    for name, scan in pure.items():
+    for name, scan in fixed.items():
         if not -size <= scan < size:
             raise ArgumentError(
-                f"pure[{name!r}]", scan, f"a scan from {-size} to {size - 1}"
+                f"fixed[{name!r}]", scan, f"a scan from {-size} to {size - 1}"
             )
-    places = [scan % size for scan in pure.values()]
+    places = [scan % size for scan in fixed.values()]
     known = scores.isel({dim: places}).transpose(dim, "component").values
     # Affine combinations, where the mean was taken out.
     extended = np.column_stack([known, np.full(len(known), float(centred))])
@@ -135,7 +135,7 @@ def purify(result: xr.Dataset, *, pure: Mapping[str, int]) -> xr.Dataset:
     )
     units = str(scores.attrs.get("units", "1"))
     phases = xr.DataArray(
-        list(pure), dims="component", attrs={"units": "1", "long_name": "Component"}
+        list(fixed), dims="component", attrs={"units": "1", "long_name": "Component"}
     )
     out = xr.Dataset(
         {

@@ -299,8 +299,7 @@ def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
     data = alternate.Plain(x)
     gram, rhs = data.for_weights(components)
     weights = nnls.solve(gram, rhs, closure=rules.closure)
-    gram, rhs = data.for_components(weights)
-    misfit = max(data.misfit(weights, components, gram, rhs), 0.0)
+    misfit = max(data.misfit(weights, components, data.for_components(weights)), 0.0)
     svd = max(total - float((scores**2).sum()), 0.0)
     whole = np.full((starts.n, patterns.n_points), np.nan)
     whole[:, points] = components

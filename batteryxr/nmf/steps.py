@@ -29,7 +29,7 @@ _EXHAUSTIVE = 200_000
 def raise_n(
     data: Several,
     /,
-    previous: xr.Dataset,
+    result: xr.Dataset,
     *,
     by: Whole = 1,
     keep: Sequence[str] | Mapping[str, str] = (),
@@ -46,7 +46,7 @@ def raise_n(
     ----------
     data
         As of `fit`.
-    previous
+    result
         The step before.
     by
         How many components more.
@@ -70,8 +70,8 @@ def raise_n(
     ArgumentError
         If a component to keep is not there.
     """
-    require_variables(previous, ["components", "fixed"], caller="raise_n")
-    names = [str(n) for n in previous["component"].values]
+    require_variables(result, ["components", "fixed"], caller="raise_n")
+    names = [str(n) for n in result["component"].values]
     renamed = (
         dict(keep) if isinstance(keep, Mapping) else {str(k): str(k) for k in keep}
     )
@@ -79,24 +79,24 @@ def raise_n(
         if name not in names:
             raise ArgumentError("keep", name, f"components among {names}")
     known: dict[str, int | xr.DataArray] = {
-        name: previous["components"].isel(component=i, drop=True)
+        name: result["components"].isel(component=i, drop=True)
         for i, name in enumerate(names)
-        if previous["fixed"].values[i] and name not in renamed.values()
+        if result["fixed"].values[i] and name not in renamed.values()
     }
     for new, old in renamed.items():
-        known[new] = previous["components"].isel(component=names.index(old), drop=True)
+        known[new] = result["components"].isel(component=names.index(old), drop=True)
     known |= fixed or {}
-    closure = bool(previous.attrs.get("closure", 1))
-    shift, scale = None, previous.attrs.get("scale")
-    if previous.attrs.get("shift_kind", "none") != "none":
-        shift = previous["shift_curve"]
+    closure = bool(result.attrs.get("closure", 1))
+    shift, scale = None, result.attrs.get("scale")
+    if result.attrs.get("shift_kind", "none") != "none":
+        shift = result["shift_curve"]
         if not closure:
             known = {
                 name: p + shift if isinstance(p, xr.DataArray) else p
                 for name, p in known.items()
             }
     before = Constraints(
-        signal=previous.attrs.get("signal"),
+        signal=result.attrs.get("signal"),
         shift=shift,
         scale=None if scale == "closure" else scale,
     )
@@ -109,7 +109,7 @@ def raise_n(
 
 
 @recorded
-def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
+def compare_steps(result: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     """Tell which components of a finer step add up to which of a coarser one.
 
     Reads once the weights, which are small for a series.
@@ -118,8 +118,8 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
     ----------
     result
         The coarser step, of m components.
-    finer
-        A step with more components, of the same series.
+    other
+        A finer step, with more components, of the same series.
 
     Returns
     -------
@@ -135,14 +135,14 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
     DataError
         If the two are not of the same samples and points.
     """
-    for step in (result, finer):
+    for step in (result, other):
         require_variables(step, ["components", "weights"], caller="compare_steps")
-    coarse, fine = result["weights"], finer["weights"].rename(component="finer")
+    coarse, fine = result["weights"], other["weights"].rename(component="finer")
     samples = [d for d in coarse.dims if d != "component"]
     if any(coarse.sizes[d] != fine.sizes.get(d, -1) for d in samples):
         raise DataError(
-            "finer",
-            f"has the sizes {dict(fine.sizes)}; expected the samples of the other "
+            "other",
+            f"has the sizes {dict(fine.sizes)}; expected the samples of the first "
             f"step, {dict(coarse.sizes)}",
         )
     a = coarse.transpose(*samples, "component").values.reshape(
@@ -161,7 +161,7 @@ def compare_steps(result: xr.Dataset, finer: xr.Dataset) -> xr.Dataset:
     difference = np.sqrt(((summed - coarse) ** 2).mean(samples))
     patterns = [
         np.nan_to_num(s["components"].transpose("component", ...).values)
-        for s in (finer, result)
+        for s in (other, result)
     ]
     likeness = np.corrcoef(*patterns)[: len(b.T), len(b.T) :]
     units = str(coarse.attrs.get("units", "1"))
@@ -209,7 +209,7 @@ def _parts(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
 def reconstruct(
     result: xr.Dataset,
     *,
-    components: Sequence[str] | None = None,
+    component: Sequence[str] | None = None,
     normalise: bool = True,
     minimum: Fraction = 0.05,
 ) -> xr.DataArray:
@@ -222,7 +222,7 @@ def reconstruct(
     ----------
     result
         A factorisation.
-    components
+    component
         Names; all by default.
     normalise
         Divide by the summed ratio of the chosen components.
@@ -244,13 +244,13 @@ def reconstruct(
         result, ["components", "weights", "shift_curve"], caller="reconstruct"
     )
     names = [str(n) for n in result["component"].values]
-    chosen = names if components is None else [str(c) for c in components]
+    chosen = names if component is None else [str(c) for c in component]
     if wrong := [c for c in chosen if c not in names]:
-        raise ArgumentError("components", wrong, f"names among {names}")
+        raise ArgumentError("component", wrong, f"names among {names}")
     if not chosen:
-        raise ArgumentError("components", [], f"at least one of {names}")
+        raise ArgumentError("component", [], f"at least one of {names}")
     closure = bool(result.attrs.get("closure", 1))
-    if normalise and not closure and components is not None:
+    if normalise and not closure and component is not None:
         raise ArgumentError(
             "normalise",
             True,

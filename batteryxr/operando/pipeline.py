@@ -33,7 +33,7 @@ def operando(
     *,
     cycler: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
     scans: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
-    out: str | Path,
+    store: str | Path,
     conventions: Conventions | None = None,
     report: str | Path | None = None,
     unmixing: Unmixing | None = None,
@@ -51,7 +51,7 @@ def operando(
         Files, folders or patterns; see `read_cycler` and `read_series`. With both
         None an experiment with known truth is simulated, written to files, and read
         back from them.
-    out
+    store
         Zarr store to write. It appears only when everything has succeeded.
     conventions
         What only the user knows.
@@ -60,7 +60,7 @@ def operando(
     unmixing
         Into how many components, over which part of the axis, with which seed.
     overwrite
-        Replace `out` if it is there.
+        Replace `store` if it is there.
     say
         Called with a line when a stage is done.
 
@@ -74,11 +74,11 @@ def operando(
     Raises
     ------
     StoreError
-        If `out` is there already and `overwrite` is False.
+        If `store` is there already and `overwrite` is False.
     ArgumentError
         If only one of `cycler` and `scans` is given, or one of them is refused.
     """
-    out = Path(out)
+    out = Path(store)
     if out.exists() and not overwrite:
         raise StoreError(
             f"{out} is there already. Pass overwrite=True (--overwrite) to replace it."

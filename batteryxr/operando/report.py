@@ -274,7 +274,7 @@ def _phases(page: Report, run: Findings) -> None:
         "fix what is known, such as an end member, before reading the ratios."
     )
     page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
-    page.figure(unmixed["weights"].echem.plot.with_voltage(against=_axis(unmixed)))
+    page.figure(unmixed["weights"].echem.plot.with_voltage(x=_axis(unmixed)))
     page.figure(unmixed.nmf.plot.residual().opts(width=_WIDTH))
 
 

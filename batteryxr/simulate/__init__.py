@@ -7,10 +7,11 @@ from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
 from batteryxr.simulate.random_crystals import random_crystals
-from batteryxr.simulate.titration import Electrode, gitt
+from batteryxr.simulate.titration import Electrode, Titration, gitt
 
 __all__ = [
     "Electrode",
+    "Titration",
     "bragg_states",
     "cell_experiment",
     "gitt",

@@ -14,16 +14,21 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
+from batteryxr.simulate.bodies import (
+    DOMAINS,
+    OBJECT,
+    STATES,
+    VOLUME,
+    FacetedCrystal,
+    require_room,
+)
 from batteryxr.simulate.diffraction import pattern
-from batteryxr.simulate.faceted import DOMAINS, STATES, FacetedCrystal, require_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.core.checks import Positive
 
-_VOLUME = ("rocking", "detector_y", "detector_x")
-_OBJECT = ("along_rocking", "along_y", "along_x")
 _HC = 12398.419843320026  # eV Angstrom
 
 
@@ -140,14 +145,14 @@ def _states(
 
     counts = _per_state(seen, body.shape, np.float32)
     axes: dict[str, Any] = {}
-    for dim, n in zip(_VOLUME, body.shape, strict=True):
+    for dim, n in zip(VOLUME, body.shape, strict=True):
         index = (np.arange(n) - n // 2).astype(float)
         if dim == "rocking":
             axes[dim] = (dim, index * step, attributes(dim))
         else:
             axes[dim] = (dim, index, _named("1", f"{dim} from the centre"))
     return xr.Dataset(
-        {"intensity": (("state", *_VOLUME), counts, _named("1", "Intensity"))},
+        {"intensity": (("state", *VOLUME), counts, _named("1", "Intensity"))},
         coords=axes | _labels(),
     )
 
@@ -160,14 +165,14 @@ def _truth(body: FacetedCrystal, missing: int | None) -> xr.Dataset:
             np.arange(n) - n // 2,
             _named("1", f"Voxels {dim.replace('_', ' ')}"),
         )
-        for dim, n in zip(_OBJECT, body.shape, strict=True)
+        for dim, n in zip(OBJECT, body.shape, strict=True)
     }
-    axes["axis"] = ("axis", list(_VOLUME), names)
+    axes["axis"] = ("axis", list(VOLUME), names)
     axes["vector"] = ("vector", ["x", "y", "z"], names)
     progress = [state[2] for state in STATES]
     support = body.depth(body.positions()) > 0
     whole: dict[str, Any] = {
-        "support": (_OBJECT, support, _named("1", "Support")),
+        "support": (OBJECT, support, _named("1", "Support")),
         "voxel": (("axis", "vector"), body.voxel, _named("nm", "Step of the voxels")),
         "q": ("vector", body.q, _named("1/Angstrom", "Scattering vector")),
         "progress": ("state", progress, _named("1", "Progress of the reaction")),
@@ -208,7 +213,7 @@ def _fields(body: FacetedCrystal, missing: int | None) -> dict[str, Any]:
         "domain": (partial(_domain, body), np.int8, _named("1", "Domain")),
         "missing": (dark, np.bool_, _named("1", "Dark in this state")),
     }
-    dims = ("state", *_OBJECT)
+    dims = ("state", *OBJECT)
     return {
         name: (dims, _per_state(make, body.shape, dtype), attrs)
         for name, (make, dtype, attrs) in made.items()

@@ -67,28 +67,9 @@ class Electrode:
         check_fields(self)
 
 
-_ELECTRODE = Electrode()
-
-
-@checked
-def gitt(
-    *,
-    n_pulses: Count = 40,
-    current: float = 0.05,
-    pulse: Positive = 600.0,
-    rest: Positive = 28_800.0,
-    open_circuit: NonNegative = 60.0,
-    electrode: Electrode = _ELECTRODE,
-    interval: Positive = 1.0,
-    rest_rows: Count = 280,
-    noise: NonNegative = 3e-5,
-    leakage: NonNegative = 0.0,
-    chunks: Count | None = None,
-    seed: Seed = 0,
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """Simulate a galvanostatic intermittent titration.
-
-    Lazy with `chunks`: builds a graph and computes nothing.
+@dataclass(frozen=True, kw_only=True)
+class Titration:
+    """What the cycler does to the electrode, and what it writes down.
 
     Parameters
     ----------
@@ -100,16 +81,73 @@ def gitt(
         Lengths in s.
     open_circuit
         Rest before the first pulse in s, a row every 10 s.
-    electrode
-        What is titrated.
     interval
         Time between rows under current in s.
     rest_rows
         Rows of a rest; they are spaced evenly in the logarithm of time.
-    noise
-        Standard deviation of the voltage in V.
     leakage
         Largest current in mA that the cycler reads at rest, of either sign.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of range.
+    """
+
+    n_pulses: Count = 40
+    current: float = 0.05
+    pulse: Positive = 600.0
+    rest: Positive = 28_800.0
+    open_circuit: NonNegative = 60.0
+    interval: Positive = 1.0
+    rest_rows: Count = 280
+    leakage: NonNegative = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def period(self) -> float:
+        """Return the time (s) from one pulse to the next."""
+        return self.pulse + self.rest
+
+    def grids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return when rows are written: after a pulse's start, and after its end."""
+        early = np.array([1e-3, 0.1, 0.2, 0.5])
+        under = np.arange(self.interval, self.pulse, self.interval)
+        shortest = min(self.interval, self.pulse)
+        under = np.unique(np.concatenate([early[early < shortest], under]))
+        # The last row under current is logged as it goes off.
+        under = np.append(under[under < self.pulse - 1e-9], self.pulse)
+        after = np.geomspace(min(0.1, self.rest / 10), self.rest, self.rest_rows)
+        return under, after
+
+
+_ELECTRODE = Electrode()
+_PROTOCOL = Titration()
+
+
+@checked
+def gitt(
+    *,
+    protocol: Titration = _PROTOCOL,
+    electrode: Electrode = _ELECTRODE,
+    noise: NonNegative = 3e-5,
+    chunks: Count | None = None,
+    seed: Seed = 0,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Simulate a galvanostatic intermittent titration.
+
+    Lazy with `chunks`: builds a graph and computes nothing.
+
+    Parameters
+    ----------
+    protocol
+        What the cycler does, ``Titration(n_pulses=20, rest=1800.0)``.
+    electrode
+        What is titrated.
+    noise
+        Standard deviation of the voltage in V.
     chunks
         Pulses per dask chunk. None computes at once, into NumPy arrays.
     seed
@@ -129,6 +167,7 @@ def gitt(
         If an option is out of range, or Li is left below nothing.
     """
     tau, geometry, x0 = electrode.tau, electrode.geometry, electrode.x0
+    n_pulses, current, pulse = protocol.n_pulses, protocol.current, protocol.pulse
     rate = current / 3600.0 / electrode.capacity_per_li  # Li per second, taken out
     content = x0 - rate * pulse * np.arange(n_pulses + 1)
     if content.min() < 0:
@@ -138,9 +177,9 @@ def gitt(
             "pulses that leave Li in the material",
             f"Li content would end at {content[-1]:.3g}: take fewer or shorter ones.",
         )
-    under, after = _grids(pulse, rest, interval, rest_rows)
+    under, after = protocol.grids()
     random = generators(seed, n_pulses)
-    period = pulse + rest
+    period, open_circuit = protocol.period, protocol.open_circuit
     before = np.arange(0.0, open_circuit, 10.0) - open_circuit
 
     def one(number: int) -> np.ndarray:
@@ -163,7 +202,8 @@ def gitt(
         v = np.asarray(electrode.equilibrium(x)) + i * electrode.resistance * 1e-3
         draw = copy.deepcopy(random[number])  # a chunk may be computed again
         v = v + draw.normal(0.0, 1.0, t.size) * noise
-        i = i + np.where(i == 0, draw.uniform(-1.0, 1.0, t.size) * leakage, 0.0)
+        read = draw.uniform(-1.0, 1.0, t.size) * protocol.leakage
+        i = i + np.where(i == 0, read, 0.0)
         return np.stack([t + open_circuit, v, i])
 
     sizes = np.full(n_pulses, under.size + after.size)
@@ -201,18 +241,6 @@ def _truth(electrode: Electrode, content: np.ndarray, noise: float) -> xr.Datase
         },
         attrs={"geometry": electrode.geometry, "noise": float(noise)},
     )
-
-
-def _grids(
-    pulse: float, rest: float, interval: float, rest_rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    early = np.array([1e-3, 0.1, 0.2, 0.5])
-    under = np.arange(interval, pulse, interval)
-    under = np.unique(np.concatenate([early[early < min(interval, pulse)], under]))
-    # The last row under current is logged as it goes off.
-    under = np.append(under[under < pulse - 1e-9], pulse)
-    after = np.geomspace(min(0.1, rest / 10), rest, rest_rows)
-    return under, after
 
 
 def _table(

@@ -174,7 +174,7 @@ def masks(seed: int) -> None:
          f"{100 * found[empty].mean():.4f} %", "< 0.01")  # fmt: skip
     line("pooled mask: pixels above 8 sigma kept",
          f"{100 * found[thick].mean():.2f} %", "99")  # fmt: skip
-    paper = xanes.noise_mask(data, rule="paper", **ranges).mask.values
+    paper = xanes.noise_mask(data, method="paper", **ranges).mask.values
     low, high = data.values[..., : before.sum()], data.values[..., before.sum() :]
     own = high.mean(-1) - low.mean(-1) > low.std(-1, ddof=1)
     line("the paper's mask is that of NumPy", str(np.array_equal(paper, own)), "True")
@@ -185,7 +185,7 @@ def masks(seed: int) -> None:
 def composition(truth: np.ndarray) -> None:
     """Print the electron ratio of three domains, from absorption and phase."""
     theory = [
-        float(xanes.theoretical_ratio(f, absorber="V", energy=5420.0, f_prime=F_PRIME))
+        float(xanes.theoretical_ratio(f, element="V", energy=5420.0, f_prime=F_PRIME))
         for f in FORMULAS
     ]
     n = len(truth)

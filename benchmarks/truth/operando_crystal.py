@@ -22,7 +22,7 @@ from scipy import ndimage
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.align import align, conjugate_twin, shifted
 from batteryxr.cdi.bragg.kernels.phases import along
-from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
+from batteryxr.cdi.bragg.kernels.voxels import SpaceGrid, resample
 from batteryxr.cdi.bragg.order import gram_matrix
 from batteryxr.simulate import bragg_states
 

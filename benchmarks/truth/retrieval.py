@@ -19,9 +19,9 @@ from scipy import ndimage
 import batteryxr
 from batteryxr import cdi
 from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.answer import run
 from batteryxr.cdi.bragg.kernels.pattern import prepare
 from batteryxr.cdi.bragg.kernels.schedule import parse
-from batteryxr.cdi.bragg.kernels.start import run
 from batteryxr.cdi.bragg.settings import RetrievalSettings
 from batteryxr.core.seeds import generators
 

@@ -30,8 +30,8 @@ import torch
 from batteryxr.cdi.bragg.learned.kernels import network
 from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE, standard
 from batteryxr.cdi.bragg.learned.network_weights import write_weights
+from batteryxr.simulate.bodies import crystal
 from batteryxr.simulate.diffraction import pattern
-from batteryxr.simulate.random_crystals import crystal
 
 #: Raised whenever what is drawn or learned changes.
 VERSION = 1

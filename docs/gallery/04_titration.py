@@ -6,7 +6,7 @@ one standard deviation. The truth is 1/τ = 2.5e-5 1/s everywhere.
 
 from batteryxr import simulate
 
-record, truth = simulate.gitt(n_pulses=20, seed=3)
+record, truth = simulate.gitt(protocol=simulate.Titration(n_pulses=20), seed=3)
 
 result = record.echem.gitt()
 figure = result.echem.plot.time_constants()

@@ -6,7 +6,7 @@ by one curve; the residual stands below.
 
 from batteryxr import simulate
 
-record, truth = simulate.gitt(n_pulses=8, seed=3)
+record, truth = simulate.gitt(protocol=simulate.Titration(n_pulses=8), seed=3)
 
 result = record.echem.gitt()
 figure = record.echem.pulse_fit(result=result, pulse=5).echem.plot.pulse()

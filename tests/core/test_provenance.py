@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import batteryxr
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
-from batteryxr.core.provenance import decode, encode, recorded, replayable
+from batteryxr.core.provenance import encode, recorded, replayable
+from batteryxr.core.replay import decode
 
 
 @replayable
@@ -87,7 +88,7 @@ def test_functions_of_others_are_recorded_too(scale, ds, monkeypatch):
 
 def test_labelled_arguments_are_asked_for_by_name(scale, ds):
     result = scale(ds, other=ds)
-    with pytest.raises(ArgumentError, match=r"replay\(result, source, other=\.\.\.\)"):
+    with pytest.raises(ArgumentError, match=r"replay\(result, data, other=\.\.\.\)"):
         batteryxr.replay(result, ds)
     xr.testing.assert_equal(batteryxr.replay(result, ds, other=ds), result)
 
@@ -129,13 +130,13 @@ def test_small_arrays_are_kept_large_ones_asked_for():
     assert "$data" in encode(np.zeros(5000), "a")
 
 
-def test_a_simulation_needs_no_source():
+def test_a_simulation_needs_no_data():
     result = batteryxr.simulate.oxide_series("FeO", n_scans=4, seed=3)
     again = batteryxr.replay(result)
     for path, node in result.subtree_with_keys:
         xr.testing.assert_equal(again[path].to_dataset(), node.to_dataset())
 
 
-def test_replay_without_its_source_is_refused(scale, ds):
-    with pytest.raises(ArgumentError, match=r"source.*made from"):
+def test_replay_without_its_data_is_refused(scale, ds):
+    with pytest.raises(ArgumentError, match=r"data.*made from"):
         batteryxr.replay(scale(ds, factor=2.0))

@@ -36,7 +36,9 @@ def test_results_have_contents_of_their_own(make_cycled):
     assert offered(dqdv) == ({"peaks", "turning_point", "plot"}, {"dqdv"})
     halves = record.echem.half_cycles()
     assert offered(halves)[0] == {"utilisation", "extra_capacity"}
-    titration, _ = simulate.gitt(n_pulses=3, pulse=60.0, rest=600.0, rest_rows=20)
+    titration, _ = simulate.gitt(
+        protocol=simulate.Titration(n_pulses=3, pulse=60.0, rest=600.0, rest_rows=20)
+    )
     found = titration.echem.gitt(settled=1.0)
     methods, plots = offered(found)
     assert methods >= {"equilibrium_hysteresis", "plot"}

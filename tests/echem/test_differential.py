@@ -93,7 +93,7 @@ def test_area_peaks_and_turning_point_of_exact_data(make_record, noise, resoluti
     np.testing.assert_allclose(tops.position[0], truth.volts[where], atol=0.002)
     np.testing.assert_allclose(tops.height[0], truth.slope[where], rtol=0.02)
     assert tops.area.sum().item() == pytest.approx(area, rel=1e-9)
-    turn = turning_point(found, between=(3.95, 4.45))
+    turn = turning_point(found, window=(3.95, 4.45))
     volts, charge = truth.volts[truth.turn], truth.charge[truth.turn]
     assert (volts, charge) == pytest.approx((4.1893, 198.28), abs=0.005)
     assert turn.voltage.item() == pytest.approx(volts, abs=0.003)
@@ -122,7 +122,7 @@ def test_curve_agrees_with_the_truth_both_ways(redox):
     assert dqdv(redox, mass=5.0).dqdv.attrs["units"] == "mA h g-1 V-1"
     tops = peaks(found)
     np.testing.assert_allclose(tops.position, [[3.4, 3.9]] * 2, atol=2e-3)
-    turns = turning_point(found, between=(3.4, 3.9))
+    turns = turning_point(found, window=(3.4, 3.9))
     up, down = turns.capacity.values
     assert up + down == pytest.approx(profile(4.3) - profile(3.0), abs=0.01)
     np.testing.assert_allclose(turns.voltage[0], turns.voltage[1], atol=1e-3)
@@ -197,19 +197,19 @@ def gained(rows, found):
         )
 
 
-@example(seed=3748, points=10, smoothing=0.0)
+@example(seed=3748, bins=10, smoothing=0.0)
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
-    points=st.sampled_from([10, 11, 100, 1000]),
+    bins=st.sampled_from([10, 11, 100, 1000]),
     smoothing=st.sampled_from([0.0, 0.01, 0.3, 1.5]),
 )
-def test_voltage_is_kept_whatever_the_data(seed, points, smoothing):
+def test_voltage_is_kept_whatever_the_data(seed, bins, smoothing):
     rows = random_record(seed)
-    found = dvdq(rows, points=points, smoothing=smoothing)
+    found = dvdq(rows, bins=bins, smoothing=smoothing)
     if not found.sizes["half_cycle"]:
         return
-    area = found.dvdq.sum("capacity") * (found.total_capacity.max() / points)
+    area = found.dvdq.sum("capacity") * (found.total_capacity.max() / bins)
     np.testing.assert_allclose(area, list(gained(rows, found)), atol=1e-9)
 
 
@@ -314,8 +314,8 @@ def test_dvdq_has_the_voltage_window_as_its_area(redox):
     heavy = dvdq(redox, smoothing=0.005, mass=10.0)
     np.testing.assert_allclose(heavy.dvdq, found.dvdq / 100)
     np.testing.assert_allclose(heavy.capacity, found.capacity * 100)
-    with pytest.raises(ArgumentError, match="points=3"):
-        dvdq(redox, points=3)
+    with pytest.raises(ArgumentError, match="bins=3"):
+        dvdq(redox, bins=3)
 
 
 def test_savgol_keeps_the_charge_too(redox):
@@ -366,7 +366,7 @@ def test_curves_without_features(make_record):
     t = np.arange(0, 3600.0, 10)
     found = dqdv(make_record(t, 3 + t / 3600, np.ones(t.size)))
     assert peaks(found).n_peaks.item() == 0
-    assert np.isnan(turning_point(found, between=(3.2, 3.8)).voltage.item())
+    assert np.isnan(turning_point(found, window=(3.2, 3.8)).voltage.item())
     flat = dqdv(make_record(t, np.full(t.size, 3.0), np.ones(t.size)))
     assert flat.dqdv.sum().item() * 0.001 == pytest.approx(t[-1] / 3600)
     nothing = dqdv(make_record(t, 3 + t / 3600, np.zeros(t.size)))
@@ -383,9 +383,9 @@ def test_chosen_half_cycles(redox):
     with pytest.raises(ArgumentError, match="numbers from 1 to 2"):
         dqdv(redox, half_cycles=[3])
     with pytest.raises(ArgumentError, match="that rise"):
-        turning_point(every, between=(4.0, 3.0))
+        turning_point(every, window=(4.0, 3.0))
     with pytest.raises(ArgumentError, match="half_cycles"):
-        turning_point(every, between=(3.0, 4.0), half_cycles=[7])
+        turning_point(every, window=(3.0, 4.0), half_cycles=[7])
 
 
 @pytest.mark.parametrize(

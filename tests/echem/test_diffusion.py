@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve_banded
 
-from batteryxr.echem.kernels import diffusion, rows, transient
+from batteryxr.echem.kernels import diffusion, pulses, titration
 
 GEOMETRIES = (diffusion.SPHERE, diffusion.PLANAR)
 
@@ -117,7 +117,7 @@ def test_root_line_is_linear_regression():
     v = 3 + 0.1 * np.sqrt(t) + random.normal(0, 1e-3, 50)
     inside = (t >= 1) & (t <= 60)
     wanted = linregress(np.sqrt(t[inside]), v[inside])
-    slope, slope_error, intercept, intercept_error, _, n = transient.root_line(
+    slope, slope_error, intercept, intercept_error, _, n = titration.root_line(
         t, v, 1.0, 60.0
     )
     assert n == inside.sum()
@@ -132,7 +132,7 @@ def test_thinned_rows_keep_means_and_leave_out_switch_and_nan():
     v = np.sqrt(t)
     v[2500] = np.nan
     out = np.empty((4, t.size))
-    n = rows.thin(t, v, t * 0, 0.0, 1.0, 200, out, 0)
+    n = pulses.thin(t, v, t * 0, 0.0, 1.0, 200, out, 0)
     kept = (t >= 1.0) & np.isfinite(v)
     assert n <= 201
     assert out[3, :n].sum() == kept.sum()

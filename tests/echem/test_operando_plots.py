@@ -66,19 +66,17 @@ def test_every_scan_is_marked_on_the_curve(record, joined):
     hv.render(plot, backend="bokeh")
 
 
-@pytest.mark.parametrize(
-    "against", ["time", "capacity", "specific_capacity", "li_content"]
-)
-def test_quantities_lie_under_the_voltage(joined, against):
-    plot = plot_with_voltage(joined, against=against, theoretical=0.3)
+@pytest.mark.parametrize("x", ["time", "capacity", "specific_capacity", "li_content"])
+def test_quantities_lie_under_the_voltage(joined, x):
+    plot = plot_with_voltage(joined, x=x, theoretical=0.3)
     assert len(plot) == 2
     labels = {e.label for e in drawn(plot, hv.Curve)}
     assert {"component 0", "component 1", "component 2"} <= labels
     assert len(drawn(plot, hv.VSpan)) == 2
     # Curves follow time, whatever the order of the files; no line joins half cycles.
-    runs = 1 if against == "time" else 2
+    runs = 1 if x == "time" else 2
     assert len(drawn(plot, hv.Curve)) == 4 * runs
-    if against == "time":
+    if x == "time":
         assert (np.diff(drawn(plot, hv.Curve)[0].dimension_values(0)) > 0).all()
     hv.render(plot, backend="bokeh")
 
@@ -99,10 +97,10 @@ def test_messages(record, joined):
         plot_with_voltage(joined.to_dataset())
     with pytest.raises(DataError, match="more than 'scan' and one dimension"):
         plot_with_voltage(joined.expand_dims(x=3))
-    with pytest.raises(ArgumentError, match="against='capacity': expected 'time'"):
-        plot_with_voltage(joined, against="capacity", record=record)
+    with pytest.raises(ArgumentError, match="x='capacity': expected 'time'"):
+        plot_with_voltage(joined, x="capacity", record=record)
     with pytest.raises(VariableError, match="energy"):
-        plot_with_voltage(joined, against="energy")
+        plot_with_voltage(joined, x="energy")
     many = joined.isel(component=np.zeros(21, int))
     with pytest.raises(DataError, match=r"isel\(component"):
         plot_with_voltage(many)

@@ -10,7 +10,7 @@ from batteryxr.core.errors import (
     DimensionError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.echem import join, states
 
 SIX = [
@@ -132,19 +132,19 @@ def test_by_number_where_applied_voltages_repeat():
         direction=["rest"] * 18,
     )
     choose = [(k + 1, d, v) for k, (d, v) in enumerate(SIX)]
-    chosen = states(series, choose, by="number", n=None, combine="sum")
+    chosen = states(series, choose, by="state_number", n=None, combine="sum")
     assert chosen.voltage.values.tolist() == applied
     assert chosen.direction.values.tolist() == [d for d, _ in SIX]
     np.testing.assert_allclose(chosen.measured_voltage, measured[::3])
     assert chosen.ocv_during_scan.values.all()
     assert chosen.scan_count.values.tolist() == [3] * 6
     np.testing.assert_allclose(chosen[1], series[3:6].sum("scan"))
-    again = states(series, [(1, "charge", 3.0), (2, "charge", 3.0)], by="number")
+    again = states(series, [(1, "charge", 3.0), (2, "charge", 3.0)], by="state_number")
     assert again.scan_index.values.tolist() == [0, 3]
     with pytest.raises(ArgumentError, match="Numbers in the series"):
-        states(series, [(9, "charge", 3.0)], by="number")
-    with pytest.raises(VariableError, match="number="):
-        states(series, choose, by="number", number="hold")
+        states(series, [(9, "charge", 3.0)], by="state_number")
+    with pytest.raises(VariableError, match=r"by=.hold.. needs"):
+        states(series, choose, by="hold")
 
 
 def test_ocv_during_scan_follows_from_the_join():
@@ -193,13 +193,13 @@ def test_datasets_and_round_trip(triangle, tmp_path):
     ("choose", "options", "said"),
     [
         ([("up", 3.0)], {}, "'charge' or 'discharge'"),
-        ([("charge", 3.5), ("charge", 3.5)], {}, "by='number'"),
+        ([("charge", 3.5), ("charge", 3.5)], {}, "by='state_number'"),
         ([], {}, "at least one state"),
-        (SIX, {"by": "time"}, "by='time'"),
+        (SIX, {"by": 1}, "by=1"),
         (SIX, {"n": 0}, "n=0"),
         (SIX, {"combine": "max"}, "combine='max'"),
         (SIX, {"tolerance": -1}, "tolerance=-1"),
-        (SIX, {"by": "number"}, r"\(1, 'charge', 3\)"),
+        (SIX, {"by": "state_number"}, r"\(1, 'charge', 3\)"),
     ],
 )
 def test_messages(triangle, choose, options, said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hypothesis
 import numpy as np
@@ -30,11 +31,15 @@ from batteryxr.echem import (
     pulse_fit,
     theoretical_capacity,
 )
-from batteryxr.simulate import Electrode
+from batteryxr.simulate import Electrode, Titration
 
+#: One short pulse, for what is refused.
+SHORTEST = Titration(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
 USUAL = Electrode(tau=2e4)
-QUICK = {"n_pulses": 6, "pulse": 300.0, "rest": 7200.0, "rest_rows": 120}
-QUICK["electrode"] = USUAL
+QUICK = {
+    "protocol": Titration(n_pulses=6, pulse=300.0, rest=7200.0, rest_rows=120),
+    "electrode": USUAL,
+}
 BITS = {"short": 1, "unsettled": 2, "no_rest": 4, "few": 8, "undetermined": 16}
 
 
@@ -85,14 +90,14 @@ def as_record(t, v, i, **coords):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return simulate.gitt(seed=5, leakage=4e-7)
+    return simulate.gitt(protocol=Titration(leakage=4e-7), seed=5)
 
 
 def test_finds_the_constants_of_a_numerically_solved_particle():
     record = crank_nicolson(
         8e3, 120.0, 2.0, pulses=4, pulse=400.0, rest=2000.0, current=0.1
     )
-    found = gitt(record, tmin=10.0)
+    found = gitt(record, window=(10.0, 60.0))
     np.testing.assert_allclose(found["tau"], 8e3, rtol=0.01)
     np.testing.assert_allclose(found["resistance"], 120.0, rtol=0.01)
     passed = 0.1 * 400 / 3600 * np.arange(1, 5)
@@ -105,7 +110,9 @@ def test_finds_the_constants_of_a_numerically_solved_particle():
 @pytest.mark.parametrize("geometry, rest", [("sphere", 28_800.0), ("planar", 57_600.0)])
 def test_truth_lies_within_the_errors(geometry, rest):
     record, truth = simulate.gitt(
-        electrode=Electrode(geometry=geometry), rest=rest, seed=11
+        protocol=Titration(rest=rest),
+        electrode=Electrode(geometry=geometry),
+        seed=11,
     )
     found = gitt(record, geometry=geometry)
     assert float(found["tau"].mean()) == pytest.approx(4e4, rel=0.01)
@@ -115,7 +122,7 @@ def test_truth_lies_within_the_errors(geometry, rest):
 
 
 def test_short_rests_remember_the_pulses_before():
-    record, truth = simulate.gitt(rest=1800.0, seed=2)
+    record, truth = simulate.gitt(protocol=Titration(rest=1800.0), seed=2)
     found = gitt(record)
     error = np.abs(found["equilibrium_voltage"] - truth["equilibrium_voltage"])
     last = np.abs(found["last_voltage"] - truth["equilibrium_voltage"])
@@ -196,14 +203,16 @@ def test_time_and_current_scales_do_not_matter():
     hours = (record["test_time"] / 3600).assign_attrs(units="h")
     other = other.assign_coords(test_time=hours)
     # No row lies on the edge of what is fitted, where rounding would decide.
-    a, b = (gitt(r, tmin=0.7, tmax=60.5) for r in (record, other))
+    a, b = (gitt(r, window=(0.7, 60.5)) for r in (record, other))
     for name in a.data_vars:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunks", [997, 5000, 100_000])
 def test_lazy_equals_eager(chunks):
-    record, _ = simulate.gitt(**QUICK, seed=1, leakage=1e-7)
+    record, _ = simulate.gitt(
+        **QUICK | {"protocol": replace(QUICK["protocol"], leakage=1e-7)}, seed=1
+    )
     eager = gitt(record)
     lazy = gitt(record.chunk(record=chunks))
     xr.testing.assert_identical(eager.drop_attrs(), lazy.drop_attrs())
@@ -229,9 +238,7 @@ def test_reads_once_where_the_threshold_is_given():
 def test_weppner_huggins_follows_its_formula():
     tau, slope = 1e6, -1.5
     record, _ = simulate.gitt(
-        n_pulses=4,
-        pulse=600.0,
-        rest=2e6,
+        protocol=Titration(n_pulses=4, rest=2e6),
         electrode=Electrode(tau=tau, equilibrium=lambda x: 4 + slope * x),
         noise=0.0,
     )
@@ -292,7 +299,9 @@ def test_round_trip_through_zarr(tmp_path):
 
 
 def test_flags_say_what_is_wrong():
-    record, _ = simulate.gitt(**QUICK, seed=1, open_circuit=0.0)
+    record, _ = simulate.gitt(
+        **QUICK | {"protocol": replace(QUICK["protocol"], open_circuit=0.0)}, seed=1
+    )
     t, i = record["test_time"].values, record["current"].values
     period = 7500.0
     number = np.floor(np.maximum(t - 1e-6, 0) / period).astype(int)
@@ -358,15 +367,15 @@ def test_no_titration_says_what_currents_were_seen(current, words):
         ({"method": "gitt"}, "expected FiniteLength or WeppnerHuggins"),
         ({"geometry": "rod"}, "'sphere' or 'planar'"),
         ({"radius": 0.0}, "radius=0.0"),
-        ({"tmin": -1.0}, "tmin=-1.0"),
-        ({"tmin": 5.0, "tmax": 2.0}, "after tmin=5.0"),
+        ({"window": (-1.0, 60.0)}, "window=.-1.0, 60.0.: .*>= 0"),
+        ({"window": (5.0, 2.0)}, "an end after its start"),
         ({"formula": "LiCoO2"}, "mass=None"),
         ({"i_zero": 5.0}, "No pulse in"),
         ({"i_zero": 0.0}, "i_zero=0.0: expected a number > 0"),
     ],
 )
 def test_errors_name_the_argument(arguments, words):
-    record, _ = simulate.gitt(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
+    record, _ = simulate.gitt(protocol=SHORTEST)
     with pytest.raises(ArgumentError, match=words):
         gitt(record, **arguments)
 
@@ -387,7 +396,7 @@ def test_methods_refuse_what_they_cannot_do(method, options, words):
 
 
 def test_errors_of_the_record():
-    record, _ = simulate.gitt(n_pulses=1, pulse=30.0, rest=100.0, rest_rows=10)
+    record, _ = simulate.gitt(protocol=SHORTEST)
     with pytest.raises(VariableError, match="'voltage'"):
         gitt(record.drop_vars("voltage"))
     with pytest.raises(DimensionError, match="'record'"):
@@ -402,11 +411,10 @@ def test_errors_of_the_record():
 
 
 def titrations(gap, **options):
-    settings = {"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options
-    charge, _ = simulate.gitt(**settings)
-    settings["current"] *= -1
+    up = Titration(**{"n_pulses": 20, "current": 0.1, "rest_rows": 100} | options)
+    charge, _ = simulate.gitt(protocol=up)
     discharge, _ = simulate.gitt(
-        **settings,
+        protocol=replace(up, current=-up.current),
         electrode=Electrode(
             x0=0.35, equilibrium=lambda x: simulate.titration.sloping(x) - gap
         ),

@@ -164,7 +164,7 @@ def test_weppner_huggins_of_a_measured_cathode(pulses):
     files, reference = pulses
     found = xr.concat(
         [
-            gitt(f, method=WeppnerHuggins(), tmin=10, tmax=None, radius=5220.0)
+            gitt(f, method=WeppnerHuggins(), window=(10, None), radius=5220.0)
             for f in files
         ],
         "pulse",
@@ -184,7 +184,7 @@ def test_a_measured_titration_of_many_files(pulses):
         np.arange(40, dtype=np.int16), [f.sizes["record"] for f in files]
     )
     record = record.assign_coords(file=("record", number))
-    options = {"method": WeppnerHuggins(), "tmin": 10, "tmax": None, "radius": 5220.0}
+    options = {"method": WeppnerHuggins(), "window": (10, None), "radius": 5220.0}
     found = gitt(record, **options)
     published = reference["D_WH_slope_R5.22um"].to_numpy()
     np.testing.assert_allclose(found["diffusion_coefficient"], published, rtol=1e-4)
@@ -205,7 +205,7 @@ def test_a_measured_titration_as_one_record(pulses):
     assert float(found["duration"][-1]) == pytest.approx(795.6, abs=0.1)
     first = found["ir_drop_first"] / found["current"] * 1e3
     np.testing.assert_allclose(first, reference["R_first_ohm"], rtol=1e-3)
-    line = gitt(record, method=WeppnerHuggins(), tmin=1, tmax=120)
+    line = gitt(record, method=WeppnerHuggins(), window=(1, 120))
     np.testing.assert_allclose(
         line["resistance"], reference["R_sqrt_extrap_ohm"], rtol=1e-3
     )

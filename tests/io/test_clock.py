@@ -33,6 +33,16 @@ def test_reads_an_offset():
     assert clock.reading("2024-03-05 14:30:15Z").tzinfo == UTC
 
 
+def test_a_zone_of_its_own_goes_before_the_declared_one():
+    paris = ZoneInfo("Europe/Paris")
+    local = datetime(2024, 3, 5, 14, 30)
+    utc = clock.nanoseconds(datetime(2024, 3, 5, 13, 30) - datetime(1970, 1, 1))
+    assert clock.stamp(local, paris) == utc
+    zoned = datetime(2024, 3, 5, 15, 30, tzinfo=clock.zone("+02:00"))
+    assert clock.stamp(zoned, paris) == clock.stamp(zoned, None) == utc
+    assert clock.stamp(local, None) == clock.stamp(None, paris) == -(2**63)
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "31.02.2024", "1/2", "2024-13-01"])
 def test_what_is_no_date_is_none(text):
     assert clock.reading(text, dayfirst=False) is None

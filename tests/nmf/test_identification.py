@@ -167,7 +167,7 @@ def test_manganese_oxide_only_falls_to_pieces():
     assert not float(found["diameter"].sel(component="MnO", candidate="MnO")) < 500
     apart = fit["weights"].sel(component="CP1") - truth["ratios"][:, 1]
     assert float((apart**2).mean() ** 0.5) < 0.05
-    rebuilt = fit.nmf.reconstruct(components=["MnO", "CP1"])
+    rebuilt = fit.nmf.reconstruct(component=["MnO", "CP1"])
     along = rebuilt.nmf.refine_along(
         candidate=salt("Mn", 4.445), q_max=24.0, q_damp=0.03
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,7 +14,7 @@ import batteryxr
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.progress import watched
-from batteryxr.nmf.kernels import chains, metropolis
+from batteryxr.nmf.kernels import metropolis, sampling
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chains disagree")
 QUICK = {
@@ -66,9 +68,9 @@ def test_entries_follow_their_posterior(exact):
     kept = []
     for i in range(60_000):
         if exact:
-            metropolis.draw_entries(rng, gram, rhs, x, free, temperature)
+            metropolis.draw_entries(rng, (gram, rhs), x, free, temperature)
         else:
-            metropolis.propose_entries(rng, gram, rhs, x, free, temperature, 1.5)
+            metropolis.propose_entries(rng, (gram, rhs), x, free, temperature, 1.5)
         if i > 200:
             kept.append(x[:, 0].copy())
     a = np.linspace(0, 6, 601)
@@ -95,9 +97,9 @@ def test_transfers_keep_sums_and_follow_their_posterior(exact):
     kept = []
     for _ in range(20_000):
         if exact:
-            metropolis.draw_transfers(rng, gram, rhs, x, 0.5)
+            metropolis.draw_transfers(rng, (gram, rhs), x, 0.5)
         else:
-            metropolis.propose_transfers(rng, gram, rhs, x, 0.5, 1.5)
+            metropolis.propose_transfers(rng, (gram, rhs), x, 0.5, 1.5)
         kept.append(x[0, 0])
     assert abs(x.sum() - 1) < 1e-12
     w = np.linspace(0, 1, 2001)
@@ -114,17 +116,17 @@ def test_convergence_is_told_from_its_lack():
     rng = np.random.default_rng(0)
     alike = rng.normal(size=(4, 500))
     apart = alike + np.array([[0.0], [0.0], [0.0], [3.0]])
-    assert chains.potential_scale(alike) == pytest.approx(1.0, abs=0.02)
-    assert chains.potential_scale(apart) > 1.5
-    assert chains.effective_size(alike) == pytest.approx(2000, rel=0.2)
-    assert chains.effective_size(apart) < 20
+    assert sampling.potential_scale(alike) == pytest.approx(1.0, abs=0.02)
+    assert sampling.potential_scale(apart) > 1.5
+    assert sampling.effective_size(alike) == pytest.approx(2000, rel=0.2)
+    assert sampling.effective_size(apart) < 20
     slow = np.zeros((4, 2000))
     for i in range(1, 2000):
         slow[:, i] = 0.9 * slow[:, i - 1] + rng.normal(size=4)
     # An autoregression of 0.9 has 1.9 / 0.1 times fewer.
-    assert chains.effective_size(slow) == pytest.approx(8000 / 19, rel=0.35)
-    assert np.isnan(chains.potential_scale(np.ones((2, 50))))
-    assert np.isnan(chains.effective_size(np.ones((2, 50))))
+    assert sampling.effective_size(slow) == pytest.approx(8000 / 19, rel=0.35)
+    assert np.isnan(sampling.potential_scale(np.ones((2, 50))))
+    assert np.isnan(sampling.effective_size(np.ones((2, 50))))
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +153,8 @@ def test_draws_are_as_far_from_the_optimum_as_noise_is(series):
     """At T = 1 each free parameter adds one unit of noise to the misfit."""
     found = series.data.nmf.metropolis(
         3,
-        n_chains=2,
         constraints=nmf.Constraints(shift="envelope"),
-        sampling=nmf.Sampling(sweeps=8000, draws=100, rotations=400),
+        sampling=nmf.Sampling(n_chains=2, sweeps=8000, draws=100, rotations=400),
     )
     m, n, k = 60, 400, 3
     excess = (found["chain_excess"] - 1) * (m * n) / (k * (m + n))
@@ -219,9 +220,8 @@ def test_gaps_and_errors(series):
     found = data.nmf.metropolis(
         3,
         errors=series.noise,
-        n_chains=2,
         constraints=nmf.Constraints(shift="envelope"),
-        **QUICK,
+        sampling=replace(QUICK["sampling"], n_chains=2),
     )
     assert np.isnan(found["weights"][4]).all()
     assert np.isnan(found["weights_error"][4]).all()
@@ -261,6 +261,15 @@ def test_an_interruption_keeps_what_was_found(series):
     assert found.sizes["chain"] == 4
 
 
+@pytest.mark.parametrize(
+    "fields", [{"n_chains": 0}, {"sweeps": 0}, {"draws": 3}, {"hottest": 0.5}]
+)
+def test_chains_that_cannot_be_are_refused(fields):
+    (name,) = fields
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        nmf.Sampling(**fields)
+
+
 def test_another_error_stops_the_chains(series):
     def broken(what: str, done: int, total: int | None) -> None:
         if done > 40:
@@ -277,7 +286,6 @@ def test_another_error_stops_the_chains(series):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"n_chains": 0}, ArgumentError, "n_chains"),
         ({"seed": -1}, ArgumentError, "seed"),
         ({"constraints": None}, DataError, "signed values"),
     ],

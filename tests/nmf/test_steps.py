@@ -32,7 +32,7 @@ def test_raise_n_keeps_shift_and_what_is_known(series, steps):
     assert third["fixed"].all()
     kept = third["components"].sel(component="middle").values
     assert kept.tobytes() == fine["components"].sel(component="CP1").values.tobytes()
-    again = batteryxr.replay(fine, series.data, previous=coarse)
+    again = batteryxr.replay(fine, series.data, result=coarse)
     xr.testing.assert_equal(again, fine)
 
 
@@ -105,7 +105,7 @@ def test_reconstruction_of_all_is_the_model(series, steps):
 
 def test_reconstruction_of_some_is_their_mixture(steps):
     _, fine = steps
-    part = fine.nmf.reconstruct(components=["start", "CP1"])
+    part = fine.nmf.reconstruct(component=["start", "CP1"])
     w = fine["weights"].sel(component=["start", "CP1"])
     total = w.sum("component")
     expected = w.dot(fine["components"].sel(component=["start", "CP1"])) / total
@@ -113,19 +113,19 @@ def test_reconstruction_of_some_is_their_mixture(steps):
     inside = total.values >= 0.05
     np.testing.assert_allclose(part.values[inside], expected.values[inside])
     np.testing.assert_allclose(part["summed_ratio"], total)
-    alone = fine.nmf.reconstruct(components=["start"])
+    alone = fine.nmf.reconstruct(component=["start"])
     first = fine["components"].sel(component="start").values
     np.testing.assert_allclose(alone.values[0], first)
 
 
 def test_reconstruction_says_what_is_wrong(series, steps):
-    with pytest.raises(ArgumentError, match="components"):
-        nmf.reconstruct(steps[0], components=["Fe"])
+    with pytest.raises(ArgumentError, match="component="):
+        nmf.reconstruct(steps[0], component=["Fe"])
     free = series.data.nmf.fit(
         2, closure=False, constraints=nmf.Constraints(shift="minimum")
     )
     with pytest.raises(ArgumentError, match="amounts"):
-        free.nmf.reconstruct(components=["CP1"])
+        free.nmf.reconstruct(component=["CP1"])
     whole = free.nmf.reconstruct()
     assert float(np.abs(whole - series.data).mean()) < float(np.abs(series.data).mean())
 
@@ -239,7 +239,7 @@ def test_purify_is_right_where_scans_are_pure(new_series, centre):
     known = new_series(n=3, noise=0.0)
     n = 2 if centre else 3
     result = known.data.nmf.pca(n, centre=centre)
-    phases = result.nmf.purify(pure={"a": 0, "b": 30, "c": -1})
+    phases = result.nmf.purify(fixed={"a": 0, "b": 30, "c": -1})
     exact = known.weights.T @ np.linalg.inv(known.weights[:, [0, 30, -1]].T)
     np.testing.assert_allclose(phases["weights"], exact, atol=1e-8)
     np.testing.assert_allclose(phases["components"][0], known.data.values[0], atol=1e-8)
@@ -266,9 +266,9 @@ def test_gaps_are_left_out_of_components_and_the_indicator_finds_their_number():
 def test_purify_refuses(series):
     result = series.data.nmf.pca(2)
     with pytest.raises(ArgumentError, match="1 to 2"):
-        result.nmf.purify(pure={"a": 0, "b": 1, "c": 2})
+        result.nmf.purify(fixed={"a": 0, "b": 1, "c": 2})
     with pytest.raises(ArgumentError, match="-60 to 59"):
-        result.nmf.purify(pure={"a": 99})
+        result.nmf.purify(fixed={"a": 99})
 
 
 def test_plots_draw_free_and_fixed_apart(series, steps):
@@ -276,7 +276,7 @@ def test_plots_draw_free_and_fixed_apart(series, steps):
     curves = list(fine.nmf.plot.components())
     dashes = [c.opts.get("style").kwargs["line_dash"] for c in curves]
     assert dashes == ["dotted", "solid", "dotted"]
-    layout = fine.nmf.plot.weights(sums={"both": ["start", "CP1"]}, extra_beyond=2.0)
+    layout = fine.nmf.plot.weights(sums={"both": ["start", "CP1"]}, theoretical=2.0)
     assert len(layout) == 2
     with pytest.raises(ArgumentError, match="sums"):
         fine.nmf.plot.weights(sums={"both": ["nobody"]})

@@ -94,7 +94,7 @@ def test_nothing_is_replaced_unasked(simulated, capsys):
     assert main(["operando", "--out", str(simulated[0])]) == 2
     assert "--overwrite" in capsys.readouterr().err
     with pytest.raises(StoreError, match="overwrite=True"):
-        operando(cycler=None, scans=None, out=simulated[0])
+        operando(cycler=None, scans=None, store=simulated[0])
 
 
 def test_a_failed_run_leaves_nothing(tmp_path, capsys):

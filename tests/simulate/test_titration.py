@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask
 import numpy as np
 import pytest
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.simulate import Electrode, titration
+from batteryxr.simulate import Electrode, Titration, titration
 
 SHORT = {
-    "n_pulses": 5,
-    "pulse": 60.0,
-    "rest": 600.0,
-    "rest_rows": 30,
+    "protocol": Titration(n_pulses=5, pulse=60.0, rest=600.0, rest_rows=30),
     "electrode": Electrode(tau=2e3),
 }
 
 
 def test_long_rest_ends_at_the_true_equilibrium():
     record, truth = titration.gitt(
-        n_pulses=3,
-        pulse=100.0,
-        rest=3600.0,
-        open_circuit=0.0,
+        protocol=Titration(n_pulses=3, pulse=100.0, rest=3600.0, open_circuit=0.0),
         electrode=Electrode(tau=500.0),
         noise=0.0,
     )
@@ -47,9 +43,10 @@ def test_excess_tends_to_its_limit_and_is_continuous(geometry, limit):
 
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_lazy_equals_eager(no_compute, chunks):
-    eager, truth = titration.gitt(**SHORT, seed=3, leakage=1e-6)
+    short = SHORT | {"protocol": replace(SHORT["protocol"], leakage=1e-6)}
+    eager, truth = titration.gitt(**short, seed=3)
     with no_compute():
-        lazy, same = titration.gitt(**SHORT, seed=3, leakage=1e-6, chunks=chunks)
+        lazy, same = titration.gitt(**short, seed=3, chunks=chunks)
     assert same.identical(truth)
     assert lazy.compute().identical(eager)
     assert lazy.compute().identical(eager)  # computing twice draws the same noise
@@ -59,9 +56,7 @@ def test_lazy_equals_eager(no_compute, chunks):
 def test_a_long_titration_costs_nothing_until_asked():
     with dask.config.set(scheduler="synchronous"):
         record, _ = titration.gitt(
-            n_pulses=400,
-            pulse=100.0,
-            rest=1e3,
+            protocol=Titration(n_pulses=400, pulse=100.0, rest=1e3),
             electrode=Electrode(x0=0.9, capacity_per_li=1.0),
             chunks=10,
         )
@@ -72,7 +67,8 @@ def test_a_long_titration_costs_nothing_until_asked():
 
 def test_noise_and_leakage_are_what_was_asked_for():
     quiet, _ = titration.gitt(**SHORT, noise=0.0)
-    noisy, _ = titration.gitt(**SHORT, noise=1e-4, leakage=1e-6, seed=1)
+    leaking = SHORT | {"protocol": replace(SHORT["protocol"], leakage=1e-6)}
+    noisy, _ = titration.gitt(**leaking, noise=1e-4, seed=1)
     difference = (noisy["voltage"] - quiet["voltage"]).values
     assert difference.std() == pytest.approx(1e-4, rel=0.1)
     assert 0 < np.abs(noisy["current"] - quiet["current"]).max() <= 1e-6
@@ -81,14 +77,22 @@ def test_noise_and_leakage_are_what_was_asked_for():
 @pytest.mark.parametrize(
     "arguments, name",
     [
-        ({"pulse": 0.0}, "pulse"),
-        ({"n_pulses": 400}, "n_pulses"),
+        ({"protocol": "GITT"}, "protocol"),
+        ({"protocol": Titration(n_pulses=400)}, "n_pulses"),
         ({"seed": -1}, "seed"),
     ],
 )
 def test_errors_name_the_argument(arguments, name):
     with pytest.raises(ArgumentError, match=f"^{name}="):
         titration.gitt(**arguments)
+
+
+@pytest.mark.parametrize(
+    "fields, name", [({"pulse": 0.0}, "pulse"), ({"n_pulses": 0}, "n_pulses")]
+)
+def test_protocols_that_cannot_be_are_refused(fields, name):
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        Titration(**fields)
 
 
 @pytest.mark.parametrize(

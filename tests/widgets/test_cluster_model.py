@@ -9,7 +9,7 @@ import xarray as xr
 import batteryxr  # noqa: F401
 from batteryxr.core.errors import VariableError
 from batteryxr.widgets import cluster_model
-from batteryxr.widgets.cluster_model import ClusterModel
+from batteryxr.widgets.cluster_model import Beside, ClusterModel
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def maps():
 
 def test_the_code_gives_the_clusters_that_are_there(maps):
     data, stack, domain = maps
-    model = ClusterModel(data, spectra=stack, name="maps")
+    model = ClusterModel(data, Beside(spectra=stack), name="maps")
     assert model.maps == ["edge_energy", "area"]
     labels = model.result["label"].values
     np.testing.assert_array_equal(labels, domain + 1)
@@ -53,7 +53,7 @@ def test_the_code_gives_the_clusters_that_are_there(maps):
     scope = {"maps": data, "stack": stack}
     xr.testing.assert_equal(eval(model.code, scope), model.result)
     outside = data["area"] > 0.5  # its own name is that of the map
-    masked = ClusterModel(data, mask=outside, name="maps")
+    masked = ClusterModel(data, Beside(mask=outside), name="maps")
     scope["mask"] = outside
     assert "mask=mask" in masked.code
     xr.testing.assert_equal(eval(masked.code, scope), masked.result)
@@ -67,7 +67,7 @@ def test_weights_change_the_shares(maps):
     weights = xr.DataArray(
         np.where(domain == 0, 4.0, 1.0), dims=("y", "x"), attrs={"units": "1"}
     )
-    model = ClusterModel(data, spectra=stack, weights=weights)
+    model = ClusterModel(data, Beside(stack, weights))
     _ = model.result
     np.testing.assert_allclose(model.answer.shares.squeeze(), 1 / 3)
     np.testing.assert_allclose(
@@ -136,7 +136,7 @@ def test_particles_have_maps_of_their_own(maps):
 def test_the_fit_of_a_pixel_is_shown_with_its_residual(maps):
     _, stack, _ = maps
     fit = stack.isel(y=slice(0, 4)).xanes.fit_edge(edge=(5465, 5490))
-    model = ClusterModel(fit, spectra=stack)
+    model = ClusterModel(fit, Beside(stack))
     found = model.behind({"y": 2, "x": 15})
     assert set(found) == {"measured", "fit", "residual"}
     assert found["fit"].sizes == found["measured"].sizes

@@ -40,7 +40,7 @@ def test_sum_to_one_is_the_constrained_optimum(seed, n):
     rng = np.random.default_rng(seed)
     a = rng.random((n, 30))
     y = rng.dirichlet(np.ones(n) * 0.4) @ a + 0.1 * rng.standard_normal(30)
-    fit = xanes.lcf(labelled(y), standards=labelled(a, "standard"), sum_to_one=True)
+    fit = xanes.lcf(labelled(y), standards=labelled(a, "standard"), closure=True)
     w = fit.weight.values
     assert w.min() >= 0
     assert w.sum() == pytest.approx(1, abs=1e-12)
@@ -60,7 +60,7 @@ def test_free_sign_with_sum_equals_scipy():
         labelled(y),
         standards=labelled(a, "standard"),
         non_negative=False,
-        sum_to_one=True,
+        closure=True,
     )
     best = minimize(
         lambda w: np.sum((y - w @ a) ** 2),
@@ -134,8 +134,8 @@ def test_background_is_free_and_outside_the_sum():
     fit = xanes.lcf(
         labelled(y),
         standards=labelled(a, "standard"),
-        background="linear",
-        sum_to_one=True,
+        baseline=1,
+        closure=True,
     )
     np.testing.assert_allclose(fit.weight, [0.7, 0.3], atol=1e-10)
     slope = 0.2 * 0.5 * 49 / (0.5 * 49)
@@ -187,7 +187,7 @@ def test_iron_stack(measured):
     ).assign_coords(standard=["oxidised", "reduced"])
     peak = stack.sel(energy=slice(709, 711)).mean("energy")
     jump = peak - stack.sel(energy=slice(700, 704)).mean("energy")
-    fit = xanes.lcf(stack, standards=pair, background="linear")
+    fit = xanes.lcf(stack, standards=pair, baseline=1)
     share = fit.weight.sel(standard="oxidised") / fit.weight_sum
     thick = jump > np.sort(jump.values.ravel())[-4667]
     assert int(thick.sum()) == 4666
@@ -203,8 +203,8 @@ def test_messages():
         xanes.lcf(y, standards=xr.concat([a, a[:1]], "standard"))
     with pytest.raises(DataError, match="covers"):
         xanes.lcf(y, standards=a.isel(energy=slice(3, None)))
-    with pytest.raises(ArgumentError, match="background='cubic'"):
-        xanes.lcf(y, standards=a, background="cubic")
+    with pytest.raises(ArgumentError, match="baseline=2"):
+        xanes.lcf(y, standards=a, baseline=2)
     with pytest.raises(ArgumentError, match="at least one"):
         xanes.lcf(y, standards={})
     with pytest.raises(DataError, match="two or more"):
@@ -244,7 +244,7 @@ def test_indicator_and_target_transform():
     found = xanes.pca(labelled(mixed, "scan"), centre=False)
     assert found.sizes["component"] == 3
     targets = {"there": labelled(pure[1]), "absent": labelled(np.sin(20 * e) + 1)}
-    test = found.xanes.target_transform(targets=targets)
+    test = found.xanes.target_transform(standards=targets)
     assert float(test.r_factor.sel(standard="there")) < 1e-5
     assert float(test.r_factor.sel(standard="absent")) > 0.05
 

@@ -28,13 +28,13 @@ PUBLISHED = {"Li": 0.00278, "V": -7.14, "O": 0.0757}
 )
 def test_theoretical_ratios(formula, published, chantler):
     given = xanes.theoretical_ratio(
-        formula, absorber="V", energy=5420.0, f_prime=PUBLISHED
+        formula, element="V", energy=5420.0, f_prime=PUBLISHED
     )
-    table = xanes.theoretical_ratio(formula, absorber="V", energy=5420.0)
+    table = xanes.theoretical_ratio(formula, element="V", energy=5420.0)
     assert float(given) == pytest.approx(published, abs=0.001)
     assert float(table) == pytest.approx(chantler, abs=0.001)
     assert table.attrs["table"] == "chantler"
-    many = xanes.theoretical_ratio(formula, absorber="V", energy=[5420.0, 5460, 5540])
+    many = xanes.theoretical_ratio(formula, element="V", energy=[5420.0, 5460, 5540])
     assert float(many[0]) == float(table)
     np.testing.assert_allclose(many - table, [0, -2.40, 0.69], atol=0.02)
 
@@ -66,7 +66,7 @@ def test_equations_against_xraydb(formula, density, energy):
     )
     electrons = phase.xanes.effective_electrons(energy=energy)
     ratio = float(electrons.effective_electrons) / number
-    theory = xanes.theoretical_ratio(formula, absorber="V", energy=energy)
+    theory = xanes.theoretical_ratio(formula, element="V", energy=energy)
     assert ratio == pytest.approx(float(theory), rel=1e-5)
     # The absorption of the V atoms alone, by their f'' in place of its jump.
     f2 = {e: float(scattering.f_double_prime(e, energy, "chantler")) for e in atoms}
@@ -239,12 +239,12 @@ def test_messages():
         xanes.projected_density(phase.to_dataset(), element="V")
     with pytest.raises(ArgumentError, match="element="):
         xanes.projected_density(phase, element="Vv")
-    with pytest.raises(ArgumentError, match="absorber='Ni'"):
-        xanes.theoretical_ratio("LiVO2", absorber="Ni", energy=5420.0)
+    with pytest.raises(ArgumentError, match="element='Ni'"):
+        xanes.theoretical_ratio("LiVO2", element="Ni", energy=5420.0)
     with pytest.raises(ArgumentError, match=r"3\.53"):
-        xanes.theoretical_ratio("LiVO2", absorber="V", energy=5420.0, table="henke")
+        xanes.theoretical_ratio("LiVO2", element="V", energy=5420.0, table="henke")
     with pytest.raises(ArgumentError, match="formula='Zz'"):
-        xanes.theoretical_ratio("Zz", absorber="V", energy=5420.0)
+        xanes.theoretical_ratio("Zz", element="V", energy=5420.0)
     with pytest.raises(ArgumentError, match="two valences"):
         xanes.valence(phase, standards={"a": (5478.0, 3.0)})
     with pytest.raises(ArgumentError, match="two valences"):

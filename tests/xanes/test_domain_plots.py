@@ -72,17 +72,17 @@ def test_maps_stacks_and_drift(study):
 def test_fit_of_one_pixel(study):
     images, maps, *_ = study
     pixel = {"particle": 0, "y": 12, "x": 12}
-    shown = plot_fit(images.isel(pixel), fit=maps.isel(pixel))
+    shown = plot_fit(images.isel(pixel), result=maps.isel(pixel))
     draw(shown)
     with pytest.raises(DimensionError, match="one pixel"):
-        plot_fit(images, fit=maps)
+        plot_fit(images, result=maps)
 
 
 def test_features_of_one_meaning_are_told_apart(study):
     _, maps, _, found = study
     pair = xr.Dataset({"a": maps.edge_jump, "b": maps.edge_jump**2})
     pair["b"].attrs = dict(pair["a"].attrs)
-    points = plot_features(pair, clusters=found, x="a", y="b")
+    points = plot_features(pair, clusters=found, features=("a", "b"))
     values = [np.concatenate([s.dimension_values(i) for s in points]) for i in (0, 1)]
     np.testing.assert_allclose(values[0] ** 2, values[1])
     with pytest.raises(ArgumentError, match="two features"):
@@ -92,7 +92,7 @@ def test_features_of_one_meaning_are_told_apart(study):
 def test_pixels_without_a_fit_say_why(study):
     images, maps, *_ = study
     pixel = {"particle": 0, "y": 0, "x": 0}
-    upper, _ = plot_fit(images.isel(pixel), fit=maps.isel(pixel))
+    upper, _ = plot_fit(images.isel(pixel), result=maps.isel(pixel))
     assert upper.opts.get("plot").kwargs["title"] == "Not fitted: below noise"
 
 
@@ -119,7 +119,7 @@ def test_bands_and_series(spectrum):
     np.testing.assert_allclose(curve.dimension_values(0), [3.0, 3.8, 4.4])
     np.testing.assert_allclose(curve.dimension_values(1), fit.peak_position[0])
     draw(shown)
-    upper, _ = draw_fit = plot_fit(bands[0], fit=fit.isel(state=0))
+    upper, _ = draw_fit = plot_fit(bands[0], result=fit.isel(state=0))
     assert upper.opts.get("plot").kwargs["title"].startswith("Peaks at 46")
     draw(draw_fit)
     with pytest.raises(DimensionError, match="plot_maps"):
@@ -162,11 +162,12 @@ def test_domains(study):
     shares = cluster_shares(found)
     bars = plot_shares(shares)
     assert len(bars) == 6
-    orders = cluster_orders(features, max_clusters=4, n_references=2)
+    orders = cluster_orders(features, n_clusters=4, n_references=2)
     assert len(plot_cluster_orders(orders)) == 3
     densities = plot_densities(cluster_density(features, clusters=found))
     assert len(densities) == 2
-    points = plot_features(features, clusters=found, x="edge_energy", y="edge_jump")
+    names = ("edge_energy", "edge_jump")
+    points = plot_features(features, clusters=found, features=names)
     both = points.get_dimension(0), points.get_dimension(1)
     assert [str(d.label) for d in both] == ["Edge energy (eV)", "Edge jump Δμt"]
     assert plot_features(features, clusters=found).kdims == points.kdims

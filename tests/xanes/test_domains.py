@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.xanes import (
     cluster,
@@ -142,7 +142,7 @@ def test_numbers_of_clusters_are_stable_and_chosen_by_a_feature(made):
 
 def test_elbow_silhouette_and_gap_find_six(made):
     maps, *_ = made
-    orders = cluster_orders(maps, max_clusters=9, n_references=4, max_pixels=3000)
+    orders = cluster_orders(maps, n_clusters=9, n_references=4, max_pixels=3000)
     assert orders.attrs["elbow"] == 6
     assert orders.attrs["best_silhouette"] == 6
     assert orders.attrs["first_gap"] == 6
@@ -150,7 +150,7 @@ def test_elbow_silhouette_and_gap_find_six(made):
     assert float(orders.inertia[0]) == pytest.approx(3, rel=1e-6)
     assert np.isnan(orders.silhouette[0])
     lazy = cluster_orders(
-        maps.chunk(y=9), max_clusters=3, n_references=0, max_pixels=3000
+        maps.chunk(y=9), n_clusters=3, n_references=0, max_pixels=3000
     )
     np.testing.assert_allclose(lazy.inertia, orders.inertia[:3], rtol=1e-9)
 
@@ -158,7 +158,7 @@ def test_elbow_silhouette_and_gap_find_six(made):
 def test_noise_without_clusters_has_one(made):
     rng = np.random.default_rng(1)
     plain = xr.Dataset({n: (("y", "x"), rng.uniform(size=(40, 40))) for n in "ab"})
-    assert cluster_orders(plain, max_clusters=5).attrs["first_gap"] == 1
+    assert cluster_orders(plain, n_clusters=5).attrs["first_gap"] == 1
 
 
 def test_shares_weighted_by_atoms_equal_a_loop(made, no_compute):
@@ -303,8 +303,8 @@ def test_what_cannot_be_clustered_is_refused(made):
     few = (maps.y == 105) & (maps.x == 75) & (maps.particle != "")
     with pytest.raises(ArgumentError, match="at most the 3 pixels"):
         cluster(maps, n_clusters=6, mask=few)
-    with pytest.raises(ArgumentError, match="max_clusters=6: expected at most the 3"):
-        cluster_orders(maps, max_clusters=6, mask=few)
+    with pytest.raises(ArgumentError, match="n_clusters=6: expected at most the 3"):
+        cluster_orders(maps, n_clusters=6, mask=few)
     with pytest.raises(ArgumentError, match="max_pixels=10: expected at least 11"):
         cluster(maps, n_clusters=11, max_pixels=10)
     with pytest.raises(DataError, match="Name one"):

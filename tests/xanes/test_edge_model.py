@@ -169,7 +169,7 @@ def test_masks(phantom, model):
 
 def test_noise_mask_agrees_with_numpy(phantom):
     stack, _ = phantom(n=64)
-    found = xanes.noise_mask(stack, pre=(5420, 5462), post=(5500, 5540), rule="paper")
+    found = xanes.noise_mask(stack, pre=(5420, 5462), post=(5500, 5540), method="paper")
     before = stack.sel(energy=slice(5420, 5462)).values
     step = stack.sel(energy=slice(5500, 5540)).values.mean(0) - before.mean(0)
     np.testing.assert_array_equal(found.mask, step > before.std(0, ddof=1))

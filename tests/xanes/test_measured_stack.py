@@ -62,7 +62,7 @@ def test_combination_of_the_depositors_spectra(stack):
         found = standards[name].idxmax("energy")
         assert float(found) == pytest.approx(top, abs=1e-3)
     density = optical_density(counts, i0=i0)
-    shares = lcf(density, standards=standards, background="linear")
+    shares = lcf(density, standards=standards, baseline=1)
     weight = shares.weight
     good = rise(density) > 0.1
     assert 4400 < int(good.sum()) < 4700

@@ -84,7 +84,7 @@ def test_half_jump_by_hand(spectrum):
     edge = xanes.edge_energy(y)
     assert float(edge.edge_energy) == pytest.approx(5002.75)
     at_02 = xanes.edge_energy(
-        spectrum(np.arange(7.0) + 5000, y, "normalised"), level=0.8
+        spectrum(np.arange(7.0) + 5000, y, "normalised"), fraction=0.8
     )
     assert float(at_02.edge_energy) == pytest.approx(5003.5)
 

@@ -99,9 +99,7 @@ def test_six_domains_are_found(study):
     ).isel(particle=slice(0, 6))
     good = (maps.flag == 0).isel(particle=slice(0, 6))
     assert (
-        cluster_orders(features, max_clusters=9, mask=good, n_references=0).attrs[
-            "elbow"
-        ]
+        cluster_orders(features, n_clusters=9, mask=good, n_references=0).attrs["elbow"]
         == 6
     )
     found = cluster(features, n_clusters=6, mask=good)
@@ -125,7 +123,7 @@ def test_the_ratio_is_that_of_the_composition():
     truth = particles(size=16, photons=None, drift=0)["truth"].to_dataset()
     for number in truth.oxide.values:
         formula = str(truth.formula.sel(oxide=number).values)
-        table = theoretical_ratio(formula, absorber="V", energy=5420.0)
+        table = theoretical_ratio(formula, element="V", energy=5420.0)
         mine = float(truth.electron_ratio.sel(oxide=number).isel(energy=0))
         # The fine structure at the edge reaches 46 eV below by a tenth.
         assert mine == pytest.approx(float(table), abs=0.3)

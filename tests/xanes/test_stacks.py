@@ -96,7 +96,7 @@ def test_rebin_means_sums_and_trims(no_compute):
     np.testing.assert_allclose(binned, expected)
     assert float(binned.y[0]) == 30.0
     assert binned.y.attrs["units"] == "nm"
-    pairs = rebin(counts, factor={"energy": 2}, how="sum")
+    pairs = rebin(counts, factor={"energy": 2}, combine="sum")
     np.testing.assert_allclose(pairs, counts.values[0::2] + counts.values[1::2])
     with no_compute():
         lazy = rebin(counts.chunk(y=4, x=5), factor=3)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.cdi.bragg.instrument import Beamline
-    from batteryxr.cdi.bragg.kernels.rotation import Setup
+    from batteryxr.cdi.bragg.kernels.voxels import Setup
+    from batteryxr.core.checks import Word
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
@@ -41,7 +42,7 @@ class _Measurement(NamedTuple):
 def geometry(
     volume: xr.DataArray,
     *,
-    beamline: str | Path | Beamline,
+    beamline: Word | str | Path | Beamline,
     rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
     energy: float | None = None,
@@ -148,7 +149,7 @@ def _one(
     volume: xr.DataArray, measurement: _Measurement, reference: tuple[float, float]
 ) -> xr.Dataset:
     """Work out the geometry of one volume."""
-    from batteryxr.cdi.bragg.kernels.rotation import (
+    from batteryxr.cdi.bragg.kernels.voxels import (
         carried,
         scattering_vector,
         steps,
@@ -206,7 +207,7 @@ def _one(
 
 
 def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
-    from batteryxr.cdi.bragg.kernels.rotation import Setup
+    from batteryxr.cdi.bragg.kernels.voxels import Setup
 
     arrangement, rocking, motors, *_ = measurement
     sample = []

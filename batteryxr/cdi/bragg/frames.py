@@ -28,7 +28,7 @@ def correct(
     hot: xr.DataArray | np.ndarray | None = None,
     mask: xr.DataArray | np.ndarray | None = None,
     weak: Annotated[float, Bounds(above=0)] = 3.0,
-    floor: float = 0.0,
+    minimum: float = 0.0,
 ) -> xr.DataArray:
     """Correct frames for dark counts and response, and leave out bad pixels.
 
@@ -50,7 +50,7 @@ def correct(
     weak
         Pixels whose flat lies more than so many standard deviations under its mean
         are bad.
-    floor
+    minimum
         Counts below this become zero (read noise, stray photons).
 
     Returns
@@ -93,8 +93,8 @@ def correct(
     values = frames.astype(np.float32)
     if dark is not None:
         values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
-    if floor > 0:
-        values = values.where(values >= floor, np.float32(0))
+    if minimum > 0:
+        values = values.where(values >= minimum, np.float32(0))
     values = (values * xr.DataArray(gain, dims=PIXELS)).clip(min=0)
     values = values.transpose(*frames.dims).drop_vars("mask", errors="ignore")
     meaning = ", ".join(f"{bit} {name}" for name, bit in FLAGS.items())

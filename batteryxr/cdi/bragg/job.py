@@ -27,8 +27,8 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from batteryxr.cdi.bragg.kernels.answer import Start
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
-    from batteryxr.cdi.bragg.kernels.start import Start
     from batteryxr.cdi.bragg.settings import RetrievalSettings
 
 
@@ -163,7 +163,7 @@ def _start(
 
 
 def _run(pattern: Pattern, settings: RetrievalSettings, k: int, token: str) -> Start:
-    from batteryxr.cdi.bragg.kernels.start import run
+    from batteryxr.cdi.bragg.kernels.answer import run
 
     def watch(iteration: int, residual: float) -> None:
         if is_stopped(token):
@@ -207,7 +207,7 @@ def _as_piece(start: Start) -> Piece:
 
 def _from_piece(piece: Piece) -> Start:
     """Return the start that was kept."""
-    from batteryxr.cdi.bragg.kernels.start import Start
+    from batteryxr.cdi.bragg.kernels.answer import Start
 
     arrays, attrs = piece
     return Start(

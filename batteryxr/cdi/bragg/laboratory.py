@@ -15,7 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     each_volume,
     space_axes,
 )
-from batteryxr.cdi.bragg.kernels.resampling import SpaceGrid, resample
+from batteryxr.cdi.bragg.kernels.voxels import SpaceGrid, resample
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError

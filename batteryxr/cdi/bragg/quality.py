@@ -89,7 +89,7 @@ def _misfit(rho: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
 
 @recorded
 def prtf(
-    crystal: xr.DataArray, *, volume: xr.DataArray, over: str = "start"
+    crystal: xr.DataArray, *, volume: xr.DataArray, dim: str = "start"
 ) -> xr.DataArray:
     """Return the phase-retrieval transfer function of several reconstructions.
 
@@ -98,11 +98,11 @@ def prtf(
     Parameters
     ----------
     crystal
-        Complex objects on `over` and the three axes that `retrieve` gives. Each is
+        Complex objects on `dim` and the three axes that `retrieve` gives. Each is
         aligned to the first: twin, shift and phase.
     volume
         Measured counts on ``(..., rocking, detector_y, detector_x)``.
-    over
+    dim
         The dimension that counts the reconstructions.
 
     Returns
@@ -118,15 +118,15 @@ def prtf(
     DimensionError
         If an axis is missing, or the two do not fit on one another.
     """
-    require_dims(crystal, [over, *OBJECT], caller="prtf")
+    require_dims(crystal, [dim, *OBJECT], caller="prtf")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
     n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
     out = apply(
         each_volume(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
-        bare(crystal, (over, *OBJECT)),
+        bare(crystal, (dim, *OBJECT)),
         bare(volume, VOLUME),
-        core_dims=[(over, *OBJECT), VOLUME],
+        core_dims=[(dim, *OBJECT), VOLUME],
         output_dims=[("frequency",)],
         output_sizes={"frequency": n},
         dtypes=[np.float64],

@@ -96,17 +96,17 @@ def _aligned(
 
 
 @recorded
-def decompose(crystal: xr.DataArray, *, over: str = "start") -> xr.Dataset:
+def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     """Decompose aligned objects into orthogonal modes by their small Gram matrix.
 
-    Lazy; one chunk along `over` is needed.
+    Lazy; one chunk along `dim` is needed.
 
     Parameters
     ----------
     crystal
-        Complex objects that were aligned to one another, on `over` and the axes of
+        Complex objects that were aligned to one another, on `dim` and the axes of
         one grid.
-    over
+    dim
         The dimension that counts them.
 
     Returns
@@ -121,12 +121,12 @@ def decompose(crystal: xr.DataArray, *, over: str = "start") -> xr.Dataset:
         If an axis is missing.
     """
     axes = space_axes(crystal, caller="decompose")
-    require_dims(crystal, [over], caller="decompose")
-    n = crystal.sizes[over]
+    require_dims(crystal, [dim], caller="decompose")
+    n = crystal.sizes[dim]
     parts, weights = apply(
         each_volume(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),
         crystal,
-        core_dims=[(over, *axes)],
+        core_dims=[(dim, *axes)],
         output_dims=[("mode", *axes), ("mode",)],
         output_sizes={"mode": n},
         dtypes=[np.complex64, np.float64],

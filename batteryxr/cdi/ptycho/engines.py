@@ -172,14 +172,8 @@ class RPIE(_FrameByFrame):
         Fractions of the full step.
     object_alpha, probe_alpha
         Regularisation: less trusts weakly lit pixels more; 1 is ePIE.
-    momentum
-        Fraction of the last motion of the object that is kept (0: none).
-    every
-        Frames between two pushes of the momentum.
-    poisson
-        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
-    subpixel
-        Whether parts of pixels in positions count; else they are rounded.
+    momentum, every, poisson, subpixel
+        See `EPIE`.
     """
 
     object_step: NonNegative = 0.5
@@ -227,12 +221,8 @@ class RAAR(_AllWaves):
 
     Parameters
     ----------
-    beta
-        Relaxation.
-    inner
-        Rounds of the overlap step, in which object and probe find one another.
-    poisson
-        Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
+    beta, inner, poisson
+        See `DM`.
     """
 
     beta: NonNegative = 0.8

@@ -13,7 +13,7 @@ from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.cdi.ptycho.settings import Resources, Settings
 from batteryxr.core.checks import Count, checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
@@ -231,7 +231,10 @@ def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
 
 
 def fitted(settings: Settings, found: Estimate) -> Settings:
-    """Return settings as they fit into memory by an estimate."""
+    """Return settings as an estimate lets them fit; warn where they had to change."""
+    if found.reason:
+        name = type(found.engine).__name__
+        warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")
     return replace(
         settings, engine=found.engine, block=found.block, streamed=found.streamed
     )

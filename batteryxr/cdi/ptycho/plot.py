@@ -11,11 +11,12 @@ from batteryxr.core.checks import checked
 from batteryxr.core.plotting import load_hvplot
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
 
 @checked
-def plot_ptycho(result: xr.Dataset) -> Any:
+def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
     """Plot modulus and phase of the object, the probe, and the residual.
 
     Parameters

@@ -1,20 +1,31 @@
-"""Ptychography at one energy: frames in, object and probe out."""
+"""Ptychography at one energy, from its first guess on, by itself or in a stack."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
-from batteryxr.cdi.ptycho.experiment import experiment_of
-from batteryxr.cdi.ptycho.frames import frame_blocks
+from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
+from batteryxr.cdi.ptycho.frames import frame_blocks, mean_counts
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
-from batteryxr.cdi.ptycho.start import first_state
+from batteryxr.cdi.ptycho.states import (
+    LEADER,
+    coupled_key,
+    load_state,
+    save_state,
+    state_key,
+)
 from batteryxr.core.device import to_device, to_numpy
-from batteryxr.core.errors import ArgumentError, ConvergenceError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+)
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.core.checks import Count, Seed
+    from batteryxr.core.ledger import Ledger
 
 
 @recorded
@@ -122,8 +134,6 @@ def ptycho(
         )
     experiment = experiment_of(scan, caller="ptycho")
     found = estimated(Sizes.of([experiment], n_modes), engine, resources)
-    if found.reason:
-        warn_changed(found)
     settings = fitted(settings, found)
     state = first_state(experiment, settings)
     with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
@@ -188,12 +198,6 @@ def reconstruct(
     return state
 
 
-def warn_changed(found: Any) -> None:
-    """Warn that the engine or the way of reading was changed to fit into memory."""
-    name = type(found.engine).__name__
-    warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")
-
-
 def check_finite(state: State) -> None:
     """Raise a `ConvergenceError` where a reconstruction has diverged."""
     misfit = state.misfits[-1]
@@ -205,3 +209,124 @@ def check_finite(state: State) -> None:
             "later (schedule=Schedule(probe_from=20)), or look whether positions and "
             "probe are right."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """An energy of a stack, and where its states are kept.
+
+    Parameters
+    ----------
+    experiment, settings
+        What is reconstructed, and how.
+    ledger
+        Keeps the states.
+    key
+        Number of the energy, or `LEADER`.
+    checkpoint
+        Passes between two states that are kept.
+    leading
+        Axes (nm) of the energy that ran ahead, to begin from; None to begin anew.
+    """
+
+    experiment: Experiment
+    settings: Settings
+    ledger: Ledger
+    key: int | str
+    checkpoint: int
+    leading: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def advance(energy: Energy, since: int, until: int) -> int:
+    """Run passes up to `until` from the newest state that is kept.
+
+    Parameters
+    ----------
+    energy
+        Which one.
+    since
+        After so many passes objects were coupled; 0: never.
+    until
+        Number of the last pass.
+
+    Returns
+    -------
+    int
+        How many were run.
+    """
+    bring = to_device(energy.settings.device, purpose="ptychography")
+    ledger, key = energy.ledger, energy.key
+    state = load_state(ledger, key, bring) or _first(energy)
+    first = state.iteration
+    if since and first == since:
+        state.obj = bring(ledger.array(coupled_key(since), str(key)))
+
+    def keep(state: State) -> None:
+        if state.iteration % energy.checkpoint == 0 or state.iteration == until:
+            save_state(ledger, key, state)
+
+    reconstruct(energy.experiment, energy.settings, state, until, keep)
+    return until - first
+
+
+def _first(energy: Energy) -> State:
+    if energy.leading is None:
+        return first_state(energy.experiment, energy.settings)
+    obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
+    known = Known(obj, probe, *energy.leading)
+    return following_state(energy.experiment, energy.settings, known)
+
+
+class Known(NamedTuple):
+    """Object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
+
+    obj: np.ndarray
+    probe: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+
+def first_state(experiment: Experiment, settings: Settings) -> State:
+    """Return a unit object, and the first guess of the probe with the frames' power.
+
+    Raises
+    ------
+    DataError
+        If the probe has no power, or the frames hold no counts.
+    """
+    from batteryxr.cdi.ptycho.kernels.state import State, add_modes
+
+    positions = experiment.corners
+    if not settings.engine.subpixel:
+        positions = np.rint(positions)
+    probe = np.asarray(experiment.probe).astype(np.complex64)
+    if not np.sum(np.abs(probe) ** 2) > 0:
+        raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
+    used = [m for m in probe if np.any(m)]
+    probe = np.ascontiguousarray(used[: settings.n_modes])
+    counts = mean_counts(experiment.frames, experiment.weight)
+    if not counts > 0:
+        raise DataError("frames", "no counts where the mask leaves pixels")
+    rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
+    probe = add_modes(probe, settings.n_modes, rng)
+    probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
+    bring = to_device(settings.device, purpose="ptychography")
+    obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
+    return State(bring(obj), bring(probe.astype(np.complex64)), positions)
+
+
+def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:
+    """Return object and probe of another energy, on the grids of this one."""
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+
+    state = first_state(experiment, settings)
+    bring = to_device(settings.device, purpose="ptychography")
+    n = other.probe.shape[-1]
+    theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
+    modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in other.probe])
+    power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
+    modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
+    obj = resampled(other.obj, other.y, other.x, experiment.y, experiment.x)
+    state.obj = bring(obj.astype(np.complex64))
+    state.probe = bring(modes.astype(np.complex64))
+    return state

@@ -14,11 +14,10 @@ from batteryxr.cdi.ptycho.coupling import (
     coupled_objects,
     registered,
 )
-from batteryxr.cdi.ptycho.energy import Energy, advance
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.experiment import experiments_of
-from batteryxr.cdi.ptycho.reconstruct import warn_changed
+from batteryxr.cdi.ptycho.reconstruct import Energy, advance
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
@@ -161,13 +160,12 @@ def ptycho_energies(
             f"at most {len(experiments) - 2} with {len(experiments)} energies",
         )
     found = estimated(Sizes.of(experiments, n_modes), engine, resources)
-    if found.reason:
-        warn_changed(found)
+    settings = fitted(settings, found)
     if progress:
         print(found, flush=True)
     stack = Stack(
         experiments=experiments,
-        settings=fitted(settings, found),
+        settings=settings,
         ledger=ledger_of(store),
         workers=found.workers,
         checkpoint=resources.checkpoint,

@@ -119,7 +119,7 @@ def dvdq(
     record: xr.Dataset,
     *,
     smoothing: NonNegative = 0.01,
-    points: Annotated[int, Bounds(low=10)] = 1000,
+    bins: Annotated[int, Bounds(low=10)] = 1000,
     half_cycles: Sequence[int] | None = None,
     mass: Positive | None = None,
     method: Method = "gaussian",
@@ -140,7 +140,7 @@ def dvdq(
         Cycler data on ``record``; see `half_cycles`.
     smoothing
         Width of the kernel (see `dqdv`) as a fraction of the largest capacity.
-    points
+    bins
         Number of bins up to the largest capacity.
     half_cycles, mass, method, order, i_zero, max_gap
         See `dqdv`.
@@ -161,13 +161,13 @@ def dvdq(
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
-    smooth = Smoothing(smoothing, 1 / points, method, order)
+    smooth = Smoothing(smoothing, 1 / bins, method, order)
     charge = _charge(mass)
     rows = columns(record, caller="dvdq", clock=False)
     table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     refuse_implausible(table, caller="dvdq")
     chosen = _chosen(table, half_cycles)
-    grid = _charge_grid(table, chosen, points)
+    grid = _charge_grid(table, chosen, bins)
     curves = lay_out(rows, table, chosen, grid, weights=smooth.weights())
     words = {"units": charge.units, "long_name": "Capacity since the half cycle began"}
     kind = _Kind(

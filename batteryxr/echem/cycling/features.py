@@ -40,7 +40,7 @@ class _Differential:
 
     def sd(self, functional: np.ndarray, height: float) -> float:
         """Return one standard deviation of a linear functional of the curve."""
-        from batteryxr.echem.kernels.peaks import variance_factor
+        from batteryxr.echem.kernels.smoothers import variance_factor
 
         factor = variance_factor(functional, self.weights) / self.width**3
         return float(self.noise * np.sqrt(abs(height) * self.step * factor))
@@ -119,7 +119,7 @@ _PEAK = (
 def turning_point(
     result: xr.Dataset,
     *,
-    between: Pair,
+    window: Pair,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.
@@ -135,8 +135,8 @@ def turning_point(
     ----------
     result
         Result of `dqdv`.
-    between
-        About the voltages of the two peaks, in V; the nearest peaks are taken.
+    window
+        From one peak to the other, in V, about; the nearest peaks are taken.
     half_cycles
         Numbers of the half cycles wanted. None: all.
 
@@ -151,7 +151,7 @@ def turning_point(
     Raises
     ------
     ArgumentError
-        If `between` is not two rising voltages, or a half cycle is not there.
+        If `window` is not two rising voltages, or a half cycle is not there.
     DimensionError, VariableError
         If it is no result of `dqdv`.
     """
@@ -162,7 +162,7 @@ def turning_point(
         result = result.sel(half_cycle=list(half_cycles))
     charging = result["direction"].values == "charge"
     rows = [
-        _turning(curve, between, bool(up))
+        _turning(curve, window, bool(up))
         for curve, up in zip(_each(result, "turning_point"), charging, strict=True)
     ]
     table = np.reshape(rows, (len(rows), len(_TURNING)))
@@ -228,7 +228,7 @@ def _candidates(
 
 
 def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
-    from batteryxr.echem.kernels.peaks import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import extremum, parabola
 
     tops, how = _candidates(curve, prominence)
     valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
@@ -266,7 +266,7 @@ def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, 
 def _turning(
     curve: _Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
-    from batteryxr.echem.kernels.peaks import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import extremum, parabola
 
     tops, _ = _candidates(curve, None)
     nothing = (np.nan,) * len(_TURNING)
@@ -305,7 +305,7 @@ def _turning(
 def _knees(
     curve: _Differential, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
 ) -> tuple[float, float, float]:
-    from batteryxr.echem.kernels.peaks import theil_sen
+    from batteryxr.echem.kernels.smoothers import theil_sen
 
     first, lowest, second = places
     y, at = curve.y, np.arange(curve.y.size)

@@ -8,7 +8,7 @@ is lost, so the area of the curve is the capacity.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,6 +23,11 @@ from batteryxr.echem.kernels.record import (
     is_missing,
     last_before,
 )
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.record import Record, Rule
+    from batteryxr.echem.kernels.smoothers import Smoother
 
 # What is carried from row to row besides time, voltage, current, file and VALID.
 SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
@@ -58,7 +63,7 @@ class Curves(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _spread(bins, low, high, amount):  # type: ignore[no-untyped-def]
+def _spread(bins: Floats, low: float, high: float, amount: float) -> None:
     a, b = int(low), int(high)
     density = amount / (high - low)
     bins[a] += density * (a + 1 - low)
@@ -68,7 +73,7 @@ def _spread(bins, low, high, amount):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _share(bins, place, amount):  # type: ignore[no-untyped-def]
+def _share(bins: Floats, place: float, amount: float) -> None:
     # Between the two bins whose centres are nearest: no branch to mispredict, and the
     # mean place is exact even where a coarse converter puts every voltage on an edge.
     left = int(place - 0.5)
@@ -78,7 +83,7 @@ def _share(bins, place, amount):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def seed(record, row, carry):  # type: ignore[no-untyped-def]
+def seed(record: Record, row: int, carry: Floats) -> bool:
     """Put the last valid row before `row` into `carry`; tell whether there is one."""
     k = last_before(record, row)
     if k < 0:
@@ -90,7 +95,7 @@ def seed(record, row, carry):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _follows(d, i, before, direction, rule):  # type: ignore[no-untyped-def]
+def _follows(d: float, i: float, before: float, direction: float, rule: Rule) -> bool:
     # Whether current of one direction flows over an interval: `record.interval`
     # without a branch to mispredict.
     flows = (d >= 0.0) & (d <= rule.max_gap) & (direction * i >= rule.i_zero)
@@ -98,7 +103,16 @@ def _follows(d, i, before, direction, rule):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def lay_charge(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
+def lay_charge(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
@@ -126,6 +140,9 @@ def lay_charge(record, a, b, direction, rule, grid, bins, carry):  # type: ignor
     before_x = min(max((before_v - origin) * per_width, 1.0), top)
     file = record.file
     several = file.size > 0 and not all_equal(file, a, b, np.int16(before_file))
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]
@@ -159,7 +176,16 @@ def lay_charge(record, a, b, direction, rule, grid, bins, carry):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def lay_voltage(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
+def lay_voltage(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
 
     The first bin is spare; the second begins where the half cycle does.
@@ -203,7 +229,7 @@ def lay_voltage(record, a, b, direction, rule, grid, bins, carry):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _filled(bins):  # type: ignore[no-untyped-def]
+def _filled(bins: Floats) -> tuple[int, int]:
     first, last = 0, bins.size - 1
     while first <= last and bins[first] == 0.0:
         first += 1
@@ -213,14 +239,14 @@ def _filled(bins):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _last_over_charge(widths, n):  # type: ignore[no-untyped-def]
+def _last_over_charge(widths: float, n: int) -> int:
     # The bin in which the half cycle ends. Where it ends on an edge, rounding must not
     # open a bin more, in which no voltage was gained.
     return min(max(int(np.ceil(widths - 1e-6)), 1), n - 1)
 
 
 @njit(cache=True, nogil=True)
-def _fold(bins, first, last):  # type: ignore[no-untyped-def]
+def _fold(bins: Floats, first: int, last: int) -> None:
     # An interval at either end is shared with a bin beyond it: back to the end.
     for k in range(first):
         bins[first] += bins[k]
@@ -231,13 +257,15 @@ def _fold(bins, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mirrored(place, n):  # type: ignore[no-untyped-def]
+def _mirrored(place: int, n: int) -> int:
     place %= 2 * n
     return place if place < n else 2 * n - 1 - place
 
 
 @njit(cache=True, nogil=True)
-def smooth(bins, first, last, smoother, room, out):  # type: ignore[no-untyped-def]
+def smooth(
+    bins: Floats, first: int, last: int, smoother: Smoother, room: Floats, out: Floats
+) -> None:
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
     The ends are mirrored, so that nothing leaves that part: the sum is kept.
@@ -273,7 +301,16 @@ def smooth(bins, first, last, smoother, room, out):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def finish(bins, charge, smoother, grid, carry, room, out, k):  # type: ignore[no-untyped-def]
+def finish(
+    bins: Floats,
+    charge: float,
+    smoother: Smoother,
+    grid: Bins,
+    carry: Floats,
+    room: Floats,
+    out: Curves,
+    k: int,
+) -> None:
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
     Noise of standard deviation s in the voltage of each row moves charge from bin to
@@ -317,7 +354,16 @@ def finish(bins, charge, smoother, grid, carry, room, out, k):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True)
-def lay_out(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[no-untyped-def]
+def lay_out(
+    record: Record,
+    a: int,
+    b: int,
+    direction: float,
+    rule: Rule,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
     """Lay voltage out over charge, or charge over voltage."""
     if grid.over_charge:
         lay_voltage(record, a, b, direction, rule, grid, bins, carry)
@@ -326,7 +372,14 @@ def lay_out(record, a, b, direction, rule, grid, bins, carry):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True)
-def curves(record, halves, rule, grid, smoother, out):  # type: ignore[no-untyped-def]
+def curves(
+    record: Record,
+    halves: HalfCycles,
+    rule: Rule,
+    grid: Bins,
+    smoother: Smoother,
+    out: Curves,
+) -> None:
     """Lay out and smooth many half cycles of a record in memory.
 
     Parameters

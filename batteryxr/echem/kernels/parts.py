@@ -6,8 +6,13 @@ rows under current of one sign, and the rests behind it, cut at fixed row number
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints, IntTable
 
 # Columns of the table of floats.
 CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
@@ -60,7 +65,9 @@ def half_cycle_tables(
 
 
 @njit(cache=True, nogil=True)
-def open_part(floats, integers, n, direction, row):  # type: ignore[no-untyped-def]
+def open_part(
+    floats: np.ndarray, integers: np.ndarray, n: int, direction: int, row: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Begin a part at `row`; the tables grow where they are full."""
     if n == floats.shape[0]:
         more_floats = np.empty((2 * n, FLOATS))
@@ -81,13 +88,25 @@ def open_part(floats, integers, n, direction, row):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _absorb(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+def _absorb(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     _absorb_current(floats, integers, into, other_floats, other_integers)
     _absorb_rest(floats, integers, into, other_floats, other_integers)
 
 
 @njit(cache=True, nogil=True)
-def _absorb_current(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+def _absorb_current(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
         floats[into, c] += other_floats[c]
     if other_integers[LAST_ACTIVE] < 0:
@@ -104,7 +123,13 @@ def _absorb_current(floats, integers, into, other_floats, other_integers):  # ty
 
 
 @njit(cache=True, nogil=True)
-def _absorb_rest(floats, integers, into, other_floats, other_integers):  # type: ignore[no-untyped-def]
+def _absorb_rest(
+    floats: FloatTable,
+    integers: IntTable,
+    into: int,
+    other_floats: Floats,
+    other_integers: Ints,
+) -> None:
     for c in (REST, GAP, REST_SUM, REST_SQUARES):
         floats[into, c] += other_floats[c]
     for c in (GAPS, BACKWARD, MISSING, RESTS):
@@ -113,7 +138,7 @@ def _absorb_rest(floats, integers, into, other_floats, other_integers):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _merge(floats, integers):  # type: ignore[no-untyped-def]
+def _merge(floats: np.ndarray, integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     merged_floats = np.empty_like(floats)
     merged_integers = np.empty_like(integers)
     m = 0
@@ -129,7 +154,9 @@ def _merge(floats, integers):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _drop_blips(floats, integers, least):  # type: ignore[no-untyped-def]
+def _drop_blips(
+    floats: np.ndarray, integers: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
     # A row of noise between two charges is not a discharge: its rows go to the half
     # cycle before, its charge to nobody. Where that half cycle goes on behind it, what
     # flowed in its direction in between is its own, however little: a half cycle holds

@@ -1,11 +1,14 @@
-"""Rows of a cycler record as the kernels take them, and when their current counts."""
+"""Rows of a cycler record as kernels take them, when current counts, and its charge."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Ints
 
 #: What the interval between two rows can be.
 AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
@@ -63,13 +66,13 @@ def part(record: Record, start: int, stop: int) -> Record:
 
 
 @njit(cache=True, nogil=True)
-def is_missing(t, v, i):  # type: ignore[no-untyped-def]
+def is_missing(t: float, v: float, i: float) -> bool:
     """Tell whether time, voltage or current of a row is not a number."""
     return not ((t == t) & (v == v) & (i == i))
 
 
 @njit(cache=True, nogil=True)
-def sign_of(i, i_zero):  # type: ignore[no-untyped-def]
+def sign_of(i: float, i_zero: float) -> float:
     """Return 1 for a charge, -1 for a discharge, 0 for rest."""
     if not abs(i) >= i_zero:
         return 0.0
@@ -77,7 +80,9 @@ def sign_of(i, i_zero):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def interval(d, same_file, sign, sign_before, rule):  # type: ignore[no-untyped-def]
+def interval(
+    d: float, same_file: bool, sign: float, sign_before: float, rule: Rule
+) -> int:
     """Tell what the interval between two rows is that are `d` seconds apart.
 
     Current at one end only says nothing of when it was switched: such an interval is
@@ -95,7 +100,7 @@ def interval(d, same_file, sign, sign_before, rule):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True)
-def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
+def all_equal(values: Ints, a: int, b: int, value: np.int16) -> bool:
     """Tell whether all of `values` from `a` to `b` equal `value`."""
     different = values[a] ^ value
     for k in range(a, b):
@@ -104,9 +109,55 @@ def all_equal(values, a, b, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def last_before(record, row):  # type: ignore[no-untyped-def]
+def last_before(record: Record, row: int) -> int:
     """Return the last row before `row` in which no number is missing; -1 if none."""
     for k in range(row - 1, -1, -1):
         if not is_missing(record.t[k], record.v[k], record.i[k]):
             return k
     return -1
+
+
+@njit(cache=True, nogil=True)
+def increments(
+    time: np.ndarray,
+    time_before: np.ndarray,
+    current: np.ndarray,
+    current_before: np.ndarray,
+    apart: np.ndarray,
+    mean: bool,
+    max_gap: float,
+) -> np.ndarray:
+    """Return the charge passed since the row before.
+
+    Parameters
+    ----------
+    time, time_before
+        (rows,) times of each row and of the one before (s).
+    current, current_before
+        (rows,) currents (mA).
+    apart
+        (rows,) whether nothing is known of the interval before the row.
+    mean
+        Whether each current is the mean since the row before. Else it is a line
+        between rows of one direction; between two directions, or rest and current,
+        nobody knows when it turned, and nothing is counted.
+    max_gap
+        Longest interval that counts (s).
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows,) charge (mA h); NaN where time runs backward or a number is missing.
+    """
+    charge = np.zeros(time.size)
+    for k in range(time.size):
+        step = time[k] - time_before[k]
+        if apart[k] or step > max_gap:
+            continue
+        if step < 0:
+            charge[k] = np.nan
+        elif mean:
+            charge[k] = current[k] * step / 3600
+        elif not current[k] * current_before[k] <= 0:
+            charge[k] = (current[k] + current_before[k]) / 2 * step / 3600
+    return charge

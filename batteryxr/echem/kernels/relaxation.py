@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
-from batteryxr.echem.kernels.rows import Rows
+from batteryxr.echem.kernels.pulses import Rows
 
 #: What `fit` returns, in order.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE = range(6)
@@ -207,7 +207,7 @@ def fit(
     Parameters
     ----------
     rows
-        Of the pulse and its rest; see `rows.fitted_rows`.
+        Of the pulse and its rest; see `pulses.fitted_rows`.
     pulses
         This pulse, last, and those before it that it may remember.
     shape

@@ -62,6 +62,8 @@ from batteryxr.echem.kernels.record import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.kernels.loops import Floats, Ints
+
 #: Rows between two flushes of the sums.
 BLOCK = 1 << 16
 
@@ -71,7 +73,9 @@ CARRIED = 8
 
 
 @njit(cache=True, nogil=True)
-def _counted(counter, before, i, i_before, d):  # type: ignore[no-untyped-def]
+def _counted(
+    counter: float, before: float, i: float, i_before: float, d: float
+) -> float:
     # A counter restarts per step, per half cycle or never: a jump that the current
     # cannot explain is a restart, and what it shows then is what was counted since.
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
@@ -81,8 +85,13 @@ def _counted(counter, before, i, i_before, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _step(record, k, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
+def _step(
+    record: Record, k: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints
+) -> None:
     """Add row `k`, and the interval before it, to a part; `f` and `m` are its rows."""
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
     if sign == 0.0:
         m[RESTS] += 1
@@ -123,11 +132,14 @@ def _step(record, k, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _flow(record, a, b, sign, rule, f):  # type: ignore[no-untyped-def]
+def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) -> int:
     """Add rows after `a` while current flows on in one direction; return their end.
 
     The common case, kept tight: nothing else can happen between `a` and the end.
     """
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     i_zero, max_gap, mean = rule.i_zero, rule.max_gap, rule.mean
     q, e, active, low, high = f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX]
@@ -157,8 +169,11 @@ def _flow(record, a, b, sign, rule, f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _rest(record, a, b, i_zero, f):  # type: ignore[no-untyped-def]
+def _rest(record: Record, a: int, b: int, i_zero: float, f: Floats) -> int:
     """Add rows after `a` while the cell rests on; return their end."""
+    t: Floats
+    v: Floats
+    i: Floats
     t, v, i = record.t[a:b], record.v[a:b], record.i[a:b]
     rest, total, squares = f[REST], f[REST_SUM], f[REST_SQUARES]
     before, end = t[0], t.size
@@ -176,7 +191,16 @@ def _rest(record, a, b, i_zero, f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _run(record, a, b, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
+def _run(
+    record: Record,
+    a: int,
+    b: int,
+    sign: float,
+    rule: Rule,
+    carry: Floats,
+    f: Floats,
+    m: Ints,
+) -> int:
     """Add rows after `a` for as long as they go on as it does; return their end."""
     if sign == 0.0:
         end = _rest(record, a, b, rule.i_zero, f)
@@ -191,7 +215,15 @@ def _run(record, a, b, sign, rule, carry, f, m):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _walk_block(record, a, b, offset, rule, carry, table):  # type: ignore[no-untyped-def]
+def _walk_block(
+    record: Record,
+    a: int,
+    b: int,
+    offset: int,
+    rule: Rule,
+    carry: Floats,
+    table: tuple[np.ndarray, np.ndarray, int],
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Walk through the rows from `a` to `b`, which lie in one block."""
     file = record.file
     if file.size > 0 and carry[VALID] == 0.0:
@@ -225,7 +257,13 @@ def _walk_block(record, a, b, offset, rule, carry, table):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def walk(record, offset, rule, carry, table):  # type: ignore[no-untyped-def]
+def walk(
+    record: Record,
+    offset: int,
+    rule: Rule,
+    carry: Floats,
+    table: tuple[np.ndarray, np.ndarray, int],
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Walk through one chunk of a record and extend the table of parts.
 
     Parameters
@@ -255,7 +293,7 @@ def walk(record, offset, rule, carry, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _carry_into(record, row, rule, carry):  # type: ignore[no-untyped-def]
+def _carry_into(record: Record, row: int, rule: Rule, carry: Floats) -> None:
     """Put the last valid row before `row` into `carry`."""
     k = last_before(record, row)
     if k < 0:
@@ -297,7 +335,7 @@ def walk_whole(
 
 
 @njit(cache=True, nogil=True)
-def _largest_bits(bits, mask):  # type: ignore[no-untyped-def]
+def _largest_bits(bits: Ints, mask: int) -> int:
     # Of floats without their sign, integer order is float order; this vectorises.
     most = bits[0] & mask
     for k in range(bits.size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,6 +16,10 @@ from batteryxr.echem.kernels.record import (
     is_missing,
     sign_of,
 )
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.record import Record, Rule
 
 # Kinds of step.
 OPEN_CIRCUIT, REST, CONSTANT_CURRENT, CONSTANT_VOLTAGE, VARYING = 0, 1, 2, 3, 4
@@ -39,14 +43,19 @@ class Tolerance(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _begin(table, n, record, k, sign, kind):  # type: ignore[no-untyped-def]
+def _begin(
+    table: np.ndarray, n: int, record: Record, k: int, sign: float, kind: int
+) -> tuple[np.ndarray, int]:
     """Begin a step at row `k`; the table grows where it is full."""
     if n == table.shape[0]:
         more = np.empty((2 * n, COLUMNS))
         more[:n] = table
         table = more
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
-    step = table[n]
+    step: Floats = table[n]
     step[:] = 0.0
     step[T_START], step[T_END] = t, t
     step[I_FIRST], step[I_MIN], step[I_MAX] = i, i, i
@@ -57,7 +66,10 @@ def _begin(table, n, record, k, sign, kind):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _add(step, record, k):  # type: ignore[no-untyped-def]
+def _add(step: Floats, record: Record, k: int) -> None:
+    t: float
+    v: float
+    i: float
     t, v, i = record.t[k], record.v[k], record.i[k]
     step[T_END] = t
     step[ROWS] += 1.0
@@ -69,7 +81,9 @@ def _add(step, record, k):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _integrate(step, record, k, sign, rule, carry):  # type: ignore[no-untyped-def]
+def _integrate(
+    step: Floats, record: Record, k: int, sign: float, rule: Rule, carry: Floats
+) -> None:
     # The interval before row `k`, in the same file as the row before.
     d = record.t[k] - carry[TIME]
     sign_before = sign_of(carry[CURRENT], rule.i_zero)
@@ -81,7 +95,7 @@ def _integrate(step, record, k, sign, rule, carry):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _within(step, v, i, tolerance):  # type: ignore[no-untyped-def]
+def _within(step: Floats, v: float, i: float, tolerance: Tolerance) -> bool:
     # Whether a row under current stays in the band of its step.
     if step[KIND] == CONSTANT_VOLTAGE:
         return abs(v - step[V_SUM] / step[ROWS]) <= tolerance.voltage
@@ -90,7 +104,15 @@ def _within(step, v, i, tolerance):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-untyped-def]
+def split(
+    record: Record,
+    offset: int,
+    rule: Rule,
+    tolerance: Tolerance,
+    carry: Floats,
+    table: np.ndarray,
+    n: int,
+) -> tuple[np.ndarray, int]:
     """Walk through one chunk of a record and extend the table of steps.
 
     A step goes on while its kind does: rest while no current flows; constant current
@@ -127,7 +149,7 @@ def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-
         same_file = n > 0 and file == table[n - 1, FILE]
         goes_on = same_file and sign == table[n - 1, SIGN]
         if goes_on and sign != 0.0:
-            step = table[n - 1]
+            step: Floats = table[n - 1]
             goes_on = _within(step, v, i, tolerance)
             left = not goes_on and step[KIND] != CONSTANT_VOLTAGE
             if left and abs(v - carry[VOLTAGE]) <= tolerance.voltage:
@@ -144,7 +166,7 @@ def split(record, offset, rule, tolerance, carry, table, n):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
-def _join(row, other, extremes):  # type: ignore[no-untyped-def]
+def _join(row: Floats, other: Floats, extremes: bool) -> None:
     # `extremes`: those of both, or only of the longer where the other is a transient.
     for low, high in ((I_MIN, I_MAX), (V_MIN, V_MAX)):
         if extremes:
@@ -159,12 +181,12 @@ def _join(row, other, extremes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _alike(a, b):  # type: ignore[no-untyped-def]
+def _alike(a: Floats, b: Floats) -> bool:
     return a[SIGN] != 0.0 and a[SIGN] == b[SIGN] and a[FILE] == b[FILE]
 
 
 @njit(cache=True, nogil=True)
-def tidy(table, shortest, i_tolerance):  # type: ignore[no-untyped-def]
+def tidy(table: np.ndarray, shortest: int, i_tolerance: float) -> np.ndarray:
     """Join what belongs together; changes `table` in place and returns its front.
 
     Fewer than `shortest` rows before or after a longer step of the same sign belong
@@ -173,11 +195,11 @@ def tidy(table, shortest, i_tolerance):  # type: ignore[no-untyped-def]
     """
     m = k = 0
     while k < table.shape[0]:
-        row = table[k].copy()
+        row: Floats = table[k].copy()
         end = k + 1
         if row[SIGN] != 0.0 and row[ROWS] < shortest:
             while end < table.shape[0]:
-                other = table[end]
+                other: Floats = table[end]
                 if other[ROWS] >= shortest or not _alike(row, other):
                     break
                 _join(row, other, True)

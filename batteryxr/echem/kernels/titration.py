@@ -6,11 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 
-from batteryxr.echem.kernels import relaxation, rows, transient
+from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels.pulses import fitted_rows
 
 if TYPE_CHECKING:
-    from batteryxr.echem.kernels.pulses import Pulse
+    from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.pulses import Pulse, Rows
     from batteryxr.echem.kernels.relaxation import Shape
 
 #: Bits of `flag`, in order, and what each says.
@@ -34,7 +37,7 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
     on, off, mean, charge, charge_error = pulse.timing
     before = v[first - 1] if first else np.nan
     full = first + int(np.argmax(np.abs(i[first:last]) >= 0.9 * abs(mean)))
-    slope, slope_error, intercept, intercept_error, rms, _ = transient.root_line(
+    slope, slope_error, intercept, intercept_error, rms, _ = root_line(
         t[first:last] - t[first], v[first:last], tmin, np.inf if tmax is None else tmax
     )
     rested = last < t.size
@@ -64,6 +67,19 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
     }
 
 
+def fit_pulse(
+    pulse: Pulse, shape: Shape, *, tmin: float
+) -> tuple[Rows, tuple[Any, ...] | None]:
+    """Return the rows that a fit looks at, and what `relaxation.fit` makes of them.
+
+    None where they are too few.
+    """
+    rows, rest = fitted_rows(pulse.window, pulse.timing, tmin=tmin)
+    if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
+        return rows, None
+    return rows, relaxation.fit(rows, pulse.remembered, shape)
+
+
 def finite_length(
     pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
@@ -71,15 +87,13 @@ def finite_length(
 
     `row` is what `measured` returned for the pulse.
     """
-    fitted, rest = rows.fitted_rows(pulse.window, pulse.timing, tmin=tmin)
+    _, found = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
     values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
-    if fitted.t.size - rest < 3 or not relaxation.enough(fitted, shape):
+    if found is None:
         flag |= FEW_ROWS
     else:
-        values, errors, chi2, rms, _, inside = relaxation.fit(
-            fitted, pulse.remembered, shape
-        )
+        values, errors, chi2, rms, _, inside = found
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED
             values, errors = np.full(6, np.nan), np.full(6, np.nan)
@@ -173,3 +187,52 @@ def completed(
     left = np.where(np.isfinite(left) & (left != 0), left, table["drift"])
     flag[np.abs(left) > settled] |= UNSETTLED
     return more | {"flag": flag}
+
+
+@njit(cache=True, nogil=True)
+def root_line(
+    t: Floats, v: Floats, tmin: float, tmax: float
+) -> tuple[float, float, float, float, float, int]:
+    """Fit ``v = intercept + slope sqrt(t)`` for tmin <= t <= tmax.
+
+    Returns
+    -------
+    slope, slope_error, intercept, intercept_error, rms, rows
+        NaN with fewer than two different times; errors NaN with fewer than three.
+    """
+    n, sx, sy = 0, 0.0, 0.0
+    for k in range(t.size):
+        if tmin <= t[k] <= tmax and math.isfinite(v[k]):
+            n += 1
+            sx += math.sqrt(t[k])
+            sy += v[k]
+    nothing = (np.nan, np.nan, np.nan, np.nan, np.nan, n)
+    if n < 2:
+        return nothing
+    mx, my = sx / n, sy / n
+    xx = xy = 0.0
+    for k in range(t.size):
+        if tmin <= t[k] <= tmax and math.isfinite(v[k]):
+            dx = math.sqrt(t[k]) - mx
+            xx += dx * dx
+            xy += dx * (v[k] - my)
+    if xx <= 0.0:
+        return nothing
+    slope = xy / xx
+    intercept = my - slope * mx
+    if n < 3:
+        return slope, np.nan, intercept, np.nan, np.nan, n
+    squares = 0.0
+    for k in range(t.size):
+        if tmin <= t[k] <= tmax and math.isfinite(v[k]):
+            left = v[k] - intercept - slope * math.sqrt(t[k])
+            squares += left * left
+    variance = squares / (n - 2)
+    return (
+        slope,
+        math.sqrt(variance / xx),
+        intercept,
+        math.sqrt(variance * (1.0 / n + mx * mx / xx)),
+        math.sqrt(variance),
+        n,
+    )

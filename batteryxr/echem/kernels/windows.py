@@ -8,13 +8,16 @@ differences are exact however far the epoch is.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from batteryxr.echem.kernels.record import Record, Rule
 from batteryxr.echem.kernels.segments import in_threads
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
 #: No gap is too long to be joined.
 ANY_GAP = np.iinfo(np.int64).max
@@ -180,8 +183,11 @@ class WindowWalk:
 
 
 @njit(cache=True, nogil=True)
-def _sum_charge(rows, rule, tally):  # type: ignore[no-untyped-def]
+def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
     """Sum the charge of all rows; note it at the instants on the way."""
+    time: Ints
+    current: Floats
+    file: Ints
     time, current, file = rows.clock, rows.i, rows.file
     instants, counts, charge = tally.instants, tally.counts, tally.charge
     a, last = 0, time.size - 1
@@ -218,7 +224,9 @@ def _sum_charge(rows, rule, tally):  # type: ignore[no-untyped-def]
 
 # Free order of summation lets the compiler use vectors: memory is then the limit.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _plain(t0, t1, i0, i1, file0, file1, rule):  # type: ignore[no-untyped-def]
+def _plain(
+    t0: Ints, t1: Ints, i0: Floats, i1: Floats, file0: Ints, file1: Ints, rule: Rule
+) -> tuple[bool, float]:
     """Return whether all these intervals are joined, and the charge in them."""
     i_zero, max_gap, mean = rule
     apart, moved = np.int64(0), 0.0
@@ -236,8 +244,11 @@ def _plain(t0, t1, i0, i1, file0, file1, rule):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _cross(rows, k, rule, tally):  # type: ignore[no-untyped-def]
+def _cross(rows: Record, k: int, rule: Rule, tally: _Tally) -> None:
     """Cross one interval, whatever happens in it."""
+    time: Ints
+    current: Floats
+    file: Ints
     time, current, file = rows.clock, rows.i, rows.file
     instants, counts, charge = tally.instants, tally.counts, tally.charge
     i_zero, max_gap, mean = rule
@@ -264,7 +275,7 @@ def _cross(rows, k, rule, tally):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _locate(time, at, low):  # type: ignore[no-untyped-def]
+def _locate(time: Ints, at: int, low: int) -> int:
     """Return the last row that is not after `at`, from row `low` on."""
     reach = 1
     while low + reach < time.size and time[low + reach] <= at:
@@ -281,8 +292,8 @@ def _locate(time, at, low):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _integrate(rows, rule, windows, sums):  # type: ignore[no-untyped-def]
-    time = rows.clock
+def _integrate(rows: Record, rule: Rule, windows: _Windows, sums: FloatTable) -> None:
+    time: Ints = rows.clock
     starts, ends, order, longest = windows
     first, last = time[0], time[-1]
     low, high = 0, order.size
@@ -308,7 +319,7 @@ def _integrate(rows, rule, windows, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _joined(rows, k, step, rule):  # type: ignore[no-untyped-def]
+def _joined(rows: Record, k: int, step: int, rule: Rule) -> bool:
     # Whether row `k` and the next are, `step` apart.
     rest = abs(rows.i[k]) < rule.i_zero and abs(rows.i[k + 1]) < rule.i_zero
     if step > rule.max_gap and not rest:
@@ -317,8 +328,11 @@ def _joined(rows, k, step, rule):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _window(rows, start, end, k, rule, s):  # type: ignore[no-untyped-def]
+def _window(rows: Record, start: int, end: int, k: int, rule: Rule, s: Floats) -> None:
     """Add the straight pieces: the integral of u^2 is (a^2 + ab + b^2) dt / 3."""
+    time: Ints
+    voltage: Floats
+    current: Floats
     time, voltage, current, mean = rows.clock, rows.v, rows.i, rule.mean
     begun, covered = s[_BEGUN] > 0, s[_COVERED]
     v_first, v_last, i_first = s[_V0], s[_V1], s[_I0]
@@ -366,8 +380,11 @@ def _window(rows, start, end, k, rule, s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _instant(rows, at, k, rule, s):  # type: ignore[no-untyped-def]
+def _instant(rows: Record, at: int, k: int, rule: Rule, s: Floats) -> None:
     """Read the straight line between the rows on both sides of an instant."""
+    time: Ints
+    voltage: Floats
+    current: Floats
     time, voltage, current = rows.clock, rows.v, rows.i
     if s[_BEGUN] > 0:
         return

@@ -12,8 +12,8 @@ from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
-from batteryxr.echem.cycling.charge import MOVED, NET, specific
 from batteryxr.echem.lithium.composition import Composition, parse
+from batteryxr.echem.record import MOVED, NET, specific
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Positive

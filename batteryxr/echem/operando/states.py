@@ -31,12 +31,11 @@ def states(
     data: Scans,
     choose: Sequence[Choice],
     *,
-    by: Literal["voltage", "number"] = "voltage",
+    by: str = "voltage",
     tolerance: NonNegative = 0.05,
     n: Count | None = 1,
     combine: Literal["mean", "sum"] | None = None,
     cycle: int | None = None,
-    number: str = "state_number",
 ) -> Scans:
     """Choose scans at given voltages on charge and on discharge.
 
@@ -52,12 +51,12 @@ def states(
         ``(4, "charge", 3.5)`` by number. The voltage is the applied one: it labels
         the result, and with ``by="voltage"`` the nearest scan of the branch is taken.
     by
-        "voltage"; or "number", where scans know their state by the coordinate
-        `number` (the same applied voltage may then come twice, and the cell may have
-        relaxed away from it).
+        "voltage"; or, where scans know the number of their state, the coordinate that
+        tells it, such as "state_number" (the same applied voltage may then come
+        twice, and the cell may have relaxed away from it).
     tolerance
         Largest difference (V) between applied and measured voltage. Not looked at
-        with ``by="number"``.
+        by number.
     n
         Scans per state: the nearest (or, by number, the first); None takes all.
     combine
@@ -65,8 +64,6 @@ def states(
         is not 1.
     cycle
         The cycle to choose from. Default: the first with a scan for every state.
-    number
-        Name of the coordinate with the number of the state.
 
     Returns
     -------
@@ -100,10 +97,10 @@ def states(
     """
     require_dims(data, ["scan"], caller="states")
     wanted = _choices(choose, by)
-    if by == "number":
-        groups = [_of_number(data, w, n, number) for w in wanted]
-    else:
+    if by == "voltage":
         groups = _of_voltage(data, wanted, tolerance, n, cycle)
+    else:
+        groups = [_of_number(data, w, n, by) for w in wanted]
     return _label(_gather(data, groups, n, combine), data, wanted, groups)
 
 
@@ -119,7 +116,7 @@ def _choices(choose: Sequence[Choice], by: str) -> list[tuple[int, str, float]]:
                 item,
                 f"states such as {form}, with 'charge' or 'discharge'",
             )
-        first = int(item[0]) if by == "number" else 0
+        first = 0 if by == "voltage" else int(item[0])
         wanted.append((first, str(item[-2]), float(item[-1])))
     if not wanted:
         raise ArgumentError("choose", choose, "at least one state")
@@ -129,7 +126,7 @@ def _choices(choose: Sequence[Choice], by: str) -> list[tuple[int, str, float]]:
             "choose",
             twice[3 - size :],
             "each state once",
-            "Where an applied voltage repeats, choose by number: by='number'.",
+            "Where an applied voltage repeats, choose by number: by='state_number'.",
         )
     return wanted
 
@@ -153,9 +150,8 @@ def _of_number(
 ) -> np.ndarray:
     if number not in scans.coords:
         raise VariableError(
-            f"states(by='number') needs the coordinate {number!r} on 'scan'. Add it: "
-            f'`scans.assign_coords({number}=("scan", numbers))`, or name yours with '
-            "number=."
+            f"states(by={number!r}) needs this coordinate on 'scan'. Add it: "
+            f'`scans.assign_coords({number}=("scan", numbers))`, or name yours.'
         )
     numbers = scans[number].values
     found = np.flatnonzero(numbers == wanted[0])

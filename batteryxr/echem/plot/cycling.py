@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from batteryxr.echem.record import columns, half_cycle_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import holoviews
     import xarray as xr
 
     from batteryxr.core.checks import Positive
@@ -37,7 +38,7 @@ def plot_voltage_profile(
     half_cycles: Sequence[int] | None = None,
     i_zero: Positive | None = None,
     max_gap: float = 3600.0,
-) -> Any:
+) -> holoviews.Overlay:
     """Plot voltage against capacity, each half cycle from zero.
 
     Reads twice, and the current three times where `i_zero` is None.
@@ -105,7 +106,7 @@ def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
 
 
 @checked
-def plot_cycles(result: xr.Dataset) -> Any:
+def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     """Plot capacity and Coulombic efficiency against cycle number.
 
     Parameters
@@ -140,7 +141,7 @@ def plot_cycles(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> Any:
+def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
     """Plot dQ/dV, discharges downward as is usual.
 
     Parameters
@@ -174,7 +175,7 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> Any:
 
 
 @checked
-def plot_rate(result: xr.Dataset) -> Any:
+def plot_rate(result: xr.Dataset) -> holoviews.Layout:
     """Plot capacity and mean voltage against current on a logarithmic axis.
 
     Parameters

@@ -17,9 +17,11 @@ from batteryxr.echem.lithium.content import centres_of, electrons_of, li_content
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import holoviews
     import xarray as xr
 
     from batteryxr.core.checks import Positive
+    from batteryxr.core.plotting import Holoviews
     from batteryxr.echem.lithium.composition import Composition
 
 #: Rows of a record beyond which a screen shows no more.
@@ -27,7 +29,7 @@ _ROWS = 20_000
 
 
 @checked
-def plot_percolation(result: xr.Dataset) -> Any:
+def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
     """Plot the connected share of lithium against the lithium content.
 
     Parameters
@@ -86,7 +88,7 @@ def plot_percolation(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_comparison(result: xr.Dataset) -> Any:
+def plot_comparison(result: xr.Dataset) -> holoviews.Layout:
     """Plot energy and utilisation of materials against their capacity.
 
     Parameters
@@ -126,7 +128,7 @@ def plot_comparison(result: xr.Dataset) -> Any:
     return hv.Layout(panels).opts(shared_axes=False)
 
 
-def _overlay(hv: Any, groups: list[tuple[Any, Any, Any]]) -> Any:
+def _overlay(hv: Holoviews, groups: list[tuple[Any, Any, Any]]) -> Any:
     colours = dict(zip(sorted({g for g, _, _ in groups}), COLOURS, strict=False))
     styled = [
         points.opts(
@@ -154,7 +156,7 @@ def plot_lithiation(
     ion: str = "Li",
     electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
-) -> Any:
+) -> holoviews.Overlay:
     """Plot the voltage against the Li content, and shade what exceeds theory.
 
     Reads once.
@@ -210,7 +212,7 @@ def plot_lithiation(
     )
 
 
-def _beyond(hv: Any, x: np.ndarray, start: float, allowed: float) -> list[Any]:
+def _beyond(hv: Holoviews, x: np.ndarray, start: float, allowed: float) -> list[Any]:
     """Return shades over the contents that are further from the start than allowed."""
     known = x[np.isfinite(x)]
     least, most = known.min(initial=start), known.max(initial=start)

@@ -7,32 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import (
-    BRANCH_COLOURS,
-    COLOURS,
-    NEUTRAL,
-    dimension,
-    load_hvplot,
-)
 from batteryxr.core.units import in_units
 from batteryxr.echem.plot.axes import axis, hours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import holoviews
+
 #: Rows that a curve of a record is thinned to: more than a screen shows.
 _POINTS = 5000
 _SIZE = {"width": 700, "height": 220}
 _HOUR = np.timedelta64(3600, "s")
 #: What lies beyond theory.
-_BEYOND = COLOURS[4]
+_BEYOND = plotting.COLOURS[4]
 
 
 @checked
-def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
+def plot_operando(
+    record: xr.Dataset, scans: xr.DataArray | xr.Dataset
+) -> holoviews.Overlay:
     """Plot the voltage curve with every scan marked on it.
 
     Reads time and voltage of `record` once, thinned.
@@ -54,13 +52,13 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
     DimensionError, VariableError
         If the scans are not joined, or the record has no time.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
     origin = _origin(record)
     x, voltage = _curve(record, origin)
     at, time, volts = _hours(scans, origin), hours(), axis("voltage")
     layers = hv.Curve((x, voltage), time, volts, label="cycler").opts(
-        color=NEUTRAL, line_width=1
+        color=plotting.NEUTRAL, line_width=1
     )
     low, high = scans["voltage_min"].values, scans["voltage_max"].values
     middle = scans["voltage"].values
@@ -74,7 +72,7 @@ def plot_operando(record: xr.Dataset, scans: xr.DataArray | xr.Dataset) -> Any:
         if "crosses_reversal" in scans.coords
         else np.zeros(seen.size, bool)
     )
-    for name, colour in (BRANCH_COLOURS | {"": NEUTRAL}).items():
+    for name, colour in (plotting.BRANCH_COLOURS | {"": plotting.NEUTRAL}).items():
         for odd, marker in ((False, "circle"), (True, "x")):
             chosen = seen & (scans["branch"].values == name) & (turned == odd)
             if chosen.any():
@@ -90,10 +88,10 @@ def plot_with_voltage(
     data: xr.DataArray | xr.Dataset,
     quantity: str | None = None,
     *,
-    against: str = "time",
+    x: str = "time",
     record: xr.Dataset | None = None,
     theoretical: float | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot the voltage, and under it any quantity of the scans, on one axis.
 
     Reads the quantity once.
@@ -106,14 +104,14 @@ def plot_with_voltage(
         with `quantity`.
     quantity
         Name of a variable or coordinate. Default: the array itself.
-    against
+    x
         "time" (hours), or a coordinate: "capacity", "specific_capacity",
         "capacity_total", "li_content".
     record
         Cycler data, for the whole voltage curve against time. Default: the voltage
         of the scans.
     theoretical
-        Theoretical capacity or content, in units of `against`; what lies beyond it is
+        Theoretical capacity or content, in units of `x`; what lies beyond it is
         shaded: extra capacity.
 
     Returns
@@ -128,24 +126,24 @@ def plot_with_voltage(
     DimensionError, VariableError
         If the scans are not joined.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     _require_labels(data, ["voltage", "time"])
     values = _quantity(data, quantity)
-    if record is not None and against != "time":
-        raise ArgumentError("against", against, "'time' where `record` is given")
-    if against == "time":
+    if record is not None and x != "time":
+        raise ArgumentError("x", x, "'time' where `record` is given")
+    if x == "time":
         origin = data["time"].values.min() if record is None else _origin(record)
-        x, along = _hours(data, origin), hours()
+        at, along = _hours(data, origin), hours()
     else:
-        _require_labels(data, [against])
-        x, along = data[against].values, _dimension(data[against])
+        _require_labels(data, [x])
+        at, along = data[x].values, _dimension(data[x])
     order = np.argsort(data["time"].values, kind="stable")
-    runs = list(_runs(data, order, whole=against in ("time", "capacity_total")))
+    runs = list(_runs(data, order, whole=x in ("time", "capacity_total")))
 
     def lines(y: np.ndarray, across: Any, label: str, colour: Any) -> list[Any]:
         layers = []
         for run in runs:
-            points = (x[run], y[run])
+            points = (at[run], y[run])
             curve = hv.Curve(points, along, across, label=label)
             layers.append(curve.opts(color=colour, line_width=1))
             marks = hv.Scatter(points, along, across, label=label)
@@ -154,20 +152,22 @@ def plot_with_voltage(
 
     volts = axis("voltage")
     if record is None:
-        top = hv.Overlay(lines(data["voltage"].values, volts, "", NEUTRAL))
+        top = hv.Overlay(lines(data["voltage"].values, volts, "", plotting.NEUTRAL))
     else:
         whole = hv.Curve(_curve(record, origin), along, volts)
-        top = hv.Overlay([whole.opts(color=NEUTRAL)])
+        top = hv.Overlay([whole.opts(color=plotting.NEUTRAL)])
     quantity_axis = _dimension(values, "quantity")
     below = hv.Overlay(
         [
             layer
             for k, (label, y) in enumerate(_columns(values))
-            for layer in lines(y, quantity_axis, label, COLOURS[k % len(COLOURS)])
+            for layer in lines(
+                y, quantity_axis, label, plotting.COLOURS[k % len(plotting.COLOURS)]
+            )
         ]
     )
     if theoretical is not None:
-        end = float(np.nanmax(x)) if against != "li_content" else float(np.nanmin(x))
+        end = float(np.nanmax(at)) if x != "li_content" else float(np.nanmin(at))
         span = hv.VSpan(*sorted((theoretical, end)))
         shade = span.opts(color=_BEYOND, alpha=0.25)
         top, below = shade * top, shade * below
@@ -254,7 +254,7 @@ def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarra
     return hours
 
 
-def _dimension(array: xr.DataArray, name: str = "") -> Any:
+def _dimension(array: xr.DataArray, name: str = "") -> holoviews.Dimension:
     """Return the axis of an array, without what its long name adds after a comma."""
     words = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
-    return dimension(array, name, words)
+    return plotting.dimension(array, name, words)

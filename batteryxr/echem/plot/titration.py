@@ -6,28 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import (
-    BRANCH_COLOURS,
-    COLOURS,
-    NEUTRAL,
-    dimension,
-    load_hvplot,
-)
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
 #: Black: a fit lies over the points that it is a fit of.
-_FIT = COLOURS[6]
+_FIT = plotting.COLOURS[6]
 _AXES = ("li_content", "specific_capacity", "capacity", "pulse")
 
 
 @checked
-def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
+def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overlay:
     """Plot equilibrium voltages, with a band up to the voltage under current.
 
     Parameters
@@ -44,7 +39,7 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
         For each direction the equilibrium with error bars, and the overpotential as
         an area: the IR drop darker than what diffusion adds.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_gitt")
     require_variables(result, ["equilibrium_voltage"], caller="plot_gitt")
     x, y = _dimension(result, axis), named("voltage")
@@ -53,7 +48,7 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
         at, rested = data[x.name].values, data["equilibrium_voltage"].values
         under = data["end_voltage"].values
         ohmic = rested + data["overpotential_ir"].values
-        colour = BRANCH_COLOURS[side]
+        colour = plotting.BRANCH_COLOURS[side]
         for far, near, alpha in ((ohmic, rested, 0.35), (under, ohmic, 0.15)):
             area = hv.Area((at, near, far), x, [y, "far"])
             parts.append(area.opts(color=colour, alpha=alpha, line_alpha=0))
@@ -69,7 +64,9 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> Any:
 
 
 @checked
-def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
+def plot_time_constants(
+    result: xr.Dataset, *, axis: str | None = None
+) -> holoviews.Overlay:
     """Plot 1/tau = D/L² with errors, on a logarithmic scale.
 
     Parameters
@@ -84,18 +81,20 @@ def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
     holoviews.Overlay
         One series for each direction.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_time_constants")
     require_variables(result, ["inverse_tau"], caller="plot_time_constants")
     x = _dimension(result, axis)
-    y = dimension(result["inverse_tau"])
+    y = plotting.dimension(result["inverse_tau"])
     parts = []
     for side, data in _sides(result):
         at, value = data[x.name].values, data["inverse_tau"].values
         points = hv.Scatter((at, value), x, y, label=side)
         bars = _bars(data, "inverse_tau", (x, y), positive=True)
-        parts.append(points.opts(color=BRANCH_COLOURS[side], size=5, logy=True))
-        parts.append(bars.opts(color=BRANCH_COLOURS[side]))
+        parts.append(
+            points.opts(color=plotting.BRANCH_COLOURS[side], size=5, logy=True)
+        )
+        parts.append(bars.opts(color=plotting.BRANCH_COLOURS[side]))
     return hv.Overlay(parts).opts(
         title="Inverse diffusion time",
         logy=True,
@@ -106,7 +105,7 @@ def plot_time_constants(result: xr.Dataset, *, axis: str | None = None) -> Any:
 
 
 @checked
-def plot_pulse(result: xr.Dataset) -> Any:
+def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
     """Plot one pulse and its rest with the fitted curve, and what is left.
 
     Parameters
@@ -119,10 +118,13 @@ def plot_pulse(result: xr.Dataset) -> Any:
     holoviews.Layout
         Voltage above, residuals below, against time in the pulse.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     wanted = ["voltage", "current", "fitted_voltage", "voltage_residual", "step_time"]
     require_variables(result, wanted, caller="plot_pulse")
-    x, y = dimension(result["step_time"]), dimension(result["voltage"])
+    x, y = (
+        plotting.dimension(result["step_time"]),
+        plotting.dimension(result["voltage"]),
+    )
     left = named("voltage_residual", units="mV", long_name="Residual")
     t = result["step_time"].values
     number = int(result["pulse"])
@@ -130,7 +132,7 @@ def plot_pulse(result: xr.Dataset) -> Any:
     measured = hv.Scatter((t, result["voltage"].values), x, y, label="measured")
     fitted = hv.Curve((t, result["fitted_voltage"].values), x, y, label="fitted")
     residual = hv.Scatter((t, result["voltage_residual"].values * 1e3), x, left)
-    top = measured.opts(color=BRANCH_COLOURS[side], size=3)
+    top = measured.opts(color=plotting.BRANCH_COLOURS[side], size=3)
     top = top * fitted.opts(color=_FIT)
     top = top.opts(title=f"Pulse {number}", width=600, height=300)
     below = (residual.opts(color=_FIT, size=2) * hv.HLine(0)).opts(
@@ -140,7 +142,7 @@ def plot_pulse(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_hysteresis(result: xr.Dataset) -> Any:
+def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     """Plot the equilibrium curves of charge and discharge and the area between them.
 
     Parameters
@@ -153,7 +155,7 @@ def plot_hysteresis(result: xr.Dataset) -> Any:
     holoviews.Overlay
         The two curves; the title tells the area and its error.
     """
-    hv = load_hvplot()
+    hv = plotting.load_hvplot()
     wanted = ["charge_voltage", "discharge_voltage", "hysteresis"]
     require_variables(result, wanted, caller="plot_hysteresis")
     (name,) = result["gap"].dims
@@ -165,27 +167,29 @@ def plot_hysteresis(result: xr.Dataset) -> Any:
     units = result["hysteresis"].attrs["units"]
     band = hv.Area((at, lower, upper), x, [y, "upper"])
     curves = [
-        hv.Curve((at, values), x, y, label=side).opts(color=BRANCH_COLOURS[side])
+        hv.Curve((at, values), x, y, label=side).opts(
+            color=plotting.BRANCH_COLOURS[side]
+        )
         for side, values in (("charge", upper), ("discharge", lower))
     ]
     return hv.Overlay(
-        [band.opts(color=NEUTRAL, alpha=0.2, line_alpha=0), *curves]
+        [band.opts(color=plotting.NEUTRAL, alpha=0.2, line_alpha=0), *curves]
     ).opts(title=f"Hysteresis {area:.4g} ± {error:.2g} {units}", width=600, height=350)
 
 
-def _dimension(result: xr.Dataset, axis: str | None) -> Any:
+def _dimension(result: xr.Dataset, axis: str | None) -> holoviews.Dimension:
     names = [a for a in _AXES if a in result.coords] if axis is None else [axis]
     if not names or names[0] not in result.coords:
         known = [a for a in _AXES if a in result.coords]
         raise ArgumentError("axis", axis, f"one of {known}")
-    return dimension(result[names[0]])
+    return plotting.dimension(result[names[0]])
 
 
 def _sides(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
     direction = result["direction"].values
     return [
         (side, result.isel(pulse=np.flatnonzero(direction == side)))
-        for side in BRANCH_COLOURS
+        for side in plotting.BRANCH_COLOURS
         if (direction == side).any()
     ]
 

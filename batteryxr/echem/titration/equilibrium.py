@@ -22,7 +22,7 @@ class _OpenCircuit(NamedTuple):
 
 @recorded
 def equilibrium_hysteresis(
-    result: xr.Dataset, discharge: xr.Dataset, *, axis: str | None = None
+    result: xr.Dataset, other: xr.Dataset, *, axis: str | None = None
 ) -> xr.Dataset:
     """Integrate the gap between the equilibrium curves of charge and discharge.
 
@@ -30,7 +30,7 @@ def equilibrium_hysteresis(
 
     Parameters
     ----------
-    result, discharge
+    result, other
         Results of `gitt` on charge and on discharge; pulses of the other direction,
         and those without an equilibrium voltage, are left out. The equilibrium before
         the first pulse counts as a point too.
@@ -54,12 +54,10 @@ def equilibrium_hysteresis(
     DimensionError
         If an argument is not a result of `gitt`.
     """
-    from batteryxr.echem.kernels import hysteresis as kernel
-
-    sides = {"charge": result, "discharge": discharge}
+    sides = {"charge": result, "discharge": other}
     name = _common_axis(sides, axis)
     up, down = (_curve(data, side, name) for side, data in sides.items())
-    x = kernel.overlap_grid(up.x, down.x)
+    x = _overlap_grid(up.x, down.x)
     if x.size < 2:
         spans = [[float(c.x[0]), float(c.x[-1])] for c in (up, down)]
         raise DataError(
@@ -68,9 +66,9 @@ def equilibrium_hysteresis(
             "Count both from the same state: pass mass=, and "
             "formula=Lithiation(formula, x0=...), to gitt.",
         )
-    upper, upper_weights = kernel.linear(up.x, up.y, up.error, x)
-    lower, lower_weights = kernel.linear(down.x, down.y, down.error, x)
-    integral = kernel.trapezoid_weights(x)
+    upper, upper_weights = _linear(up.x, up.y, up.error, x)
+    lower, lower_weights = _linear(down.x, down.y, down.error, x)
+    integral = _trapezoid_weights(x)
     gap = upper - lower
     area = float(integral @ gap)
     # How smooth curves through the same points would differ from straight lines.
@@ -162,3 +160,37 @@ def _smooth(curve: _OpenCircuit, at: np.ndarray) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     return np.asarray(PchipInterpolator(curve.x, curve.y)(at))
+
+
+def _overlap_grid(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return all points of two sorted axes inside their overlap, its ends included."""
+    low, high = max(a[0], b[0]), min(a[-1], b[-1])
+    if not low < high:
+        return np.empty(0)
+    joined = np.unique(np.concatenate([a, b, [low, high]]))
+    return joined[(joined >= low) & (joined <= high)]
+
+
+def _linear(
+    x: np.ndarray, y: np.ndarray, error: np.ndarray, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolate linearly; return values and the matrix of weights times errors.
+
+    The matrix, (at, x), gives the covariance of any linear functional of the values.
+    """
+    right = np.clip(np.searchsorted(x, at), 1, x.size - 1)
+    share = (at - x[right - 1]) / (x[right] - x[right - 1])
+    weights = np.zeros((at.size, x.size))
+    rows = np.arange(at.size)
+    weights[rows, right - 1] = 1.0 - share
+    weights[rows, right] = share
+    return weights @ y, weights * error
+
+
+def _trapezoid_weights(x: np.ndarray) -> np.ndarray:
+    """Return w such that ``w @ y`` is the trapezoidal integral over `x`."""
+    step = np.diff(x)
+    weights = np.zeros(x.size)
+    weights[:-1] += 0.5 * step
+    weights[1:] += 0.5 * step
+    return weights

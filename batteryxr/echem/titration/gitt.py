@@ -62,8 +62,7 @@ def gitt(
     radius: Positive | None = None,
     mass: Positive | None = None,
     formula: str | Composition | Lithiation | None = None,
-    tmin: NonNegative = 1.0,
-    tmax: float | None = 60.0,
+    window: tuple[NonNegative, float | None] = (1.0, 60.0),
     i_zero: Positive | None = None,
     settled: float = 1e-3,
     progress: bool | None = None,
@@ -95,12 +94,12 @@ def gitt(
         The active material as weighed; with `mass` it adds the coordinate
         `li_content`. ``Lithiation(formula, x0=0.95)`` tells the content where the
         record starts.
-    tmin
-        Rows within so many seconds of a switch are not fitted: there the double layer
-        and charge transfer still settle, and count as resistance.
-    tmax
-        End (s) of the line along the square root of time from which `ir_drop_sqrt`
-        and the Weppner-Huggins transient are taken; None for the whole pulse.
+    window
+        Start and end, in s after the pulse begins, of the line along the square root
+        of time from which `ir_drop_sqrt` and the Weppner-Huggins transient are taken;
+        an end of None is that of the pulse. Rows nearer to a switch than the start
+        are not fitted at all: there the double layer and charge transfer still
+        settle, and count as resistance.
     i_zero
         Magnitude of current (mA) below which a row is at rest. Default: 1/1000 of the
         largest.
@@ -137,8 +136,9 @@ def gitt(
     passed by pulses since the record's start, after each pulse. Pulse and rest end
     where `file` changes.
     """
+    tmin, tmax = window
     if tmax is not None and not tmax > tmin:
-        raise ArgumentError("tmax", tmax, f"a time in s after tmin={tmin}, or None")
+        raise ArgumentError("window", window, "an end after its start, or None")
     if formula is not None and mass is None:
         raise ArgumentError(
             "mass", mass, "the active mass in mg", "Li content needs it with `formula`."

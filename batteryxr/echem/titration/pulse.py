@@ -48,8 +48,8 @@ def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Datas
     if pulse not in result["pulse"].values:
         last = int(result["pulse"].values[-1])
         raise ArgumentError("pulse", pulse, f"a pulse from 1 to {last}")
-    from batteryxr.echem.kernels import relaxation
-    from batteryxr.echem.kernels.rows import fitted_rows
+    from batteryxr.echem.kernels.relaxation import shape
+    from batteryxr.echem.kernels.titration import fit_pulse
 
     i_zero, tmin = float(result.attrs["i_zero"]), float(result.attrs["tmin"])
     source = columns(record, caller="pulse_fit")
@@ -57,11 +57,11 @@ def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Datas
     one = next(itertools.islice(found, pulse - 1, None), None)
     if one is None:
         raise DataError("record", f"has no pulse {pulse}: `result` is of another one")
-    rows, _ = fitted_rows(one.window, one.timing, tmin=tmin)
-    shape = relaxation.shape(str(result.attrs["geometry"]), method.degree)
-    if not relaxation.enough(rows, shape):
+    particle = shape(str(result.attrs["geometry"]), method.degree)
+    rows, fitted = fit_pulse(one, particle, tmin=tmin)
+    if fitted is None:
         raise DataError(f"pulse {pulse}", "has too few rows to be fitted")
-    model = relaxation.fit(rows, one.remembered, shape)[4]
+    model = fitted[4]
     named = {
         "voltage": (rows.v, "V", "Voltage"),
         "current": (rows.i, "mA", "Current"),

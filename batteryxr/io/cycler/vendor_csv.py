@@ -31,9 +31,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = text(path)
-    if b"\n" not in raw:
-        raw = raw.replace(b"\r", b"\n")
+    raw = _in_lines(text(path))
     head = _lines(raw)
     for separator in _SEPARATORS:
         layout = recognise([_cells(line, separator) for line in head], head, options)
@@ -71,6 +69,11 @@ def _read(
         first_line=table.first_line,
     )
     return replace(raw_table, notes={**raw_table.notes, **notes})
+
+
+def _in_lines(raw: bytes) -> bytes:
+    """Return text whose lines end with a line feed, whatever computer wrote it."""
+    return raw if b"\n" in raw else raw.replace(b"\r", b"\n")
 
 
 def _lines(raw: bytes) -> list[str]:

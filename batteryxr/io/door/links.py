@@ -54,7 +54,9 @@ def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
 
 def _external(path: Path, file: Any) -> Iterator[str]:
     """Yield the files that links name; each group is looked at once."""
-    from h5py import h5l, h5o
+    import h5py
+
+    h5l, h5o = h5py.h5l, h5py.h5o
 
     root = file["/"].id
     waiting, seen, n = [(root, 0)], {h5o.get_info(root).addr}, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,9 @@ from batteryxr.core.xray import HC
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.datasets import frames_of, gaps, read_all
 from batteryxr.io.door.hdf5 import opened, text
+
+if TYPE_CHECKING:
+    import h5py
 
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.
@@ -97,7 +100,7 @@ def _detector(name: str) -> tuple[str, ...]:
     return (f"instrument_1/detector_1/{name}",)
 
 
-def _group(file: Any, path: Path, dataset: str) -> Any:
+def _group(file: h5py.Group, path: Path, dataset: str) -> h5py.Group:
     if dataset not in file:
         raise FileFormatError(
             path, f"no group {dataset!r}; it holds {sorted(file)}. Pass dataset=..."
@@ -105,18 +108,20 @@ def _group(file: Any, path: Path, dataset: str) -> Any:
     return file[dataset]
 
 
-def _found(group: Any, path: Path, what: str, *names: str) -> Any:
+def _found(group: h5py.Group, path: Path, what: str, *names: str) -> h5py.Dataset:
     for name in names:
         if name in group:
             return group[name]
     raise FileFormatError(path, f"no {what}: looked for {', '.join(names)}")
 
 
-def _number(item: Any) -> float:
+def _number(item: h5py.Dataset) -> float:
     return float(np.ravel(read_all(item))[0])
 
 
-def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any]:
+def _coordinates(
+    group: h5py.Group, detector: h5py.Group, path: Path, n: int
+) -> dict[str, Any]:
     energy = _energy(group, path)
     far = _found(detector, path, "detector distance", "distance", "corner_position")
     distance = abs(float(np.ravel(read_all(far))[-1]))
@@ -124,12 +129,12 @@ def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any
     rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
     if not np.isclose(pitch, rows):
         raise FileFormatError(path, f"pixels of {pitch} x {rows} m are not square")
-    moves = _found(
+    translations = _found(
         group, path, "translations",
         "sample_1/geometry_1/translation", "data_1/translation",
         "instrument_1/detector_1/translation", "sample_1/transformations/translation",
     )  # fmt: skip
-    moves = np.asarray(read_all(moves), float)
+    moves = np.asarray(read_all(translations), float)
     if moves.ndim != 2 or len(moves) != n or moves.shape[1] < 2:
         raise FileFormatError(path, f"translations are {moves.shape} for {n} frames")
     along_y, along_x = _axes(detector)
@@ -151,7 +156,7 @@ def _coordinates(group: Any, detector: Any, path: Path, n: int) -> dict[str, Any
     }
 
 
-def _axes(detector: Any) -> tuple[np.ndarray, np.ndarray]:
+def _axes(detector: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors along which detector rows and columns count up."""
     if "basis_vectors" not in detector:
         return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])
@@ -161,7 +166,7 @@ def _axes(detector: Any) -> tuple[np.ndarray, np.ndarray]:
     return unit[:, 0], unit[:, 1]
 
 
-def _energy(group: Any, path: Path) -> float:
+def _energy(group: h5py.Group, path: Path) -> float:
     """Return eV; CXI has J, NeXus what its units say, some neither say nor have it."""
     for name in _ENERGIES:
         if name in group:
@@ -178,7 +183,9 @@ def _energy(group: Any, path: Path) -> float:
     raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
 
 
-def _extras(group: Any, detector: Any, gaps: np.ndarray) -> dict[str, Any]:
+def _extras(
+    group: h5py.Group, detector: h5py.Group, gaps: np.ndarray
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "mask" in detector or gaps.any():
         bad = gaps
@@ -234,18 +241,18 @@ def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
     return path
 
 
-def _nexus(parent: Any, name: str, kind: str) -> Any:
+def _nexus(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
     group = parent.create_group(name)
     group.attrs["NX_class"] = kind
     return group
 
 
-def _quantity(group: Any, name: str, value: Any, units: str) -> None:
+def _quantity(group: h5py.Group, name: str, value: Any, units: str) -> None:
     group[name] = value
     group[name].attrs["units"] = units
 
 
-def _write_instrument(entry: Any, scan: xr.Dataset) -> None:
+def _write_instrument(entry: h5py.Group, scan: xr.Dataset) -> None:
     joule = float(scan["energy"]) * _JOULE
     instrument = _nexus(entry, "instrument_1", "NXinstrument")
     source = _nexus(instrument, "source_1", "NXsource")
@@ -276,7 +283,7 @@ def _write_instrument(entry: Any, scan: xr.Dataset) -> None:
     place["translation"] = detector["translation"]
 
 
-def _write_frames(entry: Any, scan: xr.Dataset) -> None:
+def _write_frames(entry: h5py.Group, scan: xr.Dataset) -> None:
     frames = scan["frames"].transpose("position", "detector_y", "detector_x")
     detector = entry["instrument_1/detector_1"]
     chunk = (min(_CHUNK, frames.shape[0]), *frames.shape[1:])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import h5py
+
 #: Where CXI (version 1.3 and later) puts frames, and NeXus files usually do.
 _USUAL = (
     "entry_1/data_1/data",
@@ -82,7 +84,7 @@ def open_hdf5(
     return Held(data, **held)
 
 
-def _frames(file: Any, path: Path, dataset: str | None) -> str:
+def _frames(file: h5py.Group, path: Path, dataset: str | None) -> str:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
             raise ArgumentError("dataset", dataset, f"one of {_stacks(file)}")
@@ -100,7 +102,7 @@ def _frames(file: Any, path: Path, dataset: str | None) -> str:
     raise ArgumentError("dataset", None, f"one of {stacks}", f"{path.name} has several")
 
 
-def _stacks(file: Any) -> list[str]:
+def _stacks(file: h5py.Group) -> list[str]:
     """Return the paths of all datasets of three axes."""
     return [
         path
@@ -109,7 +111,7 @@ def _stacks(file: Any) -> list[str]:
     ]
 
 
-def _default(file: Any) -> str:
+def _default(file: h5py.Group) -> str:
     """Follow the `default` attributes of NeXus to the signal; empty if none."""
     group, path = file, list[str]()
     for _ in range(4):
@@ -124,7 +126,7 @@ def _default(file: Any) -> str:
 
 
 def _beside(
-    file: Any, path: Path, name: str, rocking: str | None, shape: tuple[int, ...]
+    file: h5py.Group, path: Path, name: str, rocking: str | None, shape: tuple[int, ...]
 ) -> dict[str, Any]:
     group = file[name].parent
     entry = file[name.strip("/").split("/")[0]] if "/" in name.strip("/") else file
@@ -148,7 +150,7 @@ def _beside(
 
 
 def _angles(
-    file: Any, path: Path, group: Any, rocking: str | None, n: int
+    file: h5py.Group, path: Path, group: h5py.Group, rocking: str | None, n: int
 ) -> tuple[np.ndarray | None, str]:
     if rocking is not None:
         place = file if rocking in file else group
@@ -166,7 +168,7 @@ def _angles(
     return None, ""
 
 
-def _nodes(entry: Any, what: str) -> list[Any]:
+def _nodes(entry: h5py.Group, what: str) -> list[h5py.Group]:
     """Return groups of one kind by NeXus class or by name, the first levels down."""
     found = []
     for _, item in _groups(entry):
@@ -177,7 +179,7 @@ def _nodes(entry: Any, what: str) -> list[Any]:
     return found
 
 
-def _groups(group: Any) -> list[tuple[str, Any]]:
+def _groups(group: h5py.Group) -> list[tuple[str, h5py.Group]]:
     items = []
     for key in group:
         with contextlib.suppress(KeyError, OSError):
@@ -186,12 +188,12 @@ def _groups(group: Any) -> list[tuple[str, Any]]:
     return items
 
 
-def _scalar(path: Path, node: Any, theirs: str, ours: str) -> float:
+def _scalar(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
     value = float(np.ravel(read_all(node))[0])
     return value * _factor(path, node, theirs, ours)
 
 
-def _factor(path: Path, node: Any, theirs: str, ours: str) -> float:
+def _factor(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
     units = text(node.attrs.get("units", "")) or theirs
     if units == "J" and ours == "eV":
         return 1 / _JOULE

@@ -305,9 +305,7 @@ def _conditions(scan: SpecScan | None, timezone: str | None) -> dict[str, Any]:
     where = clock.zone(timezone)
     if scan is None:
         return {}
-    moment: np.datetime64 = np.datetime64("NaT", "ns")
-    if scan.start is not None and where is not None:
-        moment = np.datetime64(clock.utc_nanoseconds(scan.start, where), "ns")
+    moment = np.datetime64(clock.stamp(scan.start, where), "ns")
     coords: dict[str, Any] = {"time": ((), moment, {"long_name": "Start of the scan"})}
     for name, values in list(scan.columns.items())[1:]:
         if name == "Seconds":

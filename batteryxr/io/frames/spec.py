@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,17 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io.door.files import opened, refuse_other
+from batteryxr.io.series.headers import read_time
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+    from datetime import datetime
 
 #: Names are separated by two blanks or a tab: one blank is part of a name.
 _NAMES = re.compile(r"\s{2,}|\t")
 _MOTORS = re.compile(r"#([OP])(\d+)\s(.*)")
 _LONGEST = 1_000_000  # letters of a line
-_DATE = "%a %b %d %H:%M:%S %Y"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SpecScan:
     columns
         Measured columns by name, each of one length.
     start
-        Local time of the start, without a zone; None where none is written.
+        Start as written: local unless it has a zone; None where none is written.
     """
 
     number: int
@@ -199,7 +199,7 @@ def _parse(
         elif text.startswith("#L "):
             columns = [n for n in _NAMES.split(text[3:].strip()) if n]
         elif text.startswith("#D ") and start is None:
-            start = _date(text[3:].strip())
+            start = read_time(text[3:])
         elif text.startswith("@") or in_spectrum:
             in_spectrum = text.endswith("\\")
         elif text.strip() and not text.startswith("#"):
@@ -223,10 +223,3 @@ def _number(path: Path, line: int, text: str) -> float:
         return float(text)
     except ValueError:
         raise FileFormatError(path, f"{text[:20]!r} is no number.", line) from None
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, _DATE)
-    except ValueError:
-        return None

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from batteryxr.io.series.headers import Entry
     from batteryxr.io.series.scans import Scan
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAT = np.iinfo(np.int64).min
-
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 
 
@@ -47,7 +44,7 @@ def times(
             _changed(scan.source.path, seconds)
             for scan, seconds in zip(scans, lasting, strict=True)
         ]
-    stamps = np.array([_stamp(start, where) for start in starts], dtype=np.int64)
+    stamps = np.array([clock.stamp(start, where) for start in starts], dtype=np.int64)
     coords: Coords = {
         "time": (
             "scan",
@@ -184,14 +181,6 @@ def _exposure(scans: Sequence[Scan], given: Any) -> np.ndarray:
 def _changed(path: Path, seconds: float) -> datetime:
     end = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return end if np.isnan(seconds) else end - timedelta(seconds=seconds)
-
-
-def _stamp(start: datetime | None, where: tzinfo | None) -> int:
-    if start is None or (start.tzinfo is None and where is None):
-        return _NAT
-    if start.tzinfo is None and where is not None:
-        return clock.utc_nanoseconds(start, where)
-    return clock.nanoseconds(start - _EPOCH)
 
 
 def _text(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import h5py
+
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
 _ENERGIES = ("energy", "photon_energy", "incident_energy")
@@ -61,7 +63,7 @@ def open_hdf5_stack(
 
 
 def _described(
-    file: Any, path: Path, dataset: str | None, has_energy: bool, counts: bool
+    file: h5py.Group, path: Path, dataset: str | None, has_energy: bool, counts: bool
 ) -> RawStack:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
@@ -86,21 +88,21 @@ def _described(
     return _along_energy(path, group, values, has_energy, counts)
 
 
-def _walk(file: Any) -> Iterator[Any]:
+def _walk(file: h5py.Group) -> Iterator[h5py.Dataset]:
     """Yield all datasets of numbers, the default branch first."""
     return (item for _, item in walk(file, 6) if item.dtype.kind in "iufc")
 
 
-def _arrays(file: Any) -> list[str]:
+def _arrays(file: h5py.Group) -> list[str]:
     return [v.name.strip("/") for v in _walk(file) if v.ndim in (1, 2, 3)][:40]
 
 
-def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
+def _signals(file: h5py.Group) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
     """Yield (group, values) wherever values lie beside an energy, images first."""
-    groups: dict[str, Any] = {}
+    groups: dict[str, h5py.Group] = {}
     for values in _walk(file):
         groups.setdefault(values.parent.name, values.parent)
-    found: list[tuple[bool, int, int, Any, Any]] = []
+    found: list[tuple[bool, int, int, h5py.Group, h5py.Dataset]] = []
     for group in groups.values():
         energy = _energy(group)
         if energy is None:
@@ -118,7 +120,7 @@ def _signals(file: Any) -> Iterator[tuple[Any, Any]]:
         yield group, values
 
 
-def _energy(group: Any) -> Any:
+def _energy(group: h5py.Group) -> Any:
     for name in _ENERGIES:
         if name in group and getattr(group[name], "ndim", 0) == 1:
             return group[name]
@@ -126,7 +128,7 @@ def _energy(group: Any) -> Any:
 
 
 def _along_energy(
-    path: Path, group: Any, values: Any, has_energy: bool, counts: bool
+    path: Path, group: h5py.Group, values: h5py.Dataset, has_energy: bool, counts: bool
 ) -> RawStack:
     node = _energy(group)
     if node is None and not has_energy:
@@ -168,7 +170,7 @@ def _along_energy(
 
 
 def _dims(
-    path: Path, group: Any, values: Any, energy: np.ndarray | None
+    path: Path, group: h5py.Group, values: h5py.Dataset, energy: np.ndarray | None
 ) -> tuple[str, ...]:
     axes = group.attrs.get("axes", values.attrs.get("axes", ()))
     if isinstance(axes, str | bytes):
@@ -198,7 +200,7 @@ def _dim(name: str) -> str:
 
 
 def _positions(
-    path: Path, group: Any, axis: str, size: int, notes: list[str]
+    path: Path, group: h5py.Group, axis: str, size: int, notes: list[str]
 ) -> np.ndarray | None:
     for name in _POSITIONS[axis]:
         if name in group and group[name].shape == (size,):
@@ -218,7 +220,7 @@ def _positions(
     return None
 
 
-def _object(file: Any, path: Path, values: Any) -> RawStack:
+def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:
     """Describe a reconstructed object; energy and pixel as far as they are told."""
     shape = values.shape
     if values.ndim == 2:
@@ -245,7 +247,7 @@ def _object(file: Any, path: Path, values: Any) -> RawStack:
     )
 
 
-def _object_energy(file: Any, path: Path) -> np.ndarray | None:
+def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
             units = text(node.attrs.get("units", ""))
@@ -259,7 +261,7 @@ def _object_energy(file: Any, path: Path) -> np.ndarray | None:
     return None
 
 
-def _pixel(file: Any, path: Path, values: Any) -> float | None:
+def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
     """Return the pixel of an object in nm."""
     for node in _walk(file):
         name = node.name.rsplit("/", 1)[-1]
@@ -282,7 +284,7 @@ def _pixel(file: Any, path: Path, values: Any) -> float | None:
     return None
 
 
-def _lazy(path: Path, values: Any, *, counts: bool = False) -> Any:
+def _lazy(path: Path, values: h5py.Dataset, *, counts: bool = False) -> Any:
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
     source = frames_of(path, values, counts=counts)
@@ -304,7 +306,7 @@ def _chunks(
     return tuple(chunk)
 
 
-def _energy_factor(path: Path, node: Any) -> float:
+def _energy_factor(path: Path, node: h5py.Dataset) -> float:
     units = text(node.attrs.get("units", "")) or "eV"
     return _factor(path, node.name, units, "eV")
 

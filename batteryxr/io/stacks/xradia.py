@@ -9,12 +9,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.files import regular, stamp
 from batteryxr.io.door.images import compound, stream
-from batteryxr.io.stacks.assembly import (
-    RawStack,
-    check_energies,
-    check_shape,
-    frame_by_frame,
-)
+from batteryxr.io.stacks import assembly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +23,7 @@ _PER_FOLDER = 100
 _MOST = 100_000
 
 
-def open_xradia(paths: Sequence[Path]) -> RawStack:
+def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
     """Open images lazily; every header is read now.
 
     Raises
@@ -80,9 +75,9 @@ def open_xradia(paths: Sequence[Path]) -> RawStack:
     energy = np.concatenate(energies).astype(float)
     told = bool(np.isfinite(energy).all() and (energy != 0).all())
     if told:
-        check_energies(paths[0], energy)
-    return RawStack(
-        data=frame_by_frame(_load, places, shape, dtype),
+        assembly.check_energies(paths[0], energy)
+    return assembly.RawStack(
+        data=assembly.frame_by_frame(_load, places, shape, dtype),
         energy=energy if told else None,
         y=pixel * np.arange(shape[0]) if known else None,
         x=pixel * np.arange(shape[1]) if known else None,
@@ -101,7 +96,7 @@ def _form(ole: Any, path: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
         raise FileFormatError(
             path, f"its pixels are of the unknown type {code}; known are {[*_TYPES]}."
         )
-    check_shape(path, (height, width), _TYPES[code].itemsize)
+    assembly.check_shape(path, (height, width), _TYPES[code].itemsize)
     if height * width * _TYPES[code].itemsize > regular(path):
         raise FileFormatError(
             path, f"a frame of {height} x {width} pixels is larger than the file."

@@ -21,6 +21,9 @@ _REVIVING = 50
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Normal equations of one half: Gram, (k, k) or one for each, and right-hand side.
+Terms = tuple[np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -83,18 +86,14 @@ class Normal(Protocol):
     mean: float
     shape: tuple[int, int]
 
-    def for_weights(self, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_weights(self, components: np.ndarray) -> Terms:
         """Return Gram and right-hand side for the weights (k, samples)."""
 
-    def for_components(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_components(self, weights: np.ndarray) -> Terms:
         """Return Gram and right-hand side for the components (k, points)."""
 
     def misfit(
-        self,
-        weights: np.ndarray,
-        components: np.ndarray,
-        gram: np.ndarray,
-        rhs: np.ndarray,
+        self, weights: np.ndarray, components: np.ndarray, terms: Terms
     ) -> float:
         """Return the weighted sum of squared residuals; terms as of the components."""
 
@@ -125,25 +124,22 @@ class Plain:
         self.mean = float(x.mean(dtype=np.float64)) if mean is None else mean
         self.shape = (len(x), x.shape[1] if basis is None else len(basis))
 
-    def for_weights(self, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_weights(self, components: np.ndarray) -> Terms:
         """Return Gram and right-hand side for the weights."""
         h = components if self.basis is None else components @ self.basis
         rhs = h.astype(self.x.dtype, copy=False) @ self.x.T
         return components @ components.T, rhs
 
-    def for_components(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_components(self, weights: np.ndarray) -> Terms:
         """Return Gram and right-hand side for the components."""
         rhs = weights.astype(self.x.dtype, copy=False) @ self.x
         return weights @ weights.T, rhs if self.basis is None else rhs @ self.basis.T
 
     def misfit(
-        self,
-        weights: np.ndarray,
-        components: np.ndarray,
-        gram: np.ndarray,
-        rhs: np.ndarray,
+        self, weights: np.ndarray, components: np.ndarray, terms: Terms
     ) -> float:
         """Return the sum of squared residuals without forming them."""
+        gram, rhs = terms
         cross = float(np.vdot(components, rhs))
         return self.total - 2 * cross + float(np.vdot(components @ components.T, gram))
 
@@ -159,20 +155,16 @@ class Weighted:
         self.mean = float(self.vx.sum() / v.sum())
         self.shape = (len(x), x.shape[1])
 
-    def for_weights(self, components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_weights(self, components: np.ndarray) -> Terms:
         """Return a Gram per sample, and the right-hand side."""
         return grams(components, self.v.T), components @ self.vx.T
 
-    def for_components(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def for_components(self, weights: np.ndarray) -> Terms:
         """Return a Gram per point, and the right-hand side."""
         return grams(weights, self.v), weights @ self.vx
 
     def misfit(
-        self,
-        weights: np.ndarray,
-        components: np.ndarray,
-        gram: np.ndarray,
-        rhs: np.ndarray,
+        self, weights: np.ndarray, components: np.ndarray, terms: Terms
     ) -> float:
         """Return the weighted sum of squared residuals."""
         residual = self.x - weights.T @ components
@@ -243,7 +235,7 @@ def factorise(
         weights = _weights(terms, push, weights, rules, sparse=sparse)
         terms = data.for_components(weights)
         new = _components(terms, push, weights, rules, sparse=sparse)
-        value = data.misfit(weights, new, *terms)
+        value = data.misfit(weights, new, terms)
         value += _penalty(weights, new, rules, sparse)
         trace.append(min(value, previous))
         if value > previous:
@@ -265,7 +257,7 @@ def factorise(
             break
     terms = data.for_weights(best)
     weights = _weights(terms, best, weights, rules, sparse=sparse)
-    misfit = data.misfit(weights, best, *data.for_components(weights))
+    misfit = data.misfit(weights, best, data.for_components(weights))
     error = _relative(misfit, data.total)
     return Run(weights, best, error, len(trace), converged)
 

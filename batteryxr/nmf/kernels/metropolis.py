@@ -12,13 +12,24 @@ the posterior for a flat prior at T = 1 (Metropolis et al., J. Chem. Phys. 21, 1
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Line
+    from batteryxr.nmf.kernels.alternate import Terms
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gram(grams: Cube[float], c: int) -> FloatTable:
+    """Return the Gram matrix of a column: its own, or that of all."""
+    return grams[c if len(grams) > 1 else 0]
+
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
+def _pull(gram: FloatTable, rhs: FloatTable, x: FloatTable, j: int, c: int) -> float:
     """Return what draws entry (j, c), all others held."""
     pull = rhs[j, c]
     for i in range(x.shape[0]):
@@ -27,7 +38,9 @@ def _pull(gram, rhs, x, j, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _pull_between(gram, rhs, x, a, b, c):  # type: ignore[no-untyped-def]
+def _pull_between(
+    gram: FloatTable, rhs: FloatTable, x: FloatTable, a: int, b: int, c: int
+) -> float:
     """Return what draws weight from row b to row a of a column."""
     pull = rhs[a, c] - rhs[b, c]
     for i in range(x.shape[0]):
@@ -38,10 +51,9 @@ def _pull_between(gram, rhs, x, a, b, c):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def propose_entries(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
-    x: np.ndarray,
-    free: np.ndarray,
+    terms: Terms,
+    x: FloatTable,
+    free: Line[bool],
     temperature: float,
     step: float,
 ) -> float:
@@ -51,10 +63,9 @@ def propose_entries(
     ----------
     rng
         Random numbers.
-    grams
-        (1, k, k), or (q, k, k) where each column has its own.
-    rhs
-        (k, q).
+    terms
+        Grams, (1, k, k) or (q, k, k) where each column has its own, and the
+        right-hand side (k, q); both float64 and contiguous.
     x
         (k, q), never negative.
     free
@@ -64,11 +75,12 @@ def propose_entries(
     step
         Standard deviation of a proposal, over that of the conditional distribution.
     """
+    rhs: FloatTable
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -87,9 +99,8 @@ def propose_entries(
 @njit(cache=True, nogil=True, error_model="numpy")
 def propose_transfers(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
-    x: np.ndarray,
+    terms: Terms,
+    x: FloatTable,
     temperature: float,
     step: float,
 ) -> float:
@@ -97,11 +108,12 @@ def propose_transfers(
 
     Parameters and return value as of `propose_entries`.
     """
+    rhs: FloatTable
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     tried = accepted = 0
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]
@@ -123,17 +135,17 @@ def propose_transfers(
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_entries(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
-    x: np.ndarray,
-    free: np.ndarray,
+    terms: Terms,
+    x: FloatTable,
+    free: Line[bool],
     temperature: float,
 ) -> None:
     """Draw every free entry from its conditional, a normal truncated at zero."""
+    rhs: FloatTable
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for j in range(k):
             if not free[j] or gram[j, j] <= 0.0:
                 continue
@@ -146,16 +158,16 @@ def draw_entries(
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_transfers(
     rng: np.random.Generator,
-    grams: np.ndarray,
-    rhs: np.ndarray,
-    x: np.ndarray,
+    terms: Terms,
+    x: FloatTable,
     temperature: float,
 ) -> None:
     """Draw what moves between each pair of rows, so that columns keep their sum."""
+    rhs: FloatTable
+    grams, rhs = terms
     k, q = x.shape
-    own = len(grams) > 1
     for c in range(q):
-        gram = grams[c if own else 0]
+        gram = _gram(grams, c)
         for a in range(k):
             for b in range(a):
                 stiff = gram[a, a] + gram[b, b] - 2 * gram[a, b]

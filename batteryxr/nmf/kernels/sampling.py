@@ -1,4 +1,4 @@
-"""One chain over both factors: annealed, then at T = 1, then over what fits alike."""
+"""Chains over both factors: annealed, at T = 1, over what fits alike; if they agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batteryxr.nmf.kernels.feasible import explore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run, Terms
     from batteryxr.nmf.kernels.feasible import Range
     from batteryxr.nmf.kernels.schedule import Sampling
 
@@ -154,20 +154,20 @@ class _State:
 
     def propose(self, temperature: float) -> None:
         """Sweep over both factors with Metropolis proposals of tuned size."""
-        grams, rhs = self._for_components()
+        terms = self._for_components()
         accepted = metropolis.propose_entries(
-            self.rng, grams, rhs, self.h, self.free, temperature, self.step_h
+            self.rng, terms, self.h, self.free, temperature, self.step_h
         )
         if self.free.any():
             self.step_h *= np.exp(0.2 * (accepted - _ACCEPTED))
-        grams, rhs = self._for_weights()
+        terms = self._for_weights()
         if self.closure:
             moved = metropolis.propose_transfers(
-                self.rng, grams, rhs, self.w, temperature, self.step_w
+                self.rng, terms, self.w, temperature, self.step_w
             )
         else:
             moved = metropolis.propose_entries(
-                self.rng, grams, rhs, self.w, self.all, temperature, self.step_w
+                self.rng, terms, self.w, self.all, temperature, self.step_w
             )
             self._rescale()
         self.step_w *= np.exp(0.2 * (moved - _ACCEPTED))
@@ -175,19 +175,18 @@ class _State:
 
     def draw(self, temperature: float) -> None:
         """Sweep over both factors with draws from each entry's conditional."""
-        grams, rhs = self._for_components()
-        metropolis.draw_entries(self.rng, grams, rhs, self.h, self.free, temperature)
-        grams, rhs = self._for_weights()
+        terms = self._for_components()
+        metropolis.draw_entries(self.rng, terms, self.h, self.free, temperature)
+        terms = self._for_weights()
         if self.closure:
-            metropolis.draw_transfers(self.rng, grams, rhs, self.w, temperature)
+            metropolis.draw_transfers(self.rng, terms, self.w, temperature)
         else:
-            metropolis.draw_entries(self.rng, grams, rhs, self.w, self.all, temperature)
+            metropolis.draw_entries(self.rng, terms, self.w, self.all, temperature)
             self._rescale()
 
     def misfit(self) -> float:
         """Return the weighted sum of squared residuals."""
-        gram, rhs = self.data.for_components(self.w)
-        return self.data.misfit(self.w, self.h, gram, rhs)
+        return self.data.misfit(self.w, self.h, self.data.for_components(self.w))
 
     def _rescale(self) -> None:
         """Without closure the scale is shared freely: components get unit norm."""
@@ -196,16 +195,69 @@ class _State:
         self.h /= norm
         self.w *= norm
 
-    def _for_components(self) -> tuple[np.ndarray, np.ndarray]:
+    def _for_components(self) -> Terms:
         return _stacked(*self.data.for_components(self.w))
 
-    def _for_weights(self) -> tuple[np.ndarray, np.ndarray]:
+    def _for_weights(self) -> Terms:
         return _stacked(*self.data.for_weights(self.h))
 
 
-def _stacked(gram: np.ndarray, rhs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(gram: np.ndarray, rhs: np.ndarray) -> Terms:
     grams = gram[None] if gram.ndim == 2 else gram
     return (
         np.ascontiguousarray(grams, dtype=np.float64),
         np.ascontiguousarray(rhs, dtype=np.float64),
     )
+
+
+def potential_scale(draws: np.ndarray) -> np.ndarray:
+    """Return R-hat of split chains: near 1 where all have found the same.
+
+    Gelman & Rubin, Stat. Sci. 7, 457 (1992); split as in Vehtari et al., Bayesian
+    Anal. 16, 667 (2021).
+
+    Parameters
+    ----------
+    draws
+        (chains, draws, ...).
+
+    Returns
+    -------
+    numpy.ndarray
+        (...), NaN where nothing varies.
+    """
+    half = draws.shape[1] // 2
+    split = np.concatenate([draws[:, :half], draws[:, half : 2 * half]])
+    within = split.var(axis=1, ddof=1).mean(axis=0)
+    between = split.mean(axis=1).var(axis=0, ddof=1)
+    least = 1e-24 * np.maximum((draws**2).mean(axis=(0, 1)), 1e-300)
+    varies = within + between > least
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.sqrt((within * (half - 1) / half + between) / within)
+    return np.where(varies, ratio, np.nan)
+
+
+def effective_size(draws: np.ndarray) -> np.ndarray:
+    """Return how many independent ones `draws` (chains, draws, ...) are worth, (...).
+
+    By the initial monotone sequence of summed autocorrelations (Geyer, Stat. Sci. 7,
+    473, 1992) of all chains together, spread between chains included; NaN where
+    nothing varies.
+    """
+    chains, n = draws.shape[:2]
+    centred = draws - draws.mean(axis=1, keepdims=True)
+    size = 2 ** int(np.ceil(np.log2(2 * n)))
+    power = np.abs(np.fft.rfft(centred, size, axis=1)) ** 2
+    covariance = np.fft.irfft(power, size, axis=1)[:, :n].mean(axis=0) / n
+    within = covariance[0] * n / (n - 1)
+    total = within * (n - 1) / n
+    if chains > 1:
+        total = total + draws.mean(axis=1).var(axis=0, ddof=1)
+    varies = total > 1e-24 * np.maximum((draws**2).mean(axis=(0, 1)), 1e-300)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = 1 - (within - covariance) / total
+    pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2]
+    pairs = np.minimum.accumulate(pairs, axis=0)
+    stays = np.logical_and.accumulate(pairs > 0, axis=0)
+    time = 2 * np.where(stays, pairs, 0.0).sum(axis=0) - 1
+    return np.where(varies, chains * n / np.maximum(time, 1.0), np.nan)

@@ -1,4 +1,4 @@
-"""How long the chains of a Monte Carlo factorisation are."""
+"""How many chains a Monte Carlo factorisation has, and how long they are."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from batteryxr.core.provenance import replayable
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How long each chain of `metropolis` is, and how hot it begins.
+    """How many chains `metropolis` runs, how long each is, and how hot it begins.
 
     Parameters
     ----------
+    n_chains
+        Independent chains.
     sweeps
         Metropolis sweeps of each chain; a sweep tries every value once.
     hottest
@@ -33,6 +35,7 @@ class Sampling:
         If a number is too small.
     """
 
+    n_chains: Count = 4
     sweeps: Count = 3000
     hottest: Annotated[float, Bounds(low=1.0, below=math.inf)] = 300.0
     draws: Annotated[int, Bounds(low=4)] = 200

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from batteryxr.xanes.spectra import Range
 
-#: Curves that each background is made of.
-_BACKGROUNDS = {None: 0, "constant": 1, "linear": 2}
-
 
 @recorded
 def lcf(
@@ -32,8 +29,8 @@ def lcf(
     standards: xr.DataArray | Mapping[str, xr.DataArray],
     window: Range | None = None,
     non_negative: bool = True,
-    sum_to_one: bool = False,
-    background: Literal["constant", "linear"] | None = None,
+    closure: bool = False,
+    baseline: Literal[0, 1] | None = None,
 ) -> xr.Dataset:
     """Fit every spectrum by a linear combination of standards, exactly.
 
@@ -51,11 +48,12 @@ def lcf(
         Energies to fit, in eV; by default all.
     non_negative
         Weights are not below zero.
-    sum_to_one
+    closure
         Weights sum to one. A poor standard then distorts the others: compare the two
         R factors.
-    background
-        "constant" or "linear": added with free sign and outside the sum.
+    baseline
+        Degree of a polynomial, 0 or 1, that is added with free sign and outside the
+        sum; None adds none.
 
     Returns
     -------
@@ -79,7 +77,7 @@ def lcf(
     names, matrix = on_grid(standards, array.energy.values)
     x = array.energy.values
     scaled = (x - x.mean()) / (0.5 * np.ptp(x))
-    powers = scaled[None] ** np.arange(_BACKGROUNDS[background])[:, None]
+    powers = scaled[None] ** np.arange(0 if baseline is None else baseline + 1)[:, None]
     rank = int(np.linalg.matrix_rank(np.concatenate([matrix, powers])))
     if rank < len(matrix) + len(powers) or rank >= x.size:
         raise DataError(
@@ -98,7 +96,7 @@ def lcf(
         standards=matrix,
         background=powers,
         non_negative=non_negative,
-        sum_to_one=sum_to_one,
+        sum_to_one=closure,
     )
     weight, error = (a.transpose("standard", ...) for a in (weight, error))
     squares = "R factor, weights sum to one", "R factor, free sum"

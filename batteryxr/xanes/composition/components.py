@@ -75,7 +75,7 @@ def pca(
 
 @recorded
 def target_transform(
-    result: xr.Dataset, *, targets: xr.DataArray | Mapping[str, xr.DataArray]
+    result: xr.Dataset, *, standards: xr.DataArray | Mapping[str, xr.DataArray]
 ) -> xr.Dataset:
     """Test whether spectra lie in the space of the principal components.
 
@@ -85,24 +85,24 @@ def target_transform(
     ----------
     result
         A result of `pca`.
-    targets
+    standards
         Spectra by name, or along the dimension `standard`: what may be in the mixture.
 
     Returns
     -------
     xarray.Dataset
-        `transformed` (standard, energy): each target as the components give it;
-        `r_factor`, sum (target - transformed)² / sum target²: small for a target that
+        `transformed` (standard, energy): each standard as the components give it;
+        `r_factor`, sum (standard - transformed)² / sum standard²: small for one that
         is there.
 
     Raises
     ------
     DataError
-        If the targets do not cover the energies of the components.
+        If the standards do not cover the energies of the components.
     """
     require_variables(result, ["components", "mean"], caller="target_transform")
     basis = result["components"].transpose("component", "energy")
-    names, matrix = on_grid(targets, basis.energy.values, "targets")
+    names, matrix = on_grid(standards, basis.energy.values)
     origin, b = result["mean"].values, basis.values
     inside = (matrix - origin) @ b.T @ b + origin
     left = np.sum((matrix - inside) ** 2, axis=1) / np.sum(matrix**2, axis=1)

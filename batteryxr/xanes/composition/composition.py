@@ -211,7 +211,7 @@ def electron_ratio(
 def theoretical_ratio(
     formula: str | Mapping[str, float],
     *,
-    absorber: str,
+    element: str,
     energy: Positive | np.ndarray | xr.DataArray,
     f_prime: Mapping[str, float] | None = None,
     table: str = "chantler",
@@ -224,8 +224,8 @@ def theoretical_ratio(
     ----------
     formula
         Such as "LiVO2" or "Li10/7V6/7O2", or atoms by element.
-    absorber
-        The element of the edge.
+    element
+        The absorber: the element of the edge.
     energy
         Photon energy in eV, one or many. Near the edge f' changes by electrons.
     f_prime
@@ -245,26 +245,26 @@ def theoretical_ratio(
         If the formula lacks the absorber.
     """
     atoms = xray.atoms(formula)
-    if not atoms.get(absorber):
+    if not atoms.get(element):
         raise ArgumentError(
-            "absorber", absorber, f"an element of {formula!r}: {sorted(atoms)}"
+            "element", element, f"an element of {formula!r}: {sorted(atoms)}"
         )
     given = dict(f_prime or {})
     photon = np.asarray(energy, dtype=float)
     total = np.zeros(photon.shape)
-    for element, amount in atoms.items():
+    for other, amount in atoms.items():
         shift = (
-            np.asarray(given[element], dtype=float)
-            if element in given
-            else scattering.f_prime(element, photon, table)
+            np.asarray(given[other], dtype=float)
+            if other in given
+            else scattering.f_prime(other, photon, table)
         )
-        total = total + amount * (scattering.electrons(element) + shift)
+        total = total + amount * (scattering.electrons(other) + shift)
     coords = {"energy": ("energy", photon, attributes("energy"))}
     ratio = (
-        xr.DataArray(total / atoms[absorber], dims="energy", coords=coords)
+        xr.DataArray(total / atoms[element], dims="energy", coords=coords)
         if photon.ndim
         else xr.DataArray(
-            total / atoms[absorber],
+            total / atoms[element],
             coords={"energy": ((), photon, attributes("energy"))},
         )
     )
@@ -272,7 +272,7 @@ def theoretical_ratio(
         ratio,
         "theoretical_ratio",
         units="1",
-        long_name=f"Effective electrons per {absorber}",
+        long_name=f"Effective electrons per {element}",
         formula=str(formula),
         table=table,
         f_prime=", ".join(f"{k}: {v:g}" for k, v in given.items()),

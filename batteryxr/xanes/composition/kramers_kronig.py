@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -66,15 +66,8 @@ def scattering_factors(
         If a range holds too few energies, or the element has no such edge.
     """
     array = as_spectra(spectra, caller="scattering_factors")
-    reference = _reference(
-        array.energy.values,
-        element=element,
-        edge=edge,
-        pre=pre,
-        post=post,
-        degree=degree,
-        table=table,
-    )
+    absorber = _Absorber(element, edge, table)
+    reference = _reference(array.energy.values, absorber, (pre, post), degree)
     f1, f2, density = blocks.apply(
         _factors,
         array,
@@ -149,15 +142,8 @@ def kramers_kronig_misfit(
         phase = spectra["phase"]
     array = as_spectra(spectra, caller="kramers_kronig_misfit")
     phase = in_units(phase, "rad", caller="kramers_kronig_misfit")
-    reference = _reference(
-        array.energy.values,
-        element=element,
-        edge=edge,
-        pre=pre,
-        post=post,
-        degree=degree,
-        table=table,
-    )
+    absorber = _Absorber(element, edge, table)
+    reference = _reference(array.energy.values, absorber, (pre, post), degree)
     rms, slope, residual = blocks.apply(
         _compare,
         array,
@@ -183,34 +169,43 @@ def kramers_kronig_misfit(
     return inherit(result, array, element=element, edge=edge)
 
 
+class _Absorber(NamedTuple):
+    """An edge, and the table that knows its scattering factors."""
+
+    element: str
+    edge: str
+    table: str
+
+    def position(self) -> float:
+        return scattering.edge_position(self.element, self.edge)
+
+
 def _reference(
-    x: np.ndarray,
-    *,
-    element: str,
-    edge: str,
-    pre: Range,
-    post: Range,
-    degree: int,
-    table: str,
+    x: np.ndarray, absorber: _Absorber, windows: tuple[Range, Range], degree: int
 ) -> Reference:
-    """Return what the table and the optics say at these energies."""
+    """Return what the table and the optics say at these energies.
+
+    `windows` lie before and after the edge.
+    """
     from batteryxr.core.kramers_kronig import transform_matrix
     from batteryxr.xanes.kernels.kramers_kronig import Reference
 
-    before = window(x, pre, name="pre", least=2)
-    after = window(x, post, name="post", least=2)
+    before, after = (
+        window(x, part, name=name, least=2)
+        for part, name in zip(windows, ("pre", "post"), strict=True)
+    )
     if before.sum() + after.sum() < degree + 3:
         raise ArgumentError(
             "degree", degree, f"fewer than the {before.sum() + after.sum()} energies"
         )
-    position = scattering.edge_position(element, edge)
+    position = absorber.position()
     # Both sides weigh alike, however densely they were measured.
     weight = before / np.sqrt(before.sum()) + after / np.sqrt(after.sum())
     scaled = (x - position) / max(abs(x[0] - position), abs(x[-1] - position))
     return Reference(
         matrix=transform_matrix(x, x),
-        f1=scattering.f_prime(element, x, table),
-        f2=scattering.f_double_prime(element, x, table),
+        f1=scattering.f_prime(absorber.element, x, absorber.table),
+        f2=scattering.f_double_prime(absorber.element, x, absorber.table),
         basis=np.vander(scaled, degree + 1, increasing=True),
         weight=weight,
         absorption=x / (2.0 * HC * ELECTRON_RADIUS),

@@ -18,13 +18,11 @@ NAMES = ("flattened", "normalised", "absorption", "optical_density")
 
 
 def on_grid(
-    standards: xr.DataArray | Mapping[str, xr.DataArray],
-    x: np.ndarray,
-    argument: str = "standards",
+    standards: xr.DataArray | Mapping[str, xr.DataArray], x: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
     """Return names and values (standard, energy) of standards at energies `x`."""
     if isinstance(standards, xr.DataArray):
-        whole = as_spectra(standards, caller=argument)
+        whole = as_spectra(standards, caller="standards")
         if "standard" not in whole.dims:
             whole = whole.expand_dims("standard")
         names = (
@@ -35,23 +33,21 @@ def on_grid(
         items = dict(zip(names, whole.transpose("standard", "energy"), strict=True))
     else:
         items = {
-            str(name): as_spectra(item, caller=f"{argument}[{name!r}]", names=NAMES)
+            str(name): as_spectra(item, caller=f"standards[{name!r}]", names=NAMES)
             for name, item in standards.items()
         }
     if not items:
-        raise ArgumentError(argument, standards, "at least one spectrum")
-    rows = [_interpolated(name, item, x, argument) for name, item in items.items()]
+        raise ArgumentError("standards", standards, "at least one spectrum")
+    rows = [_interpolated(name, item, x) for name, item in items.items()]
     return list(items), np.stack(rows)
 
 
-def _interpolated(
-    name: str, item: xr.DataArray, x: np.ndarray, argument: str
-) -> np.ndarray:
+def _interpolated(name: str, item: xr.DataArray, x: np.ndarray) -> np.ndarray:
     from scipy.interpolate import make_interp_spline
 
     if item.dims != ("energy",):
         raise DimensionError(
-            f"{argument}[{name!r}] is one spectrum along energy; it lies along "
+            f"standards[{name!r}] is one spectrum along energy; it lies along "
             f"{item.dims}."
         )
     own, y = item.energy.values, item.values.astype(float)
@@ -62,7 +58,7 @@ def _interpolated(
     if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
         raise DataError(
-            f"{argument}[{name!r}]",
+            f"standards[{name!r}]",
             f"it has {has}, which covers less than {x[0]:.2f} to {x[-1]:.2f} eV",
             "Pass a window inside the energies of all of them.",
         )

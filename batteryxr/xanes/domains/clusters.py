@@ -155,7 +155,7 @@ def cluster(
 def cluster_orders(
     maps: xr.Dataset,
     *,
-    max_clusters: _Several = 12,
+    n_clusters: _Several = 12,
     features: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
     standardise: bool = True,
@@ -174,7 +174,7 @@ def cluster_orders(
     ----------
     maps, features, mask, standardise, weights, seed
         As in `cluster`.
-    max_clusters
+    n_clusters
         Largest number of clusters.
     n_starts
         Starts for each number.
@@ -197,7 +197,7 @@ def cluster_orders(
     Raises
     ------
     ArgumentError
-        If there are fewer pixels than `max_clusters`.
+        If there are fewer pixels than `n_clusters`.
     """
     from threadpoolctl import threadpool_limits
 
@@ -205,9 +205,9 @@ def cluster_orders(
 
     pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
     drawn = sample(pixels, most=max_pixels, seed=seed)
-    drawn.check_holds("max_clusters", max_clusters)
+    drawn.check_holds("n_clusters", n_clusters)
     points, _, _ = drawn.standardised(standardise)
-    numbers = np.arange(1, max_clusters + 1)
+    numbers = np.arange(1, n_clusters + 1)
     what = "Counting clusters"
     # Many short fits: threads would wait for one another longer than they work.
     with (

@@ -37,7 +37,7 @@ def edge_energy(
     *,
     method: Literal["half_jump", "derivative", "white_line", "fit"] = "half_jump",
     window: Range | None = None,
-    level: Positive = 0.5,
+    fraction: Positive = 0.5,
     edge: Edge | Range | None = None,
     peaks: Peak | Range | Sequence[Peak | Range] = (),
 ) -> xr.Dataset:
@@ -50,14 +50,14 @@ def edge_energy(
     spectra
         A result of `normalise`, or normalised spectra along `energy`.
     method
-        "half_jump": the first rise through `level`, by interpolation. "derivative":
-        E0 of Athena and Larch, the steepest rise, an energy of the grid.
-        "white_line": the maximum, by a parabola through three points. "fit": b2 of
-        `fit_edge`, with its error.
+        "half_jump": the first rise through `fraction` of the jump, by interpolation.
+        "derivative": E0 of Athena and Larch, the steepest rise, an energy of the
+        grid. "white_line": the maximum, by a parabola through three points. "fit": b2
+        of `fit_edge`, with its error.
     window
         Where to look, in eV. Set it above a strong pre-edge peak.
-    level
-        Fraction of the jump for "half_jump".
+    fraction
+        Of the jump for "half_jump".
     edge, peaks
         The model, for "fit".
 
@@ -65,7 +65,7 @@ def edge_energy(
     -------
     xarray.Dataset
         `edge_energy` in eV; `flag` (1: no data, 2: on the pre-edge: a dip separates
-        it from the last rise through `level`); `white_line_height`, or
+        it from the last rise through it); `white_line_height`, or
         `edge_energy_error` and the flags of the fit, by method.
 
     Raises
@@ -108,10 +108,10 @@ def edge_energy(
         x=array.energy.values,
         method=method,
         window=window or (-np.inf, np.inf),
-        level=level,
+        level=fraction,
     )
     name = {
-        "half_jump": f"Edge energy at {level:g} of the jump",
+        "half_jump": f"Edge energy at {fraction:g} of the jump",
         "derivative": "Edge energy at the steepest rise",
         "white_line": "White-line energy",
     }[method]

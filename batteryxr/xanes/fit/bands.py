@@ -14,8 +14,7 @@ from batteryxr.xanes.results import inherit
 def band_ratio(
     result: xr.Dataset,
     *,
-    numerator: str | int,
-    denominator: str | int,
+    bands: tuple[str | int, str | int],
     dim: str = "peak",
     variable: str = "peak_area",
 ) -> xr.Dataset:
@@ -27,8 +26,8 @@ def band_ratio(
     ----------
     result
         A result of `fit_peaks` or `fit_edge`.
-    numerator, denominator
-        Labels along `dim`.
+    bands
+        Labels along `dim`: the numerator, and the denominator.
     dim
         "peak", or any other dimension such as "polarisation".
     variable
@@ -52,12 +51,11 @@ def band_ratio(
             raise VariableError(f"band_ratio needs {name!r}; found {found}.")
     require_dims(result, [dim], caller="band_ratio")
     labels = result[dim].values.tolist()
-    for argument, value in (("numerator", numerator), ("denominator", denominator)):
-        if value not in labels:
-            raise ArgumentError(argument, value, f"a label along {dim!r}: {labels}")
+    if wrong := [band for band in bands if band not in labels]:
+        raise ArgumentError("bands", wrong, f"two labels along {dim!r}: {labels}")
     pair = result[[variable, f"{variable}_error"]]
-    above = pair.sel({dim: numerator}, drop=True)
-    below = pair.sel({dim: denominator}, drop=True)
+    above = pair.sel({dim: bands[0]}, drop=True)
+    below = pair.sel({dim: bands[1]}, drop=True)
     ratio = above[variable] / below[variable]
     first = above[f"{variable}_error"] / below[variable]
     second = ratio * below[f"{variable}_error"] / below[variable]

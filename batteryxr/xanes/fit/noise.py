@@ -24,14 +24,14 @@ def noise_mask(
     *,
     pre: Range,
     post: Range,
-    rule: Literal["pooled", "paper"] = "pooled",
+    method: Literal["pooled", "paper"] = "pooled",
     threshold: NonNegative | None = None,
     noise: NonNegative | None = None,
     jump: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Mask pixels whose edge jump drowns in the noise.
 
-    *Reads once* where the rule is "pooled" and `noise` is not given, else *lazy*.
+    *Reads once* where `method` is "pooled" and `noise` is not given, else *lazy*.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def noise_mask(
         is the noise.
     post
         Energies above the edge, in eV.
-    rule
+    method
         "pooled" compares with one noise for all pixels: the median of theirs,
         corrected for its bias. "paper" compares each pixel with its own noise
         (Uematsu et al., PCCP 25, 3867 (2023)); with four points that lets a tenth of
@@ -67,10 +67,12 @@ def noise_mask(
     ArgumentError
         If a range holds too few energies.
     """
-    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
+    from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 
     array = as_spectra(spectra, caller="noise_mask")
-    factor = threshold if threshold is not None else (5.0 if rule == "pooled" else 1.0)
+    factor = (
+        threshold if threshold is not None else (5.0 if method == "pooled" else 1.0)
+    )
     axis = array.energy.values
     before = window(axis, pre, name="pre", least=3)
     windows = np.stack([before, window(axis, post, name="post")])
@@ -79,10 +81,10 @@ def noise_mask(
     )
     if jump is not None:
         step = jump
-    if rule == "pooled" and noise is None:
+    if method == "pooled" and noise is None:
         deviation, step = _together(deviation, step)
         noise = pooled_sd(deviation.values, int(windows[0].sum()))
-    limit = deviation if rule == "paper" or noise is None else noise
+    limit = deviation if method == "paper" or noise is None else noise
     mask = step > factor * limit
     result = xr.Dataset(
         {
@@ -92,7 +94,7 @@ def noise_mask(
         }
     )
     known = {} if noise is None else {"noise_sd": float(noise)}
-    return inherit(result, array, rule=rule, threshold=float(factor), **known)
+    return inherit(result, array, method=method, threshold=float(factor), **known)
 
 
 def _of_levels(windows: np.ndarray) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def survey(
     The mean weighs each pixel by its jump, and leaves out those without one; without
     windows it is the plain mean, and the noise is 0.
     """
-    from batteryxr.xanes.kernels.levels import edge_levels, pooled_sd
+    from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 
     others = [d for d in array.dims if d != dim]
     if windows is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.checks import NonNegative
-    from batteryxr.xanes.fit.pixels import PixelFit
+    from batteryxr.xanes.fit.preparation import PixelFit
     from batteryxr.xanes.fit.terms import Degree, Edge, Peak
     from batteryxr.xanes.kernels.problem import Model
     from batteryxr.xanes.spectra import Range

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numba
 import numpy as np
 
 from batteryxr.xanes.kernels.normalisation import per_pattern
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
 #: A dip of this share of the jump, between an edge energy and the last rise through
 #: half the jump, shows that the edge energy sits on a pre-edge peak.
@@ -170,7 +175,9 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def half_jump(x, data, level, low, high, out):  # type: ignore[no-untyped-def]
+def half_jump(
+    x: Floats, data: FloatTable, level: float, low: float, high: float, out: Floats
+) -> None:
     """Fill `out` (N,) with the first rise of each row of `data` through `level`.
 
     Only energies between `low` and `high` count; between points the line decides.
@@ -191,7 +198,9 @@ def half_jump(x, data, level, low, high, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def white_line(x, data, low, high, out, heights):  # type: ignore[no-untyped-def]
+def white_line(
+    x: Floats, data: FloatTable, low: float, high: float, out: Floats, heights: Floats
+) -> None:
     """Fill position and height of the maximum of each row, by a parabola.
 
     A maximum at the end of the range, or beside a gap, is given as it is.
@@ -226,7 +235,9 @@ def white_line(x, data, low, high, out, heights):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True)
-def on_pre_edge(x, data, found, level, dip, out):  # type: ignore[no-untyped-def]
+def on_pre_edge(
+    x: Floats, data: FloatTable, found: Floats, level: float, dip: float, out: Ints
+) -> None:
     """Tell for each row whether `found` precedes a dip that precedes the real rise.
 
     The real rise is the last one through `level` before the maximum.

@@ -1,4 +1,4 @@
-"""Pre-edge line, post-edge polynomial and flattening, as Athena and Larch define them.
+"""Levels about the edge; normalisation and flattening as Athena and Larch define them.
 
 Spectra that share an E0 share ranges and polynomials, so all of them are one product
 with a small matrix. Rules after M. Newville's Larch, `pre_edge`.
@@ -6,6 +6,7 @@ with a small matrix. Rules after M. Newville's Larch, `pre_edge`.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
 
 NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
 #: Highest degree of the post-edge polynomial, and least edge step.
@@ -209,3 +211,45 @@ def per_pattern(
 def _slabs(indices: np.ndarray, size: int = 8192) -> Iterator[np.ndarray]:
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
+
+
+def edge_levels(
+    data: np.ndarray, *, pre: np.ndarray, post: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sample standard deviation below the edge, and the step over it.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra; what is not finite is left out.
+    pre, post : (m,) bool
+        Energies below and above the edge.
+
+    Returns
+    -------
+    noise, step : (...)
+        NaN where no energy is left.
+    """
+    before = np.array(data[..., pre], dtype=float)
+    after = np.array(data[..., post], dtype=float)
+    before[~np.isfinite(before)] = np.nan
+    after[~np.isfinite(after)] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # empty rows give NaN
+        noise = np.nanstd(before, axis=-1, ddof=1)
+        step = np.nanmean(after, axis=-1) - np.nanmean(before, axis=-1)
+    return noise, step
+
+
+def pooled_sd(deviations: np.ndarray, n: int) -> float:
+    """Return the common standard deviation behind many samples of size `n`.
+
+    The median of the sample deviations, freed of its bias: for normal noise the
+    median of s² (n - 1) / sigma² is that of chi-squared with n - 1 degrees of freedom.
+    """
+    from scipy.special import chdtri
+
+    usable = deviations[np.isfinite(deviations) & (deviations > 0)]
+    if usable.size == 0:
+        return 0.0
+    return float(np.median(usable) / np.sqrt(chdtri(n - 1, 0.5) / (n - 1)))

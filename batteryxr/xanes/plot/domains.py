@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,12 +13,15 @@ from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
 
+if TYPE_CHECKING:
+    import holoviews
+
 #: Points of a scatter plot: more are slow in a browser and hide each other.
 _POINTS = 20_000
 
 
 @checked
-def plot_clusters(result: xr.Dataset) -> Any:
+def plot_clusters(result: xr.Dataset) -> holoviews.Layout:
     """Plot the map of clusters of each particle, a colour for each.
 
     Computes the labels.
@@ -52,7 +55,7 @@ def plot_clusters(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_cluster_spectra(result: xr.Dataset) -> Any:
+def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
     """Plot the mean spectrum of each cluster, with its standard error.
 
     Parameters
@@ -88,7 +91,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> Any:
 
 
 @checked
-def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
+def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableElement:
     """Plot the shares of the clusters, a stacked bar for each particle.
 
     Parameters
@@ -129,7 +132,7 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> Any:
 
 
 @checked
-def plot_densities(result: xr.Dataset) -> Any:
+def plot_densities(result: xr.Dataset) -> holoviews.Layout:
     """Plot the distribution of each feature, a curve for each cluster.
 
     Parameters
@@ -168,9 +171,8 @@ def plot_features(
     maps: xr.Dataset,
     *,
     clusters: xr.Dataset,
-    x: str | None = None,
-    y: str | None = None,
-) -> Any:
+    features: tuple[str, str] | None = None,
+) -> holoviews.Overlay:
     """Plot pixels in the plane of two features, coloured by cluster.
 
     Computes both maps.
@@ -181,8 +183,8 @@ def plot_features(
         The maps that were clustered.
     clusters
         A result of `cluster`.
-    x, y
-        Names of the features; by default the first two that were clustered.
+    features
+        The two, along x and along y; by default the first two that were clustered.
 
     Returns
     -------
@@ -190,10 +192,11 @@ def plot_features(
     """
     hv = load_hvplot()
     used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
-    if (x is None or y is None) and len({*used, x, y} - {None}) < 2:
-        raise ArgumentError("x", x, f"two features among {list(maps.data_vars)}")
-    left = (n for n in used if n not in (x, y))
-    first, second = (x or next(left)), (y or next(left))
+    if features is None and len(used) < 2:
+        raise ArgumentError(
+            "features", None, f"two features among {list(maps.data_vars)}"
+        )
+    first, second = features or used[:2]
     require_variables(maps, [first, second], caller="plot_features")
     labels = clusters["label"].reset_coords(drop=True)
     pair = {"across": maps[first], "up": maps[second]}
@@ -220,7 +223,7 @@ def plot_features(
 
 
 @checked
-def plot_cluster_orders(result: xr.Dataset) -> Any:
+def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
     """Plot elbow, silhouette and gap side by side, with what each would choose.
 
     Parameters

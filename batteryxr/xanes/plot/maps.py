@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import holoviews
     import xarray as xr
 
 #: Percentiles of the pixels at the ends of a colour scale.
@@ -29,7 +30,7 @@ def plot_maps(
     variables: Sequence[str] | None = None,
     mask: xr.DataArray | None = None,
     cmap: str = "viridis",
-) -> Any:
+) -> holoviews.Layout:
     """Plot maps side by side, each on its own scale, one row for each particle.
 
     Computes the maps.
@@ -71,7 +72,7 @@ def plot_maps(
 
 
 @checked
-def plot_combination(result: xr.Dataset) -> Any:
+def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay:
     """Plot the weights of a linear combination: maps, lines of a series, or bars.
 
     Computes the weights.

@@ -16,7 +16,10 @@ from batteryxr.xanes.plot.spectra import plot_spectra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import holoviews
     import xarray as xr
+
+    from batteryxr.core.plotting import Holoviews
 
 #: Dimensions along which a variable holds several curves.
 _SEVERAL = ("peak", "standard", "polarisation", "component", "order")
@@ -28,7 +31,7 @@ def plot_series(
     *,
     x: str | None = None,
     variables: Sequence[str] | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot results along a series with their errors, a panel for each variable.
 
     Computes them.
@@ -62,7 +65,7 @@ def plot_series(
 
 
 @checked
-def plot_components(result: xr.Dataset) -> Any:
+def plot_components(result: xr.Dataset) -> holoviews.Layout:
     """Plot how many components there are, and their spectra.
 
     Parameters
@@ -91,7 +94,7 @@ def plot_components(result: xr.Dataset) -> Any:
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
 
-def _panel(hv: Any, result: xr.Dataset, name: str, x: str | None) -> Any:
+def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
     array = result[name].compute()
     along = [str(d) for d in array.dims if d not in _SEVERAL]
     if len(along) != 1:

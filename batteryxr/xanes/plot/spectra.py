@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +15,14 @@ from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
 
 @checked
 def plot_spectra(
     spectra: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
-) -> Any:
+) -> holoviews.Overlay:
     """Plot spectra over energy, one curve for each, with their edge energies.
 
     Computes them.
@@ -61,22 +62,24 @@ def plot_spectra(
 
 
 @checked
-def plot_fit(spectra: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
+def plot_fit(
+    spectra: xr.DataArray | xr.Dataset, *, result: xr.Dataset
+) -> holoviews.Layout:
     """Plot one spectrum with its fit, and what the fit leaves below.
 
     Parameters
     ----------
     spectra
         One spectrum: select a pixel first, `.sel(x=..., y=..., method="nearest")`.
-    fit
-        The result of `fit_edge` or `fit_peaks` at the same pixel.
+    result
+        Of `fit_edge` or `fit_peaks` at the same pixel.
 
     Returns
     -------
     holoviews.Layout
     """
     hv = load_hvplot()
-    curve = model_curve(fit)
+    curve = model_curve(result)
     dim = str(curve.dims[0])
     names = (*ABSORPTION, "intensity")
     array = as_spectra(spectra, caller="plot_fit", dim=dim, names=names)
@@ -85,7 +88,7 @@ def plot_fit(spectra: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
         raise DimensionError(
             f"plot_fit shows one spectrum; found {array.dims}. Select one pixel."
         )
-    model = model_curve(fit, axis=array[dim]).squeeze(drop=True).values
+    model = model_curve(result, axis=array[dim]).squeeze(drop=True).values
     curve = curve.squeeze(drop=True).compute()
     x, y = array[dim].values, array.values
     along, up = axis_label(array[dim]), axis_label(array)
@@ -95,7 +98,7 @@ def plot_fit(spectra: xr.DataArray | xr.Dataset, *, fit: xr.Dataset) -> Any:
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(title=_verdict(fit), legend_position="bottom_right", **WIDE),
+            upper.opts(title=_verdict(result), legend_position="bottom_right", **WIDE),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=WIDE["width"], height=160
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,9 +14,14 @@ from batteryxr.core.plotting import axis_label, load_hvplot
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import as_spectra
 
+if TYPE_CHECKING:
+    import holoviews
+
 
 @checked
-def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
+def plot_stack(
+    stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray"
+) -> holoviews.core.ViewableElement:
     """Look through the frames of a stack, one slider for each further dimension.
 
     Computes the frame that is shown.
@@ -56,7 +61,7 @@ def plot_stack(stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray") -> Any:
 
 
 @checked
-def plot_drift(stack: xr.DataArray | xr.Dataset) -> Any:
+def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
     """Plot how far the frames of a registered stack had drifted.
 
     Parameters

@@ -96,7 +96,7 @@ def rebin(
     stack: xr.DataArray | xr.Dataset,
     *,
     factor: Count | Mapping[str, Count] = 2,
-    how: Literal["mean", "sum"] = "mean",
+    combine: Literal["mean", "sum"] = "mean",
 ) -> Any:
     """Combine neighbouring pixels for more signal.
 
@@ -109,7 +109,7 @@ def rebin(
         taken: the mean of a logarithm favours thin pixels.
     factor
         Pixels per bin along `y` and `x`, or by dimension, as in ``{"energy": 2}``.
-    how
+    combine
         "mean", or "sum" for counts.
 
     Returns
@@ -130,7 +130,7 @@ def rebin(
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
             raise ArgumentError("factor", factor, limit)
     bins = stack.coarsen(sizes, boundary="trim")
-    result: Any = getattr(bins, how)(keep_attrs=True)
+    result: Any = getattr(bins, combine)(keep_attrs=True)
     for name, coordinate in stack.coords.items():
         if name in result.coords:
             result[name].attrs = dict(coordinate.attrs)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _IMAGE = ("y", "x")
 _NAMES = ("shift_y", "shift_x", "registration")
 _KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
-_Width = Annotated[float, Bounds(above=0.0, below=100.0)]
+_Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
 
 
 @recorded
@@ -31,7 +31,7 @@ def register(
     reference: int | xr.DataArray = -1,
     by: str | None = None,
     on: Literal["gradient", "value"] = "gradient",
-    width: _Width = 1.5,
+    smoothing: _Smoothing = 1.5,
     max_shift: Count | None = None,
     interpolation: Literal["linear", "cubic"] = "linear",
     shifts: xr.Dataset | xr.DataArray | None = None,
@@ -58,7 +58,7 @@ def register(
     on
         "gradient" compares outlines, whose contrast does not change at the edge;
         "value" compares the values themselves.
-    width
+    smoothing
         Standard deviation, in pixels, of the Gaussian that smooths both before.
     max_shift
         Largest drift in pixels; None: a quarter of the shorter side.
@@ -111,7 +111,7 @@ def register(
             stack, caller="register", names=ABSORPTION if by is None else (by,)
         )
         target = _reference(array, reference)
-        how = _Comparison(on == "gradient", width, max_shift)
+        how = _Comparison(on == "gradient", smoothing, max_shift)
         found = _find(array, target, how, pixels)
     dy, dx = (found[f"shift_{d}"].reset_coords(drop=True) / pixels[d] for d in _IMAGE)
     kind = _KINDS[interpolation]

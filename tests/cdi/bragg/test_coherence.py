@@ -5,8 +5,8 @@ import pytest
 
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import Coherence
+from batteryxr.cdi.bragg.kernels.iteration import iterate
 from batteryxr.cdi.bragg.kernels.schedule import parse
-from batteryxr.cdi.bragg.kernels.start import iterate
 from batteryxr.cdi.bragg.kernels.support import autocorrelation_support
 from batteryxr.cdi.bragg.settings import RetrievalSettings
 

@@ -67,7 +67,7 @@ def test_bad_pixels_are_missing_and_say_why():
 
 def test_low_counts_can_be_taken_for_none():
     frames = curve()
-    out = cdi.correct(frames, floor=3)
+    out = cdi.correct(frames, minimum=3)
     np.testing.assert_array_equal(out, np.where(frames < 3, 0, frames))
 
 

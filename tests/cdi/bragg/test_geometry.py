@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batteryxr import cdi
-from batteryxr.cdi.bragg.kernels.rotation import (
+from batteryxr.cdi.bragg.kernels.voxels import (
     Setup,
     carried,
     rotation,

@@ -173,11 +173,11 @@ def test_one_state_of_a_lazy_series_goes_to_a_store(states, tmp_path):
 
 
 def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
-    from batteryxr.cdi.bragg.kernels import start
+    from batteryxr.cdi.bragg.kernels import answer
 
     store = tmp_path / "starts.zarr"
     ran = []
-    run = start.run
+    run = answer.run
 
     def counted(pattern, settings, rng, **kwargs):
         ran.append(1)
@@ -185,7 +185,7 @@ def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
             raise RuntimeError("the machine fell over")
         return run(pattern, settings, rng, **kwargs)
 
-    monkeypatch.setattr(start, "run", counted)
+    monkeypatch.setattr(answer, "run", counted)
     import dask
 
     with dask.config.set(scheduler="synchronous"):

@@ -81,7 +81,7 @@ def test_both_signs_and_an_outline_are_drawn():
     x = np.broadcast_to(np.arange(N) * 1.0 - N // 2, (N,) * 3)
     figure = cdi.plot_isosurface(
         field(np.where(BALL, x, np.nan)),
-        quantile=0.9,
+        fraction=0.9,
         outline=field(BALL, "support"),
     )
     assert len(figure.data) == 3

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.cdi.bragg.kernels.schedule import Stage
-from batteryxr.cdi.bragg.kernels.start import _Step
-from batteryxr.cdi.bragg.kernels.updates import (
+from batteryxr.cdi.bragg.kernels.iteration import (
     OUTSIDE,
+    _Step,
     combine,
     replace_blurred,
     replace_modulus,
 )
+from batteryxr.cdi.bragg.kernels.schedule import Stage
 from batteryxr.cdi.fourier import Fourier
 
 SHAPE = (9, 8, 10)

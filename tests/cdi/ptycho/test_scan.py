@@ -29,7 +29,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.simulate import ptychography
 
 
@@ -166,9 +166,8 @@ def test_an_experiment_travels_as_it_is(scan):
     import pickle
 
     from batteryxr.cdi.ptycho.experiment import experiment_of
-    from batteryxr.cdi.ptycho.reconstruct import reconstruct
+    from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
     from batteryxr.cdi.ptycho.settings import Settings
-    from batteryxr.cdi.ptycho.start import first_state
 
     settings = Settings(iterations=4)
     whole = experiment_of(scan, caller="a test")

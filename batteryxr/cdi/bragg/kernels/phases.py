@@ -134,7 +134,7 @@ def along(
 
 
 @numba.njit(cache=True, nogil=True)
-def _along(phase, support, weights):  # type: ignore[no-untyped-def]
+def _along(phase: np.ndarray, support: np.ndarray, weights: np.ndarray) -> np.ndarray:
     out = np.full(phase.shape, np.nan)
     n0, n1, n2 = phase.shape
     for i in range(n0):

@@ -13,9 +13,11 @@ from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import NEUTRAL, dimension, load_hvplot
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
     from batteryxr.core.checks import Pair
+    from batteryxr.core.plotting import Holoviews
 
 _FRAME = {"frame_width": 180, "frame_height": 180}
 _CURVE = {"width": 480, "height": 300}
@@ -28,7 +30,7 @@ def plot_slices(
     threshold: Annotated[float, Bounds(low=0, below=1)] = 0.2,
     at: tuple[int, int, int] | None = None,
     limits: Pair | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot modulus and phase of an object in three planes through one voxel.
 
     Reads the object once.
@@ -97,7 +99,7 @@ def plot_slices(
 
 
 @checked
-def plot_prtf(crystal: xr.Dataset) -> Any:
+def plot_prtf(crystal: xr.Dataset) -> holoviews.Overlay:
     """Plot the phase-retrieval transfer function with the usual limit 1/e.
 
     Reads that function only.
@@ -123,7 +125,7 @@ def plot_prtf(crystal: xr.Dataset) -> Any:
 
 
 @checked
-def plot_fsc(data: xr.Dataset) -> Any:
+def plot_fsc(data: xr.Dataset) -> holoviews.Overlay:
     """Plot a Fourier shell correlation with both thresholds.
 
     Reads the three curves.
@@ -154,7 +156,7 @@ def plot_fsc(data: xr.Dataset) -> Any:
 
 
 @checked
-def plot_starts(crystal: xr.Dataset) -> Any:
+def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
     """Plot how the amplitude residual of every start fell; the best one thick.
 
     Reads the residuals.
@@ -204,7 +206,7 @@ def _centre(modulus: np.ndarray) -> tuple[int, ...]:
     )
 
 
-def _curve(hv: Any, line: xr.DataArray, dim: str, name: str) -> Any:
+def _curve(hv: Holoviews, line: xr.DataArray, dim: str, name: str) -> Any:
     pair = (line[dim].values, line.values)
     return hv.Curve(pair, dimension(line[dim]), dimension(line), label=name)
 

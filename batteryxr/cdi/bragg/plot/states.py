@@ -20,6 +20,7 @@ from batteryxr.core.plotting import (
 )
 
 if TYPE_CHECKING:
+    import holoviews
     import xarray as xr
 
     from batteryxr.core.checks import Pair, Part
@@ -34,7 +35,7 @@ _POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 @checked
 def plot_hysteresis(
     states: xr.Dataset, *, variable: str = "order_parameter", component: int = 1
-) -> Any:
+) -> holoviews.Overlay:
     """Plot a number of each state against voltage, charge and discharge apart.
 
     Reads that number only.
@@ -102,7 +103,7 @@ def plot_field(
     *,
     at: tuple[int, int, int] | None = None,
     limits: Pair | None = None,
-) -> Any:
+) -> holoviews.Layout:
     """Plot three planes of a real field: phase, displacement, strain, domains.
 
     Reads once.
@@ -178,7 +179,7 @@ def plot_isosurface(
     crystal: xr.DataArray,
     *,
     threshold: float | None = None,
-    quantile: Part = 0.99,
+    fraction: Part = 0.99,
     colour: xr.DataArray | None = None,
     outline: xr.DataArray | None = None,
     geometry: xr.Dataset | None = None,
@@ -194,9 +195,9 @@ def plot_isosurface(
         contribution or residual of `inverse_pca`, of which both signs are drawn.
     threshold
         Value of the surface. None: half of the maximum for what is never negative
-        (amplitude, support); else the `quantile` of the modulus.
-    quantile
-        Fraction of voxels below the surface.
+        (amplitude, support); else the modulus that `fraction` of the voxels are below.
+    fraction
+        Of voxels below the surface.
     colour
         Field whose values colour the surface: phase, strain.
     outline
@@ -230,7 +231,7 @@ def plot_isosurface(
     voxel = steps_in_space(crystal, geometry, caller="plot_isosurface").values / 10
     values = np.nan_to_num(crystal.transpose(*dims).values.astype(np.float32))
     if threshold is None:
-        threshold = _level(values, quantile)
+        threshold = _level(values, fraction)
     meshes = []
     for sign, tint in ((1.0, _POSITIVE), (-1.0, _NEGATIVE)):
         if (sign * values).max() > abs(threshold) > 0:

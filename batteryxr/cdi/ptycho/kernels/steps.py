@@ -7,11 +7,15 @@ operations. Frames have their origin in the corner.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Table
 
 _TINY = np.float32(1e-12)
 #: Power, in counts, that a step of Poisson's likelihood at least reckons with.
@@ -20,7 +24,7 @@ _DARK = np.float32(0.0005)
 _FAR = np.float32(2.0)
 
 
-def exit_waves(probe: Any, obj: Any, corner: tuple[int, int], out: Any) -> Any:
+def exit_waves(probe: Array, obj: Array, corner: tuple[int, int], out: Array) -> Any:
     """Put probe (m, n, n) times the patch of the object into `out`; return max|O|²."""
     y, x = corner
     if is_numpy_array(out):
@@ -32,7 +36,7 @@ def exit_waves(probe: Any, obj: Any, corner: tuple[int, int], out: Any) -> Any:
 
 
 def replace_modulus(
-    waves: Any, frame: Any, weight: Any, *, poisson: bool = False
+    waves: Array, frame: Array, weight: Array, *, poisson: bool = False
 ) -> Any:
     """Give the summed modes their measured modulus, or the likelier of Poisson counts.
 
@@ -86,18 +90,18 @@ class Reach(NamedTuple):
     Steps and regularisation (α) of both, max|P|² and max|O|².
     """
 
-    object_step: Any
-    probe_step: Any
-    object_alpha: Any
-    probe_alpha: Any
+    object_step: float
+    probe_step: float
+    object_alpha: float
+    probe_alpha: float
     probe_peak: Any
     object_peak: Any
 
 
 def update_pair(
-    waves: Any,
-    probe: Any,
-    obj: Any,
+    waves: Array,
+    probe: Array,
+    obj: Array,
     corner: tuple[int, int],
     reach: Reach,
     change: Any,
@@ -149,14 +153,16 @@ def update_pair(
     return xp.max(xp.sum(xp.abs(probe) ** 2, axis=0))
 
 
-def peak(array: Any) -> Any:
+def peak(array: Array) -> Array:
     """Return the largest squared modulus, summed over leading modes if there are."""
     xp = array_namespace(array)
     power = xp.abs(array) ** 2
     return xp.max(xp.sum(power, axis=0) if array.ndim == 3 else power)
 
 
-def position_gradient(waves: Any, probe: Any, obj: Any, corner: tuple[int, int]) -> Any:
+def position_gradient(
+    waves: Array, probe: Array, obj: Array, corner: tuple[int, int]
+) -> Array:
     """Return how far (pixels) the frame wants to move: a Gauss-Newton step.
 
     The patch at r + δ is O + δ·∇O to first order; δ is the least-squares answer to
@@ -185,7 +191,9 @@ def position_gradient(waves: Any, probe: Any, obj: Any, corner: tuple[int, int])
     return np.array([(xx * by - yx * bx) / det, (yy * bx - yx * by) / det])
 
 
-def _gradient_any(waves: Any, probe: Any, obj: Any, y: int, x: int) -> tuple[Any, ...]:
+def _gradient_any(
+    waves: Array, probe: Array, obj: Array, y: int, x: int
+) -> tuple[Any, ...]:
     xp = array_namespace(waves)
     n = probe.shape[-1]
     rows, columns = obj.shape
@@ -196,7 +204,7 @@ def _gradient_any(waves: Any, probe: Any, obj: Any, y: int, x: int) -> tuple[Any
     gx = probe * (obj[y : y + n, right : right + n] - obj[y : y + n, left : left + n])
     gy, gx = gy / max(down - up, 1), gx / max(right - left, 1)
 
-    def inner(a: Any, b: Any) -> Any:
+    def inner(a: Array, b: Array) -> Array:
         return xp.sum(xp.real(xp.conj(a) * b))
 
     return inner(gy, gy), inner(gy, gx), inner(gx, gx), inner(gy, d), inner(gx, d)
@@ -207,7 +215,13 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy
 
 
 @_compiled
-def _exit(probe, obj, y, x, out):  # type: ignore[no-untyped-def]
+def _exit(
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+    out: Cube[np.complex64],
+) -> np.float32:
     modes, rows, columns = probe.shape
     highest = np.float32(0.0)
     for i in range(rows):
@@ -223,7 +237,13 @@ def _exit(probe, obj, y, x, out):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-def]
+def _modulus(
+    waves: Cube[np.complex64],
+    frame: FloatTable,
+    weight: FloatTable,
+    scale: np.float32,
+    poisson: bool,
+) -> float:
     modes, rows, columns = waves.shape
     total = 0.0  # short sums stay exact in single precision
     power = np.empty(columns, np.float32)
@@ -256,7 +276,16 @@ def _modulus(waves, frame, weight, scale, poisson):  # type: ignore[no-untyped-d
 
 
 @_compiled
-def _update(waves, probe, obj, y, x, reach, change, keep):  # type: ignore[no-untyped-def]
+def _update(
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+    reach: tuple[np.float32, ...],
+    change: Cube[np.complex64],
+    keep: bool,
+) -> np.float32:
     a, b, alpha, beta, top_p, top_o = reach
     modes, rows, columns = waves.shape
     one, highest = np.float32(1.0), np.float32(0.0)
@@ -294,10 +323,20 @@ def _update(waves, probe, obj, y, x, reach, change, keep):  # type: ignore[no-un
 
 
 @_compiled
-def _gradient(waves, probe, obj, y, x):  # type: ignore[no-untyped-def]
+def _gradient(
+    waves: Cube[np.complex64],
+    probe: Cube[np.complex64],
+    obj: Table[np.complex64],
+    y: int,
+    x: int,
+) -> tuple[float | np.floating, ...]:
     modes, rows, columns = waves.shape
     height, width = obj.shape
-    yy, yx, xx, by, bx = 0.0, 0.0, 0.0, 0.0, 0.0
+    yy: float | np.floating = 0.0
+    yx: float | np.floating = 0.0
+    xx: float | np.floating = 0.0
+    by: float | np.floating = 0.0
+    bx: float | np.floating = 0.0
     for i in range(rows):
         up, down = max(y + i - 1, 0), min(y + i + 1, height - 1)
         sy = np.float32(1.0 / (down - up))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def layers(channels: tuple[int, ...] = CHANNELS) -> dict[str, tuple[int, int, in
     return made
 
 
-def new_weights(seed: int) -> dict[str, Any]:
+def new_weights(seed: int) -> dict[str, torch.Tensor]:
     """Return untrained weights (He et al., ICCV (2015))."""
     rng = torch.Generator().manual_seed(seed)
     weights = {}
@@ -77,7 +77,9 @@ def new_weights(seed: int) -> dict[str, Any]:
     return weights
 
 
-def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
+def guess(
+    weights: dict[str, torch.Tensor], modulus: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what the network says about patterns.
 
     Parameters
@@ -108,21 +110,23 @@ def guess(weights: dict[str, Any], modulus: Any) -> tuple[Any, Any]:
     return torch.sigmoid(said[0]), math.pi * said[1]
 
 
-def as_object(density: Any, phase: Any) -> Any:
+def as_object(density: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
     """Return the complex object in an array of twice the size, origin ``n // 2``."""
     quarter = density.shape[-1] // 2
     body = torch.polar(density, phase)
     return nn.pad(body, (quarter, quarter) * 3)
 
 
-def spectrum(rho: Any) -> Any:
+def spectrum(rho: torch.Tensor) -> torch.Tensor:
     """Return the transform of objects; both have their origin at ``n // 2``."""
     axes = (-3, -2, -1)
     moved = torch.fft.ifftshift(rho, axes)
     return torch.fft.fftshift(torch.fft.fftn(moved, dim=axes, norm="ortho"), axes)
 
 
-def misfit(rho: Any, modulus: Any, weight: Any = None) -> Any:
+def misfit(
+    rho: torch.Tensor, modulus: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
 
     The sum of moduli gives the faint outer fringes more to say than their squares.
@@ -135,7 +139,7 @@ def misfit(rho: Any, modulus: Any, weight: Any = None) -> Any:
     return (w * away).sum(axes) / (w * modulus).sum(axes)
 
 
-def overlap(a: Any, b: Any) -> Any:
+def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the modulus of the normalised complex overlap of objects."""
     axes = (-3, -2, -1)
     product = (a.conj() * b).sum(axes)
@@ -143,7 +147,9 @@ def overlap(a: Any, b: Any) -> Any:
     return torch.sqrt((_squared(product) + 1e-12) / (power + 1e-12))
 
 
-def training_loss(weights: dict[str, Any], modulus: Any, truth: Any) -> Any:
+def training_loss(
+    weights: dict[str, torch.Tensor], modulus: torch.Tensor, truth: torch.Tensor
+) -> torch.Tensor:
     """Return the loss of each crystal whose object is known.
 
     The misfit of the pattern, which no label is needed for; the missing overlap with
@@ -166,14 +172,14 @@ def training_loss(weights: dict[str, Any], modulus: Any, truth: Any) -> Any:
 
 
 def refine(
-    weights: dict[str, Any],
-    modulus: Any,
-    weight: Any,
+    weights: dict[str, torch.Tensor],
+    modulus: torch.Tensor,
+    weight: torch.Tensor,
     steps: int,
     *,
     rate: float = 1e-3,
     watch: Callable[[int, float], None] | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Let the network learn one pattern, by its misfit alone; return the object's best.
 
     Parameters
@@ -198,7 +204,8 @@ def refine(
     """
     own = {k: v.clone().requires_grad_(steps > 0) for k, v in weights.items()}
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
-    best = found = None
+    best: torch.Tensor | None = None
+    found: torch.Tensor | None = None
     for step in range(steps + 1):
         rho = as_object(*guess(own, modulus))
         loss = misfit(rho, modulus, weight)
@@ -216,29 +223,31 @@ def refine(
         adam.zero_grad()
         loss.sum().backward()
         adam.step()
+    assert found is not None
+    assert best is not None
     return found, best
 
 
 class _Layer:
     """A convolution, its normalisation over groups of channels, a leaky rectifier."""
 
-    def __init__(self, weights: dict[str, Any]) -> None:
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         self._weights = weights
 
-    def __call__(self, name: str, x: Any) -> Any:
+    def __call__(self, name: str, x: torch.Tensor) -> torch.Tensor:
         w = self._weights
         x = nn.group_norm(
             self.plain(name, x), _GROUPS, w[f"{name}.gain"], w[f"{name}.shift"]
         )
         return nn.leaky_relu(x, 0.01, inplace=True)
 
-    def plain(self, name: str, x: Any) -> Any:
+    def plain(self, name: str, x: torch.Tensor) -> torch.Tensor:
         kernel = self._weights[f"{name}.weight"]
         bias = self._weights[f"{name}.bias"]
         return nn.conv3d(x, kernel, bias, padding=kernel.shape[-1] // 2)
 
 
-def _features(modulus: Any) -> Any:
+def _features(modulus: torch.Tensor) -> torch.Tensor:
     """Return three channels: the modulus, and the autocorrelation's two parts."""
     axes = (-3, -2, -1)
     power = modulus**2
@@ -252,18 +261,18 @@ def _features(modulus: Any) -> Any:
     return torch.stack([torch.log1p(modulus / rms), spread.real, spread.imag], 1)
 
 
-def _blocks(x: Any) -> Any:
+def _blocks(x: torch.Tensor) -> torch.Tensor:
     """Take 2 x 2 x 2 voxels as channels of one."""
     b, c, n = x.shape[0], x.shape[1], x.shape[-1] // 2
     x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
     return x.reshape(b, 8 * c, n, n, n)
 
 
-def _twice(x: Any) -> Any:
+def _twice(x: torch.Tensor) -> torch.Tensor:
     return nn.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
 
 
-def _squared(field: Any) -> Any:
+def _squared(field: torch.Tensor) -> torch.Tensor:
     return field.real**2 + field.imag**2
 
 

@@ -1,4 +1,4 @@
-"""A crystal with facets and two domains: density, displacement, strain at any point."""
+"""Bodies of crystals: a faceted one with two domains, known anywhere; random ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+
+#: Axes of a pattern, and of the object that belongs to it.
+VOLUME = ("rocking", "detector_y", "detector_x")
+OBJECT = ("along_rocking", "along_y", "along_x")
 
 #: Direction, applied voltage (V), and how far the reaction has come there: it lags
 #: behind the voltage on the way back.
@@ -58,7 +62,7 @@ class FacetedCrystal:
 
     def depth(self, r: np.ndarray) -> np.ndarray:
         """Return the distance to the nearest facet in nm, negative outside."""
-        normals, reach = _facets(self.size)
+        normals, reach = _prism(self.size)
         depth = np.full(r.shape[1:], np.inf)
         for normal, distance in zip(normals, reach, strict=True):
             np.minimum(depth, distance - np.tensordot(normal, r, axes=1), out=depth)
@@ -122,7 +126,7 @@ class FacetedCrystal:
         return rho
 
 
-def _facets(size: float) -> tuple[np.ndarray, np.ndarray]:
+def _prism(size: float) -> tuple[np.ndarray, np.ndarray]:
     """Return normals and distances (nm) of a hexagonal prism with cut corners."""
     normals, reach = [], []
     for k in range(6):
@@ -163,3 +167,120 @@ def require_room(body: FacetedCrystal) -> None:
             f"It takes {extent.tolist()} of {list(body.shape)} voxels: make it "
             "smaller, or the distance longer.",
         )
+
+
+def crystal(
+    rng: np.random.Generator,
+    size: int,
+    *,
+    fill: tuple[float, float] = (0.5, 0.8),
+    phase: tuple[float, float] = (0.0, 4.0),
+) -> np.ndarray:
+    """Return one complex object, ``(size, size, size)``, complex64.
+
+    Its centre of mass lies at index ``size // 2``, its mean phase gradient is zero.
+    """
+    extent = rng.uniform(*fill, 3) * size / 2
+    normals, reach = _facets(rng)
+    # Half the array, and a little more: bodies are not centred in their extents.
+    half = min(size // 4 + 4, size // 2)
+    r = np.stack(np.meshgrid(*[np.arange(-half, half)] * 3, indexing="ij"))
+    r = r.astype(np.float32)
+    density = _density(r, normals, reach, extent)
+    weight = density / density.sum()
+    centre = np.einsum("aijk,ijk->a", r, weight)
+    density = _density(r + centre[:, None, None, None], normals, reach, extent)
+    inside = density > 0.5
+    texture = _smooth_field(rng, r.shape[1:], rng.uniform(0.1, 0.4) * extent.mean())
+    density *= 1 + rng.uniform(0, 0.1) * texture
+    angle = _smooth_field(rng, r.shape[1:], rng.uniform(0.12, 0.45) * extent.mean())
+    if rng.random() < 1 / 3:
+        angle = angle + rng.uniform(-3, 3) * _domain(rng, r, extent)
+    angle = angle - angle[inside].mean()
+    angle *= rng.uniform(*phase) / np.abs(angle[inside]).max()
+    body = _level(density * np.exp(1j * angle))
+    out = np.zeros((size,) * 3, np.complex64)
+    out[(slice(size // 2 - half, size // 2 + half),) * 3] = body
+    return out
+
+
+def _facets(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return normals and distances of a convex body of about unit size."""
+    kind = rng.integers(3)
+    if kind == 0:  # block
+        normals = np.concatenate([np.eye(3), -np.eye(3)])
+        reach = rng.uniform(0.7, 1.0, 6)
+    elif kind == 1:  # hexagonal prism
+        a = np.deg2rad(60) * np.arange(6)
+        ring = np.stack([np.cos(a), np.sin(a), np.zeros(6)], 1)
+        normals = np.concatenate([ring, [[0, 0, 1], [0, 0, -1]]])
+        reach = np.concatenate([rng.uniform(0.8, 1.0, 6), rng.uniform(0.6, 1.3, 2)])
+    else:  # irregular
+        normals = _directions(rng, 14)
+        reach = rng.uniform(0.75, 1.0, 14)
+    cuts = rng.integers(0, 5)
+    normals = np.concatenate([normals, _directions(rng, int(cuts))])
+    reach = np.concatenate([reach, rng.uniform(0.85, 1.1, int(cuts))])
+    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return normals @ turn.T, reach
+
+
+def _directions(rng: np.random.Generator, n: int) -> np.ndarray:
+    v = rng.standard_normal((n, 3))
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def _density(
+    r: np.ndarray, normals: np.ndarray, reach: np.ndarray, extent: np.ndarray
+) -> np.ndarray:
+    """Return 1 inside, 0 outside, with an edge of about a voxel.
+
+    The body is stretched to `extent` voxels along each axis.
+    """
+    grid = np.linspace(-1.6, 1.6, 25)
+    unit = np.stack(np.meshgrid(grid, grid, grid, indexing="ij")).reshape(3, -1)
+    within = unit[:, (normals @ unit <= reach[:, None]).all(0)]
+    low, high = within.min(1), within.max(1)
+    scale, middle = extent / (high - low + grid[1] - grid[0]), (low + high) / 2
+    own = normals / scale
+    length = np.linalg.norm(own, axis=1)
+    away = (reach - normals @ middle) / length
+    own = (own / length[:, None]).astype(np.float32)
+    depth = (away[:, None].astype(np.float32) - own @ r.reshape(3, -1)).min(0)
+    edge = np.tanh(np.clip(2.5 * depth, -20, 20))
+    return np.asarray(0.5 * (1 + edge)).reshape(r.shape[1:])
+
+
+def _smooth_field(
+    rng: np.random.Generator, shape: tuple[int, ...], width: float
+) -> np.ndarray:
+    """Return Gaussian noise smoothed to a correlation length, unit variance."""
+    import scipy.fft
+
+    spectrum = scipy.fft.rfftn(rng.standard_normal(shape).astype(np.float32))
+    for axis, n in enumerate(shape):
+        f = np.fft.rfftfreq(n) if axis == 2 else np.fft.fftfreq(n)
+        window = np.exp(-2 * (np.pi * width * f) ** 2).astype(np.float32)
+        spectrum *= window.reshape([-1 if k == axis else 1 for k in range(3)])
+    field = scipy.fft.irfftn(spectrum, shape)
+    return np.asarray(field / max(float(field.std()), 1e-12))
+
+
+def _domain(rng: np.random.Generator, r: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """Return 1 inside an ellipsoid somewhere in the crystal, 0 outside."""
+    centre = rng.uniform(-0.3, 0.3, 3) * extent
+    axes = rng.uniform(0.15, 0.4, 3) * extent
+    moved = (r - centre[:, None, None, None]) / axes[:, None, None, None]
+    distance = np.sqrt((moved**2).sum(0))
+    return np.asarray(0.5 * (1 + np.tanh((1 - distance) / 0.3)))
+
+
+def _level(body: np.ndarray) -> np.ndarray:
+    """Take out the mean phase gradient: the pattern's centre of mass."""
+    for axis in range(3):
+        n = body.shape[axis]
+        a, b = body.take(range(1, n), axis), body.take(range(n - 1), axis)
+        step = np.angle(np.sum(np.conj(b) * a))
+        line = np.exp(-1j * step * (np.arange(n) - n // 2))
+        body = body * line.reshape([-1 if k == axis else 1 for k in range(3)])
+    return body

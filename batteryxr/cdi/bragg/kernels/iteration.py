@@ -1,126 +1,44 @@
-"""One start of phase retrieval: run, judged, and kept as small as it is."""
+"""Iterations of one start, and their two steps: modulus in Fourier space, support.
+
+Every voxel is touched once per step. NumPy arrays take a compiled loop that fuses the
+step into one pass over memory (in plain array operations the temporaries cost as much
+as a Fourier transform); arrays of other libraries take the same formula in array-API
+operations.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.bragg.kernels.coherence import Coherence
-from batteryxr.cdi.bragg.kernels.metrics import MERITS
-from batteryxr.cdi.bragg.kernels.pattern import centre, judge, rolled
 from batteryxr.cdi.bragg.kernels.support import LostSupport, Shrinking, half
-from batteryxr.cdi.bragg.kernels.updates import (
-    OUTSIDE,
-    combine,
-    replace_blurred,
-    replace_modulus,
-)
 from batteryxr.cdi.fourier import Fourier, empty
-from batteryxr.core.device import to_device, to_device_of, to_numpy
+from batteryxr.core.device import to_device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.kernels.schedule import Stage
     from batteryxr.cdi.bragg.settings import RetrievalSettings
+    from batteryxr.core.kernels.arrays import Array
+    from batteryxr.core.kernels.loops import Floats, Line
 
-
-@dataclass
-class Start:
-    """One start, as small as it is kept: the box around its support.
-
-    Parameters
-    ----------
-    box
-        The object, complex64, from `corner` on in an array of `shape` whose origin is
-        at ``n // 2``; the centre of the support lies there.
-    support
-        Of the shape of `box`.
-    merits
-        By the names of `MERITS`.
-    """
-
-    box: np.ndarray
-    support: np.ndarray
-    corner: tuple[int, ...]
-    shape: tuple[int, ...]
-    residual: np.ndarray
-    merits: dict[str, float] = field(default_factory=dict)
-    blur: np.ndarray | None = None
-    failed: str = ""
-
-    def whole(self, box: np.ndarray) -> np.ndarray:
-        """Return a box in its place in the whole array."""
-        out = np.zeros(self.shape, box.dtype)
-        place = zip(self.corner, box.shape, strict=True)
-        out[tuple(slice(c, c + n) for c, n in place)] = box
-        return out
-
-
-def run(
-    pattern: Pattern,
-    settings: RetrievalSettings,
-    rng: np.random.Generator,
-    *,
-    watch: Callable[[int, float], None] | None = None,
-) -> Start:
-    """Run one start from the pattern's first object, and judge it."""
-    if not (pattern.intensity * pattern.used).any() or not pattern.support.any():
-        why = "there are no counts, or the first support is empty"
-        return _failed(pattern, np.full(settings.iterations, np.nan), why)
-    moved = to_device(settings.device, purpose="phase retrieval")
-    # Where it is negative the field floats.
-    known = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
-    amplitude, initial = moved(known), pattern.initial
-    outcome = iterate(
-        amplitude,
-        to_device_of(amplitude, pattern.support),
-        settings,
-        rng,
-        initial=None if initial is None else to_device_of(amplitude, initial),
-        watch=watch,
-    )
-    rho, support = to_numpy(outcome.rho), to_numpy(outcome.support)
-    blur = None if outcome.blur is None else to_numpy(outcome.blur)
-    if not outcome.failed and not support.any():
-        outcome = replace(outcome, failed="the support is empty")
-    if outcome.failed:
-        return _failed(pattern, outcome.residual, outcome.failed)
-    merits = judge(pattern, rho, blur)
-    move = [n // 2 - c for n, c in zip(rho.shape, centre(support), strict=True)]
-    rho, support = rolled(rho, move), rolled(support, move)
-    edges = _box(support)
-    return Start(
-        rho[edges].copy(),
-        support[edges].copy(),
-        tuple(e.start for e in edges),
-        rho.shape,
-        outcome.residual,
-        merits,
-        blur,
-    )
-
-
-def _failed(pattern: Pattern, residual: np.ndarray, why: str) -> Start:
-    shape = pattern.intensity.shape
-    box = np.zeros((1,) * len(shape), np.complex64)
-    corner: tuple[int, ...] = (0,) * len(shape)
-    nothing = {str(name): math.nan for name in MERITS}
-    return Start(box, box.real > 0, corner, shape, residual, nothing, failed=why)
-
-
-def _box(support: np.ndarray) -> tuple[slice, ...]:
-    edges = []
-    for axis in range(support.ndim):
-        others = tuple(a for a in range(support.ndim) if a != axis)
-        filled = np.flatnonzero(support.any(axis=others))
-        edges.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(edges)
+#: Weights (a, b) of the outside of the support: rho <- a rho + b p, where p is the
+#: object with the measured modulus; inside, rho <- p. Marchesini, Rev. Sci. Instrum.
+#: 78, 011301 (2007); RAAR is Luke's operator form, Inverse Problems 21, 37 (2005).
+OUTSIDE: dict[str, Callable[[float], tuple[float, float]]] = {
+    "ER": lambda beta: (0.0, 0.0),
+    "SF": lambda beta: (0.0, -1.0),
+    "HIO": lambda beta: (1.0, -beta),
+    "RAAR": lambda beta: (beta, 1.0 - 2.0 * beta),
+}
+_TINY = np.float32(1e-24)
 
 
 @dataclass
@@ -143,20 +61,20 @@ class Outcome:
         Why the start was given up; empty where it was not.
     """
 
-    rho: Any
-    support: Any
+    rho: Array
+    support: Array
     residual: np.ndarray
     blur: Any = None
     failed: str = ""
 
 
 def iterate(
-    amplitude: Any,
-    support: Any,
+    amplitude: Array,
+    support: Array,
     settings: RetrievalSettings,
     rng: np.random.Generator,
     *,
-    initial: Any = None,
+    initial: Array | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Run a schedule of projections from a random or a given object.
@@ -227,7 +145,7 @@ class _Step:
     """
 
     def __init__(
-        self, fourier: Fourier, amplitude: Any, coherence: Coherence | None
+        self, fourier: Fourier, amplitude: Array, coherence: Coherence | None
     ) -> None:
         self._fourier, self._amplitude = fourier, amplitude
         self._coherence = coherence
@@ -235,14 +153,16 @@ class _Step:
         #: Whether the next iteration improves the estimate of the blur first.
         self.learn = False
 
-    def __call__(self, stage: Stage, rho: Any, support: Any) -> tuple[Any, Any, float]:
+    def __call__(
+        self, stage: Stage, rho: Array, support: Array
+    ) -> tuple[Array, Array, float]:
         if stage.algorithm == "DM":
             return self._difference_map(stage.beta, rho, support)
         p, misfit = self._modulus(rho)
         outside = OUTSIDE[stage.algorithm](stage.beta)
         return combine(rho, p, support, outside), p, misfit
 
-    def _modulus(self, rho: Any) -> tuple[Any, float]:
+    def _modulus(self, rho: Array) -> tuple[Array, float]:
         self._buffer[...] = rho
         field = self._fourier.forward(self._buffer)
         scale = 1.0 / self._fourier.size
@@ -253,7 +173,7 @@ class _Step:
             field, misfit = replace_blurred(field, blurred, self._amplitude, scale)
         return self._fourier.backward(field), misfit
 
-    def _blurred(self, field: Any, coherence: Coherence) -> Any:
+    def _blurred(self, field: Array, coherence: Coherence) -> Array:
         xp = array_namespace(field)
         intensity = xp.abs(field) ** 2
         if self.learn:
@@ -262,8 +182,8 @@ class _Step:
         return coherence.blur(intensity)
 
     def _difference_map(
-        self, beta: float, rho: Any, support: Any
-    ) -> tuple[Any, Any, float]:
+        self, beta: float, rho: Array, support: Array
+    ) -> tuple[Array, Array, float]:
         # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
         # and -1/beta for the support. The estimate of the object is the second
         # projection: the iterate is none.
@@ -276,7 +196,7 @@ class _Step:
         return rho + beta * (inside - estimate), estimate, misfit
 
 
-def _random(amplitude: Any, rng: np.random.Generator) -> Any:
+def _random(amplitude: Array, rng: np.random.Generator) -> Array:
     shape = tuple(amplitude.shape)
     modulus = rng.random(shape, dtype=np.float32)
     phase = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
@@ -285,7 +205,7 @@ def _random(amplitude: Any, rng: np.random.Generator) -> Any:
     return to_device_of(amplitude, (modulus * np.exp(1j * phase)).astype(np.complex64))
 
 
-def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
+def _scaled(rho: Array, amplitude: Array, support: Array, size: int) -> Array:
     """Restrict an object to the support and give it the measured power."""
     xp = array_namespace(rho)
     rho = xp.where(support, rho, xp.zeros_like(rho))
@@ -293,7 +213,143 @@ def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
     return rho * math.sqrt(_power(amplitude) / power)
 
 
-def _power(amplitude: Any) -> float:
+def _power(amplitude: Array) -> float:
     xp = array_namespace(amplitude)
     measured = xp.where(amplitude >= 0, amplitude, xp.zeros_like(amplitude))
     return float(xp.sum(xp.astype(measured, xp.float64) ** 2))
+
+
+def replace_modulus(
+    field: Array, amplitude: Array, scale: float
+) -> tuple[Array, float]:
+    """Give a transform its measured modulus.
+
+    Parameters
+    ----------
+    field
+        Transform of the object, complex64; overwritten.
+    amplitude
+        Measured modulus, float32, same shape; negative where nothing was measured:
+        there the field stays as it is.
+    scale
+        Factor on the result, for the transform that follows.
+
+    Returns
+    -------
+    field
+        The field with measured modulus, times `scale`.
+    misfit
+        Sum of ``(|field| - amplitude)**2`` over the measured voxels, before.
+    """
+    misfit: Any
+    if is_numpy_array(field):
+        misfit = _replace_modulus(
+            field.reshape(-1), amplitude.reshape(-1), np.float32(scale)
+        )
+        return field, float(misfit)
+    xp = array_namespace(field)
+    modulus = xp.abs(field)
+    measured = amplitude >= 0
+    one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
+    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
+    misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
+    return field * (factor * scale), float(misfit)
+
+
+def replace_blurred(
+    field: Array, blurred: Array, amplitude: Array, scale: float
+) -> tuple[Array, float]:
+    """Give a transform its measured modulus where partial coherence blurs it.
+
+    The factor is amplitude / sqrt(blurred) (Clark et al., Nat. Commun. 3, 993 (2012)).
+
+    Parameters
+    ----------
+    field, amplitude, scale
+        As in `replace_modulus`.
+    blurred
+        Intensity of `field` after the blur, float32.
+
+    Returns
+    -------
+    field
+        The field, times `scale`.
+    misfit
+        Sum of ``(sqrt(blurred) - amplitude)**2`` over the measured voxels, before.
+    """
+    xp = array_namespace(field)
+    modulus = xp.sqrt(blurred)
+    measured = amplitude >= 0
+    one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
+    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
+    misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
+    return field * (factor * scale), float(misfit)
+
+
+def combine(
+    rho: Array, p: Array, support: Array, outside: tuple[float, float]
+) -> Array:
+    """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`.
+
+    Parameters
+    ----------
+    rho, p
+        The iterate, and the object with measured modulus; complex64.
+    support
+        Bool.
+    outside
+        The weights a and b; see `OUTSIDE`.
+    """
+    a, b = outside
+    if is_numpy_array(rho):
+        _combine(
+            rho.reshape(-1),
+            p.reshape(-1),
+            support.reshape(-1),
+            (np.float32(a), np.float32(b)),
+        )
+        return rho
+    xp = array_namespace(rho)
+    return xp.where(support, p, a * rho + b * p)
+
+
+# numpy's error model: the check for division by zero would keep the loops scalar.
+_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+
+
+@_compiled
+def _replace_modulus(
+    field: np.ndarray, amplitude: np.ndarray, scale: np.float32
+) -> float | np.float32:
+    misfit: float | np.float32 = 0.0  # short sums stay exact in single precision
+    for start in range(0, field.size, 4096):
+        stop = min(start + 4096, field.size)
+        misfit += _replace_part(field[start:stop], amplitude[start:stop], scale)
+    return misfit
+
+
+@_compiled
+def _replace_part(
+    field: Line[complex], amplitude: Floats, scale: np.float32
+) -> np.float32:
+    misfit, one, zero = np.float32(0.0), np.float32(1.0), np.float32(0.0)
+    for i in range(field.size):
+        g, measured = field[i], amplitude[i]
+        modulus = np.sqrt(g.real * g.real + g.imag * g.imag + _TINY)
+        difference = np.float32(measured >= zero) * (modulus - measured)
+        misfit += difference * difference
+        field[i] = g * (scale * (one - difference / modulus))
+    return misfit
+
+
+@_compiled
+def _combine(
+    rho: Line[complex],
+    p: Line[complex],
+    support: Line[bool],
+    outside: tuple[np.float32, np.float32],
+) -> None:
+    one, (a, b) = np.float32(1.0), outside
+    for i in range(rho.size):
+        inside = np.float32(support[i])
+        rho[i] = (one - inside) * a * rho[i] + (b + inside * (one - b)) * p[i]

@@ -1,0 +1,3 @@
+from ipywidgets import DOMWidget
+
+class AnyWidget(DOMWidget): ...

@@ -1,0 +1,12 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+def find_peaks(
+    x: npt.ArrayLike,
+    *,
+    prominence: float | None = ...,
+    width: float | None = ...,
+    rel_height: float = ...,
+) -> tuple[npt.NDArray[np.intp], dict[str, npt.NDArray[Any]]]: ...
