@@ -80,9 +80,12 @@ class Stamp:
 
 def stamp(path: Path, *, growing: bool = False) -> Stamp:
     """Return what tells a file from one that takes its place later."""
-    with opened(path) as file:
-        about = os.fstat(file.fileno())
-        digest = hashlib.blake2b(file.read(_HEAD), digest_size=16).hexdigest()
+    handle = _handle(path)
+    try:
+        about, start = os.fstat(handle), os.read(handle, _HEAD)
+    finally:
+        os.close(handle)
+    digest = hashlib.blake2b(start, digest_size=16).hexdigest()
     return Stamp(path, about.st_size, about.st_mtime_ns, digest, growing)
 
 
@@ -143,24 +146,39 @@ def _why(path: Path, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
     """Open a regular file for reading bytes, without ever waiting for one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    at_once
+        It is read in few large pieces, which a buffer would slow down.
 
     Raises
     ------
     FileFormatError
         If it is no regular file or may not be read.
     """
+    handle = _handle(path)
+    file: Any = os.fdopen(handle, "rb", buffering=0 if at_once else -1)
+    with file:
+        yield file
+
+
+def _handle(path: Path) -> int:
+    """Return the number under which a regular file is open for reading."""
     regular(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags)
     except OSError as error:
         raise FileFormatError(path, _why(path, error)) from error
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise FileFormatError(path, "is no regular file.")
-        yield file
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileFormatError(path, "is no regular file.")
+    return handle
 
 
 def head(path: Path, n: int = _HEAD) -> bytes:
@@ -229,11 +247,12 @@ def text(path: Path, *takes: str) -> bytes:
     FileFormatError
         If it is no text, empty, too large, or of a kind that has a name.
     """
-    with opened(path) as file, named(path):
-        raw = file.read(_PIECE)
+    with opened(path, at_once=True) as file, named(path):
+        size = os.fstat(file.fileno()).st_size
+        raw = file.read(min(size + 1, _PIECE))
         refuse_other(path, raw[:_HEAD], *takes)
-        refuse_larger(path, os.fstat(file.fileno()).st_size, WHOLE)
-        if len(raw) == _PIECE:
+        refuse_larger(path, size, WHOLE)
+        if len(raw) < size:
             raw = _pieces(path, file, raw)
     if raw.startswith(b"\x1f\x8b"):
         raw = _gunzipped(path, raw)

@@ -127,7 +127,7 @@ KINDS = (
     FileKind(
         "html",
         "a web page",
-        re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
+        re.compile(rb"\s*<(?i:!doctype html|html)"),
         "A download that failed often is one: fetch the file again.",
     ),
     FileKind("xml", "an XML file", re.compile(rb"(\xef\xbb\xbf)?<\?xml "), _TABLE),
@@ -140,6 +140,11 @@ KINDS = (
 )
 
 
+_ANY = re.compile(b"|".join(b"(?:%b)" % kind.pattern.pattern for kind in KINDS))
+
+
 def kind_of(head: bytes) -> FileKind | None:
     """Return what the first bytes of a file tell; None for text and the unknown."""
-    return next((kind for kind in KINDS if kind.pattern.match(head)), None)
+    if not _ANY.match(head):
+        return None
+    return next(kind for kind in KINDS if kind.pattern.match(head))
