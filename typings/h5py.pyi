@@ -6,6 +6,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+# The C library below: numbers of objects, and the links of a group.
+h5l: Any
+h5o: Any
+
+def is_hdf5(name: str | PathLike[str]) -> bool: ...
+
 class AttributeManager(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any: ...
     def __setitem__(self, name: str, value: object) -> None: ...

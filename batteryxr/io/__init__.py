@@ -2,6 +2,7 @@
 
 from batteryxr.io.cycler.bdf_writer import write_bdf as write_bdf
 from batteryxr.io.cycler.reader import read_cycler as read_cycler
+from batteryxr.io.door.limits import Limits as Limits
 from batteryxr.io.frames.cxi import read_cxi as read_cxi
 from batteryxr.io.frames.cxi import write_cxi as write_cxi
 from batteryxr.io.frames.ptychography import read_ptychography as read_ptychography

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -47,7 +49,7 @@ def frame_blocks(
 
 def load(frames: Any, start: int, stop: int) -> np.ndarray:
     """Return frames `start` to `stop` with the origin in the corner."""
-    values = _read(frames[start:stop])
+    values = _filled(_read(frames[start:stop]))
     values = values.astype(counts_type(frames.dtype), copy=False)
     return np.fft.ifftshift(values, axes=(-2, -1))
 
@@ -64,6 +66,14 @@ def _read(part: Any) -> np.ndarray:
     # Not on the cluster whose worker may be asking.
     lazy = hasattr(part, "compute")
     return np.asarray(part.compute(scheduler="threads") if lazy else part)
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """Return counts with 0 for NaN, which `mean_counts` lets stand under the mask."""
+    if values.dtype.kind != "f":
+        return values
+    missing = np.isnan(values)
+    return np.where(missing, values.dtype.type(0), values) if missing.any() else values
 
 
 class Streamed:
@@ -91,8 +101,21 @@ class Streamed:
 
 
 def mean_counts(frames: Any, weight: np.ndarray, most: int = 64) -> float:
-    """Return the mean counts per frame, from at most `most` frames over the scan."""
+    """Return the mean counts per frame, from at most `most` frames over the scan.
+
+    Raises
+    ------
+    DataError
+        If counts are NaN where the mask leaves pixels.
+    """
     n = frames.shape[0]
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
     good = np.fft.fftshift(weight)
-    return float(np.sum(_read(frames[chosen]) * good, dtype=float) / len(chosen))
+    values = _read(frames[chosen])
+    if values.dtype.kind == "f" and np.isnan(values[:, good > 0]).any():
+        raise DataError(
+            "frames",
+            "NaN at pixels that the mask leaves",
+            "Set mask there: frames.isnull().any('position').",
+        )
+    return float(np.sum(_filled(values) * good, dtype=float) / len(chosen))

@@ -49,7 +49,7 @@ def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 def _is_frames(variable: xr.Variable) -> bool:
     """Tell whether a variable holds counts of a detector, frame by frame."""
     frames = {"detector_y", "detector_x"} < set(variable.dims)
-    return frames and variable.dtype.kind in "iu"
+    return frames and variable.dtype.kind in "iuf"
 
 
 def _default_chunks(variable: xr.Variable) -> tuple[int, ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
 import shutil
 import subprocess
+import tempfile
+import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -20,13 +24,17 @@ from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
 from batteryxr.io.cycler.text import TextTable
 from batteryxr.io.cycler.vendors import ARBIN
+from batteryxr.io.door.files import regular
+from batteryxr.io.door.limits import WHOLE, refuse_larger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _ROWS, _TESTS = "Channel_Normal_Table", "Global_Table"
 _DAY_ZERO = datetime(1899, 12, 30)  # of Access dates
-_PATIENCE = 300  # s: a damaged database must not hang the session
+#: A damaged database must not hang the session: seconds, bytes a second, and how much
+#: longer text may be than what it is written from.
+_PATIENCE, _SLOWEST, _EXPANSION = 20, 1_000_000, 30
 
 
 def read(path: Path, options: Options) -> RawTable:
@@ -99,26 +107,45 @@ def _export(path: Path, table: str) -> bytes:
             "is not installed. Install it with: apt install mdbtools (Linux) or "
             "brew install mdbtools (macOS)"
         )
-    try:
-        done = subprocess.run(
-            [program, str(path.resolve()), table],
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FileFormatError(
-            path, f"mdb-export did not finish within {_PATIENCE} s. It looks damaged."
-        ) from error
-    if done.returncode != 0 or not done.stdout.strip():
-        said = done.stderr.decode("latin-1").strip().splitlines()
+    size = regular(path)
+    refuse_larger(path, size, WHOLE)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        code = _run([program, str(path.resolve()), table], out, err, path, size)
+        out.seek(0)
+        exported = out.read()
+        err.seek(0)
+        said = err.read(10_000).decode("latin-1").strip().splitlines()
+    if code != 0 or not exported.strip():
         raise FileFormatError(
             path,
             f"mdb-export cannot read table {table} "
-            f"({said[-1] if said else f'exit code {done.returncode}'}). "
+            f"({said[-1] if said else f'exit code {code}'}). "
             "Is it an Arbin result file, copied whole?",
         )
-    return done.stdout
+    return exported
+
+
+def _run(
+    command: list[str], out: BinaryIO, err: BinaryIO, path: Path, size: int
+) -> int:
+    """Run a program until it ends, writes too much, or takes too long."""
+    most = _EXPANSION * size + 1_000_000
+    until = time.monotonic() + _PATIENCE + size / _SLOWEST
+    with subprocess.Popen(command, stdout=out, stderr=err) as running:
+        wait = 0.002
+        while running.poll() is None:
+            large = max(os.fstat(f.fileno()).st_size for f in (out, err)) > most
+            if large or time.monotonic() > until:
+                running.kill()
+                raise FileFormatError(
+                    path,
+                    "mdb-export goes round in a circle in it: it is damaged. Copy it "
+                    "again.",
+                )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(wait)
+            wait = min(2 * wait, 0.1)
+        return running.returncode
 
 
 def _tests(path: Path) -> dict[int, dict[str, str]]:

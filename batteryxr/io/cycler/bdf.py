@@ -12,7 +12,9 @@ from batteryxr.core.optional import require
 from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
 from batteryxr.io.cycler.decimals import shift
 from batteryxr.io.cycler.table import RawTable
-from batteryxr.io.cycler.text import TextTable, decode, finish, load
+from batteryxr.io.cycler.text import TextTable, decode, finish
+from batteryxr.io.door.files import head, named, refuse_other, regular, text
+from batteryxr.io.door.limits import refuse_bomb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,25 +35,23 @@ def read(path: Path, options: Options) -> RawTable:
     MissingDependencyError
         If it is parquet and pyarrow is not installed.
     """
-    with path.open("rb") as stream:
-        is_parquet = stream.read(4) == _PARQUET
+    is_parquet = head(path, 4) == _PARQUET
     if is_parquet or path.suffix.lower() == ".parquet":
         return _parquet(path, options)
     return _csv(path, options)
 
 
 def _csv(path: Path, options: Options) -> RawTable:
-    raw = load(path)
-    head, _, rest = raw.partition(b"\n")
+    raw = text(path)
+    first, _, rest = raw.partition(b"\n")
     try:
-        labels = tuple(next(csv.reader([decode(head).rstrip("\r")]), ()))
+        labels = tuple(next(csv.reader([decode(first).rstrip("\r")]), ()))
     except csv.Error as error:
         raise FileFormatError(path, f"the labels are damaged: {error}.", 1) from error
-    body, cut = finish(rest, len(labels) - 1, b",")
-    text = TextTable(path, labels, body, ",", 2, cut)
+    body, notes = finish(rest, len(labels) - 1, b",")
+    table = TextTable(path, labels, body, ",", 2)
     places = _located(path, labels, options)
-    columns = text.read({name: place.index for name, place in places.items()})
-    notes = {"cut": "the last row was not finished and is left out"} if cut else {}
+    columns = table.read({name: place.index for name, place in places.items()})
     return _table(columns, places, first_line=2, notes=notes)
 
 
@@ -59,15 +59,15 @@ def _parquet(path: Path, options: Options) -> RawTable:
     parquet = require(
         "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
     )
-    try:
-        table = parquet.read_table(path)
-    except MemoryError:
-        raise
-    except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileFormatError(
-            path, f"is not a whole parquet file ({what}). Copy or export it again."
-        ) from error
+    refuse_other(path, head(path), "parquet")
+    with (
+        named(path, "is not a whole parquet file"),
+        parquet.ParquetFile(path) as file,
+    ):
+        about = file.metadata
+        needed = 8 * about.num_rows * about.num_columns
+        refuse_bomb(path, regular(path), needed, "the table")
+        table = file.read()
     places = _located(path, table.column_names, options)
     columns = {}
     for name, place in places.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
-from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
+from batteryxr.io.cycler.text import TextTable, decode, finish, named
 from batteryxr.io.cycler.vendors import BIOLOGIC
+from batteryxr.io.door import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = load(path)
+    raw = files.text(path)
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
     text = "\n".join(lines)
@@ -63,8 +65,8 @@ def read(path: Path, options: Options) -> RawTable:
         raise FileFormatError(
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
-    body, cut = finish(body, named(labels) - 1, b"\t")
-    table = TextTable(path, labels, body, "\t", len(lines) + 1, cut)
+    body, notes = finish(body, named(labels) - 1, b"\t")
+    table = TextTable(path, labels, body, "\t", len(lines) + 1)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     wanted = {name: source.index for name, source in found.items()}
     charge = None if "current" in found else _charge_label(labels)
@@ -91,14 +93,11 @@ def read(path: Path, options: Options) -> RawTable:
     elif "current" not in columns:
         columns["current"] = np.zeros(len(columns["voltage"]))
         used["current"] = "none: open circuit"
-    notes = {}
     if _is_template(header):
         notes["template_mass"] = (
             "mass 7000 mg, molar mass 90.93 g/mol and x = 0.9 in the header are the "
             "EC-Lab template default, not this cell: give the active mass yourself"
         )
-    if cut:
-        notes["cut"] = "the last row was not finished and is left out"
     return RawTable(
         columns,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
@@ -141,17 +140,12 @@ def read_binary(path: Path, options: Options) -> RawTable:
         raise MissingDependencyError(
             f"{error} Or export the file as text (.mpt) in EC-Lab: that needs nothing."
         ) from error
-    try:
-        with path.open("rb") as stream:
-            file = galvani.MPRfile(stream)
+    raw = files.whole(path)
+    what = "galvani cannot read it; export it as text (.mpt) in EC-Lab"
+    with files.named(path, what):  # galvani asserts, and meets unknown columns
+        file = galvani.MPRfile(io.BytesIO(raw))
         data = file.data
         labels = list(data.dtype.names)
-    except Exception as error:  # galvani asserts, and meets unknown columns
-        raise FileFormatError(
-            path,
-            f"galvani cannot read it ({type(error).__name__}: {error}). "
-            "Export it as text (.mpt) in EC-Lab.",
-        ) from error
     found = choose(labels, BIOLOGIC.columns, options.columns)
     charge = _charge_label(labels)
     by_itself = ["current"] if charge is not None else []

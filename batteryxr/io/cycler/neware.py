@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import threading
-import zipfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,9 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError, MissingDependencyError
 from batteryxr.core.optional import require
 from batteryxr.io.cycler.table import RawTable
+from batteryxr.io.door.archives import check_zip
+from batteryxr.io.door.files import head, refuse_other, regular
+from batteryxr.io.door.limits import WHOLE, refuse_larger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,11 @@ def read(path: Path, options: Options | None = None) -> RawTable:
     MissingDependencyError
         If neither library is installed.
     """
+    if path.suffix.lower() == ".ndax":
+        check_zip(path).close()
+    else:
+        refuse_other(path, head(path), "neware")
+        refuse_larger(path, regular(path), WHOLE)
     try:
         return _with_fastnda(path)
     except (MissingDependencyError, NotImplementedError) as error:
@@ -228,10 +235,9 @@ def _is_local(path: Path, version: int) -> bool:
 
 def _version(path: Path) -> int:
     if path.suffix.lower() == ".ndax":
-        with zipfile.ZipFile(path) as archive, archive.open("data.ndc") as member:
+        with check_zip(path) as archive, archive.open("data.ndc") as member:
             return member.read(3)[2]
-    with path.open("rb") as stream:
-        return stream.read(15)[14]
+    return head(path)[14]
 
 
 def _metadata(fastnda: Any, path: Path) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
+from batteryxr.io.door.files import head, named
+from batteryxr.io.door.signatures import kind_of
 
 if TYPE_CHECKING:
     import os
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.io.cycler.table import RawTable
-
-_HEAD = 4096  # bytes that tell a format apart
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,10 @@ def read_cycler(
     paths = find(path, format=format)
     tables = []
     for one in paths:
-        table = reader(identify(one, format))(one, options)
-        check(table, one)
-        tables.append(plausibility.examine(table, wanted, one.name))
+        with named(one):
+            table = reader(identify(one, format))(one, options)
+            check(table, one)
+            tables.append(plausibility.examine(table, wanted, one.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)
@@ -179,23 +180,20 @@ def identify(path: Path, name: str | None = None) -> str:
         if name not in FORMATS:
             raise ArgumentError("format", name, f"one of {sorted(FORMATS)}")
         return name
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be opened: {error.strerror}.") from error
-    if not head:
-        raise FileFormatError(path, "the file is empty (0 bytes).")
+    start = head(path)
     for key, form in FORMATS.items():
-        if form.signature is not None and form.signature.match(head):
+        if form.signature is not None and form.signature.match(start):
             return key
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
+    kind = kind_of(start)
     raise ArgumentError(
         "path",
         str(path),
         f"a file that ends in one of {known_suffixes()}",
-        f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
+        f"It is {kind.words}. {kind.mend}"
+        if kind
+        else f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
     )
 
 
@@ -240,7 +238,7 @@ def find(
     one = Path(path).expanduser()  # type: ignore[arg-type]
     if one.is_dir():
         return _in_folder(one, format)
-    if one.exists():
+    if one.exists() or one.is_symlink():
         return [one]
     matches = [Path(m) for m in glob.glob(str(one))]
     if not matches:

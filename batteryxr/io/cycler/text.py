@@ -12,6 +12,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import clock
+from batteryxr.io.door.endings import CUT, ends_within_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +41,6 @@ class TextTable:
         Between cells.
     first_line
         Line number of the first row, from 1.
-    cut
-        Whether a last, unfinished row was left out.
     """
 
     path: Path
@@ -49,7 +48,6 @@ class TextTable:
     body: bytes
     separator: str
     first_line: int
-    cut: bool = False
 
     @property
     def named(self) -> int:
@@ -216,36 +214,6 @@ def named(labels: Sequence[str]) -> int:
     return len(labels) - (not labels[-1].strip())
 
 
-def load(path: Path) -> bytes:
-    """Return the bytes of a text file: UTF-8 or one byte a letter, no NUL.
-
-    Raises
-    ------
-    FileFormatError
-        If it cannot be opened, is empty, or is not text.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            raw = raw.decode("utf-16").encode()
-        except UnicodeDecodeError as error:
-            raise FileFormatError(path, f"broken UTF-16 text: {error}.") from error
-    if not raw or raw.isspace():
-        raise FileFormatError(path, "the file is empty.")
-    if b"\0" in raw:
-        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise FileFormatError(
-            path,
-            "holds NUL bytes: it is binary, or was never written to the end. "
-            "Copy or export it again.",
-            line,
-        )
-    return raw.removeprefix(b"\xef\xbb\xbf")
-
-
 def decode(text: bytes) -> str:
     """Return text in UTF-8, or else as Windows writes it in western Europe."""
     try:
@@ -254,17 +222,23 @@ def decode(text: bytes) -> str:
         return text.decode("cp1252", errors="replace")
 
 
-def finish(body: bytes, separators: int, separator: bytes) -> tuple[bytes, bool]:
-    """Return the body without empty lines at its end and without an unfinished row.
+def finish(
+    body: bytes, separators: int, separator: bytes
+) -> tuple[bytes, dict[str, str]]:
+    """Return the body without empty lines and an unfinished row at its end, and notes.
 
     A file that is still being written, or was cut, ends within a row: one with fewer
-    separators than a row has, and no line end.
+    separators than a row has, and no line end; or with a number that is too short.
     """
     if not body.endswith((b"\n", b"\r")):
         start = body.rfind(b"\n") + 1
         if start and body.count(separator, start) < separators:
-            return body[:start], True
+            return body[:start], {
+                "cut": "the last row was not finished and is left out"
+            }
+        if ends_within_number(body):
+            return body, {"cut": CUT}
     tail = body[-_TAIL:]
     blank = len(tail) - len(tail.rstrip(b"\r\n \t"))
     newline = body.find(b"\n", len(body) - blank)
-    return (body if newline < 0 else body[: newline + 1]), False
+    return (body if newline < 0 else body[: newline + 1]), {}

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
-from batteryxr.io.cycler.text import TextTable, decode, finish, load, named
+from batteryxr.io.cycler.text import TextTable, decode, finish, named
+from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = _in_lines(load(path))
+    raw = _in_lines(text(path))
     head = _lines(raw)
     for separator in _SEPARATORS:
         layout = recognise([_cells(line, separator) for line in head], head, options)
@@ -54,8 +55,8 @@ def _read(
     head: list[str],
 ) -> RawTable:
     mark = separator.encode()
-    body, cut = finish(body, named(layout.labels) - 1, mark)
-    table = TextTable(path, layout.labels, body, separator, layout.first + 1, cut)
+    body, notes = finish(body, named(layout.labels) - 1, mark)
+    table = TextTable(path, layout.labels, body, separator, layout.first + 1)
     columns = table.read(layout.numbers, layout.words)
     preamble = "\n".join(head[: layout.row])
     raw_table = assemble(
@@ -67,10 +68,7 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line,
     )
-    if cut:
-        note = "the last row was not finished and is left out"
-        return replace(raw_table, notes={**raw_table.notes, "cut": note})
-    return raw_table
+    return replace(raw_table, notes={**raw_table.notes, **notes})
 
 
 def _in_lines(raw: bytes) -> bytes:

@@ -12,6 +12,8 @@ from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
+from batteryxr.io.door.archives import check_workbook
+from batteryxr.io.door.files import named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options, RawTable
 
 _HEAD_ROWS = 50  # labels stand within these
+_BLANK, _SPARSE = 2_000_000, 20  # rows, and cells for each that is filled
 _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their names
 
 
@@ -36,14 +39,12 @@ def read(path: Path, options: Options) -> RawTable:
         If it is no workbook, or no sheet holds time, voltage and current.
     """
     openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
-    try:
+    check_workbook(path)
+    # openpyxl lets zip, XML and its own errors through.
+    with named(path, "openpyxl cannot open it"):
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {s.title: list(s.iter_rows(values_only=True)) for s in book.worksheets}
+        sheets = {s.title: _rows(path, s) for s in book.worksheets}
         book.close()
-    except Exception as error:  # openpyxl lets zip, XML and its own errors through
-        raise FileFormatError(
-            path, f"openpyxl cannot open it ({type(error).__name__}: {error})."
-        ) from error
     layout: TableLayout | None = None
     rows: list[Sequence[Any]] = []
     other: dict[str, str] = {}
@@ -69,8 +70,9 @@ def read(path: Path, options: Options) -> RawTable:
     while rows and not any(cell is not None for cell in rows[-1]):
         rows.pop()
     columns = list(itertools.zip_longest(*rows))
-    if not rows or len(columns) < len(layout.labels):
+    if not rows:
         raise FileFormatError(path, "no data rows below the labels.")
+    columns += [(None,) * len(rows)] * (len(layout.labels) - len(columns))
     first_line = layout.first + 1 if sheets_read == 1 else None
     return assemble(
         layout,
@@ -79,6 +81,39 @@ def read(path: Path, options: Options) -> RawTable:
         options,
         header=other,
         first_line=first_line,
+    )
+
+
+def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
+    """Return the rows of a sheet up to the last that holds something.
+
+    Raises
+    ------
+    FileFormatError
+        If almost nothing stands in almost endless rows or columns.
+    """
+    sheet.reset_dimensions()  # what it says of its size may be anything
+    rows: list[Sequence[Any]] = []
+    blank = cells = filled = 0
+    for row in sheet.iter_rows(values_only=True):
+        held = len(row) - row.count(None)
+        if not held:
+            blank += 1
+            if blank > _BLANK:
+                break
+            continue
+        rows += [()] * blank
+        blank = 0
+        rows.append(row)
+        cells, filled = cells + len(row), filled + held
+        if cells > _SPARSE * filled + _BLANK // 2:
+            break
+    else:
+        return rows
+    raise FileFormatError(
+        path,
+        f"the sheet {sheet.title!r} is almost empty and almost endless near row "
+        f"{len(rows) + blank}. Delete what stands far from the table.",
     )
 
 

@@ -15,7 +15,9 @@ from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
-from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.datasets import frames_of, gaps, read_all
+from batteryxr.io.door.hdf5 import opened, text
 
 if TYPE_CHECKING:
     import h5py
@@ -75,20 +77,19 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     with opened(path) as file:
         group = _group(file, path, dataset)
         data = _found(group, path, "frames", "data_1/data", *_detector("data"))
-        name, shape, dtype = data.name, data.shape, data.dtype
+        shape = data.shape
         if len(shape) != 3:
-            raise FileFormatError(path, f"{name} is {shape}, not (frame, y, x)")
+            raise FileFormatError(path, f"{data.name} is {shape}, not (frame, y, x)")
+        source = frames_of(path, data, counts=True)
+        missing = gaps(source)
         chunks = (data.chunks or (_CHUNK,))[0]
         detector = group["instrument_1/detector_1"]
         coords = _coordinates(group, detector, path, shape[0])
-        extra = _extras(group, detector)
+        extra = _extras(group, detector, missing)
     frames = blocks.from_source(
-        FileFrames(path, name, shape, dtype),
-        chunks=(max(chunks, _CHUNK), *shape[1:]),
-        name=f"cxi-{path.name}-{path.stat().st_mtime_ns}-{name}",
-        asarray=False,
+        source, (max(chunks, _CHUNK), *shape[1:]), asarray=False
     )
-    counts = attributes("frames", units="1", long_name="Counts")
+    counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
     dims = ("position", "detector_y", "detector_x")
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
     scan.attrs["source_files"] = [path.name]
@@ -115,7 +116,7 @@ def _found(group: h5py.Group, path: Path, what: str, *names: str) -> h5py.Datase
 
 
 def _number(item: h5py.Dataset) -> float:
-    return float(np.ravel(item[()])[0])
+    return float(np.ravel(read_all(item))[0])
 
 
 def _coordinates(
@@ -123,7 +124,7 @@ def _coordinates(
 ) -> dict[str, Any]:
     energy = _energy(group, path)
     far = _found(detector, path, "detector distance", "distance", "corner_position")
-    distance = abs(float(np.ravel(far[()])[-1]))
+    distance = abs(float(np.ravel(read_all(far))[-1]))
     pitch = _number(_found(detector, path, "pixel size", "x_pixel_size"))
     rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
     if not np.isclose(pitch, rows):
@@ -133,7 +134,7 @@ def _coordinates(
         "sample_1/geometry_1/translation", "data_1/translation",
         "instrument_1/detector_1/translation", "sample_1/transformations/translation",
     )  # fmt: skip
-    moves = np.asarray(translations[()], float)
+    moves = np.asarray(read_all(translations), float)
     if moves.ndim != 2 or len(moves) != n or moves.shape[1] < 2:
         raise FileFormatError(path, f"translations are {moves.shape} for {n} frames")
     along_y, along_x = _axes(detector)
@@ -159,7 +160,7 @@ def _axes(detector: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors along which detector rows and columns count up."""
     if "basis_vectors" not in detector:
         return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])
-    basis = np.asarray(detector["basis_vectors"][()], float)
+    basis = np.asarray(read_all(detector["basis_vectors"]), float)
     basis = basis if basis.shape == (3, 2) else basis.T
     unit = basis / np.linalg.norm(basis, axis=0)
     return unit[:, 0], unit[:, 1]
@@ -182,15 +183,19 @@ def _energy(group: h5py.Group, path: Path) -> float:
     raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
 
 
-def _extras(group: h5py.Group, detector: h5py.Group) -> dict[str, Any]:
+def _extras(
+    group: h5py.Group, detector: h5py.Group, gaps: np.ndarray
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if "mask" in detector:
-        bad = np.asarray(detector["mask"][()]) != 0
+    if "mask" in detector or gaps.any():
+        bad = gaps
+        if "mask" in detector:
+            bad = bad | (np.asarray(read_all(detector["mask"])) != 0)
         named = attributes("mask", units="1", long_name="Bad pixels")
         found["mask"] = (("detector_y", "detector_x"), bad, named)
     for name in ("instrument_1/source_1/illumination", "instrument_1/source_1/probe"):
         if name in group:
-            modes = np.asarray(group[name][()])
+            modes = np.asarray(read_all(group[name]))
             modes = modes[None] if modes.ndim == 2 else modes
             named = attributes("probe", units="1", long_name="Probe")
             dims = ("probe_mode", "probe_y", "probe_x")

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
-from batteryxr.core.optional import require
 from batteryxr.core.units import affine
+from batteryxr.io.door.datasets import frames_of, read_all
+from batteryxr.io.door.files import head
+from batteryxr.io.door.hdf5 import opened, text, walk
+from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.frames.tiff import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import h5py
 
-_SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
 #: Where CXI (version 1.3 and later) puts frames, and NeXus files usually do.
 _USUAL = (
     "entry_1/data_1/data",
@@ -37,17 +38,20 @@ _DETECTOR = {
     "y_pixel_size": ("pixel_size_y", "um"),
     "x_pixel_size": ("pixel_size_x", "um"),
 }
+_SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
 _JOULE = 1.602176634e-19
 
 
 def is_hdf5(path: Path) -> bool:
-    """Tell by its first bytes, or its name where it is empty, if a file is HDF5."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError:
-        start = b""
-    return start == b"\x89HDF\r\n\x1a\n" or path.suffix.lower() in _SUFFIXES
+    """Tell by its first bytes, or its name, if a file is HDF5.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file, or empty.
+    """
+    signed = (kind := kind_of(head(path))) is not None and kind.name == "hdf5"
+    return signed or path.suffix.lower() in _SUFFIXES
 
 
 def open_hdf5(
@@ -69,57 +73,15 @@ def open_hdf5(
     with opened(path) as file:
         name = _frames(file, path, dataset)
         frames = file[name]
-        shape, dtype = frames.shape, frames.dtype
+        shape = frames.shape
+        source = frames_of(path, frames, counts=True)
         held = _beside(file, path, name, rocking, shape)
         # Whole chunks of the file: none is decompressed twice.
         stored = frames.chunks[0] if frames.chunks else 1
-    step = chunk(math.prod(shape[1:]) * dtype.itemsize, shape[0])
+    step = chunk(math.prod(shape[1:]) * source.dtype.itemsize, shape[0])
     step = min(shape[0], max(stored, step // stored * stored))
-    source = FileFrames(path, name, shape, dtype)
     data = blocks.from_source(source, (step, *shape[1:]), asarray=True, lock=False)
     return Held(data, **held)
-
-
-@dataclass(frozen=True)
-class FileFrames:
-    """What dask slices: opens the file anew, on whatever process it is."""
-
-    path: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        """Return the number of axes."""
-        return len(self.shape)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        with opened(self.path) as file:
-            return np.asarray(file[self.name][key])
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading, with the filters of fast detectors where they are.
-
-    Raises
-    ------
-    FileFormatError
-        If it cannot be read as HDF5.
-    """
-    h5py = require("h5py", extra="io", purpose="reading HDF5 frames")
-    with contextlib.suppress(ImportError):
-        import hdf5plugin  # noqa: F401  (registers the filters of fast detectors)
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError) as error:
-        raise FileFormatError(
-            path,
-            f"cannot be read as HDF5: {error}. If it is compressed by a detector's "
-            "filter, install 'batteryxr[io]'.",
-        ) from error
 
 
 def _frames(file: h5py.Group, path: Path, dataset: str | None) -> str:
@@ -144,28 +106,9 @@ def _stacks(file: h5py.Group) -> list[str]:
     """Return the paths of all datasets of three axes."""
     return [
         path
-        for path, item in datasets(file).items()
+        for path, item in walk(file)
         if len(item.shape) == 3 and item.dtype.kind in "iuf"
     ]
-
-
-def datasets(file: h5py.Group, deepest: int = 8) -> dict[str, h5py.Dataset]:
-    """Return all datasets of an HDF5 file by path, links followed."""
-    found: dict[str, h5py.Dataset] = {}
-
-    def walk(group: h5py.Group, prefix: str, depth: int) -> None:
-        for key in group:
-            try:
-                item = group[key]
-            except (KeyError, OSError):  # a link to a file that is not here
-                continue
-            if hasattr(item, "shape"):
-                found[f"{prefix}{key}"] = item
-            elif depth < deepest:
-                walk(item, f"{prefix}{key}/", depth + 1)
-
-    walk(file, "", 0)
-    return found
 
 
 def _default(file: h5py.Group) -> str:
@@ -197,7 +140,7 @@ def _beside(
                 held["instrument"][ours] = _scalar(path, detector[key], "m", units)
         for key in ("mask", "pixel_mask"):
             if key in detector and detector[key].shape == shape[1:]:
-                held["mask"] = np.asarray(detector[key][()]).astype(np.int64)
+                held["mask"] = np.asarray(read_all(detector[key])).astype(np.int64)
     for beam in (*_nodes(entry, "beam"), *_nodes(entry, "source")):
         for key, (theirs, ours_units) in _BEAM.items():
             if key in beam and "energy" not in held["instrument"]:
@@ -213,15 +156,15 @@ def _angles(
         place = file if rocking in file else group
         if rocking not in place:
             raise ArgumentError("rocking", rocking, "a dataset of the file")
-        values = np.asarray(place[rocking][()], dtype=float).ravel()
+        angles = np.asarray(read_all(place[rocking]), dtype=float).ravel()
         factor = _factor(path, place[rocking], "deg", "deg")
-        return values * factor, rocking.rsplit("/", 1)[-1]
+        return angles * factor, rocking.rsplit("/", 1)[-1]
     axes = group.attrs.get("axes", ())
     for axis in [axes] if isinstance(axes, str | bytes) else list(axes):
         key = text(axis)
         if key in group and group[key].shape == (n,):
             factor = _factor(path, group[key], "deg", "deg")
-            return np.asarray(group[key][()], float) * factor, key
+            return np.asarray(read_all(group[key]), float) * factor, key
     return None, ""
 
 
@@ -246,7 +189,7 @@ def _groups(group: h5py.Group) -> list[tuple[str, h5py.Group]]:
 
 
 def _scalar(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
-    value = float(np.ravel(node[()])[0])
+    value = float(np.ravel(read_all(node))[0])
     return value * _factor(path, node, theirs, ours)
 
 
@@ -258,10 +201,3 @@ def _factor(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
         return affine(units, ours)[0]
     except UnitsError as error:
         raise FileFormatError(path, f"{node.name}: {error}") from error
-
-
-def text(value: Any) -> str:
-    """Return an attribute or a scalar as text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(value)

@@ -11,8 +11,8 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.io.door.hdf5 import opened, walk
 from batteryxr.io.frames.cxi import read_cxi
-from batteryxr.io.frames.hdf5 import datasets, opened
 from batteryxr.io.frames.ptychography_found import (
     DIMS,
     LayoutSearch,
@@ -130,7 +130,7 @@ def _read(
     signs: tuple[int, int] | None,
 ) -> xr.Dataset:
     with opened(path) as file:
-        held = datasets(file)
+        held = dict(walk(file))
         name = _recognised(held) if layout is None else layout
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
@@ -140,7 +140,7 @@ def _read(
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
                     places = LayoutSearch(
-                        Path(positions_from), datasets(other), found.layout
+                        Path(positions_from), dict(walk(other)), found.layout
                     )
                     where = places.positions(shape[:-2], at)
             else:
@@ -239,14 +239,20 @@ def _narrowed(scan: xr.Dataset) -> xr.Dataset:
 
 def _uint16(block: np.ndarray, bad: np.ndarray | bool, source: str) -> np.ndarray:
     values = np.where(bad, block.dtype.type(0), block)
+    if n := int(np.isnan(values).sum()):
+        raise FileFormatError(
+            source,
+            f"{n} pixels are no counts and not in the mask: open it without "
+            "narrow=True, or tell the mask of bad pixels.",
+        )
     least, most = values.min(initial=0), values.max(initial=0)
     with np.errstate(invalid="ignore"):
         counts = values.astype(np.uint16)
     if least < 0 or most > 65535 or not np.array_equal(counts, values):
         raise FileFormatError(
             source,
-            f"counts from {least} to {most} are no whole numbers of 16 bits: open it "
-            "without narrow=True, or tell the mask of bad pixels.",
+            f"counts from {least:.9g} to {most:.9g} are no whole numbers of 16 bits: "
+            "open it without narrow=True, or tell the mask of bad pixels.",
         )
     return counts
 

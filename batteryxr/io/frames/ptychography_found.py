@@ -13,7 +13,9 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
-from batteryxr.io.frames.hdf5 import FileFrames, text
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.datasets import FileFrames, frames_of, gaps, read_all
+from batteryxr.io.door.hdf5 import text
 from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class LayoutSearch:
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
         self.path, self.held, self.layout = path, held, layout
+        self.gaps = np.zeros((1, 1), bool)
 
     def frames(self) -> tuple[Any, tuple[int, ...]]:
         """Return lazy frames (position, y, x), and the shape as it is stored."""
@@ -70,25 +73,21 @@ class LayoutSearch:
             for n in matching(self.held, pattern)
             if self.held[n].shape[1:] == self.held[name].shape[1:]
         ]
-        parts = [self._lazy(n) for n in names]
+        sources = [frames_of(self.path, self.held[n], counts=True) for n in names]
+        self.gaps = np.any([gaps(source) for source in sources], axis=0)
+        parts = [self._lazy(*pair) for pair in zip(names, sources, strict=True)]
         shape = self.held[name].shape
         if len(shape) == 3:
             shape = (sum(len(p) for p in parts), *shape[1:])
         return blocks.concatenate(parts), shape
 
-    def _lazy(self, name: str) -> Any:
+    def _lazy(self, name: str, source: FileFrames) -> Any:
         item = self.held[name]
         shape = item.shape
         stored = (item.chunks or (1,))[0]
         wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
         step = min(shape[0], max(stored, -(-wanted // stored) * stored))
-        stamp = self.path.stat().st_mtime_ns
-        lazy = blocks.from_source(
-            FileFrames(self.path, name, shape, item.dtype),
-            chunks=(step, *shape[1:]),
-            name=f"ptychography-{self.path}-{stamp}-{name}",
-            asarray=False,
-        )
+        lazy = blocks.from_source(source, (step, *shape[1:]), asarray=False)
         return lazy if len(shape) == 3 else lazy.reshape(-1, *shape[2:])
 
     def quantity(self, name: str, size: tuple[int, ...] | None = None) -> Any:
@@ -106,7 +105,7 @@ class LayoutSearch:
                 f"{path} names no units: pass format={{{name!r}: ({path!r}, 'um')}}, "
                 "with the right ones.",
             )
-        values = np.asarray(item[()], float)
+        values = np.asarray(read_all(item), float)
         if ours == "1":
             return values
         if units == "J":
@@ -165,16 +164,15 @@ class LayoutSearch:
             "position_x": ("position", x, attributes("position_x")),
             **_labels(found),
         }
-        counts = attributes("frames", units="1", long_name="Counts")
+        counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
         variables: dict[str, Any] = {"frames": (DIMS, frames, counts)}
-        mask = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
-        if mask is not None and self.held[mask].shape == frames.shape[1:]:
-            bad = np.asarray(self.held[mask][()]) != 0
+        bad = self._bad(frames.shape[1:])
+        if bad is not None:
             named = attributes("mask", units="1", long_name="Bad pixels")
             variables["mask"] = (DIMS[1:], bad, named)
         probe = first(self.held, self.layout.paths.get("probe", ()), axes=(2, 3))
         if probe is not None:
-            modes = np.asarray(self.held[probe][()], np.complex64)
+            modes = np.asarray(read_all(self.held[probe]), np.complex64)
             modes = modes[None] if modes.ndim == 2 else modes
             dims = ("probe_mode", "probe_y", "probe_x")
             named = attributes("probe", units="1", long_name="Probe")
@@ -182,6 +180,13 @@ class LayoutSearch:
         scan = xr.Dataset(variables, coords=coords)
         scan.attrs["source_files"] = [self.path.name]
         return scan
+
+    def _bad(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return bad pixels: those of the file's mask, and gaps in the frames."""
+        name = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
+        if name is not None and self.held[name].shape == shape:
+            return np.asarray(self.gaps | (np.asarray(read_all(self.held[name])) != 0))
+        return self.gaps if self.gaps.any() else None
 
     def _geometry(self, name: str, value: float | None) -> float:
         found = None if value is not None else self.quantity(name)

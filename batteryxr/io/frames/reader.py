@@ -18,6 +18,9 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
+from batteryxr.io.door.counts import FLAG, only_counts
+from batteryxr.io.door.files import named
+from batteryxr.io.door.images import check_page, count_pages, npy, tiff
 from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
 from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
@@ -87,13 +90,14 @@ def read_frames(
     Returns
     -------
     xarray.DataArray
-        ``counts`` on ``(rocking, detector_y, detector_x)`` in the file's own type,
-        with pixel indices on the whole detector, ``rocking`` in deg, and as
-        coordinates the motors at the start of the scan under their own names (blanks
-        become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
-        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
-        scan are coordinates on ``rocking``. ``attrs["rocking_motor"]`` names the
-        motor that moved. Pixels that a CXI file flags are in the coordinate ``mask``.
+        ``counts`` on ``(rocking, detector_y, detector_x)``, integers as float32: NaN
+        where they are no counts (gaps, bad and saturated pixels). With pixel indices on
+        the whole detector, ``rocking`` in deg, and as coordinates the motors at the
+        start of the scan under their own names (blanks become ``_``), ``energy`` (eV),
+        ``distance`` (mm), ``pixel_size_y`` and ``pixel_size_x`` (um) as far as they are
+        known. Measured columns of the SPEC scan are coordinates on ``rocking``.
+        ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
+        flags are in the coordinate ``mask``.
 
     Raises
     ------
@@ -113,7 +117,10 @@ def read_frames(
     >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
     """
     paths = _paths(path)
-    scanned = read_spec(spec, scan) if spec is not None else None
+    scanned = None
+    if spec is not None:
+        with named(Path(spec)):
+            scanned = read_spec(spec, scan)
     if scan is not None and spec is None:
         raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
     if is_hdf5(paths[0]):
@@ -136,7 +143,7 @@ def read_frames(
             "detector_x": _pixels("x", origin[1], width),
         },
     )
-    array = label(array, "counts", units="1", long_name="Counts")
+    array = label(array, "counts", units="1", long_name="Counts", flag=FLAG)
     array.attrs |= {
         "rocking_motor": motor or held.rocking_motor,
         "source_files": [paths[0].name, paths[-1].name] if paths[1:] else paths[0].name,
@@ -179,26 +186,34 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        ``image`` on ``(detector_y, detector_x)`` with pixel indices.
+        ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
+        float32, NaN where they are no counts; a mask, which holds no more than two
+        numbers, stays as it is.
 
     Raises
     ------
     ArgumentError, FileFormatError
         If there is no such file or page, or it is damaged.
+
+    Warns
+    -----
+    DataQualityWarning
+        If pixels are no counts.
     """
     (only,) = _paths(path)[:1]
     if only.suffix == ".npy":
-        try:
-            image = np.load(only, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise FileFormatError(only, f"no NumPy array: {error}") from error
+        image = npy(only)
     else:
-        held = open_tiff([only], chunk=_chunk(1))
-        if not 0 <= page < held.data.shape[0]:
-            raise ArgumentError("page", page, f"0 to {held.data.shape[0] - 1}")
-        image = np.asarray(held.data[page].compute(scheduler="synchronous"))
+        with tiff(only) as file:
+            n = count_pages(only, file)
+            if not 0 <= page < n:
+                raise ArgumentError("page", page, f"0 to {n - 1}")
+            check_page(only, file.pages[page])
+            image = file.pages[page].asarray()
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
+    if not _is_mask(image):
+        image = only_counts(image, only.name)
     array = xr.DataArray(
         image,
         dims=("detector_y", "detector_x"),
@@ -207,7 +222,14 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
             "detector_x": _pixels("x", 0, image.shape[1]),
         },
     )
-    return label(array, "image", units="1", long_name="Counts")
+    return label(array, "image", units="1", long_name="Counts", flag=FLAG)
+
+
+def _is_mask(image: np.ndarray) -> bool:
+    """Tell whether an image marks pixels: it holds no more than two numbers."""
+    if image.dtype.kind not in "iub":
+        return image.dtype.kind == "b"
+    return bool(((image == image.min()) | (image == image.max())).all())
 
 
 def _paths(files: Any) -> list[Path]:

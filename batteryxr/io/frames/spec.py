@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.io.door.files import opened, refuse_other
 from batteryxr.io.series.headers import read_time
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 #: Names are separated by two blanks or a tab: one blank is part of a name.
 _NAMES = re.compile(r"\s{2,}|\t")
 _MOTORS = re.compile(r"#([OP])(\d+)\s(.*)")
+_LONGEST = 1_000_000  # letters of a line
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,23 @@ def _blocks(path: Path) -> Iterator[tuple[int, int | None, list[tuple[int, str]]
     """Yield (line, scan number or None for a header, its lines)."""
     number: int | None = None
     at, lines = 1, list[tuple[int, str]]()
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line, text in enumerate(file, start=1):
-                if text.startswith(("#S ", "#F ")):
-                    yield at, number, lines
-                    at, lines = line, []
-                    number = None
-                    if text.startswith("#S "):
-                        match = re.match(r"#S\s+(\d+)", text)
-                        if match is None:
-                            raise FileFormatError(path, "a scan has no number.", line)
-                        number = int(match[1])
-                lines.append((line, text.rstrip("\r\n")))
-    except OSError as error:
-        raise ArgumentError("spec", str(path), "a SPEC file", str(error)) from error
+    with opened(path) as file:
+        refuse_other(path, file.read(4096))
+        file.seek(0)
+        reader = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+        for line, text in enumerate(iter(lambda: reader.readline(_LONGEST), ""), 1):
+            if len(text) >= _LONGEST:
+                raise FileFormatError(path, "is no SPEC file: a line has no end.", line)
+            if text.startswith(("#S ", "#F ")):
+                yield at, number, lines
+                at, lines = line, []
+                number = None
+                if text.startswith("#S "):
+                    match = re.match(r"#S\s+(\d{1,9})", text)
+                    if match is None:
+                        raise FileFormatError(path, "a scan has no number.", line)
+                    number = int(match[1])
+            lines.append((line, text.rstrip("\r\n")))
     yield at, number, lines
 
 

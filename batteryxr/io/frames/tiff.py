@@ -10,11 +10,15 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
-from batteryxr.core.optional import require
+from batteryxr.io.door.counts import counts_type, only_counts
+from batteryxr.io.door.files import stamp
+from batteryxr.io.door.images import check_page, count_pages, tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from batteryxr.io.door.files import Stamp
 
 
 @dataclass(frozen=True)
@@ -42,74 +46,64 @@ class Held:
     mask: np.ndarray | None = None
 
 
-def open_tiff(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
+def open_tiff(
+    paths: list[Path], *, chunk: Callable[[int, int], int], counts: bool = True
+) -> Held:
     """Open frames lazily; only the first file's header is read.
+
+    Integers are `counts` and become float32: see `batteryxr.io.door.counts`.
 
     Raises
     ------
     FileFormatError
         If the first file is no TIFF, or holds something other than grey images.
     """
-    tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
-    pages, shape, dtype = _look(tifffile, paths[0])
+    with tiff(paths[0]) as file:
+        page = file.pages[0]
+        check_page(paths[0], page)
+        pages, shape, stored = count_pages(paths[0], file), page.shape, page.dtype
     n = pages if len(paths) == 1 else len(paths)
+    dtype = counts_type(stored) if counts else np.dtype(stored)
     step = chunk(int(np.prod(shape)) * dtype.itemsize, n)
-    edges = [*range(0, n, step), n]
+    stamps = [stamp(path) for path in paths]
     parts = []
-    for a, b in itertools.pairwise(edges):
+    for a, b in itertools.pairwise([*range(0, n, step), n]):
         if len(paths) == 1:
-            part, pick = paths, range(a, b)
+            part, pick = stamps, range(a, b)
         else:
-            part, pick = paths[a:b], range(1)
+            part, pick = stamps[a:b], range(1)
         block = blocks.from_call(
-            _load,
-            part,
-            pick,
-            shape,
-            dtype,
-            shape=(b - a, *shape),
-            dtype=dtype,
+            _load, part, pick, shape, stored, counts, shape=(b - a, *shape), dtype=dtype
         )
         parts.append(block)
     return Held(blocks.concatenate(parts))
 
 
-def _look(tifffile: Any, path: Path) -> tuple[int, tuple[int, int], np.dtype[Any]]:
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            if page.ndim != 2 or page.dtype is None or page.dtype.kind not in "iuf":
-                raise FileFormatError(
-                    path, f"expected grey images; found shape {page.shape}."
-                )
-            return len(file.pages), page.shape, np.dtype(page.dtype)
-    except FileFormatError:
-        raise
-    except Exception as error:
-        raise FileFormatError(path, f"no readable TIFF file: {error}") from error
-
-
 def _load(
-    paths: list[Path], pages: range, shape: tuple[int, int], dtype: np.dtype[Any]
+    stamps: list[Stamp],
+    pages: range,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    counts: bool,
 ) -> np.ndarray:
-    tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
-    frames = np.empty((max(len(paths), len(pages)), *shape), dtype)
+    size = max(len(stamps), len(pages)), *shape
+    frames = np.empty(size, counts_type(dtype) if counts else dtype)
     at = 0
-    for path in paths:
-        try:
-            with tifffile.TiffFile(path) as file:
-                held = [file.pages[k].asarray() for k in pages]
-        except Exception as error:
-            raise FileFormatError(
-                path, f"the frame cannot be read: {error}. Copy the file again."
-            ) from error
-        for image in held:
-            if image.shape != shape or image.dtype != dtype:
-                raise FileFormatError(
-                    path,
-                    f"this frame is {image.shape} {image.dtype}, the first {shape} "
-                    f"{dtype}. Files of several scans lie together: pass a pattern.",
-                )
-            frames[at] = image
-            at += 1
+    for each in stamps:
+        each.check()
+        path = each.path
+        with tiff(path) as file:
+            for k in pages:
+                page = file.pages[k]
+                if page.shape != shape or page.dtype != dtype:
+                    raise FileFormatError(
+                        path,
+                        f"this frame is {page.shape} {page.dtype}, the first {shape} "
+                        f"{dtype}. Files of several scans lie together: pass a "
+                        "pattern.",
+                    )
+                check_page(path, page, known=True)
+                image = page.asarray()
+                frames[at] = only_counts(image, path.name) if counts else image
+                at += 1
     return frames

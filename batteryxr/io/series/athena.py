@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +13,11 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes, label
+from batteryxr.io.door.files import named, text
 
 if TYPE_CHECKING:
     import os
 
-_LARGEST = 1_000_000_000  # bytes, unpacked
 _LIST = re.compile(r"@(?P<name>\w+)\s*=\s*\((?P<body>.*)\);\s*$")
 # Quoted text, a list or table within the list (Larch writes titles so), or a number.
 _QUOTED = r"'((?:[^'\\]|\\.)*)'"
@@ -61,6 +59,11 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
     ... )
     """
     where = Path(path).expanduser()
+    with named(where):
+        return _project(where)
+
+
+def _project(where: Path) -> xr.DataTree:
     lines = _unpack(where).splitlines()
     if not lines or "athena" not in lines[0].lower():
         raise FileFormatError(where, "does not begin as an Athena project does.", 1)
@@ -84,18 +87,7 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
 
 
 def _unpack(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        if raw.startswith(b"\x1f\x8b"):
-            unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-            whole = unpacker.decompress(raw, _LARGEST)
-            if not unpacker.eof:
-                raise gzip.BadGzipFile("it is cut")
-            raw = whole
-    except Exception as error:  # of zlib, or of what took its place
-        raise FileFormatError(path, f"cannot be unpacked: {error}.") from error
-    if not raw.strip():
-        raise FileFormatError(path, "the file is empty.")
+    raw = text(path, "gzip")
     try:
         return raw.decode()
     except UnicodeDecodeError:

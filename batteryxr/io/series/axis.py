@@ -8,11 +8,13 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.io.door.files import named, stamp
 from batteryxr.io.series.scans import same_axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.io.door.files import Stamp
     from batteryxr.io.series.scans import Scan, ScanSource
 
 #: Files per dask chunk.
@@ -133,22 +135,24 @@ def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
     pieces = []
     for start in range(0, len(scans), _GROUP):
         sources = [s.source for s in scans[start : start + _GROUP]]
-        # A file that changes is another file: the name of the task holds its age.
-        ages = [s.path.stat().st_mtime_ns for s in sources]
+        # A file that changes is another file: the name of the task holds its stamp.
+        stamps = [stamp(s.path) for s in sources]
         shape = (len(sources), grid.size)
         pieces.append(
-            blocks.from_delayed(load(sources, grid, whole, ages), shape, np.float64)
+            blocks.from_delayed(load(sources, grid, whole, stamps), shape, np.float64)
         )
     return blocks.concatenate(pieces)
 
 
 def _load(
-    sources: Sequence[ScanSource], grid: np.ndarray, whole: bool, ages: list[int]
+    sources: Sequence[ScanSource], grid: np.ndarray, whole: bool, stamps: list[Stamp]
 ) -> np.ndarray:
     """Read a group of files onto `grid`; all must cover it if `whole`."""
     data = np.empty((len(sources), grid.size))
-    for row, source in enumerate(sources):
-        axis, values = source.read()
+    for row, (source, about) in enumerate(zip(sources, stamps, strict=True)):
+        about.check()
+        with named(source.path):
+            axis, values = source.read()
         if whole and (axis[0] > grid[0] or axis[-1] < grid[-1]):
             raise FileFormatError(
                 source.path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import itertools
 import re
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.endings import ends_within_number
+from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 #: Where numbers have a comma, a point is damage, not another way to write them.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
-_NUL = "holds NUL bytes: it is binary, or its end was never written. Copy it again."
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class ColumnFile:
     def first_line(self) -> int:
         """Line number, from 1, of the first line of numbers."""
         return len(self.header) + 1
+
+    @property
+    def seems_cut(self) -> bool:
+        """Whether the last number looks as if the file ended within it."""
+        return ends_within_number(self.block)
 
     def ends(self) -> tuple[float, float]:
         """Return the first column's first and last number."""
@@ -149,7 +154,7 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
     Parameters
     ----------
     path
-        The file; a name that ends in ``.gz`` is unpacked.
+        The file; gzipped ones are unpacked, whatever their name.
     skip_rows
         Lines at the top that are header whatever they look like.
 
@@ -191,29 +196,10 @@ def _floats(words: list[bytes]) -> np.ndarray:
 
 
 def _load(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
-    if path.suffix.lower() == ".gz":
-        try:
-            raw = gzip.decompress(raw)
-        except Exception as error:  # of zlib, or of what took its place
-            raise FileFormatError(
-                path, f"is not a whole gzip file ({error}). Copy it again."
-            ) from error
-    if not raw.strip():
-        raise FileFormatError(path, "is empty. Copy it again, or remove it.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            raw = raw.decode("utf-16").encode()
-        except UnicodeDecodeError as error:
-            raise FileFormatError(path, f"is not whole UTF-16 text: {error}") from error
-    if b"\0" in raw:
-        raise FileFormatError(path, _NUL, raw.count(b"\n", 0, raw.index(b"\0")) + 1)
+    raw = text(path, "gzip")
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return raw.removeprefix(b"\xef\xbb\xbf")
+    return raw
 
 
 def _layout(line: bytes) -> tuple[int, bytes, bool] | None:

@@ -14,6 +14,7 @@ from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
+from batteryxr.io.door.endings import CUT
 from batteryxr.io.series.axis import on_one_axis
 from batteryxr.io.series.labels import from_headers, from_names, natural, times
 from batteryxr.io.series.scans import (
@@ -151,6 +152,8 @@ def read_series(
         for one in track(paths, "Reading scans", progress=progress)
     ]
     messages = _agree(scans)
+    if ends := [s.source.path.name for s in scans if s.seems_cut]:
+        messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")
     if suspicious_energy(scans[0], units):
         messages.append(
             f"energies without units end at {scans[0].ends[1]:g} and are taken as eV. "

@@ -10,6 +10,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
+from batteryxr.io.door.files import named
 from batteryxr.io.series.columns import ColumnFile, read_columns
 from batteryxr.io.series.headers import Header, read_header
 
@@ -58,6 +59,7 @@ class ScanSource:
         if (bad := ~np.isfinite(axis)).any():
             line = file.line_of(int(np.argmax(bad)))
             raise FileFormatError(self.path, "the axis is not finite here.", line)
+        self._refuse_repeated(axis)
         axis = axis * self.factor
         with np.errstate(divide="ignore", invalid="ignore"):
             combine = FORMULAS[self.formula][1] if self.formula else None
@@ -66,6 +68,20 @@ class ScanSource:
         if axis[0] > axis[-1]:
             axis, values = axis[::-1].copy(), values[::-1].copy()
         return axis, values
+
+    def _refuse_repeated(self, axis: np.ndarray) -> None:
+        """Raise where the axis is there several times, one after another."""
+        again = np.flatnonzero(axis[1:] == axis[0])[:1] + 1
+        length = int(again[0]) if again.size else 0
+        if length < 2 or axis.size % length:
+            return
+        times = axis.size // length
+        if np.array_equal(axis, np.tile(axis[:length], times)):
+            raise FileFormatError(
+                self.path,
+                f"holds its {length} points {times} times, one after another: it was "
+                "pasted or written twice. Keep one of them.",
+            )
 
     def resampled(
         self, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
@@ -100,6 +116,7 @@ class Scan:
     column: str
     ends: tuple[float, float]
     data: tuple[np.ndarray, np.ndarray] | None = None
+    seems_cut: bool = False
 
 
 def look(
@@ -120,6 +137,18 @@ def look(
     FileFormatError
         If the file is damaged.
     """
+    with named(path):
+        return _look(path, axis, units, column, skip_rows, read)
+
+
+def _look(
+    path: Path,
+    axis: str | None,
+    units: str | None,
+    column: int | str | None,
+    skip_rows: int,
+    read: bool,
+) -> Scan:
     file = read_columns(path, skip_rows=skip_rows)
     header = read_header(file)
     name = axis or header.axis(_suffix(path))
@@ -140,7 +169,9 @@ def look(
         source.read(file)  # raises, and names the line
     low, high = sorted(map(float, ends))
     chosen = formula or (header.names[columns[0]] if header.names else "")
-    return Scan(source, header, name, quantity, chosen, (low, high), data)
+    return Scan(
+        source, header, name, quantity, chosen, (low, high), data, file.seems_cut
+    )
 
 
 def quantity_attributes(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.counts import counts_type, only_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,9 +72,9 @@ def frame_by_frame(
     load
         Called with one of `places`, then `shape` and `dtype`.
     places
-        Where each frame is.
+        Where each frame is: the stamp of its file, and what else `load` takes.
     shape, dtype
-        Of one frame.
+        Of one frame in the file. Integers are counts and become float32.
     """
 
     def one(place: tuple[Any, ...]) -> Any:
@@ -84,7 +85,7 @@ def frame_by_frame(
             shape,
             dtype,
             shape=(1, *shape),
-            dtype=dtype,
+            dtype=counts_type(dtype),
         )
 
     return blocks.concatenate([one(place) for place in places])
@@ -96,7 +97,9 @@ def _frame(
     shape: tuple[int, int],
     dtype: np.dtype[Any],
 ) -> np.ndarray:
-    return load(*place, shape, dtype)[None]
+    about = place[0]
+    about.check()
+    return only_counts(load(*place, shape, dtype), about.path.name)[None]
 
 
 def check_shape(path: Path, shape: tuple[int, ...], itemsize: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
-from batteryxr.io.frames.hdf5 import FileFrames, opened, text
+from batteryxr.io.door.datasets import frames_of, read_all
+from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
-_DEEPEST = 6
 _ENERGIES = ("energy", "photon_energy", "incident_energy")
 _SIGNALS = ("data", "intensity", "absorbed_beam", "counts", "absorption")
 _POSITIONS = {"y": ("y", "sample_y"), "x": ("x", "sample_x")}
@@ -32,7 +32,11 @@ _PIXELS = ("pixel_size", "pixnm", "object_pixel_size")
 
 
 def open_hdf5_stack(
-    path: Path, *, dataset: str | None = None, has_energy: bool = False
+    path: Path,
+    *,
+    dataset: str | None = None,
+    has_energy: bool = False,
+    counts: bool = True,
 ) -> RawStack:
     """Open the stack, spectra or object of one file lazily.
 
@@ -44,6 +48,8 @@ def open_hdf5_stack(
         Path of the values inside; None: as NeXus or CXI tell.
     has_energy
         The caller knows the energies: the file need not.
+    counts
+        Integers are counts, unless the file tells otherwise.
 
     Raises
     ------
@@ -53,16 +59,11 @@ def open_hdf5_stack(
         If the file is damaged.
     """
     with opened(path) as file:
-        try:
-            return _described(file, path, dataset, has_energy)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise FileFormatError(
-                path, f"its groups cannot be followed: {error}."
-            ) from error
+        return _described(file, path, dataset, has_energy, counts)
 
 
 def _described(
-    file: h5py.Group, path: Path, dataset: str | None, has_energy: bool
+    file: h5py.Group, path: Path, dataset: str | None, has_energy: bool, counts: bool
 ) -> RawStack:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
@@ -70,7 +71,7 @@ def _described(
         values = file[dataset]
         if values.dtype.kind == "c":
             return _object(file, path, values)
-        return _along_energy(path, values.parent, values, has_energy)
+        return _along_energy(path, values.parent, values, has_energy, counts)
     objects = [v for v in _walk(file) if v.dtype.kind == "c" and v.ndim in (2, 3)]
     named = [v for v in objects if _OBJECT.fullmatch(v.name.strip("/"))] or objects
     if len(named) == 1:
@@ -84,22 +85,12 @@ def _described(
             f"{path.name} does not tell which of them lies along energy.",
         )
     group, values = found[0]
-    return _along_energy(path, group, values, has_energy)
+    return _along_energy(path, group, values, has_energy, counts)
 
 
-def _walk(group: h5py.Group, depth: int = 0) -> Iterator[h5py.Dataset]:
-    """Yield all datasets of numbers, links followed, the default branch first."""
-    default = text(group.attrs.get("default", ""))
-    for key in sorted(group, key=lambda k: (k != default, k)):
-        try:
-            item = group[key]
-        except (KeyError, OSError):  # a link to a file that is not here
-            continue
-        if hasattr(item, "shape"):
-            if item.dtype.kind in "iufc":
-                yield item
-        elif depth < _DEEPEST:
-            yield from _walk(item, depth + 1)
+def _walk(file: h5py.Group) -> Iterator[h5py.Dataset]:
+    """Yield all datasets of numbers, the default branch first."""
+    return (item for _, item in walk(file, 6) if item.dtype.kind in "iufc")
 
 
 def _arrays(file: h5py.Group) -> list[str]:
@@ -137,14 +128,14 @@ def _energy(group: h5py.Group) -> Any:
 
 
 def _along_energy(
-    path: Path, group: h5py.Group, values: h5py.Dataset, has_energy: bool
+    path: Path, group: h5py.Group, values: h5py.Dataset, has_energy: bool, counts: bool
 ) -> RawStack:
     node = _energy(group)
     if node is None and not has_energy:
         raise ArgumentError(
             "energy", None, "the energies", f"None lie beside {values.name}."
         )
-    energy = None if node is None else np.ravel(node[()]).astype(float)
+    energy = None if node is None else np.ravel(read_all(node)).astype(float)
     if energy is not None:
         energy = energy * _energy_factor(path, node)
         check_energies(path, energy)
@@ -156,17 +147,17 @@ def _along_energy(
         if axis in _POSITIONS
     }
     entry = group.file[group.name.strip("/").split("/")[0] or "/"]
-    definition = text(entry["definition"][()]) if "definition" in entry else ""
+    definition = text(read_all(entry["definition"])) if "definition" in entry else ""
     i0 = None
     for name in ("control/data", "monitor/data", "incoming_beam"):
         for place in (entry, group):
             if name in place and energy is not None and place[name].size == energy.size:
-                i0 = np.ravel(place[name][()]).astype(float)
+                i0 = np.ravel(read_all(place[name])).astype(float)
     # The contributed NXxas keeps the absorption itself under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
-    title = entry["title"][()] if "title" in entry else b""
+    title = read_all(entry["title"]) if "title" in entry else b""
     return RawStack(
-        data=_lazy(path, values),
+        data=_lazy(path, values, counts=counts and not absorbed),
         energy=energy,
         dims=dims,
         quantity="absorption" if absorbed else "intensity",
@@ -220,7 +211,7 @@ def _positions(
                     f"{path.name}: {name} has no units and is taken as um. If it is "
                     "not, pass pixel_size="
                 )
-            values = np.asarray(node[()], dtype=float) * _factor(
+            values = np.asarray(read_all(node), dtype=float) * _factor(
                 path, node.name, units or "um", "nm"
             )
             if not np.isfinite(values).all():
@@ -260,7 +251,7 @@ def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
             units = text(node.attrs.get("units", ""))
-            values = np.ravel(node[()]).astype(float)
+            values = np.ravel(read_all(node)).astype(float)
             # CXI writes joules, and seldom says so.
             if not units and (values < 1e-10).all():
                 units = "J"
@@ -282,7 +273,9 @@ def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
         else:
             continue
         units = text(node.attrs.get("units", "")) or units
-        size = float(np.ravel(node[()])[0]) * _factor(path, node.name, units, "nm")
+        size = float(np.ravel(read_all(node))[0]) * _factor(
+            path, node.name, units, "nm"
+        )
         if name == "image_size":
             size /= values.shape[-1]
         if not (math.isfinite(size) and 0 < size < 1e6):
@@ -291,10 +284,10 @@ def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
     return None
 
 
-def _lazy(path: Path, values: h5py.Dataset) -> Any:
+def _lazy(path: Path, values: h5py.Dataset, *, counts: bool = False) -> Any:
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
     chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
-    source = FileFrames(path, values.name, values.shape, values.dtype)
+    source = frames_of(path, values, counts=counts)
     return blocks.from_source(source, chunks, asarray=True, lock=False)
 
 

@@ -20,6 +20,8 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.files import head, named, refuse_other, text
 from batteryxr.io.frames.hdf5 import is_hdf5
 from batteryxr.io.frames.tiff import open_tiff
 from batteryxr.io.series.columns import read_columns
@@ -123,7 +125,8 @@ def read_stack(
         raise ArgumentError("quantity", quantity, f"one of {list(_QUANTITIES)}")
     paths = _paths(path)
     given = _given_energies(energy)
-    raw = _open(paths, dataset, region, given is not None)
+    with named(paths[0]):
+        raw = _open(paths, dataset, region, given is not None, quantity)
     messages = list(raw.notes)
     values = _energies(raw, paths, given)
     array = xr.DataArray(raw.data, dims=raw.dims)
@@ -143,6 +146,8 @@ def read_stack(
         )
     kind = quantity or raw.quantity
     array = label(array, kind, **_QUANTITIES[kind])
+    if kind == "intensity":
+        array.attrs["flag"] = FLAG
     array.attrs |= {
         "instrument": raw.instrument,
         "source_files": [p.name for p in dict.fromkeys((paths[0], paths[-1]))],
@@ -190,8 +195,13 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _open(
-    paths: list[Path], dataset: str | None, region: int, has_energy: bool
+    paths: list[Path],
+    dataset: str | None,
+    region: int,
+    has_energy: bool,
+    quantity: str | None,
 ) -> RawStack:
+    counts = quantity in (None, "intensity")
     kinds = {p.suffix.lower() for p in paths}
     if ".hdr" in kinds:
         if len(paths) > 1:
@@ -206,20 +216,25 @@ def _open(
     if kinds <= set(_XRADIA):
         return open_xradia(paths)
     if kinds <= set(_TIFF):
-        held = open_tiff(paths, chunk=lambda nbytes, n: 1)
+        held = open_tiff(paths, chunk=lambda nbytes, n: 1, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
-        return _joined([_hdf5(p, dataset, has_energy) for p in paths], paths)
+        return _joined(
+            [
+                open_hdf5_stack(
+                    p, dataset=dataset, has_energy=has_energy, counts=counts
+                )
+                for p in paths
+            ],
+            paths,
+        )
+    refuse_other(paths[0], head(paths[0]))
     raise ArgumentError(
         "path",
         paths[0].name,
         f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
-
-
-def _hdf5(path: Path, dataset: str | None, has_energy: bool) -> RawStack:
-    return open_hdf5_stack(path, dataset=dataset, has_energy=has_energy)
 
 
 def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
@@ -277,15 +292,13 @@ def _given_energies(energy: Any) -> np.ndarray | None:
 
 def _energy_list(path: Path) -> np.ndarray:
     """Return the energies in a text file: one to a line, or the first column."""
+    raw = text(path)
     try:
-        words = path.read_text(encoding="latin-1").split()
-        values = np.array(words, dtype=float)
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
+        values = np.array(raw.split(), dtype=float)
     except ValueError:
         values = read_columns(path).read([0])[0]
     else:
-        lines = [ln for ln in path.read_text(encoding="latin-1").splitlines() if ln]
+        lines = [ln for ln in raw.splitlines() if ln]
         if len({len(ln.split()) for ln in lines}) == 1 and len(lines[0].split()) > 1:
             values = values.reshape(len(lines), -1)[:, 0]
     check_energies(path, values)

@@ -9,6 +9,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
+from batteryxr.io.door import files
 from batteryxr.io.stacks.assembly import (
     RawStack,
     check_energies,
@@ -60,7 +61,7 @@ def open_stxm(path: Path, *, region: int = 1) -> RawStack:
     }
     return RawStack(
         data=frame_by_frame(
-            _load, [(p,) for _, p in places], shape, np.dtype(np.float32)
+            _load, [(files.stamp(p),) for _, p in places], shape, np.dtype(np.float32)
         ),
         energy=energy[there],
         y=y,
@@ -79,12 +80,7 @@ def read_header(path: Path) -> dict[str, Any]:
     FileFormatError
         If it does not follow its grammar: names the line.
     """
-    try:
-        text = path.read_bytes().decode("latin-1")
-    except OSError as error:
-        raise FileFormatError(path, f"cannot be read: {error.strerror}.") from error
-    if "\0" in text:
-        raise FileFormatError(path, "holds NUL bytes: copy it again.")
+    text = files.text(path).decode("latin-1")
     if "ScanDefinition" not in text:
         raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
     return _HeaderParser(path, text).whole()
@@ -243,11 +239,12 @@ def _images(
     return sorted(found.items()), (note,)
 
 
-def _load(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> np.ndarray:
-    try:
-        values = np.array(path.read_bytes().split(), dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise FileFormatError(path, f"cannot be read: {error}.") from error
+def _load(
+    about: files.Stamp, shape: tuple[int, int], dtype: np.dtype[Any]
+) -> np.ndarray:
+    path = about.path
+    with files.named(path):
+        values = np.array(files.text(path).split(), dtype=dtype)
     if values.size != shape[0] * shape[1]:
         raise FileFormatError(
             path,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.core.optional import require
+from batteryxr.io.door.files import regular, stamp
+from batteryxr.io.door.images import compound, stream
 from batteryxr.io.stacks import assembly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from batteryxr.io.door.files import Stamp
 
 #: Codes of ``ImageInfo/DataType``.
 _TYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
@@ -31,13 +33,13 @@ def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
     MissingDependencyError
         If olefile is not installed.
     """
-    places: list[tuple[Path, int]] = []
+    places: list[tuple[Stamp, int]] = []
     energies: list[np.ndarray] = []
     notes: list[str] = []
     pixels: set[float] = set()
     first: tuple[tuple[int, int], np.dtype[Any]] | None = None
     for path in paths:
-        with _opened(path) as ole:
+        with compound(path) as ole:
             shape, dtype = _form(ole, path)
             taken = _numbers(ole, "ImagesTaken", "<i4", 1, path)
             promised = _numbers(ole, "NoOfImages", "<i4", 1, path, missing=taken)
@@ -59,7 +61,8 @@ def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
                 f"its frames are {shape} {dtype}, those of {paths[0].name} {first[0]} "
                 f"{first[1]}. Files of several scans lie together: pass a pattern.",
             )
-        places += [(path, k) for k in range(1, n + 1)]
+        about = stamp(path)
+        places += [(about, k) for k in range(1, n + 1)]
     assert first is not None
     shape, dtype = first
     pixel = min(pixels) * 1000  # um to nm
@@ -83,20 +86,6 @@ def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
     )
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    olefile = require("olefile", extra="io", purpose="reading .xrm and .txrm files")
-    try:
-        with olefile.OleFileIO(path) as ole:
-            yield ole
-    except FileFormatError:
-        raise
-    except (OSError, ValueError, IndexError, RecursionError, MemoryError) as error:
-        raise FileFormatError(
-            path, f"cannot be read as .xrm or .txrm: {error}. Copy it again."
-        ) from error
-
-
 def _form(ole: Any, path: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
     """Return shape and type of a frame."""
     width, height, code = (
@@ -108,6 +97,10 @@ def _form(ole: Any, path: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
             path, f"its pixels are of the unknown type {code}; known are {[*_TYPES]}."
         )
     assembly.check_shape(path, (height, width), _TYPES[code].itemsize)
+    if height * width * _TYPES[code].itemsize > regular(path):
+        raise FileFormatError(
+            path, f"a frame of {height} x {width} pixels is larger than the file."
+        )
     return (height, width), _TYPES[code]
 
 
@@ -120,29 +113,30 @@ def _numbers(
     missing: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the first `n` numbers of a stream under ImageInfo."""
-    stream = f"ImageInfo/{name}"
-    if not ole.exists(stream):
+    place = f"ImageInfo/{name}"
+    if not ole.exists(place):
         if missing is not None:
             return missing
-        raise FileFormatError(path, f"has no {stream}: it is no X-ray image.")
-    raw = ole.openstream(stream).read()
+        raise FileFormatError(path, f"has no {place}: it is no X-ray image.")
+    raw = stream(path, ole, place)
     size = n * np.dtype(dtype).itemsize
     if len(raw) < size:
         if missing is not None:
             return missing
-        raise FileFormatError(path, f"{stream} is cut: {len(raw)} of {size} bytes.")
+        raise FileFormatError(path, f"{place} is cut: {len(raw)} of {size} bytes.")
     return np.frombuffer(raw[:size], dtype)
 
 
 def _load(
-    path: Path, number: int, shape: tuple[int, int], dtype: np.dtype[Any]
+    about: Stamp, number: int, shape: tuple[int, int], dtype: np.dtype[Any]
 ) -> np.ndarray:
+    path = about.path
     folder = (number - 1) // _PER_FOLDER + 1
-    stream = f"ImageData{folder}/Image{number}"
-    with _opened(path) as ole:
-        if not ole.exists(stream):
+    place = f"ImageData{folder}/Image{number}"
+    with compound(path) as ole:
+        if not ole.exists(place):
             raise FileFormatError(path, f"image {number} is missing.")
-        raw = ole.openstream(stream).read()
+        raw = stream(path, ole, place)
     size = shape[0] * shape[1] * dtype.itemsize
     if len(raw) < size:
         raise FileFormatError(

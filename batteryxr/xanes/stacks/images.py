@@ -79,7 +79,7 @@ def optical_density(
     array = array.drop_vars("i0", errors="ignore")
     if isinstance(incident, xr.DataArray):
         incident = incident.reset_coords(drop=True)
-    above, below = array - dark, incident - dark
+    above, below = _floating(array) - dark, _floating(incident) - dark
     ratio = above / below
     result = -np.log(ratio.where((above > 0) & (below > 0)))
     if np.dtype(array.dtype) == np.float32:
@@ -227,6 +227,12 @@ def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
         raise DataError("i0", "the mask is True nowhere", "Mark empty pixels.")
     dims = [d for d in mask.dims if d != "energy"]
     return array.where(inside).astype(float).mean(dims).compute()
+
+
+def _floating(values: Any) -> Any:
+    """Return counts as floating numbers, whose differences do not wrap round."""
+    whole = isinstance(values, xr.DataArray) and values.dtype.kind in "iub"
+    return values.astype(np.float64) if whole else values
 
 
 def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:

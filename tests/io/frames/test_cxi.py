@@ -46,7 +46,7 @@ def test_round_trip(scan, tmp_path):
     np.testing.assert_array_equal(back.frames.values, scan.frames.values)
     np.testing.assert_array_equal(back.mask, scan.mask)
     np.testing.assert_array_equal(back.probe, scan.probe)
-    assert back.frames.dtype == np.uint16
+    assert back.frames.dtype == np.float32
     for name in ("energy", "distance", "pixel_pitch", "position_y", "position_x"):
         np.testing.assert_allclose(back[name], scan[name], rtol=1e-12)
         assert back[name].attrs["units"] == scan[name].attrs["units"]

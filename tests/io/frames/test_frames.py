@@ -51,7 +51,7 @@ def test_a_folder_with_spec_is_one_labelled_array(folder, no_compute):
         )
     assert frames.dims == ("rocking", "detector_y", "detector_x")
     assert frames.chunksizes["rocking"] == (3, 3, 1)
-    assert frames.dtype == np.int32
+    assert frames.dtype == np.float32
     np.testing.assert_array_equal(frames, COUNTS)
     np.testing.assert_array_equal(frames["rocking"], 0.5 * np.arange(7))
     assert frames["detector_y"].values[0] == 10

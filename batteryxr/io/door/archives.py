@@ -1,0 +1,150 @@
+"""Zip archives, and the workbooks and cycler files that are zip archives."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, BinaryIO
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.files import named, opened, refuse_other
+from batteryxr.io.door.limits import refuse_bomb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MEMBERS = 4096
+_DIRECTORY = _MEMBERS * 256  # bytes that the list of so many members may have
+_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_PIECE = 1 << 16
+#: A member packed into fewer bytes than this cannot fill the memory.
+_HARMLESS = 1 << 15
+#: Text of a table in XML is not packed much tighter than this, once it is so large.
+_XML, _XML_RATIO = 4_000_000, 60
+
+
+def check_zip(path: Path) -> zipfile.ZipFile:
+    """Return an archive, open, whose members unpack to what they say.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no archive, encrypted, or made to fill the memory: too many members,
+        members that overlap, that unpack to too much, or to more than they say.
+    """
+    with opened(path) as file:
+        refuse_other(path, file.read(4096), "zip")
+        _refuse_long_directory(path, file)
+    with named(path, "is not a whole zip archive"):
+        archive = zipfile.ZipFile(path)
+    try:
+        _check_members(path, archive)
+    except BaseException:
+        archive.close()
+        raise
+    return archive
+
+
+def check_workbook(path: Path) -> None:
+    """Raise where a zip archive is no workbook, or one that defines its own words.
+
+    Raises
+    ------
+    FileFormatError
+        Saying what is wrong; also for what `check_zip` refuses.
+    """
+    with check_zip(path) as archive, named(path, "is not a whole workbook"):
+        names = archive.namelist()
+        if "[Content_Types].xml" not in names:
+            raise FileFormatError(
+                path, f"is a zip archive of {names[:4]}, and no workbook."
+            )
+        for name in names:
+            with archive.open(name) as member:
+                if b"<!DOCTYPE" in member.read(_PIECE):
+                    raise FileFormatError(
+                        path, f"{name!r} in it defines entities, as no workbook does."
+                    )
+
+
+def _refuse_long_directory(path: Path, file: BinaryIO) -> None:
+    """Raise before Python reads a list of a million members."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 65_600))
+    tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0 or len(tail) - place < 22:
+        raise FileFormatError(
+            path, "is not a whole zip archive: its end is missing. Copy it again."
+        )
+    (listed,) = struct.unpack_from("<I", tail, place + 12)
+    if b"PK\x06\x07" in tail[max(0, place - 20) : place]:
+        wide = tail.rfind(b"PK\x06\x06", 0, place)
+        if wide >= 0 and place - wide >= 48:
+            (listed,) = struct.unpack_from("<Q", tail, wide + 40)
+    if listed > _DIRECTORY:
+        raise FileFormatError(
+            path, f"lists more than {_MEMBERS} members, as no measurement does."
+        )
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    members = sorted(archive.infolist(), key=lambda m: m.header_offset)
+    if len(members) > _MEMBERS:
+        raise FileFormatError(path, f"has {len(members)} members: it is a trap.")
+    ends = [m.header_offset for m in members[1:]] + [archive.start_dir]
+    for member, end in zip(members, ends, strict=True):
+        name = member.filename
+        if member.flag_bits & 1:
+            raise FileFormatError(
+                path, f"{name!r} in it is encrypted: save it without a password."
+            )
+        if member.compress_type not in (_STORED, _DEFLATED):
+            raise FileFormatError(
+                path, f"{name!r} in it is packed by method {member.compress_type}."
+            )
+        if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/"):
+            raise FileFormatError(path, f"{name!r} in it lies outside the archive.")
+        if name.endswith((".xml", ".rels")) and member.file_size > max(
+            _XML, _XML_RATIO * member.compress_size
+        ):
+            raise FileFormatError(
+                path,
+                f"{name!r} in it unpacks from {member.compress_size:,} to "
+                f"{member.file_size:,} bytes, as no table does.",
+            )
+        if member.header_offset + 30 + member.compress_size > end:
+            raise FileFormatError(path, f"{name!r} in it overlaps with another member.")
+    refuse_bomb(
+        path,
+        sum(m.compress_size for m in members),
+        sum(m.file_size for m in members),
+    )
+    with opened(path) as file:
+        for member in members:
+            _check_size(path, file, member)
+
+
+def _check_size(path: Path, file: BinaryIO, member: zipfile.ZipInfo) -> None:
+    """Raise where a member unpacks to another size than it says."""
+    if member.compress_type == _STORED:
+        true = member.compress_size == member.file_size
+    elif member.compress_size <= _HARMLESS:
+        true = True
+    else:
+        file.seek(member.header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
+        unpacker, size, left = zlib.decompressobj(-15), 0, member.compress_size
+        with named(path, f"{member.filename!r} in it is damaged"):
+            while left > 0 and not unpacker.eof and size <= member.file_size:
+                feed = file.read(min(_PIECE, left))
+                left -= len(feed) or left
+                size += len(unpacker.decompress(feed))
+        true = size == member.file_size
+    if not true:
+        raise FileFormatError(
+            path,
+            f"{member.filename!r} in it does not unpack to the "
+            f"{member.file_size:,} bytes that it says. It is damaged; copy it again.",
+        )

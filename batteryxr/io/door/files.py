@@ -1,0 +1,324 @@
+"""Open a file that is one: regular, of a size that can be read, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from batteryxr.core.errors import (
+    BatteryxrError,
+    FileFormatError,
+    MissingDependencyError,
+)
+from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
+from batteryxr.io.door.signatures import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Bytes that tell what a file is, and of which a stamp has the digest.
+_HEAD = 4096
+_PIECE = 1 << 24
+#: A gzip file of so many parts is a trap.
+_PARTS = 1000
+_SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO): reading it would wait for ever",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_NUL = "holds NUL bytes: it is binary, or its end was never written. Copy it again."
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells whether a file is still the one that was looked at.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size, mtime
+        Bytes, and time of the last change in nanoseconds.
+    digest
+        Of its first bytes.
+    growing
+        Whether it was being written then: size and time may change.
+    """
+
+    path: Path
+    size: int
+    mtime: int
+    digest: str
+    growing: bool = False
+
+    def check(self) -> None:
+        """Raise where the file is another one now.
+
+        Raises
+        ------
+        FileFormatError
+            If it is gone, or its size, time or first bytes have changed.
+        """
+        now = stamp(self.path)
+        if self.growing and now.size >= self.size:
+            return
+        if (now.size, now.mtime, now.digest) != (self.size, self.mtime, self.digest):
+            raise FileFormatError(
+                self.path,
+                "the file was replaced or written to after it was opened: what was "
+                "read of it no longer holds. Open it again.",
+            )
+
+
+def stamp(path: Path, *, growing: bool = False) -> Stamp:
+    """Return what tells a file from one that takes its place later."""
+    handle = _handle(path)
+    try:
+        about, start = os.fstat(handle), os.read(handle, _HEAD)
+    finally:
+        os.close(handle)
+    digest = hashlib.blake2b(start, digest_size=16).hexdigest()
+    return Stamp(path, about.st_size, about.st_mtime_ns, digest, growing)
+
+
+@contextlib.contextmanager
+def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
+    """Turn whatever a library raises on a file into one kind of error.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the file, `what` is wrong, and what the library said.
+    """
+    try:
+        yield
+    except (BatteryxrError, MissingDependencyError, Warning):
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines()
+        kind = type(error).__name__
+        words = f"{kind}: {said[0][:300]}" if said else kind
+        raise FileFormatError(
+            path, f"{what} ({words}). Copy or export it again."
+        ) from error
+
+
+def regular(path: Path) -> int:
+    """Return the size of a file; raise where it is none that can be read.
+
+    Symbolic links are followed. Nothing is opened.
+
+    Raises
+    ------
+    FileFormatError
+        If it is not there, a folder, pipe, socket or device, or a link that leads
+        nowhere or in a circle.
+    """
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise FileFormatError(path, _why(path, error)) from error
+    kind = _SPECIAL.get(stat.S_IFMT(about.st_mode))
+    if kind is not None:
+        raise FileFormatError(path, f"is no file but {kind}.")
+    return about.st_size
+
+
+def _why(path: Path, error: Exception) -> str:
+    code = getattr(error, "errno", None)
+    if code == errno.ELOOP:
+        return "is a symbolic link that leads in a circle."
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        with contextlib.suppress(OSError):
+            return f"is a symbolic link to {os.readlink(path)}, which is not there."
+        return "is not there."
+    if code == errno.EACCES:
+        return "cannot be read: permission denied."
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}."
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
+    """Open a regular file for reading bytes, without ever waiting for one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    at_once
+        It is read in few large pieces, which a buffer would slow down.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file or may not be read.
+    """
+    handle = _handle(path)
+    file: Any = os.fdopen(handle, "rb", buffering=0 if at_once else -1)
+    with file:
+        yield file
+
+
+def _handle(path: Path) -> int:
+    """Return the number under which a regular file is open for reading."""
+    regular(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        raise FileFormatError(path, _why(path, error)) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileFormatError(path, "is no regular file.")
+    return handle
+
+
+def head(path: Path, n: int = _HEAD) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file, or empty.
+    """
+    with opened(path) as file:
+        start = file.read(n)
+    if not start:
+        raise FileFormatError(path, "the file is empty (0 bytes). Copy it again.")
+    return start
+
+
+def refuse_other(path: Path, start: bytes, *takes: str) -> None:
+    """Raise where a file is sound, but of a kind that the reader does not take.
+
+    Parameters
+    ----------
+    path
+        The file.
+    start
+        Its first bytes.
+    takes
+        Kinds of `batteryxr.io.door.signatures` that the reader takes.
+
+    Raises
+    ------
+    FileFormatError
+        Naming what it is, and how to get at the data.
+    """
+    kind = kind_of(start)
+    if kind is not None and kind.name not in takes:
+        words = f"is {kind.words}, which this reader does not take"
+        raise FileFormatError(path, f"{words}. {kind.mend}".rstrip())
+
+
+def whole(path: Path) -> bytes:
+    """Return all bytes of a file.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no regular file, or larger than allowed.
+    """
+    refuse_larger(path, regular(path), WHOLE)
+    with opened(path) as file, named(path):
+        return file.read(most(WHOLE))
+
+
+def text(path: Path, *takes: str) -> bytes:
+    """Return a text file as bytes: UTF-8 or one byte a letter, unpacked, no NUL.
+
+    Parameters
+    ----------
+    path
+        The file. Gzipped text is unpacked if `takes` has ``"gzip"``.
+    takes
+        Kinds that `refuse_other` lets pass.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no text, empty, too large, or of a kind that has a name.
+    """
+    with opened(path, at_once=True) as file, named(path):
+        size = os.fstat(file.fileno()).st_size
+        raw = file.read(min(size + 1, _PIECE))
+        refuse_other(path, raw[:_HEAD], *takes)
+        refuse_larger(path, size, WHOLE)
+        if len(raw) < size:
+            raw = _pieces(path, file, raw)
+    if raw.startswith(b"\x1f\x8b"):
+        raw = _gunzipped(path, raw)
+        refuse_other(path, raw[:_HEAD], *(t for t in takes if t != "gzip"))
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            raw = raw.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise FileFormatError(
+                path, f"is not whole UTF-16 text: {error}."
+            ) from error
+    if not raw or raw.isspace():
+        raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")
+    _refuse_nul(path, raw)
+    return raw.removeprefix(b"\xef\xbb\xbf")
+
+
+def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
+    """Read on in a large file; not far where it turns out to be no text."""
+    as_bytes = first.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
+    pieces, lines, limit = [first], 0, most(WHOLE)
+    while pieces[-1] and sum(map(len, pieces)) <= limit:
+        if not as_bytes:
+            _refuse_nul(path, pieces[-1], lines)
+            lines += pieces[-1].count(b"\n")
+        pieces.append(file.read(_PIECE))
+    return b"".join(pieces)
+
+
+def _refuse_nul(path: Path, raw: bytes, before: int = 0) -> None:
+    place = raw.find(b"\0")
+    if place >= 0:
+        raise FileFormatError(path, _NUL, before + raw.count(b"\n", 0, place) + 1)
+
+
+def _gunzipped(path: Path, packed: bytes) -> bytes:
+    """Return what a gzip file holds, no more of it than is allowed.
+
+    Raises
+    ------
+    FileFormatError
+        If it is cut or damaged, or unpacks to more than a measurement would.
+    """
+    import zlib
+
+    view, pieces, size, parts, place = memoryview(packed), [], 0, 0, 0
+    unpacker: Any = None
+    with named(path, "is not a whole gzip file"):
+        while place < len(view) or unpacker is not None:
+            if unpacker is None:
+                if not bytes(view[place : place + 64]).strip(b"\0"):
+                    break  # padding at the end
+                parts += 1
+                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            feed = unpacker.unconsumed_tail or view[place : place + _HEAD * 16]
+            fresh = not unpacker.unconsumed_tail
+            piece = unpacker.decompress(feed, _PIECE)
+            place += len(feed) if fresh else 0
+            pieces.append(piece)
+            size += len(piece)
+            refuse_bomb(path, place, size)
+            if unpacker.eof:
+                place -= len(unpacker.unused_data)
+                unpacker = None
+            elif place >= len(view) and not unpacker.unconsumed_tail and not piece:
+                raise EOFError("it is cut")
+            if parts > _PARTS:
+                raise FileFormatError(path, f"has more than {_PARTS} parts: a trap.")
+    return b"".join(pieces)

@@ -1,0 +1,145 @@
+"""HDF5 files: opened though still written, followed in no circle, read from no gap."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.core.optional import require
+from batteryxr.io.door.files import head, named, refuse_other, regular
+from batteryxr.io.door.links import check_links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: How often a group is gone into that several links lead to, and datasets in all.
+_VISITS = 4
+_MOST = 100_000
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, again: bool = False) -> Iterator[Any]:
+    """Open a file for reading, with the filters of fast detectors where they are.
+
+    A file that is being written so that others may read (SWMR) opens with what is
+    there.
+
+    Parameters
+    ----------
+    path
+        The file.
+    again
+        It was opened before, and its links are known to be sound.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be read as HDF5, or links to where it should not; for whatever
+        goes wrong inside the block.
+    """
+    regular(path)
+    h5py = require("h5py", extra="io", purpose="reading HDF5 frames")
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401  (registers the filters of fast detectors)
+    with _file(h5py, path) as file, _told(path):
+        if not again:
+            check_links(path, file)
+        yield file
+
+
+def _file(h5py: Any, path: Path) -> Any:
+    try:
+        return h5py.File(path, "r")
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            return h5py.File(path, "r", libver="latest", swmr=True)
+        start = head(path)
+        if not h5py.is_hdf5(path):
+            refuse_other(path, start)
+        if any(word in str(error) for word in ("lock", "already open for write")):
+            raise FileFormatError(
+                path,
+                "is being written by a program that lets nobody read meanwhile, or "
+                f"was not closed ({error}). Wait, or copy it when it is finished.",
+            ) from error
+        raise FileFormatError(
+            path, f"cannot be read as HDF5: {error}. Copy it again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the file in whatever h5py raises, and what mends a missing filter."""
+    try:
+        with named(path, "cannot be read as HDF5"):
+            yield
+    except FileFormatError as error:
+        said = str(error.__cause__)
+        if isinstance(error.__cause__, OSError) and (
+            "filter" in said or "plugin" in said
+        ):
+            raise FileFormatError(
+                path,
+                f"cannot be read as HDF5: {said}. It is compressed by a detector's "
+                "filter: install 'batteryxr[io]'.",
+            ) from error
+        raise
+
+
+def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
+    """Yield path and dataset for all datasets, links followed, no circle for ever.
+
+    The default branch of NeXus comes first. Links to what is not here are left out.
+
+    Raises
+    ------
+    FileFormatError
+        If the file has more datasets than any measurement.
+    """
+    import h5py
+
+    visits: dict[tuple[int, int], int] = {}
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    found = 0
+    while waiting:
+        prefix, item, depth = waiting.pop()
+        if isinstance(item, h5py.Dataset):
+            found += 1
+            if found > _MOST:
+                raise FileFormatError(
+                    file.file.filename, f"has more than {_MOST} datasets: it is a trap."
+                )
+            yield prefix, item
+            continue
+        about = h5py.h5o.get_info(item.id)
+        place = (about.fileno, about.addr)
+        visits[place] = visits.get(place, 0) + 1
+        if depth > deepest or visits[place] > _VISITS:
+            continue
+        inside = [
+            (f"{prefix}/{key}".lstrip("/"), inner, depth + 1)
+            for key, inner in _items(item)
+        ]
+        waiting += reversed(inside)
+
+
+def _items(group: Any) -> Iterator[tuple[str, Any]]:
+    import h5py
+
+    default = text(group.attrs.get("default", ""))
+    for key in sorted(group, key=lambda k: (k != default, k)):
+        try:
+            inner = group[key]
+        except (KeyError, OSError, RuntimeError):  # a link to what is not here
+            continue
+        if isinstance(inner, h5py.Group | h5py.Dataset):
+            yield key, inner
+
+
+def text(value: Any) -> str:
+    """Return an attribute or a scalar as text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)

@@ -1,0 +1,184 @@
+"""Images: TIFF, NumPy and compound files, whose headers are checked before use."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.core.optional import require
+from batteryxr.io.door.files import head, named, opened, refuse_other, regular
+from batteryxr.io.door.limits import FRAME, refuse_larger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MOST = 1_000_000  # pages
+#: An image of so many bytes must be stored in more than a few.
+_LARGE, _RATIO = 64_000_000, 200
+
+
+@contextlib.contextmanager
+def tiff(path: Path) -> Iterator[Any]:
+    """Open a TIFF file as tifffile does.
+
+    Raises
+    ------
+    FileFormatError
+        If it is none; for whatever goes wrong inside the block.
+    """
+    refuse_other(path, head(path), "tiff")
+    tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
+    with named(path, "no readable TIFF file"), tifffile.TiffFile(path) as file:
+        yield file
+
+
+def check_page(path: Path, page: Any, *, known: bool = False) -> None:
+    """Raise where a page of a TIFF is no grey image, or not all of it is there.
+
+    Parameters
+    ----------
+    path, page
+        The file, and one of its pages.
+    known
+        An image of this size was allowed before.
+
+    Raises
+    ------
+    FileFormatError
+        Saying what is wrong.
+    """
+    if page.ndim != 2 or page.dtype is None or page.dtype.kind not in "iuf":
+        raise FileFormatError(path, f"expected grey images; found shape {page.shape}.")
+    itemsize = page.dtype.itemsize
+    needed = math.prod(page.shape) * itemsize
+    if not known:
+        tile = math.prod(page.chunks) * itemsize
+        refuse_larger(path, max(needed, tile), FRAME, f"an image of {page.shape}")
+    counts = [int(n) for n in page.databytecounts]
+    ends = [at + n for at, n in zip(page.dataoffsets, counts, strict=False)]
+    if not ends or max(ends) > (size := regular(path)):
+        raise FileFormatError(
+            path,
+            f"is cut: its pixels would end at byte {max(ends, default=0):,} of {size:,}"
+            if ends
+            else "has no pixels.",
+        )
+    stored = sum(counts)
+    if page.compression == 1 and stored < needed * page.bitspersample // (8 * itemsize):
+        raise FileFormatError(
+            path, f"holds {stored:,} of the {needed:,} bytes of an image: it is cut."
+        )
+    if needed > _LARGE and needed > _RATIO * stored:
+        raise FileFormatError(
+            path, f"an image of {page.shape} pixels is packed into {stored:,} bytes."
+        )
+
+
+def count_pages(path: Path, file: Any) -> int:
+    """Return the number of pages of a TIFF.
+
+    Raises
+    ------
+    FileFormatError
+        If there are none, or more than any detector writes.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the last page tells of another.
+    """
+    n = len(file.pages)
+    if not 1 <= n <= _MOST:
+        raise FileFormatError(path, f"has {n} pages.")
+    tags, handle, start = file.tiff, file.filehandle, file.pages[n - 1].offset
+    handle.seek(start)
+    (count,) = struct.unpack(tags.tagnoformat, handle.read(tags.tagnosize))
+    handle.seek(start + tags.tagnosize + count * tags.tagsize)
+    following = handle.read(tags.offsetsize)
+    if following != bytes(tags.offsetsize):
+        warn_quality(
+            f"{path.name}: a page follows the {n} that are there, and cannot be found: "
+            "the file may be cut"
+        )
+    return n
+
+
+def npy(path: Path) -> np.ndarray:
+    """Return the array of a NumPy file, no Python objects.
+
+    Raises
+    ------
+    FileFormatError
+        If it is none, cut, or too large.
+
+    Warns
+    -----
+    DataQualityWarning
+        If more than the array is in the file.
+    """
+    start = head(path)
+    refuse_other(path, start, "npy")
+    size = regular(path)
+    with opened(path) as file, named(path, "no NumPy array"):
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read is None:
+            raise FileFormatError(path, f"is of version {version}, which is not read.")
+        shape, _, dtype = read(file)
+        needed = math.prod(map(int, shape)) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in "biufc":
+            raise FileFormatError(path, f"holds {dtype}, not numbers.")
+        refuse_larger(path, needed, FRAME)
+        there = size - file.tell()
+        if there < needed or min(shape, default=0) < 1:
+            raise FileFormatError(
+                path, f"holds {there:,} of {needed:,} bytes of {shape}: it is cut."
+            )
+        if there > needed:
+            warn_quality(
+                f"{path.name}: {there - needed:,} bytes follow the array and are left "
+                "out. Were several arrays saved into one file?"
+            )
+        file.seek(0)
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+@contextlib.contextmanager
+def compound(path: Path) -> Iterator[Any]:
+    """Open a compound file (OLE) as olefile does.
+
+    Raises
+    ------
+    FileFormatError
+        If it is none; for whatever goes wrong inside the block.
+    """
+    refuse_other(path, head(path), "ole")
+    olefile = require("olefile", extra="io", purpose="reading .xrm and .txrm files")
+    with (
+        named(path, "cannot be read as .xrm or .txrm"),
+        olefile.OleFileIO(str(path)) as ole,
+    ):
+        yield ole
+
+
+def stream(path: Path, ole: Any, name: str) -> bytes:
+    """Return a stream of a compound file; never more bytes than the file has.
+
+    Raises
+    ------
+    FileFormatError
+        If it says that it is longer than the file.
+    """
+    if ole.get_size(name) > regular(path):
+        raise FileFormatError(path, f"{name} is longer than the file: it is cut.")
+    raw: bytes = ole.openstream(name).read()
+    return raw

@@ -1,0 +1,181 @@
+"""Where an HDF5 file leads: links, virtual datasets and storage in other files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.files import regular
+from batteryxr.io.door.limits import current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST = 200_000
+_DEEPEST, _NESTED = 20, 100
+
+
+def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
+    """Follow the links of a file to other files, and theirs, before anybody does.
+
+    Raises
+    ------
+    FileFormatError
+        If one leads outside the folder of the file and that is not allowed, or to
+        what is no file.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a file is missing.
+    """
+    import h5py
+
+    seen = {path.resolve()} if seen is None else seen
+    missing: dict[str, None] = {}
+    for name in _external(path, file):
+        place = _target(path, name)
+        if place is None:
+            missing[name] = None
+        elif place.resolve() not in seen:
+            seen.add(place.resolve())
+            if h5py.is_hdf5(place):
+                with h5py.File(place, "r") as other:
+                    check_links(path, other, seen)
+    if missing:
+        shown = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+        warn_quality(
+            f"{path.name} links to {len(missing)} files that are not there ({shown}): "
+            "what they hold is left out. Copy them beside it."
+        )
+
+
+def _external(path: Path, file: Any) -> Iterator[str]:
+    """Yield the files that links name; each group is looked at once."""
+    import h5py
+
+    h5l, h5o = h5py.h5l, h5py.h5o
+
+    root = file["/"].id
+    waiting, seen, n = [(root, 0)], {h5o.get_info(root).addr}, 0
+    while waiting:
+        group, depth = waiting.pop()
+        if depth > _NESTED:
+            raise FileFormatError(path, f"nests groups more than {_NESTED} deep.")
+        for key in group:
+            n += 1
+            if n > _MOST:
+                raise FileFormatError(path, f"has more than {_MOST} links: a trap.")
+            kind = group.links.get_info(key).type
+            if kind == h5l.TYPE_EXTERNAL:
+                yield group.links.get_val(key)[0].decode("utf-8", "replace")
+            elif kind == h5l.TYPE_HARD:
+                about = h5o.get_info(group, key)
+                if about.type == h5o.TYPE_GROUP and about.addr not in seen:
+                    seen.add(about.addr)
+                    waiting.append((h5o.open(group, key), depth + 1))
+
+
+def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
+    """Return the other files that hold the values of a dataset.
+
+    Raises
+    ------
+    FileFormatError
+        If one is missing, or cut, where HDF5 would make up zeros; if one lies outside
+        the folder of the file and that is not allowed.
+    """
+    home = Path(node.file.filename)
+    if depth > _DEEPEST:
+        raise FileFormatError(path, f"{node.name} takes its values from itself.")
+    if node.external:
+        return [_raw_file(home, node.name, *each) for each in node.external]
+    if not node.is_virtual:
+        return []
+    found: list[Path] = []
+    pairs = {(each.file_name, each.dset_name) for each in node.virtual_sources()}
+    for name, dataset in sorted(pairs):
+        for place in _places(home, name, node.name):
+            if place != home:
+                found.append(place)
+            found += _inner(path, node, place, dataset, depth)
+    return list(dict.fromkeys(found))
+
+
+def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list[Path]:
+    """Return what the source of a virtual dataset is made of in its turn."""
+    import h5py
+
+    if "%" in dataset:
+        return []
+    own = place == Path(node.file.filename)
+    file = node.file if own else h5py.File(place, "r")
+    try:
+        if not isinstance(file.get(dataset), h5py.Dataset):
+            raise FileFormatError(
+                path,
+                f"{node.name} takes values from {dataset} of {place.name}, which has "
+                "no such dataset: they would be read as zeros.",
+            )
+        return sources_of(path, file[dataset], depth + 1)
+    finally:
+        if not own:
+            file.close()
+
+
+def _places(home: Path, name: str, dataset: str) -> list[Path]:
+    if name == ".":
+        return [home]
+    if "%b" in name:  # numbered files, as many as there are
+        pattern = re.sub(r"%\d*b", "*", Path(name).name)
+        numbered = sorted((home.parent / name).parent.glob(pattern))
+        if numbered:
+            return [p for n in numbered if (p := _target(home, str(n))) is not None]
+    place = _target(home, name)
+    if place is None:
+        raise FileFormatError(
+            home,
+            f"{dataset} takes its values from {name}, which is not there: they would "
+            "be read as zeros. Copy it beside this file.",
+        )
+    return [place]
+
+
+def _raw_file(home: Path, dataset: str, name: Any, offset: int, size: int) -> Path:
+    name = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    place = _target(home, name)
+    if place is None:
+        raise FileFormatError(
+            home, f"{dataset} is stored in {name}, which is not there. Copy it too."
+        )
+    if size < 2**63 and regular(place) < offset + size:
+        raise FileFormatError(home, f"{dataset} is stored in {name}, which is cut.")
+    return place
+
+
+def _target(home: Path, name: str) -> Path | None:
+    """Return the file that a name in an HDF5 file means; None if it is not there.
+
+    Raises
+    ------
+    FileFormatError
+        If it lies outside the folder and that is not allowed, or is no file.
+    """
+    folder = home.parent.resolve()
+    beside, here = folder / name, Path(name).absolute()
+    place = here if not beside.exists() and here.exists() else beside
+    if not place.resolve().is_relative_to(folder) and not current().outside:
+        raise FileFormatError(
+            home,
+            f"links to {name}, outside its folder. If you trust the file, read it "
+            "inside `with batteryxr.io.Limits(outside=True):`.",
+        )
+    if not place.exists():
+        return None
+    try:
+        regular(place)
+    except FileFormatError as error:
+        raise FileFormatError(home, f"links to what is no file: {error}") from error
+    return place

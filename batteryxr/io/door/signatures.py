@@ -1,0 +1,150 @@
+"""What a file is, told by its first bytes, whatever its name says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file.
+
+    Parameters
+    ----------
+    name
+        Its word for readers that take it.
+    words
+        What it is, as the end of "is ...".
+    pattern
+        What its first bytes match.
+    mend
+        How to get at the data in it.
+    """
+
+    name: str
+    words: str
+    pattern: re.Pattern[bytes]
+    mend: str = ""
+
+
+def _at(pattern: bytes, offset: int = 0) -> re.Pattern[bytes]:
+    return re.compile(b"(?s:.{%d})%b" % (offset, pattern))
+
+
+_CYCLER = "Read it with read_cycler."
+_TABLE = "Save the table as .csv or .xlsx."
+_UNPACK = "Unpack it, and read what is inside."
+_PICTURE = "It is a picture, not a measurement: look for the data behind it."
+_NUMBERS = "Load it in the program that wrote it, and save the numbers as text or HDF5."
+
+#: Kinds of files; the first that matches counts.
+KINDS = (
+    FileKind("png", "a PNG picture", _at(rb"\x89PNG\r\n\x1a\n"), _PICTURE),
+    FileKind("jpeg", "a JPEG picture", _at(rb"\xff\xd8\xff"), _PICTURE),
+    FileKind("gif", "a GIF picture", _at(rb"GIF8[79]a"), _PICTURE),
+    FileKind("bmp", "a bitmap picture", _at(rb"BM.{4}\0\0\0\0"), _PICTURE),
+    FileKind("webp", "a WebP picture", _at(rb"RIFF.{4}WEBP"), _PICTURE),
+    FileKind("jpeg2000", "a JPEG 2000 picture", _at(rb"\0\0\0\x0cjP  "), _PICTURE),
+    FileKind("pdf", "a PDF document", _at(rb"%PDF-"), _PICTURE),
+    FileKind("postscript", "a PostScript document", _at(rb"%!PS-"), _PICTURE),
+    FileKind("rtf", "a document of rich text", _at(rb"\{\\rtf"), _TABLE),
+    FileKind("matlab", "a MATLAB file", _at(rb"MATLAB 5\.0 MAT-file"), _NUMBERS),
+    FileKind("matlab", "a MATLAB 7.3 file", _at(rb"MATLAB 7\.3 MAT-file"), _NUMBERS),
+    FileKind(
+        "netcdf",
+        "a netCDF file",
+        _at(rb"CDF[\x01\x02\x05]"),
+        "Open it with xarray.open_dataset.",
+    ),
+    FileKind(
+        "hdf4", "an HDF4 file", _at(rb"\x0e\x03\x13\x01"), "Convert it with h4toh5."
+    ),
+    FileKind(
+        "hdf5",
+        "an HDF5 file",
+        _at(rb"\x89HDF\r\n\x1a\n"),
+        "Read it with read_stack, read_frames, read_ptychography or read_cxi.",
+    ),
+    FileKind(
+        "npy", "a NumPy array (.npy)", _at(rb"\x93NUMPY"), "Load it with numpy.load."
+    ),
+    FileKind(
+        "pickle",
+        "a Python pickle",
+        _at(rb"\x80[\x02-\x05](\x95|[\]}(c])"),
+        "It may run any program when it is loaded: ask for the data in another form.",
+    ),
+    FileKind("parquet", "a parquet table", _at(rb"PAR1"), _CYCLER),
+    FileKind("arrow", "an Arrow or Feather table", _at(rb"ARROW1|FEA1"), _TABLE),
+    FileKind(
+        "tiff",
+        "a TIFF image",
+        _at(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+        "Read it with read_stack, read_frames or read_image.",
+    ),
+    FileKind("fits", "a FITS file", _at(rb"SIMPLE  ="), _NUMBERS),
+    FileKind("dicom", "a DICOM image", _at(rb"DICM", 128), _NUMBERS),
+    FileKind("cbf", "a CBF image", _at(rb"###CBF"), "Convert it to TIFF or HDF5."),
+    FileKind(
+        "edf",
+        "an EDF image",
+        _at(rb"\{\s*(HeaderID|EDF_)"),
+        "Convert it to TIFF or HDF5.",
+    ),
+    FileKind("mpr", "a BioLogic .mpr file", _at(rb"BIO-LOGIC MODULAR FILE"), _CYCLER),
+    FileKind("neware", "a Neware .nda file", _at(rb"NEWARE"), _CYCLER),
+    FileKind(
+        "access",
+        "an Access database (Arbin .res)",
+        _at(rb"\0\x01\0\0Standard (Jet|ACE) DB"),
+        _CYCLER,
+    ),
+    FileKind("sqlite", "an SQLite database", _at(rb"SQLite format 3\0"), _TABLE),
+    FileKind(
+        "ole",
+        "a compound file (.xls, .doc, .xrm)",
+        _at(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+        "Save an old .xls workbook as .xlsx; read .xrm and .txrm with read_stack.",
+    ),
+    FileKind("origin", "an Origin project", _at(rb"CPYU?A"), _TABLE),
+    FileKind("gzip", "a gzip file", _at(rb"\x1f\x8b"), _UNPACK),
+    FileKind(
+        "zip",
+        "a zip archive (such as .xlsx, .ndax or .npz)",
+        _at(rb"PK(\x03\x04|\x05\x06|\x07\x08)"),
+        "A workbook or .ndax is read by read_cycler under its own name.",
+    ),
+    FileKind("bzip2", "a bzip2 file", _at(rb"BZh[1-9]1AY&SY"), _UNPACK),
+    FileKind("xz", "an xz file", _at(rb"\xfd7zXZ\0"), _UNPACK),
+    FileKind("zstd", "a zstd file", _at(rb"\x28\xb5\x2f\xfd"), _UNPACK),
+    FileKind("7z", "a 7z archive", _at(rb"7z\xbc\xaf\x27\x1c"), _UNPACK),
+    FileKind("rar", "a RAR archive", _at(rb"Rar!\x1a\x07"), _UNPACK),
+    FileKind("tar", "a tar archive", _at(rb"ustar", 257), _UNPACK),
+    FileKind("program", "a program", _at(rb"\x7fELF|MZ.{58}.{0,400}PE\0\0")),
+    FileKind("rdata", "an R data file", _at(rb"RDX[23]\n"), _TABLE),
+    FileKind("video", "a video or picture of a phone", _at(rb".{4}ftyp"), _PICTURE),
+    FileKind(
+        "html",
+        "a web page",
+        re.compile(rb"\s*<(?i:!doctype html|html)"),
+        "A download that failed often is one: fetch the file again.",
+    ),
+    FileKind("xml", "an XML file", re.compile(rb"(\xef\xbb\xbf)?<\?xml "), _TABLE),
+    FileKind(
+        "lfs",
+        "a pointer of Git LFS, not the file itself",
+        re.compile(rb"version https://git-lfs\."),
+        "Fetch it with `git lfs pull`.",
+    ),
+)
+
+
+_ANY = re.compile(b"|".join(b"(?:%b)" % kind.pattern.pattern for kind in KINDS))
+
+
+def kind_of(head: bytes) -> FileKind | None:
+    """Return what the first bytes of a file tell; None for text and the unknown."""
+    if not _ANY.match(head):
+        return None
+    return next(kind for kind in KINDS if kind.pattern.match(head))

@@ -1,0 +1,233 @@
+"""What is no count is NaN in every reader of frames and images, and is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scan_files
+import stack_files
+import xarray as xr
+
+from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.io import (
+    read_cxi,
+    read_cycler,
+    read_frames,
+    read_image,
+    read_ptychography,
+    read_series,
+    read_stack,
+)
+
+h5py = pytest.importorskip("h5py")
+tifffile = pytest.importorskip("tifffile")
+SHAPE = (4, 6, 8)
+#: Type in the file -> what is no count in it.
+WRONG = {
+    "u1": (255,),
+    "u2": (65535,),
+    "u4": (2**32 - 1, 2**32 - 2),
+    "i2": (-1, -2),
+    "i4": (-1, -(2**31)),
+}
+
+
+def frames(kind):
+    """Return counts with a gap in every frame, and where it is."""
+    counts = np.random.default_rng(0).poisson(20.0, SHAPE).astype(kind)
+    gap = np.zeros(SHAPE, bool)
+    gap[:, 2:4] = gap[1, 5, 5] = True
+    counts[gap] = np.resize(np.array(WRONG[kind], kind), int(gap.sum()))
+    return counts, gap
+
+
+def tiffs(path, counts):
+    path.mkdir()
+    for k, frame in enumerate(counts):
+        tifffile.imwrite(path / f"{700 + k}eV.tif", frame)
+    return path
+
+
+def hdf5(path, counts):
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = counts
+        file["entry/data/energy"] = np.arange(700.0, 700 + len(counts))
+        n = len(counts)
+        for name, values, units in (
+            ("entry/data/y", np.arange(n) * 1e-6, "m"),
+            ("entry/data/x", np.arange(n) * 1e-6, "m"),
+            ("entry/instrument/beam/incident_energy", 5480.0, "eV"),
+            ("entry/instrument/detector/distance", 0.3, "m"),
+            ("entry/instrument/detector/x_pixel_size", 75e-6, "m"),
+        ):
+            file.create_dataset(name, data=values).attrs["units"] = units
+    return path
+
+
+def cxi(path, counts):
+    with h5py.File(path, "w") as file:
+        detector = file.create_group("entry_1/instrument_1/detector_1")
+        detector["data"] = counts
+        detector["distance"] = 0.3
+        detector["x_pixel_size"] = detector["y_pixel_size"] = 75e-6
+        detector["translation"] = np.zeros((len(counts), 3))
+        file["entry_1/instrument_1/beam_1/energy"] = 5480.0
+        file["entry_1/instrument_1/beam_1/energy"].attrs["units"] = "eV"
+    return path
+
+
+def xradia(path, counts):
+    stack_files.write_xradia(path, counts, np.arange(700.0, 700 + len(counts)))
+    return path
+
+
+def angles(path):
+    return read_frames(path, rocking=np.arange(SHAPE[0]))
+
+
+READERS = {
+    "frames of tiffs": lambda p, c: angles(tiffs(p / "t", c)),
+    "frames of hdf5": lambda p, c: angles(hdf5(p / "a.h5", c)),
+    "stack of tiffs": lambda p, c: read_stack(tiffs(p / "t", c)),
+    "stack of hdf5": lambda p, c: read_stack(hdf5(p / "a.h5", c)),
+    "stack of xradia": lambda p, c: read_stack(xradia(p / "a.txrm", c)),
+    "ptychography": lambda p, c: read_ptychography(hdf5(p / "a.h5", c)).frames,
+    "cxi": lambda p, c: read_cxi(cxi(p / "a.cxi", c)).frames,
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind"),
+    [(r, k) for r in READERS for k in WRONG if "xradia" not in r or k == "u2"],
+)
+def test_what_is_no_count_is_missing(tmp_path, reader, kind):
+    counts, gap = frames(kind)
+    with pytest.warns(DataQualityWarning, match="no counts but gaps"):
+        read = READERS[reader](tmp_path, counts).compute()
+    expected = np.where(gap, np.nan, counts.astype(float))
+    np.testing.assert_array_equal(read, expected)
+    assert "NaN" in read.attrs["flag"]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+@pytest.mark.parametrize("kind", WRONG)
+def test_images(tmp_path, kind, suffix):
+    counts, gap = frames(kind)
+    path = tmp_path / f"dark{suffix}"
+    tifffile.imwrite(path, counts[1]) if suffix == ".tif" else np.save(path, counts[1])
+    with pytest.warns(DataQualityWarning, match="no counts but gaps"):
+        image = read_image(path)
+    np.testing.assert_array_equal(image, np.where(gap[1], np.nan, counts[1] * 1.0))
+
+
+def test_a_mask_is_no_image_of_counts(tmp_path):
+    mask = np.where(np.eye(6, dtype=bool), 255, 0).astype("u1")
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.tif"), mask)
+
+
+def test_floating_numbers_stay(tmp_path):
+    values = np.random.default_rng(0).normal(0, 1, SHAPE).astype("f4")
+    for name, read in READERS.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        np.testing.assert_array_equal(read(folder, values).compute(), values)
+
+
+def test_gaps_go_into_the_mask_of_ptychography(tmp_path):
+    counts, gap = frames("u4")
+    with pytest.warns(DataQualityWarning, match="no counts"):
+        scan = read_ptychography(hdf5(tmp_path / "a.h5", counts))
+    np.testing.assert_array_equal(scan.mask, gap[0])
+    with pytest.warns(DataQualityWarning, match="no counts"):
+        scan = read_cxi(cxi(tmp_path / "a.cxi", counts))
+    np.testing.assert_array_equal(scan.mask, gap[0])
+
+
+def test_differences_of_counts_do_not_wrap():
+    def image(value):
+        coords = {"energy": ("energy", [700.0, 701.0], {"units": "eV"})}
+        counts = np.full((2, 3, 3), value, np.uint16)
+        return xr.DataArray(counts, dims=("energy", "y", "x"), coords=coords)
+
+    dark = image(200)[0].drop_vars("energy")
+    below = image(150).xanes.optical_density(i0=image(1000), dark=dark)
+    assert np.isnan(below).all()
+    below = image(500).xanes.optical_density(i0=image(150), dark=200)
+    assert np.isnan(below).all()
+    known = image(600).xanes.optical_density(i0=image(1000), dark=dark)
+    np.testing.assert_allclose(known, -np.log(400 / 800))
+
+
+def test_what_is_said_to_be_no_counts_stays(tmp_path):
+    counts, _ = frames("u2")
+    for source in (tiffs(tmp_path / "t", counts), hdf5(tmp_path / "a.h5", counts)):
+        stack = read_stack(source, quantity="absorption")
+        np.testing.assert_array_equal(stack, counts)
+
+
+# Short and doubled files
+
+
+def test_a_spectrum_that_is_there_twice_is_refused(tmp_path):
+    columns = [scan_files.ENERGY, scan_files.spectrum(0)]
+    path = tmp_path / "a.xdi"
+    text = "# energy mu\n" + scan_files.table(columns)
+    for times in (2, 3):
+        path.write_text(text * times)
+        with pytest.raises(FileFormatError, match=rf"a\.xdi.* points {times} times"):
+            read_series(path, axis="energy")
+    path.write_text(text)
+    assert read_series(path, axis="energy").sizes["energy"] == len(columns[0])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_spectrum_cut_within_its_last_number_is_told(tmp_path, lazy):
+    (path,) = scan_files.gr(tmp_path, 1, zipped=False)
+    energy = np.arange(7000.0, 7050)
+    rows = "".join(f"{e:.2f} {e / 3:.4f}\n" for e in energy)
+    path.write_text(rows[:-3])
+    with pytest.warns(DataQualityWarning, match="cut within that number"):
+        read_series(path, axis="energy", lazy=lazy)
+    path.write_text(rows[:-1])  # many programs write no end of the last line
+    read_series(path, axis="energy", lazy=lazy)
+
+
+def test_a_cycler_file_cut_within_its_last_number_is_flagged(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{k},{3 + k / 100:.4f},{k / 7:.4f}\n" for k in range(30))
+    path.write_text("Time (s),Current (mA),Voltage (V)\n" + rows[:-3])
+    with pytest.warns(DataQualityWarning, match="cut within that number"):
+        record = read_cycler(path, timezone="UTC")
+    assert "cut" in record.attrs["flags"]
+
+
+def test_cut_binary_files_are_refused_or_told(tmp_path):
+    counts = np.arange(np.prod(SHAPE), dtype="u2").reshape(SHAPE)
+    xradia(tmp_path / "a.txrm", counts)
+    np.save(tmp_path / "a.npy", counts[0])
+    tifffile.imwrite(tmp_path / "a.tif", counts, photometric="minisblack")
+    hdf5(tmp_path / "a.h5", counts)
+    for path in tmp_path.iterdir():
+        raw = path.read_bytes()
+        for part in (0.2, 0.5, 0.9):
+            path.write_bytes(raw[: int(part * len(raw))])
+            with pytest.raises((FileFormatError, DataQualityWarning)) as told:  # noqa: PT012
+                import warnings
+
+                warnings.simplefilter("error", DataQualityWarning)
+                read = read_image if path.suffix == ".npy" else read_stack
+                options = (
+                    {} if path.suffix == ".npy" else {"energy": [700, 701, 702, 703]}
+                )
+                read(path, **options).compute()
+            assert path.name in str(told.value)
+
+
+def test_bytes_behind_an_array_are_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4)))
+    with (tmp_path / "a.npy").open("ab") as file:
+        np.save(file, np.zeros((3, 4)))
+    with pytest.warns(DataQualityWarning, match="bytes follow the array"):
+        image = read_image(tmp_path / "a.npy")
+    np.testing.assert_array_equal(image, np.ones((3, 4)))

@@ -1,0 +1,339 @@
+"""One door: what comes in through it, and that nothing comes in beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scan_files
+import stack_files
+
+import batteryxr
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.io import (
+    Limits,
+    read_athena,
+    read_cxi,
+    read_cycler,
+    read_frames,
+    read_image,
+    read_ptychography,
+    read_series,
+    read_stack,
+)
+from batteryxr.io.door.signatures import KINDS, kind_of
+
+h5py = pytest.importorskip("h5py")
+tifffile = pytest.importorskip("tifffile")
+ROOM = Path(batteryxr.__file__).parent / "io"
+#: What opens a file, and so may stand in the door alone.
+OPENERS = re.compile(
+    r"(?<![\w.])open\(|\.open\(\"|h5py\.File\(|ZipFile\(|gzip\.|zlib|TiffFile|imread"
+    r"|read_text|read_bytes|np\.load|fromfile|memmap|OleFileIO|tifffile"
+)
+#: What is opened by a library of its own: the line before has been through the door.
+OTHERS = re.compile(r"load_workbook\(|ParquetFile\(|fastnda\.read\(|subprocess\.Popen")
+WRITERS = ("bdf_writer.py",)
+
+
+def test_no_reader_opens_a_file_by_itself():
+    beside = [
+        f"{path.relative_to(ROOM)}:{number}: {line.strip()}"
+        for path in sorted(ROOM.rglob("*.py"))
+        if path.parent.name != "door" and path.name not in WRITERS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if OPENERS.search(line.partition("#")[0])
+    ]
+    assert [line.partition(": ")[2] for line in beside] == [
+        'with check_zip(path) as archive, archive.open("data.ndc") as member:',
+        'with h5py.File(path, "x") as file:',  # writes
+    ]
+
+
+def test_libraries_that_open_files_come_after_the_door():
+    for path in ROOM.rglob("*.py"):
+        if path.parent.name == "door" or path.name in WRITERS:
+            continue
+        text = path.read_text()
+        if OTHERS.search(text):
+            assert "from batteryxr.io.door" in text, path
+
+
+SOUND = {
+    "png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    "jpeg": b"\xff\xd8\xff\xe0\0\x10JFIF",
+    "pdf": b"%PDF-1.7\n%\xe2\xe3",
+    "matlab": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
+    "netcdf": b"CDF\x01\0\0\0\0",
+    "pickle": b"\x80\x04\x95\x10\0\0\0",
+    "ole": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(8),
+    "sqlite": b"SQLite format 3\0",
+    "fits": b"SIMPLE  =                    T",
+    "html": b"<!DOCTYPE html><html><body>Not found</body></html>",
+    "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n",
+    "xz": b"\xfd7zXZ\0\0\x04",
+}
+READERS = {
+    "run.csv": read_cycler,
+    "run.mpt": read_cycler,
+    "run.xlsx": read_cycler,
+    "run.ndax": read_cycler,
+    "run.nda": read_cycler,
+    "run.parquet": read_cycler,
+    "run.xdi": read_series,
+    "run.gr": read_series,
+    "run.prj": read_athena,
+    "run.hdr": read_stack,
+    "run.txrm": read_stack,
+    "run.tif": read_stack,
+    "run.h5": read_stack,
+    "frame.tif": read_frames,
+    "frame.h5": read_frames,
+    "image.npy": read_image,
+    "image.tif": read_image,
+    "scan.h5": read_ptychography,
+    "scan.cxi": read_cxi,
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_a_sound_file_of_another_kind_is_named(tmp_path, kind):
+    words = next(k.words for k in KINDS if k.name == kind)
+    for name, read in READERS.items():
+        path = tmp_path / name
+        if kind == "ole" and name == "run.txrm":
+            continue
+        path.write_bytes(SOUND[kind] + b"\n1 2\n3 4\n" * 30)
+        with pytest.raises(FileFormatError, match=re.escape(words)) as told:
+            read(path)
+        assert name in str(told.value)
+
+
+def test_text_and_what_is_read_is_no_other_kind(tmp_path):
+    (path, *_) = scan_files.quick_xas(tmp_path, 1)
+    assert kind_of(path.read_bytes()) is None
+    assert kind_of(b"Binary-looking, 1, 2\n") is None
+    assert kind_of(b"MZ, I, V\n1,2,3\n") is None
+
+
+def test_a_limit_is_the_users_to_set(tmp_path):
+    (path,) = scan_files.gr(tmp_path, 1, zipped=False)
+    with (
+        Limits(max_bytes=100),
+        pytest.raises(FileFormatError, match=r"Limits\(max_bytes=\d+\)"),
+    ):
+        read_series(path)
+    with Limits(max_bytes=10_000_000):
+        assert read_series(path).sizes["scan"] == 1
+    (path,) = scan_files.gr(tmp_path, 1)
+    with Limits(max_bytes=3000), pytest.raises(FileFormatError, match="unpacked"):
+        read_series(path)
+    with pytest.raises(ArgumentError, match="max_bytes"):
+        Limits(max_bytes=0)
+
+
+def test_links_to_files_are_followed_and_dead_ones_named(tmp_path):
+    (path,) = scan_files.gr(tmp_path, 1, zipped=False)
+    (tmp_path / "good.gr").symlink_to(path)
+    assert read_series(tmp_path / "good.gr").sizes["scan"] == 1
+    (tmp_path / "dead.gr").symlink_to("nowhere")
+    with pytest.raises(FileFormatError, match="link to nowhere, which is not there"):
+        read_series(tmp_path / "dead.gr")
+
+
+# HDF5
+
+SHAPE = (5, 6, 7)
+FRAMES = np.random.default_rng(0).poisson(9.0, SHAPE).astype("u2")
+
+
+def stack_file(path, **links):
+    with h5py.File(path, "w") as file:
+        group = file.create_group("entry/data")
+        for name, value in {"data": FRAMES, **links}.items():
+            group[name] = value
+        group["energy"] = np.arange(700.0, 705)
+        group["energy"].attrs["units"] = "eV"
+        group.attrs["signal"] = "data"
+    return path
+
+
+def test_links_in_circles_end(tmp_path):
+    path = stack_file(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        for k in range(20):
+            file[f"entry/again{k}"] = file["/"]
+            file[f"entry/soft{k}"] = h5py.SoftLink("/entry")
+    np.testing.assert_array_equal(read_stack(path).values, FRAMES)
+    np.testing.assert_array_equal(read_frames(path, rocking=np.arange(5)), FRAMES)
+
+
+def test_external_links_stay_in_the_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    inside, outside = tmp_path / "in" / "b.h5", tmp_path / "c.h5"
+    for path in (inside, outside):
+        with h5py.File(path, "w") as file:
+            file["frames"] = FRAMES
+    path = stack_file(
+        tmp_path / "in" / "a.h5", data=h5py.ExternalLink("b.h5", "frames")
+    )
+    np.testing.assert_array_equal(read_stack(path).values, FRAMES)
+    stack_file(path, data=h5py.ExternalLink(str(outside), "frames"))
+    with pytest.raises(FileFormatError, match=r"c\.h5, outside its folder"):
+        read_stack(path)
+    with Limits(outside=True):
+        lazy = read_stack(path)
+    np.testing.assert_array_equal(lazy.values, FRAMES)
+    # A file beside it that leads outside in its turn.
+    inside.unlink()
+    stack_file(inside, data=h5py.ExternalLink("../c.h5", "frames"))
+    stack_file(path, data=h5py.ExternalLink("b.h5", "entry/data/data"))
+    with pytest.raises(FileFormatError, match="outside its folder"):
+        read_stack(path)
+
+
+def test_a_link_to_a_missing_file_is_told(tmp_path):
+    path = stack_file(tmp_path / "a.h5", more=h5py.ExternalLink("gone.h5", "frames"))
+    with pytest.warns(DataQualityWarning, match=r"not there \(gone\.h5\)"):
+        stack = read_stack(path)
+    np.testing.assert_array_equal(stack.values, FRAMES)
+
+
+def virtual(path, sources):
+    layout = h5py.VirtualLayout(SHAPE, "u2")
+    for k, source in enumerate(sources):
+        layout[k] = h5py.VirtualSource(source, "frame", SHAPE[1:])
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("entry/data/data", layout)
+        file["entry/data/energy"] = np.arange(700.0, 705)
+    return path
+
+
+def test_a_virtual_dataset_needs_all_its_sources(tmp_path):
+    names = [f"part{k}.h5" for k in range(5)]
+    for name, frame in zip(names, FRAMES, strict=True):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["frame"] = frame
+    path = virtual(tmp_path / "a.h5", names)
+    stack = read_stack(path)
+    np.testing.assert_array_equal(stack.values, FRAMES)
+    (tmp_path / "part3.h5").unlink()
+    with pytest.raises(FileFormatError, match=r"from part3\.h5, which is not there"):
+        read_stack(path)
+    with pytest.raises(FileFormatError, match=r"part3\.h5"):
+        stack.compute()
+    with h5py.File(tmp_path / "part3.h5", "w") as file:
+        file["other"] = FRAMES[3]
+    with pytest.raises(FileFormatError, match=r"frame of part3\.h5"):
+        read_stack(path)
+
+
+def test_external_storage_is_whole_and_inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("raw.bin").write_bytes(FRAMES.tobytes())
+    size = FRAMES.nbytes
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "entry/data/data", SHAPE, "u2", external=[("raw.bin", 0, size)]
+        )
+        file["entry/data/energy"] = np.arange(700.0, 705)
+    np.testing.assert_array_equal(read_stack(path).values, FRAMES)
+    os.truncate("raw.bin", size // 2)
+    with pytest.raises(FileFormatError, match=r"raw\.bin, which is cut"):
+        read_stack(path)
+
+
+def test_a_scan_that_stopped_early_is_told(tmp_path):
+    path = stack_file(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        del file["entry/data/data"]
+        data = file["entry/data"].create_dataset("data", SHAPE, "u2", chunks=(1, 6, 7))
+        data[:3] = FRAMES[:3]
+    with pytest.warns(DataQualityWarning, match="2 of 5 pieces .* never written"):
+        read_stack(path)
+
+
+def test_a_file_that_is_written_opens_with_what_is_there(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset(
+            "entry/data/data",
+            SHAPE,
+            "u2",
+            maxshape=(None, *SHAPE[1:]),
+            chunks=(1, 6, 7),
+        )
+        data[:] = FRAMES
+        file["entry/data/energy"] = np.arange(700.0, 705)
+        file.swmr_mode = True
+        file.flush()
+        script = (
+            "from batteryxr.io import read_stack, read_frames\n"
+            f"stack = read_stack({str(path)!r})\n"
+            "print(stack.sizes['energy'], float(stack.sum()))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+    assert done.stdout.split() == ["5", str(float(FRAMES.sum()))], done.stderr
+
+
+def test_a_file_that_another_writes_is_named(tmp_path):
+    path = stack_file(tmp_path / "a.h5")
+    script = f"from batteryxr.io import read_stack\nread_stack({str(path)!r})"
+    with h5py.File(path, "r+"):
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+    assert "is being written" in done.stderr, done.stderr
+
+
+# Lazy readers
+
+
+def lazy_files(folder):
+    """Return each lazy reader's array, and the file to replace."""
+    tiffs = folder / "tiffs"
+    stack_files.write_tiffs(tiffs)
+    yield "tiff", read_stack(tiffs), sorted(tiffs.glob("*.tif"))[2]
+    hdr, *_ = stack_files.write_stxm(folder / "stxm")
+    yield "stxm", read_stack(hdr), sorted((folder / "stxm").glob("*.xim"))[1]
+    stack_files.write_xradia(folder / "a.txrm", FRAMES, stack_files.ENERGY)
+    yield "xradia", read_stack(folder / "a.txrm"), folder / "a.txrm"
+    path = stack_file(folder / "a.h5")
+    yield "hdf5", read_stack(path), path
+    path = stack_file(folder / "b.h5")
+    yield "frames", read_frames(path, rocking=np.arange(5)), path
+    paths = scan_files.quick_xas(folder, 3)
+    yield "series", read_series(paths, timezone="UTC", lazy=True), paths[1]
+
+
+@pytest.mark.parametrize("how", ["rewritten", "touched", "gone", "longer"])
+def test_a_file_replaced_before_it_is_computed_is_told(tmp_path, how):
+    for name, lazy, path in lazy_files(tmp_path):
+        raw = path.read_bytes()
+        about = path.stat()
+        if how == "rewritten":  # same size, same time
+            path.write_bytes(raw[:40] + bytes(x ^ 1 for x in raw[40:80]) + raw[80:])
+            os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        elif how == "touched":
+            os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 10**9))
+        elif how == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(raw + b"\n")
+            os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        with pytest.raises(FileFormatError, match=r"replaced|is not there") as told:
+            lazy.compute()
+        assert path.name in str(told.value), name
+
+
+def test_a_file_that_stays_is_read(tmp_path):
+    for _, lazy, _ in lazy_files(tmp_path):
+        assert np.isfinite(lazy.compute()).all()

@@ -1,0 +1,99 @@
+"""Files made with intent: each refused in words, soon, and in little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("h5py")
+from trap_files import TRAPS
+
+#: What the libraries see through by themselves.
+HARMLESS = ("circle_of_pages.tif",)
+#: Reads each file of a folder, and tells what came of it, in which time and memory.
+SCRIPT = """
+import json, resource, sys, time, warnings
+from pathlib import Path
+import batteryxr.io as io
+from batteryxr.core.errors import BatteryxrError
+warnings.simplefilter("ignore")
+
+def read_all(path):
+    if path.suffix in (".gr", ".gz", ".xdi"):
+        return io.read_series(path)
+    if path.suffix == ".prj":
+        return io.read_athena(path)
+    if path.suffix == ".cxi":
+        return io.read_cxi(path)
+    if path.suffix in (".tif", ".npy"):
+        return io.read_image(path)
+    if path.suffix in (".h5", ".txrm", ".hdr"):
+        return io.read_stack(path).compute()
+    return io.read_cycler(path)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+for module in ("h5py", "hdf5plugin", "tifffile", "openpyxl", "pandas", "olefile",
+               "fastnda.ndax", "pyarrow.parquet", "dask.array"):
+    try:
+        __import__(module)
+    except ImportError:
+        pass
+for path in map(Path, json.load(sys.stdin)):
+    before, began = peak(), time.process_time()
+    try:
+        read_all(path)
+        said = "READ"
+    except BatteryxrError as error:
+        said = str(error)
+    except ImportError as error:
+        said = f"SKIP {error}"
+    except BaseException as error:
+        said = f"OTHER {type(error).__name__}: {error}"
+    spent = time.process_time() - began
+    print(json.dumps([path.name, said, spent, peak() - before]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Read all traps in one process, which hangs or dies alone."""
+    folder = tmp_path_factory.mktemp("traps")
+    paths = []
+    for name, write in TRAPS.items():
+        (folder / name.replace(".", "_")).mkdir()
+        paths.append(folder / name.replace(".", "_") / name)
+        write(paths[-1])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        input=json.dumps([str(p) for p in paths]),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return {name: rest for name, *rest in found}, done.stderr
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_is_refused(outcomes, name):
+    told, stderr = outcomes
+    assert name in told, stderr[-2000:]
+    said, seconds, megabytes = told[name]
+    if said.startswith("SKIP"):
+        pytest.skip(said)
+    if name in HARMLESS:
+        assert said == "READ"
+        return
+    assert name in said
+    assert len(said) > len(name) + 20
+    assert not said.startswith(("READ", "OTHER")), said
+    assert seconds < 2, said
+    assert megabytes < 300, said

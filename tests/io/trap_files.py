@@ -1,0 +1,334 @@
+"""Writes small files made to hang a reader, fill its memory, or mislead it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import struct
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import stack_files
+import tifffile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Name of the trap -> writer; the reader is told by the suffix.
+TRAPS: dict[str, Callable[[Path], object]] = {}
+
+
+def trap(name: str):
+    def keep(write: Callable[[Path], object]):
+        TRAPS[name] = write
+        return write
+
+    return keep
+
+
+for _suffix in ("csv", "mpt", "xlsx", "ndax", "nda", "res", "bdf.parquet", "gr", "prj",
+                "xdi", "h5", "cxi", "tif", "npy", "txrm", "hdr"):  # fmt: skip
+    trap(f"pipe.{_suffix}")(lambda path: os.mkfifo(path))
+    trap(f"circle.{_suffix}")(lambda path: path.symlink_to(path))
+    trap(f"device.{_suffix}")(lambda path: path.symlink_to("/dev/zero"))
+
+
+@trap("socket.csv")
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        here = os.getcwd()
+        os.chdir(path.parent)  # names of sockets are short
+        try:
+            one.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+def hole(start: bytes, size: int):
+    def write(path: Path) -> None:
+        path.write_bytes(start)
+        os.truncate(path, size)
+
+    return write
+
+
+trap("hole.csv")(hole(b"time,voltage,current\n1,2,3\n", 900_000_000))
+trap("hole.gr")(hole(b"1 2\n3 4\n", 900_000_000))
+trap("endless.csv")(hole(b"time,voltage,current\n1,2,3\n", 10**13))
+trap("endless.mpr")(hole(b"BIO-LOGIC MODULAR FILE", 10**13))
+trap("endless.npy")(hole(b"\x93NUMPY\x01\0", 10**13))
+
+
+def gzipped(line: bytes, size: int):
+    def write(path: Path) -> None:
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        piece = line * ((1 << 20) // len(line))
+        parts = [packer.compress(piece) for _ in range(size >> 20)]
+        path.write_bytes(b"".join(parts) + packer.flush())
+
+    return write
+
+
+trap("bomb.gr.gz")(gzipped(b"0 0\n", 400 << 20))
+trap("bomb.prj")(gzipped(b"# Athena project file\n", 400 << 20))
+trap("parts.gr.gz")(lambda p: p.write_bytes(gzip.compress(b"", 1) * 100_000))
+trap("nested.gr.gz")(lambda p: p.write_bytes(gzip.compress(gzip.compress(b"1 2\n"))))
+
+
+def zipped(members: dict[str, bytes], patch: Callable[[bytearray], None] | None = None):
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, raw in members.items():
+                archive.writestr(name, raw)
+        if patch:
+            raw = bytearray(path.read_bytes())
+            patch(raw)
+            path.write_bytes(raw)
+
+    return write
+
+
+def lie(raw: bytearray) -> None:
+    """Let the first member say that it is small."""
+    struct.pack_into("<I", raw, raw.find(b"PK\1\2") + 24, 200_000)
+
+
+def encrypt(raw: bytearray) -> None:
+    raw[raw.find(b"PK\1\2") + 8] |= 1
+
+
+def overlap(raw: bytearray) -> None:
+    struct.pack_into("<I", raw, raw.rfind(b"PK\1\2") + 42, 0)
+
+
+NOISE = np.random.default_rng(0).bytes(100_000)
+TYPES = {"[Content_Types].xml": b"<Types/>"}
+for _suffix in ("xlsx", "ndax"):
+    trap(f"bomb.{_suffix}")(zipped(TYPES | {"data.ndc": bytes(200_000_000)}))
+    trap(f"lie.{_suffix}")(zipped({"data.ndc": NOISE + bytes(90_000_000)} | TYPES, lie))
+    trap(f"secret.{_suffix}")(zipped(TYPES, encrypt))
+    trap(f"overlap.{_suffix}")(zipped(TYPES | {"data.ndc": NOISE[:9]}, overlap))
+    trap(f"many.{_suffix}")(zipped({f"m{k}": b"" for k in range(8_000)}))
+    trap(f"outside.{_suffix}")(zipped(TYPES | {"../../data.ndc": b"1"}))
+    trap(f"other.{_suffix}")(zipped({"x.npy": b"1"}))
+
+
+def workbook(sheet: str, strings: str = ""):
+    """Write a workbook of one sheet, in the words of its XML."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    types = (
+        f'<Types xmlns="{package}/content-types">'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/s.xml" ContentType="{kind}.worksheet+xml"/>'
+        f'<Override PartName="/xl/sharedStrings.xml" '
+        f'ContentType="{kind}.sharedStrings+xml"/></Types>'
+    )
+    rels = f'<Relationships xmlns="{package}/relationships"><Relationship Id="a" '
+    return zipped(
+        {
+            "[Content_Types].xml": types.encode(),
+            "_rels/.rels": f'{rels}Type="{rel}/officeDocument" '
+            'Target="xl/workbook.xml"/></Relationships>'.encode(),
+            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>'
+            '<sheet name="s" sheetId="1" r:id="a"/></sheets></workbook>'.encode(),
+            "xl/_rels/workbook.xml.rels": f'{rels}Type="{rel}/worksheet" '
+            'Target="s.xml"/></Relationships>'.encode(),
+            "xl/s.xml": f'<worksheet xmlns="{main}">{sheet}</worksheet>'.encode(),
+            "xl/sharedStrings.xml": strings.encode()
+            or f'<sst xmlns="{main}"/>'.encode(),
+        }
+    )
+
+
+CELL = '<c r="{}"><v>1</v></c>'
+trap("far.xlsx")(
+    workbook(
+        '<dimension ref="A1:XFD99999999999"/><sheetData><row r="1">'
+        f'{CELL.format("A1")}</row><row r="99999999999">'
+        f"{CELL.format('A99999999999')}</row></sheetData>"
+    )
+)
+trap("wide.xlsx")(
+    workbook(
+        "<sheetData>"
+        + "".join(
+            f'<row r="{k}">{CELL.format(f"XFD{k}")}</row>' for k in range(1, 30_000)
+        )
+        + "</sheetData>"
+    )
+)
+LAUGHS = "".join(
+    '<!ENTITY a{} "{}">'.format(k, f"&a{k - 1};" * 10) for k in range(1, 11)
+)
+trap("laughs.xlsx")(
+    workbook(
+        "<sheetData/>",
+        f'<!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><sst>&a10;</sst>',
+    )
+)
+trap("cells.xlsx")(
+    workbook("<sheetData><row>" + "<c/>" * 10_000_000 + "</row></sheetData>")
+)
+
+
+@trap("rows.bdf.parquet")
+def _parquet(path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"Voltage / V": pa.array(np.zeros(20_000_000))})
+    parquet.write_table(table, path, compression="zstd")
+
+
+def hdf5(write: Callable[[h5py.File, Path], object]):
+    def make(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            write(file, path)
+
+    return make
+
+
+@trap("links.h5")
+@hdf5
+def _links(file: h5py.File, path: Path) -> None:
+    """Every group holds every other, hard and soft, and itself."""
+    groups = [file.create_group(f"g{k}") for k in range(30)]
+    for group in groups:
+        for k, other in enumerate(groups):
+            group[f"hard{k}"] = other
+            group[f"soft{k}"] = h5py.SoftLink(f"/g{k}")
+        group["self"] = h5py.SoftLink(".")
+    file["loop"] = h5py.SoftLink("/loop")
+    file["outer"] = h5py.ExternalLink(path.name, "/outer")
+
+
+@trap("deep.h5")
+@hdf5
+def _deep(file: h5py.File, path: Path) -> None:
+    group = file
+    for _ in range(20_000):
+        group = group.create_group("g")
+
+
+@trap("outside.h5")
+@hdf5
+def _outside(file: h5py.File, path: Path) -> None:
+    file["data"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+@trap("pipelink.h5")
+@hdf5
+def _pipe_link(file: h5py.File, path: Path) -> None:
+    os.mkfifo(path.with_name("pipelink.fifo"))
+    file["data"] = h5py.ExternalLink("pipelink.fifo", "/")
+
+
+@trap("virtual.h5")
+@hdf5
+def _virtual(file: h5py.File, path: Path) -> None:
+    layout = h5py.VirtualLayout((5, 40, 40), "f4")
+    layout[:] = h5py.VirtualSource("nowhere.h5", "data", (5, 40, 40))
+    file.create_virtual_dataset("entry/data/data", layout)
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("ouroboros.h5")
+@hdf5
+def _own_tail(file: h5py.File, path: Path) -> None:
+    layout = h5py.VirtualLayout((5, 40, 40), "f4")
+    layout[:] = h5py.VirtualSource(".", "entry/data/data", (5, 40, 40))
+    file.create_virtual_dataset("entry/data/data", layout)
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("external.h5")
+@hdf5
+def _external(file: h5py.File, path: Path) -> None:
+    file.create_dataset(
+        "entry/data/data", (5, 4, 4), "f4", external=[("/etc/passwd", 0, 320)]
+    )
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("unwritten.h5")
+@hdf5
+def _unwritten(file: h5py.File, path: Path) -> None:
+    file.create_dataset("entry/data/data", (5, 400, 400), "f4", chunks=(1, 400, 400))
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("vast.h5")
+@hdf5
+def _vast(file: h5py.File, path: Path) -> None:
+    whole = file.create_dataset(
+        "entry/data/data", (5, 60_000, 60_000), "u2", chunks=(1, 500, 500),
+        compression="gzip",
+    )  # fmt: skip
+    whole[0, :10, :10] = 1
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("energies.h5")
+@hdf5
+def _energies(file: h5py.File, path: Path) -> None:
+    file.create_dataset("entry/data/data", (5, 4, 4), "f4", data=np.ones((5, 4, 4)))
+    energy = file.create_dataset(
+        "entry/data/energy", (10**9,), "f8", chunks=(10**6,), compression="gzip"
+    )
+    energy[:5] = 1
+
+
+@trap("vast.tif")
+def _vast_tiff(path: Path) -> None:
+    tifffile.imwrite(path, np.ones((4, 4), "u2"))
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(40_000)
+        file.pages[0].tags["ImageLength"].overwrite(40_000)
+
+
+@trap("packed.tif")
+def _packed_tiff(path: Path) -> None:
+    tifffile.imwrite(path, np.ones((9_000, 9_000), "u2"), compression="zlib")
+
+
+@trap("circle_of_pages.tif")
+def _tiff_circle(path: Path) -> None:
+    tifffile.imwrite(path, np.ones((4, 4), "u2"))
+    raw = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", raw, 4)
+    (tags,) = struct.unpack_from("<H", raw, first)
+    struct.pack_into("<I", raw, first + 2 + 12 * tags, first)
+    path.write_bytes(raw)
+
+
+@trap("vast.npy")
+def _vast_npy(path: Path) -> None:
+    np.save(path, np.ones((4, 4)))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"(4, 4), }        ", b"(40000, 40000), }"))
+
+
+@trap("objects.npy")
+def _objects_npy(path: Path) -> None:
+    np.save(path, np.array([[{}]]), allow_pickle=True)
+
+
+@trap("vast.txrm")
+def _vast_txrm(path: Path) -> None:
+    stack_files.write_xradia(path, np.ones((1, 4, 4), "u2"), np.array([700.0]))
+    four, many = (struct.pack("<i", n).ljust(4096, b"\0") for n in (4, 20_000))
+    path.write_bytes(path.read_bytes().replace(four, many))
+
+
+@trap("deep.hdr")
+def _deep_hdr(path: Path) -> None:
+    path.write_text("ScanDefinition = " + "{ a = " * 100_000)
