@@ -25,6 +25,7 @@ import xarray as xr
 
 from batteryxr.core.annotations import resolved
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.labels import exact_joins, on_labels
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,23 +111,34 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_call(function, signature, args, kwargs)
-        return function(*args, **kwargs)
+        return called(function, signature, args, kwargs)
 
     return checking
+
+
+def called(
+    function: Callable[P, R],
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> R:
+    """Call a public function with checked arguments on the labels of the first."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:  # the call itself says best what is missing or too much
+        return function(*args, **kwargs)
+    check_call(function, signature, bound)
+    bound.arguments.update(on_labels(function, bound.arguments))
+    with exact_joins(function.__name__):
+        return function(*bound.args, **bound.kwargs)
 
 
 def check_call(
     function: Callable[..., Any],
     signature: inspect.Signature,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    bound: inspect.BoundArguments,
 ) -> None:
     """Raise if an argument of a call is not what the function's annotations say."""
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError:
-        return  # the call itself says best what is missing or too much
     kinds = resolved(function)
     for name, value in bound.arguments.items():
         kind = kinds.get(name, Any)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import check_call, checked
+from batteryxr.core.checks import called, checked
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
 from batteryxr.core.version import __version__
 
@@ -55,8 +55,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def stamped(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_call(function, signature, args, kwargs)
-        result = function(*args, **kwargs)
+        result = called(function, signature, args, kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         encoded = {
