@@ -11,13 +11,14 @@ import json
 import math
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import called, checked
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ def _told(value: Any) -> str:
 
 
 @checked
-def replay(result: Any, data: Any = None, /, **arguments: Any) -> Any:
+def replay(
+    result: Any,
+    data: Annotated[Any, OwnLabels()] = None,
+    /,
+    **arguments: Annotated[Any, OwnLabels()],
+) -> Any:
     """Call again what made `result`, on `data`.
 
     Parameters

@@ -18,6 +18,7 @@ import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
@@ -47,7 +48,7 @@ def fit_stretched(
     data: Several,
     n_components: Count | None = None,
     *,
-    fixed: Fixed = None,
+    fixed: Annotated[Fixed, OwnLabels()] = None,
     closure: bool = True,
     constraints: Constraints | None = None,
     drift: Annotated[float, Bounds(above=0.0, below=0.3)] = 0.02,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    SPACE,
+    bare,
+    each_volume,
+    space_axes,
+    variable,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DimensionError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -18,7 +26,7 @@ from batteryxr.core.provenance import recorded
 def align(
     crystal: xr.DataArray | xr.Dataset,
     *,
-    reference: xr.DataArray | xr.Dataset,
+    reference: Annotated[xr.DataArray | xr.Dataset, OwnLabels((*OBJECT, *SPACE))],
     ramp: bool = False,
     twin: bool = True,
 ) -> xr.DataArray:

@@ -83,7 +83,8 @@ def _along(
         raise LabelsError(
             argument,
             other,
-            f"{data.sizes[dim]} points along {dim!r}, as the data have",
+            f"one value for each point along {dim!r}: it has {other.sizes[dim]}, "
+            f"the data {data.sizes[dim]}",
             f"Give both the coordinate {dim!r}, so that they are matched by label.",
         )
     own = _labels(data, other, dim, argument)

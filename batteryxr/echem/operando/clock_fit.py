@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError, VariableError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 from batteryxr.echem.operando.clock import Clock
@@ -29,7 +30,7 @@ _HALF_HOUR = 1800.0
 @checked
 def fit_clock(
     record: xr.Dataset,
-    channel: xr.DataArray | xr.Dataset,
+    channel: Annotated[xr.DataArray | xr.Dataset, OwnLabels()],
     *,
     clock: Clock | None = None,
     max_offset: Positive = 900.0,

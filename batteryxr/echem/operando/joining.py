@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
@@ -79,7 +80,7 @@ _MADE = {*_LABELS, "li_content"}
 @recorded
 def join(
     record: xr.Dataset,
-    scans: Scans,
+    scans: Annotated[Scans, OwnLabels()],
     *,
     clock: Clock | None = None,
     exposure: NonNegative | None = None,

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -105,7 +106,7 @@ def identify(
     }
     rows = kept.transpose(..., "r")
     flat = rows.values.reshape(-1, r.size).astype(np.float64)
-    sigma = _sigma(errors, rows, r_range)
+    sigma = _sigma(errors, rows)
     lead = [str(d) for d in rows.dims[:-1]]
     shape = tuple(rows.sizes[d] for d in lead)
     jobs = [(i, name) for i in range(len(flat)) for name in fits]
@@ -186,7 +187,7 @@ def refine_along(
     }
     fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
     rows = kept.values.astype(np.float64)
-    sigma = _sigma(errors, kept, r_range)
+    sigma = _sigma(errors, kept)
     found: list[PatternFit | None] = []
     last: PatternFit | None = None
     for i in track(range(len(rows)), "Refining", total=len(rows), progress=progress):
@@ -289,11 +290,10 @@ def _within(
 def _sigma(
     errors: xr.DataArray | None,
     rows: xr.DataArray,
-    r_range: tuple[float, float] | None,
 ) -> np.ndarray | None:
     if errors is None:
         return None
-    near = errors.sel(r=rows["r"], method="nearest") if "r" in errors.dims else errors
+    near = matched(rows, errors, argument="errors")
     wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
     positive = values > 0

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
@@ -34,7 +35,7 @@ def register(
     smoothing: _Smoothing = 1.5,
     max_shift: Count | None = None,
     interpolation: Literal["linear", "cubic"] = "linear",
-    shifts: xr.Dataset | xr.DataArray | None = None,
+    shifts: Annotated[xr.Dataset | xr.DataArray | None, OwnLabels(_IMAGE)] = None,
 ) -> Any:
     """Undo the drift of frames, each compared with one fixed reference.
 
