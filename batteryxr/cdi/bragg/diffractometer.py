@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.instrument import Beamline
     from batteryxr.cdi.bragg.kernels.voxels import Setup
+    from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
@@ -44,9 +45,9 @@ def geometry(
     beamline: str | Path | Beamline,
     rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
-    energy: float | None = None,
-    distance: float | None = None,
-    pixel_size: float | tuple[float, float] | None = None,
+    energy: PhotonEnergy | None = None,
+    distance: Distance | None = None,
+    pixel_size: DetectorPixel | tuple[DetectorPixel, DetectorPixel] | None = None,
     centre: tuple[float, float] | None = None,
 ) -> xr.Dataset:
     """Work out the scattering vector and the voxels of a rocking curve.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.bounds import Physical
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
 #: Units in which the geometry is kept, and what it is called.
@@ -37,9 +38,9 @@ def ptycho_scan(
     *,
     position_y: ArrayLike,
     position_x: ArrayLike,
-    energy: ArrayLike,
-    distance: ArrayLike,
-    pixel_pitch: Positive,
+    energy: Annotated[ArrayLike, Physical("photon energy")],
+    distance: Annotated[ArrayLike, Physical("detector distance")],
+    pixel_pitch: DetectorPixel,
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
 ) -> xr.Dataset:

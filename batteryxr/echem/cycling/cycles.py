@@ -14,7 +14,8 @@ from batteryxr.echem.cycling.half_cycles import labelled
 from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import Count, Positive
+    from batteryxr.core.bounds.kinds import Charge, Gap, Mass, RestCurrent
+    from batteryxr.core.checks import Count
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
@@ -44,11 +45,11 @@ def cycles(
     *,
     electrode: Electrode,
     first: Direction,
-    mass: Positive | None = None,
-    nominal_capacity: Positive | None = None,
+    mass: Mass | None = None,
+    nominal_capacity: Charge | None = None,
     reference: Literal["first", "max"] | Count = "first",
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Pair half cycles to cycles and compare charge with discharge.
 

@@ -19,7 +19,8 @@ from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import NonNegative, Positive, Whole
+    from batteryxr.core.bounds.kinds import Gap, Mass, RestCurrent, VoltageStep
+    from batteryxr.core.checks import NonNegative, Whole
     from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.record import HalfCycleTable
 
@@ -32,13 +33,13 @@ def dqdv(
     record: xr.Dataset,
     *,
     smoothing: NonNegative = 0.020,
-    bin: Positive = 0.001,
+    bin: VoltageStep = 0.001,
     half_cycles: Sequence[int] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
 
@@ -121,11 +122,11 @@ def dvdq(
     smoothing: NonNegative = 0.01,
     bins: Annotated[int, Bounds(low=10)] = 1000,
     half_cycles: Sequence[int] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 

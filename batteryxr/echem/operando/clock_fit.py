@@ -17,6 +17,7 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import ClockOffset
     from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.alignment import Signal
 
@@ -33,7 +34,7 @@ def fit_clock(
     channel: Annotated[xr.DataArray | xr.Dataset, OwnLabels()],
     *,
     clock: Clock | None = None,
-    max_offset: Positive = 900.0,
+    max_offset: ClockOffset = 900.0,
     max_drift: Positive = 400.0,
 ) -> Clock:
     """Find offset and drift of a clock from a signal that both sides recorded.

@@ -29,7 +29,7 @@ from batteryxr.echem.record import (
 )
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import NonNegative, Positive
+    from batteryxr.core.bounds.kinds import Exposure, Gap, Mass, RestCurrent
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -83,14 +83,14 @@ def join(
     scans: Annotated[Scans, OwnLabels()],
     *,
     clock: Clock | None = None,
-    exposure: NonNegative | None = None,
+    exposure: Exposure | None = None,
     time_reference: Literal["start", "middle", "end"] = "start",
     cell: str | None = None,
     first: Literal["charge", "discharge"] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> Scans:
     """Label each scan with what the cell did during its exposure.
 

@@ -18,7 +18,8 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.core.checks import NonNegative, Positive
+    from batteryxr.core.bounds.kinds import Mass, Radius, RestCurrent
+    from batteryxr.core.checks import NonNegative
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -59,11 +60,11 @@ def gitt(
     *,
     method: FiniteLength | WeppnerHuggins = _FINITE_LENGTH,
     geometry: Literal["sphere", "planar"] = "sphere",
-    radius: Positive | None = None,
-    mass: Positive | None = None,
+    radius: Radius | None = None,
+    mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
     window: tuple[NonNegative, float | None] = (1.0, 60.0),
-    i_zero: Positive | None = None,
+    i_zero: RestCurrent | None = None,
     settled: float = 1e-3,
     progress: bool | None = None,
 ) -> xr.Dataset:

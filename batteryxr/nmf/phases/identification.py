@@ -21,7 +21,7 @@ from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.core.checks import NonNegative, Pair, Positive
+    from batteryxr.core.bounds.kinds import QDamp, QMax, RRange
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
@@ -41,10 +41,10 @@ def identify(
     result: xr.DataArray | xr.Dataset,
     *,
     candidates: Candidates,
-    r_range: Pair | None = None,
+    r_range: RRange | None = None,
     radiation: Literal["xray", "neutron"] = "xray",
-    q_max: Positive | None = None,
-    q_damp: NonNegative = 0.0,
+    q_max: QMax | None = None,
+    q_damp: QDamp = 0.0,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -140,10 +140,10 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
-    r_range: Pair | None = None,
+    r_range: RRange | None = None,
     radiation: Literal["xray", "neutron"] = "xray",
-    q_max: Positive | None = None,
-    q_damp: NonNegative = 0.0,
+    q_max: QMax | None = None,
+    q_damp: QDamp = 0.0,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,

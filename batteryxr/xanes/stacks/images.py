@@ -22,6 +22,7 @@ from batteryxr.xanes.edges.normalisation import normalise
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import PhotonEnergy
     from batteryxr.core.checks import Count, Positive
 
 _Method = Literal["derivative", "half_jump", "white_line"]
@@ -144,7 +145,7 @@ def calibrate_energy(
     spectra: xr.DataArray | xr.Dataset,
     *,
     reference: Annotated[xr.DataArray, OwnLabels()],
-    expected: Annotated[Positive | xr.DataArray, OwnLabels()],
+    expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
     method: _Method = "derivative",
 ) -> Any:
     """Shift the energies so that a reference measured along has its known edge.
