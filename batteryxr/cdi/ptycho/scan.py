@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.bounds import Physical
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from batteryxr.core.bounds import Physical
     from batteryxr.core.bounds.kinds import DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
