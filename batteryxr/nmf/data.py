@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError, DimensionError
-from batteryxr.core.labels import matched
+from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.nmf.joining import SIGNALS, join
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     if is_lazy(array):
         # Before transposing: patterns then are put together as they lie in memory.
         array = array.chunk({signal: -1})
+    if signal in array.coords:
+        require_monotonic(array[signal], caller="a factorisation")
     n_points = int(array.sizes[signal])
     n_samples = int(np.prod([array.sizes[d] for d in samples]))
     return Patterns(

@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine
@@ -322,10 +323,9 @@ def _middle_pixel(volume: xr.DataArray) -> tuple[float, float]:
 
 def _spacing(volume: xr.DataArray, dim: str) -> float:
     axis = volume[dim].values
-    spacing = float(axis[-1] - axis[0]) / max(axis.size - 1, 1)
-    if axis.size < 2 or spacing == 0:
+    if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")
-    return spacing
+    return even_step(volume, dim, caller="geometry", tolerance=MOTOR)
 
 
 def _named(units: str, long_name: str) -> dict[str, str]:

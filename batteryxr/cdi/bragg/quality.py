@@ -18,6 +18,7 @@ from batteryxr.cdi.bragg.axes import (
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import DimensionError, UnitsError
+from batteryxr.core.labels import even_step
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -279,7 +280,7 @@ def _spacing(
             steps.append(1.0)
             units.add("1")
             continue
-        steps.append(abs(float(coord[-1] - coord[0])) / (coord.size - 1))
+        steps.append(abs(even_step(array, dim, caller="fsc")))
         units.add(str(coord.attrs.get("units", "1")))
     if len(units) > 1:
         raise UnitsError(f"fsc: the axes {axes} have the units {sorted(units)}.")

@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.labels import even_step
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -60,7 +61,7 @@ def frc(data: xr.DataArray, *, other: xr.DataArray, window: bool = True) -> xr.D
         raise DataError(
             "data, other", "hold NaN", "Cut the images to where they do not."
         )
-    pixel = float(abs(data.y[1] - data.y[0])) if "y" in data.coords else 1.0
+    pixel = abs(even_step(data, "y", caller="frc"))
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
     )

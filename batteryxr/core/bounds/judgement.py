@@ -68,7 +68,7 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
     quantity
         A key of `BOUNDS`.
     value
-        In its units. What is missing or infinite is not judged.
+        In its units. What is missing, infinite, a file or labelled is not judged.
     argument
         What it is called, for the message.
     data
@@ -186,7 +186,7 @@ def quantity_of(kind: Any) -> str | None:
 
 def _odd(value: Any, limits: tuple[float, float]) -> float | None:
     """Return the number that lies furthest outside, if any does."""
-    if isinstance(value, str | os.PathLike) or getattr(value, "chunks", None):
+    if isinstance(value, str | os.PathLike | xr.DataArray):
         return None
     numbers = np.asarray(value, dtype=float)
     numbers = numbers[np.isfinite(numbers)]

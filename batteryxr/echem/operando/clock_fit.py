@@ -181,6 +181,8 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
             "channel",
             f"has {good.sum()} samples with time and voltage; at least 20 are needed",
         )
+    if np.unique(stamps[good]).size < 20:
+        raise DataError("channel", "has fewer than 20 times that differ")
     order = np.argsort(stamps[good], kind="stable")
     return stamps[good][order], volts[good][order]
 

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
-from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
@@ -264,7 +264,7 @@ def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
         raise DataError(
             "maps", f"hold {maps.dtype}, no booleans", "For example maps.flag == 0."
         )
-    steps = (_step(maps, "y"), _step(maps, "x"))
+    steps = tuple(abs(even_step(maps, d, caller="rim_distance")) for d in ("y", "x"))
     depth = blocks.apply(
         rim,
         maps,
@@ -317,10 +317,3 @@ def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
     if not high > low:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1)
-
-
-def _step(image: xr.DataArray, dim: str) -> float:
-    if dim not in image.coords or image.sizes[dim] < 2:
-        return 1.0
-    values = image[dim].values.astype(float)
-    return abs(float(values[-1] - values[0])) / (values.size - 1) or 1.0
