@@ -86,7 +86,8 @@ def cluster_spectra(
     spectra
         A stack along `energy`.
     labels
-        A result of `cluster`, or its `label`.
+        A result of `cluster`, or its `label`. Pixels of the stack that have none are
+        left out.
     weights
         Weight of each pixel. By default every pixel weighs the same.
     by
