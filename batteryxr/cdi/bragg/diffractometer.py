@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.model import require_dims
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
+_QUANTITIES = {
+    "energy": "photon energy",
+    "distance": "detector distance",
+    "pixel_size": "detector pixel",
+}
 _UNITS = {"energy": "eV", "distance": "mm", "pixel_size": "um"}
 
 
@@ -249,9 +255,13 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float:
     if motor in measurement.motors:
-        return float(measurement.motors[motor])
+        given = float(measurement.motors[motor])
+        bounds.check("angle", given, argument=f"motors[{motor!r}]")
+        return given
     if motor in volume.coords:
-        return _scalar(volume[motor], motor)
+        found = _scalar(volume[motor], motor)
+        bounds.check("angle", found, argument=motor, data=True)
+        return found
     name = measurement.beamline.name
     # A general arrangement has circles that this diffractometer may lack.
     if name == "general":
@@ -298,6 +308,7 @@ def _number(
         raise DataError(
             "volume", f"{name} is {value:g}, not > 0", f"Pass {argument}=..."
         )
+    bounds.check(_QUANTITIES[argument], value, argument=name, data=True)
     return float(value)
 
 

@@ -21,10 +21,9 @@ A = TypeVar("A", xr.DataArray, xr.Dataset)
 #: Which quantity a variable or coordinate of a result is.
 RESULTS: dict[str, str] = {
     "specific_capacity": "specific capacity",
-    "charge_capacity": "specific capacity",
-    "discharge_capacity": "specific capacity",
+    "charge_specific_capacity": "specific capacity",
+    "discharge_specific_capacity": "specific capacity",
     "li_content": "Li content",
-    "coulombic_efficiency": "coulombic efficiency",
     "voltage": "voltage",
     "mean_voltage": "voltage",
     "equilibrium_voltage": "voltage",
@@ -34,7 +33,7 @@ RESULTS: dict[str, str] = {
     "q": "momentum transfer",
     "two_theta": "scattering angle",
     "tau": "time constant",
-    "diffusivity": "diffusivity",
+    "diffusion_coefficient": "diffusivity",
     "diameter": "crystal size",
 }
 

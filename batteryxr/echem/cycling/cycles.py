@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -128,7 +129,14 @@ def cycles(
         "i_zero": table.rule.i_zero,
         "max_gap": table.rule.max_gap,
     }
-    return result
+    return _judged(result)
+
+
+def _judged(result: xr.Dataset) -> xr.Dataset:
+    """Flag capacities, and efficiencies of complete cycles, that cannot well be."""
+    whole = result["coulombic_efficiency"].where(result["complete"]).values
+    bounds.check("coulombic efficiency", whole, argument="coulombic_efficiency")
+    return bounds.told(result)
 
 
 def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:

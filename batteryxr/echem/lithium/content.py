@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
@@ -228,7 +229,7 @@ def li_content(
     """
     lithiation = Lithiation(formula, x0, per, on_charge, ion)
     charge = specific(data, mass, variable, NET, caller="li_content")
-    return lithiation.content(charge)
+    return bounds.told(lithiation.content(charge))
 
 
 @recorded

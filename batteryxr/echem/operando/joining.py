@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import DataError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
@@ -203,7 +204,7 @@ def join(
         content = content_after(charge, formula, mass=mass, caller="join")
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
-    return joined
+    return bounds.told(joined)
 
 
 class _Passed(NamedTuple):

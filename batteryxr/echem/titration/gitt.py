@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
@@ -166,7 +167,7 @@ def gitt(
         result = result.assign_coords(li_content=content)
     settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
     about = {k: v for k, v in record.attrs.items() if k != "header"}
-    return result.assign_attrs(about | settings)
+    return bounds.told(result.assign_attrs(about | settings))
 
 
 def cut_pulses(rows: Columns, *, i_zero: float, memory: int) -> Iterator[Pulse]:
