@@ -105,11 +105,6 @@ SLIPS = {
         "Was it g? Pass 7",
     ),
     "mass in kg": (lambda r: echem.dqdv(r, mass=7e-6), "mass", "Was it kg? Pass 7"),
-    "mass in ug": (
-        lambda r: echem.join(r, scans(), exposure=10.0, mass=7e9),
-        "mass",
-        "Was it ug",
-    ),
     "nominal capacity in A h": (
         lambda r: echem.cycles(r, nominal_capacity=0.0015, **CYCLES),
         "nominal_capacity",

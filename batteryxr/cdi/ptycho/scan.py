@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from batteryxr.core.bounds import Physical
     from batteryxr.core.bounds.kinds import DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
@@ -31,6 +31,12 @@ GEOMETRY = {
     "position_x": ("nm", "Scan position x"),
 }
 
+_QUANTITIES = {
+    "energy": "photon energy",
+    "distance": "detector distance",
+    "pixel_pitch": "detector pixel",
+}
+
 
 @recorded
 def ptycho_scan(
@@ -38,8 +44,8 @@ def ptycho_scan(
     *,
     position_y: ArrayLike,
     position_x: ArrayLike,
-    energy: Annotated[ArrayLike, Physical("photon energy")],
-    distance: Annotated[ArrayLike, Physical("detector distance")],
+    energy: ArrayLike,
+    distance: ArrayLike,
     pixel_pitch: DetectorPixel,
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
@@ -221,4 +227,6 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
             f"pixels of the object would be {np.ravel(size.values)[:3].tolist()} nm",
             "All must be above 0.",
         )
+    for name, quantity in _QUANTITIES.items():
+        bounds.check(quantity, geometry[name].values, argument=name, data=True)
     return size
