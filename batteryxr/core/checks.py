@@ -24,7 +24,10 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.annotations import resolved
+from batteryxr.core.bounds.judgement import check as judge
+from batteryxr.core.bounds.judgement import quantity_of
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.labels import exact_joins, on_labels
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,28 +127,44 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def checking(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_call(function, signature, args, kwargs)
-        return function(*args, **kwargs)
+        return called(function, signature, args, kwargs)
 
     return checking
+
+
+def called(
+    function: Callable[P, R],
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> R:
+    """Call a public function with checked arguments on the labels of the first."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError:  # the call itself says best what is missing or too much
+        return function(*args, **kwargs)
+    check_call(function, signature, bound)
+    bound.arguments.update(on_labels(function, bound.arguments))
+    with exact_joins(function.__name__):
+        return function(*bound.args, **bound.kwargs)
 
 
 def check_call(
     function: Callable[..., Any],
     signature: inspect.Signature,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    bound: inspect.BoundArguments,
 ) -> None:
     """Raise if an argument of a call is not what the function's annotations say."""
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError:
-        return  # the call itself says best what is missing or too much
     kinds = resolved(function)
+    quantities = _quantities(function)
     for name, value in bound.arguments.items():
         kind = kinds.get(name, Any)
         parameter = signature.parameters[name]
         if parameter.default is value:
+            continue
+        if quantity := quantities.get(name):
+            check(name, value, kind)
+            judge(quantity, value, argument=name)
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
             for key, item in value.items():
@@ -163,8 +182,19 @@ def check_fields(instance: Any) -> None:
     For ``__post_init__``.
     """
     kinds = resolved(instance.__class__)
+    quantities = _quantities(instance.__class__)
     for field in dataclasses.fields(instance):
-        check(field.name, getattr(instance, field.name), kinds.get(field.name, Any))
+        value = getattr(instance, field.name)
+        check(field.name, value, kinds.get(field.name, Any))
+        if quantity := quantities.get(field.name):
+            judge(quantity, value, argument=field.name)
+
+
+@functools.cache
+def _quantities(owner: Any) -> dict[str, str]:
+    """Return which arguments are quantities that can be impossible."""
+    found = {name: quantity_of(kind) for name, kind in resolved(owner).items()}
+    return {name: quantity for name, quantity in found.items() if quantity}
 
 
 def check(name: str, value: Any, kind: Any, mend: str = "") -> None:
@@ -387,7 +417,9 @@ _NAMES: dict[Any, str] = {
 
 
 def _near(value: Any, kind: Any) -> str:
-    """Suggest an accepted word that is close to what was passed."""
+    """Suggest an accepted word, or fraction, that is close to what was passed."""
+    if _is_number(value) and 1 < value <= 100 and fits(0.01 * value, kind):
+        return f"Was it per cent? Pass {0.01 * value:g}."
     if not isinstance(value, str):
         return ""
     near = difflib.get_close_matches(value.lower(), _words(kind), n=1)

@@ -68,6 +68,10 @@ class DimensionError(BatteryxrError):
     """A dimension or coordinate is missing, or one too many is there."""
 
 
+class LabelsError(ArgumentError, DimensionError):
+    """An array does not lie on the labels of the data that it goes with."""
+
+
 class VariableError(BatteryxrError):
     """A variable that the function needs is missing."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.annotations import resolved
-from batteryxr.core.checks import check_call, fits
+from batteryxr.core.checks import called, fits
 from batteryxr.core.version import __version__
 
 if typing.TYPE_CHECKING:
@@ -61,8 +61,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def stamped(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_call(function, signature, args, kwargs)
-        result = function(*args, **kwargs)
+        result = called(function, signature, args, kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         kinds = resolved(function)

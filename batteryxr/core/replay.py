@@ -12,13 +12,14 @@ import inspect
 import json
 import re
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.annotations import resolved
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import (
     RECORDED,
     REPLAYABLE,
@@ -50,7 +51,12 @@ class _Call(NamedTuple):
 
 @checked
 def replay(
-    result: Any, data: Any = None, /, *, show: bool = True, **arguments: Any
+    result: Any,
+    data: Annotated[Any, OwnLabels()] = None,
+    /,
+    *,
+    show: bool = True,
+    **arguments: Annotated[Any, OwnLabels()],
 ) -> Any:
     """Call again what made `result`, on `data`.
 

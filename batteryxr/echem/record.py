@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import apply, stream
-from batteryxr.core.errors import ArgumentError, DataError, UnitsError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    UnitsError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import attributes, label, require_dims, require_variables
 from batteryxr.core.units import affine, in_units
 
@@ -170,6 +177,11 @@ def half_cycle_table(
     if i_zero is not None:
         rule = Rule(float(i_zero), float(max_gap), rows.mean)
         floats, integers, noise = tables(rule)
+        if not len(floats):
+            warn_quality(
+                f"i_zero={i_zero:g} mA leaves the whole record at rest. "
+                "Was it uA? Or the record in A?"
+            )
     else:
         largest = largest_current(rows) if whole is None else segments.largest(whole.i)
         # A current of nothing but zeros must not count as current.
@@ -210,7 +222,11 @@ def _stream(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
 
 
 def refuse_implausible(table: HalfCycleTable, *, caller: str) -> None:
-    """Raise where the record's clock or signs make every charge wrong."""
+    """Raise where the record's voltage, clock or signs make every charge wrong."""
+    from batteryxr.echem.kernels import parts
+
+    voltages = table.floats[:, [parts.V_MIN, parts.V_MAX]]
+    bounds.check("voltage", voltages, argument="voltage", data=True)
     flags = set(table.flags)
     if table.backward:
         flags.add("backward_time")

@@ -10,11 +10,10 @@ import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.nmf.joining import SIGNALS, join
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
-
     from batteryxr.core.checks import Positive
     from batteryxr.nmf.joining import Several
 
@@ -96,6 +95,8 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     if is_lazy(array):
         # Before transposing: patterns then are put together as they lie in memory.
         array = array.chunk({signal: -1})
+    if signal in array.coords:
+        require_monotonic(array[signal], caller="a factorisation")
     n_points = int(array.sizes[signal])
     n_samples = int(np.prod([array.sizes[d] for d in samples]))
     return Patterns(
@@ -124,18 +125,17 @@ def weigh(
         If errors, mask or scale do not fit the data.
     """
     array = patterns.data
-    sizes = array.sizes
-    levels = select_rows(sizes, pattern_scale, "pattern_scale")
+    levels = select_rows(array, pattern_scale, "pattern_scale")
     if levels is not None:
         if patterns.signal in levels.dims:
             raise DimensionError(
                 f"pattern_scale has the dimensions {levels.dims}; expected one number "
-                f"for each pattern of data of the sizes {dict(sizes)}."
+                f"for each pattern of data of the sizes {dict(array.sizes)}."
             )
         if not bool((levels > 0).all()):
             raise DataError("pattern_scale", "has values <= 0 or NaN")
         array = array / levels
-    left_out = select_rows(sizes, mask, "mask")
+    left_out = select_rows(array, mask, "mask")
     if left_out is not None:
         if left_out.dtype != bool:
             raise DataError(
@@ -160,7 +160,7 @@ def _deviations(
             float(errors),
             dtype=np.float64,
         )
-    selected = select_rows(patterns.data.sizes, errors, "errors")
+    selected = select_rows(patterns.data, errors, "errors")
     assert selected is not None
     signal = patterns.signal
     if signal not in selected.dims:
@@ -174,29 +174,25 @@ def _deviations(
 
 
 def select_rows(
-    sizes: Mapping[Hashable, int], extra: xr.DataArray | None, name: str
+    data: xr.DataArray, extra: xr.DataArray | None, name: str
 ) -> xr.DataArray | None:
     """Return an array that goes with the data, its dimensions in their order.
 
     Raises
     ------
     DimensionError
-        If it has a dimension that the data lack, or other sizes.
+        If it has a dimension that the data lack, or other labels or sizes.
     """
     if extra is None:
         return None
-    unknown = [d for d in extra.dims if d not in sizes]
+    unknown = [d for d in extra.dims if d not in data.dims]
     if unknown:
         raise DimensionError(
             f"{name} has the dimension {unknown[0]!r}, which the data lack; "
-            f"they have {tuple(sizes)}."
+            f"they have {data.dims}."
         )
-    for d in extra.dims:
-        if extra.sizes[d] != sizes[d]:
-            raise DimensionError(
-                f"{name} has {extra.sizes[d]} along {d!r}, the data {sizes[d]}."
-            )
-    return extra.transpose(*(d for d in sizes if d in extra.dims))
+    extra = matched(data, extra, argument=name)
+    return extra.transpose(*(d for d in data.dims if d in extra.dims))
 
 
 def _signal_of(dims: list[str], signal: str | None) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.results import arrange, label_result
@@ -68,11 +69,11 @@ def fit(
     data: Several,
     n_components: Count | None = None,
     *,
-    fixed: Fixed = None,
+    fixed: Annotated[Fixed, OwnLabels()] = None,
     closure: bool = True,
     constraints: Constraints | None = None,
     errors: Positive | xr.DataArray | None = None,
-    solver: Kind | Solver = "active-set",
+    solver: Annotated[Kind | Solver, OwnLabels()] = "active-set",
     n_starts: Count = 4,
     seed: Seed = 0,
     max_iter: Count = 1000,

@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -65,13 +66,9 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
                 f"{name!r} has the dimensions {tuple(array.dims)}, {first_name!r} has "
                 f"{dims}: only like data share components."
             )
-        for axis in axes:
-            _same_axis(first, array, axis, names=(first_name, name))
     aligned = [
-        array.transpose(*dims).assign_coords(
-            {a: first.coords[a] for a in axes if a in first.coords}
-        )
-        for array in named.values()
+        matched(first, array, argument=name, dims=axes).transpose(*dims)
+        for name, array in named.items()
     ]
     along = [d for d in dims if d not in axes]
     names = list(named)
@@ -141,23 +138,3 @@ def _pad(arrays: list[xr.DataArray], along: list[str]) -> list[xr.DataArray]:
         if places and same and len(places) == len(arrays):
             out = [a.assign_coords({dim: arrays[0].coords[dim]}) for a in out]
     return out
-
-
-def _same_axis(
-    a: xr.DataArray, b: xr.DataArray, axis: str, *, names: tuple[str, str]
-) -> None:
-    name_a, name_b = names
-    if a.sizes[axis] != b.sizes[axis]:
-        raise DimensionError(
-            f"{axis!r} has {a.sizes[axis]} points in {name_a!r} and {b.sizes[axis]} in "
-            f"{name_b!r}. Bring them on one grid first: `.interp({axis}=...)`."
-        )
-    if axis in a.coords and axis in b.coords:
-        x, y = a.coords[axis].values, b.coords[axis].values
-        step = np.abs(np.diff(x)).min() if x.size > 1 else 1.0
-        if np.abs(x - y).max() > 1e-3 * step:
-            raise DimensionError(
-                f"{axis!r} differs between {name_a!r} and {name_b!r}, by up to "
-                f"{np.abs(x - y).max():.3g}. Bring them on one grid first: "
-                f"`.interp({axis}=...)`."
-            )

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -47,7 +48,7 @@ def metropolis(
     data: Several,
     n_components: Count | None = None,
     *,
-    fixed: Fixed = None,
+    fixed: Annotated[Fixed, OwnLabels()] = None,
     closure: bool = True,
     constraints: Constraints | None = None,
     errors: Positive | xr.DataArray | None = None,

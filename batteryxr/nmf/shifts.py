@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.data import lay_out
@@ -44,6 +45,7 @@ def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Pat
     """
     points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
+        shift = matched(patterns.data, shift, argument="shift")
         if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(
                 f"shift has the dimensions {dict(shift.sizes)}; expected "

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import matched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,7 +230,7 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"{where} has the dimensions {pattern.dims}; expected "
             f"{(signal,)}, a single pattern."
         )
-    _require_grid(data[signal], pattern, where)
+    pattern = matched(data, pattern, argument=where)
     values = pattern.values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(
@@ -238,21 +239,3 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             "Choose another scan, or interpolate over the gaps.",
         )
     return values
-
-
-def _require_grid(grid: xr.DataArray, pattern: xr.DataArray, where: str) -> None:
-    axis = str(grid.name)
-    mend = f"Bring it on the grid of the data: `.interp({axis}=data[{axis!r}])`."
-    if pattern.sizes[axis] != grid.size:
-        raise DimensionError(
-            f"{where} has {pattern.sizes[axis]} points along {axis!r}, the data "
-            f"{grid.size}. {mend}"
-        )
-    if axis in pattern.coords and axis in grid.coords:
-        mine, theirs = grid.values, pattern[axis].values
-        if not np.allclose(mine, theirs, rtol=1e-6, atol=1e-9):
-            worst = float(np.abs(mine - theirs).max())
-            raise DimensionError(
-                f"{where} lies on another grid: {axis!r} differs by up to "
-                f"{worst:.3g}. {mend}"
-            )

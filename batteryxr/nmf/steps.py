@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.labels import OwnLabels, matched
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.constraints import Constraints
@@ -33,7 +34,7 @@ def raise_n(
     *,
     by: Whole = 1,
     keep: Sequence[str] | Mapping[str, str] = (),
-    fixed: Mapping[str, int | xr.DataArray] | None = None,
+    fixed: Annotated[Mapping[str, int | xr.DataArray] | None, OwnLabels()] = None,
     constraints: Constraints | None = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -109,7 +110,9 @@ def raise_n(
 
 
 @recorded
-def compare_steps(result: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+def compare_steps(
+    result: xr.Dataset, other: Annotated[xr.Dataset, OwnLabels()]
+) -> xr.Dataset:
     """Tell which components of a finer step add up to which of a coarser one.
 
     Reads once the weights, which are small for a series.
@@ -145,6 +148,9 @@ def compare_steps(result: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
             f"has the sizes {dict(fine.sizes)}; expected the samples of the first "
             f"step, {dict(coarse.sizes)}",
         )
+    along = (set(result["components"].dims) | {*samples}) - {"component"}
+    other = matched(result, other, argument="other", dims=along)
+    fine = other["weights"].rename(component="finer")
     a = coarse.transpose(*samples, "component").values.reshape(
         -1, coarse.sizes["component"]
     )

@@ -18,6 +18,7 @@ import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
@@ -47,7 +48,7 @@ def fit_stretched(
     data: Several,
     n_components: Count | None = None,
     *,
-    fixed: Fixed = None,
+    fixed: Annotated[Fixed, OwnLabels()] = None,
     closure: bool = True,
     constraints: Constraints | None = None,
     drift: Annotated[float, Bounds(above=0.0, below=0.3)] = 0.02,
@@ -153,15 +154,7 @@ def _series(patterns: Patterns) -> tuple[np.ndarray, Spacing]:
     if v is not None or not samples.all() or not points.all():
         raise DataError("data", "patterns with gaps", "Select or fill them.")
     signal = patterns.signal
-    axis = patterns.data[signal].values.astype(np.float64)
-    step = float(axis[1] - axis[0])
-    if not np.allclose(np.diff(axis), step, rtol=1e-3):
-        raise DataError(
-            signal,
-            "an irregular axis; expected equal steps",
-            f"Interpolate: data.interp({signal}=np.linspace(...)).",
-        )
-    if step < 0:
+    if even_step(patterns.data, signal, caller="fit_stretched") < 0:
         raise DataError(signal, "a falling axis", "Use data.sortby(...).")
     return x, _grid(patterns.data[signal])
 

@@ -27,6 +27,12 @@ from batteryxr.simulate.diffraction import pattern
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.bounds.kinds import (
+        CrystalSize,
+        DetectorPixel,
+        Distance,
+        PhotonEnergy,
+    )
     from batteryxr.core.checks import Positive
 
 _HC = 12398.419843320026  # eV Angstrom
@@ -36,15 +42,15 @@ _HC = 12398.419843320026  # eV Angstrom
 def bragg_states(
     *,
     shape: tuple[int, int, int] = (64, 64, 64),
-    size: Positive = 1400.0,
+    size: CrystalSize = 1400.0,
     photons: Positive = 2e7,
     displacement: float = 0.25,
     missing_state: int | None = 4,
     seed: int = 0,
-    energy: Positive = 13500.0,
+    energy: PhotonEnergy = 13500.0,
     two_theta: Positive = 28.8,
-    distance: Positive = 2800.0,
-    pixel_size: Positive = 55.0,
+    distance: Distance = 2800.0,
+    pixel_size: DetectorPixel = 55.0,
 ) -> xr.DataTree:
     """Simulate Bragg coherent diffraction of one crystal over six voltage states.
 

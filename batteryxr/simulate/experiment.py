@@ -17,6 +17,7 @@ from batteryxr.simulate import cell
 from batteryxr.simulate.scans import KINDS, Kind, measure
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import Positive
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
@@ -35,7 +36,7 @@ def cell_experiment(
     exposure: float | None = None,
     chunks: int | None = None,
     noise: float | None = None,
-    mass: Positive = 7.0,
+    mass: Mass = 7.0,
     c_rate: Positive = 0.2,
     rest: Positive = 1800.0,
     clock: tuple[float, float] = (-37.4, 0.0),

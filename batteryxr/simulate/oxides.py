@@ -27,6 +27,7 @@ from batteryxr.simulate.structures import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.bounds.kinds import QMax
     from batteryxr.core.checks import Positive
     from batteryxr.core.crystals import Crystal
 
@@ -164,7 +165,7 @@ def oxide_series(
     noise: float = 0.02,
     r_range: tuple[float, float] = (1.0, 30.0),
     step: Positive = 0.01,
-    q_max: Positive = 24.0,
+    q_max: QMax = 24.0,
     q_damp: float = 0.03,
     extra: float = 0.1,
     c_rate: Positive = 0.05,

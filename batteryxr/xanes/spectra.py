@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -88,6 +89,8 @@ def as_spectra(
             f"it does not at index {_break(values)}. Call `.sortby({dim!r})`, and "
             f"`.drop_duplicates({dim!r})` or average what was measured twice."
         )
+    if dim == "energy":
+        bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
     attrs = attributes(dim) | array[dim].attrs | {"units": _UNITS[dim]}
     return array.assign_coords({dim: (dim, values, attrs)})
 
@@ -103,12 +106,14 @@ def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.
     low, high = (float(v) for v in limits)
     inside = (axis >= low) & (axis <= high)
     if inside.sum() < least:
+        meant = 1e3 * low <= axis[-1] and 1e3 * high >= axis[0]
+        slip = f" Was it keV? Pass {1e3 * low:g}, {1e3 * high:g}." if meant else ""
         raise ArgumentError(
             name,
             limits,
             f"a range with at least {least} of the {axis.size} energies from "
             f"{axis[0]:g} to {axis[-1]:g}",
-            f"It holds {int(inside.sum())}.",
+            f"It holds {int(inside.sum())}.{slip}",
         )
     return np.asarray(inside)
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.labels import even_step
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -115,10 +116,9 @@ def steps_in_space(
         return bare(geometry["voxel"] * 10.0)
     steps = np.zeros((3, 3))
     for row, dim in enumerate(axes):
-        axis = data[dim].values
-        if axis.size < 2:
-            raise DimensionError(f"{caller}: {dim!r} has {axis.size} points; needs 2.")
-        steps[row, "xyz".index(dim)] = 10.0 * (axis[-1] - axis[0]) / (axis.size - 1)
+        if data.sizes[dim] < 2:
+            raise DimensionError(f"{caller}: {dim!r} has one point; needs 2.")
+        steps[row, "xyz".index(dim)] = 10.0 * even_step(data, dim, caller=caller)
     return xr.DataArray(steps, dims=("axis", "vector"))
 
 

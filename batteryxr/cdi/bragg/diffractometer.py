@@ -9,7 +9,9 @@ import xarray as xr
 
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.instrument import Beamline
     from batteryxr.cdi.bragg.kernels.voxels import Setup
+    from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
     from batteryxr.core.checks import Word
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
+_QUANTITIES = {
+    "energy": "photon energy",
+    "distance": "detector distance",
+    "pixel_size": "detector pixel",
+}
 _UNITS = {"energy": "eV", "distance": "mm", "pixel_size": "um"}
 
 
@@ -45,9 +53,9 @@ def geometry(
     beamline: Word | str | Path | Beamline,
     rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
-    energy: float | None = None,
-    distance: float | None = None,
-    pixel_size: float | tuple[float, float] | None = None,
+    energy: PhotonEnergy | None = None,
+    distance: Distance | None = None,
+    pixel_size: DetectorPixel | tuple[DetectorPixel, DetectorPixel] | None = None,
     centre: tuple[float, float] | None = None,
 ) -> xr.Dataset:
     """Work out the scattering vector and the voxels of a rocking curve.
@@ -248,9 +256,13 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float:
     if motor in measurement.motors:
-        return float(measurement.motors[motor])
+        given = float(measurement.motors[motor])
+        bounds.check("angle", given, argument=f"motors[{motor!r}]")
+        return given
     if motor in volume.coords:
-        return _scalar(volume[motor], motor)
+        found = _scalar(volume[motor], motor)
+        bounds.check("angle", found, argument=motor, data=True)
+        return found
     name = measurement.beamline.name
     # A general arrangement has circles that this diffractometer may lack.
     if name == "general":
@@ -297,6 +309,7 @@ def _number(
         raise DataError(
             "volume", f"{name} is {value:g}, not > 0", f"Pass {argument}=..."
         )
+    bounds.check(_QUANTITIES[argument], value, argument=name, data=True)
     return float(value)
 
 
@@ -322,10 +335,9 @@ def _middle_pixel(volume: xr.DataArray) -> tuple[float, float]:
 
 def _spacing(volume: xr.DataArray, dim: str) -> float:
     axis = volume[dim].values
-    spacing = float(axis[-1] - axis[0]) / max(axis.size - 1, 1)
-    if axis.size < 2 or spacing == 0:
+    if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")
-    return spacing
+    return even_step(volume, dim, caller="geometry", tolerance=MOTOR)
 
 
 def _named(units: str, long_name: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import contextlib
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -10,11 +11,14 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, LabelsError
+from batteryxr.core.labels import OwnLabels, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
 PIXELS = ("detector_y", "detector_x")
+#: An image of these pixels, or of the whole detector.
+Image: TypeAlias = Annotated[xr.DataArray | np.ndarray | None, OwnLabels(PIXELS)]
 #: Bits of the coordinate `flag`.
 FLAGS = {"mask": 1, "hot": 2, "weak flat": 4, "flagged in the file": 8}
 
@@ -23,10 +27,10 @@ FLAGS = {"mask": 1, "hot": 2, "weak flat": 4, "flagged in the file": 8}
 def correct(
     frames: xr.DataArray,
     *,
-    dark: xr.DataArray | np.ndarray | None = None,
-    flat: xr.DataArray | np.ndarray | None = None,
-    hot: xr.DataArray | np.ndarray | None = None,
-    mask: xr.DataArray | np.ndarray | None = None,
+    dark: Image = None,
+    flat: Image = None,
+    hot: Image = None,
+    mask: Image = None,
     weak: Annotated[float, Bounds(above=0)] = 3.0,
     minimum: float = 0.0,
 ) -> xr.DataArray:
@@ -166,6 +170,9 @@ def _whole(flat: Any, bad: list[Any]) -> xr.DataArray:
     image = flat if isinstance(flat, xr.DataArray) else xr.DataArray(flat, dims=PIXELS)
     image = image.astype(float)
     for other in bad:
+        if isinstance(other, xr.DataArray) and set(PIXELS) <= set(other.coords):
+            with contextlib.suppress(LabelsError):
+                other = matched(image, other, argument="mask").transpose(*PIXELS)
         if other is not None and np.shape(other) == image.shape:
             image = image.where(~np.asarray(other).astype(bool), 0.0)
     return image
@@ -176,8 +183,8 @@ def _on_pixels(frames: xr.DataArray, image: Any, name: str) -> xr.DataArray:
     shape = tuple(frames.sizes[d] for d in PIXELS)
     if isinstance(image, xr.DataArray) and set(PIXELS) <= set(image.coords):
         try:
-            return image.sel({d: frames[d].values for d in PIXELS}).transpose(*PIXELS)
-        except KeyError as error:
+            return matched(frames, image, argument=name).transpose(*PIXELS)
+        except LabelsError as error:
             raise DataError(
                 name,
                 f"an image of {image.shape} does not cover the pixels of the frames",

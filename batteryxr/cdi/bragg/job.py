@@ -19,6 +19,7 @@ from batteryxr.core.errors import (
     DataError,
     warn_quality,
 )
+from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.ledger import Ledger, Piece, digest
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
@@ -66,6 +67,7 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
         raise DataError("volume", f"has {sizes}, not at least 8 voxels along each axis")
     if intensity.dtype.kind not in "iuf":
         raise DataError("volume", f"holds {intensity.dtype}, not real counts")
+    even_step(intensity, "rocking", caller=caller, tolerance=MOTOR)
     return intensity.transpose(..., *VOLUME)
 
 

@@ -23,7 +23,8 @@ from batteryxr.core.model import QUANTITIES, attributes, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import Positive, Whole
+    from batteryxr.core.bounds.kinds import VoxelSize
+    from batteryxr.core.checks import Whole
 
 #: Attributes of an axis that counts voxels from the middle.
 _VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
@@ -37,7 +38,7 @@ def to_laboratory(
     crystal: Volumes,
     *,
     geometry: xr.Dataset,
-    voxel_size: Positive | None = None,
+    voxel_size: VoxelSize | None = None,
     shape: tuple[_Size, _Size, _Size] | None = None,
     frame: Literal["laboratory", "crystal", "scattering"] = "laboratory",
     order: Annotated[int, Bounds(low=0, high=5)] = 3,

@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
     OBJECT,
+    SPACE,
     VOLUME,
     bare,
     each_volume,
@@ -18,6 +19,7 @@ from batteryxr.cdi.bragg.axes import (
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import DimensionError, UnitsError
+from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -154,7 +156,7 @@ def _prtf(objects: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def fsc(
     crystal: xr.DataArray | xr.Dataset,
     *,
-    other: xr.DataArray | xr.Dataset,
+    other: Annotated[xr.DataArray | xr.Dataset, OwnLabels((*OBJECT, *SPACE))],
     fraction: Annotated[float, Bounds(above=0, high=1)] = 1.0,
 ) -> xr.Dataset:
     """Correlate two reconstructions shell by shell in Fourier space.
@@ -200,6 +202,7 @@ def fsc(
         raise DimensionError(
             f"fsc: the objects have the shapes {shapes}; one is needed."
         )
+    second = matched(first, second, argument="other")
     spacing, units = _spacing(first, axes)
     n = max(1, min(shapes[0]) // 2)
     share = fraction * (1.0 if first.dtype.kind == "c" else 0.5)
@@ -279,7 +282,7 @@ def _spacing(
             steps.append(1.0)
             units.add("1")
             continue
-        steps.append(abs(float(coord[-1] - coord[0])) / (coord.size - 1))
+        steps.append(abs(even_step(array, dim, caller="fsc")))
         units.add(str(coord.attrs.get("units", "1")))
     if len(units) > 1:
         raise UnitsError(f"fsc: the axes {axes} have the units {sorted(units)}.")

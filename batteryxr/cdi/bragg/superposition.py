@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    SPACE,
+    bare,
+    each_volume,
+    space_axes,
+    variable,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DimensionError
+from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -18,7 +26,7 @@ from batteryxr.core.provenance import recorded
 def align(
     crystal: xr.DataArray | xr.Dataset,
     *,
-    reference: xr.DataArray | xr.Dataset,
+    reference: Annotated[xr.DataArray | xr.Dataset, OwnLabels((*OBJECT, *SPACE))],
     ramp: bool = False,
     twin: bool = True,
 ) -> xr.DataArray:
@@ -60,6 +68,7 @@ def align(
             f"align: object {dict(moving.sizes)}, reference {dict(fixed.sizes)}; "
             "one shape is needed."
         )
+    fixed = _like(moving, fixed, axes)
     field, *found = apply(
         each_volume(_aligned, "(a,b,c),(a,b,c)->(a,b,c),(),(),(),(),()"),
         bare(fixed, axes),
@@ -84,6 +93,24 @@ def align(
     attrs = {"units": "1", "long_name": "Complex density"} | attrs
     out = label(field.transpose(*moving.dims), "object", **attrs)
     return out.assign_coords(extra)
+
+
+def _like(
+    moving: xr.DataArray, fixed: xr.DataArray, axes: tuple[str, ...]
+) -> xr.DataArray:
+    """Return the reference in the direction of the other; where it lies is free."""
+    for dim in axes:
+        if dim not in moving.coords or dim not in fixed.coords:
+            continue
+        wanted, step = (even_step(a, dim, caller="align") for a in (moving, fixed))
+        if abs(abs(step) - abs(wanted)) > 1e-3 * abs(wanted):
+            raise DimensionError(
+                f"align: reference has steps of {step:.4g} along {dim!r}, the object "
+                f"{wanted:.4g}; one grid is needed."
+            )
+        if step * wanted < 0:
+            fixed = fixed.isel({dim: slice(None, None, -1)})
+    return fixed
 
 
 def _aligned(

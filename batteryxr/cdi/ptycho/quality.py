@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 @recorded
-def frc(data: xr.DataArray, *, other: xr.DataArray, window: bool = True) -> xr.Dataset:
+def frc(
+    data: xr.DataArray,
+    *,
+    other: Annotated[xr.DataArray, OwnLabels()],
+    window: bool = True,
+) -> xr.Dataset:
     """Correlate two images ring by ring in Fourier space.
 
     Reads once. Of two halves of one scan take the half-bit threshold, of two whole
@@ -50,17 +56,19 @@ def frc(data: xr.DataArray, *, other: xr.DataArray, window: bool = True) -> xr.D
 
     for image in (data, other):
         require_dims(image, ("y", "x"), caller="frc")
-    a, b = (np.asarray(image.transpose("y", "x").values) for image in (data, other))
-    if a.shape != b.shape:
+    shapes = [tuple(image.sizes[d] for d in "yx") for image in (data, other)]
+    if shapes[0] != shapes[1]:
         raise DimensionError(
-            f"frc needs images of one grid; found {a.shape} and {b.shape}. Cut both to "
-            "the same part with .sel(y=..., x=...)."
+            f"frc needs images of one grid; found {shapes[0]} and {shapes[1]}. Cut "
+            "both to the same part with .sel(y=..., x=...)."
         )
+    other = matched(data, other, argument="other")
+    a, b = (np.asarray(image.transpose("y", "x").values) for image in (data, other))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise DataError(
             "data, other", "hold NaN", "Cut the images to where they do not."
         )
-    pixel = float(abs(data.y[1] - data.y[0])) if "y" in data.coords else 1.0
+    pixel = abs(even_step(data, "y", caller="frc"))
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
 #: Units in which the geometry is kept, and what it is called.
@@ -30,6 +31,12 @@ GEOMETRY = {
     "position_x": ("nm", "Scan position x"),
 }
 
+_QUANTITIES = {
+    "energy": "photon energy",
+    "distance": "detector distance",
+    "pixel_pitch": "detector pixel",
+}
+
 
 @recorded
 def ptycho_scan(
@@ -39,7 +46,7 @@ def ptycho_scan(
     position_x: ArrayLike,
     energy: ArrayLike,
     distance: ArrayLike,
-    pixel_pitch: Positive,
+    pixel_pitch: DetectorPixel,
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
 ) -> xr.Dataset:
@@ -220,4 +227,6 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
             f"pixels of the object would be {np.ravel(size.values)[:3].tolist()} nm",
             "All must be above 0.",
         )
+    for name, quantity in _QUANTITIES.items():
+        bounds.check(quantity, geometry[name].values, argument=name, data=True)
     return size

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -14,7 +15,8 @@ from batteryxr.echem.cycling.half_cycles import labelled
 from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import Count, Positive
+    from batteryxr.core.bounds.kinds import Charge, Gap, Mass, RestCurrent
+    from batteryxr.core.checks import Count
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
@@ -44,11 +46,11 @@ def cycles(
     *,
     electrode: Electrode,
     first: Direction,
-    mass: Positive | None = None,
-    nominal_capacity: Positive | None = None,
+    mass: Mass | None = None,
+    nominal_capacity: Charge | None = None,
     reference: Literal["first", "max"] | Count = "first",
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Pair half cycles to cycles and compare charge with discharge.
 
@@ -127,7 +129,14 @@ def cycles(
         "i_zero": table.rule.i_zero,
         "max_gap": table.rule.max_gap,
     }
-    return result
+    return _judged(result)
+
+
+def _judged(result: xr.Dataset) -> xr.Dataset:
+    """Flag capacities, and efficiencies of complete cycles, that cannot well be."""
+    whole = result["coulombic_efficiency"].where(result["complete"]).values
+    bounds.check("coulombic efficiency", whole, argument="coulombic_efficiency")
+    return bounds.told(result)
 
 
 def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:

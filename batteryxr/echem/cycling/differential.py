@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
@@ -19,7 +20,8 @@ from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import NonNegative, Positive, Whole
+    from batteryxr.core.bounds.kinds import Gap, Mass, RestCurrent, VoltageStep
+    from batteryxr.core.checks import NonNegative, Whole
     from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.record import HalfCycleTable
 
@@ -32,13 +34,13 @@ def dqdv(
     record: xr.Dataset,
     *,
     smoothing: NonNegative = 0.020,
-    bin: Positive = 0.001,
+    bin: VoltageStep = 0.001,
     half_cycles: Sequence[int] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
 
@@ -101,6 +103,7 @@ def dqdv(
     table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     refuse_implausible(table, caller="dqdv")
     chosen = _chosen(table, half_cycles)
+    _refuse_wide({"smoothing": smoothing, "bin": bin}, table, chosen)
     grid = _voltage_grid(table, chosen, bin)
     curves = lay_out(rows, table, chosen, grid, weights=smooth.weights())
     kind = _Kind(
@@ -121,11 +124,11 @@ def dvdq(
     smoothing: NonNegative = 0.01,
     bins: Annotated[int, Bounds(low=10)] = 1000,
     half_cycles: Sequence[int] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 
@@ -161,6 +164,8 @@ def dvdq(
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
+    slip = {"per cent": 0.01}
+    bounds.within_span(smoothing, 1.0, argument="smoothing", units="1", slips=slip)
     smooth = Smoothing(smoothing, 1 / bins, method, order)
     charge = _charge(mass)
     rows = columns(record, caller="dvdq", clock=False)
@@ -222,6 +227,21 @@ def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndar
             f"numbers from 1 to {there}",
         )
     return numbers - 1
+
+
+def _refuse_wide(
+    widths: dict[str, float], table: HalfCycleTable, chosen: np.ndarray
+) -> None:
+    """Raise where a width in V exceeds what the half cycles span."""
+    from batteryxr.echem.kernels import parts
+
+    if not chosen.size:
+        return
+    spans = table.floats[chosen, parts.V_MAX] - table.floats[chosen, parts.V_MIN]
+    for name, width in widths.items():
+        bounds.within_span(
+            width, float(spans.max()), argument=name, units="V", slips={"mV": 1e-3}
+        )
 
 
 def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Bins:

@@ -13,7 +13,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Gap, RestCurrent
     from batteryxr.echem.record import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
@@ -52,8 +52,8 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
 def half_cycles(
     record: xr.Dataset,
     *,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Find charges and discharges, and integrate each.
 

@@ -12,6 +12,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.record import columns, half_cycle_table
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import Gap, RestCurrent, VoltageStep
     from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
@@ -33,9 +34,9 @@ def steps(
     record: xr.Dataset,
     *,
     i_tolerance: Positive = 0.02,
-    v_tolerance: Positive = 0.005,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    v_tolerance: VoltageStep = 0.005,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
     """Split a record into steps of constant current, constant voltage and rest.
 

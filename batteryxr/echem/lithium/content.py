@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
@@ -16,6 +17,7 @@ from batteryxr.echem.lithium.composition import Composition, parse
 from batteryxr.echem.record import MOVED, NET, specific
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import LiContent, Mass
     from batteryxr.core.checks import Positive
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
@@ -128,7 +130,7 @@ class Lithiation:
     """
 
     formula: str | Composition
-    x0: float | None = None
+    x0: LiContent | None = None
     per: str = "formula"
     on_charge: Literal["delithiation", "lithiation"] = "delithiation"
     ion: str = "Li"
@@ -171,8 +173,8 @@ def li_content(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: Positive | None = None,
-    x0: float | None = None,
+    mass: Mass | None = None,
+    x0: LiContent | None = None,
     per: str = "formula",
     on_charge: Literal["delithiation", "lithiation"] = "delithiation",
     ion: str = "Li",
@@ -227,7 +229,7 @@ def li_content(
     """
     lithiation = Lithiation(formula, x0, per, on_charge, ion)
     charge = specific(data, mass, variable, NET, caller="li_content")
-    return lithiation.content(charge)
+    return bounds.told(lithiation.content(charge))
 
 
 @recorded
@@ -235,7 +237,7 @@ def utilisation(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     ion: str = "Li",
     variable: str | None = None,
 ) -> xr.DataArray:
@@ -289,7 +291,7 @@ def extra_capacity(
     data: xr.Dataset | xr.DataArray | float,
     *,
     formula: str | Composition,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
     ion: str = "Li",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError, VariableError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import ClockOffset
     from batteryxr.core.checks import Positive
     from batteryxr.echem.kernels.alignment import Signal
 
@@ -29,10 +31,10 @@ _HALF_HOUR = 1800.0
 @checked
 def fit_clock(
     record: xr.Dataset,
-    channel: xr.DataArray | xr.Dataset,
+    channel: Annotated[xr.DataArray | xr.Dataset, OwnLabels()],
     *,
     clock: Clock | None = None,
-    max_offset: Positive = 900.0,
+    max_offset: ClockOffset = 900.0,
     max_drift: Positive = 400.0,
 ) -> Clock:
     """Find offset and drift of a clock from a signal that both sides recorded.
@@ -179,6 +181,8 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
             "channel",
             f"has {good.sum()} samples with time and voltage; at least 20 are needed",
         )
+    if np.unique(stamps[good]).size < 20:
+        raise DataError("channel", "has fewer than 20 times that differ")
     order = np.argsort(stamps[good], kind="stable")
     return stamps[good][order], volts[good][order]
 

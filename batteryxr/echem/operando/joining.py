@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
@@ -28,7 +30,7 @@ from batteryxr.echem.record import (
 )
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import NonNegative, Positive
+    from batteryxr.core.bounds.kinds import Exposure, Gap, Mass, RestCurrent
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -79,17 +81,17 @@ _MADE = {*_LABELS, "li_content"}
 @recorded
 def join(
     record: xr.Dataset,
-    scans: Scans,
+    scans: Annotated[Scans, OwnLabels()],
     *,
     clock: Clock | None = None,
-    exposure: NonNegative | None = None,
+    exposure: Exposure | None = None,
     time_reference: Literal["start", "middle", "end"] = "start",
     cell: str | None = None,
     first: Literal["charge", "discharge"] | None = None,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> Scans:
     """Label each scan with what the cell did during its exposure.
 
@@ -202,7 +204,7 @@ def join(
         content = content_after(charge, formula, mass=mass, caller="join")
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
-    return joined
+    return bounds.told(joined)
 
 
 class _Passed(NamedTuple):

@@ -42,6 +42,7 @@ def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
             "is missing (NaT) for all scans: their timezone was not declared",
             "Read the series again with read_series(..., timezone='Europe/Paris').",
         )
+    _refuse_one_time(scans)
     taken = set(map(str, scans.dims)) - {"scan"}
     if isinstance(scans, xr.Dataset):
         taken |= set(map(str, scans.data_vars))
@@ -51,6 +52,18 @@ def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
             "scans",
             f"have data or dimensions with the names of labels, {sorted(taken)}",
             f"Rename them first: `scans.rename({name}='measured_{name}')`.",
+        )
+
+
+def _refuse_one_time(scans: xr.DataArray | xr.Dataset) -> None:
+    """Raise where scans that follow one another all have one time."""
+    time = scans["time"].values
+    cells = scans["cell"].values if "cell" in scans.coords else ()
+    if time.size > max(1, np.unique(cells).size) and np.unique(time).size == 1:
+        raise DataError(
+            "time",
+            f"is {time[0]} for all {time.size} scans: a copied file's, or a header's",
+            "Read the series again with another time_from=, or assign the times.",
         )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Gap, Mass, RestCurrent
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -34,10 +34,10 @@ _SIZE = {"width": 600, "height": 380}
 def plot_voltage_profile(
     record: xr.Dataset,
     *,
-    mass: Positive | None = None,
+    mass: Mass | None = None,
     half_cycles: Sequence[int] | None = None,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    i_zero: RestCurrent | None = None,
+    max_gap: Gap = 3600.0,
 ) -> holoviews.Overlay:
     """Plot voltage against capacity, each half cycle from zero.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
+    from batteryxr.core.bounds.kinds import LiContent, Mass
     from batteryxr.core.checks import Positive
     from batteryxr.core.plotting import Holoviews
     from batteryxr.echem.lithium.composition import Composition
@@ -149,8 +150,8 @@ def plot_lithiation(
     record: xr.Dataset,
     *,
     formula: str | Composition,
-    mass: Positive | None = None,
-    x0: float | None = None,
+    mass: Mass | None = None,
+    x0: LiContent | None = None,
     per: str = "formula",
     on_charge: Literal["delithiation", "lithiation"] = "delithiation",
     ion: str = "Li",

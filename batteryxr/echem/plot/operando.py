@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
 from batteryxr.echem.plot.axes import axis, hours
@@ -29,7 +30,7 @@ _BEYOND = plotting.COLOURS[4]
 
 @checked
 def plot_operando(
-    record: xr.Dataset, scans: xr.DataArray | xr.Dataset
+    record: xr.Dataset, scans: Annotated[xr.DataArray | xr.Dataset, OwnLabels()]
 ) -> holoviews.Overlay:
     """Plot the voltage curve with every scan marked on it.
 
@@ -89,7 +90,7 @@ def plot_with_voltage(
     quantity: str | None = None,
     *,
     x: str = "time",
-    record: xr.Dataset | None = None,
+    record: Annotated[xr.Dataset | None, OwnLabels()] = None,
     theoretical: float | None = None,
 ) -> holoviews.Layout:
     """Plot the voltage, and under it any quantity of the scans, on one axis.

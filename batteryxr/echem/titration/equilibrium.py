@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 
@@ -22,7 +23,10 @@ class _OpenCircuit(NamedTuple):
 
 @recorded
 def equilibrium_hysteresis(
-    result: xr.Dataset, other: xr.Dataset, *, axis: str | None = None
+    result: xr.Dataset,
+    other: Annotated[xr.Dataset, OwnLabels()],
+    *,
+    axis: str | None = None,
 ) -> xr.Dataset:
     """Integrate the gap between the equilibrium curves of charge and discharge.
 

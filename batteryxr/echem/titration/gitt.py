@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
@@ -18,7 +19,8 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.core.checks import NonNegative, Positive
+    from batteryxr.core.bounds.kinds import Mass, Radius, RestCurrent
+    from batteryxr.core.checks import NonNegative
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -59,11 +61,11 @@ def gitt(
     *,
     method: FiniteLength | WeppnerHuggins = _FINITE_LENGTH,
     geometry: Literal["sphere", "planar"] = "sphere",
-    radius: Positive | None = None,
-    mass: Positive | None = None,
+    radius: Radius | None = None,
+    mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
     window: tuple[NonNegative, float | None] = (1.0, 60.0),
-    i_zero: Positive | None = None,
+    i_zero: RestCurrent | None = None,
     settled: float = 1e-3,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -165,7 +167,7 @@ def gitt(
         result = result.assign_coords(li_content=content)
     settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
     about = {k: v for k, v in record.attrs.items() if k != "header"}
-    return result.assign_attrs(about | settings)
+    return bounds.told(result.assign_attrs(about | settings))
 
 
 def cut_pulses(rows: Columns, *, i_zero: float, memory: int) -> Iterator[Pulse]:

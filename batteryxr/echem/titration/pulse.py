@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.record import columns
@@ -16,7 +18,9 @@ from batteryxr.echem.titration.method import FiniteLength
 
 
 @recorded
-def pulse_fit(record: xr.Dataset, *, result: xr.Dataset, pulse: int) -> xr.Dataset:
+def pulse_fit(
+    record: xr.Dataset, *, result: Annotated[xr.Dataset, OwnLabels()], pulse: int
+) -> xr.Dataset:
     """Return the rows of one pulse and its rest beside the curve fitted to them.
 
     Reads once, up to that pulse.

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
+
     Source = str | os.PathLike[str]
 
 
@@ -45,9 +47,9 @@ def read_ptychography(
     position_y: npt.ArrayLike | None = None,
     position_x: npt.ArrayLike | None = None,
     positions_from: Source | None = None,
-    energy: float | None = None,
-    distance: float | None = None,
-    pixel_pitch: float | None = None,
+    energy: PhotonEnergy | None = None,
+    distance: Distance | None = None,
+    pixel_pitch: DetectorPixel | None = None,
     centre: tuple[float, float] | None = None,
     size: int | None = None,
     sign: tuple[int, int] | None = None,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
     from batteryxr.core.checks import Count
 
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
@@ -50,9 +51,9 @@ def read_frames(
     scan: int | str | None = None,
     dataset: str | None = None,
     rocking: str | npt.ArrayLike | None = None,
-    energy: float | None = None,
-    distance: float | None = None,
-    pixel_size: float | tuple[float, float] | None = None,
+    energy: PhotonEnergy | None = None,
+    distance: Distance | None = None,
+    pixel_size: DetectorPixel | tuple[DetectorPixel, DetectorPixel] | None = None,
     motors: Mapping[str, float] | None = None,
     origin: tuple[int, int] = (0, 0),
     timezone: str | None = None,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batteryxr.core.bounds.kinds import PixelSize
+
 #: What a stack may hold.
 _QUANTITIES: dict[str, dict[str, str]] = {
     "intensity": {"units": "1", "long_name": "Intensity"},
@@ -62,7 +64,7 @@ def read_stack(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     energy: npt.ArrayLike | str | os.PathLike[str] | None = None,
-    pixel_size: float | tuple[float, float] | None = None,
+    pixel_size: PixelSize | tuple[PixelSize, PixelSize] | None = None,
     dataset: str | None = None,
     region: int = 1,
     quantity: str | None = None,

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -20,7 +21,7 @@ from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.core.checks import NonNegative, Pair, Positive
+    from batteryxr.core.bounds.kinds import QDamp, QMax, RRange
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
@@ -40,10 +41,10 @@ def identify(
     result: xr.DataArray | xr.Dataset,
     *,
     candidates: Candidates,
-    r_range: Pair | None = None,
+    r_range: RRange | None = None,
     radiation: Literal["xray", "neutron"] = "xray",
-    q_max: Positive | None = None,
-    q_damp: NonNegative = 0.0,
+    q_max: QMax | None = None,
+    q_damp: QDamp = 0.0,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -105,7 +106,7 @@ def identify(
     }
     rows = kept.transpose(..., "r")
     flat = rows.values.reshape(-1, r.size).astype(np.float64)
-    sigma = _sigma(errors, rows, r_range)
+    sigma = _sigma(errors, rows)
     lead = [str(d) for d in rows.dims[:-1]]
     shape = tuple(rows.sizes[d] for d in lead)
     jobs = [(i, name) for i in range(len(flat)) for name in fits]
@@ -139,10 +140,10 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
-    r_range: Pair | None = None,
+    r_range: RRange | None = None,
     radiation: Literal["xray", "neutron"] = "xray",
-    q_max: Positive | None = None,
-    q_damp: NonNegative = 0.0,
+    q_max: QMax | None = None,
+    q_damp: QDamp = 0.0,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -186,7 +187,7 @@ def refine_along(
     }
     fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
     rows = kept.values.astype(np.float64)
-    sigma = _sigma(errors, kept, r_range)
+    sigma = _sigma(errors, kept)
     found: list[PatternFit | None] = []
     last: PatternFit | None = None
     for i in track(range(len(rows)), "Refining", total=len(rows), progress=progress):
@@ -289,11 +290,10 @@ def _within(
 def _sigma(
     errors: xr.DataArray | None,
     rows: xr.DataArray,
-    r_range: tuple[float, float] | None,
 ) -> np.ndarray | None:
     if errors is None:
         return None
-    near = errors.sel(r=rows["r"], method="nearest") if "r" in errors.dims else errors
+    near = matched(rows, errors, argument="errors")
     wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
     positive = values > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def lcf(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    standards: xr.DataArray | Mapping[str, xr.DataArray],
+    standards: Annotated[xr.DataArray | Mapping[str, xr.DataArray], OwnLabels()],
     window: Range | None = None,
     non_negative: bool = True,
     closure: bool = False,

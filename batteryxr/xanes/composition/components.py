@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.decompose import principal_components
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
@@ -75,7 +76,9 @@ def pca(
 
 @recorded
 def target_transform(
-    result: xr.Dataset, *, standards: xr.DataArray | Mapping[str, xr.DataArray]
+    result: xr.Dataset,
+    *,
+    standards: Annotated[xr.DataArray | Mapping[str, xr.DataArray], OwnLabels()],
 ) -> xr.Dataset:
     """Test whether spectra lie in the space of the principal components.
 

@@ -22,6 +22,7 @@ from batteryxr.xanes.results import inherit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.bounds.kinds import PhotonEnergy
     from batteryxr.core.checks import NonNegative, Positive
 
 
@@ -31,7 +32,7 @@ def projected_density(
     *,
     element: str,
     edge: str = "K",
-    energy: Positive | None = None,
+    energy: PhotonEnergy | None = None,
     delta_f2: Positive | None = None,
     table: str = "chantler",
     errors: xr.DataArray | NonNegative | None = None,
@@ -98,7 +99,7 @@ def projected_density(
 def effective_electrons(
     stack: xr.DataArray | xr.Dataset,
     *,
-    energy: Positive | None = None,
+    energy: PhotonEnergy | None = None,
     errors: xr.DataArray | NonNegative | None = None,
 ) -> xr.Dataset:
     """Return the effective electrons per area from the phase of the transmission.

@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.domains.features import gather
@@ -52,7 +53,7 @@ def cluster_shares(
     labels = _labels(result)
     if by is not None and by not in labels.dims:
         by = None
-    heavy = _weights(labels, weights, "cluster_shares")
+    heavy = _weights(labels, weights)
     counted = heavy.where((labels > 0) & np.isfinite(heavy), 0.0)
     dims = [d for d in counted.dims if d != by]
     parts = [counted.where(labels == c, 0.0).sum(dims) for c in _numbers(result)]
@@ -72,8 +73,8 @@ def cluster_shares(
 def cluster_spectra(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    labels: xr.DataArray | xr.Dataset,
-    weights: xr.DataArray | None = None,
+    labels: Annotated[xr.DataArray | xr.Dataset, OwnLabels()],
+    weights: Annotated[xr.DataArray | None, OwnLabels()] = None,
     by: str | None = None,
 ) -> xr.Dataset:
     """Return the mean spectrum of each cluster.
@@ -85,7 +86,8 @@ def cluster_spectra(
     spectra
         A stack along `energy`.
     labels
-        A result of `cluster`, or its `label`.
+        A result of `cluster`, or its `label`. Pixels of the stack that have none are
+        left out.
     weights
         Weight of each pixel. By default every pixel weighs the same.
     by
@@ -107,8 +109,8 @@ def cluster_spectra(
             f"the stack has {array.dims}."
         )
     dims = [d for d in where.dims if d != by]
-    array = _at(array, where, "cluster_spectra: the stack")
-    heavy = _weights(where, weights, "cluster_spectra")
+    array = matched(where, array, argument="spectra")
+    heavy = _weights(where, weights)
     finite = np.isfinite(array)
     values = array.where(finite, 0.0).astype(float)
     rows: list[xr.Dataset] = []
@@ -189,7 +191,7 @@ def cluster_density(
     chosen = gather(maps, list(names), caller="cluster_density")
     first = next(iter(chosen.values()))
     labels = _labels(clusters).reset_coords(drop=True).transpose(*first.dims)
-    heavy = _weights(labels, weights, "cluster_density")
+    heavy = _weights(labels, weights)
     heavy = heavy.broadcast_like(labels).transpose(*first.dims)
     k = clusters.sizes["cluster"]
     edges = {n: _edges(clusters, n, bins) for n in chosen}
@@ -263,7 +265,7 @@ def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
         raise DataError(
             "maps", f"hold {maps.dtype}, no booleans", "For example maps.flag == 0."
         )
-    steps = (_step(maps, "y"), _step(maps, "x"))
+    steps = tuple(abs(even_step(maps, d, caller="rim_distance")) for d in ("y", "x"))
     depth = blocks.apply(
         rim,
         maps,
@@ -292,28 +294,11 @@ def _labels(clusters: xr.DataArray | xr.Dataset) -> xr.DataArray:
     return clusters
 
 
-def _weights(
-    labels: xr.DataArray, weights: xr.DataArray | None, caller: str
-) -> xr.DataArray:
+def _weights(labels: xr.DataArray, weights: xr.DataArray | None) -> xr.DataArray:
     if weights is None:
         return xr.ones_like(labels.reset_coords(drop=True), dtype=float)
     plain = weights.reset_coords(drop=True).astype(float)
-    return _at(plain, labels, f"{caller}: weights")
-
-
-def _at(other: xr.DataArray, labels: xr.DataArray, what: str) -> xr.DataArray:
-    """Return values at the particles and pixels of the labels."""
-    for dim in labels.dims:
-        if dim not in other.indexes or dim not in labels.indexes:
-            continue
-        if not other.indexes[dim].equals(labels.indexes[dim]):
-            try:
-                other = other.sel({dim: labels[dim].variable.values})
-            except KeyError as error:
-                raise DataError(
-                    what, f"the {dim} of the labels is missing: {error}"
-                ) from error
-    return other
+    return matched(labels, plain, argument="weights")
 
 
 def _numbers(clusters: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -333,10 +318,3 @@ def _edges(clusters: xr.Dataset, name: str, bins: int) -> np.ndarray:
     if not high > low:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, bins + 1)
-
-
-def _step(image: xr.DataArray, dim: str) -> float:
-    if dim not in image.coords or image.sizes[dim] < 2:
-        return 1.0
-    values = image[dim].values.astype(float)
-    return abs(float(values[-1] - values[0])) / (values.size - 1) or 1.0

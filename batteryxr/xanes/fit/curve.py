@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import VariableError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.result import with_half_widths
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 def model_curve(
     result: xr.Dataset,
     *,
-    axis: Sequence[float] | np.ndarray | xr.DataArray | None = None,
+    axis: Annotated[
+        Sequence[float] | np.ndarray | xr.DataArray | None, OwnLabels()
+    ] = None,
 ) -> xr.DataArray:
     """Return the fitted model, as spectra.
 

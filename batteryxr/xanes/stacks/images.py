@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -12,14 +12,17 @@ from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
+    LabelsError,
     VariableError,
 )
+from batteryxr.core.labels import OwnLabels, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.normalisation import normalise
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import PhotonEnergy
     from batteryxr.core.checks import Count, Positive
 
 _Method = Literal["derivative", "half_jump", "white_line"]
@@ -30,7 +33,7 @@ _IMAGE = ("y", "x")
 def optical_density(
     stack: xr.DataArray | xr.Dataset,
     *,
-    i0: xr.DataArray | Positive | None = None,
+    i0: Annotated[xr.DataArray | Positive | None, OwnLabels(("energy",))] = None,
     dark: xr.DataArray | float = 0.0,
 ) -> xr.DataArray:
     """Return the optical density -ln((I - dark) / (I0 - dark)).
@@ -73,7 +76,7 @@ def optical_density(
             )
         incident: Any = array["i0"]
     elif isinstance(i0, xr.DataArray):
-        incident = _empty(array, i0) if i0.dtype.kind == "b" else _matched(array, i0)
+        incident = _empty(array, i0) if i0.dtype.kind == "b" else _incident(array, i0)
     else:
         incident = float(i0)
     array = array.drop_vars("i0", errors="ignore")
@@ -141,8 +144,8 @@ def rebin(
 def calibrate_energy(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    reference: xr.DataArray,
-    expected: Positive | xr.DataArray,
+    reference: Annotated[xr.DataArray, OwnLabels()],
+    expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
     method: _Method = "derivative",
 ) -> Any:
     """Shift the energies so that a reference measured along has its known edge.
@@ -222,7 +225,7 @@ def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
             f"optical_density: the mask i0 lies along {mask.dims}, the stack along "
             f"{array.dims}."
         )
-    inside = mask.reset_coords(drop=True)
+    inside = matched(array, mask.reset_coords(drop=True), argument="i0")
     if not bool(inside.any()):
         raise DataError("i0", "the mask is True nowhere", "Mark empty pixels.")
     dims = [d for d in mask.dims if d != "energy"]
@@ -235,30 +238,20 @@ def _floating(values: Any) -> Any:
     return values.astype(np.float64) if whole else values
 
 
-def _matched(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
-    """Return I0 on the energies of the stack."""
-    if (
-        i0.dims != ("energy",)
-        or "energy" not in array.coords
-        or "energy" not in i0.coords
-    ):
-        return i0
-    own, wanted = (
-        i0["energy"].values.astype(float),
-        array["energy"].values.astype(float),
-    )
-    if own.size == wanted.size and np.allclose(own, wanted, rtol=0, atol=1e-6):
-        return i0.assign_coords(energy=array["energy"])
-    order = np.argsort(own)
-    if wanted.min() < own.min() or wanted.max() > own.max():
+def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
+    """Return I0 on the energies of the stack, between its own by straight lines."""
+    try:
+        return matched(array, i0.astype(float), argument="i0", interpolate=True)
+    except LabelsError as error:
+        if "energy" not in array.coords or "energy" not in i0.coords:
+            raise
+        ranges = [f"{float(a.energy.min()):g} to {float(a.energy.max()):g} eV"
+                  for a in (i0, array)]  # fmt: skip
         raise DataError(
             "i0",
-            f"it reaches from {own.min():g} to {own.max():g} eV, the stack from "
-            f"{wanted.min():g} to {wanted.max():g} eV",
+            f"it reaches from {ranges[0]}, the stack from {ranges[1]}",
             "Pass a spectrum that covers the energies of the stack.",
-        )
-    values = np.interp(wanted, own[order], i0.values.astype(float)[order])
-    return xr.DataArray(values, dims="energy", coords={"energy": array["energy"]})
+        ) from error
 
 
 def _edge(reference: xr.DataArray, method: _Method) -> float:

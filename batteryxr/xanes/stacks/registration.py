@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
@@ -34,7 +35,7 @@ def register(
     smoothing: _Smoothing = 1.5,
     max_shift: Count | None = None,
     interpolation: Literal["linear", "cubic"] = "linear",
-    shifts: xr.Dataset | xr.DataArray | None = None,
+    shifts: Annotated[xr.Dataset | xr.DataArray | None, OwnLabels(_IMAGE)] = None,
 ) -> Any:
     """Undo the drift of frames, each compared with one fixed reference.
 
@@ -98,7 +99,7 @@ def register(
     for dim in _IMAGE:
         require_dims(stack, [dim], caller="register")
         require_whole(stack, dim, caller="register")
-    pixels = {dim: _pixel(stack, dim) for dim in _IMAGE}
+    pixels = {dim: even_step(stack, dim, caller="register") for dim in _IMAGE}
     if shifts is not None:
         require_variables(
             shifts.coords.to_dataset(), ["shift_y", "shift_x"], caller="register"
@@ -126,14 +127,6 @@ def register(
     for name, coordinate in stack.coords.items():
         new[name].attrs = dict(coordinate.attrs)
     return new
-
-
-def _pixel(stack: xr.DataArray | xr.Dataset, dim: str) -> float:
-    """Return the signed step of a coordinate; 1 where there is none."""
-    if dim not in stack.coords or stack.sizes[dim] < 2:
-        return 1.0
-    values = stack[dim].values.astype(float)
-    return float(values[-1] - values[0]) / (values.size - 1) or 1.0
 
 
 def _reference(array: xr.DataArray, reference: int | xr.DataArray) -> xr.DataArray:

@@ -1,0 +1,8 @@
+"""What is physically possible, and what a number was meant to be that is not."""
+
+from batteryxr.core.bounds.judgement import Physical as Physical
+from batteryxr.core.bounds.judgement import check as check
+from batteryxr.core.bounds.judgement import told as told
+from batteryxr.core.bounds.judgement import within_span as within_span
+from batteryxr.core.bounds.table import BOUNDS as BOUNDS
+from batteryxr.core.bounds.table import Bound as Bound

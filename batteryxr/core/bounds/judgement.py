@@ -1,0 +1,210 @@
+"""Numbers held against the table: impossible ones refused, unlikely ones told."""
+
+from __future__ import annotations
+
+import os
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.bounds.table import BOUNDS, Bound
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+A = TypeVar("A", xr.DataArray, xr.Dataset)
+
+#: Which quantity a variable or coordinate of a result is.
+RESULTS: dict[str, str] = {
+    "specific_capacity": "specific capacity",
+    "charge_specific_capacity": "specific capacity",
+    "discharge_specific_capacity": "specific capacity",
+    "li_content": "Li content",
+    "voltage": "voltage",
+    "mean_voltage": "voltage",
+    "equilibrium_voltage": "voltage",
+    "temperature": "temperature",
+    "energy": "photon energy",
+    "r": "distance r",
+    "q": "momentum transfer",
+    "two_theta": "scattering angle",
+    "tau": "time constant",
+    "diffusion_coefficient": "diffusivity",
+    "diameter": "crystal size",
+}
+
+
+@dataclass(frozen=True)
+class Physical:
+    """Mark, in a signature, a number as a quantity of the table.
+
+    Parameters
+    ----------
+    quantity
+        A key of `BOUNDS`.
+    """
+
+    quantity: str
+
+    def holds(self, value: Any) -> bool:
+        """Tell that the kind is right; `check` judges the number."""
+        return True
+
+    def __str__(self) -> str:
+        units = BOUNDS[self.quantity].units
+        return "" if units == "1" else f"in {units}"
+
+
+def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> None:
+    """Judge a number, or the smallest and largest of several.
+
+    Parameters
+    ----------
+    quantity
+        A key of `BOUNDS`.
+    value
+        In its units. What is missing, infinite, a file or labelled is not judged.
+    argument
+        What it is called, for the message.
+    data
+        Whether it was found in data, not passed.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        If it is impossible; names the units it was likely in.
+
+    Warns
+    -----
+    DataQualityWarning
+        If it is unlikely.
+    """
+    bound = BOUNDS[quantity]
+    odd = _odd(value, bound.likely)
+    if odd is None:
+        return
+    low, high = bound.likely
+    expected = f"{_units(bound)}{low:g} to {high:g}"
+    mend = _mend(odd, bound)
+    shown = value if np.ndim(value) == 0 else odd
+    if _odd(value, bound.possible) is not None:
+        if data:
+            raise DataError(argument, f"reaches {odd:g}; expected {expected}", mend)
+        raise ArgumentError(argument, shown, expected, mend)
+    warn_quality(
+        f"{argument}={shown!r} is unlikely for a {quantity}: mostly {expected}. {mend}"
+    )
+
+
+def within_span(
+    width: float, span: float, *, argument: str, units: str, slips: Mapping[str, float]
+) -> None:
+    """Refuse a width that is no part of what it is a width in.
+
+    Raises
+    ------
+    ArgumentError
+        If it exceeds the span; names the units it was likely in.
+    """
+    if not np.isfinite(span) or span <= 0 or width <= span:
+        return
+    likely = Bound(units, (0.0, span), (0.0, 0.5 * span), slips)
+    expected = f"{units}, less than the {span:.4g} {units} that the data span"
+    raise ArgumentError(argument, width, expected, _mend(width, likely))
+
+
+def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
+    """Flag what a result says that is unlikely, and warn once of each.
+
+    Lazy values are not looked at.
+
+    Parameters
+    ----------
+    result
+        Of any method; in the units of the data model.
+    names
+        Which quantity a variable is, beside those that are known by name.
+
+    Returns
+    -------
+    same type as `result`
+        The attribute ``implausible`` of a variable says what is wrong.
+
+    Warns
+    -----
+    DataQualityWarning
+        Of each such variable.
+    """
+    known = RESULTS | dict(names or {})
+    arrays = {str(name): result[name] for name in result.coords}
+    if isinstance(result, xr.Dataset):
+        arrays |= {str(name): array for name, array in result.data_vars.items()}
+    odd = {
+        n: words for n, a in arrays.items() if (words := _implausible(a, known.get(n)))
+    }
+    for name, words in odd.items():
+        warn_quality(f"{name} reaches {words}")
+    flagged = {n: arrays[n].assign_attrs(implausible=words) for n, words in odd.items()}
+    coords = {n: array for n, array in flagged.items() if n in result.coords}
+    result = result.assign_coords(coords)
+    if isinstance(result, xr.Dataset):
+        others = {n: array for n, array in flagged.items() if n not in coords}
+        return result.assign(others)
+    if words := _implausible(result, known.get(str(result.name))):
+        warn_quality(f"{result.name} reaches {words}")
+        return result.assign_attrs(implausible=words)
+    return result
+
+
+def _implausible(array: xr.DataArray, quantity: str | None) -> str:
+    """Say what is unlikely about an array; nothing about a lazy one."""
+    if quantity is None or array.chunks or array.dtype.kind not in "iuf":
+        return ""
+    bound = BOUNDS[quantity]
+    if array.attrs.get("units", bound.units) != bound.units:
+        return ""
+    odd = _odd(array.values, bound.likely)
+    if odd is None:
+        return ""
+    low, high = bound.likely
+    words = f"{odd:.6g}; a {quantity} is mostly {_units(bound)}{low:g} to {high:g}."
+    return f"{words} {_mend(odd, bound)}".strip()
+
+
+def quantity_of(kind: Any) -> str | None:
+    """Return the quantity that an annotation names, if any."""
+    if isinstance(kind, Physical):
+        return kind.quantity
+    found = map(quantity_of, typing.get_args(kind))
+    return next((name for name in found if name is not None), None)
+
+
+def _odd(value: Any, limits: tuple[float, float]) -> float | None:
+    """Return the number that lies furthest outside, if any does."""
+    if isinstance(value, str | os.PathLike | xr.DataArray):
+        return None
+    numbers = np.asarray(value, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        return None
+    low, high = float(numbers.min()), float(numbers.max())
+    if high > limits[1]:
+        return high
+    return low if low < limits[0] else None
+
+
+def _mend(odd: float, bound: Bound) -> str:
+    """Return what the number was likely meant to be."""
+    for units, factor in bound.slips.items():
+        meant = odd * factor
+        if bound.likely[0] <= meant <= bound.likely[1]:
+            return f"Was it {units}? Pass {meant:.6g}."
+    return ""
+
+
+def _units(bound: Bound) -> str:
+    return "" if bound.units == "1" else f"{bound.units}, "

@@ -1,0 +1,45 @@
+"""Kinds of arguments that are quantities of the table, for signatures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from batteryxr.core.bounds.judgement import Physical
+from batteryxr.core.checks import NonNegative, Pair, Positive
+
+#: Of active material, in mg.
+Mass = Annotated[Positive, Physical("mass")]
+#: What a cell holds, in mA h.
+Charge = Annotated[Positive, Physical("nominal capacity")]
+#: Below which a row is at rest, in mA.
+RestCurrent = Annotated[Positive, Physical("rest current")]
+#: Longest interval between rows, in s.
+Gap = Annotated[float, Physical("gap")]
+#: A difference of voltages, in V.
+VoltageStep = Annotated[Positive, Physical("voltage step")]
+#: Length of an exposure, in s.
+Exposure = Annotated[NonNegative, Physical("exposure")]
+#: How far a clock may be off, in s.
+ClockOffset = Annotated[Positive, Physical("clock offset")]
+#: Li per formula unit or centre.
+LiContent = Annotated[float, Physical("Li content")]
+#: Length of diffusion, in nm.
+Radius = Annotated[Positive, Physical("particle radius")]
+#: Of photons, in eV.
+PhotonEnergy = Annotated[Positive, Physical("photon energy")]
+#: From sample to detector, in mm.
+Distance = Annotated[Positive, Physical("detector distance")]
+#: Of a detector, in um.
+DetectorPixel = Annotated[Positive, Physical("detector pixel")]
+#: Of an image, in nm.
+PixelSize = Annotated[Positive, Physical("pixel size")]
+#: Of a volume, in nm.
+VoxelSize = Annotated[Positive, Physical("voxel size")]
+#: Of a crystal, in nm.
+CrystalSize = Annotated[Positive, Physical("crystal size")]
+#: Between atoms, in Angstrom.
+RRange = Annotated[Pair, Physical("distance r")]
+#: To which Q was measured, in 1/Angstrom.
+QMax = Annotated[Positive, Physical("range of Q")]
+#: Width of the measurement in Q, in 1/Angstrom.
+QDamp = Annotated[NonNegative, Physical("damping of Q")]

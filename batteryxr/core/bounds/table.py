@@ -1,0 +1,83 @@
+"""The table: what each quantity can be, what it mostly is, and how it is mistaken.
+
+A technique adds its quantities as rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a quantity can be.
+
+    Parameters
+    ----------
+    units
+        In which it is told; "1" for a plain number.
+    possible
+        Lowest and highest value that can be; what lies outside is an error.
+    likely
+        Lowest and highest value of most experiments; what lies outside is warned of.
+    slips
+        What it is mistaken for, and the factor that mends it. The first that gives a
+        likely value is named.
+    """
+
+    units: str
+    possible: tuple[float, float]
+    likely: tuple[float, float]
+    slips: Mapping[str, float] = field(default_factory=dict)
+
+
+_LENGTHS_NM = {"um": 1e3, "Angstrom": 0.1, "mm": 1e6, "m": 1e9}
+_LENGTHS_UM = {"mm": 1e3, "m": 1e6, "nm": 1e-3, "Angstrom": 1e-4}
+_LENGTHS_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3}
+_TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
+_PER_CENT = {"per cent": 0.01}
+
+BOUNDS: dict[str, Bound] = {
+    # of a cell
+    "mass": Bound("mg", (1e-6, 1e8), (0.02, 5e5), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
+    "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 5e5), {"A h": 1e3}),
+    "voltage": Bound("V", (-100.0, 1500.0), (-10.0, 100.0), {"mV": 1e-3}),
+    "voltage step": Bound("V", (0.0, 10.0), (0.0, 1.0), {"mV": 1e-3, "uV": 1e-6}),
+    "current": Bound("mA", (-1e7, 1e7), (-1e6, 1e6), {"uA": 1e-3, "A": 1e3}),
+    "rest current": Bound("mA", (0.0, 1e5), (0.0, 1e3), {"uA": 1e-3, "nA": 1e-6}),
+    "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
+    "exposure": Bound("s", (0.0, 1e6), (0.0, 2e4), {"ms": 1e-3, "us": 1e-6}),
+    "clock offset": Bound("s", (0.0, 1e9), (0.0, 1e6), {"ms": 1e-3}),
+    "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0)),
+    "specific capacity": Bound("mA h g-1", (-1e5, 1e5), (-4500.0, 4500.0)),
+    "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
+    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.0, 1.5), _PER_CENT),
+    "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
+    "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
+    "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),
+    # of a beam
+    "photon energy": Bound("eV", (10.0, 1e6), (100.0, 2e5),
+                           {"keV": 1e3, "MeV": 1e6, "meV": 1e-3, "J": 6.241509e18}),
+    "wavelength": Bound("Angstrom", (1e-2, 1e4), (0.05, 130.0),
+                        {"nm": 10.0, "m": 1e10, "pm": 0.01}),
+    "angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0), {"mdeg": 1e-3}),
+    "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
+    "detector pixel": Bound("um", (1e-3, 1e4), (0.3, 1e3), _LENGTHS_UM),
+    "pixel size": Bound("nm", (1e-4, 1e8), (0.02, 5e5), _LENGTHS_NM),
+    "voxel size": Bound("nm", (1e-3, 1e6), (0.05, 1e4), _LENGTHS_NM),
+    # of a sample
+    "crystal size": Bound("nm", (0.1, 1e8), (1.0, 1e5), _LENGTHS_NM),
+    "distance r": Bound("Angstrom", (-1.0, 1e5), (0.0, 1e3), {"pm": 0.01}),
+    "momentum transfer": Bound("1/Angstrom", (0.0, 1e3), (0.0, 100.0),
+                               {"1/nm": 0.1, "1/m": 1e-10}),
+    "range of Q": Bound("1/Angstrom", (0.1, 1e3), (2.0, 100.0),
+                        {"1/nm": 0.1, "1/pm": 100.0}),
+    "damping of Q": Bound("1/Angstrom", (0.0, 10.0), (0.0, 0.5), {"1/nm": 0.1}),
+    "scattering angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0),
+                              {"centideg": 0.01, "mdeg": 1e-3}),
+}  # fmt: skip

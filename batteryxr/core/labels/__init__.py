@@ -1,0 +1,9 @@
+"""Labels: arrays that go together, and axes that can be relied on."""
+
+from batteryxr.core.labels.axes import MOTOR as MOTOR
+from batteryxr.core.labels.axes import even_step as even_step
+from batteryxr.core.labels.axes import require_monotonic as require_monotonic
+from batteryxr.core.labels.boundary import OwnLabels as OwnLabels
+from batteryxr.core.labels.boundary import exact_joins as exact_joins
+from batteryxr.core.labels.boundary import on_labels as on_labels
+from batteryxr.core.labels.matching import matched as matched

@@ -1,0 +1,127 @@
+"""The boundary of public functions: what they are passed lies on the same labels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import threading
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from batteryxr.core.annotations import resolved
+from batteryxr.core.errors import DataError
+from batteryxr.core.labels.matching import matched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LABELLED = (xr.DataArray, xr.Dataset)
+
+
+@dataclass(frozen=True)
+class OwnLabels:
+    """Mark, in a signature, an argument with labels of its own.
+
+    Parameters
+    ----------
+    dims
+        Along which the function itself looks after the labels; none means all.
+        Along the others they are those of the first argument.
+    """
+
+    dims: tuple[str, ...] = ()
+
+    def holds(self, value: Any) -> bool:
+        """Tell that any labels will do."""
+        return True
+
+    def __str__(self) -> str:
+        return "on labels of its own"
+
+
+def on_labels(
+    function: Callable[..., Any], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a call on the labels of the first one.
+
+    Raises
+    ------
+    LabelsError
+        Names the argument that lies elsewhere.
+    """
+    passed = dict(arguments)
+    name, data = next(iter(passed.items()), ("", None))
+    if not isinstance(data, _LABELLED) or len(passed) < 2:
+        return passed
+    own = _own(function)
+    for argument, value in passed.items():
+        marks = own.get(argument)
+        if argument != name and (marks is None or marks.dims):
+            dims = set(data.dims) - set(marks.dims if marks else ())
+            passed[argument] = _matched(data, value, argument, dims)
+    return passed
+
+
+def _matched(data: Any, value: Any, argument: str, dims: set[Any]) -> Any:
+    """Return a value with all labelled arrays in it on the labels of the data."""
+    if isinstance(value, _LABELLED):
+        return matched(data, value, argument=argument, dims=dims)
+    if isinstance(value, Mapping):
+        return {
+            key: _matched(data, item, f"{argument}[{key!r}]", dims)
+            for key, item in value.items()
+        }
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        there = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        moved = {
+            field: _matched(data, item, f"{argument}.{field}", dims)
+            for field, item in there.items()
+            if isinstance(item, _LABELLED)
+        }
+        return dataclasses.replace(value, **moved) if moved else value
+    return value
+
+
+@functools.cache
+def _own(function: Callable[..., Any]) -> dict[str, OwnLabels]:
+    """Return the arguments of a function that are marked as on labels of their own."""
+    marks = {name: _mark(kind) for name, kind in resolved(function).items()}
+    return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def _mark(kind: Any) -> OwnLabels | None:
+    if isinstance(kind, OwnLabels):
+        return kind
+    found = map(_mark, typing.get_args(kind))
+    return next((mark for mark in found if mark is not None), None)
+
+
+@contextlib.contextmanager
+def exact_joins(caller: str) -> Iterator[None]:
+    """Let no arithmetic drop points whose labels differ, while a function works.
+
+    xarray's option holds for a whole process: other threads than the main one leave it
+    as it is.
+
+    Raises
+    ------
+    DataError
+        If labels differ.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    option = xr.set_options(arithmetic_join="exact") if main else None
+    with option or contextlib.nullcontext():
+        try:
+            yield
+        except xr.AlignmentError as error:
+            first = str(error).splitlines()[0]
+            raise DataError(
+                f"the arguments of {caller}",
+                f"lie on different labels ({first})",
+                "Bring them on one grid: `.interp(...)` or `.reindex(...)`.",
+            ) from error

@@ -1,0 +1,329 @@
+"""Impossible numbers are refused, unlikely ones told, and the likely unit is named."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import cdi, echem, io, nmf, simulate, xanes
+from batteryxr.core import bounds
+from batteryxr.core.errors import BatteryxrError, DataQualityWarning
+
+
+@pytest.fixture(scope="module")
+def record():
+    """One charge and one discharge between 3 and 4.2 V."""
+    t = np.arange(0.0, 7200.0, 10.0)
+    up = t < 3600
+    voltage = np.where(up, 3 + 1.2 * t / 3600, 4.2 - 1.2 * (t - 3600) / 3600)
+    current = np.where(up, 1.5, -1.5)
+    return xr.Dataset(
+        {
+            "voltage": ("record", voltage, {"units": "V"}),
+            "current": ("record", current, {"units": "mA"}),
+        },
+        coords={
+            "test_time": ("record", t, {"units": "s"}),
+            "time": (
+                "record",
+                np.datetime64("2026-01-01", "ns") + (t * 1e9).astype("m8[ns]"),
+            ),
+        },
+        attrs={"timezone": "UTC"},
+    )
+
+
+def spectrum(factor=1.0):
+    energy = np.arange(5400.0, 5600.0, 2.0)
+    values = 1 / (1 + np.exp(-(energy - 5480) / 2))
+    axis = ("energy", energy * factor, {"units": "eV"})
+    return xr.DataArray(
+        values, dims="energy", coords={"energy": axis}, name="absorption"
+    )
+
+
+def frames():
+    counts = np.ones((4, 8, 8))
+    dims = ("rocking", "detector_y", "detector_x")
+    coords = {
+        "rocking": 0.01 * np.arange(4),
+        "detector_y": np.arange(8),
+        "detector_x": np.arange(8),
+    }
+    return xr.DataArray(counts, dims=dims, coords=coords, name="intensity")
+
+
+def scans():
+    time = np.datetime64("2026-01-01T00:10", "ns") + np.arange(5) * np.timedelta64(
+        300, "s"
+    )
+    return xr.DataArray(
+        np.ones(5), dims="scan", coords={"time": ("scan", time), "scan": range(5)}
+    )
+
+
+def geometry(**given):
+    usual = {"energy": 9000.0, "distance": 800.0, "pixel_size": 55.0}
+    return cdi.geometry(frames(), beamline="general", rocking="theta", **usual | given)
+
+
+def scan(**given):
+    usual = {"energy": 6200.0, "distance": 2000.0, "pixel_pitch": 75.0}
+    zero = np.zeros(2)
+    return cdi.ptycho_scan(
+        np.ones((2, 8, 8)), position_y=zero, position_x=zero, **usual | given
+    )
+
+
+def patterns():
+    r = np.arange(1.0, 9.0, 0.05)
+    values = np.sin(r)[None]
+    return xr.DataArray(
+        values,
+        dims=("component", "r"),
+        coords={"component": ["a"], "r": ("r", r, {"units": "Angstrom"})},
+    )
+
+
+def of(record, name, **changed):
+    """Return the record with a variable multiplied."""
+    return record.assign(
+        {name: record[name].copy(data=record[name].values * changed["by"])}
+    )
+
+
+CYCLES = {"electrode": "cathode", "first": "charge"}
+
+#: What was passed by a slip, and what the answer must hold.
+SLIPS = {
+    "mass in g": (
+        lambda r: echem.cycles(r, mass=0.007, **CYCLES),
+        "mass",
+        "Was it g? Pass 7",
+    ),
+    "mass in kg": (lambda r: echem.dqdv(r, mass=7e-6), "mass", "Was it kg? Pass 7"),
+    "nominal capacity in A h": (
+        lambda r: echem.cycles(r, nominal_capacity=0.0015, **CYCLES),
+        "nominal_capacity",
+        "Was it A h? Pass 1.5",
+    ),
+    "smoothing in mV": (
+        lambda r: echem.dqdv(r, smoothing=20),
+        "smoothing",
+        "Was it mV? Pass 0.02",
+    ),
+    "bin in mV": (lambda r: echem.dqdv(r, bin=5.0), "bin", "Was it mV? Pass 0.005"),
+    "smoothing in per cent": (
+        lambda r: echem.dvdq(r, smoothing=2),
+        "smoothing",
+        "Was it per cent? Pass 0.02",
+    ),
+    "v_tolerance in mV": (
+        lambda r: echem.steps(r, v_tolerance=5),
+        "v_tolerance",
+        "Was it mV? Pass 0.005",
+    ),
+    "i_zero in uA": (lambda r: echem.half_cycles(r, i_zero=5), "i_zero", "Was it uA?"),
+    "i_zero in nA": (
+        lambda r: echem.half_cycles(r, i_zero=5e5),
+        "i_zero",
+        "Was it uA? Pass 500",
+    ),
+    "max_gap in hours": (
+        lambda r: echem.half_cycles(r, max_gap=1),
+        "max_gap",
+        "Was it h? Pass 3600",
+    ),
+    "exposure in ms": (
+        lambda r: echem.join(r, scans(), exposure=120_000),
+        "exposure",
+        "Was it ms? Pass 120",
+    ),
+    "max_offset in ms": (
+        lambda r: echem.fit_clock(r, r["voltage"], max_offset=9e6),
+        "max_offset",
+        "Was it ms? Pass 9000",
+    ),
+    "voltage in mV": (
+        lambda r: echem.cycles(of(r, "voltage", by=1000), **CYCLES),
+        "voltage",
+        "Was it mV? Pass 4.2",
+    ),
+    "content in per cent": (
+        lambda r: echem.li_content(r, formula="LiNiO2", mass=7, x0=95),
+        "x0",
+        "Was it per cent? Pass 0.95",
+    ),
+    "content of a mass in g": (
+        lambda r: echem.li_content(100.0 * 1000, formula="LiNiO2"),
+        "li_content",
+        "is mostly",
+    ),
+    "radius in m": (
+        lambda r: echem.gitt(r, radius=5e-6),
+        "radius",
+        "Was it m? Pass 5000",
+    ),
+    "radius in Angstrom": (lambda r: echem.gitt(r, radius=5e7), "radius", "Pass"),
+    "energy in keV": (
+        lambda r: geometry(energy=9.0),
+        "energy",
+        "Was it keV? Pass 9000",
+    ),
+    "energy in meV": (
+        lambda r: geometry(energy=9e6),
+        "energy",
+        "Was it meV? Pass 9000",
+    ),
+    "distance in m": (
+        lambda r: geometry(distance=0.8),
+        "distance",
+        "Was it m? Pass 800",
+    ),
+    "distance in um": (
+        lambda r: geometry(distance=8e5),
+        "distance",
+        "Was it um? Pass 800",
+    ),
+    "pixel in m": (
+        lambda r: geometry(pixel_size=55e-6),
+        "pixel_size",
+        "Was it m? Pass 55",
+    ),
+    "pixel in mm": (
+        lambda r: geometry(pixel_size=0.055),
+        "pixel_size",
+        "Was it mm? Pass 55",
+    ),
+    "pixel in nm": (
+        lambda r: geometry(pixel_size=55000.0),
+        "pixel_size",
+        "Was it nm? Pass 55",
+    ),
+    "angle in mdeg": (
+        lambda r: geometry(motors={"theta": 15000.0}),
+        "theta",
+        "Was it mdeg? Pass 15",
+    ),
+    "ptychography in keV": (
+        lambda r: scan(energy=6.2),
+        "energy",
+        "Was it keV? Pass 6200",
+    ),
+    "ptychography in m": (
+        lambda r: scan(distance=2.0),
+        "distance",
+        "Was it m? Pass 2000",
+    ),
+    "pitch in m": (
+        lambda r: scan(pixel_pitch=75e-6),
+        "pixel_pitch",
+        "Was it m? Pass 75",
+    ),
+    "axis in keV": (
+        lambda r: xanes.normalise(spectrum(1e-3)),
+        "energy",
+        "Was it keV? Pass",
+    ),
+    "range in keV": (
+        lambda r: xanes.normalise(spectrum(), pre=(5.40, 5.46)),
+        "pre",
+        "Was it keV? Pass 5400",
+    ),
+    "edge in keV": (
+        lambda r: xanes.calibrate_energy(
+            spectrum(), reference=spectrum(), expected=5.48
+        ),
+        "expected",
+        "Was it keV? Pass 5480",
+    ),
+    "phase at keV": (
+        lambda r: xanes.effective_electrons(
+            spectrum().assign_attrs(units="rad"), energy=5.4
+        ),
+        "energy",
+        "Was it keV? Pass 5400",
+    ),
+    "q_max in 1/nm": (
+        lambda r: nmf.identify(patterns(), candidates=[], q_max=240),
+        "q_max",
+        "Was it 1/nm? Pass 24",
+    ),
+    "q_damp in 1/nm": (
+        lambda r: nmf.identify(patterns(), candidates=[], q_damp=0.6),
+        "q_damp",
+        "Was it 1/nm? Pass 0.06",
+    ),
+    "r in pm": (
+        lambda r: nmf.identify(patterns(), candidates=[], r_range=(100, 3000)),
+        "r_range",
+        "Was it pm? Pass 30",
+    ),
+    "threshold in per cent": (
+        lambda r: cdi.unwrap(None, threshold=25),
+        "threshold",
+        "Was it per cent? Pass 0.25",
+    ),
+    "crystal in m": (
+        lambda r: simulate.bragg_states(shape=(16, 16, 16), size=1.4e-6),
+        "size",
+        "Was it m? Pass 1400",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_is_answered_with_the_likely_unit(slip, record):
+    call, argument, words = SLIPS[slip]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            call(record)
+        except BatteryxrError as error:
+            told = [str(error)]
+        else:
+            told = [str(w.message) for w in caught if w.category is DataQualityWarning]
+    told += [str(w.message) for w in caught]
+    assert any(argument in text and words in text for text in told), told
+
+
+@pytest.mark.parametrize("quantity", bounds.BOUNDS)
+def test_the_table_is_consistent(quantity):
+    bound = bounds.BOUNDS[quantity]
+    assert bound.possible[0] <= bound.likely[0] < bound.likely[1] <= bound.possible[1]
+    bounds.check(quantity, bound.likely, argument="it")
+    for factor in bound.slips.values():
+        assert factor != 1
+    if np.isfinite(bound.possible[1]):
+        with pytest.raises(BatteryxrError, match="it="):
+            bounds.check(quantity, 2 * bound.possible[1] + 1, argument="it")
+
+
+def test_missing_numbers_are_not_judged():
+    for value in (None, np.nan, [np.nan, np.inf], "file.h5"):
+        bounds.check("photon energy", value, argument="energy")
+
+
+def test_results_are_flagged_and_lazy_ones_left_alone():
+    attrs = {"units": "mA h g-1"}
+    result = xr.Dataset({"specific_capacity": ("cycle", [200.0, 2e5], attrs)})
+    with pytest.warns(DataQualityWarning, match="specific_capacity reaches 200000"):
+        flagged = bounds.told(result)
+    assert "200000" in flagged["specific_capacity"].attrs["implausible"]
+    assert "implausible" not in result["specific_capacity"].attrs
+    lazy = bounds.told(result.chunk())
+    assert "implausible" not in lazy["specific_capacity"].attrs
+
+
+def test_sound_numbers_are_taken_without_a_word(record):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        echem.cycles(record, mass=7.0, nominal_capacity=1.5, **CYCLES)
+        echem.dqdv(record, mass=7.0)
+        geometry()
+        scan()
+        xanes.normalise(spectrum())
+        assert io is not None

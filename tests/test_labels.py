@@ -1,0 +1,669 @@
+"""Every method that takes two arrays matches them by label, or refuses by name.
+
+What is passed is altered in its labels alone. The result then has the size of the one
+of exact labels, and its values where the method looks after labels, or an error names
+the argument. The list of methods is made from the signatures.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from functools import cache
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import cdi, nmf, simulate, xanes
+from batteryxr.core.errors import BatteryxrError
+
+RNG = np.random.default_rng(0)
+NM = {"units": "nm"}
+EV = {"units": "eV"}
+
+
+@cache
+def stack():
+    """Return a small particle with two peaks at the edge, (energy, y, x)."""
+    energy = np.concatenate(
+        [np.arange(5440.0, 5465.0, 5), np.arange(5466.0, 5520.0, 2)]
+    )
+    valence = np.linspace(0, 1, 100).reshape(10, 10)
+    edge = 5478 + 3 * valence
+    values = 0.2 + 0.5 / (1 + np.exp(-(energy[:, None, None] - edge) / 2))
+    values += 0.003 * np.random.default_rng(1).standard_normal(values.shape)
+    coords = {
+        "energy": ("energy", energy, EV),
+        "y": ("y", 15.0 * np.arange(10), NM),
+        "x": ("x", 15.0 * np.arange(10), NM),
+    }
+    return xr.DataArray(
+        values,
+        dims=("energy", "y", "x"),
+        coords=coords,
+        name="absorption",
+        attrs={"units": "1"},
+    )
+
+
+def image(value=1.0):
+    """Return an image on the pixels of the stack whose values tell pixels apart."""
+    first = stack().isel(energy=0, drop=True)
+    rise = np.linspace(0.9, 1.1, first.size).reshape(first.shape)
+    return first.copy(data=value * rise)
+
+
+def mask():
+    return (image() > 0.93).rename("mask")
+
+
+@cache
+def maps():
+    return xanes.fit_edge(stack(), edge=(5470, 5488), mask=None)
+
+
+@cache
+def features():
+    return maps()[["edge_energy", "edge_jump"]].reset_coords(drop=True)
+
+
+@cache
+def clusters():
+    return xanes.cluster(features(), n_clusters=2, n_starts=1)
+
+
+@cache
+def field():
+    """Return complex transmission, (energy, y, x)."""
+    phase = (
+        -0.5 * image().values
+        - 0.001 * np.arange(stack().sizes["energy"])[:, None, None]
+    )
+    return (
+        stack()
+        .copy(data=np.exp(-stack().values / 2 + 1j * phase))
+        .rename("transmission")
+    )
+
+
+def phase():
+    return xanes.from_transmission(field())["phase"]
+
+
+@cache
+def patterns():
+    """Return a series of two components, (scan, r)."""
+    r = np.linspace(1.0, 10.0, 60)
+    parts = np.stack([np.exp(-((r - 3) ** 2)), np.exp(-((r - 6) ** 2) / 2)])
+    share = np.linspace(0, 1, 12)
+    values = np.outer(1 - share, parts[0]) + np.outer(share, parts[1])
+    values += 0.001 * np.random.default_rng(2).random(values.shape)
+    coords = {"scan": np.arange(12), "r": ("r", r, {"units": "Angstrom"})}
+    return xr.DataArray(values, dims=("scan", "r"), coords=coords, name="pdf")
+
+
+def errors():
+    rise = np.linspace(0.002, 0.004, patterns().size).reshape(patterns().shape)
+    return patterns().copy(data=rise)
+
+
+FIT = {"n_starts": 1, "max_iter": 60}
+
+
+@cache
+def fitted(n=2):
+    return nmf.fit(patterns(), n, **FIT)
+
+
+@cache
+def pattern():
+    """Return G(r) of one component on evenly spaced r."""
+    r = np.arange(1.0, 8.0, 0.05)
+    values = np.sin(4 * r) / r * np.exp(-r / 8)
+    coords = {"component": ["a"], "r": ("r", r, {"units": "Angstrom"})}
+    return xr.DataArray(values[None], dims=("component", "r"), coords=coords)
+
+
+@cache
+def crystal(n=16):
+    """Return an object in space with a smooth phase."""
+    axis = np.arange(n) - n / 2
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    body = (abs(z) < 5) & (abs(y) < 4) & (abs(x) < 3)
+    values = body * np.exp(0.3j * (z + 0.5 * y) / n)
+    coords = {d: (d, 8.0 * axis, NM) for d in "zyx"}
+    coords |= {"q_x": 0.0, "q_y": 0.0, "q_z": 3.0}
+    return xr.DataArray(
+        values,
+        dims=("z", "y", "x"),
+        coords=coords,
+        name="object",
+        attrs={"units": "1", "fourier_sign": 1},
+    )
+
+
+def body():
+    return (abs(crystal()) > 0.5).reset_coords(drop=True)
+
+
+@cache
+def states():
+    parts = [crystal() * np.exp(0.1j * k * crystal().z / 60) for k in range(3)]
+    joined = xr.concat(parts, "state", coords="minimal", compat="override")
+    joined.attrs = crystal().attrs
+    return joined.assign_coords(state=[10, 20, 30]).rename("object")
+
+
+@cache
+def differences():
+    return cdi.phase_differences(states(), reference=0)
+
+
+@cache
+def frames():
+    """Return frames on part of a detector."""
+    coords = {
+        "rocking": ("rocking", 0.01 * np.arange(4), {"units": "deg"}),
+        "detector_y": np.arange(10, 22),
+        "detector_x": np.arange(30, 44),
+    }
+    counts = np.random.default_rng(3).poisson(50, (4, 12, 14))
+    return xr.DataArray(
+        counts, dims=("rocking", "detector_y", "detector_x"), coords=coords
+    )
+
+
+def on_detector(value=1.0):
+    first = frames().isel(rocking=0, drop=True)
+    rise = np.linspace(0.8, 1.2, first.size).reshape(first.shape)
+    return first.copy(data=value * rise)
+
+
+@cache
+def bragg():
+    """Return a pattern and an object that made it, by state."""
+    axes = ("rocking", "detector_y", "detector_x")
+    obj = crystal().values
+    power = np.abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(obj)))) ** 2
+    dims = ("along_rocking", "along_y", "along_x")
+    coords = {"state": [10, 20, 30]}
+    volume = xr.DataArray(
+        np.stack([power, 2 * power, 3 * power]),
+        dims=("state", *axes),
+        coords=coords,
+        name="intensity",
+    )
+    found = xr.DataArray(
+        np.stack([obj, obj * 1j, obj * -1]),
+        dims=("state", *dims),
+        coords=coords,
+        name="object",
+    )
+    return volume, found
+
+
+@cache
+def ptycho():
+    scan, _ = simulate.ptychography(
+        positions=4, size=32, energy=np.array([5500.0]), particle=(300.0, 240.0)
+    )
+    scan = scan.isel(energy=0) if "energy" in scan.dims else scan
+    number = np.arange(scan.sizes["position"])
+    scan = scan.assign_coords(position=number).load()
+    return scan, cdi.ptycho(scan, iterations=2)
+
+
+CHANGES = ("rounded", "single", "reversed", "permuted", "half a step", "cut")
+#: By method and argument: the other arguments, what is passed, whether other labels
+#: are other data (interpolated, or of a place of its own).
+CASES: dict[str, tuple] = {}
+
+
+def case(name, build, *, own=()):
+    """Add a case; `own` are the changes after which numbers may differ."""
+    CASES[name] = (build, CHANGES if own is True else own)
+
+
+def _nmf():
+    def constrained(**given):
+        return nmf.Constraints(**given)
+
+    for name in ("fit", "model_order", "metropolis"):
+        function = getattr(nmf, name)
+        how = {
+            "fit": {"n_components": 2, **FIT},
+            "model_order": {"n_components": [1, 2], "n_starts": 2, "folds": 2},
+            "metropolis": {"n_components": 2},
+        }[name]
+        case(
+            f"nmf.{name}.errors",
+            lambda f=function, h=how: (f, patterns(), {**h}, "errors", errors()),
+        )
+    for field_, value in {
+        "mask": lambda: patterns() > 0.99,
+        "pattern_scale": lambda: patterns().mean("r") + 1,
+        "shift": lambda: -0.01 * patterns().mean("scan"),
+    }.items():
+
+        def build(field=field_, value=value):
+            def called(data, *, other):
+                return nmf.fit(
+                    data, 2, constraints=nmf.Constraints(**{field: other}), **FIT
+                )
+
+            return called, patterns(), {}, "other", value()
+
+        case(f"nmf.fit.constraints.{field_}", build)
+
+    def known(data, *, pattern):
+        return nmf.fit(data, 2, fixed={"first": pattern}, **FIT)
+
+    case(
+        "nmf.fit.fixed",
+        lambda: (known, patterns(), {}, "pattern", patterns()[0].drop_vars("scan")),
+    )
+
+    def stretched(data, *, pattern):
+        return nmf.fit_stretched(data, 2, fixed={"first": pattern}, max_iter=20)
+
+    case(
+        "nmf.fit_stretched.fixed",
+        lambda: (stretched, patterns(), {}, "pattern", patterns()[0].drop_vars("scan")),
+    )
+    case(
+        "nmf.raise_n.result", lambda: (nmf.raise_n, patterns(), {}, "result", fitted())
+    )
+    case(
+        "nmf.compare_steps.other",
+        lambda: (nmf.compare_steps, fitted(), {}, "other", fitted(3)),
+    )
+
+
+_nmf()
+
+WINDOWS = {"pre": (5440, 5460), "post": (5495, 5520)}
+for name, argument, value in (
+    ("optical_density", "i0", lambda: 2 * image()),
+    ("optical_density", "dark", lambda: 0.01 * image()),
+):
+    case(
+        f"xanes.{name}.{argument}",
+        lambda n=name, a=argument, v=value: (
+            getattr(xanes, n),
+            stack().rename("intensity"),
+            {} if a == "i0" else {"i0": 3.0},
+            a,
+            v(),
+        ),
+    )
+case(
+    "xanes.optical_density.i0 spectrum",
+    lambda: (xanes.optical_density, stack(), {}, "i0", stack().mean(("y", "x")) + 1),
+    own=True,
+)
+case(
+    "xanes.optical_density.i0 mask",
+    lambda: (xanes.optical_density, stack(), {}, "i0", mask()),
+)
+case(
+    "xanes.reference_phase.vacuum",
+    lambda: (xanes.reference_phase, field(), {}, "vacuum", mask()),
+)
+case(
+    "xanes.register.reference",
+    lambda: (xanes.register, stack(), {}, "reference", stack()[-1].drop_vars("energy")),
+)
+case(
+    "xanes.register.shifts",
+    lambda: (xanes.register, stack(), {}, "shifts", xanes.register(stack())),
+    own=True,
+)
+for argument in ("reference", "expected"):
+    case(
+        f"xanes.calibrate_energy.{argument}",
+        lambda a=argument: (
+            xanes.calibrate_energy,
+            stack(),
+            {"reference": stack()[:, 3, 3], "expected": stack()[:, 3, 3]},
+            a,
+            stack()[:, 3, 3],
+        ),
+        own=True,
+    )
+case(
+    "xanes.normalise.e0",
+    lambda: (xanes.normalise, stack(), {}, "e0", image(5479.0).clip(5475, 5483)),
+)
+case(
+    "xanes.valence.errors",
+    lambda: (
+        xanes.valence,
+        maps()["edge_energy"],
+        {"standards": {"a": (5478, 3), "b": (5482, 4)}},
+        "errors",
+        image(0.1),
+    ),
+)
+case(
+    "xanes.noise_mask.jump",
+    lambda: (xanes.noise_mask, stack(), WINDOWS, "jump", image(0.5)),
+)
+for function, ranges in (
+    (xanes.fit_edge, {"edge": (5470, 5488)}),
+    (xanes.fit_peaks, {"peaks": [(5470, 5490)], "dim": "energy"}),
+):
+    n = function.__name__
+    case(
+        f"xanes.{n}.mask", lambda f=function, r=ranges: (f, stack(), r, "mask", mask())
+    )
+    case(
+        f"xanes.{n}.errors",
+        lambda f=function, r=ranges: (
+            f,
+            stack(),
+            {**r, "mask": None},
+            "errors",
+            image(0.01),
+        ),
+    )
+    case(
+        f"xanes.{n}.start",
+        lambda f=function, r=ranges: (
+            f,
+            stack(),
+            {**r, "mask": None},
+            "start",
+            f(stack(), mask=None, **r),
+        ),
+    )
+case(
+    "xanes.lcf.standards",
+    lambda: (
+        xanes.lcf,
+        stack(),
+        {},
+        "standards",
+        stack()
+        .stack(standard=("y", "x"))[:, [0, 99]]
+        .drop_vars(["standard", "y", "x"])
+        .assign_coords(standard=["a", "b"]),
+    ),
+    own=True,
+)
+case(
+    "xanes.target_transform.standards",
+    lambda: (
+        xanes.target_transform,
+        xanes.pca(stack(), 2),
+        {},
+        "standards",
+        stack()[:, 2, 2].drop_vars(["y", "x"]),
+    ),
+    own=True,
+)
+case(
+    "xanes.projected_density.errors",
+    lambda: (
+        xanes.projected_density,
+        maps()["edge_jump"],
+        {"element": "V"},
+        "errors",
+        image(0.01),
+    ),
+)
+case(
+    "xanes.effective_electrons.errors",
+    lambda: (xanes.effective_electrons, phase(), {}, "errors", image(0.01)),
+)
+case(
+    "xanes.kramers_kronig_misfit.phase",
+    lambda: (
+        xanes.kramers_kronig_misfit,
+        stack(),
+        {"element": "V", **WINDOWS},
+        "phase",
+        phase(),
+    ),
+)
+case(
+    "xanes.electron_ratio.density",
+    lambda: (
+        xanes.electron_ratio,
+        xanes.effective_electrons(phase()),
+        {},
+        "density",
+        xanes.projected_density(maps(), element="V"),
+    ),
+)
+case(
+    "xanes.cluster_shares.weights",
+    lambda: (xanes.cluster_shares, clusters(), {}, "weights", image()),
+)
+case(
+    "xanes.cluster_spectra.labels",
+    lambda: (xanes.cluster_spectra, stack(), {}, "labels", clusters()),
+    own=("cut",),
+)
+case(
+    "xanes.cluster_spectra.weights",
+    lambda: (
+        xanes.cluster_spectra,
+        stack(),
+        {"labels": clusters()},
+        "weights",
+        image(),
+    ),
+)
+for argument, value in (("mask", mask), ("weights", image)):
+    case(
+        f"xanes.cluster.{argument}",
+        lambda a=argument, v=value: (
+            xanes.cluster,
+            features(),
+            {"n_clusters": 2, "n_starts": 1},
+            a,
+            v(),
+        ),
+    )
+    case(
+        f"xanes.cluster_orders.{argument}",
+        lambda a=argument, v=value: (
+            xanes.cluster_orders,
+            features(),
+            {"n_clusters": 2, "n_starts": 1, "n_references": 2},
+            a,
+            v(),
+        ),
+    )
+case(
+    "xanes.cluster_density.clusters",
+    lambda: (xanes.cluster_density, features(), {}, "clusters", clusters()),
+)
+case(
+    "xanes.cluster_density.weights",
+    lambda: (
+        xanes.cluster_density,
+        features(),
+        {"clusters": clusters()},
+        "weights",
+        image(),
+    ),
+)
+for argument, value in (
+    ("dark", lambda: on_detector(2.0)),
+    ("flat", on_detector),
+    ("hot", lambda: on_detector() > 1.1),
+    ("mask", lambda: on_detector() < 0.9),
+):
+    case(
+        f"cdi.correct.{argument}",
+        lambda a=argument, v=value: (cdi.correct, frames(), {}, a, v()),
+    )
+case("cdi.misfit.volume", lambda: (cdi.misfit, bragg()[1], {}, "volume", bragg()[0]))
+case(
+    "cdi.prtf.volume",
+    lambda: (
+        cdi.prtf,
+        bragg()[1].expand_dims(start=2),
+        {},
+        "volume",
+        bragg()[0],
+    ),
+)
+case(
+    "cdi.retrieve.start",
+    lambda: (
+        cdi.retrieve,
+        bragg()[0],
+        {"n_starts": 1, "schedule": "4 HIO + 2 ER"},
+        "start",
+        bragg()[1],
+    ),
+)
+case(
+    "cdi.fsc.other",
+    lambda: (cdi.fsc, crystal(), {}, "other", crystal() * (1 + 0.1 * body())),
+)
+case(
+    "cdi.align.reference",
+    lambda: (cdi.align, states(), {}, "reference", states() * 1j),
+    own=("permuted", "half a step"),
+)
+case("cdi.unwrap.support", lambda: (cdi.unwrap, crystal(), {}, "support", body()))
+case(
+    "cdi.fill_missing.support",
+    lambda: (cdi.fill_missing, states(), {}, "support", body()),
+)
+case(
+    "cdi.phase_differences.support",
+    lambda: (cdi.phase_differences, states(), {}, "support", body()),
+)
+case(
+    "cdi.inverse_pca.order",
+    lambda: (
+        cdi.inverse_pca,
+        differences(),
+        {},
+        "order",
+        cdi.order_parameter(differences()),
+    ),
+)
+case(
+    "cdi.frc.other",
+    lambda: (cdi.frc, phase()[0], {}, "other", phase()[1].drop_vars("energy")),
+)
+case(
+    "cdi.ptycho_fit.scan",
+    lambda: (cdi.ptycho_fit, ptycho()[1], {}, "scan", ptycho()[0]),
+)
+
+#: Methods whose second array lies elsewhere by its nature, and why.
+ELSEWHERE = {
+    "nmf.raise_n.fixed": "goes to nmf.fit",
+    "nmf.metropolis.fixed": "as nmf.fit",
+    "nmf.identify.errors": "tests/nmf/test_identification.py",
+    "nmf.refine_along.errors": "tests/nmf/test_identification.py",
+    "xanes.model_curve.axis": "any axis of energies",
+    "cdi.displacement.geometry": "has no dimension of the object",
+    "cdi.strain.geometry": "has no dimension of the object",
+    "cdi.to_laboratory.geometry": "has no dimension of the object",
+    "cdi.domains.geometry": "has no dimension of the object",
+    "echem.fit_clock.channel": "a clock of its own",
+    "echem.join.scans": "matched by time",
+    "echem.equilibrium_hysteresis.other": "pulses of its own",
+    "echem.pulse_fit.result": "pulses of the record",
+}
+
+
+def moved(value, dim, change):
+    """Return an array whose labels along one dimension are altered."""
+    labels = value[dim].values
+    numbers = labels.dtype.kind in "iuf"
+    attrs = value[dim].attrs
+    if change == "reversed":
+        return value.isel({dim: slice(None, None, -1)})
+    if change == "permuted":
+        order = np.random.default_rng(4).permutation(labels.size)
+        return value.isel({dim: order})
+    if change == "cut":
+        return value.isel({dim: slice(0, -1)})
+    if not numbers or labels.size < 2:
+        return None
+    if change == "rounded":
+        labels = labels * (1 + 1e-9)
+    elif change == "single":
+        labels = labels.astype(np.float32)
+    else:
+        labels = labels + 0.5 * np.diff(labels.astype(float)).mean()
+    return value.assign_coords({dim: (dim, labels, attrs)})
+
+
+def outcome(function, data, options):
+    """Return the numbers of a result and None, or nothing and what an error says."""
+    try:
+        return numbers_of(function(data, **options)), None
+    except BatteryxrError as error:
+        return {}, str(error)
+
+
+def numbers_of(result):
+    """Return everything that is a number, by name."""
+    if isinstance(result, xr.DataArray):
+        result = result.to_dataset(name="result")
+    kinds = "iufcb"
+    return {n: v.values for n, v in result.data_vars.items() if v.dtype.kind in kinds}
+
+
+@pytest.mark.filterwarnings("ignore::batteryxr.core.errors.DataQualityWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_labels_are_matched_or_refused_by_name(name):
+    build, own = CASES[name]
+    function, data, options, argument, value = build()
+    exact = numbers_of(function(data, **options | {argument: value}))
+    shared = [d for d in value.dims if d in value.indexes and d in data.indexes]
+    shared = [d for d in shared if d != "component"]  # numbers of results
+    assert shared or own
+    for dim in shared:
+        for change in CHANGES:
+            other = moved(value, dim, change)
+            if other is None:
+                continue
+            found, refusal = outcome(function, data, options | {argument: other})
+            if refusal is not None:
+                words = (argument, name.rpartition(".")[2].split()[0], dim)
+                assert any(word in refusal for word in words), (dim, change)
+                assert change in (*own, "half a step", "cut"), (dim, change, refusal)
+                continue
+            for key, values in exact.items():
+                assert found[key].shape == values.shape, (dim, change, key)
+                if change not in own:
+                    np.testing.assert_allclose(
+                        found[key],
+                        values,
+                        rtol=1e-5,
+                        atol=1e-9,
+                        err_msg=f"{dim} {change} {key}",
+                    )
+
+
+def test_every_method_of_two_arrays_is_tested():
+    names = {name.split(" ")[0] for name in CASES} | set(ELSEWHERE)
+    missing = []
+    for home in ("nmf", "xanes", "cdi", "echem"):
+        module = importlib.import_module(f"batteryxr.{home}")
+        for method, function in vars(module).items():
+            if not inspect.isfunction(function) or method.startswith(("_", "plot_")):
+                continue
+            first, *others = [*inspect.signature(function).parameters.values(), None]
+            if first is None or ("xr." not in str(first.annotation) and home != "nmf"):
+                continue
+            missing += [
+                name
+                for p in others[:-1]
+                if any(
+                    w in str(p.annotation) for w in ("xr.", "Fixed", "Image", "Scans")
+                )
+                and (name := f"{home}.{method}.{p.name}") not in names
+            ]
+    assert not missing
