@@ -14,8 +14,8 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store import (
     JOURNAL,
-    Revision,
     Location,
+    Revision,
     StoreLike,
     changing,
     location_of,

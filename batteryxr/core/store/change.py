@@ -14,8 +14,8 @@ from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
     MANIFEST,
     PLAIN_GROUP,
-    StoredGroup,
     Manifest,
+    StoredGroup,
     digest_of,
     joined,
 )
