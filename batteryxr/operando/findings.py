@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from batteryxr.core.store import Change
+    from batteryxr.core.store import Revision
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Findings:
         What the user must not miss: warnings, and what was left out and why.
     """
 
-    change: Change
+    change: Revision
     kind: str = "series"
     notes: list[str] = field(default_factory=list)
 

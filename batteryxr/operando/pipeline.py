@@ -14,8 +14,8 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store import (
     JOURNAL,
-    Change,
     Location,
+    Revision,
     StoreLike,
     changing,
     location_of,
@@ -128,7 +128,7 @@ def _require_new(location: Location, overwrite: bool) -> None:
         )
 
 
-def _leave_out_all(change: Change) -> None:
+def _leave_out_all(change: Revision) -> None:
     """Leave out what the store holds, if batteryxr wrote all of it."""
     held = list(change.manifest.groups)
     require_ours(change.location, held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batteryxr.core.store.change import Change, annotate, changing, seal
+from batteryxr.core.store.change import Revision, annotate, changing, seal
 from batteryxr.core.store.encoding import STACK, encoding, storable
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -28,9 +28,9 @@ __all__ = [
     "STACK",
     "UNFINISHED",
     "WHOLE",
-    "Change",
     "Damage",
     "Location",
+    "Revision",
     "StoreLike",
     "annotate",
     "changing",

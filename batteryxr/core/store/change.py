@@ -14,8 +14,8 @@ from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
     MANIFEST,
     PLAIN_GROUP,
-    Entry,
     Manifest,
+    StoredGroup,
     digest_of,
     joined,
 )
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Change:
+class Revision:
     """Groups that are written beside a store and take their places together.
 
     Until the end what was there before is whole, and is what readers see.
@@ -186,7 +186,7 @@ class Change:
                 name: digest_of(self.location.get(joined(place, name, METADATA)) or b"")
                 for name in names
             }
-            groups[group] = Entry(at, found)
+            groups[group] = StoredGroup(at, found)
         return replace(self.manifest, groups=groups, ledgers=ledgers, problem="")
 
     def _moves(self) -> list[tuple[str, str]]:
@@ -233,7 +233,7 @@ class Change:
 
 
 @contextmanager
-def changing(location: Location) -> Iterator[Change]:
+def changing(location: Location) -> Iterator[Revision]:
     """Yield a change of a store, made whole at the end of the block or not at all.
 
     Raises
@@ -250,7 +250,7 @@ def changing(location: Location) -> Iterator[Change]:
                 f"{location}: its manifest is {manifest.problem}. Look at what is "
                 f"there with `batteryxr check`; delete {MANIFEST} to go on without it."
             )
-        change = Change(location, token, manifest)
+        change = Revision(location, token, manifest)
         try:
             yield change
             change.commit()

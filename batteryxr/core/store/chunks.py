@@ -29,7 +29,8 @@ def cause_of(content: Any) -> str:
 def checksummed(node: dict[str, Any]) -> bool:
     """Tell whether each chunk of an array ends with a checksum."""
     codecs = node.get("codecs") or [{}]
-    return bool(codecs[-1].get("name") == "crc32c")
+    last = codecs[-1] if isinstance(codecs, list) else {}
+    return isinstance(last, dict) and last.get("name") == "crc32c"
 
 
 def grid_of(node: dict[str, Any]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ PLAIN_GROUP = json.dumps(
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredGroup:
     """A group that counts.
 
     Parameters
@@ -56,7 +56,7 @@ class Manifest:
         What is wrong with the manifest itself; ``""`` if nothing.
     """
 
-    groups: dict[str, Entry] = field(default_factory=dict)
+    groups: dict[str, StoredGroup] = field(default_factory=dict)
     ledgers: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
@@ -71,7 +71,9 @@ class Manifest:
             said, told = attributes["manifest"], attributes["digest"]
             if _content(said) != content or told != digest_of(_canonical(said)):
                 return cls(problem="not what its digest says")
-            groups = {name: Entry(**entry) for name, entry in said["groups"].items()}
+            groups = {
+                name: StoredGroup(**entry) for name, entry in said["groups"].items()
+            }
             return cls(groups, said["ledgers"])
         except (TypeError, ValueError, KeyError):
             return cls(problem="cut off or not readable")

@@ -181,7 +181,7 @@ def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
         partial = bool(above.get("attributes", {}).get(UNFINISHED))
         wanted += [
             (place, chunk)
-            for chunk in chunks_of(node)
+            for chunk in _chunks_told(node)
             if f"{place}/{chunk}" in keys or not partial
         ]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -201,6 +201,14 @@ def _node(location: Location, key: str) -> dict[str, Any]:
         return node if isinstance(node, dict) else {}
     except ValueError:
         return {}
+
+
+def _chunks_told(node: dict[str, Any]) -> list[str]:
+    """Return the chunks that metadata tell of; none if they are damaged."""
+    try:
+        return list(chunks_of(node))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return []
 
 
 def _array_of(key: str) -> str:
