@@ -138,40 +138,36 @@ def look(
         If the file is damaged.
     """
     with named(path):
-        return _look(path, axis, units, column, skip_rows, read)
-
-
-def _look(
-    path: Path,
-    axis: str | None,
-    units: str | None,
-    column: int | str | None,
-    skip_rows: int,
-    read: bool,
-) -> Scan:
-    file = read_columns(path, skip_rows=skip_rows)
-    header = read_header(file)
-    name = axis or header.axis(_suffix(path))
-    if name is None:
-        first = f" (first column: {header.first[0]!r})" if header.first[0] else ""
-        raise ArgumentError(
-            "axis",
-            axis,
-            f"one of {list(AXES)}",
-            f"Neither header nor name of {path.name} tells what its axis is{first}.",
+        file = read_columns(path, skip_rows=skip_rows)
+        header = read_header(file)
+        name = axis or header.axis(_suffix(path))
+        if name is None:
+            about = f" (first column: {header.first[0]!r})" if header.first[0] else ""
+            raise ArgumentError(
+                "axis",
+                axis,
+                f"one of {list(AXES)}",
+                f"Neither header nor name of {path.name} tells what its axis is"
+                f"{about}.",
+            )
+        columns, formula, quantity = _choose(file, header, name, column)
+        told = units or header.first[1]
+        source = ScanSource(
+            path, columns, formula, _factor(name, told, path), skip_rows
         )
-    columns, formula, quantity = _choose(file, header, name, column)
-    told = units or header.first[1]
-    source = ScanSource(path, columns, formula, _factor(name, told, path), skip_rows)
-    data = source.read(file) if read else None
-    ends = np.multiply(file.ends(), source.factor) if data is None else data[0][[0, -1]]
-    if np.isnan(ends).any():
-        source.read(file)  # raises, and names the line
-    low, high = sorted(map(float, ends))
-    chosen = formula or (header.names[columns[0]] if header.names else "")
-    return Scan(
-        source, header, name, quantity, chosen, (low, high), data, file.seems_cut
-    )
+        data = source.read(file) if read else None
+        ends = (
+            np.multiply(file.ends(), source.factor)
+            if data is None
+            else data[0][[0, -1]]
+        )
+        if np.isnan(ends).any():
+            source.read(file)  # raises, and names the line
+        low, high = sorted(map(float, ends))
+        chosen = formula or (header.names[columns[0]] if header.names else "")
+        return Scan(
+            source, header, name, quantity, chosen, (low, high), data, file.seems_cut
+        )
 
 
 def quantity_attributes(name: str) -> dict[str, Any]:
