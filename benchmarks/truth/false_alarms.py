@@ -14,8 +14,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
 import batteryxr
 from batteryxr import cdi, echem, simulate, xanes
 from batteryxr.core import bounds
@@ -23,6 +21,8 @@ from batteryxr.core.errors import BatteryxrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import xarray as xr
 
 #: What a message of the table holds.
 WORDS = ("is unlikely for a", "Was it ", "is mostly")
