@@ -146,7 +146,7 @@ def test_an_axis_that_does_not_rise_is_refused(labels, words):
 
 def test_an_uneven_axis_is_refused():
     data = xr.DataArray(np.ones(4), dims="y", coords={"y": [0.0, 1.0, 2.0, 4.0]})
-    with pytest.raises(DataError, match="y: lies unevenly, in steps of 1 to 2"):
+    with pytest.raises(DataError, match="y: is irregular, in steps of 1 to 2"):
         even_step(data, "y", caller="register")
     falling = data.assign_coords(y=[3.0, 2.0, 1.0, 0.0])
     assert even_step(falling, "y", caller="register") == -1.0
