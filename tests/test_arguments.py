@@ -48,6 +48,12 @@ def parameters(function):
     }
 
 
+#: Numbers that are quantities, none of which can be -1.
+QUANTITIES = {"Mass", "Charge", "RestCurrent", "Gap", "VoltageStep", "Exposure"}
+QUANTITIES |= {"ClockOffset", "Radius", "PhotonEnergy", "Distance", "DetectorPixel"}
+QUANTITIES |= {"PixelSize", "VoxelSize", "CrystalSize", "QMax", "QDamp"}
+
+
 class Nothing:
     """Stand for what no function takes."""
 
@@ -57,11 +63,11 @@ def wrong_values(annotation: str):
     yield Nothing()
     words = set(re.findall(r"[A-Za-z_][\w.]*", re.sub(r"\[.*?\]", "", annotation)))
     plain = {"int", "float", "bool", "str", "None", "Literal", "Count", "Whole", "Seed"}
-    plain |= {"Positive", "NonNegative", "Fraction"}
+    plain |= {"Positive", "NonNegative", "Fraction"} | QUANTITIES
     if not words <= plain:
         return
     whole = words & {"int", "Count", "Whole", "Seed"}
-    number = words & {"float", "Positive", "NonNegative", "Fraction"}
+    number = words & ({"float", "Positive", "NonNegative", "Fraction"} | QUANTITIES)
     yield [1, 2]
     if "None" not in words:
         yield None
@@ -74,7 +80,9 @@ def wrong_values(annotation: str):
         yield float("nan")
     if "str" not in words:
         yield "nonsense"
-    if words & {"Count", "Whole", "Seed", "Positive", "NonNegative", "Fraction"}:
+    if words & {"Count", "Whole", "Seed", "Positive", "NonNegative", "Fraction"} or (
+        words & QUANTITIES
+    ):
         yield -1
     if whole and not number:
         yield np.float64(3.0)

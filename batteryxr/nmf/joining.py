@@ -67,7 +67,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
                 f"{dims}: only like data share components."
             )
     aligned = [
-        matched(first, array, argument=name, dims=axes).transpose(*dims)
+        matched(first, array, argument=f"data[{name!r}]", dims=axes).transpose(*dims)
         for name, array in named.items()
     ]
     along = [d for d in dims if d not in axes]

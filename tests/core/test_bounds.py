@@ -167,7 +167,11 @@ SLIPS = {
         "radius",
         "Was it m? Pass 5000",
     ),
-    "radius in Angstrom": (lambda r: echem.gitt(r, radius=5e7), "radius", "Pass"),
+    "radius in Angstrom": (
+        lambda r: echem.gitt(r, radius=2e6),
+        "radius",
+        "Was it Angstrom? Pass 200000",
+    ),
     "energy in keV": (
         lambda r: geometry(energy=9.0),
         "energy",

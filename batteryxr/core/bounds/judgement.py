@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import typing
 from dataclasses import dataclass
@@ -198,12 +199,18 @@ def _odd(value: Any, limits: tuple[float, float]) -> float | None:
 
 
 def _mend(odd: float, bound: Bound) -> str:
-    """Return what the number was likely meant to be."""
-    for units, factor in bound.slips.items():
-        meant = odd * factor
-        if bound.likely[0] <= meant <= bound.likely[1]:
-            return f"Was it {units}? Pass {meant:.6g}."
-    return ""
+    """Return what the number was likely meant to be: nearest to the middle."""
+    low, high = bound.likely
+    meant = {u: odd * f for u, f in bound.slips.items() if low <= odd * f <= high}
+    if not meant:
+        return ""
+    middle = math.sqrt(low * high) if low > 0 else None
+    units = (
+        next(iter(meant))
+        if middle is None
+        else min(meant, key=lambda u: abs(math.log(meant[u] / middle)))
+    )
+    return f"Was it {units}? Pass {meant[units]:.6g}."
 
 
 def _units(bound: Bound) -> str:

@@ -26,8 +26,8 @@ class Bound:
     likely
         Lowest and highest value of most experiments; what lies outside is warned of.
     slips
-        What it is mistaken for, and the factor that mends it. The first that gives a
-        likely value is named.
+        What it is mistaken for, and the factor that mends it. Named is the one that
+        gives the most likely value.
     """
 
     units: str
@@ -37,7 +37,7 @@ class Bound:
 
 
 _LENGTHS_NM = {"um": 1e3, "Angstrom": 0.1, "mm": 1e6, "m": 1e9}
-_LENGTHS_UM = {"mm": 1e3, "m": 1e6, "nm": 1e-3, "Angstrom": 1e-4}
+_LENGTHS_UM = {"mm": 1e3, "m": 1e6, "nm": 1e-3}
 _LENGTHS_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3}
 _TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
 _PER_CENT = {"per cent": 0.01}

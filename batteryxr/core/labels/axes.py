@@ -85,7 +85,7 @@ def even_step(
         steps = np.abs(np.diff(values))
         raise DataError(
             dim,
-            f"lies unevenly, in steps of {steps.min():.4g} to {steps.max():.4g}; "
+            f"is irregular, in steps of {steps.min():.4g} to {steps.max():.4g}; "
             f"{caller} needs one step",
             f"Interpolate: `.interp({dim}=np.linspace(...))`.",
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
@@ -183,7 +184,7 @@ def read_series(
     }
     for message in messages:
         warn_quality(message)
-    return array
+    return bounds.told(array)
 
 
 def _named_axis(axis: str | None) -> tuple[str | None, str | None]:
