@@ -137,6 +137,8 @@ def _refuse_zone_error(
     around = np.arange(-300.0, 301.0, 60.0)
     far = np.add.outer(np.arange(-28, 29) * _HALF_HOUR, around).ravel()
     far = far[np.abs(far) > max_offset]
+    if not far.size:
+        return
     tried = alignment.misfits(rows, t, voltage, far)
     far_misfit = float(tried.min())
     spread = float(np.abs(voltage - np.median(voltage)).mean())
