@@ -50,7 +50,7 @@ def bucket():
     server.stop()
 
 
-@pytest.fixture(params=["memory", "object", "s3"])
+@pytest.fixture(params=["memory", "object", pytest.param("s3", marks=pytest.mark.long)])
 def place(request):
     """Return a place of each kind where nothing lies."""
     name = f"{uuid.uuid4().hex}.zarr"
