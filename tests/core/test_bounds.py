@@ -233,7 +233,7 @@ SLIPS = {
         "Was it keV? Pass",
     ),
     "range in keV": (
-        lambda r: xanes.normalise(spectrum(), pre=(5.40, 5.46)),
+        lambda r: xanes.noise_mask(spectrum(), pre=(5.40, 5.46), post=(5500, 5590)),
         "pre",
         "Was it keV? Pass 5400",
     ),

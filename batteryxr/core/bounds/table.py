@@ -47,7 +47,7 @@ BOUNDS: dict[str, Bound] = {
     "mass": Bound("mg", (1e-6, 1e8), (0.02, 5e5), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
     "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 5e5), {"A h": 1e3}),
     "voltage": Bound("V", (-100.0, 1500.0), (-10.0, 100.0), {"mV": 1e-3}),
-    "voltage step": Bound("V", (0.0, 10.0), (0.0, 1.0), {"mV": 1e-3, "uV": 1e-6}),
+    "voltage step": Bound("V", (0.0, 5.0), (0.0, 1.0), {"mV": 1e-3, "uV": 1e-6}),
     "current": Bound("mA", (-1e7, 1e7), (-1e6, 1e6), {"uA": 1e-3, "A": 1e3}),
     "rest current": Bound("mA", (0.0, 1e5), (0.0, 1e3), {"uA": 1e-3, "nA": 1e-6}),
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
