@@ -115,7 +115,7 @@ def within_span(
         return
     likely = Bound(units, (0.0, span), (0.0, 0.5 * span), slips)
     warn_quality(
-        f"{argument}={width!r} is wider than the {span:.4g} {units} that the data span. "
+        f"{argument}={width!r} is wider than the data, which span {span:.4g} {units}. "
         f"{_mend(width, likely)}".strip()
     )
 

@@ -52,7 +52,7 @@ BOUNDS: dict[str, Bound] = {
     "rest current": Bound("mA", (0.0, 1e5), (0.0, 1e3), {"uA": 1e-3, "nA": 1e-6}),
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
     "exposure": Bound("s", (0.0, 1e6), (0.0, 2e4), {"ms": 1e-3, "us": 1e-6}),
-    "clock offset": Bound("s", (0.0, 1e9), (0.0, 1e6), {"ms": 1e-3}),
+    "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
     "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0)),
     "specific capacity": Bound("mA h g-1", (-1e5, 1e5), (-4500.0, 4500.0)),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
