@@ -49,7 +49,15 @@ def parameters(function):
 
 
 #: Numbers that are quantities, none of which can be -1.
-QUANTITIES = {"Mass", "Charge", "RestCurrent", "Gap", "VoltageStep", "Exposure"}
+QUANTITIES = {
+    "Mass",
+    "Charge",
+    "RestCurrent",
+    "Gap",
+    "VoltageStep",
+    "VoltageWidth",
+    "Exposure",
+}
 QUANTITIES |= {"ClockOffset", "Radius", "PhotonEnergy", "Distance", "DetectorPixel"}
 QUANTITIES |= {"PixelSize", "VoxelSize", "CrystalSize", "QMax", "QDamp"}
 

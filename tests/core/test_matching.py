@@ -108,7 +108,7 @@ def product(data: xr.DataArray, factor: float = 1.0) -> xr.DataArray:
 
 def test_nothing_is_dropped_inside_a_public_function():
     before = xr.get_options()["arithmetic_join"]
-    with pytest.raises(DataError, match="product lie on different labels"):
+    with pytest.raises(DataError, match="product: lie on different labels"):
         product(spectrum())
     assert xr.get_options()["arithmetic_join"] == before
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, LabelsError, VariableError
 from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.xanes import (
@@ -187,7 +187,7 @@ def test_weights_of_more_particles_are_matched_by_name(made):
     shares = cluster_shares(part, weights=atoms)
     chosen = cluster_shares(part, weights=atoms.isel(particle=[2, 0]))
     xr.testing.assert_equal(shares, chosen)
-    with pytest.raises(DataError, match="particle of the labels is missing"):
+    with pytest.raises(LabelsError, match=r"weights=.*'particle'.*: R are not there"):
         cluster_shares(part, weights=atoms.isel(particle=[0, 1]))
 
 

@@ -104,18 +104,20 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
 def within_span(
     width: float, span: float, *, argument: str, units: str, slips: Mapping[str, float]
 ) -> None:
-    """Refuse a width that is no part of what it is a width in.
+    """Tell of a width that exceeds what it is a width in.
 
-    Raises
-    ------
-    ArgumentError
-        If it exceeds the span; names the units it was likely in.
+    Warns
+    -----
+    DataQualityWarning
+        If it does; names the units that it was likely in.
     """
     if not np.isfinite(span) or span <= 0 or width <= span:
         return
     likely = Bound(units, (0.0, span), (0.0, 0.5 * span), slips)
-    expected = f"{units}, less than the {span:.4g} {units} that the data span"
-    raise ArgumentError(argument, width, expected, _mend(width, likely))
+    warn_quality(
+        f"{argument}={width!r} is wider than the data, which span {span:.4g} {units}. "
+        f"{_mend(width, likely)}".strip()
+    )
 
 
 def told(result: A, *, names: Mapping[str, str] | None = None) -> A:

@@ -17,6 +17,8 @@ RestCurrent = Annotated[Positive, Physical("rest current")]
 Gap = Annotated[float, Physical("gap")]
 #: A difference of voltages, in V.
 VoltageStep = Annotated[Positive, Physical("voltage step")]
+#: A width in voltage, in V; 0 is none.
+VoltageWidth = Annotated[NonNegative, Physical("voltage step")]
 #: Length of an exposure, in s.
 Exposure = Annotated[NonNegative, Physical("exposure")]
 #: How far a clock may be off, in s.

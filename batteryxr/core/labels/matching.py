@@ -104,7 +104,8 @@ def _along(
         raise LabelsError(
             argument,
             other,
-            f"the labels of the data along {dim!r}; it differs: {_told(mine[places < 0])}",
+            f"the labels of the data along {dim!r}, from which it differs: "
+            f"{_told(mine[places < 0])}",
             _mend(argument, dim, mine.dtype.kind in "iuf"),
         )
     return other.assign_coords({dim: data[dim].variable})

@@ -20,7 +20,13 @@ from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.bounds.kinds import Gap, Mass, RestCurrent, VoltageStep
+    from batteryxr.core.bounds.kinds import (
+        Gap,
+        Mass,
+        RestCurrent,
+        VoltageStep,
+        VoltageWidth,
+    )
     from batteryxr.core.checks import NonNegative, Whole
     from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.record import HalfCycleTable
@@ -33,7 +39,7 @@ _MOST_BINS = 200_000
 def dqdv(
     record: xr.Dataset,
     *,
-    smoothing: NonNegative = 0.020,
+    smoothing: VoltageWidth = 0.020,
     bin: VoltageStep = 0.001,
     half_cycles: Sequence[int] | None = None,
     mass: Mass | None = None,
@@ -103,7 +109,7 @@ def dqdv(
     table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
     refuse_implausible(table, caller="dqdv")
     chosen = _chosen(table, half_cycles)
-    _refuse_wide({"smoothing": smoothing, "bin": bin}, table, chosen)
+    _tell_wide({"smoothing": smoothing, "bin": bin}, table, chosen)
     grid = _voltage_grid(table, chosen, bin)
     curves = lay_out(rows, table, chosen, grid, weights=smooth.weights())
     kind = _Kind(
@@ -229,10 +235,10 @@ def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndar
     return numbers - 1
 
 
-def _refuse_wide(
+def _tell_wide(
     widths: dict[str, float], table: HalfCycleTable, chosen: np.ndarray
 ) -> None:
-    """Raise where a width in V exceeds what the half cycles span."""
+    """Tell of a width in V that exceeds what the half cycles span."""
     from batteryxr.echem.kernels import parts
 
     if not chosen.size:
