@@ -1,5 +1,6 @@
 """Electrochemistry: cycles, derivatives, titration, composition and the scan join."""
 
+from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.comparison import compare, comparison_template
 from batteryxr.echem.cycling.cycles import cycles
 from batteryxr.echem.cycling.differential import dqdv, dvdq
@@ -51,6 +52,7 @@ from batteryxr.echem.titration.pulse import pulse_fit
 __all__ = [
     "Clock",
     "Composition",
+    "Counting",
     "FiniteLength",
     "Lithiation",
     "WeppnerHuggins",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.histogram import Bins, Curves, HalfCycles
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.kernels.smoothers import Smoother
-    from batteryxr.echem.record import Columns, HalfCycleTable
+    from batteryxr.echem.counting import HalfCycleTable
+    from batteryxr.echem.record import Columns
 
 Method = Literal["gaussian", "savgol"]
 

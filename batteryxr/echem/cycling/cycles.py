@@ -10,8 +10,15 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import (
+    By,
+    Counting,
+    Short,
+    half_cycle_table,
+    refuse_implausible,
+)
 from batteryxr.echem.cycling.half_cycles import labelled
-from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Positive
@@ -47,6 +54,8 @@ def cycles(
     mass: Positive | None = None,
     nominal_capacity: Positive | None = None,
     reference: Literal["first", "max"] | Count = "first",
+    min_charge: Short = 0.02,
+    by: By = "current",
     i_zero: Positive | None = None,
     max_gap: float = 3600.0,
 ) -> xr.Dataset:
@@ -73,7 +82,7 @@ def cycles(
     reference
         What the capacity is retained of: that of the first complete cycle, of the
         one with most, or of a cycle by number.
-    i_zero, max_gap
+    min_charge, by, i_zero, max_gap
         See `half_cycles`.
 
     Returns
@@ -101,8 +110,9 @@ def cycles(
     DataQualityWarning
         Where the record begins with the other half cycle.
     """
-    rows = columns(record, caller="cycles")
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    counting = Counting(min_charge, by, i_zero, max_gap)
+    rows = columns(record, caller="cycles", number=counting.number)
+    table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="cycles")
     halves = labelled(table)
     paired, unpaired = _paired(halves, first)
@@ -124,8 +134,7 @@ def cycles(
         "electrode": electrode,
         "first": first,
         "unpaired_half_cycles": unpaired,
-        "i_zero": table.rule.i_zero,
-        "max_gap": table.rule.max_gap,
+        **table.to_attrs(),
     }
     return result
 

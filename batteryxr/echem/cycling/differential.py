@@ -12,16 +12,21 @@ from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import (
+    Counting,
+    half_cycle_table,
+    refuse_implausible,
+)
 from batteryxr.echem.cycling.curves import Method, Smoothing, lay_out
 from batteryxr.echem.cycling.half_cycles import DIRECTION, directions
-from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.checks import NonNegative, Positive, Whole
     from batteryxr.echem.kernels.histogram import Bins, Curves
-    from batteryxr.echem.record import HalfCycleTable
+    from batteryxr.echem.counting import HalfCycleTable
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
 _MOST_BINS = 200_000
@@ -37,12 +42,11 @@ def dqdv(
     mass: Positive | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
 
-    Reads twice, and the current three times where `i_zero` is None; memory is a few
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a few
     chunks and the result.
 
     The charge of each interval between two rows is laid out evenly between their two
@@ -68,8 +72,8 @@ def dqdv(
         "gaussian", or "savgol" of polynomial order `order`.
     order
         See `method`.
-    i_zero, max_gap
-        See the function `half_cycles`.
+    counting
+        What ends a half cycle. Default: as in the function `half_cycles`.
 
     Returns
     -------
@@ -97,8 +101,9 @@ def dqdv(
     """
     smooth = Smoothing(smoothing, bin, method, order)
     charge = _charge(mass)
-    rows = columns(record, caller="dqdv", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(record, caller="dqdv", clock=False, number=rule.number)
+    table = half_cycle_table(rows, rule)
     refuse_implausible(table, caller="dqdv")
     chosen = _chosen(table, half_cycles)
     grid = _voltage_grid(table, chosen, bin)
@@ -124,12 +129,11 @@ def dvdq(
     mass: Positive | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 
-    Reads twice, and the current three times where `i_zero` is None; memory is a few
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a few
     chunks and the result. The counterpart of `dqdv`: the voltage gained in each
     interval is laid out over the charge that passed, and the area under the curve is
     the voltage window.
@@ -142,7 +146,7 @@ def dvdq(
         Width of the kernel (see `dqdv`) as a fraction of the largest capacity.
     bins
         Number of bins up to the largest capacity.
-    half_cycles, mass, method, order, i_zero, max_gap
+    half_cycles, mass, method, order, counting
         See `dqdv`.
 
     Returns
@@ -163,8 +167,9 @@ def dvdq(
     """
     smooth = Smoothing(smoothing, 1 / bins, method, order)
     charge = _charge(mass)
-    rows = columns(record, caller="dvdq", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(record, caller="dvdq", clock=False, number=rule.number)
+    table = half_cycle_table(rows, rule)
     refuse_implausible(table, caller="dvdq")
     chosen = _chosen(table, half_cycles)
     grid = _charge_grid(table, chosen, bins)

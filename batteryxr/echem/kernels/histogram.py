@@ -95,11 +95,11 @@ def seed(record: Record, row: int, carry: Floats) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _follows(d: float, i: float, before: float, direction: float, rule: Rule) -> bool:
+def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
     # Whether current of one direction flows over an interval: `record.interval`
-    # without a branch to mispredict.
-    flows = (d >= 0.0) & (d <= rule.max_gap) & (direction * i >= rule.i_zero)
-    return flows & (rule.mean | (direction * before >= rule.i_zero))
+    # without a branch to mispredict. In pulses it is the other direction.
+    flows = (d >= 0.0) & (d <= rule.max_gap) & (abs(i) >= rule.i_zero)
+    return flows & (rule.mean | ((i * before > 0.0) & (abs(before) >= rule.i_zero)))
 
 
 @njit(cache=True, nogil=True)
@@ -147,7 +147,7 @@ def lay_charge(
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]
         d = tk - before_t
-        follows = _follows(d, ik, before_i, direction, rule)
+        follows = _follows(d, ik, before_i, rule)
         if several:
             follows &= file[a + k] == before_file
         if is_missing(tk, vk, ik):
@@ -202,14 +202,16 @@ def lay_voltage(
         if is_missing(tk, vk, ik):
             continue
         d = tk - before_t
-        follows = _follows(d, ik, before_i, direction, rule)
+        follows = _follows(d, ik, before_i, rule)
         if file.size > 0:
             follows &= file[k] == before_file
             before_file = np.float64(file[k])
         if follows:
             charge = direction * (ik + (ik if mean else before_i)) * d / 7200.0
-            low = min(1.0 + passed / width, top)
-            high = min(1.0 + (passed + charge) / width, top)
+            low = min(max(1.0 + passed / width, 1.0), top)
+            high = min(max(1.0 + (passed + charge) / width, 1.0), top)
+            if high < low:  # a pulse goes back over the charge that had passed
+                low, high = high, low
             rise = vk - before_v
             if high - low > 1.0:
                 _spread(bins, low, high, direction * rise)

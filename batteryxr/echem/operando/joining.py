@@ -9,6 +9,11 @@ import xarray as xr
 
 from batteryxr.core.errors import DataError
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import (
+    Counting,
+    half_cycle_table,
+    refuse_implausible,
+)
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.operando.clock import Clock
@@ -20,19 +25,15 @@ from batteryxr.echem.operando.scans import (
     require_clock,
     warn_outside,
 )
-from batteryxr.echem.record import (
-    columns,
-    half_cycle_table,
-    nanoseconds,
-    refuse_implausible,
-)
+from batteryxr.echem.record import columns, nanoseconds
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import NonNegative, Positive
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.record import Columns, HalfCycleTable
+    from batteryxr.echem.counting import HalfCycleTable
+    from batteryxr.echem.record import Columns
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 
@@ -88,13 +89,12 @@ def join(
     first: Literal["charge", "discharge"] | None = None,
     mass: Positive | None = None,
     formula: str | Composition | Lithiation | None = None,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    counting: Counting | None = None,
 ) -> Scans:
     """Label each scan with what the cell did during its exposure.
 
     Lazy in `scans`, whose data are not touched. Reads `record` twice, and its current
-    three times where `i_zero` is None; memory is a few of its chunks.
+    three times unless an `i_zero` is given; memory is a few of its chunks.
 
     Voltage and current are taken as straight lines between rows (the current as a
     staircase where the cycler logs means, see `half_cycles`), and integrated exactly
@@ -127,8 +127,8 @@ def join(
     formula
         The active material as weighed, for the Li content; a `Lithiation` tells more:
         where the content starts, what it counts on, what a charge does.
-    i_zero, max_gap
-        See `half_cycles`.
+    counting
+        What ends a half cycle, and when the cell rests. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -169,8 +169,9 @@ def join(
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
     require_clock(record, caller="join")
-    rows = columns(record, caller="join")
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    counting = counting or Counting()
+    rows = columns(record, caller="join", number=counting.number)
+    table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="join")
 
     times = nanoseconds(clock.to_cycler(scans["time"].values))

@@ -11,7 +11,8 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import BRANCH_COLOURS, NEUTRAL, dimension, load_hvplot
 from batteryxr.echem.plot.axes import axis
-from batteryxr.echem.record import columns, half_cycle_table
+from batteryxr.echem.counting import Counting, half_cycle_table
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +37,11 @@ def plot_voltage_profile(
     *,
     mass: Positive | None = None,
     half_cycles: Sequence[int] | None = None,
-    i_zero: Positive | None = None,
-    max_gap: float = 3600.0,
+    counting: Counting | None = None,
 ) -> holoviews.Overlay:
     """Plot voltage against capacity, each half cycle from zero.
 
-    Reads twice, and the current three times where `i_zero` is None.
+    Reads twice, and the current three times unless an `i_zero` is given.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def plot_voltage_profile(
         Active mass in mg, for specific capacity.
     half_cycles
         Numbers of the half cycles wanted. None: all.
-    i_zero, max_gap
-        See `half_cycles`.
+    counting
+        What ends a half cycle. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -67,8 +67,11 @@ def plot_voltage_profile(
     hv = load_hvplot()
     from batteryxr.echem.kernels import parts
 
-    rows = columns(record, caller="plot_voltage_profile", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(
+        record, caller="plot_voltage_profile", clock=False, number=rule.number
+    )
+    table = half_cycle_table(rows, rule)
     there = len(table.floats)
     numbers = range(1, there + 1) if half_cycles is None else half_cycles
     x = axis("capacity" if mass is None else "specific_capacity")
@@ -80,6 +83,7 @@ def plot_voltage_profile(
         of = table.integers[number - 1]
         some = slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1)
         q, v = _profile(rows.isel(some), table.rule)
+        q = q * of[parts.DIRECTION]
         if mass is not None:
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
@@ -97,10 +101,11 @@ def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     flows = np.abs(i) >= rule.i_zero
     step = np.diff(t, prepend=t[:1])
     before = i if rule.mean else np.concatenate([i[:1], i[:-1]])
-    counted = flows & np.concatenate([[False], flows[:-1]]) & (step <= rule.max_gap)
+    counted = flows & (i * before > 0) & (step <= rule.max_gap)
+    counted &= np.concatenate([[rule.mean], flows[:-1] | rule.mean])
     if file.size:
         counted &= np.diff(file, prepend=file[:1]) == 0
-    q = np.cumsum(np.where(counted, 0.5 * np.abs(i + before) * step / 3600.0, 0.0))
+    q = np.cumsum(np.where(counted, 0.5 * (i + before) * step / 3600.0, 0.0))
     every = max(1, int(flows.sum()) // _POINTS)
     return q[flows][::every], v[flows][::every]
 

@@ -12,7 +12,8 @@ from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.lithium.content import content_after
-from batteryxr.echem.record import columns, largest_current
+from batteryxr.echem.counting import largest_current
+from batteryxr.echem.record import columns
 from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 
 if TYPE_CHECKING:
