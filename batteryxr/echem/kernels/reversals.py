@@ -51,8 +51,11 @@ def _leaves(charge: np.ndarray) -> _Tree:
 
 
 @njit(cache=True, nogil=True)
-def _grow(tree: _Tree, n: int) -> int:
-    """Join three stretches at the smallest turn until none lies between larger ones."""
+def _grow(tree: _Tree, n: int, ends_open: bool) -> int:
+    """Join three stretches at the smallest turn until none lies between larger ones.
+
+    The last stretch of an open end may grow yet: no turn is larger.
+    """
     net, gross, before, after = tree.net, tree.gross, tree.before, tree.after
     gone = np.zeros(net.size, np.bool_)
     heap = [(abs(net[k]), k) for k in range(n)]
@@ -61,7 +64,9 @@ def _grow(tree: _Tree, n: int) -> int:
     while len(heap) > 0:
         size, k = heapq.heappop(heap)
         a, b = before[k], after[k]
-        if gone[k] or a < 0 or b < 0 or abs(net[a]) < size or abs(net[b]) < size:
+        if gone[k] or a < 0 or b < 0 or abs(net[a]) < size:
+            continue
+        if abs(net[b]) < size and not (ends_open and after[b] < 0):
             continue
         gone[a] = gone[k] = gone[b] = True
         net[made] = net[a] + net[k] + net[b]
@@ -113,9 +118,9 @@ def half_cycles_of(charge: np.ndarray, least: float, ends_open: bool) -> np.ndar
     """
     number = np.arange(charge.size)
     if charge.size < 2 or least <= 0:
-        return number
+        return number  # each reversal ends one
     tree = _leaves(np.ascontiguousarray(charge, np.float64))
-    _grow(tree, charge.size)
+    _grow(tree, charge.size, ends_open)
     roots = _roots(tree)
     _cut(tree, roots, least, number)
     return _without_ends(charge, number, least, ends_open)
