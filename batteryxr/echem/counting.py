@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from batteryxr.echem.kernels.parts import Halves
     from batteryxr.echem.kernels.record import Record, Rule
+    from batteryxr.echem.kernels.switching import Intervals, Switches
     from batteryxr.echem.record import Columns
 
 #: What ends a half cycle.
@@ -78,6 +79,8 @@ class HalfCycleTable:
     floats: np.ndarray
     integers: np.ndarray
     pulses: np.ndarray  # see `parts.PULSES`
+    switches: Switches
+    assumed: np.ndarray  # mA h of each half cycle that nothing tells
     rule: Rule
     counting: Counting
     backward: int
@@ -122,10 +125,13 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         if 3 * found.noise["rest_sd"] > least:
             rule = rule._replace(i_zero=float(f"{3 * found.noise['rest_sd']:.6g}"))
             found = halves(rule)
+    switches = _switches(rows, rule, whole)
     return HalfCycleTable(
         found.floats,
         found.integers,
         found.pulses,
+        switches,
+        _add_switches(found, switches),
         rule,
         counting,
         backward=int(found.noise["backward"]),
@@ -163,6 +169,76 @@ def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
         found.append(row + np.flatnonzero(np.diff(known, prepend=last) != 0))
         last, row = known[-1] if known.size else last, row + known.size
     return np.concatenate(found)
+
+
+def _switches(rows: Columns, rule: Rule, whole: Record | None) -> Switches:
+    """Return what flowed in the intervals that two rows do not tell."""
+    from batteryxr.echem.kernels import segments, switching
+
+    if rule.mean:  # each current is that of the interval before it
+        return switching.none()
+    if whole is None:
+        return switching.resolve(_streamed(rows, rule), rule)
+    size = whole.t.size
+    share = -(-size // segments.threads()) or 1
+    pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
+    found = segments.in_threads(switching.find, pieces)
+    odd = np.concatenate([np.zeros(0, np.int64), *found])
+    return switching.resolve(switching.gather(whole, odd, 0, rule), rule)
+
+
+def _streamed(rows: Columns, rule: Rule) -> Intervals:
+    """Return the intervals of a record that streams by, two rows held back."""
+    from batteryxr.echem.kernels import switching
+    from batteryxr.echem.kernels.record import Record, part
+
+    found, held, offset = [], None, 0
+    for block in rows.blocks():
+        if held is not None:
+            pairs = zip(held, block, strict=True)
+            block = Record(*(np.concatenate(pair) for pair in pairs))
+        size = block.t.size
+        # The last row waits: the interval after it is not known yet.
+        odd = switching.find(block, 0 if held is None else 1, size - 1, rule)
+        found.append(switching.gather(block, odd, offset, rule))
+        held = part(block, max(size - 2, 0), size)
+        offset += max(size - 2, 0)
+    if held is not None:
+        size = held.t.size
+        odd = switching.find(held, size - 1, size, rule)
+        found.append(switching.gather(held, odd, offset, rule))
+    return switching.Intervals(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _add_switches(found: Halves, s: Switches) -> np.ndarray:
+    """Add what flowed at switches to the half cycles; return what is assumed of it."""
+    from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.switching import owners
+
+    f, n = found.floats, found.integers
+    first, last = n[:, parts.FIRST], n[:, parts.LAST_ACTIVE]
+    after = owners(first, last, s.row)
+    before = owners(first, last, s.row - 1)
+    whole = owners(first, n[:, parts.LAST], s.row)
+
+    def add(column: int, owner: np.ndarray, values: np.ndarray) -> None:
+        f[:, column] += _summed(owner, values, len(f))
+
+    for owner, charge, time, counted, volts in (
+        (before, s.before, s.time_before, s.counted_before, s.v_before),
+        (after, s.after, s.time_after, s.counted_after, s.v),
+    ):
+        add(parts.CHARGE, owner, charge)
+        add(parts.ENERGY, owner, charge * volts)
+        add(parts.COUNTER, owner, counted)
+        add(parts.ACTIVE, owner, time)
+        add(parts.REST, np.where(owner >= 0, whole, -1), -time)
+    return _summed(after, np.where(s.assumed, np.abs(s.after), 0.0), len(f))
+
+
+def _summed(owner: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    mine = owner >= 0
+    return np.bincount(owner[mine], values[mine], minlength=size)
 
 
 def largest_current(rows: Columns) -> float:

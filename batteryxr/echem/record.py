@@ -30,6 +30,7 @@ _COLUMNS = {
     "file": "file",
     "time": "clock",
     "counter": "counter",
+    "step_time": "step_time",
 }
 #: Rows that are streamed at once.
 _BLOCK = 4_000_000
@@ -84,7 +85,7 @@ def columns(
     caller
         Name of the public function, for messages.
     clock
-        Whether wall-clock time and the cycler's own counter are needed.
+        Whether wall-clock time is needed.
     number
         The cycler's own number that is needed, if any: "step" or "cycle".
 
@@ -103,9 +104,10 @@ def columns(
                 f"{caller}: {name!r} lies on {record[name].dims}; expected "
                 "('record',). Select one cell first, with `.isel` or from the tree."
             )
-    if clock:
-        counters = ("capacity", "charge_capacity", "discharge_capacity")
-        wanted |= {n: "mA h" for n in counters if n in record.variables}
+    counters = ("capacity", "charge_capacity", "discharge_capacity")
+    wanted |= {n: "mA h" for n in counters if n in record.variables}
+    if "step_time" in record.variables:
+        wanted["step_time"] = "s"
     found = {n: in_units(record[n], u, caller=caller) for n, u in wanted.items()}
     one_way = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
     if "capacity" in found:

@@ -258,7 +258,7 @@ def test_chunks_change_not_a_bit(seed, cuts):
     file = np.sort(rng.integers(0, 3, n)).astype(np.int16)
     counter = np.cumsum(np.nan_to_num(i)) / 360
     clock = np.arange(n, dtype=np.int64)
-    rows = Record(t, v, i, file, clock, counter)
+    rows = Record(t, v, i, file, clock, counter, np.empty(0))
     rule = Rule(i_zero=0.01, max_gap=100.0, mean=bool(seed % 2))
     whole = segments.walk_whole(rows, rule)
     carry, table = np.zeros(segments.CARRIED), parts.table(2)
@@ -281,7 +281,7 @@ def test_threads_agree_bit_by_bit_over_many_blocks():
     i *= rng.uniform(0.9, 1.1, n)
     v = 3.5 + 0.5 * np.sin(t / 7000)
     file = np.sort(rng.integers(0, 4, n)).astype("i2")
-    rows = Record(t, v, i, file, np.empty(0, "i8"), np.empty(0))
+    rows = Record(t, v, i, file, np.empty(0, "i8"), np.empty(0), np.empty(0))
     rule = Rule(i_zero=1e-3, max_gap=10.0, mean=False)
     results = []
     for workers in (1, 2, 3, 5):

@@ -145,7 +145,7 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
     found: _Variables = {}
-    flag, whole = np.zeros(n, np.int8), np.ones(n, bool)
+    flag, whole = np.zeros(n, np.int16), np.ones(n, bool)
     for place, side in enumerate((first, _OTHER[first])):
         rows = np.arange(skipped + place, direction.size, 2)
         for name in _TAKEN:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
-IMPLAUSIBLE, MERGED_PULSES = 32, 64
+IMPLAUSIBLE, MERGED_PULSES, ASSUMED_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16, 32, 64],
+    "flag_masks": [1 << k for k in range(9)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
-    "implausible_record merged_pulses",
+    "implausible_record merged_pulses assumed_switch counter_differs",
 }
+#: Fractions of a capacity: what may be assumed, and by how much the counter may differ.
+_ASSUMED, _DIFFERS = 2e-4, 2e-3
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
@@ -47,6 +49,7 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "counter_capacity": ("mA h", "Capacity by the cycler's own counter"),
     "q_consistency": ("1", "Capacity relative to the cycler's counter, minus 1"),
     "pulse_charge": ("mA h", "Charge of the pulses against the direction"),
+    "assumed_charge": ("mA h", "Charge at switches that nothing tells, included"),
 }
 
 
@@ -67,16 +70,18 @@ def half_cycles(
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
-    trapezoid integrals over intervals with current of one direction at both ends,
-    never across a change of file or a gap. A half cycle of less than 1e-4 of the
-    largest charge is taken for noise and left out.
+    trapezoid integrals, never across a change of file or a gap. Where the current was
+    switched between two rows, or changed by more than a tenth, the cycler's counter
+    tells what flowed, else its ``step_time``; else the row before is taken for the
+    end of its step, and the new current for as long as to the row after at most. A
+    half cycle of less than 1e-4 of the largest charge is noise and left out.
 
     Parameters
     ----------
     record
         Cycler data on ``record``: ``voltage``, ``current`` (positive charges the
-        cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` where
-        there.
+        cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` and
+        ``step_time`` where there.
     min_charge
         A reversal that passes less than this fraction of the half cycle around it is a
         pulse: it ends nothing, and its charge is counted net. 0: each ends one.
@@ -101,7 +106,9 @@ def half_cycles(
         record is not if the next of its direction passes more than twice the charge,
         or if it stops short of the voltage where the others stop. ``pulses`` and
         ``pulse_charge`` count the reversals within; the variables on ``pulse`` tell
-        where each is.
+        where each is. ``counter_capacity`` is what the cycler's counter reads from
+        one end to the other, gaps included; a capacity that differs by more than 2e-3
+        is flagged.
 
     Raises
     ------
@@ -233,6 +240,7 @@ def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
             "pulse_charge": _sums(table),
+            "assumed_charge": table.assumed,
         }
     wrong = table.integers[:, parts.BACKWARD] > 0
     if _untrusted(table):
@@ -264,12 +272,14 @@ def _half_cycle_flags(
     from batteryxr.echem.kernels import parts
 
     n = table.integers
-    flag = np.zeros(len(n), np.int8)
+    flag = np.zeros(len(n), np.int16)
     flag[n[:, parts.BACKWARD] > 0] |= BACKWARD_TIME
     flag[n[:, parts.GAPS] > 0] |= GAP
     flag[n[:, parts.MISSING] > 0] |= MISSING_ROWS
     flag[_sums(table, count=True) > 0] |= MERGED_PULSES
     capacity = np.abs(table.floats[:, parts.CHARGE])
+    flag[table.assumed > _ASSUMED * capacity] |= ASSUMED_SWITCH
+    flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(values, len(n) - 1):

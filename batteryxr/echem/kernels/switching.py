@@ -1,0 +1,219 @@
+"""Charge of the intervals in which a current was switched, or changed steeply.
+
+Between two rows of one current a straight line holds. Where the current was switched
+on, off or over, or fell steeply, two rows do not tell what flowed: the cycler's charge
+counter does, or the time in the step that it logs beside each row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from batteryxr.echem.kernels.record import sign_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, Ints
+    from batteryxr.echem.kernels.record import Record, Rule
+
+#: A current that changes by this fraction between two rows is no straight line.
+_STEEP = 0.1
+#: Without a witness a current must be this many times the least one to be assumed.
+_CLEAR = 10.0
+#: A jump of the counter by more than the current could pass in this many intervals.
+_JUMP = 10.0
+_TILE = 1024
+
+
+class Intervals(NamedTuple):
+    """Intervals that two rows do not tell the charge of; (n,) arrays."""
+
+    row: np.ndarray  # the row at the end of each
+    d: np.ndarray  # s
+    following: np.ndarray  # s, to the row after
+    i_before: np.ndarray  # mA, 0 at rest
+    i: np.ndarray
+    v_before: np.ndarray  # V
+    v: np.ndarray
+    step_time: np.ndarray  # s, at `row`; NaN where nothing tells
+    count_before: np.ndarray  # mA h
+    count: np.ndarray
+    clock: np.ndarray  # ns, at `row`
+
+
+class Switches(NamedTuple):
+    """What flowed in such intervals; charge in mA h, + charges, on top of a line."""
+
+    row: np.ndarray
+    before: np.ndarray  # of the current before
+    after: np.ndarray  # of the current after
+    time_before: np.ndarray  # s under current that a line does not know of
+    time_after: np.ndarray
+    v_before: np.ndarray  # V
+    v: np.ndarray
+    counted_before: np.ndarray  # mA h that the cycler counted and no line covers
+    counted_after: np.ndarray
+    assumed: np.ndarray  # whether neither counter nor step time told
+    began: np.ndarray  # ns, clock of the row before
+    switched: np.ndarray  # ns
+    ended: np.ndarray  # ns, clock of the row
+
+
+@njit(cache=True, nogil=True)
+def _is_plain(i: Floats, i_zero: float, steep: float) -> bool:
+    """Tell whether neighbours are all of one sign, and change little."""
+    odd = 0
+    for k in range(1, i.size):
+        a, b = i[k - 1], i[k]
+        flat = (abs(a) < i_zero) & (abs(b) < i_zero)
+        one = (a * b > 0.0) & (abs(a) >= i_zero) & (abs(b) >= i_zero)
+        odd += not (flat | (one & (abs(b - a) <= steep * abs(a + b))))
+    return odd == 0
+
+
+@njit(cache=True, nogil=True)
+def find(record: Record, start: int, stop: int, rule: Rule) -> Ints:
+    """Return the rows from `start` to `stop` that end an interval of unknown charge.
+
+    Where there is a counter, steep intervals and gaps count among them.
+    """
+    t: Floats
+    i: Floats
+    t, i = record.t, record.i
+    counter = record.counter.size > 0
+    steep = 0.5 * _STEEP if counter else np.inf
+    found, n = np.empty(64, np.int64), 0
+    a = max(start, 1)
+    while a < stop:
+        b = min(a + _TILE, stop)
+        long = counter and t[b - 1] - t[a - 1] > rule.max_gap
+        if long or not _is_plain(i[a - 1 : b], rule.i_zero, steep):
+            for k in range(a, b):
+                one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
+                odd = one != other
+                if one * other > 0.0:
+                    odd = abs(i[k] - i[k - 1]) > steep * abs(i[k] + i[k - 1])
+                    odd = odd or (counter and t[k] - t[k - 1] > rule.max_gap)
+                if not odd:
+                    continue
+                if n == found.size:
+                    more = np.empty(2 * n, np.int64)
+                    more[:n] = found
+                    found = more
+                found[n] = k
+                n += 1
+        a = b
+    return found[:n].copy()
+
+
+def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
+    """Return what the record says of the intervals that end at `rows`."""
+    t, size = record.t, record.t.size
+    if record.file.size:
+        rows = rows[record.file[rows] == record.file[rows - 1]]
+    after = np.minimum(rows + 1, size - 1)
+
+    def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
+        return column[k] if column.size else np.full(k.size, np.nan)
+
+    def current(k: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(record.i[k]) < rule.i_zero, 0.0, record.i[k])
+
+    return Intervals(
+        rows + offset,
+        t[rows] - t[rows - 1],
+        np.where(after > rows, t[after] - t[rows], np.inf),
+        current(rows - 1),
+        current(rows),
+        record.v[rows - 1],
+        record.v[rows],
+        at(record.step_time, rows),
+        at(record.counter, rows - 1),
+        at(record.counter, rows),
+        record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
+    )
+
+
+def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the counter added (NaN where it tells nothing), and its restarts."""
+    limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
+    added = x.count - x.count_before
+    restart = np.abs(added) > limit
+    fresh = np.where(np.abs(x.count) <= limit, x.count, np.nan)
+    added = np.where(restart, fresh, added)
+    return np.where(added == 0.0, np.nan, added), restart
+
+
+def _new_current(
+    x: Intervals, added: np.ndarray, restart: np.ndarray, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for how long (s) the new current had flowed, and where nothing tells."""
+    charge = np.abs(added) * 3600.0
+    reverses = (x.i != 0) & (x.i_before != 0)
+    on, off = np.abs(x.i), np.abs(x.i_before)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_counter = np.where(x.i_before == 0, charge / on, x.d - charge / off)
+        both = (added * 3600.0 - x.i_before * x.d) / (x.i - x.i_before)
+        by_counter = np.where(reverses, np.where(restart, charge / on, both), by_counter)
+    by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
+    # The row before is the last of its step, logged as it ended; unless the next one
+    # lies further off than the rows of the new step do from each other.
+    guess = np.where(on >= _CLEAR * rule.i_zero, np.minimum(x.d, x.following), 0.0)
+    told = np.where(np.isfinite(by_counter), by_counter, by_step)
+    nothing = ~np.isfinite(told)
+    guess = np.where(x.i == 0, x.d, guess)
+    return np.clip(np.where(nothing, guess, told), 0.0, x.d), nothing
+
+
+def resolve(x: Intervals, rule: Rule) -> Switches:
+    """Return what flowed in each interval; nothing where time is lost."""
+    added, restart = _counted(x)
+    known = (x.d >= 0) & (x.d <= rule.max_gap) & np.isfinite(x.v + x.v_before)
+    same = x.i * x.i_before > 0
+    s, nothing = _new_current(x, added, restart, rule)
+    left = np.where(nothing, 0.0, x.d - s)
+    before, after = x.i_before * left / 3600, x.i * s / 3600
+    line = 0.5 * (x.i + x.i_before) * x.d / 3600
+    low, high = np.sort(np.abs([x.i, x.i_before]), axis=0) * x.d / 3600
+    steep = np.sign(x.i) * np.clip(np.abs(added), low, high) - line
+    after = np.where(same, np.where(np.isfinite(added), steep, 0.0), after)
+    before = np.where(same, 0.0, before)
+    flows = known & (x.d > 0)
+    switched = flows & ~same
+    # Steep intervals are counted already where there is a line.
+    counted = np.where((x.d >= 0) & ~(same & known), np.abs(added), 0.0)
+    counted = np.nan_to_num(counted)
+    reverses = x.i * x.i_before < 0
+    ns = np.round(x.d * 1e9).astype(np.int64)
+    return Switches(
+        x.row,
+        np.where(flows, before, 0.0),
+        np.where(flows, after, 0.0),
+        np.where(switched & (x.i_before != 0), left, 0.0),
+        np.where(switched & (x.i != 0), s, 0.0),
+        x.v_before,
+        np.where(same, 0.5 * (x.v + x.v_before), x.v),
+        np.where(reverses, before, np.where(x.i == 0, np.sign(x.i_before), 0) * counted),
+        np.where(reverses, after, np.sign(x.i) * counted),
+        switched & nothing & (x.i != 0),
+        x.clock - ns,
+        x.clock - np.where(same, ns, np.round(s * 1e9).astype(np.int64)),
+        x.clock,
+    )
+
+
+def none() -> Switches:
+    """Return no switches."""
+    return Switches(*(np.zeros(0, kind) for kind in _KINDS))
+
+
+_KINDS = (*("i8 f8 f8 f8 f8 f8 f8 f8 f8 ?".split()), "i8", "i8", "i8")
+
+
+def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return which stretch from `first` to `last` row holds each row; -1: none."""
+    place = np.searchsorted(first, row, side="right") - 1
+    inside = (place >= 0) & (row <= last[np.maximum(place, 0)]) if last.size else False
+    return np.where(inside, place, -1)
