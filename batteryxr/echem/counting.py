@@ -177,37 +177,45 @@ def _switches(rows: Columns, rule: Rule, whole: Record | None) -> Switches:
 
     if rule.mean:  # each current is that of the interval before it
         return switching.none()
+    size = rows.arrays["test_time"].size
+    if not size:
+        return switching.none()
     if whole is None:
-        return switching.resolve(_streamed(rows, rule), rule)
-    size = whole.t.size
-    share = -(-size // segments.threads()) or 1
-    pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
-    found = segments.in_threads(switching.find, pieces)
-    odd = np.concatenate([np.zeros(0, np.int64), *found])
-    return switching.resolve(switching.gather(whole, odd, 0, rule), rule)
+        found, sums = _streamed(rows, rule)
+    else:
+        share = -(-size // segments.threads())
+        pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
+        each = segments.in_threads(switching.find, pieces)
+        odd = np.concatenate([rows for rows, _ in each])
+        found = switching.gather(whole, odd, 0, rule)
+        sums = np.sum([sums for _, sums in each], axis=0)
+    return switching.resolve(switching.believed(found, sums, size), rule)
 
 
-def _streamed(rows: Columns, rule: Rule) -> Intervals:
-    """Return the intervals of a record that streams by, two rows held back."""
+def _streamed(rows: Columns, rule: Rule) -> tuple[Intervals, np.ndarray]:
+    """Find the intervals of a record that streams by, two rows held back."""
     from batteryxr.echem.kernels import switching
     from batteryxr.echem.kernels.record import Record, part
 
-    found, held, offset = [], None, 0
+    found, held, offset, sums = [], None, 0, np.zeros(2)
     for block in rows.blocks():
         if held is not None:
             pairs = zip(held, block, strict=True)
             block = Record(*(np.concatenate(pair) for pair in pairs))
         size = block.t.size
         # The last row waits: the interval after it is not known yet.
-        odd = switching.find(block, 0 if held is None else 1, size - 1, rule)
+        odd, some = switching.find(block, 0 if held is None else 1, size - 1, rule)
+        sums += some
         found.append(switching.gather(block, odd, offset, rule))
         held = part(block, max(size - 2, 0), size)
         offset += max(size - 2, 0)
     if held is not None:
         size = held.t.size
-        odd = switching.find(held, size - 1, size, rule)
+        odd, some = switching.find(held, size - 1, size, rule)
+        sums += some
         found.append(switching.gather(held, odd, offset, rule))
-    return switching.Intervals(*map(np.concatenate, zip(*found, strict=True)))
+    columns = zip(*found, strict=True)
+    return switching.Intervals(*(np.concatenate(column) for column in columns)), sums
 
 
 def _add_switches(found: Halves, s: Switches) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Charge of the intervals in which a current was switched, or changed steeply.
+"""Charge of the intervals of which two rows do not tell it.
 
 Between two rows of one current a straight line holds. Where the current was switched
-on, off or over, or fell steeply, two rows do not tell what flowed: the cycler's charge
-counter does, or the time in the step that it logs beside each row.
+on, off or over, two rows do not tell what flowed: the cycler's charge counter does, or
+the time in the step that it logs beside each row. A sound counter knows better too
+where the current falls steeply, and just after a switch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 #: A current that changes by this fraction between two rows is no straight line.
 _STEEP = 0.1
+#: Where more of the rows do, the lines are right on the whole.
+_COARSE = 1 / 16
+#: By how much a counter may differ from all lines together and still be believed.
+_SOUND = 0.01
 #: Without a witness a current must be this many times the least one to be assumed.
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
@@ -62,40 +67,57 @@ class Switches(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _is_plain(i: Floats, i_zero: float, steep: float) -> bool:
-    """Tell whether neighbours are all of one sign, and change little."""
+def _is_plain(i: Floats, i_zero: float) -> bool:
+    """Tell whether all neighbours are of one sign."""
     odd = 0
     for k in range(1, i.size):
         a, b = i[k - 1], i[k]
         flat = (abs(a) < i_zero) & (abs(b) < i_zero)
-        one = (a * b > 0.0) & (abs(a) >= i_zero) & (abs(b) >= i_zero)
-        odd += not (flat | (one & (abs(b - a) <= steep * abs(a + b))))
+        odd += not (flat | ((a * b > 0.0) & (abs(a) >= i_zero) & (abs(b) >= i_zero)))
     return odd == 0
 
 
 @njit(cache=True, nogil=True)
-def find(record: Record, start: int, stop: int, rule: Rule) -> Ints:
+def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
+    """Tell whether the counter knows better than a line before row `k`; sum both."""
+    d = record.t[k] - record.t[k - 1]
+    line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
+    added = record.counter[k] - record.counter[k - 1]
+    largest = max(abs(record.i[k]), abs(record.i[k - 1]))
+    if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
+        added = record.counter[k]
+    if d > max_gap:
+        return True
+    if d <= 0.0 or not abs(added) <= _JUMP * line:
+        return False
+    sums[0] += line
+    sums[1] += abs(added)
+    # Elsewhere counter and clock are read at moments that differ a little.
+    steep = abs(record.i[k] - record.i[k - 1]) > _STEEP * largest
+    return steep or (k > 1 and record.t[k - 1] == record.t[k - 2])
+
+
+@njit(cache=True, nogil=True)
+def find(record: Record, start: int, stop: int, rule: Rule) -> tuple[Ints, Floats]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
-    Where there is a counter, steep intervals and gaps count among them.
+    Where there is a counter, gaps, steep intervals and the first after a switch that
+    is logged twice count among them. The sums of all lines, and of what the counter says of them (mA h),
+    tell whether it can be believed.
     """
-    t: Floats
     i: Floats
-    t, i = record.t, record.i
-    counter = record.counter.size > 0
-    steep = 0.5 * _STEEP if counter else np.inf
+    i = record.i
+    counter, sums = record.counter.size > 0, np.zeros(2)
     found, n = np.empty(64, np.int64), 0
     a = max(start, 1)
     while a < stop:
         b = min(a + _TILE, stop)
-        long = counter and t[b - 1] - t[a - 1] > rule.max_gap
-        if long or not _is_plain(i[a - 1 : b], rule.i_zero, steep):
+        if counter or not _is_plain(i[a - 1 : b], rule.i_zero):
             for k in range(a, b):
                 one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
                 odd = one != other
-                if one * other > 0.0:
-                    odd = abs(i[k] - i[k - 1]) > steep * abs(i[k] + i[k - 1])
-                    odd = odd or (counter and t[k] - t[k - 1] > rule.max_gap)
+                if counter and one * other > 0.0:
+                    odd = _is_odd(record, k, rule.max_gap, sums)
                 if not odd:
                     continue
                 if n == found.size:
@@ -105,7 +127,7 @@ def find(record: Record, start: int, stop: int, rule: Rule) -> Ints:
                 found[n] = k
                 n += 1
         a = b
-    return found[:n].copy()
+    return found[:n].copy(), sums
 
 
 def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
@@ -143,7 +165,7 @@ def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     restart = np.abs(added) > limit
     fresh = np.where(np.abs(x.count) <= limit, x.count, np.nan)
     added = np.where(restart, fresh, added)
-    return np.where(added == 0.0, np.nan, added), restart
+    return added, restart
 
 
 def _new_current(
@@ -167,6 +189,18 @@ def _new_current(
     return np.clip(np.where(nothing, guess, told), 0.0, x.d), nothing
 
 
+def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
+    """Return the intervals without a counter that is unsound, or too coarse."""
+    line, counted = sums
+    if not abs(counted - line) <= _SOUND * line:
+        nothing = np.full(x.row.size, np.nan)
+        x = x._replace(count=nothing, count_before=nothing)
+    same = x.i * x.i_before > 0
+    if same.sum() <= _COARSE * rows:
+        return x
+    return Intervals(*(column[~same] for column in x))
+
+
 def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return what flowed in each interval; nothing where time is lost."""
     added, restart = _counted(x)
@@ -176,13 +210,12 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     left = np.where(nothing, 0.0, x.d - s)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
-    low, high = np.sort(np.abs([x.i, x.i_before]), axis=0) * x.d / 3600
-    steep = np.sign(x.i) * np.clip(np.abs(added), low, high) - line
-    after = np.where(same, np.where(np.isfinite(added), steep, 0.0), after)
+    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
+    after = np.where(same, differs, after)
     before = np.where(same, 0.0, before)
     flows = known & (x.d > 0)
     switched = flows & ~same
-    # Steep intervals are counted already where there is a line.
+    # Others are counted already where there is a line.
     counted = np.where((x.d >= 0) & ~(same & known), np.abs(added), 0.0)
     counted = np.nan_to_num(counted)
     reverses = x.i * x.i_before < 0
