@@ -80,13 +80,22 @@ class HalfCycleTable:
     integers: np.ndarray
     pulses: np.ndarray  # see `parts.PULSES`
     switches: Switches
-    assumed: np.ndarray  # mA h of each half cycle that nothing tells
+    lacking: np.ndarray  # mA h that each half cycle may lack: nothing tells
     rule: Rule
     counting: Counting
     backward: int
     missing: int
     has_counter: bool
     flags: frozenset[str]
+
+    def switched(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return half cycle (from 0), voltage and charge of what flowed at switches."""
+        s, (before, after, _) = self.switches, _owners(self.integers, self.switches)
+        owner = np.concatenate([before, after])
+        volts = np.concatenate([s.v_before, s.v])
+        charge = np.concatenate([s.before, s.after])
+        some = (owner >= 0) & (charge != 0)
+        return owner[some], volts[some], charge[some]
 
     def to_attrs(self) -> dict[str, float | str]:
         """Return the rule as attributes of a result."""
@@ -106,26 +115,26 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
     whole = None if rows.lazy else next(rows.blocks())
     cuts = _cuts(rows, counting)
 
-    def halves(rule: Rule) -> Halves:
+    def halves(rule: Rule) -> tuple[Halves, Switches]:
         if whole is None or cuts is not None:
-            found = _stream(rows, rule, cuts)
+            *found, switches = _stream(rows, rule, cuts)
         else:
             found = segments.walk_whole(whole, rule)
-        return _half_cycles(*found, counting, cuts)
+            switches = _switches(whole, rule)
+        return _half_cycles(*found, counting, cuts), switches
 
     if counting.i_zero is not None:
         rule = Rule(float(counting.i_zero), float(counting.max_gap), rows.mean)
-        found = halves(rule)
+        found, switches = halves(rule)
     else:
         largest = largest_current(rows) if whole is None else segments.largest(whole.i)
         # A current of nothing but zeros must not count as current.
         least = max(1e-3 * largest, float(np.finfo(np.float64).tiny))
         rule = Rule(least, float(counting.max_gap), rows.mean)
-        found = halves(rule)
+        found, switches = halves(rule)
         if 3 * found.noise["rest_sd"] > least:
             rule = rule._replace(i_zero=float(f"{3 * found.noise['rest_sd']:.6g}"))
-            found = halves(rule)
-    switches = _switches(rows, rule, whole)
+            found, switches = halves(rule)
     return HalfCycleTable(
         found.floats,
         found.integers,
@@ -142,7 +151,10 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
 
 
 def _half_cycles(
-    floats: np.ndarray, integers: np.ndarray, counting: Counting, cuts: np.ndarray | None
+    floats: np.ndarray,
+    integers: np.ndarray,
+    counting: Counting,
+    cuts: np.ndarray | None,
 ) -> Halves:
     from batteryxr.echem.kernels import parts, reversals
 
@@ -171,63 +183,74 @@ def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
     return np.concatenate(found)
 
 
-def _switches(rows: Columns, rule: Rule, whole: Record | None) -> Switches:
+def _switches(whole: Record, rule: Rule) -> Switches:
     """Return what flowed in the intervals that two rows do not tell."""
     from batteryxr.echem.kernels import segments, switching
 
-    if rule.mean:  # each current is that of the interval before it
+    size = whole.t.size
+    if rule.mean or not size:  # each current is that of the interval before it
         return switching.none()
-    size = rows.arrays["test_time"].size
-    if not size:
-        return switching.none()
-    if whole is None:
-        found, sums = _streamed(rows, rule)
-    else:
-        share = -(-size // segments.threads())
-        pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
-        each = segments.in_threads(switching.find, pieces)
-        odd = np.concatenate([rows for rows, _ in each])
-        found = switching.gather(whole, odd, 0, rule)
-        sums = np.sum([sums for _, sums in each], axis=0)
+    share = -(-size // segments.threads())
+    pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
+    each = segments.in_threads(switching.find, pieces)
+    odd = np.concatenate([rows for rows, _ in each])
+    sums = np.sum([sums for _, sums in each], axis=0)
+    found = switching.gather(whole, odd, 0, rule)
     return switching.resolve(switching.believed(found, sums, size), rule)
 
 
-def _streamed(rows: Columns, rule: Rule) -> tuple[Intervals, np.ndarray]:
-    """Find the intervals of a record that streams by, two rows held back."""
-    from batteryxr.echem.kernels import switching
-    from batteryxr.echem.kernels.record import Record, part
+class _Streamed:
+    """Switches of a record that streams by; the last two rows are held back."""
 
-    found, held, offset, sums = [], None, 0, np.zeros(2)
-    for block in rows.blocks():
-        if held is not None:
-            pairs = zip(held, block, strict=True)
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._found: list[Intervals] = []
+        self._held: Record | None = None
+        self._offset = 0
+        self._sums = np.zeros(2)
+
+    def add(self, block: Record) -> None:
+        from batteryxr.echem.kernels.record import Record, part
+
+        if self._rule.mean or not block.t.size:
+            return
+        start = 0
+        if self._held is not None:
+            pairs = zip(self._held, block, strict=True)
             block = Record(*(np.concatenate(pair) for pair in pairs))
+            start = self._held.t.size - 1
         size = block.t.size
         # The last row waits: the interval after it is not known yet.
-        odd, some = switching.find(block, 0 if held is None else 1, size - 1, rule)
-        sums += some
-        found.append(switching.gather(block, odd, offset, rule))
-        held = part(block, max(size - 2, 0), size)
-        offset += max(size - 2, 0)
-    if held is not None:
-        size = held.t.size
-        odd, some = switching.find(held, size - 1, size, rule)
-        sums += some
-        found.append(switching.gather(held, odd, offset, rule))
-    columns = zip(*found, strict=True)
-    return switching.Intervals(*(np.concatenate(column) for column in columns)), sums
+        self._look(block, start, size - 1)
+        self._held = part(block, max(size - 2, 0), size)
+        self._offset += max(size - 2, 0)
+
+    def _look(self, rows: Record, start: int, stop: int) -> None:
+        from batteryxr.echem.kernels import switching
+
+        odd, sums = switching.find(rows, start, stop, self._rule)
+        self._sums += sums
+        self._found.append(switching.gather(rows, odd, self._offset, self._rule))
+
+    def switches(self) -> Switches:
+        from batteryxr.echem.kernels import switching
+
+        if self._held is None:
+            return switching.none()
+        size = self._held.t.size
+        self._look(self._held, size - 1, size)
+        columns = zip(*self._found, strict=True)
+        found = switching.Intervals(*(np.concatenate(column) for column in columns))
+        found = switching.believed(found, self._sums, self._offset + size)
+        return switching.resolve(found, self._rule)
 
 
 def _add_switches(found: Halves, s: Switches) -> np.ndarray:
-    """Add what flowed at switches to the half cycles; return what is assumed of it."""
+    """Add what flowed at switches to the half cycles; return what they may lack."""
     from batteryxr.echem.kernels import parts
-    from batteryxr.echem.kernels.switching import owners
 
-    f, n = found.floats, found.integers
-    first, last = n[:, parts.FIRST], n[:, parts.LAST_ACTIVE]
-    after = owners(first, last, s.row)
-    before = owners(first, last, s.row - 1)
-    whole = owners(first, n[:, parts.LAST], s.row)
+    f = found.floats
+    before, after, whole = _owners(found.integers, s)
 
     def add(column: int, owner: np.ndarray, values: np.ndarray) -> None:
         f[:, column] += _summed(owner, values, len(f))
@@ -241,7 +264,22 @@ def _add_switches(found: Halves, s: Switches) -> np.ndarray:
         add(parts.COUNTER, owner, counted)
         add(parts.ACTIVE, owner, time)
         add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    return _summed(after, np.where(s.assumed, np.abs(s.after), 0.0), len(f))
+    return _summed(after, s.missing, len(f))
+
+
+def _owners(
+    integers: np.ndarray, s: Switches
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the half cycle that each switch ends, begins, and lies in; -1: none."""
+    from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.switching import owners
+
+    first, last = integers[:, parts.FIRST], integers[:, parts.LAST_ACTIVE]
+    return (
+        owners(first, last, s.row - 1),
+        owners(first, last, s.row),
+        owners(first, integers[:, parts.LAST], s.row),
+    )
 
 
 def _summed(owner: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
@@ -259,17 +297,19 @@ def largest_current(rows: Columns) -> float:
 
 def _stream(
     rows: Columns, rule: Rule, cuts: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Switches]:
     from batteryxr.echem.kernels import parts, segments
 
     carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
+    switches = _Streamed(rule)
     for block, begins in _pieces(rows, cuts):
         if begins:
             carry[segments.OPEN] = 0.0
         table = segments.walk(block, row, rule, carry, table)
         row += block.t.size
+        switches.add(block)
     floats, integers, n = table
-    return floats[:n], integers[:n]
+    return floats[:n], integers[:n], switches.switches()
 
 
 def _pieces(rows: Columns, cuts: np.ndarray | None) -> Iterator[tuple[Record, bool]]:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
-IMPLAUSIBLE, MERGED_PULSES, ASSUMED_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
+IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
 _FLAGS = {
     "flag_masks": [1 << k for k in range(9)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
-    "implausible_record merged_pulses assumed_switch counter_differs",
+    "implausible_record merged_pulses unknown_switch counter_differs",
 }
-#: Fractions of a capacity: what may be assumed, and by how much the counter may differ.
-_ASSUMED, _DIFFERS = 2e-4, 2e-3
+#: Fraction of a capacity by which the counter may differ, and that may be missing.
+_DIFFERS = 2e-3
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
@@ -49,7 +49,7 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "counter_capacity": ("mA h", "Capacity by the cycler's own counter"),
     "q_consistency": ("1", "Capacity relative to the cycler's counter, minus 1"),
     "pulse_charge": ("mA h", "Charge of the pulses against the direction"),
-    "assumed_charge": ("mA h", "Charge at switches that nothing tells, included"),
+    "missing_charge": ("mA h", "Charge at switches that may be missing"),
 }
 
 
@@ -72,9 +72,9 @@ def half_cycles(
     before them, and a half cycle may run on over several files. Charge and energy are
     trapezoid integrals, never across a change of file or a gap. Where the current was
     switched between two rows, or changed by more than a tenth, the cycler's counter
-    tells what flowed, else its ``step_time``; else the row before is taken for the
-    end of its step, and the new current for as long as to the row after at most. A
-    half cycle of less than 1e-4 of the largest charge is noise and left out.
+    tells what flowed, else its ``step_time``. Where neither does, nothing is counted
+    at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
+    A half cycle of less than 1e-4 of the largest charge is noise and left out.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
             "pulse_charge": _sums(table),
-            "assumed_charge": table.assumed,
+            "missing_charge": table.lacking,
         }
     wrong = table.integers[:, parts.BACKWARD] > 0
     if _untrusted(table):
@@ -278,7 +278,7 @@ def _half_cycle_flags(
     flag[n[:, parts.MISSING] > 0] |= MISSING_ROWS
     flag[_sums(table, count=True) > 0] |= MERGED_PULSES
     capacity = np.abs(table.floats[:, parts.CHARGE])
-    flag[table.assumed > _ASSUMED * capacity] |= ASSUMED_SWITCH
+    flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY

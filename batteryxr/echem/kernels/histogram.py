@@ -52,6 +52,15 @@ class HalfCycles(NamedTuple):
     stop: np.ndarray  # one beyond the last row under current
     direction: np.ndarray  # 1 for a charge, -1 for a discharge
     charge: np.ndarray  # mA h, positive
+    deposits_from: np.ndarray  # its deposits, up to the next column
+    deposits_to: np.ndarray
+
+
+class Deposits(NamedTuple):
+    """Charge that flowed where no line tells it; (m,) arrays."""
+
+    voltage: np.ndarray  # V
+    charge: np.ndarray  # mA h, positive in the direction of the half cycle
 
 
 class Curves(NamedTuple):
@@ -231,6 +240,25 @@ def lay_voltage(
 
 
 @njit(cache=True, nogil=True)
+def deposit(
+    halves: HalfCycles,
+    k: int,
+    deposits: Deposits,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
+    """Begin half cycle `k` with its deposits, before its rows are laid out."""
+    top = bins.size - 1.000001
+    for j in range(halves.deposits_from[k], halves.deposits_to[k]):
+        if grid.over_charge:
+            carry[PASSED] += deposits.charge[j]
+            continue
+        place = (deposits.voltage[j] - grid.origin) / grid.width
+        _share(bins, min(max(place, 1.0), top), deposits.charge[j])
+
+
+@njit(cache=True, nogil=True)
 def _filled(bins: Floats) -> tuple[int, int]:
     first, last = 0, bins.size - 1
     while first <= last and bins[first] == 0.0:
@@ -377,6 +405,7 @@ def lay_out(
 def curves(
     record: Record,
     halves: HalfCycles,
+    deposits: Deposits,
     rule: Rule,
     grid: Bins,
     smoother: Smoother,
@@ -388,6 +417,7 @@ def curves(
     ----------
     record : Record
     halves : HalfCycles
+    deposits : Deposits
     rule : Rule
     grid : Bins
     smoother : Smoother
@@ -401,6 +431,7 @@ def curves(
         bins[:] = 0.0
         carry[:] = 0.0
         a, b, direction = halves.first[k], halves.stop[k], halves.direction[k]
+        deposit(halves, k, deposits, grid, bins, carry)
         seed(record, a, carry)
         lay_out(record, a, b, direction, rule, grid, bins, carry)
         finish(bins, halves.charge[k], smoother, grid, carry, room, out, k)

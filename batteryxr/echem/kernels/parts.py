@@ -113,7 +113,9 @@ def _pulses(
     owner = np.maximum(place, 0)
     against = integers[owner, DIRECTION] * run_integers[:, DIRECTION] < 0
     large = np.abs(run_floats[:, CHARGE]) >= BLIP * np.abs(floats[owner, CHARGE])
-    within = (place >= 0) & (run_integers[:, LAST_ACTIVE] <= integers[owner, LAST_ACTIVE])
+    within = (place >= 0) & (
+        run_integers[:, LAST_ACTIVE] <= integers[owner, LAST_ACTIVE]
+    )
     chosen = against & large & within
     return np.column_stack(
         [

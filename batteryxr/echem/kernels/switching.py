@@ -24,8 +24,8 @@ _STEEP = 0.1
 #: Where more of the rows do, the lines are right on the whole.
 _COARSE = 1 / 16
 #: By how much a counter may differ from all lines together and still be believed.
-_SOUND = 0.01
-#: Without a witness a current must be this many times the least one to be assumed.
+_SOUND = 2e-3
+#: A current is no noise from this many times the least one on.
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
 _JUMP = 10.0
@@ -60,7 +60,7 @@ class Switches(NamedTuple):
     v: np.ndarray
     counted_before: np.ndarray  # mA h that the cycler counted and no line covers
     counted_after: np.ndarray
-    assumed: np.ndarray  # whether neither counter nor step time told
+    missing: np.ndarray  # mA h that may have flowed too: nothing tells
     began: np.ndarray  # ns, clock of the row before
     switched: np.ndarray  # ns
     ended: np.ndarray  # ns, clock of the row
@@ -135,6 +135,8 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
     t, size = record.t, record.t.size
     if record.file.size:
         rows = rows[record.file[rows] == record.file[rows - 1]]
+    v, i = record.v, record.i
+    rows = rows[np.isfinite(v[rows] + v[rows - 1] + i[rows] + i[rows - 1])]
     after = np.minimum(rows + 1, size - 1)
 
     def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -146,7 +148,7 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
     return Intervals(
         rows + offset,
         t[rows] - t[rows - 1],
-        np.where(after > rows, t[after] - t[rows], np.inf),
+        np.where(after > rows, t[after] - t[rows], 0.0),
         current(rows - 1),
         current(rows),
         record.v[rows - 1],
@@ -168,25 +170,22 @@ def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     return added, restart
 
 
-def _new_current(
-    x: Intervals, added: np.ndarray, restart: np.ndarray, rule: Rule
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for how long (s) the new current had flowed, and where nothing tells."""
+def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
+    """Return for how long (s) the new current had flowed; NaN where nothing tells."""
     charge = np.abs(added) * 3600.0
     reverses = (x.i != 0) & (x.i_before != 0)
     on, off = np.abs(x.i), np.abs(x.i_before)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_counter = np.where(x.i_before == 0, charge / on, x.d - charge / off)
         both = (added * 3600.0 - x.i_before * x.d) / (x.i - x.i_before)
-        by_counter = np.where(reverses, np.where(restart, charge / on, both), by_counter)
+        by_counter = np.where(
+            reverses, np.where(restart, charge / on, both), by_counter
+        )
+    # A counter that began anew tells nothing of the step before.
+    by_counter = np.where(restart & (x.i == 0), x.d, by_counter)
     by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
-    # The row before is the last of its step, logged as it ended; unless the next one
-    # lies further off than the rows of the new step do from each other.
-    guess = np.where(on >= _CLEAR * rule.i_zero, np.minimum(x.d, x.following), 0.0)
     told = np.where(np.isfinite(by_counter), by_counter, by_step)
-    nothing = ~np.isfinite(told)
-    guess = np.where(x.i == 0, x.d, guess)
-    return np.clip(np.where(nothing, guess, told), 0.0, x.d), nothing
+    return np.clip(told, 0.0, x.d)
 
 
 def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
@@ -204,10 +203,16 @@ def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
 def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return what flowed in each interval; nothing where time is lost."""
     added, restart = _counted(x)
-    known = (x.d >= 0) & (x.d <= rule.max_gap) & np.isfinite(x.v + x.v_before)
+    known = (x.d >= 0) & (x.d <= rule.max_gap)
     same = x.i * x.i_before > 0
-    s, nothing = _new_current(x, added, restart, rule)
-    left = np.where(nothing, 0.0, x.d - s)
+    told = _new_current(x, added, restart)
+    nothing = np.isnan(told)
+    s = np.nan_to_num(told)
+    fresh = restart & np.isfinite(added)
+    left = np.where(nothing | fresh, 0.0, x.d - s)
+    # It may have flowed for as long as to the row after.
+    missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
+    missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
     differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
@@ -228,9 +233,11 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
         np.where(switched & (x.i != 0), s, 0.0),
         x.v_before,
         np.where(same, 0.5 * (x.v + x.v_before), x.v),
-        np.where(reverses, before, np.where(x.i == 0, np.sign(x.i_before), 0) * counted),
+        np.where(
+            reverses, before, np.where(x.i == 0, np.sign(x.i_before), 0) * counted
+        ),
         np.where(reverses, after, np.sign(x.i) * counted),
-        switched & nothing & (x.i != 0),
+        np.where(switched & nothing, missing, 0.0),
         x.clock - ns,
         x.clock - np.where(same, ns, np.round(s * 1e9).astype(np.int64)),
         x.clock,
@@ -242,7 +249,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = (*("i8 f8 f8 f8 f8 f8 f8 f8 f8 ?".split()), "i8", "i8", "i8")
+_KINDS = (*("i8 f8 f8 f8 f8 f8 f8 f8 f8 f8".split()), "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from batteryxr.echem.record import columns, nanoseconds
 if TYPE_CHECKING:
     from batteryxr.core.checks import NonNegative, Positive
     from batteryxr.echem.kernels.windows import WindowSums
+    from batteryxr.echem.kernels.switching import Switches
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.counting import HalfCycleTable
@@ -229,8 +230,10 @@ def _integrate(
     first = np.maximum(table.integers[:, parts.FIRST] - 1, 0)
     begins = nanoseconds(time.isel(record=first).values)
     span = nanoseconds(time.isel(record=[0, -1]).values)
-    instants = np.concatenate([starts + (ends - starts) // 2, begins])
     max_gap = min(table.rule.max_gap * _NS, float(ANY_GAP // 2))
+    s, began = table.switches, _begun(table)
+    begins = np.where(began >= 0, s.switched[began], begins) if s.row.size else begins
+    instants = np.concatenate([starts + (ends - starts) // 2, begins])
     walk = WindowWalk(starts, ends, instants, table.rule._replace(max_gap=max_gap))
     for block in rows.blocks(("time", "voltage", "current", "file")):
         for a in range(0, block.clock.size, _BLOCK):
@@ -243,10 +246,34 @@ def _integrate(
             f"row {row} of the record",
             "Files that overlap in time cannot be one record: join the scans to each.",
         )
-    middles, at_begins = np.split(walk.net_charge(), [starts.size])
+    charge = walk.net_charge() + switched_charge(table.switches, instants)
+    middles, at_begins = np.split(charge, [starts.size])
     return _Passed(
         walk.sums(), middles, at_begins, begins, (int(span[0]), int(span[1]))
     )
+
+
+def _begun(table: HalfCycleTable) -> np.ndarray:
+    """Return the switch at which each half cycle begins, where the other ends there."""
+    from batteryxr.echem.kernels import parts
+
+    s, first = table.switches, table.integers[:, parts.FIRST]
+    place = np.minimum(np.searchsorted(s.row, first), max(s.row.size - 1, 0))
+    if not s.row.size:
+        return np.full(first.size, -1)
+    return np.where((s.row[place] == first) & (s.before[place] != 0), place, -1)
+
+
+def switched_charge(s: Switches, instants: np.ndarray) -> np.ndarray:
+    """Return the charge (mA h) that flowed at switches up to each instant (ns)."""
+    if not s.row.size:
+        return np.zeros(instants.size)
+    steps = np.column_stack([np.zeros(s.row.size), s.before, s.after])
+    passed = np.cumsum(steps.ravel())
+    times = np.column_stack([s.began, s.switched, s.ended]).ravel()
+    # Differences of nanoseconds fit a float where the times themselves do not.
+    origin = times[0]
+    return np.interp((instants - origin) * 1.0, (times - origin) * 1.0, passed)
 
 
 def _labels(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.core.checks import Positive
-    from batteryxr.echem.kernels.record import Rule
+    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
 #: Columns of a record that a profile is made of.
@@ -82,7 +82,7 @@ def plot_voltage_profile(
             raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")
         of = table.integers[number - 1]
         some = slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1)
-        q, v = _profile(rows.isel(some), table.rule)
+        q, v = _profile(rows.isel(some), table, of[parts.FIRST])
         q = q * of[parts.DIRECTION]
         if mass is not None:
             q = q * 1000.0 / mass
@@ -94,8 +94,11 @@ def plot_voltage_profile(
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 
-def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Return charge (mA h) and voltage of one half cycle, thinned."""
+def _profile(
+    rows: Columns, table: HalfCycleTable, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return charge (mA h) and voltage from row `first` on, thinned."""
+    rule, s = table.rule, table.switches
     blocks = [(b.t, b.v, b.i, b.file) for b in rows.blocks(_NEEDED)]
     t, v, i, file = (np.concatenate(column) for column in zip(*blocks, strict=True))
     flows = np.abs(i) >= rule.i_zero
@@ -105,7 +108,11 @@ def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     counted &= np.concatenate([[rule.mean], flows[:-1] | rule.mean])
     if file.size:
         counted &= np.diff(file, prepend=file[:1]) == 0
-    q = np.cumsum(np.where(counted, 0.5 * (i + before) * step / 3600.0, 0.0))
+    passed = np.where(counted, 0.5 * (i + before) * step / 3600.0, 0.0)
+    for row, charge in ((s.row, s.after), (s.row - 1, s.before)):
+        mine = (row >= first) & (row < first + t.size)
+        np.add.at(passed, row[mine] - first, charge[mine])
+    q = np.cumsum(passed)
     every = max(1, int(flows.sum()) // _POINTS)
     return q[flows][::every], v[flows][::every]
 
