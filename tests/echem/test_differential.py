@@ -230,7 +230,7 @@ def test_half_cycle_that_goes_on_keeps_what_flowed_between_blips(make_record):
         area = found.dqdv.sum("voltage") * 0.001
         np.testing.assert_allclose(area, [charge], rtol=1e-12)
         there = found.dqdv[0].sel(voltage=4.9, method="nearest") * 0.001
-        np.testing.assert_allclose(there, 0.01 / 3600, rtol=1e-9)
+        np.testing.assert_allclose(there, -0.01 / 3600, rtol=1e-9)
 
 
 def test_currents_however_small(redox):
