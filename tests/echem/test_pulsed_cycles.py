@@ -234,7 +234,7 @@ def test_what_is_followed_must_be_there():
     record = Cell().to(1.0).record().drop_vars("step")
     with pytest.raises(VariableError, match="step"):
         half_cycles(record, by="step")
-    with pytest.raises(ArgumentError, match="min_charge=0.7"):
+    with pytest.raises(ArgumentError, match=r"min_charge=0\.7"):
         half_cycles(record, min_charge=0.7)
     with pytest.raises(ArgumentError, match="max_gap=0"):
         Counting(max_gap=0)

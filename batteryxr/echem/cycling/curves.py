@@ -13,10 +13,10 @@ from batteryxr.core.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.histogram import Bins, Curves, Deposits, HalfCycles
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.kernels.smoothers import Smoother
-    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
 Method = Literal["gaussian", "savgol"]

@@ -12,11 +12,7 @@ from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.counting import (
-    Counting,
-    half_cycle_table,
-    refuse_implausible,
-)
+from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.curves import Method, Smoothing, lay_out
 from batteryxr.echem.cycling.half_cycles import DIRECTION, directions
 from batteryxr.echem.record import columns
@@ -25,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.checks import NonNegative, Positive, Whole
-    from batteryxr.echem.kernels.histogram import Bins, Curves
     from batteryxr.echem.counting import HalfCycleTable
+    from batteryxr.echem.kernels.histogram import Bins, Curves
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
 _MOST_BINS = 200_000

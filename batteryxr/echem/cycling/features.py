@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A peak must stand out by this fraction of the highest, and by as many errors.
 _LEAST, _ERRORS = 0.02, 5.0
+#: What smoothing shifts a valley relative to what a second smoothing does, at most.
+_FIRST = 1.7
 #: The parabola spans this fraction of the width of a peak to either side.
 _SPAN = 0.3
 
@@ -239,7 +241,7 @@ def _candidates(
 
 
 def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
-    from batteryxr.echem.kernels.smoothers import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import parabola
 
     tops, how = _candidates(curve, prominence)
     valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
@@ -271,9 +273,7 @@ def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, 
     return found
 
 
-def _summit(
-    curve: _Differential, top: int, width: float
-) -> tuple[float, float, int]:
+def _summit(curve: _Differential, top: int, width: float) -> tuple[float, float, int]:
     """Return place (in bins) and height of a peak, and the half width looked at."""
     from batteryxr.echem.kernels.smoothers import extremum
 
@@ -295,7 +295,7 @@ def _lopsided(curve: _Differential, lowest: int, half: int, place: float) -> flo
     again = curve.smoothed_again()
     a, b = max(lowest - half, 0), lowest + half + 1
     other = extremum(again, a + int(np.argmin(again[a:b])), half)[0]
-    return float(np.hypot(narrow - place, other - place)) * curve.width
+    return _FIRST * float(np.hypot(narrow - place, other - place)) * curve.width
 
 
 def _turning(

@@ -129,7 +129,9 @@ def _fitted(
     for place, width, height in first:
         w = max(width, 2 * curve.bin) / _HALF_WIDTH
         begin += [place, w, max(height - level, 0.1 * height) * 4 * w]
-    scale = np.array([total / span, total / span, total, *[0.05, 0.02, total] * len(first)])
+    scale = np.array(
+        [total / span, total / span, total, *[0.05, 0.02, total] * len(first)]
+    )
     low = [-np.inf, -np.inf, 0.0, *[curve.v[0], 0.2 * curve.bin, 0.0] * len(first)]
     high = [np.inf, np.inf, np.inf, *[curve.v[-1], span, np.inf] * len(first)]
     begin = np.clip(begin, np.array(low) + 1e-12, high)

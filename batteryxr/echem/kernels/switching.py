@@ -249,7 +249,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = (*("i8 f8 f8 f8 f8 f8 f8 f8 f8 f8".split()), "i8", "i8", "i8")
+_KINDS = (*(["i8", "f8", "f8", "f8", "f8", "f8", "f8", "f8", "f8", "f8"]), "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -9,11 +9,7 @@ import xarray as xr
 
 from batteryxr.core.errors import DataError
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.counting import (
-    Counting,
-    half_cycle_table,
-    refuse_implausible,
-)
+from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.operando.clock import Clock
@@ -29,11 +25,11 @@ from batteryxr.echem.record import columns, nanoseconds
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import NonNegative, Positive
-    from batteryxr.echem.kernels.windows import WindowSums
+    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.switching import Switches
+    from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)

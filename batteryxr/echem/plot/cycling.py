@@ -10,8 +10,8 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import BRANCH_COLOURS, NEUTRAL, dimension, load_hvplot
-from batteryxr.echem.plot.axes import axis
 from batteryxr.echem.counting import Counting, half_cycle_table
+from batteryxr.echem.plot.axes import axis
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
