@@ -117,11 +117,11 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
 
     def halves(rule: Rule) -> tuple[Halves, Switches]:
         if whole is None or cuts is not None:
-            *found, switches = _stream(rows, rule, cuts)
+            floats, integers, switches = _stream(rows, rule, cuts)
         else:
-            found = segments.walk_whole(whole, rule)
+            floats, integers = segments.walk_whole(whole, rule)
             switches = _switches(whole, rule)
-        return _half_cycles(*found, counting, cuts), switches
+        return _half_cycles(floats, integers, counting, cuts), switches
 
     if counting.i_zero is not None:
         rule = Rule(float(counting.i_zero), float(counting.max_gap), rows.mean)

@@ -58,7 +58,7 @@ def test_errors_of_the_time_constant_cover(name):
 
 def test_a_jump_between_branches_at_a_reversal_is_no_diffusion():
     up = Titration(n_pulses=5)
-    record, truth = simulate.gitt(protocol=up, seed=1)
+    record, _ = simulate.gitt(protocol=up, seed=1)
     back, _ = simulate.gitt(
         protocol=Titration(n_pulses=5, current=-0.05, open_circuit=0.0),
         electrode=simulate.Electrode(x0=0.95 - 0.05 * 600 * 5 / 3600 * 9 / 5),

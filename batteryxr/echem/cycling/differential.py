@@ -42,8 +42,8 @@ def dqdv(
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
 
-    Reads twice, and the current three times unless an `i_zero` is given; memory is a few
-    chunks and the result.
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a
+    few chunks and the result.
 
     The charge of each interval between two rows is laid out evenly between their two
     voltages (for quantised voltages that agree: between the nearest bins), in the
@@ -129,8 +129,8 @@ def dvdq(
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 
-    Reads twice, and the current three times unless an `i_zero` is given; memory is a few
-    chunks and the result. The counterpart of `dqdv`: the voltage gained in each
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a
+    few chunks and the result. The counterpart of `dqdv`: the voltage gained in each
     interval is laid out over the charge that passed, and the area under the curve is
     the voltage window.
 

@@ -48,7 +48,7 @@ class _Differential:
         return float(self.noise * np.sqrt(abs(height) * self.step * factor))
 
     def smoothed_again(self) -> np.ndarray:
-        """Return the curve through its smoother once more: how far does it shift?"""
+        """Return the curve through its smoother once more, to see how it shifts."""
         half = self.weights.size // 2
         padded = np.pad(self.y, half, mode="symmetric")
         return np.convolve(padded, self.weights, mode="valid")

@@ -134,12 +134,12 @@ def _fitted(
     )
     low = [-np.inf, -np.inf, 0.0, *[curve.v[0], 0.2 * curve.bin, 0.0] * len(first)]
     high = [np.inf, np.inf, np.inf, *[curve.v[-1], span, np.inf] * len(first)]
-    begin = np.clip(begin, np.array(low) + 1e-12, high)
+    starts = np.clip(begin, np.array(low) + 1e-12, high)
 
     def left(p: np.ndarray) -> np.ndarray:
         return (_model(curve, p) - curve.y) * (span / total)
 
-    found = least_squares(left, begin, bounds=(low, high), x_scale=scale)
+    found = least_squares(left, starts, bounds=(low, high), x_scale=scale)
     if not found.success:
         return nothing
     return _summary(curve, found.x, found.jac, found.fun, most)

@@ -88,7 +88,7 @@ def half_cycle_tables(
         found = _merge(signed, integers, signs)
         found[0][:, [CHARGE, ENERGY]] /= 7200.0
     most = np.abs(found[0][:, CHARGE]).max(initial=0.0)
-    found = _drop_blips(*(x.copy() for x in found), max(BLIP * most, 1e-300))
+    found = _drop_blips(found[0].copy(), found[1].copy(), max(BLIP * most, 1e-300))
     number = half_cycles_of(found[0][:, CHARGE], least, bool(ends_open.any()))
     found = _gather(*found, number)
     return Halves(*found, _pulses(*runs, *found), noise)

@@ -9,6 +9,7 @@ half cycle if that reversal is small beside its net charge.
 from __future__ import annotations
 
 import heapq
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def _grow(tree: _Tree, n: int, ends_open: bool) -> int:
 
 @njit(cache=True, nogil=True)
 def _cut(tree: _Tree, roots: Ints, least: float, number: Ints) -> None:
-    """Number the runs by half cycle: each root, or its three parts where it turns."""
+    """Give runs the number of their half cycle: a root, or a part where it turns."""
     half, run = -1, 0
     for root in roots:
         stack = [(root, True)]
@@ -100,8 +101,10 @@ def _cut(tree: _Tree, roots: Ints, least: float, number: Ints) -> None:
                 number[run] = half
                 run += 1
                 continue
-            for c in (2, 1, 0):
-                stack.append((tree.child[k, c], new))
+            first, middle, last = tree.child[k]
+            stack.append((last, new))
+            stack.append((middle, new))
+            stack.append((first, new))
 
 
 def half_cycles_of(charge: np.ndarray, least: float, ends_open: bool) -> np.ndarray:
@@ -152,7 +155,7 @@ def _without_ends(
 
 
 def cycles_of(
-    charge: Floats, direction: Ints, cycle: np.ndarray, least: float
+    charge: np.ndarray, direction: np.ndarray, cycle: np.ndarray, least: float
 ) -> np.ndarray:
     """Return the direction in which each run is counted, one turn in each cycle.
 
@@ -167,7 +170,7 @@ def cycles_of(
     """
     signs = np.zeros(charge.size, np.int64)
     edges = np.flatnonzero(np.diff(cycle, prepend=np.nan, append=np.nan) != 0)
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         path = np.cumsum(charge[a:b])
         turn = int(np.argmax(np.abs(path) + np.abs(path[-1] - path)))
         first, second = path[turn], path[-1] - path[turn]
@@ -180,7 +183,7 @@ def cycles_of(
     return np.where(direction == 0, 0, signs)
 
 
-def steps_of(charge: Floats, direction: Ints, step: np.ndarray) -> np.ndarray:
+def steps_of(charge: np.ndarray, direction: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Return the direction in which each run is counted: that of its step's charge."""
     edges = np.flatnonzero(np.diff(step, prepend=np.nan) != 0)
     if not edges.size:

@@ -43,8 +43,8 @@ class Intervals(NamedTuple):
     v_before: np.ndarray  # V
     v: np.ndarray
     step_time: np.ndarray  # s, at `row`; NaN where nothing tells
-    count_before: np.ndarray  # mA h
-    count: np.ndarray
+    reading_before: np.ndarray  # mA h, of the counter
+    reading: np.ndarray
     clock: np.ndarray  # ns, at `row`
 
 
@@ -98,12 +98,14 @@ def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def find(record: Record, start: int, stop: int, rule: Rule) -> tuple[Ints, Floats]:
+def find(
+    record: Record, start: int, stop: int, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
     Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them. The sums of all lines, and of what the counter says of them (mA h),
-    tell whether it can be believed.
+    is logged twice count among them. The sums of all lines, and of what the counter
+    says of them (mA h), tell whether it can be believed.
     """
     i: Floats
     i = record.i
@@ -163,9 +165,9 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
 def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return what the counter added (NaN where it tells nothing), and its restarts."""
     limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
-    added = x.count - x.count_before
+    added = x.reading - x.reading_before
     restart = np.abs(added) > limit
-    fresh = np.where(np.abs(x.count) <= limit, x.count, np.nan)
+    fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
     return added, restart
 
@@ -193,7 +195,7 @@ def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
     line, counted = sums
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
-        x = x._replace(count=nothing, count_before=nothing)
+        x = x._replace(reading=nothing, reading_before=nothing)
     same = x.i * x.i_before > 0
     if same.sum() <= _COARSE * rows:
         return x
@@ -249,7 +251,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = (*(["i8", "f8", "f8", "f8", "f8", "f8", "f8", "f8", "f8", "f8"]), "i8", "i8", "i8")
+_KINDS = ("i8", *["f8"] * 9, "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:
