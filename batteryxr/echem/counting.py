@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from batteryxr.core.blocks import stream
-from batteryxr.core.checks import Bounds
+from batteryxr.core.checks import Bounds, Positive, check_fields
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ By = Literal["current", "step", "cycle"]
 Short = Annotated[float, Bounds(low=0.0, below=0.5)]
 
 
+@replayable
 @dataclass(frozen=True)
 class Counting:
     """How charge is counted, and what ends a half cycle; see `half_cycles`.
@@ -53,18 +55,13 @@ class Counting:
 
     min_charge: Short = 0.02
     by: By = "current"
-    i_zero: float | None = None
+    i_zero: Positive | None = None
     max_gap: float = 3600.0
 
     def __post_init__(self) -> None:
-        if self.i_zero is not None and not 0 < self.i_zero < np.inf:
-            raise ArgumentError("i_zero", self.i_zero, "a number > 0 in mA, or None")
+        check_fields(self)
         if not self.max_gap > 0:  # infinity is allowed: no gap is too long
             raise ArgumentError("max_gap", self.max_gap, "a time > 0 in s")
-        if not 0 <= self.min_charge < 0.5:
-            raise ArgumentError("min_charge", self.min_charge, "a fraction below 0.5")
-        if self.by not in ("current", "step", "cycle"):
-            raise ArgumentError("by", self.by, "'current', 'step' or 'cycle'")
 
     @property
     def number(self) -> str | None:

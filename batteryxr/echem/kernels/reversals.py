@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats, Ints
+    from batteryxr.core.kernels.loops import Ints
 
 #: Largest gross charge of a half cycle relative to its net charge. Cycles that pass
 #: a little more one way than the other drift far in the end, yet stay cycles.

@@ -16,7 +16,7 @@ from numba import njit
 from batteryxr.echem.kernels.record import sign_of
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats, Ints
+    from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
 
 #: A current that changes by this fraction between two rows is no straight line.
