@@ -68,13 +68,14 @@ class Switches(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _is_plain(i: Floats, i_zero: float) -> bool:
-    """Tell whether all neighbours are of one sign."""
-    odd = 0
+    """Tell whether all are of one sign, those that are numbers."""
+    low, high = i[0], i[0]
     for k in range(1, i.size):
-        a, b = i[k - 1], i[k]
-        flat = (abs(a) < i_zero) & (abs(b) < i_zero)
-        odd += not (flat | ((a * b > 0.0) & (abs(a) >= i_zero) & (abs(b) >= i_zero)))
-    return odd == 0
+        x = i[k]
+        # Written out, since min and max of floats mind NaN and are slow.
+        low = x if x < low else low
+        high = x if x > high else high
+    return low >= i_zero or high <= -i_zero or (low > -i_zero and high < i_zero)
 
 
 @njit(cache=True, nogil=True)
