@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
 
 #: FFTW plans and forgets for one thread at a time, or the process dies.
 _PLANNING = threading.Lock()
@@ -38,7 +41,7 @@ class Fourier:
 
     def __init__(
         self,
-        like: Any,
+        like: Array,
         *,
         axes: tuple[int, ...] | None = None,
         workers: int = 1,
@@ -57,15 +60,15 @@ class Fourier:
             else None
         )
 
-    def forward(self, field: Any) -> Any:
+    def forward(self, field: Array) -> Array:
         """Return the transform of `field`, which may be overwritten."""
         return self._run(field, 0, "fftn", "backward")
 
-    def backward(self, field: Any) -> Any:
+    def backward(self, field: Array) -> Array:
         """Return the inverse transform times `size`; may overwrite `field`."""
         return self._run(field, 1, "ifftn", "forward")
 
-    def _run(self, field: Any, direction: int, name: str, norm: str) -> Any:
+    def _run(self, field: Array, direction: int, name: str, norm: str) -> Array:
         if self._plans is not None:
             plan = self._plans[direction]
             if not _suits(field, plan):
@@ -86,7 +89,7 @@ class Fourier:
         return getattr(self._xp.fft, name)(field, axes=self.axes, norm=norm)
 
 
-def empty(shape: tuple[int, ...], like: Any) -> Any:
+def empty(shape: tuple[int, ...], like: Array) -> Array:
     """Return an uninitialised complex64 array where transforms run fastest."""
     if is_numpy_array(like):
         pyfftw = _pyfftw()
@@ -97,7 +100,7 @@ def empty(shape: tuple[int, ...], like: Any) -> Any:
     return xp.empty(shape, dtype=xp.complex64, device=like.device)
 
 
-def _suits(field: np.ndarray, plan: Any) -> bool:
+def _suits(field: Any, plan: Any) -> bool:
     return (
         field.dtype == np.complex64
         and field.flags.c_contiguous
@@ -105,7 +108,7 @@ def _suits(field: np.ndarray, plan: Any) -> bool:
     )
 
 
-def _aligned(field: np.ndarray) -> np.ndarray:
+def _aligned(field: Array) -> Array:
     copy = empty(field.shape, field)
     copy[...] = field
     return copy

@@ -77,6 +77,20 @@ class Rising:
         return "that rise"
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Hold a text to be one word: no folder, no suffix."""
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether the text is a word."""
+        return re.fullmatch(r"[\w-]+", value) is not None
+
+    def __str__(self) -> str:
+        return "that is one word"
+
+
+#: A name, never a place.
+Word = Annotated[str, Plain()]
 #: A number of things.
 Count = Annotated[int, Bounds(low=1)]
 #: A number of things, or none.

@@ -14,8 +14,10 @@ from batteryxr.core.optional import require
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.kernels.arrays import Array
 
-def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Any]:
+
+def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Array]:
     """Return a function that moves NumPy arrays to a device.
 
     Parameters
@@ -47,7 +49,7 @@ def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Any]:
             "device", device, "'cpu', 'cupy' or a device that PyTorch finds", str(error)
         ) from error
 
-    def moved(array: np.ndarray) -> Any:
+    def moved(array: np.ndarray) -> Array:
         if array.dtype == np.uint16:  # which PyTorch can hold but not compute with
             array = array.view(np.int16) if array.max() < 2**15 else array.astype("i4")
         return torch.from_numpy(np.ascontiguousarray(array)).to(name)
@@ -55,7 +57,7 @@ def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Any]:
     return moved
 
 
-def to_device_of(like: Any, array: np.ndarray) -> Any:
+def to_device_of(like: Array, array: np.ndarray) -> Array:
     """Return a NumPy array in the namespace and on the device of `like`."""
     if is_numpy_array(like):
         return array

@@ -1,26 +1,26 @@
-"""Provenance: every result carries the call that made it, and can be made again."""
+"""Provenance: every result carries the call that made it."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import functools
-import importlib
 import inspect
 import json
 import math
 import os
-import warnings
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+import typing
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import check_call, checked
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.annotations import resolved
+from batteryxr.core.checks import check_call, fits
 from batteryxr.core.version import __version__
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
@@ -30,13 +30,18 @@ R = TypeVar("R")
 _PRESENTATION = frozenset({"progress"})
 #: Arrays up to this size are written into the call; larger ones must be supplied again.
 _INLINE = 1000
+#: Stands for a file or a store in a call: it is somewhere else on another machine.
+_PLACE = "$place"
 _LABELLED = (xr.DataArray, xr.Dataset, xr.DataTree)
-_DATACLASSES: dict[str, type] = {}
+#: Dataclasses that may stand in a call, by name.
+REPLAYABLE: dict[str, type] = {}
+#: Recorded functions by their home and name: what a call may call again.
+RECORDED: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
 def replayable(cls: type[R]) -> type[R]:
     """Let instances of a dataclass be written into a call and read back."""
-    _DATACLASSES[cls.__name__] = cls
+    REPLAYABLE[cls.__name__] = cls
     return cls
 
 
@@ -52,6 +57,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
     home = _home(function.__module__)
     first = next(iter(signature.parameters))
+    key = (next(iter(home.values())), function.__name__)
 
     @functools.wraps(function)
     def stamped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,8 +65,9 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
         result = function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
+        kinds = resolved(function)
         encoded = {
-            name: encode(value, name)
+            name: _encode_argument(value, name, kinds.get(name, Any))
             for name, value in bound.arguments.items()
             if name not in _PRESENTATION
         }
@@ -71,7 +78,16 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
         stamp(result, home, function.__name__, encoded, source)
         return result
 
+    _register(key, stamped)
     return stamped
+
+
+def _register(key: tuple[str, str], function: Callable[..., Any]) -> None:
+    """Let a function be called again; one name stands for one function."""
+    before = RECORDED.get(key)
+    if before is not None and before.__module__ != function.__module__:
+        raise TypeError(f"{key} is recorded in {before.__module__} already")
+    RECORDED[key] = function
 
 
 def stamp(
@@ -84,10 +100,8 @@ def stamp(
     """Write call, version and history into the attributes of `result`."""
     call = home | {"method": method, "arguments": arguments}
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    words = ", ".join(f"{k}={_told(v)}" for k, v in arguments.items())
-    line = (
-        f"{now} batteryxr {__version__}: {next(iter(home.values()))}.{method}({words})"
-    )
+    words = told_call(next(iter(home.values())), method, arguments)
+    line = f"{now} batteryxr {__version__}: {words}"
     # What the function passed on (of a series that it labelled, say) comes first.
     before = result.attrs.get("history", "")
     if not before and isinstance(source, _LABELLED):
@@ -97,85 +111,20 @@ def stamp(
     result.attrs["history"] = f"{before}\n{line}" if before else line
 
 
+def told_call(home: str, method: str, arguments: dict[str, Any]) -> str:
+    """Return an encoded call as it is read."""
+    words = ", ".join(f"{k}={_told(v)}" for k, v in arguments.items())
+    return f"{home}.{method}({words})"
+
+
 def _told(value: Any) -> str:
     """Return an encoded argument as it is read: objects as calls that make them."""
+    if isinstance(value, dict) and _PLACE in value:
+        return json.dumps(value[_PLACE])
     if isinstance(value, dict) and "$object" in value:
         fields = ", ".join(f"{k}={_told(v)}" for k, v in value["fields"].items())
         return f"{value['$object']}({fields})"
     return json.dumps(value)
-
-
-@checked
-def replay(result: Any, data: Any = None, /, **arguments: Any) -> Any:
-    """Call again what made `result`, on `data`.
-
-    Parameters
-    ----------
-    result
-        A result of batteryxr, also one read back from a file.
-    data
-        The first argument of the original call: the object whose accessor was used.
-        Not needed where there was none, as in a simulation.
-    **arguments
-        Labelled or large array arguments of the original call, by name; those are
-        named in the call but not stored in it.
-
-    Returns
-    -------
-    same type as `result`
-        The result made anew.
-
-    Raises
-    ------
-    ArgumentError
-        If `result` carries no call, or an argument must be supplied.
-    """
-    text = result.attrs.get("batteryxr_call")
-    if text is None:
-        raise ArgumentError(
-            "result",
-            type(result).__name__,
-            "an object with attrs['batteryxr_call']",
-            "Only results of batteryxr's functions can be replayed.",
-        )
-    call = json.loads(text)
-    made_by = result.attrs.get("batteryxr_version")
-    if made_by != __version__:
-        warnings.warn(
-            f"made by batteryxr {made_by}, replayed by {__version__}: "
-            "the two may differ",
-            BatteryxrWarning,
-            stacklevel=2,
-        )
-    name = f"batteryxr.{call['accessor']}" if "accessor" in call else call["module"]
-    function = getattr(importlib.import_module(name), call["method"])
-    known = {
-        name: decode(value, name, arguments)
-        for name, value in call["arguments"].items()
-    }
-    return _call(function, data, known)
-
-
-def _call(function: Callable[..., Any], data: Any, arguments: dict[str, Any]) -> Any:
-    first, *others = inspect.signature(function).parameters.values()
-    if data is None and first.name not in arguments:
-        raise ArgumentError(
-            "data", None, f"the {first.name!r} that the result was made from"
-        )
-    data = arguments[first.name] if data is None else data
-    positional = [] if first.kind is first.KEYWORD_ONLY else [data]
-    keywords = {} if positional else {first.name: data}
-    for parameter in others:
-        name = parameter.name
-        if name not in arguments:
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:
-            keywords.update(arguments[name])
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            positional.extend(arguments[name])
-        else:
-            keywords[name] = arguments[name]
-    return function(*positional, **keywords)
 
 
 def _home(module: str) -> dict[str, str]:
@@ -183,6 +132,41 @@ def _home(module: str) -> dict[str, str]:
     first, *rest = module.split(".")
     ours = first == "batteryxr" and rest
     return {"accessor": rest[0]} if ours else {"module": module}
+
+
+def _encode_argument(value: Any, name: str, kind: Any) -> Any:
+    """Turn an argument into JSON; of places on this machine their last name alone."""
+    encoded = encode(value, name)
+    if isinstance(encoded, str) and holds_place(encoded, kind):
+        return {_PLACE: PurePath(encoded).name}
+    return encoded
+
+
+def holds_place(encoded: Any, kind: Any) -> bool:
+    """Tell whether an encoded argument names a file or a store."""
+    if isinstance(encoded, dict):
+        if _PLACE in encoded:
+            return True
+        if "$object" in encoded or "$data" in encoded:
+            return False
+        return any(holds_place(v, kind) for v in encoded.values())
+    if isinstance(encoded, list):
+        return any(holds_place(v, kind) for v in encoded)
+    return isinstance(encoded, str) and _takes_place(encoded, kind)
+
+
+def _takes_place(text: str, kind: Any) -> bool:
+    """Tell whether an annotation takes a path, and a text as nothing else."""
+    inner = typing.get_args(kind)
+    words = [k for k in (kind, *inner) if typing.get_origin(k) in (Annotated, Literal)]
+    return _mentions_path(kind) and not any(fits(text, word) for word in words)
+
+
+def _mentions_path(kind: Any) -> bool:
+    origin = typing.get_origin(kind) or kind
+    if isinstance(origin, type) and issubclass(origin, os.PathLike):
+        return True
+    return any(_mentions_path(k) for k in typing.get_args(kind))
 
 
 def encode(value: Any, name: str) -> Any:
@@ -196,7 +180,7 @@ def encode(value: Any, name: str) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return {_PLACE: PurePath(value).name}
     if isinstance(value, np.datetime64):
         return {"$datetime": str(value)}
     if isinstance(value, datetime.datetime):
@@ -215,7 +199,7 @@ def encode(value: Any, name: str) -> Any:
         if value.size <= _INLINE and value.dtype.kind in "biufU":
             return {"$array": value.tolist(), "dtype": str(value.dtype)}
         return {"$data": "ndarray", "sizes": list(value.shape)}
-    if dataclasses.is_dataclass(value) and type(value).__name__ in _DATACLASSES:
+    if dataclasses.is_dataclass(value) and type(value).__name__ in REPLAYABLE:
         fields = {
             f.name: encode(getattr(value, f.name), f.name)
             for f in dataclasses.fields(value)
@@ -227,34 +211,3 @@ def encode(value: Any, name: str) -> Any:
         items = sorted(value) if isinstance(value, set | frozenset) else value
         return [encode(v, name) for v in items]
     return {"$data": type(value).__name__}
-
-
-def decode(value: Any, name: str, data: dict[str, Any]) -> Any:
-    """Turn JSON back into an argument, taking labelled data from `data`."""
-    if isinstance(value, list):
-        return [decode(v, name, data) for v in value]
-    if not isinstance(value, dict):
-        return value
-    if "$data" in value:
-        if name not in data:
-            raise ArgumentError(
-                name,
-                None,
-                f"the {value['$data']} of the original call",
-                f"Pass it: replay(result, data, {name}=...).",
-            )
-        return data[name]
-    if "$float" in value:
-        return float(value["$float"])
-    if "$datetime" in value:
-        return np.datetime64(value["$datetime"])
-    if "$seconds" in value:
-        return np.timedelta64(round(value["$seconds"] * 1e9), "ns")
-    if "$slice" in value:
-        return slice(*(decode(v, name, data) for v in value["$slice"]))
-    if "$array" in value:
-        return np.asarray(value["$array"], dtype=value["dtype"])
-    if "$object" in value:
-        fields = {k: decode(v, k, data) for k, v in value["fields"].items()}
-        return _DATACLASSES[value["$object"]](**fields)
-    return {k: decode(v, k, data) for k, v in value.items()}

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 #: Words that pint reads as something else (one cycle is 2 pi rad to it).
 _COUNTS = frozenset({"cycle", "cycles", "step", "steps", "count", "counts", "turn"})
+#: What pint would work out as Python numbers: a power of a power, an exponent of three
+#: digits. No unit is written so, and a foreign file could keep us busy for ever.
+_ENDLESS = re.compile(
+    r"(\*\*|\^)\s*\(?\s*[+-]?\d{3}|\d\s*\)?\s*(\*\*|\^)[^/ ]*(\*\*|\^)"
+)
+_LONGEST = 100
 _EXPONENT = re.compile(r"(?<=[A-Za-zµμΩÅ°])(-?\d+)")
 
 
@@ -49,6 +55,9 @@ def affine(units: str, to: str) -> tuple[float, float]:
                 f"units {text!r}: {min(words)!r} is a count, not a unit. "
                 "Use '1' for counts and numbers."
             )
+    for text in (units, to):
+        if len(text) > _LONGEST or _ENDLESS.search(text):
+            raise UnitsError(f"units {text[:_LONGEST]!r}: no unit is written so.")
     registry = _registry()
     try:
         zero, one = (registry.Quantity(v, units).to(to).magnitude for v in (0.0, 1.0))

@@ -1,7 +1,5 @@
 """Readers: one function per family of formats, files in, labelled data out."""
 
-from __future__ import annotations
-
 from batteryxr.io.cycler.bdf_writer import write_bdf as write_bdf
 from batteryxr.io.cycler.reader import read_cycler as read_cycler
 from batteryxr.io.frames.cxi import read_cxi as read_cxi

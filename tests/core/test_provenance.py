@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import batteryxr
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
-from batteryxr.core.provenance import decode, encode, recorded, replayable
+from batteryxr.core.provenance import encode, recorded, replayable
+from batteryxr.core.replay import decode
 
 
 @replayable

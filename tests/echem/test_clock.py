@@ -15,7 +15,8 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.provenance import decode, encode
+from batteryxr.core.provenance import encode
+from batteryxr.core.replay import decode
 from batteryxr.echem import Clock, fit_clock
 
 T0 = np.datetime64("2022-07-26T20:00", "ns")

@@ -19,7 +19,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.echem import half_cycles
 from batteryxr.echem.kernels import parts, segments

@@ -16,7 +16,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.echem import Clock, Counting, join
 from batteryxr.echem.kernels.record import Rule, of_rows
 from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk

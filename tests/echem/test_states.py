@@ -10,7 +10,7 @@ from batteryxr.core.errors import (
     DimensionError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.echem import join, states
 
 SIX = [

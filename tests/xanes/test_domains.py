@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.xanes import (
     cluster,

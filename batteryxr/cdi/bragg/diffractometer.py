@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.instrument import Beamline
     from batteryxr.cdi.bragg.kernels.voxels import Setup
+    from batteryxr.core.checks import Word
 
 #: hc in eV Angstrom.
 _HC = 12398.419843320026
@@ -41,7 +42,7 @@ class _Measurement(NamedTuple):
 def geometry(
     volume: xr.DataArray,
     *,
-    beamline: str | Path | Beamline,
+    beamline: Word | str | Path | Beamline,
     rocking: str | None = None,
     motors: Mapping[str, float] | None = None,
     energy: float | None = None,

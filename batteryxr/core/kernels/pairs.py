@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -36,15 +41,15 @@ def count(
     out = np.zeros((n, n, bins))
     volume = abs(np.linalg.det(cell))
     # Cells between lattice planes that the sphere may touch, and one for offsets.
-    span = np.empty(3, dtype=np.int64)
+    span: Ints = np.empty(3, dtype=np.int64)
     for i in range(3):
         a, b = cell[(i + 1) % 3], cell[(i + 2) % 3]
         span[i] = int(np.ceil(reach * np.linalg.norm(np.cross(a, b)) / volume)) + 1
-    place = sites @ cell
+    place: FloatTable = sites @ cell
     for u in range(-span[0], span[0] + 1):
         for v in range(-span[1], span[1] + 1):
             for w in range(-span[2], span[2] + 1):
-                x = u * cell[0] + v * cell[1] + w * cell[2]
+                x: Floats = u * cell[0] + v * cell[1] + w * cell[2]
                 for i in range(len(sites)):
                     for j in range(len(sites)):
                         square = 0.0
@@ -63,10 +68,10 @@ def count(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def spread(
-    r: np.ndarray,
-    distance: np.ndarray,
-    weight: np.ndarray,
-    variance: np.ndarray,
+    r: Floats,
+    distance: Floats,
+    weight: Floats,
+    variance: Floats,
 ) -> np.ndarray:
     """Return the sum of Gaussians of unit area times `weight`.
 

@@ -16,10 +16,13 @@ polynomial in u plus I R, hence linear in everything but tau, which is sought al
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable
 
 PLANAR, SPHERE = 0, 1
 #: Roots of tan(x) = x, and multiples of pi: the decay rates of the two geometries.
@@ -47,9 +50,9 @@ _GONE = 3.6
 class Pulses(NamedTuple):
     """Pulses of current; (m,) arrays in order of time."""
 
-    on: np.ndarray  # s
-    off: np.ndarray  # s
-    current: np.ndarray  # mA
+    on: Floats  # s
+    off: Floats  # s
+    current: Floats  # mA
 
 
 @njit(cache=True, nogil=True)
@@ -94,12 +97,12 @@ def excess(theta: float, geometry: int) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True)
 def surface(
-    t: np.ndarray,
+    t: Floats,
     pulses: Pulses,
     tau: float,
     geometry: int,
-    u: np.ndarray,
-    du: np.ndarray,
+    u: Floats,
+    du: Floats,
 ) -> None:
     """Fill `u`, the surface content as a charge, and `du` = du/d(ln tau).
 
@@ -143,7 +146,7 @@ def surface(
 
 @njit(cache=True, nogil=True)
 def project(
-    basis: np.ndarray, target: np.ndarray, weight: np.ndarray
+    basis: FloatTable, target: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solve a weighted linear least-squares problem (modified Gram-Schmidt).
 
@@ -164,9 +167,9 @@ def project(
         Weighted: what is left of ``weight * target``.
     """
     p, n = basis.shape
-    q = np.empty((p, n))
-    r = np.zeros((p, p))
-    z = np.zeros(p)
+    q: FloatTable = np.empty((p, n))
+    r: FloatTable = np.zeros((p, p))
+    z: Floats = np.zeros(p)
     residual = weight * target
     for a in range(p):
         full = 0.0

@@ -12,8 +12,13 @@ Rev. E 64, 016706 (2001)).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, Ints, IntTable, Line
 
 #: Columns of `fill`'s first result.
 COLUMNS = (
@@ -35,10 +40,10 @@ def octahedral_sites(n: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def fill(
-    order: np.ndarray,
-    tetrahedra: np.ndarray,
-    counts: np.ndarray,
-    tetrahedral_counts: np.ndarray,
+    order: Ints,
+    tetrahedra: Ints,
+    counts: Ints,
+    tetrahedral_counts: Ints,
     n: int,
 ) -> tuple[np.ndarray, int]:
     """Fill octahedral sites in `order` and report at each of `counts`.
@@ -66,12 +71,12 @@ def fill(
     """
     cells = (n // 2) ** 3
     report = np.zeros((counts.size, 7))
-    parent = np.full(n**3, -1, np.int64)
-    size = np.ones(n**3, np.int64)
-    away = np.zeros((n**3, 3), np.int32)
-    spans = np.zeros(n**3, np.bool_)
-    corners = np.zeros(n**3, np.int8)
-    four = np.empty((4, 4), np.int64)
+    parent: Ints = np.full(n**3, -1, np.int64)
+    size: Ints = np.ones(n**3, np.int64)
+    away: IntTable = np.zeros((n**3, 3), np.int32)
+    spans: Line[bool] = np.zeros(n**3, np.bool_)
+    corners: Ints = np.zeros(n**3, np.int8)
+    four: IntTable = np.empty((4, 4), np.int64)
     pairs = 0
     channels = 0
     largest = 0
@@ -80,7 +85,7 @@ def fill(
     step = 0
     for placed in range(order.size + 1):
         while step < counts.size and counts[step] == placed:
-            row = report[step]
+            row: Floats = report[step]
             row[0] = pairs / cells
             row[1] = 6 * channels / cells
             row[5] = 1.0 if spanning > 0 else 0.0
@@ -127,7 +132,7 @@ def fill(
 
 
 @njit(cache=True, nogil=True)
-def _corner_sites(tetrahedron: int, n: int, out: np.ndarray) -> None:
+def _corner_sites(tetrahedron: int, n: int, out: IntTable) -> None:
     """Write flat index and grid offset of a tetrahedron's four octahedral sites."""
     k = tetrahedron % n
     j = (tetrahedron // n) % n
@@ -146,7 +151,7 @@ def _corner_sites(tetrahedron: int, n: int, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: np.ndarray, away: np.ndarray, site: int) -> int:
+def _root(parent: Ints, away: IntTable, site: int) -> int:
     """Return the root of a site, and hang the site right under it."""
     root = site
     x = y = z = 0
@@ -167,12 +172,12 @@ def _root(parent: np.ndarray, away: np.ndarray, site: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _join(
-    parent: np.ndarray,
-    size: np.ndarray,
-    away: np.ndarray,
-    spans: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
+    parent: Ints,
+    size: Ints,
+    away: IntTable,
+    spans: Line[bool],
+    first: Ints,
+    second: Ints,
 ) -> int:
     """Bond two sites; return by how much the lithium in spanning clusters grew."""
     i, j = first[0], second[0]
@@ -202,9 +207,9 @@ def _join(
 
 @njit(cache=True, nogil=True)
 def _bridge(
-    parent: np.ndarray,
-    size: np.ndarray,
-    inserted: np.ndarray,
+    parent: Ints,
+    size: Ints,
+    inserted: Ints,
     largest: int,
     n: int,
 ) -> tuple[int, int]:
@@ -215,9 +220,9 @@ def _bridge(
     """
     parent = parent.copy()
     size = size.copy()
-    away = np.zeros((n**3, 3), np.int32)
-    spans = np.zeros(n**3, np.bool_)
-    four = np.empty((4, 4), np.int64)
+    away: IntTable = np.zeros((n**3, 3), np.int32)
+    spans: Line[bool] = np.zeros(n**3, np.bool_)
+    four: IntTable = np.empty((4, 4), np.int64)
     contacts = 0
     largest = max(largest, 1)
     for tetrahedron in inserted:

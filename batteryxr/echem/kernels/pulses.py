@@ -15,6 +15,8 @@ from batteryxr.echem.kernels.record import Record, part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
+
 #: Nanoseconds of NaT.
 _NEVER = np.iinfo(np.int64).min
 
@@ -54,8 +56,8 @@ class Pulse(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def switches(
-    current: np.ndarray,
-    file: np.ndarray,
+    current: Floats,
+    file: Ints,
     i_zero: float,
     carried_sign: int,
     carried_file: int,
@@ -230,13 +232,13 @@ class Rows(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def thin(
-    t: np.ndarray,
-    v: np.ndarray,
-    i: np.ndarray,
+    t: Floats,
+    v: Floats,
+    i: Floats,
     origin: float,
     tmin: float,
     limit: int,
-    out: np.ndarray,
+    out: FloatTable,
     n: int,
 ) -> int:
     """Average rows in bins of log time since `origin`.

@@ -12,6 +12,7 @@ from batteryxr.echem.kernels import relaxation
 from batteryxr.echem.kernels.pulses import fitted_rows
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.pulses import Pulse, Rows
     from batteryxr.echem.kernels.relaxation import Shape
 
@@ -199,7 +200,7 @@ def completed(
 
 @njit(cache=True, nogil=True)
 def root_line(
-    t: np.ndarray, v: np.ndarray, tmin: float, tmax: float
+    t: Floats, v: Floats, tmin: float, tmax: float
 ) -> tuple[float, float, float, float, float, int]:
     """Fit ``v = intercept + slope sqrt(t)`` for tmin <= t <= tmax.
 

@@ -14,10 +14,13 @@ Chim. Acta 174, 1 (1985).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
 
 @dataclass
@@ -117,10 +120,10 @@ class _Place(NamedTuple):
         `scores` (samples, k).
     """
 
-    weights: np.ndarray
-    components: np.ndarray
+    weights: FloatTable
+    components: FloatTable
     scores: np.ndarray
-    axes: np.ndarray
+    axes: FloatTable
     s: np.ndarray
 
 
@@ -168,13 +171,13 @@ def _walk(
     w, h = place.weights.copy(), components.copy()
     inverse = np.linalg.inv(s)
     out = np.empty((steps // thin, k, k))
-    rate = np.empty(points)
-    slack = np.empty(k)
+    rate: Floats = np.empty(points)
+    slack: Floats = np.empty(k)
     moved = 0
     for step in range(steps):
         j = moving[rng.integers(0, moving.size)]
         d = _direction(rng, first, s, j, edges.keep)
-        g = d @ inverse
+        g: Floats = d @ inverse
         for p in range(points):
             rate[p] = 0.0
         for i in range(k):
@@ -239,9 +242,7 @@ def _direction(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _along_components(
-    h: np.ndarray, rate: np.ndarray, slack: float
-) -> tuple[float, float]:
+def _along_components(h: Floats, rate: Floats, slack: float) -> tuple[float, float]:
     """Return between which steps no value of the component is below the slack."""
     up = down = 1e-300
     for p in range(h.size):
@@ -253,10 +254,10 @@ def _along_components(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _along_weights(
-    w: np.ndarray,
-    g: np.ndarray,
+    w: FloatTable,
+    g: Floats,
     j: int,
-    slack: np.ndarray,
+    slack: Floats,
     low: float,
     high: float,
 ) -> tuple[float, float]:
@@ -283,7 +284,7 @@ def _along_weights(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _see_components(
-    h: np.ndarray, rate: np.ndarray, low: float, high: float, seen: np.ndarray
+    h: Floats, rate: Floats, low: float, high: float, seen: FloatTable
 ) -> None:
     for p in range(h.size):
         a, b = h[p] + low * rate[p], h[p] + high * rate[p]
@@ -292,9 +293,7 @@ def _see_components(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _see_weights(
-    w: np.ndarray, g: np.ndarray, j: int, t: float, seen: np.ndarray
-) -> None:
+def _see_weights(w: FloatTable, g: Floats, j: int, t: float, seen: Cube[float]) -> None:
     scale = 1 / (1 + t * g[j])
     for i in range(len(w)):
         for c in range(w.shape[1]):

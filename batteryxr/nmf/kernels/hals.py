@@ -8,8 +8,13 @@ several are done per product with the data (Gillis & Glineur, Neural Comput. 24,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
 
 def sweep(gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int) -> None:
@@ -26,10 +31,10 @@ def sweep(gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int) -> N
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _sweep_all(
-    gram: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int
+    gram: FloatTable, rhs: FloatTable, rows: FloatTable, sweeps: int
 ) -> None:
     k, q = rows.shape
-    new = np.empty(q)
+    new: Floats = np.empty(q)
     for _ in range(sweeps):
         for j in range(k):
             g = gram[j, j]
@@ -48,7 +53,7 @@ def _sweep_all(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sweep_each(
-    grams: np.ndarray, rhs: np.ndarray, rows: np.ndarray, sweeps: int
+    grams: Cube[float], rhs: FloatTable, rows: FloatTable, sweeps: int
 ) -> None:
     k, q = rows.shape
     for p in range(q):
@@ -77,10 +82,10 @@ def sweep_smooth(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sweep_smooth(
-    grams: np.ndarray,
-    rhs: np.ndarray,
-    rows: np.ndarray,
-    stiffness: np.ndarray,
+    grams: Cube[float],
+    rhs: FloatTable,
+    rows: FloatTable,
+    stiffness: Floats,
     sweeps: int,
 ) -> None:
     k, q = rows.shape

@@ -18,12 +18,12 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import FloatTable
+    from batteryxr.core.kernels.loops import Cube, FloatTable, Line
     from batteryxr.nmf.kernels.alternate import Terms
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gram(grams: np.ndarray, c: int) -> np.ndarray:
+def _gram(grams: Cube[float], c: int) -> FloatTable:
     """Return the Gram matrix of a column: its own, or that of all."""
     return grams[c if len(grams) > 1 else 0]
 
@@ -52,8 +52,8 @@ def _pull_between(
 def propose_entries(
     rng: np.random.Generator,
     terms: Terms,
-    x: np.ndarray,
-    free: np.ndarray,
+    x: FloatTable,
+    free: Line[bool],
     temperature: float,
     step: float,
 ) -> float:
@@ -75,6 +75,7 @@ def propose_entries(
     step
         Standard deviation of a proposal, over that of the conditional distribution.
     """
+    rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
     tried = accepted = 0
@@ -99,7 +100,7 @@ def propose_entries(
 def propose_transfers(
     rng: np.random.Generator,
     terms: Terms,
-    x: np.ndarray,
+    x: FloatTable,
     temperature: float,
     step: float,
 ) -> float:
@@ -107,6 +108,7 @@ def propose_transfers(
 
     Parameters and return value as of `propose_entries`.
     """
+    rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
     tried = accepted = 0
@@ -134,11 +136,12 @@ def propose_transfers(
 def draw_entries(
     rng: np.random.Generator,
     terms: Terms,
-    x: np.ndarray,
-    free: np.ndarray,
+    x: FloatTable,
+    free: Line[bool],
     temperature: float,
 ) -> None:
     """Draw every free entry from its conditional, a normal truncated at zero."""
+    rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
     for c in range(q):
@@ -156,10 +159,11 @@ def draw_entries(
 def draw_transfers(
     rng: np.random.Generator,
     terms: Terms,
-    x: np.ndarray,
+    x: FloatTable,
     temperature: float,
 ) -> None:
     """Draw what moves between each pair of rows, so that columns keep their sum."""
+    rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
     for c in range(q):

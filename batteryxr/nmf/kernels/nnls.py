@@ -9,8 +9,13 @@ Where pivoting cycles, a primal active-set method finishes (Lawson & Hanson, 197
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Cube, Floats, FloatTable, Ints, Line
 
 #: Up to this many components all passive sets are tabulated.
 TABULATED = 8
@@ -52,14 +57,14 @@ def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.nda
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tabulate(gram: np.ndarray, closure: bool) -> tuple[np.ndarray, np.ndarray]:
+def tabulate(gram: FloatTable, closure: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return A (2^k, k, k) and b (2^k, k): the answer on a passive set is A c + b."""
     k = len(gram)
     inverses = np.zeros((1 << k, k, k))
     offsets = np.zeros((1 << k, k))
     ridge = _RIDGE * np.trace(gram) / k + 1e-300
     for mask in range(1, 1 << k):
-        inside = np.array([j for j in range(k) if mask >> j & 1])
+        inside: Ints = np.array([j for j in range(k) if mask >> j & 1])
         p = len(inside)
         small = np.empty((p, p))
         for a in range(p):
@@ -84,11 +89,11 @@ def tabulate(gram: np.ndarray, closure: bool) -> tuple[np.ndarray, np.ndarray]:
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def solve_tabulated(
     gram: np.ndarray,
-    inverses: np.ndarray,
-    offsets: np.ndarray,
-    rhs: np.ndarray,
+    inverses: Cube[float],
+    offsets: FloatTable,
+    rhs: FloatTable,
     closure: bool,
-    out: np.ndarray,
+    out: FloatTable,
 ) -> None:
     """Fill `out` (k, q) from the tables of `tabulate`."""
     for first in range(0, rhs.shape[1], _STRIP):
@@ -99,13 +104,13 @@ def solve_tabulated(
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _solve_strip(
     gram: np.ndarray,
-    inverses: np.ndarray,
-    offsets: np.ndarray,
-    rhs: np.ndarray,
+    inverses: Cube[float],
+    offsets: FloatTable,
+    rhs: FloatTable,
     closure: bool,
     first: int,
     last: int,
-    out: np.ndarray,
+    out: FloatTable,
 ) -> None:
     k = len(rhs)
     full = (1 << k) - 1
@@ -142,12 +147,12 @@ def _solve_strip(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pivot(
     gram: np.ndarray,
-    inverses: np.ndarray,
-    offsets: np.ndarray,
+    inverses: Cube[float],
+    offsets: FloatTable,
     c: np.ndarray,
     closure: bool,
     mask: int,
-    w: np.ndarray,
+    w: Floats,
 ) -> bool:
     """Block pivoting from the passive set `mask`; False where it does not settle."""
     k = len(c)
@@ -225,8 +230,8 @@ def _solve_each(
 def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -> None:
     """Solve one column from a vertex, one constraint at a time: always ends."""
     k = len(c)
-    passive = np.zeros(k, dtype=np.bool_)
-    barred = np.zeros(k, dtype=np.bool_)
+    passive: Line[bool] = np.zeros(k, dtype=np.bool_)
+    barred: Line[bool] = np.zeros(k, dtype=np.bool_)
     ridge = _RIDGE * np.trace(gram) / k + 1e-300
     tolerance = 1e-12 * (np.abs(c).max() + 1e-300)
     w[:] = 0.0
@@ -248,7 +253,7 @@ def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -
             break
         passive[entering] = True
         while True:
-            z = _on_passive(gram, c, passive, ridge, closure)
+            z: Floats = _on_passive(gram, c, passive, ridge, closure)
             step = 1.0
             for j in range(k):
                 if passive[j] and z[j] <= 0.0:
@@ -271,9 +276,9 @@ def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _on_passive(
-    gram: np.ndarray, c: np.ndarray, passive: np.ndarray, ridge: float, closure: bool
+    gram: np.ndarray, c: np.ndarray, passive: Line[bool], ridge: float, closure: bool
 ) -> np.ndarray:
-    inside = np.flatnonzero(passive)
+    inside: Ints = np.flatnonzero(passive)
     p = len(inside)
     z = np.zeros(len(c))
     if p == 0:

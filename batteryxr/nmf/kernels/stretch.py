@@ -19,6 +19,7 @@ from numba import njit
 from batteryxr.nmf.kernels import nnls
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Batch, Cube, Floats, FloatTable, Ints, Line
     from batteryxr.nmf.kernels.alternate import Rules
 
 #: Gradient steps of the components in each round.
@@ -145,7 +146,7 @@ def _place(r: float, a: float, grid: Spacing, n: int) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _coefficients(f: float, c: np.ndarray) -> None:
+def _coefficients(f: float, c: Floats) -> None:
     f2, f3 = f * f, f * f * f
     c[0] = 0.5 * (-f3 + 2 * f2 - f)
     c[1] = 0.5 * (3 * f3 - 5 * f2 + 2)
@@ -154,7 +155,7 @@ def _coefficients(f: float, c: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slopes(f: float, c: np.ndarray) -> None:
+def _slopes(f: float, c: Floats) -> None:
     f2 = f * f
     c[0] = 0.5 * (-3 * f2 + 4 * f - 1)
     c[1] = 0.5 * (9 * f2 - 10 * f)
@@ -163,12 +164,12 @@ def _slopes(f: float, c: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def stretched(
-    h: np.ndarray, a: np.ndarray, grid: Spacing
-) -> tuple[np.ndarray, np.ndarray]:
+def stretched(h: FloatTable, a: Floats, grid: Spacing) -> tuple[np.ndarray, np.ndarray]:
     """Return components (k, points) stretched by a (k,), and derivatives by a."""
     k, n = h.shape
     out, slope = np.empty((k, n)), np.empty((k, n))
+    c: Floats
+    d: Floats
     c, d = np.empty(4), np.empty(4)
     for j in range(k):
         for p in range(n):
@@ -260,23 +261,24 @@ def move_stretches(
 def improve_components(
     x: np.ndarray,
     parts: Parts,
-    ahead: np.ndarray,
+    ahead: FloatTable,
     t: float,
     grid: Spacing,
-    free: np.ndarray,
+    free: Line[bool],
     steps: int,
 ) -> float:
     """Descend in the free components (k, points) in place, never below zero.
 
     `ahead` is where momentum `t` has carried them; returns the momentum.
     """
+    h: FloatTable
     h, w = parts.components, parts.weights
     k, n = h.shape
     place, c = _tables(parts.stretch, grid, n)
-    bound = _bound(w, place, c)
+    bound: FloatTable = _bound(w, place, c)
     y = ahead
     for _ in range(steps):
-        gradient = _gradient(x, y, w, place, c)
+        gradient: FloatTable = _gradient(x, y, w, place, c)
         t_next = 0.5 * (1 + np.sqrt(1 + 4 * t * t))
         for j in range(k):
             if not free[j]:
@@ -291,11 +293,11 @@ def improve_components(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tables(a: np.ndarray, grid: Spacing, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _tables(a: FloatTable, grid: Spacing, n: int) -> tuple[Cube[int], Batch[float]]:
     """Return where each stretched point lies, and its four coefficients."""
     k, samples = a.shape
-    place = np.empty((samples, k, n), dtype=np.int32)
-    c = np.empty((samples, k, n, 4))
+    place: Cube[int] = np.empty((samples, k, n), dtype=np.int32)
+    c: Batch[float] = np.empty((samples, k, n, 4))
     for s in range(samples):
         for j in range(k):
             for p in range(n):
@@ -307,19 +309,19 @@ def _tables(a: np.ndarray, grid: Spacing, n: int) -> tuple[np.ndarray, np.ndarra
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gradient(
-    x: np.ndarray, h: np.ndarray, w: np.ndarray, place: np.ndarray, c: np.ndarray
+    x: FloatTable, h: FloatTable, w: FloatTable, place: Cube[int], c: Batch[float]
 ) -> np.ndarray:
     """Return half the gradient of the misfit by the components."""
     k, n = h.shape
     # A margin of one on the left, two on the right: the edge value goes on.
-    wide = np.empty((k, n + 3))
+    wide: FloatTable = np.empty((k, n + 3))
     wide[:, 1 : n + 1] = h
     wide[:, 0] = h[:, 0]
     wide[:, n + 1] = wide[:, n + 2] = h[:, n - 1]
     out = np.zeros((k, n + 3))
-    e = np.empty(n)
+    e: Floats = np.empty(n)
     for s in range(len(x)):
-        used = np.flatnonzero(w[:, s])
+        used: Ints = np.flatnonzero(w[:, s])
         for p in range(n):
             e[p] = -x[s, p]
         for j in used:
@@ -340,7 +342,7 @@ def _gradient(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bound(w: np.ndarray, place: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _bound(w: np.ndarray, place: Cube[int], c: Batch[float]) -> np.ndarray:
     """Return a diagonal that majorises the normal matrix: |M|' |M| 1."""
     samples, k, n = place.shape
     out = np.zeros((k, n + 3))

@@ -10,6 +10,7 @@ the message of the error that it may raise, which takes longer than the fit itse
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -35,6 +36,9 @@ from batteryxr.xanes.kernels.problem import (
 )
 from batteryxr.xanes.kernels.shapes import unit_area
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
+
 #: Bits of the quality flag.
 MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS = 1, 2, 4, 8, 16
 #: A fit is doubtful when its mean square residual exceeds the noise by this factor.
@@ -42,7 +46,7 @@ EXCESS = 2.0
 
 
 @numba.njit(**INNER)
-def _quadratic(gradient: np.ndarray, cov: np.ndarray) -> float:
+def _quadratic(gradient: Floats, cov: FloatTable) -> float:
     """Return gᵀ C g over the parameters whose covariance is known."""
     s = 0.0
     for i in range(gradient.size):
@@ -56,14 +60,14 @@ def _quadratic(gradient: np.ndarray, cov: np.ndarray) -> float:
 
 @numba.njit(**INNER)
 def _peaks(
-    p: np.ndarray, cov: np.ndarray, model: Model, variance: float, out: np.ndarray
+    p: Floats, cov: FloatTable, model: Model, variance: float, out: FloatTable
 ) -> None:
     """Fill area, its error, area / jump and its error for each peak.
 
     A parameter at a bound counts as known, but a height there leaves no error.
     """
     kinds, offsets, jump = model.kinds, model.offsets, model.jump
-    gradient = np.empty(p.size)
+    gradient: Floats = np.empty(p.size)
     row = 0
     for c in range(kinds.size):
         if kinds[c] < FIRST_PEAK or kinds[c] == POLYNOMIAL:
@@ -92,9 +96,7 @@ def _peaks(
 
 
 @numba.njit(**INNER)
-def scale_start(
-    y: np.ndarray, curve: np.ndarray, p: np.ndarray, model: Model, q: np.ndarray
-) -> float:
+def scale_start(y: Floats, curve: Floats, p: Floats, model: Model, q: Floats) -> float:
     """Scale the linear parameters of start `p` to the data; return the factor."""
     m = y.size
     mean_y, mean_c = 0.0, 0.0
@@ -127,10 +129,10 @@ def count_free(model: Model) -> int:
 @numba.njit(**INNER)
 def compress(
     axis: Axis,
-    data: np.ndarray,
-    weights: np.ndarray,
+    data: Floats,
+    weights: Floats,
     points: Points,
-    index: np.ndarray,
+    index: Ints,
 ) -> tuple[int, float]:
     """Copy the usable points of one row; return their number and sum of squares."""
     m = 0
@@ -150,7 +152,7 @@ def compress(
 
 
 @numba.njit(**INNER)
-def _apart(p: np.ndarray, best: np.ndarray, error: float, model: Model) -> bool:
+def _apart(p: Floats, best: Floats, error: float, model: Model) -> bool:
     """Tell whether two solutions differ beyond three standard errors."""
     for t in model.tracked:
         reach = 1e-3 * (model.high[t] - model.low[t])
@@ -161,7 +163,7 @@ def _apart(p: np.ndarray, best: np.ndarray, error: float, model: Model) -> bool:
 
 @numba.njit(**INNER)
 def _put(
-    p: np.ndarray, cov: np.ndarray, model: Model, variance: float, row: int, out: Out
+    p: Floats, cov: FloatTable, model: Model, variance: float, row: int, out: Out
 ) -> tuple[int, float]:
     """Write a solution; return its flag, and the error by which it is told apart."""
     flag, error = 0, 0.0
@@ -190,7 +192,7 @@ def _leave_out(row: int, out: Out) -> None:
 
 
 @numba.njit(**INNER)
-def _blank_absent(best: np.ndarray, model: Model, row: int, out: Out) -> None:
+def _blank_absent(best: Floats, model: Model, row: int, out: Out) -> None:
     """Take position and width from what has no height: what is absent is nowhere."""
     for c in range(model.kinds.size):
         o = model.offsets[c]
@@ -201,7 +203,7 @@ def _blank_absent(best: np.ndarray, model: Model, row: int, out: Out) -> None:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def fit_rows(
-    problem: Problem, data: np.ndarray, weights: np.ndarray, own: np.ndarray, out: Out
+    problem: Problem, data: FloatTable, weights: FloatTable, own: FloatTable, out: Out
 ) -> None:
     """Fit every row of `data`, writing into `out`.
 
@@ -227,8 +229,12 @@ def fit_rows(
     n_rows, m_all = data.shape
     n = model.low.size
     weighted = weights.shape[0] > 0
+    p: Floats
+    best: Floats
     p, best, cov = np.empty(n), np.empty(n), np.empty((n, n))
     room, row_points = new_work(n, m_all), new_points(m_all, weighted)
+    index: Ints
+    curve: Floats
     index, curve = np.empty(m_all, np.int64), np.empty(m_all)
     n_free = count_free(model)
     n_own = 1 if own.shape[0] > 0 else 0

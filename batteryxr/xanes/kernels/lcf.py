@@ -9,6 +9,7 @@ one, the same method walks along that constraint.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -16,20 +17,23 @@ import numpy as np
 from batteryxr.xanes.kernels.normalisation import by_pattern
 from batteryxr.xanes.kernels.problem import INNER
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints, Line
+
 #: Vectors that `_solve` overwrites: right side, reflection, and multiplier of the sum.
 _RIGHT, _MIRROR, _ONES = range(3)
 
 
 @numba.njit(**INNER)
 def _solve(
-    r: np.ndarray,
-    z: np.ndarray,
-    chosen: np.ndarray,
+    r: FloatTable,
+    z: Floats,
+    chosen: Ints,
     n_chosen: int,
     sum_to_one: bool,
-    t: np.ndarray,
-    v: np.ndarray,
-    out: np.ndarray,
+    t: FloatTable,
+    v: FloatTable,
+    out: Floats,
 ) -> None:
     """Least squares on the chosen columns of `r`, by Householder reflections.
 
@@ -91,7 +95,7 @@ def _solve(
 
 
 @numba.njit(forceinline=True, **INNER)
-def _back(t: np.ndarray, v: np.ndarray, row: int, n: int) -> None:
+def _back(t: FloatTable, v: FloatTable, row: int, n: int) -> None:
     """Solve the triangle for one of the vectors, in place."""
     for c in range(n - 1, -1, -1):
         s = v[row, c]
@@ -102,12 +106,12 @@ def _back(t: np.ndarray, v: np.ndarray, row: int, n: int) -> None:
 
 @numba.njit(forceinline=True, **INNER)
 def _begin(
-    r: np.ndarray,
-    z: np.ndarray,
+    r: FloatTable,
+    z: Floats,
     sum_to_one: bool,
-    chosen: np.ndarray,
-    member: np.ndarray,
-    w: np.ndarray,
+    chosen: Ints,
+    member: Line[bool],
+    w: Floats,
 ) -> int:
     """Empty the active set, or start at the standard that fits best alone."""
     n = w.size
@@ -132,11 +136,11 @@ def _begin(
 
 @numba.njit(forceinline=True, **INNER)
 def _slope(
-    r: np.ndarray,
-    z: np.ndarray,
-    w: np.ndarray,
-    residual: np.ndarray,
-    gradient: np.ndarray,
+    r: FloatTable,
+    z: Floats,
+    w: Floats,
+    residual: Floats,
+    gradient: Floats,
 ) -> None:
     """Fill residual, and the gradient of the sum of squares by each weight."""
     n = w.size
@@ -154,7 +158,7 @@ def _slope(
 
 @numba.njit(forceinline=True, **INNER)
 def _walk(
-    w: np.ndarray, count: int, chosen: np.ndarray, step: np.ndarray, member: np.ndarray
+    w: Floats, count: int, chosen: Ints, step: Floats, member: Line[bool]
 ) -> tuple[int, bool]:
     """Go to the solution, or to the first weight that reaches zero, which is dropped.
 
@@ -184,11 +188,11 @@ def _walk(
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def solve_rows(
-    r: np.ndarray,
-    z: np.ndarray,
+    r: FloatTable,
+    z: FloatTable,
     non_negative: bool,
     sum_to_one: bool,
-    weights: np.ndarray,
+    weights: FloatTable,
 ) -> None:
     """Fill the weights of every row.
 
@@ -204,6 +208,10 @@ def solve_rows(
         Written.
     """
     n_rows, n = z.shape
+    step: Floats
+    gradient: Floats
+    chosen: Ints
+    member: Line[bool]
     t, v = np.empty((n, n)), np.empty((3, n))
     step, gradient, residual = np.empty(n), np.empty(n), np.empty(n)
     chosen, member = np.empty(n, np.int64), np.empty(n, np.bool_)

@@ -15,8 +15,7 @@ from batteryxr.xanes.kernels.problem import INNER
 from batteryxr.xanes.kernels.shapes import FAST, evaluate
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Line
     from batteryxr.xanes.kernels.memory import Points, Scratch
     from batteryxr.xanes.kernels.problem import Model
 
@@ -28,7 +27,7 @@ _EXACT = 1e-24
 
 @numba.njit(fastmath=FAST, **INNER)
 def _residuals(
-    points: Points, p: np.ndarray, model: Model, r: np.ndarray, j: np.ndarray
+    points: Points, p: Floats, model: Model, r: Floats, j: FloatTable
 ) -> float:
     """Fill weighted residual and Jacobian; return the sum of squares."""
     x, scaled, y, weight, weighted = points
@@ -45,9 +44,7 @@ def _residuals(
 
 
 @numba.njit(fastmath=FAST, **INNER)
-def normal(
-    jacobian: np.ndarray, residual: np.ndarray, a: np.ndarray, g: np.ndarray
-) -> None:
+def normal(jacobian: FloatTable, residual: Floats, a: FloatTable, g: Floats) -> None:
     """Fill the lower triangle of A = JᵀJ, and g = Jᵀr."""
     n, m = jacobian.shape
     for i in range(n):
@@ -63,7 +60,7 @@ def normal(
 
 
 @numba.njit(**INNER)
-def factorise(a: np.ndarray, lower: np.ndarray) -> bool:
+def factorise(a: FloatTable, lower: FloatTable) -> bool:
     """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
     n = a.shape[0]
     for j in range(n):
@@ -84,7 +81,7 @@ def factorise(a: np.ndarray, lower: np.ndarray) -> bool:
 
 
 @numba.njit(**INNER)
-def substitute(lower: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
+def substitute(lower: FloatTable, b: Floats, x: Floats) -> None:
     """Solve L Lᵀ x = b."""
     n = b.size
     for i in range(n):
@@ -100,7 +97,7 @@ def substitute(lower: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
 
 
 @numba.njit(**INNER)
-def damp(a: np.ndarray, free: np.ndarray, damping: float, b: np.ndarray) -> None:
+def damp(a: FloatTable, free: Line[bool], damping: float, b: FloatTable) -> None:
     """Copy A with Marquardt's damping; frozen parameters become identity rows."""
     n = a.shape[0]
     for i in range(n):
@@ -110,7 +107,7 @@ def damp(a: np.ndarray, free: np.ndarray, damping: float, b: np.ndarray) -> None
 
 
 @numba.njit(**INNER)
-def _release(p: np.ndarray, g: np.ndarray, model: Model, free: np.ndarray) -> None:
+def _release(p: Floats, g: Floats, model: Model, free: Line[bool]) -> None:
     """Free every parameter that is not pressed against a bound by the gradient."""
     low, high = model.low, model.high
     for k in range(p.size):
@@ -121,12 +118,12 @@ def _release(p: np.ndarray, g: np.ndarray, model: Model, free: np.ndarray) -> No
 @numba.njit(**INNER)
 def descend(
     points: Points,
-    p: np.ndarray,
+    p: Floats,
     model: Model,
     work: Scratch,
     tolerance: float,
     limit: int,
-) -> tuple[float, bool, np.ndarray, np.ndarray]:
+) -> tuple[float, bool, Floats, FloatTable]:
     """Descend from `p` in place; return chi2, whether it converged, and r, J."""
     r, r2, jac, jac2, a, b, lower, g, d, q, free = work
     low, high = model.low, model.high
@@ -172,12 +169,12 @@ def descend(
 
 @numba.njit(**INNER)
 def covariance(
-    jac: np.ndarray,
-    r: np.ndarray,
-    p: np.ndarray,
+    jac: FloatTable,
+    r: Floats,
+    p: Floats,
     model: Model,
     work: Scratch,
-    cov: np.ndarray,
+    cov: FloatTable,
 ) -> None:
     """Fill `cov` with (JᵀJ)⁻¹ over the free parameters, NaN elsewhere."""
     a, b, lower, g, d, free = (

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 
 from batteryxr.xanes.kernels.problem import INNER
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Line
+
 
 class Points(NamedTuple):
     """The usable points of one row, (m,) each; weights are 1 where not `weighted`."""
 
-    x: np.ndarray
-    scaled: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray
+    x: Floats
+    scaled: Floats
+    y: Floats
+    weight: Floats
     weighted: bool
 
 
 class Scratch(NamedTuple):
     """Memory of one fit: two residuals and Jacobians, normal equations, vectors."""
 
-    residual: np.ndarray
-    residual2: np.ndarray
-    jacobian: np.ndarray
-    jacobian2: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    lower: np.ndarray
-    g: np.ndarray
-    d: np.ndarray
-    q: np.ndarray
-    free: np.ndarray
+    residual: Floats
+    residual2: Floats
+    jacobian: FloatTable
+    jacobian2: FloatTable
+    a: FloatTable
+    b: FloatTable
+    lower: FloatTable
+    g: Floats
+    d: Floats
+    q: Floats
+    free: Line[bool]
 
 
 @numba.njit(**INNER)

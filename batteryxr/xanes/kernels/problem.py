@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
+
 #: How numba compiles what other kernels alone call: without a door for Python, which
 #: takes named tuples apart and is longer than most of these functions.
 INNER: dict[str, Any] = {
@@ -27,7 +29,7 @@ class Axis(NamedTuple):
     """Energies, and energies scaled to about [-1, 1] for the baseline, (m,) each."""
 
     x: np.ndarray
-    scaled: np.ndarray
+    scaled: Floats
 
 
 class Model(NamedTuple):
@@ -54,7 +56,7 @@ class Model(NamedTuple):
     linear: np.ndarray
     constant: int
     jump: int
-    tracked: np.ndarray
+    tracked: Ints
 
     @property
     def peak_offsets(self) -> list[int]:
@@ -87,7 +89,7 @@ class Search(NamedTuple):
     """
 
     starts: np.ndarray
-    curves: np.ndarray
+    curves: FloatTable
     multistart: int = DOUBTFUL
     ambiguity: float = 3.0
     tolerance: float = 1e-7

@@ -23,6 +23,7 @@ from batteryxr.xanes.kernels.problem import (
 )
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
     from batteryxr.xanes.kernels.problem import Axis, Model
 
 LN2 = math.log(2.0)
@@ -108,14 +109,14 @@ def half_erf(u: float, exponential: float) -> float:
 
 @numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 def evaluate(
-    x: np.ndarray,
-    scaled: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    kinds: np.ndarray,
-    offsets: np.ndarray,
-    residual: np.ndarray,
-    jacobian: np.ndarray,
+    x: Floats,
+    scaled: Floats,
+    y: Floats,
+    p: Floats,
+    kinds: Ints,
+    offsets: Ints,
+    residual: Floats,
+    jacobian: FloatTable,
 ) -> float:
     """Fill residual y - f and Jacobian df/dp; return the sum of squared residuals.
 
@@ -210,7 +211,7 @@ def evaluate(
 
 
 @numba.njit(cache=True, nogil=True)
-def unit_area(kind: int, p: np.ndarray, o: int) -> tuple[float, float]:
+def unit_area(kind: int, p: Floats, o: int) -> tuple[float, float]:
     """Return the area of the peak at `o` per height and half width, and d/dshare."""
     if kind == LORENTZIAN:
         return math.pi, 0.0
@@ -223,11 +224,11 @@ def unit_area(kind: int, p: np.ndarray, o: int) -> tuple[float, float]:
 
 @numba.njit(cache=True, nogil=True)
 def curves(
-    x: np.ndarray,
-    scaled: np.ndarray,
-    p: np.ndarray,
-    kinds: np.ndarray,
-    offsets: np.ndarray,
+    x: Floats,
+    scaled: Floats,
+    p: FloatTable,
+    kinds: Ints,
+    offsets: Ints,
 ) -> np.ndarray:
     """Return f(x) for each row of parameters `p` (N, n), as (N, m)."""
     n_rows, n = p.shape
@@ -235,7 +236,7 @@ def curves(
     out = np.empty((n_rows, m))
     jacobian = np.empty((n, m))
     zero = np.zeros(m)
-    row = np.empty(m)
+    row: Floats = np.empty(m)
     for r in range(n_rows):
         evaluate(x, scaled, zero, p[r], kinds, offsets, row, jacobian)
         for i in range(m):

@@ -9,6 +9,7 @@ R1 (2003), section 5, on separating variables.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -24,9 +25,12 @@ from batteryxr.xanes.kernels.memory import (
 )
 from batteryxr.xanes.kernels.problem import INNER, Model, Problem
 
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable, Line
+
 
 @numba.njit(**INNER)
-def _held(model: Model, shared: np.ndarray, start: np.ndarray) -> Model:
+def _held(model: Model, shared: Line[bool], start: Floats) -> Model:
     """Return the model with its common parameters held at their start."""
     low, high = model.low.copy(), model.high.copy()
     for k in range(low.size):
@@ -46,19 +50,19 @@ def _held(model: Model, shared: np.ndarray, start: np.ndarray) -> Model:
 
 
 @numba.njit(**INNER)
-def _is_own(k: int, p: np.ndarray, held: Model, a: np.ndarray) -> bool:
+def _is_own(k: int, p: Floats, held: Model, a: FloatTable) -> bool:
     """Tell whether a parameter is the row's own, off its bounds and of effect."""
     return held.low[k] < p[k] < held.high[k] and a[k, k] > 0.0
 
 
 @numba.njit(**INNER)
 def _add_reduced(
-    p: np.ndarray,
+    p: Floats,
     held: Model,
-    shared: np.ndarray,
+    shared: Line[bool],
     work: Scratch,
-    hessian: np.ndarray,
-    gradient: np.ndarray,
+    hessian: FloatTable,
+    gradient: Floats,
 ) -> None:
     """Add what one row tells of the common parameters, its own having followed."""
     a, b, lower, g, d, q = work.a, work.b, work.lower, work.g, work.d, work.q
@@ -99,10 +103,10 @@ def _add_reduced(
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def reduce_rows(
     problem: Problem,
-    data: np.ndarray,
-    shared: np.ndarray,
-    hessian: np.ndarray,
-    gradient: np.ndarray,
+    data: FloatTable,
+    shared: Line[bool],
+    hessian: FloatTable,
+    gradient: Floats,
 ) -> tuple[float, int, int]:
     """Add the reduced normal equations of every row to `hessian` and `gradient`.
 

@@ -29,7 +29,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.provenance import replay
+from batteryxr.core.replay import replay
 from batteryxr.simulate import ptychography
 
 

@@ -198,7 +198,7 @@ def _scatter(objects: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _prtf(mean: np.ndarray, intensity: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    spectrum = Fourier(mean).forward(np.fft.ifftshift(mean))
+    spectrum: Any = Fourier(mean).forward(np.fft.ifftshift(mean))
     shells = metrics.Shells(mean.shape)
     used = measured & (intensity > 0)
     return metrics.prtf(spectrum, np.sqrt(intensity), used, shells)

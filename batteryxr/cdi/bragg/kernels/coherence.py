@@ -7,12 +7,15 @@ together with the object, by Richardson-Lucy deconvolution.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.core.device import to_device_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
 
 #: Farthest that a blur reaches, in voxels.
 REACH = 6
@@ -38,7 +41,7 @@ class Coherence:
 
     def __init__(
         self,
-        amplitude: Any,
+        amplitude: Array,
         *,
         reach: int = REACH,
         sigma: float = 0.7,
@@ -50,10 +53,10 @@ class Coherence:
         self._fft = _RealFourier(amplitude, workers)
         self._start = to_device_of(amplitude, _gaussian(amplitude.shape, reach, sigma))
         #: Present estimate: sums to 1, origin in the corner; None before the first.
-        self.kernel: Any = None
-        self._transfer: Any = None
+        self.kernel: Array | None = None
+        self._transfer: Array | None = None
 
-    def blur(self, intensity: Any) -> Any:
+    def blur(self, intensity: Array) -> Array:
         """Return a coherent intensity as the present estimate blurs it."""
         if self.kernel is None:
             return intensity
@@ -62,7 +65,7 @@ class Coherence:
         # Rounding leaves values just below 0 where the coherent one is near 0.
         return xp.maximum(blurred, 1e-7 * xp.mean(blurred))
 
-    def update(self, intensity: Any) -> None:
+    def update(self, intensity: Array) -> None:
         """Improve the estimate from a coherent intensity of the present object."""
         xp = array_namespace(intensity)
         if self.kernel is None:
@@ -84,7 +87,7 @@ class Coherence:
             gain = self._fft.backward(self._fft.forward(ratio) * mirrored) / total
             self.take(_centred(self.kernel * xp.maximum(gain, 0.0)))
 
-    def take(self, kernel: Any) -> None:
+    def take(self, kernel: Array) -> None:
         """Take `kernel` as the present estimate."""
         xp = array_namespace(kernel)
         self.kernel = kernel / xp.sum(kernel)
@@ -94,7 +97,7 @@ class Coherence:
 class _RealFourier:
     """Transforms of real arrays; NumPy arrays through scipy, which keeps float32."""
 
-    def __init__(self, like: Any, workers: int) -> None:
+    def __init__(self, like: Array, workers: int) -> None:
         self._shape = tuple(like.shape)
         self._options: dict[str, Any] = {}
         if is_numpy_array(like):
@@ -106,14 +109,14 @@ class _RealFourier:
             self._fft = array_namespace(like).fft
         self._axes = tuple(range(like.ndim))
 
-    def forward(self, array: Any) -> Any:
+    def forward(self, array: Array) -> Array:
         return self._fft.rfftn(array, axes=self._axes, **self._options)
 
-    def backward(self, array: Any) -> Any:
+    def backward(self, array: Array) -> Array:
         return self._fft.irfftn(array, s=self._shape, axes=self._axes, **self._options)
 
 
-def _centred(kernel: Any) -> Any:
+def _centred(kernel: Array) -> Array:
     # A blur that is shifted and an object that has a phase ramp are the same to the
     # intensity; of all of these the symmetric blur is taken.
     xp = array_namespace(kernel)

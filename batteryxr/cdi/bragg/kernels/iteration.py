@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.bragg.kernels.schedule import Stage
     from batteryxr.cdi.bragg.settings import RetrievalSettings
+    from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Floats, Line
 
 #: Weights (a, b) of the outside of the support: rho <- a rho + b p, where p is the
@@ -60,20 +61,20 @@ class Outcome:
         Why the start was given up; empty where it was not.
     """
 
-    rho: Any
-    support: Any
+    rho: Array
+    support: Array
     residual: np.ndarray
     blur: Any = None
     failed: str = ""
 
 
 def iterate(
-    amplitude: Any,
-    support: Any,
+    amplitude: Array,
+    support: Array,
     settings: RetrievalSettings,
     rng: np.random.Generator,
     *,
-    initial: Any = None,
+    initial: Array | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Run a schedule of projections from a random or a given object.
@@ -144,7 +145,7 @@ class _Step:
     """
 
     def __init__(
-        self, fourier: Fourier, amplitude: Any, coherence: Coherence | None
+        self, fourier: Fourier, amplitude: Array, coherence: Coherence | None
     ) -> None:
         self._fourier, self._amplitude = fourier, amplitude
         self._coherence = coherence
@@ -152,14 +153,16 @@ class _Step:
         #: Whether the next iteration improves the estimate of the blur first.
         self.learn = False
 
-    def __call__(self, stage: Stage, rho: Any, support: Any) -> tuple[Any, Any, float]:
+    def __call__(
+        self, stage: Stage, rho: Array, support: Array
+    ) -> tuple[Array, Array, float]:
         if stage.algorithm == "DM":
             return self._difference_map(stage.beta, rho, support)
         p, misfit = self._modulus(rho)
         outside = OUTSIDE[stage.algorithm](stage.beta)
         return combine(rho, p, support, outside), p, misfit
 
-    def _modulus(self, rho: Any) -> tuple[Any, float]:
+    def _modulus(self, rho: Array) -> tuple[Array, float]:
         self._buffer[...] = rho
         field = self._fourier.forward(self._buffer)
         scale = 1.0 / self._fourier.size
@@ -170,7 +173,7 @@ class _Step:
             field, misfit = replace_blurred(field, blurred, self._amplitude, scale)
         return self._fourier.backward(field), misfit
 
-    def _blurred(self, field: Any, coherence: Coherence) -> Any:
+    def _blurred(self, field: Array, coherence: Coherence) -> Array:
         xp = array_namespace(field)
         intensity = xp.abs(field) ** 2
         if self.learn:
@@ -179,8 +182,8 @@ class _Step:
         return coherence.blur(intensity)
 
     def _difference_map(
-        self, beta: float, rho: Any, support: Any
-    ) -> tuple[Any, Any, float]:
+        self, beta: float, rho: Array, support: Array
+    ) -> tuple[Array, Array, float]:
         # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
         # and -1/beta for the support. The estimate of the object is the second
         # projection: the iterate is none.
@@ -193,7 +196,7 @@ class _Step:
         return rho + beta * (inside - estimate), estimate, misfit
 
 
-def _random(amplitude: Any, rng: np.random.Generator) -> Any:
+def _random(amplitude: Array, rng: np.random.Generator) -> Array:
     shape = tuple(amplitude.shape)
     modulus = rng.random(shape, dtype=np.float32)
     phase = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * np.float32(
@@ -202,7 +205,7 @@ def _random(amplitude: Any, rng: np.random.Generator) -> Any:
     return to_device_of(amplitude, (modulus * np.exp(1j * phase)).astype(np.complex64))
 
 
-def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
+def _scaled(rho: Array, amplitude: Array, support: Array, size: int) -> Array:
     """Restrict an object to the support and give it the measured power."""
     xp = array_namespace(rho)
     rho = xp.where(support, rho, xp.zeros_like(rho))
@@ -210,13 +213,15 @@ def _scaled(rho: Any, amplitude: Any, support: Any, size: int) -> Any:
     return rho * math.sqrt(_power(amplitude) / power)
 
 
-def _power(amplitude: Any) -> float:
+def _power(amplitude: Array) -> float:
     xp = array_namespace(amplitude)
     measured = xp.where(amplitude >= 0, amplitude, xp.zeros_like(amplitude))
     return float(xp.sum(xp.astype(measured, xp.float64) ** 2))
 
 
-def replace_modulus(field: Any, amplitude: Any, scale: float) -> tuple[Any, float]:
+def replace_modulus(
+    field: Array, amplitude: Array, scale: float
+) -> tuple[Array, float]:
     """Give a transform its measured modulus.
 
     Parameters
@@ -236,6 +241,7 @@ def replace_modulus(field: Any, amplitude: Any, scale: float) -> tuple[Any, floa
     misfit
         Sum of ``(|field| - amplitude)**2`` over the measured voxels, before.
     """
+    misfit: Any
     if is_numpy_array(field):
         misfit = _replace_modulus(
             field.reshape(-1), amplitude.reshape(-1), np.float32(scale)
@@ -251,8 +257,8 @@ def replace_modulus(field: Any, amplitude: Any, scale: float) -> tuple[Any, floa
 
 
 def replace_blurred(
-    field: Any, blurred: Any, amplitude: Any, scale: float
-) -> tuple[Any, float]:
+    field: Array, blurred: Array, amplitude: Array, scale: float
+) -> tuple[Array, float]:
     """Give a transform its measured modulus where partial coherence blurs it.
 
     The factor is amplitude / sqrt(blurred) (Clark et al., Nat. Commun. 3, 993 (2012)).
@@ -280,7 +286,9 @@ def replace_blurred(
     return field * (factor * scale), float(misfit)
 
 
-def combine(rho: Any, p: Any, support: Any, outside: tuple[float, float]) -> Any:
+def combine(
+    rho: Array, p: Array, support: Array, outside: tuple[float, float]
+) -> Array:
     """Return p inside the support and ``a rho + b p`` outside; overwrites `rho`.
 
     Parameters

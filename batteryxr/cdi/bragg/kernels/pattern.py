@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def judge(
 ) -> dict[str, float]:
     """Return the figures of merit of an object, origin in the corner."""
     spectrum = Fourier(rho).forward(rho.astype(np.complex64))
-    calculated = np.abs(spectrum) ** 2
+    calculated: Any = np.abs(spectrum) ** 2
     if blur is not None:
         coherence = Coherence(calculated)
         coherence.take(blur)

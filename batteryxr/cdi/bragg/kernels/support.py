@@ -6,12 +6,15 @@ All arrays have their origin in the corner, as Fourier transforms have it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
 
 
 class LostSupport(Exception):
@@ -49,7 +52,7 @@ def autocorrelation_support(
     return scipy.fft.ifftshift(parts == parts[centre])
 
 
-def half(support: Any) -> Any:
+def half(support: Array) -> Array:
     """Return the support without its halves along the last two axes.
 
     A few iterations in it favour one of the two conjugate twins, between which the
@@ -96,7 +99,7 @@ class Shrinking:
 
     def __init__(
         self,
-        like: Any,
+        like: Array,
         *,
         sigma: tuple[float, float] = (2.0, 0.5),
         threshold: float = 0.25,
@@ -105,7 +108,7 @@ class Shrinking:
         self._fourier = Fourier(like)
         self._sigma, self._threshold, self._fractions = sigma, threshold, fractions
 
-    def __call__(self, rho: Any, support: Any, progress: float) -> Any:
+    def __call__(self, rho: Array, support: Array, progress: float) -> Array:
         """Return the next support.
 
         Parameters
@@ -136,7 +139,7 @@ class Shrinking:
             raise LostSupport(f"the support fills {filled:.2g} of the array")
         return new
 
-    def _smoothed(self, modulus: Any, sigma: float) -> Any:
+    def _smoothed(self, modulus: Array, sigma: float) -> Array:
         if is_numpy_array(modulus):
             from scipy import ndimage
 

@@ -13,6 +13,7 @@ from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Batch, FloatTable, IntTable, Table
 
 
@@ -32,7 +33,7 @@ class _Batch(NamedTuple):
     numbers: np.ndarray
     corners: np.ndarray
     shifts: np.ndarray
-    frames: Any
+    frames: Array
 
 
 class LeastSquares:
@@ -44,15 +45,18 @@ class LeastSquares:
     a pixel that only tails of the probe meet would take a full step towards noise.
     """
 
-    def __init__(self, options: BatchSteps, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: BatchSteps, like: Array, workers: int = 1) -> None:
         self.options = options
         self._like, self._workers = like, workers
-        self._buffers: dict[int, tuple[Any, Fourier]] = {}
+        self._buffers: dict[int, tuple[Array, Fourier]] = {}
         self._shifter = Shifter(like, workers)
-        self._scale: tuple[int, Any] = (-1, None)  # of which pass, and the values
+        self._scale: tuple[int, Array | None] = (
+            -1,
+            None,
+        )  # of which pass, and the values
 
     def sweep(
-        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+        self, state: State, index: np.ndarray, frames: Array, now: Conditions
     ) -> float:
         """Visit the frames once in random batches; see `Sweep.sweep`."""
         if self._scale[0] != state.iteration:
@@ -100,14 +104,14 @@ class LeastSquares:
             state.probe += now.step * o.probe_step * steps[1] * common
         return float(misfit)
 
-    def _shifted(self, spectrum: Any, shifts: np.ndarray, like: Any) -> Any:
+    def _shifted(self, spectrum: Array, shifts: np.ndarray, like: Array) -> Array:
         """Return the probe as each frame of the batch sees it (b, m, n, n)."""
         parts = empty((len(shifts), *spectrum.shape), like)
         for b, shift in enumerate(shifts):
             parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
         return parts
 
-    def _buffer(self, b: int) -> tuple[Any, Fourier]:
+    def _buffer(self, b: int) -> tuple[Array, Fourier]:
         if b not in self._buffers:
             waves = empty((b, *self._like.shape), self._like)
             self._buffers[b] = (
@@ -117,12 +121,12 @@ class LeastSquares:
         return self._buffers[b]
 
 
-def _take(frames: Any, rows: np.ndarray) -> Any:
+def _take(frames: Array, rows: np.ndarray) -> Array:
     xp = array_namespace(frames)
     return xp.stack([frames[int(r)] for r in rows])
 
 
-def _scale(light: Any, damping: float) -> Any:
+def _scale(light: Array, damping: float) -> Array:
     """Return what the object's gradient is multiplied by, from the light on it."""
     xp = array_namespace(light)
     floor = damping * xp.max(light)
@@ -135,7 +139,9 @@ class _Sums:
     `waves` holds exit waves with measured modulus, and their change afterwards.
     """
 
-    def __init__(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
+    def __init__(
+        self, waves: Array, probes: Array, obj: Array, corners: np.ndarray
+    ) -> None:
         xp = array_namespace(obj)
         self._xp = xp
         shape = probes.shape[1:]
@@ -150,13 +156,15 @@ class _Sums:
         else:
             self._add_up(waves, probes, obj, corners)
 
-    def _add_up(self, waves: Any, probes: Any, obj: Any, corners: np.ndarray) -> None:
+    def _add_up(
+        self, waves: Array, probes: Array, obj: Array, corners: np.ndarray
+    ) -> None:
         xp, n = self._xp, waves.shape[-1]
         for b, (y, x) in enumerate(corners):
             part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
-            p = probes[b % probes.shape[0]]
+            p: Array = probes[b % probes.shape[0]]
             patch = obj[part]
-            d = waves[b]
+            d: Array = waves[b]
             d -= p * patch
             self.to_object[part] += xp.sum(xp.conj(p) * d, axis=0)
             self.to_probe[b % self.to_probe.shape[0]] += xp.conj(patch) * d
@@ -164,7 +172,7 @@ class _Sums:
 
     def change_of_probe(
         self, damping: float, shifts: np.ndarray, shifter: Shifter
-    ) -> Any:
+    ) -> Array:
         """Return the change of the probe (m, n, n)."""
         xp = self._xp
         scale = 1.0 / (self.density + damping * xp.max(self.density))
@@ -177,7 +185,12 @@ class _Sums:
 
 
 def _steps(
-    change: Any, probes: Any, obj: Any, corners: np.ndarray, to_o: Any, to_p: Any
+    change: Array,
+    probes: Array,
+    obj: Array,
+    corners: np.ndarray,
+    to_o: Array,
+    to_p: Any,
 ) -> tuple[float, float]:
     """Return the two step sizes that fit the changes of the exit waves best."""
     move_probe = to_p is not None
@@ -198,10 +211,15 @@ def _steps(
 
 
 def _normal_any(
-    change: Any, probes: Any, obj: Any, corners: np.ndarray, to_o: Any, to_p: Any
+    change: Array,
+    probes: Array,
+    obj: Array,
+    corners: np.ndarray,
+    to_o: Array,
+    to_p: Array,
 ) -> Any:
     xp, n = array_namespace(obj), change.shape[-1]
-    totals = [0.0] * 5
+    totals: list[Any] = [0.0] * 5
     for b, (y, x) in enumerate(corners):
         part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
         u = probes[b % probes.shape[0]] * to_o[part]
@@ -212,7 +230,7 @@ def _normal_any(
     return totals
 
 
-def _exits(probes: Any, obj: Any, corners: np.ndarray, out: Any) -> None:
+def _exits(probes: Array, obj: Array, corners: np.ndarray, out: Array) -> None:
     n = out.shape[-1]
     for b, (y, x) in enumerate(corners):
         p = probes[b % probes.shape[0]]

@@ -20,6 +20,8 @@ from batteryxr.cdi.ptycho.kernels.steps import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from batteryxr.core.kernels.arrays import Array
+
 
 class PieSteps(NamedTuple):
     """How far each frame moves object and probe; fields as those of `RPIE`."""
@@ -38,7 +40,7 @@ class _Frame(NamedTuple):
 
     number: int
     corner: tuple[int, int]
-    counts: Any
+    counts: Array
 
 
 class Pie:
@@ -47,7 +49,7 @@ class Pie:
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
 
-    def __init__(self, options: PieSteps, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: PieSteps, like: Array, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._waves = empty(tuple(like.shape), like)
@@ -56,7 +58,7 @@ class Pie:
         self._shifter = Shifter(like, workers)
 
     def sweep(
-        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+        self, state: State, index: np.ndarray, frames: Array, now: Conditions
     ) -> float:
         """Visit the frames once in random order; see `Sweep.sweep`."""
         o = self.options
@@ -90,8 +92,8 @@ class Pie:
         return float(total)
 
     def _measured(
-        self, probe: Any, obj: Any, frame: _Frame, now: Conditions
-    ) -> tuple[Any, Any, Any]:
+        self, probe: Array, obj: Array, frame: _Frame, now: Conditions
+    ) -> tuple[Array, Any, Any]:
         """Return exit waves with measured modulus, the misfit before, and max|O|²."""
         bright = exit_waves(probe, obj, frame.corner, self._waves)
         waves = self._fourier.forward(self._waves)

@@ -13,6 +13,7 @@ from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
+    from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Batch, Cube, FloatTable, IntTable, Table
 
 
@@ -38,14 +39,14 @@ class Projections:
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
     """
 
-    def __init__(self, options: Relaxation, like: Any, workers: int = 1) -> None:
+    def __init__(self, options: Relaxation, like: Array, workers: int = 1) -> None:
         self.options = options
         self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
         self._buffer = empty(tuple(like.shape), like)
         self._scratch = empty(tuple(like.shape), like)
 
     def sweep(
-        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+        self, state: State, index: np.ndarray, frames: Array, now: Conditions
     ) -> float:
         """Do one iteration on all frames; see `Sweep.sweep`.
 
@@ -68,7 +69,7 @@ class Projections:
             seen = self._buffer
             exit_waves(state.probe, state.obj, (int(y), int(x)), seen)
             total += self._misfit(seen, frames[b], now.weight)
-            wave = waves[b]
+            wave: Array = waves[b]
             rest = own * wave + view * seen
             seen *= mix
             seen -= (mix - 1.0) * wave
@@ -77,13 +78,13 @@ class Projections:
             wave[...] = rest + both * self._fourier.backward(field)
         return float(total)
 
-    def _misfit(self, seen: Any, frame: Any, weight: Any) -> Any:
+    def _misfit(self, seen: Array, frame: Array, weight: Array) -> Any:
         # Of object and probe as they are: the reflected waves fit nothing.
         self._scratch[...] = seen
         return replace_modulus(self._fourier.forward(self._scratch), frame, weight)
 
     def _overlap(
-        self, state: State, waves: Any, corners: np.ndarray, move_probe: bool
+        self, state: State, waves: Array, corners: np.ndarray, move_probe: bool
     ) -> None:
         for _ in range(self.options.inner if move_probe else 1):
             state.obj = _object(waves, state.probe, state.obj, corners)
@@ -91,7 +92,7 @@ class Projections:
                 state.probe = _probe(waves, state.probe, state.obj, corners)
 
 
-def _object(waves: Any, probe: Any, obj: Any, corners: np.ndarray) -> Any:
+def _object(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Array:
     xp, n = array_namespace(obj), probe.shape[-1]
     total = xp.zeros_like(obj)
     light = xp.zeros(obj.shape, dtype=xp.float32, device=obj.device)
@@ -108,7 +109,7 @@ def _object(waves: Any, probe: Any, obj: Any, corners: np.ndarray) -> Any:
     return (total + floor * obj) / (light + floor)
 
 
-def _probe(waves: Any, probe: Any, obj: Any, corners: np.ndarray) -> Any:
+def _probe(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Array:
     xp, n = array_namespace(obj), probe.shape[-1]
     total = xp.zeros_like(probe)
     density = xp.zeros(probe.shape[1:], dtype=xp.float32, device=obj.device)

@@ -13,6 +13,7 @@ from batteryxr.cdi.fourier import Fourier
 from batteryxr.core.device import to_device_of
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, Line
 
 #: Shifts smaller than this (pixels) are none: they would cost two transforms.
@@ -41,13 +42,13 @@ class State:
         What an engine carries from pass to pass: arrays by name.
     """
 
-    obj: Any
-    probe: Any
+    obj: Array
+    probe: Array
     positions: np.ndarray
     iteration: int = 0
     misfits: list[float] = field(default_factory=list)
     power: float = float("nan")
-    memory: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Array] = field(default_factory=dict)
 
     def residuals(self) -> np.ndarray:
         """Return the amplitude residual of each pass: Σ(|F| - √I)² / ΣI."""
@@ -93,7 +94,7 @@ class Conditions:
         Fraction of the usual steps of object and probe.
     """
 
-    weight: Any
+    weight: Array
     rng: np.random.Generator
     move_probe: bool = True
     moves: np.ndarray | None = None
@@ -104,7 +105,7 @@ class Sweep(Protocol):
     """The kernel of an engine."""
 
     def sweep(
-        self, state: State, index: np.ndarray, frames: Any, now: Conditions
+        self, state: State, index: np.ndarray, frames: Array, now: Conditions
     ) -> float:
         """Visit frames once; return their misfit before updates.
 
@@ -153,22 +154,22 @@ class Shifter:
     it, and the frame does not see the common shift.
     """
 
-    def __init__(self, probe: Any, workers: int = 1) -> None:
+    def __init__(self, probe: Array, workers: int = 1) -> None:
         self._n = probe.shape[-1]
         self._xp, self._like = array_namespace(probe), probe
         self._f = np.fft.fftfreq(self._n)
         self._fourier = Fourier(probe, axes=(-2, -1), workers=workers, repeatable=True)
 
-    def forward(self, probe: Any) -> Any:
+    def forward(self, probe: Array) -> Array:
         """Return the transform of a copy of `probe` (m, n, n)."""
         return self._fourier.forward(self._xp.asarray(probe, copy=True))
 
-    def backward(self, spectrum: Any) -> Any:
+    def backward(self, spectrum: Array) -> Array:
         """Return the scaled inverse of a copy of `spectrum`."""
         copy = self._xp.asarray(spectrum, copy=True)
         return self._fourier.backward(copy) * np.float32(1.0 / self._fourier.size)
 
-    def shifted(self, spectrum: Any, shift: np.ndarray, out: Any) -> Any:
+    def shifted(self, spectrum: Array, shift: np.ndarray, out: Array) -> Array:
         """Return the probe of `spectrum` moved by `shift` (2,); may use `out`."""
         ramp = self._ramp(shift, 1.0 / self._fourier.size)
         if is_numpy_array(out):
@@ -177,7 +178,7 @@ class Shifter:
         y, x = (to_device_of(self._like, r) for r in ramp)
         return self._fourier.backward(spectrum * (y[:, None] * x[None, :]))
 
-    def add_unshifted(self, change: Any, shift: np.ndarray, spectrum: Any) -> None:
+    def add_unshifted(self, change: Any, shift: np.ndarray, spectrum: Array) -> None:
         """Add a change of the moved probe to `spectrum`; overwrites `change`."""
         ramp = self._ramp(-shift, 1.0)
         moved = self._fourier.forward(change)
@@ -218,7 +219,7 @@ def _add_times(
                 to[k] += row[k] * (y[i] * x[k])
 
 
-def orthogonalise(probe: Any) -> tuple[Any, np.ndarray]:
+def orthogonalise(probe: Array) -> tuple[Array, np.ndarray]:
     """Return modes that are orthogonal, strongest first, and their shares of power.
 
     The sum of their intensities, and so every frame, stays the same.
@@ -254,7 +255,7 @@ def orthogonalise(probe: Any) -> tuple[Any, np.ndarray]:
     return probe, values / values.sum()
 
 
-def add_modes(probe: Any, modes: int, rng: np.random.Generator) -> Any:
+def add_modes(probe: Array, modes: int, rng: np.random.Generator) -> Any:
     """Return a probe with at least `modes` modes: the new ones are weak and random.
 
     Each starts as the main mode with random phases at its low frequencies, and with a

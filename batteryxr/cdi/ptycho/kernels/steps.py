@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, FloatTable, Table
 
 _TINY = np.float32(1e-12)
@@ -23,7 +24,7 @@ _DARK = np.float32(0.0005)
 _FAR = np.float32(2.0)
 
 
-def exit_waves(probe: Any, obj: Any, corner: tuple[int, int], out: Any) -> Any:
+def exit_waves(probe: Array, obj: Array, corner: tuple[int, int], out: Array) -> Any:
     """Put probe (m, n, n) times the patch of the object into `out`; return max|O|²."""
     y, x = corner
     if is_numpy_array(out):
@@ -35,7 +36,7 @@ def exit_waves(probe: Any, obj: Any, corner: tuple[int, int], out: Any) -> Any:
 
 
 def replace_modulus(
-    waves: Any, frame: Any, weight: Any, *, poisson: bool = False
+    waves: Array, frame: Array, weight: Array, *, poisson: bool = False
 ) -> Any:
     """Give the summed modes their measured modulus, or the likelier of Poisson counts.
 
@@ -89,18 +90,18 @@ class Reach(NamedTuple):
     Steps and regularisation (α) of both, max|P|² and max|O|².
     """
 
-    object_step: Any
-    probe_step: Any
-    object_alpha: Any
-    probe_alpha: Any
+    object_step: float
+    probe_step: float
+    object_alpha: float
+    probe_alpha: float
     probe_peak: Any
     object_peak: Any
 
 
 def update_pair(
-    waves: Any,
-    probe: Any,
-    obj: Any,
+    waves: Array,
+    probe: Array,
+    obj: Array,
     corner: tuple[int, int],
     reach: Reach,
     change: Any,
@@ -152,14 +153,16 @@ def update_pair(
     return xp.max(xp.sum(xp.abs(probe) ** 2, axis=0))
 
 
-def peak(array: Any) -> Any:
+def peak(array: Array) -> Array:
     """Return the largest squared modulus, summed over leading modes if there are."""
     xp = array_namespace(array)
     power = xp.abs(array) ** 2
     return xp.max(xp.sum(power, axis=0) if array.ndim == 3 else power)
 
 
-def position_gradient(waves: Any, probe: Any, obj: Any, corner: tuple[int, int]) -> Any:
+def position_gradient(
+    waves: Array, probe: Array, obj: Array, corner: tuple[int, int]
+) -> Array:
     """Return how far (pixels) the frame wants to move: a Gauss-Newton step.
 
     The patch at r + δ is O + δ·∇O to first order; δ is the least-squares answer to
@@ -188,7 +191,9 @@ def position_gradient(waves: Any, probe: Any, obj: Any, corner: tuple[int, int])
     return np.array([(xx * by - yx * bx) / det, (yy * bx - yx * by) / det])
 
 
-def _gradient_any(waves: Any, probe: Any, obj: Any, y: int, x: int) -> tuple[Any, ...]:
+def _gradient_any(
+    waves: Array, probe: Array, obj: Array, y: int, x: int
+) -> tuple[Any, ...]:
     xp = array_namespace(waves)
     n = probe.shape[-1]
     rows, columns = obj.shape
@@ -199,7 +204,7 @@ def _gradient_any(waves: Any, probe: Any, obj: Any, y: int, x: int) -> tuple[Any
     gx = probe * (obj[y : y + n, right : right + n] - obj[y : y + n, left : left + n])
     gy, gx = gy / max(down - up, 1), gx / max(right - left, 1)
 
-    def inner(a: Any, b: Any) -> Any:
+    def inner(a: Array, b: Array) -> Array:
         return xp.sum(xp.real(xp.conj(a) * b))
 
     return inner(gy, gy), inner(gy, gx), inner(gx, gx), inner(gy, d), inner(gx, d)

@@ -1,0 +1,289 @@
+"""Replay: the call that a result carries, made again.
+
+A result may come from anybody's store, so its call is read as data: a function must
+have been recorded by this session, places of files and stores are given anew, and what
+is called is printed first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from batteryxr.core.annotations import resolved
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.provenance import (
+    RECORDED,
+    REPLAYABLE,
+    holds_place,
+    told_call,
+)
+from batteryxr.core.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Packages of ours that are imported to find a function.
+_ROOMS = frozenset(
+    {"cdi", "echem", "io", "nmf", "operando", "samples", "simulate", "xanes"}
+)
+#: Types of arrays that a call may hold; NumPy reads more into a string than a type.
+_DTYPE = re.compile(
+    r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|[<>=]?U[0-9]{1,4}"
+)
+#: Characters of a call; one that batteryxr writes has some thousands.
+_LONGEST = 1_000_000
+
+
+class _Call(NamedTuple):
+    home: str
+    method: str
+    arguments: dict[str, Any]
+
+
+@checked
+def replay(
+    result: Any, data: Any = None, /, *, show: bool = True, **arguments: Any
+) -> Any:
+    """Call again what made `result`, on `data`.
+
+    Only functions that batteryxr, or a module that you have imported, has recorded are
+    called; no text of the result is run.
+
+    Parameters
+    ----------
+    result
+        A result of batteryxr, also one read back from a file.
+    data
+        The first argument of the original call: the object whose accessor was used.
+        Not needed where there was none, as in a simulation.
+    show
+        Print the call before it runs.
+    **arguments
+        Arguments of the original call that it names without holding them: labelled or
+        large arrays, and places of files and stores.
+
+    Returns
+    -------
+    same type as `result`
+        The result made anew.
+
+    Raises
+    ------
+    ArgumentError
+        If `result` carries no call, the call is none of a recorded function, or an
+        argument must be supplied.
+
+    Examples
+    --------
+    >>> fit = pdf.nmf.fit(3)
+    >>> again = batteryxr.replay(fit, pdf)
+    nmf.fit(n_components=3, ...)
+    """
+    call = _read(result)
+    function = _function(call)
+    made_by = result.attrs.get("batteryxr_version")
+    if made_by != __version__:
+        warnings.warn(
+            f"made by batteryxr {made_by}, replayed by {__version__}: "
+            "the two may differ",
+            BatteryxrWarning,
+            stacklevel=3,
+        )
+    if show:
+        print(told_call(call.home, call.method, call.arguments))
+    signature = inspect.signature(function)
+    if data is not None:
+        arguments |= {next(iter(signature.parameters)): data}
+    known = _arguments(call, function, signature, arguments)
+    return _made(function, signature, known)
+
+
+def _read(result: Any) -> _Call:
+    text = getattr(result, "attrs", {}).get("batteryxr_call")
+    if text is None:
+        raise ArgumentError(
+            "result",
+            type(result).__name__,
+            "an object with attrs['batteryxr_call']",
+            "Only results of batteryxr's functions can be replayed.",
+        )
+    try:
+        if len(text) > _LONGEST:
+            raise ValueError("too long")
+        call = json.loads(text)
+        home = call["accessor"] if "accessor" in call else call["module"]
+        found = _Call(home, call["method"], call["arguments"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _unreadable(text) from error
+    kinds = (str, str, dict)
+    if not all(isinstance(v, kind) for v, kind in zip(found, kinds, strict=True)):
+        raise _unreadable(text)
+    return found
+
+
+def _unreadable(text: object) -> ArgumentError:
+    return ArgumentError(
+        "result.attrs['batteryxr_call']",
+        text,
+        "a call as batteryxr writes it",
+        "It was changed or cut: make the result anew by hand.",
+    )
+
+
+def _function(call: _Call) -> Callable[..., Any]:
+    """Return the recorded function that a call names."""
+    key = (call.home, call.method)
+    if key not in RECORDED and call.home in _ROOMS:
+        importlib.import_module(f"batteryxr.{call.home}")
+    if key not in RECORDED:
+        raise ArgumentError(
+            "result.attrs['batteryxr_call']",
+            f"{call.home}.{call.method}",
+            "a function that batteryxr records",
+            "If it is your own, import the module that defines it first. "
+            "If the store is a stranger's, do not trust it.",
+        )
+    return RECORDED[key]
+
+
+def _arguments(
+    call: _Call,
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    given: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the arguments of a call by name, those given anew among them."""
+    kinds = resolved(function)
+    free = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    within = set(_names(call.arguments))
+    for name in (*call.arguments, *(n for n in given if n not in within)):
+        if name not in signature.parameters and not free:
+            raise ArgumentError(
+                name,
+                given.get(name),
+                f"an argument of {call.method}: one of {list(signature.parameters)}",
+            )
+    values = dict(given)
+    for name, value in call.arguments.items():
+        if name in given:
+            continue
+        if holds_place(value, kinds.get(name, Any)):
+            raise ArgumentError(
+                name,
+                None,
+                "the place that this call shall use; a store's own is not taken",
+                f"Pass it: replay(result, data, {name}=...).",
+            )
+        values[name] = decode(value, name, given)
+    return values
+
+
+def _names(encoded: Any) -> Iterator[str]:
+    """Yield the names that stand anywhere inside an encoded call."""
+    if isinstance(encoded, list):
+        for item in encoded:
+            yield from _names(item)
+    elif isinstance(encoded, dict):
+        for name, item in encoded.items():
+            yield name
+            yield from _names(item)
+
+
+def _made(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    arguments: dict[str, Any],
+) -> Any:
+    first, *others = signature.parameters.values()
+    if first.name not in arguments:
+        raise ArgumentError(
+            "data", None, f"the {first.name!r} that the result was made from"
+        )
+    data = arguments[first.name]
+    positional = [] if first.kind is first.KEYWORD_ONLY else [data]
+    keywords = {} if positional else {first.name: data}
+    for parameter in others:
+        name = parameter.name
+        if name not in arguments:
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = dict(arguments[name])
+            for key in extra.keys() & signature.parameters.keys():
+                raise ArgumentError(name, key, "names that are no arguments already")
+            keywords.update(extra)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(arguments[name])
+        else:
+            keywords[name] = arguments[name]
+    return function(*positional, **keywords)
+
+
+def decode(value: Any, name: str, given: dict[str, Any]) -> Any:
+    """Turn JSON back into an argument, taking labelled data from `given`.
+
+    Raises
+    ------
+    ArgumentError
+        If something must be given, or the JSON is not what `encode` writes.
+    """
+    try:
+        return _decoded(value, name, given)
+    except ArgumentError:
+        raise
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ArgumentError(
+            name, value, "an argument as batteryxr writes it", f"{error}"
+        ) from error
+
+
+def _decoded(value: Any, name: str, given: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_decoded(v, name, given) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "$data" in value:
+        if name not in given:
+            raise ArgumentError(
+                name,
+                None,
+                f"the {value['$data']} of the original call",
+                f"Pass it: replay(result, data, {name}=...).",
+            )
+        return given[name]
+    if "$float" in value:
+        return float(value["$float"])
+    if "$datetime" in value:
+        return np.datetime64(value["$datetime"])
+    if "$seconds" in value:
+        return np.timedelta64(round(value["$seconds"] * 1e9), "ns")
+    if "$slice" in value:
+        return slice(*(_decoded(v, name, given) for v in value["$slice"]))
+    if "$array" in value:
+        if not _DTYPE.fullmatch(value["dtype"]):
+            raise ValueError(f"no type of numbers or text: {value['dtype']!r}")
+        return np.asarray(value["$array"], dtype=value["dtype"])
+    if "$object" in value:
+        return _object(value, given)
+    return {k: _decoded(v, k, given) for k, v in value.items()}
+
+
+def _object(value: dict[str, Any], given: dict[str, Any]) -> Any:
+    cls = REPLAYABLE[value["$object"]]
+    kinds = resolved(cls)
+    for field, inner in value["fields"].items():
+        if holds_place(inner, kinds.get(field, Any)):
+            raise ArgumentError(
+                field,
+                None,
+                "a place that is given anew",
+                f"Make the {cls.__name__} yourself and pass it by its argument's name.",
+            )
+    return cls(**{k: _decoded(v, k, given) for k, v in value["fields"].items()})

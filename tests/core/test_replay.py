@@ -1,0 +1,202 @@
+"""A call that somebody else's store carries is data: only what is known is called."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.core.errors import ArgumentError, BatteryxrError
+from batteryxr.core.provenance import RECORDED, recorded
+from batteryxr.core.replay import _ROOMS
+
+ROOT = Path(batteryxr.__file__).parent
+
+
+def carrying(call, **attrs):
+    """Return data with a call as a store could carry it."""
+    text = call if isinstance(call, str) else json.dumps(call)
+    attrs = {"batteryxr_call": text, "batteryxr_version": batteryxr.__version__} | attrs
+    return xr.Dataset({"a": ("x", [1.0, 2.0])}, attrs=attrs)
+
+
+def own(method, arguments, accessor="nmf"):
+    return {"accessor": accessor, "method": method, "arguments": arguments}
+
+
+#: Each asks for something that no call of ours asks for.
+HOSTILE = {
+    "another module": {"module": "os", "method": "system", "arguments": {"a": "id"}},
+    "a builtin": {"module": "builtins", "method": "eval", "arguments": {}},
+    "a process": {"module": "subprocess", "method": "run", "arguments": {"args": []}},
+    "a module to come": {"module": "evil_pkg", "method": "go", "arguments": {}},
+    "a library": {"module": "numpy", "method": "load", "arguments": {"file": "x"}},
+    "an inner module": own("system", {}, "io.reading"),
+    "a climb": own("run", {}, "../subprocess"),
+    "an import of a room": own("importlib", {}, "core"),
+    "what a room imports": own("np", {}),
+    "a private function": own("_fit", {}),
+    "a dunder": own("__getattr__", {}),
+    "a class": own("Constraints", {}),
+    "an attribute of a method": own("fit.__globals__", {}),
+    "a writer": own("write_bdf", {"path": "x.bdf"}, "io"),
+    "a store to write": own("retrieve", {"store": "/tmp/evil.zarr"}, "cdi"),
+    "a path in a list": own("identify", {"candidates": ["/etc/passwd"]}),
+    "a path in an object": own(
+        "retrieve_learned",
+        {"network": {"$object": "Network", "fields": {"weights": "/etc/passwd"}}},
+        "cdi",
+    ),
+    "a beamline's file": own("geometry", {"beamline": "/etc/evil.toml"}, "cdi"),
+    "an unknown object": own(
+        "fit", {"constraints": {"$object": "Popen", "fields": {}}}
+    ),
+    "an object of pickles": own("fit", {"n_components": {"$array": [1], "dtype": "O"}}),
+    "a type that is large": own(
+        "fit", {"n_components": {"$array": [1], "dtype": "(100000,100000)f8"}}
+    ),
+    "a number without end": own("fit", {"n_components": {"$seconds": 1e400}}),
+    "a depth without end": '{"accessor": "nmf", "method": "fit", "arguments": '
+    + '{"a": ' * 100_000,
+    "no text of JSON": "__import__('os').system('id')",
+    "another argument": own("fit", {"n_components": 2, "on_end": "id"}),
+    "arguments in a list": {"accessor": "nmf", "method": "fit", "arguments": ["a"]},
+}
+
+_WATCHED = """
+    import json, sys
+    import numpy as np, xarray as xr
+    import batteryxr
+    for room in ("cdi", "echem", "io", "nmf", "operando", "samples", "simulate",
+                 "xanes"):
+        __import__(f"batteryxr.{room}")
+    seen, watching = [], False
+
+    def hook(event, arguments):
+        if not watching:
+            return
+        name = str(arguments[0]) if arguments else ""
+        if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn",
+                     "os.fork", "socket.connect"):
+            seen.append([event, name])
+        elif event == "import" and not name.startswith(("batteryxr", "encodings")):
+            seen.append([event, name])
+        elif event == "open" and not name.endswith((".py", ".pyc", ".nbi", ".nbc")):
+            seen.append([event, name])
+
+    sys.addaudithook(hook)
+    answers = {}
+    for name, text in json.load(open(sys.argv[1])).items():
+        data = xr.Dataset({"a": ("x", [1.0, 2.0])}, attrs={
+            "batteryxr_call": text, "batteryxr_version": batteryxr.__version__})
+        pdf = xr.DataArray(np.ones((4, 9)), dims=("scan", "r"))
+        watching = True
+        try:
+            batteryxr.replay(data, pdf, show=False)
+            answer = "done"
+        except Exception as error:
+            answer = type(error).__name__
+        watching = False
+        answers[name] = [answer, seen[:]]
+        seen.clear()
+    print(json.dumps(answers))
+"""
+
+
+def test_hostile_calls_are_refused_and_touch_nothing(tmp_path):
+    calls = {
+        name: call if isinstance(call, str) else json.dumps(call)
+        for name, call in HOSTILE.items()
+    }
+    assert len(calls) > 20
+    (tmp_path / "calls.json").write_text(json.dumps(calls))
+    (tmp_path / "watched.py").write_text(textwrap.dedent(_WATCHED))
+    done = subprocess.run(
+        [sys.executable, "watched.py", "calls.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = json.loads(done.stdout)
+    assert answers == {name: ["ArgumentError", []] for name in HOSTILE}
+    assert {p.name for p in tmp_path.iterdir()} == {"calls.json", "watched.py"}
+
+
+def recorded_functions():
+    """Return (room, name) of every function that the sources record."""
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                getattr(d, "id", "") == "recorded" for d in node.decorator_list
+            ):
+                yield room, node.name
+
+
+def test_every_recorded_function_is_found_by_its_room_alone():
+    code = """
+        import importlib, json, sys
+        import batteryxr
+        from batteryxr.core.provenance import RECORDED, recorded
+        from batteryxr.core.replay import _ROOMS
+        for room in _ROOMS:
+            importlib.import_module(f"batteryxr.{room}")
+        print(json.dumps(sorted(RECORDED)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {tuple(key) for key in json.loads(done.stdout)}
+    wanted = set(recorded_functions())
+    assert len(wanted) > 90
+    assert wanted - found == set()
+    assert {room for room, _ in wanted} <= _ROOMS
+
+
+def test_places_are_given_anew_and_not_told():
+    def copied(data: xr.Dataset, *, store: str | Path | None = None) -> xr.Dataset:
+        return data.assign_attrs(store_used=str(store))
+
+    result = recorded(copied)(carrying("x"), store="/home/ada/secret/out.zarr")
+    text = result.attrs["batteryxr_call"]
+    assert "out.zarr" in text
+    assert "ada" not in text + result.attrs["history"]
+    with pytest.raises(ArgumentError, match=r"replay\(result, data, store=\.\.\.\)"):
+        batteryxr.replay(result, carrying("x"))
+    again = batteryxr.replay(result, carrying("x"), store=Path("here.zarr"))
+    assert again.attrs["store_used"] == "here.zarr"
+    del RECORDED[__name__, "copied"]
+
+
+def test_the_call_is_shown_before_it_runs(capsys):
+    pdf = batteryxr.simulate.oxide_series("FeO", n_scans=3)["scans"]["pdf"]
+    result = pdf.nmf.lower_envelope()
+    batteryxr.replay(result, pdf)
+    assert capsys.readouterr().out.startswith("nmf.lower_envelope(signal=")
+    batteryxr.replay(result, pdf, show=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_name_of_a_beamline_is_no_place():
+    call = own("geometry", {"beamline": "theta"}, "cdi")
+    with pytest.raises(BatteryxrError) as caught:
+        batteryxr.replay(carrying(call), xr.DataArray(np.ones(3), dims="x"))
+    assert "place" not in str(caught.value)
+
+
+def test_unused_arguments_are_refused():
+    pdf = batteryxr.simulate.oxide_series("FeO", n_scans=3)["scans"]["pdf"]
+    with pytest.raises(ArgumentError, match=r"sort=.*one of"):
+        batteryxr.replay(pdf.nmf.lower_envelope(), pdf, sort=True)
