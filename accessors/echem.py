@@ -6,7 +6,7 @@ import xarray as xr
 
 from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.echem.cycling import cycles as cycling
-from batteryxr.echem.cycling import differential, features
+from batteryxr.echem.cycling import differential, features, peak_fit
 from batteryxr.echem.cycling import half_cycles as summary
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
@@ -85,6 +85,7 @@ class Echem(Accessor):
     dqdv = method(differential.dqdv, *_CYCLED)
     dvdq = method(differential.dvdq, *_CYCLED)
     peaks = method(features.peaks, "half_cycle", "dqdv")
+    fit_peaks = method(peak_fit.fit_peaks, "half_cycle", "dqdv")
     turning_point = method(features.turning_point, "half_cycle", "dqdv")
 
     # lithium

@@ -1,10 +1,12 @@
 """Electrochemistry: cycles, derivatives, titration, composition and the scan join."""
 
+from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.comparison import compare, comparison_template
 from batteryxr.echem.cycling.cycles import cycles
 from batteryxr.echem.cycling.differential import dqdv, dvdq
 from batteryxr.echem.cycling.features import peaks, turning_point
 from batteryxr.echem.cycling.half_cycles import half_cycles
+from batteryxr.echem.cycling.peak_fit import fit_peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
 from batteryxr.echem.lithium.composition import (
@@ -51,6 +53,7 @@ from batteryxr.echem.titration.pulse import pulse_fit
 __all__ = [
     "Clock",
     "Composition",
+    "Counting",
     "FiniteLength",
     "Lithiation",
     "WeppnerHuggins",
@@ -63,6 +66,7 @@ __all__ = [
     "equilibrium_hysteresis",
     "extra_capacity",
     "fit_clock",
+    "fit_peaks",
     "formula",
     "gitt",
     "half_cycles",

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import bounds
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     UnitsError,
     VariableError,
-    warn_quality,
 )
 from batteryxr.core.model import attributes, label, require_dims, require_variables
 from batteryxr.core.units import affine, in_units
@@ -23,14 +21,12 @@ from batteryxr.core.units import affine, in_units
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from batteryxr.echem.kernels.record import Record, Rule
+    from batteryxr.echem.kernels.record import Record
 
 #: Flags of the readers under which no charge can be trusted.
 FATAL = frozenset(
     {"time_scale", "backward_time", "overlap", "voltage", "unsigned_current"}
 )
-#: Half cycles below this fraction of the largest charge are noise.
-BLIP = 1e-4
 #: What a column is called in the kernels.
 _COLUMNS = {
     "test_time": "t",
@@ -39,6 +35,7 @@ _COLUMNS = {
     "file": "file",
     "time": "clock",
     "counter": "counter",
+    "step_time": "step_time",
 }
 #: Rows that are streamed at once.
 _BLOCK = 4_000_000
@@ -75,26 +72,15 @@ class Columns:
         return replace(self, arrays=some)
 
 
-@dataclass(frozen=True)
-class HalfCycleTable:
-    """Half cycles as the kernel left them, and how they were found."""
-
-    floats: np.ndarray
-    integers: np.ndarray
-    rule: Rule
-    backward: int
-    missing: int
-    has_counter: bool
-    flags: frozenset[str]
-
-
 def nanoseconds(times: np.ndarray) -> np.ndarray:
     """Return times (datetime64) as integers."""
     plain = np.ascontiguousarray(times.astype("M8[ns]", copy=False))
     return plain.view(np.int64)
 
 
-def columns(record: xr.Dataset, *, caller: str, clock: bool = True) -> Columns:
+def columns(
+    record: xr.Dataset, *, caller: str, clock: bool = True, number: str | None = None
+) -> Columns:
     """Return the columns of a record that the kernels need.
 
     Parameters
@@ -104,7 +90,9 @@ def columns(record: xr.Dataset, *, caller: str, clock: bool = True) -> Columns:
     caller
         Name of the public function, for messages.
     clock
-        Whether wall-clock time and the cycler's own counter are needed.
+        Whether wall-clock time is needed.
+    number
+        The cycler's own number that is needed, if any: "step" or "cycle".
 
     Raises
     ------
@@ -112,7 +100,8 @@ def columns(record: xr.Dataset, *, caller: str, clock: bool = True) -> Columns:
         If the record lacks something.
     """
     wanted = {"test_time": "s", "voltage": "V", "current": "mA"}
-    require_variables(record, wanted, caller=caller)
+    also = [] if number is None else [number]
+    require_variables(record, [*wanted, *also], caller=caller)
     require_dims(record, ("record",), caller=caller)
     for name in wanted:
         if record[name].dims != ("record",):
@@ -120,16 +109,17 @@ def columns(record: xr.Dataset, *, caller: str, clock: bool = True) -> Columns:
                 f"{caller}: {name!r} lies on {record[name].dims}; expected "
                 "('record',). Select one cell first, with `.isel` or from the tree."
             )
-    if clock:
-        counters = ("capacity", "charge_capacity", "discharge_capacity")
-        wanted |= {n: "mA h" for n in counters if n in record.variables}
+    counters = ("capacity", "charge_capacity", "discharge_capacity")
+    wanted |= {n: "mA h" for n in counters if n in record.variables}
+    if "step_time" in record.variables:
+        wanted["step_time"] = "s"
     found = {n: in_units(record[n], u, caller=caller) for n, u in wanted.items()}
     one_way = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
     if "capacity" in found:
         found["counter"] = found.pop("capacity")
     elif one_way[0] is not None and one_way[1] is not None:
         found["counter"] = one_way[0] - one_way[1]
-    for name in ("file", "time") if clock else ("file",):
+    for name in ("file", *also, *(("time",) if clock else ())):
         if name in record.variables:
             found[name] = record[name]
     return Columns(
@@ -155,91 +145,6 @@ def fatal_flags(attrs: Mapping[Any, Any]) -> frozenset[str]:
     """Return those of the readers' flags under which no charge can be trusted."""
     # One flag alone comes back from NetCDF as a string.
     return FATAL & {str(f) for f in np.atleast_1d(attrs.get("flags", []))}
-
-
-def half_cycle_table(
-    rows: Columns, *, i_zero: float | None, max_gap: float
-) -> HalfCycleTable:
-    """Find the half cycles of a record; reads it once, the current perhaps twice."""
-    if not max_gap > 0:  # infinity is allowed: no gap is too long
-        raise ArgumentError("max_gap", max_gap, "a time > 0 in s")
-    from batteryxr.echem.kernels import parts, segments
-    from batteryxr.echem.kernels.record import Rule
-
-    whole = None if rows.lazy else next(rows.blocks())
-
-    def tables(rule: Rule) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-        found = (
-            _stream(rows, rule) if whole is None else segments.walk_whole(whole, rule)
-        )
-        return parts.half_cycle_tables(*found, BLIP)
-
-    if i_zero is not None:
-        rule = Rule(float(i_zero), float(max_gap), rows.mean)
-        floats, integers, noise = tables(rule)
-        if not len(floats):
-            warn_quality(
-                f"i_zero={i_zero:g} mA leaves the whole record at rest. "
-                "Was it uA? Or the record in A?"
-            )
-    else:
-        largest = largest_current(rows) if whole is None else segments.largest(whole.i)
-        # A current of nothing but zeros must not count as current.
-        least = max(1e-3 * largest, float(np.finfo(np.float64).tiny))
-        rule = Rule(least, float(max_gap), rows.mean)
-        floats, integers, noise = tables(rule)
-        if 3 * noise["rest_sd"] > least:
-            rule = rule._replace(i_zero=float(f"{3 * noise['rest_sd']:.6g}"))
-            floats, integers, noise = tables(rule)
-    return HalfCycleTable(
-        floats,
-        integers,
-        rule,
-        backward=int(noise["backward"]),
-        missing=int(noise["missing"]),
-        has_counter="counter" in rows.arrays,
-        flags=rows.flags,
-    )
-
-
-def largest_current(rows: Columns) -> float:
-    """Return the largest magnitude of current (mA); reads the current."""
-    from batteryxr.echem.kernels import segments
-
-    blocks = stream(rows.arrays["current"], dim="record", block=_BLOCK)
-    return max((segments.largest(i) for (i,) in blocks), default=0.0)
-
-
-def _stream(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    from batteryxr.echem.kernels import parts, segments
-
-    carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
-    for block in rows.blocks():
-        table = segments.walk(block, row, rule, carry, table)
-        row += block.t.size
-    floats, integers, n = table
-    return floats[:n], integers[:n]
-
-
-def refuse_implausible(table: HalfCycleTable, *, caller: str) -> None:
-    """Raise where the record's voltage, clock or signs make every charge wrong."""
-    from batteryxr.echem.kernels import parts
-
-    voltages = table.floats[:, [parts.V_MIN, parts.V_MAX]]
-    bounds.check("voltage", voltages, argument="voltage", data=True)
-    flags = set(table.flags)
-    if table.backward:
-        flags.add("backward_time")
-    if not flags:
-        return
-    steps = f" ({table.backward} backward steps)" if table.backward else ""
-    raise DataError(
-        "record",
-        f"{caller} needs data whose charge can be trusted; it is flagged "
-        f"{', '.join(sorted(flags))}{steps}",
-        "attrs['flag_notes'] tells what is wrong and whether read_cycler(..., "
-        "repair=...) mends it; else correct the data and drop the flag.",
-    )
 
 
 #: Variables that hold a net charge, and that hold the capacity of a half cycle.

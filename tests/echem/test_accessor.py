@@ -33,7 +33,8 @@ def test_results_have_contents_of_their_own(make_cycled):
     assert offered(cycles) == ({"rate", "plot"}, {"cycles"})
     assert offered(cycles.echem.rate())[1] == {"rate"}
     dqdv = record.echem.dqdv()
-    assert offered(dqdv) == ({"peaks", "turning_point", "plot"}, {"dqdv"})
+    wanted = {"peaks", "fit_peaks", "turning_point", "plot"}
+    assert offered(dqdv) == (wanted, {"dqdv"})
     halves = record.echem.half_cycles()
     assert offered(halves)[0] == {"utilisation", "extra_capacity"}
     titration, _ = simulate.gitt(

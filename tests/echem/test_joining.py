@@ -17,7 +17,7 @@ from batteryxr.core.errors import (
     VariableError,
 )
 from batteryxr.core.replay import replay
-from batteryxr.echem import Clock, join
+from batteryxr.echem import Clock, Counting, join
 from batteryxr.echem.kernels.record import Rule, of_rows
 from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
 
@@ -141,7 +141,7 @@ def test_long_gap_in_one_file_is_excluded():
     scans = series([2000.0, 50.0], 100.0)
     assert np.isnan(join(cell, scans)["voltage"].values[0])
     assert join(cell, scans)["coverage"].values[1] == pytest.approx(0.5)
-    allowed = join(cell, scans, max_gap=1e5)
+    allowed = join(cell, scans, counting=Counting(max_gap=1e5))
     assert allowed["coverage"].values.tolist() == [1.0, 1.0]
 
 

@@ -124,6 +124,24 @@ def test_formulas_bring_their_own_tetrahedral_lithium():
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize("moved", [0.05, 0.09, 0.3])
+def test_lithium_of_a_formula_moves_to_tetrahedra_and_leaves_vacancies(moved):
+    result = percolation("Li1.2Ti0.2Mn0.6O1.8F0.2", tetrahedral=moved)
+    assert float(result.li_content + result.tetrahedral) == pytest.approx(1.2)
+    p, y = (1.2 - moved) / 2, moved / 4
+    assert float(result.li_li_pairs) == pytest.approx(24 * p**2, rel=0.01)
+    assert float(result.zero_tm_paths) == pytest.approx(48 * p**4, rel=0.03)
+    assert float(result.tetrahedral_contacts) == pytest.approx(32 * y * p, rel=0.05)
+
+
+def test_an_excess_has_no_octahedron_to_go_to():
+    formula = "Li1.33Ti0.19Mn0.57O1.81F0.19"
+    more = percolation(formula, size=6, repeats=2, tetrahedral=0.2)
+    assert float(more.li_content) == pytest.approx(1.13)
+    with pytest.raises(ArgumentError, match=r"tetrahedral=0\.05: expected 0\.09 to"):
+        percolation(formula, size=6, repeats=2, tetrahedral=0.05)
+
+
 def test_limits():
     full = percolation([0.0, 2.0], size=4, repeats=2)
     np.testing.assert_array_equal(full.li_li_pairs, [0, 24])

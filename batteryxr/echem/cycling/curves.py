@@ -13,10 +13,11 @@ from batteryxr.core.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.echem.kernels.histogram import Bins, Curves, HalfCycles
+    from batteryxr.echem.counting import HalfCycleTable
+    from batteryxr.echem.kernels.histogram import Bins, Curves, Deposits, HalfCycles
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.kernels.smoothers import Smoother
-    from batteryxr.echem.record import Columns, HalfCycleTable
+    from batteryxr.echem.record import Columns
 
 Method = Literal["gaussian", "savgol"]
 
@@ -114,31 +115,49 @@ def lay_out(
 
     shape = (chosen.size, grid.centres.size)
     out = histogram.Curves(np.empty(shape), np.empty(shape), np.empty((chosen.size, 2)))
+    deposits, places = _deposits(table, chosen)
     halves = histogram.HalfCycles(
         table.integers[chosen, parts.FIRST],
         table.integers[chosen, parts.LAST_ACTIVE] + 1,
         table.integers[chosen, parts.DIRECTION].astype(np.float64),
         np.abs(table.floats[chosen, parts.CHARGE]),
+        *places,
     )
     smoother = smoothers.smoother(weights)
     if rows.lazy:
-        _stream(rows, halves, table.rule, grid, smoother, out)
+        _stream(rows, halves, deposits, table.rule, grid, smoother, out)
         return out
     (block,) = rows.blocks(_NEEDED)
 
     def share(some: slice) -> None:
         mine = histogram.HalfCycles(*(column[some] for column in halves))
         into = histogram.Curves(*(array[some] for array in out))
-        histogram.curves(block, mine, table.rule, grid, smoother, into)
+        histogram.curves(block, mine, deposits, table.rule, grid, smoother, into)
 
     shares = _shares(halves.stop - halves.first, segments.threads())
     segments.in_threads(share, [(some,) for some in shares])
     return out
 
 
+def _deposits(
+    table: HalfCycleTable, chosen: np.ndarray
+) -> tuple[Deposits, tuple[np.ndarray, np.ndarray]]:
+    """Return what flowed at switches, in the order of the half cycles chosen."""
+    from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.histogram import Deposits
+
+    owner, volts, charge = table.switched()
+    order = np.argsort(owner, kind="stable")
+    owner, volts, charge = owner[order], volts[order], charge[order]
+    deposits = Deposits(volts, charge * table.integers[owner, parts.DIRECTION])
+    ends = [np.searchsorted(owner, chosen, side) for side in ("left", "right")]
+    return deposits, (ends[0], ends[1])
+
+
 def _stream(
     rows: Columns,
     halves: HalfCycles,
+    deposits: Deposits,
     rule: Rule,
     grid: Bins,
     smoother: Smoother,
@@ -157,6 +176,8 @@ def _stream(
             a, b = max(halves.first[k] - row, 0), min(halves.stop[k] - row, n)
             if halves.first[k] >= row and not histogram.seed(block, a, carry):
                 carry[:] = before
+            if halves.first[k] >= row:
+                histogram.deposit(halves, k, deposits, grid, bins, carry)
             direction = halves.direction[k]
             histogram.lay_out(block, a, b, direction, rule, grid, bins, carry)
             if halves.stop[k] > row + n:

@@ -11,8 +11,15 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import (
+    By,
+    Counting,
+    Short,
+    half_cycle_table,
+    refuse_implausible,
+)
 from batteryxr.echem.cycling.half_cycles import labelled
-from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Charge, Gap, Mass, RestCurrent
@@ -49,6 +56,8 @@ def cycles(
     mass: Mass | None = None,
     nominal_capacity: Charge | None = None,
     reference: Literal["first", "max"] | Count = "first",
+    min_charge: Short = 0.02,
+    by: By = "current",
     i_zero: RestCurrent | None = None,
     max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
@@ -75,7 +84,7 @@ def cycles(
     reference
         What the capacity is retained of: that of the first complete cycle, of the
         one with most, or of a cycle by number.
-    i_zero, max_gap
+    min_charge, by, i_zero, max_gap
         See `half_cycles`.
 
     Returns
@@ -103,8 +112,9 @@ def cycles(
     DataQualityWarning
         Where the record begins with the other half cycle.
     """
-    rows = columns(record, caller="cycles")
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    counting = Counting(min_charge, by, i_zero, max_gap)
+    rows = columns(record, caller="cycles", number=counting.number)
+    table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="cycles")
     halves = labelled(table)
     paired, unpaired = _paired(halves, first)
@@ -126,8 +136,7 @@ def cycles(
         "electrode": electrode,
         "first": first,
         "unpaired_half_cycles": unpaired,
-        "i_zero": table.rule.i_zero,
-        "max_gap": table.rule.max_gap,
+        **table.to_attrs(),
     }
     return _judged(result)
 
@@ -145,7 +154,7 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
     found: _Variables = {}
-    flag, whole = np.zeros(n, np.int8), np.ones(n, bool)
+    flag, whole = np.zeros(n, np.int16), np.ones(n, bool)
     for place, side in enumerate((first, _OTHER[first])):
         rows = np.arange(skipped + place, direction.size, 2)
         for name in _TAKEN:

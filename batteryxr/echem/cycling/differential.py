@@ -13,23 +13,22 @@ from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.curves import Method, Smoothing, lay_out
 from batteryxr.echem.cycling.half_cycles import DIRECTION, directions
-from batteryxr.echem.record import columns, half_cycle_table, refuse_implausible
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.bounds.kinds import (
-        Gap,
         Mass,
-        RestCurrent,
         VoltageStep,
         VoltageWidth,
     )
     from batteryxr.core.checks import NonNegative, Whole
+    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.histogram import Bins, Curves
-    from batteryxr.echem.record import HalfCycleTable
 
 #: More bins than any cell and converter can fill: a wrong unit, or a spike.
 _MOST_BINS = 200_000
@@ -45,13 +44,12 @@ def dqdv(
     mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Return differential capacity dQ/dV of each half cycle on one voltage grid.
 
-    Reads twice, and the current three times where `i_zero` is None; memory is a few
-    chunks and the result.
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a
+    few chunks and the result.
 
     The charge of each interval between two rows is laid out evenly between their two
     voltages (for quantised voltages that agree: between the nearest bins), in the
@@ -76,8 +74,8 @@ def dqdv(
         "gaussian", or "savgol" of polynomial order `order`.
     order
         See `method`.
-    i_zero, max_gap
-        See the function `half_cycles`.
+    counting
+        What ends a half cycle. Default: as in the function `half_cycles`.
 
     Returns
     -------
@@ -105,8 +103,9 @@ def dqdv(
     """
     smooth = Smoothing(smoothing, bin, method, order)
     charge = _charge(mass)
-    rows = columns(record, caller="dqdv", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(record, caller="dqdv", clock=False, number=rule.number)
+    table = half_cycle_table(rows, rule)
     refuse_implausible(table, caller="dqdv")
     chosen = _chosen(table, half_cycles)
     _tell_wide({"smoothing": smoothing, "bin": bin}, table, chosen)
@@ -133,13 +132,12 @@ def dvdq(
     mass: Mass | None = None,
     method: Method = "gaussian",
     order: Whole = 3,
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 
-    Reads twice, and the current three times where `i_zero` is None; memory is a few
-    chunks and the result. The counterpart of `dqdv`: the voltage gained in each
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a
+    few chunks and the result. The counterpart of `dqdv`: the voltage gained in each
     interval is laid out over the charge that passed, and the area under the curve is
     the voltage window.
 
@@ -151,7 +149,7 @@ def dvdq(
         Width of the kernel (see `dqdv`) as a fraction of the largest capacity.
     bins
         Number of bins up to the largest capacity.
-    half_cycles, mass, method, order, i_zero, max_gap
+    half_cycles, mass, method, order, counting
         See `dqdv`.
 
     Returns
@@ -174,8 +172,9 @@ def dvdq(
     bounds.within_span(smoothing, 1.0, argument="smoothing", units="1", slips=slip)
     smooth = Smoothing(smoothing, 1 / bins, method, order)
     charge = _charge(mass)
-    rows = columns(record, caller="dvdq", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(record, caller="dvdq", clock=False, number=rule.number)
+    table = half_cycle_table(rows, rule)
     refuse_implausible(table, caller="dvdq")
     chosen = _chosen(table, half_cycles)
     grid = _charge_grid(table, chosen, bins)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A peak must stand out by this fraction of the highest, and by as many errors.
 _LEAST, _ERRORS = 0.02, 5.0
+#: What smoothing shifts a valley relative to what a second smoothing does, at most.
+_FIRST = 1.7
 #: The parabola spans this fraction of the width of a peak to either side.
 _SPAN = 0.3
 
@@ -44,6 +46,12 @@ class _Differential:
 
         factor = variance_factor(functional, self.weights) / self.width**3
         return float(self.noise * np.sqrt(abs(height) * self.step * factor))
+
+    def smoothed_again(self) -> np.ndarray:
+        """Return the curve through its smoother once more, to see how it shifts."""
+        half = self.weights.size // 2
+        padded = np.pad(self.y, half, mode="symmetric")
+        return np.convolve(padded, self.weights, mode="valid")
 
     def sd_charge(self, height: float) -> float:
         """Return one standard deviation of the charge up to a voltage."""
@@ -129,7 +137,10 @@ def turning_point(
     The turning point is the minimum of dQ/dV between two of its peaks, taken from a
     parabola. It is checked by another way: robust lines (Theil-Sen) through the two
     flat parts of the voltage profile V(Q) each cross the line through the steep part
-    between them, at its two knees; the turning point should lie midway.
+    between them, at its two knees; the turning point should lie midway. Where one of
+    the peaks is a mere shoulder of the other there is no minimum: the turning point is
+    where the curve is flattest within the window, and its slope turns. The error holds
+    what the smoother and the span of the parabola do to a lopsided valley.
 
     Parameters
     ----------
@@ -146,7 +157,8 @@ def turning_point(
         On ``half_cycle``: ``voltage``, ``capacity`` (charge passed in the half cycle
         up to there) and their errors; ``knee_voltage`` and ``knee_capacity`` midway
         between the knees and ``knee_range`` from one to the other; ``first_peak`` and
-        ``second_peak`` (V). NaN where there are no two such peaks.
+        ``second_peak`` (V), as `peaks` places them; ``shoulder`` (1 where there is no
+        valley). NaN where there is neither.
 
     Raises
     ------
@@ -166,7 +178,7 @@ def turning_point(
         for curve, up in zip(_each(result, "turning_point"), charging, strict=True)
     ]
     table = np.reshape(rows, (len(rows), len(_TURNING)))
-    units = {"V": "V", "charge": result["total_capacity"].attrs["units"]}
+    units = {"V": "V", "1": "1", "charge": result["total_capacity"].attrs["units"]}
     variables = {
         name: ("half_cycle", table[:, k], {"units": units[kind], "long_name": words})
         for k, (name, kind, words) in enumerate(_TURNING)
@@ -185,6 +197,7 @@ _TURNING = (
     ("knee_range", "charge", "Charge from one knee of V(Q) to the other"),
     ("first_peak", "V", "Peak at lower voltage"),
     ("second_peak", "V", "Peak at higher voltage"),
+    ("shoulder", "1", "Whether there is a shoulder, not a valley"),
 )
 
 
@@ -228,17 +241,14 @@ def _candidates(
 
 
 def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, ...]]:
-    from batteryxr.echem.kernels.smoothers import extremum, parabola
+    from batteryxr.echem.kernels.smoothers import parabola
 
     tops, how = _candidates(curve, prominence)
     valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
     edges = [0, *valleys, curve.y.size]
     found: list[tuple[float, ...]] = []
     for k, top in enumerate(tops):
-        half = max(curve.fwhm // 2, round(_SPAN * how["widths"][k]))
-        place, height, half, true = extremum(curve.y, top, half)
-        if not true:
-            place, height, half, _ = extremum(curve.y, top, 1)
+        place, height, half = _summit(curve, top, how["widths"][k])
         fit = parabola(half)
         bend = 2.0 * abs(float(fit[2] @ curve.y[top - half : top + half + 1]))
         shift = curve.sd(fit[1], height) / bend * curve.width
@@ -263,32 +273,54 @@ def _peaks(curve: _Differential, prominence: float | None) -> list[tuple[float, 
     return found
 
 
+def _summit(curve: _Differential, top: int, width: float) -> tuple[float, float, int]:
+    """Return place (in bins) and height of a peak, and the half width looked at."""
+    from batteryxr.echem.kernels.smoothers import extremum
+
+    half = max(curve.fwhm // 2, round(_SPAN * width))
+    place, height, half, true = extremum(curve.y, top, half)
+    if not true:
+        place, height, half, _ = extremum(curve.y, top, 1)
+    return place, height, half
+
+
+def _lopsided(curve: _Differential, lowest: int, half: int, place: float) -> float:
+    """Return how far (V) a valley shifts with the parabola's span and the smoother.
+
+    Where both sides rise alike it does not shift at all.
+    """
+    from batteryxr.echem.kernels.smoothers import extremum
+
+    narrow = extremum(curve.y, lowest, max(half // 2, 1))[0]
+    again = curve.smoothed_again()
+    a, b = max(lowest - half, 0), lowest + half + 1
+    other = extremum(again, a + int(np.argmin(again[a:b])), half)[0]
+    return _FIRST * float(np.hypot(narrow - place, other - place)) * curve.width
+
+
 def _turning(
     curve: _Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
     from batteryxr.echem.kernels.smoothers import extremum, parabola
 
-    tops, _ = _candidates(curve, None)
-    nothing = (np.nan,) * len(_TURNING)
+    tops, how = _candidates(curve, None)
     if tops.size < 2:
-        return nothing
-    first, second = (tops[np.argmin(np.abs(curve.v[tops] - v))] for v in between)
+        return _shoulder(curve, between, charging)
+    one, two = (int(np.argmin(np.abs(curve.v[tops] - v))) for v in between)
+    first, second = tops[one], tops[two]
     if first >= second:
-        return nothing
+        return _shoulder(curve, between, charging)
     lowest = first + int(np.argmin(curve.y[first : second + 1]))
     half = max(curve.fwhm // 2, round(_SPAN * min(lowest - first, second - lowest)))
     place, depth, half, true = extremum(curve.y, lowest, half)
     if not true:
-        return nothing
+        return _shoulder(curve, between, charging)
     fit = parabola(half)
     bend = 2.0 * abs(float(fit[2] @ curve.y[lowest - half : lowest + half + 1]))
-    spread = curve.sd(fit[1], depth) / bend * curve.width
-    # Charge up to the upper edge of each bin; of a discharge from the top.
-    passed = np.cumsum(curve.y) * curve.width
+    noise = curve.sd(fit[1], depth) / bend * curve.width
+    spread = float(np.hypot(noise, _lopsided(curve, lowest, half, place)))
     voltage = curve.v[0] + place * curve.width
-    edges = curve.v + 0.5 * curve.width
-    if not charging:
-        passed = passed[-1] - passed
+    edges, passed = _passed(curve, charging)
     capacity = float(np.interp(voltage, edges, passed))
     knees = _knees(curve, (first, lowest, second), edges, passed)
     return (
@@ -297,9 +329,59 @@ def _turning(
         capacity,
         float(np.hypot(depth * spread, curve.sd_charge(depth))),
         *knees,
-        float(curve.v[first]),
-        float(curve.v[second]),
+        *(
+            curve.v[0] + _summit(curve, tops[k], how["widths"][k])[0] * curve.width
+            for k in (one, two)
+        ),
+        0.0,
     )
+
+
+def _passed(curve: _Differential, charging: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return upper edges of the bins, and the charge up to each."""
+    passed = np.cumsum(curve.y) * curve.width
+    # Of a discharge from the top.
+    return curve.v + 0.5 * curve.width, passed if charging else passed[-1] - passed
+
+
+def _shoulder(
+    curve: _Differential, between: tuple[float, float], charging: bool
+) -> tuple[float, ...]:
+    """Return where a curve without a valley is flattest: there its slope turns."""
+    nothing = (np.nan,) * len(_TURNING)
+    half = max(curve.fwhm, 2)
+    x = np.arange(-half, half + 1, dtype=np.float64)
+    fit = np.linalg.pinv(x[:, None] ** np.arange(4))
+    inside = np.flatnonzero((curve.v >= between[0]) & (curve.v <= between[1]))
+    inside = inside[(inside >= half) & (inside < curve.y.size - half)]
+    if inside.size < 3:
+        return nothing
+    near = np.lib.stride_tricks.sliding_window_view(curve.y, 2 * half + 1)
+    value, slope, bend, third = fit @ near[inside - half].T
+    steep = np.abs(slope)
+    flat = 1 + np.flatnonzero((steep[1:-1] < steep[:-2]) & (steep[1:-1] <= steep[2:]))
+    if not flat.size:
+        return nothing
+    k = int(flat[np.argmin(steep[flat])])
+    if third[k] == 0:
+        return nothing
+    # Where the second derivative vanishes; it must bend by more than the noise.
+    shift = -bend[k] / (3.0 * third[k])
+    error = curve.sd(fit[2], value[k]) / abs(3.0 * third[k])
+    if not (abs(shift) <= half and error < half):
+        return nothing
+    voltage = float(curve.v[inside[k]] + shift * curve.width)
+    again = np.lib.stride_tricks.sliding_window_view(
+        curve.smoothed_again(), 2 * half + 1
+    )
+    _, _, other, beside = fit @ again[inside[k] - half]
+    moved = shift + other / (3.0 * beside) if beside else half
+    spread = float(np.hypot(error, min(abs(moved), half))) * curve.width
+    edges, passed = _passed(curve, charging)
+    capacity = float(np.interp(voltage, edges, passed))
+    noise = float(np.hypot(value[k] * spread, curve.sd_charge(value[k])))
+    lost = (np.nan,) * 5
+    return voltage, spread, capacity, noise, *lost, 1.0
 
 
 def _knees(

@@ -10,20 +10,23 @@ import xarray as xr
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import columns, half_cycle_table
+from batteryxr.echem.counting import By, Counting, Short, half_cycle_table
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Gap, RestCurrent
-    from batteryxr.echem.record import HalfCycleTable
+    from batteryxr.echem.counting import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
-IMPLAUSIBLE = 32
+IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_masks": [1 << k for k in range(9)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
-    "implausible_record",
+    "implausible_record merged_pulses unknown_switch counter_differs",
 }
+#: Fraction of a capacity by which the counter may differ, and that may be missing.
+_DIFFERS = 2e-3
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
@@ -45,6 +48,8 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "gap_time": ("s", "Time that no row covers, not integrated"),
     "counter_capacity": ("mA h", "Capacity by the cycler's own counter"),
     "q_consistency": ("1", "Capacity relative to the cycler's counter, minus 1"),
+    "pulse_charge": ("mA h", "Charge of the pulses against the direction"),
+    "missing_charge": ("mA h", "Charge at switches that may be missing"),
 }
 
 
@@ -52,6 +57,8 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
 def half_cycles(
     record: xr.Dataset,
     *,
+    min_charge: Short = 0.02,
+    by: By = "current",
     i_zero: RestCurrent | None = None,
     max_gap: Gap = 3600.0,
 ) -> xr.Dataset:
@@ -60,19 +67,28 @@ def half_cycles(
     Reads once, and the current twice where `i_zero` is None; memory is a few chunks.
     The result is small and in memory, and equal bit by bit for every chunking.
 
-    A half cycle is new where the sign of the current differs from the last that was
-    not zero. Rests belong to the half cycle before them; the cycler's own cycle and
-    step numbers play no part, and a half cycle may run on over several files. Charge
-    and energy are trapezoid integrals over intervals with current of one direction at
-    both ends, never across a change of file or a gap. A half cycle of less than 1e-4
-    of the largest charge is taken for noise and left out.
+    A half cycle ends where the current reverses, unless the reversal is a pulse: the
+    charge of pulses counts net, and each is listed. Rests belong to the half cycle
+    before them, and a half cycle may run on over several files. Charge and energy are
+    trapezoid integrals, never across a change of file or a gap. Where the current was
+    switched between two rows, or changed by more than a tenth, the cycler's counter
+    tells what flowed, else its ``step_time``. Where neither does, nothing is counted
+    at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
+    A half cycle of less than 1e-4 of the largest charge is noise and left out.
 
     Parameters
     ----------
     record
         Cycler data on ``record``: ``voltage``, ``current`` (positive charges the
-        cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` where
-        there.
+        cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` and
+        ``step_time`` where there.
+    min_charge
+        A reversal that passes less than this fraction of the half cycle around it is a
+        pulse: it ends nothing, and its charge is counted net. 0: each ends one.
+    by
+        What ends a half cycle. "current": a reversal of it. "step": one from one of
+        the cycler's steps to the next. "cycle": the change of the cycler's cycle
+        number, and one reversal within each.
     i_zero
         Current in mA below which the cell rests. None: the larger of 1e-3 of the
         largest current and three standard deviations of the current at rest.
@@ -88,7 +104,11 @@ def half_cycles(
         and ``last_record`` count rows from 0, rests included. ``flag`` tells what is
         odd, ``complete`` whether the half cycle is whole: one that begins or ends the
         record is not if the next of its direction passes more than twice the charge,
-        or if it stops short of the voltage where the others stop.
+        or if it stops short of the voltage where the others stop. ``pulses`` and
+        ``pulse_charge`` count the reversals within; the variables on ``pulse`` tell
+        where each is. ``counter_capacity`` is what the cycler's counter reads from
+        one end to the other, gaps included; a capacity that differs by more than 2e-3
+        is flagged.
 
     Raises
     ------
@@ -103,8 +123,9 @@ def half_cycles(
         Where time runs backward: the capacity of such half cycles is NaN. Where the
         reader flagged the record as implausible: that of all.
     """
-    rows = columns(record, caller="half_cycles")
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    counting = Counting(min_charge, by, i_zero, max_gap)
+    rows = columns(record, caller="half_cycles", number=counting.number)
+    table = half_cycle_table(rows, counting)
     if table.backward:
         warn_quality(
             f"time runs backward at {table.backward} rows: half cycles with such rows "
@@ -115,7 +136,7 @@ def half_cycles(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
             "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
-    return labelled(table)
+    return labelled(table).assign(_listed(table))
 
 
 def _untrusted(table: HalfCycleTable) -> list[str]:
@@ -134,6 +155,7 @@ def labelled(table: HalfCycleTable) -> xr.Dataset:
         "first_record": (n[:, parts.FIRST], "First row, from 0"),
         "last_record": (n[:, parts.LAST], "Last row, rests included"),
         "gaps": (n[:, parts.GAPS], "Number of gaps"),
+        "pulses": (_sums(table, count=True), "Number of pulses against the direction"),
         "flag": (flag, "What is odd"),
         "complete": ((flag & _INCOMPLETE) == 0, "Whether the half cycle is whole"),
     }
@@ -156,12 +178,39 @@ def labelled(table: HalfCycleTable) -> xr.Dataset:
             "direction": (dim, directions(n[:, parts.DIRECTION]), DIRECTION),
         },
         attrs={
-            "i_zero": table.rule.i_zero,
-            "max_gap": table.rule.max_gap,
+            **table.to_attrs(),
             "backward_steps": table.backward,
             "missing_rows": table.missing,
         },
     )
+
+
+def _sums(table: HalfCycleTable, *, count: bool = False) -> np.ndarray:
+    """Return the number of the pulses in each half cycle, or their charge."""
+    from batteryxr.echem.kernels import parts
+
+    of = table.pulses[:, parts.PULSE_OF].astype(np.int64)
+    charge = None if count else np.abs(table.pulses[:, parts.PULSE_CHARGE])
+    return np.bincount(of, charge, minlength=len(table.floats))
+
+
+def _listed(table: HalfCycleTable) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Return where each pulse is, and its charge, on ``pulse``."""
+    from batteryxr.echem.kernels import parts
+
+    columns = {
+        "pulse_half_cycle": (parts.PULSE_OF, "1", "Half cycle of the pulse"),
+        "pulse_first_record": (parts.PULSE_FIRST, "1", "First row of the pulse"),
+        "pulse_last_record": (parts.PULSE_LAST, "1", "Last row of the pulse"),
+        "pulse_capacity": (parts.PULSE_CHARGE, "mA h", "Charge, + charges the cell"),
+    }
+    listed = {}
+    for name, (column, units, words) in columns.items():
+        values = table.pulses[:, column]
+        if units == "1":
+            values = values.astype(np.int64) + (column == parts.PULSE_OF)
+        listed[name] = ("pulse", values, {"units": units, "long_name": words})
+    return listed
 
 
 def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
@@ -190,6 +239,8 @@ def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
             "gap_time": f[:, parts.GAP],
             "counter_capacity": np.where(counter > 0, counter, np.nan),
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
+            "pulse_charge": _sums(table),
+            "missing_charge": table.lacking,
         }
     wrong = table.integers[:, parts.BACKWARD] > 0
     if _untrusted(table):
@@ -221,11 +272,14 @@ def _half_cycle_flags(
     from batteryxr.echem.kernels import parts
 
     n = table.integers
-    flag = np.zeros(len(n), np.int8)
+    flag = np.zeros(len(n), np.int16)
     flag[n[:, parts.BACKWARD] > 0] |= BACKWARD_TIME
     flag[n[:, parts.GAPS] > 0] |= GAP
     flag[n[:, parts.MISSING] > 0] |= MISSING_ROWS
+    flag[_sums(table, count=True) > 0] |= MERGED_PULSES
     capacity = np.abs(table.floats[:, parts.CHARGE])
+    flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
+    flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(values, len(n) - 1):

@@ -9,7 +9,8 @@ import xarray as xr
 
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.record import columns, half_cycle_table
+from batteryxr.echem.counting import Counting, half_cycle_table
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Gap, RestCurrent, VoltageStep
@@ -71,7 +72,7 @@ def steps(
         If the record lacks something.
     """
     rows = columns(record, caller="steps", clock=False)
-    halves = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    halves = half_cycle_table(rows, Counting(i_zero=i_zero, max_gap=max_gap))
     table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))
     result = _labelled(table, halves.rule.i_zero)
     result.attrs = {"i_zero": halves.rule.i_zero, "max_gap": halves.rule.max_gap}

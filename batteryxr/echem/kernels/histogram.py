@@ -52,6 +52,15 @@ class HalfCycles(NamedTuple):
     stop: np.ndarray  # one beyond the last row under current
     direction: np.ndarray  # 1 for a charge, -1 for a discharge
     charge: np.ndarray  # mA h, positive
+    deposits_from: np.ndarray  # its deposits, up to the next column
+    deposits_to: np.ndarray
+
+
+class Deposits(NamedTuple):
+    """Charge that flowed where no line tells it; (m,) arrays."""
+
+    voltage: np.ndarray  # V
+    charge: np.ndarray  # mA h, positive in the direction of the half cycle
 
 
 class Curves(NamedTuple):
@@ -95,11 +104,11 @@ def seed(record: Record, row: int, carry: Floats) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _follows(d: float, i: float, before: float, direction: float, rule: Rule) -> bool:
+def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
     # Whether current of one direction flows over an interval: `record.interval`
-    # without a branch to mispredict.
-    flows = (d >= 0.0) & (d <= rule.max_gap) & (direction * i >= rule.i_zero)
-    return flows & (rule.mean | (direction * before >= rule.i_zero))
+    # without a branch to mispredict. In pulses it is the other direction.
+    flows = (d >= 0.0) & (d <= rule.max_gap) & (abs(i) >= rule.i_zero)
+    return flows & (rule.mean | ((i * before > 0.0) & (abs(before) >= rule.i_zero)))
 
 
 @njit(cache=True, nogil=True)
@@ -147,7 +156,7 @@ def lay_charge(
     for k in range(t.size):
         tk, vk, ik = t[k], v[k], i[k]
         d = tk - before_t
-        follows = _follows(d, ik, before_i, direction, rule)
+        follows = _follows(d, ik, before_i, rule)
         if several:
             follows &= file[a + k] == before_file
         if is_missing(tk, vk, ik):
@@ -202,14 +211,16 @@ def lay_voltage(
         if is_missing(tk, vk, ik):
             continue
         d = tk - before_t
-        follows = _follows(d, ik, before_i, direction, rule)
+        follows = _follows(d, ik, before_i, rule)
         if file.size > 0:
             follows &= file[k] == before_file
             before_file = np.float64(file[k])
         if follows:
             charge = direction * (ik + (ik if mean else before_i)) * d / 7200.0
-            low = min(1.0 + passed / width, top)
-            high = min(1.0 + (passed + charge) / width, top)
+            low = min(max(1.0 + passed / width, 1.0), top)
+            high = min(max(1.0 + (passed + charge) / width, 1.0), top)
+            if high < low:  # a pulse goes back over the charge that had passed
+                low, high = high, low
             rise = vk - before_v
             if high - low > 1.0:
                 _spread(bins, low, high, direction * rise)
@@ -226,6 +237,25 @@ def lay_voltage(
     carry[FILE], carry[VALID] = before_file, 1.0 if before_t == before_t else 0.0
     carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, rows
     carry[PASSED] = passed
+
+
+@njit(cache=True, nogil=True)
+def deposit(
+    halves: HalfCycles,
+    k: int,
+    deposits: Deposits,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
+) -> None:
+    """Begin half cycle `k` with its deposits, before its rows are laid out."""
+    top = bins.size - 1.000001
+    for j in range(halves.deposits_from[k], halves.deposits_to[k]):
+        if grid.over_charge:
+            carry[PASSED] += deposits.charge[j]
+            continue
+        place = (deposits.voltage[j] - grid.origin) / grid.width
+        _share(bins, min(max(place, 1.0), top), deposits.charge[j])
 
 
 @njit(cache=True, nogil=True)
@@ -375,6 +405,7 @@ def lay_out(
 def curves(
     record: Record,
     halves: HalfCycles,
+    deposits: Deposits,
     rule: Rule,
     grid: Bins,
     smoother: Smoother,
@@ -386,6 +417,7 @@ def curves(
     ----------
     record : Record
     halves : HalfCycles
+    deposits : Deposits
     rule : Rule
     grid : Bins
     smoother : Smoother
@@ -399,6 +431,7 @@ def curves(
         bins[:] = 0.0
         carry[:] = 0.0
         a, b, direction = halves.first[k], halves.stop[k], halves.direction[k]
+        deposit(halves, k, deposits, grid, bins, carry)
         seed(record, a, carry)
         lay_out(record, a, b, direction, rule, grid, bins, carry)
         finish(bins, halves.charge[k], smoother, grid, carry, room, out, k)

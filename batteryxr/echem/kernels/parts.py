@@ -6,10 +6,12 @@ rows under current of one sign, and the rests behind it, cut at fixed row number
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
+
+from batteryxr.echem.kernels.reversals import half_cycles_of
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints, IntTable
@@ -23,6 +25,11 @@ FLOATS = 14
 DIRECTION, FIRST, LAST_ACTIVE, LAST = 0, 1, 2, 3
 CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
 INTEGERS = 10
+# Columns of the table of pulses: which half cycle (from 0), rows, charge (mA h).
+PULSE_OF, PULSE_FIRST, PULSE_LAST, PULSE_CHARGE = 0, 1, 2, 3
+PULSES = 4
+#: Half cycles below this fraction of the largest charge are noise.
+BLIP = 1e-4
 
 
 def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
@@ -30,9 +37,21 @@ def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
     return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
 
 
+class Halves(NamedTuple):
+    """Half cycles, the pulses within them, and what was odd about the record."""
+
+    floats: np.ndarray  # CHARGE in mA h, ENERGY in mW h
+    integers: np.ndarray
+    pulses: np.ndarray  # (n, PULSES)
+    noise: dict[str, float]
+
+
 def half_cycle_tables(
-    floats: np.ndarray, integers: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    floats: np.ndarray,
+    integers: np.ndarray,
+    least: float,
+    signs: np.ndarray | None = None,
+) -> Halves:
     """Merge parts into half cycles; report the rest current and what was odd.
 
     Parameters
@@ -40,14 +59,15 @@ def half_cycle_tables(
     floats, integers : (parts, columns) arrays
         All parts in order.
     least : float
-        Smallest charge of a half cycle relative to the largest.
+        Reversals of less charge, relative to the half cycle around them, are pulses.
+    signs : (parts,) array, optional
+        Direction in which each part is counted, whatever its own is; 0 as before.
 
     Returns
     -------
-    floats, integers : (half cycles, columns) arrays
-        CHARGE in mA h, ENERGY in mW h.
-    noise : dict
-        ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record.
+    Halves
+        With ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record as
+        its noise.
     """
     n = int(integers[:, RESTS].sum())
     mean = floats[:, REST_SUM].sum() / n if n else 0.0
@@ -57,11 +77,54 @@ def half_cycle_tables(
         "backward": int(integers[:, BACKWARD].sum()),
         "missing": int(integers[:, MISSING].sum()),
     }
-    floats, integers = _merge(floats, integers)
+    ends_open = integers[-1:, LAST_ACTIVE] == integers[-1:, LAST]
+    runs = _merge(floats, integers, integers[:, DIRECTION])
+    _finish(*runs)
+    found = runs
+    if signs is not None:
+        # What the counter says has the sign of its part.
+        signed = floats.copy()
+        signed[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
+        found = _merge(signed, integers, signs)
+        found[0][:, [CHARGE, ENERGY]] /= 7200.0
+    most = np.abs(found[0][:, CHARGE]).max(initial=0.0)
+    found = _drop_blips(found[0].copy(), found[1].copy(), max(BLIP * most, 1e-300))
+    number = half_cycles_of(found[0][:, CHARGE], least, bool(ends_open.any()))
+    found = _gather(*found, number)
+    return Halves(*found, _pulses(*runs, *found), noise)
+
+
+def _finish(floats: np.ndarray, integers: np.ndarray) -> None:
+    """Convert the charge of runs to mA h, and give the counter its sign."""
     floats[:, [CHARGE, ENERGY]] /= 7200.0
-    most = np.abs(floats[:, CHARGE]).max(initial=0.0)
-    floats, integers = _drop_blips(floats, integers, max(least * most, 1e-300))
-    return floats, integers, noise
+    floats[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
+
+
+def _pulses(
+    run_floats: np.ndarray,
+    run_integers: np.ndarray,
+    floats: np.ndarray,
+    integers: np.ndarray,
+) -> np.ndarray:
+    """List the runs against the direction of the half cycle that they lie in."""
+    place = np.searchsorted(integers[:, FIRST], run_integers[:, FIRST], "right") - 1
+    if not len(floats):
+        return np.empty((0, PULSES))
+    owner = np.maximum(place, 0)
+    against = integers[owner, DIRECTION] * run_integers[:, DIRECTION] < 0
+    large = np.abs(run_floats[:, CHARGE]) >= BLIP * np.abs(floats[owner, CHARGE])
+    within = (place >= 0) & (
+        run_integers[:, LAST_ACTIVE] <= integers[owner, LAST_ACTIVE]
+    )
+    chosen = against & large & within
+    return np.column_stack(
+        [
+            owner[chosen],
+            run_integers[chosen, FIRST],
+            run_integers[chosen, LAST_ACTIVE],
+            run_floats[chosen, CHARGE],
+        ]
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -138,17 +201,20 @@ def _absorb_rest(
 
 
 @njit(cache=True, nogil=True)
-def _merge(floats: np.ndarray, integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _merge(
+    floats: np.ndarray, integers: np.ndarray, signs: Ints
+) -> tuple[np.ndarray, np.ndarray]:
     merged_floats = np.empty_like(floats)
     merged_integers = np.empty_like(integers)
     m = 0
     for k in range(floats.shape[0]):
-        direction = integers[k, DIRECTION]
+        direction = signs[k]
         if m > 0 and (direction == 0 or direction == merged_integers[m - 1, DIRECTION]):
             _absorb(merged_floats, merged_integers, m - 1, floats[k], integers[k])
         else:
             merged_floats[m] = floats[k]
             merged_integers[m] = integers[k]
+            merged_integers[m, DIRECTION] = direction
             m += 1
     return merged_floats[:m].copy(), merged_integers[:m].copy()
 
@@ -157,10 +223,10 @@ def _merge(floats: np.ndarray, integers: np.ndarray) -> tuple[np.ndarray, np.nda
 def _drop_blips(
     floats: np.ndarray, integers: np.ndarray, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    # A row of noise between two charges is not a discharge: its rows go to the half
-    # cycle before, its charge to nobody. Where that half cycle goes on behind it, what
-    # flowed in its direction in between is its own, however little: a half cycle holds
-    # all charge of its direction between its first row and its last under current.
+    # A row of noise between a charge and a discharge is neither: its rows go to the
+    # half cycle before, its charge to nobody. Where that half cycle goes on behind it,
+    # what flowed in between is its own, however little: a half cycle holds the net
+    # charge between its first row and its last under current.
     kept, last = 0, 0
     for k in range(floats.shape[0]):
         if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
@@ -169,8 +235,7 @@ def _drop_blips(
             continue
         if kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
             for j in range(last + 1, k + 1):
-                if integers[j, DIRECTION] == integers[k, DIRECTION]:
-                    _absorb_current(floats, integers, kept - 1, floats[j], integers[j])
+                _absorb_current(floats, integers, kept - 1, floats[j], integers[j])
             _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
         else:
             floats[kept] = floats[k]
@@ -178,3 +243,22 @@ def _drop_blips(
             kept += 1
         last = k
     return floats[:kept].copy(), integers[:kept].copy()
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    floats: np.ndarray, integers: np.ndarray, number: Ints
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the runs of each half cycle; its direction is that of the net charge."""
+    last = -1
+    for k in range(number.size):
+        n = number[k]
+        if n == last:
+            _absorb(floats, integers, n, floats[k], integers[k])
+        else:
+            floats[n] = floats[k]
+            integers[n] = integers[k]
+            last = n
+    for n in range(last + 1):
+        integers[n, DIRECTION] = 1 if floats[n, CHARGE] > 0.0 else -1
+    return floats[: last + 1].copy(), integers[: last + 1].copy()

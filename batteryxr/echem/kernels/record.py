@@ -26,6 +26,7 @@ class Record(NamedTuple):
     file: np.ndarray  # number of the source file, int16
     clock: np.ndarray  # wall-clock time, ns, int64
     counter: np.ndarray  # the cycler's own charge counter, mA h
+    step_time: np.ndarray  # time since the cycler's step began, s
 
 
 class Rule(NamedTuple):
@@ -44,6 +45,7 @@ def of_rows(
     file: np.ndarray | None = None,
     clock: np.ndarray | None = None,
     counter: np.ndarray | None = None,
+    step_time: np.ndarray | None = None,
 ) -> Record:
     """Return a record of the arrays that are there, in the types of the kernels."""
 
@@ -57,6 +59,7 @@ def of_rows(
         plain(file, np.int16),
         plain(clock, np.int64),
         plain(counter, np.float64),
+        plain(step_time, np.float64),
     )
 
 

@@ -21,6 +21,10 @@ _NO_DIFFUSION = 1e-6
 _EVIDENCE = 25.0
 #: Rows used while scanning; the search that follows uses them all.
 _SCAN_ROWS = 96
+#: Squares of the noise by which a drift or a slow resistance must improve the fit.
+_SHOWN = 12.0
+#: Time constants that are tried for a slow resistance (s).
+_RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
 _INVERSE_GOLDEN = 0.6180339887498949
 
 
@@ -29,11 +33,13 @@ class Shape(NamedTuple):
 
     geometry: int  # `diffusion.PLANAR` or `diffusion.SPHERE`
     degree: int  # of the equilibrium curve within the pulse
+    drifts: bool = False  # whether the voltage drifts evenly with time
+    rc: float = 0.0  # time constant of a slow resistance (s); 0: none
 
 
 def shape(geometry: str, degree: int) -> Shape:
     """Return the shape of a "sphere" or of a "planar" particle."""
-    return Shape(SPHERE if geometry == "sphere" else PLANAR, degree)
+    return Shape(SPHERE if geometry == "sphere" else PLANAR, degree, False, 0.0)
 
 
 def enough(rows: Rows, shape: Shape) -> bool:
@@ -50,8 +56,33 @@ class _Room(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _room(n: int, degree: int) -> _Room:
-    return _Room(np.empty(n), np.empty(n), np.empty((degree + 2, n)))
+def _linear(shape: Shape) -> int:
+    """Return how many parameters are linear."""
+    return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _room(n: int, shape: Shape) -> _Room:
+    return _Room(np.empty(n), np.empty(n), np.empty((_linear(shape), n)))
+
+
+@njit(cache=True, nogil=True)
+def _drift_until(t: float, rows: Rows, pulses: Pulses) -> float:
+    """Return the drift up to `t` relative to that up to the end of the rest."""
+    on = pulses.on[-1]
+    return (t - on) / (rows.t[-1] - on)
+
+
+@njit(cache=True, nogil=True)
+def _delayed(t: float, pulses: Pulses, rc: float) -> float:
+    """Return the current (mA) that a slow resistance feels."""
+    felt = 0.0
+    for j in range(pulses.on.size):
+        if t > pulses.on[j]:
+            felt -= pulses.current[j] * math.expm1(-(t - pulses.on[j]) / rc)
+        if t > pulses.off[j]:
+            felt += pulses.current[j] * math.expm1(-(t - pulses.off[j]) / rc)
+    return felt
 
 
 @njit(cache=True, nogil=True)
@@ -69,6 +100,10 @@ def _fill(
             out[a, k] = power
             power *= z
         out[degree + 1, k] = i[k]
+        if shape.drifts:
+            out[degree + 2, k] = _drift_until(t[k], rows, pulses)
+        if shape.rc > 0.0:
+            out[out.shape[0] - 1, k] = _delayed(t[k], pulses, shape.rc)
 
 
 @njit(cache=True, nogil=True)
@@ -81,6 +116,27 @@ def _misfit(
 
 
 @njit(cache=True, nogil=True)
+def _few(rows: Rows) -> Rows:
+    step = max(1, rows.t.size // _SCAN_ROWS)
+    t, v, i, w = rows
+    return Rows(t[::step].copy(), v[::step].copy(), i[::step].copy(), w[::step].copy())
+
+
+@njit(cache=True, nogil=True)
+def _scan(
+    few: Rows, pulses: Pulses, shape: Shape, low: float, count: int
+) -> tuple[float, int]:
+    """Return the least misfit over ln(tau) from `low` on, and where it is."""
+    room = _room(few.t.size, shape)
+    best, at = np.inf, 0
+    for k in range(count):
+        value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
+        if value < best:
+            best, at = value, k
+    return best, at
+
+
+@njit(cache=True, nogil=True)
 def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     """Return the ln(tau) of least misfit, and whether it lies inside the scan.
 
@@ -90,19 +146,12 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     pulse = pulses.off[-1] - pulses.on[-1]
     low = math.log(_SCAN_FROM * pulse)
     count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    step = max(1, rows.t.size // _SCAN_ROWS)
-    t, v, i, w = rows
-    few = Rows(t[::step].copy(), v[::step].copy(), i[::step].copy(), w[::step].copy())
-    room = _room(few.t.size, shape.degree)
-    best, at = np.inf, 0
-    for k in range(count):
-        value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
-        if value < best:
-            best, at = value, k
+    few, t = _few(rows), rows.t
+    _, at = _scan(few, pulses, shape, low, count)
     inside = 0 < at < count - 1
     a = low + (at - 2) * _SCAN_STEP
     b = low + (at + 2) * _SCAN_STEP
-    room = _room(t.size, shape.degree)
+    room = _room(t.size, shape)
     c, d = b - _INVERSE_GOLDEN * (b - a), a + _INVERSE_GOLDEN * (b - a)
     at_c = _misfit(c, rows, pulses, shape, room)
     at_d = _misfit(d, rows, pulses, shape, room)
@@ -116,6 +165,26 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
             d = a + _INVERSE_GOLDEN * (b - a)
             at_d = _misfit(d, rows, pulses, shape, room)
     return 0.5 * (a + b), inside
+
+
+@njit(cache=True, nogil=True)
+def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
+    """Return how what is found depends on the `p` parameters."""
+    degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
+    gradients = np.zeros((_FOUND, p))
+    gradients[TAU, p - 1] = 1.0
+    gradients[RESISTANCE, degree + 1] = 1.0
+    gradients[BEFORE, 0] = 1.0
+    gradients[AFTER, : degree + 1] = 1.0
+    gradients[SLOPE, 1 : degree + 1] = 1.0 / (current * (off - pulses.on[-1]))
+    if shape.drifts:
+        gradients[AFTER, degree + 2] = _drift_until(off, rows, pulses)
+    gradients[DIFFUSIVE] = gradients[AFTER]
+    gradients[DIFFUSIVE, degree + 1] = current
+    if shape.rc > 0.0:
+        gradients[RESISTANCE, p - 2] = 1.0
+        gradients[DIFFUSIVE, p - 2] = current
+    return gradients
 
 
 @njit(cache=True, nogil=True)
@@ -139,10 +208,10 @@ def solve(
     model : (n,) array
         Fitted values at the times of `rows`.
     """
-    v, i, w, degree, n = rows.v, rows.i, rows.w, shape.degree, rows.t.size
-    p = degree + 3
+    v, w, degree, n = rows.v, rows.w, shape.degree, rows.t.size
+    p = _linear(shape) + 1
     jacobian = np.zeros((p, n))
-    room = _room(n, degree)
+    room = _room(n, shape)
     _fill(log_tau, rows, pulses, shape, room)
     basis, du = room.basis, room.du
     c, residual = project(basis, v, w)
@@ -161,22 +230,16 @@ def solve(
             if a:
                 slope += a * c[a] * power
                 power *= basis[1, k]
-        jacobian[degree + 1, k] = i[k] * w[k]
-        jacobian[degree + 2, k] = slope * du[k] / charge * w[k]
+        for a in range(degree + 1, p - 1):
+            jacobian[a, k] = basis[a, k] * w[k]
+        jacobian[p - 1, k] = slope * du[k] / charge * w[k]
     variance = squares / (n - p)
     steps = np.diff(residual)
     noise = np.dot(steps, steps) / (2.0 * (n - 1))
     chi2 = variance / noise if noise > 0.0 else 1.0
-    gradients = np.zeros((_FOUND, p))
-    gradients[TAU, p - 1] = 1.0
-    gradients[RESISTANCE, degree + 1] = 1.0
-    gradients[BEFORE, 0] = 1.0
-    gradients[AFTER, : degree + 1] = 1.0
-    gradients[SLOPE, 1 : degree + 1] = 1.0 / charge
-    gradients[DIFFUSIVE, : degree + 1] = 1.0
-    gradients[DIFFUSIVE, degree + 1] = current
+    gradients = _gradients(rows, pulses, shape, p)
     full = np.empty(p)
-    full[: degree + 2] = c
+    full[: p - 1] = c
     full[p - 1] = log_tau
     values[:] = gradients @ full
     normal = jacobian @ jacobian.T
@@ -196,13 +259,77 @@ def solve(
 
 
 @njit(cache=True, nogil=True)
+def _squares(
+    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
+) -> tuple[float, float]:
+    """Return the sum of squares, and its part per degree of freedom."""
+    misfit = _misfit(log_tau, rows, pulses, shape, _room(rows.t.size, shape))
+    left = max(rows.t.size - _linear(shape) - 1, 1)
+    return misfit, max(misfit / left, 1e-300)
+
+
+@njit(cache=True, nogil=True)
+def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
+    """Return the time constant (s) of the slow resistance that fits best."""
+    few = _few(rows)
+    pulse = pulses.off[-1] - pulses.on[-1]
+    low = math.log(_SCAN_FROM * pulse)
+    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
+    best, found, rc = np.inf, 0.0, _RC_FROM
+    while rc < min(_RC_TO, 0.5 * pulse):
+        other = Shape(shape.geometry, shape.degree, shape.drifts, rc)
+        value, _ = _scan(few, pulses, other, low, count)
+        if value < best:
+            best, found = value, rc
+        rc *= _RC_STEP
+    return found
+
+
+@njit(cache=True, nogil=True)
+def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
+    """Add what the rows give evidence of: a drift, a slow resistance, or both.
+
+    Returns
+    -------
+    chosen, next : Shape
+        `next` has one more that the rows neither show nor exclude.
+    """
+    chosen = shape
+    squares, _ = _squares(search(rows, pulses, chosen)[0], rows, pulses, chosen)
+    for _ in range(2):
+        most, better, at = 0.0, chosen, squares
+        for way in range(2):
+            if way == 0:
+                if chosen.drifts:
+                    continue
+                other = Shape(chosen.geometry, chosen.degree, True, chosen.rc)
+            else:
+                if chosen.rc > 0.0:
+                    continue
+                rc = _slow(rows, pulses, chosen)
+                if rc == 0.0:
+                    continue
+                other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
+            log_tau, inside = search(rows, pulses, other)
+            less, unit = _squares(log_tau, rows, pulses, other)
+            gain = (squares - less) / unit / (1.0 + way)
+            if inside and gain > most:
+                most, better, at = gain, other, less
+        if most <= _SHOWN:
+            return chosen, better
+        chosen, squares = better, at
+    return chosen, chosen
+
+
+@njit(cache=True, nogil=True)
 def fit(
     rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool]:
+) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
     """Fit a pulse and its rest, with errors that cover noise and model.
 
-    The equilibrium curve is a polynomial in the content at the surface; one degree
-    more is fitted too, and the shift it brings is added to the errors.
+    The equilibrium curve is a polynomial in the content at the surface. A drift or a
+    slow resistance is fitted too where the rows show it. One degree more, and what
+    the rows do not show, are tried: the shifts they bring are added to the errors.
 
     Parameters
     ----------
@@ -220,21 +347,28 @@ def fit(
     inside : bool
         False where the misfit still falls at the end of the scan, or where a curve
         without diffusion fits as well: no tau.
+    shape : Shape
+        What was fitted.
     """
-    n, degree = rows.t.size, shape.degree
+    n = rows.t.size
+    shape, other = choose(rows, pulses, shape)
     log_tau, inside = search(rows, pulses, shape)
     values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
-    finer = Shape(shape.geometry, degree + 1)
-    more, found = search(rows, pulses, finer)
-    if found and n > degree + 4:
-        other = solve(more, rows, pulses, finer)[0]
+    finer = Shape(shape.geometry, shape.degree + 1, shape.drifts, shape.rc)
+    for way in range(2):
+        trial = finer if way == 0 else other
+        if n <= _linear(trial) + 2 or _linear(trial) == _linear(shape):
+            continue
+        more, found = search(rows, pulses, trial)
+        if not found:
+            continue
+        shifted = solve(more, rows, pulses, trial)[0]
         for a in range(_FOUND):
-            if math.isfinite(other[a]):
-                errors[a] = math.hypot(errors[a], other[a] - values[a])
+            if math.isfinite(shifted[a]):
+                errors[a] = math.hypot(errors[a], shifted[a] - values[a])
     # Without diffusion the content at the surface is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
-    flat = _misfit(none, rows, pulses, shape, _room(n, degree))
+    flat, _ = _squares(none, rows, pulses, shape)
     squares = rms * rms * np.dot(rows.w, rows.w)
-    gain = (flat - squares) / max(squares, 1e-300) * (n - degree - 3)
-    seen = gain > _EVIDENCE
-    return values, errors, chi2, rms, model, inside and seen
+    gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
+    return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape

@@ -23,8 +23,12 @@ FLAGS = (
     "no_rest",
     "too_few_rows",
     "time_constant_undetermined",
+    "drift_fitted",
+    "slow_resistance_fitted",
 )
-SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED = (1 << k for k in range(len(FLAGS)))
+SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW = (
+    1 << k for k in range(len(FLAGS))
+)
 
 
 def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]:
@@ -75,6 +79,10 @@ def fit_pulse(
     None where they are too few.
     """
     rows, rest = fitted_rows(pulse.window, pulse.timing, tmin=tmin)
+    flowed = pulse.remembered.current
+    if pulse.window.first and flowed.size > 1 and flowed[-1] * flowed[-2] < 0:
+        # The rest before a reversal lies on the other branch of the equilibrium.
+        rows = type(rows)(*(column[1:].copy() for column in rows))
     if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
         return rows, None
     return rows, relaxation.fit(rows, pulse.remembered, shape)
@@ -93,7 +101,8 @@ def finite_length(
     if found is None:
         flag |= FEW_ROWS
     else:
-        values, errors, chi2, rms, _, inside = found
+        values, errors, chi2, rms, _, inside, fitted = found
+        flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0)
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED
             values, errors = np.full(6, np.nan), np.full(6, np.nan)

@@ -71,8 +71,10 @@ def percolation(
         Random seed. All compositions fill the same lattices, so a sweep is smooth
         and a composition's result does not depend on its company.
     tetrahedral
-        Lithium on tetrahedral sites per two anions, at random. Default: the excess
-        of the formula, 0 for numbers.
+        Lithium on tetrahedral sites per two anions, at random. That of a formula
+        moves there and leaves octahedral vacancies, which are no lithium: a channel
+        needs four. Beside a number it is further lithium. Default: the excess of the
+        formula, 0 for numbers.
     progress
         Show a progress bar; None: where somebody watches.
 
@@ -92,7 +94,8 @@ def percolation(
     Raises
     ------
     ArgumentError
-        If a content is outside 0 to 2, the lattice too small, or repeats below 2.
+        If a content is outside 0 to 2, the lattice too small, repeats below 2, or the
+        formula has not as much lithium to move.
 
     Notes
     -----
@@ -188,13 +191,31 @@ def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Fi
     else:
         filling = _Filling(float(entry), 0.0)
     if tetrahedral is not None:
-        filling = _Filling(filling.octahedral, float(tetrahedral))
+        filling = _moved(entry, filling, float(tetrahedral))
     if not 0 <= filling.octahedral <= 2:
         raise ArgumentError("formula", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
         expected = "0 to 4 tetrahedral Li per two anions"
         raise ArgumentError("formula", entry, expected)
     return filling
+
+
+def _moved(
+    entry: str | Composition | float, filling: _Filling, tetrahedral: float
+) -> _Filling:
+    """Move lithium of a formula to tetrahedra, or add it to a number of octahedral."""
+    if not isinstance(entry, str | Composition):
+        return _Filling(filling.octahedral, tetrahedral)
+    lithium = filling.octahedral + filling.tetrahedral
+    low, high = min(filling.tetrahedral, lithium), min(lithium, 4.0)
+    if not low - 1e-9 <= tetrahedral <= high:
+        raise ArgumentError(
+            "tetrahedral",
+            tetrahedral,
+            f"{low:.3g} to {high:.3g} of the lithium of {entry}",
+            "Its octahedral sites hold no more, and it has no more.",
+        )
+    return _Filling(lithium - tetrahedral, tetrahedral)
 
 
 def _of_formula(composition: Composition) -> _Filling:

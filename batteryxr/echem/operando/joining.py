@@ -11,6 +11,7 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import DataError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.operando.clock import Clock
@@ -22,19 +23,16 @@ from batteryxr.echem.operando.scans import (
     require_clock,
     warn_outside,
 )
-from batteryxr.echem.record import (
-    columns,
-    half_cycle_table,
-    nanoseconds,
-    refuse_implausible,
-)
+from batteryxr.echem.record import columns, nanoseconds
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Exposure, Gap, Mass, RestCurrent
+    from batteryxr.core.bounds.kinds import Exposure, Mass
+    from batteryxr.echem.counting import HalfCycleTable
+    from batteryxr.echem.kernels.switching import Switches
     from batteryxr.echem.kernels.windows import WindowSums
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.record import Columns, HalfCycleTable
+    from batteryxr.echem.record import Columns
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 
@@ -90,13 +88,12 @@ def join(
     first: Literal["charge", "discharge"] | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> Scans:
     """Label each scan with what the cell did during its exposure.
 
     Lazy in `scans`, whose data are not touched. Reads `record` twice, and its current
-    three times where `i_zero` is None; memory is a few of its chunks.
+    three times unless an `i_zero` is given; memory is a few of its chunks.
 
     Voltage and current are taken as straight lines between rows (the current as a
     staircase where the cycler logs means, see `half_cycles`), and integrated exactly
@@ -129,8 +126,8 @@ def join(
     formula
         The active material as weighed, for the Li content; a `Lithiation` tells more:
         where the content starts, what it counts on, what a charge does.
-    i_zero, max_gap
-        See `half_cycles`.
+    counting
+        What ends a half cycle, and when the cell rests. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -171,8 +168,9 @@ def join(
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
     require_clock(record, caller="join")
-    rows = columns(record, caller="join")
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    counting = counting or Counting()
+    rows = columns(record, caller="join", number=counting.number)
+    table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="join")
 
     times = nanoseconds(clock.to_cycler(scans["time"].values))
@@ -230,8 +228,10 @@ def _integrate(
     first = np.maximum(table.integers[:, parts.FIRST] - 1, 0)
     begins = nanoseconds(time.isel(record=first).values)
     span = nanoseconds(time.isel(record=[0, -1]).values)
-    instants = np.concatenate([starts + (ends - starts) // 2, begins])
     max_gap = min(table.rule.max_gap * _NS, float(ANY_GAP // 2))
+    s, began = table.switches, _begun(table)
+    begins = np.where(began >= 0, s.switched[began], begins) if s.row.size else begins
+    instants = np.concatenate([starts + (ends - starts) // 2, begins])
     walk = WindowWalk(starts, ends, instants, table.rule._replace(max_gap=max_gap))
     for block in rows.blocks(("time", "voltage", "current", "file")):
         for a in range(0, block.clock.size, _BLOCK):
@@ -244,10 +244,34 @@ def _integrate(
             f"row {row} of the record",
             "Files that overlap in time cannot be one record: join the scans to each.",
         )
-    middles, at_begins = np.split(walk.net_charge(), [starts.size])
+    charge = walk.net_charge() + switched_charge(table.switches, instants)
+    middles, at_begins = np.split(charge, [starts.size])
     return _Passed(
         walk.sums(), middles, at_begins, begins, (int(span[0]), int(span[1]))
     )
+
+
+def _begun(table: HalfCycleTable) -> np.ndarray:
+    """Return the switch at which each half cycle begins, where the other ends there."""
+    from batteryxr.echem.kernels import parts
+
+    s, first = table.switches, table.integers[:, parts.FIRST]
+    place = np.minimum(np.searchsorted(s.row, first), max(s.row.size - 1, 0))
+    if not s.row.size:
+        return np.full(first.size, -1)
+    return np.where((s.row[place] == first) & (s.before[place] != 0), place, -1)
+
+
+def switched_charge(s: Switches, instants: np.ndarray) -> np.ndarray:
+    """Return the charge (mA h) that flowed at switches up to each instant (ns)."""
+    if not s.row.size:
+        return np.zeros(instants.size)
+    steps = np.column_stack([np.zeros(s.row.size), s.before, s.after])
+    passed = np.cumsum(steps.ravel())
+    times = np.column_stack([s.began, s.switched, s.ended]).ravel()
+    # Differences of nanoseconds fit a float where the times themselves do not.
+    origin = times[0]
+    return np.interp((instants - origin) * 1.0, (times - origin) * 1.0, passed)
 
 
 def _labels(

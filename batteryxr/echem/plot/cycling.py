@@ -10,8 +10,9 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import BRANCH_COLOURS, NEUTRAL, dimension, load_hvplot
+from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.plot.axes import axis
-from batteryxr.echem.record import columns, half_cycle_table
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
-    from batteryxr.core.bounds.kinds import Gap, Mass, RestCurrent
-    from batteryxr.echem.kernels.record import Rule
+    from batteryxr.core.bounds.kinds import Mass
+    from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
 #: Columns of a record that a profile is made of.
@@ -36,12 +37,11 @@ def plot_voltage_profile(
     *,
     mass: Mass | None = None,
     half_cycles: Sequence[int] | None = None,
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> holoviews.Overlay:
     """Plot voltage against capacity, each half cycle from zero.
 
-    Reads twice, and the current three times where `i_zero` is None.
+    Reads twice, and the current three times unless an `i_zero` is given.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def plot_voltage_profile(
         Active mass in mg, for specific capacity.
     half_cycles
         Numbers of the half cycles wanted. None: all.
-    i_zero, max_gap
-        See `half_cycles`.
+    counting
+        What ends a half cycle. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -67,8 +67,11 @@ def plot_voltage_profile(
     hv = load_hvplot()
     from batteryxr.echem.kernels import parts
 
-    rows = columns(record, caller="plot_voltage_profile", clock=False)
-    table = half_cycle_table(rows, i_zero=i_zero, max_gap=max_gap)
+    rule = counting or Counting()
+    rows = columns(
+        record, caller="plot_voltage_profile", clock=False, number=rule.number
+    )
+    table = half_cycle_table(rows, rule)
     there = len(table.floats)
     numbers = range(1, there + 1) if half_cycles is None else half_cycles
     x = axis("capacity" if mass is None else "specific_capacity")
@@ -79,7 +82,8 @@ def plot_voltage_profile(
             raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")
         of = table.integers[number - 1]
         some = slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1)
-        q, v = _profile(rows.isel(some), table.rule)
+        q, v = _profile(rows.isel(some), table, of[parts.FIRST])
+        q = q * of[parts.DIRECTION]
         if mass is not None:
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
@@ -90,17 +94,25 @@ def plot_voltage_profile(
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 
-def _profile(rows: Columns, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Return charge (mA h) and voltage of one half cycle, thinned."""
+def _profile(
+    rows: Columns, table: HalfCycleTable, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return charge (mA h) and voltage from row `first` on, thinned."""
+    rule, s = table.rule, table.switches
     blocks = [(b.t, b.v, b.i, b.file) for b in rows.blocks(_NEEDED)]
     t, v, i, file = (np.concatenate(column) for column in zip(*blocks, strict=True))
     flows = np.abs(i) >= rule.i_zero
     step = np.diff(t, prepend=t[:1])
     before = i if rule.mean else np.concatenate([i[:1], i[:-1]])
-    counted = flows & np.concatenate([[False], flows[:-1]]) & (step <= rule.max_gap)
+    counted = flows & (i * before > 0) & (step <= rule.max_gap)
+    counted &= np.concatenate([[rule.mean], flows[:-1] | rule.mean])
     if file.size:
         counted &= np.diff(file, prepend=file[:1]) == 0
-    q = np.cumsum(np.where(counted, 0.5 * np.abs(i + before) * step / 3600.0, 0.0))
+    passed = np.where(counted, 0.5 * (i + before) * step / 3600.0, 0.0)
+    for row, charge in ((s.row, s.after), (s.row - 1, s.before)):
+        mine = (row >= first) & (row < first + t.size)
+        np.add.at(passed, row[mine] - first, charge[mine])
+    q = np.cumsum(passed)
     every = max(1, int(flows.sum()) // _POINTS)
     return q[flows][::every], v[flows][::every]
 

@@ -12,8 +12,9 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.counting import largest_current
 from batteryxr.echem.lithium.content import content_after
-from batteryxr.echem.record import columns, largest_current
+from batteryxr.echem.record import columns
 from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 
 if TYPE_CHECKING:

@@ -1,0 +1,354 @@
+"""Half cycles of a record: by which rule they are counted, and the table of them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+
+from batteryxr.core import bounds
+from batteryxr.core.blocks import stream
+from batteryxr.core.checks import Bounds, check_fields
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.provenance import replayable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batteryxr.core.bounds.kinds import Gap, RestCurrent
+    from batteryxr.echem.kernels.parts import Halves
+    from batteryxr.echem.kernels.record import Record, Rule
+    from batteryxr.echem.kernels.switching import Intervals, Switches
+    from batteryxr.echem.record import Columns
+
+#: What ends a half cycle.
+By = Literal["current", "step", "cycle"]
+#: A fraction of a charge below which a reversal is a pulse.
+Short = Annotated[float, Bounds(low=0.0, below=0.5)]
+
+
+@replayable
+@dataclass(frozen=True)
+class Counting:
+    """How charge is counted, and what ends a half cycle; see `half_cycles`.
+
+    Parameters
+    ----------
+    min_charge
+        A reversal that passes less than this fraction of the half cycle around it is
+        a pulse: it ends nothing, and its charge is counted net.
+    by
+        "current": a half cycle ends where the current reverses. "step": where it does
+        from one of the cycler's steps to the next. "cycle": at the change of the
+        cycler's cycle number, and once within each.
+    i_zero
+        Current in mA below which the cell rests. None: the larger of 1e-3 of the
+        largest current and three standard deviations of the current at rest.
+    max_gap
+        Longest interval in s that is integrated over.
+
+    Raises
+    ------
+    ArgumentError
+        If a field is out of range.
+    """
+
+    min_charge: Short = 0.02
+    by: By = "current"
+    i_zero: RestCurrent | None = None
+    max_gap: Gap = 3600.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.max_gap > 0:  # infinity is allowed: no gap is too long
+            raise ArgumentError("max_gap", self.max_gap, "a time > 0 in s")
+
+    @property
+    def number(self) -> str | None:
+        """The column of a record that is followed, where one is."""
+        return None if self.by == "current" else self.by
+
+
+@dataclass(frozen=True)
+class HalfCycleTable:
+    """Half cycles as the kernel left them, and how they were found."""
+
+    floats: np.ndarray
+    integers: np.ndarray
+    pulses: np.ndarray  # see `parts.PULSES`
+    switches: Switches
+    lacking: np.ndarray  # mA h that each half cycle may lack: nothing tells
+    rule: Rule
+    counting: Counting
+    backward: int
+    missing: int
+    has_counter: bool
+    flags: frozenset[str]
+
+    def switched(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return half cycle (from 0), voltage and charge of what flowed at switches."""
+        s, (before, after, _) = self.switches, _owners(self.integers, self.switches)
+        owner = np.concatenate([before, after])
+        volts = np.concatenate([s.v_before, s.v])
+        charge = np.concatenate([s.before, s.after])
+        some = (owner >= 0) & (charge != 0)
+        return owner[some], volts[some], charge[some]
+
+    def to_attrs(self) -> dict[str, float | str]:
+        """Return the rule as attributes of a result."""
+        return {
+            "i_zero": self.rule.i_zero,
+            "max_gap": self.rule.max_gap,
+            "min_charge": self.counting.min_charge,
+            "by": self.counting.by,
+        }
+
+
+def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
+    """Find the half cycles of a record; reads it once, the current perhaps twice."""
+    from batteryxr.echem.kernels import segments
+    from batteryxr.echem.kernels.record import Rule
+
+    whole = None if rows.lazy else next(rows.blocks())
+    cuts = _cuts(rows, counting)
+
+    def halves(rule: Rule) -> tuple[Halves, Switches]:
+        if whole is None or cuts is not None:
+            floats, integers, switches = _stream(rows, rule, cuts)
+        else:
+            floats, integers = segments.walk_whole(whole, rule)
+            switches = _switches(whole, rule)
+        return _half_cycles(floats, integers, counting, cuts), switches
+
+    if counting.i_zero is not None:
+        rule = Rule(float(counting.i_zero), float(counting.max_gap), rows.mean)
+        found, switches = halves(rule)
+        if not len(found.floats):
+            warn_quality(
+                f"i_zero={counting.i_zero:g} mA leaves the whole record at rest. "
+                "Was it uA? Or the record in A?"
+            )
+    else:
+        largest = largest_current(rows) if whole is None else segments.largest(whole.i)
+        # A current of nothing but zeros must not count as current.
+        least = max(1e-3 * largest, float(np.finfo(np.float64).tiny))
+        rule = Rule(least, float(counting.max_gap), rows.mean)
+        found, switches = halves(rule)
+        if 3 * found.noise["rest_sd"] > least:
+            rule = rule._replace(i_zero=float(f"{3 * found.noise['rest_sd']:.6g}"))
+            found, switches = halves(rule)
+    return HalfCycleTable(
+        found.floats,
+        found.integers,
+        found.pulses,
+        switches,
+        _add_switches(found, switches),
+        rule,
+        counting,
+        backward=int(found.noise["backward"]),
+        missing=int(found.noise["missing"]),
+        has_counter="counter" in rows.arrays,
+        flags=rows.flags,
+    )
+
+
+def _half_cycles(
+    floats: np.ndarray,
+    integers: np.ndarray,
+    counting: Counting,
+    cuts: np.ndarray | None,
+) -> Halves:
+    from batteryxr.echem.kernels import parts, reversals
+
+    least = counting.min_charge
+    if cuts is None:
+        return parts.half_cycle_tables(floats, integers, least)
+    # Parts begin anew at each cut: those between two cuts are of one step or cycle.
+    group = np.searchsorted(cuts, integers[:, parts.FIRST], side="right")
+    charge, signs = floats[:, parts.CHARGE], integers[:, parts.DIRECTION]
+    if counting.by == "cycle":
+        signs = reversals.cycles_of(charge, signs, group, least)
+        return parts.half_cycle_tables(floats, integers, 0.0, signs)
+    signs = reversals.steps_of(charge, signs, group)
+    return parts.half_cycle_tables(floats, integers, least, signs)
+
+
+def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
+    """Return the rows at which the number that is followed changes."""
+    if counting.number is None:
+        return None
+    found, last, row = [np.zeros(0, np.int64)], np.nan, 0
+    for (number,) in stream(rows.arrays[counting.number], dim="record", block=1 << 22):
+        known = np.nan_to_num(np.asarray(number, np.float64), nan=-1.0)
+        found.append(row + np.flatnonzero(np.diff(known, prepend=last) != 0))
+        last, row = known[-1] if known.size else last, row + known.size
+    return np.concatenate(found)
+
+
+def _switches(whole: Record, rule: Rule) -> Switches:
+    """Return what flowed in the intervals that two rows do not tell."""
+    from batteryxr.echem.kernels import segments, switching
+
+    size = whole.t.size
+    if rule.mean or not size:  # each current is that of the interval before it
+        return switching.none()
+    share = -(-size // segments.threads())
+    pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
+    each = segments.in_threads(switching.find, pieces)
+    odd = np.concatenate([rows for rows, _ in each])
+    sums = np.sum([sums for _, sums in each], axis=0)
+    found = switching.gather(whole, odd, 0, rule)
+    return switching.resolve(switching.believed(found, sums, size), rule)
+
+
+class _Streamed:
+    """Switches of a record that streams by; the last two rows are held back."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._found: list[Intervals] = []
+        self._held: Record | None = None
+        self._offset = 0
+        self._sums = np.zeros(2)
+
+    def add(self, block: Record) -> None:
+        from batteryxr.echem.kernels.record import Record, part
+
+        if self._rule.mean or not block.t.size:
+            return
+        start = 0
+        if self._held is not None:
+            pairs = zip(self._held, block, strict=True)
+            block = Record(*(np.concatenate(pair) for pair in pairs))
+            start = self._held.t.size - 1
+        size = block.t.size
+        # The last row waits: the interval after it is not known yet.
+        self._look(block, start, size - 1)
+        self._held = part(block, max(size - 2, 0), size)
+        self._offset += max(size - 2, 0)
+
+    def _look(self, rows: Record, start: int, stop: int) -> None:
+        from batteryxr.echem.kernels import switching
+
+        odd, sums = switching.find(rows, start, stop, self._rule)
+        self._sums += sums
+        self._found.append(switching.gather(rows, odd, self._offset, self._rule))
+
+    def switches(self) -> Switches:
+        from batteryxr.echem.kernels import switching
+
+        if self._held is None:
+            return switching.none()
+        size = self._held.t.size
+        self._look(self._held, size - 1, size)
+        columns = zip(*self._found, strict=True)
+        found = switching.Intervals(*(np.concatenate(column) for column in columns))
+        found = switching.believed(found, self._sums, self._offset + size)
+        return switching.resolve(found, self._rule)
+
+
+def _add_switches(found: Halves, s: Switches) -> np.ndarray:
+    """Add what flowed at switches to the half cycles; return what they may lack."""
+    from batteryxr.echem.kernels import parts
+
+    f = found.floats
+    before, after, whole = _owners(found.integers, s)
+
+    def add(column: int, owner: np.ndarray, values: np.ndarray) -> None:
+        f[:, column] += _summed(owner, values, len(f))
+
+    for owner, charge, time, counted, volts in (
+        (before, s.before, s.time_before, s.counted_before, s.v_before),
+        (after, s.after, s.time_after, s.counted_after, s.v),
+    ):
+        add(parts.CHARGE, owner, charge)
+        add(parts.ENERGY, owner, charge * volts)
+        add(parts.COUNTER, owner, counted)
+        add(parts.ACTIVE, owner, time)
+        add(parts.REST, np.where(owner >= 0, whole, -1), -time)
+    return _summed(after, s.missing, len(f))
+
+
+def _owners(
+    integers: np.ndarray, s: Switches
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the half cycle that each switch ends, begins, and lies in; -1: none."""
+    from batteryxr.echem.kernels import parts
+    from batteryxr.echem.kernels.switching import owners
+
+    first, last = integers[:, parts.FIRST], integers[:, parts.LAST_ACTIVE]
+    return (
+        owners(first, last, s.row - 1),
+        owners(first, last, s.row),
+        owners(first, integers[:, parts.LAST], s.row),
+    )
+
+
+def _summed(owner: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    mine = owner >= 0
+    return np.bincount(owner[mine], values[mine], minlength=size)
+
+
+def largest_current(rows: Columns) -> float:
+    """Return the largest magnitude of current (mA); reads the current."""
+    from batteryxr.echem.kernels import segments
+
+    blocks = stream(rows.arrays["current"], dim="record", block=1 << 22)
+    return max((segments.largest(i) for (i,) in blocks), default=0.0)
+
+
+def _stream(
+    rows: Columns, rule: Rule, cuts: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, Switches]:
+    from batteryxr.echem.kernels import parts, segments
+
+    carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
+    switches = _Streamed(rule)
+    for block, begins in _pieces(rows, cuts):
+        if begins:
+            carry[segments.OPEN] = 0.0
+        table = segments.walk(block, row, rule, carry, table)
+        row += block.t.size
+        switches.add(block)
+    floats, integers, n = table
+    return floats[:n], integers[:n], switches.switches()
+
+
+def _pieces(rows: Columns, cuts: np.ndarray | None) -> Iterator[tuple[Record, bool]]:
+    """Yield the rows from cut to cut, and whether each piece begins at a cut."""
+    from batteryxr.echem.kernels.record import part
+
+    row = 0
+    for block in rows.blocks():
+        end = row + block.t.size
+        if cuts is None:
+            yield block, False
+        else:
+            inner = cuts[slice(*np.searchsorted(cuts, [row, end]))]
+            edges = np.unique(np.concatenate([[row], inner, [end]]))
+            for a, b in itertools.pairwise(edges):
+                yield part(block, a - row, b - row), bool(np.isin(a, inner))
+        row = end
+
+
+def refuse_implausible(table: HalfCycleTable, *, caller: str) -> None:
+    """Raise where the record's voltage, clock or signs make every charge wrong."""
+    from batteryxr.echem.kernels import parts
+
+    voltages = table.floats[:, [parts.V_MIN, parts.V_MAX]]
+    bounds.check("voltage", voltages, argument="voltage", data=True)
+    flags = set(table.flags)
+    if table.backward:
+        flags.add("backward_time")
+    if not flags:
+        return
+    steps = f" ({table.backward} backward steps)" if table.backward else ""
+    raise DataError(
+        "record",
+        f"{caller} needs data whose charge can be trusted; it is flagged "
+        f"{', '.join(sorted(flags))}{steps}",
+        "attrs['flag_notes'] tells what is wrong and whether read_cycler(..., "
+        "repair=...) mends it; else correct the data and drop the flag.",
+    )

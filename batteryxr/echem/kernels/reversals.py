@@ -1,0 +1,194 @@
+"""Which reversals of the current end a half cycle, and which are pulses within one.
+
+The net charge of a record is a path that turns at every reversal. The smallest turn
+between two larger ones is taken out first, and so on: each stretch of the path then
+knows the largest reversal within it. From the largest stretches down, one is a single
+half cycle if that reversal is small beside its net charge.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Ints
+
+#: Largest gross charge of a half cycle relative to its net charge. Cycles that pass
+#: a little more one way than the other drift far in the end, yet stay cycles.
+_WANDERING = 3.0
+
+
+class _Tree(NamedTuple):
+    """Stretches of the path: single runs, then those made of three others."""
+
+    net: np.ndarray
+    gross: np.ndarray
+    reversal: np.ndarray  # the largest within
+    child: np.ndarray  # (n, 3): -1 of a single run
+    before: np.ndarray  # the neighbours that are left; -1 at the ends
+    after: np.ndarray
+
+
+def _leaves(charge: np.ndarray) -> _Tree:
+    n = charge.size
+    size = max(2 * n, 1)
+    tree = _Tree(
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size),
+        np.full((size, 3), -1),
+        np.full(size, -1),
+        np.full(size, -1),
+    )
+    tree.net[:n], tree.gross[:n] = charge, np.abs(charge)
+    tree.before[1:n] = np.arange(n - 1)
+    tree.after[: n - 1] = np.arange(1, n)
+    return tree
+
+
+@njit(cache=True, nogil=True)
+def _grow(tree: _Tree, n: int, ends_open: bool) -> int:
+    """Join three stretches at the smallest turn until none lies between larger ones.
+
+    The last stretch of an open end may grow yet: no turn is larger.
+    """
+    net, gross, before, after = tree.net, tree.gross, tree.before, tree.after
+    gone = np.zeros(net.size, np.bool_)
+    heap = [(abs(net[k]), k) for k in range(n)]
+    heapq.heapify(heap)
+    made = n
+    while len(heap) > 0:
+        size, k = heapq.heappop(heap)
+        a, b = before[k], after[k]
+        if gone[k] or a < 0 or b < 0 or abs(net[a]) < size:
+            continue
+        if abs(net[b]) < size and not (ends_open and after[b] < 0):
+            continue
+        gone[a] = gone[k] = gone[b] = True
+        net[made] = net[a] + net[k] + net[b]
+        gross[made] = gross[a] + gross[k] + gross[b]
+        tree.reversal[made] = size
+        tree.child[made, 0], tree.child[made, 1], tree.child[made, 2] = a, k, b
+        before[made], after[made] = before[a], after[b]
+        if before[made] >= 0:
+            after[before[made]] = made
+        if after[made] >= 0:
+            before[after[made]] = made
+        heapq.heappush(heap, (abs(net[made]), made))
+        made += 1
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _cut(tree: _Tree, roots: Ints, least: float, number: Ints) -> None:
+    """Give runs the number of their half cycle: a root, or a part where it turns."""
+    half, run = -1, 0
+    for root in roots:
+        stack = [(root, True)]
+        while len(stack) > 0:
+            k, new = stack.pop()
+            net = abs(tree.net[k])
+            whole = tree.reversal[k] < least * net
+            whole = whole and tree.gross[k] <= _WANDERING * net
+            if new and (whole or tree.child[k, 0] < 0):
+                half, new = half + 1, False
+            if tree.child[k, 0] < 0:
+                number[run] = half
+                run += 1
+                continue
+            first, middle, last = tree.child[k]
+            stack.append((last, new))
+            stack.append((middle, new))
+            stack.append((first, new))
+
+
+def half_cycles_of(charge: np.ndarray, least: float, ends_open: bool) -> np.ndarray:
+    """Return the number of the half cycle, from 0, to which each run belongs.
+
+    Parameters
+    ----------
+    charge
+        (runs,) charge of each run of one direction; the signs alternate.
+    least
+        Reversals below this fraction of the net charge around them end nothing.
+    ends_open
+        Whether the record ends within the last run: it may have just begun.
+    """
+    number = np.arange(charge.size)
+    if charge.size < 2 or least <= 0:
+        return number  # each reversal ends one
+    tree = _leaves(np.ascontiguousarray(charge, np.float64))
+    _grow(tree, charge.size, ends_open)
+    roots = _roots(tree)
+    _cut(tree, roots, least, number)
+    return _without_ends(charge, number, least, ends_open)
+
+
+def _roots(tree: _Tree) -> np.ndarray:
+    inner = np.zeros(tree.net.size, bool)
+    inner[tree.child[tree.child >= 0]] = True
+    made = (tree.gross > 0) & ~inner
+    k = int(np.flatnonzero(made & (tree.before < 0))[0])
+    roots = []
+    while k >= 0:
+        roots.append(k)
+        k = int(tree.after[k])
+    return np.array(roots, np.int64)
+
+
+def _without_ends(
+    charge: np.ndarray, number: np.ndarray, least: float, ends_open: bool
+) -> np.ndarray:
+    """Give short half cycles at either end of a record to their neighbour."""
+    size = np.abs(np.bincount(number, charge))
+    first, last = 0, size.size - 1
+    while first < last and size[first] < least * size[first + 1]:
+        first += 1
+    while not ends_open and first < last and size[last] < least * size[last - 1]:
+        last -= 1
+    return np.clip(number, first, last) - first
+
+
+def cycles_of(
+    charge: np.ndarray, direction: np.ndarray, cycle: np.ndarray, least: float
+) -> np.ndarray:
+    """Return the direction in which each run is counted, one turn in each cycle.
+
+    Parameters
+    ----------
+    charge, direction
+        (runs,) charge of each run, and its sign: 0 at rest.
+    cycle
+        (runs,) rising number of the cycle.
+    least
+        A second half cycle below this fraction of the first is none.
+    """
+    signs = np.zeros(charge.size, np.int64)
+    edges = np.flatnonzero(np.diff(cycle, prepend=np.nan, append=np.nan) != 0)
+    for a, b in itertools.pairwise(edges):
+        path = np.cumsum(charge[a:b])
+        turn = int(np.argmax(np.abs(path) + np.abs(path[-1] - path)))
+        first, second = path[turn], path[-1] - path[turn]
+        if abs(second) < least * abs(first):
+            first, second = path[-1], path[-1]
+        if abs(first) < least * abs(second):
+            first = second
+        signs[a : a + turn + 1] = np.sign(first)
+        signs[a + turn + 1 : b] = np.sign(second)
+    return np.where(direction == 0, 0, signs)
+
+
+def steps_of(charge: np.ndarray, direction: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the direction in which each run is counted: that of its step's charge."""
+    edges = np.flatnonzero(np.diff(step, prepend=np.nan) != 0)
+    if not edges.size:
+        return np.zeros(0, np.int64)
+    net = np.add.reduceat(charge, edges)
+    # One row alone has a direction but no charge.
+    net = np.where(net == 0, np.add.reduceat(direction, edges), net)
+    return np.repeat(np.sign(net), np.diff(edges, append=charge.size)).astype(np.int64)

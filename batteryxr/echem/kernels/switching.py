@@ -1,0 +1,262 @@
+"""Charge of the intervals of which two rows do not tell it.
+
+Between two rows of one current a straight line holds. Where the current was switched
+on, off or over, two rows do not tell what flowed: the cycler's charge counter does, or
+the time in the step that it logs beside each row. A sound counter knows better too
+where the current falls steeply, and just after a switch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from batteryxr.echem.kernels.record import sign_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats
+    from batteryxr.echem.kernels.record import Record, Rule
+
+#: A current that changes by this fraction between two rows is no straight line.
+_STEEP = 0.1
+#: Where more of the rows do, the lines are right on the whole.
+_COARSE = 1 / 16
+#: By how much a counter may differ from all lines together and still be believed.
+_SOUND = 2e-3
+#: A current is no noise from this many times the least one on.
+_CLEAR = 10.0
+#: A jump of the counter by more than the current could pass in this many intervals.
+_JUMP = 10.0
+_TILE = 1024
+
+
+class Intervals(NamedTuple):
+    """Intervals that two rows do not tell the charge of; (n,) arrays."""
+
+    row: np.ndarray  # the row at the end of each
+    d: np.ndarray  # s
+    following: np.ndarray  # s, to the row after
+    i_before: np.ndarray  # mA, 0 at rest
+    i: np.ndarray
+    v_before: np.ndarray  # V
+    v: np.ndarray
+    step_time: np.ndarray  # s, at `row`; NaN where nothing tells
+    reading_before: np.ndarray  # mA h, of the counter
+    reading: np.ndarray
+    clock: np.ndarray  # ns, at `row`
+
+
+class Switches(NamedTuple):
+    """What flowed in such intervals; charge in mA h, + charges, on top of a line."""
+
+    row: np.ndarray
+    before: np.ndarray  # of the current before
+    after: np.ndarray  # of the current after
+    time_before: np.ndarray  # s under current that a line does not know of
+    time_after: np.ndarray
+    v_before: np.ndarray  # V
+    v: np.ndarray
+    counted_before: np.ndarray  # mA h that the cycler counted and no line covers
+    counted_after: np.ndarray
+    missing: np.ndarray  # mA h that may have flowed too: nothing tells
+    began: np.ndarray  # ns, clock of the row before
+    switched: np.ndarray  # ns
+    ended: np.ndarray  # ns, clock of the row
+
+
+@njit(cache=True, nogil=True)
+def _is_plain(i: Floats, i_zero: float) -> bool:
+    """Tell whether all are of one sign, those that are numbers."""
+    low, high = i[0], i[0]
+    for k in range(1, i.size):
+        x = i[k]
+        # Written out, since min and max of floats mind NaN and are slow.
+        low = x if x < low else low
+        high = x if x > high else high
+    return low >= i_zero or high <= -i_zero or (low > -i_zero and high < i_zero)
+
+
+@njit(cache=True, nogil=True)
+def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
+    """Tell whether the counter knows better than a line before row `k`; sum both."""
+    d = record.t[k] - record.t[k - 1]
+    line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
+    added = record.counter[k] - record.counter[k - 1]
+    largest = max(abs(record.i[k]), abs(record.i[k - 1]))
+    if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
+        added = record.counter[k]
+    if d > max_gap:
+        return True
+    if d <= 0.0 or not abs(added) <= _JUMP * line:
+        return False
+    sums[0] += line
+    sums[1] += abs(added)
+    # Elsewhere counter and clock are read at moments that differ a little.
+    steep = abs(record.i[k] - record.i[k - 1]) > _STEEP * largest
+    return steep or (k > 1 and record.t[k - 1] == record.t[k - 2])
+
+
+@njit(cache=True, nogil=True)
+def find(
+    record: Record, start: int, stop: int, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows from `start` to `stop` that end an interval of unknown charge.
+
+    Where there is a counter, gaps, steep intervals and the first after a switch that
+    is logged twice count among them. The sums of all lines, and of what the counter
+    says of them (mA h), tell whether it can be believed.
+    """
+    i: Floats
+    i = record.i
+    counter, sums = record.counter.size > 0, np.zeros(2)
+    found, n = np.empty(64, np.int64), 0
+    a = max(start, 1)
+    while a < stop:
+        b = min(a + _TILE, stop)
+        if counter or not _is_plain(i[a - 1 : b], rule.i_zero):
+            for k in range(a, b):
+                one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
+                odd = one != other
+                if counter and one * other > 0.0:
+                    odd = _is_odd(record, k, rule.max_gap, sums)
+                if not odd:
+                    continue
+                if n == found.size:
+                    more = np.empty(2 * n, np.int64)
+                    more[:n] = found
+                    found = more
+                found[n] = k
+                n += 1
+        a = b
+    return found[:n].copy(), sums
+
+
+def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
+    """Return what the record says of the intervals that end at `rows`."""
+    t, size = record.t, record.t.size
+    if record.file.size:
+        rows = rows[record.file[rows] == record.file[rows - 1]]
+    v, i = record.v, record.i
+    rows = rows[np.isfinite(v[rows] + v[rows - 1] + i[rows] + i[rows - 1])]
+    after = np.minimum(rows + 1, size - 1)
+
+    def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
+        return column[k] if column.size else np.full(k.size, np.nan)
+
+    def current(k: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(record.i[k]) < rule.i_zero, 0.0, record.i[k])
+
+    return Intervals(
+        rows + offset,
+        t[rows] - t[rows - 1],
+        np.where(after > rows, t[after] - t[rows], 0.0),
+        current(rows - 1),
+        current(rows),
+        record.v[rows - 1],
+        record.v[rows],
+        at(record.step_time, rows),
+        at(record.counter, rows - 1),
+        at(record.counter, rows),
+        record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
+    )
+
+
+def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the counter added (NaN where it tells nothing), and its restarts."""
+    limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
+    added = x.reading - x.reading_before
+    restart = np.abs(added) > limit
+    fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
+    added = np.where(restart, fresh, added)
+    return added, restart
+
+
+def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
+    """Return for how long (s) the new current had flowed; NaN where nothing tells."""
+    charge = np.abs(added) * 3600.0
+    reverses = (x.i != 0) & (x.i_before != 0)
+    on, off = np.abs(x.i), np.abs(x.i_before)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_counter = np.where(x.i_before == 0, charge / on, x.d - charge / off)
+        both = (added * 3600.0 - x.i_before * x.d) / (x.i - x.i_before)
+        by_counter = np.where(
+            reverses, np.where(restart, charge / on, both), by_counter
+        )
+    # A counter that began anew tells nothing of the step before.
+    by_counter = np.where(restart & (x.i == 0), x.d, by_counter)
+    by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
+    told = np.where(np.isfinite(by_counter), by_counter, by_step)
+    return np.clip(told, 0.0, x.d)
+
+
+def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
+    """Return the intervals without a counter that is unsound, or too coarse."""
+    line, counted = sums
+    if not abs(counted - line) <= _SOUND * line:
+        nothing = np.full(x.row.size, np.nan)
+        x = x._replace(reading=nothing, reading_before=nothing)
+    same = x.i * x.i_before > 0
+    if same.sum() <= _COARSE * rows:
+        return x
+    return Intervals(*(column[~same] for column in x))
+
+
+def resolve(x: Intervals, rule: Rule) -> Switches:
+    """Return what flowed in each interval; nothing where time is lost."""
+    added, restart = _counted(x)
+    known = (x.d >= 0) & (x.d <= rule.max_gap)
+    same = x.i * x.i_before > 0
+    told = _new_current(x, added, restart)
+    nothing = np.isnan(told)
+    s = np.nan_to_num(told)
+    fresh = restart & np.isfinite(added)
+    left = np.where(nothing | fresh, 0.0, x.d - s)
+    # It may have flowed for as long as to the row after.
+    missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
+    missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
+    before, after = x.i_before * left / 3600, x.i * s / 3600
+    line = 0.5 * (x.i + x.i_before) * x.d / 3600
+    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
+    after = np.where(same, differs, after)
+    before = np.where(same, 0.0, before)
+    flows = known & (x.d > 0)
+    switched = flows & ~same
+    # Others are counted already where there is a line.
+    counted = np.where((x.d >= 0) & ~(same & known), np.abs(added), 0.0)
+    counted = np.nan_to_num(counted)
+    reverses = x.i * x.i_before < 0
+    ns = np.round(x.d * 1e9).astype(np.int64)
+    return Switches(
+        x.row,
+        np.where(flows, before, 0.0),
+        np.where(flows, after, 0.0),
+        np.where(switched & (x.i_before != 0), left, 0.0),
+        np.where(switched & (x.i != 0), s, 0.0),
+        x.v_before,
+        np.where(same, 0.5 * (x.v + x.v_before), x.v),
+        np.where(
+            reverses, before, np.where(x.i == 0, np.sign(x.i_before), 0) * counted
+        ),
+        np.where(reverses, after, np.sign(x.i) * counted),
+        np.where(switched & nothing, missing, 0.0),
+        x.clock - ns,
+        x.clock - np.where(same, ns, np.round(s * 1e9).astype(np.int64)),
+        x.clock,
+    )
+
+
+def none() -> Switches:
+    """Return no switches."""
+    return Switches(*(np.zeros(0, kind) for kind in _KINDS))
+
+
+_KINDS = ("i8", *["f8"] * 9, "i8", "i8", "i8")
+
+
+def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return which stretch from `first` to `last` row holds each row; -1: none."""
+    place = np.searchsorted(first, row, side="right") - 1
+    inside = (place >= 0) & (row <= last[np.maximum(place, 0)]) if last.size else False
+    return np.where(inside, place, -1)

@@ -1,0 +1,172 @@
+"""Charge of the intervals in which the current is switched, against an instrument."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.echem import dqdv, half_cycles, join
+
+UNKNOWN, DIFFERS = 128, 256
+
+
+def instrument(steps, *, every=37.0, habit="step", late=13.0, ends=False):
+    """Log steps (current as a function of time, s) and count what flows, finely.
+
+    The first row of a step comes `late` after it begins; rows do not fall on its end
+    unless `ends`.
+    """
+    rows, begin, total, per_way = [], 0.0, 0.0, [0.0, 0.0]
+    truth = []
+    for number, (current, seconds) in enumerate(steps):
+        fine = np.linspace(0, seconds, 20_001)
+        flow = np.array([current(s) for s in fine])
+        parts = 0.5 * (flow[1:] + flow[:-1]) * np.diff(fine) / 3600
+        passed = np.concatenate([[0.0], np.cumsum(parts)])
+        moments = np.arange(late, seconds - 1e-9, every)
+        if ends:
+            moments = np.append(moments, seconds)
+        for s in moments:
+            q = float(np.interp(s, fine, passed))
+            way = [per_way[0] + max(q, 0.0), per_way[1] + max(-q, 0.0)]
+            net = total + q
+            counted = {"step": abs(q), "net": net, "ways": way[0] - way[1]}[habit]
+            voltage = 3.6 + 0.3 * net + 0.05 * np.sign(current(s))
+            rows.append((begin + s, voltage, current(s), counted, s, number))
+        total += passed[-1]
+        per_way = [per_way[0] + max(passed[-1], 0), per_way[1] + max(-passed[-1], 0)]
+        begin += seconds
+        truth.append(passed[-1])
+    t, v, i, counter, step_time, _ = np.array(rows).T
+    start = np.datetime64("2026-02-01", "ns")
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i, {"units": "mA"}),
+            "capacity": ("record", counter, {"units": "mA h"}),
+            "step_time": ("record", step_time, {"units": "s"}),
+        },
+        {
+            "test_time": ("record", t, {"units": "s"}),
+            "time": ("record", start + np.rint(t * 1e9).astype("m8[ns]")),
+        },
+    )
+    return record, truth
+
+
+def constant(current):
+    return lambda s: current
+
+
+def cycle(rest=300.0):
+    decay = 900.0
+    return [
+        (constant(0.0), 200.0),
+        (constant(1.0), 3000.0),
+        (lambda s: float(np.exp(-s / decay)), 2500.0),
+        (constant(0.0), rest),
+        (constant(-1.0), 4100.0),
+        (constant(0.0), 200.0),
+    ]
+
+
+@pytest.mark.parametrize("habit", ["net", "ways"])
+def test_the_counter_tells_what_flowed_at_a_switch(habit):
+    record, truth = instrument(cycle(), habit=habit)
+    found = half_cycles(record.drop_vars("step_time"))
+    wanted = [truth[1] + truth[2], -truth[4]]
+    np.testing.assert_allclose(found.capacity, wanted, rtol=2e-4)
+    assert (np.abs(found.q_consistency) < 2e-4).all()
+    assert (found.flag & (UNKNOWN | DIFFERS) == 0).all()
+
+
+def test_a_counter_that_begins_with_each_step_needs_its_last_row():
+    record, truth = instrument(cycle(), habit="step", ends=True)
+    found = half_cycles(record.drop_vars("step_time"))
+    wanted = [truth[1] + truth[2], -truth[4]]
+    np.testing.assert_allclose(found.capacity, wanted, rtol=2e-4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_step_time_tells_when_the_current_was_switched(seed):
+    rng = np.random.default_rng(seed)
+    steps = [(constant(0.0), 100.0)]
+    for _ in range(5):
+        steps += [(constant(1.0), rng.uniform(2000, 4000))]
+        if rng.random() < 0.5:
+            steps += [(constant(0.0), rng.uniform(50, 500))]
+        steps += [(constant(-rng.uniform(0.5, 2)), rng.uniform(1000, 4000))]
+    late, every = rng.uniform(1, 30), rng.uniform(20, 90)
+    record, truth = instrument(steps, late=late, every=every)
+    found = half_cycles(record.drop_vars("capacity"))
+    wanted = np.abs([q for q in truth if q])
+    # The last step ends after its last row.
+    np.testing.assert_allclose(found.capacity[:-1], wanted[:-1], rtol=1e-9)
+    assert (found.flag & UNKNOWN == 0).all()
+
+
+def test_where_nothing_tells_it_is_said():
+    record, truth = instrument(cycle(), every=60.0, late=60.0)
+    found = half_cycles(record.drop_vars(["step_time", "capacity"]))
+    wanted = np.array([truth[1] + truth[2], -truth[4]])
+    assert (found.capacity < wanted * (1 - 2e-3)).all()
+    assert (found.flag & UNKNOWN > 0).all()
+    assert (found.missing_charge > 0.5 * 60 / 3600).all()
+
+
+def test_the_counter_is_read_at_the_ends_across_what_no_row_covers():
+    record, truth = instrument(cycle(), habit="net")
+    # Ten minutes of the discharge were not logged: more than `max_gap`.
+    t = record.test_time
+    record = record.sel(record=~((t > 7000) & (t < 7600)))
+    found = half_cycles(record, max_gap=300.0)
+    np.testing.assert_allclose(found.counter_capacity[1], -truth[4], rtol=1e-3)
+    assert found.q_consistency[1] < -0.1
+    assert found.flag[1] & DIFFERS
+
+
+def test_a_counter_of_another_scale_is_not_believed():
+    record, _ = instrument(cycle(), habit="net")
+    plain = half_cycles(record.drop_vars("capacity"))
+    record["capacity"] = record["capacity"] * 1.05
+    record["capacity"].attrs["units"] = "mA h"
+    found = half_cycles(record)
+    np.testing.assert_allclose(found.capacity, plain.capacity)
+    assert (found.flag & DIFFERS > 0).all()
+
+
+@pytest.mark.parametrize("without", ["capacity", "step_time"])
+def test_curves_and_joined_scans_agree(without):
+    record, _ = instrument([*cycle(), *cycle(0.0)], habit="net")
+    record = record.drop_vars(without)
+    found = half_cycles(record)
+    curve = dqdv(record)
+    area = curve.dqdv.sum("voltage") * curve.attrs["bin"]
+    np.testing.assert_allclose(area, found.capacity, rtol=1e-9)
+    # In the middle of the rests all of the half cycle before has passed.
+    t = record.test_time.values
+    rest = np.flatnonzero((record.current.values == 0) & (t > 300))
+    for row in rest[2:-1]:
+        scans = xr.Dataset(
+            {"a": ("scan", [0.0])},
+            {
+                "time": ("scan", record.time.values[[row]]),
+                "exposure": ("scan", [0.0], {"units": "s"}),
+            },
+        )
+        joined = join(record, scans)
+        number = int(joined.half_cycle[0])
+        if record.current.values[row - 1] == 0:
+            wanted = found.capacity.sel(half_cycle=number)
+            np.testing.assert_allclose(joined.capacity[0], wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
+def test_lazy_equals_eager(chunk):
+    record, _ = instrument([*cycle(), *cycle(0.0)], habit="net")
+    eager, lazy = half_cycles(record), half_cycles(record.chunk(record=chunk))
+    for name in eager.variables:
+        np.testing.assert_array_equal(eager[name], lazy[name], err_msg=str(name))
+    curves = dqdv(record), dqdv(record.chunk(record=chunk))
+    np.testing.assert_array_equal(curves[0].dqdv, curves[1].dqdv)

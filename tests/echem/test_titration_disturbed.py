@@ -1,0 +1,80 @@
+"""Titrations on a drifting cell, or behind a slow resistance: do the errors cover?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from batteryxr import simulate
+from batteryxr.echem import gitt
+from batteryxr.simulate import Titration
+
+DRIFT, SLOW = 32, 64
+
+
+def slowly(record, ohm, tau):
+    """Return the voltage of a resistance beside a capacitor, row by row."""
+    t, i = record.test_time.values, record.current.values
+    volts = np.zeros(t.size)
+    for k in range(1, t.size):
+        left = np.exp(-(t[k] - t[k - 1]) / tau)
+        volts[k] = volts[k - 1] * left + ohm * 1e-3 * i[k] * (1 - left)
+    return volts
+
+
+def drifting(record, rate):
+    return rate * 1e-3 * record.test_time.values / 3600
+
+
+DISTURBED = {
+    "nothing": lambda record: 0.0,
+    "up": lambda record: drifting(record, 1.0),
+    "down": lambda record: drifting(record, -0.3),
+    "fast": lambda record: slowly(record, 50.0, 2.0),
+    "medium": lambda record: slowly(record, 20.0, 20.0),
+    "slow": lambda record: slowly(record, 30.0, 100.0),
+    "both": lambda record: slowly(record, 30.0, 30.0) + drifting(record, 0.6),
+}
+
+
+@pytest.mark.parametrize("name", DISTURBED)
+def test_errors_of_the_time_constant_cover(name):
+    within = []
+    for seed in range(3):
+        record, truth = simulate.gitt(protocol=Titration(n_pulses=7), seed=seed)
+        volts = record["voltage"].values + DISTURBED[name](record)
+        record["voltage"] = record["voltage"].copy(data=volts)
+        found = gitt(record)
+        within.append(np.abs(found.tau - truth.tau) < 1.96 * found.tau_error)
+        assert (found.tau_error < 0.05 * found.tau).all()
+        if name in ("up", "down", "both"):
+            assert (found.flag & DRIFT > 0).mean() > 0.8
+        if name in ("fast", "medium", "slow", "both"):
+            assert (found.flag & SLOW > 0).mean() > 0.8
+        if name == "nothing":
+            assert (found.flag & (DRIFT | SLOW) == 0).mean() > 0.8
+    assert np.mean(within) >= 0.85
+
+
+def test_a_jump_between_branches_at_a_reversal_is_no_diffusion():
+    up = Titration(n_pulses=5)
+    record, _ = simulate.gitt(protocol=up, seed=1)
+    back, _ = simulate.gitt(
+        protocol=Titration(n_pulses=5, current=-0.05, open_circuit=0.0),
+        electrode=simulate.Electrode(x0=0.95 - 0.05 * 600 * 5 / 3600 * 9 / 5),
+        seed=2,
+    )
+    # The other branch lies 20 mV lower.
+    volts = np.concatenate([record.voltage, back.voltage - 0.02])
+    late = record.test_time.values[-1] - back.test_time.values[0] + 1e-3
+    time = np.concatenate([record.test_time, back.test_time.values + late])
+    current = np.concatenate([record.current, back.current])
+    whole = record[["voltage", "current"]].drop_vars(list(record.coords))
+    whole = whole.isel(record=np.zeros(time.size, int))
+    whole["voltage"] = ("record", volts, {"units": "V"})
+    whole["current"] = ("record", current, {"units": "mA"})
+    whole = whole.assign_coords(test_time=("record", time, {"units": "s"}))
+    found = gitt(whole)
+    assert (found.direction.values[[4, 5]] == ["charge", "discharge"]).all()
+    first = found.isel(pulse=5)
+    assert abs(first.tau / 4e4 - 1) < 3 * first.tau_error / 4e4 + 0.02
