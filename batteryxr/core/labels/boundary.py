@@ -69,7 +69,9 @@ def on_labels(
 
 def _matched(data: Any, value: Any, argument: str, dims: set[Any]) -> Any:
     """Return a value with all labelled arrays in it on the labels of the data."""
-    if isinstance(value, _LABELLED):
+    if isinstance(value, xr.DataArray):
+        return matched(data, value, argument=argument, dims=dims)
+    if isinstance(value, xr.Dataset):
         return matched(data, value, argument=argument, dims=dims)
     if isinstance(value, Mapping):
         return {

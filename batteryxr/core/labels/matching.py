@@ -20,7 +20,7 @@ _ROUNDING = {True: 4 * float(np.finfo(np.float32).eps), False: 1e-9}
 #: Rounding may be no more than this part of a step: beyond, labels are ambiguous.
 _LARGEST = 0.25
 
-A = TypeVar("A", bound="xr.DataArray | xr.Dataset")
+A = TypeVar("A", xr.DataArray, xr.Dataset)
 
 
 def matched(
