@@ -25,6 +25,7 @@ RESULTS: dict[str, str] = {
     "charge_specific_capacity": "specific capacity",
     "discharge_specific_capacity": "specific capacity",
     "li_content": "Li content",
+    "coulombic_efficiency": "coulombic efficiency",
     "voltage": "voltage",
     "mean_voltage": "voltage",
     "equilibrium_voltage": "voltage",

@@ -56,7 +56,7 @@ BOUNDS: dict[str, Bound] = {
     "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0)),
     "specific capacity": Bound("mA h g-1", (-1e5, 1e5), (-4500.0, 4500.0)),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
-    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.0, 1.5), _PER_CENT),
+    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.0, 1e3), _PER_CENT),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
     "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),

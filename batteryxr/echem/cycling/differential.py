@@ -244,6 +244,8 @@ def _tell_wide(
         return
     spans = table.floats[chosen, parts.V_MAX] - table.floats[chosen, parts.V_MIN]
     for name, width in widths.items():
+        if width < 0.1:  # no slip: the usual widths, in a record that hardly moves
+            continue
         bounds.within_span(
             width, float(spans.max()), argument=name, units="V", slips={"mV": 1e-3}
         )
