@@ -31,7 +31,10 @@ from batteryxr.core.store import (
 
 @pytest.fixture(scope="module")
 def bucket():
-    """Return the URL of a bucket on this machine."""
+    """Return the URL of a bucket on this machine.
+
+    ``pip install 'moto[server]' 's3fs[boto3]' universal-pathlib`` brings what it needs.
+    """
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     server.start()
@@ -213,6 +216,7 @@ def test_long_work(place):
         open_store(place, "long").load()
 
 
+@pytest.mark.long
 def test_the_command_line_takes_urls(bucket, capsys):
     url = f"{bucket}/cli.zarr"
     save(dataset(1), url, group="m")
@@ -223,6 +227,7 @@ def test_the_command_line_takes_urls(bucket, capsys):
     assert main(["check", url]) == 1
 
 
+@pytest.mark.long
 def test_paths_of_universal_pathlib(bucket):
     path = pytest.importorskip("upath").UPath(f"{bucket}/upath.zarr")
     save(dataset(1), path)
