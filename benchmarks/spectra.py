@@ -88,7 +88,7 @@ def main() -> None:
         line("Larch lincombo_fit", rate)
         print(f"{'':44s}x{ours / rate:,.0f} (bar x300)")
 
-    from batteryxr.core.kramers_kronig import transform_matrix
+    from batteryxr.core.kernels.kramers_kronig import transform_matrix
 
     matrix = transform_matrix(ENERGY, ENERGY).astype(np.float32)
     million = np.ones((1_000_000, ENERGY.size), np.float32)

@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.core.model import attributes
 from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor, electrons
 

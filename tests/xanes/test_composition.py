@@ -12,7 +12,7 @@ from batteryxr.core.errors import (
     UnitsError,
     VariableError,
 )
-from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.xanes.composition import scattering
 
 PUBLISHED = {"Li": 0.00278, "V": -7.14, "O": 0.0757}

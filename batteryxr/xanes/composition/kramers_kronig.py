@@ -187,7 +187,7 @@ def _reference(
 
     `windows` lie before and after the edge.
     """
-    from batteryxr.core.kramers_kronig import transform_matrix
+    from batteryxr.core.kernels.kramers_kronig import transform_matrix
     from batteryxr.xanes.kernels.kramers_kronig import Reference
 
     before, after = (

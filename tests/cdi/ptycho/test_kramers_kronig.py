@@ -8,7 +8,7 @@ import xraydb
 
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint
 from batteryxr.core.errors import DataError
-from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.core.xray import absorptive_factor
 
 WINDOW = np.arange(5420.0, 5540.5, 1.0)

@@ -27,7 +27,7 @@ from batteryxr.cdi.ptycho.frames import load_all
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint
 from batteryxr.cdi.ptycho.states import ledger_of, passes_done
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError, StoreError
-from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.simulate import ptychography
 
 ENERGY = np.array([5440.0, 5470.0, 5476.0, 5500.0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.cdi.ptycho.kernels.alignment import unwrapped
 from batteryxr.core.errors import DataError
-from batteryxr.core.kramers_kronig import transform_matrix
+from batteryxr.core.kernels.kramers_kronig import transform_matrix
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.images import Images
