@@ -11,14 +11,13 @@ import importlib
 import inspect
 import json
 import re
-import warnings
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.annotations import resolved
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning, warn_caller
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import (
     RECORDED,
@@ -97,11 +96,10 @@ def replay(
     function = _function(call)
     made_by = result.attrs.get("batteryxr_version")
     if made_by != __version__:
-        warnings.warn(
+        warn_caller(
             f"made by batteryxr {made_by}, replayed by {__version__}: "
             "the two may differ",
             BatteryxrWarning,
-            stacklevel=3,
         )
     if show:
         print(told_call(call.home, call.method, call.arguments))

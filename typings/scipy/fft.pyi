@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +7,9 @@ import numpy.typing as npt
 _Complex = npt.NDArray[np.complexfloating[Any, Any]]
 _Real = npt.NDArray[np.floating[Any]]
 _Axes = Sequence[int] | None
+_Out = TypeVar("_Out", covariant=True)
 
-class _One(Protocol):
+class _One(Protocol[_Out]):
     def __call__(
         self,
         x: npt.ArrayLike,
@@ -17,9 +18,9 @@ class _One(Protocol):
         norm: str | None = ...,
         overwrite_x: bool = ...,
         workers: int | None = ...,
-    ) -> _Complex: ...
+    ) -> _Out: ...
 
-class _Several(Protocol):
+class _Several(Protocol[_Out]):
     def __call__(
         self,
         x: npt.ArrayLike,
@@ -28,42 +29,20 @@ class _Several(Protocol):
         norm: str | None = ...,
         overwrite_x: bool = ...,
         workers: int | None = ...,
-    ) -> _Complex: ...
+    ) -> _Out: ...
 
-class _Real1(Protocol):
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        n: int | None = ...,
-        axis: int = ...,
-        norm: str | None = ...,
-        overwrite_x: bool = ...,
-        workers: int | None = ...,
-    ) -> _Real: ...
-
-class _RealSeveral(Protocol):
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        s: Sequence[int] | None = ...,
-        axes: _Axes = ...,
-        norm: str | None = ...,
-        overwrite_x: bool = ...,
-        workers: int | None = ...,
-    ) -> _Real: ...
-
-fft: _One
-ifft: _One
-rfft: _One
-irfft: _Real1
-fft2: _Several
-ifft2: _Several
-rfft2: _Several
-fftn: _Several
-ifftn: _Several
-rfftn: _Several
-irfft2: _RealSeveral
-irfftn: _RealSeveral
+fft: _One[_Complex]
+ifft: _One[_Complex]
+rfft: _One[_Complex]
+irfft: _One[_Real]
+fft2: _Several[_Complex]
+ifft2: _Several[_Complex]
+rfft2: _Several[_Complex]
+fftn: _Several[_Complex]
+ifftn: _Several[_Complex]
+rfftn: _Several[_Complex]
+irfft2: _Several[_Real]
+irfftn: _Several[_Real]
 
 def dctn(x: npt.ArrayLike) -> _Real: ...
 def idctn(x: npt.ArrayLike) -> _Real: ...

@@ -241,19 +241,13 @@ def replace_modulus(
     misfit
         Sum of ``(|field| - amplitude)**2`` over the measured voxels, before.
     """
-    misfit: Any
     if is_numpy_array(field):
         misfit = _replace_modulus(
             field.reshape(-1), amplitude.reshape(-1), np.float32(scale)
         )
         return field, float(misfit)
-    xp = array_namespace(field)
-    modulus = xp.abs(field)
-    measured = amplitude >= 0
-    one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
-    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
-    misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
-    return field * (factor * scale), float(misfit)
+    modulus = array_namespace(field).abs(field)
+    return _with_modulus(field, modulus, amplitude, scale)
 
 
 def replace_blurred(
@@ -277,8 +271,15 @@ def replace_blurred(
     misfit
         Sum of ``(sqrt(blurred) - amplitude)**2`` over the measured voxels, before.
     """
+    modulus = array_namespace(field).sqrt(blurred)
+    return _with_modulus(field, modulus, amplitude, scale)
+
+
+def _with_modulus(
+    field: Array, modulus: Array, amplitude: Array, scale: float
+) -> tuple[Array, float]:
+    """Scale a field from the modulus that it seems to have to the measured one."""
     xp = array_namespace(field)
-    modulus = xp.sqrt(blurred)
     measured = amplitude >= 0
     one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
     factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
