@@ -136,6 +136,7 @@ def stand_in(name: str, annotation: str):
         ("Count", 1),
         ("Positive", 1.0),
         ("NonNegative", 1.0),
+        ("DetectorPixel", 55.0),
         ("Pair", (1.0, 2.0)),
     ):
         if word in annotation:

@@ -238,8 +238,15 @@ def fits(value: Any, kind: Any) -> bool:
     if isinstance(kind, TypeVar):
         kinds = kind.__constraints__ or (kind.__bound__ or Any,)
         return any(fits(value, k) for k in kinds)
-    if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
+    if isinstance(kind, type) and _is_testable(kind):
         return isinstance(value, kind)
+    return True
+
+
+def _is_testable(kind: type) -> bool:
+    """Tell whether `isinstance` knows a type: protocols, where they say so."""
+    if getattr(kind, "_is_protocol", False):
+        return getattr(kind, "_is_runtime_protocol", False)
     return True
 
 

@@ -209,7 +209,10 @@ def test_a_measured_titration_as_one_record(pulses):
     np.testing.assert_allclose(
         line["resistance"], reference["R_sqrt_extrap_ohm"], rtol=1e-3
     )
-    assert np.isfinite(found["tau"]).all()
+    # Where drift and a slow resistance leave the time constant open, that is said.
+    told = np.isfinite(found["tau"].values) == (found["flag"].values & 16 == 0)
+    assert told.all()
+    assert np.isfinite(found["tau"]).sum() >= 30
     # The two theories must agree in order of magnitude on the same particle.
     d = (5.22e-6) ** 2 / found["tau"]
     assert 0.5e-15 < float(d.median()) < 2e-15

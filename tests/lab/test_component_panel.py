@@ -27,7 +27,7 @@ def _slider(page, text):
 
 def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, foot, tmp_path):
     page = notebook(SETUP)
-    page.wait_for_selector("[data-plot=ratios] path.bx-line")
+    page.wait_for_selector("[data-plot=ratios] path.bx-line", timeout=90_000)
     track = _slider(page, "n").locator(".noUi-target").first.bounding_box()
     handle = _slider(page, "n").locator(".noUi-handle").first.bounding_box()
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -227,7 +228,9 @@ def test_neware_files_read_by_threads_leave_zlib(tmp_path):
     pytest.importorskip("fastnda")
     pytest.importorskip("isal")
     path = tmp_path / "bad.ndax"
-    path.write_bytes(b"PK\3\4")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("VersionInfo.xml", "Step.xml", "TestInfo.xml", "data.ndc"):
+            archive.writestr(name, b"\0" * 8192)
     told = run(NEWARE, path)
     assert told["failed"] == []
     assert told["changed"] == {}

@@ -197,14 +197,15 @@ def fsc(
     axes = space_axes(first, caller="fsc")
     for array in (first, second):
         require_dims(array, axes, caller="fsc")
-    shapes = [tuple(a.sizes[d] for d in axes) for a in (first, second)]
+    shapes = [{d: a.sizes[d] for d in axes} for a in (first, second)]
     if shapes[0] != shapes[1]:
         raise DimensionError(
-            f"fsc: the objects have the shapes {shapes}; one is needed."
+            f"fsc: `other` has the shape {shapes[1]}, the first object {shapes[0]}; "
+            "both must lie on one grid."
         )
     second = matched(first, second, argument="other")
     spacing, units = _spacing(first, axes)
-    n = max(1, min(shapes[0]) // 2)
+    n = max(1, min(shapes[0].values()) // 2)
     share = fraction * (1.0 if first.dtype.kind == "c" else 0.5)
     parts = apply(
         each_volume(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),

@@ -11,6 +11,7 @@ from batteryxr.cdi.ptycho import coupling
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
 from batteryxr.cdi.ptycho.kernels.images import mean_of
 from batteryxr.cdi.ptycho.kernels.registration import Registered
+from batteryxr.core.store.location import location_of
 
 ENERGY = np.linspace(5450.0, 5510.0, 9)
 SHAPE = (ENERGY.size, 40, 50)
@@ -20,7 +21,7 @@ SHAPE = (ENERGY.size, 40, 50)
 def store(tmp_path):
     path = tmp_path / "a.zarr"
     path.mkdir()
-    return path
+    return location_of(path)
 
 
 def test_images_come_back_whole_and_by_rows(store):
@@ -36,7 +37,7 @@ def test_images_come_back_whole_and_by_rows(store):
         images[2, 7:11] = images[0, :4]
         np.testing.assert_array_equal(kept.rows(slice(None)), images)
     # Neither the store nor its folder holds anything of it.
-    assert [*store.parent.rglob("*")] == [store]
+    assert [*store.folder.parent.rglob("*")] == [store.folder]
 
 
 def test_images_are_read_by_many_threads(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import importlib
 import io
 
 import dask.array as da
@@ -12,7 +13,6 @@ import xarray as xr
 import zarr
 
 import batteryxr
-from batteryxr.core import store
 from batteryxr.io import read_frames
 
 DIMS = ("position", "detector_y", "detector_x")
@@ -65,7 +65,8 @@ def test_few_frames_are_put_together(chunks, expected, tmp_path):
 
 
 def test_large_frames_make_no_endless_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "FRAME_CHUNK", 40 * 64 * 64 * 2)
+    encoding = importlib.import_module("batteryxr.core.store.encoding")
+    monkeypatch.setattr(encoding, "FRAME_CHUNK", 40 * 64 * 64 * 2)
     lazy = da.zeros((100, 64, 64), dtype=np.uint16, chunks=(1, 64, 64))
     batteryxr.save(xr.Dataset({"frames": (DIMS, lazy)}), tmp_path / "a.zarr")
     array = zarr.open_array(str(tmp_path / "a.zarr" / "frames"), mode="r")
