@@ -252,12 +252,12 @@ SLIPS = {
         "Was it keV? Pass 5400",
     ),
     "q_max in 1/nm": (
-        lambda r: nmf.identify(patterns(), candidates=[], q_max=240),
+        lambda r: nmf.PdfInstrument(q_max=240),
         "q_max",
         "Was it 1/nm? Pass 24",
     ),
     "q_damp in 1/nm": (
-        lambda r: nmf.identify(patterns(), candidates=[], q_damp=0.6),
+        lambda r: nmf.PdfInstrument(q_damp=0.6),
         "q_damp",
         "Was it 1/nm? Pass 0.06",
     ),
