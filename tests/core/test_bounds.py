@@ -153,7 +153,9 @@ SLIPS = {
         "Was it mV? Pass 4.2",
     ),
     "content in per cent": (
-        lambda r: echem.li_content(r, formula="LiNiO2", mass=7, x0=95),
+        lambda r: echem.li_content(
+            r, formula=echem.Lithiation("LiNiO2", x0=95), mass=7
+        ),
         "x0",
         "Was it per cent? Pass 0.95",
     ),
