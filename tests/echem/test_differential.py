@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 from batteryxr.core.errors import ArgumentError, ConvergenceError, DataError
 from batteryxr.echem import dqdv, dvdq, half_cycles, peaks, turning_point
 from batteryxr.echem.kernels import smoothers
-from batteryxr.echem.kernels.histogram import (
-    Bins,
-    Making,
-    Rows,
-    lay_charge,
-    room_for,
-)
+from batteryxr.echem.kernels.histogram import CARRIED, Bins, Rows, lay_charge
 from batteryxr.echem.kernels.record import Rule, of_rows
 
 #: Noise and resolution of voltages, V.
@@ -437,16 +431,15 @@ def test_kernel_against_numpy_bins():
     t = np.arange(50) * 36.0
     record, rule = of_rows(v, np.ones(50), t=t), Rule(0.1, 100.0, False)
     grid = Bins(False, 2.95, 0.1, np.empty(200))
-    making = Making(rule, grid, smoothers.smoother(np.ones(1)))
-    room = room_for(making)
-    lay_charge(record, Rows(0, 50, 1.0), making, room)
+    bins, carry = np.zeros(200), np.zeros(CARRIED)
+    lay_charge(record, Rows(0, 50, 1.0), rule, grid, bins, carry)
     at = np.round((v - 2.95) / 0.1, 6)
     wanted = np.zeros(200)
     for a, b in itertools.pairwise(at):
         edges = np.arange(200)
         part = np.clip(np.minimum(b, edges + 1) - np.maximum(a, edges), 0, None)
         wanted += 0.01 * part / (b - a)
-    np.testing.assert_allclose(room.bins, wanted, atol=1e-12)
+    np.testing.assert_allclose(bins, wanted, atol=1e-12)
 
 
 def test_accessor(redox):

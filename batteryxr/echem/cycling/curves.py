@@ -164,21 +164,26 @@ def _stream(
     """Lay out half cycle after half cycle while the record streams by."""
     from batteryxr.echem.kernels import histogram
 
-    room, before = histogram.room_for(making), np.zeros(histogram.CARRIED)
+    rule, grid, smoother = making
+    bins = np.zeros(grid.centres.size)
+    room = np.empty(bins.size + smoother.weights.size)
+    carry, before = np.zeros(histogram.CARRIED), np.zeros(histogram.CARRIED)
     row = k = 0
     for block in rows.blocks(_NEEDED):
         n = block.t.size
         while k < halves.first.size and halves.first[k] < row + n:
             a, b = max(halves.first[k] - row, 0), min(halves.stop[k] - row, n)
-            if halves.first[k] >= row and not histogram.seed(block, a, room.carry):
-                room.carry[:] = before
+            if halves.first[k] >= row and not histogram.seed(block, a, carry):
+                carry[:] = before
             if halves.first[k] >= row:
-                histogram.deposit(halves, k, deposits, making.grid, room)
+                histogram.deposit(halves, k, deposits, grid, bins, carry)
             here = histogram.Rows(a, b, halves.direction[k])
-            histogram.lay_out(block, here, making, room)
+            histogram.lay_out(block, here, rule, grid, bins, carry)
             if halves.stop[k] > row + n:
                 break
-            histogram.finish(room, halves.charge[k], making, out, k)
+            charge = halves.charge[k]
+            histogram.finish(bins, charge, smoother, grid, carry, room, out, k)
+            bins[:], carry[:] = 0.0, 0.0
             k += 1
         histogram.seed(block, n, before)
         row += n

@@ -79,28 +79,12 @@ class Making(NamedTuple):
     smoother: Smoother
 
 
-class Room(NamedTuple):
-    """Where one half cycle after the other is laid out; see `room_for`."""
-
-    bins: np.ndarray  # (bins,) what lies in each, mA h or V
-    carry: np.ndarray  # (CARRIED,) what is carried from row to row
-    padded: np.ndarray  # (bins + weights,) for `smooth`
-
-
 class Curves(NamedTuple):
     """A curve for each half cycle."""
 
     value: np.ndarray  # (n, bins)
     error: np.ndarray  # (n, bins), one standard deviation
     noise: np.ndarray  # (n, 2): sd of a voltage (V), and charge per row (mA h)
-
-
-@njit(cache=True, nogil=True)
-def room_for(making: Making) -> Room:
-    """Return room for one half cycle, empty."""
-    n = making.grid.centres.size
-    padded = np.zeros(n + making.smoother.weights.size)
-    return Room(np.zeros(n), np.zeros(CARRIED), padded)
 
 
 @njit(cache=True, nogil=True)
@@ -144,20 +128,24 @@ def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def lay_charge(record: Record, rows: Rows, making: Making, room: Room) -> None:
+def lay_charge(
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
+) -> None:
     """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
     ----------
     record : Record
     rows : Rows
-    making : Making
-    room : Room
-        Empty at the start of a half cycle; else it holds what came before `rows`.
+        What was before them is in `carry`.
+    rule : Rule
+    grid : Bins
+    bins : (n,) array
+        Charge in each bin, in mA h; added to.
+    carry : (CARRIED,) array
+        Zeros at the start of a half cycle; changed in place.
     """
     a, b, direction = rows
-    bins, carry, _ = room
-    rule, grid, _ = making
     before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
     before_file = carry[FILE]
     slope, curvature, counted = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
@@ -205,14 +193,14 @@ def lay_charge(record: Record, rows: Rows, making: Making, room: Room) -> None:
 
 
 @njit(cache=True, nogil=True)
-def lay_voltage(record: Record, rows: Rows, making: Making, room: Room) -> None:
+def lay_voltage(
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
+) -> None:
     """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
 
     The first bin is spare; the second begins where the half cycle does.
     """
     a, b, direction = rows
-    bins, carry, _ = room
-    rule, grid, _ = making
     before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
     before_file, passed = carry[FILE], carry[PASSED]
     slope, curvature, counted = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
@@ -255,10 +243,14 @@ def lay_voltage(record: Record, rows: Rows, making: Making, room: Room) -> None:
 
 @njit(cache=True, nogil=True)
 def deposit(
-    halves: HalfCycles, k: int, deposits: Deposits, grid: Bins, room: Room
+    halves: HalfCycles,
+    k: int,
+    deposits: Deposits,
+    grid: Bins,
+    bins: Floats,
+    carry: Floats,
 ) -> None:
     """Begin half cycle `k` with its deposits, before its rows are laid out."""
-    bins, carry, _ = room
     top = bins.size - 1.000001
     for j in range(halves.deposits_from[k], halves.deposits_to[k]):
         if grid.over_charge:
@@ -303,42 +295,54 @@ def _mirrored(place: int, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def smooth(room: Room, first: int, last: int, smoother: Smoother, out: Floats) -> None:
-    """Convolve the bins from `first` to `last` with a symmetric kernel; NaN outside.
+def smooth(
+    bins: Floats, first: int, last: int, smoother: Smoother, room: Floats, out: Floats
+) -> None:
+    """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
     The ends are mirrored, so that nothing leaves that part: the sum is kept.
 
     Parameters
     ----------
-    room : Room
+    bins : (n,) array
     first, last : int
     smoother : Smoother
-    out : (bins,) array
+    room : (n + weights,) array
+        Room to work in.
+    out : (n,) array
         The result.
     """
-    bins, _, padded = room
     weights = smoother.weights
     out[:first] = np.nan
     out[last + 1 :] = np.nan
     n, m = last - first + 1, weights.size
     half = smoother.length // 2
-    padded[half : half + n] = bins[first : last + 1]
+    room[half : half + n] = bins[first : last + 1]
     for j in range(half):
-        padded[j] = bins[first + _mirrored(j - half, n)]
+        room[j] = bins[first + _mirrored(j - half, n)]
     for j in range(half + n, n + m):
-        padded[j] = bins[first + _mirrored(j - half, n)]
+        room[j] = bins[first + _mirrored(j - half, n)]
     inside = out[first : last + 1]
     inside[:] = 0.0
     for k in range(0, m, 4):
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-        s0, s1 = padded[k : k + n], padded[k + 1 : k + 1 + n]
-        s2, s3 = padded[k + 2 : k + 2 + n], padded[k + 3 : k + 3 + n]
+        s0, s1 = room[k : k + n], room[k + 1 : k + 1 + n]
+        s2, s3 = room[k + 2 : k + 2 + n], room[k + 3 : k + 3 + n]
         for j in range(n):
             inside[j] += (w0 * s0[j] + w1 * s1[j]) + (w2 * s2[j] + w3 * s3[j])
 
 
 @njit(cache=True, nogil=True)
-def finish(room: Room, charge: float, making: Making, out: Curves, k: int) -> None:
+def finish(
+    bins: Floats,
+    charge: float,
+    smoother: Smoother,
+    grid: Bins,
+    carry: Floats,
+    room: Floats,
+    out: Curves,
+    k: int,
+) -> None:
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
     Noise of standard deviation s in the voltage of each row moves charge from bin to
@@ -348,23 +352,15 @@ def finish(room: Room, charge: float, making: Making, out: Curves, k: int) -> No
 
     Parameters
     ----------
-    room : Room
-        As `lay_charge` or `lay_voltage` left it; emptied for the next half cycle.
+    bins, grid, carry
+        As `lay_charge` or `lay_voltage` left them.
     charge : float
         That of the half cycle, in mA h.
-    making : Making
+    smoother, room
+        See `smooth`.
     out : Curves
         Row `k` of it is written.
     """
-    _finish(room, charge, making, out, k)
-    room.bins[:] = 0.0
-    room.carry[:] = 0.0
-
-
-@njit(cache=True, nogil=True)
-def _finish(room: Room, charge: float, making: Making, out: Curves, k: int) -> None:
-    bins, carry, _ = room
-    _, grid, smoother = making
     if grid.over_charge:
         first, last = 1, _last_over_charge(charge / grid.width, bins.size)
         _fold(bins, first, last)
@@ -374,7 +370,7 @@ def _finish(room: Room, charge: float, making: Making, out: Curves, k: int) -> N
     if last < first or carry[ROWS] == 0.0:
         curve[:], error[:], noise[:] = np.nan, np.nan, np.nan
         return
-    smooth(room, first, last, smoother, curve)
+    smooth(bins, first, last, smoother, room, curve)
     noise[0] = carry[CURVATURE] / carry[ROWS] / _SECOND
     noise[1] = charge / carry[ROWS]
     per_width = 1.0 / grid.width
@@ -390,12 +386,14 @@ def _finish(room: Room, charge: float, making: Making, out: Curves, k: int) -> N
 
 
 @njit(cache=True, nogil=True)
-def lay_out(record: Record, rows: Rows, making: Making, room: Room) -> None:
+def lay_out(
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
+) -> None:
     """Lay voltage out over charge, or charge over voltage."""
-    if making.grid.over_charge:
-        lay_voltage(record, rows, making, room)
+    if grid.over_charge:
+        lay_voltage(record, rows, rule, grid, bins, carry)
     else:
-        lay_charge(record, rows, making, room)
+        lay_charge(record, rows, rule, grid, bins, carry)
 
 
 @njit(cache=True, nogil=True)
@@ -413,10 +411,15 @@ def curves(
     out : Curves
         Written to.
     """
-    room = room_for(making)
+    rule, grid, smoother = making
+    n = grid.centres.size
+    bins, room = np.empty(n), np.empty(n + smoother.weights.size)
+    carry = np.empty(CARRIED)
     for k in range(halves.first.size):
+        bins[:] = 0.0
+        carry[:] = 0.0
         rows = Rows(halves.first[k], halves.stop[k], halves.direction[k])
-        deposit(halves, k, deposits, making.grid, room)
-        seed(record, rows.first, room.carry)
-        lay_out(record, rows, making, room)
-        finish(room, halves.charge[k], making, out, k)
+        deposit(halves, k, deposits, grid, bins, carry)
+        seed(record, rows.first, carry)
+        lay_out(record, rows, rule, grid, bins, carry)
+        finish(bins, halves.charge[k], smoother, grid, carry, room, out, k)
