@@ -316,7 +316,10 @@ def _colours_charge(node: ast.AST) -> bool:
 
 
 def _significant(text: str) -> Iterator[str]:
+    within = False  # an import that goes over several lines
     for line in text.splitlines():
         bare = line.strip()
-        if bare and not bare.startswith(("#", "import ", "from ")):
+        if within or bare.startswith(("import ", "from ")):
+            within = bare.endswith("(") or (within and not bare.endswith(")"))
+        elif bare and not bare.startswith("#"):
             yield bare

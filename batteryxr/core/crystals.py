@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import replayable
+
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import QDamp, QMax
 
 #: Width of a bin of distances (Angstrom): far below any peak's.
 _BIN = 2e-3
@@ -92,6 +98,34 @@ def scattering_power(elements: tuple[str, ...], radiation: str) -> np.ndarray:
     return np.array(values)
 
 
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class PdfInstrument:
+    """What a G(r) was measured with.
+
+    Parameters
+    ----------
+    radiation
+        ``"xray"`` or ``"neutron"``.
+    q_max
+        End of the measured range (1/Angstrom); None for no termination ripples.
+    q_damp
+        Resolution, exp(-(q_damp r)2/2) (1/Angstrom).
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range.
+    """
+
+    radiation: Literal["xray", "neutron"] = "xray"
+    q_max: QMax | None = None
+    q_damp: QDamp = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 class PairDistribution:
     """G(r) of one crystal, quick to calculate again with other parameters.
 
@@ -107,12 +141,8 @@ class PairDistribution:
         The structure.
     r
         (points,) distances, evenly spaced (Angstrom).
-    radiation
-        ``"xray"`` or ``"neutron"``.
-    q_max
-        End of the measured range (1/Angstrom); None for no ripples.
-    q_damp
-        Resolution of the instrument, exp(-(q_damp r)2/2) (1/Angstrom).
+    instrument
+        What the measurement makes of it.
     strain
         Largest relative change of the lattice that will be asked for.
     """
@@ -122,21 +152,19 @@ class PairDistribution:
         crystal: Crystal,
         r: np.ndarray,
         *,
-        radiation: str = "xray",
-        q_max: float | None = None,
-        q_damp: float = 0.0,
+        instrument: PdfInstrument = PdfInstrument(),
         strain: float = 0.06,
     ) -> None:
         from batteryxr.core.kernels import pairs
 
         self.crystal = crystal
         self.r = np.asarray(r, dtype=np.float64)
-        self.q_max, self.q_damp = q_max, q_damp
+        self.instrument = instrument
         step = float(np.diff(self.r).mean())
         self._grid = step * np.arange(1, math.ceil((self.r[-1] + _MARGIN) / step) + 1)
         self._kinds = sorted(set(crystal.elements))
         kinds = np.array([self._kinds.index(e) for e in crystal.elements])
-        self._power = scattering_power(tuple(self._kinds), radiation)
+        self._power = scattering_power(tuple(self._kinds), instrument.radiation)
         # Sites of one kind may be filled differently: then they are kinds of their own.
         pure = [
             (int(k), float(o)) for k, o in zip(kinds, crystal.occupancy, strict=True)
@@ -203,13 +231,14 @@ class PairDistribution:
         from scipy.fft import dst, idst
         from scipy.interpolate import make_interp_spline
 
-        g = g * np.exp(-0.5 * (self._grid * self.q_damp) ** 2)
-        if self.q_max is not None:
+        q_max = self.instrument.q_max
+        g = g * np.exp(-0.5 * (self._grid * self.instrument.q_damp) ** 2)
+        if q_max is not None:
             step = self._grid[0]
             # To Q and back; twice as long, so that the end does not fold back.
             f = dst(np.concatenate([g, np.zeros(g.size)]), type=1)
             q = np.pi * np.arange(1, f.size + 1) / ((f.size + 1) * step)
-            f[q > self.q_max] = 0.0
+            f[q > q_max] = 0.0
             g = np.asarray(idst(f, type=1))[: g.size]
         first = self.r[0] / self._grid[0]
         whole = round(first)

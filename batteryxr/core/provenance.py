@@ -9,7 +9,9 @@ import inspect
 import json
 import math
 import os
+import types
 import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
@@ -21,7 +23,7 @@ from batteryxr.core.checks import called, fits
 from batteryxr.core.version import __version__
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,9 +66,9 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
         result = called(function, signature, args, kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        kinds = resolved(function)
+        kinds = argument_kinds(function, signature)
         encoded = {
-            name: _encode_argument(value, name, kinds.get(name, Any))
+            name: encode(value, kinds[name])
             for name, value in bound.arguments.items()
             if name not in _PRESENTATION
         }
@@ -123,6 +125,11 @@ def _told(value: Any) -> str:
     if isinstance(value, dict) and "$object" in value:
         fields = ", ".join(f"{k}={_told(v)}" for k, v in value["fields"].items())
         return f"{value['$object']}({fields})"
+    if isinstance(value, dict):
+        items = ", ".join(f"{json.dumps(k)}: {_told(v)}" for k, v in value.items())
+        return f"{{{items}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_told, value))}]"
     return json.dumps(value)
 
 
@@ -133,44 +140,91 @@ def _home(module: str) -> dict[str, str]:
     return {"accessor": rest[0]} if ours else {"module": module}
 
 
-def _encode_argument(value: Any, name: str, kind: Any) -> Any:
-    """Turn an argument into JSON; of places on this machine their last name alone."""
-    encoded = encode(value, name)
-    if isinstance(encoded, str) and holds_place(encoded, kind):
-        return {_PLACE: PurePath(encoded).name}
-    return encoded
+def argument_kinds(
+    function: Callable[..., Any], signature: inspect.Signature
+) -> dict[str, Any]:
+    """Return what a function takes by name; of ``*args`` and ``**kwargs`` the whole."""
+    told = resolved(function)
+    whole: dict[Any, Callable[[Any], Any]] = {
+        inspect.Parameter.VAR_POSITIONAL: lambda kind: Sequence[kind],
+        inspect.Parameter.VAR_KEYWORD: lambda kind: Mapping[str, kind],
+    }
+    return {
+        name: whole.get(parameter.kind, lambda kind: kind)(told.get(name, Any))
+        for name, parameter in signature.parameters.items()
+    }
 
 
 def holds_place(encoded: Any, kind: Any) -> bool:
-    """Tell whether an encoded argument names a file or a store."""
+    """Tell whether an encoded argument names a file or a store, at any depth.
+
+    Objects apart: they are asked field by field.
+    """
     if isinstance(encoded, dict):
         if _PLACE in encoded:
             return True
         if "$object" in encoded or "$data" in encoded:
             return False
-        return any(holds_place(v, kind) for v in encoded.values())
+        return any(holds_place(v, _item_kind(kind, Mapping)) for v in encoded.values())
     if isinstance(encoded, list):
-        return any(holds_place(v, kind) for v in encoded)
+        return any(holds_place(v, _item_kind(kind, Iterable)) for v in encoded)
     return isinstance(encoded, str) and _takes_place(encoded, kind)
 
 
 def _takes_place(text: str, kind: Any) -> bool:
     """Tell whether an annotation takes a path, and a text as nothing else."""
-    inner = typing.get_args(kind)
-    words = [k for k in (kind, *inner) if typing.get_origin(k) in (Annotated, Literal)]
-    return _mentions_path(kind) and not any(fits(text, word) for word in words)
+    members = list(_members(kind))
+    words = (k for k in members if typing.get_origin(k) in (Annotated, Literal))
+    return any(map(_is_path, members)) and not any(fits(text, word) for word in words)
 
 
-def _mentions_path(kind: Any) -> bool:
+def _is_path(kind: Any) -> bool:
     origin = typing.get_origin(kind) or kind
-    if isinstance(origin, type) and issubclass(origin, os.PathLike):
-        return True
-    return any(_mentions_path(k) for k in typing.get_args(kind))
+    return isinstance(origin, type) and issubclass(origin, os.PathLike)
 
 
-def encode(value: Any, name: str) -> Any:
-    """Turn an argument into JSON; labelled data become a note of what they were."""
-    if value is None or isinstance(value, bool | int | str):
+def _members(kind: Any) -> Iterator[Any]:
+    """Yield what an annotation allows: unions and aliases of unions taken apart."""
+    base = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+    if typing.get_origin(base) in (typing.Union, types.UnionType):
+        for each in typing.get_args(base):
+            yield from _members(each)
+    else:
+        yield kind
+
+
+def _item_kind(kind: Any, whole: type) -> Any:
+    """Return what an annotation allows for the items of a list, or of a mapping."""
+    inner: list[Any] = []
+    for member in _members(kind):
+        base = typing.get_args(member)[0] if _is_annotated(member) else member
+        origin, items = typing.get_origin(base), typing.get_args(base)
+        if not isinstance(origin, type) or not issubclass(origin, whole):
+            continue
+        if issubclass(origin, Mapping) is (whole is Mapping):
+            inner += items[1:] if whole is Mapping else items
+    inner = [k for k in inner if k is not Ellipsis]
+    return typing.Union[tuple(inner)] if inner else Any  # noqa: UP007
+
+
+def _is_annotated(kind: Any) -> bool:
+    return typing.get_origin(kind) is Annotated
+
+
+def encode(value: Any, kind: Any = Any) -> Any:
+    """Turn an argument into JSON; labelled data become a note of what they were.
+
+    Parameters
+    ----------
+    value
+        The argument.
+    kind
+        Its annotation, which tells texts that are places: of these the last name is
+        kept, whatever lists and objects they stand in.
+    """
+    if isinstance(value, str):
+        return {_PLACE: PurePath(value).name} if _takes_place(value, kind) else value
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, np.bool_ | np.integer | np.floating):
         value = value.item()
@@ -188,25 +242,32 @@ def encode(value: Any, name: str) -> Any:
         seconds = value / np.timedelta64(1, "ns") * 1e-9
         return {"$seconds": float(seconds)}
     if isinstance(value, slice):
-        return {
-            "$slice": [encode(v, name) for v in (value.start, value.stop, value.step)]
-        }
+        return {"$slice": [encode(v) for v in (value.start, value.stop, value.step)]}
+    return _encode_container(value, kind)
+
+
+def _encode_container(value: Any, kind: Any) -> Any:
     if isinstance(value, _LABELLED):
         sizes = {str(k): int(v) for k, v in getattr(value, "sizes", {}).items()}
         return {"$data": type(value).__name__, "sizes": sizes}
     if isinstance(value, np.ndarray):
-        if value.size <= _INLINE and value.dtype.kind in "biufU":
-            return {"$array": value.tolist(), "dtype": str(value.dtype)}
-        return {"$data": "ndarray", "sizes": list(value.shape)}
+        if value.size > _INLINE or value.dtype.kind not in "biufU":
+            return {"$data": "ndarray", "sizes": list(value.shape)}
+        items = value.tolist()
+        if holds_place(items, kind):
+            return encode(items, kind)
+        return {"$array": items, "dtype": str(value.dtype)}
     if dataclasses.is_dataclass(value) and type(value).__name__ in REPLAYABLE:
+        kinds = resolved(type(value))
         fields = {
-            f.name: encode(getattr(value, f.name), f.name)
+            f.name: encode(getattr(value, f.name), kinds.get(f.name, Any))
             for f in dataclasses.fields(value)
         }
         return {"$object": type(value).__name__, "fields": fields}
     if isinstance(value, dict):
-        return {str(k): encode(v, str(k)) for k, v in value.items()}
+        item = _item_kind(kind, Mapping)
+        return {str(k): encode(v, item) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        items = sorted(value) if isinstance(value, set | frozenset) else value
-        return [encode(v, name) for v in items]
+        items = sorted(value) if isinstance(value, set | frozenset) else list(value)
+        return [encode(v, _item_kind(kind, Iterable)) for v in items]
     return {"$data": type(value).__name__}

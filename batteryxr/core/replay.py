@@ -22,6 +22,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import (
     RECORDED,
     REPLAYABLE,
+    argument_kinds,
     holds_place,
     told_call,
 )
@@ -165,7 +166,7 @@ def _arguments(
     given: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the arguments of a call by name, those given anew among them."""
-    kinds = resolved(function)
+    kinds = argument_kinds(function, signature)
     free = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     within = set(_names(call.arguments))
     for name in (*call.arguments, *(n for n in given if n not in within)):

@@ -1,5 +1,6 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
+from batteryxr.core.crystals import PdfInstrument
 from batteryxr.nmf.ambiguity import bands
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import Solver, fit
@@ -23,6 +24,7 @@ from batteryxr.nmf.stretching import fit_stretched
 
 __all__ = [
     "Constraints",
+    "PdfInstrument",
     "Sampling",
     "Solver",
     "bands",

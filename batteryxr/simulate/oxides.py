@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
-from batteryxr.core.crystals import PairDistribution, lattice
+from batteryxr.core.crystals import PairDistribution, PdfInstrument, lattice
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
@@ -27,7 +27,6 @@ from batteryxr.simulate.structures import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.core.bounds.kinds import QMax
     from batteryxr.core.checks import Positive
     from batteryxr.core.crystals import Crystal
 
@@ -165,8 +164,7 @@ def oxide_series(
     noise: float = 0.02,
     r_range: tuple[float, float] = (1.0, 30.0),
     step: Positive = 0.01,
-    q_max: QMax = 24.0,
-    q_damp: float = 0.03,
+    instrument: PdfInstrument = PdfInstrument(q_max=24.0, q_damp=0.03),
     extra: float = 0.1,
     c_rate: Positive = 0.05,
     chunks: int | None = None,
@@ -191,8 +189,8 @@ def oxide_series(
         Standard deviation of a point, over that of the whole series without noise.
     r_range, step
         First and last distance, and the step between (Angstrom).
-    q_max, q_damp
-        Measured range and resolution (1/Angstrom).
+    instrument
+        Radiation, range and resolution of the measurement.
     extra
         How far the discharge goes beyond full conversion, as a share of it.
     c_rate
@@ -220,13 +218,13 @@ def oxide_series(
     r_min, r_max = r_range
     if not 0 < r_max - r_min < np.inf:
         raise ArgumentError("r_range", r_range, "two distances, the larger one last")
-    for key, number in {"noise": noise, "extra": extra, "q_damp": q_damp}.items():
+    for key, number in {"noise": noise, "extra": extra}.items():
         if not 0 <= number < np.inf:
             raise ArgumentError(key, number, "a number >= 0")
     generator(seed)
     r = r_min + step * np.arange(round((r_max - r_min) / step) + 1)
     content = np.linspace(0.0, model.full * (1 + extra), n_scans)
-    truth = _truth(model, r, content, q_max=q_max, q_damp=q_damp)
+    truth = _truth(model, r, content, instrument)
     scans = _scans(model, truth, content, seed, noise, chunks, c_rate)
     about = {
         "title": f"Simulated discharge of {name}",
@@ -243,17 +241,12 @@ def oxide_series(
 
 
 def _truth(
-    model: OxideAnode,
-    r: np.ndarray,
-    content: np.ndarray,
-    *,
-    q_max: float,
-    q_damp: float,
+    model: OxideAnode, r: np.ndarray, content: np.ndarray, instrument: PdfInstrument
 ) -> xr.Dataset:
     """Return phases and ratios."""
     names = [name for name, _, _ in model.phases]
     patterns = [
-        PairDistribution(p.crystal, r, q_max=q_max, q_damp=q_damp)(
+        PairDistribution(p.crystal, r, instrument=instrument)(
             u_iso=p.u_iso, diameter=p.diameter
         )
         for _, p, _ in model.phases

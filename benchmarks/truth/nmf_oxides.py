@@ -18,13 +18,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import PairDistribution
+from batteryxr.core.crystals import PairDistribution, PdfInstrument
 from batteryxr.simulate.structures import rock_salt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import xarray as xr
+
+#: What `simulate.oxide_series` measures with.
+INSTRUMENT = PdfInstrument(q_max=24.0, q_damp=0.03)
 
 
 def covered(bands: xr.Dataset, true: np.ndarray) -> float:
@@ -125,7 +128,7 @@ def likeness() -> None:
         pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
         r = truth["r"].values
         salts = [
-            PairDistribution(rock_salt(name, edge, cations), r, q_max=24, q_damp=0.03)
+            PairDistribution(rock_salt(name, edge, cations), r, instrument=INSTRUMENT)
             for name, edge, cations in (
                 ("LiFeO2", a, {"Li": 1 / 2, "Fe": 1 / 2}),
                 ("LiFe2O3", b, {"Li": 1 / 3, "Fe": 2 / 3}),

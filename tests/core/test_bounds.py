@@ -153,7 +153,9 @@ SLIPS = {
         "Was it mV? Pass 4.2",
     ),
     "content in per cent": (
-        lambda r: echem.li_content(r, formula="LiNiO2", mass=7, x0=95),
+        lambda r: echem.li_content(
+            r, formula=echem.Lithiation("LiNiO2", x0=95), mass=7
+        ),
         "x0",
         "Was it per cent? Pass 0.95",
     ),
@@ -252,12 +254,12 @@ SLIPS = {
         "Was it keV? Pass 5400",
     ),
     "q_max in 1/nm": (
-        lambda r: nmf.identify(patterns(), candidates=[], q_max=240),
+        lambda r: nmf.PdfInstrument(q_max=240),
         "q_max",
         "Was it 1/nm? Pass 24",
     ),
     "q_damp in 1/nm": (
-        lambda r: nmf.identify(patterns(), candidates=[], q_damp=0.6),
+        lambda r: nmf.PdfInstrument(q_damp=0.6),
         "q_damp",
         "Was it 1/nm? Pass 0.06",
     ),

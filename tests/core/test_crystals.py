@@ -8,6 +8,7 @@ import pytest
 from batteryxr.core.crystals import (
     Crystal,
     PairDistribution,
+    PdfInstrument,
     lattice,
     scattering_power,
     sphere,
@@ -94,7 +95,9 @@ def test_a_particle_ends_where_it_ends():
 
 def test_nothing_is_left_beyond_the_measured_range():
     r = 0.01 * np.arange(1, 3001)
-    limited = PairDistribution(oblique(), r, q_max=15.0)(u_iso=0.003, diameter=14.0)
+    limited = PairDistribution(oblique(), r, instrument=PdfInstrument(q_max=15.0))(
+        u_iso=0.003, diameter=14.0
+    )
     whole = PairDistribution(oblique(), r)(u_iso=0.003, diameter=14.0)
     q = np.array([8.0, 14.0, 16.0, 25.0])
     seen = [[np.trapezoid(g * np.sin(k * r), r) for k in q] for g in (limited, whole)]
@@ -104,8 +107,8 @@ def test_nothing_is_left_beyond_the_measured_range():
 
 def test_a_grid_between_multiples_of_its_step_is_interpolated():
     on, off = R, R[:-1] + 0.007
-    a = PairDistribution(oblique(), on, q_max=20.0)()
-    b = PairDistribution(oblique(), off, q_max=20.0)()
+    a = PairDistribution(oblique(), on, instrument=PdfInstrument(q_max=20.0))()
+    b = PairDistribution(oblique(), off, instrument=PdfInstrument(q_max=20.0))()
     between = np.interp(off, on, a)
     assert np.abs(b - between).max() < 0.03 * np.abs(a).max()
 

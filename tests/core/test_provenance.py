@@ -118,16 +118,16 @@ def test_replay_by_another_version_warns(scale, ds):
     )
 )
 def test_arguments_survive_json(value):
-    text = json.dumps(encode(value, "a"))
+    text = json.dumps(encode(value))
     assert decode(json.loads(text), "a", {}) == value
 
 
 def test_small_arrays_are_kept_large_ones_asked_for():
     small = np.array([[1.5, 2.5]], dtype=np.float32)
-    back = decode(json.loads(json.dumps(encode(small, "a"))), "a", {})
+    back = decode(json.loads(json.dumps(encode(small))), "a", {})
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, small)
-    assert "$data" in encode(np.zeros(5000), "a")
+    assert "$data" in encode(np.zeros(5000))
 
 
 def test_a_simulation_needs_no_data():

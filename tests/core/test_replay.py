@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import textwrap
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import batteryxr
+from batteryxr.core.checks import Word
 from batteryxr.core.errors import ArgumentError, BatteryxrError
-from batteryxr.core.provenance import RECORDED, recorded
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.provenance import (
+    RECORDED,
+    encode,
+    holds_place,
+    recorded,
+    replayable,
+)
 from batteryxr.core.replay import _ROOMS
 
 ROOT = Path(batteryxr.__file__).parent
@@ -178,6 +191,101 @@ def test_places_are_given_anew_and_not_told():
     again = batteryxr.replay(result, carrying("x"), store=Path("here.zarr"))
     assert again.attrs["store_used"] == "here.zarr"
     del RECORDED[__name__, "copied"]
+
+
+@replayable
+@dataclass(frozen=True)
+class Weighed:
+    weights: str | Path = "/home/ada/secret/net.npz"
+    title: str = "/as/it/stands"
+
+
+Place = str | os.PathLike[str]
+SECRET = "/home/ada/secret/a.cif"
+DEEP = {
+    "a list": (Sequence[Place | int], [SECRET, 3], "[{p}, 3]"),
+    "a list or one": (Place | Sequence[Place], [SECRET], "[{p}]"),
+    "texts of numpy": (Sequence[Place], np.array([SECRET]), "[{p}]"),
+    "a mapping": (Sequence[int] | Mapping[str, Place], {"k": SECRET}, '{{"k": {p}}}'),
+    "lists in a mapping": (
+        Mapping[str, list[Place]],
+        {"k": [SECRET]},
+        '{{"k": [{p}]}}',
+    ),
+    "a pair": (tuple[int, Place] | None, (3, SECRET), "[3, {p}]"),
+    "many": (tuple[Place, ...], (SECRET, SECRET), "[{p}, {p}]"),
+    "a marked union": (Annotated[Place | None, OwnLabels()], SECRET, "{p}"),
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_a_place_is_shortened_wherever_it_stands(case):
+    kind, value, told = DEEP[case]
+
+    def copied(data, *, place=None):
+        return data.assign_attrs(used=str(place))
+
+    copied.__annotations__ = {"data": xr.Dataset, "place": kind}
+    result = recorded(copied)(carrying("x"), place=value)
+    del RECORDED[__name__, "copied"]
+    text = result.attrs["batteryxr_call"]
+    assert "ada" not in text + result.attrs["history"]
+    assert told.format(p='"a.cif"') in result.attrs["history"]
+    encoded = json.loads(text)["arguments"]["place"]
+    assert holds_place(encoded, kind)
+
+
+def test_a_place_in_an_object_is_shortened():
+    def copied(data: xr.Dataset, *, network: Weighed) -> xr.Dataset:
+        return data.copy()
+
+    result = recorded(copied)(carrying("x"), network=Weighed())
+    text = result.attrs["batteryxr_call"]
+    assert "ada" not in text + result.attrs["history"]
+    assert (
+        'Weighed(weights="net.npz", title="/as/it/stands")'
+        in text + (result.attrs["history"])
+    )
+    with pytest.raises(ArgumentError, match="weights"):
+        batteryxr.replay(result, carrying("x"), show=False)
+    del RECORDED[__name__, "copied"]
+
+
+def test_arguments_without_a_name_of_their_own_are_shortened():
+    def copied(data: xr.Dataset, *others: Place, **named: Place) -> xr.Dataset:
+        return data.copy()
+
+    result = recorded(copied)(carrying("x"), SECRET, more=SECRET)
+    text = result.attrs["batteryxr_call"]
+    assert "ada" not in text
+    assert text.count("a.cif") == 2
+    del RECORDED[__name__, "copied"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "place"),
+    [
+        (Word | os.PathLike[str], "theta", False),
+        (Word | os.PathLike[str], "/home/ada/theta.toml", True),
+        (Sequence[Word | Path], "theta", False),
+        (None | (Word | Path), "theta", False),
+        (
+            Annotated[Annotated[Word | Path, OwnLabels()] | None, OwnLabels()],
+            "b",
+            False,
+        ),
+        (Literal["a"] | Annotated[Path | str, OwnLabels()], "a", False),
+        (Literal["a"] | Annotated[Path | str, OwnLabels()], "b", True),
+        (str, "/home/ada/as/it/stands", False),
+        (Any, "/home/ada/as/it/stands", False),
+    ],
+)
+def test_a_word_is_no_place_however_deep_it_stands(kind, text, place):
+    many = typing.get_origin(kind) is Sequence
+    encoded = encode([text] if many else text, kind)
+    (found,) = encoded if many else [encoded]
+    assert found == ({"$place": Path(text).name} if place else text)
+    assert holds_place(text, kind) == place
 
 
 def test_the_call_is_shown_before_it_runs(capsys):

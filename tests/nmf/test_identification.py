@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import Crystal, PairDistribution, lattice
+from batteryxr.core.crystals import Crystal, PairDistribution, PdfInstrument, lattice
 from batteryxr.core.errors import ArgumentError, DimensionError, FileFormatError
 
 R = 0.04 * np.arange(30, 401)
@@ -50,7 +50,7 @@ def metal() -> Crystal:
 
 def measured(crystal: Crystal, noise: float = 0.0, **truth: float) -> np.ndarray:
     rng = np.random.default_rng(1)
-    g = PairDistribution(crystal, R, q_max=22.0, q_damp=0.03)(**truth)
+    g = PairDistribution(crystal, R, **OPTIONS)(**truth)
     return g + rng.normal(0, noise * g.std(), g.size)
 
 
@@ -64,7 +64,7 @@ def patterns(rows: np.ndarray, dim: str = "component", **coords) -> xr.DataArray
     )
 
 
-OPTIONS = {"q_max": 22.0, "q_damp": 0.03}
+OPTIONS = {"instrument": PdfInstrument(q_max=22.0, q_damp=0.03)}
 
 
 def test_parameters_come_back_within_their_errors():
@@ -158,8 +158,7 @@ def test_manganese_oxide_only_falls_to_pieces():
     )
     found = fit.nmf.identify(
         candidates={"MnO": salt("Mn", 4.445), "FeO": salt("Fe", 4.3)},
-        q_max=24.0,
-        q_damp=0.03,
+        instrument=PdfInstrument(q_max=24.0, q_damp=0.03),
     )
     extra = found.sel(component="CP1", candidate="MnO")
     assert float(extra["r_w"]) < 0.1  # the same structure: no new phase
@@ -169,7 +168,7 @@ def test_manganese_oxide_only_falls_to_pieces():
     assert float((apart**2).mean() ** 0.5) < 0.05
     rebuilt = fit.nmf.reconstruct(component=["MnO", "CP1"])
     along = rebuilt.nmf.refine_along(
-        candidate=salt("Mn", 4.445), q_max=24.0, q_damp=0.03
+        candidate=salt("Mn", 4.445), instrument=PdfInstrument(q_max=24.0, q_damp=0.03)
     )
     size = along["diameter"].values[along["flag"].values == 0]
     assert size[0] > 300

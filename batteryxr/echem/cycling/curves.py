@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.echem.counting import HalfCycleTable
-    from batteryxr.echem.kernels.histogram import Bins, Curves, Deposits, HalfCycles
-    from batteryxr.echem.kernels.record import Rule
-    from batteryxr.echem.kernels.smoothers import Smoother
+    from batteryxr.echem.kernels.histogram import (
+        Bins,
+        Curves,
+        Deposits,
+        HalfCycles,
+        Making,
+    )
     from batteryxr.echem.record import Columns
 
 Method = Literal["gaussian", "savgol"]
@@ -123,16 +127,16 @@ def lay_out(
         np.abs(table.floats[chosen, parts.CHARGE]),
         *places,
     )
-    smoother = smoothers.smoother(weights)
+    making = histogram.Making(table.rule, grid, smoothers.smoother(weights))
     if rows.lazy:
-        _stream(rows, halves, deposits, table.rule, grid, smoother, out)
+        _stream(rows, halves, deposits, making, out)
         return out
     (block,) = rows.blocks(_NEEDED)
 
     def share(some: slice) -> None:
         mine = histogram.HalfCycles(*(column[some] for column in halves))
         into = histogram.Curves(*(array[some] for array in out))
-        histogram.curves(block, mine, deposits, table.rule, grid, smoother, into)
+        histogram.curves(block, mine, deposits, making, into)
 
     shares = _shares(halves.stop - halves.first, segments.threads())
     segments.in_threads(share, [(some,) for some in shares])
@@ -155,17 +159,12 @@ def _deposits(
 
 
 def _stream(
-    rows: Columns,
-    halves: HalfCycles,
-    deposits: Deposits,
-    rule: Rule,
-    grid: Bins,
-    smoother: Smoother,
-    out: Curves,
+    rows: Columns, halves: HalfCycles, deposits: Deposits, making: Making, out: Curves
 ) -> None:
     """Lay out half cycle after half cycle while the record streams by."""
     from batteryxr.echem.kernels import histogram
 
+    rule, grid, smoother = making
     bins = np.zeros(grid.centres.size)
     room = np.empty(bins.size + smoother.weights.size)
     carry, before = np.zeros(histogram.CARRIED), np.zeros(histogram.CARRIED)
@@ -178,8 +177,8 @@ def _stream(
                 carry[:] = before
             if halves.first[k] >= row:
                 histogram.deposit(halves, k, deposits, grid, bins, carry)
-            direction = halves.direction[k]
-            histogram.lay_out(block, a, b, direction, rule, grid, bins, carry)
+            here = histogram.Rows(a, b, halves.direction[k])
+            histogram.lay_out(block, here, rule, grid, bins, carry)
             if halves.stop[k] > row + n:
                 break
             charge = halves.charge[k]

@@ -63,6 +63,22 @@ class Deposits(NamedTuple):
     charge: np.ndarray  # mA h, positive in the direction of the half cycle
 
 
+class Rows(NamedTuple):
+    """Rows of one half cycle, or the part of them that is in memory."""
+
+    first: int
+    stop: int  # one beyond the last
+    direction: float  # 1 for a charge, -1 for a discharge
+
+
+class Making(NamedTuple):
+    """How curves are made."""
+
+    rule: Rule
+    grid: Bins
+    smoother: Smoother
+
+
 class Curves(NamedTuple):
     """A curve for each half cycle."""
 
@@ -113,24 +129,15 @@ def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
 
 @njit(cache=True, nogil=True)
 def lay_charge(
-    record: Record,
-    a: int,
-    b: int,
-    direction: float,
-    rule: Rule,
-    grid: Bins,
-    bins: Floats,
-    carry: Floats,
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
 ) -> None:
     """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
 
     Parameters
     ----------
     record : Record
-    a, b : int
-        First row, and one beyond the last; what was before is in `carry`.
-    direction : float
-        1 for a charge, -1 for a discharge.
+    rows : Rows
+        What was before them is in `carry`.
     rule : Rule
     grid : Bins
     bins : (n,) array
@@ -138,9 +145,10 @@ def lay_charge(
     carry : (CARRIED,) array
         Zeros at the start of a half cycle; changed in place.
     """
+    a, b, direction = rows
     before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
     before_file = carry[FILE]
-    slope, curvature, rows = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
+    slope, curvature, counted = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
     origin, per_width, top = grid.origin, 1.0 / grid.width, bins.size - 1.000001
     factor, mean = direction / 7200.0, rule.mean
     # The first half cycle of a record has no row before it to compare with.
@@ -175,33 +183,27 @@ def lay_charge(
             rise = vk - before_v
             curvature += abs(rise - slope)
             slope = rise
-            rows += 1
+            counted += 1
         else:
             slope = 0.0
         before_t, before_v, before_i, before_x = tk, vk, ik, x
     carry[TIME], carry[VOLTAGE], carry[CURRENT] = before_t, before_v, before_i
     carry[FILE], carry[VALID] = before_file, 1.0 if before_t == before_t else 0.0
-    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, rows
+    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, counted
 
 
 @njit(cache=True, nogil=True)
 def lay_voltage(
-    record: Record,
-    a: int,
-    b: int,
-    direction: float,
-    rule: Rule,
-    grid: Bins,
-    bins: Floats,
-    carry: Floats,
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
 ) -> None:
     """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
 
     The first bin is spare; the second begins where the half cycle does.
     """
+    a, b, direction = rows
     before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
     before_file, passed = carry[FILE], carry[PASSED]
-    slope, curvature, rows = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
+    slope, curvature, counted = carry[SLOPE], carry[CURVATURE], int(carry[ROWS])
     width, top, mean = grid.width, bins.size - 1.000001, rule.mean
     if carry[VALID] == 0.0:
         before_t = np.nan
@@ -229,13 +231,13 @@ def lay_voltage(
             passed += charge
             curvature += abs(rise - slope)
             slope = rise
-            rows += 1
+            counted += 1
         else:
             slope = 0.0
         before_t, before_v, before_i = tk, vk, ik
     carry[TIME], carry[VOLTAGE], carry[CURRENT] = before_t, before_v, before_i
     carry[FILE], carry[VALID] = before_file, 1.0 if before_t == before_t else 0.0
-    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, rows
+    carry[SLOPE], carry[CURVATURE], carry[ROWS] = slope, curvature, counted
     carry[PASSED] = passed
 
 
@@ -385,31 +387,18 @@ def finish(
 
 @njit(cache=True, nogil=True)
 def lay_out(
-    record: Record,
-    a: int,
-    b: int,
-    direction: float,
-    rule: Rule,
-    grid: Bins,
-    bins: Floats,
-    carry: Floats,
+    record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
 ) -> None:
     """Lay voltage out over charge, or charge over voltage."""
     if grid.over_charge:
-        lay_voltage(record, a, b, direction, rule, grid, bins, carry)
+        lay_voltage(record, rows, rule, grid, bins, carry)
     else:
-        lay_charge(record, a, b, direction, rule, grid, bins, carry)
+        lay_charge(record, rows, rule, grid, bins, carry)
 
 
 @njit(cache=True, nogil=True)
 def curves(
-    record: Record,
-    halves: HalfCycles,
-    deposits: Deposits,
-    rule: Rule,
-    grid: Bins,
-    smoother: Smoother,
-    out: Curves,
+    record: Record, halves: HalfCycles, deposits: Deposits, making: Making, out: Curves
 ) -> None:
     """Lay out and smooth many half cycles of a record in memory.
 
@@ -418,20 +407,19 @@ def curves(
     record : Record
     halves : HalfCycles
     deposits : Deposits
-    rule : Rule
-    grid : Bins
-    smoother : Smoother
+    making : Making
     out : Curves
         Written to.
     """
+    rule, grid, smoother = making
     n = grid.centres.size
     bins, room = np.empty(n), np.empty(n + smoother.weights.size)
     carry = np.empty(CARRIED)
     for k in range(halves.first.size):
         bins[:] = 0.0
         carry[:] = 0.0
-        a, b, direction = halves.first[k], halves.stop[k], halves.direction[k]
+        rows = Rows(halves.first[k], halves.stop[k], halves.direction[k])
         deposit(halves, k, deposits, grid, bins, carry)
-        seed(record, a, carry)
-        lay_out(record, a, b, direction, rule, grid, bins, carry)
+        seed(record, rows.first, carry)
+        lay_out(record, rows, rule, grid, bins, carry)
         finish(bins, halves.charge[k], smoother, grid, carry, room, out, k)

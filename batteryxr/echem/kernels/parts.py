@@ -14,7 +14,7 @@ from numba import njit
 from batteryxr.echem.kernels.reversals import half_cycles_of
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats, FloatTable, Ints, IntTable
+    from batteryxr.core.kernels.loops import Ints
 
 # Columns of the table of floats.
 CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
@@ -35,6 +35,13 @@ BLIP = 1e-4
 def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
     """Return an empty table of parts: floats, integers, and how many are there."""
     return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
+
+
+class Part(NamedTuple):
+    """One part: its row of either table."""
+
+    floats: np.ndarray
+    integers: np.ndarray
 
 
 class Halves(NamedTuple):
@@ -151,53 +158,37 @@ def open_part(
 
 
 @njit(cache=True, nogil=True)
-def _absorb(
-    floats: FloatTable,
-    integers: IntTable,
-    into: int,
-    other_floats: Floats,
-    other_integers: Ints,
-) -> None:
-    _absorb_current(floats, integers, into, other_floats, other_integers)
-    _absorb_rest(floats, integers, into, other_floats, other_integers)
+def _absorb(into: Part, other: Part) -> None:
+    """Add a part to the one before it."""
+    _absorb_current(into, other)
+    _absorb_rest(into, other)
 
 
 @njit(cache=True, nogil=True)
-def _absorb_current(
-    floats: FloatTable,
-    integers: IntTable,
-    into: int,
-    other_floats: Floats,
-    other_integers: Ints,
-) -> None:
+def _absorb_current(into: Part, other: Part) -> None:
     for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
-        floats[into, c] += other_floats[c]
-    if other_integers[LAST_ACTIVE] < 0:
+        into.floats[c] += other.floats[c]
+    if other.integers[LAST_ACTIVE] < 0:
         return
-    if integers[into, LAST_ACTIVE] < 0:
-        floats[into, T_START] = other_floats[T_START]
-        floats[into, V_START] = other_floats[V_START]
-        integers[into, CLOCK_START] = other_integers[CLOCK_START]
-    floats[into, V_MIN] = min(floats[into, V_MIN], other_floats[V_MIN])
-    floats[into, V_MAX] = max(floats[into, V_MAX], other_floats[V_MAX])
-    floats[into, T_END], floats[into, V_END] = other_floats[T_END], other_floats[V_END]
-    integers[into, LAST_ACTIVE] = other_integers[LAST_ACTIVE]
-    integers[into, CLOCK_END] = other_integers[CLOCK_END]
+    if into.integers[LAST_ACTIVE] < 0:
+        for c in (T_START, V_START):
+            into.floats[c] = other.floats[c]
+        into.integers[CLOCK_START] = other.integers[CLOCK_START]
+    into.floats[V_MIN] = min(into.floats[V_MIN], other.floats[V_MIN])
+    into.floats[V_MAX] = max(into.floats[V_MAX], other.floats[V_MAX])
+    for c in (T_END, V_END):
+        into.floats[c] = other.floats[c]
+    for c in (LAST_ACTIVE, CLOCK_END):
+        into.integers[c] = other.integers[c]
 
 
 @njit(cache=True, nogil=True)
-def _absorb_rest(
-    floats: FloatTable,
-    integers: IntTable,
-    into: int,
-    other_floats: Floats,
-    other_integers: Ints,
-) -> None:
+def _absorb_rest(into: Part, other: Part) -> None:
     for c in (REST, GAP, REST_SUM, REST_SQUARES):
-        floats[into, c] += other_floats[c]
+        into.floats[c] += other.floats[c]
     for c in (GAPS, BACKWARD, MISSING, RESTS):
-        integers[into, c] += other_integers[c]
-    integers[into, LAST] = other_integers[LAST]
+        into.integers[c] += other.integers[c]
+    into.integers[LAST] = other.integers[LAST]
 
 
 @njit(cache=True, nogil=True)
@@ -210,7 +201,8 @@ def _merge(
     for k in range(floats.shape[0]):
         direction = signs[k]
         if m > 0 and (direction == 0 or direction == merged_integers[m - 1, DIRECTION]):
-            _absorb(merged_floats, merged_integers, m - 1, floats[k], integers[k])
+            before = Part(merged_floats[m - 1], merged_integers[m - 1])
+            _absorb(before, Part(floats[k], integers[k]))
         else:
             merged_floats[m] = floats[k]
             merged_integers[m] = integers[k]
@@ -231,12 +223,14 @@ def _drop_blips(
     for k in range(floats.shape[0]):
         if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
             if kept > 0:
-                _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
+                before = Part(floats[kept - 1], integers[kept - 1])
+                _absorb_rest(before, Part(floats[k], integers[k]))
             continue
         if kept > 0 and integers[k, DIRECTION] == integers[kept - 1, DIRECTION]:
+            before = Part(floats[kept - 1], integers[kept - 1])
             for j in range(last + 1, k + 1):
-                _absorb_current(floats, integers, kept - 1, floats[j], integers[j])
-            _absorb_rest(floats, integers, kept - 1, floats[k], integers[k])
+                _absorb_current(before, Part(floats[j], integers[j]))
+            _absorb_rest(before, Part(floats[k], integers[k]))
         else:
             floats[kept] = floats[k]
             integers[kept] = integers[k]
@@ -254,7 +248,7 @@ def _gather(
     for k in range(number.size):
         n = number[k]
         if n == last:
-            _absorb(floats, integers, n, floats[k], integers[k])
+            _absorb(Part(floats[n], integers[n]), Part(floats[k], integers[k]))
         else:
             floats[n] = floats[k]
             integers[n] = integers[k]

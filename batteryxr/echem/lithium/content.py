@@ -163,21 +163,21 @@ def content_after(
     caller: str,
 ) -> xr.DataArray:
     """Return the Li content after a net charge (mA h or mA h g-1)."""
-    if not isinstance(formula, Lithiation):
-        formula = Lithiation(formula)
-    return formula.content(specific(charge, mass, None, NET, caller=caller))
+    lithiation = lithiation_of(formula)
+    return lithiation.content(specific(charge, mass, None, NET, caller=caller))
+
+
+def lithiation_of(formula: str | Composition | Lithiation) -> Lithiation:
+    """Return how the Li content of a material follows, if only its formula is told."""
+    return formula if isinstance(formula, Lithiation) else Lithiation(formula)
 
 
 @recorded
 def li_content(
     data: xr.Dataset | xr.DataArray | float,
     *,
-    formula: str | Composition,
+    formula: str | Composition | Lithiation,
     mass: Mass | None = None,
-    x0: LiContent | None = None,
-    per: str = "formula",
-    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
-    ion: str = "Li",
     variable: str | None = None,
 ) -> xr.DataArray:
     """Return the Li content from the net charge passed.
@@ -187,25 +187,15 @@ def li_content(
     Parameters
     ----------
     data
-        Net charge passed since the content was `x0`, positive where the cell was
+        Net charge passed since the content was ``x0``, positive where the cell was
         charged: a DataArray in units of charge or specific charge, a number in
         mA h g-1, or a Dataset with `variable`. Of a cycler record the current is
         integrated.
     formula
-        The active material as weighed.
+        The active material as weighed; a `Lithiation` tells more: another content at
+        zero charge, per metal centre, lithiated on charge, another ion.
     mass
         Mass of active material (mg); not needed for specific charge.
-    x0
-        Content at zero charge, in the units of the result. Default: that of
-        `formula`, 0 for a conversion oxide.
-    per
-        ``"formula"`` unit, ``"metal"`` centre, or an element such as ``"Fe"``.
-    on_charge
-        What charging the cell does to the material. Every material against Li metal
-        is delithiated on charge, oxide anodes included; the negative electrode of a
-        full cell is lithiated.
-    ion
-        The working ion.
     variable
         Name of the charge in a Dataset. Default: the integrated current of a cycler
         record, else ``capacity_total``, which joined scans have.
@@ -227,9 +217,8 @@ def li_content(
     x = x0 -/+ 3.6 Q M / F; Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
     per metal centre, so that oxides compare.
     """
-    lithiation = Lithiation(formula, x0, per, on_charge, ion)
     charge = specific(data, mass, variable, NET, caller="li_content")
-    return bounds.told(lithiation.content(charge))
+    return bounds.told(lithiation_of(formula).content(charge))
 
 
 @recorded

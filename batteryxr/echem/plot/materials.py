@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,12 @@ from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import COLOURS, NEUTRAL, dimension, load_hvplot
 from batteryxr.core.units import in_units
 from batteryxr.echem.lithium.composition import parse
-from batteryxr.echem.lithium.content import centres_of, electrons_of, li_content
+from batteryxr.echem.lithium.content import (
+    centres_of,
+    electrons_of,
+    li_content,
+    lithiation_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +25,11 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
-    from batteryxr.core.bounds.kinds import LiContent, Mass
+    from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import Positive
     from batteryxr.core.plotting import Holoviews
     from batteryxr.echem.lithium.composition import Composition
+    from batteryxr.echem.lithium.content import Lithiation
 
 #: Rows of a record beyond which a screen shows no more.
 _ROWS = 20_000
@@ -149,12 +155,8 @@ def _overlay(hv: Holoviews, groups: list[tuple[Any, Any, Any]]) -> Any:
 def plot_lithiation(
     record: xr.Dataset,
     *,
-    formula: str | Composition,
+    formula: str | Composition | Lithiation,
     mass: Mass | None = None,
-    x0: LiContent | None = None,
-    per: str = "formula",
-    on_charge: Literal["delithiation", "lithiation"] = "delithiation",
-    ion: str = "Li",
     electrons: Positive | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> holoviews.Overlay:
@@ -166,7 +168,7 @@ def plot_lithiation(
     ----------
     record
         Cycler data on ``record`` with ``voltage`` (V), ``current`` and ``test_time``.
-    formula, mass, x0, per, on_charge, ion
+    formula, mass
         As in `batteryxr.echem.li_content`.
     electrons, redox
         As in `batteryxr.echem.theoretical_capacity`: what theory allows. Default:
@@ -184,25 +186,18 @@ def plot_lithiation(
     """
     hv = load_hvplot()
     require_variables(record, ["voltage"], caller="plot_lithiation")
-    content = li_content(
-        record,
-        formula=formula,
-        mass=mass,
-        x0=x0,
-        per=per,
-        on_charge=on_charge,
-        ion=ion,
-    )
+    lithiation = lithiation_of(formula)
+    content = li_content(record, formula=lithiation, mass=mass)
     thin = {"record": slice(None, None, record.sizes["record"] // _ROWS + 1)}
     x = content.isel(thin).values
     voltage = in_units(record["voltage"], "V", caller="plot_lithiation")
     axes = dimension(content), dimension(voltage)
     curve = hv.Curve((x, voltage.isel(thin).values), *axes).opts(color=NEUTRAL)
     shown = [curve]
-    composition = parse(formula)
+    composition, ion = parse(lithiation.formula), lithiation.ion
     if electrons is not None or redox is not None or composition[ion] > 0:
         allowed = electrons_of(composition, ion, electrons, redox)
-        allowed /= centres_of(composition, per)[0]
+        allowed /= centres_of(composition, lithiation.per)[0]
         shown += _beyond(hv, x, float(content.attrs["initial_content"]), allowed)
     return hv.Overlay(shown).opts(
         xlabel=axes[0].label,

@@ -18,6 +18,7 @@ from batteryxr.core.optional import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batteryxr.core.crystals import PdfInstrument
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
 
     Candidates = (
@@ -111,9 +112,7 @@ class Candidate:
         crystal: Crystal,
         r: np.ndarray,
         *,
-        radiation: str,
-        q_max: float | None,
-        q_damp: float,
+        instrument: PdfInstrument,
         strain: float,
         occupancy: str | None = None,
     ) -> None:
@@ -131,12 +130,7 @@ class Candidate:
             share = float(crystal.occupancy[here].mean())
         self.share = share
         self._calculate = PairDistribution(
-            crystal,
-            r,
-            radiation=radiation,
-            q_max=q_max,
-            q_damp=q_damp,
-            strain=2 * strain,
+            crystal, r, instrument=instrument, strain=2 * strain
         )
         names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
         low = {"strain": -strain, "u_iso": 3e-4, "curvature": 0.0, "occupancy": 0.02}

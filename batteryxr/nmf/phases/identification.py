@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.crystals import Crystal
+from batteryxr.core.crystals import Crystal, PdfInstrument
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label
@@ -21,7 +21,7 @@ from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.core.bounds.kinds import QDamp, QMax, RRange
+    from batteryxr.core.bounds.kinds import RRange
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
@@ -42,9 +42,7 @@ def identify(
     *,
     candidates: Candidates,
     r_range: RRange | None = None,
-    radiation: Literal["xray", "neutron"] = "xray",
-    q_max: QMax | None = None,
-    q_damp: QDamp = 0.0,
+    instrument: PdfInstrument = PdfInstrument(),
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -62,11 +60,9 @@ def identify(
         CIFs or crystals; a mapping gives them names.
     r_range
         Distances to compare (Angstrom); all by default.
-    radiation
-        ``"xray"`` or ``"neutron"``.
-    q_max, q_damp
-        Range and resolution of the measurement (1/Angstrom). Without them termination
-        ripples and damping go into the misfit and the size.
+    instrument
+        Radiation, range and resolution of the measurement. Without range and
+        resolution termination ripples and damping go into the misfit and the size.
     strain
         Largest change of the lattice to be tried.
     errors
@@ -95,13 +91,8 @@ def identify(
     patterns = _patterns(result)
     kept = _within(patterns, r_range)
     r = kept["r"].values.astype(np.float64)
-    measured: dict[str, Any] = {
-        "radiation": radiation,
-        "q_max": q_max,
-        "q_damp": q_damp,
-    }
     fits = {
-        name: Candidate(crystal, r, strain=strain, **measured)
+        name: Candidate(crystal, r, instrument=instrument, strain=strain)
         for name, crystal in crystals_of(candidates).items()
     }
     rows = kept.transpose(..., "r")
@@ -141,9 +132,7 @@ def refine_along(
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
     r_range: RRange | None = None,
-    radiation: Literal["xray", "neutron"] = "xray",
-    q_max: QMax | None = None,
-    q_damp: QDamp = 0.0,
+    instrument: PdfInstrument = PdfInstrument(),
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -161,7 +150,7 @@ def refine_along(
         A CIF or a crystal.
     occupancy
         The element of which the occupancy is free too, for composition.
-    r_range, radiation, q_max, q_damp, strain, errors, progress
+    r_range, instrument, strain, errors, progress
         As of `identify`.
 
     Returns
@@ -180,12 +169,9 @@ def refine_along(
     kept = _within(patterns, r_range).transpose(..., "r")
     r = kept["r"].values.astype(np.float64)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
-    measured: dict[str, Any] = {
-        "radiation": radiation,
-        "q_max": q_max,
-        "q_damp": q_damp,
-    }
-    fit = Candidate(crystal, r, strain=strain, occupancy=occupancy, **measured)
+    fit = Candidate(
+        crystal, r, instrument=instrument, strain=strain, occupancy=occupancy
+    )
     rows = kept.values.astype(np.float64)
     sigma = _sigma(errors, kept)
     found: list[PatternFit | None] = []

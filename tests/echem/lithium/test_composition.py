@@ -14,6 +14,7 @@ import batteryxr
 from batteryxr.core.errors import ArgumentError, DataError, UnitsError, VariableError
 from batteryxr.echem import (
     Composition,
+    Lithiation,
     add_lithia,
     extra_capacity,
     formula,
@@ -243,7 +244,7 @@ def test_published_utilisation(text, capacity, share):
 
 
 def test_conversion_oxide_fills_with_discharge():
-    full = li_content(-1007.0, formula="Fe2O3", per="Fe")
+    full = li_content(-1007.0, formula=Lithiation("Fe2O3", per="Fe"))
     assert float(full) == pytest.approx(3.0, abs=5e-4)
     assert full.attrs["long_name"] == "Li per Fe"
     per_formula = li_content(-1007.0, formula="Fe2O3")
@@ -268,9 +269,9 @@ def test_extra_capacity_of_conversion_oxides():
 def test_one_lithium_leaves_on_charge_or_enters():
     q = theoretical_capacity("LiNiO2")
     assert float(li_content(q, formula="LiNiO2")) == pytest.approx(0, abs=1e-12)
-    negative = li_content(372.0, formula="C6", on_charge="lithiation")
+    negative = li_content(372.0, formula=Lithiation("C6", on_charge="lithiation"))
     assert float(negative) == pytest.approx(1.0, abs=0.001)
-    assert float(li_content(0.0, formula="LiNiO2", x0=0.3)) == 0.3
+    assert float(li_content(0.0, formula=Lithiation("LiNiO2", x0=0.3))) == 0.3
 
 
 def _record(n=500) -> xr.Dataset:
@@ -388,11 +389,11 @@ def test_units_and_mass_are_asked_for():
     with pytest.raises(VariableError, match="capacity"):
         li_content(xr.Dataset({"a": 1.0}), formula="LiNiO2")
     with pytest.raises(ArgumentError, match="metal centres"):
-        li_content(1.0, formula="C6", per="metal")
+        li_content(1.0, formula=Lithiation("C6", per="metal"))
     with pytest.raises(ArgumentError, match="'formula', 'metal' or an element"):
-        li_content(1.0, formula="LiNiO2", per="Fe")
+        li_content(1.0, formula=Lithiation("LiNiO2", per="Fe"))
     with pytest.raises(ArgumentError, match="delithiation"):
-        li_content(1.0, formula="LiNiO2", on_charge="oxidation")
+        li_content(1.0, formula=Lithiation("LiNiO2", on_charge="oxidation"))
 
 
 def test_charge_may_come_in_any_unit():
@@ -407,7 +408,7 @@ def test_charge_may_come_in_any_unit():
 
 def test_result_can_be_made_again_and_stored(tmp_path):
     ds = _record()
-    x = ds.echem.li_content(formula=formula("LiNiO2"), mass=7.0, per="Ni")
+    x = ds.echem.li_content(formula=Lithiation(formula("LiNiO2"), per="Ni"), mass=7.0)
     call = json.loads(x.attrs["batteryxr_call"])
     assert call["method"] == "li_content"
     xr.testing.assert_identical(batteryxr.replay(x, ds).drop_attrs(), x.drop_attrs())
@@ -422,10 +423,10 @@ def test_plot_shades_what_exceeds_theory():
         units="V", long_name="Voltage"
     )
     ds["current"] = -abs(ds.current)
-    x = li_content(ds, formula="MnO", mass=0.5, per="Mn")
+    x = li_content(ds, formula=Lithiation("MnO", per="Mn"), mass=0.5)
     assert x.max() > 2
     plot = ds.echem.plot.lithiation(
-        formula="MnO", mass=0.5, per="Mn", electrons={"Mn": 2}
+        formula=Lithiation("MnO", per="Mn"), mass=0.5, electrons={"Mn": 2}
     )
     kinds = [type(e).__name__ for e in plot]
     assert kinds == ["Curve", "VSpan"]

@@ -180,7 +180,7 @@ def test_clock_errors_grow_away_from_the_reference():
 def test_clock_survives_json(offset, drift, method):
     clock = Clock(offset, drift, "2022-07-26T20:00", method=method, offset_error=0.5)
     assert Clock.from_attrs(clock.to_attrs()) == clock
-    assert decode(json.loads(json.dumps(encode(clock, "clock"))), "clock", {}) == clock
+    assert decode(json.loads(json.dumps(encode(clock))), "clock", {}) == clock
 
 
 @pytest.mark.parametrize(

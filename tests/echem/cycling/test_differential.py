@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batteryxr.core.errors import ArgumentError, ConvergenceError, DataError
 from batteryxr.echem import dqdv, dvdq, half_cycles, peaks, turning_point
 from batteryxr.echem.kernels import smoothers
-from batteryxr.echem.kernels.histogram import CARRIED, Bins, lay_charge
+from batteryxr.echem.kernels.histogram import CARRIED, Bins, Rows, lay_charge
 from batteryxr.echem.kernels.record import Rule, of_rows
 
 #: Noise and resolution of voltages, V.
@@ -429,10 +429,10 @@ def test_kernel_against_numpy_bins():
     rng = np.random.default_rng(2)
     v = 3.0 + 0.1 * np.cumsum(rng.integers(2, 4, 50))
     t = np.arange(50) * 36.0
-    bins, carry = np.zeros(200), np.zeros(CARRIED)
-    rows, rule = of_rows(v, np.ones(50), t=t), Rule(0.1, 100.0, False)
+    record, rule = of_rows(v, np.ones(50), t=t), Rule(0.1, 100.0, False)
     grid = Bins(False, 2.95, 0.1, np.empty(200))
-    lay_charge(rows, 0, 50, 1.0, rule, grid, bins, carry)
+    bins, carry = np.zeros(200), np.zeros(CARRIED)
+    lay_charge(record, Rows(0, 50, 1.0), rule, grid, bins, carry)
     at = np.round((v - 2.95) / 0.1, 6)
     wanted = np.zeros(200)
     for a, b in itertools.pairwise(at):
