@@ -27,6 +27,7 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.clock_fit import fit_clock
 from batteryxr.echem.operando.joining import join
 from batteryxr.echem.operando.states import states
+from batteryxr.echem.plot.cells import plot_cells
 from batteryxr.echem.plot.cycling import (
     plot_cycles,
     plot_dqdv,
@@ -75,6 +76,7 @@ __all__ = [
     "oxidation_state",
     "peaks",
     "percolation",
+    "plot_cells",
     "plot_comparison",
     "plot_cycles",
     "plot_dqdv",
