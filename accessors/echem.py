@@ -6,10 +6,12 @@ import xarray as xr
 
 from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.echem.cycling import cycles as cycling
-from batteryxr.echem.cycling import differential, features, peak_fit
+from batteryxr.echem.cycling import differential, peak_fit
 from batteryxr.echem.cycling import half_cycles as summary
+from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
+from batteryxr.echem.cycling import turning_point as turning
 from batteryxr.echem.lithium import content as lithium
 from batteryxr.echem.operando import clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
@@ -86,9 +88,9 @@ class Echem(Accessor):
     # differential curves
     dqdv = method(differential.dqdv, *_CYCLED)
     dvdq = method(differential.dvdq, *_CYCLED)
-    peaks = method(features.peaks, "half_cycle", "dqdv")
+    peaks = method(tops.peaks, "half_cycle", "dqdv")
     fit_peaks = method(peak_fit.fit_peaks, "half_cycle", "dqdv")
-    turning_point = method(features.turning_point, "half_cycle", "dqdv")
+    turning_point = method(turning.turning_point, "half_cycle", "dqdv")
 
     # lithium
     li_content = method(lithium.li_content, ("current", "capacity_total"))

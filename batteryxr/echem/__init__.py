@@ -4,11 +4,12 @@ from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.comparison import compare, comparison_template
 from batteryxr.echem.cycling.cycles import cycles
 from batteryxr.echem.cycling.differential import dqdv, dvdq
-from batteryxr.echem.cycling.features import peaks, turning_point
 from batteryxr.echem.cycling.half_cycles import half_cycles
 from batteryxr.echem.cycling.peak_fit import fit_peaks
+from batteryxr.echem.cycling.peaks import peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
+from batteryxr.echem.cycling.turning_point import turning_point
 from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import Part
 from batteryxr.core.errors import (
     BatteryxrWarning,
     DataError,
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+
+    from batteryxr.core.checks import Part
 
 #: Group of the store in which finished cells are kept.
 _GROUP = "cells"

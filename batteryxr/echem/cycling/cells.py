@@ -82,7 +82,7 @@ def beside(
         "reference": life.reference,
         "threshold": life.threshold,
         "life": f"first complete cycle below {life.threshold:g} of the reference "
-        f"{life.side} capacity that none of the next {_CONFIRM} complete cycles regains",
+        f"{life.side} capacity; none of the next {_CONFIRM} regains it",
     }
     return result
 
