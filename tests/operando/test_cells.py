@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from batteryxr import replay
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.progress import watched
 from batteryxr.operando import cells
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Bits of the flag of a cell.
 UNREADABLE, WARNED, LIVES, UNCONFIRMED, RECOVERS, OTHER = 1, 2, 16, 32, 64, 128
@@ -210,11 +214,9 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(Stopped), watched(stop):
         study(table, store=tmp_path / "study.zarr")
     whole = study(table)
-    # What is done is not read again: an older file of the same size and time is not seen.
+    # What is done is not read again: of size and time nothing else can be told.
     kept = table["a"].stat()
     table["a"].write_bytes(b"x" * kept.st_size)
-    import os
-
     os.utime(table["a"], ns=(kept.st_atime_ns, kept.st_mtime_ns))
     found = study(table, store=tmp_path / "study.zarr")
     xr.testing.assert_equal(found, whole)
