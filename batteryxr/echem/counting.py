@@ -80,6 +80,7 @@ class HalfCycleTable:
     pulses: np.ndarray  # see `parts.PULSES`
     switches: Switches
     lacking: np.ndarray  # mA h that each half cycle may lack: nothing tells
+    lost: np.ndarray  # s that the counter of each half cycle knows of, not the clock
     rule: Rule
     counting: Counting
     backward: int
@@ -144,7 +145,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         found.integers,
         found.pulses,
         switches,
-        _add_switches(found, switches),
+        *_add_switches(found, switches),
         rule,
         counting,
         backward=int(found.noise["backward"]),
@@ -207,11 +208,13 @@ class _Streamed:
     """Switches of a record that streams by; the last two rows are held back."""
 
     def __init__(self, rule: Rule) -> None:
+        from batteryxr.echem.kernels import switching
+
         self._rule = rule
         self._found: list[Intervals] = []
         self._held: Record | None = None
         self._offset = 0
-        self._sums = np.zeros(2)
+        self._sums = np.zeros(switching.SUMS)
 
     def add(self, block: Record) -> None:
         from batteryxr.echem.kernels.record import Record, part
@@ -249,8 +252,11 @@ class _Streamed:
         return switching.resolve(found, self._rule)
 
 
-def _add_switches(found: Halves, s: Switches) -> np.ndarray:
-    """Add what flowed at switches to the half cycles; return what they may lack."""
+def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
+    """Add what flowed at switches to the half cycles; return what they may lack.
+
+    Charge (mA h) that nothing tells, and time (s) that the clock does not.
+    """
     from batteryxr.echem.kernels import parts
 
     f = found.floats
@@ -268,7 +274,7 @@ def _add_switches(found: Halves, s: Switches) -> np.ndarray:
         add(parts.COUNTER, owner, counted)
         add(parts.ACTIVE, owner, time)
         add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    return _summed(after, s.missing, len(f))
+    return _summed(after, s.missing, len(f)), _summed(after, s.lost, len(f))
 
 
 def _owners(

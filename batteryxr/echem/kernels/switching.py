@@ -19,17 +19,25 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
 
-#: A current that changes by this fraction between two rows is no straight line.
-_STEEP = 0.1
-#: Where more of the rows do, the lines are right on the whole.
-_COARSE = 1 / 16
-#: By how much a counter may differ from all lines together and still be believed.
+#: A current that changes by this fraction between two rows is no straight line: the
+#: counter, which integrates more often than rows are written, knows better.
+_STEEP = 0.01
+#: Where more of the rows do, and there are many, they are not kept.
+_COARSE, _MANY = 1 / 16, 1 << 18
+#: By how much a counter may differ from the lines of steady currents together, and
+#: from all of them where few are steady, and still be believed.
 _SOUND = 2e-3
+_FEW = 0.01
+#: A counter that adds so many times what the current could pass has counted longer
+#: than the clock.
+_LONGER = 1.5
 #: A current is no noise from this many times the least one on.
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
 _JUMP = 10.0
 _TILE = 1024
+#: What `find` sums: lines and counter of all intervals, and of those of steady current.
+SUMS = 4
 
 
 class Intervals(NamedTuple):
@@ -61,6 +69,7 @@ class Switches(NamedTuple):
     counted_before: np.ndarray  # mA h that the cycler counted and no line covers
     counted_after: np.ndarray
     missing: np.ndarray  # mA h that may have flowed too: nothing tells
+    lost: np.ndarray  # s that the counter knows of, and the clock does not
     began: np.ndarray  # ns, clock of the row before
     switched: np.ndarray  # ns
     ended: np.ndarray  # ns, clock of the row
@@ -91,10 +100,13 @@ def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
         return True
     if d <= 0.0 or not abs(added) <= _JUMP * line:
         return False
-    sums[0] += line
-    sums[1] += abs(added)
     # Elsewhere counter and clock are read at moments that differ a little.
     steep = abs(record.i[k] - record.i[k - 1]) > _STEEP * largest
+    sums[0] += line
+    sums[1] += abs(added)
+    if not steep:
+        sums[2] += line
+        sums[3] += abs(added)
     return steep or (k > 1 and record.t[k - 1] == record.t[k - 2])
 
 
@@ -105,12 +117,12 @@ def find(
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
     Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them. The sums of all lines, and of what the counter
-    says of them (mA h), tell whether it can be believed.
+    is logged twice count among them. The sums of lines, and of what the counter says
+    of them (mA h), tell whether it can be believed.
     """
     i: Floats
     i = record.i
-    counter, sums = record.counter.size > 0, np.zeros(2)
+    counter, sums = record.counter.size > 0, np.zeros(SUMS)
     found, n = np.empty(64, np.int64), 0
     a = max(start, 1)
     while a < stop:
@@ -191,14 +203,22 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
     return np.clip(told, 0.0, x.d)
 
 
+def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
+    """Return for how long (s) current flowed that the clock does not know of."""
+    most = np.maximum(np.abs(x.i), np.abs(x.i_before))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        needed = np.abs(added) * 3600.0 / most
+    return np.where(needed > _LONGER * x.d, needed - x.d, 0.0)
+
+
 def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
     """Return the intervals without a counter that is unsound, or too coarse."""
-    line, counted = sums
+    line, counted = sums[2:] if sums[2] > _FEW * sums[0] else sums[:2]
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
         x = x._replace(reading=nothing, reading_before=nothing)
     same = x.i * x.i_before > 0
-    if same.sum() <= _COARSE * rows:
+    if same.sum() <= max(_COARSE * rows, _MANY):
         return x
     return Intervals(*(column[~same] for column in x))
 
@@ -241,6 +261,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
         ),
         np.where(reverses, after, np.sign(x.i) * counted),
         np.where(switched & nothing, missing, 0.0),
+        np.where(flows, _lost(x, added), 0.0),
         x.clock - ns,
         x.clock - np.where(same, ns, np.round(s * 1e9).astype(np.int64)),
         x.clock,
@@ -252,7 +273,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = ("i8", *["f8"] * 9, "i8", "i8", "i8")
+_KINDS = ("i8", *["f8"] * 10, "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:
