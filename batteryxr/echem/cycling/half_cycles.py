@@ -73,8 +73,9 @@ def half_cycles(
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
     trapezoid integrals, never across a change of file or a gap. Where the current was
-    switched between two rows, or changed by more than a hundredth, the cycler's counter
-    tells what flowed, else its ``step_time``. Where neither does, nothing is counted
+    switched between two rows, changed by more than a tenth, or (in records of up to two
+    million rows) is not told well by a line between them, the cycler's counter tells
+    what flowed, else its ``step_time``. Where neither does, nothing is counted
     at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
     Where the counter adds far more than the current could pass between two rows, the
     clock is wrong: rows are missing, which is flagged too.

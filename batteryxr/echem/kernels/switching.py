@@ -16,14 +16,26 @@ from numba import njit
 from batteryxr.echem.kernels.record import sign_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
 
-#: A current that changes by this fraction between two rows is no straight line: the
-#: counter, which integrates more often than rows are written, knows better.
-_STEEP = 0.01
-#: Where more of the rows do, and there are many, they are not kept.
-_COARSE, _MANY = 1 / 16, 1 << 18
+#: A current that changes by this fraction between two rows is no straight line, and
+#: one by that fraction is not steady: the counter, which integrates more often than
+#: rows are written, knows better.
+_STEEP, _STEADY = 0.1, 0.01
+#: Where more of the rows of a long record are steep, the lines are right on the whole.
+_COARSE = 1 / 16
+#: Rows of a record up to which each interval is held against the counter.
+_LONG = 2_000_000
+#: Charge of an interval, relative to its line, by which a sound counter must differ to
+#: be followed.
+_DIFFERS = 1e-4
+#: A counter that adds less than this part of a line of steady current stands still,
+#: unless the line is less than so many of the steps in which it counts; smaller steps,
+#: relative to the reading, are roundings of the last digit.
+_STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
 #: By how much a counter may differ from the lines of steady currents together, and
 #: from all of them where few are steady, and still be believed.
 _SOUND = 2e-3
@@ -37,7 +49,7 @@ _CLEAR = 10.0
 _JUMP = 10.0
 _TILE = 1024
 #: What `find` sums: lines and counter of all intervals, and of those of steady current.
-SUMS = 4
+_SUMS = 4
 
 
 class Intervals(NamedTuple):
@@ -88,7 +100,7 @@ def _is_plain(i: Floats, i_zero: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
+def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
     """Tell whether the counter knows better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
@@ -100,29 +112,37 @@ def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
         return True
     if d <= 0.0 or not abs(added) <= _JUMP * line:
         return False
-    # Elsewhere counter and clock are read at moments that differ a little.
-    steep = abs(record.i[k] - record.i[k - 1]) > _STEEP * largest
+    change = abs(record.i[k] - record.i[k - 1]) / largest
     sums[0] += line
     sums[1] += abs(added)
-    if not steep:
+    if change <= _STEADY:
         sums[2] += line
         sums[3] += abs(added)
-    return steep or (k > 1 and record.t[k - 1] == record.t[k - 2])
+    if abs(added) > _LAST_DIGIT * abs(record.counter[k]):
+        sums[4] = min(sums[4], abs(added))
+    # Counter and clock are read at moments that differ a little: of many rows, that
+    # is not worth the room.
+    if change > _STEEP or (k > 1 and record.t[k - 1] == record.t[k - 2]):
+        return True
+    return short and abs(abs(added) - line) > _DIFFERS * line
 
 
 @njit(cache=True, nogil=True)
 def find(
-    record: Record, start: int, stop: int, rule: Rule
+    record: Record, start: int, stop: int, rule: Rule, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
     Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them. The sums of lines, and of what the counter says
-    of them (mA h), tell whether it can be believed.
+    is logged twice count among them, and in a record of few rows (`size`, of the
+    whole) all intervals of which the counter says something else than a line. The sums
+    of lines and of what the counter says of them, and its least step (mA h), tell
+    whether it can be believed.
     """
     i: Floats
     i = record.i
-    counter, sums = record.counter.size > 0, np.zeros(SUMS)
+    counter, sums = record.counter.size > 0, np.zeros(_SUMS + 1)
+    sums[_SUMS] = np.inf
     found, n = np.empty(64, np.int64), 0
     a = max(start, 1)
     while a < stop:
@@ -132,7 +152,7 @@ def find(
                 one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
                 odd = one != other
                 if counter and one * other > 0.0:
-                    odd = _is_odd(record, k, rule.max_gap, sums)
+                    odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
                 if not odd:
                     continue
                 if n == found.size:
@@ -211,16 +231,28 @@ def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
     return np.where(needed > _LONGER * x.d, needed - x.d, 0.0)
 
 
+def summed(each: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sums of several pieces of a record, as `find` gives those of one."""
+    nothing = np.append(np.zeros(_SUMS), np.inf)
+    together = np.array([nothing, *each])
+    return np.append(together[:, :_SUMS].sum(0), together[:, _SUMS].min())
+
+
 def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
     """Return the intervals without a counter that is unsound, or too coarse."""
-    line, counted = sums[2:] if sums[2] > _FEW * sums[0] else sums[:2]
+    line, counted = sums[2:4] if sums[2] > _FEW * sums[0] else sums[:2]
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
         x = x._replace(reading=nothing, reading_before=nothing)
     same = x.i * x.i_before > 0
-    if same.sum() <= max(_COARSE * rows, _MANY):
-        return x
-    return Intervals(*(column[~same] for column in x))
+    if rows > _LONG and same.sum() > _COARSE * rows:
+        return Intervals(*(column[~same] for column in x))
+    change = np.abs(x.i - x.i_before)
+    steady = same & (change <= _STEADY * np.maximum(np.abs(x.i), np.abs(x.i_before)))
+    passed = np.abs(x.i + x.i_before) * x.d / 7200.0
+    still = np.abs(_counted(x)[0]) < _STILL * passed
+    kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
+    return Intervals(*(column[kept] for column in x))
 
 
 def resolve(x: Intervals, rule: Rule) -> Switches:
