@@ -6,13 +6,16 @@ import xarray as xr
 
 from batteryxr.accessors.base import Accessor, group, method, opens
 from batteryxr.echem.cycling import cycles as cycling
-from batteryxr.echem.cycling import differential, features, peak_fit
+from batteryxr.echem.cycling import differential, peak_fit
 from batteryxr.echem.cycling import half_cycles as summary
+from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
+from batteryxr.echem.cycling import turning_point as turning
 from batteryxr.echem.lithium import content as lithium
 from batteryxr.echem.operando import clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
+from batteryxr.echem.plot import cells as cell_plots
 from batteryxr.echem.plot import cycling as plots
 from batteryxr.echem.plot import materials as material_plots
 from batteryxr.echem.plot import operando as operando_plots
@@ -21,7 +24,7 @@ from batteryxr.echem.titration import equilibrium
 from batteryxr.echem.titration import gitt as titration
 from batteryxr.echem.titration import pulse as titration_curve
 
-_DIMENSIONS = ("record", "half_cycle", "cycle", "pulse", "scan", "state")
+_DIMENSIONS = ("record", "half_cycle", "cycle", "cell", "pulse", "scan", "state")
 #: What a record of a cycler has, and what a series of scans has once it is joined.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
@@ -39,6 +42,7 @@ class EchemPlots(Accessor):
     # cycling
     voltage_profile = method(plots.plot_voltage_profile, *_CYCLED)
     cycles = method(plots.plot_cycles, "cycle", "coulombic_efficiency")
+    cells = method(cell_plots.plot_cells, "cell", "life", "coulombic_efficiency")
     rate = method(plots.plot_rate, "rate", "mean_voltage")
     dqdv = method(plots.plot_dqdv, "dqdv")
 
@@ -84,9 +88,9 @@ class Echem(Accessor):
     # differential curves
     dqdv = method(differential.dqdv, *_CYCLED)
     dvdq = method(differential.dvdq, *_CYCLED)
-    peaks = method(features.peaks, "half_cycle", "dqdv")
+    peaks = method(tops.peaks, "half_cycle", "dqdv")
     fit_peaks = method(peak_fit.fit_peaks, "half_cycle", "dqdv")
-    turning_point = method(features.turning_point, "half_cycle", "dqdv")
+    turning_point = method(turning.turning_point, "half_cycle", "dqdv")
 
     # lithium
     li_content = method(lithium.li_content, ("current", "capacity_total"))

@@ -25,6 +25,8 @@ DIMENSIONS: dict[str, str] = {
     "record": "rows of a cycler file",
     "cycle": "cycles, numbered from 1",
     "half_cycle": "half cycles, numbered from 1",
+    "cell": "cells of one study",
+    "group": "groups of cells that are alike",
     "pulse": "titration pulses, numbered from 1",
     "energy": "photon energy",
     "y": "real space, vertical",

@@ -34,6 +34,8 @@ _PRESENTATION = frozenset({"progress"})
 _INLINE = 1000
 #: Stands for a file or a store in a call: it is somewhere else on another machine.
 _PLACE = "$place"
+#: Rooms whose functions take files first.
+_OF_FILES = frozenset({"io", "operando"})
 _LABELLED = (xr.DataArray, xr.Dataset, xr.DataTree)
 #: Dataclasses that may stand in a call, by name.
 REPLAYABLE: dict[str, type] = {}
@@ -73,7 +75,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
             if name not in _PRESENTATION
         }
         # Readers name their files in `source_files`, without anybody's folders.
-        if home.get("accessor") == "io" or '"$data"' in json.dumps(encoded[first]):
+        if home.get("accessor") in _OF_FILES or '"$data"' in json.dumps(encoded[first]):
             del encoded[first]
         source = bound.arguments[first]
         stamp(result, home, function.__name__, encoded, source)

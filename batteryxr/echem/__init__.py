@@ -4,11 +4,12 @@ from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.comparison import compare, comparison_template
 from batteryxr.echem.cycling.cycles import cycles
 from batteryxr.echem.cycling.differential import dqdv, dvdq
-from batteryxr.echem.cycling.features import peaks, turning_point
 from batteryxr.echem.cycling.half_cycles import half_cycles
 from batteryxr.echem.cycling.peak_fit import fit_peaks
+from batteryxr.echem.cycling.peaks import peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
+from batteryxr.echem.cycling.turning_point import turning_point
 from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,
@@ -27,6 +28,7 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.clock_fit import fit_clock
 from batteryxr.echem.operando.joining import join
 from batteryxr.echem.operando.states import states
+from batteryxr.echem.plot.cells import plot_cells
 from batteryxr.echem.plot.cycling import (
     plot_cycles,
     plot_dqdv,
@@ -75,6 +77,7 @@ __all__ = [
     "oxidation_state",
     "peaks",
     "percolation",
+    "plot_cells",
     "plot_comparison",
     "plot_cycles",
     "plot_dqdv",

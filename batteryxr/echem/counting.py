@@ -80,6 +80,7 @@ class HalfCycleTable:
     pulses: np.ndarray  # see `parts.PULSES`
     switches: Switches
     lacking: np.ndarray  # mA h that each half cycle may lack: nothing tells
+    lost: np.ndarray  # s that the counter of each half cycle knows of, not the clock
     rule: Rule
     counting: Counting
     backward: int
@@ -144,7 +145,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         found.integers,
         found.pulses,
         switches,
-        _add_switches(found, switches),
+        *_add_switches(found, switches),
         rule,
         counting,
         backward=int(found.noise["backward"]),
@@ -195,10 +196,12 @@ def _switches(whole: Record, rule: Rule) -> Switches:
     if rule.mean or not size:  # each current is that of the interval before it
         return switching.none()
     share = -(-size // segments.threads())
-    pieces = [(whole, a, min(a + share, size), rule) for a in range(0, size, share)]
+    pieces = [
+        (whole, a, min(a + share, size), rule, size) for a in range(0, size, share)
+    ]
     each = segments.in_threads(switching.find, pieces)
     odd = np.concatenate([rows for rows, _ in each])
-    sums = np.sum([sums for _, sums in each], axis=0)
+    sums = switching.summed([sums for _, sums in each])
     found = switching.gather(whole, odd, 0, rule)
     return switching.resolve(switching.believed(found, sums, size), rule)
 
@@ -206,12 +209,12 @@ def _switches(whole: Record, rule: Rule) -> Switches:
 class _Streamed:
     """Switches of a record that streams by; the last two rows are held back."""
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule = rule
+    def __init__(self, rule: Rule, size: int) -> None:
+        self._rule, self._size = rule, size
         self._found: list[Intervals] = []
         self._held: Record | None = None
         self._offset = 0
-        self._sums = np.zeros(2)
+        self._sums: list[np.ndarray] = []
 
     def add(self, block: Record) -> None:
         from batteryxr.echem.kernels.record import Record, part
@@ -232,8 +235,8 @@ class _Streamed:
     def _look(self, rows: Record, start: int, stop: int) -> None:
         from batteryxr.echem.kernels import switching
 
-        odd, sums = switching.find(rows, start, stop, self._rule)
-        self._sums += sums
+        odd, sums = switching.find(rows, start, stop, self._rule, self._size)
+        self._sums.append(sums)
         self._found.append(switching.gather(rows, odd, self._offset, self._rule))
 
     def switches(self) -> Switches:
@@ -245,12 +248,17 @@ class _Streamed:
         self._look(self._held, size - 1, size)
         columns = zip(*self._found, strict=True)
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
-        found = switching.believed(found, self._sums, self._offset + size)
+        found = switching.believed(
+            found, switching.summed(self._sums), self._offset + size
+        )
         return switching.resolve(found, self._rule)
 
 
-def _add_switches(found: Halves, s: Switches) -> np.ndarray:
-    """Add what flowed at switches to the half cycles; return what they may lack."""
+def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
+    """Add what flowed at switches to the half cycles; return what they may lack.
+
+    Charge (mA h) that nothing tells, and time (s) that the clock does not.
+    """
     from batteryxr.echem.kernels import parts
 
     f = found.floats
@@ -268,7 +276,7 @@ def _add_switches(found: Halves, s: Switches) -> np.ndarray:
         add(parts.COUNTER, owner, counted)
         add(parts.ACTIVE, owner, time)
         add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    return _summed(after, s.missing, len(f))
+    return _summed(after, s.missing, len(f)), _summed(after, s.lost, len(f))
 
 
 def _owners(
@@ -305,7 +313,7 @@ def _stream(
     from batteryxr.echem.kernels import parts, segments
 
     carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
-    switches = _Streamed(rule)
+    switches = _Streamed(rule, rows.arrays["current"].size)
     for block, begins in _pieces(rows, cuts):
         if begins:
             carry[segments.OPEN] = 0.0

@@ -1,9 +1,10 @@
-"""A whole operando experiment: the way from files to a store, and its report."""
+"""From files to an answer: a whole operando experiment, or a study of many cells."""
 
 from __future__ import annotations
 
+from batteryxr.operando.cells import cells
 from batteryxr.operando.findings import Conventions, Unmixing
 from batteryxr.operando.pipeline import operando
 from batteryxr.operando.report import Report
 
-__all__ = ["Conventions", "Report", "Unmixing", "operando"]
+__all__ = ["Conventions", "Report", "Unmixing", "cells", "operando"]

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
+from batteryxr.core.checks import Count
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -23,10 +24,11 @@ from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Charge, Gap, Mass, RestCurrent
-    from batteryxr.core.checks import Count
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
+#: The cycle that capacities are compared with: by what it is, or by its number.
+Reference = Literal["first", "max"] | Count
 _Column = tuple[str, np.ndarray, dict[str, Any]]
 _Variables = dict[str, _Column]
 
@@ -55,7 +57,7 @@ def cycles(
     first: Direction,
     mass: Mass | None = None,
     nominal_capacity: Charge | None = None,
-    reference: Literal["first", "max"] | Count = "first",
+    reference: Reference = "first",
     min_charge: Short = 0.02,
     by: By = "current",
     i_zero: RestCurrent | None = None,
@@ -186,7 +188,7 @@ def _column(values: xr.Variable, rows: np.ndarray, n: int, side: str) -> _Column
 
 
 def _compared(
-    paired: _Variables, electrode: str, reference: str | int
+    paired: _Variables, electrode: str, reference: Reference
 ) -> dict[str, _Column]:
     of = {f"{d}_{q}": paired[f"{d}_{q}"][1] for d in _OTHER for q in _TAKEN}
     charge, discharge = of["charge_capacity"], of["discharge_capacity"]
@@ -210,22 +212,37 @@ def _compared(
     }
 
 
-def _retention(capacity: np.ndarray, reference: str | int) -> tuple[np.ndarray, str]:
+def _retention(capacity: np.ndarray, reference: Reference) -> tuple[np.ndarray, str]:
+    base = reference_of(capacity, reference)
+    if base is not None:
+        return capacity / capacity[base], f"Capacity relative to cycle {base + 1}"
+    if isinstance(reference, int):
+        known = np.flatnonzero(np.isfinite(capacity))
+        raise ArgumentError(
+            "reference",
+            reference,
+            "the number of a complete cycle",
+            f"Complete are {(known[:20] + 1).tolist()}.",
+        )
+    return capacity, "Capacity retention"
+
+
+def reference_of(capacity: np.ndarray, reference: Reference) -> int | None:
+    """Return which cycle, from 0, capacities are compared with; None: it is not there.
+
+    Parameters
+    ----------
+    capacity
+        (cycles,) NaN where a cycle is not complete.
+    reference
+        See `cycles`.
+    """
     known = np.flatnonzero(np.isfinite(capacity))
     if isinstance(reference, int):
-        if reference - 1 not in known:
-            raise ArgumentError(
-                "reference",
-                reference,
-                "the number of a complete cycle",
-                f"Complete are {(known[:20] + 1).tolist()}.",
-            )
-        base = reference - 1
-    elif not known.size:
-        return capacity, "Capacity retention"
-    else:
-        base = int(known[0] if reference == "first" else np.nanargmax(capacity))
-    return capacity / capacity[base], f"Capacity relative to cycle {base + 1}"
+        return reference - 1 if reference - 1 in known else None
+    if not known.size:
+        return None
+    return int(known[0] if reference == "first" else np.nanargmax(capacity))
 
 
 def _one(values: np.ndarray, words: str) -> _Column:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
+CLOCK_LACKS_TIME = 512
 _FLAGS = {
-    "flag_masks": [1 << k for k in range(9)],
+    "flag_masks": [1 << k for k in range(10)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
-    "implausible_record merged_pulses unknown_switch counter_differs",
+    "implausible_record merged_pulses unknown_switch counter_differs "
+    "clock_lacks_time",
 }
 #: Fraction of a capacity by which the counter may differ, and that may be missing.
 _DIFFERS = 2e-3
@@ -71,9 +73,12 @@ def half_cycles(
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
     trapezoid integrals, never across a change of file or a gap. Where the current was
-    switched between two rows, or changed by more than a tenth, the cycler's counter
-    tells what flowed, else its ``step_time``. Where neither does, nothing is counted
+    switched between two rows, changed by more than a tenth, or (in records of up to two
+    million rows) is not told well by a line between them, the cycler's counter tells
+    what flowed, else its ``step_time``. Where neither does, nothing is counted
     at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
+    Where the counter adds far more than the current could pass between two rows, the
+    clock is wrong: rows are missing, which is flagged too.
     A half cycle of less than 1e-4 of the largest charge is noise and left out.
 
     Parameters
@@ -279,6 +284,7 @@ def _half_cycle_flags(
     flag[_sums(table, count=True) > 0] |= MERGED_PULSES
     capacity = np.abs(table.floats[:, parts.CHARGE])
     flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
+    flag[table.lost > 0] |= CLOCK_LACKS_TIME
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY

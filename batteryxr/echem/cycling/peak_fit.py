@@ -11,7 +11,7 @@ from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curves import Smoothing
-from batteryxr.echem.cycling.features import peaks
+from batteryxr.echem.cycling.peaks import peaks
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Positive

@@ -16,20 +16,40 @@ from numba import njit
 from batteryxr.echem.kernels.record import sign_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
 
-#: A current that changes by this fraction between two rows is no straight line.
-_STEEP = 0.1
-#: Where more of the rows do, the lines are right on the whole.
+#: A current that changes by this fraction between two rows is no straight line, and
+#: one by that fraction is not steady: the counter, which integrates more often than
+#: rows are written, knows better.
+_STEEP, _STEADY = 0.1, 0.01
+#: Where more of the rows of a long record are steep, the lines are right on the whole.
 _COARSE = 1 / 16
-#: By how much a counter may differ from all lines together and still be believed.
+#: Rows of a record up to which each interval is held against the counter.
+_LONG = 2_000_000
+#: Charge of an interval, relative to its line, by which a sound counter must differ to
+#: be followed.
+_DIFFERS = 1e-4
+#: A counter that adds less than this part of a line of steady current stands still,
+#: unless the line is less than so many of the steps in which it counts; smaller steps,
+#: relative to the reading, are roundings of the last digit.
+_STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
+#: By how much a counter may differ from the lines of steady currents together, and
+#: from all of them where few are steady, and still be believed.
 _SOUND = 2e-3
+_FEW = 0.01
+#: A counter that adds so many times what the current could pass has counted longer
+#: than the clock.
+_LONGER = 1.5
 #: A current is no noise from this many times the least one on.
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
 _JUMP = 10.0
 _TILE = 1024
+#: What `find` sums: lines and counter of all intervals, and of those of steady current.
+_SUMS = 4
 
 
 class Intervals(NamedTuple):
@@ -61,6 +81,7 @@ class Switches(NamedTuple):
     counted_before: np.ndarray  # mA h that the cycler counted and no line covers
     counted_after: np.ndarray
     missing: np.ndarray  # mA h that may have flowed too: nothing tells
+    lost: np.ndarray  # s that the counter knows of, and the clock does not
     began: np.ndarray  # ns, clock of the row before
     switched: np.ndarray  # ns
     ended: np.ndarray  # ns, clock of the row
@@ -79,7 +100,7 @@ def _is_plain(i: Floats, i_zero: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
+def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
     """Tell whether the counter knows better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
@@ -91,26 +112,37 @@ def _is_odd(record: Record, k: int, max_gap: float, sums: Floats) -> bool:
         return True
     if d <= 0.0 or not abs(added) <= _JUMP * line:
         return False
+    change = abs(record.i[k] - record.i[k - 1]) / largest
     sums[0] += line
     sums[1] += abs(added)
-    # Elsewhere counter and clock are read at moments that differ a little.
-    steep = abs(record.i[k] - record.i[k - 1]) > _STEEP * largest
-    return steep or (k > 1 and record.t[k - 1] == record.t[k - 2])
+    if change <= _STEADY:
+        sums[2] += line
+        sums[3] += abs(added)
+    if abs(added) > _LAST_DIGIT * abs(record.counter[k]):
+        sums[4] = min(sums[4], abs(added))
+    # Counter and clock are read at moments that differ a little: of many rows, that
+    # is not worth the room.
+    if change > _STEEP or (k > 1 and record.t[k - 1] == record.t[k - 2]):
+        return True
+    return short and abs(abs(added) - line) > _DIFFERS * line
 
 
 @njit(cache=True, nogil=True)
 def find(
-    record: Record, start: int, stop: int, rule: Rule
+    record: Record, start: int, stop: int, rule: Rule, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
     Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them. The sums of all lines, and of what the counter
-    says of them (mA h), tell whether it can be believed.
+    is logged twice count among them, and in a record of few rows (`size`, of the
+    whole) all intervals of which the counter says something else than a line. The sums
+    of lines and of what the counter says of them, and its least step (mA h), tell
+    whether it can be believed.
     """
     i: Floats
     i = record.i
-    counter, sums = record.counter.size > 0, np.zeros(2)
+    counter, sums = record.counter.size > 0, np.zeros(_SUMS + 1)
+    sums[_SUMS] = np.inf
     found, n = np.empty(64, np.int64), 0
     a = max(start, 1)
     while a < stop:
@@ -120,7 +152,7 @@ def find(
                 one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
                 odd = one != other
                 if counter and one * other > 0.0:
-                    odd = _is_odd(record, k, rule.max_gap, sums)
+                    odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
                 if not odd:
                     continue
                 if n == found.size:
@@ -191,16 +223,36 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
     return np.clip(told, 0.0, x.d)
 
 
+def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
+    """Return for how long (s) current flowed that the clock does not know of."""
+    most = np.maximum(np.abs(x.i), np.abs(x.i_before))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        needed = np.abs(added) * 3600.0 / most
+    return np.where(needed > _LONGER * x.d, needed - x.d, 0.0)
+
+
+def summed(each: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the sums of several pieces of a record, as `find` gives those of one."""
+    nothing = np.append(np.zeros(_SUMS), np.inf)
+    together = np.array([nothing, *each])
+    return np.append(together[:, :_SUMS].sum(0), together[:, _SUMS].min())
+
+
 def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
     """Return the intervals without a counter that is unsound, or too coarse."""
-    line, counted = sums
+    line, counted = sums[2:4] if sums[2] > _FEW * sums[0] else sums[:2]
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
         x = x._replace(reading=nothing, reading_before=nothing)
     same = x.i * x.i_before > 0
-    if same.sum() <= _COARSE * rows:
-        return x
-    return Intervals(*(column[~same] for column in x))
+    if rows > _LONG and same.sum() > _COARSE * rows:
+        return Intervals(*(column[~same] for column in x))
+    change = np.abs(x.i - x.i_before)
+    steady = same & (change <= _STEADY * np.maximum(np.abs(x.i), np.abs(x.i_before)))
+    passed = np.abs(x.i + x.i_before) * x.d / 7200.0
+    still = np.abs(_counted(x)[0]) < _STILL * passed
+    kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
+    return Intervals(*(column[kept] for column in x))
 
 
 def resolve(x: Intervals, rule: Rule) -> Switches:
@@ -241,6 +293,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
         ),
         np.where(reverses, after, np.sign(x.i) * counted),
         np.where(switched & nothing, missing, 0.0),
+        np.where(flows, _lost(x, added), 0.0),
         x.clock - ns,
         x.clock - np.where(same, ns, np.round(s * 1e9).astype(np.int64)),
         x.clock,
@@ -252,7 +305,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = ("i8", *["f8"] * 9, "i8", "i8", "i8")
+_KINDS = ("i8", *["f8"] * 10, "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Peaks of dQ/dV: where they are, how high, how wide, how much charge they hold."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.cycling.curve_shape import (
+    Differential,
+    candidates,
+    each,
+    kept,
+    summit,
+)
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Positive
+
+
+@recorded
+def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Dataset:
+    """Find the peaks of dQ/dV curves.
+
+    Reads once; the result is small and in memory.
+
+    A peak counts if it stands out from its surroundings by `prominence`, and does not
+    lie within one kernel width of either end, where a hold at constant voltage piles
+    up charge. Place and height are those of a parabola through the top, over half the
+    width of the peak.
+
+    Parameters
+    ----------
+    result
+        Result of `dqdv`.
+    prominence
+        In the units of the curve. None: the larger of 2 % of the highest value and
+        five standard deviations.
+
+    Returns
+    -------
+    xarray.Dataset
+        On (``half_cycle``, ``peak``), peaks by rising voltage, NaN behind the last:
+        ``position`` (V), ``height``, ``width`` (V, at half prominence), ``area``
+        (charge between the neighbouring minima), ``prominence``; errors are those
+        from the noise of the voltage. ``n_peaks`` on ``half_cycle``.
+
+    Raises
+    ------
+    ArgumentError
+        If `prominence` is not positive.
+    DimensionError, VariableError
+        If it is no result of `dqdv`.
+    """
+    found = [_peaks(curve, prominence) for curve in each(result, "peaks")]
+    most = max((len(f) for f in found), default=0)
+    table = np.full((len(found), most, len(_PEAK)), np.nan)
+    for row, of in zip(table, found, strict=True):
+        row[: len(of)] = np.reshape(of, (len(of), len(_PEAK)))
+    units = {"curve": result["dqdv"].attrs["units"], "V": "V"}
+    units["charge"] = result["total_capacity"].attrs["units"]
+    variables: dict[str, Any] = {}
+    for k, (name, kind, words) in enumerate(_PEAK):
+        attrs = {"units": units[kind], "long_name": words}
+        variables[name] = (("half_cycle", "peak"), table[..., k], attrs)
+    counts = {"units": "1", "long_name": "Number of peaks"}
+    variables["n_peaks"] = ("half_cycle", [len(f) for f in found], counts)
+    number = {"units": "1", "long_name": "Peak, by rising voltage"}
+    coords = {"peak": ("peak", np.arange(1, most + 1), number)}
+    return xr.Dataset(variables, coords).assign_coords(kept(result))
+
+
+_PEAK = (
+    ("position", "V", "Peak position"),
+    ("position_error", "V", "Peak position, one sd"),
+    ("height", "curve", "Peak height"),
+    ("height_error", "curve", "Peak height, one sd"),
+    ("width", "V", "Peak width at half prominence"),
+    ("area", "charge", "Charge between the neighbouring minima"),
+    ("area_error", "charge", "Charge between the neighbouring minima, one sd"),
+    ("prominence", "curve", "Peak prominence"),
+)
+
+
+def _peaks(curve: Differential, prominence: float | None) -> list[tuple[float, ...]]:
+    from batteryxr.echem.kernels.smoothers import parabola
+
+    tops, how = candidates(curve, prominence)
+    valleys = [a + int(np.argmin(curve.y[a:b])) for a, b in itertools.pairwise(tops)]
+    edges = [0, *valleys, curve.y.size]
+    found: list[tuple[float, ...]] = []
+    for k, top in enumerate(tops):
+        place, height, half = summit(curve, top, how["widths"][k])
+        fit = parabola(half)
+        bend = 2.0 * abs(float(fit[2] @ curve.y[top - half : top + half + 1]))
+        shift = curve.sd(fit[1], height) / bend * curve.width
+        low, high = edges[k], edges[k + 1]
+        ends = [
+            curve.sd_charge(curve.y[e])
+            for e in edges[k : k + 2]
+            if 0 < e < curve.y.size
+        ]
+        found.append(
+            (
+                curve.v[0] + place * curve.width,
+                shift,
+                height,
+                curve.sd(fit[0], height),
+                how["widths"][k] * curve.width,
+                float(curve.y[low:high].sum()) * curve.width,
+                float(np.linalg.norm(ends)),
+                how["prominences"][k],
+            )
+        )
+    return found

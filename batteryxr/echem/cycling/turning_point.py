@@ -1,0 +1,236 @@
+"""The turning point of dQ/dV, where one redox reaction hands over to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.cycling.curve_shape import (
+    SPAN,
+    Differential,
+    candidates,
+    each,
+    kept,
+    summit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.core.checks import Pair
+
+#: What smoothing shifts a valley relative to what a second smoothing does, at most.
+_FIRST = 1.7
+
+
+@recorded
+def turning_point(
+    result: xr.Dataset,
+    *,
+    window: Pair,
+    half_cycles: Sequence[int] | None = None,
+) -> xr.Dataset:
+    """Find where one redox reaction hands over to the next.
+
+    Reads once; the result is small and in memory.
+
+    The turning point is the minimum of dQ/dV between two of its peaks, taken from a
+    parabola. It is checked by another way: robust lines (Theil-Sen) through the two
+    flat parts of the voltage profile V(Q) each cross the line through the steep part
+    between them, at its two knees; the turning point should lie midway. Where one of
+    the peaks is a mere shoulder of the other there is no minimum: the turning point is
+    where the curve is flattest within the window, and its slope turns. The error holds
+    what the smoother and the span of the parabola do to a lopsided valley.
+
+    Parameters
+    ----------
+    result
+        Result of `dqdv`.
+    window
+        From one peak to the other, in V, about; the nearest peaks are taken.
+    half_cycles
+        Numbers of the half cycles wanted. None: all.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``half_cycle``: ``voltage``, ``capacity`` (charge passed in the half cycle
+        up to there) and their errors; ``knee_voltage`` and ``knee_capacity`` midway
+        between the knees and ``knee_range`` from one to the other; ``first_peak`` and
+        ``second_peak`` (V), as `peaks` places them; ``shoulder`` (1 where there is no
+        valley). NaN where there is neither.
+
+    Raises
+    ------
+    ArgumentError
+        If `window` is not two rising voltages, or a half cycle is not there.
+    DimensionError, VariableError
+        If it is no result of `dqdv`.
+    """
+    if half_cycles is not None:
+        there = result["half_cycle"].values
+        if not np.isin(half_cycles, there).all():
+            raise ArgumentError("half_cycles", list(half_cycles), f"some of {there}")
+        result = result.sel(half_cycle=list(half_cycles))
+    charging = result["direction"].values == "charge"
+    rows = [
+        _turning(curve, window, bool(up))
+        for curve, up in zip(each(result, "turning_point"), charging, strict=True)
+    ]
+    table = np.reshape(rows, (len(rows), len(_TURNING)))
+    units = {"V": "V", "1": "1", "charge": result["total_capacity"].attrs["units"]}
+    variables = {
+        name: ("half_cycle", table[:, k], {"units": units[kind], "long_name": words})
+        for k, (name, kind, words) in enumerate(_TURNING)
+    }
+    found = xr.Dataset(variables).assign_coords(kept(result))
+    return found.assign_attrs(method="minimum of dQ/dV; check: knees of V(Q)")
+
+
+_TURNING = (
+    ("voltage", "V", "Turning point"),
+    ("voltage_error", "V", "Turning point, one sd"),
+    ("capacity", "charge", "Capacity at the turning point"),
+    ("capacity_error", "charge", "Capacity at the turning point, one sd"),
+    ("knee_voltage", "V", "Middle of the two knees of V(Q)"),
+    ("knee_capacity", "charge", "Capacity at the middle of the two knees of V(Q)"),
+    ("knee_range", "charge", "Charge from one knee of V(Q) to the other"),
+    ("first_peak", "V", "Peak at lower voltage"),
+    ("second_peak", "V", "Peak at higher voltage"),
+    ("shoulder", "1", "Whether there is a shoulder, not a valley"),
+)
+
+
+def _lopsided(curve: Differential, lowest: int, half: int, place: float) -> float:
+    """Return how far (V) a valley shifts with the parabola's span and the smoother.
+
+    Where both sides rise alike it does not shift at all.
+    """
+    from batteryxr.echem.kernels.smoothers import extremum
+
+    narrow = extremum(curve.y, lowest, max(half // 2, 1))[0]
+    again = curve.smoothed_again()
+    a, b = max(lowest - half, 0), lowest + half + 1
+    other = extremum(again, a + int(np.argmin(again[a:b])), half)[0]
+    return _FIRST * float(np.hypot(narrow - place, other - place)) * curve.width
+
+
+def _turning(
+    curve: Differential, between: tuple[float, float], charging: bool
+) -> tuple[float, ...]:
+    from batteryxr.echem.kernels.smoothers import extremum, parabola
+
+    tops, how = candidates(curve, None)
+    if tops.size < 2:
+        return _shoulder(curve, between, charging)
+    one, two = (int(np.argmin(np.abs(curve.v[tops] - v))) for v in between)
+    first, second = tops[one], tops[two]
+    if first >= second:
+        return _shoulder(curve, between, charging)
+    lowest = first + int(np.argmin(curve.y[first : second + 1]))
+    half = max(curve.fwhm // 2, round(SPAN * min(lowest - first, second - lowest)))
+    place, depth, half, true = extremum(curve.y, lowest, half)
+    if not true:
+        return _shoulder(curve, between, charging)
+    fit = parabola(half)
+    bend = 2.0 * abs(float(fit[2] @ curve.y[lowest - half : lowest + half + 1]))
+    noise = curve.sd(fit[1], depth) / bend * curve.width
+    spread = float(np.hypot(noise, _lopsided(curve, lowest, half, place)))
+    voltage = curve.v[0] + place * curve.width
+    edges, passed = _passed(curve, charging)
+    capacity = float(np.interp(voltage, edges, passed))
+    knees = _knees(curve, (first, lowest, second), edges, passed)
+    return (
+        voltage,
+        spread,
+        capacity,
+        float(np.hypot(depth * spread, curve.sd_charge(depth))),
+        *knees,
+        *(
+            curve.v[0] + summit(curve, tops[k], how["widths"][k])[0] * curve.width
+            for k in (one, two)
+        ),
+        0.0,
+    )
+
+
+def _passed(curve: Differential, charging: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return upper edges of the bins, and the charge up to each."""
+    passed = np.cumsum(curve.y) * curve.width
+    # Of a discharge from the top.
+    return curve.v + 0.5 * curve.width, passed if charging else passed[-1] - passed
+
+
+def _shoulder(
+    curve: Differential, between: tuple[float, float], charging: bool
+) -> tuple[float, ...]:
+    """Return where a curve without a valley is flattest: there its slope turns."""
+    nothing = (np.nan,) * len(_TURNING)
+    half = max(curve.fwhm, 2)
+    x = np.arange(-half, half + 1, dtype=np.float64)
+    fit = np.linalg.pinv(x[:, None] ** np.arange(4))
+    inside = np.flatnonzero((curve.v >= between[0]) & (curve.v <= between[1]))
+    inside = inside[(inside >= half) & (inside < curve.y.size - half)]
+    if inside.size < 3:
+        return nothing
+    near = np.lib.stride_tricks.sliding_window_view(curve.y, 2 * half + 1)
+    value, slope, bend, third = fit @ near[inside - half].T
+    steep = np.abs(slope)
+    flat = 1 + np.flatnonzero((steep[1:-1] < steep[:-2]) & (steep[1:-1] <= steep[2:]))
+    if not flat.size:
+        return nothing
+    k = int(flat[np.argmin(steep[flat])])
+    if third[k] == 0:
+        return nothing
+    # Where the second derivative vanishes; it must bend by more than the noise.
+    shift = -bend[k] / (3.0 * third[k])
+    error = curve.sd(fit[2], value[k]) / abs(3.0 * third[k])
+    if not (abs(shift) <= half and error < half):
+        return nothing
+    voltage = float(curve.v[inside[k]] + shift * curve.width)
+    again = np.lib.stride_tricks.sliding_window_view(
+        curve.smoothed_again(), 2 * half + 1
+    )
+    _, _, other, beside = fit @ again[inside[k] - half]
+    moved = shift + other / (3.0 * beside) if beside else half
+    spread = float(np.hypot(error, min(abs(moved), half))) * curve.width
+    edges, passed = _passed(curve, charging)
+    capacity = float(np.interp(voltage, edges, passed))
+    noise = float(np.hypot(value[k] * spread, curve.sd_charge(value[k])))
+    lost = (np.nan,) * 5
+    return voltage, spread, capacity, noise, *lost, 1.0
+
+
+def _knees(
+    curve: Differential, places: tuple[int, int, int], v: np.ndarray, q: np.ndarray
+) -> tuple[float, float, float]:
+    from batteryxr.echem.kernels.smoothers import theil_sen
+
+    first, lowest, second = places
+    y, at = curve.y, np.arange(curve.y.size)
+    rise = y - y[lowest]
+    left, right = rise > 0.6 * rise[first], rise > 0.6 * rise[second]
+    reach = (lowest - first, second - lowest)
+    parts = (
+        left & (np.abs(at - first) < reach[0]),
+        (at > first) & (at < second) & (rise < 0.2 * min(rise[first], rise[second])),
+        right & (np.abs(at - second) < reach[1]),
+    )
+    lines = []
+    for part in parts:
+        # Even steps in charge, as the voltage profile is measured.
+        order = np.argsort(q[part])
+        along = np.linspace(q[part].min(), q[part].max(), 120)
+        lines.append(theil_sen(along, np.interp(along, q[part][order], v[part][order])))
+    knees = []
+    for flat in (lines[0], lines[2]):
+        if flat[0] == lines[1][0]:
+            return np.nan, np.nan, np.nan
+        at_q = (flat[1] - lines[1][1]) / (lines[1][0] - flat[0])
+        knees.append((at_q, lines[1][0] * at_q + lines[1][1]))
+    (q1, v1), (q2, v2) = knees
+    return 0.5 * (v1 + v2), 0.5 * (q1 + q2), abs(q2 - q1)
