@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.blocks import of_inputs
+from batteryxr.core.blocks import of_inputs, of_operations
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger, digest, mark_digest
@@ -208,5 +208,6 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
             for name, v in sorted(dataset.variables.items(), key=lambda i: str(i[0]))
         },
         "coordinates": {str(name): digest(v.values) for name, v in held.items()},
+        "operations": of_operations(lazy),
         "inputs": mark_digest({"blocks": of_inputs(lazy, digest)}),
     }
