@@ -72,7 +72,12 @@ def _session(location: Location) -> Any:
 
 
 def _commit(location: Location, session: Any, message: str) -> None:
-    from icechunk import BasicConflictSolver, ConflictError, IcechunkError, RebaseFailedError
+    from icechunk import (
+        BasicConflictSolver,
+        ConflictError,
+        IcechunkError,
+        RebaseFailedError,
+    )
 
     if not session.has_uncommitted_changes:
         return
