@@ -1,4 +1,4 @@
-"""What lazy arrays are computed by: the same text in every process for the same work."""
+"""What lazy arrays are computed by: the same in every process for the same work."""
 
 from __future__ import annotations
 

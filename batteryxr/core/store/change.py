@@ -27,7 +27,6 @@ from batteryxr.core.store.ownership import (
     require_store,
     require_whole_array,
 )
-
 from batteryxr.core.store.snapshots import snapshot
 
 if TYPE_CHECKING:

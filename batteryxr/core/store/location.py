@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    MissingDependencyError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +28,8 @@ JOURNAL = "_journal"
 METADATA = "zarr.json"
 #: Attribute of a group that is not finished: the dimension it is written along.
 UNFINISHED = "batteryxr_unfinished"
+#: Libraries whose errors tell what a server said.
+_SERVERS = frozenset({"aiohttp", "botocore", "fsspec", "icechunk", "obstore", "s3fs"})
 #: Branch of a repository that is read and written.
 BRANCH = "main"
 #: A path object that was made of a URL, which loses a slash.
@@ -248,11 +255,14 @@ def _named(text: str) -> Location:
 def _local(text: str) -> Location:
     from zarr.storage import LocalStore
 
-    if not text:
+    if not text or "\0" in text:
         raise ArgumentError("path", text, "the path of a store")
-    folder = Path(text).expanduser().absolute()
-    if folder.is_symlink():
-        folder = folder.resolve()
+    try:
+        folder = Path(text).expanduser().absolute()
+        if folder.is_symlink():
+            folder = folder.resolve()
+    except RuntimeError as error:  # links in a circle, a home that nobody has
+        raise StoreError(f"{text}: no store can be there. {error}.") from error
     return Location(LocalStore(folder), text, folder)
 
 
@@ -276,20 +286,17 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
 
 @contextmanager
 def telling(location: Location) -> Iterator[None]:
-    """Turn what the system says against reading or writing into a `StoreError`."""
+    """Turn what the system or a server says against it into a `StoreError`."""
     try:
         yield
-    except BrokenPipeError:
+    except (BatteryxrError, BrokenPipeError):
         raise
-    except OSError as error:
-        what = error.strerror or str(error) or type(error).__name__
-        raise StoreError(f"{location}: {what}. What was there before is whole.") from (
-            error
-        )
     except Exception as error:
-        if not type(error).__module__.startswith("icechunk"):
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and library not in _SERVERS:
             raise
-        what = str(error).strip().partition("\n")[0].removeprefix("x ")
+        what = getattr(error, "strerror", "") or str(error) or type(error).__name__
+        what = what.strip().partition("\n")[0].removeprefix("x ").rstrip(".")
         raise StoreError(f"{location}: {what}. What was there before is whole.") from (
             error
         )
