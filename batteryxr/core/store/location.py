@@ -261,8 +261,9 @@ def _local(text: str) -> Location:
         folder = Path(text).expanduser().absolute()
         if folder.is_symlink():
             folder = folder.resolve()
-    except RuntimeError as error:  # links in a circle, a home that nobody has
-        raise StoreError(f"{text}: no store can be there. {error}.") from error
+    except (RuntimeError, OSError) as error:  # links in a circle, a name too long
+        what = getattr(error, "strerror", "") or error
+        raise StoreError(f"{text}: no store can be there. {what}.") from error
     return Location(LocalStore(folder), text, folder)
 
 

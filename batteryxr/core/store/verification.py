@@ -86,13 +86,10 @@ def _require_begun(location: Location) -> None:
     """Raise unless what is there could be a store, whole or damaged."""
     if above := store_above(location):
         raise StoreError(f"{location} lies within the store {above}. Check that one.")
-    names = location.names()
     node = node_of(location, "") or {}
     if node.get("node_type") == "array":
         raise StoreError(f"{location} is a variable, not a store.")
-    if {METADATA, JOURNAL} & set(names):
-        return
-    if not any(location.get(joined(name, METADATA)) is not None for name in names):
+    if not {METADATA, JOURNAL} & set(location.names()):
         raise StoreError(f"{location}: no zarr store there.")
 
 
