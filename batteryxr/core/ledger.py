@@ -22,6 +22,8 @@ from batteryxr.core.store import (
     mark_whole,
     problem_of_piece,
     require_manifest,
+    require_repository,
+    snapshot,
     telling,
 )
 
@@ -92,7 +94,8 @@ class Ledger:
             if self._holds_others():
                 raise StoreError(f"{self} holds pieces of unknown origin. {_CHOOSE}")
             self.put(_CLAIM, {}, mark=wanted)
-            require_manifest(self.location)
+            with snapshot(self.location, "a manifest") as location:
+                require_manifest(location)
         elif stored != wanted:
             raise StoreError(
                 f"{self} was made from other data or with other arguments "
@@ -136,8 +139,9 @@ class Ledger:
         newest = self._newest(key)
         slot, turn = (0, 1) if newest is None else (1 - newest.slot, newest.turn + 1)
         name = self._name(key, slot)
-        location.delete_below(name)
-        with telling(location):
+        require_repository(location)
+        with telling(location), snapshot(location, f"{name}") as location:
+            location.delete_below(name)
             group = zarr.create_group(location.store, path=name)
             digests = {}
             pairs = arrays.items() if isinstance(arrays, Mapping) else arrays
@@ -195,8 +199,9 @@ class Ledger:
 
     def forget(self, key: str) -> None:
         """Delete a piece, if it is there."""
-        for slot in _SLOTS:
-            self.location.delete_below(self._name(key, slot))
+        with snapshot(self.location, f"without {self.group}/{key}") as location:
+            for slot in _SLOTS:
+                location.delete_below(self._name(key, slot))
 
     @property
     def location(self) -> Location:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from batteryxr.core.optional import unchanged_process
@@ -49,6 +50,32 @@ BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"
 NEUTRAL = "#555555"
 
 
+#: What Bokeh takes for the begin or end of a formula.
+_FORMULA = re.compile(r"(\$)(?=\$)|(\\)(?=[\[\]()])")
+
+
+def plain(text: str) -> str:
+    """Return a text in which Bokeh finds no formula.
+
+    For one it loads and runs a script from the internet, whoever wrote the text: a word
+    joiner, which is not seen, parts the signs.
+    """
+    return _FORMULA.sub("\\g<0>\u2060", text)
+
+
+def plainly_labelled(array: xr.DataArray) -> xr.DataArray:
+    """Return an array whose names and labels hold no formula; see `plain`."""
+    names = {n: plain(str(n)) for n in (*array.dims, *array.coords)}
+    shown = array.rename({n: text for n, text in names.items() if text != n})
+    shown = shown.rename(plain(str(array.name)) if array.name else None).copy(
+        deep=False
+    )
+    for part in (shown, *shown.coords.values()):
+        told = {k: part.attrs[k] for k in ("long_name", "units") if k in part.attrs}
+        part.attrs |= {k: plain(str(v)) for k, v in told.items()}
+    return shown
+
+
 def axis_label(array: xr.DataArray, words: str = "") -> str:
     """Return the label of an axis, such as ``"Voltage (V)"``.
 
@@ -62,7 +89,7 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     """
     words = words or str(array.attrs.get("long_name", array.name))
     units = str(array.attrs.get("units", "1"))
-    return words if units in ("1", "") else f"{words} ({units})"
+    return plain(words if units in ("1", "") else f"{words} ({units})")
 
 
 def dimension(

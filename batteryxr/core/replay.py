@@ -39,6 +39,10 @@ _ROOMS = frozenset(
 _DTYPE = re.compile(
     r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|[<>=]?U[0-9]{1,4}"
 )
+#: Arguments that are run as regular expressions.
+_EXPRESSIONS = frozenset({"pattern"})
+#: Largest whole number that a call may bring: sizes, counts and passes.
+_MOST = 100_000
 #: Characters of a call; one that batteryxr writes has some thousands.
 _LONGEST = 1_000_000
 
@@ -107,7 +111,10 @@ def replay(
     signature = inspect.signature(function)
     if data is not None:
         arguments |= {next(iter(signature.parameters)): data}
-    known = _arguments(call, function, signature, arguments)
+    try:
+        known = _arguments(call, function, signature, arguments)
+    except RecursionError as error:
+        raise _unreadable(result.attrs["batteryxr_call"]) from error
     return _made(function, signature, known)
 
 
@@ -180,15 +187,33 @@ def _arguments(
     for name, value in call.arguments.items():
         if name in given:
             continue
-        if holds_place(value, kinds.get(name, Any)):
+        if wanted := _to_be_given(value, name, kinds.get(name, Any)):
             raise ArgumentError(
-                name,
-                None,
-                "the place that this call shall use; a store's own is not taken",
-                f"Pass it: replay(result, data, {name}=...).",
+                name, None, wanted, f"Pass it: replay(result, data, {name}=...)."
             )
         values[name] = decode(value, name, given)
     return values
+
+
+def _to_be_given(value: Any, name: str, kind: Any) -> str:
+    """Return what must be given anew, of what a store may not decide; "" if nothing."""
+    if holds_place(value, kind):
+        return "the place that this call shall use; a store's own is not taken"
+    if name in _EXPRESSIONS and value is not None:
+        return "the regular expression; a store's own may never end, and is not taken"
+    if name != "seed" and _largest(value) > _MOST:
+        return f"the number {_largest(value)}; a store's own is taken up to {_MOST}"
+    return ""
+
+
+def _largest(value: Any) -> int:
+    """Return the largest whole number of an encoded argument."""
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    if isinstance(value, dict):
+        inner = {k: v for k, v in value.items() if k not in ("seed", "$array")}
+        return max(map(_largest, inner.values()), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 def _names(encoded: Any) -> Iterator[str]:
@@ -284,11 +309,11 @@ def _object(value: dict[str, Any], given: dict[str, Any]) -> Any:
     cls = REPLAYABLE[value["$object"]]
     kinds = resolved(cls)
     for field, inner in value["fields"].items():
-        if holds_place(inner, kinds.get(field, Any)):
+        if wanted := _to_be_given(inner, field, kinds.get(field, Any)):
             raise ArgumentError(
                 field,
                 None,
-                "a place that is given anew",
+                wanted,
                 f"Make the {cls.__name__} yourself and pass it by its argument's name.",
             )
     return cls(**{k: _decoded(v, k, given) for k, v in value["fields"].items()})

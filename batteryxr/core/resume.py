@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.blocks import of_inputs
+from batteryxr.core.blocks import of_inputs, of_operations
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger, digest, mark_digest
@@ -22,9 +22,11 @@ from batteryxr.core.store import (
     node_of,
     open_dataset,
     place_of,
+    require_repository,
     require_store,
     seal,
     settle,
+    snapshot,
     storable,
     telling,
 )
@@ -80,6 +82,7 @@ def write_resumable(
     regions = list(_regions(data, dim))
     location, group = location_of(path), group.strip("/")
     require_store(location)
+    require_repository(location)
     mark = _mark(data, dim)
     with telling(location), locked(location):
         settle(location)
@@ -89,7 +92,7 @@ def write_resumable(
             _write_missing(data, ledger, location, regions, progress)
             annotate(location, group, **{UNFINISHED: None})
             seal(location, ledger.group)
-    return open_dataset(location, group)
+    return open_dataset(location.newest(), group)
 
 
 def _is_finished(
@@ -165,13 +168,14 @@ def _write_region(
     piece = piece.drop_vars(
         [n for n, v in piece.variables.items() if dim not in v.dims]
     )
-    storable(piece).to_zarr(
-        location.store,
-        group=place_of(location, group),
-        region=region,
-        consolidated=False,
-        write_empty_chunks=True,
-    )
+    with snapshot(location, f"{group}, {region[dim].start}") as now:
+        storable(piece).to_zarr(
+            now.store,
+            group=place_of(now, group),
+            region=region,
+            consolidated=False,
+            write_empty_chunks=True,
+        )
 
 
 def _attributes(location: Location, group: str) -> dict[str, Any]:
@@ -204,5 +208,6 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
             for name, v in sorted(dataset.variables.items(), key=lambda i: str(i[0]))
         },
         "coordinates": {str(name): digest(v.values) for name, v in held.items()},
+        "operations": of_operations(lazy),
         "inputs": mark_digest({"blocks": of_inputs(lazy, digest)}),
     }

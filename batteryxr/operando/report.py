@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, StoreError
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import load_hvplot, plain, plainly_labelled
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def require_page(path: str | Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise ArgumentError("report", str(path), "a file in a folder that is there")
     if not path.exists() and not path.is_symlink():
+        _require_writable(path)
         return
     if not overwrite:
         raise StoreError(
@@ -167,6 +168,15 @@ def require_page(path: str | Path, overwrite: bool) -> None:
             f"{path} is no report of batteryxr, so it is not replaced. Choose another "
             "file."
         )
+
+
+def _require_writable(path: Path) -> None:
+    """Raise unless a file can be made there: before the work, not after it."""
+    try:
+        path.open("xb").close()
+        path.unlink()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}.") from error
 
 
 def _is_report(path: Path) -> bool:
@@ -266,15 +276,15 @@ def _tables(page: Report, run: Findings) -> None:
 def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
     """Return an image of the scans over the part of the axis that was unmixed."""
     load_hvplot()
-    signal = str(scans.dims[-1])
+    signal = plain(str(scans.dims[-1]))
     numbers = np.arange(1, scans.sizes["scan"] + 1)
-    bare = scans.reset_coords(drop=True).assign_coords(scan=numbers)
+    bare = plainly_labelled(scans.reset_coords(drop=True)).assign_coords(scan=numbers)
     bare["scan"].attrs = {"long_name": "Scan", "units": "1"}
     # An image has even steps, and no more of them than a screen.
     every = max(1, scans.sizes["scan"] // 500)
     axis = np.linspace(float(part[0]), float(part[-1]), min(500, part.size))
     shown = bare.isel(scan=slice(None, None, every)).compute().interp({signal: axis})
-    shown[signal].attrs = scans[signal].attrs
+    shown[signal].attrs = bare[signal].attrs
     return shown.astype("f4").hvplot.image(
         x=signal,
         y="scan",
@@ -337,6 +347,19 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
     from bokeh.resources import Resources
 
     models = [hv.render(plot, backend="bokeh") for plot in plots]
+    for model in models:
+        _without_formulas(model)
     script, figures = components(tuple(models))
     bundle = Resources(mode="inline", components=["bokeh", "bokeh-api"]).render()
     return bundle + script, list(figures)
+
+
+def _without_formulas(figure: Any) -> None:
+    """Part the signs of formulas, which the reader's browser would fetch a script for.
+
+    Texts come from files and stores of anybody.
+    """
+    for model in figure.references():
+        for name, value in model.properties_with_values(include_defaults=False).items():
+            if isinstance(value, str) and plain(value) != value:
+                setattr(model, name, plain(value))

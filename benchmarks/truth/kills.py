@@ -2,6 +2,8 @@
 
     python benchmarks/truth/kills.py [--kills 100] [--writers 50] [--damages 1000]
 
+With ``--s3`` kills and writers are tried on an S3 server on this machine as well.
+
 The cases are those of ``tests/core``. Each line should say that all of them held.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import random
 import shutil
 import sys
@@ -26,26 +29,26 @@ import test_store_changes as changes
 import test_store_damage as damages
 
 
-def kills(folder: Path, n: int) -> int:
+def kills(path: Path | str, n: int, longest: float) -> int:
     """Kill processes that overwrite; return after how many all was whole."""
-    path, times, held = folder / "kills.zarr", random.Random(1), 0
+    times, held = random.Random(1), 0
     first = changes.dataset(1)
     save(xr.DataTree.from_dict({"/m": first, "/m/n": first}), path)
     fork = conftest.forking()
     for _ in range(n):
-        changes.kill_and_look(fork, path, times.uniform(0.0, 0.5))
+        changes.kill_and_look(fork, path, times.uniform(0.0, longest))
         held += 1
     return held
 
 
-def writers(folder: Path, n: int) -> collections.Counter[str]:
+def writers(path: Path | str, n: int, longest: float) -> collections.Counter[str]:
     """Let two write at any moment; return how often one was refused by name."""
-    path, times, fork = folder / "two.zarr", random.Random(2), conftest.forking()
+    times, fork = random.Random(2), conftest.forking()
     save(changes.dataset(1), path, group="m")
     found: collections.Counter[str] = collections.Counter()
     for k in range(2, 2 * n + 2, 2):
         first = fork(changes._WRITER, path, k)[1]
-        time.sleep(times.uniform(0.0, 0.15))
+        time.sleep(times.uniform(0.0, longest))
         second = fork(changes._WRITER, path, k + 1)[1]
         told = [first.recv(), second.recv()]
         done = [k + i for i in (0, 1) if told[i] == "done"]
@@ -72,16 +75,41 @@ def damage(folder: Path, n: int) -> int:
     return named
 
 
+def server() -> str:
+    """Start an S3 server in this process; return the URL of a bucket."""
+    from moto.server import ThreadedMotoServer
+
+    started = ThreadedMotoServer(port=0)
+    started.start()
+    host, port = started.get_host_and_port()
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    import boto3
+
+    boto3.client("s3").create_bucket(Bucket="cells")
+    return "s3://cells"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--writers", type=int, default=50)
     parser.add_argument("--damages", type=int, default=1000)
+    parser.add_argument("--s3", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"kills: {kills(folder, asked.kills)} of {asked.kills} whole", flush=True)
-        print(f"writers: {dict(writers(folder, asked.writers))}", flush=True)
+        # On the server a change takes some ten times as long.
+        places: dict[Path | str, float] = {server(): 4.0} if asked.s3 else {}
+        for place, longest in ({folder: 0.5} | places).items():
+            whole = kills(f"{place}/kills.zarr", asked.kills, longest)
+            print(f"{place}: kills: {whole} of {asked.kills} whole", flush=True)
+            found = dict(writers(f"{place}/two.zarr", asked.writers, longest / 3))
+            print(f"{place}: writers: {found}", flush=True)
         print(f"damages: {damage(folder, asked.damages)} of {asked.damages} named")
 
 

@@ -80,6 +80,15 @@ HOSTILE = {
     "a depth without end": '{"accessor": "nmf", "method": "fit", "arguments": '
     + '{"a": ' * 100_000,
     "no text of JSON": "__import__('os').system('id')",
+    "an expression without end": own("read_series", {"pattern": "(a+)+$"}, "io"),
+    "more than memory holds": own("oxide_series", {"n_scans": 10**9}, "simulate"),
+    "work without end": own("fit", {"max_iter": 10**12}),
+    "work without end in an object": own(
+        "ptycho_energies",
+        {"schedule": {"$object": "Schedule", "fields": {"lead": 10**9}}},
+        "cdi",
+    ),
+    "a list in lists": own("fit", {"seed": json.loads("[" * 900 + "]" * 900)}),
     "another argument": own("fit", {"n_components": 2, "on_end": "id"}),
     "arguments in a list": {"accessor": "nmf", "method": "fit", "arguments": ["a"]},
 }

@@ -18,8 +18,17 @@ from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import open_store, save
 
 
-def _maps(counter, *, size=12, factor=2.0):
+class Stop(Exception):
+    pass
+
+
+def _maps(counter, *, size=12, factor=2.0, stop=()):
+    """Return lazy data that count their pieces, and break off after so many."""
+    ends = list(stop)
+
     def work(block):
+        if len(counter) in ends:
+            raise Stop
         counter.append(1)
         return block * factor
 
@@ -49,20 +58,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
     path = tmp_path / "a.zarr"
     counter: list[int] = []
 
-    class Stop(Exception):
-        pass
-
-    def stop_at_third(block):
-        if len(counter) == 2:
-            raise Stop
-        counter.append(1)
-        return block * 2.0
-
-    x = da.from_array(np.arange(12.0), chunks=3)
-    ds = _maps([])
-    broken = ds.assign(
-        a=("y", x.map_blocks(stop_at_third, dtype=float, meta=np.empty(0)))
-    )
+    broken = _maps(counter, stop=[2])
     with pytest.raises(Stop):
         write_resumable(broken, path, group="maps", dim="y")
     with pytest.warns(DataQualityWarning, match="'maps' is not finished"):
@@ -186,3 +182,37 @@ def test_sigkill_at_any_moment(tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     np.testing.assert_array_equal(open_store(store, "maps")["a"], np.arange(60) * 2.0)
     assert 20 <= len(log.read_text()) <= 20 + 3
+
+
+def _by(scale):
+    return lambda block, weights: block * scale + weights
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x * 3.0,
+        lambda x: x + 2.0,
+        lambda x: x.map_blocks(_by(3.0), weights=np.arange(3.0), dtype=float),
+        lambda x: x.map_blocks(_by(2.0), weights=np.arange(1.0, 4.0), dtype=float),
+        lambda x: x.map_blocks(lambda block: block * 2.0, dtype=float),
+    ],
+)
+def test_other_work_on_the_same_data_is_refused(tmp_path, change):
+    """Calls that no function of ours has recorded differ by what dask would do."""
+    x = da.from_array(np.arange(12.0), chunks=3)
+
+    def lazy(work):
+        return xr.Dataset({"a": ("y", work(x))})
+
+    for k, first in enumerate(
+        (
+            lambda x: x * 2.0,
+            lambda x: x.map_blocks(_by(2.0), weights=np.arange(3.0), dtype=float),
+        )
+    ):
+        path = tmp_path / f"{k}.zarr"
+        write_resumable(lazy(first), path, group="maps", dim="y")
+        write_resumable(lazy(first), path, group="maps", dim="y")
+        with pytest.raises(StoreError, match="operations: stored"):
+            write_resumable(lazy(change), path, group="maps", dim="y")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,13 @@ from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.ledger import Ledger, Piece, digest
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
+from batteryxr.core.store import (
+    location_of,
+    locked,
+    require_repository,
+    require_store,
+    telling,
+)
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
@@ -49,11 +57,25 @@ def retrieve_phases(
     if is_lazy(intensity):
         return label_answers(answers, intensity, settings)
     _check_patterns(intensity.values, settings.caller)
-    done = gather(
-        answers, "Retrieving phases", watched=starts, token=token, progress=progress
-    )
+    with _alone(settings):
+        done = gather(
+            answers, "Retrieving phases", watched=starts, token=token, progress=progress
+        )
     _report([answer["rank"] for answer in done], settings)
     return label_answers(done, intensity, settings)
+
+
+@contextmanager
+def _alone(settings: RetrievalSettings) -> Iterator[None]:
+    """Let nobody else write to the store of the starts, if there is one."""
+    if settings.store is None:
+        yield
+        return
+    location = location_of(settings.store)
+    require_store(location)
+    require_repository(location)
+    with telling(location), locked(location):
+        yield
 
 
 def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:

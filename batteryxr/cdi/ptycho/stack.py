@@ -190,7 +190,7 @@ def ptycho_energies(
         mark = mark_of(stack)
         if not _is_finished(stack, mark):
             complete(stack, mark)
-    return open_dataset(location, RESULT)
+    return open_dataset(stack.store, RESULT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from batteryxr.core.blocks.arrays import (
 )
 from batteryxr.core.blocks.inputs import of_inputs
 from batteryxr.core.blocks.laziness import compute, is_lazy
+from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
 from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
 
@@ -31,6 +32,7 @@ __all__ = [
     "is_lazy",
     "is_stopped",
     "of_inputs",
+    "of_operations",
     "running_sum",
     "stack",
     "stream",

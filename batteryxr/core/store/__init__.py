@@ -20,6 +20,7 @@ from batteryxr.core.store.opening import groups, open_dataset, open_place, open_
 from batteryxr.core.store.ownership import node_of, require_ours, require_store
 from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
 from batteryxr.core.store.saving import holds_data, save
+from batteryxr.core.store.snapshots import require_repository, snapshot
 from batteryxr.core.store.verification import Damage, verify
 
 __all__ = [
@@ -49,10 +50,12 @@ __all__ = [
     "problem_of_piece",
     "require_manifest",
     "require_ours",
+    "require_repository",
     "require_store",
     "save",
     "seal",
     "settle",
+    "snapshot",
     "storable",
     "telling",
     "verify",

@@ -27,6 +27,7 @@ from batteryxr.core.store.ownership import (
     require_store,
     require_whole_array,
 )
+from batteryxr.core.store.snapshots import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +125,9 @@ class Revision:
         manifest = self._next_manifest()
         require_held(self.location, self.token)
         if self.location.transacts:
-            self.location.put(MANIFEST, manifest.content())
-            self.location.store.session.commit("batteryxr: " + ", ".join(self._staged))
+            self._take_places()
+            for key, text in self._puts(manifest).items():
+                self.location.put(key, text.encode())
             return
         Note(self.token, self._moves(), self._puts(manifest)).carry_out(self.location)
         self._drop_displaced(manifest)
@@ -150,10 +152,7 @@ class Revision:
         """Return where a group is written until it counts, and note it."""
         location, number = self.location, self._count
         self._count += 1
-        if location.transacts:
-            _delete_arrays(location, group)
-            return group
-        if location.folder is not None:
+        if location.folder is not None or location.transacts:
             return f"{JOURNAL}/staged-{self.token}/{number}"
         if self._old_arrays(group):
             return f"{JOURNAL}/v-{self.token}/{number}"
@@ -180,7 +179,8 @@ class Revision:
             within = f"{joined(group, JOURNAL)}/"
             ledgers = {k: v for k, v in ledgers.items() if not k.startswith(within)}
         for group, place in self._staged.items():
-            at = group if self.location.folder is not None else place
+            renamed = self.location.folder is not None or self.location.transacts
+            at = group if renamed else place
             names = ["", *sorted(_arrays(self.location, place))]
             found = {
                 name: digest_of(self.location.get(joined(place, name, METADATA)) or b"")
@@ -201,6 +201,21 @@ class Revision:
             moves += [(joined(group, name), f"{away}/{number}/{name}") for name in old]
             moves += [(f"{place}/{name}", joined(group, name)) for name in new]
         return moves
+
+    def _take_places(self) -> None:
+        """Put groups in their places by copying, within a snapshot."""
+        location = self.location
+        for group in self._removed | self._staged.keys():
+            _delete_arrays(location, group)
+            if group:
+                location.delete_below(joined(group, JOURNAL))
+        for group, place in self._staged.items():
+            # Metadata before chunks.
+            keys = sorted(location.keys(f"{place}/"), key=lambda k: k.count("/"))
+            for key in sorted(keys, key=lambda k: not k.endswith(METADATA)):
+                inner = key.removeprefix(f"{place}/")
+                location.put(joined(group, inner), location.get(key) or b"")
+        location.delete_below(f"{JOURNAL}/staged-{self.token}")
 
     def _puts(self, manifest: Manifest) -> dict[str, str]:
         """Return objects to write: metadata of groups above, the manifest last."""
@@ -242,7 +257,12 @@ def changing(location: Location) -> Iterator[Revision]:
         If somebody else writes there, or something lies there that is not a store's.
     """
     require_store(location)
-    with telling(location), _no_trace(location), locked(location) as token:
+    with (
+        telling(location),
+        _no_trace(location),
+        locked(location) as token,
+        snapshot(location, "a change of groups") as location,
+    ):
         finish_notes(location)
         manifest = Manifest.read(location)
         if manifest.problem not in ("", "lost"):
@@ -255,12 +275,17 @@ def changing(location: Location) -> Iterator[Revision]:
             yield change
             change.commit()
         finally:
-            clean(location, Manifest.read(location), token)
+            if not location.transacts:
+                clean(location, Manifest.read(location), token)
 
 
 def annotate(location: Location, group: str, **attrs: Any) -> None:
     """Set attributes of a group that is there, None to remove one; its arrays stay."""
-    with telling(location), locked(location) as token:
+    with (
+        telling(location),
+        locked(location) as token,
+        snapshot(location, f"attributes of {group}") as location,
+    ):
         manifest = Manifest.read(location)
         key = joined(manifest.place(group), METADATA)
         node = json.loads(location.get(key) or b"{}")
@@ -273,12 +298,20 @@ def annotate(location: Location, group: str, **attrs: Any) -> None:
         manifest = replace(manifest, groups=groups)
         require_held(location, token)
         puts = {key: text, MANIFEST: manifest.content().decode()}
-        Note(token, [], puts).carry_out(location)
+        if location.transacts:
+            for name, content in puts.items():
+                location.put(name, content.encode())
+        else:
+            Note(token, [], puts).carry_out(location)
 
 
 def seal(location: Location, ledger: str) -> None:
     """Note in the manifest what a finished ledger consists of."""
-    with telling(location), locked(location) as token:
+    with (
+        telling(location),
+        locked(location) as token,
+        snapshot(location, f"{ledger} is finished") as location,
+    ):
         manifest = Manifest.read(location).sealing(location, ledger)
         require_held(location, token)
         location.put(MANIFEST, manifest.content())

@@ -8,11 +8,16 @@ import shutil
 import uuid
 from collections.abc import Mapping  # noqa: TC003 (told at run time)
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    MissingDependencyError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +28,10 @@ JOURNAL = "_journal"
 METADATA = "zarr.json"
 #: Attribute of a group that is not finished: the dimension it is written along.
 UNFINISHED = "batteryxr_unfinished"
+#: Libraries whose errors tell what a server said.
+_SERVERS = frozenset({"aiohttp", "botocore", "fsspec", "icechunk", "obstore", "s3fs"})
+#: Branch of a repository that is read and written.
+BRANCH = "main"
 #: A path object that was made of a URL, which loses a slash.
 _BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -46,7 +55,18 @@ class RemotePath(Protocol):
     storage_options: Mapping[str, Any]
 
 
-StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath
+@runtime_checkable
+class Repository(Protocol):
+    """A repository of icechunk: a store, and its snapshots."""
+
+    def readonly_session(self, branch: str) -> Any:
+        """Return a session that reads the newest snapshot of a branch."""
+
+    def writable_session(self, branch: str) -> Any:
+        """Return a session whose changes become the next one."""
+
+
+StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath | Repository
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,14 @@ class Location:
         How messages name it.
     folder
         The folder, if it is one.
+    repository
+        The repository of snapshots, if it is one: `store` reads the newest.
     """
 
     store: Any
     shown: str
     folder: Path | None = None
+    repository: Any = None
 
     def __str__(self) -> str:
         return self.shown
@@ -75,13 +98,22 @@ class Location:
         """A text that is the same for each way to name this store."""
         if self.folder is not None:
             return str(self.folder)
-        held = type(self.store).__name__ == "MemoryStore"
-        return f"memory-{id(self.store._store_dict)}" if held else repr(self.store)
+        held = getattr(self.store, "_store_dict", None)  # of zarr's, or obstore's
+        if held is None and "memory" in repr(self.store).lower():
+            held = getattr(self.store, "store", None)
+        return repr(self.store) if held is None else f"memory-{id(held)}"
 
     @property
     def transacts(self) -> bool:
-        """Whether the store has transactions of its own, as icechunk's have."""
+        """Whether the store has snapshots of its own, as icechunk's have."""
         return hasattr(self.store, "session")
+
+    def newest(self) -> Location:
+        """Return the location as it is now: a repository is read by snapshot."""
+        if self.repository is None:
+            return self
+        store = self.repository.readonly_session(BRANCH).store
+        return replace(self, store=store)
 
     def get(self, key: str) -> bytes | None:
         """Return an object, or None if it is not there."""
@@ -130,7 +162,7 @@ class Location:
         """Delete an object, if it is there."""
         if self.folder is not None:
             (self.folder / key).unlink(missing_ok=True)
-        else:
+        elif not self.transacts or self.get(key) is not None:
             _sync(self.store.delete(key))
 
     def delete_below(self, prefix: str) -> None:
@@ -141,6 +173,8 @@ class Location:
                 # Out of sight at once, so that no part of it is ever seen.
                 path = path.rename(journal / f"trash-{uuid.uuid4().hex}")
             shutil.rmtree(path, ignore_errors=True)
+        elif self.transacts:
+            _sync(self.store.delete_dir(prefix))
         else:
             for key in self.keys(f"{prefix}/"):
                 self.delete(key)
@@ -149,6 +183,8 @@ class Location:
         """Return the keys of all objects below a prefix, which ends with a slash."""
         if self.folder is not None:
             return list(_files(self.folder, prefix))
+        if self.transacts and prefix and self.get(f"{prefix}{METADATA}") is None:
+            return []  # which it would call a mistake
         try:
             return _collected(self.store.list_prefix(prefix))
         except FileNotFoundError:
@@ -185,6 +221,8 @@ def location_of(place: StoreLike | Location) -> Location:
         return place
     if isinstance(place, str | Path) and not hasattr(place, "protocol"):
         return _named(os.fspath(place))
+    if isinstance(place, Repository):
+        return Location(None, _shown_repository(place), repository=place).newest()
     if isinstance(place, ZarrStore):
         root = getattr(place, "root", None)
         folder = root.absolute() if isinstance(root, Path) else None
@@ -194,6 +232,12 @@ def location_of(place: StoreLike | Location) -> Location:
     if isinstance(place, os.PathLike | RemotePath):
         return _named(str(getattr(place, "path", place)))
     raise ArgumentError("path", place, "a path, a URL or a zarr store")
+
+
+def _shown_repository(repository: Any) -> str:
+    """Return how messages name a repository."""
+    storage = re.sub(r"\s+", " ", str(getattr(repository, "storage", ""))).strip()
+    return f"icechunk repository {storage}".strip()
 
 
 def _named(text: str) -> Location:
@@ -211,11 +255,15 @@ def _named(text: str) -> Location:
 def _local(text: str) -> Location:
     from zarr.storage import LocalStore
 
-    if not text:
+    if not text or "\0" in text:
         raise ArgumentError("path", text, "the path of a store")
-    folder = Path(text).expanduser().absolute()
-    if folder.is_symlink():
-        folder = folder.resolve()
+    try:
+        folder = Path(text).expanduser().absolute()
+        if folder.is_symlink():
+            folder = folder.resolve()
+    except (RuntimeError, OSError) as error:  # links in a circle, a name too long
+        what = getattr(error, "strerror", "") or error
+        raise StoreError(f"{text}: no store can be there. {what}.") from error
     return Location(LocalStore(folder), text, folder)
 
 
@@ -239,13 +287,17 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
 
 @contextmanager
 def telling(location: Location) -> Iterator[None]:
-    """Turn what the system says against reading or writing into a `StoreError`."""
+    """Turn what the system or a server says against it into a `StoreError`."""
     try:
         yield
-    except BrokenPipeError:
+    except (BatteryxrError, BrokenPipeError):
         raise
-    except OSError as error:
-        what = error.strerror or str(error) or type(error).__name__
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if not isinstance(error, OSError) and library not in _SERVERS:
+            raise
+        what = getattr(error, "strerror", "") or str(error) or type(error).__name__
+        what = what.strip().partition("\n")[0].removeprefix("x ").rstrip(".")
         raise StoreError(f"{location}: {what}. What was there before is whole.") from (
             error
         )

@@ -207,7 +207,12 @@ def _told(location: Location, damages: list[Damage]) -> str:
 
 def _unreadable(location: Location, name: str, error: Exception) -> StoreError:
     """Return what to say where metadata cannot be read: which, if it can be told."""
-    found = [d for d in verify(location, metadata_only=True) if d.variable != ""]
+    try:
+        found = verify(location, metadata_only=True)
+    except StoreError:  # a part of another store
+        found = []
+    # What a store of somebody else has none of does not tell why.
+    found = [d for d in found if d.variable != "manifest"]
     if found:
         return StoreError(_told(location, found))
     return StoreError(f"{location}, group {name or '/'!r} cannot be read: {error}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
-from batteryxr.core.store.location import JOURNAL, METADATA
-from batteryxr.core.store.manifest import joined
+from batteryxr.core.store.location import JOURNAL, METADATA, telling
+from batteryxr.core.store.manifest import MANIFEST, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,8 +43,19 @@ def require_store(location: Location) -> None:
     Raises
     ------
     StoreError
-        If a file lies there, or a folder that is not empty and no zarr store.
+        If a file lies there, a folder that is not empty and no zarr store, or a part of
+        another store.
     """
+    with telling(location):
+        _require_store(location)
+
+
+def _require_store(location: Location) -> None:
+    if above := store_above(location):
+        raise StoreError(
+            f"{location} lies within the store {above}. Pass that one, and the rest as "
+            "its group."
+        )
     folder = location.folder
     if folder is not None and (folder.is_symlink() or folder.exists()):
         if not folder.is_dir():
@@ -61,6 +73,14 @@ def require_store(location: Location) -> None:
     raise StoreError(
         f"{location} is not a zarr store and holds {_shown(names)}. {_MEND}"
     )
+
+
+def store_above(location: Location) -> Path | None:
+    """Return the store that a folder is a part of, if it is one."""
+    if location.folder is None:
+        return None
+    above = Path(os.path.realpath(location.folder)).parents
+    return next((p for p in above if (p / MANIFEST).is_file()), None)
 
 
 def require_ours(location: Location, groups: Iterable[str]) -> None:

@@ -15,9 +15,11 @@ from batteryxr.core.store.location import (
     Location,
     StoreLike,
     location_of,
+    telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
+from batteryxr.core.store.ownership import node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
 if TYPE_CHECKING:
@@ -75,8 +77,23 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
         If there is no store at `path`.
     """
     location = location_of(path)
-    if location.is_empty():
+    with telling(location):
+        _require_begun(location)
+        return _found(location, metadata_only)
+
+
+def _require_begun(location: Location) -> None:
+    """Raise unless what is there could be a store, whole or damaged."""
+    if above := store_above(location):
+        raise StoreError(f"{location} lies within the store {above}. Check that one.")
+    node = node_of(location, "") or {}
+    if node.get("node_type") == "array":
+        raise StoreError(f"{location} is a variable, not a store.")
+    if not {METADATA, JOURNAL} & set(location.names()):
         raise StoreError(f"{location}: no zarr store there.")
+
+
+def _found(location: Location, metadata_only: bool) -> list[Damage]:
     settle(location)
     keys = frozenset(_lasting(location))
     manifest = Manifest.read(location)

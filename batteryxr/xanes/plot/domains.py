@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
+from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot, plain
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
         ]
         panels.append(
             hv.Overlay(areas).opts(
-                hv.opts.Overlay(legend_position="right", title=feature, **SMALL)
+                hv.opts.Overlay(legend_position="right", title=plain(feature), **SMALL)
             )
         )
     return hv.Layout(panels).cols(2).opts(shared_axes=False)

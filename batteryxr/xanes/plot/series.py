@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot
+from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot, plain
 from batteryxr.xanes.plot.figures import SMALL, colour
 from batteryxr.xanes.plot.spectra import plot_spectra
 
@@ -112,7 +112,7 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
     for i, place in enumerate(np.ndindex(*(array.sizes[d] for d in several))):
         at = dict(zip(several, place, strict=True))
         one = array.isel(at)
-        text = ", ".join(str(one[d].values) for d in several if d in one.coords)
+        text = plain(", ".join(str(one[d].values) for d in several if d in one.coords))
         points = places, one.values
         shape = hv.Curve(points, *axes, label=text).opts(color=colour(i))
         shape *= hv.Scatter(points, *axes, label=text).opts(color=colour(i), size=4)
@@ -121,5 +121,5 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
             shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"])
         shapes.append(shape)
     return hv.Overlay(shapes).opts(
-        hv.opts.Overlay(title=name, legend_position="right", **SMALL)
+        hv.opts.Overlay(title=plain(name), legend_position="right", **SMALL)
     )

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import axis_label, load_hvplot
+from batteryxr.core.plotting import axis_label, load_hvplot, plainly_labelled
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import as_spectra
 
@@ -48,7 +48,7 @@ def plot_stack(
             "Take abs(), or from_transmission."
         )
     others = [str(d) for d in array.dims if d not in ("y", "x")]
-    return array.hvplot.image(
+    return plainly_labelled(array).hvplot.image(
         x="x",
         y="y",
         groupby=others or None,

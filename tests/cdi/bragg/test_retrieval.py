@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -201,6 +203,36 @@ def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
     np.testing.assert_array_equal(more["llk"][:2], whole["llk"])
     with pytest.raises(StoreError, match="other data or with other arguments"):
         retrieve(volume, store=store, **(BRIEF | {"seed": 9}))
+
+
+def test_a_second_call_on_a_store_is_refused(volume, tmp_path, monkeypatch):
+    from batteryxr.cdi.bragg.kernels import answer
+    from batteryxr.core.store import save
+
+    store, told, run = tmp_path / "starts.zarr", [], answer.run
+
+    def with_company(*args, **kwargs):
+        for work in (
+            lambda: retrieve(volume, store=store, **BRIEF),
+            lambda: save(volume, store, group="volume"),
+        ):
+            with pytest.raises(
+                StoreError, match=f"written to by process {os.getpid()}"
+            ):
+                work()
+            told.append(1)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(answer, "run", with_company)
+    found = retrieve(volume, store=store, **BRIEF)
+    monkeypatch.undo()
+    assert len(told) == 2 * BRIEF["n_starts"]
+    again = retrieve(volume, store=store, **BRIEF)
+    np.testing.assert_array_equal(again["object"], found["object"])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    with pytest.raises(StoreError, match="not a zarr store"):
+        retrieve(volume, store=tmp_path / "thesis", **BRIEF)
 
 
 def test_interruption_ends_running_starts(volume, monkeypatch):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,11 +181,28 @@ def test_store_refuses_other_arguments(scan, whole, tmp_path):
         ptycho_energies(other, store=path, **CALL)
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_change_in_any_frame_is_seen(scan, tmp_path, finished):
+    path, loaded = tmp_path / "out.zarr", scan.load()
+    few = CALL | {"iterations": 2, "kramers_kronig": None}
+    ptycho_energies(loaded, store=path, **few)
+    if not finished:
+        shutil.rmtree(path / "ptycho")
+    name = next(n for n, v in loaded.data_vars.items() if "detector_x" in v.dims)
+    place = dict.fromkeys(loaded[name].dims, 5) | {"energy": 2}
+    changed = loaded.copy(deep=True)
+    changed[name][place] += 1
+    with pytest.raises(StoreError, match=r"frames: 5476\.0 eV: stored"):
+        ptycho_energies(changed, store=path, **few)
+    shutil.rmtree(path / "_journal")
+    if finished:
+        with pytest.raises(StoreError, match="made from other data"):
+            ptycho_energies(changed, store=path, **few)
+
+
 def test_half_written_state_is_not_used(scan, whole, tmp_path):
     path = str(tmp_path / "out.zarr")
     ptycho_energies(scan, store=path, **CALL)
-    import shutil
-
     import zarr
 
     # Killed while the result was written.

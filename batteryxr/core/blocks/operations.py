@@ -1,0 +1,122 @@
+"""What lazy arrays are computed by: the same in every process for the same work."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import re
+import sysconfig
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: What stands in names and texts so that each is the only one.
+_TOKEN = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Where code lies that has a version of its own.
+_INSTALLED = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib"))
+_PLAIN = (bool, int, float, complex, bytes, type(None), np.generic, np.dtype, slice)
+#: Objects within objects that are looked into.
+_DEPTH = 12
+
+
+def of_operations(arrays: Iterable[Any]) -> str:
+    """Return a digest of the functions and constants that lazy arrays are made by.
+
+    Of functions the names count, and of those that are not installed the constants in
+    their code; of other objects the kind.
+
+    Parameters
+    ----------
+    arrays
+        Dask arrays.
+    """
+    from dask.core import flatten
+
+    found: set[str] = set()
+    known: dict[int, list[str]] = {}
+    for array in arrays:
+        graph = array.__dask_graph__().cull(set(flatten(array.__dask_keys__())))
+        for key, task in dict(graph).items():
+            if hasattr(task, "func"):
+                name = key[0] if isinstance(key, tuple) else key
+                words = _words([task.func, task.args, task.kwargs], known, _DEPTH)
+                found.add(" ".join([_TOKEN.sub("", str(name)), *words]))
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:32]
+
+
+def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]:
+    """Yield what an argument consists of, as far as it can be told."""
+    if depth == 0:
+        return
+    inner: list[Any] = []
+    if isinstance(value, str):
+        yield _TOKEN.sub("", value)
+    elif isinstance(value, _PLAIN):
+        yield repr(value)
+    elif isinstance(value, np.ndarray):
+        if id(value) not in known:
+            known[id(value)] = [_digest(value)]
+        yield from known[id(value)]
+    elif isinstance(value, xr.Variable | xr.DataArray):
+        inner = [value.dims, value.data if value.chunks is None else None]
+    elif isinstance(value, xr.Dataset):
+        inner = list(value.variables.items())
+    elif isinstance(value, dict):
+        inner = sorted(value.items(), key=str)
+    elif isinstance(value, set | frozenset):
+        inner = sorted(value, key=str)
+    elif isinstance(value, list | tuple):
+        inner = list(value)
+    elif isinstance(value, functools.partial):
+        inner = [value.func, value.args, value.keywords]
+    elif hasattr(value, "__code__"):
+        if id(value) not in known:
+            known[id(value)] = [str(value.__qualname__)]  # it may know itself
+            known[id(value)] += _words(_inside(value), known, depth - 1)
+        yield from known[id(value)]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield type(value).__qualname__
+        inner = list(vars(value).items()) if hasattr(value, "__dict__") else []
+    elif hasattr(value, "func") and hasattr(value, "args"):  # a task within a task
+        inner = [value.func, value.args, getattr(value, "kwargs", None)]
+    elif hasattr(value, "dependencies") and hasattr(value, "value"):
+        inner = [value.value]
+    else:
+        yield str(getattr(value, "__qualname__", type(value).__qualname__))
+    for item in inner:
+        yield from _words(item, known, depth - 1)
+
+
+def _inside(function: Any) -> list[Any]:
+    """Return constants and what is held of a function that is not installed."""
+    code = function.__code__
+    module = str(function.__module__ or "")
+    if code.co_filename.startswith(_INSTALLED) or module.startswith("batteryxr."):
+        constants = []
+    else:
+        constants = [c for c in code.co_consts if isinstance(c, (*_PLAIN[:5], str))]
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _full(cell)]
+    # Lists and the like are where a function counts or remembers.
+    cells = [held for held in cells if not isinstance(held, list | dict | set)]
+    return [constants, cells, function.__defaults__, function.__kwdefaults__]
+
+
+def _full(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _digest(array: np.ndarray) -> str:
+    if array.dtype.kind in "OT":
+        content = repr(array.tolist()).encode()
+    else:
+        content = np.ascontiguousarray(array).tobytes()
+    return f"{array.dtype} {array.shape} {hashlib.sha256(content).hexdigest()}"

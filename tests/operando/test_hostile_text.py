@@ -1,0 +1,138 @@
+"""Texts of a stranger's files and stores are shown: they run nothing, fetch nothing."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.core.plotting import axis_label, load_hvplot, plain
+from batteryxr.operando import Report
+
+#: Each runs or fetches something where it is taken for more than text.
+HOSTILE = (
+    "<script>fetch('//evil.test')</script>",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "'\"><svg onload=alert(1)>",
+    "<iframe src='//evil.test'></iframe>",
+    "@{y}{safe}<b onmouseover=alert(1)>",
+    "$$\\href{javascript:alert(1)}{x}$$",
+    "\\[x\\]",
+    "\\(x\\)",
+    "$$$",
+)
+
+
+class Tags(HTMLParser):
+    """Tags of a page, and what their attributes say; texts of scripts apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.told: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.told += [(name, value or "") for name, value in attrs]
+
+
+def tags(page: str) -> Tags:
+    parser = Tags()
+    parser.feed(page)
+    return parser
+
+
+def figure(text: str):
+    """Return a figure with a hover tool, all of whose texts are one text."""
+    hv = load_hvplot()
+    data = xr.DataArray(
+        np.arange(4.0),
+        dims="x",
+        name="value",
+        coords={"x": np.arange(4.0), "label": ("x", [text] * 4)},
+        attrs={"long_name": text, "units": text},
+    )
+    table = {"x": data["x"].values, "y": data.values, "text": [text] * 4}
+    dims = [hv.Dimension("x", label=text), hv.Dimension("y", label=axis_label(data))]
+    points = hv.Points(table, dims, hv.Dimension("text", label=text), label=text)
+    return points.opts(tools=["hover"], title=text, show_legend=True)
+
+
+def report(text: str) -> Report:
+    page = Report(text, text)
+    page.heading(text)
+    page.text(text)
+    page.notes([text])
+    page.code(text)
+    page.facts([(text, text)])
+    page.table([text, text], [[text, 1.0]])
+    return page
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_report_shows_texts_as_they_are(tmp_path, text):
+    page = report(text).write(tmp_path / "a.html").read_text()
+    plainly = report("plain").write(tmp_path / "b.html").read_text()
+    assert tags(page).tags == tags(plainly).tags
+    assert tags(page).told == tags(plainly).told
+
+
+def test_figures_of_a_report(tmp_path):
+    """Hover tools show columns as text; no text becomes a formula, a script, a page."""
+    page = Report("figures")
+    for text in HOSTILE:
+        page.figure(figure(text))
+    written = page.write(tmp_path / "a.html").read_text()
+    simple = Report("figures")
+    for _ in HOSTILE:
+        simple.figure(figure("plain"))
+    plainly = simple.write(tmp_path / "b.html").read_text()
+    assert tags(written).tags == tags(plainly).tags
+    begin = written.index("const docs_json = ") + len("const docs_json = ")
+    text = written[begin:]
+    text = text[: text.index(";\n")].strip("'\"")
+    models = list(
+        _models(
+            json.loads(text.encode().decode("unicode_escape"))
+            if text[:1] != "{"
+            else json.loads(text)
+        )
+    )
+    hovers = [m for m in models if m["name"] == "HoverTool"]
+    assert len(hovers) >= len(HOSTILE)
+    for hover in hovers:
+        told = hover["attributes"].get("tooltips")
+        assert isinstance(told, list)  # pairs: a text would be taken for a page
+        assert all("{safe}" not in column for _, column in told)
+        assert not hover["attributes"].get("formatters", {}).get("entries")
+    assert not {"CustomJS", "CustomJSHover", "Div", "TeX"} & {m["name"] for m in models}
+    for model in models:
+        if model["name"] in ("Title", "LinearAxis", "LegendItem", "Legend"):
+            shown = json.dumps(model["attributes"])
+            assert "$$" not in shown
+            assert "\\\\[" not in shown
+            assert "\\\\(" not in shown
+
+
+def _models(told):
+    if isinstance(told, dict):
+        if told.get("type") == "object":
+            yield {"attributes": {}} | told
+        for inner in told.values():
+            yield from _models(inner)
+    elif isinstance(told, list):
+        for inner in told:
+            yield from _models(inner)
+
+
+@pytest.mark.parametrize("text", ["$$x$$", "\\[x\\]", "\\(x\\)", "a $$$ b"])
+def test_labels_hold_no_formula(text):
+    data = xr.DataArray([1.0], dims="x", attrs={"long_name": text, "units": text})
+    label = axis_label(data)
+    assert not any(mark in label for mark in ("$$", "\\[", "\\]", "\\(", "\\)"))
+    assert label.replace("\u2060", "") == f"{text} ({text})"
+    assert plain("x (V), 5 $") == "x (V), 5 $"
