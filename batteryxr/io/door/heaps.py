@@ -80,12 +80,12 @@ def stored(group: Any, key: bytes) -> list[tuple[int, int]]:
 
     found: list[tuple[int, int]] = []
     with contextlib.suppress(KeyError, OSError, RuntimeError, ValueError):
-        dataset: Any = h5py.Dataset(h5py.h5o.open(group, key))
-        place = dataset.id.get_offset()
+        dataset = h5py.h5o.open(group, key)
+        place = dataset.get_offset()
         if place is not None:
-            found.append((place, dataset.id.get_storage_size()))
-        elif dataset.chunks:
-            dataset.id.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
+            found.append((place, dataset.get_storage_size()))
+        else:  # in pieces, or nowhere, which is an error
+            dataset.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
     return found
 
 

@@ -25,11 +25,15 @@ _TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|([+-]?[\d.][\w.+-]*)|([={}();,])|
 _KINDS = ("text", "name", "number", "sign", "other")
 _DEEPEST = 20
 _MOST_POINTS = 100_000
+#: Letters of whole numbers.
+_WHOLE = b"+-0123456789 \t\r\n"
 _IMAGE = re.compile(r"_a(\d{3,})\.xim", re.IGNORECASE)
 
 
-def open_stxm(path: Path, *, region: int = 1) -> RawStack:
+def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
     """Open the images beside a header; each is read when it is asked for.
+
+    Whole numbers are `counts`: see `batteryxr.io.door.counts`.
 
     Raises
     ------
@@ -61,7 +65,11 @@ def open_stxm(path: Path, *, region: int = 1) -> RawStack:
     }
     return RawStack(
         data=frame_by_frame(
-            _load, [(files.stamp(p),) for _, p in places], shape, np.dtype(np.float32)
+            _load,
+            [(files.stamp(p),) for _, p in places],
+            shape,
+            np.dtype(np.float32),
+            counts=counts,
         ),
         energy=energy[there],
         y=y,
@@ -244,7 +252,10 @@ def _load(
 ) -> np.ndarray:
     path = about.path
     with files.named(path):
-        values = np.array(files.text(path).split(), dtype=dtype)
+        text = files.text(path)
+        if not text.translate(None, _WHOLE):
+            dtype = np.dtype(np.int64)
+        values = np.array(text.split(), dtype=dtype)
     if values.size != shape[0] * shape[1]:
         raise FileFormatError(
             path,
