@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    UnitsError,
+    warn_quality,
+)
 from batteryxr.core.units import affine
 from batteryxr.io.door import files
+from batteryxr.io.door.endings import CUT, ends_within_number
 from batteryxr.io.stacks.assembly import (
     RawStack,
     check_energies,
@@ -91,6 +97,8 @@ def read_header(path: Path) -> dict[str, Any]:
     text = files.text(path).decode("latin-1")
     if "ScanDefinition" not in text:
         raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
+    if not text.rstrip().endswith((";", "}")):
+        raise FileFormatError(path, "ends within an entry: it is cut. Copy it again.")
     return _HeaderParser(path, text).whole()
 
 
@@ -256,6 +264,8 @@ def _load(
         if not text.translate(None, _WHOLE):
             dtype = np.dtype(np.int64)
         values = np.array(text.split(), dtype=dtype)
+    if ends_within_number(text):
+        warn_quality(f"{path.name}: {CUT}")
     if values.size != shape[0] * shape[1]:
         raise FileFormatError(
             path,
