@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
+from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import (
     ArgumentError,
     FileFormatError,
@@ -289,6 +289,7 @@ def _given_energies(energy: Any) -> np.ndarray | None:
     values = np.asarray(energy, dtype=float).ravel()
     if not (np.isfinite(values) & (values > 0)).all():
         raise ArgumentError("energy", energy, "finite energies > 0 in eV")
+    bounds.check("photon energy", values, argument="energy")
     return values
 
 
