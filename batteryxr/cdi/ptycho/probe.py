@@ -8,13 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.ptycho.scan import geometry_of
-from batteryxr.core.bounds.kinds import (
-    Defocus,
-    Focus,
-    HalfAngle,
-    OuterZone,
-    ZonePlateSize,
-)
 from batteryxr.core.checks import NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
@@ -24,6 +17,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.core.bounds.kinds import (
+        Defocus,
+        Focus,
+        HalfAngle,
+        OuterZone,
+        ZonePlateSize,
+    )
     from batteryxr.core.checks import Count
 
 #: FWHM of the intensity in the focus of a slit of half angle α: 0.443 λ / α.
