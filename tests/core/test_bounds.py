@@ -72,10 +72,8 @@ def geometry(**given):
 
 def scan(**given):
     usual = {"energy": 6200.0, "distance": 2000.0, "pixel_pitch": 75.0}
-    zero = np.zeros(2)
-    return cdi.ptycho_scan(
-        np.ones((2, 8, 8)), position_y=zero, position_x=zero, **usual | given
-    )
+    where = {"position_y": np.zeros(2), "position_x": np.zeros(2)}
+    return cdi.ptycho_scan(np.ones((2, 8, 8)), **where | usual | given)
 
 
 def patterns():
@@ -268,6 +266,66 @@ SLIPS = {
         "r_range",
         "Was it pm? Pass 30",
     ),
+    "temperature in K": (
+        lambda r: bounds.told(
+            r.assign(
+                temperature=(
+                    "record",
+                    0 * r.test_time.values + 298.15,
+                    {"units": "degC"},
+                )
+            )
+        ),
+        "temperature",
+        "Was it K? Pass 25",
+    ),
+    "current in A": (
+        lambda r: echem.cycles(of(r, "current", by=1e-3), mass=7.0, **CYCLES),
+        "specific capacity",
+        "Was it a mass in ug or a current in A? Pass",
+    ),
+    "efficiency in per cent": (
+        lambda r: bounds.told(
+            xr.Dataset({"coulombic_efficiency": ("cycle", [92.0, 99.1, 99.4, 99.5])})
+        ),
+        "coulombic_efficiency",
+        "Was it per cent? Pass 0.99",
+    ),
+    "e0 in keV": (
+        lambda r: xanes.normalise(spectrum(), e0=5.48),
+        "e0",
+        "Was it keV? Pass 5480",
+    ),
+    "zone plate in mm": (
+        lambda r: cdi.ZonePlate(diameter=0.2, outer_zone=50),
+        "diameter",
+        "Was it mm? Pass 200",
+    ),
+    "outer zone in um": (
+        lambda r: cdi.ZonePlate(diameter=200, outer_zone=0.05),
+        "outer_zone",
+        "Was it um? Pass 50",
+    ),
+    "focus in um": (lambda r: cdi.Mirrors(focus=0.3), "focus", "Was it um? Pass 300"),
+    "half angle in urad": (
+        lambda r: cdi.Mirrors(half_angle=1500.0),
+        "half_angle",
+        "Was it urad? Pass 1.5",
+    ),
+    "positions in m": (
+        lambda r: scan(
+            position_y=np.array([0.0, 1e-6]), position_x=np.array([0.0, 1e-6])
+        ),
+        "position",
+        "Was it m? Pass 1000",
+    ),
+    "positions in um": (
+        lambda r: scan(
+            position_y=np.array([0.0, 1.0]), position_x=np.array([0.0, 1.0])
+        ),
+        "position",
+        "Was it um? Pass 1000",
+    ),
     "threshold in per cent": (
         lambda r: cdi.unwrap(frames(), threshold=25),
         "threshold",
@@ -322,6 +380,23 @@ def test_results_are_flagged_and_lazy_ones_left_alone():
     assert "implausible" not in result["specific_capacity"].attrs
     lazy = bounds.told(result.chunk())
     assert "implausible" not in lazy["specific_capacity"].attrs
+
+
+def efficiencies(*values):
+    return xr.Dataset({"coulombic_efficiency": ("cycle", list(values))})
+
+
+def test_an_efficiency_is_judged_by_its_neighbours():
+    """A tiny first cycle may be odd; cycles that are so one after another are not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bounds.told(efficiencies(0.02, 0.97, 0.99, 0.99))
+        bounds.told(efficiencies(900.0, 0.97, 0.99, 0.99))
+        bounds.told(efficiencies(0.8, 0.99, 0.1, 0.99, np.nan, 0.99))
+        bounds.told(efficiencies(0.3))
+    for odd in ((0.8, 0.3, 0.31, 0.3, 0.99), (99.0, 99.1, 99.2), (3.2, 3.1, 3.3)):
+        with pytest.warns(DataQualityWarning, match="coulombic_efficiency reaches"):
+            bounds.told(efficiencies(*odd))
 
 
 def test_sound_numbers_are_taken_without_a_word(record):

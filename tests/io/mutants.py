@@ -252,17 +252,23 @@ def hunt(folder: Path, n: int, seed: int, first: int = 0) -> Iterator[dict]:
         inside.mkdir()
         command = [sys.executable, __file__, *map(str, (inside, k, last, seed))]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         ) as child:
-            what, start = "nothing yet", k
+            what, start, waiting = "nothing yet", k, b""
             while True:
                 patience = BEGIN if what == "nothing yet" else HANG
-                if not select.select([child.stdout], [], [], patience)[0]:
+                while (
+                    b"\n" not in waiting
+                    and select.select([child.stdout], [], [], patience)[0]
+                ):
+                    piece = child.stdout.read(1 << 16)
+                    waiting += piece or b"\n"
+                if b"\n" not in waiting:
                     child.kill()
                     yield {"k": k, "what": what, "outcome": "hangs", "seconds": HANG}
                     k += 1
                     break
-                line = child.stdout.readline()
+                line, _, waiting = waiting.partition(b"\n")
                 if not line:
                     if child.wait() != 0:
                         ended = f"the process ended ({child.returncode})"

@@ -231,3 +231,67 @@ def test_bytes_behind_an_array_are_told(tmp_path):
     with pytest.warns(DataQualityWarning, match="bytes follow the array"):
         image = read_image(tmp_path / "a.npy")
     np.testing.assert_array_equal(image, np.ones((3, 4)))
+
+
+# Saturation, monitors, dark images, whole numbers in text
+
+
+def test_saturated_pixels_are_told(tmp_path):
+    counts = np.random.default_rng(0).poisson(900.0, SHAPE).astype("u2")
+    counts[:, 2, 2:7] = 4095
+    with pytest.warns(DataQualityWarning, match="pile up at 4095, the most of 12 bits"):
+        read = read_stack(tiffs(tmp_path / "t", counts)).compute()
+    np.testing.assert_array_equal(read, counts)
+    high = np.full(SHAPE, 5, "i2")
+    high[1, 2, 3] = 32767
+    with pytest.warns(DataQualityWarning, match="32767"):
+        read = read_stack(tiffs(tmp_path / "s", high)).compute()
+    assert np.isnan(read[1, 2, 3])
+    assert int(np.isnan(read).sum()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "gap"), [("i4", -1), ("u4", 2**32 - 1), ("u2", 65535)]
+)
+def test_a_dark_of_zeros_and_gaps_is_no_mask(tmp_path, kind, gap):
+    dark = np.zeros((6, 8), kind)
+    dark[3] = gap
+    np.save(tmp_path / "dark.npy", dark)
+    with pytest.warns(DataQualityWarning, match="no counts"):
+        image = read_image(tmp_path / "dark.npy")
+    np.testing.assert_array_equal(np.isnan(image), dark == gap)
+
+
+def test_a_monitor_has_counts_too(tmp_path):
+    path = hdf5(tmp_path / "a.h5", np.full(SHAPE, 7, "u2"))
+    with h5py.File(path, "a") as file:
+        file["entry/control/data"] = np.array([10**9 + 1, 2**32 - 1, 7, 8], "u4")
+    with pytest.warns(DataQualityWarning, match="no counts"):
+        stack = read_stack(path)
+    np.testing.assert_array_equal(stack.i0, [10**9 + 1, np.nan, 7, 8])
+
+
+def test_whole_numbers_in_text_are_counts(tmp_path):
+    header, *_ = stack_files.write_stxm(tmp_path)
+    image = sorted(tmp_path.glob("*.xim"))[1]
+    rows = [line.split() for line in image.read_text().splitlines()]
+    for row in rows:
+        row[:] = [cell.partition(".")[0] for cell in row]
+    rows[1][2] = "-3"
+    image.write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    with pytest.warns(DataQualityWarning, match="hold -3"):
+        stack = read_stack(header).compute()
+    assert int(np.isnan(stack).sum()) == 1
+    kept = read_stack(header, quantity="absorption").compute()
+    assert int((kept == -3).sum()) == 1
+
+
+def test_an_image_of_text_cut_within_its_last_number_is_told(tmp_path):
+    header, *_ = stack_files.write_stxm(tmp_path)
+    image = sorted(tmp_path.glob("*.xim"))[1]
+    image.write_text(image.read_text()[:-3])
+    with pytest.warns(DataQualityWarning, match="cut within that number"):
+        read_stack(header).compute()
+    header.write_text(header.read_text().rstrip()[:-1])
+    with pytest.raises(FileFormatError, match="ends within an entry"):
+        read_stack(header)

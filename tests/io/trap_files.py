@@ -287,6 +287,50 @@ def _energies(file: h5py.File, path: Path) -> None:
     energy[:5] = 1
 
 
+def heap(change: str, *, deep: bool = False):
+    """Write a file whose heap of text the library follows for ever.
+
+    A collection of a global heap holds numbered objects and ends with free space, as
+    object 0, in the length of which its own head counts. `deep` ones lie between arrays.
+    """
+
+    @hdf5
+    def write(file: h5py.File, path: Path) -> None:
+        if deep:
+            file["before"] = np.random.default_rng(0).integers(0, 255, 3 << 20, "u1")
+        file["entry/data/data"] = np.ones((5, 4, 4), "f4")
+        file["entry/data/energy"] = np.arange(700.0, 705)
+        file["entry/data"].attrs["signal"] = "data"
+        file["entry/data"].attrs["axes"] = "energy:y:x"
+        file.flush()
+        if deep:
+            file["after"] = np.random.default_rng(1).integers(0, 255, 3 << 20, "u1")
+
+    def make(path: Path) -> None:
+        write(path)
+        raw = bytearray(path.read_bytes())
+        place = raw.find(b"GCOL\1") + 16
+        number, length = 1, 0
+        while number:
+            before = place, length
+            place += (16 + -(-length // 8) * 8) if length else 0
+            number, length = struct.unpack_from("<H6xQ", raw, place)
+        at, value = {
+            "free": (place, 0),
+            "little": (place, 8),
+            "object": (before[0], 2**64 - 16),
+        }[change]
+        struct.pack_into("<Q", raw, at + 8, value)
+        path.write_bytes(raw)
+
+    return make
+
+
+for _change in ("free", "little", "object"):
+    trap(f"heap_{_change}.h5")(heap(_change))
+trap("heap_deep.h5")(heap("free", deep=True))
+
+
 @trap("vast.tif")
 def _vast_tiff(path: Path) -> None:
     tifffile.imwrite(path, np.ones((4, 4), "u2"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.ptycho.scan import geometry_of
-from batteryxr.core.checks import NonNegative, Positive, check_fields
+from batteryxr.core.checks import NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded, replayable
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.core.bounds.kinds import (
+        Defocus,
+        Focus,
+        HalfAngle,
+        OuterZone,
+        ZonePlateSize,
+    )
     from batteryxr.core.checks import Count
 
 #: FWHM of the intensity in the focus of a slit of half angle α: 0.443 λ / α.
@@ -43,8 +50,8 @@ class Mirrors:
         If a value is out of range, or not one of the two is there.
     """
 
-    focus: Positive | tuple[Positive, Positive] | None = None
-    half_angle: Positive | tuple[Positive, Positive] | None = None
+    focus: Focus | tuple[Focus, Focus] | None = None
+    half_angle: HalfAngle | tuple[HalfAngle, HalfAngle] | None = None
 
     def __post_init__(self) -> None:
         # What was written to a result's attributes comes back as lists.
@@ -87,8 +94,8 @@ class ZonePlate:
         If a value is out of range.
     """
 
-    diameter: Positive
-    outer_zone: Positive
+    diameter: ZonePlateSize
+    outer_zone: OuterZone
     central_stop: NonNegative = 0.0
 
     def __post_init__(self) -> None:
@@ -111,7 +118,7 @@ def ptycho_probe(
     scan: xr.Dataset,
     *,
     optics: Mirrors | ZonePlate,
-    defocus: float | tuple[float, float] = 0.0,
+    defocus: Defocus | tuple[Defocus, Defocus] = 0.0,
     n_modes: Count = 1,
 ) -> xr.Dataset:
     """Add the computed probe of a focusing optic to a scan.

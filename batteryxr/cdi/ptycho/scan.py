@@ -198,6 +198,12 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
             f"{caller} needs square frames; found {rows} x {columns}. Crop them with "
             ".isel(detector_y=..., detector_x=...), the direct beam at n // 2."
         )
+    for axis in "yx":
+        span = float(np.ptp(found[f"position_{axis}"].values))
+        if span > 0:
+            bounds.check(
+                "span of positions", span, argument=f"position_{axis}", data=True
+            )
     places = [found[f"position_{a}"].transpose(..., "position").values for a in "yx"]
     return Geometry(
         columns,

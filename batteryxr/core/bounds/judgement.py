@@ -30,6 +30,7 @@ RESULTS: dict[str, str] = {
     "mean_voltage": "voltage",
     "equilibrium_voltage": "voltage",
     "temperature": "temperature",
+    "current": "current",
     "energy": "photon energy",
     "r": "distance r",
     "q": "momentum transfer",
@@ -171,12 +172,24 @@ def _implausible(array: xr.DataArray, quantity: str | None) -> str:
     bound = BOUNDS[quantity]
     if array.attrs.get("units", bound.units) != bound.units:
         return ""
-    odd = _odd(array.values, bound.likely)
+    odd = _odd(_steady(array.values, bound.neighbours), bound.likely)
     if odd is None:
         return ""
     low, high = bound.likely
     words = f"{odd:.6g}; a {quantity} is mostly {_units(bound)}{low:g} to {high:g}."
     return f"{words} {_mend(odd, bound)}".strip()
+
+
+def _steady(values: np.ndarray, neighbours: int) -> np.ndarray:
+    """Return the medians of so many known values side by side."""
+    if neighbours == 1:
+        return values
+    known = np.ravel(values)
+    known = known[np.isfinite(known)]
+    if known.size < neighbours:
+        return known[:0]
+    windows = np.lib.stride_tricks.sliding_window_view(known, neighbours)
+    return np.asarray(np.median(windows, axis=-1))
 
 
 def quantity_of(kind: Any) -> str | None:
@@ -204,7 +217,8 @@ def _odd(value: Any, limits: tuple[float, float]) -> float | None:
 def _mend(odd: float, bound: Bound) -> str:
     """Return what the number was likely meant to be: nearest to the middle."""
     low, high = bound.likely
-    meant = {u: odd * f for u, f in bound.slips.items() if low <= odd * f <= high}
+    mended = {u: _apply(slip, odd) for u, slip in bound.slips.items()}
+    meant = {u: value for u, value in mended.items() if low <= value <= high}
     if not meant:
         return ""
     middle = math.sqrt(low * high) if low > 0 else None
@@ -214,6 +228,11 @@ def _mend(odd: float, bound: Bound) -> str:
         else min(meant, key=lambda u: abs(math.log(meant[u] / middle)))
     )
     return f"Was it {units}? Pass {meant[units]:.6g}."
+
+
+def _apply(slip: float | tuple[float, float], value: float) -> float:
+    factor, offset = slip if isinstance(slip, tuple) else (slip, 0.0)
+    return value * factor + offset
 
 
 def _units(bound: Bound) -> str:

@@ -45,3 +45,12 @@ RRange = Annotated[Pair, Physical("distance r")]
 QMax = Annotated[Positive, Physical("range of Q")]
 #: Width of the measurement in Q, in 1/Angstrom.
 QDamp = Annotated[NonNegative, Physical("damping of Q")]
+#: Of a zone plate, in um, and of its outermost zone, in nm.
+ZonePlateSize = Annotated[Positive, Physical("zone plate")]
+OuterZone = Annotated[Positive, Physical("outer zone")]
+#: Width of a focus, in nm.
+Focus = Annotated[Positive, Physical("focus")]
+#: That an optic accepts, in mrad.
+HalfAngle = Annotated[Positive, Physical("half angle")]
+#: From the focus to the sample, in um.
+Defocus = Annotated[float, Physical("defocus")]

@@ -26,20 +26,25 @@ class Bound:
     likely
         Lowest and highest value of most experiments; what lies outside is warned of.
     slips
-        What it is mistaken for, and the factor that mends it. Named is the one that
-        gives the most likely value.
+        What it is mistaken for, and what mends it: a factor, or factor and offset.
+        Named is the one that gives the most likely value.
+    neighbours
+        How many values side by side are judged by their median, in results: a single
+        odd one is no slip. Fewer are not judged.
     """
 
     units: str
     possible: tuple[float, float]
     likely: tuple[float, float]
-    slips: Mapping[str, float] = field(default_factory=dict)
+    slips: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)
+    neighbours: int = 1
 
 
 _LENGTHS_NM = {"um": 1e3, "Angstrom": 0.1, "mm": 1e6, "m": 1e9}
 _LENGTHS_UM = {"mm": 1e3, "m": 1e6, "nm": 1e-3}
 _LENGTHS_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3}
 _TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
+_KELVIN = {"K": (1.0, -273.15)}
 _PER_CENT = {"per cent": 0.01}
 
 BOUNDS: dict[str, Bound] = {
@@ -53,10 +58,12 @@ BOUNDS: dict[str, Bound] = {
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
     "exposure": Bound("s", (0.0, 1e6), (0.0, 2e4), {"ms": 1e-3, "us": 1e-6}),
     "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
-    "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0)),
+    "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0), _KELVIN),
     "specific capacity": Bound("mA h g-1", (-1e5, 1e5), (-4500.0, 4500.0)),
+    "usual specific capacity": Bound("mA h g-1", (0.0, 1e5), (0.5, 4500.0),
+                                     {"a mass in ug or a current in A": 1e3}),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
-    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.0, 1e3), _PER_CENT),
+    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 3),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
     "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),
@@ -69,6 +76,13 @@ BOUNDS: dict[str, Bound] = {
     "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
     "detector pixel": Bound("um", (1e-3, 1e4), (0.3, 1e3), _LENGTHS_UM),
     "pixel size": Bound("nm", (1e-4, 1e8), (0.02, 5e5), _LENGTHS_NM),
+    "zone plate": Bound("um", (0.1, 1e5), (8.0, 5e3), _LENGTHS_UM),
+    "outer zone": Bound("nm", (0.1, 1e6), (3.0, 1e3), _LENGTHS_NM),
+    "focus": Bound("nm", (0.1, 1e7), (1.0, 5e4), _LENGTHS_NM),
+    "half angle": Bound("mrad", (1e-4, 1e3), (0.02, 200.0),
+                        {"rad": 1e3, "deg": 17.453293, "urad": 1e-3}),
+    "defocus": Bound("um", (-1e7, 1e7), (-2e4, 2e4), {"nm": 1e-3}),
+    "span of positions": Bound("nm", (0.0, 1e8), (2.0, 1e7), _LENGTHS_NM),
     "voxel size": Bound("nm", (1e-3, 1e6), (0.05, 1e4), _LENGTHS_NM),
     # of a sample
     "crystal size": Bound("nm", (0.1, 1e8), (1.0, 1e5), _LENGTHS_NM),

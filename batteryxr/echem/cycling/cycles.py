@@ -129,6 +129,10 @@ def cycles(
     variables = paired | _compared(paired, electrode, reference)
     if mass is not None:
         variables |= _specific(paired, mass)
+        known = variables["discharge_specific_capacity"][1]
+        known = known[variables["complete"][1]]
+        usual = float(np.median(known)) if known.size else None
+        bounds.check("usual specific capacity", usual, argument="specific capacity")
     if nominal_capacity is not None:
         variables |= _c_rates(paired, nominal_capacity)
     number = np.arange(1, len(variables["complete"][1]) + 1)

@@ -24,7 +24,7 @@ from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
 from batteryxr.io.cycler.text import TextTable
 from batteryxr.io.cycler.vendors import ARBIN
-from batteryxr.io.door.files import regular
+from batteryxr.io.door.files import head, regular
 from batteryxr.io.door.limits import WHOLE, refuse_larger
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ def read(path: Path, options: Options) -> RawTable:
     lost = int(np.ptp(points)) + 1 - len(points)
     if lost > 0:
         notes["missing_rows"] = f"{lost} of {lost + len(points)} rows are not there"
+    # A database of Access 2000 or later (1) has pages of 4096 bytes.
+    if regular(path) % (4096 if head(path)[20:21] != b"\0" else 2048):
+        notes["cut"] = "the database ends within a page: the file is cut"
     return RawTable(
         columns,
         instrument=" ".join(["Arbin", header.get("Serial_Number", "")]).strip(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import struct
 import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,8 @@ def _table(
     said: list[str],
 ) -> RawTable:
     notes = {}
+    if missing := _missing(path):
+        notes["cut"] = f"{missing:,} bytes of rows are missing: the file is cut"
     if unix is not None and (back := int((np.diff(unix) < 0).sum())):
         notes["backward_clock"] = (
             f"the clock was set back {back} times during the test; "
@@ -238,6 +241,26 @@ def _version(path: Path) -> int:
         with check_zip(path) as archive, archive.open("data.ndc") as member:
             return member.read(3)[2]
     return head(path)[14]
+
+
+def _missing(path: Path) -> int:
+    """Return how many bytes of rows an .nda file tells of that are not there.
+
+    Its head says where the rows and the auxiliary rows begin, and how long they are.
+    """
+    if path.suffix.lower() != ".nda":
+        return 0
+    start, size = head(path), regular(path)
+    new = start[14] > max(_LOCAL[".nda"])
+    form, places = ("<2Q", (82, 1024 + 82)) if new else ("<2I", (64, 72))
+    ends = [
+        begin + length
+        for place in places
+        if place + struct.calcsize(form) <= len(start)
+        for begin, length in [struct.unpack_from(form, start, place)]
+        if 0 < begin <= size
+    ]
+    return max(0, max(ends, default=0) - size)
 
 
 def _metadata(fastnda: Any, path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
@@ -156,7 +157,7 @@ def read_cycler(
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)
-    return dataset
+    return bounds.told(dataset)
 
 
 def identify(path: Path, name: str | None = None) -> str:

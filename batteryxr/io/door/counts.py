@@ -10,9 +10,13 @@ from batteryxr.core.errors import warn_quality
 
 #: What is said of frames whose file holds integers.
 FLAG = (
-    "the largest number of an unsigned type and negative numbers are no counts "
-    "(gaps, bad or saturated pixels): NaN"
+    "the largest number of a type and negative numbers are no counts (gaps, bad or "
+    "saturated pixels): NaN"
 )
+#: The most that counters and converters of fewer bits than their type can hold.
+_FULL = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
+#: So many pixels at that number, more than just below it, are saturated.
+_PILED, _BELOW = 4, 0.99
 
 
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -33,23 +37,35 @@ def only_counts(values: np.ndarray, source: str) -> np.ndarray:
     Warns
     -----
     DataQualityWarning
-        Saying which number was taken out; the same words for all parts of a file.
+        Saying which number was taken out; the same words for all parts of a file. Also
+        where pixels pile up at the most of a counter with fewer bits.
     """
     if values.dtype.kind not in "iu":
         return values
     found = values.astype(np.float32)
-    bad = values < 0 if values.dtype.kind == "i" else values >= _top(values.dtype)
-    if bad.any():
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    top = _top(values.dtype)
+    if low < 0 or high >= top:
+        bad = (values < 0) | (values >= top)
         found[bad] = np.nan
-        worst = values[bad].max() if values.dtype.kind == "u" else values[bad].min()
+        worst = low if low < 0 else high
         warn_quality(
             f"{source}: pixels that hold {worst} or such are no counts but gaps, bad "
             "or saturated: NaN"
         )
+        high = int(values[~bad].max(initial=0))
+    if high in _FULL:
+        at_top = int((values == high).sum())
+        near = int((values >= _BELOW * high).sum()) - int((values > high).sum())
+        if at_top >= _PILED and at_top > near - at_top:
+            warn_quality(
+                f"{source}: pixels pile up at {high}, the most of {_FULL[high]} bits: "
+                "they may be saturated"
+            )
     return found
 
 
 def _top(dtype: np.dtype[Any]) -> int:
     """Return the least number that is no count; fast detectors use two of 32 bits."""
     top = int(np.iinfo(dtype).max)
-    return top - 1 if dtype.itemsize >= 4 else top
+    return top - 1 if dtype.itemsize >= 4 and dtype.kind == "u" else top

@@ -17,8 +17,9 @@ CUT = (
 def ends_within_number(table: bytes) -> bool:
     """Tell whether a table seems to end within its last number.
 
-    A last line without its end is a sign where its last number has fewer letters than
-    any in the rows before. Many programs write no end of the last line at all.
+    A last line without its end is a sign where it has fewer cells than any of the rows
+    before, or its last number fewer letters or decimals. Many programs write no end of
+    the last line at all.
 
     Parameters
     ----------
@@ -28,5 +29,14 @@ def ends_within_number(table: bytes) -> bool:
     if not table or table.endswith((b"\n", b"\r")):
         return False
     lines = table[-_TAIL:].splitlines()[-_ROWS - 1 :]
-    *before, last = (len(_CELLS.split(line.strip())[-1]) for line in lines)
-    return len(before) > 1 and last < min(before)
+    rows = [_CELLS.split(line.strip()) for line in lines]
+    *before, last = ((len(r), len(r[-1]), _decimals(r[-1])) for r in rows)
+    return len(before) > 1 and any(
+        found < min(others)
+        for found, others in zip(last, zip(*before, strict=True), strict=True)
+    )
+
+
+def _decimals(cell: bytes) -> int:
+    """Return how many digits follow the point of a number."""
+    return len(cell.partition(b".")[2])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, refuse_other, regular
+from batteryxr.io.door.heaps import check_ends
 from batteryxr.io.door.links import check_links
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def opened(path: Path, *, again: bool = False) -> Iterator[Any]:
     h5py = require("h5py", extra="io", purpose="reading HDF5 frames")
     with contextlib.suppress(ImportError):
         import hdf5plugin  # noqa: F401  (registers the filters of fast detectors)
+    if not again:
+        check_ends(path)
     with _file(h5py, path) as file, _told(path):
         if not again:
             check_links(path, file)

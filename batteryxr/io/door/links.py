@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.door.files import regular
+from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored
 from batteryxr.io.door.limits import current
 
 if TYPE_CHECKING:
@@ -35,13 +36,18 @@ def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
 
     seen = {path.resolve()} if seen is None else seen
     missing: dict[str, None] = {}
-    for name in _external(path, file):
+    arrays: list[tuple[int, int]] | None = [] if is_large(path) else None
+    names = list(_external(path, file, arrays))
+    if arrays is not None:
+        check_between(path, arrays)
+    for name in names:
         place = _target(path, name)
         if place is None:
             missing[name] = None
         elif place.resolve() not in seen:
             seen.add(place.resolve())
             if h5py.is_hdf5(place):
+                check_ends(place)
                 with h5py.File(place, "r") as other:
                     check_links(path, other, seen)
     if missing:
@@ -52,8 +58,13 @@ def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
         )
 
 
-def _external(path: Path, file: Any) -> Iterator[str]:
-    """Yield the files that links name; each group is looked at once."""
+def _external(
+    path: Path, file: Any, arrays: list[tuple[int, int]] | None
+) -> Iterator[str]:
+    """Yield the files that links name; each group is looked at once.
+
+    Adds to `arrays` where the datasets of the file are stored.
+    """
     import h5py
 
     h5l, h5o = h5py.h5l, h5py.h5o
@@ -73,9 +84,13 @@ def _external(path: Path, file: Any) -> Iterator[str]:
                 yield group.links.get_val(key)[0].decode("utf-8", "replace")
             elif kind == h5l.TYPE_HARD:
                 about = h5o.get_info(group, key)
-                if about.type == h5o.TYPE_GROUP and about.addr not in seen:
-                    seen.add(about.addr)
+                if about.addr in seen:
+                    continue
+                seen.add(about.addr)
+                if about.type == h5o.TYPE_GROUP:
                     waiting.append((h5o.open(group, key), depth + 1))
+                elif arrays is not None and about.type == h5o.TYPE_DATASET:
+                    arrays += stored(group, key)
 
 
 def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
@@ -111,8 +126,12 @@ def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list
     if "%" in dataset:
         return []
     own = place == Path(node.file.filename)
+    if not own:
+        check_ends(place)
     file = node.file if own else h5py.File(place, "r")
     try:
+        if not own:
+            check_links(place, file)
         if not isinstance(file.get(dataset), h5py.Dataset):
             raise FileFormatError(
                 path,

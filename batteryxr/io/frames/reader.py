@@ -189,7 +189,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     xarray.DataArray
         ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
         float32, NaN where they are no counts; a mask, which holds no more than two
-        numbers, stays as it is.
+        numbers (0 and 1, say, or 0 and 255), stays as it is.
 
     Raises
     ------
@@ -227,10 +227,17 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
 
 
 def _is_mask(image: np.ndarray) -> bool:
-    """Tell whether an image marks pixels: it holds no more than two numbers."""
+    """Tell whether an image marks pixels: it holds no more than two numbers.
+
+    Of these, -1 and the largest number of 16 or 32 bits are gaps of a dark image.
+    """
     if image.dtype.kind not in "iub":
-        return image.dtype.kind == "b"
-    return bool(((image == image.min()) | (image == image.max())).all())
+        return False
+    if image.dtype.kind == "b" or not image.size:
+        return True
+    low, high = image.min(), image.max()
+    gaps = low < 0 or (image.dtype.itemsize > 1 and high >= np.iinfo(image.dtype).max)
+    return bool(not gaps and ((image == low) | (image == high)).all())
 
 
 def _paths(files: Any) -> list[Path]:

@@ -160,6 +160,7 @@ def read_series(
             f"energies without units end at {scans[0].ends[1]:g} and are taken as eV. "
             "If they are keV, pass axis='energy (keV)'."
         )
+    bounds.check("exposure", exposure, argument="exposure")
     moments, said = times(scans, where, time_from, exposure)
     messages += said
     if order == "time":

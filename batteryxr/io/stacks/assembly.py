@@ -64,6 +64,8 @@ def frame_by_frame(
     places: Sequence[tuple[Any, ...]],
     shape: tuple[int, int],
     dtype: np.dtype[Any],
+    *,
+    counts: bool = True,
 ) -> Any:
     """Return a dask array (frame, y, x) whose frames `load` reads one at a time.
 
@@ -74,7 +76,9 @@ def frame_by_frame(
     places
         Where each frame is: the stamp of its file, and what else `load` takes.
     shape, dtype
-        Of one frame in the file. Integers are counts and become float32.
+        Of one frame in the file.
+    counts
+        Integers are counts and become float32.
     """
 
     def one(place: tuple[Any, ...]) -> Any:
@@ -84,8 +88,9 @@ def frame_by_frame(
             place,
             shape,
             dtype,
+            counts,
             shape=(1, *shape),
-            dtype=counts_type(dtype),
+            dtype=counts_type(dtype) if counts else dtype,
         )
 
     return blocks.concatenate([one(place) for place in places])
@@ -96,10 +101,14 @@ def _frame(
     place: tuple[Any, ...],
     shape: tuple[int, int],
     dtype: np.dtype[Any],
+    counts: bool,
 ) -> np.ndarray:
     about = place[0]
     about.check()
-    return only_counts(load(*place, shape, dtype), about.path.name)[None]
+    frame = load(*place, shape, dtype)
+    if counts:
+        return only_counts(frame, about.path.name)[None]
+    return frame.astype(dtype, copy=False)[None]
 
 
 def check_shape(path: Path, shape: tuple[int, ...], itemsize: int) -> None:

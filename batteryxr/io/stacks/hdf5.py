@@ -11,6 +11,7 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
+from batteryxr.io.door.counts import only_counts
 from batteryxr.io.door.datasets import frames_of, read_all
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
@@ -152,7 +153,9 @@ def _along_energy(
     for name in ("control/data", "monitor/data", "incoming_beam"):
         for place in (entry, group):
             if name in place and energy is not None and place[name].size == energy.size:
-                i0 = np.ravel(read_all(place[name])).astype(float)
+                monitor = np.ravel(read_all(place[name]))
+                known = np.isfinite(only_counts(monitor, path.name))
+                i0 = np.where(known, monitor.astype(float), np.nan)
     # The contributed NXxas keeps the absorption itself under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
     title = read_all(entry["title"]) if "title" in entry else b""

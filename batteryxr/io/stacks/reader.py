@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
+from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import (
     ArgumentError,
     FileFormatError,
@@ -210,13 +210,13 @@ def _open(
             raise ArgumentError(
                 "path", len(paths), "one .hdr file", "Read each, then concatenate."
             )
-        return open_stxm(paths[0], region=region)
+        return open_stxm(paths[0], region=region, counts=counts)
     if ".xim" in kinds:
         raise ArgumentError(
             "path", paths[0].name, "the .hdr file", "It names its .xim images."
         )
     if kinds <= set(_XRADIA):
-        return open_xradia(paths)
+        return open_xradia(paths, counts=counts)
     if kinds <= set(_TIFF):
         held = open_tiff(paths, chunk=lambda nbytes, n: 1, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
@@ -289,6 +289,7 @@ def _given_energies(energy: Any) -> np.ndarray | None:
     values = np.asarray(energy, dtype=float).ravel()
     if not (np.isfinite(values) & (values > 0)).all():
         raise ArgumentError("energy", energy, "finite energies > 0 in eV")
+    bounds.check("photon energy", values, argument="energy")
     return values
 
 

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    UnitsError,
+    warn_quality,
+)
 from batteryxr.core.units import affine
 from batteryxr.io.door import files
+from batteryxr.io.door.endings import CUT, ends_within_number
 from batteryxr.io.stacks.assembly import (
     RawStack,
     check_energies,
@@ -25,11 +31,15 @@ _TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|([+-]?[\d.][\w.+-]*)|([={}();,])|
 _KINDS = ("text", "name", "number", "sign", "other")
 _DEEPEST = 20
 _MOST_POINTS = 100_000
+#: Letters of whole numbers.
+_WHOLE = b"+-0123456789 \t\r\n"
 _IMAGE = re.compile(r"_a(\d{3,})\.xim", re.IGNORECASE)
 
 
-def open_stxm(path: Path, *, region: int = 1) -> RawStack:
+def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
     """Open the images beside a header; each is read when it is asked for.
+
+    Whole numbers are `counts`: see `batteryxr.io.door.counts`.
 
     Raises
     ------
@@ -61,7 +71,11 @@ def open_stxm(path: Path, *, region: int = 1) -> RawStack:
     }
     return RawStack(
         data=frame_by_frame(
-            _load, [(files.stamp(p),) for _, p in places], shape, np.dtype(np.float32)
+            _load,
+            [(files.stamp(p),) for _, p in places],
+            shape,
+            np.dtype(np.float32),
+            counts=counts,
         ),
         energy=energy[there],
         y=y,
@@ -83,6 +97,8 @@ def read_header(path: Path) -> dict[str, Any]:
     text = files.text(path).decode("latin-1")
     if "ScanDefinition" not in text:
         raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
+    if not text.rstrip().endswith((";", "}")):
+        raise FileFormatError(path, "ends within an entry: it is cut. Copy it again.")
     return _HeaderParser(path, text).whole()
 
 
@@ -244,7 +260,12 @@ def _load(
 ) -> np.ndarray:
     path = about.path
     with files.named(path):
-        values = np.array(files.text(path).split(), dtype=dtype)
+        text = files.text(path)
+        if not text.translate(None, _WHOLE):
+            dtype = np.dtype(np.int64)
+        values = np.array(text.split(), dtype=dtype)
+    if ends_within_number(text):
+        warn_quality(f"{path.name}: {CUT}")
     if values.size != shape[0] * shape[1]:
         raise FileFormatError(
             path,

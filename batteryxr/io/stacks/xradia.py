@@ -23,8 +23,10 @@ _PER_FOLDER = 100
 _MOST = 100_000
 
 
-def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
+def open_xradia(paths: Sequence[Path], *, counts: bool = True) -> assembly.RawStack:
     """Open images lazily; every header is read now.
+
+    Integers are `counts` and become float32: see `batteryxr.io.door.counts`.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def open_xradia(paths: Sequence[Path]) -> assembly.RawStack:
     if told:
         assembly.check_energies(paths[0], energy)
     return assembly.RawStack(
-        data=assembly.frame_by_frame(_load, places, shape, dtype),
+        data=assembly.frame_by_frame(_load, places, shape, dtype, counts=counts),
         energy=energy if told else None,
         y=pixel * np.arange(shape[0]) if known else None,
         x=pixel * np.arange(shape[1]) if known else None,

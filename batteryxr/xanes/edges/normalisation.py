@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
+from batteryxr.core import blocks, bounds
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
@@ -78,6 +78,7 @@ def normalise(
     x = array.energy.values
     if x.size < 5:
         raise DataError("energy", f"{x.size} points; normalise needs five")
+    bounds.check("photon energy", e0, argument="e0")
     if not isinstance(e0, xr.DataArray | None) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
     origin = edge_origin(array, e0)

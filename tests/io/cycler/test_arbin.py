@@ -89,7 +89,7 @@ def database(tmp_path, monkeypatch):
     tables = {"Global_Table": GLOBAL, "Channel_Normal_Table": rows(3)}
     monkeypatch.setattr(arbin_res, "_export", lambda _, name: tables[name].encode())
     path = tmp_path / "run.res"
-    path.write_bytes(b"\x00\x01\x00\x00Standard Jet DB\x00")
+    path.write_bytes(b"\x00\x01\x00\x00Standard Jet DB\x00".ljust(4096, b"\0"))
     return path, tables
 
 

@@ -203,3 +203,11 @@ def test_files_that_are_none(tmp_path, name, raw):
     path.write_bytes(raw)
     with pytest.raises(FileFormatError, match=rf"{name}"):
         read_cycler(path)
+
+
+@pytest.mark.parametrize("lost", [1, 86, 4_000_000])
+def test_a_cut_file_says_how_much_is_missing(file, tmp_path, lost):
+    path = tmp_path / "a.nda"
+    path.write_bytes(file("SIM.nda").read_bytes()[:-lost])
+    table = neware.read(path)
+    assert table.notes["cut"].startswith(f"{lost:,} bytes of rows are missing")

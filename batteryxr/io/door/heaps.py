@@ -1,0 +1,124 @@
+"""Heaps of text in HDF5 files, whose damage the library would follow for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.files import opened, regular
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SIGN = b"GCOL\x01\0\0\0"
+#: A file of fewer bytes is looked through whole, the two ends of others first.
+_SMALL = 1 << 20
+#: What is not stored arrays is looked through up to so many bytes.
+_MOST = 1 << 26
+_HEAD, _OBJECT = 16, struct.Struct("<H6xQ")
+
+
+def check_ends(path: Path) -> None:
+    """Raise where a heap at either end of a file, or in a small one, has no end.
+
+    To be called before the library opens the file.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the byte.
+    """
+    with opened(path) as file:
+        size = file.seek(0, 2)
+        if size <= 2 * _SMALL:
+            _look(path, file, [(0, size)])
+        else:
+            _look(path, file, [(0, _SMALL), (size - _SMALL, size)])
+
+
+def is_large(path: Path) -> bool:
+    """Tell whether `check_ends` looks at the ends of a file alone."""
+    return regular(path) > 2 * _SMALL
+
+
+def check_between(path: Path, arrays: list[tuple[int, int]]) -> None:
+    """Raise where a heap between the stored arrays of a file has no end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    arrays
+        First byte and number of bytes of what is stored in it.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the byte.
+    """
+    with opened(path) as file:
+        size = file.seek(0, 2)
+        pieces, place = [], _SMALL
+        for start, length in sorted([*arrays, (size - _SMALL, _SMALL)]):
+            if start > place:
+                pieces.append((place, min(start, size)))
+            place = max(place, start + length)
+        _look(path, file, pieces)
+
+
+def stored(group: Any, key: bytes) -> list[tuple[int, int]]:
+    """Return first byte and number of bytes of each piece of a dataset in its file.
+
+    Parameters
+    ----------
+    group, key
+        The lower level of h5py of a group, and the name of a dataset in it.
+    """
+    import h5py
+
+    found: list[tuple[int, int]] = []
+    with contextlib.suppress(KeyError, OSError, RuntimeError, ValueError):
+        dataset = h5py.h5o.open(group, key)
+        place = dataset.get_offset()
+        if place is not None:
+            found.append((place, dataset.get_storage_size()))
+        else:  # in pieces, or nowhere, which is an error
+            dataset.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
+    return found
+
+
+def _look(path: Path, file: Any, pieces: list[tuple[int, int]]) -> None:
+    """Look through pieces of a file, from first bytes to last."""
+    left = _MOST
+    for start, end in pieces:
+        file.seek(start)
+        raw = file.read(min(end - start, left))
+        left -= len(raw)
+        place, steps = raw.find(_SIGN), len(raw) // _HEAD
+        while place >= 0:
+            length = int.from_bytes(raw[place + 8 : place + _HEAD], "little")
+            last = min(place + length, len(raw))
+            steps -= _check_heap(path, raw, (place, last), start)
+            if steps < 0:
+                raise FileFormatError(path, "has heaps of text within each other.")
+            place = raw.find(_SIGN, place + 1)
+
+
+def _check_heap(path: Path, raw: bytes, span: tuple[int, int], start: int) -> int:
+    """Return the number of objects in a heap."""
+    place, last = span[0] + _HEAD, span[1]
+    count = 0
+    while place + _OBJECT.size <= last:
+        number, length = _OBJECT.unpack_from(raw, place)
+        step = length if number == 0 else _HEAD + -(-length // 8) * 8
+        if step % 2**64 < _HEAD:
+            raise FileFormatError(
+                path,
+                f"a heap of text at byte {start + span[0]:,} is damaged: it would be "
+                "read for ever. Copy it again.",
+            )
+        place += step
+        count += 1
+    return count
