@@ -108,9 +108,8 @@ def stamps_of(
     """
     import pandas as pd
 
-    texts = pd.Series([_plain(c) for c in cells], dtype=object)
-    codes, unique = pd.factorize(texts)
-    unique = np.asarray(unique, dtype=object)
+    codes, different = pd.factorize(np.asarray(cells, dtype=object))
+    unique = [_plain(cell) for cell in different]
     found = _numbers(unique)
     if found is None:
         found = _time_of_day(unique, style)
@@ -119,7 +118,7 @@ def stamps_of(
     if found is None:
         return None
     values, kind = found
-    if kind == "date" and not any(":" in str(cell) for cell in unique):
+    if kind == "date" and not any(":" in cell for cell in unique):
         return Stamps(
             np.full(len(codes), NAT),
             note=(
@@ -141,25 +140,27 @@ def stamps_of(
             ),
         )
     if not stamps.utc and style.zone is not None:
-        offset = clock.nanoseconds(style.zone.utcoffset(None) or datetime.min - datetime.min)
+        offset = clock.nanoseconds(
+            style.zone.utcoffset(None) or datetime.min - datetime.min
+        )
         return Stamps(np.where(stamps.known, ns - offset, NAT), utc=True)
     return stamps
 
 
-def _plain(cell: Any) -> Any:
-    """Return a cell as text or number; None where it is empty."""
-    if cell is None or cell != cell:
-        return None
-    if isinstance(cell, datetime | time):
-        return cell.isoformat(sep=" ") if isinstance(cell, datetime) else str(cell)
+def _plain(cell: Any) -> str:
+    """Return a cell as text; nothing where it is empty."""
     if isinstance(cell, int | float | np.number):
         return repr(float(cell))
     text = str(cell).strip().strip("'\"").strip()
-    return text if text and text.strip("-") else None
+    return text if text.strip("-") else ""
 
 
-def _numbers(unique: np.ndarray) -> tuple[np.ndarray, str] | None:
-    if not unique.size or not _NUMBER.fullmatch(unique[0]):
+def _first(unique: Sequence[str]) -> str:
+    return next((cell for cell in unique if cell), "")
+
+
+def _numbers(unique: Sequence[str]) -> tuple[np.ndarray, str] | None:
+    if not _NUMBER.fullmatch(_first(unique)):
         return None
     texts = [u.replace(",", ".") if _NUMBER.fullmatch(u) else "nan" for u in unique]
     values = np.array([float(text) for text in texts])
@@ -177,12 +178,12 @@ def _numbers(unique: np.ndarray) -> tuple[np.ndarray, str] | None:
     return None
 
 
-def _time_of_day(unique: np.ndarray, style: Style) -> tuple[np.ndarray, str] | None:
+def _time_of_day(unique: Sequence[str], style: Style) -> tuple[np.ndarray, str] | None:
     """Return readings of cells such as ``14:30:15``, on the day of the first row."""
-    if style.day is None or not unique.size or not _TIME_ONLY.fullmatch(unique[0]):
+    if style.day is None or not _TIME_ONLY.fullmatch(_first(unique)):
         return None
     midnight = clock.nanoseconds(datetime.combine(style.day, time()) - _EPOCH)
-    ns = np.full(unique.size, NAT)
+    ns = np.full(len(unique), NAT)
     for k, cell in enumerate(unique):
         if match := _TIME_ONLY.fullmatch(cell):
             hour, minute = int(match[1]), int(match[2])
@@ -207,14 +208,14 @@ def _over_midnights(ns: np.ndarray, test_time: np.ndarray | None) -> np.ndarray:
 
 
 def _is_half_day(
-    unique: np.ndarray, stamps: Stamps, test_time: np.ndarray | None
+    unique: Sequence[str], stamps: Stamps, test_time: np.ndarray | None
 ) -> bool:
     """Tell whether a clock of 12 hours runs without saying which half of the day."""
-    hours = [re.search(r"(\d{1,2}):\d{2}", str(cell)) for cell in unique]
+    hours = [re.search(r"(\d{1,2}):\d{2}", cell) for cell in unique]
     told = [int(match[1]) for match in hours if match]
     if not told or max(told) > 12 or min(told) < 1:
         return False
-    if any(re.search(r"[AaPp]\.?[Mm]|[上下]午", str(cell)) for cell in unique):
+    if any(re.search(r"[AaPp]\.?[Mm]|[上下]午", cell) for cell in unique):
         return False
     rows = np.flatnonzero(stamps.known)
     passed = np.zeros(rows.size) if test_time is None else test_time[rows]
@@ -223,7 +224,7 @@ def _is_half_day(
 
 
 def _dates(
-    unique: np.ndarray, codes: np.ndarray, style: Style, test_time: np.ndarray | None
+    unique: Sequence[str], codes: np.ndarray, style: Style, test_time: np.ndarray | None
 ) -> tuple[np.ndarray, str] | None:
     order = _order(unique, style)
     if order is not None:
@@ -238,12 +239,12 @@ def _dates(
     elif style.usual is not None:
         chosen = both[style.usual]
     if chosen is None:
-        clock.reading(str(unique[0]))  # raises, and says what is wanted
+        clock.reading(_first(unique))  # raises, and says what is wanted
         return None
     return chosen[0], "utc" if chosen[1] else "date"
 
 
-def _order(unique: np.ndarray, style: Style) -> bool | None:
+def _order(unique: Sequence[str], style: Style) -> bool | None:
     """Return whether the day leads in all dates; None where they do not tell.
 
     Raises
@@ -266,8 +267,12 @@ def _order(unique: np.ndarray, style: Style) -> bool | None:
         )
     if style.asked is not None:
         if (day and not style.asked) or (month and style.asked):
-            shown = next(text for text, m in found.items() if int(m[1 + 2 * month]) > 12)
-            raise ArgumentError("dayfirst", style.asked, f"{day}, for {shown!r} says so")
+            shown = next(
+                text for text, m in found.items() if int(m[1 + 2 * month]) > 12
+            )
+            raise ArgumentError(
+                "dayfirst", style.asked, f"{day}, for {shown!r} says so"
+            )
         return style.asked
     if day or month:
         return day
@@ -283,7 +288,7 @@ def _fits(ns: np.ndarray, test_time: np.ndarray | None) -> bool:
     return bool((np.abs(late) < 86_400 * 1.5).all())
 
 
-def _parsed(unique: np.ndarray, dayfirst: bool) -> tuple[np.ndarray, bool] | None:
+def _parsed(unique: Sequence[str], dayfirst: bool) -> tuple[np.ndarray, bool] | None:
     """Return readings in one order of day and month, and whether they are UTC."""
     ns = _fast(unique, dayfirst)
     slow = np.flatnonzero(ns == NAT)
@@ -302,13 +307,13 @@ def _parsed(unique: np.ndarray, dayfirst: bool) -> tuple[np.ndarray, bool] | Non
     return ns, zoned > 0
 
 
-def _fast(unique: np.ndarray, dayfirst: bool) -> np.ndarray:
+def _fast(unique: Sequence[str], dayfirst: bool) -> np.ndarray:
     """Return readings of cells that are written as the first is; `NAT` for others."""
     import pandas as pd
 
-    match = _PLAIN.fullmatch(unique[0]) if unique.size else None
+    match = _PLAIN.fullmatch(_first(unique))
     if match is None:
-        return np.full(unique.size, NAT)
+        return np.full(len(unique), NAT)
     written = _strptime(match, dayfirst)
     read = pd.to_datetime(
         pd.Series(unique, dtype=str), format=written, errors="coerce"

@@ -91,7 +91,7 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     knots = _knots(t, offset, cuts, step)
     placed = _placed(test_time, rows, cuts, knots)
     placed[rows] = np.clip(placed[rows], s, s + step * (1 - 1e-6))
-    if (np.diff(s) >= 0).all() and (np.diff(test_time) >= 0).all():
+    if (np.diff(s) > -_LEAST).all() and (np.diff(test_time) >= 0).all():
         placed = np.maximum.accumulate(placed)
     seconds = _heights(offset, cuts, knots)
     forward = np.diff(t)[cuts - 1] >= 0
@@ -136,10 +136,9 @@ def _hidden(t: np.ndarray, offset: np.ndarray, step: float) -> list[int]:
         stop = begin + end + 1
         back = _first_impossible(-t[begin:stop][::-1], offset[begin:stop][::-1], step)
         low = stop - (back if back is not None else end)
-        window = np.diff(offset[low - 1 : stop])
-        cut = low + int(np.argmax(np.abs(window)))
-        if window[cut - low] < 0 and (window > 0).any():
-            cut = low + int(np.argmax(window))
+        later = offset[stop - 1] - step > offset[begin : stop - 1].min()
+        window = np.diff(offset[low - 1 : stop]) * (1 if later else -1)
+        cut = low + int(np.argmax(window))
         cuts.append(cut)
         begin = cut
     return cuts
@@ -170,9 +169,7 @@ class _Knots:
     stretch: np.ndarray
 
 
-def _knots(
-    t: np.ndarray, offset: np.ndarray, cuts: np.ndarray, step: float
-) -> _Knots:
+def _knots(t: np.ndarray, offset: np.ndarray, cuts: np.ndarray, step: float) -> _Knots:
     """Return the largest offset of every few rows: the soonest after a tick."""
     stretch = np.zeros(t.size, np.int64)
     stretch[cuts] = 1
@@ -262,7 +259,7 @@ def _set_back(
     """Say where the clock was set: it went on less than test time did."""
     passed = np.diff(t)
     late = np.diff(s) - passed
-    back = np.flatnonzero((late < -(max(step, _LEAST) + _DRIFT * np.abs(passed))))
+    back = np.flatnonzero(late < -(max(step, _LEAST) + _DRIFT * np.abs(passed)))
     back = back[passed[back] >= 0]
     if not back.size:
         return {}

@@ -26,7 +26,10 @@ class _Offsets(NamedTuple):
 
 
 def to_utc(
-    local: np.ndarray, test_time: np.ndarray, where: tzinfo, resolution: float
+    local: np.ndarray,
+    test_time: np.ndarray | None,
+    where: tzinfo,
+    resolution: float,
 ) -> np.ndarray:
     """Return UTC of local readings, in ns; `NAT` stays.
 
@@ -38,7 +41,7 @@ def to_utc(
     local
         (rows,) ns since 1970 on the local clock, in the order of the file.
     test_time
-        (rows,) s.
+        (rows,) s; None where there is none beside the readings.
     where
         The zone.
     resolution
@@ -54,7 +57,8 @@ def to_utc(
     rows = np.flatnonzero(local != NAT)
     if not rows.size:
         return utc
-    here, passed = local[rows], test_time[rows]
+    here = local[rows]
+    passed = _steady(here) if test_time is None else test_time[rows]
     offsets = _offsets(here, where)
     if not offsets.exists.all():
         _refuse(here[int(np.argmin(offsets.exists))], where)
@@ -63,9 +67,18 @@ def to_utc(
     twice = offsets.first != offsets.second
     for a, b in _runs(twice):
         chosen[a:b] = _told_apart(here, passed, offsets, (a, b), close, where)
-    _refuse_unchanged(here, passed, chosen, close, where)
+    if test_time is not None:
+        _refuse_unchanged(here, passed, chosen, close, where)
     utc[rows] = here - chosen
     return utc
+
+
+def _steady(local: np.ndarray) -> np.ndarray:
+    """Return seconds that pass with readings; by a usual step where they go back."""
+    steps = np.diff(local) * 1e-9
+    forward = steps[steps > 0]
+    usual = float(np.median(forward)) if forward.size else 0.0
+    return np.concatenate([[0.0], np.cumsum(np.where(steps < 0, usual, steps))])
 
 
 def _offsets(local: np.ndarray, where: tzinfo) -> _Offsets:
@@ -113,7 +126,9 @@ def _told_apart(
             lates.append(_late(begun, local[a] - own[0], passed[a - 1 : a + 1], close))
         if b < local.size:
             ended = local[b] - offsets.first[b]
-            lates.append(_late(local[b - 1] - own[-1], ended, passed[b - 1 : b + 1], close))
+            lates.append(
+                _late(local[b - 1] - own[-1], ended, passed[b - 1 : b + 1], close)
+            )
         fits.append(lates)
     exact = [bool(f) and all(late == 0 for late in f) for f in fits]
     possible = [bool(f) and all(late >= 0 for late in f) for f in fits]
