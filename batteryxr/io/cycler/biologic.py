@@ -104,7 +104,7 @@ def read(path: Path, options: Options) -> RawTable:
     raw_table = RawTable(
         columns,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
-        start_local=_start(text, options.dayfirst),
+        start_local=None if clock_times else _start(text, options.dayfirst),
         local_time=stamps,
         timed_by_clock=stamps is not None,
         header=header,

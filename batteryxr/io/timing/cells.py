@@ -172,8 +172,9 @@ def _numbers(unique: Sequence[str]) -> tuple[np.ndarray, str] | None:
             sound = np.isfinite(values)
             ns = np.where(sound, whole, 0).astype(np.int64) * unit
             ns += np.where(sound, part, 0).astype(np.int64) + zero
-            if unit in (DAY, 10**9):  # a float holds them no finer
-                ns = (ns + 500) // 1000 * 1000
+            # A float holds seconds to 0.24 us; days are written to 15 digits.
+            finest = {DAY: 10**5, 10**9: 1000}.get(unit, 1)
+            ns = (ns + finest // 2) // finest * finest
             return np.where(sound, ns, NAT), "utc" if utc else "local"
     return None
 
