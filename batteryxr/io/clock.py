@@ -22,19 +22,6 @@ _DURATION = re.compile(
 )
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun"]
 _MONTHS += ["jul", "aug", "sep", "oct", "nov", "dec"]
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT = int(np.iinfo(np.int64).min)
 
