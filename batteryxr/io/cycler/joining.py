@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
 
 _RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
+_APART = 7 * 86_400.0  # s between files of one run
 _NAT = np.datetime64("NaT", "ns")
 
 
@@ -77,6 +78,7 @@ def join(
         notes["overlap"] = (
             f"a file starts {-min(overlap):.3f} s before the one before it ends"
         )
+    notes |= _strangers(placed, gaps)
     messages += [f"{flag}: {said}" for flag, said in notes.items()]
     dataset.attrs = _attributes(placed, gaps, zone) | {
         "flags": list(notes),
@@ -95,6 +97,24 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
         flag: "; ".join(f"{', '.join(n)}: {s}" for s, n in sentences.items())
         for flag, sentences in said.items()
     }
+
+
+def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
+    """Say where the files may not be of one cell."""
+    notes = {}
+    makers = list(dict.fromkeys(p.table.instrument for p in placed))
+    if len(makers) > 1:
+        notes["several_instruments"] = (
+            f"the files come from {len(makers)} instruments, {', '.join(makers)}: are "
+            "they of one cell?"
+        )
+    if long := [k for k, gap in enumerate(gaps) if gap > _APART]:
+        k = max(long, key=lambda k: gaps[k])
+        notes["files_apart"] = (
+            f"{gaps[k] / 86_400:.0f} days lie between {placed[k].name} and "
+            f"{placed[k + 1].name}: are they of one cell?"
+        )
+    return notes
 
 
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:

@@ -84,7 +84,7 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
 
 
 def _clock(table: RawTable) -> np.ndarray | None:
-    """Return the clock readings of the rows in s, NaN for none; None if there are none."""
+    """Return the clock readings of the rows in s, NaN for none; None without any."""
     stamps = table.stamps
     if stamps is None or table.timed_by_clock:
         return None
@@ -102,9 +102,7 @@ def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]
     steps = np.diff(columns["test_time"])
     if not (steps > 0).any():
         return 1.0, ""
-    median = float(np.median(steps[steps > 0]))
-    if unix is not None and ((ticks := np.diff(unix[np.isfinite(unix)])) > 0).any():
-        ratio = median / float(np.median(ticks[ticks > 0]))
+    if unix is not None and (ratio := _rates(columns["test_time"], unix)) is not None:
         factor = _nearest(ratio, (*_UNITS, 1000.0), 0.2)
         return (
             factor,
@@ -122,6 +120,17 @@ def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]
         if usual > _SLOWEST:
             return 3600.0, f"the median step is {usual:,.0f} s"
     return 1.0, ""
+
+
+def _rates(times: np.ndarray, readings: np.ndarray) -> float | None:
+    """Return by how much test time outruns the clock, from tick to tick."""
+    rows = np.flatnonzero(np.isfinite(readings))
+    ticked = rows[1:][np.diff(readings[rows]) > 0]
+    ticks, steps = np.diff(readings[ticked]), np.diff(times[ticked])
+    usual = (ticks > 0) & (steps > 0)
+    if not usual.any():
+        return None
+    return float(np.median(steps[usual]) / np.median(ticks[usual]))
 
 
 def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
@@ -231,8 +240,8 @@ def _backward_clock(table: RawTable) -> str | None:
     most = int(np.argmax(seconds))
     return (
         f"the clock was set back {rows.size} times during the test, the most by "
-        f"{seconds[most]:,.0f} s before row {rows[most]}; test time was not, and `time` "
-        "follows the clock"
+        f"{seconds[most]:,.0f} s before row {rows[most]}; test time was not, and "
+        "`time` follows the clock"
     )
 
 
