@@ -205,10 +205,12 @@ def _by_words(table: RawTable) -> float | None:
 def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
     """Return by how much both counters grow between rows; resets are no growth."""
     names = ("charge_capacity", "discharge_capacity")
-    if not all(name in table.columns for name in names):
+    if not any(name in table.columns for name in names):
         return None
-    grown = [np.diff(np.abs(np.nan_to_num(table.columns[n]))) for n in names]
-    return np.clip(grown[0], 0, None), np.clip(grown[1], 0, None)
+    nothing = np.zeros(table.rows)
+    counters = [np.nan_to_num(table.columns.get(name, nothing)) for name in names]
+    grown = [np.clip(np.diff(np.abs(counter)), 0, None) for counter in counters]
+    return grown[0], grown[1]
 
 
 def _grows(table: RawTable) -> np.ndarray:
