@@ -36,7 +36,7 @@ _PLAIN = re.compile(
     r"(?P<sec>:\d{2})?(?P<frac>[.,]\d{1,9})?(?P<half>\s*[AaPp][Mm])?"
 )
 #: Most by which a clock is thought to be set back rather than to have passed a day.
-_SET_BACK = 7200.0  # s
+_SET_BACK = 3700.0  # s: summer time
 _HALF_DAY = 43_200.0
 
 

@@ -95,7 +95,9 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     placed[rows] = np.clip(placed[rows], s, top)
     if (np.diff(s) > -_LEAST).all() and (np.diff(test_time) >= 0).all():
         placed = np.maximum.accumulate(placed)
-    seconds = _heights(offset, cuts, knots)
+    # The readings on both sides hold the height of a jump to their resolution.
+    jumps = np.diff(offset)[cuts - 1]
+    seconds = np.clip(_heights(cuts, knots), jumps - step, jumps + step)
     forward = np.diff(t)[cuts - 1] >= 0
     paused = (seconds >= _LEAST) & forward
     notes |= _said(rows[cuts[paused]], seconds[paused])
@@ -212,7 +214,7 @@ def _placed(
     return placed
 
 
-def _heights(offset: np.ndarray, cuts: np.ndarray, knots: _Knots) -> np.ndarray:
+def _heights(cuts: np.ndarray, knots: _Knots) -> np.ndarray:
     """Return by how much the offset rises at each cut."""
     if not cuts.size:
         return np.zeros(0)

@@ -80,7 +80,8 @@ def rows(*tests):
         "Current,Voltage,Charge_Capacity,Discharge_Capacity"
     ]
     lines += [
-        f"{test},{k + 1},{RUN.time[k]},0,{42587.5 + RUN.time[k] / 86400:.9f},{RUN.step[k]},{RUN.cycle[k]},"
+        f"{test},{k + 1},{RUN.time[k]},0,{42587.5 + RUN.time[k] / 86400:.9f},"
+        f"{RUN.step[k]},{RUN.cycle[k]},"
         f"{RUN.current[k] / 1e3:.9f},{RUN.voltage[k]},{RUN.charge[k] / 1e3:.11f},"
         f"{RUN.discharge[k] / 1e3:.11f}"
         for test in tests
