@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import batteryxr  # noqa: F401 (the accessors)
 from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
 from batteryxr.core.store import open_store, save
 from batteryxr.io import read_cycler
@@ -87,7 +88,7 @@ def test_a_clock_that_shows_minutes(tmp_path, interval, pause):
     assert abs(off(ds, data.truth)).max() < least
     if pause > 2 * interval:
         listed = json.loads(ds.attrs["row_clock"])[0]["pauses"]
-        assert [s for _, s in listed] == [pytest.approx(pause, abs=2 * interval)]
+        assert sum(s for _, s in listed) == pytest.approx(pause, abs=2 * interval)
     if pause == 0:
         assert "pause" not in ds.coords
 
@@ -334,3 +335,44 @@ def test_mixed_orders_of_day_and_month_are_refused(tmp_path):
     assert np.isnat(ds["time"]).all()
     with pytest.raises((ArgumentError, FileFormatError), match="one order"):
         read_cycler(path, timezone="UTC", dayfirst=True)
+
+
+@pytest.mark.parametrize("block", [None, 20])
+def test_scans_after_a_pause_get_what_they_get_without(tmp_path, block):
+    pauses = {50: 5400.0, 105: 7200.0, 130: 93_784.0}
+    data = clock_files.paused(pauses, drift=0.0)
+    plain = clock_files.paused({}, drift=0.0)
+    joined = []
+    for name, run in (("paused.bdf.csv", data), ("plain.bdf.csv", plain)):
+        record = quiet(clock_files.bdf(tmp_path / name, run))
+        if block is not None:
+            record = record.chunk(record=block)
+        # Scans in the middle between rows, none of them in a pause.
+        rows = np.array([35, 48, 51, 70, 104, 106, 131, 148])
+        times = run.truth.astype("M8[ns]")[rows] + np.timedelta64(20, "s")
+        scans = xr.Dataset(
+            {"a": ("scan", np.zeros(rows.size))},
+            coords={
+                "time": ("scan", times),
+                "exposure": ("scan", np.full(rows.size, 6.0), {"units": "s"}),
+            },
+        )
+        joined.append(record.echem.join(scans))
+    for label in ("voltage", "current", "capacity", "capacity_total", "coverage"):
+        np.testing.assert_allclose(
+            joined[0][label].values, joined[1][label].values, rtol=1e-9, err_msg=label
+        )
+    for label in ("direction", "half_cycle", "branch", "cycle"):
+        np.testing.assert_array_equal(joined[0][label].values, joined[1][label].values)
+
+
+def test_a_scan_in_a_pause_has_no_voltage(tmp_path):
+    data = clock_files.paused({50: 5400.0}, drift=0.0)
+    record = quiet(clock_files.bdf(tmp_path / "x.bdf.csv", data))
+    time = data.truth.astype("M8[ns]")[49] + np.timedelta64(3000, "s")
+    scans = xr.Dataset(
+        {"a": ("scan", [0.0])},
+        coords={"time": ("scan", [time]), "exposure": ("scan", [60.0], {"units": "s"})},
+    )
+    with pytest.warns(DataQualityWarning, match="not covered"):
+        assert np.isnan(record.echem.join(scans)["voltage"].values[0])
