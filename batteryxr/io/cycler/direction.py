@@ -18,10 +18,13 @@ _DISCHARGE = re.compile(
 )
 _CHARGE = re.compile(r"\s*(c\b|c[_\W]|laden|(.*[\W_])?ch(a|g|r)|.*充电)", re.IGNORECASE)
 _REST = 1e-3  # of the largest current: less has no direction
+_VOLTAGE = "the course of the voltage"
+_MOSTLY = 0.8  # of the charge, with which a current of one direction moves the voltage
 _SURE = 0.5  # of the charge, by which a witness speaks for or against
 _COUNTED = 0.5  # of the charge of an interval: a counter that grows less creeps
 _TOLD = 1e-3  # of all charge: less is no evidence
 _SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
+_LOOKED_AT = 5000  # rows in which the voltage is looked at for its turns
 _NEAR = 5  # rows of a run without which a voltage has no course
 
 
@@ -100,9 +103,22 @@ def doubt(table: RawTable) -> str | None:
     against = [w.name for w in said if w.says < -_SURE]
     agree = [w.name for w in said if w.says > _SURE]
     if not against:
-        return None
+        return None if _both_signs(table.columns["current"]) else _falls(said)
     beside = f", where {_list(agree)} agree with it" if agree else ""
     return f"the current has another direction than {_list(against)} say{beside}"
+
+
+def _falls(said: Sequence[Witness]) -> str | None:
+    """Say that a magnitude may hide discharges, where the voltage falls at times."""
+    told = {w.name: w.says for w in said}
+    course = told.pop(_VOLTAGE, 1.0)
+    if course > _MOSTLY or any(says > _SURE for says in told.values()):
+        return None
+    return (
+        "the current has one direction only, and the voltage falls over "
+        f"{(1 - course) / 2:.0%} of the charge that it would raise it with: it may be "
+        "a magnitude"
+    )
 
 
 def unsaid(table: RawTable) -> str | None:
@@ -165,7 +181,7 @@ def witnesses(table: RawTable) -> list[Witness]:
     found = {
         f"the words of {table.labels.get('state', 'the state')!r}": _by_words(table),
         "the separate counters": _by_counters(table),
-        "the course of the voltage": _by_voltage(table),
+        _VOLTAGE: _by_voltage(table),
     }
     return [Witness(name, says) for name, says in found.items() if says is not None]
 
@@ -259,9 +275,11 @@ def _by_voltage(table: RawTable) -> float | None:
     new = np.zeros(sign.size, bool)
     for part in parts:
         new[1:] |= np.diff(part) != 0
+    swing = max(_SWING * float(np.nanmax(voltage) - np.nanmin(voltage)), _LEAST_SWING)
+    if len(parts) == 1 and not _both_signs(current):
+        new[_turns(voltage, 2 * swing)] = True
     starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
     ends = np.append(starts[1:], sign.size) - 1
-    swing = max(_SWING * float(np.nanmax(voltage) - np.nanmin(voltage)), _LEAST_SWING)
     # The first row of a run may still show the voltage before the current came.
     rises = voltage[ends] - voltage[np.minimum(starts + 1, ends)]
     total = np.concatenate([[0.0], np.cumsum(_passed(table))])
@@ -271,6 +289,23 @@ def _by_voltage(table: RawTable) -> float | None:
         return None
     votes = sign[starts] * np.sign(rises)
     return _mean(np.nan_to_num(votes), charge * telling)
+
+
+def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:
+    """Return the rows after which a voltage turns by more than `swing`."""
+    stride = max(1, voltage.size // _LOOKED_AT)
+    turns, low, high, way = [], 0, 0, 0
+    seen = voltage[::stride]
+    for k in np.flatnonzero(np.isfinite(seen)):
+        if way >= 0 and seen[k] >= seen[high]:
+            high = k
+        if way <= 0 and seen[k] <= seen[low]:
+            low = k
+        if way >= 0 and seen[high] - seen[k] > swing:
+            turns, low, way = ([*turns, high] if way else turns), k, -1
+        elif way <= 0 and seen[k] - seen[low] > swing:
+            turns, high, way = ([*turns, low] if way else turns), k, 1
+    return np.minimum(np.array(turns, np.int64) * stride + 1, voltage.size - 1)
 
 
 def _list(names: Sequence[str]) -> str:

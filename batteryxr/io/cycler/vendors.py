@@ -68,6 +68,7 @@ ARBIN = Vendor(
         Column("cycle", r"cycle[_ ]index"),
         Column("step", r"step[_ ]index"),
         Column("temperature", r"aux[_ ]temperature.*|cell[_ ]temperature", "degC"),
+        Column(STATE, r"step[_ ](type|name)|state"),
         Column(CLOCK, r"date[_ ]?time"),
     ),
     dayfirst=False,
