@@ -294,9 +294,10 @@ def _by_voltage(table: RawTable) -> float | None:
 def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:
     """Return the rows after which a voltage turns by more than `swing`."""
     stride = max(1, voltage.size // _LOOKED_AT)
-    turns, low, high, way = [], 0, 0, 0
+    turns: list[int] = []
+    low = high = way = 0
     seen = voltage[::stride]
-    for k in np.flatnonzero(np.isfinite(seen)):
+    for k in np.flatnonzero(np.isfinite(seen)).tolist():
         if way >= 0 and seen[k] >= seen[high]:
             high = k
         if way <= 0 and seen[k] <= seen[low]:

@@ -17,7 +17,7 @@ from batteryxr.io.cycler.direction import (
 from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batteryxr.io.cycler.table import RawTable
 
@@ -28,8 +28,6 @@ _HIGHEST = 1000.0  # V
 #: A clock that falls behind test time by more than this, or this part of an interval,
 #: was set back.
 _JITTER, _SAME_RATE = 2.0, 1e-3
-
-_Columns = dict[str, np.ndarray]
 
 
 def known(repair: str | Sequence[str]) -> tuple[str, ...]:
@@ -93,7 +91,9 @@ def _clock(table: RawTable) -> np.ndarray | None:
     return np.where(known, (stamps - first) * 1e-9, np.nan)
 
 
-def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]:
+def time_factor(
+    columns: Mapping[str, np.ndarray], unix: np.ndarray | None
+) -> tuple[float, str]:
     """Return how many times too long the test time is, and the evidence (1: sound).
 
     A second clock in the file decides; else the cycler's own capacity; else, for
@@ -141,7 +141,7 @@ def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
     return 1.0
 
 
-def _charge_ratio(columns: _Columns) -> float | None:
+def _charge_ratio(columns: Mapping[str, np.ndarray]) -> float | None:
     """Return integral |I| dt over the cycler's own count, where it has one."""
     counted = [
         np.abs(columns[name])

@@ -292,7 +292,7 @@ def _fits(ns: np.ndarray, test_time: np.ndarray | None) -> bool:
 def _parsed(unique: Sequence[str], dayfirst: bool) -> tuple[np.ndarray, bool] | None:
     """Return readings in one order of day and month, and whether they are UTC."""
     ns = _fast(unique, dayfirst)
-    slow = np.flatnonzero(ns == NAT)
+    slow = np.flatnonzero(ns == NAT).tolist()
     zoned = 0
     for k in slow:
         moment = clock.reading(unique[k], dayfirst=dayfirst)

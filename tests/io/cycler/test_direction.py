@@ -65,7 +65,7 @@ def test_two_witnesses_turn_a_current(tmp_path):
     for witnesses in (
         {"words": True},
         {"counters": True},
-        dict(words=True, counters=True),
+        {"words": True, "counters": True},
     ):
         path = table(tmp_path / "x.csv", -RUN.current, **witnesses)
         with pytest.warns(DataQualityWarning, match="was turned"):
