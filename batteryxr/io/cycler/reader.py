@@ -14,10 +14,12 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.timing.rows import zoned
 
 if TYPE_CHECKING:
     import os
@@ -116,7 +118,9 @@ def read_cycler(
         Number of the test to read, from files that hold several (Arbin ``.res``).
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
-        ``"backward_time"``. Nothing is repaired unless named here.
+        ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
+        ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
+        here.
 
     Returns
     -------
@@ -153,6 +157,7 @@ def read_cycler(
         with named(one):
             table = reader(identify(one, format))(one, options)
             check(table, one)
+            table = directed(zoned(table, where))
             tables.append(plausibility.examine(table, wanted, one.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
