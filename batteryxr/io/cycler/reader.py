@@ -52,13 +52,10 @@ class Format:
 #: Formats by name, in the order in which they are tried.
 FORMATS: dict[str, Format] = {
     "biologic-mpt": Format(
-        "biologic", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
+        "eclab.text", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
     ),
     "biologic-mpr": Format(
-        "biologic",
-        (".mpr",),
-        re.compile(rb"BIO-LOGIC MODULAR FILE"),
-        function="read_binary",
+        "eclab.binary", (".mpr",), re.compile(rb"BIO-LOGIC MODULAR FILE")
     ),
     "arbin-res": Format(
         "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")

@@ -1,0 +1,203 @@
+"""From the rows of one EC-Lab file to cycling: current, and no impedance among it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from batteryxr.io.cycler.eclab.derived import current_from_charge
+from batteryxr.io.cycler.labels import choose, refuse_incomplete
+from batteryxr.io.cycler.table import REQUIRED, RawTable
+from batteryxr.io.cycler.vendors import BIOLOGIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from batteryxr.io.cycler.labels import Source
+    from batteryxr.io.cycler.table import Options
+
+_OPEN_CIRCUIT = 3  # of the column "mode"
+_REST = "Open Circuit Voltage"
+#: Words of techniques whose rows are all of impedance.
+_IMPEDANCE = ("Impedance Spectroscopy", "IR compensation (PEIS)")
+
+_NUMBER = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(.*)")
+#: What EC-Lab writes where nobody filled in the cell: mass / mg, molar mass, x.
+_TEMPLATE = {
+    "Mass of active material": 7000.0,
+    "Molecular weight of active material (at x = 0)": 90.93,
+    "Acquisition started at": 0.9,
+}
+_TOLD = (
+    "mass 7000 mg, molar mass 90.93 g/mol and x = 0.9 in the header are the EC-Lab "
+    "template default, not this cell: give the active mass yourself"
+)
+
+
+class Table(Protocol):
+    """Labelled columns that are read when asked for."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Labels in order."""
+        ...
+
+    def read(self, wanted: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """Return columns as float64: name -> index among the labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a file beside its rows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    technique
+        As EC-Lab names it; empty where the file does not.
+    header, start, instrument, notes, first_line
+        As in `RawTable`.
+    unknown
+        Name -> index of columns that nobody knows and that are kept.
+    """
+
+    path: Path
+    technique: str
+    header: Mapping[str, Any]
+    start: datetime | None
+    instrument: str
+    notes: Mapping[str, str]
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    first_line: int | None = None
+
+    @property
+    def label_line(self) -> int | None:
+        """Line of the labels, where the file has lines."""
+        return None if self.first_line is None else self.first_line - 1
+
+
+def cycling(table: Table, about: About, options: Options) -> RawTable:
+    """Return the rows of a file that are cycling.
+
+    Current is ``I`` or ``<I>``; where neither is there it comes from the charge passed
+    between rows (``dq``), or is zero at open circuit, and the label says so. Rows with
+    a frequency are impedance, as are all of its techniques: they are left out, and a
+    note says how many.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no column for time, voltage or current.
+    """
+    labels = list(table.labels)
+    notes, kept = dict(about.notes), _not_impedance(table, labels, about)
+    if kept is not None and not kept.all():
+        of = f"of {kept.size} " if kept.any() else ""
+        notes["impedance"] = (
+            f"{int((~kept).sum())} {of}rows are impedance, not cycling: left out"
+        )
+        if not kept.any():
+            return _empty(about, notes)
+    if _is_template(about.header):
+        notes["template_mass"] = _TOLD
+    found = choose(labels, BIOLOGIC.columns, options.columns)
+    columns, used = _columns(table, labels, found, about)
+    if kept is not None and not kept.all():
+        columns = {name: values[kept] for name, values in columns.items()}
+    extra = {n: labels[k] for n, k in about.unknown.items() if n not in found}
+    return RawTable(
+        columns,
+        instrument=about.instrument,
+        start_local=about.start,
+        header=about.header,
+        labels=used | extra,
+        units={n: s.units for n, s in found.items()} | dict.fromkeys(extra, "1"),
+        first_line=about.first_line if kept is None else None,
+        notes=notes,
+    )
+
+
+def _not_impedance(
+    table: Table, labels: Sequence[str], about: About
+) -> np.ndarray | None:
+    """Return which rows are no impedance, None where none has a frequency."""
+    if "freq/Hz" not in labels:
+        return None
+    frequency = table.read({"freq": labels.index("freq/Hz")})["freq"]
+    if any(words in about.technique for words in _IMPEDANCE):
+        return np.zeros(frequency.size, bool)
+    return ~(frequency > 0)
+
+
+def _empty(about: About, notes: Mapping[str, str]) -> RawTable:
+    return RawTable(
+        {name: np.empty(0) for name in REQUIRED},
+        instrument=about.instrument,
+        start_local=about.start,
+        header=about.header,
+        notes=notes,
+    )
+
+
+def _columns(
+    table: Table, labels: Sequence[str], found: Mapping[str, Source], about: About
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return columns in the units of the data model, and their labels."""
+    wanted = {name: source.index for name, source in found.items()}
+    used = {name: source.label for name, source in found.items()}
+    rest = charge = None
+    if "current" not in found:
+        charge = _at(labels, "dq/ma.h")
+        rest = _at(labels, "mode")
+        if charge is not None:
+            wanted["charge passed"] = charge
+        elif rest is not None:
+            wanted["mode"] = rest
+    resting = charge is None and about.technique == _REST
+    columns = table.read(wanted | dict(about.unknown))
+    modes = columns.pop("mode", None)
+    resting |= modes is not None and bool((modes == _OPEN_CIRCUIT).all())
+    by_itself = ["current"] if charge is not None or resting else []
+    refuse_incomplete([*found, *by_itself], labels, about.path, about.label_line)
+    for name, source in found.items():
+        if (source.factor, source.offset) != (1.0, 0.0):
+            columns[name] = columns[name] * source.factor + source.offset
+    if charge is not None:
+        passed = columns.pop("charge passed")
+        columns["current"] = current_from_charge(columns["test_time"], passed)
+        used["current"] = labels[charge]
+    elif "current" not in columns:
+        columns["current"] = np.zeros(len(columns["voltage"]))
+        used["current"] = "none: open circuit"
+    if used.get("capacity", "").lower().startswith("q charge/discharge"):
+        columns["capacity"] = np.abs(columns["capacity"])  # what EC-Lab calls so
+    return columns, used
+
+
+def _at(labels: Sequence[str], label: str) -> int | None:
+    return next((k for k, text in enumerate(labels) if text.lower() == label), None)
+
+
+def _number(text: object) -> float | None:
+    match = _NUMBER.search(str(text))
+    if match is None:
+        return None
+    try:
+        return float(match[1].replace(",", "."))
+    except ValueError:
+        return None
+
+
+def _is_template(header: Mapping[str, Any]) -> bool:
+    return all(
+        (value := _number(header.get(key, ""))) is not None
+        and abs(value - default) < 1e-3
+        for key, default in _TEMPLATE.items()
+    )
