@@ -13,7 +13,7 @@ from batteryxr.core.errors import (
     MissingDependencyError,
 )
 from batteryxr.io import read_cycler
-from batteryxr.io.cycler.biologic import current_from_charge
+from batteryxr.io.cycler.eclab.derived import current_from_charge
 
 RUN = cycler_files.run()
 ROCK = (

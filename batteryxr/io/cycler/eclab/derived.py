@@ -51,11 +51,11 @@ def _energy(get: Get, sign: float, voltage: str) -> np.ndarray:
     passed = np.where(first, net, np.diff(net, prepend=0.0))
     if len(passed):
         passed[0] = 0.0
-    each = np.where(sign * net > 0, passed * get(voltage) / 1000, 0.0)
+    each = np.where(sign * net > 0, np.abs(passed * get(voltage)) / 1000, 0.0)
     total = np.cumsum(each)
     begins = np.flatnonzero(first)
     base = np.repeat((total - each)[begins], np.diff([*begins, len(net)]))
-    return sign * (total - base)
+    return total - base
 
 
 def _power(get: Get, current: str, voltage: str) -> np.ndarray:

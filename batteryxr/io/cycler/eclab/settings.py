@@ -83,14 +83,14 @@ def _settings(raw: bytes, header: dict[str, Any]) -> tuple[float, float] | None:
     value = {n: struct.unpack_from("<f", raw, p)[0] for n, p in _NUMBERS.items()}
     (electrons,) = struct.unpack_from("<H", raw, _ELECTRONS)
     mass_unit = _MASS_UNITS.get(raw[_MASS_UNIT], "?")
-    charge_unit = _CAPACITY_UNITS.get(raw[_CAPACITY_UNIT], "?")
+    if value["capacity"] and (unit := _CAPACITY_UNITS.get(raw[_CAPACITY_UNIT])):
+        header["Battery capacity"] = f"{value['capacity']:.6g} {unit}"
     header |= {
         "Mass of active material": f"{value['mass']:.3f} mg",
         "Molecular weight of active material (at x = 0)": f"{value['molar']:.3f} g/mol",
         "Atomic weight of intercalated ion": f"{value['ion']:.3f} g/mol",
         "Acquisition started at": f"xo = {value['start']:.3f}",
         "Number of e- transfered per intercalated ion": str(electrons),
-        "Battery capacity": f"{value['capacity']:.6g} {charge_unit}",
         "Electrode surface area": f"{value['area']:.3f} cm²",
         "Characteristic mass": f"{value['characteristic']:.3f} {mass_unit}",
     }
