@@ -35,6 +35,10 @@ _UNITS = {
     "k": "K", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
 }  # fmt: skip
 _LONGEST = 120  # letters of a label: what is longer is a line of something else
+_ZONE = re.compile(
+    r"(?P<bare>.*?\w)[\s_]*[(\[/_ ]\s*(?:utc|gmt)\s*(?P<offset>[+-]\d{1,2}(?::?\d\d)?)?"
+    r"\s*[)\]]?"
+)
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
@@ -106,6 +110,18 @@ def split(label: str) -> tuple[str, str | None]:
     return text, None
 
 
+def zone_of(label: str) -> str | None:
+    """Return the zone that the label of a clock names, such as ``"+02:00"``; or None.
+
+    Examples
+    --------
+    >>> zone_of("Date Time (UTC)"), zone_of("Timestamp [GMT+02:00]"), zone_of("Date")
+    ('UTC', '+02:00', None)
+    """
+    match = _ZONE.fullmatch(" ".join(label.split()).lower())
+    return None if match is None else match["offset"] or "UTC"
+
+
 def choose(
     labels: Sequence[str],
     columns: Sequence[Column],
@@ -136,7 +152,11 @@ def choose(
         if column.name in found:
             continue
         for index, (text, units) in enumerate(bare):
-            if index in taken or not re.fullmatch(column.pattern, text):
+            if index in taken:
+                continue
+            if column.name == CLOCK and (match := _ZONE.fullmatch(text)):
+                text = match["bare"]
+            if not re.fullmatch(column.pattern, text):
                 continue
             units = units or column.units
             if not units and column.name not in _BARE:

@@ -151,14 +151,6 @@ def _backward_time(columns: _Columns, unix: np.ndarray | None) -> str | None:
     return f"{back.size} backward time steps, the largest of {back.min():.6g} s"
 
 
-def _backward_clock(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    if unix is None or not (back := np.diff(unix)[np.diff(unix) < 0]).size:
-        return None
-    return (
-        f"{back.size} backward steps of the wall clock, the largest {back.min():.6g} s"
-    )
-
-
 def _duplicate_time(columns: _Columns, unix: np.ndarray | None) -> str | None:
     same = int((np.diff(columns["test_time"]) == 0).sum())
     if same <= max(1.0, _DUPLICATES * len(columns["test_time"])):
@@ -228,7 +220,6 @@ def _mend_backward_time(columns: _Columns, unix: np.ndarray | None) -> _Columns:
 _CHECKS: dict[str, Callable[[_Columns, np.ndarray | None], str | None]] = {
     "time_scale": _time_scale,
     "backward_time": _backward_time,
-    "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,
     "cycle_counts": _cycle_counts,
     "voltage": _voltage,

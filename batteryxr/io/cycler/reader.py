@@ -17,6 +17,7 @@ from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.timing.rows import zoned
 
 if TYPE_CHECKING:
     import os
@@ -149,6 +150,7 @@ def read_cycler(
         with named(one):
             table = reader(identify(one, format))(one, options)
             check(table, one)
+            table = zoned(table, where)
             tables.append(plausibility.examine(table, wanted, one.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):

@@ -12,6 +12,7 @@ from batteryxr.io.cycler.eclab.derived import current_from_charge
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.table import REQUIRED, RawTable
 from batteryxr.io.cycler.vendors import BIOLOGIC
+from batteryxr.io.timing.rows import with_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +67,8 @@ class About:
         As in `RawTable`.
     unknown
         Name -> index of columns that nobody knows and that are kept.
+    stamps
+        (rows,) clock readings in ns where times were exported as dates.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class About:
     instrument: str
     notes: Mapping[str, str]
     unknown: Mapping[str, int] = field(default_factory=dict)
+    stamps: np.ndarray | None = None
     first_line: int | None = None
 
     @property
@@ -109,19 +113,24 @@ def cycling(table: Table, about: About, options: Options) -> RawTable:
         notes["template_mass"] = _TOLD
     found = choose(labels, BIOLOGIC.columns, options.columns)
     columns, used = _columns(table, labels, found, about)
+    stamps = about.stamps
     if kept is not None and not kept.all():
         columns = {name: values[kept] for name, values in columns.items()}
+        stamps = None if stamps is None else stamps[kept]
     extra = {n: labels[k] for n, k in about.unknown.items() if n not in found}
-    return RawTable(
+    table_read = RawTable(
         columns,
         instrument=about.instrument,
         start_local=about.start,
+        local_time=stamps,
+        timed_by_clock=stamps is not None,
         header=about.header,
         labels=used | extra,
         units={n: s.units for n, s in found.items()} | dict.fromkeys(extra, "1"),
         first_line=about.first_line if kept is None else None,
         notes=notes,
     )
+    return with_start(table_read)
 
 
 def _not_impedance(

@@ -156,7 +156,10 @@ def _may_be(label: str, column: np.ndarray) -> bool:
     """Tell whether a column may hold these values."""
     if label == "I Range":
         return bool((column <= 0xFF).all())
-    if label in ("time/s", "half cycle", "z cycle") and (column[1:] < column[:-1]).any():
+    if (
+        label in ("time/s", "half cycle", "z cycle")
+        and (column[1:] < column[:-1]).any()
+    ):
         return False
     if label == "time/s":
         return bool(((column >= 0) & (column < _LATEST)).all())

@@ -15,6 +15,7 @@ from batteryxr.io.cycler.labels import choose
 from batteryxr.io.cycler.text import TextTable, decode, finish, named
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.door import files
+from batteryxr.io.timing.cells import Style, stamps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,11 +33,11 @@ _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of text, times that were exported as dates read as seconds."""
+    """Rows of text; times that were exported as dates become seconds."""
 
     table: TextTable
-    elapsed: np.ndarray | None = None  # s
-    time: int | None = None  # index of the column with dates
+    stamps: np.ndarray | None = None  # ns, of the column with dates
+    dates: int | None = None  # its index
 
     @property
     def labels(self) -> Sequence[str]:
@@ -46,12 +47,13 @@ class _Rows:
         """Return columns as float64: name -> index among the labels."""
         if not self.table.body:
             return {name: np.empty(0) for name in wanted}
-        dated = [
-            n for n, k in wanted.items() if self.elapsed is not None and k == self.time
-        ]
-        numbers = {n: k for n, k in wanted.items() if n not in dated}
-        columns = self.table.read(numbers) if numbers else {}
-        return columns | {n: self.elapsed for n in dated if self.elapsed is not None}
+        columns: dict[str, np.ndarray] = {}
+        numbers = dict(wanted)
+        for name, index in wanted.items():
+            if self.stamps is not None and index == self.dates:
+                del numbers[name]
+                columns[name] = (self.stamps - self.stamps[0]) * 1e-9
+        return columns | (self.table.read(numbers) if numbers else {})
 
 
 def read(path: Path, options: Options) -> RawTable:
@@ -80,16 +82,16 @@ def read(path: Path, options: Options) -> RawTable:
         )
     body, notes = finish(body, named(labels) - 1, b"\t")
     table = TextTable(path, labels, body, "\t", len(lines) + 1)
-    start, rows = _start("\n".join(lines), options.dayfirst), _Rows(table)
+    rows = _Rows(table)
     dated = choose(labels, BIOLOGIC.columns, options.columns).get("test_time")
     if dated is not None and _absolute(table, dated.index):
-        start, elapsed = _elapsed(table, dated.index, options)
-        rows = _Rows(table, elapsed, dated.index)
+        rows = _Rows(table, _stamps(table, dated.index, options), dated.index)
     about = About(
         path,
         technique=str(header.get("Technique", "")),
         header=header,
-        start=start,
+        start=_start("\n".join(lines), options.dayfirst),
+        stamps=rows.stamps,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
         notes=notes,
         first_line=table.first_line,
@@ -152,25 +154,19 @@ def _start(text: str, dayfirst: bool | None) -> datetime | None:
     return clock.reading(match[1], dayfirst=order) if match else None
 
 
-def _absolute(table: TextTable, index: int | None) -> bool:
+def _absolute(table: TextTable, index: int) -> bool:
     """Tell whether times were exported as dates."""
-    if index is None:
-        return False
     first = table.body[: table.body.find(b"\n")].split(b"\t")
     return index < len(first) and first[index].count(b"/") == 2
 
 
-def _elapsed(
-    table: TextTable, index: int, options: Options
-) -> tuple[datetime, np.ndarray]:
+def _stamps(table: TextTable, index: int, options: Options) -> np.ndarray:
     words = table.read({}, {"time": index})["time"]
-    order = BIOLOGIC.dayfirst if options.dayfirst is None else options.dayfirst
-    moments = [clock.reading(str(word), dayfirst=order) for word in words]
-    bad = next((i for i, moment in enumerate(moments) if moment is None), None)
-    if bad is not None:
+    stamps = stamps_of(words, Style(options.dayfirst, BIOLOGIC.dayfirst), None)
+    missing = np.ones(len(words), bool) if stamps is None else ~stamps.known
+    if stamps is None or missing.any():
+        bad = int(np.argmax(missing))
         raise FileFormatError(
             table.path, f"{words[bad]!r} is not a date.", table.first_line + bad
         )
-    known = [moment for moment in moments if moment is not None]
-    seconds = np.array([(m - known[0]).total_seconds() for m in known])
-    return known[0], seconds
+    return stamps.ns
