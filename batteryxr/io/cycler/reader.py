@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
@@ -150,8 +150,12 @@ def read_cycler(
         with named(one):
             table = reader(identify(one, format))(one, options)
             check(table, one)
-            table = zoned(table, where)
-            tables.append(plausibility.examine(table, wanted, one.name))
+            if table.rows:
+                table = zoned(table, where)
+                table = plausibility.examine(table, wanted, one.name)
+            tables.append(table)
+    if not any(table.rows for table in tables):
+        raise FileFormatError(paths[0], f"no cycling in it: {tables[0].silence}.")
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)

@@ -127,7 +127,7 @@ def rows(path: Path) -> Rows:
     count, numbers, begin = _counts(module, path)
     body = np.frombuffer(module.payload, np.uint8, offset=begin)
     if count == 0 and body.size == 0:
-        table = body.reshape(0, 0)
+        table = np.empty((0, layout.least_width(numbers)), np.uint8)
     elif count == 0 or body.size % count:
         raise FileFormatError(
             path, f"{body.size:,} bytes of rows are no {count:,} rows. It is damaged."

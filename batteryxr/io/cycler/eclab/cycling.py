@@ -10,7 +10,7 @@ import numpy as np
 
 from batteryxr.io.cycler.eclab.derived import current_from_charge
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
-from batteryxr.io.cycler.table import REQUIRED, RawTable
+from batteryxr.io.cycler.table import NOTHING, REQUIRED, RawTable
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.timing.rows import with_start
 
@@ -101,18 +101,26 @@ def cycling(table: Table, about: About, options: Options) -> RawTable:
         If there is no column for time, voltage or current.
     """
     labels = list(table.labels)
-    notes, kept = dict(about.notes), _not_impedance(table, labels, about)
+    notes, kept, left_out = (
+        dict(about.notes),
+        _not_impedance(table, labels, about),
+        None,
+    )
     if kept is not None and not kept.all():
-        of = f"of {kept.size} " if kept.any() else ""
         notes["impedance"] = (
-            f"{int((~kept).sum())} {of}rows are impedance, not cycling: left out"
+            f"{int((~kept).sum())} of {kept.size} rows are impedance, not cycling, and "
+            "left out"
         )
+        left_out = _times(table, labels)[~kept]
         if not kept.any():
-            return _empty(about, notes)
+            return _empty(about, notes, left_out)
     if _is_template(about.header):
         notes["template_mass"] = _TOLD
     found = choose(labels, BIOLOGIC.columns, options.columns)
     columns, used = _columns(table, labels, found, about)
+    if not len(columns["test_time"]):
+        notes[NOTHING] = f"{about.technique or 'the technique'} recorded no data rows"
+        return _empty(about, notes, None)
     stamps = about.stamps
     if kept is not None and not kept.all():
         columns = {name: values[kept] for name, values in columns.items()}
@@ -129,6 +137,7 @@ def cycling(table: Table, about: About, options: Options) -> RawTable:
         units={n: s.units for n, s in found.items()} | dict.fromkeys(extra, "1"),
         first_line=about.first_line if kept is None else None,
         notes=notes,
+        left_out=left_out,
     )
     return with_start(table_read)
 
@@ -145,13 +154,24 @@ def _not_impedance(
     return ~(frequency > 0)
 
 
-def _empty(about: About, notes: Mapping[str, str]) -> RawTable:
+def _times(table: Table, labels: Sequence[str]) -> np.ndarray:
+    """Return test time as it stands, NaN where there is none."""
+    if "time/s" in labels:
+        return table.read({"time": labels.index("time/s")})["time"]
+    frequency = table.read({"freq": labels.index("freq/Hz")})["freq"]
+    return np.full(frequency.size, np.nan)
+
+
+def _empty(
+    about: About, notes: Mapping[str, str], left_out: np.ndarray | None
+) -> RawTable:
     return RawTable(
         {name: np.empty(0) for name in REQUIRED},
         instrument=about.instrument,
         start_local=about.start,
         header=about.header,
         notes=notes,
+        left_out=left_out,
     )
 
 

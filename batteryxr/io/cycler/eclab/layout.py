@@ -52,6 +52,11 @@ def known_width(numbers: Sequence[int]) -> int:
     return flags + sum(np.dtype(KNOWN[n][1]).itemsize for n in numbers if n in KNOWN)
 
 
+def least_width(numbers: Sequence[int]) -> int:
+    """Return the bytes of a row if unknown columns have four each."""
+    return known_width(numbers) + 4 * sum(not is_known(n) for n in numbers)
+
+
 def is_known(number: int) -> bool:
     """Tell whether a column has a name."""
     return number in KNOWN or number in FLAGS

@@ -90,7 +90,9 @@ def read(path: Path, options: Options) -> RawTable:
         path,
         technique=str(header.get("Technique", "")),
         header=header,
-        start=_start("\n".join(lines), options.dayfirst),
+        start=None
+        if rows.stamps is not None
+        else _start("\n".join(lines), options.dayfirst),
         stamps=rows.stamps,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
         notes=notes,
