@@ -65,9 +65,10 @@ def read(modules: Sequence[Module]) -> Settings:
         if settings.version == 0 and len(settings.payload) >= _LEAST:
             x = _settings(bytes(settings.payload), header)
     start, device = None, ""
-    if log is not None and log.version == 0 and len(log.payload) >= _LEAST_LOG:
+    if log is not None and len(log.payload) >= _LEAST_LOG:
+        # A date of these years is no accident, whatever the version.
         start = _start(log.payload)
-        device = _log(bytes(log.payload), header)
+        device = _log(bytes(log.payload), header) if log.version == 0 else ""
     if start is not None:
         header["Acquisition started on"] = f"{start:%m/%d/%Y %H:%M:%S.%f}"[:-3]
     if (loops := by_name.get("VMP loop")) is not None:
