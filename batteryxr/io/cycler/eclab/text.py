@@ -76,7 +76,7 @@ def read(path: Path, options: Options) -> RawTable:
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
     labels = tuple(label.strip() for label in lines[-1].split("\t"))
-    if len(labels) < 3:
+    if len(labels) < 2:
         raise FileFormatError(
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
