@@ -97,7 +97,8 @@ def read_cycler(
     path
         A path, a list of paths, a folder, or a pattern such as ``"cell4*.mpt"``.
         Several files of one run are put in order of their starts (as given, where a
-        file has none) and joined.
+        file has none) and joined; techniques that one EC-Lab program runs by turns,
+        in order of time.
     timezone
         Zone of the cycler's clock, such as ``"Europe/Paris"``, or an offset such as
         ``"+02:00"``. Never guessed: without it ``time`` is NaT for files that write
@@ -123,7 +124,9 @@ def read_cycler(
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
         where the cycler counts both directions apart. Coordinates ``test_time`` (s
         from the first row, running on over later files), ``time`` (UTC) and
-        ``file``. In ``attrs``: ``flags`` (what looks implausible; empty if nothing
+        ``file``, which changes wherever a piece of a file ends: where another goes on,
+        or rows of impedance were left out (``source_file`` in its attributes then has
+        the file of each piece). In ``attrs``: ``flags`` (what looks implausible; empty if nothing
         does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
         ``start_local`` as written, ``header`` (JSON).
 

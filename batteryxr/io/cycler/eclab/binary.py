@@ -73,7 +73,7 @@ class Rows:
         return {
             field.label.replace(" ", "_"): k
             for k, field in enumerate(self.layout.fields)
-            if field.label.startswith("column ") and field.type[0] != "V"
+            if _is_kept(field)
         }
 
 
@@ -145,6 +145,11 @@ def rows(path: Path) -> Rows:
     return Rows(table, found, settings.read(parts), notes)
 
 
+def _is_kept(field: layout.Field) -> bool:
+    """Tell whether a column has a number for a name, and values."""
+    return field.label.startswith("column ") and not field.type.startswith("V")
+
+
 def _counts(module: Module, path: Path) -> tuple[int, tuple[int, ...], int]:
     """Return the number of rows, those of the columns, and where the rows begin."""
     payload = module.payload
@@ -188,10 +193,10 @@ def _notes(module: Module, found: layout.Layout) -> dict[str, str]:
             "by the widths of their columns"
         )
     if found.unknown:
-        names = ", ".join(map(str, found.unknown))
-        problem = f"; {found.problem}" if found.problem else ""
-        notes["unknown_columns"] = (
-            f"columns {names} are not known: kept as `column_{found.unknown[0]}` and "
-            f"so on{problem}"
-        )
+        numbers = ", ".join(map(str, found.unknown))
+        kept = [f.label.replace(" ", "_") for f in found.fields if _is_kept(f)]
+        said = [f"columns {numbers} are not known"]
+        said += [f"kept as {', '.join(kept)}"] * bool(kept)
+        said += [found.problem] * bool(found.problem)
+        notes["unknown_columns"] = "; ".join(said)
     return notes

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _OPEN_CIRCUIT = 3  # of the column "mode"
+#: Names for columns that are read and not kept; no name of the data model.
+_FREQUENCY, _CHARGE, _MODE = "/frequency", "/charge", "/mode"
 _REST = "Open Circuit Voltage"
 #: Words of techniques whose rows are all of impedance.
 _IMPEDANCE = ("Impedance Spectroscopy", "IR compensation (PEIS)")
@@ -100,66 +102,97 @@ def cycling(table: Table, about: About, options: Options) -> RawTable:
     FileFormatError
         If there is no column for time, voltage or current.
     """
-    labels = list(table.labels)
-    notes, kept, left_out = (
-        dict(about.notes),
-        _not_impedance(table, labels, about),
-        None,
-    )
+    labels, notes = list(table.labels), dict(about.notes)
+    found = choose(labels, BIOLOGIC.columns, options.columns)
+    taken = {source.index for source in found.values()}
+    unknown = {n: k for n, k in about.unknown.items() if k not in taken}
+    places = {name: source.index for name, source in found.items()} | unknown
+    columns = table.read(places | _helpers(labels, found))
+    frequency = columns.pop(_FREQUENCY, None)
+    kept = None if frequency is None else ~(frequency > 0)
+    if kept is not None and any(words in about.technique for words in _IMPEDANCE):
+        kept = np.zeros(kept.size, bool)
+    left_out = None
     if kept is not None and not kept.all():
         notes["impedance"] = (
             f"{int((~kept).sum())} of {kept.size} rows are impedance, not cycling, and "
             "left out"
         )
-        left_out = _times(table, labels)[~kept]
+        left_out = columns.get("test_time", np.full(kept.size, np.nan))[~kept]
         if not kept.any():
             return _empty(about, notes, left_out)
-    if _is_template(about.header):
-        notes["template_mass"] = _TOLD
-    found = choose(labels, BIOLOGIC.columns, options.columns)
-    columns, used = _columns(table, labels, found, about)
+    used = {name: source.label for name, source in found.items()}
+    used |= _complete(columns, labels, found, about)
     if not len(columns["test_time"]):
         notes[NOTHING] = f"{about.technique or 'the technique'} recorded no data rows"
         return _empty(about, notes, None)
+    if _is_template(about.header):
+        notes["template_mass"] = _TOLD
     stamps = about.stamps
-    if kept is not None and not kept.all():
+    if left_out is not None:
         columns = {name: values[kept] for name, values in columns.items()}
         stamps = None if stamps is None else stamps[kept]
-    extra = {n: labels[k] for n, k in about.unknown.items() if n not in found}
-    table_read = RawTable(
-        columns,
-        instrument=about.instrument,
-        start_local=about.start,
-        local_time=stamps,
-        timed_by_clock=stamps is not None,
-        header=about.header,
-        labels=used | extra,
-        units={n: s.units for n, s in found.items()} | dict.fromkeys(extra, "1"),
-        first_line=about.first_line if kept is None else None,
-        notes=notes,
-        left_out=left_out,
+    units = {name: source.units for name, source in found.items()}
+    return with_start(
+        RawTable(
+            columns,
+            instrument=about.instrument,
+            start_local=about.start,
+            local_time=stamps,
+            timed_by_clock=stamps is not None,
+            header=about.header,
+            labels=used | {name: labels[k] for name, k in unknown.items()},
+            units=units | dict.fromkeys(unknown, "1"),
+            first_line=about.first_line if kept is None else None,
+            notes=notes,
+            left_out=left_out,
+        )
     )
-    return with_start(table_read)
 
 
-def _not_impedance(
-    table: Table, labels: Sequence[str], about: About
-) -> np.ndarray | None:
-    """Return which rows are no impedance, None where none has a frequency."""
-    if "freq/Hz" not in labels:
-        return None
-    frequency = table.read({"freq": labels.index("freq/Hz")})["freq"]
-    if any(words in about.technique for words in _IMPEDANCE):
-        return np.zeros(frequency.size, bool)
-    return ~(frequency > 0)
+def _helpers(labels: Sequence[str], found: Mapping[str, Source]) -> dict[str, int]:
+    """Return columns that are read and not kept: a frequency, what gives a current."""
+    wanted = {}
+    if (place := _at(labels, "freq/hz")) is not None:
+        wanted[_FREQUENCY] = place
+    if "current" not in found:
+        for name, label in ((_CHARGE, "dq/ma.h"), (_MODE, "mode")):
+            if (place := _at(labels, label)) is not None:
+                wanted[name] = place
+    return wanted
 
 
-def _times(table: Table, labels: Sequence[str]) -> np.ndarray:
-    """Return test time as it stands, NaN where there is none."""
-    if "time/s" in labels:
-        return table.read({"time": labels.index("time/s")})["time"]
-    frequency = table.read({"freq": labels.index("freq/Hz")})["freq"]
-    return np.full(frequency.size, np.nan)
+def _complete(
+    columns: dict[str, np.ndarray],
+    labels: Sequence[str],
+    found: Mapping[str, Source],
+    about: About,
+) -> dict[str, str]:
+    """Give columns the units of the data model, and a current; return its label.
+
+    Raises
+    ------
+    FileFormatError
+        If one that is needed is missing.
+    """
+    modes, passed = columns.pop(_MODE, None), columns.pop(_CHARGE, None)
+    resting = about.technique == _REST
+    resting |= modes is not None and bool((modes == _OPEN_CIRCUIT).all())
+    by_itself = ["current"] if passed is not None or resting else []
+    refuse_incomplete([*found, *by_itself], labels, about.path, about.label_line)
+    for name, source in found.items():
+        if (source.factor, source.offset) != (1.0, 0.0):
+            columns[name] = columns[name] * source.factor + source.offset
+    net = "capacity" in found and found["capacity"].label.lower().startswith("q ch")
+    if net:
+        columns["capacity"] = np.abs(columns["capacity"])  # as EC-Lab has its capacity
+    if passed is not None:
+        columns["current"] = current_from_charge(columns["test_time"], passed)
+        return {"current": labels[_at(labels, "dq/ma.h") or 0]}
+    if "current" not in columns:
+        columns["current"] = np.zeros(len(columns["voltage"]))
+        return {"current": "none: open circuit"}
+    return {}
 
 
 def _empty(
@@ -173,41 +206,6 @@ def _empty(
         notes=notes,
         left_out=left_out,
     )
-
-
-def _columns(
-    table: Table, labels: Sequence[str], found: Mapping[str, Source], about: About
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return columns in the units of the data model, and their labels."""
-    wanted = {name: source.index for name, source in found.items()}
-    used = {name: source.label for name, source in found.items()}
-    rest = charge = None
-    if "current" not in found:
-        charge = _at(labels, "dq/ma.h")
-        rest = _at(labels, "mode")
-        if charge is not None:
-            wanted["charge passed"] = charge
-        elif rest is not None:
-            wanted["mode"] = rest
-    resting = charge is None and about.technique == _REST
-    columns = table.read(wanted | dict(about.unknown))
-    modes = columns.pop("mode", None)
-    resting |= modes is not None and bool((modes == _OPEN_CIRCUIT).all())
-    by_itself = ["current"] if charge is not None or resting else []
-    refuse_incomplete([*found, *by_itself], labels, about.path, about.label_line)
-    for name, source in found.items():
-        if (source.factor, source.offset) != (1.0, 0.0):
-            columns[name] = columns[name] * source.factor + source.offset
-    if charge is not None:
-        passed = columns.pop("charge passed")
-        columns["current"] = current_from_charge(columns["test_time"], passed)
-        used["current"] = labels[charge]
-    elif "current" not in columns:
-        columns["current"] = np.zeros(len(columns["voltage"]))
-        used["current"] = "none: open circuit"
-    if used.get("capacity", "").lower().startswith("q charge/discharge"):
-        columns["capacity"] = np.abs(columns["capacity"])  # what EC-Lab calls so
-    return columns, used
 
 
 def _at(labels: Sequence[str], label: str) -> int | None:

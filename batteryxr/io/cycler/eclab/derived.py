@@ -91,7 +91,7 @@ _FORMULAS: tuple[tuple[str, tuple[str, ...], Callable[[Get], np.ndarray]], ...] 
         lambda get: get("<Ewe>/V") - get("<Ece>/V"),
     ),
     *(
-        ("P/W", (i, v), lambda get, i=i, v=v: _power(get, i, v))  # type: ignore[misc]
+        ("P/W", (i, v), lambda get, i=i, v=v: _power(get, i, v))
         for i in ("I/mA", "<I>/mA")
         for v in ("Ewe/V", "<Ewe>/V")
     ),
@@ -99,7 +99,7 @@ _FORMULAS: tuple[tuple[str, tuple[str, ...], Callable[[Get], np.ndarray]], ...] 
         (
             f"Energy {word}/W.h",
             (_NET, _HALF, v),
-            lambda get, sign=sign, v=v: _energy(get, sign, v),  # type: ignore[misc]
+            lambda get, sign=sign, v=v: _energy(get, sign, v),
         )
         for word, sign in (("charge", 1.0), ("discharge", -1.0))
         for v in ("Ewe/V", "<Ewe>/V")

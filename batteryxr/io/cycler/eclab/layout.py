@@ -92,7 +92,11 @@ def find(numbers: Sequence[int], rows: np.ndarray) -> Layout | None:
             fits.append((fields, taken))
     if len(fits) == 1:
         fields, vague = _split(*fits[0], runs, sample)
-        words = f"the types of {_words(vague)} could not be told" if vague else ""
+        words = (
+            f"the types of {_words(vague)} could not be told, and they are left out"
+            if vague
+            else ""
+        )
         return Layout(fields, unknown, words)
     if not fits and len(runs) <= _RUNS:
         return None
