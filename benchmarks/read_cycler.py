@@ -40,13 +40,6 @@ def bare_pandas(path: Path) -> Any:
     )
 
 
-def galvani(path: Path) -> Any:
-    from galvani import BioLogic
-
-    data, _ = BioLogic.MPTfile(str(path), encoding="latin1")
-    return data
-
-
 def yadg(path: Path) -> Any:
     from yadg.extractors import extract
 
@@ -62,7 +55,6 @@ def ixdat(path: Path) -> Any:
 READERS: dict[str, Reader] = {
     "batteryxr": read_cycler,
     "bare pandas": bare_pandas,
-    "galvani (GPL)": galvani,
     "yadg (GPL)": yadg,
     "ixdat": ixdat,
 }

@@ -140,7 +140,7 @@ def is_mean(attrs: Mapping[Any, Any]) -> bool:
     """
     if "mean" in str(attrs.get("cell_methods", "")):
         return True
-    return str(attrs.get("source_label", "")).lower().startswith(("<i>", "dq"))
+    return str(attrs.get("source_label", "")).lower().startswith(("<i>", "<i/", "dq"))
 
 
 def fatal_flags(attrs: Mapping[Any, Any]) -> frozenset[str]:

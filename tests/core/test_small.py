@@ -29,12 +29,12 @@ def test_streams_do_not_depend_on_how_many_there_are():
 def test_a_missing_library_names_its_extra():
     with pytest.raises(MissingDependencyError, match=r"pip install 'batteryxr\[io\]'"):
         require("no_such_module_here", extra="io", purpose="reading .ndax files")
-    with pytest.raises(MissingDependencyError, match="pip install galvani"):
+    with pytest.raises(MissingDependencyError, match="pip install pyreadr"):
         require(
             "no_such_module_here",
             extra=None,
-            purpose="reading .mpr files",
-            package="galvani",
+            purpose="reading .rdata files",
+            package="pyreadr",
         )
     assert require("json", extra=None, purpose="x")
 

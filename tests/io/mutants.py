@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import bdf_files
 import cycler_files
 import damage
+import eclab_files
 import numpy as np
 import scan_files
 import stack_files
@@ -101,6 +102,7 @@ def sources(folder: Path, measured: Path | None = None) -> list[Source]:
     with contextlib.suppress(ImportError):
         path = cycler_files.workbook(folder / "run.xlsx", run)
         found += [Source(path, read), Source(path, read, True)]
+    found.append(Source(eclab_files.mpr(folder / "run.mpr", run), read))
     for suffix in (".bdf.csv", ".bdf.parquet"):
         with contextlib.suppress(ImportError):
             columns = bdf_files.table(sorted(bdf_files.STYLES)[0])

@@ -11,8 +11,10 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.model import attributes
+from batteryxr.io.cycler import linked
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
 from batteryxr.io.timing.cells import NAT
+from batteryxr.io.timing.course import Course
 from batteryxr.io.timing.rows import Clocked, clocked
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def join(
     tables: Sequence[RawTable], names: Sequence[str], where: tzinfo | None, zone: str
 ) -> tuple[xr.Dataset, list[str]]:
     """Return the Dataset of all rows, and what the user must be warned of."""
-    placed = [_place(t, n, where) for t, n in zip(tables, names, strict=True)]
+    every = [_place(t, n, where) for t, n in zip(tables, names, strict=True)]
+    placed = [p for p in every if p.table.rows]
     messages = []
     if silent := [p.name for p in placed if p.utc is None and p.local is not None]:
         messages.append(
@@ -67,8 +70,10 @@ def join(
     if kind is not None:
         placed.sort(key=lambda p: (p.ends(kind) or (0, 0))[0])
     times, gaps = _running_time(placed, kind)
-    dataset = _labelled(placed, times)
-    notes = _notes(placed)
+    if kind is not None and _take_turns(placed, kind):
+        times, gaps = _on_one_clock(placed, kind)
+    dataset = _in_pieces(_labelled(placed, times), _left_out(every, placed, times))
+    notes = _notes(every)
     if len(gaps) < len(placed) - 1:
         notes["unknown_gap"] = (
             "not every file has a start on one clock: joined in the order given, "
@@ -117,7 +122,74 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
     return notes
 
 
+def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
+    spans = [p.ends(kind) or (0, 0) for p in placed]
+    starts = [p.table.start_local for p in placed]
+    return linked.take_turns(spans, starts, _RESOLUTION)
+
+
+def _on_one_clock(
+    placed: Sequence[_Placed], kind: str
+) -> tuple[list[np.ndarray], list[float]]:
+    """Return times of files that take turns, and how long nobody recorded between."""
+    spans = [p.ends(kind) or (0, 0) for p in placed]
+    times = []
+    for p, (begin, _) in zip(placed, spans, strict=True):
+        own = p.table.columns["test_time"]
+        times.append(own - own[0] + (begin - spans[0][0]) * 1e-9)
+    ended = np.maximum.accumulate([end for _, end in spans])
+    gaps = [
+        max(0.0, (begin - end) * 1e-9)
+        for (begin, _), end in zip(spans[1:], ended, strict=False)
+    ]
+    return times, gaps
+
+
+def _left_out(
+    every: Sequence[_Placed], placed: Sequence[_Placed], times: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return times of all rows that are no cycling, on the clock of the record."""
+    first = placed[0].table
+    zero = {
+        id(p): float(t[0] - p.table.columns["test_time"][0])
+        for p, t in zip(placed, times, strict=True)
+    }
+    found = [np.empty(0)]
+    for p in every:
+        if p.table.left_out is None:
+            continue
+        offset = zero.get(id(p))
+        if offset is None:
+            if p.table.start_local is None or first.start_local is None:
+                continue
+            later = (p.table.start_local - first.start_local).total_seconds()
+            offset = later + zero[id(placed[0])]
+        found.append(p.table.left_out + offset)
+    return np.concatenate(found)
+
+
+def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
+    """Return rows in order of time, and what is apart under numbers of its own."""
+    file, time = dataset["file"].values, dataset["test_time"].values
+    if (np.diff(time)[np.diff(file) != 0] < 0).any():
+        dataset = dataset.isel(record=np.argsort(time, kind="stable"))
+        file, time = dataset["file"].values, dataset["test_time"].values
+    piece = linked.pieces(file, time, left_out)
+    if np.array_equal(piece, file):
+        return dataset
+    begins = np.flatnonzero(np.diff(piece, prepend=-1))
+    about = {
+        "units": "1",
+        "long_name": "Piece of a file",
+        "source_file": file[begins].tolist(),
+    }
+    return dataset.assign_coords(file=("record", piece, about))
+
+
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:
+    if not table.rows:
+        nothing = np.empty(0, np.int64)
+        return _Placed(table, name, Clocked(None, None, Course(nothing), ""))
     timed = clocked(table, where)
     table = replace(table, notes={**table.notes, **timed.course.notes})
     return _Placed(table, name, timed)
@@ -180,13 +252,21 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
     variables = {}
     for name in known + extra:
         values = np.concatenate([_column(p.table, name) for p in placed])
-        source = next(
-            (p.table.labels[name] for p in placed if name in p.table.labels), ""
-        )
+        source = _source_label(name, placed)
         attrs = COLUMNS.get(name) or _extra(name, placed)
         attrs = attrs | ({"source_label": source} if source else {})
         variables[name] = ("record", _narrow(name, values), attrs)
     return xr.Dataset(variables, coords)
+
+
+def _source_label(name: str, placed: Sequence[_Placed]) -> str:
+    """Return the label of most rows; nothing where it says that there is none."""
+    rows: dict[str, int] = {}
+    for p in placed:
+        label = p.table.labels.get(name, "")
+        rows[label] = rows.get(label, 0) + p.table.rows
+    told = [label for label in rows if label and not label.startswith("none")]
+    return max(told or rows, key=lambda label: rows[label])
 
 
 def _column(table: RawTable, name: str) -> np.ndarray:

@@ -40,6 +40,7 @@ _ZONE = re.compile(
     r"\s*[)\]]?"
 )
 _FORMS = (
+    re.compile(r"<(?P<bare>[^<>/]+)/(?P<unit>[^<>/]+)>"),
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
     re.compile(r"(?P<bare>.*\S)#(?P<unit>[^#]+)"),

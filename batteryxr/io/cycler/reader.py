@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batteryxr.core import bounds
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
@@ -55,13 +55,10 @@ class Format:
 #: Formats by name, in the order in which they are tried.
 FORMATS: dict[str, Format] = {
     "biologic-mpt": Format(
-        "biologic", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
+        "eclab.text", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
     ),
     "biologic-mpr": Format(
-        "biologic",
-        (".mpr",),
-        re.compile(rb"BIO-LOGIC MODULAR FILE"),
-        function="read_binary",
+        "eclab.binary", (".mpr",), re.compile(rb"BIO-LOGIC MODULAR FILE")
     ),
     "arbin-res": Format(
         "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
@@ -102,7 +99,8 @@ def read_cycler(
     path
         A path, a list of paths, a folder, or a pattern such as ``"cell4*.mpt"``.
         Several files of one run are put in order of their starts (as given, where a
-        file has none) and joined.
+        file has none) and joined; techniques that one EC-Lab program runs by turns,
+        in order of time.
     timezone
         Zone of the cycler's clock, such as ``"Europe/Paris"``, or an offset such as
         ``"+02:00"``. Never guessed: without it ``time`` is NaT for files that write
@@ -130,7 +128,9 @@ def read_cycler(
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
         where the cycler counts both directions apart. Coordinates ``test_time`` (s
         from the first row, running on over later files), ``time`` (UTC) and
-        ``file``. In ``attrs``: ``flags`` (what looks implausible; empty if nothing
+        ``file``, which changes wherever a piece of a file ends: where another goes on,
+        or rows of impedance were left out (``source_file`` in its attributes then has
+        the file of each piece). In ``attrs``: ``flags`` (what looks implausible; empty if nothing
         does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
         ``start_local`` as written, ``header`` (JSON).
 
@@ -157,8 +157,12 @@ def read_cycler(
         with named(one):
             table = reader(identify(one, format))(one, options)
             check(table, one)
-            table = directed(zoned(table, where))
-            tables.append(plausibility.examine(table, wanted, one.name))
+            if table.rows:
+                table = directed(zoned(table, where))
+                table = plausibility.examine(table, wanted, one.name)
+            tables.append(table)
+    if not any(table.rows for table in tables):
+        raise FileFormatError(paths[0], f"no cycling in it: {tables[0].silence}.")
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)

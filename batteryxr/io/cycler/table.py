@@ -34,6 +34,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 #: The cycler's own counters: kept as whole numbers where they are whole.
 COUNTERS = frozenset({"cycle", "step"})
+#: Flag of a file that is sound and has no rows of cycling; as is one of impedance.
+NOTHING = "no_rows"
 _LONGEST = 3e9  # s: no test runs for a century
 _YEARS = (1970, 2100)  # of a clock that was ever set
 _LATEST = 4.1e9  # s since 1970: the year 2099
@@ -95,6 +97,8 @@ class RawTable:
         Flag -> sentence: what looks implausible.
     repaired
         Flag -> sentence: what was mended on demand.
+    left_out
+        Test times (s) of rows that are no cycling; None where there are none.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -110,11 +114,19 @@ class RawTable:
     first_line: int | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     repaired: Mapping[str, str] = field(default_factory=dict)
+    left_out: np.ndarray | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(self.columns["test_time"])
+
+    @property
+    def silence(self) -> str:
+        """Why a sound file has no rows of cycling; empty where it has some."""
+        if self.rows:
+            return ""
+        return self.notes.get(NOTHING, "") or self.notes.get("impedance", "")
 
     @property
     def stamps(self) -> np.ndarray | None:
@@ -133,8 +145,8 @@ def check(table: RawTable, path: Path) -> None:
     Raises
     ------
     FileFormatError
-        If a required column or every row is missing, columns differ in length, or a
-        time is not a time.
+        If a required column or every row is missing without a reason, columns differ
+        in length, or a time is not a time.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
@@ -150,6 +162,8 @@ def check(table: RawTable, path: Path) -> None:
         lengths["local_time"] = len(table.local_time)
     if len(set(lengths.values())) > 1:
         raise FileFormatError(path, f"columns differ in length: {lengths}.")
+    if table.silence:
+        return
     if table.rows == 0:
         raise FileFormatError(path, "no data rows. The test may not have started yet.")
     times = table.columns["test_time"]

@@ -51,7 +51,6 @@ def test_rock_steps(rock):
 
 
 def test_jdb11_starts_with_a_short_discharge(measured):
-    pytest.importorskip("galvani", reason="reading .mpr needs the GPL library galvani")
     folder = measured("cyclers") / "biologic"
     rows = read(next(folder.glob("*.mpr")))
     halves = half_cycles(rows)

@@ -1,26 +1,20 @@
 from __future__ import annotations
 
-import sys
 import warnings
 
 import cycler_files
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import (
-    DataQualityWarning,
-    FileFormatError,
-    MissingDependencyError,
-)
+from batteryxr.core.errors import DataQualityWarning, FileFormatError
 from batteryxr.io import read_cycler
-from batteryxr.io.cycler.biologic import current_from_charge
+from batteryxr.io.cycler.eclab.derived import current_from_charge
 
 RUN = cycler_files.run()
 ROCK = (
     "lno-operando/cycler/220726cell4operandoxas_C06.mpt",
     "lno-operando/cycler/220726cell4operandoxascontinuation_C06.mpt",
 )
-MPR = "cyclers/biologic/jdb11-1_c3_gcpl_5cycles_2V-3p8V_C-24_data_C09.mpr"
 
 
 def quiet(*args, **kwargs):
@@ -195,25 +189,3 @@ def test_damaged_headers_are_named(tmp_path):
     with pytest.raises(FileFormatError, match=r"no column for voltage.*columns="):
         read_cycler(path)
     assert "voltage" in quiet(path.with_name("run.mpt"), columns={"Abc/V": "voltage"})
-
-
-def test_binary_without_galvani(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "galvani", None)
-    monkeypatch.setitem(sys.modules, "galvani.BioLogic", None)
-    (tmp_path / "run.mpr").write_bytes(b"BIO-LOGIC MODULAR FILE\x1a" + bytes(100))
-    with pytest.raises(MissingDependencyError, match=r"pip install galvani.*\.mpt"):
-        read_cycler(tmp_path / "run.mpr")
-
-
-def test_binary_with_galvani(measured, tmp_path):
-    pytest.importorskip("galvani")
-    ds = quiet(measured(MPR))
-    assert ds.sizes["record"] == 46_102
-    assert ds.attrs["start_local"] == ["2020-10-26T12:49:58.000"]
-    known = [-0.206529, 0.986781, -0.852855, 0.937090, -0.876330, 0.941940, -0.874678]
-    known += [0.947933, -0.876656, 0.951689, -0.878613, 0.955886, -0.879492]
-    np.testing.assert_allclose(cycler_files.half_cycles(ds), known, rtol=1e-3)
-    cut = tmp_path / "cut.mpr"
-    cut.write_bytes(measured(MPR).read_bytes()[:50_000])
-    with pytest.raises(FileFormatError, match="galvani cannot read"):
-        read_cycler(cut)

@@ -1,0 +1,1 @@
+"""Files of BioLogic's EC-Lab and BT-Lab, binary and as text."""

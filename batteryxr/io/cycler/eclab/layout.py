@@ -1,0 +1,236 @@
+"""Where each column stands in the rows of a ``.mpr`` file, known or not."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.io.cycler.eclab.columns import FLAGS, KNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: Bytes that a column of unknown type may have, likeliest first.
+_WIDTHS = (4, 8, 2, 1)
+#: Runs of unknown columns between known ones that are tried.
+_RUNS = 4
+_SAMPLE = 1000  # rows that tell whether a layout makes sense
+_SMALLEST, _LARGEST = 1e-30, 1e30  # of a number that is measured
+_LATEST = 3e9  # s
+
+
+class Field(NamedTuple):
+    """One column of the rows."""
+
+    label: str
+    type: str
+    offset: int
+    shift: int = 0  # of flags: the lowest bit
+    bits: int = 0  # and how many there are
+
+
+class Layout(NamedTuple):
+    """Columns of the rows, and the numbers of those that nobody knows."""
+
+    fields: tuple[Field, ...]
+    unknown: tuple[int, ...]
+    problem: str = ""  # what could not be told, as a clause
+
+
+class _Run(NamedTuple):
+    """Unknown columns side by side."""
+
+    numbers: tuple[int, ...]
+    least: int  # bytes
+
+
+def known_width(numbers: Sequence[int]) -> int:
+    """Return the bytes of a row that the known columns take."""
+    flags = any(n in FLAGS for n in numbers)
+    return flags + sum(np.dtype(KNOWN[n][1]).itemsize for n in numbers if n in KNOWN)
+
+
+def least_width(numbers: Sequence[int]) -> int:
+    """Return the bytes of a row if unknown columns have four each."""
+    return known_width(numbers) + 4 * sum(not is_known(n) for n in numbers)
+
+
+def is_known(number: int) -> bool:
+    """Tell whether a column has a name."""
+    return number in KNOWN or number in FLAGS
+
+
+def find(numbers: Sequence[int], rows: np.ndarray) -> Layout | None:
+    """Return the layout of rows, None if none fits.
+
+    Where columns are unknown, their widths are those with which all known ones make
+    sense. Where several do, what stands behind the first unknown one stays as bytes.
+
+    Parameters
+    ----------
+    numbers
+        Of the columns.
+    rows
+        (rows, bytes) of them.
+    """
+    width = rows.shape[1]
+    unknown = tuple(n for n in numbers if not is_known(n))
+    free = width - known_width(numbers)
+    if not unknown:
+        return Layout(_fields(numbers, {}), ()) if free == 0 or not len(rows) else None
+    if not len(rows):
+        return Layout(_fields(numbers, dict.fromkeys(unknown, 4)), unknown)
+    runs = _runs(numbers)
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    fits = []
+    for sums in _sums(runs[: _RUNS + 1], free):
+        taken = {r.numbers[0]: n for r, n in zip(runs, sums, strict=True)}
+        fields = _fields(numbers, dict.fromkeys(unknown, 0) | taken)
+        if _makes_sense(fields, sample):
+            fits.append((fields, taken))
+    if len(fits) == 1:
+        fields, vague = _split(*fits[0], runs, sample)
+        words = (
+            f"the types of {_words(vague)} could not be told, and they are left out"
+            if vague
+            else ""
+        )
+        return Layout(fields, unknown, words)
+    if not fits and len(runs) <= _RUNS:
+        return None
+    return _up_to_unknown(numbers, width, unknown)
+
+
+def _fields(numbers: Sequence[int], widths: dict[int, int]) -> tuple[Field, ...]:
+    """Return the fields if unknown columns have these widths, the last one's bytes."""
+    found: list[Field] = []
+    offset, flags = 0, None
+    for number in numbers:
+        if number in FLAGS:
+            if flags is None:
+                flags, offset = offset, offset + 1
+            label, shift, bits = FLAGS[number]
+            found.append(Field(label, "u1", flags, shift, bits))
+            continue
+        bytes_only = f"column {number}", f"V{widths.get(number, 0)}"
+        label, kind = KNOWN.get(number, bytes_only)
+        found.append(Field(label, kind, offset))
+        offset += np.dtype(kind).itemsize
+    return tuple(f for f in found if f.type != "V0")
+
+
+def _runs(numbers: Sequence[int]) -> list[_Run]:
+    """Return runs of unknown columns; among flags, one may be a flag itself."""
+    last_flag = max((k for k, n in enumerate(numbers) if n in FLAGS), default=-1)
+    found = []
+    for known, run in itertools.groupby(enumerate(numbers), lambda i: is_known(i[1])):
+        if not known:
+            places, of_run = zip(*run, strict=True)
+            found.append(_Run(of_run, 0 if places[0] < last_flag else len(of_run)))
+    return found
+
+
+def _sums(runs: Sequence[_Run], free: int) -> Iterator[tuple[int, ...]]:
+    """Yield the bytes that these runs may have, `free` in all."""
+    if len(runs) > _RUNS:
+        return
+    run, *others = runs
+    for width in range(run.least, 8 * len(run.numbers) + 1):
+        if others:
+            yield from ((width, *rest) for rest in _sums(others, free - width))
+        elif width == free:
+            yield (width,)
+
+
+def values(rows: np.ndarray, field: Field) -> np.ndarray:
+    """Return a column of rows of bytes, a copy for which its place does not matter."""
+    kind = np.dtype(field.type)
+    part = np.ascontiguousarray(rows[:, field.offset : field.offset + kind.itemsize])
+    column = part.view(kind)[:, 0]
+    return (column >> field.shift) & ((1 << field.bits) - 1) if field.bits else column
+
+
+def _makes_sense(fields: Sequence[Field], rows: np.ndarray) -> bool:
+    """Tell whether the known columns hold what they may."""
+    return all(
+        _may_be(field.label, values(rows, field))
+        for field in fields
+        if not field.type.startswith("V") and not field.bits
+    )
+
+
+def _may_be(label: str, column: np.ndarray) -> bool:
+    """Tell whether a column may hold these values."""
+    if label == "I Range":
+        return bool((column <= 0xFF).all())
+    if (
+        label in ("time/s", "half cycle", "z cycle")
+        and (column[1:] < column[:-1]).any()
+    ):
+        return False
+    if label == "time/s":
+        return bool(((column >= 0) & (column < _LATEST)).all())
+    return column.dtype.kind != "f" or _is_measured(column)
+
+
+def _is_measured(column: np.ndarray) -> bool:
+    size = np.abs(column.astype(np.float64))
+    return bool(((size == 0) | ((size > _SMALLEST) & (size < _LARGEST))).all())
+
+
+def _split(
+    fields: Sequence[Field],
+    taken: dict[int, int],
+    runs: Sequence[_Run],
+    rows: np.ndarray,
+) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    """Return fields with runs of bytes told apart, and the numbers that cannot be."""
+    found = [f for f in fields if not f.type.startswith("V")]
+    vague: list[str] = []
+    offsets = {f.label: f.offset for f in fields}
+    for run in runs:
+        width, first = taken[run.numbers[0]], f"column {run.numbers[0]}"
+        each, left = divmod(width, len(run.numbers))
+        if left or (each and each not in _WIDTHS):
+            vague += map(str, run.numbers)
+            words = "column " if len(run.numbers) == 1 else "columns "
+            label = words + _words(run.numbers)
+            found.append(Field(label, f"V{width}", offsets[first]))
+        elif each == 0:
+            vague += map(str, run.numbers)
+        else:
+            for k, number in enumerate(run.numbers):
+                place = offsets[first] + k * each
+                found.append(_typed(Field(f"column {number}", f"V{each}", place), rows))
+    return tuple(found), tuple(vague)
+
+
+def _typed(field: Field, rows: np.ndarray) -> Field:
+    """Return an unknown column as numbers: floating ones where all could be some."""
+    width = int(field.type[1:])
+    if width in (4, 8):
+        floating = field._replace(type=f"<f{width}")
+        if _is_measured(values(rows, floating)):
+            return floating
+    return field._replace(type=f"<u{width}")
+
+
+def _up_to_unknown(
+    numbers: Sequence[int], width: int, unknown: tuple[int, ...]
+) -> Layout:
+    """Return the columns before the first unknown one, and the rest as bytes."""
+    first = next(k for k, n in enumerate(numbers) if not is_known(n))
+    fields = _fields(numbers[:first], {})
+    begin = known_width(numbers[:first])
+    rest = Field(f"bytes from {begin}", f"V{width - begin}", begin)
+    behind = [n for n in numbers[first:] if is_known(n) and n not in FLAGS]
+    problem = "how many bytes they have could not be told"
+    if behind:
+        problem += f", so that {_words(KNOWN[n][0] for n in behind)} are not read"
+    return Layout((*fields, rest), unknown, problem)
+
+
+def _words(names: object) -> str:
+    return ", ".join(map(str, names))  # type: ignore[call-overload]

@@ -1,0 +1,174 @@
+"""Text exports of EC-Lab and BT-Lab (``.mpt``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io import clock
+from batteryxr.io.cycler.eclab.cycling import About, cycling
+from batteryxr.io.cycler.labels import choose
+from batteryxr.io.cycler.text import TextTable, decode, finish, named
+from batteryxr.io.cycler.vendors import BIOLOGIC
+from batteryxr.io.door import files
+from batteryxr.io.timing.cells import Style, stamps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from batteryxr.io.cycler.table import Options, RawTable
+
+_COUNT = re.compile(rb"Nb header lines\s*:\s*(\d{1,6})")
+#: A label that every line of labels has, and bytes that such a line has at most.
+_TIME = re.compile(rb"(?:^|[\t\n])(?:time/s|freq/Hz)\t")
+_LABELS = 8000
+_PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of text; times that were exported as dates become seconds."""
+
+    table: TextTable
+    stamps: np.ndarray | None = None  # ns, of the column with dates
+    dates: int | None = None  # its index
+
+    @property
+    def labels(self) -> Sequence[str]:
+        return self.table.labels
+
+    def read(self, wanted: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """Return columns as float64: name -> index among the labels."""
+        if not self.table.body:
+            return {name: np.empty(0) for name in wanted}
+        columns: dict[str, np.ndarray] = {}
+        numbers = dict(wanted)
+        for name, index in wanted.items():
+            if self.stamps is not None and index == self.dates:
+                del numbers[name]
+                columns[name] = (self.stamps - self.stamps[0]) * 1e-9
+        return columns | (self.table.read(numbers) if numbers else {})
+
+
+def read(path: Path, options: Options) -> RawTable:
+    """Read a text export.
+
+    Parameters
+    ----------
+    path
+        The file, with its header or without. Any language of the cycler's computer:
+        decimal commas are told from the rows.
+    options
+        `Options.dayfirst` overrides EC-Lab's month-first dates.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the line at fault.
+    """
+    raw = files.text(path)
+    lines, body = _split(raw, path)
+    header = _header(lines[:-1])
+    labels = tuple(label.strip() for label in lines[-1].split("\t"))
+    if len(labels) < 2:
+        raise FileFormatError(
+            path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
+        )
+    body, notes = finish(body, named(labels) - 1, b"\t")
+    table = TextTable(path, labels, body, "\t", len(lines) + 1)
+    rows = _Rows(table)
+    dated = choose(labels, BIOLOGIC.columns, options.columns).get("test_time")
+    if dated is not None and _absolute(table, dated.index):
+        rows = _Rows(table, _stamps(table, dated.index, options), dated.index)
+    about = About(
+        path,
+        technique=str(header.get("Technique", "")),
+        header=header,
+        start=None
+        if rows.stamps is not None
+        else _start("\n".join(lines), options.dayfirst),
+        stamps=rows.stamps,
+        instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
+        notes=notes,
+        first_line=table.first_line,
+    )
+    return cycling(rows, about, options)
+
+
+def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
+    """Return header lines, that of the labels last, and the rows."""
+    match = _COUNT.search(raw[:1000])
+    if match is None and _TIME.search(first := raw[: raw.find(b"\n") + 1]):
+        return decode(first).splitlines(), raw[len(first) :]
+    if match is None:
+        raise FileFormatError(
+            path, "no line 'Nb header lines : ...'. Is it an EC-Lab text export?", 2
+        )
+    count = int(match[1])
+    end = 0
+    for number in range(count):
+        end = raw.find(b"\n", end) + 1
+        if end == 0 and number == count - 1 and _TIME.search(raw[-_LABELS:]):
+            end = len(raw)  # labels, and nothing was recorded
+        elif end == 0:
+            raise FileFormatError(
+                path,
+                f"the header has {number + 1} lines where it announces {count}. "
+                "The file was cut: export it again.",
+                number + 1,
+            )
+    return decode(raw[:end]).splitlines()[:count], raw[end:]
+
+
+def _header(lines: list[str]) -> dict[str, Any]:
+    """Return what the header says: pairs, technique, and its settings as text."""
+    header: dict[str, Any] = {}
+    settings: list[str] = []
+    for line in lines[2:]:
+        text = line.rstrip()
+        if not text:
+            continue
+        if settings or text.startswith("Ns "):  # a table, one column a sequence
+            settings.append(text)
+            continue
+        match = _PAIR.fullmatch(text.strip())
+        if match and len(match[1]) < 60:
+            key = match[1].strip()
+            old = header.get(key)
+            header[key] = f"{old}\n{match[2]}" if old is not None else match[2].strip()
+        elif not header:
+            header["Technique"] = text.strip()
+        else:
+            header["Remarks"] = f"{header.get('Remarks', '')}\n{text}".strip()
+    header["settings"] = "\n".join(settings)
+    return header
+
+
+def _start(text: str, dayfirst: bool | None) -> datetime | None:
+    match = re.search(BIOLOGIC.start, text)
+    order = BIOLOGIC.dayfirst if dayfirst is None else dayfirst
+    return clock.reading(match[1], dayfirst=order) if match else None
+
+
+def _absolute(table: TextTable, index: int) -> bool:
+    """Tell whether times were exported as dates."""
+    first = table.body[: table.body.find(b"\n")].split(b"\t")
+    return index < len(first) and first[index].count(b"/") == 2
+
+
+def _stamps(table: TextTable, index: int, options: Options) -> np.ndarray:
+    words = table.read({}, {"time": index})["time"]
+    stamps = stamps_of(words, Style(options.dayfirst, BIOLOGIC.dayfirst), None)
+    missing = np.ones(len(words), bool) if stamps is None else ~stamps.known
+    if stamps is None or missing.any():
+        bad = int(np.argmax(missing))
+        raise FileFormatError(
+            table.path, f"{words[bad]!r} is not a date.", table.first_line + bad
+        )
+    return stamps.ns
