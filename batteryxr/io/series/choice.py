@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.io.series.roles import UNKNOWN, layout_of, role_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from batteryxr.io.series.headers import Header
@@ -189,7 +189,7 @@ def _axis(file: Columns, axis: str | None) -> tuple[str, int]:
     told = axis or (None if found else file.header.told_axis())
     told = told or (None if found else BY_SUFFIX.get(file.suffix))
     first = roles[0] if roles else UNKNOWN
-    if told and first.name in ("", "x", "angle") or (told and first.name in AXES):
+    if (told and first.name in ("", "x", "angle")) or (told and first.name in AXES):
         return str(told), 0
     raise ArgumentError(
         "axis",

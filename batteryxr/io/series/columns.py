@@ -44,6 +44,8 @@ class ColumnFile:
         Whether numbers are written 3,7 for 3.7.
     above
         Lines of the file before the header.
+    label
+        Which of the tables of the file it is, where there are several.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class ColumnFile:
     delimiter: bytes = b""
     decimal_comma: bool = False
     above: int = 0
+    label: str = ""
 
     @property
     def first_line(self) -> int:
