@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.io.series.roles import UNKNOWN, layout_of, role_of
+from batteryxr.io.series.roles import LAYOUTS, UNKNOWN, layout_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from batteryxr.io.series.headers import Header
-    from batteryxr.io.series.roles import Role
+    from batteryxr.io.series.roles import Layout, Role
 
 #: Axes that a series may have.
 AXES = ("energy", "r", "q", "two_theta", "shift")
@@ -121,20 +122,19 @@ class Columns:
         """Names as written; empty where the file does not give them."""
         return self.header.names
 
-    def roles(self, axis: str = "") -> list[Role]:
+    @functools.cached_property
+    def layout(self) -> Layout | None:
+        """The layout whose sign the header holds, if any."""
+        return layout_of(self.text)
+
+    def roles(self, axis: str = "") -> tuple[Role, ...]:
         """Return the role of each column, by the layout first, then by the words."""
-        layout = layout_of(self.text)
-        roles = []
-        for name in self.names:
-            special = layout.roles.get(name.lower()) if layout else None
-            role = role_of(name, axis)
-            roles.append(dataclasses.replace(role, name=special) if special else role)
-        return roles
+        return _roles(self.names, self.layout.name if self.layout else "", axis)
 
     def units(self, column: int, axis: str) -> str:
         """Return the units of the axis, as its column or the layout tells."""
         told = self.header.units[column] if self.names else self.header.first[1]
-        layout = layout_of(self.text)
+        layout = self.layout
         if not told and axis == "energy":
             name = self.names[column].lower() if self.names else ""
             if name in ("kev", "ev"):
@@ -169,9 +169,15 @@ def choose(file: Columns, axis: str | None, column: int | str | None) -> Choice:
     return Choice(name, position, file.units(position, name), picks, beside, note)
 
 
-def axis_like(axis: str, role: Role) -> bool:
-    """Tell whether a column can be the axis that was asked for."""
-    return role.name == axis or (axis == "energy" and role.name == "angle")
+@functools.lru_cache(maxsize=1024)
+def _roles(names: tuple[str, ...], layout: str, axis: str) -> tuple[Role, ...]:
+    called = next((row.roles for row in LAYOUTS if row.name == layout), {})
+    return tuple(
+        dataclasses.replace(role_of(name, axis), name=called[name.lower()])
+        if name.lower() in called
+        else role_of(name, axis)
+        for name in names
+    )
 
 
 def _axis(file: Columns, axis: str | None) -> tuple[str, int]:

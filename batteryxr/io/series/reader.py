@@ -284,7 +284,7 @@ def _agree(scans: Sequence[Scan]) -> list[str]:
                 "path",
                 here,
                 f"{first.quantity} on {first.axis}, like {there}",
-                f"It holds {scan.quantity} ({scan.units}) on {scan.axis}: read the two "
+                f"It holds {scan.quantity} on {scan.axis} ({scan.units}): read the two "
                 "kinds apart, "
                 "or pass axis= and columns=.",
             )

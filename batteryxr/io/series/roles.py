@@ -254,6 +254,11 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+_ANY_SIGN = re.compile(
+    "|".join(f"(?:{row.sign.pattern})" for row in LAYOUTS), re.IGNORECASE
+)
+
+
 @dataclass(frozen=True)
 class Role:
     """What a column is: its role, how well the name says so, and of what it is part.
@@ -281,7 +286,9 @@ UNKNOWN = Role("")
 
 def layout_of(header: str) -> Layout | None:
     """Return the layout whose sign a header holds."""
-    return next((row for row in LAYOUTS if row.sign.search(header)), None)
+    if not _ANY_SIGN.search(header):
+        return None
+    return next(row for row in LAYOUTS if row.sign.search(header))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 Table = ColumnFile | Decoded
 #: The line that begins a scan of a SPEC file.
 _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
-_SIGN = re.compile(
-    rb"(?m)^(BANK|_|\*|DataAngleRange|SIETRONICS)|^[ \t]*[\d.]+([ \t]+[\d.]+){2}"
-)
+_SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
+_NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
 _HEAD = 20_000
 
 
@@ -52,12 +51,20 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
         return [columns_of(path, raw, skip_rows=skip_rows)]
     if raw.lstrip()[:2] == b"##" and is_jcamp(head := raw[:_HEAD].decode("latin-1")):
         return read_jcamp(path, raw.decode("latin-1") if len(raw) > _HEAD else head)
-    if _SIGN.search(raw[:_HEAD]) and (tables := read_stepped(path, _text(raw))):
+    if _may_be_stepped(raw[:_HEAD]) and (tables := read_stepped(path, _text(raw))):
         return tables
-    begins = list(_SCAN.finditer(raw))
+    begins = list(_SCAN.finditer(raw)) if raw.count(b"#S") > 1 else []
     if len(begins) > 1:
         return _of_spec(path, raw, begins)
     return _wide(path, raw) or [columns_of(path, raw)]
+
+
+def _may_be_stepped(head: bytes) -> bool:
+    """Tell whether a file has a word of `stepped`, or begins with three numbers."""
+    if _SIGN.search(head):
+        return True
+    counts = [len(_NUMBERS.findall(line)) for line in head[:2000].split(b"\n")[:9]]
+    return any(a == 3 != b for a, b in zip(counts[:-1], counts[1:], strict=True))
 
 
 def _text(raw: bytes) -> str:
@@ -88,6 +95,9 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
 
 def _wide(path: Path, raw: bytes) -> list[Decoded]:
     """Return spectra that are rows below a row of the axis, as LabSpec writes maps."""
+    at = re.search(rb"(?m)^[^#\n]", raw)
+    if at is None or at[0] not in b"\t,;":
+        return []
     lines = raw.splitlines()
     start = next((i for i, ln in enumerate(lines) if ln[:1] not in (b"#", b"")), None)
     if start is None or lines[start][:1] not in (b"\t", b",", b";"):

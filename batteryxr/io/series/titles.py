@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -184,6 +185,7 @@ def _only_units(titles: list[tuple[str, str]]) -> bool:
     return bool(titles) and any(spelled(name) for name, _ in titles)
 
 
+@functools.lru_cache(maxsize=1024)
 def _words(line: str, n: int) -> list[str]:
     for separator in _SEPARATORS:
         words = [w.strip("\"' ") for w in re.split(separator, line.strip("\n"))]
