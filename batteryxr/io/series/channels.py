@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from batteryxr.io.series.scans import Wanted
 
 
+#: Names of coordinates of every series.
+_RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
+
+
 def channels(path: Path, wanted: Wanted, columns: Any) -> dict[str, int | str | None]:
     """Return variable -> what it is read from.
 
@@ -47,6 +51,7 @@ def channels(path: Path, wanted: Wanted, columns: Any) -> dict[str, int | str | 
             continue
         name = slug(file.names[column]) if file.names else ""
         free = name if name and name not in found else f"column_{column}"
+        free = f"{free}_column" if free in _RESERVED else free
         found[free] = column
     return found
 

@@ -249,9 +249,13 @@ def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -
     after = next(following, None)
     if after is None or _is_comment(after):
         return True
-    # The second line may be damaged: that is said with its number on reading.
     found = _layout(after)
-    return found is None or found[0] == layout[0]
+    if found is not None:
+        return found[0] == layout[0]
+    # The second line may be damaged: that is said with its number on reading. A line
+    # of words is none: these numbers belong to a header.
+    words = after.replace(b",", b" ").replace(b";", b" ").split()
+    return 2 * sum(map(_is_number, words)) >= len(words)
 
 
 def _is_number(word: bytes) -> bool:

@@ -247,6 +247,8 @@ def _is_key(text: str) -> bool:
 def _enter(entries: dict[str, Entry], key: str, text: str) -> None:
     match = BRACKETS.fullmatch(key)
     name, units = (match["name"], match["units"]) if match else (key, "")
+    if units.isdigit():  # AxisUnit[1]
+        name, units = key, ""
     number = _NUMBER.fullmatch(text)
     if number and number["units"] and not units:
         units = number["units"]

@@ -44,10 +44,10 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "it": (
         r"it|itrans|itr|itransmission|itransmitted|ittrans",
-        r"i1|ic1|ion1|i1det",
+        r"i1|ic1|ion1|i1det(ector)?",
         "i",
     ),
-    "ir": (r"ir|iref|irefer|ireference|itref", r"i2|ic2|ion2"),
+    "ir": (r"ir|iref|irefer|ireference|itref", r"i2|ic2|ion2|i2det(ector)?"),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
         r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|fluosum|fluorsum|itfy|ipfy",
@@ -322,6 +322,10 @@ def role_of(name: str, prefer: str = "") -> Role:
             return role
         if part := _PART.fullmatch(telling[0]):
             return Role("fluo", 0, True, next(filter(None, part.groups()), ""))
+    if numbered := re.fullmatch(r"(.*\D)\d+", whole):
+        role = _in_table(numbered[1], prefer)
+        if role and role.name in _REPEATED:
+            return role
     if not telling:
         return next(filter(None, (_in_table(w, prefer) for w in words)), UNKNOWN)
     return UNKNOWN
@@ -358,6 +362,8 @@ def _in_table(word: str, prefer: str) -> Role | None:
 
 
 _TABLE = {role: tuple(map(re.compile, words)) for role, words in WORDS.items()}
+#: What a file may hold several of, with a number behind the name.
+_REPEATED = ("intensity", "absorbance", "transmittance", "reflectance")
 #: Axis -> what is measured along it.
 _LIKELY = {
     "energy": ("i0", "it", "ir", "fluo", "tey", "mu", "mu_fluo", "mu_ref", "mu_tey"),

@@ -55,20 +55,22 @@ def _refuse_pasted(path: Path, numbers: np.ndarray) -> None:
 
 
 def _spans(axis: np.ndarray, steps: np.ndarray) -> list[tuple[int, int]]:
-    """Return runs in which the axis goes one way, if each of them is a whole scan."""
-    signs = np.sign(steps)
-    turns = np.flatnonzero(signs[1:] * signs[:-1] < 0) + 1
-    edges = [0, *turns.tolist(), steps.size]
-    runs = [(a, b + 1) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    whole, spans, end = float(np.ptp(axis)), [], 0
-    for start, stop in runs:
-        if stop - start == 2 and abs(axis[stop - 1] - axis[start]) > _COVERS * whole:
+    """Return runs in which the axis goes one way, if each of them is a whole scan.
+
+    The point of a turn belongs to both of its scans, unless it was measured twice.
+    """
+    moves = np.flatnonzero(steps)
+    turns = np.flatnonzero(np.diff(np.sign(steps[moves])))
+    starts = [0, *moves[turns + 1].tolist()]
+    stops = [*(moves[turns] + 2).tolist(), axis.size]
+    whole, spans = float(np.ptp(axis)), []
+    for start, stop in zip(starts, stops, strict=True):
+        reach = abs(axis[stop - 1] - axis[start])
+        if stop - start == 2 and reach > _COVERS * whole:
             continue  # the way back to the start of the next scan
-        start = max(start, end)  # the point of a turn belongs to one scan
-        if stop - start < _FEWEST or np.ptp(axis[start:stop]) < _COVERS * whole:
+        if stop - start < _FEWEST or reach < _COVERS * whole:
             return []
         spans.append((start, stop))
-        end = stop
     return spans
 
 

@@ -49,6 +49,8 @@ _UNITS = {
     "V": ("v", "volt", "volts"),
 }
 _SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
+#: What a header holds -> the columns below it.
+_NEVER_NAMED = (("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
         _numbered(header, n)
         or _spec(header, n)
         or _photon_factory(header, n)
+        or _implied(header, n)
         or _in_one_line(plain, n)
         or _line_by_line(plain, n)
     )
@@ -135,7 +138,8 @@ def _xdi(text: str) -> tuple[str, str]:
     name, _, units = text.partition(" ")
     if units and not spelled(units) and role_of(text).name and not role_of(name).name:
         return title(text)
-    return (name, spelled(units) or units.strip()) if units else title(name)
+    known = spelled(units) or (units and spelled(units.split()[0]))
+    return (name, known or units.strip()) if units else title(name)
 
 
 def _spec(header: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -158,6 +162,14 @@ def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     names = [f"ifluor{i}" if part and w == "ifluor" else w for i, w in enumerate(names)]
     names[:3] = ["angle(c)", "angle(o)", "time"]
     return list(zip(names, ["deg", "deg", "s", *[""] * (n - 3)], strict=True))
+
+
+def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return columns that a program never names."""
+    for sign, names in _NEVER_NAMED:
+        if len(names) == n and any(sign in line for line in header):
+            return [title(name) for name in names]
+    return []
 
 
 def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -188,7 +200,7 @@ def _only_units(titles: list[tuple[str, str]]) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _words(line: str, n: int) -> list[str]:
     for separator in _SEPARATORS:
-        words = [w.strip("\"' ") for w in re.split(separator, line.strip("\n"))]
+        words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
         if len(words) == n and len(named) >= max(n - 1, 2):
             return words
