@@ -83,9 +83,11 @@ def on_one_axis(
     for row, scan in enumerate(scans):
         assert scan.data is not None
         data[row] = _on_grid(scan.source, grid, *scan.data)
-    if gaps := [s for s, row in zip(scans, data, strict=True) if np.isnan(row).any()]:
+    told = {id(s) for s in cut}
+    rows = [(s, np.isnan(r).sum()) for s, r in zip(scans, data, strict=True)]
+    if gaps := [s for s, n in rows if n and id(s) not in told]:
         messages.append(
-            f"{int(np.isnan(data).sum())} values in {len(gaps)} files are missing or "
+            f"{sum(int(n) for s, n in rows if id(s) not in told)} values in {len(gaps)} files are missing or "
             f"not finite, and NaN: {_listed(gaps, extents=False)}"
         )
     return data, grid, messages

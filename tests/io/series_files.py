@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Writes one known spectrum as many beamlines, instruments and programs do."""
 
 from __future__ import annotations
