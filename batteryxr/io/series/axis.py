@@ -69,7 +69,7 @@ def on_one_axis(
                 f"{_extent(differ[0])}, but {first.source.path.name} {_extent(first)}. "
                 "Pass interpolate=True to bring all onto a common axis.",
             )
-        grid = _overlap([s for s in scans if not any(s is c for c in cut)], own)
+        grid = _overlap([s for s in scans if s not in cut], own)
         messages.append(
             f"{len(differ)} of {len(scans)} files have another axis than "
             f"{first.source.path.name} ({_extent(first)}): {_listed(differ)}. All are "

@@ -1,4 +1,4 @@
-"""Which columns of a file are its axis and its values: by what they are, never where."""
+"""Which columns of a file are its axis and values: by what they are, not where."""
 
 from __future__ import annotations
 
@@ -280,9 +280,10 @@ def _named(file: Columns, axis: str, column: str, usual: str) -> Pick:
     if wanted in names:
         i = names.index(wanted)
         return Pick(((i,),), "", _asked(file.names[i], axis, usual), file.names[i])
-    if wanted in FORMULAS and file.names:
-        if pick := _formula(file, axis, wanted) or _ready(file, axis, wanted):
-            return pick
+    formula = wanted if file.names and wanted in FORMULAS else ""
+    pick = formula and (_formula(file, axis, wanted) or _ready(file, axis, wanted))
+    if isinstance(pick, Pick):
+        return pick
     has = f"{file.path.name} has {file.listed()}"
     needs = FORMULAS[wanted][0] if wanted in FORMULAS else ()
     mend = f"{has}; {wanted} needs {' and '.join(needs)}." if needs else f"{has}."
@@ -347,7 +348,7 @@ def _absorption(file: Columns, axis: str) -> tuple[tuple[Pick, ...], str]:
         return (pick,), ""
     note = (
         f"the files hold {first} and {' and '.join(others)}: {first} is read"
-        f" ({pick.column!r}). Pass columns={others[0]!r} for the other, or 'all' for all."
+        f" ({pick.column!r}). Pass columns={others[0]!r} for the other, or 'all'."
     )
     return (pick,), note
 

@@ -14,6 +14,7 @@ from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled
 
 if TYPE_CHECKING:
     from batteryxr.io.series.columns import ColumnFile
+    from batteryxr.io.series.decoded import Decoded
 
 _LONGEST_KEY = 60
 _SIGNS = "#%!;*/ \t"
@@ -177,7 +178,7 @@ class Entry:
         return float(match["number"]) if match else np.nan
 
 
-def read_header(file: ColumnFile) -> Header:
+def read_header(file: ColumnFile | Decoded) -> Header:
     """Read column names, units and ``key = value`` or ``key: value`` lines."""
     entries: dict[str, Entry] = {}
     plain: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
     begins = [m.start() for m in re.finditer(row.parts, text)] if row.parts else []
     edges = [*(begins if len(begins) > 1 else [0]), len(text)]
     tables = []
-    for number, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
+    for number, (a, b) in enumerate(itertools.pairwise(edges), 1):
         part = text[a:b]
         data = re.search(row.data, part)
         start, step = re.search(row.start, part), re.search(row.step, part)

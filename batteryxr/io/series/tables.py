@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def _may_be_stepped(head: bytes) -> bool:
     if _SIGN.search(head):
         return True
     counts = [len(_NUMBERS.findall(line)) for line in head[:2000].split(b"\n")[:9]]
-    return any(a == 3 != b for a, b in zip(counts[:-1], counts[1:], strict=True))
+    return any(a == 3 != b for a, b in itertools.pairwise(counts))
 
 
 def _text(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""How the columns of a file are called, and their units, wherever its header says so."""
+"""What a file calls its columns, and their units, wherever its header says so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _SUFFIXED = re.compile(
 )
 #: "Column.1: energy eV", "Col 2 I0 DOUBLE", "(3) It".
 NUMBERED = re.compile(
-    r"[#%!;*/\s]*(?:col(?:umn)?[ ._]*(?P<a>\d+)\s*[:=]?|\((?P<b>\d+)\))\s*(?P<text>\S.*)",
+    r"[#%!;*/\s]*(?:col(?:umn)?[ ._]*(?P<a>\d+)\s*[:=]?|\((?P<b>\d+)\))"
+    r"\s*(?P<text>\S.*)",
     re.IGNORECASE,
 )
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
@@ -49,6 +50,8 @@ _UNITS = {
     "V": ("v", "volt", "volts"),
 }
 _SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
+#: Units of what no axis is in: temperature_K is one name.
+_CONDITIONS = ("V", "K", "s", "mA")
 #: What a header holds -> the columns below it.
 _NEVER_NAMED = (("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),)
 
@@ -105,16 +108,21 @@ def spelled(units: str) -> str:
 
 def title(word: str) -> tuple[str, str]:
     """Return name and units; units that are not known stay as written, not lost."""
-    if (match := _SUFFIXED.fullmatch(word)) and (units := spelled(match["units"])):
-        if match["name"] and (units not in ("V", "K", "s", "mA") or ":" in word):
-            return match["name"], units
+    match = _SUFFIXED.fullmatch(word)
+    units = spelled(match["units"]) if match and match["name"] else ""
+    if match and units and (units not in _CONDITIONS or ":" in word):
+        return match["name"], units
     match = BRACKETS.fullmatch(word)
-    if match and not spelled(match["units"]) and role_of(_letters(word)).name:
-        if not role_of(match["name"]).name or role_of(_letters(word)).rank == 0:
-            return word, ""  # ln(I0/It), G(r): the brackets are part of the name
-    if match and match["name"]:
-        return match["name"], spelled(match["units"]) or match["units"]
-    return word, ""
+    if match is None or not match["name"]:
+        return word, ""
+    whole, short = role_of(_letters(word)), role_of(match["name"])
+    if (
+        whole.name
+        and not spelled(match["units"])
+        and (not short.name or not whole.rank)
+    ):
+        return word, ""  # ln(I0/It), G(r): the brackets are part of the name
+    return match["name"], spelled(match["units"]) or match["units"]
 
 
 def _letters(word: str) -> str:
@@ -175,21 +183,20 @@ def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return the words of the line that names most columns, with a line of units."""
     best: list[tuple[str, str]] = []
-    most, below = 0, ()
+    most, below = 0, [""] * n
     for line in reversed(plain[-60:]):
         words = _words(line, n)
-        if not words:
-            continue
         titles = [title(w) for w in words]
         known = sum(bool(role_of(name).name) for name, _ in titles)
         units = [spelled(w.strip("()[]")) for w in words]
-        if any(units) and not below and not best:
-            below = tuple(units)
-        if known > most or (known == most and _only_units(best)):
-            fresh = [
-                (a, b or c) for (a, b), c in zip(titles, below or units, strict=True)
-            ]
-            best, most = (fresh if below and below != tuple(units) else titles), known
+        if any(units) and not any(below):
+            below = units  # the line above may hold the names
+        if known > most or (known and known == most and _only_units(best)):
+            pairs = zip(titles, below, strict=True)
+            best, most = (
+                [(a, b or ("" if below is units else c)) for (a, b), c in pairs],
+                known,
+            )
     return best
 
 

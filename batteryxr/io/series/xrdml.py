@@ -41,8 +41,8 @@ def read_xrdml(path: Path, raw: bytes) -> list[Decoded]:
         root = ElementTree.fromstring(raw)
     except ElementTree.ParseError as error:
         raise FileFormatError(path, f"is not whole XML: {error}.") from error
-    for node in root.iter():
-        node.tag = re.sub(r"\{.*\}", "", str(node.tag))
+    for each in root.iter():
+        each.tag = re.sub(r"\{.*\}", "", str(each.tag))
     header = [
         line.format((node.text or "").strip())
         for tag, line in _TAGS.items()
@@ -73,7 +73,8 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
         ends = [angle.find("startPosition"), angle.find("endPosition")]
         if None in ends or values.size < 2:
             raise FileFormatError(path, f"scan {i} lacks its ends or its counts.")
-        axis = np.linspace(*(float(e.text) for e in ends), values.size)
+        first, last = (float(e.text) for e in ends)
+        axis = np.linspace(first, last, values.size)
     if axis.size != values.size:
         raise FileFormatError(
             path, f"scan {i} has {axis.size} angles and {values.size} counts."

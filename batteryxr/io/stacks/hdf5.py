@@ -113,7 +113,8 @@ def _spectra(
     each = [_along_energy(path, *found[e], has_energy, counts) for e in entries]
     first = each[0]
     for raw in each[1:]:
-        same = raw.energy is not None and np.array_equal(raw.energy, first.energy)
+        here, there = raw.energy, first.energy
+        same = here is not None and there is not None and np.array_equal(here, there)
         if not same or raw.quantity != first.quantity:
             raise ArgumentError(
                 "dataset",

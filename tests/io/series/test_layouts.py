@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 
-import series_files as dialects
 import numpy as np
 import pytest
+import series_files as dialects
 from series_files import FL, I0, IT, MU, RAMAN, TT, XRD, E, S, rows
 
 from batteryxr import read_series
