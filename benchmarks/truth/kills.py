@@ -23,10 +23,11 @@ import xarray as xr
 
 from batteryxr.core.store import open_store, save, verify
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "core"))
+TESTS = Path(__file__).parents[2] / "tests" / "core"
+sys.path[:0] = [str(TESTS), str(TESTS / "store")]
 import conftest
-import test_store_changes as changes
-import test_store_damage as damages
+import test_changes as changes
+import test_damage as damages
 
 
 def kills(path: Path | str, n: int, longest: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -17,12 +18,20 @@ from batteryxr.io.door.files import named, text
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
+
+Record = dict[str, list[str]]
 _LIST = re.compile(r"@(?P<name>\w+)\s*=\s*\((?P<body>.*)\);\s*$")
-# Quoted text, a list or table within the list (Larch writes titles so), or a number.
-_QUOTED = r"'((?:[^'\\]|\\.)*)'"
-_NESTED = r"[\[{](?:'(?:[^'\\]|\\.)*'|[^\]}'])*[\]}]"
-_ITEM = re.compile(rf"\s*(?:{_QUOTED}|({_NESTED}|[^',\s]+))\s*(?:,|$)")
+# Text in single or double quotes, or a bare word; lists and tables hold more of them.
+_WORD = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^'"\[\]{}(),\s=]+)""")
+_COMMA = re.compile(r"\s*(?:,|=>|$)\s*")
+_DEEPEST = 40
+#: What the project says of how its spectra were normalised.
+_PARAMETERS = (
+    *("bkg_e0", "bkg_pre1", "bkg_pre2", "bkg_nor1", "bkg_nor2", "bkg_nnorm"),
+    *("bkg_step", "bkg_fixstep", "importance", "bkg_rbkg", "bkg_flatten"),
+)
 _SPECTRA = ("xmu", "xanes", "norm", "xmudat")
 
 
@@ -43,8 +52,10 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
         A node for each spectrum, in the order of the project, under its label (``/``
         becomes ``-``; a number tells equal labels apart). It holds ``absorption``
         along ``energy`` (eV) with the project's energy shift added, and ``i0`` where
-        it was kept. Attributes: ``label``, ``energy_shift`` (eV), ``e0`` (eV, as the
-        project has it). Records of χ(k) are left out.
+        it was kept whole. Attributes: ``label``, ``energy_shift`` (eV), ``e0`` (eV, as
+        the project has it), ``reference`` (the label of the standard measured with
+        it), ``athena`` (its parameters of normalisation, JSON), ``i0_left_out`` where
+        i0 has another length. Records of χ(k) are left out.
 
     Raises
     ------
@@ -64,26 +75,81 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
 
 
 def _project(where: Path) -> xr.DataTree:
-    lines = _unpack(where).splitlines()
+    text = _unpack(where)
+    records = (
+        _of_json(where, text) if text.lstrip()[:1] == "{" else _of_perl(where, text)
+    )
+    nodes: dict[str, xr.Dataset] = {}
+    for record, number in records:
+        spectrum = _spectrum(record, where, number)
+        if spectrum is not None:
+            nodes[_free(str(spectrum.attrs["label"]), nodes)] = spectrum
+    if not nodes:
+        raise FileFormatError(where, "holds no spectrum of absorption.")
+    _link(nodes)
+    return xr.DataTree.from_dict({f"/{name}": ds for name, ds in nodes.items()})
+
+
+def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
+    lines = text.splitlines()
     if not lines or "athena" not in lines[0].lower():
         raise FileFormatError(where, "does not begin as an Athena project does.", 1)
-    nodes: dict[str, xr.Dataset] = {}
-    record: dict[str, list[str]] = {}
+    record: Record = {}
     for number, line in enumerate(lines, 1):
+        if line.startswith("@journal"):
+            continue  # what the user wrote in his own words
         if match := _LIST.match(line):
             record[match["name"]] = _items(match["body"], where, number)
+        elif line.startswith("$old_group"):
+            record["group"] = line.partition("=")[2].strip(" ;'\"").split()
         elif line.startswith("[record]"):
-            spectrum = _spectrum(record, where, number)
-            if spectrum is not None:
-                nodes[_free(str(spectrum.attrs["label"]), nodes)] = spectrum
+            yield record, number
             record = {}
     if {"x", "y"} & record.keys():
         raise FileFormatError(
             where, "ends within a record: the file is cut.", len(lines)
         )
-    if not nodes:
-        raise FileFormatError(where, "holds no spectrum of absorption.")
-    return xr.DataTree.from_dict({f"/{name}": ds for name, ds in nodes.items()})
+
+
+def _of_json(where: Path, text: str) -> Iterator[tuple[Record, int]]:
+    """Yield the records of a project that Larch or a new Demeter wrote as JSON."""
+    try:
+        project = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(where, f"is not whole JSON: {error}.") from error
+    about = json.dumps([v for k, v in project.items() if k.startswith("_____header")])
+    if "athena" not in about.lower():
+        raise FileFormatError(where, "is JSON, but no Athena project.")
+    order = project.get("_____order") or list(project)
+    for number, name in enumerate(order, 1):
+        group = project.get(name)
+        if name.startswith("_____") or not isinstance(group, dict):
+            continue
+        args = group.get("args", {})
+        flat = (
+            args if isinstance(args, list) else [w for kv in args.items() for w in kv]
+        )
+        record: Record = {
+            key: [_plain(w) for w in values]
+            for key, values in group.items()
+            if isinstance(values, list)
+        }
+        yield record | {"args": [_plain(w) for w in flat], "group": [name]}, number
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _link(nodes: dict[str, xr.Dataset]) -> None:
+    """Tell each spectrum under which label its reference stands."""
+    labels = {
+        ds.attrs["group"]: name for name, ds in nodes.items() if "group" in ds.attrs
+    }
+    for dataset in nodes.values():
+        reference = dataset.attrs.pop("reference", "")
+        if reference in labels:
+            dataset.attrs["reference"] = labels[reference]
 
 
 def _unpack(path: Path) -> str:
@@ -95,20 +161,57 @@ def _unpack(path: Path) -> str:
 
 
 def _items(body: str, path: Path, line: int) -> list[str]:
-    """Return the items of a list: quoted text, with escapes, or bare numbers."""
+    """Return the items of a list; lists and tables within it are passed over."""
     items: list[str] = []
     place = 0
     while place < len(body):
-        match = _ITEM.match(body, place)
-        if match is None or match.end() == place:
+        if body[place] in " \t":
+            place += 1
+            continue
+        if body[place] in "[{(":
+            place = _past(body, place, path, line)
+            items.append("")
+        else:
+            match = _WORD.match(body, place)
+            if match is None:
+                raise FileFormatError(
+                    path, "a list cannot be read: it is damaged.", line
+                )
+            quoted = next((t for t in match.group(1, 2) if t is not None), None)
+            bare = "nan" if match[3] == "undef" else str(match[3])
+            items.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+            place = match.end()
+        comma = _COMMA.match(body, place)
+        if comma is None:
             raise FileFormatError(path, "a list cannot be read: it is damaged.", line)
-        text = match[1]
-        items.append(match[2] if text is None else re.sub(r"\\(.)", r"\1", text))
-        place = match.end()
+        place = comma.end()
     return items
 
 
-def _spectrum(record: dict[str, list[str]], path: Path, line: int) -> xr.Dataset | None:
+def _past(body: str, place: int, path: Path, line: int) -> int:
+    """Return the place behind the list or table that begins here."""
+    open_: list[str] = []
+    ends = {"[": "]", "{": "}", "(": ")"}
+    while place < len(body):
+        sign = body[place]
+        if sign in ends:
+            open_.append(ends[sign])
+            place += 1
+        elif open_ and sign == open_[-1]:
+            open_.pop()
+            place += 1
+        elif match := _WORD.match(body, place):
+            place = match.end()
+        else:
+            place += 1
+        if not open_:
+            return place
+        if len(open_) > _DEEPEST:
+            break
+    raise FileFormatError(path, "a list cannot be read: it is damaged.", line)
+
+
+def _spectrum(record: Record, path: Path, line: int) -> xr.Dataset | None:
     """Return one record as a Dataset; None where it is no absorption."""
     flat = record.get("args", [])
     args = dict(zip(flat[::2], flat[1::2], strict=False))
@@ -121,8 +224,8 @@ def _spectrum(record: dict[str, list[str]], path: Path, line: int) -> xr.Dataset
         for name in ("x", "y", "i0")
         if record.get(name)
     }
-    lengths = {name: c.size for name, c in columns.items()}
-    if len(set(lengths.values())) != 1 or {"x", "y"} - columns.keys():
+    lengths = {name: columns[name].size for name in ("x", "y") if name in columns}
+    if len(lengths) != 2 or len(set(lengths.values())) != 1:
         raise FileFormatError(path, f"columns differ in length: {lengths}.", line)
     shift = _number(args.get("bkg_eshift", "0"), 0.0)
     energy = columns["x"] + shift
@@ -132,7 +235,8 @@ def _spectrum(record: dict[str, list[str]], path: Path, line: int) -> xr.Dataset
         {"absorption": label(xr.DataArray(columns["y"], dims="energy"), "absorption")},
         coords={"energy": ("energy", energy, attributes("energy"))},
     )
-    if "i0" in columns:
+    kept = "i0" in columns and columns["i0"].size == energy.size
+    if kept:
         attrs = {"units": "1", "long_name": "Incident intensity"}
         dataset["i0"] = ("energy", columns["i0"], attrs)
     dataset.attrs = {
@@ -140,6 +244,16 @@ def _spectrum(record: dict[str, list[str]], path: Path, line: int) -> xr.Dataset
         "energy_shift": shift,
         "source_files": [path.name],
     }
+    if "i0" in columns and not kept:
+        size = columns["i0"].size
+        dataset.attrs["i0_left_out"] = f"{size} values for {energy.size} energies"
+    if group := " ".join(record.get("group", [])):
+        dataset.attrs["group"] = group
+    if args.get("reference", "") not in ("", "0", "nan"):
+        dataset.attrs["reference"] = args["reference"]
+    parameters = {k: args[k] for k in _PARAMETERS if args.get(k, "") not in ("", "nan")}
+    if parameters:
+        dataset.attrs["athena"] = json.dumps(parameters)
     e0 = _number(args.get("bkg_e0", ""), math.nan)
     if math.isfinite(e0):
         dataset.attrs["e0"] = e0

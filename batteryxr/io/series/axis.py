@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Files per dask chunk.
 _GROUP = 64
+_FEW = 4  # one in so many files may have been stopped early
 _NAMED = 3  # files that a warning names one by one
 
 
@@ -44,11 +46,21 @@ def on_one_axis(
     FileFormatError
         If axes differ and `interpolate` is False, or one does not increase.
     """
-    first = scans[0]
+    first = _usual(scans)
     own = first.data[0] if first.data else first.source.read()[0]
     wanted = None if isinstance(interpolate, bool) else _grid(interpolate, first.axis)
     differ = [s for s in scans if not _like(s, own)]
     messages = []
+    cut = [s for s in differ if _is_part(s, own)] if wanted is None else []
+    if cut and _FEW * len(cut) <= len(scans) and interpolate:
+        messages.append(
+            f"{len(cut)} of {len(scans)} files end early on the axis of "
+            f"{first.source.path.name} and were stopped or cut: {_listed(cut)}. What "
+            "they lack is NaN."
+        )
+        differ = [s for s in differ if not any(s is c for c in cut)]
+    else:
+        cut = []
     grid = own if wanted is None else wanted
     if differ and wanted is None:
         if not interpolate:
@@ -57,7 +69,7 @@ def on_one_axis(
                 f"{_extent(differ[0])}, but {first.source.path.name} {_extent(first)}. "
                 "Pass interpolate=True to bring all onto a common axis.",
             )
-        grid = _overlap(scans, own)
+        grid = _overlap([s for s in scans if s not in cut], own)
         messages.append(
             f"{len(differ)} of {len(scans)} files have another axis than "
             f"{first.source.path.name} ({_extent(first)}): {_listed(differ)}. All are "
@@ -65,17 +77,38 @@ def on_one_axis(
             f"{grid[-1]:g} that every file covers."
         )
     if lazy:
-        return _lazy(scans, grid, whole=wanted is None), grid, messages
+        whole = wanted is None and not cut
+        return _lazy(scans, grid, whole=whole), grid, messages
     data = np.empty((len(scans), grid.size))
     for row, scan in enumerate(scans):
         assert scan.data is not None
         data[row] = _on_grid(scan.source, grid, *scan.data)
-    if gaps := [s for s, row in zip(scans, data, strict=True) if np.isnan(row).any()]:
+    told = {id(s) for s in cut}
+    rows = [(s, np.isnan(r).sum()) for s, r in zip(scans, data, strict=True)]
+    if gaps := [s for s, n in rows if n and id(s) not in told]:
         messages.append(
-            f"{int(np.isnan(data).sum())} values in {len(gaps)} files are missing or "
+            f"{sum(int(n) for s, n in rows if id(s) not in told)} values in {len(gaps)} files are missing or "
             f"not finite, and NaN: {_listed(gaps, extents=False)}"
         )
     return data, grid, messages
+
+
+def _usual(scans: Sequence[Scan]) -> Scan:
+    """Return the first scan that reaches as far as most do."""
+    count = Counter(s.ends for s in scans)
+    most = max(count.values())
+    return next(s for s in scans if count[s.ends] == most)
+
+
+def _is_part(scan: Scan, own: np.ndarray) -> bool:
+    """Tell whether a scan has the first or the last points of an axis, no others."""
+    low, high = scan.ends
+    if (low == own[0]) == (high == own[-1]) or not own[0] <= low <= high <= own[-1]:
+        return False
+    if scan.data is None:
+        return bool(np.isin([low, high], own).all())
+    inside = own[(own >= low) & (own <= high)]
+    return same_axis(inside, scan.data[0])
 
 
 def _grid(values: Any, axis: str) -> np.ndarray:

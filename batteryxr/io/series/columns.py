@@ -42,6 +42,10 @@ class ColumnFile:
         Byte between columns; empty for white space.
     decimal_comma
         Whether numbers are written 3,7 for 3.7.
+    above
+        Lines of the file before the header.
+    label
+        Which of the tables of the file it is, where there are several.
     """
 
     path: Path
@@ -50,23 +54,25 @@ class ColumnFile:
     n_columns: int
     delimiter: bytes = b""
     decimal_comma: bool = False
+    above: int = 0
+    label: str = ""
 
     @property
     def first_line(self) -> int:
         """Line number, from 1, of the first line of numbers."""
-        return len(self.header) + 1
+        return self.above + len(self.header) + 1
 
     @property
     def seems_cut(self) -> bool:
         """Whether the last number looks as if the file ended within it."""
         return ends_within_number(self.block)
 
-    def ends(self) -> tuple[float, float]:
-        """Return the first column's first and last number."""
+    def ends(self, column: int = 0) -> tuple[float, float]:
+        """Return the first and last number of a column."""
         first = self.block[: self.block.find(b"\n") + 1 or None]
-        tail = self.block[-4096:].splitlines()
+        tail = self.block[-max(4096, 4 * len(first)) :].splitlines()
         lines = [line for line in tail if line.strip() and not _is_comment(line)]
-        return self._number(first), self._number(lines[-1])
+        return self._number(first, column), self._number(lines[-1], column)
 
     def read(self, columns: Sequence[int]) -> np.ndarray:
         """Return the chosen columns as float64, shape ``(column, row)``.
@@ -97,7 +103,7 @@ class ColumnFile:
         chosen = [words[column :: self.n_columns] for column in columns]
         return np.array(
             [
-                _axis(b" ".join(column)) if number == 0 else _floats(column)
+                _axis(b" ".join(column)) if number == columns[0] else _floats(column)
                 for number, column in zip(columns, chosen, strict=True)
             ]
         )
@@ -129,8 +135,8 @@ class ColumnFile:
             text = text.replace(self.delimiter, b" ")
         return text.translate(_COMMA_FOR_POINT) if self.decimal_comma else text
 
-    def _number(self, line: bytes) -> float:
-        words = self._spaced(line).split()
+    def _number(self, line: bytes, column: int) -> float:
+        words = self._spaced(line).split()[column : column + 1]
         # A cut line is reported, with its number, when the columns are read.
         return float(words[0]) if words and _is_number(words[0]) else np.nan
 
@@ -164,7 +170,25 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
         If there is no such block, or the file is binary or damaged.
     """
     path = Path(path)
-    raw = _load(path)
+    return columns_of(path, load(path), skip_rows=skip_rows)
+
+
+def columns_of(
+    path: Path, raw: bytes, *, skip_rows: int = 0, above: int = 0
+) -> ColumnFile:
+    """Find the numbers in text that was loaded already; see `read_columns`.
+
+    Parameters
+    ----------
+    path
+        Where it is from, for messages.
+    raw
+        The text, or a part of it.
+    skip_rows
+        Lines at the top that are header whatever they look like.
+    above
+        Lines of the file before this part.
+    """
     lines = raw.splitlines(keepends=True)
     start = 0
     for number, line in enumerate(lines):
@@ -176,7 +200,9 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
             if delimiter != b",":  # the first numbers may happen to be whole
                 decimal_comma |= b"," in block and b"." not in block
             header = tuple(_text(line) for line in lines[:number])
-            return ColumnFile(path, header, block, n_columns, delimiter, decimal_comma)
+            return ColumnFile(
+                path, header, block, n_columns, delimiter, decimal_comma, above
+            )
         start += len(line)
     raise FileFormatError(
         path,
@@ -195,8 +221,9 @@ def _floats(words: list[bytes]) -> np.ndarray:
     return np.fromiter(map(float, words), np.float64, len(words))
 
 
-def _load(path: Path) -> bytes:
-    raw = text(path, "gzip")
+def load(path: Path, *takes: str) -> bytes:
+    """Return the text of a file with plain line ends; see `door.files.text`."""
+    raw = text(path, "gzip", *takes)
     if b"\r" in raw:
         raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return raw
@@ -222,9 +249,13 @@ def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -
     after = next(following, None)
     if after is None or _is_comment(after):
         return True
-    # The second line may be damaged: that is said with its number on reading.
     found = _layout(after)
-    return found is None or found[0] == layout[0]
+    if found is not None:
+        return found[0] == layout[0]
+    # The second line may be damaged: that is said with its number on reading. A line
+    # of words is none: these numbers belong to a header.
+    words = after.replace(b",", b" ").replace(b";", b" ").split()
+    return 2 * sum(map(_is_number, words)) >= len(words)
 
 
 def _is_number(word: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,68 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled
+
 if TYPE_CHECKING:
     from batteryxr.io.series.columns import ColumnFile
+    from batteryxr.io.series.decoded import Decoded
 
 _LONGEST_KEY = 60
 _SIGNS = "#%!;*/ \t"
 _SPEC = re.compile(r"[#%!;*/\s]*#(?P<letter>[DL])\s+(?P<rest>.*)")
 _PAIR = re.compile(r"([^=]+?)\s*=\s*(.*?)\s*(?=\s{2,}[^=\s][^=]*=|$)")
-_XDI_COLUMN = re.compile(r"column\.(\d+)", re.IGNORECASE)
-_BRACKETS = re.compile(r"(?P<name>.*?)\s*[(\[](?P<units>[^)\]]*)[)\]]?\s*")
-_SUFFIXED = re.compile(r"(?P<name>2th|tth|q|r|e|energy)_(?P<units>.+)", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan)"
     r"(?:\s+(?P<units>[A-Za-zµΩ°%][\w/%^°-]{0,7}))?",
     re.IGNORECASE,
 )
 
-#: How files spell units -> the data model's spelling.
-_UNITS = {
-    "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
-    "nm": ("nm",),
-    "1/Angstrom": (
-        *("å^-1", "å-1", "1/å", "a^-1", "a-1", "1/a", "aa^-1"),
-        *("invangstrom", "inverseangstrom", "inverseangstroms"),
-    ),
-    "1/nm": ("nm^-1", "nm-1", "1/nm", "inversenm"),
-    "1/cm": ("cm^-1", "cm-1", "1/cm"),
-    "eV": ("ev",),
-    "keV": ("kev",),
-    "deg": ("deg", "degree", "degrees", "°"),
-    "rad": ("rad", "radian", "radians"),
-    "degC": ("c", "°c", "degc", "celsius"),
-    "K": ("k", "kelvin"),
-    "s": ("s", "sec", "second", "seconds"),
-    "ms": ("ms", "millisecond", "milliseconds"),
-    "min": ("min", "minutes"),
-    "mA": ("ma",),
-    "V": ("v", "volt", "volts"),
-}
-_SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
-
-#: Axis -> how its column is called.
-_AXES = {
-    "energy": re.compile(r".*energ(?:y|ie).*|e|ev|kev", re.IGNORECASE),
-    "two_theta": re.compile(
-        r"(?:2\s*-?_?th(?:eta)?|two[ _-]?theta|2θ|tth)(?: angle)?", re.IGNORECASE
-    ),
-    "shift": re.compile(r".*raman.*|wave\s?number", re.IGNORECASE),
-    "q": re.compile(r"q", re.IGNORECASE),
-    "r": re.compile(r"r|distance", re.IGNORECASE),
-}
-#: File ending -> axis, where the header is silent. A .chi may be either.
-_BY_SUFFIX = {
-    ".gr": "r",
-    ".iq": "q",
-    ".sq": "q",
-    ".fq": "q",
-    ".xy": "two_theta",
-    ".xye": "two_theta",
-    ".xdi": "energy",
-    ".xmu": "energy",
-    ".nor": "energy",
-}
 _START = (
     "time_at_start",
     "scan_start_time",
@@ -94,6 +49,14 @@ _EXPOSURE = (
 )
 #: Seconds from the start of an average to its middle.
 _MIDDLE = "time_from_start"
+#: What tells axis and units apart from the column's own name.
+_AXIS_UNITS = ("axisunit_1", "axisunit", "xunits", "x_units", "meas_cond_xunit")
+_BY_UNITS = {"1/cm": "shift", "eV": "energy", "keV": "energy", "deg": "two_theta"}
+_ELEMENT = ("element_symbol", "element", "edge_element")
+_SPACING = ("mono_d_spacing", "d_spacing", "crystal_d_spacing", "mono_dspacing")
+_CRYSTAL = re.compile(r"\b(Si|Ge)\W*(\d)\W*(\d)\W*(\d)\b", re.IGNORECASE)
+_CONSTANTS = {"si": 5.43102, "ge": 5.6579}  # Angstrom, at room temperature
+_D_EQUALS = re.compile(r"\bD\s*=\s*(\d+\.\d+)\s*A")
 _TEMPERATURE = ("temperature", "sample_temperature", "temp", "sample_temp")
 
 
@@ -117,9 +80,38 @@ class Header:
     units: tuple[str, ...] = ()
     first: tuple[str, str] = ("", "")
 
-    def axis(self, suffix: str) -> str | None:
-        """Return which axis the first column is, from its name or the file ending."""
-        return _axis(self.first[0]) or _BY_SUFFIX.get(suffix)
+    def told_axis(self) -> str | None:
+        """Return which axis an entry tells, such as ``AxisUnit[1] = 1/cm``."""
+        return next((a for a, _ in self._told_axes()), None)
+
+    def axis_units(self, axis: str) -> str:
+        """Return the units of an axis that an entry tells; empty where none does."""
+        return next((units for a, units in self._told_axes() if a == axis), "")
+
+    def _told_axes(self) -> list[tuple[str, str]]:
+        texts = [self.entries[s].text for s in _AXIS_UNITS if s in self.entries]
+        units = [spelled(text) for text in texts]
+        return [(_BY_UNITS[u], u) for u in units if u in _BY_UNITS]
+
+    def element(self) -> str:
+        """Return the symbol of the element that was measured, lower case, or ""."""
+        entry = next((self.entries[s] for s in _ELEMENT if s in self.entries), None)
+        return entry.text.split()[0].lower() if entry and entry.text.strip() else ""
+
+    def spacing(self) -> float:
+        """Return the lattice spacing of the monochromator (Angstrom); 0 if unsaid."""
+        for slug in _SPACING:
+            if slug in self.entries and self.entries[slug].is_number:
+                return self.entries[slug].number
+        for entry in self.entries.values():
+            if match := _D_EQUALS.search(entry.text):
+                return float(match[1])
+        for name, entry in self.entries.items():
+            crystal = _CRYSTAL.search(entry.text)
+            if crystal and re.search("mono|crystal", name):
+                order = math.hypot(*map(int, crystal.group(2, 3, 4)))
+                return _CONSTANTS[crystal[1].lower()] / order
+        return 0.0
 
     def start(self) -> datetime | None:
         """Return the start of the exposure as written: local unless it has a zone."""
@@ -186,41 +178,25 @@ class Entry:
         return float(match["number"]) if match else np.nan
 
 
-def read_header(file: ColumnFile) -> Header:
+def read_header(file: ColumnFile | Decoded) -> Header:
     """Read column names, units and ``key = value`` or ``key: value`` lines."""
     entries: dict[str, Entry] = {}
-    columns: dict[int, str] = {}
-    titles, first = "", ("", "")
+    plain: list[str] = []
     for line in file.header:
         spec = _SPEC.fullmatch(line)
         if spec:
             if spec["letter"] == "D":
-                entries.setdefault("date", Entry("date", spec["rest"].strip()))
-            else:
-                titles = spec["rest"]
+                entries["date"] = Entry("date", spec["rest"].strip())
             continue
         bare = line.lstrip(_SIGNS).strip()
         pairs = _pairs(bare)
         for key, text in pairs:
-            if match := _XDI_COLUMN.fullmatch(key):
-                columns[int(match[1])] = text
-            else:
+            if not NUMBERED.match(bare):
                 _enter(entries, key, text)
         if any(c.isalnum() for c in bare) and not pairs:
-            titles = bare
-            # Fit2D gives each column a line of its own.
-            if _axis((alone := _title(bare))[0]) and not first[0]:
-                first = alone
-    if columns and set(columns) == set(range(1, file.n_columns + 1)):
-        # XDI: "Column.1: energy eV"
-        words = [(columns[i].split() or [""]) for i in sorted(columns)]
-        names = tuple(w[0] for w in words)
-        units = tuple(spelled(u) or u for u in (" ".join(w[1:]) for w in words))
-    else:
-        names, units = _titles(titles, file.n_columns)
-    if names:
-        first = names[0], units[0]
-    return Header(entries, names, units, first)
+            plain.append(bare)
+    titles = read_titles(file.header, plain, file.n_columns)
+    return Header(entries, titles.names, titles.units, titles.first)
 
 
 def read_time(text: str) -> datetime | None:
@@ -243,12 +219,6 @@ def read_time(text: str) -> datetime | None:
         return datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
         return None
-
-
-def spelled(units: str) -> str:
-    """Return units in the data model's spelling; empty where they are unknown."""
-    plain = re.sub(r"[\s${}]", "", units).replace(r"\AA", "å").lower()
-    return _SPELLED.get(plain, "")
 
 
 def slug(key: str) -> str:
@@ -276,37 +246,12 @@ def _is_key(text: str) -> bool:
 
 
 def _enter(entries: dict[str, Entry], key: str, text: str) -> None:
-    match = _BRACKETS.fullmatch(key)
+    match = BRACKETS.fullmatch(key)
     name, units = (match["name"], match["units"]) if match else (key, "")
+    if units.isdigit():  # AxisUnit[1]
+        name, units = key, ""
     number = _NUMBER.fullmatch(text)
     if number and number["units"] and not units:
         units = number["units"]
     if (short := slug(name)) and short not in entries:
         entries[short] = Entry(key, text, spelled(units) or units)
-
-
-def _titles(line: str, n: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    for separator in (r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s+"):
-        words = [w.strip("\"'") for w in re.split(separator, line.strip())]
-        if len(words) == n and all(re.search(r"[^\W\d_]", w) for w in words):
-            break
-    else:
-        return (), ()
-    names, units = zip(*map(_title, words), strict=True)
-    return names, units
-
-
-def _title(word: str) -> tuple[str, str]:
-    """Return name and units; units that are not known stay as written, not lost."""
-    if (match := _SUFFIXED.fullmatch(word)) and (units := spelled(match["units"])):
-        return match["name"], units
-    if match := _BRACKETS.fullmatch(word):
-        return match["name"], spelled(match["units"]) or match["units"]
-    return word, ""
-
-
-def _axis(name: str) -> str | None:
-    for axis, pattern in _AXES.items():
-        if pattern.fullmatch(name):
-            return axis
-    return None

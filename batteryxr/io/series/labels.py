@@ -13,13 +13,13 @@ from batteryxr.core.errors import ArgumentError, UnitsError
 from batteryxr.core.model import QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io import clock
+from batteryxr.io.series.headers import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
     from pathlib import Path
 
-    from batteryxr.io.series.headers import Entry
     from batteryxr.io.series.scans import Scan
 
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
@@ -117,6 +117,21 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
                 f"To keep text, call the group something else than {name!r}.",
             ) from error
         coords[name] = ("scan", numbers, attributes(name))
+    return coords
+
+
+def beside(scans: Sequence[Scan]) -> Coords:
+    """Return what tells apart the scans of one file: ``label``, and where they were."""
+    coords: Coords = {}
+    files = {s.source.path for s in scans}
+    if len(files) < len(scans):
+        coords["label"] = _text([s.label for s in scans], "Scan or column")
+    for name in dict.fromkeys(name for s in scans for name in s.beside):
+        values = np.array([s.beside.get(name, (np.nan, ""))[0] for s in scans])
+        units = next(s.beside[name][1] for s in scans if name in s.beside)
+        entry = Entry(name, "", units)
+        placed, coord = _number(name, entry, values, {"scan", "time"})
+        coords[placed.replace("header_", "column_")] = coord
     return coords
 
 

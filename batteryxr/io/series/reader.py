@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,24 +19,27 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.endings import CUT
 from batteryxr.io.series.axis import on_one_axis
-from batteryxr.io.series.labels import from_headers, from_names, natural, times
-from batteryxr.io.series.scans import (
-    AXES,
-    Scan,
-    look,
-    quantity_attributes,
-    suspicious_energy,
+from batteryxr.io.series.channels import channels
+from batteryxr.io.series.choice import AXES
+from batteryxr.io.series.labels import (
+    beside,
+    from_headers,
+    from_names,
+    natural,
+    times,
 )
+from batteryxr.io.series.scans import Scan, Wanted, look, quantity_attributes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     import numpy.typing as npt
 
 #: Up to so many files are read at once, more are opened lazily.
 _EAGER = 512
 _SUFFIXES = (
+    *(".fio", ".dpt", ".jdx", ".dx", ".xrdml", ".ras", ".uxd", ".udf", ".cpi"),
+    *(".fxye", ".gsa", ".gda", ".spec", ".flat"),
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
     *(".dat", ".txt", ".csv", ".asc"),
 )
@@ -45,7 +50,7 @@ def read_series(
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     axis: str | None = None,
-    columns: int | str | None = None,
+    columns: int | str | Sequence[int | str] | None = None,
     skip_rows: int = 0,
     order: str = "natural",
     timezone: str | None = None,
@@ -55,15 +60,17 @@ def read_series(
     interpolate: bool | npt.ArrayLike = True,
     lazy: bool | None = None,
     progress: bool | None = None,
-) -> xr.DataArray:
+) -> Any:
     r"""Read patterns or spectra, one file per scan, into one array.
 
     Reads once, up to 512 files; more are opened lazily: every header is read now,
     and the numbers in groups of 64 files when they are asked for.
 
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
-    ``.xy``, XDI, Athena and Larch columns, quick-XAS averages, ``.dat``, ``.csv``.
-    The first column is the axis.
+    ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
+    (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
+    JCAMP-DX; PANalytical ``.xrdml``. Axis and values are chosen by what the header
+    calls them, never by where they stand.
 
     Parameters
     ----------
@@ -75,10 +82,12 @@ def read_series(
         does not tell them and they are not Angstrom, 1/Angstrom, deg, eV or 1/cm. The
         result is always in these. None: as the header or the file name ending tells.
     columns
-        What to read: the number of a column (0 is the axis), its name in the header,
-        or ``"transmission"`` ln(i0/itrans), ``"fluorescence"`` ifluor/i0,
-        ``"reference"`` ln(itrans/irefer). None: the absorption that an XDI file
-        holds or that follows from its counts, else the second column.
+        What to read: the number of a column, from 0, its name in the header, or
+        ``"transmission"`` ln(i0/itrans), ``"fluorescence"`` ifluor/i0 (all elements
+        of a detector), ``"electron_yield"``, ``"reference"`` ln(itrans/irefer). A
+        list of these, or ``"all"``, gives a Dataset. None: the absorption that is
+        named or follows from monitors, the intensity or G(r); where no column says
+        that it is that, the error lists them.
     skip_rows
         Lines at the top of each file that are header whatever they look like.
     order
@@ -110,8 +119,10 @@ def read_series(
 
     Returns
     -------
-    xarray.DataArray
-        ``pdf``, ``absorption`` or ``intensity`` on ``(scan, axis)``, with the
+    xarray.DataArray or xarray.Dataset
+        ``pdf``, ``absorption``, ``intensity``, ``absorbance``, ``transmittance`` or
+        ``reflectance`` on ``(scan, axis)``. A file of several scans or spectra gives
+        as many, told apart by ``label``. With the
         coordinates ``time`` (UTC, start of exposure), ``start_local`` (as written,
         where it has no zone), ``exposure`` (s), ``file``, and on ``scan`` every
         number of the headers that varies. What is the same in all headers is in
@@ -137,35 +148,54 @@ def read_series(
     """
     name, units = _named_axis(axis)
     _check(order, time_from)
-    where = clock.zone(timezone)
     paths = _paths(path, order)
     if lazy is None:
         lazy = len(paths) > _EAGER
-    scans = [
-        look(
-            one,
-            axis=name,
-            units=units,
-            column=columns,
-            skip_rows=skip_rows,
-            read=not lazy,
-        )
-        for one in track(paths, "Reading scans", progress=progress)
-    ]
-    messages = _agree(scans)
+    wanted = Wanted(name, units, None, skip_rows, not lazy)
+    labels = Labels(order, time_from, exposure, pattern, timezone)
+    if columns is None or (not isinstance(columns, list | tuple) and columns != "all"):
+        scans = _look(paths, replace(wanted, column=columns), progress)  # type: ignore[arg-type]
+        return _series(scans, labels, interpolate, lazy=lazy)
+    arrays = {}
+    for key, column in channels(paths[0], wanted, columns).items():
+        scans = _look(paths, replace(wanted, column=column), progress)
+        array = _series(scans, labels, interpolate, lazy=lazy)
+        arrays[key] = array.rename(key)
+    return xr.Dataset(arrays, attrs={"header": array.attrs["header"]})
+
+
+class Labels(NamedTuple):
+    """How scans are ordered and labelled; see `read_series`."""
+
+    order: str
+    time_from: str | None
+    exposure: Any
+    pattern: str | None
+    timezone: str | None
+
+
+def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[Scan]:
+    scans: list[Scan] = []
+    for one in track(paths, "Reading scans", progress=progress):
+        scans += look(one, wanted)
+    return scans
+
+
+def _series(
+    scans: list[Scan], labels: Labels, interpolate: Any, *, lazy: bool
+) -> xr.DataArray:
+    """Return scans that were looked at as one array."""
+    messages = [*_agree(scans), *dict.fromkeys(note for s in scans for note in s.notes)]
     if ends := [s.source.path.name for s in scans if s.seems_cut]:
         messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")
-    if suspicious_energy(scans[0], units):
-        messages.append(
-            f"energies without units end at {scans[0].ends[1]:g} and are taken as eV. "
-            "If they are keV, pass axis='energy (keV)'."
-        )
-    bounds.check("exposure", exposure, argument="exposure")
-    moments, said = times(scans, where, time_from, exposure)
+    bounds.check("exposure", labels.exposure, argument="exposure")
+    where = clock.zone(labels.timezone)
+    moments, said = times(scans, where, labels.time_from, labels.exposure)
     messages += said
-    if order == "time":
-        scans, moments = _by_time(scans, moments, exposure)
-    coords = moments | from_names([s.source.path for s in scans], pattern)
+    if labels.order == "time":
+        scans, moments = _by_time(scans, moments, labels.exposure)
+    coords = moments | from_names([s.source.path for s in scans], labels.pattern)
+    coords |= beside(scans)
     conditions, common = from_headers(scans, reserved={*coords, "scan"})
     data, grid, said = on_one_axis(scans, interpolate, lazy=lazy)
     messages += said
@@ -177,10 +207,11 @@ def read_series(
         | conditions
         | coords,
     )
-    array = label(array, first.quantity, **quantity_attributes(first.quantity))
+    attrs = quantity_attributes(first.quantity, first.units)
+    array = label(array, first.quantity, **attrs)
     array.attrs |= {
         "column": first.column,
-        "timezone": timezone or "",
+        "timezone": labels.timezone or "",
         "header": common,
     }
     for message in messages:
@@ -248,12 +279,14 @@ def _agree(scans: Sequence[Scan]) -> list[str]:
     first = scans[0]
     for scan in scans[1:]:
         here, there = scan.source.path.name, first.source.path.name
-        if (scan.axis, scan.quantity) != (first.axis, first.quantity):
+        kind = scan.axis, scan.quantity, scan.units
+        if kind != (first.axis, first.quantity, first.units):
             raise ArgumentError(
                 "path",
                 here,
                 f"{first.quantity} on {first.axis}, like {there}",
-                f"It holds {scan.quantity} on {scan.axis}: read the two kinds apart, "
+                f"It holds {scan.quantity} on {scan.axis} ({scan.units}): read the two "
+                "kinds apart, "
                 "or pass axis= and columns=.",
             )
     names = dict.fromkeys(s.column for s in scans)

@@ -1,8 +1,8 @@
-"""One pattern or spectrum: which columns it takes, and how they become numbers."""
+"""One pattern or spectrum: what it takes to read it, and how it becomes numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,29 +11,44 @@ from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
-from batteryxr.io.series.columns import ColumnFile, read_columns
+from batteryxr.io.series.choice import FORMULAS, Choice, Columns, Pick, choose
 from batteryxr.io.series.headers import Header, read_header
+from batteryxr.io.series.runs import average_repeated, refuse_unsorted, split
+from batteryxr.io.series.tables import Table, read_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
-#: Axes that a series may have.
-AXES = ("energy", "r", "q", "two_theta", "shift")
-#: What is made of several columns: their names, and the function of them.
-FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
-    "transmission": (("i0", "itrans"), lambda i0, it: np.log(i0 / it)),
-    "fluorescence": (("i0", "ifluor"), lambda i0, fl: fl / i0),
-    "reference": (("itrans", "irefer"), lambda it, ir: np.log(it / ir)),
-}
-#: Columns that are the result already, best first.
-_READY = ("mutrans", "mufluor", "normtrans", "normfluor", "xmu", "mu", "norm")
-_COUNTS = frozenset({"i0", "i1", "i2", "itrans", "ifluor", "irefer", "counttime"})
 #: Energies below this are keV in all likelihood, unless units say otherwise.
 _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
 #: Axes that differ by less than this part of a step are the same, rounded otherwise.
 _SAME = 1e-6
+_HC = 12398.419843320026  # eV Angstrom
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the numbers of an axis become the data model's.
+
+    Attributes
+    ----------
+    factor
+        Units of the model in one of the file's.
+    spacing
+        Of the monochromator (Angstrom) where the axis is its angle; else 0.
+    """
+
+    factor: float = 1.0
+    spacing: float = 0.0
+
+    def apply(self, axis: np.ndarray) -> np.ndarray:
+        """Return the axis in units of the data model."""
+        scaled = axis * self.factor
+        if not self.spacing:
+            return scaled
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _HC / (2 * self.spacing * np.sin(np.deg2rad(scaled)))
 
 
 @dataclass(frozen=True)
@@ -41,73 +56,78 @@ class ScanSource:
     """What it takes to read one scan again, on any thread or process."""
 
     path: Path
-    columns: tuple[int, ...]
+    position: int
+    groups: tuple[tuple[int, ...], ...]
     formula: str
-    factor: float
+    scale: Scale
     skip_rows: int
+    piece: int = 0
+    rows: tuple[int, int] | None = None
+    energies: bool = False
 
-    def read(self, file: ColumnFile | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return axis (increasing) and values.
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """All columns that it takes, the axis first."""
+        return (self.position, *(c for group in self.groups for c in group))
+
+    def numbers(self, table: Table | None = None) -> np.ndarray:
+        """Return the columns as they stand in the file, the axis scaled.
 
         Raises
         ------
         FileFormatError
             If the file is damaged, with the line.
         """
-        file = file or read_columns(self.path, skip_rows=self.skip_rows)
-        axis, *columns = file.read((0, *self.columns))
-        if (bad := ~np.isfinite(axis)).any():
-            line = file.line_of(int(np.argmax(bad)))
+        table = table or read_tables(self.path, self.skip_rows)[self.piece]
+        numbers = table.read(self.columns)
+        if (bad := ~np.isfinite(numbers[0])).any():
+            line = table.line_of(int(np.argmax(bad)))
             raise FileFormatError(self.path, "the axis is not finite here.", line)
-        self._refuse_repeated(axis)
-        axis = axis * self.factor
-        with np.errstate(divide="ignore", invalid="ignore"):
-            combine = FORMULAS[self.formula][1] if self.formula else None
-            values = combine(*columns) if combine else columns[0]
-        values = np.where(np.isfinite(values), values, np.nan)
-        if axis[0] > axis[-1]:
-            axis, values = axis[::-1].copy(), values[::-1].copy()
-        return axis, values
+        if self.scale != Scale():
+            numbers[0] = self.scale.apply(numbers[0])
+        return numbers
 
-    def _refuse_repeated(self, axis: np.ndarray) -> None:
-        """Raise where the axis is there several times, one after another."""
-        again = np.flatnonzero(axis[1:] == axis[0])[:1] + 1
-        length = int(again[0]) if again.size else 0
-        if length < 2 or axis.size % length:
-            return
-        times = axis.size // length
-        if np.array_equal(axis, np.tile(axis[:length], times)):
-            raise FileFormatError(
-                self.path,
-                f"holds its {length} points {times} times, one after another: it was "
-                "pasted or written twice. Keep one of them.",
-            )
-
-    def resampled(
-        self, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
-    ) -> np.ndarray:
-        """Return values on `grid`, linearly interpolated; NaN where it reaches out.
+    def read(self, table: Table | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return axis (increasing) and values.
 
         Raises
         ------
         FileFormatError
-            If the axis does not increase throughout.
+            If the file is damaged, with the line, or its axis goes back.
         """
-        steps = np.diff(axis)
-        if (steps <= 0).any():
-            row = int(np.argmax(steps <= 0)) + 1
-            raise FileFormatError(
-                self.path,
-                f"the axis does not increase at row {row + 1} ({axis[row]:g} follows "
-                f"{axis[row - 1]:g}), and differs from the other files: it cannot be "
-                "interpolated. The file is damaged there; repair or remove it.",
-            )
+        return self.combined(self.numbers(table))
+
+    def combined(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return axis (increasing) and values of columns that were read."""
+        if self.rows is not None:
+            numbers = numbers[:, slice(*self.rows)]
+        axis, *columns = numbers
+        parts, start = [], 0
+        for group in self.groups:
+            chosen = columns[start : start + len(group)]
+            parts.append(chosen[0] if len(chosen) == 1 else np.sum(chosen, axis=0))
+            start += len(group)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            combine = FORMULAS[self.formula][1] if self.formula else None
+            values = combine(*parts) if combine else parts[0]
+        values = np.where(np.isfinite(values), values, np.nan)
+        if axis[0] > axis[-1]:
+            axis, values = axis[::-1].copy(), values[::-1].copy()
+        if self.energies:
+            axis, values = average_repeated(axis, values)
+        refuse_unsorted(self.path, axis)
+        return axis, values
+
+    def resampled(
+        self, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
+    ) -> np.ndarray:
+        """Return values on `grid`, linearly interpolated; NaN where it reaches out."""
         return np.interp(grid, axis, values, left=np.nan, right=np.nan)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One file, looked at: where it is, what it says, how far it reaches."""
+    """One spectrum, looked at: where it is, what it says, how far it reaches."""
 
     source: ScanSource
     header: Header
@@ -117,18 +137,37 @@ class Scan:
     ends: tuple[float, float]
     data: tuple[np.ndarray, np.ndarray] | None = None
     seems_cut: bool = False
+    notes: tuple[str, ...] = ()
+    label: str = ""
+    beside: dict[str, tuple[float, str]] = field(default_factory=dict)
+    units: str = "1"
 
 
-def look(
-    path: Path,
-    *,
-    axis: str | None,
-    units: str | None,
-    column: int | str | None,
-    skip_rows: int,
-    read: bool,
-) -> Scan:
-    """Read the header of one file and, if asked, its numbers.
+@dataclass(frozen=True)
+class Wanted:
+    """What the user said of the files.
+
+    Attributes
+    ----------
+    axis, units
+        Of the first column, where given.
+    column
+        What to read, where given.
+    skip_rows
+        Lines at the top that are header whatever they look like.
+    read
+        Read the numbers now.
+    """
+
+    axis: str | None = None
+    units: str | None = None
+    column: int | str | None = None
+    skip_rows: int = 0
+    read: bool = True
+
+
+def look(path: Path, wanted: Wanted) -> list[Scan]:
+    """Read the header of one file and, if asked, its numbers: one scan or several.
 
     Raises
     ------
@@ -138,44 +177,140 @@ def look(
         If the file is damaged.
     """
     with named(path):
-        file = read_columns(path, skip_rows=skip_rows)
-        header = read_header(file)
-        name = axis or header.axis(_suffix(path))
-        if name is None:
-            about = f" (first column: {header.first[0]!r})" if header.first[0] else ""
-            raise ArgumentError(
-                "axis",
-                axis,
-                f"one of {list(AXES)}",
-                f"Neither header nor name of {path.name} tells what its axis is"
-                f"{about}.",
-            )
-        columns, formula, quantity = _choose(file, header, name, column)
-        told = units or header.first[1]
+        tables = read_tables(path, wanted.skip_rows)
+        scans: list[Scan] = []
+        refused: list[tuple[str, ArgumentError]] = []
+        for piece, table in enumerate(tables):
+            try:
+                scans += _scans(table, piece, path, wanted)
+            except ArgumentError as error:
+                if len(tables) == 1:
+                    raise
+                refused.append((table.label, error))
+        if not scans:
+            raise refused[0][1]
+        if len(tables) > 1 and refused:
+            left = "; ".join(name for name, _ in refused[:5])
+            note = f"{path.name}: {len(refused)} scans of other kinds are left: {left}"
+            scans[0] = replace(scans[0], notes=(*scans[0].notes, note))
+        return scans
+
+
+def described(path: Path, skip_rows: int) -> Columns:
+    """Return the columns of the first table of a file, and what is known of them."""
+    with named(path):
+        table = read_tables(path, skip_rows)[0]
+        return _columns(table, path)
+
+
+def _columns(table: Table, path: Path) -> Columns:
+    header = read_header(table)
+    text = "\n".join(table.header)
+    return Columns(path, _suffix(path), table.n_columns, header, text)
+
+
+def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
+    columns = _columns(table, path)
+    choice = choose(columns, wanted.axis, wanted.column)
+    scale = _scale(choice, columns, wanted.units, path)
+    found = []
+    for pick in choice.picks:
         source = ScanSource(
-            path, columns, formula, _factor(name, told, path), skip_rows
+            path, choice.position, pick.groups, pick.formula, scale, wanted.skip_rows
         )
-        data = source.read(file) if read else None
-        ends = (
-            np.multiply(file.ends(), source.factor)
-            if data is None
-            else data[0][[0, -1]]
+        source = replace(source, piece=piece, energies=choice.axis == "energy")
+        many = len(choice.picks) > 1
+        first = Scan(
+            source,
+            columns.header,
+            choice.axis,
+            pick.quantity,
+            "" if many else pick.column,
+            (np.nan, np.nan),
+            seems_cut=table.seems_cut,
+            notes=(choice.note,) if choice.note else (),
+            label=pick.column if many else table.label,
+            units=_percent(columns, pick),
         )
-        if np.isnan(ends).any():
-            source.read(file)  # raises, and names the line
-        low, high = sorted(map(float, ends))
-        chosen = formula or (header.names[columns[0]] if header.names else "")
-        return Scan(
-            source, header, name, quantity, chosen, (low, high), data, file.seems_cut
-        )
+        if wanted.read:
+            found += _whole(first, table, choice)
+        else:
+            found.append(_ends(first, table))
+    if choice.axis == "energy" and not (wanted.units or choice.units or scale.spacing):
+        found = [_doubted(scan) for scan in found]
+    return found
 
 
-def quantity_attributes(name: str) -> dict[str, Any]:
+def _doubted(scan: Scan) -> Scan:
+    if scan.ends[1] >= _SOFTEST:
+        return scan
+    note = (
+        f"energies without units end at {scan.ends[1]:g} and are taken as eV. "
+        "If they are keV, pass axis='energy (keV)'."
+    )
+    return replace(scan, notes=(*scan.notes, note))
+
+
+def _ends(scan: Scan, table: Table) -> Scan:
+    source = scan.source
+    ends = source.scale.apply(np.array(table.ends(source.position)))
+    if np.isnan(ends).any() or ends[0] == ends[1]:
+        source.read(table)  # raises, and names the line
+    low, high = sorted(map(float, ends))
+    return replace(scan, ends=(low, high))
+
+
+def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
+    """Return the scan with its numbers; several where the axis begins anew."""
+    source = scan.source
+    numbers = source.numbers(table)
+    names = list(choice.beside)
+    spans = split(source.path, numbers)
+    if len(spans) == 1:
+        data = source.combined(numbers)
+        if lost := numbers.shape[1] - data[0].size:
+            note = f"{source.path.name}: {lost} energies stand there twice: averaged"
+            scan = replace(scan, notes=(*scan.notes, note))
+        ends = float(data[0][0]), float(data[0][-1])
+        return [replace(scan, data=data, ends=ends)]
+    beside = (
+        table.read([choice.beside[n] for n in names]) if names else np.empty((0, 0))
+    )
+    found = []
+    for number, (start, stop) in enumerate(spans, 1):
+        part = replace(source, rows=(start, stop))
+        data = part.combined(numbers)
+        at = {
+            name: (float(column[start]), _units_of(scan.header, choice.beside[name]))
+            for name, column in zip(names, beside, strict=True)
+            if np.ptp(column[start:stop]) == 0
+        }
+        label = " ".join(filter(None, (scan.label, str(number))))
+        ends = float(data[0][0]), float(data[0][-1])
+        found.append(
+            replace(scan, source=part, data=data, ends=ends, label=label, beside=at)
+        )
+    return found
+
+
+def _percent(columns: Columns, pick: Pick) -> str:
+    """Return the units of what is measured: "percent" where its column says so."""
+    if not columns.names:
+        return "1"
+    column = pick.groups[0][0]
+    told = columns.names[column] + columns.header.units[column]
+    return "percent" if "%" in told else "1"
+
+
+def _units_of(header: Header, column: int) -> str:
+    return header.units[column] if header.units else ""
+
+
+def quantity_attributes(name: str, units: str = "1") -> dict[str, Any]:
     """Return units and long name of what a series holds."""
     if name in QUANTITIES:
         return attributes(name)
-    long_name = "Intensity" if name == "intensity" else name
-    return attributes(name, units="1", long_name=long_name)
+    return attributes(name, units=units, long_name=name.replace("_", " ").capitalize())
 
 
 def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
@@ -188,21 +323,28 @@ def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.abs(a - b).max() <= _SAME * step)
 
 
-def suspicious_energy(scan: Scan, units: str | None) -> bool:
-    """Tell whether energies without units look like keV."""
-    declared = units or scan.header.first[1]
-    return scan.axis == "energy" and not declared and scan.ends[1] < _SOFTEST
-
-
 def _suffix(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     return name[name.rfind(".") :]
+
+
+def _scale(choice: Choice, columns: Columns, units: str | None, path: Path) -> Scale:
+    roles = columns.roles(choice.axis)
+    role = roles[choice.position] if roles else None
+    angle = role is not None and choice.axis == "energy"
+    if angle and role is not None and role.name in ("angle", "two_theta"):
+        told = choice.units or "deg"
+        factor = _factor("two_theta", "deg" if told == "eV" else told, path)
+        return Scale(factor, columns.header.spacing())
+    return Scale(_factor(choice.axis, units or choice.units, path))
 
 
 def _factor(axis: str, units: str, path: Path) -> float:
     wanted = QUANTITIES[axis].units
     if not units:
         return 1.0
+    if units == "centideg":
+        return 0.01
     try:
         factor, offset = affine(units, wanted)
     except UnitsError as error:
@@ -215,52 +357,3 @@ def _factor(axis: str, units: str, path: Path) -> float:
     if offset:
         raise ArgumentError("axis", f"{axis} ({units})", "units without an offset")
     return factor
-
-
-def _choose(
-    file: ColumnFile, header: Header, axis: str, column: int | str | None
-) -> tuple[tuple[int, ...], str, str]:
-    """Return columns, formula and the name of what they give."""
-    names = [n.lower() for n in header.names]
-    usual = {"r": "pdf", "energy": "absorption"}.get(axis, "intensity")
-    if isinstance(column, int) and not isinstance(column, bool):
-        if not 0 < column < file.n_columns:
-            raise ArgumentError(
-                "columns",
-                column,
-                f"1 to {file.n_columns - 1}, or a name",
-                f"{file.path.name} has {file.n_columns} columns; 0 is the axis.",
-            )
-        counts = bool(names) and names[column] in _COUNTS
-        return (column,), "", "intensity" if counts else usual
-    if column is not None:
-        return _named(file, header, str(column), usual)
-    if axis == "energy":
-        for ready in _READY:
-            if ready in names[1:]:
-                return (names.index(ready),), "", usual
-        for formula, (needs, _) in list(FORMULAS.items())[:2]:
-            if all(n in names for n in needs):
-                return tuple(names.index(n) for n in needs), formula, usual
-    return (1,), "", usual
-
-
-def _named(
-    file: ColumnFile, header: Header, column: str, usual: str
-) -> tuple[tuple[int, ...], str, str]:
-    names = [n.lower() for n in header.names]
-    wanted = column.lower()
-    if wanted in names[1:]:
-        counts = wanted in _COUNTS
-        return (names.index(wanted, 1),), "", "intensity" if counts else usual
-    needs = FORMULAS[wanted][0] if wanted in FORMULAS else ()
-    if needs and all(n in names for n in needs):
-        return tuple(names.index(n) for n in needs), wanted, usual
-    has = list(header.names[1:]) if header.names else "no column names"
-    raise ArgumentError(
-        "columns",
-        column,
-        f"a column's name or number, or one of {list(FORMULAS)}",
-        f"{file.path.name} has {has}"
-        + (f"; {wanted} needs {' and '.join(needs)}." if needs else "."),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +87,51 @@ def _described(
             f"{path.name} does not tell which of them lies along energy.",
         )
     group, values = found[0]
+    spectra = {_entry(v): (g, v) for g, v in reversed(found) if v.ndim == 1}
+    if values.ndim == 1 and len(spectra) > 1:
+        return _spectra(path, dict(reversed(spectra.items())), has_energy, counts)
     return _along_energy(path, group, values, has_energy, counts)
+
+
+def _entry(values: h5py.Dataset) -> str:
+    return str(values.name.strip("/").split("/")[0])
+
+
+def _spectra(
+    path: Path,
+    found: dict[str, tuple[h5py.Group, h5py.Dataset]],
+    has_energy: bool,
+    counts: bool,
+) -> RawStack:
+    """Return the spectra of all entries of a file along ``scan``.
+
+    Raises
+    ------
+    ArgumentError
+        If they do not share their energies: lists them.
+    """
+    entries = sorted(found)
+    each = [_along_energy(path, *found[e], has_energy, counts) for e in entries]
+    first = each[0]
+    for raw in each[1:]:
+        here, there = raw.energy, first.energy
+        same = here is not None and there is not None and np.array_equal(here, there)
+        if not same or raw.quantity != first.quantity:
+            raise ArgumentError(
+                "dataset",
+                None,
+                f"one of {[found[e][1].name.strip('/') for e in entries]}",
+                f"{path.name} holds spectra on different energies: read them apart.",
+            )
+    note = f"{path.name} holds {len(entries)} spectra, along scan: {', '.join(entries)}"
+    return replace(
+        first,
+        data=blocks.stack([raw.data for raw in each]),
+        dims=("scan", *first.dims),
+        header={"entries": entries},
+        i0=None,
+        notes=(*first.notes, note),
+    )
 
 
 def _walk(file: h5py.Group) -> Iterator[h5py.Dataset]:

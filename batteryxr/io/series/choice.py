@@ -1,0 +1,390 @@
+"""Which columns of a file are its axis and values: by what they are, not where."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.io.series.roles import LAYOUTS, UNKNOWN, layout_of, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from batteryxr.io.series.headers import Header
+    from batteryxr.io.series.roles import Layout, Role
+
+#: Axes that a series may have.
+AXES = ("energy", "r", "q", "two_theta", "shift")
+#: What is made of several columns: their roles, and the function of them.
+FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
+    "transmission": (("i0", "it"), lambda i0, it: np.log(i0 / it)),
+    "fluorescence": (("i0", "fluo"), lambda i0, fl: fl / i0),
+    "electron_yield": (("i0", "tey"), lambda i0, ey: ey / i0),
+    "reference": (("it", "ir"), lambda it, ir: np.log(it / ir)),
+    "attenuated": (("intensity", "attenuation"), lambda i, factor: i * factor),
+}
+#: The same where the file holds it ready.
+_READY = {
+    "transmission": "mu",
+    "fluorescence": "mu_fluo",
+    "electron_yield": "mu_tey",
+    "reference": "mu_ref",
+}
+_MEASURED = ("transmission", "fluorescence", "electron_yield")
+_MONITORS = ("i0", "it", "ir", "fluo", "tey", "time", "intensity", "temperature")
+#: Axis -> roles of what is measured along it, and what it is called.
+_VALUES = {
+    "energy": ("intensity",),
+    "r": ("pdf",),
+    "q": ("intensity", "structure"),
+    "two_theta": ("intensity",),
+    "shift": ("intensity", "absorbance", "transmittance", "reflectance"),
+}
+_CALLED = {"structure": "intensity"}
+#: File ending -> axis, where the header is silent. A .chi may be either.
+BY_SUFFIX = {
+    ".gr": "r",
+    ".iq": "q",
+    ".sq": "q",
+    ".fq": "q",
+    ".xy": "two_theta",
+    ".xye": "two_theta",
+    ".fxye": "two_theta",
+    ".ras": "two_theta",
+    ".uxd": "two_theta",
+    ".xdi": "energy",
+    ".xmu": "energy",
+    ".nor": "energy",
+    ".dpt": "shift",
+}
+#: File ending -> most columns without names that its second is the value of.
+_NAMELESS = {".gr": 4, ".xye": 3, ".chi": 3, ".iq": 3, ".sq": 3, ".fq": 3, ".fxye": 3}
+#: Files that hold absorption without saying so in a name.
+_ABSORPTION = (".xmu", ".nor")
+_COORDINATES = (
+    *("x", "y", "z", "time", "temperature", "coordinate_1", "coordinate_2"),
+)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One spectrum of a file: groups of columns, what is made of them, its name."""
+
+    groups: tuple[tuple[int, ...], ...]
+    formula: str
+    quantity: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is read of a file.
+
+    Attributes
+    ----------
+    axis, position, units
+        Which axis, its column, and its units where the names or the layout tell.
+    picks
+        The spectra.
+    beside
+        Coordinates that stand in columns of their own: name -> column.
+    note
+        What the user must be told.
+    """
+
+    axis: str
+    position: int
+    units: str
+    picks: tuple[Pick, ...]
+    beside: dict[str, int]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one file, and what is known of them."""
+
+    path: Path
+    suffix: str
+    n: int
+    header: Header
+    text: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names as written; empty where the file does not give them."""
+        return self.header.names
+
+    @functools.cached_property
+    def layout(self) -> Layout | None:
+        """The layout whose sign the header holds, if any."""
+        return layout_of(self.text)
+
+    def roles(self, axis: str = "") -> tuple[Role, ...]:
+        """Return the role of each column, by the layout first, then by the words."""
+        return _roles(self.names, self.layout.name if self.layout else "", axis)
+
+    def units(self, column: int, axis: str) -> str:
+        """Return the units of the axis, as its column or the layout tells."""
+        told = self.header.units[column] if self.names else self.header.first[1]
+        layout = self.layout
+        if not told and axis == "energy":
+            name = self.names[column].lower() if self.names else ""
+            if name in ("kev", "ev"):
+                return {"kev": "keV", "ev": "eV"}[name]
+            return layout.energy_units if layout else ""
+        return told or self.header.axis_units(axis)
+
+    def listed(self) -> str:
+        """Say which columns there are."""
+        if self.names:
+            return ", ".join(f"{i}: {name!r}" for i, name in enumerate(self.names))
+        return f"{self.n} columns without names, 0 to {self.n - 1}"
+
+
+def choose(file: Columns, axis: str | None, column: int | str | None) -> Choice:
+    """Choose axis and values of a file.
+
+    Raises
+    ------
+    ArgumentError
+        If they cannot be told: lists the columns, and says what would.
+    """
+    name, position = _axis(file, axis)
+    roles = file.roles(name)
+    picks, note = _picks(file, name, position, column)
+    used = {position, *(c for p in picks for group in p.groups for c in group)}
+    beside = {
+        role.name: i
+        for i, role in reversed(list(enumerate(roles)))
+        if role.name in _COORDINATES and i not in used
+    }
+    return Choice(name, position, file.units(position, name), picks, beside, note)
+
+
+@functools.lru_cache(maxsize=1024)
+def _roles(names: tuple[str, ...], layout: str, axis: str) -> tuple[Role, ...]:
+    called = next((row.roles for row in LAYOUTS if row.name == layout), {})
+    return tuple(
+        dataclasses.replace(role_of(name, axis), name=called[name.lower()])
+        if name.lower() in called
+        else role_of(name, axis)
+        for name in names
+    )
+
+
+def _axis(file: Columns, axis: str | None) -> tuple[str, int]:
+    roles = file.roles(axis or "")
+    found = [(i, r) for i, r in enumerate(roles) if r.name in AXES and _bears(i, file)]
+    for wanted in [axis] if axis else [r.name for _, r in found]:
+        same = [(r.rank, i) for i, r in found if r.name == wanted]
+        if same:
+            rank, position = min(same)
+            angle = wanted == "two_theta" and rank == 1 and file.header.spacing() > 0
+            return ("energy" if angle else str(wanted)), position
+    angles = [i for i, r in enumerate(roles) if r.name == "angle"]
+    if angles and axis in (None, "energy") and file.header.spacing() > 0:
+        return "energy", angles[-1]
+    told = axis or (None if found else file.header.told_axis())
+    told = told or (None if found else BY_SUFFIX.get(file.suffix))
+    first = roles[0] if roles else UNKNOWN
+    if (told and first.name in ("", "x", "angle")) or (told and first.name in AXES):
+        return str(told), 0
+    raise ArgumentError(
+        "axis",
+        axis,
+        f"one of {list(AXES)}",
+        f"Neither header nor name of {file.path.name} tells what its axis is: it has "
+        f"{file.listed()}.",
+    )
+
+
+def _bears(i: int, file: Columns) -> bool:
+    """Tell whether a name of one letter can be an axis: only in the first column."""
+    return i == 0 or len(file.names[i]) > 1
+
+
+def _picks(
+    file: Columns, axis: str, position: int, column: int | str | None
+) -> tuple[tuple[Pick, ...], str]:
+    usual = {"r": "pdf", "energy": "absorption"}.get(axis, "intensity")
+    if isinstance(column, int) and not isinstance(column, bool):
+        return (_numbered(file, axis, position, column, usual),), ""
+    if column is not None:
+        return (_named(file, axis, str(column), usual),), ""
+    if not file.names or _generic(file):
+        return (_nameless(file, axis, position, usual),), ""
+    if axis == "energy":
+        found, note = _absorption(file, axis)
+        if found:
+            return found, note
+        if _of_athena(file):
+            return tuple(
+                Pick(((i,),), "", usual, name)
+                for i, name in enumerate(file.names)
+                if i != position
+            ), ""
+    found = _values(file, axis, position)
+    if not found:
+        raise _unknown(file, axis, None)
+    return found, ""
+
+
+def _unknown(file: Columns, axis: str, column: object, mend: str = "") -> ArgumentError:
+    what = "absorption" if axis == "energy" else f"the values along {axis}"
+    return ArgumentError(
+        "columns",
+        column,
+        "the name or number of a column, or 'all'",
+        mend
+        or f"Nothing in {file.path.name} says which column is {what}. It has "
+        f"{file.listed()}. Pass columns= with the one that you mean, or 'all'.",
+    )
+
+
+def _generic(file: Columns) -> bool:
+    """Tell whether two columns are only called x and y."""
+    return [n.lower() for n in file.names] in (["x", "y"], ["#x", "y"])
+
+
+def _numbered(file: Columns, axis: str, position: int, column: int, usual: str) -> Pick:
+    if not 0 <= column < file.n or column == position:
+        raise _unknown(
+            file,
+            axis,
+            column,
+            f"{file.path.name} has {file.listed()}; {position} is the axis.",
+        )
+    name = file.names[column] if file.names else ""
+    return Pick(((column,),), "", _asked(name, axis, usual), name)
+
+
+def _asked(name: str, axis: str, usual: str) -> str:
+    """Return what a column that was asked for is called."""
+    role = role_of(name, axis).name if name else ""
+    if role in ("absorbance", "transmittance", "reflectance"):
+        return role
+    return "intensity" if role in _MONITORS else usual
+
+
+def _named(file: Columns, axis: str, column: str, usual: str) -> Pick:
+    names = [n.lower() for n in file.names]
+    wanted = column.lower()
+    if wanted in names:
+        i = names.index(wanted)
+        return Pick(((i,),), "", _asked(file.names[i], axis, usual), file.names[i])
+    formula = wanted if file.names and wanted in FORMULAS else ""
+    pick = formula and (_formula(file, axis, wanted) or _ready(file, axis, wanted))
+    if isinstance(pick, Pick):
+        return pick
+    has = f"{file.path.name} has {file.listed()}"
+    needs = FORMULAS[wanted][0] if wanted in FORMULAS else ()
+    mend = f"{has}; {wanted} needs {' and '.join(needs)}." if needs else f"{has}."
+    raise ArgumentError(
+        "columns",
+        column,
+        f"a column's name or number, 'all', or one of {list(FORMULAS)[:4]}",
+        mend,
+    )
+
+
+def _nameless(file: Columns, axis: str, position: int, usual: str) -> Pick:
+    """Return the second of columns without names, where nothing else can be meant."""
+    most = _NAMELESS.get(file.suffix, 2) if axis != "energy" else 2
+    if file.n > most or position != 0:
+        raise _unknown(file, axis, None)
+    named = axis != "energy" or file.suffix in _ABSORPTION
+    return Pick(((1,),), "", usual if named else "intensity", "")
+
+
+def _group(file: Columns, axis: str, role: str) -> tuple[int, ...]:
+    """Return the columns of a role: the plainest one, or all elements of a detector."""
+    found = [(r, i) for i, r in enumerate(file.roles(axis)) if r.name == role]
+    whole = [(r.rank, i) for r, i in found if not r.part]
+    if whole:
+        best = min(whole)[0]
+        same = [i for rank, i in whole if rank == best]
+        lines = {r.about for r, i in found if i in same}
+        wanted = file.header.element()
+        if len(same) > 1 and len(lines) > 1 and wanted:
+            same = [i for r, i in found if i in same and r.about == wanted]
+        return (same[0],) if len(same) == 1 else ()
+    lines = {r.about for r, _ in found}
+    return tuple(i for _, i in found) if len(lines) == 1 else ()
+
+
+def _ready(file: Columns, axis: str, formula: str) -> Pick | None:
+    columns = _group(file, axis, _READY.get(formula, ""))
+    if not columns:
+        return None
+    return Pick((columns,), "", "absorption", file.names[columns[0]])
+
+
+def _formula(file: Columns, axis: str, formula: str) -> Pick | None:
+    groups = tuple(_group(file, axis, role) for role in FORMULAS[formula][0])
+    if not all(groups):
+        return None
+    quantity = "intensity" if formula == "attenuated" else "absorption"
+    return Pick(groups, formula, quantity, formula)
+
+
+def _absorption(file: Columns, axis: str) -> tuple[tuple[Pick, ...], str]:
+    """Return absorption that is named, or follows from monitors; say what else is."""
+    ready = {f: _ready(file, axis, f) for f in _MEASURED}
+    found = {f: ready[f] or _formula(file, axis, f) for f in _MEASURED}
+    there = [(f, pick) for f, pick in found.items() if pick]
+    if not there:
+        return (), ""
+    first, pick = there[0]
+    others = [f for f, _ in there[1:]]
+    if not others:
+        return (pick,), ""
+    note = (
+        f"the files hold {first} and {' and '.join(others)}: {first} is read"
+        f" ({pick.column!r}). Pass columns={others[0]!r} for the other, or 'all'."
+    )
+    return (pick,), note
+
+
+def made(file: Columns, axis: str) -> list[str]:
+    """Return which of `FORMULAS` the columns of a file allow."""
+    if not file.names:
+        return []
+    return [f for f in FORMULAS if f != "attenuated" and _formula(file, axis, f)]
+
+
+def _of_athena(file: Columns) -> bool:
+    """Tell whether the columns are spectra under their own names, as Athena writes."""
+    exported = re.search(r"athena|demeter|larch", file.text, re.IGNORECASE)
+    return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
+
+
+def _values(file: Columns, axis: str, position: int) -> tuple[Pick, ...]:
+    roles = file.roles(axis)
+    if (pick := _formula(file, axis, "attenuated")) and axis == "two_theta":
+        return (pick,)
+    found = [
+        (r, i) for i, r in enumerate(roles) if r.name in _VALUES[axis] and i != position
+    ]
+    kinds = {r.name for r, _ in found}
+    ranks = {r.rank for r, _ in found}
+    if 0 in ranks and kinds == {"intensity"}:
+        found = [(r, i) for r, i in found if r.rank == 0]
+    elif len(kinds) > 1 or len(ranks) > 1:
+        raise _unknown(file, axis, None)
+    if axis == "energy" and any(
+        r.name in ("i0", "it", "fluo", "tey", "")
+        for i, r in enumerate(roles)
+        if i != position
+    ):
+        return ()
+    return tuple(
+        Pick(((i,),), "", _CALLED.get(r.name, r.name), file.names[i]) for r, i in found
+    )

@@ -1,0 +1,374 @@
+"""What a column is, told by its name alone: one table of words, one of layouts.
+
+A name is cut into words. It has a role if one of its words (or all of them together)
+stands in the table, and the others are words that change nothing, such as "counts".
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Axis -> how its column is called, letters and digits only, lower case.
+AXES: dict[str, re.Pattern[str]] = {
+    "energy": re.compile(
+        r"e|ev|kev|hv|hnu|(?!emi|final|ring|loss)\w*energ(y|ie|ies)"
+        r"(?!loss|transfer|resolution|offset|error|step|gap|width)\w*"
+    ),
+    "two_theta": re.compile(
+        r"2(th(eta)?|θ)(deg|angle)?|two(th|theta)(angle)?|tth(deg|scan)?|ttheta"
+        r"|θ2|2thetascan|pos(ition)?s?2(th(eta)?|θ)|angle2?(th(eta)?|θ)?"
+    ),
+    "shift": re.compile(
+        r"\w*raman(?!int|sig|cou)\w*|wave(number|numbers)?|rel1cm|1cm|cm1|shift|frequency1cm"
+    ),
+    "q": re.compile(r"q|qa1|qnm1|momentumtransfer|scatteringvector|qvalue"),
+    "r": re.compile(r"r|distance|ra"),
+}
+#: Of several columns of one axis: what was set is worse than what was read.
+_SET = re.compile(r"req|set|demand|nominal|target|theor|calc|comm?and|goal|\(c\)")
+_READ = re.compile(r"rbv|readback|achieved|actual|attained|meas|feedback|enc|obs|\(o\)")
+
+#: Role -> rank -> what a column of it may be called. The lowest rank present wins.
+#: A role ending in "*" gives one spectrum for each of its columns, or their sum.
+WORDS: dict[str, tuple[str, ...]] = {
+    # monitors of absorption
+    "i0": (
+        r"i0|io|izero|ic0|ion0|ionchamber0|iinc|incident(intensity|flux)?|i0det(ector)?",
+        r"mon(itor)?|imon|i0(eh)?[12]",
+    ),
+    "it": (
+        r"it|itrans|itr|itransmission|itransmitted|ittrans",
+        r"i1|ic1|ion1|i1det(ector)?",
+        "i",
+    ),
+    "ir": (r"ir|iref|irefer|ireference|itref", r"i2|ic2|ion2|i2det(ector)?"),
+    "fluo": (
+        r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
+        r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|fluosum|fluorsum|itfy|ipfy",
+    ),
+    "tey": (r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey",),
+    # absorption that is ready
+    "mu": (
+        r"mu|xmu|mue|mux|mut|mutrans(mission)?|mutr|mu0|μ|μt|μ\(?e\)?|abs|absorption"
+        r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
+        r"|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
+        r"normtrans|normtransmission",
+        r"norm|normalis?z?ed(mu|absorption|xmu|xas)?|normmu|munorm|xanesnorm",
+        r"flat|flattened(mu)?|fnorm",
+    ),
+    "mu_fluo": (
+        r"muf|mufluo?r?|muflu|mufluorescence|muif|ffi0|iffi0|ifi0|ifluori0|fluoi0"
+        r"|qexafsffi0|tfyi0|pfyi0",
+        r"normfluor?",
+    ),
+    "mu_tey": (r"teyi0|mutey|itei0",),
+    "mu_ref": (
+        r"muref(erence)?|mur|(ln|log)(iti(r|ref|refer)|i1i2)|ref(erence)?|refnorm",
+    ),
+    # patterns and vibrational spectra
+    "pdf": (r"g|gr|gofr|pdf|gobs",),
+    "intensity": (
+        r"iobs|yobs|intensityobs|observed",
+        r"i|int|intens|intensity|intensities|iq|i2th(eta)?|raman(intensity)?|yaxis"
+        r"|intensitycor|icor|powder",
+        r"counts|count|cts|cps|ccdcts|signal|countrate|countss|ccd",
+    ),
+    "structure": (r"s|sq|sofq", r"f|fq|fofq"),
+    "absorbance": (r"absorbance|abs|abso?rbanz|a|absorbanceunits|extinction",),
+    "transmittance": (r"%?transmittance%?|%t|t%|transmission|percentt(ransmittance)?",),
+    "reflectance": (r"reflectance|%r|reflexion|kubelkamunk",),
+    # beside them
+    "error": (
+        r"sigma|sig|esd|errors?|err|d?i?uncertainty|stdev|std(dev)?|stderr|d[giysf]|dgr"
+        r"|\w*(sigma|error|uncertainty|esd)|di|sigi|sigmai|eobs|dsq",
+    ),
+    "dr": (r"dr|dq|dx",),
+    "x": (r"x|xpos|xposition|positionx|samx|sx|xum",),
+    "y": (r"y|ypos|yposition|positiony|samy|sy|yum",),
+    "z": (r"z|zpos|zposition|positionz|samz|sz|zum",),
+    "time": (
+        r"\w*time\w*|dwell\w*|sec(s|ond|onds)?|epoch|timestamp|counttime|ts|live"
+        r"|\w*(dwell|seconds)",
+    ),
+    "temperature": (r"temp|temperature|\w*temperature",),
+    "angle": (r"angle\(?[co]?\)?|theta|bragg|monoangle|braggangle|monotheta|thetab",),
+    "calculated": (
+        r"[iy]calc|calc\w*|bkg\w*|back\w*|background|diff(erence)?|residual\w*|nbkg|fbkg"
+        r"|pre|preedge|pre_edge|post|postedge|nder|nsec|der|sec|deriv\w*|bgr|weight"
+        r"|lattice|gdiff|gcalc|bragg_?pos\w*|bkgnorm|dernorm|stddev|refderivative",
+    ),
+    "coordinate_1": (r"coordinate1",),
+    "coordinate_2": (r"coordinate2",),
+    "attenuation": (r"attenuat\w*|att",),
+}
+#: Words that change nothing about what a column is.
+_NEUTRAL = re.compile(
+    r"det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
+    r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
+    r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|kev|ev"
+)
+_ELEMENTS = [
+    "li",
+    "be",
+    "b",
+    "c",
+    "n",
+    "o",
+    "f",
+    "na",
+    "mg",
+    "al",
+    "si",
+    "p",
+    "s",
+    "cl",
+    "k",
+    "ca",
+    "sc",
+    "ti",
+    "v",
+    "cr",
+    "mn",
+    "fe",
+    "co",
+    "ni",
+    "cu",
+    "zn",
+    "ga",
+    "ge",
+    "as",
+    "se",
+    "br",
+    "rb",
+    "sr",
+    "y",
+    "zr",
+    "nb",
+    "mo",
+    "tc",
+    "ru",
+    "rh",
+    "pd",
+    "ag",
+    "cd",
+    "in",
+    "sn",
+    "sb",
+    "te",
+    "i",
+    "cs",
+    "ba",
+    "la",
+    "ce",
+    "pr",
+    "nd",
+    "sm",
+    "eu",
+    "gd",
+    "tb",
+    "dy",
+    "ho",
+    "er",
+    "tm",
+    "yb",
+    "lu",
+    "hf",
+    "ta",
+    "w",
+    "re",
+    "os",
+    "ir",
+    "pt",
+    "au",
+    "hg",
+    "tl",
+    "pb",
+    "bi",
+    "th",
+    "u",
+]
+_OF = "|".join(_ELEMENTS)
+_K = rf"({_OF})(?:[_ ]?[klm][αβab]\d?|[_ ][klm]\d?)"
+#: An emission line, fe_ka or Fe Kα, over all elements of a detector.
+_LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?")
+#: One element of a detector: fe_ka_mca3, mca7, ge12, vortex_2, mn4.
+_PART = re.compile(
+    rf"(?:{_K}[_ ]?(?:mca|ch|det|el)[_ ]?\d+"
+    r"|(?:mca|ge|sdd|vortex|if|fluo|ifluor|canberra|xmap|fl|pips)[_ ]?\d+"
+    rf"|({'|'.join(e for e in _ELEMENTS if len(e) == 2 and e != 'ge')})\d)"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one beamline or program calls its columns, where the words do not tell.
+
+    Attributes
+    ----------
+    name
+        Who writes so.
+    sign
+        What its headers hold.
+    roles
+        Name of a column, lower case -> its role.
+    energy_units
+        Of the energies, where the file does not tell them.
+    """
+
+    name: str
+    sign: re.Pattern[str]
+    roles: Mapping[str, str] = field(default_factory=dict)
+    energy_units: str = ""
+
+
+def _row(name: str, sign: str, energy_units: str = "", **roles: str) -> Layout:
+    called = {old.replace("__", " "): role for old, role in roles.items()}
+    return Layout(name, re.compile(sign, re.IGNORECASE), called, energy_units)
+
+
+#: Layouts whose words mean something else than in `WORDS`, or whose units are unsaid.
+#: The many that say what `WORDS` says (XDI, GSECARS, BMM, ISS, QAS, MRCAT, XDAC, SSRL,
+#: B18, P64, P65, 10.3.2, HXMA, BioXAS) need no row: `tests` hold a file of each.
+LAYOUTS: tuple[Layout, ...] = (
+    _row("ESRF, SPEC zap scans", r"zapenergy", "keV", zapenergy="energy"),
+    _row("ESRF, BLISS", r"energy_enc", "keV", energy_enc="energy", mu_trans="mu"),
+    _row(
+        "SOLEIL SAMBA",
+        r"samba|energy\s+theta\s+xmu\s+fluo",
+        fluo="mu_fluo",
+        fluo_raw="fluo",
+        ref="mu_ref",
+    ),
+    _row("SOLEIL ROCK", r"extranormal|shifted energy", reference="mu_ref"),
+    _row(
+        "Diamond I20", r"bragg1withoffset", "eV", bragg1withoffset="energy", ff="fluo"
+    ),
+    _row("Elettra XAFS", r"elettra", i1="i0", i2="it", i3="ir"),
+    _row("DESY HASYLAB", r"hasylab|doris", i1="i0", i2="it", i3="ir"),
+)
+
+
+_ANY_SIGN = re.compile(
+    "|".join(f"(?:{row.sign.pattern})" for row in LAYOUTS), re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a column is: its role, how well the name says so, and of what it is part.
+
+    Attributes
+    ----------
+    name
+        A key of `WORDS` or of `AXES`; "" for what nobody knows.
+    rank
+        0 for the plainest name.
+    part
+        Whether it is one of several detector elements whose sum counts.
+    about
+        The emission line where the name gives one, such as "fe".
+    """
+
+    name: str
+    rank: int = 0
+    part: bool = False
+    about: str = ""
+
+
+UNKNOWN = Role("")
+
+
+def layout_of(header: str) -> Layout | None:
+    """Return the layout whose sign a header holds."""
+    if not _ANY_SIGN.search(header):
+        return None
+    return next(row for row in LAYOUTS if row.sign.search(header))
+
+
+@functools.lru_cache(maxsize=4096)
+def role_of(name: str, prefer: str = "") -> Role:
+    """Return what a column is by its name.
+
+    Parameters
+    ----------
+    name
+        As the file writes it, units left out or not.
+    prefer
+        The axis of the file: "abs" along energies is another thing than along
+        wavenumbers. Empty where it is still looked for.
+    """
+    lower = name.strip().lower()
+    whole = _squash(lower)
+    if not whole:
+        return UNKNOWN
+    if axis := axis_of(lower):
+        return axis
+    if (part := _PART.fullmatch(lower)) or _LINE.fullmatch(lower):
+        line = part or _LINE.fullmatch(lower)
+        about = next(filter(None, line.groups()), "") if line else ""
+        return Role("fluo", 0, part is not None, about)
+    if role := _in_table(whole, prefer):
+        return role
+    words = [w for w in re.split(r"[^a-z0-9%αβμθ]+", lower) if w]
+    telling = [w for w in words if not _NEUTRAL.fullmatch(w)]
+    if len(telling) == 1 and len(words) > 1:
+        if role := _in_table(telling[0], prefer):
+            return role
+        if part := _PART.fullmatch(telling[0]):
+            return Role("fluo", 0, True, next(filter(None, part.groups()), ""))
+    if numbered := re.fullmatch(r"(.*\D)\d+", whole):
+        role = _in_table(numbered[1], prefer)
+        if role and role.name in _REPEATED:
+            return role
+    if not telling:
+        return next(filter(None, (_in_table(w, prefer) for w in words)), UNKNOWN)
+    return UNKNOWN
+
+
+def axis_of(name: str) -> Role | None:
+    """Return which axis a column is by its name; None where it is none."""
+    lower = name.strip().lower()
+    whole = _squash(lower)
+    for axis, pattern in AXES.items():
+        if pattern.fullmatch(whole):
+            if axis == "energy":
+                rank = 2 if _SET.search(lower) else 1 if _READ.search(lower) else 0
+                plain = whole in ("energy", "e", "ev", "kev") or rank
+                return Role(axis, rank if plain else 1)
+            return Role(axis, int(whole == "angle"))
+    return None
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9%μθαβ]+", "", name)
+
+
+def _in_table(word: str, prefer: str) -> Role | None:
+    found = [
+        Role(role, rank)
+        for role, ranks in _TABLE.items()
+        for rank, pattern in enumerate(ranks)
+        if pattern.fullmatch(word)
+    ]
+    likely = _LIKELY.get(prefer, ())
+    found.sort(key=lambda r: r.name not in likely)
+    return found[0] if found else None
+
+
+_TABLE = {role: tuple(map(re.compile, words)) for role, words in WORDS.items()}
+#: What a file may hold several of, with a number behind the name.
+_REPEATED = ("intensity", "absorbance", "transmittance", "reflectance")
+#: Axis -> what is measured along it.
+_LIKELY = {
+    "energy": ("i0", "it", "ir", "fluo", "tey", "mu", "mu_fluo", "mu_ref", "mu_tey"),
+    "shift": ("intensity", "absorbance", "transmittance", "reflectance"),
+    "two_theta": ("intensity",),
+    "q": ("intensity", "structure"),
+    "r": ("pdf",),
+}

@@ -1,0 +1,217 @@
+"""Patterns whose axis stands as start, step and stop: one row for each program."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.series.decoded import Decoded, decoded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_N = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """How a program writes a pattern without its angles.
+
+    Attributes
+    ----------
+    name
+        The program.
+    sign
+        What its files hold, near the top.
+    parts
+        What each pattern of the file begins with; None: there is one.
+    start, step
+        What finds the first angle and the step.
+    data
+        What stands before the numbers.
+    end
+        What stands behind them.
+    """
+
+    name: str
+    sign: str
+    parts: str | None
+    start: str
+    step: str
+    data: str
+    end: str
+    column: str = "intensity counts"
+
+
+PROGRAMS = (
+    Stepped(
+        "Bruker .uxd",
+        r"(?m)^_FILEVERSION|^_COUNTS|^_CPS",
+        r"(?m)^; \(?Data for range|^_DRIVE\s*=",
+        rf"(?m)^_(?:START|2THETA)\s*=\s*{_N}",
+        rf"(?m)^_STEPSIZE\s*=\s*{_N}",
+        r"(?m)^_(?:COUNTS|CPS)[^\n]*\n",
+        r"(?m)^[_;]",
+    ),
+    Stepped(
+        "Rigaku .asc",
+        r"(?m)^\*TYPE\s*=|^\*BEGIN",
+        r"(?m)^\*BEGIN",
+        rf"(?m)^\*START\s*=\s*{_N}",
+        rf"(?m)^\*STEP\s*=\s*{_N}",
+        r"(?m)^\*COUNT\s*=\s*(?P<n>\d+)[^\n]*\n",
+        r"(?m)^\*",
+    ),
+    Stepped(
+        "Philips .udf",
+        r"(?m)^DataAngleRange",
+        None,
+        rf"DataAngleRange,\s*{_N}",
+        rf"ScanStepSize,\s*{_N}",
+        r"(?m)^RawScan[^\n]*\n",
+        r"/",
+    ),
+    Stepped(
+        "Sietronics .cpi",
+        r"^SIETRONICS XRD SCAN",
+        None,
+        rf"SIETRONICS XRD SCAN\s*\n\s*{_N}",
+        rf"SIETRONICS XRD SCAN\s*\n[^\n]*\n[^\n]*\n\s*{_N}",
+        r"(?m)^SCANDATA\s*\n",
+        r"$(?!\n)",
+    ),
+)
+_BANK = re.compile(
+    r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d+)\s+\d+\s+(?P<bin>\w+)"
+    r"(?P<rest>(?:[ \t]+[-+.\deE]+)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
+)
+_TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
+
+
+def read_stepped(path: Path, text: str) -> list[Decoded]:
+    """Return the patterns of a file without angles; none where it is another kind."""
+    if _BANK.search(text[:20_000]):
+        return _gsas(path, text)
+    for row in PROGRAMS:
+        if re.search(row.sign, text[:4000]) and re.search(row.data, text):
+            return _of(row, path, text)
+    return _three_numbers(path, text)
+
+
+def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
+    begins = [m.start() for m in re.finditer(row.parts, text)] if row.parts else []
+    edges = [*(begins if len(begins) > 1 else [0]), len(text)]
+    tables = []
+    for number, (a, b) in enumerate(itertools.pairwise(edges), 1):
+        part = text[a:b]
+        data = re.search(row.data, part)
+        start, step = re.search(row.start, part), re.search(row.step, part)
+        if data is None or start is None or step is None:
+            raise FileFormatError(
+                path, f"is {row.name} without start, step or numbers of a pattern."
+            )
+        rest = part[data.end() :]
+        end = re.search(row.end, rest)
+        counts = _numbers(path, rest[: end.start()] if end else rest)
+        told = data.groupdict().get("n")
+        if told and int(told) != counts.size:
+            raise FileFormatError(
+                path, f"promises {told} points and holds {counts.size}: it is cut."
+            )
+        axis = float(start[1]) + float(step[1]) * np.arange(counts.size)
+        header = [ln.lstrip("*_; ") for ln in part[: data.start()].splitlines()]
+        label = str(number) if len(edges) > 2 else ""
+        columns = {"two_theta deg": axis, row.column: counts}
+        tables.append(decoded(path, columns, header, label))
+    return tables
+
+
+def _numbers(path: Path, text: str) -> np.ndarray:
+    try:
+        found = np.array([float(w) for w in re.split(r"[\s,;]+", text) if w])
+    except ValueError as error:
+        raise FileFormatError(path, f"{error}: the pattern is damaged.") from error
+    if found.size < 2:
+        raise FileFormatError(path, "holds no numbers of a pattern: it is cut.")
+    return found
+
+
+def _gsas(path: Path, text: str) -> list[Decoded]:
+    """Return the banks of a GSAS file: angles in hundredths of a degree."""
+    banks = list(_BANK.finditer(text))
+    header = [ln for ln in text[: banks[0].start()].splitlines() if ln.strip()]
+    stops = [*(b.start() for b in banks[1:]), len(text)]
+    tables = []
+    for bank, stop in zip(banks, stops, strict=True):
+        if bank["bin"] not in ("CONS", "CONST"):
+            raise FileFormatError(
+                path,
+                f"bank {bank['bank']} is binned by {bank['bin']}: time of flight, which "
+                "is not read. Export it from GSAS against d or Q.",
+            )
+        body = text[bank.end() : stop]
+        columns = _bank(path, bank, body)
+        n = columns[0].size
+        if n != int(bank["n"]):
+            raise FileFormatError(
+                path, f"promises {bank['n']} points and holds {n}: it is cut."
+            )
+        names = ("two_theta centideg", "intensity", "sigma")[: len(columns)]
+        label = f"bank {bank['bank']}" if len(banks) > 1 else ""
+        named = dict(zip(names, columns, strict=True))
+        tables.append(decoded(path, named, header, label))
+    return tables
+
+
+def _bank(path: Path, bank: re.Match[str], body: str) -> list[np.ndarray]:
+    kind = bank["kind"] or "STD"
+    n = int(bank["n"])
+    lines = [ln for ln in body.splitlines() if ln.strip() and ln[0] != "#"]
+    if kind in ("FXYE", "FXY", "XYE"):
+        rows = [[float(w) for w in ln.replace(",", " ").split()] for ln in lines]
+        return list(np.array(rows).T)
+    edges = bank["rest"].split()
+    axis = float(edges[0]) + float(edges[1]) * np.arange(n)
+    if kind == "ESD":
+        cells = [ln[i : i + 8] for ln in lines for i in range(0, len(ln.rstrip()), 8)]
+        values = np.array([float(c) for c in cells])
+        return [axis[: values.size // 2], values[::2][:n], values[1::2][:n]]
+    if kind == "STD":
+        cells = [ln[i : i + 8] for ln in lines for i in range(0, len(ln.rstrip()), 8)]
+        counts = np.array([float(c[2:]) for c in cells])[:n]
+        counters = np.array([float(c[:2].strip() or 1) for c in cells])[:n]
+        with np.errstate(invalid="ignore"):
+            sigma = np.sqrt(np.maximum(counts, 0) / np.maximum(counters, 1))
+        return [axis[: counts.size], counts, sigma]
+    raise FileFormatError(path, f"holds a bank of type {kind}, which is not read.")
+
+
+def _three_numbers(path: Path, text: str) -> list[Decoded]:
+    """Return a pattern under one line of start, step and stop, if the count agrees.
+
+    DBWS and FullProf write so: then nothing else has just as many numbers.
+    """
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines[:8]):
+        match = _TRIPLE.match(line)
+        if match is None:
+            continue
+        start, step, stop = (float(match[i]) for i in (1, 2, 3))
+        if not (step > 0 and stop > start and step < stop - start):
+            continue
+        count = round((stop - start) / step) + 1
+        words = " ".join(lines[number + 1 :]).split()
+        first = lines[number + 1].split() if number + 1 < len(lines) else []
+        if count < 10 or abs(len(words) - count) > 0 or len(first) == 3:
+            continue
+        counts = _numbers(path, " ".join(words))
+        axis = start + step * np.arange(count)
+        header = [ln for ln in lines[:number] if ln.strip()]
+        columns = {"two_theta deg": axis, "intensity counts": counts}
+        return [decoded(path, columns, header)]
+    return []

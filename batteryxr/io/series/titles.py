@@ -1,0 +1,221 @@
+"""What a file calls its columns, and their units, wherever its header says so."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batteryxr.io.series.roles import axis_of, role_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BRACKETS = re.compile(r"(?P<name>.*?)\s*[(\[](?P<units>[^)\]]*)[)\]]?\s*")
+_SUFFIXED = re.compile(
+    r"(?P<name>2th|tth|q|r|e|energy|(?:[\w -]*\S)?)(?:_|\s*/\s*|:|, )(?P<units>\S+)",
+    re.IGNORECASE,
+)
+#: "Column.1: energy eV", "Col 2 I0 DOUBLE", "(3) It".
+NUMBERED = re.compile(
+    r"[#%!;*/\s]*(?:col(?:umn)?[ ._]*(?P<a>\d+)\s*[:=]?|\((?P<b>\d+)\))"
+    r"\s*(?P<text>\S.*)",
+    re.IGNORECASE,
+)
+_FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
+_SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
+_SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
+
+#: How files spell units -> the data model's spelling.
+_UNITS = {
+    "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
+    "nm": ("nm",),
+    "1/Angstrom": (
+        *("å^-1", "å-1", "1/å", "a^-1", "a-1", "1/a", "aa^-1"),
+        *("invangstrom", "inverseangstrom", "inverseangstroms"),
+    ),
+    "1/nm": ("nm^-1", "nm-1", "1/nm", "inversenm"),
+    "1/cm": ("cm^-1", "cm-1", "1/cm"),
+    "eV": ("ev",),
+    "keV": ("kev",),
+    "deg": ("deg", "degree", "degrees", "°"),
+    "rad": ("rad", "radian", "radians"),
+    "degC": ("c", "°c", "degc", "celsius"),
+    "K": ("k", "kelvin"),
+    "s": ("s", "sec", "second", "seconds"),
+    "ms": ("ms", "millisecond", "milliseconds"),
+    "min": ("min", "minutes"),
+    "mA": ("ma",),
+    "V": ("v", "volt", "volts"),
+}
+_SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
+#: Units of what no axis is in: temperature_K is one name.
+_CONDITIONS = ("V", "K", "s", "mA")
+#: What a header holds -> the columns below it.
+_NEVER_NAMED = (("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),)
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Names and units of columns; empty where the header does not name all of them.
+
+    Attributes
+    ----------
+    names, units
+        One for each column.
+    first
+        Name and units of the first column, also where it alone is named.
+    """
+
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    first: tuple[str, str] = ("", "")
+
+
+def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
+    """Find what a header calls its `n` columns.
+
+    Parameters
+    ----------
+    header
+        All of its lines.
+    plain
+        Those that are no ``key: value``, without comment signs.
+    n
+        Columns of numbers.
+    """
+    found = (
+        _numbered(header, n)
+        or _spec(header, n)
+        or _photon_factory(header, n)
+        or _implied(header, n)
+        or _in_one_line(plain, n)
+        or _line_by_line(plain, n)
+    )
+    if found:
+        names, units = zip(*found, strict=True)
+        return Titles(names, units, found[0])
+    alone = (t for t in map(title, plain) if axis_of(t[0]))
+    return Titles(first=next(alone, ("", "")))
+
+
+def spelled(units: str) -> str:
+    """Return units in the data model's spelling; empty where they are unknown."""
+    plain = re.sub(r"[\s${}]", "", units).replace(r"\AA", "å").lower()
+    return _SPELLED.get(plain.replace("⁻¹", "^-1").replace("ångström", "å"), "")
+
+
+def title(word: str) -> tuple[str, str]:
+    """Return name and units; units that are not known stay as written, not lost."""
+    match = _SUFFIXED.fullmatch(word)
+    units = spelled(match["units"]) if match and match["name"] else ""
+    if match and units and (units not in _CONDITIONS or ":" in word):
+        return match["name"], units
+    match = BRACKETS.fullmatch(word)
+    if match is None or not match["name"]:
+        return word, ""
+    whole, short = role_of(_letters(word)), role_of(match["name"])
+    if (
+        whole.name
+        and not spelled(match["units"])
+        and (not short.name or not whole.rank)
+    ):
+        return word, ""  # ln(I0/It), G(r): the brackets are part of the name
+    return match["name"], spelled(match["units"]) or match["units"]
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[^\w%θμ]", "", word)
+
+
+def _numbered(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    texts: dict[int, str] = {}
+    for line in header:
+        if match := NUMBERED.match(line):
+            texts[int(match["a"] or match["b"])] = match["text"]
+    start = 0 if 0 in texts else 1
+    if set(texts) != set(range(start, start + n)):
+        return []
+    return [_xdi(texts[i]) for i in sorted(texts)]
+
+
+def _xdi(text: str) -> tuple[str, str]:
+    """Return name and units of "energy eV || PV" or "ENERGY DOUBLE"."""
+    text = _FIO_TYPE.sub("", text.split("||")[0]).strip()
+    name, _, units = text.partition(" ")
+    if units and not spelled(units) and role_of(text).name and not role_of(name).name:
+        return title(text)
+    known = spelled(units) or (units and spelled(units.split()[0]))
+    return (name, known or units.strip()) if units else title(name)
+
+
+def _spec(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    for line in reversed(header):
+        if match := _SPEC_NAMES.fullmatch(line):
+            words = [w for w in re.split(r"\s{2,}|\t", match["names"].strip()) if w]
+            words = words if len(words) == n else match["names"].split()
+            return [title(w) for w in words] if len(words) == n else []
+    return []
+
+
+def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return columns of the 9809 format, whose monitors have a mode, not a name."""
+    modes = next((ln.split()[1:] for ln in header if ln.split()[:1] == ["Mode"]), [])
+    if len(modes) != n or not any("angle(c)" in ln.lower() for ln in header):
+        return []
+    called = {"1": "i0", "2": "it", "3": "ifluor"}
+    names = [called.get(mode, f"mode {mode}") for mode in modes]
+    part = names.count("ifluor") > 1
+    names = [f"ifluor{i}" if part and w == "ifluor" else w for i, w in enumerate(names)]
+    names[:3] = ["angle(c)", "angle(o)", "time"]
+    return list(zip(names, ["deg", "deg", "s", *[""] * (n - 3)], strict=True))
+
+
+def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return columns that a program never names."""
+    for sign, names in _NEVER_NAMED:
+        if len(names) == n and any(sign in line for line in header):
+            return [title(name) for name in names]
+    return []
+
+
+def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return the words of the line that names most columns, with a line of units."""
+    best: list[tuple[str, str]] = []
+    most, below = 0, [""] * n
+    for line in reversed(plain[-60:]):
+        words = _words(line, n)
+        titles = [title(w) for w in words]
+        known = sum(bool(role_of(name).name) for name, _ in titles)
+        units = [spelled(w.strip("()[]")) for w in words]
+        if any(units) and not any(below):
+            below = units  # the line above may hold the names
+        if known > most or (known and known == most and _only_units(best)):
+            pairs = zip(titles, below, strict=True)
+            best, most = (
+                [(a, b or ("" if below is units else c)) for (a, b), c in pairs],
+                known,
+            )
+    return best
+
+
+def _only_units(titles: list[tuple[str, str]]) -> bool:
+    return bool(titles) and any(spelled(name) for name, _ in titles)
+
+
+@functools.lru_cache(maxsize=1024)
+def _words(line: str, n: int) -> list[str]:
+    for separator in _SEPARATORS:
+        words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
+        named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
+        if len(words) == n and len(named) >= max(n - 1, 2):
+            return words
+    return []
+
+
+def _line_by_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return the last `n` lines, as Fit2D and the collector of SSRL write names."""
+    lines = [ln for ln in plain if not re.fullmatch(r"[\s\d.]+", ln)][-n:]
+    titles = [title(ln) for ln in lines]
+    return titles if len(titles) == n and any(axis_of(t[0]) for t in titles) else []

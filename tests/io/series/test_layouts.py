@@ -1,0 +1,274 @@
+"""Columns chosen by what they are called: beamlines, instruments, programs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import series_files as dialects
+from series_files import FL, I0, IT, MU, RAMAN, TT, XRD, E, S, rows
+
+from batteryxr import read_series
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    DataQualityWarning,
+    FileFormatError,
+)
+
+KNOWN = dialects.beamlines() | dialects.vibrational() | dialects.diffraction()
+
+
+def write(folder, dialect):
+    path = folder / dialect.name
+    path.write_bytes(dialect.text.encode(dialect.encoding))
+    return path
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_layout_is_read_right_without_arguments(tmp_path, name):
+    known = KNOWN[name]
+    path = write(tmp_path, known)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        scan = read_series(path, timezone="UTC")
+    said = [str(w.message) for w in told if "is read" in str(w.message)]
+    assert bool(said) == known.warns, [str(w.message) for w in told]
+    assert scan.name == known.quantity
+    assert scan.shape == (1, known.axis.size)
+    near = known.tolerance
+    np.testing.assert_allclose(scan[scan.dims[1]], known.axis, rtol=near)
+    np.testing.assert_allclose(scan[0], known.values, rtol=max(near, 1e-5), atol=1e-6)
+
+
+COUNTS = {
+    "only a monitor": "# energy I0\n" + rows(E, I0),
+    "a dwell time": "# energy time\n" + rows(E, E * 0 + 1),
+    "a second energy": "# energy energy_rbv\n" + rows(E, E + 0.01),
+    "a name nobody knows": "# energy sample7\n" + rows(E, MU),
+    "which of two is first": "# energy i1 i2\n" + rows(E, I0, IT),
+    "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
+    "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
+    "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
+    "intensity or counts": "Raman shift\tIntensity\tCounts\n" + rows(S, RAMAN, RAMAN),
+    "absorbance or %T": "wavenumber\tAbsorbance\t%T\n" + rows(S, RAMAN, RAMAN),
+    "I(Q) or S(Q)": "# Q I(Q) S(Q)\n" + rows(TT, XRD, XRD),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_columns_that_nobody_can_tell_are_listed(tmp_path, name):
+    path = tmp_path / "a.dat"
+    path.write_text(COUNTS[name])
+    with pytest.raises(ArgumentError, match=r"columns=") as told:
+        read_series(path)
+    words = COUNTS[name].splitlines()[0].lstrip("# ").split()
+    assert repr(words[-1].split("(")[0])[:-1] in str(told.value)
+    assert "Pass columns=" in str(told.value)
+    assert read_series(path, columns=1).shape[0] == 1
+
+
+def test_numbers_without_names_are_not_called_absorption(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text(rows(E, I0))
+    assert read_series(path, axis="energy").name == "intensity"
+    assert read_series(path, axis="energy", columns=1).name == "absorption"
+    path.write_text(rows(E, I0, IT))
+    with pytest.raises(ArgumentError, match="3 columns without names"):
+        read_series(path, axis="energy")
+
+
+def test_every_channel_on_demand(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("# energy i0 it ir time\n" + rows(E, I0, IT, IT / 2, E * 0 + 1))
+    every = read_series(path, columns="all")
+    assert set(every) == {"transmission", "reference", "i0", "it", "ir", "time_column"}
+    np.testing.assert_allclose(every["transmission"][0], MU, atol=1e-6)
+    np.testing.assert_allclose(every["reference"][0], np.log(2), atol=1e-6)
+    np.testing.assert_array_equal(every["i0"][0], I0)
+    two = read_series(path, columns=["i0", "it"])
+    assert set(two) == {"i0", "it"}
+
+
+def spec(*scans):
+    head = "#F a\n#D Tue Jul 26 23:01:58 2022\n"
+    return head + "".join(
+        f"\n#S {k} ascan {names.split()[0]}\n#D Tue Jul 26 23:0{k}:58 2022\n"
+        f"#N {len(names.split())}\n#L {'  '.join(names.split())}\n{body}"
+        for k, (names, body) in enumerate(scans, 1)
+    )
+
+
+def test_each_scan_of_a_spec_file_is_one(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text(
+        spec(
+            ("Energy I0 I1", rows(E, I0, IT)),
+            ("Energy I0 I1", rows(E, I0, IT * np.exp(-0.1))),
+            ("samx I0 I1", rows(E / 1000, I0, IT)),
+            ("Energy I0 I1", ""),
+        )
+    )
+    with pytest.warns(DataQualityWarning, match="1 scans of other kinds.*3 ascan samx"):
+        scans = read_series(path, timezone="UTC")
+    assert scans["label"].values.tolist() == ["1 ascan Energy", "2 ascan Energy"]
+    np.testing.assert_allclose(scans - MU, [[0.0] * E.size, [0.1] * E.size], atol=1e-6)
+    minutes = np.diff(scans["time"].values) / np.timedelta64(1, "m")
+    assert minutes.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_scans_up_and_down_are_two(tmp_path, turn):
+    path = tmp_path / "a.dat"
+    back = slice(-1 - turn, None, -1)
+    both = np.r_[E, E[back]], np.r_[MU, 2 * MU[back]]
+    path.write_text("# energy mu\n" + rows(*both))
+    scans = read_series(path)
+    assert scans.sizes == {"scan": 2, "energy": E.size}
+    last = E.size - turn  # the point of the turn was measured once
+    np.testing.assert_allclose(scans[1, :last], 2 * MU[:last])
+    with pytest.raises(FileFormatError, match="several scans"):
+        read_series([path, path], lazy=True).compute()
+
+
+@pytest.mark.parametrize("name", ["a.xy", "a.dat"])
+def test_axes_out_of_order_are_named(tmp_path, name):
+    path = tmp_path / name
+    x = TT if name == "a.xy" else E
+    order = np.r_[0:40, 30 : x.size]
+    path.write_text("" if name == "a.xy" else "# energy mu\n")
+    path.write_text(path.read_text() + rows(x[order], x[order]))
+    with pytest.raises(FileFormatError, match="goes back at row 41 "):
+        read_series(path)
+
+
+def test_an_energy_measured_twice_is_averaged_and_said(tmp_path):
+    path = tmp_path / "a.dat"
+    order = np.r_[0:40, 39 : E.size]
+    values = MU[order] + np.r_[np.zeros(40), 0.2, np.zeros(E.size - 40)]
+    path.write_text("# energy mu\n" + rows(E[order], values))
+    with pytest.warns(DataQualityWarning, match="1 energies stand there twice"):
+        scan = read_series(path)
+    assert scan.sizes["energy"] == E.size
+    assert float(scan[0, 39]) == pytest.approx(MU[39] + 0.1)
+
+
+def maps():
+    y, x = (a.ravel() for a in np.meshgrid([0.0, 5.0], [0.0, 1.0, 2.0], indexing="ij"))
+    n = S.size
+    values = np.concatenate([RAMAN[::-1] * (k + 1) for k in range(6)])
+    columns = [np.repeat(x, n), np.repeat(y, n), np.tile(S[::-1], 6), values]
+    yield "#X\t\t#Y\t\t#Wave\t\t#Intensity\n" + rows(*columns, sep="\t"), "column_x", x
+    units = "X (µm)\tY (µm)\tRaman shift (cm-1)\tIntensity (cts)\n"
+    yield units + rows(*columns, sep="\t"), "x", x * 1000
+    wide = "\t\t" + "\t".join(map(str, S)) + "\n"
+    for k in range(6):
+        row = [f"{v:.6g}" for v in (y[k], x[k], *(RAMAN * (k + 1)))]
+        wide += "\t".join(row) + "\n"
+    told = "#AxisType[1]=\tSpectr\n#AxisUnit[1]=\t1/cm\n"
+    yield told + wide, "coordinate_2", x
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_maps_are_spectra_at_places(tmp_path, which):
+    text, name, x = list(maps())[which]
+    path = tmp_path / "map.txt"
+    path.write_text(text)
+    scans = read_series(path)
+    assert scans.sizes == {"scan": 6, "shift": S.size}
+    np.testing.assert_allclose(scans[name], x)
+    expected = np.outer(np.arange(1, 7), RAMAN)
+    np.testing.assert_allclose(scans, expected, rtol=1e-4)
+
+
+def test_a_library_of_athena_is_all_of_its_spectra(tmp_path):
+    path = tmp_path / "lib.nor"
+    names = ["FeO", "Fe3O4", "Fe2O3"]
+    path.write_text(
+        "# XDI/1.0 Demeter/0.9.26\n# Column.1: energy eV\n"
+        + "".join(f"# Column.{k}: {n}\n" for k, n in enumerate(names, 2))
+        + "# ---\n"
+        + rows(E, MU, MU**2, MU**3)
+    )
+    scans = read_series(path)
+    assert scans["label"].values.tolist() == names
+    np.testing.assert_allclose(scans, [MU, MU**2, MU**3], rtol=1e-9)
+
+
+def test_a_file_cut_in_half_does_not_trim_the_series(tmp_path):
+    for k in range(6):
+        n = E.size // 2 if k == 2 else E.size
+        (tmp_path / f"{k}.dat").write_text("# energy mu\n" + rows(E[:n], MU[:n] + k))
+    for lazy in (False, True):
+        with pytest.warns(DataQualityWarning, match=r"1 of 6 files end early.*2\.dat"):
+            scans = read_series(tmp_path, lazy=lazy).compute()
+        np.testing.assert_allclose(scans[3], MU + 3)
+        assert int(np.isnan(scans).sum()) == E.size - E.size // 2
+        np.testing.assert_allclose(scans[2, : E.size // 2], MU[: E.size // 2] + 2)
+
+
+def jcamp(lines, n, first, last, units="TRANSMITTANCE"):
+    return (
+        "##TITLE=x\n##DATA TYPE=INFRARED SPECTRUM\n##XUNITS=1/CM\n"
+        f"##YUNITS={units}\n##FIRSTX={first}\n##LASTX={last}\n##NPOINTS={n}\n"
+        f"##XFACTOR=1\n##YFACTOR=2\n##XYDATA=(X++(Y..Y))\n{lines}\n##END=\n"
+    )
+
+
+def test_packed_lines_of_jcamp(tmp_path):
+    path = tmp_path / "a.jdx"
+    # 100 101 102 102 104 | 104 (again) 101 101 101 | then plain and squeezed numbers
+    lines = "400A00JJ%K\n396A04lUB0\n391 -7 15b3"
+    path.write_text(jcamp("400A00JJ%K\n396A04l%%", 8, 400, 393))
+    scan = read_series(path)
+    assert scan.name == "transmittance"
+    expected = 2.0 * np.array([100, 101, 102, 102, 104, 101, 101, 101])
+    np.testing.assert_array_equal(scan["shift"], np.arange(393.0, 401))
+    np.testing.assert_array_equal(scan[0], expected[::-1])
+    path.write_text(jcamp("400A00JT%K\n395 7 -15b3", 8, 400, 393))
+    expected = 2.0 * np.array([100, 101, 102, 102, 104, 7, -15, -23])
+    with pytest.raises(FileFormatError, match="does not go on"):
+        read_series(path)
+    path.write_text(jcamp(lines, 9, 400, 392))
+    with pytest.raises(FileFormatError, match=r"cut|go on"):
+        read_series(path)
+    assert expected.size == 8
+
+
+@pytest.mark.parametrize("units", ["ABSORBANCE", "%TRANSMITTANCE", "TRANSMITTANCE"])
+def test_kinds_of_ordinate_are_not_mixed(tmp_path, units):
+    (tmp_path / "a.jdx").write_text(jcamp("400 1 2 3 4", 4, 400, 403, units))
+    (tmp_path / "b.jdx").write_text(jcamp("400 1 2 3 4", 4, 400, 403, "REFLECTANCE"))
+    one = read_series(tmp_path / "a.jdx")
+    assert one.units == ("percent" if "%" in units else "1")
+    with pytest.raises(ArgumentError, match="read the two kinds apart"):
+        read_series(tmp_path)
+
+
+def test_an_attenuator_is_counted_in(tmp_path):
+    path = tmp_path / "a.ras"
+    path.write_text("*RAS_INT_START\n" + rows(TT, XRD, TT * 0 + 9) + "*RAS_INT_END\n")
+    np.testing.assert_allclose(read_series(path)[0], XRD * 9)
+
+
+def test_what_is_read_of_a_diffractometer_beside_the_counts(tmp_path):
+    path = write(tmp_path, KNOWN["xrdml"])
+    scan = read_series(path)
+    assert scan["time"].values[0] == np.datetime64("2022-07-26T21:01:58")
+    assert float(scan["exposure"][0]) == 20.0
+    assert "1.5405980" in scan.attrs["header"]
+
+
+STOPPED = ("xrdml", "Rigaku asc", "GSAS STD", "GSAS fxye", "JCAMP, absorbance")
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_packed_file_that_was_cut_is_refused(tmp_path, name):
+    known = KNOWN[name]
+    path = write(tmp_path, known)
+    raw = path.read_bytes()
+    for part in (0.4, 0.7, 0.9):
+        path.write_bytes(raw[: int(part * len(raw))])
+        with pytest.raises(BatteryxrError):
+            read_series(path)
