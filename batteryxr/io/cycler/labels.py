@@ -40,7 +40,7 @@ _UNITS = {
     "h:m:s:ms": "s", "hh:mm:ss": "s", "hh:mm:ss.ms": "s", "hh:mm:ss.sss": "s",
 }  # fmt: skip
 #: Words of a row of units that measure what nobody reads here.
-_ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+|1")
+_ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
 _LONGEST = 120  # letters of a label: what is longer is a line of something else
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),

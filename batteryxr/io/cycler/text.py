@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
+_GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
 _SAMPLE = 20_000  # bytes that tell the decimal sign
 _TAIL = 65_536  # bytes at the end that may hold empty lines
+_CHINESE = ("电压", "电流", "时间", "工步", "循环", "容量", "充电", "放电", "搁置", "静置")
+_CHINESE_WITHIN = 1_000_000  # bytes
+#: A line that is one quoted cell, which holds several.
+_QUOTED = re.compile(
+    rb'^"((?:[^"\r\n]|"")*[,;\t](?:[^"\r\n]|"")*)"(?=\r?$)', re.MULTILINE
+)
 _MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
 
 
@@ -41,6 +48,8 @@ class TextTable:
         Between cells.
     first_line
         Line number of the first row, from 1.
+    lines
+        How many lines below that each row stands; None for one after the other.
     """
 
     path: Path
@@ -48,6 +57,11 @@ class TextTable:
     body: bytes
     separator: str
     first_line: int
+    lines: np.ndarray | None = None
+
+    def line(self, row: int) -> int:
+        """Return the number of the line, from 1, of a row, from 0."""
+        return self.first_line + (row if self.lines is None else int(self.lines[row]))
 
     @property
     def named(self) -> int:
@@ -112,7 +126,7 @@ class TextTable:
             )
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
             line = re.search(r"line (\d+)", str(error))
-            number = int(line[1]) + self.first_line - 1 if line else None
+            number = self.line(int(line[1]) - 1) if line else None
             raise FileFormatError(
                 self.path, f"the rows cannot be read: {error}.", number
             ) from error
@@ -169,7 +183,7 @@ class TextTable:
             self.path,
             f"{width} cells under {self.named} labels. The file is cut or "
             "damaged here: export it again.",
-            self.first_line + row,
+            self.line(row),
         )
 
     def _numeric(self, column: Any) -> np.ndarray:
@@ -185,6 +199,9 @@ class TextTable:
         if self.decimal == ",":
             wrong |= text.str.contains(".", regex=False)
             text = text.str.replace(",", ".", regex=False)
+        elif _POINT.search(self.body[:_SAMPLE]):  # then a comma can only group digits
+            grouped = text.str.fullmatch(_GROUPED)
+            text = text.where(~grouped, text.str.replace(",", "", regex=False))
         values = pd.to_numeric(text, errors="coerce").astype(np.float64)
         wrong |= values.isna() & (text != "")
         if wrong.any():
@@ -193,7 +210,7 @@ class TextTable:
                 self.path,
                 f"{text.iloc[row][:40]!r} is not a number (decimal sign "
                 f"{self.decimal!r}). The file is damaged here: export it again.",
-                self.first_line + row,
+                self.line(row),
             )
         return values.to_numpy(dtype=np.float64)
 
@@ -204,7 +221,7 @@ class TextTable:
                 seconds[row] = clock.duration(cell)
             except ValueError as error:
                 raise FileFormatError(
-                    self.path, f"{error}.", self.first_line + row
+                    self.path, f"{error}.", self.line(row)
                 ) from error
         return seconds
 
@@ -220,6 +237,34 @@ def decode(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError:
         return text.decode("cp1252", errors="replace")
+
+
+def unified(raw: bytes) -> bytes:
+    """Return text as a reader takes it: lines end with a line feed, Chinese in UTF-8.
+
+    A Chinese computer writes GBK. It is told from western text, which any bytes can
+    be, by words that cyclers write.
+    """
+    if b"\n" not in raw:
+        raw = raw.replace(b"\r", b"\n")
+    if raw.isascii():
+        return _unquoted(raw)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        sample = raw[:_CHINESE_WITHIN].decode("gb18030", errors="ignore")
+        if any(word in sample for word in _CHINESE):
+            raw = raw.decode("gb18030", errors="replace").encode()
+    return _unquoted(raw)
+
+
+def _unquoted(raw: bytes) -> bytes:
+    """Return text whose lines each stood in quotes without them."""
+    end = raw.find(b"\n", _SAMPLE)
+    head = raw if end < 0 else raw[:end]
+    if b'"' not in head or 2 * len(_QUOTED.findall(head)) < head.count(b"\n"):
+        return raw
+    return _QUOTED.sub(lambda match: match[1].replace(b'""', b'"'), raw)
 
 
 def finish(
