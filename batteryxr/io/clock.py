@@ -18,7 +18,15 @@ _READING = re.compile(
 )
 _DURATION = re.compile(
     r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
+    r"(?::(\d{1,3}))?"
 )
+#: A month by its name: 23-Nov-23.
+_MONTH = re.compile(
+    r"(\d{1,2})([-/. ])(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\2"
+    r"(\d{4}|\d{2})",
+    re.IGNORECASE,
+)
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT = int(np.iinfo(np.int64).min)
 
@@ -124,7 +132,7 @@ def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
     ArgumentError
         If day and month cannot be told apart.
     """
-    match = _READING.fullmatch(text.strip())
+    match = _READING.fullmatch(_MONTH.sub(_numbered, text.strip(), count=1))
     if match is None:
         return None
     first, separator, second, third, hours, minutes, seconds, half, zone_text = (
@@ -147,6 +155,13 @@ def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=where)
+
+
+def _numbered(match: re.Match[str]) -> str:
+    """Return a date whose month has a name with a number, year first."""
+    day, _, name, year = match.groups()
+    month = _MONTHS.index(name.lower()) // 3 + 1
+    return f"{year if len(year) == 4 else f'20{year}'}-{month:02d}-{int(day):02d}"
 
 
 def _day_leads(
@@ -177,10 +192,11 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration")
-    days, hours, minutes, seconds = match.groups()
+    days, hours, minutes, seconds, thousandths = match.groups()
     return (
         int(days or 0) * 86_400.0
         + int(hours) * 3600.0
         + int(minutes) * 60.0
         + float(seconds.replace(",", "."))
+        + int(thousandths or 0) / 1000
     )
