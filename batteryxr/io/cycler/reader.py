@@ -63,7 +63,7 @@ FORMATS: dict[str, Format] = {
     "arbin-res": Format(
         "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
     ),
-    "xlsx": Format("workbook", (".xlsx",)),
+    "xlsx": Format("workbook", (".xlsx", ".xls")),
     "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
     "bdf": Format(
         "bdf",
@@ -72,7 +72,29 @@ FORMATS: dict[str, Format] = {
             rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_(milli)?second\b|\bTest Time / s\b)"
         ),
     ),
+    "gamry": Format("layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
+    "palmsens": Format(
+        "layouts.palmsens",
+        (".pssession",),
+        re.compile(rb'(\xff\xfe|\xef\xbb\xbf)?\s*{\0?\s*"\0?[^}]{0,200}P\0?a\0?l\0?m\0?S', re.S),
+        function="read_session",
+    ),
+    "pstrace": Format(
+        "layouts.palmsens",
+        (),
+        re.compile(rb"(\xff\xfe|\xef\xbb\xbf)?D\0?a\0?t\0?e\0? \0?a\0?n\0?d\0? \0?t\0?i\0?m\0?e\0?:"),
+    ),
     "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
+}
+#: Files that a program numbers by channel or run, as Maccor's: run.041.
+_NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
+#: Files of programs that no reader here takes, and how to get at what is in them.
+_ELSE = {
+    ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
+    "IviumSoft (time/s I/A E/V)",
+    ".ccs": "a Landt file: export it as text or workbook with LANDdt",
+    ".nox": "an Autolab NOVA file: export it as text, and name its columns",
+    ".bts": "a project of a cycler's program: export the test as text",
 }
 
 
@@ -90,9 +112,10 @@ def read_cycler(
     """Read the files of one cell, from any cycler, into one Dataset.
 
     Reads once. The format is told by content and file name: BioLogic ``.mpt`` and
-    ``.mpr``, Arbin ``.res``, ``.xlsx`` and ``.csv``, Neware ``.nda`` and ``.ndax``,
-    Battery Data Format, and text exports of Maccor, Landt, Novonix, Basytec,
-    Digatron, PEC and Neware.
+    ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
+    ``.ndax``, Battery Data Format, Gamry ``.DTA``, PalmSens ``.pssession`` and csv,
+    and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
+    Bitrode, Ivium and Neware.
 
     Parameters
     ----------
@@ -108,11 +131,13 @@ def read_cycler(
         Name of the format, where content and file name do not tell.
     columns
         Label in the file -> name in the data model, for labels that are not known:
-        ``{"Potential V": "voltage"}``. Units are read from the label.
+        ``{"Strom [mA]": "current"}``. Units are read from the label; where it has
+        none they go with the name: ``{"Strom": "current (mA)"}``.
     dayfirst
         Whether dates are written day first. None: as the cycler's maker writes them.
     test
-        Number of the test to read, from files that hold several (Arbin ``.res``).
+        Number of the test to read, from files that hold several: a test of Arbin
+        ``.res``, a channel of a workbook, a measurement of PalmSens.
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``. Nothing is repaired unless named here.
@@ -187,13 +212,14 @@ def identify(path: Path, name: str | None = None) -> str:
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
     kind = kind_of(start)
+    if kind is not None:
+        mend = f"It is {kind.words}. {kind.mend}"
+    elif (known := _ELSE.get(path.suffix.lower())) is not None:
+        mend = f"It is {known}."
+    else:
+        mend = f"If you know what it is, pass format= one of {sorted(FORMATS)}."
     raise ArgumentError(
-        "path",
-        str(path),
-        f"a file that ends in one of {known_suffixes()}",
-        f"It is {kind.words}. {kind.mend}"
-        if kind
-        else f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
+        "path", str(path), f"a file that ends in one of {known_suffixes()}", mend
     )
 
 
@@ -203,12 +229,13 @@ def by_suffix(path: Path) -> str | None:
     for key, form in FORMATS.items():
         if lower.endswith(form.suffixes):
             return key
-    return None
+    return "csv" if _NUMBERED.fullmatch(lower) else None
 
 
 def known_suffixes() -> list[str]:
     """Return all endings of file names that some reader takes."""
-    return sorted({s for form in FORMATS.values() for s in form.suffixes})
+    suffixes = {s for form in FORMATS.values() for s in form.suffixes}
+    return [*sorted(suffixes), _ALL_NUMBERS]
 
 
 def reader(name: str) -> Callable[[Path, Options], RawTable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 from dataclasses import dataclass, replace
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options, RawTable
 
+_BEGUN = "Date and time measurement:"
 _WITHIN = 30  # lines before the units
 _UNIT = re.compile(r"([munp]?[avcs]|µ[ac]|μ[ac]|hz|ohm|Ω|°)", re.IGNORECASE)
 _TICKS = datetime(1, 1, 1)  # from which .NET counts 100 ns
+_LATEST = 662_000_000_000_000_000  # the year 2098
 #: What PalmSens calls its classes of units -> units. The values are in these, even
 #: where the symbol beside them is "A".
 _CLASSES = {
@@ -152,28 +155,34 @@ def _complete(one: _Measurement, options: Options) -> bool:
 
 def _exported(path: Path, raw: bytes) -> list[_Measurement]:
     """Return the measurements of a csv export."""
-    rows = list(csv.reader(decode(raw).splitlines()))
-    places = [k for k, row in enumerate(rows[:_WITHIN]) if _is_units(row)]
-    if not places:
+    said = decode(raw)
+    separator = ";" if ";" in said.partition("\n")[0] else ","
+    rows = list(csv.reader(said.splitlines(), delimiter=separator))
+    place = next((k for k, row in enumerate(rows[:_WITHIN]) if _is_units(row)), None)
+    if place is None:
         raise FileFormatError(
             path, "no line of units such as 's,V,s,µA' was found. Is it a PSTrace csv?"
         )
-    place = places[0]
     units, above = rows[place], rows[:place]
-    titles = next((r for r in reversed(above) if len(r) > 1 and ":" not in r[-1]), [])
-    titles = next((r for r in reversed(above) if any(": " in c for c in r[:1])), titles)
-    start = next((r[1] for r in above if r[:1] == ["Date and time measurement:"]), "")
-    start = start or above[0][1] if len(above[0]) > 1 else start
+    start = next((r[1] for r in above if r and r[0] == _BEGUN), above[0][-1])
+    named = [r for r in above if r and ":" in r[0] and not r[0].startswith("Date ")]
+    titles = named[-1] if named else []
+    body = list(itertools.takewhile(_of_curves, rows[place + 1 :]))
     pairs = []
     for k in range(0, len(units) - 1, 2):
-        cells = [(row[k : k + 2], n) for n, row in enumerate(rows[place + 1 :])]
+        cells = [(row[k : k + 2], n) for n, row in enumerate(body, place + 2)]
         kept = [(c, n) for c, n in cells if any(x.strip() for x in c)]
-        values = np.array([_pair(path, c, place + 2 + n) for c, n in kept], float)
+        values = np.array([_pair(path, c, n) for c, n in kept], float)
         title = titles[k].strip() if k < len(titles) else ""
         columns = tuple(values.reshape(-1, 2).T)
-        labels = tuple(units[k : k + 2])
-        pairs.append(_Measurement(title, labels, columns, start, place + 2))
+        labels = tuple(cell.strip() for cell in units[k : k + 2])
+        pairs.append(_Measurement(title, labels, columns, start.strip(), place + 2))
     return _joined(pairs)
+
+
+def _of_curves(row: Sequence[str]) -> bool:
+    """Tell whether a row belongs to the curves: a spectrum may stand below them."""
+    return not (row and row[0].startswith("Measurement:"))
 
 
 def _is_units(row: Sequence[str]) -> bool:
@@ -183,7 +192,7 @@ def _is_units(row: Sequence[str]) -> bool:
 
 def _pair(path: Path, cells: Sequence[str], line: int) -> list[float]:
     try:
-        return [float(cell) for cell in (*cells, "nan", "nan")[:2]]
+        return [float(c.replace(",", ".")) for c in (*cells, "nan", "nan")[:2]]
     except ValueError as error:
         raise FileFormatError(path, f"{error}.", line) from error
 
@@ -227,9 +236,16 @@ def _measured(path: Path, measurement: Mapping[str, Any]) -> _Measurement:
         columns.append(numbers)
     if len({len(c) for c in columns}) > 1:
         raise FileFormatError(path, "the columns of a measurement differ in length.")
-    begun = measurement.get("timestamp")
-    start = _TICKS + timedelta(microseconds=int(begun) // 10) if begun else None
-    text_of = start.isoformat(sep=" ") if start is not None else ""
     return _Measurement(
-        str(measurement.get("title", "")), tuple(labels), tuple(columns), text_of
+        str(measurement.get("title", "")),
+        tuple(labels),
+        tuple(columns),
+        _moment(measurement.get("timestamp")),
     )
+
+
+def _moment(ticks: Any) -> str:
+    """Return the local time of a count of .NET; empty where it is none."""
+    if not isinstance(ticks, int) or not 0 < ticks < _LATEST:
+        return ""
+    return (_TICKS + timedelta(microseconds=ticks // 10)).isoformat(sep=" ")
