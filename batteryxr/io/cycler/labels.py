@@ -107,9 +107,8 @@ def split(label: str) -> tuple[str, str | None]:
     if len(text) > _LONGEST:
         return text, None
     for form in _FORMS:
-        if match := form.fullmatch(text):
-            if units := _unit(match["unit"]):
-                return match["bare"].rstrip("_ "), units
+        if (match := form.fullmatch(text)) and (units := _unit(match["unit"])):
+            return match["bare"].rstrip("_ "), units
     return text, None
 
 

@@ -76,13 +76,18 @@ FORMATS: dict[str, Format] = {
     "palmsens": Format(
         "layouts.palmsens",
         (".pssession",),
-        re.compile(rb'(\xff\xfe|\xef\xbb\xbf)?\s*{\0?\s*"\0?[^}]{0,200}P\0?a\0?l\0?m\0?S', re.S),
+        re.compile(
+            rb'(\xff\xfe|\xef\xbb\xbf)?\s*{\0?\s*"\0?[^}]{0,200}P\0?a\0?l\0?m\0?S', re.S
+        ),
         function="read_session",
     ),
     "pstrace": Format(
         "layouts.palmsens",
         (),
-        re.compile(rb"(\xff\xfe|\xef\xbb\xbf)?D\0?a\0?t\0?e\0? \0?a\0?n\0?d\0? \0?t\0?i\0?m\0?e\0?:"),
+        re.compile(
+            rb"(\xef\xbb\xbf)?Date and time:"
+            rb"|\xff\xfeD\0a\0t\0e\0 \0a\0n\0d\0 \0t\0i\0m\0e\0:"
+        ),
     ),
     "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
 }

@@ -23,7 +23,18 @@ _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
 _SAMPLE = 20_000  # bytes that tell the decimal sign
 _TAIL = 65_536  # bytes at the end that may hold empty lines
-_CHINESE = ("电压", "电流", "时间", "工步", "循环", "容量", "充电", "放电", "搁置", "静置")
+_CHINESE = (
+    "电压",
+    "电流",
+    "时间",
+    "工步",
+    "循环",
+    "容量",
+    "充电",
+    "放电",
+    "搁置",
+    "静置",
+)
 _CHINESE_WITHIN = 1_000_000  # bytes
 #: A line that is one quoted cell, which holds several.
 _QUOTED = re.compile(
@@ -220,9 +231,7 @@ class TextTable:
             try:
                 seconds[row] = clock.duration(cell)
             except ValueError as error:
-                raise FileFormatError(
-                    self.path, f"{error}.", self.line(row)
-                ) from error
+                raise FileFormatError(self.path, f"{error}.", self.line(row)) from error
         return seconds
 
 

@@ -85,9 +85,7 @@ def read(path: Path, options: Options) -> RawTable:
         chosen[0].name == _REST or _CURRENTLESS.fullmatch(tag) is not None
     )
     line = chosen[0].line - 2
-    refuse_incomplete(
-        [*found, *["current"] * still], chosen[0].labels[1:], path, line
-    )
+    refuse_incomplete([*found, *["current"] * still], chosen[0].labels[1:], path, line)
     layout = TableLayout(GAMRY, chosen[0].labels, line, line + 2, found)
     numbers, notes = _numbers(path, chosen, layout, last=curves[-1])
     rows = len(numbers["voltage"])
