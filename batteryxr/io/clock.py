@@ -18,15 +18,8 @@ _READING = re.compile(
 )
 _DURATION = re.compile(
     r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
-    r"(?::(\d{1,3}))?"
+    r"(?::(\d{3}))?"  # thousandths, as Neware writes them
 )
-#: A month by its name: 23-Nov-23.
-_MONTH = re.compile(
-    r"(\d{1,2})([-/. ])(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\2"
-    r"(\d{4}|\d{2})",
-    re.IGNORECASE,
-)
-_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT = int(np.iinfo(np.int64).min)
 
@@ -132,7 +125,7 @@ def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
     ArgumentError
         If day and month cannot be told apart.
     """
-    match = _READING.fullmatch(_MONTH.sub(_numbered, text.strip(), count=1))
+    match = _READING.fullmatch(text.strip())
     if match is None:
         return None
     first, separator, second, third, hours, minutes, seconds, half, zone_text = (
@@ -155,13 +148,6 @@ def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=where)
-
-
-def _numbered(match: re.Match[str]) -> str:
-    """Return a date whose month has a name with a number, year first."""
-    day, _, name, year = match.groups()
-    month = _MONTHS.index(name.lower()) // 3 + 1
-    return f"{year if len(year) == 4 else f'20{year}'}-{month:02d}-{int(day):02d}"
 
 
 def _day_leads(
