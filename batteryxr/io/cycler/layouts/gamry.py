@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options, RawTable
 
 _BLOCK = re.compile(rb"^(\w*CURVE\w*)\tTABLE\b[^\n]*\n", re.MULTILINE)
+_SETTING = re.compile(rb"^[A-Z]\w*\t[^\n]*", re.MULTILINE)
 _CYCLING = re.compile(r"CURVE\d*")
 _REST = "OCVCURVE"
 #: Experiments without a current.
@@ -152,17 +153,11 @@ def _numbers(
 
 def _settings(raw: bytes) -> dict[str, str]:
     """Return the settings before and after the curves: name -> value."""
-    first, *_, last = [raw, *_BLOCK.split(raw, maxsplit=0)]
-    first = _BLOCK.split(raw, maxsplit=1)[0]
-    after = last if last is not first else b""
-    lines = first.split(b"\n") + [x for x in after.split(b"\n") if x[:1] != b"\t"]
     found: dict[str, str] = {}
-    for line in lines:
-        cells = [cell.strip() for cell in decode(line).split("\t")]
-        if len(cells) > 2 and cells[0]:
-            found.setdefault(cells[0], cells[2])
-        elif len(cells) == 2 and cells[0]:
-            found.setdefault(cells[0], cells[1])
+    for match in _SETTING.finditer(raw):
+        name, *cells = (cell.strip() for cell in decode(match[0]).split("\t"))
+        if cells[0] != "TABLE":  # kind, value, words; or the value alone
+            found.setdefault(name, cells[1] if len(cells) > 1 else cells[0])
     return found
 
 
