@@ -40,9 +40,9 @@ def maccor(run: Run, *, prefix: str = "", days: bool = True) -> str:
 
 
 def since(run: Run, row: int) -> float:
-    """Seconds since the step of a row began."""
+    """Seconds since the step of a row began: at the last row of the step before."""
     first = int((run.step == run.step[row]).argmax())
-    return float(run.time[row] - run.time[first])
+    return float(run.time[row] - run.time[max(first - 1, 0)])
 
 
 def nested(run: Run, *, separator: str = ",", total: bool = True) -> str:

@@ -135,7 +135,7 @@ def choose(
     """
     found: dict[str, Source] = {}
     for label, name in (explicit or {}).items():
-        found[name] = _explicit(label, name, labels)
+        found[meant(name)[0]] = _explicit(label, name, labels)
     taken = {source.index for source in found.values()}
     bare = [split(label) for label in labels]
     for column in columns:
@@ -162,7 +162,7 @@ def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
             "columns", label, f"labels of the file, which are {stripped}"
         )
     index = stripped.index(label.strip())
-    name, said = _named(name)
+    name, said = meant(name)
     units = split(label)[1] or said
     if name not in COLUMNS and name not in (CLOCK, STATE):
         return Source(index, stripped[index], 1.0, 0.0, units or "1")
@@ -185,8 +185,8 @@ def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
     return source
 
 
-def _named(name: str) -> tuple[str, str | None]:
-    """Return the name, and the units behind it where the user gives them.
+def meant(name: str) -> tuple[str, str | None]:
+    """Return the name of a column, and the units behind it where the user gives them.
 
     Raises
     ------

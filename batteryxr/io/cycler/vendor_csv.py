@@ -92,14 +92,14 @@ def _read(
     above: list[str],
 ) -> RawTable:
     mark = below.separator.encode()
-    body, notes = finish(_from_first(below.body), named(layout.labels) - 1, mark)
-    labels = layout.labels
-    if (extra := layout.vendor.unlabelled) and body.partition(b"\n")[0].count(
+    rows, skipped = _from_first(below.body)
+    labels, own = layout.labels, {}
+    if (extra := layout.vendor.unlabelled) and rows.partition(b"\n")[0].count(
         mark
     ) == named(labels) - 1 + extra:
         labels = (*labels[: named(labels)], *["(no label)"] * extra)
-        notes["unlabelled"] = f"{extra} column without a label is left out"
-    skipped = below.body.count(b"\n") - _from_first(below.body).count(b"\n")
+        own["unlabelled"] = f"{extra} column without a label is left out"
+    body, notes = finish(rows, named(labels) - 1, mark)
     table = TextTable(
         path, labels, body, below.separator, below.first_line + skipped, below.lines
     )
@@ -114,15 +114,15 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line if below.lines is None else None,
     )
-    return replace(raw_table, notes={**raw_table.notes, **notes})
+    return replace(raw_table, notes={**raw_table.notes, **own, **notes})
 
 
-def _from_first(body: bytes) -> bytes:
-    """Return rows without empty lines before the first."""
-    start = 0
+def _from_first(body: bytes) -> tuple[bytes, int]:
+    """Return rows without empty lines before the first, and how many there were."""
+    start = skipped = 0
     while (end := body.find(b"\n", start)) >= 0 and not body[start:end].strip(_BLANK):
-        start = end + 1
-    return body[start:]
+        start, skipped = end + 1, skipped + 1
+    return body[start:], skipped
 
 
 def _lines(raw: bytes) -> list[str]:
@@ -163,4 +163,5 @@ def _below(raw: bytes, lines: int) -> bytes:
 def _tabbed(body: bytes) -> bytes:
     """Turn blanks between cells into tabs, dates with their time kept together."""
     lines = [b"\t".join(line.split()) for line in body.splitlines()]
-    return _SPLIT_DATE.sub(rb"\1 \2", b"\n".join(lines) + b"\n")
+    joined = b"\n".join(lines) + b"\n" * body.endswith((b"\n", b"\r"))
+    return _SPLIT_DATE.sub(rb"\1 \2", joined)

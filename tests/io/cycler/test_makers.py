@@ -85,10 +85,7 @@ def test_a_row_that_was_not_finished_is_left_out(tmp_path, name):
         text = text[: text.rindex("STARTTIME")]
     cut = text.rstrip("\n")[: -len(text.rstrip("\n").rpartition("\n")[2]) // 2]
     path = maker_files.write(tmp_path / name, cut)
-    if name in ("novonix.csv", "maccor.041", "maccor_milli.txt", "ivium.txt"):
-        ds = quiet(path)
-    else:
-        ds = quiet(path)
+    ds = quiet(path)
     assert ds.sizes["record"] in (len(RUN.time) - 1, len(RUN.time))
     n = len(RUN.time) - 1
     np.testing.assert_allclose(ds["voltage"][:n], RUN.voltage[:n], atol=1e-5)
@@ -112,7 +109,7 @@ def test_thousands_are_grouped_by_commas_only_where_a_point_is_the_decimal_sign(
     assert ds["cycle"].values[0] == 1001
     head = "time (s)\tvoltage (V)\tcurrent (mA)\n"
     text = head + '0\t3\t"1,001"\n1\t3\t"1,002"\n'
-    with pytest.raises(FileFormatError, match="not a number|decimal"):
+    with pytest.raises(FileFormatError, match=r"not a number"):
         read_cycler(maker_files.write(tmp_path / "y.txt", text + "2\t3\t1,003.5\n"))
 
 
@@ -150,8 +147,8 @@ def test_an_ambiguous_date_of_gamry_is_flagged(tmp_path):
         ("empty.DTA", "EXPLAIN\nTAG\tCV\nDATE\tLABEL\t1/2/2024\tDate\n", "no curve"),
         ("eis.txt", "Freq (Hz)\tZreal (ohm)\tZimag (ohm)\tE (V)\n1\t2\t3\t4\n",
          "impedance spectrum"),
-        ("odd.csv", "Zeit (s),Spannung (V),Strom,Vol\n0,3,1,2\n1,3,1,2\n",
-         r"labels \['Zeit \(s\)'.*current not found.*'current \(units\)'"),
+        ("odd.csv", "time (s),voltage (V),Strom,Vol\n0,3,1,2\n1,3,1,2\n",
+         r"labels \['time \(s\)'.*current not found.*'current \(units\)'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, text, message):

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.cycler.labels import STATE, Source, choose, refuse_incomplete
-from batteryxr.io.cycler.labels import units_row as units_of
+from batteryxr.io.cycler.labels import (
+    STATE,
+    Source,
+    choose,
+    refuse_incomplete,
+    units_row,
+)
 from batteryxr.io.cycler.recognise import TableLayout, assemble
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.cycler.vendors import GAMRY
@@ -69,7 +74,7 @@ def read(path: Path, options: Options) -> RawTable:
         Naming the line at fault, or what the file holds instead of cycling.
     """
     raw = unified(text(path))
-    curves = _curves(path, raw)
+    curves = _curves(raw)
     header = _settings(raw)
     tag = header.get("TAG", "")
     chosen = [c for c in curves if _CYCLING.fullmatch(c.name)]
@@ -110,7 +115,7 @@ def read(path: Path, options: Options) -> RawTable:
     return replace(table, notes={**table.notes, **notes})
 
 
-def _curves(path: Path, raw: bytes) -> list[_Curve]:
+def _curves(raw: bytes) -> list[_Curve]:
     found = []
     for block in _BLOCK.finditer(raw):
         start, rows = block.end(), []
@@ -125,11 +130,7 @@ def _curves(path: Path, raw: bytes) -> list[_Curve]:
             end = len(raw) if after < 0 else after + 1
         line = raw.count(b"\n", 0, start) + 1
         labels, cells = rows
-        units = units_of(cells)
-        if units is None:
-            raise FileFormatError(
-                path, f"a line of units was expected, found {cells[:8]}.", line - 1
-            )
+        units = units_row(cells) or []
         pairs = zip(labels, units + [""] * len(labels), strict=False)
         named_units = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
         found.append(_Curve(decode(block[1]), named_units, raw[start:end], line))
