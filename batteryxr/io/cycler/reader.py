@@ -97,9 +97,7 @@ _NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
 _ELSE = {
     ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
     "IviumSoft (time/s I/A E/V)",
-    ".ccs": "a Landt file: export it as text or workbook with LANDdt",
     ".nox": "an Autolab NOVA file: export it as text, and name its columns",
-    ".bts": "a project of a cycler's program: export the test as text",
 }
 
 

@@ -40,9 +40,9 @@ def read(path: Path, options: Options) -> RawTable:
     for separator in _SEPARATORS:
         rows = [_cells(line, separator) for line in head]
         if (nested := find(rows)) is not None:
-            flat = _flattened(raw, nested, separator)
             layout = recognise([nested.flat], _told(head, nested), options)
-            if layout is not None:
+            flat = _flattened(raw, nested, separator)
+            if layout is not None and flat.body:
                 return _read(path, options, layout, flat, head[: nested.row])
         layout = recognise(rows, head, options)
         if layout is not None:

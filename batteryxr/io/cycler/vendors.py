@@ -99,7 +99,7 @@ MACCOR = Vendor(
         Column(CLOCK, r"dpt[ -]?time"),
     ),
     dayfirst=False,
-    start=r"Date of Test:[\s,;]*([\d/.-]+|\d+-\w+-\d+(?: [\d:]+(?: [AP]M)?)?)",
+    start=r"Date of Test:[\s,;]*(\d+-[A-Za-z]+-\d+(?: [\d:]+(?: [AP]M)?)?|[\d/.-]+)",
 )
 
 LANDT = Vendor(

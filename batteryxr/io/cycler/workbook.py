@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options, RawTable
 
+_DAY_ZERO = datetime(1899, 12, 31)  # of Excel's dates
 _HEAD_ROWS = 50  # labels stand within these
 _BLANK, _SPARSE = 2_000_000, 20  # rows, and cells for each that is filled
 #: The sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
@@ -84,7 +85,8 @@ def _table(cells: list[Sequence[Any]], options: Options) -> _Table | None:
         told = "\n".join(lines[: nested.row + nested.depth + 1])
         if (layout := recognise([nested.flat], [told], options)) is not None:
             below = cells[nested.row + nested.depth + 1 :]
-            return _Table(layout, flattened(nested, below, _BY_CELL)[0])
+            if records := flattened(nested, below, _BY_CELL)[0]:
+                return _Table(layout, records)
     layout = recognise(begin, lines, options)
     return None if layout is None else _Table(layout, cells[layout.first :])
 
@@ -101,11 +103,12 @@ def _of_one(path: Path, tables: dict[str, _Table], test: int | None) -> list[_Ta
     for title, table in tables.items():
         match = _CHANNEL.match(title)
         channels.setdefault(int(match[1]) if match else -1, []).append(table)
-    if len(channels) > 1 and test not in channels:
+    known = channels.keys() - {-1}
+    if test not in channels and (len(channels) > 1 or (known and test is not None)):
         raise ArgumentError(
             "test",
             test,
-            f"one of the channels of {path.name}, which are {sorted(channels)}",
+            f"one of the channels of {path.name}, which are {sorted(known)}",
             "Several channels are several cells.",
         )
     chosen = channels[test] if test in channels else next(iter(channels.values()))
@@ -158,7 +161,9 @@ def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
         def value(cell: Any) -> Any:
             if cell.ctype in empty or cell.value == "":
                 return None
-            if cell.ctype == dates and cell.value >= 1:
+            if cell.ctype == dates and cell.value < 1:
+                return timedelta(days=cell.value)
+            if cell.ctype == dates:
                 return xlrd.xldate_as_datetime(cell.value, book.datemode)
             return cell.value
 
@@ -235,6 +240,13 @@ def _number(cell: Any) -> float:
         return float(cell)
     if isinstance(cell, str) and cell.count(":") >= 2:
         return clock.duration(cell)
+    if isinstance(cell, time):
+        cell = datetime.combine(_DAY_ZERO, cell) - _DAY_ZERO
+    elif isinstance(cell, datetime) and cell.year <= _DAY_ZERO.year + 1:
+        # A duration that is shown as a time of day; there is no 29 February 1900.
+        cell = cell - _DAY_ZERO + timedelta(days=cell >= datetime(1900, 3, 1))
+    if isinstance(cell, timedelta):
+        return cell.total_seconds()
     if isinstance(cell, datetime):
         raise ValueError("a date")
     return float(str(cell))

@@ -92,6 +92,12 @@ def test_a_row_that_was_not_finished_is_left_out(tmp_path, name):
     assert "cut" in ds.attrs["flags"]
 
 
+def test_an_index_without_a_label_is_no_nested_report(tmp_path):
+    text = "step, cycle\n,time (s),voltage (V),current (mA)\n0,0,3,1\n1,60,3.1,1\n"
+    ds = quiet(maker_files.write(tmp_path / "x.csv", text))
+    assert ds["voltage"].values.tolist() == [3.0, 3.1]
+
+
 def test_a_damaged_row_of_a_nested_report_is_named_by_its_line(tmp_path):
     lines = maker_files.nested(RUN).split("\n")
     number = next(k for k, line in enumerate(lines) if line.startswith(",,9,"))
@@ -225,6 +231,34 @@ def test_an_old_workbook(tmp_path):
     (tmp_path / "y.xls").write_bytes(damaged)
     with pytest.raises(FileFormatError, match="xlrd cannot open it"):
         read_cycler(tmp_path / "y.xls")
+
+
+def test_times_of_workbooks_are_durations(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    xlwt = pytest.importorskip("xlwt")
+    seconds = [0.0, 1.0, 3600.0, 86_400 * 1.5, 86_400 * 61.25]
+    book, old = openpyxl.Workbook(), xlwt.Workbook()
+    sheet, old_sheet = book.active, old.add_sheet("record")
+    styles = [xlwt.easyxf(num_format_str=f) for f in ("hh:mm:ss", "[h]:mm:ss")]
+    for number, form in enumerate(["hh:mm:ss", "[h]:mm:ss"]):
+        labels = ["DataPoint", "Total Time", "Current(mA)", "Voltage(V)"]
+        sheet.append(labels)
+        for k, label in enumerate(labels):
+            old_sheet.write(0, k, label)
+        for k, value in enumerate(seconds, 1):
+            sheet.append([k, value / 86_400, 1.0, 3.0])
+            sheet.cell(k + 1, 2).number_format = form
+            for j, cell in enumerate([k, value / 86_400, 1.0, 3.0]):
+                style = [styles[number]] if j == 1 else []
+                old_sheet.write(k, j, cell, *style)
+        book.save(tmp_path / "x.xlsx")
+        old.save(str(tmp_path / "x.xls"))
+        for name in ("x.xlsx", "x.xls"):
+            ds = quiet(tmp_path / name)
+            np.testing.assert_allclose(ds["test_time"], seconds, atol=1e-3)
+        book = openpyxl.Workbook()
+        old = xlwt.Workbook()
+        sheet, old_sheet = book.active, old.add_sheet("record")
 
 
 def test_text_and_new_workbooks_under_the_old_name(tmp_path):

@@ -86,7 +86,9 @@ def find(rows: Sequence[Sequence[str]]) -> Nested | None:
         last = number + 1 + (depths[number + 2 : number + 3] == [2])
         chosen = rows[number : last + 1]
         if _worded(chosen) and len(chosen[-1]) - depths[last] >= _CELLS:
-            return Nested(number, tuple(tuple(row) for row in chosen))
+            nested = Nested(number, tuple(tuple(row) for row in chosen))
+            if any(nested.taken):
+                return nested
     return None
 
 
@@ -114,8 +116,7 @@ def flattened(
         How to tell the cells of one.
     """
     depth, levels = nested.depth, nested.taken
-    held: list[list[Any]] = [[] for _ in levels]
-    held = [[""] * len(chosen) for chosen in levels]
+    held: list[list[Any]] = [[""] * len(chosen) for chosen in levels]
     before = rows.joined([cell for level in held for cell in level])
     records, places = [], []
     for place, row in enumerate(body):
