@@ -42,7 +42,7 @@ def read(path: Path, options: Options) -> RawTable:
         if (nested := find(rows)) is not None:
             layout = recognise([nested.flat], _told(head, nested), options)
             flat = _flattened(raw, nested, separator)
-            if layout is not None and flat.body:
+            if layout is not None and flat.lines is not None and flat.lines.size:
                 return _read(path, options, layout, flat, head[: nested.row])
         layout = recognise(rows, head, options)
         if layout is not None:
