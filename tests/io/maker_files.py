@@ -219,6 +219,39 @@ def session(run: Run, *, upper: bool = False, current: bool = True) -> str:
     return text
 
 
+def table(run: Run, channel: float = 0.0) -> list[list[object]]:
+    """Arbin's labels and rows, as cells of a workbook."""
+    labels = ["Date_Time", "Test_Time(s)", "Cycle_Index", "Voltage(V)", "Current(A)"]
+    return [
+        labels,
+        *(
+            [
+                run.stamps[k],
+                float(run.time[k]),
+                int(run.cycle[k]),
+                float(run.voltage[k]) + channel,
+                float(run.current[k]) / 1e3,
+            ]
+            for k in range(len(run.time))
+        ),
+    ]
+
+
+def old_workbook(path: Path, run: Run) -> Path:
+    """Write an Arbin workbook of before 2007: an information sheet and one of rows."""
+    import xlwt
+
+    book = xlwt.Workbook()
+    style = xlwt.easyxf(num_format_str="YYYY-MM-DD HH:MM:SS")
+    book.add_sheet("Info").write(0, 0, "TEST REPORT")
+    sheet = book.add_sheet("Channel_1-003")
+    for k, row in enumerate(table(run)):
+        for j, cell in enumerate(row):
+            sheet.write(k, j, cell, *([style] if isinstance(cell, datetime) else []))
+    book.save(str(path))
+    return path
+
+
 #: Name of the file -> what is in it.
 WRITERS: dict[str, Callable[[Run], str]] = {
     "maccor.041": maccor,

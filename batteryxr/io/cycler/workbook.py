@@ -153,7 +153,8 @@ def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
 def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
     """Return the rows of each sheet of a workbook of before 2007."""
     xlrd = require("xlrd", extra="io", purpose="reading .xls workbooks")
-    with named(path, "xlrd cannot open it"):
+    said = "is a compound file (.xls, .doc, .xrm), but no workbook that xlrd opens"
+    with named(path, said):
         book = xlrd.open_workbook(file_contents=whole(path), logfile=io.StringIO())
         dates = xlrd.XL_CELL_DATE
         empty = (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR)

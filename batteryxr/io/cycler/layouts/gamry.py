@@ -141,7 +141,8 @@ def _numbers(
     path: Path, curves: list[_Curve], layout: TableLayout, last: _Curve
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the columns of all curves, one after the other, and notes."""
-    parts, notes = [], {}
+    parts: list[dict[str, np.ndarray]] = []
+    notes: dict[str, str] = {}
     for curve in curves:
         body = curve.body
         if curve is last:
