@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import bdf_files
 import cycler_files
-import maker_files
 import damage
+import maker_files
 import numpy as np
 import scan_files
 import stack_files
