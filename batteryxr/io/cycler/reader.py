@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler import plausibility, vendor_csv
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
@@ -215,6 +215,8 @@ def identify(path: Path, name: str | None = None) -> str:
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
     kind = kind_of(start)
+    if kind is None and vendor_csv.holds_table(start):
+        return "csv"
     if kind is not None:
         mend = f"It is {kind.words}. {kind.mend}"
     elif (known := _ELSE.get(path.suffix.lower())) is not None:

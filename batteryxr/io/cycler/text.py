@@ -36,6 +36,7 @@ _CHINESE = (
     "静置",
 )
 _CHINESE_WITHIN = 1_000_000  # bytes
+_FORMULA = re.compile(rb'="([^"\r\n]*)"')
 #: A line that is one quoted cell, which holds several.
 _QUOTED = re.compile(
     rb'^"((?:[^"\r\n]|"")*[,;\t](?:[^"\r\n]|"")*)"(?=\r?$)', re.MULTILINE
@@ -268,9 +269,14 @@ def unified(raw: bytes) -> bytes:
 
 
 def _unquoted(raw: bytes) -> bytes:
-    """Return text whose lines each stood in quotes without them."""
+    """Return text whose lines each stood in quotes without them.
+
+    Nor are there signs that keep a spreadsheet from changing a cell: ="0d 00:01:00".
+    """
     end = raw.find(b"\n", _SAMPLE)
     head = raw if end < 0 else raw[:end]
+    if b'="' in head:
+        raw = _FORMULA.sub(rb"\1", raw)
     if b'"' not in head or 2 * len(_QUOTED.findall(head)) < head.count(b"\n"):
         return raw
     return _QUOTED.sub(lambda match: match[1].replace(b'""', b'"'), raw)

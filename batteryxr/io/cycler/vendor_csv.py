@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.io.cycler.layouts.nested import Nested, Rows, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
+from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door.files import text
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from batteryxr.io.cycler.table import Options, RawTable
+    from batteryxr.io.cycler.table import RawTable
 
 _HEAD_LINES = 500  # labels stand within these
 _BLANK = b" \t,;\r"
@@ -56,6 +57,29 @@ def read(path: Path, options: Options) -> RawTable:
     raise unknown(path, [_cells(line, separator) for line in head])
 
 
+def holds_table(start: bytes) -> bool:
+    """Tell whether the first bytes of a file are a table that is known.
+
+    Parameters
+    ----------
+    start
+        The bytes, whatever they are.
+    """
+    if b"\0" in start:
+        return False
+    head = _lines(unified(start))
+    every = [[_cells(line, mark) for line in head] for mark in _SEPARATORS]
+    options = Options()
+    return any(
+        recognise(rows, head, options) is not None
+        or (
+            (nested := find(rows)) is not None
+            and recognise([nested.flat], _told(head, nested), options) is not None
+        )
+        for rows in every
+    )
+
+
 class Below(NamedTuple):
     """The rows below the labels."""
 
@@ -74,9 +98,18 @@ def _flattened(raw: bytes, nested: Nested, separator: str) -> Below:
         cells=lambda line: _cells(decode(line), separator),
         joined=lambda cells: "".join(f"{c}{separator}" for c in cells).encode(),
     )
-    lines, places = flattened(nested, _below(raw, first).split(b"\n"), rows)
+    below = _below(raw, first).split(b"\n")
+    if any(b'"' in line for line in below[:_HEAD_LINES]):
+        below = [_bare(line, separator) for line in below]
+    lines, places = flattened(nested, below, rows)
     ended = raw.endswith(b"\n")
     return Below(b"\n".join(lines) + b"\n" * ended, separator, first + 1, places)
+
+
+def _bare(line: bytes, separator: str) -> bytes:
+    """Return a line without quotes around its cells, and so a blank in one."""
+    cells = _cells(decode(line.rstrip(b"\r")), separator)
+    return separator.join(c.replace(separator, " ") for c in cells).encode()
 
 
 def _told(head: list[str], nested: Nested) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from datetime import UTC
 
@@ -90,6 +91,34 @@ def test_a_row_that_was_not_finished_is_left_out(tmp_path, name):
     n = len(RUN.time) - 1
     np.testing.assert_allclose(ds["voltage"][:n], RUN.voltage[:n], atol=1e-5)
     assert "cut" in ds.attrs["flags"]
+
+
+def test_cells_in_quotes_and_behind_signs(tmp_path):
+    lines = maker_files.nested(RUN).splitlines()
+    text = "\n".join(",".join(f'"{c}"' for c in line.split(",")) for line in lines)
+    same(quiet(maker_files.write(tmp_path / "x.csv", text + "\n", end="\r\n")))
+    text = re.sub(r"(\d+d [\d:.]+)", r'="\1"', maker_files.maccor(RUN))
+    same(quiet(maker_files.write(tmp_path / "x.txt", text)))
+
+
+def test_a_table_is_known_whatever_its_file_is_called(tmp_path):
+    for name, text in [("a", maker_files.maccor(RUN)), ("b.xyz", maker_files.nested(RUN)),
+                       ("c.001x", maker_files.chinese(RUN))]:  # fmt: skip
+        same(quiet(maker_files.write(tmp_path / name, text)))
+    path = maker_files.write(tmp_path / "letter", "Dear V, how is the voltage?\n" * 9)
+    with pytest.raises(ArgumentError, match="ends in one of"):
+        read_cycler(path)
+
+
+def test_one_maker_does_not_lend_its_units_to_another(tmp_path):
+    text = maker_files.bitrode(RUN)
+    for unit in ("S", "A", "V"):
+        text = text.replace(f', {unit}"', '"')
+    path = maker_files.write(tmp_path / "x.csv", text)
+    with pytest.raises(FileFormatError, match="current not found"):
+        read_cycler(path)
+    names = {"Total Time": "test_time (s)", "Current": "current (A)"}
+    same(quiet(path, columns=names | {"Voltage": "voltage (V)"}))
 
 
 def test_an_index_without_a_label_is_no_nested_report(tmp_path):
