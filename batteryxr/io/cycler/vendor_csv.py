@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from batteryxr.io.cycler.layouts.nested import Nested, Rows, find, flattened
+from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
@@ -93,7 +93,7 @@ def _flattened(raw: bytes, nested: Nested, separator: str) -> Below:
     """Return the records of a nested report as rows of one table."""
     mark = separator.encode()
     first = nested.row + nested.depth + 1
-    rows = Rows(
+    rows = RowParts(
         depth=lambda line: len(line) - len(line.lstrip(mark)),
         cells=lambda line: _cells(decode(line), separator),
         joined=lambda cells: "".join(f"{c}{separator}" for c in cells).encode(),

@@ -14,7 +14,7 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler import vendor_csv
-from batteryxr.io.cycler.layouts.nested import Rows, find, flattened
+from batteryxr.io.cycler.layouts.nested import RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.door.archives import check_workbook
 from batteryxr.io.door.files import head, named, opened, whole
@@ -213,7 +213,7 @@ def _depth(row: Sequence[Any]) -> int:
     return sum(1 for _ in itertools.takewhile(lambda c: c is None or c == "", row))
 
 
-_BY_CELL = Rows(depth=_depth, cells=tuple, joined=tuple)
+_BY_CELL = RowParts(depth=_depth, cells=tuple, joined=tuple)
 
 
 def _text(cell: Any) -> str:

@@ -36,7 +36,7 @@ _WORDS = {"PWR800_CHARGE": "charge", "PWR800_DISCHARGE": "discharge"}
 
 
 @dataclass(frozen=True)
-class _Curve:
+class _GamryTable:
     """One table of a file.
 
     Parameters
@@ -115,7 +115,7 @@ def read(path: Path, options: Options) -> RawTable:
     return replace(table, notes={**table.notes, **notes})
 
 
-def _curves(raw: bytes) -> list[_Curve]:
+def _curves(raw: bytes) -> list[_GamryTable]:
     found = []
     for block in _BLOCK.finditer(raw):
         start, rows = block.end(), []
@@ -133,12 +133,12 @@ def _curves(raw: bytes) -> list[_Curve]:
         units = units_row(cells) or []
         pairs = zip(labels, units + [""] * len(labels), strict=False)
         named_units = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
-        found.append(_Curve(decode(block[1]), named_units, raw[start:end], line))
+        found.append(_GamryTable(decode(block[1]), named_units, raw[start:end], line))
     return found
 
 
 def _numbers(
-    path: Path, curves: list[_Curve], layout: TableLayout, last: _Curve
+    path: Path, curves: list[_GamryTable], layout: TableLayout, last: _GamryTable
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the columns of all curves, one after the other, and notes."""
     parts: list[dict[str, np.ndarray]] = []

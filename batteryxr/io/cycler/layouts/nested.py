@@ -63,7 +63,7 @@ class Nested:
         return (*outer, *self.labels[-1][self.depth :])
 
 
-class Rows(NamedTuple):
+class RowParts(NamedTuple):
     """The functions that tell cells from a row, whatever kind of row it is."""
 
     depth: Callable[[Any], int]  # empty cells at its begin
@@ -102,7 +102,7 @@ def _worded(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def flattened(
-    nested: Nested, body: Sequence[Any], rows: Rows
+    nested: Nested, body: Sequence[Any], rows: RowParts
 ) -> tuple[list[Any], np.ndarray]:
     """Return the records, with what they take before them, and their place in `body`.
 

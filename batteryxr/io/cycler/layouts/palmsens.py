@@ -42,7 +42,7 @@ _MORE = (
 
 
 @dataclass(frozen=True)
-class _Measurement:
+class _Recording:
     """One measurement of a file.
 
     Parameters
@@ -109,7 +109,7 @@ def read_session(path: Path, options: Options) -> RawTable:
 
 
 def _chosen(
-    path: Path, measurements: Sequence[_Measurement], options: Options
+    path: Path, measurements: Sequence[_Recording], options: Options
 ) -> RawTable:
     fit = [m for m in measurements if _complete(m, options)]
     if not fit:
@@ -143,7 +143,7 @@ def _chosen(
     )
 
 
-def _complete(one: _Measurement, options: Options) -> bool:
+def _complete(one: _Recording, options: Options) -> bool:
     wanted = {
         label: name
         for label, name in (options.columns or {}).items()
@@ -153,7 +153,7 @@ def _complete(one: _Measurement, options: Options) -> bool:
     return {"test_time", "voltage", "current"} <= found.keys()
 
 
-def _exported(path: Path, raw: bytes) -> list[_Measurement]:
+def _exported(path: Path, raw: bytes) -> list[_Recording]:
     """Return the measurements of a csv export."""
     said = decode(raw)
     separator = ";" if ";" in said.partition("\n")[0] else ","
@@ -176,7 +176,7 @@ def _exported(path: Path, raw: bytes) -> list[_Measurement]:
         title = titles[k].strip() if k < len(titles) else ""
         columns = tuple(values.reshape(-1, 2).T)
         labels = tuple(cell.strip() for cell in units[k : k + 2])
-        pairs.append(_Measurement(title, labels, columns, start.strip(), place + 2))
+        pairs.append(_Recording(title, labels, columns, start.strip(), place + 2))
     return _joined(pairs)
 
 
@@ -197,9 +197,9 @@ def _pair(path: Path, cells: Sequence[str], line: int) -> list[float]:
         raise FileFormatError(path, f"{error}.", line) from error
 
 
-def _joined(pairs: Sequence[_Measurement]) -> list[_Measurement]:
+def _joined(pairs: Sequence[_Recording]) -> list[_Recording]:
     """Return curves over the same time as one measurement each."""
-    joined: list[_Measurement] = []
+    joined: list[_Recording] = []
     for pair in pairs:
         if pair.labels[0] != "s":
             continue
@@ -225,7 +225,7 @@ def _lowered(value: Any) -> Any:
     return [_lowered(item) for item in value] if isinstance(value, list) else value
 
 
-def _measured(path: Path, measurement: Mapping[str, Any]) -> _Measurement:
+def _measured(path: Path, measurement: Mapping[str, Any]) -> _Recording:
     labels, columns = [], []
     for values in measurement["dataset"]["values"]:
         unit = values.get("unit") or {}
@@ -236,7 +236,7 @@ def _measured(path: Path, measurement: Mapping[str, Any]) -> _Measurement:
         columns.append(numbers)
     if len({len(c) for c in columns}) > 1:
         raise FileFormatError(path, "the columns of a measurement differ in length.")
-    return _Measurement(
+    return _Recording(
         str(measurement.get("title", "")),
         tuple(labels),
         tuple(columns),
