@@ -128,10 +128,12 @@ def read_cycler(
         and what else the file has of ``capacity`` (mA h), ``energy`` (mW h),
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
         where the cycler counts both directions apart. Coordinates ``test_time`` (s
-        from the first row, running on over later files), ``time`` (UTC) and
-        ``file``. In ``attrs``: ``flags`` (what looks implausible; empty if nothing
-        does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
-        ``start_local`` as written, ``header`` (JSON).
+        from the first row, running on over later files), ``time`` (UTC, by each row's
+        own clock reading where the file has them), ``file`` and, where test time ever
+        stood still, ``pause`` (s before the row). In ``attrs``: ``flags`` (what looks
+        implausible; empty if nothing does) with a sentence each in ``flag_notes``,
+        ``gap_s`` between files, ``row_clock`` (JSON, per file: what ``time`` comes
+        from, pauses, drift), ``start_local`` as written, ``header`` (JSON).
 
     Raises
     ------
