@@ -79,6 +79,7 @@ QUANTITIES: dict[str, Quantity] = {
     "temperature": Quantity("degC", "Temperature"),
     # cycling
     "test_time": Quantity("s", "Test time"),
+    "pause": Quantity("s", "Time that test time stood still before the row"),
     "voltage": Quantity("V", "Voltage"),
     "current": Quantity("mA", "Current"),
     "capacity": Quantity("mA h", "Capacity"),

@@ -12,14 +12,17 @@ from batteryxr.core.errors import ArgumentError
 
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2}):?(\d{2})?")
 _READING = re.compile(
-    r"(\d{4}|\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{1,2})"
-    r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2}(?:[.,]\d+)?))?\s*([AaPp]\.?[Mm]\.?)?)?"
+    r"(\d{4}|\d{1,2})([-/. ])(\d{1,2}|[A-Za-z]{3,4})\.?\2(\d{4}|\d{1,2})"
+    r"(?:[T ]+(上午|下午)?\s*(\d{1,2}):(\d{2})(?::(\d{2}(?:[.,]\d+)?))?"
+    r"\s*([AaPp]\.?[Mm]\.?)?)?"
     r"\s*(Z|UTC|[+-]\d{2}:?\d{2})?"
 )
 _DURATION = re.compile(
     r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
     r"(?::(\d{3}))?"  # thousandths, as Neware writes them
 )
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun"]
+_MONTHS += ["jul", "aug", "sep", "oct", "nov", "dec"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAT = int(np.iinfo(np.int64).min)
 
@@ -128,18 +131,25 @@ def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
     match = _READING.fullmatch(text.strip())
     if match is None:
         return None
-    first, separator, second, third, hours, minutes, seconds, half, zone_text = (
-        match.groups()
-    )
+    first, separator, second, third, early, *rest = match.groups()
+    hours, minutes, seconds, half, zone_text = rest
+    named = second[:3].lower()
+    if second[0].isalpha() and named not in _MONTHS:
+        return None
     if len(first) == 4:
-        year, month, day = int(first), int(second), int(third)
+        month = int(second) if second.isdigit() else _MONTHS.index(named) + 1
+        year, day = int(first), int(third)
+    elif named in _MONTHS:
+        year, month, day = int(third), _MONTHS.index(named) + 1, int(first)
+        year += 2000 if len(third) == 2 else 0
     else:
         a, b = int(first), int(second)
         year = int(third) + (2000 if len(third) == 2 else 0)
         day, month = (a, b) if _day_leads(text, separator, a, b, dayfirst) else (b, a)
     hour = int(hours or 0)
-    if half:
-        hour = hour % 12 + (12 if half.lower().startswith("p") else 0)
+    if half or early:
+        later = early == "下午" or (half or "").lower().startswith("p")
+        hour = hour % 12 + (12 if later else 0)
     microseconds = round(float((seconds or "0").replace(",", ".")) * 1e6)
     try:
         moment = datetime(year, month, day, hour, int(minutes or 0))

@@ -20,12 +20,14 @@ from batteryxr.core.errors import (
     FileFormatError,
     MissingDependencyError,
 )
-from batteryxr.io.cycler.labels import choose, refuse_incomplete
+from batteryxr.io.cycler.labels import CLOCK, choose, refuse_incomplete
 from batteryxr.io.cycler.table import Options, RawTable
 from batteryxr.io.cycler.text import TextTable
 from batteryxr.io.cycler.vendors import ARBIN
 from batteryxr.io.door.files import regular
 from batteryxr.io.door.limits import WHOLE, refuse_larger
+from batteryxr.io.timing.cells import Style
+from batteryxr.io.timing.rows import stamped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +65,7 @@ def read(path: Path, options: Options) -> RawTable:
     table = TextTable(path, labels, rows[end:], ",", 2)
     found = choose(labels, ARBIN.columns, options.columns)
     refuse_incomplete(found, labels, path)
-    wanted = {n: s.index for n, s in found.items() if n != "clock"}
+    wanted = {n: s.index for n, s in found.items()}
     for name in ("Test_ID", "Data_Point"):
         if name not in labels:
             raise FileFormatError(path, f"table {_ROWS} has no column {name}.")
@@ -75,6 +77,7 @@ def read(path: Path, options: Options) -> RawTable:
     here = np.flatnonzero(columns.pop("Test_ID") == chosen)
     points = columns.pop("Data_Point")[here]
     here = here[np.argsort(points, kind="stable")]
+    stamps = columns.pop(CLOCK, None)
     columns = {
         name: values[here] * found[name].factor + found[name].offset
         for name, values in columns.items()
@@ -88,15 +91,16 @@ def read(path: Path, options: Options) -> RawTable:
     lost = int(np.ptp(points)) + 1 - len(points)
     if lost > 0:
         notes["missing_rows"] = f"{lost} of {lost + len(points)} rows are not there"
-    return RawTable(
+    whole = RawTable(
         columns,
         instrument=" ".join(["Arbin", header.get("Serial_Number", "")]).strip(),
-        start_local=_start(header.get("Start_DateTime", "")),
         header=header,
         labels={n: s.label for n, s in found.items()},
         units={n: s.units for n, s in found.items()},
         notes=notes,
     )
+    start = _start(header.get("Start_DateTime", ""))
+    return stamped(whole, None if stamps is None else stamps[here], Style(), start)
 
 
 def _export(path: Path, table: str) -> bytes:

@@ -16,6 +16,8 @@ from batteryxr.io.cycler.table import Options, RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish, named
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.door import files
+from batteryxr.io.timing.cells import Style, stamps_of
+from batteryxr.io.timing.rows import with_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,10 +84,11 @@ def read(path: Path, options: Options) -> RawTable:
     for name, source in found.items():
         if name in columns and (source.factor, source.offset) != (1.0, 0.0):
             columns[name] = columns[name] * source.factor + source.offset
-    start = _start(text, options.dayfirst)
     used = {name: source.label for name, source in found.items()}
+    stamps = None
     if clock_times:
-        start, columns["test_time"] = _elapsed(table, found["test_time"].index, options)
+        stamps = _stamps(table, found["test_time"].index, options)
+        columns["test_time"] = (stamps - stamps[0]) * 1e-9
     if charge is not None:
         passed = columns.pop("dq")
         columns["current"] = current_from_charge(columns["test_time"], passed)
@@ -98,16 +101,19 @@ def read(path: Path, options: Options) -> RawTable:
             "mass 7000 mg, molar mass 90.93 g/mol and x = 0.9 in the header are the "
             "EC-Lab template default, not this cell: give the active mass yourself"
         )
-    return RawTable(
+    raw_table = RawTable(
         columns,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
-        start_local=start,
+        start_local=None if clock_times else _start(text, options.dayfirst),
+        local_time=stamps,
+        timed_by_clock=stamps is not None,
         header=header,
         labels=used,
         units={n: s.units for n, s in found.items()},
         first_line=table.first_line,
         notes=notes,
     )
+    return with_start(raw_table)
 
 
 def read_binary(path: Path, options: Options) -> RawTable:
@@ -258,17 +264,13 @@ def _absolute(table: TextTable, index: int | None) -> bool:
     return index < len(first) and first[index].count(b"/") == 2
 
 
-def _elapsed(
-    table: TextTable, index: int, options: Options
-) -> tuple[datetime, np.ndarray]:
+def _stamps(table: TextTable, index: int, options: Options) -> np.ndarray:
     words = table.read({}, {"time": index})["time"]
-    order = BIOLOGIC.dayfirst if options.dayfirst is None else options.dayfirst
-    moments = [clock.reading(str(word), dayfirst=order) for word in words]
-    bad = next((i for i, moment in enumerate(moments) if moment is None), None)
-    if bad is not None:
+    stamps = stamps_of(words, Style(options.dayfirst, BIOLOGIC.dayfirst), None)
+    missing = np.ones(len(words), bool) if stamps is None else ~stamps.known
+    if stamps is None or missing.any():
+        bad = int(np.argmax(missing))
         raise FileFormatError(
             table.path, f"{words[bad]!r} is not a date.", table.first_line + bad
         )
-    known = [moment for moment in moments if moment is not None]
-    seconds = np.array([(m - known[0]).total_seconds() for m in known])
-    return known[0], seconds
+    return stamps.ns

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.io import clock
+from batteryxr.core.model import attributes
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
+from batteryxr.io.timing.cells import NAT
+from batteryxr.io.timing.rows import Clocked, clocked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import tzinfo
+    from datetime import datetime, tzinfo
 
 _RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
+_APART = 7 * 86_400.0  # s between files of one run
 _NAT = np.datetime64("NaT", "ns")
 
 
@@ -28,16 +30,24 @@ class _Placed:
 
     table: RawTable
     name: str
-    #: Zone-less ("local") or UTC reading at test_time 0, in ns; None if unknown.
-    local: int | None
-    utc: int | None
+    clocked: Clocked
 
-    def begins(self, kind: str | None) -> int | None:
-        """Clock reading at the first row, in ns."""
-        start = {"utc": self.utc, "local": self.local}.get(kind or "")
-        if start is None:
+    @property
+    def local(self) -> np.ndarray | None:
+        """Time of each row on the cycler's own clock, in ns."""
+        return self.clocked.local
+
+    @property
+    def utc(self) -> np.ndarray | None:
+        """UTC of each row, in ns."""
+        return self.clocked.utc
+
+    def ends(self, kind: str | None) -> tuple[int, int] | None:
+        """Clock reading at the first and the last row, in ns."""
+        readings = {"utc": self.utc, "local": self.local}.get(kind or "")
+        if readings is None or NAT in (readings[0], readings[-1]):
             return None
-        return start + round(float(self.table.columns["test_time"][0]) * 1e9)
+        return int(readings[0]), int(readings[-1])
 
 
 def join(
@@ -55,7 +65,7 @@ def join(
         messages.append(f"{', '.join(lost)}: no start in the file, so `time` is NaT.")
     kind = _common_clock(placed)
     if kind is not None:
-        placed.sort(key=lambda p: p.begins(kind) or 0)
+        placed.sort(key=lambda p: (p.ends(kind) or (0, 0))[0])
     times, gaps = _running_time(placed, kind)
     dataset = _labelled(placed, times)
     notes = _notes(placed)
@@ -68,6 +78,7 @@ def join(
         notes["overlap"] = (
             f"a file starts {-min(overlap):.3f} s before the one before it ends"
         )
+    notes |= _strangers(placed, gaps)
     messages += [f"{flag}: {said}" for flag, said in notes.items()]
     dataset.attrs = _attributes(placed, gaps, zone) | {
         "flags": list(notes),
@@ -88,23 +99,34 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
     }
 
 
+def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
+    """Say where the files may not be of one cell."""
+    notes = {}
+    makers = list(dict.fromkeys(p.table.instrument for p in placed))
+    if len(makers) > 1:
+        notes["several_instruments"] = (
+            f"the files come from {len(makers)} instruments, {', '.join(makers)}: are "
+            "they of one cell?"
+        )
+    if long := [k for k, gap in enumerate(gaps) if gap > _APART]:
+        k = max(long, key=lambda k: gaps[k])
+        notes["files_apart"] = (
+            f"{gaps[k] / 86_400:.0f} days lie between {placed[k].name} and "
+            f"{placed[k + 1].name}: are they of one cell?"
+        )
+    return notes
+
+
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:
-    local = utc = None
-    if table.start_local is not None:
-        local = clock.nanoseconds(table.start_local - datetime(1970, 1, 1))
-        if where is not None:
-            utc = clock.utc_nanoseconds(table.start_local, where)
-    if table.unix_time is not None:
-        first = float(table.unix_time[0] - table.columns["test_time"][0])
-        utc = round(first * 1e9)
-    return _Placed(table, name, local, utc)
+    timed = clocked(table, where)
+    table = replace(table, notes={**table.notes, **timed.course.notes})
+    return _Placed(table, name, timed)
 
 
 def _common_clock(placed: Sequence[_Placed]) -> str | None:
-    if all(p.utc is not None for p in placed):
-        return "utc"
-    if all(p.local is not None for p in placed):
-        return "local"
+    for kind in ("utc", "local"):
+        if all(p.ends(kind) is not None for p in placed):
+            return kind
     return None
 
 
@@ -114,21 +136,24 @@ def _running_time(
     """Return test time of each file from the first row on, and gaps where known."""
     times: list[np.ndarray] = []
     gaps: list[float] = []
+    ended: int | None = None
     for p in placed:
         own = p.table.columns["test_time"]
         own = own - own[0]
+        ends = p.ends(kind)
         if times:
             end = float(times[-1][-1])
-            begin, first = p.begins(kind), placed[0].begins(kind)
-            if begin is None or first is None:
+            if ends is None or ended is None:
                 own = own + end
             else:
-                offset = (begin - first) * 1e-9
-                if -_RESOLUTION < offset - end < 0:
-                    offset = end
-                gaps.append(offset - end)
-                own = own + offset
+                gap = (ends[0] - ended) * 1e-9
+                # A start is early by less than the resolution of its clock.
+                if -max(_RESOLUTION, p.clocked.course.resolution) < gap < 0:
+                    gap = 0.0
+                gaps.append(gap)
+                own = own + (end + gap)
         times.append(own)
+        ended = None if ends is None else ends[1]
     return times, gaps
 
 
@@ -147,6 +172,7 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
             ),
             {"units": "1", "long_name": "File number"},
         ),
+        **_pauses(placed),
     }
     names = dict.fromkeys(n for p in placed for n in p.table.columns)
     known = [n for n in COLUMNS if n in names and n != "test_time"]
@@ -182,14 +208,21 @@ def _narrow(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _absolute(p: _Placed) -> np.ndarray:
-    if p.table.unix_time is not None:
-        # A float64 holds today's Unix times to 0.24 us, no finer.
-        stamps = np.round(p.table.unix_time * 1e6).astype("datetime64[us]")
-        return stamps.astype("datetime64[ns]")
     if p.utc is None:
         return np.full(p.table.rows, _NAT)
-    elapsed = np.round(p.table.columns["test_time"] * 1e9).astype(np.int64)
-    return (elapsed + p.utc).astype("datetime64[ns]")
+    return p.utc.astype("datetime64[ns]")
+
+
+def _pauses(placed: Sequence[_Placed]) -> dict[str, Any]:
+    """Return how long test time stood still before each row, where it ever did."""
+    if not any(p.clocked.course.rows.size for p in placed):
+        return {}
+    stood = []
+    for p in placed:
+        seconds = np.zeros(p.table.rows)
+        seconds[p.clocked.course.rows] = p.clocked.course.seconds
+        stood.append(seconds)
+    return {"pause": ("record", np.concatenate(stood), attributes("pause"))}
 
 
 def _attributes(
@@ -204,6 +237,7 @@ def _attributes(
         "start_local": starts,
         "timezone": zone,
         "gap_s": [float(g) for g in gaps],
+        "row_clock": json.dumps([p.clocked.about for p in placed]),
         "repaired": [s for t in tables for s in t.repaired.values()],
         "header": json.dumps([dict(t.header) for t in tables], ensure_ascii=False),
     }

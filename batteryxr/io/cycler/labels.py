@@ -42,6 +42,10 @@ _UNITS = {
 #: Words of a row of units that measure what nobody reads here.
 _ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
 _LONGEST = 120  # letters of a label: what is longer is a line of something else
+_ZONE = re.compile(
+    r"(?P<bare>.*?\w)[\s_]*[(\[/_ ]\s*(?:utc|gmt)\s*(?P<offset>[+-]\d{1,2}(?::?\d\d)?)?"
+    r"\s*[)\]]?"
+)
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
@@ -113,6 +117,18 @@ def split(label: str) -> tuple[str, str | None]:
     return text, None
 
 
+def zone_of(label: str) -> str | None:
+    """Return the zone that the label of a clock names, such as ``"+02:00"``; or None.
+
+    Examples
+    --------
+    >>> zone_of("Date Time (UTC)"), zone_of("Timestamp [GMT+02:00]"), zone_of("Date")
+    ('UTC', '+02:00', None)
+    """
+    match = _ZONE.fullmatch(" ".join(label.split()).lower())
+    return None if match is None else match["offset"] or "UTC"
+
+
 def choose(
     labels: Sequence[str],
     columns: Sequence[Column],
@@ -143,7 +159,11 @@ def choose(
         if column.name in found:
             continue
         for index, (text, units) in enumerate(bare):
-            if index in taken or not re.fullmatch(column.pattern, text):
+            if index in taken:
+                continue
+            if column.name == CLOCK and (match := _ZONE.fullmatch(text)):
+                text = match["bare"]
+            if not re.fullmatch(column.pattern, text):
                 continue
             units = units or column.units
             if not units and column.name not in _BARE:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.files import head, refuse_other, regular
 from batteryxr.io.door.limits import WHOLE, refuse_larger
+from batteryxr.io.timing.cells import NAT
+from batteryxr.io.timing.rows import with_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,30 +177,29 @@ def _table(
     said: list[str],
 ) -> RawTable:
     notes = {}
-    if unix is not None and (back := int((np.diff(unix) < 0).sum())):
-        notes["backward_clock"] = (
-            f"the clock was set back {back} times during the test; "
-            "test_time is the cycler's own running time and was not"
-        )
     if any("aux" in line.lower() for line in said):
         notes["auxiliary_lost"] = (
             "auxiliary channels (temperatures) are in the file, but what describes "
             "them is damaged: they are left out"
         )
-    start = None
-    if unix is not None and local and unix.size and np.isfinite(unix[0]):
-        zero = float(unix[0] - columns["test_time"][0])
-        start = datetime.fromtimestamp(zero, UTC).replace(tzinfo=None)
-    return RawTable(
+    table = RawTable(
         columns=columns,
         instrument="Neware",
-        start_local=start,
         unix_time=None if local else unix,
+        local_time=_whole(unix) if local and unix is not None else None,
         header=header,
         labels=labels,
         units={"step_index": "1"} | units,
         notes=notes,
     )
+    return with_start(table)
+
+
+def _whole(unix: np.ndarray) -> np.ndarray:
+    """Return seconds as whole ns, to the microsecond that a float holds."""
+    sound = np.isfinite(unix)
+    whole = np.rint(np.where(sound, unix, 0.0) * 1e6).astype(np.int64) * 1000
+    return np.where(sound, whole, NAT)
 
 
 def _auxiliary(frame: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -13,10 +13,12 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility, vendor_csv
+from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.timing.rows import zoned
 
 if TYPE_CHECKING:
     import os
@@ -143,7 +145,9 @@ def read_cycler(
         ``.res``, a channel of a workbook, a measurement of PalmSens.
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
-        ``"backward_time"``. Nothing is repaired unless named here.
+        ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
+        ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
+        here.
 
     Returns
     -------
@@ -152,10 +156,12 @@ def read_cycler(
         and what else the file has of ``capacity`` (mA h), ``energy`` (mW h),
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
         where the cycler counts both directions apart. Coordinates ``test_time`` (s
-        from the first row, running on over later files), ``time`` (UTC) and
-        ``file``. In ``attrs``: ``flags`` (what looks implausible; empty if nothing
-        does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
-        ``start_local`` as written, ``header`` (JSON).
+        from the first row, running on over later files), ``time`` (UTC, by each row's
+        own clock reading where the file has them), ``file`` and, where test time ever
+        stood still, ``pause`` (s before the row). In ``attrs``: ``flags`` (what looks
+        implausible; empty if nothing does) with a sentence each in ``flag_notes``,
+        ``gap_s`` between files, ``row_clock`` (JSON, per file: what ``time`` comes
+        from, pauses, drift), ``start_local`` as written, ``header`` (JSON).
 
     Raises
     ------
@@ -180,6 +186,7 @@ def read_cycler(
         with named(one):
             table = reader(identify(one, format))(one, options)
             check(table, one)
+            table = directed(zoned(table, where))
             tables.append(plausibility.examine(table, wanted, one.name))
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):

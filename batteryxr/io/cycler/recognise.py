@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io import clock
-from batteryxr.io.cycler.labels import CLOCK, STATE, Source, choose, units_row
+from batteryxr.io.cycler.direction import states_of
+from batteryxr.io.cycler.labels import (
+    CLOCK,
+    STATE,
+    Source,
+    choose,
+    units_row,
+    zone_of,
+)
 from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
 from batteryxr.io.cycler.vendors import GENERIC, TEXT, Vendor
+from batteryxr.io.timing.cells import Style
+from batteryxr.io.timing.rows import stamped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,9 +32,7 @@ _TELLING = re.compile(
     r"vol(t|\b)|potential|ewe|ecell|电压|\bu\b|\be\b|\bv\b", re.IGNORECASE
 )
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
-_DISCHARGE = re.compile(r"\s*(d\b|dis|(.*[\W_])?d(is)?ch|.*放电)", re.IGNORECASE)
 _COLDEST = -273.15  # degC
-_TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,6 @@ def assemble(
         else np.asarray(values, dtype=np.float64)
         for name, values in numbers.items()
     }
-    order = layout.vendor.dayfirst if options.dayfirst is None else options.dayfirst
     labels = {name: source.label.strip() for name, source in found.items()}
     if "test_time" not in columns and "step_time" in columns:
         columns["test_time"] = _running(columns)
@@ -192,25 +198,13 @@ def assemble(
         notes=left_out,
     )
     if STATE in words:
-        table = _signed(table, words[STATE])
+        table = replace(table, states=states_of(words[STATE]))
     try:
-        return _started(table, words.get(CLOCK), layout.vendor, head, order)
+        return _started(table, words.get(CLOCK), layout.vendor, head, options)
     except ArgumentError as error:
+        if options.dayfirst is not None:
+            raise
         return replace(table, notes={**table.notes, "ambiguous_date": str(error)})
-
-
-def _signed(table: RawTable, states: Sequence[Any] | np.ndarray) -> RawTable:
-    """Give the current its sign where the cycler writes its magnitude only."""
-    current = table.columns["current"]
-    if (current < 0).any():
-        return table
-    kinds = {state: bool(_DISCHARGE.match(str(state))) for state in set(states)}
-    discharging = np.array([kinds[state] for state in states], dtype=bool)
-    if not discharging.any():
-        return table
-    signed = np.where(discharging, -current, current)
-    header = {**table.header, "current_sign": f"from {table.labels[STATE]!r}"}
-    return replace(table, columns={**table.columns, "current": signed}, header=header)
 
 
 def _started(
@@ -218,27 +212,22 @@ def _started(
     stamps: Sequence[Any] | np.ndarray | None,
     vendor: Vendor,
     head: str,
-    order: bool | None,
+    options: Options,
 ) -> RawTable:
+    """Give every row its clock reading, or the test the start in the header."""
     written = re.search(vendor.start, head) if vendor.start else None
+    order = vendor.dayfirst if options.dayfirst is None else options.dayfirst
     noted = clock.reading(written[1], dayfirst=order) if written else None
-    first = _moment(stamps[0], noted, order) if stamps is not None else None
-    columns = dict(table.columns)
-    if "test_time" not in columns and stamps is not None and first is not None:
-        columns["test_time"] = _seconds(stamps, first, order)
-        labels = {**table.labels, "test_time": table.labels[CLOCK]}
-        table = replace(table, columns=columns, labels=labels)
-    if "test_time" not in columns:
-        return table  # the check of required columns tells the user
-    begin = columns["test_time"][0]
-    if not abs(begin) < 1e9:
-        return table  # the check of times names the row
-    start = noted if first is None else first - timedelta(seconds=float(begin))
-    if start is None:
-        return table
-    if start.tzinfo is None:
-        return replace(table, start_local=start)
-    return replace(table, unix_time=start.timestamp() + columns["test_time"])
+    day = None if noted is None else noted.date()
+    if written is None or ":" not in written[1]:
+        noted = None  # a date without a time of day is no start
+    label = table.labels.get(CLOCK, "")
+    zone = clock.zone(zone_of(label))
+    style = Style(options.dayfirst, vendor.dayfirst, zone, day)
+    table = stamped(table, stamps, style, noted)
+    if table.timed_by_clock:
+        table = replace(table, labels={**table.labels, "test_time": label})
+    return table
 
 
 def _running(columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -273,26 +262,3 @@ def _sensed(
     warm = columns | {"temperature": np.where(cold, np.nan, read)}
     said = f"{int(cold.sum())} rows have a temperature below absolute zero: no sensor"
     return warm, {"no_temperature": said}
-
-
-def _moment(stamp: Any, noted: datetime | None, order: bool | None) -> datetime | None:
-    if isinstance(stamp, datetime):
-        return stamp
-    text = str(stamp).strip()
-    if noted is not None and (match := _TIME.fullmatch(text)):
-        hour, minute, second = (int(part) for part in match.groups())
-        if hour < 24 and minute < 60 and second < 60:
-            return datetime.combine(noted.date(), time(hour, minute, second))
-    return clock.reading(text, dayfirst=order)
-
-
-def _seconds(
-    stamps: Sequence[Any] | np.ndarray, first: datetime, order: bool | None
-) -> np.ndarray:
-    """Return seconds since the first stamp; NaN where one cannot be read."""
-    elapsed = np.full(len(stamps), np.nan)
-    for row, stamp in enumerate(stamps):
-        moment = _moment(stamp, None, order)
-        if moment is not None and (moment.tzinfo is None) == (first.tzinfo is None):
-            elapsed[row] = (moment - first).total_seconds()
-    return elapsed

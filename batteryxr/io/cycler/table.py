@@ -76,6 +76,14 @@ class RawTable:
         Local clock time (no zone) at ``test_time`` 0 of this file.
     unix_time
         Absolute UTC time of each row in seconds since 1970, where the file has it.
+    local_time
+        Clock reading of each row where the file has them without a zone:
+        nanoseconds since 1970 on the cycler's own clock, int64, `NAT` (the least
+        int64) for rows without one.
+    states
+        What the file's words say of each row: 1 charge, -1 discharge, 0 neither.
+    timed_by_clock
+        Whether test time was made of those readings, for want of its own.
     header
         What else the file says, for ``attrs["header"]``: JSON values.
     labels
@@ -94,6 +102,9 @@ class RawTable:
     instrument: str
     start_local: datetime | None = None
     unix_time: np.ndarray | None = None
+    local_time: np.ndarray | None = None
+    states: np.ndarray | None = None
+    timed_by_clock: bool = False
     header: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
@@ -105,6 +116,16 @@ class RawTable:
     def rows(self) -> int:
         """Number of rows."""
         return len(self.columns["test_time"])
+
+    @property
+    def stamps(self) -> np.ndarray | None:
+        """Clock readings of the rows in ns, UTC or local; None if there are none."""
+        if self.unix_time is None:
+            return self.local_time
+        # A float64 holds today's Unix times to 0.24 us, no finer.
+        sound = np.isfinite(self.unix_time)
+        whole = np.rint(np.where(sound, self.unix_time, 0.0) * 1e6).astype(np.int64)
+        return np.where(sound, whole * 1000, np.iinfo(np.int64).min)
 
 
 def check(table: RawTable, path: Path) -> None:
@@ -126,6 +147,8 @@ def check(table: RawTable, path: Path) -> None:
     lengths = {name: len(values) for name, values in table.columns.items()}
     if table.unix_time is not None:
         lengths["unix_time"] = len(table.unix_time)
+    if table.local_time is not None:
+        lengths["local_time"] = len(table.local_time)
     if len(set(lengths.values())) > 1:
         raise FileFormatError(path, f"columns differ in length: {lengths}.")
     if table.rows == 0:
@@ -133,7 +156,8 @@ def check(table: RawTable, path: Path) -> None:
     times = table.columns["test_time"]
     _refuse(~(np.abs(times) < _LONGEST), times, "test time", table, path)
     if (unix := table.unix_time) is not None:
-        _refuse(~((unix >= 0) & (unix < _LATEST)), unix, "Unix time", table, path)
+        wrong = ~(((unix >= 0) & (unix < _LATEST)) | np.isnan(unix))
+        _refuse(wrong, unix, "Unix time", table, path)
     for name in ("voltage", "current"):
         values = table.columns[name]
         _refuse(np.isinf(values), values, name, table, path)
