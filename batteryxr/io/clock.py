@@ -19,6 +19,7 @@ _READING = re.compile(
 )
 _DURATION = re.compile(
     r"(?:(\d{1,6})\s*(?:d|days?)?[ ,]+)?(\d{1,7}):(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)"
+    r"(?::(\d{3}))?"  # thousandths, as Neware writes them
 )
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun"]
 _MONTHS += ["jul", "aug", "sep", "oct", "nov", "dec"]
@@ -187,10 +188,11 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration")
-    days, hours, minutes, seconds = match.groups()
+    days, hours, minutes, seconds, thousandths = match.groups()
     return (
         int(days or 0) * 86_400.0
         + int(hours) * 3600.0
         + int(minutes) * 60.0
         + float(seconds.replace(",", "."))
+        + int(thousandths or 0) / 1000
     )

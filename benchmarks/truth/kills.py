@@ -23,8 +23,8 @@ import xarray as xr
 
 from batteryxr.core.store import open_store, save, verify
 
-TESTS = Path(__file__).parents[2] / "tests" / "core"
-sys.path[:0] = [str(TESTS), str(TESTS / "store")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "core"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "core" / "store"))
 import conftest
 import test_changes as changes
 import test_damage as damages

@@ -1,4 +1,4 @@
-"""The same call gives the same arrays in threads and in processes, one of them killed."""
+"""The same call gives the same arrays in threads and in processes, some killed."""
 
 from __future__ import annotations
 

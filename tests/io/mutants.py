@@ -25,6 +25,7 @@ import bdf_files
 import cycler_files
 import damage
 import eclab_files
+import maker_files
 import numpy as np
 import scan_files
 import stack_files
@@ -99,6 +100,11 @@ def sources(folder: Path, measured: Path | None = None) -> list[Source]:
             packed = name.endswith(".xlsx")
             path = write(folder / name, run)
             found += [Source(path, read), *([Source(path, read, True)] * packed)]
+    for name, text in maker_files.WRITERS.items():
+        path = maker_files.write(folder / name, text(run))
+        found.append(Source(path, read))
+    with contextlib.suppress(ImportError):
+        found.append(Source(maker_files.old_workbook(folder / "old.xls", run), read))
     with contextlib.suppress(ImportError):
         path = cycler_files.workbook(folder / "run.xlsx", run)
         found += [Source(path, read), Source(path, read, True)]

@@ -11,6 +11,7 @@ from batteryxr.core.errors import FileFormatError, UnitsError
 from batteryxr.core.optional import require
 from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
 from batteryxr.io.cycler.decimals import shift
+from batteryxr.io.cycler.layouts import columnar
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
 from batteryxr.io.door.files import head, named, refuse_other, regular, text
@@ -68,7 +69,13 @@ def _parquet(path: Path, options: Options) -> RawTable:
         needed = 8 * about.num_rows * about.num_columns
         refuse_bomb(path, regular(path), needed, "the table")
         table = file.read()
-    places = _located(path, table.column_names, options)
+    labels = table.column_names
+    places = _places(path, labels, options)
+    if not {"voltage", "current"} <= places.keys():
+        found = columnar.read(path, table, options)
+        if found is not None:
+            return found
+        _refuse_none(path, labels, places)
     columns = {}
     for name, place in places.items():
         try:
@@ -83,21 +90,30 @@ def _parquet(path: Path, options: Options) -> RawTable:
 
 
 def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
+    places = _places(path, labels, options)
+    _refuse_none(path, labels, places)
+    return places
+
+
+def _places(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
     try:
-        places = locate(list(labels), options.columns)
+        return locate(list(labels), options.columns)
     except (UnitsError, ValueError) as error:
         raise FileFormatError(
             path, f"a column has units of another kind: {error}.", 1
         ) from error
+
+
+def _refuse_none(path: Path, labels: Sequence[str], places: dict[str, Place]) -> None:
     if not places:
         shown = ", ".join(map(repr, labels[:8]))
         raise FileFormatError(
             path,
-            f"no column of the Battery Data Format, such as 'Voltage / V', among "
-            f"{shown}. If it is another maker's table, pass format='csv'.",
+            f"no column of the Battery Data Format, such as 'Voltage / V', nor one "
+            f"that a maker writes, among {shown}. Pass "
+            "columns={'label': 'voltage (V)', ...}; or format='csv' for text.",
             1,
         )
-    return places
 
 
 def _table(

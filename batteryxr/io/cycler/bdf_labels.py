@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batteryxr.core.units import affine
+from batteryxr.io.cycler.labels import meant
 from batteryxr.io.cycler.table import COLUMNS
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def locate(
     found: dict[str, Place] = {}
     taken: set[int] = set()
     chosen = {
-        name: labels.index(label)
+        meant(name)[0]: labels.index(label)
         for label, name in (explicit or {}).items()
         if label in labels
     }

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: time, and a word that tells charge from discharge.
 CLOCK, STATE = "clock", "state"
 _BARE = {*COUNTERS, CLOCK, STATE}
+#: What a user calls a column: a name of the data model, and units if the label has
+#: none.
+_NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 # As cyclers write them, lower case -> as units are written.
 _UNITS = {
@@ -27,13 +30,17 @@ _UNITS = {
     "v": "V", "volt": "V", "volts": "V", "mv": "mV", "uv": "uV",
     "a": "A", "ampere": "A", "amp": "A", "amps": "A",
     "ma": "mA", "ua": "uA", "na": "nA",
-    "ah": "A h", "a.h": "A h", "mah": "mA h", "ma.h": "mA h",
-    "uah": "uA h", "ua.h": "uA h",
-    "wh": "W h", "w.h": "W h", "mwh": "mW h", "mw.h": "mW h",
-    "uwh": "uW h", "uw.h": "uW h",
+    "ah": "A h", "a.h": "A h", "a·h": "A h", "mah": "mA h", "ma.h": "mA h",
+    "ma·h": "mA h", "uah": "uA h", "ua.h": "uA h", "ua·h": "uA h",
+    "wh": "W h", "w.h": "W h", "w·h": "W h", "mwh": "mW h", "mw.h": "mW h",
+    "mw·h": "mW h", "uwh": "uW h", "uw.h": "uW h",
     "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",
-    "k": "K", "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s",
+    "oc": "degC", "deg c": "degC", "deg. c": "degC", "k": "K",
+    "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s", "h:m:s.ms": "s",
+    "h:m:s:ms": "s", "hh:mm:ss": "s", "hh:mm:ss.ms": "s", "hh:mm:ss.sss": "s",
 }  # fmt: skip
+#: Words of a row of units that measure what nobody reads here.
+_ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
 _LONGEST = 120  # letters of a label: what is longer is a line of something else
 _ZONE = re.compile(
     r"(?P<bare>.*?\w)[\s_]*[(\[/_ ]\s*(?:utc|gmt)\s*(?P<offset>[+-]\d{1,2}(?::?\d\d)?)?"
@@ -44,6 +51,7 @@ _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
     re.compile(r"(?P<bare>.*\S)#(?P<unit>[^#]+)"),
+    re.compile(r"(?P<bare>.*\S)\s*,\s*(?P<unit>[^,]+)"),
     re.compile(r"(?P<bare>.*[^_])_+(?P<unit>[^_]+)"),
 )
 
@@ -105,10 +113,8 @@ def split(label: str) -> tuple[str, str | None]:
         return text, None
     text = text.replace("（", "(").replace("）", ")")
     for form in _FORMS:
-        if match := form.fullmatch(text):
-            written = match["unit"].strip().replace("μ", "u").replace("µ", "u")
-            if units := _UNITS.get(written):
-                return match["bare"].rstrip("_ "), units
+        if (match := form.fullmatch(text)) and (units := _unit(match["unit"])):
+            return match["bare"].rstrip("_ "), units
     return text, None
 
 
@@ -147,7 +153,7 @@ def choose(
     """
     found: dict[str, Source] = {}
     for label, name in (explicit or {}).items():
-        found[name] = _explicit(label, name, labels)
+        found[meant(name)[0]] = _explicit(label, name, labels)
     taken = {source.index for source in found.values()}
     bare = [split(label) for label in labels]
     for column in columns:
@@ -178,11 +184,18 @@ def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
             "columns", label, f"labels of the file, which are {stripped}"
         )
     index = stripped.index(label.strip())
-    units = split(label)[1]
+    name, said = meant(name)
+    units = split(label)[1] or said
     if name not in COLUMNS and name not in (CLOCK, STATE):
-        if not name.isidentifier():
-            raise ArgumentError("columns", name, "a name such as 'voltage'")
         return Source(index, stripped[index], 1.0, 0.0, units or "1")
+    if not units and name not in _BARE:
+        raise ArgumentError(
+            "columns",
+            f"{label}: {name}",
+            "a label with its units, such as 'I (A)', or the units with the name",
+            f"Pass columns={{{label!r}: '{name} ({COLUMNS[name]['units']})'}}, or "
+            "whatever they are.",
+        )
     source = _source(index, stripped[index], name, units or "")
     if source is None:
         raise ArgumentError(
@@ -192,6 +205,35 @@ def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
             f"{label!r} is in {units!r}.",
         )
     return source
+
+
+def meant(name: str) -> tuple[str, str | None]:
+    """Return the name of a column, and the units behind it where the user gives them.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no name, or the units are none that are known.
+    """
+    match = _NAMED.fullmatch(name)
+    bare = match[1] if match else name
+    if match is None or not bare.isidentifier():
+        raise ArgumentError("columns", name, "a name such as 'voltage'")
+    if match[2] is None:
+        return bare, None
+    units = _unit(match[2])
+    if units is None:
+        raise ArgumentError(
+            "columns", name, "units behind the name, such as 'current (mA)'"
+        )
+    return bare, units
+
+
+def _unit(written: str) -> str | None:
+    """Return units as they are written here, of a word of a file; None of another."""
+    text = written.strip().lower().replace("μ", "u").replace("µ", "u")
+    text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
+    return _UNITS.get(text.rstrip(".")) or _UNITS.get(text)
 
 
 def _source(index: int, label: str, name: str, units: str) -> Source | None:
@@ -227,8 +269,9 @@ def refuse_incomplete(
 
 def units_row(cells: Sequence[str]) -> list[str] | None:
     """Return the units in a row that holds nothing else, such as ``[V]``; or None."""
-    inner = [cell.strip().strip("[]()").lower() for cell in cells]
-    known = [text in _UNITS or not text for text in inner]
-    if not all(known) or sum(bool(text) for text in inner) < 2:
+    inner = [cell.strip().strip("[]()").strip().lower() for cell in cells]
+    known = [_unit(text) is not None for text in inner]
+    other = [not text or _ELSE.fullmatch(text) is not None for text in inner]
+    if sum(known) < 2 or not all(a or b for a, b in zip(known, other, strict=True)):
         return None
-    return inner
+    return [text if a else "" for text, a in zip(inner, known, strict=True)]

@@ -13,7 +13,7 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler import plausibility, vendor_csv
 from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
@@ -63,7 +63,7 @@ FORMATS: dict[str, Format] = {
     "arbin-res": Format(
         "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
     ),
-    "xlsx": Format("workbook", (".xlsx",)),
+    "xlsx": Format("workbook", (".xlsx", ".xls")),
     "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
     "bdf": Format(
         "bdf",
@@ -72,7 +72,32 @@ FORMATS: dict[str, Format] = {
             rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_(milli)?second\b|\bTest Time / s\b)"
         ),
     ),
+    "gamry": Format("layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
+    "palmsens": Format(
+        "layouts.palmsens",
+        (".pssession",),
+        re.compile(
+            rb'(\xff\xfe|\xef\xbb\xbf)?\s*{\0?\s*"\0?[^}]{0,200}P\0?a\0?l\0?m\0?S', re.S
+        ),
+        function="read_session",
+    ),
+    "pstrace": Format(
+        "layouts.palmsens",
+        (),
+        re.compile(
+            rb"(\xef\xbb\xbf)?Date and time:"
+            rb"|\xff\xfeD\0a\0t\0e\0 \0a\0n\0d\0 \0t\0i\0m\0e\0:"
+        ),
+    ),
     "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
+}
+#: Files that a program numbers by channel or run, as Maccor's: run.041.
+_NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
+#: Files of programs that no reader here takes, and how to get at what is in them.
+_ELSE = {
+    ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
+    "IviumSoft (time/s I/A E/V)",
+    ".nox": "an Autolab NOVA file: export it as text, and name its columns",
 }
 
 
@@ -90,9 +115,10 @@ def read_cycler(
     """Read the files of one cell, from any cycler, into one Dataset.
 
     Reads once. The format is told by content and file name: BioLogic ``.mpt`` and
-    ``.mpr``, Arbin ``.res``, ``.xlsx`` and ``.csv``, Neware ``.nda`` and ``.ndax``,
-    Battery Data Format, and text exports of Maccor, Landt, Novonix, Basytec,
-    Digatron, PEC and Neware.
+    ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
+    ``.ndax``, Battery Data Format, Gamry ``.DTA``, PalmSens ``.pssession`` and csv,
+    and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
+    Bitrode, Ivium and Neware.
 
     Parameters
     ----------
@@ -109,11 +135,13 @@ def read_cycler(
         Name of the format, where content and file name do not tell.
     columns
         Label in the file -> name in the data model, for labels that are not known:
-        ``{"Potential V": "voltage"}``. Units are read from the label.
+        ``{"Strom [mA]": "current"}``. Units are read from the label; where it has
+        none they go with the name: ``{"Strom": "current (mA)"}``.
     dayfirst
         Whether dates are written day first. None: as the cycler's maker writes them.
     test
-        Number of the test to read, from files that hold several (Arbin ``.res``).
+        Number of the test to read, from files that hold several: a test of Arbin
+        ``.res``, a channel of a workbook, a measurement of PalmSens.
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
@@ -127,12 +155,15 @@ def read_cycler(
         and what else the file has of ``capacity`` (mA h), ``energy`` (mW h),
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
         where the cycler counts both directions apart. Coordinates ``test_time`` (s
-        from the first row, running on over later files), ``time`` (UTC) and
-        ``file``, which changes wherever a piece of a file ends: where another goes on,
-        or rows of impedance were left out (``source_file`` in its attributes then has
-        the file of each piece). In ``attrs``: ``flags`` (what looks implausible; empty if nothing
-        does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
-        ``start_local`` as written, ``header`` (JSON).
+        from the first row, running on over later files), ``time`` (UTC, by each row's
+        own clock reading where the file has them), ``file``, which changes wherever a
+        piece of a file ends: where another goes on, or rows of impedance were left out
+        (``source_file`` in its attributes then has the file of each piece), and, where
+        test time ever stood still, ``pause`` (s before the row). In ``attrs``:
+        ``flags`` (what looks implausible; empty if nothing does) with a sentence each
+        in ``flag_notes``, ``gap_s`` between files, ``row_clock`` (JSON, per file: what
+        ``time`` comes from, pauses, drift), ``start_local`` as written, ``header``
+        (JSON).
 
     Raises
     ------
@@ -197,13 +228,16 @@ def identify(path: Path, name: str | None = None) -> str:
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
     kind = kind_of(start)
+    if kind is None and vendor_csv.holds_table(start):
+        return "csv"
+    if kind is not None:
+        mend = f"It is {kind.words}. {kind.mend}"
+    elif (known := _ELSE.get(path.suffix.lower())) is not None:
+        mend = f"It is {known}."
+    else:
+        mend = f"If you know what it is, pass format= one of {sorted(FORMATS)}."
     raise ArgumentError(
-        "path",
-        str(path),
-        f"a file that ends in one of {known_suffixes()}",
-        f"It is {kind.words}. {kind.mend}"
-        if kind
-        else f"If you know what it is, pass format= one of {sorted(FORMATS)}.",
+        "path", str(path), f"a file that ends in one of {known_suffixes()}", mend
     )
 
 
@@ -213,12 +247,13 @@ def by_suffix(path: Path) -> str | None:
     for key, form in FORMATS.items():
         if lower.endswith(form.suffixes):
             return key
-    return None
+    return "csv" if _NUMBERED.fullmatch(lower) else None
 
 
 def known_suffixes() -> list[str]:
     """Return all endings of file names that some reader takes."""
-    return sorted({s for form in FORMATS.values() for s in form.suffixes})
+    suffixes = {s for form in FORMATS.values() for s in form.suffixes}
+    return [*sorted(suffixes), _ALL_NUMBERS]
 
 
 def reader(name: str) -> Callable[[Path, Options], RawTable]:

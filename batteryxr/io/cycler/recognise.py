@@ -19,8 +19,8 @@ from batteryxr.io.cycler.labels import (
     units_row,
     zone_of,
 )
-from batteryxr.io.cycler.table import REQUIRED, Options, RawTable
-from batteryxr.io.cycler.vendors import TEXT, Vendor
+from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
+from batteryxr.io.cycler.vendors import GENERIC, TEXT, Vendor
 from batteryxr.io.timing.cells import Style
 from batteryxr.io.timing.rows import stamped
 
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_TELLING = re.compile(r"volt|potential|ewe|ecell|电压|\bu\b|\be\b", re.IGNORECASE)
+_TELLING = re.compile(
+    r"vol(t|\b)|potential|ewe|ecell|电压|\bu\b|\be\b|\bv\b", re.IGNORECASE
+)
+_IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
+_COLDEST = -273.15  # degC
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def recognise(
         if not explicit and not any(map(_TELLING.search, cells)):
             continue
         labels, first, wanted = tuple(cells), number + 1, explicit
+        while first < len(rows) and not any(cell.strip() for cell in rows[first]):
+            first += 1
         if first < len(rows) and (units := units_row(rows[first])) is not None:
             pairs = zip(cells, units + [""] * len(cells), strict=False)
             labels = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
@@ -104,8 +110,8 @@ def recognise(
             if not re.search(vendor.mark, text):
                 continue
             found = choose(labels, vendor.columns, wanted)
-            if {"voltage", "current"} <= found.keys() and (
-                "test_time" in found or CLOCK in found
+            if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
+                ("test_time", "step_time", CLOCK)
             ):
                 return TableLayout(vendor, labels, number, first, found)
     return None
@@ -123,14 +129,24 @@ def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
         return FileFormatError(
             path,
             f"no line of labels for {need} was found. "
-            "Pass columns={'label': 'voltage', ...}.",
+            "Pass columns={'label': 'voltage (V)', ...}.",
         )
     number, cells = likely[0]
     shown = [cell.strip() for cell in cells]
+    if any(map(_IMPEDANCE.search, shown)):
+        return FileFormatError(
+            path,
+            f"the labels {shown} are those of an impedance spectrum, which is no "
+            "cycling.",
+            number,
+        )
+    found = choose(shown, GENERIC.columns)
+    missing = [name for name in REQUIRED if name not in found]
     return FileFormatError(
         path,
-        f"the labels {shown} do not name {need}. "
-        "Pass columns={'label': 'current', ...}.",
+        f"the labels {shown} do not name {need}: {' and '.join(missing)} not found. "
+        "Say which label it is, and its units where the label has none: "
+        f"columns={{'label': '{(missing or ['current'])[0]} (units)', ...}}.",
         number,
     )
 
@@ -168,6 +184,10 @@ def assemble(
         for name, values in numbers.items()
     }
     labels = {name: source.label.strip() for name, source in found.items()}
+    if "test_time" not in columns and "step_time" in columns:
+        columns["test_time"] = _running(columns)
+        labels["test_time"] = labels["step_time"]
+    columns, left_out = _sensed(columns)
     table = RawTable(
         columns,
         instrument=layout.vendor.name or "unknown",
@@ -175,6 +195,7 @@ def assemble(
         labels=labels,
         units={name: source.units for name, source in found.items()},
         first_line=first_line,
+        notes=left_out,
     )
     if STATE in words:
         table = replace(table, states=states_of(words[STATE]))
@@ -207,3 +228,37 @@ def _started(
     if table.timed_by_clock:
         table = replace(table, labels={**table.labels, "test_time": label})
     return table
+
+
+def _running(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return seconds of a clock that starts again with each step.
+
+    The last row of a step stands at its end, as cyclers write it.
+    """
+    elapsed = columns["step_time"]
+    begins = np.diff(elapsed, prepend=elapsed[:1]) < 0
+    if not begins.any():
+        return elapsed  # one step, or a clock that runs on
+    for name in COUNTERS & columns.keys():
+        begins |= np.diff(columns[name], prepend=columns[name][:1]) != 0
+    ends = np.where(begins, np.concatenate([elapsed[:1], elapsed[:-1]]), 0.0)
+    return elapsed + np.cumsum(ends)
+
+
+def _sensed(
+    columns: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the columns without temperatures that no sensor read, and notes.
+
+    Cyclers write -9999 or -327.6 degC where no sensor is connected.
+    """
+    if (read := columns.get("temperature")) is None:
+        return columns, {}
+    cold = read < _COLDEST
+    if not cold.any():
+        return columns, {}
+    if cold.all():
+        return {n: v for n, v in columns.items() if n != "temperature"}, {}
+    warm = columns | {"temperature": np.where(cold, np.nan, read)}
+    said = f"{int(cold.sum())} rows have a temperature below absolute zero: no sensor"
+    return warm, {"no_temperature": said}

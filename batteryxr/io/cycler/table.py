@@ -30,6 +30,7 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "discharge_energy": {"units": "mW h", "long_name": "Discharge energy"},
     "cycle": attributes("cycle"),
     "step": attributes("step"),
+    "step_time": {"units": "s", "long_name": "Time since the step began"},
     "temperature": attributes("temperature"),
 }
 #: The cycler's own counters: kept as whole numbers where they are whole.
@@ -48,7 +49,7 @@ class Options:
     Parameters
     ----------
     columns
-        Label in the file -> name in the data model.
+        Label in the file -> name in the data model, with units if the label has none.
     dayfirst
         Whether 01/02 in a date is the first of February; None where the format
         tells.

@@ -20,9 +20,27 @@ if TYPE_CHECKING:
 
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
+_GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
 _SAMPLE = 20_000  # bytes that tell the decimal sign
 _TAIL = 65_536  # bytes at the end that may hold empty lines
-_CHINESE = re.compile("电压|电流|工步|容量|循环|充电|放电|静置|时间")
+_CHINESE = (
+    "电压",
+    "电流",
+    "时间",
+    "工步",
+    "循环",
+    "容量",
+    "充电",
+    "放电",
+    "搁置",
+    "静置",
+)
+_CHINESE_WITHIN = 1_000_000  # bytes
+_FORMULA = re.compile(rb'="([^"\r\n]*)"')
+#: A line that is one quoted cell, which holds several.
+_QUOTED = re.compile(
+    rb'^"((?:[^"\r\n]|"")*[,;\t](?:[^"\r\n]|"")*)"(?=\r?$)', re.MULTILINE
+)
 _MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
 
 
@@ -42,6 +60,8 @@ class TextTable:
         Between cells.
     first_line
         Line number of the first row, from 1.
+    lines
+        How many lines below that each row stands; None for one after the other.
     """
 
     path: Path
@@ -49,6 +69,11 @@ class TextTable:
     body: bytes
     separator: str
     first_line: int
+    lines: np.ndarray | None = None
+
+    def line(self, row: int) -> int:
+        """Return the number of the line, from 1, of a row, from 0."""
+        return self.first_line + (row if self.lines is None else int(self.lines[row]))
 
     @property
     def named(self) -> int:
@@ -113,7 +138,7 @@ class TextTable:
             )
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
             line = re.search(r"line (\d+)", str(error))
-            number = int(line[1]) + self.first_line - 1 if line else None
+            number = self.line(int(line[1]) - 1) if line else None
             raise FileFormatError(
                 self.path, f"the rows cannot be read: {error}.", number
             ) from error
@@ -170,7 +195,7 @@ class TextTable:
             self.path,
             f"{width} cells under {self.named} labels. The file is cut or "
             "damaged here: export it again.",
-            self.first_line + row,
+            self.line(row),
         )
 
     def _numeric(self, column: Any) -> np.ndarray:
@@ -186,6 +211,9 @@ class TextTable:
         if self.decimal == ",":
             wrong |= text.str.contains(".", regex=False)
             text = text.str.replace(",", ".", regex=False)
+        elif _POINT.search(self.body[:_SAMPLE]):  # then a comma can only group digits
+            grouped = text.str.fullmatch(_GROUPED)
+            text = text.where(~grouped, text.str.replace(",", "", regex=False))
         values = pd.to_numeric(text, errors="coerce").astype(np.float64)
         wrong |= values.isna() & (text != "")
         if wrong.any():
@@ -194,7 +222,7 @@ class TextTable:
                 self.path,
                 f"{text.iloc[row][:40]!r} is not a number (decimal sign "
                 f"{self.decimal!r}). The file is damaged here: export it again.",
-                self.first_line + row,
+                self.line(row),
             )
         return values.to_numpy(dtype=np.float64)
 
@@ -204,9 +232,7 @@ class TextTable:
             try:
                 seconds[row] = clock.duration(cell)
             except ValueError as error:
-                raise FileFormatError(
-                    self.path, f"{error}.", self.first_line + row
-                ) from error
+                raise FileFormatError(self.path, f"{error}.", self.line(row)) from error
         return seconds
 
 
@@ -223,20 +249,37 @@ def decode(text: bytes) -> str:
         return text.decode("cp1252", errors="replace")
 
 
-def in_utf8(text: bytes) -> bytes:
-    """Return text in UTF-8 where a Chinese computer wrote it in its own encoding.
+def unified(raw: bytes) -> bytes:
+    """Return text as a reader takes it: lines end with a line feed, Chinese in UTF-8.
 
-    Told by words of cyclers that stand there: bytes alone could be western letters.
+    A Chinese computer writes GBK. It is told from western text, which any bytes can
+    be, by words that cyclers write.
     """
+    if b"\n" not in raw:
+        raw = raw.replace(b"\r", b"\n")
+    if raw.isascii():
+        return _unquoted(raw)
     try:
-        text.decode()
+        raw.decode()
     except UnicodeDecodeError:
-        try:
-            chinese = text.decode("gb18030")
-        except UnicodeDecodeError:
-            return text
-        return chinese.encode() if _CHINESE.search(chinese) else text
-    return text
+        sample = raw[:_CHINESE_WITHIN].decode("gb18030", errors="ignore")
+        if any(word in sample for word in _CHINESE):
+            raw = raw.decode("gb18030", errors="replace").encode()
+    return _unquoted(raw)
+
+
+def _unquoted(raw: bytes) -> bytes:
+    """Return text whose lines each stood in quotes without them.
+
+    Nor are there signs that keep a spreadsheet from changing a cell: ="0d 00:01:00".
+    """
+    end = raw.find(b"\n", _SAMPLE)
+    head = raw if end < 0 else raw[:end]
+    if b'="' in head:
+        raw = _FORMULA.sub(rb"\1", raw)
+    if b'"' not in head or 2 * len(_QUOTED.findall(head)) < head.count(b"\n"):
+        return raw
+    return _QUOTED.sub(lambda match: match[1].replace(b'""', b'"'), raw)
 
 
 def finish(

@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
-from batteryxr.io.cycler.text import TextTable, decode, finish, in_utf8, named
+from batteryxr.io.cycler.table import Options
+from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batteryxr.io.cycler.table import Options, RawTable
+    import numpy as np
+
+    from batteryxr.io.cycler.table import RawTable
 
 _HEAD_LINES = 500  # labels stand within these
+_BLANK = b" \t,;\r"
 _SEPARATORS = ("\t", ";", ",")
 _SPLIT_DATE = re.compile(rb"(\d\d\.\d\d\.\d{2,4})\t(\d\d:\d\d:\d\d)")
 
@@ -31,34 +36,108 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = in_utf8(_in_lines(text(path)))
+    raw = unified(text(path))
     head = _lines(raw)
     for separator in _SEPARATORS:
-        layout = recognise([_cells(line, separator) for line in head], head, options)
+        rows = [_cells(line, separator) for line in head]
+        if (nested := find(rows)) is not None:
+            layout = recognise([nested.flat], _told(head, nested), options)
+            flat = _flattened(raw, nested, separator)
+            if layout is not None and flat.lines is not None and flat.lines.size:
+                return _read(path, options, layout, flat, head[: nested.row])
+        layout = recognise(rows, head, options)
         if layout is not None:
-            body = _below(raw, layout.first)
-            return _read(path, options, layout, body, separator, head)
+            below = Below(_below(raw, layout.first), separator, layout.first + 1)
+            return _read(path, options, layout, below, head[: layout.row])
     layout = recognise([_words(line) for line in head], head, options)
     if layout is not None:
-        body = _tabbed(_below(raw, layout.first))
-        return _read(path, options, layout, body, "\t", head)
+        below = Below(_tabbed(_below(raw, layout.first)), "\t", layout.first + 1)
+        return _read(path, options, layout, below, head[: layout.row])
     separator = max(_SEPARATORS, key=lambda mark: sum(mark in line for line in head))
     raise unknown(path, [_cells(line, separator) for line in head])
+
+
+def holds_table(start: bytes) -> bool:
+    """Tell whether the first bytes of a file are a table that is known.
+
+    Parameters
+    ----------
+    start
+        The bytes, whatever they are.
+    """
+    if b"\0" in start:
+        return False
+    head = _lines(unified(start))
+    every = [[_cells(line, mark) for line in head] for mark in _SEPARATORS]
+    options = Options()
+    return any(
+        recognise(rows, head, options) is not None
+        or (
+            (nested := find(rows)) is not None
+            and recognise([nested.flat], _told(head, nested), options) is not None
+        )
+        for rows in every
+    )
+
+
+class Below(NamedTuple):
+    """The rows below the labels."""
+
+    body: bytes
+    separator: str
+    first_line: int
+    lines: np.ndarray | None = None  # of each row, counted from the first
+
+
+def _flattened(raw: bytes, nested: Nested, separator: str) -> Below:
+    """Return the records of a nested report as rows of one table."""
+    mark = separator.encode()
+    first = nested.row + nested.depth + 1
+    rows = RowParts(
+        depth=lambda line: len(line) - len(line.lstrip(mark)),
+        cells=lambda line: _cells(decode(line), separator),
+        joined=lambda cells: "".join(f"{c}{separator}" for c in cells).encode(),
+    )
+    below = _below(raw, first).split(b"\n")
+    if any(b'"' in line for line in below[:_HEAD_LINES]):
+        below = [_bare(line, separator) for line in below]
+    lines, places = flattened(nested, below, rows)
+    ended = raw.endswith(b"\n")
+    return Below(b"\n".join(lines) + b"\n" * ended, separator, first + 1, places)
+
+
+def _bare(line: bytes, separator: str) -> bytes:
+    """Return a line without quotes around its cells, and so a blank in one."""
+    cells = _cells(decode(line.rstrip(b"\r")), separator)
+    return separator.join(c.replace(separator, " ") for c in cells).encode()
+
+
+def _told(head: list[str], nested: Nested) -> list[str]:
+    """Return all lines down to the labels as one, in which makers leave marks."""
+    return ["\n".join(head[: nested.row + nested.depth + 1])]
 
 
 def _read(
     path: Path,
     options: Options,
     layout: TableLayout,
-    body: bytes,
-    separator: str,
-    head: list[str],
+    below: Below,
+    above: list[str],
 ) -> RawTable:
-    mark = separator.encode()
-    body, notes = finish(body, named(layout.labels) - 1, mark)
-    table = TextTable(path, layout.labels, body, separator, layout.first + 1)
+    mark = below.separator.encode()
+    rows, skipped = _from_first(below.body)
+    labels, own = layout.labels, {}
+    if (extra := layout.vendor.unlabelled) and rows.partition(b"\n")[0].count(
+        mark
+    ) == named(labels) - 1 + extra:
+        labels = (*labels[: named(labels)], *["(no label)"] * extra)
+        own["unlabelled"] = f"{extra} column without a label is left out"
+    body, notes = finish(rows, named(labels) - 1, mark)
+    table = TextTable(
+        path, labels, body, below.separator, below.first_line + skipped, below.lines
+    )
     columns = table.read(layout.numbers, layout.words)
-    preamble = "\n".join(head[: layout.row])
+    preamble = "\n".join(above)
     raw_table = assemble(
         layout,
         {name: columns[name] for name in layout.numbers},
@@ -66,14 +145,17 @@ def _read(
         options,
         head=preamble,
         header={"text": preamble} if preamble else {},
-        first_line=table.first_line,
+        first_line=table.first_line if below.lines is None else None,
     )
-    return replace(raw_table, notes={**raw_table.notes, **notes})
+    return replace(raw_table, notes={**raw_table.notes, **own, **notes})
 
 
-def _in_lines(raw: bytes) -> bytes:
-    """Return text whose lines end with a line feed, whatever computer wrote it."""
-    return raw if b"\n" in raw else raw.replace(b"\r", b"\n")
+def _from_first(body: bytes) -> tuple[bytes, int]:
+    """Return rows without empty lines before the first, and how many there were."""
+    start = skipped = 0
+    while (end := body.find(b"\n", start)) >= 0 and not body[start:end].strip(_BLANK):
+        start, skipped = end + 1, skipped + 1
+    return body[start:], skipped
 
 
 def _lines(raw: bytes) -> list[str]:
@@ -99,7 +181,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _words(line: str) -> list[str]:
-    return line.lstrip("~").split()
+    return line.lstrip("~").replace(" /", "/").split()
 
 
 def _below(raw: bytes, lines: int) -> bytes:
@@ -114,4 +196,5 @@ def _below(raw: bytes, lines: int) -> bytes:
 def _tabbed(body: bytes) -> bytes:
     """Turn blanks between cells into tabs, dates with their time kept together."""
     lines = [b"\t".join(line.split()) for line in body.splitlines()]
-    return _SPLIT_DATE.sub(rb"\1 \2", b"\n".join(lines) + b"\n")
+    joined = b"\n".join(lines) + b"\n" * body.endswith((b"\n", b"\r"))
+    return _SPLIT_DATE.sub(rb"\1 \2", joined)

@@ -24,6 +24,8 @@ class Vendor:
         Order of ambiguous dates; None where the maker follows the computer.
     start
         Regular expression whose group finds the start in the header.
+    unlabelled
+        Cells at the end of each row for which there is no label.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Vendor:
     columns: tuple[Column, ...]
     dayfirst: bool | None = None
     start: str = ""
+    unlabelled: int = 0
 
 
 BIOLOGIC = Vendor(
@@ -67,7 +70,8 @@ ARBIN = Vendor(
         Column("discharge_energy", r"discharge[_ ]energy", "W h"),
         Column("cycle", r"cycle[_ ]index"),
         Column("step", r"step[_ ]index"),
-        Column("temperature", r"aux[_ ]temperature.*|cell[_ ]temperature", "degC"),
+        Column("step_time", r"step[_ ]time", "s"),
+        Column("temperature", r"aux[_ ]temperature.*|(cell[_ ])?temperature", "degC"),
         Column(STATE, r"step[_ ](type|name)|state"),
         Column(CLOCK, r"date[_ ]?time"),
     ),
@@ -81,16 +85,22 @@ MACCOR = Vendor(
         Column("test_time", r"test ?time|test", "s"),
         Column("voltage", r"volts?|voltage", "V"),
         Column("current", r"amps?|current", "A"),
-        Column("capacity", r"amp-hr|cap\.?|capacity", "A h"),
-        Column("energy", r"watt-hr|ener\.?|energy", "W h"),
-        Column("cycle", r"cyc#|cycle p|cycle c|cycle#?"),
+        Column("current", r"mamps?", "mA"),
+        Column("capacity", r"amp-?hrs?|cap\.?|capacity", "A h"),
+        Column("capacity", r"mamp-?hrs?", "mA h"),
+        Column("energy", r"watt-?hrs?|ener\.?|energy", "W h"),
+        Column("energy", r"mwatt-?hrs?", "mW h"),
+        Column("cycle", r"cyc#|cycle c"),
+        Column("cycle", r"cycle p|cycle#?|cyc"),
         Column("step", r"step#?"),
+        Column("step_time", r"step ?time", "s"),
+        Column("step_time", r"step"),
         Column("temperature", r"temp(erature)?( cell)? ?1?", "degC"),
         Column(STATE, r"state|md"),
         Column(CLOCK, r"dpt[ -]?time"),
     ),
     dayfirst=False,
-    start=r"Date of Test:\s*([\d/.-]+)",
+    start=r"Date of Test:[\s,;]*(\d+-[A-Za-z]+-\d+(?: [\d:]+(?: [AP]M)?)?|[\d/.-]+)",
 )
 
 LANDT = Vendor(
@@ -108,6 +118,7 @@ LANDT = Vendor(
         Column("energy", r"energy|en"),
         Column("cycle", r"cycle[_-]index|cycle"),
         Column("step", r"step[_-]index|step"),
+        Column("step_time", r"step_?time"),
         Column("temperature", r"temperature(_1)?"),
         Column(STATE, r"step_name|state"),
         Column(CLOCK, r"date_time_iso_string|systime"),
@@ -125,6 +136,7 @@ NOVONIX = Vendor(
         Column("energy", r"energy", "W h"),
         Column("cycle", r"cycle number|cycle ?#?"),
         Column("step", r"step number|step ?#"),
+        Column("step_time", r"step[ -]?time", "h"),
         Column("temperature", r"temperature", "degC"),
         Column(CLOCK, r"date and time"),
     ),
@@ -141,6 +153,7 @@ BASYTEC = Vendor(
         Column("energy", r"wh-(step|set)|wh", "W h"),
         Column("cycle", r"cyc-count"),
         Column("step", r"line"),
+        Column("step_time", r"t-step"),
         Column("temperature", r"t1|temp(erature)?", "degC"),
         Column(STATE, r"command"),
         Column(CLOCK, r"datetime"),
@@ -164,6 +177,7 @@ DIGATRON = Vendor(
         Column("energy", r"whstep|whaccu", "W h"),
         Column("cycle", r"cycle"),
         Column("step", r"step"),
+        Column("step_time", r"step (time|duration)", "s"),
         Column("temperature", r"t1|logtemp001", "degC"),
         Column(STATE, r"status"),
         Column(CLOCK, r"timestamp|time stamp"),
@@ -191,31 +205,95 @@ PEC = Vendor(
 
 NEWARE = Vendor(
     "Neware",
-    r"(?i)(\bChg\. ?Cap|\bDataPoint\b|\bRecord ?ID\b|\bDChg\.|电压|\bTotal Time\b)",
+    r"(?i)(\bChg\. ?Cap|\bDataPoint\b|\bRecord ?(ID|Index)\b|\bDChg\.|电压|"
+    r"\bTotal Time\b|\bCapa?_D?Chg\b)",
     (
-        Column("test_time", r"total ?time|test ?time|总时间|测试时间", "s"),
-        Column("voltage", r"voltage|电压", "V"),
-        Column("current", r"current|cur|电流", "A"),
+        Column("test_time", r"total ?time|test ?time|总时间|测试时间|累计时间", "s"),
+        Column("voltage", r"vol(t|tage)?\.?|电压", "V"),
+        Column("current", r"cur(rent)?\.?|电流"),
         Column("charge_capacity", r"chg\. ?cap(acity|\.)?|charge capacity|充电容量"),
-        Column("charge_capacity", r"capacitance_chg"),
-        Column(
-            "discharge_capacity", r"dchg\. ?cap(acity|\.)?|discharge capacity|放电容量"
-        ),
-        Column("discharge_capacity", r"capacitance_dchg"),
-        Column("capacity", r"capacity|容量"),
-        Column("charge_energy", r"chg\. ?energy|charge energy|engy_chg"),
+        Column("charge_capacity", r"capacitance_chg|cap_chg"),
+        Column("discharge_capacity", r"dchg\. ?cap(acity|\.)?|discharge capacity"),
+        Column("discharge_capacity", r"capacitance_dchg|cap_dchg|放电容量"),
+        Column("capacity", r"cap(acity|\.)?|容量"),
+        Column("charge_energy", r"chg\. ?energy|charge energy|engy_chg|充电能量"),
         Column("discharge_energy", r"dchg\. ?energy|discharge energy|engy_dchg"),
-        Column("energy", r"energy"),
-        Column("cycle", r"cycle index|cycle ?id|cycle|循环(序)?号"),
-        Column("step", r"step index|step ?id|step|工步(序)?号"),
+        Column("discharge_energy", r"放电能量"),
+        Column("energy", r"energy|能量"),
+        Column("cycle", r"cycle index|cycle ?id|cycle|循环(序号|编号|号)"),
+        Column("step", r"step index|step ?id|step|工步(序号|编号|号)"),
+        Column("step_time", r"step ?time|relative ?time|工步时间|相对时间", "s"),
+        Column("step_time", r"time|时间", "s"),
         Column("temperature", r"temperature|t1|温度", "degC"),
-        Column(STATE, r"step type|step name|state|工步(类型|名称)|状态|工作模式"),
-        Column(
-            CLOCK,
-            r"date|realtime|date[ _]?time|absolute time|绝对时间|系统时间|日期(时间)?",
-        ),
+        Column(STATE, r"step ?type|step ?name|state|工步(类型|名称|状态)|状态"),
+        Column(STATE, r"工作模式"),
+        Column(CLOCK, r"date|realtime|date[ _]?time|absolute ?time"),
+        Column(CLOCK, r"绝对时间|系统时间|实时时间|日期(时间)?"),
     ),
     dayfirst=False,
+)
+
+BITRODE = Vendor(
+    "Bitrode",
+    r"(?i)(bitrode|\bLoop Counter ?#1\b)",
+    (
+        Column("test_time", r"total ?time"),
+        Column("voltage", r"voltage"),
+        Column("current", r"current"),
+        Column("capacity", r"amp-?hours", "A h"),
+        Column("energy", r"watt-?hours", "W h"),
+        Column("cycle", r"cycle"),
+        Column("step", r"step"),
+        Column("step_time", r"step ?time"),
+        Column("temperature", r"temp(erature)?( ?#?1)?"),
+        Column(STATE, r"mode"),
+        Column(CLOCK, r"date[ /_]?time|timestamp"),
+    ),
+)
+
+IVIUM = Vendor(
+    "Ivium",
+    r"(?im)^\s*time\s?/\s?s\s+I\s?/\s?[munµ]?A\s+E\s?/\s?m?V",
+    (
+        Column("test_time", r"time"),
+        Column("voltage", r"e"),
+        Column("current", r"i"),
+        Column("cycle", r"scan"),
+    ),
+    dayfirst=True,
+    start=r"\A\s*(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)",
+    unlabelled=1,
+)
+
+GAMRY = Vendor(
+    "Gamry",
+    r"\AEXPLAIN\b",
+    (
+        Column("test_time", r"t|time"),
+        Column("voltage", r"vf"),
+        Column("voltage", r"voltage"),
+        Column("current", r"im"),
+        Column("current", r"current"),
+        Column("cycle", r"cycle"),
+        Column("temperature", r"temp"),
+    ),
+    start=r"Started: (.+)",
+)
+
+PALMSENS = Vendor(
+    "PalmSens",
+    r"\ADate and time:",
+    (
+        Column("test_time", r"s|time", "s"),
+        Column("voltage", r"v|potential", "V"),
+        Column("voltage", r"mv", "mV"),
+        Column("current", r"a", "A"),
+        Column("current", r"ma", "mA"),
+        Column("current", r"[uµμ]a", "uA"),
+        Column("current", r"na", "nA"),
+        Column("current", r"current"),
+    ),
+    start=r"Started: (.+)",
 )
 
 #: What most hand-made tables use; units must be in the label, times may be in s.
@@ -235,6 +313,7 @@ GENERIC = Vendor(
         Column("energy", r"energy"),
         Column("cycle", r"cycle([ _](number|index|count|id))?|cycle#"),
         Column("step", r"step([ _](number|index|count|id))?|step#"),
+        Column("step_time", r"step[ _]?time"),
         Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
         Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
         Column(CLOCK, r"date|date[ _]?time|timestamp|clock"),
@@ -243,5 +322,6 @@ GENERIC = Vendor(
 
 #: Text exports, by preference; the generic one takes what no maker claims.
 TEXT = (
-    ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, NEWARE, GENERIC,
+    GAMRY, ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, BITRODE, IVIUM,
+    NEWARE, GENERIC,
 )  # fmt: skip

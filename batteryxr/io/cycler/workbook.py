@@ -1,19 +1,24 @@
-"""Excel exports (``.xlsx``) of Arbin, Neware, Landt and others."""
+"""Excel exports (``.xlsx``, ``.xls``) of Arbin, Neware, Landt and others."""
 
 from __future__ import annotations
 
+import io
 import itertools
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+import re
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io import clock
+from batteryxr.io.cycler import vendor_csv
+from batteryxr.io.cycler.layouts.nested import RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.door.archives import check_workbook
-from batteryxr.io.door.files import named
+from batteryxr.io.door.files import head, named, opened, whole
+from batteryxr.io.door.signatures import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,59 +26,108 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options, RawTable
 
+_DAY_ZERO = datetime(1899, 12, 31)  # of Excel's dates
 _HEAD_ROWS = 50  # labels stand within these
 _BLANK, _SPARSE = 2_000_000, 20  # rows, and cells for each that is filled
+#: The sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
+_CHANNEL = re.compile(r"Channel[_ ]?(\d+)", re.IGNORECASE)
 _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their names
 
 
 def read(path: Path, options: Options) -> RawTable:
     """Read the rows of all sheets that hold them, in order.
 
-    `options.columns` names labels that no map knows.
+    `options.columns` names labels that no map knows; `options.test` the channel of a
+    workbook that holds several.
 
     Raises
     ------
     MissingDependencyError
-        If openpyxl is not installed.
+        If openpyxl, or xlrd for old workbooks, is not installed.
     FileFormatError
         If it is no workbook, or no sheet holds time, voltage and current.
+    ArgumentError
+        If it holds several channels, and none is chosen.
     """
-    openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
-    check_workbook(path)
-    # openpyxl lets zip, XML and its own errors through.
-    with named(path, "openpyxl cannot open it"):
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = {s.title: _rows(path, s) for s in book.worksheets}
-        book.close()
-    layout: TableLayout | None = None
-    rows: list[Sequence[Any]] = []
+    kind = kind_of(head(path))
+    if kind is None:  # many programs call their text .xls
+        return vendor_csv.read(path, options)
+    sheets = _old_sheets(path) if kind.name == "ole" else _sheets(path)
+    tables: dict[str, _Table] = {}
     other: dict[str, str] = {}
     first: list[list[str]] = []
-    sheets_read = 0
     for title, cells in sheets.items():
-        head = [[_text(c) for c in row] for row in cells[:_HEAD_ROWS]]
-        lines = ["\t".join(row) for row in head]
         summary = title.lower().startswith(_STEPS)
-        found = None if summary else recognise(head, lines, options)
+        found = None if summary else _table(cells, options)
         if found is None:
-            other[title] = "\n".join(line.strip() for line in lines if line.strip())
-            first = first or head
-        elif layout is None:
-            layout = found
-            sheets_read += 1
-            rows.extend(cells[found.first :])
-        elif found.labels == layout.labels:  # a long test goes on in the next sheet
-            sheets_read += 1
-            rows.extend(cells[found.first :])
-    if layout is None:
+            begin = [[_text(c) for c in row] for row in cells[:_HEAD_ROWS]]
+            lines = ["\t".join(row).strip() for row in begin]
+            other[title] = "\n".join(line for line in lines if line)
+            first = first or begin
+        else:
+            tables[title] = found
+    if not tables:
         raise unknown(path, first)
+    return _assembled(path, _of_one(path, tables, options.test), other, options)
+
+
+class _Table(NamedTuple):
+    """A sheet of rows."""
+
+    layout: TableLayout
+    rows: list[Sequence[Any]]
+
+
+def _table(cells: list[Sequence[Any]], options: Options) -> _Table | None:
+    begin = [[_text(c) for c in row] for row in cells[:_HEAD_ROWS]]
+    lines = ["\t".join(row) for row in begin]
+    if (nested := find(begin)) is not None:
+        told = "\n".join(lines[: nested.row + nested.depth + 1])
+        if (layout := recognise([nested.flat], [told], options)) is not None:
+            below = cells[nested.row + nested.depth + 1 :]
+            if records := flattened(nested, below, _BY_CELL)[0]:
+                return _Table(layout, records)
+    layout = recognise(begin, lines, options)
+    return None if layout is None else _Table(layout, cells[layout.first :])
+
+
+def _of_one(path: Path, tables: dict[str, _Table], test: int | None) -> list[_Table]:
+    """Return the sheets of one channel: a long test goes on in the next sheet.
+
+    Raises
+    ------
+    ArgumentError
+        If there are several channels and none of them is chosen.
+    """
+    channels: dict[int, list[_Table]] = {}
+    for title, table in tables.items():
+        match = _CHANNEL.match(title)
+        channels.setdefault(int(match[1]) if match else -1, []).append(table)
+    known = channels.keys() - {-1}
+    if test not in channels and (len(channels) > 1 or (known and test is not None)):
+        raise ArgumentError(
+            "test",
+            test,
+            f"one of the channels of {path.name}, which are {sorted(known)}",
+            "Several channels are several cells.",
+        )
+    chosen = channels[test] if test in channels else next(iter(channels.values()))
+    labels = chosen[0].layout.labels
+    return [table for table in chosen if table.layout.labels == labels]
+
+
+def _assembled(
+    path: Path, tables: list[_Table], other: dict[str, str], options: Options
+) -> RawTable:
+    layout = tables[0].layout
+    rows = [row for table in tables for row in table.rows]
     while rows and not any(cell is not None for cell in rows[-1]):
         rows.pop()
     columns = list(itertools.zip_longest(*rows))
     if not rows:
         raise FileFormatError(path, "no data rows below the labels.")
     columns += [(None,) * len(rows)] * (len(layout.labels) - len(columns))
-    first_line = layout.first + 1 if sheets_read == 1 else None
+    first_line = layout.first + 1 if len(tables) == 1 else None
     return assemble(
         layout,
         {n: _numbers(columns[i], path, first_line) for n, i in layout.numbers.items()},
@@ -82,6 +136,44 @@ def read(path: Path, options: Options) -> RawTable:
         header=other,
         first_line=first_line,
     )
+
+
+def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
+    """Return the rows of each sheet of a workbook."""
+    openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
+    check_workbook(path)
+    # openpyxl lets zip, XML and its own errors through, and judges files by name.
+    with named(path, "openpyxl cannot open it"), opened(path) as file:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        sheets = {s.title: _rows(path, s) for s in book.worksheets}
+        book.close()
+    return sheets
+
+
+def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
+    """Return the rows of each sheet of a workbook of before 2007."""
+    xlrd = require("xlrd", extra="io", purpose="reading .xls workbooks")
+    said = "is a compound file (.xls, .doc, .xrm), but no workbook that xlrd opens"
+    with named(path, said):
+        book = xlrd.open_workbook(file_contents=whole(path), logfile=io.StringIO())
+        dates = xlrd.XL_CELL_DATE
+        empty = (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK, xlrd.XL_CELL_ERROR)
+
+        def value(cell: Any) -> Any:
+            if cell.ctype in empty or cell.value == "":
+                return None
+            if cell.ctype == dates and cell.value < 1:
+                return timedelta(days=cell.value)
+            if cell.ctype == dates:
+                return xlrd.xldate_as_datetime(cell.value, book.datemode)
+            return cell.value
+
+        return {
+            sheet.name: [
+                tuple(map(value, sheet.row(number))) for number in range(sheet.nrows)
+            ]
+            for sheet in book.sheets()
+        }
 
 
 def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
@@ -117,6 +209,13 @@ def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
     )
 
 
+def _depth(row: Sequence[Any]) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda c: c is None or c == "", row))
+
+
+_BY_CELL = RowParts(depth=_depth, cells=tuple, joined=tuple)
+
+
 def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
@@ -142,6 +241,13 @@ def _number(cell: Any) -> float:
         return float(cell)
     if isinstance(cell, str) and cell.count(":") >= 2:
         return clock.duration(cell)
+    if isinstance(cell, time):
+        cell = datetime.combine(_DAY_ZERO, cell) - _DAY_ZERO
+    elif isinstance(cell, datetime) and cell.year <= _DAY_ZERO.year + 1:
+        # A duration that is shown as a time of day; there is no 29 February 1900.
+        cell = cell - _DAY_ZERO + timedelta(days=cell >= datetime(1900, 3, 1))
+    if isinstance(cell, timedelta):
+        return cell.total_seconds()
     if isinstance(cell, datetime):
         raise ValueError("a date")
     return float(str(cell))

@@ -105,7 +105,7 @@ KINDS = (
         "ole",
         "a compound file (.xls, .doc, .xrm)",
         _at(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
-        "Save an old .xls workbook as .xlsx; read .xrm and .txrm with read_stack.",
+        "Read an old .xls workbook with read_cycler, .xrm and .txrm with read_stack.",
     ),
     FileKind("origin", "an Origin project", _at(rb"CPYU?A"), _TABLE),
     FileKind("gzip", "a gzip file", _at(rb"\x1f\x8b"), _UNPACK),

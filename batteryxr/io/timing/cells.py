@@ -38,6 +38,8 @@ _PLAIN = re.compile(
 #: Most by which a clock is thought to be set back rather than to have passed a day.
 _SET_BACK = 3700.0  # s: summer time
 _HALF_DAY = 43_200.0
+_HOUR = 3600 * 10**9
+_LOOKED_AT = 1000  # cells that tell whether AM or PM is written
 
 
 @dataclass(frozen=True)
@@ -212,13 +214,12 @@ def _is_half_day(
     unique: Sequence[str], stamps: Stamps, test_time: np.ndarray | None
 ) -> bool:
     """Tell whether a clock of 12 hours runs without saying which half of the day."""
-    hours = [re.search(r"(\d{1,2}):\d{2}", cell) for cell in unique]
-    told = [int(match[1]) for match in hours if match]
-    if not told or max(told) > 12 or min(told) < 1:
-        return False
-    if any(re.search(r"[AaPp]\.?[Mm]|[上下]午", cell) for cell in unique):
-        return False
     rows = np.flatnonzero(stamps.known)
+    hours = stamps.ns[rows] // _HOUR % 24
+    if not rows.size or hours.max() > 12 or hours.min() < 1:
+        return False
+    if any(re.search(r"[AaPp]\.?[Mm]|[上下]午", cell) for cell in unique[:_LOOKED_AT]):
+        return False
     passed = np.zeros(rows.size) if test_time is None else test_time[rows]
     late = np.diff(stamps.ns[rows] * 1e-9) - np.diff(passed)
     return bool((np.abs(late + _HALF_DAY) < 600).any())
@@ -253,7 +254,8 @@ def _order(unique: Sequence[str], style: Style) -> bool | None:
     ArgumentError
         If the user says what the dates contradict.
     """
-    found = {match[0]: match for cell in unique if (match := _NUMERIC_DATE.match(cell))}
+    days = dict.fromkeys(cell[:10] for cell in unique)
+    found = {match[0]: match for day in days if (match := _NUMERIC_DATE.match(day))}
     pairs = [(int(m[1]), int(m[3])) for m in found.values() if m[2] != "."]
     if not pairs:
         return True

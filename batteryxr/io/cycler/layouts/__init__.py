@@ -1,0 +1,1 @@
+"""Files in which the table is not simply rows under one line of labels."""

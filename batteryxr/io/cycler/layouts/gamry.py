@@ -1,0 +1,174 @@
+"""Gamry ``.DTA`` files: settings, then curves as tables, then more settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.cycler.labels import (
+    STATE,
+    Source,
+    choose,
+    refuse_incomplete,
+    units_row,
+)
+from batteryxr.io.cycler.recognise import TableLayout, assemble
+from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
+from batteryxr.io.cycler.vendors import GAMRY
+from batteryxr.io.door.files import text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batteryxr.io.cycler.table import Options, RawTable
+
+_BLOCK = re.compile(rb"^(\w*CURVE\w*)\tTABLE\b[^\n]*\n", re.MULTILINE)
+_SETTING = re.compile(rb"^[A-Z]\w*\t[^\n]*", re.MULTILINE)
+_CYCLING = re.compile(r"CURVE\d*")
+_REST = "OCVCURVE"
+#: Experiments without a current.
+_CURRENTLESS = re.compile(r"CORPOT|PWR800_READVOLTAGE")
+_WORDS = {"PWR800_CHARGE": "charge", "PWR800_DISCHARGE": "discharge"}
+
+
+@dataclass(frozen=True)
+class _GamryTable:
+    """One table of a file.
+
+    Parameters
+    ----------
+    name
+        Such as ``"CURVE1"``.
+    labels
+        With units.
+    body
+        The rows.
+    line
+        Of the first row, from 1.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    body: bytes
+    line: int
+
+
+def read(path: Path, options: Options) -> RawTable:
+    """Read the curves of one file, in order.
+
+    Parameters
+    ----------
+    path
+        The file.
+    options
+        `Options.columns` names labels that are not known; `Options.dayfirst` says
+        how the date is written, for Gamry follows the computer.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the line at fault, or what the file holds instead of cycling.
+    """
+    raw = unified(text(path))
+    curves = _curves(raw)
+    header = _settings(raw)
+    tag = header.get("TAG", "")
+    chosen = [c for c in curves if _CYCLING.fullmatch(c.name)]
+    if not chosen:
+        chosen = [c for c in curves if c.name == _REST]
+    if not chosen:
+        raise _no_cycling(path, [c.name for c in curves], tag)
+    found = choose(chosen[0].labels, GAMRY.columns, options.columns)
+    if any(curve.labels != chosen[0].labels for curve in chosen):
+        raise FileFormatError(
+            path, f"the curves {[c.name for c in chosen]} have different columns."
+        )
+    still = "current" not in found and (
+        chosen[0].name == _REST or _CURRENTLESS.fullmatch(tag) is not None
+    )
+    line = chosen[0].line - 2
+    refuse_incomplete([*found, *["current"] * still], chosen[0].labels[1:], path, line)
+    layout = TableLayout(GAMRY, chosen[0].labels, line, line + 2, found)
+    numbers, notes = _numbers(path, chosen, layout, last=curves[-1])
+    rows = len(numbers["voltage"])
+    if still:
+        numbers["current"] = np.zeros(rows)
+        source = Source(-1, "none: open circuit", 1.0, 0.0, "mA")
+        layout = replace(layout, found={**found, "current": source})
+    word = _WORDS.get(tag)
+    if word is not None:
+        source = Source(-1, f"TAG {tag}", 1.0, 0.0, "")
+        layout = replace(layout, found={**layout.found, STATE: source})
+    table = assemble(
+        layout,
+        numbers,
+        {STATE: np.full(rows, word, dtype=object)} if word is not None else {},
+        options,
+        head=f"Started: {header.get('DATE', '')} {header.get('TIME', '')}",
+        header=header,
+        first_line=chosen[0].line if len(chosen) == 1 else None,
+    )
+    return replace(table, notes={**table.notes, **notes})
+
+
+def _curves(raw: bytes) -> list[_GamryTable]:
+    found = []
+    for block in _BLOCK.finditer(raw):
+        start, rows = block.end(), []
+        for _ in range(2):
+            end = raw.find(b"\n", start)
+            end = len(raw) if end < 0 else end + 1
+            rows.append([c.strip() for c in decode(raw[start:end]).split("\t")])
+            start = end
+        end = start
+        while raw[end : end + 1] == b"\t":
+            after = raw.find(b"\n", end)
+            end = len(raw) if after < 0 else after + 1
+        line = raw.count(b"\n", 0, start) + 1
+        labels, cells = rows
+        units = units_row(cells) or []
+        pairs = zip(labels, units + [""] * len(labels), strict=False)
+        named_units = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
+        found.append(_GamryTable(decode(block[1]), named_units, raw[start:end], line))
+    return found
+
+
+def _numbers(
+    path: Path, curves: list[_GamryTable], layout: TableLayout, last: _GamryTable
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the columns of all curves, one after the other, and notes."""
+    parts: list[dict[str, np.ndarray]] = []
+    notes: dict[str, str] = {}
+    for curve in curves:
+        body = curve.body
+        if curve is last:
+            body, notes = finish(body, named(curve.labels) - 1, b"\t")
+        table = TextTable(path, curve.labels, body, "\t", curve.line)
+        parts.append(table.read(layout.numbers))
+    names = layout.numbers
+    return {n: np.concatenate([part[n] for part in parts]) for n in names}, notes
+
+
+def _settings(raw: bytes) -> dict[str, str]:
+    """Return the settings before and after the curves: name -> value."""
+    found: dict[str, str] = {}
+    for match in _SETTING.finditer(raw):
+        name, *cells = (cell.strip() for cell in decode(match[0]).split("\t"))
+        if cells[0] != "TABLE":  # kind, value, words; or the value alone
+            found.setdefault(name, cells[1] if len(cells) > 1 else cells[0])
+    return found
+
+
+def _no_cycling(path: Path, names: list[str], tag: str) -> FileFormatError:
+    if any(name.startswith("ZCURVE") for name in names):
+        return FileFormatError(
+            path, f"holds an impedance spectrum ({tag}, table ZCURVE) and no cycling."
+        )
+    held = f"the tables {names}" if names else "no curve"
+    return FileFormatError(
+        path, f"holds {held} ({tag or 'no TAG'}), where 'CURVE' was expected."
+    )
