@@ -21,7 +21,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.store import StoreLike, location_of, require_store
 from batteryxr.core.version import __version__
 from batteryxr.echem.counting import Counting
-from batteryxr.echem.cycling.cells import UNREADABLE, WARNED, Life, beside
+from batteryxr.echem.cycling.cells import UNREADABLE, WARNED, Life, Padded, beside
 from batteryxr.echem.cycling.cycles import Direction, Electrode, Reference, cycles
 from batteryxr.io.cycler.reader import find, read_cycler
 from batteryxr.operando.cell_table import CellRow, cell_rows
@@ -134,17 +134,20 @@ def cells(
     if store is not None:
         require_store(location_of(store))
         Ledger(store, _GROUP).claim({"what": "cycles of cells"})
-    found: dict[str, xr.Dataset] = {}
+    found, files = Padded(len(rows)), {}
     notes: dict[str, str] = {}
-    for row in track(rows, "Reading cells", progress=progress):
+    for k, row in enumerate(track(rows, "Reading cells", progress=progress)):
         try:
-            found[row.name], notes[row.name] = _cell(row, way)
+            one, notes[row.name] = _cell(row, way)
         except Exception as error:  # one file must not cost the others
             notes[row.name] = f"{type(error).__name__}: {error}"
-    lost = [row.name for row in rows if row.name not in found]
-    if not found:
+            continue
+        found.add(k, one)
+        files[row.name] = ", ".join(one.attrs["source_files"])
+    lost = [row.name for row in rows if row.name not in files]
+    if not files:
         raise DataError("data", f"no cell can be read; {_told(lost, notes)}")
-    result = beside(found, _about(rows, found), Life(reference, threshold, electrode))
+    result = beside(found, _about(rows, files), Life(reference, threshold, electrode))
     _flag(result, lost, notes)
     result.attrs |= {"electrode": electrode, "first": first, **asdict(way.counting)}
     result.attrs = {k: v for k, v in result.attrs.items() if v is not None}
@@ -246,11 +249,8 @@ def _unpacked(arrays: dict[str, np.ndarray], attrs: Mapping[str, Any]) -> xr.Dat
     return xr.Dataset(variables, attrs={"source_files": attrs["source_files"]})
 
 
-def _about(
-    rows: Sequence[CellRow], found: Mapping[str, xr.Dataset]
-) -> dict[str, list[Any]]:
+def _about(rows: Sequence[CellRow], files: Mapping[str, str]) -> dict[str, list[Any]]:
     """Return what the table says of each cell, column by column."""
-    files = {n: ", ".join(c.attrs["source_files"]) for n, c in found.items()}
     columns: dict[str, list[Any]] = {
         "cell": [row.name for row in rows],
         "cell_group": [row.group for row in rows],

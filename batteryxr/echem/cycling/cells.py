@@ -48,23 +48,58 @@ class Life:
         return "charge" if self.electrode == "anode" else "discharge"
 
 
-def beside(
-    found: Mapping[str, xr.Dataset], about: Mapping[str, list[Any]], life: Life
-) -> xr.Dataset:
+class Padded:
+    """Cycles of many cells as they come, each variable on (cell, cycle)."""
+
+    def __init__(self, n: int) -> None:
+        self.most = 0
+        self._n = n
+        self._arrays: dict[str, np.ndarray] = {}
+        self._attrs: dict[str, dict[str, Any]] = {}
+
+    def add(self, row: int, cycles: xr.Dataset) -> None:
+        """Put the result of `cycles` of one cell in its row."""
+        self.most = max(self.most, cycles.sizes["cycle"])
+        for label, values in cycles.data_vars.items():
+            name = "cycle_flag" if label == "flag" else str(label)
+            if name not in self._arrays:
+                self._arrays[name] = np.empty((self._n, 0), values.dtype)
+                self._attrs[name] = dict(values.attrs)
+            self._widen(name)
+            self._arrays[name][row, : values.size] = values.values
+
+    def _widen(self, name: str) -> None:
+        known = self._arrays[name]
+        if known.shape[1] < self.most:
+            wider = np.full((self._n, self.most), _blank(known.dtype), known.dtype)
+            wider[:, : known.shape[1]] = known
+            self._arrays[name] = wider
+
+    def variables(self) -> dict[str, Any]:
+        """Return all, empty where a cell has no such cycle."""
+        for name in self._arrays:
+            self._widen(name)
+        return {
+            name: (("cell", "cycle"), values, self._attrs[name])
+            for name, values in self._arrays.items()
+        }
+
+
+def beside(rows: Padded, about: Mapping[str, list[Any]], life: Life) -> xr.Dataset:
     """Return the cycles of many cells as one Dataset.
 
     Parameters
     ----------
-    found
-        Result of `cycles` by name of the cell; some may be missing.
+    rows
+        Results of `cycles`, one of each cell that has one.
     about
         What is known of each cell, with ``cell`` and ``cell_group`` among it.
     life
         When a life ends.
     """
     names = about["cell"]
-    most = max((c.sizes["cycle"] for c in found.values()), default=0)
-    variables = _padded(found, names, most)
+    most = rows.most
+    variables = rows.variables()
     variables |= _lives(variables, len(names), life)
     coords: dict[str, Any] = {
         "cell": ("cell", names, _words("Cell")),
@@ -89,24 +124,6 @@ def beside(
 
 def _words(long_name: str, units: str = "1") -> dict[str, str]:
     return {"units": units, "long_name": long_name}
-
-
-def _padded(
-    found: Mapping[str, xr.Dataset], names: list[str], most: int
-) -> dict[str, Any]:
-    """Return each variable of `cycles` on (cell, cycle), empty where there is none."""
-    variables: dict[str, Any] = {}
-    for row, name in enumerate(names):
-        for label, values in found[name].data_vars.items() if name in found else ():
-            if label not in variables:
-                whole = np.full((len(names), most), _blank(values.dtype), values.dtype)
-                attrs = dict(values.attrs)
-                variables[str(label)] = (("cell", "cycle"), whole, attrs)
-            variables[str(label)][1][row, : values.size] = values.values
-    if "flag" in variables:
-        dims, whole, attrs = variables.pop("flag")
-        variables["cycle_flag"] = (dims, whole, attrs)
-    return variables
 
 
 def _blank(kind: np.dtype) -> Any:

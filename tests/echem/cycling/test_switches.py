@@ -170,3 +170,49 @@ def test_lazy_equals_eager(chunk):
         np.testing.assert_array_equal(eager[name], lazy[name], err_msg=str(name))
     curves = dqdv(record), dqdv(record.chunk(record=chunk))
     np.testing.assert_array_equal(curves[0].dqdv, curves[1].dqdv)
+
+
+def held(seconds=3000.0):
+    """Return steps whose currents decay, as at a constant voltage."""
+
+    def fading(s):
+        return 0.2 + 1.5 * np.exp(-s / 25.0) + 0.4 * np.exp(-s / 700.0)
+
+    return [(fading, seconds), (constant(-1.0), 1500.0)] * 4
+
+
+def test_a_sound_counter_tells_what_flows_between_rows_of_a_decay():
+    record, truth = instrument(held(), every=10.0, late=0.0, ends=True)
+    found = half_cycles(record)
+    np.testing.assert_allclose(found.capacity, np.abs(truth), rtol=2e-4)
+    lines = half_cycles(record.drop_vars(["capacity", "step_time"]))
+    assert abs(lines.capacity[0] / truth[0] - 1) > 5e-4  # what it is about
+
+
+def test_a_counter_that_counts_in_steps_is_followed_on_the_whole():
+    record, truth = instrument(held(), every=10.0, late=0.0, ends=True)
+    step = 0.004
+    record["capacity"] = (record["capacity"] / step).round() * step
+    record["capacity"].attrs["units"] = "mA h"
+    found = half_cycles(record)
+    np.testing.assert_allclose(found.capacity, np.abs(truth), atol=2 * step)
+
+
+def test_a_counter_that_stands_still_is_not_followed():
+    record, truth = instrument([(constant(x), 7200.0) for x in (1.0, -1.0)] * 60)
+    dead = np.flatnonzero(np.diff(np.sign(record.current), prepend=0))[2:4]
+    record["capacity"][dead[0] : dead[1]] = 0.0
+    found = half_cycles(record)
+    assert abs(found.capacity[2] / truth[2] - 1) < 2e-2
+    np.testing.assert_allclose(found.capacity[4:-1], np.abs(truth[4:-1]), rtol=2e-4)
+
+
+def test_rows_that_are_missing_while_the_counter_went_on_are_flagged():
+    record, truth = instrument(held(), every=10.0, late=0.0, ends=True)
+    late = np.where(np.arange(record.sizes["record"]) > 150, 60.0, 0.0)
+    kept = np.delete(np.arange(record.sizes["record"]), np.arange(151, 157))
+    lost = record.assign_coords(test_time=record.test_time - late).isel(record=kept)
+    found = half_cycles(lost)
+    assert found.flag.values[0] & 512
+    assert not (found.flag.values[1:] & 512).any()
+    np.testing.assert_allclose(found.capacity, np.abs(truth), rtol=2e-4)
