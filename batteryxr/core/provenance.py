@@ -148,8 +148,12 @@ def argument_kinds(
     """Return what a function takes by name; of ``*args`` and ``**kwargs`` the whole."""
     told = resolved(function)
     whole: dict[Any, Callable[[Any], Any]] = {
-        inspect.Parameter.VAR_POSITIONAL: lambda kind: Sequence[kind],
-        inspect.Parameter.VAR_KEYWORD: lambda kind: Mapping[str, kind],
+        inspect.Parameter.VAR_POSITIONAL: lambda kind: types.GenericAlias(
+            Sequence, (kind,)
+        ),
+        inspect.Parameter.VAR_KEYWORD: lambda kind: types.GenericAlias(
+            Mapping, (str, kind)
+        ),
     }
     return {
         name: whole.get(parameter.kind, lambda kind: kind)(told.get(name, Any))
@@ -260,7 +264,7 @@ def _encode_container(value: Any, kind: Any) -> Any:
             return encode(items, kind)
         return {"$array": items, "dtype": str(value.dtype)}
     if dataclasses.is_dataclass(value) and type(value).__name__ in REPLAYABLE:
-        kinds = resolved(type(value))
+        kinds = resolved(value.__class__)
         fields = {
             f.name: encode(getattr(value, f.name), kinds.get(f.name, Any))
             for f in dataclasses.fields(value)

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import Pulses
 from batteryxr.echem.kernels.record import Record, part
 

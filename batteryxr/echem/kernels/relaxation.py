@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
 

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
     ACTIVE,

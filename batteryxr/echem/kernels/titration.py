@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels import relaxation
 from batteryxr.echem.kernels.pulses import fitted_rows
 

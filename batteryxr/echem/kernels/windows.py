@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.record import Record, Rule, part
 from batteryxr.echem.kernels.segments import in_threads
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.nmf.kernels import alternate, nnls
 
 #: Samples per block: data and weights of a block fit in a core's cache.

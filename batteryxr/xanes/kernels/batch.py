@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.levenberg import covariance, descend
 from batteryxr.xanes.kernels.memory import (
     Points,
@@ -45,7 +45,7 @@ MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS = 1, 2, 4, 8, 16
 EXCESS = 2.0
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _quadratic(gradient: Floats, cov: FloatTable) -> float:
     """Return gᵀ C g over the parameters whose covariance is known."""
     s = 0.0
@@ -58,7 +58,7 @@ def _quadratic(gradient: Floats, cov: FloatTable) -> float:
     return max(s, 0.0)
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _peaks(
     p: Floats, cov: FloatTable, model: Model, variance: float, out: FloatTable
 ) -> None:
@@ -95,7 +95,7 @@ def _peaks(
         row += 1
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def scale_start(y: Floats, curve: Floats, p: Floats, model: Model, q: Floats) -> float:
     """Scale the linear parameters of start `p` to the data; return the factor."""
     m = y.size
@@ -117,7 +117,7 @@ def scale_start(y: Floats, curve: Floats, p: Floats, model: Model, q: Floats) ->
     return slope
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def count_free(model: Model) -> int:
     """Return the number of parameters that are not fixed."""
     n = 0
@@ -126,7 +126,7 @@ def count_free(model: Model) -> int:
     return n
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def compress(
     axis: Axis,
     data: Floats,
@@ -151,7 +151,7 @@ def compress(
     return m, total
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _apart(p: Floats, best: Floats, error: float, model: Model) -> bool:
     """Tell whether two solutions differ beyond three standard errors."""
     for t in model.tracked:
@@ -161,7 +161,7 @@ def _apart(p: Floats, best: Floats, error: float, model: Model) -> bool:
     return False
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _put(
     p: Floats, cov: FloatTable, model: Model, variance: float, row: int, out: Out
 ) -> tuple[int, float]:
@@ -181,7 +181,7 @@ def _put(
     return flag, error
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _leave_out(row: int, out: Out) -> None:
     """Write that a row holds too few data."""
     out.values[row] = math.nan
@@ -191,7 +191,7 @@ def _leave_out(row: int, out: Out) -> None:
     out.flags[row] = NO_DATA
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _blank_absent(best: Floats, model: Model, row: int, out: Out) -> None:
     """Take position and width from what has no height: what is absent is nowhere."""
     for c in range(model.kinds.size):
@@ -201,7 +201,7 @@ def _blank_absent(best: Floats, model: Model, row: int, out: Out) -> None:
             out.errors[row, o + 1 : o + 3] = math.nan
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def fit_rows(
     problem: Problem, data: FloatTable, weights: FloatTable, own: FloatTable, out: Out
 ) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from batteryxr.core.kernels.compiling import njit
 
 #: Half width, in pixels, of the part of the correlation in which its top is looked for.
 _PATCH = 5
@@ -162,7 +163,7 @@ def moved(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _move(
     image: np.ndarray, dy: float, dx: float, method: int, out: np.ndarray
 ) -> None:
@@ -198,7 +199,7 @@ def _move(
             out[i, j] = value
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _keys(f: float) -> np.ndarray:
     weights = np.empty(4)
     weights[0] = ((-0.5 * f + 1.0) * f - 0.5) * f

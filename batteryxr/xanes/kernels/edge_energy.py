@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.normalisation import per_pattern
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
     return np.stack([np.interp(x, even, row) for row in smooth])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def half_jump(
     x: Floats, data: FloatTable, level: float, low: float, high: float, out: Floats
 ) -> None:
@@ -197,7 +197,7 @@ def half_jump(
             before = i
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def white_line(
     x: Floats, data: FloatTable, low: float, high: float, out: Floats, heights: Floats
 ) -> None:
@@ -234,7 +234,7 @@ def white_line(
                 heights[row] += 0.5 * slope * shift
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def on_pre_edge(
     x: Floats, data: FloatTable, found: Floats, level: float, dip: float, out: Ints
 ) -> None:

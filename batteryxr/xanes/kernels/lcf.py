@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.normalisation import by_pattern
 from batteryxr.xanes.kernels.problem import INNER
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RIGHT, _MIRROR, _ONES = range(3)
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _solve(
     r: FloatTable,
     z: Floats,
@@ -94,7 +94,7 @@ def _solve(
             out[c] += missing / total * v[_ONES, c]
 
 
-@numba.njit(forceinline=True, **INNER)
+@njit(forceinline=True, **INNER)
 def _back(t: FloatTable, v: FloatTable, row: int, n: int) -> None:
     """Solve the triangle for one of the vectors, in place."""
     for c in range(n - 1, -1, -1):
@@ -104,7 +104,7 @@ def _back(t: FloatTable, v: FloatTable, row: int, n: int) -> None:
         v[row, c] = s / t[c, c] if t[c, c] != 0.0 else 0.0
 
 
-@numba.njit(forceinline=True, **INNER)
+@njit(forceinline=True, **INNER)
 def _begin(
     r: FloatTable,
     z: Floats,
@@ -134,7 +134,7 @@ def _begin(
     return 1
 
 
-@numba.njit(forceinline=True, **INNER)
+@njit(forceinline=True, **INNER)
 def _slope(
     r: FloatTable,
     z: Floats,
@@ -156,7 +156,7 @@ def _slope(
         gradient[k] = s
 
 
-@numba.njit(forceinline=True, **INNER)
+@njit(forceinline=True, **INNER)
 def _walk(
     w: Floats, count: int, chosen: Ints, step: Floats, member: Line[bool]
 ) -> tuple[int, bool]:
@@ -186,7 +186,7 @@ def _walk(
     return kept, kept == count  # nothing reached zero: rounding
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def solve_rows(
     r: FloatTable,
     z: FloatTable,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
-
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.problem import INNER
 from batteryxr.xanes.kernels.shapes import FAST, evaluate
 
@@ -25,7 +24,7 @@ _SQUEEZE, _RELAX = 0.1, 8.0
 _EXACT = 1e-24
 
 
-@numba.njit(fastmath=FAST, **INNER)
+@njit(fastmath=FAST, **INNER)
 def _residuals(
     points: Points, p: Floats, model: Model, r: Floats, j: FloatTable
 ) -> float:
@@ -43,7 +42,7 @@ def _residuals(
     return total
 
 
-@numba.njit(fastmath=FAST, **INNER)
+@njit(fastmath=FAST, **INNER)
 def normal(jacobian: FloatTable, residual: Floats, a: FloatTable, g: Floats) -> None:
     """Fill the lower triangle of A = JᵀJ, and g = Jᵀr."""
     n, m = jacobian.shape
@@ -59,7 +58,7 @@ def normal(jacobian: FloatTable, residual: Floats, a: FloatTable, g: Floats) -> 
             a[i, j] = s
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def factorise(a: FloatTable, lower: FloatTable) -> bool:
     """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
     n = a.shape[0]
@@ -80,7 +79,7 @@ def factorise(a: FloatTable, lower: FloatTable) -> bool:
     return True
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def substitute(lower: FloatTable, b: Floats, x: Floats) -> None:
     """Solve L Lᵀ x = b."""
     n = b.size
@@ -96,7 +95,7 @@ def substitute(lower: FloatTable, b: Floats, x: Floats) -> None:
         x[i] = s / lower[i, i]
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def damp(a: FloatTable, free: Line[bool], damping: float, b: FloatTable) -> None:
     """Copy A with Marquardt's damping; frozen parameters become identity rows."""
     n = a.shape[0]
@@ -106,7 +105,7 @@ def damp(a: FloatTable, free: Line[bool], damping: float, b: FloatTable) -> None
         b[i, i] = a[i, i] * (1.0 + damping) + 1e-30 if free[i] else 1.0
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _release(p: Floats, g: Floats, model: Model, free: Line[bool]) -> None:
     """Free every parameter that is not pressed against a bound by the gradient."""
     low, high = model.low, model.high
@@ -115,7 +114,7 @@ def _release(p: Floats, g: Floats, model: Model, free: Line[bool]) -> None:
         free[k] = not pressed
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def descend(
     points: Points,
     p: Floats,
@@ -167,7 +166,7 @@ def descend(
     return chi, False, r, jac
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def covariance(
     jac: FloatTable,
     r: Floats,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.problem import INNER
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class Scratch(NamedTuple):
     free: Line[bool]
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def new_points(m: int, weighted: bool) -> Points:
     """Return memory for `m` points."""
     return Points(np.empty(m), np.empty(m), np.empty(m), np.empty(m), weighted)
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def first_points(points: Points, m: int) -> Points:
     """Return the first `m` points, without a copy."""
     return Points(
@@ -57,7 +57,7 @@ def first_points(points: Points, m: int) -> Points:
     )
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def new_work(n: int, m: int) -> Scratch:
     """Return memory for `n` parameters and `m` points."""
     return Scratch(
@@ -67,7 +67,7 @@ def new_work(n: int, m: int) -> Scratch:
     )  # fmt: skip
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def shorter_work(work: Scratch, m: int) -> Scratch:
     """Return memory for fewer points: the rows of a Jacobian lie close together."""
     n = work.g.size

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.problem import (
     ARCTAN,
     ERF,
@@ -58,7 +58,7 @@ _ERFCX = (
 _TAYLOR = tuple(1.0 / math.factorial(n) for n in range(11))
 
 
-@numba.njit(fastmath=FAST, inline="always", error_model="numpy")
+@njit(fastmath=FAST, inline="always", error_model="numpy")
 def exp_minus(x: float) -> float:
     """Return exp(-x) for x >= 0: a series of x / 64, squared six times."""
     z = min(x, 45.0) * (-1.0 / 64.0)
@@ -81,7 +81,7 @@ def exp_minus(x: float) -> float:
     return s * s
 
 
-@numba.njit(fastmath=FAST, inline="always", error_model="numpy")
+@njit(fastmath=FAST, inline="always", error_model="numpy")
 def half_erf(u: float, exponential: float) -> float:
     """Return (1 + erf(u)) / 2, given exp(-u²)."""
     x = abs(u)
@@ -107,7 +107,7 @@ def half_erf(u: float, exponential: float) -> float:
     return tail if u < 0.0 else 1.0 - tail
 
 
-@numba.njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
+@njit(fastmath=FAST, nogil=True, cache=True, error_model="numpy")
 def evaluate(
     x: Floats,
     scaled: Floats,
@@ -210,7 +210,7 @@ def evaluate(
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def unit_area(kind: int, p: Floats, o: int) -> tuple[float, float]:
     """Return the area of the peak at `o` per height and half width, and d/dshare."""
     if kind == LORENTZIAN:
@@ -222,7 +222,7 @@ def unit_area(kind: int, p: Floats, o: int) -> tuple[float, float]:
     return GAUSSIAN_AREA + share * difference, difference
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def curves(
     x: Floats,
     scaled: Floats,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels.batch import compress, count_free, scale_start
 from batteryxr.xanes.kernels.levenberg import descend, factorise, normal, substitute
 from batteryxr.xanes.kernels.memory import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Line
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _held(model: Model, shared: Line[bool], start: Floats) -> Model:
     """Return the model with its common parameters held at their start."""
     low, high = model.low.copy(), model.high.copy()
@@ -49,13 +49,13 @@ def _held(model: Model, shared: Line[bool], start: Floats) -> Model:
     )
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _is_own(k: int, p: Floats, held: Model, a: FloatTable) -> bool:
     """Tell whether a parameter is the row's own, off its bounds and of effect."""
     return held.low[k] < p[k] < held.high[k] and a[k, k] > 0.0
 
 
-@numba.njit(**INNER)
+@njit(**INNER)
 def _add_reduced(
     p: Floats,
     held: Model,
@@ -100,7 +100,7 @@ def _add_reduced(
                 hessian[t, s] += left
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def reduce_rows(
     problem: Problem,
     data: FloatTable,

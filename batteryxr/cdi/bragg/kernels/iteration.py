@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
@@ -20,6 +19,7 @@ from batteryxr.cdi.bragg.kernels.coherence import Coherence
 from batteryxr.cdi.bragg.kernels.support import LostSupport, Shrinking, half
 from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.core.device import to_device_of
+from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,7 +315,7 @@ def combine(
 
 
 # numpy's error model: the check for division by zero would keep the loops scalar.
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @_compiled

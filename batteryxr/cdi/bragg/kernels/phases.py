@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from batteryxr.core.kernels.compiling import njit
 
 _TAU = 2 * np.pi
 
@@ -133,7 +134,7 @@ def along(
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _along(phase: np.ndarray, support: np.ndarray, weights: np.ndarray) -> np.ndarray:
     out = np.full(phase.shape, np.nan)
     n0, n1, n2 = phase.shape

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
+from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
@@ -237,7 +237,7 @@ def _exits(probes: Array, obj: Array, corners: np.ndarray, out: Array) -> None:
         out[b, ...] = p * obj[int(y) : int(y) + n, int(x) : int(x) + n]
 
 
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @_compiled

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier, empty
 from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
+from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
@@ -124,7 +124,7 @@ def _probe(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Array
     return (total + floor * probe) / (density + floor)
 
 
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @_compiled

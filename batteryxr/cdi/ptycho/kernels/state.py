@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import Fourier
 from batteryxr.core.device import to_device_of
+from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
@@ -194,7 +194,7 @@ class Shifter:
         return y.astype(np.complex64), x.astype(np.complex64)
 
 
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @_compiled

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+
+from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
@@ -211,7 +212,7 @@ def _gradient_any(
 
 
 # numpy's error model: the check for division by zero would keep the loops scalar.
-_compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+_compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @_compiled

@@ -13,3 +13,5 @@ def njit(
     inline: str = ...,
     forceinline: bool = ...,
 ) -> Callable[[_Function], _Function]: ...
+
+__version__: str

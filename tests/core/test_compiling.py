@@ -1,0 +1,112 @@
+"""A kernel on disk is used while its sources stand, those of other files too."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import batteryxr
+from batteryxr.core.kernels import compiling
+
+ROOT = Path(batteryxr.__file__).parent
+
+RULES = """
+from typing import NamedTuple
+from batteryxr.core.kernels.compiling import njit
+
+class {name}(NamedTuple):
+    least: float
+
+@njit(cache=True)
+def above(value, rule):
+    return value - rule.least + {more}
+"""
+KERNEL = """
+from batteryxr.core.kernels.compiling import njit
+from batteryxr.rules import above
+
+@njit(cache=True)
+def twice(value, rule):
+    return 2.0 * above(value, rule)
+"""
+#: Imports the package anew for each text of its rules.
+CALL = """
+import json, pathlib, sys
+for text in json.loads(sys.argv[1]):
+    for name in [n for n in sys.modules if n.partition(".")[0] == "batteryxr"]:
+        del sys.modules[name]
+    import batteryxr
+    (pathlib.Path(batteryxr.__file__).parent / "rules.py").write_text(text)
+    from batteryxr import kernel, rules
+    rule = getattr(rules, "Rule", None) or rules.Limit
+    hits = kernel.twice.stats.cache_hits
+    print(kernel.twice(5.0, rule(1.0)), sum(hits.values()))
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return a package of our name, with nothing in it but what compiles kernels."""
+    home = tmp_path / "batteryxr"
+    inner = home / "core" / "kernels"
+    inner.mkdir(parents=True)
+    for folder in (home, home / "core", inner):
+        (folder / "__init__.py").touch()
+    shutil.copy(compiling.__file__, inner)
+    (home / "kernel.py").write_text(KERNEL)
+    return home
+
+
+def test_what_a_kernel_calls_and_is_passed_may_change(package):
+    first = RULES.format(name="Rule", more=0.0)
+    texts = [first, first, RULES.format(name="Limit", more=3.0)]
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", CALL, json.dumps(texts)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["8.0", "0", "8.0", "1", "14.0", "0"]
+
+
+def test_which_files_count(tmp_path):
+    (tmp_path / "a").mkdir()
+    texts = {
+        "top.py": "from batteryxr.a import (\n    deep,\n    other,\n)\nimport numpy\n",
+        "a/__init__.py": "",
+        "a/deep.py": "if True:\n    from batteryxr.types import Row\n",
+        "types.py": "Row = int\n",
+        "stranger.py": "",
+    }
+    before = {}
+    for changed in (None, *texts):
+        compiling._text.cache_clear()
+        compiling._imports.cache_clear()
+        for name, text in texts.items():
+            (tmp_path / name).write_text(text + "# new\n" * (name == changed))
+        before[changed] = compiling.sources(str(tmp_path / "top.py"), tmp_path)
+    assert before["stranger.py"] == before[None]
+    assert len(set(before.values())) == len(texts)
+
+
+def test_all_kernels_are_kept_this_way():
+    for path in ROOT.rglob("*.py"):
+        if path.name == "compiling.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None) or ""
+                names = {name.name for name in node.names}
+                assert "numba" not in {module.partition(".")[0], *names}, path
