@@ -126,9 +126,9 @@ def read_cycler(
         from the first row, running on over later files), ``time`` (UTC) and
         ``file``, which changes wherever a piece of a file ends: where another goes on,
         or rows of impedance were left out (``source_file`` in its attributes then has
-        the file of each piece). In ``attrs``: ``flags`` (what looks implausible; empty if nothing
-        does) with a sentence each in ``flag_notes``, ``gap_s`` between files,
-        ``start_local`` as written, ``header`` (JSON).
+        the file of each piece). In ``attrs``: ``flags`` (what looks implausible; empty
+        if nothing does) with a sentence each in ``flag_notes``, ``gap_s`` between
+        files, ``start_local`` as written, ``header`` (JSON).
 
     Raises
     ------
