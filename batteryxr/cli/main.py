@@ -101,7 +101,9 @@ def _add_operando(
     add("--out", required=True, metavar="STORE",
         help="zarr store to write: a path or a URL")  # fmt: skip
     add("--report", type=Path, metavar="HTML", help="write a report that opens offline")
-    add("--timezone", help="zone of local times in the files, such as Europe/Paris")
+    add("--timezone", nargs="+", metavar="ZONE",
+        help="zone of local times in the files, such as Europe/Paris; two where the "
+        "cycler's clock and the scans' stand in different ones")  # fmt: skip
     add("--clock-offset", type=float, default=0.0, metavar="S",
         help="seconds to add to the scans' clock to get the cycler's")  # fmt: skip
     add("--exposure", type=float, metavar="S", help="exposure, if the files lack it")

@@ -49,6 +49,7 @@ class Columns:
     mean: bool  # each current is the mean since the row before
     lazy: bool
     flags: frozenset[str]  # those of the reader that are fatal
+    paused: bool = False  # test time stood still somewhere while the clock went on
 
     def blocks(self, names: Sequence[str] = tuple(_COLUMNS)) -> Iterator[Record]:
         """Yield the rows in blocks: one if they are in memory."""
@@ -127,6 +128,7 @@ def columns(
         mean=is_mean(record["current"].attrs),
         lazy=any(a.chunks is not None for a in found.values()),
         flags=fatal_flags(record.attrs),
+        paused="pause" in record.variables,
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import BatteryxrWarning
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning
 from batteryxr.core.store import open_place
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class Conventions:
     Parameters
     ----------
     timezone
-        Zone of local times in the files, such as ``"Europe/Paris"``. Never guessed.
+        Zone of local times in the files, such as ``"Europe/Paris"``; a pair where the
+        cycler's clock and the scans' stand in different zones. Never guessed.
     clock_offset
         Seconds to add to the scans' clock to get the cycler's.
     exposure
@@ -39,13 +40,30 @@ class Conventions:
         Composition as loaded: with `mass`, Li content.
     """
 
-    timezone: str | None = None
+    timezone: str | Sequence[str] | None = None
     clock_offset: float = 0.0
     exposure: float | None = None
     electrode: Any = None
     first: Any = None
     mass: float | None = None
     formula: str | None = None
+
+    @property
+    def zones(self) -> tuple[str | None, str | None]:
+        """Zones of the cycler and of the scans.
+
+        Raises
+        ------
+        ArgumentError
+            If `timezone` is neither one zone nor a pair.
+        """
+        if self.timezone is None or isinstance(self.timezone, str):
+            return self.timezone, self.timezone
+        if len(self.timezone) not in (1, 2):
+            raise ArgumentError(
+                "timezone", self.timezone, "one zone, or the cycler's and the scans'"
+            )
+        return self.timezone[0], self.timezone[-1]
 
 
 @dataclass(frozen=True)

@@ -172,10 +172,11 @@ def _ingest(
     from batteryxr.echem import Clock
     from batteryxr.io import read_cycler, read_series
 
-    record = read_cycler(cycler, timezone=known.timezone)
+    own_zone, scan_zone = known.zones
+    record = read_cycler(cycler, timezone=own_zone)
     run.write(record, "echem/record")
     say(f"Read {record.sizes['record']} rows of the cycler")
-    series = read_series(scans, timezone=known.timezone, order="time")
+    series = read_series(scans, timezone=scan_zone, order="time")
     run.kind = GROUPS.get(str(series.name), "series")
     say(f"Read {series.sizes['scan']} scans on {series.sizes[series.dims[-1]]} points")
     formula = known.formula if known.mass is not None else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from batteryxr.echem.kernels.record import Record, Rule
+from batteryxr.echem.kernels.record import Record, Rule, part
 from batteryxr.echem.kernels.segments import in_threads
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ANY_GAP = np.iinfo(np.int64).max
 #: Nothing is rest and nothing is a gap.
 _ANYTHING = Rule(0.0, ANY_GAP, False)
+#: Test time stands still where the clock goes on by more than this (s), and this part.
+_STOOD, _RATE = 1.0, 1e-3
 #: Rows that are looked over at once for anything but charge.
 _TILE = 1024
 #: Rows from which on two threads pay: one sums the charge, one the windows.
@@ -113,7 +115,12 @@ class WindowWalk:
         self._before: Record | None = None
 
     def add(self, rows: Record) -> None:
-        """Walk over the next rows; their times are those of the clock (ns)."""
+        """Walk over the next rows; their times are those of the clock (ns).
+
+        Where the rows have test time too, and it stood still while the clock went on
+        and current flowed, the current is taken to have flowed for as long as test
+        time went on, and nothing is known of the rest.
+        """
         size = rows.clock.size
         if size == 0:
             return
@@ -125,9 +132,19 @@ class WindowWalk:
         else:
             # The interval between two blocks is a block of two rows.
             pairs = zip(self._before, rows, strict=True)
-            self._walk(Record(*(np.concatenate((a, b[:1])) for a, b in pairs)))
-        self._walk(rows)
+            self._split(Record(*(np.concatenate((a, b[:1])) for a, b in pairs)))
+        self._split(rows)
         self._before = Record(*(column[-1:].copy() for column in rows))
+
+    def _split(self, rows: Record) -> None:
+        """Walk over rows, each pause between them apart."""
+        begin = 0
+        for k in _standstills(rows, self._rule):
+            self._walk(part(rows, begin, k + 1))
+            self._walk(_with_pause(rows, k))
+            self._tally.counts[_ROWS] -= 1  # the moment between is no row
+            begin = k + 1
+        self._walk(part(rows, begin, rows.clock.size))
 
     def _walk(self, rows: Record) -> None:
         def charge() -> None:
@@ -180,6 +197,35 @@ class WindowWalk:
             current_sd=clean(np.sqrt(i_variance)),
             charge=clean((s[:, _I_SUM] + s[:, _I0] * covered) / 3600),
         )
+
+
+def _standstills(rows: Record, rule: Rule) -> list[int]:
+    """Return the rows after which test time stood still under current."""
+    if rows.t.size < 2:
+        return []
+    passed, went = np.diff(rows.t), np.diff(rows.clock) * 1e-9
+    flows = np.abs(rows.i) >= rule.i_zero
+    stood = (went - passed > _STOOD + _RATE * np.abs(passed)) & (passed >= 0)
+    stood &= (flows[1:] | flows[:-1]) & (rows.file[1:] == rows.file[:-1])
+    return np.flatnonzero(stood).tolist()
+
+
+def _with_pause(rows: Record, k: int) -> Record:
+    """Return rows `k` and `k + 1` with the moment between at which time stood still."""
+    two = part(rows, k, k + 2)
+    passed = np.int64(round((rows.t[k + 1] - rows.t[k]) * 1e9))
+    moment = Record(*(column[-1:] for column in two))._replace(
+        clock=two.clock[:1] + passed
+    )
+    three = Record(
+        *(
+            np.concatenate([a[:1], b, a[1:]]) if a.size else a
+            for a, b in zip(two, moment, strict=True)
+        )
+    )
+    # What is not known of lies between files.
+    three.file[2] += 1
+    return three
 
 
 @njit(cache=True, nogil=True)

@@ -233,7 +233,8 @@ def _integrate(
     begins = np.where(began >= 0, s.switched[began], begins) if s.row.size else begins
     instants = np.concatenate([starts + (ends - starts) // 2, begins])
     walk = WindowWalk(starts, ends, instants, table.rule._replace(max_gap=max_gap))
-    for block in rows.blocks(("time", "voltage", "current", "file")):
+    names = ("time", "voltage", "current", "file")
+    for block in rows.blocks((*names, "test_time") if rows.paused else names):
         for a in range(0, block.clock.size, _BLOCK):
             walk.add(Record(*(column[a : a + _BLOCK] for column in block)))
     steps, row = walk.backward

@@ -70,9 +70,8 @@ def _refuse_one_time(scans: xr.DataArray | xr.Dataset) -> None:
 def require_clock(record: xr.Dataset, *, caller: str) -> None:
     """Raise where a record has no absolute time."""
     require_variables(record, ["time"], caller=caller)
-    declared = record.attrs.get("timezone")
     ends = record["time"].isel(record=[0, -1]) if record.sizes["record"] else None
-    if declared == "" or ends is None or ends.isnull().any():
+    if ends is None or ends.isnull().any():
         raise DataError(
             "record",
             f"{caller} needs absolute time; the timezone of the cycler's computer was "

@@ -91,7 +91,7 @@ def read(path: Path, options: Options) -> RawTable:
     lost = int(np.ptp(points)) + 1 - len(points)
     if lost > 0:
         notes["missing_rows"] = f"{lost} of {lost + len(points)} rows are not there"
-    table = RawTable(
+    whole = RawTable(
         columns,
         instrument=" ".join(["Arbin", header.get("Serial_Number", "")]).strip(),
         header=header,
@@ -100,7 +100,7 @@ def read(path: Path, options: Options) -> RawTable:
         notes=notes,
     )
     start = _start(header.get("Start_DateTime", ""))
-    return stamped(table, None if stamps is None else stamps[here], Style(), start)
+    return stamped(whole, None if stamps is None else stamps[here], Style(), start)
 
 
 def _export(path: Path, table: str) -> bytes:

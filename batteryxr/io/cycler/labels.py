@@ -103,6 +103,7 @@ def split(label: str) -> tuple[str, str | None]:
     text = " ".join(label.strip().lstrip("~").split()).lower()
     if len(text) > _LONGEST:
         return text, None
+    text = text.replace("（", "(").replace("）", ")")
     for form in _FORMS:
         if match := form.fullmatch(text):
             written = match["unit"].strip().replace("μ", "u").replace("µ", "u")

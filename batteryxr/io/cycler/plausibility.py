@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.io.cycler.direction import (
+    doubt,
+    reversed_current,
+    signed_by_counters,
+    undirected,
+)
+from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from batteryxr.io.cycler.table import RawTable
 
@@ -18,8 +25,9 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in what is taken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows: no cycler records so rarely
 _DUPLICATES = 0.05  # fraction of rows: more than step changes can explain
 _HIGHEST = 1000.0  # V
-
-_Columns = dict[str, np.ndarray]
+#: A clock that falls behind test time by more than this, or this part of an interval,
+#: was set back.
+_JITTER, _SAME_RATE = 2.0, 1e-3
 
 
 def known(repair: str | Sequence[str]) -> tuple[str, ...]:
@@ -59,22 +67,33 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
     name
         File name, for the record of what was mended.
     """
-    notes, repaired = dict(table.notes), dict(table.repaired)
-    columns = dict(table.columns)
     for flag, find in _CHECKS.items():
-        problem = find(columns, table.unix_time)
+        problem = find(table)
         if problem is None:
             continue
         if flag in wanted:
-            columns = _REPAIRS[flag](columns, table.unix_time)
-            repaired[flag] = f"{name}: {flag} mended ({problem})"
+            said = f"{name}: {flag} mended ({problem})"
+            table = _REPAIRS[flag](table)
+            table = replace(table, repaired={**table.repaired, flag: said})
         else:
             mend = f" (repair={flag!r} mends it)" if flag in _REPAIRS else ""
-            notes[flag] = problem + mend
-    return dataclasses.replace(table, columns=columns, notes=notes, repaired=repaired)
+            table = replace(table, notes={**table.notes, flag: problem + mend})
+    return table
 
 
-def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]:
+def _clock(table: RawTable) -> np.ndarray | None:
+    """Return the clock readings of the rows in s, NaN for none; None without any."""
+    stamps = table.stamps
+    if stamps is None or table.timed_by_clock:
+        return None
+    known = stamps != np.iinfo(np.int64).min
+    first = stamps[int(np.argmax(known))]
+    return np.where(known, (stamps - first) * 1e-9, np.nan)
+
+
+def time_factor(
+    columns: Mapping[str, np.ndarray], unix: np.ndarray | None
+) -> tuple[float, str]:
     """Return how many times too long the test time is, and the evidence (1: sound).
 
     A second clock in the file decides; else the cycler's own capacity; else, for
@@ -83,13 +102,11 @@ def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]
     steps = np.diff(columns["test_time"])
     if not (steps > 0).any():
         return 1.0, ""
-    median = float(np.median(steps[steps > 0]))
-    if unix is not None and ((ticks := np.diff(unix)) > 0).any():
-        ratio = median / float(np.median(ticks[ticks > 0]))
+    if unix is not None and (ratio := _rates(columns["test_time"], unix)) is not None:
         factor = _nearest(ratio, (*_UNITS, 1000.0), 0.2)
         return (
             factor,
-            f"the Unix times of the rows advance {1 / ratio:.4g} times as fast",
+            f"the clock of the rows advances {1 / ratio:.4g} times as fast",
         )
     if (excess := _charge_ratio(columns)) is not None:
         factor = _nearest(excess, _UNITS, 0.1)
@@ -105,6 +122,17 @@ def time_factor(columns: _Columns, unix: np.ndarray | None) -> tuple[float, str]
     return 1.0, ""
 
 
+def _rates(times: np.ndarray, readings: np.ndarray) -> float | None:
+    """Return by how much test time outruns the clock, from tick to tick."""
+    rows = np.flatnonzero(np.isfinite(readings))
+    ticked = rows[1:][np.diff(readings[rows]) > 0]
+    ticks, steps = np.diff(readings[ticked]), np.diff(times[ticked])
+    usual = (ticks > 0) & (steps > 0)
+    if not usual.any():
+        return None
+    return float(np.median(steps[usual]) / np.median(ticks[usual]))
+
+
 def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
     for factor in factors:
         for candidate in (factor, 1 / factor):
@@ -113,7 +141,7 @@ def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
     return 1.0
 
 
-def _charge_ratio(columns: _Columns) -> float | None:
+def _charge_ratio(columns: Mapping[str, np.ndarray]) -> float | None:
     """Return integral |I| dt over the cycler's own count, where it has one."""
     counted = [
         np.abs(columns[name])
@@ -135,31 +163,31 @@ def _charge_ratio(columns: _Columns) -> float | None:
     return integral / total
 
 
-def _time_scale(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    factor, evidence = time_factor(columns, unix)
+def _time_scale(table: RawTable) -> str | None:
+    factor, evidence = time_factor(table.columns, _clock(table))
     if factor == 1.0:
         return None
     wrong = f"x{factor:.4g}" if factor > 1 else f"/{1 / factor:.4g}"
     return f"test time looks {wrong} wrong: {evidence}"
 
 
-def _backward_time(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    steps = np.diff(columns["test_time"])
+def _backward_time(table: RawTable) -> str | None:
+    steps = np.diff(table.columns["test_time"])
     back = steps[steps < 0]
     if not back.size:
         return None
     return f"{back.size} backward time steps, the largest of {back.min():.6g} s"
 
 
-def _duplicate_time(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    same = int((np.diff(columns["test_time"]) == 0).sum())
-    if same <= max(1.0, _DUPLICATES * len(columns["test_time"])):
+def _duplicate_time(table: RawTable) -> str | None:
+    same = int((np.diff(table.columns["test_time"]) == 0).sum())
+    if same <= max(1.0, _DUPLICATES * table.rows):
         return None
     return f"{same} rows repeat the time of the row before"
 
 
-def _cycle_counts(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    counts = columns.get("cycle")
+def _cycle_counts(table: RawTable) -> str | None:
+    counts = table.columns.get("cycle")
     if counts is None or not np.isfinite(counts).all():
         return None
     turns = counts / (2 * np.pi)
@@ -168,8 +196,8 @@ def _cycle_counts(columns: _Columns, unix: np.ndarray | None) -> str | None:
     return "cycle numbers are multiples of 2 pi: a unit library read cycles as turns"
 
 
-def _voltage(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    voltage = columns["voltage"]
+def _voltage(table: RawTable) -> str | None:
+    voltage = table.columns["voltage"]
     if np.isnan(voltage).all():
         return "no row has a voltage"
     if not np.nan_to_num(voltage).any():
@@ -179,55 +207,129 @@ def _voltage(columns: _Columns, unix: np.ndarray | None) -> str | None:
     return None
 
 
-def _missing(columns: _Columns, unix: np.ndarray | None) -> str | None:
+def _missing(table: RawTable) -> str | None:
     gone = [
-        f"{int(np.isnan(columns[name]).sum())} rows without {name}"
+        f"{int(np.isnan(table.columns[name]).sum())} rows without {name}"
         for name in ("voltage", "current")
-        if np.isnan(columns[name]).any()
+        if np.isnan(table.columns[name]).any()
     ]
     return ", ".join(gone) or None
 
 
-def _unsigned(columns: _Columns, unix: np.ndarray | None) -> str | None:
-    counted = columns.get("discharge_capacity")
-    current = columns["current"]
-    if counted is None or not (current > 0).any() or (current < 0).any():
+def _set_back(table: RawTable) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows before which the clock was set back, and by how many s."""
+    nothing = np.zeros(0, np.int64), np.zeros(0)
+    readings, times = _clock(table), table.columns["test_time"]
+    if readings is None:
+        return nothing
+    rows = np.flatnonzero(np.isfinite(readings))
+    steps = np.diff(times[rows])
+    late = np.diff(readings[rows]) - steps
+    coarse = resolution(table.stamps, times) if table.stamps is not None else 0.0
+    allowed = max(coarse, _JITTER) + _SAME_RATE * np.abs(steps)
+    back = np.flatnonzero((late < -allowed) & (steps >= 0))
+    if back.size > max(10.0, 0.1 * rows.size):
+        return nothing  # two clocks of different rates: that is said elsewhere
+    return rows[back + 1], -late[back]
+
+
+def _backward_clock(table: RawTable) -> str | None:
+    rows, seconds = _set_back(table)
+    if not rows.size:
         return None
-    growth = np.diff(counted)
-    if not (growth[current[1:] > 0] > 0).any():
+    most = int(np.argmax(seconds))
+    return (
+        f"the clock was set back {rows.size} times during the test, the most by "
+        f"{seconds[most]:,.0f} s before row {rows[most]}; test time was not, and "
+        "`time` follows the clock"
+    )
+
+
+def _row_order(table: RawTable) -> str | None:
+    readings = _clock(table)
+    if readings is None:
         return None
-    return "the current is never negative although the cell was discharged"
+    rows = np.flatnonzero(np.isfinite(readings))
+    times, readings = table.columns["test_time"][rows], readings[rows]
+    both = (np.diff(times) < 0) & (np.diff(readings) < 0)
+    order = np.argsort(times, kind="stable")
+    if not both.any() or (np.diff(readings[order]) < -_JITTER).any():
+        return None
+    return (
+        f"rows are out of order: at {int(both.sum())} of them test time and clock both "
+        "run back"
+    )
 
 
-def _mend_time_scale(columns: _Columns, unix: np.ndarray | None) -> _Columns:
-    factor, _ = time_factor(columns, unix)
-    return columns | {"test_time": columns["test_time"] / factor}
+def _with(table: RawTable, name: str, values: np.ndarray) -> RawTable:
+    return replace(table, columns={**table.columns, name: values})
 
 
-def _mend_cycle_counts(columns: _Columns, unix: np.ndarray | None) -> _Columns:
-    return columns | {"cycle": np.round(columns["cycle"] / (2 * np.pi))}
+def _mend_time_scale(table: RawTable) -> RawTable:
+    factor, _ = time_factor(table.columns, _clock(table))
+    return _with(table, "test_time", table.columns["test_time"] / factor)
 
 
-def _mend_backward_time(columns: _Columns, unix: np.ndarray | None) -> _Columns:
+def _mend_cycle_counts(table: RawTable) -> RawTable:
+    return _with(table, "cycle", np.round(table.columns["cycle"] / (2 * np.pi)))
+
+
+def _mend_backward_time(table: RawTable) -> RawTable:
     """Let the clock go on by a median step where it was set back."""
-    steps = np.diff(columns["test_time"])
+    steps = np.diff(table.columns["test_time"])
     forward = steps[steps > 0]
     steps[steps < 0] = np.median(forward) if forward.size else 0.0
-    first = columns["test_time"][:1]
-    return columns | {"test_time": np.concatenate([first, first + np.cumsum(steps)])}
+    first = table.columns["test_time"][:1]
+    mended = np.concatenate([first, first + np.cumsum(steps)])
+    return _with(table, "test_time", mended)
 
 
-_CHECKS: dict[str, Callable[[_Columns, np.ndarray | None], str | None]] = {
+def _mend_backward_clock(table: RawTable) -> RawTable:
+    """Let the clock go on as test time does where it was set back."""
+    rows, seconds = _set_back(table)
+    shift = np.zeros(table.rows)
+    shift[rows] = seconds
+    shift = np.cumsum(shift)
+    unix, local = table.unix_time, table.local_time
+    if local is not None:
+        known = local != np.iinfo(np.int64).min
+        local = np.where(known, local + np.rint(shift * 1e9).astype(np.int64), local)
+    return replace(
+        table, unix_time=None if unix is None else unix + shift, local_time=local
+    )
+
+
+def _mend_row_order(table: RawTable) -> RawTable:
+    """Put the rows in order of their test time."""
+    order = np.argsort(table.columns["test_time"], kind="stable")
+    moved = {n: np.asarray(v)[order] for n, v in table.columns.items()}
+    rows = {
+        name: values[order]
+        for name in ("unix_time", "local_time", "states")
+        if (values := getattr(table, name)) is not None
+    }
+    return replace(table, columns=moved, **rows)
+
+
+#: In this order: a repair mends what the later checks look at.
+_CHECKS: dict[str, Callable[[RawTable], str | None]] = {
+    "row_order": _row_order,
     "time_scale": _time_scale,
     "backward_time": _backward_time,
+    "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,
     "cycle_counts": _cycle_counts,
     "voltage": _voltage,
     "missing_values": _missing,
-    "unsigned_current": _unsigned,
+    "unsigned_current": undirected,
+    "current_sign": doubt,
 }
-_REPAIRS: dict[str, Callable[[_Columns, np.ndarray | None], _Columns]] = {
+_REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
+    "row_order": _mend_row_order,
     "time_scale": _mend_time_scale,
     "cycle_counts": _mend_cycle_counts,
     "backward_time": _mend_backward_time,
+    "backward_clock": _mend_backward_clock,
+    "unsigned_current": signed_by_counters,
+    "current_sign": reversed_current,
 }

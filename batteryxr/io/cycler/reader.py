@@ -13,6 +13,7 @@ from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
@@ -114,7 +115,9 @@ def read_cycler(
         Number of the test to read, from files that hold several (Arbin ``.res``).
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
-        ``"backward_time"``. Nothing is repaired unless named here.
+        ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
+        ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
+        here.
 
     Returns
     -------
@@ -154,7 +157,7 @@ def read_cycler(
             table = reader(identify(one, format))(one, options)
             check(table, one)
             if table.rows:
-                table = zoned(table, where)
+                table = directed(zoned(table, where))
                 table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):

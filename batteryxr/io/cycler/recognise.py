@@ -10,6 +10,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io import clock
+from batteryxr.io.cycler.direction import states_of
 from batteryxr.io.cycler.labels import (
     CLOCK,
     STATE,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TELLING = re.compile(r"volt|potential|ewe|ecell|电压|\bu\b|\be\b", re.IGNORECASE)
-_DISCHARGE = re.compile(r"\s*(d\b|dis|(.*[\W_])?d(is)?ch|.*放电)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -177,27 +177,13 @@ def assemble(
         first_line=first_line,
     )
     if STATE in words:
-        table = _signed(table, words[STATE])
+        table = replace(table, states=states_of(words[STATE]))
     try:
         return _started(table, words.get(CLOCK), layout.vendor, head, options)
     except ArgumentError as error:
         if options.dayfirst is not None:
             raise
         return replace(table, notes={**table.notes, "ambiguous_date": str(error)})
-
-
-def _signed(table: RawTable, states: Sequence[Any] | np.ndarray) -> RawTable:
-    """Give the current its sign where the cycler writes its magnitude only."""
-    current = table.columns["current"]
-    if (current < 0).any():
-        return table
-    kinds = {state: bool(_DISCHARGE.match(str(state))) for state in set(states)}
-    discharging = np.array([kinds[state] for state in states], dtype=bool)
-    if not discharging.any():
-        return table
-    signed = np.where(discharging, -current, current)
-    header = {**table.header, "current_sign": f"from {table.labels[STATE]!r}"}
-    return replace(table, columns={**table.columns, "current": signed}, header=header)
 
 
 def _started(

@@ -81,6 +81,8 @@ class RawTable:
         Clock reading of each row where the file has them without a zone:
         nanoseconds since 1970 on the cycler's own clock, int64, `NAT` (the least
         int64) for rows without one.
+    states
+        What the file's words say of each row: 1 charge, -1 discharge, 0 neither.
     timed_by_clock
         Whether test time was made of those readings, for want of its own.
     header
@@ -104,6 +106,7 @@ class RawTable:
     start_local: datetime | None = None
     unix_time: np.ndarray | None = None
     local_time: np.ndarray | None = None
+    states: np.ndarray | None = None
     timed_by_clock: bool = False
     header: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

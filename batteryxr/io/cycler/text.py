@@ -22,6 +22,7 @@ _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _SAMPLE = 20_000  # bytes that tell the decimal sign
 _TAIL = 65_536  # bytes at the end that may hold empty lines
+_CHINESE = re.compile("电压|电流|工步|容量|循环|充电|放电|静置|时间")
 _MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
 
 
@@ -220,6 +221,22 @@ def decode(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError:
         return text.decode("cp1252", errors="replace")
+
+
+def in_utf8(text: bytes) -> bytes:
+    """Return text in UTF-8 where a Chinese computer wrote it in its own encoding.
+
+    Told by words of cyclers that stand there: bytes alone could be western letters.
+    """
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        try:
+            chinese = text.decode("gb18030")
+        except UnicodeDecodeError:
+            return text
+        return chinese.encode() if _CHINESE.search(chinese) else text
+    return text
 
 
 def finish(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
-from batteryxr.io.cycler.text import TextTable, decode, finish, named
+from batteryxr.io.cycler.text import TextTable, decode, finish, in_utf8, named
 from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
-    raw = _in_lines(text(path))
+    raw = in_utf8(_in_lines(text(path)))
     head = _lines(raw)
     for separator in _SEPARATORS:
         layout = recognise([_cells(line, separator) for line in head], head, options)

@@ -36,7 +36,7 @@ _PLAIN = re.compile(
     r"(?P<sec>:\d{2})?(?P<frac>[.,]\d{1,9})?(?P<half>\s*[AaPp][Mm])?"
 )
 #: Most by which a clock is thought to be set back rather than to have passed a day.
-_SET_BACK = 7200.0  # s
+_SET_BACK = 3700.0  # s: summer time
 _HALF_DAY = 43_200.0
 
 
@@ -172,8 +172,9 @@ def _numbers(unique: Sequence[str]) -> tuple[np.ndarray, str] | None:
             sound = np.isfinite(values)
             ns = np.where(sound, whole, 0).astype(np.int64) * unit
             ns += np.where(sound, part, 0).astype(np.int64) + zero
-            if unit in (DAY, 10**9):  # a float holds them no finer
-                ns = (ns + 500) // 1000 * 1000
+            # A float holds seconds to 0.24 us; days are written to 15 digits.
+            finest = {DAY: 10**5, 10**9: 1000}.get(unit, 1)
+            ns = (ns + finest // 2) // finest * finest
             return np.where(sound, ns, NAT), "utc" if utc else "local"
     return None
 
@@ -291,7 +292,7 @@ def _fits(ns: np.ndarray, test_time: np.ndarray | None) -> bool:
 def _parsed(unique: Sequence[str], dayfirst: bool) -> tuple[np.ndarray, bool] | None:
     """Return readings in one order of day and month, and whether they are UTC."""
     ns = _fast(unique, dayfirst)
-    slow = np.flatnonzero(ns == NAT)
+    slow = np.flatnonzero(ns == NAT).tolist()
     zoned = 0
     for k in slow:
         moment = clock.reading(unique[k], dayfirst=dayfirst)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,14 +91,16 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
         return Course(stamps, resolution=step, notes=notes)
     knots = _knots(t, offset, cuts, step)
     placed = _placed(test_time, rows, cuts, knots)
-    placed[rows] = np.clip(placed[rows], s, s + step * (1 - 1e-6))
+    top = s + step * (1 - 1e-6) if step >= _LEAST else s
+    placed[rows] = np.clip(placed[rows], s, top)
     if (np.diff(s) > -_LEAST).all() and (np.diff(test_time) >= 0).all():
         placed = np.maximum.accumulate(placed)
-    seconds = _heights(offset, cuts, knots)
+    # The readings on both sides hold the height of a jump to their resolution.
+    jumps = np.diff(offset)[cuts - 1]
+    seconds = np.clip(_heights(cuts, knots), jumps - step, jumps + step)
     forward = np.diff(t)[cuts - 1] >= 0
     paused = (seconds >= _LEAST) & forward
     notes |= _said(rows[cuts[paused]], seconds[paused])
-    notes |= _set_back(s, t, rows, step)
     ns = base + np.rint(placed * 1e9).astype(np.int64)
     # A float of seconds loses digits of ns: what was read exactly stays as it was.
     same = rows[np.abs(ns[rows] - stamps[rows]) < 1000]
@@ -115,7 +118,7 @@ def _cuts(t: np.ndarray, offset: np.ndarray, step: float) -> np.ndarray:
     edges = [0, *sure.tolist(), t.size]
     finer = [
         a + cut
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
         for cut in _hidden(t[a:b], offset[a:b], step)
     ]
     return np.array(sorted({*sure.tolist(), *finer}), dtype=np.int64)
@@ -201,7 +204,7 @@ def _placed(
     placed = np.empty(test_time.size)
     edges = [0, *rows[cuts].tolist(), test_time.size]
     firsts = np.searchsorted(knots.stretch, np.arange(len(edges)))
-    for k, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(edges)):
         own = slice(firsts[k], firsts[k + 1])
         x, y, at = knots.t[own], knots.offset[own], test_time[a:b]
         if x.size > 1 and (np.diff(x) <= 0).any():
@@ -211,7 +214,7 @@ def _placed(
     return placed
 
 
-def _heights(offset: np.ndarray, cuts: np.ndarray, knots: _Knots) -> np.ndarray:
+def _heights(cuts: np.ndarray, knots: _Knots) -> np.ndarray:
     """Return by how much the offset rises at each cut."""
     if not cuts.size:
         return np.zeros(0)
@@ -250,22 +253,4 @@ def _said(rows: np.ndarray, seconds: np.ndarray) -> dict[str, str]:
     return {
         "pauses": f"test time stood still while the clock went on: {shown}{more}; "
         "`time` follows the clock"
-    }
-
-
-def _set_back(
-    s: np.ndarray, t: np.ndarray, rows: np.ndarray, step: float
-) -> dict[str, str]:
-    """Say where the clock was set: it went on less than test time did."""
-    passed = np.diff(t)
-    late = np.diff(s) - passed
-    back = np.flatnonzero(late < -(max(step, _LEAST) + _DRIFT * np.abs(passed)))
-    back = back[passed[back] >= 0]
-    if not back.size:
-        return {}
-    k = int(back[np.argmin(late[back])])
-    flag = "backward_clock" if (np.diff(s)[back] < 0).any() else "clock_set"
-    return {
-        flag: f"the clock was set back {back.size} times, the most by "
-        f"{-late[k]:,.0f} s before row {rows[k + 1]}; `time` follows it"
     }

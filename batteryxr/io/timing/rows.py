@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
 
 _EPOCH = datetime(1970, 1, 1)
+_STANDS = 120.0  # s after which a clock that shows minutes has moved on
 _LONGEST = 1e9  # s of test time: more is refused by the check of times
 
 
@@ -110,14 +111,14 @@ def zoned(table: RawTable, where: tzinfo | None) -> RawTable:
         return table
     times = table.columns["test_time"]
     if table.timed_by_clock:
-        utc = to_utc(local, None, where, 1.0)
+        utc, said = to_utc(local, None, where, 1.0)
     else:
-        utc = to_utc(local, times, where, resolution(local, times))
+        utc, said = to_utc(local, times, where, resolution(local, times))
     unix = np.where(utc != NAT, utc * 1e-9, np.nan)
     if table.timed_by_clock:
         columns = {**table.columns, "test_time": unix - unix[0]}
         table = replace(table, columns=columns)
-    return replace(table, unix_time=unix)
+    return replace(table, unix_time=unix, notes={**table.notes, **said})
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,12 @@ def clocked(table: RawTable, where: tzinfo | None) -> Clocked:
     times = table.columns["test_time"]
     stamps = table.stamps
     if stamps is not None and (stamps != NAT).any():
+        if (still := _standing(times, stamps)) is not None:
+            ns, course = still
+            local = table.unix_time is None
+            return Clocked(
+                ns if local else None, None if local else ns, course, "start"
+            )
         course = follow(times, stamps)
         if table.unix_time is None:
             return Clocked(course.ns, None, course, "stamps")
@@ -183,3 +190,21 @@ def clocked(table: RawTable, where: tzinfo | None) -> Clocked:
     if where is not None:
         utc = clock.utc_nanoseconds(start, where) + elapsed
     return Clocked(clock.nanoseconds(start - _EPOCH) + elapsed, utc, nothing, "start")
+
+
+def _standing(
+    times: np.ndarray, stamps: np.ndarray
+) -> tuple[np.ndarray, Course] | None:
+    """Return rows placed from one reading that all of them repeat; None elsewhere."""
+    known = np.flatnonzero(stamps != NAT)
+    moved = float(np.ptp(times[known]))
+    if np.ptp(stamps[known]) > 0 or moved < _STANDS:
+        return None
+    first = int(known[0])
+    elapsed = np.round((times - times[first]) * 1e9).astype(np.int64)
+    sentence = (
+        f"all rows carry one clock reading while test time goes on for {moved:,.0f} s: "
+        "it is taken for the first row's, and pauses cannot be seen"
+    )
+    nothing = Course(np.full(times.size, NAT), notes={"standing_clock": sentence})
+    return stamps[first] + elapsed, nothing

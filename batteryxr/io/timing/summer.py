@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
 from batteryxr.io import clock
 from batteryxr.io.timing.cells import NAT
 
@@ -15,6 +14,7 @@ _EPOCH = datetime(1970, 1, 1)
 _QUARTER = 900 * 10**9  # zones change their offsets at quarters of hours
 #: Test time and clock agree within so many seconds, and this part of an interval.
 _CLOSE, _DRIFT = 2.0, 1e-3
+_HALF_HOUR = 1800.0  # s: no summer time is less
 
 
 class _Offsets(NamedTuple):
@@ -30,11 +30,13 @@ def to_utc(
     test_time: np.ndarray | None,
     where: tzinfo,
     resolution: float,
-) -> np.ndarray:
-    """Return UTC of local readings, in ns; `NAT` stays.
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return UTC of local readings, in ns, and what must be said; `NAT` stays.
 
     Readings that came twice, when the clocks were put back, are told apart by where
-    they step back, else by the test time that passed to the rows around them.
+    they step back, else by the test time that passed to the rows around them. A clock
+    that runs on through the changes keeps the offset of its first reading, and a note
+    says so.
 
     Parameters
     ----------
@@ -50,27 +52,53 @@ def to_utc(
     Raises
     ------
     ArgumentError
-        If a reading does not exist in the zone, cannot be told from its twin, or the
-        clock runs on through a change of summer time.
+        If a reading does not exist in the zone, or cannot be told from its twin.
     """
     utc = np.full(local.size, NAT)
     rows = np.flatnonzero(local != NAT)
     if not rows.size:
-        return utc
+        return utc, {}
     here = local[rows]
     passed = _steady(here) if test_time is None else test_time[rows]
     offsets = _offsets(here, where)
-    if not offsets.exists.all():
-        _refuse(here[int(np.argmin(offsets.exists))], where)
     close = _CLOSE + resolution
+    on = _runs_on(here, passed, offsets, close)
+    if test_time is not None and on.size:
+        utc[rows] = clock.utc_nanoseconds(_moment(here[0]), where) + here - here[0]
+        return utc, {"summer_time": _said(here, int(on[0]), where)}
+    if not offsets.exists.all():
+        clock.utc_nanoseconds(_moment(here[int(np.argmin(offsets.exists))]), where)
     chosen = offsets.first.copy()
-    twice = offsets.first != offsets.second
-    for a, b in _runs(twice):
+    for a, b in _runs(offsets.first != offsets.second):
         chosen[a:b] = _told_apart(here, passed, offsets, (a, b), close, where)
-    if test_time is not None:
-        _refuse_unchanged(here, passed, chosen, close, where)
     utc[rows] = here - chosen
-    return utc
+    return utc, {}
+
+
+def _runs_on(
+    local: np.ndarray, passed: np.ndarray, offsets: _Offsets, close: float
+) -> np.ndarray:
+    """Return where a clock meets changes of summer time, if it runs on through all."""
+    met = np.zeros(max(local.size - 1, 0), bool)
+    for column in offsets:
+        met |= column[1:] != column[:-1]
+    between = np.diff(passed)
+    late = np.diff(local) * 1e-9 - between
+    twice = offsets.first != offsets.second
+    twice = twice[1:] | twice[:-1]
+    smooth = np.abs(late) <= close + _DRIFT * np.abs(between)
+    if smooth[met].all() and not (late[twice] < 1 - _HALF_HOUR).any():
+        return np.flatnonzero(met)
+    return np.zeros(0, np.int64)
+
+
+def _said(local: np.ndarray, row: int, where: tzinfo) -> str:
+    first = _moment(local[0]).replace(tzinfo=where)
+    return (
+        f"the clock runs on from {_moment(local[row])} to {_moment(local[row + 1])}, "
+        f"where {where} begins or ends summer time: all rows keep the offset of the "
+        f"first, {first:%z}. If the computer's clock had another, pass that as timezone"
+    )
 
 
 def _steady(local: np.ndarray) -> np.ndarray:
@@ -111,9 +139,8 @@ def _told_apart(
     """Return the offsets of a run of rows whose readings came twice."""
     a, b = rows
     first, second = offsets.first[a:b], offsets.second[a:b]
-    hour = float(first[0] - second[0]) * 1e-9
     late = np.diff(local[a:b]) * 1e-9 - np.diff(passed[a:b])
-    back = np.flatnonzero(late < -hour / 2)
+    back = np.flatnonzero(late < 1 - _HALF_HOUR)
     if back.size:
         put_back = int(back[0]) + 1
         return np.where(np.arange(b - a) < put_back, first, second)
@@ -144,35 +171,6 @@ def _late(begun: int, ended: int, passed: np.ndarray, close: float) -> float:
     between = float(passed[1] - passed[0])
     late = float(ended - begun) * 1e-9 - between
     return 0.0 if abs(late) <= close + _DRIFT * abs(between) else late
-
-
-def _refuse_unchanged(
-    local: np.ndarray,
-    passed: np.ndarray,
-    chosen: np.ndarray,
-    close: float,
-    where: tzinfo,
-) -> None:
-    """Raise where the local clock runs on with test time through a change."""
-    changed = np.flatnonzero(np.diff(chosen))
-    for k in changed:
-        between = float(passed[k + 1] - passed[k])
-        late = float(local[k + 1] - local[k]) * 1e-9 - between
-        if abs(late) > close + _DRIFT * abs(between) or between < 0:
-            continue
-        raise ArgumentError(
-            "timezone",
-            str(where),
-            f"a zone that the clock of the file follows: it runs on from "
-            f"{_moment(local[k])} to {_moment(local[k + 1])}, where summer time "
-            "begins or ends",
-            "The cycler's computer does not follow summer time: pass its fixed offset, "
-            "such as '+01:00'.",
-        )
-
-
-def _refuse(reading: int, where: tzinfo) -> None:
-    clock.utc_nanoseconds(_moment(reading), where)  # raises: it does not exist
 
 
 def _moment(ns: int) -> datetime:

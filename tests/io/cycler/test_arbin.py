@@ -41,7 +41,9 @@ def test_result_file(measured):
     assert ds.sizes["record"] == 10_261
     assert ds.attrs["instrument"] == "Arbin 176075"
     assert ds.attrs["start_local"] == ["2016-08-05T16:16:23.000"]
-    assert ds.attrs["flags"] == []
+    # The computer's clock was set by 7 s, twice.
+    assert ds.attrs["flags"] == ["backward_clock"]
+    assert "2 times" in ds.attrs["flag_notes"][0]
     cycles = np.unique(ds["cycle"])
     assert cycles.tolist() == list(range(1, 19))
     known = [
@@ -65,7 +67,11 @@ def test_workbook(measured):
     assert ds.sizes["record"] == 4526
     assert ds["time"].values[0] == np.datetime64("2020-10-19T10:31:46.582")
     assert ds["discharge_capacity"].values.max() == pytest.approx(11.05, abs=0.005)
-    assert ds.attrs["flags"] == []
+    # It ran on over the night of 25 October.
+    assert ds.attrs["flags"] == ["summer_time"]
+    elapsed = (ds["time"] - ds["time"][0]) / np.timedelta64(1, "s")
+    late = elapsed - (ds["test_time"] - ds["test_time"][0])
+    assert abs(late).max() < 0.2
 
 
 def rows(*tests):
@@ -74,7 +80,8 @@ def rows(*tests):
         "Current,Voltage,Charge_Capacity,Discharge_Capacity"
     ]
     lines += [
-        f"{test},{k + 1},{RUN.time[k]},0,42587.5,{RUN.step[k]},{RUN.cycle[k]},"
+        f"{test},{k + 1},{RUN.time[k]},0,{42587.5 + RUN.time[k] / 86400:.9f},"
+        f"{RUN.step[k]},{RUN.cycle[k]},"
         f"{RUN.current[k] / 1e3:.9f},{RUN.voltage[k]},{RUN.charge[k] / 1e3:.11f},"
         f"{RUN.discharge[k] / 1e3:.11f}"
         for test in tests

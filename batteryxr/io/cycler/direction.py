@@ -1,0 +1,313 @@
+"""The direction of the current, held against words, separate counters and voltage."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.io.cycler.table import RawTable
+
+_DISCHARGE = re.compile(
+    r"\s*(d\b|d[_\W]|dis|entlad|(.*[\W_])?d(is)?ch|.*放电)", re.IGNORECASE
+)
+_CHARGE = re.compile(r"\s*(c\b|c[_\W]|laden|(.*[\W_])?ch(a|g|r)|.*充电)", re.IGNORECASE)
+_REST = 1e-3  # of the largest current: less has no direction
+_VOLTAGE = "the course of the voltage"
+_MOSTLY = 0.8  # of the charge, with which a current of one direction moves the voltage
+_SURE = 0.5  # of the charge, by which a witness speaks for or against
+_COUNTED = 0.5  # of the charge of an interval: a counter that grows less creeps
+_TOLD = 1e-3  # of all charge: less is no evidence
+_SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
+_LOOKED_AT = 5000  # rows in which the voltage is looked at for its turns
+_NEAR = 5  # rows of a run without which a voltage has no course
+
+
+class Witness(NamedTuple):
+    """What else a file says of the direction of its current.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    says
+        From -1 (positive current discharges the cell) to 1 (it charges).
+    """
+
+    name: str
+    says: float
+
+
+def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Return 1 for each word that says charge, -1 for discharge, 0 for any other."""
+
+    def kind(word: str) -> int:
+        if _DISCHARGE.match(word):
+            return -1
+        return 1 if _CHARGE.match(word) else 0
+
+    kinds = {word: kind(str(word)) for word in set(words)}
+    return np.array([kinds[word] for word in words], dtype=np.int8)
+
+
+def directed(table: RawTable) -> RawTable:
+    """Return a table whose current has its sign, with a note where that is in doubt.
+
+    A magnitude gets the sign that the words give it. A current is turned where two
+    witnesses say that its positive values discharge the cell, and none says they do
+    not. What only one says is noted.
+
+    Parameters
+    ----------
+    table
+        As checked.
+    """
+    current, states = table.columns["current"], table.states
+    if states is not None and not _both_signs(current) and (states < 0).any():
+        signed = np.where(states < 0, -np.abs(current), np.abs(current))
+        if not np.array_equal(signed, current, equal_nan=True):
+            label = table.labels.get("state", "words")
+            header = {**table.header, "current_sign": f"from {label!r}"}
+            columns = {**table.columns, "current": signed}
+            table = replace(table, columns=columns, header=header)
+            return _noted(table, unsaid(table))
+    said = witnesses(table)
+    against = [w.name for w in said if w.says < -_SURE]
+    if len(against) > 1 and not any(w.says > _SURE for w in said):
+        turned = reversed_current(table)
+        header = {**table.header, "current_sign": "turned"}
+        sentence = (
+            f"positive current discharges the cell in this file by {_list(against)}: "
+            "it was turned, so that positive charges"
+        )
+        return _noted(replace(turned, header=header), sentence)
+    return table
+
+
+def _noted(table: RawTable, sentence: str | None) -> RawTable:
+    if sentence is None:
+        return table
+    return replace(table, notes={**table.notes, "current_sign": sentence})
+
+
+def doubt(table: RawTable) -> str | None:
+    """Return what witnesses say against the sign of the current; None if nothing."""
+    if "current_sign" in table.notes:
+        return None  # said already
+    said = witnesses(table)
+    against = [w.name for w in said if w.says < -_SURE]
+    agree = [w.name for w in said if w.says > _SURE]
+    if not against:
+        return None if _both_signs(table.columns["current"]) else _falls(said)
+    beside = f", where {_list(agree)} agree with it" if agree else ""
+    return f"the current has another direction than {_list(against)} say{beside}"
+
+
+def _falls(said: Sequence[Witness]) -> str | None:
+    """Say that a magnitude may hide discharges, where the voltage falls at times."""
+    told = {w.name: w.says for w in said}
+    course = told.pop(_VOLTAGE, 1.0)
+    if course > _MOSTLY or any(says > _SURE for says in told.values()):
+        return None
+    return (
+        "the current has one direction only, and the voltage falls over "
+        f"{(1 - course) / 2:.0%} of the charge that it would raise it with: it may be "
+        "a magnitude"
+    )
+
+
+def unsaid(table: RawTable) -> str | None:
+    """Return what is wrong where the sign came of words; None if nothing is."""
+    states, current = table.states, table.columns["current"]
+    if states is None:
+        return None
+    passed = _passed(table)
+    open_ = float(passed[(states[1:] == 0) & _flows(current)[1:]].sum())
+    if open_ > 10 * _TOLD * float(passed.sum()):
+        return (
+            f"{open_ / float(passed.sum()):.0%} of the charge flows in rows whose word "
+            "says neither charge nor discharge: their current is taken as positive"
+        )
+    return None
+
+
+def undirected(table: RawTable) -> str | None:
+    """Return why a current without sign cannot be used; None if it can."""
+    current = table.columns["current"]
+    if _both_signs(current) or not (current > 0).any():
+        return None
+    away = _discharged(table)
+    if away is None:
+        return None
+    passed = _passed(table)
+    share = float(passed[away].sum()) / max(float(passed.sum()), 1e-300)
+    if share < _TOLD:
+        return None
+    return (
+        "the current is never negative although the cell was discharged: the "
+        f"discharge counter grows with {share:.1%} of the charge"
+    )
+
+
+def signed_by_counters(table: RawTable) -> RawTable:
+    """Return a table whose current is negative where the discharge counter grows."""
+    away = _discharged(table)
+    if away is None:
+        return table
+    rows = np.concatenate([away[:1], away])
+    # A row that begins a step has grown no counter yet: it goes as the next one.
+    counted = np.concatenate([[False], _grows(table)])
+    undecided = np.flatnonzero(~counted[:-1] & counted[1:])
+    rows[undecided] = rows[undecided + 1]
+    current = np.abs(table.columns["current"])
+    columns = {**table.columns, "current": np.where(rows, -current, current)}
+    return replace(table, columns=columns)
+
+
+def reversed_current(table: RawTable) -> RawTable:
+    """Return a table with its current turned."""
+    current = table.columns["current"]
+    turned = np.where(current == 0, 0.0, -current)
+    return replace(table, columns={**table.columns, "current": turned})
+
+
+def witnesses(table: RawTable) -> list[Witness]:
+    """Return what words, counters and voltage say of the direction of the current."""
+    found = {
+        f"the words of {table.labels.get('state', 'the state')!r}": _by_words(table),
+        "the separate counters": _by_counters(table),
+        _VOLTAGE: _by_voltage(table),
+    }
+    return [Witness(name, says) for name, says in found.items() if says is not None]
+
+
+def _both_signs(current: np.ndarray) -> bool:
+    large = _flows(current)
+    return bool((current[large] > 0).any() and (current[large] < 0).any())
+
+
+def _flows(current: np.ndarray) -> np.ndarray:
+    most = float(np.nanmax(np.abs(current), initial=0.0))
+    return np.abs(current) > _REST * most
+
+
+def _passed(table: RawTable) -> np.ndarray:
+    """Return |charge| (mA h) of each interval between rows."""
+    size = np.abs(table.columns["current"])
+    steps = np.clip(np.diff(table.columns["test_time"]), 0, None)
+    return np.nan_to_num(0.5 * (size[1:] + size[:-1]) * steps / 3600)
+
+
+def _mean(votes: np.ndarray, weights: np.ndarray) -> float | None:
+    total = float(weights.sum())
+    return float((votes * weights).sum()) / total if total > 0 else None
+
+
+def _by_words(table: RawTable) -> float | None:
+    if table.states is None:
+        return None
+    sign = np.sign(
+        np.where(_flows(table.columns["current"]), table.columns["current"], 0)
+    )
+    votes = (sign * table.states)[1:]
+    return _mean(votes, _passed(table) * (votes != 0))
+
+
+def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return by how much both counters grow between rows; resets are no growth."""
+    names = ("charge_capacity", "discharge_capacity")
+    if not any(name in table.columns for name in names):
+        return None
+    nothing = np.zeros(table.rows)
+    counters = [np.nan_to_num(table.columns.get(name, nothing)) for name in names]
+    grown = [np.clip(np.diff(np.abs(counter)), 0, None) for counter in counters]
+    return grown[0], grown[1]
+
+
+def _grows(table: RawTable) -> np.ndarray:
+    """Return the intervals over which one counter grows as the current says."""
+    growth = _growth(table)
+    passed = _passed(table)
+    if growth is None:
+        return np.zeros(passed.size, bool)
+    most = np.maximum(*growth)
+    return (most > _COUNTED * passed) & (most > 0) & (passed > 0)
+
+
+def _discharged(table: RawTable) -> np.ndarray | None:
+    """Return the intervals over which the discharge counter grows."""
+    growth = _growth(table)
+    if growth is None:
+        return None
+    return _grows(table) & (growth[1] > growth[0])
+
+
+def _by_counters(table: RawTable) -> float | None:
+    growth = _growth(table)
+    if growth is None:
+        return None
+    current = table.columns["current"]
+    sign = np.sign(np.where(_flows(current), current, 0))
+    one_way = (sign[1:] * sign[:-1] > 0) & _grows(table)
+    votes = sign[1:] * np.sign(growth[0] - growth[1])
+    weights = _passed(table)
+    if weights[one_way].sum() < _TOLD * weights.sum():
+        return None
+    return _mean(votes, weights * one_way)
+
+
+def _by_voltage(table: RawTable) -> float | None:
+    """Weigh each run of one direction by its charge: charging raises the voltage."""
+    current, voltage = table.columns["current"], table.columns["voltage"]
+    if not np.isfinite(voltage).any():
+        return None
+    sign = np.sign(np.where(_flows(current), np.nan_to_num(current), 0))
+    parts = [sign]
+    if table.states is not None:
+        parts.append(table.states)
+    if "step" in table.columns:
+        parts.append(np.nan_to_num(table.columns["step"]))
+    new = np.zeros(sign.size, bool)
+    for part in parts:
+        new[1:] |= np.diff(part) != 0
+    swing = max(_SWING * float(np.nanmax(voltage) - np.nanmin(voltage)), _LEAST_SWING)
+    if len(parts) == 1 and not _both_signs(current):
+        new[_turns(voltage, 2 * swing)] = True
+    starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
+    ends = np.append(starts[1:], sign.size) - 1
+    # The first row of a run may still show the voltage before the current came.
+    rises = voltage[ends] - voltage[np.minimum(starts + 1, ends)]
+    total = np.concatenate([[0.0], np.cumsum(_passed(table))])
+    charge = total[ends] - total[starts]
+    telling = (sign[starts] != 0) & (ends - starts >= _NEAR) & (np.abs(rises) > swing)
+    if charge[telling].sum() < 0.2 * charge[sign[starts] != 0].sum():
+        return None
+    votes = sign[starts] * np.sign(rises)
+    return _mean(np.nan_to_num(votes), charge * telling)
+
+
+def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:
+    """Return the rows after which a voltage turns by more than `swing`."""
+    stride = max(1, voltage.size // _LOOKED_AT)
+    turns: list[int] = []
+    low = high = way = 0
+    seen = voltage[::stride]
+    for k in np.flatnonzero(np.isfinite(seen)).tolist():
+        if way >= 0 and seen[k] >= seen[high]:
+            high = k
+        if way <= 0 and seen[k] <= seen[low]:
+            low = k
+        if way >= 0 and seen[high] - seen[k] > swing:
+            turns, low, way = ([*turns, high] if way else turns), k, -1
+        elif way <= 0 and seen[k] - seen[low] > swing:
+            turns, high, way = ([*turns, low] if way else turns), k, 1
+    return np.minimum(np.array(turns, np.int64) * stride + 1, voltage.size - 1)
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
