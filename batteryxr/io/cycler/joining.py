@@ -70,9 +70,14 @@ def join(
     if kind is not None:
         placed.sort(key=lambda p: (p.ends(kind) or (0, 0))[0])
     times, gaps = _running_time(placed, kind)
-    if kind is not None and _take_turns(placed, kind):
+    turns = kind is not None and _take_turns(placed, kind)
+    if turns:
         times, gaps = _on_one_clock(placed, kind)
-    dataset = _in_pieces(_labelled(placed, times), _left_out(every, placed, times))
+    dataset = _labelled(placed, times)
+    if turns:
+        order = np.argsort(dataset["test_time"].values, kind="stable")
+        dataset = dataset.isel(record=order)
+    dataset = _in_pieces(dataset, _left_out(every, placed, times))
     notes = _notes(every)
     if len(gaps) < len(placed) - 1:
         notes["unknown_gap"] = (
@@ -104,24 +109,6 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
     }
 
 
-def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
-    """Say where the files may not be of one cell."""
-    notes = {}
-    makers = list(dict.fromkeys(p.table.instrument for p in placed))
-    if len(makers) > 1:
-        notes["several_instruments"] = (
-            f"the files come from {len(makers)} instruments, {', '.join(makers)}: are "
-            "they of one cell?"
-        )
-    if long := [k for k, gap in enumerate(gaps) if gap > _APART]:
-        k = max(long, key=lambda k: gaps[k])
-        notes["files_apart"] = (
-            f"{gaps[k] / 86_400:.0f} days lie between {placed[k].name} and "
-            f"{placed[k + 1].name}: are they of one cell?"
-        )
-    return notes
-
-
 def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
     spans = [p.ends(kind) or (0, 0) for p in placed]
     starts = [p.table.start_local for p in placed]
@@ -129,7 +116,7 @@ def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
 
 
 def _on_one_clock(
-    placed: Sequence[_Placed], kind: str
+    placed: Sequence[_Placed], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
     """Return times of files that take turns, and how long nobody recorded between."""
     spans = [p.ends(kind) or (0, 0) for p in placed]
@@ -169,12 +156,9 @@ def _left_out(
 
 
 def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
-    """Return rows in order of time, and what is apart under numbers of its own."""
-    file, time = dataset["file"].values, dataset["test_time"].values
-    if (np.diff(time)[np.diff(file) != 0] < 0).any():
-        dataset = dataset.isel(record=np.argsort(time, kind="stable"))
-        file, time = dataset["file"].values, dataset["test_time"].values
-    piece = linked.pieces(file, time, left_out)
+    """Return the record with a number of its own for each piece of a file."""
+    file = dataset["file"].values
+    piece = linked.pieces(file, dataset["test_time"].values, left_out)
     if np.array_equal(piece, file):
         return dataset
     begins = np.flatnonzero(np.diff(piece, prepend=-1))
@@ -184,6 +168,24 @@ def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
         "source_file": file[begins].tolist(),
     }
     return dataset.assign_coords(file=("record", piece, about))
+
+
+def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
+    """Say where the files may not be of one cell."""
+    notes = {}
+    makers = list(dict.fromkeys(p.table.instrument for p in placed))
+    if len(makers) > 1:
+        notes["several_instruments"] = (
+            f"the files come from {len(makers)} instruments, {', '.join(makers)}: are "
+            "they of one cell?"
+        )
+    if long := [k for k, gap in enumerate(gaps) if gap > _APART]:
+        k = max(long, key=lambda k: gaps[k])
+        notes["files_apart"] = (
+            f"{gaps[k] / 86_400:.0f} days lie between {placed[k].name} and "
+            f"{placed[k + 1].name}: are they of one cell?"
+        )
+    return notes
 
 
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.io.cycler.eclab.modules import Module
-    from batteryxr.io.cycler.eclab.settings import Settings
+    from batteryxr.io.cycler.eclab.settings import EclabSettings
     from batteryxr.io.cycler.table import Options, RawTable
 
 _EXPORT = "Export it as text (.mpt) in EC-Lab."
 
 
 @dataclass(frozen=True)
-class Rows:
+class MprRows:
     """The rows of a file, a column at a time.
 
     Parameters
@@ -44,8 +44,8 @@ class Rows:
     """
 
     raw: np.ndarray
-    layout: layout.Layout
-    settings: Settings
+    layout: layout.RowLayout
+    settings: EclabSettings
     notes: Mapping[str, str]
 
     @property
@@ -108,7 +108,7 @@ def read(path: Path, options: Options) -> RawTable:
     return cycling(found, about, options)
 
 
-def rows(path: Path) -> Rows:
+def rows(path: Path) -> MprRows:
     """Return the rows of a binary file and what it says beside them.
 
     Raises
@@ -142,7 +142,7 @@ def rows(path: Path) -> Rows:
             f"the file is damaged, or of a kind that is not known. {_EXPORT}",
         )
     notes = _notes(module, found)
-    return Rows(table, found, settings.read(parts), notes)
+    return MprRows(table, found, settings.read(parts), notes)
 
 
 def _is_kept(field: layout.Field) -> bool:
@@ -185,7 +185,7 @@ def _begin(size: int, count: int, numbers: tuple[int, ...], path: Path) -> int:
     return size - count * layout.known_width(numbers)
 
 
-def _notes(module: Module, found: layout.Layout) -> dict[str, str]:
+def _notes(module: Module, found: layout.RowLayout) -> dict[str, str]:
     notes = {}
     if module.version not in ROWS_FROM:
         notes["unknown_version"] = (

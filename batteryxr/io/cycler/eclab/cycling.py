@@ -42,7 +42,7 @@ _TOLD = (
 )
 
 
-class Table(Protocol):
+class LabelledTable(Protocol):
     """Labelled columns that are read when asked for."""
 
     @property
@@ -89,7 +89,7 @@ class About:
         return None if self.first_line is None else self.first_line - 1
 
 
-def cycling(table: Table, about: About, options: Options) -> RawTable:
+def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
     """Return the rows of a file that are cycling.
 
     Current is ``I`` or ``<I>``; where neither is there it comes from the charge passed

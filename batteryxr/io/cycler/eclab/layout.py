@@ -31,7 +31,7 @@ class Field(NamedTuple):
     bits: int = 0  # and how many there are
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """Columns of the rows, and the numbers of those that nobody knows."""
 
     fields: tuple[Field, ...]
@@ -62,7 +62,7 @@ def is_known(number: int) -> bool:
     return number in KNOWN or number in FLAGS
 
 
-def find(numbers: Sequence[int], rows: np.ndarray) -> Layout | None:
+def find(numbers: Sequence[int], rows: np.ndarray) -> RowLayout | None:
     """Return the layout of rows, None if none fits.
 
     Where columns are unknown, their widths are those with which all known ones make
@@ -79,9 +79,11 @@ def find(numbers: Sequence[int], rows: np.ndarray) -> Layout | None:
     unknown = tuple(n for n in numbers if not is_known(n))
     free = width - known_width(numbers)
     if not unknown:
-        return Layout(_fields(numbers, {}), ()) if free == 0 or not len(rows) else None
+        return (
+            RowLayout(_fields(numbers, {}), ()) if free == 0 or not len(rows) else None
+        )
     if not len(rows):
-        return Layout(_fields(numbers, dict.fromkeys(unknown, 4)), unknown)
+        return RowLayout(_fields(numbers, dict.fromkeys(unknown, 4)), unknown)
     runs = _runs(numbers)
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
     fits = []
@@ -97,7 +99,7 @@ def find(numbers: Sequence[int], rows: np.ndarray) -> Layout | None:
             if vague
             else ""
         )
-        return Layout(fields, unknown, words)
+        return RowLayout(fields, unknown, words)
     if not fits and len(runs) <= _RUNS:
         return None
     return _up_to_unknown(numbers, width, unknown)
@@ -219,7 +221,7 @@ def _typed(field: Field, rows: np.ndarray) -> Field:
 
 def _up_to_unknown(
     numbers: Sequence[int], width: int, unknown: tuple[int, ...]
-) -> Layout:
+) -> RowLayout:
     """Return the columns before the first unknown one, and the rest as bytes."""
     first = next(k for k, n in enumerate(numbers) if not is_known(n))
     fields = _fields(numbers[:first], {})
@@ -229,7 +231,7 @@ def _up_to_unknown(
     problem = "how many bytes they have could not be told"
     if behind:
         problem += f", so that {_words(KNOWN[n][0] for n in behind)} are not read"
-    return Layout((*fields, rest), unknown, problem)
+    return RowLayout((*fields, rest), unknown, problem)
 
 
 def _words(names: object) -> str:

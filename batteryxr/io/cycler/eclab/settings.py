@@ -42,7 +42,7 @@ _CHANNEL, _START, _SERIAL = 9, 585, 975
 _LOG_TEXTS = {"File": 593, "Host": 849, "Address": 900, "EC-Lab": 951, "Firmware": 958}
 
 
-class Settings(NamedTuple):
+class EclabSettings(NamedTuple):
     """What a file says beside its rows."""
 
     technique: str
@@ -52,7 +52,7 @@ class Settings(NamedTuple):
     x: tuple[float, float] | None  # content at the start, and mA h for one of it
 
 
-def read(modules: Sequence[Module]) -> Settings:
+def read(modules: Sequence[Module]) -> EclabSettings:
     """Return what the settings and the log say, where they are of a known kind."""
     by_name = {module.name: module for module in modules}
     header: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def read(modules: Sequence[Module]) -> Settings:
     if (loops := by_name.get("VMP loop")) is not None:
         header["loops"] = _loops(loops.payload)
     header["modules"] = [module.name for module in modules]
-    return Settings(technique, start, device, header, x)
+    return EclabSettings(technique, start, device, header, x)
 
 
 def _settings(raw: bytes, header: dict[str, Any]) -> tuple[float, float] | None:
