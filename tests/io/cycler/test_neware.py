@@ -114,7 +114,7 @@ def test_backward_clock_is_flagged(tmp_path):
     )
     flagged = plausibility.examine(table, ())
     assert "set back 1 times" in flagged.notes["backward_clock"]
-    assert "3,001 s before row 2" in flagged.notes["backward_clock"]
+    assert "3,002 s before row 2" in flagged.notes["backward_clock"]
     assert table.start_local is None
     local = neware._table(
         tmp_path / "a.nda",
