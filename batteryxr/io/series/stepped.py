@@ -151,8 +151,8 @@ def _gsas(path: Path, text: str) -> list[Decoded]:
         if bank["bin"] not in ("CONS", "CONST"):
             raise FileFormatError(
                 path,
-                f"bank {bank['bank']} is binned by {bank['bin']}: time of flight, which "
-                "is not read. Export it from GSAS against d or Q.",
+                f"bank {bank['bank']} is binned by {bank['bin']}: time of flight, "
+                "which is not read. Export it from GSAS against d or Q.",
             )
         body = text[bank.end() : stop]
         columns = _bank(path, bank, body)
