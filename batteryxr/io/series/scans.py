@@ -276,6 +276,7 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
     beside = (
         table.read([choice.beside[n] for n in names]) if names else np.empty((0, 0))
     )
+    parted = f"{source.path.name} is {len(spans)} scans, parted where its axis turns"
     found = []
     for number, (start, stop) in enumerate(spans, 1):
         part = replace(source, rows=(start, stop))
@@ -285,10 +286,19 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
             for name, column in zip(names, beside, strict=True)
             if np.ptp(column[start:stop]) == 0
         }
+        notes = scan.notes if at else (*scan.notes, parted)
         label = " ".join(filter(None, (scan.label, str(number))))
         ends = float(data[0][0]), float(data[0][-1])
         found.append(
-            replace(scan, source=part, data=data, ends=ends, label=label, beside=at)
+            replace(
+                scan,
+                source=part,
+                data=data,
+                ends=ends,
+                label=label,
+                beside=at,
+                notes=notes,
+            )
         )
     return found
 
