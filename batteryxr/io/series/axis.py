@@ -84,12 +84,12 @@ def on_one_axis(
         assert scan.data is not None
         data[row] = _on_grid(scan.source, grid, *scan.data)
     told = {id(s) for s in cut}
-    rows = [(s, int(np.isnan(r).sum())) for s, r in zip(scans, data, strict=True)]
-    rows = [(s, n) for s, n in rows if n and id(s) not in told]
-    if gaps := [s for s, _ in rows]:
+    missing = np.isnan(data).sum(axis=1)
+    rows = zip(scans, missing.tolist(), strict=True)
+    if gaps := [(s, n) for s, n in rows if n and id(s) not in told]:
         messages.append(
-            f"{sum(n for _, n in rows)} values in {len(gaps)} files are missing or "
-            f"not finite, and NaN: {_listed(gaps, extents=False)}"
+            f"{sum(n for _, n in gaps)} values in {len(gaps)} files are missing or "
+            f"not finite, and NaN: {_listed([s for s, _ in gaps], extents=False)}"
         )
     return data, grid, messages
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.io.series.headers import Header
-    from batteryxr.io.series.roles import Layout, Role
+    from batteryxr.io.series.roles import Beamline, Role
 
 #: Axes that a series may have.
 AXES = ("energy", "r", "q", "two_theta", "shift")
@@ -108,7 +108,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Columns:
+class FileColumns:
     """The columns of one file, and what is known of them."""
 
     path: Path
@@ -123,7 +123,7 @@ class Columns:
         return self.header.names
 
     @functools.cached_property
-    def layout(self) -> Layout | None:
+    def layout(self) -> Beamline | None:
         """The layout whose sign the header holds, if any."""
         return layout_of(self.text)
 
@@ -149,7 +149,7 @@ class Columns:
         return f"{self.n} columns without names, 0 to {self.n - 1}"
 
 
-def choose(file: Columns, axis: str | None, column: int | str | None) -> Choice:
+def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Choice:
     """Choose axis and values of a file.
 
     Raises
@@ -180,7 +180,7 @@ def _roles(names: tuple[str, ...], layout: str, axis: str) -> tuple[Role, ...]:
     )
 
 
-def _axis(file: Columns, axis: str | None) -> tuple[str, int]:
+def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
     roles = file.roles(axis or "")
     found = [(i, r) for i, r in enumerate(roles) if r.name in AXES and _bears(i, file)]
     for wanted in [axis] if axis else [r.name for _, r in found]:
@@ -206,13 +206,13 @@ def _axis(file: Columns, axis: str | None) -> tuple[str, int]:
     )
 
 
-def _bears(i: int, file: Columns) -> bool:
+def _bears(i: int, file: FileColumns) -> bool:
     """Tell whether a name of one letter can be an axis: only in the first column."""
     return i == 0 or len(file.names[i]) > 1
 
 
 def _picks(
-    file: Columns, axis: str, position: int, column: int | str | None
+    file: FileColumns, axis: str, position: int, column: int | str | None
 ) -> tuple[tuple[Pick, ...], str]:
     usual = {"r": "pdf", "energy": "absorption"}.get(axis, "intensity")
     if isinstance(column, int) and not isinstance(column, bool):
@@ -237,7 +237,9 @@ def _picks(
     return found, ""
 
 
-def _unknown(file: Columns, axis: str, column: object, mend: str = "") -> ArgumentError:
+def _unknown(
+    file: FileColumns, axis: str, column: object, mend: str = ""
+) -> ArgumentError:
     what = "absorption" if axis == "energy" else f"the values along {axis}"
     return ArgumentError(
         "columns",
@@ -249,12 +251,14 @@ def _unknown(file: Columns, axis: str, column: object, mend: str = "") -> Argume
     )
 
 
-def _generic(file: Columns) -> bool:
+def _generic(file: FileColumns) -> bool:
     """Tell whether two columns are only called x and y."""
     return [n.lower() for n in file.names] in (["x", "y"], ["#x", "y"])
 
 
-def _numbered(file: Columns, axis: str, position: int, column: int, usual: str) -> Pick:
+def _numbered(
+    file: FileColumns, axis: str, position: int, column: int, usual: str
+) -> Pick:
     if not 0 <= column < file.n or column == position:
         raise _unknown(
             file,
@@ -274,7 +278,7 @@ def _asked(name: str, axis: str, usual: str) -> str:
     return "intensity" if role in _MONITORS else usual
 
 
-def _named(file: Columns, axis: str, column: str, usual: str) -> Pick:
+def _named(file: FileColumns, axis: str, column: str, usual: str) -> Pick:
     names = [n.lower() for n in file.names]
     wanted = column.lower()
     if wanted in names:
@@ -295,7 +299,7 @@ def _named(file: Columns, axis: str, column: str, usual: str) -> Pick:
     )
 
 
-def _nameless(file: Columns, axis: str, position: int, usual: str) -> Pick:
+def _nameless(file: FileColumns, axis: str, position: int, usual: str) -> Pick:
     """Return the second of columns without names, where nothing else can be meant."""
     most = _NAMELESS.get(file.suffix, 2) if axis != "energy" else 2
     if file.n > most or position != 0:
@@ -304,7 +308,7 @@ def _nameless(file: Columns, axis: str, position: int, usual: str) -> Pick:
     return Pick(((1,),), "", usual if named else "intensity", "")
 
 
-def _group(file: Columns, axis: str, role: str) -> tuple[int, ...]:
+def _group(file: FileColumns, axis: str, role: str) -> tuple[int, ...]:
     """Return the columns of a role: the plainest one, or all elements of a detector."""
     found = [(r, i) for i, r in enumerate(file.roles(axis)) if r.name == role]
     whole = [(r.rank, i) for r, i in found if not r.part]
@@ -320,14 +324,14 @@ def _group(file: Columns, axis: str, role: str) -> tuple[int, ...]:
     return tuple(i for _, i in found) if len(lines) == 1 else ()
 
 
-def _ready(file: Columns, axis: str, formula: str) -> Pick | None:
+def _ready(file: FileColumns, axis: str, formula: str) -> Pick | None:
     columns = _group(file, axis, _READY.get(formula, ""))
     if not columns:
         return None
     return Pick((columns,), "", "absorption", file.names[columns[0]])
 
 
-def _formula(file: Columns, axis: str, formula: str) -> Pick | None:
+def _formula(file: FileColumns, axis: str, formula: str) -> Pick | None:
     groups = tuple(_group(file, axis, role) for role in FORMULAS[formula][0])
     if not all(groups):
         return None
@@ -335,7 +339,7 @@ def _formula(file: Columns, axis: str, formula: str) -> Pick | None:
     return Pick(groups, formula, quantity, formula)
 
 
-def _absorption(file: Columns, axis: str) -> tuple[tuple[Pick, ...], str]:
+def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
     """Return absorption that is named, or follows from monitors; say what else is."""
     ready = {f: _ready(file, axis, f) for f in _MEASURED}
     found = {f: ready[f] or _formula(file, axis, f) for f in _MEASURED}
@@ -353,20 +357,20 @@ def _absorption(file: Columns, axis: str) -> tuple[tuple[Pick, ...], str]:
     return (pick,), note
 
 
-def made(file: Columns, axis: str) -> list[str]:
+def made(file: FileColumns, axis: str) -> list[str]:
     """Return which of `FORMULAS` the columns of a file allow."""
     if not file.names:
         return []
     return [f for f in FORMULAS if f != "attenuated" and _formula(file, axis, f)]
 
 
-def _of_athena(file: Columns) -> bool:
+def _of_athena(file: FileColumns) -> bool:
     """Tell whether the columns are spectra under their own names, as Athena writes."""
     exported = re.search(r"athena|demeter|larch", file.text, re.IGNORECASE)
     return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
 
 
-def _values(file: Columns, axis: str, position: int) -> tuple[Pick, ...]:
+def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
     roles = file.roles(axis)
     if (pick := _formula(file, axis, "attenuated")) and axis == "two_theta":
         return (pick,)

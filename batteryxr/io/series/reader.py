@@ -152,7 +152,7 @@ def read_series(
     if lazy is None:
         lazy = len(paths) > _EAGER
     wanted = Wanted(name, units, None, skip_rows, not lazy)
-    labels = Labels(order, time_from, exposure, pattern, timezone)
+    labels = Labelling(order, time_from, exposure, pattern, timezone)
     if columns is None or (not isinstance(columns, list | tuple) and columns != "all"):
         scans = _look(paths, replace(wanted, column=columns), progress)  # type: ignore[arg-type]
         return _series(scans, labels, interpolate, lazy=lazy)
@@ -164,7 +164,7 @@ def read_series(
     return xr.Dataset(arrays, attrs={"header": array.attrs["header"]})
 
 
-class Labels(NamedTuple):
+class Labelling(NamedTuple):
     """How scans are ordered and labelled; see `read_series`."""
 
     order: str
@@ -182,7 +182,7 @@ def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[
 
 
 def _series(
-    scans: list[Scan], labels: Labels, interpolate: Any, *, lazy: bool
+    scans: list[Scan], labels: Labelling, interpolate: Any, *, lazy: bool
 ) -> xr.DataArray:
     """Return scans that were looked at as one array."""
     messages = [*_agree(scans), *dict.fromkeys(note for s in scans for note in s.notes)]

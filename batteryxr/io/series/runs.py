@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FEWEST = 5  # points of a scan
 #: Part of the whole range that each of several scans covers at least.
-_COVERS = 0.5
+_COVERS = 0.95
 #: Part of the points whose energy may stand there twice: where two regions meet.
 _REPEATED = 0.02
 

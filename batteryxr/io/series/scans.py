@@ -11,7 +11,7 @@ from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
-from batteryxr.io.series.choice import FORMULAS, Choice, Columns, Pick, choose
+from batteryxr.io.series.choice import FORMULAS, Choice, FileColumns, Pick, choose
 from batteryxr.io.series.headers import Header, read_header
 from batteryxr.io.series.runs import average_repeated, refuse_unsorted, split
 from batteryxr.io.series.tables import Table, read_tables
@@ -196,17 +196,17 @@ def look(path: Path, wanted: Wanted) -> list[Scan]:
         return scans
 
 
-def described(path: Path, skip_rows: int) -> Columns:
+def described(path: Path, skip_rows: int) -> FileColumns:
     """Return the columns of the first table of a file, and what is known of them."""
     with named(path):
         table = read_tables(path, skip_rows)[0]
         return _columns(table, path)
 
 
-def _columns(table: Table, path: Path) -> Columns:
+def _columns(table: Table, path: Path) -> FileColumns:
     header = read_header(table)
     text = "\n".join(table.header)
-    return Columns(path, _suffix(path), table.n_columns, header, text)
+    return FileColumns(path, _suffix(path), table.n_columns, header, text)
 
 
 def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
@@ -276,6 +276,7 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
     beside = (
         table.read([choice.beside[n] for n in names]) if names else np.empty((0, 0))
     )
+    parted = f"{source.path.name} is {len(spans)} scans, parted where its axis turns"
     found = []
     for number, (start, stop) in enumerate(spans, 1):
         part = replace(source, rows=(start, stop))
@@ -285,15 +286,24 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
             for name, column in zip(names, beside, strict=True)
             if np.ptp(column[start:stop]) == 0
         }
+        notes = scan.notes if at else (*scan.notes, parted)
         label = " ".join(filter(None, (scan.label, str(number))))
         ends = float(data[0][0]), float(data[0][-1])
         found.append(
-            replace(scan, source=part, data=data, ends=ends, label=label, beside=at)
+            replace(
+                scan,
+                source=part,
+                data=data,
+                ends=ends,
+                label=label,
+                beside=at,
+                notes=notes,
+            )
         )
     return found
 
 
-def _percent(columns: Columns, pick: Pick) -> str:
+def _percent(columns: FileColumns, pick: Pick) -> str:
     """Return the units of what is measured: "percent" where its column says so."""
     if not columns.names:
         return "1"
@@ -328,7 +338,9 @@ def _suffix(path: Path) -> str:
     return name[name.rfind(".") :]
 
 
-def _scale(choice: Choice, columns: Columns, units: str | None, path: Path) -> Scale:
+def _scale(
+    choice: Choice, columns: FileColumns, units: str | None, path: Path
+) -> Scale:
     roles = columns.roles(choice.axis)
     role = roles[choice.position] if roles else None
     angle = role is not None and choice.axis == "energy"
