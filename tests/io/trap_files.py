@@ -291,7 +291,8 @@ def heap(change: str, *, deep: bool = False):
     """Write a file whose heap of text the library follows for ever.
 
     A collection of a global heap holds numbered objects and ends with free space, as
-    object 0, in the length of which its own head counts. `deep` ones lie between arrays.
+    object 0, in the length of which its own head counts. `deep` ones lie between
+    arrays.
     """
 
     @hdf5
