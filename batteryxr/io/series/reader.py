@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ from batteryxr.io.series.scans import (
 )
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -214,7 +214,7 @@ def _paths(files: Any, order: str) -> list[Path]:
     paths: dict[Path, None] = {}
     for item in items:
         folder = Path(item).expanduser()
-        found = _in_folder(folder) if folder.is_dir() else find(item)
+        found = _in_folder(folder) if os.path.isdir(folder) else find(item)
         paths |= dict.fromkeys(found)
     if not paths:
         raise ArgumentError("path", files, "at least one path")
