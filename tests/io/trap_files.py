@@ -64,6 +64,12 @@ trap("endless.mpr")(hole(b"BIO-LOGIC MODULAR FILE", 10**13))
 trap("endless.npy")(hole(b"\x93NUMPY\x01\0", 10**13))
 
 
+trap("line.csv")(
+    lambda p: p.write_bytes(b"Time (s),Voltage (V),Current (mA)\n" + b"1," * 20_000_000)
+)
+trap("line.xdi")(lambda p: p.write_bytes(b"# energy mu\n" + b"1 " * 20_000_000))
+
+
 def gzipped(line: bytes, size: int):
     def write(path: Path) -> None:
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)

@@ -198,12 +198,6 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
             f"{caller} needs square frames; found {rows} x {columns}. Crop them with "
             ".isel(detector_y=..., detector_x=...), the direct beam at n // 2."
         )
-    for axis in "yx":
-        span = float(np.ptp(found[f"position_{axis}"].values))
-        if span > 0:
-            bounds.check(
-                "span of positions", span, argument=f"position_{axis}", data=True
-            )
     places = [found[f"position_{a}"].transpose(..., "position").values for a in "yx"]
     return Geometry(
         columns,
@@ -235,4 +229,7 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
         )
     for name, quantity in _QUANTITIES.items():
         bounds.check(quantity, geometry[name].values, argument=name, data=True)
+    places = [geometry[f"position_{axis}"].values for axis in "yx"]
+    span = max(float(np.ptp(p)) if p.size else 0.0 for p in places) or None
+    bounds.check("span of positions", span, argument="span of position_y, position_x")
     return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.timing.rows import zoned
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
@@ -281,9 +281,9 @@ def find(
             raise ArgumentError("path", path, "at least one path")
         return [one for item in path for one in find(item, format=format)]
     one = Path(path).expanduser()  # type: ignore[arg-type]
-    if one.is_dir():
+    if os.path.isdir(one):
         return _in_folder(one, format)
-    if one.exists() or one.is_symlink():
+    if os.path.lexists(one):
         return [one]
     matches = [Path(m) for m in glob.glob(str(one))]
     if not matches:

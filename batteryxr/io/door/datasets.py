@@ -89,9 +89,13 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     Raises
     ------
     FileFormatError
-        If it was never written, lies in a file that is missing, or has frames larger
-        than any detector.
+        If it is empty, was never written, lies in a file that is missing, or has
+        frames larger than any detector.
     """
+    if not node.size:
+        raise FileFormatError(
+            path, f"{node.name} of shape {node.shape} is empty: nothing was measured."
+        )
     others = _check_written(path, node)
     frame = math.prod(node.shape[-2:]) * node.dtype.itemsize
     refuse_larger(path, frame, FRAME, f"one frame of {node.name}")

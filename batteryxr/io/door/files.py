@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Bytes that tell what a file is, and of which a stamp has the digest.
 _HEAD = 4096
 _PIECE = 1 << 24
+#: Bytes of the longest line of text.
+_LINE = 2_000_000
 #: A gzip file of so many parts is a trap.
 _PARTS = 1000
 _SPECIAL = {
@@ -267,6 +269,7 @@ def text(path: Path, *takes: str) -> bytes:
     if not raw or raw.isspace():
         raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")
     _refuse_nul(path, raw)
+    _refuse_long_line(path, raw)
     return raw.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -286,6 +289,22 @@ def _refuse_nul(path: Path, raw: bytes, before: int = 0) -> None:
     place = raw.find(b"\0")
     if place >= 0:
         raise FileFormatError(path, _NUL, before + raw.count(b"\n", 0, place) + 1)
+
+
+def _refuse_long_line(path: Path, raw: bytes) -> None:
+    """Raise where a line is longer than that of any table."""
+    start, longest = 0, most(_LINE)
+    while len(raw) - start > longest:
+        end = start + longest
+        last = max(raw.rfind(b"\n", start, end), raw.rfind(b"\r", end - 4096, end))
+        if last < start and (last := raw.rfind(b"\r", start, end)) < start:
+            raise FileFormatError(
+                path,
+                f"has a line of more than {longest:,} bytes, as no table does. Is it "
+                "text?",
+                raw.count(b"\n", 0, start) + 1,
+            )
+        start = last + 1
 
 
 def _gunzipped(path: Path, packed: bytes) -> bytes:

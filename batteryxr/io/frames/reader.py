@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
@@ -248,7 +248,7 @@ def _paths(files: Any) -> list[Path]:
     paths: list[Path] = []
     for item in items:
         folder = Path(item).expanduser()
-        if folder.is_dir():
+        if os.path.isdir(folder):
             inside = [
                 p
                 for p in sorted(folder.iterdir(), key=natural)

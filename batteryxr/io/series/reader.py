@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Sequence  # noqa: TC003
 from dataclasses import replace
+=======
+import os
+>>>>>>> r4-door
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +35,11 @@ from batteryxr.io.series.labels import (
 from batteryxr.io.series.scans import Scan, Wanted, look, quantity_attributes
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     import os
+=======
+    from collections.abc import Sequence
+>>>>>>> r4-door
 
     import numpy.typing as npt
 
@@ -245,7 +253,7 @@ def _paths(files: Any, order: str) -> list[Path]:
     paths: dict[Path, None] = {}
     for item in items:
         folder = Path(item).expanduser()
-        found = _in_folder(folder) if folder.is_dir() else find(item)
+        found = _in_folder(folder) if os.path.isdir(folder) else find(item)
         paths |= dict.fromkeys(found)
     if not paths:
         raise ArgumentError("path", files, "at least one path")

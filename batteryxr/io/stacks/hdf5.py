@@ -334,8 +334,8 @@ def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
 
 def _lazy(path: Path, values: h5py.Dataset, *, counts: bool = False) -> Any:
     check_shape(path, values.shape[-2:] or (1,), values.dtype.itemsize)
-    chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
     source = frames_of(path, values, counts=counts)
+    chunks = _chunks(values.shape, values.chunks, values.dtype.itemsize)
     return blocks.from_source(source, chunks, asarray=True, lock=False)
 
 

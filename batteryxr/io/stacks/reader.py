@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,6 @@ from batteryxr.io.stacks.stxm import open_stxm
 from batteryxr.io.stacks.xradia import open_xradia
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -166,7 +166,7 @@ def _paths(files: Any) -> list[Path]:
     paths: list[Path] = []
     for item in items:
         folder = Path(item).expanduser()
-        paths += _in_folder(folder) if folder.is_dir() else find(item)
+        paths += _in_folder(folder) if os.path.isdir(folder) else find(item)
     if not paths:
         raise ArgumentError("path", files, "at least one path")
     return sorted(paths, key=natural) if len(items) == 1 else paths
