@@ -7,11 +7,7 @@ import functools
 import logging
 import struct
 import threading
-<<<<<<< HEAD
-=======
 from dataclasses import replace
-from datetime import UTC, datetime
->>>>>>> r4-door
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,16 +188,6 @@ def _table(
     said: list[str],
 ) -> RawTable:
     notes = {}
-<<<<<<< HEAD
-    if missing := _missing(path):
-        notes["cut"] = f"{missing:,} bytes of rows are missing: the file is cut"
-=======
-    if unix is not None and (back := int((np.diff(unix) < 0).sum())):
-        notes["backward_clock"] = (
-            f"the clock was set back {back} times during the test; "
-            "test_time is the cycler's own running time and was not"
-        )
->>>>>>> r4-door
     if any("aux" in line.lower() for line in said):
         notes["auxiliary_lost"] = (
             "auxiliary channels (temperatures) are in the file, but what describes "

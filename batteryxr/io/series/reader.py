@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
+import os
 from collections.abc import Sequence  # noqa: TC003
 from dataclasses import replace
-=======
-import os
->>>>>>> r4-door
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,12 +32,6 @@ from batteryxr.io.series.labels import (
 from batteryxr.io.series.scans import Scan, Wanted, look, quantity_attributes
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    import os
-=======
-    from collections.abc import Sequence
->>>>>>> r4-door
-
     import numpy.typing as npt
 
 #: Up to so many files are read at once, more are opened lazily.
