@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.plotting import axis_label, load_hvplot, plain
+from batteryxr.core.plotting import as_title, axis_label, load_hvplot, plain
 from batteryxr.operando import Report
 
 #: Each runs or fetches something where it is taken for more than text.
@@ -59,7 +59,7 @@ def figure(text: str):
     table = {"x": data["x"].values, "y": data.values, "text": [text] * 4}
     dims = [hv.Dimension("x", label=text), hv.Dimension("y", label=axis_label(data))]
     points = hv.Points(table, dims, hv.Dimension("text", label=text), label=text)
-    return points.opts(tools=["hover"], title=text, show_legend=True)
+    return points.opts(tools=["hover"], title=as_title(text), show_legend=True)
 
 
 def report(text: str) -> Report:

@@ -14,7 +14,6 @@ from batteryxr.core.plotting import (
     NEUTRAL,
     dimension,
     load_hvplot,
-    plain,
 )
 from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.plot.axes import axis
