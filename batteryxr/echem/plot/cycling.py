@@ -95,7 +95,7 @@ def plot_voltage_profile(
         curve = hv.Curve((q, v), x, y, label=side)
         curves.append(curve.opts(color=BRANCH_COLOURS[side]))
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
-    title = plain(str(record.attrs.get("title", "")))
+    title = as_title(str(record.attrs.get("title", "")))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 
