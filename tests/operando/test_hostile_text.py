@@ -106,7 +106,11 @@ def test_figures_of_a_report(tmp_path, monkeypatch):
             assert "<" not in column
         assert not hover.formatters
     assert not by_name.keys() & {"CustomJS", "CustomJSHover", "Div", "TeX"}
-    for model in [*by_name["Title"], *by_name["LinearAxis"], *by_name["LegendItem"]]:
+    for model in [
+        *by_name["Title"],
+        *by_name["LinearAxis"],
+        *by_name.get("LegendItem", []),
+    ]:
         for value in model.properties_with_values().values():
             if isinstance(value, str):
                 assert plain(value) == value

@@ -12,6 +12,7 @@ from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import (
     BRANCH_COLOURS,
     NEUTRAL,
+    as_title,
     dimension,
     load_hvplot,
 )
