@@ -63,6 +63,14 @@ def plain(text: str) -> str:
     return _FORMULA.sub("\\g<0>\u2060", text)
 
 
+def as_title(text: str) -> str:
+    """Return a text as a title that is shown as it stands.
+
+    Holoviews fills in what it finds between braces.
+    """
+    return plain(text).replace("{", "{{").replace("}", "}}")
+
+
 def plainly_labelled(array: xr.DataArray) -> xr.DataArray:
     """Return an array whose names and labels hold no formula; see `plain`."""
     names = {n: plain(str(n)) for n in (*array.dims, *array.coords)}

@@ -1,13 +1,13 @@
-"""The same call gives the same arrays in threads and in processes, some killed."""
+"""The same call, the same arrays: in threads and processes, one of them killed."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 import time
 
+import cloudpickle
 import numpy as np
 import pytest
 import xarray as xr
@@ -45,7 +45,7 @@ def work(stored) -> xr.Dataset:
 
 
 def graph_size(dataset: xr.Dataset) -> int:
-    return len(pickle.dumps(dict(dataset.__dask_graph__()), protocol=5))
+    return len(cloudpickle.dumps(dict(dataset.__dask_graph__())))
 
 
 @pytest.fixture(scope="module")

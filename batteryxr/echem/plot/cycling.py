@@ -12,9 +12,9 @@ from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import (
     BRANCH_COLOURS,
     NEUTRAL,
+    as_title,
     dimension,
     load_hvplot,
-    plain,
 )
 from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.plot.axes import axis
@@ -96,7 +96,7 @@ def plot_voltage_profile(
         curve = hv.Curve((q, v), x, y, label=side)
         curves.append(curve.opts(color=BRANCH_COLOURS[side]))
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
-    title = plain(str(record.attrs.get("title", "")))
+    title = as_title(str(record.attrs.get("title", "")))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
 
 

@@ -10,7 +10,13 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot, plain
+from batteryxr.core.plotting import (
+    COLOURS,
+    as_title,
+    axis_label,
+    dimension,
+    load_hvplot,
+)
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -160,7 +166,9 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
         ]
         panels.append(
             hv.Overlay(areas).opts(
-                hv.opts.Overlay(legend_position="right", title=plain(feature), **SMALL)
+                hv.opts.Overlay(
+                    legend_position="right", title=as_title(feature), **SMALL
+                )
             )
         )
     return hv.Layout(panels).cols(2).opts(shared_axes=False)

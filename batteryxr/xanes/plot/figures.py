@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import DimensionError
-from batteryxr.core.plotting import COLOURS, axis_label, plain
+from batteryxr.core.plotting import COLOURS, as_title, axis_label
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,7 +30,7 @@ def picture(hv: Any, image: xr.DataArray, title: str) -> Any:
     y = np.arange(image.sizes["y"]) if y is None else y
     axes = [axis_label(image["x"]), axis_label(image["y"])]
     drawn = hv.Image((x, y, image.values), axes, axis_label(image))
-    return drawn.opts(title=plain(title), **_MAP)
+    return drawn.opts(title=as_title(title), **_MAP)
 
 
 def by_particle(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]]:

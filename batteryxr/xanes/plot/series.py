@@ -9,7 +9,14 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, dimension, load_hvplot, plain
+from batteryxr.core.plotting import (
+    COLOURS,
+    as_title,
+    axis_label,
+    dimension,
+    load_hvplot,
+    plain,
+)
 from batteryxr.xanes.plot.figures import SMALL, colour
 from batteryxr.xanes.plot.spectra import plot_spectra
 
@@ -89,7 +96,7 @@ def plot_components(result: xr.Dataset) -> holoviews.Layout:
         curve *= hv.Scatter(points, *axes).opts(color="black", size=6)
         used = hv.VLine(result.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
-        panels.append(curve.opts(logy=True, title=axis_label(array), **SMALL))
+        panels.append(curve.opts(logy=True, title=as_title(axis_label(array)), **SMALL))
     panels.append(plot_spectra(result["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
@@ -121,5 +128,5 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
             shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"])
         shapes.append(shape)
     return hv.Overlay(shapes).opts(
-        hv.opts.Overlay(title=plain(name), legend_position="right", **SMALL)
+        hv.opts.Overlay(title=as_title(name), legend_position="right", **SMALL)
     )
