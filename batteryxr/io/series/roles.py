@@ -59,7 +59,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
         r"|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
-        r"norm|normalis?z?ed(mu|absorption|xmu|xas)?|normmu|munorm|xanesnorm",
+        r"norm|normali[sz]ed(mu|absorption|absorbance|xmu|xas)?|normmu|munorm|xanesnorm",
         r"flat|flattened(mu)?|fnorm",
     ),
     "mu_fluo": (
@@ -75,7 +75,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "pdf": (r"g|gr|gofr|pdf|gobs",),
     "intensity": (
         r"iobs|yobs|intensityobs|observed",
-        r"i|int|intens|intensity|intensities|iq|i2th(eta)?|raman(intensity)?|yaxis"
+        r"i|int|intens|intensity|intensities|specdata|iq|i2th(eta)?|raman(intensity)?|yaxis"
         r"|intensitycor|icor|powder",
         r"counts|count|cts|cps|ccdcts|signal|countrate|countss|ccd",
     ),

@@ -52,7 +52,7 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
         return [columns_of(path, raw, skip_rows=skip_rows)]
     if raw.lstrip()[:2] == b"##" and is_jcamp(head := raw[:_HEAD].decode("latin-1")):
         return read_jcamp(path, raw.decode("latin-1") if len(raw) > _HEAD else head)
-    if _may_be_stepped(raw[:_HEAD]) and (tables := read_stepped(path, _text(raw))):
+    if _may_be_stepped(raw[:6000]) and (tables := read_stepped(path, _text(raw))):
         return tables
     begins = list(_SCAN.finditer(raw)) if raw.count(b"#S") > 1 else []
     if len(begins) > 1:

@@ -211,7 +211,9 @@ def _words(line: str, n: int) -> list[str]:
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
         if len(words) == n and len(named) >= max(n - 1, 2):
             return words
-    return []
+    together = re.sub(r"\s+(?=[(\[])", "", line)  # "Energy (eV) I0 (counts)"
+    bracketed = len(re.findall(r"[(\[]", line)) >= max(n - 1, 2)
+    return _words(together, n) if bracketed and together != line else []
 
 
 def _line_by_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
