@@ -137,6 +137,7 @@ def stand_in(name: str, annotation: str):
         ("Positive", 1.0),
         ("NonNegative", 1.0),
         ("DetectorPixel", 55.0),
+        ("StoreLike", "a"),
         ("Pair", (1.0, 2.0)),
     ):
         if word in annotation:

@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import re
 import types
 import typing
@@ -400,7 +401,10 @@ def described(kind: Any) -> str:
             return f"a sequence of {_plural(inner[0])}" if inner else "a sequence"
     if origin is collections.abc.Callable:
         return "a function"
-    return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
+    if getattr(kind, "_is_runtime_protocol", False) and kind.__doc__:
+        words = kind.__doc__.partition(".")[0]
+        return words[0].lower() + words[1:]
+    return _NAMES.get(origin or kind, getattr(kind, "__name__", str(kind)))
 
 
 def _plural(kind: Any) -> str:
@@ -417,6 +421,7 @@ _NAMES: dict[Any, str] = {
     float: "a number",
     complex: "a complex number",
     str: "text",
+    os.PathLike: "a path",
     np.ndarray: "an array of numbers",
     xr.DataArray: "a DataArray of numbers or text, not of dtype object",
     xr.Dataset: "a Dataset of numbers or text, not of dtype object",

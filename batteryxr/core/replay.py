@@ -42,7 +42,7 @@ _DTYPE = re.compile(
 #: Arguments that are run as regular expressions.
 _EXPRESSIONS = frozenset({"pattern"})
 #: Largest whole number that a call may bring: sizes, counts and passes.
-_MOST = 100_000
+_MOST = 1_000_000
 #: Characters of a call; one that batteryxr writes has some thousands.
 _LONGEST = 1_000_000
 
@@ -199,11 +199,23 @@ def _to_be_given(value: Any, name: str, kind: Any) -> str:
     """Return what must be given anew, of what a store may not decide; "" if nothing."""
     if holds_place(value, kind):
         return "the place that this call shall use; a store's own is not taken"
-    if name in _EXPRESSIONS and value is not None:
-        return "the regular expression; a store's own may never end, and is not taken"
+    if name in _EXPRESSIONS and value is not None and not _ends_soon(value):
+        return "the regular expression; the store's own may never end, and is not taken"
     if name != "seed" and _largest(value) > _MOST:
         return f"the number {_largest(value)}; a store's own is taken up to {_MOST}"
     return ""
+
+
+def _ends_soon(expression: Any) -> bool:
+    """Tell whether a search for a regular expression cannot take long.
+
+    Repeated groups take exponential time, many repeats in a row a high power of the
+    length of a name.
+    """
+    if not isinstance(expression, str) or len(expression) > 200:
+        return False
+    repeats = re.findall(r"[*+]|\{\d*,", expression)
+    return len(repeats) <= 4 and not re.search(r"\)\s*[*+{]", expression)
 
 
 def _largest(value: Any) -> int:

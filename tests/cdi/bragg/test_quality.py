@@ -157,7 +157,7 @@ def test_results_are_labelled(noisy, truth, volume):
 def test_says_what_does_not_fit(truth, volume):
     with pytest.raises(DimensionError, match="one shape"):
         misfit(truth[:20], volume=volume)
-    with pytest.raises(DimensionError, match="the shapes"):
+    with pytest.raises(DimensionError, match="has the shape"):
         fsc(truth, other=truth[:20])
     with pytest.raises(DimensionError, match="one shape"):
         align(truth, reference=truth[:20])

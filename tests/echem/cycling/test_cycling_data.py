@@ -119,7 +119,7 @@ def test_bdf_files_with_their_traps(measured):
             read(next(folder.glob("DLR*LNMO*"))), electrode="cathode", first="charge"
         )
     turns = half_cycles(read(next(folder.glob("SINTEF*G20M7*"))))
-    np.testing.assert_allclose(turns.capacity, [3838.80, 3855.17], rtol=1e-5)
+    np.testing.assert_allclose(turns.capacity, [3838.80, 3855.17], rtol=2e-5)
 
 
 def test_neware_agrees_with_its_own_counter(measured):
