@@ -56,6 +56,21 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [test for tests in files for test in tests]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give a worker a room at a time: its kernels are then compiled once, not twice."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadRoomScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            room = "/".join(file.split("/")[:2])
+            return file if room in ("tests/lab", "tests/tutorials") else room
+
+    loads = config.getoption("dist") == "loadfile"
+    return LoadRoomScheduling(config, log) if loads else None
+
+
 def pytest_report_header(config):
     """Tell what a failure depends on."""
     seed = config.getoption("--shuffle")
