@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.algebra import dot
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
@@ -115,16 +116,7 @@ def _misfit(
 ) -> float:
     _fill(log_tau, rows, pulses, shape, room)
     _, residual = project(room.basis, rows.v, rows.w)
-    return _dot(residual, residual)
-
-
-# Loops, not array expressions: these take numba ten times as long to compile.
-@njit(cache=True, nogil=True)
-def _dot(a: Floats, b: Floats) -> float:
-    total = 0.0
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total
+    return dot(residual, residual)
 
 
 @njit(cache=True, nogil=True)
@@ -244,8 +236,8 @@ def solve(
     model = np.empty(n)
     for k in range(n):
         model[k] = v[k] - residual[k] / w[k]
-    squares = _dot(residual, residual)
-    rms = math.sqrt(squares / _dot(w, w))
+    squares = dot(residual, residual)
+    rms = math.sqrt(squares / dot(w, w))
     determined = n > p
     for a in range(p - 1):
         determined &= not math.isnan(c[a])
@@ -288,12 +280,12 @@ def _spread(jacobian: FloatTable, gradients: FloatTable, out: Floats) -> None:
     p = len(jacobian)
     normal, scale = np.empty((p, p)), np.empty(p)
     for a in range(p):
-        scale[a] = math.sqrt(_dot(jacobian[a], jacobian[a]))
+        scale[a] = math.sqrt(dot(jacobian[a], jacobian[a]))
         if scale[a] == 0.0:
             return
     for a in range(p):
         for b in range(p):
-            normal[a, b] = _dot(jacobian[a], jacobian[b]) / (scale[a] * scale[b])
+            normal[a, b] = dot(jacobian[a], jacobian[b]) / (scale[a] * scale[b])
     eigen, vectors = np.linalg.eigh(normal)
     if eigen[0] <= 1e-15 * eigen[-1]:
         return
@@ -417,6 +409,6 @@ def fit(
     # Without diffusion the content at the surface is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
     flat, _ = _squares(none, rows, pulses, shape)
-    squares = rms * rms * _dot(rows.w, rows.w)
+    squares = rms * rms * dot(rows.w, rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape
