@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.kernels.algebra import dot
+from batteryxr.core.kernels.algebra import dot, variances
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats, FloatTable
+    from batteryxr.core.kernels.loops import Floats
 
 #: What `fit` returns, in order.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE = range(6)
@@ -264,38 +264,11 @@ def solve(
         values[row] = gradients[row, p - 1] * log_tau
         for a in range(p - 1):
             values[row] += gradients[row, a] * c[a]
-    _spread(jacobian, gradients, errors)
+    variances(jacobian, gradients, errors)
     correlated = max(1.0, 2.0 * chi2 - 1.0)
     for row in range(_FOUND):
         errors[row] = math.sqrt(errors[row] * variance * correlated)
     return values, errors, chi2, rms, model
-
-
-@njit(cache=True, nogil=True)
-def _spread(jacobian: FloatTable, gradients: FloatTable, out: Floats) -> None:
-    """Fill with the variances of what is found, for residuals of unit variance.
-
-    They stay as they are where the rows do not determine the parameters.
-    """
-    p = len(jacobian)
-    normal, scale = np.empty((p, p)), np.empty(p)
-    for a in range(p):
-        scale[a] = math.sqrt(dot(jacobian[a], jacobian[a]))
-        if scale[a] == 0.0:
-            return
-    for a in range(p):
-        for b in range(p):
-            normal[a, b] = dot(jacobian[a], jacobian[b]) / (scale[a] * scale[b])
-    eigen, vectors = np.linalg.eigh(normal)
-    if eigen[0] <= 1e-15 * eigen[-1]:
-        return
-    for row in range(len(gradients)):
-        out[row] = 0.0
-        for b in range(p):
-            rotated = 0.0
-            for a in range(p):
-                rotated += gradients[row, a] / scale[a] * vectors[a, b]
-            out[row] += rotated * rotated / eigen[b]
 
 
 @njit(cache=True, nogil=True)
