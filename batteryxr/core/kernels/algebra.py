@@ -38,7 +38,7 @@ def products(a: FloatTable, b: FloatTable) -> FloatTable:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def trace(a: FloatTable) -> float:
+def trace_of(a: FloatTable) -> float:
     """Return the sum of the diagonal."""
     total = 0.0
     for j in range(len(a)):

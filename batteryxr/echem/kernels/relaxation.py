@@ -120,7 +120,7 @@ def _misfit(
 
 
 @njit(cache=True, nogil=True)
-def _every(values: Floats, step: int) -> Floats:
+def _every(values: Floats, step: int) -> np.ndarray:
     """Return one value in `step`."""
     n = (values.size + step - 1) // step
     out = np.empty(n)

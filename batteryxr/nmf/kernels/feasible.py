@@ -238,7 +238,7 @@ def _direction(
 ) -> np.ndarray:
     """Return a direction for component j that does not depend on where j is."""
     k = len(s)
-    d: Floats = np.zeros(k)
+    d = np.zeros(k)
     if k > 2 and rng.random() < 0.5:
         # Along an edge of the simplex of the others.
         a = int(rng.random() * (k - 1))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.kernels.algebra import products, solve, trace
+from batteryxr.core.kernels.algebra import products, solve, trace_of
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.nmf.kernels import nnls
 
@@ -205,8 +205,7 @@ def _normal(
     x: FloatTable, h: FloatTable, a: FloatTable, grid: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
     k = len(h)
-    grams: Cube[float] = np.empty((len(x), k, k))
-    rhs: FloatTable = np.empty((k, len(x)))
+    grams, rhs = np.empty((len(x), k, k)), np.empty((k, len(x)))
     for s in range(len(x)):
         basis, _ = stretched(h, a[:, s], grid)
         gram, right = products(basis, basis), products(basis, x[s : s + 1])
@@ -234,7 +233,7 @@ def _follow(basis: FloatTable, slope: FloatTable) -> None:
     """Take from `slope` what a change of the weights would do anyway."""
     k = len(basis)
     gram = products(basis, basis)
-    ridge = 1e-9 * trace(gram) / k + 1e-300
+    ridge = 1e-9 * trace_of(gram) / k + 1e-300
     for j in range(k):
         gram[j, j] += ridge
     shares = products(basis, slope)
@@ -263,7 +262,7 @@ def move_stretches(
         # What a change of the weights would do is no reason to stretch.
         _follow(basis, slope)
         normal, step = products(slope, slope), products(slope, e)
-        strength = stiffness * trace(normal) / k if samples > 2 else 0.0
+        strength = stiffness * trace_of(normal) / k if samples > 2 else 0.0
         for j in range(k):
             # On the line through its neighbours; at the ends, through the next two.
             if s == 0:
@@ -274,7 +273,7 @@ def move_stretches(
                 smooth = 0.5 * (a[j, s - 1] + a[j, s + 1])
             normal[j, j] += strength
             step[j, 0] += strength * (smooth - a[j, s])
-            normal[j, j] += 1e-6 * trace(normal) / k + 1e-300
+            normal[j, j] += 1e-6 * trace_of(normal) / k + 1e-300
         solve(normal, step)
         before, largest = products(e, e)[0, 0], 1e-300
         for j in range(k):
