@@ -1,16 +1,37 @@
-"""Copies of the tutorials to work in, and JupyterLab opened on them."""
+"""The command ``batteryxr lab``: JupyterLab on copies of the tutorials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("batteryxr-tutorials"),
+        metavar="FOLDER",
+        help="where the copies go (default: batteryxr-tutorials)",
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="print the address, open nothing"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Copy the tutorials and open JupyterLab on them."""
+    open_lab(arguments.folder, browser=not arguments.no_browser)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SETUP = """
 import numpy as np, xarray as xr, batteryxr
 from batteryxr import simulate
-tree = simulate.cell_experiment(kind="pdf", n_scans=50, n_cycles=1)
+tree = simulate.cell_experiment(kind="pdf", n_scans=30, n_cycles=1)
 truth = tree["truth"].to_dataset()
 joined = tree["echem"].to_dataset().echem.join(tree["scans"].to_dataset())
-pdf = joined.pdf.isel(r=slice(None, None, 4))
+pdf = joined.pdf.isel(r=slice(None, None, 8))
 phases = {"FeO": truth.components[0], "Fe": truth.components[2]}
 panel = pdf.nmf.panel(references=phases)
 panel

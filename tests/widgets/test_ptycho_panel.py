@@ -14,7 +14,7 @@ from batteryxr.cdi import Resources, plot_ptycho, ptycho_energies, ptycho_progre
 from batteryxr.core.errors import StoreError
 from batteryxr.simulate import ptychography
 from batteryxr.widgets import PtychoPanel
-from batteryxr.widgets.ptycho_model import PtychoModel
+from batteryxr.widgets.ptycho_panel import PtychoModel
 
 ENERGY = np.array([5440.0, 5470.0, 5500.0])
 

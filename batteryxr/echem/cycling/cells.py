@@ -214,6 +214,16 @@ def _groups(result: xr.Dataset, life: Life) -> dict[str, Any]:
     return found
 
 
+def capacity_of_groups(result: xr.Dataset) -> str:
+    """Return the name of the capacity of which a study has means over groups."""
+    (name,) = (
+        str(v).removesuffix("_mean")
+        for v in result.data_vars
+        if str(v).endswith("capacity_mean")
+    )
+    return name
+
+
 def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean, standard deviation (of a sample) and number over the cells."""
     there = np.isfinite(values)

@@ -9,6 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import COLOURS, dimension, load_hvplot
+from batteryxr.echem.cycling.cells import capacity_of_groups
 
 if TYPE_CHECKING:
     import holoviews
@@ -36,11 +37,7 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
     hv = load_hvplot()
     require_dims(result, ("cell", "cycle", "group"), caller="plot_cells")
     require_variables(result, _NEEDED, caller="plot_cells")
-    (name,) = (
-        str(v).removesuffix("_mean")
-        for v in result.data_vars
-        if str(v).endswith("capacity_mean")
-    )
+    name = capacity_of_groups(result)
     capacity = result[name].where(result["complete"]).values
     of, cycle = result["cell_group"].values, result["cycle"].values
     x, y = dimension(result["cycle"]), dimension(result[name])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, UnitsError
 from batteryxr.core.optional import require
+from batteryxr.io import clock
 from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
 from batteryxr.io.cycler.decimals import shift
-from batteryxr.io.cycler.layouts import columnar
+from batteryxr.io.cycler.recognise import assemble, recognise
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
 from batteryxr.io.door.files import head, named, refuse_other, regular, text
@@ -72,7 +73,7 @@ def _parquet(path: Path, options: Options) -> RawTable:
     labels = table.column_names
     places = _places(path, labels, options)
     if not {"voltage", "current"} <= places.keys():
-        found = columnar.read(path, table, options)
+        found = _labelled_otherwise(path, table, options)
         if found is not None:
             return found
         _refuse_none(path, labels, places)
@@ -134,3 +135,51 @@ def _table(
         first_line=first_line,
         notes=notes or {},
     )
+
+
+def _labelled_otherwise(path: Path, table: Any, options: Options) -> RawTable | None:
+    """Return columns under the labels of a maker or a person; None if not known.
+
+    Parameters
+    ----------
+    path
+        The file.
+    table
+        As Arrow read it.
+    options
+        `Options.columns` names labels that no map knows.
+
+    Raises
+    ------
+    FileFormatError
+        If a column does not hold numbers.
+    """
+    labels = list(map(str, table.column_names))
+    layout = recognise([labels], ["\t".join(labels)], options)
+    if layout is None:
+        return None
+    numbers = {
+        name: _numbers(path, labels[index], table.column(index))
+        for name, index in layout.numbers.items()
+    }
+    words = {n: table.column(i).to_pylist() for n, i in layout.words.items()}
+    return assemble(layout, numbers, words, options)
+
+
+def _numbers(path: Path, label: str, column: Any) -> np.ndarray:
+    """Return float64; durations, as types or as text, in seconds."""
+    try:
+        values = column.to_numpy()
+        if values.dtype.kind == "m":
+            return np.asarray(values / np.timedelta64(1, "s"), dtype=np.float64)
+        if values.dtype.kind == "O" and isinstance(values[0], str):
+            return np.array([_number(value) for value in values])
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FileFormatError(
+            path, f"column {label!r} does not hold numbers: {error}."
+        ) from error
+
+
+def _number(text: str) -> float:
+    return clock.duration(text) if text.count(":") >= 2 else float(text)

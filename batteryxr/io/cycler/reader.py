@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import glob
-import importlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,61 +18,41 @@ from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.formats import Format
 from batteryxr.io.timing.rows import zoned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
     from batteryxr.io.cycler.table import RawTable
 
-
-@dataclass(frozen=True)
-class Format:
-    """A file format: who reads it, called with path and options, and its marks.
-
-    Parameters
-    ----------
-    module
-        Module of `batteryxr.io.cycler`.
-    suffixes
-        Endings of file names, lower case, longest meaning first.
-    signature
-        Pattern that the first bytes match, where content tells.
-    function
-        The module's function that reads it.
-    """
-
-    module: str
-    suffixes: tuple[str, ...]
-    signature: re.Pattern[bytes] | None = None
-    function: str = "read"
-
-
 #: Formats by name, in the order in which they are tried.
 FORMATS: dict[str, Format] = {
     "biologic-mpt": Format(
-        "eclab.text", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
+        "cycler.eclab.text", (".mpt",), re.compile(rb"\s*(EC|BT)-Lab ASCII FILE")
     ),
     "biologic-mpr": Format(
-        "eclab.binary", (".mpr",), re.compile(rb"BIO-LOGIC MODULAR FILE")
+        "cycler.eclab.binary", (".mpr",), re.compile(rb"BIO-LOGIC MODULAR FILE")
     ),
     "arbin-res": Format(
-        "arbin_res", (".res",), re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB")
+        "cycler.arbin_res",
+        (".res",),
+        re.compile(rb"\x00\x01\x00\x00Standard (Jet|ACE) DB"),
     ),
-    "xlsx": Format("workbook", (".xlsx", ".xls")),
-    "neware": Format("neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
+    "xlsx": Format("cycler.workbook", (".xlsx", ".xls")),
+    "neware": Format("cycler.neware", (".nda", ".ndax"), re.compile(rb"NEWARE")),
     "bdf": Format(
-        "bdf",
+        "cycler.bdf",
         (".bdf.csv", ".bdf.parquet", ".parquet", ".bdf"),
         re.compile(
             rb"(\xef\xbb\xbf)?[^\r\n]*?(\btest_time_(milli)?second\b|\bTest Time / s\b)"
         ),
     ),
-    "gamry": Format("layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
+    "gamry": Format("cycler.layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
     "palmsens": Format(
-        "layouts.palmsens",
+        "cycler.layouts.palmsens",
         (".pssession",),
         re.compile(
             rb'(\xff\xfe|\xef\xbb\xbf)?\s*{\0?\s*"\0?[^}]{0,200}P\0?a\0?l\0?m\0?S', re.S
@@ -82,14 +60,14 @@ FORMATS: dict[str, Format] = {
         function="read_session",
     ),
     "pstrace": Format(
-        "layouts.palmsens",
+        "cycler.layouts.palmsens",
         (),
         re.compile(
             rb"(\xef\xbb\xbf)?Date and time:"
             rb"|\xff\xfeD\0a\0t\0e\0 \0a\0n\0d\0 \0t\0i\0m\0e\0:"
         ),
     ),
-    "csv": Format("vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
+    "csv": Format("cycler.vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
 }
 #: Files that a program numbers by channel or run, as Maccor's: run.041.
 _NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
@@ -183,10 +161,10 @@ def read_cycler(
     wanted = plausibility.known(repair)
     options = Options(columns=columns, dayfirst=dayfirst, test=test)
     paths = find(path, format=format)
-    tables = []
+    tables: list[RawTable] = []
     for one in paths:
         with named(one):
-            table = reader(identify(one, format))(one, options)
+            table = FORMATS[identify(one, format)].read(one, options)
             check(table, one)
             if table.rows:
                 table = directed(zoned(table, where))
@@ -223,7 +201,7 @@ def identify(path: Path, name: str | None = None) -> str:
         return name
     start = head(path)
     for key, form in FORMATS.items():
-        if form.signature is not None and form.signature.match(start):
+        if form.matches(start):
             return key
     if (key_by_name := by_suffix(path)) is not None:
         return key_by_name
@@ -254,14 +232,6 @@ def known_suffixes() -> list[str]:
     """Return all endings of file names that some reader takes."""
     suffixes = {s for form in FORMATS.values() for s in form.suffixes}
     return [*sorted(suffixes), _ALL_NUMBERS]
-
-
-def reader(name: str) -> Callable[[Path, Options], RawTable]:
-    """Return the function that reads one file of a format."""
-    form = FORMATS[name]
-    module = importlib.import_module(f"batteryxr.io.cycler.{form.module}")
-    read: Callable[[Path, Options], RawTable] = getattr(module, form.function)
-    return read
 
 
 def find(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from batteryxr.io.door.datasets import frames_of, read_all
 from batteryxr.io.door.files import head
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.door.signatures import kind_of
-from batteryxr.io.frames.tiff import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,34 @@ _DETECTOR = {
     "y_pixel_size": ("pixel_size_y", "um"),
     "x_pixel_size": ("pixel_size_x", "um"),
 }
-_SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
+#: Endings of HDF5 files.
+SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
 _JOULE = 1.602176634e-19
+
+
+@dataclass(frozen=True)
+class Held:
+    """Frames of one file or set of files, with what lies beside them.
+
+    Parameters
+    ----------
+    data
+        (frame, y, x) dask array.
+    rocking
+        (frame,) rocking angles (deg), if the file has them.
+    rocking_motor
+        Name of the motor, if the file tells it.
+    instrument
+        ``energy`` (eV), ``distance`` (mm), ``pixel_size_y``, ``pixel_size_x`` (um).
+    mask
+        (y, x) pixel flags, 0 where good.
+    """
+
+    data: Any
+    rocking: np.ndarray | None = None
+    rocking_motor: str = ""
+    instrument: dict[str, float] = field(default_factory=dict)
+    mask: np.ndarray | None = None
 
 
 def is_hdf5(path: Path) -> bool:
@@ -51,7 +77,7 @@ def is_hdf5(path: Path) -> bool:
         If it is no regular file, or empty.
     """
     signed = (kind := kind_of(head(path))) is not None and kind.name == "hdf5"
-    return signed or path.suffix.lower() in _SUFFIXES
+    return signed or path.suffix.lower() in SUFFIXES
 
 
 def open_hdf5(

@@ -22,9 +22,8 @@ from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
 from batteryxr.io.door.images import check_page, count_pages, npy, tiff
-from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
-from batteryxr.io.frames.spec import SpecScan, read_spec
-from batteryxr.io.frames.tiff import open_tiff
+from batteryxr.io.formats import Format
+from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +32,14 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
     from batteryxr.core.checks import Count
+    from batteryxr.io.frames.spec import SpecScan
 
+#: Formats of frames, and of what is written beside them, by name.
+FORMATS = {
+    "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
+    "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
+    "spec": Format("frames.spec", function="read_spec"),
+}
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
 _RESERVED = frozenset(
     {"rocking", "detector_y", "detector_x", "state", "repeat", "energy", "time"}
@@ -118,10 +124,10 @@ def read_frames(
     >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
     """
     paths = _paths(path)
-    scanned = None
+    scanned: SpecScan | None = None
     if spec is not None:
         with named(Path(spec)):
-            scanned = read_spec(spec, scan)
+            scanned = FORMATS["spec"].read(spec, scan)
     if scan is not None and spec is None:
         raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
     if is_hdf5(paths[0]):
@@ -130,9 +136,11 @@ def read_frames(
                 "path", len(paths), "one HDF5 file", "Read each, then concatenate."
             )
         name = rocking if isinstance(rocking, str) else None
-        held = open_hdf5(paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks))
+        held = FORMATS["hdf5"].read(
+            paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks)
+        )
     else:
-        held = open_tiff(paths, chunk=_chunk(chunks))
+        held = FORMATS["tiff"].read(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     _, height, width = held.data.shape
     array = xr.DataArray(
@@ -252,7 +260,7 @@ def _paths(files: Any) -> list[Path]:
             inside = [
                 p
                 for p in sorted(folder.iterdir(), key=natural)
-                if p.suffix.lower() in (".tif", ".tiff")
+                if p.suffix.lower() in FORMATS["tiff"].suffixes
             ]
             if not inside:
                 raise ArgumentError("path", str(folder), "a folder with TIFF files")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,37 +12,13 @@ from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp
 from batteryxr.io.door.images import check_page, count_pages, tiff
+from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from batteryxr.io.door.files import Stamp
-
-
-@dataclass(frozen=True)
-class Held:
-    """Frames of one file or set of files, with what lies beside them.
-
-    Parameters
-    ----------
-    data
-        (frame, y, x) dask array.
-    rocking
-        (frame,) rocking angles (deg), if the file has them.
-    rocking_motor
-        Name of the motor, if the file tells it.
-    instrument
-        ``energy`` (eV), ``distance`` (mm), ``pixel_size_y``, ``pixel_size_x`` (um).
-    mask
-        (y, x) pixel flags, 0 where good.
-    """
-
-    data: Any
-    rocking: np.ndarray | None = None
-    rocking_motor: str = ""
-    instrument: dict[str, float] = field(default_factory=dict)
-    mask: np.ndarray | None = None
 
 
 def open_tiff(

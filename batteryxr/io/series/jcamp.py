@@ -38,12 +38,7 @@ _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
 _CLOSE = 2e-3
 
 
-def is_jcamp(text: str) -> bool:
-    """Tell whether a text begins as JCAMP-DX does."""
-    return text.lstrip()[:200].upper().replace(" ", "").startswith("##TITLE=")
-
-
-def read_jcamp(path: Path, text: str) -> list[Decoded]:
+def read(path: Path, text: str) -> list[Decoded]:
     """Return the spectra of a JCAMP-DX file.
 
     Raises

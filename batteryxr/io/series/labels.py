@@ -202,3 +202,35 @@ def _text(
     words: Sequence[str], long_name: str
 ) -> tuple[str, np.ndarray, dict[str, Any]]:
     return "scan", np.array(words, dtype=str), {"units": "1", "long_name": long_name}
+
+
+def in_order_of_time(
+    scans: list[Scan], moments: dict[str, Any], exposure: Any
+) -> tuple[list[Scan], dict[str, Any]]:
+    """Return scans and their coordinates in the order in which they were measured.
+
+    Raises
+    ------
+    ArgumentError
+        If the start of a scan is not known.
+    """
+    key = moments["time"][1]
+    if np.isnat(key).any():
+        key = moments["start_local"][1] if "start_local" in moments else key
+    if (key.dtype.kind == "M" and np.isnat(key).any()) or (key == "").any():
+        raise ArgumentError(
+            "order",
+            "time",
+            "scans whose headers all give their start",
+            "Use order='natural', or time_from='mtime'.",
+        )
+    ranks = np.argsort(key, kind="stable")
+    each = exposure is not None and np.ndim(exposure) > 0
+    placed = {
+        # Exposures given one by one are in the order of the result already.
+        name: entry
+        if each and name == "exposure"
+        else (entry[0], entry[1][ranks], *entry[2:])
+        for name, entry in moments.items()
+    }
+    return [scans[i] for i in ranks], placed

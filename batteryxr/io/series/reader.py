@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
@@ -20,16 +19,23 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.endings import CUT
 from batteryxr.io.series.axis import on_one_axis
-from batteryxr.io.series.channels import channels
-from batteryxr.io.series.choice import AXES
+from batteryxr.io.series.choice import AXES, FORMULAS, choose, made
+from batteryxr.io.series.headers import slug
 from batteryxr.io.series.labels import (
     beside,
     from_headers,
     from_names,
+    in_order_of_time,
     natural,
     times,
 )
-from batteryxr.io.series.scans import Scan, Wanted, look, quantity_attributes
+from batteryxr.io.series.scans import (
+    Scan,
+    Wanted,
+    described,
+    look,
+    quantity_attributes,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,6 +48,8 @@ _SUFFIXES = (
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
     *(".dat", ".txt", ".csv", ".asc"),
 )
+#: Names of coordinates of every series.
+_RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
 
 
 @recorded
@@ -156,7 +164,7 @@ def read_series(
         scans = _look(paths, replace(wanted, column=columns), progress)  # type: ignore[arg-type]
         return _series(scans, labels, interpolate, lazy=lazy)
     arrays = {}
-    for key, column in channels(paths[0], wanted, columns).items():
+    for key, column in _channels(paths[0], wanted, columns).items():
         scans = _look(paths, replace(wanted, column=column), progress)
         array = _series(scans, labels, interpolate, lazy=lazy)
         arrays[key] = array.rename(key)
@@ -180,6 +188,36 @@ def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[
     return scans
 
 
+def _channels(path: Path, wanted: Wanted, columns: Any) -> dict[str, int | str | None]:
+    """Return variable -> what it is read from.
+
+    `columns` is ``"all"``, or a list of columns and formulas; all files are read as the
+    first, at `path`.
+    """
+    if columns != "all":
+        if not columns:
+            raise ArgumentError("columns", columns, "at least one column")
+        return {_called(column): column for column in columns}
+    file = described(path, wanted.skip_rows)
+    last = file.n - 1
+    position = choose(file, wanted.axis, last).position if last else 0
+    found: dict[str, int | str | None] = {
+        name: name for name in made(file, wanted.axis or "") if name in FORMULAS
+    }
+    for column in range(file.n):
+        if column == position:
+            continue
+        name = slug(file.names[column]) if file.names else ""
+        free = name if name and name not in found else f"column_{column}"
+        free = f"{free}_column" if free in _RESERVED else free
+        found[free] = column
+    return found
+
+
+def _called(column: Any) -> str:
+    return f"column_{column}" if isinstance(column, int) else slug(str(column))
+
+
 def _series(
     scans: list[Scan], labels: Labelling, interpolate: Any, *, lazy: bool
 ) -> xr.DataArray:
@@ -192,7 +230,7 @@ def _series(
     moments, said = times(scans, where, labels.time_from, labels.exposure)
     messages += said
     if labels.order == "time":
-        scans, moments = _by_time(scans, moments, labels.exposure)
+        scans, moments = in_order_of_time(scans, moments, labels.exposure)
     coords = moments | from_names([s.source.path for s in scans], labels.pattern)
     coords |= beside(scans)
     conditions, common = from_headers(scans, reserved={*coords, "scan"})
@@ -295,28 +333,3 @@ def _agree(scans: Sequence[Scan]) -> list[str]:
             f"({', '.join(map(repr, names))}): pass columns= to choose one"
         ]
     return []
-
-
-def _by_time(
-    scans: list[Scan], moments: dict[str, Any], exposure: Any
-) -> tuple[list[Scan], dict[str, Any]]:
-    key = moments["time"][1]
-    if np.isnat(key).any():
-        key = moments["start_local"][1] if "start_local" in moments else key
-    if (key.dtype.kind == "M" and np.isnat(key).any()) or (key == "").any():
-        raise ArgumentError(
-            "order",
-            "time",
-            "scans whose headers all give their start",
-            "Use order='natural', or time_from='mtime'.",
-        )
-    ranks = np.argsort(key, kind="stable")
-    each = exposure is not None and np.ndim(exposure) > 0
-    placed = {
-        # Exposures given one by one are in the order of the result already.
-        name: entry
-        if each and name == "exposure"
-        else (entry[0], entry[1][ranks], *entry[2:])
-        for name, entry in moments.items()
-    }
-    return [scans[i] for i in ranks], placed

@@ -13,8 +13,13 @@ from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
 from batteryxr.io.series.choice import FORMULAS, Choice, FileColumns, Pick, choose
 from batteryxr.io.series.headers import Header, read_header
-from batteryxr.io.series.runs import average_repeated, refuse_unsorted, split
-from batteryxr.io.series.tables import Table, read_tables
+from batteryxr.io.series.tables import (
+    Table,
+    average_repeated,
+    read_tables,
+    refuse_unsorted,
+    split,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

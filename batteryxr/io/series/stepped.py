@@ -93,7 +93,7 @@ _BANK = re.compile(
 _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
 
 
-def read_stepped(path: Path, text: str) -> list[Decoded]:
+def read(path: Path, text: str) -> list[Decoded]:
     """Return the patterns of a file without angles; none where it is another kind."""
     if _BANK.search(text[:20_000]):
         return _gsas(path, text)

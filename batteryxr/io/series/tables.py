@@ -1,4 +1,4 @@
-"""The tables of a file: one, or as many as it holds scans that say where they begin."""
+"""The scans of a file: those that say where they begin, and those whose axis turns."""
 
 from __future__ import annotations
 
@@ -11,22 +11,39 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.files import refuse_other
+from batteryxr.io.formats import Format
 from batteryxr.io.series.columns import ColumnFile, columns_of, load
 from batteryxr.io.series.decoded import Decoded, decoded
-from batteryxr.io.series.jcamp import is_jcamp, read_jcamp
-from batteryxr.io.series.stepped import read_stepped
-from batteryxr.io.series.xrdml import is_xrdml, read_xrdml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 Table = ColumnFile | Decoded
+#: Formats that are no columns of text, in the order in which they are tried.
+FORMATS = {
+    "xrdml": Format(
+        "series.xrdml",
+        (".xrdml",),
+        re.compile(rb"(?s)(?:\xef\xbb\xbf)?\s*(?=<).{0,4080}?<xrdMeasurements"),
+    ),
+    "jcamp": Format(
+        "series.jcamp",
+        (".jdx", ".dx"),
+        re.compile(rb"(?i)\s*## *T *I *T *L *E *="),
+    ),
+    "stepped": Format("series.stepped"),
+}
 #: The line that begins a scan of a SPEC file.
 _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
 _SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
 _NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
 _HEAD = 20_000
+_FEWEST = 5  # points of a scan
+#: Part of the whole range that each of several scans covers at least.
+_COVERS = 0.95
+#: Part of the points whose energy may stand there twice: where two regions meet.
+_REPEATED = 0.02
 
 
 def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
@@ -45,15 +62,20 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
         If there is none, or the file is damaged.
     """
     raw = load(path, "xml")
-    if is_xrdml(raw):
-        return read_xrdml(path, raw)
+    tables: list[Decoded]
+    if FORMATS["xrdml"].matches(raw):
+        tables = FORMATS["xrdml"].read(path, raw)
+        return tables
     refuse_other(path, raw[:4096], "gzip")
     if skip_rows:
         return [columns_of(path, raw, skip_rows=skip_rows)]
-    if raw.lstrip()[:2] == b"##" and is_jcamp(head := raw[:_HEAD].decode("latin-1")):
-        return read_jcamp(path, raw.decode("latin-1") if len(raw) > _HEAD else head)
-    if _may_be_stepped(raw[:6000]) and (tables := read_stepped(path, _text(raw))):
+    if FORMATS["jcamp"].matches(raw):
+        tables = FORMATS["jcamp"].read(path, raw.decode("latin-1"))
         return tables
+    if _may_be_stepped(raw[:6000]):
+        tables = FORMATS["stepped"].read(path, _text(raw))
+        if tables:
+            return tables
     begins = list(_SCAN.finditer(raw)) if raw.count(b"#S") > 1 else []
     if len(begins) > 1:
         return _of_spec(path, raw, begins)
@@ -125,3 +147,95 @@ def _wide(path: Path, raw: bytes) -> list[Decoded]:
         columns[f"coordinate_{k + 1}"] = np.repeat(table[:, k], axis.size)
     header = [ln.decode("latin-1") for ln in lines[:start]]
     return [decoded(path, columns, header)]
+
+
+def split(path: Path, numbers: np.ndarray) -> list[tuple[int, int]]:
+    """Return first row and end of each scan in a table, its axis first.
+
+    Raises
+    ------
+    FileFormatError
+        If the same numbers are there several times, or rows are out of order.
+    """
+    axis = numbers[0]
+    steps = np.diff(axis)
+    if (steps > 0).all() or (steps < 0).all():
+        return [(0, axis.size)]
+    _refuse_pasted(path, numbers)
+    spans = _spans(axis, steps)
+    if len(spans) < 2:
+        return [(0, axis.size)]  # a few points out of order are named on reading
+    return spans
+
+
+def _refuse_pasted(path: Path, numbers: np.ndarray) -> None:
+    """Raise where a table is there several times, one after another."""
+    axis = numbers[0]
+    again = np.flatnonzero(axis[1:] == axis[0])[:1] + 1
+    length = int(again[0]) if again.size else 0
+    if length < 2 or axis.size % length:
+        return
+    times = axis.size // length
+    first = numbers[:, :length]
+    if np.array_equal(numbers, np.tile(first, times), equal_nan=True):
+        raise FileFormatError(
+            path,
+            f"holds its {length} points {times} times, one after another: it was "
+            "pasted or written twice. Remove the copy.",
+        )
+
+
+def _spans(axis: np.ndarray, steps: np.ndarray) -> list[tuple[int, int]]:
+    """Return runs in which the axis goes one way, if each of them is a whole scan.
+
+    The point of a turn belongs to both of its scans, unless it was measured twice.
+    """
+    moves = np.flatnonzero(steps)
+    turns = np.flatnonzero(np.diff(np.sign(steps[moves])))
+    starts = [0, *moves[turns + 1].tolist()]
+    stops = [*(moves[turns] + 2).tolist(), axis.size]
+    whole, spans = float(np.ptp(axis)), []
+    for start, stop in zip(starts, stops, strict=True):
+        reach = abs(axis[stop - 1] - axis[start])
+        if stop - start == 2 and reach > _COVERS * whole:
+            continue  # the way back to the start of the next scan
+        if stop - start < _FEWEST or reach < _COVERS * whole:
+            return []
+        spans.append((start, stop))
+    return spans
+
+
+def average_repeated(
+    axis: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one point where a few neighbours have the same energy: their mean."""
+    repeated = np.diff(axis) == 0
+    count = int(repeated.sum())
+    if not count or count > max(2, _REPEATED * axis.size):
+        return axis, values
+    group = np.concatenate([[0], np.cumsum(~repeated)])
+    members = np.bincount(group)
+    return axis[np.concatenate([[True], ~repeated])], (
+        np.bincount(group, weights=values) / members
+    )
+
+
+def refuse_unsorted(path: Path, axis: np.ndarray) -> None:
+    """Raise where an axis does not rise throughout.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the row.
+    """
+    steps = np.diff(axis)
+    if not (steps <= 0).any():
+        return
+    row = int(np.argmax(steps <= 0)) + 1
+    what = "stands twice" if steps[row - 1] == 0 else "goes back"
+    raise FileFormatError(
+        path,
+        f"the axis {what} at row {row + 1} ({axis[row]:g} follows {axis[row - 1]:g}; "
+        "rows counted with a rising axis). The file holds several scans, or is damaged "
+        "there: part it or repair it; a lazy series takes one scan from each file.",
+    )

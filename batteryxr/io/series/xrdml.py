@@ -20,12 +20,7 @@ _TAGS = {
 }
 
 
-def is_xrdml(raw: bytes) -> bool:
-    """Tell whether an XML file is one of PANalytical's."""
-    return b"<xrdMeasurements" in raw[:4096]
-
-
-def read_xrdml(path: Path, raw: bytes) -> list[Decoded]:
+def read(path: Path, raw: bytes) -> list[Decoded]:
     """Return the scans of an .xrdml file.
 
     Raises

@@ -23,14 +23,11 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.files import head, named, refuse_other, text
-from batteryxr.io.frames.hdf5 import is_hdf5
-from batteryxr.io.frames.tiff import open_tiff
+from batteryxr.io.formats import Format
+from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 from batteryxr.io.series.columns import read_columns
 from batteryxr.io.series.labels import natural
 from batteryxr.io.stacks.assembly import RawStack, check_energies
-from batteryxr.io.stacks.hdf5 import open_hdf5_stack
-from batteryxr.io.stacks.stxm import open_stxm
-from batteryxr.io.stacks.xradia import open_xradia
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +43,14 @@ _QUANTITIES: dict[str, dict[str, str]] = {
     "absorption": {},
     "optical_density": {},
 }
-_XRADIA = (".xrm", ".txrm")
-_TIFF = (".tif", ".tiff")
-_HDF5 = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
+#: Formats by name. Of STXM the header is passed, which names its images.
+FORMATS = {
+    "stxm": Format("stacks.stxm", (".hdr",), function="open_stxm"),
+    "xradia": Format("stacks.xradia", (".xrm", ".txrm"), function="open_xradia"),
+    "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
+    "hdf5": Format("stacks.hdf5", SUFFIXES, function="open_hdf5_stack"),
+}
+_ENDINGS = ".hdr, {}, {} or {}".format(*(f.suffixes for f in [*FORMATS.values()][1:]))
 #: In a file name: 5465.5eV, 5465p5_eV, E5465.5, energy_5465.
 _IN_NAME = re.compile(
     r"(?P<a>\d+(?:[.p]\d+)?)[_ ]?eV"
@@ -176,15 +178,15 @@ def _in_folder(folder: Path) -> list[Path]:
     """Return the files of one kind in a folder; a header stands for its images."""
     inside = sorted((p for p in folder.iterdir() if p.is_file()), key=natural)
     kinds = [
-        [p for p in inside if p.suffix.lower() in known]
-        for known in ((".hdr",), _XRADIA, _TIFF, _HDF5)
+        [p for p in inside if p.suffix.lower() in form.suffixes]
+        for form in FORMATS.values()
     ]
     found = [kind for kind in kinds if kind]
     if not found:
         raise ArgumentError(
             "path",
             str(folder),
-            f"a folder with files that end in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
+            f"a folder with files that end in {_ENDINGS}",
         )
     if len(found) > 1 or (found[0] is kinds[0] and len(found[0]) > 1):
         raise ArgumentError(
@@ -210,31 +212,28 @@ def _open(
             raise ArgumentError(
                 "path", len(paths), "one .hdr file", "Read each, then concatenate."
             )
-        return open_stxm(paths[0], region=region, counts=counts)
+        raw: RawStack = FORMATS["stxm"].read(paths[0], region=region, counts=counts)
+        return raw
     if ".xim" in kinds:
         raise ArgumentError(
             "path", paths[0].name, "the .hdr file", "It names its .xim images."
         )
-    if kinds <= set(_XRADIA):
-        return open_xradia(paths, counts=counts)
-    if kinds <= set(_TIFF):
-        held = open_tiff(paths, chunk=lambda nbytes, n: 1, counts=counts)
+    if kinds <= set(FORMATS["xradia"].suffixes):
+        raw = FORMATS["xradia"].read(paths, counts=counts)
+        return raw
+    tiff = FORMATS["tiff"]
+    if kinds <= set(tiff.suffixes):
+        held = tiff.read(paths, chunk=lambda nbytes, n: 1, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
-        return _joined(
-            [
-                open_hdf5_stack(
-                    p, dataset=dataset, has_energy=has_energy, counts=counts
-                )
-                for p in paths
-            ],
-            paths,
-        )
+        wanted = {"dataset": dataset, "has_energy": has_energy, "counts": counts}
+        read = FORMATS["hdf5"].read
+        return _joined([read(p, **wanted) for p in paths], paths)
     refuse_other(paths[0], head(paths[0]))
     raise ArgumentError(
         "path",
         paths[0].name,
-        f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
+        f"a file that ends in {_ENDINGS}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
 

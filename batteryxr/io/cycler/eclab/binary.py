@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.cycler.eclab import derived, layout, settings
+from batteryxr.io.cycler.eclab import derived, layout
 from batteryxr.io.cycler.eclab.columns import LIST_TO, ROWS_FROM
 from batteryxr.io.cycler.eclab.cycling import About, cycling
-from batteryxr.io.cycler.eclab.modules import modules
+from batteryxr.io.cycler.eclab.modules import modules, settings_of
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.door import files
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batteryxr.io.cycler.eclab.modules import Module
-    from batteryxr.io.cycler.eclab.settings import EclabSettings
+    from batteryxr.io.cycler.eclab.modules import EclabSettings, Module
     from batteryxr.io.cycler.table import Options, RawTable
 
 _EXPORT = "Export it as text (.mpt) in EC-Lab."
@@ -142,7 +141,7 @@ def rows(path: Path) -> MprRows:
             f"the file is damaged, or of a kind that is not known. {_EXPORT}",
         )
     notes = _notes(module, found)
-    return MprRows(table, found, settings.read(parts), notes)
+    return MprRows(table, found, settings_of(parts), notes)
 
 
 def _is_kept(field: layout.Field) -> bool:

@@ -1,14 +1,17 @@
-"""The modules of which a BioLogic ``.mpr`` file consists."""
+"""The modules of a BioLogic ``.mpr`` file, and what settings and log among them say."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.cycler.eclab.columns import TECHNIQUES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _MAGIC = b"BIO-LOGIC MODULAR FILE\x1a"
@@ -20,6 +23,33 @@ _PLAIN = struct.Struct("<II8s")  # length, version, day
 #: how long the header may be.
 _PLACES, _HEADERS = (41, 45, 49), range(57, 97, 4)
 _MOST = 64
+_EPOCH = datetime(1899, 12, 30)  # of dates that count days
+_DAYS = (32874.0, 73051.0)  # 1990 to 2100
+_CHARGE = 26801.5  # mA h/mol, as EC-Lab has Faraday's constant
+_NONE = "(unspecified)"
+#: Byte in the settings -> float32, or text behind a byte that has its length.
+_NUMBERS = {
+    "mass": 263,  # mg
+    "at": 267,
+    "molar": 271,  # g/mol
+    "ion": 275,
+    "start": 279,
+    "area": 529,  # cm2
+    "characteristic": 588,
+    "capacity": 604,
+}
+_TEXTS = {
+    "Comments": 7,
+    "Electrode material": 286,
+    "Electrolyte": 448,
+    "Reference electrode": 533,
+}
+_ELECTRONS, _MASS_UNIT, _CAPACITY_UNIT = 283, 593, 608
+_MASS_UNITS, _CAPACITY_UNITS = {1: "g", 2: "mg"}, {1: "A.h", 2: "mA.h"}
+_LEAST, _LEAST_LOG = 609, 593
+#: Byte in the log.
+_CHANNEL, _START, _SERIAL = 9, 585, 975
+_LOG_TEXTS = {"File": 593, "Host": 849, "Address": 900, "EC-Lab": 951, "Firmware": 958}
 
 
 @dataclass(frozen=True)
@@ -39,6 +69,16 @@ class Module:
     name: str
     version: int | None
     payload: memoryview
+
+
+class EclabSettings(NamedTuple):
+    """What a file says beside its rows."""
+
+    technique: str
+    start: datetime | None
+    device: str
+    header: dict[str, Any]
+    x: tuple[float, float] | None  # content at the start, and mA h for one of it
 
 
 def modules(raw: bytes, path: Path) -> list[Module]:
@@ -113,3 +153,86 @@ def _guesses(raw: bytes, place: int) -> list[tuple[int, int]]:
         starts = [place + size for size in _HEADERS if size >= offset + 12]
         found += [(start, start + length) for start in starts]
     return found
+
+
+def settings_of(modules: Sequence[Module]) -> EclabSettings:
+    """Return what the settings and the log say, where they are of a known kind."""
+    by_name = {module.name: module for module in modules}
+    header: dict[str, Any] = {}
+    technique, x = "", None
+    settings, log = by_name.get("VMP Set"), by_name.get("VMP LOG")
+    if settings is not None and settings.payload:
+        number = settings.payload[0]
+        technique = TECHNIQUES.get(number, f"technique {number}")
+        header["Technique"] = technique
+        if settings.version == 0 and len(settings.payload) >= _LEAST:
+            x = _settings(bytes(settings.payload), header)
+    start, device = None, ""
+    if log is not None and len(log.payload) >= _LEAST_LOG:
+        # A date of these years is no accident, whatever the version.
+        start = _start(log.payload)
+        device = _log(bytes(log.payload), header) if log.version == 0 else ""
+    if start is not None:
+        header["Acquisition started on"] = f"{start:%m/%d/%Y %H:%M:%S.%f}"[:-3]
+    if (loops := by_name.get("VMP loop")) is not None:
+        header["loops"] = _loops(loops.payload)
+    header["modules"] = [module.name for module in modules]
+    return EclabSettings(technique, start, device, header, x)
+
+
+def _settings(raw: bytes, header: dict[str, Any]) -> tuple[float, float] | None:
+    for name, place in _TEXTS.items():
+        if (words := _text(raw, place)) and words != _NONE:
+            header[name] = words
+    value = {n: struct.unpack_from("<f", raw, p)[0] for n, p in _NUMBERS.items()}
+    (electrons,) = struct.unpack_from("<H", raw, _ELECTRONS)
+    mass_unit = _MASS_UNITS.get(raw[_MASS_UNIT], "?")
+    if value["capacity"] and (unit := _CAPACITY_UNITS.get(raw[_CAPACITY_UNIT])):
+        header["Battery capacity"] = f"{value['capacity']:.6g} {unit}"
+    header |= {
+        "Mass of active material": f"{value['mass']:.3f} mg",
+        "Molecular weight of active material (at x = 0)": f"{value['molar']:.3f} g/mol",
+        "Atomic weight of intercalated ion": f"{value['ion']:.3f} g/mol",
+        "Acquisition started at": f"xo = {value['start']:.3f}",
+        "Number of e- transfered per intercalated ion": str(electrons),
+        "Electrode surface area": f"{value['area']:.3f} cm²",
+        "Characteristic mass": f"{value['characteristic']:.3f} {mass_unit}",
+    }
+    molar = value["molar"] + value["at"] * value["ion"]
+    if not (value["mass"] > 0 and molar > 0 and electrons):
+        return None
+    return value["start"], _CHARGE * electrons * value["mass"] / 1000 / molar
+
+
+def _log(raw: bytes, header: dict[str, Any]) -> str:
+    header["Run on channel"] = str(raw[_CHANNEL] + 1)
+    for name, place in _LOG_TEXTS.items():
+        if place < len(raw) and (words := _text(raw, place)):
+            header[name] = words
+    serial = _text(raw, _SERIAL) if len(raw) > _SERIAL else ""
+    return f"BioLogic (SN {serial})" if serial.isalnum() else ""
+
+
+def _start(log: memoryview) -> datetime | None:
+    """Return when the acquisition began: days since 1899, to the millisecond."""
+    (days,) = struct.unpack_from("<d", log, _START)
+    if not _DAYS[0] < days < _DAYS[1]:
+        return None
+    return _EPOCH + timedelta(milliseconds=round(days * 86_400_000))
+
+
+def _loops(payload: memoryview) -> list[int]:
+    """Return the first rows of loops: a count, and so many numbers; else none."""
+    if len(payload) < 4:
+        return []
+    (count,) = struct.unpack_from("<I", payload)
+    if 4 + 4 * count > len(payload):
+        return []
+    return list(struct.unpack_from(f"<{count}I", payload, 4))
+
+
+def _text(raw: bytes, place: int) -> str:
+    """Return the text behind a byte that has its length."""
+    end = place + 1 + raw[place]
+    words = raw[place + 1 : end].decode("cp1252", errors="replace")
+    return words.replace("\r\n", "\n").strip("\0 \n")
