@@ -63,7 +63,7 @@ def open_store(
         not fit on common coordinates, or something is damaged.
     """
     location = location_of(path)
-    with telling(location):
+    with telling(location, reading=True):
         held = groups(location)
         if verify:
             _require_whole(location)
@@ -97,7 +97,7 @@ def groups(path: StoreLike | Location) -> list[str]:
     location = location_of(path)
     settle(location)
     try:
-        root = zarr.open_group(location.store.with_read_only(True), mode="r")
+        root = zarr.open_group(location.reading, mode="r")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{location}: no zarr store there.") from error
     except (ValueError, KeyError, TypeError) as error:

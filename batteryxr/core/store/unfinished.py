@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Dataset:
-    """Return a group that is not finished with NaN where nothing is written yet.
+    """Return a group that is not finished with NaN (NaT) where nothing is written yet.
 
     Whole numbers and flags become float64 for that.
     """
     dim = str(dataset.attrs[UNFINISHED])
     masked = {}
     for name, array in dataset.data_vars.items():
-        if dim in array.dims and array.dtype.kind in "biufc":
+        if dim in array.dims and array.dtype.kind in "biufcmM":
             written = _written(location, joined(place, str(name)), array, dim)
             masked[name] = array.where(xr.DataArray(written, dims=dim))
     return dataset.assign(masked)
