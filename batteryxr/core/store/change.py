@@ -89,7 +89,7 @@ class Revision:
         StoreError
             If the group is there, or something that is not a store's own.
         """
-        group = normal_group(group)
+        group, dataset = normal_group(group), storable(dataset)
         names = [str(name) for name in dataset.variables]
         if self._holds(group) and not overwrite:
             raise StoreError(
@@ -99,7 +99,7 @@ class Revision:
         require_room(self.location, group, names)
         for name in self._old_arrays(group):
             require_whole_array(self.location, joined(group, name))
-        dataset = frames_together(uniform(storable(dataset)))
+        dataset = frames_together(uniform(dataset))
         place = self._new_place(group, names)
         store, inner = self._writable(place)
         dataset.to_zarr(  # type: ignore[call-overload]
