@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.encoding import encoding, frames_together, storable, uniform
-from batteryxr.core.store.fence import Fence, FencedStore
 from batteryxr.core.store.location import JOURNAL, METADATA, telling
 from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.store.fence import Fence
     from batteryxr.core.store.location import Location
 
 
@@ -61,7 +61,7 @@ class Revision:
     _staged: dict[str, str] = field(default_factory=dict)
     _removed: set[str] = field(default_factory=set)
     _count: int = 0
-    _fence: Fence = field(default_factory=Fence)
+    _fence: Fence | None = None
 
     def write(
         self,
@@ -138,7 +138,8 @@ class Revision:
 
     def close(self) -> None:
         """Let no thread write any more."""
-        self._fence.close()
+        if self._fence is not None:
+            self._fence.close()
 
     def _holds(self, group: str) -> bool:
         if group in self._staged:
@@ -177,6 +178,10 @@ class Revision:
         """
         if self.location.transacts:  # a change that is given up is never committed
             return self.location.store, place
+        from batteryxr.core.store.fence import Fence, FencedStore
+
+        if self._fence is None:
+            self._fence = Fence()
         if self.location.folder is None:
             return FencedStore(self.location.store, self._fence), place
         above, _, inner = place.rpartition("/")
