@@ -34,6 +34,8 @@ _SERVERS = frozenset({"aiohttp", "botocore", "fsspec", "icechunk", "obstore", "s
 BRANCH = "main"
 #: How to install what S3 needs.
 _REMOTE = ". Install it with: pip install 'batteryxr[remote]'"
+#: How to install what the extra does not bring.
+_BESIDE = ". Install it beside 'batteryxr[remote]'."
 #: A path object that was made of a URL, which loses a slash.
 _BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -305,7 +307,7 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
     except ImportError as error:
         raise MissingDependencyError(
             f"{url}: this address needs a library that is not installed ({error})"
-            + (_REMOTE if protocol.startswith("s3") else ".")
+            + (_REMOTE if protocol.startswith("s3") else _BESIDE)
         ) from error
     except ValueError as error:
         raise StoreError(f"{url}: no store can be opened there. {error}") from error
