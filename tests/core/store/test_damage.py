@@ -152,4 +152,4 @@ def test_lost_claims_of_ledgers_are_named(tmp_path):
     assert verify(path) == []
     (claim,) = (path / "starts" / "0").glob("claim.?/zarr.json")
     claim.unlink()
-    assert [d.variable for d in verify(path)] == ["starts/0/claim"]
+    assert [d.variable for d in verify(path)] == ["starts/0/claim.0"]
