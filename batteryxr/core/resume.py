@@ -29,6 +29,7 @@ from batteryxr.core.store import (
     snapshot,
     storable,
     telling,
+    uniform,
 )
 from batteryxr.core.version import __version__
 
@@ -79,6 +80,7 @@ def write_resumable(
         If the group holds another result, or one of other data or arguments: the
         message names what differs. If somebody else writes to the store.
     """
+    data = uniform(data)
     regions = list(_regions(data, dim))
     location, group = location_of(path), group.strip("/")
     require_store(location)
@@ -184,7 +186,12 @@ def _attributes(location: Location, group: str) -> dict[str, Any]:
 
 
 def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:
-    sizes = dataset.chunksizes.get(dim)
+    try:
+        sizes = dataset.chunksizes.get(dim)
+    except ValueError as error:
+        raise StoreError(
+            "variables are chunked in different ways. Call `.unify_chunks()` first."
+        ) from error
     if not sizes:
         raise StoreError(
             f"nothing to resume: the dataset is not chunked along {dim!r}. "

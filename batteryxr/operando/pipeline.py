@@ -92,7 +92,7 @@ def operando(
     location = location_of(store)
     _require_new(location, overwrite)
     if report is not None:
-        require_page(report, overwrite)
+        require_page(report, overwrite, beside=location.folder)
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")

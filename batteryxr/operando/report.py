@@ -143,19 +143,23 @@ class Report:
         return path
 
 
-def require_page(path: str | Path, overwrite: bool) -> None:
-    """Raise unless a report can be written to a file.
+def require_page(
+    path: str | Path, overwrite: bool, *, beside: Path | None = None
+) -> None:
+    """Raise unless a report can be written to a file, beside the store's folder.
 
     Raises
     ------
     ArgumentError
-        If its folder is not there.
+        If its folder is not there, or it would lie in the store.
     StoreError
         If the file is there and is not to be replaced, or is no report.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise ArgumentError("report", str(path), "a file in a folder that is there")
+    if beside is not None and path.resolve().is_relative_to(beside.resolve()):
+        raise ArgumentError("report", str(path), "a file beside the store, not in it")
     if not path.exists() and not path.is_symlink():
         _require_writable(path)
         return

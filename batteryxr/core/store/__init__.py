@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batteryxr.core.store.change import Revision, annotate, changing, seal
-from batteryxr.core.store.encoding import STACK, encoding, storable
+from batteryxr.core.store.encoding import STACK, encoding, storable, uniform
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
@@ -58,5 +58,6 @@ __all__ = [
     "snapshot",
     "storable",
     "telling",
+    "uniform",
     "verify",
 ]

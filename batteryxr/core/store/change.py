@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.encoding import encoding, frames_together, storable
+from batteryxr.core.store.encoding import encoding, frames_together, storable, uniform
 from batteryxr.core.store.location import JOURNAL, METADATA, telling
 from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
@@ -22,6 +22,7 @@ from batteryxr.core.store.manifest import (
 from batteryxr.core.store.note import Note, clean, finish_notes
 from batteryxr.core.store.ownership import (
     is_array,
+    node_of,
     normal_group,
     require_room,
     require_store,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from batteryxr.core.store.fence import Fence
     from batteryxr.core.store.location import Location
 
 
@@ -59,6 +61,7 @@ class Revision:
     _staged: dict[str, str] = field(default_factory=dict)
     _removed: set[str] = field(default_factory=set)
     _count: int = 0
+    _fence: Fence | None = None
 
     def write(
         self,
@@ -86,7 +89,7 @@ class Revision:
         StoreError
             If the group is there, or something that is not a store's own.
         """
-        group = normal_group(group)
+        group, dataset = normal_group(group), storable(dataset)
         names = [str(name) for name in dataset.variables]
         if self._holds(group) and not overwrite:
             raise StoreError(
@@ -96,7 +99,7 @@ class Revision:
         require_room(self.location, group, names)
         for name in self._old_arrays(group):
             require_whole_array(self.location, joined(group, name))
-        dataset = frames_together(storable(dataset))
+        dataset = frames_together(uniform(dataset))
         place = self._new_place(group, names)
         store, inner = self._writable(place)
         dataset.to_zarr(  # type: ignore[call-overload]
@@ -133,12 +136,19 @@ class Revision:
         self._drop_displaced(manifest)
         clean(self.location, manifest)
 
+    def close(self) -> None:
+        """Let no thread write any more."""
+        if self._fence is not None:
+            self._fence.close()
+
     def _holds(self, group: str) -> bool:
         if group in self._staged:
             return True
         if group in self._removed:
             return False
         if group in self.manifest.groups:
+            return True
+        if (node_of(self.location, group) or {}).get("attributes"):
             return True
         return any(True for _ in _arrays(self.location, group))
 
@@ -166,10 +176,17 @@ class Revision:
 
         On disk the store begins below: zarr writes metadata of the groups above.
         """
-        if self.location.folder is None:
+        if self.location.transacts:  # a change that is given up is never committed
             return self.location.store, place
+        from batteryxr.core.store.fence import Fence, FencedStore
+
+        if self._fence is None:
+            self._fence = Fence()
+        if self.location.folder is None:
+            return FencedStore(self.location.store, self._fence), place
         above, _, inner = place.rpartition("/")
-        return type(self.location.store)(self.location.folder / above), inner
+        below = type(self.location.store)(self.location.folder / above)
+        return FencedStore(below, self._fence), inner
 
     def _next_manifest(self) -> Manifest:
         groups = dict(self.manifest.groups)
@@ -224,6 +241,8 @@ class Revision:
             parts = group.split("/")
             above |= {"/".join(parts[:end]) for end in range(len(parts))}
         gone = self._removed - self._staged.keys()
+        if self.location.folder is None:  # where they would keep their attributes
+            above |= {group for group in gone if self.location.names(group)}
         puts = {
             joined(place, METADATA): PLAIN_GROUP.decode()
             for place in sorted(above - manifest.groups.keys())
@@ -245,6 +264,9 @@ class Revision:
                 _delete_arrays(self.location, group)
             if group:
                 self.location.delete_below(joined(group, JOURNAL))
+        for group in sorted(self._removed - self._staged.keys(), reverse=True):
+            if group and self.location.names(group) == [METADATA]:
+                self.location.delete(joined(group, METADATA))
 
 
 @contextmanager
@@ -275,6 +297,7 @@ def changing(location: Location) -> Iterator[Revision]:
             yield change
             change.commit()
         finally:
+            change.close()
             if not location.transacts:
                 clean(location, Manifest.read(location), token)
 

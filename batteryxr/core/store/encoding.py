@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from batteryxr.core.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,6 +19,11 @@ ROWS = 1_000_000
 STACK = {"energy": 8, "y": 256, "x": 256}
 #: Whole detector frames per chunk, and the bytes that a chunk stays below; at least 32.
 FRAMES, FRAME_CHUNK = 64, 150_000_000
+
+#: Attributes that say how values are coded: who opens a store applies them.
+_CODING = frozenset({"_FillValue", "add_offset", "missing_value", "scale_factor"})
+#: Bytes of the longest numbers that zarr knows.
+_WIDEST = {"f": 8, "c": 16}
 
 
 def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -92,12 +101,46 @@ def frames_together(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign(together) if together else dataset
 
 
+def uniform(dataset: xr.Dataset) -> xr.Dataset:
+    """Return lazy variables in chunks of one size, as zarr stores them.
+
+    Those of a selection, or of what was joined, differ: the largest decides.
+
+    Raises
+    ------
+    DataError
+        If the sizes are not known before the data are computed.
+    """
+    alike = {}
+    for name, variable in dataset.variables.items():
+        sizes = {d: n for d, n in variable.chunksizes.items() if not _is_uniform(n)}
+        if any(math.isnan(n) for held in sizes.values() for n in held):
+            raise DataError(
+                f"{name!r}",
+                "the sizes of its chunks are not known",
+                "Compute it first.",
+            )
+        if sizes:
+            alike[name] = variable.chunk({d: max(n) for d, n in sizes.items()})
+    return dataset.assign(alike) if alike else dataset
+
+
+def _is_uniform(sizes: tuple[int, ...]) -> bool:
+    return len(set(sizes[:-1])) <= 1 and sizes[-1] <= sizes[0]
+
+
 def storable(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset as zarr takes it best.
 
     Encodings remembered from another file would fight with ours. Text of fixed length
     has no place in zarr's specification; text of variable length has.
+
+    Raises
+    ------
+    DataError
+        If a name, a value or an attribute has no place in a store.
     """
+    _require_storable(dataset)
     bare = dataset.drop_encoding()
     texts = {
         name: v.astype(np.dtypes.StringDType())
@@ -108,3 +151,44 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     return bare.assign(
         {name: v for name, v in texts.items() if name not in coords}
     ).assign_coords(coords)
+
+
+def _require_storable(dataset: xr.Dataset) -> None:
+    """Raise where a name, a value or an attribute has no place in a store."""
+    _require_attributes("the dataset", dataset.attrs)
+    for name, variable in dataset.variables.items():
+        what = f"{name!r}"
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+            raise DataError(what, "this name has no place in a store", "Rename it.")
+        if (
+            variable.dtype.kind in "fc"
+            and variable.dtype.itemsize > _WIDEST[variable.dtype.kind]
+        ):
+            kind, mend = variable.dtype, 'Call `.astype("float64")`.'
+            raise DataError(what, f"zarr has no numbers of type {kind}", mend)
+        if variable.dtype.kind == "O" and variable.chunks is None:
+            gaps = [v for v in variable.values.flat if not isinstance(v, str | bytes)]
+            if gaps:
+                problem = f"text with gaps ({gaps[0]!r}) would come back as empty text"
+                raise DataError(what, problem, "Fill them first, as with `.fillna`.")
+        _require_attributes(what, variable.attrs)
+
+
+def _require_attributes(what: str, attrs: dict[Any, Any]) -> None:
+    for key, value in attrs.items():
+        if key in _CODING:
+            problem = f"attribute {key!r} would change the values when they are read"
+            raise DataError(what, problem, "Apply it first, then delete it.")
+        bare = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        try:
+            json.dumps(bare, default=_plain)
+        except (TypeError, ValueError) as error:
+            problem = f"attribute {key!r} is of type {type(value).__name__}"
+            mend = "Make it text or numbers, or delete it."
+            raise DataError(what, problem, mend) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(type(value).__name__)

@@ -20,7 +20,7 @@ from batteryxr.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Group of ledgers, and of what the store keeps about itself; hidden from readers.
 JOURNAL = "_journal"
@@ -32,6 +32,10 @@ UNFINISHED = "batteryxr_unfinished"
 _SERVERS = frozenset({"aiohttp", "botocore", "fsspec", "icechunk", "obstore", "s3fs"})
 #: Branch of a repository that is read and written.
 BRANCH = "main"
+#: How to install what S3 needs.
+_REMOTE = ". Install it with: pip install 'batteryxr[remote]'"
+#: How to install what the extra does not bring.
+_BESIDE = ". Install it beside 'batteryxr[remote]'."
 #: A path object that was made of a URL, which loses a slash.
 _BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -102,6 +106,16 @@ class Location:
         if held is None and "memory" in repr(self.store).lower():
             held = getattr(self.store, "store", None)
         return repr(self.store) if held is None else f"memory-{id(held)}"
+
+    @property
+    def reading(self) -> Any:
+        """The zarr store for reading only, where it can be had so."""
+        if self.store.read_only:
+            return self.store
+        try:
+            return self.store.with_read_only(True)
+        except NotImplementedError:  # in a zip file
+            return self.store
 
     @property
     def transacts(self) -> bool:
@@ -186,7 +200,7 @@ class Location:
         if self.transacts and prefix and self.get(f"{prefix}{METADATA}") is None:
             return []  # which it would call a mistake
         try:
-            return _collected(self.store.list_prefix(prefix))
+            return _collected(self.store.list_prefix, prefix)
         except FileNotFoundError:
             return []
 
@@ -198,9 +212,21 @@ class Location:
             except (FileNotFoundError, NotADirectoryError):
                 return []
         try:
-            return sorted(_collected(self.store.list_dir(prefix)))
+            return sorted(_collected(self.store.list_dir, prefix))
         except FileNotFoundError:
             return []
+
+    def require_writable(self) -> None:
+        """Raise if the store can only be read, or nothing in it be replaced."""
+        if self.transacts:  # its session tells
+            return
+        if getattr(self.store, "read_only", False):
+            raise StoreError(f"{self} was opened for reading only.")
+        if not getattr(self.store, "supports_deletes", True):
+            raise StoreError(
+                f"{self} can be read, not changed: nothing in it can be replaced. Save "
+                "to a folder, and pack that when it is finished."
+            )
 
     def is_empty(self) -> bool:
         """Tell whether nothing is there."""
@@ -226,6 +252,9 @@ def location_of(place: StoreLike | Location) -> Location:
     if isinstance(place, ZarrStore):
         root = getattr(place, "root", None)
         folder = root.absolute() if isinstance(root, Path) else None
+        opened = getattr(place, "_ensure_open", None)
+        if opened is not None and not getattr(place, "_is_open", True):
+            _opened(place, opened)
         return Location(place, str(folder or place), folder)
     if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
         return _remote(str(place), dict(place.storage_options))
@@ -277,16 +306,27 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
         store = FsspecStore.from_url(url.rstrip("/"), storage_options=options)
     except ImportError as error:
         raise MissingDependencyError(
-            f"{url}: this address needs a library that is not installed ({error}). "
-            "Install it with: pip install 'batteryxr[remote]'"
+            f"{url}: this address needs a library that is not installed ({error})"
+            + (_REMOTE if protocol.startswith("s3") else _BESIDE)
         ) from error
     except ValueError as error:
         raise StoreError(f"{url}: no store can be opened there. {error}") from error
     return Location(store, url)
 
 
+def _opened(store: Any, opening: Callable[[], Any]) -> None:
+    """Open a store that waits for its first use, as one in a zip file does."""
+    import zipfile
+
+    try:
+        _sync(opening())
+    except (OSError, zipfile.BadZipFile) as error:
+        what = getattr(error, "strerror", "") or error
+        raise StoreError(f"{store}: no store can be opened there. {what}.") from error
+
+
 @contextmanager
-def telling(location: Location) -> Iterator[None]:
+def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
     """Turn what the system or a server says against it into a `StoreError`."""
     try:
         yield
@@ -298,9 +338,8 @@ def telling(location: Location) -> Iterator[None]:
             raise
         what = getattr(error, "strerror", "") or str(error) or type(error).__name__
         what = what.strip().partition("\n")[0].removeprefix("x ").rstrip(".")
-        raise StoreError(f"{location}: {what}. What was there before is whole.") from (
-            error
-        )
+        kept = "" if reading else " What was there before is whole."
+        raise StoreError(f"{location}: {what}.{kept}") from error
 
 
 def _create(path: Path, content: bytes) -> bool:
@@ -334,9 +373,9 @@ def _sync(coroutine: Any) -> Any:
     return sync(coroutine)
 
 
-def _collected(iterator: Any) -> list[str]:
-    async def collect() -> list[str]:
-        return [item async for item in iterator]
+def _collected(listing: Callable[[str], Any], prefix: str) -> list[str]:
+    async def collect() -> list[str]:  # some stores begin to list when they are asked
+        return [item async for item in listing(prefix)]
 
     found: list[str] = _sync(collect())
     return found

@@ -91,11 +91,12 @@ def locked(location: Location) -> Iterator[str]:
     Raises
     ------
     StoreError
-        If somebody else is writing; it names them.
+        If somebody else is writing; it names them. If the store can only be read.
     """
     if location.transacts:
         yield uuid.uuid4().hex
         return
+    location.require_writable()
     name, thread = location.identity, threading.get_ident()
     with _guard:
         holding = _held.get(name)

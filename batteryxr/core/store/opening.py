@@ -64,7 +64,7 @@ def open_store(
         not fit on common coordinates, or something is damaged.
     """
     location = location_of(path)
-    with telling(location):
+    with telling(location, reading=True):
         held = groups(location)
         if verify:
             _require_whole(location)
@@ -98,7 +98,7 @@ def groups(path: StoreLike | Location) -> list[str]:
     location = location_of(path)
     settle(location)
     try:
-        root = zarr.open_group(location.store.with_read_only(True), mode="r")
+        root = zarr.open_group(location.reading, mode="r")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{location}: no zarr store there.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -230,14 +230,14 @@ def _in_memory(array: xr.DataArray) -> xr.DataArray:
 
 
 def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Dataset:
-    """Return a group that is not finished with NaN where nothing is written yet.
+    """Return a group that is not finished with NaN (NaT) where nothing is written yet.
 
     Whole numbers and flags become float64 for that.
     """
     dim = str(dataset.attrs[UNFINISHED])
     masked = {}
     for name, array in dataset.data_vars.items():
-        if dim in array.dims and array.dtype.kind in "biufc":
+        if dim in array.dims and array.dtype.kind in "biufcmM":
             written = _written(location, joined(place, str(name)), array, dim)
             masked[name] = array.where(xr.DataArray(written, dims=dim))
     return dataset.assign(masked)

@@ -32,7 +32,7 @@ def normal_group(group: str | None) -> str:
     """
     name = (group or "").strip("/")
     for part in name.split("/") if name else ():
-        if part in ("", ".", "..", JOURNAL, METADATA) or "\\" in part:
+        if part in ("", ".", "..", JOURNAL, METADATA) or {"\\", "\0"} & set(part):
             raise ArgumentError("group", group, "names with single slashes between")
     return name
 
@@ -63,7 +63,10 @@ def _require_store(location: Location) -> None:
     elif folder is not None and not folder.parent.exists():
         _require_folders(location)
     names = location.names()
-    if METADATA in names or not set(names) - {JOURNAL}:
+    if not set(names) - {JOURNAL} or location.get(MANIFEST) is not None:
+        return
+    if METADATA in names:
+        _require_group(location)
         return
     if {".zgroup", ".zarray", ".zattrs"} & set(names):
         raise StoreError(
@@ -73,6 +76,15 @@ def _require_store(location: Location) -> None:
     raise StoreError(
         f"{location} is not a zarr store and holds {_shown(names)}. {_MEND}"
     )
+
+
+def _require_group(location: Location) -> None:
+    """Raise unless the root of what somebody else wrote is a group of zarr."""
+    kind = _kind(location, "")
+    if kind == "array":
+        raise StoreError(f"{location} is an array of zarr, not a group. {_MEND}")
+    if kind != "group":
+        raise StoreError(f"{location} holds a {METADATA} that is not zarr's. {_MEND}")
 
 
 def store_above(location: Location) -> Path | None:
@@ -182,8 +194,13 @@ def _kind(location: Location, place: str) -> str:
         return str(node["node_type"])
     if location.folder is not None and (location.folder / place).is_file():
         return "stranger"
-    names = set(location.names(place))
-    return "stranger" if names - {JOURNAL} else "nothing"
+    if not set(location.names(place)) - {JOURNAL}:
+        return "nothing"
+    if location.folder is None:  # some list folders that hold nothing
+        held = location.keys(f"{place}/" if place else "")
+        own = joined(place, JOURNAL, "")
+        return "nothing" if all(k.startswith(own) for k in held) else "stranger"
+    return "stranger"
 
 
 def _require_no_link(location: Location, place: str) -> None:

@@ -66,6 +66,13 @@ class _Memory:
             return joined(self.name, place.removeprefix(self.place).strip("/"))
         return place
 
+    def unreadable(self, key: str, place: str, error: OSError) -> StoreError:
+        """Return what to say where the system does not give a chunk."""
+        chunk, what = key[len(place) + 1 :], error.strerror or error
+        return StoreError(
+            f"{self.shown}: {self.told(place)}, chunk {chunk} cannot be read: {what}."
+        )
+
     def replaced(self, place: str) -> StoreError:
         """Return what to say where a variable was replaced since it was opened."""
         return StoreError(
@@ -97,8 +104,11 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
         return await asyncio.to_thread(self._checked, key, prototype)
 
     def _checked(self, key: str, prototype: Any) -> Any:
-        found = self.get_sync(key, prototype=prototype)
         place = self.memory.array_of(key) or ""
+        try:
+            found = self.get_sync(key, prototype=prototype)
+        except OSError as error:
+            raise self.memory.unreadable(key, place, error) from error
         stamp = self.memory.arrays[place]
         if stamp is not None and stamp != _stamp(self.root / place / METADATA):
             raise self.memory.replaced(place)
@@ -139,7 +149,7 @@ def checked_store(location: Location, place: str = "", name: str = "") -> Any:
     """
     memory = _Memory(location.shown, place, name)
     if location.folder is None:
-        return CheckedStore(location.store.with_read_only(True), memory)
+        return CheckedStore(location.reading, memory)
     return CheckedFolder(location.folder, memory)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import xarray as xr
 
 from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.store.change import changing
 from batteryxr.core.store.location import Location, StoreLike, location_of
 from batteryxr.core.store.manifest import Manifest, joined
@@ -64,7 +65,7 @@ def holds_data(path: StoreLike | Location, group: str | None) -> bool:
 
     location = location_of(path)
     place = Manifest.read(location).place((group or "").strip("/"))
-    store = location.store.with_read_only(True)
+    store = location.reading
     try:
         node = zarr.open_group(store, path=place, mode="r")
     except (FileNotFoundError, NotADirectoryError):
@@ -83,4 +84,13 @@ def _groups(
             for node in data.subtree
             if node.variables or node.attrs
         ]
-    return [(group, data.to_dataset() if isinstance(data, xr.DataArray) else data)]
+    return [(group, _dataset(data) if isinstance(data, xr.DataArray) else data)]
+
+
+def _dataset(array: xr.DataArray) -> xr.Dataset:
+    if array.name is None or array.name in array.coords:
+        mend = 'Call `.rename("...")` first.'
+        raise ArgumentError(
+            "data", array.name, "a DataArray with a name of its own", mend
+        )
+    return array.to_dataset()

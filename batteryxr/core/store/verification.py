@@ -178,7 +178,7 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
     """Yield pieces of ledgers of which nothing but an empty folder is left."""
     if location.folder is None:
         return
-    for path in (location.folder / JOURNAL).rglob("*.[01]"):
+    for path in location.folder.rglob("*.[01]"):
         if path.is_dir() and not any(path.iterdir()):
             place = path.relative_to(location.folder).as_posix()
             yield place[:-2], place[-1]

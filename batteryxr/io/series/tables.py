@@ -38,7 +38,6 @@ FORMATS = {
 _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
 _SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
 _NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
-_HEAD = 20_000
 _FEWEST = 5  # points of a scan
 #: Part of the whole range that each of several scans covers at least.
 _COVERS = 0.95

@@ -143,3 +143,13 @@ def test_the_command_check(tmp_path, capsys):
     assert lines[0] == "long/a, chunk c/2: is lost"
     assert lines[1].startswith("xanes/maps/label: its metadata is")
     assert main(["check", str(tmp_path / "none.zarr")]) == 2
+
+
+def test_lost_claims_of_ledgers_are_named(tmp_path):
+    path = tmp_path / "a.zarr"
+    save(xr.Dataset({"a": ("x", np.ones(3))}), path)
+    Ledger(path, "starts/0").claim({"seed": 0})
+    assert verify(path) == []
+    (claim,) = (path / "starts" / "0").glob("claim.?/zarr.json")
+    claim.unlink()
+    assert [d.variable for d in verify(path)] == ["starts/0/claim.0"]

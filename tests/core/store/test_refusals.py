@@ -1,0 +1,184 @@
+"""What has no place in a store, and places that are no stores, are named."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from zarr.storage import LocalStore, MemoryStore, ZipStore
+
+from batteryxr import write_resumable
+from batteryxr.core.errors import ArgumentError, DataError, StoreError
+from batteryxr.core.store import changing, location_of, open_store, save
+
+
+def table(value: float = 1.0, rows: int = 6) -> xr.Dataset:
+    return xr.Dataset({"a": ("x", np.full(rows, value))}, coords={"x": np.arange(rows)})
+
+
+@pytest.mark.parametrize("group", [None, "m"])
+def test_an_array_at_the_root_is_not_written_over(tmp_path, group):
+    zarr.save_array(str(tmp_path / "a.zarr"), np.arange(5))
+    with pytest.raises(StoreError, match="is an array of zarr"):
+        save(table(), tmp_path / "a.zarr", group=group, overwrite=True)
+    assert zarr.open_array(str(tmp_path / "a.zarr"), mode="r")[4] == 4
+
+
+def test_metadata_of_another_program_stay(tmp_path):
+    (tmp_path / "zarr.json").write_text("mine")
+    with pytest.raises(StoreError, match=r"zarr\.json that is not zarr's"):
+        save(table(), tmp_path)
+    assert (tmp_path / "zarr.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("group", ["", "m"])
+def test_attributes_of_others_are_data(tmp_path, group):
+    path = str(tmp_path / "a.zarr")
+    zarr.open_group(path, path=group, mode="a").attrs["cell"] = 4
+    with pytest.raises(StoreError, match="overwrite=True"):
+        save(table(), path, group=group)
+    assert zarr.open_group(path, path=group, mode="r").attrs["cell"] == 4
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_what_is_opened_for_reading_is_not_written_to(tmp_path, kind):
+    store = LocalStore(tmp_path / "a.zarr") if kind == "folder" else MemoryStore()
+    save(table(), store, group="m")
+    closed = store.with_read_only(True)
+    assert open_store(closed, "m").sizes == {"x": 6}
+    with pytest.raises(StoreError, match="for reading only"):
+        save(table(), closed, group="n")
+    with pytest.raises(StoreError, match="for reading only"):
+        write_resumable(table().chunk(x=2), closed, group="n", dim="x")
+
+
+def test_a_packed_store_opens_and_does_not_change(tmp_path):
+    save(table(), tmp_path / "a.zarr", group="m")
+    packed = shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "a.zarr")
+    assert open_store(ZipStore(packed), "m", verify=True)["a"].sum() == 6
+    for mode in ("r", "a"):
+        with pytest.raises(StoreError, match=r"reading only|can be read"):
+            save(table(), ZipStore(packed, mode=mode), group="n")
+    with pytest.raises(StoreError, match="no store can be opened"):
+        open_store(ZipStore(tmp_path / "none.zip"))
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_stores_of_obstore(tmp_path, kind):
+    obstore = pytest.importorskip("obstore").store
+    inner = obstore.MemoryStore() if kind == "memory" else obstore.LocalStore(tmp_path)
+    store = zarr.storage.ObjectStore(inner)
+    save(table(), store, group="m")
+    save(table(2.0), store, group="m", overwrite=True)
+    assert open_store(store, "m", verify=True)["a"].sum() == 12
+
+
+def test_chunks_of_a_selection_are_made_alike(tmp_path):
+    wide = table(rows=9).expand_dims(y=3, axis=1)
+    save(wide.chunk(x=3), tmp_path / "a.zarr")
+    part = open_store(tmp_path / "a.zarr").isel(x=slice(2, 8))
+    joined = xr.concat([part, part], "x")
+    save(joined, tmp_path / "b.zarr")
+    assert zarr.open_array(str(tmp_path / "b.zarr"), path="a").chunks == (3, 3)
+    xr.testing.assert_equal(open_store(tmp_path / "b.zarr").load(), joined)
+    write_resumable(joined, tmp_path / "c.zarr", group="m", dim="x")
+    xr.testing.assert_equal(open_store(tmp_path / "c.zarr", "m").load(), joined)
+    unknown = da.arange(9.0, chunks=3)
+    unknown = unknown[unknown > 3]
+    with pytest.raises(DataError, match="sizes of its chunks"):
+        save(xr.Dataset({"a": ("x", unknown)}), tmp_path / "d.zarr")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"t": ("x", np.array(["a", None] * 3, object))}, "'t': text with gaps"),
+        ({"a/b": ("x", np.ones(6))}, "'a/b': this name"),
+        ({"..": ("x", np.ones(6))}, "'..': this name"),
+        ({"s": ("x", np.ones(6), {"scale_factor": 3.0})}, "'scale_factor' would"),
+        ({"s": ("x", np.ones(6), {"made": object()})}, "'made' is of type object"),
+    ],
+)
+def test_what_has_no_place_in_a_store(tmp_path, change, told):
+    with pytest.raises(DataError, match=told):
+        save(table().assign(change), tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_arrays_need_names_of_their_own(tmp_path):
+    for name in (None, "x"):
+        array = table()["a"].rename(name)
+        with pytest.raises(ArgumentError, match="a name of its own"):
+            save(array, tmp_path / "a.zarr")
+    with pytest.raises(ArgumentError, match="group="):
+        save(table(), tmp_path / "a.zarr", group="\0")
+
+
+def test_times_that_are_not_written_yet_are_missing(tmp_path):
+    def stopped(block, block_info=None):
+        if block_info[None]["chunk-location"][0] == 2:
+            raise KeyboardInterrupt
+        return block
+
+    times = np.arange(40).astype("M8[ns]")
+    data = table(rows=40).assign(t=("x", times)).chunk(x=5)
+    data["a"] = data["a"].copy(data=data["a"].data.map_blocks(stopped, dtype=float))
+    with dask.config.set(scheduler="sync"), pytest.raises(KeyboardInterrupt):
+        write_resumable(data, tmp_path / "a.zarr", group="m", dim="x")
+    with pytest.warns(match="not finished"):
+        found = open_store(tmp_path / "a.zarr", "m")["t"].values
+    assert not np.isnat(found[:10]).any()
+    assert np.isnat(found[15:]).all()
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_no_thread_writes_after_a_failure(tmp_path, kind):
+    store = tmp_path / "a.zarr" if kind == "folder" else MemoryStore()
+    inside, failed, end = threading.Barrier(2), threading.Event(), threading.Event()
+
+    def late(block, block_info=None):
+        number = block_info[None]["chunk-location"][0]
+        inside.wait(10)
+        if number == 0:
+            raise RuntimeError("boom")
+        failed.wait(10)
+        return block + 7
+
+    data = table(rows=2).chunk(x=1)
+    lazy = data["a"].data.map_blocks(late, dtype=float)
+    data["a"] = data["a"].copy(data=lazy)
+
+    class Pool(dask.threaded.ThreadPoolExecutor):
+        def submit(self, *args):
+            future = super().submit(*args)
+            future.add_done_callback(lambda _: failed.is_set() and end.set())
+            return future
+
+    with Pool(2) as pool, dask.config.set(pool=pool):
+        with pytest.raises(RuntimeError, match="boom"):
+            save(data, store, group="m")
+        failed.set()
+        assert end.wait(10)
+    left = location_of(store).keys()
+    assert [key for key in left if "/c/" in key] == []
+    save(table(rows=2), store, group="m")
+    assert open_store(store, "m", verify=True)["a"].sum() == 2
+
+
+def test_groups_that_are_removed_are_not_listed():
+    store = MemoryStore()
+    both = {"/m/a": table().assign_attrs(k=1), "/m/b": table(), "/c": table()}
+    save(xr.DataTree.from_dict(both), store)
+    save(table(3.0).assign_attrs(k=2), store, group="m/a", overwrite=True)
+    with changing(location_of(store)) as change:
+        change.remove("m/a")
+        change.remove("c")
+    assert set(open_store(store).groups) == {"/", "/m", "/m/b"}
+    save(table(4.0), store, group="m/a")
+    assert open_store(store, "m/a")["a"].sum() == 24
