@@ -29,8 +29,8 @@ class Bound:
         What it is mistaken for, and what mends it: a factor, or factor and offset.
         Named is the one that gives the most likely value.
     neighbours
-        How many values side by side are judged by their median, in results: a single
-        odd one is no slip. Fewer are not judged.
+        How many values side by side are judged by their median, in results: a few odd
+        ones are no slip. Where there are fewer, all; less than three are not judged.
     """
 
     units: str
@@ -63,7 +63,7 @@ BOUNDS: dict[str, Bound] = {
     "usual specific capacity": Bound("mA h g-1", (0.0, 1e5), (0.5, 4500.0),
                                      {"a mass in ug or a current in A": 1e3}),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
-    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 3),
+    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 5),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
     "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),

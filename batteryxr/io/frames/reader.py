@@ -21,7 +21,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
-from batteryxr.io.door.images import check_page, count_pages, npy, tiff
+from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
 from batteryxr.io.frames.hdf5 import is_hdf5, open_hdf5
 from batteryxr.io.frames.spec import SpecScan, read_spec
 from batteryxr.io.frames.tiff import open_tiff
@@ -206,13 +206,16 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         image = npy(only)
     else:
         with tiff(only) as file:
-            n = count_pages(only, file)
-            if not 0 <= page < n:
-                raise ArgumentError("page", page, f"0 to {n - 1}")
-            check_page(only, file.pages[page])
-            image = file.pages[page].asarray()
+            places = page_places(only, file)
+            if not 0 <= page < len(places):
+                raise ArgumentError("page", page, f"0 to {len(places) - 1}")
+            wanted = page_at(file, places[page])
+            check_page(only, wanted)
+            image = wanted.asarray()
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
+    if image.dtype.kind == "c":
+        raise FileFormatError(only, "holds complex numbers, which no detector counts.")
     if not _is_mask(image):
         image = only_counts(image, only.name)
     array = xr.DataArray(

@@ -55,6 +55,8 @@ _IN_NAME = re.compile(
     r"|(?:^|[_\- ])(?:E|energy)[_ ]?(?P<b>\d+(?:[.p]\d+)?)",
     re.IGNORECASE,
 )
+#: Many images are chunked into about so many blocks, none of more bytes than this.
+_BLOCKS, _BLOCK = 1000, 32_000_000
 #: Relative difference of pixels that is no rounding.
 _SAME = 1e-4
 
@@ -218,7 +220,7 @@ def _open(
     if kinds <= set(_XRADIA):
         return open_xradia(paths, counts=counts)
     if kinds <= set(_TIFF):
-        held = open_tiff(paths, chunk=lambda nbytes, n: 1, counts=counts)
+        held = open_tiff(paths, chunk=_images, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
         return _joined(
@@ -237,6 +239,11 @@ def _open(
         f"a file that ends in .hdr, {_XRADIA}, {_TIFF} or {_HDF5}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
+
+
+def _images(nbytes: int, n: int) -> int:
+    """Return images a chunk: one, but for thousands of small ones."""
+    return max(1, min(n // _BLOCKS, _BLOCK // max(nbytes, 1)))
 
 
 def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
