@@ -16,10 +16,11 @@ from batteryxr.core.errors import (
     VariableError,
 )
 from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.spectra import as_spectra
+from batteryxr.xanes.spectra import as_spectra, axis_of
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import PhotonEnergy
@@ -180,14 +181,16 @@ def calibrate_energy(
     """
     from batteryxr.xanes.kernels.calibration import best_shift
 
-    require_dims(spectra, ["energy"], caller="calibrate_energy")
+    caller = "calibrate_energy"
+    require_dims(spectra, ["energy"], caller=caller)
+    axis = axis_of(spectra, "energy", caller=caller)
+    require_monotonic(axis, caller=caller)
     if reference.dims != ("energy",):
         raise DimensionError(
             "calibrate_energy: reference is one spectrum along energy; it lies along "
             f"{reference.dims}. Average a series first, or calibrate each scan "
             "with its own."
         )
-    caller = "calibrate_energy"
     measured = as_spectra(reference, caller=caller).dropna("energy").compute()
     if isinstance(expected, xr.DataArray):
         known = as_spectra(expected, caller=f"{caller}: expected").dropna("energy")
@@ -196,9 +199,8 @@ def calibrate_energy(
         shift = float(expected) - _edge(measured, method)
     if not np.isfinite(shift):
         raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
-    attrs = dict(spectra["energy"].attrs)
     moved: Any = spectra.assign_coords(
-        energy=("energy", spectra["energy"].values + shift, attrs)
+        energy=("energy", axis.values + shift, dict(axis.attrs))
     )
     return moved.assign_attrs(energy_shift=float(shift))
 
