@@ -133,6 +133,8 @@ def rebin(
         if n > stack.sizes[dim]:
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
             raise ArgumentError("factor", factor, limit)
+        if dim in stack.coords and n > 1:
+            require_monotonic(stack[dim], caller="rebin")
     bins = stack.coarsen(sizes, boundary="trim")
     result: Any = getattr(bins, combine)(keep_attrs=True)
     for name, coordinate in stack.coords.items():
@@ -242,6 +244,9 @@ def _floating(values: Any) -> Any:
 
 def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
     """Return I0 on the energies of the stack, between its own by straight lines."""
+    for each in (array, i0):
+        if "energy" in each.coords and "energy" in each.dims:
+            axis_of(each, "energy", caller="optical_density")
     try:
         return matched(array, i0.astype(float), argument="i0", interpolate=True)
     except LabelsError as error:
