@@ -93,10 +93,11 @@ def read_frames(
     xarray.DataArray
         ``counts`` on ``(rocking, detector_y, detector_x)``, integers as float32: NaN
         where they are no counts (gaps, bad and saturated pixels). With pixel indices on
-        the whole detector, ``rocking`` in deg, and as coordinates the motors at the
-        start of the scan under their own names (blanks become ``_``), ``energy`` (eV),
-        ``distance`` (mm), ``pixel_size_y`` and ``pixel_size_x`` (um) as far as they are
-        known. Measured columns of the SPEC scan are coordinates on ``rocking``.
+        the whole detector, ``rocking`` in deg (numbers where no angles are known), and
+        as coordinates the motors at the start of the scan under their own names (blanks
+        become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
+        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC scan
+        are coordinates on ``rocking``.
         ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
         flags are in the coordinate ``mask``.
 
@@ -134,12 +135,18 @@ def read_frames(
     else:
         held = open_tiff(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
+    numbered = not motor and held.rocking is None and rocking is None
+    about = {"units": "1", "long_name": "Number of the frame"}
     _, height, width = held.data.shape
     array = xr.DataArray(
         held.data,
         dims=("rocking", "detector_y", "detector_x"),
         coords={
-            "rocking": ("rocking", angles, attributes("rocking")),
+            "rocking": (
+                "rocking",
+                angles,
+                about if numbered else attributes("rocking"),
+            ),
             "detector_y": _pixels("y", origin[0], height),
             "detector_x": _pixels("x", origin[1], width),
         },
@@ -163,7 +170,7 @@ def read_frames(
         flags = {"units": "1", "long_name": "Pixel flags of the file (0 is good)"}
         pixels = ("detector_y", "detector_x")
         array = array.assign_coords(mask=(pixels, held.mask, flags))
-    if not motor and held.rocking is None and rocking is None:
+    if numbered:
         warn_quality(
             f"{paths[0].name}: no rocking angles known; frames are numbered instead. "
             "Pass spec= and scan=, or rocking=."
