@@ -10,6 +10,7 @@ from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,
     DataError,
+    DataQualityWarning,
     DimensionError,
     VariableError,
 )
@@ -127,6 +128,15 @@ def test_energies_are_shifted_by_the_foil(standard, phantom):
     assert difference == pytest.approx(1.7, abs=1e-6)
     with pytest.raises(DimensionError, match="one spectrum along energy"):
         calibrate_energy(stack, reference=stack, expected=5480.0)
+
+
+def test_a_shift_to_another_edge_is_told():
+    energy = np.linspace(5440.0, 5540, 101)
+    jump = 1 / (1 + np.exp(-(energy - 5480) / 2))
+    foil = xr.DataArray(jump, {"energy": ("energy", energy, {"units": "eV"})})
+    foil.name = "absorption"
+    with pytest.warns(DataQualityWarning, match="unlikely for a energy shift"):
+        calibrate_energy(foil, reference=foil, expected=7112.0)
 
 
 @pytest.mark.parametrize("labels", ["nan", "alike", "text", "keV"])

@@ -343,6 +343,8 @@ def _spacing(volume: xr.DataArray, dim: str) -> float:
             "{'units': 'deg'}))`.",
         )
     axis = volume[dim].values
+    if dim == "rocking":
+        bounds.check("angle", axis, argument="rocking", data=True)
     if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")
     return even_step(volume, dim, caller="geometry", tolerance=MOTOR)

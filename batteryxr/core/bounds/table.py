@@ -52,7 +52,7 @@ BOUNDS: dict[str, Bound] = {
     "mass": Bound("mg", (1e-6, 1e8), (0.02, 5e5), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
     "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 5e5), {"A h": 1e3}),
     "voltage": Bound("V", (-100.0, 1500.0), (-10.0, 100.0), {"mV": 1e-3}),
-    "voltage step": Bound("V", (0.0, 5.0), (0.0, 1.0), {"mV": 1e-3, "uV": 1e-6}),
+    "voltage step": Bound("V", (0.0, 5.0), (0.0, 0.3), {"mV": 1e-3, "uV": 1e-6}),
     "current": Bound("mA", (-1e7, 1e7), (-1e6, 1e6), {"uA": 1e-3, "A": 1e3}),
     "rest current": Bound("mA", (0.0, 1e5), (0.0, 1e3), {"uA": 1e-3, "nA": 1e-6}),
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
@@ -70,6 +70,7 @@ BOUNDS: dict[str, Bound] = {
     # of a beam
     "photon energy": Bound("eV", (10.0, 1e6), (100.0, 2e5),
                            {"keV": 1e3, "MeV": 1e6, "meV": 1e-3, "J": 6.241509e18}),
+    "energy shift": Bound("eV", (-1e5, 1e5), (-50.0, 50.0), {}),
     "wavelength": Bound("Angstrom", (1e-2, 1e4), (0.05, 130.0),
                         {"nm": 10.0, "m": 1e10, "pm": 0.01}),
     "angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0), {"mdeg": 1e-3}),

@@ -96,8 +96,8 @@ def read_frames(
         the whole detector, ``rocking`` in deg (numbers where no angles are known), and
         as coordinates the motors at the start of the scan under their own names (blanks
         become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
-        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC scan
-        are coordinates on ``rocking``.
+        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
+        scan are coordinates on ``rocking``.
         ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
         flags are in the coordinate ``mask``.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -201,6 +202,7 @@ def calibrate_energy(
         shift = float(expected) - _edge(measured, method)
     if not np.isfinite(shift):
         raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
+    bounds.check("energy shift", float(shift), argument="energy_shift", data=True)
     moved: Any = spectra.assign_coords(
         energy=("energy", axis.values + shift, dict(axis.attrs))
     )
