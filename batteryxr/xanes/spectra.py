@@ -69,19 +69,7 @@ def as_spectra(
             f"{caller} needs real spectra; {array.name!r} is complex. "
             "Take the absorption -2 ln|T|, or the phase, first."
         )
-    if dim not in array.coords:
-        raise DimensionError(
-            f"{caller} needs the coordinate {dim!r}: "
-            f"`.assign_coords({dim}=('{dim}', values, {{'units': '{_UNITS[dim]}'}}))`."
-        )
-    axis = array[dim]
-    if "units" in axis.attrs:
-        axis = in_units(axis, _UNITS[dim], caller=caller)
-    elif dim == "energy" and float(axis[-1]) < 100:
-        raise UnitsError(
-            f"{caller}: energies up to {float(axis[-1]):g} without units look like "
-            "keV. Set `.energy.attrs['units'] = 'keV'`."
-        )
+    axis = axis_of(array, dim, caller=caller)
     values = axis.values.astype(float)
     if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
         raise DimensionError(
@@ -93,6 +81,37 @@ def as_spectra(
         bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
     attrs = attributes(dim) | array[dim].attrs | {"units": _UNITS[dim]}
     return array.assign_coords({dim: (dim, values, attrs)})
+
+
+def axis_of(data: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> xr.DataArray:
+    """Return the labels along a dimension, in the units of the data model.
+
+    Raises
+    ------
+    DimensionError
+        If there are none, or they are no numbers.
+    UnitsError
+        If they are in units of another kind, or plainly in keV.
+    """
+    if dim not in data.coords:
+        raise DimensionError(
+            f"{caller} needs the coordinate {dim!r}: "
+            f"`.assign_coords({dim}=('{dim}', values, {{'units': '{_UNITS[dim]}'}}))`."
+        )
+    axis: xr.DataArray = data[dim]
+    if axis.dtype.kind not in "iuf":
+        raise DimensionError(
+            f"{caller} needs numbers along {dim!r}; its labels are {axis.dtype}, "
+            f"such as {axis.values[0]!r}."
+        )
+    if "units" in axis.attrs:
+        return in_units(axis, _UNITS[dim], caller=caller)
+    if dim == "energy" and float(axis[-1]) < 100:
+        raise UnitsError(
+            f"{caller}: energies up to {float(axis[-1]):g} without units look like "
+            "keV. Set `.energy.attrs['units'] = 'keV'`."
+        )
+    return axis
 
 
 def window(axis: np.ndarray, limits: Range, *, name: str, least: int = 1) -> np.ndarray:

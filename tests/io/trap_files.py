@@ -247,6 +247,18 @@ def _virtual(file: h5py.File, path: Path) -> None:
     file["entry/data/energy"] = np.arange(700.0, 705)
 
 
+@trap("short_source.h5")
+@hdf5
+def _short_source(file: h5py.File, path: Path) -> None:
+    """A source that stopped early: HDF5 would make up the rest."""
+    with h5py.File(path.with_name("frames.h5"), "w") as other:
+        other["data"] = np.ones((3, 40, 40), "f4")
+    layout = h5py.VirtualLayout((5, 40, 40), "f4")
+    layout[:] = h5py.VirtualSource("frames.h5", "data", (5, 40, 40))
+    file.create_virtual_dataset("entry/data/data", layout)
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
 @trap("ouroboros.h5")
 @hdf5
 def _own_tail(file: h5py.File, path: Path) -> None:
@@ -358,6 +370,20 @@ def _tiff_circle(path: Path) -> None:
     (first,) = struct.unpack_from("<I", raw, 4)
     (tags,) = struct.unpack_from("<H", raw, first)
     struct.pack_into("<I", raw, first + 2 + 12 * tags, first)
+    path.write_bytes(raw)
+
+
+@trap("long_circle_of_pages.tif")
+def _tiff_long_circle(path: Path) -> None:
+    """More pages than are looked at for one that was there before."""
+    tifffile.imwrite(path, np.ones((300, 4, 4), "u2"), metadata=None)
+    raw = bytearray(path.read_bytes())
+    (first,) = place = struct.unpack_from("<I", raw, 4)
+    while place[0]:
+        (tags,) = struct.unpack_from("<H", raw, place[0])
+        end = place[0] + 2 + 12 * tags
+        place = struct.unpack_from("<I", raw, end)
+    struct.pack_into("<I", raw, end, first)
     path.write_bytes(raw)
 
 

@@ -123,6 +123,16 @@ def test_a_file_that_is_no_structure(tmp_path):
         nmf.read_crystal(wrong)
 
 
+def test_what_is_no_cif_is_refused_without_print(tmp_path, capsys):
+    path = tmp_path / "a.cif"
+    for raw in (b"{\nDim_1 = 4 ;\n}\n", b"\x93NUMPY\x01\x00", b"", b"energy mu\n1 2\n"):
+        path.write_bytes(raw)
+        with pytest.raises(FileFormatError) as told:
+            nmf.read_crystal(path)
+        assert len(str(told.value).splitlines()) == 1
+    assert capsys.readouterr().out == ""
+
+
 def test_size_and_composition_follow_a_series():
     sizes = np.array([60.0, 45.0, 30.0, 20.0])
     iron = np.array([1.0, 0.9, 0.8, 0.7])

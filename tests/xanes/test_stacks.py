@@ -8,7 +8,9 @@ import xarray as xr
 
 from batteryxr.core.errors import (
     ArgumentError,
+    BatteryxrError,
     DataError,
+    DataQualityWarning,
     DimensionError,
     VariableError,
 )
@@ -126,6 +128,39 @@ def test_energies_are_shifted_by_the_foil(standard, phantom):
     assert difference == pytest.approx(1.7, abs=1e-6)
     with pytest.raises(DimensionError, match="one spectrum along energy"):
         calibrate_energy(stack, reference=stack, expected=5480.0)
+
+
+def test_a_shift_to_another_edge_is_told():
+    energy = np.linspace(5440.0, 5540, 101)
+    jump = 1 / (1 + np.exp(-(energy - 5480) / 2))
+    foil = xr.DataArray(jump, {"energy": ("energy", energy, {"units": "eV"})})
+    foil.name = "absorption"
+    with pytest.warns(DataQualityWarning, match="unlikely for a energy shift"):
+        calibrate_energy(foil, reference=foil, expected=7112.0)
+
+
+@pytest.mark.parametrize("labels", ["nan", "alike", "text", "keV"])
+def test_energies_are_calibrated_where_they_are_energies(labels):
+    energy = np.linspace(5440.0, 5540, 101)
+    jump = 1 / (1 + np.exp(-(energy - 5480) / 2))
+    foil = xr.DataArray(jump, {"energy": ("energy", energy, {"units": "eV"})})
+    foil.name = "absorption"
+    stack = foil.copy()
+    if labels == "keV":
+        stack["energy"] = ("energy", energy / 1e3, {"units": "keV"})
+        moved = calibrate_energy(stack, reference=foil, expected=5481.0)
+        shift = moved.attrs["energy_shift"]
+        np.testing.assert_allclose(moved.energy, energy + shift)
+        assert moved.energy.attrs["units"] == "eV"
+        return
+    wrong = {
+        "nan": np.where(energy == energy[4], np.nan, energy),
+        "alike": np.full(101, 5480.0),
+        "text": [f"scan {k}" for k in range(101)],
+    }
+    stack["energy"] = ("energy", wrong[labels])
+    with pytest.raises(BatteryxrError, match="energy"):
+        calibrate_energy(stack, reference=foil, expected=5481.0)
 
 
 def make_object(seed=0):

@@ -334,7 +334,17 @@ def _middle_pixel(volume: xr.DataArray) -> tuple[float, float]:
 
 
 def _spacing(volume: xr.DataArray, dim: str) -> float:
+    numbered = volume[dim].attrs.get("units", "deg") in ("1", "")
+    if dim == "rocking" and (numbered or dim not in volume.coords):
+        raise DataError(
+            "volume",
+            "the rocking angles are not known, only the numbers of the frames",
+            "Give them: `.assign_coords(rocking=('rocking', angles, "
+            "{'units': 'deg'}))`.",
+        )
     axis = volume[dim].values
+    if dim == "rocking":
+        bounds.check("angle", axis, argument="rocking", data=True)
     if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")
     return even_step(volume, dim, caller="geometry", tolerance=MOTOR)

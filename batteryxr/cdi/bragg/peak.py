@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.frames import FLAGS
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 
@@ -44,6 +45,9 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
         If this is no rocking curve.
     """
     require_dims(volume, VOLUME, caller="locate_peak")
+    for axis in VOLUME:
+        if axis in volume.coords:
+            require_monotonic(volume[axis], caller="locate_peak")
     peak = _peak(volume)
     names = {"units": "1", "long_name": "Axis"}
 
@@ -127,6 +131,9 @@ def crop(
         If this is no rocking curve.
     """
     require_dims(volume, VOLUME, caller="crop")
+    for axis in VOLUME:
+        if axis in volume.coords:
+            require_monotonic(volume[axis], caller="crop")
     sizes = _shape(volume, shape)
     if isinstance(centre, str):
         peak = _peak(volume)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", xr.DataArray, xr.Dataset)
 
+#: Fewer values than these are not judged by their neighbours.
+_FEW = 3
 #: Which quantity a variable or coordinate of a result is.
 RESULTS: dict[str, str] = {
     "specific_capacity": "specific capacity",
@@ -186,9 +188,10 @@ def _steady(values: np.ndarray, neighbours: int) -> np.ndarray:
         return values
     known = np.ravel(values)
     known = known[np.isfinite(known)]
-    if known.size < neighbours:
+    if known.size < _FEW:
         return known[:0]
-    windows = np.lib.stride_tricks.sliding_window_view(known, neighbours)
+    window = min(neighbours, known.size)
+    windows = np.lib.stride_tricks.sliding_window_view(known, window)
     return np.asarray(np.median(windows, axis=-1))
 
 

@@ -29,8 +29,8 @@ class Bound:
         What it is mistaken for, and what mends it: a factor, or factor and offset.
         Named is the one that gives the most likely value.
     neighbours
-        How many values side by side are judged by their median, in results: a single
-        odd one is no slip. Fewer are not judged.
+        How many values side by side are judged by their median, in results: a few odd
+        ones are no slip. Where there are fewer, all; less than three are not judged.
     """
 
     units: str
@@ -52,7 +52,7 @@ BOUNDS: dict[str, Bound] = {
     "mass": Bound("mg", (1e-6, 1e8), (0.02, 5e5), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
     "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 5e5), {"A h": 1e3}),
     "voltage": Bound("V", (-100.0, 1500.0), (-10.0, 100.0), {"mV": 1e-3}),
-    "voltage step": Bound("V", (0.0, 5.0), (0.0, 1.0), {"mV": 1e-3, "uV": 1e-6}),
+    "voltage step": Bound("V", (0.0, 5.0), (0.0, 0.3), {"mV": 1e-3, "uV": 1e-6}),
     "current": Bound("mA", (-1e7, 1e7), (-1e6, 1e6), {"uA": 1e-3, "A": 1e3}),
     "rest current": Bound("mA", (0.0, 1e5), (0.0, 1e3), {"uA": 1e-3, "nA": 1e-6}),
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
@@ -63,13 +63,14 @@ BOUNDS: dict[str, Bound] = {
     "usual specific capacity": Bound("mA h g-1", (0.0, 1e5), (0.5, 4500.0),
                                      {"a mass in ug or a current in A": 1e3}),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
-    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 3),
+    "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 5),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
     "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),
     # of a beam
     "photon energy": Bound("eV", (10.0, 1e6), (100.0, 2e5),
                            {"keV": 1e3, "MeV": 1e6, "meV": 1e-3, "J": 6.241509e18}),
+    "energy shift": Bound("eV", (-1e5, 1e5), (-50.0, 50.0), {}),
     "wavelength": Bound("Angstrom", (1e-2, 1e4), (0.05, 130.0),
                         {"nm": 10.0, "m": 1e10, "pm": 0.01}),
     "angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0), {"mdeg": 1e-3}),

@@ -26,6 +26,12 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
         Names the axis and the first index.
     """
     values = axis.values
+    if values.dtype.kind in "USOc":
+        raise DataError(
+            f"{axis.name}",
+            f"has labels of {values.dtype}, such as {values.flat[0]!r}",
+            f"{caller} needs numbers: `.assign_coords({axis.name}=...)`.",
+        )
     if values.dtype.kind not in "iuf" or values.size < 2:
         return
     name, steps = f"{axis.name}", np.diff(values.astype(float))
@@ -38,8 +44,9 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
         )
     if (steps > 0).all() or (steps < 0).all():
         return
-    wrong = np.flatnonzero(np.sign(steps) != np.sign(steps[steps != 0][:1].sum()))
-    where = int(wrong[0]) + 1
+    ways = np.sign(steps)
+    way = ways[ways != 0][0] if ways.any() else 1.0
+    where = int(np.flatnonzero(ways != way)[0]) + 1
     word = "repeats a label" if steps[where - 1] == 0 else "turns back"
     raise DataError(
         name,

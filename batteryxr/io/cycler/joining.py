@@ -173,6 +173,11 @@ def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
 def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
     """Say where the files may not be of one cell."""
     notes = {}
+    if twice := _copies(placed):
+        notes["same_rows"] = (
+            f"{twice[1]} holds the same rows as {twice[0]}: is one a copy? Its charge "
+            "counts twice"
+        )
     makers = list(dict.fromkeys(p.table.instrument for p in placed))
     if len(makers) > 1:
         notes["several_instruments"] = (
@@ -186,6 +191,23 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
             f"{placed[k + 1].name}: are they of one cell?"
         )
     return notes
+
+
+def _copies(placed: Sequence[_Placed]) -> tuple[str, str] | None:
+    """Return two files of which one repeats all that the other measured, if any do."""
+    for k, later in enumerate(placed):
+        mine = later.table.columns
+        for earlier in placed[:k]:
+            theirs = earlier.table.columns
+            same = all(
+                name in mine
+                and name in theirs
+                and np.array_equal(mine[name], theirs[name], equal_nan=True)
+                for name in ("test_time", "voltage", "current")
+            )
+            if same and np.ptp(np.nan_to_num(mine["voltage"])) > 0:
+                return earlier.name, later.name
+    return None
 
 
 def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:

@@ -96,6 +96,10 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
         raise FileFormatError(
             path, f"{node.name} of shape {node.shape} is empty: nothing was measured."
         )
+    if node.dtype.kind not in "biufc":
+        raise FileFormatError(
+            path, f"{node.name} holds {node.dtype}, not numbers: these are no frames."
+        )
     others = _check_written(path, node)
     frame = math.prod(node.shape[-2:]) * node.dtype.itemsize
     refuse_larger(path, frame, FRAME, f"one frame of {node.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import FileFormatError
@@ -83,10 +84,15 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error.__cause__, OSError) and (
             "filter" in said or "plugin" in said
         ):
+            mend = (
+                "Its data are damaged, or packed by a filter that is not here: copy it "
+                "again."
+                if "hdf5plugin" in sys.modules
+                else "It is compressed by a detector's filter, or damaged: install "
+                "'batteryxr[io]'."
+            )
             raise FileFormatError(
-                path,
-                f"cannot be read as HDF5: {said}. It is compressed by a detector's "
-                "filter: install 'batteryxr[io]'.",
+                path, f"cannot be read as HDF5: {said}. {mend}"
             ) from error
         raise
 

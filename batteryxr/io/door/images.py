@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST = 1_000_000  # pages
+_TAGS = 4096  # of a page
+_ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 #: An image of so many bytes must be stored in more than a few.
 _LARGE, _RATIO = 64_000_000, 200
 
@@ -80,33 +82,49 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
         )
 
 
-def count_pages(path: Path, file: Any) -> int:
-    """Return the number of pages of a TIFF.
+def page_places(path: Path, file: Any) -> list[int]:
+    """Return where in a TIFF the pages lie, without reading them.
 
     Raises
     ------
     FileFormatError
-        If there are none, or more than any detector writes.
+        If there are none, more than any detector writes, or they lead in a circle.
 
     Warns
     -----
     DataQualityWarning
         If the last page tells of another.
     """
-    n = len(file.pages)
-    if not 1 <= n <= _MOST:
-        raise FileFormatError(path, f"has {n} pages.")
-    tags, handle, start = file.tiff, file.filehandle, file.pages[n - 1].offset
-    handle.seek(start)
-    (count,) = struct.unpack(tags.tagnoformat, handle.read(tags.tagnosize))
-    handle.seek(start + tags.tagnosize + count * tags.tagsize)
-    following = handle.read(tags.offsetsize)
-    if following != bytes(tags.offsetsize):
+    tags, handle, size = file.tiff, file.filehandle, regular(path)
+    place, places = int(file.pages[0].offset), dict[int, None]()
+    while place and place < size:
+        if place in places:
+            raise FileFormatError(
+                path, f"its {len(places)} pages lead in a circle: it is damaged."
+            )
+        if len(places) >= _MOST:
+            raise FileFormatError(path, f"has more than {_MOST:,} pages.")
+        handle.seek(place)
+        start = handle.read(tags.tagnosize)
+        count = int(struct.unpack(tags.tagnoformat, start)[0])
+        if not 0 < count <= _TAGS:
+            break
+        places[place] = None
+        following = handle.read(count * tags.tagsize + tags.offsetsize)
+        place = int.from_bytes(following[-tags.offsetsize :], _ORDER[tags.byteorder])
+    if place:
         warn_quality(
-            f"{path.name}: a page follows the {n} that are there, and cannot be found: "
-            "the file may be cut"
+            f"{path.name}: a page follows the {len(places)} that are there, and cannot "
+            "be found: the file may be cut"
         )
-    return n
+    return list(places)
+
+
+def page_at(file: Any, place: int) -> Any:
+    """Return the page of a TIFF that lies there, whichever its number."""
+    tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
+    file.filehandle.seek(place)
+    return tifffile.TiffPage(file, index=0)
 
 
 def npy(path: Path) -> np.ndarray:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.door.files import regular
 from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored
@@ -109,6 +111,7 @@ def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
         return [_raw_file(home, node.name, *each) for each in node.external]
     if not node.is_virtual:
         return []
+    _tell_uncovered(path, node)
     found: list[Path] = []
     pairs = {(each.file_name, each.dset_name) for each in node.virtual_sources()}
     for name, dataset in sorted(pairs):
@@ -138,10 +141,57 @@ def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list
                 f"{node.name} takes values from {dataset} of {place.name}, which has "
                 "no such dataset: they would be read as zeros.",
             )
+        _refuse_short(path, node, place, file[dataset])
         return sources_of(path, file[dataset], depth + 1)
     finally:
         if not own:
             file.close()
+
+
+def _refuse_short(path: Path, node: Any, place: Path, source: Any) -> None:
+    """Raise where a virtual dataset takes more from a source than it has."""
+    import h5py
+
+    for each in node.virtual_sources():
+        if each.dset_name.strip("/") != source.name.strip("/"):
+            continue
+        if Path(each.file_name).name not in (place.name, "."):
+            continue
+        space, mapped = each.src_space, each.vspace
+        if not (_is_bounded(space) and _is_bounded(mapped)):
+            continue
+        if space.get_select_type() == h5py.h5s.SEL_ALL:
+            wanted = (mapped.get_select_npoints(),)
+            there = (source.size,)
+        else:
+            wanted = tuple(n + 1 for n in space.get_select_bounds()[1])
+            there = source.shape
+        if len(wanted) != len(there) or any(np.greater(wanted, there)):
+            raise FileFormatError(
+                path,
+                f"{node.name} takes {wanted} values from {source.name} of "
+                f"{place.name}, which has {there}: the rest would be read as "
+                f"{node.fillvalue}. Was it cut, or the scan stopped early?",
+            )
+
+
+def _tell_uncovered(path: Path, node: Any) -> None:
+    """Warn where no source gives the values of a part of a virtual dataset."""
+    spaces = [each.vspace for each in node.virtual_sources()]
+    if not all(map(_is_bounded, spaces)):
+        return
+    given = sum(space.get_select_npoints() for space in spaces)
+    if given < node.size:
+        warn_quality(
+            f"{path.name}: {node.size - given} of {node.size} values of {node.name} "
+            f"have no source and read as {node.fillvalue}. Was the scan stopped early?"
+        )
+
+
+def _is_bounded(space: Any) -> bool:
+    """Tell whether a selection has an end; numbered files may have none."""
+    points = space.get_select_npoints()
+    return 0 <= points < 2**62
 
 
 def _places(home: Path, name: str, dataset: str) -> list[Path]:

@@ -21,7 +21,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
-from batteryxr.io.door.images import check_page, count_pages, npy, tiff
+from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 
@@ -99,10 +99,11 @@ def read_frames(
     xarray.DataArray
         ``counts`` on ``(rocking, detector_y, detector_x)``, integers as float32: NaN
         where they are no counts (gaps, bad and saturated pixels). With pixel indices on
-        the whole detector, ``rocking`` in deg, and as coordinates the motors at the
-        start of the scan under their own names (blanks become ``_``), ``energy`` (eV),
-        ``distance`` (mm), ``pixel_size_y`` and ``pixel_size_x`` (um) as far as they are
-        known. Measured columns of the SPEC scan are coordinates on ``rocking``.
+        the whole detector, ``rocking`` in deg (numbers where no angles are known), and
+        as coordinates the motors at the start of the scan under their own names (blanks
+        become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
+        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
+        scan are coordinates on ``rocking``.
         ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
         flags are in the coordinate ``mask``.
 
@@ -142,12 +143,18 @@ def read_frames(
     else:
         held = FORMATS["tiff"].read(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
+    numbered = not motor and held.rocking is None and rocking is None
+    about = {"units": "1", "long_name": "Number of the frame"}
     _, height, width = held.data.shape
     array = xr.DataArray(
         held.data,
         dims=("rocking", "detector_y", "detector_x"),
         coords={
-            "rocking": ("rocking", angles, attributes("rocking")),
+            "rocking": (
+                "rocking",
+                angles,
+                about if numbered else attributes("rocking"),
+            ),
             "detector_y": _pixels("y", origin[0], height),
             "detector_x": _pixels("x", origin[1], width),
         },
@@ -171,7 +178,7 @@ def read_frames(
         flags = {"units": "1", "long_name": "Pixel flags of the file (0 is good)"}
         pixels = ("detector_y", "detector_x")
         array = array.assign_coords(mask=(pixels, held.mask, flags))
-    if not motor and held.rocking is None and rocking is None:
+    if numbered:
         warn_quality(
             f"{paths[0].name}: no rocking angles known; frames are numbered instead. "
             "Pass spec= and scan=, or rocking=."
@@ -214,13 +221,16 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         image = npy(only)
     else:
         with tiff(only) as file:
-            n = count_pages(only, file)
-            if not 0 <= page < n:
-                raise ArgumentError("page", page, f"0 to {n - 1}")
-            check_page(only, file.pages[page])
-            image = file.pages[page].asarray()
+            places = page_places(only, file)
+            if not 0 <= page < len(places):
+                raise ArgumentError("page", page, f"0 to {len(places) - 1}")
+            wanted = page_at(file, places[page])
+            check_page(only, wanted)
+            image = wanted.asarray()
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
+    if image.dtype.kind == "c":
+        raise FileFormatError(only, "holds complex numbers, which no detector counts.")
     if not _is_mask(image):
         image = only_counts(image, only.name)
     array = xr.DataArray(

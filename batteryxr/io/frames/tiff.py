@@ -11,7 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp
-from batteryxr.io.door.images import check_page, count_pages, tiff
+from batteryxr.io.door.images import check_page, page_at, page_places, tiff
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ def open_tiff(
     with tiff(paths[0]) as file:
         page = file.pages[0]
         check_page(paths[0], page)
-        pages, shape, stored = count_pages(paths[0], file), page.shape, page.dtype
-    n = pages if len(paths) == 1 else len(paths)
+        places, shape, stored = page_places(paths[0], file), page.shape, page.dtype
+    n = len(places) if len(paths) == 1 else len(paths)
     dtype = counts_type(stored) if counts else np.dtype(stored)
     step = chunk(int(np.prod(shape)) * dtype.itemsize, n)
     stamps = [stamp(path) for path in paths]
     parts = []
     for a, b in itertools.pairwise([*range(0, n, step), n]):
         if len(paths) == 1:
-            part, pick = stamps, range(a, b)
+            part, pick = stamps, places[a:b]
         else:
-            part, pick = stamps[a:b], range(1)
+            part, pick = stamps[a:b], [0]
         block = blocks.from_call(
             _load, part, pick, shape, stored, counts, shape=(b - a, *shape), dtype=dtype
         )
@@ -56,20 +56,20 @@ def open_tiff(
 
 def _load(
     stamps: list[Stamp],
-    pages: range,
+    places: list[int],
     shape: tuple[int, int],
     dtype: np.dtype[Any],
     counts: bool,
 ) -> np.ndarray:
-    size = max(len(stamps), len(pages)), *shape
+    size = max(len(stamps), len(places)), *shape
     frames = np.empty(size, counts_type(dtype) if counts else dtype)
     at = 0
     for each in stamps:
         each.check()
         path = each.path
         with tiff(path) as file:
-            for k in pages:
-                page = file.pages[k]
+            for place in places:
+                page = page_at(file, place) if place else file.pages[0]
                 if page.shape != shape or page.dtype != dtype:
                     raise FileFormatError(
                         path,

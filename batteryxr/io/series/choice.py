@@ -160,6 +160,12 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
     name, position = _axis(file, axis)
     roles = file.roles(name)
     picks, note = _picks(file, name, position, column)
+    if file.names.count(file.names[position] if file.names else "") > 1:
+        twice = (
+            f"{file.path.name} calls several columns {file.names[position]!r}: the "
+            f"first of them, column {position}, is the axis."
+        )
+        note = f"{note} {twice}".strip()
     used = {position, *(c for p in picks for group in p.groups for c in group)}
     beside = {
         role.name: i
@@ -195,7 +201,9 @@ def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
     told = axis or (None if found else file.header.told_axis())
     told = told or (None if found else BY_SUFFIX.get(file.suffix))
     first = roles[0] if roles else UNKNOWN
-    if (told and first.name in ("", "x", "angle")) or (told and first.name in AXES):
+    angles = ("angle", "two_theta")
+    bears = {"", "x", *AXES, *angles} - set(angles if told == "energy" else ())
+    if told and first.name in bears:
         return str(told), 0
     raise ArgumentError(
         "axis",

@@ -192,8 +192,8 @@ def columns_of(
     lines = raw.splitlines(keepends=True)
     start = 0
     for number, line in enumerate(lines):
-        above = number < skip_rows or _is_comment(line)
-        layout = None if above else _layout(line)
+        no_numbers = number < skip_rows or _is_comment(line)
+        layout = None if no_numbers else _layout(line)
         if layout is not None and _goes_on(lines, number, layout):
             n_columns, delimiter, decimal_comma = layout
             block = raw[start:]

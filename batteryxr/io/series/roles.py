@@ -103,6 +103,8 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|pre|preedge|pre_edge|post|postedge|nder|nsec|der|sec|deriv\w*|bgr|weight"
         r"|lattice|gdiff|gcalc|bragg_?pos\w*|bkgnorm|dernorm|stddev|refderivative",
     ),
+    # what no axis of ours is in, so that none is taken for one
+    "other": (r"wavelength\w*|lambda|λ|k|kvector|wavevector|encoder\w*|chi\(?k?\)?",),
     "coordinate_1": (r"coordinate1",),
     "coordinate_2": (r"coordinate2",),
     "attenuation": (r"attenuat\w*|att",),

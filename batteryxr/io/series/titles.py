@@ -86,7 +86,7 @@ def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
         Columns of numbers.
     """
     found = (
-        _numbered(header, n)
+        _agreed(_numbered(header, n), plain, n)
         or _spec(header, n)
         or _photon_factory(header, n)
         or _implied(header, n)
@@ -138,6 +138,21 @@ def _numbered(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     if set(texts) != set(range(start, start + n)):
         return []
     return [_xdi(texts[i]) for i in sorted(texts)]
+
+
+def _agreed(
+    numbered: list[tuple[str, str]], plain: Sequence[str], n: int
+) -> list[tuple[str, str]]:
+    """Give both names to columns that a line of names calls something else."""
+    line = _in_one_line(plain, n) if numbered else []
+    mine = [role_of(name).name for name, _ in numbered]
+    theirs = [role_of(name).name for name, _ in line]
+    if mine == theirs or not line or sorted(mine) != sorted(theirs):
+        return numbered
+    return [
+        (own if a == b else (f"{own[0]} or {other[0]}", ""))
+        for own, other, a, b in zip(numbered, line, mine, theirs, strict=True)
+    ]
 
 
 def _xdi(text: str) -> tuple[str, str]:

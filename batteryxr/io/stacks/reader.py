@@ -57,6 +57,8 @@ _IN_NAME = re.compile(
     r"|(?:^|[_\- ])(?:E|energy)[_ ]?(?P<b>\d+(?:[.p]\d+)?)",
     re.IGNORECASE,
 )
+#: Many images are chunked into about so many blocks, none of more bytes than this.
+_BLOCKS, _BLOCK = 1000, 32_000_000
 #: Relative difference of pixels that is no rounding.
 _SAME = 1e-4
 
@@ -223,7 +225,7 @@ def _open(
         return raw
     tiff = FORMATS["tiff"]
     if kinds <= set(tiff.suffixes):
-        held = tiff.read(paths, chunk=lambda nbytes, n: 1, counts=counts)
+        held = tiff.read(paths, chunk=_images, counts=counts)
         return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
     if is_hdf5(paths[0]):
         wanted = {"dataset": dataset, "has_energy": has_energy, "counts": counts}
@@ -236,6 +238,11 @@ def _open(
         f"a file that ends in {_ENDINGS}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
+
+
+def _images(nbytes: int, n: int) -> int:
+    """Return images a chunk: one, but for thousands of small ones."""
+    return max(1, min(n // _BLOCKS, _BLOCK // max(nbytes, 1)))
 
 
 def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
 import re
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         | Mapping[str, str | os.PathLike[str] | Crystal]
     )
 
+_HEAD = 4096
 _SMALLEST = 4.0  # Angstrom, of a particle
 
 
@@ -48,10 +51,20 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
     )
     if not os.path.isfile(path):
         raise FileFormatError(path, "is not there: expected a CIF.")
+    with open(path, "rb") as file:
+        start = file.read(_HEAD)
+    if not start or b"\0" in start:
+        raise FileFormatError(
+            path, "is no CIF but binary." if start else "the file is empty (0 bytes)."
+        )
     try:
-        found = structure.loadStructure(os.fspath(path))
+        # The parser prints what it cannot read.
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = structure.loadStructure(os.fspath(path))
     except Exception as error:
-        raise FileFormatError(path, f"holds no crystal structure ({error}).") from error
+        said = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
+        words = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        raise FileFormatError(path, f"holds no crystal structure ({words}).") from error
     if not len(found):
         raise FileFormatError(path, "holds no atoms.")
     cell = found.lattice

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -16,10 +17,11 @@ from batteryxr.core.errors import (
     VariableError,
 )
 from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.spectra import as_spectra
+from batteryxr.xanes.spectra import as_spectra, axis_of
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import PhotonEnergy
@@ -132,6 +134,8 @@ def rebin(
         if n > stack.sizes[dim]:
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
             raise ArgumentError("factor", factor, limit)
+        if dim in stack.coords and n > 1:
+            require_monotonic(stack[dim], caller="rebin")
     bins = stack.coarsen(sizes, boundary="trim")
     result: Any = getattr(bins, combine)(keep_attrs=True)
     for name, coordinate in stack.coords.items():
@@ -180,14 +184,16 @@ def calibrate_energy(
     """
     from batteryxr.xanes.kernels.calibration import best_shift
 
-    require_dims(spectra, ["energy"], caller="calibrate_energy")
+    caller = "calibrate_energy"
+    require_dims(spectra, ["energy"], caller=caller)
+    axis = axis_of(spectra, "energy", caller=caller)
+    require_monotonic(axis, caller=caller)
     if reference.dims != ("energy",):
         raise DimensionError(
             "calibrate_energy: reference is one spectrum along energy; it lies along "
             f"{reference.dims}. Average a series first, or calibrate each scan "
             "with its own."
         )
-    caller = "calibrate_energy"
     measured = as_spectra(reference, caller=caller).dropna("energy").compute()
     if isinstance(expected, xr.DataArray):
         known = as_spectra(expected, caller=f"{caller}: expected").dropna("energy")
@@ -196,9 +202,9 @@ def calibrate_energy(
         shift = float(expected) - _edge(measured, method)
     if not np.isfinite(shift):
         raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
-    attrs = dict(spectra["energy"].attrs)
+    bounds.check("energy shift", float(shift), argument="energy_shift", data=True)
     moved: Any = spectra.assign_coords(
-        energy=("energy", spectra["energy"].values + shift, attrs)
+        energy=("energy", axis.values + shift, dict(axis.attrs))
     )
     return moved.assign_attrs(energy_shift=float(shift))
 
@@ -240,6 +246,9 @@ def _floating(values: Any) -> Any:
 
 def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
     """Return I0 on the energies of the stack, between its own by straight lines."""
+    for each in (array, i0):
+        if "energy" in each.coords and "energy" in each.dims:
+            axis_of(each, "energy", caller="optical_density")
     try:
         return matched(array, i0.astype(float), argument="i0", interpolate=True)
     except LabelsError as error:

@@ -149,6 +149,21 @@ def test_a_zone_without_a_start_is_said(tmp_path):
     assert np.isnat(ds["time"]).all()
 
 
+def test_a_copy_of_a_file_is_flagged(tmp_path):
+    labels = "Test Time / s,Voltage / V,Current / A\n"
+    rows = [f"{10 * k},{3 + 1e-3 * k:.4f},1.0\n" for k in range(40)]
+    first, again, other = (tmp_path / f"{n}.bdf.csv" for n in "abc")
+    first.write_text(labels + "".join(rows))
+    again.write_text(labels + "".join(rows))
+    other.write_text(labels + "".join(rows).replace(",3.0", ",3.1"))
+    with pytest.warns(DataQualityWarning, match="b.bdf.csv holds the same rows as a"):
+        record = read_cycler([first, other, again])
+    assert "same_rows" in record.attrs["flags"]
+    with pytest.warns(DataQualityWarning, match="unknown_gap"):
+        record = read_cycler([first, other])
+    assert "same_rows" not in record.attrs["flags"]
+
+
 def test_overlapping_files_are_flagged(tmp_path):
     ds = quiet(two_files(tmp_path, gap=-100.0), timezone="UTC")
     assert ds.attrs["flags"] == ["overlap"]

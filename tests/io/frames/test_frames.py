@@ -8,7 +8,12 @@ import pytest
 import tifffile
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    FileFormatError,
+)
 from batteryxr.io import read_frames, read_image
 
 COUNTS = np.random.default_rng(0).poisson(5.0, (7, 6, 5)).astype(np.int32)
@@ -199,3 +204,21 @@ def test_an_image_has_pixel_coordinates(tmp_path):
     np.save(tmp_path / "cube.npy", COUNTS)
     with pytest.raises(FileFormatError, match="2 axes"):
         read_image(tmp_path / "cube.npy")
+
+
+def test_numbers_of_frames_are_not_taken_for_angles(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = np.ones((4, 8, 8), "u2")
+    with pytest.warns(DataQualityWarning, match="frames are numbered"):
+        frames = read_frames(path)
+    assert frames["rocking"].attrs["units"] == "1"
+    with pytest.raises(DataError, match="rocking angles are not known"):
+        frames.cdi.geometry(
+            beamline="ID01",
+            rocking="eta",
+            motors={"eta": 10.0, "delta": 30.0, "nu": 0.0, "mu": 0.0, "phi": 0.0},
+            energy=9000.0,
+            distance=1000.0,
+            pixel_size=55.0,
+        )

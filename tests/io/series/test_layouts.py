@@ -42,6 +42,33 @@ def test_a_known_layout_is_read_right_without_arguments(tmp_path, name):
     np.testing.assert_allclose(scan[0], known.values, rtol=max(near, 1e-5), atol=1e-6)
 
 
+XDI = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: itrans\n# Column.3: i0\n"
+
+
+def test_names_that_contradict_each_other_are_told(tmp_path):
+    path = tmp_path / "a.xdi"
+    path.write_text(XDI + "#----\n# energy i0 itrans\n" + rows(E, I0, IT))
+    with pytest.raises(ArgumentError, match="'itrans or i0'"):
+        read_series(path)
+    path.write_text(XDI + "#----\n# energy itrans i0\n" + rows(E, IT, I0))
+    np.testing.assert_allclose(read_series(path)[0], MU, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wavelength", "angle", "encoder", "k", "2theta"])
+def test_another_axis_is_not_taken_for_energies(tmp_path, name):
+    path = tmp_path / "a.dat"
+    path.write_text(f"# {name} i0 itrans\n" + rows(E, I0, IT))
+    with pytest.raises(ArgumentError, match=name):
+        read_series(path, axis="energy")
+
+
+def test_two_axes_of_one_name_are_told(tmp_path):
+    path = tmp_path / "a.dat"
+    path.write_text("# energy energy mu\n" + rows(E + 5, E, MU))
+    with pytest.warns(DataQualityWarning, match="several columns 'energy'"):
+        read_series(path)
+
+
 COUNTS = {
     "only a monitor": "# energy I0\n" + rows(E, I0),
     "a dwell time": "# energy time\n" + rows(E, E * 0 + 1),
