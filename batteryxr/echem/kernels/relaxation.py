@@ -259,7 +259,7 @@ def solve(
 
 
 @njit(cache=True, nogil=True)
-def _squares(
+def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
     """Return the sum of squares, and its part per degree of freedom."""
@@ -295,7 +295,7 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
         `next` has one more that the rows neither show nor exclude.
     """
     chosen = shape
-    squares, _ = _squares(search(rows, pulses, chosen)[0], rows, pulses, chosen)
+    squares, _ = squares_of(search(rows, pulses, chosen)[0], rows, pulses, chosen)
     for _ in range(2):
         most, better, at = 0.0, chosen, squares
         for way in range(2):
@@ -311,7 +311,7 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
                     continue
                 other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
             log_tau, inside = search(rows, pulses, other)
-            less, unit = _squares(log_tau, rows, pulses, other)
+            less, unit = squares_of(log_tau, rows, pulses, other)
             gain = (squares - less) / unit / (1.0 + way)
             if inside and gain > most:
                 most, better, at = gain, other, less
@@ -368,7 +368,7 @@ def fit(
                 errors[a] = math.hypot(errors[a], shifted[a] - values[a])
     # Without diffusion the content at the surface is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
-    flat, _ = _squares(none, rows, pulses, shape)
+    flat, _ = squares_of(none, rows, pulses, shape)
     squares = rms * rms * np.dot(rows.w, rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape
