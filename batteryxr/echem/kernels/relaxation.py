@@ -269,6 +269,32 @@ def squares_of(
 
 
 @njit(cache=True, nogil=True)
+def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
+    """Return how many residuals in a row tell the same; 1 where each is new."""
+    steps = np.diff(residual)
+    noise = np.dot(steps, steps) / (2.0 * steps.size)
+    chi2 = squares / left / noise if noise > 0.0 else 1.0
+    return max(1.0, 2.0 * chi2 - 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _evidence(
+    squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
+) -> tuple[float, float]:
+    """Return by how many squares of the noise a fit is better, and its own squares.
+
+    Residuals that follow one another are a misfit of the model, and count as one.
+    """
+    room = _room(rows.t.size, shape)
+    _fill(log_tau, rows, pulses, shape, room)
+    _, residual = project(room.basis, rows.v, rows.w)
+    less = np.dot(residual, residual)
+    left = max(rows.t.size - _linear(shape) - 1, 1)
+    unit = max(less / left, 1e-300) * _correlated(residual, less, left)
+    return (squares - less) / unit, less
+
+
+@njit(cache=True, nogil=True)
 def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
     """Return the time constant (s) of the slow resistance that fits best."""
     few = _few(rows)
@@ -311,8 +337,8 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
                     continue
                 other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
             log_tau, inside = search(rows, pulses, other)
-            less, unit = squares_of(log_tau, rows, pulses, other)
-            gain = (squares - less) / unit / (1.0 + way)
+            gain, less = _evidence(squares, log_tau, rows, pulses, other)
+            gain /= 1.0 + way
             if inside and gain > most:
                 most, better, at = gain, other, less
         if most <= _SHOWN:
