@@ -288,16 +288,27 @@ def _half_cycle_flags(
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
-    if len(n) > 2 and _stops_short(values, len(n) - 1):
+    if len(n) > 2 and _stops_short(_ends(table, values), len(n) - 1):
         flag[-1] |= ENDS_PART_WAY
     if _untrusted(table):
         flag |= IMPLAUSIBLE
     return flag
 
 
-def _stops_short(values: dict[str, np.ndarray], last: int) -> bool:
+def _ends(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the voltage to which each half cycle went.
+
+    Where there are pulses, the last row under current may be one against it.
+    """
+    from batteryxr.echem.kernels import parts
+
+    charges = table.integers[:, parts.DIRECTION] > 0
+    far = np.where(charges, values["voltage_max"], values["voltage_min"])
+    return np.where(_sums(table, count=True) > 0, far, values["voltage_end"])
+
+
+def _stops_short(end: np.ndarray, last: int) -> bool:
     # The directions alternate: every second one before it is of the same direction.
-    end = values["voltage_end"]
     same, other = end[last % 2 : last : 2], end[(last + 1) % 2 : last : 2]
     window = np.median(same) - np.median(other)
     tolerance = max(0.02 * abs(window), np.ptp(same))

@@ -272,13 +272,39 @@ def solve(
 
 
 @njit(cache=True, nogil=True)
-def _squares(
+def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
     """Return the sum of squares, and its part per degree of freedom."""
     misfit = _misfit(log_tau, rows, pulses, shape, _room(rows.t.size, shape))
     left = max(rows.t.size - _linear(shape) - 1, 1)
     return misfit, max(misfit / left, 1e-300)
+
+
+@njit(cache=True, nogil=True)
+def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
+    """Return how many residuals in a row tell the same; 1 where each is new."""
+    steps = np.diff(residual)
+    noise = np.dot(steps, steps) / (2.0 * steps.size)
+    chi2 = squares / left / noise if noise > 0.0 else 1.0
+    return max(1.0, 2.0 * chi2 - 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _evidence(
+    squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
+) -> tuple[float, float]:
+    """Return by how many squares of the noise a fit is better, and its own squares.
+
+    Residuals that follow one another are a misfit of the model, and count as one.
+    """
+    room = _room(rows.t.size, shape)
+    _fill(log_tau, rows, pulses, shape, room)
+    _, residual = project(room.basis, rows.v, rows.w)
+    less = np.dot(residual, residual)
+    left = max(rows.t.size - _linear(shape) - 1, 1)
+    unit = max(less / left, 1e-300) * _correlated(residual, less, left)
+    return (squares - less) / unit, less
 
 
 @njit(cache=True, nogil=True)
@@ -308,7 +334,7 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
         `next` has one more that the rows neither show nor exclude.
     """
     chosen = shape
-    squares, _ = _squares(search(rows, pulses, chosen)[0], rows, pulses, chosen)
+    squares, _ = squares_of(search(rows, pulses, chosen)[0], rows, pulses, chosen)
     for _ in range(2):
         most, better, at = 0.0, chosen, squares
         for way in range(2):
@@ -324,8 +350,8 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
                     continue
                 other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
             log_tau, inside = search(rows, pulses, other)
-            less, unit = _squares(log_tau, rows, pulses, other)
-            gain = (squares - less) / unit / (1.0 + way)
+            gain, less = _evidence(squares, log_tau, rows, pulses, other)
+            gain /= 1.0 + way
             if inside and gain > most:
                 most, better, at = gain, other, less
         if most <= _SHOWN:
@@ -381,7 +407,7 @@ def fit(
                 errors[a] = math.hypot(errors[a], shifted[a] - values[a])
     # Without diffusion the content at the surface is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
-    flat, _ = _squares(none, rows, pulses, shape)
+    flat, _ = squares_of(none, rows, pulses, shape)
     squares = rms * rms * dot(rows.w, rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape

@@ -145,14 +145,15 @@ def _roots(tree: _Tree) -> np.ndarray:
 def _without_ends(
     charge: np.ndarray, number: np.ndarray, least: float, ends_open: bool
 ) -> np.ndarray:
-    """Give short half cycles at either end of a record to their neighbour."""
+    """Give what is short at either end of a record to its neighbour, pairs too."""
     size = np.abs(np.bincount(number, charge))
-    first, last = 0, size.size - 1
-    while first < last and size[first] < least * size[first + 1]:
-        first += 1
-    while not ends_open and first < last and size[last] < least * size[last - 1]:
-        last -= 1
-    return np.clip(number, first, last) - first
+    before = np.cumsum(size) - size
+    first = int(np.flatnonzero(before < least * size)[-1])
+    last = size.size - 1
+    if not ends_open:
+        after = np.cumsum(size[::-1])[::-1] - size
+        last = int(np.flatnonzero(after < least * size)[0])
+    return np.clip(number, first, max(first, last)) - first
 
 
 def cycles_of(

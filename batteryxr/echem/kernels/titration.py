@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels import pulse_end, relaxation
 from batteryxr.echem.kernels.pulses import fitted_rows
 
 if TYPE_CHECKING:
@@ -71,21 +71,38 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
     }
 
 
-def fit_pulse(
-    pulse: Pulse, shape: Shape, *, tmin: float
-) -> tuple[Rows, tuple[Any, ...] | None]:
-    """Return the rows that a fit looks at, and what `relaxation.fit` makes of them.
+class Fitted(NamedTuple):
+    """The rows that a fit looks at, what `relaxation.fit` makes of them, the end."""
 
-    None where they are too few.
+    rows: Rows
+    found: tuple[Any, ...] | None  # None where the rows are too few
+    end: pulse_end.End
+
+
+def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
+    """Fit a pulse and its rest.
+
+    Where no row was written at the switch, the fit tells when the current ended, and
+    the errors hold what is not known of it.
     """
-    rows, rest = fitted_rows(pulse.window, pulse.timing, tmin=tmin)
-    flowed = pulse.remembered.current
+    end = pulse_end.End(pulse.timing.off, 0.0)
+    span = pulse_end.reach(pulse.window)
+    latest = pulse.timing._replace(off=end.off + span)
+    rows, rest = fitted_rows(pulse.window, latest, tmin=tmin)
+    pulses = pulse.remembered
+    flowed = pulses.current
     if pulse.window.first and flowed.size > 1 and flowed[-1] * flowed[-2] < 0:
         # The rest before a reversal lies on the other branch of the equilibrium.
         rows = type(rows)(*(column[1:].copy() for column in rows))
     if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
-        return rows, None
-    return rows, relaxation.fit(rows, pulse.remembered, shape)
+        return Fitted(rows, None, end)
+    if span == 0.0:
+        return Fitted(rows, relaxation.fit(rows, pulses, shape), end)
+    end = pulse_end.find_end(rows, pulses, shape, span)
+    found = relaxation.fit(rows, pulse_end.ending(pulses, end.off), shape)
+    later = relaxation.fit(rows, pulse_end.ending(pulses, end.off + end.error), shape)
+    errors = np.hypot(found[1], np.nan_to_num(later[0] - found[0]))
+    return Fitted(rows, (found[0], errors, *found[2:]), end)
 
 
 def finite_length(
@@ -95,7 +112,7 @@ def finite_length(
 
     `row` is what `measured` returned for the pulse.
     """
-    _, found = fit_pulse(pulse, shape, tmin=tmin)
+    _, found, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
     values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
     if found is None:
@@ -109,7 +126,7 @@ def finite_length(
     tau = math.exp(values[relaxation.TAU])
     ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
     after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
-    return {
+    return _lasting(row, end) | {
         "tau": tau,
         "tau_error": tau * errors[relaxation.TAU],
         "resistance": ir * 1e3,
@@ -129,6 +146,20 @@ def finite_length(
         "chi2": chi2,
         "residual": rms,
         "flag": flag,
+    }
+
+
+def _lasting(row: dict[str, Any], end: pulse_end.End) -> dict[str, Any]:
+    """Return how long a pulse lasted, and its charge, where it went on unwritten."""
+    more = end.off - row["start"] - row["duration"]
+    if more <= 0:
+        return {}
+    duration = row["duration"] + more
+    return {
+        "duration": duration,
+        "rest_duration": row["rest_duration"] - more,
+        "charge": row["current"] * duration / 3600.0,
+        "charge_error": abs(row["current"]) * end.error / 3600.0,
     }
 
 

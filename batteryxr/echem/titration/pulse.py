@@ -62,7 +62,7 @@ def pulse_fit(
     if one is None:
         raise DataError("record", f"has no pulse {pulse}: `result` is of another one")
     particle = shape(str(result.attrs["geometry"]), method.degree)
-    rows, fitted = fit_pulse(one, particle, tmin=tmin)
+    rows, fitted, _ = fit_pulse(one, particle, tmin=tmin)
     if fitted is None:
         raise DataError(f"pulse {pulse}", "has too few rows to be fitted")
     model = fitted[4]

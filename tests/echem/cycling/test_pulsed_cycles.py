@@ -146,6 +146,31 @@ def test_areas_of_differential_curves_are_the_net_capacity(run):
     assert np.isfinite(dvdq(record).dvdq).any("capacity").all()
 
 
+@pytest.mark.parametrize("pulses", [(0.6,), (2.0, -1.5), (2.0, -1.5, 1.0)])
+@pytest.mark.parametrize("by", ["current", "step", "cycle"])
+def test_pulses_behind_the_last_half_cycle_are_no_cycle(by, pulses):
+    cell = Cell()
+    for cell.cycle in (1, 2, 3):
+        cell.to(1.0).rest().to(0.0).rest()
+    cell.pulse(*pulses)
+    paired = cycles(cell.record(), electrode="cathode", first="charge", by=by)
+    assert paired.coulombic_efficiency.values == pytest.approx([1, 1, 1], abs=4e-3)
+    assert paired.complete.all()
+
+
+def test_pulses_before_the_first_half_cycle_are_no_cycle():
+    cell = Cell(soc=0.5).pulse(-1.0, 1.5).to(0.0).rest().to(1.0).to(0.0).rest()
+    found = half_cycles(cell.record())
+    assert found.direction.values.tolist() == ["discharge", "charge", "discharge"]
+
+
+def test_small_cycles_at_the_end_stay_cycles():
+    cell = Cell()
+    for soc in (1.0, 1.0, 0.03, 0.03, 0.03):
+        cell.to(soc).rest().to(0.0).rest()
+    assert half_cycles(cell.record()).sizes["half_cycle"] == 10
+
+
 def test_each_pulse_is_listed():
     cell = Cell().to(0.5).rest()
     begin = len(cell.rows)

@@ -215,4 +215,4 @@ def test_a_measured_titration_as_one_record(pulses):
     assert np.isfinite(found["tau"]).sum() >= 30
     # The two theories must agree in order of magnitude on the same particle.
     d = (5.22e-6) ** 2 / found["tau"]
-    assert 0.5e-15 < float(d.median()) < 2e-15
+    assert 1.079e-15 / 10**0.5 < float(d.median()) < 1.079e-15 * 10**0.5

@@ -78,3 +78,15 @@ def test_a_jump_between_branches_at_a_reversal_is_no_diffusion():
     assert (found.direction.values[[4, 5]] == ["charge", "discharge"]).all()
     first = found.isel(pulse=5)
     assert abs(first.tau / 4e4 - 1) < 3 * first.tau_error / 4e4 + 0.02
+
+
+def test_the_last_row_before_each_switch_is_missing():
+    record, truth = simulate.gitt(protocol=Titration(n_pulses=3), seed=4)
+    flows = record.current.values != 0
+    kept = np.append(flows[1:] == flows[:-1], True)
+    found = gitt(record.isel(record=kept))
+    assert (np.abs(found.tau - truth.tau) < 2.5 * found.tau_error).all()
+    assert (found.tau_error < 0.01 * found.tau).all()
+    # The last row under current is that of 599 s.
+    np.testing.assert_allclose(found.duration, 600.0, atol=0.05)
+    np.testing.assert_allclose(found.charge, 0.05 * 600 / 3600, rtol=1e-4)
