@@ -37,20 +37,33 @@ def count(
         (kinds, kinds, bins), of all atoms in a cell with all within reach. Bin i
         stands for the distance ``i * bin``.
     """
-    n = kinds.max() + 1
+    n = 0
+    for kind in kinds:
+        n = max(n, kind + 1)
     bins = int(np.ceil(reach / bin)) + 2
     out = np.zeros((n, n, bins))
-    volume = abs(np.linalg.det(cell))
     # Cells between lattice planes that the sphere may touch, and one for offsets.
     span: Ints = np.empty(3, dtype=np.int64)
     for i in range(3):
         a, b = cell[(i + 1) % 3], cell[(i + 2) % 3]
-        span[i] = int(np.ceil(reach * np.linalg.norm(np.cross(a, b)) / volume)) + 1
-    place: FloatTable = sites @ cell
+        area, volume = 0.0, 0.0
+        for c in range(3):
+            e, f = (c + 1) % 3, (c + 2) % 3
+            normal = a[e] * b[f] - a[f] * b[e]
+            area += normal * normal
+            volume += cell[i, c] * normal
+        span[i] = int(np.ceil(reach * np.sqrt(area) / abs(volume))) + 1
+    place: FloatTable = np.zeros((len(sites), 3))
+    for i in range(len(sites)):
+        for c in range(3):
+            for k in range(3):
+                place[i, c] += sites[i, k] * cell[k, c]
+    x: Floats = np.empty(3)
     for u in range(-span[0], span[0] + 1):
         for v in range(-span[1], span[1] + 1):
             for w in range(-span[2], span[2] + 1):
-                x: Floats = u * cell[0] + v * cell[1] + w * cell[2]
+                for c in range(3):
+                    x[c] = u * cell[0, c] + v * cell[1, c] + w * cell[2, c]
                 for i in range(len(sites)):
                     for j in range(len(sites)):
                         square = 0.0

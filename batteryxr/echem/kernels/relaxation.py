@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.algebra import dot, variances
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats
 
 #: What `fit` returns, in order.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE = range(6)
@@ -112,14 +116,24 @@ def _misfit(
 ) -> float:
     _fill(log_tau, rows, pulses, shape, room)
     _, residual = project(room.basis, rows.v, rows.w)
-    return np.dot(residual, residual)
+    return dot(residual, residual)
+
+
+@njit(cache=True, nogil=True)
+def _every(values: Floats, step: int) -> np.ndarray:
+    """Return one value in `step`."""
+    n = (values.size + step - 1) // step
+    out = np.empty(n)
+    for k in range(n):
+        out[k] = values[k * step]
+    return out
 
 
 @njit(cache=True, nogil=True)
 def _few(rows: Rows) -> Rows:
     step = max(1, rows.t.size // _SCAN_ROWS)
     t, v, i, w = rows
-    return Rows(t[::step].copy(), v[::step].copy(), i[::step].copy(), w[::step].copy())
+    return Rows(_every(t, step), _every(v, step), _every(i, step), _every(w, step))
 
 
 @njit(cache=True, nogil=True)
@@ -175,11 +189,14 @@ def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     gradients[TAU, p - 1] = 1.0
     gradients[RESISTANCE, degree + 1] = 1.0
     gradients[BEFORE, 0] = 1.0
-    gradients[AFTER, : degree + 1] = 1.0
-    gradients[SLOPE, 1 : degree + 1] = 1.0 / (current * (off - pulses.on[-1]))
+    for a in range(degree + 1):
+        gradients[AFTER, a] = 1.0
+        if a:
+            gradients[SLOPE, a] = 1.0 / (current * (off - pulses.on[-1]))
     if shape.drifts:
         gradients[AFTER, degree + 2] = _drift_until(off, rows, pulses)
-    gradients[DIFFUSIVE] = gradients[AFTER]
+    for a in range(p):
+        gradients[DIFFUSIVE, a] = gradients[AFTER, a]
     gradients[DIFFUSIVE, degree + 1] = current
     if shape.rc > 0.0:
         gradients[RESISTANCE, p - 2] = 1.0
@@ -216,10 +233,15 @@ def solve(
     basis, du = room.basis, room.du
     c, residual = project(basis, v, w)
     values, errors = np.full(_FOUND, np.nan), np.full(_FOUND, np.nan)
-    model = v - residual / w
-    squares = np.dot(residual, residual)
-    rms = math.sqrt(squares / np.dot(w, w))
-    if n <= p or np.any(np.isnan(c)):
+    model = np.empty(n)
+    for k in range(n):
+        model[k] = v[k] - residual[k] / w[k]
+    squares = dot(residual, residual)
+    rms = math.sqrt(squares / dot(w, w))
+    determined = n > p
+    for a in range(p - 1):
+        determined &= not math.isnan(c[a])
+    if not determined:
         return values, errors, np.nan, rms, model
     current = pulses.current[-1]
     charge = current * (pulses.off[-1] - pulses.on[-1])
@@ -233,28 +255,19 @@ def solve(
         for a in range(degree + 1, p - 1):
             jacobian[a, k] = basis[a, k] * w[k]
         jacobian[p - 1, k] = slope * du[k] / charge * w[k]
-    variance = squares / (n - p)
-    steps = np.diff(residual)
-    noise = np.dot(steps, steps) / (2.0 * (n - 1))
+    variance, noise = squares / (n - p), 0.0
+    for k in range(n - 1):
+        noise += (residual[k + 1] - residual[k]) ** 2 / (2.0 * (n - 1))
     chi2 = variance / noise if noise > 0.0 else 1.0
     gradients = _gradients(rows, pulses, shape, p)
-    full = np.empty(p)
-    full[: p - 1] = c
-    full[p - 1] = log_tau
-    values[:] = gradients @ full
-    normal = jacobian @ jacobian.T
-    scale = np.sqrt(np.diag(normal))
-    if np.any(scale == 0.0):
-        return values, errors, chi2, rms, model
-    normal = normal / np.outer(scale, scale)
-    eigen, vectors = np.linalg.eigh(normal)
-    if eigen[0] <= 1e-15 * eigen[-1]:
-        return values, errors, chi2, rms, model
-    rotated = (gradients / scale) @ vectors
+    for row in range(_FOUND):
+        values[row] = gradients[row, p - 1] * log_tau
+        for a in range(p - 1):
+            values[row] += gradients[row, a] * c[a]
+    variances(jacobian, gradients, errors)
     correlated = max(1.0, 2.0 * chi2 - 1.0)
-    for a in range(_FOUND):
-        total = np.sum(rotated[a] ** 2 / eigen)
-        errors[a] = math.sqrt(total * variance * correlated)
+    for row in range(_FOUND):
+        errors[row] = math.sqrt(errors[row] * variance * correlated)
     return values, errors, chi2, rms, model
 
 
@@ -369,6 +382,6 @@ def fit(
     # Without diffusion the content at the surface is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
     flat, _ = _squares(none, rows, pulses, shape)
-    squares = rms * rms * np.dot(rows.w, rows.w)
+    squares = rms * rms * dot(rows.w, rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape

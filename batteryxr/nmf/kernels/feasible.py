@@ -174,20 +174,29 @@ def _walk(
     out = np.empty((steps // thin, k, k))
     rate: Floats = np.empty(points)
     slack: Floats = np.empty(k)
+    g: Floats = np.empty(k)
     moved = 0
     for step in range(steps):
-        j = moving[rng.integers(0, moving.size)]
+        j = moving[int(rng.random() * moving.size)]
         d = _direction(rng, first, s, j, edges.keep)
-        g: Floats = d @ inverse
+        for i in range(k):
+            g[i] = 0.0
+            for a in range(k):
+                g[i] += d[a] * inverse[a, i]
         for p in range(points):
             rate[p] = 0.0
         for i in range(k):
             for p in range(points):
                 rate[p] += d[i] * axes[i, p]
         # What noise does to weights and components depends on how alike these are.
+        alike = 0.0
         for i in range(k):
-            slack[i] = edges.weight_slack * np.sqrt((inverse[:, i] ** 2).sum())
-        dip = edges.component_slack * np.sqrt(max(s[j] @ edges.spread @ s[j], 0.0))
+            square = 0.0
+            for a in range(k):
+                square += inverse[a, i] ** 2
+                alike += s[j, a] * edges.spread[a, i] * s[j, i]
+            slack[i] = edges.weight_slack * np.sqrt(square)
+        dip = edges.component_slack * np.sqrt(max(alike, 0.0))
         low, high = _along_components(h[j], rate, dip)
         low, high = _along_weights(w, g, j, slack, low, high)
         if 0.0 < high - low < 1e12:
@@ -204,12 +213,18 @@ def _walk(
                 w[j, c] /= 1 + t * g[j]
             for p in range(points):
                 h[j, p] += t * rate[p]
-            s[j] += t * d
+            for a in range(k):
+                s[j, a] += t * d[a]
             inverse = np.linalg.inv(s)
             moved += 1
         if step % thin == thin - 1:
-            out[step // thin] = s
-            w = np.ascontiguousarray((place.scores @ inverse).T)  # rounding ends here
+            for i in range(k):
+                for a in range(k):
+                    out[step // thin, i, a] = s[i, a]
+                for c in range(w.shape[1]):  # rounding ends here
+                    w[i, c] = 0.0
+                    for a in range(k):
+                        w[i, c] += place.scores[c, a] * inverse[a, i]
     return out, moved / steps
 
 
@@ -226,20 +241,28 @@ def _direction(
     d = np.zeros(k)
     if k > 2 and rng.random() < 0.5:
         # Along an edge of the simplex of the others.
-        a = rng.integers(0, k - 1)
-        b = rng.integers(0, k - 2)
+        a = int(rng.random() * (k - 1))
+        b = int(rng.random() * (k - 2))
         a += a >= j
         for i in range(k):
             if i != j and i != a:
                 if b == 0:
-                    d = s[a] - s[i]
+                    for c in range(k):
+                        d[c] = s[a, c] - s[i, c]
                 b -= 1
     else:
         for i in range(k):
-            d += rng.normal() * (first[i] - first[j])
+            far = rng.normal()
+            for c in range(k):
+                d[c] += far * (first[i, c] - first[j, c])
         if k == 1:
             d[0] = rng.normal()
-    return d - (d @ keep) * keep
+    along = 0.0
+    for c in range(k):
+        along += d[c] * keep[c]
+    for c in range(k):
+        d[c] -= along * keep[c]
+    return d
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.algebra import products, solve, trace_of
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.nmf.kernels import nnls
 
@@ -188,50 +189,80 @@ def stretched(h: FloatTable, a: Floats, grid: Spacing) -> tuple[np.ndarray, np.n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _left(x: FloatTable, w: FloatTable, s: int, basis: FloatTable) -> FloatTable:
+    """Return what sample `s` has beside its components, as one row."""
+    e: FloatTable = np.empty((1, x.shape[1]))
+    for p in range(x.shape[1]):
+        e[0, p] = x[s, p]
+    for j in range(len(basis)):
+        for p in range(x.shape[1]):
+            e[0, p] -= w[j, s] * basis[j, p]
+    return e
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _normal(
-    x: np.ndarray, h: np.ndarray, a: np.ndarray, grid: Spacing
+    x: FloatTable, h: FloatTable, a: FloatTable, grid: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
     k = len(h)
     grams, rhs = np.empty((len(x), k, k)), np.empty((k, len(x)))
     for s in range(len(x)):
         basis, _ = stretched(h, a[:, s], grid)
-        grams[s] = basis @ basis.T
-        rhs[:, s] = basis @ x[s]
+        gram, right = products(basis, basis), products(basis, x[s : s + 1])
+        for i in range(k):
+            rhs[i, s] = right[i, 0]
+            for j in range(k):
+                grams[s, i, j] = gram[i, j]
     return grams, rhs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def misfit(x: np.ndarray, parts: Parts, grid: Spacing) -> float:
+def misfit(x: FloatTable, parts: Parts, grid: Spacing) -> float:
     """Return the sum of squared residuals."""
     h, w, a = parts.components, parts.weights, parts.stretch
     total = 0.0
     for s in range(len(x)):
         basis, _ = stretched(h, a[:, s], grid)
-        e = x[s] - w[:, s].copy() @ basis
-        total += e @ e
+        e = _left(x, w, s, basis)
+        total += products(e, e)[0, 0]
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _follow(basis: FloatTable, slope: FloatTable) -> None:
+    """Take from `slope` what a change of the weights would do anyway."""
+    k = len(basis)
+    gram = products(basis, basis)
+    ridge = 1e-9 * trace_of(gram) / k + 1e-300
+    for j in range(k):
+        gram[j, j] += ridge
+    shares = products(basis, slope)
+    solve(gram, shares)
+    for i in range(k):
+        for j in range(k):
+            for p in range(basis.shape[1]):
+                slope[i, p] -= shares[j, i] * basis[j, p]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def move_stretches(
-    x: np.ndarray, parts: Parts, grid: Spacing, stiffness: float, limit: float
+    x: FloatTable, parts: Parts, grid: Spacing, stiffness: float, limit: float
 ) -> None:
     """Step all stretches (k, samples) in place, sample after sample."""
+    h: FloatTable
     h, w, a = parts.components, parts.weights, parts.stretch
     k, samples = a.shape
+    trial: Floats = np.empty(k)
     for s in range(samples):
         basis, slope = stretched(h, a[:, s], grid)
-        e = x[s] - w[:, s].copy() @ basis
+        e = _left(x, w, s, basis)
         for j in range(k):
-            slope[j] *= w[j, s]
-        # What a change of the weights would do anyway is no reason to stretch.
-        gram = basis @ basis.T
-        for j in range(k):
-            gram[j, j] += 1e-9 * np.trace(gram) / k + 1e-300
-        free = slope - (slope @ basis.T) @ np.linalg.solve(gram, basis)
-        normal = free @ free.T
-        pull = free @ e
-        strength = stiffness * np.trace(normal) / k if samples > 2 else 0.0
+            for p in range(slope.shape[1]):
+                slope[j, p] *= w[j, s]
+        # What a change of the weights would do is no reason to stretch.
+        _follow(basis, slope)
+        normal, step = products(slope, slope), products(slope, e)
+        strength = stiffness * trace_of(normal) / k if samples > 2 else 0.0
         for j in range(k):
             # On the line through its neighbours; at the ends, through the next two.
             if s == 0:
@@ -241,20 +272,25 @@ def move_stretches(
             else:
                 smooth = 0.5 * (a[j, s - 1] + a[j, s + 1])
             normal[j, j] += strength
-            pull[j] += strength * (smooth - a[j, s])
-            normal[j, j] += 1e-6 * np.trace(normal) / k + 1e-300
-        step = np.linalg.solve(normal, pull)
-        before = e @ e
+            step[j, 0] += strength * (smooth - a[j, s])
+            normal[j, j] += 1e-6 * trace_of(normal) / k + 1e-300
+        solve(normal, step)
+        before, largest = products(e, e)[0, 0], 1e-300
+        for j in range(k):
+            largest = max(largest, abs(step[j, 0]))
         # A step over more than a peak's width would leave the linear range.
-        step *= min(1.0, 0.2 * limit / max(np.abs(step).max(), 1e-300))
+        share = min(1.0, 0.2 * limit / largest)
         for _ in range(4):
-            trial = np.minimum(np.maximum(a[:, s] + step, 1 - limit), 1 + limit)
+            for j in range(k):
+                moved = a[j, s] + share * step[j, 0]
+                trial[j] = min(max(moved, 1 - limit), 1 + limit)
             other, _ = stretched(h, trial, grid)
-            d = x[s] - w[:, s].copy() @ other
-            if stiffness > 0 or d @ d <= before:
-                a[:, s] = trial
+            d = _left(x, w, s, other)
+            if stiffness > 0 or products(d, d)[0, 0] <= before:
+                for j in range(k):
+                    a[j, s] = trial[j]
                 break
-            step *= 0.3
+            share *= 0.3
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
