@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+# BLAS threads that wait for one another burn all cores: one to each process that is
+# started from here, the workers of pytest-xdist among them.
+for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 # Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
 # ones, and keeps in .hypothesis what failed. A busy machine is no failure.
 settings.register_profile("ci", derandomize=True, deadline=None)

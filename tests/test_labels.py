@@ -109,6 +109,7 @@ def errors():
 
 
 FIT = {"n_starts": 1, "max_iter": 60}
+SHORT = nmf.Sampling(n_chains=2, sweeps=100, draws=20, rotations=2000)
 
 
 @cache
@@ -234,7 +235,7 @@ def _nmf():
         how = {
             "fit": {"n_components": 2, **FIT},
             "model_order": {"n_components": [1, 2], "n_starts": 2, "folds": 2},
-            "metropolis": {"n_components": 2},
+            "metropolis": {"n_components": 2, "sampling": SHORT},
         }[name]
         case(
             f"nmf.{name}.errors",

@@ -91,7 +91,7 @@ def test_random_damages_are_named(tmp_path):
     path, rng = finished(tmp_path / "a.zarr"), random.Random(0)
     assert verify(path) == []
     before = read_all(path)
-    for k in range(60):
+    for k in range(30):
         copy = tmp_path / f"{k}.zarr"
         shutil.copytree(path, copy)
         file, kind = damage(copy, rng)
