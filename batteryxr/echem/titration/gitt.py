@@ -137,7 +137,9 @@ def gitt(
 
     The capacity that `capacity`, `specific_capacity` and `li_content` count is that
     passed by pulses since the record's start, after each pulse. Pulse and rest end
-    where `file` changes.
+    where `file` changes. A cycler writes a row when it switches the current off; where
+    that one is missing, the finite-length fit tells when it ended, and `duration` and
+    `charge` reach that far.
     """
     tmin, tmax = window
     if tmax is not None and not tmax > tmin:
