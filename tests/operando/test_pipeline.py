@@ -154,6 +154,8 @@ def test_what_is_not_ours_is_never_emptied(simulated, tmp_path, capsys):
     assert "no report of batteryxr" in capsys.readouterr().err
     _refused(tmp_path, "--out", out, "--report", tmp_path / "no" / "page.html")
     assert "in a folder that is there" in capsys.readouterr().err
+    _refused(tmp_path, "--out", out, "--report", out)
+    assert "beside the store" in capsys.readouterr().err
     assert not out.exists()
     copy = tmp_path / "copy.zarr"
     shutil.copytree(simulated[0], copy)
