@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batteryxr.io.series.headers import Header
-    from batteryxr.io.series.roles import Beamline, Role
+    from batteryxr.io.series.roles import Dialect, Role
 
 #: Axes that a series may have.
 AXES = ("energy", "r", "q", "two_theta", "shift")
@@ -123,7 +123,7 @@ class FileColumns:
         return self.header.names
 
     @functools.cached_property
-    def layout(self) -> Beamline | None:
+    def layout(self) -> Dialect | None:
         """The layout whose sign the header holds, if any."""
         return layout_of(self.text)
 
@@ -201,8 +201,8 @@ def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
     told = axis or (None if found else file.header.told_axis())
     told = told or (None if found else BY_SUFFIX.get(file.suffix))
     first = roles[0] if roles else UNKNOWN
-    angles = ("angle", "two_theta")
-    bears = {"", "x", *AXES, *angles} - set(angles if told == "energy" else ())
+    turned = {"angle", "two_theta"}
+    bears = {"", "x", *AXES, *turned} - (turned if told == "energy" else set())
     if told and first.name in bears:
         return str(told), 0
     raise ArgumentError(

@@ -208,7 +208,7 @@ _PART = re.compile(
 
 
 @dataclass(frozen=True)
-class Beamline:
+class Dialect:
     """How one beamline or program calls its columns, where the words do not tell.
 
     Attributes
@@ -229,15 +229,15 @@ class Beamline:
     energy_units: str = ""
 
 
-def _row(name: str, sign: str, energy_units: str = "", **roles: str) -> Beamline:
+def _row(name: str, sign: str, energy_units: str = "", **roles: str) -> Dialect:
     called = {old.replace("__", " "): role for old, role in roles.items()}
-    return Beamline(name, re.compile(sign, re.IGNORECASE), called, energy_units)
+    return Dialect(name, re.compile(sign, re.IGNORECASE), called, energy_units)
 
 
 #: Layouts whose words mean something else than in `WORDS`, or whose units are unsaid.
 #: The many that say what `WORDS` says (XDI, GSECARS, BMM, ISS, QAS, MRCAT, XDAC, SSRL,
 #: B18, P64, P65, 10.3.2, HXMA, BioXAS) need no row: `tests` hold a file of each.
-LAYOUTS: tuple[Beamline, ...] = (
+LAYOUTS: tuple[Dialect, ...] = (
     _row("ESRF, SPEC zap scans", r"zapenergy", "keV", zapenergy="energy"),
     _row("ESRF, BLISS", r"energy_enc", "keV", energy_enc="energy", mu_trans="mu"),
     _row(
@@ -286,7 +286,7 @@ class Role:
 UNKNOWN = Role("")
 
 
-def layout_of(header: str) -> Beamline | None:
+def layout_of(header: str) -> Dialect | None:
     """Return the layout whose sign a header holds."""
     if not _ANY_SIGN.search(header):
         return None
