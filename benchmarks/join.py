@@ -22,7 +22,8 @@ import xarray as xr
 from numba import njit
 
 from batteryxr.echem import join
-from batteryxr.echem.kernels.windows import WindowWalk
+from batteryxr.echem.kernels.record import Rule, of_rows
+from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,8 +106,9 @@ def main() -> None:
     ends = starts + round(EXPOSURE * NS)
 
     def kernel() -> np.ndarray:
-        walk = WindowWalk(starts, ends, (starts + ends) // 2, i_zero=1e-3)
-        walk.add(*rows)
+        rule = Rule(1e-3, ANY_GAP, mean=False)
+        walk = WindowWalk(starts, ends, (starts + ends) // 2, rule)
+        walk.add(of_rows(v, i, clock=t, file=file))
         walk.net_charge()
         return walk.sums().voltage
 
