@@ -227,9 +227,10 @@ class Revision:
             if group:
                 location.delete_below(joined(group, JOURNAL))
         for group, place in self._staged.items():
-            # Metadata before chunks.
-            keys = sorted(location.keys(f"{place}/"), key=lambda k: k.count("/"))
-            for key in sorted(keys, key=lambda k: not k.endswith(METADATA)):
+            # Metadata before chunks, those of groups above first.
+            keys = location.keys(f"{place}/")
+            keys.sort(key=lambda k: (not k.endswith(METADATA), k.count("/")))
+            for key in keys:
                 inner = key.removeprefix(f"{place}/")
                 location.put(joined(group, inner), location.get(key) or b"")
         location.delete_below(f"{JOURNAL}/staged-{self.token}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -190,11 +189,11 @@ def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
     for key in sorted(keys):
         if not key.endswith(METADATA):
             continue
-        node = _node(location, key)
+        place = key.removesuffix(METADATA).rstrip("/")
+        node = node_of(location, place) or {}
         if node.get("node_type") != "array" or not checksummed(node):
             continue
-        place = key.removesuffix(METADATA).rstrip("/")
-        above = _node(location, joined(place.rpartition("/")[0], METADATA))
+        above = node_of(location, place.rpartition("/")[0]) or {}
         partial = bool(above.get("attributes", {}).get(UNFINISHED))
         wanted += [
             (place, chunk)
@@ -210,14 +209,6 @@ def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
             for (place, chunk), cause in zip(wanted, causes, strict=True)
             if cause
         ]
-
-
-def _node(location: Location, key: str) -> dict[str, Any]:
-    try:
-        node = json.loads(location.get(key) or b"{}")
-        return node if isinstance(node, dict) else {}
-    except ValueError:
-        return {}
 
 
 def _chunks_told(node: dict[str, Any]) -> list[str]:
