@@ -39,11 +39,7 @@ def of_inputs(
     list of tuple
         A label and the result for each block, in an order that is always the same.
     """
-    from dask.core import flatten
-
-    graph: dict[Any, Any] = {}
-    for array in arrays:
-        graph |= dict(array.__dask_graph__().cull(set(flatten(array.__dask_keys__()))))
+    graph = needed(arrays)
     tasks = {key: task for key, task in graph.items() if hasattr(task, "dependencies")}
     values = {key: value for key, value in graph.items() if key not in tasks}
     sources = {key for key, value in values.items() if _is_source(value)}
@@ -60,6 +56,16 @@ def of_inputs(
     with ThreadPoolExecutor(_READERS) as pool:
         found = [pair for pairs in pool.map(result, [*held, *first]) for pair in pairs]
     return sorted(found, key=lambda pair: (pair[0], str(pair[1])))
+
+
+def needed(arrays: Iterable[Any]) -> dict[Any, Any]:
+    """Return the tasks of a graph that lazy arrays need, by key."""
+    from dask.core import flatten
+
+    graph: dict[Any, Any] = {}
+    for array in arrays:
+        graph |= dict(array.__dask_graph__().cull(set(flatten(array.__dask_keys__()))))
+    return graph
 
 
 def _is_source(value: Any) -> bool:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks.inputs import needed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -35,17 +37,13 @@ def of_operations(arrays: Iterable[Any]) -> str:
     arrays
         Dask arrays.
     """
-    from dask.core import flatten
-
     found: set[str] = set()
     known: dict[int, list[str]] = {}
-    for array in arrays:
-        graph = array.__dask_graph__().cull(set(flatten(array.__dask_keys__())))
-        for key, task in dict(graph).items():
-            if hasattr(task, "func"):
-                name = key[0] if isinstance(key, tuple) else key
-                words = _words([task.func, task.args, task.kwargs], known, _DEPTH)
-                found.add(" ".join([_TOKEN.sub("", str(name)), *words]))
+    for key, task in needed(arrays).items():
+        if hasattr(task, "func"):
+            name = key[0] if isinstance(key, tuple) else key
+            words = _words([task.func, task.args, task.kwargs], known, _DEPTH)
+            found.add(" ".join([_TOKEN.sub("", str(name)), *words]))
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:32]
 
 
