@@ -69,10 +69,8 @@ def join(
     kind = _common_clock(placed)
     if kind is not None:
         placed.sort(key=lambda p: (p.ends(kind) or (0, 0))[0])
-    times, gaps = _running_time(placed, kind)
     turns = kind is not None and _take_turns(placed, kind)
-    if turns:
-        times, gaps = _on_one_clock(placed, kind)
+    times, gaps = (_on_one_clock if turns else _running_time)(placed, kind)
     dataset = _labelled(placed, times)
     if turns:
         order = np.argsort(dataset["test_time"].values, kind="stable")

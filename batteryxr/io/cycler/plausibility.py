@@ -14,6 +14,7 @@ from batteryxr.io.cycler.direction import (
     signed_by_counters,
     undirected,
 )
+from batteryxr.io.timing.cells import NAT
 from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _clock(table: RawTable) -> np.ndarray | None:
     stamps = table.stamps
     if stamps is None or table.timed_by_clock:
         return None
-    known = stamps != np.iinfo(np.int64).min
+    known = stamps != NAT
     first = stamps[int(np.argmax(known))]
     return np.where(known, (stamps - first) * 1e-9, np.nan)
 
@@ -292,7 +293,7 @@ def _mend_backward_clock(table: RawTable) -> RawTable:
     shift = np.cumsum(shift)
     unix, local = table.unix_time, table.local_time
     if local is not None:
-        known = local != np.iinfo(np.int64).min
+        known = local != NAT
         local = np.where(known, local + np.rint(shift * 1e9).astype(np.int64), local)
     return replace(
         table, unix_time=None if unix is None else unix + shift, local_time=local

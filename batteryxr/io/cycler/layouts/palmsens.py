@@ -66,11 +66,6 @@ class _Recording:
     line: int | None = None
 
 
-def is_export(raw: bytes) -> bool:
-    """Tell whether text begins as PSTrace's exports do."""
-    return raw.startswith(b"Date and time:")
-
-
 def read(path: Path, options: Options) -> RawTable:
     """Read a csv export of PSTrace.
 
