@@ -109,6 +109,31 @@ def test_what_is_no_count_is_missing(tmp_path, reader, kind):
     assert "NaN" in read.attrs["flag"]
 
 
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        ("f4", (np.inf, 2.0**32, -1.0)),
+        ("f8", (np.inf, 2.0**32 - 1, -np.inf)),
+        ("f4", (-1.0, -2.0, -(2.0**31))),
+    ],
+)
+def test_what_is_no_count_among_floats_is_missing(tmp_path, reader, kind, marks):
+    if "xradia" in reader and kind != "f4":
+        pytest.skip("its floats have 32 bits")
+    counts = np.random.default_rng(0).poisson(20.0, SHAPE).astype(kind)
+    gap = np.zeros(SHAPE, bool)
+    gap[:, 2:4] = gap[1, 5, 5] = True
+    counts[gap] = np.resize(np.array(marks, kind), int(gap.sum()))
+    with pytest.warns(DataQualityWarning, match="no counts but gaps"):
+        read = READERS[reader](tmp_path, counts).compute()
+    np.testing.assert_array_equal(read, np.where(gap, np.nan, counts))
+    (tmp_path / "second").mkdir()
+    less = np.where(gap, -3.0, counts).astype(kind)  # a dark was subtracted
+    kept = READERS[reader](tmp_path / "second", less).compute()
+    np.testing.assert_array_equal(kept, less)
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
 @pytest.mark.parametrize("kind", WRONG)
 def test_images(tmp_path, kind, suffix):
