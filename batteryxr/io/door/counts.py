@@ -66,6 +66,8 @@ def only_counts(values: np.ndarray, source: str) -> np.ndarray:
 
 
 def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
+    if not values.size:
+        return values
     low, high = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
     bad = None
     if high >= _LARGEST[0] or low == -np.inf:
