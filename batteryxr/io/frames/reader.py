@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
@@ -304,6 +305,7 @@ def _rocking(
         angles, motor = scan.columns[rocking], rocking
     elif rocking is not None and not isinstance(rocking, str):
         angles = np.asarray(rocking, dtype=float)
+        bounds.check("angle", angles, argument="rocking")
     elif scan is not None and scan.columns:
         motor, angles = next(iter(scan.columns.items()))
     elif held is not None:
