@@ -32,13 +32,15 @@ Short = Annotated[float, Bounds(low=0.0, below=0.5)]
 @replayable
 @dataclass(frozen=True)
 class Counting:
-    """How charge is counted, and what ends a half cycle; see `half_cycles`.
+    """How charge is counted, and what ends a half cycle.
+
+    All that count take it: `half_cycles`, `cycles`, `steps`, `dqdv`, `join` and more.
 
     Parameters
     ----------
     min_charge
         A reversal that passes less than this fraction of the half cycle around it is
-        a pulse: it ends nothing, and its charge is counted net.
+        a pulse: it ends nothing, and its charge is counted net. 0: each ends one.
     by
         "current": a half cycle ends where the current reverses. "step": where it does
         from one of the cycler's steps to the next. "cycle": at the change of the

@@ -21,7 +21,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
-from batteryxr.echem import half_cycles
+from batteryxr.echem import Counting, half_cycles
 from batteryxr.echem.kernels import parts, segments
 from batteryxr.echem.kernels.record import Record, Rule
 
@@ -86,7 +86,7 @@ def test_long_intervals_under_current_are_gaps_and_at_rest_are_not(make_record):
     found = half_cycles(rows)
     np.testing.assert_allclose(found.capacity, 200 / 3600)
     np.testing.assert_allclose(found.gap_time, 19900.0 + 11000.0)
-    wide = half_cycles(rows, max_gap=1e5)
+    wide = half_cycles(rows, counting=Counting(max_gap=1e5))
     np.testing.assert_allclose(wide.capacity, 20100 / 3600)
     assert wide.gaps.item() == 0
 
@@ -209,9 +209,9 @@ def test_messages(make_cycled):
     with pytest.raises(DimensionError, match="record"):
         half_cycles(rows.rename(record="row"))
     with pytest.raises(ArgumentError, match="i_zero=-1"):
-        half_cycles(rows, i_zero=-1.0)
+        half_cycles(rows, counting=Counting(i_zero=-1.0))
     with pytest.raises(ArgumentError, match="max_gap=0"):
-        half_cycles(rows, max_gap=0)
+        half_cycles(rows, counting=Counting(max_gap=0))
     del rows["current"].attrs["units"]
     with pytest.raises(UnitsError, match="no units"):
         half_cycles(rows)
