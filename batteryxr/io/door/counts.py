@@ -21,7 +21,7 @@ _LARGEST = np.unique(
 #: Whole negative numbers that detectors write; others remain of a subtraction.
 _MARKS = (-1.0, -2.0, -(2.0**15))
 #: The most that counters and converters of fewer bits than their type can hold.
-_FULL = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
+_FULL: dict[float, int] = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
 #: So many pixels at that number, more than just below it, are saturated.
 _PILED, _BELOW = 4, 0.99
 

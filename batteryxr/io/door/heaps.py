@@ -99,7 +99,7 @@ def stored_in(
             raw.seek(base + place)
             if _VIRTUAL.search(raw.read(_HEADER)) is None:
                 one = h5py.h5o.open(root, name)
-                if isinstance(one, h5py.h5d.DatasetID):
+                if hasattr(one, "get_offset"):
                     _stored(one, found)
     return found
 
