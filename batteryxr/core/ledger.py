@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 #: Key under which a ledger notes what its pieces are made of.
 _CLAIM = "claim"
 #: What the store keeps in the journal for itself.
-_OWN = ("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "v-", METADATA)
+_OWN = (
+    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-", "v-"),
+    METADATA,
+)
 #: Entries of a lazy array that are digested at a time.
 _ENTRIES = 64
 #: Reads of a piece that is written anew at the same time, before it counts as missing.

@@ -17,7 +17,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
-from batteryxr.core.store.note import settle
+from batteryxr.core.store.note import settle, uncounted
 from batteryxr.core.store.ownership import node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Chunks that are read at the same time.
 _READERS = 8
 #: Groups that the store keeps for its own work.
-_WORK = ("staged-", "trash-", "pending-", "commit-", "lock")
+_WORK = ("staged-", "trash-", "pending-", "spoiled-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
@@ -94,8 +94,8 @@ def _require_begun(location: Location) -> None:
 
 def _found(location: Location, metadata_only: bool) -> list[Damage]:
     settle(location)
-    keys = frozenset(_lasting(location))
     manifest = Manifest.read(location)
+    keys = frozenset(_lasting(location, uncounted(location, manifest)))
     found = list(_metadata(location, manifest, keys))
     if not metadata_only:
         found += _chunks(location, keys)
@@ -143,7 +143,7 @@ def _metadata(
             yield Damage(place, "", "its metadata is lost")
 
 
-def _lasting(location: Location) -> Iterator[str]:
+def _lasting(location: Location, uncounted: tuple[str, ...]) -> Iterator[str]:
     """Yield the keys of a store, without those of work that is not done."""
     keys = location.keys()
     begun = tuple(
@@ -155,7 +155,11 @@ def _lasting(location: Location) -> Iterator[str]:
     )
     for key in keys:
         work = key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
-        if not work and not key.endswith(".partial") and not key.startswith(begun):
+        if (
+            not work
+            and not key.endswith(".partial")
+            and not key.startswith(begun + uncounted)
+        ):
             yield key
 
 
