@@ -1,6 +1,6 @@
 """Stores under attack: kills, second writers and damage, as often as the bars ask.
 
-    python benchmarks/truth/kills.py [--kills 100] [--writers 50] [--damages 1000] [--s3]
+    python benchmarks/truth/kills.py [--kills 100] [--writers 50] [--damages 1000]
 
 With ``--s3`` kills and writers are tried on the tests' S3 server on this machine, with
 ``--url s3://bucket`` on another, which the environment of AWS names: moto, say.
