@@ -329,7 +329,7 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
             f"{url}: this address needs a library that is not installed ({error})"
             + (_REMOTE if protocol.startswith("s3") else _BESIDE)
         ) from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{url}: no store can be opened there. {error}") from error
     return Location(store, url)
 

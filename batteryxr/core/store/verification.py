@@ -77,7 +77,7 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
         If there is no store at `path`.
     """
     location = location_of(path)
-    with telling(location):
+    with telling(location, reading=True):
         _require_begun(location)
         return _found(location, metadata_only)
 

@@ -161,6 +161,15 @@ STRANGERS = {
     "a variable as group": lambda p: save(
         xr.Dataset({"g": ("y", [1.0])}), p / "out", overwrite=True
     ),
+    "a half file of another": lambda p: (
+        save(dataset(1), p / "out", group="g"),
+        _file(p / "out" / "g" / "a" / "notes.partial"),
+    ),
+    "a link in place of the journal": lambda p: (
+        _store(p / "out"),
+        (p / "out" / "_journal").rename(p / "real"),
+        (p / "out" / "_journal").symlink_to(p / "real"),
+    ),
     "a file above the store": lambda p: _file(p / "out"),
 }
 
