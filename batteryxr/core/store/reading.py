@@ -104,8 +104,11 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
 
     def _checked(self, key: str, prototype: Any) -> Any:
         place = self.memory.array_of(key) or ""
+        found = None
         try:
-            found = self.get_sync(key, prototype=prototype)
+            found = prototype.buffer.from_bytes((self.root / key).read_bytes())
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            pass
         except OSError as error:
             raise self.memory.unreadable(key, place, error) from error
         stamp = self.memory.arrays[place]

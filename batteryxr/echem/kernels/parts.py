@@ -32,9 +32,20 @@ PULSES = 4
 BLIP = 1e-4
 
 
-def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return an empty table of parts: floats, integers, and how many are there."""
-    return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
+class Walked(NamedTuple):
+    """What a walk leaves: `n` parts, and the `turned` first of `turns`."""
+
+    floats: np.ndarray
+    integers: np.ndarray
+    n: int
+    turns: np.ndarray  # rows whose current has another sign than the row before
+    turned: int
+
+
+def table(size: int = 64) -> Walked:
+    """Return an empty table of parts."""
+    floats, integers = np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64)
+    return Walked(floats, integers, 0, np.empty(size, np.int64), 0)
 
 
 class Part(NamedTuple):
@@ -155,6 +166,17 @@ def open_part(
     integers[n, LAST_ACTIVE] = -1
     integers[n, LAST] = row
     return floats, integers, n + 1
+
+
+@njit(cache=True, nogil=True)
+def note(rows: Ints, n: int, row: int) -> Ints:
+    """Write `row` behind the `n` rows before it; the array grows where it is full."""
+    if n == rows.size:
+        more = np.empty(2 * n, np.int64)
+        more[:n] = rows
+        rows = more
+    rows[n] = row
+    return rows
 
 
 @njit(cache=True, nogil=True)
