@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table
-from batteryxr.echem.record import columns
+from batteryxr.echem.record import columns, tell_times
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import VoltageStep
@@ -70,11 +70,17 @@ def steps(
         If an option is out of range.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
+
+    Warns
+    -----
+    DataQualityWarning
+        If time runs backward, or is missing: the charge of such steps is wrong.
     """
     rows = columns(record, caller="steps", clock=False)
     counting = replace(counting or Counting(), by="current")
     halves = half_cycle_table(rows, counting)
     table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))
+    tell_times(record, caller="steps")
     result = _labelled(table, halves.rule.i_zero)
     result.attrs = {"i_zero": halves.rule.i_zero, "max_gap": halves.rule.max_gap}
     return result
