@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
 #: Flags of the readers under which no charge can be trusted.
 FATAL = frozenset(
-    {"time_scale", "backward_time", "overlap", "voltage", "unsigned_current"}
+    {
+        "time_scale",
+        "backward_time",
+        "overlap",
+        "voltage",
+        "unsigned_current",
+        "repeated_rows",
+    }
 )
 #: What a column is called in the kernels.
 _COLUMNS = {

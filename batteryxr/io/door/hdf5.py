@@ -128,8 +128,9 @@ def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
             raise FileFormatError(
                 file.file.filename,
                 f"has more than {_MOST:,} groups and datasets, too many to look "
-                "through. Pass dataset=, or copy what was measured into a file of "
-                "its own.",
+                "through. Tell where the data are: dataset=, of read_ptychography "
+                "format={'frames': ..., ...}; or copy what was measured into a file "
+                "of its own.",
             )
         inside = [
             (f"{prefix}/{key}".lstrip("/"), inner, depth + 1)
