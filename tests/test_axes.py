@@ -7,6 +7,7 @@ the method takes as it comes, of which `TAKEN` says why.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import warnings
@@ -84,9 +85,11 @@ def scans():
 
 @cache
 def titration():
-    return simulate.gitt(pulses=3)[0] if "pulses" in inspect.signature(
-        simulate.gitt
-    ).parameters else simulate.gitt()[0]
+    return (
+        simulate.gitt(pulses=3)[0]
+        if "pulses" in inspect.signature(simulate.gitt).parameters
+        else simulate.gitt()[0]
+    )
 
 
 @cache
@@ -146,49 +149,109 @@ case("nmf.join", lambda: {"a": patterns(), "b": patterns()}, "r")
 case("nmf.compare_steps", fitted, *PDF, other=lambda: fitted(3))
 case("nmf.reconstruct", fitted, *PDF)
 case("nmf.bands", fitted, *PDF, steps=5)
-case("nmf.purify", lambda: nmf.pca(patterns(), 2), *PDF, fixed=lambda: {
-    "first": patterns()[0].drop_vars("scan")
-})
+case(
+    "nmf.purify",
+    lambda: nmf.pca(patterns(), 2),
+    *PDF,
+    fixed=lambda: {"first": patterns()[0].drop_vars("scan")},
+)
 case("nmf.raise_n", patterns, *PDF, result=fitted)
 case("nmf.identify", pattern, "r", candidates=[])
 
 ENERGY, IMAGE = ("energy",), ("y", "x")
 EDGE = {"edge": (5470, 5488)}
-case("xanes.optical_density", lambda: stack().rename("intensity"), *ENERGY, *IMAGE,
-     i0=3.0)
-case("xanes.reference_phase", field, *ENERGY, *IMAGE, vacuum=lambda: stack()[0] > 0.2,
-     ramp=True)
+case(
+    "xanes.optical_density",
+    lambda: stack().rename("intensity"),
+    *ENERGY,
+    *IMAGE,
+    i0=3.0,
+)
+case(
+    "xanes.reference_phase",
+    field,
+    *ENERGY,
+    *IMAGE,
+    vacuum=lambda: stack()[0] > 0.2,
+    ramp=True,
+)
 case("xanes.from_transmission", field, *ENERGY, *IMAGE)
 case("xanes.register", stack, *ENERGY, *IMAGE)
 case("xanes.rebin", stack, *ENERGY, *IMAGE)
-case("xanes.calibrate_energy", stack, *ENERGY, *IMAGE,
-     reference=lambda: stack()[:, 3, 3], expected=5479.0)
+case(
+    "xanes.calibrate_energy",
+    stack,
+    *ENERGY,
+    *IMAGE,
+    reference=lambda: stack()[:, 3, 3],
+    expected=5479.0,
+)
 case("xanes.normalise", spectra, *ENERGY, *IMAGE, **ALL_KEV)
 case("xanes.edge_energy", spectra, *ENERGY, *IMAGE)
 case("xanes.noise_mask", spectra, *ENERGY, *IMAGE, **ALL_KEV)
 case("xanes.fit_edge", spectra, *ENERGY, *IMAGE, mask=None, **EDGE)
-case("xanes.fit_edge_shared", lambda: spectra().stack(pixel=("y", "x")).drop_vars(
-    ["pixel", "y", "x"]), *ENERGY, shared=("edge_width",), **EDGE)
-case("xanes.fit_peaks", spectra, *ENERGY, *IMAGE, mask=None, peaks=[(5470, 5490)],
-     dim="energy")
-case("xanes.lcf", spectra, *ENERGY, *IMAGE, standards=lambda: {
-    "a": stack()[:, 0, 0], "b": stack()[:, 9, 9]})
+case(
+    "xanes.fit_edge_shared",
+    lambda: spectra().stack(pixel=("y", "x")).drop_vars(["pixel", "y", "x"]),
+    *ENERGY,
+    shared=("edge_width",),
+    **EDGE,
+)
+case(
+    "xanes.fit_peaks",
+    spectra,
+    *ENERGY,
+    *IMAGE,
+    mask=None,
+    peaks=[(5470, 5490)],
+    dim="energy",
+)
+case(
+    "xanes.lcf",
+    spectra,
+    *ENERGY,
+    *IMAGE,
+    standards=lambda: {"a": stack()[:, 0, 0], "b": stack()[:, 9, 9]},
+)
 case("xanes.pca", spectra, *ENERGY, *IMAGE, n_components=2)
-case("xanes.target_transform", lambda: xanes.pca(stack(), 2), *ENERGY,
-     standards=lambda: stack()[:, 2, 2])
+case(
+    "xanes.target_transform",
+    lambda: xanes.pca(stack(), 2),
+    *ENERGY,
+    standards=lambda: stack()[:, 2, 2],
+)
 case("xanes.scattering_factors", spectra, *ENERGY, *IMAGE, element="V", **ALL_KEV)
-case("xanes.kramers_kronig_misfit", spectra, *ENERGY, *IMAGE, element="V",
-     phase=lambda: phase()[:, 3:5, 3:6], **ALL_KEV)
+case(
+    "xanes.kramers_kronig_misfit",
+    spectra,
+    *ENERGY,
+    *IMAGE,
+    element="V",
+    phase=lambda: phase()[:, 3:5, 3:6],
+    **ALL_KEV,
+)
 case("xanes.effective_electrons", phase, *ENERGY, *IMAGE)
 case("xanes.projected_density", maps, *IMAGE, element="V")
-case("xanes.electron_ratio", lambda: xanes.effective_electrons(phase()), *ENERGY,
-     *IMAGE, density=lambda: xanes.projected_density(maps(), element="V"))
-case("xanes.valence", lambda: maps()["edge_energy"], *IMAGE,
-     standards={"a": (5478, 3), "b": (5482, 4)})
+case(
+    "xanes.electron_ratio",
+    lambda: xanes.effective_electrons(phase()),
+    *ENERGY,
+    *IMAGE,
+    density=lambda: xanes.projected_density(maps(), element="V"),
+)
+case(
+    "xanes.valence",
+    lambda: maps()["edge_energy"],
+    *IMAGE,
+    standards={"a": (5478, 3), "b": (5482, 4)},
+)
 case("xanes.model_curve", lambda: maps().isel(y=slice(3), x=slice(3)), *IMAGE)
-case("xanes.band_ratio", lambda: xanes.fit_peaks(
-    spectra(), [(5470, 5490)], mask=None, dim="energy"), *IMAGE,
-    bands={"a": (5470, 5480), "b": (5480, 5490)})
+case(
+    "xanes.band_ratio",
+    lambda: xanes.fit_peaks(spectra(), [(5470, 5490)], mask=None, dim="energy"),
+    *IMAGE,
+    bands={"a": (5470, 5480), "b": (5480, 5490)},
+)
 MANY = {"n_clusters": 2, "n_starts": 1}
 case("xanes.cluster", features, *IMAGE, **MANY)
 case("xanes.cluster_orders", features, *IMAGE, n_references=2, **MANY)
@@ -217,11 +280,19 @@ case("cdi.geometry", rocked, *ROCKING, **GENERAL)
 case("cdi.retrieve", volume, *ROCKING, n_starts=1, schedule="2 ER")
 case("cdi.fsc", crystal, *SPACE, other=lambda: crystal() * 1.1)
 case("cdi.misfit", lambda: bragg()[1], "state", volume=lambda: bragg()[0])
-case("cdi.prtf", lambda: bragg()[1].expand_dims(start=2), "state",
-     volume=lambda: bragg()[0])
+case(
+    "cdi.prtf",
+    lambda: bragg()[1].expand_dims(start=2),
+    "state",
+    volume=lambda: bragg()[0],
+)
 case("cdi.align", states, "state", *SPACE, reference=lambda: states() * 1j)
-case("cdi.decompose", lambda: xr.concat(
-    [crystal(), crystal() * 1j], "start").assign_coords(start=[0, 1]), "start", *SPACE)
+case(
+    "cdi.decompose",
+    lambda: xr.concat([crystal(), crystal() * 1j], "start").assign_coords(start=[0, 1]),
+    "start",
+    *SPACE,
+)
 case("cdi.unwrap", crystal, *SPACE)
 case("cdi.displacement", lambda: cdi.unwrap(crystal()), *SPACE)
 case("cdi.strain", strained, *SPACE)
@@ -232,11 +303,21 @@ case("cdi.common_support", states, "state", *SPACE)
 case("cdi.fill_missing", states, "state", *SPACE)
 case("cdi.phase_differences", states, "state", *SPACE)
 case("cdi.order_parameter", differences, "state", *SPACE)
-case("cdi.inverse_pca", differences, "state", *SPACE,
-     order=lambda: cdi.order_parameter(differences()))
+case(
+    "cdi.inverse_pca",
+    differences,
+    "state",
+    *SPACE,
+    order=lambda: cdi.order_parameter(differences()),
+)
 case("cdi.domains", lambda: cdi.unwrap(crystal())["phase"], *SPACE)
-case("cdi.ptycho_probe", lambda: ptycho()[0], "position", *DETECTOR,
-     optics=cdi.ZonePlate(diameter=200, outer_zone=50))
+case(
+    "cdi.ptycho_probe",
+    lambda: ptycho()[0],
+    "position",
+    *DETECTOR,
+    optics=cdi.ZonePlate(diameter=200, outer_zone=50),
+)
 case("cdi.ptycho", lambda: ptycho()[0], "position", *DETECTOR, iterations=2)
 case("cdi.ptycho_fit", lambda: ptycho()[1], *IMAGE, scan=lambda: ptycho()[0])
 case("cdi.frc", lambda: phase()[0], *IMAGE, other=lambda: phase()[1])
@@ -252,11 +333,20 @@ case("echem.utilisation", record, *TIMES, formula="LiNiO2", mass=7.0)
 case("echem.extra_capacity", record, *TIMES, formula="LiNiO2", mass=7.0)
 case("echem.gitt", titration, *TIMES, radius=5000.0)
 case("echem.pulse_fit", titration, *TIMES, result=pulses, pulse=1)
-case("echem.join", record, *TIMES, scans=lambda: scans().to_dataset(name="pdf"), exposure=0)
+case(
+    "echem.join",
+    record,
+    *TIMES,
+    scans=lambda: scans().to_dataset(name="pdf"),
+    exposure=0,
+)
 case("echem.fit_clock", record, *TIMES, channel=lambda: record()["voltage"])
 case("echem.states", joined, "scan", choose=3.6, by="voltage")
-case("echem.rate", lambda: echem.cycles(record(), electrode="cathode",
-     first="charge"), "cycle")
+case(
+    "echem.rate",
+    lambda: echem.cycles(record(), electrode="cathode", first="charge"),
+    "cycle",
+)
 case("echem.peaks", differential, "half_cycle", "voltage")
 case("echem.fit_peaks", differential, "half_cycle", "voltage")
 case("echem.turning_point", differential, "half_cycle", "voltage", window=(3.2, 4.0))
@@ -298,10 +388,22 @@ def altered(data, name, change):
     return data.assign_coords({name: (dim, values, axis.attrs)}), np.arange(n)
 
 
+def numbers(result):
+    """Return everything that is a number, by name."""
+    if isinstance(result, xr.Dataset | xr.DataArray):
+        return numbers_of(result)
+    about = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else {}
+    values = {name: np.asarray(value) for name, value in about.items()}
+    return {name: v for name, v in values.items() if v.dtype.kind in "iufcb"}
+
+
 def called(name, options):
     """Return a public method and its other arguments."""
     home, _, method = name.partition(".")
-    options = {k: v() if callable(v) and not isinstance(v, type) else v for k, v in options.items()}
+    options = {
+        k: v() if callable(v) and not isinstance(v, type) else v
+        for k, v in options.items()
+    }
     return getattr(importlib.import_module(f"batteryxr.{home}"), method), options
 
 
@@ -311,7 +413,7 @@ def same(found, exact, dim, places):
         if found.sizes[dim] != len(places):
             return False
         found = found.drop_vars(dim, errors="ignore").isel({dim: places})
-    mine, theirs = numbers_of(found), numbers_of(exact)
+    mine, theirs = numbers(found), numbers(exact)
     return mine.keys() == theirs.keys() and all(
         mine[k].shape == theirs[k].shape
         and np.allclose(mine[k], theirs[k], rtol=1e-4, atol=1e-7, equal_nan=True)
@@ -345,5 +447,7 @@ def answer(name, axis, change):
             return str(error)
     if places is not None and same(found, wanted, dim, places):
         return "same"
-    told = {str(w.message) for w in caught if issubclass(w.category, DataQualityWarning)}
+    told = {
+        str(w.message) for w in caught if issubclass(w.category, DataQualityWarning)
+    }
     return " | ".join(sorted(told - usual))

@@ -58,6 +58,8 @@ BOUNDS: dict[str, Bound] = {
     "gap": Bound("s", (0.0, math.inf), (5.0, 1e8), {"h": 3600.0, "min": 60.0}),
     "exposure": Bound("s", (0.0, 1e6), (0.0, 2e4), {"ms": 1e-3, "us": 1e-6}),
     "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
+    "relative tolerance": Bound("1", (0.0, 1e6), (0.0, 0.5), _PER_CENT),
+    "mol per cent": Bound("1", (0.0, 1e4), (0.2, 200.0), {"a fraction": 100.0}),
     "temperature": Bound("degC", (-273.15, 2e3), (-100.0, 250.0), _KELVIN),
     "specific capacity": Bound("mA h g-1", (-1e5, 1e5), (-4500.0, 4500.0)),
     "usual specific capacity": Bound("mA h g-1", (0.0, 1e5), (0.5, 4500.0),

@@ -14,8 +14,7 @@ from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.record import columns, tell_times
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import VoltageStep
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import RelativeWidth, VoltageStep
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -35,7 +34,7 @@ _SHORTEST = 3
 def steps(
     record: xr.Dataset,
     *,
-    i_tolerance: Positive = 0.02,
+    i_tolerance: RelativeWidth = 0.02,
     v_tolerance: VoltageStep = 0.005,
     counting: Counting | None = None,
 ) -> xr.Dataset:

@@ -51,7 +51,9 @@ def _csv(path: Path, options: Options) -> RawTable:
         labels = tuple(next(csv.reader([decode(first).rstrip("\r")]), ()))
     except csv.Error as error:
         raise FileFormatError(
-            path, "the labels are damaged: a quote is not closed, or one is too long.", 1
+            path,
+            "the labels are damaged: a quote is not closed, or one is too long.",
+            1,
         ) from error
     body, notes = finish(rest, len(labels) - 1, b",")
     table = TextTable(path, labels, body, ",", 2)

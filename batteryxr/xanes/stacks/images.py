@@ -17,7 +17,7 @@ from batteryxr.core.errors import (
     VariableError,
     warn_quality,
 )
-from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels import OwnLabels, matched, require_even
 from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -137,6 +137,9 @@ def rebin(
     factors = factor if isinstance(factor, Mapping) else dict.fromkeys(_IMAGE, factor)
     sizes = {dim: int(n) for dim, n in factors.items()}
     require_dims(stack, sizes, caller="rebin")
+    require_even(
+        stack, [d for d, n in sizes.items() if d in _IMAGE and n > 1], caller="rebin"
+    )
     for dim, n in sizes.items():
         if n > stack.sizes[dim]:
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
