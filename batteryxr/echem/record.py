@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.errors import (
     ArgumentError,
@@ -178,6 +179,7 @@ def specific(
     if isinstance(data, xr.Dataset):
         data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
+        bounds.check("capacity per mass", abs(data) or None, argument="data")
         about = attributes("specific_capacity")
         data = xr.DataArray(float(data), name="specific_capacity", attrs=about)
     if not _is_charge(data.attrs.get("units")):

@@ -23,6 +23,8 @@ VoltageWidth = Annotated[NonNegative, Physical("voltage step")]
 VoltageWindow = Annotated[Pair, Physical("voltage")]
 #: Of a value, as a part of it.
 RelativeWidth = Annotated[Positive, Physical("relative tolerance")]
+#: Of a step or a maximum.
+Share = Annotated[Positive, Physical("share")]
 #: Length of an exposure, in s.
 Exposure = Annotated[NonNegative, Physical("exposure")]
 #: How far a clock may be off, in s.

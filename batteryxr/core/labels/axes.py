@@ -58,6 +58,17 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
     )
 
 
+def require_once(axis: xr.DataArray, *, caller: str) -> None:
+    """Raise where a label is missing or repeats; their order does not matter.
+
+    Raises
+    ------
+    DataError
+        Names the axis.
+    """
+    require_monotonic(axis.sortby(axis.name), caller=caller)
+
+
 def require_even(
     data: xr.DataArray | xr.Dataset,
     dims: Iterable[str],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
