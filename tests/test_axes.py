@@ -40,7 +40,7 @@ from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import BatteryxrError, DataQualityWarning
 
 CHANGES = ("shuffled", "repeated", "missing", "uneven")
-ALL_KEV = {"pre": (5440, 5460), "post": (5495, 5520)}
+WINDOWS = {"pre": (5440, 5460), "post": (5495, 5520)}
 CASES: dict[str, tuple] = {}
 
 
@@ -92,11 +92,8 @@ def metal():
 
 @cache
 def titration():
-    return (
-        simulate.gitt(pulses=3)[0]
-        if "pulses" in inspect.signature(simulate.gitt).parameters
-        else simulate.gitt()[0]
-    )
+    protocol = simulate.Titration(n_pulses=4, interval=10.0, rest_rows=60)
+    return simulate.gitt(protocol=protocol)[0]
 
 
 @cache
@@ -121,6 +118,13 @@ def strained():
 
 def rocked():
     return frames().rename("intensity")
+
+
+def labelled_frames():
+    """Return a scan whose pixels have numbers."""
+    scan = ptycho()[0]
+    pixels = np.arange(scan.sizes["detector_y"])
+    return scan.assign_coords(detector_y=pixels, detector_x=pixels)
 
 
 @cache
@@ -155,7 +159,6 @@ case("nmf.lower_envelope", patterns, *PDF)
 case("nmf.join", lambda: {"a": patterns(), "b": patterns()}, "r")
 case("nmf.compare_steps", fitted, *PDF, other=lambda: fitted(3))
 case("nmf.reconstruct", fitted, *PDF)
-case("nmf.bands", fitted, *PDF, steps=400)
 case(
     "nmf.purify",
     lambda: nmf.pca(patterns(), n_components=2),
@@ -195,7 +198,7 @@ case(
 )
 case("xanes.normalise", spectra, *ENERGY, *IMAGE)
 case("xanes.edge_energy", lambda: xanes.normalise(spectra()), *ENERGY, *IMAGE)
-case("xanes.noise_mask", spectra, *ENERGY, *IMAGE, **ALL_KEV)
+case("xanes.noise_mask", spectra, *ENERGY, *IMAGE, **WINDOWS)
 case("xanes.fit_edge", spectra, *ENERGY, *IMAGE, mask=None, **EDGE)
 case(
     "xanes.fit_edge_shared",
@@ -227,7 +230,7 @@ case(
     *ENERGY,
     standards=lambda: stack()[:, 2, 2],
 )
-case("xanes.scattering_factors", spectra, *ENERGY, *IMAGE, element="V", **ALL_KEV)
+case("xanes.scattering_factors", spectra, *ENERGY, *IMAGE, element="V", **WINDOWS)
 case(
     "xanes.kramers_kronig_misfit",
     spectra,
@@ -235,7 +238,7 @@ case(
     *IMAGE,
     element="V",
     phase=lambda: phase()[:, 3:5, 3:6],
-    **ALL_KEV,
+    **WINDOWS,
 )
 case("xanes.effective_electrons", phase, *ENERGY, *IMAGE)
 case("xanes.projected_density", maps, *IMAGE, element="V")
@@ -255,11 +258,12 @@ case(
 case("xanes.model_curve", lambda: maps().isel(y=slice(3), x=slice(3)), *IMAGE)
 case(
     "xanes.band_ratio",
-    lambda: xanes.fit_peaks(spectra(), [(5470, 5490)], mask=None, dim="energy"),
+    lambda: xanes.fit_peaks(
+        spectra(), peaks=[(5470, 5480), (5482, 5490)], mask=None, dim="energy"
+    ),
     *IMAGE,
-    bands={"a": (5470, 5480), "b": (5480, 5490)},
+    bands=(0, 1),
 )
-MANY = {"n_clusters": 2, "n_starts": 1}
 case("xanes.cluster", features, *IMAGE, **MANY)
 case("xanes.cluster_orders", features, *IMAGE, n_references=2, **MANY)
 case("xanes.cluster_density", features, *IMAGE, clusters=clusters)
@@ -304,7 +308,12 @@ case("cdi.unwrap", crystal, *SPACE)
 case("cdi.displacement", lambda: cdi.unwrap(crystal()), *SPACE)
 case("cdi.strain", strained, *SPACE)
 case("cdi.crop_to_support", crystal, *SPACE)
-case("cdi.summarise_states", lambda: cdi.phase_differences(states()), "state", *SPACE)
+case(
+    "cdi.summarise_states",
+    lambda: cdi.strain(cdi.displacement(cdi.unwrap(states()))),
+    "state",
+    *SPACE,
+)
 case("cdi.align_states", states, "state", *SPACE)
 case("cdi.common_support", states, "state", *SPACE)
 case("cdi.fill_missing", states, "state", *SPACE)
@@ -325,7 +334,7 @@ case(
     *DETECTOR,
     optics=cdi.ZonePlate(diameter=200, outer_zone=50),
 )
-case("cdi.ptycho", lambda: ptycho()[0], "position", *DETECTOR, iterations=2)
+case("cdi.ptycho", labelled_frames, "position", *DETECTOR, iterations=2)
 case("cdi.ptycho_fit", lambda: ptycho()[1], *IMAGE, scan=lambda: ptycho()[0])
 case("cdi.frc", lambda: phase()[0], *IMAGE, other=lambda: phase()[1])
 
@@ -338,8 +347,8 @@ case("echem.dvdq", record, *TIMES)
 case("echem.li_content", record, *TIMES, formula="LiNiO2", mass=7.0)
 case("echem.utilisation", record, *TIMES, formula="LiNiO2", mass=7.0)
 case("echem.extra_capacity", record, *TIMES, formula="LiNiO2", mass=7.0)
-case("echem.gitt", titration, *TIMES, radius=5000.0)
-case("echem.pulse_fit", titration, *TIMES, result=pulses, pulse=1)
+case("echem.gitt", titration, "test_time", radius=5000.0)
+case("echem.pulse_fit", titration, "test_time", result=pulses, pulse=1)
 case(
     "echem.join",
     record,
@@ -348,7 +357,7 @@ case(
     exposure=0,
 )
 case("echem.fit_clock", record, *TIMES, channel=lambda: record()["voltage"])
-case("echem.states", joined, "scan", choose=3.6, by="voltage")
+case("echem.states", joined, "scan", choose=[("charge", 3.6)], by="voltage")
 case(
     "echem.rate",
     lambda: echem.cycles(record(), electrode="cathode", first="charge"),
@@ -357,7 +366,7 @@ case(
 case("echem.peaks", differential, "half_cycle", "voltage")
 case("echem.fit_peaks", differential, "half_cycle", "voltage")
 case("echem.turning_point", differential, "half_cycle", "voltage", window=(3.2, 4.0))
-case("echem.equilibrium_hysteresis", pulses, "pulse", other=pulses)
+
 
 #: Changes of an axis that give another result without a word, and why they may.
 TAKEN = {
@@ -366,6 +375,8 @@ TAKEN = {
     ("test_time", "uneven"): "a cell may rest, and a cycler record slowly",
     ("test_time", "repeated"): "cyclers write two rows where a step changes",
     ("time", "uneven"): "as test time",
+    ("time", "repeated"): "as test time",
+    ("voltage", "uneven"): "a curve is looked at on its own voltages",
 }
 #: The same of single methods.
 OWN_WAY = {
@@ -374,7 +385,7 @@ OWN_WAY = {
     ("nmf.model_order", "scan"): "folds are drawn scan by scan",
     ("nmf.metropolis", "scan"): "as fit",
     ("nmf.raise_n", "scan"): "as fit",
-    ("nmf.bands", "scan"): "rotations are drawn",
+    ("nmf.purify", "scan"): "pure scans are told by their place",
     ("nmf.pca", "scan"): "signs follow the first scan",
     ("xanes.pca", "y"): "signs follow the first pixel",
     ("xanes.pca", "x"): "signs follow the first pixel",
@@ -391,6 +402,9 @@ OWN_WAY = {
 #: Methods without a case, and why.
 ELSEWHERE = {
     "nmf.refine_along": "as identify, which it calls; tests/nmf",
+    "nmf.bands": "as fit, whose result it turns; tests/nmf",
+    "echem.equilibrium_hysteresis": "pulses by their capacity; tests/echem",
+    "echem.percolation": "takes a formula",
     "nmf.read_crystal": "reads a file",
     "cdi.stack_states": "takes states one by one",
     "cdi.track_domains": "takes numbers of domains",

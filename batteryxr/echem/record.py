@@ -134,6 +134,7 @@ def columns(
         if name in record.variables:
             found[name] = record[name]
     tell_other_units(found, caller=caller)
+    _tell_missing(found["test_time"], caller)
     return Columns(
         found,
         mean=is_mean(record["current"].attrs),
@@ -141,6 +142,18 @@ def columns(
         flags=fatal_flags(record.attrs),
         paused="pause" in record.variables,
     )
+
+
+def _tell_missing(time: xr.DataArray, caller: str) -> None:
+    """Warn of rows without a time; lazy ones are not looked at."""
+    if time.chunks is None and time.dtype.kind == "f":
+        missing = int(np.isnan(time.values).sum())
+        if missing:
+            warn_quality(
+                f"{caller}: test_time is missing in {missing} rows: the charge there "
+                "is not known. Leave them out: "
+                "`record.isel(record=record['test_time'].notnull())`."
+            )
 
 
 def is_mean(attrs: Mapping[Any, Any]) -> bool:
