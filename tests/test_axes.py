@@ -264,6 +264,7 @@ case(
     *IMAGE,
     bands=(0, 1),
 )
+MANY = {"n_clusters": 2, "n_starts": 1}
 case("xanes.cluster", features, *IMAGE, **MANY)
 case("xanes.cluster_orders", features, *IMAGE, n_references=2, **MANY)
 case("xanes.cluster_density", features, *IMAGE, clusters=clusters)

@@ -262,6 +262,7 @@ def theoretical_ratio(
         )
     given = dict(f_prime or {})
     photon = np.asarray(energy, dtype=float)
+    bounds.check("photon energy", photon, argument="energy")
     total = np.zeros(photon.shape)
     for other, amount in atoms.items():
         shift = (
