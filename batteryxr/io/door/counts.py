@@ -81,8 +81,9 @@ def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
         marked = np.isin(below, _MARKS[:2]) | (below <= _MARKS[2])
         known = values[np.isfinite(values)]
         whole = (known == np.floor(known)).all()
-        if marked.all() and whole and _are_marks(values < 0):
-            bad = (values < 0) | (False if bad is None else bad)
+        odd = (values < 0) | (False if bad is None else bad)
+        if marked.all() and whole and _are_marks(odd):
+            bad = odd
     if bad is not None and bad.any():
         _tell_bad(values[bad][0], source)
         values = np.where(bad, values.dtype.type(np.nan), values)

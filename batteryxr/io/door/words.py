@@ -54,7 +54,7 @@ def in_json(path: Path, text: str, kind: str) -> Any:
     text
         All of it.
     kind
-        What it should be, such as "an Athena project".
+        What it should be, such as "Athena project".
 
     Raises
     ------
@@ -66,11 +66,11 @@ def in_json(path: Path, text: str, kind: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"the JSON breaks at column {error.colno}"
         raise FileFormatError(
-            path, f"is not {kind} as a whole: {place}. Save it again.", error.lineno
+            path, f"is no whole {kind}: {place}. Save it again.", error.lineno
         ) from error
     except (ValueError, RecursionError) as error:
         raise FileFormatError(
-            path, f"is not {kind} as a whole: {told(error)}. Save it again."
+            path, f"is no whole {kind}: {told(error)}. Save it again."
         ) from error
 
 

@@ -114,7 +114,7 @@ def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
 
 def _of_json(where: Path, text: str) -> Iterator[tuple[Record, int]]:
     """Yield the records of a project that Larch or a new Demeter wrote as JSON."""
-    project = in_json(where, text, "an Athena project")
+    project = in_json(where, text, "Athena project")
     about = json.dumps([v for k, v in project.items() if k.startswith("_____header")])
     if "athena" not in about.lower():
         raise FileFormatError(where, "is JSON, but no Athena project.")

@@ -94,13 +94,13 @@ def read_session(path: Path, options: Options) -> RawTable:
     """
     said = decode(text(path)).lstrip("\ufeff").rstrip("\0 \r\n\ufeff")
     try:
-        session = _lowered(in_json(path, said, "a PalmSens session"))
+        session = _lowered(in_json(path, said, "PalmSens session"))
         found = [_measured(path, each) for each in session["measurements"]]
     except BatteryxrError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(
-            path, f"is not a PalmSens session as a whole: {told(error)}. Save it again."
+            path, f"is no whole PalmSens session: {told(error)}. Save it again."
         ) from error
     return _chosen(path, found, options)
 
