@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.growing import copy_row, grown_line, grown_table
 from batteryxr.echem.kernels.reversals import half_cycles_of
 
 if TYPE_CHECKING:
@@ -151,11 +152,7 @@ def open_part(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Begin a part at `row`; the tables grow where they are full."""
     if n == floats.shape[0]:
-        more_floats = np.empty((2 * n, FLOATS))
-        more_integers = np.empty((2 * n, INTEGERS), np.int64)
-        more_floats[:n] = floats
-        more_integers[:n] = integers
-        floats, integers = more_floats, more_integers
+        floats, integers = grown_table(floats), grown_table(integers)
     floats[n] = 0.0
     floats[n, V_MIN] = np.inf
     floats[n, V_MAX] = -np.inf
@@ -172,9 +169,7 @@ def open_part(
 def note(rows: Ints, n: int, row: int) -> Ints:
     """Write `row` behind the `n` rows before it; the array grows where it is full."""
     if n == rows.size:
-        more = np.empty(2 * n, np.int64)
-        more[:n] = rows
-        rows = more
+        rows = grown_line(rows)
     rows[n] = row
     return rows
 
@@ -226,8 +221,8 @@ def _merge(
             before = Part(merged_floats[m - 1], merged_integers[m - 1])
             _absorb(before, Part(floats[k], integers[k]))
         else:
-            merged_floats[m] = floats[k]
-            merged_integers[m] = integers[k]
+            copy_row(merged_floats, m, floats, k)
+            copy_row(merged_integers, m, integers, k)
             merged_integers[m, DIRECTION] = direction
             m += 1
     return merged_floats[:m].copy(), merged_integers[:m].copy()
@@ -254,8 +249,8 @@ def _drop_blips(
                 _absorb_current(before, Part(floats[j], integers[j]))
             _absorb_rest(before, Part(floats[k], integers[k]))
         else:
-            floats[kept] = floats[k]
-            integers[kept] = integers[k]
+            copy_row(floats, kept, floats, k)
+            copy_row(integers, kept, integers, k)
             kept += 1
         last = k
     return floats[:kept].copy(), integers[:kept].copy()
@@ -272,8 +267,8 @@ def _gather(
         if n == last:
             _absorb(Part(floats[n], integers[n]), Part(floats[k], integers[k]))
         else:
-            floats[n] = floats[k]
-            integers[n] = integers[k]
+            copy_row(floats, n, floats, k)
+            copy_row(integers, n, integers, k)
             last = n
     for n in range(last + 1):
         integers[n, DIRECTION] = 1 if floats[n, CHARGE] > 0.0 else -1
