@@ -21,7 +21,7 @@ from batteryxr.core.errors import (
     DataError,
     warn_quality,
 )
-from batteryxr.core.labels import MOTOR, even_step
+from batteryxr.core.labels import MOTOR, require_even
 from batteryxr.core.ledger import Ledger, Piece
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
@@ -90,7 +90,8 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
         raise DataError("volume", f"has {sizes}, not at least 8 voxels along each axis")
     if intensity.dtype.kind not in "iuf":
         raise DataError("volume", f"holds {intensity.dtype}, not real counts")
-    even_step(intensity, "rocking", caller=caller, tolerance=MOTOR)
+    require_even(intensity, VOLUME[:1], caller=caller, tolerance=MOTOR)
+    require_even(intensity, VOLUME[1:], caller=caller)
     return intensity.transpose(..., *VOLUME)
 
 

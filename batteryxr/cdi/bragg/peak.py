@@ -12,7 +12,7 @@ from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.frames import FLAGS
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.core.labels.axes import require_monotonic
+from batteryxr.core.labels import require_even, require_monotonic
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 
@@ -129,11 +129,13 @@ def crop(
         If shape or centre are no such numbers.
     DimensionError
         If this is no rocking curve.
+    DataError
+        If an axis repeats or turns back, or pixels are missing between others.
     """
     require_dims(volume, VOLUME, caller="crop")
-    for axis in VOLUME:
-        if axis in volume.coords:
-            require_monotonic(volume[axis], caller="crop")
+    if "rocking" in volume.coords:
+        require_monotonic(volume["rocking"], caller="crop")
+    require_even(volume, VOLUME[1:], caller="crop")
     sizes = _shape(volume, shape)
     if isinstance(centre, str):
         peak = _peak(volume)

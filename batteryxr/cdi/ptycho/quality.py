@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
-from batteryxr.core.labels import OwnLabels, even_step, matched
+from batteryxr.core.labels import OwnLabels, even_step, matched, require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -68,6 +68,7 @@ def frc(
         raise DataError(
             "data, other", "hold NaN", "Cut the images to where they do not."
         )
+    require_even(data, ("y", "x"), caller="frc")
     pixel = abs(even_step(data, "y", caller="frc"))
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
@@ -124,6 +125,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     experiment = experiment_of(scan, caller="ptycho_fit", probe=False)
     names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
     require_variables(result, names, caller="ptycho_fit")
+    require_even(result, ("y", "x"), caller="ptycho_fit")
     weight, frames = experiment.weight, experiment.frames
     fields = _Predicted(result, experiment)
     n_frames = len(experiment.corners)

@@ -21,7 +21,7 @@ from batteryxr.echem.cycling.curve_shape import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import Pair
+    from batteryxr.core.bounds.kinds import VoltageWindow
 
 #: What smoothing shifts a valley relative to what a second smoothing does, at most.
 _FIRST = 2.0
@@ -31,7 +31,7 @@ _FIRST = 2.0
 def turning_point(
     result: xr.Dataset,
     *,
-    window: Pair,
+    window: VoltageWindow,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.

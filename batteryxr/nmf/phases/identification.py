@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal, PdfInstrument
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.labels import matched
+from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -263,6 +263,7 @@ def _within(
     patterns: xr.DataArray, r_range: tuple[float, float] | None
 ) -> xr.DataArray:
     """Return the patterns between two distances, r = 0 left out."""
+    require_monotonic(patterns["r"], caller="identify")
     low, high = r_range or (0.0, math.inf)
     r = patterns["r"].values
     kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
