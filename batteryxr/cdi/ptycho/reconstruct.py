@@ -9,8 +9,9 @@ import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
-from batteryxr.cdi.ptycho.frames import frame_blocks, mean_counts
+from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.states import (
@@ -135,6 +136,9 @@ def ptycho(
     experiment = experiment_of(scan, caller="ptycho")
     found = estimated(Sizes.of([experiment], n_modes), engine, resources)
     settings = fitted(settings, found)
+    experiment = examined(
+        experiment, hold=not settings.streamed, step=settings.block or 64
+    )
     state = first_state(experiment, settings)
     with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
 
@@ -143,7 +147,7 @@ def ptycho(
 
         state = reconstruct(experiment, settings, state, iterations, watch)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
-    result = labelled_state(experiment, state, coords)
+    result = labelled_state(experiment, state, coords, scan.sizes["position"])
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
     result.attrs["history"] = scan.attrs.get("history", "")
@@ -181,12 +185,11 @@ def reconstruct(
     ConvergenceError
         If it diverges.
     """
-    from batteryxr.cdi.ptycho.kernels.loop import iterate, total_counts
+    from batteryxr.cdi.ptycho.kernels.loop import iterate
 
     bring = to_device(settings.device, purpose="ptychography")
-    frames = frame_blocks(experiment.frames, settings, bring)
-    if not np.isfinite(state.power):
-        state.power = total_counts(frames, experiment.weight)
+    frames = frame_blocks(experiment, settings, bring)
+    check_state(experiment, state)
 
     def checked(state: State) -> None:
         check_finite(state)
@@ -196,6 +199,19 @@ def reconstruct(
     weight = bring(experiment.weight)
     iterate(settings, state, frames, weight, until=until, watch=checked)
     return state
+
+
+def check_state(experiment: Experiment, state: State) -> None:
+    """Raise a `DataError` unless a state is one of an experiment."""
+    n, j = len(experiment.weight), len(experiment.corners)
+    shapes = {
+        "object": (state.obj.shape, (experiment.y.size, experiment.x.size)),
+        "probe": (state.probe.shape[1:], (n, n)),
+        "positions": (state.positions.shape, (j, 2)),
+    }
+    for name, (found, expected) in shapes.items():
+        if tuple(found) != expected:
+            raise DataError(name, f"of {tuple(found)}; the scan has {expected}")
 
 
 def check_finite(state: State) -> None:
@@ -300,19 +316,22 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     if not settings.engine.subpixel:
         positions = np.rint(positions)
     probe = np.asarray(experiment.probe).astype(np.complex64)
+    if not np.isfinite(probe).all():
+        raise DataError("probe", "not finite at every pixel")
     if not np.sum(np.abs(probe) ** 2) > 0:
         raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
     used = [m for m in probe if np.any(m)]
     probe = np.ascontiguousarray(used[: settings.n_modes])
-    counts = mean_counts(experiment.frames, experiment.weight)
-    if not counts > 0:
-        raise DataError("frames", "no counts where the mask leaves pixels")
+    seen = experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
+    counts = float(seen.mean.sum())
     rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
     probe = add_modes(probe, settings.n_modes, rng)
     probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
     bring = to_device(settings.device, purpose="ptychography")
     obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
-    return State(bring(obj), bring(probe.astype(np.complex64)), positions)
+    probe = bring(probe.astype(np.complex64))
+    return State(bring(obj), probe, positions, power=float(seen.counts.sum()))
 
 
 def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:

@@ -40,9 +40,11 @@ class Labelled(NamedTuple):
 
 
 def labelled_state(
-    experiment: Experiment, state: State, coords: Mapping[Any, Any]
+    experiment: Experiment, state: State, coords: Mapping[Any, Any], frames: int
 ) -> xr.Dataset:
     """Label a state: object and probe in nm, positions, residuals and modes.
+
+    Frames that were left out have no correction of their positions: NaN.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def labelled_state(
         After the last pass.
     coords
         Coordinates of the scan to keep.
+    frames
+        Of the scan, with those that were left out.
     """
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
@@ -67,7 +71,9 @@ def labelled_state(
         "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
         "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
     }
-    shifts = (state.positions - experiment.corners) * experiment.pixel
+    shifts = np.full((frames, 2), np.nan)
+    numbers = slice(None) if experiment.numbers is None else experiment.numbers
+    shifts[numbers] = (state.positions - experiment.corners) * experiment.pixel
     for k, axis in enumerate("yx"):
         found[f"position_shift_{axis}"] = Labelled(
             "position", shifts[:, k], "nm", f"Correction of the position {axis}"

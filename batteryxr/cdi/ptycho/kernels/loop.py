@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
-from batteryxr.core.device import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,21 +116,3 @@ class InMemory:
 def edges(frames: int, block: int | None) -> list[int]:
     """Return where blocks of at most `block` frames begin, and the end."""
     return [*range(0, frames, block or frames), frames]
-
-
-def total_counts(frames: FrameBlocks, weight: np.ndarray) -> float:
-    """Return the counts of all frames where pixels count, a block at a time."""
-    total = 0.0
-    for _, block in frames.blocks(np.random.default_rng(0)):
-        counts = to_numpy(block.sum(0, dtype=_exact(block)))
-        total += float(np.sum(counts * weight, dtype=float))
-    return total
-
-
-def _exact(block: Any) -> Any:
-    """Return a type of the array's library in which counts add up exactly."""
-    if hasattr(block, "detach"):
-        import torch
-
-        return torch.float64
-    return np.float64

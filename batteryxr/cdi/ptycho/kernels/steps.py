@@ -55,7 +55,7 @@ def replace_modulus(
         Unscaled transforms of the modes; overwritten, and scaled so that the unscaled
         inverse gives exit waves.
     frame : (..., n, n)
-        Counts.
+        Counts; below 0 where the pixel does not count in this frame.
     weight : (n, n)
         1 where the pixel counts, 0 where it is dead: there the waves stay.
 
@@ -75,11 +75,13 @@ def replace_modulus(
     counts = xp.astype(frame, xp.float32)
     power = xp.sum(xp.abs(waves) ** 2, axis=-3) / size + _TINY.item()
     modulus = xp.sqrt(power)
-    difference = weight * (modulus - xp.sqrt(counts))
+    seen = xp.astype(counts >= 0, xp.float32) * weight
+    counts = xp.clip(counts, min=0.0)
+    difference = seen * (modulus - xp.sqrt(counts))
     change = difference / modulus
     if poisson:
         curved = 2.0 * modulus * xp.sqrt(xp.clip(power, min=_DARK.item()))
-        likelier = weight * (power - counts) / curved
+        likelier = seen * (power - counts) / curved
         change = xp.where(difference > -_FAR.item(), likelier, change)
     waves *= ((1.0 - change) / size)[..., None, :, :]
     return xp.sum(difference**2)
@@ -248,7 +250,7 @@ def _modulus(
     modes, rows, columns = waves.shape
     total = 0.0  # short sums stay exact in single precision
     power = np.empty(columns, np.float32)
-    one = np.float32(1.0)
+    one, nothing = np.float32(1.0), np.float32(0.0)
     for i in range(rows):
         power[:] = 0.0
         for m in range(modes):
@@ -261,12 +263,14 @@ def _modulus(
         for k in range(columns):
             squared = power[k] * scale + _TINY
             modulus, counts = np.sqrt(squared), np.float32(measured[k])
-            difference = w[k] * (modulus - np.sqrt(counts))
+            seen = w[k] if counts >= nothing else nothing
+            counts = max(counts, nothing)
+            difference = seen * (modulus - np.sqrt(counts))
             misfit += difference * difference
             change = difference / modulus
             if poisson and difference > -_FAR:
                 curved = np.float32(2.0) * modulus * np.sqrt(max(squared, _DARK))
-                change = w[k] * (squared - counts) / curved
+                change = seen * (squared - counts) / curved
             power[k] = scale * (one - change)
         total += float(misfit)
         for m in range(modes):
