@@ -151,8 +151,10 @@ def look(
         each["counts"].append(some.sum((1, 2), dtype=float))
         usable = np.count_nonzero(known, axis=(-2, -1))
         each["usable"].append(np.broadcast_to(usable, len(values)))
-        low = np.where(known, values, np.inf).min((1, 2)) if spoilt else _least(
-            values, good
+        low = (
+            np.where(known, values, np.inf).min((1, 2))
+            if spoilt
+            else _least(values, good)
         )
         each["flat"].append((low == some.max((1, 2))) & (usable > 1))
         for name in ("negative", "missing", "largest"):

@@ -168,9 +168,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _as_fitted(
-    result: xr.Dataset, scan: xr.Dataset
-) -> tuple[Experiment, np.ndarray]:
+def _as_fitted(result: xr.Dataset, scan: xr.Dataset) -> tuple[Experiment, np.ndarray]:
     """Return the experiment of the frames that were fitted, and how far they moved."""
     whole = experiment_of(scan, caller="ptycho_fit", probe=False)
     names = ["transmission", "probe", "position_shift_y", "position_shift_x"]

@@ -16,6 +16,7 @@ from batteryxr.cdi.ptycho.coupling import (
 )
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.examine import findings, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.reconstruct import Energy, advance
 from batteryxr.cdi.ptycho.result import labelled_stack
@@ -34,7 +35,7 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.errors import ArgumentError, StoreError, warn_quality
 from batteryxr.core.ledger import Ledger, digest, mark_digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
@@ -53,6 +54,7 @@ from batteryxr.core.store import (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.cdi.ptycho.examine import Seen
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
@@ -174,6 +176,9 @@ def ptycho_energies(
     settings = fitted(settings, found)
     if progress:
         print(found, flush=True)
+    location = ledger_of(store).location
+    require_store(location)
+    experiments = looked_at(experiments, found.workers, progress)
     stack = Stack(
         experiments=experiments,
         settings=settings,
@@ -184,8 +189,6 @@ def ptycho_energies(
         registration=registration,
         progress=progress,
     )
-    location = stack.store
-    require_store(location)
     with telling(location), locked(location):
         mark = mark_of(stack)
         if not _is_finished(stack, mark):
@@ -237,7 +240,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     settings, relation = stack.settings, stack.kramers_kronig
     marked = asdict(settings) | {"engine": repr(settings.engine)}
     del marked["streamed"]  # which changes nothing
-    first = stack.experiments[0]
+    weights = {id(e.weight): e.weight for e in stack.experiments}.values()
     vacuum = stack.registration.vacuum
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
@@ -251,21 +254,41 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         "positions": digest(
             *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
         ),
-        "mask": digest(first.weight),
+        "mask": digest(*weights),
         "probe": digest(*probes),
     }
 
 
+def looked_at(
+    experiments: list[Experiment], workers: int, progress: bool | None
+) -> list[Experiment]:
+    """Look at the frames of all energies, say what is wrong, leave out the empty."""
+    tasks = [blocks.delayed(_seen, traverse=False)(e) for e in experiments]
+    with blocks.workers(workers):
+        each = blocks.gather(tasks, "Looking at frames", progress=progress)
+    said: dict[str, list[float]] = {}
+    for experiment, seen in zip(experiments, each, strict=True):
+        for text in findings(seen, experiment):
+            said.setdefault(text, []).append(experiment.energy)
+    for text, energies in said.items():
+        more = f" and {len(energies) - 1} energies more" if len(energies) > 1 else ""
+        warn_quality(f"{energies[0]:g} eV{more}: {text}")
+    return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
+
+
+def _seen(experiment: Experiment) -> Seen:
+    return look(experiment)[0]
+
+
 def _digests(stack: Stack) -> dict[str, list[Any]]:
     """Return type, shape and digest of all frames, energy by energy."""
-    frames = [experiment.frames for experiment in stack.experiments]
-    tasks = [blocks.delayed(digest, traverse=False)(counts) for counts in frames]
-    with blocks.workers(stack.workers):
-        digests = blocks.gather(tasks, "Comparing frames", progress=stack.progress)
-    return {
-        f"{energy} eV": [str(counts.dtype), *counts.shape, text]
-        for energy, counts, text in zip(stack.energy, frames, digests, strict=True)
-    }
+    found = {}
+    for energy, experiment in zip(stack.energy, stack.experiments, strict=True):
+        assert experiment.seen is not None
+        frames = experiment.frames
+        text = experiment.seen.digest
+        found[f"{energy} eV"] = [str(frames.dtype), *frames.shape, text]
+    return found
 
 
 def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
