@@ -49,6 +49,7 @@ from batteryxr.cdi.ptycho.engines import RAAR as RAAR
 from batteryxr.cdi.ptycho.engines import RPIE as RPIE
 from batteryxr.cdi.ptycho.estimate import ptycho_plan as ptycho_plan
 from batteryxr.cdi.ptycho.examine import check_ptycho as check_ptycho
+from batteryxr.cdi.ptycho.orientation import orientation as orientation
 from batteryxr.cdi.ptycho.plot import plot_ptycho as plot_ptycho
 from batteryxr.cdi.ptycho.probe import Mirrors as Mirrors
 from batteryxr.cdi.ptycho.probe import ZonePlate as ZonePlate
