@@ -1,4 +1,4 @@
-"""Look at the frames of a scan before anything is fitted to them: seconds, not hours."""
+"""Look at the frames of a scan before anything is fitted to them: in seconds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Seen(NamedTuple):
     marks : (j,)
         Equal for equal frames.
     mean, top : (n, n)
-        Mean and largest count of each pixel, the beam in the middle.
+        Mean and largest count of each pixel, the beam in the middle; 0 and -1 where a
+        pixel counts in no frame.
     piled : (3,)
         The largest count of all, and how many pixels have it, or nearly so.
     shadow : (3,)
@@ -122,6 +123,8 @@ def settled(
     kept = np.flatnonzero(~seen.left_out)
     if kept.size == 0:
         raise DataError("frames", "no counts where the mask leaves pixels")
+    if kept.size == 1:
+        raise DataError("frames", "one alone has counts: nothing overlaps with it")
     if kept.size < len(seen.counts):
         experiment = experiment.only(kept)
         held = None if held is None else held[kept]
@@ -148,27 +151,32 @@ def look(
         values, spoilt = found.values, found.values.dtype.kind == "f"
         known = (values >= 0) & good if spoilt else good
         some = np.where(known, values, 0) if spoilt else values
-        each["counts"].append(some.sum((1, 2), dtype=float))
-        usable = np.count_nonzero(known, axis=(-2, -1))
-        each["usable"].append(np.broadcast_to(usable, len(values)))
-        low = (
-            np.where(known, values, np.inf).min((1, 2))
-            if spoilt
-            else _least(values, good)
-        )
-        each["flat"].append((low == some.max((1, 2))) & (usable > 1))
-        for name in ("negative", "missing", "largest"):
-            each[name].append(getattr(found, name))
-        each["marks"].append(_marks(values))
-        total += some.sum(0, dtype=float)
-        times += known.sum(0) if spoilt else len(values) * known
-        np.maximum(top, some.max(0), out=top)
-        piled = _more(piled, some)
         shadows.take(start, some)
+        counts = some.sum((1, 2), dtype=float)
+        usable = np.count_nonzero(known, axis=(-2, -1))
+        if spoilt:
+            low = np.where(known, values, np.inf).min((1, 2))
+        else:
+            low = _least(values, good)
+        flat = (low == some.max((1, 2))) & (usable > 1)
+        for name, line in (
+            ("counts", counts), ("usable", np.broadcast_to(usable, len(values))),
+            ("flat", flat), ("marks", _marks(values)), ("negative", found.negative),
+            ("missing", found.missing), ("largest", found.largest),
+        ):  # fmt: skip
+            each[name].append(line)
+        telling = (counts > 0) & ~flat
+        if not telling.all():
+            some, known = some[telling], known[telling] if spoilt else known
+        total += some.sum(0, dtype=float)
+        times += known.sum(0) if spoilt else len(some) * known
+        np.maximum(top, some.max(0, initial=0), out=top)
+        piled = _more(piled, some)
         if held is not None:
             held.put(start, np.fft.ifftshift(values, axes=(-2, -1)))
     arrays = {name: np.concatenate(parts) for name, parts in each.items()}
     mean = total / np.maximum(times, 1)
+    top[times == 0] = -1.0
     seen = Seen(**arrays, mean=mean, top=top, piled=piled, shadow=shadows.moved(mean))
     return seen, None if held is None else held.values
 
@@ -327,7 +335,7 @@ def findings(seen: Seen, experiment: Experiment) -> list[str]:
     weak = _weak(seen)
     if weak.any():
         said.append(f"{which(weak)} have less than a tenth of the usual counts")
-    return said + _of_pixels(seen, experiment)
+    return said + _of_pixels(seen)
 
 
 def _weak(seen: Seen) -> np.ndarray:
@@ -336,7 +344,7 @@ def _weak(seen: Seen) -> np.ndarray:
     return (seen.counts < _WEAK * usual) & ~seen.left_out
 
 
-def _of_pixels(seen: Seen, experiment: Experiment) -> list[str]:
+def _of_pixels(seen: Seen) -> list[str]:
     said = []
     high, at, near = seen.piled
     if high >= 16 and at >= _PILED and at > near:
@@ -344,14 +352,14 @@ def _of_pixels(seen: Seen, experiment: Experiment) -> list[str]:
             f"{at:.0f} pixels pile up at {high:.6g}, the largest count: saturated? Set "
             "mask there, (position, detector_y, detector_x)"
         )
-    hot = hot_pixels(seen, experiment)
+    hot = hot_pixels(seen)
     if hot.any():
         places = ", ".join(str((int(y), int(x))) for y, x in np.argwhere(hot)[:5])
         said.append(
             f"{hot.sum()} hot pixel(s) outside the mask, at {places}: they count far "
             "more than all round them. Set mask there"
         )
-    gaps = gap_lines(seen, experiment)
+    gaps = gap_lines(seen)
     for axis, lines in enumerate(gaps):
         if lines.size:
             name = ("row", "column")[axis]
@@ -362,11 +370,11 @@ def _of_pixels(seen: Seen, experiment: Experiment) -> list[str]:
     return said
 
 
-def hot_pixels(seen: Seen, experiment: Experiment) -> np.ndarray:
+def hot_pixels(seen: Seen) -> np.ndarray:
     """Return pixels (n, n) that count far more than the brightest round them."""
     from scipy import ndimage
 
-    good = ~experiment.dark
+    good = seen.top >= 0
     mean = np.where(good, seen.mean, 0.0)
     ring = np.ones((5, 5), bool)
     ring[1:4, 1:4] = False
@@ -376,10 +384,10 @@ def hot_pixels(seen: Seen, experiment: Experiment) -> np.ndarray:
     return np.asarray(good & (mean > _HOT * beside + noise))
 
 
-def gap_lines(seen: Seen, experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+def gap_lines(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """Return rows, and columns, that count nothing between others that do."""
     j = max(len(seen.counts), 1)
-    good = ~experiment.dark
+    good = seen.top >= 0
     found = []
     for axis in (0, 1):
         other = 1 - axis
@@ -399,7 +407,7 @@ def gap_lines(seen: Seen, experiment: Experiment) -> tuple[np.ndarray, np.ndarra
 
 @recorded
 def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
-    """Look at a scan before it is reconstructed: what is wrong with its frames?
+    """Look at a scan before it is reconstructed, and say what is wrong with it.
 
     Reads once, a block at a time.
 
@@ -445,10 +453,10 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
         values[name] = ("position", flags, long_name)
     frame = ("detector_y", "detector_x")
     gap = np.zeros(seen.mean.shape, bool)
-    rows, columns = gap_lines(seen, experiment)
+    rows, columns = gap_lines(seen)
     gap[rows], gap[:, columns] = True, True
     values["mean_frame"] = (frame, seen.mean, "Mean counts")
-    values["hot"] = (frame, hot_pixels(seen, experiment), "Hot pixels")
+    values["hot"] = (frame, hot_pixels(seen), "Hot pixels")
     values["gap"] = (frame, gap, "Gap without a mask")
     result = xr.Dataset(
         {

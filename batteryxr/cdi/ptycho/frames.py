@@ -23,7 +23,7 @@ UNKNOWN = np.float32(-1.0)
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type in which counts are held: as stored where the loops know it."""
     if dtype.name in _KNOWN:
-        return np.dtype(dtype)
+        return np.dtype(dtype).newbyteorder("=")
     return np.dtype(np.uint16 if dtype == np.uint8 else np.float32)
 
 
@@ -73,7 +73,7 @@ def frame_blocks(
 
 
 def load(experiment: Experiment, start: int, stop: int) -> np.ndarray:
-    """Return frames `start` to `stop` as the engines take them, origin in the corner."""
+    """Return frames `start` to `stop` for the engines, origin in the corner."""
     return np.fft.ifftshift(clean(experiment, start, stop).values, axes=(-2, -1))
 
 
