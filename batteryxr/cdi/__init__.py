@@ -59,6 +59,7 @@ from batteryxr.cdi.ptycho.quality import ptycho_fit as ptycho_fit
 from batteryxr.cdi.ptycho.reconstruct import ptycho as ptycho
 from batteryxr.cdi.ptycho.scan import ptycho_scan as ptycho_scan
 from batteryxr.cdi.ptycho.settings import KramersKronig as KramersKronig
+from batteryxr.cdi.ptycho.settings import Recording as Recording
 from batteryxr.cdi.ptycho.settings import Registration as Registration
 from batteryxr.cdi.ptycho.settings import Resources as Resources
 from batteryxr.cdi.ptycho.settings import Schedule as Schedule

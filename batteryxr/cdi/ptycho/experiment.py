@@ -51,6 +51,8 @@ class Experiment:
         Not 0 where a pixel does not count in one frame; may be lazy.
     numbers : (position,) or None
         Of the frames in the scan, where some are left out.
+    background : (n, n) or None
+        Counts that a frame holds beside the pattern; origin in the corner.
     seen
         What was found in the frames, once they were looked at.
     held
@@ -67,6 +69,7 @@ class Experiment:
     probe: Any = None
     ignored: Any = None
     numbers: np.ndarray | None = None
+    background: np.ndarray | None = None
     seen: Seen | None = None
     held: np.ndarray | None = None
 
@@ -163,7 +166,8 @@ def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Exper
         require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
     first = _modes(scan, stacked=False, caller=caller) if "probe" in scan else None
     masks = _Masks(scan, geometry.n, caller=caller)
-    return _experiment(frames, first, masks.of(None), geometry)
+    made = _experiment(frames, first, masks.of(None), geometry)
+    return replace(made, background=_background(scan, caller=caller))
 
 
 def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
@@ -181,7 +185,8 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
     probe = _modes(scan, stacked=True, caller=caller)
     each = "energy" in probe.dims
     masks = _Masks(scan, geometry.n, caller=caller)
-    return [
+    background = _background(scan, caller=caller)
+    made = [
         _experiment(
             frames.isel(energy=k),
             probe.isel(energy=k) if each else probe,
@@ -190,6 +195,22 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
         )
         for k in range(scan.sizes["energy"])
     ]
+    return [replace(one, background=background) for one in made]
+
+
+def _background(scan: xr.Dataset, *, caller: str) -> np.ndarray | None:
+    """Return the background that a scan tells, origin in the corner."""
+    if "background" not in scan:
+        return None
+    told = scan["background"]
+    if {*told.dims} != {*FRAME[1:]}:
+        raise DimensionError(
+            f"{caller} needs background on {FRAME[1:]}; found {told.dims}."
+        )
+    values = told.transpose(*FRAME[1:]).values
+    if values.dtype.kind not in "iuf" or not np.all(values >= 0):
+        raise DataError("background", "below 0, or no number, at some pixels")
+    return np.fft.ifftshift(values.astype(np.float32))
 
 
 def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:

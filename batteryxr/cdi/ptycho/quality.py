@@ -214,6 +214,13 @@ class _Predicted:
 
         self._fft = scipy.fft.fft2
         shift = moves / experiment.pixel
+        self._background: Any = 0.0
+        self._light = np.ones(len(moves))
+        if "background" in result:
+            self._background = np.fft.ifftshift(result["background"].values)
+            light = result["intensity"].values
+            numbers = experiment.numbers
+            self._light = light if numbers is None else light[numbers]
         obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
         probe = np.ascontiguousarray(result.probe.values)
         state = State(obj, probe, experiment.corners + shift)
@@ -227,4 +234,4 @@ class _Predicted:
         y, x = self._corners[j]
         waves = self._fft(probe * self._obj[y : y + n, x : x + n], norm="ortho")
         total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
-        return total
+        return self._light[j] * (total + self._background)

@@ -13,7 +13,7 @@ from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
 from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
-from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
+from batteryxr.cdi.ptycho.settings import Recording, Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.states import (
     LEADER,
     coupled_key,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from batteryxr.core.ledger import Ledger
 
 
+#: Least counts per pixel from which a background is refined.
+_FAINT = 1e-3
+
+
 @recorded
 def ptycho(
     scan: xr.Dataset,
@@ -49,6 +53,7 @@ def ptycho(
     iterations: Count = 100,
     n_modes: Count = 1,
     schedule: Schedule = Schedule(),
+    instrument: Recording = Recording(),
     resources: Resources = Resources(),
     seed: Seed = 0,
     device: str = "cpu",
@@ -74,6 +79,9 @@ def ptycho(
         Mutually incoherent probe modes.
     schedule
         From which pass on probe and positions are updated, and steps are smaller.
+    instrument
+        What frames hold beside the pattern: ``Recording(background="constant")``,
+        ``Recording(intensity=True)``.
     resources
         Memory that may be used, and frames per block.
     seed
@@ -89,7 +97,9 @@ def ptycho(
     xarray.Dataset
         `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
         nm of the scan's own positions; `illumination`; `amp_residual` per pass;
-        `mode_weight`; `position_shift_y`, `position_shift_x`.
+        `mode_weight`; `position_shift_y`, `position_shift_x`, NaN for frames that
+        were left out; with a background `background` (detector_y, detector_x) and
+        `intensity` (position).
 
     Raises
     ------
@@ -128,6 +138,7 @@ def ptycho(
         schedule=schedule,
         seed=(seed,),
         device=device,
+        recording=instrument,
     )
     if schedule.lead:
         raise ArgumentError(
@@ -310,6 +321,7 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     DataError
         If the probe has no power, or the frames hold no counts.
     """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND
     from batteryxr.cdi.ptycho.kernels.state import State, add_modes
 
     positions = experiment.corners
@@ -324,14 +336,44 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     probe = np.ascontiguousarray(used[: settings.n_modes])
     seen = experiment.seen
     assert seen is not None, "look at the frames first: `examined`"
+    recorded = _recorded(experiment, settings)
     counts = float(seen.mean.sum())
+    if recorded:
+        lit = experiment.weight * (np.fft.ifftshift(seen.top) >= 0)
+        counts -= float(np.sum(recorded[BACKGROUND] * lit))
+    if not counts > 0:
+        raise DataError("background", "more than the frames hold", "Look at its units.")
     rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
     probe = add_modes(probe, settings.n_modes, rng)
     probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
     bring = to_device(settings.device, purpose="ptychography")
     obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
     probe = bring(probe.astype(np.complex64))
-    return State(bring(obj), probe, positions, power=float(seen.counts.sum()))
+    memory = {name: bring(values) for name, values in recorded.items()}
+    power = float(seen.counts.sum())
+    return State(bring(obj), probe, positions, power=power, memory=memory)
+
+
+def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:
+    """Return first guesses of what frames hold beside the pattern; empty: nothing."""
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
+
+    recording, seen = settings.recording, experiment.seen
+    assert seen is not None
+    known = experiment.background
+    if recording == Recording() and known is None:
+        return {}
+    background = np.zeros(experiment.weight.shape, np.float32)
+    if known is not None:
+        background = known.copy()
+    elif recording.background is not None:
+        lowest = np.percentile(seen.mean[seen.top >= 0], 5)
+        background += np.float32(max(float(lowest), _FAINT))
+    intensity = np.ones(len(seen.counts), np.float32)
+    if recording.intensity:
+        intensity = seen.counts / np.maximum(seen.usable, 1)
+        intensity = (intensity / intensity.mean()).astype(np.float32)
+    return {BACKGROUND: background, INTENSITY: intensity}
 
 
 def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:

@@ -57,6 +57,7 @@ def labelled_state(
     frames
         Of the scan, with those that were left out.
     """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
     probe, shares = orthogonalise(to_numpy(state.probe))
@@ -78,6 +79,14 @@ def labelled_state(
         found[f"position_shift_{axis}"] = Labelled(
             "position", shifts[:, k], "nm", f"Correction of the position {axis}"
         )
+    if BACKGROUND in state.memory:
+        background = np.fft.fftshift(to_numpy(state.memory[BACKGROUND]))
+        light = np.full(frames, np.nan)
+        light[numbers] = to_numpy(state.memory[INTENSITY])
+        found["background"] = Labelled(
+            ("detector_y", "detector_x"), background, "1", "Background, counts"
+        )
+        found["intensity"] = Labelled("position", light, "1", "Light of a frame")
     beside = lateral(probe.shape[-1], experiment.pixel)
     axes = {
         "y": Labelled("y", experiment.y, "nm", "y"),

@@ -22,6 +22,7 @@ from batteryxr.cdi.ptycho.reconstruct import Energy, advance
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
+    Recording,
     Registration,
     Resources,
     Schedule,
@@ -76,6 +77,7 @@ def ptycho_energies(
     kramers_kronig: KramersKronig | None = None,
     registration: Registration = Registration(),
     schedule: Schedule = Schedule(),
+    instrument: Recording = Recording(),
     resources: Resources = Resources(),
     seed: Seed = 0,
     device: str = "cpu",
@@ -112,6 +114,8 @@ def ptycho_energies(
         object and probe, and need far fewer `iterations`: a tenth will often do. What
         passes leave undone, most of it at low frequencies, is then common to all
         energies and hardly touches their spectra. 0: each starts from an empty field.
+    instrument
+        What frames hold beside the pattern: ``Recording(background="constant")``.
     resources
         Memory for all energies at work, energies at a time, frames per block, and
         passes between two states that are kept.
@@ -164,6 +168,7 @@ def ptycho_energies(
         schedule=schedule,
         seed=(seed,),
         device=device,
+        recording=instrument,
     )
     experiments = experiments_of(scan, caller="ptycho_energies")
     if kramers_kronig is not None and len(experiments) < kramers_kronig.degree + 2:
@@ -242,6 +247,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     del marked["streamed"]  # which changes nothing
     weights = {id(e.weight): e.weight for e in stack.experiments}.values()
     vacuum = stack.registration.vacuum
+    known = stack.experiments[0].background
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
         "settings": marked,
@@ -256,6 +262,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         ),
         "mask": digest(*weights),
         "probe": digest(*probes),
+        "background": "" if known is None else digest(known),
     }
 
 
