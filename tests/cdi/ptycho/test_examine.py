@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
@@ -22,21 +19,6 @@ from batteryxr.cdi import (
 from batteryxr.core.errors import DataError, DataQualityWarning, DimensionError
 
 FRAME = ("position", "detector_y", "detector_x")
-
-
-@pytest.fixture(scope="module")
-def fuzz():
-    """Return the script that spoils scans, with a simulator of its own."""
-    script = Path(__file__).parents[3] / "benchmarks" / "truth" / "ptychography_fuzz.py"
-    spec = importlib.util.spec_from_file_location("ptychography_fuzz", script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def scan(fuzz):
-    return fuzz.clean_scan()
 
 
 def with_frames(scan, values):

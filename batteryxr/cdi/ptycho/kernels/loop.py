@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
