@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Room round the object for positions that move, in pixels.
 MARGIN = 6
-_PROBE = "(.cdi.ptycho_probe makes one)"
+_PROBE = "(.cdi.ptycho_probe makes one, from the frames if need be)"
 _REGRID = "or cut or pad yours to the same pixels."
 
 

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho.engines import LSQML
 from batteryxr.cdi.ptycho.examine import examined
-from batteryxr.cdi.ptycho.experiment import MARGIN, experiment_of
-from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
-from batteryxr.cdi.ptycho.settings import Schedule, Settings
-from batteryxr.core.errors import ConvergenceError, warn_quality
+from batteryxr.cdi.ptycho.experiment import experiment_of
+from batteryxr.cdi.ptycho.trial import residual_of, room, trial_of
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.core.checks import Count, Seed
 
-#: Frames, and detector pixels along a side, that tell the way as well as more would.
-_FRAMES, _PIXELS = 64, 96
 #: The best must leave so much less than the second for the answer to be sure.
 _SURE = 0.93
 
@@ -96,13 +92,13 @@ def orientation(
     >>> sign = scan.cdi.orientation().attrs["sign"]
     >>> scan = read_ptychography("scan.h5", sign=tuple(sign))
     """
-    whole = examined(experiment_of(scan, caller="orientation"))
-    few = _coarse(_middle(whole))
-    few = examined(replace(few, seen=None), hold=True)
+    few = trial_of(examined(experiment_of(scan, caller="orientation")))
     found = np.full(len(WAYS), np.inf)
     with bar(None, "Turning", total=len(WAYS), progress=progress) as shown:
         for k, way in enumerate(WAYS):
-            found[k] = _residual(_turned(few, way), iterations, seed)
+            found[k] = residual_of(
+                _turned(few, way), iterations, seed, probe_from=iterations // 2
+            )
             shown.update(1)
     order = np.argsort(found)
     best, second = found[order[:2]]
@@ -131,62 +127,7 @@ def orientation(
     return result
 
 
-def _middle(experiment: Experiment) -> Experiment:
-    """Return the frames in the middle of the scan, about which others lie closely."""
-    away = experiment.corners - np.median(experiment.corners, axis=0)
-    order = np.argsort(np.hypot(*away.T), kind="stable")[:_FRAMES]
-    return experiment.only(np.sort(order))
-
-
-def _coarse(experiment: Experiment) -> Experiment:
-    """Return an experiment on the middle of the detector: larger pixels, same field."""
-    n = len(experiment.weight)
-    if n <= _PIXELS:
-        return experiment
-    low = n // 2 - _PIXELS // 2
-    part = slice(low, low + _PIXELS)
-    scale = _PIXELS / n
-    probe = np.asarray(experiment.probe)
-    far = np.fft.fftshift(np.fft.fft2(probe), axes=(-2, -1))[..., part, part]
-    small = np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)))
-    weight = np.fft.fftshift(experiment.weight)[part, part]
-    ignored = experiment.ignored
-    return replace(
-        experiment,
-        frames=experiment.frames[:, part, part],
-        ignored=None if ignored is None else ignored[:, part, part],
-        weight=np.fft.ifftshift(weight),
-        probe=small,
-        pixel=experiment.pixel / scale,
-        **_room(experiment.corners * scale, _PIXELS, experiment.pixel / scale),
-    )
-
-
-def _room(corners: np.ndarray, n: int, pixel: float) -> dict[str, Any]:
-    """Return corners on an object of their own, and its axes."""
-    from batteryxr.cdi.ptycho.kernels.state import frame_of
-
-    shape, origin = frame_of(corners, n, MARGIN)
-    y, x = (np.arange(m) * pixel for m in shape)
-    return {"corners": corners - origin, "y": y, "x": x}
-
-
 def _turned(experiment: Experiment, way: Way) -> Experiment:
     corners = experiment.corners[:, way.axes] * np.array(way.signs)
     n, pixel = len(experiment.weight), experiment.pixel
-    return replace(experiment, **_room(corners, n, pixel))
-
-
-def _residual(experiment: Experiment, iterations: int, seed: int) -> float:
-    """Return what a short run leaves."""
-    settings = Settings(
-        engine=LSQML(),
-        iterations=iterations,
-        schedule=Schedule(probe_from=iterations // 2),
-        seed=(seed,),
-    )
-    try:
-        state = reconstruct(experiment, settings, first_state(experiment, settings))
-    except ConvergenceError:
-        return float("inf")
-    return float(state.residuals()[-1])
+    return replace(experiment, **room(corners, n, pixel))

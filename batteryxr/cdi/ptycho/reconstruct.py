@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
@@ -36,6 +35,8 @@ from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State

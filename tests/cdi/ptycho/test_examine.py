@@ -204,3 +204,22 @@ def test_the_way_round_is_found(scan, sign):
     assert tuple(found.attrs["sign"]) == sign
     assert float(found.residual[1] / found.residual[0]) > 1.2
     assert (np.diff(found.residual) >= 0).all()
+
+
+def test_a_first_probe_comes_from_the_frames_alone(scan, fuzz):
+    bare = scan.drop_vars("probe")
+    first = bare.cdi.ptycho_probe()
+    assert fuzz.correlation(run(first, 30)) > 0.9
+    assert first.probe.shape == (1, 24, 24)
+    np.testing.assert_allclose(np.sum(np.abs(first.probe) ** 2), 1, rtol=1e-5)
+    # The simulator's phase, 2 pi 14 k^2 with k per pixel, as a distance in um.
+    wavelength = 12398.41984 / fuzz.ENERGY / 10
+    distance = -2 * 14 * fuzz.PIXEL**2 / wavelength / 1e3
+    np.testing.assert_allclose(first.probe.attrs["defocus"], distance, rtol=0.25)
+    told = bare.cdi.ptycho_probe(defocus=distance, n_modes=2)
+    assert told.probe.shape == (2, 24, 24)
+    assert fuzz.correlation(run(told, 30)) > 0.9
+    flat = scan.probe.copy(data=np.ones((1, 24, 24), "c8"))
+    assert fuzz.correlation(run(scan.assign(probe=flat), 30)) < 0.9
+    with pytest.raises(DimensionError, match="works on one energy"):
+        bare.assign(frames=bare.frames.expand_dims("energy")).cdi.ptycho_probe()
