@@ -55,8 +55,8 @@ from batteryxr.core.store import (
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.examine import Seen
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.seen import Seen
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
 
@@ -133,7 +133,9 @@ def ptycho_energies(
         `absorption` (μt) and `phase` (rad) on (energy, y, x) as `.xanes` takes them,
         NaN where an energy has no light; `transmission`; `kk_misfit` (y, x) in rad
         where the constraint is on; `amp_residual`, `shift_y`, `shift_x` per energy;
-        `vacuum`; `probe`. Also in group ``ptycho`` of the store, opened lazily.
+        `residuals` (energy, iteration); `position_shift_y`, `position_shift_x` (energy,
+        position), NaN for frames that were left out; `vacuum`; `probe`. Also in group
+        ``ptycho`` of the store, opened lazily.
 
     Raises
     ------
@@ -193,6 +195,7 @@ def ptycho_energies(
         kramers_kronig=kramers_kronig,
         registration=registration,
         progress=progress,
+        frames=scan.sizes["position"],
     )
     with telling(location), locked(location):
         mark = mark_of(stack)
@@ -218,6 +221,8 @@ class Stack:
         show a bar.
     kramers_kronig, registration
         What ties energies to one another.
+    frames
+        Of the scan at each energy, with those that were left out.
     """
 
     experiments: list[Experiment]
@@ -228,6 +233,7 @@ class Stack:
     kramers_kronig: KramersKronig | None
     registration: Registration
     progress: bool | None
+    frames: int
 
     @property
     def energy(self) -> np.ndarray:
@@ -416,7 +422,7 @@ def _finish(stack: Stack, mark: dict[str, Any]) -> None:
                 misfit = change.misfit
                 if relation.is_due(stack.settings.iterations):
                     found = apply_change(found, change)
-        result = labelled_stack(objects, found, misfit, stack.energy)
+        result = labelled_stack(objects, found, misfit, stack.energy, stack.frames)
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():

@@ -16,7 +16,12 @@ from batteryxr.cdi import (
     ptycho_energies,
     ptycho_fit,
 )
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 FRAME = ("position", "detector_y", "detector_x")
 
@@ -124,6 +129,19 @@ def test_a_stack_finds_background_and_goes_on(scan, tmp_path):
         **call,
     )
     assert (found.amp_residual.values < 0.8 * plain.amp_residual.values).all()
+    assert found.residuals.shape == (2, 3)
+    np.testing.assert_array_equal(found.residuals[:, -1], found.amp_residual)
+    assert not found.position_shift_y.any()
+    part = many.copy(deep=True)
+    part.frames[1, 4:6] = 0
+    call["schedule"] = Schedule(positions_from=1)
+    with pytest.warns(DataQualityWarning, match="5510 eV: frames 4 to 5 are empty"):
+        moved = ptycho_energies(part, store=tmp_path / "c.zarr", **call).load()
+    lost = np.isnan(moved.position_shift_y.values)
+    assert np.argwhere(lost).tolist() == [[1, 4], [1, 5]]
+    alone = run(part.isel(energy=0), 3, schedule=call["schedule"], seed=0)
+    scale = np.abs(alone.position_shift_y).max()
+    assert 0.2 * scale < np.nanmax(np.abs(moved.position_shift_y[0])) < 5 * scale
 
 
 def test_going_on_from_a_former_result(scan, fuzz):
