@@ -113,8 +113,10 @@ def retrieve(
     Notes
     -----
     Projections: Marchesini, Rev. Sci. Instrum. 78, 011301 (2007). Free likelihood:
-    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). With FFTW or on a GPU
-    results repeat to rounding; with SciPy's transform, bit by bit.
+    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). On one
+    machine a seed repeats bit by bit, also after an interruption; on a GPU, and between
+    FFTW, SciPy's transform and machines, rounding differs, which iterations make
+    larger.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 

@@ -107,7 +107,7 @@ def test_same_seed_same_object(volume, monkeypatch):
 def test_can_be_replayed(volume):
     result = retrieve(volume, support=ShrinkWrap(threshold=(0.2, 0.3)), seed=2, **BRIEF)
     again = batteryxr.replay(result, volume)
-    np.testing.assert_allclose(again["residual"], result["residual"], rtol=1e-3)
+    np.testing.assert_allclose(again["residual"], result["residual"], rtol=1e-6)
 
 
 def test_free_voxels_are_never_seen(volume, truth):
