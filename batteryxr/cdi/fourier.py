@@ -25,8 +25,9 @@ class Fourier:
     is free where it is folded into a step that touches every voxel anyway.
 
     NumPy arrays go through FFTW where pyfftw is installed (in place, planned once per
-    shape and machine: see `batteryxr.cdi.plans`), else through scipy; arrays of PyTorch or CuPy through their
-    own transform on their own device. An instance belongs to the thread that made it.
+    shape and machine: see `batteryxr.cdi.plans`), else through scipy; arrays of PyTorch
+    or CuPy through their own transform on their own device. An instance belongs to the
+    thread that made it.
 
     Parameters
     ----------

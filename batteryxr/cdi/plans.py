@@ -1,7 +1,7 @@
 """What FFTW measured once on this machine, kept: the same plan, the same bits.
 
-FFTW picks among algorithms by the clock: now one, now another, which differ by rounding.
-Hundreds of iterations of phase retrieval make per cents of that.
+FFTW picks among algorithms by the clock: now one, now another, which differ by
+rounding. Hundreds of iterations of phase retrieval make per cents of that.
 """
 
 from __future__ import annotations

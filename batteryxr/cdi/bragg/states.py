@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
+from batteryxr.cdi.bragg.axes import bare, each_volume, known_sign, space_axes, variable
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
@@ -254,6 +254,7 @@ def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.Data
         If there is no ``state``.
     """
     objects = variable(states, "object", caller=caller)
+    known_sign(states, what="states")  # one for all, or refused
     require_dims(objects, ["state"], caller=caller)
     if objects.dtype.kind != "c":
         raise DataError("states", f"hold {objects.dtype}, not complex objects")

@@ -280,7 +280,7 @@ def test_memory_is_three_chunks_however_many_states(n_states):
 
 
 def test_states_are_summarised_without_what_was_filled():
-    fields = cdi.strain(cdi.displacement(cdi.unwrap(objects())))
+    fields = cdi.strain(cdi.displacement(cdi.unwrap(objects()), sign=1))
     flag = xr.zeros_like(fields["support"], bool)
     flag[:, 12:] = True
     fields["filled"] = flag
