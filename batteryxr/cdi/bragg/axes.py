@@ -187,7 +187,7 @@ def scattering_vector(
     if geometry is not None:
         geometry = geometry_of(data, geometry, caller=caller)
     if set(Q_COORDS) <= set(data.coords):
-        parts = [data.coords[name].drop_vars(list(Q_COORDS)) for name in Q_COORDS]
+        parts = xr.broadcast(*(bare(data.coords[name]) for name in Q_COORDS))
         joined = xr.concat(parts, dim="vector", coords="minimal", compat="override")
         return bare(joined)
     if geometry is None:

@@ -208,7 +208,7 @@ def displacement(
     factor = float(sign) / length
     moved = _like(bare(phase) * factor.astype(phase.dtype), phase)
     mean = sign * apply(
-        each_volume(_ramp_strain, "(a),(a,b),(b)->()"),
+        each_volume(ramp_strain, "(a),(a,b),(b)->()"),
         slopes,
         steps,
         q,
@@ -251,7 +251,8 @@ def _sign(crystal: xr.Dataset, given: int | None) -> int:
     return int(given if noted is None else noted)
 
 
-def _ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
+def ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
+    """Return the strain along Q of a phase with these slopes (rad per index)."""
     length = float(np.linalg.norm(q))
     return float(np.linalg.solve(steps, slopes) @ q) / length**2
 

@@ -85,7 +85,9 @@ def align_states(
     moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
     result = xr.Dataset(
         {
-            "object": label(moved, "object", units="1", long_name="Complex density"),
+            "object": label(
+                moved, "object", units="1", long_name="Complex density", gauge="mean"
+            ),
             "overlap": label(overlap, "overlap", units="1", long_name="Overlap"),
             "twin": label(twin, "twin", units="1", long_name="Conjugate twin taken"),
             "moved_by": label(
@@ -96,7 +98,8 @@ def align_states(
     names = {"units": "1", "long_name": "Axis of the volume"}
     result = result.assign_coords(axis=("axis", list(dims), names))
     result.attrs = carried_attrs(states) | {
-        "ramp": "kept" if ramp == "keep" else "removed"
+        "gauge": "mean",
+        "ramp": "kept" if ramp == "keep" else "removed",
     }
     return result
 
@@ -232,7 +235,13 @@ def fill_missing(
     filled = filled.transpose(*field.dims).assign_coords(field.coords)
     result = xr.Dataset(
         {
-            "object": label(new, "object", units="1", long_name="Complex density"),
+            "object": label(
+                new,
+                "object",
+                units="1",
+                long_name="Complex density",
+                **{k: v for k, v in field.attrs.items() if k == "gauge"},
+            ),
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
@@ -263,7 +272,7 @@ def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.Data
 
 def carried_attrs(states: xr.DataArray | xr.Dataset) -> dict[str, object]:
     """Return the attributes that later steps need."""
-    names = ("fourier_sign", "ramp", "frame", "history")
+    names = ("fourier_sign", "gauge", "ramp", "frame", "history")
     return {k: states.attrs[k] for k in names if k in states.attrs}
 
 

@@ -131,8 +131,9 @@ def combine(
     -------
     dict
         ``object``, ``object_error``, ``support``, ``modes``, ``mode_weight``,
-        ``oversampling``, ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with the best,
-        ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual`` by start.
+        ``oversampling``, ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with
+        the best, ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual``
+        by start.
         NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape

@@ -86,4 +86,4 @@ def zero_gaps(counts: np.ndarray) -> np.ndarray:
                 gap = [slice(None), slice(None)]
                 gap[axis] = slice(before + 1, after)
                 out[tuple(gap)] = True
-    return out
+    return out & np.isfinite(counts).any(axis=0)
