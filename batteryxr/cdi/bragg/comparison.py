@@ -79,8 +79,9 @@ def phase_differences(
         where zero is; ``gauge_phase`` is what was subtracted. Where the gauge makes
         the mean zero, no ``mean`` is given.
 
-        With Q and ``fourier_sign`` also ``displacement_mean`` and ``displacement_largest`` (Angstrom, away
-        from the surface) relative to the reference, and ``mean_strain``: how much
+        With Q and ``fourier_sign`` also ``displacement_mean`` and
+        ``displacement_largest`` (Angstrom, away from the surface) relative to the
+        reference, and ``mean_strain``: how much
         wider the lattice is than that of the reference, from the ramp of the phase
         and, where the geometry has states, from their |Q|. These need no gauge; there
         is no ramp where `align_states` removed it.
