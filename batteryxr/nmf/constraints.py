@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
-from batteryxr.nmf.data import lay_out, weigh
+from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Constraints:
         True where values are left out, with any dimensions of the data.
     pattern_scale
         One positive number per pattern that the data are divided by, such as the
-        incident intensity. Stored with the result.
+        incident intensity. ``"estimate"`` lets `fit` find those of a series under
+        closure: what keeps the sum of the ratios the same in most scans. A drift that
+        a change of ratios could be as well is not told from it. Stored with the result.
     scale
         Without closure the free components get unit ``"norm"``, unit ``"max"`` or unit
         ``"area"``, and the weights the units of the data. None is the norm, and the
@@ -68,7 +70,7 @@ class Constraints:
     signal: str | None = None
     shift: Shift = None
     mask: xr.DataArray | None = None
-    pattern_scale: xr.DataArray | None = None
+    pattern_scale: Literal["estimate"] | xr.DataArray | None = None
     scale: Literal["norm", "max", "area"] | None = None
     sparsity: Strength = 0.0
     smoothness: Strength = 0.0
@@ -127,8 +129,15 @@ def constrain(
     """Return data as patterns that obey the constraints: scaled, masked and shifted."""
     patterns = lay_out(data, constraints.signal)
     mask, pattern_scale = constraints.mask, constraints.pattern_scale
+    if isinstance(pattern_scale, str):
+        raise ArgumentError(
+            "pattern_scale",
+            pattern_scale,
+            "numbers: only `fit` estimates them",
+            "Pass fit(...).pattern_scale.",
+        )
     if not (errors is mask is pattern_scale is None):
         patterns = weigh(patterns, errors, mask, pattern_scale)
-    if constraints.shift is None:
-        return patterns
-    return subtract_shift(patterns, constraints.shift)
+    if constraints.shift is not None:
+        patterns = subtract_shift(patterns, constraints.shift)
+    return in_sound_unit(patterns)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import xarray as xr
 
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded, replayable
+from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import Constraints, constrain
+from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.results import arrange, label_result
 from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
@@ -20,8 +23,6 @@ from batteryxr.nmf.streaming import solve_in_passes
 
 if TYPE_CHECKING:
     from typing import TypeAlias
-
-    import xarray as xr
 
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
     from batteryxr.nmf.joining import Several
@@ -123,7 +124,8 @@ def fit(
     xarray.Dataset
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
-        ``relative_residual`` and ``flag`` (1: no data), ``chi2`` where errors were
+        ``relative_residual`` and ``flag`` (1: no data; 2: no
+        beam; 3: another intensity), ``chi2`` where errors were
         given; ``fixed``, ``shift_curve``; ``relative_error`` and that of the singular
         value decomposition, which no factorisation of n components can beat; and how
         the starts fared. Components are ordered by first appearance along a series,
@@ -141,6 +143,8 @@ def fit(
     """
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)
+    if isinstance(constraints.pattern_scale, str):
+        constraints = with_levels(data, constraints, n_components or _known(fixed))
     patterns = constrain(data, constraints, errors)
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
@@ -149,10 +153,12 @@ def fit(
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
     rules = constraints.rules(starts.is_fixed, closure, solver=kind, **stop)
+    block = None
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        block = gapless(patterns)
+        whole = gapless(patterns)
+        block = lit(whole, patterns, starts.n) if closure else whole
         factors = run_starts(block.values, block.v, starts.at(block.points), rules)
         factors = spread_out(factors, block.samples, block.points)
     else:
@@ -163,6 +169,11 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
+    if block is not None and closure and patterns.series:
+        dim = patterns.samples[0]
+        result = flag_dark(result, whole.samples, block.samples, dim)
+        result = flag_drift(result, block, patterns, factors)
+    result = in_unit_of_data(result, patterns, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else scale,
         "closure": int(closure),
@@ -174,6 +185,13 @@ def fit(
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors)
     return result
+
+
+def _known(fixed: Fixed) -> int:
+    """Return how many components are fixed, where nothing tells how many there are."""
+    if isinstance(fixed, xr.Dataset | xr.DataArray):
+        return int(fixed.sizes.get("component", 1))
+    return len(fixed or ()) or 1
 
 
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:

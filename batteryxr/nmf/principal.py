@@ -15,7 +15,7 @@ from batteryxr.core.decompose import MOST, principal_components
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.data import in_sound_unit, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def pca(
     -----
     Chapman et al., J. Appl. Cryst. 48, 1619 (2015).
     """
-    patterns = lay_out(data, signal)
+    patterns = in_sound_unit(lay_out(data, signal))
     if n_components is None:
         n_components = min(patterns.n_samples, patterns.n_points, MOST)
     result = principal_components(
@@ -70,6 +70,11 @@ def pca(
     if not patterns.series:
         scores = result["scores"].transpose("component", *patterns.samples)
         result = result.assign(scores=scores)
+    scaled = {name: patterns.unit for name in ("scores", "mean")}
+    scaled |= {name: patterns.unit**2 for name in ("explained_variance", "eigenvalue")}
+    if patterns.unit != 1.0:
+        for name, unit in scaled.items():
+            result[name] = (result[name] * unit).assign_attrs(result[name].attrs)
     return result
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _FLAGS = {
     "units": "1",
     "long_name": "Quality flag",
-    "flag_values": [0, 1],
-    "flag_meanings": "good no_data",
+    "flag_values": [0, 1, 2, 3],
+    "flag_meanings": "good no_data no_beam other_intensity",
 }
 
 
@@ -256,7 +256,7 @@ def _unmix_block(
         u = unmix(rows, components, closure=closure, sigma=sigma, shift=shift)
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = np.sqrt(u.misfit / u.count)
-        relative = np.sqrt(u.misfit / u.power)
+        relative = np.sqrt(u.misfit / np.where(u.power > 0, u.power, np.nan))
         chi2 = u.chi2 / u.count
     kind = u.weights.dtype
     return (

@@ -12,6 +12,7 @@ import numpy as np
 from batteryxr.core.errors import DataError
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
+from batteryxr.nmf.data import refuse_errors
 from batteryxr.nmf.shifts import refuse_negative
 from batteryxr.nmf.starting import refuse_rank
 
@@ -96,6 +97,7 @@ def gapless(patterns: Patterns) -> Block:
     if errors is not None:
         wide = errors.variable.set_dims(array.variable.sizes)
         sigma = wide.transpose(*array.dims).values.reshape(x.shape)
+        refuse_errors(sigma, x)
     values, v = weigh(x, sigma)
     samples, points = np.ones(len(x), dtype=bool), np.ones(x.shape[1], dtype=bool)
     if v is not None:
@@ -106,6 +108,8 @@ def gapless(patterns: Patterns) -> Block:
             v = None
     if not values.size:
         raise DataError("data", "no finite value")
+    if not values.any():
+        raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
     negative = float((np.minimum(values, 0) ** 2).sum())
     shifted = patterns.shift is not None
     refuse_negative(negative, float((values**2).sum()), shifted)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import matched
+from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,14 +208,45 @@ def resolve_fixed(
         names = fixed["component"].values
         fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
     rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
+    _refuse_impossible(patterns, [str(n) for n in fixed], rows)
     return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
+
+
+def _refuse_impossible(
+    patterns: Patterns, names: list[str], rows: list[np.ndarray]
+) -> None:
+    """Raise for patterns that no phase has, or that two names share."""
+    for i, (name, row) in enumerate(zip(names, rows, strict=True)):
+        where = f"fixed[{name!r}]"
+        power = float((row**2).sum())
+        if power == 0.0:
+            raise DataError(
+                where,
+                "a pattern that is zero everywhere; expected the signal of a phase",
+                "Choose another scan or pattern.",
+            )
+        below = float((np.minimum(row, 0.0) ** 2).sum())
+        if patterns.shift is None and below > NOISE * power:
+            raise DataError(
+                where,
+                f"a pattern with negative values ({below / power:.1%} of its squared "
+                "signal), where no shift makes them possible",
+                "Change its sign, or say how signed patterns become non-negative, "
+                "constraints=nmf.Constraints(shift=...).",
+            )
+        for other, before in zip(names[:i], rows[:i], strict=True):
+            if np.array_equal(row, before):
+                raise DataError(
+                    "fixed",
+                    f"one pattern under two names, {other!r} and {name!r}: how much "
+                    "there is of each cannot be told",
+                    "Leave one of them out.",
+                )
 
 
 def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
     where = f"fixed[{name!r}]"
-    data, signal = patterns.data, patterns.signal
-    if patterns.unshifted is not None:
-        data = patterns.unshifted
+    data, signal, unit = patterns.whole, patterns.signal, 1.0 / patterns.unit
     if not isinstance(pattern, xr.DataArray):
         if not patterns.series:
             raise ArgumentError(
@@ -224,7 +256,7 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
         size = patterns.n_samples
         if not -size <= pattern < size:
             raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
-        pattern = data.isel({dim: int(pattern)})
+        pattern, unit = data.isel({dim: int(pattern)}), 1.0
     if pattern.dims != (signal,):
         raise DimensionError(
             f"{where} has the dimensions {pattern.dims}; expected "
@@ -238,4 +270,4 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"a pattern with {int((~np.isfinite(values)).sum())} gaps",
             "Choose another scan, or interpolate over the gaps.",
         )
-    return values
+    return values * unit
