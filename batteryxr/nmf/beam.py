@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: A scan whose signal is less than this of what is usual had no beam.
 _DARK = 0.05
 #: Share of the squared residuals along the patterns that only intensities explain.
-_ALONG = 0.3
+_ALONG = 0.5
 #: And by so many standard deviations of what noise would do.
 _CLEARLY = 5.0
 

@@ -10,6 +10,8 @@ import xarray as xr
 from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
 
+from batteryxr.nmf.starting import ORIGINS
+
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules
@@ -112,6 +114,7 @@ def label_components(
     """
     signal, shift = patterns.signal, patterns.shift
     units = patterns.units
+    lying = _on_bound(rows)
     fixed = starts.is_fixed[order]
     if closure and shift is not None:
         rows = rows + shift
@@ -132,9 +135,21 @@ def label_components(
     table: dict[str, tuple[Any, Any, str, str]] = {
         "components": (("component", signal), rows, unit, "Component"),
         "fixed": ("component", fixed, "1", "Component was held fixed"),
+        "on_bound": ("component", lying, "1", "Share of a component on the bound"),
         "shift_curve": (signal, curve, units, "Curve subtracted from every pattern"),
     }
     out = {name: labelled(name, *parts) for name, parts in table.items()}
+    out["components"].attrs["origin"] = "found"
+    kinds = [ORIGINS.index(origin) for origin in starts.origins]
+    kinds += [0] * (starts.n - len(kinds))
+    out["origin"] = label(
+        xr.DataArray(np.array(kinds, dtype=np.int8)[order], dims="component"),
+        "origin",
+        units="1",
+        long_name="What a component is",
+        flag_values=list(range(len(ORIGINS))),
+        flag_meanings=" ".join(ORIGINS),
+    )
     levels = patterns.levels
     if levels is not None:
         out["pattern_scale"] = label(
@@ -144,6 +159,14 @@ def label_components(
             long_name="Number that each pattern was divided by",
         )
     return out | coords
+
+
+def _on_bound(rows: np.ndarray) -> np.ndarray:
+    """Return at which share of its points a component, shifted, is not above zero."""
+    finite = np.isfinite(rows)
+    highest = np.max(np.where(finite, rows, 0.0), axis=1, initial=0.0)
+    low = finite & (np.nan_to_num(rows) <= 1e-9 * highest[:, None])
+    return np.asarray(low.sum(axis=1) / np.maximum(finite.sum(axis=1), 1))
 
 
 def labelled(

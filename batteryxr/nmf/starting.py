@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
 
 
+#: What a component is: found here, or held fixed as a scan, as a pattern that was
+#: given, or as what an earlier factorisation has found.
+ORIGINS = ("free", "scan", "pattern", "found")
+
+
 @dataclass(frozen=True, eq=False)
 class Starts:
     """What the components are before anything is refined.
@@ -37,6 +42,8 @@ class Starts:
         (fixed, points) shifted like the data.
     raw
         (fixed, points) as they were given.
+    origins
+        What each of them is: one of `ORIGINS`.
     first
         The first start: a kind, or components (n, points).
     number
@@ -49,6 +56,7 @@ class Starts:
     names: tuple[str, ...]
     fixed: np.ndarray
     raw: np.ndarray
+    origins: tuple[str, ...] = ()
     first: str | np.ndarray = "pure"
     number: int = 1
     seed: int = 0
@@ -94,8 +102,10 @@ def begin(
     """
     names: tuple[str, ...] = ()
     raw = np.empty((0, patterns.n_points))
+    origins: tuple[str, ...] = ()
     if fixed is not None:
         names, raw = resolve_fixed(patterns, fixed)
+        origins = _origins(fixed, len(names))
     if len(set(names)) < len(names):
         raise DataError("fixed", f"has names that are alike: {list(names)}")
     n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
@@ -104,6 +114,7 @@ def begin(
         names=names,
         fixed=_shifted(fixed, raw, patterns.shift),
         raw=raw,
+        origins=origins,
         number=1 if n == len(names) else number,
         seed=seed,
     )
@@ -210,6 +221,25 @@ def resolve_fixed(
     rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
     _refuse_impossible(patterns, [str(n) for n in fixed], rows)
     return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
+
+
+def _origins(fixed: Known, n: int) -> tuple[str, ...]:
+    """Return what each fixed component is."""
+    if isinstance(fixed, xr.Dataset) and "origin" in fixed:
+        told = [ORIGINS[int(i)] for i in np.atleast_1d(fixed["origin"].values)]
+        return tuple("found" if origin == "free" else origin for origin in told)
+    if isinstance(fixed, xr.Dataset):
+        fixed = fixed["components"]
+    if isinstance(fixed, xr.DataArray):
+        return (_origin(fixed),) * n
+    return tuple(_origin(pattern) for pattern in fixed.values())
+
+
+def _origin(pattern: int | xr.DataArray) -> str:
+    if not isinstance(pattern, xr.DataArray):
+        return "scan"
+    told = str(pattern.attrs.get("origin", "pattern"))
+    return told if told in ORIGINS else "pattern"
 
 
 def _refuse_impossible(

@@ -53,6 +53,7 @@ def explore(
     *,
     closure: bool,
     noise: float,
+    covariance: np.ndarray | None = None,
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:
@@ -72,6 +73,9 @@ def explore(
         Standard deviation of a value of the data. So far may noise take weights and
         components below zero that no more than a twentieth of one of all would be
         farther, if all were zero.
+    covariance
+        (k, k) of the components by the noise of the data, at each point, in units of
+        its variance. None takes that of components that are all free.
     steps
         Moves of one component.
     draws
@@ -91,6 +95,14 @@ def explore(
     thin = max(steps // draws, 1)
     low = np.stack([weights, weights]), np.stack([components, components])
     slack = [noise * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)]
+    if covariance is None:
+        spread = np.linalg.pinv(scores.T @ scores, hermitian=True)
+    else:
+        back = np.linalg.inv(s)
+        spread = back @ covariance @ back.T
+        # Weights err by the noise of their pattern, and by that of the components.
+        own = np.einsum("is,ij,js->s", weights, covariance, weights)
+        slack[0] *= float(np.sqrt(1.0 + own.max()))
     place = _Place(
         np.ascontiguousarray(weights, dtype=np.float64),
         np.ascontiguousarray(components, dtype=np.float64),
@@ -101,7 +113,7 @@ def explore(
     edges = _Edges(
         keep / np.linalg.norm(keep),
         np.flatnonzero(~fixed),
-        np.linalg.pinv(scores.T @ scores, hermitian=True),
+        np.ascontiguousarray(spread),
         slack[0],
         slack[1],
     )
