@@ -74,7 +74,8 @@ class NmfResult(Nmf):
     """Reading a factorisation; what `Nmf` does with the one series of a Dataset.
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
-    2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
+    2. ``bands`` gives the range of every ratio that fits as well, ``advise`` what would
+       narrow it most; ``reconstruct``
        rebuilds the series from chosen components; ``identify`` names them by crystal
        structures (``refine_along`` follows one through a rebuilt series).
     3. ``purify`` turns principal components into phases, for contrast.
@@ -90,6 +91,7 @@ class NmfResult(Nmf):
     reconstruct = method(steps.reconstruct, "components", "weights")
     purify = method(principal.purify, "components", "scores")
     bands = method(ambiguity.bands, "components", "weights", "residual", "shift_curve")
+    advise = method(ambiguity.advise, "components", "weights", "residual")
     identify = method(identification.identify, "components", "r")
 
     # looking at it

@@ -1,7 +1,7 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
 from batteryxr.core.crystals import PdfInstrument
-from batteryxr.nmf.ambiguity import bands
+from batteryxr.nmf.ambiguity import advise, bands
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import Solver, fit
 from batteryxr.nmf.joining import join
@@ -27,6 +27,7 @@ __all__ = [
     "PdfInstrument",
     "Sampling",
     "Solver",
+    "advise",
     "bands",
     "compare_steps",
     "fit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 #: Of more patterns than this the outermost are taken: the others are among them.
 _PATTERNS = 4000
+#: Of more components than this no short walk tells the range.
+_SHORT = 8
+#: How many patterns that fit stand for one that is not known.
+_TRIED = 5
 
 
 @recorded
@@ -37,7 +42,7 @@ def bands(
     shift: Annotated[Lowest, OwnLabels()] = "physics",
     candidates: Candidates | None = None,
     noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
-    steps: Annotated[int, Bounds(low=400)] = 160_000,
+    steps: Annotated[int, Bounds(low=400)] = 80_000,
     seed: Seed = 0,
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
@@ -74,15 +79,180 @@ def bands(
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
         deviations of noise included; ``components_low`` and ``components_high``;
         ``shift_curve``, the bound, and ``on_bound``, at which share of its points a
-        component of the result lies on it, within noise. Without closure each component keeps its area.
+        component of the result lies on it, within noise. Without closure each
+        component keeps its area.
 
     Raises
     ------
     DataError
         For a fit with stretched components, which can not be turned into one another.
     """
-    from batteryxr.nmf.kernels.feasible import explore
+    ground = _ground(result, lowest(result, shift, candidates), noise, seed)
+    found = ground.walk(steps)
+    lift, points, here = ground.lift, ground.points, ground.here
+    k = len(ground.patterns)
+    labels = Labels(result, np.arange(k), here, points, lift)
+    if ground.errors is None:
+        low, high = _ends(result["weights"], found)
+    else:
+        low, high = (
+            labels.factor("weights", values, "weights", "Weight")
+            for values in found.weights
+        )
+    wider = _scatter(ground, found, result["weights"])
+    top = 1.0 if ground.closure else None
+    out = _with_noise(result["weights"], low, high, wider, top=top)
+    for index, end in enumerate(("low", "high")):
+        out[f"components_{end}"] = labels.factor(
+            "components",
+            found.components[index] * ground.unit,
+            f"components_{end}",
+            f"{'Highest' if index else 'Lowest'} component that fits",
+        )
+    near = ground.patterns[:, points] * ground.unit <= 3 * ground.noise
+    out["on_bound"] = labelled(
+        "on_bound", "component", near.mean(axis=1), "1", "Share on the bound"
+    )
+    curve = result["shift_curve"].copy(data=np.zeros(points.size) + lift)
+    out["shift_curve"] = curve.assign_attrs(long_name="Bound of the components")
+    answer = xr.Dataset(out)
+    answer.attrs = {"noise": ground.noise, "closure": int(ground.closure)}
+    return answer
 
+
+@recorded
+def advise(
+    result: xr.Dataset,
+    *,
+    shift: Annotated[Lowest, OwnLabels()] = "physics",
+    candidates: Candidates | None = None,
+    noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
+    steps: Annotated[int, Bounds(low=400)] = 20_000,
+    seed: Seed = 0,
+) -> xr.Dataset:
+    """Tell of which component the pattern, if it were known, would narrow ranges most.
+
+    Reads the weights of the result once. The true pattern is not known: several that
+    fit are tried in its place, and the ranges that each leaves are averaged.
+
+    Parameters
+    ----------
+    result, shift, candidates, noise, seed
+        As of `bands`.
+    steps
+        Of every walk; there are five for each free component.
+
+    Returns
+    -------
+    xarray.Dataset
+        Per component: ``weights_width``, the mean range of all ratios if its pattern
+        were known, beside ``range_width``, the mean range now; ``purest``, the scan
+        that has most of it, and ``purity``, how much that is at most: a scan that may be
+        pure can be fixed in place of a pattern.
+
+    Examples
+    --------
+    >>> advice = fit.nmf.advise()
+    >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
+    """
+    ground = _ground(result, lowest(result, shift, candidates), noise, seed)
+    if ground.errors is None or ground.closure is False:
+        raise DataError("result", "no series of ratios; expected a fit under closure")
+    now = ground.walk(steps)
+    k = len(ground.patterns)
+    widths = np.empty((k, _TRIED))
+    picked = np.linspace(len(now.rotations) // 4, len(now.rotations) - 1, _TRIED)
+    for i, turn in enumerate(now.rotations[picked.astype(int)]):
+        moved = ground.turned(turn)
+        for j in range(k):
+            known = ground.known.copy()
+            known[j] = "pattern"
+            widths[j, i] = _mean_width(replace(moved, known=known), steps)
+    highest = np.clip(now.weights[1], 0.0, 1.0)
+    table = {
+        "weights_width": (widths.mean(axis=1), "Mean range if the pattern were known"),
+        "purest": (np.flatnonzero(ground.here)[highest.argmax(axis=1)], "Purest scan"),
+        "purity": (highest.max(axis=1), "Highest ratio there that fits"),
+    }
+    out = {
+        name: labelled(name, "component", values, "1", text)
+        for name, (values, text) in table.items()
+    }
+    width = _mean_width(ground, steps, now)
+    out["range_width"] = labelled("range_width", (), width, "1", "Mean range of a ratio")
+    return xr.Dataset(out).assign_coords(component=result["component"])
+
+
+def range_width(result: xr.Dataset, steps: int = 3000) -> float:
+    """Return the mean range of all ratios of a series, by a short walk; or NaN."""
+    ground = _ground(result, lowest(result, "physics", None), None, 0)
+    if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
+        return np.nan
+    return _mean_width(ground, steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """A factorisation, and what moves of it.
+
+    Parameters
+    ----------
+    patterns, unit
+        (k, all points) components over the bound, in a unit that makes them near 1.
+    weights
+        (k, patterns) without gaps.
+    here, points
+        Which patterns and points have values.
+    lift
+        The bound.
+    known
+        (k,) what each component is.
+    errors
+        (k, k) as of `inherited`; None for images.
+    noise
+        Standard deviation of a value of the data.
+    """
+
+    patterns: np.ndarray
+    unit: float
+    weights: np.ndarray
+    here: np.ndarray
+    points: np.ndarray
+    lift: np.ndarray | float
+    known: np.ndarray
+    errors: np.ndarray | None
+    noise: float
+    closure: bool
+    rng: np.random.Generator
+
+    def walk(self, steps: int) -> Range:
+        """Return what a walk has seen, components in the unit."""
+        from batteryxr.nmf.kernels.feasible import explore
+
+        return explore(
+            self.weights,
+            np.maximum(self.patterns[:, self.points], 0.0),
+            (self.known == "scan") | (self.known == "pattern"),
+            self.rng,
+            closure=self.closure,
+            noise=self.noise / self.unit,
+            covariance=self.errors,
+            steps=steps,
+        )
+
+    def turned(self, turn: np.ndarray) -> _Ground:
+        """Return another factorisation that fits as well."""
+        weights = np.maximum(np.linalg.inv(turn).T @ self.weights, 0.0)
+        return replace(
+            self,
+            patterns=turn @ self.patterns,
+            weights=weights / np.maximum(weights.sum(axis=0), 1e-300),
+        )
+
+
+def _ground(
+    result: xr.Dataset, lift: np.ndarray | float, noise: float | None, seed: int
+) -> _Ground:
     needed = ["components", "weights", "residual", "fixed", "shift_curve"]
     require_variables(result, needed, caller="bands")
     rng = generator(seed)
@@ -91,7 +261,7 @@ def bands(
     if noise is None:
         noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
     closure = bool(result.attrs.get("closure", 1))
-    lift = lowest(result, shift, candidates) if closure else 0.0
+    lift = lift if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
     weights = result["weights"].transpose("component", ...)
     points = np.asarray(np.isfinite(patterns).all(axis=0))
@@ -102,53 +272,27 @@ def bands(
         flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
-    errors = None if many else inherited(flat[:, here], known)
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
-    found = explore(
-        flat[:, here],
-        np.maximum(patterns[:, points] / unit, 0.0),
-        (known == "scan") | (known == "pattern"),
-        rng,
+    return _Ground(
+        patterns=patterns / unit,
+        unit=unit,
+        weights=flat[:, here],
+        here=here,
+        points=points,
+        lift=lift,
+        known=known,
+        errors=None if many else inherited(flat[:, here], known),
+        noise=float(noise),
         closure=closure,
-        noise=float(noise) / unit,
-        covariance=errors,
-        steps=steps,
+        rng=rng,
     )
-    found.components *= unit
-    scatter = _scatter(patterns[:, points] / unit, noise / unit, closure)
-    labels = Labels(result, np.arange(len(patterns)), here, points, lift)
-    if many:
-        low, high = _ends(result["weights"], found)
-    else:
-        low, high = (
-            labels.factor("weights", values, "weights", "Weight")
-            for values in found.weights
-        )
-    wider = xr.DataArray(scatter, dims="component")
-    if errors is not None:
-        own = np.einsum("is,ij,js->s", flat, errors, flat)
-        along = [d for d in weights.dims if d != "component"]
-        shape = [weights.sizes[d] for d in along]
-        wider = wider * np.sqrt(1.0 + xr.DataArray(own.reshape(shape), dims=along))
-    out = _with_noise(
-        result["weights"], low, high, wider, top=1.0 if closure else None
-    )
-    for index, end in enumerate(("low", "high")):
-        out[f"components_{end}"] = labels.factor(
-            "components",
-            found.components[index],
-            f"components_{end}",
-            f"{'Highest' if index else 'Lowest'} component that fits",
-        )
-    near = patterns[:, points] <= 3 * float(noise)
-    out["on_bound"] = labelled(
-        "on_bound", "component", near.mean(axis=1), "1", "Share on the bound"
-    )
-    curve = result["shift_curve"].copy(data=np.zeros(points.size) + lift)
-    out["shift_curve"] = curve.assign_attrs(long_name="Bound of the components")
-    answer = xr.Dataset(out)
-    answer.attrs = {"noise": float(noise), "closure": int(closure)}
-    return answer
+
+
+def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
+    """Return the mean range of all ratios."""
+    seen = found or ground.walk(steps)
+    low, high = np.clip(seen.weights, 0.0, 1.0)
+    return float((high - low).mean())
 
 
 def knowledge(result: xr.Dataset) -> np.ndarray:
@@ -170,10 +314,10 @@ def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
     weights
         (k, samples).
     known
-        (k,) what each is; what was found is free.
+        (k,) what each is. What an earlier step has found errs as a scan does.
     """
-    scan = known == "scan"
-    free = ~scan & (known != "pattern")
+    scan = (known == "scan") | (known == "found")
+    free = known == "free"
     out = np.zeros((len(weights), len(weights)))
     out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
     if not free.any():
@@ -186,13 +330,33 @@ def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
     return out
 
 
-def _scatter(patterns: np.ndarray, noise: float, closure: bool) -> np.ndarray:
-    """Return how far the noise of one pattern reaches in its weights, (k,)."""
-    inverse = np.linalg.pinv(patterns @ patterns.T, hermitian=True)
-    if closure:  # what all have in common tells nothing of ratios
-        total = inverse.sum(axis=1)
-        inverse = inverse - np.outer(total, total) / total.sum()
-    return np.asarray(NOISE * noise * np.sqrt(np.maximum(np.diag(inverse), 0.0)))
+def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
+    """Return how far noise reaches in the weights, (component, and samples of series).
+
+    By the noise of a pattern itself, and by that of the components. Those that are more
+    alike are told apart less well: what most of the factorisations have counts.
+    """
+    rows = ground.patterns[:, ground.points]
+    gram = rows @ rows.T
+    reach = []
+    for turn in found.rotations[:: max(len(found.rotations) // 50, 1)]:
+        inverse = np.linalg.pinv(turn @ gram @ turn.T, hermitian=True)
+        if ground.closure:  # what all have in common tells nothing of ratios
+            total = inverse.sum(axis=1)
+            inverse = inverse - np.outer(total, total) / total.sum()
+        reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
+    noise = ground.noise / ground.unit
+    far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
+    wider = xr.DataArray(far, dims="component")
+    if ground.errors is None:
+        return wider
+    own = np.full(ground.here.size, np.nan)
+    own[ground.here] = np.einsum(
+        "is,ij,js->s", ground.weights, ground.errors, ground.weights
+    )
+    along = [d for d in like.dims if d != "component"]
+    shape = [like.sizes[d] for d in along]
+    return wider * np.sqrt(1.0 + xr.DataArray(own.reshape(shape), dims=along))
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:

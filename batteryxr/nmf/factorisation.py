@@ -13,10 +13,11 @@ from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded, replayable
+from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.results import arrange, label_result
+from batteryxr.nmf.results import arrange, label_result, labelled
 from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from batteryxr.nmf.starting import Fixed, Start
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
+
+
+#: Ratios of which the mean range is wider are warned of.
+_WIDE = 0.1
 
 
 @replayable
@@ -126,7 +131,9 @@ def fit(
         (component, y, x); per pattern ``residual`` (root mean square),
         ``relative_residual`` and ``flag`` (1: no data; 2: no
         beam; 3: another intensity), ``chi2`` where errors were
-        given; ``fixed``, ``shift_curve``; ``relative_error`` and that of the singular
+        given; ``fixed``, ``origin``, ``shift_curve``; ``on_bound``, at which share of its
+        points a component lies on the shift; ``range_width``, how far ratios may differ
+        on average and fit as well (of a series under closure); ``relative_error`` and that of the singular
         value decomposition, which no factorisation of n components can beat; and how
         the starts fared. Components are ordered by first appearance along a series,
         in images by their share.
@@ -182,6 +189,8 @@ def fit(
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
     }
+    if closure and patterns.series and block is not None:
+        result = _with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors)
     return result
@@ -217,6 +226,19 @@ def _model(closure: bool, shifted: bool) -> str:
         return "data = shift + weights . components"
     sums = ", weights of a pattern sum to 1" if closure else ""
     return f"data = weights . components{sums}"
+
+
+def _with_width(result: xr.Dataset) -> xr.Dataset:
+    """Add the mean range of the ratios, and warn where it is wide."""
+    width = range_width(result)
+    if width > _WIDE:
+        warn_quality(
+            f"ratios may differ by {width:.2f} on average and fit as well: of many equal "
+            "answers this is one near the purest scans. `bands` gives the range of each, "
+            "`advise` says what would narrow it."
+        )
+    text = "Mean range of a ratio, by a short walk"
+    return result.assign(range_width=labelled("range_width", (), width, "1", text))
 
 
 def _warn_of_starts(factors: Factors, max_iter: int) -> None:

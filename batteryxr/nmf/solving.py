@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 AGREEING = 1.01
 #: Starts whose error is within this factor of the best are told apart by order alone.
 EQUAL = 1.0001
+#: The first start is kept where its error is within this factor of the best.
+NEAREST = 1.001
 #: Images are binned down to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
 
@@ -240,9 +242,12 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
 def index_of_best(runs: list[Run]) -> int:
     """Return which run is the best.
 
-    Of runs that fit alike the earlier: rounding must not choose among rotations.
+    Of runs that fit alike the earlier: rounding must not choose among rotations, and
+    the first, which starts at the purest patterns, stays nearest to them.
     """
     lowest = min(r.error for r in runs)
+    if runs[0].error <= NEAREST * lowest:
+        return 0
     return next(i for i, r in enumerate(runs) if r.error <= EQUAL * lowest + 1e-12)
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
 
+#: Walks of fewer steps do not climb to the ends of the weights.
+_CLIMBING = 10_000
+
+
 @dataclass
 class Range:
     """What a walk has seen.
@@ -117,7 +121,12 @@ def explore(
         slack[0],
         slack[1],
     )
-    points, moved = _walk(rng, place, edges, thin * draws, thin, _Seen(*low))
+    seen = _Seen(*low)
+    points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
+    # A random walk seldom comes to the corners, where the truth likes to be.
+    if k > 2 and steps >= _CLIMBING:
+        for goal in range(2 * k):
+            _walk(rng, place, edges, steps // (4 * k), steps, seen, goal)
     return Range(points @ np.linalg.inv(s), *low, moved)
 
 
@@ -177,7 +186,9 @@ def _walk(
     steps: int,
     thin: int,
     seen: _Seen,
+    goal: int,
 ) -> tuple[np.ndarray, float]:
+    """Walk at random; or to where component goal // 2 has most (odd: least) weight."""
     components, axes, moving = place.components, place.axes, edges.moving
     k, points = components.shape
     first, s = place.s.copy(), place.s.copy()
@@ -216,6 +227,8 @@ def _walk(
             _see_weights(w, g, j, low, seen.weights)
             _see_weights(w, g, j, high, seen.weights)
             t = low + (high - low) * rng.random()
+            if goal >= 0:
+                t = _towards(w, g, j, goal, low, high, 0.1 * t)
             share = t / (1 + t * g[j])
             for i in range(k):
                 if i != j:
@@ -238,6 +251,33 @@ def _walk(
                     for a in range(k):
                         w[i, c] += place.scores[c, a] * inverse[a, i]
     return out, moved / steps
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _towards(
+    w: FloatTable,
+    g: Floats,
+    j: int,
+    goal: int,
+    low: float,
+    high: float,
+    otherwise: float,
+) -> float:
+    """Return nearly the end of a piece that has more of a component, if one has."""
+    i, sign = goal // 2, 1.0 - 2.0 * (goal % 2)
+    own, moving = 0.0, 0.0
+    for c in range(w.shape[1]):
+        own += w[i, c]
+        moving += w[j, c]
+    best, there = sign * own, otherwise
+    for t in (0.9 * low, 0.9 * high):
+        scale = 1.0 / (1.0 + t * g[j])
+        total = moving * scale
+        if i != j:
+            total = own - t * g[i] * total
+        if sign * total > best:
+            best, there = sign * total, t
+    return there
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
