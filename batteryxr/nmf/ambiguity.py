@@ -258,6 +258,9 @@ def _ground(
     rng = generator(seed)
     if "stretch" in result:
         raise DataError("result", "its components stretch; expected a result of `fit`")
+    if "weights_released" in result:
+        names = ("components", "weights", "residual")
+        result = result.assign({n: result[f"{n}_released"] for n in names})
     if noise is None:
         noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
     closure = bool(result.attrs.get("closure", 1))
@@ -314,10 +317,10 @@ def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
     weights
         (k, samples).
     known
-        (k,) what each is. What an earlier step has found errs as a scan does.
+        (k,) what each is; what was found is free.
     """
-    scan = (known == "scan") | (known == "found")
-    free = known == "free"
+    scan = known == "scan"
+    free = ~scan & (known != "pattern")
     out = np.zeros((len(weights), len(weights)))
     out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
     if not free.any():
@@ -382,8 +385,10 @@ def _with_noise(
     top: float | None,
 ) -> dict[str, xr.DataArray]:
     """Return the range of the weights, `wider` at either end."""
-    low = (low - wider).clip(0.0, top).transpose(*weights.dims)
-    high = (high + wider).clip(0.0, top).transpose(*weights.dims)
+    bare = weights.drop_vars(list(weights.coords))
+    low, high = np.minimum(low - wider, bare), np.maximum(high + wider, bare)
+    low = low.clip(0.0, top).transpose(*weights.dims)
+    high = high.clip(0.0, top).transpose(*weights.dims)
     parts = {
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),

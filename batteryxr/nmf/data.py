@@ -175,7 +175,7 @@ def in_unit_of_data(
     for name, array in result.data_vars.items():
         text = str(name)
         base = text
-        for end in ("_spread", "_error", "_low", "_high", "_quantiles"):
+        for end in ("_spread", "_error", "_low", "_high", "_quantiles", "_released"):
             base = base.removesuffix(end)
         if base not in _SCALED[closure]:
             continue

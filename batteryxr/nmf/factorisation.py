@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.solving import Factors
-    from batteryxr.nmf.starting import Fixed, Start
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.starting import Fixed, Start, Starts
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
 
@@ -180,6 +182,8 @@ def fit(
         dim = patterns.samples[0]
         result = flag_dark(result, whole.samples, block.samples, dim)
         result = flag_drift(result, block, patterns, factors)
+    if block is not None and closure and "found" in starts.origins:
+        result = result.assign(_released(result, block, starts, rules, factors, order))
     result = in_unit_of_data(result, patterns, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else scale,
@@ -228,6 +232,59 @@ def _model(closure: bool, shifted: bool) -> str:
     return f"data = weights . components{sums}"
 
 
+def _released(
+    result: xr.Dataset,
+    block: Block,
+    starts: Starts,
+    rules: Rules,
+    factors: Factors,
+    order: np.ndarray,
+) -> dict[str, xr.DataArray]:
+    """Return the factors from which what an earlier step has found may move too.
+
+    A component that was found is held for the eye. For ranges it is no fact: they begin
+    at the best factorisation in which it is free.
+    """
+    held = np.array([origin != "found" for origin in starts.origins])
+    known = np.flatnonzero(held)
+    turn = np.concatenate([known, np.setdiff1d(np.arange(starts.n), known)])
+    first = factors.components[turn][:, block.points]
+    free = replace(
+        starts.at(block.points),
+        names=tuple(starts.names[i] for i in known),
+        fixed=starts.fixed[known][:, block.points],
+        raw=starts.raw[known][:, block.points],
+        origins=tuple(starts.origins[i] for i in known),
+        first=first,
+        number=1,
+    )
+    loose = replace(rules, fixed=free.is_fixed, tol=1e-6)
+    found = run_starts(block.values, block.v, free, loose)
+    rest = block.values - np.asarray(found.weights).T @ found.components
+    found = spread_out(found, block.samples, block.points)
+    back = np.argsort(turn)[order]
+    shift = result["shift_curve"].values
+    weights = np.asarray(found.weights)[back].T
+    values = {
+        "components": found.components[back] + shift,
+        "weights": weights,
+    }
+    out = {
+        f"{name}_released": label(
+            result[name].copy(data=rows),
+            f"{name}_released",
+            units=str(result[name].attrs["units"]),
+            long_name=f"{result[name].attrs['long_name']}, all that was found free",
+        )
+        for name, rows in values.items()
+    }
+    level = rest if block.v is None else rest[block.v > 0]
+    noise = float(np.sqrt((level**2).mean()))
+    units = str(result["residual"].attrs["units"])
+    text = "Root mean square residual, all that was found free"
+    return out | {"residual_released": labelled("residual_released", (), noise, units, text)}
+
+
 def _with_width(result: xr.Dataset) -> xr.Dataset:
     """Add the mean range of the ratios, and warn where it is wide."""
     width = range_width(result)
@@ -255,7 +312,8 @@ def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
     names = [str(n) for n in result["component"].values]
     free = ~result["fixed"].values
     if len(names) > 1 and factors.used.sum() > 0:
-        likeness = np.corrcoef(np.nan_to_num(result["components"].values))
+        rows = np.nan_to_num(result["components"].values)
+        likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
         for b, a in itertools.combinations(range(len(names)), 2):
             if likeness[a, b] > 0.9995 and (free[a] or free[b]):
                 warn_quality(

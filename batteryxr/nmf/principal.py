@@ -70,12 +70,20 @@ def pca(
     if not patterns.series:
         scores = result["scores"].transpose("component", *patterns.samples)
         result = result.assign(scores=scores)
-    scaled = {name: patterns.unit for name in ("scores", "mean")}
-    scaled |= {name: patterns.unit**2 for name in ("explained_variance", "eigenvalue")}
-    if patterns.unit != 1.0:
-        for name, unit in scaled.items():
-            result[name] = (result[name] * unit).assign_attrs(result[name].attrs)
-    return result
+    return _in_unit_of_data(result, patterns.unit)
+
+
+def _in_unit_of_data(result: xr.Dataset, unit: float) -> xr.Dataset:
+    if unit == 1.0:
+        return result
+    powers = {"scores": 1, "mean": 1, "explained_variance": 2, "eigenvalue": 2}
+    scaled = {}
+    for name, power in powers.items():
+        attrs, array = result[name].attrs, result[name]
+        for _ in range(power):
+            array = array * unit
+        scaled[name] = array.assign_attrs(attrs)
+    return result.assign(scaled)
 
 
 @recorded
