@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
 
+from batteryxr.nmf.phases.measured import told
 from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def label_components(
         "shift_curve": (signal, curve, units, "Curve subtracted from every pattern"),
     }
     out = {name: labelled(name, *parts) for name, parts in table.items()}
-    out["components"].attrs["origin"] = "found"
+    out["components"].attrs |= {"origin": "found"} | told(patterns.whole.attrs)
     kinds = [ORIGINS.index(origin) for origin in starts.origins]
     kinds += [0] * (starts.n - len(kinds))
     out["origin"] = label(

@@ -15,6 +15,7 @@ from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import fit
+from batteryxr.nmf.phases.measured import told
 from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
@@ -294,5 +295,6 @@ def reconstruct(
         units=str(units.get("units", "1")),
         long_name=f"Reconstruction from {', '.join(chosen)}",
     )
+    out.attrs |= told(patterns.attrs)
     ratio = label(total, "summed_ratio", units="1", long_name="Summed ratio")
     return out.assign_coords(summed_ratio=ratio.drop_vars("component", errors="ignore"))

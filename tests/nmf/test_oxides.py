@@ -73,13 +73,13 @@ def test_a_fifth_splits_the_solid_solution(hematite):
     assert rms((summed - whole).values) < 0.02
     salts = true["components"].sel(component=["LiFeO2", "LiFe2O3"])
     like = np.corrcoef(found["components"].sel(component=ends), salts)[:2, 2:]
-    assert like.min() > 0.98
+    assert np.diag(like).min() > 0.98
     assert (covered(found.nmf.bands(), true) >= 0.95).all()
 
 
 @pytest.mark.parametrize("name", ["Fe2O3", "Fe3O4", "FeO", "MnO", "Mn3O4"])
 def test_the_range_holds_the_truth_whatever_is_fixed(name):
-    tree = simulate.oxide_series(name, n_scans=40, step=0.04, seed=7)
+    tree = simulate.oxide_series(name, n_scans=40, step=0.05, seed=7)
     pdf, true = tree["scans"]["pdf"], tree["truth"].to_dataset()
     n = true.sizes["component"]
     shifted = nmf.Constraints(shift="envelope")
@@ -89,7 +89,7 @@ def test_the_range_holds_the_truth_whatever_is_fixed(name):
     kept = pdf.nmf.raise_n(tied, by=0, keep={"found": late})
     widths = []
     for step in (free, tied, kept):
-        bands = step.nmf.bands(steps=40_000)
+        bands = step.nmf.bands(steps=20_000)
         assert (covered(bands, true) >= 0.95).all()
         assert (bands["weights_low"] <= step["weights"]).all()
         assert (bands["weights_high"] >= step["weights"]).all()
