@@ -19,7 +19,7 @@ from batteryxr.nmf import (
     stretching,
 )
 from batteryxr.nmf.joining import SIGNALS
-from batteryxr.nmf.phases import identification
+from batteryxr.nmf.phases import fractions, identification
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -78,8 +78,9 @@ class NmfResult(Nmf):
        narrow it most; ``reconstruct``
        rebuilds the series from chosen components; ``identify`` names them by crystal
        structures (``refine_along`` follows one through a rebuilt series).
-    3. ``purify`` turns principal components into phases, for contrast.
-    4. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and
+    3. ``amounts`` turns ratios into moles, grams and lithium.
+    4. ``purify`` turns principal components into phases, for contrast.
+    5. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and
        ``plot.order`` show them.
     """
 
@@ -91,6 +92,7 @@ class NmfResult(Nmf):
     reconstruct = method(steps.reconstruct, "components", "weights")
     purify = method(principal.purify, "components", "scores")
     bands = method(ambiguity.bands, "components", "weights", "residual", "shift_curve")
+    amounts = method(fractions.amounts, "weights")
     advise = method(ambiguity.advise, "components", "weights", "residual")
     identify = method(identification.identify, "components", "r")
 

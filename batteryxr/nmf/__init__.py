@@ -9,6 +9,7 @@ from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
 from batteryxr.nmf.phases.candidates import read_crystal
+from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
 from batteryxr.nmf.plot import (
     plot_components,
@@ -28,6 +29,7 @@ __all__ = [
     "Sampling",
     "Solver",
     "advise",
+    "amounts",
     "bands",
     "compare_steps",
     "fit",

@@ -12,10 +12,10 @@ import xarray as xr
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.core.labels import OwnLabels
 from batteryxr.nmf.bounds import lowest
 from batteryxr.nmf.posterior import NOISE, Labels
 from batteryxr.nmf.results import labelled
@@ -179,7 +179,9 @@ def advise(
         for name, (values, text) in table.items()
     }
     width = _mean_width(ground, steps, now)
-    out["range_width"] = labelled("range_width", (), width, "1", "Mean range of a ratio")
+    out["range_width"] = labelled(
+        "range_width", (), width, "1", "Mean range of a ratio"
+    )
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 

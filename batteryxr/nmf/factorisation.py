@@ -282,7 +282,9 @@ def _released(
     noise = float(np.sqrt((level**2).mean()))
     units = str(result["residual"].attrs["units"])
     text = "Root mean square residual, all that was found free"
-    return out | {"residual_released": labelled("residual_released", (), noise, units, text)}
+    return out | {
+        "residual_released": labelled("residual_released", (), noise, units, text)
+    }
 
 
 def _with_width(result: xr.Dataset) -> xr.Dataset:

@@ -9,7 +9,6 @@ import xarray as xr
 
 from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
-
 from batteryxr.nmf.phases.measured import told
 from batteryxr.nmf.starting import ORIGINS
 

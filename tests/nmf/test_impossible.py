@@ -69,15 +69,11 @@ def test_units_beyond_squares(unit):
 def test_units_of_errors_shifts_and_lazy_data():
     data = (spectra() - 0.5) * 1e-24
     shifted = nmf.Constraints(shift=-0.5e-24)
-    found = nmf.fit(
-        data.astype("f4"), 2, constraints=shifted, errors=2e-27, n_starts=1
-    )
+    found = nmf.fit(data.astype("f4"), 2, constraints=shifted, errors=2e-27, n_starts=1)
     assert off(found) < 0.002
     assert 0.8 < float(found["chi2"].mean()) < 1.2
     np.testing.assert_allclose(found["shift_curve"], -0.5e-24, rtol=1e-12)
-    lazy = nmf.fit(
-        data.astype("f4").chunk(scan=5), 2, constraints=shifted, n_starts=1
-    )
+    lazy = nmf.fit(data.astype("f4").chunk(scan=5), 2, constraints=shifted, n_starts=1)
     assert lazy["weights"].chunks is not None
     assert off(lazy.compute()) < 0.002
 

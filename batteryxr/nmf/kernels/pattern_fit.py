@@ -187,7 +187,9 @@ def fit_patterns(
             both = []
             for sign in (-0.05, 0.05):
                 q = parts[model].copy()
-                q[place] = np.clip(q[place] + sign * step, ends["low"][i], ends["high"][i])
+                q[place] = np.clip(
+                    q[place] + sign * step, ends["low"][i], ends["high"][i]
+                )
                 both.append((q[place], weight * models[model][0](q)))
             width = both[1][0] - both[0][0]
             columns.append(scales[model] * (both[1][1] - both[0][1]) / width)

@@ -134,7 +134,9 @@ def _partner(crystal: Crystal, element: str) -> str | None:
         return None
     (other,) = others
     shares = [there[element] for there in shared]
-    whole = all(other in there and abs(sum(there.values()) - 1) < 1e-3 for there in shared)
+    whole = all(
+        other in there and abs(sum(there.values()) - 1) < 1e-3 for there in shared
+    )
     alone = sum(other in there for there in places.values()) == len(shared)
     return other if whole and alone and np.ptp(shares) < 1e-3 else None
 

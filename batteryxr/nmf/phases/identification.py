@@ -165,7 +165,9 @@ def _named(
     shares, bound, ties = (np.zeros((len(flat), k)) for _ in range(3))
     r_w, words = np.full(len(flat), np.nan), [""] * len(flat)
     for i, y in enumerate(flat):
-        single = {n: f for n, f in zip(names, found[i * k : i * k + k], strict=True) if f}
+        single = {
+            n: f for n, f in zip(names, found[i * k : i * k + k], strict=True) if f
+        }
         if not single:
             continue
         ties[i] = tied(np.array([single[n].r_w for n in names]), independent)
@@ -190,9 +192,7 @@ def _named(
         "named_r_w": (lead, r_w.reshape(shape), "R_w of the structures found"),
     }
     return {
-        name: label(
-            xr.DataArray(values, dims=dims), name, units="1", long_name=text
-        )
+        name: label(xr.DataArray(values, dims=dims), name, units="1", long_name=text)
         for name, (dims, values, text) in table.items()
     }
 

@@ -107,8 +107,15 @@ def mixture_of(
     for name in order[:_REFINED]:
         fit = single[name]
         sure = not at_bound(fits[name], fit.values[:-1])
-        tried.append((_criterion(fit.r_w, 1, independent), Mixture((name,), (1.0,), fit.r_w), sure))
-    if tried and min(m.r_w for _, m, sure in tried if sure or True) > _good(noise):
+        tried.append(
+            (
+                _criterion(fit.r_w, 1, independent),
+                Mixture((name,), (1.0,), fit.r_w),
+                sure,
+            )
+        )
+    alone = min((m.r_w for _, m, sure in tried if sure), default=math.inf)
+    if alone > _good(noise):
         for names, starts in _combinations(y, shapes):
             found = _refined(y, [fits[n] for n in names], starts, sigma)
             shares = found.shares
@@ -116,7 +123,8 @@ def mixture_of(
                 at_bound(fits[n], p) for n, p in zip(names, found.parts, strict=True)
             )
             mixture = Mixture(names, tuple(shares), found.r_w)
-            tried.append((_criterion(found.r_w, len(names), independent), mixture, sure))
+            value = _criterion(found.r_w, len(names), independent)
+            tried.append((value, mixture, sure))
     sure = [(value, m) for value, m, ok in tried if ok]
     if not sure:
         return none
@@ -225,7 +233,9 @@ def _refined(
     """Fit several structures to one pattern together."""
     from batteryxr.nmf.kernels.pattern_fit import fit_patterns
 
-    models = [(fit.model, start, fit.bounds) for fit, start in zip(fits, starts, strict=True)]
+    models = [
+        (fit.model, start, fit.bounds) for fit, start in zip(fits, starts, strict=True)
+    ]
     found = fit_patterns(y, models, sigma)
     cuts = np.cumsum([len(start) for start in starts])[:-1]
     parts = np.split(found.values, cuts)
