@@ -626,4 +626,4 @@ def test_nanometres_among_angstroms_are_told(tmp_path):
         rows = "\n".join(f"{x * unit:.5f} {np.sin(3 * x):.5f}" for x in r)
         (tmp_path / f"s_{i}.gr").write_text(f"#### start data\n#L r  G(r)\n{rows}\n")
     with pytest.raises(FileFormatError, match=r"s_2\.gr.*0\.1 times the axis of s_0"):
-        batteryxr.read_series(tmp_path)
+        read_series(tmp_path)
