@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import xarray as xr
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Of a penalty.
 Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
+#: What only `fit` knows.
+OF_FIT = ("presence", "weights", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
 
@@ -55,6 +58,15 @@ class Constraints:
         Without closure the free components get unit ``"norm"``, unit ``"max"`` or unit
         ``"area"``, and the weights the units of the data. None is the norm, and the
         area in `metropolis`.
+    presence
+        First and last scan at which a component may be there: ``{"LiFeO2": (5, 60)}``.
+        Names that are not fixed become those of free components.
+    weights
+        Weights that are known along the scans, NaN where they are free, by name as in
+        `presence`: ``{"binder": profile}``.
+    robust
+        Leave out values that lie farther from the model than six standard deviations,
+        such as spikes, and fit again.
     sparsity
         L1 penalty, as a fraction of the mean signal of one component (try 0.01).
     smoothness, weight_smoothness
@@ -72,6 +84,9 @@ class Constraints:
     mask: xr.DataArray | None = None
     pattern_scale: Literal["estimate"] | xr.DataArray | None = None
     scale: Literal["norm", "max", "area"] | None = None
+    presence: Mapping[str, tuple[int, int]] | None = None
+    weights: Mapping[str, xr.DataArray] | None = None
+    robust: bool = False
     sparsity: Strength = 0.0
     smoothness: Strength = 0.0
     weight_smoothness: Strength = 0.0
@@ -118,7 +133,7 @@ class Constraints:
     def _says(self, name: str) -> bool:
         """Tell whether a constraint is set."""
         value = getattr(self, name)
-        return value != 0 if name in PENALTIES else value is not None
+        return bool(value) if name in (*PENALTIES, "robust") else value is not None
 
 
 def constrain(

@@ -18,6 +18,7 @@ from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
+from batteryxr.nmf.profiles import as_constrained, with_profiles, without_spikes
 from batteryxr.nmf.results import arrange, label_result, labelled
 from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
+    from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.solving import Block, Factors
@@ -158,18 +160,21 @@ def fit(
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
+    starts, given = with_profiles(patterns, starts, constraints)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
-    rules = constraints.rules(starts.is_fixed, closure, solver=kind, **stop)
+    rules = constraints.rules(
+        starts.is_fixed, closure, solver=kind, given=given, **stop
+    )
     block = None
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        whole = gapless(patterns)
-        block = lit(whole, patterns, starts.n) if closure else whole
-        factors = run_starts(block.values, block.v, starts.at(block.points), rules)
-        factors = spread_out(factors, block.samples, block.points)
+        whole, block, factors = _in_memory(patterns, starts, rules)
+        if constraints.robust:
+            patterns = without_spikes(patterns, block, factors)
+            whole, block, factors = _in_memory(patterns, starts, rules)
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress
@@ -178,6 +183,8 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
+    if block is not None and given is not None:
+        result = as_constrained(result, block, factors, order)
     if block is not None and closure and patterns.series:
         dim = patterns.samples[0]
         result = flag_dark(result, whole.samples, block.samples, dim)
@@ -198,6 +205,18 @@ def fit(
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors)
     return result
+
+
+def _in_memory(
+    patterns: Patterns, starts: Starts, rules: Rules
+) -> tuple[Block, Block, Factors]:
+    """Return what was measured, what of it had beam, and the factors of that."""
+    whole = gapless(patterns)
+    block = lit(whole, patterns, starts.n) if rules.closure else whole
+    if rules.given is not None:
+        rules = replace(rules, given=rules.given[:, block.samples])
+    factors = run_starts(block.values, block.v, starts.at(block.points), rules)
+    return whole, block, spread_out(factors, block.samples, block.points)
 
 
 def _known(fixed: Fixed) -> int:
@@ -259,6 +278,8 @@ def _released(
         number=1,
     )
     loose = replace(rules, fixed=free.is_fixed, tol=1e-6)
+    if rules.given is not None:
+        loose = replace(loose, given=rules.given[turn][:, block.samples])
     found = run_starts(block.values, block.v, free, loose)
     rest = block.values - np.asarray(found.weights).T @ found.components
     found = spread_out(found, block.samples, block.points)

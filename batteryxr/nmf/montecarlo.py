@@ -17,7 +17,7 @@ from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
 from batteryxr.nmf.beam import flag_dark, lit
-from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
@@ -109,7 +109,7 @@ def metropolis(
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """
     constraints, sampling = constraints or Constraints(), sampling or Sampling()
-    constraints.refuse("metropolis", *PENALTIES)
+    constraints.refuse("metropolis", *PENALTIES, *OF_FIT)
     patterns = constrain(data, constraints, errors)
     starts = begin(patterns, n_components, fixed, seed=seed)
     starts = replace(starts, number=sampling.n_chains)

@@ -179,7 +179,7 @@ def labelled(
 
 def _names(starts: Starts, order: np.ndarray) -> list[str]:
     """Name free components CP1, CP2, ... in their order, around names in use."""
-    known = starts.names
+    known = starts.names + starts.called
     fresh = (f"CP{i}" for i in range(1, 2 * starts.n + 1))
     free = (name for name in fresh if name not in known)
     return [known[i] if i < len(known) else next(free) for i in order]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ AGREEING = 1.01
 EQUAL = 1.0001
 #: The first start is kept where its error is within this factor of the best.
 NEAREST = 1.001
+#: Of so many free components all orders are tried against known weights.
+_ORDERED = 5
 #: Images are binned down to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
 
@@ -155,6 +158,8 @@ def run_starts(
                 start[fixed] = given[fixed]
             else:
                 start = complete(scaled, fixed, given, kind, rng)
+            if rules.given is not None and kind != "given":
+                start = _arranged(start, data, rules)
             weights = None
             if rules.solver == "coordinate" and not rules.closure:
                 weights = _first_weights(rules, data, scaled, start, kind=kind)
@@ -168,6 +173,22 @@ def run_starts(
     for r in runs:
         r.components = r.components * scale
     return compare_runs(runs, svd_error, rules)
+
+
+def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
+    """Return a start, its free rows in the order that the known weights fit best."""
+    from batteryxr.nmf.kernels import alternate
+
+    free = np.flatnonzero(~rules.fixed)
+    if len(free) > _ORDERED:
+        return start
+    tried = []
+    brief = replace(rules, max_iter=3)
+    for order in itertools.permutations(free):
+        other = start.copy()
+        other[free] = start[list(order)]
+        tried.append((alternate.factorise(data, other, brief).error, other))
+    return min(tried, key=lambda pair: pair[0])[1]
 
 
 def _first_weights(

@@ -44,6 +44,8 @@ class Starts:
         (fixed, points) as they were given.
     origins
         What each of them is: one of `ORIGINS`.
+    called
+        Names of free components, if they have some.
     first
         The first start: a kind, or components (n, points).
     number
@@ -57,6 +59,7 @@ class Starts:
     fixed: np.ndarray
     raw: np.ndarray
     origins: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
     first: str | np.ndarray = "pure"
     number: int = 1
     seed: int = 0
