@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.decompose import MOST, principal_components
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import label, require_variables
@@ -61,7 +62,9 @@ def pca(
     -----
     Chapman et al., J. Appl. Cryst. 48, 1619 (2015).
     """
-    patterns = in_sound_unit(lay_out(data, signal))
+    patterns = lay_out(data, signal)
+    if not is_lazy(patterns.data):
+        patterns = in_sound_unit(patterns)
     if n_components is None:
         n_components = min(patterns.n_samples, patterns.n_points, MOST)
     result = principal_components(

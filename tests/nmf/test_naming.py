@@ -70,11 +70,13 @@ def test_ties_are_told():
 
 
 def test_the_header_tells_the_instrument():
-    bulk = rows(pattern("MnO"), header=json.dumps({"qmax": "24.0", "qdamp": "0.03"}))
+    damped = PdfInstrument(q_max=24.0, q_damp=0.1)
+    g = PairDistribution(CRYSTALS["MnO"], R, instrument=damped)()
+    bulk = rows(g, header=json.dumps({"qmax": "24.0", "qdamp": "0.1"}))
     found = nmf.identify(bulk, candidates={"MnO": CRYSTALS["MnO"]})
     assert np.isinf(float(found["diameter"].squeeze()))
     with pytest.warns(DataQualityWarning, match="nothing tells q_max and q_damp"):
-        found = nmf.identify(rows(pattern("MnO")), candidates=[CRYSTALS["MnO"]])
+        found = nmf.identify(rows(g), candidates=[CRYSTALS["MnO"]])
     assert float(found["diameter"].squeeze()) < 200
     series = xr.concat([bulk[0], bulk[0]], "scan") + np.zeros((4, 1))[:2]
     series = series.assign_attrs(bulk.attrs)
@@ -82,7 +84,7 @@ def test_the_header_tells_the_instrument():
         fixed={"a": bulk[0]}, data=series, constraints=nmf.Constraints(shift="minimum")
     )
     assert fit["components"].attrs["q_max"] == 24.0
-    assert fit.nmf.reconstruct().attrs["q_damp"] == 0.03
+    assert fit.nmf.reconstruct().attrs["q_damp"] == 0.1
 
 
 def test_lithium_and_iron_on_one_site_are_linked():
