@@ -147,8 +147,8 @@ def advise(
     xarray.Dataset
         Per component: ``weights_width``, the mean range of all ratios if its pattern
         were known, beside ``range_width``, the mean range now; ``purest``, the scan
-        that has most of it, and ``purity``, how much that is at most: a scan that may be
-        pure can be fixed in place of a pattern.
+        that has most of it, and ``purity``, how much that is at most: a scan that may
+        be pure can be fixed in place of a pattern.
 
     Examples
     --------

@@ -102,14 +102,16 @@ def flag_drift(
     odd = f" Farthest off: {_listed(far)}." if far.size else ""
     warn_quality(
         f"{share:.0%} of the squared residuals lie along the patterns: their intensity "
-        f"is not the same in all scans ({level.min():.3f} to {level.max():.3f} of what ratios "
-        f"that sum to one allow, at least).{odd} Divide by the incident intensity, "
-        "constraints=nmf.Constraints(pattern_scale=...), let 'estimate' find it, or use "
-        "closure=False."
+        f"is not the same in all scans ({level.min():.3f} to {level.max():.3f} of what "
+        f"ratios that sum to one allow, at least).{odd} Divide by the incident "
+        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' find "
+        "it, or use closure=False."
     )
-    flag = result["flag"].copy(data=result["flag"].values)
-    flag[far] = 3
-    return result.assign(flag=flag)
+    same = np.ones(block.samples.size, dtype=bool)
+    same[far] = False
+    flag = result["flag"]
+    told = flag.where(xr.DataArray(same, dims=patterns.samples), 3).astype(flag.dtype)
+    return result.assign(flag=told.assign_attrs(flag.attrs))
 
 
 def with_levels(data: Several, constraints: Constraints, n: int) -> Constraints:

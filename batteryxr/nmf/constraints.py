@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import xarray as xr
@@ -16,6 +15,8 @@ from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from batteryxr.core.checks import Positive

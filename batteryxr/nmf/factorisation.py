@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
@@ -133,13 +134,14 @@ def fit(
     xarray.Dataset
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
-        ``relative_residual`` and ``flag`` (1: no data; 2: no
-        beam; 3: another intensity), ``chi2`` where errors were
-        given; ``fixed``, ``origin``, ``shift_curve``; ``on_bound``, at which share of its
-        points a component lies on the shift; ``range_width``, how far ratios may differ
-        on average and fit as well (of a series under closure); ``relative_error`` and that of the singular
-        value decomposition, which no factorisation of n components can beat; and how
-        the starts fared. Components are ordered by first appearance along a series,
+        ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
+        intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
+        ``shift_curve``; ``on_bound``, at which share of its points a component lies on
+        the shift; ``range_width``, how far ratios may differ on average and fit as well
+        (of a series in memory under closure); ``relative_error`` and that of the
+        singular value decomposition, which no factorisation of n components can beat;
+        and how the starts fared. Where a component was found by an earlier step,
+        ``components_released`` and ``weights_released`` have it free. Components are ordered by first appearance along a series,
         in images by their share.
 
     Raises
@@ -310,12 +312,14 @@ def _released(
 
 def _with_width(result: xr.Dataset) -> xr.Dataset:
     """Add the mean range of the ratios, and warn where it is wide."""
+    if is_lazy(result["weights"]):
+        return result  # it would be read once more
     width = range_width(result)
     if width > _WIDE:
         warn_quality(
-            f"ratios may differ by {width:.2f} on average and fit as well: of many equal "
-            "answers this is one near the purest scans. `bands` gives the range of each, "
-            "`advise` says what would narrow it."
+            f"ratios may differ by {width:.2f} on average and fit as well: of many "
+            "equal answers this is one near the purest scans. `bands` gives the range "
+            "of each, `advise` says what would narrow it."
         )
     text = "Mean range of a ratio, by a short walk"
     return result.assign(range_width=labelled("range_width", (), width, "1", text))

@@ -1,4 +1,4 @@
-"""Weights of which something is known: where a component may be, or how much there is."""
+"""Weights of which something is known: where a component may be, or how much."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patter
 def as_constrained(
     result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
 ) -> xr.Dataset:
-    """Return the result with the weights that obey what is known, and what they leave."""
+    """Return the result with the weights that obey what is known; residuals too."""
     weights = np.asarray(factors.weights)[order].T
     rest = np.full((block.samples.size, block.points.size), np.nan)
     rows = np.asarray(factors.weights)[:, block.samples].T

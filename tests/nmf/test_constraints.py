@@ -87,7 +87,7 @@ def test_spikes_are_left_out():
 
 def test_what_cannot_be_is_named():
     data = series()
-    with pytest.raises(ArgumentError, match="presence.*two scans between 0 and 39"):
+    with pytest.raises(ArgumentError, match=r"presence.*two scans between 0 and 39"):
         data.nmf.fit(2, constraints=nmf.Constraints(presence={"a": (3, 40)}))
     with pytest.raises(ArgumentError, match="at most 1 names"):
         data.nmf.fit(
@@ -99,6 +99,6 @@ def test_what_cannot_be_is_named():
         )
     with pytest.raises(ArgumentError, match="metropolis has no such thing"):
         data.nmf.metropolis(2, constraints=nmf.Constraints(robust=True))
+    wrong = xr.DataArray(np.zeros(150), dims="energy")
     with pytest.raises(ArgumentError, match="along 'scan'"):
-        wrong = xr.DataArray(np.zeros(150), dims="energy")
         data.nmf.fit(2, constraints=nmf.Constraints(weights={"a": wrong}))

@@ -95,9 +95,7 @@ def on_one_axis(
     return data, grid, messages
 
 
-def _refuse_other_units(
-    differ: Sequence[Scan], own: np.ndarray, first: Scan
-) -> None:
+def _refuse_other_units(differ: Sequence[Scan], own: np.ndarray, first: Scan) -> None:
     """Raise where an axis is that of the others times a power of ten."""
     for scan in differ:
         ends = np.array(scan.ends, dtype=np.float64)
@@ -105,7 +103,11 @@ def _refuse_other_units(
             continue
         power = np.log10(ends / own[[0, -1]])
         whole = np.round(power)
-        if whole[0] != 0 and whole[0] == whole[1] and np.allclose(power, whole, atol=2e-3):
+        if (
+            whole[0] != 0
+            and whole[0] == whole[1]
+            and np.allclose(power, whole, atol=2e-3)
+        ):
             factor = 10.0 ** whole[0]
             raise FileFormatError(
                 scan.source.path,

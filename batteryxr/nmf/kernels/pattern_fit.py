@@ -154,7 +154,9 @@ def fit_patterns(
     sigma
         (points,) standard deviations of `y`.
     """
-    from scipy.optimize import least_squares, nnls
+    from scipy.optimize import least_squares
+
+    from batteryxr.nmf.kernels import nnls
 
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma
     goal = weight * y
@@ -171,7 +173,8 @@ def fit_patterns(
         shapes = np.column_stack(
             [weight * f(q) for (f, _, _), q in zip(models, parts, strict=True)]
         )
-        return shapes, nnls(shapes, goal)[0]
+        right = (shapes.T @ goal)[:, None]
+        return shapes, nnls.solve(shapes.T @ shapes, right)[:, 0]
 
     def residual(p: np.ndarray) -> np.ndarray:
         shapes, scales = solved(p)

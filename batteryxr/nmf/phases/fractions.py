@@ -1,4 +1,4 @@
-"""How much of each phase there is: from shares of signal to moles, grams and lithium."""
+"""How much of each phase there is: from shares of signal to moles and lithium."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def amounts(
     Returns
     -------
     xarray.Dataset
-        ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans, each
-        with ``_low`` and ``_high`` where the result has ranges; with `electrode`
-        ``li_per_metal``, and ``li_difference`` to the ``li_content`` of the cycler where
-        the scans have it.
+        ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans,
+        each with ``_low`` and ``_high`` where the result has ranges; with `electrode`
+        ``li_per_metal``, and ``li_difference`` to the ``li_content`` of the cycler
+        where the scans have it.
 
     Raises
     ------
@@ -75,7 +75,8 @@ def amounts(
     --------
     >>> named = fit.merge(fit.nmf.bands())
     >>> named.nmf.amounts(
-    ...     formula={"first": "Fe2O3", "CP1": "LiFeO2", "last": "Fe"}, electrode="FeO1.5"
+    ...     formula={"first": "Fe2O3", "CP1": "LiFeO2", "last": "Fe"},
+    ...     electrode="FeO1.5",
     ... ).mole_fraction
     """
     require_variables(result, ["weights"], caller="amounts")
@@ -214,9 +215,9 @@ def _lithium(
         off = float(np.abs(apart).quantile(0.9))
         if off > _APART:
             warn_quality(
-                f"phases and cycler differ by up to {off:.2f} Li per metal in nine of ten "
-                "scans: charge that made no phase, a formula that is another, or ratios "
-                "that are not sure (see `bands`)."
+                f"phases and cycler differ by up to {off:.2f} Li per metal in nine of "
+                "ten scans: charge that made no phase, a formula that is another, or "
+                "ratios that are not sure (see `bands`)."
             )
     return {
         key: label(array, key, units="1", long_name=text)

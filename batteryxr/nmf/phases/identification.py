@@ -101,8 +101,9 @@ def identify(
     -----
     Envelope of a sphere: Howell, Proffen & Conradson, Phys. Rev. B 73, 094107 (2006).
     How many structures: Schwarz, Ann. Stat. 6, 461 (1978), with as many independent
-    points as range and q_max allow. A low R_w tells that a structure fits, not that no other would: a component of an
-    ambiguous factorisation may resemble a mixture. Look at `bands` first.
+    points as range and q_max allow. A low R_w tells that a structure fits, not that no
+    other would: a component of an ambiguous factorisation may resemble a mixture. Look
+    at `bands` first.
     """
     patterns = _patterns(result)
     kept = _within(patterns, r_range)
@@ -180,8 +181,8 @@ def _named(
             shares[i, names.index(name)] = share
     if nameless := [i for i, word in enumerate(words) if not word]:
         warn_quality(
-            f"{len(nameless)} of {len(flat)} patterns are named by no candidate: noise, "
-            "a structure that is missing, or another lattice than was tried."
+            f"{len(nameless)} of {len(flat)} patterns are named by no candidate: "
+            "noise, a structure that is missing, or another lattice than was tried."
         )
     both = [*lead, "candidate"]
     table = {
