@@ -229,7 +229,7 @@ class _Ground:
 
     def walk(self, steps: int) -> Range:
         """Return what a walk has seen, components in the unit."""
-        from batteryxr.nmf.kernels.feasible import explore
+        from batteryxr.nmf.kernels.feasible import Noise, explore
 
         return explore(
             self.weights,
@@ -237,8 +237,7 @@ class _Ground:
             (self.known == "scan") | (self.known == "pattern"),
             self.rng,
             closure=self.closure,
-            noise=self.noise / self.unit,
-            covariance=self.errors,
+            noise=Noise(self.noise / self.unit, self.errors),
             steps=steps,
         )
 

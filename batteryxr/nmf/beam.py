@@ -104,8 +104,8 @@ def flag_drift(
         f"{share:.0%} of the squared residuals lie along the patterns: their intensity "
         f"is not the same in all scans ({level.min():.3f} to {level.max():.3f} of what "
         f"ratios that sum to one allow, at least).{odd} Divide by the incident "
-        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' find "
-        "it, or use closure=False."
+        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' "
+        "find it, or use closure=False."
     )
     same = np.ones(block.samples.size, dtype=bool)
     same[far] = False

@@ -141,8 +141,9 @@ def fit(
         (of a series in memory under closure); ``relative_error`` and that of the
         singular value decomposition, which no factorisation of n components can beat;
         and how the starts fared. Where a component was found by an earlier step,
-        ``components_released`` and ``weights_released`` have it free. Components are ordered by first appearance along a series,
-        in images by their share.
+        ``components_released`` and ``weights_released`` have it free.
+        Components are ordered by first appearance along a series, in images by their
+        share.
 
     Raises
     ------

@@ -49,6 +49,22 @@ class Range:
     moved: float
 
 
+class Noise(NamedTuple):
+    """Of the data, and what the components have of it.
+
+    Parameters
+    ----------
+    level
+        Standard deviation of a value of the data.
+    covariance
+        (k, k) of the components at each point, in units of the variance of the data.
+        None takes that of components that are all free.
+    """
+
+    level: float
+    covariance: np.ndarray | None = None
+
+
 def explore(
     weights: np.ndarray,
     components: np.ndarray,
@@ -56,8 +72,7 @@ def explore(
     rng: np.random.Generator,
     *,
     closure: bool,
-    noise: float,
-    covariance: np.ndarray | None = None,
+    noise: Noise,
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:
@@ -74,12 +89,8 @@ def explore(
     closure
         Weights sum to one; otherwise each component keeps its sum over the points.
     noise
-        Standard deviation of a value of the data. So far may noise take weights and
-        components below zero that no more than a twentieth of one of all would be
-        farther, if all were zero.
-    covariance
-        (k, k) of the components by the noise of the data, at each point, in units of
-        its variance. None takes that of components that are all free.
+        Of the data. So far may it take weights and components below zero that no more
+        than a twentieth of one of all would be farther, if all were zero.
     steps
         Moves of one component.
     draws
@@ -98,7 +109,10 @@ def explore(
     keep = np.linalg.solve(s, np.ones(k)) if closure else axes.sum(axis=1)
     thin = max(steps // draws, 1)
     low = np.stack([weights, weights]), np.stack([components, components])
-    slack = [noise * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)]
+    covariance = noise.covariance
+    slack = [
+        noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
+    ]
     if covariance is None:
         spread = np.linalg.pinv(scores.T @ scores, hermitian=True)
     else:
