@@ -12,6 +12,7 @@ from batteryxr.xanes.composition import (
     components,
     composition,
     kramers_kronig,
+    subsets,
 )
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
@@ -106,6 +107,7 @@ class Xanes(Accessor):
 
     # combinations
     lcf = method(combination.lcf, "energy")
+    lcf_subsets = method(subsets.lcf_subsets, "energy")
     pca = method(components.pca, "energy", _MANY)
 
     # composition

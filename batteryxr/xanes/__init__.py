@@ -19,6 +19,7 @@ from batteryxr.xanes.composition.kramers_kronig import (
 from batteryxr.xanes.composition.kramers_kronig import (
     scattering_factors as scattering_factors,
 )
+from batteryxr.xanes.composition.subsets import lcf_subsets as lcf_subsets
 from batteryxr.xanes.domains.clusters import cluster as cluster
 from batteryxr.xanes.domains.clusters import cluster_orders as cluster_orders
 from batteryxr.xanes.domains.statistics import cluster_density as cluster_density

@@ -156,13 +156,13 @@ def normalise(
 def _warn_of_order(**ranges: Limits) -> None:
     """Warn of ranges whose ends are exchanged, which is undone as by Larch."""
     for argument, (low, high) in ranges.items():
-        if low is not None and high is not None and low > high:
-            # Behind the edge an end below zero is counted from the last energy.
-            if argument == "pre" or high >= 0:
-                warn_quality(
-                    f"normalise: {argument}=({low:g}, {high:g}) has its higher end "
-                    f"first; it is taken as ({high:g}, {low:g})."
-                )
+        # Behind the edge an end below zero is counted from the last energy.
+        counted = argument == "post" and high is not None and high < 0
+        if low is not None and high is not None and low > high and not counted:
+            warn_quality(
+                f"normalise: {argument}=({low:g}, {high:g}) has its higher end "
+                f"first; it is taken as ({high:g}, {low:g})."
+            )
 
 
 def _warn(flag: xr.DataArray) -> None:
