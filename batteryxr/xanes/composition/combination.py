@@ -94,7 +94,8 @@ def lcf(
         many energies tell something of their own. `energy_shift` (added to the
         energies of a standard) and its error with `max_shift`; `background` along
         `order` where asked for. `flag` (1: no data, 2: the weights sum to less than
-        0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual is that of a shift of energies).
+        0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual
+        is that of a shift of energies).
 
     Raises
     ------
