@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, ChunkingError, DataError, UnitsError
+from batteryxr.core.errors import ArgumentError, DataError, UnitsError
 from batteryxr.xanes import Edge, Peak
 
 NAMES = ("level", "edge_jump", "edge_energy", "edge_width")
@@ -368,8 +368,6 @@ def test_messages(phantom, model, energies):
             xanes.fit_edge(stack, edge=(5470, 5486), **wrong)
     with pytest.raises(ArgumentError, match="shape='voigt'"):
         Peak((1, 2), shape="voigt")
-    with pytest.raises(ChunkingError, match="chunk"):
-        xanes.fit_edge(stack.chunk(energy=8), **model)
     bare = stack.assign_coords(energy=energies / 1000)
     with pytest.raises(UnitsError, match="keV"):
         xanes.fit_edge(bare, **model)

@@ -109,7 +109,10 @@ def register(
         if by is not None and isinstance(stack, xr.Dataset):
             require_variables(stack, [by], caller="register: by")
         array = as_spectra(
-            stack, caller="register", names=ABSORPTION if by is None else (by,)
+            stack,
+            caller="register",
+            names=ABSORPTION if by is None else (by,),
+            whole=False,
         )
         target = _reference(array, reference)
         how = _Comparison(on == "gradient", smoothing, max_shift)
