@@ -52,7 +52,12 @@ from batteryxr.xanes.plot.spectra import plot_fit as plot_fit
 from batteryxr.xanes.plot.spectra import plot_spectra as plot_spectra
 from batteryxr.xanes.plot.stacks import plot_drift as plot_drift
 from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
-from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.alignment import align as align
+from batteryxr.xanes.series.alignment import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.glitches import deglitch as deglitch
+from batteryxr.xanes.series.glitches import smooth as smooth
+from batteryxr.xanes.series.merging import merge as merge
+from batteryxr.xanes.series.merging import rebin_energy as rebin_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin
 from batteryxr.xanes.stacks.ptychography import from_transmission as from_transmission
