@@ -32,7 +32,7 @@ def optical_density(
     stack: xr.DataArray | xr.Dataset,
     *,
     i0: Annotated[xr.DataArray | Positive | None, OwnLabels(("energy",))] = None,
-    dark: xr.DataArray | float = 0.0,
+    dark: xr.DataArray | float | None = None,
 ) -> xr.DataArray:
     """Return the optical density -ln((I - dark) / (I0 - dark)).
 
@@ -48,7 +48,7 @@ def optical_density(
         differ), flat fields along `y` and `x` too, a number; or a boolean mask (y, x)
         that is True where the beam meets no sample. None: the coordinate `i0`.
     dark
-        What the detector counts without beam.
+        What the detector counts without beam. None: the coordinate `dark`, else 0.
 
     Returns
     -------
@@ -77,10 +77,13 @@ def optical_density(
         incident = _empty(array, i0) if i0.dtype.kind == "b" else _incident(array, i0)
     else:
         incident = float(i0)
-    array = array.drop_vars("i0", errors="ignore")
+    level: Any = array.coords.get("dark", 0.0) if dark is None else dark
+    if isinstance(level, xr.DataArray):
+        level = level.reset_coords(drop=True)
+    array = array.drop_vars(["i0", "dark"], errors="ignore")
     if isinstance(incident, xr.DataArray):
         incident = incident.reset_coords(drop=True)
-    above, below = _floating(array) - dark, _floating(incident) - dark
+    above, below = _floating(array) - level, _floating(incident) - level
     ratio = above / below
     result = -np.log(ratio.where((above > 0) & (below > 0)))
     if np.dtype(array.dtype) == np.float32:
