@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -188,10 +188,17 @@ def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.Data
     return e0 if isinstance(e0, xr.DataArray) else xr.DataArray(float(e0))
 
 
-def _kernel(*arrays: np.ndarray, **options: object) -> object:
+def _kernel(
+    data: np.ndarray, origin: np.ndarray, *, found: bool, **options: Any
+) -> tuple[np.ndarray, ...]:
     from batteryxr.xanes.kernels import normalisation
 
-    return normalisation.normalise(*arrays, **options)  # type: ignore[arg-type]
+    parts = normalisation.normalise(data, origin, **options)
+    if found:  # in the data, where it may be the flank of a lone point
+        lone = normalisation.is_isolated(data, origin, x=options["x"])
+        flag = np.where(lone, normalisation.E0_ISOLATED, 0).astype(np.uint8)
+        parts = (*parts[:3], parts[3] | flag, *parts[4:])
+    return parts
 
 
 def _steepest(data: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -97,7 +97,6 @@ def normalise(
     degree: int | None,
     victoreen: int,
     curves: bool,
-    found: bool = False,
 ) -> tuple[np.ndarray, ...]:
     """Normalise and flatten spectra.
 
@@ -114,8 +113,6 @@ def normalise(
         energy by which the pre-edge line is multiplied; None chooses.
     curves
         Whether to return the two background curves too.
-    found
-        Whether E0 was found in the data, and may be the flank of a lone point.
 
     Returns
     -------
@@ -150,8 +147,6 @@ def normalise(
     for target in wide[:2]:
         target[flags == NO_STEP] = np.nan
     step[flags == NO_STEP] = np.nan
-    if found:
-        flags[is_isolated(rows, origin, x=x)] |= E0_ISOLATED
     normal, flat, *backgrounds = (a.reshape(shape) for a in wide)
     return (
         normal,
