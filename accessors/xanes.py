@@ -12,6 +12,7 @@ from batteryxr.xanes.composition import (
     components,
     composition,
     kramers_kronig,
+    subsets,
 )
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
@@ -26,6 +27,7 @@ from batteryxr.xanes.plot import maps as map_plots
 from batteryxr.xanes.plot import series as series_plots
 from batteryxr.xanes.plot import spectra as spectrum_plots
 from batteryxr.xanes.plot import stacks as stack_plots
+from batteryxr.xanes.series import alignment, glitches, merging
 from batteryxr.xanes.stacks import images, ptychography, registration
 
 _IMAGE = ("y", "x")
@@ -91,7 +93,14 @@ class Xanes(Accessor):
     from_transmission = method(ptychography.from_transmission, ("energy", "y"))
     register = method(registration.register, "energy", *_IMAGE)
     rebin = method(images.rebin, ("energy", "y"))
-    calibrate_energy = method(images.calibrate_energy, "energy")
+
+    # scans of a series
+    calibrate_energy = method(alignment.calibrate_energy, "energy")
+    align = method(alignment.align, "energy", _MANY)
+    deglitch = method(glitches.deglitch, "energy")
+    merge = method(merging.merge, "energy", _MANY)
+    rebin_energy = method(merging.rebin_energy, "energy")
+    smooth = method(glitches.smooth, "energy")
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
@@ -106,6 +115,7 @@ class Xanes(Accessor):
 
     # combinations
     lcf = method(combination.lcf, "energy")
+    lcf_subsets = method(subsets.lcf_subsets, "energy")
     pca = method(components.pca, "energy", _MANY)
 
     # composition

@@ -50,6 +50,7 @@ DIMENSIONS: dict[str, str] = {
     "component": "components of a factorisation",
     "cluster": "clusters",
     "standard": "reference standards",
+    "subset": "subsets of the standards",
     "peak": "peaks",
     "material": "materials of a comparison",
 }

@@ -19,6 +19,7 @@ from batteryxr.xanes.composition.kramers_kronig import (
 from batteryxr.xanes.composition.kramers_kronig import (
     scattering_factors as scattering_factors,
 )
+from batteryxr.xanes.composition.subsets import lcf_subsets as lcf_subsets
 from batteryxr.xanes.domains.clusters import cluster as cluster
 from batteryxr.xanes.domains.clusters import cluster_orders as cluster_orders
 from batteryxr.xanes.domains.statistics import cluster_density as cluster_density
@@ -51,7 +52,12 @@ from batteryxr.xanes.plot.spectra import plot_fit as plot_fit
 from batteryxr.xanes.plot.spectra import plot_spectra as plot_spectra
 from batteryxr.xanes.plot.stacks import plot_drift as plot_drift
 from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
-from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.alignment import align as align
+from batteryxr.xanes.series.alignment import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.glitches import deglitch as deglitch
+from batteryxr.xanes.series.glitches import smooth as smooth
+from batteryxr.xanes.series.merging import merge as merge
+from batteryxr.xanes.series.merging import rebin_energy as rebin_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin
 from batteryxr.xanes.stacks.ptychography import from_transmission as from_transmission
