@@ -20,12 +20,15 @@ from batteryxr.xanes.edges import energy as edges
 from batteryxr.xanes.fit import bands, noise
 from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
+from batteryxr.xanes.fit import peaks as peak_model
 from batteryxr.xanes.fit import shared as global_fit
 from batteryxr.xanes.plot import domains as domain_plots
 from batteryxr.xanes.plot import maps as map_plots
 from batteryxr.xanes.plot import series as series_plots
 from batteryxr.xanes.plot import spectra as spectrum_plots
 from batteryxr.xanes.plot import stacks as stack_plots
+from batteryxr.xanes.preparing import baselines, despiking, smoothing
+from batteryxr.xanes.spectra import AXES
 from batteryxr.xanes.stacks import images, ptychography, registration
 
 _IMAGE = ("y", "x")
@@ -93,6 +96,12 @@ class Xanes(Accessor):
     rebin = method(images.rebin, ("energy", "y"))
     calibrate_energy = method(images.calibrate_energy, "energy")
 
+    # without rays and backgrounds, smooth, on one scale
+    despike = method(despiking.despike, AXES)
+    subtract_baseline = method(baselines.subtract_baseline, AXES)
+    smooth = method(smoothing.smooth, AXES)
+    rescale = method(smoothing.rescale, AXES)
+
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
     edge_energy = method(edges.edge_energy, "energy")
@@ -102,7 +111,7 @@ class Xanes(Accessor):
     noise_mask = method(noise.noise_mask, "energy")
     fit_edge = method(edge_model.fit_edge, "energy")
     fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _MANY)
-    fit_peaks = method(edge_model.fit_peaks, ("energy", "shift"))
+    fit_peaks = method(peak_model.fit_peaks, AXES)
 
     # combinations
     lcf = method(combination.lcf, "energy")

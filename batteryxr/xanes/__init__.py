@@ -31,7 +31,7 @@ from batteryxr.xanes.edges.normalisation import normalise as normalise
 from batteryxr.xanes.fit.bands import band_ratio as band_ratio
 from batteryxr.xanes.fit.curve import model_curve as model_curve
 from batteryxr.xanes.fit.edge import fit_edge as fit_edge
-from batteryxr.xanes.fit.edge import fit_peaks as fit_peaks
+from batteryxr.xanes.fit.peaks import fit_peaks as fit_peaks
 from batteryxr.xanes.fit.noise import noise_mask as noise_mask
 from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
 from batteryxr.xanes.fit.terms import Edge as Edge
@@ -51,6 +51,10 @@ from batteryxr.xanes.plot.spectra import plot_fit as plot_fit
 from batteryxr.xanes.plot.spectra import plot_spectra as plot_spectra
 from batteryxr.xanes.plot.stacks import plot_drift as plot_drift
 from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
+from batteryxr.xanes.preparing.baselines import subtract_baseline as subtract_baseline
+from batteryxr.xanes.preparing.despiking import despike as despike
+from batteryxr.xanes.preparing.smoothing import rescale as rescale
+from batteryxr.xanes.preparing.smoothing import smooth as smooth
 from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin
