@@ -37,6 +37,8 @@ class Crystal:
         (atoms, 3) fractional coordinates.
     occupancy
         (atoms,) share of each site that is taken.
+    u_iso
+        (atoms,) mean square displacements (Angstrom2); None where they are unknown.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Crystal:
     elements: tuple[str, ...]
     sites: np.ndarray
     occupancy: np.ndarray
+    u_iso: np.ndarray | None = None
 
     @property
     def volume(self) -> float:

@@ -8,7 +8,7 @@ from batteryxr.nmf.joining import join
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
-from batteryxr.nmf.phases.candidates import read_crystal
+from batteryxr.core.cif import read_crystal
 from batteryxr.nmf.phases.identification import identify, refine_along
 from batteryxr.nmf.plot import (
     plot_components,

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
+from batteryxr.core.cif import read_crystal
 from batteryxr.core.crystals import Crystal, PdfInstrument
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import matched
@@ -16,7 +17,7 @@ from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of
 
 if TYPE_CHECKING:
     import os

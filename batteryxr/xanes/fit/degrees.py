@@ -72,7 +72,7 @@ def choose_degree(fits: Mapping[int, xr.Dataset], points: int) -> xr.Dataset:
 
 
 def _up_to(fit: xr.Dataset, highest: int) -> xr.Dataset:
-    """Return a fit whose baseline has the powers of the highest degree, zero at most."""
+    """Return a fit whose baseline has powers up to the highest degree."""
     model = json.loads(fit.attrs["model"])
     n = highest + 1
     if model["baseline"] == highest:

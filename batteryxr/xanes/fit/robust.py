@@ -1,4 +1,4 @@
-"""Fits that points far from the model do not pull: Tukey's biweight, again and again."""
+"""Fits that points far from the model do not pull: Tukey's biweight, repeated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.model import label
@@ -14,6 +13,8 @@ from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.preparation import prepare
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from batteryxr.xanes.fit.preparation import FitOptions
     from batteryxr.xanes.fit.terms import Terms
 

@@ -75,8 +75,8 @@ def subtract_baseline(
 
     Notes
     -----
-    A baseline found beforehand is taken as exact by a fit that follows: its own doubt is
-    in no error bar. `fit_peaks(baseline=(1, 2, 3))` fits both together and keeps it.
+    A baseline found beforehand is taken as exact by a fit that follows: its own doubt
+    is in no error bar. `fit_peaks(baseline=(1, 2, 3))` fits both together and keeps it.
 
     Examples
     --------

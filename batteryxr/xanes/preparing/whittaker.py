@@ -30,7 +30,7 @@ def asymmetric(
 
     Notes
     -----
-    Eilers & Boelens, Baseline correction with asymmetric least squares smoothing (2005).
+    Eilers & Boelens, Baseline correction with asymmetric least squares (2005).
     """
     from scipy.linalg import solveh_banded
 
