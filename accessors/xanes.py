@@ -13,6 +13,7 @@ from batteryxr.xanes.composition import (
     composition,
     kramers_kronig,
 )
+from batteryxr.xanes.diffraction import instrument, lattices, pawley, sizes
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
 from batteryxr.xanes.edges import calibration, normalisation
@@ -81,6 +82,7 @@ class Xanes(Accessor):
 
     _understands: ClassVar[tuple[str, ...]] = (
         *("energy", "shift", "y", "x"),
+        *("two_theta", "q", "d"),
         *("particle", "scan", "state"),
     )
 
@@ -112,6 +114,11 @@ class Xanes(Accessor):
     fit_edge = method(edge_model.fit_edge, "energy")
     fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _MANY)
     fit_peaks = method(peak_model.fit_peaks, AXES)
+
+    # diffraction of powders
+    convert_axis = method(instrument.convert_axis, instrument.PATTERN_AXES)
+    fit_lattice = method(lattices.fit_lattice, instrument.PATTERN_AXES)
+    fit_pattern = method(pawley.fit_pattern, instrument.PATTERN_AXES)
 
     # combinations
     lcf = method(combination.lcf, "energy")
@@ -159,6 +166,9 @@ class XanesMaps(Xanes):
     # the edge model at every pixel
     band_ratio = method(bands.band_ratio, ("peak_area", "peak_height"))
     model_curve = method(fitted_curve.model_curve, ("edge_jump", "peak_height"))
+
+    # diffraction of powders
+    crystallite_size = method(sizes.crystallite_size, "reflection", "peak_fwhm")
 
     # combinations
     target_transform = method(components.target_transform, "component", "energy")

@@ -19,6 +19,13 @@ from batteryxr.xanes.composition.kramers_kronig import (
 from batteryxr.xanes.composition.kramers_kronig import (
     scattering_factors as scattering_factors,
 )
+from batteryxr.xanes.diffraction.cells import Cell as Cell
+from batteryxr.xanes.diffraction.instrument import Diffractometer as Diffractometer
+from batteryxr.xanes.diffraction.instrument import convert_axis as convert_axis
+from batteryxr.xanes.diffraction.intensities import powder_lines as powder_lines
+from batteryxr.xanes.diffraction.lattices import fit_lattice as fit_lattice
+from batteryxr.xanes.diffraction.pawley import fit_pattern as fit_pattern
+from batteryxr.xanes.diffraction.sizes import crystallite_size as crystallite_size
 from batteryxr.xanes.domains.clusters import cluster as cluster
 from batteryxr.xanes.domains.clusters import cluster_orders as cluster_orders
 from batteryxr.xanes.domains.statistics import cluster_density as cluster_density

@@ -25,6 +25,7 @@ from batteryxr.xanes.diffraction.cells import (
 )
 from batteryxr.xanes.diffraction.instrument import (
     Diffractometer,
+    convert_axis,
     from_q,
     pattern_axis,
     to_q,
@@ -191,29 +192,19 @@ def _tracked(
 ) -> tuple[Track, float]:
     """Find the lattice roughly, and how wide its reflections are."""
     step = float(np.diff(x).mean())
-    track = follow(
-        x, y, lines, axis=asked.axis, wavelength=asked.wavelength, strain=strain
-    )
-    strong = np.argsort(-lines.strength, kind="stable")[:_STRONG]
     some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
-    first = _fits(
-        x, y[some], lines.keep(strong), track.metric[some], asked, track.width * step
+    find = partial(
+        follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain
     )
+    track = find(x, y[some], lines)
+    strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
+    first = _fits(x, y[some], strong, track.metric, asked, track.width * step)
     signal = np.where(np.isfinite(first.fwhm), first.height / first.height_error, 0.0)
     clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
-    if not clear.any():
-        return track, track.width * step
-    width = float(np.median(first.fwhm[clear]))
-    track = follow(
-        x,
-        y,
-        lines,
-        axis=asked.axis,
-        wavelength=asked.wavelength,
-        strain=strain,
-        width=max(width / step, 2.0),
-    )
-    return track, max(width, 2 * step)
+    points = track.width
+    if clear.any():
+        points = max(float(np.median(first.fwhm[clear])) / step, 2.0)
+    return find(x, y, lines, width=points), points * step
 
 
 def _asked(
@@ -227,6 +218,12 @@ def _asked(
     axis = pattern_axis(spectra, caller=caller)
     device = instrument or Diffractometer()
     known = wavelength_of(spectra, device)
+    chosen = offset or ("displacement" if axis == "two_theta" else "none")
+    if axis != "two_theta" and device.tube is not None:
+        # A doublet lies as it was measured along the angle alone.
+        spectra, axis = convert_axis(spectra, axis="two_theta", instrument=device), (
+            "two_theta"
+        )
     if axis == "two_theta" and known is None:
         raise ArgumentError(
             "instrument",
@@ -234,7 +231,6 @@ def _asked(
             "a Diffractometer with the wavelength, which the data do not tell",
             'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
         )
-    chosen = offset or ("displacement" if axis == "two_theta" else "none")
     if axis != "two_theta" and chosen != "none":
         raise ArgumentError("offset", offset, f"'none' along {axis}")
     if device.wavelength is None and known is not None:
