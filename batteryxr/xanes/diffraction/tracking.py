@@ -19,7 +19,9 @@ _WIDTHS = (3.0, 5.0, 8.0, 13.0, 20.0, 32.0)
 _REACHES = ((3, 0.0), (15, 1.0))
 _FAR = 2.5
 #: Reflections that are looked at to find the lattice.
-_MOST = 12
+_MOST, _MANY = 12, 40
+#: How far coefficients of a metric may move apart.
+_ANISOTROPIC = 0.012
 _BLOCK = 3_000_000
 
 
@@ -74,6 +76,11 @@ def follow(
     path = _path(score.reshape(len(y), *_shape(table)))
     factor = table[path]
     metric = lines.metric * _spread(factor, lines.metric.size)
+    if factor.shape[1] < lines.metric.size:
+        many = lines.keep(np.sort(np.argsort(-lines.strength, kind="stable")[:_MANY]))
+        for wide in (2.0, 1.0):
+            broad = _matched(even, wide * width)
+            metric = _one_by_one(broad, grid, many, metric, axis, wavelength, strain)
     return Track(metric, width, score[np.arange(len(y)), path])
 
 
@@ -135,6 +142,38 @@ def _scores(
     for k in range(lines.form.shape[0]):
         score += np.where(inside[:, k], response[:, index[:, k]], 0.0)
     return score / np.sqrt(lines.form.shape[0]), table
+
+
+def _one_by_one(
+    response: np.ndarray,
+    grid: np.ndarray,
+    lines: Reflections,
+    metric: np.ndarray,
+    axis: str,
+    wavelength: float | None,
+    strain: float,
+) -> np.ndarray:
+    """Move one coefficient of the metric after the other to where lines stand out."""
+    free = metric.shape[1]
+    scale = metric[0].copy()
+    for k, (i, j) in enumerate(((1, 2), (0, 2), (0, 1)) if free == 6 else ((0, 2),)):
+        if 3 + k < free:
+            scale[3 + k] = np.sqrt(scale[i] * scale[j])
+    moves = np.linspace(-1, 1, 61) * min(strain, _ANISOTROPIC)
+    rows = np.arange(len(metric))
+    for turn in range(6 * free):
+        k = turn % free
+        tried = np.repeat(metric[:, None], moves.size, axis=1)
+        tried[:, :, k] += scale[k] * moves * 0.7 ** (turn // free)
+        power = np.maximum(tried @ lines.form.T, 1e-12)
+        place = from_q(2 * np.pi * np.sqrt(power), axis, wavelength)
+        at = np.nan_to_num((place - grid[0]) / (grid[1] - grid[0]), nan=-1)
+        inside = (at >= 0) & (at <= grid.size - 1)
+        index = np.clip(np.rint(at), 0, grid.size - 1).astype(int)
+        found = response[rows[:, None, None], index]
+        score = np.where(inside, found, 0).sum(axis=2) - 1e-6 * np.abs(moves)
+        metric[:, k] = tried[rows, score.argmax(axis=1), k]
+    return metric
 
 
 def _axis_to_q(x: np.ndarray, axis: str, wavelength: float | None) -> np.ndarray:

@@ -118,9 +118,9 @@ def test_crystal_systems(cell, truth):
     scans = xr.DataArray(
         counts,
         dims=("scan", "two_theta"),
-        coords={"two_theta": ("two_theta", x, {"units": "deg"}), "wavelength": 1.0},
+        coords={"two_theta": ("two_theta", x, {"units": "deg"})},
         name="intensity",
-    )
+    ).assign_coords(wavelength=((), 0.1, {"units": "nm"}))
     options = {"candidate": cell, "offset": "none", "limits": (10, 45)}
     whole = xanes.fit_pattern(scans, strain=0.02, **options)
     found = [whole]
