@@ -23,6 +23,7 @@ from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
 from batteryxr.xanes.fit import peaks as peak_model
 from batteryxr.xanes.fit import shared as global_fit
+from batteryxr.xanes.plot import contours
 from batteryxr.xanes.plot import domains as domain_plots
 from batteryxr.xanes.plot import maps as map_plots
 from batteryxr.xanes.plot import series as series_plots
@@ -47,7 +48,8 @@ class XanesPlot(Accessor):
     # stacks and spectra
     stack = method(stack_plots.plot_stack, *_IMAGE)
     drift = method(stack_plots.plot_drift, "energy", "shift_y", "shift_x")
-    spectra = method(spectrum_plots.plot_spectra, "energy")
+    spectra = method(spectrum_plots.plot_spectra, AXES)
+    contour = method(contours.plot_contour, ("scan", "state"), AXES)
     fit = method(spectrum_plots.plot_fit, ("energy", "shift"))
     shares = method(domain_plots.plot_shares, "cluster")
 

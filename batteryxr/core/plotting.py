@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ErrorBars: type[holoviews.core.ViewableElement]
         HLine: type[holoviews.HLine]
         Image: type[holoviews.core.ViewableElement]
+        Path: type[holoviews.core.ViewableElement]
         Layout: type[holoviews.Layout]
         Overlay: type[holoviews.Overlay]
         Points: type[holoviews.core.ViewableElement]

@@ -44,6 +44,7 @@ from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
 from batteryxr.xanes.fit.terms import Edge as Edge
 from batteryxr.xanes.fit.terms import Multistart as Multistart
 from batteryxr.xanes.fit.terms import Peak as Peak
+from batteryxr.xanes.plot.contours import plot_contour as plot_contour
 from batteryxr.xanes.plot.domains import plot_cluster_orders as plot_cluster_orders
 from batteryxr.xanes.plot.domains import plot_cluster_spectra as plot_cluster_spectra
 from batteryxr.xanes.plot.domains import plot_clusters as plot_clusters
