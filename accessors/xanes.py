@@ -103,7 +103,7 @@ class Xanes(Accessor):
     # without rays and backgrounds, smooth, on one scale
     despike = method(despiking.despike, AXES)
     subtract_baseline = method(baselines.subtract_baseline, AXES)
-    smooth = method(smoothing.smooth, AXES)
+    smooth_spectra = method(smoothing.smooth_spectra, AXES)
     rescale = method(smoothing.rescale, AXES)
 
     # normalisation and edge energies

@@ -62,9 +62,7 @@ def overlaid(plots: Mapping[str, Any]) -> Any:
     options = hv.Store.lookup_options("bokeh", first, "plot").kwargs
     kept = {n: v for n, v in options.items() if n in ("width", "height", "xlabel")}
     kept |= {n: v for n, v in options.items() if n in ("ylabel", "show_grid", "logx")}
-    return hv.Overlay(elements).opts(
-        hv.opts.Overlay(legend_position="right", **kept)
-    )
+    return hv.Overlay(elements).opts(hv.opts.Overlay(legend_position="right", **kept))
 
 
 def _elements(hv: Any, drawn: Any) -> list[Any]:

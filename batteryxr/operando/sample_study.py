@@ -13,9 +13,7 @@ from batteryxr.core.overlays import joined, overlaid
 
 
 @checked
-def over_samples(
-    data: Mapping[str, Any], method: str, /, **options: Any
-) -> Any:
+def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any:
     """Call one accessor method for every sample, and join what comes out.
 
     Parameters

@@ -62,7 +62,7 @@ from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
 from batteryxr.xanes.preparing.baselines import subtract_baseline as subtract_baseline
 from batteryxr.xanes.preparing.despiking import despike as despike
 from batteryxr.xanes.preparing.smoothing import rescale as rescale
-from batteryxr.xanes.preparing.smoothing import smooth as smooth
+from batteryxr.xanes.preparing.smoothing import smooth_spectra as smooth_spectra
 from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin

@@ -48,10 +48,15 @@ def test_plots_of_samples_have_a_legend_by_sample(chain):
     else:
         found = over_samples(CELLS, "echem.cycles", **HOW)
         if chain == "rate":
-            cells = {n: found.sel(sample=n, drop=True).dropna("cycle", subset=[
-                "discharge_capacity"]) for n in CELLS}
-            cells = {n: c.assign(complete=c.complete.astype(bool)) for n, c in
-                     cells.items()}
+            cells = {
+                n: found.sel(sample=n, drop=True).dropna(
+                    "cycle", subset=["discharge_capacity"]
+                )
+                for n in CELLS
+            }
+            cells = {
+                n: c.assign(complete=c.complete.astype(bool)) for n, c in cells.items()
+            }
             found = over_samples(cells, "echem.rate")
             panels = list(found.echem.plot.rate(kind="linear"))
         else:

@@ -71,10 +71,16 @@ def test_stacked_curves_differences_and_ticks():
     cell = xanes.Cell("cubic", a=4.2, centring="F")
     tube = xanes.Diffractometer(tube="Cu")
     marked = scans.xanes.plot.spectra(candidates=cell, instrument=tube)
-    at = sorted({round(float(x), 6) for x in list(marked)[-1].dimension_values(0)
-                 if np.isfinite(x)})
-    expected = [2 * np.degrees(np.arcsin(1.540593 / 2 / 4.2 * np.sqrt(s)))
-                for s in (3, 4)]
+    at = sorted(
+        {
+            round(float(x), 6)
+            for x in list(marked)[-1].dimension_values(0)
+            if np.isfinite(x)
+        }
+    )
+    expected = [
+        2 * np.degrees(np.arcsin(1.540593 / 2 / 4.2 * np.sqrt(s))) for s in (3, 4)
+    ]
     np.testing.assert_allclose(at, expected, atol=1e-5)
     with pytest.raises(ArgumentError, match="instrument=None"):
         scans.xanes.plot.spectra(candidates=cell)

@@ -282,7 +282,9 @@ def _of_names(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the states out of names."""
     n = scans.sizes[dim]
-    there = [k for k in ("file", *_KEYS) if k in scans.coords and scans[k].dims == (dim,)]
+    there = [
+        k for k in ("file", *_KEYS) if k in scans.coords and scans[k].dims == (dim,)
+    ]
     if pattern is not None:
         compiled = re.compile(pattern)
         groups = set(compiled.groupindex)
@@ -326,7 +328,10 @@ def _of_table(
     frame = _frame(table)
     if missing := [c for c in _COLUMNS[:2] if c not in frame]:
         raise ArgumentError(
-            "table", list(frame), f"columns {list(_COLUMNS[:2])}", f"Missing: {missing}."
+            "table",
+            list(frame),
+            f"columns {list(_COLUMNS[:2])}",
+            f"Missing: {missing}.",
         )
     keys = [k for k in _KEYS if k in frame and k in scans.coords]
     n = scans.sizes[dim]

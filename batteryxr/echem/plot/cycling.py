@@ -231,6 +231,9 @@ def plot_rate(
         points = (current.values, result[name].values)
         curve = hv.Curve(points, x, y) * hv.Scatter(points, x, y)
         panels.append(
-            curve.opts(hv.opts.Curve(logx=kind == "logarithmic", padding=0.1), hv.opts.Scatter(size=7))
+            curve.opts(
+                hv.opts.Curve(logx=kind == "logarithmic", padding=0.1),
+                hv.opts.Scatter(size=7),
+            )
         )
     return hv.Layout(panels).cols(1)

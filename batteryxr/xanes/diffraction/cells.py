@@ -147,8 +147,12 @@ class Reflections(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Names such as "003" and "1 0 10"."""
-        return ["".join(map(str, t)) if (abs(t) < 10).all() and (t >= 0).all()
-                else " ".join(map(str, t)) for t in self.hkl]
+        return [
+            "".join(map(str, t))
+            if (abs(t) < 10).all() and (t >= 0).all()
+            else " ".join(map(str, t))
+            for t in self.hkl
+        ]
 
 
 def system_of(vectors: np.ndarray) -> System:

@@ -182,7 +182,9 @@ def convert_axis(
             f"reaches beyond what {known} Angstrom can diffract to",
             "Check the wavelength.",
         )
-    out = spectra.rename({dim: axis}).assign_coords({axis: (axis, new, attributes(axis))})
+    out = spectra.rename({dim: axis}).assign_coords(
+        {axis: (axis, new, attributes(axis))}
+    )
     return with_wavelength(out.sortby(axis), known)
 
 

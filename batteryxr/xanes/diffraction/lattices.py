@@ -193,9 +193,7 @@ def _tracked(
     """Find the lattice roughly, and how wide its reflections are."""
     step = float(np.diff(x).mean())
     some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
-    find = partial(
-        follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain
-    )
+    find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
     track = find(x, y[some], lines)
     strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
     first = _fits(x, y[some], strong, track.metric, asked, track.width * step)
@@ -221,8 +219,9 @@ def _asked(
     chosen = offset or ("displacement" if axis == "two_theta" else "none")
     if axis != "two_theta" and device.tube is not None:
         # A doublet lies as it was measured along the angle alone.
-        spectra, axis = convert_axis(spectra, axis="two_theta", instrument=device), (
-            "two_theta"
+        spectra, axis = (
+            convert_axis(spectra, axis="two_theta", instrument=device),
+            ("two_theta"),
         )
     if axis == "two_theta" and known is None:
         raise ArgumentError(
@@ -698,10 +697,13 @@ def _pair(
     shape: tuple[int, ...],
     dims: list[str],
 ) -> dict[str, xr.DataArray]:
-    both = (name, value, long_name), (
-        f"{name}_error",
-        error,
-        f"{long_name}, standard error",
+    both = (
+        (name, value, long_name),
+        (
+            f"{name}_error",
+            error,
+            f"{long_name}, standard error",
+        ),
     )
     return {
         n: label(xr.DataArray(v.reshape(shape), dims=dims), n, units=units, long_name=t)

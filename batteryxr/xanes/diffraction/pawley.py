@@ -385,6 +385,4 @@ def _labelled(
     if asked.wavelength is not None:
         coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
     result = xr.Dataset(out).assign_coords(coords)
-    return inherit(
-        result, array, system=system, axis=asked.axis, offset=asked.offset
-    )
+    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)

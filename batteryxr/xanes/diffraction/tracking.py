@@ -70,9 +70,7 @@ def follow(
     width = best[1] if width is None and best is not None else width
     assert width is not None
     response = _matched(even, width)
-    score, table = _scores(
-        response, grid, few, axis, wavelength, strain, width * step
-    )
+    score, table = _scores(response, grid, few, axis, wavelength, strain, width * step)
     path = _path(score.reshape(len(y), *_shape(table)))
     factor = table[path]
     metric = lines.metric * _spread(factor, lines.metric.size)

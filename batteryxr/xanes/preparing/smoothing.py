@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @recorded
-def smooth(
+def smooth_spectra(
     spectra: xr.DataArray | xr.Dataset,
     *,
     method: Literal["savgol", "median", "gaussian", "whittaker"] = "savgol",
@@ -65,9 +65,9 @@ def smooth(
 
     Examples
     --------
-    >>> shown = raman.xanes.smooth(method="savgol", window=9)
+    >>> shown = raman.xanes.smooth_spectra(method="savgol", window=9)
     """
-    array, along = signal(spectra, dim, caller="smooth")
+    array, along = signal(spectra, dim, caller="smooth_spectra")
     width = odd_window(window, array.sizes[along])
     if method == "savgol" and degree >= width:
         raise ArgumentError("degree", degree, f"below the window of {width} points")
@@ -77,7 +77,7 @@ def smooth(
         core_dims=[[along]],
         output_dims=[[along]],
         dtypes=[np.float64],
-        caller="smooth",
+        caller="smooth_spectra",
         method=method,
         width=width,
         degree=degree,

@@ -33,9 +33,7 @@ def test_a_cycle_of_dirty_patterns(scale):
 
 def test_without_its_displacement_the_lattice_would_be_wrong():
     scans, a, _ = powders.cycle(8, dirty=False)
-    wrong = xanes.fit_lattice(
-        scans, candidate=CELL, instrument=TUBE, offset="none"
-    )
+    wrong = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE, offset="none")
     assert np.abs(wrong.a.values / a - 1).min() > 3e-4
     # Without the doublet positions lie between its lines.
     single = xanes.Diffractometer(wavelength=1.540593, radius=powders.RADIUS)
@@ -168,7 +166,9 @@ def test_axes_and_their_wavelength():
     np.testing.assert_allclose(back.two_theta, scans.two_theta)
     header = scans.assign_attrs(header='{"k_alpha1": "1.5405980"}')
     assert float(xanes.convert_axis(header, axis="q").wavelength) == 1.540598
-    far = scans.rename(two_theta="q").assign_coords(q=np.linspace(1, 20, scans.shape[1]))
+    far = scans.rename(two_theta="q").assign_coords(
+        q=np.linspace(1, 20, scans.shape[1])
+    )
     with pytest.raises(DataError, match="beyond"):
         xanes.convert_axis(far, axis="two_theta", instrument=TUBE)
 
@@ -180,9 +180,7 @@ def test_patterns_along_q_are_fitted_too():
         along = xanes.convert_axis(q, axis=axis)
         found = xanes.fit_lattice(along, candidate=CELL, instrument=TUBE)
         np.testing.assert_allclose(found.a, a, rtol=1e-4)
-    one, a, c = powders.cycle(
-        4, dirty=False, moved=0.0, doublet=powders.DOUBLET[:1]
-    )
+    one, a, c = powders.cycle(4, dirty=False, moved=0.0, doublet=powders.DOUBLET[:1])
     known = xanes.Diffractometer(wavelength=1.540593)
     q = xanes.convert_axis(one, axis="q", instrument=known)
     found = xanes.fit_lattice(q, candidate=CELL)

@@ -167,12 +167,12 @@ def test_smoothing_and_scales():
     clean, _, _ = raman(3)
     line = spectra(np.tile(3.0 + 0.5 * SHIFT, (2, 1)))
     for method in ("savgol", "whittaker"):
-        same = xanes.smooth(line, method=method).intensity
+        same = xanes.smooth_spectra(line, method=method).intensity
         np.testing.assert_allclose(same, line, rtol=1e-9)
     for method in ("savgol", "median", "gaussian", "whittaker"):
         rough = [
             float(np.abs(a.diff("shift")).mean())
-            for a in (xanes.smooth(clean, method=method).intensity, clean)
+            for a in (xanes.smooth_spectra(clean, method=method).intensity, clean)
         ]
         assert rough[0] < 0.7 * rough[1]
     near = {"limits": (560, 640)}
@@ -185,6 +185,6 @@ def test_smoothing_and_scales():
     assert snv.intensity.attrs["units"] == "1"
     assert xanes.rescale(-clean, method="area").intensity.isnull().all()
     with pytest.raises(ArgumentError, match="window=1"):
-        xanes.smooth(clean, window=1)
+        xanes.smooth_spectra(clean, window=1)
     with pytest.raises(ArgumentError, match="values that are all there"):
         xanes.despike(clean.where(clean > 200, np.nan).where(clean["shift"] > 400))
