@@ -9,7 +9,7 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.overlays import joined, overlaid
+from batteryxr.core.plotting import joined, overlaid
 
 
 @checked
@@ -42,8 +42,10 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
     Examples
     --------
     >>> cells = {"LTMOF": ltmof, "MS10": ms10, "MS20": ms20}
-    >>> cycles = over_samples(cells, "echem.cycles", electrode="cathode",
-    ...                       first="charge", mass={"LTMOF": 3.0, "MS10": 2.9, "MS20": 3})
+    >>> mass = {"LTMOF": 3.0, "MS10": 2.9, "MS20": 3.1}
+    >>> cycles = over_samples(
+    ...     cells, "echem.cycles", electrode="cathode", first="charge", mass=mass
+    ... )
     >>> cycles.echem.plot.cycles()
     >>> over_samples(cells, "echem.plot.voltage_profile", half_cycles=[1, 2])
     """

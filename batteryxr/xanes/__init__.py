@@ -38,8 +38,8 @@ from batteryxr.xanes.edges.normalisation import normalise as normalise
 from batteryxr.xanes.fit.bands import band_ratio as band_ratio
 from batteryxr.xanes.fit.curve import model_curve as model_curve
 from batteryxr.xanes.fit.edge import fit_edge as fit_edge
-from batteryxr.xanes.fit.peaks import fit_peaks as fit_peaks
 from batteryxr.xanes.fit.noise import noise_mask as noise_mask
+from batteryxr.xanes.fit.peaks import fit_peaks as fit_peaks
 from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
 from batteryxr.xanes.fit.terms import Edge as Edge
 from batteryxr.xanes.fit.terms import Multistart as Multistart

@@ -85,7 +85,7 @@ def test_compare_speaks_of_cycles():
 
 
 def test_what_is_no_method_is_refused():
-    with pytest.raises(ArgumentError, match="method='echem.nothing'"):
+    with pytest.raises(ArgumentError, match=r"method='echem\.nothing'"):
         over_samples(CELLS, "echem.nothing")
     with pytest.raises(ArgumentError, match="data="):
         over_samples({}, "echem.cycles")

@@ -9,13 +9,13 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.overlays import overlay_samples
 from batteryxr.core.plotting import (
     BRANCH_COLOURS,
     NEUTRAL,
     as_title,
     dimension,
     load_hvplot,
+    overlay_samples,
 )
 from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.plot.axes import axis

@@ -10,7 +10,7 @@ from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.overlays import overlay_samples
+from batteryxr.core.plotting import overlay_samples
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:

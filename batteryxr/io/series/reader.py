@@ -76,8 +76,8 @@ def read_series(
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
     ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
     (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
-    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``. Axis and values are chosen by what the header
-    calls them, never by where they stand.
+    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``. Axis and
+    values are chosen by what the header calls them, never by where they stand.
 
     Parameters
     ----------

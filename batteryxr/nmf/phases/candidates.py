@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.cif import read_crystal
-from batteryxr.core.crystals import Crystal, PairDistribution
+from batteryxr.core.crystals import Crystal, PairDistribution, read_crystal
 from batteryxr.core.errors import ArgumentError
 
 if TYPE_CHECKING:

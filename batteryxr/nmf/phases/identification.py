@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.cif import read_crystal
-from batteryxr.core.crystals import Crystal, PdfInstrument
+from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label

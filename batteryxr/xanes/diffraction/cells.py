@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.checks import Positive, check_fields
-from batteryxr.core.cif import read_crystal
-from batteryxr.core.crystals import Crystal, lattice
+from batteryxr.core.crystals import lattice
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
-
-if TYPE_CHECKING:
-    from batteryxr.xanes.diffraction.instrument import Diffractometer
 
 System = Literal[
     *("cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic", "triclinic")
@@ -24,14 +19,14 @@ System = Literal[
 Centring = Literal["P", "I", "F", "A", "B", "C", "R"]
 #: What 1/d2 is a sum of: coefficients of the reciprocal metric, by system.
 _FORMS = {
-    "cubic": lambda h, k, l: [h * h + k * k + l * l],
-    "tetragonal": lambda h, k, l: [h * h + k * k, l * l],
-    "hexagonal": lambda h, k, l: [h * h + h * k + k * k, l * l],
-    "orthorhombic": lambda h, k, l: [h * h, k * k, l * l],
-    "monoclinic": lambda h, k, l: [h * h, k * k, l * l, 2 * h * l],
-    "triclinic": lambda h, k, l: [
-        *(h * h, k * k, l * l),
-        *(2 * k * l, 2 * h * l, 2 * h * k),
+    "cubic": lambda h, k, ell: [h * h + k * k + ell * ell],
+    "tetragonal": lambda h, k, ell: [h * h + k * k, ell * ell],
+    "hexagonal": lambda h, k, ell: [h * h + h * k + k * k, ell * ell],
+    "orthorhombic": lambda h, k, ell: [h * h, k * k, ell * ell],
+    "monoclinic": lambda h, k, ell: [h * h, k * k, ell * ell, 2 * h * ell],
+    "triclinic": lambda h, k, ell: [
+        *(h * h, k * k, ell * ell),
+        *(2 * k * ell, 2 * h * ell, 2 * h * k),
     ],
 }
 #: Which parameters each system leaves free.
@@ -43,19 +38,17 @@ FREE = {
     "monoclinic": ("a", "b", "c", "beta"),
     "triclinic": ("a", "b", "c", "alpha", "beta", "gamma"),
 }
-_CENTRED = {
-    "P": lambda h, k, l: h == h,
-    "I": lambda h, k, l: (h + k + l) % 2 == 0,
-    "F": lambda h, k, l: ((h + k) % 2 == 0) & ((k + l) % 2 == 0),
-    "A": lambda h, k, l: (k + l) % 2 == 0,
-    "B": lambda h, k, l: (h + l) % 2 == 0,
-    "C": lambda h, k, l: (h + k) % 2 == 0,
-    "R": lambda h, k, l: (-h + k + l) % 3 == 0,
+CENTRED = {
+    "P": lambda h, k, ell: h == h,
+    "I": lambda h, k, ell: (h + k + ell) % 2 == 0,
+    "F": lambda h, k, ell: ((h + k) % 2 == 0) & ((k + ell) % 2 == 0),
+    "A": lambda h, k, ell: (k + ell) % 2 == 0,
+    "B": lambda h, k, ell: (h + ell) % 2 == 0,
+    "C": lambda h, k, ell: (h + k) % 2 == 0,
+    "R": lambda h, k, ell: (-h + k + ell) % 3 == 0,
 }
 #: Lengths and angles that differ by less are equal.
 _EQUAL = 1e-4
-#: Reflections weaker than this share of the strongest are not looked for.
-_WEAK = 1e-3
 
 
 @replayable
@@ -226,44 +219,6 @@ def indices(vectors: np.ndarray, q_max: float) -> np.ndarray:
     hkl = np.array(list(itertools.product(*axes)))
     reciprocal = np.linalg.inv(vectors).T
     q = 2 * np.pi * np.linalg.norm(hkl @ reciprocal, axis=1)
-    h, k, l = hkl.T
-    half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (l > 0))
+    h, k, ell = hkl.T
+    half = (h > 0) | ((h == 0) & (k > 0)) | ((h == 0) & (k == 0) & (ell > 0))
     return np.asarray(hkl[half & (q <= q_max)])
-
-
-def reflections(
-    phase: str | os.PathLike[str] | Crystal | Cell,
-    q_range: tuple[float, float],
-    instrument: Diffractometer,
-) -> Reflections:
-    """Return the reflections of a phase within a range of q, by rising q."""
-    crystal = as_phase(phase)
-    if isinstance(crystal, Cell):
-        vectors, system = crystal.vectors, crystal.system
-        hkl = indices(vectors, q_range[1])
-        hkl = hkl[_CENTRED[crystal.centring](*hkl.T)]
-        power = np.ones(len(hkl))
-    else:
-        from batteryxr.xanes.diffraction.intensities import line_power
-
-        vectors, system = crystal.cell, system_of(crystal.cell)
-        hkl = indices(vectors, q_range[1])
-        power = line_power(crystal, hkl, instrument)
-    form, metric = form_of(hkl, system), metric_of(vectors, system)
-    # The last of a family has the indices that are written: positive and falling.
-    keys, inverse = np.unique(form, axis=0, return_inverse=True)
-    inverse = np.ravel(inverse)
-    total = np.bincount(inverse, power, len(keys))
-    rank = np.lexsort((*hkl.T[::-1], (hkl >= 0).sum(axis=1)))
-    last = np.zeros(len(keys), int)
-    last[inverse[rank]] = rank
-    q = 2 * np.pi * np.sqrt(keys @ metric)
-    strength = total / total.max() if total.size else total
-    seen = (q >= q_range[0]) & (q <= q_range[1]) & (strength > _WEAK)
-    order = np.flatnonzero(seen)[np.argsort(q[seen], kind="stable")]
-    return Reflections(hkl[last[order]], keys[order], metric, strength[order], system)
-
-
-def as_phase(phase: str | os.PathLike[str] | Crystal | Cell) -> Crystal | Cell:
-    """Read a crystal where a file is named."""
-    return read_crystal(phase) if isinstance(phase, str | os.PathLike) else phase

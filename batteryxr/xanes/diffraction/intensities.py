@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.cif import read_crystal
-from batteryxr.core.crystals import Crystal, scattering_power
+from batteryxr.core.crystals import Crystal, read_crystal, scattering_power
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
+from batteryxr.xanes.diffraction.cells import Reflections, indices
 from batteryxr.xanes.diffraction.instrument import TUBES, Diffractometer, from_q
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ def powder_lines(
     Examples
     --------
     >>> lines = batteryxr.xanes.powder_lines("LiNiO2.cif")
-    >>> float(lines.intensity.sel(reflection="003") / lines.intensity.sel(reflection="104"))
+    >>> lines.intensity.sel(reflection="003") / lines.intensity.sel(reflection="104")
     """
-    from batteryxr.xanes.diffraction.cells import Reflections, indices
-
     crystal = crystal if isinstance(crystal, Crystal) else read_crystal(crystal)
     wavelength = instrument.wavelength or TUBES[instrument.tube or "Cu"][0]
     q_max = 4 * np.pi / wavelength * np.sin(np.radians(min(limits[1], 179.0)) / 2)

@@ -21,7 +21,6 @@ from batteryxr.xanes.diffraction.cells import (
     Reflections,
     form_of,
     parameters,
-    reflections,
 )
 from batteryxr.xanes.diffraction.instrument import (
     Diffractometer,
@@ -31,6 +30,7 @@ from batteryxr.xanes.diffraction.instrument import (
     to_q,
     wavelength_of,
 )
+from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.diffraction.tracking import Track, follow
 from batteryxr.xanes.preparing.inputs import SIGNALS
 from batteryxr.xanes.results import inherit
@@ -380,7 +380,9 @@ def _fits(
     return Positions(*(np.stack(p, axis=1) for p in zip(*parts, strict=True)))
 
 
-def _reliable(fitted: profiles.Profiles, start: np.ndarray, width: float) -> Positions:
+def _reliable(
+    fitted: profiles.ReflectionFits, start: np.ndarray, width: float
+) -> Positions:
     """Return what a fit found, missing where it found no reflection."""
     v, e = fitted.values, fitted.errors
     with np.errstate(invalid="ignore"):
@@ -744,7 +746,7 @@ def _labelled(
         (*shape, found[0].shape[1]),
         [*dims, "reflection"],
     )
-    coords: dict[str, Any] = {n: c for n, c in rows.coords.items()}
+    coords: dict[str, Any] = dict(rows.coords)
     coords["reflection"] = (
         "reflection",
         lines.names,

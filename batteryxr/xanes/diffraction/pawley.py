@@ -13,10 +13,11 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.diffraction import lattices, profiles
-from batteryxr.xanes.diffraction.cells import Reflections, reflections
+from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
+    from batteryxr.xanes.diffraction.cells import Reflections
     from batteryxr.xanes.diffraction.instrument import Diffractometer
     from batteryxr.xanes.diffraction.lattices import Asked, Offset, Phase
     from batteryxr.xanes.spectra import Range
@@ -93,16 +94,17 @@ def fit_pattern(
     if reference is not None:
         standard = reflections(reference, q_range, asked.instrument)
     roughly, width = lattices._tracked(x, y, lines, asked, strain)
-    pattern = Pattern(x, lines, standard, asked, degree)
+    pattern = PawleyModel(x, lines, standard, asked, degree)
     if pattern.size >= x.size:
         raise DataError(
             asked.axis,
             f"{x.size} points for {pattern.size} parameters",
             "Use a smaller degree or narrower limits.",
         )
-    fits = []
-    for k in track(range(len(y)), "Fitting patterns", progress=progress):
-        fits.append(pattern.fit(y[k], pattern.first(roughly.metric[k], width)))
+    fits = [
+        pattern.fit(y[k], pattern.first(roughly.metric[k], width))
+        for k in track(range(len(y)), "Fitting patterns", progress=progress)
+    ]
     return _labelled(array, rows, pattern, fits, x)
 
 
@@ -120,7 +122,7 @@ class Whole(NamedTuple):
     ended: bool
 
 
-class Pattern:
+class PawleyModel:
     """The model of a whole pattern.
 
     Shape parameters come first: the metric, the offset, two of the width, the
@@ -243,7 +245,7 @@ class Pattern:
                 state = self._linear(p, y, weight)
         return self._told(p, state, y, weight, ended)
 
-    def _without_rays(self, state: _State, weight: np.ndarray) -> np.ndarray:
+    def _without_rays(self, state: _Calculated, weight: np.ndarray) -> np.ndarray:
         left = np.abs(state.left) * np.sqrt(weight)
         spread = 1.4826 * float(np.median(left[weight > 0]))
         far = left > _FAR * max(spread, 1.0)
@@ -251,7 +253,7 @@ class Pattern:
         wide = np.convolve(far, np.ones(7), "same") > 4
         return np.where(far & ~wide, 0.0, weight)
 
-    def _linear(self, p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> _State:
+    def _linear(self, p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> _Calculated:
         value, slopes, at = self.shapes(p)
         basis = np.concatenate([value, self.chebyshev])
         root = np.sqrt(weight)
@@ -261,12 +263,12 @@ class Pattern:
         coefficient = np.linalg.solve(scaled, (basis @ (weight * y)) / scale) / scale
         curve = coefficient @ basis
         left = y - curve
-        return _State(
+        return _Calculated(
             basis, slopes, coefficient, left, float(((root * left) ** 2).sum()), at
         )
 
     def _normal(
-        self, state: _State, weight: np.ndarray
+        self, state: _Calculated, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         areas = state.coefficient[: self.n_all]
         shape = np.einsum("snm,n->sm", state.slopes, areas)
@@ -277,7 +279,7 @@ class Pattern:
     def _told(
         self,
         p: np.ndarray,
-        state: _State,
+        state: _Calculated,
         y: np.ndarray,
         weight: np.ndarray,
         ended: bool,
@@ -309,7 +311,7 @@ class Pattern:
         )
 
 
-class _State(NamedTuple):
+class _Calculated(NamedTuple):
     """A pattern calculated: linear parameters, slopes, and what is left."""
 
     basis: np.ndarray
@@ -323,7 +325,7 @@ class _State(NamedTuple):
 def _labelled(
     array: xr.DataArray,
     rows: xr.DataArray,
-    pattern: Pattern,
+    pattern: PawleyModel,
     fits: list[Whole],
     x: np.ndarray,
 ) -> xr.Dataset:

@@ -13,7 +13,7 @@ _TOLERANCE = 1e-7
 _FAR = 5.0
 
 
-class Profiles(NamedTuple):
+class ReflectionFits(NamedTuple):
     """Fits of one reflection in N patterns.
 
     Attributes
@@ -99,7 +99,7 @@ def fit(
     *,
     width: float,
     doublet: tuple[float, float] | None,
-) -> Profiles:
+) -> ReflectionFits:
     """Fit one reflection near `start` (N,) in windows x, y of (N, m) points.
 
     Levenberg and Marquardt's search on all patterns together; weights are those of
@@ -206,7 +206,7 @@ def _told(
     bounds: tuple[np.ndarray, np.ndarray],
     doublet: tuple[float, float] | None,
     ended: np.ndarray,
-) -> Profiles:
+) -> ReflectionFits:
     model, slopes = curve(x, p, doublet)
     matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
     # A share at its end is taken as known.
@@ -239,6 +239,6 @@ def _told(
     variance = np.einsum("ni,nij,nj->n", slope, part, slope)
     inside = (p[:, 1] > bounds[0][:, 1]) & (p[:, 1] < bounds[1][:, 1])
     inside &= (p[:, 2] > bounds[0][:, 2]) & (p[:, 2] < bounds[1][:, 2])
-    return Profiles(
+    return ReflectionFits(
         p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside
     )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import NEUTRAL, axis_label, load_hvplot
-from batteryxr.xanes.diffraction.instrument import Diffractometer
 from batteryxr.xanes.plot.ticks import ticks
 from batteryxr.xanes.preparing.inputs import signal
 
 if TYPE_CHECKING:
     import holoviews
+    import xarray as xr
 
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
     from batteryxr.xanes.diffraction.lattices import Phase
     from batteryxr.xanes.spectra import Range
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.plotting import NEUTRAL, axis_label
-from batteryxr.xanes.diffraction.cells import reflections
 from batteryxr.xanes.diffraction.instrument import (
     PATTERN_AXES,
     Diffractometer,
@@ -16,6 +15,7 @@ from batteryxr.xanes.diffraction.instrument import (
     to_q,
     wavelength_of,
 )
+from batteryxr.xanes.diffraction.phases import reflections
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -89,7 +89,8 @@ def smooth_spectra(
 def _smoothed(
     values: np.ndarray, *, method: str, width: int, degree: int, stiffness: float
 ) -> np.ndarray:
-    from scipy import ndimage, signal as filters
+    from scipy import ndimage
+    from scipy import signal as filters
 
     from batteryxr.xanes.preparing.whittaker import smooth_rows
 

@@ -67,10 +67,10 @@ def test_what_is_no_pattern_is_refused(tmp_path):
         batteryxr.read_series(brml(tmp_path / "a.brml", ("Phi",)))
     with pytest.raises(FileFormatError, match="over 'chi'"):
         batteryxr.read_series(rasx(tmp_path / "a.rasx", "chi"))
+    path = tmp_path / "b.brml"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "1 2")
     with pytest.raises(FileFormatError, match=r"no \.brml"):
-        path = tmp_path / "b.brml"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("a.txt", "1 2")
         batteryxr.read_series(path)
     whole = brml(tmp_path / "c.brml").read_bytes()
     (tmp_path / "d.brml").write_bytes(whole[: len(whole) // 2])

@@ -32,9 +32,11 @@ def cycle(n, *, scale=1.0, moved=0.1, dirty=True, seed=0, doublet=DOUBLET):
     rows = []
     for i in range(n):
         y = 60 + 100 * np.exp(-(x - 15) / 15) + 30 * np.exp(-(((x - 22) / 6) ** 2))
-        for (h, k, l), strength in LINES.items():
-            d = (4 / 3 * (h * h + h * k + k * k) / a[i] ** 2 + (l / c[i]) ** 2) ** -0.5
-            strength = strength * scale * (1 + 0.2 * np.sin(3 * i / n + h + l))
+        for (h, k, ell), strength in LINES.items():
+            d = (
+                4 / 3 * (h * h + h * k + k * k) / a[i] ** 2 + (ell / c[i]) ** 2
+            ) ** -0.5
+            strength = strength * scale * (1 + 0.2 * np.sin(3 * i / n + h + ell))
             for wavelength, ratio in doublet:
                 t = angle(d, wavelength)
                 t -= np.degrees(2 * moved / RADIUS) * np.cos(np.radians(t / 2))

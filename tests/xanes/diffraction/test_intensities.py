@@ -62,10 +62,10 @@ def test_neutrons_by_hand(rock_salt):
     metal = 0.2 * b["Li"] + 0.72 * b["Ni"] + 0.05 * b["Ti"]
     anion = 0.9 * b["O"] + 0.1 * b["F"]
     power = []
-    for (h, k, l), many in (((1, 1, 1), 8), ((2, 0, 0), 6), ((2, 2, 0), 12)):
-        s = np.sqrt(h * h + k * k + l * l) / 8.30
+    for (h, k, ell), many in (((1, 1, 1), 8), ((2, 0, 0), 6), ((2, 2, 0), 12)):
+        s = np.sqrt(h * h + k * k + ell * ell) / 8.30
         damped = [np.exp(-8 * np.pi**2 * u * s**2) for u in (0.01, 0.015)]
-        f = 4 * (metal * damped[0] + (-1) ** (h + k + l) * anion * damped[1])
+        f = 4 * (metal * damped[0] + (-1) ** (h + k + ell) * anion * damped[1])
         theta = np.arcsin(1.540593 * s)
         power.append(many * f**2 / (np.sin(theta) ** 2 * np.cos(theta)))
     lines = xanes.powder_lines(rock_salt(), instrument=NEUTRONS, limits=(10, 100))

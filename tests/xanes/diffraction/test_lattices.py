@@ -92,21 +92,21 @@ def test_crystal_systems(cell, truth):
     beta = np.radians(edges["beta"])
     y = np.full(x.size, 50.0)
     allowed = {
-        "F": lambda h, k, l: h % 2 == k % 2 == l % 2,
-        "I": lambda h, k, l: (h + k + l) % 2 == 0,
-        "C": lambda h, k, l: (h + k) % 2 == 0,
-        "P": lambda h, k, l: True,
+        "F": lambda h, k, ell: h % 2 == k % 2 == ell % 2,
+        "I": lambda h, k, ell: (h + k + ell) % 2 == 0,
+        "C": lambda h, k, ell: (h + k) % 2 == 0,
+        "P": lambda h, k, ell: True,
     }[cell.centring]
     places = set()
     for h in range(-6, 7):
         for k in range(7):
-            for l in range(7):
-                if not allowed(h, k, l) or (h < 0 and (k, l) == (0, 0)):
+            for ell in range(7):
+                if not allowed(h, k, ell) or (h < 0 and (k, ell) == (0, 0)):
                     continue
                 squared = (
                     (h / edges["a"]) ** 2
-                    + (l / edges["c"]) ** 2
-                    - 2 * h * l * np.cos(beta) / edges["a"] / edges["c"]
+                    + (ell / edges["c"]) ** 2
+                    - 2 * h * ell * np.cos(beta) / edges["a"] / edges["c"]
                 ) / np.sin(beta) ** 2 + (k / edges["b"]) ** 2
                 if 0 < squared < (2 * np.sin(np.radians(37)) / 1.0) ** 2:
                     places.add(round(powders.angle(squared**-0.5, 1.0), 9))
