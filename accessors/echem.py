@@ -13,7 +13,7 @@ from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
 from batteryxr.echem.cycling import turning_point as turning
 from batteryxr.echem.lithium import content as lithium
-from batteryxr.echem.operando import clock_fit, joining
+from batteryxr.echem.operando import attaching, clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
 from batteryxr.echem.plot import cells as cell_plots
 from batteryxr.echem.plot import cycling as plots
@@ -107,6 +107,7 @@ class Echem(Accessor):
     # operando
     fit_clock = method(clock_fit.fit_clock, *_CLOCKED)
     join = method(joining.join, "time", *_CYCLED)
+    attach = method(attaching.attach, *_CYCLED)
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))
 
 

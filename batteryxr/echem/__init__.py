@@ -24,6 +24,7 @@ from batteryxr.echem.lithium.content import (
     utilisation,
 )
 from batteryxr.echem.lithium.rock_salt import percolation
+from batteryxr.echem.operando.attaching import attach
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.clock_fit import fit_clock
 from batteryxr.echem.operando.joining import join
@@ -60,6 +61,7 @@ __all__ = [
     "Lithiation",
     "WeppnerHuggins",
     "add_lithia",
+    "attach",
     "compare",
     "comparison_template",
     "cycles",

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.crystals import Crystal, PdfInstrument
+from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -21,7 +21,7 @@ from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of
 from batteryxr.nmf.phases.measured import instrument_of
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
 
