@@ -39,7 +39,8 @@ DIMENSIONS: dict[str, str] = {
     "along_rocking": "real space that belongs to the rocking axis, voxels",
     "along_y": "real space that belongs to the detector rows, voxels",
     "along_x": "real space that belongs to the detector columns, voxels",
-    "frequency": "shells of spatial frequency",
+    "spectrum": "impedance spectra, numbered from 1",
+    "frequency": "frequencies of an impedance, or shells of spatial frequency",
     "start": "random starts",
     "mode": "coherent modes",
     "r": "interatomic distance",
@@ -93,6 +94,8 @@ QUANTITIES: dict[str, Quantity] = {
     "half_cycle": Quantity("1", "Half-cycle number"),
     "step": Quantity("1", "Step number"),
     "pulse": Quantity("1", "Pulse number"),
+    "spectrum": Quantity("1", "Spectrum number"),
+    "frequency": Quantity("Hz", "Frequency"),
     # patterns
     "pdf": Quantity("1/Angstrom2", "G(r)"),
     "absorption": Quantity("1", "Absorption μt"),
