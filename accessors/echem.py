@@ -12,6 +12,10 @@ from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
 from batteryxr.echem.cycling import turning_point as turning
+from batteryxr.echem.impedance import drift
+from batteryxr.echem.impedance import drt as relaxation
+from batteryxr.echem.impedance import fit as circuits
+from batteryxr.echem.impedance import kramers_kronig as consistency
 from batteryxr.echem.lithium import content as lithium
 from batteryxr.echem.operando import clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
@@ -24,7 +28,17 @@ from batteryxr.echem.titration import equilibrium
 from batteryxr.echem.titration import gitt as titration
 from batteryxr.echem.titration import pulse as titration_curve
 
-_DIMENSIONS = ("record", "half_cycle", "cycle", "cell", "pulse", "scan", "state")
+_DIMENSIONS = (
+    "record",
+    "half_cycle",
+    "cycle",
+    "cell",
+    "pulse",
+    "scan",
+    "state",
+    "spectrum",
+    "frequency",
+)
 #: What a record of a cycler has, and what a series of scans has once it is joined.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
@@ -103,6 +117,13 @@ class Echem(Accessor):
         equilibrium.equilibrium_hysteresis, "pulse", "equilibrium_voltage"
     )
     pulse_fit = method(titration_curve.pulse_fit, *_CYCLED)
+
+    # impedance
+    kramers_kronig = method(consistency.kramers_kronig, "frequency", "impedance")
+    correct_drift = method(drift.correct_drift, "impedance", "point_time")
+    fit_circuit = method(circuits.fit_circuit, "frequency", "impedance")
+    drt = method(relaxation.drt, "frequency", "impedance")
+    drt_peaks = method(relaxation.drt_peaks, "spectrum", "gamma")
 
     # operando
     fit_clock = method(clock_fit.fit_clock, *_CLOCKED)

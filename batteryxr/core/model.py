@@ -43,6 +43,7 @@ DIMENSIONS: dict[str, str] = {
     "frequency": "frequencies of an impedance, or shells of spatial frequency",
     "start": "random starts",
     "mode": "coherent modes",
+    "tau": "relaxation times",
     "r": "interatomic distance",
     "q": "momentum transfer",
     "two_theta": "diffraction angle",

@@ -10,6 +10,10 @@ from batteryxr.echem.cycling.peaks import peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
 from batteryxr.echem.cycling.turning_point import turning_point
+from batteryxr.echem.impedance.drift import correct_drift
+from batteryxr.echem.impedance.drt import drt, drt_peaks
+from batteryxr.echem.impedance.fit import fit_circuit
+from batteryxr.echem.impedance.kramers_kronig import kramers_kronig
 from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,
@@ -62,17 +66,22 @@ __all__ = [
     "add_lithia",
     "compare",
     "comparison_template",
+    "correct_drift",
     "cycles",
     "dqdv",
+    "drt",
+    "drt_peaks",
     "dvdq",
     "equilibrium_hysteresis",
     "extra_capacity",
+    "fit_circuit",
     "fit_clock",
     "fit_peaks",
     "formula",
     "gitt",
     "half_cycles",
     "join",
+    "kramers_kronig",
     "li_content",
     "oxidation_state",
     "peaks",
