@@ -109,7 +109,7 @@ def fit_circuit(
     ...     attrs={"units": "ohm"},
     ... )
     >>> found = fit_circuit(spectra, "R0-p(R1,C1)")
-    >>> [round(float(found[name]), 6) for name in ("R0", "R1", "C1")]
+    >>> [round(float(found[name][0]), 6) for name in ("R0", "R1", "C1")]
     [3.0, 8.0, 0.001]
     """
     from batteryxr.echem.impedance.kernels import fitting

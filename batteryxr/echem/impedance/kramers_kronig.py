@@ -15,8 +15,6 @@ from batteryxr.echem.impedance.spectra import as_impedance, kept_coords, omega_o
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
 
-#: Share of positive resistances at which no element is added: Schönleber's.
-_LIMIT = 0.85
 #: Correlation of residuals side by side above which they are no noise.
 _SYSTEMATIC = 0.25
 #: Bits of ``kk_flag``.
@@ -37,8 +35,9 @@ def kramers_kronig(
 
     *Lazy*. A chain of RC elements, with an inductor and a capacitor, fits whatever a
     stable, linear and causal cell can show, and nothing else (Boukamp, J. Electrochem.
-    Soc. 142, 1885 (1995)). Elements are added until they begin to cancel each other
-    (mu < 0.85; Schönleber et al., Electrochim. Acta 131, 20 (2014)).
+    Soc. 142, 1885 (1995)). How many elements is chosen by the Bayesian criterion; where
+    they cancel each other, ``mu`` (Schönleber et al., Electrochim. Acta 131, 20 (2014))
+    falls below 0.85.
 
     Parameters
     ----------
@@ -58,9 +57,9 @@ def kramers_kronig(
     xarray.Dataset
         ``residual`` (complex, of the modulus) and ``fitted`` for each frequency; for
         each spectrum ``n_components``, ``mu``, ``misfit`` (root mean square of the
-        residuals), ``correlation`` (of residuals side by side), ``change`` (largest change of the impedance while it was taken,
-        of the modulus; where times are known) and ``kk_flag``: inconsistent, drifted,
-        noisy.
+        residuals), ``correlation`` (of residuals side by side), ``change`` (largest
+        change of the impedance while it was taken, of the modulus; where times are
+        known) and ``kk_flag``: inconsistent, drifted, noisy.
 
     Raises
     ------
@@ -94,7 +93,6 @@ def kramers_kronig(
         dtypes=[complex, np.int32, float],
         caller="kramers_kronig",
         omega=omega_of(array),
-        limit=_LIMIT,
         number=n_components or 0,
     )
     residual = (array - fitted) / abs(array)

@@ -6,12 +6,16 @@ import numpy as np
 
 #: Least and largest number of elements.
 _LEAST, _MOST = 3, 60
+#: Elements more that are tried after the best number.
+_PATIENCE = 6
+#: Relative errors of no meaning.
+_ROUNDING = 1e-6
 #: Spectra at once.
 _BLOCK = 128
 
 
 def test(
-    measured: np.ndarray, *, omega: np.ndarray, limit: float, number: int
+    measured: np.ndarray, *, omega: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit chains of RC elements to spectra (..., frequencies).
 
@@ -21,22 +25,19 @@ def test(
         Complex; NaN where there is no point.
     omega
         (frequencies,) rad/s.
-    limit
-        Elements are added until the share of negative resistances, in sizes, is more
-        than ``1 - limit``.
     number
-        Of elements; 0: chosen so.
+        Of elements; 0: chosen for each spectrum by the Bayesian criterion.
 
     Returns
     -------
     tuple of numpy.ndarray
-        The chain's impedance (..., frequencies), the number of elements and its
-        ``mu`` (...).
+        The chain's impedance (..., frequencies), the number of elements and ``mu``,
+        the share of positive resistances (...).
     """
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
     parts = [
-        _test(flat[a : a + _BLOCK], omega, limit, number)
+        _test(flat[a : a + _BLOCK], omega, number)
         for a in range(0, max(len(flat), 1), _BLOCK)
     ]
     fitted, count, mu = (np.concatenate(c) for c in zip(*parts, strict=True))
@@ -44,27 +45,40 @@ def test(
 
 
 def _test(
-    flat: np.ndarray, omega: np.ndarray, limit: float, number: int
+    flat: np.ndarray, omega: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     there = np.isfinite(flat)
     fitted = np.full(flat.shape, np.nan, complex)
     count, mu = np.zeros(len(flat), np.int32), np.full(len(flat), np.nan)
+    best, patience = np.full(len(flat), np.inf), np.zeros(len(flat), np.int64)
     points = there.sum(axis=1)
-    # Two numbers a point, and three elements beside the chain.
-    most = np.minimum(np.minimum(points - 2, _MOST), 2 * points - 4)
+    most = np.minimum(points - 2, _MOST)
     active = np.flatnonzero(most >= _LEAST)
     m = number or _LEAST
     while active.size:
         sizes, z = _chain(flat[active], there[active], omega, min(m, omega.size))
+        score = _score(flat[active], z, m)
+        better = score < best[active]
+        won = active[better]
+        best[won], count[won], fitted[won] = score[better], m, z[better]
         below = -np.minimum(sizes, 0).sum(axis=1)
         above = np.maximum(sizes, 0).sum(axis=1)
-        share = 1.0 - below / np.maximum(above, 1e-300)
-        fitted[active], count[active], mu[active] = z, m, share
+        mu[won] = (1.0 - below / np.maximum(above, 1e-300))[better]
+        patience[active] = np.where(better, 0, patience[active] + 1)
         if number:
             break
         m += 1
-        active = active[(share >= limit) & (most[active] >= m)]
+        active = active[(patience[active] < _PATIENCE) & (most[active] >= m)]
     return fitted, count, mu
+
+
+def _score(flat: np.ndarray, z: np.ndarray, m: int) -> np.ndarray:
+    """Return how bad a chain is: what it leaves, and what its elements cost (BIC)."""
+    relative = np.abs((flat - z) / flat) ** 2
+    n = 2 * np.isfinite(relative).sum(axis=1)
+    left = np.maximum(np.nansum(relative, axis=1) / n, _ROUNDING**2)
+    score: np.ndarray = n * np.log(left) + (m + 3) * np.log(n)
+    return score
 
 
 def _chain(
