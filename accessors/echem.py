@@ -24,6 +24,9 @@ from batteryxr.echem.plot import cycling as plots
 from batteryxr.echem.plot import materials as material_plots
 from batteryxr.echem.plot import operando as operando_plots
 from batteryxr.echem.plot import titration as titration_plots
+from batteryxr.echem.pulses import interruptions as current_off
+from batteryxr.echem.pulses import resistance as at_switches
+from batteryxr.echem.pulses import table as pulse_table
 from batteryxr.echem.titration import equilibrium
 from batteryxr.echem.titration import gitt as titration
 from batteryxr.echem.titration import pulse as titration_curve
@@ -117,6 +120,11 @@ class Echem(Accessor):
         equilibrium.equilibrium_hysteresis, "pulse", "equilibrium_voltage"
     )
     pulse_fit = method(titration_curve.pulse_fit, *_CYCLED)
+
+    # switches of the current
+    resistance = method(at_switches.resistance, *_CYCLED)
+    pulses = method(pulse_table.pulses, *_CYCLED)
+    interruptions = method(current_off.interruptions, *_CYCLED)
 
     # impedance
     kramers_kronig = method(consistency.kramers_kronig, "frequency", "impedance")

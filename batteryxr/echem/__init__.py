@@ -51,6 +51,9 @@ from batteryxr.echem.plot.titration import (
     plot_pulse,
     plot_time_constants,
 )
+from batteryxr.echem.pulses.interruptions import interruptions
+from batteryxr.echem.pulses.resistance import resistance
+from batteryxr.echem.pulses.table import pulses
 from batteryxr.echem.titration.equilibrium import equilibrium_hysteresis
 from batteryxr.echem.titration.gitt import gitt
 from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
@@ -80,6 +83,7 @@ __all__ = [
     "formula",
     "gitt",
     "half_cycles",
+    "interruptions",
     "join",
     "kramers_kronig",
     "li_content",
@@ -101,7 +105,9 @@ __all__ = [
     "plot_voltage_profile",
     "plot_with_voltage",
     "pulse_fit",
+    "pulses",
     "rate",
+    "resistance",
     "states",
     "steps",
     "theoretical_capacity",

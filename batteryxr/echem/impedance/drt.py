@@ -164,8 +164,8 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     require_variables(result, ("gamma", "tau"), caller="drt_peaks")
     require_dims(result, ("spectrum", "tau"), caller="drt_peaks")
     log_tau = np.log(in_units(result["tau"], "s", caller="drt_peaks").values)
-    gamma = blocks.compute(result["gamma"].transpose("spectrum", "tau")).values
-    series = [relaxation_peaks.peaks_of(g, log_tau, prominence) for g in gamma]
+    (gamma,) = blocks.compute(result["gamma"].transpose("spectrum", "tau"))
+    series = [relaxation_peaks.peaks_of(g, log_tau, prominence) for g in gamma.values]
     table = relaxation_peaks.followed(series)
     on = ("spectrum", "peak")
     variables: dict[str, Any] = {

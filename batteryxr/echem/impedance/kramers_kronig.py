@@ -85,17 +85,16 @@ def kramers_kronig(
     from batteryxr.echem.impedance.kernels import linear
 
     array = as_impedance(spectra, caller="kramers_kronig")
-    fitted, count, mu = blocks.apply(
+    fitted, residual, count, mu = blocks.apply(
         linear.test,
         array,
         core_dims=[["frequency"]],
-        output_dims=[["frequency"], [], []],
-        dtypes=[complex, np.int32, float],
+        output_dims=[["frequency"], ["frequency"], [], []],
+        dtypes=[complex, complex, np.int32, float],
         caller="kramers_kronig",
         omega=omega_of(array),
         number=n_components or 0,
     )
-    residual = (array - fitted) / abs(array)
     misfit = np.sqrt((abs(residual) ** 2).mean("frequency"))
     correlation = blocks.apply(
         linear.correlation,

@@ -33,7 +33,7 @@ def randles(n, seed=0):
 
 
 def test_resistances_within_one_per_cent_and_errors_that_cover():
-    z, truth = randles(300)
+    z, truth = randles(120)
     found = fit_circuit(labelled(noisy(z, 0.005, 1)), RANDLES)
     for name, true in truth.items():
         off = np.abs(found[name].values - true)
@@ -108,7 +108,7 @@ def test_what_is_fixed_stays_and_missing_points_do_not_count():
     z, truth = randles(4, seed=2)
     data = labelled(z)
     data[:, ::7] = np.nan
-    data[3, 4:] = np.nan
+    data[3, 3:] = np.nan
     fixed = {"CPE1_n": 0.85}
     with pytest.warns(DataQualityWarning, match="1 of 4 spectra have too few"):
         found = fit_circuit(data, RANDLES)
@@ -136,7 +136,7 @@ def test_weights_and_lazy_data():
 
 
 def test_ninety_spectra_take_less_than_ten_seconds():
-    z, _ = randles(90, seed=4)
+    z = randles(90, seed=4)[0] + zarc(9.0, 1e-2, 0.9)
     begun = time.process_time()
     fit_circuit(labelled(noisy(z, 0.005, 1)), "R0-p(R1,CPE1)-p(R2,CPE2)-W1")
     assert time.process_time() - begun < 10

@@ -16,7 +16,7 @@ _BLOCK = 128
 
 def test(
     measured: np.ndarray, *, omega: np.ndarray, number: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fit chains of RC elements to spectra (..., frequencies).
 
     Parameters
@@ -31,7 +31,8 @@ def test(
     Returns
     -------
     tuple of numpy.ndarray
-        The chain's impedance (..., frequencies), the number of elements and ``mu``,
+        The chain's impedance, the residual relative to the modulus (..., frequencies),
+        the number of elements and ``mu``,
         the share of positive resistances (...).
     """
     lead = measured.shape[:-1]
@@ -41,7 +42,12 @@ def test(
         for a in range(0, max(len(flat), 1), _BLOCK)
     ]
     fitted, count, mu = (np.concatenate(c) for c in zip(*parts, strict=True))
-    return fitted.reshape(measured.shape), count.reshape(lead), mu.reshape(lead)
+    there = np.isfinite(flat)
+    size = np.abs(np.where(there, flat, 1.0))
+    residual = np.where(there, (flat - fitted) * (1.0 / size), np.nan)
+    shape = measured.shape
+    whole = fitted.reshape(shape), residual.reshape(shape)
+    return *whole, count.reshape(lead), mu.reshape(lead)
 
 
 def _test(
@@ -74,9 +80,10 @@ def _test(
 
 def _score(flat: np.ndarray, z: np.ndarray, m: int) -> np.ndarray:
     """Return how bad a chain is: what it leaves, and what its elements cost (BIC)."""
-    relative = np.abs((flat - z) / flat) ** 2
-    n = 2 * np.isfinite(relative).sum(axis=1)
-    left = np.maximum(np.nansum(relative, axis=1) / n, _ROUNDING**2)
+    there = np.isfinite(flat)
+    relative = np.abs(np.where(there, (flat - z), 0.0) / np.where(there, flat, 1.0))
+    n = 2 * there.sum(axis=1)
+    left = np.maximum((relative**2).sum(axis=1) / n, _ROUNDING**2)
     score: np.ndarray = n * np.log(left) + (m + 3) * np.log(n)
     return score
 
@@ -96,8 +103,8 @@ def _chain(
     basis = np.concatenate(
         [np.broadcast_to(c, (omega.size, c.shape[1])) for c in columns], axis=1
     )
-    weight = np.where(there, 1.0 / np.maximum(np.abs(flat), 1e-300), 0.0)
-    weight = np.nan_to_num(weight)
+    size = np.abs(np.where(there, flat, 1.0))
+    weight = there / np.maximum(size, 1e-300)
     a = basis * weight[:, :, None]
     a = np.concatenate([a.real, a.imag], axis=1)
     b = np.where(there, flat, 0.0) * weight

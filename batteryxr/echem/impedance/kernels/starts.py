@@ -36,7 +36,7 @@ def candidates(root: Node, omega: np.ndarray, rng: np.random.Generator) -> np.nd
     if _GRID ** len(places) > 50 * _MOST:
         chosen = rng.integers(0, _GRID, (50 * _MOST, len(places)))
     else:
-        chosen = np.array(list(every)).reshape(-1, len(places))
+        chosen = np.array(list(every), np.int64)
     chosen = chosen[_in_order(root, places, chosen)]
     if len(chosen) > _MOST:
         chosen = chosen[np.sort(rng.permutation(len(chosen))[:_MOST])]
