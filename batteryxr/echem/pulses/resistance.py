@@ -39,8 +39,8 @@ def resistance(
     Reads once, the current twice, then the rows around the switches.
 
     The change of the voltage since the last row before a switch, over that of the
-    current. At 0 the voltage is extrapolated from the first rows, by a polynomial in
-    the square root of time that is no longer than the rows call for. A current that
+    current. At 0 the voltage is extrapolated from the first rows, by
+    polynomials in time and its square root, weighed by how well they fit. A current that
     fades, as in a hold of the voltage, is no switch.
 
     Parameters
@@ -146,7 +146,7 @@ def _beginning(after: Piece) -> tuple[float, float, float]:
     if t.size < 4:
         return float(v[0]), np.nan, np.nan
     root = np.sqrt(np.maximum(t, 0.0) / max(t[-1], 1e-300))
-    best: tuple[float, float, float, float] | None = None
+    tried = []
     for order in range(1, min(4, t.size - 2) + 1):
         for base in (root, root**2):
             powers = np.column_stack([base**k for k in range(order + 1)])
@@ -154,14 +154,21 @@ def _beginning(after: Piece) -> tuple[float, float, float]:
             free = t.size - order - 1
             squares = max(float(left @ left), 1e-18 * t.size)
             cost = (2.0 * (order + 2) * t.size) / max(t.size - order - 3, 0.5)
+            spread = np.linalg.pinv(powers.T @ powers)
+            variance = squares / free
+            error = variance * max(float(spread[0, 0]), 0.0)
             score = t.size * np.log(squares / t.size) + cost
-            if best is None or score < best[0]:
-                sd = np.sqrt(squares / free)
-                spread = np.linalg.pinv(powers.T @ powers)
-                error = float(sd * np.sqrt(max(spread[0, 0], 0.0)))
-                best = score, float(coefficients[0]), error, float(sd)
-    assert best is not None
-    return best[1:]
+            tried.append((score, float(coefficients[0]), error, variance))
+    score, value, variance, noise = np.array(tried).T
+    # No one polynomial is the truth: they are weighed by how likely each is (Akaike),
+    # and where they differ, so much less is known.
+    weight = np.exp(-0.5 * (score - score.min()))
+    weight /= weight.sum()
+    mean = float(weight @ value)
+    error = float(np.sqrt(weight @ (variance + (value - mean) ** 2)))
+    # What no row has seen is known to a tenth.
+    error = float(np.hypot(error, 0.1 * (mean - v[0])))
+    return mean, error, float(np.sqrt(weight @ noise))
 
 
 def _least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

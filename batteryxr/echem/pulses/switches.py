@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CHANGE, _STEADY = 0.05, 0.2
 #: Rows that are read before a switch, and at most after it.
 _BEFORE, _MOST = 6, 100_000
+#: Rows after it that are read in any case.
+_LEAST = 12
 
 
 class Switches(NamedTuple):
@@ -124,7 +126,7 @@ def piece(
     switch
         Number of the one that is asked for, from 0.
     seconds
-        How far behind it rows are wanted; one more is given.
+        How far behind it rows are wanted; one more is given, and some in any case.
     """
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
@@ -135,7 +137,8 @@ def piece(
         a.values for a in compute(*(rows.arrays[n].isel(record=span) for n in names))
     )
     at, since = row - span.start + 1, t - begun
-    after = slice(at, at + int(np.searchsorted(since[at:], seconds, "right")) + 1)
+    wanted = int(np.searchsorted(since[at:], seconds, "right")) + 1
+    after = slice(at, at + max(wanted, _LEAST))
     before = Piece(since[:at], v[:at], i[:at])
     return before, Piece(since[after], v[after], i[after])
 
