@@ -12,7 +12,7 @@ from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
 from batteryxr.echem.cycling import turning_point as turning
-from batteryxr.echem.impedance import drift
+from batteryxr.echem.impedance import drift, patterns
 from batteryxr.echem.impedance import drt as relaxation
 from batteryxr.echem.impedance import fit as circuits
 from batteryxr.echem.impedance import kramers_kronig as consistency
@@ -21,6 +21,7 @@ from batteryxr.echem.operando import clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
 from batteryxr.echem.plot import cells as cell_plots
 from batteryxr.echem.plot import cycling as plots
+from batteryxr.echem.plot import impedance as impedance_plots
 from batteryxr.echem.plot import materials as material_plots
 from batteryxr.echem.plot import operando as operando_plots
 from batteryxr.echem.plot import titration as titration_plots
@@ -71,6 +72,12 @@ class EchemPlots(Accessor):
     time_constants = method(titration_plots.plot_time_constants, "pulse", "inverse_tau")
     pulse = method(titration_plots.plot_pulse, "fitted_voltage", "step_time")
     hysteresis = method(titration_plots.plot_hysteresis, "hysteresis", "gap")
+
+    # impedance
+    nyquist = method(impedance_plots.plot_nyquist, "frequency", "impedance")
+    bode = method(impedance_plots.plot_bode, "frequency", "impedance")
+    residuals = method(impedance_plots.plot_residuals, "impedance", "fitted")
+    drt = method(impedance_plots.plot_drt, "spectrum", "gamma")
 
     # operando
     operando = method(operando_plots.plot_operando, *_CLOCKED)
@@ -132,6 +139,7 @@ class Echem(Accessor):
     fit_circuit = method(circuits.fit_circuit, "frequency", "impedance")
     drt = method(relaxation.drt, "frequency", "impedance")
     drt_peaks = method(relaxation.drt_peaks, "spectrum", "gamma")
+    as_patterns = method(patterns.as_patterns, "frequency", "impedance")
 
     # operando
     fit_clock = method(clock_fit.fit_clock, *_CLOCKED)
@@ -142,8 +150,12 @@ class Echem(Accessor):
 class EchemArrayPlots(Accessor):
     """Plots of one array on the operando axis."""
 
-    _understands = ("scan", "state")
+    _understands = ("scan", "state", "spectrum", "frequency")
     _called = "echem.plot"
+
+    # impedance
+    nyquist = method(impedance_plots.plot_nyquist, "frequency")
+    bode = method(impedance_plots.plot_bode, "frequency")
 
     # operando
     with_voltage = method(operando_plots.plot_with_voltage, *_JOINED)
@@ -153,12 +165,18 @@ class EchemArrayPlots(Accessor):
 class EchemArray(Accessor):
     """The operando axis of one array on ``scan``, once it is joined."""
 
-    _understands = ("scan", "state")
+    _understands = ("scan", "state", "spectrum", "frequency")
     _called = "echem"
 
     # looking at it
     panel = opens("VoltageStatePanel", "scan", "voltage")
     plot = group(EchemArrayPlots)
+
+    # impedance
+    kramers_kronig = method(consistency.kramers_kronig, "frequency")
+    fit_circuit = method(circuits.fit_circuit, "frequency")
+    drt = method(relaxation.drt, "frequency")
+    as_patterns = method(patterns.as_patterns, "frequency")
 
     # operando
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))

@@ -14,6 +14,7 @@ from batteryxr.echem.impedance.drift import correct_drift
 from batteryxr.echem.impedance.drt import drt, drt_peaks
 from batteryxr.echem.impedance.fit import fit_circuit
 from batteryxr.echem.impedance.kramers_kronig import kramers_kronig
+from batteryxr.echem.impedance.patterns import as_patterns
 from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,
@@ -38,6 +39,12 @@ from batteryxr.echem.plot.cycling import (
     plot_dqdv,
     plot_rate,
     plot_voltage_profile,
+)
+from batteryxr.echem.plot.impedance import (
+    plot_bode,
+    plot_drt,
+    plot_nyquist,
+    plot_residuals,
 )
 from batteryxr.echem.plot.materials import (
     plot_comparison,
@@ -67,6 +74,7 @@ __all__ = [
     "Lithiation",
     "WeppnerHuggins",
     "add_lithia",
+    "as_patterns",
     "compare",
     "comparison_template",
     "correct_drift",
@@ -90,17 +98,21 @@ __all__ = [
     "oxidation_state",
     "peaks",
     "percolation",
+    "plot_bode",
     "plot_cells",
     "plot_comparison",
     "plot_cycles",
     "plot_dqdv",
+    "plot_drt",
     "plot_gitt",
     "plot_hysteresis",
     "plot_lithiation",
+    "plot_nyquist",
     "plot_operando",
     "plot_percolation",
     "plot_pulse",
     "plot_rate",
+    "plot_residuals",
     "plot_time_constants",
     "plot_voltage_profile",
     "plot_with_voltage",

@@ -11,7 +11,12 @@ from batteryxr.core import blocks
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.impedance.spectra import as_impedance, kept_coords, omega_of
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part, Positive
@@ -57,7 +62,7 @@ def drt(
         ``gamma_high``, the 95 % credible band (about nine tenths of the truth lie in
         it; least so at sharp tops, which any smoothing rounds); ``resistance`` and
         ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
-        the integral; ``fitted``, ``residual`` (of the modulus) and ``smoothing``.
+        the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the modulus) and ``smoothing``.
 
     Raises
     ------
@@ -113,6 +118,7 @@ def drt(
         "polarisation": _named(gamma.sum("tau") * step, "ohm", "Polarisation"),
         "resistance": _named(resistance, "ohm", "Resistance at high frequency"),
         "inductance": _named(inductance, "H", "Inductance"),
+        "impedance": measured_in(array),
         "fitted": _named(fitted.transpose(*array.dims), "ohm", "Fitted impedance"),
         "residual": _named(rms, "1", "What is left, of the modulus, rms"),
         "smoothing": _named(strength, "1", "Regularisation"),

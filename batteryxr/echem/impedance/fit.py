@@ -11,7 +11,12 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.impedance.circuit import parse
-from batteryxr.echem.impedance.spectra import as_impedance, kept_coords, omega_of
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +83,8 @@ def fit_circuit(
     -------
     xarray.Dataset
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
-        ``<name>_error``, one standard deviation; ``fitted``; ``residual``, the root
+        ``<name>_error``, one standard deviation; ``impedance`` (as it came) and
+        ``fitted``; ``residual``, the root
         mean square of what is left, relative to the modulus; ``fit_flag``. Of parts
         that are alike the faster comes first.
 
@@ -179,13 +185,14 @@ def _labelled(
         variables[name] = values.isel(p=k).assign_attrs(about)
         about = {"units": units, "long_name": f"{words}, one sd"}
         variables[f"{name}_error"] = errors.isel(p=k).assign_attrs(about)
+    variables["impedance"] = measured_in(array)
     about = {"units": "ohm", "long_name": "Fitted impedance"}
     variables["fitted"] = fitted.transpose(*array.dims).assign_attrs(about)
     about = {"units": "1", "long_name": "What is left, of the modulus, rms"}
     variables["residual"] = residual.assign_attrs(about)
     about = {"units": "1", "long_name": "What is odd about the fit"}
     variables["fit_flag"] = flag.assign_attrs(about | _FLAGS)
-    return xr.Dataset(variables)
+    return xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
 
 
 def _kind(name: str) -> str:

@@ -10,7 +10,12 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.impedance.drift import changes
-from batteryxr.echem.impedance.spectra import as_impedance, kept_coords, omega_of
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
@@ -55,8 +60,9 @@ def kramers_kronig(
     Returns
     -------
     xarray.Dataset
-        ``residual`` (complex, of the modulus) and ``fitted`` for each frequency; for
-        each spectrum ``n_components``, ``mu``, ``misfit`` (root mean square of the
+        For each frequency ``residual`` (complex, of the modulus), ``impedance`` (as it
+        came) and ``fitted``; for each spectrum ``n_components``, ``mu``, ``misfit``
+        (root mean square of the
         residuals), ``correlation`` (of residuals side by side), ``change`` (largest
         change of the impedance while it was taken, of the modulus; where times are
         known) and ``kk_flag``: inconsistent, drifted, noisy.
@@ -107,6 +113,7 @@ def kramers_kronig(
     flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)
     found: dict[str, xr.DataArray] = {
         "residual": _named(residual, "1", "Residual, of the modulus"),
+        "impedance": measured_in(array),
         "fitted": _named(fitted, "ohm", "Impedance of the chain"),
         "n_components": _named(count, "1", "Number of RC elements"),
         "mu": _named(mu, "1", "Share of positive resistances"),

@@ -52,3 +52,10 @@ def kept_coords(spectra: xr.DataArray | xr.Dataset) -> dict[str, Any]:
         for n, c in spectra.coords.items()
         if "frequency" not in c.dims
     }
+
+
+def measured_in(array: xr.DataArray) -> xr.DataArray:
+    """Return the impedance as results carry it, beside what was fitted to it."""
+    carried = array.rename("impedance")
+    carried.attrs = {"units": "ohm", "long_name": "Impedance"}
+    return carried

@@ -39,9 +39,9 @@ def resistance(
     Reads once, the current twice, then the rows around the switches.
 
     The change of the voltage since the last row before a switch, over that of the
-    current. At 0 the voltage is extrapolated from the first rows, by
-    polynomials in time and its square root, weighed by how well they fit. A current that
-    fades, as in a hold of the voltage, is no switch.
+    current. At 0 the voltage is extrapolated from the first rows, by polynomials in
+    time and its square root, weighed by how well they fit. A current that fades, as in
+    a hold of the voltage, is no switch.
 
     Parameters
     ----------
