@@ -12,6 +12,7 @@ from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
 from batteryxr.echem.cycling import turning_point as turning
+from batteryxr.echem.degradation import modes
 from batteryxr.echem.impedance import drift, patterns
 from batteryxr.echem.impedance import drt as relaxation
 from batteryxr.echem.impedance import fit as circuits
@@ -165,7 +166,7 @@ class EchemArrayPlots(Accessor):
 class EchemArray(Accessor):
     """The operando axis of one array on ``scan``, once it is joined."""
 
-    _understands = ("scan", "state", "spectrum", "frequency")
+    _understands = ("scan", "state", "spectrum", "frequency", "capacity")
     _called = "echem"
 
     # looking at it
@@ -177,6 +178,9 @@ class EchemArray(Accessor):
     fit_circuit = method(circuits.fit_circuit, "frequency")
     drt = method(relaxation.drt, "frequency")
     as_patterns = method(patterns.as_patterns, "frequency")
+
+    # degradation
+    degradation_modes = method(modes.degradation_modes, "capacity")
 
     # operando
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))

@@ -10,6 +10,7 @@ from batteryxr.echem.cycling.peaks import peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
 from batteryxr.echem.cycling.turning_point import turning_point
+from batteryxr.echem.degradation.modes import degradation_modes
 from batteryxr.echem.impedance.drift import correct_drift
 from batteryxr.echem.impedance.drt import drt, drt_peaks
 from batteryxr.echem.impedance.fit import fit_circuit
@@ -79,6 +80,7 @@ __all__ = [
     "comparison_template",
     "correct_drift",
     "cycles",
+    "degradation_modes",
     "dqdv",
     "drt",
     "drt_peaks",

@@ -62,7 +62,8 @@ def drt(
         ``gamma_high``, the 95 % credible band (about nine tenths of the truth lie in
         it; least so at sharp tops, which any smoothing rounds); ``resistance`` and
         ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
-        the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the modulus) and ``smoothing``.
+        the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the
+        modulus) and ``smoothing``.
 
     Raises
     ------

@@ -36,7 +36,8 @@ def as_patterns(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray:
     ::
 
         patterns = spectra.echem.as_patterns()
-        parts = patterns.nmf.fit(n_components=3, signal="channel")
+        along = batteryxr.nmf.Constraints(signal="channel")
+        parts = patterns.nmf.fit(n_components=3, constraints=along)
     """
     array = as_impedance(spectra, caller="as_patterns")
     n = array.sizes["frequency"]
