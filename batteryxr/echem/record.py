@@ -17,6 +17,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import attributes, label, require_dims, require_variables
 from batteryxr.core.units import affine, in_units
+from batteryxr.echem.time_units import tell_other_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,6 +124,7 @@ def columns(
     for name in ("file", *also, *(("time",) if clock else ())):
         if name in record.variables:
             found[name] = record[name]
+    tell_other_units(found, caller=caller)
     return Columns(
         found,
         mean=is_mean(record["current"].attrs),

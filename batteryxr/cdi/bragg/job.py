@@ -14,6 +14,7 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
@@ -21,7 +22,7 @@ from batteryxr.core.errors import (
     warn_quality,
 )
 from batteryxr.core.labels import MOTOR, even_step
-from batteryxr.core.ledger import Ledger, Piece, digest
+from batteryxr.core.ledger import Ledger, Piece
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
 from batteryxr.core.store import (
@@ -210,7 +211,7 @@ def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, An
         "seed": int(settings.seed),
         "start": k,
         "guess": None if settings.guess is None else asdict(settings.guess),
-        "data": digest(*(array for array in arrays if array is not None)),
+        "data": digest(*arrays),
         "version": __version__,
     }
 

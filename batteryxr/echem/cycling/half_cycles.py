@@ -10,11 +10,10 @@ import xarray as xr
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.counting import By, Counting, Short, half_cycle_table
+from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Gap, RestCurrent
     from batteryxr.echem.counting import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
@@ -59,15 +58,12 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
 def half_cycles(
     record: xr.Dataset,
     *,
-    min_charge: Short = 0.02,
-    by: By = "current",
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Find charges and discharges, and integrate each.
 
-    Reads once, and the current twice where `i_zero` is None; memory is a few chunks.
-    The result is small and in memory, and equal bit by bit for every chunking.
+    Reads once, and the current twice unless an `i_zero` is given; memory is a few
+    chunks. The result is small and in memory, and equal bit by bit for every chunking.
 
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
@@ -87,19 +83,10 @@ def half_cycles(
         Cycler data on ``record``: ``voltage``, ``current`` (positive charges the
         cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` and
         ``step_time`` where there.
-    min_charge
-        A reversal that passes less than this fraction of the half cycle around it is a
-        pulse: it ends nothing, and its charge is counted net. 0: each ends one.
-    by
-        What ends a half cycle. "current": a reversal of it. "step": one from one of
-        the cycler's steps to the next. "cycle": the change of the cycler's cycle
-        number, and one reversal within each.
-    i_zero
-        Current in mA below which the cell rests. None: the larger of 1e-3 of the
-        largest current and three standard deviations of the current at rest.
-    max_gap
-        Longest interval in s that is integrated over. A longer one under current is a
-        gap: reported, not integrated.
+    counting
+        What ends a half cycle, below which current the cell rests, and over which
+        intervals it is integrated. Default: ``Counting()``. A longer interval under
+        current is a gap: reported, not integrated.
 
     Returns
     -------
@@ -122,13 +109,17 @@ def half_cycles(
     ArgumentError
         If an option is out of range.
 
+    Examples
+    --------
+    >>> record.echem.half_cycles(counting=Counting(min_charge=0.01, by="step"))
+
     Warns
     -----
     DataQualityWarning
         Where time runs backward: the capacity of such half cycles is NaN. Where the
         reader flagged the record as implausible: that of all.
     """
-    counting = Counting(min_charge, by, i_zero, max_gap)
+    counting = counting or Counting()
     rows = columns(record, caller="half_cycles", number=counting.number)
     table = half_cycle_table(rows, counting)
     if table.backward:

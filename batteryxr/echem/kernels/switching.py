@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.echem.kernels.parts import note
 from batteryxr.echem.kernels.record import sign_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _LONGER = 1.5
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
 _JUMP = 10.0
-_TILE = 128
 #: What `find` sums: lines and counter of all intervals, and of those of steady current.
 _SUMS = 4
 
@@ -88,17 +88,6 @@ class Switches(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _is_plain(i: Floats, i_zero: float) -> bool:
-    """Tell whether all are of one sign."""
-    charging, discharging = 0, 0
-    for k in range(i.size):  # counts without branches, several rows at once
-        charging += 1 if i[k] >= i_zero else 0
-        discharging += 1 if i[k] <= -i_zero else 0
-    none = charging == 0 and discharging == 0
-    return none or charging == i.size or discharging == i.size
-
-
-@njit(cache=True, nogil=True)
 def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
     """Tell whether the counter knows better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
@@ -132,35 +121,26 @@ def find(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
-    Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them, and in a record of few rows (`size`, of the
-    whole) all intervals of which the counter says something else than a line. The sums
-    of lines and of what the counter says of them, and its least step (mA h), tell
-    whether it can be believed.
+    For records with a counter: beside the switches, gaps, steep intervals and the
+    first after a switch that is logged twice count among them, and in a record of few
+    rows (`size`, of the whole) all intervals of which the counter says something else
+    than a line. The sums of lines and of what the counter says of them, and its least
+    step (mA h), tell whether it can be believed.
     """
-    i: Floats
-    i = record.i
-    counter, sums = record.counter.size > 0, np.zeros(_SUMS + 1)
+    sums = np.zeros(_SUMS + 1)
     sums[_SUMS] = np.inf
     found, n = np.empty(64, np.int64), 0
-    a = max(start, 1)
-    while a < stop:
-        b = min(a + _TILE, stop)
-        if counter or not _is_plain(i[a - 1 : b], rule.i_zero):
-            for k in range(a, b):
-                one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
-                odd = one != other
-                if counter and one * other > 0.0:
-                    odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
-                if not odd:
-                    continue
-                if n == found.size:
-                    more = np.empty(2 * n, np.int64)
-                    more[:n] = found
-                    found = more
-                found[n] = k
-                n += 1
-        a = b
+    for k in range(max(start, 1), stop):
+        one, other = (
+            sign_of(record.i[k - 1], rule.i_zero),
+            sign_of(record.i[k], rule.i_zero),
+        )
+        odd = one != other
+        if one * other > 0.0:
+            odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
+        if odd:
+            found = note(found, n, k)
+            n += 1
     return found[:n].copy(), sums
 
 

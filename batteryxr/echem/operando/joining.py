@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
@@ -48,7 +49,6 @@ _FLAGS = {
 #: Coverage that differs from 1 by less is rounding.
 _WHOLE = 1 - 1e-9
 _NS = 1_000_000_000
-_NAT = np.iinfo(np.int64).min
 #: Rows of a record that are integrated at once.
 _BLOCK = 4_000_000
 
@@ -183,7 +183,7 @@ def join(
     refuse_implausible(table, caller="join")
 
     times = nanoseconds(clock.to_cycler(scans["time"].values))
-    known = mine & np.isfinite(lasting) & (times != _NAT)
+    known = mine & np.isfinite(lasting) & (times != NAT)
     length = np.rint(lasting[known] * _NS).astype(np.int64)
     before = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
     starts = times[known] - np.rint(before * length).astype(np.int64)

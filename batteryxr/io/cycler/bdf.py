@@ -98,11 +98,18 @@ def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, P
 
 def _places(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
     try:
-        return locate(list(labels), options.columns)
+        places = locate(list(labels), options.columns)
     except (UnitsError, ValueError) as error:
         raise FileFormatError(
             path, f"a column has units of another kind: {error}.", 1
         ) from error
+    for place in places.values():
+        label = labels[place.index]
+        if (n := list(labels).count(label)) > 1:
+            raise FileFormatError(
+                path, f"has {n} columns called {label!r}. Leave one, or rename them.", 1
+            )
+    return places
 
 
 def _refuse_none(path: Path, labels: Sequence[str], places: dict[str, Place]) -> None:

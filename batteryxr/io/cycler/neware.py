@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, MissingDependencyError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.optional import require
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.files import head, refuse_other, regular
 from batteryxr.io.door.limits import WHOLE, refuse_larger
-from batteryxr.io.timing.cells import NAT
 from batteryxr.io.timing.rows import with_start
 
 if TYPE_CHECKING:

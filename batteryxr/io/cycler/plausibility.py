@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.io.cycler.direction import (
     doubt,
     reversed_current,
     signed_by_counters,
     undirected,
 )
-from batteryxr.io.timing.cells import NAT
 from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:

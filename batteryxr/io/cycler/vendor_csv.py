@@ -147,6 +147,11 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line if below.lines is None else None,
     )
+    twice = [name for name in raw_table.labels.values() if labels.count(name) > 1]
+    if twice:
+        own["two_columns"] = (
+            f"several columns are called {twice[0]!r}: the first counts"
+        )
     return replace(raw_table, notes={**raw_table.notes, **own, **notes})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
@@ -21,6 +22,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
@@ -258,6 +260,10 @@ def _is_mask(image: np.ndarray) -> bool:
     return bool(not gaps and ((image == low) | (image == high)).all())
 
 
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS["tiff"].suffixes
+
+
 def _paths(files: Any) -> list[Path]:
     from batteryxr.io.cycler.reader import find
     from batteryxr.io.series.labels import natural
@@ -267,11 +273,7 @@ def _paths(files: Any) -> list[Path]:
     for item in items:
         folder = Path(item).expanduser()
         if os.path.isdir(folder):
-            inside = [
-                p
-                for p in sorted(folder.iterdir(), key=natural)
-                if p.suffix.lower() in FORMATS["tiff"].suffixes
-            ]
+            inside = sorted(files_in(folder, _is_tiff), key=natural)
             if not inside:
                 raise ArgumentError("path", str(folder), "a folder with TIFF files")
             paths += inside
@@ -303,6 +305,7 @@ def _rocking(
         angles, motor = scan.columns[rocking], rocking
     elif rocking is not None and not isinstance(rocking, str):
         angles = np.asarray(rocking, dtype=float)
+        bounds.check("angle", angles, argument="rocking")
     elif scan is not None and scan.columns:
         motor, angles = next(iter(scan.columns.items()))
     elif held is not None:

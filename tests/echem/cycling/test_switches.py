@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.echem import dqdv, half_cycles, join
+from batteryxr.echem import Counting, dqdv, half_cycles, join
 
 UNKNOWN, DIFFERS = 128, 256
 
@@ -120,7 +120,7 @@ def test_the_counter_is_read_at_the_ends_across_what_no_row_covers():
     # Ten minutes of the discharge were not logged: more than `max_gap`.
     t = record.test_time
     record = record.sel(record=~((t > 7000) & (t < 7600)))
-    found = half_cycles(record, max_gap=300.0)
+    found = half_cycles(record, counting=Counting(max_gap=300.0))
     np.testing.assert_allclose(found.counter_capacity[1], -truth[4], rtol=1e-3)
     assert found.q_consistency[1] < -0.1
     assert found.flag[1] & DIFFERS
