@@ -9,13 +9,12 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.echem.impedance.spectra import as_impedance
 from batteryxr.echem.record import nanoseconds
-
-_NAT = np.iinfo(np.int64).min
 
 
 @recorded
@@ -125,7 +124,7 @@ def _times(spectra: xr.Dataset, *, caller: str) -> tuple[np.ndarray, np.ndarray]
     """Return the beginning of each spectrum, and of each point, in s from the first."""
     require_variables(spectra, ("time",), caller=caller)
     began = nanoseconds(spectra["time"].values)
-    if (began == _NAT).any():
+    if (began == NAT).any():
         raise DataError(
             "time",
             "is missing (NaT): the timezone of the instrument was not declared",

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import VariableError, warn_quality
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.units import in_units
 from batteryxr.echem.record import nanoseconds
 
@@ -24,7 +25,6 @@ _KEPT = (
     "voltage", "current", "capacity", "capacity_total", "specific_capacity",
     "li_content", "cycle", "half_cycle", "direction", "branch", "join_flag",
 )  # fmt: skip
-_NAT = np.iinfo(np.int64).min
 
 
 def beside(
@@ -96,7 +96,7 @@ def _moments(
     since, until = times - rows[before], rows[after] - (times + np.nan_to_num(lasting))
     row = np.where(since <= limit, before, after)
     near = (np.abs(since) <= limit) | (np.abs(until) <= limit)
-    found = np.where(near & (times != _NAT), rows[row], times)
+    found = np.where(near & (times != NAT), rows[row], times)
     return found.view("datetime64[ns]")
 
 

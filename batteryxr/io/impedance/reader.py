@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
@@ -208,7 +209,7 @@ def _silence(paths: Sequence[Path], read: Sequence[Rows]) -> str:
 def _began(rows: Rows, points: Mapping[str, np.ndarray], where: tzinfo | None) -> int:
     """Return when the first point was taken (ns, UTC), NaT where nothing tells."""
     start = clock.stamp(rows.start, where)
-    if start == np.iinfo(np.int64).min:
+    if start == NAT:
         return start
     elapsed = points["test_time"][0] if "test_time" in points else 0.0
     return start + round(float(elapsed) * 1e9) if np.isfinite(elapsed) else start
@@ -216,7 +217,7 @@ def _began(rows: Rows, points: Mapping[str, np.ndarray], where: tzinfo | None) -
 
 def _in_order(taken: list[_Spectrum]) -> list[_Spectrum]:
     """Return spectra in order of time; as given where a clock is not known."""
-    if any(one.began == np.iinfo(np.int64).min for one in taken):
+    if any(one.began == NAT for one in taken):
         return taken
     return sorted(taken, key=lambda one: one.began)
 
