@@ -49,7 +49,7 @@ def kramers_kronig(
     spectra
         Complex impedance along ``frequency``; with ``point_time`` and ``time``, as
         `read_impedance` gives them, what changed while a spectrum was taken is known
-        from its neighbours.
+        from its neighbours, if the cell changed evenly from one to the next.
     n_components
         Number of RC elements. Default: chosen for each spectrum.
     threshold
