@@ -27,8 +27,8 @@ def correct_drift(
 
     *Lazy*. The points of a spectrum are taken one after the other while the cell goes
     on. Each frequency is interpolated in time between the points of neighbouring
-    spectra, as a straight line, up to the time of the spectrum. That is right for a cell
-    that changes evenly, as under a small current; not for one that rests in the
+    spectra, as a straight line, up to the time of the spectrum. That is right for a
+    cell that changes evenly, as under a small current; not for one that rests in the
     spectra and changes between them.
 
     Parameters

@@ -62,7 +62,7 @@ _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 class Source(NamedTuple):
     """Where a quantity stands: its column, and ``factor * read + offset``."""
 
-    index: int
+    column: int
     factor: float
     offset: float
 
@@ -91,7 +91,7 @@ def find(
     """
     stripped = [label.strip() for label in labels]
     found = _explicit(stripped, explicit or {})
-    taken = {source.index for source in found.values()}
+    taken = {source.column for source in found.values()}
     bare = [_split(label) for label in stripped]
     without: list[str] = []
     for name, pattern in _KNOWN:

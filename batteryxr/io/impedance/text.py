@@ -142,7 +142,7 @@ def _columns(
     found = labels.find(table.labels, options.columns, table.path, line)
     if found is None:
         return None
-    read = table.read({name: source.index for name, source in found.items()})
+    read = table.read({name: source.column for name, source in found.items()})
     return complex_columns(read, found)
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.echem.impedance.circuit import Element
 from batteryxr.echem.impedance.kernels import levenberg, starts
 from batteryxr.echem.impedance.kernels.elements import KINDS
 from batteryxr.echem.impedance.kernels.levenberg import Problem, Space
 from batteryxr.echem.impedance.kernels.network import elements, impedance, span
 
 if TYPE_CHECKING:
-    from batteryxr.echem.impedance.circuit import Node
+    from batteryxr.echem.impedance.circuit import Node, Series
 
 #: Bits of ``fit_flag``.
 NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW = 1, 2, 4, 8
@@ -47,7 +48,7 @@ class Task(NamedTuple):
         Of random choices.
     """
 
-    root: Node
+    root: Series
     omega: np.ndarray
     given: np.ndarray
     fixed: np.ndarray
@@ -121,9 +122,8 @@ def _independent(
     rng = np.random.default_rng(task.seed)
     choices = starts.candidates(task.root, task.omega, rng)
     given = np.isfinite(task.given)
-    scales = np.array(
-        [k for e in elements(task.root) for k in KINDS[e.kind].scales], float
-    )
+    powers = [k for e in elements(task.root) for k in KINDS[e.kind].scales]
+    scales = np.array(powers, np.float64)
     keep = 1 if given.all() else min(_STARTS, len(choices))
     tries = starts.best_starts(problem, choices, scales, keep)
     tries[..., given] = task.given[given]
@@ -144,11 +144,11 @@ def _independent(
     return levenberg.search(problem, bounded, theta, task.max_iter)
 
 
-def _sorted(root: Node, space: Space, theta: np.ndarray) -> np.ndarray:
+def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:
     """Return parameters in which, of parts that are alike, the faster comes first."""
     alike: dict[tuple[str, ...], list[Node]] = {}
     for part in root.parts:
-        if not hasattr(part, "kind"):
+        if not isinstance(part, Element):
             alike.setdefault(tuple(e.kind for e in elements(part)), []).append(part)
     for parts in alike.values():
         if len(parts) < 2 or not space.free.all():

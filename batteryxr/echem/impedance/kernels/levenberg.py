@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.echem.impedance.kernels.network import impedance
 
 if TYPE_CHECKING:
-    from batteryxr.echem.impedance.circuit import Node
+    from batteryxr.echem.impedance.circuit import Series
 
 _FIRST, _LEAST, _LARGEST = 1e-2, 1e-12, 1e12
 #: Relative change of the misfit below which a spectrum is done.
@@ -48,7 +48,7 @@ class Space(NamedTuple):
 class Problem(NamedTuple):
     """What is fitted: measured (spectra, frequencies), weights 1/sd, 0 for no point."""
 
-    root: Node
+    root: Series
     omega: np.ndarray
     measured: np.ndarray
     weights: np.ndarray

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.echem.impedance.circuit import Element, Series
 from batteryxr.echem.impedance.kernels.elements import KINDS
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ def _walk(
     node: Node, s: np.ndarray, values: np.ndarray, slopes: np.ndarray
 ) -> np.ndarray:
     """Return the impedance of a node; its derivatives go into `slopes`."""
-    kind = getattr(node, "kind", None)
-    if kind is not None:
-        law = KINDS[kind]
+    if isinstance(node, Element):
+        law = KINDS[node.kind]
         first, size = node.first, len(law.parameters)
         columns = [values[:, [first + k]] for k in range(size)]
         z, by = law.law(s, *columns)
@@ -50,7 +50,7 @@ def _walk(
             slopes[:, :, first + k] = one
         return z
     each = [_walk(part, s, values, slopes) for part in node.parts]
-    if type(node).__name__ == "Series":
+    if isinstance(node, Series):
         return sum(each[1:], each[0])
     total = 1.0 / sum((1.0 / z for z in each[1:]), 1.0 / each[0])
     for part, z in zip(node.parts, each, strict=True):
@@ -61,14 +61,14 @@ def _walk(
 
 def span(node: Node) -> tuple[int, int]:
     """Return the first parameter of a node, and the one behind its last."""
-    if hasattr(node, "kind"):
+    if isinstance(node, Element):
         return node.first, node.first + len(KINDS[node.kind].parameters)
     ends = [span(part) for part in node.parts]
     return min(a for a, _ in ends), max(b for _, b in ends)
 
 
-def elements(node: Node) -> list[Node]:
+def elements(node: Node) -> list[Element]:
     """Return the elements of a node in order."""
-    if hasattr(node, "kind"):
+    if isinstance(node, Element):
         return [node]
     return [e for part in node.parts for e in elements(part)]

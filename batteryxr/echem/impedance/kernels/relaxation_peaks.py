@@ -90,5 +90,6 @@ def followed(series: list[list[Peak]]) -> np.ndarray:
     for k, row in enumerate(rows):
         for track, peak in row.items():
             table[k, track] = peak
-    order = np.argsort(np.nanmedian(table[:, :, 0], axis=0)) if len(open_tracks) else []
-    return table[:, order]
+    if not open_tracks:
+        return table
+    return table[:, np.argsort(np.nanmedian(table[:, :, 0], axis=0))]

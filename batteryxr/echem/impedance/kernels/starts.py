@@ -11,7 +11,7 @@ from batteryxr.echem.impedance.kernels.elements import KINDS
 from batteryxr.echem.impedance.kernels.network import elements, impedance, span
 
 if TYPE_CHECKING:
-    from batteryxr.echem.impedance.circuit import Node
+    from batteryxr.echem.impedance.circuit import Element, Node, Series
     from batteryxr.echem.impedance.kernels.levenberg import Problem
 
 #: Time constants that are tried for each element, and how many choices at most.
@@ -23,7 +23,7 @@ _EXPONENT = 0.85
 _LEAST = 1e-3
 
 
-def candidates(root: Node, omega: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def candidates(root: Series, omega: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return choices of parameters (choices, parameters), each part of size 1 ohm.
 
     Every element that stores something beside a resistance gets a time constant from
@@ -51,7 +51,7 @@ def candidates(root: Node, omega: np.ndarray, rng: np.random.Generator) -> np.nd
     return values
 
 
-def _has_delay(part: Node, element: Node) -> bool:
+def _has_delay(part: Node, element: Element) -> bool:
     """Tell whether an element has a time constant, and not only a size."""
     kind = KINDS[element.kind]
     if kind.delay < 0:
@@ -68,7 +68,7 @@ def _delayed(kind: str, tau: np.ndarray) -> np.ndarray:
     return tau
 
 
-def _in_order(root: Node, places: list[Node], chosen: np.ndarray) -> np.ndarray:
+def _in_order(root: Series, places: list[Element], chosen: np.ndarray) -> np.ndarray:
     kept = np.ones(len(chosen), bool)
     owner = {id(e): k for k, part in enumerate(root.parts) for e in elements(part)}
     kinds = [tuple(e.kind for e in elements(part)) for part in root.parts]
