@@ -47,7 +47,7 @@ _DIMENSIONS = (
 #: What a record of a cycler has, and what a series of scans has once it is joined.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
-_JOINED = ("scan", "voltage", "time")
+_JOINED = (("scan", "spectrum"), "voltage", "time")
 #: What tells how much charge moved: of these one.
 _CHARGED = ("current", "specific_capacity", "capacity")
 

@@ -74,6 +74,18 @@ def test_a_map_of_relaxation_times_along_li_content():
     np.testing.assert_allclose(top, found["gamma"].max("tau").values[::-1])
 
 
+def test_a_fitted_resistance_stands_under_the_voltage():
+    time = np.datetime64("2024-01-01", "ns") + np.arange(3) * np.timedelta64(1, "h")
+    volts = ("spectrum", [3.5, 3.7, 3.9], {"units": "V"})
+    data = series().assign_coords(time=("spectrum", time), voltage=volts)
+    found = fit_circuit(data, "R0-p(R1,CPE1)")
+    above, below = found["R1"].echem.plot.with_voltage()
+    points = below.get(1)
+    np.testing.assert_allclose(points.dimension_values(1), found["R1"])
+    np.testing.assert_allclose(above.get(1).dimension_values(1), [3.5, 3.7, 3.9])
+    np.testing.assert_allclose(points.dimension_values(0), [0, 1, 2])
+
+
 def test_real_and_imaginary_side_by_side_are_unmixed():
     share = np.linspace(0, 1, 25)[:, None]
     ends = 2 + zarc(10.0, 1e-4, 0.9), 3 + zarc(20.0, 1e-2, 0.9)
