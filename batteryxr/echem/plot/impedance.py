@@ -91,8 +91,9 @@ def plot_bode(
         for values, line in ((z, False), (fitted, True)):
             if values is None:
                 continue
-            kind, style = (hv.Curve, {}) if line else (hv.Scatter, {"size": 4})
-            style = style | {"color": _FIT if line else colour}
+            kind = hv.Curve if line else hv.Scatter
+            style: dict[str, Any] = {"color": _FIT if line else colour}
+            style |= {} if line else {"size": 4}
             moduli.append(
                 kind((f, np.abs(values)), x, above, label=label).opts(**style)
             )

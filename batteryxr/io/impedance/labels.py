@@ -29,7 +29,7 @@ NAMES: dict[str, str] = {
 }
 #: Whole label without its units, lower case, no blanks -> name. The first that fits.
 _KNOWN: tuple[tuple[str, str], ...] = (
-    ("frequency", r"freq(uency)?\.?"),
+    ("frequency", r"freq(uency)?\.?|f"),
     ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real\(z\)"),
     ("minus_imaginary", r"-(im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|z''|z2)"),
     ("imaginary", r"im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|imag\(z\)"),

@@ -136,9 +136,8 @@ def read_impedance(
     options = Options(columns=columns, dayfirst=dayfirst)
     if format is not None and format not in FORMATS:
         raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
-    paths = [one for one in find(path, format=None) if _is_taken(one, format)]
-    if not paths:
-        raise ArgumentError("path", str(path), "a file of a format that is known")
+    # Text is "csv" to the reader of cyclers, which knows what a folder holds.
+    paths = find(path, format={"text": "csv"}.get(format or "", format))
     taken: list[_Spectrum] = []
     notes: dict[str, str] = {}
     read: list[Rows] = []
@@ -154,6 +153,11 @@ def read_impedance(
         ]
     if not taken:
         raise FileFormatError(paths[0], _silence(paths, read))
+    if twice := _twice(taken):
+        notes["same_spectra"] = (
+            f"{twice} spectra are there twice, with one time and one impedance: is a "
+            "file there as .mpr and as .mpt?"
+        )
     local = any(rows.start is not None and rows.start.tzinfo is None for rows in read)
     if where is None and local:
         warn_quality(
@@ -174,9 +178,16 @@ def read_impedance(
     return _labelled(_in_order(taken)).assign_attrs(about)
 
 
-def _is_taken(path: Path, format: str | None) -> bool:
-    """Tell whether a file of a folder is one that may hold impedance."""
-    return format is not None or not path.name.startswith(".")
+def _twice(taken: Sequence[_Spectrum]) -> int:
+    """Return how many spectra repeat another one."""
+    seen, twice = set(), 0
+    for one in taken:
+        z = one.points["impedance"]
+        # Exported text has seven digits.
+        key = one.began // 1_000_000, z.size, *(f"{v:.4g}" for v in (z[0], z[-1]))
+        twice += key in seen
+        seen.add(key)
+    return twice
 
 
 def _identify(path: Path, name: str | None) -> str:

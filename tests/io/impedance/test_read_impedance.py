@@ -285,3 +285,22 @@ def test_a_time_without_a_zone_is_no_time(tmp_path):
     with pytest.warns(DataQualityWarning, match="undeclared zone"):
         found = read_impedance(tmp_path / "b.mpt")
     assert found["time"].isnull().all()
+
+
+def test_a_spectrum_that_is_there_twice_is_flagged(tmp_path):
+    lab.mpt(tmp_path / "a.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    with pytest.warns(DataQualityWarning, match="same_spectra"):
+        found = read_impedance(tmp_path, timezone="UTC")
+    assert found.attrs["flags"] == ["same_spectra"]
+    assert read_impedance(tmp_path / "a.mpt", timezone="UTC").attrs["flags"] == []
+
+
+def test_a_folder_of_one_format_by_name(tmp_path):
+    table(tmp_path / "a.txt", ["f/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"], F)
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    with pytest.raises(ArgumentError, match="one format"):
+        read_impedance(tmp_path)
+    assert read_impedance(tmp_path, format="text").attrs["source_files"] == ["a.txt"]
+    with pytest.raises(ArgumentError, match="format"):
+        read_impedance(tmp_path, format="nonsense")
