@@ -150,7 +150,7 @@ def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
         return FileFormatError(
             path,
             f"the labels {shown} are those of an impedance spectrum, which is no "
-            "cycling.",
+            "cycling: read_impedance reads it.",
             number,
         )
     found = choose(shown, GENERIC.columns)
