@@ -395,6 +395,7 @@ ELSEWHERE = {
     "cdi.strain.geometry": "has no dimension of the object",
     "cdi.to_laboratory.geometry": "has no dimension of the object",
     "cdi.domains.geometry": "has no dimension of the object",
+    "echem.degradation_modes.standards": "contents of half cells of their own",
     "echem.fit_clock.channel": "a clock of its own",
     "echem.join.scans": "matched by time",
     "echem.equilibrium_hysteresis.other": "pulses of its own",

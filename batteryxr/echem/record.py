@@ -223,13 +223,13 @@ def _charge(
     if variable is None:
         # A record's own `capacity` begins anew with every half cycle.
         if "record" in ds.dims and "current" in ds.variables:
-            return _integrated(ds, caller=caller)
+            return net_charge(ds, caller=caller)
         variable = next((name for name in usual if name in ds.variables), usual[-1])
     require_variables(ds, [variable], caller=caller)
     return ds[variable]
 
 
-def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
+def net_charge(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
     """Integrate the current over time by the rules of `half_cycles`."""
     from batteryxr.echem.kernels.record import increments
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import VoltageWindow
 
 #: What smoothing shifts a valley relative to what a second smoothing does, at most.
-_FIRST = 1.7
+_FIRST = 2.0
 
 
 @recorded

@@ -10,16 +10,17 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io.door.hdf5 import opened, walk
 from batteryxr.io.frames.cxi import read_cxi
 from batteryxr.io.frames.ptychography_found import (
     DIMS,
     LayoutSearch,
+    Signs,
     checked,
     first,
     listed,
+    turned,
 )
 from batteryxr.io.frames.ptychography_layouts import (
     ARRAYS,
@@ -53,7 +54,7 @@ def read_ptychography(
     pixel_pitch: DetectorPixel | None = None,
     centre: tuple[float, float] | None = None,
     size: int | None = None,
-    sign: tuple[int, int] | None = None,
+    sign: tuple[int, int] | tuple[str, str] | None = None,
     narrow: bool = False,
 ) -> xr.Dataset:
     """Open a ptychographic scan of any beamline, or one scan per energy.
@@ -82,7 +83,9 @@ def read_ptychography(
         it. Without `size` whole frames are returned.
     sign
         Factors of positions y and x: -1 where the sample is what moves, or a motor
-        runs against the detector's rows or columns. None: as usual for the layout.
+        runs against the detector's rows or columns. None: as usual for the layout. Or
+        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes for y what
+        would be x, and for x the negative of what would be y.
     narrow
         Make counts uint16, as detectors of 32 bits hardly need more: half the memory.
         Bad pixels become 0; reading fails where another count does not fit.
@@ -130,7 +133,7 @@ def _read(
     told: dict[str, float | None],
     centre: tuple[float, float] | None,
     size: int | None,
-    signs: tuple[int, int] | None,
+    signs: Signs | None,
 ) -> xr.Dataset:
     with opened(path) as file:
         held = _held(file, layout)
@@ -205,7 +208,7 @@ def _adjusted(
     scan: xr.Dataset,
     at: dict[str, Any],
     told: dict[str, float | None],
-    signs: tuple[int, int] | None,
+    signs: Signs | None,
 ) -> xr.Dataset:
     """Return a scan with what the user tells instead of what the file does."""
     n = scan.sizes["position"]
@@ -216,10 +219,12 @@ def _adjusted(
     for name, value in fresh.items():
         scan = scan.assign_coords({name: scan[name].copy(data=value)})
     if signs is not None:
-        for axis, sign in zip("yx", signs, strict=True):
+        told_places = [scan[f"position_{axis}"].values for axis in "yx"]
+        for axis, values in zip(
+            "yx", turned(np.stack(told_places), signs), strict=True
+        ):
             name = f"position_{axis}"
-            scan = scan.assign_coords({name: scan[name] * sign})
-            scan[name].attrs.update(attributes(name))
+            scan = scan.assign_coords({name: scan[name].copy(data=values)})
     return scan
 
 

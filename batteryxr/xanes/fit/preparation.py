@@ -52,7 +52,7 @@ class PixelFit:
         wide = array.dtype.itemsize > 4 or array.dtype.kind != "f"
         dtype = np.float64 if wide else np.float32
         inputs, dims = zip((array, [dim]), *self.pixels.values(), strict=True)
-        sizes = {"parameter": self.problem.model.low.size, "derived": 4, "statistic": 3}
+        sizes = {"parameter": self.problem.model.low.size, "derived": 4, "statistic": 4}
         fitted = blocks.apply(
             _fit_block,
             *inputs,
