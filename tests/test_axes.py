@@ -280,6 +280,13 @@ GENERAL = {
     "distance": 800.0,
     "pixel_size": 55.0,
 }
+case("xanes.deglitch", spectra, *ENERGY, *IMAGE)
+case("xanes.smooth", spectra, *ENERGY, *IMAGE, width=4.0)
+case("xanes.despike", spectra, *ENERGY, *IMAGE, dim="energy")
+case("xanes.smooth_spectra", spectra, *ENERGY, *IMAGE, dim="energy")
+case("xanes.subtract_baseline", spectra, *ENERGY, *IMAGE, dim="energy")
+case("xanes.rescale", spectra, *ENERGY, *IMAGE, dim="energy")
+
 DETECTOR = ("detector_y", "detector_x")
 ROCKING = ("rocking", *DETECTOR)
 SPACE = ("z", "y", "x")
@@ -406,6 +413,29 @@ ELSEWHERE = {
     "nmf.bands": "as fit, whose result it turns; tests/nmf",
     "echem.equilibrium_hysteresis": "pulses by their capacity; tests/echem",
     "echem.percolation": "takes a formula",
+    "nmf.advise": "as bands",
+    "nmf.amounts": "takes weights, which it scales",
+    "xanes.lcf_subsets": "as lcf",
+    "xanes.convert_axis": "makes an axis of another, point by point",
+    "xanes.fit_lattice": "tests/xanes, of diffraction",
+    "xanes.fit_pattern": "tests/xanes, of diffraction",
+    "xanes.crystallite_size": "takes fitted peaks",
+    "xanes.align": "as calibrate_energy",
+    "xanes.merge": "tests/xanes, of scans",
+    "xanes.rebin_energy": "makes an axis of its own",
+    "cdi.check_ptycho": "frames as of ptycho",
+    "cdi.orientation": "frames as of ptycho",
+    "echem.degradation_modes": "tests/echem",
+    "echem.correct_drift": "tests/echem, of impedance",
+    "echem.drt": "tests/echem, of impedance",
+    "echem.drt_peaks": "tests/echem, of impedance",
+    "echem.fit_circuit": "tests/echem, of impedance",
+    "echem.kramers_kronig": "tests/echem, of impedance",
+    "echem.as_patterns": "tests/echem, of impedance",
+    "echem.attach": "as join",
+    "echem.pulses": "record as of gitt",
+    "echem.interruptions": "record as of gitt",
+    "echem.resistance": "record as of gitt",
     "nmf.read_crystal": "reads a file",
     "cdi.stack_states": "takes states one by one",
     "cdi.track_domains": "takes numbers of domains",
