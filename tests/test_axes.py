@@ -549,7 +549,16 @@ def answer(name, axis, change):
 AXES = [(name, axis) for name, (_, axes, _) in CASES.items() for axis in axes]
 
 
-@pytest.mark.parametrize(("name", "axis"), AXES)
+def _some(pairs):
+    """Mark all but each sixth pair long: all of them take minutes."""
+    long = pytest.mark.long
+    return [
+        pytest.param(*pair, marks=() if k % 6 == 0 else long)
+        for k, pair in enumerate(pairs)
+    ]
+
+
+@pytest.mark.parametrize(("name", "axis"), _some(AXES))
 def test_an_axis_that_cannot_be_relied_on_is_never_taken_in_silence(name, axis):
     for change in CHANGES:
         told = answer(name, axis, change)
