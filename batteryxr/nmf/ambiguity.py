@@ -16,16 +16,16 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.bounds import lowest
 from batteryxr.nmf.posterior import NOISE, Labels
 from batteryxr.nmf.results import labelled
+from batteryxr.nmf.shifts import lowest
 from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Seed
-    from batteryxr.nmf.bounds import Lowest
     from batteryxr.nmf.kernels.feasible import Range
     from batteryxr.nmf.phases.candidates import Candidates
+    from batteryxr.nmf.shifts import Lowest
 
 #: Of more patterns than this the outermost are taken: the others are among them.
 _PATTERNS = 4000
@@ -229,7 +229,7 @@ class _Ground:
 
     def walk(self, steps: int) -> Range:
         """Return what a walk has seen, components in the unit."""
-        from batteryxr.nmf.kernels.feasible import Noise, explore
+        from batteryxr.nmf.kernels.feasible import Scatter, explore
 
         return explore(
             self.weights,
@@ -237,7 +237,7 @@ class _Ground:
             (self.known == "scan") | (self.known == "pattern"),
             self.rng,
             closure=self.closure,
-            noise=Noise(self.noise / self.unit, self.errors),
+            noise=Scatter(self.noise / self.unit, self.errors),
             steps=steps,
         )
 

@@ -9,7 +9,7 @@ import xarray as xr
 import batteryxr
 from batteryxr import nmf, simulate
 from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.nmf.kernels.feasible import Noise, explore
+from batteryxr.nmf.kernels.feasible import Scatter, explore
 
 
 def two_phases() -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def test_the_range_of_two_components_is_exact():
         np.zeros(2, bool),
         np.random.default_rng(0),
         closure=True,
-        noise=Noise(0.0),
+        noise=Scatter(0.0),
     )
     d = h[1] - h[0]
     # Positions along the line, 0 at the first component and 1 at the second.
@@ -53,7 +53,7 @@ def test_all_that_is_returned_fits_and_is_feasible(closure):
     w /= w.sum(axis=0)
     h = rng.gamma(1.0, 1.0, (4, 60)) + 0.05
     fixed = np.array([False, True, False, False])
-    found = explore(w, h, fixed, rng, closure=closure, noise=Noise(0.0), steps=1500)
+    found = explore(w, h, fixed, rng, closure=closure, noise=Scatter(0.0), steps=1500)
     assert found.moved > 0.9
     spread = []
     for turn in found.rotations:
