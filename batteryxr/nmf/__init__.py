@@ -1,6 +1,6 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
-from batteryxr.core.crystals import PdfInstrument
+from batteryxr.core.crystals import PdfInstrument, read_crystal
 from batteryxr.nmf.ambiguity import advise, bands
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import Solver, fit
@@ -8,7 +8,6 @@ from batteryxr.nmf.joining import join
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
-from batteryxr.nmf.phases.candidates import read_crystal
 from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
 from batteryxr.nmf.plot import (

@@ -9,19 +9,19 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.crystals import Crystal, PdfInstrument
+from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
     warn_quality,
 )
-from batteryxr.core.labels import matched
+from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of
 from batteryxr.nmf.phases.measured import instrument_of
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
 
@@ -338,6 +338,7 @@ def _within(
     patterns: xr.DataArray, r_range: tuple[float, float] | None
 ) -> xr.DataArray:
     """Return the patterns between two distances, r = 0 left out."""
+    require_monotonic(patterns["r"], caller="identify")
     low, high = r_range or (0.0, math.inf)
     r = patterns["r"].values
     kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
