@@ -387,9 +387,9 @@ def _with_noise(
 ) -> dict[str, xr.DataArray]:
     """Return the range of the weights, `wider` at either end."""
     bare = weights.drop_vars(list(weights.coords))
-    low, high = np.minimum(low - wider, bare), np.maximum(high + wider, bare)
-    low = low.clip(0.0, top).transpose(*weights.dims)
-    high = high.clip(0.0, top).transpose(*weights.dims)
+    low, high = low - wider, high + wider
+    low = low.where(low < bare, bare).clip(0.0, top).transpose(*weights.dims)
+    high = high.where(high > bare, bare).clip(0.0, top).transpose(*weights.dims)
     parts = {
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),
