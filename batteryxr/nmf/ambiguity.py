@@ -78,8 +78,8 @@ def bands(
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
         deviations of noise included; ``components_low`` and ``components_high``;
-        ``shift_curve``, the bound, and ``on_bound``, at which share of its points a
-        component of the result lies on it, within noise. Without closure each
+        ``bound_curve``, and ``bound_share``, at which share of its points a component
+        of the result lies on it, within noise. Without closure each
         component keeps its area.
 
     Raises
@@ -110,11 +110,16 @@ def bands(
             f"{'Highest' if index else 'Lowest'} component that fits",
         )
     near = ground.patterns[:, points] * ground.unit <= 3 * ground.noise
-    out["on_bound"] = labelled(
-        "on_bound", "component", near.mean(axis=1), "1", "Share on the bound"
+    out["bound_share"] = labelled(
+        "bound_share", "component", near.mean(axis=1), "1", "Share on the bound"
     )
     curve = result["shift_curve"].copy(data=np.zeros(points.size) + lift)
-    out["shift_curve"] = curve.assign_attrs(long_name="Bound of the components")
+    out["bound_curve"] = label(
+        curve,
+        "bound_curve",
+        units=str(curve.attrs.get("units", "1")),
+        long_name="Bound of the components",
+    )
     answer = xr.Dataset(out)
     answer.attrs = {"noise": ground.noise, "closure": int(ground.closure)}
     return answer

@@ -117,7 +117,9 @@ def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
     back = batteryxr.open_store(tmp_path / "bands.zarr").load()
     xr.testing.assert_equal(back, bands)
     everything = {
-        str(c): fit["components"].sel(component=c, drop=True)
+        str(c): fit["components"]
+        .sel(component=c, drop=True)
+        .assign_attrs(origin="pattern")  # as if measured elsewhere
         for c in fit["component"].values
     }
     held = series.data.nmf.fit(
@@ -131,7 +133,7 @@ def test_a_tighter_shift_narrows_the_range(series):
     widths = [
         float(
             series.data.nmf.fit(3, constraints=nmf.Constraints(shift=shift))
-            .nmf.bands(steps=8000)["weights_width"]
+            .nmf.bands(steps=8000, shift="fit")["weights_width"]
             .mean()
         )
         for shift in ("minimum", "envelope")
