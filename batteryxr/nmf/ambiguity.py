@@ -16,16 +16,16 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.bounds import lowest
 from batteryxr.nmf.posterior import NOISE, Labels
 from batteryxr.nmf.results import labelled
+from batteryxr.nmf.shifts import lowest
 from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Seed
-    from batteryxr.nmf.bounds import Lowest
     from batteryxr.nmf.kernels.feasible import Range
     from batteryxr.nmf.phases.candidates import Candidates
+    from batteryxr.nmf.shifts import Lowest
 
 #: Of more patterns than this the outermost are taken: the others are among them.
 _PATTERNS = 4000
@@ -78,8 +78,8 @@ def bands(
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
         deviations of noise included; ``components_low`` and ``components_high``;
-        ``shift_curve``, the bound, and ``on_bound``, at which share of its points a
-        component of the result lies on it, within noise. Without closure each
+        ``bound_curve``, and ``bound_share``, at which share of its points a component
+        of the result lies on it, within noise. Without closure each
         component keeps its area.
 
     Raises
@@ -110,11 +110,16 @@ def bands(
             f"{'Highest' if index else 'Lowest'} component that fits",
         )
     near = ground.patterns[:, points] * ground.unit <= 3 * ground.noise
-    out["on_bound"] = labelled(
-        "on_bound", "component", near.mean(axis=1), "1", "Share on the bound"
+    out["bound_share"] = labelled(
+        "bound_share", "component", near.mean(axis=1), "1", "Share on the bound"
     )
     curve = result["shift_curve"].copy(data=np.zeros(points.size) + lift)
-    out["shift_curve"] = curve.assign_attrs(long_name="Bound of the components")
+    out["bound_curve"] = label(
+        curve,
+        "bound_curve",
+        units=str(curve.attrs.get("units", "1")),
+        long_name="Bound of the components",
+    )
     answer = xr.Dataset(out)
     answer.attrs = {"noise": ground.noise, "closure": int(ground.closure)}
     return answer
@@ -229,7 +234,7 @@ class _Ground:
 
     def walk(self, steps: int) -> Range:
         """Return what a walk has seen, components in the unit."""
-        from batteryxr.nmf.kernels.feasible import Noise, explore
+        from batteryxr.nmf.kernels.feasible import Scatter, explore
 
         return explore(
             self.weights,
@@ -237,7 +242,7 @@ class _Ground:
             (self.known == "scan") | (self.known == "pattern"),
             self.rng,
             closure=self.closure,
-            noise=Noise(self.noise / self.unit, self.errors),
+            noise=Scatter(self.noise / self.unit, self.errors),
             steps=steps,
         )
 
@@ -387,9 +392,9 @@ def _with_noise(
 ) -> dict[str, xr.DataArray]:
     """Return the range of the weights, `wider` at either end."""
     bare = weights.drop_vars(list(weights.coords))
-    low, high = np.minimum(low - wider, bare), np.maximum(high + wider, bare)
-    low = low.clip(0.0, top).transpose(*weights.dims)
-    high = high.clip(0.0, top).transpose(*weights.dims)
+    low, high = low - wider, high + wider
+    low = low.where(low < bare, bare).clip(0.0, top).transpose(*weights.dims)
+    high = high.where(high > bare, bare).clip(0.0, top).transpose(*weights.dims)
     parts = {
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds, check_fields
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.labels import matched
 from batteryxr.core.provenance import replayable
 from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
@@ -17,13 +19,12 @@ from batteryxr.nmf.shifts import subtract_shift
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-
     from batteryxr.core.checks import Positive
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.shifts import Shift
+    from batteryxr.nmf.starting import Starts
 
 #: Of a penalty.
 Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
@@ -157,3 +158,66 @@ def constrain(
     if constraints.shift is not None:
         patterns = subtract_shift(patterns, constraints.shift)
     return in_sound_unit(patterns)
+
+
+def with_profiles(
+    patterns: Patterns, starts: Starts, constraints: Constraints
+) -> tuple[Starts, np.ndarray | None]:
+    """Return starts whose components are named, and the weights that are known.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        For more names than components, or weights that cannot be.
+    """
+    windows, weights = constraints.presence or {}, constraints.weights or {}
+    if not windows and not weights:
+        return starts, None
+    if not patterns.series or not patterns.held:
+        name = "presence" if windows else "weights"
+        raise ArgumentError(name, dict(windows or weights), "None for images")
+    if constraints.weight_smoothness:
+        raise ArgumentError(
+            "weight_smoothness", constraints.weight_smoothness, "0 with known weights"
+        )
+    every = [*starts.names]
+    every += [n for n in (*windows, *weights) if n not in every]
+    every = list(dict.fromkeys(every))
+    if len(every) > starts.n:
+        raise ArgumentError(
+            "presence", every, f"at most {starts.n} names, one for each component"
+        )
+    given = np.full((starts.n, patterns.n_samples), np.nan)
+    for name, (first, last) in windows.items():
+        if not 0 <= first <= last < patterns.n_samples:
+            raise ArgumentError(
+                f"presence[{name!r}]",
+                (first, last),
+                f"two scans between 0 and {patterns.n_samples - 1}",
+            )
+        outside = np.ones(patterns.n_samples, dtype=bool)
+        outside[first : last + 1] = False
+        given[every.index(name), outside] = 0.0
+    for name, profile in weights.items():
+        given[every.index(name)] = _profile(patterns, name, profile)
+    total = np.nansum(given, axis=0)
+    none = ~np.isnan(given).any(axis=0)
+    if (total > 1 + 1e-9).any() or (none & (total < 1 - 1e-9)).any():
+        raise DataError(
+            "weights",
+            "known weights that do not leave ratios which sum to one",
+            "Lower them, or widen the windows of presence.",
+        )
+    called = tuple(every[len(starts.names) :])
+    return replace(starts, called=called), given
+
+
+def _profile(patterns: Patterns, name: str, profile: xr.DataArray) -> np.ndarray:
+    where = f"weights[{name!r}]"
+    (dim,) = patterns.samples
+    if profile.dims != (dim,):
+        raise ArgumentError(where, profile, f"values along {dim!r}")
+    values = matched(patterns.data, profile, argument=where).values.astype(np.float64)
+    if np.nanmin(values, initial=0.0) < 0 or np.isinf(values).any():
+        raise DataError(where, "has negative or infinite values")
+    return values

@@ -17,11 +17,16 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
-from batteryxr.nmf.constraints import Constraints, constrain
+from batteryxr.nmf.constraints import Constraints, constrain, with_profiles
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.profiles import as_constrained, with_profiles, without_spikes
-from batteryxr.nmf.results import arrange, label_result, labelled
-from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
+from batteryxr.nmf.results import arrange, as_constrained, label_result, labelled
+from batteryxr.nmf.solving import (
+    gapless,
+    pick_pure,
+    run_starts,
+    spread_out,
+    without_spikes,
+)
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
 

@@ -15,7 +15,7 @@ from batteryxr.nmf.starting import ORIGINS
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules
-    from batteryxr.nmf.solving import Factors
+    from batteryxr.nmf.solving import Block, Factors
     from batteryxr.nmf.starting import Starts
 
 _FLAGS = {
@@ -326,3 +326,37 @@ def _story(factors: Factors) -> dict[str, xr.DataArray]:
             for name, (v, text) in columns.items()
         }
     return out
+
+
+def as_constrained(
+    result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
+) -> xr.Dataset:
+    """Return the result with the weights that obey what is known; residuals too."""
+    weights = np.asarray(factors.weights)[order].T
+    rest = np.full((block.samples.size, block.points.size), np.nan)
+    rows = np.asarray(factors.weights)[:, block.samples].T
+    values = block.values - rows @ factors.components[:, block.points]
+    rest[np.ix_(block.samples, block.points)] = (
+        values if block.v is None else np.where(block.v > 0, values, np.nan)
+    )
+    count = np.maximum(np.isfinite(rest).sum(axis=1), 1)
+    level = np.sqrt(np.nansum(rest**2, axis=1) / count)
+    level = np.where(block.samples, level, np.nan)
+    before = result["residual"].values
+    ratio = level / np.where(before > 0, before, np.nan)
+    new = {
+        "weights": weights,
+        "residual": level,
+        "relative_residual": result["relative_residual"].values * ratio,
+    }
+    return result.assign(
+        {
+            name: label(
+                result[name].copy(data=array),
+                name,
+                units=str(result[name].attrs["units"]),
+                long_name=str(result[name].attrs["long_name"]),
+            )
+            for name, array in new.items()
+        }
+    )

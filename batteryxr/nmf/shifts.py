@@ -19,6 +19,7 @@ from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Finite, NonNegative
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.phases.candidates import Candidates
 
+    Lowest: TypeAlias = Literal["physics", "fit"] | xr.DataArray
     Shift: TypeAlias = Literal["minimum", "envelope"] | Finite | xr.DataArray | None
 
+#: A phase may be so much denser than the densest scan; ripples reach below too.
+_DENSER = 1.15
+#: Nearer than this noise and ripples tell more than density (Angstrom).
+_NEAR = 1.0
 #: A fraction of the squared signal in negative values that noise may have.
 NOISE = 2e-3
 
@@ -158,3 +165,51 @@ def refuse_negative(negative: float, total: float, shifted: bool) -> None:
         "a curve such as -4 pi rho0 r for G(r). With closure=True the shift is undone "
         "exactly.",
     )
+
+
+def lowest(
+    result: xr.Dataset, shift: Lowest, candidates: Candidates | None
+) -> np.ndarray:
+    """Return the curve that no true component can lie below, (points,).
+
+    Where the fit was not shifted, it is zero. For G(r), ``-4 pi rho0 r`` of the
+    densest candidate, or of the densest scan and 15 % more: no pair distribution
+    function goes lower than where there are no pairs. For other signed patterns the
+    lowest value of the shift.
+    """
+    used = result["shift_curve"].values.astype(np.float64)
+    (signal,) = result["shift_curve"].dims
+    if isinstance(shift, xr.DataArray):
+        shift = matched(result["components"], shift, argument="shift")
+        if shift.dims != (signal,):
+            raise DimensionError(f"shift has {shift.dims}; expected {(signal,)}.")
+        if not np.isfinite(shift.values).all():
+            raise DataError("shift", "a curve with NaN; expected finite values")
+        return shift.values.astype(np.float64)
+    if shift == "fit" or not used.any():
+        return used
+    if signal != "r" or not _signed(result):
+        return np.minimum(used, min(float(used.min()), 0.0))
+    r = result[signal].values.astype(np.float64)
+    if candidates is not None:
+        crystals = crystals_of(candidates).values()
+        density = max(float(c.occupancy.sum()) / c.volume for c in crystals)
+    else:
+        density = _DENSER * _densest(result, r)
+    return np.minimum(-4 * np.pi * density * r, used)
+
+
+def _signed(result: xr.Dataset) -> bool:
+    values = np.nan_to_num(result["components"].values)
+    below = float((np.minimum(values, 0.0) ** 2).sum())
+    return below > 2e-3 * float((values**2).sum())
+
+
+def _densest(result: xr.Dataset, r: np.ndarray) -> float:
+    """Return the highest density that a scan, as it was fitted, speaks of."""
+    far = r >= _NEAR
+    if not far.any():
+        raise DataError("r", f"no distance of {_NEAR} Angstrom and more")
+    series = xr.dot(result["weights"], result["components"], dim="component")
+    slope = -series.transpose(..., "r").values[..., far] / (4 * np.pi * r[far])
+    return max(float(np.nanmax(slope)), 1e-3)

@@ -49,7 +49,7 @@ class Range:
     moved: float
 
 
-class Noise(NamedTuple):
+class Scatter(NamedTuple):
     """Of the data, and what the components have of it.
 
     Parameters
@@ -72,7 +72,7 @@ def explore(
     rng: np.random.Generator,
     *,
     closure: bool,
-    noise: Noise,
+    noise: Scatter,
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass
@@ -138,7 +138,7 @@ class PatternsFit:
 
 def fit_patterns(
     y: np.ndarray,
-    models: list[
+    models: Sequence[
         tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, Mapping[str, np.ndarray]]
     ],
     sigma: np.ndarray | None = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.nmf.kernels import alternate, metropolis
-from batteryxr.nmf.kernels.feasible import Noise, explore
+from batteryxr.nmf.kernels.feasible import Scatter, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,11 +111,11 @@ def run_chain(
         rules.fixed,
         rng,
         closure=rules.closure,
-        noise=Noise(float(scatter)),
+        noise=Scatter(float(scatter)),
         steps=schedule.rotations,
         draws=schedule.draws,
     )
-    # Noise as the draws scatter, around each of the factorisations that fit alike.
+    # Scatter as the draws scatter, around each of the factorisations that fit alike.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
     chain.noise = chain.weights.std(axis=0)

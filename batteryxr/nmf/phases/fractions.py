@@ -212,7 +212,7 @@ def _lithium(
     if "li_content" in lithium.coords:
         apart = lithium - lithium["li_content"]
         out["li_difference"] = (apart, "Li per metal, phases less cycler")
-        off = float(np.abs(apart).quantile(0.9))
+        off = float(np.nanquantile(np.abs(apart.values), 0.9))
         if off > _APART:
             warn_quality(
                 f"phases and cycler differ by up to {off:.2f} Li per metal in nine of "

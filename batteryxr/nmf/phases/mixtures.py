@@ -125,10 +125,10 @@ def mixture_of(
             mixture = Mixture(names, tuple(shares), found.r_w)
             value = _criterion(found.r_w, len(names), independent)
             tried.append((value, mixture, sure))
-    sure = [(value, m) for value, m, ok in tried if ok]
-    if not sure:
+    believed = [(value, m) for value, m, ok in tried if ok]
+    if not believed:
         return none
-    _, best = min(sure, key=lambda pair: pair[0])
+    _, best = min(believed, key=lambda pair: pair[0])
     explained = 1.0 - best.r_w**2
     excess = math.sqrt(max(best.r_w**2 - noise**2, 0.0))
     if explained < _SIGNAL + 30.0 / y.size or excess > _BELIEVED:
