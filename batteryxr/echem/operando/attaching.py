@@ -23,7 +23,7 @@ from batteryxr.echem.cycling.half_cycles import half_cycles
 from batteryxr.echem.operando.joining import _MADE, join
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -66,8 +66,8 @@ def attach(
     record: xr.Dataset,
     scans: Annotated[Scans, OwnLabels()],
     *,
-    voltage: Any = None,
-    direction: Any = None,
+    voltage: float | str | Sequence[float] | np.ndarray | xr.DataArray | None = None,
+    direction: str | Sequence[str] | np.ndarray | xr.DataArray | None = None,
     table: str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | None = None,
     pattern: str | None = None,
     tolerance: NonNegative = 0.02,
