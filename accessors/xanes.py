@@ -12,6 +12,7 @@ from batteryxr.xanes.composition import (
     components,
     composition,
     kramers_kronig,
+    subsets,
 )
 from batteryxr.xanes.diffraction import instrument, lattices, pawley, sizes
 from batteryxr.xanes.domains import clusters as domains
@@ -30,6 +31,7 @@ from batteryxr.xanes.plot import series as series_plots
 from batteryxr.xanes.plot import spectra as spectrum_plots
 from batteryxr.xanes.plot import stacks as stack_plots
 from batteryxr.xanes.preparing import baselines, despiking, smoothing
+from batteryxr.xanes.series import alignment, glitches, merging
 from batteryxr.xanes.spectra import AXES
 from batteryxr.xanes.stacks import images, ptychography, registration
 
@@ -98,7 +100,14 @@ class Xanes(Accessor):
     from_transmission = method(ptychography.from_transmission, ("energy", "y"))
     register = method(registration.register, "energy", *_IMAGE)
     rebin = method(images.rebin, ("energy", "y"))
-    calibrate_energy = method(images.calibrate_energy, "energy")
+
+    # scans of a series
+    calibrate_energy = method(alignment.calibrate_energy, "energy")
+    align = method(alignment.align, "energy", _MANY)
+    deglitch = method(glitches.deglitch, "energy")
+    merge = method(merging.merge, "energy", _MANY)
+    rebin_energy = method(merging.rebin_energy, "energy")
+    smooth = method(glitches.smooth, "energy")
 
     # without rays and backgrounds, smooth, on one scale
     despike = method(despiking.despike, AXES)
@@ -124,6 +133,7 @@ class Xanes(Accessor):
 
     # combinations
     lcf = method(combination.lcf, "energy")
+    lcf_subsets = method(subsets.lcf_subsets, "energy")
     pca = method(components.pca, "energy", _MANY)
 
     # composition

@@ -19,6 +19,7 @@ from batteryxr.xanes.composition.kramers_kronig import (
 from batteryxr.xanes.composition.kramers_kronig import (
     scattering_factors as scattering_factors,
 )
+from batteryxr.xanes.composition.subsets import lcf_subsets as lcf_subsets
 from batteryxr.xanes.diffraction.cells import Cell as Cell
 from batteryxr.xanes.diffraction.instrument import Diffractometer as Diffractometer
 from batteryxr.xanes.diffraction.instrument import convert_axis as convert_axis
@@ -63,7 +64,12 @@ from batteryxr.xanes.preparing.baselines import subtract_baseline as subtract_ba
 from batteryxr.xanes.preparing.despiking import despike as despike
 from batteryxr.xanes.preparing.smoothing import rescale as rescale
 from batteryxr.xanes.preparing.smoothing import smooth_spectra as smooth_spectra
-from batteryxr.xanes.stacks.images import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.alignment import align as align
+from batteryxr.xanes.series.alignment import calibrate_energy as calibrate_energy
+from batteryxr.xanes.series.glitches import deglitch as deglitch
+from batteryxr.xanes.series.glitches import smooth as smooth
+from batteryxr.xanes.series.merging import merge as merge
+from batteryxr.xanes.series.merging import rebin_energy as rebin_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density
 from batteryxr.xanes.stacks.images import rebin as rebin
 from batteryxr.xanes.stacks.ptychography import from_transmission as from_transmission

@@ -18,6 +18,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.endings import CUT
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.series.axis import on_one_axis
 from batteryxr.io.series.choice import AXES, FORMULAS, choose, made
 from batteryxr.io.series.headers import slug
@@ -289,12 +290,16 @@ def _paths(files: Any, order: str) -> list[Path]:
     return list(paths) if order == "given" else sorted(paths, key=natural)
 
 
+def _is_series(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(_SUFFIXES) and name[0] != "."
+
+
 def _in_folder(folder: Path) -> list[Path]:
     kinds: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir(), key=natural):
+    for path in sorted(files_in(folder, _is_series), key=natural):
         name = path.name.lower().removesuffix(".gz")
-        if path.is_file() and name.endswith(_SUFFIXES) and name[0] != ".":
-            kinds.setdefault(name[name.rfind(".") :], []).append(path)
+        kinds.setdefault(name[name.rfind(".") :], []).append(path)
     if len(kinds) == 1:
         return next(iter(kinds.values()))
     if not kinds:

@@ -78,8 +78,9 @@ def fit_edge(
         bound, or left more than noise) or "never". By default "always" up to 1000
         spectra, else "doubtful". A `Multistart` also says when two solutions are
         ambiguous: edge energies further apart than three standard errors, between
-        which noise could choose (chi2 within three standard deviations). The one on
-        the branch of the mean spectrum, or of `start`, is given, and flagged.
+        which noise could choose (chi2 within three standard deviations), or how the
+        model is wrong (more than noise is left, and chi2 within a factor of two). The
+        one on the branch of the mean spectrum, or of `start`, is given, and flagged.
 
     Returns
     -------
@@ -89,8 +90,11 @@ def fit_edge(
         `peak_area` and `normalised_peak_area` (area / jump); each with `_error`, one
         standard deviation from the slopes of the model at the solution (NaN at a
         bound; for position and width of a peak near the noise a tenth too small).
-        `chi2`, `r_factor`, `residual_sd`, and `flag` (bits, see its attributes).
-        Missing is NaN.
+        Where two solutions are ambiguous `edge_energy_other` is that of the other, and
+        the error of `edge_energy` reaches to it. `chi2`, `r_factor`, `residual_sd`,
+        and `flag` (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16:
+        ambiguous, 32: imprecise, an error of more than a fifth of the edge's width,
+        which slopes cannot tell well). Missing is NaN.
 
     Raises
     ------

@@ -24,6 +24,7 @@ FLAGS = {
     4: "not_converged",
     8: "at_bound",
     16: "ambiguous",
+    32: "imprecise",
 }
 #: Dimension and factor of the variables behind the parameters of a model.
 _NAMES = {
@@ -77,6 +78,10 @@ def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Data
         ("residual_sd", residual, units, "Standard deviation of the residuals"),
     ):
         out[name] = label(value, name, units=unit, long_name=long_name)
+    if terms.edge is not None:
+        text = "Edge energy of the other solution, where two are ambiguous"
+        other = "edge_energy_other"
+        out[other] = label(quality[..., 3], other, units=axis_unit, long_name=text)
     out["flag"] = label(
         fitted.flags,
         "flag",
