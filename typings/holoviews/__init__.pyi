@@ -12,6 +12,7 @@ Bars = ViewableElement
 Curve = ViewableElement
 ErrorBars = ViewableElement
 Image = ViewableElement
+Path = ViewableElement
 Points = ViewableElement
 QuadMesh = ViewableElement
 Scatter = ViewableElement
@@ -45,5 +46,3 @@ class extension:
     def __init__(self, *backends: str, inline: bool = ...) -> None: ...
 
 def render(plot: object, backend: str = ...) -> Any: ...
-
-class Path(core.ViewableElement): ...
