@@ -100,6 +100,8 @@ def wrong_values(annotation: str):
 NAMED = {
     "electrode": "cathode",
     "first": "charge",
+    "axis": "q",
+    "method": "echem.cycles",
     "candidates": [],
     "peaks": [(1.0, 2.0)],
     "bands": ("a", "b"),

@@ -409,6 +409,15 @@ OWN_WAY = {
 }
 #: Methods without a case, and why.
 ELSEWHERE = {
+    "xanes.despike": "axes as of fit_peaks; tests/xanes/preparing",
+    "xanes.subtract_baseline": "axes as of fit_peaks; tests/xanes/preparing",
+    "xanes.smooth_spectra": "axes as of fit_peaks; tests/xanes/preparing",
+    "xanes.rescale": "axes as of fit_peaks; tests/xanes/preparing",
+    "xanes.convert_axis": "each value keeps its point; tests/xanes/diffraction",
+    "xanes.fit_lattice": "axes as of fit_peaks; tests/xanes/diffraction",
+    "xanes.fit_pattern": "axes as of fit_peaks; tests/xanes/diffraction",
+    "xanes.crystallite_size": "has no axis; tests/xanes/diffraction",
+    "echem.attach": "rows as of join; tests/echem/operando",
     "nmf.refine_along": "as identify, which it calls; tests/nmf",
     "nmf.bands": "as fit, whose result it turns; tests/nmf",
     "echem.equilibrium_hysteresis": "pulses by their capacity; tests/echem",

@@ -386,6 +386,10 @@ case(
 
 #: Methods whose second array lies elsewhere by its nature, and why.
 ELSEWHERE = {
+    "xanes.crystallite_size.reference": "of another sample; tests/xanes/diffraction",
+    "echem.attach.scans": "told by name or order; tests/echem/operando",
+    "echem.attach.voltage": "as of scans",
+    "echem.attach.direction": "as of scans",
     "nmf.raise_n.fixed": "goes to nmf.fit",
     "nmf.metropolis.fixed": "as nmf.fit",
     "nmf.identify.errors": "tests/nmf/test_identification.py",

@@ -168,7 +168,7 @@ def overlay_samples(
 
 def overlaid(plots: Mapping[str, Any]) -> Any:
     """Put plots on one another, panel by panel, told apart by sample."""
-    hv = load_hvplot()
+    hv: Any = load_hvplot()
     first = next(iter(plots.values()))
     if isinstance(first, hv.Layout):
         panels = [
@@ -209,7 +209,7 @@ def joined(results: Mapping[str, Any]) -> Any:
 
     A coordinate on another dimension that differs between samples lies on both.
     """
-    parts = [
+    parts: list[Any] = [
         r.drop_vars("sample", errors="ignore").expand_dims(
             sample=np.array([name], dtype=object).astype(str)
         )

@@ -12,6 +12,7 @@ Bars = ViewableElement
 Curve = ViewableElement
 ErrorBars = ViewableElement
 Image = ViewableElement
+Path = ViewableElement
 Points = ViewableElement
 QuadMesh = ViewableElement
 Scatter = ViewableElement

@@ -18,17 +18,17 @@ from batteryxr.core.errors import (
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.half_cycles import half_cycles
 from batteryxr.echem.operando.joining import _MADE, join
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import NonNegative
+    from batteryxr.echem.counting import Counting
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
 
@@ -66,8 +66,8 @@ def attach(
     record: xr.Dataset,
     scans: Annotated[Scans, OwnLabels()],
     *,
-    voltage: Any = None,
-    direction: Any = None,
+    voltage: float | str | Sequence[float] | np.ndarray | xr.DataArray | None = None,
+    direction: str | Sequence[str] | np.ndarray | xr.DataArray | None = None,
     table: str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | None = None,
     pattern: str | None = None,
     tolerance: NonNegative = 0.02,
@@ -142,14 +142,7 @@ def attach(
     dim = _series(scans)
     volts, branches, cycles = _told(scans, dim, voltage, direction, table, pattern)
     rows = _with_clock(record)
-    rule = counting or Counting()
-    half = half_cycles(
-        rows,
-        min_charge=rule.min_charge,
-        by=rule.by,
-        i_zero=rule.i_zero,
-        max_gap=rule.max_gap,
-    )
+    half = half_cycles(rows, counting=counting)
     at = [
         _moment(rows, half, first, *state, tolerance=tolerance)
         for state in zip(volts, branches, cycles, strict=True)

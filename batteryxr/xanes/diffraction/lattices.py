@@ -96,11 +96,11 @@ class Asked:
 def fit_lattice(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    candidate: Phase,
+    candidate: str | os.PathLike[str] | Crystal | Cell,
     peaks: Sequence[Sequence[int]] | None = None,
     instrument: Diffractometer | None = None,
     offset: Offset | None = None,
-    reference: Phase | None = None,
+    reference: str | os.PathLike[str] | Crystal | Cell | None = None,
     limits: Range | None = None,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
 ) -> xr.Dataset:

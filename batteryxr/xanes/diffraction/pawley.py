@@ -17,9 +17,12 @@ from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
-    from batteryxr.xanes.diffraction.cells import Reflections
+    import os
+
+    from batteryxr.core.crystals import Crystal
+    from batteryxr.xanes.diffraction.cells import Cell, Reflections
     from batteryxr.xanes.diffraction.instrument import Diffractometer
-    from batteryxr.xanes.diffraction.lattices import Asked, Offset, Phase
+    from batteryxr.xanes.diffraction.lattices import Asked, Offset
     from batteryxr.xanes.spectra import Range
 
 _LIMIT, _TOLERANCE = 40, 1e-6
@@ -32,10 +35,10 @@ _FAR = 6.0
 def fit_pattern(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    candidate: Phase,
+    candidate: str | os.PathLike[str] | Crystal | Cell,
     instrument: Diffractometer | None = None,
     offset: Offset | None = None,
-    reference: Phase | None = None,
+    reference: str | os.PathLike[str] | Crystal | Cell | None = None,
     limits: Range | None = None,
     degree: Annotated[int, Bounds(low=0, high=30)] = 8,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,

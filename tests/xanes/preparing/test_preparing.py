@@ -188,3 +188,17 @@ def test_smoothing_and_scales():
         xanes.smooth_spectra(clean, window=1)
     with pytest.raises(ArgumentError, match="values that are all there"):
         xanes.despike(clean.where(clean > 200, np.nan).where(clean["shift"] > 400))
+
+
+@pytest.mark.parametrize(
+    "method", ["despike", "subtract_baseline", "smooth_spectra", "rescale"]
+)
+def test_axes_that_do_not_rise_are_refused_by_name(method):
+    clean, _, _ = raman(2)
+    order = np.random.default_rng(0).permutation(SHIFT.size)
+    twice, missing = SHIFT.copy(), SHIFT.copy()
+    twice[100], missing[100] = twice[99], np.nan
+    for axis in (SHIFT[order], twice, missing):
+        wrong = clean.assign_coords(shift=("shift", axis, {"units": "1/cm"}))
+        with pytest.raises(DimensionError, match="'shift' to rise"):
+            getattr(xanes, method)(wrong)

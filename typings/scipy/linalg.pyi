@@ -1,0 +1,6 @@
+import numpy as np
+import numpy.typing as npt
+
+def solveh_banded(
+    ab: npt.ArrayLike, b: npt.ArrayLike, lower: bool = ...
+) -> npt.NDArray[np.float64]: ...
