@@ -39,7 +39,16 @@ class LowFirst:
 Range = Annotated[tuple[float, float], LowFirst()]
 #: What a Dataset is searched for, in this order.
 ABSORPTION = ("absorption", "optical_density", "normalised")
-_UNITS = {"energy": "eV", "shift": "1/cm"}
+_UNITS = {
+    "energy": "eV",
+    "shift": "1/cm",
+    "two_theta": "deg",
+    "q": "1/Angstrom",
+    "d": "Angstrom",
+    "r": "Angstrom",
+}
+#: Axes that spectra and patterns lie on.
+AXES = tuple(_UNITS)
 
 
 def as_spectra(

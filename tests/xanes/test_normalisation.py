@@ -221,6 +221,25 @@ def test_operando_components(operando):
     assert abs(float(xr.corr(found.scores[0], edge))) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("limits", "mend"),
+    [
+        ({"pre": (-0.1, -0.03)}, r"keV.*-100\.0, -30\.0"),
+        ({"post": (0.05, 0.2)}, r"keV.*50\.0, 200\.0"),
+        ({"post": (0.05, None)}, r"keV.*50\.0, None"),
+        ({"pre": (8200.0, 8300.0)}, r"absolute.*-133\.0, -33\.0"),
+    ],
+)
+def test_ranges_in_other_units_are_refused(limits, mend):
+    energy = np.arange(8180.0, 8700.0, 0.5)
+    values = np.arctan(energy - 8333.0)
+    coords = {"energy": ("energy", energy, {"units": "eV"})}
+    spectrum = xr.DataArray(values, dims="energy", coords=coords)
+    with pytest.raises(ArgumentError, match=mend):
+        spectrum.xanes.normalise(e0=8333.0, **limits)
+    spectrum.xanes.normalise(e0=8333.0, pre=(-150, -30), post=(0.5, 900))
+
+
 E8300 = np.arange(8200.0, 8800.0, 1.0)
 
 

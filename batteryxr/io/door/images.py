@@ -187,6 +187,26 @@ def npy(path: Path) -> np.ndarray:
     DataQualityWarning
         If more than the array is in the file.
     """
+    npy_header(path)
+    with opened(path) as file, named(path, "no NumPy array"):
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], Any]:
+    """Return shape and type of a NumPy file's array, after a look that it is whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    frames
+        It is read frame by frame, so that one frame has to fit, not all.
+
+    Raises
+    ------
+    FileFormatError, DataQualityWarning
+        As of `npy`.
+    """
     start = head(path)
     refuse_other(path, start, "npy")
     size = regular(path)
@@ -202,7 +222,8 @@ def npy(path: Path) -> np.ndarray:
         needed = math.prod(map(int, shape)) * dtype.itemsize
         if dtype.hasobject or dtype.kind not in "biufc":
             raise FileFormatError(path, f"holds {dtype}, not numbers.")
-        refuse_larger(path, needed, FRAME)
+        one = needed // max(int(shape[0]), 1) if frames and shape else needed
+        refuse_larger(path, one, FRAME)
         there = size - file.tell()
         if there < needed or min(shape, default=0) < 1:
             raise FileFormatError(
@@ -213,8 +234,7 @@ def npy(path: Path) -> np.ndarray:
                 f"{path.name}: {there - needed:,} bytes follow the array and are left "
                 "out. Were several arrays saved into one file?"
             )
-        file.seek(0)
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        return tuple(map(int, shape)), dtype
 
 
 @contextlib.contextmanager

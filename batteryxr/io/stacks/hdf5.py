@@ -79,12 +79,13 @@ def _described(
         if values.dtype.kind == "c":
             return _object(file, path, values)
         return _along_energy(path, values.parent, values, n_energies, counts)
-    objects = [v for v in _walk(file) if v.dtype.kind == "c" and v.ndim in (2, 3)]
+    every = list(_walk(file))
+    objects = [v for v in every if v.dtype.kind == "c" and v.ndim in (2, 3)]
     named = [v for v in objects if _OBJECT.fullmatch(v.name.strip("/"))] or objects
     if len(named) == 1:
         return _object(file, path, named[0])
-    found = list(_signals(file))
-    cubes = [v for v in _walk(file) if v.ndim == 3 and n_energies in v.shape]
+    found = list(_signals(every))
+    cubes = [v for v in every if v.ndim == 3 and n_energies in v.shape]
     if not found and len(cubes) == 1 and n_energies:
         return _along_energy(path, cubes[0].parent, cubes[0], n_energies, counts)
     if not found:
@@ -151,11 +152,15 @@ def _arrays(file: h5py.Group) -> list[str]:
     return [v.name.strip("/") for v in _walk(file) if v.ndim in (1, 2, 3)][:40]
 
 
-def _signals(file: h5py.Group) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
+def _signals(
+    every: Sequence[h5py.Dataset],
+) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
     """Yield (group, values) wherever values lie beside an energy, images first."""
     groups: dict[str, h5py.Group] = {}
-    for values in _walk(file):
-        groups.setdefault(values.parent.name, values.parent)
+    for values in every:
+        name = values.name.rpartition("/")[0] or "/"
+        if name not in groups:
+            groups[name] = values.parent
     found: list[tuple[bool, int, int, h5py.Group, h5py.Dataset]] = []
     for group in groups.values():
         energy = _energy(group)

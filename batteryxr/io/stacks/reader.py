@@ -23,6 +23,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.files import head, named, refuse_other, text
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.images import pixel_size as told_pixel
 from batteryxr.io.door.images import tiff
 from batteryxr.io.formats import Format
@@ -190,7 +191,8 @@ def _paths(files: Any) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """Return the files of one kind in a folder; a header stands for its images."""
-    inside = sorted((p for p in folder.iterdir() if p.is_file()), key=natural)
+    known = {suffix for form in FORMATS.values() for suffix in form.suffixes}
+    inside = sorted(files_in(folder, lambda p: p.suffix.lower() in known), key=natural)
     kinds = [
         [p for p in inside if p.suffix.lower() in form.suffixes]
         for form in FORMATS.values()

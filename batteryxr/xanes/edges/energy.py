@@ -24,7 +24,7 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Share
     from batteryxr.xanes.fit.terms import Edge, Peak
     from batteryxr.xanes.spectra import Range
 
@@ -37,7 +37,7 @@ def edge_energy(
     *,
     method: Literal["half_jump", "derivative", "white_line", "fit"] = "half_jump",
     window: Range | None = None,
-    fraction: Positive = 0.5,
+    fraction: Share = 0.5,
     edge: Edge | Range | None = None,
     peaks: Peak | Range | Sequence[Peak | Range] = (),
 ) -> xr.Dataset:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Part of the energies, relative to the edge; None where a rule decides.
 Limits = tuple[float | None, float | None]
+#: Nearer to the edge than so many eV no line is fitted.
+_LEAST = 1.0
 #: Degree of the polynomial after the edge.
 Degree = Annotated[int, Bounds(low=0, high=5)]
 #: Bits of the variable `flag`.
@@ -106,6 +108,8 @@ def normalise(
     bounds.check("photon energy", e0, argument="e0")
     if not isinstance(e0, xr.DataArray | None) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
+    for name, limits in (("pre", pre), ("post", post)):
+        _check_limits(name, limits, x, e0)
     origin = edge_origin(array, e0)
     dtype = np.float32 if array.dtype == np.float32 else float
     wide, single = ["energy"], list[str]()
@@ -172,6 +176,27 @@ def _warn(flag: xr.DataArray) -> None:
         if count:
             which = "" if flag.size == 1 else f" in {count} of {flag.size} spectra"
             warn_quality(f"normalise: {mend.format(which)} (flag {_FLAGS[bit]}).")
+
+
+def _check_limits(
+    name: str, limits: Limits, x: np.ndarray, e0: float | xr.DataArray | None
+) -> None:
+    """Raise where a range that is relative to E0 is in keV, or is not relative."""
+    span, step = float(x[-1] - x[0]), float(np.diff(x).min())
+    given = [v for v in limits if v is not None and np.isfinite(v) and v != 0]
+    expected = f"eV relative to e0, of energies that span {span:g} eV"
+    if any(abs(v) > span and x[0] <= v <= x[-1] for v in given):
+        mend = "It looks absolute: subtract e0."
+        if isinstance(e0, int | float):
+            apart = tuple(None if v is None else round(v - e0, 6) for v in limits)
+            mend = f"It looks absolute: pass {apart}."
+        raise ArgumentError(name, limits, expected, mend)
+    both = len(given) == len(limits)
+    empty = both and abs(given[1] - given[0]) < step
+    small = (empty or max(map(abs, given)) < _LEAST) if given else False
+    if small and max(map(abs, given)) * 1e3 <= span:
+        apart = tuple(None if v is None else 1e3 * v for v in limits)
+        raise ArgumentError(name, limits, expected, f"Was it keV? Pass {apart}.")
 
 
 def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.DataArray:

@@ -1,11 +1,9 @@
-"""The edge model at every pixel, and peaks on a baseline: one engine, labelled."""
+"""The edge model at every pixel."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_multistart, as_peaks
@@ -119,67 +117,3 @@ def fit_edge(
     array = as_spectra(spectra, caller="fit_edge")
     fit = prepare(array, terms, options, caller="fit_edge")
     return fit.apply(array, caller="fit_edge")
-
-
-@recorded
-def fit_peaks(
-    spectra: xr.DataArray | xr.Dataset,
-    *,
-    peaks: Peak | Range | Sequence[Peak | Range],
-    baseline: Degree = 1,
-    dim: Literal["shift", "energy"] = "shift",
-    mask: xr.DataArray | None = None,
-    errors: Positive | xr.DataArray | None = None,
-    start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: When | Multistart | None = None,
-) -> xr.Dataset:
-    """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, pre-edges.
-
-    *Reads once* for the mean spectrum, then *lazy*; altogether lazy with `start`.
-
-    Parameters
-    ----------
-    spectra
-        Spectra along `dim`, in any other dimensions (state, polarisation, y, x, ...).
-    peaks
-        `Peak` objects, or ranges of positions.
-    baseline
-        Degree of the baseline; -1 for none.
-    dim
-        The axis: "shift" (1/cm) or "energy" (eV).
-    mask
-        Fitted is where it is True.
-    errors, start, multistart
-        As in `fit_edge`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Along `peak`: `peak_height`, `peak_position`, `peak_fwhm`, `peak_area`; along
-        `order`: `baseline`; each with `_error`. `chi2`, `r_factor`, `residual_sd` and
-        `flag` as in `fit_edge`.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no peak.
-    DataError
-        If the model has more parameters than there are points.
-    """
-    terms = Terms(None, as_peaks(peaks), baseline, dim)
-    if not terms.peaks:
-        raise ArgumentError("peaks", peaks, "at least one Peak or range of positions")
-    options = FitOptions(
-        mask=mask, errors=errors, start=start, multistart=as_multistart(multistart)
-    )
-    array = as_spectra(spectra, caller="fit_peaks", dim=dim, names=("intensity",))
-    fit = prepare(array, terms, options, caller="fit_peaks")
-    result = fit.apply(array, caller="fit_peaks")
-    for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
-        wide = 2.0 * result[name]
-        new = name.replace("width", "fwhm")
-        long_name = str(result[name].attrs["long_name"]).replace("Half", "Full", 1)
-        result[new] = label(
-            wide, new, units=result[name].attrs["units"], long_name=long_name
-        )
-    return result.drop_vars(["peak_width", "peak_width_error"])

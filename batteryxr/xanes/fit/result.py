@@ -143,7 +143,8 @@ def start_values(
         return first, None
     parts = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
     parts = [p.reset_coords(drop=True) for p in xr.broadcast(*parts)]
-    return first, xr.concat(parts, "parameter", coords="minimal", compat="override")
+    every = xr.concat(parts, "parameter", coords="minimal", compat="override")
+    return first, every if every.chunks is None else every.chunk(parameter=-1)
 
 
 def with_half_widths(

@@ -14,8 +14,9 @@ from batteryxr.core.errors import (
     DimensionError,
     LabelsError,
     VariableError,
+    warn_quality,
 )
-from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels import OwnLabels, matched, require_even
 from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -62,8 +63,14 @@ def optical_density(
         If there is no `i0`, it marks no pixel, or does not cover the energies.
     VariableError
         If the values are complex.
+
+    Warns
+    -----
+    DataQualityWarning
+        If energies repeat or are missing: no spectrum can be made of them later.
     """
     array = _intensity(stack)
+    _tell_repeats(array)
     if i0 is None:
         if "i0" not in array.coords:
             raise DataError(
@@ -129,6 +136,9 @@ def rebin(
     factors = factor if isinstance(factor, Mapping) else dict.fromkeys(_IMAGE, factor)
     sizes = {dim: int(n) for dim, n in factors.items()}
     require_dims(stack, sizes, caller="rebin")
+    require_even(
+        stack, [d for d, n in sizes.items() if d in _IMAGE and n > 1], caller="rebin"
+    )
     for dim, n in sizes.items():
         if n > stack.sizes[dim]:
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
@@ -156,6 +166,20 @@ def _intensity(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
             "Use from_transmission."
         )
     return stack
+
+
+def _tell_repeats(stack: xr.DataArray) -> None:
+    """Warn where energies are such that no spectrum can be made of the images."""
+    if "energy" not in stack.indexes:
+        return
+    energy = stack.indexes["energy"]
+    odd = int(energy.isna().sum()), int(energy.duplicated().sum())
+    if any(odd):
+        warn_quality(
+            f"energy: {odd[1]} energies repeat and {odd[0]} are missing. Each image "
+            "keeps its own optical density; before spectra are looked at, average "
+            "what was measured twice: `.groupby('energy').mean()`."
+        )
 
 
 def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
