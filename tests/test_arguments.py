@@ -106,6 +106,7 @@ NAMED = {
     "peaks": [(1.0, 2.0)],
     "bands": ("a", "b"),
     "path": ".",
+    "e0": 5480.0,
     "optics": batteryxr.cdi.Mirrors(focus=0.1),
     "frames": xr.DataArray(
         np.ones((2, 4, 4)), dims=("position", "detector_y", "detector_x")

@@ -200,6 +200,15 @@ def _cover(row: int, rival: float, model: Model, out: Out) -> None:
 
 
 @njit(**INNER)
+def _is_coarse(row: int, model: Model, out: Out) -> bool:
+    """Tell whether an edge energy is less certain than slopes can tell."""
+    if model.jump < 0:
+        return False
+    width = out.values[row, model.jump + 2]
+    return not out.errors[row, model.jump + 1] <= COARSE * width
+
+
+@njit(**INNER)
 def _leave_out(row: int, out: Out) -> None:
     """Write that a row holds too few data."""
     out.values[row] = math.nan
@@ -317,10 +326,8 @@ def fit_rows(
         if rival <= margin * chi_best:
             flag |= AMBIGUOUS
             _cover(row, rival_at, model, out)
-        elif model.jump >= 0:
-            width = out.values[row, model.jump + 2]
-            if not out.errors[row, model.jump + 1] <= COARSE * width:
-                flag |= IMPRECISE
+        elif _is_coarse(row, model, out):
+            flag |= IMPRECISE
         out.quality[row, 0] = chi_best
         out.quality[row, 1] = m - n_free
         out.quality[row, 2] = chi_best / total

@@ -77,12 +77,12 @@ def best_shift(
     reach
         Largest shift, in eV.
     """
-    from scipy.interpolate import CubicSpline
+    from scipy.interpolate import make_interp_spline
     from scipy.optimize import minimize_scalar
 
     if true.size < 4:
         return float("nan")
-    curve = CubicSpline(true, values)
+    curve = make_interp_spline(true, values, k=3)
     middle = x.mean()
 
     def rest(shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -105,10 +105,8 @@ def best_shift(
         return float("nan")
     best = grid[k]
     for width in (0.5, 0.25):
-        found = minimize_scalar(
-            left, bounds=(best - width, best + width), method="bounded",
-            options={"xatol": 1e-4},
-        )  # fmt: skip
+        span = best - width, best + width
+        found = minimize_scalar(left, bounds=span, method="bounded")
         best = float(found.x)
         inside, over = rest(best)
         sound = np.abs(over) <= _ASTRAY * 1.4826 * np.median(np.abs(over))
@@ -159,7 +157,7 @@ def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.nda
     x : (m,)
         Energies.
     """
-    from scipy.interpolate import CubicSpline
+    from scipy.interpolate import make_interp_spline
 
     rows = data.reshape(-1, data.shape[-1]).astype(float)
     shifts = np.broadcast_to(shift, data.shape[:-1]).reshape(-1)
@@ -169,7 +167,7 @@ def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.nda
         if there.sum() < 4 or not np.isfinite(by):
             continue
         at = x - by
-        curve = CubicSpline(x[there], row[there])
+        curve = make_interp_spline(x[there], row[there], k=3)
         inside = (at >= x[there][0]) & (at <= x[there][-1])
         inside &= np.interp(at, x, (~there).astype(float)) == 0.0
         target[inside] = curve(at[inside])

@@ -133,7 +133,7 @@ def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> fl
             half[part] = whole[part] - whole[part].mean()
             pair.append(_transform(half))
         shifts.append(_peak(pair[0], pair[1], features.shape, most)[:2])
-    return float(np.abs(np.subtract(*shifts)).max())
+    return float(np.abs(np.subtract(shifts[0], shifts[1])).max())
 
 
 def _peak(

@@ -56,7 +56,7 @@ def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> 
         if not loud.any():
             return
         limit = max(threshold * noise, floor)
-        for k in np.flatnonzero(loud):
+        for k in np.flatnonzero(loud).tolist():
             found[use[_guilty(x[use], y[use], k, limit)]] = True
 
 

@@ -77,8 +77,11 @@ class Combined(NamedTuple):
 
 def empty(size: int, n: int, n_back: int) -> Combined:
     """Return the results of no spectrum yet."""
-    wide = (np.full((size, k), np.nan) for k in (n, n, n_back, 5))
-    return Combined(*wide, np.full(size, NO_DATA, np.uint8))
+    weights, errors, back, quality = (
+        np.full((size, k), np.nan) for k in (n, n, n_back, 5)
+    )
+    flags = np.full(size, NO_DATA, np.uint8)
+    return Combined(weights, errors, back, quality, flags)
 
 
 def combine(data: np.ndarray, *, design: Design) -> Combined:

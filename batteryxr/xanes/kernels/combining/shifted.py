@@ -186,10 +186,10 @@ def _report(
     square, power = float(left @ left), float(y @ y)
     rest = [float(np.sum((spectrum.y - a @ v) ** 2)) for v in (free, one[0])]
     quality = [square, freedom, rest[0] / power, rest[1] / power, m / length[0]]
-    flag = np.uint8(0)
+    flag = np.zeros((), np.uint8)
     error = np.sqrt(square / freedom * length[0] * (inverse @ inverse.T)[:n, :n].sum())
     if not design.sum_to_one and abs(w.sum() - 1.0) > max(0.1, 3.0 * error):
-        flag = np.uint8(SUM_NOT_ONE)
+        flag = np.full((), SUM_NOT_ONE, np.uint8)
     curves = spectrum.moved(shifts)
     back = np.linalg.pinv(design.background.T) @ (y - curves @ w)
     moved = np.full(shifts.size, np.nan)
