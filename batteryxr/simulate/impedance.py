@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
+from batteryxr.simulate.files import zone_of
 
 if TYPE_CHECKING:
     import os
+    from zoneinfo import ZoneInfo
 
     from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import Count, Fraction, NonNegative, Seed
@@ -259,11 +259,7 @@ def write_impedance_loop(
         write_impedance_loop(impedance_loop(seed=0), "run")
         spectra = batteryxr.read_impedance("run", timezone="Europe/Paris")
     """
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        expected = "a zone such as 'Europe/Paris'"
-        raise ArgumentError("timezone", timezone, expected) from error
+    zone = zone_of(timezone)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     record, spectra = data["echem"].to_dataset(), data["impedance"].to_dataset()
