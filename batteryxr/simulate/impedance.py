@@ -16,6 +16,7 @@ from batteryxr.simulate.files import zone_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
     from batteryxr.core.bounds.kinds import Mass
@@ -106,7 +107,7 @@ def impedance_loop(
         begins.append(time)
         spectra.append(one)
         time += float(one.time[-1]) + _PAUSE
-    origin = np.datetime64(start, "ns")
+    origin = np.datetime64(np.datetime64(start), "ns")
     record = _record(rows, origin, mass, rng)
     measured, truth = _spectra(spectra, np.array(begins), origin, record)
     return xr.DataTree.from_dict(
@@ -141,7 +142,7 @@ def _volts(share: np.ndarray) -> np.ndarray:
 
 
 def _record(
-    rows: list[tuple[np.ndarray, ...]],
+    rows: Sequence[tuple[np.ndarray, ...]],
     origin: np.datetime64,
     mass: float,
     rng: np.random.Generator,

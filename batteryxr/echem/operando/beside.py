@@ -62,8 +62,8 @@ def beside(
     moments = _moments(record, spectra, clock, max_gap)
     coords: dict[str, Any] = {"time": ("scan", moments)}
     if "cell" in spectra.coords:
-        coords["cell"] = spectra["cell"].variable.set_dims(("spectrum",))
-        coords["cell"] = ("scan", coords["cell"].values)
+        cells = np.broadcast_to(spectra["cell"].values, moments.shape)
+        coords["cell"] = ("scan", cells)
     labels = joined(xr.DataArray(np.zeros(moments.size), dims="scan", coords=coords))
     found = {n: labels[n].variable for n in _KEPT if n in labels.coords}
     for name, units in (("voltage", "V"), ("current", "mA")):
@@ -71,7 +71,7 @@ def beside(
             mine = in_units(spectra[name], units, caller="join").values
             values = np.where(np.isfinite(mine), mine, found[name].values)
             found[name] = xr.Variable("scan", values, found[name].attrs)
-    attrs = dict(found["join_flag"].attrs)
+    attrs: dict[str, Any] = dict(found["join_flag"].attrs)
     attrs["flag_masks"] = [*attrs["flag_masks"], CURRENT_IN_SPECTRUM]
     attrs["flag_meanings"] += " current_in_spectrum"
     flags = found["join_flag"].values | _unseen(spectra, found)
