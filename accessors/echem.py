@@ -18,7 +18,7 @@ from batteryxr.echem.impedance import drt as relaxation
 from batteryxr.echem.impedance import fit as circuits
 from batteryxr.echem.impedance import kramers_kronig as consistency
 from batteryxr.echem.lithium import content as lithium
-from batteryxr.echem.operando import clock_fit, joining
+from batteryxr.echem.operando import attaching, clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
 from batteryxr.echem.plot import cells as cell_plots
 from batteryxr.echem.plot import cycling as plots
@@ -145,6 +145,7 @@ class Echem(Accessor):
     # operando
     fit_clock = method(clock_fit.fit_clock, *_CLOCKED)
     join = method(joining.join, "time", *_CYCLED)
+    attach = method(attaching.attach, *_CYCLED)
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))
 
 

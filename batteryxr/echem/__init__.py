@@ -30,6 +30,7 @@ from batteryxr.echem.lithium.content import (
     utilisation,
 )
 from batteryxr.echem.lithium.rock_salt import percolation
+from batteryxr.echem.operando.attaching import attach
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.clock_fit import fit_clock
 from batteryxr.echem.operando.joining import join
@@ -76,6 +77,7 @@ __all__ = [
     "WeppnerHuggins",
     "add_lithia",
     "as_patterns",
+    "attach",
     "compare",
     "comparison_template",
     "correct_drift",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
     "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
+    "npy": Format("frames.npy", (".npy",), function="open_npy"),
     "spec": Format("frames.spec", function="read_spec"),
 }
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
@@ -74,8 +75,9 @@ def read_frames(
     Parameters
     ----------
     path
-        A folder of TIFF files, a pattern, a list, one TIFF of many pages, or one
-        HDF5, NeXus or CXI file.
+        A folder of TIFF files, a pattern, a list, one TIFF of many pages, one HDF5,
+        NeXus or CXI file (of an Eiger the master file, whose ``data_000001`` ... are
+        joined), or a NumPy ``.npy`` file of three axes.
     spec, scan
         SPEC file and number of the scan: gives rocking angles, motors, exposure.
     dataset
@@ -143,7 +145,8 @@ def read_frames(
             paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks)
         )
     else:
-        held = FORMATS["tiff"].read(paths, chunk=_chunk(chunks))
+        kind = "npy" if paths[0].suffix.lower() == ".npy" else "tiff"
+        held = FORMATS[kind].read(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
@@ -169,7 +172,9 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
-    known = _motors(scanned, motors)
+    moved = array.attrs["rocking_motor"]
+    beside = {n: v for n, v in held.motors.items() if n != moved}
+    known = _motors(scanned, beside | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
     instrument = held.instrument | {k: v for k, v in given.items() if v is not None}
     if pixel_size is not None:
