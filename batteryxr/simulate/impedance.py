@@ -107,7 +107,7 @@ def impedance_loop(
         begins.append(time)
         spectra.append(one)
         time += float(one.time[-1]) + _PAUSE
-    origin = np.datetime64(np.datetime64(start), "ns")
+    origin = np.datetime64(str(start), "ns")
     record = _record(rows, origin, mass, rng)
     measured, truth = _spectra(spectra, np.array(begins), origin, record)
     return xr.DataTree.from_dict(

@@ -40,12 +40,14 @@ _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 def read_text(path: Path, options: Options) -> Points:
     """Read the impedance of an export (``.mpt``)."""
-    return _read(*_TEXT.read(path, options), path)
+    table, about = _TEXT.read(path, options)
+    return _read(table, about, path)
 
 
 def read_binary(path: Path, options: Options) -> Points:
     """Read the impedance of a binary file (``.mpr``)."""
-    return _read(*_BINARY.read(path), path)
+    table, about = _BINARY.read(path)
+    return _read(table, about, path)
 
 
 def _read(table: LabelledTable, about: About, path: Path) -> Points:
