@@ -59,12 +59,7 @@ def write_cell_experiment(
         If the folder holds scans already, or an argument is unknown.
     """
     writers = {"mpt": _write_mpt, "bdf": _write_bdf}
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ArgumentError(
-            "timezone", timezone, "a zone such as 'Europe/Paris'"
-        ) from error
+    zone = zone_of(timezone)
     folder = Path(path)
     if (folder / "scans").exists():
         raise ArgumentError("path", str(path), "a folder without 'scans' in it")
@@ -72,6 +67,22 @@ def write_cell_experiment(
     writers[format](data["echem"].to_dataset(), folder, zone)
     _write_scans(data["scans"].to_dataset(), folder / "scans", zone, progress)
     return folder
+
+
+def zone_of(timezone: str) -> ZoneInfo:
+    """Return a time zone by its name.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none.
+    """
+    try:
+        return ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ArgumentError(
+            "timezone", timezone, "a zone such as 'Europe/Paris'"
+        ) from error
 
 
 def _local(time: np.datetime64, zone: datetime.tzinfo) -> datetime.datetime:

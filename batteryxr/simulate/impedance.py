@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
+from batteryxr.simulate.files import zone_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
+    from zoneinfo import ZoneInfo
 
     from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import Count, Fraction, NonNegative, Seed
@@ -106,7 +107,7 @@ def impedance_loop(
         begins.append(time)
         spectra.append(one)
         time += float(one.time[-1]) + _PAUSE
-    origin = np.datetime64(start, "ns")
+    origin = np.datetime64(str(start), "ns")
     record = _record(rows, origin, mass, rng)
     measured, truth = _spectra(spectra, np.array(begins), origin, record)
     return xr.DataTree.from_dict(
@@ -141,7 +142,7 @@ def _volts(share: np.ndarray) -> np.ndarray:
 
 
 def _record(
-    rows: list[tuple[np.ndarray, ...]],
+    rows: Sequence[tuple[np.ndarray, ...]],
     origin: np.datetime64,
     mass: float,
     rng: np.random.Generator,
@@ -259,11 +260,7 @@ def write_impedance_loop(
         write_impedance_loop(impedance_loop(seed=0), "run")
         spectra = batteryxr.read_impedance("run", timezone="Europe/Paris")
     """
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        expected = "a zone such as 'Europe/Paris'"
-        raise ArgumentError("timezone", timezone, expected) from error
+    zone = zone_of(timezone)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     record, spectra = data["echem"].to_dataset(), data["impedance"].to_dataset()

@@ -88,7 +88,7 @@ def parse(text: str) -> Circuit:
     >>> parse("R0-p(R1,CPE1)-W1").parameters
     ('R0', 'R1', 'CPE1_Q', 'CPE1_n', 'W1')
     """
-    reader = _Reader(text)
+    reader = _CircuitReader(text)
     root = reader.series(0)
     if reader.place < len(text.rstrip()):
         reader.refuse()
@@ -100,7 +100,7 @@ def parse(text: str) -> Circuit:
     return Circuit(text, root, tuple(reader.elements))
 
 
-class _Reader:
+class _CircuitReader:
     """Reads a circuit from left to right."""
 
     def __init__(self, text: str) -> None:

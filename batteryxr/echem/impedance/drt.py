@@ -11,12 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.impedance.spectra import (
-    as_impedance,
-    kept_coords,
-    measured_in,
-    omega_of,
-)
+from batteryxr.echem.impedance import spectra as reading
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part, Positive
@@ -76,26 +71,22 @@ def drt(
 
     Examples
     --------
-    >>> omega = 2 * np.pi * np.logspace(-2, 5, 60)
-    >>> spectra = xr.DataArray(
-    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
-    ...     dims=("spectrum", "frequency"),
-    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
-    ...     attrs={"units": "ohm"},
-    ... )
-    >>> found = drt(spectra)
-    >>> round(float(found["polarisation"][0]), 1)
-    8.0
+    A map along the Li content of joined spectra::
+
+        found = spectra.echem.drt(method="l_curve")
+        found.echem.plot.drt(axis="li_content")
     """
     from batteryxr.echem.impedance.kernels import distribution
 
-    array = as_impedance(spectra, caller="drt")
-    omega = omega_of(array)
+    array = reading.as_impedance(spectra, caller="drt")
+    omega = reading.omega_of(array)
     beyond, step = _BEYOND * np.log(10), np.log(10) / _PER_DECADE
     first, last = -np.log(omega.max()) - beyond, -np.log(omega.min()) + beyond
     log_tau = np.arange(first, last + step, step)
     grid = distribution.basis(omega, log_tau, blocking=kind == "blocking")
-    search = distribution.Search("given" if smoothing else method, smoothing or 0.0)
+    search = distribution.Regularisation(
+        "given" if smoothing else method, smoothing or 0.0
+    )
     over = ["tau"]
     found = blocks.apply(
         distribution.distributions,
@@ -119,7 +110,7 @@ def drt(
         "polarisation": _named(gamma.sum("tau") * step, "ohm", "Polarisation"),
         "resistance": _named(resistance, "ohm", "Resistance at high frequency"),
         "inductance": _named(inductance, "H", "Inductance"),
-        "impedance": measured_in(array),
+        "impedance": reading.measured_in(array),
         "fitted": _named(fitted.transpose(*array.dims), "ohm", "Fitted impedance"),
         "residual": _named(rms, "1", "What is left, of the modulus, rms"),
         "smoothing": _named(strength, "1", "Regularisation"),
@@ -128,7 +119,7 @@ def drt(
         variables["capacitance"] = _named(1.0 / inverse, "F", "Blocking capacitance")
     coords: dict[str, Any] = {"tau": ("tau", np.exp(log_tau), _TAU)}
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
-    result = result.assign_coords(coords | kept_coords(spectra))
+    result = result.assign_coords(coords | reading.kept_coords(spectra))
     result.attrs = {"method": "given" if smoothing else method, "kind": kind}
     return result
 
@@ -183,14 +174,18 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         ),
         "centre": (on, np.exp(table[..., 1]), _TAU | {"long_name": "Mean of the peak"}),
         "area": (on, table[..., 2], {"units": "ohm", "long_name": "Resistance"}),
-        "height": (on, table[..., 3], {"units": "ohm", "long_name": "Peak height"}),
+        "height": (
+            on,
+            table[..., 3],
+            {"units": "ohm", "long_name": "RelaxationPeak height"},
+        ),
         "n_peaks": (
             "spectrum",
             np.array([len(peaks) for peaks in series]),
             {"units": "1", "long_name": "Number of peaks"},
         ),
     }
-    coords = {n: c for n, c in kept_coords(result).items() if n != "tau"}
+    coords = {n: c for n, c in reading.kept_coords(result).items() if n != "tau"}
     coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))
     return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
 

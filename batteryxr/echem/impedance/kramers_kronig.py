@@ -9,13 +9,8 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.provenance import recorded
+from batteryxr.echem.impedance import spectra as reading
 from batteryxr.echem.impedance.drift import changes
-from batteryxr.echem.impedance.spectra import (
-    as_impedance,
-    kept_coords,
-    measured_in,
-    omega_of,
-)
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
@@ -78,19 +73,14 @@ def kramers_kronig(
 
     Examples
     --------
-    >>> omega = 2 * np.pi * np.logspace(-2, 5, 50)
-    >>> spectra = xr.DataArray(
-    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
-    ...     dims=("spectrum", "frequency"),
-    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
-    ...     attrs={"units": "ohm"},
-    ... )
-    >>> bool(kramers_kronig(spectra)["kk_flag"][0] == 0)
-    True
+    Keep what can be trusted::
+
+        test = spectra.echem.kramers_kronig(threshold=0.01)
+        sound = spectra.isel(spectrum=test["kk_flag"].values == 0)
     """
     from batteryxr.echem.impedance.kernels import linear
 
-    array = as_impedance(spectra, caller="kramers_kronig")
+    array = reading.as_impedance(spectra, caller="kramers_kronig")
     fitted, residual, count, mu = blocks.apply(
         linear.test,
         array,
@@ -98,7 +88,7 @@ def kramers_kronig(
         output_dims=[["frequency"], ["frequency"], [], []],
         dtypes=[complex, complex, np.int32, float],
         caller="kramers_kronig",
-        omega=omega_of(array),
+        omega=reading.omega_of(array),
         number=n_components or 0,
     )
     misfit = np.sqrt((abs(residual) ** 2).mean("frequency"))
@@ -113,7 +103,7 @@ def kramers_kronig(
     flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)
     found: dict[str, xr.DataArray] = {
         "residual": _named(residual, "1", "Residual, of the modulus"),
-        "impedance": measured_in(array),
+        "impedance": reading.measured_in(array),
         "fitted": _named(fitted, "ohm", "Impedance of the chain"),
         "n_components": _named(count, "1", "Number of RC elements"),
         "mu": _named(mu, "1", "Share of positive resistances"),
@@ -128,7 +118,7 @@ def kramers_kronig(
     flag = xr.where(count == 0, 4, flag).astype(np.int8)
     found["kk_flag"] = _named(flag, "1", "What is odd about the spectrum", **_FLAGS)
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in found.items()})
-    coords = kept_coords(spectra) | {"frequency": array["frequency"].variable}
+    coords = reading.kept_coords(spectra) | {"frequency": array["frequency"].variable}
     return result.assign_coords(coords).assign_attrs(threshold=threshold)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from batteryxr.echem.operando.clock import Clock
 
+Spectra = TypeVar("Spectra", xr.DataArray, xr.Dataset)
+
 #: Bit of ``join_flag``: a current flowed in the spectrum which the record lacks.
 CURRENT_IN_SPECTRUM = 32
 #: Share of the largest capacity that may flow unseen.
@@ -29,11 +31,11 @@ _KEPT = (
 
 def beside(
     record: xr.Dataset,
-    spectra: xr.Dataset,
+    spectra: Spectra,
     clock: Clock,
     max_gap: float,
     joined: Callable[[xr.DataArray], xr.DataArray],
-) -> xr.Dataset:
+) -> Spectra:
     """Label spectra with what the record says at the row that they follow.
 
     The cycler records nothing while a spectrum is taken, and hardly any charge flows:
@@ -60,8 +62,8 @@ def beside(
     moments = _moments(record, spectra, clock, max_gap)
     coords: dict[str, Any] = {"time": ("scan", moments)}
     if "cell" in spectra.coords:
-        coords["cell"] = spectra["cell"].variable.set_dims(("spectrum",))
-        coords["cell"] = ("scan", coords["cell"].values)
+        cells = np.broadcast_to(spectra["cell"].values, moments.shape)
+        coords["cell"] = ("scan", cells)
     labels = joined(xr.DataArray(np.zeros(moments.size), dims="scan", coords=coords))
     found = {n: labels[n].variable for n in _KEPT if n in labels.coords}
     for name, units in (("voltage", "V"), ("current", "mA")):
@@ -69,7 +71,7 @@ def beside(
             mine = in_units(spectra[name], units, caller="join").values
             values = np.where(np.isfinite(mine), mine, found[name].values)
             found[name] = xr.Variable("scan", values, found[name].attrs)
-    attrs = dict(found["join_flag"].attrs)
+    attrs: dict[str, Any] = dict(found["join_flag"].attrs)
     attrs["flag_masks"] = [*attrs["flag_masks"], CURRENT_IN_SPECTRUM]
     attrs["flag_meanings"] += " current_in_spectrum"
     flags = found["join_flag"].values | _unseen(spectra, found)
@@ -81,7 +83,10 @@ def beside(
 
 
 def _moments(
-    record: xr.Dataset, spectra: xr.Dataset, clock: Clock, max_gap: float
+    record: xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
+    clock: Clock,
+    max_gap: float,
 ) -> np.ndarray:
     """Return the time of the row that each spectrum follows; else its own."""
     rows = nanoseconds(record["time"].values)
@@ -100,7 +105,9 @@ def _moments(
     return found.view("datetime64[ns]")
 
 
-def _unseen(spectra: xr.Dataset, found: dict[str, xr.Variable]) -> np.ndarray:
+def _unseen(
+    spectra: xr.DataArray | xr.Dataset, found: dict[str, xr.Variable]
+) -> np.ndarray:
     """Return the flag of spectra under a current, and warn of them."""
     nothing = np.zeros(spectra.sizes["spectrum"], np.int8)
     if not {"current", "exposure"} <= set(spectra.coords):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -169,8 +168,19 @@ def join(
     clock = clock or Clock()
     if "spectrum" in scans.dims and "scan" not in scans.dims:
         require_clock(record, caller="join")
-        options = {"cell": cell, "first": first, "mass": mass, "formula": formula}
-        at_rows = partial(join, record, exposure=0.0, counting=counting, **options)
+
+        def at_rows(instants: xr.DataArray) -> xr.DataArray:
+            return join(
+                record,
+                instants,
+                exposure=0.0,
+                cell=cell,
+                first=first,
+                mass=mass,
+                formula=formula,
+                counting=counting,
+            )
+
         max_gap = (counting or Counting()).max_gap
         return bounds.told(beside(record, scans, clock, max_gap, at_rows))
     check(scans, _MADE)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Pair
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.pulses.switches import Piece, Switches
+    from batteryxr.echem.pulses.switches import Around, CurrentSwitches
 
 #: The current before and after an interruption differ by less than this share.
 _BACK = 0.1
@@ -107,14 +107,14 @@ def interruptions(
         record, found.row[first], "interruption", mass=mass, formula=formula
     )
     coords["interruption"] = np.arange(1, first.size + 1)
-    words = switching.direction_of(found.before[first], found.i_zero)
+    direction = switching.direction_of(found.before[first], found.i_zero)
     about = {"units": "1", "long_name": "What is interrupted"}
-    coords["direction"] = ("interruption", words, about)
+    coords["direction"] = ("interruption", direction, about)
     result = xr.Dataset(variables, coords).assign_attrs(i_zero=found.i_zero)
     return bounds.told(result)
 
 
-def _interrupted(found: Switches) -> np.ndarray:
+def _interrupted(found: CurrentSwitches) -> np.ndarray:
     """Return the switches to rest after which the same current goes on."""
     size = np.abs(found.before[:-1])
     off = (np.abs(found.after[:-1]) <= found.i_zero) & (size > found.i_zero)
@@ -123,7 +123,7 @@ def _interrupted(found: Switches) -> np.ndarray:
 
 
 def _line(
-    before: Piece, after: Piece, window: tuple[float, float], step: float
+    before: Around, after: Around, window: tuple[float, float], step: float
 ) -> tuple[float, ...]:
     """Return resistance, k, their errors, and what is left."""
     inside = (after.t >= window[0]) & (after.t <= window[1])

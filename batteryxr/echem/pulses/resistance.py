@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Mass, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.pulses.switches import Piece, Switches
+    from batteryxr.echem.pulses.switches import Around, CurrentSwitches
 
 #: Rows that tell the voltage right behind a switch, and rows before it.
 _FIRST, _BEFORE = 12, 4
@@ -106,7 +106,7 @@ def check_delays(at: Sequence[float]) -> np.ndarray:
 
 
 def after_switch(
-    before: Piece, after: Piece, times: np.ndarray, step: float
+    before: Around, after: Around, times: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return resistances (ohm) and errors at times after a switch by `step` (A)."""
     values, errors = np.full(times.size, np.nan), np.full(times.size, np.nan)
@@ -125,7 +125,7 @@ def after_switch(
     return values, errors
 
 
-def _last(before: Piece) -> tuple[float, float]:
+def _last(before: Around) -> tuple[float, float]:
     """Return the voltage right before a switch, and its error."""
     t, v = before.t[-_BEFORE:], before.v[-_BEFORE:]
     if t.size < 3 or np.ptp(t) <= 0:
@@ -140,7 +140,7 @@ def _last(before: Piece) -> tuple[float, float]:
     return float(coefficients[0]), float(sd * np.sqrt(spread[0, 0]))
 
 
-def _beginning(after: Piece) -> tuple[float, float, float]:
+def _beginning(after: Around) -> tuple[float, float, float]:
     """Return the voltage right after a switch, its error, and the noise of a row."""
     t, v = after.t[:_FIRST], after.v[:_FIRST]
     if t.size < 4:
@@ -178,7 +178,7 @@ def _least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _labelled(
     record: xr.Dataset,
-    found: Switches,
+    found: CurrentSwitches,
     numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
     times: np.ndarray,
     mass: float | None,

@@ -27,8 +27,8 @@ _BEFORE, _MOST = 6, 100_000
 _LEAST = 12
 
 
-class Switches(NamedTuple):
-    """Switches of a record.
+class CurrentSwitches(NamedTuple):
+    """CurrentSwitches of a record.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Switches(NamedTuple):
     i_zero: float
 
 
-class Piece(NamedTuple):
+class Around(NamedTuple):
     """Rows around one switch: time since it (s), voltage (V), current (mA)."""
 
     t: np.ndarray
@@ -57,7 +57,7 @@ class Piece(NamedTuple):
     i: np.ndarray
 
 
-def find(rows: Columns, i_zero: float | None) -> Switches:
+def find(rows: Columns, i_zero: float | None) -> CurrentSwitches:
     """Return the switches of a record; reads it once, the current twice.
 
     A current that fades, as while the voltage is held, is no switch.
@@ -80,7 +80,9 @@ def find(rows: Columns, i_zero: float | None) -> Switches:
     whole = np.unique(np.concatenate([np.empty((4, 0)), *found], axis=1), axis=1)
     if (np.diff(whole[3]) < 0).any():
         raise DataError("record", "has a clock that runs backward", "Mend it first.")
-    return Switches(whole[0].astype(np.int64), whole[1], whole[2], whole[3], i_zero)
+    return CurrentSwitches(
+        whole[0].astype(np.int64), whole[1], whole[2], whole[3], i_zero
+    )
 
 
 def _file(block: Any) -> np.ndarray:
@@ -113,8 +115,8 @@ def _switched(
 
 
 def piece(
-    rows: Columns, found: Switches, switch: int, seconds: float
-) -> tuple[Piece, Piece]:
+    rows: Columns, found: CurrentSwitches, switch: int, seconds: float
+) -> tuple[Around, Around]:
     """Return the rows before and after a switch, those up to the next one.
 
     Parameters
@@ -139,8 +141,8 @@ def piece(
     at, since = row - span.start + 1, t - begun
     wanted = int(np.searchsorted(since[at:], seconds, "right")) + 1
     after = slice(at, at + max(wanted, _LEAST))
-    before = Piece(since[:at], v[:at], i[:at])
-    return before, Piece(since[after], v[after], i[after])
+    before = Around(since[:at], v[:at], i[:at])
+    return before, Around(since[after], v[after], i[after])
 
 
 def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:

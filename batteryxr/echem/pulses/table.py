@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Positive
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
-    from batteryxr.echem.pulses.switches import Switches
+    from batteryxr.echem.pulses.switches import CurrentSwitches
 
 #: The current before and after a pulse differ by less than this share of it.
 _BACK = 0.1
@@ -104,7 +104,7 @@ def pulses(
     return bounds.told(table.assign_coords(coords).assign_attrs(i_zero=found.i_zero))
 
 
-def pairs(found: Switches, window: float) -> np.ndarray:
+def pairs(found: CurrentSwitches, window: float) -> np.ndarray:
     """Return the switches at which a pulse begins; it ends at the next."""
     lasting = np.diff(found.time)
     size = np.abs(found.after - found.before)
@@ -123,7 +123,7 @@ def pairs(found: Switches, window: float) -> np.ndarray:
 
 def _labelled(
     record: xr.Dataset,
-    found: Switches,
+    found: CurrentSwitches,
     first: np.ndarray,
     numbers: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
     times: np.ndarray,

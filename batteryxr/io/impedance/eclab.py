@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.cycler.eclab import binary, text
-from batteryxr.io.impedance.labels import Source
-from batteryxr.io.impedance.rows import Rows, complex_columns
+from batteryxr.io.formats import Format
+from batteryxr.io.impedance.labels import Place
+from batteryxr.io.impedance.rows import Points, complex_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _EPOCH = datetime(1970, 1, 1)
+#: What gives the columns of a file, of cycling and impedance alike.
+_TEXT = Format("cycler.eclab.text", function="contents")
+_BINARY = Format("cycler.eclab.binary", function="contents")
 #: EC-Lab's label, lower case -> name and factor.
 _LABELS: dict[str, tuple[str, float]] = {
     "freq/hz": ("frequency", 1.0),
@@ -35,22 +38,24 @@ _LABELS: dict[str, tuple[str, float]] = {
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 
-def read_text(path: Path, options: Options) -> Rows:
+def read_text(path: Path, options: Options) -> Points:
     """Read the impedance of an export (``.mpt``)."""
-    return _read(*text.contents(path, options), path)
+    table, about = _TEXT.read(path, options)
+    return _read(table, about, path)
 
 
-def read_binary(path: Path, options: Options) -> Rows:
+def read_binary(path: Path, options: Options) -> Points:
     """Read the impedance of a binary file (``.mpr``)."""
-    return _read(*binary.contents(path), path)
+    table, about = _BINARY.read(path)
+    return _read(table, about, path)
 
 
-def _read(table: LabelledTable, about: About, path: Path) -> Rows:
+def _read(table: LabelledTable, about: About, path: Path) -> Points:
     labels = [label.lower() for label in table.labels]
+    said = about.instrument, about.technique
     places = {n: labels.index(k) for k, (n, _) in _LABELS.items() if k in labels}
-    common = {"instrument": about.instrument, "technique": about.technique}
     if "frequency" not in places:
-        return Rows({"frequency": np.empty(0), "impedance": np.empty(0)}, **common)
+        return Points({"frequency": np.empty(0), "impedance": np.empty(0)}, *said)
     if not {"real", "minus_imaginary"} <= places.keys():
         raise FileFormatError(
             path, f"has frequencies and no impedance among {list(table.labels)}."
@@ -67,7 +72,7 @@ def _read(table: LabelledTable, about: About, path: Path) -> Rows:
     read = table.read(places | others)
     columns = complex_columns(
         {n: read[n] for n in places},
-        {n: Source(k, 1.0, 0.0) for n, k in places.items()},
+        {n: Place(k, 1.0, 0.0) for n, k in places.items()},
     )
     for name in _ELECTRODES:
         if f"{name} real" in read:
@@ -80,9 +85,8 @@ def _read(table: LabelledTable, about: About, path: Path) -> Rows:
         if counter is not None:
             number = number + np.cumsum(np.diff(counter, prepend=counter[:1]) != 0)
     notes = {k: v for k, v in about.notes.items() if k != "impedance"}
-    return Rows(
-        columns | {"spectrum": number}, start=_moment(about), notes=notes, **common
-    )
+    columns["spectrum"] = number
+    return Points(columns, *said, start=_moment(about), notes=notes)
 
 
 def _moment(about: About) -> datetime | None:

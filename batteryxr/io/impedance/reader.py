@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,12 +13,13 @@ from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
+from batteryxr.io.cycler.reader import FORMATS as CYCLER
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.rows import Rows, reactance_note, spectra_of
+from batteryxr.io.impedance.rows import Points, reactance_note, spectra_of
 
 if TYPE_CHECKING:
     import os
@@ -26,25 +27,18 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
+_ECLAB, _TEXT = "impedance.eclab", "impedance.text"
 #: Formats by name, in the order in which they are tried.
 FORMATS: dict[str, Format] = {
-    "biologic-mpt": Format(
-        "impedance.eclab",
-        (".mpt",),
-        re.compile(rb"\s*(EC|BT)-Lab ASCII FILE"),
-        function="read_text",
+    "biologic-mpt": replace(
+        CYCLER["biologic-mpt"], module=_ECLAB, function="read_text"
     ),
-    "biologic-mpr": Format(
-        "impedance.eclab",
-        (".mpr",),
-        re.compile(rb"BIO-LOGIC MODULAR FILE"),
-        function="read_binary",
+    "biologic-mpr": replace(
+        CYCLER["biologic-mpr"], module=_ECLAB, function="read_binary"
     ),
-    "gamry": Format(
-        "impedance.text", (".dta",), re.compile(rb"EXPLAIN\s"), function="read_gamry"
-    ),
+    "gamry": replace(CYCLER["gamry"], module=_TEXT, function="read_gamry"),
     "text": Format(
-        "impedance.text", (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
+        _TEXT, (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
     ),
 }
 #: Frequencies that differ by less of themselves are one.
@@ -57,7 +51,7 @@ _ELECTRODES = {
 }
 
 
-class _Spectrum(NamedTuple):
+class _Taken(NamedTuple):
     """One spectrum, with the time (ns, UTC) at which it began."""
 
     points: Mapping[str, np.ndarray]
@@ -138,9 +132,9 @@ def read_impedance(
         raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
     # Text is "csv" to the reader of cyclers, which knows what a folder holds.
     paths = find(path, format={"text": "csv"}.get(format or "", format))
-    taken: list[_Spectrum] = []
+    taken: list[_Taken] = []
     notes: dict[str, str] = {}
-    read: list[Rows] = []
+    read: list[Points] = []
     for number, one in enumerate(paths):
         with named(one):
             rows = FORMATS[_identify(one, format)].read(one, options)
@@ -149,7 +143,7 @@ def read_impedance(
         said = {**rows.notes, **reactance_note(mine)} if mine else {}
         notes |= {flag: f"{one.name}: {sentence}" for flag, sentence in said.items()}
         taken += [
-            _Spectrum(points, _began(rows, points, where), number) for points in mine
+            _Taken(points, _began(rows, points, where), number) for points in mine
         ]
     if not taken:
         raise FileFormatError(paths[0], _silence(paths, read))
@@ -178,7 +172,7 @@ def read_impedance(
     return _labelled(_in_order(taken)).assign_attrs(about)
 
 
-def _twice(taken: Sequence[_Spectrum]) -> int:
+def _twice(taken: Sequence[_Taken]) -> int:
     """Return how many spectra repeat another one."""
     seen, twice = set(), 0
     for one in taken:
@@ -208,7 +202,7 @@ def _identify(path: Path, name: str | None) -> str:
     raise ArgumentError("path", str(path), f"a file that ends in {suffixes}", mend)
 
 
-def _silence(paths: Sequence[Path], read: Sequence[Rows]) -> str:
+def _silence(paths: Sequence[Path], read: Sequence[Points]) -> str:
     technique = next((rows.technique for rows in read if rows.technique), "")
     others = f" nor in {len(paths) - 1} others" * (len(paths) > 1)
     held = f" It holds {technique}." if technique else ""
@@ -217,7 +211,7 @@ def _silence(paths: Sequence[Path], read: Sequence[Rows]) -> str:
     )
 
 
-def _began(rows: Rows, points: Mapping[str, np.ndarray], where: tzinfo | None) -> int:
+def _began(rows: Points, points: Mapping[str, np.ndarray], where: tzinfo | None) -> int:
     """Return when the first point was taken (ns, UTC), NaT where nothing tells."""
     start = clock.stamp(rows.start, where)
     if start == NAT:
@@ -226,21 +220,21 @@ def _began(rows: Rows, points: Mapping[str, np.ndarray], where: tzinfo | None) -
     return start + round(float(elapsed) * 1e9) if np.isfinite(elapsed) else start
 
 
-def _in_order(taken: list[_Spectrum]) -> list[_Spectrum]:
+def _in_order(taken: list[_Taken]) -> list[_Taken]:
     """Return spectra in order of time; as given where a clock is not known."""
     if any(one.began == NAT for one in taken):
         return taken
     return sorted(taken, key=lambda one: one.began)
 
 
-def _axis(taken: Sequence[_Spectrum]) -> np.ndarray:
+def _axis(taken: Sequence[_Taken]) -> np.ndarray:
     """Return all frequencies, rising; those that differ by rounding once."""
     every = np.sort(np.concatenate([one.points["frequency"] for one in taken]))
     new = np.diff(every, prepend=0.0) > _ONE * every
     return every[new]
 
 
-def _labelled(taken: Sequence[_Spectrum]) -> xr.Dataset:
+def _labelled(taken: Sequence[_Taken]) -> xr.Dataset:
     axis = _axis(taken)
     shape = len(taken), axis.size
     places = [
@@ -251,7 +245,7 @@ def _labelled(taken: Sequence[_Spectrum]) -> xr.Dataset:
     ]
 
     def spread(name: str, kind: type, shift: bool = False) -> np.ndarray:
-        values = np.full(shape, np.nan, kind)
+        values: np.ndarray = np.full(shape, np.nan, kind)
         for k, (one, place) in enumerate(zip(taken, places, strict=True)):
             column = one.points.get(name)
             if column is not None:

@@ -33,7 +33,7 @@ class Basis(NamedTuple):
     log_tau: np.ndarray
 
 
-class Search(NamedTuple):
+class Regularisation(NamedTuple):
     """How the regularisation is found: a method by name, or a number."""
 
     method: str
@@ -59,7 +59,7 @@ def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
 
 
 def distributions(
-    measured: np.ndarray, *, grid: Basis, search: Search, omega: np.ndarray
+    measured: np.ndarray, *, grid: Basis, search: Regularisation, omega: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Return distributions of spectra (..., frequencies).
 
@@ -78,7 +78,7 @@ def distributions(
 
 
 def _one(
-    z: np.ndarray, grid: Basis, search: Search, omega: np.ndarray
+    z: np.ndarray, grid: Basis, search: Regularisation, omega: np.ndarray
 ) -> tuple[np.ndarray | float, ...]:
     n = grid.log_tau.size
     there = np.isfinite(z)
@@ -129,7 +129,7 @@ def _effective(a: np.ndarray, rough: np.ndarray, strength: float) -> float:
 
 
 def _strength(
-    a: np.ndarray, b: np.ndarray, grid: Basis, search: Search, scale: float
+    a: np.ndarray, b: np.ndarray, grid: Basis, search: Regularisation, scale: float
 ) -> tuple[float, float]:
     """Return the regularisation by the method asked for, and the most likely one."""
     trials = _TRIALS / scale**2

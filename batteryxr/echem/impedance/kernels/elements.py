@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FAR = 20.0
 
 
-class Kind(NamedTuple):
+class ElementLaw(NamedTuple):
     """A kind of element.
 
     Parameters
@@ -131,15 +131,15 @@ def _blocking(
 _OHM, _EXPONENT = ("R", "ohm"), ("n", "1")
 _Q = ("Q", "ohm-1 s^n")
 #: By the letters that stand in a circuit before the number.
-KINDS: dict[str, Kind] = {
-    "R": Kind((("", "ohm"),), _resistor, (1,)),
-    "C": Kind((("", "F"),), _capacitor, (-1,), 0),
-    "L": Kind((("", "H"),), _inductor, (1,), 0),
-    "CPE": Kind((_Q, _EXPONENT), _constant_phase, (-1, 0), 0),
-    "W": Kind((("", "ohm s^-0.5"),), _warburg, (1,), 0),
-    "Wo": Kind((_OHM, ("tau", "s")), _open, (1, 0), 1),
-    "Ws": Kind((_OHM, ("tau", "s")), _short, (1, 0), 1),
-    "G": Kind((_OHM, ("tau", "s")), _gerischer, (1, 0), 1),
-    "T": Kind((_OHM, ("Rct", "ohm"), _Q, _EXPONENT), _porous, (1, 1, -1, 0), 2),
-    "TB": Kind((_OHM, _Q, _EXPONENT), _blocking, (1, -1, 0), 1),
+KINDS: dict[str, ElementLaw] = {
+    "R": ElementLaw((("", "ohm"),), _resistor, (1,)),
+    "C": ElementLaw((("", "F"),), _capacitor, (-1,), 0),
+    "L": ElementLaw((("", "H"),), _inductor, (1,), 0),
+    "CPE": ElementLaw((_Q, _EXPONENT), _constant_phase, (-1, 0), 0),
+    "W": ElementLaw((("", "ohm s^-0.5"),), _warburg, (1,), 0),
+    "Wo": ElementLaw((_OHM, ("tau", "s")), _open, (1, 0), 1),
+    "Ws": ElementLaw((_OHM, ("tau", "s")), _short, (1, 0), 1),
+    "G": ElementLaw((_OHM, ("tau", "s")), _gerischer, (1, 0), 1),
+    "T": ElementLaw((_OHM, ("Rct", "ohm"), _Q, _EXPONENT), _porous, (1, 1, -1, 0), 2),
+    "TB": ElementLaw((_OHM, _Q, _EXPONENT), _blocking, (1, -1, 0), 1),
 }

@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.echem.impedance.circuit import Element
 from batteryxr.echem.impedance.kernels import levenberg, starts
 from batteryxr.echem.impedance.kernels.elements import KINDS
-from batteryxr.echem.impedance.kernels.levenberg import Problem, Space
+from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem, Space
 from batteryxr.echem.impedance.kernels.network import elements, impedance, span
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     clean = np.where(there, flat, 1.0)
     size = np.abs(clean) if task.modulus else np.ones(clean.shape)
     weights = np.where(there, 1.0 / np.maximum(size, 1e-300), 0.0)
-    problem = Problem(task.root, task.omega, clean, weights)
+    problem = CircuitProblem(task.root, task.omega, clean, weights)
     points, n_free = 2 * there.sum(axis=1), int(space.free.sum())
     enough = points > n_free
     size = np.full(task.given.shape, 1.0)
@@ -116,7 +116,7 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
 
 
 def _independent(
-    problem: Problem, space: Space, task: Task
+    problem: CircuitProblem, space: Space, task: Task
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit each spectrum by itself, from the best of several starts."""
     rng = np.random.default_rng(task.seed)
@@ -179,7 +179,11 @@ def _delay(part: Node, values: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(
-    problem: Problem, space: Space, theta: np.ndarray, variance: np.ndarray, task: Task
+    problem: CircuitProblem,
+    space: Space,
+    theta: np.ndarray,
+    variance: np.ndarray,
+    task: Task,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit all spectra together: each parameter changes little from one to the next.
 
@@ -245,7 +249,7 @@ def _marginal(blocks: np.ndarray, link: np.ndarray) -> np.ndarray:
 
 
 def _answer(
-    problem: Problem,
+    problem: CircuitProblem,
     space: Space,
     theta: np.ndarray,
     spread: np.ndarray,

@@ -45,7 +45,7 @@ class Space(NamedTuple):
         return np.where(self.log, np.log(np.where(self.log, values, 1.0)), values)
 
 
-class Problem(NamedTuple):
+class CircuitProblem(NamedTuple):
     """What is fitted: measured (spectra, frequencies), weights 1/sd, 0 for no point."""
 
     root: Series
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
     weights: np.ndarray
 
 
-def misfit(problem: Problem, space: Space, theta: np.ndarray) -> np.ndarray:
+def misfit(problem: CircuitProblem, space: Space, theta: np.ndarray) -> np.ndarray:
     """Return the sum of weighted squares of each spectrum."""
     z, _ = impedance(problem.root, problem.omega, space.values(theta))
     left = (z - problem.measured) * problem.weights
@@ -62,7 +62,7 @@ def misfit(problem: Problem, space: Space, theta: np.ndarray) -> np.ndarray:
 
 
 def normal(
-    problem: Problem, space: Space, theta: np.ndarray
+    problem: CircuitProblem, space: Space, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return misfit, gradient (spectra, parameters) and curvature of each."""
     values = space.values(theta)
@@ -79,7 +79,7 @@ def normal(
 
 
 def search(
-    problem: Problem, space: Space, theta: np.ndarray, max_iter: int
+    problem: CircuitProblem, space: Space, theta: np.ndarray, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the best place of each spectrum, its misfit, and whether it converged."""
     theta = np.clip(theta, space.low, space.high)
@@ -129,7 +129,7 @@ def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         return step
 
 
-def _of(problem: Problem, some: np.ndarray) -> Problem:
+def _of(problem: CircuitProblem, some: np.ndarray) -> CircuitProblem:
     return problem._replace(
         measured=problem.measured[some], weights=problem.weights[some]
     )

@@ -11,7 +11,7 @@ import numpy as np
 _APART = 1.5
 
 
-class Peak(NamedTuple):
+class RelaxationPeak(NamedTuple):
     """One peak: place and centre in ln(tau), area, height."""
 
     place: float
@@ -20,7 +20,9 @@ class Peak(NamedTuple):
     height: float
 
 
-def peaks_of(gamma: np.ndarray, log_tau: np.ndarray, least: float) -> list[Peak]:
+def peaks_of(
+    gamma: np.ndarray, log_tau: np.ndarray, least: float
+) -> list[RelaxationPeak]:
     """Return the peaks of one distribution, from fast to slow.
 
     Parameters
@@ -59,21 +61,21 @@ def peaks_of(gamma: np.ndarray, log_tau: np.ndarray, least: float) -> list[Peak]
         if 0 < top < gamma.size - 1 and gamma[top - 1 : top + 2].min() > 0:
             below, at, above = np.log(gamma[top - 1 : top + 2])
             place += step * 0.5 * (below - above) / (below - 2 * at + above)
-        found.append(Peak(place, centre, area, float(gamma[top])))
+        found.append(RelaxationPeak(place, centre, area, float(gamma[top])))
     return found
 
 
-def followed(series: list[list[Peak]]) -> np.ndarray:
+def followed(series: list[list[RelaxationPeak]]) -> np.ndarray:
     """Return peaks (spectra, tracks, 4): each track is one peak along the series."""
     open_tracks: dict[int, float] = {}
-    rows: list[dict[int, Peak]] = []
+    rows: list[dict[int, RelaxationPeak]] = []
     for peaks in series:
         pairs = sorted(
             (abs(peak.place - at), k, track)
             for k, peak in enumerate(peaks)
             for track, at in open_tracks.items()
         )
-        row: dict[int, Peak] = {}
+        row: dict[int, RelaxationPeak] = {}
         used: set[int] = set()
         for apart, k, track in pairs:
             if apart <= _APART and k not in used and track not in row:

@@ -12,7 +12,7 @@ from batteryxr.echem.impedance.kernels.network import elements, impedance, span
 
 if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Element, Node, Series
-    from batteryxr.echem.impedance.kernels.levenberg import Problem
+    from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem
 
 #: Time constants that are tried for each element, and how many choices at most.
 _GRID, _MOST = 8, 700
@@ -82,7 +82,7 @@ def _in_order(root: Series, places: list[Element], chosen: np.ndarray) -> np.nda
 
 
 def best_starts(
-    problem: Problem, choices: np.ndarray, scales: np.ndarray, keep: int
+    problem: CircuitProblem, choices: np.ndarray, scales: np.ndarray, keep: int
 ) -> np.ndarray:
     """Return the best starts (keep, spectra, parameters) of each spectrum.
 
