@@ -11,7 +11,7 @@ import xarray as xr
 
 from batteryxr.cdi.ptycho.experiment import experiment_of, numbered
 from batteryxr.cdi.ptycho.frames import Held, clean
-from batteryxr.cdi.ptycho.seen import Seen
+from batteryxr.cdi.ptycho.scan import Seen
 from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded

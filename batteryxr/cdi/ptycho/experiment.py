@@ -15,8 +15,7 @@ from batteryxr.core.model import require_variables
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.scan import Geometry
-    from batteryxr.cdi.ptycho.seen import Seen
+    from batteryxr.cdi.ptycho.scan import Geometry, Seen
 
 #: Room round the object for positions that move, in pixels.
 MARGIN = 6
