@@ -15,7 +15,7 @@ from batteryxr.core.model import require_variables
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.scan import Geometry, Seen
+    from batteryxr.cdi.ptycho.scan import FrameFacts, Geometry
 
 #: Room round the object for positions that move, in pixels.
 MARGIN = 6
@@ -69,7 +69,7 @@ class Experiment:
     ignored: Any = None
     numbers: np.ndarray | None = None
     background: np.ndarray | None = None
-    seen: Seen | None = None
+    seen: FrameFacts | None = None
     held: np.ndarray | None = None
 
     def __post_init__(self) -> None:

@@ -253,7 +253,7 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
     return size
 
 
-class Seen(NamedTuple):
+class FrameFacts(NamedTuple):
     """What was found in the frames of one energy.
 
     Parameters

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
-    from batteryxr.cdi.ptycho.scan import Seen
+    from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
 
@@ -285,7 +285,7 @@ def looked_at(
     return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
 
 
-def _seen(experiment: Experiment) -> Seen:
+def _seen(experiment: Experiment) -> FrameFacts:
     return look(experiment)[0]
 
 
