@@ -164,7 +164,7 @@ class _Shadows:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
         positions = experiment.corners * experiment.pixel
         j, n, _ = experiment.frames.shape
@@ -173,7 +173,7 @@ class _Shadows:
         if j < 4:
             return
         chosen = np.unique(np.linspace(0, j - 1, min(j, _PAIRS)).round().astype(int))
-        near = cKDTree(positions).query(positions[chosen], k=2)[1]
+        near = KDTree(positions).query(positions[chosen], k=2)[1]
         beside = np.where(near[:, 1] == chosen, near[:, 0], near[:, 1])
         self._pairs = list(zip(chosen.tolist(), beside.tolist(), strict=True))
         self._wanted = np.unique(np.r_[chosen, beside])

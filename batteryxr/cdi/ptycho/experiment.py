@@ -228,7 +228,8 @@ def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
     if "probe_mode" in own:
         return probe
     at = own.index("energy") + 1 if "energy" in own else 0
-    return probe.expand_dims("probe_mode").transpose(*own[:at], "probe_mode", *order)
+    wide: Any = probe.expand_dims("probe_mode")
+    return wide.transpose(*own[:at], "probe_mode", *order)
 
 
 class _Masks:
@@ -313,13 +314,13 @@ def _check_overlap(positions: np.ndarray, field: float) -> None:
     """Raise where frames of a `field` in nm can have nothing in common."""
     if len(positions) < 2:
         return
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if not np.ptp(positions, axis=0).any():
         raise DataError(
             "position_y, position_x", f"all {len(positions)} frames lie at one place"
         )
-    step = np.median(cKDTree(positions).query(positions, k=2)[0][:, 1])
+    step = np.median(KDTree(positions).query(positions, k=2)[0][:, 1])
     if step > field:
         raise DataError(
             "position_y, position_x",
