@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from batteryxr.cdi.plans import planned
+
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
 
@@ -23,8 +25,9 @@ class Fourier:
     is free where it is folded into a step that touches every voxel anyway.
 
     NumPy arrays go through FFTW where pyfftw is installed (in place, planned once per
-    shape and process), else through scipy; arrays of PyTorch or CuPy through their
-    own transform on their own device. An instance belongs to the thread that made it.
+    shape and machine: see `batteryxr.cdi.plans`), else through scipy; arrays of PyTorch
+    or CuPy through their own transform on their own device. An instance belongs to the
+    thread that made it.
 
     Parameters
     ----------
@@ -35,8 +38,8 @@ class Fourier:
     workers
         Threads for one transform of a NumPy array.
     repeatable
-        Give the same bits in every process: FFTW must not measure then, which picks
-        now one algorithm, now another. Small images lose nothing by it.
+        Give the same bits without what was measured before: FFTW must not measure
+        then. Small images lose nothing by it; volumes take up to five times as long.
     """
 
     def __init__(
@@ -131,15 +134,13 @@ def _fftw(
     repeatable: bool,
     thread: int,
 ) -> Any:
-    # A plan holds the arrays it works on, so each thread has its own; after the first
-    # one FFTW remembers what it measured.
+    # A plan holds the arrays it works on, so each thread has its own.
     pyfftw = _pyfftw()
     if pyfftw is None:
         return None
     field = pyfftw.empty_aligned(shape, "complex64")
-    with _PLANNING:
-        if repeatable:
-            pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
+
+    def plan() -> list[Any]:
         return [
             pyfftw.FFTW(
                 field,
@@ -151,3 +152,9 @@ def _fftw(
             )
             for direction in ("FFTW_FORWARD", "FFTW_BACKWARD")
         ]
+
+    with _PLANNING:
+        pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
+        if repeatable:
+            return plan()
+        return planned(pyfftw, f"{shape}{axes}{workers}", plan)

@@ -32,13 +32,15 @@ Short = Annotated[float, Bounds(low=0.0, below=0.5)]
 @replayable
 @dataclass(frozen=True)
 class Counting:
-    """How charge is counted, and what ends a half cycle; see `half_cycles`.
+    """How charge is counted, and what ends a half cycle.
+
+    All that count take it: `half_cycles`, `cycles`, `steps`, `dqdv`, `join` and more.
 
     Parameters
     ----------
     min_charge
         A reversal that passes less than this fraction of the half cycle around it is
-        a pulse: it ends nothing, and its charge is counted net.
+        a pulse: it ends nothing, and its charge is counted net. 0: each ends one.
     by
         "current": a half cycle ends where the current reverses. "step": where it does
         from one of the cycler's steps to the next. "cycle": at the change of the
@@ -119,8 +121,8 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         if whole is None or cuts is not None:
             floats, integers, switches = _stream(rows, rule, cuts)
         else:
-            floats, integers = segments.walk_whole(whole, rule)
-            switches = _switches(whole, rule)
+            floats, integers, turns = segments.walk_whole(whole, rule)
+            switches = _switches(whole, turns, rule)
         return _half_cycles(floats, integers, counting, cuts), switches
 
     if counting.i_zero is not None:
@@ -188,13 +190,15 @@ def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
     return np.concatenate(found)
 
 
-def _switches(whole: Record, rule: Rule) -> Switches:
+def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     """Return what flowed in the intervals that two rows do not tell."""
     from batteryxr.echem.kernels import segments, switching
 
     size = whole.t.size
     if rule.mean or not size:  # each current is that of the interval before it
         return switching.none()
+    if not whole.counter.size:
+        return switching.resolve(switching.gather(whole, turns, 0, rule), rule)
     share = -(-size // segments.threads())
     pieces = [
         (whole, a, min(a + share, size), rule, size) for a in range(0, size, share)
@@ -207,51 +211,70 @@ def _switches(whole: Record, rule: Rule) -> Switches:
 
 
 class _Streamed:
-    """Switches of a record that streams by; the last two rows are held back."""
+    """Switches of a record that streams by; its last three rows are held."""
 
     def __init__(self, rule: Rule, size: int) -> None:
         self._rule, self._size = rule, size
         self._found: list[Intervals] = []
-        self._held: Record | None = None
-        self._offset = 0
         self._sums: list[np.ndarray] = []
+        self._held: Record | None = None
+        self._row = self._next = 0
 
-    def add(self, block: Record) -> None:
-        from batteryxr.echem.kernels.record import Record, part
+    def add(self, block: Record, turns: np.ndarray) -> None:
+        """Look at the intervals of a block; `turns` are those of all rows so far."""
+        from batteryxr.echem.kernels.record import part
 
-        if self._rule.mean or not block.t.size:
-            return
-        start = 0
-        if self._held is not None:
-            pairs = zip(self._held, block, strict=True)
-            block = Record(*(np.concatenate(pair) for pair in pairs))
-            start = self._held.t.size - 1
         size = block.t.size
-        # The last row waits: the interval after it is not known yet.
-        self._look(block, start, size - 1)
-        self._held = part(block, max(size - 2, 0), size)
-        self._offset += max(size - 2, 0)
+        if self._rule.mean or not size:
+            return
+        start, last = self._row, self._row + size - 1
+        # An interval is judged by the row before it and the one after too: the last
+        # one waits for the next block.
+        if self._held is not None:
+            edge = _joined(self._held, part(block, 0, 3))
+            first = start - self._held.t.size
+            self._look(edge, first, min(start + 2, last), turns)
+        self._look(block, start, last, turns)
+        tail = part(block, max(size - 3, 0), size)
+        if self._held is not None:
+            tail = _joined(self._held, tail)
+        self._held = part(tail, max(tail.t.size - 3, 0), tail.t.size)
+        self._row += size
 
-    def _look(self, rows: Record, start: int, stop: int) -> None:
+    def _look(self, rows: Record, first: int, stop: int, turns: np.ndarray) -> None:
+        """Look at those to row `stop` that are left; `rows` begin at row `first`."""
         from batteryxr.echem.kernels import switching
 
-        odd, sums = switching.find(rows, start, stop, self._rule, self._size)
-        self._sums.append(sums)
-        self._found.append(switching.gather(rows, odd, self._offset, self._rule))
+        start, self._next = self._next, max(stop, self._next)
+        if start >= stop:
+            return
+        if rows.counter.size:
+            place = start - first, stop - first
+            odd, sums = switching.find(rows, *place, self._rule, self._size)
+            self._sums.append(sums)
+        else:
+            odd = turns[slice(*np.searchsorted(turns, [start, stop]))] - first
+        self._found.append(switching.gather(rows, odd, first, self._rule))
 
-    def switches(self) -> Switches:
+    def switches(self, turns: np.ndarray) -> Switches:
+        """Return all of them, at the end."""
         from batteryxr.echem.kernels import switching
 
         if self._held is None:
             return switching.none()
-        size = self._held.t.size
-        self._look(self._held, size - 1, size)
+        self._look(self._held, self._row - self._held.t.size, self._row, turns)
         columns = zip(*self._found, strict=True)
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
-        found = switching.believed(
-            found, switching.summed(self._sums), self._offset + size
-        )
+        if self._sums:
+            sums = switching.summed(self._sums)
+            found = switching.believed(found, sums, self._row)
         return switching.resolve(found, self._rule)
+
+
+def _joined(one: Record, other: Record) -> Record:
+    from batteryxr.echem.kernels.record import Record
+
+    return Record(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
 
 
 def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
@@ -314,31 +337,31 @@ def _stream(
 
     carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
     switches = _Streamed(rule, rows.arrays["current"].size)
-    for block, begins in _pieces(rows, cuts):
-        if begins:
-            carry[segments.OPEN] = 0.0
-        table = segments.walk(block, row, rule, carry, table)
-        row += block.t.size
-        switches.add(block)
-    floats, integers, n = table
-    return floats[:n], integers[:n], switches.switches()
+    for block in rows.blocks():
+        for piece, begins in _pieces(block, row, cuts):
+            if begins:
+                carry[segments.OPEN] = 0.0
+            table = segments.walk(piece, row, rule, carry, table)
+            row += piece.t.size
+        switches.add(block, table.turns[: table.turned])
+    floats, integers, turns = segments.trimmed(table)
+    return floats, integers, switches.switches(turns)
 
 
-def _pieces(rows: Columns, cuts: np.ndarray | None) -> Iterator[tuple[Record, bool]]:
-    """Yield the rows from cut to cut, and whether each piece begins at a cut."""
+def _pieces(
+    block: Record, row: int, cuts: np.ndarray | None
+) -> Iterator[tuple[Record, bool]]:
+    """Yield the rows of a block from cut to cut, and whether each begins at a cut."""
     from batteryxr.echem.kernels.record import part
 
-    row = 0
-    for block in rows.blocks():
-        end = row + block.t.size
-        if cuts is None:
-            yield block, False
-        else:
-            inner = cuts[slice(*np.searchsorted(cuts, [row, end]))]
-            edges = np.unique(np.concatenate([[row], inner, [end]]))
-            for a, b in itertools.pairwise(edges):
-                yield part(block, a - row, b - row), bool(np.isin(a, inner))
-        row = end
+    if cuts is None:
+        yield block, False
+        return
+    end = row + block.t.size
+    inner = cuts[slice(*np.searchsorted(cuts, [row, end]))]
+    edges = np.unique(np.concatenate([[row], inner, [end]]))
+    for a, b in itertools.pairwise(edges):
+        yield part(block, a - row, b - row), bool(np.isin(a, inner))
 
 
 def refuse_implausible(table: HalfCycleTable, *, caller: str) -> None:

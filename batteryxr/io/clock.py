@@ -6,9 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
-import numpy as np
-
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.times import NAT
 
 _OFFSET = re.compile(r"(?:UTC)?([+-])(\d{1,2}):?(\d{2})?")
 _READING = re.compile(
@@ -24,7 +23,6 @@ _DURATION = re.compile(
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun"]
 _MONTHS += ["jul", "aug", "sep", "oct", "nov", "dec"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAT = int(np.iinfo(np.int64).min)
 
 
 def zone(name: str | None) -> tzinfo | None:
@@ -95,7 +93,7 @@ def stamp(start: datetime | None, where: tzinfo | None) -> int:
     `start` is local, in the zone `where`, unless it has a zone of its own.
     """
     if start is None or (start.tzinfo is None and where is None):
-        return _NAT
+        return NAT
     if start.tzinfo is None and where is not None:
         return utc_nanoseconds(start, where)
     return nanoseconds(start - _EPOCH)

@@ -175,17 +175,13 @@ def _read(row: CellRow, way: _Way) -> tuple[xr.Dataset, str]:
         if not isinstance(record, xr.Dataset):
             options = {"timezone": way.timezone} | row.options
             record = read_cycler(row.source, **options)
-        counting = way.counting
         result = cycles(
             record,
             electrode=way.electrode,
             first=way.first,
             mass=row.mass,
             nominal_capacity=row.nominal_capacity,
-            min_charge=counting.min_charge,
-            by=counting.by,
-            i_zero=counting.i_zero,
-            max_gap=counting.max_gap,
+            counting=way.counting,
         )
     for other in said:
         if not issubclass(other.category, BatteryxrWarning):

@@ -163,6 +163,9 @@ def _states(
     )
 
 
+_SIGN = {"units": "1", "long_name": "Sign of the forward transform"}
+
+
 def _truth(body: FacetedCrystal, missing: int | None) -> xr.Dataset:
     names = _named("1", "Axis")
     axes: dict[str, Any] = {
@@ -185,8 +188,7 @@ def _truth(body: FacetedCrystal, missing: int | None) -> xr.Dataset:
     }
     return xr.Dataset(
         _fields(body, missing) | whole,
-        coords=axes | _labels(),
-        attrs={"fourier_sign": -1},
+        coords=axes | _labels() | {"fourier_sign": ((), -1, _SIGN)},
     )
 
 
@@ -204,7 +206,7 @@ def _fields(body: FacetedCrystal, missing: int | None) -> dict[str, Any]:
         "object": (
             rho,
             np.complex64,
-            _named("1", "Complex density") | {"fourier_sign": -1},
+            _named("1", "Complex density"),
         ),
         "displacement": (
             partial(_inside, body, body.u),

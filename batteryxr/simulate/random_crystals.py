@@ -86,6 +86,7 @@ def random_crystals(
         for dim in (*VOLUME, *OBJECT)
     }
     axes["crystal"] = ("crystal", np.arange(n), _named("Crystal"))
+    axes["fourier_sign"] = ((), -1, _named("Sign of the forward transform"))
     axes["photons"] = ("crystal", expected, _named("Expected counts"))
     return xr.Dataset(
         {
@@ -97,11 +98,11 @@ def random_crystals(
             "object": (
                 ("crystal", *OBJECT),
                 stacked(1, np.complex64),
-                _named("Complex density") | {"fourier_sign": -1},
+                _named("Complex density"),
             ),
         },
         coords=axes,
-        attrs={"title": "Simulated crystals of random shape", "fourier_sign": -1},
+        attrs={"title": "Simulated crystals of random shape"},
     )
 
 

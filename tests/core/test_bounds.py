@@ -12,6 +12,7 @@ import xarray as xr
 from batteryxr import cdi, echem, nmf, simulate, xanes
 from batteryxr.core import bounds
 from batteryxr.core.errors import BatteryxrError, DataQualityWarning
+from batteryxr.echem import Counting
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +126,18 @@ SLIPS = {
         "v_tolerance",
         "Was it mV? Pass 0.005",
     ),
-    "i_zero in uA": (lambda r: echem.half_cycles(r, i_zero=5), "i_zero", "Was it uA?"),
+    "i_zero in uA": (
+        lambda r: echem.half_cycles(r, counting=Counting(i_zero=5)),
+        "i_zero",
+        "Was it uA?",
+    ),
     "i_zero in nA": (
-        lambda r: echem.half_cycles(r, i_zero=5e5),
+        lambda r: echem.half_cycles(r, counting=Counting(i_zero=5e5)),
         "i_zero",
         "Was it uA? Pass 500",
     ),
     "max_gap in hours": (
-        lambda r: echem.half_cycles(r, max_gap=1),
+        lambda r: echem.half_cycles(r, counting=Counting(max_gap=1)),
         "max_gap",
         "Was it h? Pass 3600",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import scan_files
@@ -109,6 +111,31 @@ def test_what_is_no_count_is_missing(tmp_path, reader, kind):
     assert "NaN" in read.attrs["flag"]
 
 
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        ("f4", (np.inf, 2.0**32, -1.0)),
+        ("f8", (np.inf, 2.0**32 - 1, -np.inf)),
+        ("f4", (-1.0, -2.0, -(2.0**31))),
+    ],
+)
+def test_what_is_no_count_among_floats_is_missing(tmp_path, reader, kind, marks):
+    if "xradia" in reader and kind != "f4":
+        pytest.skip("its floats have 32 bits")
+    counts = np.random.default_rng(0).poisson(20.0, SHAPE).astype(kind)
+    gap = np.zeros(SHAPE, bool)
+    gap[:, 2:4] = gap[1, 5, 5] = True
+    counts[gap] = np.resize(np.array(marks, kind), int(gap.sum()))
+    with pytest.warns(DataQualityWarning, match="no counts but gaps"):
+        read = READERS[reader](tmp_path, counts).compute()
+    np.testing.assert_array_equal(read, np.where(gap, np.nan, counts))
+    (tmp_path / "second").mkdir()
+    less = np.where(gap, -3.0, counts).astype(kind)  # a dark was subtracted
+    kept = READERS[reader](tmp_path / "second", less).compute()
+    np.testing.assert_array_equal(kept, less)
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
 @pytest.mark.parametrize("kind", WRONG)
 def test_images(tmp_path, kind, suffix):
@@ -181,6 +208,30 @@ def test_a_spectrum_that_is_there_twice_is_refused(tmp_path):
     assert read_series(path, axis="energy").sizes["energy"] == len(columns[0])
 
 
+def test_names_of_more_columns_than_there_are_are_told(tmp_path):
+    columns = [scan_files.ENERGY, scan_files.spectrum(0)]
+    for head in ("# energy i0 mu\n", "# energy mu\n"):
+        (tmp_path / "a.dat").write_text(head + scan_files.table(columns))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            read_series(tmp_path / "a.dat", axis="energy")
+        said = "names 3 columns (energy, i0, mu) and has 2" in str(told and told[0])
+        assert said == ("i0" in head)
+
+
+def test_two_columns_of_one_name_are_told_or_refused(tmp_path):
+    rows = "".join(f"{k},1,{3 + k / 99},2\n" for k in range(30))
+    path = tmp_path / "a.csv"
+    path.write_text("Time (s),Current (mA),Voltage (V),Voltage (V)\n" + rows)
+    with pytest.warns(DataQualityWarning, match="several columns are called 'Voltage"):
+        record = read_cycler(path, timezone="UTC")
+    assert record.voltage.max() > 3
+    path = tmp_path / "a.bdf.csv"
+    path.write_text("Test Time / s,Current / A,Voltage / V,Voltage / V\n" + rows)
+    with pytest.raises(FileFormatError, match="2 columns called 'Voltage / V'"):
+        read_cycler(path)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_spectrum_cut_within_its_last_number_is_told(tmp_path, lazy):
     (path,) = scan_files.gr(tmp_path, 1, zipped=False)
@@ -213,8 +264,6 @@ def test_cut_binary_files_are_refused_or_told(tmp_path):
         for part in (0.2, 0.5, 0.9):
             path.write_bytes(raw[: int(part * len(raw))])
             with pytest.raises((FileFormatError, DataQualityWarning)) as told:  # noqa: PT012
-                import warnings
-
                 warnings.simplefilter("error", DataQualityWarning)
                 read = read_image if path.suffix == ".npy" else read_stack
                 options = (

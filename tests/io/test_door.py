@@ -337,3 +337,30 @@ def test_a_file_replaced_before_it_is_computed_is_told(tmp_path, how):
 def test_a_file_that_stays_is_read(tmp_path):
     for _, lazy, _ in lazy_files(tmp_path):
         assert np.isfinite(lazy.compute()).all()
+
+
+@pytest.mark.parametrize("reader", ["frames", "stack", "series", "cycler"])
+def test_what_is_no_file_in_a_folder_is_told(tmp_path, reader):
+    suffix = {"series": ".xy", "cycler": ".csv"}.get(reader, ".tif")
+    for k in range(3):
+        path = tmp_path / f"{700 + k}eV{suffix}"
+        if suffix == ".tif":
+            tifffile.imwrite(path, np.full((4, 4), k + 1.5, "f4"))
+        elif suffix == ".xy":
+            path.write_text("".join(f"{x} {x + k}\n" for x in range(10, 30)))
+        elif k == 0:
+            rows = "".join(f"{t},1,{3 + t / 99}\n" for t in range(30))
+            path.write_text("Time (s),Current (mA),Voltage (V)\n" + rows)
+    (tmp_path / f"710eV{suffix}").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / f"711eV{suffix}")
+    read = {
+        "frames": lambda: read_frames(tmp_path),
+        "stack": lambda: read_stack(tmp_path),
+        "series": lambda: read_series(tmp_path),
+        "cycler": lambda: read_cycler(tmp_path),
+    }[reader]
+    with pytest.warns(DataQualityWarning) as told:
+        read()
+    said = " ".join(str(one.message) for one in told)
+    assert f"710eV{suffix}: is a symbolic link to" in said
+    assert f"711eV{suffix}: is no file but a pipe" in said

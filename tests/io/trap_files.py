@@ -225,6 +225,21 @@ def _deep(file: h5py.File, path: Path) -> None:
         group = group.create_group("g")
 
 
+@trap("wide.h5")
+def _wide(path: Path) -> None:
+    with h5py.File(path, "w", libver="latest") as file:
+        group = file.create_group("group")
+        for k in range(12_000):
+            file[f"g{k}"] = group
+
+
+@trap("leads.h5")
+@hdf5
+def _leads(file: h5py.File, path: Path) -> None:
+    for k in range(12_000):
+        file[f"g{k}"] = h5py.ExternalLink(f"none{k}.h5", "/")
+
+
 @trap("outside.h5")
 @hdf5
 def _outside(file: h5py.File, path: Path) -> None:
@@ -305,12 +320,12 @@ def _energies(file: h5py.File, path: Path) -> None:
     energy[:5] = 1
 
 
-def heap(change: str, *, deep: bool = False):
+def heap(change: str, *, deep: bool = False, virtual: bool = False):
     """Write a file whose heap of text the library follows for ever.
 
     A collection of a global heap holds numbered objects and ends with free space, as
     object 0, in the length of which its own head counts. `deep` ones lie between
-    arrays.
+    arrays, `virtual` ones hold where the values of a dataset are.
     """
 
     @hdf5
@@ -321,6 +336,10 @@ def heap(change: str, *, deep: bool = False):
         file["entry/data/energy"] = np.arange(700.0, 705)
         file["entry/data"].attrs["signal"] = "data"
         file["entry/data"].attrs["axes"] = "energy:y:x"
+        if virtual:
+            layout = h5py.VirtualLayout((5, 4, 4), "f4")
+            layout[:] = h5py.VirtualSource(".", "entry/data/data", (5, 4, 4))
+            file.create_virtual_dataset("entry/again", layout)
         file.flush()
         if deep:
             file["after"] = np.random.default_rng(1).integers(0, 255, 3 << 20, "u1")
@@ -348,6 +367,7 @@ def heap(change: str, *, deep: bool = False):
 for _change in ("free", "little", "object"):
     trap(f"heap_{_change}.h5")(heap(_change))
 trap("heap_deep.h5")(heap("free", deep=True))
+trap("heap_virtual.h5")(heap("free", deep=True, virtual=True))
 
 
 @trap("vast.tif")

@@ -75,7 +75,7 @@ def test_any_size():
 def test_is_labelled(crystals):
     for name, variable in crystals.variables.items():
         assert {"units", "long_name"} <= set(variable.attrs), name
-    assert crystals.attrs["fourier_sign"] == -1
+    assert int(crystals["fourier_sign"]) == -1
     assert "random_crystals" in crystals.attrs["batteryxr_call"]
 
 

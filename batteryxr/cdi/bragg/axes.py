@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import DataError, DimensionError
-from batteryxr.core.labels import even_step
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import even_step, require_even
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
 SPACE = ("z", "y", "x")
+#: The scalar coordinate that says which transform made an object; see `fourier_sign`.
+SIGN = "fourier_sign"
 #: Components of vectors in space.
 VECTOR = ("x", "y", "z")
 #: Coordinates that carry the scattering vector of fields in real space.
@@ -32,9 +34,12 @@ def space_axes(data: xr.DataArray | xr.Dataset, *, caller: str) -> tuple[str, ..
     ------
     DimensionError
         If it has neither.
+    DataError
+        If one is uneven, repeats or lacks labels, or turns back.
     """
     for axes in (SPACE, OBJECT):
         if set(axes) <= set(data.dims):
+            require_even(data, axes, caller=caller)
             return axes
     raise DimensionError(
         f"{caller} needs a volume on {SPACE} (nm) or {OBJECT}; "
@@ -56,6 +61,54 @@ def variable(
         return data
     require_variables(data, [name], caller=caller)
     return data[name]
+
+
+def sign_note(sign: int = -1) -> tuple[tuple[()], int, dict[str, str]]:
+    """Return the coordinate of an object whose forward transform has this exponent.
+
+    A coordinate, not an attribute: it goes along when a variable is taken out of its
+    Dataset, computed with, selected from, or concatenated.
+    """
+    return (), sign, {"units": "1", "long_name": "Sign of the forward transform"}
+
+
+def known_sign(data: xr.DataArray | xr.Dataset, *, what: str = "crystal") -> int | None:
+    """Return the ``fourier_sign`` of an object or of its fields; None where unknown.
+
+    Raises
+    ------
+    DataError
+        If parts of it tell different signs.
+    """
+    parts = [data] if isinstance(data, xr.DataArray) else [data, *data.values()]
+    told = {int(p.attrs[SIGN]) for p in parts if SIGN in p.attrs}
+    if SIGN in data.coords:
+        told |= {int(s) for s in np.unique(data.coords[SIGN].values)}
+    if len(told) > 1 or not told <= {1, -1}:
+        raise DataError(
+            what,
+            f"tells the fourier_sign {sorted(told)}, not one of +1 and -1",
+            "Conjugate the objects of the other sign, and note one sign for all: "
+            "`.assign_coords(fourier_sign=-1)`.",
+        )
+    return next(iter(told), None)
+
+
+def require_sign(data: xr.DataArray | xr.Dataset, sign: int, *, what: str) -> None:
+    """Raise where an object is known to belong to the other transform.
+
+    Raises
+    ------
+    DataError
+        Says how to turn it.
+    """
+    known = known_sign(data, what=what)
+    if known is not None and known != sign:
+        raise DataError(
+            what,
+            f"was made with fourier_sign {known:+d}; {sign:+d} is needed here",
+            f"Conjugate it: `np.conj(object).assign_coords(fourier_sign={sign})`.",
+        )
 
 
 def bare(array: xr.DataArray, axes: Sequence[str] | None = None) -> xr.DataArray:
@@ -106,6 +159,8 @@ def steps_in_space(
         If it has no axes in space, or one of a single point.
     """
     axes = space_axes(data, caller=caller)
+    if axes == OBJECT and geometry is not None:
+        geometry = geometry_of(data, geometry, caller=caller)
     if axes == OBJECT:
         if geometry is None:
             raise DataError(
@@ -132,8 +187,10 @@ def scattering_vector(
     DataError
         If neither is there.
     """
+    if geometry is not None:
+        geometry = geometry_of(data, geometry, caller=caller)
     if set(Q_COORDS) <= set(data.coords):
-        parts = [data.coords[name].drop_vars(list(Q_COORDS)) for name in Q_COORDS]
+        parts = xr.broadcast(*(bare(data.coords[name]) for name in Q_COORDS))
         joined = xr.concat(parts, dim="vector", coords="minimal", compat="override")
         return bare(joined)
     if geometry is None:
@@ -143,3 +200,73 @@ def scattering_vector(
             "Pass geometry=..., a result of geometry(...).",
         )
     return bare(geometry["q"])
+
+
+def axis_note(points: int, centre: float | None = None) -> dict[str, Any]:
+    """Return what the axis of an object remembers of the box that it was phased in."""
+    note: dict[str, Any] = {"points": points}
+    return note if centre is None else note | {"box_centre": centre}
+
+
+def geometry_of(
+    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, *, caller: str
+) -> xr.Dataset:
+    """Return the geometry of these states, after a look that it is of this box.
+
+    Raises
+    ------
+    ArgumentError
+        If the geometry is of another shape, box, Q or of other states.
+    """
+    if "state" in geometry.dims and "state" in data.coords:
+        try:
+            geometry = geometry.sel(state=data["state"].values)
+        except KeyError as error:
+            raise ArgumentError(
+                "geometry",
+                geometry["state"].values.tolist(),
+                f"the states of the crystal: {data['state'].values.tolist()}",
+            ) from error
+    if set(OBJECT) <= set(data.dims):
+        if "n_points" in geometry:
+            _same_box(data, geometry, caller)
+    elif set(Q_COORDS) <= set(data.coords):
+        parts = [np.asarray(data.coords[name].values) for name in Q_COORDS]
+        mine = np.sqrt(sum(part**2 for part in parts))
+        if not np.allclose(mine, geometry["q_length"].values, rtol=1e-3):
+            raise ArgumentError(
+                "geometry",
+                f"|Q| {np.ravel(geometry['q_length'].values).round(4).tolist()}",
+                f"that of the crystal's own Q, {np.ravel(mine).round(4).tolist()}",
+                "Pass the geometry of this measurement, or none.",
+            )
+    return geometry
+
+
+def _same_box(
+    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, caller: str
+) -> None:
+    """Raise where an object was phased in a box that the geometry is not of."""
+    spread = np.ravel(geometry["box_step"].values).reshape(-1, 3)
+    middles = np.ravel(geometry["box_centre"].values).reshape(-1, 3)
+    points = np.ravel(geometry["n_points"].values).reshape(-1, 3)[0]
+    for number, dim in enumerate(OBJECT):
+        size, wanted = data.sizes[dim], int(points[number])
+        note = dict(data[dim].attrs) if dim in data.coords else {}
+        # Without a note a part cut out of the box is told by its labels.
+        whole = dim not in data.coords or int(data[dim].values[0]) == -(size // 2)
+        found = int(note.get("points", size if whole else wanted))
+        mend = f"{caller} takes the geometry of the very box that was phased: "
+        mend += "call geometry(...) of that crop. The axes of an object note it: "
+        mend += "{'points': n} in their attributes."
+        if found != wanted or size > wanted:
+            told = f"{wanted} points along {VOLUME[number]}"
+            raise ArgumentError(
+                "geometry", told, f"one of the {found} points of the crystal", mend
+            )
+        away = float(note.get("box_centre", np.nan)) - middles[:, number]
+        if np.isfinite(away).all() and (np.abs(away) > 0.51 * spread[:, number]).all():
+            told = f"a box round {middles[0, number]:.6g} along {VOLUME[number]}"
+            raise ArgumentError(
+                "geometry", told, f"round {note['box_centre']:.6g}", mend
+            )

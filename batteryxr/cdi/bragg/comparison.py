@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes
+from batteryxr.cdi.bragg.axes import (
+    Q_COORDS,
+    bare,
+    each_volume,
+    known_sign,
+    scattering_vector,
+    space_axes,
+    steps_in_space,
+)
+from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
+from batteryxr.cdi.bragg.lattice import ramp_strain
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -26,6 +36,10 @@ def phase_differences(
     reference: int = 0,
     support: xr.DataArray | None = None,
     threshold: Part = 0.25,
+    gauge: Literal["core", "centre_of_mass", "least_changed"]
+    | tuple[int, int, int]
+    | None = None,
+    geometry: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Compare the phase of every state with that of one of them.
 
@@ -46,22 +60,47 @@ def phase_differences(
         `threshold` of its largest amplitude.
     threshold
         See there.
+    gauge
+        Where every difference is zero in the mean, as no measurement fixes it:
+        ``"core"`` (deeper than half the greatest depth), ``"centre_of_mass"`` (the
+        voxels round it), ``"least_changed"`` (the connected tenth of the crystal that
+        changes least over the states), or the indices of a voxel. None: as the objects
+        have it; `align_states` makes the mean zero.
+    geometry
+        Of the measurement, for the numbers in Angstrom and strain; not needed where
+        the objects carry ``q_x``, ``q_y`` and ``q_z``.
 
     Returns
     -------
     xarray.Dataset
         ``phase_difference`` (rad, NaN outside the support; exactly 0 for the
         reference), its ``mean`` and ``spread`` over the voxels that were not filled,
-        and ``support``, ``filled``.
+        and ``support``, ``filled``. The attribute ``gauge`` of what depends on it says
+        where zero is; ``gauge_phase`` is what was subtracted. Where the gauge makes
+        the mean zero, no ``mean`` is given.
+
+        With Q and ``fourier_sign`` also ``displacement_mean`` and
+        ``displacement_largest`` (Angstrom, away from the surface) relative to the
+        reference, and ``mean_strain``: how much
+        wider the lattice is than that of the reference, from the ramp of the phase
+        and, where the geometry has states, from their |Q|. These need no gauge; there
+        is no ramp where `align_states` removed it.
 
     Raises
     ------
     ArgumentError
-        If there is no such reference.
+        If there is no such reference or voxel.
     ChunkingError
         If a volume is split over chunks.
+    DataError
+        If a geometry is given, but the sign of the transform is not known.
     DimensionError
         If there is no ``state``.
+
+    Examples
+    --------
+    >>> table = whole.cdi.phase_differences(gauge="core", geometry=geometry)
+    >>> table[["mean", "displacement_mean", "displacement_largest", "mean_strain"]]
     """
     field = require_states(states, caller="phase_differences")
     dims = space_axes(field, caller="phase_differences")
@@ -70,26 +109,131 @@ def phase_differences(
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
     support = _support_of(states, field, support, threshold)
     differences = _differences(field, support, reference % n)
+    filled = states.get("filled") if isinstance(states, xr.Dataset) else None
+    noted = field.attrs.get("gauge", states.attrs.get("gauge", "of the objects"))
+    zero = None
+    if gauge is not None:
+        counted = differences if filled is None else differences.where(~filled)
+        where = region(counted, support, gauge)
+        zero = zero_of(counted, where)
+        differences = (differences - zero).transpose(*field.dims)
+        noted = gauge if isinstance(gauge, str) else f"voxel {list(gauge)}"
     named = {"units": "rad"}
     result = xr.Dataset(
         {
             "phase_difference": label(
-                differences, "phase_difference", long_name="Phase difference", **named
+                differences,
+                "phase_difference",
+                long_name="Phase difference",
+                gauge=noted,
+                **named,
             ),
             "support": labelled_support(support.astype(bool)),
         }
     )
     used = differences
-    if isinstance(states, xr.Dataset) and "filled" in states:
-        result["filled"] = states["filled"]
-        used = differences.where(~states["filled"])
-    for name, reduced, long_name in (
-        ("mean", used.mean(dims), "Mean phase difference"),
-        ("spread", used.std(dims), "Standard deviation of the phase difference"),
-    ):
-        result[name] = label(reduced, name, long_name=long_name, **named)
-    result.attrs = carried_attrs(states)
+    if filled is not None:
+        result["filled"] = filled
+        used = differences.where(~filled)
+    spread = label(
+        used.std(dims),
+        "spread",
+        long_name="Standard deviation of the phase difference",
+        **named,
+    )
+    result["spread"] = spread
+    if noted != OF_MEAN:
+        words = "Mean phase difference"
+        result["mean"] = label(
+            used.mean(dims), "mean", long_name=words, gauge=noted, **named
+        )
+    if zero is not None:
+        words = "Phase that was subtracted"
+        result["gauge_phase"] = label(
+            zero, "gauge_phase", long_name=words, gauge=noted, **named
+        )
+    if geometry is not None or set(Q_COORDS) <= set(field.coords):
+        result = result.assign(_in_angstrom(states, result, geometry, reference % n))
+    result.attrs = carried_attrs(states) | {"gauge": noted}
     return result
+
+
+def _in_angstrom(
+    states: xr.DataArray | xr.Dataset,
+    result: xr.Dataset,
+    geometry: xr.Dataset | None,
+    reference: int,
+) -> dict[str, xr.DataArray]:
+    """Return displacements and mean strain of each state against the reference."""
+    from batteryxr.cdi.bragg.kernels import phases
+
+    phase = result["phase_difference"]
+    dims = space_axes(phase, caller="phase_differences")
+    sign = known_sign(states, what="states")
+    if sign is None and geometry is None:
+        return {}  # nobody asked for Angstrom
+    if sign is None:
+        raise DataError(
+            "states",
+            "do not tell the sign of the transform that made them",
+            "Note it: `.assign_coords(fourier_sign=-1)` for exp(-2 pi i k n / N).",
+        )
+    q = scattering_vector(phase, geometry, caller="phase_differences")
+    length = np.sqrt((q**2).sum("vector"))
+    used = phase.where(~result["filled"]) if "filled" in result else phase
+    noted, angstrom = phase.attrs["gauge"], {"units": "Angstrom"}
+    out: dict[str, xr.DataArray] = {}
+    if "mean" in result:
+        words = "Mean relative displacement"
+        out["displacement_mean"] = label(
+            sign * result["mean"] / length,
+            "displacement_mean",
+            long_name=words,
+            gauge=noted,
+            **angstrom,
+        )
+    inner = used
+    for dim in dims:
+        beside = used.shift({dim: 1}).notnull() & used.shift({dim: -1}).notnull()
+        inner = inner.where(beside)
+    if noted != OF_MEAN:
+        words = "Largest relative displacement"
+        out["displacement_largest"] = label(
+            abs(inner).max(dims) / length,
+            "displacement_largest",
+            long_name=words,
+            gauge=noted,
+            **angstrom,
+        )
+    total = xr.zeros_like(length)
+    ramp = states.attrs.get("ramp") != "removed"
+    if ramp:
+        steps = steps_in_space(phase, geometry, caller="phase_differences")
+        slopes, _ = apply(
+            each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
+            bare(used),
+            bare(used).notnull(),
+            core_dims=[dims, dims],
+            output_dims=[["axis"], []],
+            output_sizes={"axis": 3},
+            dtypes=[np.float64, np.float64],
+            caller="phase_differences",
+        )
+        total = total + sign * apply(
+            each_volume(ramp_strain, "(a),(a,b),(b)->()"),
+            slopes,
+            steps,
+            q,
+            core_dims=[["axis"], ["axis", "vector"], ["vector"]],
+            dtypes=[np.float64],
+            caller="phase_differences",
+        )
+    if "state" in length.dims:
+        total = total + length.isel(state=reference) / length - 1
+    if ramp or "state" in length.dims:
+        words = "Strain of the mean lattice against the reference"
+        out["mean_strain"] = label(total, "mean_strain", units="1", long_name=words)
+    return out
 
 
 def _support_of(
@@ -155,7 +299,8 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain as
-        far as they are there, and ``n_voxels``.
+        far as they are there, ``mean_strain`` and ``n_voxels``. Where `displacement`
+        removed the ramp the means are zero by construction, and are not given.
 
     Raises
     ------
@@ -174,10 +319,15 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
             field = field.where(~states["filled"])
         used = field.notnull() if name == names[0] else used
         title, units = field.attrs["long_name"], field.attrs["units"]
-        for what, reduced in (("mean", field.mean(dims)), ("spread", field.std(dims))):
+        kinds = {"mean": field.mean(dims), "spread": field.std(dims)}
+        if states.attrs.get("ramp") == "removed":
+            kinds.pop("mean")
+        for what, reduced in kinds.items():
             result[f"{name}_{what}"] = label(
                 reduced, f"{name}_{what}", units=units, long_name=f"{title}, {what}"
             )
+    if "mean_strain" in states:
+        result["mean_strain"] = states["mean_strain"]
     count = used.sum(dims)
     result["n_voxels"] = label(count, "n_voxels", units="1", long_name="Voxels")
     return xr.Dataset(result, attrs=carried_attrs(states))

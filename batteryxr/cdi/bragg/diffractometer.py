@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
+from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.labels import MOTOR, even_step
@@ -86,9 +87,10 @@ def geometry(
         ``q`` (1/Angstrom) at the middle of the box, ``reciprocal_step`` (1/Angstrom)
         and ``voxel`` (nm) on ``axis`` and ``vector`` (x, y, z of the laboratory: z
         along the beam, y up), ``q_length``, ``d_spacing`` (Angstrom),
-        ``voxel_volume`` (nm3), and ``crystal_rotation``, from the crystal's frame
-        (all sample circles at zero) to the laboratory. With ``state`` where angles or
-        centres differ between states.
+        ``voxel_volume`` (nm3), and ``sample_rotation``, from the frame of the sample
+        (all sample circles at zero) to the laboratory. ``n_points``, ``box_centre``
+        and ``box_step`` say of which box: methods that take a geometry refuse objects
+        of another. With ``state`` where angles or centres differ between states.
 
     Raises
     ------
@@ -189,12 +191,19 @@ def _one(
                 _named("1/Angstrom", "Change of Q by one index"),
             ),
             "voxel": (("axis", "vector"), voxel, _named("nm", "Step of the voxels")),
-            "crystal_rotation": (
-                ("vector", "crystal"),
+            "sample_rotation": (
+                ("vector", "sample"),
                 carried(setup.sample),
-                _named("1", "Rotation of the crystal into the laboratory"),
+                _named("1", "Rotation of the sample into the laboratory"),
             ),
             "q_length": ((), length, _named("1/Angstrom", "|Q|")),
+            "n_points": ("axis", list(shape), _named("1", "Points of the box")),
+            "box_centre": (
+                "axis",
+                [_middle(volume, dim) for dim in VOLUME],
+                _named("1", "Angle (deg) and pixel at the middle of the box"),
+            ),
+            "box_step": ("axis", np.abs(spacing), _named("1", "Step of the axis")),
             "d_spacing": (
                 (),
                 2 * np.pi / length,
@@ -209,7 +218,7 @@ def _one(
         coords={
             "axis": ("axis", list(VOLUME), _named("1", "Axis of the volume")),
             "vector": ("vector", list(VECTOR), _named("1", "Laboratory axis")),
-            "crystal": ("crystal", list(VECTOR), _named("1", "Crystal axis")),
+            "sample": ("sample", list(VECTOR), _named("1", "Sample axis")),
         },
     )
 
@@ -345,6 +354,7 @@ def _spacing(volume: xr.DataArray, dim: str) -> float:
     axis = volume[dim].values
     if dim == "rocking":
         bounds.check("angle", axis, argument="rocking", data=True)
+        require_angles(volume, caller="geometry")
     if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")
     return even_step(volume, dim, caller="geometry", tolerance=MOTOR)

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
+from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
+from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
+from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
     warn_quality,
 )
-from batteryxr.core.labels import MOTOR, even_step
-from batteryxr.core.ledger import Ledger, Piece, digest
+from batteryxr.core.labels import MOTOR, require_even
+from batteryxr.core.ledger import Ledger, Piece
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
 from batteryxr.core.store import (
@@ -62,6 +65,7 @@ def retrieve_phases(
             answers, "Retrieving phases", watched=starts, token=token, progress=progress
         )
     _report([answer["rank"] for answer in done], settings)
+    _report_sampling([answer["oversampling"] for answer in done], settings.caller)
     return label_answers(done, intensity, settings)
 
 
@@ -89,7 +93,9 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
         raise DataError("volume", f"has {sizes}, not at least 8 voxels along each axis")
     if intensity.dtype.kind not in "iuf":
         raise DataError("volume", f"holds {intensity.dtype}, not real counts")
-    even_step(intensity, "rocking", caller=caller, tolerance=MOTOR)
+    require_angles(intensity, caller=caller)
+    require_even(intensity, VOLUME[:1], caller=caller, tolerance=MOTOR)
+    require_even(intensity, VOLUME[1:], caller=caller)
     return intensity.transpose(..., *VOLUME)
 
 
@@ -101,6 +107,7 @@ def _first(
         return {}
     if isinstance(start, xr.DataArray):
         start = start.to_dataset(name="object", promote_attrs=False)
+    require_sign(start, -1, what="start")
     first = {n: start[n] for n in ("object", "support") if n in start}
     if not first:
         raise DataError(
@@ -159,8 +166,13 @@ def _tasks(
 def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Pattern:
     from batteryxr.cdi.bragg.kernels.pattern import prepare
 
+    counts = np.asarray(arrays["intensity"])
+    if why := not_counts(counts):
+        raise DataError("volume", why, "Pass the counts as they were measured.")
+    if (gaps := zero_gaps(counts)).any():
+        counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
     return prepare(
-        arrays["intensity"],
+        counts,
         generators(settings.seed, 1)[0],
         free=settings.select.free,
         support=arrays.get("support"),
@@ -210,7 +222,7 @@ def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, An
         "seed": int(settings.seed),
         "start": k,
         "guess": None if settings.guess is None else asdict(settings.guess),
-        "data": digest(*(array for array in arrays if array is not None)),
+        "data": digest(*arrays),
         "version": __version__,
     }
 
@@ -251,9 +263,16 @@ def _check_patterns(intensity: np.ndarray, caller: str) -> None:
     shape = intensity.shape[-3:]
     farthest: list[int] = []
     for number, pattern in enumerate(intensity.reshape(-1, *shape)):
+        if why := not_counts(pattern):
+            raise DataError("volume", why, "Pass the counts as they were measured.")
         if not np.nansum(pattern) > 0:
             raise DataError(
                 "volume", f"pattern {number} holds no counts", "Leave it out."
+            )
+        if gaps := int(zero_gaps(pattern).sum()):
+            warn_quality(
+                f"{caller}: {gaps} pixels of pattern {number} lie in rows or columns "
+                "of zeros between bright ones: gaps, taken as not measured."
             )
         peak = np.unravel_index(np.nanargmax(pattern), shape)
         away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
@@ -280,4 +299,16 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
         warn_quality(
             f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
             "their support (rank 0). Another `threshold` may suit the data better."
+        )
+
+
+def _report_sampling(ratios: list[np.ndarray], caller: str) -> None:
+    """Warn where an object fills more than half of an axis."""
+    least = np.nanmin(ratios, axis=0, initial=np.inf)
+    if (least < 2).any():
+        told = ", ".join(f"{d} {r:.2f}" for d, r in zip(VOLUME, least, strict=True))
+        warn_quality(
+            f"{caller}: oversampling below 2 ({told}): the pattern is too coarse for "
+            "its crystal, and phases cannot be trusted. Smaller steps or a longer "
+            "distance are needed along that axis; see `oversampling` of the result."
         )

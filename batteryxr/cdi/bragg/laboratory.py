@@ -11,8 +11,10 @@ from batteryxr.cdi.bragg.axes import (
     OBJECT,
     Q_COORDS,
     SPACE,
+    axis_note,
     bare,
     each_volume,
+    geometry_of,
     space_axes,
 )
 from batteryxr.cdi.bragg.kernels.voxels import SpaceGrid, resample
@@ -40,7 +42,7 @@ def to_laboratory(
     geometry: xr.Dataset,
     voxel_size: VoxelSize | None = None,
     shape: tuple[_Size, _Size, _Size] | None = None,
-    frame: Literal["laboratory", "crystal", "scattering"] = "laboratory",
+    frame: Literal["lab", "sample", "crystal"] = "lab",
     order: Annotated[int, Bounds(low=0, high=5)] = 3,
 ) -> Volumes:
     """Interpolate volumes from the detector's frame onto a right-angled grid.
@@ -62,8 +64,9 @@ def to_laboratory(
         Points along z, y, x. None: as many as hold the whole volume, which is
         skewed: see `crop_to_support`.
     frame
-        ``"laboratory"``: z along the beam, y up. ``"crystal"``: all sample circles at
-        zero. ``"scattering"``: z along Q, y as near to up as may be.
+        ``"lab"``: z along the beam, y up. ``"sample"``: the same axes with all sample
+        circles at zero. ``"crystal"``: z along Q, y as near to up as may be. The
+        table in `docs/conventions.md` has the names that other programs use.
     order
         Of the spline: 1 is linear, 3 cubic.
 
@@ -77,7 +80,8 @@ def to_laboratory(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or asks for more than 2e9 points.
+        If an option is out of range, or asks for more than 2e9 points, or the
+        geometry is of another box.
     ChunkingError
         If a volume is split over chunks.
     DataError
@@ -86,6 +90,7 @@ def to_laboratory(
         If the volume is not in the detector's frame.
     """
     require_dims(crystal, OBJECT, caller="to_laboratory")
+    geometry = geometry_of(crystal, geometry, caller="to_laboratory")
     turn = _turn(geometry, frame)
     voxel = xr.dot(geometry["voxel"], turn, dim="vector").rename(turned="vector")
     voxel = bare(voxel.transpose(..., "axis", "vector"))
@@ -150,10 +155,10 @@ def _moved(
 
 def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
     """Return the matrix (vector, turned) that takes laboratory vectors to a frame."""
-    if frame == "crystal":
-        return geometry["crystal_rotation"].rename(crystal="turned")
+    if frame == "sample":
+        return geometry["sample_rotation"].rename(sample="turned")
     dims = ("vector", "turned")
-    if frame == "laboratory":
+    if frame == "lab":
         return xr.DataArray(np.eye(3), dims=dims)
     q = geometry["q"]
     if "state" in q.dims:
@@ -230,12 +235,16 @@ def crop_to_support(
             raise DataError("crystal", "holds an object that is empty")
         stop = int(where[-1]) + 1 + margin
         box[dim] = slice(max(0, int(where[0]) - margin), stop)
-    missing = {
-        d: (d, np.arange(crystal.sizes[d]) - crystal.sizes[d] // 2, _VOXELS)
-        for d in dims
-        if d not in crystal.coords
-    }
-    return crystal.assign_coords(missing).isel(box)
+    known = {}
+    for d in dims:
+        n = crystal.sizes[d]
+        labels = np.arange(n) - n // 2
+        axis = crystal[d] if d in crystal.coords else xr.DataArray(labels, dims=d)
+        about = axis.attrs or dict(_VOXELS)
+        # The voxels stay those of the whole box.
+        note = axis_note(n) | about if d in OBJECT else about
+        known[d] = (d, axis.values, note)
+    return crystal.assign_coords(known).isel(box)
 
 
 def _q_coords(q: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -10,12 +10,13 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
+    known_sign,
     scattering_vector,
     space_axes,
     steps_in_space,
 )
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import DataError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -149,9 +150,9 @@ def displacement(
         one centre of the pattern; remove it to see what varies inside the crystal.
         With ``"remove"`` the mean goes too.
     sign
-        +1 or -1 times phi / |Q|. None: the ``fourier_sign`` that `retrieve` notes in
-        the attributes, else +1. With a forward transform exp(-2 pi i k n / N) the
-        phase of a displaced lattice is -Q.u: its sign is -1.
+        +1 or -1 times phi / |Q|. None: the coordinate ``fourier_sign``, which
+        `retrieve` notes and selection keeps. With a forward transform
+        exp(-2 pi i k n / N) the phase of a displaced lattice is -Q.u: its sign is -1.
 
     Returns
     -------
@@ -165,13 +166,16 @@ def displacement(
     ArgumentError
         If an option is none of these.
     DataError
-        If Q is not known.
+        If Q or the sign is not known, or the sign is known to be the other one.
     VariableError
         If there is no phase.
+
+    Examples
+    --------
+    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
-    if sign is None:
-        sign = -1 if crystal.attrs.get("fourier_sign", 1) == -1 else 1
+    sign = _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
     from batteryxr.cdi.bragg.kernels import phases
 
@@ -204,7 +208,7 @@ def displacement(
     factor = float(sign) / length
     moved = _like(bare(phase) * factor.astype(phase.dtype), phase)
     mean = sign * apply(
-        each_volume(_ramp_strain, "(a),(a,b),(b)->()"),
+        each_volume(ramp_strain, "(a),(a,b),(b)->()"),
         slopes,
         steps,
         q,
@@ -215,7 +219,11 @@ def displacement(
     out = crystal.assign(
         phase=label(phase, "phase", units="rad", long_name="Phase"),
         displacement=label(
-            moved, "displacement", units="Angstrom", long_name="Displacement along Q"
+            moved,
+            "displacement",
+            units="Angstrom",
+            long_name="Displacement along Q",
+            sign=sign,
         ),
         mean_strain=label(mean, "mean_strain", units="1", long_name="Mean strain"),
     )
@@ -223,7 +231,28 @@ def displacement(
     return out
 
 
-def _ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
+def _sign(crystal: xr.Dataset, given: int | None) -> int:
+    """Return the sign of the displacement: the one noted, else the one given."""
+    noted = known_sign(crystal)
+    if noted is None and given is None:
+        raise DataError(
+            "crystal",
+            "does not tell the sign of the transform that made it",
+            "Note it, `.assign_coords(fourier_sign=-1)` for a forward transform "
+            "exp(-2 pi i k n / N), or pass sign=-1 or sign=+1.",
+        )
+    if noted is not None and given is not None and noted != given:
+        raise ArgumentError(
+            "sign",
+            given,
+            f"{noted}, as the object's fourier_sign has it",
+            "Leave it out, or conjugate the object and note the other sign.",
+        )
+    return int(given if noted is None else noted)
+
+
+def ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
+    """Return the strain along Q of a phase with these slopes (rad per index)."""
     length = float(np.linalg.norm(q))
     return float(np.linalg.solve(steps, slopes) @ q) / length**2
 
@@ -284,7 +313,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
         dtypes=[np.float64],
         caller="strain",
     )
-    values = values * float(crystal.attrs.get("sign", 1))
+    values = values * float(_sign_of_displacement(crystal))
     out = _like(values.astype(crystal["phase"].dtype), crystal["phase"])
     result = crystal.assign(
         strain=label(out, "strain", units="1", long_name="Strain along Q")
@@ -293,6 +322,18 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
         k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
     }
     return result
+
+
+def _sign_of_displacement(crystal: xr.Dataset) -> int:
+    """Return the sign that `displacement` took: of the field, else of the Dataset."""
+    for told in (crystal["displacement"].attrs, crystal.attrs):
+        if "sign" in told:
+            return int(told["sign"])
+    raise DataError(
+        "crystal",
+        "does not tell the sign with which its displacement follows from the phase",
+        "Take the displacement of `displacement(...)`.",
+    )
 
 
 def _require(crystal: xr.Dataset, name: str, made_by: str, *, caller: str) -> None:

@@ -10,14 +10,16 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.frames import FLAGS
+from batteryxr.cdi.bragg.kernels.counting import not_counts, zingers
+from batteryxr.cdi.bragg.scan import on_even_angles, require_angles
 from batteryxr.core.blocks import is_lazy, stream
-from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.core.labels.axes import require_monotonic
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import require_even, require_monotonic
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @recorded
@@ -35,20 +37,30 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     -------
     xarray.Dataset
         ``maximum``, ``centre_of_mass`` (indices from 0) and ``value``, the first two
-        on ``axis``; ``total`` counts.
+        on ``axis``; ``total`` counts; ``left_out``, the number of voxels that stand
+        alone (zingers): more than tenfold over the frames before and after.
 
     Raises
     ------
     DataError
-        If it holds no counts.
+        If it holds no counts, or what cannot be counts, such as their logarithm; or
+        the rocking angles are out of order, repeat or are missing.
+
+    Warns
+    -----
+    DataQualityWarning
+        If zingers were left out.
+
+    Examples
+    --------
+    >>> frames.cdi.correct(mask=gaps).cdi.locate_peak()["maximum"].values
     DimensionError
         If this is no rocking curve.
     """
     require_dims(volume, VOLUME, caller="locate_peak")
-    for axis in VOLUME:
-        if axis in volume.coords:
-            require_monotonic(volume[axis], caller="locate_peak")
-    peak = _peak(volume)
+    _require_axes(volume, "locate_peak")
+    require_angles(volume, caller="locate_peak", fill=True)
+    peak = _peak(volume, "locate_peak")
     names = {"units": "1", "long_name": "Axis"}
 
     def named(words: str) -> dict[str, str]:
@@ -60,9 +72,14 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
             "centre_of_mass": ("axis", peak.centre_of_mass, named("Centre of mass")),
             "value": ((), peak.value, named("Intensity at the maximum")),
             "total": ((), peak.total, named("Total intensity")),
+            "left_out": ((), len(peak.alone), named("Voxels that stand alone")),
         },
         coords={"axis": ("axis", list(VOLUME), names)},
     )
+
+
+#: No places.
+_NONE = np.zeros((0, 3), int)
 
 
 class _Peak(NamedTuple):
@@ -70,16 +87,32 @@ class _Peak(NamedTuple):
     centre_of_mass: np.ndarray
     value: float
     total: float
+    alone: np.ndarray
 
 
-def _peak(volume: xr.DataArray) -> _Peak:
-    """Find the peak block by block."""
+def _require_axes(volume: xr.DataArray, caller: str) -> None:
+    """Raise where pixels go back or repeat; the angles have a look of their own."""
+    for axis in VOLUME[1:]:
+        if axis in volume.coords:
+            require_monotonic(volume[axis], caller=caller)
+
+
+def _peak(volume: xr.DataArray, caller: str) -> _Peak:
+    """Find the peak block by block, without voxels that stand alone."""
     volume = volume.transpose(*VOLUME)
     best, where, first = -np.inf, (0, 0, 0), 0
     total, moment = 0.0, np.zeros(3)
     block_size = max(1, 4_000_000 // max(1, volume[0].size))
-    for (block,) in stream(volume, dim="rocking", block=block_size):
+    n = volume.sizes["rocking"]
+    alone: list[np.ndarray] = []
+    for block in _with_neighbours(volume, block_size):
+        if why := not_counts(np.asarray(block[1:-1])):
+            raise DataError("volume", why, "Pass the counts as they were measured.")
         clean = np.nan_to_num(np.asarray(block, dtype=float))
+        places = zingers(clean) if n > 2 else _NONE
+        clean[tuple(places.T)] = 0.0
+        clean = clean[1:-1]
+        alone.append(places + np.array([first - 1, 0, 0]))
         peak = np.unravel_index(int(clean.argmax()), clean.shape)
         if clean[peak] > best:
             best = float(clean[peak])
@@ -88,10 +121,30 @@ def _peak(volume: xr.DataArray) -> _Peak:
             profile = clean.sum(axis=tuple(a for a in range(3) if a != axis))
             moment[axis] += float(profile @ (np.arange(profile.size) + offset))
         total += float(clean.sum())
-        first += len(block)
+        first += len(clean)
     if not total > 0:
         raise DataError("volume", "holds no counts")
-    return _Peak(where, moment / total, best, total)
+    left = np.concatenate(alone)
+    if len(left):
+        warn_quality(
+            f"{caller}: {len(left)} voxels stand alone (zingers), the first in frame "
+            f"{left[0, 0]}, row {left[0, 1]}, column {left[0, 2]}; they are left out."
+        )
+    return _Peak(where, moment / total, best, total, left)
+
+
+def _with_neighbours(volume: xr.DataArray, block: int) -> Iterator[np.ndarray]:
+    """Yield blocks of frames, with the frame before and the frame after each."""
+    none = np.zeros((1, *volume.shape[1:]), np.float32)
+    before, held = none, None
+    for (part,) in stream(volume, dim="rocking", block=block):
+        part = np.asarray(part)
+        if held is not None:
+            yield np.concatenate([before, held, part[:1]])
+            before = held[-1:]
+        held = part
+    if held is not None:
+        yield np.concatenate([before, held, none])
 
 
 @recorded
@@ -121,22 +174,36 @@ def crop(
     -------
     xarray.DataArray
         The box; the peak is at index ``n // 2`` of each axis. What reaches over the
-        edge of the measurement is NaN, which means unmeasured.
+        edge of the measurement is NaN, which means unmeasured; so are frames that the
+        angles tell to be missing, and, where the peak is looked for, zingers.
 
     Raises
     ------
     ArgumentError
         If shape or centre are no such numbers.
+    DataError
+        As of `locate_peak`.
     DimensionError
         If this is no rocking curve.
+
+    Warns
+    -----
+    DataQualityWarning
+        If frames are missing, or zingers were left out.
+
+    Examples
+    --------
+    >>> volume = frames.cdi.correct(mask=gaps).cdi.crop(shape=(128, 160, 160))
     """
     require_dims(volume, VOLUME, caller="crop")
-    for axis in VOLUME:
-        if axis in volume.coords:
-            require_monotonic(volume[axis], caller="crop")
+    _require_axes(volume, "crop")
+    require_even(volume, VOLUME[1:], caller="crop")
+    volume = on_even_angles(volume, caller="crop")
+    alone = _NONE
     sizes = _shape(volume, shape)
     if isinstance(centre, str):
-        peak = _peak(volume)
+        peak = _peak(volume, "crop")
+        alone = peak.alone
         found = peak.maximum if centre == "maximum" else peak.centre_of_mass
         indices = [round(float(v)) for v in found]
     else:
@@ -147,10 +214,33 @@ def crop(
         if not 0 <= index < volume.sizes[dim]:
             top = volume.sizes[dim] - 1
             raise ArgumentError("centre", indices, f"0 to {top} along {dim}")
-    box = volume
+    box = _without(volume, alone)
     for dim, index in zip(VOLUME, indices, strict=True):
         box = _cut(box, dim, index - sizes[dim] // 2, sizes[dim])
     return whole_volumes(box)
+
+
+def _without(volume: xr.DataArray, places: np.ndarray) -> xr.DataArray:
+    """Return a volume with NaN at places (frame, row, column); lazy where it is."""
+    if not len(places):
+        return volume
+    if is_lazy(volume):
+        frames = np.unique(places[:, 0])
+        parts, before = [], 0
+        for frame in frames:
+            parts.append(volume.isel(rocking=slice(before, frame)))
+            inside = places[places[:, 0] == frame]
+            good = np.ones([volume.sizes[d] for d in VOLUME[1:]], bool)
+            good[tuple(inside[:, 1:].T)] = False
+            mask = xr.DataArray(good, dims=VOLUME[1:])
+            parts.append(volume.isel(rocking=slice(frame, frame + 1)).where(mask))
+            before = frame + 1
+        parts.append(volume.isel(rocking=slice(before, None)))
+        whole = xr.concat(parts, "rocking", coords="minimal", compat="override")
+        return whole.transpose(*volume.dims).assign_attrs(volume.attrs)
+    kept = np.ones([volume.sizes[d] for d in VOLUME], bool)
+    kept[tuple(places.T)] = False
+    return volume.where(xr.DataArray(kept, dims=VOLUME))
 
 
 def whole_volumes(array: xr.DataArray) -> xr.DataArray:

@@ -13,6 +13,8 @@ from batteryxr.cdi.bragg.axes import (
     VOLUME,
     bare,
     each_volume,
+    known_sign,
+    require_sign,
     space_axes,
     variable,
 )
@@ -63,6 +65,7 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
         If an axis is missing, or the two do not fit on one another.
     """
     values = variable(crystal, "object", caller="misfit")
+    require_sign(crystal, -1, what="crystal")
     require_dims(values, OBJECT, caller="misfit")
     require_dims(volume, VOLUME, caller="misfit")
     _same_shape(values, volume)
@@ -121,6 +124,7 @@ def prtf(
         If an axis is missing, or the two do not fit on one another.
     """
     require_dims(crystal, [dim, *OBJECT], caller="prtf")
+    require_sign(crystal, -1, what="crystal")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
     n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
@@ -194,6 +198,8 @@ def fsc(
         If the objects do not lie on one grid.
     """
     first, second = (variable(c, "object", caller="fsc") for c in (crystal, other))
+    if (sign := known_sign(crystal)) is not None:
+        require_sign(other, sign, what="other")
     axes = space_axes(first, caller="fsc")
     for array in (first, second):
         require_dims(array, axes, caller="fsc")

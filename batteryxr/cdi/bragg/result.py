@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, VOLUME
+from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, axis_note, sign_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "mode_weight": (("mode",), "float64", "Share of the mode"),
     "prtf": (("frequency",), "float64", "Phase-retrieval transfer function"),
     "residual": (("start", "iteration"), "float32", "Amplitude residual"),
+    "oversampling": (("axis",), "float64", "Points over the extent of the support"),
     "blur": (_BLUR, "float32", "Blur by partial coherence"),
 }
 ON_START: dict[str, tuple[str, str]] = {
@@ -73,9 +74,10 @@ def label_answers(
         coords={n: labelled(n, ("start",), *spec) for n, spec in ON_START.items()},
         attrs=_attrs(intensity.attrs),
     )
-    return result.assign_coords(_axes(sizes, blurred)).assign_coords(
-        _carried(intensity.coords)
-    )
+    result = result.assign_coords(_axes(sizes, blurred, intensity))
+    # What the phase means depends on it: with -1, phase = -Q u.
+    noted = {SIGN: sign_note()}
+    return result.assign_coords(_carried(intensity.coords)).assign_coords(noted)
 
 
 def _computed(
@@ -92,6 +94,7 @@ def _sizes(shape: tuple[int, ...], settings: RetrievalSettings) -> dict[str, int
     return {
         **dict(zip(OBJECT, shape, strict=True)),
         **{d: min(13, n - 1 + n % 2) for d, n in zip(_BLUR, shape, strict=True)},
+        "axis": 3,
         "start": settings.n_starts,
         "mode": settings.n_best,
         "frequency": max(1, min(shape) // 2),
@@ -99,7 +102,19 @@ def _sizes(shape: tuple[int, ...], settings: RetrievalSettings) -> dict[str, int
     }
 
 
-def _axes(sizes: dict[str, int], blurred: bool) -> dict[str, Any]:
+def _box_centre(intensity: xr.DataArray, dim: str) -> float | None:
+    """Return the angle or pixel in the middle, where it is one for all patterns."""
+    if dim not in intensity.coords:
+        return None
+    axis = intensity[dim].values
+    place = intensity.coords.get(f"{dim}_centre", xr.DataArray(0.0))
+    middle = float(axis[axis.size // 2])
+    return None if place.size > 1 else middle + float(place)
+
+
+def _axes(
+    sizes: dict[str, int], blurred: bool, intensity: xr.DataArray
+) -> dict[str, Any]:
     def axis(dim: str, values: np.ndarray, words: str) -> Any:
         return (dim, values, {"units": "1", "long_name": words})
 
@@ -107,12 +122,16 @@ def _axes(sizes: dict[str, int], blurred: bool) -> dict[str, Any]:
         dim: axis(dim, _centred(sizes[dim]), f"Voxel along {measured}")
         for dim, measured in zip(OBJECT, VOLUME, strict=True)
     }
+    for dim, measured in zip(OBJECT, VOLUME, strict=True):
+        note = axis_note(sizes[dim], _box_centre(intensity, measured))
+        axes[dim] = (*axes[dim][:2], axes[dim][2] | note)
     if blurred:
         for dim, measured in zip(_BLUR, VOLUME, strict=True):
             axes[dim] = axis(dim, _centred(sizes[dim]), f"Offset in {measured}")
     n = sizes["frequency"]
     middles = (np.arange(n) + 0.5) * (0.5 / n)
     axes["frequency"] = axis("frequency", middles, "Frequency, cycles per voxel")
+    axes["axis"] = axis("axis", np.array(VOLUME), "Axis of the volume")
     for dim in ("start", "mode", "iteration"):
         axes[dim] = axis(dim, np.arange(sizes[dim]), dim.capitalize())
     return axes
@@ -129,9 +148,7 @@ def _carried(coords: Mapping[Any, xr.DataArray]) -> dict[str, Any]:
 
 def _attrs(given: Mapping[str, Any]) -> dict[str, Any]:
     passed = ("title", "timezone", "history", "rocking_motor", "source_files")
-    attrs = {k: v for k, v in given.items() if k in passed}
-    # What the phase means depends on it: with -1, phase = -Q u.
-    return attrs | {"fourier_sign": -1}
+    return {k: v for k, v in given.items() if k in passed}
 
 
 def _centred(n: int) -> np.ndarray:

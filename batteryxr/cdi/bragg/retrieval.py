@@ -90,6 +90,8 @@ def retrieve(
         - ``modes`` and ``mode_weight`` on ``mode``: what the starts share.
         - ``prtf`` on ``frequency`` (cycles per voxel): phase-retrieval transfer
           function, which means little for one start.
+        - ``oversampling`` on ``axis``: points of each axis over the extent of the
+          support. Below 2 the pattern does not determine the object.
         - ``residual`` on ``start`` and ``iteration``: amplitude residual as it fell.
         - ``blur`` with `coherence_every`: the estimate of the best start.
 
@@ -104,17 +106,32 @@ def retrieve(
     ConvergenceError
         If all starts of all states lost their support.
     DataError
-        If the volume holds no counts, or the initial object does not fit it.
+        If the volume holds no counts, or what cannot be counted (logarithms, negative
+        or infinite values); if rocking angles are missing, repeat or are out of order;
+        or the initial object does not fit, or is of the other ``fourier_sign``.
     DimensionError
         If the three axes of a rocking curve are missing.
     StoreError
         If the store keeps starts of other data or arguments.
 
+    Warns
+    -----
+    DataQualityWarning
+        If the peak is off the centre, rows or columns of zeros look like gaps of the
+        detector, starts lost their support, or oversampling is below 2.
+
+    Examples
+    --------
+    >>> result = volume.cdi.retrieve(n_starts=6, seed=1)
+    >>> result["oversampling"].values
+
     Notes
     -----
     Projections: Marchesini, Rev. Sci. Instrum. 78, 011301 (2007). Free likelihood:
-    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). With FFTW or on a GPU
-    results repeat to rounding; with SciPy's transform, bit by bit.
+    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). On one
+    machine a seed repeats bit by bit, also after an interruption; on a GPU, and between
+    FFTW, SciPy's transform and machines, rounding differs, which iterations make
+    larger.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes, variable
+from batteryxr.cdi.bragg.axes import bare, each_volume, known_sign, space_axes, variable
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
@@ -85,7 +85,9 @@ def align_states(
     moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
     result = xr.Dataset(
         {
-            "object": label(moved, "object", units="1", long_name="Complex density"),
+            "object": label(
+                moved, "object", units="1", long_name="Complex density", gauge="mean"
+            ),
             "overlap": label(overlap, "overlap", units="1", long_name="Overlap"),
             "twin": label(twin, "twin", units="1", long_name="Conjugate twin taken"),
             "moved_by": label(
@@ -96,7 +98,8 @@ def align_states(
     names = {"units": "1", "long_name": "Axis of the volume"}
     result = result.assign_coords(axis=("axis", list(dims), names))
     result.attrs = carried_attrs(states) | {
-        "ramp": "kept" if ramp == "keep" else "removed"
+        "gauge": "mean",
+        "ramp": "kept" if ramp == "keep" else "removed",
     }
     return result
 
@@ -232,7 +235,13 @@ def fill_missing(
     filled = filled.transpose(*field.dims).assign_coords(field.coords)
     result = xr.Dataset(
         {
-            "object": label(new, "object", units="1", long_name="Complex density"),
+            "object": label(
+                new,
+                "object",
+                units="1",
+                long_name="Complex density",
+                **{k: v for k, v in field.attrs.items() if k == "gauge"},
+            ),
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
@@ -254,6 +263,7 @@ def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.Data
         If there is no ``state``.
     """
     objects = variable(states, "object", caller=caller)
+    known_sign(states, what="states")  # one for all, or refused
     require_dims(objects, ["state"], caller=caller)
     if objects.dtype.kind != "c":
         raise DataError("states", f"hold {objects.dtype}, not complex objects")
@@ -262,7 +272,7 @@ def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.Data
 
 def carried_attrs(states: xr.DataArray | xr.Dataset) -> dict[str, object]:
     """Return the attributes that later steps need."""
-    names = ("fourier_sign", "ramp", "frame", "history")
+    names = ("fourier_sign", "gauge", "ramp", "frame", "history")
     return {k: states.attrs[k] for k in names if k in states.attrs}
 
 

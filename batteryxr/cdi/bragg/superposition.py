@@ -12,6 +12,8 @@ from batteryxr.cdi.bragg.axes import (
     SPACE,
     bare,
     each_volume,
+    known_sign,
+    require_sign,
     space_axes,
     variable,
 )
@@ -56,11 +58,15 @@ def align(
 
     Raises
     ------
+    DataError
+        If the two are of transforms of opposite sign.
     DimensionError
         If the two do not lie on one grid.
     """
     moving = variable(crystal, "object", caller="align")
     fixed = variable(reference, "object", caller="align")
+    if (sign := known_sign(crystal)) is not None:
+        require_sign(reference, sign, what="reference")
     axes = space_axes(moving, caller="align")
     require_dims(fixed, axes, caller="align")
     if any(moving.sizes[d] != fixed.sizes[d] for d in axes):

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
-from batteryxr.core.labels import OwnLabels, even_step, matched
+from batteryxr.core.labels import OwnLabels, even_step, matched, require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -68,6 +68,7 @@ def frc(
         raise DataError(
             "data, other", "hold NaN", "Cut the images to where they do not."
         )
+    require_even(data, ("y", "x"), caller="frc")
     pixel = abs(even_step(data, "y", caller="frc"))
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
@@ -122,6 +123,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
+    require_even(result, ("y", "x"), caller="ptycho_fit")
     experiment, shifts = _as_fitted(result, scan)
     weight = experiment.weight
     fields = _Predicted(result, experiment, shifts)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -189,6 +190,7 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     """
     require_variables(scan, ["frames", *GEOMETRY], caller=caller)
     require_dims(scan["frames"], FRAME, caller=caller)
+    require_even(scan["frames"], FRAME[-2:], caller=caller)
     _check_dims(scan, caller=caller)
     found = {
         name: _read(in_units(scan[name], units, caller=caller))

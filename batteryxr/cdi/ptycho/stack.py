@@ -35,8 +35,9 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import ArgumentError, StoreError, warn_quality
-from batteryxr.core.ledger import Ledger, digest, mark_digest
+from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
 from batteryxr.core.store import (

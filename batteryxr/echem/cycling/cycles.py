@@ -12,18 +12,12 @@ from batteryxr.core.checks import Count
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.counting import (
-    By,
-    Counting,
-    Short,
-    half_cycle_table,
-    refuse_implausible,
-)
-from batteryxr.echem.cycling.half_cycles import labelled
+from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
+from batteryxr.echem.cycling.half_cycles import labelled, tell_short
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Charge, Gap, Mass, RestCurrent
+    from batteryxr.core.bounds.kinds import Charge, Mass
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
@@ -58,15 +52,12 @@ def cycles(
     mass: Mass | None = None,
     nominal_capacity: Charge | None = None,
     reference: Reference = "first",
-    min_charge: Short = 0.02,
-    by: By = "current",
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Pair half cycles to cycles and compare charge with discharge.
 
-    Reads once, and the current twice where `i_zero` is None; the result is small and
-    in memory.
+    Reads once, and the current twice unless an `i_zero` is given; the result is small
+    and in memory.
 
     Parameters
     ----------
@@ -86,8 +77,8 @@ def cycles(
     reference
         What the capacity is retained of: that of the first complete cycle, of the
         one with most, or of a cycle by number.
-    min_charge, by, i_zero, max_gap
-        See `half_cycles`.
+    counting
+        What ends a half cycle. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -112,13 +103,15 @@ def cycles(
     Warns
     -----
     DataQualityWarning
-        Where the record begins with the other half cycle.
+        Where the record begins with the other half cycle, and where half cycles are
+        short ones in a row, as in `half_cycles`.
     """
-    counting = Counting(min_charge, by, i_zero, max_gap)
+    counting = counting or Counting()
     rows = columns(record, caller="cycles", number=counting.number)
     table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="cycles")
     halves = labelled(table)
+    tell_short(halves["flag"].values)
     paired, unpaired = _paired(halves, first)
     if unpaired:
         warn_quality(

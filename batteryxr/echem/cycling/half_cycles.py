@@ -10,25 +10,27 @@ import xarray as xr
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
-from batteryxr.echem.counting import By, Counting, Short, half_cycle_table
+from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Gap, RestCurrent
     from batteryxr.echem.counting import HalfCycleTable
 
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
-CLOCK_LACKS_TIME = 512
+CLOCK_LACKS_TIME, SHORT = 512, 1024
 _FLAGS = {
-    "flag_masks": [1 << k for k in range(10)],
+    "flag_masks": [1 << k for k in range(11)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
     "implausible_record merged_pulses unknown_switch counter_differs "
-    "clock_lacks_time",
+    "clock_lacks_time short",
 }
 #: Fraction of a capacity by which the counter may differ, and that may be missing.
 _DIFFERS = 2e-3
+#: So many half cycles in a row, each below these fractions of the largest charge and of
+#: the record's range of voltage, are those of a drive profile.
+_MANY, _LITTLE, _NARROW = 4, 0.1, 0.5
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
@@ -59,15 +61,12 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
 def half_cycles(
     record: xr.Dataset,
     *,
-    min_charge: Short = 0.02,
-    by: By = "current",
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Find charges and discharges, and integrate each.
 
-    Reads once, and the current twice where `i_zero` is None; memory is a few chunks.
-    The result is small and in memory, and equal bit by bit for every chunking.
+    Reads once, and the current twice unless an `i_zero` is given; memory is a few
+    chunks. The result is small and in memory, and equal bit by bit for every chunking.
 
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
@@ -79,7 +78,9 @@ def half_cycles(
     at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
     Where the counter adds far more than the current could pass between two rows, the
     clock is wrong: rows are missing, which is flagged too.
-    A half cycle of less than 1e-4 of the largest charge is noise and left out.
+    A half cycle of less than 1e-4 of the largest charge is noise and left out. Four or
+    more in a row that pass less than a tenth of the largest charge, within half of the
+    range of voltage, are flagged as short: they are those of a drive profile.
 
     Parameters
     ----------
@@ -87,19 +88,10 @@ def half_cycles(
         Cycler data on ``record``: ``voltage``, ``current`` (positive charges the
         cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` and
         ``step_time`` where there.
-    min_charge
-        A reversal that passes less than this fraction of the half cycle around it is a
-        pulse: it ends nothing, and its charge is counted net. 0: each ends one.
-    by
-        What ends a half cycle. "current": a reversal of it. "step": one from one of
-        the cycler's steps to the next. "cycle": the change of the cycler's cycle
-        number, and one reversal within each.
-    i_zero
-        Current in mA below which the cell rests. None: the larger of 1e-3 of the
-        largest current and three standard deviations of the current at rest.
-    max_gap
-        Longest interval in s that is integrated over. A longer one under current is a
-        gap: reported, not integrated.
+    counting
+        What ends a half cycle, below which current the cell rests, and over which
+        intervals it is integrated. Default: ``Counting()``. A longer interval under
+        current is a gap: reported, not integrated.
 
     Returns
     -------
@@ -122,13 +114,18 @@ def half_cycles(
     ArgumentError
         If an option is out of range.
 
+    Examples
+    --------
+    >>> record.echem.half_cycles(counting=Counting(min_charge=0.01, by="step"))
+
     Warns
     -----
     DataQualityWarning
         Where time runs backward: the capacity of such half cycles is NaN. Where the
-        reader flagged the record as implausible: that of all.
+        reader flagged the record as implausible: that of all. Where half cycles are
+        flagged as short.
     """
-    counting = Counting(min_charge, by, i_zero, max_gap)
+    counting = counting or Counting()
     rows = columns(record, caller="half_cycles", number=counting.number)
     table = half_cycle_table(rows, counting)
     if table.backward:
@@ -141,7 +138,19 @@ def half_cycles(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
             "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
-    return labelled(table).assign(_listed(table))
+    found = labelled(table)
+    tell_short(found["flag"].values)
+    return found.assign(_listed(table))
+
+
+def tell_short(flag: np.ndarray) -> None:
+    """Tell of half cycles that a drive profile makes."""
+    if short := int(((flag & SHORT) != 0).sum()):
+        warn_quality(
+            f"{short} of {flag.size} half cycles are short ones in a row, as a drive "
+            "profile makes them: pass counting=Counting(by='step') or "
+            "Counting(by='cycle') to follow the cycler, or a larger min_charge"
+        )
 
 
 def _untrusted(table: HalfCycleTable) -> list[str]:
@@ -286,6 +295,7 @@ def _half_cycle_flags(
     flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
     flag[table.lost > 0] |= CLOCK_LACKS_TIME
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
+    flag[_short(table, values)] |= SHORT
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(_ends(table, values), len(n) - 1):
@@ -293,6 +303,23 @@ def _half_cycle_flags(
     if _untrusted(table):
         flag |= IMPLAUSIBLE
     return flag
+
+
+def _short(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Tell which half cycles are among many in a row that go back and forth."""
+    from batteryxr.echem.kernels import parts
+
+    charge, most = np.abs(table.floats[:, parts.CHARGE]), values["voltage_max"]
+    least = values["voltage_min"]
+    short = charge < _LITTLE * charge.max(initial=0.0)
+    short &= most - least < _NARROW * (
+        most.max(initial=-np.inf) - least.min(initial=np.inf)
+    )
+    edges = np.flatnonzero(np.diff(short, prepend=False, append=False))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop - start < _MANY:
+            short[start:stop] = False
+    return short
 
 
 def _ends(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:

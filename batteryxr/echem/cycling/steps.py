@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import xarray as xr
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table
-from batteryxr.echem.record import columns
+from batteryxr.echem.record import columns, tell_times
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Gap, RestCurrent, VoltageStep
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import RelativeWidth, VoltageStep
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -34,15 +34,14 @@ _SHORTEST = 3
 def steps(
     record: xr.Dataset,
     *,
-    i_tolerance: Positive = 0.02,
+    i_tolerance: RelativeWidth = 0.02,
     v_tolerance: VoltageStep = 0.005,
-    i_zero: RestCurrent | None = None,
-    max_gap: Gap = 3600.0,
+    counting: Counting | None = None,
 ) -> xr.Dataset:
     """Split a record into steps of constant current, constant voltage and rest.
 
-    Reads twice, and the current three times where `i_zero` is None; memory is a few
-    chunks and one row per step. The cycler's own step numbers play no part.
+    Reads twice, and the current three times unless an `i_zero` is given; memory is a
+    few chunks and one row per step. The cycler's own step numbers play no part.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ def steps(
     v_tolerance
         A voltage is held while it stays this close, in V, to where it was when the
         current began to change.
-    i_zero, max_gap
-        See `half_cycles`.
+    counting
+        Its `i_zero` and `max_gap` tell when the cell rests, as in `half_cycles`.
 
     Returns
     -------
@@ -70,10 +69,17 @@ def steps(
         If an option is out of range.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
+
+    Warns
+    -----
+    DataQualityWarning
+        If time runs backward, or is missing: the charge of such steps is wrong.
     """
     rows = columns(record, caller="steps", clock=False)
-    halves = half_cycle_table(rows, Counting(i_zero=i_zero, max_gap=max_gap))
+    counting = replace(counting or Counting(), by="current")
+    halves = half_cycle_table(rows, counting)
     table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))
+    tell_times(record, caller="steps")
     result = _labelled(table, halves.rule.i_zero)
     result.attrs = {"i_zero": halves.rule.i_zero, "max_gap": halves.rule.max_gap}
     return result

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.growing import copy_row, grown_line, grown_table
 from batteryxr.echem.kernels.reversals import half_cycles_of
 
 if TYPE_CHECKING:
@@ -32,9 +33,20 @@ PULSES = 4
 BLIP = 1e-4
 
 
-def table(size: int = 64) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return an empty table of parts: floats, integers, and how many are there."""
-    return np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64), 0
+class Walked(NamedTuple):
+    """What a walk leaves: `n` parts, and the `turned` first of `turns`."""
+
+    floats: np.ndarray
+    integers: np.ndarray
+    n: int
+    turns: np.ndarray  # rows whose current has another sign than the row before
+    turned: int
+
+
+def table(size: int = 64) -> Walked:
+    """Return an empty table of parts."""
+    floats, integers = np.empty((size, FLOATS)), np.empty((size, INTEGERS), np.int64)
+    return Walked(floats, integers, 0, np.empty(size, np.int64), 0)
 
 
 class Part(NamedTuple):
@@ -140,11 +152,7 @@ def open_part(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Begin a part at `row`; the tables grow where they are full."""
     if n == floats.shape[0]:
-        more_floats = np.empty((2 * n, FLOATS))
-        more_integers = np.empty((2 * n, INTEGERS), np.int64)
-        more_floats[:n] = floats
-        more_integers[:n] = integers
-        floats, integers = more_floats, more_integers
+        floats, integers = grown_table(floats), grown_table(integers)
     floats[n] = 0.0
     floats[n, V_MIN] = np.inf
     floats[n, V_MAX] = -np.inf
@@ -155,6 +163,15 @@ def open_part(
     integers[n, LAST_ACTIVE] = -1
     integers[n, LAST] = row
     return floats, integers, n + 1
+
+
+@njit(cache=True, nogil=True)
+def note(rows: Ints, n: int, row: int) -> Ints:
+    """Write `row` behind the `n` rows before it; the array grows where it is full."""
+    if n == rows.size:
+        rows = grown_line(rows)
+    rows[n] = row
+    return rows
 
 
 @njit(cache=True, nogil=True)
@@ -204,8 +221,8 @@ def _merge(
             before = Part(merged_floats[m - 1], merged_integers[m - 1])
             _absorb(before, Part(floats[k], integers[k]))
         else:
-            merged_floats[m] = floats[k]
-            merged_integers[m] = integers[k]
+            copy_row(merged_floats, m, floats, k)
+            copy_row(merged_integers, m, integers, k)
             merged_integers[m, DIRECTION] = direction
             m += 1
     return merged_floats[:m].copy(), merged_integers[:m].copy()
@@ -232,8 +249,8 @@ def _drop_blips(
                 _absorb_current(before, Part(floats[j], integers[j]))
             _absorb_rest(before, Part(floats[k], integers[k]))
         else:
-            floats[kept] = floats[k]
-            integers[kept] = integers[k]
+            copy_row(floats, kept, floats, k)
+            copy_row(integers, kept, integers, k)
             kept += 1
         last = k
     return floats[:kept].copy(), integers[:kept].copy()
@@ -250,8 +267,8 @@ def _gather(
         if n == last:
             _absorb(Part(floats[n], integers[n]), Part(floats[k], integers[k]))
         else:
-            floats[n] = floats[k]
-            integers[n] = integers[k]
+            copy_row(floats, n, floats, k)
+            copy_row(integers, n, integers, k)
             last = n
     for n in range(last + 1):
         integers[n, DIRECTION] = 1 if floats[n, CHARGE] > 0.0 else -1

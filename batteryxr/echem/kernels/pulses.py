@@ -9,6 +9,7 @@ import numpy as np
 
 from batteryxr.core.errors import DataError
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.times import NAT
 from batteryxr.echem.kernels.diffusion import Pulses
 from batteryxr.echem.kernels.record import Record, part
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
-
-#: Nanoseconds of NaT.
-_NEVER = np.iinfo(np.int64).min
 
 
 class Window(NamedTuple):
@@ -157,7 +155,7 @@ def _window(rows: Record, begin: int, first: int, last: int, end: int) -> Window
     changed = np.flatnonzero(rows.file[last:end] != rows.file[last - 1])
     end = last + int(changed[0]) if changed.size else end
     t, v, i = (column[begin:end] for column in rows[:3])
-    when = rows.clock[first] if rows.clock.size else _NEVER
+    when = rows.clock[first] if rows.clock.size else NAT
     clock = np.int64(when).view("M8[ns]")
     return Window(t, v, i, first - begin, last - begin, clock)
 

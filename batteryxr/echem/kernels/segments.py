@@ -38,6 +38,8 @@ from batteryxr.echem.kernels.parts import (
     V_MAX,
     V_MIN,
     V_START,
+    Walked,
+    note,
     open_part,
 )
 from batteryxr.echem.kernels.record import (
@@ -52,6 +54,7 @@ from batteryxr.echem.kernels.record import (
     Record,
     Rule,
     all_equal,
+    goes_on,
     interval,
     is_missing,
     last_before,
@@ -68,8 +71,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 16
 
 # What is carried from row to row besides time, voltage, current, file and VALID.
-SIGN, COUNT, OPEN = 5, 6, 7
-CARRIED = 8
+# NEXT is the row that follows on the last valid one.
+SIGN, COUNT, OPEN, NEXT = 5, 6, 7, 8
+CARRIED = 9
 
 
 @njit(cache=True, nogil=True)
@@ -81,7 +85,9 @@ def _counted(
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(counter - before) <= limit:
         return counter - before
-    return counter if abs(counter) <= limit else 0.0
+    if abs(counter) <= limit:
+        return counter
+    return counter - before if goes_on(counter, before, i, i_before) else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -222,14 +228,14 @@ def _walk_block(
     offset: int,
     rule: Rule,
     carry: Floats,
-    table: tuple[np.ndarray, np.ndarray, int],
-) -> tuple[np.ndarray, np.ndarray, int]:
+    table: Walked,
+) -> Walked:
     """Walk through the rows from `a` to `b`, which lie in one block."""
     file = record.file
     if file.size > 0 and carry[VALID] == 0.0:
         carry[FILE] = np.float64(file[a])
     uniform = file.size == 0 or all_equal(file, a, b, np.int16(carry[FILE]))
-    floats, integers, n = table
+    floats, integers, n, turns, turned = table
     fresh = (offset + a) % BLOCK == 0 or carry[OPEN] == 0.0
     k = a
     while k < b:
@@ -244,8 +250,12 @@ def _walk_block(
             m[LAST] = offset + k
             k += 1
             continue
+        if sign != carry[SIGN] and carry[NEXT] == offset + k and carry[VALID] == 1.0:
+            turns = note(turns, turned, offset + k)
+            turned += 1
         _step(record, k, sign, rule, carry, f, m)
         k = _run(record, k, b, sign, rule, carry, f, m) if uniform else k + 1
+        carry[NEXT] = offset + k
         m[LAST] = offset + k - 1
         if sign != 0.0:
             f[T_END], f[V_END] = record.t[k - 1], record.v[k - 1]
@@ -253,7 +263,7 @@ def _walk_block(
             if record.clock.size > 0:
                 m[CLOCK_END] = record.clock[k - 1]
     carry[OPEN] = 1.0
-    return floats, integers, n
+    return Walked(floats, integers, n, turns, turned)
 
 
 @njit(cache=True, nogil=True)
@@ -262,8 +272,8 @@ def walk(
     offset: int,
     rule: Rule,
     carry: Floats,
-    table: tuple[np.ndarray, np.ndarray, int],
-) -> tuple[np.ndarray, np.ndarray, int]:
+    table: Walked,
+) -> Walked:
     """Walk through one chunk of a record and extend the table of parts.
 
     Parameters
@@ -276,12 +286,12 @@ def walk(
         What counts: rectangles for currents that are means, else trapezoids.
     carry : (CARRIED,) array
         State of the last valid row; changed in place.
-    table : tuple of floats, integers, n
-        The parts so far: `n` rows of both arrays are filled.
+    table : Walked
+        The parts so far.
 
     Returns
     -------
-    floats, integers, n
+    Walked
         The table, larger where it had to grow.
     """
     a = 0
@@ -303,12 +313,12 @@ def _carry_into(record: Record, row: int, rule: Rule, carry: Floats) -> None:
     carry[CURRENT] = record.i[k] if sign != 0.0 else 0.0
     carry[FILE] = np.float64(record.file[k]) if record.file.size > 0 else 0.0
     carry[COUNT] = record.counter[k] if record.counter.size > 0 else 0.0
-    carry[VALID] = 1.0
+    carry[VALID], carry[NEXT] = 1.0, k + 1
 
 
 def walk_whole(
     record: Record, rule: Rule, *, workers: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Walk through a record in memory, shared between threads by whole blocks.
 
     The result does not depend on the number of threads, down to the last bit.
@@ -316,22 +326,30 @@ def walk_whole(
     Returns
     -------
     floats, integers : (parts, columns) arrays
+    turns : array
+        The rows whose current has another sign than the row before.
     """
     rows = record.t.size
     blocks = -(-rows // BLOCK)
     share = max(-(-blocks // (workers or threads())), 1) * BLOCK
 
-    def walk_share(start: int) -> tuple[np.ndarray, np.ndarray]:
+    def walk_share(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         carry = np.zeros(CARRIED)
         _carry_into(record, start, rule, carry)
         piece = part(record, start, min(rows, start + share))
-        floats, integers, n = walk(piece, start, rule, carry, parts.table())
-        return floats[:n], integers[:n]
+        return trimmed(walk(piece, start, rule, carry, parts.table()))
 
     found = in_threads(walk_share, [(start,) for start in range(0, rows, share)])
     if not found:
-        return parts.table(0)[:2]
-    return np.concatenate([p[0] for p in found]), np.concatenate([p[1] for p in found])
+        return trimmed(parts.table(0))
+    floats, integers, turns = (np.concatenate(x) for x in zip(*found, strict=True))
+    return floats, integers, turns
+
+
+def trimmed(table: Walked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return parts and turns of a table without the room for more."""
+    n, turned = table.n, table.turned
+    return table.floats[:n], table.integers[:n], table.turns[:turned]
 
 
 @njit(cache=True, nogil=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.growing import grown_table
 from batteryxr.echem.kernels.record import (
     CURRENT,
     TIME,
@@ -48,9 +49,7 @@ def _begin(
 ) -> tuple[np.ndarray, int]:
     """Begin a step at row `k`; the table grows where it is full."""
     if n == table.shape[0]:
-        more = np.empty((2 * n, COLUMNS))
-        more[:n] = table
-        table = more
+        table = grown_table(table)
     t: float
     v: float
     i: float

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels.record import sign_of
+from batteryxr.echem.kernels.parts import note
+from batteryxr.echem.kernels.record import goes_on, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,6 @@ _LONGER = 1.5
 _CLEAR = 10.0
 #: A jump of the counter by more than the current could pass in this many intervals.
 _JUMP = 10.0
-_TILE = 128
 #: What `find` sums: lines and counter of all intervals, and of those of steady current.
 _SUMS = 4
 
@@ -88,17 +88,6 @@ class Switches(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _is_plain(i: Floats, i_zero: float) -> bool:
-    """Tell whether all are of one sign."""
-    charging, discharging = 0, 0
-    for k in range(i.size):  # counts without branches, several rows at once
-        charging += 1 if i[k] >= i_zero else 0
-        discharging += 1 if i[k] <= -i_zero else 0
-    none = charging == 0 and discharging == 0
-    return none or charging == i.size or discharging == i.size
-
-
-@njit(cache=True, nogil=True)
 def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
     """Tell whether the counter knows better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
@@ -106,7 +95,10 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
-        added = record.counter[k]
+        reading, before = record.counter[k], record.counter[k - 1]
+        if goes_on(reading, before, record.i[k], record.i[k - 1]):
+            return True
+        added = reading
     if d > max_gap:
         return True
     if d <= 0.0 or not abs(added) <= _JUMP * line:
@@ -132,35 +124,26 @@ def find(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
-    Where there is a counter, gaps, steep intervals and the first after a switch that
-    is logged twice count among them, and in a record of few rows (`size`, of the
-    whole) all intervals of which the counter says something else than a line. The sums
-    of lines and of what the counter says of them, and its least step (mA h), tell
-    whether it can be believed.
+    For records with a counter: beside the switches, gaps, steep intervals and the
+    first after a switch that is logged twice count among them, and in a record of few
+    rows (`size`, of the whole) all intervals of which the counter says something else
+    than a line. The sums of lines and of what the counter says of them, and its least
+    step (mA h), tell whether it can be believed.
     """
-    i: Floats
-    i = record.i
-    counter, sums = record.counter.size > 0, np.zeros(_SUMS + 1)
+    sums = np.zeros(_SUMS + 1)
     sums[_SUMS] = np.inf
     found, n = np.empty(64, np.int64), 0
-    a = max(start, 1)
-    while a < stop:
-        b = min(a + _TILE, stop)
-        if counter or not _is_plain(i[a - 1 : b], rule.i_zero):
-            for k in range(a, b):
-                one, other = sign_of(i[k - 1], rule.i_zero), sign_of(i[k], rule.i_zero)
-                odd = one != other
-                if counter and one * other > 0.0:
-                    odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
-                if not odd:
-                    continue
-                if n == found.size:
-                    more = np.empty(2 * n, np.int64)
-                    more[:n] = found
-                    found = more
-                found[n] = k
-                n += 1
-        a = b
+    for k in range(max(start, 1), stop):
+        one, other = (
+            sign_of(record.i[k - 1], rule.i_zero),
+            sign_of(record.i[k], rule.i_zero),
+        )
+        odd = one != other
+        if one * other > 0.0:
+            odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
+        if odd:
+            found = note(found, n, k)
+            n += 1
     return found[:n].copy(), sums
 
 
@@ -198,7 +181,11 @@ def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return what the counter added (NaN where it tells nothing), and its restarts."""
     limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
     added = x.reading - x.reading_before
-    restart = np.abs(added) > limit
+    one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
+    away = (added * x.reading > 0) & (before * x.reading >= 0)
+    back = (added * x.i > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
+    on = (away | back) & (x.i * x.i_before > 0) & (np.abs(added) <= one)
+    restart = (np.abs(added) > limit) & ~(on & (np.abs(x.reading) > limit))
     fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
     return added, restart

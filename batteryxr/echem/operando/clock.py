@@ -11,6 +11,7 @@ import numpy as np
 
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import NonNegative
 
 _NS = 1_000_000_000
-_NAT = np.iinfo(np.int64).min
 
 
 @replayable
@@ -92,7 +92,7 @@ class Clock:
         # The sum of an integer and a float would lose nanoseconds: add integers.
         steps = np.rint(np.where(missing, 0.0, shift) * _NS).astype(np.int64)
         moved = utc.view(np.int64) + steps
-        return np.where(missing, _NAT, moved).view("M8[ns]")
+        return np.where(missing, NAT, moved).view("M8[ns]")
 
     def error_at(self, times: np.ndarray) -> np.ndarray:
         """Return the standard deviation (s) of the cycler's time; NaN if unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -9,11 +10,13 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
+from batteryxr.echem.operando.beside import beside
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import (
     check,
@@ -46,7 +49,6 @@ _FLAGS = {
 #: Coverage that differs from 1 by less is rounding.
 _WHOLE = 1 - 1e-9
 _NS = 1_000_000_000
-_NAT = np.iinfo(np.int64).min
 #: Rows of a record that are integrated at once.
 _BLOCK = 4_000_000
 
@@ -107,7 +109,8 @@ def join(
         ``current`` (positive charges the cell), and ``file`` where there are several.
     scans
         Anything on ``scan`` with a coordinate ``time`` (UTC) and, unless given here,
-        ``exposure`` (s).
+        ``exposure`` (s). Or impedance on ``spectrum``: the cycler records nothing
+        while it is taken, and each has the labels of the last row before it.
     clock
         From the scans' clock to the cycler's. Default: both clocks are right.
     exposure
@@ -164,6 +167,12 @@ def join(
     states : choose scans by voltage and direction.
     """
     clock = clock or Clock()
+    if "spectrum" in scans.dims and "scan" not in scans.dims:
+        require_clock(record, caller="join")
+        options = {"cell": cell, "first": first, "mass": mass, "formula": formula}
+        at_rows = partial(join, record, exposure=0.0, counting=counting, **options)
+        max_gap = (counting or Counting()).max_gap
+        return bounds.told(beside(record, scans, clock, max_gap, at_rows))
     check(scans, _MADE)
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
@@ -174,7 +183,7 @@ def join(
     refuse_implausible(table, caller="join")
 
     times = nanoseconds(clock.to_cycler(scans["time"].values))
-    known = mine & np.isfinite(lasting) & (times != _NAT)
+    known = mine & np.isfinite(lasting) & (times != NAT)
     length = np.rint(lasting[known] * _NS).astype(np.int64)
     before = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
     starts = times[known] - np.rint(before * length).astype(np.int64)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.io.cycler import linked
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
-from batteryxr.io.timing.cells import NAT
 from batteryxr.io.timing.course import Course
 from batteryxr.io.timing.rows import Clocked, clocked
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
 _APART = 7 * 86_400.0  # s between files of one run
-_NAT = np.datetime64("NaT", "ns")
+_NEVER = np.datetime64("NaT", "ns")
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ def _narrow(name: str, values: np.ndarray) -> np.ndarray:
 
 def _absolute(p: _Placed) -> np.ndarray:
     if p.utc is None:
-        return np.full(p.table.rows, _NAT)
+        return np.full(p.table.rows, _NEVER)
     return p.utc.astype("datetime64[ns]")
 
 

@@ -17,6 +17,7 @@ from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.formats import Format
 from batteryxr.io.timing.rows import zoned
@@ -123,6 +124,7 @@ def read_cycler(
     repair
         Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
+        ``"repeated_rows"``,
         ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
         here.
 
@@ -267,7 +269,8 @@ def find(
 
 
 def _in_folder(folder: Path, format: str | None) -> list[Path]:
-    inside = sorted((p for p in folder.iterdir() if p.is_file()), key=_natural)
+    taken = files_in(folder, lambda p: by_suffix(p) is not None)
+    inside = sorted(taken, key=_natural)
     known = {p: by_suffix(p) for p in inside}
     if format is not None:
         chosen = [p for p in inside if known[p] == format]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class RawTable:
         # A float64 holds today's Unix times to 0.24 us, no finer.
         sound = np.isfinite(self.unix_time)
         whole = np.rint(np.where(sound, self.unix_time, 0.0) * 1e6).astype(np.int64)
-        return np.where(sound, whole * 1000, np.iinfo(np.int64).min)
+        return np.where(sound, whole * 1000, NAT)
 
 
 def check(table: RawTable, path: Path) -> None:

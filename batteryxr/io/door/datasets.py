@@ -44,11 +44,11 @@ class FileFrames:
     path, name
         File and dataset.
     shape, dtype
-        Of the dataset; of `counts`, float32.
+        Of the dataset; of `counts` that are integers, float32.
     stamps
         Of the files that hold the values, as they were looked at.
     counts
-        Whether the file holds integers that a detector counted: see `only_counts`.
+        Whether the file holds what a detector counted: see `only_counts`.
     """
 
     path: Path
@@ -84,7 +84,7 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     node
         The dataset, in it or in a file that it links to.
     counts
-        Whether integers in it are counts of a detector.
+        Whether numbers in it are counts of a detector.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     home = path if home.name == path.name and home.samefile(path) else home
     growing = bool(node.file.swmr_mode)
     stamps = tuple(stamp(p, growing=growing) for p in dict.fromkeys((home, *others)))
-    counts = counts and node.dtype.kind in "iu"
+    counts = counts and node.dtype.kind in "iuf"
     dtype = counts_type(node.dtype) if counts else node.dtype
     return FileFrames(home, node.name, node.shape, dtype, stamps, counts)
 

@@ -11,14 +11,15 @@ from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, refuse_other, regular
 from batteryxr.io.door.heaps import check_ends
 from batteryxr.io.door.links import check_links
+from batteryxr.io.door.words import of_hdf5
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: How often a group is gone into that several links lead to, and datasets in all.
+#: How often a group is gone into that several links lead to, and links in all.
 _VISITS = 4
-_MOST = 100_000
+_MOST = 10_000
 
 
 @contextlib.contextmanager
@@ -66,10 +67,10 @@ def _file(h5py: Any, path: Path) -> Any:
             raise FileFormatError(
                 path,
                 "is being written by a program that lets nobody read meanwhile, or "
-                f"was not closed ({error}). Wait, or copy it when it is finished.",
+                "was not closed. Wait, or copy it when it is finished.",
             ) from error
         raise FileFormatError(
-            path, f"cannot be read as HDF5: {error}. Copy it again."
+            path, f"cannot be read as HDF5: {of_hdf5(error)}. Copy it again."
         ) from error
 
 
@@ -92,7 +93,7 @@ def _told(path: Path) -> Iterator[None]:
                 "'batteryxr[io]'."
             )
             raise FileFormatError(
-                path, f"cannot be read as HDF5: {said}. {mend}"
+                path, f"cannot be read as HDF5: {of_hdf5(error.__cause__)}. {mend}"
             ) from error
         raise
 
@@ -105,21 +106,16 @@ def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
     Raises
     ------
     FileFormatError
-        If the file has more datasets than any measurement.
+        If the file has more links than can be looked through.
     """
     import h5py
 
     visits: dict[tuple[int, int], int] = {}
     waiting: list[tuple[str, Any, int]] = [("", file, 0)]
-    found = 0
+    left = _MOST
     while waiting:
         prefix, item, depth = waiting.pop()
         if isinstance(item, h5py.Dataset):
-            found += 1
-            if found > _MOST:
-                raise FileFormatError(
-                    file.file.filename, f"has more than {_MOST} datasets: it is a trap."
-                )
             yield prefix, item
             continue
         about = h5py.h5o.get_info(item.id)
@@ -127,6 +123,15 @@ def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
         visits[place] = visits.get(place, 0) + 1
         if depth > deepest or visits[place] > _VISITS:
             continue
+        left -= len(item)
+        if left < 0:
+            raise FileFormatError(
+                file.file.filename,
+                f"has more than {_MOST:,} groups and datasets, too many to look "
+                "through. Tell where the data are: dataset=, of read_ptychography "
+                "format={'frames': ..., ...}; or copy what was measured into a file "
+                "of its own.",
+            )
         inside = [
             (f"{prefix}/{key}".lstrip("/"), inner, depth + 1)
             for key, inner in _items(item)

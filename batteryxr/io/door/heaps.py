@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ _SIGN = b"GCOL\x01\0\0\0"
 _SMALL = 1 << 20
 #: What is not stored arrays is looked through up to so many bytes.
 _MOST = 1 << 26
+#: Bytes in which a dataset tells how it is laid out, and how a virtual one does.
+_HEADER, _VIRTUAL = 1024, re.compile(rb"[\x04\x05]\x03")
 _HEAD, _OBJECT = 16, struct.Struct("<H6xQ")
 
 
@@ -68,25 +71,47 @@ def check_between(path: Path, arrays: list[tuple[int, int]]) -> None:
         _look(path, file, pieces)
 
 
-def stored(group: Any, key: bytes) -> list[tuple[int, int]]:
-    """Return first byte and number of bytes of each piece of a dataset in its file.
+def stored_in(
+    path: Path, file: Any, names: list[tuple[bytes, int]]
+) -> list[tuple[int, int]]:
+    """Return first byte and number of bytes of each piece of datasets in a file.
+
+    Virtual datasets are not even asked what they are: the library would look into the
+    heaps for that.
 
     Parameters
     ----------
-    group, key
-        The lower level of h5py of a group, and the name of a dataset in it.
+    path, file
+        The file, as h5py opened it.
+    names
+        Of datasets or else, and where each begins in the file.
     """
     import h5py
 
+    root, base = file["/"].id, file.userblock_size
     found: list[tuple[int, int]] = []
+    seen: set[int] = set()
+    with opened(path) as raw:
+        for name, place in names:
+            if place in seen:
+                continue
+            seen.add(place)
+            raw.seek(base + place)
+            if _VIRTUAL.search(raw.read(_HEADER)) is None:
+                one = h5py.h5o.open(root, name)
+                if hasattr(one, "get_offset"):
+                    _stored(one, found)
+    return found
+
+
+def _stored(dataset: Any, found: list[tuple[int, int]]) -> None:
+    """Add first byte and number of bytes of each piece of a dataset."""
     with contextlib.suppress(KeyError, OSError, RuntimeError, ValueError):
-        dataset = h5py.h5o.open(group, key)
         place = dataset.get_offset()
         if place is not None:
             found.append((place, dataset.get_storage_size()))
         else:  # in pieces, or nowhere, which is an error
             dataset.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
-    return found
 
 
 def _look(path: Path, file: Any, pieces: list[tuple[int, int]]) -> None:

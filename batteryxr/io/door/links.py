@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.door.files import regular
-from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored
+from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored_in
 from batteryxr.io.door.limits import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST = 200_000
+#: Links of a file, and those whose arrays are looked for in a large one.
+_MOST, _MOST_ARRAYS = 50_000, 5_000
 _DEEPEST, _NESTED = 20, 100
 
 
@@ -63,36 +65,37 @@ def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
 def _external(
     path: Path, file: Any, arrays: list[tuple[int, int]] | None
 ) -> Iterator[str]:
-    """Yield the files that links name; each group is looked at once.
+    """Yield the files that links name, each once.
 
     Adds to `arrays` where the datasets of the file are stored.
+
+    Raises
+    ------
+    FileFormatError
+        If it has more links, or groups within groups, than any measurement.
     """
     import h5py
 
-    h5l, h5o = h5py.h5l, h5py.h5o
-
     root = file["/"].id
-    waiting, seen, n = [(root, 0)], {h5o.get_info(root).addr}, 0
-    while waiting:
-        group, depth = waiting.pop()
-        if depth > _NESTED:
-            raise FileFormatError(path, f"nests groups more than {_NESTED} deep.")
-        for key in group:
-            n += 1
-            if n > _MOST:
-                raise FileFormatError(path, f"has more than {_MOST} links: a trap.")
-            kind = group.links.get_info(key).type
-            if kind == h5l.TYPE_EXTERNAL:
-                yield group.links.get_val(key)[0].decode("utf-8", "replace")
-            elif kind == h5l.TYPE_HARD:
-                about = h5o.get_info(group, key)
-                if about.addr in seen:
-                    continue
-                seen.add(about.addr)
-                if about.type == h5o.TYPE_GROUP:
-                    waiting.append((h5o.open(group, key), depth + 1))
-                elif arrays is not None and about.type == h5o.TYPE_DATASET:
-                    arrays += stored(group, key)
+    names: list[tuple[bytes, int]] = []
+    leads: list[bytes] = []
+
+    def look(name: bytes, about: Any) -> str | None:
+        if about.type == h5py.h5l.TYPE_EXTERNAL:
+            leads.append(name)
+        elif about.type == h5py.h5l.TYPE_HARD:
+            names.append((name, about.u))
+        if name.count(b"/") > _NESTED:
+            return f"nests groups more than {_NESTED} deep."
+        too_many = len(names) + len(leads) > _MOST
+        return f"has more than {_MOST:,} links: a trap." if too_many else None
+
+    if odd := root.links.visit(look, info=True):
+        raise FileFormatError(path, odd)
+    if arrays is not None:
+        arrays += stored_in(path, file, names[:_MOST_ARRAYS])
+    values = (root.links.get_val(name)[0] for name in leads)
+    yield from dict.fromkeys(v.decode("utf-8", "replace") for v in values)
 
 
 def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
@@ -234,14 +237,17 @@ def _target(home: Path, name: str) -> Path | None:
     """
     folder = home.parent.resolve()
     beside, here = folder / name, Path(name).absolute()
-    place = here if not beside.exists() and here.exists() else beside
-    if not place.resolve().is_relative_to(folder) and not current().outside:
+    there = os.path.exists(beside)
+    place = here if not there and os.path.exists(here) else beside
+    there = there or place is here
+    leads = place.resolve() if there else Path(os.path.normpath(place))
+    if not leads.is_relative_to(folder) and not current().outside:
         raise FileFormatError(
             home,
             f"links to {name}, outside its folder. If you trust the file, read it "
             "inside `with batteryxr.io.Limits(outside=True):`.",
         )
-    if not place.exists():
+    if not there:
         return None
     try:
         regular(place)

@@ -103,7 +103,8 @@ def _detector(name: str) -> tuple[str, ...]:
 def _group(file: h5py.Group, path: Path, dataset: str) -> h5py.Group:
     if dataset not in file:
         raise FileFormatError(
-            path, f"no group {dataset!r}; it holds {sorted(file)}. Pass dataset=..."
+            path,
+            f"no group {dataset!r}; it holds {sorted(file)[:12]}. Pass dataset=...",
         )
     return file[dataset]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ _DETECTOR = {
 }
 #: Endings of HDF5 files.
 SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
+#: A part of the frames in the master file of an Eiger.
+_PART = re.compile(r"data_[0-9]+")
 _JOULE = 1.602176634e-19
 
 
@@ -59,6 +62,8 @@ class Held:
         ``energy`` (eV), ``distance`` (mm), ``pixel_size_y``, ``pixel_size_x`` (um).
     mask
         (y, x) pixel flags, 0 where good.
+    motors
+        Positions by name at the start of the scan.
     """
 
     data: Any
@@ -66,6 +71,7 @@ class Held:
     rocking_motor: str = ""
     instrument: dict[str, float] = field(default_factory=dict)
     mask: np.ndarray | None = None
+    motors: dict[str, float] = field(default_factory=dict)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -97,32 +103,50 @@ def open_hdf5(
         If the file is no HDF5 file or damaged.
     """
     with opened(path) as file:
-        name = _frames(file, path, dataset)
-        frames = file[name]
-        shape = frames.shape
-        source = frames_of(path, frames, counts=True)
-        held = _beside(file, path, name, rocking, shape)
+        names = _frames(file, path, dataset)
+        parts = [file[name] for name in names]
+        shapes = [part.shape for part in parts]
+        if len({shape[1:] for shape in shapes}) > 1:
+            raise FileFormatError(path, f"joins frames of {shapes}, not of one size.")
+        sources = [frames_of(path, part, counts=True) for part in parts]
+        total = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        held = _beside(file, path, names[0], rocking, total)
         # Whole chunks of the file: none is decompressed twice.
-        stored = frames.chunks[0] if frames.chunks else 1
-    step = chunk(math.prod(shape[1:]) * source.dtype.itemsize, shape[0])
-    step = min(shape[0], max(stored, step // stored * stored))
-    data = blocks.from_source(source, (step, *shape[1:]), asarray=True, lock=False)
-    return Held(data, **held)
+        stored = parts[0].chunks[0] if parts[0].chunks else 1
+    data = []
+    for source in sources:
+        n, *frame = source.shape
+        step = chunk(math.prod(frame) * source.dtype.itemsize, n)
+        step = min(n, max(stored, step // stored * stored))
+        data.append(
+            blocks.from_source(source, (step, *frame), asarray=True, lock=False)
+        )
+    return Held(data[0] if len(data) == 1 else blocks.concatenate(data), **held)
 
 
-def _frames(file: h5py.Group, path: Path, dataset: str | None) -> str:
+def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
+    """Return the datasets that hold the frames, one or several in their order."""
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
             raise ArgumentError("dataset", dataset, f"one of {_stacks(file)}")
         if len(file[dataset].shape) != 3:
             raise ArgumentError("dataset", dataset, "a dataset of 3 axes")
-        return dataset
-    stacks = _stacks(file)
+        return [dataset]
+    stacks, objects = _stacks(file), _objects(file)
     for usual in (*_USUAL, _default(file)):
         if usual in stacks:
-            return usual
+            return [usual]
+    if numbered := _numbered(file, path, stacks):
+        return numbered
+    if objects:
+        raise FileFormatError(
+            path,
+            f"holds a reconstruction ({objects[0]}, complex), and no counts that are "
+            f"told from its support: {stacks or 'nothing'}. Frames beside it are named "
+            "by dataset=...",
+        )
     if len(stacks) == 1:
-        return stacks[0]
+        return stacks
     if not stacks:
         raise FileFormatError(path, "holds no frames: no dataset has 3 axes.")
     raise ArgumentError("dataset", None, f"one of {stacks}", f"{path.name} has several")
@@ -135,6 +159,30 @@ def _stacks(file: h5py.Group) -> list[str]:
         for path, item in walk(file)
         if len(item.shape) == 3 and item.dtype.kind in "iuf"
     ]
+
+
+def _objects(file: h5py.Group) -> list[str]:
+    """Return the paths of complex datasets of three axes or more."""
+    return [
+        path
+        for path, item in walk(file)
+        if len(item.shape) >= 3 and item.dtype.kind == "c"
+    ]
+
+
+def _numbered(file: h5py.Group, path: Path, stacks: list[str]) -> list[str]:
+    """Return data_000001, data_000002, ... of one group, as a master file has them."""
+    found = [s for s in stacks if _PART.fullmatch(s.rsplit("/", 1)[-1])]
+    groups = {s.rpartition("/")[0] for s in found}
+    if len(groups) != 1:
+        return []
+    (group,) = groups
+    linked = {k for k in (file[group] if group else file) if _PART.fullmatch(k)}
+    if lost := sorted(linked - {s.rsplit("/", 1)[-1] for s in found}):
+        raise FileFormatError(
+            path, f"links to {lost}, which are not there: copy their files beside it."
+        )
+    return sorted(found)
 
 
 def _default(file: h5py.Group) -> str:
@@ -167,12 +215,28 @@ def _beside(
         for key in ("mask", "pixel_mask"):
             if key in detector and detector[key].shape == shape[1:]:
                 held["mask"] = np.asarray(read_all(detector[key])).astype(np.int64)
+    held["motors"] = _positions(entry)
     for beam in (*_nodes(entry, "beam"), *_nodes(entry, "source")):
         for key, (theirs, ours_units) in _BEAM.items():
             if key in beam and "energy" not in held["instrument"]:
                 value = _scalar(path, beam[key], theirs, ours_units)
                 held["instrument"]["energy"] = value
     return held
+
+
+def _positions(entry: h5py.Group) -> dict[str, float]:
+    """Return single motor positions, where BLISS keeps them."""
+    found: dict[str, float] = {}
+    for name in ("instrument/positioners", "instrument/positioners_start"):
+        group = entry.get(name)
+        if group is None or hasattr(group, "shape"):
+            continue
+        for key in group:
+            with contextlib.suppress(KeyError, OSError):
+                node = group[key]
+                if getattr(node, "size", 0) == 1 and node.dtype.kind in "iuf":
+                    found[str(key)] = float(np.ravel(read_all(node))[0])
+    return found
 
 
 def _angles(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from batteryxr.io.frames.ptychography_layouts import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -135,7 +136,7 @@ def _read(
     signs: Signs | None,
 ) -> xr.Dataset:
     with opened(path) as file:
-        held = dict(walk(file))
+        held = _held(file, layout)
         name = _recognised(held) if layout is None else layout
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
@@ -144,15 +145,26 @@ def _read(
             frames, shape = found.frames()
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
-                    places = LayoutSearch(
-                        Path(positions_from), dict(walk(other)), found.layout
-                    )
+                    held = _held(other, layout)
+                    places = LayoutSearch(Path(positions_from), held, found.layout)
                     where = places.positions(shape[:-2], at)
             else:
                 where = found.positions(shape[:-2], at)
             scan = found.scan(frames, where, told, signs)
             centre = centre or found.centre()
     return _cut(scan, centre, size)
+
+
+def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the datasets of a file; only those that are named, where all are."""
+    if not isinstance(layout, Mapping):
+        return dict(walk(file))
+    paths = [v if isinstance(v, str) else v[0] for v in layout.values() if v]
+    if any("*" in path or "?" in path or "[" in path for path in paths):
+        return dict(walk(file))
+    given = {path.strip("/"): file.get(path) for path in paths}
+    found = {k: v for k, v in given.items() if hasattr(v, "shape")}
+    return found if len(found) == len(given) else dict(walk(file))
 
 
 def _recognised(held: Mapping[str, Any]) -> str:

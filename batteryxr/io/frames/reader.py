@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
@@ -21,6 +22,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import named
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
     "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
+    "npy": Format("frames.npy", (".npy",), function="open_npy"),
     "spec": Format("frames.spec", function="read_spec"),
 }
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
@@ -72,8 +75,9 @@ def read_frames(
     Parameters
     ----------
     path
-        A folder of TIFF files, a pattern, a list, one TIFF of many pages, or one
-        HDF5, NeXus or CXI file.
+        A folder of TIFF files, a pattern, a list, one TIFF of many pages, one HDF5,
+        NeXus or CXI file (of an Eiger the master file, whose ``data_000001`` ... are
+        joined), or a NumPy ``.npy`` file of three axes.
     spec, scan
         SPEC file and number of the scan: gives rocking angles, motors, exposure.
     dataset
@@ -141,7 +145,8 @@ def read_frames(
             paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks)
         )
     else:
-        held = FORMATS["tiff"].read(paths, chunk=_chunk(chunks))
+        kind = "npy" if paths[0].suffix.lower() == ".npy" else "tiff"
+        held = FORMATS[kind].read(paths, chunk=_chunk(chunks))
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
@@ -167,7 +172,9 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
-    known = _motors(scanned, motors)
+    moved = array.attrs["rocking_motor"]
+    beside = {n: v for n, v in held.motors.items() if n != moved}
+    known = _motors(scanned, beside | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
     instrument = held.instrument | {k: v for k, v in given.items() if v is not None}
     if pixel_size is not None:
@@ -258,6 +265,10 @@ def _is_mask(image: np.ndarray) -> bool:
     return bool(not gaps and ((image == low) | (image == high)).all())
 
 
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS["tiff"].suffixes
+
+
 def _paths(files: Any) -> list[Path]:
     from batteryxr.io.cycler.reader import find
     from batteryxr.io.series.labels import natural
@@ -267,11 +278,7 @@ def _paths(files: Any) -> list[Path]:
     for item in items:
         folder = Path(item).expanduser()
         if os.path.isdir(folder):
-            inside = [
-                p
-                for p in sorted(folder.iterdir(), key=natural)
-                if p.suffix.lower() in FORMATS["tiff"].suffixes
-            ]
+            inside = sorted(files_in(folder, _is_tiff), key=natural)
             if not inside:
                 raise ArgumentError("path", str(folder), "a folder with TIFF files")
             paths += inside
@@ -303,6 +310,7 @@ def _rocking(
         angles, motor = scan.columns[rocking], rocking
     elif rocking is not None and not isinstance(rocking, str):
         angles = np.asarray(rocking, dtype=float)
+        bounds.check("angle", angles, argument="rocking")
     elif scan is not None and scan.columns:
         motor, angles = next(iter(scan.columns.items()))
     elif held is not None:

@@ -166,6 +166,14 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
             f"first of them, column {position}, is the axis."
         )
         note = f"{note} {twice}".strip()
+    if file.header.misfit:
+        names = ", ".join(file.header.misfit)
+        misfit = (
+            f"{file.path.name} names {len(file.header.misfit)} columns ({names}) and "
+            f"has {file.n}: which one is missing is not told, and they were taken by "
+            "their place. Pass columns= by number."
+        )
+        note = f"{note} {misfit}".strip()
     used = {position, *(c for p in picks for group in p.groups for c in group)}
     beside = {
         role.name: i

@@ -73,12 +73,15 @@ class Header:
         units where it does not give them.
     first
         Name and units of the first column, also where it alone is named.
+    misfit
+        Names of more columns than there are.
     """
 
     entries: dict[str, Entry]
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     first: tuple[str, str] = ("", "")
+    misfit: tuple[str, ...] = ()
 
     def told_axis(self) -> str | None:
         """Return which axis an entry tells, such as ``AxisUnit[1] = 1/cm``."""
@@ -196,7 +199,7 @@ def read_header(file: ColumnFile | Decoded) -> Header:
         if any(c.isalnum() for c in bare) and not pairs:
             plain.append(bare)
     titles = read_titles(file.header, plain, file.n_columns)
-    return Header(entries, titles.names, titles.units, titles.first)
+    return Header(entries, titles.names, titles.units, titles.first, titles.misfit)
 
 
 def read_time(text: str) -> datetime | None:

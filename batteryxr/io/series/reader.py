@@ -18,6 +18,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.endings import CUT
+from batteryxr.io.door.folders import files_in
 from batteryxr.io.series.axis import on_one_axis
 from batteryxr.io.series.choice import AXES, FORMULAS, choose, made
 from batteryxr.io.series.headers import slug
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _EAGER = 512
 _SUFFIXES = (
     *(".fio", ".dpt", ".jdx", ".dx", ".xrdml", ".ras", ".uxd", ".udf", ".cpi"),
-    *(".fxye", ".gsa", ".gda", ".spec", ".flat"),
+    *(".brml", ".rasx", ".fxye", ".gsa", ".gda", ".spec", ".flat"),
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
     *(".dat", ".txt", ".csv", ".asc"),
 )
@@ -76,8 +77,8 @@ def read_series(
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
     ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
     (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
-    JCAMP-DX; PANalytical ``.xrdml``. Axis and values are chosen by what the header
-    calls them, never by where they stand.
+    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``. Axis and
+    values are chosen by what the header calls them, never by where they stand.
 
     Parameters
     ----------
@@ -289,12 +290,16 @@ def _paths(files: Any, order: str) -> list[Path]:
     return list(paths) if order == "given" else sorted(paths, key=natural)
 
 
+def _is_series(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(_SUFFIXES) and name[0] != "."
+
+
 def _in_folder(folder: Path) -> list[Path]:
     kinds: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir(), key=natural):
+    for path in sorted(files_in(folder, _is_series), key=natural):
         name = path.name.lower().removesuffix(".gz")
-        if path.is_file() and name.endswith(_SUFFIXES) and name[0] != ".":
-            kinds.setdefault(name[name.rfind(".") :], []).append(path)
+        kinds.setdefault(name[name.rfind(".") :], []).append(path)
     if len(kinds) == 1:
         return next(iter(kinds.values()))
     if not kinds:

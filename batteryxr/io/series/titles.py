@@ -66,11 +66,14 @@ class Titles:
         One for each column.
     first
         Name and units of the first column, also where it alone is named.
+    misfit
+        Names in the last line of the header, where they are more than the columns.
     """
 
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     first: tuple[str, str] = ("", "")
+    misfit: tuple[str, ...] = ()
 
 
 def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
@@ -97,7 +100,16 @@ def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
         names, units = zip(*found, strict=True)
         return Titles(names, units, found[0])
     alone = (t for t in map(title, plain) if axis_of(t[0]))
-    return Titles(first=next(alone, ("", "")))
+    return Titles(first=next(alone, ("", "")), misfit=_misfit(plain, n))
+
+
+def _misfit(plain: Sequence[str], n: int) -> tuple[str, ...]:
+    """Return the words of the last line where they name more columns than there are."""
+    for separator in _SEPARATORS if plain else ():
+        words = re.split(separator, plain[-1].strip("# \n"))
+        if n < len(words) and all(role_of(title(w)[0]).name for w in words):
+            return tuple(words)
+    return ()
 
 
 def spelled(units: str) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.times import NAT
 from batteryxr.io import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAT = int(np.iinfo(np.int64).min)
 DAY = 86_400 * 10**9
 _EPOCH = datetime(1970, 1, 1)
 _EXCEL_EPOCH = -25_569  # days from 1970 to the day 0 of Excel and Access

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batteryxr.io.timing.cells import NAT
+from batteryxr.core.kernels.times import NAT
 
 _RESOLUTIONS = (60.0, 1.0, 0.1, 0.01, 1e-3, 1e-6)
 #: A clock that is more than this ahead of test time stood by, or test time did.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.kernels.times import NAT
 from batteryxr.io import clock
-from batteryxr.io.timing.cells import NAT, Style, stamps_of
+from batteryxr.io.timing.cells import Style, stamps_of
 from batteryxr.io.timing.course import Course, follow, resolution
 from batteryxr.io.timing.summer import to_utc
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.times import NAT
 from batteryxr.io import clock
-from batteryxr.io.timing.cells import NAT
 
 _EPOCH = datetime(1970, 1, 1)
 _QUARTER = 900 * 10**9  # zones change their offsets at quarters of hours

@@ -57,26 +57,34 @@ def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.nda
     return out
 
 
+# Loops where NumPy has a function: what numba makes of `sum(axis=)`, of `take` and of
+# filling one array from another holds texts of errors, and takes seconds to compile.
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def tabulate(gram: FloatTable, closure: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return A (2^k, k, k) and b (2^k, k): the answer on a passive set is A c + b."""
     k = len(gram)
     inverses = np.zeros((1 << k, k, k))
     offsets = np.zeros((1 << k, k))
-    ridge = _RIDGE * np.trace(gram) / k + 1e-300
+    ridge = _ridge(gram)
+    inside: Ints = np.zeros(k, np.int64)
+    rows = np.zeros(k)
     for mask in range(1, 1 << k):
-        inside: Ints = np.array([j for j in range(k) if mask >> j & 1])
-        p = len(inside)
-        small = np.empty((p, p))
-        for a in range(p):
-            for b in range(p):
-                small[a, b] = gram[inside[a], inside[b]]
-            small[a, a] += ridge
-        inverse = _inverse(small)
+        p = 0
+        for j in range(k):
+            if mask >> j & 1:
+                inside[p] = j
+                p += 1
+        inverse = _inverse(_block(gram, inside, p, ridge))
         if closure:
             # Lagrange's multiplier eliminated: project on sum(w) = 1.
-            rows = inverse.sum(axis=1)
-            total = rows.sum()
+            total = 0.0
+            for a in range(p):
+                rows[a] = 0.0
+                for b in range(p):
+                    rows[a] += inverse[a, b]
+                total += rows[a]
             for a in range(p):
                 offsets[mask, inside[a]] = rows[a] / total
                 for b in range(p):
@@ -117,7 +125,8 @@ def _solve_strip(
     full = (1 << k) - 1
     for j in range(k):
         row = out[j, first:last]
-        row[:] = offsets[full, j]
+        for p in range(last - first):
+            row[p] = offsets[full, j]
         for i in range(k):
             g = inverses[full, j, i]
             right = rhs[i, first:last]
@@ -164,7 +173,7 @@ def _pivot(
     best = k + 1
     patience = 3
     if mask == 0 and closure:
-        mask = 1 << int(np.argmax(c - 0.5 * np.diag(gram)))
+        mask = 1 << _nearest_vertex(gram, c)
     for _ in range(5 * k):
         bad = 0
         count = 0
@@ -221,35 +230,34 @@ def _solve_each(
 ) -> None:
     k, q = rhs.shape
     w = np.empty(k)
+    c = np.empty(k)
     own = len(grams) == q
     for p in range(q):
-        _active_set(grams[p if own else 0], rhs[:, p].copy(), closure, w)
-        out[:, p] = w
+        for j in range(k):
+            c[j] = rhs[j, p]
+        _active_set(grams[p if own else 0], c, closure, w)
+        for j in range(k):
+            out[j, p] = w[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -> None:
+def _active_set(gram: np.ndarray, c: Floats, closure: bool, w: Floats) -> None:
     """Solve one column from a vertex, one constraint at a time: always ends."""
     k = len(c)
     passive: Line[bool] = np.zeros(k, dtype=np.bool_)
     barred: Line[bool] = np.zeros(k, dtype=np.bool_)
-    ridge = _RIDGE * np.trace(gram) / k + 1e-300
-    tolerance = 1e-12 * (np.abs(c).max() + 1e-300)
-    w[:] = 0.0
+    ridge = _ridge(gram)
+    largest = 0.0
+    for j in range(k):
+        largest = max(largest, abs(c[j]))
+        w[j] = 0.0
+    tolerance = 1e-12 * (largest + 1e-300)
     if closure:
-        first = int(np.argmax(c - 0.5 * np.diag(gram)))
+        first = _nearest_vertex(gram, c)
         w[first] = 1.0
         passive[first] = True
     for _ in range(10 * k):
-        descent = c - gram @ w
-        if closure:
-            descent -= descent[passive].mean()
-        entering = -1
-        for j in range(k):
-            if passive[j] or barred[j] or descent[j] <= tolerance:
-                continue
-            if entering < 0 or descent[j] > descent[entering]:
-                entering = j
+        entering = _entering(gram, c, w, passive, barred, closure, tolerance)
         if entering < 0:
             break
         passive[entering] = True
@@ -260,8 +268,9 @@ def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -
                 if passive[j] and z[j] <= 0.0:
                     step = min(step, w[j] / max(w[j] - z[j], 1e-300))
             if step >= 1.0:
-                w[:] = z
-                barred[:] = False
+                for j in range(k):
+                    w[j] = z[j]
+                    barred[j] = False
                 break
             for j in range(k):
                 if passive[j]:
@@ -272,34 +281,102 @@ def _active_set(gram: np.ndarray, c: np.ndarray, closure: bool, w: np.ndarray) -
                         # Rounding let it in and out again: not twice in a row.
                         barred[j] = barred[j] or j == entering
     if closure:
-        w /= w.sum()
+        total = 0.0
+        for j in range(k):
+            total += w[j]
+        for j in range(k):
+            w[j] /= total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _entering(
+    gram: np.ndarray,
+    c: Floats,
+    w: Floats,
+    passive: Line[bool],
+    barred: Line[bool],
+    closure: bool,
+    tolerance: float,
+) -> int:
+    """Return the component that lowers the misfit most when it enters, or -1."""
+    k = len(c)
+    descent = np.empty(k)
+    level = 0.0
+    inside = 0
+    for j in range(k):
+        descent[j] = c[j]
+        for i in range(k):
+            descent[j] -= gram[j, i] * w[i]
+        if passive[j]:
+            level += descent[j]
+            inside += 1
+    level = level / inside if closure else 0.0
+    entering = -1
+    for j in range(k):
+        if passive[j] or barred[j] or descent[j] - level <= tolerance:
+            continue
+        if entering < 0 or descent[j] > descent[entering]:
+            entering = j
+    return entering
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _on_passive(
-    gram: np.ndarray, c: np.ndarray, passive: Line[bool], ridge: float, closure: bool
+    gram: np.ndarray, c: Floats, passive: Line[bool], ridge: float, closure: bool
 ) -> np.ndarray:
-    inside: Ints = np.flatnonzero(passive)
-    p = len(inside)
-    z = np.zeros(len(c))
-    if p == 0:
-        return z
+    """Return the least-squares answer on the passive set, zero elsewhere."""
+    k = len(c)
+    inside: Ints = np.zeros(k, np.int64)
+    p = 0
+    for j in range(k):
+        if passive[j]:
+            inside[p] = j
+            p += 1
+    z = np.zeros(k)
+    inverse = _inverse(_block(gram, inside, p, ridge))
+    total = 0.0
+    length = 0.0
+    for a in range(p):
+        for b in range(p):
+            z[inside[a]] += inverse[a, b] * c[inside[b]]
+            length += inverse[a, b]
+        total += z[inside[a]]
+    if closure:
+        shift = (total - 1.0) / length
+        for a in range(p):
+            for b in range(p):
+                z[inside[a]] -= shift * inverse[a, b]
+    return z
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ridge(gram: np.ndarray) -> float:
+    """Return what is added to the diagonal."""
+    trace = 0.0
+    for j in range(len(gram)):
+        trace += gram[j, j]
+    return _RIDGE * trace / len(gram) + 1e-300
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nearest_vertex(gram: np.ndarray, c: Floats) -> int:
+    """Return the component that alone, with a weight of one, misfits least."""
+    best = 0
+    for j in range(1, len(c)):
+        if c[j] - 0.5 * gram[j, j] > c[best] - 0.5 * gram[best, best]:
+            best = j
+    return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _block(gram: np.ndarray, inside: Ints, p: int, ridge: float) -> np.ndarray:
+    """Return the rows and columns of a passive set of `p` components."""
     small = np.empty((p, p))
-    right = np.empty((p, 2))
     for a in range(p):
         for b in range(p):
             small[a, b] = gram[inside[a], inside[b]]
         small[a, a] += ridge
-        right[a, 0] = c[inside[a]]
-        right[a, 1] = 1.0
-    inverse = _inverse(small)
-    answer = inverse @ right
-    shift = 0.0
-    if closure:
-        shift = (answer[:, 0].sum() - 1.0) / answer[:, 1].sum()
-    for a in range(p):
-        z[inside[a]] = answer[a, 0] - shift * answer[a, 1]
-    return z
+    return small
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import dask
 import dask.array as da
@@ -12,7 +13,12 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 DIMS = ("rocking", "detector_y", "detector_x")
 
@@ -107,6 +113,163 @@ def test_the_peak_is_found(chunks):
     grid = np.indices(values.shape)
     centre = (grid * values).sum(axis=(1, 2, 3)) / values.sum()
     np.testing.assert_allclose(found["centre_of_mass"], centre)
+
+
+def gauss(n=24, peak=5000.0):
+    """Return counts of a round peak in the middle, angles 0.01 deg apart."""
+    x = np.arange(n) - n // 2
+    r2 = x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2
+    counts = np.random.default_rng(0).poisson(peak * np.exp(-r2 / 20))
+    coords = {d: np.arange(n) for d in DIMS}
+    frames = xr.DataArray(counts.astype(np.float32), dims=DIMS, coords=coords)
+    angles = ("rocking", 15 + 0.01 * np.arange(n), {"units": "deg"})
+    return frames.assign_coords(rocking=angles)
+
+
+@pytest.mark.parametrize("chunks", [None, {"rocking": 5}])
+@pytest.mark.parametrize("place", [(3, 2, 2), (0, 20, 1), (23, 23, 23), (14, 12, 3)])
+def test_a_zinger_is_not_the_peak(chunks, place):
+    """A cosmic ray lights pixels of one frame that are dark before and after."""
+    frames = gauss()
+    frames[place] = 1e6
+    frames[place[0], place[1] - 1, place[2] - 1] = 3e5
+    if chunks:
+        frames = frames.chunk(chunks)
+    with pytest.warns(DataQualityWarning, match=f"2 voxels.*frame {place[0]}"):
+        found = cdi.locate_peak(frames)
+    assert found["maximum"].values.tolist() == [12, 12, 12]
+    assert int(found["left_out"]) == 2
+    with pytest.warns(DataQualityWarning, match="stand alone"):
+        box = cdi.crop(frames, shape=(24, 24, 24))
+    lost = np.argwhere(np.isnan(np.asarray(box))).tolist()
+    assert list(place) in lost
+    assert len(lost) == 2
+    np.testing.assert_array_equal(box["rocking"], frames["rocking"])
+
+
+def test_a_true_peak_is_no_zinger():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for peak in (3.0, 300.0, 1e7):
+            assert int(cdi.locate_peak(gauss(peak=peak))["left_out"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (np.log10, "infinite"),
+        (lambda v: np.log10(np.maximum(v, 1)), "decimal logarithm"),
+        (lambda v: np.log10(v + 1), "log"),
+        (np.log1p, "log"),
+        (lambda v: v - 2000, "negative"),
+    ],
+)
+def test_what_is_not_counted_is_refused(change, says):
+    frames = gauss()
+    with np.errstate(divide="ignore"):
+        wrong = frames.copy(data=change(frames.values).astype(np.float32))
+    for method in (cdi.locate_peak, cdi.retrieve):
+        with pytest.raises(DataError, match=says):
+            method(wrong)
+    if says != "negative":
+        with pytest.raises(DataError, match=says):
+            cdi.crop(wrong, shape=(16, 16, 16))
+
+
+@pytest.mark.parametrize("by", [1.0, 0.37, 1.0 / 9.3])
+def test_corrected_counts_stay_counts(by):
+    """A flat field and a monitor make other numbers of them."""
+    cdi.locate_peak(by * gauss(peak=100.0))
+
+
+def wrong_angles(kind):
+    angles = 15 + 0.01 * np.arange(24)
+    if kind == "unknown":
+        angles[[3, 7]] = np.nan
+    if kind == "twice":
+        angles[9:] -= 0.01
+    if kind == "shuffled":
+        angles[[5, 11]] = angles[[11, 5]]
+    if kind == "uneven":
+        angles = 15 + 0.01 * np.arange(24) ** 1.5
+    return angles
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("unknown", "frames 3, 7"),
+        ("twice", "frames 8 and 9"),
+        ("shuffled", "turns back at the frames 6, 11|out of order"),
+        ("uneven", "irregular"),
+    ],
+)
+def test_wrong_angles_are_named_by_frame(kind, says):
+    frames = gauss()
+    frames = frames.assign_coords(rocking=("rocking", wrong_angles(kind)))
+    calls = {
+        "locate": cdi.locate_peak,
+        "crop": lambda v: cdi.crop(v, shape=(16, 16, 16)),
+        "retrieve": cdi.retrieve,
+        "geometry": lambda v: cdi.geometry(
+            v.assign_coords(rocking=v["rocking"].assign_attrs(units="deg")),
+            beamline="theta",
+            rocking="theta",
+            motors={"two_theta": 30.0, "phi": 0.0},
+            energy=9000,
+            distance=500,
+            pixel_size=55,
+        ),
+    }
+    for call in calls.values():
+        with pytest.raises(DataError, match=says):
+            call(frames)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_missing_frames_leave_their_places(chunked):
+    whole = gauss()
+    kept = np.delete(np.arange(24), [4, 15, 16])
+    frames = whole.isel(rocking=kept)
+    if chunked:
+        frames = frames.chunk(rocking=4)
+    for call in (cdi.retrieve, lambda v: cdi.geometry(v, beamline="theta")):
+        with pytest.raises(DataError, match=r"misses 3 frames.*frame 3 \(1\)|theta"):
+            call(frames)
+    with pytest.warns(DataQualityWarning, match=r"3 frames.*frame 3 \(1\), frame 13"):
+        box = cdi.crop(frames, shape=(24, 24, 24), centre=(12, 12, 12))
+    np.testing.assert_allclose(box["rocking"], whole["rocking"])
+    expected = whole.values.copy()
+    expected[[4, 15, 16]] = np.nan
+    np.testing.assert_array_equal(box.values, expected)
+
+
+def test_jitter_is_told_and_little_of_it_is_not():
+    frames = gauss()
+    jitter = np.zeros(24)
+    jitter[7] = 0.002
+    moved = frames.assign_coords(rocking=frames["rocking"] + jitter)
+    with pytest.warns(DataQualityWarning, match="frame 7"):
+        cdi.locate_peak(moved)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        moved = frames.assign_coords(rocking=frames["rocking"] + jitter / 4)
+        cdi.locate_peak(moved)
+
+
+def test_rows_of_zeros_between_bright_ones_are_gaps():
+    from batteryxr.cdi.bragg.kernels.counting import zero_gaps
+
+    frames = gauss().values
+    assert not zero_gaps(frames).any()
+    frames[:, 13:15, :] = 0
+    frames[:, :, 9] = 0
+    gaps = zero_gaps(frames)
+    assert gaps[13:15].all()
+    assert gaps[:, 9].all()
+    assert gaps.sum() == 2 * 24 + 24 - 2
+    # Few photons leave rows dark by chance.
+    assert not zero_gaps(gauss(peak=0.5).values).any()
 
 
 def test_the_peak_is_the_middle_of_the_box():

@@ -291,7 +291,11 @@ def sphere(geometry, shape, radius):
     r = np.einsum("a...,ab->b...", index, geometry["voxel"].values)
     inside = np.sqrt((r**2).sum(axis=0))
     soft = 1 / (1 + np.exp((inside - radius) / 4))
-    return xr.DataArray(soft.astype(np.complex64), dims=OBJECT), r
+    axes = {
+        d: (d, np.arange(n) - n // 2, {"points": int(whole)})
+        for d, n, whole in zip(OBJECT, shape, geometry["n_points"].values, strict=True)
+    }
+    return xr.DataArray(soft.astype(np.complex64), dims=OBJECT, coords=axes), r
 
 
 def axes_of(amplitude):
@@ -302,7 +306,7 @@ def axes_of(amplitude):
     return np.sqrt(np.linalg.eigvalsh(second))
 
 
-@pytest.mark.parametrize("frame", ["laboratory", "crystal", "scattering"])
+@pytest.mark.parametrize("frame", ["lab", "sample", "crystal"])
 def test_a_sphere_is_a_sphere_in_the_laboratory(frame):
     geometry = scan54()
     ball, _ = sphere(geometry, (40, 64, 64), 110.0)
@@ -317,8 +321,8 @@ def test_a_sphere_is_a_sphere_in_the_laboratory(frame):
 
 def test_a_place_keeps_its_place(no_compute):
     geometry = scan54()
-    _, r = sphere(geometry, (40, 64, 64), 110.0)
-    field = xr.DataArray(r[2].astype(np.float32), dims=OBJECT).chunk()
+    ball, r = sphere(geometry, (40, 64, 64), 110.0)
+    field = abs(ball).copy(data=r[2].astype(np.float32)).chunk()
     with no_compute():
         lab = cdi.to_laboratory(field, geometry=geometry, shape=(9, 9, 9), order=1)
     np.testing.assert_allclose(lab.isel(y=4, x=4), lab["z"], atol=1e-3)
@@ -328,7 +332,7 @@ def test_a_place_keeps_its_place(no_compute):
 def test_along_q_is_z_of_the_scattering_frame():
     geometry = scan54()
     ball, _ = sphere(geometry, (16, 16, 16), 30.0)
-    lab = cdi.to_laboratory(ball, geometry=geometry, frame="scattering")
+    lab = cdi.to_laboratory(ball, geometry=geometry, frame="crystal")
     length = float(geometry["q_length"])
     q = [float(lab[name]) for name in ("q_x", "q_y", "q_z")]
     np.testing.assert_allclose(q, (0, 0, length), atol=1e-9)
@@ -338,7 +342,7 @@ def test_nothing_of_the_outside_enters_a_field():
     geometry = scan54()
     ball, r = sphere(geometry, (40, 64, 64), 110.0)
     inside = abs(ball) > 0.5
-    field = xr.DataArray(3 + 0.01 * r[0], dims=OBJECT).where(inside)
+    field = inside.copy(data=3 + 0.01 * r[0]).where(inside)
     fields = xr.Dataset({"phase": field, "support": inside})
     lab = cdi.to_laboratory(fields, geometry=geometry)
     same = (np.isfinite(lab["phase"]) == lab["support"]).mean()
@@ -377,3 +381,42 @@ def test_a_box_round_the_support_keeps_its_place():
         assert centre == pytest.approx(float(shift[axis]), abs=1.0)
     with pytest.raises(DataError, match="empty"):
         cdi.crop_to_support(ball * 0)
+
+
+def test_an_object_of_another_box_is_refused():
+    """Another crop has other voxels: lengths and strain would be wrong by its ratio."""
+    counts = volume((24, 30, 28))
+    counts = counts.assign_coords(rocking=counts["rocking"] + 10.0)
+    options = {
+        "beamline": "34-id-c",
+        "rocking": "Theta",
+        "motors": {"Delta": 32.174, "Gamma": 12.6346, "Chi": 90.0, "Phi": -5.0},
+        "energy": 9000,
+        "distance": 500,
+        "pixel_size": 55,
+    }
+    mine = cdi.geometry(counts, **options)
+    axes = {
+        d: (d, np.arange(n) - n // 2) for d, n in zip(OBJECT, counts.shape, strict=True)
+    }
+    values = np.ones(counts.shape, np.complex64)
+    crystal = xr.DataArray(values, dims=OBJECT, coords=axes)
+    cdi.to_laboratory(crystal, geometry=mine)
+    # A part of it keeps its voxels.
+    part = cdi.crop_to_support(crystal.where(abs(crystal.along_x) < 4, 0), margin=1)
+    assert part.sizes["along_x"] == 9
+    cdi.to_laboratory(part, geometry=mine)
+    for cut in ({"rocking": slice(0, 20)}, {"detector_y": slice(4, 28)}):
+        other = cdi.geometry(counts.isel(cut), **options)
+        for one in (crystal, part):
+            with pytest.raises(ArgumentError, match="points of the crystal"):
+                cdi.to_laboratory(one, geometry=other)
+    with pytest.raises(ArgumentError, match="points"):
+        cdi.to_laboratory(
+            crystal.isel(along_y=slice(2, 26)).drop_vars("along_y"), geometry=mine
+        )
+    # Of the same shape, but elsewhere.
+    noted = crystal.copy()
+    noted["along_y"].attrs = {"points": 30, "box_centre": 200.0}
+    with pytest.raises(ArgumentError, match="box round"):
+        cdi.to_laboratory(noted, geometry=mine)

@@ -30,6 +30,8 @@ def lab(phase, body=BODY, dtype=np.complex128, **coords):
     values = (body * np.exp(1j * phase)).astype(dtype)
     axes = {d: (d, AXIS, {"units": "nm"}) for d in "zyx"}
     q = {f"q_{a}": c for a, c in zip("xyz", Q, strict=True)}
+    sign = {"units": "1", "long_name": "Sign"}
+    q["fourier_sign"] = ((), 1, sign)
     return xr.DataArray(values, dims=("z", "y", "x"), coords=axes | q | coords)
 
 
@@ -90,13 +92,55 @@ def test_a_dislocation_leaves_no_spike():
 
 def test_the_sign_is_that_of_the_transform():
     u = 0.05 * np.sin(ALONG / 40)
-    plus = fields(lab(-QLEN * u), sign=-1)
+    unknown = lab(-QLEN * u).drop_vars("fourier_sign")
+    plus = fields(unknown, sign=-1)
+    with pytest.raises(DataError, match="does not tell the sign"):
+        fields(unknown)
     np.testing.assert_allclose(plus["displacement"].values[BODY], u[BODY], atol=1e-9)
     noted = lab(-QLEN * u)
-    noted.attrs["fourier_sign"] = -1
+    noted = noted.assign_coords(fourier_sign=-1)
     alike = fields(noted)
-    xr.testing.assert_allclose(plus["strain"], alike["strain"])
+    alike_too = alike["strain"].drop_vars("fourier_sign")
+    xr.testing.assert_allclose(plus["strain"], alike_too)
     assert alike.attrs["sign"] == -1
+    with pytest.raises(ArgumentError, match="sign"):
+        fields(noted, sign=1)
+    with pytest.raises(DataError, match="fourier_sign"):
+        fields(xr.concat([noted, noted.assign_coords(fourier_sign=1)], "state"))
+
+
+def test_the_sign_goes_wherever_the_object_goes():
+    """Taken out, computed with, selected, aligned, decomposed: never the other sign."""
+    body, u = BODY, 0.05 * np.sin(ALONG / 40)
+    one = lab(-QLEN * u, body).assign_coords(fourier_sign=-1).rename("object")
+    series = xr.concat([one, one * np.exp(0.1j)], "state")
+    aligned = cdi.align_states(series)
+    modes = cdi.decompose(series.rename(state="start"))["modes"]
+    whole = cdi.fill_missing(aligned)
+    ways = {
+        "aligned": aligned["object"].isel(state=1, drop=True),
+        "of an array": cdi.align_states(series.drop_attrs())["object"].isel(state=0),
+        "aligned to one": cdi.align(series.isel(state=1), reference=one),
+        "mode": modes.isel(mode=0),
+        "filled": whole["object"].isel(state=1),
+        "scaled": 2 * one,
+        "in other numbers": one.astype(np.complex64),
+        "a part of a Dataset": one.to_dataset().isel(z=slice(2, -2))["object"],
+    }
+    for name, way in ways.items():
+        found = fields(way)
+        assert found["displacement"].attrs["sign"] == -1, name
+        inside = np.isfinite(found["strain"].values)
+        expected = np.cos(ALONG / 40)[: inside.shape[0]]
+        if "part" in name:
+            expected = np.cos(ALONG / 40)[2:-2]
+        mine = found["strain"].values[inside]
+        assert np.corrcoef(mine, expected[inside])[0, 1] > 0.98, name
+    turned = np.conj(one).assign_coords(fourier_sign=1)
+    with pytest.raises(DataError, match="Conjugate"):
+        cdi.align(one, reference=turned)
+    with pytest.raises(DataError, match="Conjugate"):
+        cdi.fsc(one, other=turned)
 
 
 def test_the_published_table_is_not_phase_over_q():
@@ -113,7 +157,8 @@ def test_the_published_table_is_not_phase_over_q():
     for degrees, printed, strain, ours in table:
         obj = np.full((4, 4, 4), np.exp(1j * np.deg2rad(degrees)))
         found = cdi.displacement(
-            cdi.unwrap(xr.DataArray(obj, dims=("z", "y", "x"), coords=axes | q))
+            cdi.unwrap(xr.DataArray(obj, dims=("z", "y", "x"), coords=axes | q)),
+            sign=1,
         )
         u = float(found["displacement"].mean())
         assert u == pytest.approx(ours, abs=6e-5)
@@ -139,7 +184,8 @@ def test_skewed_and_right_angled_frames_agree():
     dims = ("along_rocking", "along_y", "along_x")
     obj = xr.DataArray(body * np.exp(1j * QLEN * u), dims=dims)
     skewed = cdi.strain(
-        cdi.displacement(cdi.unwrap(obj), geometry=geometry), geometry=geometry
+        cdi.displacement(cdi.unwrap(obj), geometry=geometry, sign=1),
+        geometry=geometry,
     )
     ok = inner(body)
     assert (
@@ -205,7 +251,12 @@ def test_results_go_through_a_store(tmp_path):
 def test_the_measured_gold_crystal(answers):
     held = np.load(answers / "gold_crystal_reconstruction.npz")
     dims = ("along_rocking", "along_y", "along_x")
-    crystal = xr.DataArray(held["rho"], dims=dims)
+    # The file holds the part round the crystal: of how many points is noted.
+    box_of = {
+        d: (d, np.arange(n) - n // 2, {"points": whole})
+        for d, n, whole in zip(dims, held["rho"].shape, (128, 160, 160), strict=True)
+    }
+    crystal = xr.DataArray(held["rho"], dims=dims, coords=box_of)
     support = xr.DataArray(held["support"], dims=dims)
     axes = {
         d: np.arange(n) - n // 2 for d, n in zip(VOLUME, (128, 160, 160), strict=True)
@@ -222,7 +273,10 @@ def test_the_measured_gold_crystal(answers):
     )
     found = cdi.strain(
         cdi.displacement(
-            cdi.unwrap(crystal, support=support), geometry=geometry, ramp="remove"
+            cdi.unwrap(crystal, support=support),
+            geometry=geometry,
+            ramp="remove",
+            sign=1,
         ),
         geometry=geometry,
     )

@@ -101,9 +101,9 @@ def test_shell_correlation_in_nanometres(truth):
 
 
 def test_align_passes_the_sign_of_the_transform_on(truth):
-    noted = truth.to_dataset(name="object").assign_attrs(fourier_sign=-1)
-    assert align(noted, reference=truth).attrs["fourier_sign"] == -1
-    assert "fourier_sign" not in align(truth, reference=truth).attrs
+    noted = truth.to_dataset(name="object").assign_coords(fourier_sign=-1)
+    assert align(noted, reference=truth).coords["fourier_sign"] == -1
+    assert "fourier_sign" not in align(truth, reference=truth).coords
 
 
 def test_align_matches_each_state(truth):

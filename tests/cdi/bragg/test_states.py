@@ -280,7 +280,7 @@ def test_memory_is_three_chunks_however_many_states(n_states):
 
 
 def test_states_are_summarised_without_what_was_filled():
-    fields = cdi.strain(cdi.displacement(cdi.unwrap(objects())))
+    fields = cdi.strain(cdi.displacement(cdi.unwrap(objects()), sign=1))
     flag = xr.zeros_like(fields["support"], bool)
     flag[:, 12:] = True
     fields["filled"] = flag
@@ -293,3 +293,90 @@ def test_states_are_summarised_without_what_was_filled():
     expected = np.isfinite(fields["phase"].values[:, :12]).sum(axis=(1, 2, 3))
     np.testing.assert_array_equal(found["n_voxels"], expected)
     assert found["voltage"].values.tolist() == LABELS["voltage"][1]
+
+
+# --- the gauge, and numbers in Angstrom ----------------------------------------------
+
+
+def moved_crystal(sign=-1):
+    """Return a series whose lattice moves by a known amount, and what moved.
+
+    u = 0 in the half z < 0; beyond, it grows to 0.05 k + 2e-4 z: on a grid of 8 nm.
+    """
+    axis = (np.arange(24) - 12) * 8.0
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    body = (abs(z) < 70) & (abs(y) < 60) & (abs(x) < 50)
+    q = 3.0
+    states = []
+    moved = []
+    for k in range(4):
+        u = k * np.where(z > 0, 0.05 + 2e-4 * z, 0.0)
+        phase = sign * q * u + 0.7 * k  # a phase that nothing fixes
+        states.append(body * np.exp(1j * phase))
+        moved.append(u)
+    coords = {d: (d, axis, {"units": "nm"}) for d in "zyx"}
+    coords |= {"q_x": 0.0, "q_y": 0.0, "q_z": q, "fourier_sign": sign}
+    dims = ("state", "z", "y", "x")
+    crystal = xr.DataArray(np.array(states), dims=dims, coords=coords)
+    return crystal, np.array(moved), body
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("gauge", ["least_changed", "centre_of_mass", (6, 12, 12)])
+def test_the_table_of_a_series_in_one_call(sign, gauge):
+    """Mean phase, mean and largest relative displacement, whatever the sign."""
+    crystal, moved, body = moved_crystal(sign)
+    table = cdi.phase_differences(crystal, gauge=gauge)
+    if gauge == "centre_of_mass":  # two of its three layers lie still
+        moved = moved - moved[:, 11:14, 12, 12].mean(axis=1)[:, None, None, None]
+    mean = moved[:, body].mean(axis=1)
+    np.testing.assert_allclose(table["displacement_mean"], mean, atol=2e-3)
+    np.testing.assert_allclose(table["mean"], sign * 3.0 * mean, atol=6e-3)
+    core = ndimage.binary_erosion(body)
+    largest = abs(moved[:, core]).max(axis=1)
+    np.testing.assert_allclose(table["displacement_largest"], largest, rtol=0.1)
+    assert table["mean"].attrs["gauge"] == table.attrs["gauge"]
+    np.testing.assert_allclose(
+        table["gauge_phase"].diff("state"), 0.7, atol=0.01 + 0.2 * ("mass" in gauge)
+    )
+
+
+def test_a_mean_that_is_zero_by_construction_is_not_reported():
+    crystal, _, _ = moved_crystal()
+    aligned = cdi.align_states(crystal)
+    for series in (aligned, aligned["object"]):
+        plain = cdi.phase_differences(series)
+        assert not {"mean", "displacement_mean", "displacement_largest"} & set(plain)
+        assert "spread" in plain
+        assert plain.attrs["gauge"] == "mean"
+    assert "mean" in cdi.phase_differences(aligned, gauge="core")
+    with pytest.raises(ArgumentError, match="gauge"):
+        cdi.phase_differences(aligned, gauge=(0, 0, 0))
+    unknown = crystal.drop_vars("fourier_sign")
+    assert "displacement_mean" not in cdi.phase_differences(unknown, gauge="core")
+    geometry = xr.Dataset({"q": ("vector", [0, 0, 3.0]), "q_length": 3.0})
+    with pytest.raises(DataError, match="sign"):
+        cdi.phase_differences(unknown, gauge="core", geometry=geometry)
+    with pytest.raises(ArgumentError, match="geometry"):
+        cdi.phase_differences(crystal, gauge="core", geometry=1.1 * geometry)
+    flat = cdi.displacement(cdi.unwrap(crystal), ramp="remove")
+    summary = cdi.summarise_states(flat)
+    assert "displacement_mean" not in summary
+    assert "mean_strain" in summary
+
+
+def test_the_mean_strain_is_that_of_the_ramp_and_of_q():
+    """Half of the dilation lies in the ramp, half in where the boxes lie."""
+    axis = (np.arange(20) - 10) * 8.0
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    body = (abs(z) < 50) & (abs(y) < 50) & (abs(x) < 50)
+    part = np.array([0.0, 1e-4, -2e-4])
+    q = 3.0 / (1 + part)
+    # u (Angstrom) = strain times place: 10 z in Angstrom.
+    phase = -3.0 * part[:, None, None, None] * 10 * z
+    coords = {d: (d, axis, {"units": "nm"}) for d in "zyx"}
+    coords |= {"q_x": 0.0, "q_y": 0.0, "q_z": ("state", q), "fourier_sign": -1}
+    dims = ("state", "z", "y", "x")
+    crystal = xr.DataArray(body * np.exp(1j * phase), dims=dims, coords=coords)
+    table = cdi.phase_differences(crystal)
+    np.testing.assert_allclose(table["mean_strain"], 2 * part, atol=2e-7)

@@ -21,7 +21,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
-from batteryxr.echem import half_cycles
+from batteryxr.echem import Counting, half_cycles
 from batteryxr.echem.kernels import parts, segments
 from batteryxr.echem.kernels.record import Record, Rule
 
@@ -86,7 +86,7 @@ def test_long_intervals_under_current_are_gaps_and_at_rest_are_not(make_record):
     found = half_cycles(rows)
     np.testing.assert_allclose(found.capacity, 200 / 3600)
     np.testing.assert_allclose(found.gap_time, 19900.0 + 11000.0)
-    wide = half_cycles(rows, max_gap=1e5)
+    wide = half_cycles(rows, counting=Counting(max_gap=1e5))
     np.testing.assert_allclose(wide.capacity, 20100 / 3600)
     assert wide.gaps.item() == 0
 
@@ -209,9 +209,9 @@ def test_messages(make_cycled):
     with pytest.raises(DimensionError, match="record"):
         half_cycles(rows.rename(record="row"))
     with pytest.raises(ArgumentError, match="i_zero=-1"):
-        half_cycles(rows, i_zero=-1.0)
+        half_cycles(rows, counting=Counting(i_zero=-1.0))
     with pytest.raises(ArgumentError, match="max_gap=0"):
-        half_cycles(rows, max_gap=0)
+        half_cycles(rows, counting=Counting(max_gap=0))
     del rows["current"].attrs["units"]
     with pytest.raises(UnitsError, match="no units"):
         half_cycles(rows)
@@ -266,9 +266,11 @@ def test_chunks_change_not_a_bit(seed, cuts):
     for a, b in itertools.pairwise(edges):
         piece = Record(*(x[a:b] for x in rows))
         table = segments.walk(piece, a, rule, carry, table)
-    floats, integers, m = table
-    np.testing.assert_array_equal(whole[0], floats[:m])
-    np.testing.assert_array_equal(whole[1], integers[:m])
+    for part, other in zip(whole, segments.trimmed(table), strict=True):
+        np.testing.assert_array_equal(part, other)
+    sign = np.sign(np.where(np.abs(i) >= 0.01, i, 0))
+    turns = 1 + np.flatnonzero((np.diff(sign) != 0) & ~np.isnan(i[1:] + i[:-1]))
+    np.testing.assert_array_equal(whole[2], turns)
 
 
 def test_threads_agree_bit_by_bit_over_many_blocks():
@@ -283,17 +285,19 @@ def test_threads_agree_bit_by_bit_over_many_blocks():
     file = np.sort(rng.integers(0, 4, n)).astype("i2")
     rows = Record(t, v, i, file, np.empty(0, "i8"), np.empty(0), np.empty(0))
     rule = Rule(i_zero=1e-3, max_gap=10.0, mean=False)
-    results = []
+    results, turns = [], 1 + np.flatnonzero(np.diff(np.sign(i)) != 0)
     for workers in (1, 2, 3, 5):
         walked = segments.walk_whole(rows, rule, workers=workers)
-        results.append(parts.half_cycle_tables(*walked, 0.02)[:2])
+        results.append(parts.half_cycle_tables(*walked[:2], 0.02)[:2])
+        np.testing.assert_array_equal(walked[2], turns)
     edges = [0, *np.sort(rng.integers(0, n, 9)), n]
     carry, table = np.zeros(segments.CARRIED), parts.table()
     for a, b in itertools.pairwise(edges):
         piece = Record(*(x[a:b] for x in rows))
         table = segments.walk(piece, a, rule, carry, table)
-    floats, integers, m = table
-    results.append(parts.half_cycle_tables(floats[:m], integers[:m], 0.02)[:2])
+    floats, integers, turned = segments.trimmed(table)
+    np.testing.assert_array_equal(turned, turns)
+    results.append(parts.half_cycle_tables(floats, integers, 0.02)[:2])
     for floats, integers in results[1:]:
         np.testing.assert_array_equal(floats, results[0][0])
         np.testing.assert_array_equal(integers, results[0][1])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from batteryxr.core.errors import DataQualityWarning
 from batteryxr.echem import dqdv, fit_peaks, peaks, turning_point
 
 
@@ -51,6 +54,55 @@ def test_errors_of_the_areas_cover(make_record):
         wanted = np.array([step[2] for step in TWO])
         within.append(np.abs(found.area - wanted) < 1.96 * found.area_error)
     assert np.mean(within) >= 0.8
+
+
+#: Twice the charge from the middle of a peak on, by distance over width at half height.
+STEPS = {
+    "gaussian": lambda x: np.array([math.erf(1.6651092 * one) for one in x]),
+    "lorentzian": lambda x: 2 / np.pi * np.arctan(2 * x),
+}
+
+
+def shaped(make_record, shape, places, *, seed=0, digit=0.0):
+    """A charge of peaks of another shape on a constant, and a hold that dies away."""
+    fine = np.linspace(3.0, 4.4, 2001)
+    q = 0.5 * (fine - 3.0)
+    for place, area in places:
+        q = q + 0.5 * area * STEPS[shape]((fine - place) / 0.09)
+    t = np.arange(0, q[-1] - q[0], 6e-4)
+    after = np.arange(6e-4, 1.2, 6e-4)
+    v = np.interp(t, q - q[0], fine)
+    v = np.append(v, np.full(after.size, v[-1]))
+    v += np.random.default_rng(seed).normal(0, 3e-4, v.size)
+    if digit:
+        v = digit * np.round(v / digit)
+    i = np.append(np.ones(t.size), np.exp(-after / 0.4))
+    return make_record(np.append(t, t[-1] + after) * 3600, v, i)
+
+
+@pytest.mark.parametrize("shape", STEPS)
+def test_areas_hold_whatever_the_shape_of_the_peaks(make_record, shape):
+    off = []
+    for seed in range(4):
+        digit = 1e-3 * (seed % 2)
+        places = ((3.70, 1.0), (3.88, 2.0))
+        record = shaped(make_record, shape, places, seed=seed, digit=digit)
+        found = fit_peaks(dqdv(record)).isel(half_cycle=0)
+        assert str(found["shape"].values) == shape
+        assert found.flag == 0
+        np.testing.assert_allclose(found.area, [1, 2], rtol=4e-3)
+        assert float(found.hold) == pytest.approx(0.4 * (1 - math.exp(-3)), abs=2e-3)
+        off += [*((found.area - [1, 2]) / found.area_error).values]
+        off.append(float((found.hold - 0.38009) / found.hold_error))
+    assert 0.3 < np.sqrt(np.mean(np.square(off))) < 1.5
+
+
+def test_two_peaks_under_one_top_are_told(make_record):
+    record = shaped(make_record, "gaussian", ((3.70, 1.0), (3.765, 1.0)))
+    with pytest.warns(DataQualityWarning, match="some may be two"):
+        found = fit_peaks(dqdv(record))
+    assert found.sizes["peak"] == 1
+    assert found.flag.values.tolist() == [2]
 
 
 LOPSIDED = ((3.6, 0.02, 1.0), (4.0, 0.09, 3.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
 from batteryxr.echem import Counting, cycles, dqdv, dvdq, half_cycles, join
 
 CELL = 2.0  # mA h
@@ -153,7 +153,9 @@ def test_pulses_behind_the_last_half_cycle_are_no_cycle(by, pulses):
     for cell.cycle in (1, 2, 3):
         cell.to(1.0).rest().to(0.0).rest()
     cell.pulse(*pulses)
-    paired = cycles(cell.record(), electrode="cathode", first="charge", by=by)
+    paired = cycles(
+        cell.record(), electrode="cathode", first="charge", counting=Counting(by=by)
+    )
     assert paired.coulombic_efficiency.values == pytest.approx([1, 1, 1], abs=4e-3)
     assert paired.complete.all()
 
@@ -188,7 +190,7 @@ def test_each_pulse_is_listed():
 def test_min_charge_of_zero_keeps_every_reversal():
     cell = Cell()
     one_pulse(cell)
-    found = half_cycles(cell.record(), min_charge=0.0)
+    found = half_cycles(cell.record(), counting=Counting(min_charge=0.0))
     assert found.sizes["half_cycle"] == 6
     assert found.pulses.sum() == 0
 
@@ -232,7 +234,7 @@ def test_steps_of_the_cycler_are_followed():
         cell.go(0.5, 600)
     record = cell.rest().record()
     assert half_cycles(record).sizes["half_cycle"] > 2
-    found = half_cycles(record, by="step")
+    found = half_cycles(record, counting=Counting(by="step"))
     assert found.direction.values.tolist() == ["charge", "discharge"]
     np.testing.assert_allclose(found.capacity, [CELL, CELL - cell.q], rtol=1e-9)
     curve = dqdv(record, counting=Counting(by="step"))
@@ -246,21 +248,23 @@ def test_cycles_of_the_cycler_are_followed():
         cell.cycle = cycle
         cell.rest().to(0.6 * soc).to(0.3 * soc).to(soc).rest().to(0.0)
     record = cell.record()
-    found = half_cycles(record, by="cycle")
+    found = half_cycles(record, counting=Counting(by="cycle"))
     assert found.direction.values.tolist() == ["charge", "discharge"] * 3
     np.testing.assert_allclose(found.capacity, np.repeat([0.05, 1, 1], 2) * CELL)
-    paired = cycles(record, electrode="full", first="charge", by="cycle")
+    paired = cycles(
+        record, electrode="full", first="charge", counting=Counting(by="cycle")
+    )
     assert paired.charge_half_cycle.values.tolist() == [1, 3, 5]
-    chunked = half_cycles(record.chunk(record=7), by="cycle")
+    chunked = half_cycles(record.chunk(record=7), counting=Counting(by="cycle"))
     np.testing.assert_array_equal(chunked.capacity, found.capacity)
 
 
 def test_what_is_followed_must_be_there():
     record = Cell().to(1.0).record().drop_vars("step")
     with pytest.raises(VariableError, match="step"):
-        half_cycles(record, by="step")
+        half_cycles(record, counting=Counting(by="step"))
     with pytest.raises(ArgumentError, match=r"min_charge=0\.7"):
-        half_cycles(record, min_charge=0.7)
+        half_cycles(record, counting=Counting(min_charge=0.7))
     with pytest.raises(ArgumentError, match="max_gap=0"):
         Counting(max_gap=0)
     with pytest.raises(ArgumentError, match="by='stage'"):
@@ -288,3 +292,19 @@ def test_random_pulses_leave_two_half_cycles(seed):
     lazy = half_cycles(record.chunk(record=13))
     for name in found.variables:
         np.testing.assert_array_equal(found[name], lazy[name], err_msg=str(name))
+
+
+def test_half_cycles_of_a_drive_profile_are_told(make_record):
+    rng = np.random.default_rng(0)
+    drive = -0.5 + np.repeat(rng.normal(0, 2, 300), 20)
+    current = np.concatenate([np.full(3600, 1.0), drive, np.full(3600, -0.05)])
+    charge = np.cumsum(current) / 3600
+    record = make_record(np.arange(current.size), 3.2 + 0.9 * charge, current)
+    with pytest.warns(DataQualityWarning, match="as a drive profile makes them"):
+        found = half_cycles(record)
+    short = (found.flag & 1024) > 0
+    assert short.sum() > 20
+    assert (found.capacity[short] < 0.1).all()
+    assert not short[0]
+    with pytest.warns(DataQualityWarning, match="as a drive profile makes them"):
+        cycles(record, electrode="full", first="charge")

@@ -222,3 +222,11 @@ def test_numbers_of_frames_are_not_taken_for_angles(tmp_path):
             distance=1000.0,
             pixel_size=55.0,
         )
+
+
+def test_angles_in_thousandths_of_a_degree_are_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.ones((3, 9, 9), "u2"), photometric="minisblack"
+    )
+    with pytest.raises(ArgumentError, match=r"rocking.*mdeg\? Pass 10\.3"):
+        read_frames(tmp_path / "a.tif", rocking=[10100.0, 10200.0, 10300.0])

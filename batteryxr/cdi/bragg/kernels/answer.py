@@ -131,8 +131,9 @@ def combine(
     -------
     dict
         ``object``, ``object_error``, ``support``, ``modes``, ``mode_weight``,
-        ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with the best,
-        ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual`` by start.
+        ``oversampling``, ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with
+        the best, ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual``
+        by start.
         NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape
@@ -161,6 +162,7 @@ def combine(
         "object": mean,
         "object_error": _scatter(objects, mean) if len(chosen) > 1 else nan,
         "support": best.whole(best.support) if best else np.zeros(shape, bool),
+        "oversampling": _oversampling(best, len(shape)),
         "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
         "overlap": overlap,
         "rank": rank,
@@ -173,6 +175,13 @@ def combine(
     for name in metrics.MERITS:
         out[name] = np.array([s.merits[name] for s in starts])
     return out
+
+
+def _oversampling(best: Start | None, n: int) -> np.ndarray:
+    """Return the points of each axis over the extent of the support."""
+    if best is None:
+        return np.full(n, np.nan)
+    return np.array(best.shape) / np.array(best.support.shape)
 
 
 def _middle(blur: np.ndarray) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""What counts look like, and what is none: logarithms, zingers, gaps of zeros."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+#: A zinger exceeds the frames before and after, 3x3 pixels, by this factor and count.
+_TIMES, _COUNTS = 10.0, 50.0
+#: Counts that the neighbours of a gap of zeros have at least.
+_EXPECTED = 25.0
+
+
+def not_counts(values: np.ndarray) -> str:
+    """Return why numbers cannot be counts of photons; empty where they can.
+
+    Parameters
+    ----------
+    values
+        Real; NaN where nothing was measured.
+    """
+    low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)
+    if np.isinf(low) or np.isinf(high):
+        return "holds infinite values, as the logarithm of 0 is"
+    if low < 0:
+        negative = -float(np.minimum(np.nan_to_num(values), 0).sum())
+        positive = float(np.maximum(np.nan_to_num(values), 0).sum())
+        if negative > 0.05 * positive:
+            return f"holds values down to {low:.4g}, and counts are not negative"
+    if values.dtype.kind == "f" and 0 < high < 20:
+        few = np.unique(values[values > 0])[:40].astype(float)
+        few = few[(np.abs(few - np.round(few)) > 1e-3) & (few < 4)]
+        for name, raised in (
+            ("the decimal logarithm", 10**few),
+            ("log10(1 + counts)", 10**few - 1),
+            ("the natural logarithm", np.exp(few)),
+            ("log(1 + counts)", np.expm1(few)),
+        ):
+            off = np.abs(raised - np.round(raised))
+            if few.size >= 3 and (off < 1e-4 * np.maximum(raised, 1) + 1e-4).all():
+                return f"holds what looks like {name} of counts"
+    return ""
+
+
+def zingers(frames: np.ndarray) -> np.ndarray:
+    """Return the places (frame, row, column) of voxels that stand alone.
+
+    Parameters
+    ----------
+    frames
+        Consecutive frames; the outer two only serve to compare.
+    """
+    middle = frames[1:-1]
+    alone = middle > _COUNTS
+    for side in (frames[:-2], frames[2:]):
+        alone &= middle > _TIMES * side
+    found = []
+    for k, y, x in np.argwhere(alone)[:10_000]:
+        around = slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2)
+        beside = max(frames[k][around].max(), frames[k + 2][around].max())
+        if middle[k, y, x] > _TIMES * beside + _COUNTS:
+            found.append((k + 1, y, x))
+    return np.array(found, int).reshape(-1, 3)
+
+
+def zero_gaps(counts: np.ndarray) -> np.ndarray:
+    """Return the pixels of rows and columns that hold nothing but should.
+
+    Between modules of a detector some formats write 0. A row is a gap where it is 0 in
+    all frames and its nearest rows with counts hold so many that this is no chance.
+
+    Parameters
+    ----------
+    counts : (frames, rows, columns)
+        NaN where nothing was measured.
+    """
+    image = np.nan_to_num(counts).sum(axis=0, dtype=float)
+    out = np.zeros(image.shape, bool)
+    for axis in (0, 1):
+        profile = image.sum(axis=1 - axis)
+        lit = np.flatnonzero(profile > 0)
+        for before, after in itertools.pairwise(lit):
+            expected = min(profile[before], profile[after])
+            if after - before > 1 and expected > _EXPECTED:
+                gap = [slice(None), slice(None)]
+                gap[axis] = slice(before + 1, after)
+                out[tuple(gap)] = True
+    return out & np.isfinite(counts).any(axis=0)

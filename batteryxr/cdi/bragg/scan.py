@@ -1,0 +1,145 @@
+"""The scan of a rocking curve: its angles frame by frame, and what it counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.labels import MOTOR
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: How far an angle may lie from an even grid before it is told, as part of the step.
+_TOLD = 0.15
+
+
+def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> None:
+    """Look at the rocking angles; name the frames that are wrong.
+
+    Parameters
+    ----------
+    volume
+        On ``rocking``; without labels there is nothing to look at.
+    caller
+        Name of the public function, for messages.
+    fill
+        Missing frames are the caller's to fill in: they are no error.
+
+    Raises
+    ------
+    DataError
+        If angles are missing, repeat, turn back, are uneven, or frames are missing.
+    """
+    if "rocking" not in volume.coords or volume.sizes["rocking"] < 3:
+        return
+    angles = np.asarray(volume["rocking"].values, float)
+    if lost := np.flatnonzero(~np.isfinite(angles)).tolist():
+        raise DataError(
+            "rocking",
+            f"has no angle for the frames {_told(lost)}",
+            "Leave these frames out: `.isel(rocking=volume.rocking.notnull())`; "
+            "crop(...) then leaves their places empty.",
+        )
+    steps = np.diff(angles)
+    step = float(np.median(steps[steps != 0])) if steps.any() else 0.0
+    twice = np.flatnonzero(np.abs(steps) < 0.1 * abs(step)).tolist()
+    if step == 0.0 or twice:
+        pairs = [f"{k} and {k + 1}" for k in twice or [0]]
+        raise DataError(
+            "rocking",
+            f"is the same angle for the frames {_told(pairs)}",
+            "Keep one of each, `.drop_duplicates('rocking')`, or their mean.",
+        )
+    back = (np.flatnonzero(np.sign(steps) != np.sign(step)) + 1).tolist()
+    if back:
+        raise DataError(
+            "rocking",
+            f"turns back at the frames {_told(back)}: they are out of order",
+            "Sort them if the angles are right: `.sortby('rocking')`.",
+        )
+    counts = _steps(steps, step)
+    if counts is None:
+        sizes = np.abs(steps)
+        raise DataError(
+            "rocking",
+            f"is irregular, in steps of {sizes.min():.4g} to {sizes.max():.4g} deg; "
+            f"{caller} needs one step",
+            "A pattern cannot be interpolated between frames: cut out the part that "
+            "was scanned evenly.",
+        )
+    missing = _missing(counts)
+    if missing and not fill:
+        raise DataError(
+            "rocking",
+            f"misses {sum(missing.values())} frames, after {_after(missing)}",
+            "Call crop(...), which leaves the places of missing frames empty (NaN).",
+        )
+    off = np.abs(angles - angles[0] - np.r_[0, np.cumsum(counts)] * step)
+    off -= np.linspace(0, off[-1], off.size)
+    worst = int(np.argmax(np.abs(off)))
+    if np.abs(off[worst]) > _TOLD * abs(step):
+        warn_quality(
+            f"{caller}: the angle of frame {worst} lies {abs(off[worst] / step):.2f} "
+            "steps from an even scan; lengths and strain suffer."
+        )
+
+
+def on_even_angles(volume: xr.DataArray, *, caller: str) -> xr.DataArray:
+    """Return a scan with NaN in the place of frames that are missing; lazy.
+
+    Warns
+    -----
+    DataQualityWarning
+        Says how many, and where.
+
+    Raises
+    ------
+    DataError
+        As of `require_angles`.
+    """
+    require_angles(volume, caller=caller, fill=True)
+    if "rocking" not in volume.coords or volume.sizes["rocking"] < 3:
+        return volume
+    axis = volume["rocking"]
+    steps = np.diff(np.asarray(axis.values, float))
+    step = float(np.median(steps))
+    counts = _steps(steps, step)
+    missing = {} if counts is None else _missing(counts)
+    if counts is None or not missing:
+        return volume
+    place = np.r_[0, np.cumsum(counts)]
+    angles = np.interp(np.arange(place[-1] + 1), place, axis.values.astype(float))
+    warn_quality(
+        f"{caller}: {sum(missing.values())} frames are missing, after "
+        f"{_after(missing)}; their places are left empty (NaN)."
+    )
+    filled = volume.reindex(
+        rocking=angles, method="nearest", tolerance=1e-3 * abs(step)
+    )
+    return filled.assign_coords(rocking=("rocking", angles, axis.attrs))
+
+
+def _steps(steps: np.ndarray, step: float) -> np.ndarray | None:
+    """Return how many steps of the grid each step is; None where one is no multiple."""
+    parts = steps / step
+    whole = np.maximum(np.round(parts), 1)
+    if (np.abs(parts - whole) > 2 * MOTOR).any():
+        return None
+    # Many that miss as many are a change of the step, not lost frames.
+    return None if (whole > 1).mean() > 0.25 else whole.astype(int)
+
+
+def _missing(counts: np.ndarray) -> dict[int, int]:
+    return {int(k): int(counts[k]) - 1 for k in np.flatnonzero(counts > 1)}
+
+
+def _after(missing: dict[int, int]) -> str:
+    return _told([f"frame {k} ({n})" for k, n in missing.items()])
+
+
+def _told(items: list[object] | list[int] | list[str]) -> str:
+    words = ", ".join(str(i) for i in items[:5])
+    return f"{words} and {len(items) - 5} more" if len(items) > 5 else words

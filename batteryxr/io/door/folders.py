@@ -1,0 +1,33 @@
+"""What lies in a folder: files, and what has the name of one but is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.files import regular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def files_in(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """Return the files of a folder that are wanted by their names, in any order.
+
+    Warns
+    -----
+    DataQualityWarning
+        Of pipes, sockets, devices and links that lead nowhere of such a name, which
+        are left out.
+    """
+    found = []
+    for path in filter(wanted, folder.iterdir()):
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            try:
+                regular(path)
+            except FileFormatError as error:
+                warn_quality(f"{error} It is left out of {folder.name}.")
+    return found
