@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.ptycho.experiment import experiment_of, numbered
-from batteryxr.cdi.ptycho.frames import Held, clean
-from batteryxr.cdi.ptycho.seen import Seen
+from batteryxr.cdi.ptycho.frames import HeldFrames, clean
+from batteryxr.cdi.ptycho.scan import FrameFacts
 from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -64,7 +64,7 @@ def examined(
 
 
 def settled(
-    experiment: Experiment, seen: Seen, held: np.ndarray | None = None
+    experiment: Experiment, seen: FrameFacts, held: np.ndarray | None = None
 ) -> Experiment:
     """Return an experiment of the frames that tell something, once they were seen."""
     check_far_field(seen, experiment)
@@ -85,10 +85,12 @@ _EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "marks")
 
 def look(
     experiment: Experiment, *, hold: bool = False, step: int = 64
-) -> tuple[Seen, np.ndarray | None]:
+) -> tuple[FrameFacts, np.ndarray | None]:
     """Return what is found in frames, and they themselves if they are to be held."""
     j, n, _ = experiment.frames.shape
-    held = Held(experiment.frames.shape, experiment.frames.dtype) if hold else None
+    held = (
+        HeldFrames(experiment.frames.shape, experiment.frames.dtype) if hold else None
+    )
     each: dict[str, list[np.ndarray]] = {name: [] for name in _EACH}
     total, times, top = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), np.float32)
     piled = np.zeros(3)
@@ -125,7 +127,9 @@ def look(
     arrays = {name: np.concatenate(parts) for name, parts in each.items()}
     mean = total / np.maximum(times, 1)
     top[times == 0] = -1.0
-    seen = Seen(**arrays, mean=mean, top=top, piled=piled, shadow=shadows.moved(mean))
+    seen = FrameFacts(
+        **arrays, mean=mean, top=top, piled=piled, shadow=shadows.moved(mean)
+    )
     return seen, None if held is None else held.values
 
 
@@ -160,7 +164,7 @@ class _Shadows:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
         positions = experiment.corners * experiment.pixel
         j, n, _ = experiment.frames.shape
@@ -169,7 +173,7 @@ class _Shadows:
         if j < 4:
             return
         chosen = np.unique(np.linspace(0, j - 1, min(j, _PAIRS)).round().astype(int))
-        near = cKDTree(positions).query(positions[chosen], k=2)[1]
+        near = KDTree(positions).query(positions[chosen], k=2)[1]
         beside = np.where(near[:, 1] == chosen, near[:, 0], near[:, 1])
         self._pairs = list(zip(chosen.tolist(), beside.tolist(), strict=True))
         self._wanted = np.unique(np.r_[chosen, beside])
@@ -236,7 +240,7 @@ def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
     return float(np.mean(picked))
 
 
-def check_far_field(seen: Seen, experiment: Experiment) -> None:
+def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
     """Raise where the beam is wider than what the far field of a frame can hold."""
     width, along, across = seen.shadow
     field = len(experiment.weight) * experiment.pixel
@@ -252,7 +256,7 @@ def check_far_field(seen: Seen, experiment: Experiment) -> None:
         )
 
 
-def findings(seen: Seen, experiment: Experiment) -> list[str]:
+def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
     """Return what is wrong with the frames, one sentence each."""
     said = []
     numbers = experiment.numbers
@@ -286,13 +290,13 @@ def findings(seen: Seen, experiment: Experiment) -> list[str]:
     return said + _of_pixels(seen)
 
 
-def _weak(seen: Seen) -> np.ndarray:
+def _weak(seen: FrameFacts) -> np.ndarray:
     there = seen.counts[~seen.left_out]
     usual = float(np.median(there)) if there.size else 0.0
     return (seen.counts < _WEAK * usual) & ~seen.left_out
 
 
-def _of_pixels(seen: Seen) -> list[str]:
+def _of_pixels(seen: FrameFacts) -> list[str]:
     said = []
     high, at, near = seen.piled
     if high >= 16 and at >= _PILED and at > near:
@@ -318,7 +322,7 @@ def _of_pixels(seen: Seen) -> list[str]:
     return said
 
 
-def hot_pixels(seen: Seen) -> np.ndarray:
+def hot_pixels(seen: FrameFacts) -> np.ndarray:
     """Return pixels (n, n) that count far more than the brightest round them."""
     from scipy import ndimage
 
@@ -332,7 +336,7 @@ def hot_pixels(seen: Seen) -> np.ndarray:
     return np.asarray(good & (mean > _HOT * beside + noise))
 
 
-def gap_lines(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+def gap_lines(seen: FrameFacts) -> tuple[np.ndarray, np.ndarray]:
     """Return rows, and columns, that count nothing between others that do."""
     j = max(len(seen.counts), 1)
     good = seen.top >= 0

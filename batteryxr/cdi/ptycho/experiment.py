@@ -15,8 +15,7 @@ from batteryxr.core.model import require_variables
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.scan import Geometry
-    from batteryxr.cdi.ptycho.seen import Seen
+    from batteryxr.cdi.ptycho.scan import FrameFacts, Geometry
 
 #: Room round the object for positions that move, in pixels.
 MARGIN = 6
@@ -70,7 +69,7 @@ class Experiment:
     ignored: Any = None
     numbers: np.ndarray | None = None
     background: np.ndarray | None = None
-    seen: Seen | None = None
+    seen: FrameFacts | None = None
     held: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -229,7 +228,8 @@ def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
     if "probe_mode" in own:
         return probe
     at = own.index("energy") + 1 if "energy" in own else 0
-    return probe.expand_dims("probe_mode").transpose(*own[:at], "probe_mode", *order)
+    wide: Any = probe.expand_dims("probe_mode")
+    return wide.transpose(*own[:at], "probe_mode", *order)
 
 
 class _Masks:
@@ -314,13 +314,13 @@ def _check_overlap(positions: np.ndarray, field: float) -> None:
     """Raise where frames of a `field` in nm can have nothing in common."""
     if len(positions) < 2:
         return
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if not np.ptp(positions, axis=0).any():
         raise DataError(
             "position_y, position_x", f"all {len(positions)} frames lie at one place"
         )
-    step = np.median(cKDTree(positions).query(positions, k=2)[0][:, 1])
+    step = np.median(KDTree(positions).query(positions, k=2)[0][:, 1])
     if step > field:
         raise DataError(
             "position_y, position_x",

@@ -80,13 +80,13 @@ def load(experiment: Experiment, start: int, stop: int) -> np.ndarray:
 def load_all(experiment: Experiment, step: int = 64) -> np.ndarray:
     """Return all frames; beside them in memory is one block only."""
     n = experiment.frames.shape[0]
-    held = Held(experiment.frames.shape, experiment.frames.dtype)
+    held = HeldFrames(experiment.frames.shape, experiment.frames.dtype)
     for start in range(0, n, step):
         held.put(start, load(experiment, start, start + step))
     return held.values
 
 
-class Held:
+class HeldFrames:
     """An array that takes frames block by block, and floats once a block has some."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -22,7 +22,6 @@ from batteryxr.cdi.ptycho.reconstruct import Energy, advance
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
-    Recording,
     Registration,
     Resources,
     Schedule,
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
-    from batteryxr.cdi.ptycho.seen import Seen
+    from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
 
@@ -78,7 +77,6 @@ def ptycho_energies(
     kramers_kronig: KramersKronig | None = None,
     registration: Registration = Registration(),
     schedule: Schedule = Schedule(),
-    instrument: Recording = Recording(),
     resources: Resources = Resources(),
     seed: Seed = 0,
     device: str = "cpu",
@@ -96,7 +94,8 @@ def ptycho_energies(
     ----------
     scan
         Frames along `energy` with positions, geometry and a first `probe`; best lazy,
-        from zarr.
+        from zarr. A known `background` (detector_y, detector_x) is added to the
+        patterns of all energies.
     store
         Zarr store for states and result; on a cluster a path that all workers see.
     engine
@@ -115,8 +114,6 @@ def ptycho_energies(
         object and probe, and need far fewer `iterations`: a tenth will often do. What
         passes leave undone, most of it at low frequencies, is then common to all
         energies and hardly touches their spectra. 0: each starts from an empty field.
-    instrument
-        What frames hold beside the pattern: ``Recording(background="constant")``.
     resources
         Memory for all energies at work, energies at a time, frames per block, and
         passes between two states that are kept.
@@ -171,7 +168,6 @@ def ptycho_energies(
         schedule=schedule,
         seed=(seed,),
         device=device,
-        recording=instrument,
     )
     experiments = experiments_of(scan, caller="ptycho_energies")
     if kramers_kronig is not None and len(experiments) < kramers_kronig.degree + 2:
@@ -290,7 +286,7 @@ def looked_at(
     return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
 
 
-def _seen(experiment: Experiment) -> Seen:
+def _seen(experiment: Experiment) -> FrameFacts:
     return look(experiment)[0]
 
 

@@ -276,7 +276,7 @@ def turned(
     ArgumentError
         If they are neither.
     """
-    pair = tuple(usual if signs is None else signs)
+    pair: tuple[Any, ...] = tuple(usual if signs is None else signs)
     if all(isinstance(s, str) for s in pair):
         names = [s.lstrip("-") for s in pair]
         if sorted(names) != ["x", "y"] or any(s.count("-") > 1 for s in pair):
@@ -284,8 +284,10 @@ def turned(
                 "sign", signs, "two of 'y', '-y', 'x', '-x', one of each"
             )
         own = where * np.array(usual, float)[:, None]
-        both = [own["yx".index(n)] * (-1.0 if s[0] == "-" else 1.0)
-                for n, s in zip(names, pair, strict=True)]  # fmt: skip
+        both = [
+            own["yx".index(name)] * (-1.0 if s[0] == "-" else 1.0)
+            for name, s in zip(names, pair, strict=True)
+        ]
         return np.stack(both)
     if len(pair) != 2 or any(isinstance(s, str) or abs(s) != 1 for s in pair):
         raise ArgumentError("sign", signs, "two factors, 1 or -1, or two names")
