@@ -9,6 +9,7 @@ from batteryxr.cdi.bragg import (
     assembly,
     comparison,
     diffractometer,
+    extent,
     frames,
     laboratory,
     lattice,
@@ -106,6 +107,7 @@ class Cdi(Accessor):
     frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
+    analysis_support = method(extent.analysis_support, *_SPACE)
     unwrap = method(lattice.unwrap, *_SPACE)
     displacement = method(lattice.displacement, "phase", *_SPACE)
     strain = method(lattice.strain, "displacement", *_SPACE)
