@@ -9,7 +9,6 @@ from batteryxr.cdi.bragg import (
     assembly,
     comparison,
     diffractometer,
-    extent,
     frames,
     laboratory,
     lattice,
@@ -107,7 +106,7 @@ class Cdi(Accessor):
     frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
-    analysis_support = method(extent.analysis_support, *_SPACE)
+    analysis_support = method(laboratory.analysis_support, *_SPACE)
     unwrap = method(lattice.unwrap, *_SPACE)
     displacement = method(lattice.displacement, "phase", *_SPACE)
     strain = method(lattice.strain, "displacement", *_SPACE)

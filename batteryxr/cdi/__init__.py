@@ -7,13 +7,13 @@ from batteryxr.cdi.bragg.comparison import summarise_states as summarise_states
 from batteryxr.cdi.bragg.diffractometer import geometry as geometry
 from batteryxr.cdi.bragg.domains import domains as domains
 from batteryxr.cdi.bragg.domains import track_domains as track_domains
-from batteryxr.cdi.bragg.extent import analysis_support as analysis_support
 from batteryxr.cdi.bragg.frames import correct as correct
 from batteryxr.cdi.bragg.frames import hot_pixels as hot_pixels
 from batteryxr.cdi.bragg.instrument import Beamline as Beamline
 from batteryxr.cdi.bragg.instrument import Circle as Circle
 from batteryxr.cdi.bragg.instrument import beamline as beamline
 from batteryxr.cdi.bragg.instrument import beamlines as beamlines
+from batteryxr.cdi.bragg.laboratory import analysis_support as analysis_support
 from batteryxr.cdi.bragg.laboratory import crop_to_support as crop_to_support
 from batteryxr.cdi.bragg.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.bragg.lattice import displacement as displacement
