@@ -24,6 +24,8 @@ from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
+from batteryxr.cdi.ptycho import examine as ptycho_examine
+from batteryxr.cdi.ptycho import orientation as ptycho_orientation
 from batteryxr.cdi.ptycho import plot as ptycho_plots
 from batteryxr.cdi.ptycho import probe as ptycho_optics
 from batteryxr.cdi.ptycho import quality as ptycho_quality
@@ -98,6 +100,8 @@ class Cdi(Accessor):
     decompose = method(superposition.decompose, *_SPACE)
 
     # ptychography
+    check_ptycho = method(ptycho_examine.check_ptycho, "frames")
+    orientation = method(ptycho_orientation.orientation, "frames")
     ptycho_probe = method(ptycho_optics.ptycho_probe, "frames")
     ptycho_plan = method(ptycho_estimate.ptycho_plan, "frames")
     ptycho = method(ptycho_reconstruct.ptycho, "frames")

@@ -12,23 +12,42 @@ from batteryxr.echem.cycling import peaks as tops
 from batteryxr.echem.cycling import rate as rate_capability
 from batteryxr.echem.cycling import steps as stepping
 from batteryxr.echem.cycling import turning_point as turning
+from batteryxr.echem.degradation import modes
+from batteryxr.echem.impedance import drift, patterns
+from batteryxr.echem.impedance import drt as relaxation
+from batteryxr.echem.impedance import fit as circuits
+from batteryxr.echem.impedance import kramers_kronig as consistency
 from batteryxr.echem.lithium import content as lithium
-from batteryxr.echem.operando import clock_fit, joining
+from batteryxr.echem.operando import attaching, clock_fit, joining
 from batteryxr.echem.operando import states as voltage_states
 from batteryxr.echem.plot import cells as cell_plots
 from batteryxr.echem.plot import cycling as plots
+from batteryxr.echem.plot import impedance as impedance_plots
 from batteryxr.echem.plot import materials as material_plots
 from batteryxr.echem.plot import operando as operando_plots
 from batteryxr.echem.plot import titration as titration_plots
+from batteryxr.echem.pulses import interruptions as current_off
+from batteryxr.echem.pulses import resistance as at_switches
+from batteryxr.echem.pulses import table as pulse_table
 from batteryxr.echem.titration import equilibrium
 from batteryxr.echem.titration import gitt as titration
 from batteryxr.echem.titration import pulse as titration_curve
 
-_DIMENSIONS = ("record", "half_cycle", "cycle", "cell", "pulse", "scan", "state")
+_DIMENSIONS = (
+    "record",
+    "half_cycle",
+    "cycle",
+    "cell",
+    "pulse",
+    "scan",
+    "state",
+    "spectrum",
+    "frequency",
+)
 #: What a record of a cycler has, and what a series of scans has once it is joined.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
-_JOINED = ("scan", "voltage", "time")
+_JOINED = (("scan", "spectrum"), "voltage", "time")
 #: What tells how much charge moved: of these one.
 _CHARGED = ("current", "specific_capacity", "capacity")
 
@@ -54,6 +73,12 @@ class EchemPlots(Accessor):
     time_constants = method(titration_plots.plot_time_constants, "pulse", "inverse_tau")
     pulse = method(titration_plots.plot_pulse, "fitted_voltage", "step_time")
     hysteresis = method(titration_plots.plot_hysteresis, "hysteresis", "gap")
+
+    # impedance
+    nyquist = method(impedance_plots.plot_nyquist, "frequency", "impedance")
+    bode = method(impedance_plots.plot_bode, "frequency", "impedance")
+    residuals = method(impedance_plots.plot_residuals, "impedance", "fitted")
+    drt = method(impedance_plots.plot_drt, "spectrum", "gamma")
 
     # operando
     operando = method(operando_plots.plot_operando, *_CLOCKED)
@@ -104,17 +129,35 @@ class Echem(Accessor):
     )
     pulse_fit = method(titration_curve.pulse_fit, *_CYCLED)
 
+    # switches of the current
+    resistance = method(at_switches.resistance, *_CYCLED)
+    pulses = method(pulse_table.pulses, *_CYCLED)
+    interruptions = method(current_off.interruptions, *_CYCLED)
+
+    # impedance
+    kramers_kronig = method(consistency.kramers_kronig, "frequency", "impedance")
+    correct_drift = method(drift.correct_drift, "impedance", "point_time")
+    fit_circuit = method(circuits.fit_circuit, "frequency", "impedance")
+    drt = method(relaxation.drt, "frequency", "impedance")
+    drt_peaks = method(relaxation.drt_peaks, "spectrum", "gamma")
+    as_patterns = method(patterns.as_patterns, "frequency", "impedance")
+
     # operando
     fit_clock = method(clock_fit.fit_clock, *_CLOCKED)
     join = method(joining.join, "time", *_CYCLED)
+    attach = method(attaching.attach, *_CYCLED)
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))
 
 
 class EchemArrayPlots(Accessor):
     """Plots of one array on the operando axis."""
 
-    _understands = ("scan", "state")
+    _understands = ("scan", "state", "spectrum", "frequency")
     _called = "echem.plot"
+
+    # impedance
+    nyquist = method(impedance_plots.plot_nyquist, "frequency")
+    bode = method(impedance_plots.plot_bode, "frequency")
 
     # operando
     with_voltage = method(operando_plots.plot_with_voltage, *_JOINED)
@@ -124,12 +167,21 @@ class EchemArrayPlots(Accessor):
 class EchemArray(Accessor):
     """The operando axis of one array on ``scan``, once it is joined."""
 
-    _understands = ("scan", "state")
+    _understands = ("scan", "state", "spectrum", "frequency", "capacity")
     _called = "echem"
 
     # looking at it
     panel = opens("VoltageStatePanel", "scan", "voltage")
     plot = group(EchemArrayPlots)
+
+    # impedance
+    kramers_kronig = method(consistency.kramers_kronig, "frequency")
+    fit_circuit = method(circuits.fit_circuit, "frequency")
+    drt = method(relaxation.drt, "frequency")
+    as_patterns = method(patterns.as_patterns, "frequency")
+
+    # degradation
+    degradation_modes = method(modes.degradation_modes, "capacity")
 
     # operando
     states = method(voltage_states.states, "scan", ("voltage", "state_number"))

@@ -19,7 +19,7 @@ from batteryxr.nmf import (
     stretching,
 )
 from batteryxr.nmf.joining import SIGNALS
-from batteryxr.nmf.phases import identification
+from batteryxr.nmf.phases import fractions, identification
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -74,11 +74,13 @@ class NmfResult(Nmf):
     """Reading a factorisation; what `Nmf` does with the one series of a Dataset.
 
     1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
-    2. ``bands`` gives the range of every ratio that fits as well; ``reconstruct``
+    2. ``bands`` gives the range of every ratio that fits as well, ``advise`` what would
+       narrow it most; ``reconstruct``
        rebuilds the series from chosen components; ``identify`` names them by crystal
        structures (``refine_along`` follows one through a rebuilt series).
-    3. ``purify`` turns principal components into phases, for contrast.
-    4. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and
+    3. ``amounts`` turns ratios into moles, grams and lithium.
+    4. ``purify`` turns principal components into phases, for contrast.
+    5. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and
        ``plot.order`` show them.
     """
 
@@ -90,6 +92,8 @@ class NmfResult(Nmf):
     reconstruct = method(steps.reconstruct, "components", "weights")
     purify = method(principal.purify, "components", "scores")
     bands = method(ambiguity.bands, "components", "weights", "residual", "shift_curve")
+    amounts = method(fractions.amounts, "weights")
+    advise = method(ambiguity.advise, "components", "weights", "residual")
     identify = method(identification.identify, "components", "r")
 
     # looking at it

@@ -12,7 +12,9 @@ from batteryxr.xanes.composition import (
     components,
     composition,
     kramers_kronig,
+    subsets,
 )
+from batteryxr.xanes.diffraction import instrument, lattices, pawley, sizes
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
 from batteryxr.xanes.edges import calibration, normalisation
@@ -20,12 +22,17 @@ from batteryxr.xanes.edges import energy as edges
 from batteryxr.xanes.fit import bands, noise
 from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
+from batteryxr.xanes.fit import peaks as peak_model
 from batteryxr.xanes.fit import shared as global_fit
+from batteryxr.xanes.plot import contours
 from batteryxr.xanes.plot import domains as domain_plots
 from batteryxr.xanes.plot import maps as map_plots
 from batteryxr.xanes.plot import series as series_plots
 from batteryxr.xanes.plot import spectra as spectrum_plots
 from batteryxr.xanes.plot import stacks as stack_plots
+from batteryxr.xanes.preparing import baselines, despiking, smoothing
+from batteryxr.xanes.series import alignment, glitches, merging
+from batteryxr.xanes.spectra import AXES
 from batteryxr.xanes.stacks import images, ptychography, registration
 
 _IMAGE = ("y", "x")
@@ -43,7 +50,8 @@ class XanesPlot(Accessor):
     # stacks and spectra
     stack = method(stack_plots.plot_stack, *_IMAGE)
     drift = method(stack_plots.plot_drift, "energy", "shift_y", "shift_x")
-    spectra = method(spectrum_plots.plot_spectra, "energy")
+    spectra = method(spectrum_plots.plot_spectra, AXES)
+    contour = method(contours.plot_contour, ("scan", "state"), AXES)
     fit = method(spectrum_plots.plot_fit, ("energy", "shift"))
     shares = method(domain_plots.plot_shares, "cluster")
 
@@ -78,6 +86,7 @@ class Xanes(Accessor):
 
     _understands: ClassVar[tuple[str, ...]] = (
         *("energy", "shift", "y", "x"),
+        *("two_theta", "q", "d"),
         *("particle", "scan", "state"),
     )
 
@@ -91,7 +100,20 @@ class Xanes(Accessor):
     from_transmission = method(ptychography.from_transmission, ("energy", "y"))
     register = method(registration.register, "energy", *_IMAGE)
     rebin = method(images.rebin, ("energy", "y"))
-    calibrate_energy = method(images.calibrate_energy, "energy")
+
+    # scans of a series
+    calibrate_energy = method(alignment.calibrate_energy, "energy")
+    align = method(alignment.align, "energy", _MANY)
+    deglitch = method(glitches.deglitch, "energy")
+    merge = method(merging.merge, "energy", _MANY)
+    rebin_energy = method(merging.rebin_energy, "energy")
+    smooth = method(glitches.smooth, "energy")
+
+    # without rays and backgrounds, smooth, on one scale
+    despike = method(despiking.despike, AXES)
+    subtract_baseline = method(baselines.subtract_baseline, AXES)
+    smooth_spectra = method(smoothing.smooth_spectra, AXES)
+    rescale = method(smoothing.rescale, AXES)
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
@@ -102,10 +124,16 @@ class Xanes(Accessor):
     noise_mask = method(noise.noise_mask, "energy")
     fit_edge = method(edge_model.fit_edge, "energy")
     fit_edge_shared = method(global_fit.fit_edge_shared, "energy", _MANY)
-    fit_peaks = method(edge_model.fit_peaks, ("energy", "shift"))
+    fit_peaks = method(peak_model.fit_peaks, AXES)
+
+    # diffraction of powders
+    convert_axis = method(instrument.convert_axis, instrument.PATTERN_AXES)
+    fit_lattice = method(lattices.fit_lattice, instrument.PATTERN_AXES)
+    fit_pattern = method(pawley.fit_pattern, instrument.PATTERN_AXES)
 
     # combinations
     lcf = method(combination.lcf, "energy")
+    lcf_subsets = method(subsets.lcf_subsets, "energy")
     pca = method(components.pca, "energy", _MANY)
 
     # composition
@@ -150,6 +178,9 @@ class XanesMaps(Xanes):
     # the edge model at every pixel
     band_ratio = method(bands.band_ratio, ("peak_area", "peak_height"))
     model_curve = method(fitted_curve.model_curve, ("edge_jump", "peak_height"))
+
+    # diffraction of powders
+    crystallite_size = method(sizes.crystallite_size, "reflection", "peak_fwhm")
 
     # combinations
     target_transform = method(components.target_transform, "component", "energy")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_cycler as read_cycler
     from batteryxr.io import read_frames as read_frames
     from batteryxr.io import read_image as read_image
+    from batteryxr.io import read_impedance as read_impedance
     from batteryxr.io import read_ptychography as read_ptychography
     from batteryxr.io import read_series as read_series
     from batteryxr.io import read_stack as read_stack
@@ -47,6 +48,7 @@ __all__ = [
     "read_cycler",
     "read_frames",
     "read_image",
+    "read_impedance",
     "read_ptychography",
     "read_series",
     "read_stack",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # started from here, the workers of pytest-xdist among them.
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+
+# What several folders of tests share is imported by its name.
+sys.path.insert(0, str(Path(__file__).parent))
 
 # Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
 # ones, and keeps in .hypothesis what failed. A busy machine is no failure.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ class Panel(ipywidgets.VBox):
         for name in ("status", "message", "note", "progress", "code", "reopen"):
             traitlets.dlink((model, name), (self.foot, name))
         self.foot.on_msg(self._of_foot)
-        head = ipywidgets.HTML(f"<span class='bx-head'>{title}</span>")
+        head = ipywidgets.HTML(f"<span class='bx-head'>{escape(title)}</span>")
         row = ipywidgets.HBox(controls)
         row.add_class("bx-controls")
         super().__init__([head, row, body, self.foot])

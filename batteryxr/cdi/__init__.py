@@ -49,6 +49,8 @@ from batteryxr.cdi.ptycho.engines import LSQML as LSQML
 from batteryxr.cdi.ptycho.engines import RAAR as RAAR
 from batteryxr.cdi.ptycho.engines import RPIE as RPIE
 from batteryxr.cdi.ptycho.estimate import ptycho_plan as ptycho_plan
+from batteryxr.cdi.ptycho.examine import check_ptycho as check_ptycho
+from batteryxr.cdi.ptycho.orientation import orientation as orientation
 from batteryxr.cdi.ptycho.plot import plot_ptycho as plot_ptycho
 from batteryxr.cdi.ptycho.probe import Mirrors as Mirrors
 from batteryxr.cdi.ptycho.probe import ZonePlate as ZonePlate
@@ -58,6 +60,7 @@ from batteryxr.cdi.ptycho.quality import ptycho_fit as ptycho_fit
 from batteryxr.cdi.ptycho.reconstruct import ptycho as ptycho
 from batteryxr.cdi.ptycho.scan import ptycho_scan as ptycho_scan
 from batteryxr.cdi.ptycho.settings import KramersKronig as KramersKronig
+from batteryxr.cdi.ptycho.settings import Recording as Recording
 from batteryxr.cdi.ptycho.settings import Registration as Registration
 from batteryxr.cdi.ptycho.settings import Resources as Resources
 from batteryxr.cdi.ptycho.settings import Schedule as Schedule

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import os
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from batteryxr.core.checks import check_fields
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.checks import check_fields, checked
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.optional import require
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 _BIN = 2e-3
 #: Calculated beyond the last point, so that ripples from there are right (Angstrom).
 _MARGIN = 3.0
+#: Bytes by which a file is told from a binary one.
+_HEAD = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,8 @@ class Crystal:
         (atoms, 3) fractional coordinates.
     occupancy
         (atoms,) share of each site that is taken.
+    u_iso
+        (atoms,) mean square displacements (Angstrom2); None where they are unknown.
     """
 
     name: str
@@ -44,6 +53,7 @@ class Crystal:
     elements: tuple[str, ...]
     sites: np.ndarray
     occupancy: np.ndarray
+    u_iso: np.ndarray | None = None
 
     @property
     def volume(self) -> float:
@@ -74,6 +84,60 @@ def lattice(
             [c * cb, c * y, c * math.sqrt(max(1 - cb * cb - y * y, 0.0))],
         ]
     )
+
+
+@checked
+def read_crystal(path: str | os.PathLike[str]) -> Crystal:
+    """Read a crystal structure from a CIF, all atoms of its cell.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without diffpy.structure, of the extra ``pdf``.
+    FileFormatError
+        If the file holds no structure.
+    """
+    structure = require(
+        "diffpy.structure",
+        extra="pdf",
+        purpose="reading crystal structures",
+        package="diffpy.structure",
+    )
+    if not os.path.isfile(path):
+        raise FileFormatError(path, "is not there: expected a CIF.")
+    with open(path, "rb") as file:
+        start = file.read(_HEAD)
+    if not start or b"\0" in start:
+        raise FileFormatError(
+            path, "is no CIF but binary." if start else "the file is empty (0 bytes)."
+        )
+    try:
+        # The parser prints what it cannot read.
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = structure.loadStructure(os.fspath(path))
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
+        words = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        raise FileFormatError(path, f"holds no crystal structure ({words}).") from error
+    if not len(found):
+        raise FileFormatError(path, "holds no atoms.")
+    cell = found.lattice
+    name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
+    return Crystal(
+        name,
+        lattice(cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma),
+        tuple(_symbol(atom.element, path) for atom in found),
+        np.array([atom.xyz for atom in found], dtype=np.float64),
+        np.array([atom.occupancy for atom in found], dtype=np.float64),
+        np.array([atom.Uisoequiv for atom in found], dtype=np.float64),
+    )
+
+
+def _symbol(text: str, path: Any) -> str:
+    match = re.match(r"[A-Za-z]{1,2}", text)
+    if match is None:
+        raise FileFormatError(path, f"names an atom {text!r}, which is no element.")
+    return match.group().capitalize()
 
 
 def scattering_power(elements: tuple[str, ...], radiation: str) -> np.ndarray:

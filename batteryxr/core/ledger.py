@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
 #: Key under which a ledger notes what its pieces are made of.
 _CLAIM = "claim"
 #: What the store keeps in the journal for itself.
-_OWN = ("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "v-", METADATA)
-#: Entries of a lazy array that are digested at a time.
-_ENTRIES = 64
+_OWN = (
+    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-", "v-"),
+    METADATA,
+)
 #: Reads of a piece that is written anew at the same time, before it counts as missing.
 _TRIES = 5
 
@@ -261,24 +261,6 @@ def _write_array(group: Any, name: str, values: np.ndarray) -> None:
     )
     if values.size:
         array[...] = values
-
-
-def digest(*values: Any) -> str:
-    """Return a digest of arrays, for a ledger's mark.
-
-    Of a lazy one of several dimensions a few entries along the first are in memory at a
-    time.
-    """
-    total = hashlib.sha256()
-    for array in values:
-        whole = array.ndim < 2 or isinstance(array, np.ndarray)
-        step = max(array.shape[0], 1) if whole and array.ndim else _ENTRIES
-        for start in range(0, array.shape[0] if array.ndim else 1, step):
-            held = np.asarray(array[start : start + step] if array.ndim else array)
-            if held.dtype.kind in "OT":
-                held = np.array(held.tolist(), str)
-            total.update(np.ascontiguousarray(held).view(np.uint8).data)
-    return total.hexdigest()[:16]
 
 
 def mark_digest(mark: Mapping[str, Any]) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.blocks import of_inputs, of_operations
 from batteryxr.core.checks import checked
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import StoreError
-from batteryxr.core.ledger import Ledger, digest, mark_digest
+from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.progress import bar
 from batteryxr.core.store import (
     JOURNAL,

@@ -10,6 +10,12 @@ from batteryxr.echem.cycling.peaks import peaks
 from batteryxr.echem.cycling.rate import rate
 from batteryxr.echem.cycling.steps import steps
 from batteryxr.echem.cycling.turning_point import turning_point
+from batteryxr.echem.degradation.modes import degradation_modes
+from batteryxr.echem.impedance.drift import correct_drift
+from batteryxr.echem.impedance.drt import drt, drt_peaks
+from batteryxr.echem.impedance.fit import fit_circuit
+from batteryxr.echem.impedance.kramers_kronig import kramers_kronig
+from batteryxr.echem.impedance.patterns import as_patterns
 from batteryxr.echem.lithium.composition import (
     Composition,
     add_lithia,
@@ -24,6 +30,7 @@ from batteryxr.echem.lithium.content import (
     utilisation,
 )
 from batteryxr.echem.lithium.rock_salt import percolation
+from batteryxr.echem.operando.attaching import attach
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.clock_fit import fit_clock
 from batteryxr.echem.operando.joining import join
@@ -34,6 +41,12 @@ from batteryxr.echem.plot.cycling import (
     plot_dqdv,
     plot_rate,
     plot_voltage_profile,
+)
+from batteryxr.echem.plot.impedance import (
+    plot_bode,
+    plot_drt,
+    plot_nyquist,
+    plot_residuals,
 )
 from batteryxr.echem.plot.materials import (
     plot_comparison,
@@ -47,6 +60,9 @@ from batteryxr.echem.plot.titration import (
     plot_pulse,
     plot_time_constants,
 )
+from batteryxr.echem.pulses.interruptions import interruptions
+from batteryxr.echem.pulses.resistance import resistance
+from batteryxr.echem.pulses.table import pulses
 from batteryxr.echem.titration.equilibrium import equilibrium_hysteresis
 from batteryxr.echem.titration.gitt import gitt
 from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
@@ -60,39 +76,54 @@ __all__ = [
     "Lithiation",
     "WeppnerHuggins",
     "add_lithia",
+    "as_patterns",
+    "attach",
     "compare",
     "comparison_template",
+    "correct_drift",
     "cycles",
+    "degradation_modes",
     "dqdv",
+    "drt",
+    "drt_peaks",
     "dvdq",
     "equilibrium_hysteresis",
     "extra_capacity",
+    "fit_circuit",
     "fit_clock",
     "fit_peaks",
     "formula",
     "gitt",
     "half_cycles",
+    "interruptions",
     "join",
+    "kramers_kronig",
     "li_content",
     "oxidation_state",
     "peaks",
     "percolation",
+    "plot_bode",
     "plot_cells",
     "plot_comparison",
     "plot_cycles",
     "plot_dqdv",
+    "plot_drt",
     "plot_gitt",
     "plot_hysteresis",
     "plot_lithiation",
+    "plot_nyquist",
     "plot_operando",
     "plot_percolation",
     "plot_pulse",
     "plot_rate",
+    "plot_residuals",
     "plot_time_constants",
     "plot_voltage_profile",
     "plot_with_voltage",
     "pulse_fit",
+    "pulses",
     "rate",
+    "resistance",
     "states",
     "steps",
     "theoretical_capacity",

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     UnitsError,
     VariableError,
+    warn_quality,
 )
 from batteryxr.core.model import attributes, label, require_dims, require_variables
 from batteryxr.core.units import affine, in_units
@@ -26,7 +28,14 @@ if TYPE_CHECKING:
 
 #: Flags of the readers under which no charge can be trusted.
 FATAL = frozenset(
-    {"time_scale", "backward_time", "overlap", "voltage", "unsigned_current"}
+    {
+        "time_scale",
+        "backward_time",
+        "overlap",
+        "voltage",
+        "unsigned_current",
+        "repeated_rows",
+    }
 )
 #: What a column is called in the kernels.
 _COLUMNS = {
@@ -125,6 +134,7 @@ def columns(
         if name in record.variables:
             found[name] = record[name]
     tell_other_units(found, caller=caller)
+    _tell_missing(found["test_time"], caller)
     return Columns(
         found,
         mean=is_mean(record["current"].attrs),
@@ -132,6 +142,18 @@ def columns(
         flags=fatal_flags(record.attrs),
         paused="pause" in record.variables,
     )
+
+
+def _tell_missing(time: xr.DataArray, caller: str) -> None:
+    """Warn of rows without a time; lazy ones are not looked at."""
+    if time.chunks is None and time.dtype.kind == "f":
+        missing = int(np.isnan(time.values).sum())
+        if missing:
+            warn_quality(
+                f"{caller}: test_time is missing in {missing} rows: the charge there "
+                "is not known. Leave them out: "
+                "`record.isel(record=record['test_time'].notnull())`."
+            )
 
 
 def is_mean(attrs: Mapping[Any, Any]) -> bool:
@@ -170,6 +192,7 @@ def specific(
     if isinstance(data, xr.Dataset):
         data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
+        bounds.check("capacity per mass", abs(data) or None, argument="data")
         about = attributes("specific_capacity")
         data = xr.DataArray(float(data), name="specific_capacity", attrs=about)
     if not _is_charge(data.attrs.get("units")):
@@ -200,13 +223,13 @@ def _charge(
     if variable is None:
         # A record's own `capacity` begins anew with every half cycle.
         if "record" in ds.dims and "current" in ds.variables:
-            return _integrated(ds, caller=caller)
+            return net_charge(ds, caller=caller)
         variable = next((name for name in usual if name in ds.variables), usual[-1])
     require_variables(ds, [variable], caller=caller)
     return ds[variable]
 
 
-def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
+def net_charge(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
     """Integrate the current over time by the rules of `half_cycles`."""
     from batteryxr.echem.kernels.record import increments
 
@@ -220,6 +243,7 @@ def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
         )
     current = in_units(ds["current"], "mA", caller=caller)
     time = in_units(ds["test_time"], "s", caller=caller)
+    tell_times(ds, caller=caller)
     apart = xr.DataArray(np.arange(ds.sizes["record"]) == 0, dims="record")
     if "file" in ds:
         apart = apart | (ds["file"] != _before(ds["file"]))
@@ -234,6 +258,25 @@ def _integrated(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
     )
     passed = charge.cumsum("record", skipna=False)
     return label(passed, "capacity", long_name="Net charge passed")
+
+
+def tell_times(record: xr.Dataset, *, caller: str) -> None:
+    """Warn of times that run backward or are missing; lazy ones are not looked at."""
+    if record["test_time"].chunks is not None:
+        return
+    values = np.asarray(record["test_time"].values, float)
+    missing = int(np.isnan(values).sum())
+    back = np.diff(values) < 0
+    if "file" in record.variables:
+        files = np.asarray(record["file"].values)
+        back &= files[1:] == files[:-1]
+    backward = int(back.sum())
+    if backward or missing:
+        warn_quality(
+            f"{caller}: test_time runs backward at {backward} rows and is missing at "
+            f"{missing}: the charge there is not known. Sort the rows, or drop them: "
+            "`record.isel(record=record['test_time'].notnull())`."
+        )
 
 
 def _before(array: xr.DataArray) -> xr.DataArray:

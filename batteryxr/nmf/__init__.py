@@ -1,14 +1,14 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
-from batteryxr.core.crystals import PdfInstrument
-from batteryxr.nmf.ambiguity import bands
+from batteryxr.core.crystals import PdfInstrument, read_crystal
+from batteryxr.nmf.ambiguity import advise, bands
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import Solver, fit
 from batteryxr.nmf.joining import join
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
-from batteryxr.nmf.phases.candidates import read_crystal
+from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
 from batteryxr.nmf.plot import (
     plot_components,
@@ -27,6 +27,8 @@ __all__ = [
     "PdfInstrument",
     "Sampling",
     "Solver",
+    "advise",
+    "amounts",
     "bands",
     "compare_steps",
     "fit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -11,39 +12,59 @@ import xarray as xr
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
+from batteryxr.nmf.bounds import lowest
 from batteryxr.nmf.posterior import NOISE, Labels
+from batteryxr.nmf.results import labelled
+from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Seed
+    from batteryxr.nmf.bounds import Lowest
     from batteryxr.nmf.kernels.feasible import Range
+    from batteryxr.nmf.phases.candidates import Candidates
 
 #: Of more patterns than this the outermost are taken: the others are among them.
 _PATTERNS = 4000
+#: Of more components than this no short walk tells the range.
+_SHORT = 8
+#: How many patterns that fit stand for one that is not known.
+_TRIED = 5
 
 
 @recorded
 def bands(
     result: xr.Dataset,
     *,
+    shift: Annotated[Lowest, OwnLabels()] = "physics",
+    candidates: Candidates | None = None,
     noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
-    steps: Annotated[int, Bounds(low=400)] = 40_000,
+    steps: Annotated[int, Bounds(low=400)] = 80_000,
     seed: Seed = 0,
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
 
     Reads the weights of the result once; the ranges of an image stay lazy. All
     factorisations with the same product, and nothing below zero beyond noise, are
-    walked by hit-and-run. The range narrows as components are fixed, and as the shift
-    follows the data. It holds for the shift that was used: where a true component
-    dips below it, as it may below an envelope, the truth can lie outside.
+    walked by hit-and-run. "Below" is below what physics allows, not below the shift of
+    the fit: a phase that never occurs pure dips below any envelope of the data. The
+    range narrows as components are fixed. A scan that was fixed has noise, which all
+    other components inherit; a component that an earlier step has found is no
+    fact, and moves with the free ones.
 
     Parameters
     ----------
     result
         Of `fit`, `raise_n` or `metropolis`.
+    shift
+        What no true component lies below: ``"physics"``, zero where the fit was not
+        shifted and -4 pi rho0 r for G(r); ``"fit"``, the shift of the fit; or a curve.
+    candidates
+        Crystals or CIFs that may occur: the densest gives rho0. Without, it is 1.15
+        times that of the densest scan.
     noise
         Standard deviation of a value of the data; None takes the root mean square
         residual.
@@ -56,25 +77,195 @@ def bands(
     -------
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
-        deviations of noise included; ``components_low`` and ``components_high``.
-        Without closure each component keeps its area.
+        deviations of noise included; ``components_low`` and ``components_high``;
+        ``shift_curve``, the bound, and ``on_bound``, at which share of its points a
+        component of the result lies on it, within noise. Without closure each
+        component keeps its area.
 
     Raises
     ------
     DataError
         For a fit with stretched components, which can not be turned into one another.
     """
-    from batteryxr.nmf.kernels.feasible import explore
+    ground = _ground(result, lowest(result, shift, candidates), noise, seed)
+    found = ground.walk(steps)
+    lift, points, here = ground.lift, ground.points, ground.here
+    k = len(ground.patterns)
+    labels = Labels(result, np.arange(k), here, points, lift)
+    if ground.errors is None:
+        low, high = _ends(result["weights"], found)
+    else:
+        low, high = (
+            labels.factor("weights", values, "weights", "Weight")
+            for values in found.weights
+        )
+    wider = _scatter(ground, found, result["weights"])
+    top = 1.0 if ground.closure else None
+    out = _with_noise(result["weights"], low, high, wider, top=top)
+    for index, end in enumerate(("low", "high")):
+        out[f"components_{end}"] = labels.factor(
+            "components",
+            found.components[index] * ground.unit,
+            f"components_{end}",
+            f"{'Highest' if index else 'Lowest'} component that fits",
+        )
+    near = ground.patterns[:, points] * ground.unit <= 3 * ground.noise
+    out["on_bound"] = labelled(
+        "on_bound", "component", near.mean(axis=1), "1", "Share on the bound"
+    )
+    curve = result["shift_curve"].copy(data=np.zeros(points.size) + lift)
+    out["shift_curve"] = curve.assign_attrs(long_name="Bound of the components")
+    answer = xr.Dataset(out)
+    answer.attrs = {"noise": ground.noise, "closure": int(ground.closure)}
+    return answer
 
+
+@recorded
+def advise(
+    result: xr.Dataset,
+    *,
+    shift: Annotated[Lowest, OwnLabels()] = "physics",
+    candidates: Candidates | None = None,
+    noise: Annotated[float, Bounds(low=0.0, below=math.inf)] | None = None,
+    steps: Annotated[int, Bounds(low=400)] = 20_000,
+    seed: Seed = 0,
+) -> xr.Dataset:
+    """Tell of which component the pattern, if it were known, would narrow ranges most.
+
+    Reads the weights of the result once. The true pattern is not known: several that
+    fit are tried in its place, and the ranges that each leaves are averaged.
+
+    Parameters
+    ----------
+    result, shift, candidates, noise, seed
+        As of `bands`.
+    steps
+        Of every walk; there are five for each free component.
+
+    Returns
+    -------
+    xarray.Dataset
+        Per component: ``weights_width``, the mean range of all ratios if its pattern
+        were known, beside ``range_width``, the mean range now; ``purest``, the scan
+        that has most of it, and ``purity``, how much that is at most: a scan that may
+        be pure can be fixed in place of a pattern.
+
+    Examples
+    --------
+    >>> advice = fit.nmf.advise()
+    >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
+    """
+    ground = _ground(result, lowest(result, shift, candidates), noise, seed)
+    if ground.errors is None or ground.closure is False:
+        raise DataError("result", "no series of ratios; expected a fit under closure")
+    now = ground.walk(steps)
+    k = len(ground.patterns)
+    widths = np.empty((k, _TRIED))
+    picked = np.linspace(len(now.rotations) // 4, len(now.rotations) - 1, _TRIED)
+    for i, turn in enumerate(now.rotations[picked.astype(int)]):
+        moved = ground.turned(turn)
+        for j in range(k):
+            known = ground.known.copy()
+            known[j] = "pattern"
+            widths[j, i] = _mean_width(replace(moved, known=known), steps)
+    highest = np.clip(now.weights[1], 0.0, 1.0)
+    table = {
+        "weights_width": (widths.mean(axis=1), "Mean range if the pattern were known"),
+        "purest": (np.flatnonzero(ground.here)[highest.argmax(axis=1)], "Purest scan"),
+        "purity": (highest.max(axis=1), "Highest ratio there that fits"),
+    }
+    out = {
+        name: labelled(name, "component", values, "1", text)
+        for name, (values, text) in table.items()
+    }
+    width = _mean_width(ground, steps, now)
+    out["range_width"] = labelled(
+        "range_width", (), width, "1", "Mean range of a ratio"
+    )
+    return xr.Dataset(out).assign_coords(component=result["component"])
+
+
+def range_width(result: xr.Dataset, steps: int = 3000) -> float:
+    """Return the mean range of all ratios of a series, by a short walk; or NaN."""
+    ground = _ground(result, lowest(result, "physics", None), None, 0)
+    if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
+        return np.nan
+    return _mean_width(ground, steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """A factorisation, and what moves of it.
+
+    Parameters
+    ----------
+    patterns, unit
+        (k, all points) components over the bound, in a unit that makes them near 1.
+    weights
+        (k, patterns) without gaps.
+    here, points
+        Which patterns and points have values.
+    lift
+        The bound.
+    known
+        (k,) what each component is.
+    errors
+        (k, k) as of `inherited`; None for images.
+    noise
+        Standard deviation of a value of the data.
+    """
+
+    patterns: np.ndarray
+    unit: float
+    weights: np.ndarray
+    here: np.ndarray
+    points: np.ndarray
+    lift: np.ndarray | float
+    known: np.ndarray
+    errors: np.ndarray | None
+    noise: float
+    closure: bool
+    rng: np.random.Generator
+
+    def walk(self, steps: int) -> Range:
+        """Return what a walk has seen, components in the unit."""
+        from batteryxr.nmf.kernels.feasible import Noise, explore
+
+        return explore(
+            self.weights,
+            np.maximum(self.patterns[:, self.points], 0.0),
+            (self.known == "scan") | (self.known == "pattern"),
+            self.rng,
+            closure=self.closure,
+            noise=Noise(self.noise / self.unit, self.errors),
+            steps=steps,
+        )
+
+    def turned(self, turn: np.ndarray) -> _Ground:
+        """Return another factorisation that fits as well."""
+        weights = np.maximum(np.linalg.inv(turn).T @ self.weights, 0.0)
+        return replace(
+            self,
+            patterns=turn @ self.patterns,
+            weights=weights / np.maximum(weights.sum(axis=0), 1e-300),
+        )
+
+
+def _ground(
+    result: xr.Dataset, lift: np.ndarray | float, noise: float | None, seed: int
+) -> _Ground:
     needed = ["components", "weights", "residual", "fixed", "shift_curve"]
     require_variables(result, needed, caller="bands")
     rng = generator(seed)
     if "stretch" in result:
         raise DataError("result", "its components stretch; expected a result of `fit`")
+    if "weights_released" in result:
+        names = ("components", "weights", "residual")
+        result = result.assign({n: result[f"{n}_released"] for n in names})
     if noise is None:
         noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
     closure = bool(result.attrs.get("closure", 1))
-    lift = result["shift_curve"].values if closure else 0.0
+    lift = lift if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
     weights = result["weights"].transpose("component", ...)
     points = np.asarray(np.isfinite(patterns).all(axis=0))
@@ -84,38 +275,92 @@ def bands(
     else:
         flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
     here = np.isfinite(flat).all(axis=0)
-    found = explore(
-        flat[:, here],
-        np.maximum(patterns[:, points], 0.0),
-        result["fixed"].values,
-        rng,
-        closure=closure,
+    known = knowledge(result)
+    unit = float(np.nanmax(np.abs(patterns))) or 1.0
+    return _Ground(
+        patterns=patterns / unit,
+        unit=unit,
+        weights=flat[:, here],
+        here=here,
+        points=points,
+        lift=lift,
+        known=known,
+        errors=None if many else inherited(flat[:, here], known),
         noise=float(noise),
-        steps=steps,
+        closure=closure,
+        rng=rng,
     )
-    gram = patterns[:, points] @ patterns[:, points].T
-    scatter = NOISE * noise * np.sqrt(np.diag(np.linalg.pinv(gram, hermitian=True)))
-    labels = Labels(result, np.arange(len(patterns)), here, points, lift)
-    if many:
-        low, high = _ends(result["weights"], found)
-    else:
-        low, high = (
-            labels.factor("weights", values, "weights", "Weight")
-            for values in found.weights
-        )
-    out = _with_noise(
-        result["weights"], low, high, scatter, top=1.0 if closure else None
+
+
+def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
+    """Return the mean range of all ratios."""
+    seen = found or ground.walk(steps)
+    low, high = np.clip(seen.weights, 0.0, 1.0)
+    return float((high - low).mean())
+
+
+def knowledge(result: xr.Dataset) -> np.ndarray:
+    """Return what each component is, (k,), one of `ORIGINS`."""
+    if "origin" in result:
+        return np.array(ORIGINS)[result["origin"].values]
+    return np.where(result["fixed"].values, "pattern", "free")
+
+
+def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the covariance of components by noise of variance one, (k, k).
+
+    Free components are found by least squares. They have the noise of the patterns,
+    averaged, and carry that of every scan that is fixed in proportion to how much of
+    it there was where they are.
+
+    Parameters
+    ----------
+    weights
+        (k, samples).
+    known
+        (k,) what each is; what was found is free.
+    """
+    scan = known == "scan"
+    free = ~scan & (known != "pattern")
+    out = np.zeros((len(weights), len(weights)))
+    out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
+    if not free.any():
+        return out
+    own = np.linalg.pinv(weights[free] @ weights[free].T, hermitian=True)
+    carried = own @ weights[free] @ weights[scan].T
+    out[np.ix_(free, free)] = own + carried @ carried.T
+    out[np.ix_(free, scan)] = -carried
+    out[np.ix_(scan, free)] = -carried.T
+    return out
+
+
+def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
+    """Return how far noise reaches in the weights, (component, and samples of series).
+
+    By the noise of a pattern itself, and by that of the components. Those that are more
+    alike are told apart less well: what most of the factorisations have counts.
+    """
+    rows = ground.patterns[:, ground.points]
+    gram = rows @ rows.T
+    reach = []
+    for turn in found.rotations[:: max(len(found.rotations) // 50, 1)]:
+        inverse = np.linalg.pinv(turn @ gram @ turn.T, hermitian=True)
+        if ground.closure:  # what all have in common tells nothing of ratios
+            total = inverse.sum(axis=1)
+            inverse = inverse - np.outer(total, total) / total.sum()
+        reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
+    noise = ground.noise / ground.unit
+    far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
+    wider = xr.DataArray(far, dims="component")
+    if ground.errors is None:
+        return wider
+    own = np.full(ground.here.size, np.nan)
+    own[ground.here] = np.einsum(
+        "is,ij,js->s", ground.weights, ground.errors, ground.weights
     )
-    for index, end in enumerate(("low", "high")):
-        out[f"components_{end}"] = labels.factor(
-            "components",
-            found.components[index],
-            f"components_{end}",
-            f"{'Highest' if index else 'Lowest'} component that fits",
-        )
-    answer = xr.Dataset(out)
-    answer.attrs = {"noise": float(noise), "closure": int(closure)}
-    return answer
+    along = [d for d in like.dims if d != "component"]
+    shape = [like.sizes[d] for d in along]
+    return wider * np.sqrt(1.0 + xr.DataArray(own.reshape(shape), dims=along))
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:
@@ -136,13 +381,15 @@ def _with_noise(
     weights: xr.DataArray,
     low: xr.DataArray,
     high: xr.DataArray,
-    scatter: np.ndarray,
+    wider: xr.DataArray,
     *,
     top: float | None,
 ) -> dict[str, xr.DataArray]:
-    """Return the range of the weights, `scatter` (k,) wider at either end."""
-    width = xr.DataArray(scatter, dims="component")
-    low, high = (low - width).clip(0.0, top), (high + width).clip(0.0, top)
+    """Return the range of the weights, `wider` at either end."""
+    bare = weights.drop_vars(list(weights.coords))
+    low, high = np.minimum(low - wider, bare), np.maximum(high + wider, bare)
+    low = low.clip(0.0, top).transpose(*weights.dims)
+    high = high.clip(0.0, top).transpose(*weights.dims)
     parts = {
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),

@@ -11,10 +11,12 @@ import xarray as xr
 from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
-from batteryxr.nmf.data import lay_out, weigh
+from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from batteryxr.core.checks import Positive
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Of a penalty.
 Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
+#: What only `fit` knows.
+OF_FIT = ("presence", "weights", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
 
@@ -48,11 +52,22 @@ class Constraints:
         True where values are left out, with any dimensions of the data.
     pattern_scale
         One positive number per pattern that the data are divided by, such as the
-        incident intensity. Stored with the result.
+        incident intensity. ``"estimate"`` lets `fit` find those of a series under
+        closure: what keeps the sum of the ratios the same in most scans. A drift that
+        a change of ratios could be as well is not told from it. Stored with the result.
     scale
         Without closure the free components get unit ``"norm"``, unit ``"max"`` or unit
         ``"area"``, and the weights the units of the data. None is the norm, and the
         area in `metropolis`.
+    presence
+        First and last scan at which a component may be there: ``{"LiFeO2": (5, 60)}``.
+        Names that are not fixed become those of free components.
+    weights
+        Weights that are known along the scans, NaN where they are free, by name as in
+        `presence`: ``{"binder": profile}``.
+    robust
+        Leave out values that lie farther from the model than six standard deviations,
+        such as spikes, and fit again.
     sparsity
         L1 penalty, as a fraction of the mean signal of one component (try 0.01).
     smoothness, weight_smoothness
@@ -68,8 +83,11 @@ class Constraints:
     signal: str | None = None
     shift: Shift = None
     mask: xr.DataArray | None = None
-    pattern_scale: xr.DataArray | None = None
+    pattern_scale: Literal["estimate"] | xr.DataArray | None = None
     scale: Literal["norm", "max", "area"] | None = None
+    presence: Mapping[str, tuple[int, int]] | None = None
+    weights: Mapping[str, xr.DataArray] | None = None
+    robust: bool = False
     sparsity: Strength = 0.0
     smoothness: Strength = 0.0
     weight_smoothness: Strength = 0.0
@@ -116,7 +134,7 @@ class Constraints:
     def _says(self, name: str) -> bool:
         """Tell whether a constraint is set."""
         value = getattr(self, name)
-        return value != 0 if name in PENALTIES else value is not None
+        return bool(value) if name in (*PENALTIES, "robust") else value is not None
 
 
 def constrain(
@@ -127,8 +145,15 @@ def constrain(
     """Return data as patterns that obey the constraints: scaled, masked and shifted."""
     patterns = lay_out(data, constraints.signal)
     mask, pattern_scale = constraints.mask, constraints.pattern_scale
+    if isinstance(pattern_scale, str):
+        raise ArgumentError(
+            "pattern_scale",
+            pattern_scale,
+            "numbers: only `fit` estimates them",
+            "Pass fit(...).pattern_scale.",
+        )
     if not (errors is mask is pattern_scale is None):
         patterns = weigh(patterns, errors, mask, pattern_scale)
-    if constraints.shift is None:
-        return patterns
-    return subtract_shift(patterns, constraints.shift)
+    if constraints.shift is not None:
+        patterns = subtract_shift(patterns, constraints.shift)
+    return in_sound_unit(patterns)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Beyond either of these the data are read in passes instead of held in memory.
 _SAMPLES_HELD = 65_536
 _BYTES_HELD = 256e6
+#: Within these a square is a normal number, in float32 too.
+_SOUND = (1e-12, 1e12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,9 @@ class Patterns:
         (points,) the curve that was subtracted; None for none.
     unshifted
         The data before that; None where nothing was subtracted.
+    unit
+        What all of these were divided by: 1, or the power of two that keeps the
+        squares of the data within what numbers can hold.
     """
 
     data: xr.DataArray
@@ -62,6 +67,12 @@ class Patterns:
     levels: xr.DataArray | None = None
     shift: np.ndarray | None = None
     unshifted: xr.DataArray | None = None
+    unit: float = 1.0
+
+    @property
+    def whole(self) -> xr.DataArray:
+        """The data as they were before a shift was subtracted."""
+        return self.data if self.unshifted is None else self.unshifted
 
 
 def lay_out(data: Several, signal: str | None = None) -> Patterns:
@@ -109,6 +120,69 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
         units=str(array.attrs.get("units", "1")),
         held=n_samples <= _SAMPLES_HELD and 8 * n_samples * n_points <= _BYTES_HELD,
     )
+
+
+def in_sound_unit(patterns: Patterns) -> Patterns:
+    """Return patterns of which neither squares nor float32 run out of range.
+
+    The unit is a power of two: nothing is rounded. It is 1 for usual data. Of lazy
+    data only the first pattern is read.
+    """
+    some = patterns.whole
+    if is_lazy(some):
+        some = some.isel(dict.fromkeys(patterns.samples, 0)).compute()
+    size = np.abs(some.values)
+    largest = float(np.max(size, where=np.isfinite(size), initial=0.0))
+    if largest == 0.0 or _SOUND[0] < largest < _SOUND[1]:
+        return patterns
+    unit = float(2.0 ** np.floor(np.log2(largest)))
+    return replace(
+        patterns,
+        data=_over(patterns.data, unit),
+        errors=None if patterns.errors is None else _over(patterns.errors, unit),
+        shift=None if patterns.shift is None else patterns.shift / unit,
+        unshifted=(
+            None if patterns.unshifted is None else _over(patterns.unshifted, unit)
+        ),
+        unit=unit,
+    )
+
+
+def _over(array: xr.DataArray, unit: float) -> xr.DataArray:
+    """Return an array over a number, its dtype kept."""
+    # In two halves: one over a unit of 1e-300 would be out of the range of float32.
+    root = 2.0 ** (np.log2(unit) // 2)
+    dtype = array.dtype.type
+    out = array / dtype(root) / dtype(unit / root)
+    out.attrs = array.attrs
+    return out
+
+
+#: Results that are in the units of the data, with closure and without.
+_SCALED = {
+    True: ("components", "chain_components", "residual", "noise", "shift_curve"),
+    False: ("weights", "chain_weights", "residual", "noise", "shift_curve"),
+}
+
+
+def in_unit_of_data(
+    result: xr.Dataset, patterns: Patterns, *, closure: bool
+) -> xr.Dataset:
+    """Return a result in the unit of the data that the user has."""
+    if patterns.unit == 1.0:
+        return result
+    scaled = {}
+    for name, array in result.data_vars.items():
+        text = str(name)
+        base = text
+        for end in ("_spread", "_error", "_low", "_high", "_quantiles", "_released"):
+            base = base.removesuffix(end)
+        if base not in _SCALED[closure]:
+            continue
+        if base == "noise" and patterns.errors is not None:
+            continue  # it is relative to these
+        scaled[text] = _over(array, 1.0 / patterns.unit).astype(array.dtype)
+    return result.assign(scaled)
 
 
 def weigh(
@@ -171,6 +245,22 @@ def _deviations(
     if is_lazy(selected):
         selected = selected.chunk({signal: -1})
     return selected
+
+
+def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:
+    """Raise for errors that no measured value can have."""
+    if sigma is None:
+        return
+    wrong = ~(np.isfinite(sigma) & (sigma > 0)) & np.isfinite(x)
+    if wrong.any():
+        first = np.broadcast_to(sigma, x.shape)[wrong][0]
+        raise DataError(
+            "errors",
+            f"{int(wrong.sum())} of {wrong.size} values are zero, negative, NaN or "
+            f"infinite where there are data, such as {first:g}; expected standard "
+            "deviations",
+            "Leave such values out with a mask, constraints=nmf.Constraints(mask=...).",
+        )
 
 
 def select_rows(

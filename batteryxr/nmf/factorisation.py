@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
+from batteryxr.nmf.ambiguity import range_width
+from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import Constraints, constrain
-from batteryxr.nmf.results import arrange, label_result
+from batteryxr.nmf.data import in_unit_of_data
+from batteryxr.nmf.profiles import as_constrained, with_profiles, without_spikes
+from batteryxr.nmf.results import arrange, label_result, labelled
 from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
@@ -21,14 +28,18 @@ from batteryxr.nmf.streaming import solve_in_passes
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    import xarray as xr
-
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
+    from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.solving import Factors
-    from batteryxr.nmf.starting import Fixed, Start
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.starting import Fixed, Start, Starts
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
+
+
+#: Ratios of which the mean range is wider are warned of.
+_WIDE = 0.1
 
 
 @replayable
@@ -123,11 +134,16 @@ def fit(
     xarray.Dataset
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
-        ``relative_residual`` and ``flag`` (1: no data), ``chi2`` where errors were
-        given; ``fixed``, ``shift_curve``; ``relative_error`` and that of the singular
-        value decomposition, which no factorisation of n components can beat; and how
-        the starts fared. Components are ordered by first appearance along a series,
-        in images by their share.
+        ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
+        intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
+        ``shift_curve``; ``on_bound``, at which share of its points a component lies on
+        the shift; ``range_width``, how far ratios may differ on average and fit as well
+        (of a series in memory under closure); ``relative_error`` and that of the
+        singular value decomposition, which no factorisation of n components can beat;
+        and how the starts fared. Where a component was found by an earlier step,
+        ``components_released`` and ``weights_released`` have it free.
+        Components are ordered by first appearance along a series, in images by their
+        share.
 
     Raises
     ------
@@ -141,20 +157,27 @@ def fit(
     """
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)
+    if isinstance(constraints.pattern_scale, str):
+        constraints = with_levels(data, constraints, n_components or _known(fixed))
     patterns = constrain(data, constraints, errors)
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
+    starts, given = with_profiles(patterns, starts, constraints)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
-    rules = constraints.rules(starts.is_fixed, closure, solver=kind, **stop)
+    rules = constraints.rules(
+        starts.is_fixed, closure, solver=kind, given=given, **stop
+    )
+    block = None
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        block = gapless(patterns)
-        factors = run_starts(block.values, block.v, starts.at(block.points), rules)
-        factors = spread_out(factors, block.samples, block.points)
+        whole, block, factors = _in_memory(patterns, starts, rules)
+        if constraints.robust:
+            patterns = without_spikes(patterns, block, factors)
+            whole, block, factors = _in_memory(patterns, starts, rules)
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress
@@ -163,6 +186,15 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
+    if block is not None and given is not None:
+        result = as_constrained(result, block, factors, order)
+    if block is not None and closure and patterns.series:
+        dim = patterns.samples[0]
+        result = flag_dark(result, whole.samples, block.samples, dim)
+        result = flag_drift(result, block, patterns, factors)
+    if block is not None and closure and "found" in starts.origins:
+        result = result.assign(_released(result, block, starts, rules, factors, order))
+    result = in_unit_of_data(result, patterns, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else scale,
         "closure": int(closure),
@@ -171,9 +203,30 @@ def fit(
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
     }
+    if closure and patterns.series and block is not None:
+        result = _with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors)
     return result
+
+
+def _in_memory(
+    patterns: Patterns, starts: Starts, rules: Rules
+) -> tuple[Block, Block, Factors]:
+    """Return what was measured, what of it had beam, and the factors of that."""
+    whole = gapless(patterns)
+    block = lit(whole, patterns, starts.n) if rules.closure else whole
+    if rules.given is not None:
+        rules = replace(rules, given=rules.given[:, block.samples])
+    factors = run_starts(block.values, block.v, starts.at(block.points), rules)
+    return whole, block, spread_out(factors, block.samples, block.points)
+
+
+def _known(fixed: Fixed) -> int:
+    """Return how many components are fixed, where nothing tells how many there are."""
+    if isinstance(fixed, xr.Dataset | xr.DataArray):
+        return int(fixed.sizes.get("component", 1))
+    return len(fixed or ()) or 1
 
 
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
@@ -201,6 +254,78 @@ def _model(closure: bool, shifted: bool) -> str:
     return f"data = weights . components{sums}"
 
 
+def _released(
+    result: xr.Dataset,
+    block: Block,
+    starts: Starts,
+    rules: Rules,
+    factors: Factors,
+    order: np.ndarray,
+) -> dict[str, xr.DataArray]:
+    """Return the factors from which what an earlier step has found may move too.
+
+    A component that was found is held for the eye. For ranges it is no fact: they begin
+    at the best factorisation in which it is free.
+    """
+    held = np.array([origin != "found" for origin in starts.origins])
+    known = np.flatnonzero(held)
+    turn = np.concatenate([known, np.setdiff1d(np.arange(starts.n), known)])
+    first = factors.components[turn][:, block.points]
+    free = replace(
+        starts.at(block.points),
+        names=tuple(starts.names[i] for i in known),
+        fixed=starts.fixed[known][:, block.points],
+        raw=starts.raw[known][:, block.points],
+        origins=tuple(starts.origins[i] for i in known),
+        first=first,
+        number=1,
+    )
+    loose = replace(rules, fixed=free.is_fixed, tol=1e-6)
+    if rules.given is not None:
+        loose = replace(loose, given=rules.given[turn][:, block.samples])
+    found = run_starts(block.values, block.v, free, loose)
+    rest = block.values - np.asarray(found.weights).T @ found.components
+    found = spread_out(found, block.samples, block.points)
+    back = np.argsort(turn)[order]
+    shift = result["shift_curve"].values
+    weights = np.asarray(found.weights)[back].T
+    values = {
+        "components": found.components[back] + shift,
+        "weights": weights,
+    }
+    out = {
+        f"{name}_released": label(
+            result[name].copy(data=rows),
+            f"{name}_released",
+            units=str(result[name].attrs["units"]),
+            long_name=f"{result[name].attrs['long_name']}, all that was found free",
+        )
+        for name, rows in values.items()
+    }
+    level = rest if block.v is None else rest[block.v > 0]
+    noise = float(np.sqrt((level**2).mean()))
+    units = str(result["residual"].attrs["units"])
+    text = "Root mean square residual, all that was found free"
+    return out | {
+        "residual_released": labelled("residual_released", (), noise, units, text)
+    }
+
+
+def _with_width(result: xr.Dataset) -> xr.Dataset:
+    """Add the mean range of the ratios, and warn where it is wide."""
+    if is_lazy(result["weights"]):
+        return result  # it would be read once more
+    width = range_width(result)
+    if width > _WIDE:
+        warn_quality(
+            f"ratios may differ by {width:.2f} on average and fit as well: of many "
+            "equal answers this is one near the purest scans. `bands` gives the range "
+            "of each, `advise` says what would narrow it."
+        )
+    text = "Mean range of a ratio, by a short walk"
+    return result.assign(range_width=labelled("range_width", (), width, "1", text))
+
+
 def _warn_of_starts(factors: Factors, max_iter: int) -> None:
     """Warn where no start converged."""
     if factors.start_converged and not any(factors.start_converged):
@@ -215,7 +340,8 @@ def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
     names = [str(n) for n in result["component"].values]
     free = ~result["fixed"].values
     if len(names) > 1 and factors.used.sum() > 0:
-        likeness = np.corrcoef(np.nan_to_num(result["components"].values))
+        rows = np.nan_to_num(result["components"].values)
+        likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
         for b, a in itertools.combinations(range(len(names)), 2):
             if likeness[a, b] > 0.9995 and (free[a] or free[b]):
                 warn_quality(

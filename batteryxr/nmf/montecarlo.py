@@ -16,7 +16,9 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.beam import flag_dark, lit
+from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
+from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
 from batteryxr.nmf.results import arrange, label_result, labelled, lengths
@@ -107,7 +109,7 @@ def metropolis(
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """
     constraints, sampling = constraints or Constraints(), sampling or Sampling()
-    constraints.refuse("metropolis", *PENALTIES)
+    constraints.refuse("metropolis", *PENALTIES, *OF_FIT)
     patterns = constrain(data, constraints, errors)
     starts = begin(patterns, n_components, fixed, seed=seed)
     starts = replace(starts, number=sampling.n_chains)
@@ -120,7 +122,8 @@ def metropolis(
     size = starts.n * (patterns.n_samples + patterns.n_points) * sampling.n_chains
     sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
     rules = constraints.rules(starts.is_fixed, closure)
-    block = gapless(patterns)
+    whole = gapless(patterns)
+    block = lit(whole, patterns, starts.n) if closure else whole
     chains = _sample(
         block, starts, rules, sampling, known=errors is not None, progress=progress
     )
@@ -146,6 +149,9 @@ def metropolis(
         "1" if errors is not None else patterns.units,
         "Noise at T = 1 (relative to the errors where these were given)",
     )
+    if closure and patterns.series:
+        result = flag_dark(result, whole.samples, block.samples, patterns.samples[0])
+    result = in_unit_of_data(result, patterns, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else unit,
         "closure": int(closure),

@@ -15,7 +15,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.results import labelled
 from batteryxr.nmf.solving import gapless
 from batteryxr.nmf.starting import begin, refuse_rank
@@ -105,7 +105,7 @@ def model_order(
     if not ns:
         raise ArgumentError("n_components", n_components, "at least one number")
     constraints = constraints or Constraints()
-    constraints.refuse("model_order", *PENALTIES, "scale")
+    constraints.refuse("model_order", *PENALTIES, *OF_FIT, "scale")
     patterns = constrain(data, constraints, errors)
     starts = begin(patterns, ns[-1], None, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure)

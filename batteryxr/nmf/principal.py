@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.decompose import MOST, principal_components
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.data import in_sound_unit, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,8 @@ def pca(
     Chapman et al., J. Appl. Cryst. 48, 1619 (2015).
     """
     patterns = lay_out(data, signal)
+    if not is_lazy(patterns.data):
+        patterns = in_sound_unit(patterns)
     if n_components is None:
         n_components = min(patterns.n_samples, patterns.n_points, MOST)
     result = principal_components(
@@ -70,7 +73,20 @@ def pca(
     if not patterns.series:
         scores = result["scores"].transpose("component", *patterns.samples)
         result = result.assign(scores=scores)
-    return result
+    return _in_unit_of_data(result, patterns.unit)
+
+
+def _in_unit_of_data(result: xr.Dataset, unit: float) -> xr.Dataset:
+    if unit == 1.0:
+        return result
+    powers = {"scores": 1, "mean": 1, "explained_variance": 2, "eigenvalue": 2}
+    scaled = {}
+    for name, power in powers.items():
+        attrs, array = result[name].attrs, result[name]
+        for _ in range(power):
+            array = array * unit
+        scaled[name] = array.assign_attrs(attrs)
+    return result.assign(scaled)
 
 
 @recorded

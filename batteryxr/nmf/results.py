@@ -9,6 +9,8 @@ import xarray as xr
 
 from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
+from batteryxr.nmf.phases.measured import told
+from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 _FLAGS = {
     "units": "1",
     "long_name": "Quality flag",
-    "flag_values": [0, 1],
-    "flag_meanings": "good no_data",
+    "flag_values": [0, 1, 2, 3],
+    "flag_meanings": "good no_data no_beam other_intensity",
 }
 
 
@@ -112,6 +114,7 @@ def label_components(
     """
     signal, shift = patterns.signal, patterns.shift
     units = patterns.units
+    lying = _on_bound(rows)
     fixed = starts.is_fixed[order]
     if closure and shift is not None:
         rows = rows + shift
@@ -132,9 +135,21 @@ def label_components(
     table: dict[str, tuple[Any, Any, str, str]] = {
         "components": (("component", signal), rows, unit, "Component"),
         "fixed": ("component", fixed, "1", "Component was held fixed"),
+        "on_bound": ("component", lying, "1", "Share of a component on the bound"),
         "shift_curve": (signal, curve, units, "Curve subtracted from every pattern"),
     }
     out = {name: labelled(name, *parts) for name, parts in table.items()}
+    out["components"].attrs |= {"origin": "found"} | told(patterns.whole.attrs)
+    kinds = [ORIGINS.index(origin) for origin in starts.origins]
+    kinds += [0] * (starts.n - len(kinds))
+    out["origin"] = label(
+        xr.DataArray(np.array(kinds, dtype=np.int8)[order], dims="component"),
+        "origin",
+        units="1",
+        long_name="What a component is",
+        flag_values=list(range(len(ORIGINS))),
+        flag_meanings=" ".join(ORIGINS),
+    )
     levels = patterns.levels
     if levels is not None:
         out["pattern_scale"] = label(
@@ -144,6 +159,14 @@ def label_components(
             long_name="Number that each pattern was divided by",
         )
     return out | coords
+
+
+def _on_bound(rows: np.ndarray) -> np.ndarray:
+    """Return at which share of its points a component, shifted, is not above zero."""
+    finite = np.isfinite(rows)
+    highest = np.max(np.where(finite, rows, 0.0), axis=1, initial=0.0)
+    low = finite & (np.nan_to_num(rows) <= 1e-9 * highest[:, None])
+    return np.asarray(low.sum(axis=1) / np.maximum(finite.sum(axis=1), 1))
 
 
 def labelled(
@@ -156,7 +179,7 @@ def labelled(
 
 def _names(starts: Starts, order: np.ndarray) -> list[str]:
     """Name free components CP1, CP2, ... in their order, around names in use."""
-    known = starts.names
+    known = starts.names + starts.called
     fresh = (f"CP{i}" for i in range(1, 2 * starts.n + 1))
     free = (name for name in fresh if name not in known)
     return [known[i] if i < len(known) else next(free) for i in order]
@@ -256,7 +279,7 @@ def _unmix_block(
         u = unmix(rows, components, closure=closure, sigma=sigma, shift=shift)
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = np.sqrt(u.misfit / u.count)
-        relative = np.sqrt(u.misfit / u.power)
+        relative = np.sqrt(u.misfit / np.where(u.power > 0, u.power, np.nan))
         chi2 = u.chi2 / u.count
     kind = u.weights.dtype
     return (

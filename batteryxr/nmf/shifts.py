@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Shift: TypeAlias = Literal["minimum", "envelope"] | Finite | xr.DataArray | None
 
 #: A fraction of the squared signal in negative values that noise may have.
-_NOISE = 2e-3
+NOISE = 2e-3
 
 
 def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Patterns:
@@ -139,7 +139,7 @@ def refuse_negative(negative: float, total: float, shifted: bool) -> None:
     shifted
         Whether a shift was subtracted already.
     """
-    if total <= 0 or negative <= _NOISE * total:
+    if total <= 0 or negative <= NOISE * total:
         return
     share = negative / total
     if shifted:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from batteryxr.core.errors import DataError
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
+from batteryxr.nmf.data import refuse_errors
 from batteryxr.nmf.shifts import refuse_negative
 from batteryxr.nmf.starting import refuse_rank
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 AGREEING = 1.01
 #: Starts whose error is within this factor of the best are told apart by order alone.
 EQUAL = 1.0001
+#: The first start is kept where its error is within this factor of the best.
+NEAREST = 1.001
+#: Of so many free components all orders are tried against known weights.
+_ORDERED = 5
 #: Images are binned down to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
 
@@ -96,6 +102,7 @@ def gapless(patterns: Patterns) -> Block:
     if errors is not None:
         wide = errors.variable.set_dims(array.variable.sizes)
         sigma = wide.transpose(*array.dims).values.reshape(x.shape)
+        refuse_errors(sigma, x)
     values, v = weigh(x, sigma)
     samples, points = np.ones(len(x), dtype=bool), np.ones(x.shape[1], dtype=bool)
     if v is not None:
@@ -106,6 +113,8 @@ def gapless(patterns: Patterns) -> Block:
             v = None
     if not values.size:
         raise DataError("data", "no finite value")
+    if not values.any():
+        raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
     negative = float((np.minimum(values, 0) ** 2).sum())
     shifted = patterns.shift is not None
     refuse_negative(negative, float((values**2).sum()), shifted)
@@ -149,6 +158,8 @@ def run_starts(
                 start[fixed] = given[fixed]
             else:
                 start = complete(scaled, fixed, given, kind, rng)
+            if rules.given is not None and kind != "given":
+                start = _arranged(start, data, rules)
             weights = None
             if rules.solver == "coordinate" and not rules.closure:
                 weights = _first_weights(rules, data, scaled, start, kind=kind)
@@ -162,6 +173,22 @@ def run_starts(
     for r in runs:
         r.components = r.components * scale
     return compare_runs(runs, svd_error, rules)
+
+
+def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
+    """Return a start, its free rows in the order that the known weights fit best."""
+    from batteryxr.nmf.kernels import alternate
+
+    free = np.flatnonzero(~rules.fixed)
+    if len(free) > _ORDERED:
+        return start
+    tried = []
+    brief = replace(rules, max_iter=3)
+    for order in itertools.permutations(free):
+        other = start.copy()
+        other[free] = start[list(order)]
+        tried.append((alternate.factorise(data, other, brief).error, other))
+    return min(tried, key=lambda pair: pair[0])[1]
 
 
 def _first_weights(
@@ -236,9 +263,12 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
 def index_of_best(runs: list[Run]) -> int:
     """Return which run is the best.
 
-    Of runs that fit alike the earlier: rounding must not choose among rotations.
+    Of runs that fit alike the earlier: rounding must not choose among rotations, and
+    the first, which starts at the purest patterns, stays nearest to them.
     """
     lowest = min(r.error for r in runs)
+    if runs[0].error <= NEAREST * lowest:
+        return 0
     return next(i for i, r in enumerate(runs) if r.error <= EQUAL * lowest + 1e-12)
 
 

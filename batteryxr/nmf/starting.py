@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import matched
+from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     Known: TypeAlias = Mapping[str, int | xr.DataArray] | xr.Dataset | xr.DataArray
     Fixed: TypeAlias = Known | None
     Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
+
+
+#: What a component is: found here, or held fixed as a scan, as a pattern that was
+#: given, or as what an earlier factorisation has found.
+ORIGINS = ("free", "scan", "pattern", "found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,10 @@ class Starts:
         (fixed, points) shifted like the data.
     raw
         (fixed, points) as they were given.
+    origins
+        What each of them is: one of `ORIGINS`.
+    called
+        Names of free components, if they have some.
     first
         The first start: a kind, or components (n, points).
     number
@@ -48,6 +58,8 @@ class Starts:
     names: tuple[str, ...]
     fixed: np.ndarray
     raw: np.ndarray
+    origins: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
     first: str | np.ndarray = "pure"
     number: int = 1
     seed: int = 0
@@ -93,8 +105,10 @@ def begin(
     """
     names: tuple[str, ...] = ()
     raw = np.empty((0, patterns.n_points))
+    origins: tuple[str, ...] = ()
     if fixed is not None:
         names, raw = resolve_fixed(patterns, fixed)
+        origins = _origins(fixed, len(names))
     if len(set(names)) < len(names):
         raise DataError("fixed", f"has names that are alike: {list(names)}")
     n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
@@ -103,6 +117,7 @@ def begin(
         names=names,
         fixed=_shifted(fixed, raw, patterns.shift),
         raw=raw,
+        origins=origins,
         number=1 if n == len(names) else number,
         seed=seed,
     )
@@ -207,14 +222,64 @@ def resolve_fixed(
         names = fixed["component"].values
         fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
     rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
+    _refuse_impossible(patterns, [str(n) for n in fixed], rows)
     return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
+
+
+def _origins(fixed: Known, n: int) -> tuple[str, ...]:
+    """Return what each fixed component is."""
+    if isinstance(fixed, xr.Dataset) and "origin" in fixed:
+        told = [ORIGINS[int(i)] for i in np.atleast_1d(fixed["origin"].values)]
+        return tuple("found" if origin == "free" else origin for origin in told)
+    if isinstance(fixed, xr.Dataset):
+        fixed = fixed["components"]
+    if isinstance(fixed, xr.DataArray):
+        return (_origin(fixed),) * n
+    return tuple(_origin(pattern) for pattern in fixed.values())
+
+
+def _origin(pattern: int | xr.DataArray) -> str:
+    if not isinstance(pattern, xr.DataArray):
+        return "scan"
+    told = str(pattern.attrs.get("origin", "pattern"))
+    return told if told in ORIGINS else "pattern"
+
+
+def _refuse_impossible(
+    patterns: Patterns, names: list[str], rows: list[np.ndarray]
+) -> None:
+    """Raise for patterns that no phase has, or that two names share."""
+    for i, (name, row) in enumerate(zip(names, rows, strict=True)):
+        where = f"fixed[{name!r}]"
+        power = float((row**2).sum())
+        if power == 0.0:
+            raise DataError(
+                where,
+                "a pattern that is zero everywhere; expected the signal of a phase",
+                "Choose another scan or pattern.",
+            )
+        below = float((np.minimum(row, 0.0) ** 2).sum())
+        if patterns.shift is None and below > NOISE * power:
+            raise DataError(
+                where,
+                f"a pattern with negative values ({below / power:.1%} of its squared "
+                "signal), where no shift makes them possible",
+                "Change its sign, or say how signed patterns become non-negative, "
+                "constraints=nmf.Constraints(shift=...).",
+            )
+        for other, before in zip(names[:i], rows[:i], strict=True):
+            if np.array_equal(row, before):
+                raise DataError(
+                    "fixed",
+                    f"one pattern under two names, {other!r} and {name!r}: how much "
+                    "there is of each cannot be told",
+                    "Leave one of them out.",
+                )
 
 
 def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
     where = f"fixed[{name!r}]"
-    data, signal = patterns.data, patterns.signal
-    if patterns.unshifted is not None:
-        data = patterns.unshifted
+    data, signal, unit = patterns.whole, patterns.signal, 1.0 / patterns.unit
     if not isinstance(pattern, xr.DataArray):
         if not patterns.series:
             raise ArgumentError(
@@ -224,7 +289,7 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
         size = patterns.n_samples
         if not -size <= pattern < size:
             raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
-        pattern = data.isel({dim: int(pattern)})
+        pattern, unit = data.isel({dim: int(pattern)}), 1.0
     if pattern.dims != (signal,):
         raise DimensionError(
             f"{where} has the dimensions {pattern.dims}; expected "
@@ -238,4 +303,4 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"a pattern with {int((~np.isfinite(values)).sum())} gaps",
             "Choose another scan, or interpolate over the gaps.",
         )
-    return values
+    return values * unit

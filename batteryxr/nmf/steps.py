@@ -15,6 +15,8 @@ from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import fit
+from batteryxr.nmf.phases.measured import told
+from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +82,7 @@ def raise_n(
         if name not in names:
             raise ArgumentError("keep", name, f"components among {names}")
     known: dict[str, int | xr.DataArray] = {
-        name: result["components"].isel(component=i, drop=True)
+        name: _as_it_was(result, i)
         for i, name in enumerate(names)
         if result["fixed"].values[i] and name not in renamed.values()
     }
@@ -107,6 +109,14 @@ def raise_n(
         "constraints": (constraints or Constraints()).over(before),
     }
     return fit(data, len(names) + by, **(given | options))
+
+
+def _as_it_was(result: xr.Dataset, i: int) -> xr.DataArray:
+    """Return a component that was fixed, with what it was fixed as."""
+    pattern = result["components"].isel(component=i, drop=True)
+    if "origin" not in result:
+        return pattern
+    return pattern.assign_attrs(origin=ORIGINS[int(result["origin"].values[i])])
 
 
 @recorded
@@ -285,5 +295,6 @@ def reconstruct(
         units=str(units.get("units", "1")),
         long_name=f"Reconstruction from {', '.join(chosen)}",
     )
+    out.attrs |= told(patterns.attrs)
     ratio = label(total, "summed_ratio", units="1", long_name="Summed ratio")
     return out.assign_coords(summed_ratio=ratio.drop_vars("component", errors="ignore"))

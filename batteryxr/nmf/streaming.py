@@ -21,6 +21,7 @@ from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError
 from batteryxr.core.progress import bar
 from batteryxr.core.seeds import generator
+from batteryxr.nmf.data import refuse_errors
 from batteryxr.nmf.shifts import refuse_negative
 from batteryxr.nmf.solving import Block, run_starts
 
@@ -168,6 +169,8 @@ def sample(patterns: Patterns, seed: int) -> Block:
     points = np.asarray((v > 0).any(axis=0))
     if not measured.any():
         raise DataError("data", "no finite value")
+    if not values.any():
+        raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
     values, v = values[measured][:, points], v[measured][:, points]
     negative = float((np.minimum(values, 0) ** 2).sum())
     shifted = patterns.shift is not None
@@ -190,7 +193,9 @@ def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
 
     def job(tile: Tile) -> Any:
         x = np.asarray(patterns.data.isel(tile).data).reshape(-1, patterns.n_points)
-        return task(x, _errors(patterns, tile), tile)
+        sigma = _errors(patterns, tile)
+        refuse_errors(sigma, x)
+        return task(x, sigma, tile)
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Any] = deque()

@@ -22,7 +22,8 @@ from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.constraints import PENALTIES, Constraints, constrain
+from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
+from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.results import label_components, labelled
 from batteryxr.nmf.solving import gapless, run_starts
 from batteryxr.nmf.starting import begin
@@ -107,7 +108,7 @@ def fit_stretched(
     from batteryxr.nmf.kernels.stretch import Elastic
 
     constraints = constraints or Constraints()
-    constraints.refuse("fit_stretched", *PENALTIES, "scale")
+    constraints.refuse("fit_stretched", *PENALTIES, *OF_FIT, "scale")
     if constraints.shift_kind in ("curve", "envelope"):
         raise ArgumentError(
             "shift",
@@ -129,6 +130,7 @@ def fit_stretched(
         )
     _finish(best, grid, rules)
     result = _labelled(patterns, starts, best, x, closure=closure)
+    result = in_unit_of_data(result, patterns, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else "norm",
         "closure": int(closure),

@@ -6,5 +6,6 @@ from batteryxr.operando.cells import cells
 from batteryxr.operando.findings import Conventions, Unmixing
 from batteryxr.operando.pipeline import operando
 from batteryxr.operando.report import Report
+from batteryxr.operando.sample_study import over_samples
 
-__all__ = ["Conventions", "Report", "Unmixing", "cells", "operando"]
+__all__ = ["Conventions", "Report", "Unmixing", "cells", "operando", "over_samples"]

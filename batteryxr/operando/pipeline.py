@@ -98,6 +98,7 @@ def operando(
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
     with changing(location) as change:
+        _require_new(location, overwrite)  # somebody may have finished meanwhile
         _leave_out_all(change)
         run = Findings(change)
         with tempfile.TemporaryDirectory() as folder, run.noting():

@@ -3,6 +3,7 @@
 from batteryxr.simulate.crystal import bragg_states
 from batteryxr.simulate.experiment import cell_experiment
 from batteryxr.simulate.files import write_cell_experiment
+from batteryxr.simulate.impedance import impedance_loop, write_impedance_loop
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
@@ -15,9 +16,11 @@ __all__ = [
     "bragg_states",
     "cell_experiment",
     "gitt",
+    "impedance_loop",
     "oxide_series",
     "particles",
     "ptychography",
     "random_crystals",
     "write_cell_experiment",
+    "write_impedance_loop",
 ]

@@ -225,7 +225,9 @@ def oxide_series(
     r = r_min + step * np.arange(round((r_max - r_min) / step) + 1)
     content = np.linspace(0.0, model.full * (1 + extra), n_scans)
     truth = _truth(model, r, content, instrument)
-    scans = _scans(model, truth, content, seed, noise, chunks, c_rate)
+    scans = _scans(
+        model, truth, content, seed, noise, chunks, c_rate, instrument=instrument
+    )
     about = {
         "title": f"Simulated discharge of {name}",
         "full_conversion": model.full,
@@ -300,6 +302,8 @@ def _scans(
     noise: float,
     chunks: int | None,
     rate: float,
+    *,
+    instrument: PdfInstrument,
 ) -> xr.Dataset:
     """Measure: mix the phases, add noise and the coordinates of the discharge."""
     ratios = truth["ratios"].drop_vars(["component", "li_content"])
@@ -352,5 +356,7 @@ def _scans(
         ),
         "r": truth["r"],
     }
-    named = label(pdf, "pdf", **attributes("pdf"), noise=sigma)
+    measured = {"q_max": instrument.q_max, "q_damp": instrument.q_damp}
+    measured = {name: value for name, value in measured.items() if value is not None}
+    named = label(pdf, "pdf", **attributes("pdf"), noise=sigma, **measured)
     return xr.Dataset({"pdf": named}).assign_coords(coords)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
@@ -91,6 +92,7 @@ def ptychography(
             np.linspace(5500, 5540, 5),
         ]
     energy = np.asarray(energy, float)
+    bounds.check("photon energy", energy, argument="energy")
     sizes = {"pixel_size": pixel_size, "step": step, "photons": photons}
     sizes |= {"particle": particle[1]}
     for name, value in sizes.items():

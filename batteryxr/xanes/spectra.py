@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import bounds
+from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -39,7 +39,16 @@ class LowFirst:
 Range = Annotated[tuple[float, float], LowFirst()]
 #: What a Dataset is searched for, in this order.
 ABSORPTION = ("absorption", "optical_density", "normalised")
-_UNITS = {"energy": "eV", "shift": "1/cm"}
+_UNITS = {
+    "energy": "eV",
+    "shift": "1/cm",
+    "two_theta": "deg",
+    "q": "1/Angstrom",
+    "d": "Angstrom",
+    "r": "Angstrom",
+}
+#: Axes that spectra and patterns lie on.
+AXES = tuple(_UNITS)
 
 
 def as_spectra(
@@ -48,8 +57,11 @@ def as_spectra(
     caller: str,
     dim: str = "energy",
     names: Sequence[str] = ABSORPTION,
+    whole: bool = True,
 ) -> xr.DataArray:
     """Return the spectra in `data`, with a rising axis in the units of the data model.
+
+    Lazy ones come in chunks that hold all energies, unless frames are to be whole.
 
     Raises
     ------
@@ -80,7 +92,8 @@ def as_spectra(
     if dim == "energy":
         bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
     attrs = attributes(dim) | array[dim].attrs | {"units": _UNITS[dim]}
-    return array.assign_coords({dim: (dim, values, attrs)})
+    array = array.assign_coords({dim: (dim, values, attrs)})
+    return blocks.whole(array, dim) if whole else array
 
 
 def axis_of(data: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> xr.DataArray:

@@ -2,7 +2,8 @@
 
     python benchmarks/truth/kills.py [--kills 100] [--writers 50] [--damages 1000]
 
-With ``--s3`` kills and writers are tried on an S3 server on this machine as well.
+With ``--s3`` kills and writers are tried on the tests' S3 server on this machine, with
+``--url s3://bucket`` on another, which the environment of AWS names: moto, say.
 
 The cases are those of ``tests/core``. Each line should say that all of them held.
 """
@@ -76,42 +77,33 @@ def damage(folder: Path, n: int) -> int:
     return named
 
 
-def server() -> str:
-    """Start an S3 server in this process; return the URL of a bucket."""
-    from moto.server import ThreadedMotoServer
-
-    started = ThreadedMotoServer(port=0)
-    started.start()
-    host, port = started.get_host_and_port()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    import boto3
-
-    boto3.client("s3").create_bucket(Bucket="cells")
-    return "s3://cells"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--writers", type=int, default=50)
     parser.add_argument("--damages", type=int, default=1000)
     parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--url")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # On the server a change takes some ten times as long.
-        places: dict[Path | str, float] = {server(): 4.0} if asked.s3 else {}
-        for place, longest in ({folder: 0.5} | places).items():
-            whole = kills(f"{place}/kills.zarr", asked.kills, longest)
-            print(f"{place}: kills: {whole} of {asked.kills} whole", flush=True)
-            found = dict(writers(f"{place}/two.zarr", asked.writers, longest / 3))
-            print(f"{place}: writers: {found}", flush=True)
-        print(f"damages: {damage(folder, asked.damages)} of {asked.damages} named")
+    if asked.s3:
+        with conftest.serving() as (port, bucket):
+            os.environ |= conftest.settings(port)
+            attack(bucket("cells"), asked, longest=4.0)
+    elif asked.url:
+        attack(asked.url, asked, longest=4.0)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            attack(name, asked, longest=0.5)
+            found = damage(Path(name), asked.damages)
+            print(f"damages: {found} of {asked.damages} named")
+
+
+def attack(place: str, asked: argparse.Namespace, longest: float) -> None:
+    """Try kills within so many seconds, and two writers; print what held."""
+    whole = kills(f"{place}/kills.zarr", asked.kills, longest)
+    print(f"{place}: kills: {whole} of {asked.kills} whole", flush=True)
+    found = dict(writers(f"{place}/two.zarr", asked.writers, longest / 3))
+    print(f"{place}: writers: {found}", flush=True)
 
 
 if __name__ == "__main__":

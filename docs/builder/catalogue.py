@@ -24,7 +24,7 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     (
         "experiment",
         "batteryxr.operando",
-        ("operando", "Conventions", "Unmixing", "Report", "cells"),
+        ("operando", "Conventions", "Unmixing", "Report", "cells", "over_samples"),
     ),
     ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (

@@ -342,6 +342,169 @@ SLIPS = {
         "size",
         "Was it m? Pass 1400",
     ),
+    "mass in ug": (
+        lambda r: echem.li_content(r, formula="LiNiO2", mass=7e6),
+        "mass",
+        "Was it ug? Pass 7000",
+    ),
+    "mass in g to utilisation": (
+        lambda r: echem.utilisation(r, formula="LiNiO2", mass=0.007),
+        "mass",
+        "Was it g? Pass 7",
+    ),
+    "capacity in A h g-1": (
+        lambda r: echem.li_content(0.22, formula="LiNiO2"),
+        "data",
+        "Was it A h g-1? Pass 220",
+    ),
+    "max_gap in minutes": (
+        lambda r: echem.steps(r, counting=Counting(max_gap=2.0)),
+        "max_gap",
+        "Or min? Pass 120",
+    ),
+    "exposure in us": (
+        lambda r: echem.join(r, scans(), exposure=6e7),
+        "exposure",
+        "Was it us? Pass 60",
+    ),
+    "window in mV": (
+        lambda r: echem.turning_point(echem.dqdv(r), window=(3200, 4000)),
+        "window",
+        "Was it mV? Pass 4",
+    ),
+    "i_tolerance in per cent": (
+        lambda r: echem.steps(r, i_tolerance=2),
+        "i_tolerance",
+        "Was it per cent? Pass 0.02",
+    ),
+    "i_zero of a titration in uA": (
+        lambda r: echem.gitt(r, radius=5000.0, i_zero=5e3),
+        "i_zero",
+        "Was it uA? Pass 5",
+    ),
+    "radius in um": (
+        lambda r: echem.gitt(r, radius=0.5),
+        "radius",
+        "Was it um? Pass 500",
+    ),
+    "mol_percent as a fraction": (
+        lambda r: echem.add_lithia("LiNiO2", 0.05),
+        "mol_percent",
+        "Was it a fraction? Pass 5",
+    ),
+    "states in mV": (
+        lambda r: echem.states(scans(), choose=[("charge", 3600)]),
+        "choose",
+        "Was it mV? Pass 3.6",
+    ),
+    "tolerance in mV": (
+        lambda r: echem.states(scans(), choose=[("charge", 3.6)], tolerance=10),
+        "tolerance",
+        "Was it mV? Pass 0.01",
+    ),
+    "edge of a fit in keV": (
+        lambda r: xanes.fit_edge(spectrum(), edge=(5.470, 5.488), mask=None),
+        "edge",
+        "Was it keV? Pass 5470",
+    ),
+    "peaks in keV": (
+        lambda r: xanes.fit_peaks(
+            spectrum(), peaks=[(5.47, 5.49)], mask=None, dim="energy"
+        ),
+        "peaks",
+        "Was it keV? Pass 5470",
+    ),
+    "window in keV": (
+        lambda r: xanes.edge_energy(xanes.normalise(spectrum()), window=(5.46, 5.5)),
+        "window",
+        "Was it keV? Pass 5460",
+    ),
+    "fraction in per cent": (
+        lambda r: xanes.edge_energy(
+            xanes.normalise(spectrum()), method="half_jump", fraction=50
+        ),
+        "fraction",
+        "Was it per cent? Pass 0.5",
+    ),
+    "post in keV": (
+        lambda r: xanes.noise_mask(spectrum(), pre=(5400, 5460), post=(5.5, 5.59)),
+        "post",
+        "Was it keV? Pass 5500",
+    ),
+    "standards in keV": (
+        lambda r: xanes.valence(
+            spectrum().rename("edge_energy"),
+            standards={"V2O3": (5.478, 3), "VO2": (5.482, 4)},
+        ),
+        "standards",
+        "Was it keV? Pass 5478",
+    ),
+    "ratio at keV": (
+        lambda r: xanes.theoretical_ratio("LiNiO2", element="Ni", energy=8.4),
+        "energy",
+        "Was it keV? Pass 8400",
+    ),
+    "simulated energies in keV": (
+        lambda r: simulate.ptychography(
+            positions=4, size=32, energy=np.array([5.46, 5.5])
+        ),
+        "energy",
+        "Was it keV? Pass 5460",
+    ),
+    "support in per cent": (
+        lambda r: cdi.crop_to_support(frames(), threshold=10),
+        "threshold",
+        "Was it per cent? Pass 0.1",
+    ),
+    "fraction of states in per cent": (
+        lambda r: cdi.common_support(frames(), fraction=50),
+        "fraction",
+        "Was it per cent? Pass 0.5",
+    ),
+    "distance in cm": (
+        lambda r: geometry(distance=2.8),
+        "distance",
+        "Or cm? Pass 28",
+    ),
+    "energy in J": (
+        lambda r: scan(energy=1e-15),
+        "energy",
+        "Was it J? Pass 6241.51",
+    ),
+    "pitch in nm": (
+        lambda r: scan(pixel_pitch=75_000),
+        "pixel_pitch",
+        "Was it nm? Pass 75",
+    ),
+    "zone plate in m": (
+        lambda r: cdi.ZonePlate(diameter=2e-4, outer_zone=50),
+        "diameter",
+        "Was it m? Pass 200",
+    ),
+    "crystal in um": (
+        lambda r: simulate.bragg_states(shape=(16, 16, 16), size=0.3),
+        "size",
+        "Was it um? Pass 300",
+    ),
+    "defocus in nm": (
+        lambda r: cdi.ptycho_probe(
+            scan(position_y=np.array([0.0, 500.0]), position_x=np.array([0.0, 500.0])),
+            optics=cdi.ZonePlate(diameter=200, outer_zone=50),
+            defocus=50_000,
+        ),
+        "defocus",
+        "Was it nm? Pass 50",
+    ),
+    "r_range in pm to a refinement": (
+        lambda r: nmf.identify(patterns(), candidates=[], r_range=(150, 2000)),
+        "r_range",
+        "Was it pm? Pass 20",
+    ),
+    "angle in mdeg, of two turns": (
+        lambda r: geometry(motors={"theta": 7200.0}),
+        "theta",
+        "Was it mdeg? Pass 7.2",
+    ),
 }
 
 

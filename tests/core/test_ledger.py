@@ -18,8 +18,9 @@ import pytest
 import xarray as xr
 
 from batteryxr.core import store
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import StoreError
-from batteryxr.core.ledger import Ledger, digest
+from batteryxr.core.ledger import Ledger
 
 
 @pytest.fixture
@@ -239,3 +240,8 @@ def test_digests_tell_values_apart():
     assert digest(words) == digest(words.astype(object))
     assert digest(words) == digest(words.astype(np.dtypes.StringDType()))
     assert len(digest(np.array(1.0))) == 16
+    assert digest(np.zeros((2, 3))) != digest(np.zeros((3, 2)))
+    assert digest(np.zeros(2, "i4")) != digest(np.zeros(1, "i8"))
+    assert digest(values, None) != digest(None, values)
+    mixed = np.array([None, "None"], object)
+    assert digest(mixed) != digest(mixed[::-1])

@@ -20,6 +20,7 @@ from batteryxr.io import (
     read_series,
     read_stack,
 )
+from batteryxr.io.door.counts import only_counts
 
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
@@ -344,3 +345,20 @@ def test_an_image_of_text_cut_within_its_last_number_is_told(tmp_path):
     header.write_text(header.read_text().rstrip()[:-1])
     with pytest.raises(FileFormatError, match="ends within an entry"):
         read_stack(header)
+
+
+def test_what_a_subtraction_leaves_is_kept():
+    """Few counts less a dark of few counts: whole, and -1 and -2 are all below zero."""
+    rng = np.random.default_rng(4)
+    dark = rng.poisson(0.05, (5, 40, 40)).clip(0, 2)
+    less = (rng.poisson(0.5, dark.shape) - dark).astype(np.float32)
+    assert set(np.unique(less[less < 0])) <= {-1.0, -2.0}
+    for frames in (less, less[:1], less[0]):
+        np.testing.assert_array_equal(only_counts(frames.copy(), "file"), frames)
+    less[:, 10] = -1  # and a gap between modules, in frames that were not subtracted
+    gap = np.where(less < 0, 0, less)
+    gap[:, 10] = -1
+    with pytest.warns(DataQualityWarning, match="no counts but gaps"):
+        found = only_counts(gap[0].copy(), "file")
+    assert np.isnan(found[10]).all()
+    assert np.isfinite(np.delete(found, 10, axis=0)).all()

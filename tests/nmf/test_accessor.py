@@ -21,7 +21,8 @@ def test_structures_are_offered_for_distances_only(stack):
 def test_a_result_offers_its_own_table(series, stack):
     ratios = series.data.nmf.fit(3, n_starts=1, closure=False, constraints=shifted())
     assert set(dir(ratios.nmf)) == {
-        *("compare_steps", "reconstruct", "bands", "identify", "plot"),
+        *("compare_steps", "reconstruct", "bands", "advise", "amounts"),
+        *("identify", "plot"),
     }
     assert set(dir(ratios.nmf.plot)) == {"components", "weights", "residual"}
     maps = stack.data.nmf.fit(3, n_starts=1, closure=False)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from html.parser import HTMLParser
+
 import pytest
+from ipywidgets.embed import dependency_state, embed_minimal_html
 
 import batteryxr  # noqa: F401
 
@@ -86,3 +90,48 @@ def test_panels_are_methods_that_document_themselves(series):
     assert "Keep" not in (series.nmf.panel.__doc__ or "")[:40]
     assert "n_components" in inspect.signature(series.nmf.panel).parameters
     assert "panel" in repr(series.nmf)
+
+
+#: Each runs or fetches something where it is taken for more than text.
+HOSTILE = "</script><script>a()</script><img src='//evil.test' onerror=a()>$$x$$"
+
+
+class _Tags(HTMLParser):
+    """Tags of a page with what their attributes say."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.seen = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, attrs))
+
+
+@pytest.mark.parametrize("kind", ["nmf", "echem"])
+def test_embedded_panels_run_no_text_of_the_data(series, scans, kind):
+    """A notebook that is saved, or a page of it, holds texts as texts."""
+
+    def embedded(text):
+        data = (series if kind == "nmf" else scans).copy()
+        for part in (data, *data.coords.values()):
+            part.attrs["long_name"] = text
+        panel = getattr(data, kind).panel()
+        parts = dependency_state([panel], drop_defaults=False)
+        return embed_minimal_html_text([panel], parts), parts
+
+    page, parts = embedded(HOSTILE)
+    plainly, _ = embedded("plain")
+    assert _Tags(page).seen == _Tags(plainly).seen
+    for part in parts.values():
+        state = part["state"]
+        assert state.get("description_allow_html") in (None, False)
+        if part["model_name"] == "HTMLModel":
+            assert "evil" not in state["value"]
+
+
+def embed_minimal_html_text(views, state):
+    """Return the page that ipywidgets makes of panels."""
+    text = io.StringIO()
+    embed_minimal_html(text, views=views, state=state)
+    return text.getvalue()

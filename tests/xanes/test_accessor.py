@@ -15,6 +15,7 @@ from batteryxr.core.errors import VariableError
 
 #: Public functions that are no method: classes, and what begins with a formula.
 APART = {"Edge", "Peak", "Multistart", "theoretical_ratio"}
+APART |= {"Cell", "Diffractometer", "powder_lines"}
 
 
 def bound(accessor, before=""):

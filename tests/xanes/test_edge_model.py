@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, ChunkingError, DataError, UnitsError
+from batteryxr.core.errors import ArgumentError, DataError, UnitsError
 from batteryxr.xanes import Edge, Peak
 
 NAMES = ("level", "edge_jump", "edge_energy", "edge_width")
@@ -368,8 +368,6 @@ def test_messages(phantom, model, energies):
             xanes.fit_edge(stack, edge=(5470, 5486), **wrong)
     with pytest.raises(ArgumentError, match="shape='voigt'"):
         Peak((1, 2), shape="voigt")
-    with pytest.raises(ChunkingError, match="chunk"):
-        xanes.fit_edge(stack.chunk(energy=8), **model)
     bare = stack.assign_coords(energy=energies / 1000)
     with pytest.raises(UnitsError, match="keV"):
         xanes.fit_edge(bare, **model)
@@ -382,3 +380,35 @@ def test_one_peak_may_stand_alone(phantom, alone):
     one = xanes.fit_edge(stack, peaks=alone, **options)
     listed = xanes.fit_edge(stack, peaks=[(5463, 5470)], **options)
     xr.testing.assert_identical(one.drop_attrs(), listed.drop_attrs())
+
+
+def test_both_branches_are_given_and_covered(phantom, model):
+    """Counts of 300: noise chooses between branches in many pixels, and says so."""
+    stack, truth = phantom(40, noise=0.0)
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(300 * np.exp(-2.2 * stack.values))
+    noisy = stack.copy(data=-np.log(np.maximum(counts, 1) / 300))
+    fit = xanes.fit_edge(noisy, multistart="always", **model)
+    two = (fit.flag & 16) > 0
+    assert int(two.sum()) > 20
+    apart = abs(fit.edge_energy_other - fit.edge_energy)
+    assert (np.isfinite(fit.edge_energy_other) == two).all()
+    assert (fit.edge_energy_error >= apart - 1e-9).where(two, True).all()
+    off = abs(fit.edge_energy - truth["edge_energy"])
+    sound = fit.flag == 0
+    assert int(sound.sum()) > 200
+    assert float((off > 2).where(sound).mean()) <= 0.01
+    assert float((off > 5 * fit.edge_energy_error).where(sound).mean()) <= 0.005
+
+
+def test_edge_energies_beyond_five_sigma(phantom, model):
+    """At noise of 0.015 of the jump, a thousandth of all pixels at most."""
+    stack, truth = phantom(48, noise=0.0)
+    thick = truth["edge_jump"] > 0.05
+    rng = np.random.default_rng(4)
+    noise = 0.015 * np.where(thick, truth["edge_jump"], np.nan)
+    noisy = stack.copy(data=stack.values + noise * rng.standard_normal(stack.shape))
+    fit = xanes.fit_edge(noisy, mask=None, **model)
+    pull = abs(fit.edge_energy - truth["edge_energy"]) / fit.edge_energy_error
+    assert int((pull > 5).sum()) <= 1e-3 * thick.sum()
+    assert float((fit.flag == 0).where(thick).sum()) > 0.99 * thick.sum()

@@ -27,6 +27,7 @@ def test_automatic_ranges_equal_larch(known, standard):
     for name, answer in known.items():
         result = xanes.normalise(standard(name.removesuffix(".xdi")))
         assert float(result.e0) == answer["default"]["e0"], name
+        assert int(result.flag) == 0, name
         step = answer["default"]["edge_step"]
         assert float(result.edge_step) == pytest.approx(step, rel=1e-10), name
 
@@ -227,7 +228,6 @@ def test_operando_components(operando):
         ({"post": (0.05, 0.2)}, r"keV.*50\.0, 200\.0"),
         ({"post": (0.05, None)}, r"keV.*50\.0, None"),
         ({"pre": (8200.0, 8300.0)}, r"absolute.*-133\.0, -33\.0"),
-        ({"pre": (-40.1, -40.0)}, "expected eV relative to e0"),
     ],
 )
 def test_ranges_in_other_units_are_refused(limits, mend):
@@ -238,3 +238,72 @@ def test_ranges_in_other_units_are_refused(limits, mend):
     with pytest.raises(ArgumentError, match=mend):
         spectrum.xanes.normalise(e0=8333.0, **limits)
     spectrum.xanes.normalise(e0=8333.0, pre=(-150, -30), post=(0.5, 900))
+
+
+E8300 = np.arange(8200.0, 8800.0, 1.0)
+
+
+def _edge_at_8345(energy=E8300, width=3.0):
+    from scipy.special import erf
+
+    return 0.3 - 2e-4 * (energy - 8345) + 0.5 * (1 + erf((energy - 8345) / width))
+
+
+@pytest.mark.parametrize(
+    "flag, options",
+    [
+        (8, {"pre": (-300, -200)}),
+        (8, {"post": (600, 900)}),
+        (8, {"post": (100, 100.5)}),
+        (16, {"pre": (-30, 30)}),
+        (16, {"pre": (-60, -1)}),
+        (16, {"post": (-20, 300)}),
+    ],
+)
+def test_ranges_that_cannot_be_meant_are_flagged(spectrum, recwarn, flag, options):
+    mu = spectrum(E8300, _edge_at_8345())
+    result = xanes.normalise(mu, e0=8345.0, **options)
+    assert int(result.flag) & 56 == flag
+    assert "DataQualityWarning" in [w.category.__name__ for w in recwarn]
+    assert recwarn[0].filename == __file__
+
+
+def test_exchanged_ends_are_told(spectrum):
+    mu = spectrum(E8300, _edge_at_8345())
+    with pytest.warns(DataQualityWarning, match="higher end first"):
+        result = xanes.normalise(mu, e0=8345.0, pre=(-30, -100))
+    right = xanes.normalise(mu, e0=8345.0, pre=(-100, -30))
+    assert float(result.edge_step) == float(right.edge_step)
+
+
+@pytest.mark.parametrize("height, points", [(3.0, 1), (-2.0, 1), (-2.0, 2), (3.0, 2)])
+def test_an_edge_that_is_a_glitch_is_flagged(spectrum, height, points):
+    rows = np.tile(_edge_at_8345(), (29, 1))
+    for row, place in enumerate(range(60, 580, 18)):
+        rows[row, place : place + points] += height
+    noise = 0.003 * np.random.default_rng(0).standard_normal(rows.shape)
+    data = spectrum(E8300, rows[0]).expand_dims(scan=29).copy(data=rows + noise)
+    with pytest.warns(DataQualityWarning, match="stands out"):
+        result = xanes.normalise(data)
+    off, flagged = np.abs(result.e0 - 8345), (result.flag & 32) > 0
+    assert int((off > 8).sum()) >= 18
+    assert flagged.where(off > 8, True).all()
+    assert not flagged.where(off < 3, False).any()
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.2, 0.3])
+def test_white_lines_in_noise_flag_themselves(spectrum, noise):
+    energy = np.arange(6500, 6640, 0.5)
+    from scipy.special import erf
+
+    line = 0.5 / (1 + ((energy - 6552) / 2.5) ** 2)
+    clean = 0.5 * (1 + erf((energy - 6546) / 2.5)) + line
+    rng = np.random.default_rng(0)
+    rows = clean + noise * rng.standard_normal((1000, energy.size))
+    data = spectrum(energy, clean, "normalised").expand_dims(scan=1000)
+    with pytest.warns(DataQualityWarning, match="white line within noise"):
+        found = xanes.edge_energy(data.copy(data=rows), method="white_line")
+    off = np.abs(found.edge_energy - energy[clean.argmax()]) > 2
+    assert int((off & (found.flag == 0)).sum()) <= 10
+    quiet = xanes.edge_energy(data[0].copy(data=clean), method="white_line")
+    assert int(quiet.flag) == 0

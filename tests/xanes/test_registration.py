@@ -147,3 +147,82 @@ def test_missing_pixels_stay_missing():
     moved = register(stack)
     assert rms(moved, walk) < 0.1
     assert 6 <= int(np.isnan(moved[:, 20:40, 20:40]).sum()) <= 6 * 4
+
+
+def _drifting(n=8, height=64, width=96, noise=0.03, seed=0):
+    """Return noisy frames of blobs that drift, and where they are."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    blobs = np.column_stack([rng.uniform(0.15, 0.85, (14, 2)), rng.uniform(2, 6, 14)])
+    drift = rng.uniform(-5, 5, (n, 2))
+    drift[-1] = 0.0
+    frames = np.zeros((n, height, width))
+    for frame, (dy, dx) in zip(frames, drift, strict=True):
+        for v, u, size in blobs:
+            far = (y - v * height - dy) ** 2 + (x - u * width - dx) ** 2
+            frame += np.exp(-far / (2 * size**2))
+    frames += noise * rng.standard_normal(frames.shape)
+    return frames, drift
+
+
+def _stack(frames):
+    energy = 8330.0 + np.arange(len(frames))
+    return xr.DataArray(
+        frames,
+        dims=("energy", "y", "x"),
+        coords={"energy": ("energy", energy, {"units": "eV"})},
+        name="optical_density",
+        attrs={"units": "1"},
+    )
+
+
+def test_a_frame_without_beam_is_told_and_not_moved_anywhere():
+    for seed in range(4):
+        frames, drift = _drifting(seed=seed)
+        frames[3] = np.random.default_rng(seed).standard_normal(frames[3].shape)
+        with pytest.warns(DataQualityWarning, match="1 frames were not found"):
+            moved = register(_stack(frames))
+        assert np.isnan([moved.shift_y[3], moved.shift_x[3]]).all()
+        assert np.isnan(moved[3]).all()
+        found = np.stack([moved.shift_y, moved.shift_x], axis=1)
+        others = np.arange(8) != 3
+        np.testing.assert_allclose(found[others], drift[others], atol=0.15)
+
+
+def test_frames_of_little_contrast_are_kept(recwarn):
+    frames, drift = _drifting(noise=0.0)
+    noise = 0.05 * np.random.default_rng(1).standard_normal(frames.shape)
+    frames[:4] *= 0.3  # below the edge
+    moved = register(_stack(frames + noise))
+    np.testing.assert_allclose(moved.shift_y, drift[:, 0], atol=0.4)
+    assert not [w for w in recwarn if "not found" in str(w.message)]
+
+
+def test_fixed_pixels_do_not_hold_frames_where_they_are():
+    frames, drift = _drifting()
+    rng = np.random.default_rng(5)
+    rows, columns = rng.integers(0, 64, 60), rng.integers(0, 96, 60)
+    frames[:, rows, columns] += 20.0
+    moved = register(_stack(frames))
+    np.testing.assert_allclose(moved.shift_y, drift[:, 0], atol=0.2)
+    np.testing.assert_allclose(moved.shift_x, drift[:, 1], atol=0.2)
+
+
+def test_values_that_are_not_finite_are_told():
+    frames, drift = _drifting()
+    frames[2, 10:14, 20:24] = np.inf
+    frames[2, 40, 50] = np.nan
+    with pytest.warns(DataQualityWarning, match="1 frames hold values"):
+        moved = register(_stack(frames))
+    assert float(moved.shift_y[2]) == pytest.approx(drift[2, 0], abs=0.2)
+
+
+def test_long_frames_have_a_limit_for_each_axis():
+    frames, _ = _drifting(height=32, width=200)
+    frames[0] = np.roll(frames[-1], 30, axis=1)
+    moved = register(_stack(frames))
+    assert float(moved.shift_x[0]) == pytest.approx(30, abs=0.3)
+    with pytest.warns(DataQualityWarning, match=r"max_shift=\(8, 10\)|not found"):
+        register(_stack(frames), max_shift=(8, 10))
+    with pytest.raises(ArgumentError, match="at most 16"):
+        register(_stack(frames), max_shift=(17, 10))

@@ -227,3 +227,53 @@ def test_scatter_of_the_vacuum_is_told():
         reference_phase(field, vacuum=vacuum & False)
     with pytest.raises(DataError, match="booleans"):
         reference_phase(field, vacuum=vacuum.astype(float))
+
+
+@pytest.mark.parametrize("held", [2**28, 20_000])
+def test_frames_go_into_every_analysis(phantom, model, monkeypatch, held):
+    """One frame a chunk, as files are read; held: in one go, or in bands."""
+    import importlib
+
+    whole = importlib.import_module("batteryxr.core.blocks.whole")
+    monkeypatch.setattr(whole, "HELD", held)
+    stack, _ = phantom(24)
+    frames = stack.chunk(energy=1)
+    ends = {"a": stack[:, 12, 12], "b": stack[:, 12, 6]}
+    for name, options in (
+        ("normalise", {"e0": 5480.0}),
+        ("fit_edge", model),
+        ("lcf", {"standards": ends}),
+        ("pca", {"n_components": 2}),
+    ):
+        lazy = getattr(frames.xanes, name)(**options)
+        eager = getattr(stack.xanes, name)(**options)
+        for variable in ("edge_step", "edge_energy", "weight", "eigenvalue"):
+            if variable in eager:
+                np.testing.assert_allclose(
+                    lazy[variable], eager[variable], rtol=1e-6, atol=1e-9
+                )
+
+
+def test_bands_are_read_apart(monkeypatch):
+    """A band at a time holds its share alone: each reads the frames anew."""
+    import importlib
+
+    import dask.array as da
+
+    module = importlib.import_module("batteryxr.core.blocks.whole")
+    monkeypatch.setattr(module, "HELD", 8 * 10 * 40 * 16 // 4)
+    read = []
+
+    def frame(block_info=None):
+        read.append(1)
+        place = block_info[None]["chunk-location"][0]
+        return np.full((1, 40, 16), float(place))
+
+    frames = da.map_blocks(frame, chunks=((1,) * 10, (40,), (16,)), dtype=float)
+    array = xr.DataArray(frames, dims=("energy", "y", "x"))
+    made = module.whole(array, "energy")
+    assert made.chunksizes["energy"] == (10,)
+    assert made.chunksizes["y"] == (10, 10, 10, 10)
+    assert (made.compute() == np.arange(10.0)[:, None, None]).all()
+    assert 40 <= len(read) <= 42  # dask asks twice what a frame is like
+    assert module.whole(made, "energy") is made

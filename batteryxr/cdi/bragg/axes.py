@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.labels import even_step
+from batteryxr.core.labels import even_step, require_even
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ def space_axes(data: xr.DataArray | xr.Dataset, *, caller: str) -> tuple[str, ..
     ------
     DimensionError
         If it has neither.
+    DataError
+        If one is uneven, repeats or lacks labels, or turns back.
     """
     for axes in (SPACE, OBJECT):
         if set(axes) <= set(data.dims):
+            require_even(data, axes, caller=caller)
             return axes
     raise DimensionError(
         f"{caller} needs a volume on {SPACE} (nm) or {OBJECT}; "

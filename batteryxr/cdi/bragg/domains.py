@@ -73,9 +73,15 @@ def domains(
     ChunkingError
         If a volume is split over chunks.
     DataError
-        If classes are to be found in a field that does not vary.
+        If the field is complex, or classes are to be found where it does not vary.
     """
     dims = space_axes(crystal, caller="domains")
+    if crystal.dtype.kind == "c":
+        raise DataError(
+            "crystal",
+            "holds complex values",
+            "Pass a field of it: `.cdi.unwrap()['phase']`, or a strain.",
+        )
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
     if edges is None:
         limits = _otsu(crystal, n_clusters)

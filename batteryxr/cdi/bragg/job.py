@@ -16,14 +16,15 @@ from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
+from batteryxr.core.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
     warn_quality,
 )
-from batteryxr.core.labels import MOTOR, even_step
-from batteryxr.core.ledger import Ledger, Piece, digest
+from batteryxr.core.labels import MOTOR, require_even
+from batteryxr.core.ledger import Ledger, Piece
 from batteryxr.core.model import require_dims
 from batteryxr.core.seeds import generators
 from batteryxr.core.store import (
@@ -93,7 +94,8 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
     if intensity.dtype.kind not in "iuf":
         raise DataError("volume", f"holds {intensity.dtype}, not real counts")
     require_angles(intensity, caller=caller)
-    even_step(intensity, "rocking", caller=caller, tolerance=MOTOR)
+    require_even(intensity, VOLUME[:1], caller=caller, tolerance=MOTOR)
+    require_even(intensity, VOLUME[1:], caller=caller)
     return intensity.transpose(..., *VOLUME)
 
 
@@ -220,7 +222,7 @@ def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, An
         "seed": int(settings.seed),
         "start": k,
         "guess": None if settings.guess is None else asdict(settings.guess),
-        "data": digest(*(array for array in arrays if array is not None)),
+        "data": digest(*arrays),
         "version": __version__,
     }
 

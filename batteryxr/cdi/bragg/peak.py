@@ -14,7 +14,7 @@ from batteryxr.cdi.bragg.kernels.counting import not_counts, zingers
 from batteryxr.cdi.bragg.scan import on_even_angles, require_angles
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
-from batteryxr.core.labels.axes import require_monotonic
+from batteryxr.core.labels import require_even, require_monotonic
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 
@@ -197,6 +197,7 @@ def crop(
     """
     require_dims(volume, VOLUME, caller="crop")
     _require_axes(volume, "crop")
+    require_even(volume, VOLUME[1:], caller="crop")
     volume = on_even_angles(volume, caller="crop")
     alone = _NONE
     sizes = _shape(volume, shape)

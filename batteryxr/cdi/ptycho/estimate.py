@@ -57,7 +57,8 @@ class Sizes(NamedTuple):
 
 
 def _area(corners: np.ndarray, n: int) -> float:
-    return float(np.prod(np.ptp(corners, axis=0) + n + 16))
+    span = np.nanmax(corners, axis=0) - np.nanmin(corners, axis=0)
+    return float(np.prod(span + n + 16))
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.scan import FRAME, geometry_of
-from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.errors import DataError, DimensionError, warn_quality
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.scan import Geometry
+    from batteryxr.cdi.ptycho.seen import Seen
 
 #: Room round the object for positions that move, in pixels.
 MARGIN = 6
-_PROBE = "(.cdi.ptycho_probe makes one)"
+_PROBE = "(.cdi.ptycho_probe makes one, from the frames if need be)"
+_REGRID = "or cut or pad yours to the same pixels."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
     """What a reconstruction is made from; it travels to a worker as it is.
+
+    The one gate before the compiled loops: shapes and types of all arrays that enter
+    them are checked when it is made.
 
     Parameters
     ----------
@@ -41,6 +47,16 @@ class Experiment:
         Of the light, eV.
     probe : (mode, n, n) or None
         The first guess; an array that may be lazy.
+    ignored : (position, n, n) or None
+        Not 0 where a pixel does not count in one frame; may be lazy.
+    numbers : (position,) or None
+        Of the frames in the scan, where some are left out.
+    background : (n, n) or None
+        Counts that a frame holds beside the pattern; origin in the corner.
+    seen
+        What was found in the frames, once they were looked at.
+    held
+        The frames as engines take them, where they were read already.
     """
 
     frames: Any
@@ -51,10 +67,68 @@ class Experiment:
     pixel: float
     energy: float
     probe: Any = None
+    ignored: Any = None
+    numbers: np.ndarray | None = None
+    background: np.ndarray | None = None
+    seen: Seen | None = None
+    held: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        j, n, frame = len(self.corners), len(self.weight), self.frames.shape
+        if frame[0] == 0:
+            raise DataError("frames", "none is left", "Look at positions and frames.")
+        if frame != (j, n, n):
+            raise DataError("frames", f"of {frame}; expected {(j, n, n)}")
+        if self.frames.dtype.kind not in "biuf":
+            raise DataError("frames", f"numbers of type {self.frames.dtype}, no counts")
         if not self.weight.any():
             raise DataError("mask", "no pixel counts", "Set it to 0 where pixels work.")
+        if self.ignored is not None and self.ignored.shape != frame:
+            raise DataError("mask", f"of {self.ignored.shape}; expected {frame}")
+        shape = None if self.probe is None else tuple(self.probe.shape)
+        if shape is not None and (shape[1:] != (n, n) or not shape[0]):
+            raise DataError(
+                "probe",
+                f"it has {shape[0]} mode(s) of {' x '.join(map(str, shape[1:]))} "
+                f"pixels, and frames have {n} x {n}",
+                f"Make one with .cdi.ptycho_probe(...), {_REGRID}",
+            )
+        if self.probe is not None and self.probe.dtype.kind not in "biufc":
+            raise DataError("probe", f"numbers of type {self.probe.dtype}, no field")
+        room = np.array([self.y.size, self.x.size]) - n
+        inside = (self.corners >= 0) & (self.corners <= room)
+        if self.corners.shape != (j, 2) or not inside.all():
+            raise DataError("position_y, position_x", "patches leave the object")
+
+    @cached_property
+    def dark(self) -> np.ndarray:
+        """Pixels (n, n) that count in no frame, the beam in the middle."""
+        return np.fft.fftshift(self.weight) == 0
+
+    def only(self, kept: np.ndarray) -> Experiment:
+        """Return the experiment of some frames, its object as small as they let it.
+
+        Parameters
+        ----------
+        kept : (position,)
+            Numbers of frames of this experiment, rising.
+        """
+        from batteryxr.cdi.ptycho.kernels.state import frame_of
+
+        start, stop = int(kept[0]), int(kept[-1]) + 1
+        part: Any = slice(start, stop) if stop - start == kept.size else kept
+        numbers = np.arange(len(self.corners)) if self.numbers is None else self.numbers
+        shape, origin = frame_of(self.corners[part], len(self.weight), MARGIN)
+        y, x = (int(v) for v in origin)
+        return replace(
+            self,
+            frames=self.frames[part],
+            ignored=None if self.ignored is None else self.ignored[part],
+            corners=self.corners[part] - origin,
+            y=self.y[y : y + shape[0]],
+            x=self.x[x : x + shape[1]],
+            numbers=numbers[part],
+        )
 
 
 def lateral(n: int, pixel: float) -> np.ndarray:
@@ -64,6 +138,8 @@ def lateral(n: int, pixel: float) -> np.ndarray:
 
 def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Experiment:
     """Return the experiment of a labelled scan of one energy.
+
+    Positions that are no numbers are left out, and named.
 
     Parameters
     ----------
@@ -88,8 +164,10 @@ def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Exper
         )
     if probe:
         require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
-    first = scan["probe"].variable if "probe" in scan else None
-    return _experiment(frames, first, _weight(scan, geometry.n), geometry)
+    first = _modes(scan, stacked=False, caller=caller) if "probe" in scan else None
+    masks = _Masks(scan, geometry.n, caller=caller)
+    made = _experiment(frames, first, masks.of(None), geometry)
+    return replace(made, background=_background(scan, caller=caller))
 
 
 def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
@@ -104,39 +182,122 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
     if np.any(np.diff(geometry.energy) <= 0):
         raise DataError("energy", "not rising", "Use .sortby('energy').")
     require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
-    probe = scan["probe"].variable
+    probe = _modes(scan, stacked=True, caller=caller)
     each = "energy" in probe.dims
-    weight = _weight(scan, geometry.n)
-    return [
+    masks = _Masks(scan, geometry.n, caller=caller)
+    background = _background(scan, caller=caller)
+    made = [
         _experiment(
             frames.isel(energy=k),
             probe.isel(energy=k) if each else probe,
-            weight,
+            masks.of(k),
             geometry.at(k),
         )
         for k in range(scan.sizes["energy"])
     ]
+    return [replace(one, background=background) for one in made]
 
 
-def _weight(scan: xr.Dataset, n: int) -> np.ndarray:
-    if "mask" not in scan:
-        return np.ones((n, n), np.float32)
-    return np.fft.ifftshift((scan["mask"].values == 0).astype(np.float32))
+def _background(scan: xr.Dataset, *, caller: str) -> np.ndarray | None:
+    """Return the background that a scan tells, origin in the corner."""
+    if "background" not in scan:
+        return None
+    told = scan["background"]
+    if {*told.dims} != {*FRAME[1:]}:
+        raise DimensionError(
+            f"{caller} needs background on {FRAME[1:]}; found {told.dims}."
+        )
+    values = told.transpose(*FRAME[1:]).values
+    if values.dtype.kind not in "iuf" or not np.all(values >= 0):
+        raise DataError("background", "below 0, or no number, at some pixels")
+    return np.fft.ifftshift(values.astype(np.float32))
+
+
+def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
+    """Return the probe as a variable (mode, y, x), with the energy first if it has."""
+    probe = scan["probe"].variable
+    own = [d for d in ("energy", "probe_mode") if d in probe.dims]
+    rest = [d for d in probe.dims if d not in own]
+    order = ["probe_y", "probe_x"] if {*rest} == {"probe_y", "probe_x"} else rest
+    if len(rest) != 2 or ("energy" in own and not stacked):
+        raise DimensionError(
+            f"{caller} needs a probe on (probe_mode, probe_y, probe_x)"
+            f"{', energy first if it has one' if stacked else ''}; "
+            f"found {probe.dims}."
+        )
+    probe = probe.transpose(*own, *order)
+    if "probe_mode" in own:
+        return probe
+    at = own.index("energy") + 1 if "energy" in own else 0
+    return probe.expand_dims("probe_mode").transpose(*own[:at], "probe_mode", *order)
+
+
+class _Masks:
+    """Masks of a scan: for all frames, for one energy, or for each frame."""
+
+    def __init__(self, scan: xr.Dataset, n: int, *, caller: str) -> None:
+        self._n = n
+        self._mask = scan["mask"].variable if "mask" in scan else None
+        self._common: np.ndarray | None = None
+        if self._mask is None:
+            return
+        allowed = [d for d in ("energy", *FRAME) if d in scan["frames"].dims]
+        dims = self._mask.dims
+        if not {*FRAME[1:]} <= {*dims} <= {*allowed}:
+            raise DimensionError(
+                f"{caller} needs a mask on (detector_y, detector_x), with "
+                f"{' and '.join(allowed[:-2])} where it differs; found {dims}."
+            )
+        self._mask = self._mask.transpose(*(d for d in allowed if d in dims))
+        if self._mask.dims == FRAME[1:]:
+            self._common = self._weight(self._mask)
+
+    def of(self, k: int | None) -> tuple[np.ndarray, Any]:
+        """Return the weight of pixels of energy `k`, and the mask of each frame."""
+        mask = self._mask
+        if mask is None:
+            return np.ones((self._n, self._n), np.float32), None
+        if self._common is not None:
+            return self._common, None
+        if "energy" in mask.dims:
+            mask = mask.isel(energy=k)
+        if "position" in mask.dims:
+            return np.ones((self._n, self._n), np.float32), mask
+        return self._weight(mask), None
+
+    def _weight(self, mask: xr.Variable) -> np.ndarray:
+        return np.fft.ifftshift((mask.values == 0).astype(np.float32))
 
 
 def _experiment(
-    frames: xr.Variable, probe: Any, weight: np.ndarray, geometry: Geometry
+    frames: xr.Variable,
+    probe: Any,
+    masks: tuple[np.ndarray, Any],
+    geometry: Geometry,
 ) -> Experiment:
     from batteryxr.cdi.ptycho.kernels.state import frame_of
 
     n, pixel = geometry.n, float(geometry.pixel)
-    corners = geometry.positions / pixel - n // 2
+    counts, kept = frames.transpose(*FRAME), None
+    weight, ignored = masks
+    finite = np.isfinite(geometry.positions).all(axis=-1)
+    if not finite.any():
+        raise DataError("position_y, position_x", "no frame has a finite position")
+    if not finite.all():
+        kept = np.flatnonzero(finite)
+        lost = np.flatnonzero(~finite)
+        warn_quality(f"no position is known of {numbered(lost)}: left out")
+        counts = counts[kept]
+        ignored = None if ignored is None else ignored[kept]
+    positions = geometry.positions[finite]
+    _check_overlap(positions, n * pixel)
+    corners = positions / pixel - n // 2
     shape, origin = frame_of(corners, n, MARGIN)
     y, x = (
         (first + np.arange(m)) * pixel for first, m in zip(origin, shape, strict=True)
     )
     return Experiment(
-        frames=frames.transpose(*FRAME),
+        frames=counts,
         weight=weight,
         corners=corners - origin,
         y=y,
@@ -144,4 +305,34 @@ def _experiment(
         pixel=pixel,
         energy=float(geometry.energy),
         probe=probe,
+        ignored=ignored,
+        numbers=kept,
     )
+
+
+def _check_overlap(positions: np.ndarray, field: float) -> None:
+    """Raise where frames of a `field` in nm can have nothing in common."""
+    if len(positions) < 2:
+        return
+    from scipy.spatial import cKDTree
+
+    if not np.ptp(positions, axis=0).any():
+        raise DataError(
+            "position_y, position_x", f"all {len(positions)} frames lie at one place"
+        )
+    step = np.median(cKDTree(positions).query(positions, k=2)[0][:, 1])
+    if step > field:
+        raise DataError(
+            "position_y, position_x",
+            f"steps of {step:.3g} nm, and what a frame sees is {field:.3g} nm wide: "
+            "frames do not overlap",
+            "Look at the units of positions (nm), at distance and pixel_pitch.",
+        )
+
+
+def numbered(frames: np.ndarray, name: str = "frame") -> str:
+    """Return numbers of frames in words, ranges as such: for messages."""
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    parts = [f"{r[0]}" if r.size == 1 else f"{r[0]} to {r[-1]}" for r in runs if r.size]
+    more = f" and {len(parts) - 8} more" if len(parts) > 8 else ""
+    return f"{name}{'s' if frames.size > 1 else ''} {', '.join(parts[:8])}{more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from batteryxr.core.checks import NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded, replayable
+from batteryxr.core.xray import HC
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.scan import Geometry
     from batteryxr.core.bounds.kinds import (
         Defocus,
@@ -117,13 +119,14 @@ class ZonePlate:
 def ptycho_probe(
     scan: xr.Dataset,
     *,
-    optics: Mirrors | ZonePlate,
+    optics: Mirrors | ZonePlate | None = None,
     defocus: Defocus | tuple[Defocus, Defocus] = 0.0,
     n_modes: Count = 1,
 ) -> xr.Dataset:
-    """Add the computed probe of a focusing optic to a scan.
+    """Add the computed probe of a focusing optic to a scan, or one from its frames.
 
-    Lazy: the power is set from the frames when they are reconstructed.
+    Lazy: the power is set from the frames when they are reconstructed. Without
+    `optics` it reads once.
 
     Parameters
     ----------
@@ -131,28 +134,43 @@ def ptycho_probe(
         A scan of one energy or several; see `ptycho_scan`.
     optics
         ``Mirrors(focus=...)``, ``Mirrors(half_angle=...)`` or
-        ``ZonePlate(diameter=..., outer_zone=...)``.
+        ``ZonePlate(diameter=..., outer_zone=...)``. None: from the frames of one energy
+        alone. The root of their mean is the pupil; how far it is out of focus is what
+        lets short runs on some frames fit them best. Positions must be the right way
+        round.
     defocus
         Distance from the focus to the sample, µm, positive downstream of the focus;
-        (vertical, horizontal) where the mirrors are astigmatic.
+        (vertical, horizontal) where the mirrors are astigmatic. Without `optics` it is
+        found, unless it is told.
     n_modes
         Modes; those after the first are zero, and are seeded by the reconstruction.
 
     Returns
     -------
     xarray.Dataset
-        The scan with `probe` on (probe_mode, probe_y, probe_x), of power 1.
+        The scan with `probe` on (probe_mode, probe_y, probe_x), of power 1. Its
+        attributes tell the `defocus` in µm where that was found.
 
     Raises
     ------
     ArgumentError
         If an argument is out of range.
+    DimensionError
+        Without `optics`, if the scan has several energies.
 
     Warns
     -----
     DataQualityWarning
-        If the pupil is larger than the detector sees, or the beam than the field.
+        If the pupil is larger than the detector sees, or the beam than the field; or
+        no defocus fits better than others.
+
+    Examples
+    --------
+    >>> scan = scan.cdi.ptycho_probe(optics=Mirrors(focus=200.0), defocus=300.0)
+    >>> scan = scan.cdi.ptycho_probe()  # from the frames alone
     """
+    if optics is None:
+        return _from_frames(scan, defocus, n_modes)
     geometry = geometry_of(scan, caller="ptycho_probe")
     dims: tuple[str, ...] = ("probe_mode", "probe_y", "probe_x")
     if "energy" in scan["frames"].dims:
@@ -167,6 +185,97 @@ def ptycho_probe(
     result = scan.assign(probe=(dims, modes, named))
     result.attrs.pop("history", None)
     return result
+
+
+#: Passes of a short run, and the most of them over all defoci.
+_PASSES, _RUNS = 8, 41
+#: Phase (rad) at the edge of the pupil between two defoci that are tried.
+_STEP = 1.5
+#: Counts, as a fraction of the bright, below which a pixel is not in the pupil.
+_PUPIL = 0.02
+#: The best defocus must leave so much less than the usual to be believed.
+_CLEAR = 0.9
+
+
+def _from_frames(scan: xr.Dataset, defocus: Any, n_modes: int) -> xr.Dataset:
+    """Add the probe that the mean frame and short runs tell."""
+    from batteryxr.cdi.ptycho.examine import examined
+    from batteryxr.cdi.ptycho.experiment import experiment_of
+    from batteryxr.cdi.ptycho.trial import trial_of
+
+    bare = scan.drop_vars("probe", errors="ignore")
+    whole = examined(experiment_of(bare, caller="ptycho_probe", probe=False))
+    wavelength = HC * 1e9 / whole.energy
+    assert whole.seen is not None
+    pupil = _pupil(whole.seen.mean)
+    told = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
+    if not told.any():
+        few = trial_of(whole)
+        assert few.seen is not None
+        found = _best_defocus(few, _pupil(few.seen.mean), wavelength)
+        told = np.full(2, found)
+    image = _defocused(pupil, whole.pixel, wavelength, told)
+    image /= np.sqrt(np.sum(np.abs(image) ** 2))
+    modes = np.zeros((n_modes, *image.shape), np.complex64)
+    modes[0] = image
+    named = attributes("probe", units="1", long_name="Probe", optics="from the frames")
+    named["defocus"] = (told * 1e-3).tolist()
+    result = bare.assign(probe=(("probe_mode", "probe_y", "probe_x"), modes, named))
+    result.attrs.pop("history", None)
+    return result
+
+
+def _pupil(mean: np.ndarray) -> np.ndarray:
+    """Return the modulus of the pupil, origin in the corner."""
+    bright = _PUPIL * np.percentile(mean, 99)
+    return np.fft.ifftshift(np.sqrt(np.where(mean > bright, mean, 0.0)))
+
+
+def _defocused(
+    pupil: np.ndarray, pixel: float, wavelength: float, z: np.ndarray
+) -> np.ndarray:
+    """Return the wave of a pupil at distances z (y, x) in nm from its focus."""
+    k = np.fft.fftfreq(len(pupil), pixel)
+    bend = z[0] * k[:, None] ** 2 + z[1] * k[None, :] ** 2
+    return np.fft.fftshift(
+        np.fft.ifft2(pupil * np.exp(-1j * np.pi * wavelength * bend))
+    )
+
+
+def _best_defocus(few: Experiment, pupil: np.ndarray, wavelength: float) -> float:
+    """Return the distance from the focus (nm) whose probe fits some frames best."""
+    from batteryxr.cdi.ptycho.trial import residual_of
+
+    n = len(pupil)
+    lit = pupil > np.sqrt(0.1) * np.percentile(pupil, 99)
+    top = np.sqrt(max(int(lit.sum()), 4) / np.pi) / (n * few.pixel)  # 1/nm
+    to_nm = 1.0 / (np.pi * wavelength * top**2)
+    # Further away the beam would be wider than half the field.
+    most = 0.5 * np.pi * top * few.pixel * n
+    step = max(_STEP, 2 * most / (_RUNS - 1))
+
+    def left(phase: float) -> float:
+        probe = _defocused(pupil, few.pixel, wavelength, np.full(2, phase * to_nm))
+        trial = replace(few, probe=probe[None].astype(np.complex64))
+        return residual_of(trial, _PASSES, 0)
+
+    half = int(np.ceil(most / step))
+    phases = step * np.arange(-half, half + 1)
+    residuals = np.array([left(phase) for phase in phases])
+    best = float(phases[residuals.argmin()])
+    if residuals.min() > _CLEAR * np.median(residuals):
+        warn_quality(
+            f"the frames hardly tell how far the beam is out of focus: residuals from "
+            f"{residuals.min():.3g} to {residuals.max():.3g}. Tell optics or defocus"
+        )
+    lowest = float(residuals.min())
+    while step > 0.5:
+        step *= 0.5
+        for phase in (best - step, best + step):
+            residual = left(phase)
+            if residual < lowest:
+                best, lowest = phase, residual
+    return best * to_nm
 
 
 def _image(geometry: Geometry, optics: Mirrors | ZonePlate, defocus: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
-from batteryxr.core.labels import OwnLabels, even_step, matched
+from batteryxr.core.labels import OwnLabels, even_step, matched, require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -68,6 +68,7 @@ def frc(
         raise DataError(
             "data, other", "hold NaN", "Cut the images to where they do not."
         )
+    require_even(data, ("y", "x"), caller="frc")
     pixel = abs(even_step(data, "y", caller="frc"))
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
@@ -111,8 +112,9 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         `amp_residual`, Σ(|F| - √I)²/ΣI; `poisson_llk`, mean of I_m - I + I ln(I/I_m)
         per pixel, about ½ where only counting noise is left; `frame_residual`
-        (position), which points at bad frames; `transfer` along `frequency` (1/nm):
-        modelled over measured amplitude, 1 where the model has all of it.
+        (position), which points at bad frames and is NaN for those left out;
+        `transfer` along `frequency` (1/nm): root of modelled over measured counts of
+        a ring, 1 where the model has all of them.
 
     Raises
     ------
@@ -121,40 +123,42 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
-    experiment = experiment_of(scan, caller="ptycho_fit", probe=False)
-    names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
-    require_variables(result, names, caller="ptycho_fit")
-    weight, frames = experiment.weight, experiment.frames
-    fields = _Predicted(result, experiment)
+    require_even(result, ("y", "x"), caller="ptycho_fit")
+    experiment, shifts = _as_fitted(result, scan)
+    weight = experiment.weight
+    fields = _Predicted(result, experiment, shifts)
     n_frames = len(experiment.corners)
     per_frame, power = np.empty(n_frames), np.empty(n_frames)
+    used = 0.0
     likelihood, seen, modelled = 0.0, np.zeros(weight.shape), np.zeros(weight.shape)
     for start in range(0, n_frames, 64):
-        block = load(frames, start, min(start + 64, n_frames)).astype(float)
+        block = load(experiment, start, min(start + 64, n_frames)).astype(float)
         for j, counts in enumerate(block, start):
             intensity = fields(j)
+            own, counts = weight * (counts >= 0), np.maximum(counts, 0.0)
             amplitude, found = np.sqrt(counts), np.sqrt(intensity)
-            per_frame[j] = np.sum(weight * (found - amplitude) ** 2)
-            power[j] = np.sum(weight * counts)
-            likelihood += np.sum(weight * metrics.poisson_misfit(intensity, counts))
-            seen += weight * amplitude
-            modelled += weight * found
+            per_frame[j] = np.sum(own * (found - amplitude) ** 2)
+            power[j] = np.sum(own * counts)
+            likelihood += np.sum(own * metrics.poisson_misfit(intensity, counts))
+            used += np.sum(own)
+            seen += own * counts
+            modelled += own * intensity
     rings = [metrics.ring_mean(image) for image in (modelled, seen)]
-    transfer = rings[0] / np.where(rings[1] > 0, rings[1], np.nan)
+    transfer = np.sqrt(rings[0] / np.where(rings[1] > 0, rings[1], np.nan))
     frequency = np.arange(transfer.size) / (weight.shape[0] * experiment.pixel)
     values: dict[str, tuple[Any, Any, str]] = {
         "amp_residual": ((), per_frame.sum() / power.sum(), "Σ(|F| - √I)² / ΣI"),
         "poisson_llk": (
             (),
-            likelihood / (weight.sum() * n_frames),
+            likelihood / used,
             "Poisson misfit per pixel",
         ),
         "frame_residual": (
             "position",
-            per_frame / np.maximum(power, 1.0),
+            _everywhere(per_frame / np.maximum(power, 1.0), experiment, scan),
             "Residual of each frame",
         ),
-        "transfer": ("frequency", transfer, "Modelled / measured amplitude"),
+        "transfer": ("frequency", transfer, "√ of modelled over measured counts"),
     }
     along = {"units": "1/nm", "long_name": "Spatial frequency"}
     return xr.Dataset(
@@ -166,17 +170,59 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _as_fitted(result: xr.Dataset, scan: xr.Dataset) -> tuple[Experiment, np.ndarray]:
+    """Return the experiment of the frames that were fitted, and how far they moved."""
+    whole = experiment_of(scan, caller="ptycho_fit", probe=False)
+    names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
+    require_variables(result, names, caller="ptycho_fit")
+    numbers = np.arange(len(whole.corners)) if whole.numbers is None else whole.numbers
+    moves = np.stack([result[f"position_shift_{a}"].values for a in "yx"], -1)
+    expected = (scan.sizes["position"], 2)
+    if moves.shape != expected:
+        raise DataError(
+            "result", f"of {moves.shape[:1]} frames; the scan has {expected[:1]}"
+        )
+    fitted = np.flatnonzero(np.isfinite(moves[numbers]).all(-1))
+    part = whole.only(fitted) if fitted.size < len(numbers) else whole
+    shifts = moves[numbers][fitted]
+    n, shape = len(part.weight), (part.y.size, part.x.size)
+    probe, obj = result["probe"].shape, result["transmission"].transpose("y", "x").shape
+    for name, found, size in (("probe", probe[-2:], (n, n)), ("object", obj, shape)):
+        if found != size:
+            raise DataError(f"result: {name}", f"of {found}; the scan has {size}")
+    return part, shifts
+
+
+def _everywhere(
+    values: np.ndarray, experiment: Experiment, scan: xr.Dataset
+) -> np.ndarray:
+    """Return values of all frames of a scan, NaN for those that were left out."""
+    if experiment.numbers is None:
+        return values
+    whole = np.full(scan.sizes["position"], np.nan)
+    whole[experiment.numbers] = values
+    return whole
+
+
 class _Predicted:
     """Intensities that a result predicts, frame by frame, origin in the corner."""
 
-    def __init__(self, result: xr.Dataset, experiment: Experiment) -> None:
+    def __init__(
+        self, result: xr.Dataset, experiment: Experiment, moves: np.ndarray
+    ) -> None:
         import scipy.fft
 
         from batteryxr.cdi.ptycho.kernels.state import Shifter, State
 
         self._fft = scipy.fft.fft2
-        moves = [result[f"position_shift_{a}"].values for a in "yx"]
-        shift = np.stack(moves, -1) / experiment.pixel
+        shift = moves / experiment.pixel
+        self._background: Any = 0.0
+        self._light = np.ones(len(moves))
+        if "background" in result:
+            self._background = np.fft.ifftshift(result["background"].values)
+            light = result["intensity"].values
+            numbers = experiment.numbers
+            self._light = light if numbers is None else light[numbers]
         obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
         probe = np.ascontiguousarray(result.probe.values)
         state = State(obj, probe, experiment.corners + shift)
@@ -190,4 +236,4 @@ class _Predicted:
         y, x = self._corners[j]
         waves = self._fft(probe * self._obj[y : y + n, x : x + n], norm="ortho")
         total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
-        return total
+        return self._light[j] * (total + self._background)

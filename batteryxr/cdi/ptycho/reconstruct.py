@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
-from batteryxr.cdi.ptycho.frames import frame_blocks, mean_counts
+from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
-from batteryxr.cdi.ptycho.settings import Resources, Schedule, Settings
+from batteryxr.cdi.ptycho.settings import Recording, Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.states import (
     LEADER,
     coupled_key,
@@ -25,7 +26,10 @@ from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
+    DimensionError,
 )
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 
@@ -40,6 +44,10 @@ if TYPE_CHECKING:
     from batteryxr.core.ledger import Ledger
 
 
+#: Least counts per pixel from which a background is refined.
+_FAINT = 1e-3
+
+
 @recorded
 def ptycho(
     scan: xr.Dataset,
@@ -48,6 +56,8 @@ def ptycho(
     iterations: Count = 100,
     n_modes: Count = 1,
     schedule: Schedule = Schedule(),
+    instrument: Recording = Recording(),
+    start: Annotated[xr.Dataset, OwnLabels()] | None = None,
     resources: Resources = Resources(),
     seed: Seed = 0,
     device: str = "cpu",
@@ -73,6 +83,12 @@ def ptycho(
         Mutually incoherent probe modes.
     schedule
         From which pass on probe and positions are updated, and steps are smaller.
+    instrument
+        What frames hold beside the pattern: ``Recording(background="constant")``,
+        ``Recording(intensity=True)``.
+    start
+        A former result to go on from: its object, probe and corrected positions,
+        brought onto the pixels of this scan. `probe` of the scan is not needed then.
     resources
         Memory that may be used, and frames per block.
     seed
@@ -88,7 +104,9 @@ def ptycho(
     xarray.Dataset
         `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
         nm of the scan's own positions; `illumination`; `amp_residual` per pass;
-        `mode_weight`; `position_shift_y`, `position_shift_x`.
+        `mode_weight`; `position_shift_y`, `position_shift_x`, NaN for frames that
+        were left out; with a background `background` (detector_y, detector_x) and
+        `intensity` (position).
 
     Raises
     ------
@@ -127,15 +145,24 @@ def ptycho(
         schedule=schedule,
         seed=(seed,),
         device=device,
+        recording=instrument,
     )
     if schedule.lead:
         raise ArgumentError(
             "schedule.lead", schedule.lead, "0: there is one energy to reconstruct"
         )
-    experiment = experiment_of(scan, caller="ptycho")
+    experiment = experiment_of(scan, caller="ptycho", probe=start is None)
+    former = None if start is None else former_of(start, experiment, scan)
+    if former is not None:
+        experiment = replace(experiment, probe=former.probe)
     found = estimated(Sizes.of([experiment], n_modes), engine, resources)
     settings = fitted(settings, found)
+    experiment = examined(
+        experiment, hold=not settings.streamed, step=settings.block or 64
+    )
     state = first_state(experiment, settings)
+    if former is not None:
+        state = going_on(state, experiment, settings, former)
     with bar(None, "Reconstructing", total=iterations, progress=progress) as shown:
 
         def watch(state: State) -> None:
@@ -143,7 +170,7 @@ def ptycho(
 
         state = reconstruct(experiment, settings, state, iterations, watch)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
-    result = labelled_state(experiment, state, coords)
+    result = labelled_state(experiment, state, coords, scan.sizes["position"])
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
     result.attrs["history"] = scan.attrs.get("history", "")
@@ -181,12 +208,11 @@ def reconstruct(
     ConvergenceError
         If it diverges.
     """
-    from batteryxr.cdi.ptycho.kernels.loop import iterate, total_counts
+    from batteryxr.cdi.ptycho.kernels.loop import iterate
 
     bring = to_device(settings.device, purpose="ptychography")
-    frames = frame_blocks(experiment.frames, settings, bring)
-    if not np.isfinite(state.power):
-        state.power = total_counts(frames, experiment.weight)
+    frames = frame_blocks(experiment, settings, bring)
+    check_state(experiment, state)
 
     def checked(state: State) -> None:
         check_finite(state)
@@ -196,6 +222,19 @@ def reconstruct(
     weight = bring(experiment.weight)
     iterate(settings, state, frames, weight, until=until, watch=checked)
     return state
+
+
+def check_state(experiment: Experiment, state: State) -> None:
+    """Raise a `DataError` unless a state is one of an experiment."""
+    n, j = len(experiment.weight), len(experiment.corners)
+    shapes = {
+        "object": (state.obj.shape, (experiment.y.size, experiment.x.size)),
+        "probe": (state.probe.shape[1:], (n, n)),
+        "positions": (state.positions.shape, (j, 2)),
+    }
+    for name, (found, expected) in shapes.items():
+        if tuple(found) != expected:
+            raise DataError(name, f"of {tuple(found)}; the scan has {expected}")
 
 
 def check_finite(state: State) -> None:
@@ -277,6 +316,71 @@ def _first(energy: Energy) -> State:
     return following_state(energy.experiment, energy.settings, known)
 
 
+class Former(NamedTuple):
+    """A former result: object (y, x) with its axes, and probe on this scan's pixels.
+
+    `shifts` (position, 2) are corrections of positions in pixels of this scan's frames.
+    """
+
+    obj: np.ndarray
+    probe: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    shifts: np.ndarray
+
+
+def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Former:
+    """Return a former result, to go on from with a scan.
+
+    Raises
+    ------
+    VariableError, DimensionError
+        If it is no result of `ptycho`.
+    """
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+
+    require_variables(start, ["transmission", "probe"], caller="ptycho start")
+    require_dims(start["transmission"], ("y", "x"), caller="ptycho start")
+    modes = start["probe"].transpose("probe_mode", ...).values
+    if start["transmission"].ndim != 2 or modes.ndim != 3:
+        raise DimensionError(
+            "ptycho: start has several energies or is no result of ptycho; choose one "
+            "with .isel(energy=0)."
+        )
+    y, x = (start[axis].values for axis in "yx")
+    theirs = lateral(modes.shape[-1], float(y[1] - y[0]))
+    ours = lateral(len(experiment.weight), experiment.pixel)
+    probe = np.stack([resampled(m, theirs, theirs, ours, ours) for m in modes])
+    shifts = np.zeros((scan.sizes["position"], 2))
+    for k, axis in enumerate("yx"):
+        name = f"position_shift_{axis}"
+        if name in start and start[name].shape == shifts.shape[:1]:
+            shifts[:, k] = np.nan_to_num(start[name].values) / experiment.pixel
+    obj = np.nan_to_num(start["transmission"].transpose("y", "x").values, nan=1.0)
+    return Former(obj, probe.astype(np.complex64), y, x, shifts)
+
+
+def going_on(
+    state: State, experiment: Experiment, settings: Settings, former: Former
+) -> State:
+    """Return a first state with object, probe and positions of a former result."""
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+    from batteryxr.cdi.ptycho.kernels.state import add_modes
+
+    bring = to_device(settings.device, purpose="ptychography")
+    obj = resampled(former.obj, former.y, former.x, experiment.y, experiment.x)
+    rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
+    probe = add_modes(former.probe[: settings.n_modes], settings.n_modes, rng)
+    numbers = experiment.numbers
+    shifts = former.shifts if numbers is None else former.shifts[numbers]
+    room = np.array(obj.shape) - probe.shape[-1]
+    state.obj = bring(np.ascontiguousarray(obj.astype(np.complex64)))
+    state.probe = bring(np.ascontiguousarray(probe.astype(np.complex64)))
+    if settings.engine.subpixel:
+        state.positions = np.clip(state.positions + shifts, 0, room)
+    return state
+
+
 class Known(NamedTuple):
     """Object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
 
@@ -294,25 +398,59 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     DataError
         If the probe has no power, or the frames hold no counts.
     """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND
     from batteryxr.cdi.ptycho.kernels.state import State, add_modes
 
     positions = experiment.corners
     if not settings.engine.subpixel:
         positions = np.rint(positions)
     probe = np.asarray(experiment.probe).astype(np.complex64)
+    if not np.isfinite(probe).all():
+        raise DataError("probe", "not finite at every pixel")
     if not np.sum(np.abs(probe) ** 2) > 0:
         raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
     used = [m for m in probe if np.any(m)]
     probe = np.ascontiguousarray(used[: settings.n_modes])
-    counts = mean_counts(experiment.frames, experiment.weight)
+    seen = experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
+    recorded = _recorded(experiment, settings)
+    counts = float(seen.mean.sum())
+    if recorded:
+        lit = experiment.weight * (np.fft.ifftshift(seen.top) >= 0)
+        counts -= float(np.sum(recorded[BACKGROUND] * lit))
     if not counts > 0:
-        raise DataError("frames", "no counts where the mask leaves pixels")
+        raise DataError("background", "more than the frames hold", "Look at its units.")
     rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
     probe = add_modes(probe, settings.n_modes, rng)
     probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
     bring = to_device(settings.device, purpose="ptychography")
     obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
-    return State(bring(obj), bring(probe.astype(np.complex64)), positions)
+    probe = bring(probe.astype(np.complex64))
+    memory = {name: bring(values) for name, values in recorded.items()}
+    power = float(seen.counts.sum())
+    return State(bring(obj), probe, positions, power=power, memory=memory)
+
+
+def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:
+    """Return first guesses of what frames hold beside the pattern; empty: nothing."""
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
+
+    recording, seen = settings.recording, experiment.seen
+    assert seen is not None
+    known = experiment.background
+    if recording == Recording() and known is None:
+        return {}
+    background = np.zeros(experiment.weight.shape, np.float32)
+    if known is not None:
+        background = known.copy()
+    elif recording.background is not None:
+        lowest = np.percentile(seen.mean[seen.top >= 0], 5)
+        background += np.float32(max(float(lowest), _FAINT))
+    intensity = np.ones(len(seen.counts), np.float32)
+    if recording.intensity:
+        intensity = seen.counts / np.maximum(seen.usable, 1)
+        intensity = (intensity / intensity.mean()).astype(np.float32)
+    return {BACKGROUND: background, INTENSITY: intensity}
 
 
 def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:

@@ -40,9 +40,11 @@ class Labelled(NamedTuple):
 
 
 def labelled_state(
-    experiment: Experiment, state: State, coords: Mapping[Any, Any]
+    experiment: Experiment, state: State, coords: Mapping[Any, Any], frames: int
 ) -> xr.Dataset:
     """Label a state: object and probe in nm, positions, residuals and modes.
+
+    Frames that were left out have no correction of their positions: NaN.
 
     Parameters
     ----------
@@ -52,7 +54,10 @@ def labelled_state(
         After the last pass.
     coords
         Coordinates of the scan to keep.
+    frames
+        Of the scan, with those that were left out.
     """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
     probe, shares = orthogonalise(to_numpy(state.probe))
@@ -67,11 +72,21 @@ def labelled_state(
         "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
         "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
     }
-    shifts = (state.positions - experiment.corners) * experiment.pixel
+    shifts = np.full((frames, 2), np.nan)
+    numbers = slice(None) if experiment.numbers is None else experiment.numbers
+    shifts[numbers] = (state.positions - experiment.corners) * experiment.pixel
     for k, axis in enumerate("yx"):
         found[f"position_shift_{axis}"] = Labelled(
             "position", shifts[:, k], "nm", f"Correction of the position {axis}"
         )
+    if BACKGROUND in state.memory:
+        background = np.fft.fftshift(to_numpy(state.memory[BACKGROUND]))
+        light = np.full(frames, np.nan)
+        light[numbers] = to_numpy(state.memory[INTENSITY])
+        found["background"] = Labelled(
+            ("detector_y", "detector_x"), background, "1", "Background, counts"
+        )
+        found["intensity"] = Labelled("position", light, "1", "Light of a frame")
     beside = lateral(probe.shape[-1], experiment.pixel)
     axes = {
         "y": Labelled("y", experiment.y, "nm", "y"),
@@ -95,6 +110,7 @@ def labelled_stack(
     found: Registered,
     misfit: np.ndarray | None,
     energy: np.ndarray,
+    frames: int,
 ) -> xr.Dataset:
     """Label the registered stack; absorption, phase, object and probe are lazy.
 
@@ -108,16 +124,21 @@ def labelled_stack(
         Between absorption and phase, rad.
     energy : (energy,)
         In eV.
+    frames
+        Of the scan at each energy, with those that were left out.
     """
     dark = ~found.grid.inside
     modes = (len(objects), *objects.probe(0).shape)
-    residuals = [objects.residual(k) for k in range(len(objects))]
+    every = range(len(objects))
+    residuals = np.stack([objects.residuals(k) for k in every])
+    moves = np.stack([objects.shifts(k, frames) for k in every])
     probe = _Lazy(modes, "c8", lambda k, rows: objects.probe(k)[rows])
     dims = ("energy", "probe_mode", "probe_row", "probe_column")
     named = _images(found, energy) | {
         "amp_residual": Labelled(
-            "energy", residuals, "1", f"{RESIDUAL} in the last pass"
+            "energy", residuals[:, -1], "1", f"{RESIDUAL} in the last pass"
         ),
+        "residuals": Labelled(("energy", "iteration"), residuals, "1", RESIDUAL),
         "vacuum": Labelled(IMAGE, found.vacuum, "1", "Vacuum"),
         "flag": Labelled(
             IMAGE, dark.astype(np.int8), "1", "1: an energy has no light there"
@@ -130,6 +151,12 @@ def labelled_stack(
         named[f"shift_{axis}"] = Labelled(
             "energy", found.shifts[:, k], "nm", f"Shift onto the other energies, {axis}"
         )
+        named[f"position_shift_{axis}"] = Labelled(
+            ("energy", "position"),
+            moves[:, :, k],
+            "nm",
+            f"Correction of the position {axis}",
+        )
     if misfit is not None:
         known = np.where(dark, np.nan, misfit)
         named["kk_misfit"] = Labelled(
@@ -139,6 +166,11 @@ def labelled_stack(
         "energy": ("energy", energy, attributes("energy")),
         "y": ("y", found.grid.y, attributes("y")),
         "x": ("x", found.grid.x, attributes("x")),
+        "iteration": (
+            "iteration",
+            np.arange(1, residuals.shape[1] + 1),
+            {"units": "1", "long_name": "Pass"},
+        ),
     }
     return xr.Dataset({k: v.under(k) for k, v in named.items()}, coords=coords)
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -188,6 +189,8 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     """
     require_variables(scan, ["frames", *GEOMETRY], caller=caller)
     require_dims(scan["frames"], FRAME, caller=caller)
+    require_even(scan["frames"], FRAME[-2:], caller=caller)
+    _check_dims(scan, caller=caller)
     found = {
         name: _read(in_units(scan[name], units, caller=caller))
         for name, (units, _) in GEOMETRY.items()
@@ -207,9 +210,24 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     )
 
 
+def _check_dims(scan: xr.Dataset, *, caller: str) -> None:
+    along: tuple[str, ...] = ("energy",) if "energy" in scan["frames"].dims else ()
+    for name in ("frames", *GEOMETRY):
+        own = FRAME if name == "frames" else ("position",)
+        allowed = {*along, *(own if name[:2] in ("fr", "po") else ())}
+        found = {*scan[name].dims}
+        if not found <= allowed or (name.startswith("po") and "position" not in found):
+            raise DimensionError(
+                f"{caller} needs {name} on {tuple(sorted(allowed))}; found "
+                f"{scan[name].dims}."
+            )
+
+
 def _read(array: xr.DataArray) -> xr.Variable:
     values = array.values
-    if not np.isfinite(values).all():
+    # A frame whose position is unknown can be left out; nothing else can.
+    named = str(array.name).startswith("position_")
+    if not np.isfinite(values).all() and not named:
         raise DataError(str(array.name), "not finite for every frame")
     return xr.Variable(array.dims, values)
 
@@ -230,6 +248,7 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
     for name, quantity in _QUANTITIES.items():
         bounds.check(quantity, geometry[name].values, argument=name, data=True)
     places = [geometry[f"position_{axis}"].values for axis in "yx"]
-    span = max(float(np.ptp(p)) if p.size else 0.0 for p in places) or None
+    known = [p[np.isfinite(p)] for p in places]
+    span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
     bounds.check("span of positions", span, argument="span of position_y, position_x")
     return size

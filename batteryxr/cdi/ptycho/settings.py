@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine, check_engine
 from batteryxr.core.checks import Count, Fraction, Positive, Whole, check_fields
@@ -145,6 +145,39 @@ class Registration:
         check_fields(self)
 
 
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What frames hold beside the pattern of object and probe.
+
+    Frame j is expected to be s_j (|F|² + b). A background that is known goes into the
+    scan as ``background`` (detector_y, detector_x), in counts, and is used as it is
+    unless it is refined here.
+
+    Parameters
+    ----------
+    background
+        ``"constant"``: one number of counts for all pixels is found; ``"refined"``: one
+        for each pixel; None: it is as the scan tells it, or none. A constant one is
+        found well; one per pixel also takes speckle that is the same in all frames.
+    intensity
+        Whether the light of each frame, s_j, is found: after a top-up, or where the
+        monochromator drifts. Where the sample absorbs much give the scan frames over a
+        monitor instead.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is not of its kind.
+    """
+
+    background: Literal["constant", "refined"] | None = None
+    intensity: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a reconstruction does; a worker needs this and the experiment.
@@ -168,6 +201,8 @@ class Settings:
         Whether blocks are read anew in each pass.
     device
         Where it runs.
+    recording
+        What frames hold beside the pattern.
     """
 
     engine: Engine = field(default_factory=LSQML)
@@ -178,6 +213,7 @@ class Settings:
     block: Count | None = None
     streamed: bool = False
     device: str = "cpu"
+    recording: Recording = field(default_factory=Recording)
 
     def __post_init__(self) -> None:
         check_engine(self.engine)

@@ -16,11 +16,13 @@ from batteryxr.cdi.ptycho.coupling import (
 )
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
+from batteryxr.cdi.ptycho.examine import findings, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.reconstruct import Energy, advance
 from batteryxr.cdi.ptycho.result import labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
+    Recording,
     Registration,
     Resources,
     Schedule,
@@ -34,8 +36,9 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, StoreError
-from batteryxr.core.ledger import Ledger, digest, mark_digest
+from batteryxr.core.digests import digest
+from batteryxr.core.errors import ArgumentError, StoreError, warn_quality
+from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
 from batteryxr.core.store import (
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.seen import Seen
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
 
@@ -74,6 +78,7 @@ def ptycho_energies(
     kramers_kronig: KramersKronig | None = None,
     registration: Registration = Registration(),
     schedule: Schedule = Schedule(),
+    instrument: Recording = Recording(),
     resources: Resources = Resources(),
     seed: Seed = 0,
     device: str = "cpu",
@@ -110,6 +115,8 @@ def ptycho_energies(
         object and probe, and need far fewer `iterations`: a tenth will often do. What
         passes leave undone, most of it at low frequencies, is then common to all
         energies and hardly touches their spectra. 0: each starts from an empty field.
+    instrument
+        What frames hold beside the pattern: ``Recording(background="constant")``.
     resources
         Memory for all energies at work, energies at a time, frames per block, and
         passes between two states that are kept.
@@ -127,7 +134,9 @@ def ptycho_energies(
         `absorption` (μt) and `phase` (rad) on (energy, y, x) as `.xanes` takes them,
         NaN where an energy has no light; `transmission`; `kk_misfit` (y, x) in rad
         where the constraint is on; `amp_residual`, `shift_y`, `shift_x` per energy;
-        `vacuum`; `probe`. Also in group ``ptycho`` of the store, opened lazily.
+        `residuals` (energy, iteration); `position_shift_y`, `position_shift_x` (energy,
+        position), NaN for frames that were left out; `vacuum`; `probe`. Also in group
+        ``ptycho`` of the store, opened lazily.
 
     Raises
     ------
@@ -162,6 +171,7 @@ def ptycho_energies(
         schedule=schedule,
         seed=(seed,),
         device=device,
+        recording=instrument,
     )
     experiments = experiments_of(scan, caller="ptycho_energies")
     if kramers_kronig is not None and len(experiments) < kramers_kronig.degree + 2:
@@ -174,6 +184,9 @@ def ptycho_energies(
     settings = fitted(settings, found)
     if progress:
         print(found, flush=True)
+    location = ledger_of(store).location
+    require_store(location)
+    experiments = looked_at(experiments, found.workers, progress)
     stack = Stack(
         experiments=experiments,
         settings=settings,
@@ -183,9 +196,8 @@ def ptycho_energies(
         kramers_kronig=kramers_kronig,
         registration=registration,
         progress=progress,
+        frames=scan.sizes["position"],
     )
-    location = stack.store
-    require_store(location)
     with telling(location), locked(location):
         mark = mark_of(stack)
         if not _is_finished(stack, mark):
@@ -210,6 +222,8 @@ class Stack:
         show a bar.
     kramers_kronig, registration
         What ties energies to one another.
+    frames
+        Of the scan at each energy, with those that were left out.
     """
 
     experiments: list[Experiment]
@@ -220,6 +234,7 @@ class Stack:
     kramers_kronig: KramersKronig | None
     registration: Registration
     progress: bool | None
+    frames: int
 
     @property
     def energy(self) -> np.ndarray:
@@ -237,8 +252,9 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     settings, relation = stack.settings, stack.kramers_kronig
     marked = asdict(settings) | {"engine": repr(settings.engine)}
     del marked["streamed"]  # which changes nothing
-    first = stack.experiments[0]
+    weights = {id(e.weight): e.weight for e in stack.experiments}.values()
     vacuum = stack.registration.vacuum
+    known = stack.experiments[0].background
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
         "settings": marked,
@@ -251,21 +267,42 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         "positions": digest(
             *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
         ),
-        "mask": digest(first.weight),
+        "mask": digest(*weights),
         "probe": digest(*probes),
+        "background": "" if known is None else digest(known),
     }
+
+
+def looked_at(
+    experiments: list[Experiment], workers: int, progress: bool | None
+) -> list[Experiment]:
+    """Look at the frames of all energies, say what is wrong, leave out the empty."""
+    tasks = [blocks.delayed(_seen, traverse=False)(e) for e in experiments]
+    with blocks.workers(workers):
+        each = blocks.gather(tasks, "Looking at frames", progress=progress)
+    said: dict[str, list[float]] = {}
+    for experiment, seen in zip(experiments, each, strict=True):
+        for text in findings(seen, experiment):
+            said.setdefault(text, []).append(experiment.energy)
+    for text, energies in said.items():
+        more = f" and {len(energies) - 1} energies more" if len(energies) > 1 else ""
+        warn_quality(f"{energies[0]:g} eV{more}: {text}")
+    return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
+
+
+def _seen(experiment: Experiment) -> Seen:
+    return look(experiment)[0]
 
 
 def _digests(stack: Stack) -> dict[str, list[Any]]:
     """Return type, shape and digest of all frames, energy by energy."""
-    frames = [experiment.frames for experiment in stack.experiments]
-    tasks = [blocks.delayed(digest, traverse=False)(counts) for counts in frames]
-    with blocks.workers(stack.workers):
-        digests = blocks.gather(tasks, "Comparing frames", progress=stack.progress)
-    return {
-        f"{energy} eV": [str(counts.dtype), *counts.shape, text]
-        for energy, counts, text in zip(stack.energy, frames, digests, strict=True)
-    }
+    found = {}
+    for energy, experiment in zip(stack.energy, stack.experiments, strict=True):
+        assert experiment.seen is not None
+        frames = experiment.frames
+        text = experiment.seen.digest
+        found[f"{energy} eV"] = [str(frames.dtype), *frames.shape, text]
+    return found
 
 
 def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
@@ -386,7 +423,7 @@ def _finish(stack: Stack, mark: dict[str, Any]) -> None:
                 misfit = change.misfit
                 if relation.is_due(stack.settings.iterations):
                     found = apply_change(found, change)
-        result = labelled_stack(objects, found, misfit, stack.energy)
+        result = labelled_stack(objects, found, misfit, stack.energy, stack.frames)
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():

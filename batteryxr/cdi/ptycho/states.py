@@ -146,7 +146,20 @@ class StoredObjects:
         light: np.ndarray = State(obj, probe, positions).light()
         return light
 
-    def residual(self, k: int) -> float:
-        """Return the amplitude residual of energy `k` in its last pass."""
+    def residuals(self, k: int) -> np.ndarray:
+        """Return the amplitude residuals of energy `k`, pass by pass."""
         found = look_at(self._ledger, k)
-        return float("nan") if found is None else float(found.residuals[-1])
+        return np.full(1, np.nan) if found is None else found.residuals
+
+    def shifts(self, k: int, frames: int) -> np.ndarray:
+        """Return by how much the positions of energy `k` moved (frames, 2), in nm.
+
+        Frames that were left out have none: NaN.
+        """
+        experiment = self._experiments[k]
+        positions = self._ledger.array(state_key(k), "positions")
+        moves = np.full((frames, 2), np.nan)
+        numbers = experiment.numbers
+        part = slice(None) if numbers is None else numbers
+        moves[part] = (positions - experiment.corners) * experiment.pixel
+        return moves

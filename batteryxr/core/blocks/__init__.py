@@ -17,6 +17,7 @@ from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
 from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
+from batteryxr.core.blocks.whole import whole
 
 __all__ = [
     "apply",
@@ -37,5 +38,6 @@ __all__ = [
     "stack",
     "stream",
     "stream_rows",
+    "whole",
     "workers",
 ]

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks.inputs import needed
+from batteryxr.core.digests import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]
         yield repr(value)
     elif isinstance(value, np.ndarray):
         if id(value) not in known:
-            known[id(value)] = [_digest(value)]
+            known[id(value)] = [digest(value)]
         yield from known[id(value)]
     elif isinstance(value, xr.Variable | xr.DataArray):
         inner = [value.dims, value.data if value.chunks is None else None]
@@ -110,11 +111,3 @@ def _full(cell: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _digest(array: np.ndarray) -> str:
-    if array.dtype.kind in "OT":
-        content = repr(array.tolist()).encode()
-    else:
-        content = np.ascontiguousarray(array).tobytes()
-    return f"{array.dtype} {array.shape} {hashlib.sha256(content).hexdigest()}"

@@ -218,7 +218,7 @@ def _odd(value: Any, limits: tuple[float, float]) -> float | None:
 
 
 def _mend(odd: float, bound: Bound) -> str:
-    """Return what the number was likely meant to be: nearest to the middle."""
+    """Return what the number was likely meant to be, nearest to the middle first."""
     low, high = bound.likely
     mended = {u: _apply(slip, odd) for u, slip in bound.slips.items()}
     meant = {u: value for u, value in mended.items() if low <= value <= high}
@@ -230,7 +230,8 @@ def _mend(odd: float, bound: Bound) -> str:
         if middle is None
         else min(meant, key=lambda u: abs(math.log(meant[u] / middle)))
     )
-    return f"Was it {units}? Pass {meant[units]:.6g}."
+    others = [f"Or {u}? Pass {v:.6g}." for u, v in meant.items() if u != units]
+    return " ".join([f"Was it {units}? Pass {meant[units]:.6g}.", *others])
 
 
 def _apply(slip: float | tuple[float, float], value: float) -> float:

@@ -19,6 +19,12 @@ Gap = Annotated[float, Physical("gap")]
 VoltageStep = Annotated[Positive, Physical("voltage step")]
 #: A width in voltage, in V; 0 is none.
 VoltageWidth = Annotated[NonNegative, Physical("voltage step")]
+#: Two voltages, in V.
+VoltageWindow = Annotated[Pair, Physical("voltage")]
+#: Of a value, as a part of it.
+RelativeWidth = Annotated[Positive, Physical("relative tolerance")]
+#: Of a step or a maximum.
+Share = Annotated[Positive, Physical("share")]
 #: Length of an exposure, in s.
 Exposure = Annotated[NonNegative, Physical("exposure")]
 #: How far a clock may be off, in s.

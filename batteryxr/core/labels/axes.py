@@ -9,6 +9,8 @@ import numpy as np
 from batteryxr.core.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import xarray as xr
 
 #: How far a point may lie from an even grid, as a part of the step.
@@ -54,6 +56,35 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
         f"Call `.sortby({name!r})`, and `.drop_duplicates({name!r})` or average what "
         "was measured twice.",
     )
+
+
+def require_once(axis: xr.DataArray, *, caller: str) -> None:
+    """Raise where a label is missing or repeats; their order does not matter.
+
+    Raises
+    ------
+    DataError
+        Names the axis.
+    """
+    require_monotonic(axis.sortby(axis.name), caller=caller)
+
+
+def require_even(
+    data: xr.DataArray | xr.Dataset,
+    dims: Iterable[str],
+    *,
+    caller: str,
+    tolerance: float = EVEN,
+) -> None:
+    """Raise where one of several axes is not even: its points go by their places.
+
+    Raises
+    ------
+    DataError
+        As `even_step` does; axes without labels pass.
+    """
+    for dim in dims:
+        even_step(data, dim, caller=caller, tolerance=tolerance)
 
 
 def even_step(

@@ -61,7 +61,8 @@ def matched(
     Raises
     ------
     LabelsError
-        If a label of the data is missing, or sizes differ where there are no labels.
+        If a label of the data is missing or repeats, or sizes differ where there are
+        no labels.
     """
     wanted = set(data.dims if dims is None else dims) & set(data.dims)
     for dim in [d for d in other.dims if d in wanted]:
@@ -94,6 +95,15 @@ def _along(
     mine = data[dim].values
     theirs = other[dim].values if own is None else own
     places = _places(mine, theirs, how[0])
+    found = places[places >= 0]
+    if np.unique(found).size < found.size:
+        raise LabelsError(
+            argument,
+            other,
+            f"what goes with data whose labels repeat along {dim!r}, as those of the "
+            "data do: which of them it belongs to is not known",
+            f"Average what was measured twice, or `.drop_duplicates({dim!r})`.",
+        )
     if (places >= 0).all():
         if len(places) != other.sizes[dim] or (np.diff(places) != 1).any():
             other = other.isel({dim: places})

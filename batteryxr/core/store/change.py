@@ -19,7 +19,13 @@ from batteryxr.core.store.manifest import (
     digest_of,
     joined,
 )
-from batteryxr.core.store.note import Note, clean, finish_notes
+from batteryxr.core.store.note import (
+    Note,
+    clean,
+    finish_notes,
+    is_spoiled,
+    sweep,
+)
 from batteryxr.core.store.ownership import (
     is_array,
     node_of,
@@ -133,6 +139,8 @@ class Revision:
                 self.location.put(key, text.encode())
             return
         Note(self.token, self._moves(), self._puts(manifest)).carry_out(self.location)
+        if self.location.folder is None:  # nothing else keeps a second one out
+            require_held(self.location, self.token)
         self._drop_displaced(manifest)
         clean(self.location, manifest)
 
@@ -140,6 +148,11 @@ class Revision:
         """Let no thread write any more."""
         if self._fence is not None:
             self._fence.close()
+
+    @property
+    def has_travelled(self) -> bool:
+        """Whether other processes were asked to write."""
+        return self._fence is not None and self._fence.travelled
 
     def _holds(self, group: str) -> bool:
         if group in self._staged:
@@ -164,7 +177,7 @@ class Revision:
         self._count += 1
         if location.folder is not None or location.transacts:
             return f"{JOURNAL}/staged-{self.token}/{number}"
-        if self._old_arrays(group):
+        if self._old_arrays(group) or is_spoiled(location, group):
             return f"{JOURNAL}/v-{self.token}/{number}"
         key = f"{JOURNAL}/pending-{self.token}-{number}"
         location.put(key, "\n".join([group, *names]).encode())
@@ -293,6 +306,9 @@ def changing(location: Location) -> Iterator[Revision]:
                 f"{location}: its manifest is {manifest.problem}. Look at what is "
                 f"there with `batteryxr check`; delete {MANIFEST} to go on without it."
             )
+        if location.folder is None and not location.transacts:
+            clean(location, manifest)
+            sweep(location, manifest)
         change = Revision(location, token, manifest)
         try:
             yield change
@@ -300,7 +316,8 @@ def changing(location: Location) -> Iterator[Revision]:
         finally:
             change.close()
             if not location.transacts:
-                clean(location, Manifest.read(location), token)
+                now = Manifest.read(location)
+                clean(location, now, token, late=change.has_travelled)
 
 
 def annotate(location: Location, group: str, **attrs: Any) -> None:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Key of a chunk: the array's, "c", and the place in the grid; a scalar has none.
+_CHUNK = re.compile(r"(.+)/c(/\d+)*")
+
+
+def array_of(key: str) -> str:
+    """Return the array that a chunk is of by its key; "" if it is no chunk's key."""
+    found = _CHUNK.fullmatch(key)
+    return found[1] if found else ""
 
 
 def cause_of(content: Any) -> str:

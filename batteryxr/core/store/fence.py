@@ -27,8 +27,11 @@ class Fence:
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._open, self._inside = True, 0
+        #: Whether another process got one, whom nothing here can stop.
+        self.travelled = False
 
     def __reduce__(self) -> tuple[type[Fence], tuple[()]]:
+        self.travelled = True
         return Fence, ()
 
     @contextmanager

@@ -131,6 +131,7 @@ class Location:
 
     def get(self, key: str) -> bytes | None:
         """Return an object, or None if it is not there."""
+        _require_inside(self, key)
         if self.folder is not None:
             try:
                 return (self.folder / key).read_bytes()
@@ -144,9 +145,10 @@ class Location:
     def put(self, key: str, content: bytes) -> None:
         """Write an object whole, or not at all."""
         if self.folder is None:
+            _require_inside(self, key)
             _sync(self.store.set(key, _buffer(content)))
             return
-        path = self.folder / key
+        path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
@@ -158,16 +160,17 @@ class Location:
     def put_new(self, key: str, content: bytes) -> bool:
         """Write an object that is not there yet; tell whether it is ours."""
         if self.folder is not None:
-            return _create(self.folder / key, content)
+            return _create(self.path(key), content)
         filesystem = getattr(self.store, "fs", None)
         if filesystem is not None:
             path = f"{self.store.path}/{key}"
             try:
                 _sync(filesystem._pipe_file(path, content, mode="create"))
-            except FileExistsError:
-                return False
             except (TypeError, NotImplementedError):  # without conditional writes
                 _sync(self.store.set_if_not_exists(key, _buffer(content)))
+            except OSError:  # libraries differ in what they call a refusal
+                if self.get(key) is None:
+                    raise
         else:
             _sync(self.store.set_if_not_exists(key, _buffer(content)))
         return self.get(key) == content
@@ -175,14 +178,31 @@ class Location:
     def delete(self, key: str) -> None:
         """Delete an object, if it is there."""
         if self.folder is not None:
-            (self.folder / key).unlink(missing_ok=True)
+            self.path(key).unlink(missing_ok=True)
         elif not self.transacts or self.get(key) is not None:
             _sync(self.store.delete(key))
 
+    def path(self, key: str) -> Path:
+        """Return where an object lies that is written, moved or deleted.
+
+        Raises
+        ------
+        StoreError
+            If that is outside the folder, by its name or by links.
+        """
+        assert self.folder is not None
+        _require_inside(self, key)
+        path = self.folder / key
+        real = Path(os.path.realpath(path.parent))
+        if not real.is_relative_to(os.path.realpath(self.folder)):
+            raise StoreError(f"{self}: {key} leads out of the store.")
+        return path
+
     def delete_below(self, prefix: str) -> None:
         """Delete all that lies below a prefix."""
+        _require_inside(self, prefix)
         if self.folder is not None:
-            path, journal = self.folder / prefix, self.folder / JOURNAL
+            path, journal = self.path(prefix), self.folder / JOURNAL
             if path.is_dir() and journal.is_dir() and path.parent != journal:
                 # Out of sight at once, so that no part of it is ever seen.
                 path = path.rename(journal / f"trash-{uuid.uuid4().hex}")
@@ -309,7 +329,7 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
             f"{url}: this address needs a library that is not installed ({error})"
             + (_REMOTE if protocol.startswith("s3") else _BESIDE)
         ) from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"{url}: no store can be opened there. {error}") from error
     return Location(store, url)
 
@@ -340,6 +360,17 @@ def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
         what = what.strip().partition("\n")[0].removeprefix("x ").rstrip(".")
         kept = "" if reading else " What was there before is whole."
         raise StoreError(f"{location}: {what}.{kept}") from error
+
+
+def leads_out(key: str) -> bool:
+    """Tell whether a key is one of something outside the store."""
+    return os.path.isabs(key) or ".." in key.replace("\\", "/").split("/")
+
+
+def _require_inside(location: Location, key: str) -> None:
+    """Raise if a key, which may be a stranger's, leads out of the store."""
+    if leads_out(key):
+        raise StoreError(f"{location}: {key!r} leads out of the store.")
 
 
 def _create(path: Path, content: bytes) -> bool:

@@ -156,8 +156,7 @@ def _take(location: Location, mine: Holder) -> int | None:
 def _take_file(location: Location, mine: Holder) -> int:
     import fcntl
 
-    assert location.folder is not None
-    path = location.folder / LOCK
+    path = location.path(LOCK)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.store.location import JOURNAL, METADATA
+from batteryxr.core.store.location import JOURNAL, METADATA, leads_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from batteryxr.core.store.location import Location
 
@@ -74,8 +74,10 @@ class Manifest:
             groups = {
                 name: StoredGroup(**entry) for name, entry in said["groups"].items()
             }
+            if any(map(leads_out, _places(groups, said["ledgers"]))):
+                return cls(problem="not batteryxr's: it leads out of the store")
             return cls(groups, said["ledgers"])
-        except (TypeError, ValueError, KeyError):
+        except (AttributeError, TypeError, ValueError, KeyError):
             return cls(problem="cut off or not readable")
 
     def content(self) -> bytes:
@@ -129,6 +131,12 @@ def _content(said: dict[str, Any]) -> bytes:
 
 def _canonical(said: dict[str, Any]) -> bytes:
     return json.dumps(said, sort_keys=True).encode()
+
+
+def _places(groups: dict[str, StoredGroup], ledgers: dict[str, str]) -> Iterator[str]:
+    for name, entry in groups.items():
+        yield from (name, entry.at, *map(entry.key, entry.metadata))
+    yield from ledgers
 
 
 def _is_node(key: str) -> bool:

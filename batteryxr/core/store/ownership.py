@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from batteryxr.core.store.location import Location
 
 #: What an array of zarr consists of, beside its metadata; writes that were killed.
-_CHUNK = re.compile(r"(c(?P<sep>[/.]))?\d+([/.]\d+)*|c|.*\.partial")
+_CHUNK = re.compile(
+    r"(c(?P<sep>[/.]))?\d+([/.]\d+)*|c|(.*/)?[^/]+\.[0-9a-f]{32}\.partial"
+)
 _MEND = "Choose another place, or move it away first."
 
 
@@ -62,6 +64,7 @@ def _require_store(location: Location) -> None:
             raise StoreError(f"{location} is a file, not a zarr store. {_MEND}")
     elif folder is not None and not folder.parent.exists():
         _require_folders(location)
+    _require_no_link(location, JOURNAL)
     names = location.names()
     if not set(names) - {JOURNAL} or location.get(MANIFEST) is not None:
         return

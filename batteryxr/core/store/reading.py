@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zarr.storage import LocalStore, WrapperStore
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.chunks import cause_of, checksummed
+from batteryxr.core.store.chunks import array_of, cause_of, checksummed
 from batteryxr.core.store.location import METADATA, UNFINISHED
 from batteryxr.core.store.manifest import joined
 
@@ -41,8 +41,7 @@ class _Memory:
 
     def array_of(self, key: str) -> str | None:
         """Return the array that a chunk is of, if its chunks carry checksums."""
-        end = key.rfind("/c/")
-        place = key[:end] if end >= 0 else key.removesuffix("/c")
+        place = array_of(key)
         return place if place in self.arrays else None
 
     def judge(self, key: str, content: Any) -> None:

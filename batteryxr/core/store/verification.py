@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.chunks import cause_of, checksummed, chunks_of
+from batteryxr.core.store.chunks import array_of, cause_of, checksummed, chunks_of
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
@@ -17,7 +18,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
-from batteryxr.core.store.note import settle
+from batteryxr.core.store.note import settle, uncounted
 from batteryxr.core.store.ownership import node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: Chunks that are read at the same time.
 _READERS = 8
 #: Groups that the store keeps for its own work.
-_WORK = ("staged-", "trash-", "pending-", "commit-", "lock")
+_WORK = ("staged-", "trash-", "pending-", "spoiled-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
@@ -76,7 +77,7 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
         If there is no store at `path`.
     """
     location = location_of(path)
-    with telling(location):
+    with telling(location, reading=True):
         _require_begun(location)
         return _found(location, metadata_only)
 
@@ -92,13 +93,36 @@ def _require_begun(location: Location) -> None:
         raise StoreError(f"{location}: no zarr store there.")
 
 
+class _Metadata(dict[str, bytes | None]):
+    """Metadata files of a store, each read once."""
+
+    def __init__(self, location: Location) -> None:
+        super().__init__()
+        self.location = location
+
+    def __missing__(self, key: str) -> bytes | None:
+        self[key] = self.location.get(key)
+        return self[key]
+
+    def node(self, place: str) -> dict[str, Any]:
+        """Return what a node says; nothing if it cannot be read."""
+        try:
+            node = json.loads(self[joined(place, METADATA)] or b"")
+        except ValueError:
+            return {}
+        return node if isinstance(node, dict) else {}
+
+
 def _found(location: Location, metadata_only: bool) -> list[Damage]:
     settle(location)
-    keys = frozenset(_lasting(location))
-    manifest = Manifest.read(location)
-    found = list(_metadata(location, manifest, keys))
+    manifest, texts = Manifest.read(location), _Metadata(location)
+    keys = location.keys()
+    with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(texts.__getitem__, (k for k in keys if k.endswith(METADATA))))
+    lasting = frozenset(_lasting(keys, texts, uncounted(location, manifest)))
+    found = list(_metadata(texts, manifest, lasting))
     if not metadata_only:
-        found += _chunks(location, keys)
+        found += _chunks(texts, lasting)
     names = {e.at: group for group, e in manifest.groups.items() if e.at != group}
     return sorted({_named(damage, names) for damage in found})
 
@@ -113,7 +137,7 @@ def _named(damage: Damage, names: dict[str, str]) -> Damage:
 
 
 def _metadata(
-    location: Location, manifest: Manifest, keys: frozenset[str]
+    texts: _Metadata, manifest: Manifest, keys: frozenset[str]
 ) -> Iterator[Damage]:
     """Yield what is wrong with metadata."""
     if manifest.problem:
@@ -127,35 +151,40 @@ def _metadata(
     known = frozenset(told)
     for key in sorted(keys - known - {MANIFEST}):
         if key.endswith(METADATA):
-            text = location.get(key) or b""
+            text = texts[key] or b""
             if cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
             told |= arrays_of_piece(key, text)
     for key, digest in told.items():
-        content = location.get(key)
+        content = texts[key]
         where = names.get(key, _shown(key))
         if content is None:
             yield Damage(where, "", "its metadata is lost")
         elif digest_of(content) != digest:
             yield Damage(where, "", "its metadata is not what its digest says")
-    for place in sorted(_places(keys, location)):
+    for place in sorted(_places(keys, texts.location)):
         if joined(place, METADATA) not in keys | told.keys():
             yield Damage(place, "", "its metadata is lost")
 
 
-def _lasting(location: Location) -> Iterator[str]:
+def _lasting(
+    keys: list[str], texts: _Metadata, uncounted: tuple[str, ...]
+) -> Iterator[str]:
     """Yield the keys of a store, without those of work that is not done."""
-    keys = location.keys()
     begun = tuple(
         key.removesuffix(METADATA)
         for key in keys
         if key.startswith(f"{JOURNAL}/") or f"/{JOURNAL}/" in key
         if key.endswith(f".0/{METADATA}") or key.endswith(f".1/{METADATA}")
-        if is_begun(location.get(key) or b"")
+        if is_begun(texts[key] or b"")
     )
     for key in keys:
         work = key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
-        if not work and not key.endswith(".partial") and not key.startswith(begun):
+        if (
+            not work
+            and not key.endswith(".partial")
+            and not key.startswith(begun + uncounted)
+        ):
             yield key
 
 
@@ -165,7 +194,7 @@ def _places(keys: frozenset[str], location: Location) -> set[str]:
     for key in keys:
         place, _, name = key.rpartition("/")
         if name != METADATA:
-            place = _array_of(key)
+            place = array_of(key) or place
         while place:
             places.add(place)
             place = place.rpartition("/")[0]
@@ -183,27 +212,26 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
             yield place[:-2], place[-1]
 
 
-def _chunks(location: Location, keys: frozenset[str]) -> list[Damage]:
+def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
     """Return chunks that are lost or damaged, of all arrays with checksums."""
     wanted = []
     for key in sorted(keys):
         if not key.endswith(METADATA):
             continue
         place = key.removesuffix(METADATA).rstrip("/")
-        node = node_of(location, place) or {}
+        node = texts.node(place)
         if node.get("node_type") != "array" or not checksummed(node):
             continue
-        above = node_of(location, place.rpartition("/")[0]) or {}
-        partial = bool(above.get("attributes", {}).get(UNFINISHED))
+        above = texts.node(place.rpartition("/")[0])
+        partial = bool((above.get("attributes") or {}).get(UNFINISHED))
         wanted += [
             (place, chunk)
             for chunk in _chunks_told(node)
             if f"{place}/{chunk}" in keys or not partial
         ]
     with ThreadPoolExecutor(_READERS) as pool:
-        causes = pool.map(
-            lambda place_chunk: cause_of(location.get("/".join(place_chunk))), wanted
-        )
+        get = texts.location.get
+        causes = pool.map(lambda found: cause_of(get("/".join(found))), wanted)
         return [
             Damage(_shown(place), chunk, cause)
             for (place, chunk), cause in zip(wanted, causes, strict=True)
@@ -217,11 +245,6 @@ def _chunks_told(node: dict[str, Any]) -> list[str]:
         return list(chunks_of(node))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return []
-
-
-def _array_of(key: str) -> str:
-    end = key.rfind("/c/")
-    return key[:end] if end >= 0 else key.removesuffix("/c").rpartition("/")[0]
 
 
 def _shown(key: str) -> str:

@@ -51,6 +51,18 @@ COLUMNS = {
     "electrons": _Column("electrons per formula unit, where Li does not tell", "1"),
     "reference": _Column("where the numbers are from, such as a DOI"),
 }
+#: What `cycles` and `rate` call columns.
+_CYCLES = {
+    "sample": "material",
+    "discharge_specific_capacity": "capacity",
+    "specific_capacity": "capacity",
+    "discharge_specific_energy": "energy",
+    "specific_energy": "energy",
+    "discharge_mean_voltage": "voltage",
+    "mean_voltage": "voltage",
+    "discharge_specific_current": "current",
+    "specific_current": "current",
+}
 _CHECKS = {
     "formula": "the formula cannot be read, or gives no theoretical capacity",
     "capacity": "the capacity is missing or not positive",
@@ -88,7 +100,8 @@ def compare(
     data
         A CSV file (comma, semicolon or tab; lines with # are comments), a DataFrame
         or a Dataset on ``material``. Columns and units: `comparison_template`. A
-        Dataset's units are converted.
+        Dataset's units are converted, and columns of `cycles` and `rate` along
+        ``sample`` are taken as they are called there.
     ion
         The working ion.
     tolerance
@@ -198,6 +211,10 @@ def _frame(data: Any) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, xr.Dataset):
+        # What `cycles` and `rate` call it, of samples or cells side by side.
+        names = {own: name for own, name in _CYCLES.items() if own in data.variables}
+        known = {own: n for own, n in names.items() if n not in data.variables}
+        data = data.rename(known) if known else data
         converted = {
             name: in_units(data[name], COLUMNS[name].units, caller="compare")
             for name in data.variables

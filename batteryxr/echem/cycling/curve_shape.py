@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.core.labels import require_monotonic
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.echem.cycling.curves import Smoothing
 
@@ -63,6 +64,8 @@ def each(result: xr.Dataset, caller: str) -> Iterator[Differential]:
     needed = ("dqdv", "dqdv_error", "voltage_noise", "charge_step", "total_capacity")
     require_variables(result, needed, caller=caller)
     require_dims(result, ("half_cycle", "voltage"), caller=caller)
+    if "voltage" in result.coords:
+        require_monotonic(result["voltage"], caller=caller)
     smooth = Smoothing.from_attrs(result.attrs)
     weights = smooth.weights()
     v = result["voltage"].values

@@ -13,7 +13,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
-from batteryxr.echem.cycling.half_cycles import labelled
+from batteryxr.echem.cycling.half_cycles import labelled, tell_short
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
@@ -103,13 +103,15 @@ def cycles(
     Warns
     -----
     DataQualityWarning
-        Where the record begins with the other half cycle.
+        Where the record begins with the other half cycle, and where half cycles are
+        short ones in a row, as in `half_cycles`.
     """
     counting = counting or Counting()
     rows = columns(record, caller="cycles", number=counting.number)
     table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="cycles")
     halves = labelled(table)
+    tell_short(halves["flag"].values)
     paired, unpaired = _paired(halves, first)
     if unpaired:
         warn_quality(

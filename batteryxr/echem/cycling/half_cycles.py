@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 #: Bits of ``flag``: what is odd about a half cycle.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
-CLOCK_LACKS_TIME = 512
+CLOCK_LACKS_TIME, SHORT = 512, 1024
 _FLAGS = {
-    "flag_masks": [1 << k for k in range(10)],
+    "flag_masks": [1 << k for k in range(11)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
     "implausible_record merged_pulses unknown_switch counter_differs "
-    "clock_lacks_time",
+    "clock_lacks_time short",
 }
 #: Fraction of a capacity by which the counter may differ, and that may be missing.
 _DIFFERS = 2e-3
+#: So many half cycles in a row, each below these fractions of the largest charge and of
+#: the record's range of voltage, are those of a drive profile.
+_MANY, _LITTLE, _NARROW = 4, 0.1, 0.5
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
@@ -75,7 +78,9 @@ def half_cycles(
     at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
     Where the counter adds far more than the current could pass between two rows, the
     clock is wrong: rows are missing, which is flagged too.
-    A half cycle of less than 1e-4 of the largest charge is noise and left out.
+    A half cycle of less than 1e-4 of the largest charge is noise and left out. Four or
+    more in a row that pass less than a tenth of the largest charge, within half of the
+    range of voltage, are flagged as short: they are those of a drive profile.
 
     Parameters
     ----------
@@ -117,7 +122,8 @@ def half_cycles(
     -----
     DataQualityWarning
         Where time runs backward: the capacity of such half cycles is NaN. Where the
-        reader flagged the record as implausible: that of all.
+        reader flagged the record as implausible: that of all. Where half cycles are
+        flagged as short.
     """
     counting = counting or Counting()
     rows = columns(record, caller="half_cycles", number=counting.number)
@@ -132,7 +138,19 @@ def half_cycles(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
             "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
-    return labelled(table).assign(_listed(table))
+    found = labelled(table)
+    tell_short(found["flag"].values)
+    return found.assign(_listed(table))
+
+
+def tell_short(flag: np.ndarray) -> None:
+    """Tell of half cycles that a drive profile makes."""
+    if short := int(((flag & SHORT) != 0).sum()):
+        warn_quality(
+            f"{short} of {flag.size} half cycles are short ones in a row, as a drive "
+            "profile makes them: pass counting=Counting(by='step') or "
+            "Counting(by='cycle') to follow the cycler, or a larger min_charge"
+        )
 
 
 def _untrusted(table: HalfCycleTable) -> list[str]:
@@ -277,6 +295,7 @@ def _half_cycle_flags(
     flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
     flag[table.lost > 0] |= CLOCK_LACKS_TIME
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
+    flag[_short(table, values)] |= SHORT
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
     if len(n) > 2 and _stops_short(_ends(table, values), len(n) - 1):
@@ -284,6 +303,23 @@ def _half_cycle_flags(
     if _untrusted(table):
         flag |= IMPLAUSIBLE
     return flag
+
+
+def _short(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Tell which half cycles are among many in a row that go back and forth."""
+    from batteryxr.echem.kernels import parts
+
+    charge, most = np.abs(table.floats[:, parts.CHARGE]), values["voltage_max"]
+    least = values["voltage_min"]
+    short = charge < _LITTLE * charge.max(initial=0.0)
+    short &= most - least < _NARROW * (
+        most.max(initial=-np.inf) - least.min(initial=np.inf)
+    )
+    edges = np.flatnonzero(np.diff(short, prepend=False, append=False))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop - start < _MANY:
+            short[start:stop] = False
+    return short
 
 
 def _ends(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import warn_quality
+from batteryxr.core.labels import require_monotonic
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curves import Smoothing
@@ -101,6 +102,8 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
     """
     require_variables(result, ("dqdv", "total_capacity"), caller="fit_peaks")
     require_dims(result, ("half_cycle", "voltage"), caller="fit_peaks")
+    if "voltage" in result.coords:
+        require_monotonic(result["voltage"], caller="fit_peaks")
     start = peaks(result, prominence=prominence)
     smooth, curves = Smoothing.from_attrs(result.attrs), result["dqdv"]
     v, charging = result["voltage"].values, result["direction"].values == "charge"

@@ -11,11 +11,10 @@ import xarray as xr
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table
-from batteryxr.echem.record import columns
+from batteryxr.echem.record import columns, tell_times
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import VoltageStep
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import RelativeWidth, VoltageStep
     from batteryxr.echem.kernels.record import Rule
     from batteryxr.echem.record import Columns
 
@@ -35,7 +34,7 @@ _SHORTEST = 3
 def steps(
     record: xr.Dataset,
     *,
-    i_tolerance: Positive = 0.02,
+    i_tolerance: RelativeWidth = 0.02,
     v_tolerance: VoltageStep = 0.005,
     counting: Counting | None = None,
 ) -> xr.Dataset:
@@ -70,11 +69,17 @@ def steps(
         If an option is out of range.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
+
+    Warns
+    -----
+    DataQualityWarning
+        If time runs backward, or is missing: the charge of such steps is wrong.
     """
     rows = columns(record, caller="steps", clock=False)
     counting = replace(counting or Counting(), by="current")
     halves = half_cycle_table(rows, counting)
     table = _table(rows, halves.rule, float(i_tolerance), float(v_tolerance))
+    tell_times(record, caller="steps")
     result = _labelled(table, halves.rule.i_zero)
     result.attrs = {"i_zero": halves.rule.i_zero, "max_gap": halves.rule.max_gap}
     return result

@@ -21,17 +21,17 @@ from batteryxr.echem.cycling.curve_shape import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import Pair
+    from batteryxr.core.bounds.kinds import VoltageWindow
 
 #: What smoothing shifts a valley relative to what a second smoothing does, at most.
-_FIRST = 1.7
+_FIRST = 2.0
 
 
 @recorded
 def turning_point(
     result: xr.Dataset,
     *,
-    window: Pair,
+    window: VoltageWindow,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Find where one redox reaction hands over to the next.

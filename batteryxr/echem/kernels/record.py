@@ -84,6 +84,20 @@ def sign_of(i: float, i_zero: float) -> float:
 
 
 @njit(cache=True, nogil=True)
+def goes_on(reading: float, before: float, i: float, i_before: float) -> bool:
+    """Tell whether a counter that jumped between two rows has gone on, not begun anew.
+
+    Then rows or time are missing between them: no more than an hour of the current.
+    """
+    moved = reading - before
+    away = moved * reading > 0.0 and before * reading >= 0.0
+    # One of net charge may come back, but not to the little of a new beginning.
+    back = moved * i > 0.0 and 2.0 * reading * np.sign(before) > abs(before)
+    on = (away or back) and i * i_before > 0.0
+    return on and abs(moved) <= max(abs(i), abs(i_before))
+
+
+@njit(cache=True, nogil=True)
 def interval(
     d: float, same_file: bool, sign: float, sign_before: float, rule: Rule
 ) -> int:

@@ -282,10 +282,12 @@ def squares_of(
 
 
 @njit(cache=True, nogil=True)
-def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
+def _correlated(residual: Floats, squares: float, left: int) -> float:
     """Return how many residuals in a row tell the same; 1 where each is new."""
-    steps = np.diff(residual)
-    noise = np.dot(steps, steps) / (2.0 * steps.size)
+    noise = 0.0
+    for k in range(1, residual.size):
+        step: float = residual[k] - residual[k - 1]
+        noise += step * step / (2.0 * (residual.size - 1))
     chi2 = squares / left / noise if noise > 0.0 else 1.0
     return max(1.0, 2.0 * chi2 - 1.0)
 

@@ -54,6 +54,7 @@ from batteryxr.echem.kernels.record import (
     Record,
     Rule,
     all_equal,
+    goes_on,
     interval,
     is_missing,
     last_before,
@@ -84,7 +85,9 @@ def _counted(
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(counter - before) <= limit:
         return counter - before
-    return counter if abs(counter) <= limit else 0.0
+    if abs(counter) <= limit:
+        return counter
+    return counter - before if goes_on(counter, before, i, i_before) else 0.0
 
 
 @njit(cache=True, nogil=True)

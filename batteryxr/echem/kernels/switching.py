@@ -14,7 +14,7 @@ import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.parts import note
-from batteryxr.echem.kernels.record import sign_of
+from batteryxr.echem.kernels.record import goes_on, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,10 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
-        added = record.counter[k]
+        reading, before = record.counter[k], record.counter[k - 1]
+        if goes_on(reading, before, record.i[k], record.i[k - 1]):
+            return True
+        added = reading
     if d > max_gap:
         return True
     if d <= 0.0 or not abs(added) <= _JUMP * line:
@@ -178,7 +181,11 @@ def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return what the counter added (NaN where it tells nothing), and its restarts."""
     limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
     added = x.reading - x.reading_before
-    restart = np.abs(added) > limit
+    one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
+    away = (added * x.reading > 0) & (before * x.reading >= 0)
+    back = (added * x.i > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
+    on = (away | back) & (x.i * x.i_before > 0) & (np.abs(added) <= one)
+    restart = (np.abs(added) > limit) & ~(on & (np.abs(x.reading) > limit))
     fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
     return added, restart

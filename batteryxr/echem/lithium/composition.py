@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import NonNegative, Positive, checked
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
@@ -300,6 +301,7 @@ def add_lithia(
     Wang et al., Adv. Mater. (2023): 10 mol % Li2O turn Li1.2Ti0.2Mn0.6O1.8F0.2 into
     Li1.33Ti0.19Mn0.57O1.81F0.19.
     """
+    bounds.check("mol per cent", mol_percent or None, argument="mol_percent")
     mixed = parse(formula) + parse(lithia, "lithia") * (mol_percent / 100)
     return mixed * (anions / _anions(mixed))
 

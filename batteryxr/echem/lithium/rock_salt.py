@@ -73,8 +73,8 @@ def percolation(
     tetrahedral
         Lithium on tetrahedral sites per two anions, at random. That of a formula
         moves there and leaves octahedral vacancies, which are no lithium: a channel
-        needs four. Beside a number it is further lithium. Default: the excess of the
-        formula, 0 for numbers.
+        needs four; so do cations that the formula lacks. Beside a number it is
+        further lithium. Default: the excess of the formula, 0 for numbers.
     progress
         Show a progress bar; None: where somebody watches.
 
@@ -186,12 +186,12 @@ def _entries(
 
 
 def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Filling:
-    if isinstance(entry, str | Composition):
+    if not isinstance(entry, str | Composition):
+        filling = _Filling(float(entry), float(tetrahedral or 0.0))
+    elif tetrahedral is None:
         filling = _of_formula(parse(entry))
     else:
-        filling = _Filling(float(entry), 0.0)
-    if tetrahedral is not None:
-        filling = _moved(entry, filling, float(tetrahedral))
+        filling = _moved(parse(entry), float(tetrahedral))
     if not 0 <= filling.octahedral <= 2:
         raise ArgumentError("formula", entry, "0 to 2 Li per two cations")
     if not 0 <= filling.tetrahedral <= 4:
@@ -200,19 +200,16 @@ def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Fi
     return filling
 
 
-def _moved(
-    entry: str | Composition | float, filling: _Filling, tetrahedral: float
-) -> _Filling:
-    """Move lithium of a formula to tetrahedra, or add it to a number of octahedral."""
-    if not isinstance(entry, str | Composition):
-        return _Filling(filling.octahedral, tetrahedral)
-    lithium = filling.octahedral + filling.tetrahedral
-    low, high = min(filling.tetrahedral, lithium), min(lithium, 4.0)
+def _moved(composition: Composition, tetrahedral: float) -> _Filling:
+    """Return the lithium of a formula, so much of it on tetrahedra."""
+    lithium = composition["Li"] * 2 / composition.anions
+    beyond = max(composition.cations_per_anions(2) - 2, 0.0)
+    low, high = min(beyond, lithium), min(lithium, 4.0)
     if not low - 1e-9 <= tetrahedral <= high:
         raise ArgumentError(
             "tetrahedral",
             tetrahedral,
-            f"{low:.3g} to {high:.3g} of the lithium of {entry}",
+            f"{low:.3g} to {high:.3g} of the lithium of {composition}",
             "Its octahedral sites hold no more, and it has no more.",
         )
     return _Filling(lithium - tetrahedral, tetrahedral)

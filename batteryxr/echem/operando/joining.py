@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
 from batteryxr.echem.lithium.content import content_after
+from batteryxr.echem.operando.beside import beside
 from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import (
     check,
@@ -107,7 +109,8 @@ def join(
         ``current`` (positive charges the cell), and ``file`` where there are several.
     scans
         Anything on ``scan`` with a coordinate ``time`` (UTC) and, unless given here,
-        ``exposure`` (s).
+        ``exposure`` (s). Or impedance on ``spectrum``: the cycler records nothing
+        while it is taken, and each has the labels of the last row before it.
     clock
         From the scans' clock to the cycler's. Default: both clocks are right.
     exposure
@@ -164,6 +167,12 @@ def join(
     states : choose scans by voltage and direction.
     """
     clock = clock or Clock()
+    if "spectrum" in scans.dims and "scan" not in scans.dims:
+        require_clock(record, caller="join")
+        options = {"cell": cell, "first": first, "mass": mass, "formula": formula}
+        at_rows = partial(join, record, exposure=0.0, counting=counting, **options)
+        max_gap = (counting or Counting()).max_gap
+        return bounds.told(beside(record, scans, clock, max_gap, at_rows))
     check(scans, _MADE)
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     VariableError,
@@ -18,7 +19,8 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import Count, NonNegative
+    from batteryxr.core.bounds.kinds import VoltageWidth
+    from batteryxr.core.checks import Count
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 Choice = tuple[str, float] | tuple[int, str, float]
@@ -32,7 +34,7 @@ def states(
     choose: Sequence[Choice],
     *,
     by: str = "voltage",
-    tolerance: NonNegative = 0.05,
+    tolerance: VoltageWidth = 0.05,
     n: Count | None = 1,
     combine: Literal["mean", "sum"] | None = None,
     cycle: int | None = None,
@@ -98,6 +100,8 @@ def states(
     require_dims(data, ["scan"], caller="states")
     wanted = _choices(choose, by)
     if by == "voltage":
+        applied = [float(w[-1]) for w in choose]
+        bounds.check("voltage", applied, argument="choose")
         groups = _of_voltage(data, wanted, tolerance, n, cycle)
     else:
         groups = [_of_number(data, w, n, by) for w in wanted]

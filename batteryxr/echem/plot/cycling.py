@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from batteryxr.core.plotting import (
     as_title,
     dimension,
     load_hvplot,
+    overlay_samples,
 )
 from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.plot.axes import axis
@@ -139,6 +140,8 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     """
     hv = load_hvplot()
     require_dims(result, ("cycle",), caller="plot_cycles")
+    if "sample" in result.dims:
+        return overlay_samples(plot_cycles, result)
     require_variables(result, ("coulombic_efficiency",), caller="plot_cycles")
     specific = "charge_specific_capacity" in result
     kind = "specific_capacity" if specific else "capacity"
@@ -176,6 +179,8 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
     hv = load_hvplot()
     require_dims(result, ("half_cycle", "voltage"), caller="plot_dqdv")
     require_variables(result, ("dqdv", "dqdv_error"), caller="plot_dqdv")
+    if "sample" in result.dims:
+        return overlay_samples(plot_dqdv, result, errors=errors)
     voltage = result["voltage"].values
     x, y = dimension(result["voltage"]), dimension(result["dqdv"])
     items = []
@@ -193,13 +198,18 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
 
 
 @checked
-def plot_rate(result: xr.Dataset) -> holoviews.Layout:
-    """Plot capacity and mean voltage against current on a logarithmic axis.
+def plot_rate(
+    result: xr.Dataset, *, kind: Literal["logarithmic", "linear"] = "logarithmic"
+) -> holoviews.Layout:
+    """Plot capacity and mean voltage against current.
 
     Parameters
     ----------
     result
-        Result of `rate`; specific quantities are taken where it has them.
+        Result of `rate`; specific quantities are taken where it has them. Samples of
+        one along ``sample`` lie on one another.
+    kind
+        "logarithmic" or "linear": the axis of the current.
 
     Returns
     -------
@@ -207,6 +217,8 @@ def plot_rate(result: xr.Dataset) -> holoviews.Layout:
     """
     hv = load_hvplot()
     require_dims(result, ("rate",), caller="plot_rate")
+    if "sample" in result.dims:
+        return overlay_samples(plot_rate, result, kind=kind)
     kind = "specific_" if "specific_capacity" in result else ""
     current = result[f"{kind}current"]
     x = dimension(current, words="Current")
@@ -219,6 +231,9 @@ def plot_rate(result: xr.Dataset) -> holoviews.Layout:
         points = (current.values, result[name].values)
         curve = hv.Curve(points, x, y) * hv.Scatter(points, x, y)
         panels.append(
-            curve.opts(hv.opts.Curve(logx=True, padding=0.1), hv.opts.Scatter(size=7))
+            curve.opts(
+                hv.opts.Curve(logx=kind == "logarithmic", padding=0.1),
+                hv.opts.Scatter(size=7),
+            )
         )
     return hv.Layout(panels).cols(1)

@@ -102,7 +102,7 @@ def plot_with_voltage(
     data
         A joined series, or a result with its coordinates: an array on ``scan`` alone
         or on ``scan`` and one more dimension (components, clusters), or a Dataset
-        with `quantity`.
+        with `quantity`. Impedance and what was fitted to it lie on ``spectrum``.
     quantity
         Name of a variable or coordinate. Default: the array itself.
     x
@@ -128,6 +128,8 @@ def plot_with_voltage(
         If the scans are not joined.
     """
     hv = plotting.load_hvplot()
+    if "spectrum" in data.dims and "scan" not in data.dims:
+        data = data.rename(spectrum="scan")
     _require_labels(data, ["voltage", "time"])
     values = _quantity(data, quantity)
     if record is not None and x != "time":

@@ -10,6 +10,7 @@ from batteryxr.core import plotting
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.plotting import overlay_samples
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overl
     hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_gitt")
     require_variables(result, ["equilibrium_voltage"], caller="plot_gitt")
+    if "sample" in result.dims:
+        return overlay_samples(plot_gitt, result, axis=axis)
     x, y = _dimension(result, axis), named("voltage")
     parts = []
     for side, data in _sides(result):
@@ -84,6 +87,8 @@ def plot_time_constants(
     hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_time_constants")
     require_variables(result, ["inverse_tau"], caller="plot_time_constants")
+    if "sample" in result.dims:
+        return overlay_samples(plot_time_constants, result, axis=axis)
     x = _dimension(result, axis)
     y = plotting.dimension(result["inverse_tau"])
     parts = []

@@ -17,6 +17,7 @@ from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
 from batteryxr.io.door.files import head, named, refuse_other, regular, text
 from batteryxr.io.door.limits import refuse_bomb
+from batteryxr.io.door.words import first_odd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,11 @@ def _csv(path: Path, options: Options) -> RawTable:
     try:
         labels = tuple(next(csv.reader([decode(first).rstrip("\r")]), ()))
     except csv.Error as error:
-        raise FileFormatError(path, f"the labels are damaged: {error}.", 1) from error
+        raise FileFormatError(
+            path,
+            "the labels are damaged: a quote is not closed, or one is too long.",
+            1,
+        ) from error
     body, notes = finish(rest, len(labels) - 1, b",")
     table = TextTable(path, labels, body, ",", 2)
     places = _located(path, labels, options)
@@ -84,9 +89,7 @@ def _parquet(path: Path, options: Options) -> RawTable:
             columns[name] = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:
             label = table.column_names[place.index]
-            raise FileFormatError(
-                path, f"column {label!r} does not hold numbers: {error}."
-            ) from error
+            raise _no_numbers(path, label, table.column(place.index)) from error
     return _table(columns, places)
 
 
@@ -183,9 +186,16 @@ def _numbers(path: Path, label: str, column: Any) -> np.ndarray:
             return np.array([_number(value) for value in values])
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise FileFormatError(
-            path, f"column {label!r} does not hold numbers: {error}."
-        ) from error
+        raise _no_numbers(path, label, column) from error
+
+
+def _no_numbers(path: Path, label: str, column: Any) -> FileFormatError:
+    """Return the error of a column in which something is no number."""
+    odd = first_odd(column.to_pylist())
+    found = f", but {odd!r}" if odd else ""
+    return FileFormatError(
+        path, f"column {label!r} does not hold numbers{found}. Export it again."
+    )
 
 
 def _number(text: str) -> float:

@@ -19,6 +19,7 @@ from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.files import head, refuse_other, regular
 from batteryxr.io.door.limits import WHOLE, refuse_larger
+from batteryxr.io.door.words import told
 from batteryxr.io.timing.rows import with_start
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def _read(path: Path) -> RawTable:
                 raise error from None
             raise FileFormatError(
                 path,
-                f"fastnda does not know this version ({error}). NewareNDA may: "
-                "pip install NewareNDA.",
+                f"is of version {_version(path)}, which fastnda does not know. "
+                "NewareNDA may: pip install NewareNDA.",
             ) from error
 
 
@@ -145,7 +146,9 @@ def _with_newarenda(path: Path) -> RawTable:
             )
         except NotImplementedError as error:
             raise FileFormatError(
-                path, f"is of a version that no library knows ({error})."
+                path,
+                f"is of version {_version(path)}, which no library knows. Export it "
+                "as .csv or .xlsx.",
             ) from error
         version = _version(path)
     with _damage_named(path):
@@ -287,9 +290,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     except (FileFormatError, NotImplementedError, MemoryError):
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise FileFormatError(
-            path, f"is not a whole Neware file ({what}). Copy or export it again."
+            path,
+            f"is not a whole Neware file: {told(error)}. Copy or export it again.",
         ) from error
 
 

@@ -26,6 +26,7 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in what is taken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows: no cycler records so rarely
 _DUPLICATES = 0.05  # fraction of rows: more than step changes can explain
 _HIGHEST = 1000.0  # V
+_COPIES, _FEW_ROWS = 1000, 3  # times that a table is looked for, and its least rows
 #: A clock that falls behind test time by more than this, or this part of an interval,
 #: was set back.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -246,6 +247,44 @@ def _backward_clock(table: RawTable) -> str | None:
     )
 
 
+def _copied(table: RawTable) -> np.ndarray:
+    """Return which rows are a copy of earlier ones: a table that stands there twice."""
+    copied = np.zeros(table.rows, bool)
+    times = table.columns["test_time"]
+    compared = [
+        np.asarray(table.columns[name], float)
+        for name in ("test_time", "voltage", "current")
+        if name in table.columns
+    ]
+    for back in (np.flatnonzero(np.diff(times) < 0) + 1)[:_COPIES]:
+        before = np.flatnonzero(times[:back] == times[back])
+        if copied[back] or not before.size:
+            continue
+        start = int(before[0])
+        n = min(back - start, table.rows - back)
+        one, other = slice(start, start + n), slice(back, back + n)
+        if n >= _FEW_ROWS and all(
+            np.array_equal(c[one], c[other], equal_nan=True) for c in compared
+        ):
+            copied[other] = True
+    return copied
+
+
+def _repeated_rows(table: RawTable) -> str | None:
+    copied = _copied(table)
+    if not copied.any():
+        return None
+    return (
+        f"{int(copied.sum())} rows, from row {int(np.argmax(copied))} on, are those "
+        "before once more: the table was pasted or exported twice"
+    )
+
+
+def _mend_repeated_rows(table: RawTable) -> RawTable:
+    """Leave the copies out."""
+    return _chosen(table, np.flatnonzero(~_copied(table)))
+
+
 def _row_order(table: RawTable) -> str | None:
     readings = _clock(table)
     if readings is None:
@@ -302,7 +341,11 @@ def _mend_backward_clock(table: RawTable) -> RawTable:
 
 def _mend_row_order(table: RawTable) -> RawTable:
     """Put the rows in order of their test time."""
-    order = np.argsort(table.columns["test_time"], kind="stable")
+    return _chosen(table, np.argsort(table.columns["test_time"], kind="stable"))
+
+
+def _chosen(table: RawTable, order: np.ndarray) -> RawTable:
+    """Return some of the rows, in this order."""
     moved = {n: np.asarray(v)[order] for n, v in table.columns.items()}
     rows = {
         name: values[order]
@@ -314,6 +357,7 @@ def _mend_row_order(table: RawTable) -> RawTable:
 
 #: In this order: a repair mends what the later checks look at.
 _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
+    "repeated_rows": _repeated_rows,
     "row_order": _row_order,
     "time_scale": _time_scale,
     "backward_time": _backward_time,
@@ -326,6 +370,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "current_sign": doubt,
 }
 _REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
+    "repeated_rows": _mend_repeated_rows,
     "row_order": _mend_row_order,
     "time_scale": _mend_time_scale,
     "cycle_counts": _mend_cycle_counts,

@@ -16,6 +16,7 @@ from batteryxr.io.cycler.labels import (
     STATE,
     Source,
     choose,
+    split,
     units_row,
     zone_of,
 )
@@ -33,6 +34,13 @@ _TELLING = re.compile(
 )
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
 _COLDEST = -273.15  # degC
+
+
+#: What is read as text.
+_WORDS = (CLOCK, STATE)
+#: Clocks and states as anybody writes them: an export may have been edited.
+_ANY = tuple(column for column in GENERIC.columns if column.name in _WORDS)
+_CHANNEL = re.compile(r"ch(annel|an)?([ _-]?(index|number|no\.?|id|name))?#?|通道号?")
 
 
 @dataclass(frozen=True)
@@ -62,14 +70,19 @@ class TableLayout:
     @property
     def numbers(self) -> dict[str, int]:
         """Name -> column index of what is read as numbers."""
-        words = (CLOCK, STATE)
-        return {n: s.index for n, s in self.found.items() if n not in words}
+        return {n: s.index for n, s in self.found.items() if n not in _WORDS}
 
     @property
     def words(self) -> dict[str, int]:
         """Name -> column index of what is read as text."""
-        words = (CLOCK, STATE)
-        return {n: s.index for n, s in self.found.items() if n in words}
+        return {n: s.index for n, s in self.found.items() if n in _WORDS}
+
+    @property
+    def channel(self) -> int | None:
+        """Column index of the channel of each row, where there is one."""
+        bare = [split(label)[0] for label in self.labels]
+        named = (k for k, label in enumerate(bare) if _CHANNEL.fullmatch(label))
+        return next(named, None)
 
 
 def recognise(
@@ -109,7 +122,7 @@ def recognise(
         for vendor in TEXT:
             if not re.search(vendor.mark, text):
                 continue
-            found = choose(labels, vendor.columns, wanted)
+            found = choose(labels, (*vendor.columns, *_ANY), wanted)
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
                 ("test_time", "step_time", CLOCK)
             ):
@@ -137,7 +150,7 @@ def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
         return FileFormatError(
             path,
             f"the labels {shown} are those of an impedance spectrum, which is no "
-            "cycling.",
+            "cycling: read_impedance reads it.",
             number,
         )
     found = choose(shown, GENERIC.columns)

@@ -13,6 +13,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import clock
 from batteryxr.io.door.endings import CUT, ends_within_number
+from batteryxr.io.door.words import of_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,10 +138,11 @@ class TextTable:
                 quoting=csv.QUOTE_MINIMAL if b'"' in self.body else csv.QUOTE_NONE,
             )
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
-            line = re.search(r"line (\d+)", str(error))
-            number = self.line(int(line[1]) - 1) if line else None
+            words, row = of_table(error)
             raise FileFormatError(
-                self.path, f"the rows cannot be read: {error}.", number
+                self.path,
+                f"the rows cannot be read: {words}. Export it again.",
+                None if row is None else self.line(row),
             ) from error
         rows = self.body.count(b"\n") + (not self.body.endswith(b"\n"))
         if b'"' not in self.body and len(frame) != rows:
@@ -184,7 +186,12 @@ class TextTable:
         try:
             rows = list(csv.reader(lines, delimiter=self.separator))
         except csv.Error as error:
-            raise FileFormatError(self.path, f"{error}.", self.first_line) from error
+            raise FileFormatError(
+                self.path,
+                "a row at or below this one has a quote that is not closed, or a cell "
+                "that is too long. Export it again.",
+                self.first_line,
+            ) from error
         for number, row in enumerate(rows):
             if len(row) != self.named and row[self.named :] != [""]:
                 self._refuse_width(number, len(row))

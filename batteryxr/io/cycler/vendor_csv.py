@@ -7,6 +7,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.cycler.table import Options
@@ -15,8 +18,6 @@ from batteryxr.io.door.files import text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
 
     from batteryxr.io.cycler.table import RawTable
 
@@ -136,7 +137,10 @@ def _read(
     table = TextTable(
         path, labels, body, below.separator, below.first_line + skipped, below.lines
     )
-    columns = table.read(layout.numbers, layout.words)
+    channel = {} if layout.channel is None else {"channel": layout.channel}
+    columns = table.read(layout.numbers, {**layout.words, **channel})
+    if channel:
+        columns = _of_one(path, columns, options.test)
     preamble = "\n".join(above)
     raw_table = assemble(
         layout,
@@ -145,7 +149,7 @@ def _read(
         options,
         head=preamble,
         header={"text": preamble} if preamble else {},
-        first_line=table.first_line if below.lines is None else None,
+        first_line=table.first_line if below.lines is None and not channel else None,
     )
     twice = [name for name in raw_table.labels.values() if labels.count(name) > 1]
     if twice:
@@ -153,6 +157,35 @@ def _read(
             f"several columns are called {twice[0]!r}: the first counts"
         )
     return replace(raw_table, notes={**raw_table.notes, **own, **notes})
+
+
+def _of_one(
+    path: Path, columns: dict[str, np.ndarray], test: int | None
+) -> dict[str, np.ndarray]:
+    """Return the rows of one channel.
+
+    Raises
+    ------
+    ArgumentError
+        If there are several channels and none of them is chosen.
+    """
+    names = [str(cell).strip() for cell in columns["channel"]]
+    known = sorted(set(names) - {""})
+    if len(known) < 2:
+        return columns
+    # Of a channel such as 3-5 the last number.
+    chosen = [
+        n for n in known if test is not None and re.split(r"\D+", n)[-1] == str(test)
+    ]
+    if len(chosen) != 1:
+        raise ArgumentError(
+            "test",
+            test,
+            f"the last number of one of the channels of {path.name}, which are {known}",
+            "Several channels are several cells.",
+        )
+    mine = np.array([name == chosen[0] for name in names])
+    return {name: values[mine] for name, values in columns.items()}
 
 
 def _from_first(body: bytes) -> tuple[bytes, int]:

@@ -316,7 +316,11 @@ GENERIC = Vendor(
         Column("step_time", r"step[ _]?time"),
         Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
         Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
-        Column(CLOCK, r"date|date[ _]?time|timestamp|clock"),
+        Column(
+            CLOCK,
+            r"date([ _/]?time)?|time[ _]?stamp|clock"
+            r"|(unix|epoch|absolute|wall[ _]?clock|system)[ _]?time",
+        ),
     ),
 )
 

@@ -143,7 +143,7 @@ def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
     openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
     check_workbook(path)
     # openpyxl lets zip, XML and its own errors through, and judges files by name.
-    with named(path, "openpyxl cannot open it"), opened(path) as file:
+    with named(path, "is not a workbook as a whole"), opened(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         sheets = {s.title: _rows(path, s) for s in book.worksheets}
         book.close()

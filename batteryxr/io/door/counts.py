@@ -24,6 +24,9 @@ _MARKS = (-1.0, -2.0, -(2.0**15))
 _FULL: dict[float, int] = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
 #: So many pixels at that number, more than just below it, are saturated.
 _PILED, _BELOW = 4, 0.99
+#: Part of a single frame that scattered marks take at most, and part of more marks
+#: that have a neighbour.
+_RARE, _TOGETHER = 0.01, 0.9
 
 
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -39,7 +42,8 @@ def only_counts(values: np.ndarray, source: str) -> np.ndarray:
     values
         As they stand in the file. Of floating numbers, those are no counts that are
         infinite or the largest of a type of integers; -1 and -2, and less than -2**15,
-        where all are whole, as in frames that were integers once.
+        where all are whole and these stay at their pixels, as in frames that were
+        integers once.
     source
         Name of the file, for the warning.
 
@@ -76,14 +80,33 @@ def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
         below = values[values < 0]
         marked = np.isin(below, _MARKS[:2]) | (below <= _MARKS[2])
         known = values[np.isfinite(values)]
-        if marked.all() and (known == np.floor(known)).all():
-            bad = (values < 0) | (False if bad is None else bad)
+        whole = (known == np.floor(known)).all()
+        odd = (values < 0) | (False if bad is None else bad)
+        if marked.all() and whole and _are_marks(odd):
+            bad = odd
     if bad is not None and bad.any():
         _tell_bad(values[bad][0], source)
         values = np.where(bad, values.dtype.type(np.nan), values)
         high = np.fmax.reduce(values, None)
     _tell_saturated(values, high, source)
     return values
+
+
+def _are_marks(below: np.ndarray) -> bool:
+    """Tell marks of gaps and bad pixels from what is left of a subtraction.
+
+    Marks stay at their pixels from frame to frame. In a single frame they are few, or
+    stand side by side; what a subtraction leaves is scattered.
+    """
+    if below.ndim > 2 and len(below) > 1:
+        frames = below.reshape(len(below), -1)
+        return bool(2 * frames.all(axis=0).sum() >= frames.any(axis=0).sum())
+    if below.ndim < 2 or below.mean() <= _RARE:
+        return True
+    frame = below.reshape(below.shape[-2:])
+    edge = np.pad(frame, 1)
+    beside = edge[:-2, 1:-1] | edge[2:, 1:-1] | edge[1:-1, :-2] | edge[1:-1, 2:]
+    return bool((beside & frame).sum() >= _TOGETHER * frame.sum())
 
 
 def _tell_bad(value: float, source: str) -> None:

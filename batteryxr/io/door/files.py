@@ -17,6 +17,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.door.words import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,18 +99,15 @@ def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
     Raises
     ------
     FileFormatError
-        Naming the file, `what` is wrong, and what the library said.
+        Naming the file, `what` is wrong, and why; the library's error is its cause.
     """
     try:
         yield
     except (BatteryxrError, MissingDependencyError, Warning):
         raise
     except Exception as error:
-        said = str(error).strip().splitlines()
-        kind = type(error).__name__
-        words = f"{kind}: {said[0][:300]}" if said else kind
         raise FileFormatError(
-            path, f"{what} ({words}). Copy or export it again."
+            path, f"{what}: {told(error)}. Copy or export it again."
         ) from error
 
 
@@ -264,7 +262,9 @@ def text(path: Path, *takes: str) -> bytes:
             raw = raw.decode("utf-16").encode()
         except UnicodeError as error:
             raise FileFormatError(
-                path, f"is not whole UTF-16 text: {error}."
+                path,
+                "is not whole UTF-16 text: its end is missing, or it is damaged. "
+                "Copy it again.",
             ) from error
     if not raw or raw.isspace():
         raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")

@@ -11,6 +11,7 @@ from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, refuse_other, regular
 from batteryxr.io.door.heaps import check_ends
 from batteryxr.io.door.links import check_links
+from batteryxr.io.door.words import of_hdf5
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +67,10 @@ def _file(h5py: Any, path: Path) -> Any:
             raise FileFormatError(
                 path,
                 "is being written by a program that lets nobody read meanwhile, or "
-                f"was not closed ({error}). Wait, or copy it when it is finished.",
+                "was not closed. Wait, or copy it when it is finished.",
             ) from error
         raise FileFormatError(
-            path, f"cannot be read as HDF5: {error}. Copy it again."
+            path, f"cannot be read as HDF5: {of_hdf5(error)}. Copy it again."
         ) from error
 
 
@@ -92,7 +93,7 @@ def _told(path: Path) -> Iterator[None]:
                 "'batteryxr[io]'."
             )
             raise FileFormatError(
-                path, f"cannot be read as HDF5: {said}. {mend}"
+                path, f"cannot be read as HDF5: {of_hdf5(error.__cause__)}. {mend}"
             ) from error
         raise
 
@@ -127,8 +128,9 @@ def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
             raise FileFormatError(
                 file.file.filename,
                 f"has more than {_MOST:,} groups and datasets, too many to look "
-                "through. Pass dataset=, or copy what was measured into a file of "
-                "its own.",
+                "through. Tell where the data are: dataset=, of read_ptychography "
+                "format={'frames': ..., ...}; or copy what was measured into a file "
+                "of its own.",
             )
         inside = [
             (f"{prefix}/{key}".lstrip("/"), inner, depth + 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import math
+import re
 import struct
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _MOST = 1_000_000  # pages
 _TAGS = 4096  # of a page
 _ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
+#: Units of lengths in headers of TIFF, in nm.
+_NM = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "angstrom": 0.1, "å": 0.1}
 #: An image of so many bytes must be stored in more than a few.
 _LARGE, _RATIO = 64_000_000, 200
 
@@ -55,7 +59,8 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
     FileFormatError
         Saying what is wrong.
     """
-    if page.ndim != 2 or page.dtype is None or page.dtype.kind not in "iuf":
+    grey = page.ndim == 2 or planes(page) > 1
+    if not grey or page.dtype is None or page.dtype.kind not in "iuf":
         raise FileFormatError(path, f"expected grey images; found shape {page.shape}.")
     itemsize = page.dtype.itemsize
     needed = math.prod(page.shape) * itemsize
@@ -80,6 +85,48 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
         raise FileFormatError(
             path, f"an image of {page.shape} pixels is packed into {stored:,} bytes."
         )
+
+
+def planes(page: Any) -> int:
+    """Return how many grey images a page holds, one behind the other.
+
+    Three or four frames of more than a byte are so written by programs that take them
+    for colours.
+    """
+    apart = page.ndim == 3 and int(page.planarconfig) == 2
+    wide = page.dtype is not None and page.dtype.itemsize > 1
+    return int(page.shape[0]) if apart and wide else 1
+
+
+def pixel_size(file: Any) -> tuple[float, float] | None:
+    """Return the pixel (y, x) in nm that OME or ImageJ wrote into a TIFF, or None."""
+    if file.is_ome and file.ome_metadata:
+        return _ome_pixel(file.ome_metadata)
+    if not file.is_imagej:
+        return None
+    unit = str((file.imagej_metadata or {}).get("unit", "")).strip()
+    unit = unit.replace("\\u00B5", "u").replace("micron", "um").replace("µ", "u")
+    factor = _NM.get(unit.lower())
+    sizes = []
+    for name in ("YResolution", "XResolution"):
+        tag = file.pages[0].tags.get(name)
+        if factor is None or tag is None or not tag.value[0]:
+            return None
+        sizes.append(factor * tag.value[1] / tag.value[0])
+    return sizes[0], sizes[1]
+
+
+def _ome_pixel(text: str) -> tuple[float, float] | None:
+    sizes = []
+    for axis in "YX":
+        size = re.search(rf'PhysicalSize{axis}="([^"]+)"', text)
+        unit = re.search(rf'PhysicalSize{axis}Unit="([^"]+)"', text)
+        name = html.unescape(unit[1]) if unit else "um"  # as OME says
+        factor = _NM.get(name.replace("µ", "u").replace("μ", "u").lower())
+        if size is None or factor is None:
+            return None
+        sizes.append(factor * float(size[1]))
+    return sizes[0], sizes[1]
 
 
 def page_places(path: Path, file: Any) -> list[int]:

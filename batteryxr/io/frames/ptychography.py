@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,17 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.io.door.hdf5 import opened, walk
 from batteryxr.io.frames.cxi import read_cxi
 from batteryxr.io.frames.ptychography_found import (
     DIMS,
     LayoutSearch,
+    Signs,
     checked,
     first,
     listed,
+    turned,
 )
 from batteryxr.io.frames.ptychography_layouts import (
     ARRAYS,
@@ -30,7 +32,7 @@ from batteryxr.io.frames.ptychography_layouts import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -52,7 +54,7 @@ def read_ptychography(
     pixel_pitch: DetectorPixel | None = None,
     centre: tuple[float, float] | None = None,
     size: int | None = None,
-    sign: tuple[int, int] | None = None,
+    sign: tuple[int, int] | tuple[str, str] | None = None,
     narrow: bool = False,
 ) -> xr.Dataset:
     """Open a ptychographic scan of any beamline, or one scan per energy.
@@ -81,7 +83,9 @@ def read_ptychography(
         it. Without `size` whole frames are returned.
     sign
         Factors of positions y and x: -1 where the sample is what moves, or a motor
-        runs against the detector's rows or columns. None: as usual for the layout.
+        runs against the detector's rows or columns. None: as usual for the layout. Or
+        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes for y what
+        would be x, and for x the negative of what would be y.
     narrow
         Make counts uint16, as detectors of 32 bits hardly need more: half the memory.
         Bad pixels become 0; reading fails where another count does not fit.
@@ -129,10 +133,10 @@ def _read(
     told: dict[str, float | None],
     centre: tuple[float, float] | None,
     size: int | None,
-    signs: tuple[int, int] | None,
+    signs: Signs | None,
 ) -> xr.Dataset:
     with opened(path) as file:
-        held = dict(walk(file))
+        held = _held(file, layout)
         name = _recognised(held) if layout is None else layout
         if name == "cxi":
             scan = _adjusted(read_cxi(path), at, told, signs)
@@ -141,15 +145,26 @@ def _read(
             frames, shape = found.frames()
             if positions_from is not None:
                 with opened(Path(positions_from)) as other:
-                    places = LayoutSearch(
-                        Path(positions_from), dict(walk(other)), found.layout
-                    )
+                    held = _held(other, layout)
+                    places = LayoutSearch(Path(positions_from), held, found.layout)
                     where = places.positions(shape[:-2], at)
             else:
                 where = found.positions(shape[:-2], at)
             scan = found.scan(frames, where, told, signs)
             centre = centre or found.centre()
     return _cut(scan, centre, size)
+
+
+def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the datasets of a file; only those that are named, where all are."""
+    if not isinstance(layout, Mapping):
+        return dict(walk(file))
+    paths = [v if isinstance(v, str) else v[0] for v in layout.values() if v]
+    if any("*" in path or "?" in path or "[" in path for path in paths):
+        return dict(walk(file))
+    given = {path.strip("/"): file.get(path) for path in paths}
+    found = {k: v for k, v in given.items() if hasattr(v, "shape")}
+    return found if len(found) == len(given) else dict(walk(file))
 
 
 def _recognised(held: Mapping[str, Any]) -> str:
@@ -193,7 +208,7 @@ def _adjusted(
     scan: xr.Dataset,
     at: dict[str, Any],
     told: dict[str, float | None],
-    signs: tuple[int, int] | None,
+    signs: Signs | None,
 ) -> xr.Dataset:
     """Return a scan with what the user tells instead of what the file does."""
     n = scan.sizes["position"]
@@ -204,10 +219,12 @@ def _adjusted(
     for name, value in fresh.items():
         scan = scan.assign_coords({name: scan[name].copy(data=value)})
     if signs is not None:
-        for axis, sign in zip("yx", signs, strict=True):
+        told_places = [scan[f"position_{axis}"].values for axis in "yx"]
+        for axis, values in zip(
+            "yx", turned(np.stack(told_places), signs), strict=True
+        ):
             name = f"position_{axis}"
-            scan = scan.assign_coords({name: scan[name] * sign})
-            scan[name].attrs.update(attributes(name))
+            scan = scan.assign_coords({name: scan[name].copy(data=values)})
     return scan
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+Signs = tuple[int, int] | tuple[str, str]
+
 _JOULE = 1.602176634e-19  # per eV
 #: Energy below which no ptychography is done, eV.
 _FAINT = 50.0
@@ -102,7 +104,7 @@ class LayoutSearch:
         if units == "?":
             raise FileFormatError(
                 self.path,
-                f"{path} names no units: pass format={{{name!r}: ({path!r}, 'um')}}, "
+                f"{path} names no units: pass {self._with_units(name, path)}, "
                 "with the right ones.",
             )
         values = np.asarray(read_all(item), float)
@@ -114,6 +116,17 @@ class LayoutSearch:
             return values * affine(units, ours)[0]
         except ValueError as error:
             raise FileFormatError(self.path, f"{path}: {error}") from error
+
+    def _with_units(self, name: str, path: str) -> str:
+        """Return the argument that tells units of a dataset, and all else beside it."""
+        one = {
+            k: p for k, own in self.layout.paths.items() if (p := first(self.held, own))
+        }
+        pairs = {
+            k: f"({p!r}, 'um')" if self.layout.units.get(k) == "?" else repr(p)
+            for k, p in ({name: path} | one).items()
+        }
+        return f"format={{{', '.join(f'{k!r}: {p}' for k, p in pairs.items())}}}"
 
     def positions(self, scan: tuple[int, ...], at: dict[str, Any]) -> np.ndarray | None:
         """Return where the beam hits (2, n) in nm; None where nothing tells."""
@@ -144,11 +157,12 @@ class LayoutSearch:
         frames: Any,
         where: np.ndarray | None,
         told: dict[str, float | None],
-        signs: tuple[int, int] | None,
+        signs: Signs | None,
     ) -> xr.Dataset:
         """Return the scan."""
         n = frames.shape[0]
         if where is None:
+            self._check_stopped(n)
             raise FileFormatError(
                 self.path,
                 f"no positions for {n} frames: looked at {self._looked('y', 'x')}. "
@@ -156,8 +170,7 @@ class LayoutSearch:
                 "format={'x': path, 'y': path, ...}, the file that holds them with "
                 "positions_from=..., or pass position_y and position_x.",
             )
-        factors = np.array(signs or self.layout.signs, float)[:, None]
-        y, x = where * factors
+        y, x = turned(where, signs, self.layout.signs)
         found = {name: self._geometry(name, value) for name, value in told.items()}
         coords: dict[str, Any] = {
             "position_y": ("position", y, attributes("position_y")),
@@ -180,6 +193,22 @@ class LayoutSearch:
         scan = xr.Dataset(variables, coords=coords)
         scan.attrs["source_files"] = [self.path.name]
         return scan
+
+    def _check_stopped(self, n: int) -> None:
+        """Raise where a file has positions, but not one for each frame."""
+        sizes = {}
+        for axis in "yx":
+            path = first(self.held, self.layout.paths.get(axis, ()), axes=(1, 2))
+            if path is not None:
+                sizes[path] = math.prod(self.held[path].shape)
+        if len(sizes) == 2 and len({*sizes.values()}) == 1:
+            (y, m), (x, _) = sizes.items()
+            raise FileFormatError(
+                self.path,
+                f"{n} frames but {m} positions at {y} and {x}: was the scan stopped "
+                f"early? Pass position_y and position_x (nm) of the {n} frames"
+                f"{f', the first {n} of them' if m > n else ''}.",
+            )
 
     def _bad(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return bad pixels: those of the file's mask, and gaps in the frames."""
@@ -226,6 +255,41 @@ class LayoutSearch:
 
     def _looked(self, *names: str) -> str:
         return ", ".join(p for n in names for p in self.layout.paths.get(n, ())) or "-"
+
+
+def turned(
+    where: np.ndarray, signs: Signs | None, usual: tuple[int, int] = (1, 1)
+) -> np.ndarray:
+    """Return positions (2, n), y first, with other signs or swapped.
+
+    Parameters
+    ----------
+    where
+        As they stand in a file.
+    signs
+        Factors, instead of the usual ones; or names of what y and x are to be.
+    usual
+        Factors of the layout.
+
+    Raises
+    ------
+    ArgumentError
+        If they are neither.
+    """
+    pair = tuple(usual if signs is None else signs)
+    if all(isinstance(s, str) for s in pair):
+        names = [s.lstrip("-") for s in pair]
+        if sorted(names) != ["x", "y"] or any(s.count("-") > 1 for s in pair):
+            raise ArgumentError(
+                "sign", signs, "two of 'y', '-y', 'x', '-x', one of each"
+            )
+        own = where * np.array(usual, float)[:, None]
+        both = [own["yx".index(n)] * (-1.0 if s[0] == "-" else 1.0)
+                for n, s in zip(names, pair, strict=True)]  # fmt: skip
+        return np.stack(both)
+    if len(pair) != 2 or any(isinstance(s, str) or abs(s) != 1 for s in pair):
+        raise ArgumentError("sign", signs, "two factors, 1 or -1, or two names")
+    return np.asarray(where * np.array(pair, float)[:, None])
 
 
 def _labels(geometry: Mapping[str, float]) -> dict[str, Any]:

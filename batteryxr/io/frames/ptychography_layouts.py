@@ -44,7 +44,8 @@ class Layout:
         several datasets are taken one after another. ``positions`` are one dataset of
         columns, instead of ``y`` and ``x``.
     units
-        Of quantities without units in the file, where they are not SI or eV.
+        Of quantities without units in the file, where they are not SI or eV; "?" where
+        they must be asked for.
     signs
         Factors of y and x: -1 where the sample moves: the beam hits at the negative.
     columns
@@ -157,7 +158,8 @@ LAYOUTS: dict[str, Layout] = {
             ),
             **_DETECTOR,
         },
-        {"y": "mm", "x": "mm", "wavelength": "angstrom"},
+        # Stages count in mm, µm or nm: nobody can tell from the numbers.
+        {"y": "?", "x": "?", "wavelength": "angstrom"},
     ),
     "frames": Layout(
         "frames alone, as APS 9-ID, the Bionanoprobe and PtychoShelves store them",

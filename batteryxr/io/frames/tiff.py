@@ -11,7 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp
-from batteryxr.io.door.images import check_page, page_at, page_places, tiff
+from batteryxr.io.door.images import check_page, page_at, page_places, planes, tiff
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ def open_tiff(
         page = file.pages[0]
         check_page(paths[0], page)
         places, shape, stored = page_places(paths[0], file), page.shape, page.dtype
+    if len(paths) > 1 and (len(places) > 1 or planes(page) > 1):
+        each = [open_tiff([path], chunk=chunk, counts=counts) for path in paths]
+        return Held(blocks.concatenate([held.data for held in each]))
+    if planes(page) > 1:
+        return _in_planes(paths[0], places, page, counts)
     n = len(places) if len(paths) == 1 else len(paths)
     dtype = counts_type(stored) if counts else np.dtype(stored)
     step = chunk(int(np.prod(shape)) * dtype.itemsize, n)
@@ -52,6 +57,28 @@ def open_tiff(
         )
         parts.append(block)
     return Held(blocks.concatenate(parts))
+
+
+def _in_planes(path: Path, places: list[int], page: Any, counts: bool) -> Held:
+    """Return the frames of pages that hold several each."""
+    stored = page.dtype
+    dtype = counts_type(stored) if counts else np.dtype(stored)
+    parts = [
+        blocks.from_call(
+            _load_planes, stamp(path), place, counts, shape=page.shape, dtype=dtype
+        )
+        for place in places
+    ]
+    return Held(blocks.concatenate(parts))
+
+
+def _load_planes(about: Stamp, place: int, counts: bool) -> np.ndarray:
+    about.check()
+    with tiff(about.path) as file:
+        page = page_at(file, place)
+        check_page(about.path, page, known=True)
+        image = page.asarray()
+    return only_counts(image, about.path.name) if counts else image
 
 
 def _load(

@@ -15,6 +15,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import attributes, label
 from batteryxr.io.door.files import named, text
+from batteryxr.io.door.words import in_json, in_numbers
 
 if TYPE_CHECKING:
     import os
@@ -113,10 +114,7 @@ def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
 
 def _of_json(where: Path, text: str) -> Iterator[tuple[Record, int]]:
     """Yield the records of a project that Larch or a new Demeter wrote as JSON."""
-    try:
-        project = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(where, f"is not whole JSON: {error}.") from error
+    project = in_json(where, text, "Athena project")
     about = json.dumps([v for k, v in project.items() if k.startswith("_____header")])
     if "athena" not in about.lower():
         raise FileFormatError(where, "is JSON, but no Athena project.")
@@ -261,10 +259,7 @@ def _spectrum(record: Record, path: Path, line: int) -> xr.Dataset | None:
 
 
 def _numbers(words: list[str], path: Path, line: int) -> np.ndarray:
-    try:
-        return np.array([float(w) for w in words])
-    except ValueError as error:
-        raise FileFormatError(path, f"{error} in the record above.", line) from error
+    return in_numbers(path, words, "the record above", line)
 
 
 def _number(word: str, otherwise: float) -> float:

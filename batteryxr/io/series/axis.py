@@ -50,6 +50,7 @@ def on_one_axis(
     own = first.data[0] if first.data else first.source.read()[0]
     wanted = None if isinstance(interpolate, bool) else _grid(interpolate, first.axis)
     differ = [s for s in scans if not _like(s, own)]
+    _refuse_other_units(differ, own, first)
     messages = []
     cut = [s for s in differ if _is_part(s, own)] if wanted is None else []
     if cut and _FEW * len(cut) <= len(scans) and interpolate:
@@ -92,6 +93,28 @@ def on_one_axis(
             f"not finite, and NaN: {_listed([s for s, _ in gaps], extents=False)}"
         )
     return data, grid, messages
+
+
+def _refuse_other_units(differ: Sequence[Scan], own: np.ndarray, first: Scan) -> None:
+    """Raise where an axis is that of the others times a power of ten."""
+    for scan in differ:
+        ends = np.array(scan.ends, dtype=np.float64)
+        if own[0] == 0.0 or not (ends / own[[0, -1]] > 0).all():
+            continue
+        power = np.log10(ends / own[[0, -1]])
+        whole = np.round(power)
+        if (
+            whole[0] != 0
+            and whole[0] == whole[1]
+            and np.allclose(power, whole, atol=2e-3)
+        ):
+            factor = 10.0 ** whole[0]
+            raise FileFormatError(
+                scan.source.path,
+                f"{_extent(scan)}: {factor:g} times the axis of "
+                f"{first.source.path.name}. Is it in other units, such as nm among "
+                "Angstrom? Convert it, or read it apart: axis='r (nm)'.",
+            )
 
 
 def _usual(scans: Sequence[Scan]) -> Scan:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.words import in_numbers
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -194,7 +195,5 @@ def _number(
     path: Path, block: dict[str, list[str]], name: str, otherwise: float
 ) -> float:
     words = block.get(name, [""])[0].split()
-    try:
-        return float(words[0]) if words else float(otherwise)
-    except ValueError as error:
-        raise FileFormatError(path, f"{name} is no number: {error}.") from error
+    found = in_numbers(path, words[:1], f"##{name}")
+    return float(found[0]) if words else float(otherwise)

@@ -13,6 +13,7 @@ from batteryxr.core.errors import ArgumentError, UnitsError
 from batteryxr.core.model import QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io import clock
+from batteryxr.io.door.words import first_odd
 from batteryxr.io.series.headers import Entry
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ArgumentError(
-            "pattern", pattern, f"a regular expression ({error})"
+            "pattern",
+            pattern,
+            f"a regular expression; it breaks at character {(error.pos or 0) + 1}",
         ) from error
     if not compiled.groupindex:
         raise ArgumentError(
@@ -113,7 +116,8 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
             raise ArgumentError(
                 "pattern",
                 pattern,
-                f"a number for {name!r} in every file name ({error})",
+                f"a number for {name!r} in every file name, not "
+                f"{first_odd(w for w in words if w)!r}",
                 f"To keep text, call the group something else than {name!r}.",
             ) from error
         coords[name] = ("scan", numbers, attributes(name))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.words import in_numbers
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -132,10 +133,7 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
 
 
 def _numbers(path: Path, text: str) -> np.ndarray:
-    try:
-        found = np.array([float(w) for w in re.split(r"[\s,;]+", text) if w])
-    except ValueError as error:
-        raise FileFormatError(path, f"{error}: the pattern is damaged.") from error
+    found = in_numbers(path, filter(None, re.split(r"[\s,;]+", text)), "the pattern")
     if found.size < 2:
         raise FileFormatError(path, "holds no numbers of a pattern: it is cut.")
     return found

@@ -32,6 +32,7 @@ FORMATS = {
         (".jdx", ".dx"),
         re.compile(rb"(?i)\s*## *T *I *T *L *E *="),
     ),
+    "packed": Format("series.packed", (".brml", ".rasx")),
     "stepped": Format("series.stepped"),
 }
 #: The line that begins a scan of a SPEC file.
@@ -60,6 +61,9 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     FileFormatError
         If there is none, or the file is damaged.
     """
+    if path.suffix.lower() in FORMATS["packed"].suffixes:
+        packed: list[Decoded] = FORMATS["packed"].read(path)
+        return packed
     raw = load(path, "xml")
     tables: list[Decoded]
     if FORMATS["xrdml"].matches(raw):

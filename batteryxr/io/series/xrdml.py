@@ -35,7 +35,12 @@ def read(path: Path, raw: bytes) -> list[Decoded]:
     try:
         root = ElementTree.fromstring(raw)
     except ElementTree.ParseError as error:
-        raise FileFormatError(path, f"is not whole XML: {error}.") from error
+        line, column = error.position
+        raise FileFormatError(
+            path,
+            f"is not whole XML: it breaks at column {column + 1}. Copy it again.",
+            line,
+        ) from error
     for each in root.iter():
         each.tag = re.sub(r"\{.*\}", "", str(each.tag))
     header = [

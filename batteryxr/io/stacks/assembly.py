@@ -39,6 +39,8 @@ class RawStack:
         "intensity", "transmission" (complex) or "absorption".
     i0
         (energy,) incident intensity, where it was measured beside.
+    flat, dark
+        (y, x) mean of what was measured without sample, and without beam.
     instrument
         Kind of file.
     header
@@ -54,6 +56,8 @@ class RawStack:
     x: np.ndarray | None = None
     quantity: str = "intensity"
     i0: np.ndarray | None = None
+    flat: np.ndarray | None = None
+    dark: np.ndarray | None = None
     instrument: str = ""
     header: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
-_ENERGIES = ("energy", "photon_energy", "incident_energy")
-_SIGNALS = ("data", "intensity", "absorbed_beam", "counts", "absorption")
+#: The last ones are of NSLS-II (FXI), in keV.
+_KEV = ("X_eng", "xray_eng")
+_ENERGIES = ("energy", "photon_energy", "incident_energy", "energies", *_KEV)
+_SIGNALS = (
+    *("data", "intensity", "absorbed_beam", "counts", "absorption"),
+    *("img_xanes", "spectroscopy_normalized"),
+)
 _POSITIONS = {"y": ("y", "sample_y"), "x": ("x", "sample_x")}
 #: Where ptychography codes put reconstructed objects, and the size of their pixels.
 _OBJECT = re.compile(r"(?:.*/)?image_?\d*/data")
@@ -37,7 +42,7 @@ def open_hdf5_stack(
     path: Path,
     *,
     dataset: str | None = None,
-    has_energy: bool = False,
+    n_energies: int = 0,
     counts: bool = True,
 ) -> RawStack:
     """Open the stack, spectra or object of one file lazily.
@@ -48,8 +53,8 @@ def open_hdf5_stack(
         The file.
     dataset
         Path of the values inside; None: as NeXus or CXI tell.
-    has_energy
-        The caller knows the energies: the file need not.
+    n_energies
+        How many energies the caller knows, where the file need not: 0 for none.
     counts
         Integers are counts, unless the file tells otherwise.
 
@@ -61,11 +66,11 @@ def open_hdf5_stack(
         If the file is damaged.
     """
     with opened(path) as file:
-        return _described(file, path, dataset, has_energy, counts)
+        return _described(file, path, dataset, n_energies, counts)
 
 
 def _described(
-    file: h5py.Group, path: Path, dataset: str | None, has_energy: bool, counts: bool
+    file: h5py.Group, path: Path, dataset: str | None, n_energies: int, counts: bool
 ) -> RawStack:
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
@@ -73,13 +78,16 @@ def _described(
         values = file[dataset]
         if values.dtype.kind == "c":
             return _object(file, path, values)
-        return _along_energy(path, values.parent, values, has_energy, counts)
+        return _along_energy(path, values.parent, values, n_energies, counts)
     every = list(_walk(file))
     objects = [v for v in every if v.dtype.kind == "c" and v.ndim in (2, 3)]
     named = [v for v in objects if _OBJECT.fullmatch(v.name.strip("/"))] or objects
     if len(named) == 1:
         return _object(file, path, named[0])
     found = list(_signals(every))
+    cubes = [v for v in every if v.ndim == 3 and n_energies in v.shape]
+    if not found and len(cubes) == 1 and n_energies:
+        return _along_energy(path, cubes[0].parent, cubes[0], n_energies, counts)
     if not found:
         raise ArgumentError(
             "dataset",
@@ -90,8 +98,8 @@ def _described(
     group, values = found[0]
     spectra = {_entry(v): (g, v) for g, v in reversed(found) if v.ndim == 1}
     if values.ndim == 1 and len(spectra) > 1:
-        return _spectra(path, dict(reversed(spectra.items())), has_energy, counts)
-    return _along_energy(path, group, values, has_energy, counts)
+        return _spectra(path, dict(reversed(spectra.items())), n_energies, counts)
+    return _along_energy(path, group, values, n_energies, counts)
 
 
 def _entry(values: h5py.Dataset) -> str:
@@ -101,7 +109,7 @@ def _entry(values: h5py.Dataset) -> str:
 def _spectra(
     path: Path,
     found: dict[str, tuple[h5py.Group, h5py.Dataset]],
-    has_energy: bool,
+    n_energies: int,
     counts: bool,
 ) -> RawStack:
     """Return the spectra of all entries of a file along ``scan``.
@@ -112,7 +120,7 @@ def _spectra(
         If they do not share their energies: lists them.
     """
     entries = sorted(found)
-    each = [_along_energy(path, *found[e], has_energy, counts) for e in entries]
+    each = [_along_energy(path, *found[e], n_energies, counts) for e in entries]
     first = each[0]
     for raw in each[1:]:
         here, there = raw.energy, first.energy
@@ -179,10 +187,10 @@ def _energy(group: h5py.Group) -> Any:
 
 
 def _along_energy(
-    path: Path, group: h5py.Group, values: h5py.Dataset, has_energy: bool, counts: bool
+    path: Path, group: h5py.Group, values: h5py.Dataset, n_energies: int, counts: bool
 ) -> RawStack:
     node = _energy(group)
-    if node is None and not has_energy:
+    if node is None and not n_energies:
         raise ArgumentError(
             "energy", None, "the energies", f"None lie beside {values.name}."
         )
@@ -190,8 +198,9 @@ def _along_energy(
     if energy is not None:
         energy = energy * _energy_factor(path, node)
         check_energies(path, energy)
-    dims = _dims(path, group, values, energy)
     notes: list[str] = []
+    n = n_energies if energy is None else energy.size
+    dims = _dims(path, group, values, n, notes)
     positions = {
         axis: _positions(path, group, axis, size, notes)
         for axis, size in zip(dims, values.shape, strict=True)
@@ -208,6 +217,7 @@ def _along_energy(
                 i0 = np.where(known, monitor.astype(float), np.nan)
     # The contributed NXxas keeps the absorption itself under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
+    sizes = dict(zip(dims, values.shape, strict=True))
     title = read_all(entry["title"]) if "title" in entry else b""
     return RawStack(
         data=_lazy(path, values, counts=counts and not absorbed),
@@ -215,6 +225,8 @@ def _along_energy(
         dims=dims,
         quantity="absorption" if absorbed else "intensity",
         i0=i0,
+        flat=None if i0 is not None else _field(path, group, "data_white", sizes),
+        dark=_field(path, group, "data_dark", sizes),
         instrument=definition or "HDF5",
         header={"title": text(title)} if isinstance(title, str | bytes) else {},
         notes=tuple(notes),
@@ -223,7 +235,7 @@ def _along_energy(
 
 
 def _dims(
-    path: Path, group: h5py.Group, values: h5py.Dataset, energy: np.ndarray | None
+    path: Path, group: h5py.Group, values: h5py.Dataset, n: int, notes: list[str]
 ) -> tuple[str, ...]:
     axes = group.attrs.get("axes", values.attrs.get("axes", ()))
     if isinstance(axes, str | bytes):
@@ -231,18 +243,33 @@ def _dims(
     told = tuple(_dim(text(name)) for name in axes)
     if len(told) == values.ndim and "" not in told and len(set(told)) == len(told):
         dims = told
+    elif values.ndim == 3:
+        dims = _cube(path, values, n, notes)
     else:
-        dims = {1: ("energy",), 2: ("scan", "energy"), 3: ("energy", "y", "x")}.get(
-            values.ndim, ()
-        )
+        dims = {1: ("energy",), 2: ("scan", "energy")}.get(values.ndim, ())
     sizes = dict(zip(dims, values.shape, strict=False))
-    if not dims or (energy is not None and sizes.get("energy") != energy.size):
+    if not dims or (n and sizes.get("energy") != n):
         raise FileFormatError(
             path,
-            f"{values.name} of shape {values.shape} does not fit its "
-            f"{0 if energy is None else energy.size} energies.",
+            f"{values.name} of shape {values.shape} does not fit its {n} energies.",
         )
     return dims
+
+
+def _cube(
+    path: Path, values: h5py.Dataset, n: int, notes: list[str]
+) -> tuple[str, ...]:
+    """Return the order of axes that nothing tells, by how many energies there are."""
+    fits = [axis for axis, size in enumerate(values.shape) if size == n]
+    at = fits[0] if fits else 0
+    if len(fits) > 1:
+        notes.append(
+            f"{path.name}: {len(fits)} axes of {values.name} {values.shape} fit {n} "
+            f"energies; axis {at} is taken"
+        )
+    dims = ["y", "x"]
+    dims.insert(at, "energy")
+    return tuple(dims)
 
 
 def _dim(name: str) -> str:
@@ -270,7 +297,28 @@ def _positions(
             if not np.isfinite(values).all():
                 raise FileFormatError(path, f"{node.name} is not finite.")
             return values
+    node = group.get(f"{axis}_pixel_size")
+    if node is not None and getattr(node, "size", 0):
+        units = text(node.attrs.get("units", "")) or "um"  # as ALBA writes it
+        pixel = float(np.ravel(read_all(node))[0]) * _factor(
+            path, node.name, units, "nm"
+        )
+        if math.isfinite(pixel) and pixel > 0:
+            return pixel * np.arange(size)
     return None
+
+
+def _field(
+    path: Path, group: h5py.Group, name: str, shape: dict[str, int]
+) -> np.ndarray | None:
+    """Return the mean of flat or dark frames beside the values (Data Exchange)."""
+    node = group.get(name)
+    if node is None or getattr(node, "ndim", 0) not in (2, 3):
+        return None
+    if node.shape[-2:] != (shape.get("y"), shape.get("x")):
+        return None
+    frames = only_counts(np.asarray(read_all(node)), path.name).astype(float)
+    return np.asarray(frames.reshape(-1, *node.shape[-2:]).mean(axis=0))
 
 
 def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:
@@ -360,7 +408,8 @@ def _chunks(
 
 
 def _energy_factor(path: Path, node: h5py.Dataset) -> float:
-    units = text(node.attrs.get("units", "")) or "eV"
+    usual = "keV" if node.name.rsplit("/", 1)[-1] in _KEV else "eV"
+    units = text(node.attrs.get("units", "")) or usual
     return _factor(path, node.name, units, "eV")
 
 

@@ -24,6 +24,8 @@ from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.files import head, named, refuse_other, text
 from batteryxr.io.door.folders import files_in
+from batteryxr.io.door.images import pixel_size as told_pixel
+from batteryxr.io.door.images import tiff
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 from batteryxr.io.series.columns import read_columns
@@ -52,14 +54,16 @@ FORMATS = {
     "hdf5": Format("stacks.hdf5", SUFFIXES, function="open_hdf5_stack"),
 }
 _ENDINGS = ".hdr, {}, {} or {}".format(*(f.suffixes for f in [*FORMATS.values()][1:]))
-#: In a file name: 5465.5eV, 5465p5_eV, E5465.5, energy_5465.
+#: In a file name: 5465.5eV, 5.4655keV, 5465p5_eV, E5465.5, energy_5465.
 _IN_NAME = re.compile(
-    r"(?P<a>\d+(?:[.p]\d+)?)[_ ]?eV"
+    r"(?P<k>\d+(?:[.p]\d+)?)[_ ]?keV"
+    r"|(?P<a>\d+(?:[.p]\d+)?)[_ ]?eV"
     r"|(?:^|[_\- ])(?:E|energy)[_ ]?(?P<b>\d+(?:[.p]\d+)?)",
     re.IGNORECASE,
 )
 #: Many images are chunked into about so many blocks, none of more bytes than this.
 _BLOCKS, _BLOCK = 1000, 32_000_000
+_FIELDS = {"i0": "Incident intensity, flat field", "dark": "Dark field"}
 #: Relative difference of pixels that is no rounding.
 _SAME = 1e-4
 
@@ -83,12 +87,14 @@ def read_stack(
     path
         A STXM header ``.hdr`` (its ``.xim`` images beside it); ``.xrm`` or ``.txrm``;
         TIFF files, one of many pages or one for each energy; a NeXus file (NXstxm,
-        NXxas, any NXdata along energy); CXI files of ptychographic objects, one for
-        each energy or one for all. A folder, a pattern, a list, or one path.
+        NXxas, any NXdata along energy); HDF5 of FXI (NSLS-II), Mistral (ALBA) and
+        Data Exchange, or with a single 3-D dataset where `energy` is passed, in any
+        order of axes; CXI files of ptychographic objects, one for each energy or one
+        for all. A folder, a pattern, a list, or one path.
     energy
         Photon energies (eV) in the order of the frames, or a text file whose first
         column holds them. None: as the files tell, in their headers or names
-        (``_5465.5eV``).
+        (``_5465.5eV``, ``_5.4655keV``).
     pixel_size
         Of a pixel (nm), one number or (y, x): what the file does not tell or tells
         wrongly.
@@ -106,7 +112,8 @@ def read_stack(
         Along rising ``energy`` (eV), ``y`` and ``x`` (nm; pixel numbers with units
         "1" where the size is unknown). Objects of ptychography are complex and called
         ``transmission``. An incident intensity measured beside is the coordinate
-        ``i0``. Spectra without images (NXxas) lie along ``energy`` alone, or
+        ``i0``, the mean of flat fields along y and x, with ``dark`` that of dark ones.
+        Spectra without images (NXxas) lie along ``energy`` alone, or
         ``(scan, energy)``.
 
     Raises
@@ -133,7 +140,8 @@ def read_stack(
     paths = _paths(path)
     given = _given_energies(energy)
     with named(paths[0]):
-        raw = _open(paths, dataset, region, given is not None, quantity)
+        count = 0 if given is None else given.size
+        raw = _open(paths, dataset, region, count, quantity)
     messages = list(raw.notes)
     values = _energies(raw, paths, given)
     array = xr.DataArray(raw.data, dims=raw.dims)
@@ -141,6 +149,10 @@ def read_stack(
     if raw.i0 is not None:
         attrs = {"units": "1", "long_name": "Incident intensity"}
         array = array.assign_coords(i0=("energy", raw.i0, attrs))
+    for name, image in (("i0", raw.flat), ("dark", raw.dark)):
+        if image is not None:
+            attrs = {"units": "1", "long_name": _FIELDS[name]}
+            array = array.assign_coords({name: (("y", "x"), image, attrs)})
     array = array.assign_coords(_positions(raw, array, pixel_size))
     order = np.argsort(values, kind="stable")
     if (order != np.arange(order.size)).any():
@@ -206,7 +218,7 @@ def _open(
     paths: list[Path],
     dataset: str | None,
     region: int,
-    has_energy: bool,
+    n_energies: int,
     quantity: str | None,
 ) -> RawStack:
     counts = quantity in (None, "intensity")
@@ -225,12 +237,12 @@ def _open(
     if kinds <= set(FORMATS["xradia"].suffixes):
         raw = FORMATS["xradia"].read(paths, counts=counts)
         return raw
-    tiff = FORMATS["tiff"]
-    if kinds <= set(tiff.suffixes):
-        held = tiff.read(paths, chunk=_images, counts=counts)
-        return RawStack(held.data, energy=_from_names(paths), instrument="TIFF")
+    images = FORMATS["tiff"]
+    if kinds <= set(images.suffixes):
+        held = images.read(paths, chunk=_images, counts=counts)
+        return _tiff(held.data, paths)
     if is_hdf5(paths[0]):
-        wanted = {"dataset": dataset, "has_energy": has_energy, "counts": counts}
+        wanted = {"dataset": dataset, "n_energies": n_energies, "counts": counts}
         read = FORMATS["hdf5"].read
         return _joined([read(p, **wanted) for p in paths], paths)
     refuse_other(paths[0], head(paths[0]))
@@ -240,6 +252,19 @@ def _open(
         f"a file that ends in {_ENDINGS}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
+
+
+def _tiff(data: Any, paths: list[Path]) -> RawStack:
+    """Return frames of TIFF files, with the pixels that OME or ImageJ wrote."""
+    energy = _from_names(paths)
+    if energy is not None and energy.size != data.shape[0]:
+        energy = None
+    with tiff(paths[0]) as file:
+        pixel = told_pixel(file)
+    if pixel is None:
+        return RawStack(data, energy=energy, instrument="TIFF")
+    y, x = (p * np.arange(n) for p, n in zip(pixel, data.shape[1:], strict=True))
+    return RawStack(data, energy=energy, y=y, x=x, instrument="TIFF")
 
 
 def _images(nbytes: int, n: int) -> int:
@@ -320,8 +345,10 @@ def _from_names(paths: list[Path]) -> np.ndarray | None:
     found = [_IN_NAME.search(p.stem) for p in paths]
     if not all(found):
         return None
-    texts = [(m["a"] or m["b"]) for m in found if m]
-    return np.array([float(t.lower().replace("p", ".")) for t in texts])
+    texts = [(m["k"] or m["a"] or m["b"]) for m in found if m]
+    factors = [1e3 if m["k"] else 1.0 for m in found if m]
+    values = np.array([float(t.lower().replace("p", ".")) for t in texts])
+    return np.round(values * factors, 6)
 
 
 def _energies(raw: RawStack, paths: list[Path], given: np.ndarray | None) -> np.ndarray:

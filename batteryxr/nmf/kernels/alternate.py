@@ -47,6 +47,8 @@ class Rules:
         ``"coordinate"`` by one, and nothing is extrapolated.
     max_iter
         Largest number of alternations.
+    given
+        (k, samples) weights that are known, NaN where they are free; or None.
     tol
         Stop when ten alternations lower the error by less than this fraction.
     """
@@ -59,6 +61,7 @@ class Rules:
     solver: str = "active-set"
     max_iter: int = 1000
     tol: float = 1e-5
+    given: np.ndarray | None = None
 
     @property
     def sweeps(self) -> int:
@@ -291,6 +294,8 @@ def _weights(
         rhs = rhs - sparse[1]
     if rules.smoothness:
         gram = gram + np.diag(rules.smoothness * hals.roughness(components))
+    if rules.given is not None:
+        return _around_given(gram, rhs, rules.given, closure=rules.closure)
     if rules.weight_smoothness:
         return _smooth_weights(gram, rhs, before, components, rules)
     if rules.sweeps and not rules.closure:
@@ -298,6 +303,29 @@ def _weights(
         hals.sweep(gram, rhs, weights, rules.sweeps)
         return weights
     return nnls.solve(gram, rhs, closure=rules.closure)
+
+
+def _around_given(
+    gram: np.ndarray, rhs: np.ndarray, given: np.ndarray, *, closure: bool
+) -> np.ndarray:
+    """Solve the weights that are free beside those that are given."""
+    weights = np.nan_to_num(given)
+    free = np.isnan(given)
+    kinds, group = np.unique(free, axis=1, return_inverse=True)
+    for number in range(kinds.shape[1]):
+        here, move = np.flatnonzero(group.ravel() == number), kinds[:, number]
+        if not move.any():
+            continue
+        own = gram[here] if gram.ndim == 3 else gram
+        cross = own[..., move, :][..., ~move]
+        product = "fx,xq->fq" if gram.ndim == 2 else "qfx,xq->fq"
+        known = weights[~move][:, here]
+        right = rhs[move][:, here] - np.einsum(product, cross, known)
+        left = np.maximum(1.0 - known.sum(axis=0), 0.0) if closure else 1.0
+        right = right / np.maximum(left, 1e-12)
+        found = nnls.solve(own[..., move, :][..., move], right, closure=closure)
+        weights[np.ix_(move, here)] = found * left
+    return weights
 
 
 def _smooth_weights(

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
 
+#: Walks of fewer steps do not climb to the ends of the weights.
+_CLIMBING = 10_000
+
+
 @dataclass
 class Range:
     """What a walk has seen.
@@ -45,6 +49,22 @@ class Range:
     moved: float
 
 
+class Noise(NamedTuple):
+    """Of the data, and what the components have of it.
+
+    Parameters
+    ----------
+    level
+        Standard deviation of a value of the data.
+    covariance
+        (k, k) of the components at each point, in units of the variance of the data.
+        None takes that of components that are all free.
+    """
+
+    level: float
+    covariance: np.ndarray | None = None
+
+
 def explore(
     weights: np.ndarray,
     components: np.ndarray,
@@ -52,7 +72,7 @@ def explore(
     rng: np.random.Generator,
     *,
     closure: bool,
-    noise: float,
+    noise: Noise,
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:
@@ -69,9 +89,8 @@ def explore(
     closure
         Weights sum to one; otherwise each component keeps its sum over the points.
     noise
-        Standard deviation of a value of the data. So far may noise take weights and
-        components below zero that no more than a twentieth of one of all would be
-        farther, if all were zero.
+        Of the data. So far may it take weights and components below zero that no more
+        than a twentieth of one of all would be farther, if all were zero.
     steps
         Moves of one component.
     draws
@@ -90,7 +109,18 @@ def explore(
     keep = np.linalg.solve(s, np.ones(k)) if closure else axes.sum(axis=1)
     thin = max(steps // draws, 1)
     low = np.stack([weights, weights]), np.stack([components, components])
-    slack = [noise * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)]
+    covariance = noise.covariance
+    slack = [
+        noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
+    ]
+    if covariance is None:
+        spread = np.linalg.pinv(scores.T @ scores, hermitian=True)
+    else:
+        back = np.linalg.inv(s)
+        spread = back @ covariance @ back.T
+        # Weights err by the noise of their pattern, and by that of the components.
+        own = np.einsum("is,ij,js->s", weights, covariance, weights)
+        slack[0] *= float(np.sqrt(1.0 + own.max()))
     place = _Place(
         np.ascontiguousarray(weights, dtype=np.float64),
         np.ascontiguousarray(components, dtype=np.float64),
@@ -101,11 +131,16 @@ def explore(
     edges = _Edges(
         keep / np.linalg.norm(keep),
         np.flatnonzero(~fixed),
-        np.linalg.pinv(scores.T @ scores, hermitian=True),
+        np.ascontiguousarray(spread),
         slack[0],
         slack[1],
     )
-    points, moved = _walk(rng, place, edges, thin * draws, thin, _Seen(*low))
+    seen = _Seen(*low)
+    points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
+    # A random walk seldom comes to the corners, where the truth likes to be.
+    if k > 2 and steps >= _CLIMBING:
+        for goal in range(2 * k):
+            _walk(rng, place, edges, steps // (4 * k), steps, seen, goal)
     return Range(points @ np.linalg.inv(s), *low, moved)
 
 
@@ -165,7 +200,9 @@ def _walk(
     steps: int,
     thin: int,
     seen: _Seen,
+    goal: int,
 ) -> tuple[np.ndarray, float]:
+    """Walk at random; or to where component goal // 2 has most (odd: least) weight."""
     components, axes, moving = place.components, place.axes, edges.moving
     k, points = components.shape
     first, s = place.s.copy(), place.s.copy()
@@ -204,6 +241,8 @@ def _walk(
             _see_weights(w, g, j, low, seen.weights)
             _see_weights(w, g, j, high, seen.weights)
             t = low + (high - low) * rng.random()
+            if goal >= 0:
+                t = _towards(w, g, j, goal, low, high, 0.1 * t)
             share = t / (1 + t * g[j])
             for i in range(k):
                 if i != j:
@@ -226,6 +265,33 @@ def _walk(
                     for a in range(k):
                         w[i, c] += place.scores[c, a] * inverse[a, i]
     return out, moved / steps
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _towards(
+    w: FloatTable,
+    g: Floats,
+    j: int,
+    goal: int,
+    low: float,
+    high: float,
+    otherwise: float,
+) -> float:
+    """Return nearly the end of a piece that has more of a component, if one has."""
+    i, sign = goal // 2, 1.0 - 2.0 * (goal % 2)
+    own, moving = 0.0, 0.0
+    for c in range(w.shape[1]):
+        own += w[i, c]
+        moving += w[j, c]
+    best, there = sign * own, otherwise
+    for t in (0.9 * low, 0.9 * high):
+        scale = 1.0 / (1.0 + t * g[j])
+        total = moving * scale
+        if i != j:
+            total = own - t * g[i] * total
+        if sign * total > best:
+            best, there = sign * total, t
+    return there
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -116,6 +116,113 @@ def fit_pattern(
     )
 
 
+@dataclass
+class PatternsFit:
+    """Outcome of a fit of several models together.
+
+    Parameters
+    ----------
+    values
+        Of the parameters of all models, one after the other.
+    scales, lengths
+        (models,) and the norm of each model at unit scale.
+    r_w
+        Root of the misfit over that of zero.
+    """
+
+    values: np.ndarray
+    scales: np.ndarray
+    lengths: np.ndarray
+    r_w: float
+
+
+def fit_patterns(
+    y: np.ndarray,
+    models: list[
+        tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, Mapping[str, np.ndarray]]
+    ],
+    sigma: np.ndarray | None = None,
+) -> PatternsFit:
+    """Fit the sum of several models; their scales, never negative, are solved exactly.
+
+    Parameters
+    ----------
+    y
+        (points,) the pattern.
+    models
+        Function, start and bounds of each, as of `fit_pattern`.
+    sigma
+        (points,) standard deviations of `y`.
+    """
+    from scipy.optimize import least_squares
+
+    from batteryxr.nmf.kernels import nnls
+
+    weight = np.ones_like(y) if sigma is None else 1.0 / sigma
+    goal = weight * y
+    sizes = [len(start) for _, start, _ in models]
+    cuts = np.cumsum(sizes)[:-1]
+    owner = np.repeat(np.arange(len(models)), sizes)
+    ends = {
+        key: np.concatenate([bounds[key] for _, _, bounds in models])
+        for key in ("low", "high", "step")
+    }
+
+    def solved(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = np.split(p, cuts)
+        shapes = np.column_stack(
+            [weight * f(q) for (f, _, _), q in zip(models, parts, strict=True)]
+        )
+        right = (shapes.T @ goal)[:, None]
+        return shapes, nnls.solve(shapes.T @ shapes, right)[:, 0]
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        shapes, scales = solved(p)
+        return goal - shapes @ scales
+
+    def jacobian(p: np.ndarray) -> np.ndarray:
+        shapes, scales = solved(p)
+        parts = np.split(p, cuts)
+        columns = []
+        for i, step in enumerate(ends["step"]):
+            model = owner[i]
+            place = i - sum(sizes[:model])
+            both = []
+            for sign in (-0.05, 0.05):
+                q = parts[model].copy()
+                q[place] = np.clip(
+                    q[place] + sign * step, ends["low"][i], ends["high"][i]
+                )
+                both.append((q[place], weight * models[model][0](q)))
+            width = both[1][0] - both[0][0]
+            columns.append(scales[model] * (both[1][1] - both[0][1]) / width)
+        slopes = np.column_stack(columns)
+        used = shapes[:, scales > 0]
+        if used.size:  # what a change of the scales would do as well is no slope
+            q, _ = np.linalg.qr(used)
+            slopes = slopes - q @ (q.T @ slopes)
+        return -slopes
+
+    start = np.concatenate([s for _, s, _ in models])
+    found = least_squares(
+        residual,
+        np.clip(start, ends["low"], ends["high"]),
+        jac=jacobian,
+        bounds=(ends["low"], ends["high"]),
+        x_scale=ends["step"],
+        max_nfev=40,
+    )
+    shapes, scales = solved(found.x)
+    rest = goal - shapes @ scales
+    power = float(goal @ goal)
+    return PatternsFit(
+        values=found.x,
+        scales=scales,
+        lengths=np.linalg.norm(shapes, axis=0),
+        r_w=float(np.sqrt(rest @ rest / power)) if power > 0 else np.nan,
+    )
+
+
 def _errors(jacobian: np.ndarray) -> np.ndarray:
     """Return standard deviations for unit noise; NaN where nothing is determined."""
     size = np.linalg.norm(jacobian, axis=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.nmf.kernels import alternate, metropolis
-from batteryxr.nmf.kernels.feasible import explore
+from batteryxr.nmf.kernels.feasible import Noise, explore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def run_chain(
         rules.fixed,
         rng,
         closure=rules.closure,
-        noise=float(scatter),
+        noise=Noise(float(scatter)),
         steps=schedule.rotations,
         draws=schedule.draws,
     )

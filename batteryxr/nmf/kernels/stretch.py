@@ -20,7 +20,7 @@ from batteryxr.core.kernels.compiling import njit
 from batteryxr.nmf.kernels import nnls
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Batch, Cube, Floats, FloatTable, Ints, Line
+    from batteryxr.core.kernels.loops import Batch, Cube, Floats, FloatTable, Line
     from batteryxr.nmf.kernels.alternate import Rules
 
 #: Gradient steps of the components in each round.
@@ -351,22 +351,25 @@ def _gradient(
     k, n = h.shape
     # A margin of one on the left, two on the right: the edge value goes on.
     wide: FloatTable = np.empty((k, n + 3))
-    wide[:, 1 : n + 1] = h
-    wide[:, 0] = h[:, 0]
-    wide[:, n + 1] = wide[:, n + 2] = h[:, n - 1]
+    for j in range(k):
+        for p in range(n + 3):
+            wide[j, p] = h[j, min(max(p - 1, 0), n - 1)]
     out = np.zeros((k, n + 3))
     e: Floats = np.empty(n)
     for s in range(len(x)):
-        used: Ints = np.flatnonzero(w[:, s])
         for p in range(n):
             e[p] = -x[s, p]
-        for j in used:
+        for j in range(k):
+            if w[j, s] == 0.0:
+                continue
             for p in range(n):
                 i = place[s, j, p]
                 v = c[s, j, p, 0] * wide[j, i] + c[s, j, p, 1] * wide[j, i + 1]
                 v += c[s, j, p, 2] * wide[j, i + 2] + c[s, j, p, 3] * wide[j, i + 3]
                 e[p] += w[j, s] * v
-        for j in used:
+        for j in range(k):
+            if w[j, s] == 0.0:
+                continue
             for p in range(n):
                 i = place[s, j, p]
                 v = w[j, s] * e[p]
@@ -378,13 +381,15 @@ def _gradient(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _bound(w: np.ndarray, place: Cube[int], c: Batch[float]) -> np.ndarray:
+def _bound(w: FloatTable, place: Cube[int], c: Batch[float]) -> np.ndarray:
     """Return a diagonal that majorises the normal matrix: |M|' |M| 1."""
     samples, k, n = place.shape
     out = np.zeros((k, n + 3))
     for s in range(samples):
         # |c| of a cubic sums to at most 1.25.
-        reach = 1.25 * w[:, s].sum()
+        reach = 0.0
+        for j in range(k):
+            reach += 1.25 * w[j, s]
         for j in range(k):
             for p in range(n):
                 for q in range(4):
@@ -394,10 +399,11 @@ def _bound(w: np.ndarray, place: Cube[int], c: Batch[float]) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _folded(wide: np.ndarray) -> np.ndarray:
+def _folded(wide: FloatTable) -> np.ndarray:
     """Return (k, n) from (k, n + 3): margins belong to the edge values."""
-    n = wide.shape[1] - 3
-    out = wide[:, 1 : n + 1].copy()
-    out[:, 0] += wide[:, 0]
-    out[:, n - 1] += wide[:, n + 1] + wide[:, n + 2]
+    k, n = wide.shape[0], wide.shape[1] - 3
+    out = np.zeros((k, n))
+    for j in range(k):
+        for p in range(n + 3):
+            out[j, min(max(p - 1, 0), n - 1)] += wide[j, p]
     return out

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import os
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.checks import checked
-from batteryxr.core.crystals import Crystal, PairDistribution, lattice
-from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.core.optional import require
+from batteryxr.core.crystals import Crystal, PairDistribution, read_crystal
+from batteryxr.core.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,61 +23,7 @@ if TYPE_CHECKING:
         | Mapping[str, str | os.PathLike[str] | Crystal]
     )
 
-_HEAD = 4096
 _SMALLEST = 4.0  # Angstrom, of a particle
-
-
-@checked
-def read_crystal(path: str | os.PathLike[str]) -> Crystal:
-    """Read a crystal structure from a CIF, all atoms of its cell.
-
-    Raises
-    ------
-    MissingDependencyError
-        Without diffpy.structure, of the extra ``pdf``.
-    FileFormatError
-        If the file holds no structure.
-    """
-    structure = require(
-        "diffpy.structure",
-        extra="pdf",
-        purpose="reading crystal structures",
-        package="diffpy.structure",
-    )
-    if not os.path.isfile(path):
-        raise FileFormatError(path, "is not there: expected a CIF.")
-    with open(path, "rb") as file:
-        start = file.read(_HEAD)
-    if not start or b"\0" in start:
-        raise FileFormatError(
-            path, "is no CIF but binary." if start else "the file is empty (0 bytes)."
-        )
-    try:
-        # The parser prints what it cannot read.
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = structure.loadStructure(os.fspath(path))
-    except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
-        words = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        raise FileFormatError(path, f"holds no crystal structure ({words}).") from error
-    if not len(found):
-        raise FileFormatError(path, "holds no atoms.")
-    cell = found.lattice
-    name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
-    return Crystal(
-        name,
-        lattice(cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma),
-        tuple(_symbol(atom.element, path) for atom in found),
-        np.array([atom.xyz for atom in found], dtype=np.float64),
-        np.array([atom.occupancy for atom in found], dtype=np.float64),
-    )
-
-
-def _symbol(text: str, path: Any) -> str:
-    match = re.match(r"[A-Za-z]{1,2}", text)
-    if match is None:
-        raise FileFormatError(path, f"names an atom {text!r}, which is no element.")
-    return match.group().capitalize()
 
 
 def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
@@ -117,6 +58,30 @@ def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
     return out
 
 
+def _partner(crystal: Crystal, element: str) -> str | None:
+    """Return the element with which another shares all of its sites, to fill them.
+
+    Where there is one, occupancies are linked: what the one loses the other gains.
+    """
+    places: dict[tuple[float, ...], dict[str, float]] = {}
+    for name, site, share in zip(
+        crystal.elements, crystal.sites, crystal.occupancy, strict=True
+    ):
+        key = tuple(np.round(site % 1.0, 4) % 1.0)
+        places.setdefault(key, {})[name] = float(share)
+    shared = [there for there in places.values() if element in there]
+    others = {name for there in shared for name in there} - {element}
+    if len(others) != 1:
+        return None
+    (other,) = others
+    shares = [there[element] for there in shared]
+    whole = all(
+        other in there and abs(sum(there.values()) - 1) < 1e-3 for there in shared
+    )
+    alone = sum(other in there for there in places.values()) == len(shared)
+    return other if whole and alone and np.ptp(shares) < 1e-3 else None
+
+
 class Candidate:
     """A structure, its G(r), and what of it is free."""
 
@@ -142,6 +107,7 @@ class Candidate:
             here = np.array([e == occupancy for e in crystal.elements])
             share = float(crystal.occupancy[here].mean())
         self.share = share
+        self.partner = _partner(crystal, occupancy) if occupancy else None
         self._calculate = PairDistribution(
             crystal, r, instrument=instrument, strain=2 * strain
         )
@@ -151,7 +117,8 @@ class Candidate:
             "strain": strain,
             "u_iso": 0.08,
             "curvature": 1 / _SMALLEST,
-            "occupancy": 2.0,
+            # Sites that are shared cannot hold more than they have.
+            "occupancy": 1 / share if self.partner else 2.0,
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
         self.bounds = {
@@ -161,7 +128,12 @@ class Candidate:
 
     def model(self, p: np.ndarray) -> np.ndarray:
         """Return G(r) for unit scale."""
-        factor = {self.occupancy: float(p[3])} if self.occupancy else None
+        factor = None
+        if self.occupancy:
+            factor = {self.occupancy: float(p[3])}
+            if self.partner:
+                left = 1.0 - self.share
+                factor[self.partner] = max(1.0 - float(p[3]) * self.share, 0.0) / left
         return self._calculate(
             strain=float(p[0]),
             u_iso=float(p[1]),
@@ -177,15 +149,21 @@ class Candidate:
 
         return fit_pattern(y, self.model, start, self.bounds, sigma)
 
+    def starts(self) -> list[np.ndarray]:
+        """Return parameters of many lattices, of bulk and of small particles."""
+        # Peaks out of step by their width no longer pull towards one another.
+        return [
+            np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
+            for change in np.arange(-self.strain, self.strain + 1e-9, 0.005)
+            for curvature in (0.0, 0.04)
+        ]
+
     def search(self, y: np.ndarray, sigma: np.ndarray | None) -> PatternFit:
         """Fit from the best of many lattices, of bulk and of small particles."""
         tried = []
-        # Peaks out of step by their width no longer pull towards one another.
-        for change in np.arange(-self.strain, self.strain + 1e-9, 0.005):
-            for curvature in (0.0, 0.04):
-                p = np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
-                shape = self.model(p)
-                tried.append((-float(shape @ y) / float(np.linalg.norm(shape)), p))
+        for p in self.starts():
+            shape = self.model(p)
+            tried.append((-float(shape @ y) / float(np.linalg.norm(shape)), p))
         tried.sort(key=lambda t: t[0])
         fits = [self.refine(y, p, sigma) for _, p in tried[:2]]
         return min(fits, key=lambda f: f.r_w)

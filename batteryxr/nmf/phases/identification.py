@@ -9,14 +9,21 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.crystals import Crystal, PdfInstrument
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.labels import matched
+from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
+from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.nmf.phases.candidates import Candidate, crystals_of, read_crystal
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of
+from batteryxr.nmf.phases.measured import instrument_of
+from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
 
 if TYPE_CHECKING:
     import os
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from batteryxr.nmf.phases.candidates import Candidates
 
 
+#: Where nothing tells how far a pattern was measured (1/Angstrom).
+_USUAL_Q_MAX = 20.0
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
     "strain": ("1", "Relative change of the lattice"),
@@ -42,7 +51,7 @@ def identify(
     *,
     candidates: Candidates,
     r_range: RRange | None = None,
-    instrument: PdfInstrument = PdfInstrument(),
+    instrument: PdfInstrument | None = None,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -61,8 +70,9 @@ def identify(
     r_range
         Distances to compare (Angstrom); all by default.
     instrument
-        Radiation, range and resolution of the measurement. Without range and
-        resolution termination ripples and damping go into the misfit and the size.
+        Radiation, range and resolution of the measurement; by default as the header
+        of the file says. Without range and resolution termination ripples and damping
+        go into the misfit and the size, which is warned of.
     strain
         Largest change of the lattice to be tried.
     errors
@@ -75,7 +85,12 @@ def identify(
     xarray.Dataset
         On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain``, ``u_iso``,
         ``diameter`` (infinite for a bulk crystal), ``scale``, each with ``_error``;
-        ``fitted`` patterns along r; ``best``, the candidate of rank 1.
+        ``fitted`` patterns along r; ``best``, the candidate of rank 1; ``at_bound``
+        where a lattice or width ended where the search does, and ``tied`` where nothing
+        tells a candidate from the best. ``named`` (component): the one to three
+        structures that explain a component together, with the ``share`` of its signal
+        that each makes up and ``named_r_w``; empty where none is believed, as for noise
+        or a structure that is not among the candidates.
 
     Raises
     ------
@@ -85,11 +100,14 @@ def identify(
     Notes
     -----
     Envelope of a sphere: Howell, Proffen & Conradson, Phys. Rev. B 73, 094107 (2006).
-    A low R_w tells that a structure fits, not that no other would: a component of an
-    ambiguous factorisation may resemble a mixture. Look at `bands` first.
+    How many structures: Schwarz, Ann. Stat. 6, 461 (1978), with as many independent
+    points as range and q_max allow. A low R_w tells that a structure fits, not that no
+    other would: a component of an ambiguous factorisation may resemble a mixture. Look
+    at `bands` first.
     """
     patterns = _patterns(result)
     kept = _within(patterns, r_range)
+    instrument = instrument_of(patterns, instrument)
     r = kept["r"].values.astype(np.float64)
     fits = {
         name: Candidate(crystal, r, instrument=instrument, strain=strain)
@@ -113,6 +131,9 @@ def identify(
     )
     ranked = xr.Dataset(out).assign_coords(candidate=candidate)
     ranked = ranked.assign_coords(_coords(rows) | {"r": rows["r"]})
+    ranked = ranked.assign(
+        _named(flat, found, fits, lead, shape, r=r, instrument=instrument, sigma=sigma)
+    )
     order = np.argsort(np.nan_to_num(ranked["r_w"].values, nan=np.inf), axis=-1)
     names = np.array(list(fits))[order[..., 0]]
     rank = np.argsort(order, axis=-1) + 1
@@ -125,6 +146,58 @@ def identify(
     return ranked
 
 
+def _named(
+    flat: np.ndarray,
+    found: list[PatternFit | None],
+    fits: dict[str, Candidate],
+    lead: list[str],
+    shape: tuple[int, ...],
+    *,
+    r: np.ndarray,
+    instrument: PdfInstrument,
+    sigma: np.ndarray | None,
+) -> dict[str, xr.DataArray]:
+    """Return which structures together explain each pattern, and what is not sure."""
+    names = list(fits)
+    k = len(names)
+    q_max = instrument.q_max or _USUAL_Q_MAX
+    independent = min((r[-1] - r[0]) * q_max / np.pi, r.size)
+    shapes = shapes_of(fits)
+    shares, bound, ties = (np.zeros((len(flat), k)) for _ in range(3))
+    r_w, words = np.full(len(flat), np.nan), [""] * len(flat)
+    for i, y in enumerate(flat):
+        single = {
+            n: f for n, f in zip(names, found[i * k : i * k + k], strict=True) if f
+        }
+        if not single:
+            continue
+        ties[i] = tied(np.array([single[n].r_w for n in names]), independent)
+        bound[i] = [at_bound(fits[n], single[n].values[:-1]) for n in names]
+        mixture = mixture_of(
+            y, fits, shapes, single, independent=independent, sigma=_row(sigma, i)
+        )
+        words[i], r_w[i] = " + ".join(mixture.names), mixture.r_w
+        for name, share in zip(mixture.names, mixture.shares, strict=True):
+            shares[i, names.index(name)] = share
+    if nameless := [i for i, word in enumerate(words) if not word]:
+        warn_quality(
+            f"{len(nameless)} of {len(flat)} patterns are named by no candidate: "
+            "noise, a structure that is missing, or another lattice than was tried."
+        )
+    both = [*lead, "candidate"]
+    table = {
+        "share": (both, shares.reshape(*shape, k), "Share of the signal"),
+        "at_bound": (both, bound.reshape(*shape, k) > 0, "Fit ended at a bound"),
+        "tied": (both, ties.reshape(*shape, k) > 0, "Not told from the best"),
+        "named": (lead, np.array(words).reshape(shape), "Structures found"),
+        "named_r_w": (lead, r_w.reshape(shape), "R_w of the structures found"),
+    }
+    return {
+        name: label(xr.DataArray(values, dims=dims), name, units="1", long_name=text)
+        for name, (dims, values, text) in table.items()
+    }
+
+
 @recorded
 def refine_along(
     data: xr.DataArray,
@@ -132,7 +205,7 @@ def refine_along(
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
     r_range: RRange | None = None,
-    instrument: PdfInstrument = PdfInstrument(),
+    instrument: PdfInstrument | None = None,
     strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
@@ -149,7 +222,8 @@ def refine_along(
     candidate
         A CIF or a crystal.
     occupancy
-        The element of which the occupancy is free too, for composition.
+        The element of which the occupancy is free too, for composition. Where it shares
+        its sites with one other element, and both fill them, the other gives way.
     r_range, instrument, strain, errors, progress
         As of `identify`.
 
@@ -168,6 +242,7 @@ def refine_along(
         )
     kept = _within(patterns, r_range).transpose(..., "r")
     r = kept["r"].values.astype(np.float64)
+    instrument = instrument_of(data, instrument)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
     fit = Candidate(
         crystal, r, instrument=instrument, strain=strain, occupancy=occupancy
@@ -263,6 +338,7 @@ def _within(
     patterns: xr.DataArray, r_range: tuple[float, float] | None
 ) -> xr.DataArray:
     """Return the patterns between two distances, r = 0 left out."""
+    require_monotonic(patterns["r"], caller="identify")
     low, high = r_range or (0.0, math.inf)
     r = patterns["r"].values
     kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))

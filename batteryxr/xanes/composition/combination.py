@@ -8,11 +8,17 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.composition.standards import NAMES, on_grid
+from batteryxr.xanes.composition.standards import (
+    NAMES,
+    by_name,
+    movable,
+    on_grid,
+    own_noise,
+)
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
@@ -20,7 +26,16 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.checks import NonNegative
+    from batteryxr.xanes.kernels.combining.fixed import Design
     from batteryxr.xanes.spectra import Range
+
+    Standards = xr.DataArray | Mapping[str, xr.DataArray]
+
+#: What is not normalised, and need not sum to one.
+_OF_THICKNESS = ("absorption", "optical_density")
+#: Bits of the variable `flag`.
+_FLAGS = {1: "no_data", 2: "sum_not_one", 4: "energy_shifted"}
 
 
 @recorded
@@ -32,6 +47,9 @@ def lcf(
     non_negative: bool = True,
     closure: bool = False,
     baseline: Literal[0, 1] | None = None,
+    max_shift: NonNegative = 0.0,
+    shared: bool = False,
+    errors: NonNegative | Mapping[str, float] | None = None,
 ) -> xr.Dataset:
     """Fit every spectrum by a linear combination of standards, exactly.
 
@@ -55,14 +73,29 @@ def lcf(
     baseline
         Degree of a polynomial, 0 or 1, that is added with free sign and outside the
         sum; None adds none.
+    max_shift
+        Largest energy shift of each standard in eV, fitted with the weights (some ten
+        milliseconds for each spectrum); 0 leaves them where they are. Energies so near
+        to an end of a standard are then left out.
+    shared
+        All standards are shifted alike: the spectrum was measured on another scale.
+    errors
+        Noise of the standards, a standard deviation for all or by name; 0 for exact
+        ones. By default from how their values fit to those at neighbouring energies.
 
     Returns
     -------
     xarray.Dataset
-        `weight` and `weight_error` along `standard` (the error as if no weight were
-        held at zero), `weight_sum`, `chi2` (reduced), `r_factor_free` and
-        `r_factor_sum_to_one`: sum (y - fit)² / sum y² without and with that
-        constraint; `background` along `order` where asked for.
+        `weight` and `weight_error` along `standard`: one standard deviation, as if no
+        weight were held at zero, from the residuals, with their correlation over
+        energies and what the noise of the standards does. `weight_sum`, `chi2` (sum of
+        squared residuals), `residual_sd`, `r_factor_free` and `r_factor_sum_to_one`:
+        sum (y - fit)² / sum y² without and with that constraint; `n_independent`: so
+        many energies tell something of their own. `energy_shift` (added to the
+        energies of a standard) and its error with `max_shift`; `background` along
+        `order` where asked for. `flag` (1: no data, 2: the weights sum to less than
+        0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual
+        is that of a shift of energies).
 
     Raises
     ------
@@ -70,60 +103,179 @@ def lcf(
         If the window holds too few energies.
     DataError
         If the standards do not cover the energies, or are not independent.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a spectrum has one of the last two flags (not for lazy data).
+
+    Examples
+    --------
+    >>> shares = normal.xanes.lcf(standards={"III": v2o3, "V": v2o5}, max_shift=1.0)
+    >>> shares.weight.sel(standard="V")
     """
     array = as_spectra(spectra, caller="lcf", names=NAMES)
     if window is not None:
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)
+    items = by_name(standards)
+    if max_shift:
+        array = array.isel(energy=_reached(array.energy.values, items, max_shift))
     names, matrix = on_grid(standards, array.energy.values)
     x = array.energy.values
+    noise = _noise(items, errors)
+    design = _design(x, matrix, noise, baseline, non_negative, closure)
+    moving = (*movable(items, x), float(max_shift), shared) if max_shift else None
+    parts = _apply(array, design, moving)
+    if array.name in _OF_THICKNESS:  # the sum is then how thick a pixel is
+        parts["flag"] = parts["flag"] & np.uint8(255 - 2)
+    result = _labelled(parts, names, bool(max_shift))
+    result = inherit(result, array, window=[float(x[0]), float(x[-1])])
+    if not blocks.is_lazy(result):
+        _warn(result.flag)
+    return result
+
+
+def _reached(
+    x: np.ndarray, items: Mapping[str, xr.DataArray], most: float
+) -> np.ndarray:
+    """Return which energies all standards have, however they are shifted."""
+    ends = [item.dropna("energy").energy.values[[0, -1]] for item in items.values()]
+    low, high = max(e[0] for e in ends) + most, min(e[1] for e in ends) - most
+    inside = (x >= low) & (x <= high)
+    if inside.sum() < 2:
+        raise ArgumentError(
+            "max_shift", most, "a shift by which standards still cover the spectra"
+        )
+    return np.asarray(inside)
+
+
+def _noise(
+    items: Mapping[str, xr.DataArray], errors: float | Mapping[str, float] | None
+) -> np.ndarray:
+    if errors is None:
+        return own_noise(items)
+    if not isinstance(errors, float | int):
+        if missing := [name for name in items if name not in errors]:
+            raise ArgumentError("errors", errors, f"one for each of {missing}")
+        return np.array([float(errors[name]) for name in items])
+    return np.full(len(items), float(errors))
+
+
+def _design(
+    x: np.ndarray,
+    matrix: np.ndarray,
+    noise: np.ndarray,
+    baseline: int | None,
+    non_negative: bool,
+    closure: bool,
+) -> Design:
+    """Return what spectra are fitted by, checked to be solvable."""
+    from batteryxr.xanes.kernels.combining.fixed import Design
+
     scaled = (x - x.mean()) / (0.5 * np.ptp(x))
     powers = scaled[None] ** np.arange(0 if baseline is None else baseline + 1)[:, None]
     rank = int(np.linalg.matrix_rank(np.concatenate([matrix, powers])))
     if rank < len(matrix) + len(powers) or rank >= x.size:
         raise DataError(
             "standards",
-            f"{names} are not independent, or no fewer than the {x.size} energies",
+            f"they are not independent, or no fewer than the {x.size} energies",
             "Drop one that the others already contain, or widen the window.",
         )
-    weight, error, back, quality = blocks.apply(
+    return Design(matrix, powers, noise, x, non_negative, closure)
+
+
+def _apply(
+    array: xr.DataArray, design: Design, moving: tuple[Any, ...] | None
+) -> dict[str, xr.DataArray]:
+    n, n_back = len(design.standards), len(design.background)
+    dims = [["standard"], ["standard"], ["order"], ["statistic"], []]
+    dims += [["standard"], ["standard"]] if moving else []
+    found = blocks.apply(
         _combine,
         array,
         core_dims=[["energy"]],
-        output_dims=[["standard"], ["standard"], ["order"], ["statistic"]],
-        output_sizes={"standard": len(names), "order": len(powers), "statistic": 3},
-        dtypes=[float] * 4,
+        output_dims=dims,
+        output_sizes={"standard": n, "order": n_back, "statistic": 5},
+        dtypes=[float] * 4 + [np.uint8] + [float] * (len(dims) - 5),
         caller="lcf",
-        standards=matrix,
-        background=powers,
-        non_negative=non_negative,
-        sum_to_one=closure,
+        design=design,
+        moving=moving,
     )
-    weight, error = (a.transpose("standard", ...) for a in (weight, error))
-    squares = "R factor, weights sum to one", "R factor, free sum"
-    parts: list[tuple[str, xr.DataArray, str]] = [
-        ("weight", weight, "Weight"),
-        ("weight_error", error, "Weight, standard error"),
-        ("weight_sum", weight.sum("standard", skipna=False), "Sum of weights"),
-        ("chi2", quality[..., 0], "Reduced chi-squared"),
-        ("r_factor_free", quality[..., 1], squares[1]),
-        ("r_factor_sum_to_one", quality[..., 2], squares[0]),
+    names = ("weight", "error", "background", "quality", "flag", "shift", "shift_error")
+    return dict(zip(names, found, strict=False))
+
+
+def _labelled(
+    parts: dict[str, xr.DataArray], names: list[str], moved: bool
+) -> xr.Dataset:
+    quality = parts["quality"]
+    weight, error = (parts[k].transpose("standard", ...) for k in ("weight", "error"))
+    r_factors = "R factor, free sum", "R factor, weights sum to one"
+    named: list[tuple[str, xr.DataArray, str, str]] = [
+        ("weight", weight, "1", "Weight"),
+        ("weight_error", error, "1", "Weight, standard error"),
+        ("weight_sum", weight.sum("standard", skipna=False), "1", "Sum of weights"),
+        ("chi2", quality[..., 0], "1", "Sum of squared residuals"),
+        (
+            "residual_sd",
+            (quality[..., 0] / quality[..., 1]) ** 0.5,
+            "1",
+            "Standard deviation of the residuals",
+        ),
+        ("r_factor_free", quality[..., 2], "1", r_factors[0]),
+        ("r_factor_sum_to_one", quality[..., 3], "1", r_factors[1]),
+        ("n_independent", quality[..., 4], "1", "Independent values"),
     ]
-    if len(powers):
-        parts.append(("background", back.transpose("order", ...), "Background"))
+    if moved:
+        shift, its = (
+            parts[k].transpose("standard", ...) for k in ("shift", "shift_error")
+        )
+        named.append(("energy_shift", shift, "eV", "Energy shift"))
+        named.append(("energy_shift_error", its, "eV", "Energy shift, standard error"))
+    n_back = parts["background"].sizes["order"]
+    if n_back:
+        back = parts["background"].transpose("order", ...)
+        named.append(("background", back, "1", "Background"))
     result = xr.Dataset(
-        {n: label(a, n, units="1", long_name=long_name) for n, a, long_name in parts}
+        {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
+    )
+    result["flag"] = label(
+        parts["flag"],
+        "flag",
+        units="1",
+        long_name="Quality of the combination",
+        flag_masks=list(_FLAGS),
+        flag_meanings=" ".join(_FLAGS.values()),
     )
     result = result.assign_coords(
         standard=("standard", names, {"units": "1", "long_name": "Standard"})
     )
-    if len(powers):
+    if n_back:
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
-        result = result.assign_coords(order=("order", np.arange(len(powers)), attrs))
-    return inherit(result, array, window=[float(x[0]), float(x[-1])])
+        result = result.assign_coords(order=("order", np.arange(n_back), attrs))
+    return result
 
 
-def _combine(data: np.ndarray, **options: Any) -> Any:
-    from batteryxr.xanes.kernels.lcf import combine
+def _warn(flag: xr.DataArray) -> None:
+    """Warn of sums that are not one, and of energies that seem to be shifted."""
+    mends = {
+        2: "have weights that sum to less than 0.9 or more than 1.1: normalise spectra "
+        "and standards alike, or look for a standard that is missing",
+        4: "lie on other energies than the standards, by what is left: fit a shift "
+        "with max_shift=1.0, or calibrate the energies first",
+    }
+    for bit, mend in mends.items():
+        count = int(((flag & bit) > 0).sum())
+        if count:
+            warn_quality(f"lcf: {count} of {flag.size} spectra {mend}.")
 
-    return combine(data, **options)
+
+def _combine(data: np.ndarray, *, design: Design, moving: Any) -> Any:
+    from batteryxr.xanes.kernels.combining.fixed import combine
+
+    if moving is None:
+        return combine(data, design=design)
+    from batteryxr.xanes.kernels.combining.shifted import Movable, combine_shifted
+
+    return combine_shifted(data, design=design, movable=Movable(*moving))

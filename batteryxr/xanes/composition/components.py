@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.decompose import principal_components
-from batteryxr.core.labels import OwnLabels
+from batteryxr.core.labels import OwnLabels, require_once
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import NAMES, on_grid
@@ -105,6 +105,7 @@ def target_transform(
     """
     require_variables(result, ["components", "mean"], caller="target_transform")
     basis = result["components"].transpose("component", "energy")
+    require_once(basis.energy, caller="target_transform")
     names, matrix = on_grid(standards, basis.energy.values)
     origin, b = result["mean"].values, basis.values
     inside = (matrix - origin) @ b.T @ b + origin

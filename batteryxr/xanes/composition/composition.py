@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import xray
+from batteryxr.core import bounds, xray
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -141,6 +146,11 @@ def effective_electrons(
         photon: Any = float(energy)
     elif "energy" in phase.coords:
         axis = phase.energy
+        bounds.check("photon energy", axis.values, argument="energy", data=True)
+        if bool(axis.isnull().any()):
+            raise DataError(
+                "energy", "has labels that are not numbers", "Drop these images."
+            )
         photon = (
             in_units(axis, "eV", caller="effective_electrons")
             if "units" in axis.attrs
@@ -252,6 +262,7 @@ def theoretical_ratio(
         )
     given = dict(f_prime or {})
     photon = np.asarray(energy, dtype=float)
+    bounds.check("photon energy", photon, argument="energy")
     total = np.zeros(photon.shape)
     for other, amount in atoms.items():
         shift = (

@@ -142,6 +142,7 @@ def kramers_kronig_misfit(
         phase = spectra["phase"]
     array = as_spectra(spectra, caller="kramers_kronig_misfit")
     phase = in_units(phase, "rad", caller="kramers_kronig_misfit")
+    phase = blocks.whole(phase, "energy")
     absorber = _Absorber(element, edge, table)
     reference = _reference(array.energy.values, absorber, (pre, post), degree)
     rms, slope, residual = blocks.apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 NAMES = ("flattened", "normalised", "absorption", "optical_density")
 
 
-def on_grid(
-    standards: xr.DataArray | Mapping[str, xr.DataArray], x: np.ndarray
-) -> tuple[list[str], np.ndarray]:
-    """Return names and values (standard, energy) of standards at energies `x`."""
+def by_name(
+    standards: xr.DataArray | Mapping[str, xr.DataArray],
+) -> dict[str, xr.DataArray]:
+    """Return standards as spectra by name.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none.
+    """
     if isinstance(standards, xr.DataArray):
         whole = as_spectra(standards, caller="standards")
         if "standard" not in whole.dims:
@@ -38,23 +44,45 @@ def on_grid(
         }
     if not items:
         raise ArgumentError("standards", standards, "at least one spectrum")
+    return items
+
+
+def on_grid(
+    standards: xr.DataArray | Mapping[str, xr.DataArray], x: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Return names and values (standard, energy) of standards at energies `x`."""
+    items = by_name(standards)
     rows = [_interpolated(name, item, x) for name, item in items.items()]
     return list(items), np.stack(rows)
 
 
-def _interpolated(name: str, item: xr.DataArray, x: np.ndarray) -> np.ndarray:
+def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
+    """Return the noise of each standard, from how its values fit to those beside."""
+    from batteryxr.xanes.kernels.edge_energy import noise_of
+
+    found = []
+    for item in items.values():
+        y = item.values.astype(float)
+        finite = np.isfinite(y)
+        noise = noise_of(y[None, finite], x=item.energy.values[finite])[0]
+        found.append(noise if np.isfinite(noise) else 0.0)
+    return np.array(found)
+
+
+def movable(
+    items: Mapping[str, xr.DataArray], x: np.ndarray
+) -> tuple[list[Any], list[Any]]:
+    """Return functions of energy: each standard, and its slope."""
+    splines = [_spline(name, item, x) for name, item in items.items()]
+    return splines, [spline.derivative() for spline in splines]
+
+
+def _spline(name: str, item: xr.DataArray, x: np.ndarray) -> Any:
     from scipy.interpolate import make_interp_spline
 
-    if item.dims != ("energy",):
-        raise DimensionError(
-            f"standards[{name!r}] is one spectrum along energy; it lies along "
-            f"{item.dims}."
-        )
     own, y = item.energy.values, item.values.astype(float)
     finite = np.isfinite(y)
     own, y = own[finite], y[finite]
-    if own.size == x.size and np.array_equal(own, x):
-        return np.asarray(y)
     if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
         raise DataError(
@@ -62,4 +90,17 @@ def _interpolated(name: str, item: xr.DataArray, x: np.ndarray) -> np.ndarray:
             f"it has {has}, which covers less than {x[0]:.2f} to {x[-1]:.2f} eV",
             "Pass a window inside the energies of all of them.",
         )
-    return np.asarray(make_interp_spline(own, y, k=3)(x))
+    return make_interp_spline(own, y, k=3)
+
+
+def _interpolated(name: str, item: xr.DataArray, x: np.ndarray) -> np.ndarray:
+    if item.dims != ("energy",):
+        raise DimensionError(
+            f"standards[{name!r}] is one spectrum along energy; it lies along "
+            f"{item.dims}."
+        )
+    own, y = item.energy.values, item.values.astype(float)
+    finite = np.isfinite(y)
+    if finite.sum() == x.size and np.array_equal(own[finite], x):
+        return np.asarray(y[finite])
+    return np.asarray(_spline(name, item, x)(x))

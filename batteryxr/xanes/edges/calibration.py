@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
@@ -75,6 +76,7 @@ def valence(
             "For example {'V2O3': (5478.7, 3), 'VO2': (5481.8, 4)}.",
         )
     table = np.array(rows, dtype=float)
+    bounds.check("photon energy", table[:, 0], argument="standards")
     middle = table[:, 1].mean()
     intercept, slope, covariance = fit_line(table, middle)
     shift = (energy - intercept) / slope

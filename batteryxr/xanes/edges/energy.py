@@ -24,7 +24,7 @@ from batteryxr.xanes.spectra import window as in_window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Share
     from batteryxr.xanes.fit.terms import Edge, Peak
     from batteryxr.xanes.spectra import Range
 
@@ -37,7 +37,7 @@ def edge_energy(
     *,
     method: Literal["half_jump", "derivative", "white_line", "fit"] = "half_jump",
     window: Range | None = None,
-    fraction: Positive = 0.5,
+    fraction: Share = 0.5,
     edge: Edge | Range | None = None,
     peaks: Peak | Range | Sequence[Peak | Range] = (),
 ) -> xr.Dataset:
@@ -65,7 +65,8 @@ def edge_energy(
     -------
     xarray.Dataset
         `edge_energy` in eV; `flag` (1: no data, 2: on the pre-edge: a dip separates
-        it from the last rise through it); `white_line_height`, or
+        it from the last rise through it, 4: the white line is one of several maxima,
+        more than 2 eV apart, between which noise chose); `white_line_height`, or
         `edge_energy_error` and the flags of the fit, by method.
 
     Raises
@@ -78,8 +79,8 @@ def edge_energy(
     Warns
     -----
     DataQualityWarning
-        If an edge energy sits on the pre-edge peak, as in V2O5 and VO2 (not for lazy
-        data: look at `flag`).
+        If an edge energy sits on the pre-edge peak, as in V2O5 and VO2, or a white
+        line is lost in noise (not for lazy data: look at `flag`).
     """
     array = as_spectra(spectra, caller="edge_energy", names=_NORMALISED)
     if array.name in ("absorption", "optical_density"):
@@ -122,8 +123,8 @@ def edge_energy(
             "flag",
             units="1",
             long_name="Quality of the edge energy",
-            flag_masks=[1, 2],
-            flag_meanings="no_data on_pre_edge",
+            flag_masks=[1, 2, 4],
+            flag_meanings="no_data on_pre_edge in_noise",
         ),
     }
     if method == "white_line":
@@ -145,6 +146,13 @@ def _warn(result: xr.Dataset, method: str) -> None:
             f"edge_energy: by {method!r}, {count} of {wrong.size} edge energies "
             f"(mean {mean:.2f} eV) sit on the pre-edge peak, before the edge rises. "
             "Pass window=(low, high) that starts above the peak, or method='fit'."
+        )
+    lost = int(((result.flag & 4) > 0).sum())
+    if lost:
+        warn_quality(
+            f"edge_energy: in {lost} of {result.flag.size} spectra other energies are "
+            "as high as the white line within noise. Pass a narrower window, average "
+            "spectra or pixels (`rebin`), or fit the white line (`fit_edge`)."
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks, bounds
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
@@ -24,6 +24,22 @@ Limits = tuple[float | None, float | None]
 _LEAST = 1.0
 #: Degree of the polynomial after the edge.
 Degree = Annotated[int, Bounds(low=0, high=5)]
+#: Bits of the variable `flag`.
+_FLAGS = {
+    1: "no_data",
+    2: "no_step",
+    4: "negative_step",
+    8: "range_empty",
+    16: "range_on_edge",
+    32: "e0_isolated_point",
+}
+_MENDS = {
+    8: "pre or post holds too few energies{}, others were used; give ranges relative "
+    "to e0, inside the data",
+    16: "pre or post reaches over the edge{}, which makes the step wrong; move it away",
+    32: "the steepest rise{} is the flank of a point that stands out; give e0, or take "
+    "the point out",
+}
 
 
 @recorded
@@ -66,8 +82,10 @@ def normalise(
     -------
     xarray.Dataset
         `normalised` and `flattened` along `energy`; `edge_step` (at the energy nearest
-        to `e0`, without sign), `e0`, and `flag` (1: no data, or `e0` outside them, 2:
-        no step, 4: the step is downwards).
+        to `e0`, without sign), `e0`, and `flag` (bits; 1: no data, or `e0` outside
+        them, 2: no step, 4: the step is downwards, 8: a range that was given holds too
+        few energies, 16: a range reaches over the edge, 32: the `e0` that was found is
+        the flank of a point or two that stand out).
 
     Raises
     ------
@@ -75,11 +93,18 @@ def normalise(
         If `e0` lies outside the energies.
     DataError
         If there are fewer than five energies.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a spectrum has one of the last three flags (not for lazy data: look at
+        `flag`), or a range has its higher end first.
     """
     array = as_spectra(spectra, caller="normalise")
     x = array.energy.values
     if x.size < 5:
         raise DataError("energy", f"{x.size} points; normalise needs five")
+    _warn_of_order(pre=pre, post=post)
     bounds.check("photon energy", e0, argument="e0")
     if not isinstance(e0, xr.DataArray | None) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
@@ -106,6 +131,7 @@ def normalise(
         degree=degree,
         victoreen=victoreen,
         curves=curves,
+        found=e0 is None,
     )
     unit = str(array.attrs.get("units", "1"))
     meanings = {
@@ -122,10 +148,34 @@ def normalise(
         part = part.transpose(*(d for d in array.dims if d in part.dims))
         out[name] = label(part, name, units=units, long_name=long_name)
     out["flag"].attrs |= {
-        "flag_masks": [1, 2, 4],
-        "flag_meanings": "no_data no_step negative_step",
+        "flag_masks": list(_FLAGS),
+        "flag_meanings": " ".join(_FLAGS.values()),
     }
-    return inherit(xr.Dataset(out), array)
+    result = inherit(xr.Dataset(out), array)
+    if not blocks.is_lazy(result):
+        _warn(result.flag)
+    return result
+
+
+def _warn_of_order(**ranges: Limits) -> None:
+    """Warn of ranges whose ends are exchanged, which is undone as by Larch."""
+    for argument, (low, high) in ranges.items():
+        # Behind the edge an end below zero is counted from the last energy.
+        counted = argument == "post" and high is not None and high < 0
+        if low is not None and high is not None and low > high and not counted:
+            warn_quality(
+                f"normalise: {argument}=({low:g}, {high:g}) has its higher end "
+                f"first; it is taken as ({high:g}, {low:g})."
+            )
+
+
+def _warn(flag: xr.DataArray) -> None:
+    """Warn of spectra whose ranges or edge energies are not what they seem."""
+    for bit, mend in _MENDS.items():
+        count = int(((flag & bit) > 0).sum())
+        if count:
+            which = "" if flag.size == 1 else f" in {count} of {flag.size} spectra"
+            warn_quality(f"normalise: {mend.format(which)} (flag {_FLAGS[bit]}).")
 
 
 def _check_limits(
@@ -143,14 +193,10 @@ def _check_limits(
         raise ArgumentError(name, limits, expected, mend)
     both = len(given) == len(limits)
     empty = both and abs(given[1] - given[0]) < step
-    if given and (empty or max(map(abs, given)) < _LEAST):
-        mend = ""
-        if max(map(abs, given)) * 1e3 <= span:
-            apart = tuple(None if v is None else 1e3 * v for v in limits)
-            mend = f"Was it keV? Pass {apart}."
-        elif not empty:
-            return
-        raise ArgumentError(name, limits, expected, mend)
+    small = (empty or max(map(abs, given)) < _LEAST) if given else False
+    if small and max(map(abs, given)) * 1e3 <= span:
+        apart = tuple(None if v is None else 1e3 * v for v in limits)
+        raise ArgumentError(name, limits, expected, f"Was it keV? Pass {apart}.")
 
 
 def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.DataArray:
@@ -167,10 +213,17 @@ def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.Data
     return e0 if isinstance(e0, xr.DataArray) else xr.DataArray(float(e0))
 
 
-def _kernel(*arrays: np.ndarray, **options: object) -> object:
+def _kernel(
+    data: np.ndarray, origin: np.ndarray, *, found: bool, **options: Any
+) -> tuple[np.ndarray, ...]:
     from batteryxr.xanes.kernels import normalisation
 
-    return normalisation.normalise(*arrays, **options)  # type: ignore[arg-type]
+    parts = normalisation.normalise(data, origin, **options)
+    if found:  # in the data, where it may be the flank of a lone point
+        lone = normalisation.is_isolated(data, origin, x=options["x"])
+        flag = np.where(lone, normalisation.E0_ISOLATED, 0).astype(np.uint8)
+        parts = (*parts[:3], parts[3] | flag, *parts[4:])
+    return parts
 
 
 def _steepest(data: np.ndarray, x: np.ndarray) -> np.ndarray:

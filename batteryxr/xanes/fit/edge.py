@@ -1,11 +1,9 @@
-"""The edge model at every pixel, and peaks on a baseline: one engine, labelled."""
+"""The edge model at every pixel."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_multistart, as_peaks
@@ -80,8 +78,9 @@ def fit_edge(
         bound, or left more than noise) or "never". By default "always" up to 1000
         spectra, else "doubtful". A `Multistart` also says when two solutions are
         ambiguous: edge energies further apart than three standard errors, between
-        which noise could choose (chi2 within three standard deviations). The one on
-        the branch of the mean spectrum, or of `start`, is given, and flagged.
+        which noise could choose (chi2 within three standard deviations), or how the
+        model is wrong (more than noise is left, and chi2 within a factor of two). The
+        one on the branch of the mean spectrum, or of `start`, is given, and flagged.
 
     Returns
     -------
@@ -91,8 +90,11 @@ def fit_edge(
         `peak_area` and `normalised_peak_area` (area / jump); each with `_error`, one
         standard deviation from the slopes of the model at the solution (NaN at a
         bound; for position and width of a peak near the noise a tenth too small).
-        `chi2`, `r_factor`, `residual_sd`, and `flag` (bits, see its attributes).
-        Missing is NaN.
+        Where two solutions are ambiguous `edge_energy_other` is that of the other, and
+        the error of `edge_energy` reaches to it. `chi2`, `r_factor`, `residual_sd`,
+        and `flag` (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16:
+        ambiguous, 32: imprecise, an error of more than a fifth of the edge's width,
+        which slopes cannot tell well). Missing is NaN.
 
     Raises
     ------
@@ -115,67 +117,3 @@ def fit_edge(
     array = as_spectra(spectra, caller="fit_edge")
     fit = prepare(array, terms, options, caller="fit_edge")
     return fit.apply(array, caller="fit_edge")
-
-
-@recorded
-def fit_peaks(
-    spectra: xr.DataArray | xr.Dataset,
-    *,
-    peaks: Peak | Range | Sequence[Peak | Range],
-    baseline: Degree = 1,
-    dim: Literal["shift", "energy"] = "shift",
-    mask: xr.DataArray | None = None,
-    errors: Positive | xr.DataArray | None = None,
-    start: Mapping[str, Any] | xr.Dataset | None = None,
-    multistart: When | Multistart | None = None,
-) -> xr.Dataset:
-    """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, pre-edges.
-
-    *Reads once* for the mean spectrum, then *lazy*; altogether lazy with `start`.
-
-    Parameters
-    ----------
-    spectra
-        Spectra along `dim`, in any other dimensions (state, polarisation, y, x, ...).
-    peaks
-        `Peak` objects, or ranges of positions.
-    baseline
-        Degree of the baseline; -1 for none.
-    dim
-        The axis: "shift" (1/cm) or "energy" (eV).
-    mask
-        Fitted is where it is True.
-    errors, start, multistart
-        As in `fit_edge`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Along `peak`: `peak_height`, `peak_position`, `peak_fwhm`, `peak_area`; along
-        `order`: `baseline`; each with `_error`. `chi2`, `r_factor`, `residual_sd` and
-        `flag` as in `fit_edge`.
-
-    Raises
-    ------
-    ArgumentError
-        If there is no peak.
-    DataError
-        If the model has more parameters than there are points.
-    """
-    terms = Terms(None, as_peaks(peaks), baseline, dim)
-    if not terms.peaks:
-        raise ArgumentError("peaks", peaks, "at least one Peak or range of positions")
-    options = FitOptions(
-        mask=mask, errors=errors, start=start, multistart=as_multistart(multistart)
-    )
-    array = as_spectra(spectra, caller="fit_peaks", dim=dim, names=("intensity",))
-    fit = prepare(array, terms, options, caller="fit_peaks")
-    result = fit.apply(array, caller="fit_peaks")
-    for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
-        wide = 2.0 * result[name]
-        new = name.replace("width", "fwhm")
-        long_name = str(result[name].attrs["long_name"]).replace("Half", "Full", 1)
-        result[new] = label(
-            wide, new, units=result[name].attrs["units"], long_name=long_name
-        )
-    return result.drop_vars(["peak_width", "peak_width_error"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
+from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import DataError
 from batteryxr.xanes.fit.noise import survey
 from batteryxr.xanes.fit.result import Fitted, label_fit, start_values
@@ -52,7 +52,7 @@ class PixelFit:
         wide = array.dtype.itemsize > 4 or array.dtype.kind != "f"
         dtype = np.float64 if wide else np.float32
         inputs, dims = zip((array, [dim]), *self.pixels.values(), strict=True)
-        sizes = {"parameter": self.problem.model.low.size, "derived": 4, "statistic": 3}
+        sizes = {"parameter": self.problem.model.low.size, "derived": 4, "statistic": 4}
         fitted = blocks.apply(
             _fit_block,
             *inputs,
@@ -107,6 +107,16 @@ class FitOptions:
         return self.mask if isinstance(self.mask, str) else None
 
 
+def _check_energies(terms: Terms) -> None:
+    """Raise where an edge or a peak of a spectrum on energies is plainly in keV."""
+    if terms.dim != "energy":
+        return
+    if terms.edge is not None:
+        bounds.check("photon energy", terms.edge.energy, argument="edge")
+    for peak in terms.peaks:
+        bounds.check("photon energy", peak.position, argument="peaks")
+
+
 def prepare(
     array: xr.DataArray, terms: Terms, options: FitOptions, *, caller: str
 ) -> PixelFit:
@@ -122,6 +132,7 @@ def prepare(
     from batteryxr.xanes.kernels import starts
     from batteryxr.xanes.kernels.block import Accepted
 
+    _check_energies(terms)
     axis, model = compile_model(array[terms.dim].values, terms)
     if model.n_free >= axis.x.size:
         raise DataError(

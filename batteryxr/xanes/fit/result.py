@@ -24,6 +24,7 @@ FLAGS = {
     4: "not_converged",
     8: "at_bound",
     16: "ambiguous",
+    32: "imprecise",
 }
 #: Dimension and factor of the variables behind the parameters of a model.
 _NAMES = {
@@ -77,6 +78,10 @@ def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Data
         ("residual_sd", residual, units, "Standard deviation of the residuals"),
     ):
         out[name] = label(value, name, units=unit, long_name=long_name)
+    if terms.edge is not None:
+        text = "Edge energy of the other solution, where two are ambiguous"
+        other = "edge_energy_other"
+        out[other] = label(quality[..., 3], other, units=axis_unit, long_name=text)
     out["flag"] = label(
         fitted.flags,
         "flag",
@@ -138,7 +143,8 @@ def start_values(
         return first, None
     parts = [own.get(k, xr.DataArray(first[k])) for k in range(first.size)]
     parts = [p.reset_coords(drop=True) for p in xr.broadcast(*parts)]
-    return first, xr.concat(parts, "parameter", coords="minimal", compat="override")
+    every = xr.concat(parts, "parameter", coords="minimal", compat="override")
+    return first, every if every.chunks is None else every.chunk(parameter=-1)
 
 
 def with_half_widths(

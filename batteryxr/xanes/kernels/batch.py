@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
 #: Bits of the quality flag.
-MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS = 1, 2, 4, 8, 16
+MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS, IMPRECISE = 1, 2, 4, 8, 16, 32
+#: Error of an edge energy, in widths of the edge, from which the slopes of the model
+#: at the solution say too little about it.
+COARSE = 0.2
+#: Where more than noise is left, the model is wrong somewhere: solutions whose chi2 are
+#: within this factor are then told apart by how it is wrong, not by the data.
+MISFIT = 2.0
 #: A fit is doubtful when its mean square residual exceeds the noise by this factor.
 EXCESS = 2.0
 
@@ -182,6 +188,18 @@ def _put(
 
 
 @njit(**INNER)
+def _cover(row: int, rival: float, model: Model, out: Out) -> None:
+    """Let the error of the edge energy reach to that of the rival, which is kept."""
+    if model.jump < 0:
+        return
+    k = model.jump + 1
+    out.quality[row, 3] = rival
+    apart = abs(rival - out.values[row, k])
+    if not out.errors[row, k] > apart:
+        out.errors[row, k] = apart
+
+
+@njit(**INNER)
 def _leave_out(row: int, out: Out) -> None:
     """Write that a row holds too few data."""
     out.values[row] = math.nan
@@ -247,6 +265,8 @@ def fit_rows(
         work = room if m == m_all else shorter_work(room, m)
         points = first_points(row_points, m)
         chi_best, rival, error = math.inf, math.inf, 0.0
+        place = max(model.jump + 1, 0)
+        at, rival_at = math.nan, math.nan
         margin = 1.0 + search.ambiguity * search.ambiguity / (m - n_free)
         converged = False
         flag = 0
@@ -268,9 +288,11 @@ def fit_rows(
             better = chi < chi_best
             if s > 0 and done and _apart(p, best, error, model):
                 better = better and (not converged or chi * margin < chi_best)
-                rival = min(rival, chi_best if better else chi)
+                if (chi_best if better else chi) < rival:
+                    rival = chi_best if better else chi
+                    rival_at = at if better else p[place]
             if better:
-                chi_best, converged = chi, done
+                chi_best, converged, at = chi, done, p[place]
                 for k in range(n):
                     best[k] = p[k]
                 covariance(jacobian, res, p, model, work, cov)
@@ -288,8 +310,17 @@ def fit_rows(
         _blank_absent(best, model, row, out)
         if not converged:
             flag |= NOT_CONVERGED
+        out.quality[row, 3] = math.nan
+        usual = 0.0 if weighted else noise.sd * noise.sd * (m - n_free)
+        if usual > 0.0 and chi_best > EXCESS * usual:
+            margin = max(margin, MISFIT)
         if rival <= margin * chi_best:
             flag |= AMBIGUOUS
+            _cover(row, rival_at, model, out)
+        elif model.jump >= 0:
+            width = out.values[row, model.jump + 2]
+            if not out.errors[row, model.jump + 1] <= COARSE * width:
+                flag |= IMPRECISE
         out.quality[row, 0] = chi_best
         out.quality[row, 1] = m - n_free
         out.quality[row, 2] = chi_best / total

@@ -71,7 +71,7 @@ def fit_block(
     Returns
     -------
     Out
-        Shaped like the block: (..., n), (..., n), (..., k', 4), (..., 3), (...).
+        Shaped like the block: (..., n), (..., n), (..., k', 4), (..., 4), (...).
     """
     shape = data.shape[:-1]
     rows = data.reshape(-1, data.shape[-1])
@@ -116,7 +116,7 @@ def fit_block(
 def _empty(size: int, problem: Problem, dtype: Any) -> Out:
     """Return the results of no row yet: NaN and without flags."""
     n, n_peaks = problem.model.low.size, len(problem.model.peak_offsets)
-    shapes = (size, n), (size, n), (size, n_peaks, 4), (size, 3)
+    shapes = (size, n), (size, n), (size, n_peaks, 4), (size, 4)
     values, errors, peaks, quality = (np.full(s, np.nan, dtype) for s in shapes)
     return Out(values, errors, peaks, quality, np.zeros(size, np.uint8))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 #: Widths, in eV, over which a shift between two spectra is looked for.
-_REACH = 10.0
+REACH = 10.0
+#: Deviations by which a point stands out of a fit.
+_ASTRAY = 6.0
 
 
 def fit_line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray]:
@@ -55,12 +57,16 @@ def refine_steepest(x: np.ndarray, y: np.ndarray, found: float) -> float:
 
 
 def best_shift(
-    x: np.ndarray, y: np.ndarray, true: np.ndarray, values: np.ndarray
+    x: np.ndarray,
+    y: np.ndarray,
+    true: np.ndarray,
+    values: np.ndarray,
+    reach: float = REACH,
 ) -> float:
     """Return what to add to the energies of a spectrum to align it to a known one.
 
-    Least squares, with scale, offset and slope free; NaN where the two overlap
-    nowhere.
+    Least squares, with scale, offset and slope free, twice: the second time without
+    points that stand out of the first; NaN where the two overlap nowhere.
 
     Parameters
     ----------
@@ -68,22 +74,104 @@ def best_shift(
         Energies and the spectrum.
     true, values : (k,)
         Energies and values of the known spectrum.
+    reach
+        Largest shift, in eV.
     """
+    from scipy.interpolate import CubicSpline
     from scipy.optimize import minimize_scalar
 
-    def left(shift: float) -> float:
+    if true.size < 4:
+        return float("nan")
+    curve = CubicSpline(true, values)
+    middle = x.mean()
+
+    def rest(shift: float) -> tuple[np.ndarray, np.ndarray]:
         inside = (x + shift >= true[0]) & (x + shift <= true[-1])
         if inside.sum() < 8:
-            return np.inf
-        model = np.interp(x[inside] + shift, true, values)
-        basis = np.stack([model, np.ones(model.size), x[inside] - x.mean()], axis=1)
-        rest = y[inside] - basis @ np.linalg.lstsq(basis, y[inside], rcond=None)[0]
-        return float(rest @ rest) / int(inside.sum())
+            return inside, np.full(1, np.inf)
+        model = curve(x[inside] + shift)
+        basis = np.stack([model, np.ones(model.size), x[inside] - middle], axis=1)
+        found = np.linalg.pinv(basis.T @ basis, hermitian=True) @ (basis.T @ y[inside])
+        return inside, y[inside] - basis @ found
 
-    grid = np.arange(-_REACH, _REACH + 0.01, 0.25)
+    def left(shift: float) -> float:
+        found = rest(shift)[1]
+        return float(found @ found) / found.size
+
+    grid = np.arange(-reach, reach + 0.01, 0.5)
     costs = [left(s) for s in grid]
     k = int(np.argmin(costs))
     if not np.isfinite(costs[k]):
         return float("nan")
-    span = grid[max(k - 1, 0)], grid[min(k + 1, grid.size - 1)]
-    return float(minimize_scalar(left, bounds=span, method="bounded").x)
+    best = grid[k]
+    for width in (0.5, 0.25):
+        found = minimize_scalar(
+            left, bounds=(best - width, best + width), method="bounded",
+            options={"xatol": 1e-4},
+        )  # fmt: skip
+        best = float(found.x)
+        inside, over = rest(best)
+        sound = np.abs(over) <= _ASTRAY * 1.4826 * np.median(np.abs(over))
+        if sound.all() or sound.sum() < 8:
+            break
+        kept = ~inside
+        kept[inside] = sound
+        x, y = x[kept], y[kept]
+    return best
+
+
+def best_shifts(
+    data: np.ndarray,
+    *,
+    x: np.ndarray,
+    true: np.ndarray,
+    values: np.ndarray,
+    reach: float = REACH,
+) -> np.ndarray:
+    """Return what to add to the energies of each spectrum (..., m); see `best_shift`.
+
+    Glitches are bridged before.
+    """
+    from batteryxr.xanes.kernels.glitches import bridge, find_glitches
+
+    known = bridge(values, find_glitches(values, x=true, threshold=6.0), x=true)
+    rows = data.reshape(-1, data.shape[-1]).astype(float)
+    rows = bridge(rows, find_glitches(rows, x=x, threshold=6.0), x=x)
+    out = np.full(len(rows), np.nan)
+    for k, row in enumerate(rows):
+        there = np.isfinite(row)
+        if there.sum() >= 8 and np.ptp(row[there]) > 0:
+            out[k] = best_shift(x[there], row[there], true, known, reach)
+    return out.reshape(data.shape[:-1])
+
+
+def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.ndarray:
+    """Return spectra whose energies were shifted, at the energies `x` again.
+
+    Between the points by cubics; missing where a neighbour is, and outside.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra.
+    shift : (...)
+        What is added to the energies of each.
+    x : (m,)
+        Energies.
+    """
+    from scipy.interpolate import CubicSpline
+
+    rows = data.reshape(-1, data.shape[-1]).astype(float)
+    shifts = np.broadcast_to(shift, data.shape[:-1]).reshape(-1)
+    out = np.full(rows.shape, np.nan)
+    for row, by, target in zip(rows, shifts, out, strict=True):
+        there = np.isfinite(row)
+        if there.sum() < 4 or not np.isfinite(by):
+            continue
+        at = x - by
+        curve = CubicSpline(x[there], row[there])
+        inside = (at >= x[there][0]) & (at <= x[there][-1])
+        inside &= np.interp(at, x, (~there).astype(float)) == 0.0
+        target[inside] = curve(at[inside])
+    kept = data.dtype if data.dtype.kind == "f" else np.dtype(float)
+    return out.reshape(data.shape).astype(kept)

@@ -12,6 +12,10 @@ _PATCH = 5
 _FINE = 50
 #: Share of a pixel below which a shift needs no interpolation.
 _WHOLE = 1e-9
+#: Deviations of the noise by which a pixel stands out from all beside it.
+_LONE = 6.0
+#: Correlation below which an image may be another than the reference.
+UNLIKE = 0.6
 LINEAR, CUBIC = 0, 1
 
 
@@ -21,7 +25,7 @@ def find_shifts(
     *,
     gradient: bool,
     sigma: float,
-    most: int,
+    most: tuple[int, int],
 ) -> np.ndarray:
     """Return how far each image lies from the reference, and how alike they are.
 
@@ -31,7 +35,7 @@ def find_shifts(
     Parameters
     ----------
     images : (..., y, x)
-        Frames; missing values are bridged by the median.
+        Frames; missing values and lone pixels that stand out are bridged.
     reference : (..., y, x)
         What they are compared with.
     gradient
@@ -39,52 +43,104 @@ def find_shifts(
     sigma
         Width of the Gaussian that smooths both, in pixels.
     most
-        Largest shift, in pixels.
+        Largest shift along y and x, in pixels.
 
     Returns
     -------
-    (..., 3)
-        Shift along y and x in pixels, and the coefficient of correlation there; NaN
-        where an image has no contrast.
+    (..., 5)
+        Shift along y and x in pixels, and the coefficient of correlation there; how
+        far apart, in pixels, the shifts of two halves lie (of images whose correlation
+        is below `UNLIKE`); the share of values that are not finite. NaN where an image
+        has no contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
-    out = np.full((*lead, 3), np.nan)
-    kept: tuple[np.ndarray, tuple[np.ndarray, float]] | None = None
+    out = np.full((*lead, 5), np.nan)
+    kept: tuple[np.ndarray, np.ndarray] | None = None
     for place in np.ndindex(*lead):
-        target = targets[place]
+        target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
-            kept = target, _transform(target, gradient, sigma)
-        frame = _transform(frames[place], gradient, sigma)
-        out[place] = _peak(frame, kept[1], target.shape, most)
+            kept = target, _features(target, gradient, sigma)
+            known = _transform(kept[1])
+        features = _features(frame, gradient, sigma)
+        out[place][:3] = _peak(_transform(features), known, target.shape, most)
+        if out[place][2] < UNLIKE:
+            out[place][3] = _apart(features, kept[1], most)
+        out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
 
 
-def _transform(
-    image: np.ndarray, gradient: bool, sigma: float
-) -> tuple[np.ndarray, float]:
-    """Return the transform of what is compared, and its norm; the mean is taken off."""
-    from scipy import fft, ndimage
+def _features(image: np.ndarray, gradient: bool, sigma: float) -> np.ndarray:
+    """Return what of an image is compared."""
+    from scipy import ndimage
 
-    picture = np.asarray(image, dtype=np.float32)
+    picture = _bridged(np.asarray(image, dtype=np.float32))
+    if gradient:
+        return np.asarray(
+            ndimage.gaussian_gradient_magnitude(picture, sigma, mode="nearest")
+        )
+    return np.asarray(ndimage.gaussian_filter(picture, sigma, mode="nearest"))
+
+
+def _bridged(picture: np.ndarray) -> np.ndarray:
+    """Return an image without lone pixels: fixed ones hold every frame where it is.
+
+    A pixel is bridged if it is missing, or above (or below) all but one of the eight
+    that lie two pixels from it, by more than noise.
+    """
     missing = ~np.isfinite(picture)
     if missing.any():
         middle = np.median(picture[~missing]) if not missing.all() else 0.0
         picture = np.where(missing, np.float32(middle), picture)
-    if gradient:
-        features = ndimage.gaussian_gradient_magnitude(picture, sigma, mode="nearest")
-    else:
-        features = ndimage.gaussian_filter(picture, sigma, mode="nearest")
+    padded = np.pad(picture, 2, mode="reflect")
+    height, width = picture.shape
+    low, high = np.full_like(picture, np.inf), np.full_like(picture, -np.inf)
+    lower, higher, total = low.copy(), high.copy(), np.zeros_like(picture)
+    for dy in (0, 2, 4):
+        for dx in (0, 2, 4):
+            if dy == 2 and dx == 2:
+                continue
+            beside = padded[dy : dy + height, dx : dx + width]
+            np.minimum(lower, np.maximum(low, beside), out=lower)
+            np.maximum(higher, np.minimum(high, beside), out=higher)
+            np.minimum(low, beside, out=low)
+            np.maximum(high, beside, out=high)
+            total += beside
+    mean = (total - low - high) / 6
+    part = np.abs(picture - mean)[:: 1 + height // 256, :: 1 + width // 256]
+    limit = _LONE * 1.4826 * np.median(part)
+    lone = missing | (picture > higher + limit) | (picture < lower - limit)
+    return np.where(lone, mean, picture)
+
+
+def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the transform of what is compared, and its norm; the mean is taken off."""
+    from scipy import fft
+
     features = features - features.mean()
     return fft.rfft2(features), float(np.linalg.norm(features))
+
+
+def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> float:
+    """Return how far the shifts lie apart that the two halves of an image show."""
+    middle = features.shape[0] // 2
+    shifts = []
+    for part in (slice(0, middle), slice(middle, None)):
+        pair = []
+        for whole in (features, known):
+            half = np.zeros_like(whole)
+            half[part] = whole[part] - whole[part].mean()
+            pair.append(_transform(half))
+        shifts.append(_peak(pair[0], pair[1], features.shape, most)[:2])
+    return float(np.abs(np.subtract(*shifts)).max())
 
 
 def _peak(
     frame: tuple[np.ndarray, float],
     target: tuple[np.ndarray, float],
     shape: tuple[int, ...],
-    most: int,
+    most: tuple[int, int],
 ) -> tuple[float, float, float]:
     from scipy import fft
 
@@ -93,7 +149,8 @@ def _peak(
         return np.nan, np.nan, np.nan
     correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape) / norm
     steps = [
-        np.arange(-min(most, n // 2 - 1), min(most, n // 2 - 1) + 1) for n in shape
+        np.arange(-min(far, n // 2 - 1), min(far, n // 2 - 1) + 1)
+        for far, n in zip(most, shape, strict=True)
     ]
     window = correlation[np.ix_(steps[0] % shape[0], steps[1] % shape[1])]
     top = np.unravel_index(int(np.argmax(window)), window.shape)

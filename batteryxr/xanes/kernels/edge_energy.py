@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: A dip of this share of the jump, between an edge energy and the last rise through
 #: half the jump, shows that the edge energy sits on a pre-edge peak.
 DIP = 0.05
+#: Energies whose values lie within so many deviations of the noise below the maximum
+#: may be the maximum; with some further than `APART` eV from it nobody knows which is.
+ALIKE, APART = 2.0, 2.0
 #: Fewest energies among which a steepest rise is looked for.
 LEAST = 15
 
@@ -45,7 +48,8 @@ def find(
     Returns
     -------
     found, height, flag : (...)
-        Flag 1: no data; 2: the edge energy sits on the pre-edge.
+        Flag 1: no data; 2: the edge energy sits on the pre-edge; 4: energies far from
+        the white line are as high within the noise.
     """
     rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
     found, height = np.empty(len(rows)), np.full(len(rows), np.nan)
@@ -62,6 +66,8 @@ def find(
         early = np.empty(len(rows), bool)
         on_pre_edge(x, rows, found, level, DIP, early)
         flag[early] = 2
+    else:
+        flag[rivalled(rows, found, height, x=x, window=(low, high))] = 4
     flag[np.isnan(found)] = 1
     shape = data.shape[:-1]
     return found.reshape(shape), height.reshape(shape), flag.reshape(shape)
@@ -172,6 +178,61 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
     product = np.fft.rfft(mirrored, size) * np.fft.rfft(window, size)
     smooth = np.fft.irfft(product, size)[:, window.size - 1 : mirrored.shape[1]]
     return np.stack([np.interp(x, even, row) for row in smooth])
+
+
+def noise_of(rows: np.ndarray, *, x: np.ndarray) -> np.ndarray:
+    """Return the noise of spectra, from how each value fits to the four beside it.
+
+    The median over energies is taken: structure that few energies resolve is left out.
+    Where a spectrum has gaps, what lies over them is not judged.
+
+    Parameters
+    ----------
+    rows : (N, m)
+        Spectra.
+    x : (m,)
+        Energies.
+
+    Returns
+    -------
+    (N,)
+        Standard deviations; NaN for spectra of fewer than five energies.
+    """
+    if x.size < 5:
+        return np.full(len(rows), np.nan)
+    left = np.zeros((len(rows), x.size - 4))
+    square = np.ones(x.size - 4)
+    near = [x[k : x.size - 4 + k] for k in range(5)]
+    for k in (0, 1, 3, 4):
+        weight = np.ones(x.size - 4)
+        for other in {0, 1, 3, 4} - {k}:
+            weight *= (near[2] - near[other]) / (near[k] - near[other])
+        left += weight * rows[:, k : x.size - 4 + k]
+        square += weight**2
+    left = np.abs(rows[:, 2:-2] - left) / np.sqrt(square)
+    known = np.isfinite(left)
+    out = np.full(len(rows), np.nan)
+    some = known.any(axis=1)
+    out[some] = np.nanmedian(np.where(known, left, np.nan)[some], axis=1) / 0.6745
+    return out
+
+
+def rivalled(
+    rows: np.ndarray,
+    found: np.ndarray,
+    height: np.ndarray,
+    *,
+    x: np.ndarray,
+    window: tuple[float, float],
+) -> np.ndarray:
+    """Tell in which rows energies far from the maximum are as high within noise."""
+    noise = noise_of(rows, x=x)
+    inside = (x >= window[0]) & (x <= window[1])
+    with np.errstate(invalid="ignore"):
+        high = rows[:, inside] >= (height - ALIKE * noise)[:, None]
+        step = np.gradient(x)[inside] if x.size > 1 else np.ones(1)
+        far = np.abs(x[inside] - found[:, None]) > np.maximum(APART, 1.01 * step)
+    return np.asarray((high & far).any(axis=1))
 
 
 @njit(nogil=True, cache=True)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 
 NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
+RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED = 8, 16, 32
+#: Share of the step by which a pre-edge range may bend up before it lies on the edge,
+#: and how many times the scatter about its line that has to be.
+_BEND, _BENDS = 0.1, 6.0
+#: A rise is kept if so much of it is left beyond the points next to it.
+_KEPT = 0.2
 #: Highest degree of the post-edge polynomial, and least edge step.
 MAX_DEGREE, LEAST_STEP = 5, 1e-12
 
@@ -31,6 +37,7 @@ class Ranges:
     post_high: float
     degree: int
     constant: bool
+    flag: int = 0
 
 
 def choose_ranges(
@@ -62,7 +69,22 @@ def choose_ranges(
     if degree is None:
         degree = 2 if end - start >= 300 else 1 if end - start >= 30 else 0
     degree = max(min(degree, MAX_DEGREE), 0)
-    return Ranges(low, high, start, end, degree, constant)
+    flag = RANGE_ON_EDGE if high >= 0.0 or start <= 0.0 else 0
+    if _is_empty(x - e0, pre, 2) or _is_empty(x - e0, post, max(degree + 1, 2)):
+        flag |= RANGE_EMPTY
+    return Ranges(low, high, start, end, degree, constant, flag)
+
+
+def _is_empty(
+    x: np.ndarray, asked: tuple[float | None, float | None], least: int
+) -> bool:
+    """Tell whether a range that was asked for holds fewer energies than a fit needs."""
+    if asked == (None, None):
+        return False
+    low = -np.inf if asked[0] is None else asked[0]
+    high = np.inf if asked[1] is None or asked[1] < 0 < low else asked[1]
+    low, high = min(low, high), max(low, high)
+    return bool(np.count_nonzero((x >= low) & (x <= high)) < least)
 
 
 def normalise(
@@ -116,7 +138,8 @@ def normalise(
             for part in _slabs(picked):
                 y = rows[np.ix_(part, there)].astype(float)
                 out, steps = _with_common_e0(energies, y, value, ranges, victoreen)
-                flags[part] = np.where(steps < 0, NEGATIVE_STEP, 0)
+                flags[part] = np.where(steps < 0, NEGATIVE_STEP, 0) | ranges.flag
+                flags[part[_bends(energies - value, out[0], ranges)]] |= RANGE_ON_EDGE
                 flags[part[np.abs(steps) <= LEAST_STEP]] = NO_STEP
                 step[part] = np.maximum(np.abs(steps), LEAST_STEP)
                 for target, source in zip(wide, out, strict=False):
@@ -132,6 +155,61 @@ def normalise(
         flags.reshape(shape[:-1]),
         *backgrounds,
     )
+
+
+def _bends(x: np.ndarray, normal: np.ndarray, ranges: Ranges) -> np.ndarray:
+    """Tell which normalised spectra rise inside the range of their pre-edge line."""
+    inside = normal[:, (x >= ranges.pre_low) & (x <= ranges.pre_high)]
+    if inside.shape[1] < 5:
+        return np.zeros(len(normal), bool)
+    scatter = 1.4826 * np.median(np.abs(inside), axis=1)
+    highest = inside[:, -1]
+    return np.asarray((highest > _BEND) & (highest > _BENDS * scatter))
+
+
+def is_isolated(data: np.ndarray, e0: np.ndarray, *, x: np.ndarray) -> np.ndarray:
+    """Tell whether the rise at E0 is one or two points that stand out alone.
+
+    They differ from the points beside them by more than half of all that happens
+    there, and beyond them nothing has risen.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Absorption.
+    e0 : (...)
+        Energies of the steepest rise.
+    x : (m,)
+        Energies.
+
+    Returns
+    -------
+    (...) bool
+    """
+    rows = data.reshape(-1, data.shape[-1])
+    origin = np.broadcast_to(e0, data.shape[:-1]).reshape(-1)
+    out = np.zeros(len(rows), bool)
+    for chosen, there in by_pattern(rows):
+        energies = x[there]
+        usable = chosen[np.isfinite(origin[chosen])]
+        if energies.size < 15 or not usable.size:
+            continue
+        for part in _slabs(usable):
+            place = np.searchsorted(energies, origin[part])
+            at = np.clip(place, 6, energies.size - 7)[:, None] + np.arange(-6, 7)
+            y = np.take_along_axis(rows[np.ix_(part, there)].astype(float), at, axis=1)
+            out[part] = _stands_alone(y)
+    return out.reshape(data.shape[:-1])
+
+
+def _stands_alone(y: np.ndarray) -> np.ndarray:
+    """Tell it of spectra cut out about E0, which is their seventh point."""
+    reach = np.maximum(np.ptp(y[:, 4:9], axis=1), LEAST_STEP)
+    left = np.median(y[:, 0:5], axis=1)
+    right = np.median(y[:, 8:13], axis=1)
+    sides = np.stack([np.delete(y[:, k - 2 : k + 3], 2, axis=1) for k in (5, 6, 7)])
+    apart = np.abs(y[:, 5:8].T - np.median(sides, axis=2)).max(axis=0)
+    return np.asarray((right - left < _KEPT * reach) & (apart > 0.5 * reach))
 
 
 def _with_common_e0(

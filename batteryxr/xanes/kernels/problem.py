@@ -130,8 +130,8 @@ class Out(NamedTuple):
         Parameters and standard errors (NaN at a bound, 0 if fixed).
     peaks : (N, k', 4) float64
         Area of each peak, its error, area / jump, its error.
-    quality : (N, 3) float64
-        chi2, degrees of freedom, R factor.
+    quality : (N, 4) float64
+        chi2, degrees of freedom, R factor, edge energy of a rival solution.
     flags : (N,) uint8
         Bits of the quality flag.
     """

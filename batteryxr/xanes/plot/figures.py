@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import DimensionError
-from batteryxr.core.plotting import COLOURS, as_title, axis_label
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.plotting import COLOURS, as_title, axis_label, plain
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,16 +56,39 @@ def by_particle(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]
     ]
 
 
-def lines(array: xr.DataArray) -> list[tuple[str, np.ndarray]]:
-    """Return name and values of each spectrum."""
-    others = [str(d) for d in array.dims if d != "energy"]
+def lines(
+    array: xr.DataArray, along: str = "energy", by: str | None = None
+) -> list[tuple[str, np.ndarray]]:
+    """Return name and values of each spectrum.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no coordinate `by` for the names.
+    DimensionError
+        If there is more than one further dimension.
+    """
+    others = [str(d) for d in array.dims if d != along]
     if not others:
         return [("", array.values)]
     if len(others) > 1:
         raise DimensionError(
-            f"one further dimension beside energy can be drawn; found {others}."
+            f"one further dimension beside {along} can be drawn; found {others}."
         )
     (dim,) = others
-    lines = array.transpose(dim, "energy")
+    lines = array.transpose(dim, along)
+    if by is not None and (by not in lines.coords or lines[by].dims != (dim,)):
+        there = sorted(str(c) for c in lines.coords if lines[c].dims == (dim,))
+        raise ArgumentError("by", by, f"a coordinate on {dim!r}: one of {there}")
+    if by is not None:
+        texts = [_named(lines[by], v) for v in lines[by].values]
+        return list(zip(texts, lines.values, strict=True))
     names = lines[dim].values if dim in lines.coords else np.arange(lines.sizes[dim])
-    return [(f"{dim} {n}", y) for n, y in zip(names, lines.values, strict=True)]
+    word = "" if dim == "sample" else f"{dim} "
+    return [(plain(f"{word}{n}"), y) for n, y in zip(names, lines.values, strict=True)]
+
+
+def _named(coordinate: xr.DataArray, value: object) -> str:
+    units = str(coordinate.attrs.get("units", "1"))
+    text = f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+    return plain(text if units in ("1", "") else f"{text} {units}")

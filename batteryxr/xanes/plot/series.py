@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from batteryxr.core.plotting import Holoviews
 
 #: Dimensions along which a variable holds several curves.
-_SEVERAL = ("peak", "standard", "polarisation", "component", "order")
+_SEVERAL = (
+    *("peak", "standard", "polarisation", "component", "order"),
+    *("sample", "reflection"),
+)
 
 
 @checked

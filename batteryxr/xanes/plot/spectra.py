@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
@@ -12,18 +13,33 @@ from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
+from batteryxr.xanes.plot.ticks import ticks
+from batteryxr.xanes.preparing.inputs import SIGNALS, axis_along
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
 
 if TYPE_CHECKING:
     import holoviews
-    import xarray as xr
+
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
+    from batteryxr.xanes.diffraction.lattices import Phase
+
+#: Curves of one picture.
+_CURVES = 60
 
 
 @checked
 def plot_spectra(
-    spectra: xr.DataArray | xr.Dataset, *, edges: xr.Dataset | None = None
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    edges: xr.Dataset | None = None,
+    offset: float = 0.0,
+    kind: Literal["values", "difference"] = "values",
+    by: str | None = None,
+    candidates: Phase | None = None,
+    instrument: Diffractometer | None = None,
+    dim: str | None = None,
 ) -> holoviews.Overlay:
-    """Plot spectra over energy, one curve for each, with their edge energies.
+    """Plot spectra or patterns, one curve for each: XANES, Raman, FTIR, diffraction.
 
     Computes them.
 
@@ -31,24 +47,64 @@ def plot_spectra(
     ----------
     spectra
         A spectrum, or spectra along one further dimension; normalised, flattened...
+        Of more than 60 some are shown, evenly chosen, with the last.
     edges
         A result of `edge_energy`: dashed lines.
+    offset
+        By how much each curve stands above the one before, as a share of the largest
+        range: stacked curves or a waterfall.
+    kind
+        "values", or their "difference" to the first.
+    by
+        Coordinate that names the curves, such as "voltage" or "sample".
+    candidates
+        A CIF, crystal or cell: its reflections are marked below.
+    instrument
+        A `Diffractometer` that tells the wavelength, for those.
+    dim
+        The axis; by default the one there is.
 
     Returns
     -------
     holoviews.Overlay
+
+    Raises
+    ------
+    ArgumentError
+        If there is no coordinate `by`.
+    DimensionError
+        If there is more than one further dimension.
+
+    Examples
+    --------
+    >>> states.xanes.plot.spectra(offset=0.3, by="voltage")
+    >>> xrd.xanes.plot.spectra(kind="difference", candidates="LiNiO2.cif")
     """
     hv = load_hvplot()
-    names = ("flattened", "normalised", "absorption", "optical_density")
-    array = as_spectra(spectra, caller="plot_spectra", names=names).compute()
+    along = axis_along(spectra, dim, caller="plot_spectra")
+    names = ("flattened", "normalised", "absorption", "optical_density", *SIGNALS)
+    if isinstance(spectra, xr.Dataset):
+        names = tuple(n for n in names if n in spectra and along in spectra[n].dims)
+    array = as_spectra(spectra, caller="plot_spectra", dim=along, names=names)
+    array = array.isel({d: _some(array.sizes[d]) for d in array.dims if d != along})
+    array = array.compute()
+    named = lines(array, along, by)
+    first = named[0][1]
+    if kind == "difference":
+        named = [(name, y - first) for name, y in named]
+    step = offset * max(float(np.ptp(y[np.isfinite(y)])) for _, y in named if y.size)
+    x = array[along].values
     curves = [
-        hv.Curve(
-            (array.energy.values, y), axis_label(array["energy"]), axis_label(array)
-        )
+        hv.Curve((x, y + i * step), axis_label(array[along]), axis_label(array))
         .relabel(name)
         .opts(color=colour(i))
-        for i, (name, y) in enumerate(lines(array))
+        for i, (name, y) in enumerate(named)
     ]
+    if candidates is not None:
+        low = min(float(np.nanmin(y)) for _, y in named)
+        high = max(float(np.nanmax(y)) for _, y in named)
+        span = (low - 0.08 * (high - low), high)
+        curves.append(ticks(hv, candidates, array[along], instrument, span))
     if edges is not None:
         found = np.atleast_1d(edges["edge_energy"].values).ravel()
         curves += [
@@ -104,6 +160,11 @@ def plot_fit(
             ),
         ]
     ).cols(1)
+
+
+def _some(n: int) -> np.ndarray:
+    """Return which of n curves are shown."""
+    return np.unique(np.linspace(0, n - 1, min(n, _CURVES)).astype(int))
 
 
 def _verdict(fit: xr.Dataset) -> str:

@@ -40,7 +40,7 @@ def plot_stack(
     load_hvplot()
     array: Any = stack
     if isinstance(stack, xr.Dataset):
-        array = as_spectra(stack, caller="plot_stack")
+        array = as_spectra(stack, caller="plot_stack", whole=False)
     require_dims(array, ["y", "x"], caller="plot_stack")
     if np.iscomplexobj(array):
         raise VariableError(

@@ -1,4 +1,4 @@
-"""Preparing stacks: optical density, binning, energy calibration."""
+"""Preparing stacks: optical density and binning."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
     LabelsError,
     VariableError,
+    warn_quality,
 )
-from batteryxr.core.labels import OwnLabels, matched
+from batteryxr.core.labels import OwnLabels, matched, require_even
 from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.spectra import as_spectra, axis_of
+from batteryxr.xanes.spectra import axis_of
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import PhotonEnergy
     from batteryxr.core.checks import Count, Positive
 
-_Method = Literal["derivative", "half_jump", "white_line"]
 _IMAGE = ("y", "x")
 
 
@@ -36,7 +33,7 @@ def optical_density(
     stack: xr.DataArray | xr.Dataset,
     *,
     i0: Annotated[xr.DataArray | Positive | None, OwnLabels(("energy",))] = None,
-    dark: xr.DataArray | float = 0.0,
+    dark: xr.DataArray | float | None = None,
 ) -> xr.DataArray:
     """Return the optical density -ln((I - dark) / (I0 - dark)).
 
@@ -52,7 +49,7 @@ def optical_density(
         differ), flat fields along `y` and `x` too, a number; or a boolean mask (y, x)
         that is True where the beam meets no sample. None: the coordinate `i0`.
     dark
-        What the detector counts without beam.
+        What the detector counts without beam. None: the coordinate `dark`, else 0.
 
     Returns
     -------
@@ -66,8 +63,14 @@ def optical_density(
         If there is no `i0`, it marks no pixel, or does not cover the energies.
     VariableError
         If the values are complex.
+
+    Warns
+    -----
+    DataQualityWarning
+        If energies repeat or are missing: no spectrum can be made of them later.
     """
     array = _intensity(stack)
+    _tell_repeats(array)
     if i0 is None:
         if "i0" not in array.coords:
             raise DataError(
@@ -81,10 +84,13 @@ def optical_density(
         incident = _empty(array, i0) if i0.dtype.kind == "b" else _incident(array, i0)
     else:
         incident = float(i0)
-    array = array.drop_vars("i0", errors="ignore")
+    level: Any = array.coords.get("dark", 0.0) if dark is None else dark
+    if isinstance(level, xr.DataArray):
+        level = level.reset_coords(drop=True)
+    array = array.drop_vars(["i0", "dark"], errors="ignore")
     if isinstance(incident, xr.DataArray):
         incident = incident.reset_coords(drop=True)
-    above, below = _floating(array) - dark, _floating(incident) - dark
+    above, below = _floating(array) - level, _floating(incident) - level
     ratio = above / below
     result = -np.log(ratio.where((above > 0) & (below > 0)))
     if np.dtype(array.dtype) == np.float32:
@@ -130,6 +136,9 @@ def rebin(
     factors = factor if isinstance(factor, Mapping) else dict.fromkeys(_IMAGE, factor)
     sizes = {dim: int(n) for dim, n in factors.items()}
     require_dims(stack, sizes, caller="rebin")
+    require_even(
+        stack, [d for d, n in sizes.items() if d in _IMAGE and n > 1], caller="rebin"
+    )
     for dim, n in sizes.items():
         if n > stack.sizes[dim]:
             limit = f"at most the {stack.sizes[dim]} points along {dim!r}"
@@ -142,71 +151,6 @@ def rebin(
         if name in result.coords:
             result[name].attrs = dict(coordinate.attrs)
     return result
-
-
-@recorded
-def calibrate_energy(
-    spectra: xr.DataArray | xr.Dataset,
-    *,
-    reference: Annotated[xr.DataArray, OwnLabels()],
-    expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
-    method: _Method = "derivative",
-) -> Any:
-    """Shift the energies so that a reference measured along has its known edge.
-
-    *Lazy*, but for the reference.
-
-    Parameters
-    ----------
-    spectra
-        A stack, series or spectrum along `energy`.
-    reference
-        Spectrum of the reference channel (a foil), on energies of the same
-        monochromator scan.
-    expected
-        Its edge energy in eV by `method`; or its spectrum on true energies, onto
-        which it is shifted for the least squared difference (`method` is not used).
-    method
-        "derivative" (steepest rise, between the points by a parabola), "half_jump" or
-        "white_line".
-
-    Returns
-    -------
-    xarray.DataArray or xarray.Dataset
-        `spectra` on shifted energies; `attrs["energy_shift"]` is what was added (eV).
-
-    Raises
-    ------
-    DimensionError
-        If the reference is no single spectrum.
-    DataError
-        If the reference shows no edge.
-    """
-    from batteryxr.xanes.kernels.calibration import best_shift
-
-    caller = "calibrate_energy"
-    require_dims(spectra, ["energy"], caller=caller)
-    axis = axis_of(spectra, "energy", caller=caller)
-    require_monotonic(axis, caller=caller)
-    if reference.dims != ("energy",):
-        raise DimensionError(
-            "calibrate_energy: reference is one spectrum along energy; it lies along "
-            f"{reference.dims}. Average a series first, or calibrate each scan "
-            "with its own."
-        )
-    measured = as_spectra(reference, caller=caller).dropna("energy").compute()
-    if isinstance(expected, xr.DataArray):
-        known = as_spectra(expected, caller=f"{caller}: expected").dropna("energy")
-        shift = best_shift(*_plain(measured), *_plain(known.compute()))
-    else:
-        shift = float(expected) - _edge(measured, method)
-    if not np.isfinite(shift):
-        raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
-    bounds.check("energy shift", float(shift), argument="energy_shift", data=True)
-    moved: Any = spectra.assign_coords(
-        energy=("energy", axis.values + shift, dict(axis.attrs))
-    )
-    return moved.assign_attrs(energy_shift=float(shift))
 
 
 def _intensity(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -222,6 +166,20 @@ def _intensity(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
             "Use from_transmission."
         )
     return stack
+
+
+def _tell_repeats(stack: xr.DataArray) -> None:
+    """Warn where energies are such that no spectrum can be made of the images."""
+    if "energy" not in stack.indexes:
+        return
+    energy = stack.indexes["energy"]
+    odd = int(energy.isna().sum()), int(energy.duplicated().sum())
+    if any(odd):
+        warn_quality(
+            f"energy: {odd[1]} energies repeat and {odd[0]} are missing. Each image "
+            "keeps its own optical density; before spectra are looked at, average "
+            "what was measured twice: `.groupby('energy').mean()`."
+        )
 
 
 def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
@@ -261,18 +219,3 @@ def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
             f"it reaches from {ranges[0]}, the stack from {ranges[1]}",
             "Pass a spectrum that covers the energies of the stack.",
         ) from error
-
-
-def _edge(reference: xr.DataArray, method: _Method) -> float:
-    from batteryxr.xanes.edges.energy import edge_energy
-    from batteryxr.xanes.kernels.calibration import refine_steepest
-
-    found = float(edge_energy(normalise(reference), method=method).edge_energy)
-    if method != "derivative" or not np.isfinite(found):
-        return found
-    return refine_steepest(*_plain(reference), found)
-
-
-def _plain(spectrum: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return energies and values."""
-    return spectrum.energy.values, spectrum.values.astype(float)

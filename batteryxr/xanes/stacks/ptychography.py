@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import DataError, VariableError
+from batteryxr.core.labels import require_even
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -91,6 +92,8 @@ def reference_phase(
     """
     name, array = _field(stack)
     require_dims(array, _IMAGE, caller="reference_phase")
+    if ramp:
+        require_even(array, _IMAGE, caller="reference_phase")
     if vacuum.dtype.kind != "b" or not set(vacuum.dims) <= set(array.dims):
         raise DataError(
             "vacuum",

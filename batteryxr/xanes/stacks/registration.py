@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _IMAGE = ("y", "x")
 _NAMES = ("shift_y", "shift_x", "registration")
+#: A frame is unlike the reference below this share of the usual correlation, and its
+#: halves are at odds if their shifts differ by more pixels than this.
+_ALIKE, _APART = 0.6, 3.0
 _KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
 _Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
 
@@ -33,7 +36,7 @@ def register(
     by: str | None = None,
     on: Literal["gradient", "value"] = "gradient",
     smoothing: _Smoothing = 1.5,
-    max_shift: Count | None = None,
+    max_shift: Count | tuple[Count, Count] | None = None,
     interpolation: Literal["linear", "cubic"] = "linear",
     shifts: Annotated[xr.Dataset | xr.DataArray | None, OwnLabels(_IMAGE)] = None,
 ) -> Any:
@@ -62,7 +65,8 @@ def register(
     smoothing
         Standard deviation, in pixels, of the Gaussian that smooths both before.
     max_shift
-        Largest drift in pixels; None: a quarter of the shorter side.
+        Largest drift in pixels, one for both axes or (y, x); None: a quarter of each
+        side.
     interpolation
         "linear", or "cubic" held between the nearest pixels: sharper, and without
         overshoot as well.
@@ -75,7 +79,9 @@ def register(
     xarray.DataArray or xarray.Dataset
         Like `stack`, NaN where a frame does not reach. Coordinates `shift_y` and
         `shift_x` (units of `y` and `x`) tell how far each frame lay from the
-        reference, `registration` how alike they are (correlation, 1 is equal).
+        reference, `registration` how alike they are (correlation, 1 is equal). A frame
+        that was not found has shifts of NaN and no values: it is much less alike than
+        the others, and its upper and lower half say different shifts.
 
     Raises
     ------
@@ -89,7 +95,8 @@ def register(
     Warns
     -----
     DataQualityWarning
-        If a frame drifted as far as `max_shift`, or has no contrast.
+        If a frame drifted as far as `max_shift`, was not found, has no contrast, or
+        holds values that are not finite (which are bridged).
 
     Notes
     -----
@@ -109,7 +116,10 @@ def register(
         if by is not None and isinstance(stack, xr.Dataset):
             require_variables(stack, [by], caller="register: by")
         array = as_spectra(
-            stack, caller="register", names=ABSORPTION if by is None else (by,)
+            stack,
+            caller="register",
+            names=ABSORPTION if by is None else (by,),
+            whole=False,
         )
         target = _reference(array, reference)
         how = _Comparison(on == "gradient", smoothing, max_shift)
@@ -147,17 +157,20 @@ class _Comparison:
 
     gradient: bool
     width: float
-    most: int | None
+    most: int | tuple[int, int] | None
 
-    def reach(self, array: xr.DataArray) -> int:
-        """Return the largest shift in pixels, by default a quarter of a side."""
-        shorter = min(array.sizes[d] for d in _IMAGE)
-        if shorter < 8:
-            raise DataError("stack", f"{shorter} pixels across; register needs 8")
-        most = shorter // 4 if self.most is None else int(self.most)
-        if most > shorter // 2:
-            raise ArgumentError("max_shift", self.most, f"at most {shorter // 2}")
-        return most
+    def reach(self, array: xr.DataArray) -> tuple[int, int]:
+        """Return the largest shifts in pixels, by default a quarter of each side."""
+        sides = [array.sizes[d] for d in _IMAGE]
+        if min(sides) < 8:
+            raise DataError("stack", f"{min(sides)} pixels across; register needs 8")
+        if self.most is None:
+            return sides[0] // 4, sides[1] // 4
+        both = self.most if isinstance(self.most, tuple) else (self.most, self.most)
+        for most, side in zip(both, sides, strict=True):
+            if most > side // 2:
+                raise ArgumentError("max_shift", self.most, f"at most {side // 2}")
+        return int(both[0]), int(both[1])
 
 
 def _find(
@@ -175,15 +188,16 @@ def _find(
         target,
         core_dims=[list(_IMAGE), list(_IMAGE)],
         output_dims=[["statistic"]],
-        output_sizes={"statistic": 3},
+        output_sizes={"statistic": 5},
         dtypes=[float],
         caller="register",
         gradient=comparison.gradient,
         sigma=comparison.width,
         most=most,
     ).compute()
-    _warn(result, most)
-    result = result.fillna(0.0)
+    lost = _lost(result)
+    _warn(result, lost, most)
+    result = result.fillna(0.0).where(~lost)
     found = {}
     for k, dim in enumerate(_IMAGE):
         units = str(array[dim].attrs.get("units", "1")) if dim in array.coords else "1"
@@ -202,19 +216,40 @@ def _find(
     return found
 
 
-def _warn(shifts: xr.DataArray, most: int) -> None:
-    """Warn of frames that drifted too far, and of those without contrast."""
-    far = abs(shifts.isel(statistic=[0, 1])).max("statistic") >= most - 0.5
-    lost = shifts.isnull().any("statistic")
-    if bool(far.any()):
-        warn_quality(
-            f"register: {int(far.sum())} frames drifted as far as max_shift={most} "
-            "pixels allows. Look at them; if the drift is real, pass a larger one."
-        )
-    if bool(lost.any()):
-        warn_quality(
-            f"register: {int(lost.sum())} frames have no contrast and are not moved."
-        )
+def _lost(found: xr.DataArray) -> xr.DataArray:
+    """Tell which frames were not found: unlike the reference, and at odds themselves.
+
+    Frames of little contrast are less alike than others too, but both halves of them
+    say the same shift.
+    """
+    alike, apart = found.isel(statistic=2), found.isel(statistic=3)
+    usual = float(alike.median())
+    return (alike < _ALIKE * usual) & (apart > _APART)
+
+
+def _warn(found: xr.DataArray, lost: xr.DataArray, most: tuple[int, int]) -> None:
+    """Warn of frames that were not found, drifted too far, or lack contrast or data."""
+    limit = xr.DataArray(list(most), dims="statistic")
+    told = most if most[0] != most[1] else most[0]
+    far = (abs(found.isel(statistic=[0, 1])) >= limit - 0.5).any("statistic") & ~lost
+    blank = found.isel(statistic=[0, 1, 2]).isnull().any("statistic")
+    gaps = (found.isel(statistic=4) > 0) & ~blank
+    for which, text in (
+        (
+            lost,
+            "were not found: they are unlike the reference. Their shifts are NaN and "
+            "they hold no values; leave them out, or look whether the beam was lost.",
+        ),
+        (
+            far,
+            f"drifted as far as max_shift={told} pixels allows. Look at them; if the "
+            "drift is real, pass a larger one.",
+        ),
+        (blank, "have no contrast and are not moved."),
+        (gaps, "hold values that are not finite, which were bridged for the search."),
+    ):
+        if bool(which.any()):
+            warn_quality(f"register: {int(which.sum())} frames {text}")
 
 
 def _moved(

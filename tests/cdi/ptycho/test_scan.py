@@ -104,18 +104,18 @@ def test_streamed_is_in_memory_bit_for_bit(scan, engine, monkeypatch):
     whole = ptycho(lazy, resources=Resources(block=8), **kw)
     small = ptycho_plan(lazy, engine=engine, resources=Resources(block=8))
     loads = []
-    plain = ptycho_frames.load
+    plain = ptycho_frames.read
 
-    def counted(frames, start, stop):
-        loads.append(stop - start)
-        return plain(frames, start, stop)
+    def counted(part):
+        loads.append(part.shape[0])
+        return plain(part)
 
-    monkeypatch.setattr(ptycho_frames, "load", counted)
+    monkeypatch.setattr(ptycho_frames, "read", counted)
     little = Resources(block=8, memory=small.shared + 0.8 * small.frames)
     with pytest.warns(DataQualityWarning, match="streamed=True: all frames need"):
         streamed = ptycho(lazy, resources=little, **kw)
     assert max(loads) == 8
-    assert sum(loads) == 4 * 36  # three passes, and one to count
+    assert sum(loads) == 4 * 36  # three passes, and one to look
     np.testing.assert_array_equal(streamed.transmission, whole.transmission)
     np.testing.assert_array_equal(streamed.probe, whole.probe)
     np.testing.assert_array_equal(streamed.amp_residual, whole.amp_residual)
@@ -165,12 +165,13 @@ def test_mask_and_geometry_are_read_once(scan, block, device, monkeypatch):
 def test_an_experiment_travels_as_it_is(scan):
     import pickle
 
+    from batteryxr.cdi.ptycho.examine import examined
     from batteryxr.cdi.ptycho.experiment import experiment_of
     from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
     from batteryxr.cdi.ptycho.settings import Settings
 
     settings = Settings(iterations=4)
-    whole = experiment_of(scan, caller="a test")
+    whole = examined(experiment_of(scan, caller="a test"))
     state = reconstruct(whole, settings, first_state(whole, settings))
     there, chosen = pickle.loads(pickle.dumps((whole, settings)))
     half = reconstruct(there, chosen, first_state(there, chosen), until=2)
@@ -284,7 +285,7 @@ def test_messages(scan):
         ptycho_scan(np.zeros((2, 8, 8)), pixel_pitch=75, **kw | {"distance": -1.0})
     with pytest.raises(ArgumentError, match="mask"):
         ptycho_scan(np.zeros((2, 8, 8)), pixel_pitch=75, mask=np.zeros((3, 3)), **kw)
-    with pytest.raises(VariableError, match="ptycho_probe makes one"):
+    with pytest.raises(VariableError, match="ptycho_probe makes one, from the frames"):
         ptycho(scan.drop_vars("probe"))
     with pytest.raises(ArgumentError, match=r"engine='Newton': .*one of LSQML\(\)"):
         ptycho(scan, engine="Newton")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ import zarr
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store import changing, location_of, open_store, save, verify
+from batteryxr.core.store.manifest import Manifest, StoredGroup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +161,15 @@ STRANGERS = {
     "a variable as group": lambda p: save(
         xr.Dataset({"g": ("y", [1.0])}), p / "out", overwrite=True
     ),
+    "a half file of another": lambda p: (
+        save(dataset(1), p / "out", group="g"),
+        _file(p / "out" / "g" / "a" / "notes.partial"),
+    ),
+    "a link in place of the journal": lambda p: (
+        _store(p / "out"),
+        (p / "out" / "_journal").rename(p / "real"),
+        (p / "out" / "_journal").symlink_to(p / "real"),
+    ),
     "a file above the store": lambda p: _file(p / "out"),
 }
 
@@ -173,6 +184,72 @@ def test_strangers_lose_nothing(tmp_path, layout):
         save(dataset(7), place, group="g", overwrite=True)
     after = content(tmp_path)
     assert after == before
+
+
+def _note(moves, puts):
+    token = "0" * 32
+    said = {"token": token, "moves": moves, "puts": puts}
+    return f"_journal/commit-{token}.json", json.dumps(said)
+
+
+TOKEN = "0" * 32
+OUT = "../mine"
+HOSTILE = {
+    "a move from outside": _note([[OUT, f"_journal/trash-{TOKEN}/0"]], {}),
+    "a move to outside": _note([[f"_journal/staged-{TOKEN}/0", f"{OUT}/x"]], {}),
+    "a move through a link": _note(
+        [["link/thesis.tex", f"_journal/trash-{TOKEN}/0"]], {}
+    ),
+    "a file outside": _note([], {f"{OUT}/zarr.json": "x"}),
+    "a file through a link": _note([], {"link/zarr.json": "x"}),
+    "any file": _note([], {"run.sh": "x"}),
+    "no steps": _note(3, 4),
+    "no note": (f"_journal/commit-{TOKEN}.json", "{"),
+    "data not written yet": (f"_journal/pending-{TOKEN}-0", f"{OUT}\nsub"),
+    "a manifest": (
+        "_journal/manifest/zarr.json",
+        Manifest({"m": StoredGroup(OUT, {"": "0"})}, {f"{OUT}/thesis.tex": "0"})
+        .content()
+        .decode(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_store_reaches_nothing_outside(tmp_path, kind):
+    """Steps of a change that was killed are a stranger's words, too."""
+    path = save(dataset(1), tmp_path / "a.zarr", group="m")
+    _folder(tmp_path / "mine")
+    (path / "link").symlink_to(tmp_path / "mine")
+    name, text = HOSTILE[kind]
+    (path / name).write_text(text)
+    before = content(tmp_path / "mine")
+    for call in (
+        lambda: open_store(path, "m"),
+        lambda: save(dataset(2), path, group="m", overwrite=True),
+        lambda: verify(path),
+    ):
+        with contextlib.suppress(StoreError):
+            call()
+        assert content(tmp_path / "mine") == before
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "mine"]
+
+
+def test_folders_in_the_journal_that_are_not_ours_stay(tmp_path):
+    path = save(dataset(1), tmp_path / "a.zarr", group="m")
+    names = [
+        "staged-1",
+        "trash-mine",
+        "v-2",
+        "pending-x",
+        "staged-area",
+        "commit-notes.json",
+    ]
+    for name in names:
+        _folder(path / "_journal" / name)
+    save(dataset(2), path, group="m", overwrite=True)
+    for name in names:
+        assert (path / "_journal" / name / "thesis.tex").read_text() == "mine"
 
 
 def test_files_beside_groups_stay(tmp_path):

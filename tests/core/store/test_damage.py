@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import random
 import re
@@ -17,7 +18,14 @@ from batteryxr.cli.main import main
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger
 from batteryxr.core.resume import write_resumable
-from batteryxr.core.store import groups, open_dataset, open_store, save, verify
+from batteryxr.core.store import (
+    Location,
+    groups,
+    open_dataset,
+    open_store,
+    save,
+    verify,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,6 +129,43 @@ def test_reading_a_damaged_chunk_names_it(tmp_path, kind):
     shutil.rmtree(path / "xanes" / "maps" / "flag")
     with pytest.raises(StoreError, match="xanes/maps/flag: its metadata is lost"):
         open_store(path, "xanes/maps")
+
+
+def test_scalars_of_any_name_are_checked(tmp_path):
+    """A variable, and groups, may be called as chunks are."""
+    path = tmp_path / "a.zarr"
+    values = xr.Dataset({"c": 1.5, "a": 2.5, "line": ("x", [1.0, 2.0])})
+    for group in ("h/c", "c/0"):
+        save(values, path, group=group)
+    assert verify(path) == []
+    for group, name, chunk in (
+        ("h/c", "a", "c"),
+        ("h/c", "c", "c"),
+        ("c/0", "c", "c"),
+        ("c/0", "line", "c/0"),
+    ):
+        file = path / group / name / chunk
+        before = file.read_bytes()
+        file.write_bytes(bytes([before[0] ^ 1]) + before[1:])
+        assert [d[:2] for d in verify(path)] == [(f"{group}/{name}", chunk)]
+        with pytest.raises(StoreError, match=f"{group}/{name}, chunk {chunk} is"):
+            open_store(path, group).load()
+        file.write_bytes(before)
+
+
+def test_metadata_are_read_once(tmp_path, monkeypatch):
+    path, asked = finished(tmp_path / "a.zarr"), collections.Counter()
+    real = Location.get
+
+    def get(self, key):
+        asked[key] += 1
+        return real(self, key)
+
+    monkeypatch.setattr(Location, "get", get)
+    assert verify(path) == []
+    del asked["zarr.json"]  # that of the root tells first whether it is a store
+    del asked["_journal/manifest/zarr.json"]
+    assert set(asked.values()) == {1}
 
 
 def test_a_damaged_piece_is_not_another_start(tmp_path):

@@ -29,33 +29,26 @@ from batteryxr.core.store import (
 )
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """Return the URL of a bucket on this machine.
-
-    ``pip install 'moto[server]' 's3fs[boto3]' universal-pathlib`` brings what it needs.
-    """
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    told = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in told.items():
-            patch.setenv(name, value)
-        pytest.importorskip("boto3").client("s3").create_bucket(Bucket="cells")
-        yield "s3://cells"
-    server.stop()
+@pytest.fixture
+def bucket(s3):
+    """Return the URL of a bucket on this machine."""
+    return s3("cells")
 
 
 @pytest.fixture(params=["memory", "object", pytest.param("s3", marks=pytest.mark.long)])
 def place(request):
     """Return a place of each kind where nothing lies."""
+    return empty(request)
+
+
+@pytest.fixture(params=["memory", "object", "s3"])
+def anywhere(request):
+    """Return a place of each kind, for tests that ask little of a server."""
+    return empty(request)
+
+
+def empty(request):
+    """Return a place where nothing lies."""
     name = f"{uuid.uuid4().hex}.zarr"
     if request.param == "s3":
         return f"{request.getfixturevalue('bucket')}/{name}"
@@ -166,7 +159,8 @@ def test_a_writer_that_died(place, monkeypatch):
     assert steps > 2
 
 
-def test_two_writers(place):
+def test_two_writers(anywhere):
+    place = anywhere
     with changing(location_of(place)) as change:
         change.write(dataset(1), "m")
         holder = location_of(place).get("_journal/lock")
@@ -195,7 +189,8 @@ def test_two_writers(place):
         save(dataset(4), place, group="m", overwrite=True)
 
 
-def test_long_work(place):
+def test_long_work(anywhere):
+    place = anywhere
     x = da.from_array(np.arange(12.0), chunks=3)
     result = xr.Dataset({"a": ("t", x * 2)})
     first = write_resumable(result, place, group="long", dim="t").load()
@@ -216,7 +211,59 @@ def test_long_work(place):
         open_store(place, "long").load()
 
 
-@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:Object at m is not recognized")
+def test_a_first_writing_that_was_killed(place, monkeypatch):
+    """What it left is no data; what it asked others for may come late."""
+    monkeypatch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
+    failing = dataset(1)[["a"]]
+    failing["a"] = failing["a"].copy(
+        data=failing["a"].data.map_blocks(_die, dtype="f8")
+    )
+    with dask.config.set(scheduler="synchronous"), pytest.raises(SystemExit):
+        save(failing, place, group="m")
+    monkeypatch.undo()
+    location = location_of(place)
+    late = location.get("m/a/zarr.json")
+    assert late is not None
+    save(dataset(2)[["a"]], place, group="m")
+    for key in ("m/a/c/0/0", "m/a/c/1/0"):
+        location.put(key, b"of another time")
+    xr.testing.assert_identical(
+        open_store(place).load()["m"].to_dataset(), dataset(2)[["a"]].load()
+    )
+    assert verify(place) == []
+    save(dataset(3)[["a"]], place, group="m", overwrite=True)
+    location.put("m/a/c/0/0", b"of another time")
+    assert open_store(place, "m").load()["a"].max() == 3
+    assert verify(place) == []
+    assert groups(place) == ["m"]
+
+
+def _die(block, block_info=None):
+    if block_info[0]["chunk-location"][0] == 1:
+        raise SystemExit
+    return block
+
+
+def objects(place):
+    location = location_of(place)
+    keys = location.keys()
+    return {key: location.get(key) for key in keys}
+
+
+def test_a_server_without_room(s3):
+    place = f"{s3('small-20000')}/a.zarr"
+    save(dataset(1)[["b"]], place, group="m")
+    before = objects(place)
+    values = np.random.default_rng(0).random((12, 1000))
+    big = xr.Dataset({"b": ("y", np.ones(12)), "a": (("y", "x"), values)}).chunk(y=1)
+    with pytest.raises(StoreError, match="What was there before is whole"):
+        save(big, place, group="m", overwrite=True)
+    assert objects(place) == before
+    save(dataset(2)[["b"]], place, group="m", overwrite=True)
+    assert open_store(place, "m").load().attrs["k"] == 2
+
+
 def test_the_command_line_takes_urls(bucket, capsys):
     url = f"{bucket}/cli.zarr"
     save(dataset(1), url, group="m")
@@ -227,7 +274,6 @@ def test_the_command_line_takes_urls(bucket, capsys):
     assert main(["check", url]) == 1
 
 
-@pytest.mark.long
 def test_paths_of_universal_pathlib(bucket):
     path = pytest.importorskip("upath").UPath(f"{bucket}/upath.zarr")
     save(dataset(1), path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, VariableError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
 from batteryxr.echem import Counting, cycles, dqdv, dvdq, half_cycles, join
 
 CELL = 2.0  # mA h
@@ -292,3 +292,19 @@ def test_random_pulses_leave_two_half_cycles(seed):
     lazy = half_cycles(record.chunk(record=13))
     for name in found.variables:
         np.testing.assert_array_equal(found[name], lazy[name], err_msg=str(name))
+
+
+def test_half_cycles_of_a_drive_profile_are_told(make_record):
+    rng = np.random.default_rng(0)
+    drive = -0.5 + np.repeat(rng.normal(0, 2, 300), 20)
+    current = np.concatenate([np.full(3600, 1.0), drive, np.full(3600, -0.05)])
+    charge = np.cumsum(current) / 3600
+    record = make_record(np.arange(current.size), 3.2 + 0.9 * charge, current)
+    with pytest.warns(DataQualityWarning, match="as a drive profile makes them"):
+        found = half_cycles(record)
+    short = (found.flag & 1024) > 0
+    assert short.sum() > 20
+    assert (found.capacity[short] < 0.1).all()
+    assert not short[0]
+    with pytest.warns(DataQualityWarning, match="as a drive profile makes them"):
+        cycles(record, electrode="full", first="charge")

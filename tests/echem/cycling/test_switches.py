@@ -126,6 +126,24 @@ def test_the_counter_is_read_at_the_ends_across_what_no_row_covers():
     assert found.flag[1] & DIFFERS
 
 
+@pytest.mark.parametrize("habit", ["net", "step", "ways"])
+def test_a_counter_that_goes_on_while_the_clock_stands_is_followed(habit):
+    record, truth = instrument(cycle(), habit=habit, every=10.0, ends=True)
+    whole = half_cycles(record)
+    # Rows of 200 s within the discharge are lost, and time with them but for 0.1 s.
+    t = record.test_time.values
+    record = record.sel(record=~((t > 7000) & (t < 7200)))
+    t = record.test_time.values
+    jump = int(np.flatnonzero(np.diff(t) > 150)[0]) + 1
+    lost = t[jump] - t[jump - 1] - 0.1
+    moved = np.where(np.arange(t.size) >= jump, t - lost, t)
+    record = record.assign_coords(test_time=("record", moved, {"units": "s"}))
+    found = half_cycles(record)
+    np.testing.assert_allclose(found.capacity, whole.capacity, rtol=1e-4)
+    np.testing.assert_allclose(found.counter_capacity[1], -truth[4], rtol=1e-3)
+    assert ((found.flag & 512) > 0).values.tolist() == [False, True]
+
+
 def test_a_counter_of_another_scale_is_not_believed():
     record, _ = instrument(cycle(), habit="net")
     plain = half_cycles(record.drop_vars("capacity"))

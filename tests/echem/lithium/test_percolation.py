@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -190,3 +191,20 @@ def test_plot_shows_the_sweep_and_its_onset():
     assert line.data == float(result.onset)
     with pytest.raises(DimensionError, match="Compute a sweep"):
         plot_percolation(percolation(1.2, size=4, repeats=2))
+
+
+@pytest.mark.parametrize(
+    ("formula", "lithium"),
+    [("LiMn0.8O2", 1.0), ("Li1.2Mn0.8O2", 1.2), ("Li3MnO4", 1.5)],
+)
+@pytest.mark.parametrize("moved", [0.0, 0.1, 0.4])
+def test_the_lithium_of_a_formula_is_kept_where_cations_are_missing(
+    formula, lithium, moved
+):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # vacancies are part of this model
+        found = percolation(formula, tetrahedral=moved, size=6, repeats=2)
+    assert float(found.li_content + found.tetrahedral) == pytest.approx(lithium)
+    # Channels of four lithium among all sites, vacant ones included.
+    share = (lithium - moved) / 2
+    assert float(found.zero_tm_paths) == pytest.approx(48 * share**4, rel=0.25, abs=0.4)

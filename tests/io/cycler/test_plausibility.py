@@ -159,3 +159,20 @@ def test_cycles_in_radians_in_a_published_file(measured):
     mended = quiet(path, repair="cycle_counts")
     assert mended["cycle"].dtype == np.int32
     assert np.unique(mended["cycle"]).tolist() == [1]
+
+
+def test_a_table_that_stands_twice_is_told_and_mended_by_name():
+    base = raw()
+    rows = base.rows
+    twice = {n: np.concatenate([v, v]) for n, v in base.columns.items()}
+    table = raw(**twice)
+    said = flags(table)
+    assert f"{rows} rows, from row {rows} on" in said["repeated_rows"]
+    mended = plausibility.examine(table, ("repeated_rows",))
+    assert mended.rows == rows
+    assert not mended.notes
+    part = {n: np.concatenate([v, v[5:50]]) for n, v in base.columns.items()}
+    assert "45 rows" in flags(raw(**part))["repeated_rows"]
+    # A second test whose clock begins anew is another one.
+    other = twice | {"voltage": twice["voltage"] + 1e-3 * (np.arange(2 * rows) >= rows)}
+    assert "repeated_rows" not in flags(raw(**other))

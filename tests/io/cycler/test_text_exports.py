@@ -8,7 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    FileFormatError,
+)
 from batteryxr.io import read_cycler
 
 RUN = cycler_files.run(rows=6)
@@ -213,3 +217,43 @@ def test_numbers_survive_any_layout(
     np.testing.assert_array_equal(ds["voltage"], [v for v, _ in rows])
     np.testing.assert_array_equal(ds["current"], [i for _, i in rows])
     np.testing.assert_array_equal(ds["test_time"], np.arange(len(rows)))
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_channels_of_a_text_file_are_not_mixed(tmp_path, interleaved):
+    rows = [
+        f"1-{channel},{60 * k},{3 + 0.01 * k + 0.1 * channel:.3f},1.0,C_CC"
+        for channel in (1, 2)
+        for k in range(20)
+    ]
+    if interleaved:
+        rows.sort(key=lambda row: float(row.split(",")[1]))
+    labels = "Channel,TestTime/Sec.,Voltage/V,Current/mA,State"
+    path = table(tmp_path / "x.csv", "\n".join([labels, *rows, ""]))
+    with pytest.raises(ArgumentError, match=r"which are \['1-1', '1-2'\]"):
+        quiet(path)
+    ds = quiet(path, test=2)
+    assert ds.sizes["record"] == 20
+    np.testing.assert_allclose(ds.voltage, 3.2 + 0.01 * np.arange(20))
+
+
+@pytest.mark.parametrize("label", ["Unix Time (s)", "Time Stamp", "Date/Time"])
+def test_a_clock_and_words_beside_labels_of_a_maker_are_read(tmp_path, label):
+    # "Test Time (s)" is Arbin's; the columns that were added are nobody's.
+    began = 1_740_000_000
+
+    def stamp(k):
+        seconds = began + 60 * k + 7200 * (k > 9)
+        if label.startswith("Unix"):
+            return str(seconds)
+        return str(np.datetime64(seconds, "s")).replace("T", " ")
+
+    rows = [
+        f"{60 * k},{3.5 - 0.01 * k:.3f},1.0,{stamp(k)},Discharge" for k in range(20)
+    ]
+    labels = f"Test Time (s),Voltage (V),Current (mA),{label},Mode"
+    path = table(tmp_path / "x.csv", "\n".join([labels, *rows, ""]))
+    ds = quiet(path, timezone="UTC")
+    assert (ds.current == -1).all()
+    wall = (ds.time.values - np.datetime64(began, "s")) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(wall, 60 * np.arange(20) + 7200 * (np.arange(20) > 9))

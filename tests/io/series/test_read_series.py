@@ -618,3 +618,12 @@ def test_molten_salt_pdfs(measured):
     np.testing.assert_array_equal(g["temperature"][:2], [30, 35])
     whole = next(v for v in stacked.values() if v.shape == (133, 3001))
     np.testing.assert_array_equal(g, whole[: g.sizes["scan"]])
+
+
+def test_nanometres_among_angstroms_are_told(tmp_path):
+    r = 1.0 + 0.02 * np.arange(200)
+    for i, unit in enumerate((1.0, 1.0, 0.1, 1.0)):
+        rows = "\n".join(f"{x * unit:.5f} {np.sin(3 * x):.5f}" for x in r)
+        (tmp_path / f"s_{i}.gr").write_text(f"#### start data\n#L r  G(r)\n{rows}\n")
+    with pytest.raises(FileFormatError, match=r"s_2\.gr.*0\.1 times the axis of s_0"):
+        read_series(tmp_path)

@@ -10,7 +10,7 @@ from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import NEUTRAL, dimension, load_hvplot
+from batteryxr.core.plotting import NEUTRAL, as_title, dimension, load_hvplot
 
 if TYPE_CHECKING:
     import holoviews
@@ -80,7 +80,7 @@ def plot_slices(
     for normal in range(3):
         v, h = [a for a in range(3) if a != normal]
         dims = [dimension(values[axes[h]]), dimension(values[axes[v]])]
-        title = f"{axes[normal]} = {coords[normal][place[normal]]:.4g}"
+        title = as_title(f"{axes[normal]} = {coords[normal][place[normal]]:.4g}")
         grid = (coords[h], coords[v])
         image = hv.Image(
             (*grid, modulus.take(place[normal], normal) / top),

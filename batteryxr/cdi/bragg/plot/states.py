@@ -15,8 +15,10 @@ from batteryxr.core.plotting import (
     BRANCH_COLOURS,
     COLOURS,
     NEUTRAL,
+    as_title,
     dimension,
     load_hvplot,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -167,7 +169,9 @@ def plot_field(
         )
         where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
         window = {"xlim": reach[h], "ylim": reach[v]}
-        images.append(image.opts(title=where, clim=limits, cmap="RdBu_r", **window))
+        images.append(
+            image.opts(title=as_title(where), clim=limits, cmap="RdBu_r", **window)
+        )
     look = hv.opts.QuadMesh(
         colorbar=True, tools=["hover"], frame_width=180, frame_height=180
     )
@@ -253,7 +257,7 @@ def plot_isosurface(
     axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in VECTOR}
     title = str(crystal.attrs.get("long_name", crystal.name or ""))
     figure.update_layout(
-        title={"text": f"{title} at {threshold:.3g}"},
+        title={"text": plain(f"{title} at {threshold:.3g}")},
         scene={"aspectmode": "data"} | axes,
         width=620,
         height=520,
@@ -300,7 +304,7 @@ def _shading(colour: xr.DataArray, surface: _Surface) -> dict[str, Any]:
     return {
         "intensity": _nearest(colour.values.astype(float), surface[1]),
         "colorscale": "RdBu_r",
-        "colorbar": {"title": {"text": str(colour.attrs.get("long_name", ""))}},
+        "colorbar": {"title": {"text": plain(str(colour.attrs.get("long_name", "")))}},
     }
 
 

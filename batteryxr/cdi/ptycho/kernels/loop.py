@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
-from batteryxr.core.device import to_numpy
+from batteryxr.cdi.ptycho.kernels.steps import Recorded
+from batteryxr.core.device import to_device_of, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batteryxr.cdi.ptycho.settings import Settings
+    from batteryxr.cdi.ptycho.settings import Recording, Settings
 
+#: Names under which a state remembers what frames hold beside the pattern.
+BACKGROUND, INTENSITY = "background", "intensity"
 #: Fraction of the usual steps in the last passes.
 CALM = 0.3
 #: Longest motion of a position in one pass, pixels.
@@ -65,18 +69,66 @@ def iterate(
         if first is not None and k >= first:
             moves = np.zeros_like(state.positions)
         step = CALM if k >= settings.calm_from else 1.0
-        now = Conditions(weight, rng, k >= schedule.probe_from, moves, step)
+        recorded = recorded_of(state)
+        now = Conditions(weight, rng, k >= schedule.probe_from, moves, step, recorded)
         misfit = 0.0
         for index, counts in frames.blocks(rng):
             misfit += kernel.sweep(state, index, counts, now)
         if moves is not None:
             move(state, moves, FARTHEST)
+        if recorded is not None:
+            learn(state, recorded, settings.recording)
         if state.probe.shape[0] > 1 and not engine.holds_all_waves:
             state.probe, _ = orthogonalise(state.probe)
         state.iteration += 1
         state.misfits.append(float(misfit))
         if watch is not None:
             watch(state)
+
+
+def recorded_of(state: State) -> Recorded | None:
+    """Return what frames hold beside the pattern, as a state remembers it."""
+    background = state.memory.get(BACKGROUND)
+    if background is None:
+        return None
+    xp = array_namespace(background)
+    intensity = to_numpy(state.memory[INTENSITY])
+    sums = np.zeros((len(intensity), 2))
+    return Recorded(
+        background,
+        intensity,
+        xp.zeros_like(background),
+        xp.zeros_like(background),
+        sums,
+    )
+
+
+def learn(state: State, found: Recorded, recording: Recording) -> None:
+    """Move background and intensities to what a pass over the frames says of them.
+
+    A step of expectation maximisation (Shepp & Vardi, IEEE Trans. Med. Imaging 1, 113
+    (1982)): neither falls below 0, and the likelihood rises.
+    """
+    xp = array_namespace(found.background)
+    background = found.background
+    if recording.background == "constant":
+        background = background * float(xp.sum(found.ratio) / xp.sum(found.times))
+    elif recording.background == "refined":
+        lit = found.times > 0
+        times = xp.where(lit, found.times, xp.ones_like(found.times))
+        share = xp.where(lit, found.ratio / times, xp.ones_like(times))
+        background = background * share
+    if recording.intensity:
+        measured, expected = found.sums.T
+        known = (expected > 0) & (measured > 0)
+        intensity = np.where(known, measured / np.where(known, expected, 1.0), 1.0)
+        usual = float(intensity.mean())
+        state.memory[INTENSITY] = to_device_of(
+            background, (intensity / usual).astype(np.float32)
+        )
+        state.probe *= float(np.sqrt(usual))
+        background = background * usual
+    state.memory[BACKGROUND] = background
 
 
 def move(state: State, steps: np.ndarray, limit: float) -> None:
@@ -117,21 +169,3 @@ class InMemory:
 def edges(frames: int, block: int | None) -> list[int]:
     """Return where blocks of at most `block` frames begin, and the end."""
     return [*range(0, frames, block or frames), frames]
-
-
-def total_counts(frames: FrameBlocks, weight: np.ndarray) -> float:
-    """Return the counts of all frames where pixels count, a block at a time."""
-    total = 0.0
-    for _, block in frames.blocks(np.random.default_rng(0)):
-        counts = to_numpy(block.sum(0, dtype=_exact(block)))
-        total += float(np.sum(counts * weight, dtype=float))
-    return total
-
-
-def _exact(block: Any) -> Any:
-    """Return a type of the array's library in which counts add up exactly."""
-    if hasattr(block, "detach"):
-        import torch
-
-        return torch.float64
-    return np.float64

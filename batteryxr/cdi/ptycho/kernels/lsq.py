@@ -83,7 +83,14 @@ class LeastSquares:
             probes = self._shifted(spectrum, shifts, obj)
         _exits(probes, obj, corners, waves)
         waves = fourier.forward(waves)
-        misfit = replace_modulus(waves, frames, now.weight, poisson=o.poisson)
+        misfit = replace_modulus(
+            waves,
+            frames,
+            now.weight,
+            poisson=o.poisson,
+            recorded=now.recorded,
+            numbers=numbers,
+        )
         waves = fourier.backward(waves)
         if now.moves is not None:
             for row, j in enumerate(numbers):

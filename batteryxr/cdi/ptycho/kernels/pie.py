@@ -98,7 +98,12 @@ class Pie:
         bright = exit_waves(probe, obj, frame.corner, self._waves)
         waves = self._fourier.forward(self._waves)
         misfit = replace_modulus(
-            waves, frame.counts, now.weight, poisson=self.options.poisson
+            waves,
+            frame.counts,
+            now.weight,
+            poisson=self.options.poisson,
+            recorded=now.recorded,
+            numbers=frame.number,
         )
         waves = self._fourier.backward(waves)
         if now.moves is not None:

@@ -64,24 +64,39 @@ class Projections:
             state.memory["waves"] = waves
         self._overlap(state, waves, corners, now.move_probe)
         own, view, both, mix, _, poisson = self.options
+        told = now.recorded
+        blind = None if told is None else told._replace(learn=False)
         total = 0.0
         for b, (y, x) in enumerate(corners):
             seen = self._buffer
             exit_waves(state.probe, state.obj, (int(y), int(x)), seen)
-            total += self._misfit(seen, frames[b], now.weight)
+            total += self._misfit(seen, frames[b], now, int(index[b]))
             wave: Array = waves[b]
             rest = own * wave + view * seen
             seen *= mix
             seen -= (mix - 1.0) * wave
             field = self._fourier.forward(seen)
-            replace_modulus(field, frames[b], now.weight, poisson=poisson)
+            replace_modulus(
+                field,
+                frames[b],
+                now.weight,
+                poisson=poisson,
+                recorded=blind,
+                numbers=int(index[b]),
+            )
             wave[...] = rest + both * self._fourier.backward(field)
         return float(total)
 
-    def _misfit(self, seen: Array, frame: Array, weight: Array) -> Any:
+    def _misfit(self, seen: Array, frame: Array, now: Conditions, number: int) -> Any:
         # Of object and probe as they are: the reflected waves fit nothing.
         self._scratch[...] = seen
-        return replace_modulus(self._fourier.forward(self._scratch), frame, weight)
+        return replace_modulus(
+            self._fourier.forward(self._scratch),
+            frame,
+            now.weight,
+            recorded=now.recorded,
+            numbers=number,
+        )
 
     def _overlap(
         self, state: State, waves: Array, corners: np.ndarray, move_probe: bool

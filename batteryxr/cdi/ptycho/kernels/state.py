@@ -13,6 +13,7 @@ from batteryxr.core.device import to_device_of
 from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.steps import Recorded
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, Line
 
@@ -92,6 +93,8 @@ class Conditions:
         Receives how far each position wants to move, in pixels.
     step
         Fraction of the usual steps of object and probe.
+    recorded
+        What frames hold beside the pattern; None: nothing.
     """
 
     weight: Array
@@ -99,6 +102,7 @@ class Conditions:
     move_probe: bool = True
     moves: np.ndarray | None = None
     step: float = 1.0
+    recorded: Recorded | None = None
 
 
 class Sweep(Protocol):

@@ -36,8 +36,41 @@ def exit_waves(probe: Array, obj: Array, corner: tuple[int, int], out: Array) ->
     return peak(patch)
 
 
+class Recorded(NamedTuple):
+    """What frames hold beside the pattern, and what a pass says of it.
+
+    Frame j is expected to be ``intensity[j] * (pattern + background)``.
+
+    Parameters
+    ----------
+    background : (n, n)
+        Counts of a frame of usual intensity; origin in the corner.
+    intensity : (j,)
+        Of each frame, 1 on average.
+    ratio, times : (n, n)
+        Receive measured over expected counts of each pixel, and how often it was lit.
+    sums : (j, 2)
+        Receive measured and expected counts of each frame.
+    learn
+        Whether they do.
+    """
+
+    background: Any
+    intensity: Any
+    ratio: Any
+    times: Any
+    sums: np.ndarray
+    learn: bool = True
+
+
 def replace_modulus(
-    waves: Array, frame: Array, weight: Array, *, poisson: bool = False
+    waves: Array,
+    frame: Array,
+    weight: Array,
+    *,
+    poisson: bool = False,
+    recorded: Recorded | None = None,
+    numbers: Any = (),
 ) -> Any:
     """Give the summed modes their measured modulus, or the likelier of Poisson counts.
 
@@ -55,9 +88,15 @@ def replace_modulus(
         Unscaled transforms of the modes; overwritten, and scaled so that the unscaled
         inverse gives exit waves.
     frame : (..., n, n)
-        Counts.
+        Counts; below 0 where the pixel does not count in this frame.
     weight : (n, n)
         1 where the pixel counts, 0 where it is dead: there the waves stay.
+    poisson
+        Take the step of Poisson's likelihood.
+    recorded
+        What frames hold beside the pattern; None: nothing.
+    numbers : (...)
+        Of the frames, where something is.
 
     Returns
     -------
@@ -65,6 +104,13 @@ def replace_modulus(
         Sum of ``weight (modulus - amplitude)**2`` before, for orthonormal transforms.
     """
     size = waves.shape[-2] * waves.shape[-1]
+    if recorded is not None:
+        if waves.ndim == 3:
+            return _recorded(waves, frame, weight, poisson, recorded, int(numbers))
+        parts = zip(waves, frame, numbers, strict=True)
+        return sum(
+            _recorded(w, f, weight, poisson, recorded, int(j)) for w, f, j in parts
+        )
     if is_numpy_array(waves):
         scale = np.float32(1 / size)
         if waves.ndim == 3:
@@ -75,14 +121,51 @@ def replace_modulus(
     counts = xp.astype(frame, xp.float32)
     power = xp.sum(xp.abs(waves) ** 2, axis=-3) / size + _TINY.item()
     modulus = xp.sqrt(power)
-    difference = weight * (modulus - xp.sqrt(counts))
+    seen = xp.astype(counts >= 0, xp.float32) * weight
+    counts = xp.clip(counts, min=0.0)
+    difference = seen * (modulus - xp.sqrt(counts))
     change = difference / modulus
     if poisson:
         curved = 2.0 * modulus * xp.sqrt(xp.clip(power, min=_DARK.item()))
-        likelier = weight * (power - counts) / curved
+        likelier = seen * (power - counts) / curved
         change = xp.where(difference > -_FAR.item(), likelier, change)
     waves *= ((1.0 - change) / size)[..., None, :, :]
     return xp.sum(difference**2)
+
+
+def _recorded(
+    waves: Array,
+    frame: Array,
+    weight: Array,
+    poisson: bool,
+    recorded: Recorded,
+    number: int,
+) -> Any:
+    """Replace the modulus of one frame that holds more than the pattern."""
+    xp = array_namespace(waves)
+    size = waves.shape[-2] * waves.shape[-1]
+    share = float(recorded.intensity[number])
+    counts = xp.astype(frame, xp.float32)
+    seen = xp.astype(counts >= 0, xp.float32) * weight
+    counts = xp.clip(counts, min=0.0) * (1.0 / share)
+    power = xp.sum(xp.abs(waves) ** 2, axis=0) / size + recorded.background
+    power = power + _TINY.item()
+    modulus = xp.sqrt(power)
+    difference = seen * (modulus - xp.sqrt(counts))
+    change = difference / modulus
+    if recorded.learn:
+        recorded.ratio[...] += share * seen * counts / power
+        recorded.times[...] += share * seen
+        recorded.sums[number] = (
+            share * float(xp.sum(seen * counts)),
+            float(xp.sum(seen * power)),
+        )
+    if poisson:
+        curved = 2.0 * modulus * xp.sqrt(xp.clip(power, min=_DARK.item()))
+        likelier = seen * (power - counts) / curved
+        change = xp.where(difference > -_FAR.item(), likelier, change)
+    waves *= ((1.0 - change) / size)[None, :, :]
+    return share * xp.sum(difference**2)
 
 
 class Reach(NamedTuple):
@@ -248,7 +331,7 @@ def _modulus(
     modes, rows, columns = waves.shape
     total = 0.0  # short sums stay exact in single precision
     power = np.empty(columns, np.float32)
-    one = np.float32(1.0)
+    one, nothing = np.float32(1.0), np.float32(0.0)
     for i in range(rows):
         power[:] = 0.0
         for m in range(modes):
@@ -261,12 +344,14 @@ def _modulus(
         for k in range(columns):
             squared = power[k] * scale + _TINY
             modulus, counts = np.sqrt(squared), np.float32(measured[k])
-            difference = w[k] * (modulus - np.sqrt(counts))
+            seen = w[k] if counts >= nothing else nothing
+            counts = max(counts, nothing)
+            difference = seen * (modulus - np.sqrt(counts))
             misfit += difference * difference
             change = difference / modulus
             if poisson and difference > -_FAR:
                 curved = np.float32(2.0) * modulus * np.sqrt(max(squared, _DARK))
-                change = w[k] * (squared - counts) / curved
+                change = seen * (squared - counts) / curved
             power[k] = scale * (one - change)
         total += float(misfit)
         for m in range(modes):

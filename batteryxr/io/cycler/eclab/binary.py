@@ -94,6 +94,17 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         If the file was cut or is damaged.
     """
+    return cycling(*contents(path), options)
+
+
+def contents(path: Path) -> tuple[MprRows, About]:
+    """Return the columns of a binary file, and what it says beside them.
+
+    Raises
+    ------
+    FileFormatError
+        If the file was cut or is damaged.
+    """
     found = rows(path)
     about = About(
         path,
@@ -104,7 +115,7 @@ def read(path: Path, options: Options) -> RawTable:
         notes=found.notes,
         unknown=found.unknown,
     )
-    return cycling(found, about, options)
+    return found, about
 
 
 def rows(path: Path) -> MprRows:

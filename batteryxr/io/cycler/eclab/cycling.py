@@ -116,7 +116,7 @@ def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
     if kept is not None and not kept.all():
         notes["impedance"] = (
             f"{int((~kept).sum())} of {kept.size} rows are impedance, not cycling, and "
-            "left out"
+            "left out; read_impedance reads them"
         )
         left_out = columns.get("test_time", np.full(kept.size, np.nan))[~kept]
         if not kept.any():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from batteryxr.io.cycler.eclab.cycling import LabelledTable
     from batteryxr.io.cycler.table import Options, RawTable
 
 _COUNT = re.compile(rb"Nb header lines\s*:\s*(\d{1,6})")
@@ -72,6 +73,22 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         Naming the line at fault.
     """
+    return cycling(*contents(path, options), options)
+
+
+def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
+    """Return the columns of a text export, and what it says beside them.
+
+    Parameters
+    ----------
+    path, options
+        As in `read`.
+
+    Raises
+    ------
+    FileFormatError
+        Naming the line at fault.
+    """
     raw = files.text(path)
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
@@ -98,7 +115,7 @@ def read(path: Path, options: Options) -> RawTable:
         notes=notes,
         first_line=table.first_line,
     )
-    return cycling(rows, about, options)
+    return rows, about
 
 
 def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:

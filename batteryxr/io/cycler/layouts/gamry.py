@@ -36,7 +36,7 @@ _WORDS = {"PWR800_CHARGE": "charge", "PWR800_DISCHARGE": "discharge"}
 
 
 @dataclass(frozen=True)
-class _GamryTable:
+class GamryTable:
     """One table of a file.
 
     Parameters
@@ -49,12 +49,15 @@ class _GamryTable:
         The rows.
     line
         Of the first row, from 1.
+    written
+        Labels with units of any kind, as a program that knows them all takes them.
     """
 
     name: str
     labels: tuple[str, ...]
     body: bytes
     line: int
+    written: tuple[str, ...] = ()
 
 
 def read(path: Path, options: Options) -> RawTable:
@@ -74,8 +77,8 @@ def read(path: Path, options: Options) -> RawTable:
         Naming the line at fault, or what the file holds instead of cycling.
     """
     raw = unified(text(path))
-    curves = _curves(raw)
-    header = _settings(raw)
+    curves = curves_of(raw)
+    header = settings_of(raw)
     tag = header.get("TAG", "")
     chosen = [c for c in curves if _CYCLING.fullmatch(c.name)]
     if not chosen:
@@ -115,7 +118,8 @@ def read(path: Path, options: Options) -> RawTable:
     return replace(table, notes={**table.notes, **notes})
 
 
-def _curves(raw: bytes) -> list[_GamryTable]:
+def curves_of(raw: bytes) -> list[GamryTable]:
+    """Return the tables of a file whose names say that they are curves."""
     found = []
     for block in _BLOCK.finditer(raw):
         start, rows = block.end(), []
@@ -133,12 +137,17 @@ def _curves(raw: bytes) -> list[_GamryTable]:
         units = units_row(cells) or []
         pairs = zip(labels, units + [""] * len(labels), strict=False)
         named_units = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
-        found.append(_GamryTable(decode(block[1]), named_units, raw[start:end], line))
+        written = tuple(
+            f"{c} ({u})" if u and u != "#" else c
+            for c, u in zip(labels, cells + [""] * len(labels), strict=False)
+        )
+        body = raw[start:end]
+        found.append(GamryTable(decode(block[1]), named_units, body, line, written))
     return found
 
 
 def _numbers(
-    path: Path, curves: list[_GamryTable], layout: TableLayout, last: _GamryTable
+    path: Path, curves: list[GamryTable], layout: TableLayout, last: GamryTable
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the columns of all curves, one after the other, and notes."""
     parts: list[dict[str, np.ndarray]] = []
@@ -153,7 +162,7 @@ def _numbers(
     return {n: np.concatenate([part[n] for part in parts]) for n in names}, notes
 
 
-def _settings(raw: bytes) -> dict[str, str]:
+def settings_of(raw: bytes) -> dict[str, str]:
     """Return the settings before and after the curves: name -> value."""
     found: dict[str, str] = {}
     for match in _SETTING.finditer(raw):
@@ -166,7 +175,9 @@ def _settings(raw: bytes) -> dict[str, str]:
 def _no_cycling(path: Path, names: list[str], tag: str) -> FileFormatError:
     if any(name.startswith("ZCURVE") for name in names):
         return FileFormatError(
-            path, f"holds an impedance spectrum ({tag}, table ZCURVE) and no cycling."
+            path,
+            f"holds an impedance spectrum ({tag}, table ZCURVE) and no cycling: "
+            "read_impedance reads it.",
         )
     held = f"the tables {names}" if names else "no curve"
     return FileFormatError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.errors import ArgumentError, BatteryxrError, FileFormatError
 from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.recognise import TableLayout, assemble
 from batteryxr.io.cycler.text import decode, unified
 from batteryxr.io.cycler.vendors import PALMSENS
 from batteryxr.io.door.files import text
+from batteryxr.io.door.words import in_json, in_numbers, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,11 +94,13 @@ def read_session(path: Path, options: Options) -> RawTable:
     """
     said = decode(text(path)).lstrip("\ufeff").rstrip("\0 \r\n\ufeff")
     try:
-        session = _lowered(json.loads(said))
+        session = _lowered(in_json(path, said, "PalmSens session"))
         found = [_measured(path, each) for each in session["measurements"]]
+    except BatteryxrError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(
-            path, f"is no whole PalmSens session: {error}. Save it again."
+            path, f"is no whole PalmSens session: {told(error)}. Save it again."
         ) from error
     return _chosen(path, found, options)
 
@@ -186,10 +188,8 @@ def _is_units(row: Sequence[str]) -> bool:
 
 
 def _pair(path: Path, cells: Sequence[str], line: int) -> list[float]:
-    try:
-        return [float(c.replace(",", ".")) for c in (*cells, "nan", "nan")[:2]]
-    except ValueError as error:
-        raise FileFormatError(path, f"{error}.", line) from error
+    words = [c.replace(",", ".") for c in (*cells, "nan", "nan")[:2]]
+    return list(in_numbers(path, words, "this row", line))
 
 
 def _joined(pairs: Sequence[_Recording]) -> list[_Recording]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.xanes.kernels.normalisation import by_pattern
 from batteryxr.xanes.kernels.problem import INNER
 
 if TYPE_CHECKING:
@@ -258,94 +257,3 @@ def solve_rows(
                 count, done = _walk(w, count, chosen, step, member)
                 if done:
                     break
-
-
-def combine(
-    data: np.ndarray,
-    *,
-    standards: np.ndarray,
-    background: np.ndarray,
-    non_negative: bool,
-    sum_to_one: bool,
-) -> tuple[np.ndarray, ...]:
-    """Fit spectra by standards, and report both ways of summing.
-
-    Parameters
-    ----------
-    data : (..., m)
-        Spectra; energies that are not finite are left out of their spectrum.
-    standards : (s, m)
-        Standards.
-    background : (b, m)
-        Curves whose weights are free in sign and outside the sum; b may be 0.
-    non_negative, sum_to_one
-        Constraints on the weights of the standards.
-
-    Returns
-    -------
-    weights, errors : (..., s)
-        Errors from the residuals, as if no weight were at its bound.
-    backgrounds : (..., b)
-    quality : (..., 3)
-        Reduced chi2; R factor with a free sum, and with a sum of one.
-    """
-    shape = data.shape[:-1]
-    rows = data.reshape(-1, data.shape[-1])
-    n, n_back = len(standards), len(background)
-    weights = np.full((len(rows), n), np.nan)
-    errors, quality = weights.copy(), np.full((len(rows), 3), np.nan)
-    backgrounds = np.full((len(rows), n_back), np.nan)
-    for chosen, there in by_pattern(rows):
-        if there.sum() <= n + n_back:
-            continue
-        a, c = standards[:, there].T, background[:, there].T
-        u = np.linalg.qr(c)[0]  # what the background explains is taken out of both
-        q, r = np.linalg.qr(a - u @ (u.T @ a))
-        unit = _unit_errors(r, sum_to_one)
-        for start in range(0, len(chosen), SLAB):
-            part = chosen[start : start + SLAB]
-            y = rows[np.ix_(part, there)].astype(float)
-            power = np.einsum("ij,ij->i", y, y)
-            out = y - (y @ u) @ u.T
-            z = np.ascontiguousarray(out @ q)
-            chi2 = {}
-            for total in (False, True):
-                w = np.empty((len(part), n))
-                solve_rows(np.ascontiguousarray(r), z, non_negative, total, w)
-                left = out - (w @ r.T) @ q.T
-                chi2[total] = np.einsum("ij,ij->i", left, left)
-                if total == sum_to_one:
-                    weights[part] = w
-            free = there.sum() - n - n_back + int(sum_to_one)
-            reduced = chi2[sum_to_one] / free
-            errors[part] = np.sqrt(reduced)[:, None] * unit
-            with np.errstate(invalid="ignore", divide="ignore"):
-                quality[part, 0] = reduced
-                quality[part, 1] = chi2[False] / power
-                quality[part, 2] = chi2[True] / power
-            if n_back:
-                rest = y - weights[part] @ a.T
-                backgrounds[part] = rest @ np.linalg.pinv(c).T
-        blank = chosen[~rows[chosen][:, there].any(axis=1)]
-        for array in (weights, errors, quality, backgrounds):
-            array[blank] = np.nan  # all zero: nothing was measured
-    return (
-        weights.reshape(*shape, n),
-        errors.reshape(*shape, n),
-        backgrounds.reshape(*shape, n_back),
-        quality.reshape(*shape, 3),
-    )
-
-
-#: Spectra that are held in float64 at a time.
-SLAB = 8192
-
-
-def _unit_errors(r: np.ndarray, sum_to_one: bool) -> np.ndarray:
-    """Return the standard errors of the weights for residuals of variance one."""
-    inverse = np.linalg.inv(r)
-    covariance = inverse @ inverse.T
-    if sum_to_one:
-        along = covariance.sum(axis=1)
-        covariance = covariance - np.outer(along, along) / along.sum()
-    return np.sqrt(np.maximum(np.diag(covariance), 0.0))

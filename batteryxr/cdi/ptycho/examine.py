@@ -1,0 +1,434 @@
+"""Look at the frames of a scan before anything is fitted to them: in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.ptycho.experiment import experiment_of, numbered
+from batteryxr.cdi.ptycho.frames import Held, clean
+from batteryxr.cdi.ptycho.seen import Seen
+from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.experiment import Experiment
+
+#: Frames that are compared with a neighbour, to see whether a shadow moves.
+_PAIRS = 24
+#: Pixels along a side of the pictures that are compared.
+_SMALL = 128
+#: Correlation of moved shadows, and its ratio to that beside, from which they are some.
+_MOVED, _BESIDE = 0.15, 3.0
+#: A hot pixel counts so many times what the brightest of its neighbours does.
+_HOT = 5.0
+#: So many pixels at the largest count, more than just below it, are saturated.
+_PILED, _BELOW = 10, 0.99
+#: A frame with less than this fraction of the usual counts is named.
+_WEAK = 0.1
+
+
+def examined(
+    experiment: Experiment, *, hold: bool = False, step: int = 64
+) -> Experiment:
+    """Read all frames once, say what is wrong, and leave out those that tell nothing.
+
+    Parameters
+    ----------
+    experiment
+        As the scan tells it.
+    hold
+        Whether to keep the frames for the engines.
+    step
+        Frames in memory at a time, where they are not kept.
+
+    Raises
+    ------
+    DataError
+        If no frame is left, or it is no far field.
+
+    Warns
+    -----
+    DataQualityWarning
+        For each kind of fault.
+    """
+    seen, held = look(experiment, hold=hold, step=step)
+    for text in findings(seen, experiment):
+        warn_quality(text)
+    return settled(experiment, seen, held)
+
+
+def settled(
+    experiment: Experiment, seen: Seen, held: np.ndarray | None = None
+) -> Experiment:
+    """Return an experiment of the frames that tell something, once they were seen."""
+    check_far_field(seen, experiment)
+    kept = np.flatnonzero(~seen.left_out)
+    if kept.size == 0:
+        raise DataError("frames", "no counts where the mask leaves pixels")
+    if kept.size == 1:
+        raise DataError("frames", "one alone has counts: nothing overlaps with it")
+    if kept.size < len(seen.counts):
+        experiment = experiment.only(kept)
+        held = None if held is None else held[kept]
+    own = seen._replace(**{name: getattr(seen, name)[kept] for name in _EACH})
+    return replace(experiment, seen=own, held=held)
+
+
+_EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "marks")
+
+
+def look(
+    experiment: Experiment, *, hold: bool = False, step: int = 64
+) -> tuple[Seen, np.ndarray | None]:
+    """Return what is found in frames, and they themselves if they are to be held."""
+    j, n, _ = experiment.frames.shape
+    held = Held(experiment.frames.shape, experiment.frames.dtype) if hold else None
+    each: dict[str, list[np.ndarray]] = {name: [] for name in _EACH}
+    total, times, top = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), np.float32)
+    piled = np.zeros(3)
+    shadows = _Shadows(experiment)
+    good = ~experiment.dark
+    for start in range(0, j, step):
+        found = clean(experiment, start, min(start + step, j))
+        values, spoilt = found.values, found.values.dtype.kind == "f"
+        known = (values >= 0) & good if spoilt else good
+        some = np.where(known, values, 0) if spoilt else values
+        shadows.take(start, some)
+        counts = some.sum((1, 2), dtype=float)
+        usable = np.count_nonzero(known, axis=(-2, -1))
+        if spoilt:
+            low = np.where(known, values, np.inf).min((1, 2))
+        else:
+            low = _least(values, good)
+        flat = (low == some.max((1, 2))) & (usable > 1)
+        for name, line in (
+            ("counts", counts), ("usable", np.broadcast_to(usable, len(values))),
+            ("flat", flat), ("marks", _marks(values)), ("negative", found.negative),
+            ("missing", found.missing), ("largest", found.largest),
+        ):  # fmt: skip
+            each[name].append(line)
+        telling = (counts > 0) & ~flat
+        if not telling.all():
+            some, known = some[telling], known[telling] if spoilt else known
+        total += some.sum(0, dtype=float)
+        times += known.sum(0) if spoilt else len(some) * known
+        np.maximum(top, some.max(0, initial=0), out=top)
+        piled = _more(piled, some)
+        if held is not None:
+            held.put(start, np.fft.ifftshift(values, axes=(-2, -1)))
+    arrays = {name: np.concatenate(parts) for name, parts in each.items()}
+    mean = total / np.maximum(times, 1)
+    top[times == 0] = -1.0
+    seen = Seen(**arrays, mean=mean, top=top, piled=piled, shadow=shadows.moved(mean))
+    return seen, None if held is None else held.values
+
+
+def _least(values: np.ndarray, good: np.ndarray) -> np.ndarray:
+    if good.all():
+        return np.asarray(values.min((1, 2)))
+    return np.asarray(values[:, good].min(1))
+
+
+def _marks(values: np.ndarray) -> np.ndarray:
+    marks = [hashlib.blake2b(np.ascontiguousarray(v), digest_size=8) for v in values]
+    return np.array([np.frombuffer(m.digest(), np.uint64)[0] for m in marks])
+
+
+def _more(piled: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the largest count, and how many pixels have it or nearly so."""
+    high = float(counts.max(initial=0))
+    if high < piled[0] or high == 0:
+        return piled
+    at = float(np.count_nonzero(counts == high))
+    near = float(np.count_nonzero(counts >= _BELOW * high)) - at
+    before = piled[1:] if high == piled[0] else 0.0
+    return np.array([high, at, near]) + np.r_[0.0, np.broadcast_to(before, 2)]
+
+
+class _Shadows:
+    """Frames and their neighbours, to see whether a shadow moves with the positions.
+
+    In the near field, and behind a beam far out of focus, frames show a shadow of the
+    sample that moves by so many pixels per nm. The pixels that it has on the sample,
+    times the lit ones, are how wide the beam is there.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        from scipy.spatial import cKDTree
+
+        positions = experiment.corners * experiment.pixel
+        j, n, _ = experiment.frames.shape
+        self._bin, self._pictures = -(-n // _SMALL), {}
+        self._pairs: list[tuple[int, int]] = []
+        if j < 4:
+            return
+        chosen = np.unique(np.linspace(0, j - 1, min(j, _PAIRS)).round().astype(int))
+        near = cKDTree(positions).query(positions[chosen], k=2)[1]
+        beside = np.where(near[:, 1] == chosen, near[:, 0], near[:, 1])
+        self._pairs = list(zip(chosen.tolist(), beside.tolist(), strict=True))
+        self._wanted = np.unique(np.r_[chosen, beside])
+        self._positions = positions
+
+    def take(self, start: int, frames: np.ndarray) -> None:
+        """Keep those of the frames from `start` on that are compared."""
+        if not self._pairs:
+            return
+        wanted = self._wanted
+        for k in wanted[(wanted >= start) & (wanted < start + len(frames))]:
+            self._pictures[int(k)] = self._small(frames[k - start])
+
+    def _small(self, picture: np.ndarray) -> np.ndarray:
+        b, n = self._bin, picture.shape[0] // self._bin
+        parts = picture[: n * b, : n * b].reshape(n, b, n, b)
+        return np.asarray(parts.sum((1, 3), dtype=float))
+
+    def moved(self, mean: np.ndarray) -> np.ndarray:
+        """Return the width of the beam (nm), and correlations along and across."""
+        from scipy import ndimage
+
+        nothing = np.zeros(3)
+        small = self._small(mean)
+        lit = small > 0.05 * np.percentile(small, 99)
+        steps = np.array([self._positions[b] - self._positions[a]
+                          for a, b in self._pairs])  # fmt: skip
+        length = np.hypot(*steps.T) if len(steps) else np.zeros(1)
+        if lit.sum() < 50 or not np.median(length) > 0:
+            return nothing
+        smooth = np.sqrt(np.maximum(ndimage.gaussian_filter(small, 1.0), 1e-9))
+        spectra, power = {}, {}
+        for k, picture in self._pictures.items():
+            shadow = np.where(lit, np.sqrt(picture) / smooth - 1, 0.0)
+            shadow -= shadow.sum() / lit.sum() * lit
+            spectra[k] = np.fft.fft2(shadow, s=[2 * n for n in small.shape])
+            power[k] = np.sum(shadow**2)
+        maps = [
+            np.fft.ifft2(spectra[b] * np.conj(spectra[a])).real
+            / max(np.sqrt(power[a] * power[b]), 1e-30)
+            for a, b in self._pairs
+        ]
+        wide = 2 * np.sqrt(lit.sum() / np.pi)
+        best = nothing
+        for ratio in np.geomspace(1.5, max(0.5 * wide, 2.0), 100) / np.median(length):
+            for sign in (1.0, -1.0):
+                along, across = (
+                    _mean_at(maps, sign * ratio * d, 0.6 * wide)
+                    for d in (steps, steps[:, ::-1] * [1, -1])
+                )
+                if along - abs(across) > best[1] - abs(best[2]):
+                    best = np.array([wide / ratio, along, across])
+        return best
+
+
+def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
+    """Return the mean of maps at places in pixels, each in its own, none too far."""
+    near = np.hypot(*places.T) < far
+    if np.count_nonzero(near) < 4:
+        return 0.0
+    rows, columns = np.rint(places[near]).astype(int).T
+    chosen = np.flatnonzero(near)
+    picked = [maps[i][r, c] for i, r, c in zip(chosen, rows, columns, strict=True)]
+    return float(np.mean(picked))
+
+
+def check_far_field(seen: Seen, experiment: Experiment) -> None:
+    """Raise where the beam is wider than what the far field of a frame can hold."""
+    width, along, across = seen.shadow
+    field = len(experiment.weight) * experiment.pixel
+    moved = along > _MOVED and along > _BESIDE * abs(across)
+    if moved and width > 1.2 * field:
+        raise DataError(
+            "frames",
+            f"they show a shadow that moves with the positions, of a beam "
+            f"{width / 1e3:.3g} µm wide, and far-field frames of this geometry can "
+            f"hold {field / 1e3:.3g} µm: this is near field",
+            "It has no model here. If it is far field, look at distance, pixel_pitch "
+            "and the units of positions.",
+        )
+
+
+def findings(seen: Seen, experiment: Experiment) -> list[str]:
+    """Return what is wrong with the frames, one sentence each."""
+    said = []
+    numbers = experiment.numbers
+    if numbers is None:
+        numbers = np.arange(len(seen.counts))
+
+    def which(mask: np.ndarray) -> str:
+        return numbered(numbers[mask])
+
+    none = seen.left_out & (seen.usable == 0)
+    for mask, what in (
+        (none, "have no pixel that counts"),
+        ((seen.counts <= 0) & ~none, "are empty: was the scan stopped early?"),
+        (seen.flat & (seen.counts > 0), "hold one number in all pixels"),
+    ):
+        if mask.any() and not mask.all():
+            said.append(f"{which(mask)} {what}; left out")
+    if seen.repeated.any():
+        said.append(f"{which(seen.repeated)} repeat one before, pixel by pixel")
+    for counts, what in (
+        (seen.negative, "below 0 are taken as 0 (a dark level was taken off?)"),
+        (seen.missing, "that are no numbers, or whole and below 0, are left free"),
+        (seen.largest, "at the largest number of their type are left free"),
+    ):
+        if counts.any():
+            frames = np.count_nonzero(counts)
+            said.append(f"{counts.sum()} counts in {frames} frame(s) {what}")
+    weak = _weak(seen)
+    if weak.any():
+        said.append(f"{which(weak)} have less than a tenth of the usual counts")
+    return said + _of_pixels(seen)
+
+
+def _weak(seen: Seen) -> np.ndarray:
+    there = seen.counts[~seen.left_out]
+    usual = float(np.median(there)) if there.size else 0.0
+    return (seen.counts < _WEAK * usual) & ~seen.left_out
+
+
+def _of_pixels(seen: Seen) -> list[str]:
+    said = []
+    high, at, near = seen.piled
+    if high >= 16 and at >= _PILED and at > near:
+        said.append(
+            f"{at:.0f} pixels pile up at {high:.6g}, the largest count: saturated? Set "
+            "mask there, (position, detector_y, detector_x)"
+        )
+    hot = hot_pixels(seen)
+    if hot.any():
+        places = ", ".join(str((int(y), int(x))) for y, x in np.argwhere(hot)[:5])
+        said.append(
+            f"{hot.sum()} hot pixel(s) outside the mask, at {places}: they count far "
+            "more than all round them. Set mask there"
+        )
+    gaps = gap_lines(seen)
+    for axis, lines in enumerate(gaps):
+        if lines.size:
+            name = ("row", "column")[axis]
+            said.append(
+                f"detector {numbered(lines, name)} never counted and those beside did: "
+                "a gap without a mask? Set mask there"
+            )
+    return said
+
+
+def hot_pixels(seen: Seen) -> np.ndarray:
+    """Return pixels (n, n) that count far more than the brightest round them."""
+    from scipy import ndimage
+
+    good = seen.top >= 0
+    mean = np.where(good, seen.mean, 0.0)
+    ring = np.ones((5, 5), bool)
+    ring[1:4, 1:4] = False
+    ring[2, 1] = ring[2, 3] = ring[1, 2] = ring[3, 2] = True
+    beside = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
+    noise = 5.0 * np.sqrt((beside + 1.0) / max(len(seen.counts), 1))
+    return np.asarray(good & (mean > _HOT * beside + noise))
+
+
+def gap_lines(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows, and columns, that count nothing between others that do."""
+    j = max(len(seen.counts), 1)
+    good = seen.top >= 0
+    found = []
+    for axis in (0, 1):
+        other = 1 - axis
+        most = np.where(good, seen.top, 0).max(other)
+        total = np.where(good, seen.mean, 0).sum(other) * j
+        used = good.any(other)
+        lines = np.flatnonzero((most == 0) & used)
+        lit = np.flatnonzero(total > 0)
+        inner = [
+            k for k in lines
+            if lit.size and lit[0] < k < lit[-1]
+            and min(total[lit[lit < k][-1]], total[lit[lit > k][0]]) > 25
+        ]  # fmt: skip
+        found.append(np.array(inner, int))
+    return found[0], found[1]
+
+
+@recorded
+def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
+    """Look at a scan before it is reconstructed, and say what is wrong with it.
+
+    Reads once, a block at a time.
+
+    Parameters
+    ----------
+    scan
+        Frames of one energy with positions and geometry; see `ptycho_scan`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along position `counts`; the pixels outside the mask that are `negative`,
+        `missing` (no number) or at the `largest` number of their type; `repeated`
+        (equal to a frame before) and `left_out` (empty, constant, without a pixel or
+        a position: `ptycho` leaves these out). On the detector `mean_frame`, `hot`
+        pixels, and lines of a `gap` without a mask. ``attrs["findings"]`` says it in
+        sentences, and has none where all is well.
+
+    Raises
+    ------
+    DataError, DimensionError, UnitsError, VariableError
+        If the scan is not one of ptychography.
+
+    Examples
+    --------
+    >>> seen = scan.cdi.check_ptycho()
+    >>> seen.attrs["findings"]
+    ['frames 50 to 80 are empty: was the scan stopped early?; left out']
+    """
+    experiment = experiment_of(scan, caller="check_ptycho", probe=False)
+    seen, _ = look(experiment)
+    whole = scan.sizes["position"]
+    numbers = experiment.numbers
+    numbers = np.arange(whole) if numbers is None else numbers
+    values: dict[str, tuple[Any, Any, str]] = {}
+    for name, long_name in _COUNTED.items():
+        line = np.zeros(whole, float if name == "counts" else int)
+        line[numbers] = getattr(seen, name)
+        values[name] = ("position", line, long_name)
+    for name, long_name in _TOLD.items():
+        flags = np.full(whole, name == "left_out")
+        flags[numbers] = getattr(seen, name)
+        values[name] = ("position", flags, long_name)
+    frame = ("detector_y", "detector_x")
+    gap = np.zeros(seen.mean.shape, bool)
+    rows, columns = gap_lines(seen)
+    gap[rows], gap[:, columns] = True, True
+    values["mean_frame"] = (frame, seen.mean, "Mean counts")
+    values["hot"] = (frame, hot_pixels(seen), "Hot pixels")
+    values["gap"] = (frame, gap, "Gap without a mask")
+    result = xr.Dataset(
+        {
+            name: (dims, v, attributes(name, units="1", long_name=long_name))
+            for name, (dims, v, long_name) in values.items()
+        },
+        coords={k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}},
+    )
+    said = findings(seen, experiment)
+    if len(numbers) < whole:
+        lost = np.setdiff1d(np.arange(whole), numbers)
+        said.insert(0, f"no position is known of {numbered(lost)}; left out")
+    try:
+        check_far_field(seen, experiment)
+    except DataError as error:
+        said.append(str(error))
+    result.attrs["findings"] = said
+    return result
+
+
+_COUNTED = {
+    "counts": "Counts of a frame",
+    "negative": "Pixels below 0",
+    "missing": "Pixels without a number",
+    "largest": "Pixels at the largest number of their type",
+}
+_TOLD = {"repeated": "Equal to a frame before", "left_out": "Left out"}

@@ -1,0 +1,133 @@
+"""Which way round positions lie to the frames: short runs in all eight ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.ptycho.examine import examined
+from batteryxr.cdi.ptycho.experiment import experiment_of
+from batteryxr.cdi.ptycho.trial import residual_of, room, trial_of
+from batteryxr.core.errors import warn_quality
+from batteryxr.core.model import attributes
+from batteryxr.core.progress import bar
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.core.checks import Count, Seed
+
+#: The best must leave so much less than the second for the answer to be sure.
+_SURE = 0.93
+
+
+class Way(NamedTuple):
+    """What is taken for y and for x: which of both, and its sign."""
+
+    axes: tuple[int, int]
+    signs: tuple[int, int]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """As `read_ptychography` takes them for `sign`."""
+        y, x = ("-" * (s < 0) + "yx"[a] for a, s in zip(*self, strict=True))
+        return y, x
+
+
+#: All eight, as they are first.
+WAYS = [Way(a, s) for a, s in product(((0, 1), (1, 0)), product((1, -1), repeat=2))]
+
+
+@recorded
+def orientation(
+    scan: xr.Dataset,
+    *,
+    iterations: Count = 24,
+    seed: Seed = 0,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Rank the eight ways in which positions may lie to the frames.
+
+    Reads once. A motor that runs against the detector's rows, or axes that are
+    swapped, give a wrong object whose residual still looks fine; beside the others it
+    does not. At most 64 frames in the middle of the scan are tried, on the middle of
+    the detector, in seconds.
+
+    Parameters
+    ----------
+    scan
+        Of one energy, with a first `probe`; see `ptycho`. The nearer the probe is to
+        the real one, the surer is the answer: two ways that differ in both signs fit
+        frames alike, with a conjugate probe.
+    iterations
+        Passes of each way.
+    seed
+        Of the order of frames.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along `way`, best first: `residual`, and the names of what is to be `taken_y`
+        and `taken_x`. ``attrs["sign"]`` is the best, as `read_ptychography` takes it;
+        ``("y", "x")`` means that all is well.
+
+    Raises
+    ------
+    DataError, DimensionError, UnitsError, VariableError
+        If the scan is not one of ptychography.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the second fits nearly as well.
+
+    Examples
+    --------
+    >>> sign = scan.cdi.orientation().attrs["sign"]
+    >>> scan = read_ptychography("scan.h5", sign=tuple(sign))
+    """
+    few = trial_of(examined(experiment_of(scan, caller="orientation")))
+    found = np.full(len(WAYS), np.inf)
+    with bar(None, "Turning", total=len(WAYS), progress=progress) as shown:
+        for k, way in enumerate(WAYS):
+            found[k] = residual_of(
+                _turned(few, way), iterations, seed, probe_from=iterations // 2
+            )
+            shown.update(1)
+    order = np.argsort(found)
+    best, second = found[order[:2]]
+    if not best < _SURE * second:
+        names = [WAYS[k].names for k in order[:2]]
+        warn_quality(
+            f"orientation: {names[0]} and {names[1]} fit nearly alike, residuals "
+            f"{best:.3g} and {second:.3g}: take a better probe, or more iterations"
+        )
+    taken = np.array([WAYS[k].names for k in order])
+    values: dict[str, tuple[Any, str]] = {
+        "residual": (found[order], "Σ(|F| - √I)² / ΣI"),
+        "taken_y": (taken[:, 0], "What y is"),
+        "taken_x": (taken[:, 1], "What x is"),
+    }
+    result = xr.Dataset(
+        {
+            name: ("way", v, attributes(name, units="1", long_name=long_name))
+            for name, (v, long_name) in values.items()
+        },
+        coords={
+            "way": ("way", np.arange(1, 9), {"units": "1", "long_name": "Rank"}),
+        },
+    )
+    result.attrs["sign"] = list(WAYS[order[0]].names)
+    return result
+
+
+def _turned(experiment: Experiment, way: Way) -> Experiment:
+    corners = experiment.corners[:, way.axes] * np.array(way.signs)
+    n, pixel = len(experiment.weight), experiment.pixel
+    return replace(experiment, **room(corners, n, pixel))

@@ -1,0 +1,63 @@
+"""Chunks made anew, so that one dimension is whole in each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Largest block that is made, and most that is held while blocks are made, in bytes.
+LIMIT, HELD = 2**26, 2**28
+
+
+def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
+    """Return an array whose chunks hold a dimension whole.
+
+    Lazy, and as it is where nothing splits the dimension. Else chunks are cut along
+    the other dimensions, the first of them first, until they are small. What does not
+    go into memory is read anew for each of a few bands.
+
+    Parameters
+    ----------
+    array
+        In memory or lazy.
+    dim
+        What is to be whole.
+    """
+    if len(array.variable.chunksizes.get(dim, ())) < 2:
+        return array
+    others = [str(d) for d in array.dims if d != dim and array.sizes[d] > 1]
+    sizes = {str(d): max(c) for d, c in array.variable.chunksizes.items()}
+    sizes[dim] = array.sizes[dim]
+    for other in others:
+        size = array.dtype.itemsize * math.prod(sizes.values())
+        if size > LIMIT:
+            sizes[other] = max(int(sizes[other] * LIMIT / size), 1)
+    if array.nbytes <= HELD or not others:
+        return array.chunk(sizes)
+    along = others[0]
+    count = math.ceil(array.nbytes / HELD)
+    rows = math.ceil(array.sizes[along] / count)
+    return _in_bands(array, along, rows, sizes)
+
+
+def _in_bands(
+    array: xr.DataArray, along: str, rows: int, sizes: dict[str, int]
+) -> xr.DataArray:
+    """Return bands of an array side by side, each with a graph of its own."""
+    import dask.array as da
+    from dask.graph_manipulation import clone
+
+    axis = array.dims.index(along)
+    chunks = tuple(
+        min(sizes[str(d)], rows) if d == along else sizes[str(d)] for d in array.dims
+    )
+    bands = []
+    for start in range(0, array.sizes[along], rows):
+        own = array.data if start == 0 else clone(array.data)
+        cut = [slice(None)] * array.ndim
+        cut[axis] = slice(start, start + rows)
+        bands.append(own[tuple(cut)].rechunk(chunks))
+    return array.copy(data=da.concatenate(bands, axis=axis))

@@ -1,0 +1,1 @@
+"""What a cell has lost: lithium, and active material of each electrode."""

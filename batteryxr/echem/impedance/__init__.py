@@ -1,0 +1,1 @@
+"""Impedance along a series: consistency, circuits, relaxation times."""

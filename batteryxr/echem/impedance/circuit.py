@@ -1,0 +1,153 @@
+"""Equivalent circuits: from a text to a tree; nothing in the text is ever evaluated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.echem.impedance.kernels.elements import KINDS
+
+_TOKEN = re.compile(r"\s*(?:(p\()|([A-Za-z]+)(\d*)|([-,)]))")
+_LETTERS = ", ".join(KINDS)
+_EXPECTED = (
+    f"elements ({_LETTERS}) with a number each, '-' in series and p(a,b) in parallel, "
+    "such as 'R0-p(R1,CPE1)-W1'"
+)
+#: More elements than a spectrum can ever tell apart, and brackets within brackets.
+_MOST, _DEEPEST = 40, 10
+
+
+class Element(NamedTuple):
+    """One element: its kind, its name, and where its parameters begin."""
+
+    kind: str
+    name: str
+    first: int
+
+
+class Series(NamedTuple):
+    """Parts one behind the other."""
+
+    parts: tuple[Node, ...]
+
+
+class Parallel(NamedTuple):
+    """Parts side by side."""
+
+    parts: tuple[Node, ...]
+
+
+Node = Element | Series | Parallel
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """An equivalent circuit.
+
+    Parameters
+    ----------
+    text
+        As it was given.
+    root
+        Its parts in series.
+    elements
+        In the order in which they are written.
+    """
+
+    text: str
+    root: Series
+    elements: tuple[Element, ...]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names in order, such as ``"R0"``, ``"CPE1_Q"``."""
+        return tuple(
+            f"{e.name}_{name}" if name else e.name
+            for e in self.elements
+            for name, _ in KINDS[e.kind].parameters
+        )
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the parameters."""
+        return tuple(u for e in self.elements for _, u in KINDS[e.kind].parameters)
+
+
+def parse(text: str) -> Circuit:
+    """Return the circuit that a text describes.
+
+    Raises
+    ------
+    ArgumentError
+        Naming the place that is no circuit.
+
+    Examples
+    --------
+    >>> parse("R0-p(R1,CPE1)-W1").parameters
+    ('R0', 'R1', 'CPE1_Q', 'CPE1_n', 'W1')
+    """
+    reader = _Reader(text)
+    root = reader.series(0)
+    if reader.place < len(text.rstrip()):
+        reader.refuse()
+    names = [e.name for e in reader.elements]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ArgumentError(
+            "circuit", text, f"names that differ; {twice[0]!r} comes more than once"
+        )
+    return Circuit(text, root, tuple(reader.elements))
+
+
+class _Reader:
+    """Reads a circuit from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.place = text, 0
+        self.elements: list[Element] = []
+        self._count = 0
+
+    def refuse(self) -> None:
+        raise ArgumentError(
+            "circuit", self.text, _EXPECTED, f"See character {self.place + 1}."
+        )
+
+    def series(self, depth: int) -> Series:
+        parts = [self._part(depth)]
+        while self._takes("-"):
+            parts.append(self._part(depth))
+        return Series(tuple(parts))
+
+    def _takes(self, sign: str) -> bool:
+        match = _TOKEN.match(self.text, self.place)
+        if match is None or match[4] != sign:
+            return False
+        self.place = match.end()
+        return True
+
+    def _part(self, depth: int) -> Node:
+        match = _TOKEN.match(self.text, self.place)
+        if match is None or match[4] or depth > _DEEPEST:
+            self.refuse()
+        assert match is not None
+        if match[1]:
+            self.place = match.end()
+            arms: list[Node] = [self._arm(depth)]
+            while self._takes(","):
+                arms.append(self._arm(depth))
+            if not self._takes(")") or len(arms) < 2:
+                self.refuse()
+            return Parallel(tuple(arms))
+        kind = match[2]
+        if kind not in KINDS or len(self.elements) == _MOST:
+            self.refuse()
+        self.place = match.end()
+        element = Element(kind, match[2] + match[3], self._count)
+        self._count += len(KINDS[kind].parameters)
+        self.elements.append(element)
+        return element
+
+    def _arm(self, depth: int) -> Node:
+        arm = self.series(depth + 1)
+        return arm.parts[0] if len(arm.parts) == 1 else arm

@@ -1,0 +1,201 @@
+"""Distributions of relaxation times along a series of impedance spectra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Part, Positive
+
+#: Relaxation times in each decade, and decades beyond those of the frequencies.
+_PER_DECADE, _BEYOND = 12, 0.7
+_TAU = {"units": "s", "long_name": "Relaxation time"}
+
+
+@recorded
+def drt(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    method: Literal[
+        "l_curve", "discrepancy", "cross_validation", "evidence"
+    ] = "l_curve",
+    smoothing: Positive | None = None,
+    kind: Literal["conducting", "blocking"] = "conducting",
+) -> xr.Dataset:
+    """Return the distribution of relaxation times of every spectrum.
+
+    *Lazy*. Tikhonov's method: the smoothest distribution (second differences over ln
+    τ) that fits and is nowhere negative, beside a resistance and an inductance.
+
+    Parameters
+    ----------
+    spectra
+        Complex impedance along ``frequency``; NaN where there is no point.
+    method
+        What chooses how smooth: "l_curve" (where the misfit begins to pay for it),
+        "discrepancy" (as smooth as the noise allows), "cross_validation" (the robust
+        generalised one) or "evidence" (the most likely; follows noise the most).
+    smoothing
+        The regularisation itself, in place of `method`: the number that the result
+        has under this name.
+    kind
+        "blocking" adds a capacitor, for spectra that rise at low frequencies.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``gamma`` (ohm for each unit of ln τ) on ``tau`` (s), with ``gamma_low`` and
+        ``gamma_high``, the 95 % credible band (about nine tenths of the truth lie in
+        it; least so at sharp tops, which any smoothing rounds); ``resistance`` and
+        ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
+        the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the
+        modulus) and ``smoothing``.
+
+    Raises
+    ------
+    DimensionError, VariableError, UnitsError, DataError
+        If it is no impedance.
+
+    See Also
+    --------
+    drt_peaks : positions and areas, followed along the series.
+
+    Examples
+    --------
+    >>> omega = 2 * np.pi * np.logspace(-2, 5, 60)
+    >>> spectra = xr.DataArray(
+    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
+    ...     dims=("spectrum", "frequency"),
+    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
+    ...     attrs={"units": "ohm"},
+    ... )
+    >>> found = drt(spectra)
+    >>> round(float(found["polarisation"][0]), 1)
+    8.0
+    """
+    from batteryxr.echem.impedance.kernels import distribution
+
+    array = as_impedance(spectra, caller="drt")
+    omega = omega_of(array)
+    beyond, step = _BEYOND * np.log(10), np.log(10) / _PER_DECADE
+    first, last = -np.log(omega.max()) - beyond, -np.log(omega.min()) + beyond
+    log_tau = np.arange(first, last + step, step)
+    grid = distribution.basis(omega, log_tau, blocking=kind == "blocking")
+    search = distribution.Search("given" if smoothing else method, smoothing or 0.0)
+    over = ["tau"]
+    found = blocks.apply(
+        distribution.distributions,
+        array,
+        core_dims=[["frequency"]],
+        output_dims=[over, over, over, ["beside"], ["frequency"], [], []],
+        output_sizes={"tau": log_tau.size, "beside": distribution.EXTRA},
+        dtypes=[float, float, float, float, complex, float, float],
+        caller="drt",
+        grid=grid,
+        search=search,
+        omega=omega,
+    )
+    gamma, low, high, beside, fitted, strength, rms = found
+    resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
+    words = "Distribution of relaxation times"
+    variables = {
+        "gamma": _named(gamma, "ohm", words),
+        "gamma_low": _named(low, "ohm", f"{words}, lower bound"),
+        "gamma_high": _named(high, "ohm", f"{words}, upper bound"),
+        "polarisation": _named(gamma.sum("tau") * step, "ohm", "Polarisation"),
+        "resistance": _named(resistance, "ohm", "Resistance at high frequency"),
+        "inductance": _named(inductance, "H", "Inductance"),
+        "impedance": measured_in(array),
+        "fitted": _named(fitted.transpose(*array.dims), "ohm", "Fitted impedance"),
+        "residual": _named(rms, "1", "What is left, of the modulus, rms"),
+        "smoothing": _named(strength, "1", "Regularisation"),
+    }
+    if kind == "blocking":
+        variables["capacitance"] = _named(1.0 / inverse, "F", "Blocking capacitance")
+    coords: dict[str, Any] = {"tau": ("tau", np.exp(log_tau), _TAU)}
+    result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
+    result = result.assign_coords(coords | kept_coords(spectra))
+    result.attrs = {"method": "given" if smoothing else method, "kind": kind}
+    return result
+
+
+@recorded
+def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
+    """Return the peaks of distributions of relaxation times, followed along a series.
+
+    Reads once. A peak reaches from valley to valley. In the next spectrum it is the
+    nearest one, within a factor of 4.5 in time.
+
+    Parameters
+    ----------
+    result
+        What `drt` returned, on ``spectrum``.
+    prominence
+        Share of the largest peak by which one must rise above its valleys.
+
+    Returns
+    -------
+    xarray.Dataset
+        On (``spectrum``, ``peak``), from fast to slow: ``position`` (s, of the top),
+        ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm); NaN
+        where a spectrum has no such peak. ``n_peaks`` on ``spectrum``.
+
+    Raises
+    ------
+    DimensionError, VariableError
+        If it is no result of `drt`.
+
+    Examples
+    --------
+    Resistances of the processes in a cell, along its Li content::
+
+        peaks = spectra.echem.drt().echem.drt_peaks()
+        peaks["area"].hvplot.line(x="li_content", by="peak")
+    """
+    from batteryxr.echem.impedance.kernels import relaxation_peaks
+
+    require_variables(result, ("gamma", "tau"), caller="drt_peaks")
+    require_dims(result, ("spectrum", "tau"), caller="drt_peaks")
+    log_tau = np.log(in_units(result["tau"], "s", caller="drt_peaks").values)
+    (gamma,) = blocks.compute(result["gamma"].transpose("spectrum", "tau"))
+    series = [relaxation_peaks.peaks_of(g, log_tau, prominence) for g in gamma.values]
+    table = relaxation_peaks.followed(series)
+    on = ("spectrum", "peak")
+    variables: dict[str, Any] = {
+        "position": (
+            on,
+            np.exp(table[..., 0]),
+            _TAU | {"long_name": "Top of the peak"},
+        ),
+        "centre": (on, np.exp(table[..., 1]), _TAU | {"long_name": "Mean of the peak"}),
+        "area": (on, table[..., 2], {"units": "ohm", "long_name": "Resistance"}),
+        "height": (on, table[..., 3], {"units": "ohm", "long_name": "Peak height"}),
+        "n_peaks": (
+            "spectrum",
+            np.array([len(peaks) for peaks in series]),
+            {"units": "1", "long_name": "Number of peaks"},
+        ),
+    }
+    coords = {n: c for n, c in kept_coords(result).items() if n != "tau"}
+    coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))
+    return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
+
+
+def _named(array: xr.DataArray, units: str, words: str) -> xr.DataArray:
+    named = array.copy(deep=False)
+    named.attrs = {"units": units, "long_name": words}
+    return named

@@ -1,0 +1,203 @@
+"""Equivalent circuits fitted to a series of impedance spectra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.impedance.circuit import parse
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.core.checks import Count, Positive, Seed
+    from batteryxr.echem.impedance.circuit import Circuit
+
+_FLAGS = {
+    "flag_masks": [1, 2, 4, 8],
+    "flag_meanings": "not_converged at_bound undetermined too_few_points",
+}
+_WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
+         "n": "CPE exponent", "tau": "Time constant", "Rct": "Resistance across",
+         "W": "Warburg coefficient"}  # fmt: skip
+
+
+@recorded
+def fit_circuit(
+    spectra: xr.DataArray | xr.Dataset,
+    circuit: str,
+    *,
+    start: Mapping[str, float] | None = None,
+    fixed: Mapping[str, float] | None = None,
+    weights: Literal["modulus", "unit"] = "modulus",
+    smoothing: Positive | None = None,
+    max_iter: Count = 200,
+    seed: Seed = 0,
+) -> xr.Dataset:
+    """Fit an equivalent circuit to every spectrum, by complex least squares.
+
+    *Lazy* without `smoothing`. Starts are found: time constants are tried on a grid,
+    the sizes of the parts come from linear least squares.
+
+    Elements: ``R``, ``C``, ``L``, ``CPE`` (1/(Q (jω)ⁿ)), ``W`` (infinite Warburg,
+    σ(1-j)/√ω), ``Wo`` and ``Ws`` (Warburg of finite length, open and short: R
+    coth(√jωτ)/√jωτ, R tanh(√jωτ)/√jωτ), ``G`` (Gerischer, R/√(1+jωτ)), ``T`` (line
+    of a porous electrode: R along, Rct beside a CPE across) and ``TB`` (the same with
+    blocking walls).
+
+    Parameters
+    ----------
+    spectra
+        Complex impedance along ``frequency``; NaN where there is no point.
+    circuit
+        Elements with a number each, ``-`` in series and ``p(a,b)`` in parallel:
+        ``"R0-p(R1,CPE1)-W1"``.
+    start
+        Parameter -> value to begin with, where the starts found are not good.
+    fixed
+        Parameter -> value that stays.
+    weights
+        "modulus": errors are in proportion to the modulus; "unit": they are alike at
+        all frequencies. How large they are is told by what the fit leaves.
+    smoothing
+        By how much of itself a parameter changes from one spectrum to the next, one
+        standard deviation (of an exponent: by how much). The spectra are then fitted
+        together. Default: each by itself.
+    max_iter
+        Steps of the search.
+    seed
+        Of the choice of starts, for circuits with many.
+
+    Returns
+    -------
+    xarray.Dataset
+        Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
+        ``<name>_error``, one standard deviation; ``impedance`` (as it came) and
+        ``fitted``; ``residual``, the root
+        mean square of what is left, relative to the modulus; ``fit_flag``. Of parts
+        that are alike the faster comes first.
+
+    Raises
+    ------
+    ArgumentError
+        If the circuit is none, or a parameter is not in it.
+    DimensionError, VariableError, UnitsError, DataError
+        If it is no impedance.
+
+    Warns
+    -----
+    DataQualityWarning
+        If some fits did not converge, unless the data are lazy.
+
+    See Also
+    --------
+    kramers_kronig : whether a spectrum is one that any circuit can have.
+    drt : without a circuit.
+
+    Examples
+    --------
+    >>> omega = 2 * np.pi * np.logspace(-2, 5, 50)
+    >>> spectra = xr.DataArray(
+    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
+    ...     dims=("spectrum", "frequency"),
+    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
+    ...     attrs={"units": "ohm"},
+    ... )
+    >>> found = fit_circuit(spectra, "R0-p(R1,C1)")
+    >>> [round(float(found[name][0]), 6) for name in ("R0", "R1", "C1")]
+    [3.0, 8.0, 0.001]
+    """
+    from batteryxr.echem.impedance.kernels import fitting
+
+    plan = parse(circuit)
+    array = as_impedance(spectra, caller="fit_circuit")
+    given, kept = _given(plan, start, "start"), _given(plan, fixed, "fixed")
+    task = fitting.Task(
+        root=plan.root,
+        omega=omega_of(array),
+        given=np.where(np.isfinite(kept), kept, given),
+        fixed=np.isfinite(kept),
+        modulus=weights == "modulus",
+        smoothing=float(smoothing or 0.0),
+        max_iter=max_iter,
+        seed=seed,
+    )
+    if task.fixed.all():
+        raise ArgumentError("fixed", dict(fixed or {}), "fewer parameters than all")
+    core = ["spectrum", "frequency"] if smoothing else ["frequency"]
+    before = core[:-1]
+    found = blocks.apply(
+        fitting.fit,
+        array,
+        core_dims=[core],
+        output_dims=[[*before, "p"], [*before, "p"], core, before, before],
+        output_sizes={"p": len(plan.parameters)},
+        dtypes=[float, float, complex, float, np.int8],
+        caller="fit_circuit",
+        task=task,
+    )
+    result = _labelled(plan, array, found).assign_coords(kept_coords(spectra))
+    result.attrs = {"circuit": circuit, "weights": weights}
+    if not blocks.is_lazy(result):
+        _warn(result["fit_flag"].values)
+    return result
+
+
+def _warn(flags: np.ndarray) -> None:
+    for bit, words in ((1, "did not converge"), (8, "have too few points for a fit")):
+        if n := int((flags & bit > 0).sum()):
+            warn_quality(f"fit_circuit: {n} of {flags.size} spectra {words}")
+
+
+def _given(
+    plan: Circuit, values: Mapping[str, float] | None, argument: str
+) -> np.ndarray:
+    """Return what the user says of each parameter; NaN: nothing."""
+    found = np.full(len(plan.parameters), np.nan)
+    for name, value in (values or {}).items():
+        if name not in plan.parameters:
+            raise ArgumentError(argument, name, f"one of {list(plan.parameters)}")
+        if not (np.isfinite(value) and value > 0):
+            raise ArgumentError(argument, {name: value}, "values above 0")
+        found[plan.parameters.index(name)] = value
+    return found
+
+
+def _labelled(
+    plan: Circuit, array: xr.DataArray, found: tuple[xr.DataArray, ...]
+) -> xr.Dataset:
+    values, errors, fitted, residual, flag = found
+    variables: dict[str, Any] = {}
+    for k, (name, units) in enumerate(zip(plan.parameters, plan.units, strict=True)):
+        words = f"{_WHAT[_kind(name)]} {name}"
+        about = {"units": units, "long_name": words}
+        variables[name] = values.isel(p=k).assign_attrs(about)
+        about = {"units": units, "long_name": f"{words}, one sd"}
+        variables[f"{name}_error"] = errors.isel(p=k).assign_attrs(about)
+    variables["impedance"] = measured_in(array)
+    about = {"units": "ohm", "long_name": "Fitted impedance"}
+    variables["fitted"] = fitted.transpose(*array.dims).assign_attrs(about)
+    about = {"units": "1", "long_name": "What is left, of the modulus, rms"}
+    variables["residual"] = residual.assign_attrs(about)
+    about = {"units": "1", "long_name": "What is odd about the fit"}
+    variables["fit_flag"] = flag.assign_attrs(about | _FLAGS)
+    return xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
+
+
+def _kind(name: str) -> str:
+    """Return what a parameter is, by its name."""
+    element, _, part = name.partition("_")
+    if part:
+        return part
+    return element.rstrip("0123456789")

@@ -1,0 +1,1 @@
+"""Kernels of impedance: arrays in, arrays out, many spectra at once."""

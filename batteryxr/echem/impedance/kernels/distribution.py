@@ -1,0 +1,170 @@
+"""Distributions of relaxation times: Tikhonov's, that are nowhere negative."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+#: Trial regularisations, and points within a step that the kernel is integrated at.
+_TRIALS = np.logspace(-8, 3, 34)
+_WITHIN = 24
+#: Beside the distribution: resistance, inductance, and 1/capacitance.
+EXTRA = 3
+#: Of a normal distribution, 95 % within.
+_SD = 1.959964
+
+
+class Basis(NamedTuple):
+    """Impedance of hats along ln(tau), and how rough they are.
+
+    Parameters
+    ----------
+    impedance
+        (frequencies, extra and hats).
+    rough
+        (differences, extra and hats).
+    log_tau
+        (hats,) where they stand.
+    """
+
+    impedance: np.ndarray
+    rough: np.ndarray
+    log_tau: np.ndarray
+
+
+class Search(NamedTuple):
+    """How the regularisation is found: a method by name, or a number."""
+
+    method: str
+    given: float
+
+
+def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
+    """Return the basis on an even grid of ln(tau)."""
+    step = log_tau[1] - log_tau[0]
+    # A hat of area `step`, by the rule of midpoints within it.
+    u = (np.arange(2 * _WITHIN) + 0.5) / _WITHIN - 1.0
+    weight = (1.0 - np.abs(u)) * step / _WITHIN
+    at = np.exp(log_tau[:, None] + step * u)
+    hats = np.einsum("w,fkw->fk", weight, 1.0 / (1.0 + 1j * omega[:, None, None] * at))
+    s = 1j * omega[:, None]
+    capacitor = (omega.min() / s) if blocking else 0.0 * s
+    z = np.concatenate([np.ones_like(s), s / omega.max(), capacitor, hats], axis=1)
+    n = log_tau.size
+    # Second differences; beyond the grid there is nothing.
+    second = np.diff(np.eye(n + 2), 2, axis=0)[:, 1:-1] / step**1.5
+    rough = np.concatenate([np.zeros((len(second), EXTRA)), second], axis=1)
+    return Basis(z, rough, log_tau)
+
+
+def distributions(
+    measured: np.ndarray, *, grid: Basis, search: Search, omega: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return distributions of spectra (..., frequencies).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        gamma, its lower and upper bound (..., hats); resistance, inductance, inverse
+        capacitance beside it (..., 3); fitted impedance (..., frequencies);
+        regularisation and relative residual (...).
+    """
+    lead = measured.shape[:-1]
+    flat = measured.reshape(-1, measured.shape[-1])
+    rows = [_one(z, grid, search, omega) for z in flat]
+    columns = [np.array(c) for c in zip(*rows, strict=True)] if rows else []
+    return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
+
+
+def _one(
+    z: np.ndarray, grid: Basis, search: Search, omega: np.ndarray
+) -> tuple[np.ndarray | float, ...]:
+    n = grid.log_tau.size
+    there = np.isfinite(z)
+    if there.sum() < 6:
+        lost, none = np.full(n, np.nan), np.full(z.size, np.nan + 0j)
+        return lost, lost, lost, np.full(EXTRA, np.nan), none, np.nan, np.nan
+    w = 1.0 / np.abs(z[there])
+    a = grid.impedance[there] * w[:, None]
+    a = np.concatenate([a.real, a.imag])
+    b = z[there] * w
+    b = np.concatenate([b.real, b.imag])
+    scale = np.abs(z[there]).max()
+    strength, loose = _strength(a, b, grid, search, scale)
+    x = _positive(a, b, grid.rough, strength)
+    left = b - a @ x
+    free = max(b.size - _effective(a, grid.rough, strength), 1.0)
+    variance = float(left @ left) / free
+    # A prior no stiffer than the data call for: it hides less than the estimate does.
+    curvature = a.T @ a + min(strength, loose) * grid.rough.T @ grid.rough
+    spread = np.linalg.pinv(curvature, hermitian=True)
+    sd = _SD * np.sqrt(np.maximum(np.diag(spread)[EXTRA:] * variance, 0.0))
+    gamma = x[EXTRA:]
+    beside = np.array([x[0], x[1] / omega.max(), x[2] * omega.min()])
+    fitted = np.where(there, grid.impedance @ x, np.nan)
+    rms = float(np.sqrt(left @ left / there.sum()))
+    low, high = np.maximum(gamma - sd, 0.0), gamma + sd
+    return gamma, low, high, beside, fitted, strength * scale**2, rms
+
+
+def _positive(
+    a: np.ndarray, b: np.ndarray, rough: np.ndarray, strength: float
+) -> np.ndarray:
+    from scipy.optimize import nnls
+
+    whole = np.concatenate([a, np.sqrt(strength) * rough])
+    size = np.sqrt((whole**2).sum(axis=0))
+    size = np.where(size > 0, size, 1.0)
+    right = np.concatenate([b, np.zeros(len(rough))])
+    x, _ = nnls(whole / size, right, maxiter=50 * a.shape[1])
+    return np.asarray(x / size)
+
+
+def _effective(a: np.ndarray, rough: np.ndarray, strength: float) -> float:
+    """Return how many numbers a regularised fit takes from the data."""
+    gram = a.T @ a
+    curvature = gram + strength * rough.T @ rough
+    return float(np.trace(np.linalg.pinv(curvature, hermitian=True) @ gram))
+
+
+def _strength(
+    a: np.ndarray, b: np.ndarray, grid: Basis, search: Search, scale: float
+) -> tuple[float, float]:
+    """Return the regularisation by the method asked for, and the most likely one."""
+    trials = _TRIALS / scale**2
+    # What resistance, inductance and capacitance explain is taken out first; then
+    # roughness is the unit, and all trials are diagonal.
+    beside, _ = np.linalg.qr(a[:, :EXTRA][:, np.abs(a[:, :EXTRA]).max(axis=0) > 0])
+    inner = np.linalg.solve(grid.rough[:, EXTRA:].T, a[:, EXTRA:].T).T
+    inner = inner - beside @ (beside.T @ inner)
+    rest = b - beside @ (beside.T @ b)
+    u, s, _ = np.linalg.svd(inner, full_matrices=False)
+    c = u.T @ rest
+    out = max(float(rest @ rest - c @ c), 0.0)
+    filtered = trials[:, None] / (s**2 + trials[:, None])
+    misfit = out + (filtered**2 * c**2).sum(axis=1)
+    whole = out + (filtered * c**2).sum(axis=1)
+    sizes = (whole - misfit) / trials
+    n_data = b.size - beside.shape[1]
+    free = n_data - (1.0 - filtered).sum(axis=1)
+    evidence = np.log(filtered).sum(axis=1) - n_data * np.log(whole)
+    likely = float(trials[int(np.argmax(evidence))])
+    if search.method == "given":
+        return search.given / scale**2, likely
+    if search.method == "evidence":
+        return likely, likely
+    if search.method == "cross_validation":
+        score = misfit / np.maximum(2 * free - n_data, 1e-3) ** 2
+        return float(trials[int(np.argmin(score))]), likely
+    if search.method == "discrepancy":
+        # The least regularised fit that still leaves room tells the noise.
+        noise = float(np.min(misfit / np.maximum(free, 1.0)))
+        enough = np.flatnonzero(misfit <= 1.05 * noise * n_data)
+        return float(trials[enough[-1] if enough.size else 0]), likely
+    x, y = np.log(misfit), np.log(sizes)
+    dx, dy = np.gradient(x), np.gradient(y)
+    bend = (dx * np.gradient(dy) - dy * np.gradient(dx)) / (
+        dx**2 + dy**2 + 1e-12
+    ) ** 1.5
+    return float(trials[2 + int(np.argmax(bend[2:-2]))]), likely

@@ -1,0 +1,145 @@
+"""Elements of equivalent circuits: their impedance, and how it follows parameters.
+
+Each takes ``s = j omega`` (frequencies) and its parameters (spectra, 1), and returns
+the impedance (spectra, frequencies) and its derivatives by each parameter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Law = Callable[..., tuple[np.ndarray, list[np.ndarray]]]
+
+#: Arguments of tanh beyond which it is 1 to the last digit.
+_FAR = 20.0
+
+
+class Kind(NamedTuple):
+    """A kind of element.
+
+    Parameters
+    ----------
+    parameters
+        Name behind that of the element ("" where it has one only), and units.
+    law
+        Impedance and derivatives.
+    scales
+        Power of a resistance with which each parameter goes, if the whole impedance
+        is multiplied by a number.
+    delay
+        Which parameter sets when it acts, if a resistance is known; -1: none.
+    """
+
+    parameters: tuple[tuple[str, str], ...]
+    law: Law
+    scales: tuple[int, ...]
+    delay: int = -1
+
+
+def _resistor(s: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    one = np.ones_like(s * r)
+    return r * one, [one]
+
+
+def _capacitor(s: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    z = 1.0 / (s * c)
+    return z, [-z / c]
+
+
+def _inductor(s: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    return s * h, [s * np.ones_like(h)]
+
+
+def _constant_phase(
+    s: np.ndarray, q: np.ndarray, n: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    z = 1.0 / (q * s**n)
+    return z, [-z / q, -z * np.log(s)]
+
+
+def _warburg(s: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    one = np.sqrt(2.0 / s) * np.ones_like(sigma)  # (1 - j)/sqrt(omega)
+    return sigma * one, [one]
+
+
+def _hyperbolic(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return tanh(x), and the square of 1/cosh(x), for arguments of any size."""
+    tame = np.where(x.real > _FAR, _FAR, x)
+    t = np.tanh(tame)
+    return t, 1.0 - t * t
+
+
+def _open(
+    s: np.ndarray, r: np.ndarray, tau: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    x = np.sqrt(s * tau)
+    t, slope = _hyperbolic(x)
+    shape = 1.0 / (x * t)
+    by_x = -shape / x - slope / (x * t * t)
+    return r * shape, [shape, r * by_x * x / (2.0 * tau)]
+
+
+def _short(
+    s: np.ndarray, r: np.ndarray, tau: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    x = np.sqrt(s * tau)
+    t, slope = _hyperbolic(x)
+    shape = t / x
+    by_x = slope / x - shape / x
+    return r * shape, [shape, r * by_x * x / (2.0 * tau)]
+
+
+def _gerischer(
+    s: np.ndarray, r: np.ndarray, tau: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    shape = 1.0 / np.sqrt(1.0 + s * tau)
+    return r * shape, [shape, -0.5 * r * s * shape**3]
+
+
+def _line(
+    s: np.ndarray, r: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a line of resistance r along, admittance y across; and derivatives."""
+    x = np.sqrt(r * y)
+    t, slope = _hyperbolic(x)
+    z = x / (y * t)
+    by_x = 1.0 / (y * t) - x * slope / (y * t * t)
+    return z, by_x * y / (2.0 * x), by_x * r / (2.0 * x) - z / y
+
+
+def _porous(
+    s: np.ndarray, r: np.ndarray, rct: np.ndarray, q: np.ndarray, n: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    store = q * s**n
+    z, by_r, by_y = _line(s, r, 1.0 / rct + store)
+    return z, [by_r, -by_y / rct**2, by_y * store / q, by_y * store * np.log(s)]
+
+
+def _blocking(
+    s: np.ndarray, r: np.ndarray, q: np.ndarray, n: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    store = q * s**n
+    z, by_r, by_y = _line(s, r, store)
+    return z, [by_r, by_y * store / q, by_y * store * np.log(s)]
+
+
+_OHM, _EXPONENT = ("R", "ohm"), ("n", "1")
+_Q = ("Q", "ohm-1 s^n")
+#: By the letters that stand in a circuit before the number.
+KINDS: dict[str, Kind] = {
+    "R": Kind((("", "ohm"),), _resistor, (1,)),
+    "C": Kind((("", "F"),), _capacitor, (-1,), 0),
+    "L": Kind((("", "H"),), _inductor, (1,), 0),
+    "CPE": Kind((_Q, _EXPONENT), _constant_phase, (-1, 0), 0),
+    "W": Kind((("", "ohm s^-0.5"),), _warburg, (1,), 0),
+    "Wo": Kind((_OHM, ("tau", "s")), _open, (1, 0), 1),
+    "Ws": Kind((_OHM, ("tau", "s")), _short, (1, 0), 1),
+    "G": Kind((_OHM, ("tau", "s")), _gerischer, (1, 0), 1),
+    "T": Kind((_OHM, ("Rct", "ohm"), _Q, _EXPONENT), _porous, (1, 1, -1, 0), 2),
+    "TB": Kind((_OHM, _Q, _EXPONENT), _blocking, (1, -1, 0), 1),
+}

@@ -1,0 +1,274 @@
+"""The fit of a circuit to many spectra: starts, search, errors, and neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.echem.impedance.circuit import Element
+from batteryxr.echem.impedance.kernels import levenberg, starts
+from batteryxr.echem.impedance.kernels.elements import KINDS
+from batteryxr.echem.impedance.kernels.levenberg import Problem, Space
+from batteryxr.echem.impedance.kernels.network import elements, impedance, span
+
+if TYPE_CHECKING:
+    from batteryxr.echem.impedance.circuit import Node, Series
+
+#: Bits of ``fit_flag``.
+NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW = 1, 2, 4, 8
+#: Starts of each spectrum, and the steps that choose between them.
+_STARTS, _FIRST_STEPS = 8, 12
+#: Spectra that are fitted at once: more do not fit the processor's cache.
+_BLOCK = 256
+_EXPONENTS = (0.1, 1.0)
+_WIDE = 27.6  # of the logarithm: 12 decades about the start
+
+
+class Task(NamedTuple):
+    """What a fit is told.
+
+    Parameters
+    ----------
+    root
+        Of the circuit.
+    omega
+        (frequencies,) in rad/s.
+    given
+        (parameters,) where the user says it, else NaN.
+    fixed
+        (parameters,) whether a given one stays.
+    modulus
+        Whether errors are in proportion to the modulus; else they are all alike.
+    smoothing
+        How much parameters change from one spectrum to the next; 0: anything goes.
+    max_iter
+        Steps of the search.
+    seed
+        Of random choices.
+    """
+
+    root: Series
+    omega: np.ndarray
+    given: np.ndarray
+    fixed: np.ndarray
+    modulus: bool
+    smoothing: float
+    max_iter: int
+    seed: int
+
+
+def fit(
+    measured: np.ndarray, *, task: Task
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fit spectra (..., frequencies).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Parameters and their errors (..., parameters), the fitted impedance
+        (..., frequencies), the relative residual and flags (...).
+    """
+    lead = measured.shape[:-1]
+    flat = measured.reshape(-1, measured.shape[-1])
+    if task.smoothing > 0:
+        parts = [_fit(flat, task)]
+    else:
+        edges = range(0, max(len(flat), 1), _BLOCK)
+        parts = [_fit(flat[a : a + _BLOCK], task) for a in edges]
+    columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
+    return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)  # type: ignore[return-value]
+
+
+def _space(task: Task) -> Space:
+    names = [n for e in elements(task.root) for n, _ in KINDS[e.kind].parameters]
+    log = np.array([n != "n" for n in names])
+    low = np.where(log, -np.inf, _EXPONENTS[0])
+    high = np.where(log, np.inf, _EXPONENTS[1])
+    return Space(log, low, high, ~task.fixed)
+
+
+def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
+    space = _space(task)
+    there = np.isfinite(flat)
+    clean = np.where(there, flat, 1.0)
+    size = np.abs(clean) if task.modulus else np.ones(clean.shape)
+    weights = np.where(there, 1.0 / np.maximum(size, 1e-300), 0.0)
+    problem = Problem(task.root, task.omega, clean, weights)
+    points, n_free = 2 * there.sum(axis=1), int(space.free.sum())
+    enough = points > n_free
+    size = np.full(task.given.shape, 1.0)
+    theta = np.broadcast_to(space.theta(size), (len(flat), size.size)).copy()
+    best, converged = np.full(len(flat), np.nan), np.zeros(len(flat), bool)
+    if enough.any():
+        some = np.flatnonzero(enough)
+        part = problem._replace(measured=clean[some], weights=weights[some])
+        found = _independent(part, space, task)
+        theta[some], best[some], converged[some] = found
+    theta = _sorted(task.root, space, theta)
+    variance = best / np.maximum(points - n_free, 1)
+    if task.smoothing > 0 and enough.all():
+        theta, spread = _neighbours(problem, space, theta, variance, task)
+    else:
+        _, _, curvature = levenberg.normal(problem, space, theta)
+        spread = levenberg.covariance(curvature, variance)
+    return _answer(problem, space, theta, spread, converged, enough)
+
+
+def _independent(
+    problem: Problem, space: Space, task: Task
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit each spectrum by itself, from the best of several starts."""
+    rng = np.random.default_rng(task.seed)
+    choices = starts.candidates(task.root, task.omega, rng)
+    given = np.isfinite(task.given)
+    powers = [k for e in elements(task.root) for k in KINDS[e.kind].scales]
+    scales = np.array(powers, np.float64)
+    keep = 1 if given.all() else min(_STARTS, len(choices))
+    tries = starts.best_starts(problem, choices, scales, keep)
+    tries[..., given] = task.given[given]
+    n = len(problem.measured)
+    whole = problem._replace(
+        measured=np.concatenate([problem.measured] * keep),
+        weights=np.concatenate([problem.weights] * keep),
+    )
+    theta = space.theta(tries.reshape(keep * n, -1))
+    bounded = space._replace(
+        low=np.where(space.log, theta.min(axis=0) - _WIDE, space.low),
+        high=np.where(space.log, theta.max(axis=0) + _WIDE, space.high),
+    )
+    if keep > 1:
+        theta, value, _ = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
+        pick = np.argmin(value.reshape(keep, n), axis=0)
+        theta = theta.reshape(keep, n, -1)[pick, np.arange(n)]
+    return levenberg.search(problem, bounded, theta, task.max_iter)
+
+
+def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:
+    """Return parameters in which, of parts that are alike, the faster comes first."""
+    alike: dict[tuple[str, ...], list[Node]] = {}
+    for part in root.parts:
+        if not isinstance(part, Element):
+            alike.setdefault(tuple(e.kind for e in elements(part)), []).append(part)
+    for parts in alike.values():
+        if len(parts) < 2 or not space.free.all():
+            continue
+        spans = [span(part) for part in parts]
+        delay = np.stack([_delay(part, space.values(theta)) for part in parts], axis=1)
+        order = np.argsort(delay, axis=1)
+        before = theta.copy()
+        for k, (a, b) in enumerate(spans):
+            for j, (c, d) in enumerate(spans):
+                theta[:, a:b] = np.where(
+                    order[:, [k]] == j, before[:, c:d], theta[:, a:b]
+                )
+    return theta
+
+
+def _delay(part: Node, values: np.ndarray) -> np.ndarray:
+    """Return the time constant of the first resistor and store of a part."""
+    resistance = storage = exponent = np.ones(len(values))
+    for e in reversed(elements(part)):
+        if e.kind == "R":
+            resistance = values[:, e.first]
+        elif e.kind == "C":
+            storage, exponent = values[:, e.first], np.ones(len(values))
+        elif e.kind == "CPE":
+            storage, exponent = values[:, e.first], values[:, e.first + 1]
+    return (resistance * storage) ** (1.0 / exponent)
+
+
+def _neighbours(
+    problem: Problem, space: Space, theta: np.ndarray, variance: np.ndarray, task: Task
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit all spectra together: each parameter changes little from one to the next.
+
+    Gauss-Newton steps on a chain; each spectrum is bound to its neighbours alone.
+    """
+    n, size = theta.shape
+    link = np.where(space.free, 1.0 / task.smoothing**2, 0.0)
+    degree = np.full(n, 2.0)
+    degree[[0, -1]] -= 1.0
+    if n == 1:
+        degree[:] = 0.0
+    typical = float(np.median(variance))
+    damping, best, new = 1e-6, np.inf, theta
+    for _ in range(60):
+        value, gradient, curvature = levenberg.normal(problem, space, new)
+        steps = np.diff(new, axis=0)
+        total = value.sum() / typical + float((link * steps**2).sum())
+        if total < best * (1 + 1e-12):
+            gain = (best - total) / max(total, 1e-300)
+            theta, best, damping = new, total, max(damping * 0.2, 1e-9)
+            pull = np.zeros_like(theta)
+            pull[1:] += link * steps
+            pull[:-1] -= link * steps
+            slope = gradient / typical + pull
+            blocks = curvature / typical
+            blocks += degree[:, None, None] * np.diag(link)
+            blocks += np.diag((~space.free).astype(float))
+            if gain < 1e-9:
+                break
+        else:
+            damping *= 10.0
+        eye = damping * np.einsum("bpp->bp", blocks)[:, :, None] * np.eye(size)
+        step = _chain(blocks + eye, link, -slope)
+        new = np.clip(theta + np.clip(step, -1, 1), space.low, space.high)
+    return theta, _marginal(blocks, link)
+
+
+def _chain(blocks: np.ndarray, link: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solve for a chain: blocks on the diagonal, ``-link`` beside them."""
+    n, size = right.shape
+    beside = -np.diag(link)
+    s, r = blocks.copy(), right.copy()
+    for k in range(1, n):
+        factor = beside @ np.linalg.inv(s[k - 1])
+        s[k] -= factor @ beside
+        r[k] -= factor @ r[k - 1]
+    x = np.zeros_like(right)
+    for k in range(n - 1, -1, -1):
+        after = beside @ x[k + 1] if k + 1 < n else np.zeros(size)
+        x[k] = np.linalg.solve(s[k], r[k] - after)
+    return x
+
+
+def _marginal(blocks: np.ndarray, link: np.ndarray) -> np.ndarray:
+    """Return the covariance of each link of a chain, the others left free."""
+    beside = np.diag(link)
+    down, up = blocks.copy(), blocks.copy()
+    for k in range(1, len(blocks)):
+        down[k] -= beside @ np.linalg.inv(down[k - 1]) @ beside
+    for k in range(len(blocks) - 2, -1, -1):
+        up[k] -= beside @ np.linalg.inv(up[k + 1]) @ beside
+    return np.linalg.pinv(down + up - blocks, hermitian=True)
+
+
+def _answer(
+    problem: Problem,
+    space: Space,
+    theta: np.ndarray,
+    spread: np.ndarray,
+    converged: np.ndarray,
+    enough: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    values = space.values(theta)
+    scale = np.where(space.log, values, 1.0)
+    spread_of = np.sqrt(np.maximum(np.einsum("bpp->bp", spread), 0.0))
+    errors = np.where(space.free, scale * spread_of, 0.0)
+    fitted, _ = impedance(problem.root, problem.omega, values)
+    there = problem.weights > 0
+    relative = np.abs(fitted - problem.measured) / np.abs(problem.measured)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = np.where(there, relative**2, 0.0).sum(axis=1)
+        residual = np.sqrt(squares / there.sum(axis=1))
+    edge = ~space.log & space.free
+    bound = (edge & ((theta <= space.low) | (theta >= space.high))).any(axis=1)
+    loose = (space.free & (errors > np.abs(values))).any(axis=1)
+    flag = np.where(converged, 0, NOT_CONVERGED) | np.where(bound, AT_BOUND, 0)
+    flag |= np.where(loose, UNDETERMINED, 0)
+    flag = np.where(enough, flag, TOO_FEW).astype(np.int8)
+    lost = ~enough
+    values[lost], errors[lost] = np.nan, np.nan
+    fitted[lost], residual[lost] = np.nan, np.nan
+    return values, errors, fitted, residual, flag

@@ -1,0 +1,143 @@
+"""Complex least squares by Levenberg and Marquardt, many spectra at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.echem.impedance.kernels.network import impedance
+
+if TYPE_CHECKING:
+    from batteryxr.echem.impedance.circuit import Series
+
+_FIRST, _LEAST, _LARGEST = 1e-2, 1e-12, 1e12
+#: Relative change of the misfit below which a spectrum is done.
+_DONE = 1e-8
+#: Largest step in the logarithm of a parameter.
+_STEP = 2.0
+
+
+class Space(NamedTuple):
+    """How parameters are searched: logarithms of what is positive; exponents as such.
+
+    Parameters
+    ----------
+    log
+        (parameters,) whether it is searched in its logarithm.
+    low, high
+        Bounds, in the space of the search.
+    free
+        (parameters,) whether it is searched at all.
+    """
+
+    log: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    free: np.ndarray
+
+    def values(self, theta: np.ndarray) -> np.ndarray:
+        """Return parameters."""
+        return np.where(self.log, np.exp(np.where(self.log, theta, 0.0)), theta)
+
+    def theta(self, values: np.ndarray) -> np.ndarray:
+        """Return the place in the search."""
+        return np.where(self.log, np.log(np.where(self.log, values, 1.0)), values)
+
+
+class Problem(NamedTuple):
+    """What is fitted: measured (spectra, frequencies), weights 1/sd, 0 for no point."""
+
+    root: Series
+    omega: np.ndarray
+    measured: np.ndarray
+    weights: np.ndarray
+
+
+def misfit(problem: Problem, space: Space, theta: np.ndarray) -> np.ndarray:
+    """Return the sum of weighted squares of each spectrum."""
+    z, _ = impedance(problem.root, problem.omega, space.values(theta))
+    left = (z - problem.measured) * problem.weights
+    return np.nan_to_num(np.einsum("bf,bf->b", left, left.conj()).real, nan=np.inf)
+
+
+def normal(
+    problem: Problem, space: Space, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return misfit, gradient (spectra, parameters) and curvature of each."""
+    values = space.values(theta)
+    z, slopes = impedance(problem.root, problem.omega, values)
+    left = (z - problem.measured) * problem.weights
+    scale = np.where(space.log, values, 1.0) * space.free
+    j = slopes * problem.weights[:, :, None] * scale[:, None, :]
+    # Real and imaginary parts as one long real Jacobian: BLAS does the rest.
+    long = np.concatenate([j.real, j.imag], axis=1)
+    curvature = np.matmul(long.transpose(0, 2, 1), long)
+    both = np.concatenate([left.real, left.imag], axis=1)
+    gradient = np.matmul(long.transpose(0, 2, 1), both[:, :, None])[:, :, 0]
+    return np.einsum("bf,bf->b", both, both), gradient, curvature
+
+
+def search(
+    problem: Problem, space: Space, theta: np.ndarray, max_iter: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the best place of each spectrum, its misfit, and whether it converged."""
+    theta = np.clip(theta, space.low, space.high)
+    damping = np.full(len(theta), _FIRST)
+    best = misfit(problem, space, theta)
+    active = np.arange(len(theta))
+    converged = np.zeros(len(theta), bool)
+    quiet = np.zeros(len(theta), np.int64)
+    eye = np.eye(theta.shape[1])
+    for _ in range(max_iter):
+        if not active.size:
+            break
+        part = _of(problem, active)
+        _, gradient, curvature = normal(part, space, theta[active])
+        size = np.einsum("bpp->bp", curvature)
+        size = np.maximum(size, 1e-12 * size.max(axis=1, keepdims=True) + 1e-300)
+        damped = curvature + (damping[active, None] * size)[:, :, None] * eye
+        damped = damped + (~space.free).astype(float) * eye
+        step = _solved(damped, -gradient)
+        new = np.clip(
+            theta[active] + np.clip(step, -_STEP, _STEP), space.low, space.high
+        )
+        value = misfit(part, space, new)
+        better = value < best[active]
+        gain = (best[active] - value) / np.maximum(best[active], 1e-300)
+        won = active[better]
+        theta[won], best[won] = new[better], value[better]
+        damping[active] = np.clip(
+            damping[active] * np.where(better, 0.2, 5.0), _LEAST, _LARGEST
+        )
+        # At a minimum steps gain nothing, or nothing but rounding.
+        quiet[active] = np.where(np.abs(gain) < _DONE, quiet[active] + 1, 0)
+        done = (quiet[active] >= 2) | (damping[active] >= _LARGEST)
+        converged[active[done]] = True
+        active = active[~done]
+    return theta, best, converged
+
+
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return solutions of many systems; no step where one is singular."""
+    try:
+        return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        step = np.zeros_like(right)
+        for k, (m, r) in enumerate(zip(matrix, right, strict=True)):
+            step[k] = np.linalg.lstsq(m, r, rcond=None)[0]
+        return step
+
+
+def _of(problem: Problem, some: np.ndarray) -> Problem:
+    return problem._replace(
+        measured=problem.measured[some], weights=problem.weights[some]
+    )
+
+
+def covariance(curvature: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return the covariance (spectra, parameters, parameters) from the curvature."""
+    size = np.sqrt(np.maximum(np.einsum("bpp->bp", curvature), 1e-300))
+    scaled = curvature / (size[:, :, None] * size[:, None, :])
+    inverse = np.linalg.pinv(scaled, rcond=1e-14, hermitian=True)
+    return inverse / (size[:, :, None] * size[:, None, :]) * variance[:, None, None]

@@ -1,0 +1,152 @@
+"""Where a fit of a circuit begins: time constants tried, sizes by least squares."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.echem.impedance.kernels.elements import KINDS
+from batteryxr.echem.impedance.kernels.network import elements, impedance, span
+
+if TYPE_CHECKING:
+    from batteryxr.echem.impedance.circuit import Element, Node, Series
+    from batteryxr.echem.impedance.kernels.levenberg import Problem
+
+#: Time constants that are tried for each element, and how many choices at most.
+_GRID, _MOST = 8, 700
+#: Frequencies that tell good starts from bad ones.
+_LOOKED_AT = 24
+_EXPONENT = 0.85
+#: Least share of a part in the impedance.
+_LEAST = 1e-3
+
+
+def candidates(root: Series, omega: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return choices of parameters (choices, parameters), each part of size 1 ohm.
+
+    Every element that stores something beside a resistance gets a time constant from
+    a grid over the frequencies; of parts that are alike the faster comes first.
+    """
+    size = span(root)[1]
+    places = [e for part in root.parts for e in elements(part) if _has_delay(part, e)]
+    grid = np.exp(np.linspace(-np.log(omega.max()), -np.log(omega.min()), _GRID))
+    every = itertools.product(range(_GRID), repeat=len(places))
+    if _GRID ** len(places) > 50 * _MOST:
+        chosen = rng.integers(0, _GRID, (50 * _MOST, len(places)))
+    else:
+        chosen = np.array(list(every), np.int64)
+    chosen = chosen[_in_order(root, places, chosen)]
+    if len(chosen) > _MOST:
+        chosen = chosen[np.sort(rng.permutation(len(chosen))[:_MOST])]
+    values = np.ones((max(len(chosen), 1), size))
+    for e in elements(root):
+        for k, (name, _) in enumerate(KINDS[e.kind].parameters):
+            if name == "n":
+                values[:, e.first + k] = _EXPONENT
+    for column, e in enumerate(places):
+        tau = grid[chosen[:, column]]
+        values[:, e.first + KINDS[e.kind].delay] = _delayed(e.kind, tau)
+    return values
+
+
+def _has_delay(part: Node, element: Element) -> bool:
+    """Tell whether an element has a time constant, and not only a size."""
+    kind = KINDS[element.kind]
+    if kind.delay < 0:
+        return False
+    return part is not element or (len(kind.parameters) > 1 and element.kind != "CPE")
+
+
+def _delayed(kind: str, tau: np.ndarray) -> np.ndarray:
+    """Return the parameter that acts at a time constant beside 1 ohm."""
+    if kind in ("CPE", "T", "TB"):
+        return tau**_EXPONENT
+    if kind == "W":
+        return 1.0 / np.sqrt(tau)
+    return tau
+
+
+def _in_order(root: Series, places: list[Element], chosen: np.ndarray) -> np.ndarray:
+    kept = np.ones(len(chosen), bool)
+    owner = {id(e): k for k, part in enumerate(root.parts) for e in elements(part)}
+    kinds = [tuple(e.kind for e in elements(part)) for part in root.parts]
+    firsts: dict[int, int] = {}
+    for column, e in enumerate(places):
+        firsts.setdefault(owner[id(e)], column)
+    for a, b in itertools.combinations(sorted(firsts), 2):
+        if kinds[a] == kinds[b]:
+            kept &= chosen[:, firsts[a]] < chosen[:, firsts[b]]
+    return kept if kept.any() else np.ones(len(chosen), bool)
+
+
+def best_starts(
+    problem: Problem, choices: np.ndarray, scales: np.ndarray, keep: int
+) -> np.ndarray:
+    """Return the best starts (keep, spectra, parameters) of each spectrum.
+
+    Parameters
+    ----------
+    problem
+        What is fitted.
+    choices
+        From `candidates`.
+    scales
+        (parameters,) power of a resistance with which each goes.
+    keep
+        How many.
+    """
+    omega = problem.omega
+    some = np.unique(np.linspace(0, omega.size - 1, _LOOKED_AT).round().astype(int))
+    root = problem.root
+    shapes = np.stack(
+        [impedance(part, omega[some], choices)[0] for part in root.parts], axis=2
+    )
+    shapes = np.concatenate([shapes.real, shapes.imag], axis=1)
+    y = problem.measured[:, some]
+    w = problem.weights[:, some]
+    y = np.concatenate([(y * w).real, (y * w).imag], axis=1)
+    w = np.concatenate([w, w], axis=1)
+    n, k = len(y), len(root.parts)
+    left = np.empty((n, len(choices)))
+    sizes = np.empty((n, len(choices), k))
+    for row in range(n):
+        a = shapes * w[row][None, :, None]
+        norm = np.sqrt(np.einsum("cfk,cfk->ck", a, a)) + 1e-300
+        a = a / norm[:, None, :]
+        gram = np.matmul(a.transpose(0, 2, 1), a) + 1e-9 * np.eye(k)
+        right = np.matmul(a.transpose(0, 2, 1), y[row][:, None])
+        size = np.linalg.solve(gram, right)[:, :, 0]
+        least = _LEAST * np.abs(size).max(axis=1, keepdims=True) + 1e-30
+        size = np.maximum(size, least)
+        rest = y[row] - np.matmul(a, size[:, :, None])[:, :, 0]
+        left[row] = np.einsum("cf,cf->c", rest, rest)
+        sizes[row] = size / norm
+    order = _diverse(left, choices, keep)
+    starts = []
+    for k_th in range(order.shape[1]):
+        pick = order[:, k_th]
+        values = choices[pick].copy()
+        mine = sizes[np.arange(n), pick]
+        for part, size in zip(root.parts, mine.T, strict=True):
+            a, b = span(part)
+            values[:, a:b] *= size[:, None] ** scales[a:b]
+        starts.append(values)
+    return np.stack(starts)
+
+
+def _diverse(left: np.ndarray, choices: np.ndarray, keep: int) -> np.ndarray:
+    """Return the best choices of each spectrum, each the best of its surroundings."""
+    log = np.log(choices)
+    apart = np.abs(log[:, None, :] - log[None, :, :]).max(axis=2)
+    step = np.median(np.where(apart > 0, apart, np.inf).min(axis=1))
+    near = apart <= 1.01 * step
+    left = left.copy()
+    order = np.empty((len(left), keep), np.int64)
+    for k in range(keep):
+        order[:, k] = np.argmin(left, axis=1)
+        # Those beside it lead to where it leads.
+        left[near[order[:, k]]] *= 4.0
+        left[np.arange(len(left)), order[:, k]] = np.inf
+    return order

@@ -1,0 +1,138 @@
+"""Whether spectra can be those of a cell that stayed as it was: Kramers-Kronig."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.impedance.drift import changes
+from batteryxr.echem.impedance.spectra import (
+    as_impedance,
+    kept_coords,
+    measured_in,
+    omega_of,
+)
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, Part
+
+#: Correlation of residuals side by side above which they are no noise.
+_SYSTEMATIC = 0.25
+#: Bits of ``kk_flag``.
+_FLAGS = {
+    "flag_masks": [1, 2, 4, 8],
+    "flag_meanings": "inconsistent drifted too_few_points noisy",
+}
+
+
+@recorded
+def kramers_kronig(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    n_components: Count | None = None,
+    threshold: Part = 0.01,
+) -> xr.Dataset:
+    """Test spectra by the linear Kramers-Kronig relations.
+
+    *Lazy*. A chain of RC elements, with an inductor and a capacitor, fits whatever a
+    stable, linear and causal cell can show, and nothing else (Boukamp, J. Electrochem.
+    Soc. 142, 1885 (1995)). How many elements is chosen by the Bayesian criterion; where
+    they cancel each other, ``mu`` (Schönleber et al., Electrochim. Acta 131, 20 (2014))
+    falls below 0.85.
+
+    Parameters
+    ----------
+    spectra
+        Complex impedance along ``frequency``; with ``point_time`` and ``time``, as
+        `read_impedance` gives them, what changed while a spectrum was taken is known
+        from its neighbours, if the cell changed evenly from one to the next.
+    n_components
+        Number of RC elements. Default: chosen for each spectrum.
+    threshold
+        Residual (root mean square, of the modulus) above which a spectrum is flagged,
+        as inconsistent where residuals side by side are alike, else as noisy; and
+        change while it was taken.
+
+    Returns
+    -------
+    xarray.Dataset
+        For each frequency ``residual`` (complex, of the modulus), ``impedance`` (as it
+        came) and ``fitted``; for each spectrum ``n_components``, ``mu``, ``misfit``
+        (root mean square of the
+        residuals), ``correlation`` (of residuals side by side), ``change`` (largest
+        change of the impedance while it was taken, of the modulus; where times are
+        known) and ``kk_flag``: inconsistent, drifted, noisy.
+
+    Raises
+    ------
+    DimensionError, VariableError, UnitsError, DataError
+        If it is no impedance.
+
+    See Also
+    --------
+    correct_drift : spectra as they were at one time.
+
+    Examples
+    --------
+    >>> omega = 2 * np.pi * np.logspace(-2, 5, 50)
+    >>> spectra = xr.DataArray(
+    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
+    ...     dims=("spectrum", "frequency"),
+    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
+    ...     attrs={"units": "ohm"},
+    ... )
+    >>> bool(kramers_kronig(spectra)["kk_flag"][0] == 0)
+    True
+    """
+    from batteryxr.echem.impedance.kernels import linear
+
+    array = as_impedance(spectra, caller="kramers_kronig")
+    fitted, residual, count, mu = blocks.apply(
+        linear.test,
+        array,
+        core_dims=[["frequency"]],
+        output_dims=[["frequency"], ["frequency"], [], []],
+        dtypes=[complex, complex, np.int32, float],
+        caller="kramers_kronig",
+        omega=omega_of(array),
+        number=n_components or 0,
+    )
+    misfit = np.sqrt((abs(residual) ** 2).mean("frequency"))
+    correlation = blocks.apply(
+        linear.correlation,
+        residual,
+        core_dims=[["frequency"]],
+        dtypes=[float],
+        caller="kramers_kronig",
+    )
+    # Noise differs from one frequency to the next; what no cell can do goes on.
+    flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)
+    found: dict[str, xr.DataArray] = {
+        "residual": _named(residual, "1", "Residual, of the modulus"),
+        "impedance": measured_in(array),
+        "fitted": _named(fitted, "ohm", "Impedance of the chain"),
+        "n_components": _named(count, "1", "Number of RC elements"),
+        "mu": _named(mu, "1", "Share of positive resistances"),
+        "misfit": _named(misfit, "1", "Residual, of the modulus, rms"),
+        "correlation": _named(correlation, "1", "Of residuals side by side"),
+    }
+    change = changes(spectra)
+    if change is not None:
+        flag = flag | xr.where(change > threshold, 2, 0)
+        words = "Change while the spectrum was taken, of the modulus"
+        found["change"] = _named(change, "1", words)
+    flag = xr.where(count == 0, 4, flag).astype(np.int8)
+    found["kk_flag"] = _named(flag, "1", "What is odd about the spectrum", **_FLAGS)
+    result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in found.items()})
+    coords = kept_coords(spectra) | {"frequency": array["frequency"].variable}
+    return result.assign_coords(coords).assign_attrs(threshold=threshold)
+
+
+def _named(array: xr.DataArray, units: str, words: str, **more: Any) -> xr.DataArray:
+    named = array.copy(deep=False)
+    named.attrs = {"units": units, "long_name": words, **more}
+    return named

@@ -1,0 +1,59 @@
+"""Impedance as patterns that can be unmixed: real and imaginary part side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.impedance.spectra import as_impedance
+
+
+@recorded
+def as_patterns(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return Re and -Im of every spectrum side by side, as one real pattern.
+
+    Lazy. For `nmf.fit` and the like, which take real patterns.
+
+    Parameters
+    ----------
+    spectra
+        Complex impedance along ``frequency``.
+
+    Returns
+    -------
+    xarray.DataArray
+        In ohm, along ``channel``: Re at all frequencies, then -Im. The coordinates
+        ``frequency`` and ``part`` ("Re", "-Im") tell them apart.
+
+    Raises
+    ------
+    DimensionError, VariableError, UnitsError, DataError
+        If it is no impedance.
+
+    Examples
+    --------
+    ::
+
+        patterns = spectra.echem.as_patterns()
+        along = batteryxr.nmf.Constraints(signal="channel")
+        parts = patterns.nmf.fit(n_components=3, constraints=along)
+    """
+    array = as_impedance(spectra, caller="as_patterns")
+    n = array.sizes["frequency"]
+    halves = [
+        half.drop_vars("frequency").rename(frequency="channel")
+        for half in (array.real, -array.imag)
+    ]
+    joined = xr.concat(
+        halves, dim="channel", join="exact", coords="minimal", compat="override"
+    )
+    frequency = np.tile(array["frequency"].values, 2)
+    part = np.repeat(["Re", "-Im"], n)
+    joined = joined.assign_coords(
+        channel=("channel", np.arange(2 * n), {"units": "1", "long_name": "Channel"}),
+        frequency=("channel", frequency, {"units": "Hz", "long_name": "Frequency"}),
+        part=("channel", part, {"units": "1", "long_name": "Part of the impedance"}),
+    )
+    joined.attrs = {"units": "ohm", "long_name": "Re and -Im of the impedance"}
+    return joined.transpose(..., "channel").rename("impedance")

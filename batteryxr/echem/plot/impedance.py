@@ -1,0 +1,237 @@
+"""Plots of impedance along a series: Nyquist, Bode, residuals, relaxation times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import plotting
+from batteryxr.core.blocks import compute
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import require_dims, require_variables
+from batteryxr.echem.impedance.spectra import as_impedance
+from batteryxr.echem.plot.axes import axis as named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import holoviews
+
+#: What a series is coloured and ordered by, if nothing is said.
+_AXES = ("li_content", "specific_capacity", "capacity_total", "time", "spectrum")
+_FIT = plotting.COLOURS[6]
+#: Ends of the colours of a series: slate to orange.
+_FIRST, _LAST = (0, 68, 136), (221, 120, 40)
+
+
+@checked
+def plot_nyquist(
+    spectra: xr.DataArray | xr.Dataset, *, axis: str | None = None
+) -> holoviews.Overlay:
+    """Plot -Im against Re with equal axes, a colour for each spectrum.
+
+    Reads once.
+
+    Parameters
+    ----------
+    spectra
+        Complex impedance on (``spectrum``, ``frequency``), or the result of
+        `fit_circuit`, `kramers_kronig` or `drt`: then what was fitted is a line.
+    axis
+        Coordinate of ``spectrum`` that names the spectra. Default: Li content where
+        there is one, else capacity, else time, else the number.
+
+    Returns
+    -------
+    holoviews.Overlay
+    """
+    hv = plotting.load_hvplot()
+    x, y = _ohm("real", "Re Z"), _ohm("minus_imaginary", "-Im Z")
+    layers = []
+    for label, colour, z, fitted, _ in _series(spectra, axis, "plot_nyquist"):
+        points = hv.Scatter((z.real, -z.imag), x, y, label=label)
+        layers.append(points.opts(color=colour, size=4))
+        if fitted is not None:
+            line = hv.Curve((fitted.real, -fitted.imag), x, y, label=label)
+            layers.append(line.opts(color=_FIT, line_width=1))
+    return hv.Overlay(layers).opts(
+        data_aspect=1, legend_position="right", title="Nyquist", frame_width=450
+    )
+
+
+@checked
+def plot_bode(
+    spectra: xr.DataArray | xr.Dataset, *, axis: str | None = None
+) -> holoviews.Layout:
+    """Plot modulus and phase against frequency, a colour for each spectrum.
+
+    Reads once.
+
+    Parameters
+    ----------
+    spectra, axis
+        As in `plot_nyquist`.
+
+    Returns
+    -------
+    holoviews.Layout
+        Modulus above, phase below.
+    """
+    hv = plotting.load_hvplot()
+    x = named("frequency")
+    above, below = (
+        _ohm("modulus", "|Z|"),
+        named("phase", units="deg", long_name="-Phase"),
+    )
+    moduli, phases = [], []
+    for label, colour, z, fitted, f in _series(spectra, axis, "plot_bode"):
+        for values, line in ((z, False), (fitted, True)):
+            if values is None:
+                continue
+            kind = hv.Curve if line else hv.Scatter
+            style: dict[str, Any] = {"color": _FIT if line else colour}
+            style |= {} if line else {"size": 4}
+            moduli.append(
+                kind((f, np.abs(values)), x, above, label=label).opts(**style)
+            )
+            degrees = -np.degrees(np.angle(values))
+            phases.append(kind((f, degrees), x, below, label=label).opts(**style))
+    size = {"width": 600, "height": 260, "logx": True}
+    top = hv.Overlay(moduli).opts(logy=True, legend_position="right", **size)
+    bottom = hv.Overlay(phases).opts(show_legend=False, **size)
+    return hv.Layout([top, bottom]).cols(1)
+
+
+@checked
+def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Layout:
+    """Plot what a fit or a Kramers-Kronig test leaves, against frequency.
+
+    Reads once.
+
+    Parameters
+    ----------
+    result
+        Of `fit_circuit`, `kramers_kronig` or `drt`.
+    axis
+        As in `plot_nyquist`.
+
+    Returns
+    -------
+    holoviews.Layout
+        Real part above, imaginary part below, in per cent of the modulus.
+    """
+    hv = plotting.load_hvplot()
+    require_variables(result, ("impedance", "fitted"), caller="plot_residuals")
+    x, parts = named("frequency"), ([], [])  # type: ignore[var-annotated]
+    words = ("Residual of Re", "Residual of Im")
+    for label, colour, z, fitted, f in _series(result, axis, "plot_residuals"):
+        assert fitted is not None
+        left = 100 * (z - fitted) / np.abs(z)
+        for k, values in enumerate((left.real, left.imag)):
+            y = named("residual", units="%", long_name=words[k])
+            points = hv.Scatter((f, values), x, y, label=label)
+            parts[k].append(points.opts(color=colour, size=4))
+    size = {"width": 600, "height": 220, "logx": True}
+    panels = [
+        (hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL)).opts(
+            show_legend=k == 0, legend_position="right", **size
+        )
+        for k, layers in enumerate(parts)
+    ]
+    return hv.Layout(panels).cols(1)
+
+
+@checked
+def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMesh:
+    """Plot distributions of relaxation times as a map along the series.
+
+    Reads once.
+
+    Parameters
+    ----------
+    result
+        Of `drt`, on ``spectrum``.
+    axis
+        Coordinate of ``spectrum`` to plot against; it must rise or fall. Default: as
+        in `plot_nyquist`, the first that does.
+
+    Returns
+    -------
+    holoviews.QuadMesh
+    """
+    hv = plotting.load_hvplot()
+    require_variables(result, ("gamma", "tau"), caller="plot_drt")
+    require_dims(result, ("spectrum", "tau"), caller="plot_drt")
+    steady = [n for n in _AXES if n in result.coords and _is_steady(result[n])]
+    name = _chosen(result, axis, steady)
+    x = plotting.dimension(result[name])
+    at = result[name].values
+    (gamma,) = compute(result["gamma"].transpose("tau", "spectrum"))
+    order = np.argsort(at, kind="stable")
+    y = plotting.dimension(result["tau"])
+    mesh = hv.QuadMesh(
+        (at[order], result["tau"].values, gamma.values[:, order]),
+        [x, y],
+        plotting.dimension(result["gamma"]),
+    )
+    return mesh.opts(
+        logy=True, cmap="viridis", colorbar=True, width=600, height=350, title="DRT"
+    )
+
+
+def _is_steady(array: xr.DataArray) -> bool:
+    if array.dims != ("spectrum",) or array.isnull().any() or array.size < 2:
+        return False
+    step = np.diff(array.values).astype(float)
+    return bool((step > 0).all() or (step < 0).all())
+
+
+def _chosen(data: xr.DataArray | xr.Dataset, axis: str | None, usual: list[str]) -> str:
+    if axis is None:
+        return usual[0] if usual else "spectrum"
+    known = [str(n) for n, c in data.coords.items() if c.dims == ("spectrum",)]
+    if axis not in known:
+        raise ArgumentError("axis", axis, f"one of {known}")
+    return axis
+
+
+def _series(
+    spectra: xr.DataArray | xr.Dataset, axis: str | None, caller: str
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray | None, np.ndarray]]:
+    """Yield label, colour, impedance, fit and frequencies of each spectrum."""
+    array = as_impedance(spectra, caller=caller)
+    if "spectrum" not in array.dims:
+        array = array.expand_dims("spectrum")
+    require_dims(array, ("spectrum", "frequency"), caller=caller)
+    usual = [n for n in _AXES if n in array.coords and array[n].dims == ("spectrum",)]
+    usual = [n for n in usual if not array[n].isnull().all()]
+    name = _chosen(array, axis, usual)
+    (z,) = compute(array.transpose("spectrum", "frequency"))
+    fit: Any = None
+    if isinstance(spectra, xr.Dataset) and "fitted" in spectra:
+        fit = spectra["fitted"]
+        fit = fit if "spectrum" in fit.dims else fit.expand_dims("spectrum")
+        (fit,) = compute(fit.transpose("spectrum", "frequency"))
+    n, f = z.sizes["spectrum"], z["frequency"].values
+    labels = z[name].values if name in z.coords else np.arange(1, n + 1)
+    for k in range(n):
+        there = np.isfinite(z.values[k])
+        share = k / max(n - 1, 1)
+        rgb = [round(a + share * (b - a)) for a, b in zip(_FIRST, _LAST, strict=True)]
+        colour = "#" + "".join(f"{v:02x}" for v in rgb)
+        fitted = None if fit is None else fit.values[k][there]
+        yield _words(name, labels[k]), colour, z.values[k][there], fitted, f[there]
+
+
+def _words(name: str, value: Any) -> str:
+    if isinstance(value, np.datetime64):
+        return plotting.plain(str(value.astype("M8[s]")))
+    shown = f"{value:.3f}" if isinstance(value, float | np.floating) else f"{value}"
+    return plotting.plain(f"{name} {shown}")
+
+
+def _ohm(name: str, words: str) -> Any:
+    return named(name, units="ohm", long_name=words)

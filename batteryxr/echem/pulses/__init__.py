@@ -1,0 +1,1 @@
+"""What a switch of the current tells: resistances, pulses, interruptions."""

@@ -1,0 +1,149 @@
+"""Intermittent current interruption: resistance and diffusion while a cell cycles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import bounds
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.pulses import switches as switching
+
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import Mass, RestCurrent
+    from batteryxr.core.checks import Pair
+    from batteryxr.echem.lithium.composition import Composition
+    from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.pulses.switches import Piece, Switches
+
+#: The current before and after an interruption differ by less than this share.
+_BACK = 0.1
+#: Longest interruption, in s.
+_LONGEST = 600.0
+_LEAST = 4
+_OF_EACH = (
+    ("resistance", "ohm", "Internal resistance"),
+    ("resistance_error", "ohm", "Internal resistance, one sd"),
+    ("k", "ohm s^-0.5", "Diffusion resistance coefficient"),
+    ("k_error", "ohm s^-0.5", "Diffusion resistance coefficient, one sd"),
+    ("residual", "V", "What is left, rms"),
+)
+
+
+@recorded
+def interruptions(
+    record: xr.Dataset,
+    *,
+    window: Pair = (1.0, 5.0),
+    i_zero: RestCurrent | None = None,
+    mass: Mass | None = None,
+    formula: str | Composition | Lithiation | None = None,
+) -> xr.Dataset:
+    """Return resistance and diffusion from short interruptions of the current.
+
+    Reads once, the current twice, then the rows around the interruptions.
+
+    While the current is off for some seconds the voltage moves with the square root
+    of time (Chien et al., Nat. Commun. 14, 2289 (2023)). The slope over the current
+    is ``k``, which goes with 1/√D; the straight line goes back to the switch at the
+    internal resistance.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record``.
+    window
+        Times after the switch, in s, between which the line is fitted.
+    i_zero, mass, formula
+        As in `resistance`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with its
+        ``_error`` (one standard deviation, of the rows about the line), ``residual``
+        (V), ``current`` (mA, before), ``duration`` (s), and the coordinates of
+        `resistance`. NaN where fewer than 4 rows lie in `window`.
+
+    Raises
+    ------
+    ArgumentError
+        If `window` begins below 0.
+    DimensionError, VariableError, UnitsError, DataError
+        If the record lacks something, or its times cannot be trusted.
+
+    Examples
+    --------
+    ::
+
+        found = record.echem.interruptions(window=(1, 5), formula="LiNiO2", mass=7.0)
+        found["k"].hvplot.scatter(x="li_content")
+    """
+    if not 0 <= window[0] < window[1]:
+        raise ArgumentError("window", window, "times >= 0 in s, the first one smaller")
+    rows = switching.record_columns(record, caller="interruptions")
+    found = switching.find(rows, i_zero)
+    first = _interrupted(found)
+    table = np.full((first.size, len(_OF_EACH)), np.nan)
+    for k, switch in enumerate(first.tolist()):
+        before, after = switching.piece(rows, found, switch, window[1])
+        step = (found.after[switch] - found.before[switch]) * 1e-3
+        table[k] = _line(before, after, window, step)
+    lasting = found.time[first + 1] - found.time[first] if first.size else np.empty(0)
+    variables: dict[str, Any] = {
+        name: ("interruption", table[:, k], {"units": units, "long_name": words})
+        for k, (name, units, words) in enumerate(_OF_EACH)
+    }
+    for name, values, units, words in (
+        ("current", found.before[first], "mA", "Current before"),
+        ("duration", lasting, "s", "Duration"),
+    ):
+        about = {"units": units, "long_name": words}
+        variables[name] = ("interruption", values, about)
+    coords = switching.coordinates(
+        record, found.row[first], "interruption", mass=mass, formula=formula
+    )
+    coords["interruption"] = np.arange(1, first.size + 1)
+    words = switching.direction_of(found.before[first], found.i_zero)
+    about = {"units": "1", "long_name": "What is interrupted"}
+    coords["direction"] = ("interruption", words, about)
+    result = xr.Dataset(variables, coords).assign_attrs(i_zero=found.i_zero)
+    return bounds.told(result)
+
+
+def _interrupted(found: Switches) -> np.ndarray:
+    """Return the switches to rest after which the same current goes on."""
+    size = np.abs(found.before[:-1])
+    off = (np.abs(found.after[:-1]) <= found.i_zero) & (size > found.i_zero)
+    back = np.abs(found.after[1:] - found.before[:-1]) <= _BACK * size
+    return np.flatnonzero(off & back & (np.diff(found.time) <= _LONGEST))
+
+
+def _line(
+    before: Piece, after: Piece, window: tuple[float, float], step: float
+) -> tuple[float, ...]:
+    """Return resistance, k, their errors, and what is left."""
+    inside = (after.t >= window[0]) & (after.t <= window[1])
+    t, v = after.t[inside], after.v[inside]
+    if t.size < _LEAST or not before.t.size:
+        return (np.nan,) * len(_OF_EACH)
+    root = np.sqrt(t)
+    middle = root.mean()
+    # About the middle, where intercept and slope do not share their errors.
+    a = np.column_stack([np.ones(t.size), root - middle])
+    (level, slope), *_ = np.linalg.lstsq(a, v, rcond=None)
+    left = v - a @ [level, slope]
+    variance = float(left @ left) / (t.size - 2)
+    slope_variance = variance / float(((root - middle) ** 2).sum())
+    intercept = level - slope * middle
+    sd = np.sqrt(variance / t.size + middle**2 * slope_variance)
+    return (
+        (intercept - float(before.v[-1])) / step,
+        float(np.hypot(sd, np.sqrt(variance))) / abs(step),
+        slope / step,
+        float(np.sqrt(slope_variance)) / abs(step),
+        float(np.sqrt(np.mean(left**2))),
+    )

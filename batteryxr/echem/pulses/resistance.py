@@ -1,0 +1,227 @@
+"""Resistance after each switch of the current."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import bounds
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.pulses import switches as switching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.core.bounds.kinds import Mass, RestCurrent
+    from batteryxr.echem.lithium.composition import Composition
+    from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.pulses.switches import Piece, Switches
+
+#: Rows that tell the voltage right behind a switch, and rows before it.
+_FIRST, _BEFORE = 12, 4
+_OHM = {"units": "ohm", "long_name": "Resistance"}
+
+
+@recorded
+def resistance(
+    record: xr.Dataset,
+    *,
+    at: Sequence[float] = (0.0, 1.0, 10.0),
+    i_zero: RestCurrent | None = None,
+    mass: Mass | None = None,
+    formula: str | Composition | Lithiation | None = None,
+) -> xr.Dataset:
+    """Return the resistance at some times after each switch of the current.
+
+    Reads once, the current twice, then the rows around the switches.
+
+    The change of the voltage since the last row before a switch, over that of the
+    current. At 0 the voltage is extrapolated from the first rows, by polynomials in
+    time and its square root, weighed by how well they fit. A current that fades, as in
+    a hold of the voltage, is no switch.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record``.
+    at
+        Times after the switch in s.
+    i_zero
+        Current in mA below which the cell rests. Default: 1e-3 of the largest.
+    mass
+        Mass of active material (mg), for the Li content.
+    formula
+        The active material as weighed, for the Li content.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``resistance`` (ohm) on (``switch``, ``delay``) with ``resistance_error``, one
+        standard deviation; NaN where the next switch comes first. On ``switch``:
+        ``current_before``, ``current_after``, ``interval`` (s to the first row after
+        it: at shorter times the resistance is extrapolated), and the coordinates
+        ``direction`` (what begins), ``test_time``, ``time``, ``voltage`` (before),
+        ``capacity_total``, ``temperature``, ``li_content``, as far as known.
+
+    Raises
+    ------
+    ArgumentError
+        If a time is below 0 or not a number.
+    DimensionError, VariableError, UnitsError, DataError
+        If the record lacks something, or its times cannot be trusted.
+
+    Examples
+    --------
+    Resistances after 1 s at each end of a rest, along the Li content::
+
+        found = record.echem.resistance(at=(0, 1, 10), formula="LiNiO2", mass=7.0)
+        found.sel(delay=1).where(found["direction"] != "rest", drop=True)
+    """
+    times = check_delays(at)
+    rows = switching.record_columns(record, caller="resistance")
+    found = switching.find(rows, i_zero)
+    values = np.full((found.row.size, times.size), np.nan)
+    errors, interval = values.copy(), np.full(found.row.size, np.nan)
+    for k in range(found.row.size):
+        before, after = switching.piece(rows, found, k, float(times.max()))
+        step = (found.after[k] - found.before[k]) * 1e-3
+        values[k], errors[k] = after_switch(before, after, times, step)
+        interval[k] = after.t[0] if after.t.size else np.nan
+    return bounds.told(
+        _labelled(record, found, (values, errors, interval), times, mass, formula)
+    )
+
+
+def check_delays(at: Sequence[float]) -> np.ndarray:
+    """Return times after a switch; raise where they are none."""
+    times = np.array([float(t) for t in at])
+    if not times.size or not (np.isfinite(times) & (times >= 0)).all():
+        raise ArgumentError("at", tuple(at), "times >= 0 in s")
+    if np.unique(times).size < times.size:
+        raise ArgumentError("at", tuple(at), "times that differ")
+    return times
+
+
+def after_switch(
+    before: Piece, after: Piece, times: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return resistances (ohm) and errors at times after a switch by `step` (A)."""
+    values, errors = np.full(times.size, np.nan), np.full(times.size, np.nan)
+    if not after.t.size or not before.t.size:
+        return values, errors
+    rest, rest_error = _last(before)
+    first, first_error, noise = _beginning(after)
+    within = after.t >= 0
+    t = np.concatenate([[0.0], after.t[within]])
+    v = np.concatenate([[first], after.v[within]])
+    known = times <= after.t[-1] * (1 + 1e-9)
+    volts = np.interp(times[known], t, v)
+    sd = np.where(times[known] < after.t[0], first_error, noise)
+    values[known] = (volts - rest) / step
+    errors[known] = np.hypot(sd, rest_error) / abs(step)
+    return values, errors
+
+
+def _last(before: Piece) -> tuple[float, float]:
+    """Return the voltage right before a switch, and its error."""
+    t, v = before.t[-_BEFORE:], before.v[-_BEFORE:]
+    if t.size < 3 or np.ptp(t) <= 0:
+        return float(v[-1]), 0.0
+    line = np.column_stack([np.ones(t.size), t / np.ptp(t)])
+    coefficients, left = _least_squares(line, v)
+    sd = np.sqrt(left @ left / (t.size - 2))
+    spread = np.linalg.inv(line.T @ line)
+    # The row itself, where rows further back are bent away from it.
+    if abs(v[-1] - coefficients[0]) > 3 * sd + 1e-12:
+        return float(v[-1]), float(sd)
+    return float(coefficients[0]), float(sd * np.sqrt(spread[0, 0]))
+
+
+def _beginning(after: Piece) -> tuple[float, float, float]:
+    """Return the voltage right after a switch, its error, and the noise of a row."""
+    t, v = after.t[:_FIRST], after.v[:_FIRST]
+    if t.size < 4:
+        return float(v[0]), np.nan, np.nan
+    root = np.sqrt(np.maximum(t, 0.0) / max(t[-1], 1e-300))
+    tried = []
+    for order in range(1, min(4, t.size - 2) + 1):
+        for base in (root, root**2):
+            powers = np.column_stack([base**k for k in range(order + 1)])
+            coefficients, left = _least_squares(powers, v)
+            free = t.size - order - 1
+            squares = max(float(left @ left), 1e-18 * t.size)
+            cost = (2.0 * (order + 2) * t.size) / max(t.size - order - 3, 0.5)
+            spread = np.linalg.pinv(powers.T @ powers)
+            variance = squares / free
+            error = variance * max(float(spread[0, 0]), 0.0)
+            score = t.size * np.log(squares / t.size) + cost
+            tried.append((score, float(coefficients[0]), error, variance))
+    score, value, variance, noise = np.array(tried).T
+    # No one polynomial is the truth: they are weighed by how likely each is (Akaike),
+    # and where they differ, so much less is known.
+    weight = np.exp(-0.5 * (score - score.min()))
+    weight /= weight.sum()
+    mean = float(weight @ value)
+    error = float(np.sqrt(weight @ (variance + (value - mean) ** 2)))
+    # What no row has seen is known to a tenth.
+    error = float(np.hypot(error, 0.1 * (mean - v[0])))
+    return mean, error, float(np.sqrt(weight @ noise))
+
+
+def _least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = np.linalg.lstsq(a, b, rcond=None)[0]
+    return x, b - a @ x
+
+
+def _labelled(
+    record: xr.Dataset,
+    found: Switches,
+    numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
+    times: np.ndarray,
+    mass: float | None,
+    formula: Any,
+) -> xr.Dataset:
+    values, errors, interval = numbers
+    on = ("switch", "delay")
+    coords = switching.coordinates(
+        record, found.row, "switch", mass=mass, formula=formula
+    )
+    coords["switch"] = np.arange(1, found.row.size + 1)
+    about = {"units": "1", "long_name": "What begins"}
+    coords["direction"] = (
+        "switch",
+        switching.direction_of(found.after, found.i_zero),
+        about,
+    )
+    coords["delay"] = (
+        "delay",
+        times,
+        {"units": "s", "long_name": "Time since the switch"},
+    )
+    variables: dict[str, Any] = {
+        "resistance": (on, values, _OHM),
+        "resistance_error": (
+            on,
+            errors,
+            {"units": "ohm", "long_name": "Resistance, one sd"},
+        ),
+        "current_before": (
+            "switch",
+            found.before,
+            {"units": "mA", "long_name": "Current before"},
+        ),
+        "current_after": (
+            "switch",
+            found.after,
+            {"units": "mA", "long_name": "Current after"},
+        ),
+        "interval": (
+            "switch",
+            interval,
+            {"units": "s", "long_name": "Time to the first row"},
+        ),
+    }
+    return xr.Dataset(variables, coords).assign_attrs(i_zero=found.i_zero)

@@ -1,0 +1,162 @@
+"""Pulses, as of HPPC: a table of them, and what each tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import bounds
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.echem.pulses import switches as switching
+from batteryxr.echem.pulses.resistance import after_switch, check_delays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.core.bounds.kinds import Mass, RestCurrent
+    from batteryxr.core.checks import Positive
+    from batteryxr.echem.lithium.composition import Composition
+    from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.pulses.switches import Switches
+
+#: The current before and after a pulse differ by less than this share of it.
+_BACK = 0.1
+
+
+@recorded
+def pulses(
+    record: xr.Dataset,
+    *,
+    at: Sequence[float] = (0.0, 1.0, 10.0),
+    window: Positive = 120.0,
+    i_zero: RestCurrent | None = None,
+    mass: Mass | None = None,
+    formula: str | Composition | Lithiation | None = None,
+) -> xr.Dataset:
+    """Return a table of the current pulses of a record, such as of an HPPC test.
+
+    Reads once, the current twice, then the rows around the pulses.
+
+    A pulse is a current that lasts no longer than `window` and goes back to what it
+    was before: to rest, or to a current that it was laid on.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record``.
+    at
+        Times after the beginning of a pulse in s; see `resistance`.
+    window
+        Longest pulse in s.
+    i_zero, mass, formula
+        As in `resistance`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``pulse``: ``resistance`` (ohm, also on ``delay``) with
+        ``resistance_error``, ``resistance_end`` (at the end of the pulse),
+        ``resistance_back`` (of the switch back, at 0), ``current`` (mA, of the pulse,
+        less what it was laid on), ``duration`` (s), ``charge`` (mA h), ``voltage_end``
+        and the coordinates ``direction``, ``test_time``, ``time``, ``voltage``
+        (before), ``capacity_total``, ``temperature``, ``li_content``, as far as known.
+
+    Raises
+    ------
+    ArgumentError
+        If an option is out of range.
+    DimensionError, VariableError, UnitsError, DataError
+        If the record lacks something, or its times cannot be trusted.
+
+    Examples
+    --------
+    Resistance after 10 s of the discharge pulses of an HPPC test::
+
+        table = record.echem.pulses(at=(0, 10))
+        table.where(table["direction"] == "discharge", drop=True).sel(delay=10)
+    """
+    times = check_delays(at)
+    rows = switching.record_columns(record, caller="pulses")
+    found = switching.find(rows, i_zero)
+    first = pairs(found, window)
+    names = ("resistance_end", "resistance_back", "voltage_end")
+    values = np.full((first.size, times.size), np.nan)
+    errors, more = values.copy(), {n: np.full(first.size, np.nan) for n in names}
+    for k, switch in enumerate(first.tolist()):
+        step = (found.after[switch] - found.before[switch]) * 1e-3
+        before, after = switching.piece(rows, found, switch, window)
+        last, back = switching.piece(rows, found, switch + 1, 10.0)
+        lasting = found.time[switch + 1] - found.time[switch]
+        wanted = np.append(times, min(lasting, after.t[-1]))
+        r, sd = after_switch(before, after, wanted, step)
+        values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
+        more["resistance_end"][k] = r[-1]
+        step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
+        more["resistance_back"][k] = after_switch(last, back, np.zeros(1), step)[0][0]
+        more["voltage_end"][k] = last.v[-1]
+    table = _labelled(record, found, first, (values, errors, more), times)
+    coords = switching.coordinates(
+        record, found.row[first], "pulse", mass=mass, formula=formula
+    )
+    return bounds.told(table.assign_coords(coords).assign_attrs(i_zero=found.i_zero))
+
+
+def pairs(found: Switches, window: float) -> np.ndarray:
+    """Return the switches at which a pulse begins; it ends at the next."""
+    lasting = np.diff(found.time)
+    size = np.abs(found.after - found.before)
+    back = np.abs(found.after[1:] - found.before[:-1])
+    pulse = (lasting <= window) & (back <= _BACK * size[:-1])
+    first = np.flatnonzero(pulse)
+    # The pause between two pulses goes back to a pulse: it is none itself.
+    rests = np.abs(found.after[first]) < np.abs(found.before[first])
+    kept, last = [], -2
+    for k, rest in zip(first.tolist(), rests.tolist(), strict=True):
+        if not rest and k > last + 1:
+            kept.append(k)
+            last = k
+    return np.array(kept, np.int64)
+
+
+def _labelled(
+    record: xr.Dataset,
+    found: Switches,
+    first: np.ndarray,
+    numbers: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
+    times: np.ndarray,
+) -> xr.Dataset:
+    values, errors, more = numbers
+    lasting = found.time[first + 1] - found.time[first] if first.size else np.empty(0)
+    current = found.after[first] - found.before[first]
+    on = ("pulse", "delay")
+    ohm = {"units": "ohm", "long_name": "Resistance"}
+    variables: dict[str, Any] = {
+        "resistance": (on, values, ohm),
+        "resistance_error": (on, errors, {**ohm, "long_name": "Resistance, one sd"}),
+        "current": ("pulse", current, attributes("current")),
+        "duration": ("pulse", lasting, {"units": "s", "long_name": "Duration"}),
+        "charge": (
+            "pulse",
+            found.after[first] * lasting / 3600.0,
+            {"units": "mA h", "long_name": "Charge of the pulse"},
+        ),
+    }
+    words = {
+        "resistance_end": ("ohm", "Resistance at the end"),
+        "resistance_back": ("ohm", "Resistance of the switch back"),
+        "voltage_end": ("V", "Voltage at the end"),
+    }
+    for name, (units, long_name) in words.items():
+        about = {"units": units, "long_name": long_name}
+        variables[name] = ("pulse", more[name], about)
+    delay = {"units": "s", "long_name": "Time since the pulse began"}
+    direction = np.where(current > 0, "charge", "discharge").astype("U9")
+    coords: dict[str, Any] = {
+        "pulse": ("pulse", np.arange(1, first.size + 1), attributes("pulse")),
+        "delay": ("delay", times, delay),
+        "direction": ("pulse", direction, {"units": "1", "long_name": "Direction"}),
+    }
+    return xr.Dataset(variables, coords)

@@ -1,0 +1,1 @@
+"""Impedance spectra of potentiostats and cyclers, binary and as text."""

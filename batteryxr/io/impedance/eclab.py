@@ -1,0 +1,92 @@
+"""Impedance in files of EC-Lab, binary and exported."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.cycler.eclab import binary, text
+from batteryxr.io.impedance.labels import Source
+from batteryxr.io.impedance.rows import Rows, complex_columns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batteryxr.io.cycler.eclab.cycling import About, LabelledTable
+    from batteryxr.io.cycler.table import Options
+
+_EPOCH = datetime(1970, 1, 1)
+#: EC-Lab's label, lower case -> name and factor.
+_LABELS: dict[str, tuple[str, float]] = {
+    "freq/hz": ("frequency", 1.0),
+    "re(z)/ohm": ("real", 1.0),
+    "-im(z)/ohm": ("minus_imaginary", 1.0),
+    "time/s": ("test_time", 1.0),
+    "<ewe>/v": ("voltage", 1.0),
+    "<i>/ma": ("current", 1.0),
+    "temperature/°c": ("temperature", 1.0),
+    "cycle number": ("cycle", 1.0),
+    "ns": ("sequence", 1.0),
+}
+#: Further impedances of a cell with a reference: name -> of which electrode.
+_ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
+
+
+def read_text(path: Path, options: Options) -> Rows:
+    """Read the impedance of an export (``.mpt``)."""
+    return _read(*text.contents(path, options), path)
+
+
+def read_binary(path: Path, options: Options) -> Rows:
+    """Read the impedance of a binary file (``.mpr``)."""
+    return _read(*binary.contents(path), path)
+
+
+def _read(table: LabelledTable, about: About, path: Path) -> Rows:
+    labels = [label.lower() for label in table.labels]
+    places = {n: labels.index(k) for k, (n, _) in _LABELS.items() if k in labels}
+    common = {"instrument": about.instrument, "technique": about.technique}
+    if "frequency" not in places:
+        return Rows({"frequency": np.empty(0), "impedance": np.empty(0)}, **common)
+    if not {"real", "minus_imaginary"} <= places.keys():
+        raise FileFormatError(
+            path, f"has frequencies and no impedance among {list(table.labels)}."
+        )
+    others = {
+        f"{name} {part}": labels.index(label)
+        for name, electrode in _ELECTRODES.items()
+        for part, label in (
+            ("real", f"re(z{electrode})/ohm"),
+            ("imaginary", f"-im(z{electrode})/ohm"),
+        )
+        if label in labels
+    }
+    read = table.read(places | others)
+    columns = complex_columns(
+        {n: read[n] for n in places},
+        {n: Source(k, 1.0, 0.0) for n, k in places.items()},
+    )
+    for name in _ELECTRODES:
+        if f"{name} real" in read:
+            values = read[f"{name} real"] - 1j * read[f"{name} imaginary"]
+            if np.any(values != 0):
+                columns[name] = values
+    loop = columns.pop("cycle", None), columns.pop("sequence", None)
+    number = np.zeros(columns["frequency"].size)
+    for counter in loop:
+        if counter is not None:
+            number = number + np.cumsum(np.diff(counter, prepend=counter[:1]) != 0)
+    notes = {k: v for k, v in about.notes.items() if k != "impedance"}
+    return Rows(
+        columns | {"spectrum": number}, start=_moment(about), notes=notes, **common
+    )
+
+
+def _moment(about: About) -> datetime | None:
+    """Return when test time was 0; of times that were exported as dates, the first."""
+    if about.stamps is None or not about.stamps.size:
+        return about.start
+    return _EPOCH + timedelta(microseconds=int(about.stamps[0]) // 1000)

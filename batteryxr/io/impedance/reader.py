@@ -1,0 +1,298 @@
+"""Impedance spectra of any known format, as one labelled Dataset."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.kernels.times import NAT
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.io import clock
+from batteryxr.io.cycler.reader import find
+from batteryxr.io.cycler.table import Options
+from batteryxr.io.door.files import head, named
+from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.formats import Format
+from batteryxr.io.impedance.rows import Rows, reactance_note, spectra_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+#: Formats by name, in the order in which they are tried.
+FORMATS: dict[str, Format] = {
+    "biologic-mpt": Format(
+        "impedance.eclab",
+        (".mpt",),
+        re.compile(rb"\s*(EC|BT)-Lab ASCII FILE"),
+        function="read_text",
+    ),
+    "biologic-mpr": Format(
+        "impedance.eclab",
+        (".mpr",),
+        re.compile(rb"BIO-LOGIC MODULAR FILE"),
+        function="read_binary",
+    ),
+    "gamry": Format(
+        "impedance.text", (".dta",), re.compile(rb"EXPLAIN\s"), function="read_gamry"
+    ),
+    "text": Format(
+        "impedance.text", (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
+    ),
+}
+#: Frequencies that differ by less of themselves are one.
+_ONE = 1e-5
+_OHM = {"units": "ohm"}
+_ELECTRODES = {
+    "impedance": "Impedance",
+    "impedance_counter": "Impedance of the counter electrode",
+    "impedance_cell": "Impedance of the whole cell",
+}
+
+
+class _Spectrum(NamedTuple):
+    """One spectrum, with the time (ns, UTC) at which it began."""
+
+    points: Mapping[str, np.ndarray]
+    began: int
+    file: int
+
+
+@recorded
+def read_impedance(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    timezone: str | None = None,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    dayfirst: bool | None = None,
+) -> xr.Dataset:
+    """Read impedance spectra, from any potentiostat, into one Dataset.
+
+    Reads once. The format is told by content and file name: BioLogic ``.mpt`` and
+    ``.mpr`` (PEIS, GEIS and the like, in files of their own or between the rows of
+    cycling), Gamry ``.DTA``, and tables of text as Zahner, Ivium and others export
+    them. Files without a spectrum are passed over if others have some, so that the
+    files of one run can be given as they are.
+
+    Parameters
+    ----------
+    path
+        A path, a list of paths, a folder, or a pattern, as in `read_cycler`.
+    timezone
+        Zone of the instrument's clock, as in `read_cycler`.
+    format
+        Name of the format, where content and file name do not tell.
+    columns
+        Label in the file -> ``"frequency"``, ``"real"``, ``"imaginary"``,
+        ``"minus_imaginary"``, ``"modulus"``, ``"phase"``, ``"minus_phase"``,
+        ``"test_time"``, ``"voltage"``, ``"current"``, ``"temperature"`` or
+        ``"spectrum"``, with units where the label has none:
+        ``{"Z2": "minus_imaginary (ohm)"}``. The sign of an imaginary part is never
+        guessed: a label that says neither Im nor -Im is refused.
+    dayfirst
+        Whether dates are written day first. None: as the maker writes them.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``impedance`` (complex, ohm) on (``spectrum``, ``frequency``), NaN where a
+        spectrum has no such frequency, and ``point_time`` (s since the spectrum
+        began), where the file has times. ``impedance_counter`` and
+        ``impedance_cell`` where a reference electrode gave them. On ``spectrum``:
+        ``time`` (UTC, of its first point), ``exposure`` (s), ``voltage``,
+        ``current`` and ``temperature`` (means), ``file``. ``attrs["flags"]`` as of
+        `read_cycler`.
+
+    Raises
+    ------
+    ArgumentError
+        If a file is not there, is of no known format, or an argument is wrong.
+    FileFormatError
+        If a file is damaged, none has a spectrum, or a column does not say what it
+        is: names the file and, for text, the line.
+
+    Warns
+    -----
+    DataQualityWarning
+        For an undeclared time zone, and once for each flag.
+
+    Examples
+    --------
+    Of a program that cycles and takes a spectrum by turns::
+
+        record = batteryxr.read_cycler("run/*.mpr", timezone="Europe/Paris")
+        spectra = batteryxr.read_impedance("run/*.mpr", timezone="Europe/Paris")
+        spectra = record.echem.join(spectra, formula="LiNiO2", mass=7.0)
+    """
+    where = clock.zone(timezone)
+    options = Options(columns=columns, dayfirst=dayfirst)
+    if format is not None and format not in FORMATS:
+        raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
+    # Text is "csv" to the reader of cyclers, which knows what a folder holds.
+    paths = find(path, format={"text": "csv"}.get(format or "", format))
+    taken: list[_Spectrum] = []
+    notes: dict[str, str] = {}
+    read: list[Rows] = []
+    for number, one in enumerate(paths):
+        with named(one):
+            rows = FORMATS[_identify(one, format)].read(one, options)
+            mine = spectra_of(rows, one)
+        read.append(rows)
+        said = {**rows.notes, **reactance_note(mine)} if mine else {}
+        notes |= {flag: f"{one.name}: {sentence}" for flag, sentence in said.items()}
+        taken += [
+            _Spectrum(points, _began(rows, points, where), number) for points in mine
+        ]
+    if not taken:
+        raise FileFormatError(paths[0], _silence(paths, read))
+    if twice := _twice(taken):
+        notes["same_spectra"] = (
+            f"{twice} spectra are there twice, with one time and one impedance: is a "
+            "file there as .mpr and as .mpt?"
+        )
+    local = any(rows.start is not None and rows.start.tzinfo is None for rows in read)
+    if where is None and local:
+        warn_quality(
+            f"{paths[0].name}: local time of an undeclared zone, so `time` is NaT. "
+            "Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
+        )
+    for flag, sentence in notes.items():
+        warn_quality(f"{flag}: {sentence}")
+    about = {
+        "title": paths[0].stem,
+        "instrument": ", ".join(dict.fromkeys(rows.instrument for rows in read)),
+        "technique": ", ".join(dict.fromkeys(r.technique for r in read if r.technique)),
+        "source_files": [one.name for one in paths],
+        "timezone": timezone or "",
+        "flags": list(notes),
+        "flag_notes": list(notes.values()),
+    }
+    return _labelled(_in_order(taken)).assign_attrs(about)
+
+
+def _twice(taken: Sequence[_Spectrum]) -> int:
+    """Return how many spectra repeat another one."""
+    seen, twice = set(), 0
+    for one in taken:
+        z = one.points["impedance"]
+        # Exported text has seven digits.
+        key = one.began // 1_000_000, z.size, *(f"{v:.4g}" for v in (z[0], z[-1]))
+        twice += key in seen
+        seen.add(key)
+    return twice
+
+
+def _identify(path: Path, name: str | None) -> str:
+    if name is not None:
+        return name
+    start = head(path)
+    for key, form in FORMATS.items():
+        if form.matches(start):
+            return key
+    for key, form in FORMATS.items():
+        if path.name.lower().endswith(form.suffixes):
+            return key
+    kind = kind_of(start)
+    if kind is None and b"\0" not in start:
+        return "text"
+    suffixes = sorted(s for form in FORMATS.values() for s in form.suffixes)
+    mend = f"It is {kind.words}. {kind.mend}" if kind is not None else ""
+    raise ArgumentError("path", str(path), f"a file that ends in {suffixes}", mend)
+
+
+def _silence(paths: Sequence[Path], read: Sequence[Rows]) -> str:
+    technique = next((rows.technique for rows in read if rows.technique), "")
+    others = f" nor in {len(paths) - 1} others" * (len(paths) > 1)
+    held = f" It holds {technique}." if technique else ""
+    return (
+        f"no impedance in it{others}: no column of frequencies, or none above 0.{held}"
+    )
+
+
+def _began(rows: Rows, points: Mapping[str, np.ndarray], where: tzinfo | None) -> int:
+    """Return when the first point was taken (ns, UTC), NaT where nothing tells."""
+    start = clock.stamp(rows.start, where)
+    if start == NAT:
+        return start
+    elapsed = points["test_time"][0] if "test_time" in points else 0.0
+    return start + round(float(elapsed) * 1e9) if np.isfinite(elapsed) else start
+
+
+def _in_order(taken: list[_Spectrum]) -> list[_Spectrum]:
+    """Return spectra in order of time; as given where a clock is not known."""
+    if any(one.began == NAT for one in taken):
+        return taken
+    return sorted(taken, key=lambda one: one.began)
+
+
+def _axis(taken: Sequence[_Spectrum]) -> np.ndarray:
+    """Return all frequencies, rising; those that differ by rounding once."""
+    every = np.sort(np.concatenate([one.points["frequency"] for one in taken]))
+    new = np.diff(every, prepend=0.0) > _ONE * every
+    return every[new]
+
+
+def _labelled(taken: Sequence[_Spectrum]) -> xr.Dataset:
+    axis = _axis(taken)
+    shape = len(taken), axis.size
+    places = [
+        np.maximum(
+            np.searchsorted(axis, one.points["frequency"] * (1 + _ONE), "right") - 1, 0
+        )
+        for one in taken
+    ]
+
+    def spread(name: str, kind: type, shift: bool = False) -> np.ndarray:
+        values = np.full(shape, np.nan, kind)
+        for k, (one, place) in enumerate(zip(taken, places, strict=True)):
+            column = one.points.get(name)
+            if column is not None:
+                values[k, place] = column - column[0] if shift else column
+        return values
+
+    names = [n for n in _ELECTRODES if any(n in one.points for one in taken)]
+    on = ("spectrum", "frequency")
+    variables: dict[str, Any] = {
+        n: (on, spread(n, complex), _OHM | {"long_name": _ELECTRODES[n]}) for n in names
+    }
+    coords: dict[str, Any] = {
+        "spectrum": ("spectrum", np.arange(1, len(taken) + 1), attributes("spectrum")),
+        "frequency": ("frequency", axis, attributes("frequency")),
+        "time": (
+            "spectrum",
+            np.array([one.began for one in taken]).astype("datetime64[ns]"),
+            {"long_name": "Time (UTC)"},
+        ),
+        "file": (
+            "spectrum",
+            np.array([one.file for one in taken], np.int16),
+            {"units": "1", "long_name": "File number"},
+        ),
+    }
+    if any("test_time" in one.points for one in taken):
+        times = spread("test_time", float, shift=True)
+        about = {"units": "s", "long_name": "Time since the spectrum began"}
+        variables["point_time"] = (on, times, about)
+        lasting = np.array([_span(one.points.get("test_time")) for one in taken])
+        coords["exposure"] = ("spectrum", lasting, attributes("exposure"))
+    for name in ("voltage", "current", "temperature"):
+        if any(name in one.points for one in taken):
+            means = np.array([_mean(one.points.get(name)) for one in taken])
+            coords[name] = ("spectrum", means, attributes(name))
+    return xr.Dataset(variables, coords)
+
+
+def _span(times: np.ndarray | None) -> float:
+    return np.nan if times is None else float(np.ptp(times))
+
+
+def _mean(values: np.ndarray | None) -> float:
+    return np.nan if values is None else float(np.mean(values))

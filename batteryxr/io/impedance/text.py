@@ -1,0 +1,157 @@
+"""Impedance in text: Gamry ``.DTA``, and tables under a line of labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.io import clock
+from batteryxr.io.cycler.layouts import gamry
+from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
+from batteryxr.io.door import files
+from batteryxr.io.impedance import labels
+from batteryxr.io.impedance.rows import Rows, complex_columns
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from batteryxr.io.cycler.table import Options
+
+#: Lines above the labels of a table, at most.
+_HEAD = 200
+_SEPARATORS = ("\t", ";", ",")
+#: What a header says of the moment at which the measurement began.
+_START = re.compile(
+    r"(?:date(?:\s*(?:and|/)?\s*time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
+    r"(\d[^\n\t;]*\d{1,2}:\d{2}[^\n\t;]*)",
+    re.IGNORECASE,
+)
+#: Words of a header -> maker.
+_MAKERS = (("zahner", "Zahner"), ("thales", "Zahner"), ("ivium", "Ivium"))
+
+
+def read_gamry(path: Path, options: Options) -> Rows:
+    """Read the tables ``ZCURVE`` of a Gamry file, one spectrum each."""
+    raw = unified(files.text(path))
+    header = gamry.settings_of(raw)
+    curves = [c for c in gamry.curves_of(raw) if c.name.startswith("ZCURVE")]
+    tag = header.get("TAG", "")
+    if not curves:
+        return _nothing("Gamry", tag)
+    parts = []
+    for number, curve in enumerate(curves):
+        body, notes = finish(curve.body, named(curve.written) - 1, b"\t")
+        table = TextTable(path, curve.written, body, "\t", curve.line)
+        part = _columns(table, options, curve.line - 2)
+        if part is None:
+            raise FileFormatError(
+                path, f"no impedance among {list(curve.written)}.", curve.line - 2
+            )
+        parts.append(part | {"spectrum": np.full(part["frequency"].size, number)})
+    if any(part.keys() != parts[0].keys() for part in parts):
+        raise FileFormatError(path, "its tables ZCURVE have different columns.")
+    columns = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
+    words = f"{header.get('DATE', '')} {header.get('TIME', '')}"
+    rows = Rows(columns, "Gamry", technique=tag, notes=notes)
+    return _started(rows, words, options)
+
+
+def read_table(path: Path, options: Options) -> Rows:
+    """Read a table of text, as Zahner, Ivium and many programs export it."""
+    raw = unified(files.text(path, "gzip"))
+    lines = raw.split(b"\n", _HEAD)[:_HEAD]
+    for number, line in enumerate(lines, 1):
+        text = decode(line).rstrip("\r")
+        if (separator := _separator(text)) is None:
+            continue
+        cells = tuple(_cells(text, separator))
+        found = labels.find(cells, options.columns, path, number)
+        if found is None:
+            continue
+        head = "\n".join(decode(one) for one in lines[: number - 1])
+        body, first = _body(raw, number)
+        if separator == " ":
+            body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", body), "\t"
+            body = re.sub(rb"[ \t]+", b"\t", body)
+        body, notes = finish(body, named(cells) - 1, separator.encode())
+        table = TextTable(path, cells, body, separator, first)
+        read = _columns(table, options, number)
+        if read is None:
+            continue
+        low = head.lower()
+        maker = next((name for word, name in _MAKERS if word in low), "unknown")
+        start = _START.search(head)
+        rows = Rows(read, maker, notes=notes)
+        return _started(rows, start[1] if start else "", options)
+    if options.columns:
+        raise ArgumentError(
+            "columns", dict(options.columns), f"labels of a line of {path.name}"
+        )
+    return _nothing("unknown", "")
+
+
+def _nothing(instrument: str, technique: str) -> Rows:
+    return Rows(
+        {"frequency": np.empty(0), "impedance": np.empty(0, complex)},
+        instrument,
+        technique=technique,
+    )
+
+
+def _separator(line: str) -> str | None:
+    for separator in _SEPARATORS:
+        if line.count(separator) >= 2:
+            return separator
+    return " " if len(line.split()) >= 3 else None
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the cells; blanks separate only where a label holds its units itself."""
+    if separator != " ":
+        return [
+            cell.strip().strip('"') if '""' in cell else cell.strip()
+            for cell in line.split(separator)
+        ]
+    # "freq. / Hz   Z1 / Ohm": two blanks at least; else one.
+    wide = re.split(r"\s{2,}", line.strip())
+    return wide if len(wide) >= 3 else line.split()
+
+
+def _body(raw: bytes, number: int) -> tuple[bytes, int]:
+    """Return the rows below a line, and the line on which they begin."""
+    end = -1
+    for _ in range(number):
+        end = raw.find(b"\n", end + 1)
+        if end < 0:
+            return b"", number + 1
+    body, first = raw[end + 1 :], number + 1
+    while body[:1] in (b"\n", b"\r"):
+        cut = body.find(b"\n") + 1
+        body, first = body[cut:], first + 1
+    return body, first
+
+
+def _columns(
+    table: TextTable, options: Options, line: int
+) -> dict[str, np.ndarray] | None:
+    found = labels.find(table.labels, options.columns, table.path, line)
+    if found is None:
+        return None
+    read = table.read({name: source.column for name, source in found.items()})
+    return complex_columns(read, found)
+
+
+def _started(rows: Rows, words: str, options: Options) -> Rows:
+    start: datetime | None = None
+    try:
+        start = (
+            clock.reading(words, dayfirst=options.dayfirst) if words.strip() else None
+        )
+    except ArgumentError as error:
+        return replace(rows, notes={**rows.notes, "ambiguous_date": str(error)})
+    return replace(rows, start=start)

@@ -1,0 +1,132 @@
+"""Bruker .brml and Rigaku .rasx: patterns in zip archives."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.archives import check_zip
+from batteryxr.io.series.decoded import Decoded, decoded
+
+if TYPE_CHECKING:
+    import zipfile
+    from pathlib import Path
+
+_BRUKER = re.compile(r"(?:^|/)RawData\d*\.xml$", re.IGNORECASE)
+_RIGAKU = re.compile(r"^Data(\d+)/Profile\d+\.txt$", re.IGNORECASE)
+#: What axes of a scan are called that are 2theta.
+_ANGLE = ("twotheta", "2theta", "2-theta", "2-theta/theta")
+_FEWEST = 2
+
+
+def read(path: Path) -> list[Decoded]:
+    """Return the scans of an archive of patterns.
+
+    Raises
+    ------
+    FileFormatError
+        If it is damaged, or holds no pattern over 2theta.
+    """
+    with check_zip(path) as archive:
+        names = sorted(archive.namelist())
+        bruker = [n for n in names if _BRUKER.search(n)]
+        rigaku = [n for n in names if _RIGAKU.match(n)]
+        if bruker:
+            return [_brml(path, archive.read(n), _label(n, bruker)) for n in bruker]
+        if rigaku:
+            return [_rasx(path, archive, n, _label(n, rigaku)) for n in rigaku]
+    raise FileFormatError(
+        path,
+        f"is a zip archive of {names[:4]}, and no .brml or .rasx. Unpack it, and read "
+        "what is inside.",
+    )
+
+
+def _label(name: str, among: list[str]) -> str:
+    return name if len(among) > 1 else ""
+
+
+def _tree(path: Path, raw: bytes) -> Any:
+    from xml.etree import ElementTree
+
+    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw:
+        raise FileFormatError(path, "declares entities, as no instrument does.")
+    try:
+        root = ElementTree.fromstring(raw)
+    except ElementTree.ParseError as error:
+        raise FileFormatError(path, f"is not whole XML: {error}.") from error
+    for each in root.iter():
+        each.tag = re.sub(r"\{.*\}", "", str(each.tag))
+    return root
+
+
+def _brml(path: Path, raw: bytes, label: str) -> Decoded:
+    root = _tree(path, raw)
+    axes = [
+        str(a.get("AxisId") or a.get("AxisName") or "").lower()
+        for a in root.iter("ScanAxisInfo")
+    ]
+    if not axes:
+        axes = [str(a.get("AxisId") or "").lower() for a in root.iter("ScanAxis")]
+    angle = next((i for i, a in enumerate(axes) if a in _ANGLE), None)
+    data = [(d.text or "").split(",") for d in root.iter("Datum")]
+    if angle is None or len(data) < _FEWEST or len({len(d) for d in data}) != 1:
+        raise FileFormatError(
+            path, f"holds no scan over 2theta; its axes are {axes or 'not named'}."
+        )
+    try:
+        table = np.array(data, dtype=np.float64).T
+    except ValueError as error:
+        raise FileFormatError(path, f"holds no numbers of a scan ({error}).") from error
+    # Time of each step and a mark come first, the axes in their order, counts last.
+    if len(table) < 2 + len(axes) + 1:
+        raise FileFormatError(
+            path, f"has {len(table)} columns for time, mark, {len(axes)} axes, counts."
+        )
+    header = []
+    for tag, line in (
+        ("WaveLengthAlpha1", "wavelength (Angstrom) = {}"),
+        ("TimeStampStarted", "start_time = {}"),
+    ):
+        node = next(root.iter(tag), None)
+        if node is not None:
+            header.append(line.format((node.get("Value") or node.text or "").strip()))
+    columns = {"two_theta deg": table[2 + angle], "intensity": table[-1]}
+    return decoded(
+        path, columns, [*header, f"count_time = {table[0].sum():g} s"], label
+    )
+
+
+def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decoded:
+    text = archive.read(name).decode("utf-8-sig", "replace")
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    widths = {len(r) for r in rows}
+    if len(rows) < _FEWEST or len(widths) != 1 or min(widths) < 2:
+        raise FileFormatError(path, f"{name} holds no columns of a pattern.")
+    try:
+        table = np.array(rows, dtype=np.float64).T
+    except ValueError as error:
+        raise FileFormatError(path, f"{name} holds no numbers ({error}).") from error
+    folder = name.partition("/")[0]
+    header, axis = [], ""
+    for other in archive.namelist():
+        if other.startswith(f"{folder}/") and re.search(r"Conditions\d+\.xml$", other):
+            root = _tree(path, archive.read(other))
+            for tag, line in (
+                ("WavelengthKalpha1", "wavelength (Angstrom) = {}"),
+                ("StartTime", "start_time = {}"),
+            ):
+                node = next(root.iter(tag), None)
+                if node is not None and node.text:
+                    header.append(line.format(node.text.strip()))
+            found = next(root.iter("AxisName"), None)
+            axis = "" if found is None else str(found.text or "").strip().lower()
+    if axis and "theta" not in axis.replace("θ", "theta"):
+        raise FileFormatError(path, f"{name} runs over {axis!r}, not over 2theta.")
+    columns = {"two_theta deg": table[0], "intensity": table[1]}
+    if len(table) > 2:
+        columns["attenuation"] = table[2]
+    return decoded(path, columns, header, label)

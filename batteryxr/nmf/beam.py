@@ -1,0 +1,178 @@
+"""Scans without beam, and beams whose intensity drifts, in ratios that sum to one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.nmf.data import lay_out
+
+if TYPE_CHECKING:
+    from batteryxr.nmf.constraints import Constraints
+    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.joining import Several
+    from batteryxr.nmf.solving import Block, Factors
+
+#: A scan whose signal is less than this of what is usual had no beam.
+_DARK = 0.05
+#: Share of the squared residuals along the patterns that only intensities explain.
+_ALONG = 0.5
+#: And by so many standard deviations of what noise would do.
+_CLEARLY = 5.0
+
+
+def lit(block: Block, patterns: Patterns, n: int) -> Block:
+    """Return the block without the scans of a series that had no beam."""
+    if not patterns.series or len(block.values) < 3:
+        return block
+    x = _whole(block, patterns)
+    share = np.ones(len(x)) if block.v is None else (block.v > 0).mean(axis=1)
+    power = (_scores(x, n) ** 2).sum(axis=1) / share
+    dark = power < _DARK**2 * np.median(power)
+    if not dark.any():
+        return block
+    samples = block.samples.copy()
+    samples[np.flatnonzero(samples)[dark]] = False
+    v = None if block.v is None else block.v[~dark]
+    return block._replace(values=block.values[~dark], v=v, samples=samples)
+
+
+def flag_dark(
+    result: xr.Dataset, before: np.ndarray, after: np.ndarray, dim: str
+) -> xr.Dataset:
+    """Return the result with flag 2, and no ratios, at scans without beam.
+
+    Parameters
+    ----------
+    result
+        Of a series.
+    before, after
+        (scans,) which scans had data, and which of them beam.
+    dim
+        Of the scans.
+    """
+    dark = before & ~after
+    if not dark.any():
+        return result
+    scans = np.flatnonzero(dark)
+    warn_quality(
+        f"{scans.size} scans have less than {_DARK:.0%} of the usual signal: no beam? "
+        f"They get no ratios and flag 2: {_listed(scans)}."
+    )
+    here = xr.DataArray(~dark, dims=dim)
+    named = ("weights", "residual", "relative_residual", "chi2", "weights_spread")
+    out = {n: result[n].where(here) for n in named if n in result}
+    for name, array in out.items():
+        array.attrs = result[name].attrs
+    flag = result["flag"].where(here, 2).astype(result["flag"].dtype)
+    flag.attrs = result["flag"].attrs
+    return result.assign(out | {"flag": flag})
+
+
+def flag_drift(
+    result: xr.Dataset, block: Block, patterns: Patterns, factors: Factors
+) -> xr.Dataset:
+    """Warn where residuals lie along the patterns: the intensity was not the same.
+
+    Scans that are off by more than a fifth get flag 3.
+    """
+    if factors.weights is None or len(block.values) < 3:
+        return result
+    x = _whole(block, patterns)
+    components = factors.components[:, block.points]
+    rest = block.values - factors.weights[:, block.samples].T @ components
+    if block.v is not None:
+        rest = np.where(block.v > 0, rest, 0.0)
+    length = np.maximum((x**2).sum(axis=1), 1e-300)
+    along = (rest * x).sum(axis=1)
+    model = x - rest
+    level = (x * model).sum(axis=1) / np.maximum((model**2).sum(axis=1), 1e-300)
+    squares = (rest**2).sum(axis=1)
+    share = float((along**2 / length).sum() / max(squares.sum(), 1e-300))
+    noise = np.sqrt(np.median(squares) / x.shape[1])
+    clear = np.sqrt(np.mean(along**2 / length)) / max(noise, 1e-300)
+    if share < _ALONG or clear < _CLEARLY or np.ptp(level) < 2e-3:
+        return result
+    scans = np.flatnonzero(block.samples)
+    far = scans[np.abs(level - np.median(level)) > 0.2]
+    odd = f" Farthest off: {_listed(far)}." if far.size else ""
+    warn_quality(
+        f"{share:.0%} of the squared residuals lie along the patterns: their intensity "
+        f"is not the same in all scans ({level.min():.3f} to {level.max():.3f} of what "
+        f"ratios that sum to one allow, at least).{odd} Divide by the incident "
+        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' "
+        "find it, or use closure=False."
+    )
+    same = np.ones(block.samples.size, dtype=bool)
+    same[far] = False
+    flag = result["flag"]
+    told = flag.where(xr.DataArray(same, dims=patterns.samples), 3).astype(flag.dtype)
+    return result.assign(flag=told.assign_attrs(flag.attrs))
+
+
+def with_levels(data: Several, constraints: Constraints, n: int) -> Constraints:
+    """Return constraints in which the intensity of each pattern is estimated.
+
+    In a series of n phases whose ratios sum to one some combination of the first n
+    scores is the same number in every scan. The combination that is so in most scans
+    tells the intensity of the others, up to what could be a change of ratios as well.
+    """
+    patterns = lay_out(data, constraints.signal)
+    if not patterns.series or not patterns.held:
+        raise DataError(
+            "pattern_scale",
+            "'estimate' for data that are no series in memory",
+            "Give the intensities, or use closure=False.",
+        )
+    x = patterns.data.values.reshape(-1, patterns.n_points).astype(np.float64)
+    good = np.isfinite(x).all(axis=1)
+    points = np.isfinite(x[good]).all(axis=0) if good.any() else np.zeros(0, bool)
+    if good.sum() <= n or not points.any():
+        raise DataError("data", f"fewer than {n + 1} patterns without gaps")
+    scores = _scores(x[good][:, points] / np.abs(x[good]).max(), n)
+    level = np.ones(len(x))
+    level[good] = np.maximum(scores @ _constant(scores), 1e-3)
+    (dim,) = patterns.samples
+    axis = patterns.data.coords
+    coords = {dim: axis[dim]} if dim in axis else {}
+    array = xr.DataArray(
+        level / np.median(level[good]), dims=dim, coords=coords, attrs={"units": "1"}
+    )
+    return replace(constraints, pattern_scale=array)
+
+
+def _constant(scores: np.ndarray) -> np.ndarray:
+    """Return the combination of scores (scans, n) that is 1 in most scans."""
+    weight = np.ones(len(scores))
+    found = np.zeros(scores.shape[1])
+    for _ in range(100):
+        root = np.sqrt(weight)
+        new = np.linalg.lstsq(scores * root[:, None], root, rcond=1e-10)[0]
+        if np.allclose(new, found, rtol=1e-9, atol=0.0):
+            break
+        found = new
+        weight = 1.0 / np.maximum(np.abs(scores @ found - 1.0), 1e-4)
+    return found
+
+
+def _whole(block: Block, patterns: Patterns) -> np.ndarray:
+    """Return the block's patterns before a shift was subtracted; gaps stay zero."""
+    if patterns.shift is None:
+        return block.values
+    x = block.values + patterns.shift[block.points]
+    return x if block.v is None else np.where(block.v > 0, x, 0.0)
+
+
+def _scores(x: np.ndarray, n: int) -> np.ndarray:
+    from batteryxr.core.kernels.decompose import leading
+
+    return leading(x, min(n, *x.shape))[0]
+
+
+def _listed(scans: np.ndarray) -> str:
+    shown = ", ".join(map(str, scans[:10].tolist()))
+    return shown + (f" and {scans.size - 10} more" if scans.size > 10 else "")

@@ -1,0 +1,225 @@
+"""How much of each phase there is: from shares of signal to moles and lithium."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.crystals import PdfInstrument, scattering_power
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.model import label, require_variables
+from batteryxr.core.provenance import recorded
+from batteryxr.core.xray import atoms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Li that takes one atom of an anion out of an oxide, fluoride, ... when it is reduced.
+_VALENCE = {"O": 2, "S": 2, "Se": 2, "F": 1, "Cl": 1, "N": 3, "P": 3}
+#: Neither Li nor anions nor what binders hold: the metals.
+_OTHER = {"Li", "H", "C", *_VALENCE}
+#: Lithium contents that differ by more are told.
+_APART = 0.1
+
+
+@recorded
+def amounts(
+    result: xr.Dataset,
+    *,
+    formula: Mapping[str, str],
+    scale: Mapping[str, float] | None = None,
+    instrument: PdfInstrument = PdfInstrument(),
+    electrode: str | None = None,
+) -> xr.Dataset:
+    """Turn ratios, which are shares of signal, into mole and weight fractions.
+
+    Lazy. In a total-scattering pattern a phase counts by its atoms and the square of
+    their mean scattering length; in spectra by what a mole of it gives, which `scale`
+    says. The ratios must be shares of signal, of which the sum was the same in every
+    scan: patterns that were normalised scan by scan, each by its own composition, are
+    off by a few per cent.
+
+    Parameters
+    ----------
+    result
+        Of `fit` under closure, or with the ranges of `bands` merged into it.
+    formula
+        Of one formula unit of every component: ``{"first": "Fe2O3", "CP1": "LiFeO2"}``.
+    scale
+        Signal of one mole of each component, in any unit. None is for G(r), which is
+        normalised by the mean scattering length: then it follows from the formulas.
+    instrument
+        Its radiation tells the scattering lengths.
+    electrode
+        Formula of the electrode before the experiment, for the lithium: what a phase
+        lacks of the anions of the electrode has become Li2O (Li2S, LiF), unseen.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans,
+        each with ``_low`` and ``_high`` where the result has ranges; with `electrode`
+        ``li_per_metal``, and ``li_difference`` to the ``li_content`` of the cycler
+        where the scans have it.
+
+    Raises
+    ------
+    ArgumentError
+        If a formula is missing, is none, or a scale is not positive.
+    DataError
+        Without closure: weights then are no ratios.
+
+    Examples
+    --------
+    >>> named = fit.merge(fit.nmf.bands())
+    >>> named.nmf.amounts(
+    ...     formula={"first": "Fe2O3", "CP1": "LiFeO2", "last": "Fe"},
+    ...     electrode="FeO1.5",
+    ... ).mole_fraction
+    """
+    require_variables(result, ["weights"], caller="amounts")
+    if not result.attrs.get("closure", 1):
+        raise DataError(
+            "result", "weights that do not sum to one", "Fit with closure=True."
+        )
+    names = [str(n) for n in result["component"].values]
+    units = _formulas(names, formula)
+    signal = _signals(names, units, scale, instrument)
+    grams = np.array([_mass(unit) for unit in units])
+    out: dict[str, xr.DataArray] = {}
+    for name, per_signal, text in (
+        ("mole_fraction", 1.0 / signal, "Mole fraction"),
+        ("weight_fraction", grams / signal, "Weight fraction"),
+    ):
+        out |= _fractions(result, name, per_signal, text)
+    if electrode is not None:
+        out |= _lithium(result, units, out["mole_fraction"], atoms(electrode))
+    return xr.Dataset(out)
+
+
+def _formulas(names: list[str], formula: Mapping[str, str]) -> list[dict[str, float]]:
+    """Return the atoms of a formula unit of every component."""
+    missing = [name for name in names if name not in formula]
+    unknown = [name for name in formula if name not in names]
+    if missing or unknown:
+        raise ArgumentError(
+            "formula",
+            dict(formula),
+            f"one for each of {names}",
+            f"Missing: {missing}." if missing else f"Unknown: {unknown}.",
+        )
+    units = [atoms(formula[name]) for name in names]
+    for name, unit in zip(names, units, strict=True):
+        if not unit or min(unit.values()) <= 0:
+            raise ArgumentError(f"formula[{name!r}]", formula[name], "a formula")
+    return units
+
+
+def _signals(
+    names: list[str],
+    units: list[dict[str, float]],
+    scale: Mapping[str, float] | None,
+    instrument: PdfInstrument,
+) -> np.ndarray:
+    """Return the signal of a mole of each component, (k,)."""
+    if scale is None:
+        found = []
+        for unit in units:
+            power = scattering_power(tuple(unit), instrument.radiation)
+            count = np.array(list(unit.values()))
+            # Atoms times the square of their mean: what a pattern is normalised by.
+            found.append(float(count @ power) ** 2 / count.sum())
+        return np.array(found)
+    if sorted(scale) != sorted(names):
+        raise ArgumentError("scale", dict(scale), f"one number for each of {names}")
+    values = np.array([float(scale[name]) for name in names])
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise ArgumentError("scale", dict(scale), "numbers > 0")
+    return values
+
+
+def _mass(unit: dict[str, float]) -> float:
+    import periodictable
+
+    return sum(n * float(getattr(periodictable, e).mass) for e, n in unit.items())
+
+
+def _fractions(
+    result: xr.Dataset, name: str, per_signal: np.ndarray, text: str
+) -> dict[str, xr.DataArray]:
+    """Return fractions, and their range where the ratios have one."""
+    weights = result["weights"]
+    each = xr.DataArray(per_signal, dims="component", coords=_names(weights))
+    parts = weights * each
+    out = {name: (parts / parts.sum("component", skipna=False), text)}
+    if "weights_low" in result and len(per_signal) > 1:
+        # The others share what is left: at most by the one that counts most or least.
+        many, few = (
+            xr.DataArray(
+                [f(np.delete(per_signal, i)) for i in range(len(per_signal))],
+                dims="component",
+                coords=_names(weights),
+            )
+            for f in (np.max, np.min)
+        )
+        for end, other in (("low", many), ("high", few)):
+            share = result[f"weights_{end}"]
+            own = share * each
+            out[f"{name}_{end}"] = (
+                own / (own + (1 - share) * other),
+                f"{'Lowest' if end == 'low' else 'Highest'} {text.lower()} that fits",
+            )
+    return {
+        key: label(array.transpose(*weights.dims), key, units="1", long_name=words)
+        for key, (array, words) in out.items()
+    }
+
+
+def _names(weights: xr.DataArray) -> dict[str, xr.DataArray]:
+    return {"component": weights["component"]}
+
+
+def _lithium(
+    result: xr.Dataset,
+    units: list[dict[str, float]],
+    moles: xr.DataArray,
+    whole: dict[str, float],
+) -> dict[str, xr.DataArray]:
+    """Return Li per metal, that of unseen Li2O and the like included."""
+    anions = [e for e in whole if e in _VALENCE]
+    metals = sum(n for e, n in whole.items() if e not in _OTHER)
+    if not metals or not anions:
+        raise ArgumentError("electrode", whole, "a compound of a metal and an anion")
+
+    def total(*elements: str, metal: bool = False) -> xr.DataArray:
+        count = [
+            sum(
+                n for e, n in u.items() if (e not in _OTHER if metal else e in elements)
+            )
+            for u in units
+        ]
+        each = xr.DataArray(count, dims="component", coords=_names(moles))
+        return xr.dot(moles, each, dim="component")
+
+    metal = total(metal=True)
+    lithium = total("Li") / metal - whole.get("Li", 0.0) / metals
+    for anion in anions:
+        gone = whole[anion] / metals - total(anion) / metal
+        lithium = lithium + _VALENCE[anion] * gone
+    out: dict[str, Any] = {"li_per_metal": (lithium, "Li per metal, from the phases")}
+    if "li_content" in lithium.coords:
+        apart = lithium - lithium["li_content"]
+        out["li_difference"] = (apart, "Li per metal, phases less cycler")
+        off = float(np.abs(apart).quantile(0.9))
+        if off > _APART:
+            warn_quality(
+                f"phases and cycler differ by up to {off:.2f} Li per metal in nine of "
+                "ten scans: charge that made no phase, a formula that is another, or "
+                "ratios that are not sure (see `bands`)."
+            )
+    return {
+        key: label(array, key, units="1", long_name=text)
+        for key, (array, text) in out.items()
+    }

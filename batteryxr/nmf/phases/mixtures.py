@@ -1,0 +1,244 @@
+"""Which structures together make a pattern: none, one, two or three."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from batteryxr.nmf.kernels.pattern_fit import PatternFit
+    from batteryxr.nmf.phases.candidates import Candidate
+
+#: Misfit beyond noise, relative to the pattern, above which nothing is believed.
+_BELIEVED = 0.2
+#: Share of the squared signal below which a pattern may be noise alone.
+_SIGNAL = 0.05
+#: A phase with less of the signal is not told from what another phase leaves.
+_LEAST = 0.05
+#: Combinations that are refined, of each number of phases.
+_REFINED = 3
+#: Of the range of a parameter: nearer to its end is at the end.
+_NEAR = 0.07
+#: In the criterion: twice the log of the odds below which two names are a tie.
+_TIE = 6.0
+#: Order of the differences that noise is told by.
+_ORDER = 6
+
+
+@dataclass
+class Mixture:
+    """What a pattern is made of.
+
+    Parameters
+    ----------
+    names, shares
+        Of the structures, and how much of the pattern each makes up; empty where
+        nothing is believed.
+    r_w
+        Of all of them together.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    r_w: float
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Patterns of all candidates for many lattices, in bulk and small.
+
+    Parameters
+    ----------
+    names
+        (shapes,) of the candidates.
+    starts
+        (shapes,) parameters.
+    values
+        (shapes, points), each of unit norm.
+    """
+
+    names: list[str]
+    starts: list[np.ndarray]
+    values: np.ndarray
+
+
+def shapes_of(fits: dict[str, Candidate]) -> Shapes:
+    """Return the shapes of all candidates."""
+    names, starts, rows = [], [], []
+    for name, fit in fits.items():
+        for start in fit.starts():
+            shape = fit.model(start)
+            names.append(name)
+            starts.append(start)
+            rows.append(shape / np.linalg.norm(shape))
+    return Shapes(names, starts, np.array(rows))
+
+
+def mixture_of(
+    y: np.ndarray,
+    fits: dict[str, Candidate],
+    shapes: Shapes,
+    single: dict[str, PatternFit],
+    *,
+    independent: float,
+    sigma: np.ndarray | None = None,
+) -> Mixture:
+    """Return the fewest structures that explain a pattern, or none.
+
+    Parameters
+    ----------
+    y
+        (points,) the pattern.
+    fits, shapes, single
+        The candidates, shapes of them, and the fit of each alone.
+    independent
+        How many points of the pattern are independent.
+    sigma
+        (points,) errors of the pattern.
+    """
+    none = Mixture((), (), math.nan)
+    noise = noise_share(y)
+    order = sorted(single, key=lambda name: single[name].r_w)
+    tried: list[tuple[float, Mixture, bool]] = []
+    for name in order[:_REFINED]:
+        fit = single[name]
+        sure = not at_bound(fits[name], fit.values[:-1])
+        tried.append(
+            (
+                _criterion(fit.r_w, 1, independent),
+                Mixture((name,), (1.0,), fit.r_w),
+                sure,
+            )
+        )
+    alone = min((m.r_w for _, m, sure in tried if sure), default=math.inf)
+    if alone > _good(noise):
+        for names, starts in _combinations(y, shapes):
+            found = _refined(y, [fits[n] for n in names], starts, sigma)
+            shares = found.shares
+            sure = min(shares) >= _LEAST and not any(
+                at_bound(fits[n], p) for n, p in zip(names, found.parts, strict=True)
+            )
+            mixture = Mixture(names, tuple(shares), found.r_w)
+            value = _criterion(found.r_w, len(names), independent)
+            tried.append((value, mixture, sure))
+    sure = [(value, m) for value, m, ok in tried if ok]
+    if not sure:
+        return none
+    _, best = min(sure, key=lambda pair: pair[0])
+    explained = 1.0 - best.r_w**2
+    excess = math.sqrt(max(best.r_w**2 - noise**2, 0.0))
+    if explained < _SIGNAL + 30.0 / y.size or excess > _BELIEVED:
+        return Mixture((), (), best.r_w)
+    return best
+
+
+def _good(noise: float) -> float:
+    """Return the misfit below which one structure is enough."""
+    return max(1.05 * noise, 0.01)
+
+
+def tied(r_w: np.ndarray, independent: float) -> np.ndarray:
+    """Return which candidates are told from the best by less than chance."""
+    value = 2 * independent * np.log(np.maximum(r_w, 1e-6))
+    return np.asarray(value - np.nanmin(value) < _TIE)
+
+
+def _criterion(r_w: float, phases: int, independent: float) -> float:
+    """Return the Bayesian information criterion of a number of phases."""
+    misfit = 2 * independent * math.log(max(r_w, 1e-6))
+    return misfit + 4 * phases * math.log(max(independent, 2.0))
+
+
+def noise_share(y: np.ndarray) -> float:
+    """Return the noise of neighbouring points relative to the pattern."""
+    power = float((y**2).mean())
+    if power == 0.0 or y.size < 4 * _ORDER:
+        return 0.0
+    rough = np.diff(y, _ORDER)
+    return math.sqrt(float((rough**2).mean()) / math.comb(2 * _ORDER, _ORDER) / power)
+
+
+def at_bound(fit: Candidate, values: np.ndarray) -> bool:
+    """Tell whether the lattice or the widths lie at the end of what was tried."""
+    low, high = fit.bounds["low"][:2], fit.bounds["high"][:2]
+    room = _NEAR * (high - low)
+    near = values[:2] > high - room
+    near |= np.array([values[0] < low[0] + room[0], values[1] < 1.2 * low[1]])
+    return bool(near.any())
+
+
+def _combinations(
+    y: np.ndarray, shapes: Shapes
+) -> list[tuple[tuple[str, ...], list[np.ndarray]]]:
+    """Return the most promising pairs and triples of different candidates."""
+    names = np.array(shapes.names)
+    gram = shapes.values @ shapes.values.T
+    along = shapes.values @ y
+    kinds = list(dict.fromkeys(shapes.names))
+    best: list[tuple[float, tuple[int, ...]]] = []
+    for a, b in itertools.combinations(kinds, 2):
+        i, j = np.flatnonzero(names == a), np.flatnonzero(names == b)
+        c = gram[np.ix_(i, j)]
+        free = np.maximum(1 - c**2, 1e-9)
+        p, q = along[i][:, None], along[j][None, :]
+        gain = (p**2 + q**2 - 2 * c * p * q) / free
+        gain[((p - c * q) <= 0) | ((q - c * p) <= 0)] = 0.0
+        place = np.unravel_index(int(gain.argmax()), gain.shape)
+        best.append((float(gain[place]), (int(i[place[0]]), int(j[place[1]]))))
+    best.sort(key=lambda item: -item[0])
+    triples = []
+    for _, pair in best[:_REFINED]:
+        for kind in kinds:
+            if kind in names[list(pair)]:
+                continue
+            k = np.flatnonzero(names == kind)
+            gains = [_gain(gram, along, (*pair, int(x))) for x in k]
+            at = int(np.argmax(gains))
+            triples.append((gains[at], (*pair, int(k[at]))))
+    triples.sort(key=lambda item: -item[0])
+    chosen = [places for _, places in best[:_REFINED]]
+    for _, places in triples[:2]:
+        if not any(set(places) == set(other) for other in chosen):
+            chosen.append(places)
+    return [
+        (tuple(str(names[i]) for i in places), [shapes.starts[i] for i in places])
+        for places in chosen
+    ]
+
+
+def _gain(gram: np.ndarray, along: np.ndarray, places: tuple[int, ...]) -> float:
+    """Return the squared signal that some shapes explain; 0 where one is negative."""
+    part, right = gram[np.ix_(places, places)], along[list(places)]
+    scale = np.linalg.lstsq(part, right, rcond=1e-9)[0]
+    return float(scale @ right) if (scale > 0).all() else 0.0
+
+
+@dataclass
+class _Together:
+    parts: list[np.ndarray]
+    shares: list[float]
+    r_w: float
+
+
+def _refined(
+    y: np.ndarray,
+    fits: list[Candidate],
+    starts: list[np.ndarray],
+    sigma: np.ndarray | None,
+) -> _Together:
+    """Fit several structures to one pattern together."""
+    from batteryxr.nmf.kernels.pattern_fit import fit_patterns
+
+    models = [
+        (fit.model, start, fit.bounds) for fit, start in zip(fits, starts, strict=True)
+    ]
+    found = fit_patterns(y, models, sigma)
+    cuts = np.cumsum([len(start) for start in starts])[:-1]
+    parts = np.split(found.values, cuts)
+    power = np.maximum(found.scales, 0.0) * found.lengths
+    total = power.sum() or 1.0
+    return _Together(parts, (power / total).tolist(), found.r_w)

@@ -1,0 +1,89 @@
+"""One method for several samples: a Dataset along ``sample``, or plots overlaid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.plotting import joined, overlaid
+
+
+@checked
+def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any:
+    """Call one accessor method for every sample, and join what comes out.
+
+    Parameters
+    ----------
+    data
+        Records, series or results by the name of their sample.
+    method
+        As it is typed after the object: "echem.cycles", "xanes.fit_lattice",
+        "echem.plot.voltage_profile".
+    **options
+        Of the method. A mapping by the names of the samples gives each its own, such
+        as its mass.
+
+    Returns
+    -------
+    xarray.Dataset, xarray.DataArray or holoviews object
+        Results along ``sample`` (what only some have is missing in the others), plots
+        on one another with a colour for each sample. Methods that plot cycles, rates,
+        dQ/dV, titrations, spectra and series draw a result along ``sample`` alike.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no sample, or no such method.
+
+    Examples
+    --------
+    >>> cells = {"LTMOF": ltmof, "MS10": ms10, "MS20": ms20}
+    >>> mass = {"LTMOF": 3.0, "MS10": 2.9, "MS20": 3.1}
+    >>> cycles = over_samples(
+    ...     cells, "echem.cycles", electrode="cathode", first="charge", mass=mass
+    ... )
+    >>> cycles.echem.plot.cycles()
+    >>> over_samples(cells, "echem.plot.voltage_profile", half_cycles=[1, 2])
+    """
+    if not data:
+        raise ArgumentError("data", dict(data), "at least one sample")
+    parts = method.split(".")
+    found = {}
+    for name, obj in data.items():
+        if not isinstance(obj, xr.DataArray | xr.Dataset):
+            raise ArgumentError(
+                "data", type(obj).__name__, f"a DataArray or Dataset for {name!r}"
+            )
+        own = {
+            key: value[name] if _by_sample(value, data) else value
+            for key, value in options.items()
+        }
+        found[str(name)] = _bound(obj, parts, method)(**own)
+    first = next(iter(found.values()))
+    if isinstance(first, xr.DataArray | xr.Dataset):
+        return joined(found)
+    return overlaid(found)
+
+
+def _by_sample(value: Any, data: Mapping[str, Any]) -> bool:
+    return isinstance(value, Mapping) and set(value) == set(data)
+
+
+def _bound(obj: Any, parts: list[str], method: str) -> Any:
+    bound = obj
+    for part in parts:
+        bound = None if part.startswith("_") else getattr(bound, part, None)
+        if bound is None:
+            raise ArgumentError(
+                "method",
+                method,
+                "a method of an accessor, such as 'echem.cycles'",
+                f"There is no {part!r}.",
+            )
+    if len(parts) < 2 or not callable(bound):
+        raise ArgumentError("method", method, "a method, such as 'echem.cycles'")
+    return bound

@@ -1,0 +1,327 @@
+"""Simulated loops of cycling and impedance: a cell of known circuit, and its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded
+from batteryxr.core.seeds import generator
+
+if TYPE_CHECKING:
+    import os
+
+    from batteryxr.core.bounds.kinds import Mass
+    from batteryxr.core.checks import Count, Fraction, NonNegative, Seed
+
+#: mA h of the cell between its limits, current (mA), and rows apart (s).
+_CAPACITY, _CURRENT, _INTERVAL = 1.2, 0.3, 30.0
+#: Frequencies from high to low: of every spectrum, and of every other one.
+_LISTS = (np.logspace(5, -1, 43), np.logspace(5, -1.3, 39))
+#: Periods of a point, and the least time (s) that one takes; a pause before each.
+_PERIODS, _SHORTEST, _PAUSE = 2.5, 0.25, 5.0
+#: What an outlier is off by, of the modulus.
+_OFF = 0.3
+CIRCUIT = "L0-R0-p(R1,CPE1)-W1"
+_UNITS = {"L0": "H", "R0": "ohm", "R1": "ohm", "CPE1_Q": "ohm-1 s^n", "CPE1_n": "1",
+          "W1": "ohm s^-0.5"}  # fmt: skip
+
+
+class _Spectrum(NamedTuple):
+    """One spectrum: frequencies, when each point was taken, impedance, truth."""
+
+    frequency: np.ndarray
+    time: np.ndarray  # s since it began
+    impedance: np.ndarray
+    truth: dict[str, float]
+
+
+@recorded
+def impedance_loop(
+    *,
+    n_scans: Count = 16,
+    seed: Seed = 0,
+    noise: NonNegative = 0.003,
+    drift: NonNegative = 0.0,
+    fraction: Fraction = 0.0,
+    mass: Mass = 7.0,
+    start: str | np.datetime64 = "2026-03-14T08:26:53",
+) -> xr.DataTree:
+    """Simulate a cell that is charged and discharged, with impedance by turns.
+
+    Parameters
+    ----------
+    n_scans
+        Number of spectra: half of them on charge, half on discharge. Every other has
+        frequencies of its own.
+    seed
+        Of the noise.
+    noise
+        Standard deviation of both parts of the impedance, of its modulus.
+    drift
+        By how much of itself R1 grows while a spectrum is taken.
+    fraction
+        Share of points that are outliers.
+    mass
+        Mass of active material (mg).
+    start
+        When the test begins (UTC).
+
+    Returns
+    -------
+    xarray.DataTree
+        ``echem``, the record, as `read_cycler` gives it; ``impedance``, the spectra,
+        as `read_impedance` gives them; ``truth``, each element of
+        ``L0-R0-p(R1,CPE1)-W1`` on ``spectrum``, at the beginning of it.
+
+    Examples
+    --------
+    >>> loop = impedance_loop(n_scans=4, seed=0)
+    >>> loop["impedance"].sizes["spectrum"], loop["truth"].attrs["circuit"]
+    (4, 'L0-R0-p(R1,CPE1)-W1')
+    """
+    rng = generator(seed)
+    rows, begins, spectra = [], [], []
+    time, share, half = 0.0, 0.0, (n_scans + 1) // 2
+    for k in range(n_scans):
+        sign = 1.0 if k < half else -1.0
+        step = 0.9 / half if k < half else 0.9 / max(n_scans - half, 1)
+        lasting = step * _CAPACITY / _CURRENT * 3600.0
+        t = np.append(np.arange(0.0, lasting, _INTERVAL), lasting)
+        moved = share + sign * step * t / lasting
+        rows.append((time + t, moved, np.full(t.size, sign * _CURRENT)))
+        time, share = time + lasting + _PAUSE, float(moved[-1])
+        one = _spectrum(share, _LISTS[k % 2], drift, rng)
+        left = noise * rng.standard_normal((2, one.frequency.size))
+        odd = rng.random(one.frequency.size) < fraction
+        off = left[0] + 1j * left[1] + _OFF * odd * np.exp(2j * np.pi * rng.random())
+        one = one._replace(impedance=one.impedance + np.abs(one.impedance) * off)
+        begins.append(time)
+        spectra.append(one)
+        time += float(one.time[-1]) + _PAUSE
+    origin = np.datetime64(start, "ns")
+    record = _record(rows, origin, mass, rng)
+    measured, truth = _spectra(spectra, np.array(begins), origin, record)
+    return xr.DataTree.from_dict(
+        {"echem": record, "impedance": measured, "truth": truth}
+    )
+
+
+def _spectrum(
+    share: float, frequency: np.ndarray, drift: float, rng: np.random.Generator
+) -> _Spectrum:
+    """Return what the cell shows when `share` of its capacity is charged."""
+    truth = {
+        "L0": 4e-7,
+        "R0": 3.0 + 0.5 * share,
+        "R1": 14.0 + 60.0 * (share - 0.55) ** 2,
+        "CPE1_Q": 2.5e-5 * (1 + 0.4 * share),
+        "CPE1_n": 0.87,
+        "W1": 3.0 + 2.5 * share**2,
+    }
+    each = np.maximum(_PERIODS / frequency, _SHORTEST)
+    time = np.cumsum(each) - each[0]
+    r1 = truth["R1"] * (1 + drift * time / time[-1])
+    s = 2j * np.pi * frequency
+    z = s * truth["L0"] + truth["R0"]
+    z = z + 1 / (1 / r1 + truth["CPE1_Q"] * s ** truth["CPE1_n"])
+    z = z + truth["W1"] * (1 - 1j) / np.sqrt(2 * np.pi * frequency)
+    return _Spectrum(frequency, time, z, truth)
+
+
+def _volts(share: np.ndarray) -> np.ndarray:
+    return 3.45 + 0.75 * share + 0.06 * np.tanh((share - 0.4) / 0.1)
+
+
+def _record(
+    rows: list[tuple[np.ndarray, ...]],
+    origin: np.datetime64,
+    mass: float,
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    time, share, current = (np.concatenate(c) for c in zip(*rows, strict=True))
+    file = np.repeat(np.arange(len(rows)), [r[0].size for r in rows])
+    volts = _volts(share) + 20.0 * current * 1e-3
+    volts = volts + 1e-4 * rng.standard_normal(time.size)
+    times = origin + (time * 1e9).round().astype("m8[ns]")
+    about = {"units": "1", "long_name": "Piece of a file"}
+    return xr.Dataset(
+        {
+            "voltage": ("record", volts, attributes("voltage")),
+            "current": (
+                "record",
+                current,
+                attributes("current", comment="positive current charges the cell"),
+            ),
+        },
+        {
+            "test_time": ("record", time, attributes("test_time")),
+            "time": ("record", times, {"long_name": "Time (UTC)"}),
+            "file": ("record", file.astype(np.int16), about),
+        },
+        {"mass": mass, "title": "simulated loop of cycling and impedance"},
+    )
+
+
+def _spectra(
+    spectra: list[_Spectrum],
+    begins: np.ndarray,
+    origin: np.datetime64,
+    record: xr.Dataset,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    axis = np.unique(np.concatenate([one.frequency for one in spectra]))
+    shape = len(spectra), axis.size
+    z, at = np.full(shape, np.nan, complex), np.full(shape, np.nan)
+    for k, one in enumerate(spectra):
+        place = np.searchsorted(axis, one.frequency)
+        z[k, place], at[k, place] = one.impedance, one.time
+    on = ("spectrum", "frequency")
+    last = np.searchsorted(record["test_time"].values, begins) - 1
+    # At rest: the voltage without what the current adds.
+    at_rest = record["voltage"].values[last] - 0.02 * record["current"].values[last]
+    number = np.arange(1, len(spectra) + 1)
+    coords: dict[str, Any] = {
+        "spectrum": ("spectrum", number, attributes("spectrum")),
+        "frequency": ("frequency", axis, attributes("frequency")),
+        "time": (
+            "spectrum",
+            origin + (begins * 1e9).round().astype("m8[ns]"),
+            {"long_name": "Time (UTC)"},
+        ),
+        "exposure": (
+            "spectrum",
+            np.array([one.time[-1] for one in spectra]),
+            attributes("exposure"),
+        ),
+        "voltage": ("spectrum", at_rest, attributes("voltage")),
+        "current": ("spectrum", np.zeros(len(spectra)), attributes("current")),
+    }
+    about = {"units": "s", "long_name": "Time since the spectrum began"}
+    measured = xr.Dataset(
+        {
+            "impedance": (on, z, {"units": "ohm", "long_name": "Impedance"}),
+            "point_time": (on, at, about),
+        },
+        coords,
+    )
+    known = {
+        name: (
+            "spectrum",
+            np.array([one.truth[name] for one in spectra]),
+            {"units": units, "long_name": name},
+        )
+        for name, units in _UNITS.items()
+    }
+    truth = xr.Dataset(known, {"spectrum": coords["spectrum"]}, {"circuit": CIRCUIT})
+    return measured, truth
+
+
+@checked
+def write_impedance_loop(
+    data: xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    timezone: str = "Europe/Paris",
+) -> Path:
+    """Write a simulated loop as the two text files that EC-Lab leaves of it.
+
+    Parameters
+    ----------
+    data
+        From `impedance_loop`.
+    path
+        Folder that receives ``loop_01_GCPL.mpt`` and ``loop_02_PEIS.mpt``, which
+        `read_cycler` and `read_impedance` both take.
+    timezone
+        Zone of the cycler's clock, which the files do not name.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such zone.
+
+    Examples
+    --------
+    ::
+
+        write_impedance_loop(impedance_loop(seed=0), "run")
+        spectra = batteryxr.read_impedance("run", timezone="Europe/Paris")
+    """
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        expected = "a zone such as 'Europe/Paris'"
+        raise ArgumentError("timezone", timezone, expected) from error
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    record, spectra = data["echem"].to_dataset(), data["impedance"].to_dataset()
+    begun = record["time"].values[0]
+    rows = {
+        "time/s": record["test_time"].values,
+        "Ewe/V": record["voltage"].values,
+        "<I>/mA": record["current"].values,
+    }
+    technique = "Galvanostatic Cycling with Potential Limitation"
+    _write(folder / "loop_01_GCPL.mpt", technique, rows, begun, zone)
+    technique = "Potentio Electrochemical Impedance Spectroscopy"
+    points = _points(spectra, begun)
+    _write(folder / "loop_02_PEIS.mpt", technique, points, begun, zone)
+    return folder
+
+
+def _points(spectra: xr.Dataset, begun: np.datetime64) -> dict[str, np.ndarray]:
+    """Return the points of all spectra in the order in which they were taken."""
+    z = spectra["impedance"].transpose("spectrum", "frequency").values[:, ::-1]
+    at = spectra["point_time"].transpose("spectrum", "frequency").values[:, ::-1]
+    there = np.isfinite(z)
+    number = np.broadcast_to(np.arange(1, len(z) + 1)[:, None], z.shape)[there]
+    frequency = np.broadcast_to(spectra["frequency"].values[::-1], z.shape)[there]
+    began = (spectra["time"].values - begun) / np.timedelta64(1, "s")
+    return {
+        "freq/Hz": frequency,
+        "Re(Z)/Ohm": z[there].real,
+        "-Im(Z)/Ohm": -z[there].imag,
+        "time/s": (began[:, None] + at)[there],
+        "<Ewe>/V": spectra["voltage"].values[number - 1],
+        "<I>/mA": spectra["current"].values[number - 1],
+        "cycle number": number.astype(float),
+    }
+
+
+def _write(
+    path: Path,
+    technique: str,
+    columns: dict[str, np.ndarray],
+    begun: np.datetime64,
+    zone: ZoneInfo,
+) -> None:
+    import pandas as pd
+
+    start = pd.Timestamp(begun, tz="UTC").tz_convert(zone)
+    written = f"{start:%m/%d/%Y %H:%M:%S}.{start.microsecond // 1000:03d}"
+    header = [
+        "",
+        technique,
+        "",
+        f"Acquisition started on : {written}",
+        "Device : simulated",
+        "",
+        "\t".join(columns) + "\t",
+    ]
+    top = ["EC-Lab ASCII FILE", f"Nb header lines : {len(header) + 2}"]
+    table = zip(*columns.values(), strict=True)
+    rows = ("".join(f"{x:.9E}\t" for x in row) for row in table)
+    text = "\r\n".join([*top, *header, *rows, ""])
+    path.write_bytes(text.encode("latin-1"))

@@ -1,0 +1,197 @@
+"""Which standards a spectrum needs: all subsets fitted, and held against the best."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.composition.combination import lcf
+from batteryxr.xanes.composition.standards import NAMES, by_name
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.core.checks import Count, NonNegative
+    from batteryxr.xanes.spectra import Range
+
+#: Most subsets that are fitted, and confidence from which one is worse than the best.
+_MOST, _WORSE = 5000, 0.95
+_KEPT = ("weight", "weight_error", "energy_shift", "energy_shift_error")
+
+
+@recorded
+def lcf_subsets(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    standards: Annotated[xr.DataArray | Mapping[str, xr.DataArray], OwnLabels()],
+    n_components: Count | None = None,
+    n_best: Count = 20,
+    window: Range | None = None,
+    non_negative: bool = True,
+    closure: bool = False,
+    baseline: Literal[0, 1] | None = None,
+    max_shift: NonNegative = 0.0,
+    shared: bool = False,
+    errors: NonNegative | Mapping[str, float] | None = None,
+) -> xr.Dataset:
+    """Fit spectra by every subset of standards, and test which are as good as the best.
+
+    *Reads once*; spectra are held in memory: take a few, or the mean of regions.
+
+    Parameters
+    ----------
+    spectra
+        A spectrum along `energy`, or some that are to hold the same standards.
+    standards
+        Spectra by name, or along the dimension `standard`.
+    n_components
+        Largest number of standards at a time; by default four, or all that there are.
+    n_best
+        How many subsets to return.
+    window, non_negative, closure, baseline, max_shift, shared, errors
+        As in `lcf`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along `subset`, the best first: `weight` and `weight_error` (and
+        `energy_shift`) along `standard`, NaN where it is left out; `n_standards`;
+        `chi2` and `r_factor` over all spectra; `confidence` that the best fit is
+        better than this one, and not by chance (W. C. Hamilton, Acta Cryst. 18, 502
+        (1965), with as many values as the residuals show to be independent). Below
+        0.95 nobody can tell: the attribute `smallest` names the subset of the fewest
+        standards among those.
+
+    Raises
+    ------
+    ArgumentError
+        If there are more than 5000 subsets.
+
+    Examples
+    --------
+    >>> found = mu.xanes.lcf_subsets(standards=library, n_components=3)
+    >>> found.attrs["smallest"]
+    'Fe2O3 + FeO'
+    """
+    array = as_spectra(spectra, caller="lcf_subsets", names=NAMES).compute()
+    items = by_name(standards)
+    most = min(n_components or 4, len(items))
+    n_subsets = sum(math.comb(len(items), k) for k in range(1, most + 1))
+    if n_subsets > _MOST:
+        raise ArgumentError(
+            "n_components",
+            n_components,
+            f"fewer than {_MOST} subsets; there are {n_subsets}",
+            "Leave out standards that cannot be there, or take fewer at a time.",
+        )
+    subsets = [
+        chosen
+        for size in range(1, most + 1)
+        for chosen in itertools.combinations(items, size)
+    ]
+    with warnings.catch_warnings():  # most subsets fit badly, as they should
+        warnings.simplefilter("ignore", DataQualityWarning)
+        fits = [
+            lcf(
+                array,
+                standards={name: items[name] for name in chosen},
+                window=window,
+                non_negative=non_negative,
+                closure=closure,
+                baseline=baseline,
+                max_shift=max_shift,
+                shared=shared,
+                errors=_of(errors, chosen),
+            )
+            for chosen in subsets
+        ]
+    result = _ranked(fits, subsets, list(items))
+    return inherit(result.isel(subset=slice(n_best)), array, **result.attrs)
+
+
+def _of(
+    errors: float | Mapping[str, float] | None, chosen: tuple[str, ...]
+) -> float | Mapping[str, float] | None:
+    if errors is None or isinstance(errors, float | int):
+        return errors
+    return {name: errors[name] for name in chosen if name in errors}
+
+
+def _ranked(
+    fits: list[xr.Dataset], subsets: list[tuple[str, ...]], names: list[str]
+) -> xr.Dataset:
+    """Put fits side by side, the best first, and test the others against it."""
+    chi2 = np.array([float(fit.chi2.sum()) for fit in fits])
+    order = np.argsort(chi2, kind="stable")
+    best = fits[order[0]]
+    independent = float(best.n_independent.sum())
+    fitted = [_parameters(fit) for fit in fits]
+    left = max(independent - fitted[order[0]], 1.0)
+    confidence = [
+        _confidence(chi2[order[0]] / chi2[k], left, fitted[order[0]] - fitted[k])
+        for k in order
+    ]
+    labels = [" + ".join(subsets[k]) for k in order]
+    sizes = np.array([len(subsets[k]) for k in order])
+    r_factor = np.array([float(fits[k].r_factor_free.mean()) for k in order])
+    columns = {
+        "n_standards": (sizes, "Standards"),
+        "chi2": (chi2[order], "Sum of squared residuals"),
+        "r_factor": (r_factor, "R factor"),
+        "confidence": (np.array(confidence), "Confidence that the best is better"),
+    }
+    wide = [fits[k][[n for n in _KEPT if n in fits[k]]] for k in order]
+    result = xr.concat(
+        [fit.reindex(standard=names) for fit in wide], "subset", coords="minimal"
+    )
+    for name in result.data_vars:
+        result[name].attrs = dict(best[name].attrs)
+    for name, (values, long_name) in columns.items():
+        column = xr.DataArray(values, dims="subset")
+        result[name] = label(column, name, units="1", long_name=long_name)
+    attrs = {"units": "1", "long_name": "Standards"}
+    result = result.assign_coords(subset=("subset", labels, attrs))
+    as_good = np.flatnonzero(np.array(confidence) < _WORSE)
+    smallest = as_good[np.argmin(sizes[as_good])]
+    return result.assign_attrs(
+        smallest=labels[smallest],
+        n_independent=independent,
+    )
+
+
+def _parameters(fit: xr.Dataset) -> int:
+    """Return how many values were fitted to all spectra."""
+    each = fit.sizes["standard"] + fit.sizes.get("order", 0)
+    if "energy_shift" in fit:
+        each += fit.sizes["standard"]
+    return int(each * fit.chi2.size)
+
+
+def _confidence(ratio: float, left: float, more: int) -> float:
+    """Return how sure it is that a fit is better than one of a larger sum of squares.
+
+    Parameters
+    ----------
+    ratio
+        Sum of squares of the better fit over that of the other.
+    left
+        Independent values less parameters of the better fit.
+    more
+        Parameters that it has more; one counts where it has no more.
+    """
+    from scipy.special import betainc
+
+    if not ratio < 1.0:
+        return 0.0
+    return float(1.0 - betainc(0.5 * left, 0.5 * max(more, 1), ratio))

@@ -1,0 +1,1 @@
+"""Diffraction of powders: axes, reflections, lattices, sizes, intensities."""

@@ -1,0 +1,236 @@
+"""What a pattern was measured with, and what its axis means."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+
+from batteryxr.core import bounds
+from batteryxr.core.checks import Fraction, Positive, check_fields
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.model import attributes
+from batteryxr.core.provenance import recorded, replayable
+from batteryxr.core.units import in_units
+from batteryxr.xanes.spectra import axis_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Wavelength = Annotated[Positive, bounds.Physical("wavelength")]
+#: K-alpha 1 and 2 of tubes, in Angstrom (Hoelzer et al., Phys. Rev. A 56, 4554 (1997),
+#: and International Tables for Crystallography C).
+TUBES = {
+    "Cr": (2.289726, 2.293651),
+    "Fe": (1.936041, 1.939973),
+    "Co": (1.788996, 1.792835),
+    "Cu": (1.540593, 1.544427),
+    "Mo": (0.709317, 0.713607),
+    "Ag": (0.559422, 0.563813),
+}
+_TUBE = Literal["Cr", "Fe", "Co", "Cu", "Mo", "Ag"]
+#: Axes of diffraction patterns.
+PATTERN_AXES = ("two_theta", "q", "d")
+
+
+@replayable
+@dataclass(frozen=True, kw_only=True)
+class Diffractometer:
+    """What a powder pattern was measured with.
+
+    Parameters
+    ----------
+    radiation
+        ``"xray"`` or ``"neutron"``.
+    wavelength
+        In Angstrom; of a tube without monochromator, that of K-alpha 1. None: that of
+        `tube`, or as the data tell.
+    tube
+        Anode: its K-alpha doublet is then taken into account.
+    ratio
+        Intensity of K-alpha 2 relative to K-alpha 1; 0 behind a monochromator.
+    radius
+        Of the goniometer, in mm: displacements are then told in mm.
+    polarisation
+        Share of the intensity that is polarised in the plane of diffraction: 0.5 of a
+        tube, about 0 at a synchrotron that diffracts upward.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is out of range.
+    """
+
+    radiation: Literal["xray", "neutron"] = "xray"
+    wavelength: Wavelength | None = None
+    tube: _TUBE | None = None
+    ratio: Fraction = 0.5
+    radius: Positive | None = None
+    polarisation: Fraction = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def doublet(self) -> tuple[float, float] | None:
+        """Wavelength relative to the first line, and intensity, of the second."""
+        if self.tube is None or self.ratio == 0:
+            return None
+        first, second = TUBES[self.tube]
+        return second / first, self.ratio
+
+
+def wavelength_of(
+    data: xr.DataArray | xr.Dataset, instrument: Diffractometer
+) -> float | None:
+    """Return the wavelength in Angstrom: given, of the tube, or as the data tell.
+
+    Raises
+    ------
+    DataError
+        If the data tell several.
+    """
+    if instrument.wavelength is not None:
+        return instrument.wavelength
+    if instrument.tube is not None:
+        return TUBES[instrument.tube][0]
+    if "wavelength" in data.coords:
+        found = in_units(data["wavelength"], "Angstrom", caller="wavelength")
+        values = np.unique(found.values)
+        if values.size > 1 and np.ptp(values) > 1e-6 * values[0]:
+            raise DataError(
+                "wavelength",
+                f"differs between scans, from {values[0]:g} to {values[-1]:g} Angstrom",
+                "Fit scans of one wavelength at a time.",
+            )
+        return float(values[0]) if np.isfinite(values[0]) else None
+    if "wavelength" in data.attrs:
+        return float(data.attrs["wavelength"])
+    try:
+        header = json.loads(str(data.attrs.get("header", "{}")))
+    except ValueError:
+        return None
+    for name, value in header.items() if isinstance(header, dict) else ():
+        if re.search(r"wavelength|lambda|k_?alpha_?1", str(name), re.IGNORECASE):
+            words = re.search(r"\d+\.?\d*(e-?\d+)?", str(value), re.IGNORECASE)
+            number = float(words[0]) if words else math.nan
+            if 1e-12 < number < 1e-8:  # metres, as pyFAI writes them
+                number *= 1e10
+            if 0.01 < number < 30:
+                return number
+    return None
+
+
+@recorded
+def convert_axis(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    axis: Literal["two_theta", "q", "d"],
+    instrument: Diffractometer | None = None,
+) -> xr.DataArray | xr.Dataset:
+    """Tell patterns along another axis: two_theta, q or d.
+
+    *Lazy*. Values stay as they are: each keeps its point, whose label changes.
+
+    Parameters
+    ----------
+    spectra
+        Patterns along one of the three.
+    axis
+        The axis wanted: "two_theta" (deg), "q" (1/Angstrom) or "d" (Angstrom).
+    instrument
+        Tells the wavelength; by default the data do (coordinate or attribute
+        ``wavelength``, or the files' header).
+
+    Returns
+    -------
+    same type as `spectra`
+        With the other axis, rising, and the wavelength as a coordinate.
+
+    Raises
+    ------
+    ArgumentError
+        If the wavelength is not known.
+    DataError
+        If q lies beyond what the wavelength can reach.
+
+    Examples
+    --------
+    >>> scans.xanes.convert_axis(axis="q", instrument=Diffractometer(tube="Cu"))
+    """
+    dim = pattern_axis(spectra, caller="convert_axis")
+    known = wavelength_of(spectra, instrument or Diffractometer())
+    if dim == axis:
+        return with_wavelength(spectra, known)
+    if known is None and "two_theta" in (dim, axis):
+        raise ArgumentError(
+            "instrument",
+            instrument,
+            "a Diffractometer with the wavelength, which the data do not tell",
+            'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
+        )
+    values = axis_of(spectra, dim, caller="convert_axis").values.astype(float)
+    q = to_q(values, dim, known)
+    new = from_q(q, axis, known)
+    if not np.isfinite(new).all():
+        raise DataError(
+            dim,
+            f"reaches beyond what {known} Angstrom can diffract to",
+            "Check the wavelength.",
+        )
+    out = spectra.rename({dim: axis}).assign_coords(
+        {axis: (axis, new, attributes(axis))}
+    )
+    return with_wavelength(out.sortby(axis), known)
+
+
+def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
+    """Return the axis of diffraction patterns.
+
+    Raises
+    ------
+    DimensionError
+        If there is none, or several.
+    """
+    found = [d for d in PATTERN_AXES if d in data.dims]
+    if len(found) != 1:
+        raise DimensionError(
+            f"{caller} needs patterns along one of {list(PATTERN_AXES)}; found "
+            f"{tuple(map(str, data.dims))}. Rename yours: `.rename(...)`."
+        )
+    return found[0]
+
+
+def with_wavelength(
+    data: xr.DataArray | xr.Dataset, known: float | None
+) -> xr.DataArray | xr.Dataset:
+    """Keep the wavelength as a coordinate."""
+    if known is None or "wavelength" in data.coords:
+        return data
+    return data.assign_coords(wavelength=((), known, attributes("wavelength")))
+
+
+def to_q(values: np.ndarray, axis: str, wavelength: float | None) -> np.ndarray:
+    """Return momentum transfers in 1/Angstrom."""
+    if axis == "q":
+        return values
+    if axis == "d":
+        with np.errstate(divide="ignore"):
+            return 2 * np.pi / values
+    assert wavelength is not None
+    return np.asarray(4 * np.pi / wavelength * np.sin(np.radians(values) / 2))
+
+
+def from_q(q: np.ndarray, axis: str, wavelength: float | None) -> np.ndarray:
+    """Return points of an axis from momentum transfers."""
+    if axis == "q":
+        return q
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if axis == "d":
+            return 2 * np.pi / q
+        assert wavelength is not None
+        return np.asarray(2 * np.degrees(np.arcsin(q * wavelength / (4 * np.pi))))

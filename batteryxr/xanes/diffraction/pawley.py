@@ -1,0 +1,390 @@
+"""Whole patterns fitted without a structure: every reflection has its own intensity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.model import attributes, label
+from batteryxr.core.progress import track
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.diffraction import lattices, profiles
+from batteryxr.xanes.diffraction.phases import reflections
+from batteryxr.xanes.results import inherit
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.diffraction.cells import Reflections
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
+    from batteryxr.xanes.diffraction.lattices import Asked, Offset, Phase
+    from batteryxr.xanes.spectra import Range
+
+_LIMIT, _TOLERANCE = 40, 1e-6
+#: How far a reflection is calculated, in its widths.
+_REACH = 15.0
+_FAR = 6.0
+
+
+@recorded
+def fit_pattern(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    candidate: Phase,
+    instrument: Diffractometer | None = None,
+    offset: Offset | None = None,
+    reference: Phase | None = None,
+    limits: Range | None = None,
+    degree: Annotated[int, Bounds(low=0, high=30)] = 8,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Fit whole patterns by a lattice alone, after Pawley.
+
+    *Reads once*. Free are the lattice, what shifts positions, widths that change with
+    the angle, one Lorentzian share, a polynomial background, and the intensity of every
+    reflection: reflections that overlap tell the lattice together.
+
+    Parameters
+    ----------
+    spectra, candidate, instrument, offset, limits, strain
+        As in `fit_lattice`.
+    reference
+        An internal standard whose lattice is known; its reflections are fitted too.
+    degree
+        Of the background, a Chebyshev polynomial.
+    progress
+        Show a bar: True, False, or None for only where somebody watches.
+
+    Returns
+    -------
+    xarray.Dataset
+        Lattice, ``volume`` and ``offset`` as of `fit_lattice`; along ``reflection``
+        ``peak_area`` and ``peak_position``; ``r_wp`` and ``chi2`` (per degree of
+        freedom); ``fitted``, the patterns calculated, and ``background``.
+        ``lattice_flag`` as of `fit_lattice`.
+
+    Raises
+    ------
+    ArgumentError
+        If the wavelength is not known, or no reflection lies in range.
+    DataError
+        If there are more parameters than points.
+
+    Notes
+    -----
+    Pawley, J. Appl. Cryst. 14, 357 (1981). Areas of reflections that overlap wholly
+    belong to both: only their sum is told. Errors are those of counting, scaled by what
+    the fit leaves; lines of other phases are to be left out by `limits`.
+
+    Examples
+    --------
+    >>> whole = xrd.xanes.fit_pattern(candidate="LiNiO2.cif",
+    ...                               instrument=Diffractometer(tube="Cu"))
+    """
+    array, asked = lattices._asked(spectra, instrument, offset, caller="fit_pattern")
+    x, y, rows = lattices._patterns(array, asked.axis, limits)
+    q_range = lattices._q_range(x, asked)
+    lines = reflections(candidate, q_range, asked.instrument)
+    if not lines.form.size:
+        raise ArgumentError("candidate", candidate, "a phase with reflections in range")
+    standard = None
+    if reference is not None:
+        standard = reflections(reference, q_range, asked.instrument)
+    roughly, width = lattices._tracked(x, y, lines, asked, strain)
+    pattern = PawleyModel(x, lines, standard, asked, degree)
+    if pattern.size >= x.size:
+        raise DataError(
+            asked.axis,
+            f"{x.size} points for {pattern.size} parameters",
+            "Use a smaller degree or narrower limits.",
+        )
+    fits = [
+        pattern.fit(y[k], pattern.first(roughly.metric[k], width))
+        for k in track(range(len(y)), "Fitting patterns", progress=progress)
+    ]
+    return _labelled(array, rows, pattern, fits, x)
+
+
+class Whole(NamedTuple):
+    """One pattern fitted."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    areas: np.ndarray
+    area_errors: np.ndarray
+    curve: np.ndarray
+    background: np.ndarray
+    chi2: float
+    r_wp: float
+    ended: bool
+
+
+class PawleyModel:
+    """The model of a whole pattern.
+
+    Shape parameters come first: the metric, the offset, two of the width, the
+    Lorentzian share; intensities and background follow by linear least squares.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        lines: Reflections,
+        standard: Reflections | None,
+        asked: Asked,
+        degree: int,
+    ) -> None:
+        self.x, self.lines, self.standard, self.asked = x, lines, standard, asked
+        self.free = lines.metric.size
+        self.n_shape = self.free + asked.shifts + 3
+        scaled = 2 * (x - x[0]) / (x[-1] - x[0]) - 1
+        self.chebyshev = np.polynomial.chebyshev.chebvander(scaled, degree).T
+        self.n_lines = lines.form.shape[0]
+        self.n_all = self.n_lines + (0 if standard is None else standard.form.shape[0])
+        self.size = self.n_shape + self.n_all + degree + 1
+
+    def first(self, metric: np.ndarray, width: float) -> np.ndarray:
+        """Return where a search starts."""
+        shifts = np.zeros(self.asked.shifts)
+        return np.concatenate([metric, shifts, [width, 0.0, 0.5]])
+
+    def _grow(self, places: np.ndarray) -> np.ndarray:
+        """Return what widths grow with."""
+        if self.asked.axis == "two_theta":
+            return np.tan(np.radians(places) / 2)
+        return places / self.x[-1]
+
+    def shapes(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (all, m) reflections of area 1, their slopes, and places."""
+        metric = p[None, : self.free]
+        at, slopes = lattices.place_slope(metric, self.lines.form, self.asked)
+        at, slopes = at[0], slopes[0]
+        if self.standard is not None:
+            known = self.standard.metric[None]
+            more, _ = lattices.place_slope(known, self.standard.form, self.asked)
+            at = np.concatenate([at, more[0]])
+            slopes = np.concatenate([slopes, np.zeros((more.size, self.free))])
+        at = np.nan_to_num(at, nan=-1e3)
+        shift = []
+        if self.asked.shifts:
+            shift = [lattices.offset_slope(at, self.asked)]
+            at = at + p[self.free] * shift[0]
+        grows = self._grow(at)
+        width = np.maximum(p[-3] + p[-2] * grows, 1e-3 * np.ptp(self.x) / self.x.size)
+        share = float(np.clip(p[-1], 0, 1))
+        parts = self._lines(at, width, share)
+        gaussian = np.sqrt(np.pi / profiles.LN2) / 2
+        unit = (share * np.pi / 2 + (1 - share) * gaussian) * width[:, None]
+        value, d_at, d_width, d_share = (part / unit for part in parts)
+        d_width = d_width - value / width[:, None]
+        d_share = d_share - value * (np.pi / 2 - gaussian) * width[:, None] / unit
+        every = [d_at * slopes[:, [k]] for k in range(self.free)]
+        every += [d_at * s[:, None] for s in shift]
+        every += [d_width, d_width * grows[:, None], d_share]
+        return value, np.stack(every), at
+
+    def _lines(
+        self, at: np.ndarray, width: np.ndarray, share: float
+    ) -> list[np.ndarray]:
+        """Return heights and slopes of the lines, those of a doublet together."""
+        n, m = at.size, self.x.size
+        out = [np.zeros((n, m)) for _ in range(4)]
+        doublet = self.asked.doublet
+        kinds = [(1.0, at, np.ones(n))]
+        if doublet is not None:
+            kinds.append((doublet[1], *profiles.second_line(at, doublet)))
+        total = sum(k[0] for k in kinds)
+        for ratio, places, slope in kinds:
+            low = np.searchsorted(self.x, places - _REACH * width)
+            high = np.searchsorted(self.x, places + _REACH * width)
+            for r in range(n):
+                part = slice(low[r], high[r])
+                if high[r] <= low[r]:
+                    continue
+                found = profiles.shape(self.x[part], places[r], width[r], share)
+                for k, values in enumerate(found):
+                    factor = ratio / total * (slope[r] if k == 1 else 1.0)
+                    out[k][r, part] += factor * values
+        return out
+
+    def fit(self, y: np.ndarray, p: np.ndarray) -> Whole:
+        """Search for the parameters of one pattern."""
+        good = np.isfinite(y)
+        y = np.where(good, y, 0.0)
+        smooth = np.convolve(np.pad(y, 3, "edge"), np.ones(7) / 7, "valid")
+        typical = float(np.median(smooth[good])) if good.any() else 1.0
+        floor = max(0.05 * abs(typical), 1e-9)
+        weight = good / np.maximum(smooth, floor)
+        damping, ended = 1e-2, False
+        state = self._linear(p, y, weight)
+        for turn in range(_LIMIT):
+            matrix, force = self._normal(state, weight)
+            scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+            scaled = matrix / np.outer(scale, scale) + damping * np.eye(len(scale))
+            move = np.linalg.solve(scaled, force / scale) / scale
+            tried = p + move[: self.n_shape]
+            tried[-1] = np.clip(tried[-1], 0.0, 1.0)
+            tried[-3] = max(tried[-3], 0.3 * p[-3] if p[-3] > 0 else p[-3])
+            new = self._linear(tried, y, weight)
+            if new.chi2 < state.chi2:
+                gain = (state.chi2 - new.chi2) / state.chi2
+                p, state, damping = tried, new, max(0.2 * damping, 1e-9)
+                if gain < _TOLERANCE:
+                    ended = True
+                    break
+            else:
+                damping *= 8
+                if damping > 1e6:
+                    ended = True
+                    break
+            if turn == 4:
+                weight = self._without_rays(state, weight)
+                state = self._linear(p, y, weight)
+        return self._told(p, state, y, weight, ended)
+
+    def _without_rays(self, state: _Calculated, weight: np.ndarray) -> np.ndarray:
+        left = np.abs(state.left) * np.sqrt(weight)
+        spread = 1.4826 * float(np.median(left[weight > 0]))
+        far = left > _FAR * max(spread, 1.0)
+        # Wide misfits are not of rays.
+        wide = np.convolve(far, np.ones(7), "same") > 4
+        return np.where(far & ~wide, 0.0, weight)
+
+    def _linear(self, p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> _Calculated:
+        value, slopes, at = self.shapes(p)
+        basis = np.concatenate([value, self.chebyshev])
+        root = np.sqrt(weight)
+        matrix = (basis * weight) @ basis.T
+        scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        scaled = matrix / np.outer(scale, scale) + 1e-10 * np.eye(len(scale))
+        coefficient = np.linalg.solve(scaled, (basis @ (weight * y)) / scale) / scale
+        curve = coefficient @ basis
+        left = y - curve
+        return _Calculated(
+            basis, slopes, coefficient, left, float(((root * left) ** 2).sum()), at
+        )
+
+    def _normal(
+        self, state: _Calculated, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        areas = state.coefficient[: self.n_all]
+        shape = np.einsum("snm,n->sm", state.slopes, areas)
+        slopes = np.concatenate([shape, state.basis])
+        weighted = slopes * weight
+        return weighted @ slopes.T, weighted @ state.left
+
+    def _told(
+        self,
+        p: np.ndarray,
+        state: _Calculated,
+        y: np.ndarray,
+        weight: np.ndarray,
+        ended: bool,
+    ) -> Whole:
+        matrix, _ = self._normal(state, weight)
+        if not 0 < p[-1] < 1:  # at its end, and taken as known
+            k = self.n_shape - 1
+            matrix[k, :] = matrix[:, k] = 0.0
+            matrix[k, k] = 1.0
+        scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        scaled = matrix / np.outer(scale, scale) + 1e-10 * np.eye(len(scale))
+        covariance = np.linalg.inv(scaled) / np.outer(scale, scale)
+        free = max(int((weight > 0).sum()) - self.size, 1)
+        chi2 = state.chi2 / free
+        covariance *= max(chi2, 1e-12)
+        errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        lines = slice(self.n_shape, self.n_shape + self.n_lines)
+        total = float((weight * y**2).sum())
+        return Whole(
+            p,
+            covariance[: self.n_shape, : self.n_shape],
+            state.coefficient[: self.n_lines],
+            errors[lines],
+            y - state.left,
+            state.coefficient[self.n_all :] @ self.chebyshev,
+            chi2,
+            float(np.sqrt(state.chi2 / total)) if total > 0 else np.nan,
+            ended,
+        )
+
+
+class _Calculated(NamedTuple):
+    """A pattern calculated: linear parameters, slopes, and what is left."""
+
+    basis: np.ndarray
+    slopes: np.ndarray
+    coefficient: np.ndarray
+    left: np.ndarray
+    chi2: float
+    at: np.ndarray
+
+
+def _labelled(
+    array: xr.DataArray,
+    rows: xr.DataArray,
+    pattern: PawleyModel,
+    fits: list[Whole],
+    x: np.ndarray,
+) -> xr.Dataset:
+    asked, free = pattern.asked, pattern.free
+    shape, dims = rows.shape, [str(d) for d in rows.dims]
+    p = np.stack([f.values for f in fits])
+    covariance = np.stack([f.covariance for f in fits])
+    chi2 = np.array([f.chi2 for f in fits])
+    areas = np.stack([f.areas for f in fits])
+    errors = np.stack([f.area_errors for f in fits])
+    ended = np.array([f.ended for f in fits])
+    seen = (areas > 4 * errors).sum(axis=1)
+    flag = np.where(ended & (seen >= free), 0, lattices.MISSING)
+    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), lattices.MISFIT, 0)
+    known = np.where(flag & lattices.MISSING, np.nan, 1.0)
+    shift, shift_error = np.full((2, len(fits)), np.nan)
+    if asked.shifts:
+        shift = p[:, free] * known
+        shift_error = np.sqrt(np.maximum(covariance[:, free, free], 0)) * known
+    solved = lattices.Solved(
+        p[:, :free] * known[:, None],
+        covariance[:, :free, :free],
+        shift,
+        shift_error,
+        np.sqrt(chi2),
+        flag.astype(np.int8),
+    )
+    system = pattern.lines.system
+    out = lattices.lattice_variables(solved, system, shape, dims, asked)
+    out["lattice_misfit"].attrs["long_name"] = "What the fit leaves, in counting errors"
+    units = attributes(asked.axis)["units"]
+    data_units = str(array.attrs.get("units", "1"))
+    area_units = units if data_units == "1" else f"{data_units} {units}"
+    along = (*shape, pattern.n_lines), [*dims, "reflection"]
+    out |= lattices._pair("peak_area", areas, errors, area_units, "Area", *along)
+    at = lattices.place(p[:, :free], pattern.lines.form, asked)
+    places = xr.DataArray(at.reshape(along[0]), dims=along[1])
+    out["peak_position"] = label(
+        places, "peak_position", units=units, long_name="Position without offset"
+    )
+    for name, values, words in (
+        ("r_wp", np.array([f.r_wp for f in fits]), "Weighted profile R factor"),
+        ("chi2", chi2, "chi2 per degree of freedom"),
+    ):
+        told = xr.DataArray(values.reshape(shape), dims=dims)
+        out[name] = label(told, name, units="1", long_name=words)
+    for name, curves, words in (
+        ("fitted", [f.curve for f in fits], "Pattern fitted"),
+        ("background", [f.background for f in fits], "Background"),
+    ):
+        curve = xr.DataArray(
+            np.reshape(curves, (*shape, x.size)), dims=[*dims, asked.axis]
+        )
+        out[name] = label(curve, name, units=data_units, long_name=words)
+    coords: dict[str, Any] = dict(rows.coords)
+    attrs = {"units": "1", "long_name": "Reflection"}
+    coords["reflection"] = ("reflection", pattern.lines.names, attrs)
+    coords[asked.axis] = (asked.axis, x, attributes(asked.axis))
+    if asked.wavelength is not None:
+        coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
+    result = xr.Dataset(out).assign_coords(coords)
+    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)

@@ -1,0 +1,62 @@
+"""The reflections of a phase, from a file, a crystal or a lattice alone."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.crystals import Crystal, read_crystal
+from batteryxr.xanes.diffraction.cells import (
+    CENTRED,
+    Cell,
+    Reflections,
+    form_of,
+    indices,
+    metric_of,
+    system_of,
+)
+from batteryxr.xanes.diffraction.intensities import line_power
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
+
+#: Reflections weaker than this share of the strongest are not looked for.
+_WEAK = 1e-3
+
+
+def reflections(
+    phase: str | os.PathLike[str] | Crystal | Cell,
+    q_range: tuple[float, float],
+    instrument: Diffractometer,
+) -> Reflections:
+    """Return the reflections of a phase within a range of q, by rising q."""
+    crystal = as_phase(phase)
+    if isinstance(crystal, Cell):
+        vectors, system = crystal.vectors, crystal.system
+        hkl = indices(vectors, q_range[1])
+        hkl = hkl[CENTRED[crystal.centring](*hkl.T)]
+        power = np.ones(len(hkl))
+    else:
+        vectors, system = crystal.cell, system_of(crystal.cell)
+        hkl = indices(vectors, q_range[1])
+        power = line_power(crystal, hkl, instrument)
+    form, metric = form_of(hkl, system), metric_of(vectors, system)
+    # The last of a family has the indices that are written: positive and falling.
+    keys, inverse = np.unique(form, axis=0, return_inverse=True)
+    inverse = np.ravel(inverse)
+    total = np.bincount(inverse, power, len(keys))
+    rank = np.lexsort((*hkl.T[::-1], (hkl >= 0).sum(axis=1)))
+    last = np.zeros(len(keys), int)
+    last[inverse[rank]] = rank
+    q = 2 * np.pi * np.sqrt(keys @ metric)
+    strength = total / total.max() if total.size else total
+    seen = (q >= q_range[0]) & (q <= q_range[1]) & (strength > _WEAK)
+    order = np.flatnonzero(seen)[np.argsort(q[seen], kind="stable")]
+    return Reflections(hkl[last[order]], keys[order], metric, strength[order], system)
+
+
+def as_phase(phase: str | os.PathLike[str] | Crystal | Cell) -> Crystal | Cell:
+    """Read a crystal where a file is named."""
+    return read_crystal(phase) if isinstance(phase, str | os.PathLike) else phase

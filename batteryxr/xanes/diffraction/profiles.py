@@ -1,0 +1,244 @@
+"""Pseudo-Voigt reflections, with or without a doublet, on many patterns at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+LN2 = np.log(2.0)
+_LIMIT = 40
+_TOLERANCE = 1e-7
+#: Residuals beyond so many standard deviations are rays or foreign lines.
+_FAR = 5.0
+
+
+class ReflectionFits(NamedTuple):
+    """Fits of one reflection in N patterns.
+
+    Attributes
+    ----------
+    values, errors : (N, 6) float64
+        Height, position, full width at half maximum, Lorentzian share, level and slope
+        of the background.
+    area, area_error : (N,) float64
+        Of both lines of a doublet.
+    chi2 : (N,) float64
+        Per degree of freedom.
+    converged : (N,) bool
+        Whether the search ended, inside its bounds.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    area: np.ndarray
+    area_error: np.ndarray
+    chi2: np.ndarray
+    converged: np.ndarray
+
+
+def second_line(
+    position: np.ndarray, doublet: tuple[float, float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where K-alpha 2 lies (deg), and its slope against K-alpha 1."""
+    assert doublet is not None
+    half = np.radians(position) / 2
+    sine = np.minimum(doublet[0] * np.sin(half), 1.0)
+    other = np.arcsin(sine)
+    slope = doublet[0] * np.cos(half) / np.maximum(np.cos(other), 1e-9)
+    return np.degrees(2 * other), slope
+
+
+def shape(
+    x: np.ndarray, position: np.ndarray, width: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return a pseudo-Voigt of height 1, and d/dposition, d/dwidth, d/dshare."""
+    u = 2 * (x - position) / width
+    squared = u * u
+    lorentz = 1 / (1 + squared)
+    gauss = np.exp(-LN2 * squared)
+    value = share * lorentz + (1 - share) * gauss
+    slope = 2 * u * (share * lorentz * lorentz + (1 - share) * LN2 * gauss)
+    return value, 2 * slope / width, u * slope / width, lorentz - gauss
+
+
+def curve(
+    x: np.ndarray, p: np.ndarray, doublet: tuple[float, float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, m) models and (N, 6, m) slopes at points x (N, m)."""
+    height, place, width, share = (p[:, k, None] for k in range(4))
+    value, d_place, d_width, d_share = shape(x, place, width, share)
+    if doublet is not None:
+        where, slope = second_line(place, doublet)
+        other = shape(x, where, width, share)
+        value = value + doublet[1] * other[0]
+        d_place = d_place + doublet[1] * slope * other[1]
+        d_width = d_width + doublet[1] * other[2]
+        d_share = d_share + doublet[1] * other[3]
+    middle = x.mean(axis=1, keepdims=True)
+    away = x - middle
+    model = height * value + p[:, 4, None] + p[:, 5, None] * away
+    slopes = np.stack(
+        [
+            value,
+            height * d_place,
+            height * d_width,
+            height * d_share,
+            np.ones_like(x),
+            away,
+        ],
+        axis=1,
+    )
+    return model, slopes
+
+
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    *,
+    width: float,
+    doublet: tuple[float, float] | None,
+) -> ReflectionFits:
+    """Fit one reflection near `start` (N,) in windows x, y of (N, m) points.
+
+    Levenberg and Marquardt's search on all patterns together; weights are those of
+    counting, smoothed, and what lies far off at the end counts no more.
+    """
+    good = np.isfinite(y)
+    y = np.where(good, y, 0.0)
+    level = _smooth(y)
+    floor = np.maximum(0.05 * np.median(level, axis=1, keepdims=True), 1e-9)
+    weight = good / np.maximum(level, np.where(floor > 1e-9, floor, 1.0))
+    p = _first(x, y, start, width)
+    span = np.ptp(x, axis=1)
+    step = np.abs(np.diff(x, axis=1)).mean(axis=1)
+    low = np.stack([np.full(len(x), -np.inf), x[:, 0], step, np.zeros(len(x))], 1)
+    high = np.stack([np.full(len(x), np.inf), x[:, -1], span, np.ones(len(x))], 1)
+    p, ended = _search(x, y, weight, p, (low, high), doublet)
+    model, _ = curve(x, p, doublet)
+    left = (y - model) * np.sqrt(weight)
+    spread = 1.4826 * np.median(np.abs(left), axis=1, keepdims=True)
+    far = np.abs(left) > _FAR * np.maximum(spread, 1e-12)
+    odd = np.flatnonzero(far.any(axis=1) & (far.mean(axis=1) < 0.2))
+    if odd.size:
+        weight[odd] = np.where(far[odd], 0.0, weight[odd])
+        again = _search(
+            x[odd], y[odd], weight[odd], p[odd], (low[odd], high[odd]), doublet
+        )
+        p[odd], ended[odd] = again
+    return _told(x, y, weight, p, (low, high), doublet, ended)
+
+
+def _first(x: np.ndarray, y: np.ndarray, start: np.ndarray, width: float) -> np.ndarray:
+    ends = np.sort(y, axis=1)
+    base = ends[:, : max(2, y.shape[1] // 4)].mean(axis=1)
+    near = np.abs(x - start[:, None]) <= 0.75 * width
+    top = np.where(near, y, -np.inf).max(axis=1)
+    top = np.where(np.isfinite(top), top, base)
+    ones = np.ones(len(x))
+    parts = (np.maximum(top - base, 1e-6), start, width * ones, 0.5 * ones, base)
+    return np.stack([*parts, 0 * ones], axis=1)
+
+
+def _smooth(y: np.ndarray) -> np.ndarray:
+    padded = np.pad(y, ((0, 0), (2, 2)), "edge")
+    return np.asarray(
+        np.lib.stride_tricks.sliding_window_view(padded, 5, axis=1).mean(axis=2)
+    )
+
+
+def _search(
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    p: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+    doublet: tuple[float, float] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    p = p.copy()
+    n = len(p)
+    damping = np.full(n, 1e-2)
+    ended = np.zeros(n, bool)
+    active = np.arange(n)
+    model, slopes = curve(x, p, doublet)
+    chi2 = (weight * (y - model) ** 2).sum(axis=1)
+    for _ in range(_LIMIT):
+        w = weight[active]
+        weighted = slopes * w[:, None]
+        matrix = weighted @ slopes.transpose(0, 2, 1)
+        force = (weighted @ (y[active] - model)[:, :, None])[:, :, 0]
+        held = np.zeros_like(force, bool)
+        held[:, :4] = (p[active, :4] <= bounds[0][active]) & (force[:, :4] < 0)
+        held[:, :4] |= (p[active, :4] >= bounds[1][active]) & (force[:, :4] > 0)
+        matrix[held[:, :, None] | held[:, None, :]] = 0.0
+        force[held] = 0.0
+        diagonal = np.einsum("nii->ni", matrix)
+        diagonal[held] = 1.0
+        diagonal += damping[active, None] * diagonal + 1e-12 * (
+            diagonal.max(axis=1, keepdims=True) + 1e-30
+        )
+        move = np.linalg.solve(matrix, force[:, :, None])[:, :, 0]
+        tried = p[active] + move
+        tried[:, :4] = np.clip(tried[:, :4], bounds[0][active], bounds[1][active])
+        new_model, new_slopes = curve(x[active], tried, doublet)
+        new = (w * (y[active] - new_model) ** 2).sum(axis=1)
+        better = new < chi2[active]
+        gain = (chi2[active] - new) / np.maximum(chi2[active], 1e-300)
+        damping[active] *= np.where(better, 0.2, 8.0)
+        p[active[better]] = tried[better]
+        model[better], slopes[better] = new_model[better], new_slopes[better]
+        done = (better & (gain < _TOLERANCE)) | (damping[active] > 1e8)
+        chi2[active[better]] = new[better]
+        ended[active[done]] = True
+        if done.all():
+            break
+        left = ~done
+        active, model, slopes = active[left], model[left], slopes[left]
+    return p, ended
+
+
+def _told(
+    x: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    p: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+    doublet: tuple[float, float] | None,
+    ended: np.ndarray,
+) -> ReflectionFits:
+    model, slopes = curve(x, p, doublet)
+    matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
+    # A share at its end is taken as known.
+    at_end = (p[:, 3] <= bounds[0][:, 3]) | (p[:, 3] >= bounds[1][:, 3])
+    matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
+    matrix[at_end, 3, 3] = 1.0
+    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-300))
+    scaled = matrix / scale[:, :, None] / scale[:, None, :]
+    scaled += 1e-12 * np.eye(6)
+    covariance = np.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :]
+    free = np.maximum((weight > 0).sum(axis=1) - 6, 1)
+    chi2 = (weight * (y - model) ** 2).sum(axis=1) / free
+    covariance *= chi2[:, None, None]
+    errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0.0))
+    errors[at_end, 3] = np.nan
+    height, width, share = p[:, 0], p[:, 2], p[:, 3]
+    gaussian = np.sqrt(np.pi / LN2) / 2
+    unit = share * np.pi / 2 + (1 - share) * gaussian
+    lines = 1.0 if doublet is None else 1 + doublet[1]
+    area = lines * height * width * unit
+    slope = lines * np.stack(
+        [
+            width * unit,
+            height * unit,
+            np.where(at_end, 0.0, height * width * (np.pi / 2 - gaussian)),
+        ],
+        axis=1,
+    )
+    part = covariance[:, [0, 2, 3]][:, :, [0, 2, 3]]
+    variance = np.einsum("ni,nij,nj->n", slope, part, slope)
+    inside = (p[:, 1] > bounds[0][:, 1]) & (p[:, 1] < bounds[1][:, 1])
+    inside &= (p[:, 2] > bounds[0][:, 2]) & (p[:, 2] < bounds[1][:, 2])
+    return ReflectionFits(
+        p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside
+    )

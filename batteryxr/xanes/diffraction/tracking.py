@@ -1,0 +1,206 @@
+"""Where the reflections of a lattice lie in a series, roughly: found all together."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.xanes.diffraction.instrument import from_q
+
+if TYPE_CHECKING:
+    from batteryxr.xanes.diffraction.cells import Reflections
+
+#: Widths that are tried, in steps of the axis and as shares of its span.
+_WIDTHS = (3.0, 5.0, 8.0, 13.0, 20.0, 32.0)
+#: How far a lattice moves from one scan to the next, in steps of the grid, and what
+#: that costs of the score; what any move costs.
+_REACHES = ((3, 0.0), (15, 1.0))
+_FAR = 2.5
+#: Reflections that are looked at to find the lattice.
+_MOST, _MANY = 12, 40
+#: How far coefficients of a metric may move apart.
+_ANISOTROPIC = 0.012
+_BLOCK = 3_000_000
+
+
+class Track(NamedTuple):
+    """A lattice along a series.
+
+    Attributes
+    ----------
+    metric : (N, free) float64
+        Coefficients of the reciprocal metric.
+    width : float
+        Of the reflections, in points of the axis.
+    score : (N,) float64
+        How far the reflections stand out of the noise, summed up.
+    """
+
+    metric: np.ndarray
+    width: float
+    score: np.ndarray
+
+
+def follow(
+    x: np.ndarray,
+    y: np.ndarray,
+    lines: Reflections,
+    *,
+    axis: str,
+    wavelength: float | None,
+    strain: float,
+    width: float | None = None,
+) -> Track:
+    """Find the lattice in every pattern (N, m), near a start."""
+    strongest = np.sort(np.argsort(-lines.strength, kind="stable")[:_MOST])
+    few = lines.keep(strongest)
+    grid = np.linspace(x[0], x[-1], x.size)
+    even = np.stack([np.interp(grid, x, row) for row in y])
+    step = grid[1] - grid[0]
+    best: tuple[float, float] | None = None
+    some = even[:: max(1, len(even) // 24)]
+    for tried in _WIDTHS if width is None else ():
+        response = _matched(some, tried)
+        score, _ = _scores(response, grid, few, axis, wavelength, strain, tried * step)
+        top = float(np.median(score.max(axis=1)))
+        if best is None or top > best[0]:
+            best = top, tried
+    width = best[1] if width is None and best is not None else width
+    assert width is not None
+    response = _matched(even, width)
+    score, table = _scores(response, grid, few, axis, wavelength, strain, width * step)
+    path = _path(score.reshape(len(y), *_shape(table)))
+    factor = table[path]
+    metric = lines.metric * _spread(factor, lines.metric.size)
+    if factor.shape[1] < lines.metric.size:
+        many = lines.keep(np.sort(np.argsort(-lines.strength, kind="stable")[:_MANY]))
+        for wide in (2.0, 1.0):
+            broad = _matched(even, wide * width)
+            metric = _one_by_one(broad, grid, many, metric, axis, wavelength, strain)
+    return Track(metric, width, score[np.arange(len(y)), path])
+
+
+def _matched(y: np.ndarray, width: float) -> np.ndarray:
+    """Return how far what looks like a reflection stands out of the noise."""
+    half = int(np.ceil(2.5 * width))
+    t = np.arange(-half, half + 1)
+    kernel = np.exp(-4 * np.log(2) * (t / width) ** 2)
+    # Without the level and slope of a background.
+    basis = np.stack([np.ones_like(t, float), t * 1.0], 1)
+    kernel -= basis @ np.linalg.lstsq(basis, kernel, rcond=None)[0]
+    kernel /= np.sqrt((kernel**2).sum())
+    noise = 1.4826 * np.median(np.abs(np.diff(y, 2, axis=1)), axis=1) / np.sqrt(6)
+    noise = np.where(noise > 0, noise, np.maximum(np.abs(y).max(axis=1), 1e-12) * 1e-6)
+    padded = np.pad(y, ((0, 0), (half, half)), "reflect")
+    from scipy.ndimage import correlate1d
+
+    found = correlate1d(padded, kernel, axis=1)[:, half:-half]
+    return np.asarray(np.log1p(np.maximum(found / noise[:, None], 0.0)))
+
+
+def _shape(table: np.ndarray) -> tuple[int, ...]:
+    return tuple(len(np.unique(table[:, k])) for k in range(table.shape[1]))
+
+
+def _spread(factor: np.ndarray, free: int) -> np.ndarray:
+    """Return a factor for each coefficient of the metric."""
+    if factor.shape[1] == free:
+        return factor
+    return np.repeat(factor[:, :1], free, axis=1)
+
+
+def _scores(
+    response: np.ndarray,
+    grid: np.ndarray,
+    lines: Reflections,
+    axis: str,
+    wavelength: float | None,
+    strain: float,
+    width: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, states) scores, and the factors of the metric of each state."""
+    free = lines.metric.size
+    axes = free if free <= 2 else 1
+    middle = 0.5 * (grid[0] + grid[-1])
+    # A third of a width where the axis is most sensitive to the lattice.
+    q = _axis_to_q(np.array([middle, middle + width]), axis, wavelength)
+    fine = max(0.3 * abs(q[1] - q[0]) / q[0], 2 * strain / (120 if axes == 2 else 600))
+    n = 2 * int(np.ceil(strain / fine)) + 1
+    strains = np.linspace(-strain, strain, n)
+    table = np.array(list(itertools.product(1 / (1 + strains) ** 2, repeat=axes)))
+    metric = lines.metric * _spread(table, free)
+    place = from_q(2 * np.pi * np.sqrt(metric @ lines.form.T), axis, wavelength)
+    at = (place - grid[0]) / (grid[1] - grid[0])
+    inside = np.isfinite(at) & (at >= 0) & (at <= grid.size - 1)
+    index = np.where(inside, np.rint(np.nan_to_num(at)), 0).astype(int)
+    index = np.clip(index, 0, grid.size - 1)
+    score = np.zeros((len(response), len(table)))
+    for k in range(lines.form.shape[0]):
+        score += np.where(inside[:, k], response[:, index[:, k]], 0.0)
+    return score / np.sqrt(lines.form.shape[0]), table
+
+
+def _one_by_one(
+    response: np.ndarray,
+    grid: np.ndarray,
+    lines: Reflections,
+    metric: np.ndarray,
+    axis: str,
+    wavelength: float | None,
+    strain: float,
+) -> np.ndarray:
+    """Move one coefficient of the metric after the other to where lines stand out."""
+    free = metric.shape[1]
+    scale = metric[0].copy()
+    for k, (i, j) in enumerate(((1, 2), (0, 2), (0, 1)) if free == 6 else ((0, 2),)):
+        if 3 + k < free:
+            scale[3 + k] = np.sqrt(scale[i] * scale[j])
+    moves = np.linspace(-1, 1, 61) * min(strain, _ANISOTROPIC)
+    rows = np.arange(len(metric))
+    for turn in range(6 * free):
+        k = turn % free
+        tried = np.repeat(metric[:, None], moves.size, axis=1)
+        tried[:, :, k] += scale[k] * moves * 0.7 ** (turn // free)
+        power = np.maximum(tried @ lines.form.T, 1e-12)
+        place = from_q(2 * np.pi * np.sqrt(power), axis, wavelength)
+        at = np.nan_to_num((place - grid[0]) / (grid[1] - grid[0]), nan=-1)
+        inside = (at >= 0) & (at <= grid.size - 1)
+        index = np.clip(np.rint(at), 0, grid.size - 1).astype(int)
+        found = response[rows[:, None, None], index]
+        score = np.where(inside, found, 0).sum(axis=2) - 1e-6 * np.abs(moves)
+        metric[:, k] = tried[rows, score.argmax(axis=1), k]
+    return metric
+
+
+def _axis_to_q(x: np.ndarray, axis: str, wavelength: float | None) -> np.ndarray:
+    from batteryxr.xanes.diffraction.instrument import to_q
+
+    return to_q(x, axis, wavelength)
+
+
+def _path(score: np.ndarray) -> np.ndarray:
+    """Return the path of highest scores; what moves far from scan to scan pays."""
+    from scipy.ndimage import maximum_filter
+
+    n, *shape = score.shape
+    total = np.empty_like(score)
+    total[0] = score[0]
+    for k in range(1, n):
+        before = total[k - 1]
+        reached = np.full(shape, before.max() - _FAR)
+        for reach, price in _REACHES:
+            near = maximum_filter(before, 2 * reach + 1, mode="nearest")
+            reached = np.maximum(reached, near - price)
+        total[k] = score[k] + reached
+    places = np.indices(shape).reshape(len(shape), -1)
+    path = np.empty(n, int)
+    path[-1] = int(np.argmax(total[-1]))
+    for k in range(n - 2, -1, -1):
+        apart = np.abs(places - places[:, [path[k + 1]]]).max(axis=0)
+        price = np.full(apart.shape, _FAR)
+        for reach, cost in _REACHES[::-1]:
+            price[apart <= reach] = cost
+        path[k] = int(np.argmax(total[k].ravel() - price))
+    return path

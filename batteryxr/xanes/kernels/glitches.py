@@ -1,0 +1,151 @@
+"""Points that stand out from a spectrum, and what is put in their place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Points to either side by which a point is predicted, and most rounds of the search.
+_BESIDE, _ROUNDS = 2, 6
+#: Points to either side among which structure is told from glitches, and by how much
+#: they may be missed there.
+_NEAR, _STRUCTURE = 6, 4.0
+#: Share of a deviation that a neighbour is missed by, to the other side.
+_MISLED = 0.4
+
+
+def find_glitches(data: np.ndarray, *, x: np.ndarray, threshold: float) -> np.ndarray:
+    """Tell which points no smooth curve through their neighbours explains.
+
+    The largest deviation of a neighbourhood is taken out, then its neighbours are
+    judged anew without it.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Spectra; missing values stay missing and are no glitches.
+    x : (m,)
+        Energies.
+    threshold
+        In standard deviations of the noise.
+
+    Returns
+    -------
+    (..., m) bool
+    """
+    rows = data.reshape(-1, data.shape[-1]).astype(float)
+    out = np.zeros(rows.shape, bool)
+    for row, found in zip(rows, out, strict=True):
+        _find(row, x, threshold, found)
+    return out.reshape(data.shape)
+
+
+def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> None:
+    there = np.isfinite(y)
+    for _ in range(_ROUNDS):
+        use = np.flatnonzero(there & ~found)
+        if use.size < 2 * _NEAR:
+            return
+        left = _missed(x[use], y[use])
+        size = np.abs(left)
+        inner = size[_BESIDE:-_BESIDE]
+        noise = np.median(inner) / 0.6745
+        floor = 1e-9 * np.ptp(y[use])  # what rounding leaves of an exact curve
+        loud = size > max(threshold * noise, floor)
+        loud &= size > _STRUCTURE * _local(size)
+        loud &= (size >= _highest(size)) & _is_lone(left)
+        if not loud.any():
+            return
+        limit = max(threshold * noise, floor)
+        for k in np.flatnonzero(loud):
+            found[use[_guilty(x[use], y[use], k, limit)]] = True
+
+
+def _guilty(x: np.ndarray, y: np.ndarray, k: int, limit: float) -> list[int]:
+    """Return which points near the one that stands out most explain what is missed.
+
+    It alone; or, where that leaves much, two of those beside it, between which a sound
+    point seems to be the one that is wrong.
+    """
+    start, stop = max(k - 2 * _NEAR, 0), min(k + 2 * _NEAR + 1, y.size)
+
+    def worst(out: list[int]) -> float:
+        kept = np.delete(np.arange(start, stop), [i - start for i in out])
+        return float(
+            np.abs(_missed(x[kept], y[kept]))[2 + _BESIDE : -2 - _BESIDE].max()
+        )
+
+    alone = worst([k])
+    pairs = [(k - 1, k + 1), (k - 1, k), (k, k + 1), (k - 2, k), (k, k + 2)]
+    pairs += [(k + 1, k + 2), (k - 2, k - 1)]
+    inside = [list(p) for p in pairs if start <= p[0] and p[1] < stop]
+    if alone <= limit or not inside:
+        return [k]
+    left = [worst(pair) for pair in inside]
+    best = int(np.argmin(left))
+    return inside[best] if left[best] < 0.5 * alone else [k]
+
+
+def _missed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return by how much a cubic through four neighbours misses each point.
+
+    In units that are alike for equal noise; two points at either end are not judged.
+    """
+    m = y.size
+    left = np.zeros(m)
+    inner = slice(_BESIDE, m - _BESIDE)
+    near = [x[k : m - 4 + k] for k in range(5)]
+    predicted, square = np.zeros(m - 4), np.ones(m - 4)
+    for k in (0, 1, 3, 4):
+        weight = np.ones(m - 4)
+        for other in {0, 1, 3, 4} - {k}:
+            weight *= (near[2] - near[other]) / (near[k] - near[other])
+        predicted += weight * y[k : m - 4 + k]
+        square += weight**2
+    left[inner] = (y[inner] - predicted) / np.sqrt(square)
+    return left
+
+
+def _local(size: np.ndarray) -> np.ndarray:
+    """Return the median of what lies around each point, but for it and those next."""
+    padded = np.pad(size, _NEAR, mode="reflect")
+    around = [
+        padded[_NEAR + k : padded.size - _NEAR + k]
+        for k in range(-_NEAR, _NEAR + 1)
+        if abs(k) > _BESIDE
+    ]
+    return np.asarray(np.median(around, axis=0))
+
+
+def _is_lone(left: np.ndarray) -> np.ndarray:
+    """Tell which points mislead what is predicted of those beside them.
+
+    A glitch is in the curve of its neighbours, which they miss to the other side. A
+    sharp feature of several points is missed to one side all along.
+    """
+    before, after = np.roll(left, 1), np.roll(left, -1)
+    against = np.maximum(-np.sign(left) * before, -np.sign(left) * after)
+    same = np.minimum(-np.sign(left) * before, -np.sign(left) * after)
+    size = np.abs(left)
+    return np.asarray((against > _MISLED * size) & (same > -0.5 * size))
+
+
+def _highest(size: np.ndarray) -> np.ndarray:
+    """Return the largest value within two points of each."""
+    padded = np.pad(size, _BESIDE)
+    around = [padded[k : k + size.size] for k in range(2 * _BESIDE + 1)]
+    return np.asarray(np.max(around, axis=0))
+
+
+def bridge(data: np.ndarray, bad: np.ndarray, *, x: np.ndarray) -> np.ndarray:
+    """Return spectra in which bad points lie on a curve through their neighbours."""
+    from scipy.interpolate import PchipInterpolator
+
+    rows = np.array(data.reshape(-1, data.shape[-1]), dtype=float)
+    marks = np.broadcast_to(bad, data.shape).reshape(rows.shape)
+    for row, mark in zip(rows, marks, strict=True):
+        good = np.isfinite(row) & ~mark
+        if mark.any() and good.sum() >= 2:
+            row[mark] = PchipInterpolator(x[good], row[good])(x[mark])
+    return rows.reshape(data.shape).astype(
+        data.dtype if data.dtype.kind == "f" else float
+    )

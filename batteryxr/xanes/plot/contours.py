@@ -1,0 +1,204 @@
+"""A series as one picture, beside its voltage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import require_variables
+from batteryxr.core.plotting import NEUTRAL, axis_label, load_hvplot
+from batteryxr.xanes.plot.ticks import ticks
+from batteryxr.xanes.preparing.inputs import signal
+
+if TYPE_CHECKING:
+    import holoviews
+    import xarray as xr
+
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
+    from batteryxr.xanes.diffraction.lattices import Phase
+    from batteryxr.xanes.spectra import Range
+
+#: Pixels of the picture: more than a screen shows.
+_ROWS, _COLUMNS = 700, 900
+#: Longest interval between scans that is filled, in usual ones.
+_GAP = 4.0
+_LABELS = 9
+_HEIGHT = 420
+_ENDS = (1, 99.5)
+
+
+@checked
+def plot_contour(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    record: Annotated[xr.Dataset | None, OwnLabels()] = None,
+    by: str | None = None,
+    kind: Literal["values", "difference"] = "values",
+    limits: Range | None = None,
+    candidates: Phase | None = None,
+    instrument: Diffractometer | None = None,
+    dim: str | None = None,
+    cmap: str = "viridis",
+) -> holoviews.Layout | holoviews.Overlay:
+    """Plot a series as a picture, beside the voltage of its scans.
+
+    Reads once.
+
+    Parameters
+    ----------
+    spectra
+        Spectra or patterns along ``scan`` (or ``state``), joined or attached for the
+        voltage.
+    record
+        Cycler data, for the whole voltage curve, where `by` is "time".
+    by
+        What runs upward: "time" (hours; the default where scans have it), "capacity",
+        "li_content" or any coordinate; one that turns back labels the scans in their
+        order.
+    kind
+        "values", or their "difference" to the first.
+    limits
+        Part of the axis to show.
+    candidates
+        A CIF, crystal or cell: its reflections are marked.
+    instrument
+        A `Diffractometer` that tells the wavelength, for those.
+    dim
+        The axis; by default the one there is.
+    cmap
+        Colours; those of a difference run from blue to red.
+
+    Returns
+    -------
+    holoviews.Layout or holoviews.Overlay
+        The picture, and the voltage to its right where scans have one.
+
+    Raises
+    ------
+    DimensionError
+        If there is no series, or more than one.
+    ArgumentError
+        If there is no coordinate `by`.
+
+    Examples
+    --------
+    >>> scans.xanes.plot.contour(record=record, candidates="LiNiO2.cif")
+    """
+    hv = load_hvplot()
+    array, along = signal(spectra, dim, caller="plot_contour")
+    others = [str(d) for d in array.dims if d != along]
+    if len(others) != 1:
+        raise DimensionError(
+            f"plot_contour shows one series; found {others}. Select one with .isel."
+        )
+    if limits is not None:
+        array = array.sel({along: slice(*limits)})
+        if array.sizes[along] < 2:
+            raise ArgumentError("limits", limits, f"a range with points of {along}")
+    (series,) = others
+    array = array.transpose(series, along)
+    values = np.asarray(array.values, dtype=np.float64)
+    if kind == "difference":
+        values = values - values[0]
+    height, words, labels = _upward(array, series, by)
+    picture, x, y = _picture(values, array[along].values, height)
+    shown = values[np.isfinite(values)]
+    low, high = np.percentile(shown, _ENDS) if shown.size else (0.0, 1.0)
+    colours = {"cmap": cmap}
+    if kind == "difference":
+        high = max(abs(low), abs(high))
+        low, colours = -high, {"cmap": "coolwarm"}
+    text = axis_label(array) + (" - first" if kind == "difference" else "")
+    axes = [axis_label(array[along]), words]
+    image = hv.Image((x, y, picture), axes, text).opts(
+        clim=(float(low), float(high if high > low else low + 1)),
+        colorbar=True,
+        width=560,
+        height=_HEIGHT,
+        **colours,
+        **labels,
+    )
+    if candidates is not None:
+        image = image * ticks(hv, candidates, array[along], instrument, (y[0], y[-1]))
+    if "voltage" not in array.coords or array["voltage"].dims != (series,):
+        return hv.Overlay([image]) if candidates is None else image
+    volts = np.asarray(array["voltage"].values, float), height
+    if record is not None:
+        volts = _curve(record, array)
+    side = hv.Curve((volts[0], volts[1]), "Voltage (V)", words)
+    side = side.opts(color=NEUTRAL, width=200, height=_HEIGHT, **labels)
+    return (image + side).cols(2)
+
+
+def _upward(
+    array: xr.DataArray, series: str, by: str | None
+) -> tuple[np.ndarray, str, dict[str, Any]]:
+    """Return a rising number for each scan, what it is, and labels of the axis."""
+    name = by or ("time" if "time" in array.coords else series)
+    if name != series and name not in array.coords:
+        raise ArgumentError("by", by, f"one of {sorted(map(str, array.coords))}")
+    number = np.arange(array.sizes[series], dtype=float)
+    if name not in array.coords:
+        return number, series.capitalize(), {}
+    if array[name].dims != (series,):
+        raise ArgumentError("by", by, f"a coordinate on {series!r}")
+    values = array[name].values
+    if values.dtype.kind == "M":
+        hours = (values - values.min()) / np.timedelta64(1, "h")
+        values, words = hours.astype(float), "Time (h)"
+    else:
+        words = axis_label(array[name])
+    if values.dtype.kind in "iuf":
+        values = values.astype(float)
+        if np.isfinite(values).all() and (np.diff(values) > 0).all():
+            return values, words, {}
+    where = np.unique(np.linspace(0, number.size - 1, _LABELS).astype(int))
+    marks = [
+        (int(k), f"{values[k]:.3g}" if values.dtype.kind == "f" else str(values[k]))
+        for k in where
+    ]
+    return number, words, {"yticks": marks}
+
+
+def _picture(
+    values: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values on an even grid; gaps of the series stay empty."""
+    n, m = min(_ROWS, max(len(y), 2) * 4), min(_COLUMNS, x.size)
+    step = float(np.median(np.diff(y))) if y.size > 1 else 1.0
+    up = np.linspace(y[0] - step / 2, y[-1] + step / 2, n + 1)
+    up = 0.5 * (up[1:] + up[:-1])
+    across = np.linspace(x[0], x[-1], m)
+    # Means of the points in each column, so that nothing narrow is lost.
+    column = np.clip(np.rint((x - x[0]) / (x[-1] - x[0]) * (m - 1)), 0, m - 1)
+    column = column.astype(int)
+    present, first = np.unique(column, return_index=True)
+    count = np.diff(np.append(first, x.size))
+    means = np.add.reduceat(values, first, axis=1) / count
+    if present.size < m:
+        index = np.clip(np.searchsorted(present, np.arange(m)), 0, present.size - 1)
+        means = means[:, index]
+    row = np.clip(np.searchsorted(y, up), 1, len(y) - 1) if len(y) > 1 else up * 0
+    row = row.astype(int)
+    if len(y) > 1:
+        row -= (up - y[row - 1]) < (y[row] - up)
+    picture = means[row]
+    away = np.abs(up - y[row])
+    picture[away > 0.5 * _GAP * step] = np.nan
+    return picture, across, up
+
+
+def _curve(record: xr.Dataset, array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voltage of a record, thinned, over hours since the first scan."""
+    require_variables(record, ["voltage", "time"], caller="plot_contour")
+    thin = slice(None, None, record.sizes["record"] // 5000 + 1)
+    some = record[["voltage", "time"]].isel(record=thin)
+    start = array["time"].values.min()
+    hours = (some["time"].values - start) / np.timedelta64(1, "h")
+    end = float((array["time"].values.max() - start) / np.timedelta64(1, "h"))
+    inside = (hours >= 0) & (hours <= end)
+    return some["voltage"].values[inside], hours[inside]

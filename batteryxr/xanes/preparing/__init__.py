@@ -1,0 +1,1 @@
+"""Spectra made ready for a fit: without rays and backgrounds, smooth, on one scale."""

@@ -1,0 +1,150 @@
+"""Baselines under bands and reflections, by the names of the literature."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label
+from batteryxr.core.optional import require
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.preparing.inputs import put_back, signal, whole
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.core.checks import Count, Positive
+
+#: What pybaselines calls the arguments.
+_CALLED = {"stiffness": "lam", "degree": "poly_order", "window": "half_window"}
+#: Modules of pybaselines whose functions take one spectrum and its axis.
+_FAMILIES = (
+    *("whittaker", "polynomial", "morphological", "smooth", "spline"),
+    *("classification", "misc"),
+)
+
+
+@recorded
+def subtract_baseline(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    method: str = "asls",
+    stiffness: Positive | None = None,
+    degree: Annotated[int, Bounds(low=0)] | None = None,
+    window: Count | None = None,
+    dim: str | None = None,
+) -> xr.Dataset:
+    """Find the baseline of every spectrum, and take it off.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    spectra
+        Spectra or patterns along `dim`, in any other dimensions.
+    method
+        "asls", asymmetric least squares, is here always; with the extra `spectra` any
+        method of pybaselines by its name: "arpls", "airpls", "modpoly", "imodpoly",
+        "snip", "mor", "rolling_ball", ...
+    stiffness
+        Weight of the smoothness (lam) in methods of penalised least squares; "asls"
+        takes 1e6 without it.
+    degree
+        Of a polynomial (poly_order).
+    window
+        Half the width of a window, in points (half_window).
+    dim
+        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+
+    Returns
+    -------
+    xarray.Dataset
+        The spectra without their ``baseline``, and that.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such method, or it does not take an argument.
+    MissingDependencyError
+        If it needs pybaselines.
+
+    Notes
+    -----
+    A baseline found beforehand is taken as exact by a fit that follows: its own doubt
+    is in no error bar. `fit_peaks(baseline=(1, 2, 3))` fits both together and keeps it.
+
+    Examples
+    --------
+    >>> flat = raman.xanes.subtract_baseline(stiffness=1e5)
+    >>> flat = raman.xanes.subtract_baseline(method="arpls", stiffness=1e5)
+    """
+    array, along = signal(spectra, dim, caller="subtract_baseline")
+    whole(array, along, caller="subtract_baseline")
+    options = {"stiffness": stiffness, "degree": degree, "window": window}
+    kernel, asked = _method(method, {k: v for k, v in options.items() if v is not None})
+    baseline = blocks.apply(
+        kernel,
+        array,
+        core_dims=[[along]],
+        output_dims=[[along]],
+        dtypes=[np.float64],
+        caller="subtract_baseline",
+        **asked,
+    ).transpose(*array.dims)
+    units = str(array.attrs.get("units", "1"))
+    beside = {
+        "baseline": label(baseline, "baseline", units=units, long_name="Baseline")
+    }
+    return put_back(spectra, array, array - baseline, beside)
+
+
+def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a kernel, and what it is called with."""
+    if method == "asls":
+        from batteryxr.xanes.preparing.whittaker import asymmetric
+
+        if extra := sorted(set(given) - {"stiffness"}):
+            raise ArgumentError(
+                extra[0], given[extra[0]], "None: 'asls' takes stiffness alone"
+            )
+        return asymmetric, {"stiffness": given.get("stiffness", 1e6)}
+    library = require(
+        "pybaselines",
+        extra="spectra",
+        purpose=f"the baseline {method!r}",
+        package="pybaselines",
+    )
+    known = _known(library)
+    if method not in known:
+        raise ArgumentError("method", method, f"'asls' or one of {sorted(known)}")
+    takes = inspect.signature(getattr(library.Baseline, method)).parameters
+    for name in given:
+        if _CALLED[name] not in takes:
+            raise ArgumentError(name, given[name], f"None: {method!r} has no such")
+    return _by_name, {"method": method} | {_CALLED[k]: v for k, v in given.items()}
+
+
+def _known(library: Any) -> set[str]:
+    methods = inspect.getmembers(library.Baseline, inspect.isfunction)
+    homes = tuple(f"pybaselines.{family}" for family in _FAMILIES)
+    return {
+        name
+        for name, function in methods
+        if not name.startswith("_")
+        and inspect.unwrap(function).__module__ in homes
+        and "data" in inspect.signature(function).parameters
+    }
+
+
+def _by_name(values: np.ndarray, *, method: str, **options: Any) -> np.ndarray:
+    import pybaselines
+
+    rows = np.array(values, np.float64).reshape(-1, values.shape[-1])
+    fitter = pybaselines.Baseline(np.arange(rows.shape[1], dtype=float))
+    found = [getattr(fitter, method)(row, **options)[0] for row in rows]
+    return np.reshape(found, values.shape)

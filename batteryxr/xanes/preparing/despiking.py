@@ -1,0 +1,111 @@
+"""Cosmic rays: found, replaced, counted, and told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.preparing.inputs import put_back, signal, whole
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.core.checks import Count, Positive
+
+#: Dimensions along which one spectrum is like the next.
+_SERIES = ("scan", "state", "repeat")
+_MEANINGS = "spikes_replaced suspect_left many_points"
+
+
+@recorded
+def despike(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    method: Literal["robust", "whitaker_hayes"] = "robust",
+    threshold: Positive = 7.0,
+    window: Count = 7,
+    dim: str | None = None,
+) -> xr.Dataset:
+    """Replace cosmic rays, and say where they were.
+
+    *Lazy*; "robust" needs a series in one chunk along `scan` (or `state`, `repeat`).
+
+    Parameters
+    ----------
+    spectra
+        Spectra or patterns along `dim`, in any other dimensions.
+    method
+        "robust": a ray is what stands out of a parabola through the points beside it;
+        in a series of five or more it also stands out of the median of its neighbours,
+        so that narrow bands, which all of them have, stay. "whitaker_hayes": the
+        modified z score of first differences (Whitaker & Hayes, Chemom. Intell. Lab.
+        Syst. 179, 82 (2018)); each spectrum by itself.
+    threshold
+        In robust standard deviations of the noise.
+    window
+        Widest ray, in points.
+    dim
+        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+
+    Returns
+    -------
+    xarray.Dataset
+        The spectra; ``spike``, true where a value was replaced; ``spike_count`` and
+        ``spike_flag`` (bits) of each spectrum: rays were replaced; something stands
+        out that may be a ray on a band or a band as narrow, and was left; more than
+        2 % of the points were replaced.
+
+    Raises
+    ------
+    ArgumentError
+        If values are missing, or there are too few.
+
+    Examples
+    --------
+    >>> clean = raman.xanes.despike()
+    >>> clean.spike_count.values
+    >>> bands = clean.xanes.fit_peaks(peaks=[(580, 600)])
+    """
+    from batteryxr.xanes.preparing import spikes
+
+    array, along = signal(spectra, dim, caller="despike")
+    if array.sizes[along] < 16:
+        raise ArgumentError("spectra", array.name, f"16 points along {along!r} or more")
+    whole(array, along, caller="despike")
+    order = next((d for d in _SERIES if array.sizes.get(d, 0) >= 5), None)
+    kernel: Any = spikes.whitaker_hayes
+    core = [along]
+    if method == "robust":
+        kernel = spikes.series if order else spikes.single
+        core = [order, along] if order else [along]
+    values, spike, flag = blocks.apply(
+        kernel,
+        array,
+        core_dims=[core],
+        output_dims=[core, core, core[:-1]],
+        dtypes=[np.float64, bool, np.int8],
+        caller="despike",
+        threshold=threshold,
+        window=window,
+    )
+    spike = spike.transpose(*array.dims)
+    beside = {
+        "spike": label(spike, "spike", units="1", long_name="Replaced as a ray"),
+        "spike_count": label(
+            spike.sum(along), "spike_count", units="1", long_name="Points replaced"
+        ),
+        "spike_flag": label(
+            flag,
+            "spike_flag",
+            units="1",
+            long_name="What is odd about the rays",
+            flag_masks=[spikes.REPLACED, spikes.SUSPECT, spikes.MANY],
+            flag_meanings=_MEANINGS,
+        ),
+    }
+    return put_back(spectra, array, values, beside)

@@ -1,0 +1,102 @@
+"""What is prepared: one variable on one axis, and where it goes back to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.xanes.spectra import AXES, as_spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What a Dataset is searched for, in this order.
+SIGNALS = (
+    *("intensity", "absorbance", "transmittance", "reflectance", "counts"),
+    *("normalised", "absorption", "optical_density", "pdf"),
+)
+
+
+def axis_along(data: xr.DataArray | xr.Dataset, dim: str | None, *, caller: str) -> str:
+    """Return the axis of spectra or patterns: the one asked for, or that there is.
+
+    Raises
+    ------
+    DimensionError
+        If there is none, or several.
+    """
+    if dim is not None:
+        return dim
+    found = [name for name in AXES if name in data.dims]
+    if len(found) != 1:
+        raise DimensionError(
+            f"{caller} needs one of the dimensions {list(AXES)}; found "
+            f"{tuple(map(str, data.dims))}. "
+            + ("Name one: dim=." if found else "Rename yours: `.rename(...)`.")
+        )
+    return found[0]
+
+
+def signal(
+    data: xr.DataArray | xr.Dataset, dim: str | None, *, caller: str
+) -> tuple[xr.DataArray, str]:
+    """Return the spectra, and the name of their axis."""
+    along = axis_along(data, dim, caller=caller)
+    names = SIGNALS
+    if isinstance(data, xr.Dataset):
+        names = tuple(n for n in SIGNALS if n in data and along in data[n].dims)
+    array = as_spectra(data, caller=caller, dim=along, names=names)
+    return array, along
+
+
+def put_back(
+    data: xr.DataArray | xr.Dataset,
+    array: xr.DataArray,
+    changed: xr.DataArray,
+    beside: Mapping[str, xr.DataArray],
+) -> xr.Dataset:
+    """Return a Dataset with the changed spectra, what was beside them, and more."""
+    name = str(array.name) if array.name is not None else "intensity"
+    changed = changed.transpose(*array.dims).assign_coords(array.coords)
+    changed.attrs = dict(array.attrs)
+    out = data.to_dataset(name=name) if isinstance(data, xr.DataArray) else data
+    axis = {d: array[d] for d in array.dims if d in array.coords}
+    out = out.assign_coords(axis).assign({name: changed, **beside})
+    if isinstance(data, xr.DataArray) and "history" in data.attrs:
+        out.attrs["history"] = data.attrs["history"]
+    return out
+
+
+def odd_window(window: Any, points: int) -> int:
+    """Return an odd number of points.
+
+    Raises
+    ------
+    ArgumentError
+        If a spectrum has fewer.
+    """
+    n = int(window) | 1
+    if not 3 <= n <= points:
+        raise ArgumentError("window", window, f"from 3 to {points} points")
+    return n
+
+
+def whole(array: xr.DataArray, dim: str, *, caller: str) -> None:
+    """Raise where values are missing.
+
+    Raises
+    ------
+    ArgumentError
+        Names the first spectrum.
+    """
+    if array.chunks is None and not np.isfinite(array.values).all():
+        count = int((~np.isfinite(array.values)).sum())
+        raise ArgumentError(
+            "spectra",
+            array.name,
+            "values that are all there",
+            f"{caller} found {count} missing: `.dropna({dim!r})` or interpolate.",
+        )

@@ -1,0 +1,1 @@
+"""Scans of a series: on one energy scale, without glitches, merged, on one grid."""

@@ -1,0 +1,294 @@
+"""Scans brought to one energy scale: by a foil of each, or by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks, bounds
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.labels.axes import require_monotonic
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.edges.energy import edge_energy
+from batteryxr.xanes.edges.normalisation import normalise
+from batteryxr.xanes.kernels.calibration import REACH
+from batteryxr.xanes.spectra import as_spectra, axis_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import PhotonEnergy
+
+_Method = Literal["derivative", "half_jump", "white_line"]
+
+
+@recorded
+def calibrate_energy(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    reference: Annotated[xr.DataArray, OwnLabels()],
+    expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
+    method: _Method = "derivative",
+) -> Any:
+    """Shift the energies so that a reference measured along has its known edge.
+
+    *Lazy*, but for the reference.
+
+    Parameters
+    ----------
+    spectra
+        A stack, series or spectrum along `energy`.
+    reference
+        Spectrum of the reference channel (a foil), on energies of the same
+        monochromator scan; or one for each scan, along `scan` as the spectra are.
+    expected
+        Its edge energy in eV by `method`; or its spectrum on true energies, onto
+        which it is shifted for the least squared difference (`method` is not used).
+    method
+        "derivative" (steepest rise, between the points by a parabola), "half_jump" or
+        "white_line".
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        With one reference `spectra` on shifted energies; `attrs["energy_shift"]` is
+        what was added (eV). With one for each scan the spectra are interpolated
+        (cubic) to those of the energies that all have, and the coordinate
+        `energy_shift` is what was added to each: references are laid over one another
+        without their glitches, then their mean is calibrated.
+
+    Raises
+    ------
+    DimensionError
+        If the reference lies along something else.
+    DataError
+        If the reference shows no edge.
+
+    Examples
+    --------
+    >>> scans.xanes.calibrate_energy(reference=foils, expected=8333.0)
+    """
+    caller = "calibrate_energy"
+    require_dims(spectra, ["energy"], caller=caller)
+    axis = axis_of(spectra, "energy", caller=caller)
+    require_monotonic(axis, caller=caller)
+    require_dims(reference, ["energy"], caller=f"{caller}: reference")
+    if reference.dims != ("energy",):
+        return _calibrate_each(spectra, reference, expected, method)
+    measured = as_spectra(reference, caller=caller).dropna("energy").compute()
+    shift = _shift_of(measured, expected, method)
+    moved: Any = spectra.assign_coords(
+        energy=("energy", axis.values + shift, dict(axis.attrs))
+    )
+    return moved.assign_attrs(energy_shift=float(shift))
+
+
+@recorded
+def align(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    reference: Annotated[int | xr.DataArray, OwnLabels()] = 0,
+) -> Any:
+    """Lay scans over one of them, or over another spectrum, by shifts of the energy.
+
+    *Reads once* for the shifts, then *lazy*. For repeated scans of what does not
+    change: an edge that moves by chemistry is moved back as well. Scans with a foil of
+    each are aligned by ``calibrate_energy(reference=foils, expected=foils[0])``.
+
+    Parameters
+    ----------
+    spectra
+        Spectra along `energy` and other dimensions, as `scan`.
+    reference
+        Number of the scan that the others are laid over, or a spectrum.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+        `spectra` at those of the energies that all have, interpolated (cubic), with
+        what was added to each as the coordinate `energy_shift` (eV).
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such scan.
+    DataError
+        If a scan shows nothing to align by.
+
+    Examples
+    --------
+    >>> scans.xanes.align().xanes.merge()
+    """
+    array = as_spectra(spectra, caller="align")
+    others = [str(d) for d in array.dims if d != "energy"]
+    if not others:
+        raise DimensionError("align needs several scans, along `scan`; found one.")
+    if isinstance(reference, xr.DataArray):
+        known = as_spectra(reference, caller="align: reference")
+    else:
+        n = array.sizes[others[0]]
+        if not -n <= reference < n:
+            raise ArgumentError("reference", reference, f"from {-n} to {n - 1}")
+        known = array.isel(dict.fromkeys(others[1:], 0) | {others[0]: reference})
+    if known.dims != ("energy",):
+        raise DimensionError(
+            f"align: reference is one spectrum along energy; found {known.dims}."
+        )
+    shift = _shifts(array.compute(), known.compute(), "spectra")
+    return _on_one_grid(spectra, shift, "align")
+
+
+def _calibrate_each(
+    spectra: xr.DataArray | xr.Dataset,
+    reference: xr.DataArray,
+    expected: float | xr.DataArray,
+    method: _Method,
+) -> Any:
+    """Shift every scan by its own reference, and put all on one grid."""
+    caller = "calibrate_energy"
+    foils = as_spectra(reference, caller=caller).compute()
+    others = [str(d) for d in foils.dims if d != "energy"]
+    if missing := [d for d in others if d not in spectra.dims]:
+        raise DimensionError(
+            f"calibrate_energy: reference lies along {foils.dims}, the spectra have no "
+            f"{missing[0]!r}. Average it, or pass one for each scan."
+        )
+    for dim in others:
+        if foils.sizes[dim] != spectra.sizes[dim]:
+            raise DimensionError(
+                f"calibrate_energy: {foils.sizes[dim]} references along {dim!r} for "
+                f"{spectra.sizes[dim]} spectra."
+            )
+    if isinstance(expected, xr.DataArray):
+        known = as_spectra(expected, caller=f"{caller}: expected").compute()
+        return _on_one_grid(spectra, _shifts(foils, known, "reference"), caller)
+    foils = _without_glitches(foils)
+    mean = foils.isel(dict.fromkeys(others, 0), drop=True)
+    shift = xr.zeros_like(foils.isel(energy=0, drop=True), dtype=float)
+    for reach in (REACH, 0.5):
+        shift = shift + _shifts(_moved(foils, shift), mean, "reference", reach)
+        mean = _moved(foils, shift).median(others)
+    mean = mean.dropna("energy")
+    return _on_one_grid(spectra, shift + _shift_of(mean, expected, method), caller)
+
+
+def _without_glitches(array: xr.DataArray) -> xr.DataArray:
+    from batteryxr.xanes.kernels.glitches import bridge, find_glitches
+
+    array = array.transpose(..., "energy")
+    x, values = array.energy.values, array.values.astype(float)
+    return array.copy(
+        data=bridge(values, find_glitches(values, x=x, threshold=6.0), x=x)
+    )
+
+
+def _shift_of(
+    measured: xr.DataArray, expected: float | xr.DataArray, method: _Method
+) -> float:
+    """Return what to add to the energies of one reference."""
+    from batteryxr.xanes.kernels.calibration import best_shift
+
+    if isinstance(expected, xr.DataArray):
+        known = as_spectra(expected, caller="calibrate_energy: expected")
+        known = known.dropna("energy").compute()
+        shift = best_shift(*_plain(measured), *_plain(known))
+    else:
+        shift = float(expected) - _edge(measured, method)
+    if not np.isfinite(shift):
+        raise DataError("reference", "shows no edge", "Pass a spectrum with an edge.")
+    bounds.check("energy shift", float(shift), argument="energy_shift", data=True)
+    return float(shift)
+
+
+def _shifts(
+    array: xr.DataArray, known: xr.DataArray, what: str, reach: float = REACH
+) -> xr.DataArray:
+    """Return what to add to the energies of each spectrum to lay it over another."""
+    known = known.dropna("energy")
+    shift = blocks.apply(
+        _best_shifts,
+        array,
+        core_dims=[["energy"]],
+        dtypes=[float],
+        caller="align",
+        x=array.energy.values,
+        true=known.energy.values,
+        values=known.values.astype(float),
+        reach=reach,
+    )
+    if bool(shift.isnull().any()):
+        count = int(shift.isnull().sum())
+        raise DataError(what, f"{count} show nothing to align by", "Leave them out.")
+    return shift.reset_coords(drop=True)
+
+
+def _on_one_grid(
+    spectra: xr.DataArray | xr.Dataset, shift: xr.DataArray, caller: str
+) -> Any:
+    """Return spectra on the energies that all have once they are shifted."""
+    axis = axis_of(spectra, "energy", caller=caller)
+    bounds.check("energy shift", shift.values, argument="energy_shift", data=True)
+    x = axis.values.astype(float)
+    low, high = x[0] + float(shift.max()), x[-1] + float(shift.min())
+    inside = (x >= low) & (x <= high)
+    if not inside.any():
+        raise DataError("spectra", "share no energies once they are shifted")
+    spectra = spectra.assign_coords(energy=("energy", x, dict(axis.attrs)))
+    if isinstance(spectra, xr.Dataset):
+        result: Any = spectra.copy()
+        for name, variable in spectra.data_vars.items():
+            if "energy" in variable.dims and variable.dtype.kind in "iuf":
+                result[name] = _moved(blocks.whole(variable, "energy"), shift)
+    else:
+        result = _moved(blocks.whole(spectra, "energy"), shift)
+    result = result.isel(energy=inside)
+    return result.assign_coords(
+        energy_shift=label(
+            shift, "energy_shift", units="eV", long_name="Added to the energies"
+        )
+    )
+
+
+def _moved(array: xr.DataArray, shift: xr.DataArray) -> xr.DataArray:
+    """Return spectra at their energies, each shifted."""
+    result = blocks.apply(
+        _interpolate,
+        array,
+        shift,
+        core_dims=[["energy"], []],
+        output_dims=[["energy"]],
+        dtypes=[array.dtype if array.dtype.kind == "f" else float],
+        caller="align",
+        x=array.energy.values.astype(float),
+    )
+    result = result.transpose(*array.dims).rename(array.name)
+    result.attrs = dict(array.attrs)
+    return result
+
+
+def _edge(reference: xr.DataArray, method: _Method) -> float:
+    from batteryxr.xanes.kernels.calibration import refine_steepest
+
+    found = float(edge_energy(normalise(reference), method=method).edge_energy)
+    if method != "derivative" or not np.isfinite(found):
+        return found
+    return refine_steepest(*_plain(reference), found)
+
+
+def _plain(spectrum: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return energies and values."""
+    return spectrum.energy.values, spectrum.values.astype(float)
+
+
+def _best_shifts(data: np.ndarray, **options: Any) -> np.ndarray:
+    from batteryxr.xanes.kernels.calibration import best_shifts
+
+    return best_shifts(data, **options)
+
+
+def _interpolate(*arrays: np.ndarray, **options: Any) -> np.ndarray:
+    from batteryxr.xanes.kernels.calibration import interpolate
+
+    return interpolate(*arrays, **options)

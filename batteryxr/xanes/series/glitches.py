@@ -1,0 +1,165 @@
+"""Glitches of the monochromator: found, shown and bridged; and smoothing by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+
+from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import warn_quality
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.spectra import as_spectra
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.core.checks import Positive
+
+_Threshold = Annotated[float, Bounds(low=3.0)]
+_Method = Literal["gaussian", "lorentzian", "savitzky_golay"]
+
+
+@recorded
+def deglitch(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    threshold: _Threshold = 6.0,
+    fill: Literal["line", "missing"] = "line",
+) -> xr.DataArray:
+    """Find points that stand out from their spectrum, mark them, and bridge them.
+
+    *Lazy*, except for the warning. Points are found that no smooth curve through four
+    neighbours explains, one or a few together; the two points at either end are not
+    judged.
+
+    Parameters
+    ----------
+    spectra
+        Absorption or intensity along `energy`, in any other dimensions.
+    threshold
+        In standard deviations of each spectrum's noise.
+    fill
+        "line" puts them on a curve through their neighbours; "missing" makes them NaN.
+
+    Returns
+    -------
+    xarray.DataArray
+        Like `spectra`, with the coordinate `glitch`, True where a value was replaced:
+        ``mu.where(~clean.glitch)`` is what was measured and kept.
+
+    Warns
+    -----
+    DataQualityWarning
+        Of how many points were replaced, at which energies most (not for lazy data).
+
+    Examples
+    --------
+    >>> clean = scans.xanes.deglitch()
+    >>> clean.energy[clean.glitch.any("scan")]
+    """
+    array = as_spectra(spectra, caller="deglitch")
+    x = array.energy.values
+    values, found = blocks.apply(
+        _deglitch,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[["energy"], ["energy"]],
+        dtypes=[array.dtype if array.dtype.kind == "f" else float, bool],
+        caller="deglitch",
+        x=x,
+        threshold=threshold,
+        fill=fill,
+    )
+    result = _like(values, array)
+    mark = found.transpose(*array.dims).reset_coords(drop=True)
+    result = result.assign_coords(glitch=(array.dims, mark.data))
+    result.glitch.attrs = {"units": "1", "long_name": "Glitch, replaced"}
+    if not blocks.is_lazy(result):
+        _warn(result.glitch)
+    return result
+
+
+@recorded
+def smooth(
+    spectra: xr.DataArray | xr.Dataset, *, width: Positive, method: _Method = "gaussian"
+) -> xr.DataArray:
+    """Smooth spectra along energy, by a kernel that the result names.
+
+    *Lazy*. Edges get wider by it: look at differences and plots, fit what was measured.
+
+    Parameters
+    ----------
+    spectra
+        Spectra along `energy`, on any grid, in any other dimensions; missing values
+        stay missing and do not spread.
+    width
+        Standard deviation of the Gaussian, half width at half maximum of the
+        Lorentzian, or half of the range over which parabolas are fitted
+        ("savitzky_golay"), in eV.
+    method
+        The kernel.
+
+    Returns
+    -------
+    xarray.DataArray
+        Like `spectra`; the attribute `smoothed` says how.
+
+    Examples
+    --------
+    >>> mu.xanes.smooth(width=0.5, method="lorentzian")
+    """
+    array = as_spectra(spectra, caller="smooth")
+    values = blocks.apply(
+        _smooth,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[["energy"]],
+        dtypes=[array.dtype if array.dtype.kind == "f" else float],
+        caller="smooth",
+        x=array.energy.values,
+        width=float(width),
+        method=method,
+    )
+    return _like(values, array).assign_attrs(smoothed=f"{method}, {width:g} eV")
+
+
+def _like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
+    """Give values order, name and attributes of what they were made from."""
+    result = values.transpose(*array.dims).rename(array.name)
+    result.attrs = dict(array.attrs)
+    for name, coordinate in array.coords.items():
+        result[name].attrs = dict(coordinate.attrs)
+    return result
+
+
+def _warn(glitch: xr.DataArray) -> None:
+    count = int(glitch.sum())
+    if not count:
+        return
+    others = [d for d in glitch.dims if d != "energy"]
+    by_energy = glitch.astype(int).sum(others).values
+    worst = np.argsort(-by_energy, kind="stable")[: min(3, int((by_energy > 0).sum()))]
+    where = ", ".join(f"{e:.2f}" for e in np.sort(glitch.energy.values[worst]))
+    warn_quality(
+        f"deglitch: {count} of {glitch.size} values stand out and were replaced, most "
+        f"at {where} eV; the coordinate `glitch` marks them."
+    )
+
+
+def _deglitch(
+    data: np.ndarray, *, x: np.ndarray, threshold: float, fill: str
+) -> tuple[np.ndarray, np.ndarray]:
+    from batteryxr.xanes.kernels import glitches
+
+    found = glitches.find_glitches(data, x=x, threshold=threshold)
+    if fill == "line":
+        return glitches.bridge(data, found, x=x), found
+    return np.where(found, np.asarray(np.nan, data.dtype), data), found
+
+
+def _smooth(data: np.ndarray, **options: Any) -> np.ndarray:
+    from batteryxr.xanes.kernels.smoothing import smooth as kernel
+
+    return kernel(data, **options)

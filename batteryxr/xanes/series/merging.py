@@ -1,0 +1,187 @@
+"""Repeated scans: merged with their error, and on a grid made for XANES."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.model import attributes, label, require_dims
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
+
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import PhotonEnergy
+    from batteryxr.core.checks import Pair, Positive
+
+_Threshold = Annotated[float, Bounds(low=3.0)]
+#: Wavenumber of a photoelectron squared, per energy above the edge: 1/(eV Angstrom2).
+_K2 = 0.2624683
+#: Of the energy, the step of a grid over the edge (a core hole lives shorter there).
+_FINE = 25_000.0
+
+
+@recorded
+def merge(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    dim: str = "scan",
+    threshold: _Threshold = 6.0,
+) -> xr.Dataset:
+    """Merge repeated scans: their mean, its error, and the scans that do not belong.
+
+    *Reads once* to find those; the mean is *lazy*.
+
+    Parameters
+    ----------
+    spectra
+        Spectra along `energy` and `dim`, on one energy scale (`calibrate_energy`,
+        `align`).
+    dim
+        Along which they repeat.
+    threshold
+        A scan is left out if it lies so many times as far from the median of all as
+        scans usually do, counted in deviations of that distance.
+
+    Returns
+    -------
+    xarray.Dataset
+        The mean by the name of the spectra, with `_error`, its standard error (NaN of
+        a single scan); along `dim`, `distance` of each scan from the median and
+        `outlier`, 1 for what was left out; `n_scans`.
+
+    Warns
+    -----
+    DataQualityWarning
+        If scans were left out, by their labels.
+
+    Examples
+    --------
+    >>> merged = scans.xanes.merge()
+    >>> merged.absorption, merged.absorption_error
+    """
+    array = as_spectra(spectra, caller="merge")
+    require_dims(array, [dim], caller="merge")
+    middle = array.median(dim)
+    square = (array - middle) ** 2
+    others = [d for d in square.dims if d != dim]
+    distance = np.sqrt(square.mean(others)).compute()
+    far = distance - distance.median()
+    spread = 1.4826 * float(np.abs(far).median())
+    reach = max(threshold * spread, 1e-9 * float(np.abs(middle).max()))
+    outlier = (far > reach) | distance.isnull()
+    if bool(outlier.all()):
+        raise DataError("spectra", "no scan is like the others", "Look at them first.")
+    kept = array.where(~outlier.reset_coords(drop=True))
+    count = kept.notnull().sum(dim)
+    error = kept.std(dim, ddof=1) / np.sqrt(count)
+    name = str(array.name or "absorption")
+    units = str(array.attrs.get("units", "1"))
+    text = str(array.attrs.get("long_name", name))
+    parts: list[tuple[str, Any, str, str]] = [
+        (name, kept.mean(dim), units, text),
+        (f"{name}_error", error, units, f"{text}, standard error"),
+        ("n_scans", count, "1", "Scans"),
+        ("distance", distance, units, "Distance from the median"),
+        ("outlier", outlier.astype(np.uint8), "1", "Left out"),
+    ]
+    result = xr.Dataset(
+        {n: label(a, n, units=u, long_name=long) for n, a, u, long in parts}
+    )
+    if bool(outlier.any()):
+        labels = array[dim].values if dim in array.coords else np.arange(outlier.size)
+        said = ", ".join(str(v) for v in labels[outlier.values][:10])
+        warn_quality(
+            f"merge: {int(outlier.sum())} of {outlier.size} scans are unlike the "
+            f"others and left out: {dim} {said}. See `outlier` and `distance`."
+        )
+    return inherit(result, array)
+
+
+@recorded
+def rebin_energy(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    e0: PhotonEnergy,
+    step: Positive | None = None,
+    window: Pair = (-30.0, 30.0),
+) -> xr.DataArray:
+    """Bring spectra to a grid made for XANES: fine over the edge, coarse elsewhere.
+
+    *Lazy*. Quick scans have thousands of energies; each new value is the mean of those
+    in its bin. Below the edge bins are ten fine steps wide, above it 0.05 per Angstrom
+    of the photoelectron's wavenumber.
+
+    Parameters
+    ----------
+    spectra
+        Spectra along `energy`, in any other dimensions.
+    e0
+        Edge energy in eV.
+    step
+        Step over the edge in eV; by default a part in 25,000 of `e0`, a fraction of the
+        width that the core hole gives, rounded to 0.05 eV.
+    window
+        Where the grid is fine, in eV relative to `e0`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Like `spectra` on the new energies.
+
+    Raises
+    ------
+    DataError
+        If the spectra do not reach over the edge.
+
+    Examples
+    --------
+    >>> quick.xanes.rebin_energy(e0=8333.0, step=0.4)
+    """
+    array = as_spectra(spectra, caller="rebin_energy")
+    x = array.energy.values
+    if not x[0] < e0 < x[-1]:
+        raise DataError("energy", f"{x[0]:g} to {x[-1]:g} eV do not hold e0={e0:g}")
+    fine = float(step or max(0.05 * round(e0 / _FINE / 0.05), 0.05))
+    grid = _grid(x, float(e0), fine, window)
+    values = blocks.apply(
+        _in_bins,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[["points"]],
+        output_sizes={"points": grid.size},
+        dtypes=[float],
+        caller="rebin_energy",
+        x=x,
+        centres=grid,
+    )
+    attrs = attributes("energy") | array.energy.attrs
+    result = values.rename(points="energy").transpose(*array.dims)
+    result = result.assign_coords(energy=("energy", grid, attrs)).rename(array.name)
+    result.attrs = dict(array.attrs)
+    return result
+
+
+def _grid(
+    x: np.ndarray, e0: float, fine: float, window: tuple[float, float]
+) -> np.ndarray:
+    """Return the new energies, inside the old ones."""
+    low, high = (float(v) for v in window)
+    over = e0 + fine * np.arange(np.ceil(low / fine), np.floor(high / fine) + 1)
+    before = over[0] - 10 * fine * np.arange(1, max((over[0] - x[0]) / (10 * fine), 1))
+    k = np.sqrt(_K2 * max(over[-1] - e0, 1.0))
+    end = np.sqrt(_K2 * max(x[-1] - e0, 0.0))
+    after = e0 + np.arange(k + 0.05, max(end, k), 0.05) ** 2 / _K2
+    grid = np.concatenate([before[::-1], over, after])
+    return grid[(grid >= x[0]) & (grid <= x[-1])]
+
+
+def _in_bins(data: np.ndarray, **options: Any) -> np.ndarray:
+    from batteryxr.xanes.kernels.smoothing import in_bins
+
+    return in_bins(data, **options)

@@ -1,0 +1,120 @@
+"""Losses of synthetic cells whose electrodes are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
+from batteryxr.echem import degradation_modes
+
+
+def cathode(y):
+    return 4.35 - 0.75 * y - 0.12 * np.tanh((y - 0.55) / 0.08) - 0.02 / (1.03 - y)
+
+
+def anode(x):
+    steps = sum(h / (1 + np.exp((x - c) / w)) for c, h, w in STEPS)
+    return 0.085 + steps + 0.9 * np.exp(-x / 0.015)
+
+
+STEPS = ((0.12, 0.10, 0.015), (0.25, 0.03, 0.012), (0.52, 0.045, 0.008))
+GRID = np.linspace(0, 1, 1501)
+
+
+def standards():
+    def curve(law):
+        about = {"units": "V"}
+        return xr.DataArray(law(GRID), {"li_content": GRID}, "li_content", attrs=about)
+
+    return {"cathode": curve(cathode), "anode": curve(anode)}
+
+
+def charge(size_p, size_n, lithium, capacity, noise=0.0, seed=0):
+    """Return the voltage of a cell from 3.0 to 4.2 V, NaN beyond; and its contents.
+
+    `lithium` is shared by both; the anode's share at 3.0 V is solved for.
+    """
+    x = np.linspace(1e-4, 0.2, 40001)
+    y = (lithium - size_n * x) / size_p
+    volts = np.where(y <= 1.0, cathode(np.minimum(y, 1.0)) - anode(x), -9)
+    begin = int(np.argmax(volts >= 3.0))
+    at_y, at_x = y[begin] - capacity / size_p, x[begin] + capacity / size_n
+    v = cathode(at_y) - anode(at_x)
+    v = np.where((at_y >= 0) & (at_x <= 1) & (v <= 4.2), v, np.nan)
+    v += noise * np.random.default_rng(seed).standard_normal(v.size)
+    return v, (y[begin], x[begin])
+
+
+CELLS = {  # cathode, anode, lithium in mA h
+    "fresh": (10.0, 11.0, 9.6),
+    "lithium lost": (10.0, 11.0, 8.8),
+    "cathode lost": (9.2, 11.0, 9.0),
+    "anode lost": (10.0, 10.2, 9.4),
+    "all": (9.5, 10.5, 8.7),
+}
+
+
+def cells(noise, seed=0):
+    capacity = np.linspace(0, 10, 1200)
+    rows = [
+        charge(*cell, capacity, noise, seed + k)
+        for k, cell in enumerate(CELLS.values())
+    ]
+    return xr.DataArray(
+        [v for v, _ in rows],
+        {
+            "cycle": [1, 100, 200, 300, 400],
+            "capacity": ("capacity", capacity, {"units": "mA h"}),
+        },
+        ("cycle", "capacity"),
+        name="voltage",
+        attrs={"units": "V"},
+    ), rows
+
+
+@pytest.mark.parametrize("noise", [0.0, 5e-4])
+def test_losses_within_half_a_per_cent(noise):
+    data, rows = cells(noise)
+    found = degradation_modes(data, standards=standards())
+    truth = np.array(list(CELLS.values()))
+    lost = 1 - truth / truth[0]
+    for k, name in enumerate(("lam_cathode", "lam_anode", "lli")):
+        np.testing.assert_allclose(found[name], lost[:, k], atol=0.005, err_msg=name)
+    np.testing.assert_allclose(found["cathode_capacity"], truth[:, 0], rtol=0.005)
+    np.testing.assert_allclose(found["anode_capacity"], truth[:, 1], rtol=0.005)
+    begins = np.array([begin for _, begin in rows])
+    np.testing.assert_allclose(found["cathode_content"], begins[:, 0], atol=0.005)
+    np.testing.assert_allclose(found["anode_content"], begins[:, 1], atol=0.005)
+    assert (found["residual"] < 1.1 * noise + 2e-4).all()
+
+
+def test_errors_cover():
+    inside, truth = [], np.array(list(CELLS.values()))
+    for seed in range(8):
+        data, _ = cells(2e-3, seed=10 * seed)
+        found = degradation_modes(data[:2, ::4], standards=standards())
+        for k, name in enumerate(("cathode_capacity", "anode_capacity", "lithium")):
+            off = np.abs(found[name].values - truth[:2, k])
+            inside += (off < 1.96 * found[f"{name}_error"].values).tolist()
+    assert np.mean(inside) > 0.85
+
+
+def test_electrodes_of_another_cell_are_told():
+    data, _ = cells(0.0)
+    other = standards()
+    other["cathode"] = 3.42 - 0.1 * other["cathode"]["li_content"]  # a phosphate
+    other["cathode"].attrs["units"] = "V"
+    with pytest.warns(DataQualityWarning, match="more than 20 mV"):
+        degradation_modes(data[:1], standards=other)
+
+
+def test_refusals():
+    data, _ = cells(0.0)
+    with pytest.raises(ArgumentError, match="standards"):
+        degradation_modes(data, standards={"cathode": standards()["cathode"]})
+    with pytest.raises(DataError, match="points"):
+        degradation_modes(data[:, :10], standards=standards())
+    with pytest.raises(DataError, match="rise"):
+        degradation_modes(data[:, ::-1], standards=standards())

@@ -1,0 +1,102 @@
+"""Distributions of relaxation times against those that are known in closed form."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.echem import drt, drt_peaks
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cells import labelled, noisy, s, warburg
+
+F = np.logspace(-2, 5, 71)
+
+
+def zarc(r, tau, n):
+    return r / (1 + (s(F) * tau) ** n)
+
+
+def zarc_gamma(tau, r, tau0, n):
+    across = np.cosh(n * np.log(tau / tau0)) - np.cos((1 - n) * np.pi)
+    return r / (2 * np.pi) * np.sin((1 - n) * np.pi) / across
+
+
+def main(peaks):
+    """Return place, centre and area of the largest peak of each spectrum."""
+    k = peaks["area"].fillna(0).argmax("peak")
+    return (peaks[name].isel(peak=k).values for name in ("position", "centre", "area"))
+
+
+def test_a_zarc_within_two_and_three_per_cent():
+    z = noisy(np.stack([2 + zarc(10.0, 1e-2, 0.85)] * 8), 0.001, 0)
+    found = drt(labelled(z, F))
+    position, centre, area = main(drt_peaks(found))
+    assert np.sqrt(np.mean((position / 1e-2 - 1) ** 2)) < 0.02
+    assert np.sqrt(np.mean((centre / 1e-2 - 1) ** 2)) < 0.02
+    assert np.abs(area / 10 - 1).max() < 0.03
+    np.testing.assert_allclose(found["resistance"], 2.0, rtol=0.03)
+    true = zarc_gamma(found["tau"].values, 10.0, 1e-2, 0.85)
+    inside = (found["gamma_low"] <= true) & (true <= found["gamma_high"])
+    assert inside.mean() > 0.88
+
+
+def test_a_gerischer_within_two_and_three_per_cent():
+    z = noisy(np.stack([2 + 10 / np.sqrt(1 + s(F) * 0.1)] * 8), 0.0005, 1)
+    found = drt(labelled(z, F))
+    step = np.diff(np.log(found["tau"].values))[0]
+    gamma = found["gamma"]
+    assert np.abs(gamma.sum("tau").values * step / 10 - 1).max() < 0.03
+    # Its mean of ln(tau) is that of tau0/4; the top has no place.
+    centre = np.exp((gamma * np.log(found["tau"])).sum("tau") / gamma.sum("tau"))
+    assert np.sqrt(np.mean((centre.values / 0.025 - 1) ** 2)) < 0.02
+
+
+@pytest.mark.parametrize(
+    "method", ["l_curve", "discrepancy", "cross_validation", "evidence"]
+)
+def test_two_processes_by_each_method(method):
+    z = 2 + zarc(10.0, 1e-3, 0.9) + zarc(5.0, 0.3, 0.9) + 1e-6 * s(F)
+    found = drt(labelled(noisy(np.stack([z] * 4), 0.002, 2), F), method=method)
+    peaks = drt_peaks(found, prominence=0.15)
+    np.testing.assert_allclose(peaks["position"][:, 0], 1e-3, rtol=0.15)
+    np.testing.assert_allclose(found["polarisation"], 15.0, rtol=0.03)
+    np.testing.assert_allclose(found["inductance"], 1e-6, rtol=0.1)
+    assert found.attrs["method"] == method
+    again = drt(
+        labelled(noisy(np.stack([z] * 4), 0.002, 2), F)[:1],
+        smoothing=float(found["smoothing"][0]),
+    )
+    np.testing.assert_allclose(again["gamma"], found["gamma"][:1], atol=1e-6)
+
+
+def test_peaks_are_followed_while_they_move_and_vanish():
+    taus, sizes = np.geomspace(1e-3, 1e-2, 15), np.linspace(4, 12, 15)
+    rows = [
+        1 + zarc(r, tau, 0.92) + (zarc(6.0, 1.0, 0.92) if k < 9 else 0)
+        for k, (tau, r) in enumerate(zip(taus, sizes, strict=True))
+    ]
+    peaks = drt_peaks(drt(labelled(noisy(np.array(rows), 5e-4, 3), F)))
+    np.testing.assert_allclose(peaks["position"][:, 0], taus, rtol=0.1)
+    np.testing.assert_allclose(peaks["area"][:, 0], sizes, rtol=0.05)
+    assert np.isfinite(peaks["position"][:9, 1]).all()
+    assert np.isnan(peaks["position"][9:, 1]).all()
+
+
+def test_blocking_and_missing_points_and_lazy_data():
+    z = 2 + zarc(10.0, 1e-2, 0.9) + 1 / (0.5 * s(F))
+    data = labelled(noisy(np.stack([z] * 3), 1e-3, 4), F)
+    data[1, ::9] = np.nan
+    data[2] = np.nan
+    found = drt(data, kind="blocking")
+    np.testing.assert_allclose(found["capacitance"][:2], 0.5, rtol=0.03)
+    assert np.isnan(found["gamma"][2]).all()
+    assert (found["gamma"][:2] >= 0).all()
+    lazy = drt(data.chunk(spectrum=1), kind="blocking")
+    assert lazy["gamma"].chunks is not None
+    xr.testing.assert_allclose(found, lazy.compute())
+    assert warburg(1.0).shape

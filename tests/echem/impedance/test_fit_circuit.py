@@ -1,0 +1,171 @@
+"""Circuits against closed forms: values, errors by their coverage, refusals."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.echem import fit_circuit
+from batteryxr.echem.impedance.circuit import parse
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cells import F, labelled, noisy, s, warburg, zarc
+
+RANDLES = "R0-p(R1,CPE1)-W1"
+
+
+def randles(n, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = {
+        "R0": rng.uniform(1, 3, n),
+        "R1": rng.uniform(5, 30, n),
+        "CPE1_Q": 10 ** rng.uniform(-5, -3.5, n),
+        "CPE1_n": rng.uniform(0.75, 0.95, n),
+        "W1": rng.uniform(1, 5, n),
+    }
+    r0, r1, q, exponent, sigma = (v[:, None] for v in truth.values())
+    return r0 + zarc(r1, q, exponent) + warburg(sigma), truth
+
+
+def test_resistances_within_one_per_cent_and_errors_that_cover():
+    z, truth = randles(120)
+    found = fit_circuit(labelled(noisy(z, 0.005, 1)), RANDLES)
+    for name, true in truth.items():
+        off = np.abs(found[name].values - true)
+        assert np.mean(off < 1.96 * found[f"{name}_error"].values) > 0.9, name
+        if name.startswith("R"):
+            assert np.quantile(off / true, 0.9) < 0.01
+    # Of the residual each part has 0.5 %.
+    assert found["residual"].values.mean() == pytest.approx(0.005 * 2**0.5, rel=0.05)
+    assert (found["fit_flag"] == 0).mean() > 0.99
+
+
+R, TAU = 20.0, 30.0
+ROOT = np.sqrt(s() * TAU)
+LINE = 50.0 / (1 + 50.0 * 1e-2 * s() ** 0.9)  # what lies across a pore
+CLOSED = {
+    "Wo1": (R / np.tanh(ROOT) / ROOT, {"Wo1_R": R, "Wo1_tau": TAU}),
+    "Ws1": (R * np.tanh(ROOT) / ROOT, {"Ws1_R": R, "Ws1_tau": TAU}),
+    "G1": (R / np.sqrt(1 + s() * TAU), {"G1_R": R, "G1_tau": TAU}),
+    "L1-R1": (4e-6 * s() + 2.0, {"L1": 4e-6, "R1": 2.0}),
+    "R1-C1": (3.0 + 1 / (0.2 * s()), {"R1": 3.0, "C1": 0.2}),
+    "T1": (
+        np.sqrt(30.0 * LINE) / np.tanh(np.sqrt(30.0 / LINE)),
+        {"T1_R": 30.0, "T1_Rct": 50.0, "T1_Q": 1e-2, "T1_n": 0.9},
+    ),
+    "TB1": (
+        np.sqrt(30.0 / (1e-2 * s() ** 0.9))
+        / np.tanh(np.sqrt(30.0 * 1e-2 * s() ** 0.9)),
+        {"TB1_R": 30.0, "TB1_Q": 1e-2, "TB1_n": 0.9},
+    ),
+    "p(R1-W1,CPE1)": (
+        1 / (1 / (10.0 + warburg(3.0)) + 1e-4 * s() ** 0.9),
+        {"R1": 10.0, "W1": 3.0, "CPE1_Q": 1e-4, "CPE1_n": 0.9},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # tanh of the oracle
+@pytest.mark.parametrize("circuit", CLOSED)
+def test_elements_are_their_closed_forms(circuit):
+    z, truth = CLOSED[circuit]
+    z = np.where(np.isfinite(z), z, np.nan)
+    found = fit_circuit(labelled(1.5 + z), f"R9-{circuit}").isel(spectrum=0)
+    if "L1" not in circuit and circuit != "R1-C1":
+        assert float(found["R9"]) == pytest.approx(1.5, rel=1e-3)
+        for name, true in truth.items():
+            assert float(found[name]) == pytest.approx(true, rel=1e-3), name
+    assert float(found["residual"]) < 1e-4
+
+
+def test_parts_that_are_alike_go_from_fast_to_slow():
+    fast, slow = zarc(8.0, 1e-5, 0.9), zarc(12.0, 1e-2, 0.85)
+    z = labelled(noisy(np.stack([2 + fast + slow] * 20), 0.003, 3))
+    found = fit_circuit(z, "R0-p(R1,CPE1)-p(R2,CPE2)")
+    np.testing.assert_allclose(found["R1"], 8.0, rtol=0.05)
+    np.testing.assert_allclose(found["R2"], 12.0, rtol=0.05)
+
+
+def test_neighbours_hold_a_parameter_as_much_as_asked():
+    x = np.linspace(0, 1, 40)[:, None]
+    r1 = 10 + 5 * np.sin(3 * x)
+    z = labelled(noisy(2 + zarc(r1, 1e-4 * (1 + x), 0.9) + warburg(3 + x), 0.02, 5))
+    alone, bound = fit_circuit(z, RANDLES), fit_circuit(z, RANDLES, smoothing=0.03)
+    true = {"CPE1_Q": 1e-4 * (1 + x[:, 0]), "W1": 3 + x[:, 0], "R1": r1[:, 0]}
+    for name, values in true.items():
+        left = [np.sqrt(np.mean((r[name] / values - 1) ** 2)) for r in (alone, bound)]
+        assert left[1] < left[0]
+        off = np.abs(bound[name] - values) < 1.96 * bound[f"{name}_error"]
+        assert off.mean() > 0.9
+
+
+def test_what_is_fixed_stays_and_missing_points_do_not_count():
+    z, truth = randles(4, seed=2)
+    data = labelled(z)
+    data[:, ::7] = np.nan
+    data[3, 3:] = np.nan
+    fixed = {"CPE1_n": 0.85}
+    with pytest.warns(DataQualityWarning, match="1 of 4 spectra have too few"):
+        found = fit_circuit(data, RANDLES)
+    np.testing.assert_allclose(found["R1"][:3], truth["R1"][:3], rtol=1e-4)
+    assert np.isnan(found["R1"][3])
+    assert found["fit_flag"].values.tolist() == [0, 0, 0, 8]
+    kept = fit_circuit(data[:3], RANDLES, fixed=fixed)
+    assert (kept["CPE1_n"] == 0.85).all()
+    assert (kept["CPE1_n_error"] == 0).all()
+    started = fit_circuit(
+        data[:3], RANDLES, start={n: 1.1 * v[0] for n, v in truth.items()}
+    )
+    np.testing.assert_allclose(started["R1"], truth["R1"][:3], rtol=1e-4)
+
+
+def test_weights_and_lazy_data():
+    z, truth = randles(6, seed=3)
+    rng = np.random.default_rng(0)
+    z = z + 0.01 * (rng.standard_normal(z.shape) + 1j * rng.standard_normal(z.shape))
+    eager = fit_circuit(labelled(z), RANDLES, weights="unit")
+    assert (np.abs(eager["R1"] - truth["R1"]) < 4 * eager["R1_error"]).all()
+    lazy = fit_circuit(labelled(z).chunk(spectrum=2), RANDLES, weights="unit")
+    assert lazy["R1"].chunks == ((2, 2, 2),)
+    np.testing.assert_allclose(lazy["R1"], eager["R1"], rtol=1e-6)
+
+
+def test_ninety_spectra_take_less_than_ten_seconds():
+    z = randles(90, seed=4)[0] + zarc(9.0, 1e-2, 0.9)
+    begun = time.process_time()
+    fit_circuit(labelled(noisy(z, 0.005, 1)), "R0-p(R1,CPE1)-p(R2,CPE2)-W1")
+    assert time.process_time() - begun < 10
+
+
+def test_a_parser_of_our_own():
+    circuit = parse("L0 - R0-p( R1-Wo1 , CPE1,p(R2,C2))-TB4")
+    assert circuit.parameters == (
+        "L0", "R0", "R1", "Wo1_R", "Wo1_tau", "CPE1_Q", "CPE1_n", "R2", "C2",
+        "TB4_R", "TB4_Q", "TB4_n",
+    )  # fmt: skip
+
+
+BAD = ["", "R0-", "R0--R1", "p(R1)", "p(R1,)", "R0-p(R1,C1", "R0)", "X1", "R0-R0", "0R"]
+BAD += ["__import__('os')", "R0+R1", "p" * 500, "p(" * 500, "R0-" * 90 + "R0", "R0 R1"]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_no_circuit_is_refused(text):
+    with pytest.raises(ArgumentError, match="circuit"):
+        parse(text)
+
+
+def test_refusals():
+    z = labelled(randles(2)[0])
+    with pytest.raises(ArgumentError, match="start"):
+        fit_circuit(z, RANDLES, start={"R9": 1.0})
+    with pytest.raises(ArgumentError, match="fixed"):
+        fit_circuit(z, RANDLES, fixed={"R0": -1.0})
+    with pytest.raises(VariableError, match="complex"):
+        fit_circuit(abs(z).assign_attrs(units="ohm"), RANDLES)
+    assert F.size == z.sizes["frequency"]

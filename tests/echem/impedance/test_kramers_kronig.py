@@ -1,0 +1,99 @@
+"""What a cell can show and what it cannot, and spectra that drift."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.core.errors import DataError, DataQualityWarning
+from batteryxr.echem import correct_drift, kramers_kronig
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cells import F, labelled, noisy, warburg, zarc
+
+
+def cell(r1=10.0):
+    return 2 + zarc(r1, 1e-4, 0.9) + zarc(8.0, 1e-2, 0.85) + warburg(3.0)
+
+
+@pytest.mark.parametrize("noise", [1e-6, 0.002, 0.005])
+def test_a_sound_spectrum_passes_and_its_residuals_are_its_noise(noise):
+    found = kramers_kronig(labelled(noisy(np.stack([cell()] * 40), noise, 0)))
+    assert (found["kk_flag"] == 0).all()
+    if noise > 1e-4:
+        # Each part has the noise; the chain takes a tenth of it.
+        share = found["misfit"].values / (noise * 2**0.5)
+        assert 0.8 < share.mean() < 1.05
+        assert (found["n_components"] < 30).all()
+    assert found["residual"].dims == ("spectrum", "frequency")
+
+
+def test_noise_is_called_noise():
+    found = kramers_kronig(labelled(noisy(np.stack([cell()] * 20), 0.02, 1)))
+    assert (found["kk_flag"] == 8).mean() > 0.9
+
+
+def test_a_resistance_that_grows_in_the_sweep_is_inconsistent():
+    # From high to low frequency: a cell grows by four tenths.
+    share = np.linspace(1, 0, F.size)
+    z = cell() + share * (cell(14.0) - cell())
+    found = kramers_kronig(labelled(noisy(np.stack([z] * 20), 0.001, 2)))
+    assert (found["kk_flag"] == 1).all()
+
+
+def test_a_part_of_the_wrong_sign_is_inconsistent():
+    found = kramers_kronig(labelled(np.conj(cell())))
+    assert int(found["kk_flag"][0]) & 1
+
+
+def test_number_of_elements_and_lazy_data():
+    z = labelled(noisy(np.stack([cell()] * 4), 0.002, 3))
+    z[1, 5:40] = np.nan
+    assert (kramers_kronig(z, n_components=9)["n_components"] == 9).all()
+    eager, lazy = kramers_kronig(z), kramers_kronig(z.chunk(spectrum=1))
+    assert lazy["misfit"].chunks is not None
+    xr.testing.assert_allclose(eager, lazy.compute())
+
+
+def drifting(n=12, gap=600.0, step=30.0):
+    """Return spectra of a cell whose R1 grows evenly with time."""
+    begun = np.arange(n) * (gap + step * F.size)
+    since = step * (F.size - 1 - np.arange(F.size))  # from high to low
+    at = begun[:, None] + since
+    z = np.array([[cell(10 + 2e-4 * t)[k] for k, t in enumerate(row)] for row in at])
+    times = np.datetime64("2024-01-01", "ns") + (begun * 1e9).astype("m8[ns]")
+    data = labelled(z).to_dataset()
+    about = {"units": "s"}
+    data["point_time"] = ("spectrum", "frequency"), np.tile(since, (n, 1)), about
+    return data.assign_coords(time=("spectrum", times)), begun, since
+
+
+def test_drift_is_told_and_corrected_by_neighbours():
+    data, begun, since = drifting()
+    told = kramers_kronig(data, threshold=0.005)
+    assert ((told["kk_flag"] & 2) > 0).all()
+    # R1 grows by 0.35 ohm in a spectrum; where it is most of the impedance by this.
+    assert 0.005 < float(told["change"].max()) < 0.04
+    with pytest.warns(DataQualityWarning, match="no neighbour"):
+        moved = correct_drift(data, time_reference="middle")
+    inner = moved["impedance"].isel(spectrum=slice(1, -1))
+    middles = begun + since.max() / 2
+    expected = np.array([cell(10 + 2e-4 * t) for t in middles])[1:-1]
+    before = np.abs(data["impedance"].values[1:-1] - expected).max()
+    assert np.abs(inner.values - expected).max() < 0.05 * before
+    shift = (moved["time"].values - data["time"].values) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(shift, since.max() / 2)
+
+
+def test_drift_needs_times_that_rise():
+    data, _, _ = drifting(3)
+    with pytest.raises(DataError, match="rise"):
+        correct_drift(data.isel(spectrum=[1, 0, 2]))
+    lost = data.assign_coords(time=("spectrum", np.full(3, np.datetime64("NaT", "ns"))))
+    with pytest.raises(DataError, match="timezone"):
+        correct_drift(lost)
+    assert "change" not in kramers_kronig(lost)

@@ -1,0 +1,164 @@
+"""Resistances, pulses and interruptions of a cell whose circuit is written out here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr.core.errors import ArgumentError
+from batteryxr.echem import interruptions, pulses, resistance
+
+R0, R1, TAU, SIGMA = 0.050, 0.030, 4.0, 0.004  # ohm, ohm, s, ohm s^-0.5
+CAPACITY = 1000.0  # mA h
+
+
+def times_after(lasting, first=0.1, growth=1.15, longest=20.0):
+    steps = first * growth ** np.arange(400)
+    t = np.cumsum(np.minimum(steps, longest))
+    return np.append(t[t < lasting - 1e-9], lasting)
+
+
+def cell(program, *, noise=0.0, seed=0, first=0.1, full=0.5):
+    """Return the record of a program of (current in A, s).
+
+    R0, an RC element, and diffusion as the square root of time after each switch.
+    """
+    begins = np.concatenate([[0.0], np.cumsum([s for _, s in program])])
+    t, i = [np.array([0.0])], [np.array([program[0][0]])]
+    for (current, lasting), begin in zip(program, begins, strict=False):
+        mine = begin + times_after(lasting, first)
+        t.append(mine)
+        i.append(np.full(mine.size, current))
+    t, i = np.concatenate(t), np.concatenate(i)
+    v = R0 * i
+    levels = np.diff(np.array([0.0, *(c for c, _ in program)]))
+    for step, begin in zip(levels, begins, strict=False):
+        since = np.where(t > begin, t - begin, 0.0)
+        v = v + step * (R1 * (1 - np.exp(-since / TAU)) + SIGMA * np.sqrt(since))
+    charge = np.concatenate([[0.0], np.cumsum(i[1:] * np.diff(t))]) / 3.6  # mA h
+    v = v + 3.3 + 0.8 * (full + charge / CAPACITY)
+    v = v + noise * np.random.default_rng(seed).standard_normal(v.size)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i * 1e3, {"units": "mA"}),
+            "temperature": ("record", np.full(t.size, 25.0), {"units": "degC"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    return record, charge
+
+
+def expected(at):
+    """Return the resistance after a switch from rest, without that of the charge."""
+    at = np.asarray(at)
+    return R0 + R1 * (1 - np.exp(-at / TAU)) + SIGMA * np.sqrt(at)
+
+
+HPPC = [
+    (0, 600),
+    *[(1.0, 10), (0, 40), (-0.75, 10), (0, 60), (-0.2, 1800), (0, 900)] * 3,
+]
+
+
+@pytest.mark.parametrize("noise", [0.0, 5e-6])
+def test_resistance_at_each_switch_within_half_a_per_cent(noise):
+    record, _ = cell([(0, 300), (1.0, 1200), (0, 900)], noise=noise)
+    found = resistance(record, at=(0, 1, 10))
+    assert found["direction"].values.tolist() == ["charge", "rest"]
+    np.testing.assert_allclose(found["resistance"].sel(delay=0), R0, rtol=0.005)
+    # What 1 A stores in t seconds lifts the voltage too.
+    stored = 0.8 * np.array([1, 10]) / 3.6 / CAPACITY
+    on = found["resistance"].isel(switch=0).sel(delay=[1, 10])
+    np.testing.assert_allclose(on, expected([1, 10]) + stored, rtol=0.01)
+    np.testing.assert_allclose(found["interval"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(found["capacity_total"], [0.0, 1200 / 3.6], atol=0.05)
+    np.testing.assert_allclose(found["temperature"], 25.0)
+
+
+def test_errors_of_r0_cover():
+    inside = []
+    for seed in range(40):
+        record, _ = cell([(0, 60), (1.0, 60), (0, 60)], noise=5e-5, seed=seed)
+        found = resistance(record, at=(0,))
+        off = np.abs(found["resistance"].values - R0)
+        inside += (off < 1.96 * found["resistance_error"].values).ravel().tolist()
+    assert np.mean(inside) > 0.85
+
+
+def test_a_table_of_hppc():
+    record, charge = cell(HPPC)
+    table = pulses(record, at=(0, 1))
+    assert table["direction"].values.tolist() == ["charge", "discharge"] * 3
+    np.testing.assert_allclose(table["current"], [1000.0, -750.0] * 3)
+    np.testing.assert_allclose(table["duration"], 10.0, rtol=1e-6)
+    np.testing.assert_allclose(table["resistance"].sel(delay=0), R0, rtol=0.01)
+    np.testing.assert_allclose(table["resistance_back"], R0, rtol=0.01)
+    np.testing.assert_allclose(table["charge"], [10 / 3.6, -7.5 / 3.6] * 3, rtol=1e-6)
+    begins = np.searchsorted(record["test_time"], table["test_time"])
+    np.testing.assert_allclose(table["capacity_total"], charge[begins], atol=0.2)
+    lazy = pulses(record.chunk(record=37), at=(0, 1))
+    xr.testing.assert_allclose(table, lazy.drop_attrs().assign_attrs(table.attrs))
+
+
+def test_a_pulse_on_a_current_is_one_and_a_long_one_is_none():
+    record, _ = cell(
+        [(0.2, 600), (1.2, 10), (0.2, 600), (0, 300), (1.0, 500), (0, 300)]
+    )
+    table = pulses(record, at=(0,))
+    np.testing.assert_allclose(table["current"], [1000.0])
+    np.testing.assert_allclose(table["resistance"], R0, rtol=0.01)
+
+
+def test_a_current_that_fades_is_no_switch():
+    t = np.arange(0.0, 3600, 10)
+    held = xr.Dataset(
+        {
+            "voltage": ("record", np.full(t.size, 4.2), {"units": "V"}),
+            "current": ("record", 100 * np.exp(-t / 150), {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    assert resistance(held).sizes["switch"] == 0
+    assert pulses(held).sizes["pulse"] == 0
+    assert interruptions(held).sizes["interruption"] == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 2e-5])
+def test_interruptions_give_k_and_the_internal_resistance(noise):
+    program = [(0.2, 300), *[(0, 10), (0.2, 290)] * 6]
+    record, _ = cell(program, noise=noise, first=0.2)
+    # With a fast RC element alone, all of it lies within the resistance.
+    found = interruptions(record, window=(1, 10))
+    assert found.sizes["interruption"] == 6
+    assert (found["direction"] == "charge").all()
+    np.testing.assert_allclose(found["duration"], 10.0, rtol=1e-6)
+
+    t = np.linspace(0, 40, 401)
+    i = np.where((t > 20) & (t <= 30), 0.0, -200.0)
+    off = np.sqrt(np.clip(t - 20, 0, 10)) * (t <= 30)
+    v = 3.7 - 0.2 * 0.08 + 0.2 * (t > 20) * (t <= 30) * 0.08 + 0.2 * 0.011 * off
+    v = v + noise * np.random.default_rng(1).standard_normal(v.size)
+    plain = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i, {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    one = interruptions(plain, window=(1, 5)).isel(interruption=0)
+    tolerance = 1e-9 if noise == 0 else 4 * float(one["k_error"])
+    assert float(one["k"]) == pytest.approx(0.011, abs=tolerance)
+    tolerance = 1e-9 if noise == 0 else 4 * float(one["resistance_error"])
+    assert float(one["resistance"]) == pytest.approx(0.08, abs=tolerance)
+    assert one["direction"] == "discharge"
+
+
+def test_refusals():
+    record, _ = cell([(0, 60), (1.0, 60)])
+    for at in ((), (-1.0,), (np.nan,), (1.0, 1.0)):
+        with pytest.raises(ArgumentError, match="at"):
+            resistance(record, at=at)
+    with pytest.raises(ArgumentError, match="window"):
+        interruptions(record, window=(-1, 5))

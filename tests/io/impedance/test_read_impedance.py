@@ -1,0 +1,306 @@
+"""Impedance as potentiostats write it, binary and as text, and its place in a run."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+
+import eclab_files as lab
+import numpy as np
+import pytest
+
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.echem import join
+from batteryxr.io import read_cycler, read_impedance
+
+GCPL = "Galvanostatic Cycling with Potential Limitation"
+PEIS = "Potentio Electrochemical Impedance Spectroscopy"
+LABELS = ["freq/Hz", "Re(Z)/Ohm", "-Im(Z)/Ohm", "time/s", "<Ewe>/V", "<I>/mA"]
+
+
+def quiet(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return function(*args, **kwargs)
+
+
+def cell(frequency, r0=2.0, r=8.0, c=1e-3):
+    """Return a resistor before another with a capacitor beside it, by hand."""
+    omega = 2 * np.pi * frequency
+    down = 1 + (omega * r * c) ** 2
+    return r0 + r / down, omega * r**2 * c / down  # Re, -Im
+
+
+def eis_rows(begin, frequency, current=0.0, **values):
+    real, minus = cell(frequency, **values)
+    time = begin + 5.0 * np.arange(1, frequency.size + 1)
+    flat = np.ones(frequency.size)
+    return [frequency, real, minus, time, 3.7 * flat, current * flat]
+
+
+@pytest.mark.parametrize("name", ["peis", "geis", "zir"])
+@pytest.mark.parametrize("ending", ["mpt", "mpr"])
+def test_files_of_eclab_say_what_their_text_says(name, ending, measured):
+    folder = measured("cyclers/eclab-pairs")
+    text = (folder / f"{name}.mpt").read_bytes().decode("latin-1").splitlines()
+    head = int(text[1].split(":")[1])
+    labels = text[head - 1].split("\t")
+    place = [labels.index(label) for label in LABELS]
+    rows = [[float(line.split("\t")[k]) for k in place] for line in text[head:]]
+    table = np.array([row for row in rows if row[0] > 0])
+    found = quiet(read_impedance, folder / f"{name}.{ending}", timezone="UTC")
+    assert found["impedance"].attrs["units"] == "ohm"
+    # By point, in order of time: spectrum after spectrum, from high to low frequency.
+    inside = np.isfinite(found["impedance"].values)
+    assert inside.sum() == len(table)
+    frequency = np.broadcast_to(found["frequency"].values, inside.shape)
+    flat = [v[:, ::-1][inside[:, ::-1]] for v in (frequency, found["impedance"].values)]
+    np.testing.assert_allclose(flat[0], table[:, 0], rtol=1e-6)
+    expected = table[:, 1] - 1j * table[:, 2]
+    np.testing.assert_allclose(flat[1], expected, rtol=1e-6)
+    spectra = np.cumsum(np.diff(table[:, 0], prepend=0) > 0)
+    assert found.sizes["spectrum"] == spectra[-1]
+    for k, (volts, current) in enumerate(
+        zip(found["voltage"].values, found["current"].values, strict=True), 1
+    ):
+        mine = table[spectra == k]
+        assert volts == pytest.approx(mine[:, 4].mean(), rel=1e-5)
+        assert current == pytest.approx(mine[:, 5].mean(), rel=1e-5, abs=1e-12)
+    lasting = [np.ptp(table[spectra == k, 3]) for k in range(1, spectra[-1] + 1)]
+    np.testing.assert_allclose(found["exposure"].values, lasting, atol=1e-3)
+
+
+def loop(tmp_path, *, current=0.0, eis=(3600.0, 9000.0)):
+    """Write a program that charges and takes a spectrum by turns, a file for each."""
+    frequencies = [10.0 ** np.arange(5, -2, -0.25), 10.0 ** np.arange(4, -1, -0.5)]
+    pieces = [(0.0, 3600.0), (4000.0, 9000.0), (9300.0, 12000.0)]
+    time = np.concatenate([np.arange(a, b + 1, 100.0) for a, b in pieces])
+    charge = np.full(time.size, 1.5)
+    lab.mpt(
+        tmp_path / "run_01_GCPL.mpt",
+        ["time/s", "Ewe/V", "<I>/mA"],
+        [time, 3.5 + time * 1e-5, charge],
+        GCPL,
+    )
+    parts = [
+        eis_rows(begin, f, current, r=8.0 + k)
+        for k, (begin, f) in enumerate(zip(eis, frequencies, strict=True))
+    ]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    lab.mpt(tmp_path / "run_02_PEIS.mpt", LABELS, columns, PEIS)
+    return str(tmp_path / "*.mpt"), frequencies
+
+
+def test_spectra_of_a_run_stand_where_the_record_was_interrupted(tmp_path):
+    path, frequencies = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    assert spectra.sizes["spectrum"] == 2
+    axis = np.unique(np.concatenate(frequencies).round(9))
+    np.testing.assert_allclose(spectra["frequency"], axis, rtol=1e-6)
+    for k, f in enumerate(frequencies):
+        mine = spectra["impedance"].isel(spectrum=k).dropna("frequency")
+        real, minus = cell(np.sort(f), r=8.0 + k)
+        np.testing.assert_allclose(mine.values, real - 1j * minus, rtol=1e-6)
+    begun = np.datetime64(lab.BEGUN, "ns")
+    seconds = (spectra["time"].values - begun) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(seconds, [3605.0, 9005.0], atol=1e-3)
+
+    joined = join(record, spectra, mass=30.0, formula="LiNiO2")
+    capacity = [1.5 * 3600 / 3600, 1.5 * (3600 + 5000) / 3600]
+    np.testing.assert_allclose(joined["capacity"], capacity, rtol=1e-6)
+    specific = [c / 30e-3 for c in capacity]
+    np.testing.assert_allclose(joined["specific_capacity"], specific, rtol=1e-6)
+    # LiNiO2 holds 274.5 mA h for each gram and lithium.
+    np.testing.assert_allclose(
+        joined["li_content"], [1 - c / 274.5 for c in specific], atol=1e-4
+    )
+    assert (joined["branch"] == "charge").all()
+    assert (joined["join_flag"] == 0).all()
+    np.testing.assert_allclose(joined["voltage"], 3.7)  # its own
+    assert joined["impedance"].identical(
+        spectra["impedance"].assign_coords(joined.coords)
+    )
+
+
+def test_a_current_in_a_spectrum_is_told(tmp_path):
+    path, _ = loop(tmp_path, current=1.5)
+    record = quiet(read_cycler, path, timezone="UTC")
+    with pytest.warns(DataQualityWarning, match="2 of 2 spectra were taken under"):
+        joined = join(record, read_impedance(path, timezone="UTC"))
+    assert (joined["join_flag"] == 32).all()
+
+
+def test_a_spectrum_far_from_the_record_has_no_labels(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    late = spectra.assign_coords(time=spectra["time"] + np.timedelta64(2, "D"))
+    with pytest.warns(DataQualityWarning, match="not covered"):
+        joined = join(record, late)
+    assert joined["capacity"].isnull().all()
+
+
+def table(path, labels, frequency, columns=None, *, head="", comma=False, sep="\t"):
+    real, minus = cell(frequency)
+    columns = [frequency, real, minus] if columns is None else columns
+    rows = [sep.join(f"{x:.9e}" for x in row) for row in zip(*columns, strict=True)]
+    body = "\r\n".join([*rows, ""])
+    body = body.replace(".", ",") if comma else body
+    path.write_bytes((head + sep.join(labels) + "\r\n" + body).encode("latin-1"))
+    return path
+
+
+F = 10.0 ** np.arange(5, -2, -0.5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sign"),
+    [
+        (["Frequency (Hz)", "Z' (Ohm)", "-Z'' (Ohm)"], 1),
+        (["freq/Hz", "Re(Z)/Ohm", "-Im(Z)/Ohm"], 1),
+        (["freq. / Hz", "Zreal / Ohm", "Zimag / Ohm"], -1),
+        (["f_is_no_label", "Freq [Hz]", "Re(Z) [Ω]", "Im(Z) [Ω]"], -1),
+    ],
+)
+@pytest.mark.parametrize("comma", [False, True])
+def test_the_sign_is_what_the_label_says(tmp_path, labels, sign, comma):
+    real, minus = cell(F)
+    columns = [F, real, sign * minus]
+    if len(labels) == 4:
+        columns.insert(0, np.arange(F.size) * 1.0)
+    if "Ω" in labels[-1]:
+        labels = [label.replace("Ω", "ohm") for label in labels]
+    found = read_impedance(table(tmp_path / "a.txt", labels, F, columns, comma=comma))
+    np.testing.assert_allclose(
+        found["impedance"].values[0], (real - 1j * minus)[::-1], rtol=1e-8
+    )
+
+
+@pytest.mark.parametrize("label", ["Z''/ohm", 'Z"/ohm', "Z2 /ohm"])
+def test_a_label_without_a_sign_is_refused(tmp_path, label):
+    path = table(tmp_path / "chi.txt", ["Freq/Hz", "Z'/ohm", label], F)
+    with pytest.raises(FileFormatError, match=r"others.* Say which"):
+        read_impedance(path)
+    found = read_impedance(path, columns={label: "minus_imaginary"})
+    np.testing.assert_allclose(found["impedance"].values[0].imag, -cell(F)[1][::-1])
+
+
+def test_the_wrong_sign_is_flagged(tmp_path):
+    path = table(tmp_path / "a.txt", ["Freq/Hz", "Zre/ohm", "Zim/ohm"], F)
+    with pytest.warns(DataQualityWarning, match="reactance_sign"):
+        assert read_impedance(path).attrs["flags"] == ["reactance_sign"]
+
+
+def test_units_are_read_and_never_guessed(tmp_path):
+    real, minus = cell(F)
+    small = [F * 1e-3, real * 1e3, minus * 1e-6]
+    labels = ["Freq (kHz)", "Re(Z) (mOhm)", "-Im(Z) (MOhm)"]
+    found = read_impedance(table(tmp_path / "a.txt", labels, F, small))
+    np.testing.assert_allclose(found["frequency"], F[::-1])
+    np.testing.assert_allclose(
+        found["impedance"].values[0], (real - 1j * minus)[::-1], rtol=1e-8
+    )
+    path = table(tmp_path / "b.txt", ["Freq (Hz)", "Re(Z)", "-Im(Z)"], F)
+    with pytest.raises(FileFormatError, match="no units"):
+        read_impedance(path)
+    named = {"Re(Z)": "real (ohm)", "-Im(Z)": "minus_imaginary (ohm)"}
+    assert read_impedance(path, columns=named)["impedance"].notnull().all()
+    with pytest.raises(ArgumentError, match="columns"):
+        read_impedance(path, columns={"Re(Z)": "resistance"})
+
+
+def test_zahner_writes_modulus_and_phase(tmp_path):
+    real, minus = cell(F)
+    modulus, phase = np.hypot(real, minus), -np.degrees(np.arctan2(minus, real))
+    number = np.arange(F.size) * 1.0
+    columns = [number, F, modulus, phase, np.ones(F.size), number * 3]
+    labels = "Number,Frequency/Hz,Impedance/Ohm,Phase/deg,Significance,Time/s"
+    path = table(
+        tmp_path / "spectrum.txt",
+        labels.split(","),
+        F,
+        columns,
+        head="Zahner Analysis\r\nDate: 2024-03-05 10:11:12\r\n\r\n",
+    )
+    found = read_impedance(path, timezone="Europe/Berlin")
+    np.testing.assert_allclose(
+        found["impedance"].values[0], (real - 1j * minus)[::-1], rtol=1e-7
+    )
+    assert found.attrs["instrument"] == "Zahner"
+    assert found["time"].values[0] == np.datetime64("2024-03-05T09:11:12")
+    assert found["exposure"].values[0] == pytest.approx(3 * (F.size - 1))
+
+
+def test_gamry_writes_a_table_for_each_spectrum(tmp_path):
+    lines = ["EXPLAIN", "TAG\tEISPOT", "DATE\tLABEL\t2024-03-05\tDate",
+             "TIME\tLABEL\t10:11:12\tTime", "ZCURVE\tTABLE"]  # fmt: skip
+    labels = "Pt\tTime\tFreq\tZreal\tZimag\tZsig\tZmod\tZphz\tIdc\tVdc"
+    units = "#\ts\tHz\tohm\tohm\tV\tohm\t°\tA\tV"
+    for k in range(2):
+        real, minus = cell(F, r=8.0 + k)
+        if k:
+            lines.append("ZCURVE1\tTABLE")
+        lines += [f"\t{labels}", f"\t{units}"]
+        for row, (f, a, b) in enumerate(zip(F, real, minus, strict=True)):
+            t = 1000.0 * k + row
+            size, angle = np.hypot(a, b), -np.degrees(np.arctan2(b, a))
+            cells = [row, t, f, a, -b, 1, size, angle, 1e-5, 3.6]
+            lines.append("\t" + "\t".join(f"{x:.8g}" for x in cells))
+    path = tmp_path / "a.DTA"
+    path.write_bytes("\r\n".join([*lines, ""]).encode("latin-1"))
+    found = read_impedance(path, timezone="UTC")
+    for k in range(2):
+        real, minus = cell(F, r=8.0 + k)
+        np.testing.assert_allclose(
+            found["impedance"].values[k], (real - 1j * minus)[::-1], rtol=1e-6
+        )
+    assert found["time"].values[1] == np.datetime64("2024-03-05T10:27:52")
+    np.testing.assert_allclose(found["current"], 0.01)
+    assert found.attrs["technique"] == "EISPOT"
+
+
+def test_a_sweep_up_and_down_is_two_spectra(tmp_path):
+    both = np.concatenate([F, F[::-1]])
+    path = table(
+        tmp_path / "a.csv", ["Freq (Hz)", "Re(Z)/ohm", "-Im(Z)/ohm"], both, sep=";"
+    )
+    found = read_impedance(path)
+    assert found.sizes["spectrum"] == 2
+    np.testing.assert_allclose(found["impedance"][0], found["impedance"][1])
+
+
+def test_what_has_no_spectrum_is_refused_and_beside_others_passed_over(tmp_path):
+    rows = [np.arange(9.0), np.full(9, 3.5), np.ones(9)]
+    plain = lab.mpt(tmp_path / "a.mpt", ["time/s", "Ewe/V", "I/mA"], rows, GCPL)
+    with pytest.raises(FileFormatError, match=r"no impedance in it.*Galvanostatic"):
+        read_impedance(plain)
+    begun = lab.BEGUN + timedelta(hours=1)
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS, begun)
+    assert read_impedance(tmp_path, timezone="UTC").sizes["spectrum"] == 1
+
+
+def test_a_time_without_a_zone_is_no_time(tmp_path):
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    with pytest.warns(DataQualityWarning, match="undeclared zone"):
+        found = read_impedance(tmp_path / "b.mpt")
+    assert found["time"].isnull().all()
+
+
+def test_a_spectrum_that_is_there_twice_is_flagged(tmp_path):
+    lab.mpt(tmp_path / "a.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    with pytest.warns(DataQualityWarning, match="same_spectra"):
+        found = read_impedance(tmp_path, timezone="UTC")
+    assert found.attrs["flags"] == ["same_spectra"]
+    assert read_impedance(tmp_path / "a.mpt", timezone="UTC").attrs["flags"] == []
+
+
+def test_a_folder_of_one_format_by_name(tmp_path):
+    table(tmp_path / "a.txt", ["f/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"], F)
+    lab.mpt(tmp_path / "b.mpt", LABELS, eis_rows(0.0, F), PEIS)
+    with pytest.raises(ArgumentError, match="one format"):
+        read_impedance(tmp_path)
+    assert read_impedance(tmp_path, format="text").attrs["source_files"] == ["a.txt"]
+    with pytest.raises(ArgumentError, match="format"):
+        read_impedance(tmp_path, format="nonsense")

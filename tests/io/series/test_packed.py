@@ -1,0 +1,78 @@
+"""Patterns in archives, written here as Bruker and Rigaku pack them."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+import batteryxr
+from batteryxr.core.errors import FileFormatError
+
+ANGLE = 10 + 0.02 * np.arange(50)
+COUNTS = np.round(100 + 900 * np.exp(-(((ANGLE - 10.5) / 0.1) ** 2)))
+
+
+def brml(path, axes=("TwoTheta", "Theta"), data=None):
+    infos = "".join(f'<ScanAxisInfo AxisId="{a}" AxisName="{a}"/>' for a in axes)
+    half = {"TwoTheta": ANGLE, "Theta": ANGLE / 2, "Phi": 0 * ANGLE}
+    rows = "".join(
+        f"<Datum>0.5,1,{','.join(f'{half[a][i]:.5f}' for a in axes)},{c:.0f}</Datum>"
+        for i, c in enumerate(COUNTS)
+    )
+    text = (
+        '<?xml version="1.0"?><RawData><TimeStampStarted>2023-05-02T10:11:12+02:00'
+        '</TimeStampStarted><WaveLengthAlpha1 Unit="A" Value="1.5406"/>'
+        f"<DataRoutes>{infos}{rows if data is None else data}</DataRoutes></RawData>"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("DataContainer.xml", "<a/>")
+        archive.writestr("Experiment0/RawData0.xml", text)
+    return path
+
+
+def rasx(path, axis="TwoThetaTheta"):
+    rows = "\r\n".join(
+        f"{a:.4f}\t{c:.1f}\t1.0" for a, c in zip(ANGLE, COUNTS, strict=True)
+    )
+    conditions = (
+        "<Measurement><WavelengthKalpha1>1.540593</WavelengthKalpha1>"
+        f"<AxisName>{axis}</AxisName></Measurement>"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("root.xml", "<a/>")
+        archive.writestr("Data0/Profile0.txt", "\ufeff" + rows)
+        archive.writestr("Data0/MesurementConditions0.xml", conditions)
+    return path
+
+
+@pytest.mark.parametrize("axes", [("TwoTheta", "Theta"), ("Theta", "TwoTheta")])
+def test_brml_takes_the_angle_by_its_name(tmp_path, axes):
+    scans = batteryxr.read_series(brml(tmp_path / "a.brml", axes))
+    np.testing.assert_allclose(scans.two_theta, ANGLE, atol=1e-5)
+    np.testing.assert_array_equal(scans.values[0], COUNTS)
+    assert scans.time.values[0] == np.datetime64("2023-05-02T08:11:12")
+    q = scans.xanes.convert_axis(axis="q")
+    assert float(q.wavelength) == 1.5406
+
+
+def test_rasx(tmp_path):
+    scans = batteryxr.read_series(rasx(tmp_path / "a.rasx"))
+    np.testing.assert_allclose(scans.two_theta, ANGLE, atol=1e-4)
+    np.testing.assert_array_equal(scans.values[0], COUNTS)
+    assert float(scans.xanes.convert_axis(axis="d").wavelength) == 1.540593
+
+
+def test_what_is_no_pattern_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="its axes are"):
+        batteryxr.read_series(brml(tmp_path / "a.brml", ("Phi",)))
+    with pytest.raises(FileFormatError, match="over 'chi'"):
+        batteryxr.read_series(rasx(tmp_path / "a.rasx", "chi"))
+    path = tmp_path / "b.brml"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "1 2")
+    with pytest.raises(FileFormatError, match=r"no \.brml"):
+        batteryxr.read_series(path)
+    whole = brml(tmp_path / "c.brml").read_bytes()
+    (tmp_path / "d.brml").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FileFormatError, match="zip"):
+        batteryxr.read_series(tmp_path / "d.brml")

@@ -1,0 +1,104 @@
+"""What chemists know of weights: windows, profiles, and that spikes are no phase."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import nmf
+from batteryxr.core.errors import ArgumentError, DataError
+
+pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
+AXIS = np.linspace(0.0, 10.0, 150)
+SCANS = np.arange(40)
+
+
+def bell(centre: float, width: float = 0.6) -> np.ndarray:
+    return np.exp(-0.5 * ((AXIS - centre) / width) ** 2)
+
+
+#: Three phases one after the other, and a binder that is always there.
+PURE = np.stack(
+    [bell(2) + bell(5), bell(3) + bell(7), bell(4) + bell(5, 1), bell(8, 2)]
+)
+SHARES = np.stack(
+    [
+        np.clip(1 - SCANS / 18, 0, 1),
+        np.clip(1 - np.abs(SCANS - 18) / 18, 0, 1),
+        np.clip((SCANS - 18) / 18, 0, 1),
+    ]
+)
+RATIOS = np.vstack([0.8 * SHARES / SHARES.sum(axis=0), np.full(40, 0.2)])
+
+
+def series(noise: float = 0.003) -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    clean = RATIOS.T @ PURE
+    return xr.DataArray(
+        clean + rng.normal(0, noise, clean.shape),
+        dims=("scan", "energy"),
+        coords={"energy": AXIS},
+        attrs={"units": "1"},
+    )
+
+
+def test_a_known_profile_and_windows_make_the_ratios_sure():
+    binder = xr.DataArray(np.full(40, 0.2), dims="scan")
+    known = nmf.Constraints(
+        presence={"a": (0, 18), "b": (0, 36), "c": (18, 39)},
+        weights={"binder": binder},
+    )
+    found = series().nmf.fit(4, constraints=known)
+    assert list(found["component"].values) == ["a", "b", "binder", "c"]
+    weights = found["weights"].sel(component=["a", "b", "c", "binder"])
+    np.testing.assert_array_equal(weights.values[:, 3], 0.2)
+    assert (weights.values[19:, 0] == 0).all()
+    assert (weights.values[:18, 2] == 0).all()
+    np.testing.assert_allclose(weights.sum("component"), 1.0, atol=1e-12)
+    model = found["weights"].values @ found["components"].values
+    rest = np.sqrt(((series().values - model) ** 2).mean(axis=1))
+    np.testing.assert_allclose(found["residual"], rest, rtol=1e-9)
+    assert float(found["residual"].mean()) < 0.004
+    off = np.abs(weights.values.T - RATIOS).mean()
+    free = series().nmf.fit(4)
+    assert off < 0.03
+    assert float(found["relative_error"]) < 1.05 * float(free["relative_error"])
+
+
+def test_spikes_are_left_out():
+    data = series()
+    rng = np.random.default_rng(1)
+    spoilt = data.copy(data=data.values)
+    places = rng.integers(0, 40, 30), rng.integers(0, 150, 30)
+    spoilt.values[places] += 5.0
+    fixed = {
+        name: xr.DataArray(row, dims="energy", coords={"energy": AXIS})
+        for name, row in zip("abcd", PURE, strict=True)
+    }
+    plain = spoilt.nmf.fit(fixed=fixed)
+    robust = spoilt.nmf.fit(fixed=fixed, constraints=nmf.Constraints(robust=True))
+    off = [
+        np.abs(f["weights"].sel(component=list("abcd")).values.T - RATIOS).max()
+        for f in (plain, robust)
+    ]
+    assert off[1] < 0.02 < off[0]
+
+
+def test_what_cannot_be_is_named():
+    data = series()
+    with pytest.raises(ArgumentError, match=r"presence.*two scans between 0 and 39"):
+        data.nmf.fit(2, constraints=nmf.Constraints(presence={"a": (3, 40)}))
+    with pytest.raises(ArgumentError, match="at most 1 names"):
+        data.nmf.fit(
+            1, constraints=nmf.Constraints(presence={"a": (0, 3), "b": (2, 9)})
+        )
+    with pytest.raises(DataError, match="sum to one"):
+        data.nmf.fit(
+            2, constraints=nmf.Constraints(presence={"a": (0, 3), "b": (9, 39)})
+        )
+    with pytest.raises(ArgumentError, match="metropolis has no such thing"):
+        data.nmf.metropolis(2, constraints=nmf.Constraints(robust=True))
+    wrong = xr.DataArray(np.zeros(150), dims="energy")
+    with pytest.raises(ArgumentError, match="along 'scan'"):
+        data.nmf.fit(2, constraints=nmf.Constraints(weights={"a": wrong}))

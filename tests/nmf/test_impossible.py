@@ -1,0 +1,148 @@
+"""Data, errors and patterns that cannot be: refused, flagged, or of no matter."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import nmf
+from batteryxr.core.errors import DataError, DataQualityWarning
+
+AXIS = np.linspace(0.0, 10.0, 120)
+SHARE = np.linspace(0.0, 1.0, 25)
+RATIOS = np.stack([1 - SHARE, SHARE], axis=1)
+
+
+def bell(centre: float, width: float) -> np.ndarray:
+    return np.exp(-0.5 * ((AXIS - centre) / width) ** 2)
+
+
+def spectra(noise: float = 0.002) -> xr.DataArray:
+    pure = np.stack([bell(3, 0.6) + 0.1, bell(6, 0.8) + 0.1])
+    clean = RATIOS @ pure
+    values = clean + np.random.default_rng(0).normal(0, noise, clean.shape)
+    return xr.DataArray(
+        values,
+        dims=("scan", "energy"),
+        coords={"scan": np.arange(25), "energy": AXIS},
+        attrs={"units": "1"},
+        name="absorption",
+    )
+
+
+def off(fit: xr.Dataset) -> float:
+    ratios = fit["weights"].transpose("scan", "component").values
+    return float(np.nanmean(np.abs(ratios - RATIOS)))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("power", [-36, -24, 20])
+@pytest.mark.parametrize("closure", [True, False])
+def test_any_unit_gives_the_same_answer(dtype, power, closure):
+    usual = spectra().astype(dtype)
+    known = nmf.fit(usual, 2, closure=closure, n_starts=1)
+    unit = 2.0 ** round(power * np.log2(10))
+    found = nmf.fit(
+        (usual.astype("f8") * unit).astype(dtype), 2, closure=closure, n_starts=1
+    )
+    if closure:
+        assert off(found) < 0.002
+    names = ("components", "weights", "residual")
+    scaled = {"residual", "components" if closure else "weights"}
+    for name in names:
+        values = found[name].values.astype("f8") / (unit if name in scaled else 1.0)
+        np.testing.assert_allclose(values, known[name].values, rtol=1e-4, atol=1e-7)
+    assert np.isfinite(float(found.nmf.bands(steps=400)["weights_width"].mean()))
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_units_beyond_squares(unit):
+    assert off(nmf.fit(spectra() * unit, 2, n_starts=1)) < 0.002
+    found = nmf.pca(spectra() * unit, 2)
+    known = nmf.pca(spectra(), 2)
+    np.testing.assert_allclose(found["scores"] / unit, known["scores"], rtol=1e-9)
+
+
+def test_units_of_errors_shifts_and_lazy_data():
+    data = (spectra() - 0.5) * 1e-24
+    shifted = nmf.Constraints(shift=-0.5e-24)
+    found = nmf.fit(data.astype("f4"), 2, constraints=shifted, errors=2e-27, n_starts=1)
+    assert off(found) < 0.002
+    assert 0.8 < float(found["chi2"].mean()) < 1.2
+    np.testing.assert_allclose(found["shift_curve"], -0.5e-24, rtol=1e-12)
+    lazy = nmf.fit(data.astype("f4").chunk(scan=5), 2, constraints=shifted, n_starts=1)
+    assert lazy["weights"].chunks is not None
+    assert off(lazy.compute()) < 0.002
+
+
+def test_a_scan_without_beam_gets_no_ratios():
+    data = spectra()
+    rng = np.random.default_rng(1)
+    data[5], data[9] = 0.0, rng.normal(0, 0.002, 120)
+    with pytest.warns(DataQualityWarning, match="flag 2: 5, 9"):
+        found = nmf.fit(data, 2, n_starts=1)
+    assert list(np.flatnonzero(found["flag"])) == [5, 9]
+    assert found["flag"].values[5] == 2
+    assert np.isnan(found["weights"].values[[5, 9]]).all()
+    assert off(found) < 0.002
+    assert np.isfinite(float(found["range_width"]))
+
+
+def test_intensities_that_differ_are_told_and_estimated():
+    data = spectra()
+    level = 1 + 0.03 * np.random.default_rng(2).normal(size=25)
+    level[5] = 0.1
+    with pytest.warns(DataQualityWarning, match="intensity is not the same"):
+        found = nmf.fit(data * level[:, None], 2, n_starts=1)
+    assert found["flag"].values[5] == 3
+    level = np.ones(25)
+    level[[3, 5, 14]] = 0.9, 0.1, 1.2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = nmf.fit(
+            data * level[:, None],
+            2,
+            constraints=nmf.Constraints(pattern_scale="estimate"),
+            n_starts=1,
+        )
+    np.testing.assert_allclose(found["pattern_scale"], level, atol=0.01)
+    assert off(found) < 0.003
+
+
+def test_what_fits_is_not_called_a_drift():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nmf.fit(spectra(), 2, n_starts=1)
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan, -1.0, np.inf])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_errors_that_cannot_be(wrong, lazy):
+    data = spectra()
+    errors = xr.full_like(data, 0.002)
+    errors[3] = wrong
+    if lazy:
+        errors = errors.chunk(scan=5)
+    with pytest.raises(DataError, match="errors: 120 of 3000"):
+        nmf.fit(data, 2, errors=errors)
+    gap = data.copy()
+    gap[3] = np.nan  # errors where nothing was measured are no matter
+    assert off(nmf.fit(gap, 2, errors=errors, n_starts=1)) < 0.002
+
+
+def test_patterns_that_cannot_be_fixed():
+    data = spectra()
+    with pytest.raises(DataError, match="one pattern under two names, 'a' and 'b'"):
+        nmf.fit(data, 2, fixed={"a": 0, "b": 0})
+    with pytest.raises(DataError, match="zero everywhere"):
+        nmf.fit(data, 2, fixed={"a": 0 * data[0]})
+    with pytest.raises(DataError, match="negative values"):
+        nmf.fit(data, 2, fixed={"a": -data[0]})
+
+
+def test_nothing_but_zeros_is_named():
+    with pytest.raises(DataError, match="zero everywhere"):
+        nmf.fit(0 * spectra(), 2)

@@ -1,0 +1,93 @@
+"""Several samples: joined, overlaid and compared, against each by itself."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import echem
+from batteryxr.core.errors import ArgumentError
+from batteryxr.operando import over_samples
+
+
+def cycled(n, loss, rows=60):
+    parts = []
+    for sign, length in ((1, rows), (-1, round(rows * (1 - loss)))) * n:
+        x = np.linspace(0, 1, length)
+        volts = 3 + x if sign > 0 else 4 - x * length / rows
+        parts.append((np.full(length, float(sign)), volts))
+        parts.append((np.zeros(5), np.full(5, volts[-1])))
+    current, voltage = (np.concatenate(p) for p in zip(*parts, strict=True))
+    return xr.Dataset(
+        {
+            "voltage": ("record", voltage, {"units": "V"}),
+            "current": ("record", current, {"units": "mA"}),
+        },
+        {"test_time": ("record", 36.0 * np.arange(current.size), {"units": "s"})},
+    )
+
+
+CELLS = {"lean": cycled(2, 0.2), "rich": cycled(3, 0.05)}
+HOW = {"electrode": "cathode", "first": "charge", "mass": {"lean": 2.0, "rich": 3.0}}
+
+
+def test_results_lie_along_the_sample():
+    found = over_samples(CELLS, "echem.cycles", **HOW)
+    assert found.sample.values.tolist() == ["lean", "rich"]
+    for name, record in CELLS.items():
+        alone = record.echem.cycles(**HOW | {"mass": HOW["mass"][name]})
+        here = found.sel(sample=name).discharge_specific_capacity.dropna("cycle")
+        np.testing.assert_array_equal(here, alone.discharge_specific_capacity)
+    assert np.isnan(float(found.discharge_capacity.sel(sample="lean", cycle=3)))
+
+
+@pytest.mark.parametrize("chain", ["cycles", "rate", "dqdv"])
+def test_plots_of_samples_have_a_legend_by_sample(chain):
+    if chain == "dqdv":
+        drawn = over_samples(CELLS, "echem.dqdv").echem.plot.dqdv()
+        panels = [drawn]
+    else:
+        found = over_samples(CELLS, "echem.cycles", **HOW)
+        if chain == "rate":
+            cells = {
+                n: found.sel(sample=n, drop=True).dropna(
+                    "cycle", subset=["discharge_capacity"]
+                )
+                for n in CELLS
+            }
+            cells = {
+                n: c.assign(complete=c.complete.astype(bool)) for n, c in cells.items()
+            }
+            found = over_samples(cells, "echem.rate")
+            panels = list(found.echem.plot.rate(kind="linear"))
+        else:
+            panels = list(found.echem.plot.cycles())
+    for panel in panels:
+        assert {e.label for e in panel} == set(CELLS)
+
+
+def test_records_are_drawn_on_one_another():
+    drawn = over_samples(CELLS, "echem.plot.voltage_profile", half_cycles=[1, 2])
+    labels = [e.label for e in drawn]
+    assert labels == ["lean", "lean", "rich", "rich"]
+    ends = {e.label: float(e.dimension_values(0).max()) for e in drawn}
+    assert set(ends) == set(CELLS)
+
+
+def test_compare_speaks_of_cycles():
+    found = over_samples(CELLS, "echem.cycles", **HOW).isel(cycle=0, drop=True)
+    found = found.assign_coords(formula=("sample", ["LiNiO2", "LiCoO2"]))
+    table = echem.compare(found)
+    assert table.material.values.tolist() == ["lean", "rich"]
+    np.testing.assert_allclose(
+        table.specific_capacity, found.discharge_specific_capacity
+    )
+    np.testing.assert_allclose(table.mean_voltage, found.discharge_mean_voltage)
+
+
+def test_what_is_no_method_is_refused():
+    with pytest.raises(ArgumentError, match=r"method='echem\.nothing'"):
+        over_samples(CELLS, "echem.nothing")
+    with pytest.raises(ArgumentError, match="data="):
+        over_samples({}, "echem.cycles")
+    with pytest.raises(ArgumentError, match="method='mean'"):
+        over_samples(CELLS, "mean")

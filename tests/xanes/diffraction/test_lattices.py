@@ -1,0 +1,242 @@
+"""Lattices along series of powder patterns, against what they were written from."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+
+from . import powders
+
+CELL = xanes.Cell("hexagonal", a=2.87, c=14.25, centring="R")
+TUBE = xanes.Diffractometer(tube="Cu", radius=powders.RADIUS)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_cycle_of_dirty_patterns(scale):
+    scans, a, c = powders.cycle(40, scale=scale, seed=4)
+    found = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
+    assert (found.lattice_flag == 0).all()
+    for name, truth in (("a", a), ("c", c)):
+        value, error = found[name].values, found[f"{name}_error"].values
+        assert np.abs(value / truth - 1).max() < 100e-6
+        change = np.ptp(value) / np.ptp(truth) - 1
+        assert abs(change) * np.ptp(truth) / truth.mean() < 1e-4
+        assert 0.6 < powders.pull(value, error, truth) < 1.35
+    assert float(found["offset"].mean()) == pytest.approx(0.1, abs=0.01)
+    assert found["offset"].attrs["units"] == "mm"
+    volume = np.sqrt(3) / 2 * a**2 * c
+    np.testing.assert_allclose(found["volume"], volume, rtol=2e-4)
+    assert {"003", "104", "110"} <= set(found.reflection.values)
+
+
+def test_without_its_displacement_the_lattice_would_be_wrong():
+    scans, a, _ = powders.cycle(8, dirty=False)
+    wrong = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE, offset="none")
+    assert np.abs(wrong.a.values / a - 1).min() > 3e-4
+    # Without the doublet positions lie between its lines.
+    single = xanes.Diffractometer(wavelength=1.540593, radius=powders.RADIUS)
+    right = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
+    mixed = xanes.fit_lattice(scans, candidate=CELL, instrument=single)
+    both, there = (r.peak_position.sel(reflection="104") for r in (mixed, right))
+    assert float((both - there).min()) > 0.01
+
+
+def test_an_internal_standard_tells_the_zero_error():
+    scans, a, c = powders.cycle(6, dirty=False, moved=0.0)
+    silicon = 5.43102
+    x = scans.two_theta.values
+    lines = np.zeros_like(x)
+    for square in (3, 8, 11, 16, 19, 24):
+        for wavelength, ratio in powders.DOUBLET:
+            at = powders.angle(silicon / np.sqrt(square), wavelength)
+            lines += 1500 * ratio * powders.line(x, at, 0.09)
+    zero = 0.037
+    mixed = scans + np.random.default_rng(0).poisson(lines, scans.shape)
+    mixed = mixed.assign_coords(two_theta=("two_theta", x + zero, {"units": "deg"}))
+    found = xanes.fit_lattice(
+        mixed,
+        candidate=CELL,
+        instrument=TUBE,
+        reference=xanes.Cell("cubic", a=silicon, centring="F"),
+        offset="zero",
+    )
+    np.testing.assert_allclose(found["offset"], zero, atol=0.002)
+    np.testing.assert_allclose(found.a, a, rtol=1e-4)
+    np.testing.assert_allclose(found.c, c, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("cell", "truth"),
+    [
+        (xanes.Cell("cubic", a=8.20, centring="F"), {"a": 8.245}),
+        (
+            xanes.Cell("tetragonal", a=5.70, c=9.30, centring="I"),
+            {"a": 5.752, "c": 9.241},
+        ),
+        (
+            xanes.Cell("orthorhombic", a=10.3, b=6.0, c=4.70),
+            {"a": 10.332, "b": 6.010, "c": 4.692},
+        ),
+        (
+            xanes.Cell("monoclinic", a=4.90, b=8.50, c=5.00, beta=109.0, centring="C"),
+            {"a": 4.92, "b": 8.53, "c": 5.02, "beta": 109.2},
+        ),
+    ],
+    ids=["cubic", "tetragonal", "orthorhombic", "monoclinic"],
+)
+def test_crystal_systems(cell, truth):
+    x = np.arange(10.0, 75.0, 0.015)
+    edges = {"a": 1.0, "b": truth["a"], "c": truth["a"], "beta": 90.0} | truth
+    beta = np.radians(edges["beta"])
+    y = np.full(x.size, 50.0)
+    allowed = {
+        "F": lambda h, k, ell: h % 2 == k % 2 == ell % 2,
+        "I": lambda h, k, ell: (h + k + ell) % 2 == 0,
+        "C": lambda h, k, ell: (h + k) % 2 == 0,
+        "P": lambda h, k, ell: True,
+    }[cell.centring]
+    places = set()
+    for h in range(-6, 7):
+        for k in range(7):
+            for ell in range(7):
+                if not allowed(h, k, ell) or (h < 0 and (k, ell) == (0, 0)):
+                    continue
+                squared = (
+                    (h / edges["a"]) ** 2
+                    + (ell / edges["c"]) ** 2
+                    - 2 * h * ell * np.cos(beta) / edges["a"] / edges["c"]
+                ) / np.sin(beta) ** 2 + (k / edges["b"]) ** 2
+                if 0 < squared < (2 * np.sin(np.radians(37)) / 1.0) ** 2:
+                    places.add(round(powders.angle(squared**-0.5, 1.0), 9))
+    for at in places:
+        y += 2000 * powders.line(x, at, 0.05)
+    counts = np.random.default_rng(1).poisson(y, (2, x.size)).astype(float)
+    scans = xr.DataArray(
+        counts,
+        dims=("scan", "two_theta"),
+        coords={"two_theta": ("two_theta", x, {"units": "deg"})},
+        name="intensity",
+    ).assign_coords(wavelength=((), 0.1, {"units": "nm"}))
+    options = {"candidate": cell, "offset": "none", "limits": (10, 45)}
+    whole = xanes.fit_pattern(scans, strain=0.02, **options)
+    found = [whole]
+    if cell.system in ("cubic", "tetragonal"):
+        found.append(xanes.fit_lattice(scans, strain=0.02, **options))
+    for result in found:
+        for name, value in truth.items():
+            assert float(result[name][0]) == pytest.approx(value, rel=1e-4), name
+
+
+def test_whole_patterns():
+    scans, a, c = powders.cycle(8, dirty=False, seed=2)
+    found = xanes.fit_pattern(scans, candidate=CELL, instrument=TUBE)
+    for name, truth in (("a", a), ("c", c)):
+        value, error = found[name].values, found[f"{name}_error"].values
+        assert np.abs(value / truth - 1).max() < 2e-4
+        assert 0.5 < powders.pull(value, error, truth) < 1.6
+    assert float(np.abs(found.chi2 - 1).max()) < 0.15
+    np.testing.assert_allclose(found["offset"], 0.1, atol=0.01)
+    left = (scans - found.fitted) / np.sqrt(found.fitted)
+    assert float(left.std()) == pytest.approx(1.0, abs=0.05)
+    # The area of a line of height H: both lines of its doublet.
+    strong = found.peak_area.sel(reflection="104").values[0]
+    t = powders.angle((4 / 3 / a[0] ** 2 + (4 / c[0]) ** 2) ** -0.5, 1.540593)
+    fwhm = 0.08 + 0.06 * np.tan(np.radians(t / 2))
+    unit = 0.25 * np.pi + 0.25 * np.sqrt(np.pi / np.log(2))
+    height = 800 * (1 + 0.2 * np.sin(5.0))
+    assert strong == pytest.approx(1.5 * height * fwhm * unit, rel=0.05)
+
+
+def test_axes_and_their_wavelength():
+    scans, _, _ = powders.cycle(2, dirty=False)
+    with pytest.raises(ArgumentError, match="instrument=None"):
+        xanes.convert_axis(scans, axis="q")
+    molybdenum = xanes.Diffractometer(tube="Mo")
+    q = xanes.convert_axis(scans, axis="q", instrument=molybdenum)
+    expected = 4 * np.pi / 0.709317 * np.sin(np.radians(scans.two_theta / 2))
+    np.testing.assert_allclose(q["q"], expected)
+    assert float(q.wavelength) == 0.709317
+    d = xanes.convert_axis(q, axis="d")
+    assert (d["d"].diff("d") > 0).all()
+    np.testing.assert_allclose(d["d"][::-1], 2 * np.pi / q["q"])
+    np.testing.assert_array_equal(d.isel(d=slice(None, None, -1)), scans)
+    back = xanes.convert_axis(d, axis="two_theta")
+    np.testing.assert_allclose(back.two_theta, scans.two_theta)
+    header = scans.assign_attrs(header='{"k_alpha1": "1.5405980"}')
+    assert float(xanes.convert_axis(header, axis="q").wavelength) == 1.540598
+    far = scans.rename(two_theta="q").assign_coords(
+        q=np.linspace(1, 20, scans.shape[1])
+    )
+    with pytest.raises(DataError, match="beyond"):
+        xanes.convert_axis(far, axis="two_theta", instrument=TUBE)
+
+
+def test_patterns_along_q_are_fitted_too():
+    scans, a, c = powders.cycle(4, dirty=False, moved=0.0)
+    q = xanes.convert_axis(scans, axis="q", instrument=TUBE)
+    for axis in ("q", "d"):
+        along = xanes.convert_axis(q, axis=axis)
+        found = xanes.fit_lattice(along, candidate=CELL, instrument=TUBE)
+        np.testing.assert_allclose(found.a, a, rtol=1e-4)
+    one, a, c = powders.cycle(4, dirty=False, moved=0.0, doublet=powders.DOUBLET[:1])
+    known = xanes.Diffractometer(wavelength=1.540593)
+    q = xanes.convert_axis(one, axis="q", instrument=known)
+    found = xanes.fit_lattice(q, candidate=CELL)
+    np.testing.assert_allclose(found.a, a, rtol=1e-4)
+    np.testing.assert_allclose(found.c, c, rtol=2e-4)
+
+
+def test_sizes_and_strains():
+    """Widths are 2 pi K / L + 2 e q, on top of nothing."""
+    x, wavelength = np.arange(15.0, 110.0, 0.02), 1.540593
+    length, strain, a = 300.0, 0.0015, 4.17
+    y = np.full(x.size, 40.0)
+    for square in (3, 4, 8, 11, 12, 16, 19, 20):
+        t = powders.angle(a / np.sqrt(square), wavelength)
+        half = np.radians(t / 2)
+        fwhm = 0.9 * wavelength / (length * np.cos(half)) + 4 * strain * np.tan(half)
+        y += 4000 * powders.line(x, t, np.degrees(fwhm), share=1.0)
+    rng = np.random.default_rng(0)
+    scans = xr.DataArray(
+        rng.poisson(y, (30, x.size)).astype(float),
+        dims=("scan", "two_theta"),
+        coords={"two_theta": ("two_theta", x, {"units": "deg"})},
+        name="intensity",
+    )
+    device = xanes.Diffractometer(wavelength=wavelength)
+    cell = xanes.Cell("cubic", a=4.15, centring="F")
+    lattice = xanes.fit_lattice(scans, candidate=cell, instrument=device)
+    with pytest.warns(match="lower limits"):
+        found = xanes.crystallite_size(lattice)
+    assert (found.size_flag == 4).all()
+    for name, truth in (("size", 30.0), ("strain", strain)):
+        value, error = found[name].values, found[f"{name}_error"].values
+        assert abs(value.mean() / truth - 1) < 0.03
+        assert 0.7 < powders.pull(value, error, value.mean()) < 1.4
+    with pytest.warns(match="lower limits"):
+        narrow = xanes.crystallite_size(lattice, method="scherrer")
+    assert float(narrow["size"].max()) < 29
+    # Its own instrument: nothing is left to tell a size by.
+    none = xanes.crystallite_size(lattice, reference=lattice, method="scherrer")
+    assert float(none["reflection_size"].isnull().mean()) > 0.2
+
+
+def test_what_cannot_be_told_is_refused():
+    scans, _, _ = powders.cycle(2, dirty=False)
+    with pytest.raises(ArgumentError, match="instrument=None"):
+        xanes.fit_lattice(scans, candidate=CELL)
+    with pytest.raises(ArgumentError, match=r"peaks=\(1, 1, 1\)"):
+        xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE, peaks=[(1, 1, 1)])
+    with pytest.raises(DataError, match="for 3 unknowns"):
+        xanes.fit_lattice(
+            scans, candidate=CELL, instrument=TUBE, peaks=[(0, 0, 3), (0, 0, 6)]
+        )
+    with pytest.raises(DimensionError, match="two_theta"):
+        xanes.fit_lattice(scans.rename(two_theta="angle"), candidate=CELL)
+    with pytest.raises(ArgumentError, match="gamma=100"):
+        xanes.Cell("cubic", a=4.0, gamma=100.0)
+    empty = scans * 0 + np.random.default_rng(0).poisson(60, scans.shape)
+    found = xanes.fit_lattice(empty, candidate=CELL, instrument=TUBE)
+    assert (found.lattice_flag > 0).all()

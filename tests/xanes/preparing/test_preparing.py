@@ -1,0 +1,190 @@
+"""Spectra with rays, on backgrounds, at different scales: of known truth."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError, DimensionError
+
+SHIFT = np.arange(350.0, 760.0)
+BANDS = [(455, 480), (595, 620)]
+
+
+def spectra(values):
+    axis = ("shift", SHIFT, {"units": "1/cm"})
+    return xr.DataArray(
+        values, dims=("scan", "shift"), coords={"shift": axis}, name="intensity"
+    )
+
+
+def raman(n, *, seed=0, widths=(6.0, 9.0), step_at=None):
+    """Counts of two bands that move, with and without rays in every spectrum."""
+    rng = np.random.default_rng(seed)
+    turn = np.linspace(0, 1, n) if step_at is None else np.arange(n) > step_at
+    where = np.stack([467 - 5 * turn, 607 - 2.5 * turn], axis=1)
+    level = 300 + 0.3 * (SHIFT - 550) + np.zeros((n, 1))
+    for j, height in enumerate((800, 2000)):
+        level = level + height / (1 + ((SHIFT - where[:, [j]]) / widths[j]) ** 2)
+    clean = rng.poisson(level).astype(float)
+    dirty = clean.copy()
+    for row in dirty:
+        for _ in range(rng.integers(1, 4)):
+            shape = ([1], [1, 0.6], [0.3, 1, 0.4])[rng.integers(3)]
+            first = rng.integers(2, SHIFT.size - 4)
+            row[first : first + len(shape)] += rng.lognormal(6.4, 1) * np.array(shape)
+    return spectra(clean), spectra(dirty), where
+
+
+@pytest.mark.parametrize(
+    "case", [{}, {"step_at": 20}, {"widths": (2.5, 4.0)}, {"seed": 5}]
+)
+def test_no_ray_is_left_and_wrong_without_a_flag(case):
+    clean, dirty, where = raman(40, **case)
+    result = xanes.despike(dirty)
+    right = xanes.fit_peaks(clean, peaks=BANDS)
+    fit = xanes.fit_peaks(result, peaks=BANDS)
+    off = np.abs(fit.peak_position.values.T - where)
+    wrong = (off > 5 * right.peak_position_error.values.T).any(axis=1)
+    away = np.abs(fit.peak_height - right.peak_height) > 5 * right.peak_height_error
+    wrong |= away.any("peak").values
+    assert not (wrong & (result.spike_flag.values == 0)).any()
+    assert wrong.mean() < 0.1
+    # The bars mean something: without it most are wrong.
+    raw = xanes.fit_peaks(dirty, peaks=BANDS)
+    assert (np.abs(raw.peak_position.values.T - where) > 0.3).any()
+    assert (result.spike_count > 0).mean() > 0.9
+    np.testing.assert_array_equal(result.spike_count, result.spike.sum("shift"))
+    untouched = ~result.spike
+    xr.testing.assert_equal(result.intensity.where(untouched), dirty.where(untouched))
+
+
+@pytest.mark.parametrize("widths", [(6.0, 9.0), (2.5, 4.0)])
+def test_clean_bands_stay(widths):
+    clean, _, _ = raman(40, widths=widths)
+    before = xanes.fit_peaks(clean, peaks=BANDS).peak_position
+    after = xanes.fit_peaks(xanes.despike(clean), peaks=BANDS).peak_position
+    assert float(np.abs(after - before).max()) < 0.1
+    alone = xanes.despike(clean[:3])
+    after = xanes.fit_peaks(alone, peaks=BANDS).peak_position
+    assert float(np.abs(after - before[:, :3]).max()) < 0.1
+
+
+def test_whitaker_and_hayes_find_single_points():
+    flat = 100 + np.random.default_rng(0).standard_normal((3, SHIFT.size))
+    flat[1, 200] += 500
+    result = xanes.despike(spectra(flat), method="whitaker_hayes")
+    assert result.spike_count.values.tolist() == [0, 1, 0]
+    assert bool(result.spike[1, 200])
+    assert result.spike_flag.values.tolist() == [0, 1, 0]
+    assert float(abs(result.intensity[1, 200] - 100)) < 3
+
+
+def test_robust_fits_are_not_pulled_and_know_their_errors():
+    _, dirty, where = raman(60, seed=3)
+    fit = xanes.fit_peaks(dirty, peaks=BANDS, method="robust")
+    pull = (fit.peak_position.values.T - where) / fit.peak_position_error.values.T
+    assert 0.8 < np.sqrt((pull**2).mean()) < 1.3
+    assert float(fit.outlier_count.min()) >= 1
+    plain = xanes.fit_peaks(dirty, peaks=BANDS)
+    rms = [
+        np.sqrt(((f.peak_position.values.T - where) ** 2).mean()) for f in (fit, plain)
+    ]
+    assert rms[0] < 0.6 * rms[1]
+
+
+@pytest.mark.parametrize("curvature", [0.0, 30.0])
+def test_errors_hold_the_choice_of_the_degree(curvature):
+    rng = np.random.default_rng(1)
+    u = (SHIFT - 550) / 200
+    level = 100 + 50 * u + curvature * u**2 + 200 / (1 + ((SHIFT - 600) / 25) ** 2)
+    data = spectra(level + 7 * rng.standard_normal((80, SHIFT.size)))
+    fit = xanes.fit_peaks(data, peaks=[(580, 620)], baseline=(0, 1, 2, 3))
+    pull = (fit.peak_area.values[0] - np.pi * 5000) / fit.peak_area_error.values[0]
+    assert 0.7 < np.sqrt((pull**2).mean()) < 1.3
+    np.testing.assert_allclose(fit.baseline_weight.sum("degree"), 1.0)
+    wanted = 2 if curvature else 1
+    assert float((fit.baseline_degree == wanted).mean()) > 0.8
+    # What a wrong degree alone would say lies far off.
+    wrong = xanes.fit_peaks(data, peaks=[(580, 620)], baseline=wanted - 1)
+    off = (wrong.peak_area.values[0] - np.pi * 5000) / wrong.peak_area_error.values[0]
+    assert np.sqrt((off**2).mean()) > 2
+    np.testing.assert_allclose(
+        (data - xanes.model_curve(fit, axis=data["shift"])).std("shift"), 7.0, atol=1.0
+    )
+
+
+def test_lazy_fits_of_several_degrees_are_the_same():
+    _, dirty, _ = raman(12)
+    asked = {"peaks": BANDS, "baseline": (1, 2), "method": "robust"}
+    eager = xanes.fit_peaks(dirty, **asked)
+    lazy = xanes.fit_peaks(dirty.chunk(scan=5), **asked)
+    assert lazy.peak_position.chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), eager)
+
+
+def test_reflections_are_fitted_over_two_theta_too():
+    angle = np.arange(30.0, 40.0, 0.02)
+    y = 10 + 500 * np.exp(-np.log(2) * ((angle - 35.1) / 0.08) ** 2)
+    axis = ("two_theta", angle, {"units": "deg"})
+    pattern = xr.DataArray(y[None], dims=("scan", "two_theta"), name="intensity")
+    pattern = pattern.assign_coords(two_theta=axis)
+    peak = xanes.Peak((34.5, 35.5), shape="gaussian")
+    fit = xanes.fit_peaks(pattern, peaks=peak, dim="two_theta")
+    assert float(fit.peak_position[0, 0]) == pytest.approx(35.1, abs=1e-6)
+    assert fit.peak_position.attrs["units"] == "deg"
+    with pytest.raises(DimensionError, match="two_theta"):
+        xanes.fit_peaks(pattern.rename(two_theta="angle"), peaks=peak, dim="two_theta")
+
+
+def test_asymmetric_least_squares_is_that_of_dense_matrices():
+    _, dirty, _ = raman(2)
+    y, lam = dirty.values[0][:120], 1e4
+    second = np.diff(np.eye(120), 2, axis=0)
+    weight = np.ones(120)
+    for _ in range(30):
+        line = np.linalg.solve(np.diag(weight) + lam * second.T @ second, weight * y)
+        weight = np.where(y > line, 0.01, 0.99)
+    flat = xanes.subtract_baseline(dirty[:1, :120], stiffness=lam)
+    np.testing.assert_allclose(flat.baseline.values[0], line, rtol=1e-7)
+    np.testing.assert_allclose(flat.intensity.values[0], y - line, atol=1e-5)
+
+
+def test_baselines_by_name():
+    library = pytest.importorskip("pybaselines")
+    clean, _, _ = raman(2)
+    flat = xanes.subtract_baseline(clean, method="arpls", stiffness=1e6)
+    truth = library.Baseline(SHIFT).arpls(clean.values[1], lam=1e6)[0]
+    np.testing.assert_allclose(flat.baseline.values[1], truth, rtol=1e-6)
+    xanes.subtract_baseline(clean, method="modpoly", degree=2)
+    with pytest.raises(ArgumentError, match=r"method='nope'.*arpls"):
+        xanes.subtract_baseline(clean, method="nope")
+    with pytest.raises(ArgumentError, match="degree=2"):
+        xanes.subtract_baseline(clean, method="arpls", degree=2)
+
+
+def test_smoothing_and_scales():
+    clean, _, _ = raman(3)
+    line = spectra(np.tile(3.0 + 0.5 * SHIFT, (2, 1)))
+    for method in ("savgol", "whittaker"):
+        same = xanes.smooth_spectra(line, method=method).intensity
+        np.testing.assert_allclose(same, line, rtol=1e-9)
+    for method in ("savgol", "median", "gaussian", "whittaker"):
+        rough = [
+            float(np.abs(a.diff("shift")).mean())
+            for a in (xanes.smooth_spectra(clean, method=method).intensity, clean)
+        ]
+        assert rough[0] < 0.7 * rough[1]
+    near = {"limits": (560, 640)}
+    area = xanes.rescale(clean, method="area", **near).intensity
+    inside = area.sel(shift=slice(560, 640))
+    np.testing.assert_allclose(np.trapezoid(inside, inside["shift"], axis=1), 1.0)
+    assert float(xanes.rescale(clean).intensity.max()) == 1.0
+    snv = xanes.rescale(clean, method="snv")
+    np.testing.assert_allclose(snv.intensity.std("shift"), 1.0)
+    assert snv.intensity.attrs["units"] == "1"
+    assert xanes.rescale(-clean, method="area").intensity.isnull().all()
+    with pytest.raises(ArgumentError, match="window=1"):
+        xanes.smooth_spectra(clean, window=1)
+    with pytest.raises(ArgumentError, match="values that are all there"):
+        xanes.despike(clean.where(clean > 200, np.nan).where(clean["shift"] > 400))

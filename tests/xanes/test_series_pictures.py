@@ -1,0 +1,98 @@
+"""Pictures of series: what is drawn is what was measured."""
+
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError, DimensionError
+
+
+def series(n=40, m=300, axis="two_theta", **coords):
+    x = np.linspace(20, 60, m)
+    middle = np.linspace(35, 45, n)[:, None]
+    values = np.exp(-(((x - middle) / 0.6) ** 2)) + 0.1
+    units = {"two_theta": "deg", "shift": "1/cm", "q": "1/Angstrom"}[axis]
+    hours = np.arange(n) * np.timedelta64(6, "m")
+    told = {
+        axis: (axis, x, {"units": units}),
+        "time": ("scan", np.datetime64("2024-01-01", "ns") + hours),
+        "voltage": ("scan", np.linspace(3, 4, n), {"units": "V"}),
+    }
+    return xr.DataArray(
+        values, dims=("scan", axis), coords=told | coords, name="intensity"
+    )
+
+
+@pytest.mark.parametrize("axis", ["two_theta", "shift"])
+def test_a_contour_beside_the_voltage(axis):
+    scans = series(axis=axis)
+    image, side = scans.xanes.plot.contour()
+    picture = image.get(0) if hasattr(image, "get") else image
+    data = picture.dimension_values(2, flat=False)
+    x, y = picture.dimension_values(0, False), picture.dimension_values(1, False)
+    # The crest runs from 35 at 0 h to 45 at 3.9 h.
+    crest = x[np.nanargmax(data, axis=1)]
+    np.testing.assert_allclose(crest, 35 + 10 * np.clip(y, 0, 3.9) / 3.9, atol=0.4)
+    np.testing.assert_array_equal(side.dimension_values(0), scans.voltage)
+    assert picture.vdims[0].name.startswith("intensity")
+
+
+def test_gaps_stay_empty_and_turning_axes_are_labelled():
+    scans = series()
+    late = scans.time.values.copy()
+    late[20:] += np.timedelta64(10, "h")
+    image, _ = scans.assign_coords(time=("scan", late)).xanes.plot.contour()
+    data = image.dimension_values(2, flat=False)
+    assert np.isnan(data).all(axis=1).mean() > 0.5
+    content = np.concatenate([np.linspace(1, 0.4, 20), np.linspace(0.4, 0.9, 20)])
+    turned = scans.assign_coords(li_content=("scan", content))
+    image, _ = turned.xanes.plot.contour(by="li_content", kind="difference")
+    first = image.dimension_values(2, flat=False)[0]
+    np.testing.assert_allclose(first, 0, atol=1e-12)
+    with pytest.raises(ArgumentError, match="by='nothing'"):
+        scans.xanes.plot.contour(by="nothing")
+    with pytest.raises(DimensionError, match="one series"):
+        xanes.plot_contour(scans.expand_dims(sample=2))
+
+
+def test_stacked_curves_differences_and_ticks():
+    scans = series(5)
+    drawn = scans.xanes.plot.spectra(offset=0.5, by="voltage")
+    assert [c.label for c in drawn] == ["3 V", "3.25 V", "3.5 V", "3.75 V", "4 V"]
+    height = np.ptp(scans.values, axis=1).max()
+    for k, curve in enumerate(drawn):
+        expected = scans.values[k] + 0.5 * k * height
+        np.testing.assert_allclose(curve.dimension_values(1), expected)
+    flat = next(iter(scans.xanes.plot.spectra(kind="difference")))
+    np.testing.assert_array_equal(flat.dimension_values(1), 0.0)
+    cell = xanes.Cell("cubic", a=4.2, centring="F")
+    tube = xanes.Diffractometer(tube="Cu")
+    marked = scans.xanes.plot.spectra(candidates=cell, instrument=tube)
+    at = sorted(
+        {
+            round(float(x), 6)
+            for x in list(marked)[-1].dimension_values(0)
+            if np.isfinite(x)
+        }
+    )
+    expected = [
+        2 * np.degrees(np.arcsin(1.540593 / 2 / 4.2 * np.sqrt(s))) for s in (3, 4)
+    ]
+    np.testing.assert_allclose(at, expected, atol=1e-5)
+    with pytest.raises(ArgumentError, match="instrument=None"):
+        scans.xanes.plot.spectra(candidates=cell)
+    raman = series(3, axis="shift").expand_dims(sample=["a"]).isel(scan=0)
+    assert [c.label for c in raman.xanes.plot.spectra()] == ["a"]
+
+
+def test_two_thousand_scans_are_drawn_at_once():
+    import holoviews as hv
+
+    scans = series(2000, 2000)
+    scans.xanes.plot.contour()
+    begin = time.process_time()
+    hv.render(scans.xanes.plot.contour(), backend="bokeh")
+    assert time.process_time() - begin < 2

@@ -1,0 +1,162 @@
+"""Combinations that shift, correlated noise, noisy standards, subsets of standards."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.special import erf
+from scipy.stats import f as f_distribution
+
+from batteryxr import xanes
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
+
+ENERGY = np.arange(6500, 6640, 0.5)
+LINES = {"II": (6546, 0.55, 0.02), "III": (6549, 0.35, 0.06), "IV": (6552, 0.45, 0.10)}
+SHARES = np.array([0.28, 0.33, 0.39])
+
+
+def mn(name, shift=0.0, energy=ENERGY):
+    """An edge under a white line with a pre-edge, on shifted energies."""
+    e0, white, pre = LINES[name]
+    x = energy - shift
+    line = white / (1 + ((x - e0 - 4) / 2.5) ** 2) + pre / (1 + ((x - 6540) / 1.2) ** 2)
+    return 0.5 * (1 + erf((x - e0) / 2.5)) + line
+
+
+def labelled(values):
+    values = np.asarray(values)
+    return xr.DataArray(
+        values,
+        dims=("scan", "energy")[-values.ndim :],
+        coords={"energy": ("energy", ENERGY, {"units": "eV"})},
+        name="normalised",
+        attrs={"units": "1"},
+    )
+
+
+def library():
+    return {name: labelled(mn(name)) for name in LINES}
+
+
+def mixture(shifts=(0.0, 0.0, 0.0)):
+    return SHARES @ [mn(name, d) for name, d in zip(LINES, shifts, strict=True)]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_shift_of_half_an_electronvolt(shared):
+    y = labelled(mixture((0.5, 0.5, 0.5)))
+    with pytest.warns(DataQualityWarning, match="max_shift"):
+        plain = xanes.lcf(y, standards=library())
+    assert int(plain.flag) == 4
+    fit = y.xanes.lcf(standards=library(), max_shift=1.0, shared=shared)
+    np.testing.assert_allclose(fit.weight, SHARES, atol=0.002)
+    np.testing.assert_allclose(fit.energy_shift, 0.5, atol=0.003)
+    assert int(fit.flag) == 0
+
+
+def test_shift_of_each_standard_and_its_errors():
+    rng = np.random.default_rng(0)
+    shifts = np.array([0.5, -0.3, 0.2])
+    y = mixture(shifts) + 0.005 * rng.standard_normal((60, ENERGY.size))
+    fit = xanes.lcf(labelled(y), standards=library(), max_shift=1.0)
+    for found, error, truth in (
+        (fit.weight, fit.weight_error, SHARES),
+        (fit.energy_shift, fit.energy_shift_error, shifts),
+    ):
+        pull = ((found.T - truth) / error.T).values
+        assert np.abs(pull.mean(axis=0)).max() < 0.5
+        assert 0.8 < np.sqrt(np.mean(pull**2)) < 1.2
+
+
+def test_at_its_limit_a_shift_has_no_error():
+    y = labelled(mixture((0.5, 0.5, 0.5)))
+    fit = xanes.lcf(y, standards=library(), max_shift=0.3, shared=True)
+    np.testing.assert_allclose(fit.energy_shift, 0.3)
+    assert np.isnan(fit.energy_shift_error).all()
+    with pytest.raises(ArgumentError, match="max_shift"):
+        xanes.lcf(y, standards=library(), max_shift=80.0)
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_errors_know_correlated_noise(width):
+    """Pulls of 0.9 to 1.2; with independent residuals they were 2.2 over 5 points."""
+    rng = np.random.default_rng(1)
+    raw = rng.standard_normal((2000, ENERGY.size + width - 1))
+    means = [raw[:, k : k + ENERGY.size] for k in range(width)]
+    noise = 0.01 * np.sqrt(width) * np.mean(means, axis=0)
+    fit = xanes.lcf(
+        labelled(mixture() + noise), standards=library(), non_negative=False
+    )
+    pull = ((fit.weight.T - SHARES) / fit.weight_error.T).values
+    assert pull.std(axis=0).min() > 0.9
+    assert pull.std(axis=0).max() < 1.2
+    assert float(fit.n_independent.median()) == pytest.approx(280 / width, rel=0.15)
+
+
+def test_errors_know_the_noise_of_standards():
+    rng, sd = np.random.default_rng(2), 0.02
+    pulls = []
+    for _ in range(40):
+        standards = {
+            name: labelled(mn(name) + sd * rng.standard_normal(ENERGY.size))
+            for name in LINES
+        }
+        y = labelled(mixture() + 0.003 * rng.standard_normal(ENERGY.size))
+        fit = xanes.lcf(y, standards=standards)
+        pulls.append((fit.weight.values - SHARES) / fit.weight_error.values)
+    assert 0.75 < np.sqrt(np.mean(np.square(pulls))) < 1.2
+    given = xanes.lcf(y, standards=standards, errors=dict.fromkeys(LINES, 10 * sd))
+    exact = xanes.lcf(y, standards=standards, errors=0.0)
+    assert (given.weight_error > exact.weight_error).all()
+    assert float((given.weight_error / exact.weight_error).max()) > 2
+
+
+def test_sums_that_are_not_one_are_told():
+    with pytest.warns(DataQualityWarning, match="sum to less than 0.9"):
+        fit = xanes.lcf(labelled(0.8 * mixture()), standards=library())
+    assert int(fit.flag) == 2
+    tied = xanes.lcf(labelled(0.8 * mixture()), standards=library(), closure=True)
+    assert not int(tied.flag) & 2
+    thin = xanes.lcf(
+        labelled(0.8 * mixture()).rename("absorption"), standards=library()
+    )
+    assert not int(thin.flag) & 2
+
+
+def test_chi2_is_the_sum_of_squares():
+    rng = np.random.default_rng(3)
+    y = mixture() + 0.01 * rng.standard_normal(ENERGY.size)
+    a = np.stack([mn(name) for name in LINES], axis=1)
+    left = np.linalg.lstsq(a, y, rcond=None)[1][0]
+    fit = xanes.lcf(labelled(y), standards=library(), non_negative=False)
+    assert float(fit.chi2) == pytest.approx(left)
+    assert float(fit.residual_sd) == pytest.approx((left / 277) ** 0.5)
+
+
+def test_subsets_find_the_standards_that_are_there():
+    rng = np.random.default_rng(4)
+    standards = library() | {"dull": labelled(0.5 * (1 + erf((ENERGY - 6560) / 9)))}
+    clean = 0.4 * mn("II") + 0.6 * mn("IV")
+    y = labelled(clean + 0.01 * rng.standard_normal((3, ENERGY.size)))
+    found = y.xanes.lcf_subsets(standards=standards)
+    assert found.attrs["smallest"] == "II + IV"
+    assert found.sizes["subset"] == 15
+    assert (np.diff(found.chi2) >= 0).all()
+    assert float(found.confidence.sel(subset="III")) > 0.999
+    one = found.sel(subset="II + IV")
+    assert np.isnan(one.weight.sel(standard=["III", "dull"])).all()
+    np.testing.assert_allclose(one.weight.sel(standard="II"), 0.4, atol=0.02)
+
+
+def test_confidence_is_the_f_test_of_one_parameter_more():
+    """Hamilton's test is that of Fisher in other words."""
+    rng = np.random.default_rng(5)
+    y = labelled(mixture() + 0.05 * rng.standard_normal(ENERGY.size))
+    found = xanes.lcf_subsets(y, standards=library(), non_negative=False)
+    best, other = found.isel(subset=0), found.isel(subset=1)
+    assert [int(best.n_standards), int(other.n_standards)] == [3, 2]
+    free = found.attrs["n_independent"] - 3
+    f = (float(other.chi2) / float(best.chi2) - 1) * free
+    assert float(other.confidence) == pytest.approx(f_distribution.cdf(f, 1, free))
+    many = {f"s{k}": labelled(mn("II") + k * 0.01) for k in range(40)}
+    with pytest.raises(ArgumentError, match="fewer than 5000"):
+        xanes.lcf_subsets(y, standards=many)
