@@ -110,6 +110,7 @@ class Cdi(Accessor):
     frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
+    analysis_support = method(laboratory.analysis_support, *_SPACE)
     unwrap = method(lattice.unwrap, *_SPACE)
     displacement = method(lattice.displacement, "phase", *_SPACE)
     strain = method(lattice.strain, "displacement", *_SPACE)

@@ -396,6 +396,7 @@ ELSEWHERE = {
     "nmf.refine_along.errors": "tests/nmf/test_identification.py",
     "xanes.model_curve.axis": "any axis of energies",
     "cdi.displacement.geometry": "has no dimension of the object",
+    "cdi.phase_differences.geometry": "has no dimension of the object",
     "cdi.strain.geometry": "has no dimension of the object",
     "cdi.to_laboratory.geometry": "has no dimension of the object",
     "cdi.domains.geometry": "has no dimension of the object",

@@ -13,6 +13,7 @@ from batteryxr.cdi.bragg.instrument import Beamline as Beamline
 from batteryxr.cdi.bragg.instrument import Circle as Circle
 from batteryxr.cdi.bragg.instrument import beamline as beamline
 from batteryxr.cdi.bragg.instrument import beamlines as beamlines
+from batteryxr.cdi.bragg.laboratory import analysis_support as analysis_support
 from batteryxr.cdi.bragg.laboratory import crop_to_support as crop_to_support
 from batteryxr.cdi.bragg.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.bragg.lattice import displacement as displacement

@@ -165,8 +165,6 @@ def _in_angstrom(
     reference: int,
 ) -> dict[str, xr.DataArray]:
     """Return displacements and mean strain of each state against the reference."""
-    from batteryxr.cdi.bragg.kernels import phases
-
     phase = result["phase_difference"]
     dims = space_axes(phase, caller="phase_differences")
     sign = known_sign(states, what="states")
@@ -205,35 +203,63 @@ def _in_angstrom(
             gauge=noted,
             **angstrom,
         )
-    total = xr.zeros_like(length)
-    ramp = states.attrs.get("ramp") != "removed"
-    if ramp:
-        steps = steps_in_space(phase, geometry, caller="phase_differences")
-        slopes, _ = apply(
-            each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
-            bare(used),
-            bare(used).notnull(),
-            core_dims=[dims, dims],
-            output_dims=[["axis"], []],
-            output_sizes={"axis": 3},
-            dtypes=[np.float64, np.float64],
-            caller="phase_differences",
-        )
-        total = total + sign * apply(
-            each_volume(ramp_strain, "(a),(a,b),(b)->()"),
-            slopes,
-            steps,
-            q,
-            core_dims=[["axis"], ["axis", "vector"], ["vector"]],
-            dtypes=[np.float64],
-            caller="phase_differences",
-        )
-    if "state" in length.dims:
-        total = total + length.isel(state=reference) / length - 1
-    if ramp or "state" in length.dims:
+    strain = _mean_strain(states, used, geometry, (sign, reference))
+    if strain is not None:
         words = "Strain of the mean lattice against the reference"
-        out["mean_strain"] = label(total, "mean_strain", units="1", long_name=words)
+        out["mean_strain"] = label(strain, "mean_strain", units="1", long_name=words)
     return out
+
+
+def _mean_strain(
+    states: xr.DataArray | xr.Dataset,
+    phase: xr.DataArray,
+    geometry: xr.Dataset | None,
+    of: tuple[int, int],
+) -> xr.DataArray | None:
+    """Return how much wider each lattice is, from ramp and |Q|; None where unknown.
+
+    Parameters
+    ----------
+    states
+        Their attributes tell whether the ramp was removed.
+    phase
+        Differences on state, NaN where they do not count.
+    geometry
+        See there.
+    of
+        Sign of the displacement, and index of the reference.
+    """
+    from batteryxr.cdi.bragg.kernels import phases
+
+    sign, reference = of
+    dims = space_axes(phase, caller="phase_differences")
+    q = scattering_vector(phase, geometry, caller="phase_differences")
+    total = None
+    if "state" in q.dims:
+        length = np.sqrt((q**2).sum("vector"))
+        total = length.isel(state=reference) / length - 1
+    if states.attrs.get("ramp") == "removed":
+        return total
+    slopes, _ = apply(
+        each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
+        bare(phase),
+        bare(phase).notnull(),
+        core_dims=[dims, dims],
+        output_dims=[["axis"], []],
+        output_sizes={"axis": 3},
+        dtypes=[np.float64, np.float64],
+        caller="phase_differences",
+    )
+    ramp = sign * apply(
+        each_volume(ramp_strain, "(a),(a,b),(b)->()"),
+        slopes,
+        steps_in_space(phase, geometry, caller="phase_differences"),
+        q,
+        core_dims=[["axis"], ["axis", "vector"], ["vector"]],
+        dtypes=[np.float64],
+        caller="phase_differences",
+    )
+    return ramp if total is None else total + ramp
 
 
 def _support_of(

@@ -197,13 +197,7 @@ def _one(
                 _named("1", "Rotation of the sample into the laboratory"),
             ),
             "q_length": ((), length, _named("1/Angstrom", "|Q|")),
-            "n_points": ("axis", list(shape), _named("1", "Points of the box")),
-            "box_centre": (
-                "axis",
-                [_middle(volume, dim) for dim in VOLUME],
-                _named("1", "Angle (deg) and pixel at the middle of the box"),
-            ),
-            "box_step": ("axis", np.abs(spacing), _named("1", "Step of the axis")),
+            **_box(volume, spacing),
             "d_spacing": (
                 (),
                 2 * np.pi / length,
@@ -221,6 +215,18 @@ def _one(
             "sample": ("sample", list(VECTOR), _named("1", "Sample axis")),
         },
     )
+
+
+def _box(volume: xr.DataArray, spacing: tuple[float, ...]) -> dict[str, Any]:
+    """Return what tells this box from others: points, middle and step by axis."""
+    middles = [_middle(volume, dim) for dim in VOLUME]
+    shape = [volume.sizes[dim] for dim in VOLUME]
+    where = "Angle (deg) and pixel at the middle of the box"
+    return {
+        "n_points": ("axis", shape, _named("1", "Points of the box")),
+        "box_centre": ("axis", middles, _named("1", where)),
+        "box_step": ("axis", np.abs(spacing), _named("1", "Step of the axis")),
+    }
 
 
 def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:

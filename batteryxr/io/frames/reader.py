@@ -150,16 +150,13 @@ def read_frames(
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
+    about = about if numbered else attributes("rocking")
     _, height, width = held.data.shape
     array = xr.DataArray(
         held.data,
         dims=("rocking", "detector_y", "detector_x"),
         coords={
-            "rocking": (
-                "rocking",
-                angles,
-                about if numbered else attributes("rocking"),
-            ),
+            "rocking": ("rocking", angles, about),
             "detector_y": _pixels("y", origin[0], height),
             "detector_x": _pixels("x", origin[1], width),
         },
@@ -172,9 +169,8 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
-    moved = array.attrs["rocking_motor"]
-    beside = {n: v for n, v in held.motors.items() if n != moved}
-    known = _motors(scanned, beside | dict(motors or {}))
+    held.motors.pop(array.attrs["rocking_motor"], None)
+    known = _motors(scanned, held.motors | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
     instrument = held.instrument | {k: v for k, v in given.items() if v is not None}
     if pixel_size is not None:

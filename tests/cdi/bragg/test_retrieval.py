@@ -95,6 +95,24 @@ def test_oversampling_is_told_and_warned_of(crystal, volume, result):
         retrieve(coarse, **options)
 
 
+def test_the_crystal_is_found_from_its_amplitude(result, crystal, no_compute):
+    """Its edge is blurred, so that half the amplitude lies on the surface."""
+    true = int((abs(crystal) > 0.5).sum())
+    assert int(result["support"].sum()) > 1.1 * true
+    body = batteryxr.cdi.analysis_support(result)
+    assert int(body.sum()) == pytest.approx(true, rel=0.05)
+    # Without a support, and lazily, alike.
+    alone = batteryxr.cdi.analysis_support(result["object"])
+    assert float((alone != body).mean()) < 1e-3
+    with no_compute():
+        lazy = batteryxr.cdi.analysis_support(result.chunk())
+    assert (lazy == body).all()
+    fields = batteryxr.cdi.unwrap(result, support=body)
+    assert int(fields["phase"].notnull().sum()) == int(body.sum())
+    nothing = batteryxr.cdi.analysis_support(0 * result["object"])
+    assert not nothing.any()
+
+
 def test_survives_files(result, tmp_path):
     batteryxr.save(result, tmp_path / "a.zarr", group="cdi")
     xr.testing.assert_identical(

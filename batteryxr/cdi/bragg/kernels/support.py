@@ -153,3 +153,32 @@ class Shrinking:
             shape[axis] = n
             field = field * xp.astype(xp.reshape(window, tuple(shape)), xp.float32)
         return xp.real(self._fourier.backward(field)) / self._fourier.size
+
+
+def body(
+    amplitude: np.ndarray, around: np.ndarray, *, threshold: float = 0.5
+) -> np.ndarray:
+    """Return where a crystal is, from its amplitude against that of its own core.
+
+    Parameters
+    ----------
+    amplitude
+        (i, j, k) modulus.
+    around
+        (i, j, k) bool, a support that may be too large.
+    threshold
+        Of the core's amplitude: half lies on the surface, however blurred it is.
+    """
+    from scipy import ndimage
+
+    inside = around & (amplitude > 0)
+    if not inside.any():
+        return inside
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1]
+    bulk = np.median(amplitude[depth > 0.5 * depth.max()])
+    dense = inside & (amplitude > threshold * bulk)
+    number, n = ndimage.label(dense)
+    if n == 0:
+        return dense
+    sizes = ndimage.sum_labels(dense, number, np.arange(1, n + 1))
+    return ndimage.binary_fill_holes(number == 1 + int(np.argmax(sizes)))
