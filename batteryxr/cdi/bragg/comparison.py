@@ -236,7 +236,7 @@ def _mean_strain(
     q = scattering_vector(phase, geometry, caller="phase_differences")
     total = None
     if "state" in q.dims:
-        length = np.sqrt((q**2).sum("vector"))
+        length = (q**2).sum("vector") ** 0.5
         total = length.isel(state=reference) / length - 1
     if states.attrs.get("ramp") == "removed":
         return total

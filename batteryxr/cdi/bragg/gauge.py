@@ -13,7 +13,7 @@ from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: What `align_states` does, which makes the mean zero.
 OF_MEAN = "mean"
@@ -44,12 +44,16 @@ def region(
     body = bare(support.astype(bool)).transpose(*dims)
     if not isinstance(gauge, str):
         return _voxel(body, gauge, dims)
-    kernel = {"core": _core, "centre_of_mass": _middle, "least_changed": _least}[gauge]
+    kernels: dict[str, Callable[..., np.ndarray]] = {
+        "core": _core,
+        "centre_of_mass": _middle,
+        "least_changed": _least,
+    }
     values = [body]
     if gauge == "least_changed":
         values.append(_change(differences, dims))
     return apply(
-        each_volume(kernel, ",".join(["(i,j,k)"] * len(values)) + "->(i,j,k)"),
+        each_volume(kernels[gauge], ",".join(["(i,j,k)"] * len(values)) + "->(i,j,k)"),
         *values,
         core_dims=[dims] * len(values),
         output_dims=[dims],

@@ -175,7 +175,7 @@ def displacement(
     >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
-    sign = _sign(crystal, sign)
+    known = _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
     from batteryxr.cdi.bragg.kernels import phases
 
@@ -205,9 +205,9 @@ def displacement(
             caller="displacement",
         )
         phase = _like(flat, phase)
-    factor = float(sign) / length
+    factor = known / length
     moved = _like(bare(phase) * factor.astype(phase.dtype), phase)
-    mean = sign * apply(
+    mean = known * apply(
         each_volume(ramp_strain, "(a),(a,b),(b)->()"),
         slopes,
         steps,
@@ -223,11 +223,11 @@ def displacement(
             "displacement",
             units="Angstrom",
             long_name="Displacement along Q",
-            sign=sign,
+            sign=known,
         ),
         mean_strain=label(mean, "mean_strain", units="1", long_name="Mean strain"),
     )
-    out.attrs |= {"ramp": "kept" if ramp == "keep" else "removed", "sign": sign}
+    out.attrs |= {"ramp": "kept" if ramp == "keep" else "removed", "sign": known}
     return out
 
 
@@ -248,7 +248,9 @@ def _sign(crystal: xr.Dataset, given: int | None) -> int:
             f"{noted}, as the object's fourier_sign has it",
             "Leave it out, or conjugate the object and note the other sign.",
         )
-    return int(given if noted is None else noted)
+    found = given if noted is None else noted
+    assert found is not None
+    return int(found)
 
 
 def ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:

@@ -140,7 +140,7 @@ def _least(values: np.ndarray, good: np.ndarray) -> np.ndarray:
 
 
 def _marks(values: np.ndarray) -> np.ndarray:
-    marks = [hashlib.blake2b(np.ascontiguousarray(v), digest_size=8) for v in values]
+    marks = [hashlib.blake2b(v.tobytes(), digest_size=8) for v in values]
     return np.array([np.frombuffer(m.digest(), np.uint64)[0] for m in marks])
 
 
@@ -168,7 +168,8 @@ class _Shadows:
 
         positions = experiment.corners * experiment.pixel
         j, n, _ = experiment.frames.shape
-        self._bin, self._pictures = -(-n // _SMALL), {}
+        self._bin = -(-n // _SMALL)
+        self._pictures: dict[int, np.ndarray] = {}
         self._pairs: list[tuple[int, int]] = []
         if j < 4:
             return

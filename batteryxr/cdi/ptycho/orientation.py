@@ -39,7 +39,7 @@ class Way(NamedTuple):
 
 
 #: All eight, as they are first.
-WAYS = [Way(a, s) for a, s in product(((0, 1), (1, 0)), product((1, -1), repeat=2))]
+WAYS = [Way(axes, (y, x)) for axes, y, x in product(((0, 1), (1, 0)), (1, -1), (1, -1))]
 
 
 @recorded

@@ -421,14 +421,14 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     if not counts > 0:
         raise DataError("background", "more than the frames hold", "Look at its units.")
     rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
-    probe = add_modes(probe, settings.n_modes, rng)
-    probe = probe * np.sqrt(counts / np.sum(np.abs(probe) ** 2))
+    modes = add_modes(probe, settings.n_modes, rng)
+    modes = modes * np.sqrt(counts / np.sum(np.abs(modes) ** 2))
     bring = to_device(settings.device, purpose="ptychography")
     obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
-    probe = bring(probe.astype(np.complex64))
+    lit_probe = bring(modes.astype(np.complex64))
     memory = {name: bring(values) for name, values in recorded.items()}
     power = float(seen.counts.sum())
-    return State(bring(obj), probe, positions, power=power, memory=memory)
+    return State(bring(obj), lit_probe, positions, power=power, memory=memory)
 
 
 def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:

@@ -166,7 +166,7 @@ def open_part(
 
 
 @njit(cache=True, nogil=True)
-def note(rows: Ints, n: int, row: int) -> Ints:
+def note(rows: np.ndarray, n: int, row: int) -> np.ndarray:
     """Write `row` behind the `n` rows before it; the array grows where it is full."""
     if n == rows.size:
         rows = grown_line(rows)

@@ -132,7 +132,8 @@ def find(
     """
     sums = np.zeros(_SUMS + 1)
     sums[_SUMS] = np.inf
-    found, n = np.empty(64, np.int64), 0
+    found: np.ndarray = np.empty(64, np.int64)
+    n = 0
     for k in range(max(start, 1), stop):
         one, other = (
             sign_of(record.i[k - 1], rule.i_zero),

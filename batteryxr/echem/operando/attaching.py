@@ -167,9 +167,9 @@ def attach(
     }
     pristine = branches == "pristine"
     for name in ("half_cycle", "cycle"):
-        kept = labels[name].copy(deep=True)
-        kept.values[pristine] = np.nan
-        labels[name] = kept
+        label = labels[name].copy(deep=True)
+        label.values[pristine] = np.nan
+        labels[name] = label
     if (flag > 0).any():
         which = ", ".join(
             f"{b or 'not told'} {v:g} V" if np.isfinite(v) else (b or "not told")

@@ -219,12 +219,12 @@ def plot_rate(
     require_dims(result, ("rate",), caller="plot_rate")
     if "sample" in result.dims:
         return overlay_samples(plot_rate, result, kind=kind)
-    kind = "specific_" if "specific_capacity" in result else ""
-    current = result[f"{kind}current"]
+    per = "specific_" if "specific_capacity" in result else ""
+    current = result[f"{per}current"]
     x = dimension(current, words="Current")
     panels = []
     for name, words in (
-        (f"{kind}capacity", "Capacity"),
+        (f"{per}capacity", "Capacity"),
         ("mean_voltage", "Mean voltage"),
     ):
         y = dimension(result[name], words=words)

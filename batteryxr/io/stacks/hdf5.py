@@ -298,7 +298,7 @@ def _positions(
                 raise FileFormatError(path, f"{node.name} is not finite.")
             return values
     node = group.get(f"{axis}_pixel_size")
-    if node is not None and getattr(node, "size", 0):
+    if node is not None and hasattr(node, "size") and node.size:
         units = text(node.attrs.get("units", "")) or "um"  # as ALBA writes it
         pixel = float(np.ravel(read_all(node))[0]) * _factor(
             path, node.name, units, "nm"

@@ -350,7 +350,7 @@ def _on_passive(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _ridge(gram: np.ndarray) -> float:
+def _ridge(gram: FloatTable) -> float:
     """Return what is added to the diagonal."""
     trace = 0.0
     for j in range(len(gram)):
@@ -359,7 +359,7 @@ def _ridge(gram: np.ndarray) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest_vertex(gram: np.ndarray, c: Floats) -> int:
+def _nearest_vertex(gram: FloatTable, c: Floats) -> int:
     """Return the component that alone, with a weight of one, misfits least."""
     best = 0
     for j in range(1, len(c)):
@@ -369,7 +369,7 @@ def _nearest_vertex(gram: np.ndarray, c: Floats) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _block(gram: np.ndarray, inside: Ints, p: int, ridge: float) -> np.ndarray:
+def _block(gram: FloatTable, inside: Ints, p: int, ridge: float) -> np.ndarray:
     """Return the rows and columns of a passive set of `p` components."""
     small = np.empty((p, p))
     for a in range(p):

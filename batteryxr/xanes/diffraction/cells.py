@@ -14,7 +14,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
 
 System = Literal[
-    *("cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic", "triclinic")
+    "cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic", "triclinic"
 ]
 Centring = Literal["P", "I", "F", "A", "B", "C", "R"]
 #: What 1/d2 is a sum of: coefficients of the reciprocal metric, by system.
@@ -193,7 +193,7 @@ def parameters(metric: np.ndarray, system: str) -> np.ndarray:
         for k, (i, j) in enumerate(((1, 2), (0, 2), (0, 1)), 3):
             g[..., i, j] = g[..., j, i] = m[k]
     out = np.full((*metric.shape[:-1], 7), np.nan)
-    known = np.isfinite(g).all(axis=(-1, -2))
+    known = np.asarray(np.isfinite(g).all(axis=(-1, -2)))
     known[known] &= np.linalg.det(g[known]) > 0
     direct = np.linalg.inv(g[known])
     lengths = np.sqrt(np.diagonal(direct, axis1=-2, axis2=-1))

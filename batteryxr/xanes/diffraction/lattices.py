@@ -241,7 +241,7 @@ def _asked(
             radius=device.radius,
             polarisation=device.polarisation,
         )
-    names = SIGNALS
+    names: tuple[str, ...] = SIGNALS
     if isinstance(spectra, xr.Dataset):
         names = tuple(n for n in SIGNALS if n in spectra and axis in spectra[n].dims)
     array = as_spectra(spectra, caller=caller, dim=axis, names=names)
@@ -653,7 +653,7 @@ def lattice_variables(
 ) -> dict[str, xr.DataArray]:
     """Return lattice, offset, misfit and flags, labelled."""
     values, errors = lattice_errors(solved.metric, solved.metric_cov, system)
-    out = {}
+    out: dict[str, xr.DataArray] = {}
     words = {"volume": "Volume of the cell"}
     for k, name in enumerate(_NAMES):
         if name not in (*FREE[system], "volume"):
@@ -746,7 +746,7 @@ def _labelled(
         (*shape, found[0].shape[1]),
         [*dims, "reflection"],
     )
-    coords: dict[str, Any] = dict(rows.coords)
+    coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     coords["reflection"] = (
         "reflection",
         lines.names,

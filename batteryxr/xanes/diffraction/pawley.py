@@ -383,7 +383,7 @@ def _labelled(
             np.reshape(curves, (*shape, x.size)), dims=[*dims, asked.axis]
         )
         out[name] = label(curve, name, units=data_units, long_name=words)
-    coords: dict[str, Any] = dict(rows.coords)
+    coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     attrs = {"units": "1", "long_name": "Reflection"}
     coords["reflection"] = ("reflection", pattern.lines.names, attrs)
     coords[asked.axis] = (asked.axis, x, attributes(asked.axis))

@@ -50,7 +50,7 @@ def second_line(
 
 
 def shape(
-    x: np.ndarray, position: np.ndarray, width: np.ndarray, share: np.ndarray
+    x: np.ndarray, position: np.ndarray, width: np.ndarray, share: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return a pseudo-Voigt of height 1, and d/dposition, d/dwidth, d/dshare."""
     u = 2 * (x - position) / width

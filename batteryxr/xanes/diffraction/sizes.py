@@ -182,5 +182,5 @@ def _williamson_hall(
         "strain": (slope / 2, "1", "Strain"),
         "strain_error": (slope_error / 2, "1", "Strain, standard error"),
     }
-    flag = np.isnan(size) * np.int8(UNRESOLVED)
+    flag = size.isnull() * np.int8(UNRESOLVED)
     return out, flag + (slope < 0) * np.int8(NEGATIVE)

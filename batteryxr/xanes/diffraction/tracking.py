@@ -199,8 +199,8 @@ def _path(score: np.ndarray) -> np.ndarray:
     path[-1] = int(np.argmax(total[-1]))
     for k in range(n - 2, -1, -1):
         apart = np.abs(places - places[:, [path[k + 1]]]).max(axis=0)
-        price = np.full(apart.shape, _FAR)
+        far = np.full(apart.shape, _FAR)
         for reach, cost in _REACHES[::-1]:
-            price[apart <= reach] = cost
-        path[k] = int(np.argmax(total[k].ravel() - price))
+            far[apart <= reach] = cost
+        path[k] = int(np.argmax(total[k].ravel() - far))
     return path

@@ -125,7 +125,7 @@ def plot_contour(
     if candidates is not None:
         image = image * ticks(hv, candidates, array[along], instrument, (y[0], y[-1]))
     if "voltage" not in array.coords or array["voltage"].dims != (series,):
-        return hv.Overlay([image]) if candidates is None else image
+        return image if isinstance(image, hv.Overlay) else hv.Overlay([image])
     volts = np.asarray(array["voltage"].values, float), height
     if record is not None:
         volts = _curve(record, array)

@@ -82,7 +82,10 @@ def plot_spectra(
     """
     hv = load_hvplot()
     along = axis_along(spectra, dim, caller="plot_spectra")
-    names = ("flattened", "normalised", "absorption", "optical_density", *SIGNALS)
+    names: tuple[str, ...] = (
+        *("flattened", "normalised", "absorption", "optical_density"),
+        *SIGNALS,
+    )
     if isinstance(spectra, xr.Dataset):
         names = tuple(n for n in names if n in spectra and along in spectra[n].dims)
     array = as_spectra(spectra, caller="plot_spectra", dim=along, names=names)

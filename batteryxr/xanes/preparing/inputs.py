@@ -45,7 +45,7 @@ def signal(
 ) -> tuple[xr.DataArray, str]:
     """Return the spectra, and the name of their axis."""
     along = axis_along(data, dim, caller=caller)
-    names = SIGNALS
+    names: tuple[str, ...] = SIGNALS
     if isinstance(data, xr.Dataset):
         names = tuple(n for n in SIGNALS if n in data and along in data[n].dims)
     array = as_spectra(data, caller=caller, dim=along, names=names)

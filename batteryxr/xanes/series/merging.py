@@ -70,9 +70,9 @@ def merge(
     middle = array.median(dim)
     square = (array - middle) ** 2
     others = [d for d in square.dims if d != dim]
-    distance = np.sqrt(square.mean(others)).compute()
-    far = distance - distance.median()
-    spread = 1.4826 * float(np.abs(far).median())
+    distance: xr.DataArray = (square.mean(others) ** 0.5).compute()
+    far = distance - float(np.nanmedian(distance))
+    spread = 1.4826 * float(np.nanmedian(np.abs(far)))
     reach = max(threshold * spread, 1e-9 * float(np.abs(middle).max()))
     outlier = (far > reach) | distance.isnull()
     if bool(outlier.all()):
