@@ -128,6 +128,7 @@ def stand_in(name: str, annotation: str):
         ("ArrayLike", np.arange(3.0)),
         ("ndarray", np.arange(3.0)),
         ("Range", (1.0, 2.0)),
+        ("VoltageWindow", (1.0, 2.0)),
         ("tuple[float, float]", (1.0, 2.0)),
         ("Sequence[str", ["a"]),
         ("Mapping", {}),

@@ -35,7 +35,7 @@ _UNITS = {"L0": "H", "R0": "ohm", "R1": "ohm", "CPE1_Q": "ohm-1 s^n", "CPE1_n": 
           "W1": "ohm s^-0.5"}  # fmt: skip
 
 
-class _Spectrum(NamedTuple):
+class _Sweep(NamedTuple):
     """One spectrum: frequencies, when each point was taken, impedance, truth."""
 
     frequency: np.ndarray
@@ -117,7 +117,7 @@ def impedance_loop(
 
 def _spectrum(
     share: float, frequency: np.ndarray, drift: float, rng: np.random.Generator
-) -> _Spectrum:
+) -> _Sweep:
     """Return what the cell shows when `share` of its capacity is charged."""
     truth = {
         "L0": 4e-7,
@@ -134,7 +134,7 @@ def _spectrum(
     z = s * truth["L0"] + truth["R0"]
     z = z + 1 / (1 / r1 + truth["CPE1_Q"] * s ** truth["CPE1_n"])
     z = z + truth["W1"] * (1 - 1j) / np.sqrt(2 * np.pi * frequency)
-    return _Spectrum(frequency, time, z, truth)
+    return _Sweep(frequency, time, z, truth)
 
 
 def _volts(share: np.ndarray) -> np.ndarray:
@@ -172,7 +172,7 @@ def _record(
 
 
 def _spectra(
-    spectra: list[_Spectrum],
+    spectra: list[_Sweep],
     begins: np.ndarray,
     origin: np.datetime64,
     record: xr.Dataset,

@@ -9,8 +9,8 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.labels import Place
-from batteryxr.io.impedance.rows import Points, complex_columns
+from batteryxr.io.impedance.labels import FromColumn
+from batteryxr.io.impedance.rows import Readings, complex_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,24 +38,24 @@ _LABELS: dict[str, tuple[str, float]] = {
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 
-def read_text(path: Path, options: Options) -> Points:
+def read_text(path: Path, options: Options) -> Readings:
     """Read the impedance of an export (``.mpt``)."""
     table, about = _TEXT.read(path, options)
     return _read(table, about, path)
 
 
-def read_binary(path: Path, options: Options) -> Points:
+def read_binary(path: Path, options: Options) -> Readings:
     """Read the impedance of a binary file (``.mpr``)."""
     table, about = _BINARY.read(path)
     return _read(table, about, path)
 
 
-def _read(table: LabelledTable, about: About, path: Path) -> Points:
+def _read(table: LabelledTable, about: About, path: Path) -> Readings:
     labels = [label.lower() for label in table.labels]
     said = about.instrument, about.technique
     places = {n: labels.index(k) for k, (n, _) in _LABELS.items() if k in labels}
     if "frequency" not in places:
-        return Points({"frequency": np.empty(0), "impedance": np.empty(0)}, *said)
+        return Readings({"frequency": np.empty(0), "impedance": np.empty(0)}, *said)
     if not {"real", "minus_imaginary"} <= places.keys():
         raise FileFormatError(
             path, f"has frequencies and no impedance among {list(table.labels)}."
@@ -72,7 +72,7 @@ def _read(table: LabelledTable, about: About, path: Path) -> Points:
     read = table.read(places | others)
     columns = complex_columns(
         {n: read[n] for n in places},
-        {n: Place(k, 1.0, 0.0) for n, k in places.items()},
+        {n: FromColumn(k, 1.0, 0.0) for n, k in places.items()},
     )
     for name in _ELECTRODES:
         if f"{name} real" in read:
@@ -86,7 +86,7 @@ def _read(table: LabelledTable, about: About, path: Path) -> Points:
             number = number + np.cumsum(np.diff(counter, prepend=counter[:1]) != 0)
     notes = {k: v for k, v in about.notes.items() if k != "impedance"}
     columns["spectrum"] = number
-    return Points(columns, *said, start=_moment(about), notes=notes)
+    return Readings(columns, *said, start=_moment(about), notes=notes)
 
 
 def _moment(about: About) -> datetime | None:

@@ -59,7 +59,7 @@ _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec":
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 
-class Place(NamedTuple):
+class FromColumn(NamedTuple):
     """Where a quantity stands: its column, and ``factor * read + offset``."""
 
     column: int
@@ -69,7 +69,7 @@ class Place(NamedTuple):
 
 def find(
     labels: Sequence[str], explicit: Mapping[str, str] | None, path: Path, line: int
-) -> dict[str, Place] | None:
+) -> dict[str, FromColumn] | None:
     """Return where each quantity stands; None if these are no labels of a spectrum.
 
     Parameters
@@ -111,7 +111,7 @@ def find(
     raise FileFormatError(path, _lacking(stripped, bare, without), line)
 
 
-def _is_complex(found: Mapping[str, Place]) -> bool:
+def _is_complex(found: Mapping[str, FromColumn]) -> bool:
     parts = "real" in found and bool({"imaginary", "minus_imaginary"} & found.keys())
     polar = "modulus" in found and bool({"phase", "minus_phase"} & found.keys())
     return parts or polar
@@ -170,18 +170,20 @@ def _units(written: str) -> str | None:
     return prefix + base
 
 
-def _source(index: int, name: str, units: str | None) -> Place | None:
+def _source(index: int, name: str, units: str | None) -> FromColumn | None:
     if name == "spectrum":
-        return Place(index, 1.0, 0.0)
+        return FromColumn(index, 1.0, 0.0)
     if not units:
         return None
     try:
-        return Place(index, *affine(units, NAMES[name]))
+        return FromColumn(index, *affine(units, NAMES[name]))
     except UnitsError:
         return None
 
 
-def _explicit(labels: Sequence[str], explicit: Mapping[str, str]) -> dict[str, Place]:
+def _explicit(
+    labels: Sequence[str], explicit: Mapping[str, str]
+) -> dict[str, FromColumn]:
     found = {}
     short = [re.split(r"\s*[(\[/]", label)[0].strip() for label in labels]
     for label, said in explicit.items():

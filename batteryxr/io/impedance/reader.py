@@ -19,7 +19,7 @@ from batteryxr.io.cycler.table import Options
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.rows import Points, reactance_note, spectra_of
+from batteryxr.io.impedance.rows import Readings, reactance_note, spectra_of
 
 if TYPE_CHECKING:
     import os
@@ -134,7 +134,7 @@ def read_impedance(
     paths = find(path, format={"text": "csv"}.get(format or "", format))
     taken: list[_Taken] = []
     notes: dict[str, str] = {}
-    read: list[Points] = []
+    read: list[Readings] = []
     for number, one in enumerate(paths):
         with named(one):
             rows = FORMATS[_identify(one, format)].read(one, options)
@@ -202,7 +202,7 @@ def _identify(path: Path, name: str | None) -> str:
     raise ArgumentError("path", str(path), f"a file that ends in {suffixes}", mend)
 
 
-def _silence(paths: Sequence[Path], read: Sequence[Points]) -> str:
+def _silence(paths: Sequence[Path], read: Sequence[Readings]) -> str:
     technique = next((rows.technique for rows in read if rows.technique), "")
     others = f" nor in {len(paths) - 1} others" * (len(paths) > 1)
     held = f" It holds {technique}." if technique else ""
@@ -211,7 +211,9 @@ def _silence(paths: Sequence[Path], read: Sequence[Points]) -> str:
     )
 
 
-def _began(rows: Points, points: Mapping[str, np.ndarray], where: tzinfo | None) -> int:
+def _began(
+    rows: Readings, points: Mapping[str, np.ndarray], where: tzinfo | None
+) -> int:
     """Return when the first point was taken (ns, UTC), NaT where nothing tells."""
     start = clock.stamp(rows.start, where)
     if start == NAT:

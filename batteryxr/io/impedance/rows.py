@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from batteryxr.io.impedance.labels import Place
+    from batteryxr.io.impedance.labels import FromColumn
 
 #: Beside these the sweep has turned: a step of frequency that is no step.
 _SAME = 1e-6
@@ -24,8 +24,8 @@ _MOSTLY = 0.6
 
 
 @dataclass(frozen=True)
-class Points:
-    """Points of one file, in order: nothing repaired, nothing left out.
+class Readings:
+    """Readings of one file, in order: nothing repaired, nothing left out.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Points:
 
 
 def complex_columns(
-    columns: Mapping[str, np.ndarray], found: Mapping[str, Place]
+    columns: Mapping[str, np.ndarray], found: Mapping[str, FromColumn]
 ) -> dict[str, np.ndarray]:
     """Return columns in the units of the model, with a complex impedance."""
     plain = {n: columns[n] * s.factor + s.offset for n, s in found.items()}
@@ -70,7 +70,7 @@ def complex_columns(
     return plain
 
 
-def spectra_of(rows: Points, path: Path) -> list[dict[str, np.ndarray]]:
+def spectra_of(rows: Readings, path: Path) -> list[dict[str, np.ndarray]]:
     """Return the points of each spectrum, in the order in which they were taken.
 
     A spectrum ends where the number of the file changes, or the frequency turns back.

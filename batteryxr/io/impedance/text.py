@@ -14,7 +14,7 @@ from batteryxr.io.cycler.layouts import gamry
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door import files
 from batteryxr.io.impedance import labels
-from batteryxr.io.impedance.rows import Points, complex_columns
+from batteryxr.io.impedance.rows import Readings, complex_columns
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +35,7 @@ _START = re.compile(
 _MAKERS = (("zahner", "Zahner"), ("thales", "Zahner"), ("ivium", "Ivium"))
 
 
-def read_gamry(path: Path, options: Options) -> Points:
+def read_gamry(path: Path, options: Options) -> Readings:
     """Read the tables ``ZCURVE`` of a Gamry file, one spectrum each."""
     raw = unified(files.text(path))
     header = gamry.settings_of(raw)
@@ -57,11 +57,11 @@ def read_gamry(path: Path, options: Options) -> Points:
         raise FileFormatError(path, "its tables ZCURVE have different columns.")
     columns = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     words = f"{header.get('DATE', '')} {header.get('TIME', '')}"
-    rows = Points(columns, "Gamry", technique=tag, notes=notes)
+    rows = Readings(columns, "Gamry", technique=tag, notes=notes)
     return _started(rows, words, options)
 
 
-def read_table(path: Path, options: Options) -> Points:
+def read_table(path: Path, options: Options) -> Readings:
     """Read a table of text, as Zahner, Ivium and many programs export it."""
     raw = unified(files.text(path, "gzip"))
     lines = raw.split(b"\n", _HEAD)[:_HEAD]
@@ -86,7 +86,7 @@ def read_table(path: Path, options: Options) -> Points:
         low = head.lower()
         maker = next((name for word, name in _MAKERS if word in low), "unknown")
         start = _START.search(head)
-        rows = Points(read, maker, notes=notes)
+        rows = Readings(read, maker, notes=notes)
         return _started(rows, start[1] if start else "", options)
     if options.columns:
         raise ArgumentError(
@@ -95,8 +95,8 @@ def read_table(path: Path, options: Options) -> Points:
     return _nothing("unknown", "")
 
 
-def _nothing(instrument: str, technique: str) -> Points:
-    return Points(
+def _nothing(instrument: str, technique: str) -> Readings:
+    return Readings(
         {"frequency": np.empty(0), "impedance": np.empty(0, complex)},
         instrument,
         technique=technique,
@@ -146,7 +146,7 @@ def _columns(
     return complex_columns(read, found)
 
 
-def _started(rows: Points, words: str, options: Options) -> Points:
+def _started(rows: Readings, words: str, options: Options) -> Readings:
     start: datetime | None = None
     try:
         start = (
