@@ -62,10 +62,8 @@ class Accessor:
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
     def _methods(self) -> list[str]:
-        # The y of one pixel is a place, no axis.
-        lying = [
-            n for n, c in self._obj.coords.items() if c.ndim or n not in DIMENSIONS
-        ]
+        # The y of one pixel is a place, no axis, and the capacity of scans is none.
+        lying = [n for n in self._obj.coords if n not in DIMENSIONS]
         variables = getattr(self._obj, "data_vars", ())
         there = {str(name) for name in (*self._obj.dims, *lying, *variables)}
         return [name for name, entry in self.all_entries() if _fits(entry, there)]

@@ -31,6 +31,7 @@ DIMENSIONS: dict[str, str] = {
     "switch": "switches of the current, numbered from 1",
     "interruption": "interruptions of the current, numbered from 1",
     "delay": "times after a switch",
+    "capacity": "charge along a slow charge or discharge",
     "energy": "photon energy",
     "y": "real space, vertical",
     "x": "real space, horizontal",

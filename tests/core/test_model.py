@@ -44,13 +44,13 @@ def test_every_unit_of_the_model_is_understood():
 
 
 def test_missing_dimension_names_meaning_and_mend():
-    array = xr.DataArray(np.zeros((2, 3)), dims=("sample", "r"))
+    array = xr.DataArray(np.zeros((2, 3)), dims=("specimen", "r"))
     with pytest.raises(DimensionError) as caught:
         require_dims(array, ["scan", "r"], caller="nmf.fit")
     text = str(caught.value)
     assert "'scan' (exposures of an operando series)" in text
-    assert "('sample', 'r')" in text
-    assert ".rename(sample='scan')" in text
+    assert "('specimen', 'r')" in text
+    assert ".rename(specimen='scan')" in text
 
 
 def test_missing_variable_suggests_the_near_one():

@@ -220,7 +220,9 @@ class Location:
         if self.transacts and prefix and self.get(f"{prefix}{METADATA}") is None:
             return []  # which it would call a mistake
         try:
-            return _collected(self.store.list_prefix, prefix)
+            found = _collected(self.store.list_prefix, prefix)
+            # An archive lists its folders, too.
+            return [key for key in found if not key.endswith("/")]
         except FileNotFoundError:
             return []
 

@@ -192,6 +192,11 @@ def npy(path: Path) -> np.ndarray:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
+def npy_values(path: Path) -> Any:
+    """Return the array of a NumPy file, which is read where it is indexed."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
 def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], Any]:
     """Return shape and type of a NumPy file's array, after a look that it is whole.
 

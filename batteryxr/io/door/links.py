@@ -17,8 +17,9 @@ from batteryxr.io.door.limits import current
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Links of a file, and those whose arrays are looked for in a large one.
-_MOST, _MOST_ARRAYS = 50_000, 5_000
+#: Links of a file, those to other files, and those whose arrays are looked for in a
+#: large one.
+_MOST, _MOST_LEADS, _MOST_ARRAYS = 50_000, 5_000, 5_000
 _DEEPEST, _NESTED = 20, 100
 
 
@@ -87,6 +88,8 @@ def _external(
             names.append((name, about.u))
         if name.count(b"/") > _NESTED:
             return f"nests groups more than {_NESTED} deep."
+        if len(leads) > _MOST_LEADS:
+            return f"has more than {_MOST_LEADS:,} links to other files: a trap."
         too_many = len(names) + len(leads) > _MOST
         return f"has more than {_MOST:,} links: a trap." if too_many else None
 

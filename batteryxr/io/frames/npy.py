@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
-from batteryxr.io.door.images import npy_header
+from batteryxr.io.door.images import npy_header, npy_values
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -52,5 +52,5 @@ def open_npy(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
 def _load(looked: Stamp, first: int, stop: int) -> np.ndarray:
     looked.check()
     with named(looked.path, "no NumPy array"):
-        values: Any = np.load(looked.path, mmap_mode="r", allow_pickle=False)
+        values = npy_values(looked.path)
         return only_counts(np.asarray(values[first:stop]), looked.path.name)

@@ -38,13 +38,13 @@ _LABELS: dict[str, tuple[str, float]] = {
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 
-def read_text(path: Path, options: Options) -> Readings:
+def read_mpt(path: Path, options: Options) -> Readings:
     """Read the impedance of an export (``.mpt``)."""
     table, about = _TEXT.read(path, options)
     return _read(table, about, path)
 
 
-def read_binary(path: Path, options: Options) -> Readings:
+def read_mpr(path: Path, options: Options) -> Readings:
     """Read the impedance of a binary file (``.mpr``)."""
     table, about = _BINARY.read(path)
     return _read(table, about, path)
