@@ -294,7 +294,7 @@ def walk(
     Walked
         The table, larger where it had to grow.
     """
-    a = np.int64(0)  # a literal would be compiled for on its own
+    a = int(np.int64(0))  # a literal would be compiled for on its own
     while a < record.t.size:
         b = min(record.t.size, a + BLOCK - (offset + a) % BLOCK)
         table = _walk_block(record, a, b, offset, rule, carry, table)
