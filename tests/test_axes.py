@@ -409,6 +409,7 @@ OWN_WAY = {
 }
 #: Methods without a case, and why.
 ELSEWHERE = {
+    "cdi.analysis_support": "crystals as of retrieve; tests/cdi/bragg",
     "xanes.despike": "axes as of fit_peaks; tests/xanes/preparing",
     "xanes.subtract_baseline": "axes as of fit_peaks; tests/xanes/preparing",
     "xanes.smooth_spectra": "axes as of fit_peaks; tests/xanes/preparing",

@@ -386,6 +386,9 @@ case(
 
 #: Methods whose second array lies elsewhere by its nature, and why.
 ELSEWHERE = {
+    "xanes.lcf_subsets.standards": "goes to xanes.lcf",
+    "xanes.align.reference": "on energies of its own; tests/xanes/series",
+    "cdi.ptycho.start": "a former result of the same scan; tests/cdi/ptycho",
     "xanes.crystallite_size.reference": "of another sample; tests/xanes/diffraction",
     "echem.attach.scans": "told by name or order; tests/echem/operando",
     "echem.attach.voltage": "as of scans",

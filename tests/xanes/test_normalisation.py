@@ -109,7 +109,9 @@ def test_fitted_edge(standard):
         peaks=[(5463, 5474), (5482, 5505)],
     )
     assert float(edge.edge_energy) == pytest.approx(5481.7, abs=0.5)
-    assert 0 < float(edge.edge_energy_error) < 0.5
+    # Another place of the edge misfits as little: told, and the error reaches there.
+    assert int(edge.flag) == 16
+    assert 0 < float(edge.edge_energy_error) < 10
 
 
 def test_victoreen_and_curves(standard):

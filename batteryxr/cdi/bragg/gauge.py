@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy import ndimage
 
 from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes
 from batteryxr.core.blocks import apply
@@ -113,6 +112,8 @@ def _change(differences: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
 
 
 def _depth(body: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     return ndimage.distance_transform_edt(np.pad(body, 1))[1:-1, 1:-1, 1:-1]
 
 
@@ -134,6 +135,8 @@ def _middle(body: np.ndarray) -> np.ndarray:
 
 def _least(body: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Return the connected region in which the change is least."""
+    from scipy import ndimage
+
     known = body & np.isfinite(change)
     if not known.any():
         return known

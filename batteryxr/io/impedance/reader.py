@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 _ECLAB, _TEXT = "impedance.eclab", "impedance.text"
 #: Formats by name, in the order in which they are tried.
 FORMATS: dict[str, Format] = {
-    "biologic-mpt": replace(
-        CYCLER["biologic-mpt"], module=_ECLAB, function="read_mpt"
-    ),
-    "biologic-mpr": replace(
-        CYCLER["biologic-mpr"], module=_ECLAB, function="read_mpr"
-    ),
+    "biologic-mpt": replace(CYCLER["biologic-mpt"], module=_ECLAB, function="read_mpt"),
+    "biologic-mpr": replace(CYCLER["biologic-mpr"], module=_ECLAB, function="read_mpr"),
     "gamry": replace(CYCLER["gamry"], module=_TEXT, function="read_gamry"),
     "text": Format(
         _TEXT, (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
