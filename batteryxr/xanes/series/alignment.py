@@ -77,8 +77,8 @@ def calibrate_energy(
     require_dims(reference, ["energy"], caller=f"{caller}: reference")
     if pixels := sorted({"y", "x"} & set(map(str, reference.dims))):
         raise DimensionError(
-            f"{caller}: reference lies along {', '.join(pixels)}; expected one spectrum "
-            "along energy, or one for each scan. Take the mean over its pixels."
+            f"{caller}: reference lies along {', '.join(pixels)}; expected one "
+            "spectrum along energy, or one for each scan. Take the mean over its pixels."
         )
     if reference.dims != ("energy",):
         return _calibrate_each(spectra, reference, expected, method)
