@@ -78,7 +78,8 @@ def calibrate_energy(
     if pixels := sorted({"y", "x"} & set(map(str, reference.dims))):
         raise DimensionError(
             f"{caller}: reference lies along {', '.join(pixels)}; expected one "
-            "spectrum along energy, or one for each scan. Take the mean over its pixels."
+            "spectrum along energy, or one for each scan. Take the mean over its "
+            "pixels."
         )
     if reference.dims != ("energy",):
         return _calibrate_each(spectra, reference, expected, method)
