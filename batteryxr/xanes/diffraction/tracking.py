@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.xanes.diffraction.instrument import from_q
+from batteryxr.xanes.diffraction.instrument import from_q, to_q
 
 if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.cells import Reflections
@@ -125,7 +125,7 @@ def _scores(
     axes = free if free <= 2 else 1
     middle = 0.5 * (grid[0] + grid[-1])
     # A third of a width where the axis is most sensitive to the lattice.
-    q = _axis_to_q(np.array([middle, middle + width]), axis, wavelength)
+    q = to_q(np.array([middle, middle + width]), axis, wavelength)
     fine = max(0.3 * abs(q[1] - q[0]) / q[0], 2 * strain / (120 if axes == 2 else 600))
     n = 2 * int(np.ceil(strain / fine)) + 1
     strains = np.linspace(-strain, strain, n)
@@ -172,12 +172,6 @@ def _one_by_one(
         score = np.where(inside, found, 0).sum(axis=2) - 1e-6 * np.abs(moves)
         metric[:, k] = tried[rows, score.argmax(axis=1), k]
     return metric
-
-
-def _axis_to_q(x: np.ndarray, axis: str, wavelength: float | None) -> np.ndarray:
-    from batteryxr.xanes.diffraction.instrument import to_q
-
-    return to_q(x, axis, wavelength)
 
 
 def _path(score: np.ndarray) -> np.ndarray:
