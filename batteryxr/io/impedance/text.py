@@ -70,6 +70,8 @@ def read_table(path: Path, options: Options) -> Readings:
         if (separator := _separator(text)) is None:
             continue
         cells = tuple(_cells(text, separator))
+        if options.columns and not labels.named_here(cells, options.columns):
+            continue  # a line above the labels
         found = labels.find(cells, options.columns, path, number)
         if found is None:
             continue
@@ -80,13 +82,11 @@ def read_table(path: Path, options: Options) -> Readings:
             body = re.sub(rb"[ \t]+", b"\t", body)
         body, notes = finish(body, named(cells) - 1, separator.encode())
         table = TextTable(path, cells, body, separator, first)
-        read = _columns(table, options, number)
-        if read is None:
-            continue
         low = head.lower()
         maker = next((name for word, name in _MAKERS if word in low), "unknown")
         start = _START.search(head)
-        rows = Readings(read, maker, notes=notes)
+        read = table.read({name: source.column for name, source in found.items()})
+        rows = Readings(complex_columns(read, found), maker, notes=notes)
         return _started(rows, start[1] if start else "", options)
     if options.columns:
         raise ArgumentError(

@@ -186,6 +186,38 @@ def test_a_label_without_a_sign_is_refused(tmp_path, label):
     np.testing.assert_allclose(found["impedance"].values[0].imag, -cell(F)[1][::-1])
 
 
+def test_lines_above_the_labels_need_not_hold_the_columns_that_are_named(tmp_path):
+    labels = ["Freq/Hz", "Z'/ohm", "Z2 /ohm"]
+    head = "a cell of three words\r\nits\tnumber\tis 7\r\n"
+    path = table(tmp_path / "chi.txt", labels, F, head=head)
+    found = read_impedance(path, columns={"Z2": "minus_imaginary"})
+    np.testing.assert_allclose(found["impedance"].values[0].imag, -cell(F)[1][::-1])
+    with pytest.raises(ArgumentError, match="columns"):
+        read_impedance(path, columns={"Z3": "minus_imaginary"})
+
+
+def test_a_column_that_is_named_goes_before_one_that_was_found(tmp_path):
+    real, minus = cell(F)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm", "smoothed (ohm)"]
+    path = table(tmp_path / "a.txt", labels, F, [F, real, 2 * minus, -minus])
+    found = read_impedance(path, columns={"smoothed": "imaginary"})
+    np.testing.assert_allclose(found["impedance"].values[0].imag, -minus[::-1])
+    labels = ["Freq/Hz", "Re(Z)/ohm", "Im(Z)/ohm", "|Z|/ohm", "angle (deg)"]
+    z = real - 1j * minus
+    columns = [F, 2 * real, -minus, abs(z), -np.angle(z, deg=True)]
+    path = table(tmp_path / "b.txt", labels, F, columns)
+    found = read_impedance(path, columns={"angle": "minus_phase"})
+    np.testing.assert_allclose(found["impedance"].values[0], z[::-1], rtol=1e-8)
+
+
+def test_one_part_alone_of_a_counter_electrode_is_passed_over(tmp_path):
+    rows = [*eis_rows(0.0, F), np.ones(F.size)]
+    path = lab.mpt(tmp_path / "b.mpt", [*LABELS, "Re(Zce)/Ohm"], rows, PEIS)
+    found = read_impedance(path, timezone="UTC")
+    assert "impedance_counter" not in found
+    assert found["impedance"].notnull().all()
+
+
 def test_the_wrong_sign_is_flagged(tmp_path):
     path = table(tmp_path / "a.txt", ["Freq/Hz", "Zre/ohm", "Zim/ohm"], F)
     with pytest.warns(DataQualityWarning, match="reactance_sign"):
