@@ -68,7 +68,8 @@ def correct_drift(
     array = as_impedance(spectra, caller="correct_drift")
     begun, at = _times(spectra, caller="correct_drift")
     share = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
-    lasting = np.nan_to_num(np.nanmax(at, axis=1) - begun)
+    lasting = np.fmax.reduce(at, axis=1) - begun
+    lasting = np.where(np.isfinite(lasting), lasting, 0.0)
     target = begun + share * lasting
     moved = blocks.apply(
         _interpolated,
@@ -104,7 +105,7 @@ def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     wanted = {"impedance", "point_time", "time"}
     if not isinstance(spectra, xr.Dataset) or not wanted <= set(spectra.variables):
         return None
-    if spectra["impedance"].dims != ("spectrum", "frequency"):
+    if set(spectra["impedance"].dims) != {"spectrum", "frequency"}:
         return None
     if spectra.sizes["spectrum"] < 2 or spectra["time"].isnull().any():
         return None
@@ -158,7 +159,7 @@ def _interpolated(
 def _changed(impedance: np.ndarray, *, begun: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return the change from a point's time to the spectrum's beginning, at most."""
     largest = np.full(len(impedance), np.nan)
-    there = np.isfinite(impedance) & np.isfinite(at)
+    there = np.isfinite(impedance) & (impedance != 0) & np.isfinite(at)
     change = np.full(impedance.shape, np.nan)
     for k in range(impedance.shape[1]):
         mine = there[:, k]

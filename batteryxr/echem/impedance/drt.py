@@ -177,7 +177,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         "height": (
             on,
             table[..., 3],
-            {"units": "ohm", "long_name": "RelaxationPeak height"},
+            {"units": "ohm", "long_name": "Height of the peak"},
         ),
         "n_peaks": (
             "spectrum",

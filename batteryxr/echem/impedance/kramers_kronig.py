@@ -46,7 +46,8 @@ def kramers_kronig(
         `read_impedance` gives them, what changed while a spectrum was taken is known
         from its neighbours, if the cell changed evenly from one to the next.
     n_components
-        Number of RC elements. Default: chosen for each spectrum.
+        Number of RC elements; a spectrum must have two points more. Default: chosen
+        for each.
     threshold
         Residual (root mean square, of the modulus) above which a spectrum is flagged,
         as inconsistent where residuals side by side are alike, else as noisy; and
@@ -98,6 +99,7 @@ def kramers_kronig(
         core_dims=[["frequency"]],
         dtypes=[float],
         caller="kramers_kronig",
+        omega=reading.omega_of(array),
     )
     # Noise differs from one frequency to the next; what no cell can do goes on.
     flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)

@@ -13,7 +13,9 @@ from batteryxr.core.units import in_units
 
 
 def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
-    """Return the impedance in ohm with ``frequency`` as its last dimension.
+    """Return the impedance in ohm along ``frequency`` in Hz; NaN where it is 0.
+
+    A file writes 0 where nothing was measured.
 
     Raises
     ------
@@ -36,6 +38,7 @@ def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataA
     if not (np.isfinite(frequency) & (frequency > 0)).all():
         raise DataError("frequency", "is not above 0 everywhere", "Drop those points.")
     array = in_units(spectra, "ohm", caller=caller)
+    array = array.where(array != 0)
     return array.assign_coords(frequency=("frequency", frequency, {"units": "Hz"}))
 
 
