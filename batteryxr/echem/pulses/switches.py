@@ -28,7 +28,7 @@ _LEAST = 12
 
 
 class CurrentSwitches(NamedTuple):
-    """CurrentSwitches of a record.
+    """Switches of the current of a record.
 
     Parameters
     ----------
@@ -141,8 +141,13 @@ def piece(
     at, since = row - span.start + 1, t - begun
     wanted = int(np.searchsorted(since[at:], seconds, "right")) + 1
     after = slice(at, at + max(wanted, _LEAST))
-    before = Around(since[:at], v[:at], i[:at])
-    return before, Around(since[after], v[after], i[after])
+    # A row without a voltage tells nothing.
+    told = np.isfinite(v)
+    before, behind = (
+        Around(*(column[side][told[side]] for column in (since, v, i)))
+        for side in (slice(at), after)
+    )
+    return before, behind
 
 
 def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:

@@ -155,6 +155,20 @@ def test_interruptions_give_k_and_the_internal_resistance(noise):
     assert one["direction"] == "discharge"
 
 
+def test_rows_without_a_voltage_are_passed_over():
+    record, _ = cell([(0, 300), (1.0, 10), (0, 300)])
+    begins = int(np.argmax(record["current"].values > 0))
+    volts = record["voltage"].values
+    volts[[begins - 1, begins + 1, begins + 4]] = np.nan
+    found = resistance(record, at=(0, 1))
+    np.testing.assert_allclose(found["resistance"].sel(delay=0), R0, rtol=0.02)
+    table = pulses(record, at=(0,))
+    np.testing.assert_allclose(table["resistance"], R0, rtol=0.02)
+    assert interruptions(record).sizes["interruption"] == 0
+    volts[begins : begins + 60] = np.nan
+    assert pulses(record, at=(0,))["resistance"].isnull().all()
+
+
 def test_refusals():
     record, _ = cell([(0, 60), (1.0, 60)])
     for at in ((), (-1.0,), (np.nan,), (1.0, 1.0)):
