@@ -9,7 +9,12 @@ import eclab_files as lab
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    FileFormatError,
+)
 from batteryxr.echem import join
 from batteryxr.io import read_cycler, read_impedance
 
@@ -129,6 +134,35 @@ def test_a_current_in_a_spectrum_is_told(tmp_path):
     with pytest.warns(DataQualityWarning, match="2 of 2 spectra were taken under"):
         joined = join(record, read_impedance(path, timezone="UTC"))
     assert (joined["join_flag"] == 32).all()
+
+
+def test_spectra_that_follow_one_row_have_its_labels(tmp_path):
+    path, _ = loop(tmp_path, eis=(3600.0, 3800.0))
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    joined = join(record, spectra)
+    np.testing.assert_allclose(joined["capacity"], 1.5, rtol=1e-6)
+    assert joined["cycle"].values.tolist() == [1, 1]
+
+
+def test_data_with_the_name_of_a_label_are_never_replaced(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    with pytest.raises(DataError, match="names of labels"):
+        join(record, spectra.reset_coords("voltage"))
+    never = np.full(2, np.datetime64("NaT", "ns"))
+    with pytest.raises(DataError, match="read_impedance"):
+        join(record, spectra.assign_coords(time=("spectrum", never)))
+
+
+def test_a_current_that_the_spectrum_does_not_know_is_not_that_of_the_row(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    unknown = ("spectrum", np.full(2, np.nan), spectra["current"].attrs)
+    joined = join(record, spectra.assign_coords(current=unknown))
+    assert (joined["join_flag"] == 0).all()
 
 
 def test_a_spectrum_far_from_the_record_has_no_labels(tmp_path):
