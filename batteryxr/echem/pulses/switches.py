@@ -117,7 +117,7 @@ def _switched(
 def piece(
     rows: Columns, found: CurrentSwitches, switch: int, seconds: float
 ) -> tuple[Around, Around]:
-    """Return the rows before and after a switch, those up to the next one.
+    """Return the rows before and after a switch, between the ones beside it.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ def piece(
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
     end = int(found.row[switch + 1]) if switch + 1 < found.row.size else last
-    span = slice(max(row - _BEFORE + 1, 0), min(end, row + _MOST) + 1)
+    begin = int(found.row[switch - 1]) + 1 if switch else 0
+    span = slice(max(row - _BEFORE + 1, begin), min(end, row + _MOST) + 1)
     names = ("test_time", "voltage", "current")
     t, v, i = (
         a.values for a in compute(*(rows.arrays[n].isel(record=span) for n in names))

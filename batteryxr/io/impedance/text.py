@@ -43,9 +43,11 @@ def read_gamry(path: Path, options: Options) -> Readings:
     tag = header.get("TAG", "")
     if not curves:
         return _nothing("Gamry", tag)
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
+    notes: dict[str, str] = {}
     for number, curve in enumerate(curves):
-        body, notes = finish(curve.body, named(curve.written) - 1, b"\t")
+        body, said = finish(curve.body, named(curve.written) - 1, b"\t")
+        notes |= said
         table = TextTable(path, curve.written, body, "\t", curve.line)
         part = _columns(table, options, curve.line - 2)
         if part is None:

@@ -200,6 +200,7 @@ def test_a_parser_of_our_own():
 
 BAD = ["", "R0-", "R0--R1", "p(R1)", "p(R1,)", "R0-p(R1,C1", "R0)", "X1", "R0-R0", "0R"]
 BAD += ["__import__('os')", "R0+R1", "p" * 500, "p(" * 500, "R0-" * 90 + "R0", "R0 R1"]
+BAD += ["R\N{ARABIC-INDIC DIGIT THREE}"]
 
 
 @pytest.mark.parametrize("text", BAD)
