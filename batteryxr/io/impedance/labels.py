@@ -220,10 +220,16 @@ def _explicit(
                 "columns", said, f"one of {sorted(NAMES)}, such as 'real (ohm)'"
             )
         names = labels if label.strip() in labels else short
+        if list(names).count(label.strip()) > 1 or match[1] in found:
+            raise ArgumentError(
+                "columns",
+                f"{label}: {said}",
+                f"one column for each name, by its whole label in {list(labels)}",
+            )
         index = list(names).index(label.strip())
-        units = _split(labels[index])[1]
-        if units is None and match[2] is not None:
-            units = _units(match[2])
+        # What the user says goes before what the label says.
+        told = match[2] is not None
+        units = _units(match[2]) if told else _split(labels[index])[1]
         source = _source(index, match[1], units)
         if source is None:
             raise ArgumentError(

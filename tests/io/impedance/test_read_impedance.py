@@ -274,6 +274,16 @@ def test_units_are_read_and_never_guessed(tmp_path):
     assert read_impedance(path, columns=named)["impedance"].notnull().all()
     with pytest.raises(ArgumentError, match="columns"):
         read_impedance(path, columns={"Re(Z)": "resistance"})
+    twice = {"Re(Z)": "real (ohm)", "-Im(Z)": "real (ohm)"}
+    with pytest.raises(ArgumentError, match="one column for each"):
+        read_impedance(path, columns=twice)
+    labels = ["Freq (Hz)", "Z (ohm)", "Z [ohm]"]
+    path = table(tmp_path / "c.txt", labels, F)
+    with pytest.raises(ArgumentError, match="one column for each"):
+        read_impedance(path, columns={"Z": "real"})
+    said = {"Z (ohm)": "real (mohm)", "Z [ohm]": "minus_imaginary"}
+    found = read_impedance(path, columns=said)["impedance"].values[0]
+    np.testing.assert_allclose(found, (real * 1e-3 - 1j * minus)[::-1], rtol=1e-8)
 
 
 def test_zahner_writes_modulus_and_phase(tmp_path):
