@@ -48,7 +48,7 @@ def correct_drift(
     Raises
     ------
     DataError
-        If times are missing or do not rise.
+        If times are missing or do not rise, or there is a further dimension.
     DimensionError, VariableError, UnitsError
         If it is no impedance with times.
 
@@ -66,6 +66,8 @@ def correct_drift(
     require_variables(spectra, ("impedance", "point_time"), caller="correct_drift")
     require_dims(spectra, ("spectrum", "frequency"), caller="correct_drift")
     array = as_impedance(spectra, caller="correct_drift")
+    if others := [str(d) for d in array.dims if d not in ("spectrum", "frequency")]:
+        raise DataError("impedance", f"also lies along {others}", "Select one of them.")
     begun, at = _times(spectra, caller="correct_drift")
     share = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
     lasting = np.fmax.reduce(at, axis=1) - begun

@@ -62,3 +62,10 @@ def measured_in(array: xr.DataArray) -> xr.DataArray:
     carried = array.rename("impedance")
     carried.attrs = {"units": "ohm", "long_name": "Impedance"}
     return carried
+
+
+def named(array: xr.DataArray, units: str, words: str, **more: Any) -> xr.DataArray:
+    """Return an array with units and a long name, and nothing else but `more`."""
+    carried = array.copy(deep=False)
+    carried.attrs = {"units": units, "long_name": words, **more}
+    return carried

@@ -90,7 +90,9 @@ def pulses(
         before, after = switching.piece(rows, found, switch, window)
         last, back = switching.piece(rows, found, switch + 1, 10.0)
         lasting = found.time[switch + 1] - found.time[switch]
-        wanted = np.append(times, min(lasting, after.t[-1] if after.t.size else lasting))
+        wanted = np.append(
+            times, min(lasting, after.t[-1] if after.t.size else lasting)
+        )
         r, sd = after_switch(before, after, wanted, step)
         values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
         more["resistance_end"][k] = r[-1]

@@ -115,7 +115,7 @@ def test_refusals():
     with pytest.raises(ArgumentError, match="standards"):
         degradation_modes(data, standards={"cathode": standards()["cathode"]})
     lost = standards()
-    grid = np.where(GRID == GRID[7], np.nan, GRID)
+    grid = np.where(GRID[7] == GRID, np.nan, GRID)
     lost["anode"] = lost["anode"].assign_coords(li_content=grid)
     with pytest.raises(ArgumentError, match="anode"):
         degradation_modes(data, standards=lost)

@@ -143,7 +143,6 @@ def test_lists_of_frequencies_that_alternate():
 def test_parts_of_the_same_elements_and_another_structure_are_not_exchanged():
     slow = 1 / (1 / 5.0 + 1 / (3.0 + 1 / (1e-1 * s())))  # p(R1,R2-C1)
     fast = 1 / (1 / (4.0 + 6.0) + 1e-6 * s())  # p(R3-R4,C2)
-    fixed = {"R4": 6.0}
     truth = {"R1": 5.0, "R2": 3.0, "C1": 0.1, "R3": 4.0, "C2": 1e-6}
     circuit = "p(R1,R2-C1)-p(R3-R4,C2)"
     found = fit_circuit(labelled(slow + fast), circuit, start=truth | {"R4": 6.0})
