@@ -74,7 +74,7 @@ def beside(
     coords: dict[str, Any] = {"time": ("scan", np.concatenate([moments, ends]))}
     if "cell" in spectra.coords:
         cells = np.broadcast_to(spectra["cell"].values, moments.shape)
-        coords["cell"] = ("scan", np.concatenate([cells, *[cells[:1]] * 2]))
+        coords["cell"] = ("scan", np.concatenate([cells, np.repeat(cells[:1], 2)]))
     size = n + ends.size
     labels = joined(xr.DataArray(np.zeros(size), dims="scan", coords=coords))
     labels = labels.isel(scan=slice(n))
