@@ -133,7 +133,7 @@ def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
         raise ArgumentError("standards", sorted(standards), expected)
     curve = curve.dropna("li_content").sortby("li_content")
     x = curve["li_content"].values.astype(float)
-    if x.size < 5 or x[0] < -0.05 or x[-1] > 1.05 or (np.diff(x) <= 0).any():
+    if x.size < 5 or x[0] < -0.05 or x[-1] > 1.05 or not (np.diff(x) > 0).all():
         raise ArgumentError("standards", f"{name} from {x[:1]} to {x[-1:]}", expected)
     volts = in_units(curve, "V", caller="degradation_modes").values.astype(float)
     return HalfCell(x, volts)

@@ -48,7 +48,7 @@ def correct_drift(
     Raises
     ------
     DataError
-        If times are missing or do not rise.
+        If times are missing or do not rise, or there is a further dimension.
     DimensionError, VariableError, UnitsError
         If it is no impedance with times.
 
@@ -66,9 +66,12 @@ def correct_drift(
     require_variables(spectra, ("impedance", "point_time"), caller="correct_drift")
     require_dims(spectra, ("spectrum", "frequency"), caller="correct_drift")
     array = as_impedance(spectra, caller="correct_drift")
+    if others := [str(d) for d in array.dims if d not in ("spectrum", "frequency")]:
+        raise DataError("impedance", f"also lies along {others}", "Select one of them.")
     begun, at = _times(spectra, caller="correct_drift")
     share = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
-    lasting = np.nan_to_num(np.nanmax(at, axis=1) - begun)
+    lasting = np.fmax.reduce(at, axis=1) - begun
+    lasting = np.where(np.isfinite(lasting), lasting, 0.0)
     target = begun + share * lasting
     moved = blocks.apply(
         _interpolated,
@@ -104,7 +107,7 @@ def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     wanted = {"impedance", "point_time", "time"}
     if not isinstance(spectra, xr.Dataset) or not wanted <= set(spectra.variables):
         return None
-    if spectra["impedance"].dims != ("spectrum", "frequency"):
+    if set(spectra["impedance"].dims) != {"spectrum", "frequency"}:
         return None
     if spectra.sizes["spectrum"] < 2 or spectra["time"].isnull().any():
         return None
@@ -158,7 +161,7 @@ def _interpolated(
 def _changed(impedance: np.ndarray, *, begun: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return the change from a point's time to the spectrum's beginning, at most."""
     largest = np.full(len(impedance), np.nan)
-    there = np.isfinite(impedance) & np.isfinite(at)
+    there = np.isfinite(impedance) & (impedance != 0) & np.isfinite(at)
     change = np.full(impedance.shape, np.nan)
     for k in range(impedance.shape[1]):
         mine = there[:, k]

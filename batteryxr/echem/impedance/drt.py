@@ -104,19 +104,23 @@ def drt(
     resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
     words = "Distribution of relaxation times"
     variables = {
-        "gamma": _named(gamma, "ohm", words),
-        "gamma_low": _named(low, "ohm", f"{words}, lower bound"),
-        "gamma_high": _named(high, "ohm", f"{words}, upper bound"),
-        "polarisation": _named(gamma.sum("tau") * step, "ohm", "Polarisation"),
-        "resistance": _named(resistance, "ohm", "Resistance at high frequency"),
-        "inductance": _named(inductance, "H", "Inductance"),
+        "gamma": reading.named(gamma, "ohm", words),
+        "gamma_low": reading.named(low, "ohm", f"{words}, lower bound"),
+        "gamma_high": reading.named(high, "ohm", f"{words}, upper bound"),
+        "polarisation": reading.named(gamma.sum("tau") * step, "ohm", "Polarisation"),
+        "resistance": reading.named(resistance, "ohm", "Resistance at high frequency"),
+        "inductance": reading.named(inductance, "H", "Inductance"),
         "impedance": reading.measured_in(array),
-        "fitted": _named(fitted.transpose(*array.dims), "ohm", "Fitted impedance"),
-        "residual": _named(rms, "1", "What is left, of the modulus, rms"),
-        "smoothing": _named(strength, "1", "Regularisation"),
+        "fitted": reading.named(
+            fitted.transpose(*array.dims), "ohm", "Fitted impedance"
+        ),
+        "residual": reading.named(rms, "1", "What is left, of the modulus, rms"),
+        "smoothing": reading.named(strength, "1", "Regularisation"),
     }
     if kind == "blocking":
-        variables["capacitance"] = _named(1.0 / inverse, "F", "Blocking capacitance")
+        variables["capacitance"] = reading.named(
+            1.0 / inverse, "F", "Blocking capacitance"
+        )
     coords: dict[str, Any] = {"tau": ("tau", np.exp(log_tau), _TAU)}
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
     result = result.assign_coords(coords | reading.kept_coords(spectra))
@@ -177,7 +181,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         "height": (
             on,
             table[..., 3],
-            {"units": "ohm", "long_name": "RelaxationPeak height"},
+            {"units": "ohm", "long_name": "Height of the peak"},
         ),
         "n_peaks": (
             "spectrum",
@@ -188,9 +192,3 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     coords = {n: c for n, c in reading.kept_coords(result).items() if n != "tau"}
     coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))
     return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
-
-
-def _named(array: xr.DataArray, units: str, words: str) -> xr.DataArray:
-    named = array.copy(deep=False)
-    named.attrs = {"units": units, "long_name": words}
-    return named

@@ -9,8 +9,10 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.impedance.circuit import parse
+from batteryxr.echem.impedance.kernels.elements import EXPONENTS
 from batteryxr.echem.impedance.spectra import (
     as_impedance,
     kept_coords,
@@ -72,8 +74,9 @@ def fit_circuit(
         all frequencies. How large they are is told by what the fit leaves.
     smoothing
         By how much of itself a parameter changes from one spectrum to the next, one
-        standard deviation (of an exponent: by how much). The spectra are then fitted
-        together. Default: each by itself.
+        standard deviation (of an exponent: by how much). The spectra of one series are
+        then fitted together, those with too few points left out. Default: each by
+        itself.
     max_iter
         Steps of the search.
     seed
@@ -136,6 +139,7 @@ def fit_circuit(
     if task.fixed.all():
         raise ArgumentError("fixed", dict(fixed or {}), "fewer parameters than all")
     core = ["spectrum", "frequency"] if smoothing else ["frequency"]
+    require_dims(array, core, caller="fit_circuit")
     before = core[:-1]
     found = blocks.apply(
         fitting.fit,
@@ -170,6 +174,8 @@ def _given(
             raise ArgumentError(argument, name, f"one of {list(plan.parameters)}")
         if not (np.isfinite(value) and value > 0):
             raise ArgumentError(argument, {name: value}, "values above 0")
+        if _kind(name) == "n" and not EXPONENTS[0] <= value <= EXPONENTS[1]:
+            raise ArgumentError(argument, {name: value}, f"exponents in {EXPONENTS}")
         found[plan.parameters.index(name)] = value
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -46,7 +46,8 @@ def kramers_kronig(
         `read_impedance` gives them, what changed while a spectrum was taken is known
         from its neighbours, if the cell changed evenly from one to the next.
     n_components
-        Number of RC elements. Default: chosen for each spectrum.
+        Number of RC elements; a spectrum must have two points more. Default: chosen
+        for each.
     threshold
         Residual (root mean square, of the modulus) above which a spectrum is flagged,
         as inconsistent where residuals side by side are alike, else as noisy; and
@@ -98,31 +99,28 @@ def kramers_kronig(
         core_dims=[["frequency"]],
         dtypes=[float],
         caller="kramers_kronig",
+        omega=reading.omega_of(array),
     )
     # Noise differs from one frequency to the next; what no cell can do goes on.
     flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)
     found: dict[str, xr.DataArray] = {
-        "residual": _named(residual, "1", "Residual, of the modulus"),
+        "residual": reading.named(residual, "1", "Residual, of the modulus"),
         "impedance": reading.measured_in(array),
-        "fitted": _named(fitted, "ohm", "Impedance of the chain"),
-        "n_components": _named(count, "1", "Number of RC elements"),
-        "mu": _named(mu, "1", "Share of positive resistances"),
-        "misfit": _named(misfit, "1", "Residual, of the modulus, rms"),
-        "correlation": _named(correlation, "1", "Of residuals side by side"),
+        "fitted": reading.named(fitted, "ohm", "Impedance of the chain"),
+        "n_components": reading.named(count, "1", "Number of RC elements"),
+        "mu": reading.named(mu, "1", "Share of positive resistances"),
+        "misfit": reading.named(misfit, "1", "Residual, of the modulus, rms"),
+        "correlation": reading.named(correlation, "1", "Of residuals side by side"),
     }
     change = changes(spectra)
     if change is not None:
         flag = flag | xr.where(change > threshold, 2, 0)
         words = "Change while the spectrum was taken, of the modulus"
-        found["change"] = _named(change, "1", words)
+        found["change"] = reading.named(change, "1", words)
     flag = xr.where(count == 0, 4, flag).astype(np.int8)
-    found["kk_flag"] = _named(flag, "1", "What is odd about the spectrum", **_FLAGS)
+    found["kk_flag"] = reading.named(
+        flag, "1", "What is odd about the spectrum", **_FLAGS
+    )
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in found.items()})
     coords = reading.kept_coords(spectra) | {"frequency": array["frequency"].variable}
     return result.assign_coords(coords).assign_attrs(threshold=threshold)
-
-
-def _named(array: xr.DataArray, units: str, words: str, **more: Any) -> xr.DataArray:
-    named = array.copy(deep=False)
-    named.attrs = {"units": units, "long_name": words, **more}
-    return named

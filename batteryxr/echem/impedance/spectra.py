@@ -13,7 +13,9 @@ from batteryxr.core.units import in_units
 
 
 def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
-    """Return the impedance in ohm with ``frequency`` as its last dimension.
+    """Return the impedance in ohm along ``frequency`` in Hz; NaN where it is 0.
+
+    A file writes 0 where nothing was measured.
 
     Raises
     ------
@@ -36,6 +38,7 @@ def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataA
     if not (np.isfinite(frequency) & (frequency > 0)).all():
         raise DataError("frequency", "is not above 0 everywhere", "Drop those points.")
     array = in_units(spectra, "ohm", caller=caller)
+    array = array.where(array != 0)
     return array.assign_coords(frequency=("frequency", frequency, {"units": "Hz"}))
 
 
@@ -58,4 +61,11 @@ def measured_in(array: xr.DataArray) -> xr.DataArray:
     """Return the impedance as results carry it, beside what was fitted to it."""
     carried = array.rename("impedance")
     carried.attrs = {"units": "ohm", "long_name": "Impedance"}
+    return carried
+
+
+def named(array: xr.DataArray, units: str, words: str, **more: Any) -> xr.DataArray:
+    """Return an array with units and a long name, and nothing else but `more`."""
+    carried = array.copy(deep=False)
+    carried.attrs = {"units": units, "long_name": words, **more}
     return carried

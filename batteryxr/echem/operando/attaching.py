@@ -20,6 +20,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.echem.cycling.half_cycles import half_cycles
 from batteryxr.echem.operando.joining import _MADE, join
+from batteryxr.echem.operando.scans import refuse_taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,6 +124,8 @@ def attach(
         If the states are not told, or told twice.
     DimensionError, VariableError
         If `scans` have no series, or not the coordinate named.
+    DataError
+        If `scans` have data with the name of a label.
 
     Warns
     -----
@@ -183,7 +186,8 @@ def attach(
         name: xr.Variable(dim, variable.values, variable.attrs)
         for name, variable in labels.items()
     }
-    kept = [n for n in (*_MADE, "li_content") if n in scans.coords and n != dim]
+    refuse_taken(scans, labels, dim=dim)
+    kept = [n for n in _MADE if n in scans.coords and n != dim]
     return scans.drop_vars(kept).assign_coords(coords)
 
 
@@ -207,6 +211,12 @@ def _told(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return voltage, branch and cycle of each state."""
     n = scans.sizes[dim]
+    if pattern is not None and any(x is not None for x in (table, voltage, direction)):
+        raise ArgumentError(
+            "pattern",
+            pattern,
+            "None where table=, voltage= or direction= tells the states",
+        )
     if table is not None:
         if voltage is not None or direction is not None:
             raise ArgumentError("table", table, "None where voltage= is passed")
@@ -278,7 +288,12 @@ def _of_names(
         k for k in ("file", *_KEYS) if k in scans.coords and scans[k].dims == (dim,)
     ]
     if pattern is not None:
-        compiled = re.compile(pattern)
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise ArgumentError(
+                "pattern", pattern, "a regular expression", f"It is none: {error}."
+            ) from error
         groups = set(compiled.groupindex)
         if not {"branch", "voltage"} <= groups:
             raise ArgumentError(
@@ -325,11 +340,12 @@ def _of_table(
             f"columns {list(_COLUMNS[:2])}",
             f"Missing: {missing}.",
         )
-    keys = [k for k in _KEYS if k in frame and k in scans.coords]
     n = scans.sizes[dim]
+    own_keys = [k for k in _KEYS if k in scans.coords and scans[k].dims == (dim,)]
+    keys = [k for k in own_keys if k in frame]
     if keys:
         key = keys[0]
-        own = [os.path.basename(str(v)) for v in np.atleast_1d(scans[key].values)]
+        own = [os.path.basename(str(v)) for v in scans[key].values]
         rows = [os.path.basename(str(v)) for v in frame[key]]
         twice = {r for r in rows if rows.count(r) > 1}
         if twice & set(own):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import VariableError, warn_quality
+from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.units import in_units
+from batteryxr.echem.operando.scans import refuse_taken
 from batteryxr.echem.record import nanoseconds
 
 if TYPE_CHECKING:
@@ -59,12 +60,24 @@ def beside(
             "join needs the coordinate 'time' (UTC) on 'spectrum'; found "
             f"{sorted(map(str, spectra.coords))}. Read the spectra with read_impedance."
         )
+    if spectra["time"].size and spectra["time"].isnull().all():
+        raise DataError(
+            "time",
+            "is missing (NaT) for all spectra: their timezone was not declared",
+            "Read them again with read_impedance(..., timezone='Europe/Paris').",
+        )
+    refuse_taken(spectra, _KEPT, dim="spectrum")
     moments = _moments(record, spectra, clock, max_gap)
-    coords: dict[str, Any] = {"time": ("scan", moments)}
+    n = moments.size
+    # Two instants more, so that spectra that follow one row are no copied clock.
+    ends = record["time"].isel(record=[0, -1]).values.astype("M8[ns]")[: 2 * n]
+    coords: dict[str, Any] = {"time": ("scan", np.concatenate([moments, ends]))}
     if "cell" in spectra.coords:
         cells = np.broadcast_to(spectra["cell"].values, moments.shape)
-        coords["cell"] = ("scan", cells)
-    labels = joined(xr.DataArray(np.zeros(moments.size), dims="scan", coords=coords))
+        coords["cell"] = ("scan", np.concatenate([cells, np.repeat(cells[:1], 2)]))
+    size = n + ends.size
+    labels = joined(xr.DataArray(np.zeros(size), dims="scan", coords=coords))
+    labels = labels.isel(scan=slice(n))
     found = {n: labels[n].variable for n in _KEPT if n in labels.coords}
     for name, units in (("voltage", "V"), ("current", "mA")):
         if name in spectra.coords:  # of the spectrum itself
@@ -113,7 +126,8 @@ def _unseen(
     if not {"current", "exposure"} <= set(spectra.coords):
         return nothing
     lasting = in_units(spectra["exposure"], "s", caller="join").values
-    charge = np.abs(found["current"].values * lasting) / 3600.0
+    current = in_units(spectra["current"], "mA", caller="join").values
+    charge = np.abs(current * lasting) / 3600.0
     largest = np.nanmax(np.abs(found["capacity_total"].values), initial=0.0)
     odd = np.nan_to_num(charge) > _UNSEEN * largest
     if odd.any():

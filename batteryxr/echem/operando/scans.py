@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,9 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: Names in a message before it says "and so many more".
 _NAMED = 5
@@ -43,15 +46,23 @@ def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
             "Read the series again with read_series(..., timezone='Europe/Paris').",
         )
     _refuse_one_time(scans)
-    taken = set(map(str, scans.dims)) - {"scan"}
+    refuse_taken(scans, made, dim="scan")
+
+
+def refuse_taken(
+    scans: xr.DataArray | xr.Dataset, made: Collection[str], *, dim: str
+) -> None:
+    """Raise where a series has data or dimensions that labels would replace."""
+    taken = set(map(str, scans.dims)) - {dim}
     if isinstance(scans, xr.Dataset):
         taken |= set(map(str, scans.data_vars))
-    if taken := taken & made:
+    if taken := taken & set(made):
         name = min(taken)
+        what = "spectra" if dim == "spectrum" else "scans"
         raise DataError(
-            "scans",
+            what,
             f"have data or dimensions with the names of labels, {sorted(taken)}",
-            f"Rename them first: `scans.rename({name}='measured_{name}')`.",
+            f"Rename them first: `{what}.rename({name}='measured_{name}')`.",
         )
 
 

@@ -161,12 +161,22 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
     Returns
     -------
     holoviews.QuadMesh
+
+    Raises
+    ------
+    ArgumentError
+        If `axis` turns back: charge and discharge would lie on one another.
     """
     hv = plotting.load_hvplot()
     require_variables(result, ("gamma", "tau"), caller="plot_drt")
     require_dims(result, ("spectrum", "tau"), caller="plot_drt")
     steady = [n for n in _AXES if n in result.coords and _is_steady(result[n])]
     name = _chosen(result, axis, steady)
+    turns = result.sizes["spectrum"] > 1 and not _is_steady(result[name])
+    if axis is not None and turns:
+        raise ArgumentError(
+            "axis", axis, f"one that rises or falls all the way, such as {steady}"
+        )
     x = plotting.dimension(result[name])
     at = result[name].values
     (gamma,) = compute(result["gamma"].transpose("tau", "spectrum"))
@@ -185,7 +195,10 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
 def _is_steady(array: xr.DataArray) -> bool:
     if array.dims != ("spectrum",) or array.isnull().any() or array.size < 2:
         return False
-    step = np.diff(array.values).astype(float)
+    if array.dtype.kind not in "iufM":
+        return False
+    values = array.values if array.dtype.kind == "M" else array.values.astype(float)
+    step = np.diff(values).astype(float)
     return bool((step > 0).all() or (step < 0).all())
 
 
@@ -209,12 +222,12 @@ def _series(
     usual = [n for n in _AXES if n in array.coords and array[n].dims == ("spectrum",)]
     usual = [n for n in usual if not array[n].isnull().all()]
     name = _chosen(array, axis, usual)
-    (z,) = compute(array.transpose("spectrum", "frequency"))
+    (z,) = compute(array.transpose("spectrum", "frequency").sortby("frequency"))
     fit: Any = None
     if isinstance(spectra, xr.Dataset) and "fitted" in spectra:
         fit = spectra["fitted"]
         fit = fit if "spectrum" in fit.dims else fit.expand_dims("spectrum")
-        (fit,) = compute(fit.transpose("spectrum", "frequency"))
+        (fit,) = compute(fit.transpose("spectrum", "frequency").sortby("frequency"))
     n, f = z.sizes["spectrum"], z["frequency"].values
     labels = z[name].values if name in z.coords else np.arange(1, n + 1)
     for k in range(n):

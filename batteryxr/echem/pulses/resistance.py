@@ -114,6 +114,8 @@ def after_switch(
         return values, errors
     rest, rest_error = _last(before)
     first, first_error, noise = _beginning(after)
+    # Few rows before a switch are no better than those after it.
+    rest_error = rest_error if np.isfinite(rest_error) else noise
     within = after.t >= 0
     t = np.concatenate([[0.0], after.t[within]])
     v = np.concatenate([[first], after.v[within]])
@@ -126,10 +128,10 @@ def after_switch(
 
 
 def _last(before: Around) -> tuple[float, float]:
-    """Return the voltage right before a switch, and its error."""
+    """Return the voltage right before a switch, and its error: NaN of few rows."""
     t, v = before.t[-_BEFORE:], before.v[-_BEFORE:]
     if t.size < 3 or np.ptp(t) <= 0:
-        return float(v[-1]), 0.0
+        return float(v[-1]), np.nan
     line = np.column_stack([np.ones(t.size), t / np.ptp(t)])
     coefficients, left = _least_squares(line, v)
     sd = np.sqrt(left @ left / (t.size - 2))

@@ -28,7 +28,7 @@ _LEAST = 12
 
 
 class CurrentSwitches(NamedTuple):
-    """CurrentSwitches of a record.
+    """Switches of the current of a record.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _switched(
 def piece(
     rows: Columns, found: CurrentSwitches, switch: int, seconds: float
 ) -> tuple[Around, Around]:
-    """Return the rows before and after a switch, those up to the next one.
+    """Return the rows before and after a switch, between the ones beside it.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ def piece(
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
     end = int(found.row[switch + 1]) if switch + 1 < found.row.size else last
-    span = slice(max(row - _BEFORE + 1, 0), min(end, row + _MOST) + 1)
+    begin = int(found.row[switch - 1]) + 1 if switch else 0
+    span = slice(max(row - _BEFORE + 1, begin), min(end, row + _MOST) + 1)
     names = ("test_time", "voltage", "current")
     t, v, i = (
         a.values for a in compute(*(rows.arrays[n].isel(record=span) for n in names))
@@ -141,8 +142,13 @@ def piece(
     at, since = row - span.start + 1, t - begun
     wanted = int(np.searchsorted(since[at:], seconds, "right")) + 1
     after = slice(at, at + max(wanted, _LEAST))
-    before = Around(since[:at], v[:at], i[:at])
-    return before, Around(since[after], v[after], i[after])
+    # A row without a voltage tells nothing.
+    told = np.isfinite(v)
+    before, behind = (
+        Around(*(column[side][told[side]] for column in (since, v, i)))
+        for side in (slice(at), after)
+    )
+    return before, behind
 
 
 def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:

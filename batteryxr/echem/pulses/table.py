@@ -90,13 +90,15 @@ def pulses(
         before, after = switching.piece(rows, found, switch, window)
         last, back = switching.piece(rows, found, switch + 1, 10.0)
         lasting = found.time[switch + 1] - found.time[switch]
-        wanted = np.append(times, min(lasting, after.t[-1]))
+        wanted = np.append(
+            times, min(lasting, after.t[-1] if after.t.size else lasting)
+        )
         r, sd = after_switch(before, after, wanted, step)
         values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
         more["resistance_end"][k] = r[-1]
         step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
         more["resistance_back"][k] = after_switch(last, back, np.zeros(1), step)[0][0]
-        more["voltage_end"][k] = last.v[-1]
+        more["voltage_end"][k] = last.v[-1] if last.v.size else np.nan
     table = _labelled(record, found, first, (values, errors, more), times)
     coords = switching.coordinates(
         record, found.row[first], "pulse", mass=mass, formula=formula

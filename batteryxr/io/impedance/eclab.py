@@ -67,7 +67,7 @@ def _read(table: LabelledTable, about: About, path: Path) -> Readings:
             ("real", f"re(z{electrode})/ohm"),
             ("imaginary", f"-im(z{electrode})/ohm"),
         )
-        if label in labels
+        if {f"re(z{electrode})/ohm", f"-im(z{electrode})/ohm"} <= set(labels)
     }
     read = table.read(places | others)
     columns = complex_columns(

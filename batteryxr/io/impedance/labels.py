@@ -44,6 +44,8 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 )
 #: Named so by some with the sign of Im(Z), by others with that of a Nyquist plot.
 _EITHER_SIGN = re.compile(r"z''|z2")
+_SIGNED = {"imaginary", "minus_imaginary"}
+_TURNED = {"phase", "minus_phase"}
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
@@ -92,11 +94,14 @@ def find(
     stripped = [label.strip() for label in labels]
     found = _explicit(stripped, explicit or {})
     taken = {source.column for source in found.values()}
+    others = _replaced(found)
     bare = [_split(label) for label in stripped]
     without: list[str] = []
     for name, pattern in _KNOWN:
         for index, (text, units) in enumerate(bare):
-            if name in found or index in taken or not re.fullmatch(pattern, text):
+            if name in found or name in others or index in taken:
+                continue
+            if not re.fullmatch(pattern, text):
                 continue
             source = _source(index, name, units)
             if source is not None:
@@ -109,6 +114,21 @@ def find(
     if wanted or not looks:
         return found if wanted else None
     raise FileFormatError(path, _lacking(stripped, bare, without), line)
+
+
+def named_here(labels: Sequence[str], explicit: Mapping[str, str]) -> bool:
+    """Tell whether a label that the user names is among these."""
+    stripped = [label.strip() for label in labels]
+    there = {*stripped, *_short(stripped)}
+    return any(label.strip() in there for label in explicit)
+
+
+def _replaced(said: Mapping[str, FromColumn]) -> set[str]:
+    """Return what the user's own columns stand in place of, whatever its label."""
+    if said.keys() & _SIGNED:
+        return _SIGNED
+    # A phase that is told is meant: real and imaginary part would go before it.
+    return _TURNED | _SIGNED | {"real"} if said.keys() & _TURNED else set()
 
 
 def _is_complex(found: Mapping[str, FromColumn]) -> bool:
@@ -181,11 +201,16 @@ def _source(index: int, name: str, units: str | None) -> FromColumn | None:
         return None
 
 
+def _short(labels: Sequence[str]) -> list[str]:
+    """Return labels without what stands in brackets or behind a stroke."""
+    return [re.split(r"\s*[(\[/]", label)[0].strip() for label in labels]
+
+
 def _explicit(
     labels: Sequence[str], explicit: Mapping[str, str]
 ) -> dict[str, FromColumn]:
     found = {}
-    short = [re.split(r"\s*[(\[/]", label)[0].strip() for label in labels]
+    short = _short(labels)
     for label, said in explicit.items():
         if label.strip() not in [*labels, *short]:
             raise ArgumentError("columns", label, f"labels of the file: {labels}")
@@ -195,10 +220,16 @@ def _explicit(
                 "columns", said, f"one of {sorted(NAMES)}, such as 'real (ohm)'"
             )
         names = labels if label.strip() in labels else short
+        if list(names).count(label.strip()) > 1 or match[1] in found:
+            raise ArgumentError(
+                "columns",
+                f"{label}: {said}",
+                f"one column for each name, by its whole label in {list(labels)}",
+            )
         index = list(names).index(label.strip())
-        units = _split(labels[index])[1]
-        if units is None and match[2] is not None:
-            units = _units(match[2])
+        # What the user says goes before what the label says.
+        told = match[2] is not None
+        units = _units(match[2]) if told else _split(labels[index])[1]
         source = _source(index, match[1], units)
         if source is None:
             raise ArgumentError(

@@ -43,9 +43,11 @@ def read_gamry(path: Path, options: Options) -> Readings:
     tag = header.get("TAG", "")
     if not curves:
         return _nothing("Gamry", tag)
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
+    notes: dict[str, str] = {}
     for number, curve in enumerate(curves):
-        body, notes = finish(curve.body, named(curve.written) - 1, b"\t")
+        body, said = finish(curve.body, named(curve.written) - 1, b"\t")
+        notes |= said
         table = TextTable(path, curve.written, body, "\t", curve.line)
         part = _columns(table, options, curve.line - 2)
         if part is None:
@@ -70,6 +72,8 @@ def read_table(path: Path, options: Options) -> Readings:
         if (separator := _separator(text)) is None:
             continue
         cells = tuple(_cells(text, separator))
+        if options.columns and not labels.named_here(cells, options.columns):
+            continue  # a line above the labels
         found = labels.find(cells, options.columns, path, number)
         if found is None:
             continue
@@ -80,13 +84,11 @@ def read_table(path: Path, options: Options) -> Readings:
             body = re.sub(rb"[ \t]+", b"\t", body)
         body, notes = finish(body, named(cells) - 1, separator.encode())
         table = TextTable(path, cells, body, separator, first)
-        read = _columns(table, options, number)
-        if read is None:
-            continue
         low = head.lower()
         maker = next((name for word, name in _MAKERS if word in low), "unknown")
         start = _START.search(head)
-        rows = Readings(read, maker, notes=notes)
+        read = table.read({name: source.column for name, source in found.items()})
+        rows = Readings(complex_columns(read, found), maker, notes=notes)
         return _started(rows, start[1] if start else "", options)
     if options.columns:
         raise ArgumentError(

@@ -114,6 +114,11 @@ def test_refusals():
     data, _ = cells(0.0)
     with pytest.raises(ArgumentError, match="standards"):
         degradation_modes(data, standards={"cathode": standards()["cathode"]})
+    lost = standards()
+    grid = np.where(GRID[7] == GRID, np.nan, GRID)
+    lost["anode"] = lost["anode"].assign_coords(li_content=grid)
+    with pytest.raises(ArgumentError, match="anode"):
+        degradation_modes(data, standards=lost)
     with pytest.raises(DataError, match="points"):
         degradation_modes(data[:, :10], standards=standards())
     with pytest.raises(DataError, match="rise"):

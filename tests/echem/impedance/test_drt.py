@@ -100,3 +100,9 @@ def test_blocking_and_missing_points_and_lazy_data():
     assert lazy["gamma"].chunks is not None
     xr.testing.assert_allclose(found, lazy.compute())
     assert warburg(1.0).shape
+
+
+def test_no_spectrum_has_no_distribution():
+    data = labelled(np.stack([2 + zarc(10.0, 1e-2, 0.9)] * 2), F)
+    found = drt(data[:0])
+    assert found["gamma"].sizes == {"spectrum": 0, "tau": drt(data).sizes["tau"]}

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    DimensionError,
+    VariableError,
+)
 from batteryxr.echem import fit_circuit
 from batteryxr.echem.impedance.circuit import parse
 
@@ -104,6 +110,47 @@ def test_neighbours_hold_a_parameter_as_much_as_asked():
         assert off.mean() > 0.9
 
 
+def test_neighbours_are_of_one_series_and_one_empty_spectrum_does_not_part_all():
+    x = np.linspace(0, 1, 20)[:, None]
+    cells = [2 + zarc(r + x, 1e-4, 0.9) for r in (10.0, 40.0)]
+    series = [labelled(noisy(z, 0.01, k)) for k, z in enumerate(cells)]
+    alone = [fit_circuit(one, "R0-p(R1,CPE1)", smoothing=0.01) for one in series]
+    both = fit_circuit(xr.concat(series, "cell"), "R0-p(R1,CPE1)", smoothing=0.01)
+    for k, one in enumerate(alone):
+        np.testing.assert_allclose(both["R1"].isel(cell=k), one["R1"], rtol=1e-6)
+    lost = series[0].copy()
+    lost[7] = np.nan
+    with pytest.warns(DataQualityWarning, match="1 of 20 spectra have too few"):
+        found = fit_circuit(lost, "R0-p(R1,CPE1)", smoothing=0.01)
+    there = np.arange(20) != 7
+    np.testing.assert_allclose(found["R1"][there], alone[0]["R1"][there], rtol=0.005)
+    assert found["fit_flag"].values.tolist() == [8 * (k == 7) for k in range(20)]
+    exact = fit_circuit(labelled(cells[0]), "R0-p(R1,CPE1)", smoothing=0.01)
+    np.testing.assert_allclose(exact["R1"], 10 + x[:, 0], rtol=1e-6)
+
+
+def test_lists_of_frequencies_that_alternate():
+    f = np.logspace(-2, 5, 47)
+    z = 2 + zarc(8.0, 1e-5, 0.9, f) + zarc(12.0, 1e-2, 0.85, f) + warburg(3.0, f)
+    data = labelled(noisy(np.stack([z] * 6), 1e-4, 0), f)
+    for k in range(6):
+        data[k, k % 2 :: 2] = np.nan
+    found = fit_circuit(data, "R0-p(R1,CPE1)-p(R2,CPE2)-W1")
+    np.testing.assert_allclose(found["R1"], 8.0, rtol=0.02)
+    np.testing.assert_allclose(found["R2"], 12.0, rtol=0.02)
+
+
+def test_parts_of_the_same_elements_and_another_structure_are_not_exchanged():
+    slow = 1 / (1 / 5.0 + 1 / (3.0 + 1 / (1e-1 * s())))  # p(R1,R2-C1)
+    fast = 1 / (1 / (4.0 + 6.0) + 1e-6 * s())  # p(R3-R4,C2)
+    truth = {"R1": 5.0, "R2": 3.0, "C1": 0.1, "R3": 4.0, "C2": 1e-6}
+    circuit = "p(R1,R2-C1)-p(R3-R4,C2)"
+    found = fit_circuit(labelled(slow + fast), circuit, start=truth | {"R4": 6.0})
+    assert float(found["residual"][0]) < 1e-6
+    for name in ("R1", "R2", "C1", "C2"):
+        assert float(found[name][0]) == pytest.approx(truth[name], rel=1e-3), name
+
+
 def test_what_is_fixed_stays_and_missing_points_do_not_count():
     z, truth = randles(4, seed=2)
     data = labelled(z)
@@ -152,6 +199,7 @@ def test_a_parser_of_our_own():
 
 BAD = ["", "R0-", "R0--R1", "p(R1)", "p(R1,)", "R0-p(R1,C1", "R0)", "X1", "R0-R0", "0R"]
 BAD += ["__import__('os')", "R0+R1", "p" * 500, "p(" * 500, "R0-" * 90 + "R0", "R0 R1"]
+BAD += ["R\N{ARABIC-INDIC DIGIT THREE}"]
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -166,6 +214,10 @@ def test_refusals():
         fit_circuit(z, RANDLES, start={"R9": 1.0})
     with pytest.raises(ArgumentError, match="fixed"):
         fit_circuit(z, RANDLES, fixed={"R0": -1.0})
+    with pytest.raises(ArgumentError, match="exponents"):
+        fit_circuit(z, RANDLES, fixed={"CPE1_n": 1.2})
+    with pytest.raises(DimensionError, match="spectrum"):
+        fit_circuit(z[0], RANDLES, smoothing=0.1)
     with pytest.raises(VariableError, match="complex"):
         fit_circuit(abs(z).assign_attrs(units="ohm"), RANDLES)
     assert F.size == z.sizes["frequency"]

@@ -74,6 +74,21 @@ def test_a_map_of_relaxation_times_along_li_content():
     np.testing.assert_allclose(top, found["gamma"].max("tau").values[::-1])
 
 
+def test_a_map_along_what_turns_back_is_refused_and_frequencies_are_sorted():
+    content = ("spectrum", [0.9, 0.5, 0.9])
+    found = drt(series().assign_coords(li_content=content, cell=("spectrum", [*"abc"])))
+    for axis in ("li_content", "cell"):
+        with pytest.raises(ArgumentError, match="rises or falls"):
+            found.echem.plot.drt(axis=axis)
+    assert str(found.echem.plot.drt().kdims[0]) == "spectrum"
+    mixed = series().isel(frequency=np.random.default_rng(0).permutation(F.size))
+    above, _ = mixed.echem.plot.bode()
+    np.testing.assert_array_equal(above.get(0).dimension_values(0), F)
+    fitted = fit_circuit(mixed, "R0-p(R1,CPE1)").echem.plot.bode()[0]
+    for one in fitted:
+        assert (np.diff(one.dimension_values(0)) > 0).all()
+
+
 def test_a_fitted_resistance_stands_under_the_voltage():
     time = np.datetime64("2024-01-01", "ns") + np.arange(3) * np.timedelta64(1, "h")
     volts = ("spectrum", [3.5, 3.7, 3.9], {"units": "V"})

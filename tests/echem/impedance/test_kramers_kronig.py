@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.core.errors import DataError, DataQualityWarning
-from batteryxr.echem import correct_drift, kramers_kronig
+from batteryxr.echem import correct_drift, drt, kramers_kronig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cells import F, labelled, noisy, warburg, zarc
@@ -59,6 +59,37 @@ def test_number_of_elements_and_lazy_data():
     xr.testing.assert_allclose(eager, lazy.compute())
 
 
+def test_lists_that_alternate_and_frequencies_in_any_order_change_no_verdict():
+    share = np.linspace(1, 0, F.size)
+    z = cell() + share * (cell(14.0) - cell())
+    data = labelled(noisy(np.stack([z] * 20), 0.001, 2))
+    order = np.random.default_rng(0).permutation(F.size)
+    mixed = kramers_kronig(data.isel(frequency=order))
+    assert (mixed["kk_flag"] == 1).all()
+    np.testing.assert_allclose(
+        mixed["correlation"], kramers_kronig(data)["correlation"], rtol=1e-6
+    )
+    for k in range(20):
+        data[k, k % 2 :: 2] = np.nan
+    assert (kramers_kronig(data)["kk_flag"] == 1).all()
+
+
+def test_a_chain_longer_than_a_spectrum_is_no_test():
+    data = labelled(np.stack([cell()] * 2))
+    data[1, 12:] = np.nan
+    found = kramers_kronig(data, n_components=11)
+    assert found["kk_flag"].values[1] == 4
+    assert found["n_components"].values.tolist() == [11, 0]
+
+
+def test_a_point_of_exactly_nothing_was_not_measured():
+    data = labelled(noisy(np.stack([cell()] * 2), 0.002, 3))
+    lost, nothing = data.copy(), data.copy()
+    lost[0, 7], nothing[0, 7] = np.nan, 0.0
+    for method in (kramers_kronig, drt):
+        xr.testing.assert_equal(method(lost), method(nothing))
+
+
 def drifting(n=12, gap=600.0, step=30.0):
     """Return spectra of a cell whose R1 grows evenly with time."""
     begun = np.arange(n) * (gap + step * F.size)
@@ -75,6 +106,8 @@ def drifting(n=12, gap=600.0, step=30.0):
 def test_drift_is_told_and_corrected_by_neighbours():
     data, begun, since = drifting()
     told = kramers_kronig(data, threshold=0.005)
+    turned = kramers_kronig(data.transpose("frequency", "spectrum"), threshold=0.005)
+    np.testing.assert_array_equal(turned["change"], told["change"])
     assert ((told["kk_flag"] & 2) > 0).all()
     # R1 grows by 0.35 ohm in a spectrum; where it is most of the impedance by this.
     assert 0.005 < float(told["change"].max()) < 0.04
@@ -87,6 +120,12 @@ def test_drift_is_told_and_corrected_by_neighbours():
     assert np.abs(inner.values - expected).max() < 0.05 * before
     shift = (moved["time"].values - data["time"].values) / np.timedelta64(1, "s")
     np.testing.assert_allclose(shift, since.max() / 2)
+
+
+def test_drift_of_several_cells_is_refused():
+    data, _, _ = drifting(3)
+    with pytest.raises(DataError, match="also lies along"):
+        correct_drift(data.assign(impedance=data["impedance"].expand_dims(cell=2)))
 
 
 def test_drift_needs_times_that_rise():

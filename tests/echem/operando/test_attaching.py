@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 #: 1 mA; 3 to 4 V in 200 rows of 3.6 s: 1 mA h goes by in 1000 rows.
 STEP = 1 / 1000
@@ -100,3 +105,22 @@ def test_wrong_calls(make_cycled):
         record.echem.attach(states(), voltage=3.5, direction="sideways")
     with pytest.raises(DimensionError, match="'state'"):
         record.echem.attach(states(dim="y"), voltage=3.5, direction="charge")
+
+
+def test_a_name_of_all_states_is_no_key_of_a_table(make_cycled):
+    table = {"sample": ["b", "a"], "voltage": [3.5, 3.2], "branch": ["charge"] * 2}
+    data = states(n=2).assign_coords(sample="a")
+    found = make_cycled(1).echem.attach(data, table=table)
+    assert found.voltage.values.tolist() == [3.5, 3.2]
+
+
+def test_wrong_patterns_and_names_that_are_taken(make_cycled):
+    record = make_cycled(1)
+    named = states(["ch_3.5V"] * 3)
+    with pytest.raises(ArgumentError, match="regular expression"):
+        record.echem.attach(named, pattern="(?P<branch>")
+    with pytest.raises(ArgumentError, match="pattern"):
+        record.echem.attach(named, pattern=".*", voltage=3.5, direction="charge")
+    data = named.to_dataset(name="y").assign(voltage=("state", [1.0, 2.0, 3.0]))
+    with pytest.raises(DataError, match="names of labels"):
+        record.echem.attach(data, voltage=3.5, direction="charge")

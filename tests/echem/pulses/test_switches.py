@@ -155,6 +155,37 @@ def test_interruptions_give_k_and_the_internal_resistance(noise):
     assert one["direction"] == "discharge"
 
 
+def test_rows_before_a_step_are_not_of_the_one_before_it():
+    t = np.concatenate([np.arange(0.0, 60, 10), [51.0, 52.0], np.arange(53.0, 90)])
+    i = np.where((t > 50) & (t <= 52), 1000.0, 0.0)
+    noise = 1e-4 * np.random.default_rng(0).standard_normal(t.size)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", 3.7 + R0 * i * 1e-3 + noise, {"units": "V"}),
+            "current": ("record", i, {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    found = resistance(record, at=(1,)).isel(switch=1, delay=0)
+    assert float(found["resistance"]) == pytest.approx(R0, abs=5e-4)
+    # Both rows have the noise.
+    assert float(found["resistance_error"]) > 1e-4
+
+
+def test_rows_without_a_voltage_are_passed_over():
+    record, _ = cell([(0, 300), (1.0, 10), (0, 300)])
+    begins = int(np.argmax(record["current"].values > 0))
+    volts = record["voltage"].values
+    volts[[begins - 1, begins + 1, begins + 4]] = np.nan
+    found = resistance(record, at=(0, 1))
+    np.testing.assert_allclose(found["resistance"].sel(delay=0), R0, rtol=0.02)
+    table = pulses(record, at=(0,))
+    np.testing.assert_allclose(table["resistance"], R0, rtol=0.02)
+    assert interruptions(record).sizes["interruption"] == 0
+    volts[begins : begins + 60] = np.nan
+    assert pulses(record, at=(0,))["resistance"].isnull().all()
+
+
 def test_refusals():
     record, _ = cell([(0, 60), (1.0, 60)])
     for at in ((), (-1.0,), (np.nan,), (1.0, 1.0)):

@@ -9,7 +9,12 @@ import eclab_files as lab
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    FileFormatError,
+)
 from batteryxr.echem import join
 from batteryxr.io import read_cycler, read_impedance
 
@@ -131,6 +136,35 @@ def test_a_current_in_a_spectrum_is_told(tmp_path):
     assert (joined["join_flag"] == 32).all()
 
 
+def test_spectra_that_follow_one_row_have_its_labels(tmp_path):
+    path, _ = loop(tmp_path, eis=(3600.0, 3800.0))
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    joined = join(record, spectra)
+    np.testing.assert_allclose(joined["capacity"], 1.5, rtol=1e-6)
+    assert joined["cycle"].values.tolist() == [1, 1]
+
+
+def test_data_with_the_name_of_a_label_are_never_replaced(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    with pytest.raises(DataError, match="names of labels"):
+        join(record, spectra.reset_coords("voltage"))
+    never = np.full(2, np.datetime64("NaT", "ns"))
+    with pytest.raises(DataError, match="read_impedance"):
+        join(record, spectra.assign_coords(time=("spectrum", never)))
+
+
+def test_a_current_that_the_spectrum_does_not_know_is_not_that_of_the_row(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    unknown = ("spectrum", np.full(2, np.nan), spectra["current"].attrs)
+    joined = join(record, spectra.assign_coords(current=unknown))
+    assert (joined["join_flag"] == 0).all()
+
+
 def test_a_spectrum_far_from_the_record_has_no_labels(tmp_path):
     path, _ = loop(tmp_path)
     record = quiet(read_cycler, path, timezone="UTC")
@@ -186,6 +220,38 @@ def test_a_label_without_a_sign_is_refused(tmp_path, label):
     np.testing.assert_allclose(found["impedance"].values[0].imag, -cell(F)[1][::-1])
 
 
+def test_lines_above_the_labels_need_not_hold_the_columns_that_are_named(tmp_path):
+    labels = ["Freq/Hz", "Z'/ohm", "Z2 /ohm"]
+    head = "a cell of three words\r\nits\tnumber\tis 7\r\n"
+    path = table(tmp_path / "chi.txt", labels, F, head=head)
+    found = read_impedance(path, columns={"Z2": "minus_imaginary"})
+    np.testing.assert_allclose(found["impedance"].values[0].imag, -cell(F)[1][::-1])
+    with pytest.raises(ArgumentError, match="columns"):
+        read_impedance(path, columns={"Z3": "minus_imaginary"})
+
+
+def test_a_column_that_is_named_goes_before_one_that_was_found(tmp_path):
+    real, minus = cell(F)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm", "smoothed (ohm)"]
+    path = table(tmp_path / "a.txt", labels, F, [F, real, 2 * minus, -minus])
+    found = read_impedance(path, columns={"smoothed": "imaginary"})
+    np.testing.assert_allclose(found["impedance"].values[0].imag, -minus[::-1])
+    labels = ["Freq/Hz", "Re(Z)/ohm", "Im(Z)/ohm", "|Z|/ohm", "angle (deg)"]
+    z = real - 1j * minus
+    columns = [F, 2 * real, -minus, abs(z), -np.angle(z, deg=True)]
+    path = table(tmp_path / "b.txt", labels, F, columns)
+    found = read_impedance(path, columns={"angle": "minus_phase"})
+    np.testing.assert_allclose(found["impedance"].values[0], z[::-1], rtol=1e-8)
+
+
+def test_one_part_alone_of_a_counter_electrode_is_passed_over(tmp_path):
+    rows = [*eis_rows(0.0, F), np.ones(F.size)]
+    path = lab.mpt(tmp_path / "b.mpt", [*LABELS, "Re(Zce)/Ohm"], rows, PEIS)
+    found = read_impedance(path, timezone="UTC")
+    assert "impedance_counter" not in found
+    assert found["impedance"].notnull().all()
+
+
 def test_the_wrong_sign_is_flagged(tmp_path):
     path = table(tmp_path / "a.txt", ["Freq/Hz", "Zre/ohm", "Zim/ohm"], F)
     with pytest.warns(DataQualityWarning, match="reactance_sign"):
@@ -208,6 +274,16 @@ def test_units_are_read_and_never_guessed(tmp_path):
     assert read_impedance(path, columns=named)["impedance"].notnull().all()
     with pytest.raises(ArgumentError, match="columns"):
         read_impedance(path, columns={"Re(Z)": "resistance"})
+    twice = {"Re(Z)": "real (ohm)", "-Im(Z)": "real (ohm)"}
+    with pytest.raises(ArgumentError, match="one column for each"):
+        read_impedance(path, columns=twice)
+    labels = ["Freq (Hz)", "Z (ohm)", "Z [ohm]"]
+    path = table(tmp_path / "c.txt", labels, F)
+    with pytest.raises(ArgumentError, match="one column for each"):
+        read_impedance(path, columns={"Z": "real"})
+    said = {"Z (ohm)": "real (mohm)", "Z [ohm]": "minus_imaginary"}
+    found = read_impedance(path, columns=said)["impedance"].values[0]
+    np.testing.assert_allclose(found, (real * 1e-3 - 1j * minus)[::-1], rtol=1e-8)
 
 
 def test_zahner_writes_modulus_and_phase(tmp_path):

@@ -73,7 +73,12 @@ def distributions(
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
     rows = [_one(z, grid, search, omega) for z in flat]
-    columns = [np.array(c) for c in zip(*rows, strict=True)] if rows else []
+    if not rows:
+        n, none = grid.log_tau.size, np.empty(measured.shape)
+        over, one = np.empty((*lead, n)), np.empty(lead)
+        beside = np.empty((*lead, EXTRA))
+        return over, over, over, beside, none.astype(complex), one, one
+    columns = [np.array(c) for c in zip(*rows, strict=True)]
     return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
 
 

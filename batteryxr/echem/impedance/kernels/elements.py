@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Law = Callable[..., tuple[np.ndarray, list[np.ndarray]]]
 
+#: Exponents that an element may have.
+EXPONENTS = (0.1, 1.0)
 #: Arguments of tanh beyond which it is 1 to the last digit.
 _FAR = 20.0
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from batteryxr.echem.impedance.circuit import Element
 from batteryxr.echem.impedance.kernels import levenberg, starts
-from batteryxr.echem.impedance.kernels.elements import KINDS
+from batteryxr.echem.impedance.kernels.elements import EXPONENTS, KINDS
 from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem, Space
-from batteryxr.echem.impedance.kernels.network import elements, impedance, span
+from batteryxr.echem.impedance.kernels.network import elements, impedance, shape, span
 
 if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Node, Series
@@ -21,7 +21,6 @@ NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW = 1, 2, 4, 8
 _STARTS, _FIRST_STEPS = 8, 12
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
-_EXPONENTS = (0.1, 1.0)
 _WIDE = 27.6  # of the logarithm: 12 decades about the start
 
 
@@ -72,7 +71,10 @@ def fit(
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
     if task.smoothing > 0:
-        parts = [_fit(flat, task)]
+        # Each series is a chain of its own.
+        whole = max(measured.shape[-2], 1)
+        edges = range(0, max(len(flat), 1), whole)
+        parts = [_fit(flat[a : a + whole], task) for a in edges]
     else:
         edges = range(0, max(len(flat), 1), _BLOCK)
         parts = [_fit(flat[a : a + _BLOCK], task) for a in edges]
@@ -83,8 +85,8 @@ def fit(
 def _space(task: Task) -> Space:
     names = [n for e in elements(task.root) for n, _ in KINDS[e.kind].parameters]
     log = np.array([n != "n" for n in names])
-    low = np.where(log, -np.inf, _EXPONENTS[0])
-    high = np.where(log, np.inf, _EXPONENTS[1])
+    low = np.where(log, -np.inf, EXPONENTS[0])
+    high = np.where(log, np.inf, EXPONENTS[1])
     return Space(log, low, high, ~task.fixed)
 
 
@@ -107,8 +109,13 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
         theta[some], best[some], converged[some] = found
     theta = _sorted(task.root, space, theta)
     variance = best / np.maximum(points - n_free, 1)
-    if task.smoothing > 0 and enough.all():
-        theta, spread = _neighbours(problem, space, theta, variance, task)
+    if task.smoothing > 0 and enough.any():
+        some = np.flatnonzero(enough)
+        part = problem._replace(measured=clean[some], weights=weights[some])
+        spread = np.zeros((*theta.shape, theta.shape[1]))
+        theta[some], spread[some] = _neighbours(
+            part, space, theta[some], variance[some], task
+        )
     else:
         _, _, curvature = levenberg.normal(problem, space, theta)
         spread = levenberg.covariance(curvature, variance)
@@ -146,10 +153,10 @@ def _independent(
 
 def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:
     """Return parameters in which, of parts that are alike, the faster comes first."""
-    alike: dict[tuple[str, ...], list[Node]] = {}
+    alike: dict[str, list[Node]] = {}
     for part in root.parts:
         if not isinstance(part, Element):
-            alike.setdefault(tuple(e.kind for e in elements(part)), []).append(part)
+            alike.setdefault(shape(part), []).append(part)
     for parts in alike.values():
         if len(parts) < 2 or not space.free.all():
             continue
@@ -195,7 +202,8 @@ def _neighbours(
     degree[[0, -1]] -= 1.0
     if n == 1:
         degree[:] = 0.0
-    typical = float(np.median(variance))
+    # Rounding is what an exact fit leaves.
+    typical = max(float(np.median(variance)), 1e-40)
     damping, best, new = 1e-6, np.inf, theta
     for _ in range(60):
         value, gradient, curvature = levenberg.normal(problem, space, new)

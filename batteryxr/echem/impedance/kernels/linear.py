@@ -26,7 +26,8 @@ def test(
     omega
         (frequencies,) rad/s.
     number
-        Of elements; 0: chosen for each spectrum by the Bayesian criterion.
+        Of elements, two less than points at most; 0: chosen for each spectrum by the
+        Bayesian criterion.
 
     Returns
     -------
@@ -58,11 +59,11 @@ def _test(
     count, mu = np.zeros(len(flat), np.int32), np.full(len(flat), np.nan)
     best, patience = np.full(len(flat), np.inf), np.zeros(len(flat), np.int64)
     points = there.sum(axis=1)
-    most = np.minimum(points - 2, _MOST)
-    active = np.flatnonzero(most >= _LEAST)
+    most = points - 2 if number else np.minimum(points - 2, _MOST)
     m = number or _LEAST
+    active = np.flatnonzero(most >= max(m, _LEAST))
     while active.size:
-        sizes, z = _chain(flat[active], there[active], omega, min(m, omega.size))
+        sizes, z = _chain(flat[active], there[active], omega, m)
         score = _score(flat[active], z, m)
         better = score < best[active]
         won = active[better]
@@ -119,10 +120,16 @@ def _chain(
     return x[:, 3:], np.where(there, z, np.nan)
 
 
-def correlation(residual: np.ndarray) -> np.ndarray:
-    """Return the correlation of residuals at neighbouring frequencies (...)."""
-    there = np.isfinite(residual)
-    r = np.where(there, residual, 0.0)
+def correlation(residual: np.ndarray, *, omega: np.ndarray) -> np.ndarray:
+    """Return the correlation of residuals at neighbouring frequencies (...).
+
+    Neighbours are those that a spectrum has: another one may have some between them.
+    """
+    r = residual[..., np.argsort(omega, kind="stable")]
+    first = np.argsort(~np.isfinite(r), axis=-1, kind="stable")
+    r = np.take_along_axis(r, first, axis=-1)
+    there = np.isfinite(r)
+    r = np.where(there, r, 0.0)
     both = there[..., 1:] & there[..., :-1]
     products = (r[..., 1:] * r[..., :-1].conj()).real * both
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -67,6 +67,14 @@ def span(node: Node) -> tuple[int, int]:
     return min(a for a, _ in ends), max(b for _, b in ends)
 
 
+def shape(node: Node) -> str:
+    """Return how a node is put together, whatever its elements are called."""
+    if isinstance(node, Element):
+        return node.kind
+    inner = ",".join(shape(part) for part in node.parts)
+    return f"s({inner})" if isinstance(node, Series) else f"p({inner})"
+
+
 def elements(node: Node) -> list[Element]:
     """Return the elements of a node in order."""
     if isinstance(node, Element):

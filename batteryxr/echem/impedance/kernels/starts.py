@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.echem.impedance.kernels.elements import KINDS
-from batteryxr.echem.impedance.kernels.network import elements, impedance, span
+from batteryxr.echem.impedance.kernels.network import elements, impedance, shape, span
 
 if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Element, Node, Series
@@ -71,7 +71,7 @@ def _delayed(kind: str, tau: np.ndarray) -> np.ndarray:
 def _in_order(root: Series, places: list[Element], chosen: np.ndarray) -> np.ndarray:
     kept = np.ones(len(chosen), bool)
     owner = {id(e): k for k, part in enumerate(root.parts) for e in elements(part)}
-    kinds = [tuple(e.kind for e in elements(part)) for part in root.parts]
+    kinds = [shape(part) for part in root.parts]
     firsts: dict[int, int] = {}
     for column, e in enumerate(places):
         firsts.setdefault(owner[id(e)], column)
@@ -97,43 +97,65 @@ def best_starts(
     keep
         How many.
     """
-    omega = problem.omega
-    some = np.unique(np.linspace(0, omega.size - 1, _LOOKED_AT).round().astype(int))
-    root = problem.root
-    shapes = np.stack(
-        [impedance(part, omega[some], choices)[0] for part in root.parts], axis=2
-    )
-    shapes = np.concatenate([shapes.real, shapes.imag], axis=1)
-    y = problem.measured[:, some]
-    w = problem.weights[:, some]
-    y = np.concatenate([(y * w).real, (y * w).imag], axis=1)
-    w = np.concatenate([w, w], axis=1)
-    n, k = len(y), len(root.parts)
+    n, k = len(problem.measured), len(problem.root.parts)
     left = np.empty((n, len(choices)))
     sizes = np.empty((n, len(choices), k))
-    for row in range(n):
-        a = shapes * w[row][None, :, None]
-        norm = np.sqrt(np.einsum("cfk,cfk->ck", a, a)) + 1e-300
-        a = a / norm[:, None, :]
-        gram = np.matmul(a.transpose(0, 2, 1), a) + 1e-9 * np.eye(k)
-        right = np.matmul(a.transpose(0, 2, 1), y[row][:, None])
-        size = np.linalg.solve(gram, right)[:, :, 0]
-        least = _LEAST * np.abs(size).max(axis=1, keepdims=True) + 1e-30
-        size = np.maximum(size, least)
-        rest = y[row] - np.matmul(a, size[:, :, None])[:, :, 0]
-        left[row] = np.einsum("cf,cf->c", rest, rest)
-        sizes[row] = size / norm
+    for rows, some in _looked_at(problem.weights > 0):
+        shapes = np.stack(
+            [impedance(p, problem.omega[some], choices)[0] for p in problem.root.parts],
+            axis=2,
+        )
+        shapes = np.concatenate([shapes.real, shapes.imag], axis=1)
+        for row in rows.tolist():
+            y = problem.measured[row, some] * problem.weights[row, some]
+            w = np.tile(problem.weights[row, some], 2)
+            left[row], sizes[row] = _sized(np.concatenate([y.real, y.imag]), w, shapes)
     order = _diverse(left, choices, keep)
     starts = []
     for k_th in range(order.shape[1]):
         pick = order[:, k_th]
         values = choices[pick].copy()
         mine = sizes[np.arange(n), pick]
-        for part, size in zip(root.parts, mine.T, strict=True):
+        for part, size in zip(problem.root.parts, mine.T, strict=True):
             a, b = span(part)
             values[:, a:b] *= size[:, None] ** scales[a:b]
         starts.append(values)
     return np.stack(starts)
+
+
+def _looked_at(there: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return groups of spectra, and the places of frequencies that tell of each.
+
+    Most share one choice; those that have few of its points, as where lists of
+    frequencies alternate, get one of their own.
+    """
+    size = there.shape[1]
+    some = np.unique(np.linspace(0, size - 1, _LOOKED_AT).round().astype(int))
+    points = there.sum(axis=1)
+    poor = 2 * there[:, some].sum(axis=1) < np.minimum(points, some.size)
+    groups = [(np.flatnonzero(~poor), some)]
+    for mask in np.unique(there[poor], axis=0) if poor.any() else ():
+        rows = np.flatnonzero(poor & (there == mask).all(axis=1))
+        own = np.flatnonzero(mask)
+        at = np.unique(np.linspace(0, own.size - 1, _LOOKED_AT).round().astype(int))
+        groups.append((rows, own[at]))
+    return [(rows, places) for rows, places in groups if rows.size]
+
+
+def _sized(
+    y: np.ndarray, w: np.ndarray, shapes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each choice leaves of one spectrum, and the sizes of its parts."""
+    a = shapes * w[None, :, None]
+    norm = np.sqrt(np.einsum("cfk,cfk->ck", a, a)) + 1e-300
+    a = a / norm[:, None, :]
+    gram = np.matmul(a.transpose(0, 2, 1), a) + 1e-9 * np.eye(shapes.shape[2])
+    right = np.matmul(a.transpose(0, 2, 1), y[:, None])
+    size = np.linalg.solve(gram, right)[:, :, 0]
+    least = _LEAST * np.abs(size).max(axis=1, keepdims=True) + 1e-30
+    size = np.maximum(size, least)
+    rest = y - np.matmul(a, size[:, :, None])[:, :, 0]
+    return np.einsum("cf,cf->c", rest, rest), size / norm
 
 
 def _diverse(left: np.ndarray, choices: np.ndarray, keep: int) -> np.ndarray:
