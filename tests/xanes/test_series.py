@@ -157,7 +157,9 @@ def test_quick_scans_on_a_grid_for_xanes():
     assert float(off[e > 7300].std()) < 0.003
 
 
-@pytest.mark.parametrize("method", ["gaussian", "lorentzian", "savitzky_golay"])
+@pytest.mark.parametrize(
+    "method", ["gaussian", "lorentzian", "savitzky_golay", "median", "whittaker"]
+)
 def test_smoothing_keeps_lines_and_lowers_noise(method):
     rng = np.random.default_rng(3)
     e = np.sort(rng.uniform(7000, 7300, 600))

@@ -181,13 +181,11 @@ def _calibrate_each(
 
 
 def _without_glitches(array: xr.DataArray) -> xr.DataArray:
-    from batteryxr.xanes.kernels.glitches import bridge, find_glitches
+    from batteryxr.xanes.kernels.glitches import without_glitches
 
     array = array.transpose(..., "energy")
-    x, values = array.energy.values, array.values.astype(float)
-    return array.copy(
-        data=bridge(values, find_glitches(values, x=x, threshold=6.0), x=x)
-    )
+    values = array.values.astype(float)
+    return array.copy(data=without_glitches(values, x=array.energy.values))
 
 
 def _shift_of(
