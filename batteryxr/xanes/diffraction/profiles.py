@@ -107,7 +107,7 @@ def fit(
     """
     good = np.isfinite(y)
     y = np.where(good, y, 0.0)
-    level = _smooth(y)
+    level = _smooth(y) / np.maximum(_smooth(1.0 * good), 0.2)  # beside a gap, too
     floor = np.maximum(0.05 * np.median(level, axis=1, keepdims=True), 1e-9)
     weight = good / np.maximum(level, np.where(floor > 1e-9, floor, 1.0))
     p = _first(x, y, start, width)
