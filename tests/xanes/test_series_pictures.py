@@ -106,7 +106,7 @@ def test_columns_between_points_of_an_uneven_axis_lie_on_lines():
         coords={"energy": ("energy", x, {"units": "eV"})},
         name="absorption",
     )
-    image = scans.xanes.plot.contour().get(0)
+    image = list(scans.xanes.plot.contour())[0]
     data = image.dimension_values(2, flat=False)
     e = image.dimension_values(0, False)
     np.testing.assert_allclose(data[0], e - e[0], atol=0.6)
