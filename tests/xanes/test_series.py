@@ -172,3 +172,16 @@ def test_smoothing_keeps_lines_and_lowers_noise(method):
     quiet = xanes.smooth(noise, width=2.0, method=method)
     assert np.flatnonzero(quiet.isnull()).tolist() == [300]
     assert float(quiet.std()) < 0.7 * float(noise.std())
+
+
+def test_few_scans_of_equal_noise_have_no_outliers(recwarn):
+    rng = np.random.default_rng(8)
+    for n in (3, 4, 5):
+        for _ in range(30):
+            rows = edge() + 0.01 * rng.standard_normal((n, ENERGY.size))
+            assert not xanes.merge(labelled(rows)).outlier.any()
+
+
+def test_a_window_without_a_step_is_refused():
+    with pytest.raises(ArgumentError, match="window="):
+        xanes.rebin_energy(labelled(edge()), e0=7120.0, step=0.4, window=(0.1, 0.3))
