@@ -377,11 +377,12 @@ def _fits(
 ) -> Positions:
     """Fit every reflection in every pattern."""
     start = place(metric, lines.form, asked)
-    step = float(np.diff(x).mean())
-    half = max(int(np.ceil(_WINDOW * width / step)), 8)
+    steps = np.gradient(x)
     parts = []
     for k in range(lines.form.shape[0]):
-        right = half
+        known = start[np.isfinite(start[:, k]), k]
+        step = float(np.interp(np.median(known) if known.size else x[0], x, steps))
+        right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
         if asked.doublet is not None:
             second, _ = profiles.second_line(start[:, k], asked.doublet)
             right += int(np.ceil(np.nanmax(np.nan_to_num(second - start[:, k])) / step))
