@@ -6,7 +6,12 @@ import xarray as xr
 from scipy.special import erf
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 ENERGY = np.arange(7000.0, 7300.0, 0.5)
 
@@ -185,3 +190,22 @@ def test_few_scans_of_equal_noise_have_no_outliers(recwarn):
 def test_a_window_without_a_step_is_refused():
     with pytest.raises(ArgumentError, match="window="):
         xanes.rebin_energy(labelled(edge()), e0=7120.0, step=0.4, window=(0.1, 0.3))
+
+
+def test_shifts_beyond_the_search_are_refused():
+    scans = labelled([edge(), edge(0.5), edge(14.0)])
+    with pytest.raises(DataError, match=r"1 of 3 lie more than 9\.5 eV away"):
+        scans.xanes.align()
+    far = labelled(edge(14.0))
+    with pytest.raises(DataError, match="reference: 1 of 1 lie"):
+        far.xanes.calibrate_energy(reference=far, expected=labelled(edge()))
+
+
+def test_glitches_of_counts_and_of_few_energies():
+    y = np.rint(1000 * edge()).astype(int)
+    y[100] += 500
+    with pytest.warns(DataQualityWarning):
+        gone = xanes.deglitch(labelled(y), fill="missing")
+    assert np.flatnonzero(gone.isnull()).tolist() == [100]
+    with pytest.raises(ArgumentError, match="12 energies"):
+        xanes.deglitch(labelled(edge())[:11])

@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import warn_quality
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.preparing.inputs import like
 from batteryxr.xanes.spectra import as_spectra
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _Threshold = Annotated[float, Bounds(low=3.0)]
+#: Energies among which a glitch can be told.
+_FEWEST = 12
 
 
 @recorded
@@ -47,6 +49,11 @@ def deglitch(
         Like `spectra`, with the coordinate `glitch`, True where a value was replaced:
         ``mu.where(~clean.glitch)`` is what was measured and kept.
 
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than 12 energies.
+
     Warns
     -----
     DataQualityWarning
@@ -59,6 +66,8 @@ def deglitch(
     """
     array = as_spectra(spectra, caller="deglitch")
     x = array.energy.values
+    if x.size < _FEWEST:
+        raise ArgumentError("spectra", array.name, f"{_FEWEST} energies or more")
     values, found = blocks.apply(
         _deglitch,
         array,
@@ -101,4 +110,5 @@ def _deglitch(
     found = glitches.find_glitches(data, x=x, threshold=threshold)
     if fill == "line":
         return glitches.bridge(data, found, x=x), found
-    return np.where(found, np.asarray(np.nan, data.dtype), data), found
+    kept = data if data.dtype.kind == "f" else data.astype(float)
+    return np.where(found, np.asarray(np.nan, kept.dtype), kept), found
