@@ -296,3 +296,16 @@ def test_a_reflection_named_twice_is_one():
         xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE, peaks=twice)
     with pytest.raises(ArgumentError, match="centring='R'"):
         xanes.Cell("cubic", a=4.0, centring="R")
+
+
+@pytest.mark.filterwarnings("ignore:sizes are lower limits")
+def test_sizes_of_samples_with_a_wavelength_each():
+    scans, _, _ = powders.cycle(2, dirty=False)
+    one = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
+    both = xr.concat([one, one], "sample").assign_coords(
+        wavelength=("sample", [1.540593, 2 * 1.540593], {"units": "Angstrom"})
+    )
+    alone = xanes.crystallite_size(one, method="scherrer")["size"]
+    found = xanes.crystallite_size(both, method="scherrer")["size"]
+    np.testing.assert_allclose(found[0], alone)
+    np.testing.assert_allclose(found[1], 2 * alone)
