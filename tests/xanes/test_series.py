@@ -182,7 +182,7 @@ def test_smoothing_keeps_lines_and_lowers_noise(method):
 def test_few_scans_of_equal_noise_have_no_outliers(recwarn):
     rng = np.random.default_rng(8)
     for n in (3, 4, 5):
-        for _ in range(30):
+        for _ in range(6):
             rows = edge() + 0.01 * rng.standard_normal((n, ENERGY.size))
             assert not xanes.merge(labelled(rows)).outlier.any()
 

@@ -106,7 +106,7 @@ def test_columns_between_points_of_an_uneven_axis_lie_on_lines():
         coords={"energy": ("energy", x, {"units": "eV"})},
         name="absorption",
     )
-    image = list(scans.xanes.plot.contour())[0]
+    image = next(iter(scans.xanes.plot.contour()))
     data = image.dimension_values(2, flat=False)
     e = image.dimension_values(0, False)
     np.testing.assert_allclose(data[0], e - e[0], atol=0.6)
@@ -119,7 +119,7 @@ def test_a_record_is_drawn_beside_times_alone():
         {"voltage": ("record", np.linspace(3, 4, 300), {"units": "V"})},
         coords={"time": ("record", clock)},
     )
-    image, side = scans.drop_vars("voltage").xanes.plot.contour(record=record)
+    _, side = scans.drop_vars("voltage").xanes.plot.contour(record=record)
     hours = side.dimension_values(1)
     np.testing.assert_allclose(hours, np.arange(hours.size) / 60)
     turned = scans.assign_coords(li_content=("scan", np.linspace(1, 0.4, 40)))

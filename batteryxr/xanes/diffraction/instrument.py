@@ -121,7 +121,9 @@ def wavelength_of(
     except ValueError:
         return None
     words = header if isinstance(header, dict) else {}
-    named = [str(n) for n in words if _LINE.search(str(n)) and not _OTHER.search(str(n))]
+    named = [
+        str(n) for n in words if _LINE.search(str(n)) and not _OTHER.search(str(n))
+    ]
     for name in sorted(named, key=lambda n: not _FIRST.search(n)):
         length = _length(words[name], name)
         if length is not None:

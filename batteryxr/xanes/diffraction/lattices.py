@@ -266,7 +266,9 @@ def _patterns(
         array = array.sel({axis: slice(*_moved(limits, asked))})
         x = array[axis].values.astype(float)
     if x.size < 30:
-        raise ArgumentError("limits", limits, f"a range with 30 points of {asked.given}")
+        raise ArgumentError(
+            "limits", limits, f"a range with 30 points of {asked.given}"
+        )
     rows = array.transpose(..., axis)
     y = np.asarray(rows.values, np.float64).reshape(-1, x.size)
     return x, y, rows.isel({axis: 0}, drop=True)

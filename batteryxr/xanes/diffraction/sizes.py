@@ -126,7 +126,7 @@ def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]
     error = result["peak_fwhm_error"]
     if axis == "q":
         return at, width, error
-    half, wavelength = np.radians(at) / 2, result["wavelength"]  # one, or of each sample
+    half, wavelength = np.radians(at) / 2, result["wavelength"]
     q = 4 * np.pi * np.sin(half) / wavelength
     per_degree = 2 * np.pi * np.cos(half) * np.radians(1.0) / wavelength
     return q, width * per_degree, error * per_degree

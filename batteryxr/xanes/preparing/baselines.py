@@ -118,7 +118,7 @@ def subtract_baseline(
         output_dims=[[along]],
         dtypes=[np.float64],
         caller="subtract_baseline",
-        kernel=kernel,
+        function=kernel,
         x=x,
         **asked,
     ).transpose(*array.dims)

@@ -104,7 +104,7 @@ def despike(
         output_dims=[core, core, core[:-1]],
         dtypes=[np.float64, bool, np.int8],
         caller="despike",
-        kernel=kernel,
+        function=kernel,
         threshold=threshold,
         window=window,
     )

@@ -79,8 +79,8 @@ def like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
     return result
 
 
-def of_whole(data: np.ndarray, *, kernel: Any, **options: Any) -> Any:
-    """Call a kernel on values that are all there: what only a lazy array can hide.
+def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
+    """Call a function of values that are all there: what only a lazy array can hide.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def of_whole(data: np.ndarray, *, kernel: Any, **options: Any) -> Any:
             f"a chunk lacks {count} values",
             "Interpolate them, or drop points.",
         )
-    return kernel(data, **options)
+    return function(data, **options)
 
 
 def require_like_steps(

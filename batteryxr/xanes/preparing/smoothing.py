@@ -24,6 +24,7 @@ _Method = Literal["gaussian", "lorentzian", "savitzky_golay", "median", "whittak
 #: Points that a spectrum has at least, and steps that "whittaker" smooths over at most.
 _FEWEST, _STIFF = 3, 1000
 
+
 @recorded
 def smooth(
     spectra: xr.DataArray | xr.Dataset,

@@ -243,8 +243,8 @@ def _check_reach(shift: np.ndarray, what: str) -> None:
     if far:
         raise DataError(
             what,
-            f"{far} of {shift.size} lie more than {REACH - 0.5:g} eV away, farther than "
-            "shifts are looked for, or are no such edge",
+            f"{far} of {shift.size} lie more than {REACH - 0.5:g} eV away, beyond "
+            "where shifts are looked for, or are no such edge",
             "Move the energies first: `.assign_coords(energy=...)`.",
         )
 

@@ -182,7 +182,9 @@ def _grid(
     low, high = (float(v) for v in window)
     over = e0 + fine * np.arange(np.ceil(low / fine), np.floor(high / fine) + 1)
     if not over.size:
-        raise ArgumentError("window", window, f"(low, high) that holds steps of {fine:g}")
+        raise ArgumentError(
+            "window", window, f"(low, high) that holds steps of {fine:g}"
+        )
     before = over[0] - 10 * fine * np.arange(1, max((over[0] - x[0]) / (10 * fine), 1))
     k = np.sqrt(_K2 * max(over[-1] - e0, 1.0))
     end = np.sqrt(_K2 * max(x[-1] - e0, 0.0))

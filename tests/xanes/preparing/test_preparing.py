@@ -183,7 +183,7 @@ def test_smoothing_and_scales():
     np.testing.assert_allclose(snv.intensity.std("shift"), 1.0)
     assert snv.intensity.attrs["units"] == "1"
     assert xanes.rescale(-clean, method="area").intensity.isnull().all()
-    with pytest.raises(ArgumentError, match="width=0.9.*range with 4 points"):
+    with pytest.raises(ArgumentError, match=r"width=0\.9.*range with 4 points"):
         xanes.smooth(clean, width=0.9, method="savitzky_golay")
     with pytest.raises(ArgumentError, match="width=500"):
         xanes.smooth(clean, width=500.0)
