@@ -163,7 +163,7 @@ def test_quick_scans_on_a_grid_for_xanes():
 
 
 @pytest.mark.parametrize(
-    "method", ["gaussian", "lorentzian", "savitzky_golay", "median", "whittaker"]
+    "method", ["gaussian", "lorentzian", "savitzky_golay", "median"]
 )
 def test_smoothing_keeps_lines_and_lowers_noise(method):
     rng = np.random.default_rng(3)
@@ -202,8 +202,8 @@ def test_shifts_beyond_the_search_are_refused():
 
 
 def test_glitches_of_counts_and_of_few_energies():
-    y = np.rint(1000 * edge()).astype(int)
-    y[100] += 500
+    y = np.random.default_rng(0).poisson(10_000 * edge() + 1000)
+    y[100] += 2000
     with pytest.warns(DataQualityWarning):
         gone = xanes.deglitch(labelled(y), fill="missing")
     assert np.flatnonzero(gone.isnull()).tolist() == [100]

@@ -213,7 +213,7 @@ def _told(
     at_end = (p[:, 3] <= bounds[0][:, 3]) | (p[:, 3] >= bounds[1][:, 3])
     matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
     matrix[at_end, 3, 3] = 1.0
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-300))
+    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-200))
     scaled = matrix / scale[:, :, None] / scale[:, None, :]
     scaled += 1e-12 * np.eye(6)
     covariance = np.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :]
