@@ -37,7 +37,7 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
     Raises
     ------
     ArgumentError
-        If there is no sample, two have one name, or there is no such method.
+        If there is no sample, or no such method.
 
     Examples
     --------
@@ -51,8 +51,6 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
     """
     if not data:
         raise ArgumentError("data", dict(data), "at least one sample")
-    if len({str(name) for name in data}) < len(data):
-        raise ArgumentError("data", list(data), "names that differ as text")
     parts = method.split(".")
     found = {}
     for name, obj in data.items():

@@ -93,11 +93,6 @@ def test_what_is_no_method_is_refused():
         over_samples(CELLS, "mean")
 
 
-def test_samples_of_one_name_are_refused():
-    with pytest.raises(ArgumentError, match="differ as text"):
-        over_samples({"1": CELLS["lean"], 1: CELLS["rich"]}, "echem.cycles")
-
-
 def test_pictures_lie_side_by_side():
     axis = ("two_theta", np.linspace(20, 60, 50), {"units": "deg"})
     scans = xr.DataArray(np.ones((4, 50)), dims=("scan", "two_theta"), name="intensity")
