@@ -107,12 +107,11 @@ class Xanes(Accessor):
     deglitch = method(glitches.deglitch, "energy")
     merge = method(merging.merge, "energy", _MANY)
     rebin_energy = method(merging.rebin_energy, "energy")
-    smooth = method(glitches.smooth, "energy")
 
     # without rays and backgrounds, smooth, on one scale
     despike = method(despiking.despike, AXES)
     subtract_baseline = method(baselines.subtract_baseline, AXES)
-    smooth_spectra = method(smoothing.smooth_spectra, AXES)
+    smooth = method(smoothing.smooth, AXES)
     rescale = method(smoothing.rescale, AXES)
 
     # normalisation and edge energies

@@ -282,8 +282,7 @@ GENERAL = {
 }
 case("xanes.deglitch", spectra, *ENERGY, *IMAGE)
 case("xanes.smooth", spectra, *ENERGY, *IMAGE, width=4.0)
-case("xanes.despike", spectra, *ENERGY, *IMAGE, dim="energy")
-case("xanes.smooth_spectra", spectra, *ENERGY, *IMAGE, dim="energy")
+case("xanes.despike", lambda: spectra()[5:], *ENERGY, *IMAGE, dim="energy")
 case("xanes.subtract_baseline", spectra, *ENERGY, *IMAGE, dim="energy")
 case("xanes.rescale", spectra, *ENERGY, *IMAGE, dim="energy")
 
@@ -410,10 +409,6 @@ OWN_WAY = {
 #: Methods without a case, and why.
 ELSEWHERE = {
     "cdi.analysis_support": "crystals as of retrieve; tests/cdi/bragg",
-    "xanes.despike": "axes as of fit_peaks; tests/xanes/preparing",
-    "xanes.subtract_baseline": "axes as of fit_peaks; tests/xanes/preparing",
-    "xanes.smooth_spectra": "axes as of fit_peaks; tests/xanes/preparing",
-    "xanes.rescale": "axes as of fit_peaks; tests/xanes/preparing",
     "xanes.convert_axis": "each value keeps its point; tests/xanes/diffraction",
     "xanes.fit_lattice": "axes as of fit_peaks; tests/xanes/diffraction",
     "xanes.fit_pattern": "axes as of fit_peaks; tests/xanes/diffraction",

@@ -138,6 +138,8 @@ def load_hvplot() -> Holoviews:
 _COLOURED = ("Curve", "Scatter", "Spread", "Area", "ErrorBars", "VLine", "Points")
 #: Discharges are dashed where charges of the same sample stand beside them.
 _DASHED = ("discharge",)
+#: Kinds that hide what is below them.
+_PICTURES = ("Image", "QuadMesh", "HeatMap", "RGB")
 
 
 def each_sample(result: xr.Dataset) -> dict[str, xr.Dataset]:
@@ -167,9 +169,15 @@ def overlay_samples(
 
 
 def overlaid(plots: Mapping[str, Any]) -> Any:
-    """Put plots on one another, panel by panel, told apart by sample."""
+    """Put plots on one another, panel by panel, told apart by sample.
+
+    Pictures, which would hide one another, and plots of unlike panels lie side by side.
+    """
     hv: Any = load_hvplot()
     first = next(iter(plots.values()))
+    counts = {len(p) if isinstance(p, hv.Layout) else 0 for p in plots.values()}
+    if len(counts) > 1 or any(_hides(hv, drawn) for drawn in plots.values()):
+        return _side_by_side(hv, plots)
     if isinstance(first, hv.Layout):
         panels = [
             overlaid({name: list(layout)[k] for name, layout in plots.items()})
@@ -185,6 +193,26 @@ def overlaid(plots: Mapping[str, Any]) -> Any:
     kept = {n: v for n, v in options.items() if n in ("width", "height", "xlabel")}
     kept |= {n: v for n, v in options.items() if n in ("ylabel", "show_grid", "logx")}
     return hv.Overlay(elements).opts(hv.opts.Overlay(legend_position="right", **kept))
+
+
+def _hides(hv: Any, drawn: Any) -> bool:
+    """Tell whether a picture is in a plot."""
+    panels = list(drawn) if isinstance(drawn, hv.Layout) else [drawn]
+    elements = [e for panel in panels for e in _elements(hv, panel)]
+    return any(type(e).__name__ in _PICTURES for e in elements)
+
+
+def _side_by_side(hv: Any, plots: Mapping[str, Any]) -> Any:
+    rows = [
+        list(drawn) if isinstance(drawn, hv.Layout) else [drawn]
+        for drawn in plots.values()
+    ]
+    panels = [
+        panel.opts(title=plain(name))
+        for name, row in zip(plots, rows, strict=True)
+        for panel in row
+    ]
+    return hv.Layout(panels).cols(max(len(row) for row in rows))
 
 
 def _elements(hv: Any, drawn: Any) -> list[Any]:

@@ -63,11 +63,10 @@ from batteryxr.xanes.plot.stacks import plot_stack as plot_stack
 from batteryxr.xanes.preparing.baselines import subtract_baseline as subtract_baseline
 from batteryxr.xanes.preparing.despiking import despike as despike
 from batteryxr.xanes.preparing.smoothing import rescale as rescale
-from batteryxr.xanes.preparing.smoothing import smooth_spectra as smooth_spectra
+from batteryxr.xanes.preparing.smoothing import smooth as smooth
 from batteryxr.xanes.series.alignment import align as align
 from batteryxr.xanes.series.alignment import calibrate_energy as calibrate_energy
 from batteryxr.xanes.series.glitches import deglitch as deglitch
-from batteryxr.xanes.series.glitches import smooth as smooth
 from batteryxr.xanes.series.merging import merge as merge
 from batteryxr.xanes.series.merging import rebin_energy as rebin_energy
 from batteryxr.xanes.stacks.images import optical_density as optical_density

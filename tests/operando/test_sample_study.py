@@ -91,3 +91,14 @@ def test_what_is_no_method_is_refused():
         over_samples({}, "echem.cycles")
     with pytest.raises(ArgumentError, match="method='mean'"):
         over_samples(CELLS, "mean")
+
+
+def test_pictures_lie_side_by_side():
+    axis = ("two_theta", np.linspace(20, 60, 50), {"units": "deg"})
+    scans = xr.DataArray(np.ones((4, 50)), dims=("scan", "two_theta"), name="intensity")
+    scans = scans.assign_coords(two_theta=axis)
+    volts = scans.assign_coords(voltage=("scan", [3.0, 3.5, 4.0, 4.2]))
+    drawn = over_samples({"a": scans, "b": volts}, "xanes.plot.contour")
+    assert len(drawn) == 3
+    titles = [p.opts.get("plot").kwargs.get("title") for p in drawn]
+    assert titles == ["a", "b", "b"]

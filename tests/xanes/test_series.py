@@ -6,7 +6,12 @@ import xarray as xr
 from scipy.special import erf
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 ENERGY = np.arange(7000.0, 7300.0, 0.5)
 
@@ -157,7 +162,9 @@ def test_quick_scans_on_a_grid_for_xanes():
     assert float(off[e > 7300].std()) < 0.003
 
 
-@pytest.mark.parametrize("method", ["gaussian", "lorentzian", "savitzky_golay"])
+@pytest.mark.parametrize(
+    "method", ["gaussian", "lorentzian", "savitzky_golay", "median"]
+)
 def test_smoothing_keeps_lines_and_lowers_noise(method):
     rng = np.random.default_rng(3)
     e = np.sort(rng.uniform(7000, 7300, 600))
@@ -170,3 +177,35 @@ def test_smoothing_keeps_lines_and_lowers_noise(method):
     quiet = xanes.smooth(noise, width=2.0, method=method)
     assert np.flatnonzero(quiet.isnull()).tolist() == [300]
     assert float(quiet.std()) < 0.7 * float(noise.std())
+
+
+def test_few_scans_of_equal_noise_have_no_outliers(recwarn):
+    rng = np.random.default_rng(8)
+    for n in (3, 4, 5):
+        for _ in range(6):
+            rows = edge() + 0.01 * rng.standard_normal((n, ENERGY.size))
+            assert not xanes.merge(labelled(rows)).outlier.any()
+
+
+def test_a_window_without_a_step_is_refused():
+    with pytest.raises(ArgumentError, match="window="):
+        xanes.rebin_energy(labelled(edge()), e0=7120.0, step=0.4, window=(0.1, 0.3))
+
+
+def test_shifts_beyond_the_search_are_refused():
+    scans = labelled([edge(), edge(0.5), edge(14.0)])
+    with pytest.raises(DataError, match=r"1 of 3 lie more than 9\.5 eV away"):
+        scans.xanes.align()
+    far = labelled(edge(14.0))
+    with pytest.raises(DataError, match="reference: 1 of 1 lie"):
+        far.xanes.calibrate_energy(reference=far, expected=labelled(edge()))
+
+
+def test_glitches_of_counts_and_of_few_energies():
+    y = np.random.default_rng(0).poisson(10_000 * edge() + 1000)
+    y[100] += 2000
+    with pytest.warns(DataQualityWarning):
+        gone = xanes.deglitch(labelled(y), fill="missing")
+    assert np.flatnonzero(gone.isnull()).tolist() == [100]
+    with pytest.raises(ArgumentError, match="12 energies"):
+        xanes.deglitch(labelled(edge())[:11])

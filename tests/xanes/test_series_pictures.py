@@ -96,3 +96,35 @@ def test_two_thousand_scans_are_drawn_at_once():
     begin = time.process_time()
     hv.render(scans.xanes.plot.contour(), backend="bokeh")
     assert time.process_time() - begin < 2
+
+
+def test_columns_between_points_of_an_uneven_axis_lie_on_lines():
+    x = np.concatenate([np.arange(7000.0, 7100, 5), np.arange(7100.0, 7150, 0.2)])
+    scans = xr.DataArray(
+        np.tile(x - 7000, (3, 1)),
+        dims=("scan", "energy"),
+        coords={"energy": ("energy", x, {"units": "eV"})},
+        name="absorption",
+    )
+    image = next(iter(scans.xanes.plot.contour()))
+    data = image.dimension_values(2, flat=False)
+    e = image.dimension_values(0, False)
+    np.testing.assert_allclose(data[0], e - e[0], atol=0.6)
+
+
+def test_a_record_is_drawn_beside_times_alone():
+    scans = series()
+    clock = np.datetime64("2024-01-01", "ns") + np.arange(300) * np.timedelta64(1, "m")
+    record = xr.Dataset(
+        {"voltage": ("record", np.linspace(3, 4, 300), {"units": "V"})},
+        coords={"time": ("record", clock)},
+    )
+    _, side = scans.drop_vars("voltage").xanes.plot.contour(record=record)
+    hours = side.dimension_values(1)
+    np.testing.assert_allclose(hours, np.arange(hours.size) / 60)
+    turned = scans.assign_coords(li_content=("scan", np.linspace(1, 0.4, 40)))
+    for by in ("li_content", "scan"):
+        with pytest.raises(ArgumentError, match="record="):
+            turned.xanes.plot.contour(record=record, by=by)
+    with pytest.raises(ArgumentError, match="record="):
+        scans.drop_vars("time").xanes.plot.contour(record=record)

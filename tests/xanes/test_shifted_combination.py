@@ -160,3 +160,35 @@ def test_confidence_is_the_f_test_of_one_parameter_more():
     many = {f"s{k}": labelled(mn("II") + k * 0.01) for k in range(40)}
     with pytest.raises(ArgumentError, match="fewer than 5000"):
         xanes.lcf_subsets(y, standards=many)
+
+
+def test_subsets_are_compared_over_the_same_energies():
+    """A short standard takes part of the edge away from its own subsets alone."""
+    rng = np.random.default_rng(6)
+    y = labelled(mixture() + 0.02 * rng.standard_normal(ENERGY.size))
+    standards = library()
+    standards["IV"] = standards["IV"].sel(energy=slice(6500, 6600))
+    found = xanes.lcf_subsets(y, standards=standards, max_shift=1.0, shared=True)
+    assert (np.diff(found.n_standards) < 0).any()  # larger subsets lead
+    by_name = found.chi2.to_series()
+    assert by_name["II + III + IV"] <= by_name["II + III"]
+    assert by_name["II + IV"] <= by_name["II"]
+
+
+def test_the_smallest_subset_is_among_those_returned():
+    rng = np.random.default_rng(7)
+    y = labelled(mn("II") + 0.05 * rng.standard_normal(ENERGY.size))
+    found = xanes.lcf_subsets(y, standards=library(), n_best=1, non_negative=False)
+    assert found.attrs["smallest"] in found.subset.values
+    assert found.sizes["subset"] <= 2
+
+
+def test_a_pixel_that_lacks_the_edge_stops_no_other():
+    y = labelled(np.tile(mixture(), (3, 1)))
+    before = labelled(np.where(y.energy < 6500 + 10, y, np.nan))
+    flat = {name: s.where(s.energy > 6510, 0.0) for name, s in library().items()}
+    before[1] = y[1]
+    found = xanes.lcf(before, standards=flat)
+    assert found.flag.values.tolist()[0] == 1
+    assert np.isfinite(found.weight[:, 1]).all()
+    assert np.isnan(found.weight[:, 0]).all()

@@ -19,6 +19,8 @@ _BRUKER = re.compile(r"(?:^|/)RawData\d*\.xml$", re.IGNORECASE)
 _RIGAKU = re.compile(r"^Data(\d+)/Profile\d+\.txt$", re.IGNORECASE)
 #: What axes of a scan are called that are 2theta.
 _ANGLE = ("twotheta", "2theta", "2-theta", "2-theta/theta")
+#: What an axis that is 2theta has in its name, where other angles have theta too.
+_TWICE = re.compile(r"(?:two|2)[\s_-]*theta")
 _FEWEST = 2
 
 
@@ -31,7 +33,7 @@ def read(path: Path) -> list[Decoded]:
         If it is damaged, or holds no pattern over 2theta.
     """
     with check_zip(path) as archive:
-        names = sorted(archive.namelist())
+        names = sorted(archive.namelist(), key=_by_number)
         bruker = [n for n in names if _BRUKER.search(n)]
         rigaku = [n for n in names if _RIGAKU.match(n)]
         if bruker:
@@ -43,6 +45,12 @@ def read(path: Path) -> list[Decoded]:
         f"is a zip archive of {names[:4]}, and no .brml or .rasx. Unpack it, and read "
         "what is inside.",
     )
+
+
+def _by_number(name: str) -> list[str | int]:
+    """Return what puts the tenth scan after the ninth."""
+    parts = re.split(r"(\d+)", name)
+    return [int(p) if k % 2 else p for k, p in enumerate(parts)]
 
 
 def _label(name: str, among: list[str]) -> str:
@@ -124,7 +132,7 @@ def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decode
                     header.append(line.format(node.text.strip()))
             found = next(root.iter("AxisName"), None)
             axis = "" if found is None else str(found.text or "").strip().lower()
-    if axis and "theta" not in axis.replace("θ", "theta"):
+    if axis and not _TWICE.search(axis.replace("θ", "theta")):
         raise FileFormatError(path, f"{name} runs over {axis!r}, not over 2theta.")
     columns = {"two_theta deg": table[0], "intensity": table[1]}
     if len(table) > 2:

@@ -18,6 +18,7 @@ from batteryxr.xanes.composition.standards import (
     movable,
     on_grid,
     own_noise,
+    reached,
 )
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
@@ -120,7 +121,7 @@ def lcf(
         array = array.isel(energy=inside)
     items = by_name(standards)
     if max_shift:
-        array = array.isel(energy=_reached(array.energy.values, items, max_shift))
+        array = array.isel(energy=reached(array.energy.values, items, max_shift))
     names, matrix = on_grid(standards, array.energy.values)
     x = array.energy.values
     noise = _noise(items, errors)
@@ -134,20 +135,6 @@ def lcf(
     if not blocks.is_lazy(result):
         _warn(result.flag)
     return result
-
-
-def _reached(
-    x: np.ndarray, items: Mapping[str, xr.DataArray], most: float
-) -> np.ndarray:
-    """Return which energies all standards have, however they are shifted."""
-    ends = [item.dropna("energy").energy.values[[0, -1]] for item in items.values()]
-    low, high = max(e[0] for e in ends) + most, min(e[1] for e in ends) - most
-    inside = (x >= low) & (x <= high)
-    if inside.sum() < 2:
-        raise ArgumentError(
-            "max_shift", most, "a shift by which standards still cover the spectra"
-        )
-    return np.asarray(inside)
 
 
 def _noise(

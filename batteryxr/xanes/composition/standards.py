@@ -56,6 +56,26 @@ def on_grid(
     return list(items), np.stack(rows)
 
 
+def reached(
+    x: np.ndarray, items: Mapping[str, xr.DataArray], most: float
+) -> np.ndarray:
+    """Return which energies all standards have, however they are shifted.
+
+    Raises
+    ------
+    ArgumentError
+        If there are none.
+    """
+    ends = [item.dropna("energy").energy.values[[0, -1]] for item in items.values()]
+    low, high = max(e[0] for e in ends) + most, min(e[1] for e in ends) - most
+    inside = (x >= low) & (x <= high)
+    if inside.sum() < 2:
+        raise ArgumentError(
+            "max_shift", most, "a shift by which standards still cover the spectra"
+        )
+    return np.asarray(inside)
+
+
 def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
     """Return the noise of each standard, from how its values fit to those beside."""
     from batteryxr.xanes.kernels.edge_energy import noise_of

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.combination import lcf
-from batteryxr.xanes.composition.standards import NAMES, by_name
+from batteryxr.xanes.composition.standards import NAMES, by_name, reached
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
+from batteryxr.xanes.spectra import window as in_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ def lcf_subsets(
     n_components
         Largest number of standards at a time; by default four, or all that there are.
     n_best
-        How many subsets to return.
+        How many subsets to return, and the smallest that is as good.
     window, non_negative, closure, baseline, max_shift, shared, errors
         As in `lcf`.
 
@@ -77,6 +78,8 @@ def lcf_subsets(
     ------
     ArgumentError
         If there are more than 5000 subsets.
+    DataError
+        If the spectra hold nothing.
 
     Examples
     --------
@@ -86,6 +89,11 @@ def lcf_subsets(
     """
     array = as_spectra(spectra, caller="lcf_subsets", names=NAMES).compute()
     items = by_name(standards)
+    if window is not None:
+        inside = in_window(array.energy.values, window, name="window", least=2)
+        array = array.isel(energy=inside)
+    if max_shift:  # sums of squares are compared over the same energies
+        array = array.isel(energy=reached(array.energy.values, items, max_shift))
     most = min(n_components or 4, len(items))
     n_subsets = sum(math.comb(len(items), k) for k in range(1, most + 1))
     if n_subsets > _MOST:
@@ -106,7 +114,6 @@ def lcf_subsets(
             lcf(
                 array,
                 standards={name: items[name] for name in chosen},
-                window=window,
                 non_negative=non_negative,
                 closure=closure,
                 baseline=baseline,
@@ -116,8 +123,11 @@ def lcf_subsets(
             )
             for chosen in subsets
         ]
-    result = _ranked(fits, subsets, list(items))
-    return inherit(result.isel(subset=slice(n_best)), array, **result.attrs)
+    tied = -int(closure), shared
+    result = _ranked(fits, subsets, list(items), tied)
+    names = result["subset"].values
+    kept = (np.arange(names.size) < n_best) | (names == result.attrs["smallest"])
+    return inherit(result.isel(subset=kept), array, **result.attrs)
 
 
 def _of(
@@ -129,14 +139,22 @@ def _of(
 
 
 def _ranked(
-    fits: list[xr.Dataset], subsets: list[tuple[str, ...]], names: list[str]
+    fits: list[xr.Dataset],
+    subsets: list[tuple[str, ...]],
+    names: list[str],
+    tied: tuple[int, bool],
 ) -> xr.Dataset:
     """Put fits side by side, the best first, and test the others against it."""
-    chi2 = np.array([float(fit.chi2.sum()) for fit in fits])
+    each = np.stack([np.ravel(fit.chi2.values) for fit in fits])
+    told = np.isfinite(each).any(axis=0)
+    if not told.any():
+        raise DataError("spectra", "they hold nothing to fit", "Look at them first.")
+    # What only smaller subsets could be fitted to is no gain of the larger.
+    chi2 = np.where(np.isfinite(each), each, np.inf)[:, told].sum(axis=1)
     order = np.argsort(chi2, kind="stable")
     best = fits[order[0]]
     independent = float(best.n_independent.sum())
-    fitted = [_parameters(fit) for fit in fits]
+    fitted = [_parameters(fit, *tied) * int(told.sum()) for fit in fits]
     left = max(independent - fitted[order[0]], 1.0)
     confidence = [
         _confidence(chi2[order[0]] / chi2[k], left, fitted[order[0]] - fitted[k])
@@ -170,12 +188,12 @@ def _ranked(
     )
 
 
-def _parameters(fit: xr.Dataset) -> int:
-    """Return how many values were fitted to all spectra."""
-    each = fit.sizes["standard"] + fit.sizes.get("order", 0)
+def _parameters(fit: xr.Dataset, closed: int, shared: bool) -> int:
+    """Return how many values were fitted to each spectrum."""
+    each = fit.sizes["standard"] + fit.sizes.get("order", 0) + closed
     if "energy_shift" in fit:
-        each += fit.sizes["standard"]
-    return int(each * fit.chi2.size)
+        each += 1 if shared else fit.sizes["standard"]
+    return int(each)
 
 
 def _confidence(ratio: float, left: float, more: int) -> float:

@@ -90,6 +90,8 @@ class Cell:
             raise ArgumentError("b", self.b, f"a of a {self.system} lattice, or None")
         if self.system == "cubic" and self.c not in (None, self.a):
             raise ArgumentError("c", self.c, "a of a cubic lattice, or None")
+        if self.centring == "R" and not self.hexagonal:
+            raise ArgumentError("centring", "R", "of a hexagonal lattice, or another")
         for name in ("alpha", "beta", "gamma"):
             right = (90.0, 120.0) if self.hexagonal and name == "gamma" else (90.0,)
             if name not in free and getattr(self, name) not in right:

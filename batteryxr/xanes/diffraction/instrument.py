@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,6 +32,13 @@ TUBES = {
     "Ag": (0.559422, 0.563813),
 }
 _TUBE = Literal["Cr", "Fe", "Co", "Cu", "Mo", "Ag"]
+#: What headers call the wavelength, what else they call so, and which line is meant.
+_LINE = re.compile(r"wavelength|lambda|k_?alpha_?1", re.IGNORECASE)
+_OTHER = re.compile(r"ratio|alpha[ _-]?2|beta", re.IGNORECASE)
+_FIRST = re.compile(r"alpha[ _-]?1", re.IGNORECASE)
+#: Units that it may be in; Angstrom without one.
+_UNIT = re.compile(r"(?<![a-zA-Z])(nm|pm|m)(?![a-zA-Z])")
+_ANGSTROMS = {"nm": 10.0, "pm": 0.01, "m": 1e10}
 #: Axes of diffraction patterns.
 PATTERN_AXES = ("two_theta", "q", "d")
 
@@ -109,20 +115,34 @@ def wavelength_of(
             )
         return float(values[0]) if np.isfinite(values[0]) else None
     if "wavelength" in data.attrs:
-        return float(data.attrs["wavelength"])
+        return _length(data.attrs["wavelength"])
     try:
         header = json.loads(str(data.attrs.get("header", "{}")))
     except ValueError:
         return None
-    for name, value in header.items() if isinstance(header, dict) else ():
-        if re.search(r"wavelength|lambda|k_?alpha_?1", str(name), re.IGNORECASE):
-            words = re.search(r"\d+\.?\d*(e-?\d+)?", str(value), re.IGNORECASE)
-            number = float(words[0]) if words else math.nan
-            if 1e-12 < number < 1e-8:  # metres, as pyFAI writes them
-                number *= 1e10
-            if 0.01 < number < 30:
-                return number
+    words = header if isinstance(header, dict) else {}
+    named = [
+        str(n) for n in words if _LINE.search(str(n)) and not _OTHER.search(str(n))
+    ]
+    for name in sorted(named, key=lambda n: not _FIRST.search(n)):
+        length = _length(words[name], name)
+        if length is not None:
+            return length
     return None
+
+
+def _length(value: object, name: str = "") -> float | None:
+    """Return a wavelength in Angstrom from a number or words; None if it is none."""
+    text = re.sub(r"(?<=\d),(?=\d)", ".", str(value))
+    words = re.search(r"\d*\.?\d+(?:e[+-]?\d+)?", text, re.IGNORECASE)
+    if words is None:
+        return None
+    number = float(words[0])
+    unit = _UNIT.search(text[words.end() :]) or _UNIT.search(name)
+    number *= _ANGSTROMS[unit[1]] if unit else 1.0
+    if 1e-12 < number < 1e-8:  # metres, as pyFAI writes them
+        number *= 1e10
+    return number if 0.01 < number < 30 else None
 
 
 @recorded
@@ -176,6 +196,12 @@ def convert_axis(
     values = axis_of(spectra, dim, caller="convert_axis").values.astype(float)
     q = to_q(values, dim, known)
     new = from_q(q, axis, known)
+    if axis == "d" and (q <= 0).any():
+        raise DataError(
+            dim,
+            "holds zero, where d has no end",
+            f"Leave it out: `.sel({dim}=slice(1e-3, None))`.",
+        )
     if not np.isfinite(new).all():
         raise DataError(
             dim,
@@ -208,9 +234,13 @@ def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
 def with_wavelength(
     data: xr.DataArray | xr.Dataset, known: float | None
 ) -> xr.DataArray | xr.Dataset:
-    """Keep the wavelength as a coordinate."""
-    if known is None or "wavelength" in data.coords:
+    """Keep the wavelength that was used as a coordinate."""
+    if known is None:
         return data
+    if "wavelength" in data.coords:
+        own = in_units(data["wavelength"], "Angstrom", caller="wavelength")
+        if np.allclose(own.values, known, rtol=1e-6, atol=0.0):
+            return data
     return data.assign_coords(wavelength=((), known, attributes("wavelength")))
 
 

@@ -70,7 +70,9 @@ def powder_lines(
     crystal = crystal if isinstance(crystal, Crystal) else read_crystal(crystal)
     wavelength = instrument.wavelength or TUBES[instrument.tube or "Cu"][0]
     q_max = 4 * np.pi / wavelength * np.sin(np.radians(min(limits[1], 179.0)) / 2)
-    hkl = indices(crystal.cell, q_max)
+    hkl = indices(crystal.cell, max(float(q_max), 0.0))
+    if not hkl.size:
+        raise ArgumentError("limits", limits, "a range of two_theta with a line")
     reciprocal = np.linalg.inv(crystal.cell).T
     q = 2 * np.pi * np.linalg.norm(hkl @ reciprocal, axis=1)
     # Of equals the one that is written comes last: positive and falling indices.

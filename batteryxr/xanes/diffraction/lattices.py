@@ -74,12 +74,16 @@ _DISAGREE = 4.0
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wanted of a lattice: how positions are read."""
+    """What is wanted of a lattice: how positions are read.
+
+    The axis is that of the fit, where the data may have been `given` along another.
+    """
 
     axis: str
     wavelength: float | None
     instrument: Diffractometer
     offset: str
+    given: str
 
     @property
     def shifts(self) -> int:
@@ -127,7 +131,7 @@ def fit_lattice(
     reference
         An internal standard whose lattice is known: its reflections tell the offset.
     limits
-        Part of the axis to use.
+        Part of the axis to use, along which the patterns were given.
     strain
         Largest relative change of a length against `candidate` that is looked for.
 
@@ -162,7 +166,7 @@ def fit_lattice(
     >>> lattice.c.values
     """
     array, asked = _asked(spectra, instrument, offset, caller="fit_lattice")
-    x, y, rows = _patterns(array, asked.axis, limits)
+    x, y, rows = _patterns(array, asked, limits)
     q_range = _q_range(x, asked)
     lines = reflections(candidate, q_range, asked.instrument)
     standard = None
@@ -213,7 +217,7 @@ def _asked(
     caller: str,
 ) -> tuple[xr.DataArray, Asked]:
     """Return the patterns, and how their positions are read."""
-    axis = pattern_axis(spectra, caller=caller)
+    axis = given = pattern_axis(spectra, caller=caller)
     device = instrument or Diffractometer()
     known = wavelength_of(spectra, device)
     chosen = offset or ("displacement" if axis == "two_theta" else "none")
@@ -249,22 +253,36 @@ def _asked(
         q = 2 * np.pi / array["d"].values
         array = array.rename(d="q").assign_coords(q=("q", q, attributes("q")))
         array, axis = array.sortby("q"), "q"
-    return array, Asked(axis, known, device, chosen)
+    return array, Asked(axis, known, device, chosen, given)
 
 
 def _patterns(
-    array: xr.DataArray, axis: str, limits: Range | None
+    array: xr.DataArray, asked: Asked, limits: Range | None
 ) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
     """Return axis, patterns (N, m), and an array along what they differ by."""
+    axis = asked.axis
     x = array[axis].values.astype(float)
     if limits is not None:
-        array = array.sel({axis: slice(*limits)})
+        array = array.sel({axis: slice(*_moved(limits, asked))})
         x = array[axis].values.astype(float)
     if x.size < 30:
-        raise ArgumentError("limits", limits, f"a range with 30 points of {axis}")
+        raise ArgumentError(
+            "limits", limits, f"a range with 30 points of {asked.given}"
+        )
     rows = array.transpose(..., axis)
     y = np.asarray(rows.values, np.float64).reshape(-1, x.size)
     return x, y, rows.isel({axis: 0}, drop=True)
+
+
+def _moved(limits: Range, asked: Asked) -> tuple[float, float]:
+    """Return limits of the axis that was given as those of the axis of the fit."""
+    if asked.given == asked.axis:
+        return limits
+    q = to_q(np.asarray(limits, dtype=float), asked.given, asked.wavelength)
+    if asked.wavelength is not None:
+        q = np.minimum(q, (1 - 1e-12) * 4 * np.pi / asked.wavelength)
+    low, high = np.sort(from_q(q, asked.axis, asked.wavelength))
+    return float(low), float(high)
 
 
 def _q_range(x: np.ndarray, asked: Asked) -> tuple[float, float]:
@@ -303,7 +321,7 @@ def _chosen(
                 tuple(int(i) for i in absent),
                 f"reflections in range: {', '.join(lines.names[:30])}",
             )
-        used = lines.keep(np.sort(same.argmax(axis=1)))
+        used = lines.keep(np.unique(same.argmax(axis=1)))
     else:
         used = lines.keep(_alone(lines, standard, asked, width))
     rank = np.linalg.matrix_rank(used.form) if used.form.size else 0
@@ -361,17 +379,19 @@ def _fits(
 ) -> Positions:
     """Fit every reflection in every pattern."""
     start = place(metric, lines.form, asked)
-    step = float(np.diff(x).mean())
-    half = max(int(np.ceil(_WINDOW * width / step)), 8)
+    steps = np.gradient(x)
     parts = []
     for k in range(lines.form.shape[0]):
-        right = half
+        known = start[np.isfinite(start[:, k]), k]
+        step = float(np.interp(np.median(known) if known.size else x[0], x, steps))
+        right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
         if asked.doublet is not None:
             second, _ = profiles.second_line(start[:, k], asked.doublet)
             right += int(np.ceil(np.nanmax(np.nan_to_num(second - start[:, k])) / step))
         first = np.searchsorted(x, np.nan_to_num(start[:, k], nan=x[0])) - half
-        first = np.clip(first, 0, x.size - half - right)
-        index = first[:, None] + np.arange(half + right)
+        size = min(half + right, x.size)
+        first = np.clip(first, 0, x.size - size)
+        index = first[:, None] + np.arange(size)
         rows = np.arange(len(y))[:, None]
         fitted = profiles.fit(
             x[index], y[rows, index], start[:, k], width=width, doublet=asked.doublet
@@ -387,6 +407,7 @@ def _reliable(
     v, e = fitted.values, fitted.errors
     with np.errstate(invalid="ignore"):
         good = fitted.converged & (v[:, 0] > 4 * e[:, 0]) & (e[:, 1] < 0.3 * v[:, 2])
+        good &= e[:, 1] > 0  # nothing was there
         good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
     columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
     columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]

@@ -88,7 +88,7 @@ def fit_pattern(
     ...                               instrument=Diffractometer(tube="Cu"))
     """
     array, asked = lattices._asked(spectra, instrument, offset, caller="fit_pattern")
-    x, y, rows = lattices._patterns(array, asked.axis, limits)
+    x, y, rows = lattices._patterns(array, asked, limits)
     q_range = lattices._q_range(x, asked)
     lines = reflections(candidate, q_range, asked.instrument)
     if not lines.form.size:
@@ -217,7 +217,9 @@ class PawleyModel:
         """Search for the parameters of one pattern."""
         good = np.isfinite(y)
         y = np.where(good, y, 0.0)
-        smooth = np.convolve(np.pad(y, 3, "edge"), np.ones(7) / 7, "valid")
+        ones = np.ones(7)
+        near = np.convolve(np.pad(1.0 * good, 3, "edge"), ones, "valid")
+        smooth = np.convolve(np.pad(y, 3, "edge"), ones, "valid") / np.maximum(near, 1)
         typical = float(np.median(smooth[good])) if good.any() else 1.0
         floor = max(0.05 * abs(typical), 1e-9)
         weight = good / np.maximum(smooth, floor)

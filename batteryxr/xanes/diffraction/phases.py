@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +16,8 @@ from batteryxr.xanes.diffraction.cells import (
     metric_of,
     system_of,
 )
+from batteryxr.xanes.diffraction.instrument import TUBES, Diffractometer
 from batteryxr.xanes.diffraction.intensities import line_power
-
-if TYPE_CHECKING:
-    from batteryxr.xanes.diffraction.instrument import Diffractometer
 
 #: Reflections weaker than this share of the strongest are not looked for.
 _WEAK = 1e-3
@@ -33,6 +30,14 @@ def reflections(
 ) -> Reflections:
     """Return the reflections of a phase within a range of q, by rising q."""
     crystal = as_phase(phase)
+    if instrument.wavelength is None and instrument.tube is None:
+        # Of patterns over q any will do along which all of them diffract.
+        longest = 0.8 * 4 * np.pi / q_range[1]
+        instrument = Diffractometer(
+            radiation=instrument.radiation,
+            wavelength=min(TUBES["Cu"][0], longest),
+            polarisation=instrument.polarisation,
+        )
     if isinstance(crystal, Cell):
         vectors, system = crystal.vectors, crystal.system
         hkl = indices(vectors, q_range[1])

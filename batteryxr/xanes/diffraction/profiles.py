@@ -107,7 +107,7 @@ def fit(
     """
     good = np.isfinite(y)
     y = np.where(good, y, 0.0)
-    level = _smooth(y)
+    level = _smooth(y) / np.maximum(_smooth(1.0 * good), 0.2)  # beside a gap, too
     floor = np.maximum(0.05 * np.median(level, axis=1, keepdims=True), 1e-9)
     weight = good / np.maximum(level, np.where(floor > 1e-9, floor, 1.0))
     p = _first(x, y, start, width)
@@ -213,7 +213,7 @@ def _told(
     at_end = (p[:, 3] <= bounds[0][:, 3]) | (p[:, 3] >= bounds[1][:, 3])
     matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
     matrix[at_end, 3, 3] = 1.0
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-300))
+    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-200))
     scaled = matrix / scale[:, :, None] / scale[:, None, :]
     scaled += 1e-12 * np.eye(6)
     covariance = np.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :]

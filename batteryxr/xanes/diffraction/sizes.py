@@ -11,7 +11,6 @@ from batteryxr.core.errors import ArgumentError, DimensionError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.diffraction.instrument import to_q
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
@@ -127,9 +126,9 @@ def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]
     error = result["peak_fwhm_error"]
     if axis == "q":
         return at, width, error
-    wavelength = float(result["wavelength"])
-    q = at.copy(data=to_q(at.values, axis, wavelength))
-    per_degree = 2 * np.pi / wavelength * np.cos(np.radians(at) / 2) * np.radians(1.0)
+    half, wavelength = np.radians(at) / 2, result["wavelength"]
+    q = 4 * np.pi * np.sin(half) / wavelength
+    per_degree = 2 * np.pi * np.cos(half) * np.radians(1.0) / wavelength
     return q, width * per_degree, error * per_degree
 
 

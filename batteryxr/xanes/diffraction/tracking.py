@@ -57,7 +57,7 @@ def follow(
     strongest = np.sort(np.argsort(-lines.strength, kind="stable")[:_MOST])
     few = lines.keep(strongest)
     grid = np.linspace(x[0], x[-1], x.size)
-    even = np.stack([np.interp(grid, x, row) for row in y])
+    even = np.stack([_even(grid, x, row) for row in y])
     step = grid[1] - grid[0]
     best: tuple[float, float] | None = None
     some = even[:: max(1, len(even) // 24)]
@@ -80,6 +80,14 @@ def follow(
             broad = _matched(even, wide * width)
             metric = _one_by_one(broad, grid, many, metric, axis, wavelength, strain)
     return Track(metric, width, score[np.arange(len(y)), path])
+
+
+def _even(grid: np.ndarray, x: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return a pattern on an even grid; a line lies over what is missing."""
+    there = np.isfinite(row)
+    if there.sum() < 2:
+        return np.zeros(grid.size)
+    return np.interp(grid, x[there], row[there])
 
 
 def _matched(y: np.ndarray, width: float) -> np.ndarray:

@@ -130,11 +130,11 @@ def best_shifts(
 
     Glitches are bridged before.
     """
-    from batteryxr.xanes.kernels.glitches import bridge, find_glitches
+    from batteryxr.xanes.kernels.glitches import without_glitches
 
-    known = bridge(values, find_glitches(values, x=true, threshold=6.0), x=true)
+    known = without_glitches(values, x=true)
     rows = data.reshape(-1, data.shape[-1]).astype(float)
-    rows = bridge(rows, find_glitches(rows, x=x, threshold=6.0), x=x)
+    rows = without_glitches(rows, x=x)
     out = np.full(len(rows), np.nan)
     for k, row in enumerate(rows):
         there = np.isfinite(row)

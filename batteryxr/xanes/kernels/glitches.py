@@ -149,3 +149,10 @@ def bridge(data: np.ndarray, bad: np.ndarray, *, x: np.ndarray) -> np.ndarray:
     return rows.reshape(data.shape).astype(
         data.dtype if data.dtype.kind == "f" else float
     )
+
+
+def without_glitches(
+    data: np.ndarray, *, x: np.ndarray, threshold: float = 6.0
+) -> np.ndarray:
+    """Return spectra whose glitches are bridged."""
+    return bridge(data, find_glitches(data, x=x, threshold=threshold), x=x)

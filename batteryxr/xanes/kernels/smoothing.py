@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from batteryxr.xanes.kernels.normalisation import by_pattern
+from batteryxr.xanes.kernels.whittaker import smooth_rows
 
-def smooth(data: np.ndarray, *, x: np.ndarray, width: float, method: str) -> np.ndarray:
-    """Return spectra smoothed by a kernel; missing values are left out of each mean.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How far kernels of means reach, in widths.
+_REACH = {"gaussian": 9.0, "lorentzian": np.inf}
+#: Points whose weights are held at a time.
+_BLOCK = 256
+
+
+def smooth(
+    data: np.ndarray, *, x: np.ndarray, width: float, method: str, degree: int
+) -> np.ndarray:
+    """Return smooth spectra; missing values stay missing, and are in no mean.
 
     Parameters
     ----------
     data : (..., m)
         Spectra.
     x : (m,)
-        Energies.
+        Axis.
     width
-        In eV; see `xanes.smooth`.
+        In units of the axis; see `xanes.smooth`.
     method
-        "gaussian", "lorentzian" or "savitzky_golay".
+        "gaussian", "lorentzian", "savitzky_golay", "median" or "whittaker".
+    degree
+        Of the polynomials of "savitzky_golay".
     """
     rows = data.reshape(-1, data.shape[-1]).astype(float)
-    there = np.isfinite(rows)
-    weights = _parabolas(x, width) if method == "savitzky_golay" else None
-    if weights is None:
-        weights = _kernel(x, width, method)
-    out = np.where(there, rows, 0.0) @ weights.T
-    share = there.astype(float) @ weights.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        out = np.where(there, out / share, np.nan)
+    if method in _REACH:
+        out = _means(rows, x, width, method)
+    else:
+        out = np.full(rows.shape, np.nan)
+        for chosen, there in by_pattern(rows):
+            if there.sum() < 2:
+                out[chosen] = rows[chosen]
+            elif method == "whittaker":
+                out[chosen] = smooth_rows(rows[chosen], x=x, width=width, there=there)
+            else:
+                y, fitted = rows[np.ix_(chosen, there)], method != "median"
+                near = _around(y, x[there], width, degree if fitted else None)
+                out[np.ix_(chosen, there)] = near
+    out = np.where(np.isfinite(rows), out, np.nan)
     kept = data.dtype if data.dtype.kind == "f" else np.dtype(float)
     return out.reshape(data.shape).astype(kept)
 
 
-def _kernel(x: np.ndarray, width: float, method: str) -> np.ndarray:
-    """Return the weight of each energy in the mean at each other, (m, m)."""
-    apart = (x[:, None] - x[None]) / width
-    heights = np.exp(-0.5 * apart**2) if method == "gaussian" else 1 / (1 + apart**2)
-    weights = heights * np.gradient(x)[None]
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+def _means(rows: np.ndarray, x: np.ndarray, width: float, method: str) -> np.ndarray:
+    """Return means around each point, each weighted by its part of the axis."""
+    there = np.isfinite(rows)
+    present, values = there.astype(float), np.where(there, rows, 0.0)
+    step, out = np.gradient(x), np.empty_like(rows)
+    for part, near in _parts(x, _REACH[method] * width):
+        apart = (x[part, None] - x[None, near]) / width
+        gaussian = method == "gaussian"
+        heights = np.exp(-0.5 * apart**2) if gaussian else 1 / (1 + apart**2)
+        weights = (heights * step[near]).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[:, part] = values[:, near] @ weights / (present[:, near] @ weights)
+    return out
 
 
-def _parabolas(x: np.ndarray, width: float) -> np.ndarray:
-    """Return the weights of parabolas fitted around each energy."""
-    weights = np.zeros((x.size, x.size))
+def _parts(x: np.ndarray, reach: float) -> Iterator[tuple[slice, slice]]:
+    """Yield points together, and those that lie within a reach of any."""
+    for first in range(0, x.size, _BLOCK):
+        part = slice(first, min(first + _BLOCK, x.size))
+        low = np.searchsorted(x, x[part.start] - reach)
+        high = np.searchsorted(x, x[part.stop - 1] + reach, side="right")
+        yield part, slice(int(low), int(high))
+
+
+def _around(
+    y: np.ndarray, x: np.ndarray, width: float, degree: int | None
+) -> np.ndarray:
+    """Return polynomials fitted around each point, or medians where none is asked."""
+    reach = width * (1 + 1e-9)
+    low = np.searchsorted(x, x - reach)
+    high = np.searchsorted(x, x + reach, side="right")
+    out = np.empty_like(y)
     for k, centre in enumerate(x):
-        near = np.flatnonzero(np.abs(x - centre) <= width)
-        degree = min(2, near.size - 1)
-        powers = np.vander((x[near] - centre) / width, degree + 1, increasing=True)
-        weights[k, near] = np.linalg.pinv(powers)[0]
-    return weights
+        near = slice(low[k], high[k])
+        if degree is None:
+            out[:, k] = np.median(y[:, near], axis=1)
+            continue
+        most = min(degree, int(high[k] - low[k]) - 1)
+        powers = np.vander((x[near] - centre) / width, most + 1, increasing=True)
+        out[:, k] = y[:, near] @ np.linalg.pinv(powers)[0]
+    return out
 
 
 def in_bins(data: np.ndarray, *, x: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.labels import OwnLabels
-from batteryxr.core.model import require_variables
+from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import NEUTRAL, axis_label, load_hvplot
 from batteryxr.xanes.plot.ticks import ticks
 from batteryxr.xanes.preparing.inputs import signal
@@ -27,6 +27,7 @@ _ROWS, _COLUMNS = 700, 900
 #: Longest interval between scans that is filled, in usual ones.
 _GAP = 4.0
 _LABELS = 9
+_HOURS = "Time (h)"
 _HEIGHT = 420
 _ENDS = (1, 99.5)
 
@@ -54,7 +55,7 @@ def plot_contour(
         Spectra or patterns along ``scan`` (or ``state``), joined or attached for the
         voltage.
     record
-        Cycler data, for the whole voltage curve, where `by` is "time".
+        Cycler data, for the whole voltage curve, beside scans by "time".
     by
         What runs upward: "time" (hours; the default where scans have it), "capacity",
         "li_content" or any coordinate; one that turns back labels the scans in their
@@ -82,7 +83,7 @@ def plot_contour(
     DimensionError
         If there is no series, or more than one.
     ArgumentError
-        If there is no coordinate `by`.
+        If there is no coordinate `by`, or a record for scans without rising times.
 
     Examples
     --------
@@ -105,6 +106,10 @@ def plot_contour(
     if kind == "difference":
         values = values - values[0]
     height, words, labels = _upward(array, series, by)
+    if record is not None and (words != _HOURS or labels):
+        raise ArgumentError(
+            "record", record, "None, where scans are not shown by a `time` that rises"
+        )
     picture, x, y = _picture(values, array[along].values, height)
     shown = values[np.isfinite(values)]
     low, high = np.percentile(shown, _ENDS) if shown.size else (0.0, 1.0)
@@ -124,11 +129,12 @@ def plot_contour(
     )
     if candidates is not None:
         image = image * ticks(hv, candidates, array[along], instrument, (y[0], y[-1]))
-    if "voltage" not in array.coords or array["voltage"].dims != (series,):
-        return image if isinstance(image, hv.Overlay) else hv.Overlay([image])
-    volts = np.asarray(array["voltage"].values, float), height
     if record is not None:
         volts = _curve(record, array)
+    elif "voltage" in array.coords and array["voltage"].dims == (series,):
+        volts = np.asarray(array["voltage"].values, float), height
+    else:
+        return image if isinstance(image, hv.Overlay) else hv.Overlay([image])
     side = hv.Curve((volts[0], volts[1]), "Voltage (V)", words)
     side = side.opts(color=NEUTRAL, width=200, height=_HEIGHT, **labels)
     return (image + side).cols(2)
@@ -149,7 +155,7 @@ def _upward(
     values = array[name].values
     if values.dtype.kind == "M":
         hours = (values - values.min()) / np.timedelta64(1, "h")
-        values, words = hours.astype(float), "Time (h)"
+        values, words = hours.astype(float), _HOURS
     else:
         words = axis_label(array[name])
     if values.dtype.kind in "iuf":
@@ -180,8 +186,7 @@ def _picture(
     count = np.diff(np.append(first, x.size))
     means = np.add.reduceat(values, first, axis=1) / count
     if present.size < m:
-        index = np.clip(np.searchsorted(present, np.arange(m)), 0, present.size - 1)
-        means = means[:, index]
+        means = _filled(means, present, m)
     row = np.clip(np.searchsorted(y, up), 1, len(y) - 1) if len(y) > 1 else up * 0
     row = row.astype(int)
     if len(y) > 1:
@@ -192,9 +197,19 @@ def _picture(
     return picture, across, up
 
 
+def _filled(means: np.ndarray, present: np.ndarray, m: int) -> np.ndarray:
+    """Return columns on lines between those that hold points."""
+    column = np.arange(m)
+    after = np.clip(np.searchsorted(present, column), 1, present.size - 1)
+    span = present[after] - present[after - 1]
+    share = np.clip((column - present[after - 1]) / span, 0.0, 1.0)
+    return np.asarray(means[:, after - 1] * (1 - share) + means[:, after] * share)
+
+
 def _curve(record: xr.Dataset, array: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Return the voltage of a record, thinned, over hours since the first scan."""
     require_variables(record, ["voltage", "time"], caller="plot_contour")
+    require_dims(record, ["record"], caller="plot_contour: record")
     thin = slice(None, None, record.sizes["record"] // 5000 + 1)
     some = record[["voltage", "time"]].isel(record=thin)
     start = array["time"].values.min()

@@ -9,17 +9,25 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.preparing.inputs import put_back, signal, whole
+from batteryxr.xanes.preparing.inputs import (
+    of_whole,
+    put_back,
+    require_like_steps,
+    signal,
+    whole,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.core.checks import Count, Positive
 
+#: Points that a baseline needs at least.
+_FEWEST = 3
 #: What pybaselines calls the arguments.
 _CALLED = {"stiffness": "lam", "degree": "poly_order", "window": "half_window"}
 #: Modules of pybaselines whose functions take one spectrum and its axis.
@@ -27,6 +35,8 @@ _FAMILIES = (
     *("whittaker", "polynomial", "morphological", "smooth", "spline"),
     *("classification", "misc"),
 )
+#: Those that go by the axis; the others by points.
+_BY_AXIS = ("polynomial", "spline")
 
 
 @recorded
@@ -52,8 +62,8 @@ def subtract_baseline(
         method of pybaselines by its name: "arpls", "airpls", "modpoly", "imodpoly",
         "snip", "mor", "rolling_ball", ...
     stiffness
-        Weight of the smoothness (lam) in methods of penalised least squares; "asls"
-        takes 1e6 without it.
+        Weight of the smoothness (lam) in methods of penalised least squares, for points
+        a step apart (the mean step of an uneven axis); "asls" takes 1e6 without it.
     degree
         Of a polynomial (poly_order).
     window
@@ -70,6 +80,9 @@ def subtract_baseline(
     ------
     ArgumentError
         If there is no such method, or it does not take an argument.
+    DataError
+        If the steps of the axis are too unlike for a method that goes by points: all
+        but "asls", polynomials and splines.
     MissingDependencyError
         If it needs pybaselines.
 
@@ -85,15 +98,28 @@ def subtract_baseline(
     """
     array, along = signal(spectra, dim, caller="subtract_baseline")
     whole(array, along, caller="subtract_baseline")
+    x = array[along].values
+    if x.size < _FEWEST:
+        raise ArgumentError("spectra", array.name, f"{_FEWEST} points or more")
     options = {"stiffness": stiffness, "degree": degree, "window": window}
     kernel, asked = _method(method, {k: v for k, v in options.items() if v is not None})
+    if not _goes_by_axis(method) or window is not None:
+        require_like_steps(
+            x,
+            along,
+            caller=f"the baseline {method!r}",
+            mend="Use 'asls', a polynomial or a spline, or interpolate.",
+            over_all=True,
+        )
     baseline = blocks.apply(
-        kernel,
+        of_whole,
         array,
         core_dims=[[along]],
         output_dims=[[along]],
         dtypes=[np.float64],
         caller="subtract_baseline",
+        function=kernel,
+        x=x,
         **asked,
     ).transpose(*array.dims)
     units = str(array.attrs.get("units", "1"))
@@ -106,7 +132,7 @@ def subtract_baseline(
 def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return a kernel, and what it is called with."""
     if method == "asls":
-        from batteryxr.xanes.preparing.whittaker import asymmetric
+        from batteryxr.xanes.kernels.whittaker import asymmetric
 
         if extra := sorted(set(given) - {"stiffness"}):
             raise ArgumentError(
@@ -129,6 +155,16 @@ def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return _by_name, {"method": method} | {_CALLED[k]: v for k, v in given.items()}
 
 
+def _goes_by_axis(method: str) -> bool:
+    """Tell whether a method of a name takes the axis as it lies."""
+    if method == "asls":
+        return True
+    import pybaselines
+
+    home = inspect.unwrap(getattr(pybaselines.Baseline, method)).__module__
+    return home.rpartition(".")[2] in _BY_AXIS
+
+
 def _known(library: Any) -> set[str]:
     methods = inspect.getmembers(library.Baseline, inspect.isfunction)
     homes = tuple(f"pybaselines.{family}" for family in _FAMILIES)
@@ -141,10 +177,17 @@ def _known(library: Any) -> set[str]:
     }
 
 
-def _by_name(values: np.ndarray, *, method: str, **options: Any) -> np.ndarray:
+def _by_name(
+    values: np.ndarray, *, x: np.ndarray, method: str, **options: Any
+) -> np.ndarray:
     import pybaselines
 
     rows = np.array(values, np.float64).reshape(-1, values.shape[-1])
-    fitter = pybaselines.Baseline(np.arange(rows.shape[1], dtype=float))
-    found = [getattr(fitter, method)(row, **options)[0] for row in rows]
+    fitter = pybaselines.Baseline(x)
+    try:
+        found = [getattr(fitter, method)(row, **options)[0] for row in rows]
+    except (ValueError, np.linalg.LinAlgError) as error:
+        raise DataError(
+            "spectra", f"the baseline {method!r} of pybaselines fails ({error})"
+        ) from error
     return np.reshape(found, values.shape)

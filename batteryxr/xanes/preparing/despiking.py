@@ -10,7 +10,13 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.preparing.inputs import put_back, signal, whole
+from batteryxr.xanes.preparing.inputs import (
+    of_whole,
+    put_back,
+    require_like_steps,
+    signal,
+    whole,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,6 +70,8 @@ def despike(
     ------
     ArgumentError
         If values are missing, or there are too few.
+    DataError
+        If the axis has steps too unlike to go by points.
 
     Examples
     --------
@@ -77,6 +85,12 @@ def despike(
     if array.sizes[along] < 16:
         raise ArgumentError("spectra", array.name, f"16 points along {along!r} or more")
     whole(array, along, caller="despike")
+    require_like_steps(
+        array[along].values,
+        along,
+        caller="despike",
+        mend=f"Interpolate: `.interp({along}=...)`, or use `deglitch` along energy.",
+    )
     order = next((d for d in _SERIES if array.sizes.get(d, 0) >= 5), None)
     kernel: Any = spikes.whitaker_hayes
     core = [along]
@@ -84,12 +98,13 @@ def despike(
         kernel = spikes.series if order else spikes.single
         core = [order, along] if order else [along]
     values, spike, flag = blocks.apply(
-        kernel,
+        of_whole,
         array,
         core_dims=[core],
         output_dims=[core, core, core[:-1]],
         dtypes=[np.float64, bool, np.int8],
         caller="despike",
+        function=kernel,
         threshold=threshold,
         window=window,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.xanes.spectra import AXES, as_spectra
 
 if TYPE_CHECKING:
@@ -70,18 +70,57 @@ def put_back(
     return out
 
 
-def odd_window(window: Any, points: int) -> int:
-    """Return an odd number of points.
+def like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
+    """Give values order, name and attributes of what they were made from."""
+    result = values.transpose(*array.dims).rename(array.name)
+    result.attrs = dict(array.attrs)
+    for name, coordinate in array.coords.items():
+        result[name].attrs = dict(coordinate.attrs)
+    return result
+
+
+def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
+    """Call a function of values that are all there: what only a lazy array can hide.
 
     Raises
     ------
-    ArgumentError
-        If a spectrum has fewer.
+    DataError
+        If some are missing.
     """
-    n = int(window) | 1
-    if not 3 <= n <= points:
-        raise ArgumentError("window", window, f"from 3 to {points} points")
-    return n
+    if not np.isfinite(data).all():
+        count = int((~np.isfinite(data)).sum())
+        raise DataError(
+            "spectra",
+            f"a chunk lacks {count} values",
+            "Interpolate them, or drop points.",
+        )
+    return function(data, **options)
+
+
+def require_like_steps(
+    x: np.ndarray, dim: str, *, caller: str, mend: str, over_all: bool = False
+) -> None:
+    """Raise where steps of an axis differ too much to go by points.
+
+    From one to the next by more than a factor of two, or of three over all.
+
+    Raises
+    ------
+    DataError
+        Names the axis.
+    """
+    steps = np.diff(x)
+    if steps.size < 2:
+        return
+    next_to = steps[1:] / steps[:-1]
+    ratio = max(float(next_to.max()), float(1 / next_to.min()))
+    if ratio > 2.01 or (over_all and steps.max() > 3.0 * steps.min()):
+        raise DataError(
+            dim,
+            f"has steps from {steps.min():.4g} to {steps.max():.4g}, and {caller} goes "
+            "by points",
+            mend,
+        )
 
 
 def whole(array: xr.DataArray, dim: str, *, caller: str) -> None:

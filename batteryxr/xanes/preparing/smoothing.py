@@ -11,99 +11,126 @@ from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.preparing.inputs import odd_window, put_back, signal
+from batteryxr.xanes.preparing.inputs import like, put_back, signal
 from batteryxr.xanes.spectra import window as window_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.core.checks import Count, Positive
+    from batteryxr.core.checks import Positive
     from batteryxr.xanes.spectra import Range
+
+_Method = Literal["gaussian", "lorentzian", "savitzky_golay", "median", "whittaker"]
+#: Points that a spectrum has at least, and steps that "whittaker" smooths over at most.
+_FEWEST, _STIFF = 3, 1000
 
 
 @recorded
-def smooth_spectra(
+def smooth(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    method: Literal["savgol", "median", "gaussian", "whittaker"] = "savgol",
-    window: Count = 7,
-    degree: Annotated[int, Bounds(low=0)] = 2,
-    stiffness: Positive = 100.0,
+    width: Positive,
+    method: _Method = "gaussian",
+    degree: Annotated[int, Bounds(low=0, high=20)] = 2,
     dim: str | None = None,
-) -> xr.Dataset:
-    """Smooth every spectrum by a named method.
+) -> xr.DataArray:
+    """Smooth every spectrum along its axis, by a method that the result names.
 
-    *Lazy*.
+    *Lazy*. Edges and bands get wider by it, and values are no longer independent, so
+    that errors of what is fitted to them are too small: look at differences and plots,
+    fit what was measured.
 
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions.
+        Spectra or patterns along `dim`, on any grid, in any other dimensions; missing
+        values stay missing and do not spread.
+    width
+        In units of the axis: standard deviation of the Gaussian; half width at half
+        maximum of the Lorentzian; half of the range over which polynomials are fitted
+        ("savitzky_golay") or whose "median" is taken; "whittaker" halves waves of a
+        length of 2 pi widths.
     method
-        "savgol" (Savitzky and Golay), "median", "gaussian", or "whittaker" (penalised
-        second differences).
-    window
-        Points of "savgol" and "median" (an even number is taken as the next odd one);
-        full width at half maximum of "gaussian".
+        The kernel; "whittaker" is penalised least squares (P. H. C. Eilers, Anal. Chem.
+        75, 3631 (2003)).
     degree
-        Of "savgol".
-    stiffness
-        Of "whittaker".
+        Of the polynomials of "savitzky_golay".
     dim
         The axis; by default the one there is of shift, energy, two_theta, q, d, r.
 
     Returns
     -------
-    xarray.Dataset
-        The spectra. Smoothed values are no longer independent: what is fitted to them
-        has errors that are too small, so smooth for figures and fit what was measured.
+    xarray.DataArray
+        Like `spectra`; the attribute `smoothed` says how.
 
     Raises
     ------
     ArgumentError
-        If a window is wider than the spectra, or no wider than the degree.
+        If the width is larger than the axis, or so small that nothing is smoothed.
 
     Examples
     --------
-    >>> shown = raman.xanes.smooth_spectra(method="savgol", window=9)
+    >>> mu.xanes.smooth(width=0.5, method="lorentzian")
+    >>> shown = raman.xanes.smooth(width=4.0, method="savitzky_golay")
     """
-    array, along = signal(spectra, dim, caller="smooth_spectra")
-    width = odd_window(window, array.sizes[along])
-    if method == "savgol" and degree >= width:
-        raise ArgumentError("degree", degree, f"below the window of {width} points")
-    smoothed = blocks.apply(
+    array, along = signal(spectra, dim, caller="smooth")
+    x, units = array[along].values, array[along].attrs["units"]
+    _check_width(x, float(width), method, int(degree), str(units))
+    values = blocks.apply(
         _smoothed,
         array,
         core_dims=[[along]],
         output_dims=[[along]],
-        dtypes=[np.float64],
-        caller="smooth_spectra",
+        dtypes=[array.dtype if array.dtype.kind == "f" else float],
+        caller="smooth",
+        x=x,
+        width=float(width),
         method=method,
-        width=width,
-        degree=degree,
-        stiffness=stiffness,
+        degree=int(degree),
     )
-    return put_back(spectra, array, smoothed, {})
+    how = f"{method}, {width:g} {units}"
+    return like(values, array).assign_attrs(smoothed=how)
 
 
-def _smoothed(
-    values: np.ndarray, *, method: str, width: int, degree: int, stiffness: float
-) -> np.ndarray:
-    from scipy import ndimage
-    from scipy import signal as filters
+def _check_width(
+    x: np.ndarray, width: float, method: str, degree: int, units: str
+) -> None:
+    """Raise where a width smooths nothing, or more than there is.
 
-    from batteryxr.xanes.preparing.whittaker import smooth_rows
+    Raises
+    ------
+    ArgumentError
+        Says what fits.
+    """
+    if x.size < _FEWEST or width > np.ptp(x):
+        span = f"{np.ptp(x):g} {units} of the axis, of {_FEWEST} points or more"
+        raise ArgumentError("width", width, f"no more than the {span}")
+    least = float(np.diff(x).min())
+    if method in ("savitzky_golay", "median"):
+        needed = degree + 2 if method == "savitzky_golay" else _FEWEST
+        reach = width * (1 + 1e-9)
+        count = np.searchsorted(x, x + reach, side="right")
+        if (count - np.searchsorted(x, x - reach)).max() < needed:
+            raise ArgumentError(
+                "width",
+                width,
+                f"half of a range with {needed} points; steps are {least:g} {units}",
+            )
+    elif width < 0.25 * least:
+        raise ArgumentError("width", width, f"a part of the step of {least:g} {units}")
+    elif method == "whittaker" and width > _STIFF * least:
+        raise ArgumentError(
+            "width",
+            width,
+            f"at most {_STIFF} steps of {least:g} {units} by 'whittaker'",
+            "Use method='gaussian'.",
+        )
 
-    y = np.array(values, np.float64)
-    if method == "savgol":
-        return np.asarray(filters.savgol_filter(y, width, degree, axis=-1))
-    if method == "median":
-        size = (1,) * (y.ndim - 1) + (width,)
-        return np.asarray(ndimage.median_filter(y, size, mode="nearest"))
-    if method == "gaussian":
-        sigma = width / np.sqrt(8 * np.log(2))
-        return np.asarray(ndimage.gaussian_filter1d(y, sigma, mode="nearest"))
-    return smooth_rows(y, stiffness=stiffness)
+
+def _smoothed(data: np.ndarray, **options: Any) -> np.ndarray:
+    from batteryxr.xanes.kernels.smoothing import smooth as kernel
+
+    return kernel(data, **options)
 
 
 @recorded
@@ -124,7 +151,8 @@ def rescale(
         Spectra or patterns along `dim`, in any other dimensions.
     method
         What becomes 1: the "maximum", the "area", the "vector" norm; "range": lowest
-        0, highest 1; "snv": mean 0, standard deviation 1.
+        0, highest 1; "snv": mean 0, standard deviation 1. On an uneven axis points
+        count by their part of it.
     limits
         Part of the axis that is measured, such as one band; all by default.
     dim
@@ -134,7 +162,7 @@ def rescale(
     -------
     xarray.Dataset
         The spectra, and ``scale``, by which they were divided. A spectrum whose scale
-        is not above zero becomes missing.
+        is not above zero, or which lacks a value within the limits, becomes missing.
 
     Raises
     ------
@@ -179,8 +207,12 @@ def _scale(
         return zero, y.max(axis=-1)
     if method == "area":
         return zero, np.trapezoid(y, axis[inside], axis=-1)
-    if method == "vector":
-        return zero, np.sqrt((y * y).sum(axis=-1))
     if method == "range":
         return y.min(axis=-1), np.ptp(y, axis=-1)
-    return y.mean(axis=-1), y.std(axis=-1)
+    # Points count by their part of the axis: all alike on an even one.
+    part = np.gradient(axis[inside]) if inside.sum() > 1 else np.ones(1)
+    share = part / part.mean()
+    if method == "vector":
+        return zero, np.sqrt((y * y * share).sum(axis=-1))
+    mean = (y * share).mean(axis=-1)
+    return mean, np.sqrt(((y - mean[..., None]) ** 2 * share).mean(axis=-1))

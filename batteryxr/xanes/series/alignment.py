@@ -64,7 +64,7 @@ def calibrate_energy(
     DimensionError
         If the reference lies along something else.
     DataError
-        If the reference shows no edge.
+        If the reference shows no edge, or lies more than 9.5 eV away.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def align(
     ArgumentError
         If there is no such scan.
     DataError
-        If a scan shows nothing to align by.
+        If a scan shows nothing to align by, or lies more than 9.5 eV away.
 
     Examples
     --------
@@ -181,13 +181,11 @@ def _calibrate_each(
 
 
 def _without_glitches(array: xr.DataArray) -> xr.DataArray:
-    from batteryxr.xanes.kernels.glitches import bridge, find_glitches
+    from batteryxr.xanes.kernels.glitches import without_glitches
 
     array = array.transpose(..., "energy")
-    x, values = array.energy.values, array.values.astype(float)
-    return array.copy(
-        data=bridge(values, find_glitches(values, x=x, threshold=6.0), x=x)
-    )
+    values = array.values.astype(float)
+    return array.copy(data=without_glitches(values, x=array.energy.values))
 
 
 def _shift_of(
@@ -200,6 +198,7 @@ def _shift_of(
         known = as_spectra(expected, caller="calibrate_energy: expected")
         known = known.dropna("energy").compute()
         shift = best_shift(*_plain(measured), *_plain(known))
+        _check_reach(np.asarray(shift), "reference")
     else:
         shift = float(expected) - _edge(measured, method)
     if not np.isfinite(shift):
@@ -227,7 +226,27 @@ def _shifts(
     if bool(shift.isnull().any()):
         count = int(shift.isnull().sum())
         raise DataError(what, f"{count} show nothing to align by", "Leave them out.")
+    if reach >= REACH:
+        _check_reach(shift.values, what)
     return shift.reset_coords(drop=True)
+
+
+def _check_reach(shift: np.ndarray, what: str) -> None:
+    """Raise where a shift is at the end of what was searched.
+
+    Raises
+    ------
+    DataError
+        Says how far shifts are looked for.
+    """
+    far = int((np.abs(shift) > REACH - 0.5).sum())
+    if far:
+        raise DataError(
+            what,
+            f"{far} of {shift.size} lie more than {REACH - 0.5:g} eV away, beyond "
+            "where shifts are looked for, or are no such edge",
+            "Move the energies first: `.assign_coords(energy=...)`.",
+        )
 
 
 def _on_one_grid(

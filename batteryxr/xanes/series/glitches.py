@@ -1,24 +1,24 @@
-"""Glitches of the monochromator: found, shown and bridged; and smoothing by name."""
+"""Glitches of the monochromator: found, shown and bridged."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import warn_quality
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
+from batteryxr.xanes.preparing.inputs import like
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.core.checks import Positive
-
 _Threshold = Annotated[float, Bounds(low=3.0)]
-_Method = Literal["gaussian", "lorentzian", "savitzky_golay"]
+#: Energies among which a glitch can be told.
+_FEWEST = 12
 
 
 @recorded
@@ -49,6 +49,11 @@ def deglitch(
         Like `spectra`, with the coordinate `glitch`, True where a value was replaced:
         ``mu.where(~clean.glitch)`` is what was measured and kept.
 
+    Raises
+    ------
+    ArgumentError
+        If there are fewer than 12 energies.
+
     Warns
     -----
     DataQualityWarning
@@ -61,6 +66,8 @@ def deglitch(
     """
     array = as_spectra(spectra, caller="deglitch")
     x = array.energy.values
+    if x.size < _FEWEST:
+        raise ArgumentError("spectra", array.name, f"{_FEWEST} energies or more")
     values, found = blocks.apply(
         _deglitch,
         array,
@@ -72,65 +79,12 @@ def deglitch(
         threshold=threshold,
         fill=fill,
     )
-    result = _like(values, array)
+    result = like(values, array)
     mark = found.transpose(*array.dims).reset_coords(drop=True)
     result = result.assign_coords(glitch=(array.dims, mark.data))
     result.glitch.attrs = {"units": "1", "long_name": "Glitch, replaced"}
     if not blocks.is_lazy(result):
         _warn(result.glitch)
-    return result
-
-
-@recorded
-def smooth(
-    spectra: xr.DataArray | xr.Dataset, *, width: Positive, method: _Method = "gaussian"
-) -> xr.DataArray:
-    """Smooth spectra along energy, by a kernel that the result names.
-
-    *Lazy*. Edges get wider by it: look at differences and plots, fit what was measured.
-
-    Parameters
-    ----------
-    spectra
-        Spectra along `energy`, on any grid, in any other dimensions; missing values
-        stay missing and do not spread.
-    width
-        Standard deviation of the Gaussian, half width at half maximum of the
-        Lorentzian, or half of the range over which parabolas are fitted
-        ("savitzky_golay"), in eV.
-    method
-        The kernel.
-
-    Returns
-    -------
-    xarray.DataArray
-        Like `spectra`; the attribute `smoothed` says how.
-
-    Examples
-    --------
-    >>> mu.xanes.smooth(width=0.5, method="lorentzian")
-    """
-    array = as_spectra(spectra, caller="smooth")
-    values = blocks.apply(
-        _smooth,
-        array,
-        core_dims=[["energy"]],
-        output_dims=[["energy"]],
-        dtypes=[array.dtype if array.dtype.kind == "f" else float],
-        caller="smooth",
-        x=array.energy.values,
-        width=float(width),
-        method=method,
-    )
-    return _like(values, array).assign_attrs(smoothed=f"{method}, {width:g} eV")
-
-
-def _like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
-    """Give values order, name and attributes of what they were made from."""
-    result = values.transpose(*array.dims).rename(array.name)
-    result.attrs = dict(array.attrs)
-    for name, coordinate in array.coords.items():
-        result[name].attrs = dict(coordinate.attrs)
     return result
 
 
@@ -156,10 +110,5 @@ def _deglitch(
     found = glitches.find_glitches(data, x=x, threshold=threshold)
     if fill == "line":
         return glitches.bridge(data, found, x=x), found
-    return np.where(found, np.asarray(np.nan, data.dtype), data), found
-
-
-def _smooth(data: np.ndarray, **options: Any) -> np.ndarray:
-    from batteryxr.xanes.kernels.smoothing import smooth as kernel
-
-    return kernel(data, **options)
+    kept = data if data.dtype.kind == "f" else data.astype(float)
+    return np.where(found, np.asarray(np.nan, kept.dtype), kept), found

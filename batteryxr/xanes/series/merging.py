@@ -9,7 +9,7 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _Threshold = Annotated[float, Bounds(low=3.0)]
 #: Wavenumber of a photoelectron squared, per energy above the edge: 1/(eV Angstrom2).
 _K2 = 0.2624683
+#: Share of the usual distance by which that of an outlier is larger at least.
+_FAR = 0.5
 #: Of the energy, the step of a grid over the edge (a core hole lives shorter there).
 _FINE = 25_000.0
 
@@ -45,8 +47,8 @@ def merge(
     dim
         Along which they repeat.
     threshold
-        A scan is left out if it lies so many times as far from the median of all as
-        scans usually do, counted in deviations of that distance.
+        A scan is left out if its distance from the median of all exceeds the usual one
+        by so many of their deviations, and by half.
 
     Returns
     -------
@@ -70,10 +72,14 @@ def merge(
     middle = array.median(dim)
     square = (array - middle) ** 2
     others = [d for d in square.dims if d != dim]
-    distance: xr.DataArray = (square.mean(others) ** 0.5).compute()
-    far = distance - float(np.nanmedian(distance))
+    both = xr.Dataset(
+        {"distance": square.mean(others) ** 0.5, "size": np.abs(middle).max()}
+    ).compute()
+    distance, usual = both["distance"], float(np.nanmedian(both["distance"]))
+    far = distance - usual
     spread = 1.4826 * float(np.nanmedian(np.abs(far)))
-    reach = max(threshold * spread, 1e-9 * float(np.abs(middle).max()))
+    # Of a few scans the spread may be next to nothing by chance.
+    reach = max(threshold * spread, _FAR * usual, 1e-9 * float(both["size"]))
     outlier = (far > reach) | distance.isnull()
     if bool(outlier.all()):
         raise DataError("spectra", "no scan is like the others", "Look at them first.")
@@ -136,6 +142,8 @@ def rebin_energy(
 
     Raises
     ------
+    ArgumentError
+        If the window holds no step.
     DataError
         If the spectra do not reach over the edge.
 
@@ -173,6 +181,10 @@ def _grid(
     """Return the new energies, inside the old ones."""
     low, high = (float(v) for v in window)
     over = e0 + fine * np.arange(np.ceil(low / fine), np.floor(high / fine) + 1)
+    if not over.size:
+        raise ArgumentError(
+            "window", window, f"(low, high) that holds steps of {fine:g}"
+        )
     before = over[0] - 10 * fine * np.arange(1, max((over[0] - x[0]) / (10 * fine), 1))
     k = np.sqrt(_K2 * max(over[-1] - e0, 1.0))
     end = np.sqrt(_K2 * max(x[-1] - e0, 0.0))

@@ -65,8 +65,9 @@ def test_rasx(tmp_path):
 def test_what_is_no_pattern_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match="its axes are"):
         batteryxr.read_series(brml(tmp_path / "a.brml", ("Phi",)))
-    with pytest.raises(FileFormatError, match="over 'chi'"):
-        batteryxr.read_series(rasx(tmp_path / "a.rasx", "chi"))
+    for axis in ("chi", "theta", "omega"):  # a rocking curve is no pattern
+        with pytest.raises(FileFormatError, match=f"over '{axis}'"):
+            batteryxr.read_series(rasx(tmp_path / "a.rasx", axis))
     path = tmp_path / "b.brml"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "1 2")
@@ -76,3 +77,20 @@ def test_what_is_no_pattern_is_refused(tmp_path):
     (tmp_path / "d.brml").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FileFormatError, match="zip"):
         batteryxr.read_series(tmp_path / "d.brml")
+
+
+def test_scans_of_one_archive_come_in_the_order_of_their_numbers(tmp_path):
+    path = tmp_path / "a.rasx"
+    with zipfile.ZipFile(path, "w") as archive:
+        for k in (0, 1, 2, 10, 11):
+            rows = "\n".join(
+                f"{a:.4f} {k + c:.1f} 1.0" for a, c in zip(ANGLE, COUNTS, strict=True)
+            )
+            archive.writestr(f"Data{k}/Profile{k}.txt", rows)
+            archive.writestr(
+                f"Data{k}/MesurementConditions{k}.xml",
+                "<M><WavelengthKalpha1>1.540593</WavelengthKalpha1>"
+                "<AxisName>TwoThetaTheta</AxisName></M>",
+            )
+    scans = batteryxr.read_series(path)
+    assert (scans.values[:, 0] - COUNTS[0]).tolist() == [0, 1, 2, 10, 11]

@@ -240,3 +240,72 @@ def test_what_cannot_be_told_is_refused():
     empty = scans * 0 + np.random.default_rng(0).poisson(60, scans.shape)
     found = xanes.fit_lattice(empty, candidate=CELL, instrument=TUBE)
     assert (found.lattice_flag > 0).all()
+
+
+def test_masked_points_and_a_dead_scan_disturb_no_other():
+    scans, a, c = powders.cycle(8, dirty=False, seed=1)
+    masked = scans.where((scans.two_theta < 40) | (scans.two_theta > 41))
+    masked[3] = np.nan
+    found = xanes.fit_lattice(masked, candidate=CELL, instrument=TUBE)
+    rest = np.arange(8) != 3
+    np.testing.assert_allclose(found.a.values[rest], a[rest], rtol=1e-4)
+    np.testing.assert_allclose(found.c.values[rest], c[rest], rtol=2e-4)
+    assert (found.lattice_flag.values > 0).tolist() == (~rest).tolist()
+    assert np.isnan(found.peak_height[3]).all()
+
+
+def test_limits_are_of_the_axis_that_was_given():
+    scans, _, _ = powders.cycle(2, dirty=False, moved=0.0)
+    d = xanes.convert_axis(scans, axis="d", instrument=TUBE)
+    asked = {"candidate": CELL, "instrument": TUBE, "offset": "none"}
+    by_angle = xanes.fit_lattice(scans, limits=(30.0, 70.0), **asked)
+    ends = 1.540593 / 2 / np.sin(np.radians([35.0, 15.0]))
+    by_d = xanes.fit_lattice(d, limits=tuple(ends), **asked)
+    assert by_d.reflection.values.tolist() == by_angle.reflection.values.tolist()
+    np.testing.assert_allclose(by_d.a, by_angle.a, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('{"wavelength (nm)": "0.15406"}', 1.5406),
+        ('{"Wavelength": "1,5406 A"}', 1.5406),
+        ('{"WaveLengthRatio": "0.5", "WaveLengthAlpha1": "1.5406"}', 1.5406),
+        ('{"wavelength": "7.09e-11"}', 0.709),
+    ],
+)
+def test_wavelengths_of_headers_in_their_units(header, expected):
+    scans, _, _ = powders.cycle(1, dirty=False)
+    told = xanes.convert_axis(scans.assign_attrs(header=header), axis="q")
+    assert float(told.wavelength) == pytest.approx(expected)
+
+
+def test_the_wavelength_that_was_used_is_kept():
+    scans, _, _ = powders.cycle(1, dirty=False)
+    wrong = scans.assign_coords(wavelength=((), 0.7, {"units": "Angstrom"}))
+    q = xanes.convert_axis(wrong, axis="q", instrument=TUBE)
+    assert float(q.wavelength) == 1.540593
+    back = xanes.convert_axis(q, axis="two_theta")
+    np.testing.assert_allclose(back.two_theta, scans.two_theta)
+
+
+def test_a_reflection_named_twice_is_one():
+    scans, _, _ = powders.cycle(2, dirty=False)
+    twice = [(0, 0, 3), (1, 0, 4), (1, 0, 4)]
+    with pytest.raises(DataError, match="2 stand alone"):
+        xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE, peaks=twice)
+    with pytest.raises(ArgumentError, match="centring='R'"):
+        xanes.Cell("cubic", a=4.0, centring="R")
+
+
+@pytest.mark.filterwarnings("ignore:sizes are lower limits")
+def test_sizes_of_samples_with_a_wavelength_each():
+    scans, _, _ = powders.cycle(2, dirty=False)
+    one = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
+    both = xr.concat([one, one], "sample").assign_coords(
+        wavelength=("sample", [1.540593, 2 * 1.540593], {"units": "Angstrom"})
+    )
+    alone = xanes.crystallite_size(one, method="scherrer")["size"]
+    found = xanes.crystallite_size(both, method="scherrer")["size"]
+    np.testing.assert_allclose(found[0], alone)
+    np.testing.assert_allclose(found[1], 2 * alone)

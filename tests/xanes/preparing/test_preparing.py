@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 
 SHIFT = np.arange(350.0, 760.0)
 BANDS = [(455, 480), (595, 620)]
@@ -166,14 +166,13 @@ def test_baselines_by_name():
 def test_smoothing_and_scales():
     clean, _, _ = raman(3)
     line = spectra(np.tile(3.0 + 0.5 * SHIFT, (2, 1)))
-    for method in ("savgol", "whittaker"):
-        same = xanes.smooth_spectra(line, method=method).intensity
+    for method in ("savitzky_golay", "whittaker"):
+        same = xanes.smooth(line, width=3.0, method=method)
         np.testing.assert_allclose(same, line, rtol=1e-9)
-    for method in ("savgol", "median", "gaussian", "whittaker"):
-        rough = [
-            float(np.abs(a.diff("shift")).mean())
-            for a in (xanes.smooth_spectra(clean, method=method).intensity, clean)
-        ]
+    assert same.attrs["smoothed"] == "whittaker, 3 1/cm"
+    for method in ("savitzky_golay", "median", "gaussian", "whittaker"):
+        smooth = xanes.smooth(clean, width=3.0, method=method)
+        rough = [float(np.abs(a.diff("shift")).mean()) for a in (smooth, clean)]
         assert rough[0] < 0.7 * rough[1]
     near = {"limits": (560, 640)}
     area = xanes.rescale(clean, method="area", **near).intensity
@@ -184,16 +183,24 @@ def test_smoothing_and_scales():
     np.testing.assert_allclose(snv.intensity.std("shift"), 1.0)
     assert snv.intensity.attrs["units"] == "1"
     assert xanes.rescale(-clean, method="area").intensity.isnull().all()
-    with pytest.raises(ArgumentError, match="window=1"):
-        xanes.smooth_spectra(clean, window=1)
+    with pytest.raises(ArgumentError, match=r"width=0\.9.*range with 4 points"):
+        xanes.smooth(clean, width=0.9, method="savitzky_golay")
+    with pytest.raises(ArgumentError, match="width=500"):
+        xanes.smooth(clean, width=500.0)
     with pytest.raises(ArgumentError, match="values that are all there"):
         xanes.despike(clean.where(clean > 200, np.nan).where(clean["shift"] > 400))
 
 
 @pytest.mark.parametrize(
-    "method", ["despike", "subtract_baseline", "smooth_spectra", "rescale"]
+    ("method", "options"),
+    [
+        ("despike", {}),
+        ("subtract_baseline", {}),
+        ("smooth", {"width": 3.0}),
+        ("rescale", {}),
+    ],
 )
-def test_axes_that_do_not_rise_are_refused_by_name(method):
+def test_axes_that_do_not_rise_are_refused_by_name(method, options):
     clean, _, _ = raman(2)
     order = np.random.default_rng(0).permutation(SHIFT.size)
     twice, missing = SHIFT.copy(), SHIFT.copy()
@@ -201,4 +208,98 @@ def test_axes_that_do_not_rise_are_refused_by_name(method):
     for axis in (SHIFT[order], twice, missing):
         wrong = clean.assign_coords(shift=("shift", axis, {"units": "1/cm"}))
         with pytest.raises(DimensionError, match="'shift' to rise"):
-            getattr(xanes, method)(wrong)
+            getattr(xanes, method)(wrong, **options)
+
+
+def curve(x):
+    return 100 + 0.2 * (x - 550) + 80 * np.exp(-0.5 * ((x - 560) / 20) ** 2)
+
+
+def uneven():
+    """Two axes of one curve: even, and with a third that is ten times as fine."""
+    fine = np.concatenate(
+        [np.arange(400, 540, 1.0), np.arange(540, 580, 0.1), np.arange(580, 700, 1.0)]
+    )
+    return [
+        xr.DataArray(
+            curve(x), {"shift": ("shift", x, {"units": "1/cm"})}, name="intensity"
+        )
+        for x in (np.arange(400, 700, 0.5), fine)
+    ]
+
+
+@pytest.mark.parametrize("method", ["gaussian", "savitzky_golay", "whittaker"])
+def test_smoothing_means_the_same_on_uneven_axes(method):
+    even, fine = (xanes.smooth(a, width=6.0, method=method) for a in uneven())
+    at = np.arange(450.0, 650.0)
+    np.testing.assert_allclose(
+        even.interp(shift=at), fine.interp(shift=at), atol=0.1, rtol=0
+    )
+    assert float(np.abs(even - uneven()[0]).max()) > 1e-3  # it does something
+
+
+def test_gaussian_means_are_those_of_a_dense_sum_beyond_a_block():
+    x = np.cumsum(np.random.default_rng(0).uniform(0.5, 1.5, 700)) + 300
+    y = np.random.default_rng(1).standard_normal(700)
+    array = xr.DataArray(y, {"shift": ("shift", x, {"units": "1/cm"})}, name="counts")
+    for method, height in (
+        ("gaussian", lambda u: np.exp(-0.5 * u**2)),
+        ("lorentzian", lambda u: 1 / (1 + u**2)),
+    ):
+        weights = height((x[:, None] - x) / 4.0) * np.gradient(x)
+        found = xanes.smooth(array, width=4.0, method=method)
+        np.testing.assert_allclose(found, weights @ y / weights.sum(1), atol=1e-12)
+
+
+def test_gaps_do_not_bend_a_parabola_beside_them():
+    x = np.arange(400.0, 500.0)
+    y = (x - 440) ** 2
+    y[[30, 31, 60]] = np.nan
+    array = xr.DataArray(y, {"shift": ("shift", x, {"units": "1/cm"})}, name="counts")
+    found = xanes.smooth(array, width=5.0, method="savitzky_golay")
+    np.testing.assert_allclose(found, y, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["area", "vector", "snv", "range"])
+def test_scales_are_the_same_on_uneven_axes(method):
+    even, fine = (xanes.rescale(a, method=method).scale for a in uneven())
+    np.testing.assert_allclose(even / fine * SIZES.get(method, 1.0), 1.0, rtol=0.01)
+
+
+#: The norm of a vector grows with its points.
+SIZES = {"vector": np.sqrt(660 / 600)}
+
+
+def test_baselines_are_the_same_on_uneven_axes():
+    even, fine = uneven()
+    # Stiffness is that of points as far apart as they are on average.
+    stiff = [1e5, 1e5 * (660 / 600) ** 4]
+    lines = [
+        xanes.subtract_baseline(a, stiffness=s).baseline
+        for a, s in zip((even, fine), stiff, strict=True)
+    ]
+    at = np.arange(420.0, 680.0)
+    np.testing.assert_allclose(
+        lines[0].interp(shift=at), lines[1].interp(shift=at), atol=2.0, rtol=0
+    )
+
+
+def test_what_goes_by_points_refuses_axes_of_unlike_steps():
+    even, fine = uneven()
+    with pytest.raises(DataError, match=r"shift: has steps from 0\.1 to 1.*despike"):
+        xanes.despike(fine)
+    xanes.despike(even)
+    pytest.importorskip("pybaselines")
+    with pytest.raises(DataError, match="'arpls' goes by points"):
+        xanes.subtract_baseline(fine, method="arpls")
+    line = fine.copy(data=3.0 + 0.5 * fine["shift"].values)
+    flat = xanes.subtract_baseline(line, method="modpoly", degree=1)
+    np.testing.assert_allclose(flat.baseline, line, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["despike", "subtract_baseline"])
+def test_missing_values_of_lazy_spectra_are_told_by_name(method):
+    clean, _, _ = raman(6)
+    lazy = clean.where(clean["shift"] != 400.0).chunk(scan=-1)
+    with pytest.raises(DataError, match="chunk lacks 6 values"):
+        getattr(xanes, method)(lazy).compute()

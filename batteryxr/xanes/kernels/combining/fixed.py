@@ -99,7 +99,7 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     n, n_back = len(design.standards), len(design.background)
     results = empty(len(rows), n, n_back)
     for chosen, there in by_pattern(rows):
-        if there.sum() <= n + n_back:
+        if there.sum() <= n + n_back or not _told_apart(design, there):
             continue
         chosen = chosen[rows[chosen][:, there].any(axis=1)]  # zeros: nothing there
         part = design.at(there)
@@ -109,6 +109,14 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
             for target, source in zip(results, found, strict=True):
                 target[some] = source
     return Combined(*(a.reshape((*shape, *a.shape[1:])) for a in results))
+
+
+def _told_apart(design: Design, there: np.ndarray) -> bool:
+    """Tell whether the energies that a spectrum has tell all curves from each other."""
+    if there.all():
+        return True
+    curves = np.concatenate([design.standards, design.background])
+    return int(np.linalg.matrix_rank(curves[:, there])) == len(curves)
 
 
 def _combine(y: np.ndarray, design: Design) -> Combined:
