@@ -163,6 +163,13 @@ def fit(
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)
     if isinstance(constraints.pattern_scale, str):
+        if not closure:
+            raise ArgumentError(
+                "pattern_scale",
+                "estimate",
+                "numbers, or None: without closure the "
+                "weights of a pattern have the intensity in them",
+            )
         constraints = with_levels(data, constraints, n_components or _known(fixed))
     patterns = constrain(data, constraints, errors)
     starts = begin(
