@@ -8,8 +8,11 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import nmf, simulate
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.nmf.kernels.feasible import Scatter, explore
+from batteryxr.simulate import structures
+
+pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 
 
 def two_phases() -> tuple[np.ndarray, np.ndarray]:
@@ -172,3 +175,37 @@ def test_what_is_wrong_is_named(series):
         fit.nmf.bands(noise=-1.0)
     with pytest.raises(DataError, match="stretch"):
         nmf.bands(fit.assign(stretch=1.0))
+
+
+def test_the_bound_is_the_same_in_any_unit():
+    tree = simulate.oxide_series("MnO", n_scans=20, step=0.05, r_range=(1.0, 15.0))
+    pdf = tree["scans"]["pdf"]
+    shifted = nmf.Constraints(shift="minimum")
+    other = (pdf * 100.0).assign_coords(r=0.1 * pdf["r"])
+    other.attrs, other["r"].attrs = {"units": "1/nm2"}, {"units": "nm"}
+    small = (pdf * 2.0**-80).assign_attrs(pdf.attrs)
+    salt = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+    found = [
+        data.nmf.fit(3, constraints=shifted, n_starts=1).nmf.bands(
+            candidates=candidates, steps=400
+        )["bound_curve"]
+        for data in (pdf, other, small)
+        for candidates in (None, {"MnO": salt} if data is not small else None)
+    ]
+    for i, factor in ((2, 100.0), (3, 100.0), (4, 2.0**-80)):
+        np.testing.assert_allclose(found[i].values / factor, found[i % 2], rtol=1e-6)
+
+
+def test_a_scale_that_candidates_cannot_have_is_told():
+    tree = simulate.oxide_series("MnO", n_scans=20, step=0.05, r_range=(1.0, 15.0))
+    pdf = tree["scans"]["pdf"]
+    fit = (
+        (3.0 * pdf)
+        .assign_attrs(pdf.attrs)
+        .nmf.fit(3, constraints=nmf.Constraints(shift="minimum"), n_starts=1)
+    )
+    salt = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+    with pytest.warns(DataQualityWarning, match="their scale is another"):
+        bands = fit.nmf.bands(candidates={"MnO": salt}, steps=400)
+    series = fit["weights"].dot(fit["components"])
+    assert (series >= bands["bound_curve"] - 1e-9).all()
