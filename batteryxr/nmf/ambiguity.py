@@ -11,7 +11,7 @@ import xarray as xr
 
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -33,6 +33,8 @@ _PATTERNS = 4000
 _SHORT = 8
 #: How many patterns that fit stand for one that is not known.
 _TRIED = 5
+#: Lowest singular value of patterns, each of unit norm, that a walk can turn.
+_ALIKE = 1e-9
 
 
 @recorded
@@ -53,7 +55,8 @@ def bands(
     the fit: a phase that never occurs pure dips below any envelope of the data. The
     range narrows as components are fixed. A scan that was fixed has noise, which all
     other components inherit; a component that an earlier step has found is no
-    fact, and moves with the free ones.
+    fact, and moves with the free ones. Windows of presence and known weights of the
+    fit are not held, which is warned of: the range is wider than they allow.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ def bands(
         times that of the densest scan.
     noise
         Standard deviation of a value of the data; None takes the root mean square
-        residual.
+        residual, over what a fit of as many components leaves of noise.
     steps
         Of the walk.
     seed
@@ -87,6 +90,7 @@ def bands(
     DataError
         For a fit with stretched components, which can not be turned into one another.
     """
+    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
     lift, points, here = ground.lift, ground.points, ground.here
@@ -160,6 +164,7 @@ def advise(
     >>> advice = fit.nmf.advise()
     >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
     """
+    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     if ground.errors is None or ground.closure is False:
         raise DataError("result", "no series of ratios; expected a fit under closure")
@@ -194,6 +199,8 @@ def range_width(result: xr.Dataset, steps: int = 3000) -> float:
     """Return the mean range of all ratios of a series, by a short walk; or NaN."""
     ground = _ground(result, lowest(result, "physics", None), None, 0)
     if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
+        return np.nan
+    if not ground.apart:
         return np.nan
     return _mean_width(ground, steps)
 
@@ -232,14 +239,38 @@ class _Ground:
     closure: bool
     rng: np.random.Generator
 
+    @property
+    def held(self) -> np.ndarray:
+        """Return which components do not move, (k,)."""
+        return (self.known == "scan") | (self.known == "pattern")
+
+    @property
+    def apart(self) -> bool:
+        """Tell whether the components that move are told from one another at all."""
+        rows = np.maximum(self.patterns[:, self.points], 0.0)
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        if self.held.all():
+            return True
+        if not (length > 0).all():
+            return False
+        size = np.linalg.svd(rows / length, compute_uv=False)
+        return bool(size[-1] > _ALIKE)
+
     def walk(self, steps: int) -> Range:
         """Return what a walk has seen, components in the unit."""
         from batteryxr.nmf.kernels.feasible import Scatter, explore
 
+        if not self.apart:
+            raise DataError(
+                "result",
+                "has components that are sums of one another, or nothing: their "
+                "ratios can be any",
+                "Fit fewer components.",
+            )
         return explore(
             self.weights,
             np.maximum(self.patterns[:, self.points], 0.0),
-            (self.known == "scan") | (self.known == "pattern"),
+            self.held,
             self.rng,
             closure=self.closure,
             noise=Scatter(self.noise / self.unit, self.errors),
@@ -267,20 +298,18 @@ def _ground(
     if "weights_released" in result:
         names = ("components", "weights", "residual")
         result = result.assign({n: result[f"{n}_released"] for n in names})
-    if noise is None:
-        noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
     closure = bool(result.attrs.get("closure", 1))
     lift = lift if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
-    weights = result["weights"].transpose("component", ...)
     points = np.asarray(np.isfinite(patterns).all(axis=0))
-    many = weights[0].size > _PATTERNS
-    if many:
-        flat = _outline(weights, rng)
-    else:
-        flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
+    every = result["weights"].size // len(patterns)
+    many = every > _PATTERNS
+    flat, rest = _outline(result, rng) if many else _whole(result)
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
+    if noise is None:
+        shape = every if many else int(here.sum()), int(points.sum())
+        noise = rest / np.sqrt(_left(known, shape, closure=closure))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
     return _Ground(
         patterns=patterns / unit,
@@ -295,6 +324,15 @@ def _ground(
         closure=closure,
         rng=rng,
     )
+
+
+def _tell_of_windows(result: xr.Dataset) -> None:
+    """Warn where more was known to the fit than ranges hold."""
+    if known := result.attrs.get("known_weights"):
+        warn_quality(
+            f"windows of presence and known weights ({known}) are not held: the range "
+            "is wider than they allow."
+        )
 
 
 def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
@@ -409,16 +447,45 @@ def _with_noise(
     }
 
 
-def _outline(weights: xr.DataArray, rng: np.random.Generator) -> np.ndarray:
-    """Return the outermost weights (k, patterns), block by block, without gaps."""
+def _left(known: np.ndarray, shape: tuple[int, int], *, closure: bool) -> float:
+    """Return which share of the squared noise a factorisation leaves as residual.
+
+    Components that are free, or a scan, take as many patterns of it; the weights take
+    as many points of each pattern.
+    """
+    samples, points = shape
+    taken = int((known != "pattern").sum()) / max(samples, 1)
+    also = (len(known) - int(closure)) / max(points, 1)
+    return max((1.0 - taken) * (1.0 - also), 0.1)
+
+
+def _whole(result: xr.Dataset) -> tuple[np.ndarray, float]:
+    """Return all weights (k, patterns), and the root mean square residual."""
+    both = result[["weights", "residual"]].compute()
+    weights = both["weights"].transpose("component", ...)
+    flat = weights.values.reshape(len(weights), -1).astype(np.float64)
+    return flat, float(np.sqrt((both["residual"].astype(np.float64) ** 2).mean()))
+
+
+def _outline(result: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return the outermost weights (k, patterns) without gaps, and the residual.
+
+    Reads once, block by block.
+    """
+    weights = result["weights"].transpose("component", ...)
     found = np.empty((weights.sizes["component"], 0))
-    for (block,) in stream(weights, dim=str(weights.dims[1])):
+    square, count = 0.0, 0
+    # One number where what was found has been freed.
+    level = result["residual"].broadcast_like(weights.isel(component=0, drop=True))
+    for block, rest in stream(weights, level, dim=str(weights.dims[1])):
+        left = rest[np.isfinite(rest)].astype(np.float64)
+        square, count = square + float(left @ left), count + left.size
         columns = np.moveaxis(block, 1, 0).reshape(len(found), -1)
         columns = columns[:, np.isfinite(columns).all(axis=0)].astype(np.float64)
         found = np.concatenate([found, columns], axis=1)
         if found.shape[1] > _PATTERNS:
             found = found[:, _outermost(found, rng)]
-    return found
+    return found, float(np.sqrt(square / max(count, 1)))
 
 
 def _outermost(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

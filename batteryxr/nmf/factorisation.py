@@ -198,7 +198,7 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
-    if block is not None and given is not None:
+    if block is not None and (given is not None or constraints.weight_smoothness):
         result = as_constrained(result, block, factors, order)
     if block is not None and closure and patterns.series:
         dim = patterns.samples[0]
@@ -215,10 +215,12 @@ def fit(
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
     }
+    if held := [*(constraints.presence or {}), *(constraints.weights or {})]:
+        result.attrs["known_weights"] = ", ".join(dict.fromkeys(held))
     if closure and patterns.series and block is not None:
         result = _with_width(result)
     _warn_of_starts(factors, max_iter)
-    _warn_of_components(result, factors)
+    _warn_of_components(result, factors, order)
     return result
 
 
@@ -347,7 +349,9 @@ def _warn_of_starts(factors: Factors, max_iter: int) -> None:
         )
 
 
-def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
+def _warn_of_components(
+    result: xr.Dataset, factors: Factors, order: np.ndarray
+) -> None:
     """Warn of components that are one, or that the data do not have."""
     names = [str(n) for n in result["component"].values]
     free = ~result["fixed"].values
@@ -361,9 +365,9 @@ def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
                     f"{likeness[a, b]:.5f}): fewer components would do."
                 )
     if result.attrs["scale"] == "closure" and factors.weights is not None:
-        weights = result["weights"]
-        top = weights.max([d for d in weights.dims if d != "component"])
-        for name, value in zip(names, top.values, strict=True):
+        # Those of the solver: those of the result may be lazy.
+        top = np.nanmax(factors.weights, axis=1)[order]
+        for name, value in zip(names, top, strict=True):
             if value < 0.02:
                 warn_quality(
                     f"{name} has a negligible ratio, at most {value:.3f}: fewer "

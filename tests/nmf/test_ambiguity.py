@@ -209,3 +209,63 @@ def test_a_scale_that_candidates_cannot_have_is_told():
         bands = fit.nmf.bands(candidates={"MnO": salt}, steps=400)
     series = fit["weights"].dot(fit["components"])
     assert (series >= bands["bound_curve"] - 1e-9).all()
+
+
+def test_noise_that_few_scans_took_is_given_back():
+    """Of eight scans three components explain much of the noise too."""
+    rng = np.random.default_rng(0)
+    axis = np.linspace(0, 10, 300)
+    pure = [np.exp(-0.5 * (axis - c) ** 2) + 0.2 for c in (3.0, 5.0, 7.0)]
+    found = []
+    for _ in range(10):
+        share = rng.dirichlet(np.ones(3), 8)
+        share[:3] = np.eye(3)
+        data = xr.DataArray(
+            share @ np.array(pure) + rng.normal(0, 0.01, (8, 300)),
+            dims=("scan", "energy"),
+            coords={"energy": axis},
+            attrs={"units": "1"},
+        )
+        fit = data.nmf.fit(3, fixed={"a": 0, "b": 1, "c": 2})
+        found.append(fit.nmf.bands(steps=400).attrs["noise"])
+    assert np.mean(found) == pytest.approx(0.01, rel=0.03)
+
+
+def test_images_are_read_once(stack, monkeypatch):
+    from batteryxr.core.blocks import is_lazy
+    from batteryxr.nmf import ambiguity
+
+    monkeypatch.setattr(ambiguity, "_PATTERNS", 400)
+    fit = nmf.fit(stack.data, 3, closure=False)
+    seen = []
+
+    def read(weights, residual):
+        seen.append(weights.shape)
+        return weights, residual
+
+    lazy = fit.chunk({"y": 16})
+    w, res = xr.apply_ufunc(
+        read,
+        lazy["weights"],
+        lazy["residual"],
+        input_core_dims=[["component"], []],
+        output_core_dims=[["component"], []],
+        dask="parallelized",
+        output_dtypes=[np.float32, np.float32],
+    )
+    lazy = lazy.assign(
+        weights=w.transpose("component", "y", "x").assign_attrs(fit["weights"].attrs),
+        residual=res.assign_attrs(fit["residual"].attrs),
+    )
+    seen.clear()
+    bands = nmf.bands(lazy, steps=400)
+    assert len(seen) == 3
+    assert is_lazy(bands["weights_low"])
+
+
+def test_components_that_are_one_are_refused(series):
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
+    rows = fit["components"].values.copy()
+    rows[1] = rows[0]
+    with pytest.raises(DataError, match="sums of one another"):
+        nmf.bands(fit.assign(components=fit["components"].copy(data=rows)))

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 AXIS = np.linspace(0.0, 10.0, 150)
@@ -102,3 +102,23 @@ def test_what_cannot_be_is_named():
     wrong = xr.DataArray(np.zeros(150), dims="energy")
     with pytest.raises(ArgumentError, match="along 'scan'"):
         data.nmf.fit(2, constraints=nmf.Constraints(weights={"a": wrong}))
+
+
+def test_what_bounds_the_weights_bounds_no_range_and_is_told():
+    known = nmf.Constraints(presence={"a": (0, 18), "b": (0, 39), "c": (18, 39)})
+    data = series()
+    found = data.nmf.fit(4, constraints=known, errors=0.003)
+    assert found.attrs["known_weights"] == "a, b, c"
+    with pytest.warns(DataQualityWarning, match=r"known weights \(a, b, c\) are not"):
+        found.nmf.bands(steps=400)
+    model = found["weights"].values @ found["components"].values
+    rest = ((data.values - model) ** 2).mean(axis=1)
+    np.testing.assert_allclose(found["chi2"], rest / 0.003**2, rtol=1e-6)
+
+
+def test_residuals_are_those_of_smooth_weights():
+    data = series(0.02)
+    found = data.nmf.fit(3, constraints=nmf.Constraints(weight_smoothness=30.0))
+    model = found["weights"].values @ found["components"].values
+    rest = np.sqrt(((data.values - model) ** 2).mean(axis=1))
+    np.testing.assert_allclose(found["residual"], rest, rtol=1e-6)
