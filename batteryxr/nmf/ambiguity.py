@@ -302,14 +302,14 @@ def _ground(
     lift = lift if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
     points = np.asarray(np.isfinite(patterns).all(axis=0))
-    every = result["weights"].size // len(patterns)
-    many = every > _PATTERNS
+    many = result["weights"].size > len(patterns) * _PATTERNS
     flat, rest = _outline(result, rng) if many else _whole(result)
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
     if noise is None:
-        shape = every if many else int(here.sum()), int(points.sum())
-        noise = rest / np.sqrt(_left(known, shape, closure=closure))
+        # Of so many patterns components take next to nothing.
+        left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
+        noise = rest / float(np.sqrt(left))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
     return _Ground(
         patterns=patterns / unit,
@@ -447,16 +447,22 @@ def _with_noise(
     }
 
 
-def _left(known: np.ndarray, shape: tuple[int, int], *, closure: bool) -> float:
-    """Return which share of the squared noise a factorisation leaves as residual.
+def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
+    """Return what share of the squared noise a factorisation leaves as residual.
 
-    Components that are free, or a scan, take as many patterns of it; the weights take
-    as many points of each pattern.
+    Free components take as many patterns of it, and weights as many points of each
+    pattern. A scan that is fixed is left nothing of its own, and what it has of noise
+    is in all others.
     """
-    samples, points = shape
-    taken = int((known != "pattern").sum()) / max(samples, 1)
+    scan = known == "scan"
+    free = ~scan & (known != "pattern")
+    w, s = weights[free], weights[scan]
+    rows = float(weights.shape[1] - free.sum() - 2 * scan.sum()) + float((s**2).sum())
+    if free.any() and scan.any():
+        both = w @ s.T
+        rows -= float(np.trace(both.T @ np.linalg.pinv(w @ w.T, hermitian=True) @ both))
     also = (len(known) - int(closure)) / max(points, 1)
-    return max((1.0 - taken) * (1.0 - also), 0.1)
+    return max(rows / max(weights.shape[1], 1) * (1.0 - also), 0.1)
 
 
 def _whole(result: xr.Dataset) -> tuple[np.ndarray, float]:
