@@ -222,7 +222,7 @@ class _Ground:
     known
         (k,) what each component is.
     errors
-        (k, k) as of `inherited`; None for images.
+        (k, k) their covariance by noise of variance one; None for images.
     noise
         Standard deviation of a value of the data.
     """
@@ -319,7 +319,7 @@ def _ground(
         points=points,
         lift=lift,
         known=known,
-        errors=None if many else inherited(flat[:, here], known),
+        errors=None if many else _errors(flat[:, here], known),
         noise=float(noise),
         closure=closure,
         rng=rng,
@@ -347,34 +347,6 @@ def knowledge(result: xr.Dataset) -> np.ndarray:
     if "origin" in result:
         return np.array(ORIGINS)[result["origin"].values]
     return np.where(result["fixed"].values, "pattern", "free")
-
-
-def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the covariance of components by noise of variance one, (k, k).
-
-    Free components are found by least squares. They have the noise of the patterns,
-    averaged, and carry that of every scan that is fixed in proportion to how much of
-    it there was where they are.
-
-    Parameters
-    ----------
-    weights
-        (k, samples).
-    known
-        (k,) what each is; what was found is free.
-    """
-    scan = known == "scan"
-    free = ~scan & (known != "pattern")
-    out = np.zeros((len(weights), len(weights)))
-    out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
-    if not free.any():
-        return out
-    own = np.linalg.pinv(weights[free] @ weights[free].T, hermitian=True)
-    carried = own @ weights[free] @ weights[scan].T
-    out[np.ix_(free, free)] = own + carried @ carried.T
-    out[np.ix_(free, scan)] = -carried
-    out[np.ix_(scan, free)] = -carried.T
-    return out
 
 
 def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
@@ -447,22 +419,24 @@ def _with_noise(
     }
 
 
-def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
-    """Return what share of the squared noise a factorisation leaves as residual.
+def _errors(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the covariance of components by noise of variance one, (k, k)."""
+    from batteryxr.nmf.kernels.feasible import inherited
 
-    Free components take as many patterns of it, and weights as many points of each
-    pattern. A scan that is fixed is left nothing of its own, and what it has of noise
-    is in all others.
-    """
+    return inherited(weights, *_kinds(known))
+
+
+def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
+    """Return what share of the squared noise a factorisation leaves as residual."""
+    from batteryxr.nmf.kernels.feasible import left_over
+
+    return left_over(weights, *_kinds(known), points, closure=closure)
+
+
+def _kinds(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which components are scans, and which are free or were found."""
     scan = known == "scan"
-    free = ~scan & (known != "pattern")
-    w, s = weights[free], weights[scan]
-    rows = float(weights.shape[1] - free.sum() - 2 * scan.sum()) + float((s**2).sum())
-    if free.any() and scan.any():
-        both = w @ s.T
-        rows -= float(np.trace(both.T @ np.linalg.pinv(w @ w.T, hermitian=True) @ both))
-    also = (len(known) - int(closure)) / max(points, 1)
-    return max(rows / max(weights.shape[1], 1) * (1.0 - also), 0.1)
+    return scan, ~scan & (known != "pattern")
 
 
 def _whole(result: xr.Dataset) -> tuple[np.ndarray, float]:
