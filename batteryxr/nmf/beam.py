@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.nmf.data import lay_out, weigh
 
 if TYPE_CHECKING:
@@ -114,13 +114,21 @@ def flag_drift(
     return result.assign(flag=told.assign_attrs(flag.attrs))
 
 
-def with_levels(data: Several, constraints: Constraints, n: int) -> Constraints:
+def with_levels(
+    data: Several, constraints: Constraints, n: int, *, closure: bool
+) -> Constraints:
     """Return constraints in which the intensity of each pattern is estimated.
 
     In a series of n phases whose ratios sum to one some combination of the first n
     scores is the same number in every scan. The combination that is so in most scans
     tells the intensity of the others, up to what could be a change of ratios as well.
     """
+    if not closure:
+        raise ArgumentError(
+            "pattern_scale",
+            "estimate",
+            "numbers, or None: without closure the weights have the intensity in them",
+        )
     patterns = lay_out(data, constraints.signal)
     if not patterns.series or not patterns.held:
         raise DataError(

@@ -17,7 +17,13 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
-from batteryxr.nmf.constraints import Constraints, constrain, with_profiles
+from batteryxr.nmf.constraints import (
+    OF_FIT,
+    PENALTIES,
+    Constraints,
+    constrain,
+    with_profiles,
+)
 from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.results import arrange, as_constrained, label_result, labelled
 from batteryxr.nmf.solving import (
@@ -163,19 +169,14 @@ def fit(
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)
     if isinstance(constraints.pattern_scale, str):
-        if not closure:
-            raise ArgumentError(
-                "pattern_scale",
-                "estimate",
-                "numbers, or None: without closure the "
-                "weights of a pattern have the intensity in them",
-            )
-        constraints = with_levels(data, constraints, n_components or _known(fixed))
+        n = n_components or _known(fixed)
+        constraints = with_levels(data, constraints, n, closure=closure)
     patterns = constrain(data, constraints, errors)
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
     starts, given = with_profiles(patterns, starts, constraints)
+    _refuse_unheld(constraints, how.kind)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
@@ -214,9 +215,7 @@ def fit(
         "solver": how.kind,
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
-    }
-    if held := [*(constraints.presence or {}), *(constraints.weights or {})]:
-        result.attrs["known_weights"] = ", ".join(dict.fromkeys(held))
+    } | _known_weights(constraints)
     if closure and patterns.series and block is not None:
         result = _with_width(result)
     _warn_of_starts(factors, max_iter)
@@ -243,9 +242,25 @@ def _known(fixed: Fixed) -> int:
     return len(fixed or ()) or 1
 
 
+def _known_weights(constraints: Constraints) -> dict[str, str]:
+    """Return what the result says of weights that were known."""
+    names = [*(constraints.presence or {}), *(constraints.weights or {})]
+    return {"known_weights": ", ".join(dict.fromkeys(names))} if names else {}
+
+
+def _refuse_unheld(constraints: Constraints, kind: str) -> None:
+    """Raise for what a solver that refines nothing would pass over."""
+    if kind == "pure":
+        constraints.refuse("solver='pure'", *PENALTIES, *OF_FIT)
+
+
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
     """Raise for penalties that the data do not allow."""
     strengths = constraints.penalties
+    if not held and constraints.robust:
+        raise ArgumentError(
+            "robust", True, "False for a stack that is read in passes", "Mask spikes."
+        )
     if not held and any(strengths.values()):
         raise ArgumentError(
             "constraints",

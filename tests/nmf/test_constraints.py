@@ -122,3 +122,16 @@ def test_residuals_are_those_of_smooth_weights():
     model = found["weights"].values @ found["components"].values
     rest = np.sqrt(((data.values - model) ** 2).mean(axis=1))
     np.testing.assert_allclose(found["residual"], rest, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        nmf.Constraints(robust=True),
+        nmf.Constraints(presence={"a": (0, 18)}),
+        nmf.Constraints(sparsity=0.1),
+    ],
+)
+def test_what_refines_nothing_knows_no_constraints(constraints):
+    with pytest.raises(ArgumentError, match="pure"):
+        series().nmf.fit(3, solver="pure", constraints=constraints)
