@@ -15,6 +15,7 @@ from batteryxr.core.labels import matched
 from batteryxr.core.provenance import replayable
 from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
+from batteryxr.nmf.starting import tell_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -194,6 +195,10 @@ def with_profiles(
                 f"presence[{name!r}]",
                 (first, last),
                 f"two scans between 0 and {patterns.n_samples - 1}",
+            )
+        for number in (first, last):
+            tell_place(
+                patterns.data, patterns.samples[0], number, f"presence[{name!r}]"
             )
         outside = np.ones(patterns.n_samples, dtype=bool)
         outside[first : last + 1] = False

@@ -174,3 +174,13 @@ def test_without_closure_no_intensity_is_estimated():
     estimate = nmf.Constraints(pattern_scale="estimate")
     with pytest.raises(ArgumentError, match="pattern_scale"):
         nmf.fit(spectra(), 2, closure=False, constraints=estimate)
+
+
+def test_a_place_that_is_the_label_of_another_scan_is_told():
+    data = spectra().isel(scan=slice(5, 20))
+    with pytest.warns(DataQualityWarning, match="the one labelled 11"):
+        nmf.fit(data, 2, fixed={"a": 6}, n_starts=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*labelled")
+        nmf.fit(data, 2, fixed={"a": 0, "b": -1}, n_starts=1)
+        nmf.fit(spectra(), 2, fixed={"a": 6}, n_starts=1)

@@ -149,7 +149,7 @@ def test_errors_that_cannot_be_are_refused():
     for wrong in (-1.0, np.nan):
         errors = xr.full_like(data, 0.1)
         errors[0, 5] = wrong
-        with pytest.raises(DataError, match="errors.*1 of 260 values"):
+        with pytest.raises(DataError, match=r"errors.*1 of 260 values"):
             nmf.identify(
                 data,
                 candidates=[CRYSTALS["MnO"]],
