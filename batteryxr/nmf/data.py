@@ -71,7 +71,7 @@ class Patterns:
 
     @property
     def whole(self) -> xr.DataArray:
-        """The data as they were before a shift was subtracted."""
+        """Return the data as they were before a shift was subtracted."""
         return self.data if self.unshifted is None else self.unshifted
 
 

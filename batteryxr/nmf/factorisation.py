@@ -175,7 +175,7 @@ def fit(
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
-    starts, given = with_profiles(patterns, starts, constraints)
+    starts, given = with_profiles(patterns, starts, constraints, closure=closure)
     _refuse_unheld(constraints, how.kind)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind

@@ -71,7 +71,7 @@ class Starts:
 
     @property
     def is_fixed(self) -> np.ndarray:
-        """Which components are fixed, (n,)."""
+        """Return which components are fixed, (n,)."""
         return np.arange(self.n) < len(self.names)
 
     def at(self, points: np.ndarray) -> Starts:

@@ -135,3 +135,19 @@ def test_residuals_are_those_of_smooth_weights():
 def test_what_refines_nothing_knows_no_constraints(constraints):
     with pytest.raises(ArgumentError, match="pure"):
         series().nmf.fit(3, solver="pure", constraints=constraints)
+
+
+def test_a_window_and_a_profile_of_one_component_hold_both():
+    values = np.full(40, np.nan)
+    values[0] = 0.8
+    binder = xr.DataArray(np.full(40, 0.2), dims="scan")
+    known = nmf.Constraints(
+        presence={"a": (0, 18)},
+        weights={"a": xr.DataArray(values, dims="scan"), "binder": binder},
+    )
+    found = series().nmf.fit(4, constraints=known, n_starts=1)
+    of_a = found["weights"].sel(component="a").values
+    assert of_a[0] == pytest.approx(0.8, abs=1e-12)
+    assert (of_a[19:] == 0).all()
+    with pytest.raises(ArgumentError, match="None without closure"):
+        series().nmf.fit(4, closure=False, constraints=known)

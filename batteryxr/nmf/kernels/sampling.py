@@ -238,7 +238,7 @@ class _State:
         return self.data.misfit(self.w, self.h, self.data.for_components(self.w))
 
     def _rescale(self) -> None:
-        """Without closure the scale is shared freely: components get unit norm."""
+        """Scale components to unit norm: without closure the scale is shared freely."""
         norm = np.linalg.norm(self.h, axis=1)
         norm = np.where(self.free & (norm > 0), norm, 1.0)[:, None]
         self.h /= norm
