@@ -99,7 +99,7 @@ class Constraints:
 
     @property
     def shift_kind(self) -> str:
-        """Return what the result says of the shift: its word, curve, constant or none."""
+        """Return the kind of the shift: its word, curve, constant or none."""
         if self.shift is None or isinstance(self.shift, str):
             return self.shift or "none"
         return "curve" if isinstance(self.shift, xr.DataArray) else "constant"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import stream
 from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_quality
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _DENSER = 1.15
 #: Nearer than this noise and ripples tell more than density (Angstrom).
 _NEAR = 1.0
+#: Patterns that are put together at once.
+_AT_ONCE = 4096
 #: A fraction of the squared signal in negative values that noise may have.
 NOISE = 2e-3
 
@@ -234,6 +237,14 @@ def _densest(result: xr.Dataset, r: np.ndarray) -> float:
     far = r >= _NEAR
     if not far.any():
         raise DataError("r", f"no distance of {_NEAR} Angstrom and more")
-    series = xr.dot(result["weights"], result["components"], dim="component")
-    slope = -series.transpose(..., "r").values[..., far] / (4 * np.pi * r[far])
-    return max(float(np.nanmax(slope)), 1e-3 * float(np.nanmax(np.abs(slope))))
+    rows = result["components"].transpose("component", "r").values[:, far]
+    rows = -np.nan_to_num(rows) / (4 * np.pi * r[far])
+    weights = result["weights"].transpose(..., "component")
+    highest = largest = 0.0
+    for (block,) in stream(weights, dim=str(weights.dims[0])):
+        flat = np.nan_to_num(block.reshape(-1, len(rows)))
+        for start in range(0, len(flat), _AT_ONCE):
+            slope = flat[start : start + _AT_ONCE] @ rows
+            highest = max(highest, float(slope.max()))
+            largest = max(largest, float(np.abs(slope).max()))
+    return max(highest, 1e-3 * largest)
