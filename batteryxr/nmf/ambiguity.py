@@ -50,12 +50,12 @@ def bands(
     """Return the range of every weight and component that fits as well as the result.
 
     Reads weights and residuals of the result once, weights of G(r) twice; the ranges of
-    an image stay lazy. All factorisations with the same product, and nothing below zero beyond noise, are
-    walked by hit-and-run. "Below" is below what physics allows, not below the shift of
-    the fit: a phase that never occurs pure dips below any envelope of the data. The
-    range narrows as components are fixed. A scan that was fixed has noise, which all
-    other components inherit; a component that an earlier step has found is no
-    fact, and moves with the free ones. Windows of presence and known weights of the
+    an image stay lazy. All factorisations with the same product, and nothing below zero
+    beyond noise, are walked by hit-and-run. "Below" is below what physics allows, not
+    below the shift of the fit: a phase that never occurs pure dips below any envelope
+    of the data. The range narrows as components are fixed. A scan that was fixed has
+    noise, which all other components inherit; a component that an earlier step has
+    found is no fact, and moves with the free ones. Windows of presence and known weights of the
     fit are not held, which is warned of: the range is wider than they allow.
 
     Parameters
