@@ -55,8 +55,9 @@ def bands(
     below the shift of the fit: a phase that never occurs pure dips below any envelope
     of the data. The range narrows as components are fixed. A scan that was fixed has
     noise, which all other components inherit; a component that an earlier step has
-    found is no fact, and moves with the free ones. Windows of presence and known weights of the
-    fit are not held, which is warned of: the range is wider than they allow.
+    found is no fact, and moves with the free ones. Windows of presence and known
+    weights of the fit are not held, which is warned of: the range is wider than they
+    allow.
 
     Parameters
     ----------
