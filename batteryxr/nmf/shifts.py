@@ -22,6 +22,7 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine
 from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.joining import in_units_of
 from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Pat
     """
     points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
-        shift = matched(patterns.data, shift, argument="shift")
+        shift = matched(
+            patterns.data, in_units_of(patterns.data, shift), argument="shift"
+        )
         if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(
                 f"shift has the dimensions {dict(shift.sizes)}; expected "
@@ -186,7 +189,8 @@ def lowest(
     used = result["shift_curve"].values.astype(np.float64)
     (signal,) = result["shift_curve"].dims
     if isinstance(shift, xr.DataArray):
-        shift = matched(result["components"], shift, argument="shift")
+        known = result["components"]
+        shift = matched(known, in_units_of(known, shift), argument="shift")
         if shift.dims != (signal,):
             raise DimensionError(f"shift has {shift.dims}; expected {(signal,)}.")
         if not np.isfinite(shift.values).all():

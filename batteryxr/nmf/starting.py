@@ -15,6 +15,7 @@ from batteryxr.core.errors import (
     warn_quality,
 )
 from batteryxr.core.labels import matched
+from batteryxr.nmf.joining import in_units_of
 from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"{where} has the dimensions {pattern.dims}; expected "
             f"{(signal,)}, a single pattern."
         )
-    pattern = matched(data, pattern, argument=where)
+    pattern = matched(data, in_units_of(data, pattern), argument=where)
     values = pattern.values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(
