@@ -89,8 +89,8 @@ def metropolis(
     xarray.Dataset
         As of `fit`, of the best chain refined to the nearest optimum, and ``weights``
         and ``components`` with ``_error`` (root mean square distance of the draws from
-        it), ``_low`` and ``_high`` (the range of all that fits alike, and three
-        standard deviations of noise). ``weights_quantiles`` (quantile) of the draws,
+        it, the noise of fixed scans included), ``_low`` and ``_high`` (the range of all
+        that fits alike, and three standard deviations of noise). ``weights_quantiles`` (quantile) of the draws,
         for which all that fits alike is equally likely: the truth lies between low and
         high, but may well be near an end. ``rhat`` and ``effective_draws`` of each
         weight, near 1 and large where the chains have converged. Of each ``chain``:
