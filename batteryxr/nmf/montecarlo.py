@@ -90,9 +90,10 @@ def metropolis(
         As of `fit`, of the best chain refined to the nearest optimum, and ``weights``
         and ``components`` with ``_error`` (root mean square distance of the draws from
         it, the noise of fixed scans included), ``_low`` and ``_high`` (the range of all
-        that fits alike, and three standard deviations of noise). ``weights_quantiles`` (quantile) of the draws,
-        for which all that fits alike is equally likely: the truth lies between low and
-        high, but may well be near an end. ``rhat`` and ``effective_draws`` of each
+        that fits alike, and three standard deviations of noise).
+        ``weights_quantiles`` (quantile) of the draws, for which all that fits alike is
+        equally likely: the truth lies between low and high, but may well be near an
+        end. ``rhat`` and ``effective_draws`` of each
         weight, near 1 and large where the chains have converged. Of each ``chain``:
         ``chain_weights``, ``chain_components``, ``chain_error``, ``chain_similarity``
         (to the best), ``chain_acceptance`` and ``chain_excess``, the mean misfit of its
