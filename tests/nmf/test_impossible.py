@@ -183,4 +183,4 @@ def test_a_place_that_is_the_label_of_another_scan_is_told():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*labelled")
         nmf.fit(data, 2, fixed={"a": 0, "b": -1}, n_starts=1)
-        nmf.fit(spectra(), 2, fixed={"a": 6}, n_starts=1)
+        nmf.fit(spectra(), 2, fixed={"a": 0, "b": 24}, n_starts=1)

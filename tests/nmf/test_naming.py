@@ -111,8 +111,7 @@ def test_a_scan_of_noise_does_not_spoil_those_after_it():
     data = rows(*values).rename(component="scan") + rng.normal(0, 0.02, (5, R.size))
     with pytest.warns(DataQualityWarning, match="of 5 fits ended at a bound"):
         wrong = nmf.refine_along(
-            rows(pattern("MnO", strain=0.06)).rename(component="scan")
-            + np.zeros((5, 1)),
+            rows(*[pattern("MnO", strain=0.06)] * 5).rename(component="scan"),
             candidate=CRYSTALS["MnO"],
             instrument=INSTRUMENT,
         )
