@@ -140,7 +140,7 @@ def with_levels(
     x = patterns.data.values.reshape(-1, patterns.n_points).astype(np.float64)
     finite = np.isfinite(x)
     x, finite = x[:, finite.any(axis=0)], finite[:, finite.any(axis=0)]
-    good = finite.all(axis=1) & (x.shape[1] > 0)
+    good = np.asarray(finite.all(axis=1) & (x.shape[1] > 0))
     if good.sum() <= n:
         raise DataError("data", f"fewer than {n + 1} patterns without gaps")
     level = _levels(x, finite, good, n)
