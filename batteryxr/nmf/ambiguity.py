@@ -11,7 +11,7 @@ import xarray as xr
 
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -33,6 +33,8 @@ _PATTERNS = 4000
 _SHORT = 8
 #: How many patterns that fit stand for one that is not known.
 _TRIED = 5
+#: Lowest singular value of patterns, each of unit norm, that a walk can turn.
+_ALIKE = 1e-9
 
 
 @recorded
@@ -47,13 +49,15 @@ def bands(
 ) -> xr.Dataset:
     """Return the range of every weight and component that fits as well as the result.
 
-    Reads the weights of the result once; the ranges of an image stay lazy. All
-    factorisations with the same product, and nothing below zero beyond noise, are
-    walked by hit-and-run. "Below" is below what physics allows, not below the shift of
-    the fit: a phase that never occurs pure dips below any envelope of the data. The
-    range narrows as components are fixed. A scan that was fixed has noise, which all
-    other components inherit; a component that an earlier step has found is no
-    fact, and moves with the free ones.
+    Reads weights and residuals of the result once, weights of G(r) twice; the ranges of
+    an image stay lazy. All factorisations with the same product, and nothing below zero
+    beyond noise, are walked by hit-and-run. "Below" is below what physics allows, not
+    below the shift of the fit: a phase that never occurs pure dips below any envelope
+    of the data. The range narrows as components are fixed. A scan that was fixed has
+    noise, which all other components inherit; a component that an earlier step has
+    found is no fact, and moves with the free ones. Windows of presence and known
+    weights of the fit are not held, which is warned of: the range is wider than they
+    allow.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ def bands(
         times that of the densest scan.
     noise
         Standard deviation of a value of the data; None takes the root mean square
-        residual.
+        residual, over what a fit of as many components leaves of noise.
     steps
         Of the walk.
     seed
@@ -87,6 +91,7 @@ def bands(
     DataError
         For a fit with stretched components, which can not be turned into one another.
     """
+    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
     lift, points, here = ground.lift, ground.points, ground.here
@@ -160,6 +165,7 @@ def advise(
     >>> advice = fit.nmf.advise()
     >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
     """
+    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     if ground.errors is None or ground.closure is False:
         raise DataError("result", "no series of ratios; expected a fit under closure")
@@ -195,6 +201,8 @@ def range_width(result: xr.Dataset, steps: int = 3000) -> float:
     ground = _ground(result, lowest(result, "physics", None), None, 0)
     if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
         return np.nan
+    if not ground.apart:
+        return np.nan
     return _mean_width(ground, steps)
 
 
@@ -215,7 +223,7 @@ class _Ground:
     known
         (k,) what each component is.
     errors
-        (k, k) as of `inherited`; None for images.
+        (k, k) their covariance by noise of variance one; None for images.
     noise
         Standard deviation of a value of the data.
     """
@@ -232,14 +240,38 @@ class _Ground:
     closure: bool
     rng: np.random.Generator
 
+    @property
+    def held(self) -> np.ndarray:
+        """Return which components do not move, (k,)."""
+        return (self.known == "scan") | (self.known == "pattern")
+
+    @property
+    def apart(self) -> bool:
+        """Tell whether the components that move are told from one another at all."""
+        rows = np.maximum(self.patterns[:, self.points], 0.0)
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        if self.held.all():
+            return True
+        if not (length > 0).all():
+            return False
+        size = np.linalg.svd(rows / length, compute_uv=False)
+        return bool(size[-1] > _ALIKE)
+
     def walk(self, steps: int) -> Range:
         """Return what a walk has seen, components in the unit."""
         from batteryxr.nmf.kernels.feasible import Scatter, explore
 
+        if not self.apart:
+            raise DataError(
+                "result",
+                "has components that are sums of one another, or nothing: their "
+                "ratios can be any",
+                "Fit fewer components.",
+            )
         return explore(
             self.weights,
             np.maximum(self.patterns[:, self.points], 0.0),
-            (self.known == "scan") | (self.known == "pattern"),
+            self.held,
             self.rng,
             closure=self.closure,
             noise=Scatter(self.noise / self.unit, self.errors),
@@ -267,20 +299,18 @@ def _ground(
     if "weights_released" in result:
         names = ("components", "weights", "residual")
         result = result.assign({n: result[f"{n}_released"] for n in names})
-    if noise is None:
-        noise = float(np.sqrt((result["residual"].astype(np.float64) ** 2).mean()))
     closure = bool(result.attrs.get("closure", 1))
     lift = lift if closure else 0.0
     patterns = result["components"].transpose("component", ...).values - lift
-    weights = result["weights"].transpose("component", ...)
     points = np.asarray(np.isfinite(patterns).all(axis=0))
-    many = weights[0].size > _PATTERNS
-    if many:
-        flat = _outline(weights, rng)
-    else:
-        flat = weights.values.reshape(len(patterns), -1).astype(np.float64)
+    many = result["weights"].size > len(patterns) * _PATTERNS
+    flat, rest = _outline(result, rng) if many else _whole(result)
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
+    if noise is None:
+        # Of so many patterns components take next to nothing.
+        left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
+        noise = rest / float(np.sqrt(left))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
     return _Ground(
         patterns=patterns / unit,
@@ -290,11 +320,20 @@ def _ground(
         points=points,
         lift=lift,
         known=known,
-        errors=None if many else inherited(flat[:, here], known),
+        errors=None if many else _errors(flat[:, here], known),
         noise=float(noise),
         closure=closure,
         rng=rng,
     )
+
+
+def _tell_of_windows(result: xr.Dataset) -> None:
+    """Warn where more was known to the fit than ranges hold."""
+    if known := result.attrs.get("known_weights"):
+        warn_quality(
+            f"windows of presence and known weights ({known}) are not held: the range "
+            "is wider than they allow."
+        )
 
 
 def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
@@ -309,34 +348,6 @@ def knowledge(result: xr.Dataset) -> np.ndarray:
     if "origin" in result:
         return np.array(ORIGINS)[result["origin"].values]
     return np.where(result["fixed"].values, "pattern", "free")
-
-
-def inherited(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the covariance of components by noise of variance one, (k, k).
-
-    Free components are found by least squares. They have the noise of the patterns,
-    averaged, and carry that of every scan that is fixed in proportion to how much of
-    it there was where they are.
-
-    Parameters
-    ----------
-    weights
-        (k, samples).
-    known
-        (k,) what each is; what was found is free.
-    """
-    scan = known == "scan"
-    free = ~scan & (known != "pattern")
-    out = np.zeros((len(weights), len(weights)))
-    out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
-    if not free.any():
-        return out
-    own = np.linalg.pinv(weights[free] @ weights[free].T, hermitian=True)
-    carried = own @ weights[free] @ weights[scan].T
-    out[np.ix_(free, free)] = own + carried @ carried.T
-    out[np.ix_(free, scan)] = -carried
-    out[np.ix_(scan, free)] = -carried.T
-    return out
 
 
 def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
@@ -409,16 +420,53 @@ def _with_noise(
     }
 
 
-def _outline(weights: xr.DataArray, rng: np.random.Generator) -> np.ndarray:
-    """Return the outermost weights (k, patterns), block by block, without gaps."""
+def _errors(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the covariance of components by noise of variance one, (k, k)."""
+    from batteryxr.nmf.kernels.feasible import inherited
+
+    return inherited(weights, *_kinds(known))
+
+
+def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
+    """Return what share of the squared noise a factorisation leaves as residual."""
+    from batteryxr.nmf.kernels.feasible import left_over
+
+    return left_over(weights, *_kinds(known), points, closure=closure)
+
+
+def _kinds(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which components are scans, and which are free or were found."""
+    scan = known == "scan"
+    return scan, ~scan & (known != "pattern")
+
+
+def _whole(result: xr.Dataset) -> tuple[np.ndarray, float]:
+    """Return all weights (k, patterns), and the root mean square residual."""
+    both = result[["weights", "residual"]].compute()
+    weights = both["weights"].transpose("component", ...)
+    flat = weights.values.reshape(len(weights), -1).astype(np.float64)
+    return flat, float(np.sqrt((both["residual"].astype(np.float64) ** 2).mean()))
+
+
+def _outline(result: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return the outermost weights (k, patterns) without gaps, and the residual.
+
+    Reads once, block by block.
+    """
+    weights = result["weights"].transpose("component", ...)
     found = np.empty((weights.sizes["component"], 0))
-    for (block,) in stream(weights, dim=str(weights.dims[1])):
+    square, count = 0.0, 0
+    # One number where what was found has been freed.
+    level = result["residual"].broadcast_like(weights.isel(component=0, drop=True))
+    for block, rest in stream(weights, level, dim=str(weights.dims[1])):
+        left = rest[np.isfinite(rest)].astype(np.float64)
+        square, count = square + float(left @ left), count + left.size
         columns = np.moveaxis(block, 1, 0).reshape(len(found), -1)
         columns = columns[:, np.isfinite(columns).all(axis=0)].astype(np.float64)
         found = np.concatenate([found, columns], axis=1)
         if found.shape[1] > _PATTERNS:
             found = found[:, _outermost(found, rng)]
-    return found
+    return found, float(np.sqrt(square / max(count, 1)))
 
 
 def _outermost(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

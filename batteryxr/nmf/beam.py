@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import DataError, warn_quality
-from batteryxr.nmf.data import lay_out
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.nmf.data import lay_out, weigh
 
 if TYPE_CHECKING:
     from batteryxr.nmf.constraints import Constraints
@@ -114,13 +114,21 @@ def flag_drift(
     return result.assign(flag=told.assign_attrs(flag.attrs))
 
 
-def with_levels(data: Several, constraints: Constraints, n: int) -> Constraints:
+def with_levels(
+    data: Several, constraints: Constraints, n: int, *, closure: bool
+) -> Constraints:
     """Return constraints in which the intensity of each pattern is estimated.
 
     In a series of n phases whose ratios sum to one some combination of the first n
     scores is the same number in every scan. The combination that is so in most scans
     tells the intensity of the others, up to what could be a change of ratios as well.
     """
+    if not closure:
+        raise ArgumentError(
+            "pattern_scale",
+            "estimate",
+            "numbers, or None: without closure the weights have the intensity in them",
+        )
     patterns = lay_out(data, constraints.signal)
     if not patterns.series or not patterns.held:
         raise DataError(
@@ -128,21 +136,44 @@ def with_levels(data: Several, constraints: Constraints, n: int) -> Constraints:
             "'estimate' for data that are no series in memory",
             "Give the intensities, or use closure=False.",
         )
+    patterns = weigh(patterns, None, constraints.mask, None)
     x = patterns.data.values.reshape(-1, patterns.n_points).astype(np.float64)
-    good = np.isfinite(x).all(axis=1)
-    points = np.isfinite(x[good]).all(axis=0) if good.any() else np.zeros(0, bool)
-    if good.sum() <= n or not points.any():
+    finite = np.isfinite(x)
+    x, finite = x[:, finite.any(axis=0)], finite[:, finite.any(axis=0)]
+    good = np.asarray(finite.all(axis=1) & (x.shape[1] > 0))
+    if good.sum() <= n:
         raise DataError("data", f"fewer than {n + 1} patterns without gaps")
-    scores = _scores(x[good][:, points] / np.abs(x[good]).max(), n)
-    level = np.ones(len(x))
-    level[good] = np.maximum(scores @ _constant(scores), 1e-3)
+    level = _levels(x, finite, good, n)
+    # Scans without beam have no intensity: as they are, they will be flagged.
+    level[level < _DARK] = 1.0
     (dim,) = patterns.samples
     axis = patterns.data.coords
     coords = {dim: axis[dim]} if dim in axis else {}
-    array = xr.DataArray(
-        level / np.median(level[good]), dims=dim, coords=coords, attrs={"units": "1"}
-    )
+    array = xr.DataArray(level, dims=dim, coords=coords, attrs={"units": "1"})
     return replace(constraints, pattern_scale=array)
+
+
+def _levels(x: np.ndarray, finite: np.ndarray, good: np.ndarray, n: int) -> np.ndarray:
+    """Return the intensity of each pattern over the median, 1 where none is told.
+
+    Patterns with gaps have that of what is left of them.
+    """
+    from batteryxr.core.kernels.decompose import leading
+
+    unit = np.abs(x[good]).max() or 1.0
+    scores, axes = leading(x[good] / unit, min(n, *x[good].shape))
+    same = _constant(scores)
+    level = np.ones(len(x))
+    level[good] = scores @ same
+    middle = float(np.median(level[good]))
+    for i in np.flatnonzero(~good):
+        here = finite[i]
+        if here.sum() > n:
+            own = np.linalg.lstsq(axes[here], x[i, here] / unit, rcond=1e-10)[0]
+            level[i] = own @ same
+        else:
+            level[i] = middle
+    return level / middle
 
 
 def _constant(scores: np.ndarray) -> np.ndarray:

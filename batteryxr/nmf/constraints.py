@@ -15,6 +15,7 @@ from batteryxr.core.labels import matched
 from batteryxr.core.provenance import replayable
 from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
 from batteryxr.nmf.shifts import subtract_shift
+from batteryxr.nmf.starting import tell_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,14 +99,14 @@ class Constraints:
 
     @property
     def shift_kind(self) -> str:
-        """What the result says of the shift: its word, curve, constant or none."""
+        """Return the kind of the shift: its word, curve, constant or none."""
         if self.shift is None or isinstance(self.shift, str):
             return self.shift or "none"
         return "curve" if isinstance(self.shift, xr.DataArray) else "constant"
 
     @property
     def penalties(self) -> dict[str, float]:
-        """The strengths of all penalties."""
+        """Return the strengths of all penalties."""
         return {name: float(getattr(self, name)) for name in PENALTIES}
 
     def rules(self, fixed: np.ndarray, closure: bool, **search: Any) -> Rules:
@@ -161,7 +162,7 @@ def constrain(
 
 
 def with_profiles(
-    patterns: Patterns, starts: Starts, constraints: Constraints
+    patterns: Patterns, starts: Starts, constraints: Constraints, *, closure: bool
 ) -> tuple[Starts, np.ndarray | None]:
     """Return starts whose components are named, and the weights that are known.
 
@@ -176,6 +177,12 @@ def with_profiles(
     if not patterns.series or not patterns.held:
         name = "presence" if windows else "weights"
         raise ArgumentError(name, dict(windows or weights), "None for images")
+    if weights and not closure:
+        raise ArgumentError(
+            "weights",
+            dict(weights),
+            "None without closure: the scale of a weight then is that of its component",
+        )
     if constraints.weight_smoothness:
         raise ArgumentError(
             "weight_smoothness", constraints.weight_smoothness, "0 with known weights"
@@ -195,14 +202,20 @@ def with_profiles(
                 (first, last),
                 f"two scans between 0 and {patterns.n_samples - 1}",
             )
+        for number in (first, last):
+            tell_place(
+                patterns.data, patterns.samples[0], number, f"presence[{name!r}]"
+            )
         outside = np.ones(patterns.n_samples, dtype=bool)
         outside[first : last + 1] = False
         given[every.index(name), outside] = 0.0
     for name, profile in weights.items():
-        given[every.index(name)] = _profile(patterns, name, profile)
+        values, row = _profile(patterns, name, profile), every.index(name)
+        given[row] = np.where(np.isnan(values), given[row], values)
     total = np.nansum(given, axis=0)
     none = ~np.isnan(given).any(axis=0)
-    if (total > 1 + 1e-9).any() or (none & (total < 1 - 1e-9)).any():
+    beyond = (total > 1 + 1e-9) | (none & (total < 1 - 1e-9))
+    if closure and beyond.any():
         raise DataError(
             "weights",
             "known weights that do not leave ratios which sum to one",

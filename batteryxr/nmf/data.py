@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import matched, require_monotonic
-from batteryxr.nmf.joining import SIGNALS, join
+from batteryxr.nmf.joining import SIGNALS, in_units_of, join
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Positive
@@ -71,7 +71,7 @@ class Patterns:
 
     @property
     def whole(self) -> xr.DataArray:
-        """The data as they were before a shift was subtracted."""
+        """Return the data as they were before a shift was subtracted."""
         return self.data if self.unshifted is None else self.unshifted
 
 
@@ -234,6 +234,7 @@ def _deviations(
             float(errors),
             dtype=np.float64,
         )
+    errors = in_units_of(patterns.data, errors)
     selected = select_rows(patterns.data, errors, "errors")
     assert selected is not None
     signal = patterns.signal

@@ -17,7 +17,13 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import range_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
-from batteryxr.nmf.constraints import Constraints, constrain, with_profiles
+from batteryxr.nmf.constraints import (
+    OF_FIT,
+    PENALTIES,
+    Constraints,
+    constrain,
+    with_profiles,
+)
 from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.results import arrange, as_constrained, label_result, labelled
 from batteryxr.nmf.solving import (
@@ -163,12 +169,14 @@ def fit(
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)
     if isinstance(constraints.pattern_scale, str):
-        constraints = with_levels(data, constraints, n_components or _known(fixed))
+        n = n_components or _known(fixed)
+        constraints = with_levels(data, constraints, n, closure=closure)
     patterns = constrain(data, constraints, errors)
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
-    starts, given = with_profiles(patterns, starts, constraints)
+    starts, given = with_profiles(patterns, starts, constraints, closure=closure)
+    _refuse_unheld(constraints, how.kind)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
@@ -191,7 +199,7 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
-    if block is not None and given is not None:
+    if block is not None and (given is not None or constraints.weight_smoothness):
         result = as_constrained(result, block, factors, order)
     if block is not None and closure and patterns.series:
         dim = patterns.samples[0]
@@ -207,11 +215,11 @@ def fit(
         "solver": how.kind,
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
-    }
+    } | _known_weights(constraints)
     if closure and patterns.series and block is not None:
         result = _with_width(result)
     _warn_of_starts(factors, max_iter)
-    _warn_of_components(result, factors)
+    _warn_of_components(result, factors, order)
     return result
 
 
@@ -234,9 +242,25 @@ def _known(fixed: Fixed) -> int:
     return len(fixed or ()) or 1
 
 
+def _known_weights(constraints: Constraints) -> dict[str, str]:
+    """Return what the result says of weights that were known."""
+    names = [*(constraints.presence or {}), *(constraints.weights or {})]
+    return {"known_weights": ", ".join(dict.fromkeys(names))} if names else {}
+
+
+def _refuse_unheld(constraints: Constraints, kind: str) -> None:
+    """Raise for what a solver that refines nothing would pass over."""
+    if kind == "pure":
+        constraints.refuse("solver='pure'", *PENALTIES, *OF_FIT)
+
+
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
     """Raise for penalties that the data do not allow."""
     strengths = constraints.penalties
+    if not held and constraints.robust:
+        raise ArgumentError(
+            "robust", True, "False for a stack that is read in passes", "Mask spikes."
+        )
     if not held and any(strengths.values()):
         raise ArgumentError(
             "constraints",
@@ -340,7 +364,9 @@ def _warn_of_starts(factors: Factors, max_iter: int) -> None:
         )
 
 
-def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
+def _warn_of_components(
+    result: xr.Dataset, factors: Factors, order: np.ndarray
+) -> None:
     """Warn of components that are one, or that the data do not have."""
     names = [str(n) for n in result["component"].values]
     free = ~result["fixed"].values
@@ -354,9 +380,9 @@ def _warn_of_components(result: xr.Dataset, factors: Factors) -> None:
                     f"{likeness[a, b]:.5f}): fewer components would do."
                 )
     if result.attrs["scale"] == "closure" and factors.weights is not None:
-        weights = result["weights"]
-        top = weights.max([d for d in weights.dims if d != "component"])
-        for name, value in zip(names, top.values, strict=True):
+        # Those of the solver: those of the result may be lazy.
+        top = np.nanmax(factors.weights, axis=1)[order]
+        for name, value in zip(names, top, strict=True):
             if value < 0.02:
                 warn_quality(
                     f"{name} has a negligible ratio, at most {value:.3f}: fewer "

@@ -9,9 +9,15 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    UnitsError,
+)
 from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
+from batteryxr.core.units import affine
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -34,7 +40,8 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
 
     Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
     tells them apart; images become the dimension ``particle``, padded with NaN where
-    their sizes differ, and keep the positions that they have in common.
+    their sizes differ, and keep the positions that they have in common. Other units are
+    converted to those of the first.
 
     Parameters
     ----------
@@ -67,7 +74,9 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
                 f"{dims}: only like data share components."
             )
     aligned = [
-        matched(first, array, argument=f"data[{name!r}]", dims=axes).transpose(*dims)
+        matched(
+            first, in_units_of(first, array), argument=f"data[{name!r}]", dims=axes
+        ).transpose(*dims)
         for name, array in named.items()
     ]
     along = [d for d in dims if d not in axes]
@@ -93,6 +102,20 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
         ).assign_coords(particle=index)
     joined.attrs = dict(first.attrs)
     return joined.rename(first.name)
+
+
+def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return an array in the units of the data, where the two can be converted."""
+    wanted, given = (a.attrs.get("units") for a in (data, other))
+    if wanted is None or given is None or wanted == given:
+        return other
+    try:
+        factor, offset = affine(str(given), str(wanted))
+    except UnitsError:
+        return other
+    if (factor, offset) == (1.0, 0.0):
+        return other
+    return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})
 
 
 def _named(data: Several) -> dict[str, xr.DataArray]:

@@ -89,10 +89,11 @@ def metropolis(
     xarray.Dataset
         As of `fit`, of the best chain refined to the nearest optimum, and ``weights``
         and ``components`` with ``_error`` (root mean square distance of the draws from
-        it), ``_low`` and ``_high`` (the range of all that fits alike, and three
-        standard deviations of noise). ``weights_quantiles`` (quantile) of the draws,
-        for which all that fits alike is equally likely: the truth lies between low and
-        high, but may well be near an end. ``rhat`` and ``effective_draws`` of each
+        it, the noise of fixed scans included), ``_low`` and ``_high`` (the range of all
+        that fits alike, and three standard deviations of noise).
+        ``weights_quantiles`` (quantile) of the draws, for which all that fits alike is
+        equally likely: the truth lies between low and high, but may well be near an
+        end. ``rhat`` and ``effective_draws`` of each
         weight, near 1 and large where the chains have converged. Of each ``chain``:
         ``chain_weights``, ``chain_components``, ``chain_error``, ``chain_similarity``
         (to the best), ``chain_acceptance`` and ``chain_excess``, the mean misfit of its
@@ -190,10 +191,14 @@ def _sample(
 
     scale, normal, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
+    scans = np.zeros(starts.n, dtype=bool)
+    scans[: len(starts.origins)] = [kind == "scan" for kind in starts.origins]
     with threadpool_limits(1, "blas"):
-        noise = 1.0 if known else _noise(block, normal, begun[-1][0], rules)
+        noise = (
+            1.0 if known else _noise(block, normal, begun[-1][0], rules, scans=scans)
+        )
         tasks = [
-            partial(run_chain, normal, start, rules, rng, noise, sampling)
+            partial(run_chain, normal, start, rules, rng, noise, sampling, scans=scans)
             for start, rng in begun[:-1]
         ]
         found, stopped = _side_by_side(tasks, sampling.total, progress)
@@ -221,13 +226,25 @@ def _begin_chains(
     ]
 
 
-def _noise(block: Block, normal: Normal, start: np.ndarray, rules: Rules) -> float:
-    """Return the variance of what a factorisation leaves of the data."""
+def _noise(
+    block: Block,
+    normal: Normal,
+    start: np.ndarray,
+    rules: Rules,
+    *,
+    scans: np.ndarray,
+) -> float:
+    """Return the variance of noise, by what a factorisation leaves of the data."""
     from batteryxr.nmf.kernels import alternate
+    from batteryxr.nmf.kernels.feasible import left_over
 
     count = block.values.size if block.v is None else int((block.v > 0).sum())
     guess = alternate.factorise(normal, start, replace(rules, tol=1e-4))
-    left = count - len(start) * sum(normal.shape)
+    left = float(count - len(start) * sum(normal.shape))
+    if scans.any():
+        left = count * left_over(
+            guess.weights, scans, ~rules.fixed, normal.shape[1], closure=rules.closure
+        )
     noise = guess.error**2 * normal.total / max(left, 1)
     return max(noise, 1e-14 * normal.total / count)
 

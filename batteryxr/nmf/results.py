@@ -332,23 +332,22 @@ def as_constrained(
     result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
 ) -> xr.Dataset:
     """Return the result with the weights that obey what is known; residuals too."""
-    weights = np.asarray(factors.weights)[order].T
-    rest = np.full((block.samples.size, block.points.size), np.nan)
     rows = np.asarray(factors.weights)[:, block.samples].T
-    values = block.values - rows @ factors.components[:, block.points]
-    rest[np.ix_(block.samples, block.points)] = (
-        values if block.v is None else np.where(block.v > 0, values, np.nan)
-    )
-    count = np.maximum(np.isfinite(rest).sum(axis=1), 1)
-    level = np.sqrt(np.nansum(rest**2, axis=1) / count)
-    level = np.where(block.samples, level, np.nan)
-    before = result["residual"].values
-    ratio = level / np.where(before > 0, before, np.nan)
-    new = {
-        "weights": weights,
-        "residual": level,
-        "relative_residual": result["relative_residual"].values * ratio,
-    }
+    rest = block.values - rows @ factors.components[:, block.points]
+    v = np.ones_like(rest) if block.v is None else block.v
+    count = np.maximum((v > 0).sum(axis=1), 1)
+    level = np.sqrt((rest**2 * (v > 0)).sum(axis=1) / count)
+    known = [n for n in ("residual", "relative_residual", "chi2") if n in result]
+    before = result[known].compute()
+    old = before["residual"].values[block.samples]
+    new = {name: np.full(block.samples.size, np.nan) for name in known}
+    if "chi2" in new:
+        new["chi2"][block.samples] = (rest**2 * v).sum(axis=1) / count
+    share = before["relative_residual"].values[block.samples]
+    share = share * level / np.where(old > 0, old, np.nan)
+    new["relative_residual"][block.samples] = share
+    new["residual"][block.samples] = level
+    new["weights"] = np.asarray(factors.weights)[order].T
     return result.assign(
         {
             name: label(

@@ -8,17 +8,21 @@ the range of answers that fit equally well.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import DataError, DimensionError
+from batteryxr.core.blocks import stream
+from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_quality
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import affine
 from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.joining import in_units_of
 from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 _DENSER = 1.15
 #: Nearer than this noise and ripples tell more than density (Angstrom).
 _NEAR = 1.0
+#: Patterns that are put together at once.
+_AT_ONCE = 4096
 #: A fraction of the squared signal in negative values that noise may have.
 NOISE = 2e-3
 
@@ -52,7 +58,9 @@ def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Pat
     """
     points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
-        shift = matched(patterns.data, shift, argument="shift")
+        shift = matched(
+            patterns.data, in_units_of(patterns.data, shift), argument="shift"
+        )
         if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(
                 f"shift has the dimensions {dict(shift.sizes)}; expected "
@@ -173,14 +181,16 @@ def lowest(
     """Return the curve that no true component can lie below, (points,).
 
     Where the fit was not shifted, it is zero. For G(r), ``-4 pi rho0 r`` of the
-    densest candidate, or of the densest scan and 15 % more: no pair distribution
-    function goes lower than where there are no pairs. For other signed patterns the
-    lowest value of the shift.
+    densest candidate, or of the densest scan and 15 % more, which is also taken where
+    scans dip far below what candidates allow: their scale is another. No pair
+    distribution function goes lower than where there are no pairs. For other signed
+    patterns the lowest value of the shift.
     """
     used = result["shift_curve"].values.astype(np.float64)
     (signal,) = result["shift_curve"].dims
     if isinstance(shift, xr.DataArray):
-        shift = matched(result["components"], shift, argument="shift")
+        known = result["components"]
+        shift = matched(known, in_units_of(known, shift), argument="shift")
         if shift.dims != (signal,):
             raise DimensionError(f"shift has {shift.dims}; expected {(signal,)}.")
         if not np.isfinite(shift.values).all():
@@ -190,13 +200,34 @@ def lowest(
         return used
     if signal != "r" or not _signed(result):
         return np.minimum(used, min(float(used.min()), 0.0))
-    r = result[signal].values.astype(np.float64)
+    near, unit = _units_of(result)
+    r = result[signal].values.astype(np.float64) * near
+    seen = _densest(result, r) / unit
+    density = _DENSER * seen
     if candidates is not None:
         crystals = crystals_of(candidates).values()
         density = max(float(c.occupancy.sum()) / c.volume for c in crystals)
-    else:
-        density = _DENSER * _densest(result, r)
-    return np.minimum(-4 * np.pi * density * r, used)
+        if seen > _DENSER * density:
+            warn_quality(
+                f"the patterns dip as if there were {seen:.3g} atoms per cubic "
+                f"Angstrom, the densest candidate has {density:.3g}: their scale is "
+                "another. The bound is that of the patterns."
+            )
+            density = _DENSER * seen
+    return np.minimum(-4 * np.pi * density * r * unit, used)
+
+
+def _units_of(result: xr.Dataset) -> tuple[float, float]:
+    """Return one unit of r in Angstrom, and 1/Angstrom2 in that of G(r).
+
+    What has no unit is in Angstrom, and what has none of a G(r) in 1/Angstrom2.
+    """
+    found = [1.0, 1.0]
+    r, g = (str(result[name].attrs.get("units", "1")) for name in ("r", "components"))
+    for i, (units, to) in enumerate(((r, "Angstrom"), ("1/Angstrom2", g))):
+        with contextlib.suppress(UnitsError):
+            found[i] = affine(units, to)[0]
+    return found[0], found[1]
 
 
 def _signed(result: xr.Dataset) -> bool:
@@ -210,6 +241,14 @@ def _densest(result: xr.Dataset, r: np.ndarray) -> float:
     far = r >= _NEAR
     if not far.any():
         raise DataError("r", f"no distance of {_NEAR} Angstrom and more")
-    series = xr.dot(result["weights"], result["components"], dim="component")
-    slope = -series.transpose(..., "r").values[..., far] / (4 * np.pi * r[far])
-    return max(float(np.nanmax(slope)), 1e-3)
+    rows = result["components"].transpose("component", "r").values[:, far]
+    rows = -np.nan_to_num(rows) / (4 * np.pi * r[far])
+    weights = result["weights"].transpose(..., "component")
+    highest = largest = 0.0
+    for (block,) in stream(weights, dim=str(weights.dims[0])):
+        flat = np.nan_to_num(block.reshape(-1, len(rows)))
+        for start in range(0, len(flat), _AT_ONCE):
+            slope = flat[start : start + _AT_ONCE] @ rows
+            highest = max(highest, float(slope.max()))
+            largest = max(largest, float(np.abs(slope).max()))
+    return max(highest, 1e-3 * largest)

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.labels import matched
+from batteryxr.nmf.joining import in_units_of
 from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:
@@ -66,7 +72,7 @@ class Starts:
 
     @property
     def is_fixed(self) -> np.ndarray:
-        """Which components are fixed, (n,)."""
+        """Return which components are fixed, (n,)."""
         return np.arange(self.n) < len(self.names)
 
     def at(self, points: np.ndarray) -> Starts:
@@ -277,6 +283,19 @@ def _refuse_impossible(
                 )
 
 
+def tell_place(data: xr.DataArray, dim: str, number: int, where: str) -> None:
+    """Warn of a number that is the place of one scan and the label of another."""
+    if dim not in data.indexes or number < 0:
+        return
+    labels = data[dim].values
+    if labels.dtype.kind in "iuf" and labels[number] != number and number in labels:
+        warn_quality(
+            f"{where}={number} counts scans from 0 and is the one labelled "
+            f"{labels[number]:g}; there is a scan labelled {number}, too: pass "
+            f"np.flatnonzero(data[{dim!r}] == {number}) for that."
+        )
+
+
 def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
     where = f"fixed[{name!r}]"
     data, signal, unit = patterns.whole, patterns.signal, 1.0 / patterns.unit
@@ -289,13 +308,14 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
         size = patterns.n_samples
         if not -size <= pattern < size:
             raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
+        tell_place(data, dim, int(pattern), where)
         pattern, unit = data.isel({dim: int(pattern)}), 1.0
     if pattern.dims != (signal,):
         raise DimensionError(
             f"{where} has the dimensions {pattern.dims}; expected "
             f"{(signal,)}, a single pattern."
         )
-    pattern = matched(data, pattern, argument=where)
+    pattern = matched(data, in_units_of(data, pattern), argument=where)
     values = pattern.values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(

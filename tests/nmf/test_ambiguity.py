@@ -8,8 +8,11 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import nmf, simulate
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.nmf.kernels.feasible import Scatter, explore
+from batteryxr.simulate import structures
+
+pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 
 
 def two_phases() -> tuple[np.ndarray, np.ndarray]:
@@ -172,3 +175,97 @@ def test_what_is_wrong_is_named(series):
         fit.nmf.bands(noise=-1.0)
     with pytest.raises(DataError, match="stretch"):
         nmf.bands(fit.assign(stretch=1.0))
+
+
+def test_the_bound_is_the_same_in_any_unit():
+    tree = simulate.oxide_series("MnO", n_scans=20, step=0.05, r_range=(1.0, 15.0))
+    pdf = tree["scans"]["pdf"]
+    shifted = nmf.Constraints(shift="minimum")
+    other = (pdf * 100.0).assign_coords(r=0.1 * pdf["r"])
+    other.attrs, other["r"].attrs = {"units": "1/nm2"}, {"units": "nm"}
+    small = (pdf * 2.0**-80).assign_attrs(pdf.attrs)
+    salt = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+    found = [
+        data.nmf.fit(3, constraints=shifted, n_starts=1).nmf.bands(
+            candidates=candidates, steps=400
+        )["bound_curve"]
+        for data in (pdf, other, small)
+        for candidates in (None, {"MnO": salt} if data is not small else None)
+    ]
+    for i, factor in ((2, 100.0), (3, 100.0), (4, 2.0**-80)):
+        np.testing.assert_allclose(found[i].values / factor, found[i % 2], rtol=2e-3)
+
+
+def test_a_scale_that_candidates_cannot_have_is_told():
+    tree = simulate.oxide_series("MnO", n_scans=20, step=0.05, r_range=(1.0, 15.0))
+    pdf = tree["scans"]["pdf"]
+    fit = (
+        (3.0 * pdf)
+        .assign_attrs(pdf.attrs)
+        .nmf.fit(3, constraints=nmf.Constraints(shift="minimum"), n_starts=1)
+    )
+    salt = structures.rock_salt("MnO", 4.445, {"Mn": 1.0})
+    with pytest.warns(DataQualityWarning, match="their scale is another"):
+        bands = fit.nmf.bands(candidates={"MnO": salt}, steps=400)
+    series = fit["weights"].dot(fit["components"])
+    assert (series >= bands["bound_curve"] - 1e-9).all()
+
+
+def test_noise_that_few_scans_took_is_given_back():
+    """Of eight scans three components explain much of the noise too."""
+    rng = np.random.default_rng(0)
+    axis = np.linspace(0, 10, 300)
+    pure = [np.exp(-0.5 * (axis - c) ** 2) + 0.2 for c in (3.0, 5.0, 7.0)]
+    found = []
+    for _ in range(10):
+        share = rng.dirichlet(np.ones(3), 8)
+        share[:3] = np.eye(3)
+        data = xr.DataArray(
+            share @ np.array(pure) + rng.normal(0, 0.01, (8, 300)),
+            dims=("scan", "energy"),
+            coords={"energy": axis},
+            attrs={"units": "1"},
+        )
+        fit = data.nmf.fit(3, fixed={"a": 0, "b": 1, "c": 2})
+        found.append(fit.nmf.bands(steps=400).attrs["noise"])
+    assert np.mean(found) == pytest.approx(0.01, rel=0.03)
+
+
+def test_images_are_read_once(stack, monkeypatch):
+    from batteryxr.core.blocks import is_lazy
+    from batteryxr.nmf import ambiguity
+
+    monkeypatch.setattr(ambiguity, "_PATTERNS", 400)
+    fit = nmf.fit(stack.data, 3, closure=False)
+    seen = []
+
+    def read(weights, residual):
+        seen.append(weights.shape)
+        return weights, residual
+
+    lazy = fit.chunk({"y": 16})
+    w, res = xr.apply_ufunc(
+        read,
+        lazy["weights"],
+        lazy["residual"],
+        input_core_dims=[["component"], []],
+        output_core_dims=[["component"], []],
+        dask="parallelized",
+        output_dtypes=[np.float32, np.float32],
+    )
+    lazy = lazy.assign(
+        weights=w.transpose("component", "y", "x").assign_attrs(fit["weights"].attrs),
+        residual=res.assign_attrs(fit["residual"].attrs),
+    )
+    seen.clear()
+    bands = nmf.bands(lazy, steps=400)
+    assert len(seen) == 3
+    assert is_lazy(bands["weights_low"])
+
+
+def test_components_that_are_one_are_refused(series):
+    fit = series.data.nmf.fit(3, constraints=nmf.Constraints(shift="minimum"))
+    rows = fit["components"].values.copy()
+    rows[1] = rows[0]
+    with pytest.raises(DataError, match="sums of one another"):
+        nmf.bands(fit.assign(components=fit["components"].copy(data=rows)))

@@ -146,3 +146,33 @@ def test_what_is_wrong_is_named():
         three().nmf.amounts(formula=NAMES, electrode="Fe")
     with pytest.raises(DataError, match="closure"):
         three().assign_attrs(closure=0).nmf.amounts(formula=NAMES)
+
+
+def test_an_electrode_with_lithium_of_its_own_counts_as_the_cycler_does():
+    """Layered oxide, half of it delithiated, or reduced to metal and lithia."""
+    ratio = xr.Dataset(
+        {
+            "weights": (
+                ("scan", "component"),
+                [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1.0]],
+            )
+        },
+        coords={
+            "component": ["full", "empty", "metal"],
+            "li_content": ("scan", [2.0, 1.0, 8.0]),
+        },
+        attrs={"closure": 1},
+    )
+    ratio["li_content"].attrs = {
+        "units": "1",
+        "long_name": "Li per formula unit",
+        "formula": "Li2Co2O4",
+    }
+    found = ratio.nmf.amounts(
+        formula={"full": "LiCoO2", "empty": "CoO2", "metal": "Co"},
+        scale={"full": 1.0, "empty": 1.0, "metal": 1.0},
+        electrode="LiCoO2",
+    )
+    # Co + 2 Li2O: four Li.
+    np.testing.assert_allclose(found["li_per_metal"], [1.0, 0.5, 4.0], atol=1e-12)
+    np.testing.assert_allclose(found["li_difference"], 0.0, atol=1e-12)

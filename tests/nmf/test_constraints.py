@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 AXIS = np.linspace(0.0, 10.0, 150)
@@ -102,3 +102,53 @@ def test_what_cannot_be_is_named():
     wrong = xr.DataArray(np.zeros(150), dims="energy")
     with pytest.raises(ArgumentError, match="along 'scan'"):
         data.nmf.fit(2, constraints=nmf.Constraints(weights={"a": wrong}))
+
+
+def test_what_bounds_the_weights_bounds_no_range_and_is_told():
+    known = nmf.Constraints(presence={"a": (0, 18), "b": (0, 39), "c": (18, 39)})
+    data = series()
+    found = data.nmf.fit(4, constraints=known, errors=0.003)
+    assert found.attrs["known_weights"] == "a, b, c"
+    with pytest.warns(DataQualityWarning, match=r"known weights \(a, b, c\) are not"):
+        found.nmf.bands(steps=400)
+    model = found["weights"].values @ found["components"].values
+    rest = ((data.values - model) ** 2).mean(axis=1)
+    np.testing.assert_allclose(found["chi2"], rest / 0.003**2, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*squared residuals lie along")
+def test_residuals_are_those_of_smooth_weights():
+    data = series(0.02)
+    found = data.nmf.fit(3, constraints=nmf.Constraints(weight_smoothness=1.0))
+    model = found["weights"].values @ found["components"].values
+    rest = np.sqrt(((data.values - model) ** 2).mean(axis=1))
+    np.testing.assert_allclose(found["residual"], rest, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        nmf.Constraints(robust=True),
+        nmf.Constraints(presence={"a": (0, 18)}),
+        nmf.Constraints(sparsity=0.1),
+    ],
+)
+def test_what_refines_nothing_knows_no_constraints(constraints):
+    with pytest.raises(ArgumentError, match="pure"):
+        series().nmf.fit(3, solver="pure", constraints=constraints)
+
+
+def test_a_window_and_a_profile_of_one_component_hold_both():
+    values = np.full(40, np.nan)
+    values[0] = 0.8
+    binder = xr.DataArray(np.full(40, 0.2), dims="scan")
+    known = nmf.Constraints(
+        presence={"a": (0, 18)},
+        weights={"a": xr.DataArray(values, dims="scan"), "binder": binder},
+    )
+    found = series().nmf.fit(4, constraints=known, n_starts=1)
+    of_a = found["weights"].sel(component="a").values
+    assert of_a[0] == pytest.approx(0.8, abs=1e-12)
+    assert (of_a[19:] == 0).all()
+    with pytest.raises(ArgumentError, match="None without closure"):
+        series().nmf.fit(4, closure=False, constraints=known)

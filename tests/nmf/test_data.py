@@ -126,3 +126,29 @@ def test_errors_of_scans_may_carry_a_scalar_coordinate(series):
     minimum = nmf.Constraints(shift="minimum")
     fit = series.data.nmf.fit(2, constraints=minimum, errors=sigma, n_starts=1)
     assert "chi2" in fit
+
+
+def test_other_units_are_converted(series):
+    data = series.data
+
+    def of(array):
+        return (100.0 * array).assign_attrs(units="1/nm2")
+
+    plain = nmf.Constraints(shift=data.min("scan").assign_attrs(data.attrs) - 0.1)
+    known = nmf.fit(
+        data, 3, fixed={"a": data[0]}, errors=0.1, n_starts=1, constraints=plain
+    )
+    curve = of(data.min("scan") - 0.1)
+    found = nmf.fit(
+        data,
+        3,
+        fixed={"a": of(data[0])},
+        errors=of(xr.full_like(data, 0.1)),
+        n_starts=1,
+        constraints=nmf.Constraints(shift=curve),
+    )
+    np.testing.assert_allclose(found["weights"], known["weights"], atol=1e-5)
+    np.testing.assert_allclose(found["chi2"], known["chi2"], rtol=1e-6, atol=1e-12)
+    both = nmf.join([data, of(data)])
+    assert both.attrs["units"] == "1/Angstrom2"
+    np.testing.assert_allclose(both[60:], data, rtol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import DataError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 
 AXIS = np.linspace(0.0, 10.0, 120)
 SHARE = np.linspace(0.0, 1.0, 25)
@@ -146,3 +146,41 @@ def test_patterns_that_cannot_be_fixed():
 def test_nothing_but_zeros_is_named():
     with pytest.raises(DataError, match="zero everywhere"):
         nmf.fit(0 * spectra(), 2)
+
+
+def test_intensities_beside_a_dark_scan_a_gap_and_a_mask():
+    data = spectra()
+    rng = np.random.default_rng(2)
+    level = np.ones(25)
+    level[[3, 8, 14]] = 0.9, 0.5, 1.2
+    data = data * level[:, None]
+    data[5] = rng.normal(0, 0.002, 120)
+    data[8, 40:50] = np.nan
+    data[:, 70] = rng.normal(0, 50.0, 25)
+    dead = xr.DataArray(np.arange(120) == 70, dims="energy", coords={"energy": AXIS})
+    with pytest.warns(DataQualityWarning, match="flag 2: 5"):
+        found = nmf.fit(
+            data,
+            2,
+            constraints=nmf.Constraints(pattern_scale="estimate", mask=dead),
+            n_starts=1,
+        )
+    np.testing.assert_allclose(found["pattern_scale"], level, atol=0.01)
+    assert list(np.flatnonzero(found["flag"])) == [5]
+    assert off(found) < 0.003
+
+
+def test_without_closure_no_intensity_is_estimated():
+    estimate = nmf.Constraints(pattern_scale="estimate")
+    with pytest.raises(ArgumentError, match="pattern_scale"):
+        nmf.fit(spectra(), 2, closure=False, constraints=estimate)
+
+
+def test_a_place_that_is_the_label_of_another_scan_is_told():
+    data = spectra().isel(scan=slice(5, 20))
+    with pytest.warns(DataQualityWarning, match="the one labelled 11"):
+        nmf.fit(data, 2, fixed={"a": 6}, n_starts=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*labelled")
+        nmf.fit(data, 2, fixed={"a": 0, "b": -1}, n_starts=1)
+        nmf.fit(spectra(), 2, fixed={"a": 0, "b": 24}, n_starts=1)

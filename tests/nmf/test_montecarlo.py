@@ -299,3 +299,49 @@ def test_what_is_wrong_is_named(series, options, error, words):
 def test_a_stack_is_refused(stack, in_passes):
     with pytest.raises(DataError, match="fits in memory"):
         nmf.metropolis(stack.data, 3, closure=False)
+
+
+def two_ends(noise: np.ndarray | float, seed: int = 0) -> tuple[xr.DataArray, float]:
+    """A series from one phase to another, and how far these are apart."""
+    rng = np.random.default_rng(seed)
+    axis = np.linspace(0, 10, 150)
+    one, two = (np.exp(-0.5 * (axis - c) ** 2) + 0.3 for c in (4.5, 5.5))
+    share = np.linspace(0, 1, 21)[:, None]
+    clean = (1 - share) * one + share * two
+    data = xr.DataArray(
+        clean + noise * rng.normal(size=clean.shape),
+        dims=("scan", "energy"),
+        coords={"energy": axis},
+        attrs={"units": "1"},
+    )
+    return data, float(np.linalg.norm(two - one))
+
+
+def test_noise_of_fixed_scans_is_in_the_errors():
+    """Of a ratio w: that of its scan, and w and 1 - w times that of the ends."""
+    data, apart = two_ends(0.02)
+    found = data.nmf.metropolis(
+        2,
+        fixed={"a": 0, "b": -1},
+        sampling=nmf.Sampling(n_chains=2, sweeps=300, draws=400, thin=1, rotations=400),
+    )
+    share = np.linspace(0, 1, 21)
+    expected = 0.02 / apart * np.sqrt(1 + share**2 + (1 - share) ** 2)
+    error = found["weights_error"].sel(component="b").values
+    np.testing.assert_allclose(error[3:-3] / expected[3:-3], 1.0, atol=0.15)
+    assert float(found["noise"]) == pytest.approx(0.02, rel=0.05)
+
+
+def test_errors_of_scans_that_differ_leave_the_range_as_narrow():
+    level = 0.002 * (1 + np.arange(21) % 3)[:, None]
+    data, _ = two_ends(level)
+    errors = xr.DataArray(level[:, 0], dims="scan")
+    how = {"sampling": nmf.Sampling(n_chains=2, sweeps=400, draws=40, rotations=4000)}
+    width = [
+        float((f["weights_high"] - f["weights_low"]).mean())
+        for f in (
+            data.nmf.metropolis(2, fixed={"a": 0}, **how),
+            data.nmf.metropolis(2, fixed={"a": 0}, errors=errors, **how),
+        )
+    ]
+    assert width[1] < 1.3 * width[0]

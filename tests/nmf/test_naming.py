@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import xarray as xr
 
 from batteryxr import nmf
 from batteryxr.core.crystals import PairDistribution, PdfInstrument
-from batteryxr.core.errors import DataQualityWarning
+from batteryxr.core.errors import DataError, DataQualityWarning
 from batteryxr.simulate import structures
 
 R = 1.0 + 0.04 * np.arange(260)
@@ -100,3 +101,64 @@ def test_lithium_and_iron_on_one_site_are_linked():
     error = float(found["occupancy_error"][0])
     assert abs(float(found["occupancy"][0]) - 2 / 3) < max(4 * error, 2e-3)
     assert abs(float(found["scale"][0]) - 1) < 0.02
+
+
+def test_a_scan_of_noise_does_not_spoil_those_after_it():
+    rng = np.random.default_rng(0)
+    strains = np.array([0.010, 0.012, 0.0, 0.016, 0.018])
+    values = [pattern("MnO", strain=s, u_iso=0.006) for s in strains]
+    values[2] = rng.normal(0, 2.0, R.size)
+    data = rows(*values).rename(component="scan") + rng.normal(0, 0.02, (5, R.size))
+    with pytest.warns(DataQualityWarning, match="of 5 fits ended at a bound"):
+        wrong = nmf.refine_along(
+            rows(*[pattern("MnO", strain=0.06)] * 5).rename(component="scan"),
+            candidate=CRYSTALS["MnO"],
+            instrument=INSTRUMENT,
+        )
+    assert wrong["at_bound"].all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = nmf.refine_along(data, candidate=CRYSTALS["MnO"], instrument=INSTRUMENT)
+    kept = [0, 1, 3, 4]
+    np.testing.assert_allclose(found["strain"][kept], strains[kept], atol=1e-3)
+    assert not found["at_bound"][kept].any()
+
+
+def test_errors_know_that_neighbours_deviate_together():
+    """Noise that was measured in Q is the same over several points of r."""
+    rng = np.random.default_rng(1)
+    clean = pattern("MnO", u_iso=0.006)
+    kernel = np.sinc(24.0 * (R - R.mean()) / np.pi)
+    kernel /= np.linalg.norm(kernel)
+    noise = [
+        0.3 * np.convolve(rng.normal(size=3 * R.size), kernel, "same")[R.size : -R.size]
+        for _ in range(30)
+    ]
+    found = nmf.refine_along(
+        rows(*(clean + e for e in noise)).rename(component="scan"),
+        candidate=CRYSTALS["MnO"],
+        instrument=INSTRUMENT,
+    )
+    off = found["strain"] / found["strain_error"]
+    assert 0.7 < float(off.std()) < 1.3
+
+
+def test_errors_that_cannot_be_are_refused():
+    data = rows(pattern("MnO"))
+    for wrong in (-1.0, np.nan):
+        errors = xr.full_like(data, 0.1)
+        errors[0, 5] = wrong
+        with pytest.raises(DataError, match=r"errors.*1 of 260 values"):
+            nmf.identify(
+                data,
+                candidates=[CRYSTALS["MnO"]],
+                instrument=INSTRUMENT,
+                errors=errors,
+            )
+
+
+def test_an_instrument_that_the_header_contradicts_is_told():
+    header = json.dumps({"qmax": "24.0", "qdamp": "0.03", "mode": "neutron"})
+    data = rows(pattern("MnO"), header=header)
+    with pytest.warns(DataQualityWarning, match="radiation='neutron'"):
+        nmf.identify(data, candidates=[CRYSTALS["MnO"]], instrument=INSTRUMENT)

@@ -65,7 +65,7 @@ class Rules:
 
     @property
     def sweeps(self) -> int:
-        """Sweeps over each half; 0 where it is solved exactly."""
+        """Return the sweeps over each half; 0 where it is solved exactly."""
         return {"hals": 5, "coordinate": 1}.get(self.solver, 0)
 
 

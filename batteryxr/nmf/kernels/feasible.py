@@ -144,6 +144,67 @@ def explore(
     return Range(points @ np.linalg.inv(s), *low, moved)
 
 
+def inherited(weights: np.ndarray, scan: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the covariance of components by noise of variance one, (k, k).
+
+    Free components are found by least squares. They have the noise of the patterns,
+    averaged, and carry that of every scan that is fixed in proportion to how much of
+    it there was where they are.
+
+    Parameters
+    ----------
+    weights
+        (k, samples).
+    scan, free
+        (k,) which are scans that were fixed, and which are free; what was found is.
+    """
+    out = np.zeros((len(weights), len(weights)))
+    out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
+    if not free.any():
+        return out
+    own = np.linalg.pinv(weights[free] @ weights[free].T, hermitian=True)
+    carried = own @ weights[free] @ weights[scan].T
+    out[np.ix_(free, free)] = own + carried @ carried.T
+    out[np.ix_(free, scan)] = -carried
+    out[np.ix_(scan, free)] = -carried.T
+    return out
+
+
+def left_over(
+    weights: np.ndarray,
+    scan: np.ndarray,
+    free: np.ndarray,
+    points: int,
+    *,
+    closure: bool,
+) -> float:
+    """Return what share of the squared noise a factorisation leaves as residual.
+
+    Free components take as many patterns of it, and weights as many points of each
+    pattern. A scan that is fixed is left nothing of its own, and what it has of noise
+    is in all others.
+
+    Parameters
+    ----------
+    weights
+        (k, samples).
+    scan, free
+        (k,) as of `inherited`.
+    points
+        Of a pattern.
+    closure
+        Weights sum to one.
+    """
+    samples = weights.shape[1]
+    w, s = weights[free], weights[scan]
+    rows = float(samples - free.sum() - 2 * scan.sum()) + float((s**2).sum())
+    if free.any() and scan.any():
+        both = w @ s.T
+        rows -= float(np.trace(both.T @ np.linalg.pinv(w @ w.T, hermitian=True) @ both))
+    also = (len(weights) - int(closure)) / max(points, 1)
+    return max(rows / max(samples, 1) * (1.0 - also), 0.1)
+
+
 class _Place(NamedTuple):
     """A factorisation: both factors, and coordinates of it.
 

@@ -76,7 +76,7 @@ def sweep_smooth(
     stiffness: np.ndarray,
     sweeps: int,
 ) -> None:
-    """As `sweep`, with ``stiffness[j] * sum(second difference of row j)^2`` added."""
+    """Improve as `sweep`, `stiffness[j] * sum(second difference of row j)^2` added."""
     grams = gram[None] if gram.ndim == 2 else gram
     _sweep_smooth(grams, np.ascontiguousarray(rhs), rows, stiffness, sweeps)
 

@@ -164,7 +164,7 @@ def _pivot(
     mask: int,
     w: Floats,
 ) -> bool:
-    """Block pivoting from the passive set `mask`; False where it does not settle."""
+    """Pivot in blocks from the passive set `mask`; False where it does not settle."""
     k = len(c)
     largest = 0.0
     for j in range(k):

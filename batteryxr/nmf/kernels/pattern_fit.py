@@ -59,7 +59,9 @@ def fit_pattern(
     Returns
     -------
     PatternFit
-        Errors are scaled by chi2 per degree of freedom where `sigma` is None.
+        Errors are scaled by chi2 per degree of freedom, where `sigma` is given only
+        if that is above 1, and by how many neighbouring points deviate together: a
+        pattern that is sampled more finely than it was measured tells no more.
     """
     from scipy.optimize import least_squares
 
@@ -104,9 +106,10 @@ def fit_pattern(
     shape, scale = scaled(found.x)
     rest = goal - scale * shape
     every = np.column_stack([slopes(found.x), shape])
-    errors = _errors(every)
-    if sigma is None:
-        errors = errors * np.sqrt(rest @ rest / max(y.size - every.shape[1], 1))
+    chi2 = float(rest @ rest) / max(y.size - every.shape[1], 1)
+    if sigma is not None:
+        chi2 = max(chi2, 1.0)
+    errors = _errors(every) * np.sqrt(chi2 * _together(rest))
     power = float(goal @ goal)
     return PatternFit(
         values=np.append(found.x, scale),
@@ -221,6 +224,17 @@ def fit_patterns(
         lengths=np.linalg.norm(shapes, axis=0),
         r_w=float(np.sqrt(rest @ rest / power)) if power > 0 else np.nan,
     )
+
+
+def _together(rest: np.ndarray) -> float:
+    """Return how many neighbouring residuals are worth one: 1 for white noise."""
+    power = np.abs(np.fft.rfft(rest, 2 * rest.size)) ** 2
+    alike = np.fft.irfft(power, 2 * rest.size)[: rest.size]
+    if alike[0] <= 0.0:
+        return 1.0
+    ends = np.flatnonzero(alike <= 0.0)
+    first = int(ends[0]) if ends.size else alike.size
+    return 1.0 + 2.0 * float(alike[1:first].sum() / alike[0])
 
 
 def _errors(jacobian: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.nmf.kernels import alternate, metropolis
-from batteryxr.nmf.kernels.feasible import Scatter, explore
+from batteryxr.nmf.kernels.feasible import Scatter, explore, inherited, left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ def run_chain(
     noise: float,
     schedule: Sampling,
     *,
+    scans: np.ndarray,
     tick: Callable[[], bool],
 ) -> Chain:
     """Run one chain.
@@ -77,6 +78,8 @@ def run_chain(
         Variance of a value of the data, in the units of their statistical weights.
     schedule
         Lengths, and the temperature at the start.
+    scans
+        (k,) bool: components that are fixed scans, and have noise.
     tick
         Called after each sweep; True stops the chain.
     """
@@ -104,14 +107,17 @@ def run_chain(
         return chain
     optimum = run.error**2 * data.total
     chain.excess = float(np.mean(misfits) / max(optimum, 1e-300))
-    scatter = np.sqrt(optimum / (data.shape[0] * data.shape[1]))
+    free = ~rules.fixed
+    left = left_over(run.weights, scans, free, data.shape[1], closure=rules.closure)
+    level = _level(data, noise, optimum / left)
+    covariance = inherited(run.weights, scans, free) if scans.any() else None
     chain.range = explore(
         run.weights,
         run.components,
         rules.fixed,
         rng,
         closure=rules.closure,
-        noise=Scatter(float(scatter)),
+        noise=Scatter(level, covariance),
         steps=schedule.rotations,
         draws=schedule.draws,
     )
@@ -119,6 +125,8 @@ def run_chain(
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
     chain.noise = chain.weights.std(axis=0)
+    if scans.any():
+        chain.noise = _carry(chain, scans, rules, level, rng)
     turns = np.resize(
         chain.range.rotations, (schedule.draws, *chain.range.rotations[0].shape)
     )
@@ -130,6 +138,47 @@ def run_chain(
     if rules.closure:
         chain.weights /= chain.weights.sum(axis=1, keepdims=True)
     return chain
+
+
+def _level(data: Normal, noise: float, misfit: float) -> float:
+    """Return the standard deviation of a value in the unit of the components.
+
+    That of the noise, or of what all data have of misfit where that is more.
+    """
+    if isinstance(data, alternate.Weighted):
+        count, total = int((data.v > 0).sum()), float(data.v.sum())
+    else:
+        count = data.shape[0] * data.shape[1]
+        total = float(count)
+    return float(np.sqrt(max(noise * count, misfit) / total))
+
+
+def _carry(
+    chain: Chain,
+    scans: np.ndarray,
+    rules: Rules,
+    level: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Move the draws by the noise of fixed scans, in place; return that of all.
+
+    A scan that is fixed brings its noise into the weights of all others, itself and
+    through the free components, which take up what it leaves there.
+    """
+    run, weights = chain.run, np.asarray(chain.weights)
+    free = run.weights[~rules.fixed]
+    own = np.linalg.pinv(free @ free.T, hermitian=True)
+    reach = run.weights[scans] - run.weights[scans] @ free.T @ own @ free
+    spread = np.linalg.pinv(run.components @ run.components.T, hermitian=True)
+    if rules.closure:
+        total = spread.sum(axis=1)
+        spread = spread - np.outer(total, total) / total.sum()
+    values, axes = np.linalg.eigh(spread)
+    root = level * axes * np.sqrt(np.maximum(values, 0.0))
+    moves = rng.normal(size=(len(weights), int(scans.sum()), len(root))) @ root.T
+    weights -= np.einsum("djk,js->dks", moves, reach)
+    far = np.outer((root**2).sum(axis=1), (reach**2).sum(axis=0))
+    return np.sqrt(np.asarray(chain.noise) ** 2 + far)
 
 
 class _State:
@@ -189,7 +238,7 @@ class _State:
         return self.data.misfit(self.w, self.h, self.data.for_components(self.w))
 
     def _rescale(self) -> None:
-        """Without closure the scale is shared freely: components get unit norm."""
+        """Scale components to unit norm: without closure the scale is shared freely."""
         norm = np.linalg.norm(self.h, axis=1)
         norm = np.where(self.free & (norm > 0), norm, 1.0)[:, None]
         self.h /= norm

@@ -47,10 +47,10 @@ class Sampling:
 
     @property
     def settling(self) -> int:
-        """Sweeps of exact draws at T = 1 that are dropped."""
+        """Return the number of sweeps of exact draws at T = 1 that are dropped."""
         return max(self.sweeps // 10, 20)
 
     @property
     def total(self) -> int:
-        """All sweeps of a chain."""
+        """Return the number of all sweeps of a chain."""
         return self.sweeps + self.settling + self.draws * self.thin

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.crystals import PdfInstrument, scattering_power
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label, require_variables
@@ -61,8 +62,9 @@ def amounts(
     xarray.Dataset
         ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans,
         each with ``_low`` and ``_high`` where the result has ranges; with `electrode`
-        ``li_per_metal``, and ``li_difference`` to the ``li_content`` of the cycler
-        where the scans have it.
+        ``li_per_metal``, all Li of the phases and what is unseen, and ``li_difference``
+        to the ``li_content`` of the cycler where the scans have it; one per formula
+        unit, as its name says, is divided by the metals of that.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def _lithium(
 ) -> dict[str, xr.DataArray]:
     """Return Li per metal, that of unseen Li2O and the like included."""
     anions = [e for e in whole if e in _VALENCE]
-    metals = sum(n for e, n in whole.items() if e not in _OTHER)
+    metals = _metals(whole)
     if not metals or not anions:
         raise ArgumentError("electrode", whole, "a compound of a metal and an anion")
 
@@ -204,16 +206,16 @@ def _lithium(
         return xr.dot(moles, each, dim="component")
 
     metal = total(metal=True)
-    lithium = total("Li") / metal - whole.get("Li", 0.0) / metals
+    metal = metal.where(metal > 0)
+    lithium = total("Li") / metal
     for anion in anions:
         gone = whole[anion] / metals - total(anion) / metal
         lithium = lithium + _VALENCE[anion] * gone
     out: dict[str, Any] = {"li_per_metal": (lithium, "Li per metal, from the phases")}
     if "li_content" in lithium.coords:
-        apart = lithium - lithium["li_content"]
+        apart = lithium - _per_metal(lithium["li_content"], whole)
         out["li_difference"] = (apart, "Li per metal, phases less cycler")
-        off = float(np.nanquantile(np.abs(apart.values), 0.9))
-        if off > _APART:
+        if not is_lazy(apart) and (off := _most(apart.values)) > _APART:
             warn_quality(
                 f"phases and cycler differ by up to {off:.2f} Li per metal in nine of "
                 "ten scans: charge that made no phase, a formula that is another, or "
@@ -223,3 +225,22 @@ def _lithium(
         key: label(array, key, units="1", long_name=text)
         for key, (array, text) in out.items()
     }
+
+
+def _per_metal(content: xr.DataArray, whole: dict[str, float]) -> xr.DataArray:
+    """Return a Li content per metal, where it says that it counts by formula units."""
+    if "formula unit" not in str(content.attrs.get("long_name", "")):
+        return content
+    formula = content.attrs.get("formula")
+    unit = whole if formula is None else atoms(str(formula))
+    return content / (_metals(unit) or _metals(whole))
+
+
+def _metals(unit: dict[str, float]) -> float:
+    return sum(n for e, n in unit.items() if e not in _OTHER)
+
+
+def _most(apart: np.ndarray) -> float:
+    """Return what nine of ten differences do not exceed; 0 where there is none."""
+    known = np.abs(apart[np.isfinite(apart)])
+    return float(np.quantile(known, 0.9)) if known.size else 0.0

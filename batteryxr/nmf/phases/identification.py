@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Where nothing tells how far a pattern was measured (1/Angstrom).
 _USUAL_Q_MAX = 20.0
+#: A misfit of so many times the last, and more than is fine, or one that is lost,
+#: makes a search worth its time.
+_WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
     "strain": ("1", "Relative change of the lattice"),
@@ -212,8 +215,9 @@ def refine_along(
 ) -> xr.Dataset:
     """Fit one structure to every pattern of a series, each from where the last ended.
 
-    Reads once. Made for what `reconstruct` returns: the size, lattice and composition
-    of one phase along the experiment.
+    Reads once. Where that leads nowhere the lattice is searched anew. Made for what
+    `reconstruct` returns: the size, lattice and composition of one phase along the
+    experiment.
 
     Parameters
     ----------
@@ -232,7 +236,8 @@ def refine_along(
     xarray.Dataset
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
-        ``scale``, each with ``_error``; ``r_w``, and ``flag`` (1: no pattern).
+        ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
+        ended where the search does, and ``flag`` (1: no pattern).
     """
     patterns = _patterns(data)
     if patterns.ndim != 2:
@@ -251,15 +256,16 @@ def refine_along(
     sigma = _sigma(errors, kept)
     found: list[PatternFit | None] = []
     last: PatternFit | None = None
+    ends = np.zeros(len(rows), dtype=bool)
     for i in track(range(len(rows)), "Refining", total=len(rows), progress=progress):
         if not np.isfinite(rows[i]).all():
             found.append(None)
             continue
-        if last is None:
-            last = fit.search(rows[i], _row(sigma, i))
-        else:
-            last = fit.refine(rows[i], last.values[:-1], _row(sigma, i))
-        found.append(last)
+        one = _next(fit, rows[i], last, _row(sigma, i))
+        found.append(one)
+        ends[i] = at_bound(fit, one.values[:-1])
+        if last is None or not ends[i]:
+            last = one
     dim = str(kept.dims[0])
     out = _table(found, fit, (len(rows),), [dim], r=r)
     first = float(np.linalg.norm(crystal.cell[0]))
@@ -268,6 +274,18 @@ def refine_along(
         ("lattice_error", first * out["strain_error"], "Lattice parameter, error"),
     ):
         out[name] = label(values, name, units="Angstrom", long_name=text)
+    out["at_bound"] = label(
+        xr.DataArray(ends, dims=dim),
+        "at_bound",
+        units="1",
+        long_name="Fit ended at a bound",
+    )
+    if ends.any():
+        warn_quality(
+            f"{int(ends.sum())} of {len(rows)} fits ended at a bound of lattice or "
+            "widths (see at_bound): another structure, no signal, or a lattice farther "
+            "off than strain allows."
+        )
     absent = np.array([f is None for f in found])
     out["flag"] = label(
         xr.DataArray(absent.astype(np.int8), dims=dim),
@@ -278,6 +296,20 @@ def refine_along(
         flag_meanings="good no_pattern",
     )
     return xr.Dataset(out).assign_coords(_coords(kept) | {"r": kept["r"]})
+
+
+def _next(
+    fit: Candidate, y: np.ndarray, last: PatternFit | None, sigma: np.ndarray | None
+) -> PatternFit:
+    """Fit from where the last pattern ended, or anew where that leads nowhere."""
+    if last is None:
+        return fit.search(y, sigma)
+    found = fit.refine(y, last.values[:-1], sigma)
+    good = found.r_w <= min(max(_WORSE * last.r_w, _FINE), _LOST)
+    if good and not at_bound(fit, found.values[:-1]):
+        return found
+    other = fit.search(y, sigma)
+    return other if other.r_w < found.r_w else found
 
 
 def _table(
@@ -358,11 +390,21 @@ def _sigma(
     near = matched(rows, errors, argument="errors")
     wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
-    positive = values > 0
+    measured = np.isfinite(rows.values.reshape(values.shape))
+    wrong = ~(values >= 0) & measured
+    if wrong.any():
+        raise DataError(
+            "errors",
+            f"{int(wrong.sum())} of {wrong.size} values are negative or NaN where "
+            f"there are data, such as {values[wrong][0]:g}",
+            "Pass standard deviations.",
+        )
+    positive = (values > 0) & np.isfinite(values)
     if not positive.any():
         raise DataError("errors", "no value > 0; expected standard deviations")
     # An error of zero (of a component that was fixed) would outweigh all else.
-    return np.where(positive, values, np.median(values[positive]))
+    usual = np.median(values[positive])
+    return np.where(positive | np.isinf(values), values, usual)
 
 
 def _row(sigma: np.ndarray | None, i: int) -> np.ndarray | None:

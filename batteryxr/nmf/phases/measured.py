@@ -50,9 +50,10 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrument:
     """Return the instrument as given, or as the data tell; warn of what is missing."""
-    if given is not None:
-        return given
     known = told(data.attrs)
+    if given is not None:
+        _tell_other(given, known)
+        return given
     missing = [name for name in ("q_max", "q_damp") if name not in known]
     if missing:
         warn_quality(
@@ -65,6 +66,19 @@ def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrum
     except BatteryxrError as error:
         warn_quality(f"the header tells {known}, which cannot be: {error}")
         return PdfInstrument()
+
+
+def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:
+    """Warn where the header tells what was not given, or another radiation."""
+    left_out = [n for n in ("q_max", "q_damp") if n in known and not getattr(given, n)]
+    if known.get("radiation", given.radiation) != given.radiation:
+        left_out.append("radiation")
+    if left_out:
+        words = ", ".join(f"{name}={known[name]!r}" for name in left_out)
+        warn_quality(
+            f"the header tells {words}, the instrument that was passed does not: it "
+            "goes as it was passed."
+        )
 
 
 def _plain(word: object) -> str:
