@@ -53,13 +53,18 @@ def _coarse(experiment: Experiment) -> Experiment:
         probe = np.asarray(experiment.probe)
         far = np.fft.fftshift(np.fft.fft2(probe), axes=(-2, -1))[..., part, part]
         small = np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)))
-    weight = np.fft.fftshift(experiment.weight)[part, part]
+
+    def cut(corner: np.ndarray) -> np.ndarray:
+        return np.fft.ifftshift(np.fft.fftshift(corner)[part, part])
+
+    background = experiment.background
     ignored = experiment.ignored
     return replace(
         experiment,
         frames=experiment.frames[:, part, part],
         ignored=None if ignored is None else ignored[:, part, part],
-        weight=np.fft.ifftshift(weight),
+        weight=cut(experiment.weight),
+        background=None if background is None else cut(background),
         probe=small,
         pixel=experiment.pixel / scale,
         **room(experiment.corners * scale, _PIXELS, experiment.pixel / scale),
