@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML
-from batteryxr.cdi.ptycho.examine import examined
+from batteryxr.cdi.ptycho.examine import look, settled
 from batteryxr.cdi.ptycho.experiment import MARGIN
 from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
 from batteryxr.cdi.ptycho.settings import Schedule, Settings
@@ -29,8 +29,9 @@ def trial_of(experiment: Experiment) -> Experiment:
     experiment
         Its frames were looked at.
     """
-    few = _coarse(_middle(experiment))
-    return examined(replace(few, seen=None, held=None), hold=True)
+    few = replace(_coarse(_middle(experiment)), seen=None, held=None)
+    # What is wrong with the frames was said of the whole scan.
+    return settled(few, *look(few, hold=True))
 
 
 def _middle(experiment: Experiment) -> Experiment:
