@@ -40,8 +40,16 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
     file = re.sub(r"[^0-9]+", "-", name).strip("-")
     paths = [f / f"{_build(pyfftw)}_{file}.wisdom" for f in _folders()]
     for path in paths:
-        if _told(pyfftw, path):
-            return plan()
+        if not _told(pyfftw, path):
+            continue
+        told = pyfftw.export_wisdom()[1]
+        plans = plan()
+        if len(pyfftw.export_wisdom()[1]) == len(told):
+            return plans
+        # It was measured anew: the file tells of something else.
+        pyfftw.forget_wisdom()
+        with contextlib.suppress(OSError):
+            path.unlink()
     plans = plan()
     wisdom = pyfftw.export_wisdom()[1]
     for path in paths:

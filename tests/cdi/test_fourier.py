@@ -144,3 +144,21 @@ def test_without_a_folder_plans_hold_for_a_process(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(plans.tempfile, "gettempdir", nowhere)
     assert plans.planned(Told(b"one"), "(8, 8)(0, 1)1", lambda: ["plan"]) == ["plan"]
+
+
+def test_a_file_that_tells_of_something_else_is_replaced(tmp_path):
+    """Damaged so that it still can be read, it would be measured anew for ever."""
+    pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def run() -> bytes:
+        call = [sys.executable, "-c", ONE]
+        subprocess.run(call, check=True, capture_output=True, env=environment)
+        (kept,) = tmp_path.rglob("*.wisdom")
+        return kept.read_bytes()
+
+    whole = run()
+    (kept,) = tmp_path.rglob("*.wisdom")
+    kept.write_bytes(whole.split(b"\n")[0] + b"\n)\n")  # it knows nothing
+    assert run().count(b"(") > 1
+    assert run() == kept.read_bytes()
