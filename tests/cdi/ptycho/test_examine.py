@@ -243,7 +243,7 @@ def test_the_way_round_of_large_frames_with_a_background(fuzz, monkeypatch):
 
 def test_what_is_wrong_with_frames_is_said_once(scan):
     values = scan.frames.values.copy()
-    values[:, 2, 3] = 5000
+    values[:, 2, 3] = 5000 + 90 * np.arange(len(values))
     with pytest.warns(DataQualityWarning, match="hot pixel") as told:
         orientation(with_frames(scan, values), iterations=1, progress=False)
     assert sum("hot pixel" in str(w.message) for w in told) == 1

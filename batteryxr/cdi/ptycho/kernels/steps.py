@@ -344,8 +344,7 @@ def _modulus(
         for k in range(columns):
             squared = power[k] * scale + _TINY
             modulus, counts = np.sqrt(squared), np.float32(measured[k])
-            # A product, not a choice: a load that depends keeps the loop scalar.
-            seen = w[k] * np.float32(counts >= nothing)
+            seen = w[k] if counts >= nothing else nothing
             counts = max(counts, nothing)
             difference = seen * (modulus - np.sqrt(counts))
             misfit += difference * difference
