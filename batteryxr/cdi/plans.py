@@ -7,6 +7,7 @@ rounding. Hundreds of iterations of phase retrieval make per cents of that.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
@@ -33,13 +34,22 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
     -----
     Kept as FFTW's own "wisdom" under ``batteryxr/plans`` in the user's cache folder,
     else in the one for temporary files. Where neither can be written the plan holds
-    for this process alone.
+    for this process alone. FFTW of another version, or on a processor with other
+    instructions, has files of its own: many machines may share a folder.
     """
     file = re.sub(r"[^0-9]+", "-", name).strip("-")
-    paths = [f / f"{pyfftw.__version__}_{file}.wisdom" for f in _folders()]
+    paths = [f / f"{_build(pyfftw)}_{file}.wisdom" for f in _folders()]
     for path in paths:
-        if _told(pyfftw, path):
-            return plan()
+        if not _told(pyfftw, path):
+            continue
+        told = pyfftw.export_wisdom()[1]
+        plans = plan()
+        if len(pyfftw.export_wisdom()[1]) == len(told):
+            return plans
+        # It was measured anew: the file tells of something else.
+        pyfftw.forget_wisdom()
+        with contextlib.suppress(OSError):
+            path.unlink()
     plans = plan()
     wisdom = pyfftw.export_wisdom()[1]
     for path in paths:
@@ -51,13 +61,23 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
     return plans
 
 
+def _build(pyfftw: Any) -> str:
+    """Return what tells this FFTW from others: what it writes when it knows nothing.
+
+    Its version, and a signature of the algorithms that it has on this processor.
+    """
+    nothing = pyfftw.export_wisdom()[1]
+    return hashlib.blake2b(nothing, digest_size=6).hexdigest()
+
+
 def _folders() -> Iterator[Path]:
     cache = os.environ.get("XDG_CACHE_HOME")
     with contextlib.suppress(RuntimeError):
         root = Path(cache) if cache else Path.home() / ".cache"
         yield root / "batteryxr" / "plans"
     user = os.getuid() if hasattr(os, "getuid") else 0
-    yield Path(tempfile.gettempdir()) / f"batteryxr-{user}" / "plans"
+    with contextlib.suppress(OSError):  # there is none that can be written to
+        yield Path(tempfile.gettempdir()) / f"batteryxr-{user}" / "plans"
 
 
 def _told(pyfftw: Any, path: Path) -> bool:

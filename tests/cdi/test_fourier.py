@@ -89,3 +89,76 @@ def test_every_process_has_the_same_bits(tmp_path):
     kept.write_bytes(wisdom[: len(wisdom) // 2])
     run()
     assert kept.read_bytes().count(b"(") == kept.read_bytes().count(b")") > 1
+
+
+class Told:
+    """FFTW of some machine: it reads what its like wrote, and nothing else."""
+
+    def __init__(self, machine: bytes) -> None:
+        self.machine, self.known = machine, b""
+
+    def export_wisdom(self):
+        return b"", self.machine + self.known, b""
+
+    def forget_wisdom(self) -> None:
+        self.known = b""
+
+    def import_wisdom(self, wisdom):
+        good = wisdom[1].startswith(self.machine)
+        if good:
+            self.known = wisdom[1].removeprefix(self.machine)
+        return True, good, True
+
+
+def test_machines_that_share_a_folder_keep_their_own_plans(tmp_path, monkeypatch):
+    from batteryxr.cdi import plans
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    measured = []
+
+    def plan_of(fftw):
+        fftw.forget_wisdom()
+
+        def plan():
+            if not fftw.known:
+                fftw.known = b"plan %d" % len(measured)
+                measured.append(fftw.machine)
+            return [fftw.known]
+
+        return plans.planned(fftw, "(8, 8)(0, 1)1", plan)
+
+    one, two = Told(b"old"), Told(b"new")
+    first = plan_of(one), plan_of(two)
+    assert (plan_of(one), plan_of(two)) == first
+    assert measured == [b"old", b"new"]
+    assert len(list(tmp_path.rglob("*.wisdom"))) == 2
+
+
+def test_without_a_folder_plans_hold_for_a_process(tmp_path, monkeypatch):
+    from batteryxr.cdi import plans
+
+    def nowhere():
+        raise FileNotFoundError("no usable temporary directory")
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(plans.tempfile, "gettempdir", nowhere)
+    assert plans.planned(Told(b"one"), "(8, 8)(0, 1)1", lambda: ["plan"]) == ["plan"]
+
+
+def test_a_file_that_tells_of_something_else_is_replaced(tmp_path):
+    """Damaged so that it still can be read, it would be measured anew for ever."""
+    pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def run() -> bytes:
+        call = [sys.executable, "-c", ONE]
+        subprocess.run(call, check=True, capture_output=True, env=environment)
+        (kept,) = tmp_path.rglob("*.wisdom")
+        return kept.read_bytes()
+
+    whole = run()
+    (kept,) = tmp_path.rglob("*.wisdom")
+    kept.write_bytes(whole.split(b"\n")[0] + b"\n)\n")  # it knows nothing
+    assert run().count(b"(") > 1
+    assert run() == kept.read_bytes()

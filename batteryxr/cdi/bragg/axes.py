@@ -81,17 +81,18 @@ def known_sign(data: xr.DataArray | xr.Dataset, *, what: str = "crystal") -> int
         If parts of it tell different signs.
     """
     parts = [data] if isinstance(data, xr.DataArray) else [data, *data.values()]
-    told = {int(p.attrs[SIGN]) for p in parts if SIGN in p.attrs}
+    noted = [p.attrs[SIGN] for p in parts if SIGN in p.attrs]
+    told = {sign for note in noted for sign in np.ravel(note).tolist()}
     if SIGN in data.coords:
-        told |= {int(s) for s in np.unique(data.coords[SIGN].values)}
+        told |= {*np.unique(data.coords[SIGN].values).tolist()}
     if len(told) > 1 or not told <= {1, -1}:
         raise DataError(
             what,
-            f"tells the fourier_sign {sorted(told)}, not one of +1 and -1",
+            f"tells the fourier_sign {sorted(map(str, told))}, not one of +1 and -1",
             "Conjugate the objects of the other sign, and note one sign for all: "
             "`.assign_coords(fourier_sign=-1)`.",
         )
-    return next(iter(told), None)
+    return int(next(iter(told))) if told else None
 
 
 def require_sign(data: xr.DataArray | xr.Dataset, sign: int, *, what: str) -> None:

@@ -15,6 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     scattering_vector,
     space_axes,
     steps_in_space,
+    variable,
 )
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
@@ -238,7 +239,8 @@ def _mean_strain(
     if "state" in q.dims:
         length = (q**2).sum("vector") ** 0.5
         total = length.isel(state=reference) / length - 1
-    if states.attrs.get("ramp") == "removed":
+    objects = variable(states, "object", caller="phase_differences")
+    if "removed" in {states.attrs.get("ramp"), objects.attrs.get("ramp")}:
         return total
     slopes, _ = apply(
         each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),

@@ -171,12 +171,17 @@ def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Patt
         raise DataError("volume", why, "Pass the counts as they were measured.")
     if (gaps := zero_gaps(counts)).any():
         counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
+    support, initial = arrays.get("support"), arrays.get("object")
+    if support is not None and not np.asarray(support).any():
+        raise DataError("start support", "holds no voxel", "Leave it out.")
+    if initial is not None and not np.isfinite(np.asarray(initial)).all():
+        raise DataError("start object", "holds NaN", "Use .fillna(0).")
     return prepare(
         counts,
         generators(settings.seed, 1)[0],
         free=settings.select.free,
-        support=arrays.get("support"),
-        initial=arrays.get("object"),
+        support=support,
+        initial=initial,
     )
 
 

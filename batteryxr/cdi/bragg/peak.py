@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.frames import FLAGS
 from batteryxr.cdi.bragg.kernels.counting import not_counts, zingers
-from batteryxr.cdi.bragg.scan import on_even_angles, require_angles
+from batteryxr.cdi.bragg.scan import on_even_angles
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import require_even, require_monotonic
@@ -36,30 +36,31 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``maximum``, ``centre_of_mass`` (indices from 0) and ``value``, the first two
-        on ``axis``; ``total`` counts; ``left_out``, the number of voxels that stand
-        alone (zingers): more than tenfold over the frames before and after.
+        ``maximum``, ``centre_of_mass`` (indices from 0, counted with the places of
+        missing frames, as `crop` does) and ``value``, the first two on ``axis``;
+        ``total`` counts; ``left_out``, the number of voxels that stand alone (zingers):
+        more than tenfold over the frames before and after.
 
     Raises
     ------
     DataError
         If it holds no counts, or what cannot be counts, such as their logarithm; or
         the rocking angles are out of order, repeat or are missing.
+    DimensionError
+        If this is no rocking curve.
 
     Warns
     -----
     DataQualityWarning
-        If zingers were left out.
+        If zingers were left out, or frames are missing.
 
     Examples
     --------
     >>> frames.cdi.correct(mask=gaps).cdi.locate_peak()["maximum"].values
-    DimensionError
-        If this is no rocking curve.
     """
     require_dims(volume, VOLUME, caller="locate_peak")
     _require_axes(volume, "locate_peak")
-    require_angles(volume, caller="locate_peak", fill=True)
+    volume = on_even_angles(volume, caller="locate_peak")
     peak = _peak(volume, "locate_peak")
     names = {"units": "1", "long_name": "Axis"}
 
@@ -110,6 +111,8 @@ def _peak(volume: xr.DataArray, caller: str) -> _Peak:
             raise DataError("volume", why, "Pass the counts as they were measured.")
         clean = np.nan_to_num(np.asarray(block, dtype=float))
         places = zingers(clean) if n > 2 else _NONE
+        known = _beside(np.asarray(block), first == 0, first + len(block) - 2 == n)
+        places = places[known[places[:, 0] - 1]]
         clean[tuple(places.T)] = 0.0
         clean = clean[1:-1]
         alone.append(places + np.array([first - 1, 0, 0]))
@@ -131,6 +134,14 @@ def _peak(volume: xr.DataArray, caller: str) -> _Peak:
             f"{left[0, 0]}, row {left[0, 1]}, column {left[0, 2]}; they are left out."
         )
     return _Peak(where, moment / total, best, total, left)
+
+
+def _beside(block: np.ndarray, begins: bool, ends: bool) -> np.ndarray:
+    """Tell of all frames but the outer ones whether one next to them was measured."""
+    known = ~np.isnan(block).all(axis=(1, 2))
+    known[0] &= not begins
+    known[-1] &= not ends
+    return np.asarray(known[:-2] | known[2:])
 
 
 def _with_neighbours(volume: xr.DataArray, block: int) -> Iterator[np.ndarray]:
@@ -166,7 +177,8 @@ def crop(
         Size along rocking, detector_y and detector_x, or by name for some. Even
         sizes without large prime factors transform fast.
     centre
-        ``"maximum"``, ``"centre_of_mass"``, or three indices from 0. The states of
+        ``"maximum"``, ``"centre_of_mass"``, or three indices from 0, counted
+        with the places of missing frames, as `locate_peak` does. The states of
         one series want one centre: then the mean change of the lattice stays in
         their phases as a ramp.
 

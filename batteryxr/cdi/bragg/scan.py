@@ -77,7 +77,7 @@ def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> 
             f"misses {sum(missing.values())} frames, after {_after(missing)}",
             "Call crop(...), which leaves the places of missing frames empty (NaN).",
         )
-    off = np.abs(angles - angles[0] - np.r_[0, np.cumsum(counts)] * step)
+    off = angles - angles[0] - np.r_[0, np.cumsum(counts)] * step
     off -= np.linspace(0, off[-1], off.size)
     worst = int(np.argmax(np.abs(off)))
     if np.abs(off[worst]) > _TOLD * abs(step):

@@ -83,10 +83,11 @@ def align_states(
         keep_ramp=ramp == "keep",
     )
     moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
+    noted = {"gauge": "mean", "ramp": "kept" if ramp == "keep" else "removed"}
     result = xr.Dataset(
         {
             "object": label(
-                moved, "object", units="1", long_name="Complex density", gauge="mean"
+                moved, "object", units="1", long_name="Complex density", **noted
             ),
             "overlap": label(overlap, "overlap", units="1", long_name="Overlap"),
             "twin": label(twin, "twin", units="1", long_name="Conjugate twin taken"),
@@ -97,10 +98,7 @@ def align_states(
     )
     names = {"units": "1", "long_name": "Axis of the volume"}
     result = result.assign_coords(axis=("axis", list(dims), names))
-    result.attrs = carried_attrs(states) | {
-        "gauge": "mean",
-        "ramp": "kept" if ramp == "keep" else "removed",
-    }
+    result.attrs = carried_attrs(states) | noted
     return result
 
 
@@ -240,7 +238,7 @@ def fill_missing(
                 "object",
                 units="1",
                 long_name="Complex density",
-                **{k: v for k, v in field.attrs.items() if k == "gauge"},
+                **{k: v for k, v in field.attrs.items() if k in ("gauge", "ramp")},
             ),
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"

@@ -52,7 +52,9 @@ class Sizes(NamedTuple):
         positions, n, _ = first.frames.shape
         area = max(_area(e.corners, n) for e in experiments)
         modes = max(n_modes, first.probe.shape[0])
-        size = counts_type(first.frames.dtype).itemsize
+        kind = counts_type(first.frames.dtype)
+        # Where a pixel may count in some frames alone, floats say so.
+        size = 4 if any(e.ignored is not None for e in experiments) else kind.itemsize
         return cls(len(experiments), positions, n, modes, size, area)
 
 
@@ -196,12 +198,13 @@ def ptycho_plan(
     geometry = geometry_of(scan, caller="ptycho_plan")
     energies = scan.sizes["energy"] if "energy" in scan["frames"].dims else 1
     each = [geometry.at(k) for k in range(energies)] if energies > 1 else [geometry]
+    alone = "mask" in scan and "position" in scan["mask"].dims
     sizes = Sizes(
         energies,
         scan.sizes["position"],
         geometry.n,
         max(n_modes, scan.sizes.get("probe_mode", 1)),
-        counts_type(scan["frames"].dtype).itemsize,
+        4 if alone else counts_type(scan["frames"].dtype).itemsize,
         max(_area(g.positions / g.pixel, g.n) for g in each),
     )
     return estimated(sizes, engine, resources)

@@ -166,7 +166,7 @@ def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Exper
     first = _modes(scan, stacked=False, caller=caller) if "probe" in scan else None
     masks = _Masks(scan, geometry.n, caller=caller)
     made = _experiment(frames, first, masks.of(None), geometry)
-    return replace(made, background=_background(scan, caller=caller))
+    return replace(made, background=_background(scan, made.weight, caller=caller))
 
 
 def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
@@ -184,7 +184,6 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
     probe = _modes(scan, stacked=True, caller=caller)
     each = "energy" in probe.dims
     masks = _Masks(scan, geometry.n, caller=caller)
-    background = _background(scan, caller=caller)
     made = [
         _experiment(
             frames.isel(energy=k),
@@ -194,11 +193,15 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
         )
         for k in range(scan.sizes["energy"])
     ]
-    return [replace(one, background=background) for one in made]
+    return [
+        replace(e, background=_background(scan, e.weight, caller=caller)) for e in made
+    ]
 
 
-def _background(scan: xr.Dataset, *, caller: str) -> np.ndarray | None:
-    """Return the background that a scan tells, origin in the corner."""
+def _background(
+    scan: xr.Dataset, weight: np.ndarray, *, caller: str
+) -> np.ndarray | None:
+    """Return the background that a scan tells, origin in the corner; 0 under a mask."""
     if "background" not in scan:
         return None
     told = scan["background"]
@@ -206,10 +209,11 @@ def _background(scan: xr.Dataset, *, caller: str) -> np.ndarray | None:
         raise DimensionError(
             f"{caller} needs background on {FRAME[1:]}; found {told.dims}."
         )
-    values = told.transpose(*FRAME[1:]).values
-    if values.dtype.kind not in "iuf" or not np.all(values >= 0):
+    values = np.fft.ifftshift(told.transpose(*FRAME[1:]).values)
+    kind, good = values.dtype.kind, values[weight > 0]
+    if kind not in "iuf" or not np.all((good >= 0) & np.isfinite(good)):
         raise DataError("background", "below 0, or no number, at some pixels")
-    return np.fft.ifftshift(values.astype(np.float32))
+    return np.where(weight > 0, values, 0).astype(np.float32)
 
 
 def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:

@@ -33,7 +33,7 @@ class Way(NamedTuple):
 
     @property
     def names(self) -> tuple[str, str]:
-        """As `read_ptychography` takes them for `sign`."""
+        """Names as `read_ptychography` takes them for `sign`."""
         y, x = ("-" * (s < 0) + "yx"[a] for a, s in zip(*self, strict=True))
         return y, x
 

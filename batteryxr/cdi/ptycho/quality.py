@@ -17,6 +17,9 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
 
+#: Axes of the probe of one reconstruction.
+_MODES = ("probe_mode", "probe_y", "probe_x")
+
 
 @recorded
 def frc(
@@ -175,6 +178,14 @@ def _as_fitted(result: xr.Dataset, scan: xr.Dataset) -> tuple[Experiment, np.nda
     whole = experiment_of(scan, caller="ptycho_fit", probe=False)
     names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
     require_variables(result, names, caller="ptycho_fit")
+    found = result["probe"].dims
+    if {*found} != {*_MODES}:
+        raise DimensionError(
+            "ptycho_fit needs a result of ptycho, with a probe on "
+            f"{_MODES}; found {found}. Objects of ptycho_energies are "
+            "shifted onto one another and no longer fit their frames: reconstruct "
+            "the energy alone, .isel(energy=k).cdi.ptycho(...)."
+        )
     numbers = np.arange(len(whole.corners)) if whole.numbers is None else whole.numbers
     moves = np.stack([result[f"position_shift_{a}"].values for a in "yx"], -1)
     expected = (scan.sizes["position"], 2)
@@ -186,10 +197,11 @@ def _as_fitted(result: xr.Dataset, scan: xr.Dataset) -> tuple[Experiment, np.nda
     part = whole.only(fitted) if fitted.size < len(numbers) else whole
     shifts = moves[numbers][fitted]
     n, shape = len(part.weight), (part.y.size, part.x.size)
-    probe, obj = result["probe"].shape, result["transmission"].transpose("y", "x").shape
-    for name, found, size in (("probe", probe[-2:], (n, n)), ("object", obj, shape)):
-        if found != size:
-            raise DataError(f"result: {name}", f"of {found}; the scan has {size}")
+    probe = result["probe"].transpose(*_MODES).shape
+    obj = result["transmission"].transpose("y", "x").shape
+    for name, own, size in (("probe", probe[-2:], (n, n)), ("object", obj, shape)):
+        if own != size:
+            raise DataError(f"result: {name}", f"of {own}; the scan has {size}")
     return part, shifts
 
 
@@ -219,12 +231,14 @@ class _Predicted:
         self._background: Any = 0.0
         self._light = np.ones(len(moves))
         if "background" in result:
-            self._background = np.fft.ifftshift(result["background"].values)
+            told = result["background"].transpose("detector_y", "detector_x")
+            self._background = np.fft.ifftshift(told.values)
             light = result["intensity"].values
             numbers = experiment.numbers
             self._light = light if numbers is None else light[numbers]
         obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
-        probe = np.ascontiguousarray(result.probe.values)
+        modes = result.probe.transpose(*_MODES)
+        probe = np.ascontiguousarray(modes.values)
         state = State(obj, probe, experiment.corners + shift)
         self._corners, self._shifts = state.corners(), state.shifts()
         self._obj, self._shifter = obj, Shifter(probe)

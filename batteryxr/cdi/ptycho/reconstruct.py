@@ -11,6 +11,7 @@ from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, lateral
+from batteryxr.cdi.ptycho.former import former_of, going_on
 from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.settings import Recording, Resources, Schedule, Settings
@@ -26,10 +27,8 @@ from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
-    DimensionError,
 )
 from batteryxr.core.labels import OwnLabels
-from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 
@@ -143,9 +142,9 @@ def ptycho(
         iterations=iterations,
         n_modes=n_modes,
         schedule=schedule,
+        recording=instrument,
         seed=(seed,),
         device=device,
-        recording=instrument,
     )
     if schedule.lead:
         raise ArgumentError(
@@ -314,71 +313,6 @@ def _first(energy: Energy) -> State:
     obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
     known = Known(obj, probe, *energy.leading)
     return following_state(energy.experiment, energy.settings, known)
-
-
-class Former(NamedTuple):
-    """A former result: object (y, x) with its axes, and probe on this scan's pixels.
-
-    `shifts` (position, 2) are corrections of positions in pixels of this scan's frames.
-    """
-
-    obj: np.ndarray
-    probe: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    shifts: np.ndarray
-
-
-def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Former:
-    """Return a former result, to go on from with a scan.
-
-    Raises
-    ------
-    VariableError, DimensionError
-        If it is no result of `ptycho`.
-    """
-    from batteryxr.cdi.ptycho.kernels.alignment import resampled
-
-    require_variables(start, ["transmission", "probe"], caller="ptycho start")
-    require_dims(start["transmission"], ("y", "x"), caller="ptycho start")
-    modes = start["probe"].transpose("probe_mode", ...).values
-    if start["transmission"].ndim != 2 or modes.ndim != 3:
-        raise DimensionError(
-            "ptycho: start has several energies or is no result of ptycho; choose one "
-            "with .isel(energy=0)."
-        )
-    y, x = (start[axis].values for axis in "yx")
-    theirs = lateral(modes.shape[-1], float(y[1] - y[0]))
-    ours = lateral(len(experiment.weight), experiment.pixel)
-    probe = np.stack([resampled(m, theirs, theirs, ours, ours) for m in modes])
-    shifts = np.zeros((scan.sizes["position"], 2))
-    for k, axis in enumerate("yx"):
-        name = f"position_shift_{axis}"
-        if name in start and start[name].shape == shifts.shape[:1]:
-            shifts[:, k] = np.nan_to_num(start[name].values) / experiment.pixel
-    obj = np.nan_to_num(start["transmission"].transpose("y", "x").values, nan=1.0)
-    return Former(obj, probe.astype(np.complex64), y, x, shifts)
-
-
-def going_on(
-    state: State, experiment: Experiment, settings: Settings, former: Former
-) -> State:
-    """Return a first state with object, probe and positions of a former result."""
-    from batteryxr.cdi.ptycho.kernels.alignment import resampled
-    from batteryxr.cdi.ptycho.kernels.state import add_modes
-
-    bring = to_device(settings.device, purpose="ptychography")
-    obj = resampled(former.obj, former.y, former.x, experiment.y, experiment.x)
-    rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
-    probe = add_modes(former.probe[: settings.n_modes], settings.n_modes, rng)
-    numbers = experiment.numbers
-    shifts = former.shifts if numbers is None else former.shifts[numbers]
-    room = np.array(obj.shape) - probe.shape[-1]
-    state.obj = bring(np.ascontiguousarray(obj.astype(np.complex64)))
-    state.probe = bring(np.ascontiguousarray(probe.astype(np.complex64)))
-    if settings.engine.subpixel:
-        state.positions = np.clip(state.positions + shifts, 0, room)
-    return state
 
 
 class Known(NamedTuple):

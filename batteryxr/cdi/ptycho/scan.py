@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
+_PROBE = ("probe_mode", "probe_y", "probe_x")
 #: Units in which the geometry is kept, and what it is called.
 GEOMETRY = {
     "energy": ("eV", "Photon energy"),
@@ -87,7 +88,8 @@ def ptycho_scan(
     DataError
         If energies or distances are not above 0.
     """
-    data = frames.data if isinstance(frames, xr.DataArray) else frames
+    named = _in_order(frames, ("energy", *FRAME))
+    data = named.data if isinstance(named, xr.DataArray) else named
     if not hasattr(data, "ndim"):
         data = np.asarray(data)
     if data.ndim not in (3, 4):
@@ -107,7 +109,7 @@ def ptycho_scan(
     counts = attributes("frames", units="1", long_name="Counts")
     variables: dict[str, Any] = {"frames": (dims, data, counts)}
     if mask is not None:
-        bad = np.asarray(mask) != 0
+        bad = np.asarray(_in_order(mask, FRAME[1:])) != 0
         if bad.shape != data.shape[-2:]:
             raise ArgumentError("mask", bad.shape, f"the shape {data.shape[-2:]}")
         variables["mask"] = (
@@ -116,10 +118,10 @@ def ptycho_scan(
             attributes("mask", units="1", long_name="Bad pixels"),
         )
     if probe is not None:
-        modes = np.asarray(probe, np.complex64)
+        modes = np.asarray(_in_order(probe, _PROBE), np.complex64)
         modes = modes[None] if modes.ndim == 2 else modes
         variables["probe"] = (
-            ("probe_mode", "probe_y", "probe_x"),
+            _PROBE,
             modes,
             attributes("probe", units="1", long_name="Probe"),
         )
@@ -128,11 +130,21 @@ def ptycho_scan(
     return scan
 
 
+def _in_order(array: Any, dims: tuple[str, ...]) -> Any:
+    """Return an array with its axes in the order of dimensions that it names."""
+    if isinstance(array, xr.DataArray) and {*array.dims} <= {*dims}:
+        return array.transpose(*(d for d in dims if d in array.dims))
+    return array
+
+
 def _coordinate(name: str, value: Any, sizes: dict[str, int]) -> Any:
+    units, long_name = GEOMETRY[name]
+    value = _in_order(value, ("energy", "position"))
+    if isinstance(value, xr.DataArray) and "units" in value.attrs:
+        value = in_units(value, units, caller="ptycho_scan")
     values = np.asarray(value, float)
     axes = ("position",) if name.startswith("position") else ()
     stacked = ("energy", *axes) if "energy" in sizes else axes
-    units, long_name = GEOMETRY[name]
     for dims in (axes, stacked):
         if values.shape == tuple(sizes[d] for d in dims):
             if name == "energy" and not dims and "energy" in sizes:
@@ -304,5 +316,5 @@ class FrameFacts(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of all frames."""
+        """Digest of all frames."""
         return hashlib.sha256(self.marks.tobytes()).hexdigest()[:16]

@@ -119,11 +119,8 @@ def ptycho_energies(
         passes between two states that are kept.
     seed
         Of all randomness; energy k depends on the seed and k alone.
-    device
-        ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"mps"``, ``"torch"`` for its
-        CPU), or ``"cupy"``.
-    progress
-        Show a bar: True, False, or None for only where somebody watches.
+    device, progress
+        See `ptycho`.
 
     Returns
     -------
@@ -250,7 +247,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     del marked["streamed"]  # which changes nothing
     weights = {id(e.weight): e.weight for e in stack.experiments}.values()
     vacuum = stack.registration.vacuum
-    known = stack.experiments[0].background
+    told = [e.background for e in stack.experiments if e.background is not None]
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
     return {
         "settings": marked,
@@ -265,7 +262,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
         ),
         "mask": digest(*weights),
         "probe": digest(*probes),
-        "background": "" if known is None else digest(known),
+        "background": ",".join(dict.fromkeys(digest(b) for b in told)),
     }
 
 

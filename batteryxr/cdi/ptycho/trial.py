@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.ptycho.engines import LSQML
-from batteryxr.cdi.ptycho.examine import examined
+from batteryxr.cdi.ptycho.examine import look, settled
 from batteryxr.cdi.ptycho.experiment import MARGIN
 from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
 from batteryxr.cdi.ptycho.settings import Schedule, Settings
@@ -29,8 +29,9 @@ def trial_of(experiment: Experiment) -> Experiment:
     experiment
         Its frames were looked at.
     """
-    few = _coarse(_middle(experiment))
-    return examined(replace(few, seen=None, held=None), hold=True)
+    few = replace(_coarse(_middle(experiment)), seen=None, held=None)
+    # What is wrong with the frames was said of the whole scan.
+    return settled(few, *look(few, hold=True))
 
 
 def _middle(experiment: Experiment) -> Experiment:
@@ -53,13 +54,18 @@ def _coarse(experiment: Experiment) -> Experiment:
         probe = np.asarray(experiment.probe)
         far = np.fft.fftshift(np.fft.fft2(probe), axes=(-2, -1))[..., part, part]
         small = np.fft.ifft2(np.fft.ifftshift(far, axes=(-2, -1)))
-    weight = np.fft.fftshift(experiment.weight)[part, part]
+
+    def cut(corner: np.ndarray) -> np.ndarray:
+        return np.fft.ifftshift(np.fft.fftshift(corner)[part, part])
+
+    background = experiment.background
     ignored = experiment.ignored
     return replace(
         experiment,
         frames=experiment.frames[:, part, part],
         ignored=None if ignored is None else ignored[:, part, part],
-        weight=np.fft.ifftshift(weight),
+        weight=cut(experiment.weight),
+        background=None if background is None else cut(background),
         probe=small,
         pixel=experiment.pixel / scale,
         **room(experiment.corners * scale, _PIXELS, experiment.pixel / scale),

@@ -436,3 +436,37 @@ def test_the_measured_gold_crystal(gold_scan):
     peak = cdi.locate_peak(clean)
     assert peak["maximum"].values.tolist() == [99, 127, 128]
     np.testing.assert_allclose(peak["value"], 121_776, rtol=1e-3)
+
+
+def test_the_place_of_the_peak_is_the_one_that_crop_takes():
+    """Frames that are missing count in both: the box is the same."""
+    frames = gauss().isel(rocking=np.delete(np.arange(24), [2, 5]))
+    with pytest.warns(DataQualityWarning, match="2 frames are missing"):
+        place = cdi.locate_peak(frames)["maximum"].values
+    assert place.tolist() == [12, 12, 12]
+    shape = (12, 12, 12)
+    with pytest.warns(DataQualityWarning, match="missing"):
+        told = cdi.crop(frames, shape=shape, centre=tuple(place.tolist()))
+    with pytest.warns(DataQualityWarning, match="missing"):
+        found = cdi.crop(frames, shape=shape)
+    xr.testing.assert_equal(told, found)
+
+
+@pytest.mark.parametrize("lost", [[11, 13], [11, 13, 5]])
+def test_a_bright_frame_between_missing_ones_is_no_zinger(lost):
+    frames = gauss().isel(rocking=np.delete(np.arange(24), lost))
+    with pytest.warns(DataQualityWarning, match="missing") as told:
+        found = cdi.locate_peak(frames)
+    assert not any("alone" in str(w.message) for w in told)
+    assert int(found["left_out"]) == 0
+    assert found["maximum"].values.tolist() == [12, 12, 12]
+
+
+def test_jitter_on_a_drift_the_other_way_is_told():
+    frames = gauss()
+    late = np.maximum(np.arange(24) - 14, 0)  # the motor runs faster from there on
+    angles = frames["rocking"].values + 1e-4 * late
+    angles[4] -= 0.0015
+    moved = frames.assign_coords(rocking=("rocking", angles, {"units": "deg"}))
+    with pytest.warns(DataQualityWarning, match="frame 4"):
+        cdi.locate_peak(moved)

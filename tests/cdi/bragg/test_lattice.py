@@ -289,3 +289,10 @@ def test_the_measured_gold_crystal(answers):
     np.testing.assert_allclose(
         np.percentile(inside, (1, 99)), (-4.5e-4, 4.4e-4), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("sign", [np.nan, 2, "minus"])
+def test_a_sign_that_is_none_is_refused(sign):
+    crystal = lab(0 * ALONG).assign_coords(fourier_sign=sign)
+    with pytest.raises(DataError, match="tells the fourier_sign"):
+        cdi.displacement(cdi.unwrap(crystal))

@@ -426,3 +426,12 @@ def test_says_what_the_volume_lacks(volume):
         retrieve(volume[:4])
     with pytest.raises(DataError, match="real counts"):
         retrieve(volume.astype(complex))
+
+
+def test_a_start_that_is_nowhere_is_refused(volume):
+    where = xr.DataArray(np.zeros(volume.shape[-3:], bool), dims=AXES)
+    with pytest.raises(DataError, match="start support: holds no voxel"):
+        retrieve(volume, start=where.to_dataset(name="support"), **BRIEF)
+    field = xr.DataArray(np.full(where.shape, np.nan, np.complex64), dims=AXES)
+    with pytest.raises(DataError, match="start object: holds NaN"):
+        retrieve(volume, start=field, **BRIEF | {"n_starts": 1, "select": Selection()})

@@ -344,6 +344,9 @@ def test_the_table_of_a_series_in_one_call(sign, gauge):
 def test_a_mean_that_is_zero_by_construction_is_not_reported():
     crystal, _, _ = moved_crystal()
     aligned = cdi.align_states(crystal)
+    flat = cdi.align_states(crystal, ramp="remove")
+    for series in (flat, flat["object"], cdi.fill_missing(flat)["object"]):
+        assert "mean_strain" not in cdi.phase_differences(series)
     for series in (aligned, aligned["object"]):
         plain = cdi.phase_differences(series)
         assert not {"mean", "displacement_mean", "displacement_largest"} & set(plain)

@@ -65,3 +65,10 @@ def test_free_voxels_are_islands_of_the_fraction_asked_for(fraction):
 
 def test_no_free_voxels_on_request():
     assert not free_voxels((8, 8, 8), np.random.default_rng(0), fraction=0.0).any()
+
+
+def test_the_autocorrelation_of_a_point_is_a_point():
+    """Smoothed it lies below the threshold: the support is no more for that."""
+    support = autocorrelation_support(np.ones((8, 8, 8)))
+    assert support[0, 0, 0]
+    assert support.sum() == 1

@@ -223,3 +223,27 @@ def test_a_first_probe_comes_from_the_frames_alone(scan, fuzz):
     assert fuzz.correlation(run(scan.assign(probe=flat), 30)) < 0.9
     with pytest.raises(DimensionError, match="works on one energy"):
         bare.assign(frames=bare.frames.expand_dims("energy")).cdi.ptycho_probe()
+
+
+def test_the_way_round_of_large_frames_with_a_background(fuzz, monkeypatch):
+    """On the middle of the detector the background is its middle, too."""
+    from batteryxr.cdi.ptycho import trial
+    from batteryxr.cdi.ptycho.experiment import experiment_of
+
+    monkeypatch.setattr(trial, "_PIXELS", 16)
+    scan = fuzz.clean_scan()
+    rows = np.arange(24.0)[:, None] * np.ones(24)
+    told = scan.assign(background=(FRAME[1:], rows))
+    few = trial._coarse(experiment_of(told, caller="orientation"))
+    np.testing.assert_array_equal(np.fft.fftshift(few.background), rows[4:20, 4:20])
+    flat = scan.assign(background=(FRAME[1:], np.full((24, 24), 0.01)))
+    found = orientation(flat, iterations=2, progress=False)
+    assert np.isfinite(found.residual).all()
+
+
+def test_what_is_wrong_with_frames_is_said_once(scan):
+    values = scan.frames.values.copy()
+    values[:, 2, 3] = 5000 + 90 * np.arange(len(values))
+    with pytest.warns(DataQualityWarning, match="hot pixel") as told:
+        orientation(with_frames(scan, values), iterations=1, progress=False)
+    assert sum("hot pixel" in str(w.message) for w in told) == 1

@@ -165,3 +165,71 @@ def test_messages(scan):
         run(scan.assign(background=(FRAME[1:], -np.ones((24, 24)))), 1)
     with pytest.raises(DataError, match="more than the frames hold"):
         run(scan.assign(background=(FRAME[1:], 1e6 * np.ones((24, 24)))), 1)
+
+
+def test_going_on_takes_what_is_known_of_frames_by_their_labels(scan):
+    """A scan in another order, or of which a part is left, has its own corrections."""
+    labelled = scan.assign_coords(position=np.arange(scan.sizes["position"]) + 100)
+    moved = run(labelled, 6, schedule=Schedule(positions_from=0))
+    other = labelled.isel(position=slice(None, None, -1))
+    again = run(other, 1, start=moved)
+    for axis in "yx":
+        name = f"position_shift_{axis}"
+        expected = moved[name].sel(position=other.position)
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(again[name], expected, atol=1e-6)
+    less = labelled.isel(position=slice(3, None))
+    part = run(less, 1, start=moved)
+    wanted = moved.position_shift_y.sel(position=less.position)
+    np.testing.assert_allclose(part.position_shift_y, wanted, atol=1e-6)
+    twice = moved.assign_coords(position=np.zeros(scan.sizes["position"]))
+    with pytest.raises(DataError, match="start: position: labels that repeat"):
+        run(labelled, 1, start=twice)
+    with pytest.raises(DimensionError, match="no result of ptycho"):
+        run(scan, 1, start=moved.isel(probe_mode=0))
+    turned = moved.transpose("probe_x", "probe_y", "probe_mode", ...)
+    same = run(labelled, 1, start=turned)
+    np.testing.assert_array_equal(same.probe, run(labelled, 1, start=moved).probe)
+
+
+def test_going_on_keeps_the_background(scan):
+    rng = np.random.default_rng(6)
+    spoilt = with_frames(scan, scan.frames.values + rng.poisson(4.0, scan.frames.shape))
+    sought = Recording(background="constant", intensity=True)
+    first = run(spoilt, 12, instrument=sought)
+    on = run(spoilt, 1, start=first, instrument=sought)
+    assert float(on.amp_residual[0]) < 1.05 * float(first.amp_residual[-1])
+    assert float(on.background[0, 0]) == pytest.approx(
+        float(first.background[0, 0]), rel=0.05
+    )
+    with pytest.warns(DataQualityWarning, match="start found a background"):
+        run(spoilt, 1, start=first)
+    turned = first.transpose("detector_x", "detector_y", "probe_x", "probe_y", ...)
+    fits = [ptycho_fit(r, scan=spoilt).amp_residual for r in (first, turned)]
+    assert float(fits[0]) == float(fits[1])
+    stacked = first.rename(probe_y="probe_row", probe_x="probe_column")
+    with pytest.raises(DimensionError, match="no longer fit their frames"):
+        ptycho_fit(stacked, scan=spoilt)
+
+
+def test_a_background_under_the_mask_never_matters(scan):
+    dead = np.zeros((24, 24), bool)
+    dead[3:5] = True
+    plain = scan.assign(
+        mask=(FRAME[1:], dead), background=(FRAME[1:], np.full((24, 24), 0.5))
+    )
+    found = run(plain, 3)
+    for value in (np.nan, np.inf, -7.0, 1e6):
+        values = np.where(dead, value, 0.5)
+        other = run(plain.assign(background=(FRAME[1:], values)), 3)
+        np.testing.assert_array_equal(other.transmission, found.transmission)
+    with pytest.raises(DataError, match="background: below 0"):
+        run(plain.assign(background=(FRAME[1:], np.full((24, 24), np.inf))), 1)
+
+
+def test_going_on_with_fewer_modes_keeps_the_power(scan):
+    first = run(scan, 3, n_modes=2)
+    with pytest.warns(DataQualityWarning, match="start has 2 probe modes"):
+        one = run(scan, 1, start=first, schedule=Schedule(probe_from=9))
+    power = [float((np.abs(r.probe) ** 2).sum()) for r in (first, one)]
+    assert power[1] == pytest.approx(power[0], rel=1e-3)

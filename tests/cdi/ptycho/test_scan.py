@@ -327,3 +327,29 @@ def test_messages(scan):
         pytest.raises(ConvergenceError, match="diverged in pass"),
     ):
         ptycho(scan, engine=wild, iterations=30, progress=False)
+
+
+def test_a_scan_goes_by_the_names_and_units_of_its_arrays():
+    rng = np.random.default_rng(0)
+    frames = rng.poisson(5.0, (3, 8, 8))
+    mask, probe = np.zeros((8, 8)), rng.standard_normal((2, 8, 8))
+    mask[1, 6] = 1
+    y = np.array([0.0, 100.0, 250.0])
+    kw = {"position_x": y[::-1], "energy": 5e3, "distance": 1e3, "pixel_pitch": 75}
+    dims = ("position", "detector_y", "detector_x")
+    modes = ("probe_mode", "probe_y", "probe_x")
+    plain = ptycho_scan(frames, position_y=y, mask=mask, probe=probe, **kw)
+    named = ptycho_scan(
+        xr.DataArray(frames, dims=dims).transpose(*dims[::-1]),
+        position_y=xr.DataArray(y / 1e3, dims="position", attrs={"units": "um"}),
+        mask=xr.DataArray(mask, dims=dims[1:]).T,
+        probe=xr.DataArray(probe, dims=modes).T,
+        **kw,
+    )
+    xr.testing.assert_allclose(named, plain)
+
+
+def test_the_plan_counts_floats_where_each_frame_has_a_mask(scan):
+    whole = scan.assign(frames=scan.frames.astype("u2"))
+    each = whole.assign(mask=whole.frames == 65535)
+    assert ptycho_plan(each).frames == 2 * ptycho_plan(whole).frames

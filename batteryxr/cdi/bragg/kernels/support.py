@@ -47,8 +47,10 @@ def autocorrelation_support(
 
     spread = np.abs(scipy.fft.fftshift(scipy.fft.ifftn(intensity)))
     spread = ndimage.gaussian_filter(spread / spread.max(), 1.0, mode="wrap")
-    parts, _ = ndimage.label(spread > threshold)
     centre = tuple(n // 2 for n in intensity.shape)
+    near = spread > threshold
+    near[centre] = True  # smoothing may leave less there: then it is all that is near
+    parts, _ = ndimage.label(near)
     return scipy.fft.ifftshift(parts == parts[centre])
 
 

@@ -69,14 +69,14 @@ def iterate(
         if first is not None and k >= first:
             moves = np.zeros_like(state.positions)
         step = CALM if k >= settings.calm_from else 1.0
-        recorded = recorded_of(state)
+        recorded = recorded_of(state, settings.recording)
         now = Conditions(weight, rng, k >= schedule.probe_from, moves, step, recorded)
         misfit = 0.0
         for index, counts in frames.blocks(rng):
             misfit += kernel.sweep(state, index, counts, now)
         if moves is not None:
             move(state, moves, FARTHEST)
-        if recorded is not None:
+        if recorded is not None and recorded.learn:
             learn(state, recorded, settings.recording)
         if state.probe.shape[0] > 1 and not engine.holds_all_waves:
             state.probe, _ = orthogonalise(state.probe)
@@ -86,7 +86,7 @@ def iterate(
             watch(state)
 
 
-def recorded_of(state: State) -> Recorded | None:
+def recorded_of(state: State, recording: Recording) -> Recorded | None:
     """Return what frames hold beside the pattern, as a state remembers it."""
     background = state.memory.get(BACKGROUND)
     if background is None:
@@ -100,6 +100,7 @@ def recorded_of(state: State) -> Recorded | None:
         xp.zeros_like(background),
         xp.zeros_like(background),
         sums,
+        learn=recording.background is not None or recording.intensity,
     )
 
 
