@@ -59,8 +59,8 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
     """
     curves = list(each(result, "peaks"))
     if prominence is not None:
-        units = str(result["dqdv"].attrs["units"])
-        _tell_odd(prominence, [c.y.max() for c in curves if c.y.size], units)
+        heights = [float(c.y.max()) for c in curves if c.y.size]
+        _tell_odd(prominence, heights, str(result["dqdv"].attrs["units"]))
     found = [_peaks(curve, prominence) for curve in curves]
     most = max((len(f) for f in found), default=0)
     table = np.full((len(found), most, len(_PEAK)), np.nan)
