@@ -14,10 +14,12 @@ from batteryxr.core.errors import (
     DataError,
     DimensionError,
     UnitsError,
+    warn_quality,
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
 from batteryxr.core.units import affine
+from batteryxr.nmf.phases.measured import told
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -81,6 +83,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     ]
     along = [d for d in dims if d not in axes]
     names = list(named)
+    _tell_other_instruments(named)
     if len(along) == 1:
         runs = [
             a.assign_coords(run=(along[0], np.full(a.sizes[along[0]], n)))
@@ -102,6 +105,21 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
         ).assign_coords(particle=index)
     joined.attrs = dict(first.attrs)
     return joined.rename(first.name)
+
+
+def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
+    """Warn where the headers of G(r) tell of other instruments: they share nothing."""
+    if not all("r" in array.dims for array in named.values()):
+        return
+    known = {name: told(array.attrs) for name, array in named.items()}
+    for field in ("q_max", "q_damp", "radiation"):
+        values = {name: of[field] for name, of in known.items() if field in of}
+        if len(set(values.values())) > 1:
+            words = ", ".join(f"{name!r} {value}" for name, value in values.items())
+            warn_quality(
+                f"{field} is not the same in all data sets ({words}): one phase has "
+                "another pattern in each. What is calculated takes that of the first."
+            )
 
 
 def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
