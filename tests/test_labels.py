@@ -397,6 +397,7 @@ ELSEWHERE = {
     "nmf.metropolis.fixed": "as nmf.fit",
     "nmf.identify.errors": "tests/nmf/test_identification.py",
     "nmf.refine_along.errors": "tests/nmf/test_identification.py",
+    "nmf.fit_structures.errors": "as identify, tests/nmf/test_identification.py",
     "xanes.model_curve.axis": "any axis of energies",
     "cdi.displacement.geometry": "has no dimension of the object",
     "cdi.phase_differences.geometry": "has no dimension of the object",

@@ -10,6 +10,7 @@ from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
 from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
+from batteryxr.nmf.phases.structures import fit_structures
 from batteryxr.nmf.plot import (
     plot_components,
     plot_maps,
@@ -33,6 +34,7 @@ __all__ = [
     "compare_steps",
     "fit",
     "fit_stretched",
+    "fit_structures",
     "identify",
     "join",
     "lower_envelope",
