@@ -19,7 +19,7 @@ from batteryxr.nmf import (
     stretching,
 )
 from batteryxr.nmf.joining import SIGNALS
-from batteryxr.nmf.phases import fractions, identification, structures
+from batteryxr.nmf.phases import exchange, fractions, identification, structures
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -55,6 +55,10 @@ class Nmf(Accessor):
     identify = method(identification.identify, "r")
     refine_along = method(identification.refine_along, "r")
     fit_structures = method(structures.fit_structures, "r")
+
+    # beside other patterns and programs
+    compare_patterns = method(exchange.compare_patterns, "r")
+    write_gr = method(exchange.write_gr, "r")
 
 
 class NmfPlot(Accessor):

@@ -415,6 +415,8 @@ ELSEWHERE = {
     "xanes.crystallite_size": "has no axis; tests/xanes/diffraction",
     "echem.attach": "rows as of join; tests/echem/operando",
     "nmf.refine_along": "as identify, which it calls; tests/nmf",
+    "nmf.compare_patterns": "as identify; tests/nmf/test_exchange.py",
+    "nmf.write_gr": "as identify; tests/nmf/test_exchange.py",
     "nmf.fit_structures": "as identify; tests/nmf/test_structures.py",
     "nmf.bands": "as fit, whose result it turns; tests/nmf",
     "echem.equilibrium_hysteresis": "pulses by their capacity; tests/echem",

@@ -8,6 +8,7 @@ from batteryxr.nmf.joining import join
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
+from batteryxr.nmf.phases.exchange import compare_patterns, write_gr
 from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
 from batteryxr.nmf.phases.structures import fit_structures
@@ -31,6 +32,7 @@ __all__ = [
     "advise",
     "amounts",
     "bands",
+    "compare_patterns",
     "compare_steps",
     "fit",
     "fit_stretched",
@@ -51,4 +53,5 @@ __all__ = [
     "read_crystal",
     "reconstruct",
     "refine_along",
+    "write_gr",
 ]

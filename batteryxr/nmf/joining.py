@@ -112,7 +112,7 @@ def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
     if not all("r" in array.dims for array in named.values()):
         return
     known = {name: told(array.attrs) for name, array in named.items()}
-    for field in ("q_max", "q_damp", "radiation"):
+    for field in ("q_max", "q_damp", "q_broad", "radiation"):
         values = {name: of[field] for name, of in known.items() if field in of}
         if len(set(values.values())) > 1:
             words = ", ".join(f"{name!r} {value}" for name, value in values.items())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import Crystal, lattice
+from batteryxr.core.crystals import Crystal, PairDistribution, lattice
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 
 R = 1.5 + 0.05 * np.arange(211)
@@ -24,8 +25,13 @@ EDGE = 4.26 - 0.08 * T
 SHARE = np.clip(1.1 - T, 0.0, 1.0)
 
 
-def pair_sums(edge: float, sites: np.ndarray, b: np.ndarray, u: float, d: float):
-    """G(r) of a cubic crystal by brute force: each pair a Gaussian, one by one."""
+def pair_sums(
+    edge: float, sites: np.ndarray, b: np.ndarray, u: float, d: float, wider=None
+):
+    """G(r) of a cubic crystal by brute force: each pair a Gaussian, one by one.
+
+    `wider` tells by how much the square of its width is more, at each distance.
+    """
     n = int(np.ceil((R[-1] + 1.5) / edge)) + 1
     moves = np.array(list(itertools.product(range(-n, n + 1), repeat=3)))
     g = np.zeros(R.size)
@@ -35,8 +41,9 @@ def pair_sums(edge: float, sites: np.ndarray, b: np.ndarray, u: float, d: float)
             np.round(far[far < R[-1] + 1.5], 9), return_counts=True
         )
         for shell, many in zip(shells[shells > 0], count[shells > 0], strict=True):
-            g += b[i] * b[j] * many * np.exp(-((R - shell) ** 2) / (4 * u))
-    g /= np.sqrt(4 * np.pi * u)
+            w = 4 * u * (1 if wider is None else wider(shell))
+            g += b[i] * b[j] * many * np.exp(-((R - shell) ** 2) / w) / np.sqrt(w)
+    g /= np.sqrt(np.pi)
     return g, R / d
 
 
@@ -195,3 +202,26 @@ def test_two_rock_salts_are_not_taken_for_one_another():
     edges = found["lattice"].isel(scan=0).values
     np.testing.assert_allclose(edges, [4.30, 4.17, 2.866], atol=0.002)
     assert float(found["diameter"].isel(scan=0)[2]) == pytest.approx(22.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("delta1", "delta2", "q_broad"), [(0.9, 0, 0), (0, 2.5, 0), (0.3, 1.0, 0.04)]
+)
+def test_widths_change_with_distance_as_in_pdfgui(delta1, delta2, q_broad):
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    g, _ = pair_sums(
+        2.866,
+        sites,
+        np.ones(2),
+        0.006,
+        np.inf,
+        lambda r: 1 - delta1 / r - delta2 / r**2 + (q_broad * r) ** 2,
+    )
+    g = g / (2 * R) - 4 * np.pi * R * 2 / 2.866**3
+    iron = Crystal("Fe", lattice(2.866), ("Fe", "Fe"), sites, np.ones(2))
+    found = PairDistribution(
+        replace(iron, delta1=delta1, delta2=delta2),
+        R,
+        instrument=nmf.PdfInstrument(q_broad=q_broad),
+    )(u_iso=0.006)
+    np.testing.assert_allclose(found, g, atol=3e-3 * np.abs(g).max())

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 _CALLED = {
     "q_max": ("q_max", "qmax", "q_maximum"),
     "q_damp": ("q_damp", "qdamp"),
+    "q_broad": ("q_broad", "qbroad"),
     "radiation": ("radiation", "mode", "scatteringtype", "stype", "rad_type"),
 }
+_NUMBERS = ("q_max", "q_damp", "q_broad")
 _RADIATION = {"x": "xray", "n": "neutron"}
 #: Words of headers that units do not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
@@ -177,7 +179,7 @@ def deviations(
 
 def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:
     """Warn where the header tells what was not given, or another radiation."""
-    left_out = [n for n in ("q_max", "q_damp") if n in known and not getattr(given, n)]
+    left_out = [n for n in _NUMBERS if n in known and not getattr(given, n)]
     if known.get("radiation", given.radiation) != given.radiation:
         left_out.append("radiation")
     if left_out:
