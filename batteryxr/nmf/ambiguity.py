@@ -287,8 +287,9 @@ class _Ground:
             self.held,
             self.rng,
             closure=self.closure,
-            noise=Scatter(self.noise / self.unit, self.errors, self.samples),
-            given=self.given,
+            noise=Scatter(
+                self.noise / self.unit, self.errors, self.samples, self.given
+            ),
             steps=steps,
         )
 

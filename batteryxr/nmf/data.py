@@ -307,7 +307,7 @@ def _signal_of(dims: list[str], signal: str | None) -> str:
         if signal not in dims:
             raise DimensionError(f"signal={signal!r} is not among {tuple(dims)}.")
         return signal
-    found = [d for d in SIGNALS if d in dims]
+    found = [d for d in SIGNALS if d in dims] or [d for d in dims if d == "channel"]
     if len(found) != 1:
         raise DimensionError(
             f"The dimension of a pattern is one of {SIGNALS}; found {tuple(dims)}. "

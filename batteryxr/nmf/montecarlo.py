@@ -112,6 +112,11 @@ def metropolis(
 
     Notes
     -----
+    An error is one standard deviation where the range of all that fits alike is narrow
+    against the noise. Where it is wide, that all of it is equally likely is a prior:
+    errors and quantiles are no frequencies then, and a truth at a corner, such as a
+    phase that is pure, is often farther off. The range makes no such assumption.
+
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """

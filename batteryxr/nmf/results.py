@@ -124,7 +124,7 @@ def label_components(
     coords: dict[Any, xr.DataArray] = {
         name: coord
         for name, coord in patterns.data.coords.items()
-        if name == signal or signal not in coord.dims
+        if coord.dims == (signal,) or signal not in coord.dims
     }
     coords["component"] = xr.DataArray(
         _names(starts, order),

@@ -12,7 +12,12 @@ import xarray as xr
 
 from batteryxr import nmf, simulate
 from batteryxr.core.crystals import Crystal, PairDistribution, lattice
-from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    LabelsError,
+)
 
 R = 1.5 + 0.05 * np.arange(211)
 INSTRUMENT = nmf.PdfInstrument()
@@ -173,6 +178,20 @@ def test_what_cannot_be_is_named(clean):
             nmf.fit_structures(data[:6], candidates=iron, instrument=INSTRUMENT)
 
 
+def test_a_phase_that_was_left_out_is_told(clean):
+    """A twentieth of iron on average, and noise as strong."""
+    some = np.linspace(0.0, 0.1, SCANS)[:, None]
+    data = series(clean[0] + some * (clean[-1] - clean[0]), 0.05)
+    salt = {"salt": candidates()["salt"]}
+    with pytest.warns(DataQualityWarning, match="much of it one pattern"):
+        nmf.fit_structures(
+            data, candidates=salt, occupancy={"salt": "Fe"}, instrument=INSTRUMENT
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(data)
+
+
 def test_a_scan_without_data_has_no_ratio(clean):
     data = series(clean, 0.02)
     data[3] = np.nan
@@ -225,3 +244,46 @@ def test_widths_change_with_distance_as_in_pdfgui(delta1, delta2, q_broad):
         instrument=nmf.PdfInstrument(q_broad=q_broad),
     )(u_iso=0.006)
     np.testing.assert_allclose(found, g, atol=3e-3 * np.abs(g).max())
+
+
+def test_two_signals_of_the_same_scans_share_their_ratios():
+    """Each alone leaves its ratios open at one end; together they are closed."""
+    rng = np.random.default_rng(5)
+    share = np.linspace(0.0, 1.0, 20)
+    truth = np.stack([share, 1 - share], axis=1)
+    energy, q = np.linspace(0, 10, 80), np.linspace(1, 4, 60)
+    # In either signal one component has nothing where the other is alone.
+    one = np.stack([np.exp(-((energy - 3) ** 2)), np.exp(-((energy - 3) ** 2))])
+    one[1] += np.exp(-((energy - 7) ** 2))
+    two = np.stack([np.exp(-((q - 2) ** 2) / 0.1), np.exp(-((q - 2) ** 2) / 0.1)])
+    two[0] += np.exp(-((q - 3.3) ** 2) / 0.1)
+    sets = {}
+    for name, dim, axis, pure, size in (
+        ("spectra", "energy", energy, one, 1.0),
+        ("patterns", "q", q, two, 1e4),
+    ):
+        clean = size * (truth @ pure)
+        sets[name] = xr.DataArray(
+            clean + rng.normal(0, 1e-3 * size, clean.shape),
+            dims=("scan", dim),
+            coords={dim: axis, "scan": np.arange(20)},
+            attrs={"units": "counts" if size > 1 else "1"},
+        )
+
+    def off(fit: xr.Dataset) -> float:
+        found = fit["weights"].values
+        return min(np.abs(found - w).mean() for w in (truth, truth[:, ::-1]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = [float(nmf.fit(data, 2)["range_width"]) for data in sets.values()]
+        both = nmf.fit(sets, 2)
+    assert off(both) < 0.01
+    assert float(both["range_width"]) < 0.02 < 0.1 < min(alone)
+    spectra = both["components"].where(both["run"] == "spectra", drop=True)
+    assert spectra["energy"].values.tolist() == energy.tolist()
+    level = float(both["level"][-1])
+    assert level == pytest.approx(float(np.sqrt((sets["patterns"] ** 2).mean())))
+    late = sets["patterns"].assign_coords(scan=np.arange(5, 25))
+    with pytest.raises(LabelsError):
+        nmf.join({"a": sets["spectra"], "b": late})

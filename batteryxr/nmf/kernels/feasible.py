@@ -61,11 +61,14 @@ class Scatter(NamedTuple):
         None takes that of components that are all free.
     samples
         (samples,) deviation of each pattern over the level; None for equal ones.
+    given
+        (k, samples) weights that are known and have no scatter, NaN where they are not.
     """
 
     level: float
     covariance: np.ndarray | None = None
     samples: np.ndarray | None = None
+    given: np.ndarray | None = None
 
 
 def explore(
@@ -76,7 +79,6 @@ def explore(
     *,
     closure: bool,
     noise: Scatter,
-    given: np.ndarray | None = None,
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:
@@ -95,8 +97,6 @@ def explore(
     noise
         Of the data. So far may it take weights and components below zero that no more
         than a twentieth of one of all would be farther, if all were zero.
-    given
-        (k, samples) weights that are known, NaN where they are not.
     steps
         Moves of one component.
     draws
@@ -141,7 +141,7 @@ def explore(
         np.ascontiguousarray(spread),
         slack[0] * np.ascontiguousarray(samples, dtype=np.float64),
         slack[1],
-        *_limits(weights, given, fixed),
+        *_limits(weights, noise.given),
     )
     seen = _Seen(*low)
     points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
@@ -153,7 +153,7 @@ def explore(
 
 
 def _limits(
-    weights: np.ndarray, given: np.ndarray | None, fixed: np.ndarray
+    weights: np.ndarray, given: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the most that each weight can be, (k, samples)."""
     least, most = np.zeros(weights.shape), np.full(weights.shape, np.inf)

@@ -37,7 +37,7 @@ class PatternFit:
     model: np.ndarray
 
 
-class Problem(NamedTuple):
+class Mixing(NamedTuple):
     """Patterns, and models of which each pattern has some of each.
 
     Parameters
@@ -62,7 +62,7 @@ class Problem(NamedTuple):
     closure: bool = False
 
 
-class Solution(NamedTuple):
+class Mixed(NamedTuple):
     """What solves a problem.
 
     Parameters
@@ -86,7 +86,7 @@ class Solution(NamedTuple):
         return float(np.sqrt((self.rest**2).sum() / power)) if power > 0 else np.nan
 
 
-def solve(problem: Problem, start: np.ndarray, rounds: int) -> Solution:
+def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
     """Fit by least squares, the scales projected out, in so many evaluations."""
     from scipy.optimize import least_squares
 
@@ -112,7 +112,7 @@ def solve(problem: Problem, start: np.ndarray, rounds: int) -> Solution:
     return _solved(problem, found.x)
 
 
-def _solved(problem: Problem, p: np.ndarray) -> Solution:
+def _solved(problem: Mixing, p: np.ndarray) -> Mixed:
     """Return the best scales for parameters."""
     from batteryxr.nmf.kernels import nnls
 
@@ -125,10 +125,10 @@ def _solved(problem: Problem, p: np.ndarray) -> Solution:
     else:
         scales = nnls.solve(gram, right, closure=problem.closure).T
     rest = goal - np.einsum("sk,skp->sp", scales, shapes)
-    return Solution(p, scales, shapes, rest)
+    return Mixed(p, scales, shapes, rest)
 
 
-def _moves(problem: Problem, here: Solution, scan: int) -> np.ndarray:
+def _moves(problem: Mixing, here: Mixed, scan: int) -> np.ndarray:
     """Return how one pattern changes where its scales do, (points, moves)."""
     used = here.shapes[scan, here.scales[scan] > 0]
     if problem.closure:
@@ -136,7 +136,7 @@ def _moves(problem: Problem, here: Solution, scan: int) -> np.ndarray:
     return used.T
 
 
-def _projected(problem: Problem, here: Solution, slopes: np.ndarray) -> np.ndarray:
+def _projected(problem: Mixing, here: Mixed, slopes: np.ndarray) -> np.ndarray:
     """Return slopes without what a change of the scales would do as well."""
     out = np.empty_like(slopes)
     for scan, rows in enumerate(slopes):
@@ -155,7 +155,7 @@ class Spread(NamedTuple):
     scales: np.ndarray
 
 
-def spread_of(problem: Problem, here: Solution, known: bool) -> Spread:
+def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
     """Return the covariance of parameters and the errors of scales.
 
     Of the Jacobian of all of them together. Scaled by chi2 per degree of freedom (where
@@ -218,7 +218,7 @@ def slope(
     return (model(ends[1]) - model(ends[0])) / (ends[1][i] - ends[0][i])
 
 
-def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Problem:
+def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Mixing:
     """Return the problem of one pattern and models with parameters of their own."""
     sizes = [len(start) for _, start, _ in models]
     cuts = np.cumsum(sizes)[:-1]
@@ -242,7 +242,7 @@ def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Pr
         key: np.concatenate([ends[key] for _, _, ends in models])
         for key in ("low", "high", "step")
     }
-    return Problem((weight * y)[None], shapes, slopes, bounds)
+    return Mixing((weight * y)[None], shapes, slopes, bounds)
 
 
 def fit_pattern(
@@ -293,7 +293,7 @@ def fit_pattern(
 
 def fit_patterns(
     y: np.ndarray, models: Sequence[Model], sigma: np.ndarray | None = None
-) -> tuple[Solution, np.ndarray]:
+) -> tuple[Mixed, np.ndarray]:
     """Fit the sum of several models; their scales, never negative, are solved exactly.
 
     Parameters
@@ -307,7 +307,7 @@ def fit_patterns(
 
     Returns
     -------
-    Solution, numpy.ndarray
+    Mixed, numpy.ndarray
         And (models,) the norm of each model in the pattern.
     """
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import RRange
     from batteryxr.core.crystals import PdfInstrument
-    from batteryxr.nmf.kernels.pattern_fit import Problem, Solution, Spread
+    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
     from batteryxr.nmf.phases.candidates import Candidates
 
 #: Where nothing tells how far a pattern was measured (1/Angstrom).
@@ -45,6 +45,9 @@ _ROUNDS = 3
 _BETTER = 0.999
 #: A misfit of which the structures explain little.
 _LOST = 0.3
+#: What is left is no noise where one pattern has so many times what it would have of
+#: that, and where it is more than this of the patterns.
+_ALIKE, _LITTLE = 2.5, 0.01
 #: Less of a phase does not tell its structure.
 _THERE = 0.02
 
@@ -159,7 +162,7 @@ def fit_structures(
         "degree": int(degree),
         "model": "data = weights . structures(Li content)",
     }
-    _warn(result)
+    _warn(result, _in_one(found.rest))
     return result
 
 
@@ -207,7 +210,7 @@ def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Model:
+class _Series:
     """Patterns of all phases along the series.
 
     Parameters
@@ -311,22 +314,22 @@ class _Phases:
     t: np.ndarray
     reach: float
 
-    def fitted(self, degree: int, *, closure: bool) -> tuple[_Model, Problem, Solution]:
+    def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
         """Fit phases that stay the same, then such that change."""
-        from batteryxr.nmf.kernels.pattern_fit import Problem, solve
+        from batteryxr.nmf.kernels.pattern_fit import Mixing, solve
 
         model = self.model(0, 1, closure=False)
         start = np.concatenate(self.start())
         goal = self.weight * self.y
 
-        def one(start: np.ndarray, scale: float, rounds: int) -> Solution:
+        def one(start: np.ndarray, scale: float, rounds: int) -> Mixed:
             nonlocal problem
-            problem = Problem(
+            problem = Mixing(
                 goal, model.shapes, model.slopes, model.bounds(scale), model.closure
             )
             return solve(problem, start, rounds)
 
-        problem: Problem | None = None
+        problem: Mixing | None = None
         found = one(start, 1.0, 40)
         for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
             tried = one(other, 1.0, 40)
@@ -347,7 +350,7 @@ class _Phases:
         assert problem is not None
         return model, problem, found
 
-    def model(self, degree: int, few: int, *, closure: bool) -> _Model:
+    def model(self, degree: int, few: int, *, closure: bool) -> _Series:
         """Return phases whose patterns are calculated at so many places."""
         nodes = np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
         at = np.zeros(1)
@@ -357,7 +360,7 @@ class _Phases:
             if few > 1:
                 at = np.cos(np.pi * (np.arange(few) + 0.5) / few)
             spread = _between(at, self.t)
-        return _Model(
+        return _Series(
             list(self.fits.values()),
             _between(nodes, self.t),
             _between(nodes, at),
@@ -366,7 +369,7 @@ class _Phases:
             closure,
         )
 
-    def needed(self, model: _Model, p: np.ndarray, degree: int) -> int:
+    def needed(self, model: _Series, p: np.ndarray, degree: int) -> int:
         """Return at how many places patterns tell those of all scans."""
         if degree == 0:
             return 1
@@ -383,7 +386,7 @@ class _Phases:
         banks = [fit.starts() for fit in self.fits.values()]
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
-    def exchanged(self, model: _Model, found: Solution) -> list[np.ndarray]:
+    def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
         """Return parameters in which two phases have each the lattice of the other.
 
         Of phases of one kind of lattice each may have become the other.
@@ -435,7 +438,9 @@ def _explained(goal: np.ndarray, shapes: list[np.ndarray]) -> float:
     return float(((goal @ q) ** 2).sum())
 
 
-def _carried(before: _Model, after: _Model, p: np.ndarray, scale: float) -> np.ndarray:
+def _carried(
+    before: _Series, after: _Series, p: np.ndarray, scale: float
+) -> np.ndarray:
     """Return parameters of one model for another of more nodes, or places."""
     parts = []
     for old, new in zip(before.places(), after.places(), strict=True):
@@ -453,8 +458,8 @@ class _Told:
 
     rows: xr.DataArray
     lit: np.ndarray
-    model: _Model
-    found: Solution
+    model: _Series
+    found: Mixed
     spread: Spread
 
     def result(self, crystals: Mapping[str, object]) -> xr.Dataset:
@@ -560,7 +565,16 @@ class _Told:
         return {name: self.labelled(name, *of) for name, of in table.items()}
 
 
-def _warn(result: xr.Dataset) -> None:
+def _in_one(rest: np.ndarray) -> float:
+    """Return the share of squared residuals in one pattern, over that of noise."""
+    s = np.linalg.svd(rest, compute_uv=False)
+    scans, points = rest.shape
+    # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
+    noise = (1 + math.sqrt(scans / points)) ** 2 / scans
+    return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
+
+
+def _warn(result: xr.Dataset, in_one: float) -> None:
     """Warn of phases at a bound, and of a series that is not explained."""
     if bool(result["at_bound"].any()):
         names = result["component"].values[result["at_bound"].values]
@@ -568,8 +582,11 @@ def _warn(result: xr.Dataset) -> None:
             f"{', '.join(map(str, names))} ended at a bound of lattice, widths or "
             "occupancy (see at_bound): another structure, or nothing that is there."
         )
-    if (off := float(result["r_w"].median())) > _LOST:
+    off = float(result["r_w"].median())
+    alike = in_one > _ALIKE and off > _LITTLE
+    if off > _LOST or alike:
+        text = ", much of it one pattern" if alike else ""
         warn_quality(
-            f"the structures leave {off:.0%} of the patterns (R_w): a phase is "
-            "missing, or a lattice is farther off than strain allows."
+            f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
+            "missing, or changes in a way that is not among the parameters."
         )
