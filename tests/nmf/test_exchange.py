@@ -8,12 +8,16 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import nmf
+from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DataQualityWarning,
     DimensionError,
 )
+from batteryxr.nmf.phases.candidates import Candidate
+from batteryxr.nmf.phases.measured import told
+from batteryxr.nmf.phases.mixtures import at_bound
 
 R = 0.02 * np.arange(50, 801)
 PLACES = np.sort(np.random.default_rng(1).uniform(1.5, 18.0, 60))
@@ -99,3 +103,31 @@ def test_what_cannot_be_written_is_named(tmp_path):
     data[3] = np.nan
     with pytest.raises(DataError, match="1 gaps"):
         data.nmf.write_gr(tmp_path / "three.gr")
+
+
+def test_headers_are_read_in_their_units():
+    found = told({"qmax": "240 nm-1", "qdamp": 0.03})
+    assert found == pytest.approx({"q_max": 24.0, "q_damp": 0.03})
+    assert told({"header": '{"qmax": "22.5 A-1", "qbroad": "0.02"}'}) == {
+        "q_max": 22.5,
+        "q_broad": 0.02,
+    }
+    with pytest.warns(DataQualityWarning, match="'apples', which is not understood"):
+        assert told({"qmax": "24 apples"}) == {}
+    with pytest.warns(DataQualityWarning, match="'electron', for which nothing"):
+        assert told({"radiation": "electron"}) == {}
+
+
+def test_sizes_and_occupancies_at_an_end_are_at_a_bound():
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    iron = Crystal("Fe", lattice(2.866), ("Fe", "Fe"), sites, np.ones(2))
+    fit = Candidate(iron, R, instrument=nmf.PdfInstrument(), strain=0.03)
+    usual = np.array([0.0, 0.006, 0.02])
+    assert not at_bound(fit, usual)
+    assert not at_bound(fit, np.array([0.0, 0.006, 0.0]))  # bulk
+    assert at_bound(fit, np.array([0.0, 0.006, 0.249]))  # 4 Angstrom
+    free = Candidate(
+        iron, R, instrument=nmf.PdfInstrument(), strain=0.03, occupancy="Fe"
+    )
+    assert not at_bound(free, np.append(usual, 1.0))
+    assert at_bound(free, np.append(usual, 0.02))
