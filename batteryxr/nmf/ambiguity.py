@@ -114,8 +114,8 @@ def bands(
             f"components_{end}",
             f"{'Highest' if index else 'Lowest'} component that fits",
         )
-    near = ground.patterns[:, points] * ground.unit
-    near = near <= 3 * ground.noise * ground.profile
+    height = ground.patterns[:, points] * ground.unit
+    near = height <= 3 * ground.noise * ground.profile
     out["bound_share"] = labelled(
         "bound_share", "component", near.mean(axis=1), "1", "Share on the bound"
     )

@@ -273,9 +273,11 @@ def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]
         if not isinstance(pattern, xr.DataArray):
             found.append(int(pattern) % patterns.n_samples)
             continue
-        near = range(patterns.n_samples if patterns.held and not is_lazy(data) else 0)
+        near: list[int] = []
         if dim in pattern.coords and dim in data.coords:
             near = np.flatnonzero(data[dim].values == pattern[dim].values).tolist()
+        elif patterns.held and not is_lazy(data):
+            near = list(range(patterns.n_samples))
         size = 1e-6 * np.abs(row).max()
         same = (
             i for i in near if np.allclose(data.isel({dim: i}).values, row, 0.0, size)

@@ -193,7 +193,7 @@ def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
             # At zero: as far as noise alone could have taken it.
             other = shapes[:, k] - (shapes[:, used[0]] if problem.closure else 0.0)
             other = other - moves @ (back @ other)
-            scales[scan, k] = 1.0 / max(np.linalg.norm(other), 1e-300)
+            scales[scan, k] = 1.0 / max(float(np.linalg.norm(other)), 1e-300)
         if problem.closure and used.size == 1 and shapes.shape[1] > 1:
             scales[scan, used] = scales[scan].max()
     return Spread(values * chi2, scales * np.sqrt(chi2))

@@ -316,23 +316,13 @@ class _Phases:
 
     def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
         """Fit phases that stay the same, then such that change."""
-        from batteryxr.nmf.kernels.pattern_fit import Mixing, solve
+        from batteryxr.nmf.kernels.pattern_fit import solve
 
         model = self.model(0, 1, closure=False)
-        start = np.concatenate(self.start())
-        goal = self.weight * self.y
-
-        def one(start: np.ndarray, scale: float, rounds: int) -> Mixed:
-            nonlocal problem
-            problem = Mixing(
-                goal, model.shapes, model.slopes, model.bounds(scale), model.closure
-            )
-            return solve(problem, start, rounds)
-
-        problem: Mixing | None = None
-        found = one(start, 1.0, 40)
+        problem = self.problem(model, 1.0)
+        found = solve(problem, np.concatenate(self.start()), 40)
         for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
-            tried = one(other, 1.0, 40)
+            tried = solve(problem, other, 40)
             if (tried.rest**2).sum() < _BETTER * (found.rest**2).sum():
                 found = tried
         scale = float(np.median(found.scales.sum(axis=1))) or 1.0
@@ -344,11 +334,24 @@ class _Phases:
                 break
             few = needed
             model = self.model(degree, few, closure=closure)
-            found = one(_carried(before, model, found.values, scale), scale, 60)
+            problem = self.problem(model, scale)
+            start = _carried(before, model, found.values, scale)
+            found = solve(problem, start, 60)
             if degree == 0:
                 break
-        assert problem is not None
         return model, problem, found
+
+    def problem(self, model: _Series, scale: float) -> Mixing:
+        """Return the data and a model of them, near a scale."""
+        from batteryxr.nmf.kernels.pattern_fit import Mixing
+
+        return Mixing(
+            self.weight * self.y,
+            model.shapes,
+            model.slopes,
+            model.bounds(scale),
+            model.closure,
+        )
 
     def model(self, degree: int, few: int, *, closure: bool) -> _Series:
         """Return phases whose patterns are calculated at so many places."""
@@ -417,9 +420,9 @@ class _Phases:
             [fit.model(p) for p in bank]
             for fit, bank in zip(self.fits.values(), banks, strict=True)
         ]
+        # By the size of the strain, then bulk before small.
         now = [
-            min(range(len(b)), key=lambda i, b=b: (abs(b[i][0]), b[i][2]))
-            for b in banks
+            min((abs(p[0]), p[2], i) for i, p in enumerate(bank))[2] for bank in banks
         ]
         for _ in range(_ROUNDS):
             before = list(now)
