@@ -22,6 +22,7 @@ from batteryxr.xanes.diffraction.cells import (
     form_of,
     parameters,
 )
+from batteryxr.xanes.diffraction.drift import drifting
 from batteryxr.xanes.diffraction.instrument import (
     Diffractometer,
     convert_axis,
@@ -58,10 +59,10 @@ _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
 _WINDOW, _APART = 3.0, 1.8
 #: chi2 beyond the usual one from which a position is looked for that is foreign.
 _FOREIGN = 4.0
+#: Scans on either side that a foreign line may disturb alike.
+_CROSSED = 6
 #: Smallest eigenvalue of what tells the unknowns apart.
 _SINGULAR = 1e-9
-#: Scans on either side that share an offset; fewer in all than this share none.
-_NEAR, _SHARED = 25, 5
 #: Reflections that say how wide all are.
 _STRONG = 12
 #: Reflections stronger than this share disturb their neighbours.
@@ -465,8 +466,18 @@ def solve(
     prior = none
     if asked.shifts:
         agree = np.where(chi2 < _FOREIGN * usual, q[:, free], np.nan)
-        prior = _common(agree, covariance[:, free, free] * usual, usual)
-    weight = _without_foreign(newton, at, weight, p, prior, usual)
+        prior = drifting(agree, covariance[:, free, free] * usual, usual)
+    kept = _without_foreign(newton, at, weight, p, prior, usual)
+    if asked.shifts:
+        # Scans that foreign lines disturbed tell their offset too, now.
+        q, covariance, left = newton(at, kept, p, prior=none)
+        chi2, degrees = _chi2(left, kept, p.shape[1])
+        usual = _usual(chi2, degrees)
+        agree = np.where(chi2 < _FOREIGN * usual, q[:, free], np.nan)
+        prior = drifting(agree, covariance[:, free, free] * usual, usual)
+        weight = _without_disturbed(weight, kept, p.shape[1])
+        kept = _without_foreign(newton, at, weight, p, prior, usual)
+    weight = kept
     p, covariance, left = newton(at, weight, p, prior=prior)
     chi2, degrees = _chi2(left, weight, p.shape[1])
     usual = _usual(chi2, degrees)
@@ -531,6 +542,22 @@ def _without_foreign(
     return weight
 
 
+def _without_disturbed(weight: np.ndarray, kept: np.ndarray, unknown: int) -> np.ndarray:
+    """Leave out positions that were dropped in several scans nearby.
+
+    A foreign line that is crossed disturbs a run of scans; in some of them another
+    position looks as odd by chance.
+    """
+    dropped = (weight > 0) & (kept == 0)
+    reach = np.ones((2 * _CROSSED + 1, 1))
+    from scipy.ndimage import convolve
+
+    near = convolve(1.0 * dropped, reach, mode="constant")
+    out = np.where(near >= _CROSSED // 2, 0.0, weight)
+    few = (out > 0).sum(axis=1) <= unknown
+    return np.where(few[:, None], weight, out)
+
+
 def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
     """Return the chi2 per degree of freedom that is usual in a series.
 
@@ -544,37 +571,6 @@ def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
     free = float(np.median(degrees[degrees > 0]))
     expected = distribution.ppf(share, free) / free
     return float(max(1.0, np.quantile(told, share) / expected))
-
-
-def _common(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
-    """Return the offset that neighbours share, and its weight.
-
-    A sample hardly moves during a series: what offsets differ by beyond their errors
-    is how far it does.
-    """
-    known = np.isfinite(offset) & (variance > 0)
-    prior = np.zeros((2, offset.size))
-    if known.sum() < _SHARED:
-        return prior
-    weight = np.where(known, 1 / np.where(known, variance, 1.0), 0.0)
-    value = np.where(known, offset, 0.0)
-    middle = float(np.median(offset[known]))
-    off = np.abs(value - middle) * np.sqrt(weight)
-    weight *= off < 5 * max(1.0, float(np.median(off[known])) / 0.67)
-    reach = np.ones(2 * _NEAR + 1)
-    total = np.convolve(weight, reach, "same")[: offset.size]
-    mean = np.convolve(weight * value, reach, "same")[: offset.size]
-    mean = mean / np.maximum(total, 1e-300)
-    # Less its own part, so that errors are not counted twice.
-    others = np.maximum(total - weight, 0.0)
-    without = (mean * total - weight * value) / np.maximum(others, 1e-300)
-    kept = weight > 0
-    excess = (value - without)[kept] ** 2 - 1 / weight[kept]
-    excess -= 1 / np.maximum(others[kept], 1e-300)
-    moves = max(float(np.mean(excess)), 0.0) if kept.sum() > 1 else 0.0
-    prior[0] = without
-    prior[1] = np.where(others > 0, usual / (moves + 1 / np.maximum(others, 1e-300)), 0)
-    return prior
 
 
 def offset_slope(theta: np.ndarray, asked: Asked) -> np.ndarray:

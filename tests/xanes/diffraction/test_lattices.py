@@ -280,6 +280,36 @@ def test_wavelengths_of_headers_in_their_units(header, expected):
     assert float(told.wavelength) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"detector lambda": "1.5406"}',
+        '{"Laser wavelength": "5.32"}',
+        '{"lambda": "Lambda 2 of DESY"}',
+        '{"wavelength range": "0.5"}',
+    ],
+)
+def test_other_numbers_of_headers_are_no_wavelength(header):
+    scans, _, _ = powders.cycle(1, dirty=False)
+    with pytest.raises(ArgumentError, match="do not tell"):
+        xanes.convert_axis(scans.assign_attrs(header=header), axis="q")
+
+
+def test_a_wavelength_without_a_unit_is_never_taken_in_silence():
+    scans, _, _ = powders.cycle(1, dirty=False)
+    with pytest.raises(DataError, match="tube in nm"):
+        xanes.convert_axis(scans.assign_attrs(wavelength=0.15418), axis="q")
+    with pytest.warns(match=r"0\.4124 has no unit"):
+        told = xanes.convert_axis(scans.assign_attrs(wavelength=0.4124), axis="q")
+    assert float(told.wavelength) == 0.4124
+
+
+@pytest.mark.parametrize("system", ["hexagonal", "tetragonal", "orthorhombic"])
+def test_a_cell_asks_for_the_lengths_that_its_system_leaves_free(system):
+    with pytest.raises(ArgumentError, match="=None: expected its length"):
+        xanes.Cell(system, a=2.88)
+
+
 def test_the_wavelength_that_was_used_is_kept():
     scans, _, _ = powders.cycle(1, dirty=False)
     wrong = scans.assign_coords(wavelength=((), 0.7, {"units": "Angstrom"}))
