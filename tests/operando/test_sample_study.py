@@ -102,3 +102,23 @@ def test_pictures_lie_side_by_side():
     assert len(drawn) == 3
     titles = [p.opts.get("plot").kwargs.get("title") for p in drawn]
     assert titles == ["a", "b", "b"]
+
+
+def test_errors_and_warnings_name_their_sample():
+    bad = CELLS["rich"].drop_vars("current")
+    with pytest.raises(ValueError, match="current") as caught:
+        over_samples({"lean": CELLS["lean"], "rich": bad}, "echem.cycles", **HOW)
+    assert any("'rich'" in note for note in caught.value.__notes__)
+    odd = {"a": CELLS["lean"], "b": CELLS["rich"]}
+    with pytest.raises(ArgumentError, match=r"\['b'\] have none"):
+        over_samples(odd, "echem.cycles", mass={"a": 2.0})
+
+
+def test_a_warning_of_one_sample_says_which():
+    axis = ("two_theta", np.linspace(20, 60, 50), {"units": "deg"})
+    scans = xr.DataArray(np.ones((4, 50)), dims=("scan", "two_theta"), name="intensity")
+    scans = scans.assign_coords(two_theta=axis)
+    told = scans.assign_attrs(wavelength=0.4124)
+    known = scans.assign_coords(wavelength=((), 0.4, {"units": "Angstrom"}))
+    with pytest.warns(match=r"b: wavelength = 0\.4124"):
+        over_samples({"a": known, "b": told}, "xanes.convert_axis", axis="q")

@@ -75,7 +75,9 @@ def _tree(path: Path, raw: bytes) -> Any:
 def _brml(path: Path, raw: bytes, label: str) -> list[Decoded]:
     """Return each route of data of a measurement by itself, with its own axes."""
     root = _tree(path, raw)
-    routes = [r for r in root.iter("DataRoute") if next(r.iter("Datum"), None) is not None]
+    routes = [
+        r for r in root.iter("DataRoute") if next(r.iter("Datum"), None) is not None
+    ]
     if len(routes) < 2:
         return [_route(path, root, root, label)]
     names = [f"{label} route {i}".strip() for i in range(1, len(routes) + 1)]

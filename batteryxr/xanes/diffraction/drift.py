@@ -70,7 +70,10 @@ def _forward(
         expected[k], spread[k] = mean, variance
         if np.isfinite(noise[k]):
             if np.isinf(variance[0]):
-                mean, variance = np.full(walk.size, value[k]), np.full_like(walk, noise[k])
+                mean, variance = (
+                    np.full(walk.size, value[k]),
+                    np.full_like(walk, noise[k]),
+                )
             else:
                 whole = variance + noise[k]
                 away = value[k] - mean

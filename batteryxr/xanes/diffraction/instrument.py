@@ -38,14 +38,18 @@ TUBES = {
 }
 _TUBE = Literal["Cr", "Fe", "Co", "Cu", "Mo", "Ag"]
 #: What headers call the wavelength, what else they call so, and which line is meant.
-_LINE = re.compile(r"wave[ _-]?length|(?<![a-z])lambda(?![a-z])|k_?alpha_?1|_?wl1?$", re.I)
+_LINE = re.compile(
+    r"wave[ _-]?length|(?<![a-z])lambda(?![a-z])|k_?alpha_?1|_?wl1?$", re.I
+)
 _OTHER = re.compile(
     r"ratio|alpha[ _-]?2|beta|detector|threshold|filter|laser|excit|raman|range|pixel",
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"alpha[ _-]?1", re.IGNORECASE)
 #: Units that it may be in.
-_UNIT = re.compile(r"(?<![a-zA-Z])(nm|pm|m|angstroms?|ang|a|å)(?![a-zA-Z])", re.IGNORECASE)
+_UNIT = re.compile(
+    r"(?<![a-zA-Z])(nm|pm|m|angstroms?|ang|a|å)(?![a-zA-Z])", re.IGNORECASE
+)
 _ANGSTROMS = {"nm": 10.0, "pm": 0.01, "m": 1e10}
 #: How near to a line of a tube a number without a unit is that line.
 _LIKE_TUBE = 2e-3

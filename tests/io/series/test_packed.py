@@ -21,7 +21,7 @@ def brml(path, axes=("TwoTheta", "Theta"), data=None, unit="A"):
     )
     text = (
         '<?xml version="1.0"?><RawData><TimeStampStarted>2023-05-02T10:11:12+02:00'
-        '</TimeStampStarted><WaveLengthAlpha1 '
+        "</TimeStampStarted><WaveLengthAlpha1 "
         f'Unit="{unit}" Value="{0.15406 if unit == "nm" else 1.5406}"/>'
         f"<DataRoutes>{infos}{rows if data is None else data}</DataRoutes></RawData>"
     )

@@ -149,6 +149,24 @@ def test_whole_patterns():
     assert strong == pytest.approx(1.5 * height * fwhm * unit, rel=0.05)
 
 
+def test_lines_of_no_phase_given_are_left_out_of_whole_patterns_and_told_of():
+    scans, a, c = powders.cycle(5, scale=3.0, seed=2)
+    found = xanes.fit_pattern(scans, candidate=CELL, instrument=TUBE)
+    assert (found.lattice_flag.values & 8 > 0).all()
+    meanings = found.lattice_flag.attrs["flag_meanings"].split()
+    assert meanings[3] == "foreign_lines_left_out"
+    for d, _ in powders.FOREIGN[::2]:
+        at = powders.angle(d, 1.540593)
+        assert found.foreign.sel(two_theta=at, method="nearest").all()
+    assert float(found.foreign.mean()) < 0.08
+    np.testing.assert_allclose(found.a, a, rtol=1e-4)
+    np.testing.assert_allclose(found.c, c, rtol=1.5e-4)
+    # A pattern of the phase alone lacks none of its points.
+    clean, _, _ = powders.cycle(2, scale=3.0, dirty=False, seed=5)
+    found = xanes.fit_pattern(clean, candidate=CELL, instrument=TUBE)
+    assert not found.foreign.any()
+
+
 def test_axes_and_their_wavelength():
     scans, _, _ = powders.cycle(2, dirty=False)
     with pytest.raises(ArgumentError, match="instrument=None"):
@@ -339,3 +357,67 @@ def test_sizes_of_samples_with_a_wavelength_each():
     found = xanes.crystallite_size(both, method="scherrer")["size"]
     np.testing.assert_allclose(found[0], alone)
     np.testing.assert_allclose(found[1], 2 * alone)
+
+
+@pytest.mark.parametrize("kind", ["drift", "jump"])
+def test_a_sample_that_drifts_or_jumps_has_the_offset_of_its_time(kind):
+    n = 40
+    moved = {
+        "drift": np.linspace(0.0, 0.2, n),
+        "jump": np.where(np.arange(n) < n // 2, 0.0, 0.15),
+    }[kind]
+    scans, a, c = powders.cycle(n, scale=3.0, moved=moved, seed=3)
+    found = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
+    for name, truth in (("a", a), ("c", c), ("offset", moved)):
+        value, error = found[name].values, found[f"{name}_error"].values
+        assert 0.6 < powders.pull(value, error, truth) < 1.35, name
+    assert np.abs(found.c.values / c - 1).max() < 150e-6
+
+
+def test_reflections_that_broaden_in_part_of_a_series_are_followed():
+    rng = np.random.default_rng(0)
+    wide = np.where(np.abs(np.arange(30) - 15) < 6, 0.45, 0.09)
+    cell = np.linspace(4.14, 4.17, 30)
+    scans = xr.concat(
+        [
+            powders.cubic(a, lambda t, w=w: w, n=1, top=2000, rng=rng, share=0.5)
+            for a, w in zip(cell, wide, strict=True)
+        ],
+        "scan",
+    )
+    found = xanes.fit_lattice(
+        scans,
+        candidate=xanes.Cell("cubic", a=4.15, centring="F"),
+        instrument=xanes.Diffractometer(wavelength=1.540593),
+    )
+    assert (found.lattice_flag == 0).all()
+    np.testing.assert_allclose(found.a, cell, rtol=5e-5)
+    np.testing.assert_allclose(found.peak_fwhm[:, 0], wide, rtol=0.15)
+
+
+def test_errors_of_sizes_hold_those_of_the_instrument():
+    """A standard and a sample hardly wider, measured anew each time."""
+    length, instrument, pulls = 40.0, 0.08, []
+    cell = xanes.Cell("cubic", a=4.15, centring="F")
+    device = xanes.Diffractometer(wavelength=1.540593)
+
+    def widened(t):
+        half = np.radians(t / 2)
+        return instrument + np.degrees(0.09 * 1.540593 / (length * np.cos(half)))
+
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        standard, sample = (
+            xanes.fit_lattice(
+                powders.cubic(4.157, wide, n=1, top=top, rng=rng),
+                candidate=cell,
+                instrument=device,
+                offset="none",
+            )
+            for wide, top in ((lambda t: instrument, 800), (widened, 8000))
+        )
+        for method in ("scherrer", "williamson_hall"):
+            found = xanes.crystallite_size(sample, reference=standard, method=method)
+            pulls.append(float((found["size"] - length)[0] / found.size_error[0]))
+    spread = np.sqrt(np.mean(np.square(pulls)))
+    assert 0.4 < spread < 1.6
