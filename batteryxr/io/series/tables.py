@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.files import refuse_other
+from batteryxr.io.door.files import head, refuse_other
 from batteryxr.io.formats import Format
 from batteryxr.io.series.columns import ColumnFile, columns_of, load
 from batteryxr.io.series.decoded import Decoded, decoded
@@ -33,6 +33,7 @@ FORMATS = {
         re.compile(rb"(?i)\s*## *T *I *T *L *E *="),
     ),
     "packed": Format("series.packed", (".brml", ".rasx")),
+    "binary": Format("series.spectrometers", (), re.compile(rb"\n\n\xfe\xfe|WDF1")),
     "stepped": Format("series.stepped"),
 }
 #: The line that begins a scan of a SPEC file.
@@ -64,8 +65,12 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     if path.suffix.lower() in FORMATS["packed"].suffixes:
         packed: list[Decoded] = FORMATS["packed"].read(path)
         return packed
-    raw = load(path, "xml")
     tables: list[Decoded]
+    start = head(path, 16)
+    if FORMATS["binary"].matches(start):
+        tables = FORMATS["binary"].read(path, start)
+        return tables
+    raw = load(path, "xml")
     if FORMATS["xrdml"].matches(raw):
         tables = FORMATS["xrdml"].read(path, raw)
         return tables
