@@ -104,7 +104,7 @@ def test_no_scan_of_many_is_hidden(odd):
     scans[odd, 150] += 5.0
     dead = (odd + 700) % 2000
     scans[dead] = np.nan
-    image = scans.xanes.plot.contour().get(0)
+    image, _ = scans.xanes.plot.contour()
     data = image.dimension_values(2, flat=False)
     y = image.dimension_values(1, flat=False)
     assert np.nanmax(data) > 5

@@ -343,3 +343,29 @@ def test_a_spectrum_that_lacks_some_values_is_refused():
             prepare(scans)
         with pytest.raises(ArgumentError, match="300 missing"):
             prepare(scans * np.nan)
+
+
+def test_absorbance_and_transmittance_are_made_of_one_another_by_name():
+    shift = np.linspace(400.0, 4000.0, 50)
+    bands = 0.05 + np.exp(-(((shift - 1430) / 200) ** 2))
+    percent = xr.DataArray(
+        [100 * 10**-bands],
+        dims=("scan", "shift"),
+        coords={"shift": ("shift", shift, {"units": "1/cm"})},
+        name="transmittance",
+        attrs={"units": "%"},
+    )
+    found = xanes.rescale(percent, method="absorbance")
+    np.testing.assert_allclose(found.absorbance[0], bands)
+    assert found.absorbance.attrs["units"] == "1"
+    back = xanes.rescale(found, method="transmittance")
+    np.testing.assert_allclose(back.transmittance, percent / 100)
+    assert "absorbance" not in back
+    with pytest.raises(DataError, match="Give it its units"):
+        xanes.rescale(percent.assign_attrs(units="1"), method="absorbance")
+    with pytest.raises(DataError, match="is no absorbance"):
+        xanes.rescale(percent, method="transmittance")
+    dark = percent.where(percent.shift > 500, -0.1)
+    with pytest.warns(match="values of the transmittance are not above zero"):
+        found = xanes.rescale(dark, method="absorbance")
+    assert found.absorbance.isnull().sum() == (shift <= 500).sum()
