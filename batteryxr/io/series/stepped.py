@@ -107,7 +107,7 @@ def read(path: Path, text: str) -> list[Decoded]:
 def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
     begins = [m.start() for m in re.finditer(row.parts, text)] if row.parts else []
     # Of two marks of one pattern, the second begins it.
-    ends = [*begins[1:], len(text)]
+    ends = [*begins[1:], len(text)][: len(begins)]
     begins = [a for a, b in zip(begins, ends, strict=True) if _holds(row, text[a:b])]
     edges = [*(begins if len(begins) > 1 else [0]), len(text)]
     above = text[: edges[0]].splitlines()
