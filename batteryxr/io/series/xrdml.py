@@ -44,11 +44,11 @@ def read(path: Path, raw: bytes) -> list[Decoded]:
     for each in root.iter():
         each.tag = re.sub(r"\{.*\}", "", str(each.tag))
     header = []
-    for tag, line in _TAGS.items():
+    for tag, form in _TAGS.items():
         if (node := root.find(f".//{tag}")) is not None:
             unit = f" ({node.get('unit')})" if node.get("unit") else ""
             words = [unit] if tag == "kAlpha1" else []
-            header.append(line.format(*words, (node.text or "").strip()))
+            header.append(form.format(*words, (node.text or "").strip()))
     scans = list(root.iter("scan"))
     tables = [_scan(path, s, header, i, len(scans)) for i, s in enumerate(scans, 1)]
     if not tables:

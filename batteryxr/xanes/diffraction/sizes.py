@@ -84,7 +84,8 @@ def crystallite_size(
     q, width, error = _in_q(result)
     share, share_error = _share(result)
     flag = xr.zeros_like(share, dtype=np.int8)
-    own, modes = xr.zeros_like(width), []
+    own = xr.zeros_like(width)
+    modes: list[xr.DataArray] = []
     if reference is None:
         warn_quality(
             "sizes are lower limits: the width of the instrument is not known. Pass "
@@ -154,8 +155,8 @@ def _scherrer(
 ) -> dict[str, xr.DataArray]:
     """Return a size by each reflection, and that of their mean width."""
     error = error * pure.slope
-    good = np.isfinite(pure.width) & np.isfinite(error)
-    weight = (1 / error**2).where(good, 0.0)
+    weight = (1 / error**2).where(pure.width.notnull() & error.notnull(), 0.0)
+    good = weight > 0
     total = weight.sum("reflection")
     total = total.where(total > 0)
     # Widths are averaged, as sizes are not: small ones have the smaller errors.
@@ -180,8 +181,8 @@ def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]
     if axis == "q":
         return at, width, error
     half, wavelength = np.radians(at) / 2, result["wavelength"]
-    q = 4 * np.pi * np.sin(half) / wavelength
-    per_degree = 2 * np.pi * np.cos(half) * np.radians(1.0) / wavelength
+    q = 4 * np.pi / wavelength * np.sin(half)
+    per_degree = 2 * np.pi / wavelength * np.radians(1.0) * np.cos(half)
     return q, width * per_degree, error * per_degree
 
 
@@ -222,7 +223,7 @@ def _instrument(
 
 def _require_three(pure: Pure) -> None:
     """Raise where fewer than three reflections are wider than the instrument."""
-    if int(np.isfinite(pure.width).sum("reflection").max()) < 3:
+    if int(pure.width.notnull().sum("reflection").max()) < 3:
         raise ArgumentError(
             "method",
             "williamson_hall",

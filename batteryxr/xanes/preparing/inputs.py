@@ -151,7 +151,7 @@ def whole(array: xr.DataArray, dim: str, *, caller: str) -> None:
     """
     if array.chunks is not None:
         return
-    good = np.isfinite(array)
+    good = array.copy(data=np.isfinite(array.values))
     partly = ~good.all(dim) & ~array.isnull().all(dim)
     if bool(partly.any()) or not bool(good.any()):
         count = int((~good).where(partly, False).sum()) or array.size
