@@ -208,7 +208,7 @@ def read_header(file: ColumnFile | Decoded) -> Header:
         bare = line.lstrip(_SIGNS).strip()
         pairs = _pairs(bare)
         if rigaku := _RIGAKU.fullmatch(line.strip()):
-            pairs = [rigaku.group(1, 2)]
+            pairs = [(rigaku[1], rigaku[2])]
         elif by_comma and bare.count(",") == 1 and _is_key(bare.split(",")[0]):
             key, value = bare.split(",")
             pairs = [(key.strip(), value.strip())] if value.strip() else pairs

@@ -10,6 +10,8 @@ _SHARED = 5
 _STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 #: Standard deviations beyond which a scan is believed less.
 _ODD = 3.0
+#: And from which those before it and those after it disagree.
+_AGREE = 1.5
 
 
 def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
@@ -50,8 +52,13 @@ def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarr
     one, other = 1 / before_var[:, 0], 1 / after_var[::-1, 0]
     total = one + other
     mean = before[:, 0] * one + after[::-1, 0] * other
+    # Where those before and those after disagree, it has jumped: they tell less.
+    apart = (
+        (before[:, 0] - after[::-1, 0]) ** 2 * one * other / np.maximum(total, 1e-300)
+    )
+    jumped = np.maximum(apart / _AGREE**2, 1.0)
     prior[0] = np.where(total > 0, mean / np.where(total > 0, total, 1.0), 0.0)
-    prior[1] = usual * total
+    prior[1] = usual * total / jumped
     return prior
 
 

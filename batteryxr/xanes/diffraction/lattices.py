@@ -587,10 +587,11 @@ def _without_disturbed(
     position looks as odd by chance.
     """
     dropped = (weight > 0) & (kept == 0)
-    reach = np.ones((2 * _CROSSED + 1, 1))
-    from scipy.ndimage import convolve
+    from scipy.ndimage import correlate1d
 
-    near = convolve(1.0 * dropped, reach, mode="constant")
+    reach = np.ones(2 * _CROSSED + 1)
+    ends = ((_CROSSED, _CROSSED), (0, 0))
+    near = correlate1d(np.pad(1.0 * dropped, ends), reach, axis=0)[_CROSSED:-_CROSSED]
     out = np.where(near >= _CROSSED // 2, 0.0, weight)
     few = (out > 0).sum(axis=1) <= unknown
     return np.where(few[:, None], weight, out)

@@ -32,6 +32,7 @@ _FAR = 6.0
 #: Foreign lines: how often they are looked for, how far beyond chance they stand out,
 #: and how high they are at least as a part of what is fitted beside them.
 _ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
+_FOREIGN = "Left out as lines of another phase"
 
 
 @recorded
@@ -431,17 +432,13 @@ def _labelled(
     ):
         told = xr.DataArray(values.reshape(shape), dims=dims)
         out[name] = label(told, name, units="1", long_name=words)
+    along_axis = (*shape, x.size), [*dims, asked.axis]
     for name, curves, words in (
         ("fitted", [f.curve for f in fits], "Pattern fitted"),
         ("background", [f.background for f in fits], "Background"),
     ):
-        curve = xr.DataArray(
-            np.reshape(curves, (*shape, x.size)), dims=[*dims, asked.axis]
-        )
-        out[name] = label(curve, name, units=data_units, long_name=words)
-    told = xr.DataArray(foreign.reshape(*shape, x.size), dims=[*dims, asked.axis])
-    words = "Left out as lines of another phase"
-    out["foreign"] = label(told, "foreign", units="1", long_name=words)
+        out[name] = _curve(name, curves, data_units, words, *along_axis)
+    out["foreign"] = _curve("foreign", foreign, "1", _FOREIGN, *along_axis)
     coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     attrs = {"units": "1", "long_name": "Reflection"}
     coords["reflection"] = ("reflection", pattern.lines.names, attrs)
@@ -450,3 +447,16 @@ def _labelled(
         coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
     result = xr.Dataset(out).assign_coords(coords)
     return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
+
+
+def _curve(
+    name: str,
+    curves: Any,
+    units: str,
+    words: str,
+    shape: tuple[int, ...],
+    dims: list[str],
+) -> xr.DataArray:
+    """Return curves (N, m) of patterns, labelled."""
+    array = xr.DataArray(np.reshape(curves, shape), dims=dims)
+    return label(array, name, units=units, long_name=words)

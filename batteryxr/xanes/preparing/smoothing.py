@@ -229,7 +229,7 @@ def _optical(
             f"If it is: `.rename({source!r})`.",
         )
     if method == "transmittance":
-        values = 10.0**-array
+        values = (-np.log(10.0) * array).pipe(np.exp)
     else:
         units = str(array.attrs.get("units", "1"))
         share = array / 100 if units in ("%", "percent") else array
@@ -242,7 +242,7 @@ def _optical(
         dark = int((share <= 0).sum())
         if dark:
             warn_quality(f"{dark} values of the transmittance are not above zero: NaN.")
-        values = -np.log10(share.where(share > 0))
+        values = share.where(share > 0).pipe(np.log10) * -1.0
     values = label(values, method, units="1", long_name=method.capitalize())
     out = spectra.drop_vars(source) if isinstance(spectra, xr.Dataset) else values
     return put_back(out, values, values, {})
