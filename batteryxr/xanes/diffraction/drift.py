@@ -8,6 +8,8 @@ import numpy as np
 _SHARED = 5
 #: How far the offset moves from scan to scan, in errors of one, that is tried.
 _STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+#: How much less likely an offset that does not walk at all may be, and is taken.
+_SIMPLER = 2.0
 #: Standard deviations beyond which a scan is believed less.
 _ODD = 3.0
 #: And from which those before it and those after it disagree.
@@ -46,6 +48,7 @@ def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarr
     typical = float(np.median(noise[known]))
     walks = [step**2 * typical for step in _STEPS]
     _, _, likely = _forward(value, noise, np.array(walks))
+    likely[0] += _SIMPLER
     walk = np.array([walks[int(np.argmax(likely))]])
     before, before_var, _ = _forward(value, noise, walk)
     after, after_var, _ = _forward(value[::-1], noise[::-1], walk)

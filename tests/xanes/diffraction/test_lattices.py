@@ -13,14 +13,15 @@ CELL = xanes.Cell("hexagonal", a=2.87, c=14.25, centring="R")
 TUBE = xanes.Diffractometer(tube="Cu", radius=powders.RADIUS)
 
 
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_a_cycle_of_dirty_patterns(scale):
+@pytest.mark.parametrize(("scale", "worst"), [(1.0, 140e-6), (3.0, 80e-6)])
+def test_a_cycle_of_dirty_patterns(scale, worst):
+    """Counting alone leaves 30 and 17 ppm of c in one scan."""
     scans, a, c = powders.cycle(40, scale=scale, seed=4)
     found = xanes.fit_lattice(scans, candidate=CELL, instrument=TUBE)
     assert (found.lattice_flag == 0).all()
     for name, truth in (("a", a), ("c", c)):
         value, error = found[name].values, found[f"{name}_error"].values
-        assert np.abs(value / truth - 1).max() < 100e-6
+        assert np.abs(value / truth - 1).max() < worst
         change = np.ptp(value) / np.ptp(truth) - 1
         assert abs(change) * np.ptp(truth) / truth.mean() < 1e-4
         assert 0.6 < powders.pull(value, error, truth) < 1.35
