@@ -196,10 +196,10 @@ def _picture(
     row = row.astype(int)
     if len(y) > 1:
         row -= (up - y[row - 1]) < (y[row] - up)
+    away = np.abs(up - y[row])
     if len(y) > n:
         row = _oddest(means, np.searchsorted(0.5 * (up[1:] + up[:-1]), y), row)
     picture = means[row]
-    away = np.abs(up - y[row])
     picture[away > 0.5 * _GAP * step] = np.nan
     return picture, across, up
 
