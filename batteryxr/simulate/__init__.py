@@ -8,6 +8,7 @@ from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
 from batteryxr.simulate.ptychography import ptychography
 from batteryxr.simulate.random_crystals import random_crystals
+from batteryxr.simulate.samples import write_samples
 from batteryxr.simulate.titration import Electrode, Titration, gitt
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "random_crystals",
     "write_cell_experiment",
     "write_impedance_loop",
+    "write_samples",
 ]
