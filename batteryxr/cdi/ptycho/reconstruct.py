@@ -395,10 +395,13 @@ def following_state(experiment: Experiment, settings: Settings, other: Known) ->
     bring = to_device(settings.device, purpose="ptychography")
     n = other.probe.shape[-1]
     theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
-    modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in other.probe])
+    modes = np.stack(
+        [resampled(m, theirs, theirs, ours, ours, outside=0.0) for m in other.probe]
+    )
     power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
     modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
-    obj = resampled(other.obj, other.y, other.x, experiment.y, experiment.x)
+    axes = other.y, other.x, experiment.y, experiment.x
+    obj = resampled(other.obj, *axes, outside=1.0)
     state.obj = bring(obj.astype(np.complex64))
     state.probe = bring(modes.astype(np.complex64))
     return state

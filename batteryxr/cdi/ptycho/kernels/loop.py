@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
-from batteryxr.cdi.ptycho.kernels.steps import Recorded
+from batteryxr.cdi.ptycho.kernels.steps import Recorded, faint_scale
 from batteryxr.core.device import to_device_of, to_numpy
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def recorded_of(state: State, recording: Recording) -> Recorded | None:
         xp.zeros_like(background),
         sums,
         learn=recording.background is not None or recording.intensity,
+        apart=None if recording.background is None else np.zeros(6),
     )
 
 
@@ -108,16 +109,22 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
     """Move background and intensities to what a pass over the frames says of them.
 
     A step of expectation maximisation (Shepp & Vardi, IEEE Trans. Med. Imaging 1, 113
-    (1982)): neither falls below 0, and the likelihood rises.
+    (1982)): neither falls below 0, and the likelihood rises. How bright the background
+    is as a whole is told by pixels that were not fitted, see `faint_scale`.
     """
     xp = array_namespace(found.background)
     background = found.background
+    whole = None if found.apart is None else faint_scale(found.apart)
     if recording.background == "constant":
-        background = background * float(xp.sum(found.ratio) / xp.sum(found.times))
+        share = float(xp.sum(found.ratio) / xp.sum(found.times))
+        background = background * (share if whole is None else whole)
     elif recording.background == "refined":
         lit = found.times > 0
         times = xp.where(lit, found.times, xp.ones_like(found.times))
         share = xp.where(lit, found.ratio / times, xp.ones_like(times))
+        if whole is not None:
+            usual = xp.sum(background * found.times)
+            share = share * (whole * usual / xp.sum(background * found.times * share))
         background = background * share
     if recording.intensity:
         measured, expected = found.sums.T
