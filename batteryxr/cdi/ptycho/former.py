@@ -110,7 +110,9 @@ def single(result: xr.Dataset, *, caller: str) -> xr.Dataset:
         falls = axis in result.indexes and result[axis][0] > result[axis][-1]
         result = result.sortby(axis) if falls else result
     names = ["transmission", "probe"]
-    turned = {n: result[n].transpose(*d) for n, d in zip(names, (IMAGE, MODES), strict=True)}
+    turned = {
+        n: result[n].transpose(*d) for n, d in zip(names, (IMAGE, MODES), strict=True)
+    }
     return result.assign(turned)
 
 

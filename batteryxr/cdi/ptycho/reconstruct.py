@@ -265,6 +265,8 @@ class Energy:
         Passes between two states that are kept.
     leading
         Axes (nm) of the energy that ran ahead, to begin from; None to begin anew.
+    part
+        Name of a half scan; empty: the whole.
     """
 
     experiment: Experiment
@@ -273,6 +275,12 @@ class Energy:
     key: int | str
     checkpoint: int
     leading: tuple[np.ndarray, np.ndarray] | None = None
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Under which name its states are kept."""
+        return f"{self.part}{self.key}"
 
 
 def advance(energy: Energy, since: int, until: int) -> int:
@@ -293,11 +301,12 @@ def advance(energy: Energy, since: int, until: int) -> int:
         How many were run.
     """
     bring = to_device(energy.settings.device, purpose="ptychography")
-    ledger, key = energy.ledger, energy.key
+    ledger, key = energy.ledger, energy.name
     state = load_state(ledger, key, bring) or _first(energy)
     first = state.iteration
     if since and first == since:
-        state.obj = bring(ledger.array(coupled_key(since), str(key)))
+        coupled = coupled_key(since, energy.part)
+        state.obj = bring(ledger.array(coupled, str(energy.key)))
 
     def keep(state: State) -> None:
         if state.iteration % energy.checkpoint == 0 or state.iteration == until:
@@ -310,7 +319,8 @@ def advance(energy: Energy, since: int, until: int) -> int:
 def _first(energy: Energy) -> State:
     if energy.leading is None:
         return first_state(energy.experiment, energy.settings)
-    obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
+    ahead = state_key(f"{energy.part}{LEADER}")
+    obj, probe = (energy.ledger.array(ahead, n) for n in ("obj", "probe"))
     known = Known(obj, probe, *energy.leading)
     return following_state(energy.experiment, energy.settings, known)
 
