@@ -103,14 +103,18 @@ def judge(number: int, count: int, scratch: str, tied: bool = True) -> dict[str,
         / (true.absorption**2).where(inside).sum()
     )
     return {
-        "edge": spread(fit.edge_energy - exact.edge_energy, fit.edge_energy_error, inside),
+        "edge": spread(
+            fit.edge_energy - exact.edge_energy, fit.edge_energy_error, inside
+        ),
         "absorption": spread(
             stack.absorption - true.absorption, stack.absorption_error, inside
         ),
         "phase": spread(stack.phase - true.phase, total, inside),
         "electrons": spread(electrons - expected, stated, inside),
         "slope": slope,
-        "edge eV": float(np.sqrt(((fit.edge_energy - exact.edge_energy).where(inside) ** 2).mean())),
+        "edge eV": float(
+            np.sqrt(((fit.edge_energy - exact.edge_energy).where(inside) ** 2).mean())
+        ),
         "half bit nm": float(stack.half_period_half_bit.median()),
         "prtf nm": float(stack.half_period_prtf.median()),
         "CPU s": seconds,

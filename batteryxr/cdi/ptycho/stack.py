@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -38,7 +38,13 @@ from batteryxr.cdi.ptycho.states import (
 )
 from batteryxr.core import blocks
 from batteryxr.core.digests import digest
-from batteryxr.core.errors import ArgumentError, StoreError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    DataError,
+    StoreError,
+    warn_quality,
+)
 from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
@@ -55,6 +61,8 @@ from batteryxr.core.store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
@@ -63,6 +71,8 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
+
+T = TypeVar("T")
 
 #: Group of the finished result.
 RESULT = "ptycho"
@@ -319,9 +329,11 @@ def looked_at(
     experiments: list[Experiment], workers: int, progress: bool | None
 ) -> list[Experiment]:
     """Look at the frames of all energies, say what is wrong, leave out the empty."""
-    tasks = [blocks.delayed(_seen, traverse=False)(e) for e in experiments]
+    # Opaque to dask, which would otherwise load the frames of an energy as a whole.
+    tasks = [blocks.delayed(partial(_seen, e), traverse=False)() for e in experiments]
     with blocks.workers(workers):
-        each = blocks.gather(tasks, "Looking at frames", progress=progress)
+        tried = blocks.gather(tasks, "Looking at frames", progress=progress)
+    each = _readable(experiments, tried)
     said: dict[str, list[float]] = {}
     for experiment, seen in zip(experiments, each, strict=True):
         for text in findings(seen, experiment):
@@ -332,8 +344,36 @@ def looked_at(
     return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
 
 
-def _seen(experiment: Experiment) -> FrameFacts:
-    return look(experiment)[0]
+def _seen(experiment: Experiment) -> FrameFacts | Exception:
+    return _tried(lambda: look(experiment)[0])
+
+
+def _tried(work: Callable[[], T]) -> T | Exception:
+    """Return what work gives, or why it failed: that of others goes on."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
+def _readable(
+    experiments: list[Experiment], tried: list[FrameFacts | Exception]
+) -> list[FrameFacts]:
+    """Return what was seen of all energies; name those that cannot be read."""
+    failed = {
+        e.energy: seen
+        for e, seen in zip(experiments, tried, strict=True)
+        if isinstance(seen, Exception)
+    }
+    if failed:
+        named = ", ".join(f"{energy:g}" for energy in failed)
+        first = next(iter(failed.values()))
+        raise DataError(
+            f"frames at {named} eV",
+            f"they cannot be read: {type(first).__name__}: {first}",
+            f"Mend them, or leave them out: .drop_sel(energy=[{named}]).",
+        ) from first
+    return [seen for seen in tried if not isinstance(seen, Exception)]
 
 
 def _digests(stack: Stack) -> dict[str, list[Any]]:
@@ -443,13 +483,27 @@ def _advance(
 def _run(energies: list[Energy], since: int, until: int, stack: Stack) -> None:
     # Opaque to dask, which would otherwise load the frames of all energies first.
     tasks = [
-        blocks.delayed(partial(advance, energy, since, until), traverse=False)()
+        blocks.delayed(
+            partial(_tried, partial(advance, energy, since, until)), traverse=False
+        )()
         for energy in energies
     ]
     if tasks:
         with blocks.workers(stack.workers):
             label = f"Passes {since} to {until}"
-            blocks.gather(tasks, label, progress=stack.progress)
+            ends = blocks.gather(tasks, label, progress=stack.progress)
+        for energy, end in zip(energies, ends, strict=True):
+            if not isinstance(end, Exception):
+                continue
+            at = f"{energy.experiment.energy:g} eV"
+            if isinstance(end, BatteryxrError):
+                end.add_note(f"at {at}; the other energies are done, and kept")
+                raise end
+            raise DataError(
+                f"frames at {at}",
+                f"they cannot be read: {type(end).__name__}: {end}",
+                "The other energies are done, and kept. Mend them, and call again.",
+            ) from end
 
 
 def _couple(stack: Stack, until: int) -> None:
