@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -44,8 +45,10 @@ def other() -> Any:
     """Return the script on compositions, for its comparison with the truth."""
     path = Path(__file__).with_name("spectro_ptychography.py")
     spec = importlib.util.spec_from_file_location("spectro_ptychography", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

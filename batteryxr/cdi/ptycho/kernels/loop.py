@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Names under which a state remembers what frames hold beside the pattern.
 BACKGROUND, INTENSITY = "background", "intensity"
+#: And how all positions together move from pass to pass.
+DRIFT = "drift"
+#: Share of that motion which goes on.
+_MOMENTUM = 0.8
 #: Fraction of the usual steps in the last passes.
 CALM = 0.3
 #: Longest motion of a position in one pass, pixels.
@@ -142,11 +146,22 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
 def move(state: State, steps: np.ndarray, limit: float) -> None:
     """Move positions, none further than `limit`, the mean of all staying.
 
-    A common shift belongs to object and probe, which would follow it for ever.
+    A common shift belongs to object and probe, which would follow it for ever. What all
+    frames say together, a stretch, a turn or a drift with their number, is surer than
+    what each says, and would take many passes: it has momentum.
     """
     length = np.linalg.norm(steps, axis=1, keepdims=True)
     steps = steps * np.minimum(1.0, limit / np.maximum(length, 1e-12))
     steps -= steps.mean(axis=0)
+    at = state.positions - state.positions.mean(axis=0)
+    spread = max(float(np.abs(at).max()), 1e-12)
+    common = np.column_stack([at / spread, np.linspace(-1, 1, len(at))])
+    found = np.linalg.lstsq(common, steps, rcond=None)[0]
+    before = state.memory.get(DRIFT)
+    so_far = 0.0 if before is None else _MOMENTUM * to_numpy(before)
+    drift = (so_far + found).astype(np.float32)
+    state.memory[DRIFT] = to_device_of(state.obj, drift)
+    steps = steps + common @ (drift - found)
     n = state.probe.shape[-1]
     top = np.array(state.obj.shape) - n
     state.positions = np.clip(state.positions + steps, 0, top)
