@@ -196,14 +196,19 @@ def ptychography(
         spoilt=spoilt,
         seed=seed,
     )
-    scan, truth = _scan(frames, model, told), _truth(model, true, told)
+    return _told(_scan(frames, model, told), _truth(model, true, told), spoilt)
+
+
+def _told(
+    scan: xr.Dataset, truth: xr.Dataset, spoilt: _Spoilt
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return a scan with its mask, and the truth with its defects."""
     pixels = ("detector_y", "detector_x")
     one = {"units": "1"}
-    if defects.gaps:
+    if spoilt.gap.any():
         scan["mask"] = (pixels, spoilt.gap, one | {"long_name": "Bad pixels"})
-    truth["light"] = (
-        ("energy", "position"), spoilt.light, one | {"long_name": "Light of a frame"}
-    )  # fmt: skip
+    light = one | {"long_name": "Light of a frame"}
+    truth["light"] = (("energy", "position"), spoilt.light, light)
     truth["hot"] = (pixels, spoilt.hot, one | {"long_name": "Hot pixels"})
     return scan, truth
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batteryxr.cdi.ptycho.experiment import Experiment
-    from batteryxr.cdi.ptycho.kernels.metrics import Scatter
+    from batteryxr.cdi.ptycho.kernels.metrics import TwoHalves
     from batteryxr.cdi.ptycho.kernels.registration import Registered
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.cdi.ptycho.states import StoredObjects
@@ -207,7 +207,7 @@ def _own_objects(objects: StoredObjects) -> dict[str, Labelled]:
     return own
 
 
-def labelled_scatter(found: Scatter, whole: Registered) -> xr.Dataset:
+def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
     """Label what two half scans say of a stack: errors, ring correlation, resolution.
 
     Parameters

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
-    from batteryxr.cdi.ptycho.kernels.metrics import Scatter
+    from batteryxr.cdi.ptycho.kernels.metrics import TwoHalves
     from batteryxr.cdi.ptycho.kernels.registration import Registered
     from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
@@ -548,7 +548,7 @@ def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | Non
         return found, change.misfit
 
 
-def _compared(halves: list[Stack], whole: Registered) -> Scatter:
+def _compared(halves: list[Stack], whole: Registered) -> TwoHalves:
     """Return how two half scans differ on the grid of the whole."""
     from batteryxr.cdi.ptycho.kernels.metrics import scatter
     from batteryxr.cdi.ptycho.kernels.registration import register_on

@@ -106,7 +106,7 @@ def ring_mean(values: np.ndarray) -> np.ndarray:
     return total / np.bincount(ring, minlength=k)[:k]
 
 
-class Scatter(NamedTuple):
+class TwoHalves(NamedTuple):
     """How two halves of each energy differ, and the error that is left to their mean.
 
     Standard deviations of absorption and phase are ``sqrt(map * share[k])``: `maps`
@@ -124,7 +124,7 @@ class Scatter(NamedTuple):
     limit: np.ndarray
 
 
-def scatter(first: Images, second: Images, inside: np.ndarray) -> Scatter:
+def scatter(first: Images, second: Images, inside: np.ndarray) -> TwoHalves:
     """Compare two halves of each energy, which know nothing of each other.
 
     The mean of both has half of their difference for its error. What differs alike at
@@ -163,7 +163,7 @@ def scatter(first: Images, second: Images, inside: np.ndarray) -> Scatter:
     frequency, _, count = rings[0]
     limit = np.broadcast_to(threshold(count, 0.5), (n, frequency.size))
     correlation = np.stack([r[1] for r in rings])
-    return Scatter(
+    return TwoHalves(
         maps, shares, np.sqrt(np.maximum(common, 0)), frequency, correlation, limit
     )
 
