@@ -235,9 +235,9 @@ def _spoilt(defects: Defects, shape: tuple[int, int], n: int, seed: int) -> _Spo
     gap = np.zeros((n, n), bool)
     lines = slice(n // 3, n // 3 + defects.gaps)
     gap[lines], gap[:, lines] = True, True
-    hot = np.zeros(n * n, bool)
+    hot = np.zeros((n, n), bool)
     free = np.flatnonzero(~gap.ravel())
-    hot[rng.choice(free, min(defects.hot, free.size), replace=False)] = True
+    hot.flat[rng.choice(free, min(defects.hot, free.size), replace=False)] = True
     # Gauss and Hermite: three places stand for a normal distribution.
     places, weights = np.array([-1.0, 0.0, 1.0]) * np.sqrt(3.0), np.array([1, 4, 1]) / 6
     if not defects.blur:
@@ -249,7 +249,6 @@ def _spoilt(defects: Defects, shape: tuple[int, int], n: int, seed: int) -> _Spo
         for y in places for x in places for f in along
     ])  # fmt: skip
     share = np.outer(weights, weights).ravel().repeat(steps) / steps
-    hot = hot.reshape(n, n)
     return _Spoilt(drift, light, ways, share, defects.background, gap, hot)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -168,7 +168,7 @@ def places_of(
             np.stack([in_units(d[n], "nm", caller=caller).values for n in names], -1)
             for d in (start, scan)
         ]
-        places = _nearest(*both, 0.05 * pixel)
+        places = _nearest(both[0], both[1], 0.05 * pixel)
     else:
         same = start.sizes.get("position", 0) == j
         places = np.arange(j) if same else np.full(j, -1)
@@ -232,7 +232,7 @@ def going_on(
     if settings.engine.subpixel:
         state.positions = np.clip(state.positions + shifts, 0, room)
     told = _as_found(state, experiment, settings, former)
-    beside = {name: to_numpy(v) for name, v in state.memory.items()} | told
+    beside: dict[str, Any] = {k: to_numpy(v) for k, v in state.memory.items()} | told
     ready = State(obj, np.asarray(probe), state.positions, memory=beside)
     change = _exposure(ready, experiment, own=BACKGROUND in told)
     if abs(change - 1) > _SAME:

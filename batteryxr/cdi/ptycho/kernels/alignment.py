@@ -137,8 +137,8 @@ def resampled(
     two = np.iscomplexobj(image)
     found = spline(image.real) + 1j * spline(image.imag) if two else spline(image)
     if outside is not None:
-        ends = ((rows, image.shape[0]), (columns, image.shape[1]))
-        beyond = [(v < -0.5) | (v > n - 0.5) for v, n in ends]
+        sides = zip((rows, columns), image.shape, strict=True)
+        beyond = [(v < -0.5) | (v > n - 0.5) for v, n in sides]
         found[beyond[0][:, None] | beyond[1][None, :]] = outside
     return found
 

@@ -120,15 +120,15 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
     background = found.background
     whole = None if found.apart is None else faint_scale(found.apart)
     if recording.background == "constant":
-        share = float(xp.sum(found.ratio) / xp.sum(found.times))
-        background = background * (share if whole is None else whole)
+        alike = float(xp.sum(found.ratio) / xp.sum(found.times))
+        background = background * (alike if whole is None else whole)
     elif recording.background == "refined":
         lit = found.times > 0
         times = xp.where(lit, found.times, xp.ones_like(found.times))
         share = xp.where(lit, found.ratio / times, xp.ones_like(times))
         if whole is not None:
-            usual = xp.sum(background * found.times)
-            share = share * (whole * usual / xp.sum(background * found.times * share))
+            now, then = (xp.sum(background * found.times * s) for s in (1.0, share))
+            share = share * (whole * now / then)
         background = background * share
     if recording.intensity:
         measured, expected = found.sums.T

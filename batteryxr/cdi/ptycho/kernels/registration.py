@@ -158,7 +158,8 @@ def register_on(objects: Objects, whole: Registered, fields: Images) -> Register
         own, obj = objects.axes(k), objects.obj(k)
 
         def placed(k: int = k, own: Any = own, obj: np.ndarray = obj) -> np.ndarray:
-            return resampled(obj, *own, grid.y - moves[k, 0], grid.x - moves[k, 1])
+            y, x = grid.y - moves[k, 0], grid.x - moves[k, 1]
+            return resampled(obj, own[0], own[1], y, x)
 
         first = flattened(placed(), weight)
         _, step = aligned(first, whole.fields.read(k), inside)
