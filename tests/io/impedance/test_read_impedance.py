@@ -472,3 +472,39 @@ def test_the_zone_of_a_file_without_a_spectrum_is_not_asked_for(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_impedance([tmp_path / "run_01_GCPL.mpt", tmp_path / "a.txt"])
+
+
+def test_a_spectrum_at_rest_has_the_direction_of_rest_and_the_branch_of_the_record(
+    tmp_path,
+):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    joined = join(record, read_impedance(path, timezone="UTC"))
+    np.testing.assert_allclose(joined["current"], 0.0)
+    assert joined["direction"].values.tolist() == ["rest", "rest"]
+    assert joined["branch"].values.tolist() == ["charge", "charge"]
+
+
+def test_the_moment_and_the_length_of_a_spectrum_are_those_that_join_is_told(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    late = spectra.assign_coords(time=spectra["time"] + np.timedelta64(500, "s"))
+    # 500 s after its beginning the first one's clock is in the charge that follows.
+    assert not np.allclose(join(record, late)["capacity"], [1.5, 3.5833], rtol=1e-3)
+    moved = join(record, late, exposure=1000.0, time_reference="middle")
+    np.testing.assert_allclose(
+        moved["capacity"], join(record, spectra)["capacity"], rtol=1e-9
+    )
+    lazy = join(record.chunk(record=17), spectra)
+    np.testing.assert_allclose(lazy["capacity"], join(record, spectra)["capacity"])
+    with pytest.raises(ArgumentError, match="exposure"):
+        join(record, spectra.drop_vars("exposure"), time_reference="end")
+
+
+def test_noise_of_the_current_is_none_in_spectra_of_a_fresh_cell(tmp_path):
+    path, _ = loop(tmp_path, current=1e-5, eis=(0.0, 100.0))
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC").isel(spectrum=[0])
+    joined = join(record, spectra)
+    assert (joined["join_flag"] == 0).all()
