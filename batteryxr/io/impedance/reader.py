@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -141,7 +141,7 @@ def read_impedance(
             _Taken(points, _began(rows, points, where), number) for points in mine
         ]
     if not taken:
-        raise FileFormatError(paths[0], _silence(paths, read))
+        raise NothingFoundError(paths[0], _silence(paths, read))
     if twice := _twice(taken):
         notes["same_spectra"] = [
             f"{twice} spectra are there twice, with one time and one impedance: is a "
@@ -154,8 +154,8 @@ def read_impedance(
     ]
     if where is None and local:
         warn_quality(
-            f"{paths[local[0]].name}: local time of an undeclared zone, so `time` is NaT. "
-            "Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
+            f"{paths[local[0]].name}: local time of an undeclared zone, so `time` is "
+            "NaT. Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
         )
     sentences = {flag: "; ".join(said) for flag, said in notes.items()}
     for flag, sentence in sentences.items():

@@ -8,6 +8,7 @@ from datetime import timedelta
 import eclab_files as lab
 import numpy as np
 import pytest
+import xarray as xr
 
 from batteryxr.core.errors import (
     ArgumentError,
@@ -16,7 +17,7 @@ from batteryxr.core.errors import (
     FileFormatError,
 )
 from batteryxr.echem import join
-from batteryxr.io import read_cycler, read_impedance
+from batteryxr.io import read_cycler, read_impedance, read_run
 
 GCPL = "Galvanostatic Cycling with Potential Limitation"
 PEIS = "Potentio Electrochemical Impedance Spectroscopy"
@@ -508,3 +509,35 @@ def test_noise_of_the_current_is_none_in_spectra_of_a_fresh_cell(tmp_path):
     spectra = read_impedance(path, timezone="UTC").isel(spectrum=[0])
     joined = join(record, spectra)
     assert (joined["join_flag"] == 0).all()
+
+
+def test_a_run_has_its_record_and_its_impedance_in_groups(tmp_path):
+    path, _ = loop(tmp_path)
+    run = quiet(read_run, path, timezone="UTC")
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    assert set(run.children) == {"echem", "impedance"}
+    for name, alone in (("echem", record), ("impedance", spectra)):
+        group = run[name].to_dataset()
+        xr.testing.assert_equal(group, alone)
+        assert group.attrs["flags"] == alone.attrs["flags"]
+    joined = join(run["echem"].to_dataset(), run["impedance"].to_dataset())
+    np.testing.assert_allclose(joined["capacity"], join(record, spectra)["capacity"])
+
+    alone = quiet(read_run, tmp_path / "run_01_GCPL.mpt", timezone="UTC")
+    assert set(alone.children) == {"echem"}
+    alone = quiet(read_run, tmp_path / "run_02_PEIS.mpt", timezone="UTC")
+    assert set(alone.children) == {"impedance"}
+
+
+def test_a_run_of_nothing_and_a_damaged_one_are_refused(tmp_path):
+    path = lab.mpt(
+        tmp_path / "a.mpt", ["time/s", "Ewe/V", "<I>/mA"], [[], [], []], GCPL
+    )
+    with pytest.raises(FileFormatError, match="no impedance"):
+        quiet(read_run, path)
+    loop(tmp_path)
+    whole = (tmp_path / "run_02_PEIS.mpt").read_bytes()
+    (tmp_path / "run_02_PEIS.mpt").write_bytes(whole.replace(b"E+05", b"E#05", 1))
+    with pytest.raises(FileFormatError, match="run_02"):
+        quiet(read_run, str(tmp_path / "run_*.mpt"))
