@@ -1,4 +1,4 @@
-"""The panel of impedance: a click on the voltage curve shows the spectrum taken there."""
+"""The panel of impedance: a click on the voltage curve shows what was taken there."""
 
 from __future__ import annotations
 

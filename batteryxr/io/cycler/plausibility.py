@@ -182,9 +182,9 @@ def _charge_scale(table: RawTable) -> str | None:
     if ratio is None or 1 / _FAR_OFF < ratio < _FAR_OFF:
         return None
     return (
-        f"the integral of the current is {ratio:.3g} times the capacity that the cycler "
-        "counted: is one of them in other units than its label says, or are most rows "
-        "missing? columns={'label': 'current (A)'} says what it is in"
+        f"the integral of the current is {ratio:.3g} times the capacity that the "
+        "cycler counted: is one of them in other units than its label says, or are "
+        "most rows missing? columns={'label': 'current (A)'} says what it is in"
     )
 
 

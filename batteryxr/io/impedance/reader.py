@@ -126,9 +126,32 @@ def read_impedance(
         raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
     # Text is "csv" to the reader of cyclers, which knows what a folder holds.
     paths = find(path, format={"text": "csv"}.get(format or "", format))
+    taken, read, notes = _taken(paths, format, options, where)
+    if not taken:
+        raise NothingFoundError(paths[0], _silence(paths, read))
+    _tell(paths, taken, read, notes, zoned=where is not None)
+    about = {
+        "title": paths[0].stem,
+        "instrument": ", ".join(dict.fromkeys(rows.instrument for rows in read)),
+        "technique": ", ".join(dict.fromkeys(r.technique for r in read if r.technique)),
+        "source_files": [one.name for one in paths],
+        "timezone": timezone or "",
+        "flags": list(notes),
+        "flag_notes": list(notes.values()),
+    }
+    return _labelled(_in_order(taken)).assign_attrs(about)
+
+
+def _taken(
+    paths: Sequence[Path],
+    format: str | None,
+    options: Options,
+    where: tzinfo | None,
+) -> tuple[list[_Taken], list[Readings], dict[str, str]]:
+    """Return the spectra of some files, what was read, and flag -> what is said."""
     taken: list[_Taken] = []
-    notes: dict[str, list[str]] = {}
     read: list[Readings] = []
+    notes: dict[str, list[str]] = {}
     for number, one in enumerate(paths):
         with named(one):
             rows = FORMATS[_identify(one, format)].read(one, options)
@@ -140,36 +163,36 @@ def read_impedance(
         taken += [
             _Taken(points, _began(rows, points, where), number) for points in mine
         ]
-    if not taken:
-        raise NothingFoundError(paths[0], _silence(paths, read))
     if twice := _twice(taken):
         notes["same_spectra"] = [
             f"{twice} spectra are there twice, with one time and one impedance: is a "
             "file there as .mpr and as .mpt?"
         ]
+    return taken, read, {flag: "; ".join(said) for flag, said in notes.items()}
+
+
+def _tell(
+    paths: Sequence[Path],
+    taken: Sequence[_Taken],
+    read: Sequence[Readings],
+    notes: Mapping[str, str],
+    *,
+    zoned: bool,
+) -> None:
+    """Warn of flags, and of files with spectra whose zone nobody declared."""
     local = [
         number
         for number in dict.fromkeys(one.file for one in taken)
         if (start := read[number].start) is not None and start.tzinfo is None
     ]
-    if where is None and local:
+    if local and not zoned:
         warn_quality(
             f"{paths[local[0]].name}: local time of an undeclared zone, so `time` is "
-            "NaT. Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
+            "NaT. Pass timezone='Europe/Paris', or wherever the instrument's clock "
+            "stood."
         )
-    sentences = {flag: "; ".join(said) for flag, said in notes.items()}
-    for flag, sentence in sentences.items():
+    for flag, sentence in notes.items():
         warn_quality(f"{flag}: {sentence}")
-    about = {
-        "title": paths[0].stem,
-        "instrument": ", ".join(dict.fromkeys(rows.instrument for rows in read)),
-        "technique": ", ".join(dict.fromkeys(r.technique for r in read if r.technique)),
-        "source_files": [one.name for one in paths],
-        "timezone": timezone or "",
-        "flags": list(notes),
-        "flag_notes": list(sentences.values()),
-    }
-    return _labelled(_in_order(taken)).assign_attrs(about)
 
 
 def _twice(taken: Sequence[_Taken]) -> int:

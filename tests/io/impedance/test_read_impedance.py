@@ -467,7 +467,7 @@ def test_columns_of_a_file_of_eclab_are_the_ones_that_the_user_names(tmp_path):
 
 
 def test_the_zone_of_a_file_without_a_spectrum_is_not_asked_for(tmp_path):
-    path, _ = loop(tmp_path)
+    loop(tmp_path)
     (tmp_path / "run_02_PEIS.mpt").unlink()
     table(tmp_path / "a.txt", ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"], F)
     with warnings.catch_warnings():
