@@ -59,7 +59,8 @@ class ImpedanceModel(PanelModel):
         """Return how to look at the chosen spectrum."""
         if self.spectrum is None:
             return None
-        data, k, circuit, method = self.data, self.spectrum, self.circuit, self.method
+        data, k, circuit = self.data, self.spectrum, self.circuit
+        method: Any = self.method
 
         def look() -> LookedAt:
             one = data.isel(spectrum=[k]).compute()

@@ -99,7 +99,7 @@ class ImpedancePanel(Panel):
         self.figure.figure = {"columns": 2, "plots": plots}
 
     def _voltage_plot(self) -> dict[str, Any]:
-        x, y, *axes = self.model.places()
+        x, y, across, up = self.model.places()
         self._order = np.argsort(x, kind="stable")
         series = [
             curve(x[self._order], y[self._order], name="spectra", line=False,
@@ -113,7 +113,7 @@ class ImpedancePanel(Panel):
                       size=7, quiet=True)
             )  # fmt: skip
         return lines_plot(
-            "voltage", "Spectra", *axes, series, wide=True, height=230, pick=True
+            "voltage", "Spectra", across, up, series, wide=True, height=230, pick=True
         )
 
 
