@@ -92,6 +92,8 @@ def retrieve(
           function, which means little for one start.
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
+        - ``left_out``: pixels in two or more rows or columns of zeros between bright
+          ones, which were taken as gaps of the detector: not measured.
         - ``residual`` on ``start`` and ``iteration``: amplitude residual as it fell.
         - ``blur`` with `coherence_every`: the estimate of the best start.
 

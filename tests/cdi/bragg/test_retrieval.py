@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -175,6 +176,19 @@ def states(volume) -> xr.DataArray:
     series = xr.concat([volume, 2 * volume], "state")
     direction = ("state", ["charge", "discharge"], {"units": "1", "long_name": "-"})
     return series.assign_coords(direction=direction)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_gaps_of_zeros_are_told_in_the_result(volume, chunked):
+    holed = volume.copy()
+    holed[:, 22:24, :] = 0
+    given = holed.chunk() if chunked else holed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = retrieve(given, schedule="9 ER", n_starts=1, progress=False)
+        assert int(result["left_out"]) == 2 * volume.sizes["detector_x"]
+        clean = retrieve(volume, schedule="9 ER", n_starts=1, progress=False)
+        assert int(clean["left_out"]) == 0
 
 
 def test_lazy_is_eager(states, no_compute, monkeypatch):
