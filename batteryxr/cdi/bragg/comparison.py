@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
+from batteryxr.cdi.bragg.several.deviation import error_of
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError
@@ -327,7 +329,8 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain as
-        far as they are there, ``mean_strain`` and ``n_voxels``. Where `displacement`
+        far as they are there, ``mean_strain`` and ``n_voxels``; of a crystal with
+        `replicas` the error of each, ``<name>_mean_error``. Where `displacement`
         removed the ramp the means are zero by construction, and are not given.
 
     Raises
@@ -347,15 +350,25 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
             field = field.where(~states["filled"])
         used = field.notnull() if name == names[0] else used
         title, units = field.attrs["long_name"], field.attrs["units"]
-        kinds = {"mean": field.mean(dims), "spread": field.std(dims)}
+        kinds = {"mean": xr.DataArray.mean, "spread": xr.DataArray.std}
         if states.attrs.get("ramp") == "removed":
             kinds.pop("mean")
-        for what, reduced in kinds.items():
-            result[f"{name}_{what}"] = label(
-                reduced, f"{name}_{what}", units=units, long_name=f"{title}, {what}"
+        for what, kind in kinds.items():
+            key = f"{name}_{what}"
+            words = f"{title}, {what}"
+            reduced = kind(field, dims)
+            result[key] = label(reduced, key, units=units, long_name=words)
+            if f"{name}_replicas" not in states:
+                continue
+            each = states[f"{name}_replicas"]
+            error = error_of(field, each, functools.partial(kind, dim=dims))
+            words = f"Standard deviation of {words}"
+            result[f"{key}_error"] = label(
+                error, f"{key}_error", units=units, long_name=words
             )
-    if "mean_strain" in states:
-        result["mean_strain"] = states["mean_strain"]
+    for name in ("mean_strain", "mean_strain_error"):
+        if name in states:
+            result[name] = states[name]
     count = used.sum(dims)
     result["n_voxels"] = label(count, "n_voxels", units="1", long_name="Voxels")
     return xr.Dataset(result, attrs=carried_attrs(states))

@@ -29,6 +29,7 @@ from batteryxr.core.errors import (
     VariableError,
 )
 
+VOLUME = ("rocking", "detector_y", "detector_x")
 AXES = ("along_rocking", "along_y", "along_x")
 QUICK = {
     "schedule": "60 HIO + 30 RAAR + 30 ER",
@@ -52,6 +53,20 @@ def test_finds_the_object(result, truth):
     laid = align(result, reference=truth, ramp=True)
     assert float(laid["overlap"]) > 0.995
     assert float(laid["shift_along_x"]) == pytest.approx(0, abs=1.5)
+
+
+@pytest.mark.parametrize("schedule", ["100 HIO + 60 RAAR + 40 ER", "120 RAAR + 40 ML"])
+def test_few_photons_lose_no_start(crystal, schedule):
+    """Noise outside the crystal is no part of its support."""
+    small = crystal[4:-4, 4:-4, 4:-4]
+    axes = {d: (d, np.arange(32), {"units": "1"}) for d in VOLUME}
+    mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
+    drawn = np.random.default_rng(5).poisson(mean * 1e4 / mean.sum())
+    few = xr.DataArray(drawn, dims=VOLUME, coords=axes)
+    found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
+    assert (found["rank"] > 0).all()
+    laid = align(found, reference=xr.DataArray(small, dims=AXES))
+    assert float(laid["overlap"]) > 0.93
 
 
 def test_says_how_good_it_is(result, volume):
