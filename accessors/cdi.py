@@ -24,6 +24,7 @@ from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
 from batteryxr.cdi.bragg.several import replicas as photon_replicas
+from batteryxr.cdi.bragg.several import series
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
@@ -94,6 +95,7 @@ class Cdi(Accessor):
 
     # phase retrieval
     retrieve = method(retrieval.retrieve, *_ROCKING)
+    retrieve_states = method(series.retrieve_states, "state", *_ROCKING)
     retrieve_learned = method(learned_retrieval.retrieve_learned, *_ROCKING)
     replicas = method(photon_replicas.replicas, *_DETECTED)
     misfit = method(quality.misfit, *_DETECTED)

@@ -59,8 +59,9 @@ def phase_differences(
     reference
         Index of the state that is subtracted.
     support
-        Of the crystal. None: the Dataset's; else where every state exceeds
-        `threshold` of its largest amplitude.
+        Of the crystal, or of each state: then the crystal is where most of them are.
+        None: the Dataset's; else where a state exceeds `threshold` of its largest
+        amplitude.
     threshold
         See there.
     gauge
@@ -76,14 +77,16 @@ def phase_differences(
     Returns
     -------
     xarray.Dataset
-        ``phase_difference`` (rad, NaN outside the support; exactly 0 for the
-        reference), its ``mean`` and ``spread`` over the voxels that were not filled,
-        and ``support``, ``filled``. The attribute ``gauge`` of what depends on it says
-        where zero is; ``gauge_phase`` is what was subtracted. Where the gauge makes
+        ``phase_difference`` (rad, NaN outside the support and where the state or the
+        reference has no density; exactly 0 for the reference), its ``mean`` and
+        ``spread`` over the voxels that were not filled, and ``support``, ``filled``.
+        The attribute ``gauge`` of what depends on it says where zero is;
+        ``gauge_phase`` is what was subtracted. Where the gauge makes
         the mean zero, no ``mean`` is given.
 
         With Q and ``fourier_sign`` also ``displacement_mean`` and
-        ``displacement_largest`` (Angstrom, away from the surface) relative to the
+        ``displacement_largest`` (Angstrom; of a voxel and its six neighbours in the
+        mean, all inside the crystal) relative to the
         reference, and ``mean_strain``: how much
         wider the lattice is than that of the reference, from the ramp of the phase
         and, where the geometry has states, from their |Q|. These need no gauge; there
@@ -110,8 +113,9 @@ def phase_differences(
     n = field.sizes["state"]
     if not -n <= reference < n:
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
-    support = _support_of(states, field, support, threshold)
-    differences = _differences(field, support, reference % n)
+    given = _support_of(states, field, support, threshold)
+    support, compared = _shared(bare(given), reference % n)
+    differences = _differences(field, compared, reference % n)
     filled = states.get("filled") if isinstance(states, xr.Dataset) else None
     noted = field.attrs.get("gauge", states.attrs.get("gauge", "of the objects"))
     zero = None
@@ -193,10 +197,11 @@ def _in_angstrom(
             gauge=noted,
             **angstrom,
         )
+    # A voxel and its six neighbours: the largest of single ones is one of noise.
     inner = used
     for dim in dims:
-        beside = used.shift({dim: 1}).notnull() & used.shift({dim: -1}).notnull()
-        inner = inner.where(beside)
+        inner = inner + used.shift({dim: 1}) + used.shift({dim: -1})
+    inner = inner / 7
     if noted != OF_MEAN:
         words = "Largest relative displacement"
         out["displacement_largest"] = label(
@@ -272,14 +277,27 @@ def _support_of(
     support: xr.DataArray | None,
     threshold: float,
 ) -> xr.DataArray:
-    """Return the support that all states share."""
+    """Return where each state is to be compared; without ``state`` alike for all."""
     if support is None and isinstance(states, xr.Dataset):
         support = states.get("support")
     if support is None:
         amplitude = abs(field)
         dims = space_axes(field, caller="phase_differences")
-        support = (amplitude > threshold * amplitude.max(dims)).all("state")
-    return support.all("state") if "state" in support.dims else support
+        support = amplitude > threshold * amplitude.max(dims)
+    return support.astype(bool)
+
+
+def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the crystal, and where each state can be compared with the reference.
+
+    A voxel is the crystal's where most states have density: one that lacks a part hides
+    nothing in the others.
+    """
+    if "state" not in support.dims:
+        return support, support
+    crystal = support.sum("state") > 0.5 * support.sizes["state"]
+    both = support & support.isel(state=reference, drop=True)
+    return crystal, both & crystal
 
 
 def _differences(

@@ -168,7 +168,7 @@ def _noise(smooth: Array, inside: Array) -> float:
     xp = array_namespace(smooth)
     count = math.prod(smooth.shape) - float(xp.sum(inside))
     if count < 1:
-        return 0.0
+        return -math.inf
     outside = smooth * (1 - inside)
     mean = float(xp.sum(outside)) / count
     variance = float(xp.sum(outside**2)) / count - mean**2

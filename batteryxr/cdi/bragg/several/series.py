@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ON = "80 RAAR + 60 ER"
 #: A state that fits its counts so much worse than its neighbour starts anew.
 _WORSE = 1.5
+#: Overlap with the reference below which a state may be of another crystal.
+_ANOTHER = 0.7
 _JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
 
 
@@ -91,7 +93,8 @@ def retrieve_states(
     Warns
     -----
     DataQualityWarning
-        As of `retrieve`; and if a state fits much worse than its neighbours.
+        As of `retrieve`; and if a state fits its counts much worse than most, or has
+        little in common with the reference.
 
     Examples
     --------
@@ -125,6 +128,16 @@ def retrieve_states(
     found = {reference: _phased(states[reference], whole, progress=progress)}
     for k, neighbour in _order(n, reference):
         found[k] = _continued(states[k], found, neighbour, (whole, short))
+    if n > 1:  # what its neighbours have learnt of the crystal helps the first too
+        first = found[reference]
+        again = _continued(
+            states[reference],
+            found,
+            1 if reference == 0 else reference - 1,
+            (None, short),
+        )
+        if again.merits["amp_residual"] < first.merits["amp_residual"]:
+            found[reference] = again
     _report(found)
     return _joined(counts, [found[k] for k in range(n)], reference)
 
@@ -153,18 +166,18 @@ def _continued(
     state: xr.DataArray | xr.Dataset,
     found: dict[int, _One],
     neighbour: int,
-    settings: tuple[RetrievalSettings, RetrievalSettings],
+    settings: tuple[RetrievalSettings | None, RetrievalSettings],
 ) -> _One:
     """Phase a state from its neighbour, and from random starts where that fails."""
     whole, short = settings
     near = found[neighbour]
-    crystal = near.support
-    for other in found.values():  # a part that is dark there may be back here
-        crystal = crystal | other.support
-    start = xr.Dataset({"object": near.object, "support": crystal})
+    # A part that is dark there may be back here.
+    crystal = np.any([other.support.values for other in found.values()], axis=0)
+    start = near.object.to_dataset(name="object", promote_attrs=False)
+    start["support"] = (OBJECT, crystal)
     one = _phased(state, short, start=start, came_from=neighbour)
     by = "amp_residual"
-    if one.merits[by] <= _WORSE * near.merits[by]:
+    if whole is None or one.merits[by] <= _WORSE * near.merits[by]:
         return one
     anew = _phased(state, whole)
     judge = whole.select.by
@@ -198,6 +211,13 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
         )
     ]
     where = xr.DataArray(np.array(supports), dims=("state", *OBJECT))
+    told = aligned["overlap"].values
+    if (strange := np.flatnonzero(told < _ANOTHER)).size:
+        warn_quality(
+            f"retrieve_states: the states {strange.tolist()} have little in common with "
+            f"state {reference} (overlap {told[strange].round(2).tolist()}): another "
+            "crystal, or a retrieval that failed?"
+        )
     result = aligned[["object", "overlap"]].assign(
         support=label(where, "support", units="1", long_name="Support")
     )
