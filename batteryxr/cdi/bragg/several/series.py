@@ -214,8 +214,8 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
     told = aligned["overlap"].values
     if (strange := np.flatnonzero(told < _ANOTHER)).size:
         warn_quality(
-            f"retrieve_states: the states {strange.tolist()} have little in common with "
-            f"state {reference} (overlap {told[strange].round(2).tolist()}): another "
+            f"retrieve_states: the states {strange.tolist()} have little in common "
+            f"with state {reference} ({told[strange].round(2).tolist()}): another "
             "crystal, or a retrieval that failed?"
         )
     result = aligned[["object", "overlap"]].assign(
