@@ -136,6 +136,27 @@ def domains(
         minimum=minimum,
         room=n_domains,
     )
+    errors = table.pop(-2)
+    result = _named_domains(crystal, numbers, table)
+    if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
+        result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
+    if limits is None:
+        result = result.assign(_errors(result, errors))
+    else:
+        note = {"units": crystal.attrs.get("units", "1")}
+        note |= {"long_name": "Values between classes"}
+        result = result.assign(domain_edges=("edge", limits, note))
+    count = {"units": "1", "long_name": "Domain number"}
+    return result.assign_coords(
+        vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
+        domain_number=("domain_number", np.arange(1, n_domains + 1), count),
+    )
+
+
+def _named_domains(
+    crystal: xr.DataArray, numbers: xr.DataArray, table: list[xr.DataArray]
+) -> xr.Dataset:
+    """Label what was found: the volume of numbers, and the table of domains."""
     numbers = numbers.transpose(*crystal.dims).assign_coords(crystal.coords)
     units = crystal.attrs.get("units", "1")
     named = [
@@ -147,25 +168,12 @@ def domains(
         ("depth", "nm", "Depth of the centre below the surface"),
         ("n_found", "1", "Domains found"),
     ]
-    errors = table.pop(-2)
-    result = xr.Dataset(
+    return xr.Dataset(
         {"domain": label(numbers, "domain", units="1", long_name="Domain")}
         | {
             name: label(values, name, units=u, long_name=long_name)
             for (name, u, long_name), values in zip(named, table, strict=True)
         }
-    )
-    if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
-        result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
-    if limits is None:
-        result = result.assign(_errors(result, errors))
-    else:
-        note = {"units": units, "long_name": "Values between classes"}
-        result = result.assign(domain_edges=("edge", limits, note))
-    count = {"units": "1", "long_name": "Domain number"}
-    return result.assign_coords(
-        vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
-        domain_number=("domain_number", np.arange(1, n_domains + 1), count),
     )
 
 
@@ -175,7 +183,7 @@ def _tilt(
     """Return the angle of long axes to Q."""
     q = scattering_vector(crystal, geometry, caller="domains")
     cosine = abs((axis * q).sum("vector", skipna=False)) / (q**2).sum("vector") ** 0.5
-    tilt = np.degrees(np.arccos(cosine.clip(max=1.0)))
+    tilt = xr.DataArray(np.degrees(np.arccos(cosine.clip(max=1.0))))
     tilt = tilt.transpose(*[d for d in axis.dims if d != "vector"])
     return label(tilt, "tilt", units="deg", long_name="Angle of the long axis to Q")
 

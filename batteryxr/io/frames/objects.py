@@ -28,7 +28,7 @@ _SUPPORTS = ("image_1/support", "image_1/mask")
 _PROGRAMS = ("program_name", "image_1/process_1/program_name", "creator")
 #: Sign of the exponent of the transform that takes the object of a program to its
 #: pattern: PyNX takes a forward transform, cohere an inverse one.
-_SIGNS = {"pynx": -1, "cohere": 1}
+_SIGNS: dict[str, Literal[1, -1]] = {"pynx": -1, "cohere": 1}
 
 
 class _Found(NamedTuple):

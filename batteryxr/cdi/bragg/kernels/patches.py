@@ -154,14 +154,14 @@ def depths(inside: np.ndarray, basis: np.ndarray, places: np.ndarray) -> np.ndar
         (m,) distance from the nearest voxel of the surface, and half a voxel more.
     """
     from scipy import ndimage
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     shell = inside & ~ndimage.binary_erosion(inside)
     out = np.full(len(places), np.nan)
     known = np.isfinite(places).all(axis=1)
     if shell.any() and known.any():
         middle = np.array([n // 2 for n in inside.shape])
-        tree = cKDTree((np.argwhere(shell) - middle) @ basis)
+        tree = KDTree((np.argwhere(shell) - middle) @ basis)
         half = 0.5 * float(np.cbrt(abs(np.linalg.det(basis))))
         out[known] = tree.query(places[known])[0] + half
     return out

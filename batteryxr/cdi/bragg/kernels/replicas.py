@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.answer import run
@@ -73,6 +72,8 @@ def replicas(
     worse
         Amplitude residual of the answer over the mean one of the replicas.
     """
+    from scipy import stats
+
     mean = expected(rho, counts, blur)
     out = np.full((settings.n_starts, *rho.shape), np.nan, np.complex64)
     if not np.isfinite(mean).all() or not mean.any():
@@ -95,7 +96,7 @@ def replicas(
     if len(residuals) < _FEWEST:
         return np.full_like(out, np.nan), np.nan
     worse = own / float(np.mean(residuals))
-    factor = np.sqrt(min(max(worse, 1.0), _WORST)) * stdtrit(len(residuals), _BAND)
+    factor = np.sqrt(min(max(worse, 1.0), _WORST)) * stats.t.ppf(_BAND, len(residuals))
     scatter = float(np.nansum(np.abs(out - rho) ** 2)) / len(residuals)
     if scatter > 0:
         factor *= np.sqrt(max(1 - averaged / scatter, _NARROWEST))

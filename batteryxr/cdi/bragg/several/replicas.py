@@ -124,7 +124,7 @@ def replicas(
         blur,
         _averaged(crystal),
         _numbers(field, lead),
-        core_dims=[OBJECT, VOLUME, list(blur.dims[-3:]), [], []],
+        core_dims=[OBJECT, VOLUME, [str(d) for d in blur.dims[-3:]], [], []],
         output_dims=[("replica", *OBJECT), ()],
         output_sizes={"replica": n_starts},
         dtypes=[np.complex64, np.float64],
