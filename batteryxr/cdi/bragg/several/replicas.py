@@ -95,8 +95,10 @@ def replicas(
 
     Notes
     -----
-    Parametric bootstrap: Efron & Tibshirani (1993), ch. 6. The 68 % band holds 60 to
-    76 % of the voxels inside simulated crystals at 1e5 to 1e7 photons.
+    Parametric bootstrap: Efron & Tibshirani (1993), ch. 6. In crystals of another
+    simulator at 1e5 to 1e7 photons the band of strain holds 57 to 75 % of the voxels
+    inside. That of phase holds 85 % at 1e5, 62 % at 1e6 and 37 % at 1e7: long waves
+    that all replicas share with the object are not told.
     """
     from batteryxr.cdi.bragg.kernels import replicas as kernels
     from batteryxr.cdi.bragg.kernels.schedule import parse
