@@ -28,8 +28,6 @@ _ELSEWHERE = 0.8
 _FEWEST, _WORST = 3, 4.0
 #: Least part of the variance that averaging leaves.
 _NARROWEST = 0.2
-#: Probability below the upper end of one standard deviation.
-_BAND = 0.8413447
 
 
 def replicas(
@@ -72,8 +70,6 @@ def replicas(
     worse
         Amplitude residual of the answer over the mean one of the replicas.
     """
-    from scipy import stats
-
     mean = expected(rho, counts, blur)
     out = np.full((settings.n_starts, *rho.shape), np.nan, np.complex64)
     if not np.isfinite(mean).all() or not mean.any():
@@ -96,8 +92,11 @@ def replicas(
     if len(residuals) < _FEWEST:
         return np.full_like(out, np.nan), np.nan
     worse = own / float(np.mean(residuals))
-    factor = np.sqrt(min(max(worse, 1.0), _WORST)) * stats.t.ppf(_BAND, len(residuals))
-    scatter = float(np.nansum(np.abs(out - rho) ** 2)) / len(residuals)
+    n = len(residuals)
+    # Student's quantile of one standard deviation, Cornish and Fisher's expansion.
+    student = 1 + 0.5 / n + 0.25 / n**2
+    factor = student * np.sqrt(min(max(worse, 1.0), _WORST))
+    scatter = float(np.nansum(np.abs(out - rho) ** 2)) / n
     if scatter > 0:
         factor *= np.sqrt(max(1 - averaged / scatter, _NARROWEST))
     return rho + np.float32(factor) * (out - rho), worse
