@@ -49,7 +49,7 @@ DIMENSIONS: dict[str, str] = {
     "replica": "retrievals with photons drawn anew",
     "mode": "coherent modes",
     "tau": "relaxation times",
-    "channel": "real and imaginary parts side by side",
+    "channel": "parts, or several signals, side by side",
     "r": "interatomic distance",
     "q": "momentum transfer",
     "two_theta": "diffraction angle",
