@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_ptychography as read_ptychography
     from batteryxr.io import read_series as read_series
     from batteryxr.io import read_stack as read_stack
+    from batteryxr.io import write_athena as write_athena
     from batteryxr.io import write_bdf as write_bdf
     from batteryxr.io import write_cxi as write_cxi
     from batteryxr.samples import sample as sample
@@ -57,6 +58,7 @@ __all__ = [
     "samples",
     "save",
     "simulate",
+    "write_athena",
     "write_bdf",
     "write_cxi",
     "write_resumable",
@@ -65,7 +67,9 @@ __all__ = [
 
 _MODULES = frozenset({"cdi", "echem", "io", "nmf", "samples", "simulate", "xanes"})
 _READERS = frozenset(
-    name for name in __all__ if name.startswith(("read_", "write_bdf", "write_cxi"))
+    name
+    for name in __all__
+    if name.startswith(("read_", "write_athena", "write_bdf", "write_cxi"))
 )
 
 
