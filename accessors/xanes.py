@@ -19,7 +19,7 @@ from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
 from batteryxr.xanes.edges import calibration, normalisation
 from batteryxr.xanes.edges import energy as edges
-from batteryxr.xanes.fit import bands, noise
+from batteryxr.xanes.fit import bands, noise, sparse
 from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
 from batteryxr.xanes.fit import peaks as peak_model
@@ -177,6 +177,9 @@ class XanesMaps(Xanes):
     # the edge model at every pixel
     band_ratio = method(bands.band_ratio, ("peak_area", "peak_height"))
     model_curve = method(fitted_curve.model_curve, ("edge_jump", "peak_height"))
+    sparse_energies = method(
+        sparse.sparse_energies, ("edge_energy_error", "peak_area_error")
+    )
 
     # diffraction of powders
     crystallite_size = method(sizes.crystallite_size, "reflection", "peak_fwhm")

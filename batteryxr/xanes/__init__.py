@@ -42,6 +42,7 @@ from batteryxr.xanes.fit.edge import fit_edge as fit_edge
 from batteryxr.xanes.fit.noise import noise_mask as noise_mask
 from batteryxr.xanes.fit.peaks import fit_peaks as fit_peaks
 from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
+from batteryxr.xanes.fit.sparse import sparse_energies as sparse_energies
 from batteryxr.xanes.fit.terms import Edge as Edge
 from batteryxr.xanes.fit.terms import Multistart as Multistart
 from batteryxr.xanes.fit.terms import Peak as Peak

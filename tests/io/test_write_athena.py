@@ -49,7 +49,9 @@ def lists_of(path):
 
 
 def test_what_is_written_comes_back(tmp_path, kept):
-    path = write_athena({"V it's \\ /": kept, "foil": spectrum(5465.0)}, tmp_path / "a.prj")
+    path = write_athena(
+        {"V it's \\ /": kept, "foil": spectrum(5465.0)}, tmp_path / "a.prj"
+    )
     lists = lists_of(path)
     assert [name for name, _ in lists] == ["args", "x", "y", "i0", "args", "x", "y"]
     args = dict(zip(lists[0][1][::2], lists[0][1][1::2], strict=True))

@@ -77,7 +77,9 @@ def write_athena(
     if where.suffix.lower() != ".prj":
         raise ArgumentError("path", str(path), "a name that ends in .prj")
     if where.exists() and not overwrite:
-        raise FileFormatError(where, "exists already; pass overwrite=True to replace it.")
+        raise FileFormatError(
+            where, "exists already; pass overwrite=True to replace it."
+        )
     items = dict(_items(spectra))
     if not items:
         raise ArgumentError("spectra", spectra, "at least one spectrum")
