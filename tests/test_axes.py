@@ -421,6 +421,7 @@ ELSEWHERE = {
     "nmf.advise": "as bands",
     "nmf.amounts": "takes weights, which it scales",
     "xanes.lcf_subsets": "as lcf",
+    "xanes.over_absorption": "each value by itself; tests/xanes/test_over_absorption",
     "xanes.sparse_energies": "makes an axis of its own",
     "xanes.align": "as calibrate_energy",
     "xanes.merge": "tests/xanes, of scans",

@@ -333,7 +333,7 @@ def test_what_cannot_be_clustered_is_refused(made):
 
 
 def test_one_wild_pixel_changes_no_domain():
-    maps, state, *_ = make_maps()
+    maps, *_ = make_maps()
     spoilt = maps.copy(deep=True)
     spoilt["peak_area"][0, 10, 10] = 1e6
     clean = cluster(maps, n_clusters=6)

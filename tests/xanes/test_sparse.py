@@ -24,7 +24,7 @@ def test_half_of_the_energies_cost_less_than_half_as_much_again(maps):
     np.testing.assert_allclose(last, 1.0)
     at = found["rank"] == found.attrs["n_kept"]
     assert float(found.error_growth.where(at).max()) <= 1.5
-    assert list(found["quantity"].values)[0] == "edge energy"
+    assert found["quantity"].values[0] == "edge energy"
 
 
 def test_the_growth_is_that_of_refitted_noise(maps, curve, model):

@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - read from the signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

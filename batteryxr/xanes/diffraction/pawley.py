@@ -66,7 +66,8 @@ def fit_pattern(
     xarray.Dataset
         Lattice, ``volume`` and ``offset`` as of `fit_lattice`; along ``reflection``
         ``peak_area`` and ``peak_position``; ``r_wp``, ``chi2`` and
-        ``reduced_chi2`` (per degree of freedom); ``fitted``, the patterns calculated, and ``background``.
+        ``reduced_chi2`` (per degree of freedom); ``fitted``, the patterns calculated,
+        and ``background``.
         ``lattice_flag`` as of `fit_lattice`.
 
     Raises
@@ -340,8 +341,7 @@ def _labelled(
     shape, dims = rows.shape, [str(d) for d in rows.dims]
     p = np.stack([f.values for f in fits])
     covariance = np.stack([f.covariance for f in fits])
-    chi2 = np.array([f.chi2 for f in fits])
-    squares = chi2 * np.array([f.freedom for f in fits])
+    chi2, freedom = np.array([(f.chi2, f.freedom) for f in fits]).T
     areas = np.stack([f.areas for f in fits])
     errors = np.stack([f.area_errors for f in fits])
     ended = np.array([f.ended for f in fits])
@@ -376,7 +376,7 @@ def _labelled(
     )
     for name, values, words in (
         ("r_wp", np.array([f.r_wp for f in fits]), "Weighted profile R factor"),
-        ("chi2", squares, "Sum of squared residuals over their errors"),
+        ("chi2", chi2 * freedom, "Sum of squared residuals over their errors"),
         ("reduced_chi2", chi2, "chi2 per degree of freedom"),
     ):
         told = xr.DataArray(values.reshape(shape), dims=dims)
