@@ -111,8 +111,6 @@ def test_messages():
 
 def test_centroid_of_two_bands_is_that_of_the_curve():
     """Errors by refitting: 200 noisy pre-edges of two bands that hardly overlap."""
-    from batteryxr.xanes import Peak
-
     e = np.arange(5455.0, 5480.0, 0.1)
     areas, places, width = np.array([0.5, 0.2]), np.array([5465.0, 5470.0]), 0.8
     height = areas / (width * np.sqrt(np.pi / np.log(2)))

@@ -47,6 +47,7 @@ def test_shift_of_half_an_electronvolt(shared):
     with pytest.warns(DataQualityWarning, match="max_shift"):
         plain = xanes.lcf(y, standards=library())
     assert int(plain.flag) == 4
+    assert (abs(plain.weight - SHARES) < 3 * plain.weight_error).all()
     fit = y.xanes.lcf(standards=library(), max_shift=1.0, shared=shared)
     np.testing.assert_allclose(fit.weight, SHARES, atol=0.002)
     np.testing.assert_allclose(fit.energy_shift, 0.5, atol=0.003)

@@ -96,8 +96,9 @@ def lcf(
         energies of a standard) and its error with `max_shift`; `background` along
         `order` where asked for. `flag` (1: no data, 2: the weights sum to less than
         0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual
-        is that of a shift of energies, 8: a shift ended at `max_shift`; the weights'
-        errors are then as if it were free, and may still be too small).
+        is that of a shift of energies, and errors reach to what weights would be with
+        it, 8: a shift ended at `max_shift`; the weights' errors are then as if it were
+        free, and may still be too small).
 
     Raises
     ------

@@ -159,7 +159,11 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
     if not design.sum_to_one:
         reach = np.maximum(_SUM, _SUMS * scale * np.sqrt(covariance.sum()))
         flags[np.abs(weights.sum(axis=1) - 1.0) > reach] |= SUM_NOT_ONE
-    flags[_shifted(weights, left, scale, design, (u, q))] |= SHIFTED
+    shift = _shifts(weights, left, scale, design, (u, q))
+    flags[shift != 0.0] |= SHIFTED
+    # What weights did instead of a shift: the error reaches to where they would be.
+    slope = weights @ np.gradient(design.standards, design.energy, axis=1)
+    errors = np.hypot(errors, shift[:, None] * (slope @ inverse.T))
     rest = y - weights @ a.T
     back = rest @ np.linalg.pinv(c).T if c.shape[1] else np.empty((len(y), 0))
     return Combined(weights, errors, back, quality, flags)
@@ -178,14 +182,14 @@ def _inverse(
     return covariance, inverse
 
 
-def _shifted(
+def _shifts(
     weights: np.ndarray,
     left: np.ndarray,
     scale: np.ndarray,
     design: Design,
     explained: tuple[np.ndarray, ...],
 ) -> np.ndarray:
-    """Tell which residuals are those of a spectrum on other energies than the fit."""
+    """Return by how many eV spectra lie off, where their residuals tell; else 0."""
     slopes = np.gradient(design.standards, design.energy, axis=1)
     slope = weights @ slopes
     for basis in explained:
@@ -198,4 +202,4 @@ def _shifted(
         error = scale / np.sqrt(steep)
         share = along**2 / (steep * total)
         far = (shift > _SHIFT) & (shift > _SHIFTS * error) & (share > _EXPLAINED)
-    return np.asarray(far)
+    return np.where(far, shift, 0.0)
