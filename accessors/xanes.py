@@ -17,9 +17,9 @@ from batteryxr.xanes.composition import (
 from batteryxr.xanes.diffraction import instrument, lattices, pawley, sizes
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
-from batteryxr.xanes.edges import calibration, normalisation
+from batteryxr.xanes.edges import calibration, normalisation, over_absorption
 from batteryxr.xanes.edges import energy as edges
-from batteryxr.xanes.fit import bands, noise
+from batteryxr.xanes.fit import bands, noise, sparse
 from batteryxr.xanes.fit import curve as fitted_curve
 from batteryxr.xanes.fit import edge as edge_model
 from batteryxr.xanes.fit import peaks as peak_model
@@ -116,6 +116,7 @@ class Xanes(Accessor):
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
+    over_absorption = method(over_absorption.over_absorption, "energy")
     edge_energy = method(edges.edge_energy, "energy")
     valence = method(calibration.valence, _MANY)
 
@@ -176,7 +177,11 @@ class XanesMaps(Xanes):
 
     # the edge model at every pixel
     band_ratio = method(bands.band_ratio, ("peak_area", "peak_height"))
+    band_centroid = method(bands.band_centroid, "peak_position_error")
     model_curve = method(fitted_curve.model_curve, ("edge_jump", "peak_height"))
+    sparse_energies = method(
+        sparse.sparse_energies, ("edge_energy_error", "peak_area_error")
+    )
 
     # diffraction of powders
     crystallite_size = method(sizes.crystallite_size, "reflection", "peak_fwhm")

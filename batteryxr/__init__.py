@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_run as read_run
     from batteryxr.io import read_series as read_series
     from batteryxr.io import read_stack as read_stack
+    from batteryxr.io import write_athena as write_athena
     from batteryxr.io import write_bdf as write_bdf
     from batteryxr.io import write_cxi as write_cxi
     from batteryxr.samples import sample as sample
@@ -61,6 +62,7 @@ __all__ = [
     "samples",
     "save",
     "simulate",
+    "write_athena",
     "write_bdf",
     "write_cxi",
     "write_resumable",
@@ -69,7 +71,9 @@ __all__ = [
 
 _MODULES = frozenset({"cdi", "echem", "io", "nmf", "samples", "simulate", "xanes"})
 _READERS = frozenset(
-    name for name in __all__ if name.startswith(("read_", "write_bdf", "write_cxi"))
+    name
+    for name in __all__
+    if name.startswith(("read_", "write_athena", "write_bdf", "write_cxi"))
 )
 
 

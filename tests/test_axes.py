@@ -264,6 +264,13 @@ case(
     *IMAGE,
     bands=(0, 1),
 )
+case(
+    "xanes.band_centroid",
+    lambda: xanes.fit_peaks(
+        spectra(), peaks=[(5470, 5480), (5482, 5490)], mask=None, dim="energy"
+    ),
+    *IMAGE,
+)
 MANY = {"n_clusters": 2, "n_starts": 1}
 case("xanes.cluster", features, *IMAGE, **MANY)
 case("xanes.cluster_orders", features, *IMAGE, n_references=2, **MANY)
@@ -424,6 +431,8 @@ ELSEWHERE = {
     "nmf.advise": "as bands",
     "nmf.amounts": "takes weights, which it scales",
     "xanes.lcf_subsets": "as lcf",
+    "xanes.over_absorption": "each value by itself; tests/xanes/test_over_absorption",
+    "xanes.sparse_energies": "makes an axis of its own",
     "xanes.align": "as calibrate_energy",
     "xanes.merge": "tests/xanes, of scans",
     "xanes.rebin_energy": "makes an axis of its own",

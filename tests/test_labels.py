@@ -387,6 +387,8 @@ case(
 #: Methods whose second array lies elsewhere by its nature, and why.
 ELSEWHERE = {
     "xanes.lcf_subsets.standards": "goes to xanes.lcf",
+    "xanes.normalise.like": "a project's spectrum; tests/io/test_write_athena",
+    "xanes.sparse_energies.axis": "makes an axis of its own; tests/xanes/test_sparse",
     "xanes.align.reference": "on energies of its own; tests/xanes/series",
     "cdi.ptycho.start": "a former result of the same scan; tests/cdi/ptycho",
     "xanes.crystallite_size.reference": "of another sample; tests/xanes/diffraction",

@@ -62,6 +62,7 @@ DIMENSIONS: dict[str, str] = {
     "cluster": "clusters",
     "standard": "reference standards",
     "subset": "subsets of the standards",
+    "quantity": "fitted quantities whose errors are compared",
     "peak": "peaks",
     "material": "materials of a comparison",
 }

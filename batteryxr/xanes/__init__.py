@@ -36,12 +36,15 @@ from batteryxr.xanes.domains.statistics import rim_distance as rim_distance
 from batteryxr.xanes.edges.calibration import valence as valence
 from batteryxr.xanes.edges.energy import edge_energy as edge_energy
 from batteryxr.xanes.edges.normalisation import normalise as normalise
+from batteryxr.xanes.edges.over_absorption import over_absorption as over_absorption
+from batteryxr.xanes.fit.bands import band_centroid as band_centroid
 from batteryxr.xanes.fit.bands import band_ratio as band_ratio
 from batteryxr.xanes.fit.curve import model_curve as model_curve
 from batteryxr.xanes.fit.edge import fit_edge as fit_edge
 from batteryxr.xanes.fit.noise import noise_mask as noise_mask
 from batteryxr.xanes.fit.peaks import fit_peaks as fit_peaks
 from batteryxr.xanes.fit.shared import fit_edge_shared as fit_edge_shared
+from batteryxr.xanes.fit.sparse import sparse_energies as sparse_energies
 from batteryxr.xanes.fit.terms import Edge as Edge
 from batteryxr.xanes.fit.terms import Multistart as Multistart
 from batteryxr.xanes.fit.terms import Peak as Peak

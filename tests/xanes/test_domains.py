@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, LabelsError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    LabelsError,
+    VariableError,
+)
 from batteryxr.core.replay import replay
 from batteryxr.core.store import open_store, save
 from batteryxr.xanes import (
@@ -324,3 +330,17 @@ def test_what_cannot_be_clustered_is_refused(made):
         cluster(many, n_clusters=2)
     with pytest.raises(ArgumentError, match="a Dataset"):
         cluster(maps.peak_area, n_clusters=2)
+
+
+def test_one_wild_pixel_changes_no_domain():
+    maps, *_ = make_maps()
+    spoilt = maps.copy(deep=True)
+    spoilt["peak_area"][0, 10, 10] = 1e6
+    clean = cluster(maps, n_clusters=6)
+    with pytest.warns(DataQualityWarning, match="1 of .* pixels lie .* peak_area"):
+        found = cluster(spoilt, n_clusters=6)
+    same = (found.label == clean.label).values
+    assert same.sum() >= same.size - 3
+    with pytest.warns(DataQualityWarning, match="cluster_orders"):
+        orders = cluster_orders(spoilt, n_clusters=8, n_references=0)
+    assert orders.attrs["best_silhouette"] == 6

@@ -401,6 +401,19 @@ def test_both_branches_are_given_and_covered(phantom, model):
     assert float((off > 5 * fit.edge_energy_error).where(sound).mean()) <= 0.005
 
 
+def test_an_edge_that_noise_widened_is_flagged(phantom, model):
+    """Counts of 300 in sample and flat field, so that noise is a fifth of the step."""
+    stack, truth = phantom(40, noise=0.0)
+    rng = np.random.default_rng(8)
+    counts = rng.poisson(300 * np.exp(-stack.values)), rng.poisson(300, stack.shape)
+    noisy = stack.copy(data=-np.log(np.maximum(counts[0], 1) / counts[1]))
+    fit = xanes.fit_edge(noisy, **model)
+    fitted = (fit.flag & 3) == 0
+    off = abs(fit.edge_energy - truth["edge_energy"])
+    assert int(fitted.sum()) > 100
+    assert int(((off > 2) & (fit.flag == 0)).sum()) <= 0.01 * int(fitted.sum())
+
+
 def test_edge_energies_beyond_five_sigma(phantom, model):
     """At noise of 0.015 of the jump, a thousandth of all pixels at most."""
     stack, truth = phantom(48, noise=0.0)

@@ -107,3 +107,35 @@ def test_messages():
         xanes.fit_peaks(data.rename(shift="wavenumber"), peaks=[(1, 2)])
     with pytest.raises(DimensionError, match="sortby"):
         xanes.fit_peaks(data.isel(shift=slice(None, None, -1)), peaks=[(440, 500)])
+
+
+def test_centroid_of_two_bands_is_that_of_the_curve():
+    """Errors by refitting: 200 noisy pre-edges of two bands that hardly overlap."""
+    e = np.arange(5455.0, 5480.0, 0.1)
+    areas, places, width = np.array([0.5, 0.2]), np.array([5465.0, 5470.0]), 0.8
+    height = areas / (width * np.sqrt(np.pi / np.log(2)))
+    u = (e[:, None] - places) / width
+    clean = (height * np.exp(-np.log(2) * u**2)).sum(axis=1)
+    rng = np.random.default_rng(0)
+    spectra = xr.DataArray(
+        clean + 0.02 * rng.standard_normal((200, e.size)),
+        dims=("scan", "energy"),
+        coords={"energy": ("energy", e, {"units": "eV"})},
+        attrs={"units": "1"},
+    )
+    bands = [
+        Peak((p - 1, p + 1), shape="gaussian", name=n)
+        for p, n in zip(places, "ab", strict=True)
+    ]
+    fit = spectra.xanes.fit_peaks(peaks=bands, dim="energy", baseline=-1)
+    found = fit.xanes.band_centroid()
+    expected = (clean * e).sum() / clean.sum()
+    pull = (found.band_centroid - expected) / found.band_centroid_error
+    assert abs(float(pull.mean())) < 0.25
+    assert 0.85 < float(pull.std()) < 1.2
+    area = (found.band_area - areas.sum()) / found.band_area_error
+    assert 0.85 < float(area.std()) < 1.25
+    one = fit.xanes.band_centroid(bands=["b"])
+    np.testing.assert_allclose(one.band_centroid, fit.peak_position.sel(peak="b"))
+    with pytest.raises(ArgumentError, match="bands="):
+        fit.xanes.band_centroid(bands=["c"])

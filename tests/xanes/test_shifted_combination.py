@@ -47,6 +47,7 @@ def test_shift_of_half_an_electronvolt(shared):
     with pytest.warns(DataQualityWarning, match="max_shift"):
         plain = xanes.lcf(y, standards=library())
     assert int(plain.flag) == 4
+    assert (abs(plain.weight - SHARES) < 3 * plain.weight_error).all()
     fit = y.xanes.lcf(standards=library(), max_shift=1.0, shared=shared)
     np.testing.assert_allclose(fit.weight, SHARES, atol=0.002)
     np.testing.assert_allclose(fit.energy_shift, 0.5, atol=0.003)
@@ -69,11 +70,49 @@ def test_shift_of_each_standard_and_its_errors():
 
 def test_at_its_limit_a_shift_has_no_error():
     y = labelled(mixture((0.5, 0.5, 0.5)))
-    fit = xanes.lcf(y, standards=library(), max_shift=0.3, shared=True)
+    with pytest.warns(DataQualityWarning, match="ended at max_shift"):
+        fit = xanes.lcf(y, standards=library(), max_shift=0.3, shared=True)
+    assert int(fit.flag) & 8
     np.testing.assert_allclose(fit.energy_shift, 0.3)
     assert np.isnan(fit.energy_shift_error).all()
     with pytest.raises(ArgumentError, match="max_shift"):
         xanes.lcf(y, standards=library(), max_shift=80.0)
+
+
+def test_weights_beside_a_shift_at_its_limit_are_uncertain():
+    """Noise drives shifts of little weight to their limit: pulls were 4.9 there."""
+    rng = np.random.default_rng(6)
+    shares = np.array([0.2, 0.3, 0.5])
+    clean = shares @ [mn(name) for name in LINES]
+    y = clean + 0.01 * rng.standard_normal((40, ENERGY.size))
+    fit = xanes.lcf(labelled(y), standards=library(), max_shift=0.5, errors=0.0)
+    pull = (fit.weight - shares[:, None]) / fit.weight_error
+    assert int(((fit.flag & 8) > 0).sum()) > 1
+    assert (pull.std("scan") < 1.3).all()
+
+
+def test_what_gaps_leave_must_tell_standards_apart():
+    flat = ENERGY < 6530
+    edges = {n: labelled(0.5 * (1 + erf((ENERGY - LINES[n][0]) / 2.5))) for n in LINES}
+    y = np.tile(SHARES @ [e.values for e in edges.values()], (2, 1))
+    y[1, ~flat] = np.nan
+    for options in ({}, {"max_shift": 1.0}):
+        fit = xanes.lcf(labelled(y), standards=edges, **options)
+        np.testing.assert_allclose(fit.weight[:, 0], SHARES, atol=1e-4)
+        assert fit.weight[:, 1].isnull().all()
+        assert int(fit.flag[1]) == 1
+
+
+def test_alternating_noise_makes_no_weight_surer():
+    rng = np.random.default_rng(5)
+    raw = rng.standard_normal((300, ENERGY.size + 1))
+    noise = 0.01 * (raw[:, 1:] - 0.8 * raw[:, :-1]) / np.sqrt(1.64)
+    y = mixture() + noise
+    fit = xanes.lcf(labelled(y), standards=library(), errors=0.0)
+    pull = (fit.weight - SHARES[:, None]) / fit.weight_error
+    assert (pull.std("scan") < 1.0).all()
+    spread = fit.weight_error.max("scan") / fit.weight_error.min("scan")
+    assert (spread < 1.5).all()
 
 
 @pytest.mark.parametrize("width", [1, 5])

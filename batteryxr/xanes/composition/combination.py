@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: What is not normalised, and need not sum to one.
 _OF_THICKNESS = ("absorption", "optical_density")
 #: Bits of the variable `flag`.
-_FLAGS = {1: "no_data", 2: "sum_not_one", 4: "energy_shifted"}
+_FLAGS = {1: "no_data", 2: "sum_not_one", 4: "energy_shifted", 8: "shift_at_limit"}
 
 
 @recorded
@@ -96,7 +96,9 @@ def lcf(
         energies of a standard) and its error with `max_shift`; `background` along
         `order` where asked for. `flag` (1: no data, 2: the weights sum to less than
         0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual
-        is that of a shift of energies).
+        is that of a shift of energies, and errors reach to what weights would be with
+        it, 8: a shift ended at `max_shift`; the weights' errors are then as if it were
+        free, and may still be too small).
 
     Raises
     ------
@@ -108,7 +110,7 @@ def lcf(
     Warns
     -----
     DataQualityWarning
-        If a spectrum has one of the last two flags (not for lazy data).
+        If a spectrum has one of the last three flags (not for lazy data).
 
     Examples
     --------
@@ -251,6 +253,8 @@ def _warn(flag: xr.DataArray) -> None:
         "and standards alike, or look for a standard that is missing",
         4: "lie on other energies than the standards, by what is left: fit a shift "
         "with max_shift=1.0, or calibrate the energies first",
+        8: "have a standard whose shift ended at max_shift: raise it, shift all alike "
+        "with shared=True, or leave out a standard of little weight",
     }
     for bit, mend in mends.items():
         count = int(((flag & bit) > 0).sum())

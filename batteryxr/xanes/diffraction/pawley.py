@@ -69,11 +69,11 @@ def fit_pattern(
     -------
     xarray.Dataset
         Lattice, ``volume`` and ``offset`` as of `fit_lattice`; along ``reflection``
-        ``peak_area`` and ``peak_position``; ``r_wp`` and ``chi2`` (per degree of
-        freedom); ``fitted``, the patterns calculated, and ``background``.
-        ``lattice_flag`` as of `fit_lattice`; ``foreign``, true where points were left
-        out as lines of another phase: where what looks like a reflection stands out of
-        the fit, and none of the phase is near.
+        ``peak_area`` and ``peak_position``; ``r_wp``, ``chi2`` and
+        ``reduced_chi2`` (per degree of freedom); ``fitted``, the patterns calculated,
+        and ``background``. ``lattice_flag`` as of `fit_lattice`; ``foreign``, true
+        where points were left out as lines of another phase: where what looks like a
+        reflection stands out of the fit, and none of the phase is near.
 
     Raises
     ------
@@ -128,6 +128,7 @@ class Whole(NamedTuple):
     curve: np.ndarray
     background: np.ndarray
     chi2: float
+    freedom: int
     r_wp: float
     ended: bool
     foreign: np.ndarray
@@ -363,6 +364,7 @@ class PawleyModel:
             y - state.left,
             state.coefficient[self.n_all :] @ self.chebyshev,
             chi2,
+            free,
             float(np.sqrt(state.chi2 / total)) if total > 0 else np.nan,
             ended,
             foreign,
@@ -391,7 +393,7 @@ def _labelled(
     shape, dims = rows.shape, [str(d) for d in rows.dims]
     p = np.stack([f.values for f in fits])
     covariance = np.stack([f.covariance for f in fits])
-    chi2 = np.array([f.chi2 for f in fits])
+    chi2, freedom = np.array([(f.chi2, f.freedom) for f in fits]).T
     areas = np.stack([f.areas for f in fits])
     errors = np.stack([f.area_errors for f in fits])
     ended = np.array([f.ended for f in fits])
@@ -428,7 +430,8 @@ def _labelled(
     )
     for name, values, words in (
         ("r_wp", np.array([f.r_wp for f in fits]), "Weighted profile R factor"),
-        ("chi2", chi2, "chi2 per degree of freedom"),
+        ("chi2", chi2 * freedom, "Sum of squared residuals over their errors"),
+        ("reduced_chi2", chi2, "chi2 per degree of freedom"),
     ):
         told = xr.DataArray(values.reshape(shape), dims=dims)
         out[name] = label(told, name, units="1", long_name=words)

@@ -63,7 +63,9 @@ def cluster(
         "mini_batch" for many clusters or pixels.
     standardise
         Scale each feature to unit standard deviation. Otherwise the one with the
-        largest numbers decides alone.
+        largest numbers decides alone. Single pixels far from all others (at most a
+        thousandth, over 30 robust standard deviations off) stretch no scale: they are
+        left out of the fit, which warns of them.
     weights
         Weight of each pixel in the fit, such as the projected density.
     order_by
@@ -106,6 +108,7 @@ def cluster(
         raise ArgumentError("order_by", order_by, f"one of the features {names}")
     drawn = sample(pixels, most=max_pixels, seed=seed)
     drawn.check_holds("n_clusters", n_clusters)
+    drawn = drawn.without_wild(names, caller="cluster")
     points, centre, scale = drawn.standardised(standardise)
     model = partition.fit(
         points, drawn.weights, n_clusters, method=method, n_init=n_starts, seed=seed
@@ -206,6 +209,7 @@ def cluster_orders(
     pixels = Pixels(gather(maps, features, caller="cluster_orders"), mask, weights)
     drawn = sample(pixels, most=max_pixels, seed=seed)
     drawn.check_holds("n_clusters", n_clusters)
+    drawn = drawn.without_wild(list(pixels.features), caller="cluster_orders")
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, n_clusters + 1)
     what = "Counting clusters"

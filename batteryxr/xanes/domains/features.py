@@ -9,11 +9,23 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    VariableError,
+    warn_quality,
+)
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+#: How far from the median a pixel is wild, in robust standard deviations, and the part
+#: of all pixels up to which such are left out: more of them are a domain of their own.
+_WILD, _FEW = 30.0, 1e-3
+#: Pixels from which on one is told from the rest.
+_ENOUGH = 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,28 @@ class DrawnPixels:
     values: np.ndarray
     weights: np.ndarray | None
     total: int
+
+    def without_wild(self, names: Sequence[str], *, caller: str) -> DrawnPixels:
+        """Leave out single pixels far from all others, and tell of them.
+
+        One such pixel stretches the scale of its feature until nothing else counts,
+        or becomes a cluster.
+        """
+        away = np.abs(self.values - np.median(self.values, axis=0))
+        spread = 1.4826 * np.median(away, axis=0)
+        out = (away > _WILD * spread) & (spread > 0)
+        wild = out.any(axis=1)
+        few = max(1, int(_FEW * len(wild)))
+        if not 0 < wild.sum() <= few or len(wild) < _ENOUGH:
+            return self
+        where = ", ".join(n for n, o in zip(names, out.any(axis=0), strict=True) if o)
+        warn_quality(
+            f"{caller}: {int(wild.sum())} of {len(wild)} pixels lie over {_WILD:g} "
+            f"standard deviations from the others in {where}: they are left out of the "
+            "fit, and then counted to the next cluster. Mask them if they are bad."
+        )
+        weights = None if self.weights is None else self.weights[~wild]
+        return DrawnPixels(self.values[~wild], weights, self.total)
 
     def standardised(self, wanted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return scaled points, and the centre and scale of each feature."""

@@ -10,8 +10,10 @@ import xarray as xr
 from batteryxr.core import blocks, bounds
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.xanes.edges.projects import parameters
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
@@ -52,6 +54,7 @@ def normalise(
     degree: Degree | None = None,
     victoreen: Whole = 0,
     curves: bool = False,
+    like: Annotated[xr.Dataset | xr.DataTree | None, OwnLabels()] = None,
 ) -> xr.Dataset:
     """Normalise and flatten spectra, with the definitions of Athena and Larch.
 
@@ -77,6 +80,9 @@ def normalise(
         The pre-edge line is fitted to the absorption times the energy to this power.
     curves
         Return `pre_edge` and `post_edge` too.
+    like
+        A spectrum of an Athena project, as `read_athena` gives it: its edge energy,
+        ranges and degree are taken for what is not given here.
 
     Returns
     -------
@@ -92,15 +98,22 @@ def normalise(
     ArgumentError
         If `e0` lies outside the energies.
     DataError
-        If there are fewer than five energies.
+        If there are fewer than five energies, or the step of `like` was set by hand.
 
     Warns
     -----
     DataQualityWarning
         If a spectrum has one of the last three flags (not for lazy data: look at
         `flag`), or a range has its higher end first.
+
+    Examples
+    --------
+    >>> normal = mu.xanes.normalise(e0=5480.0, pre=(-140, -30), post=(60, 350))
+    >>> again = mu.xanes.normalise(like=read_athena("standards.prj")["V2O5"])
     """
     array = as_spectra(spectra, caller="normalise")
+    if like is not None:
+        e0, pre, post, degree = parameters(like).fill(e0, pre, post, degree)
     x = array.energy.values
     if x.size < 5:
         raise DataError("energy", f"{x.size} points; normalise needs five")

@@ -1,6 +1,8 @@
-"""Ratios of fitted bands, with their errors."""
+"""Ratios and centroids of fitted bands, with their errors."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
@@ -8,6 +10,9 @@ from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @recorded
@@ -72,3 +77,69 @@ def band_ratio(
         }
     )
     return inherit(ratios, result)
+
+
+@recorded
+def band_centroid(
+    result: xr.Dataset, *, bands: Sequence[str | int] | None = None
+) -> xr.Dataset:
+    """Return the centroid of bands, such as those of a pre-edge, by their areas.
+
+    *Lazy*. It tells the valence, as the total area tells the coordination (M. Wilke et
+    al., Am. Mineral. 86, 714 (2001)).
+
+    Parameters
+    ----------
+    result
+        A result of `fit_edge` or `fit_peaks`.
+    bands
+        Labels along `peak`; by default all of them.
+
+    Returns
+    -------
+    xarray.Dataset
+        `band_centroid`, in units of the positions, and `band_area`, the sum of their
+        areas; each with `_error`, the bands taken as independent. NaN where a band is
+        missing or the areas sum to no more than zero.
+
+    Raises
+    ------
+    VariableError
+        If `result` holds no peaks with their errors.
+    ArgumentError
+        If there is no such label.
+
+    Examples
+    --------
+    >>> maps.xanes.band_centroid(bands=["pre-edge 1", "pre-edge 2"])
+    """
+    wanted = [f"peak_{k}{e}" for k in ("area", "position") for e in ("", "_error")]
+    if missing := [name for name in wanted if name not in result]:
+        found = [str(v) for v in result.data_vars]
+        raise VariableError(f"band_centroid needs {missing}; found {found}.")
+    require_dims(result, ["peak"], caller="band_centroid")
+    labels = result["peak"].values.tolist()
+    chosen = labels if bands is None else list(bands)
+    wrong = [band for band in chosen if band not in labels]
+    if wrong or not chosen:
+        raise ArgumentError("bands", wrong or chosen, f"labels along 'peak': {labels}")
+    area, d_area, at, d_at = (
+        result[name].sel(peak=chosen).drop_attrs() for name in wanted
+    )
+    total = area.sum("peak", skipna=False)
+    total = total.where(total > 0)
+    centre = (area * at).sum("peak", skipna=False) / total
+    parts = ((at - centre) * d_area) ** 2 + (area * d_at) ** 2
+    errors = parts.sum("peak", skipna=False) ** 0.5 / total
+    d_total = (d_area**2).sum("peak", skipna=False) ** 0.5
+    unit = str(result["peak_position"].attrs.get("units", "1"))
+    area_unit = str(result["peak_area"].attrs.get("units", "1"))
+    out = {}
+    for name, value, units, long_name in (
+        ("band_centroid", centre, unit, "Centroid of the bands"),
+        ("band_centroid_error", errors, unit, "Centroid, standard error"),
+        ("band_area", total, area_unit, "Area of the bands"),
+        ("band_area_error", d_total, area_unit, "Area, standard error"),
+    ):
+        out[name] = label(value, name, units=units, long_name=long_name)
+    return inherit(xr.Dataset(out), result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -54,33 +54,15 @@ def model_curve(
     VariableError
         If `result` is not a result of a fit.
     """
-    if "model" not in result.attrs:
-        raise VariableError(
-            "model_curve needs a result of fit_edge or fit_peaks, "
-            "whose attrs['model'] says what was fitted."
-        )
-    model = json.loads(result.attrs["model"])
+    compiled, model = fitted_model(result, caller="model_curve")
     dim = model["axis"]
     low, high = model["range"]
     points = np.linspace(low, high, 400) if axis is None else np.asarray(axis, float)
-    edge = None if model["edge"] is None else Edge((0.0, 1.0), shape=model["edge"])
-    peaks = [Peak((0.0, 1.0), shape=shape) for shape in model["peaks"]]
-    terms = Terms(edge, tuple(peaks), model["baseline"], dim)
-    _, compiled = compile_model(np.array([low, high]), terms)
-    values = with_half_widths(result)
-    parameters: dict[int, xr.DataArray] = {}
-    for name, at in columns(compiled).items():
-        along = next((d for d in ("peak", "order") if d in values[name].dims), None)
-        for i, k in enumerate(at):
-            if k >= 0:
-                picked = (
-                    values[name].isel({along: i}, drop=True) if along else values[name]
-                )
-                parameters[k] = picked
+    parameters = by_parameter(with_half_widths(result), compiled)
     scaled = (points - model["baseline_centre"]) / model["baseline_scale"]
     curve = blocks.apply(
         _evaluate,
-        *(parameters[k] for k in range(len(parameters))),
+        *parameters,
         core_dims=[[]] * len(parameters),
         output_dims=[[dim]],
         output_sizes={dim: points.size},
@@ -93,6 +75,38 @@ def model_curve(
         {dim: (dim, points, attributes(dim))}
     )
     return label(curve, "model_curve", units=model["units"], long_name="Fitted model")
+
+
+def fitted_model(result: xr.Dataset, *, caller: str) -> tuple[Model, dict[str, Any]]:
+    """Return the model that a result was fitted by, and what it says of it.
+
+    Raises
+    ------
+    VariableError
+        If `result` is not a result of a fit.
+    """
+    if "model" not in result.attrs:
+        raise VariableError(
+            f"{caller} needs a result of fit_edge or fit_peaks, "
+            "whose attrs['model'] says what was fitted."
+        )
+    told = json.loads(result.attrs["model"])
+    edge = None if told["edge"] is None else Edge((0.0, 1.0), shape=told["edge"])
+    peaks = [Peak((0.0, 1.0), shape=shape) for shape in told["peaks"]]
+    terms = Terms(edge, tuple(peaks), told["baseline"], told["axis"])
+    return compile_model(np.array(told["range"]), terms)[1], told
+
+
+def by_parameter(values: xr.Dataset, model: Model, suffix: str = "") -> list[Any]:
+    """Return the values of each parameter of a model, in its order."""
+    found: dict[int, xr.DataArray] = {}
+    for name, at in columns(model).items():
+        array = values[name + suffix]
+        along = next((d for d in ("peak", "order") if d in array.dims), None)
+        for i, k in enumerate(at):
+            if k >= 0:
+                found[k] = array.isel({along: i}, drop=True) if along else array
+    return [found[k] for k in range(len(found))]
 
 
 def _evaluate(*parameters: np.ndarray, axis: Axis, model: Model) -> np.ndarray:

@@ -93,10 +93,11 @@ def fit_edge(
         standard deviation from the slopes of the model at the solution (NaN at a
         bound; for position and width of a peak near the noise a tenth too small).
         Where two solutions are ambiguous `edge_energy_other` is that of the other, and
-        the error of `edge_energy` reaches to it. `chi2`, `r_factor`, `residual_sd`,
-        and `flag` (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16:
-        ambiguous, 32: imprecise, an error of more than a fifth of the edge's width,
-        which slopes cannot tell well). Missing is NaN.
+        the error of `edge_energy` reaches to it. `chi2` (sum of squared residuals, over
+        their errors where those are given), `r_factor`, `residual_sd`, and
+        `flag` (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16:
+        ambiguous, 32: imprecise, an error of more than a fifth of the edge's width, or
+        of that of the mean spectrum, which slopes cannot tell well). Missing is NaN.
 
     Raises
     ------

@@ -74,7 +74,8 @@ class PixelFit:
             dtype=dtype,
         )
         axis, model, _, noise = self.problem
-        result = label_fit(Fitted(*fitted), model, self.terms, units)
+        scaled = "weights" in self.pixels
+        result = label_fit(Fitted(*fitted), model, self.terms, units, scaled=scaled)
         known = {"noise_sd": float(noise.sd)} if noise.sd else {}
         described = self.terms.describe(axis.x, units)
         return inherit(result, array, model=described, **known)

@@ -50,8 +50,10 @@ class Fitted(NamedTuple):
     flags: xr.DataArray
 
 
-def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Dataset:
-    """Label what the kernel returned."""
+def label_fit(
+    fitted: Fitted, model: Model, terms: Terms, units: str, *, scaled: bool
+) -> xr.Dataset:
+    """Label what the kernel returned; residuals are `scaled` by errors or not."""
     quality = fitted.quality
     axis_unit = attributes(terms.dim)["units"]
     area_unit = axis_unit if units == "1" else f"{units} {axis_unit}"
@@ -70,12 +72,13 @@ def label_fit(fitted: Fitted, model: Model, terms: Terms, units: str) -> xr.Data
                 "Peak area / edge jump",
             )
             out |= _with_error("normalised_peak_area", pair, axis_unit, text)
-    squared = "1" if units == "1" else f"({units})2"
+    left = "1" if scaled else units
+    squared = "1" if left == "1" else f"({left})2"
     residual = (quality[..., 0] / quality[..., 1]) ** 0.5
     for name, value, unit, long_name in (
         ("chi2", quality[..., 0], squared, "Sum of squared residuals"),
         ("r_factor", quality[..., 2], "1", "R factor"),
-        ("residual_sd", residual, units, "Standard deviation of the residuals"),
+        ("residual_sd", residual, left, "Standard deviation of the residuals"),
     ):
         out[name] = label(value, name, units=unit, long_name=long_name)
     if terms.edge is not None:

@@ -70,7 +70,8 @@ def fit_robustly(
     result["outlier_count"] = label(
         out, "outlier_count", units="1", long_name="Points that hardly count"
     )
-    attrs = result["residual_sd"].attrs
+    units = str(array.attrs.get("units", "1"))
+    attrs = result["residual_sd"].attrs | {"units": units}
     result["residual_sd"] = (sd * base).mean(dim).assign_attrs(attrs)
     return result
 

@@ -200,11 +200,14 @@ def _cover(row: int, rival: float, model: Model, out: Out) -> None:
 
 
 @njit(**INNER)
-def _is_coarse(row: int, model: Model, out: Out) -> bool:
-    """Tell whether an edge energy is less certain than slopes can tell."""
+def _is_coarse(row: int, model: Model, start: Floats, out: Out) -> bool:
+    """Tell whether an edge energy is less certain than slopes can tell.
+
+    An edge that noise made wide is measured against that of the mean spectrum.
+    """
     if model.jump < 0:
         return False
-    width = out.values[row, model.jump + 2]
+    width = min(out.values[row, model.jump + 2], start[model.jump + 2])
     return not out.errors[row, model.jump + 1] <= COARSE * width
 
 
@@ -326,7 +329,7 @@ def fit_rows(
         if rival <= margin * chi_best:
             flag |= AMBIGUOUS
             _cover(row, rival_at, model, out)
-        elif _is_coarse(row, model, out):
+        elif _is_coarse(row, model, search.starts[0], out):
             flag |= IMPRECISE
         out.quality[row, 0] = chi_best
         out.quality[row, 1] = m - n_free

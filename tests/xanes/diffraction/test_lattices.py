@@ -137,7 +137,7 @@ def test_whole_patterns():
         value, error = found[name].values, found[f"{name}_error"].values
         assert np.abs(value / truth - 1).max() < 2e-4
         assert 0.5 < powders.pull(value, error, truth) < 1.6
-    assert float(np.abs(found.chi2 - 1).max()) < 0.15
+    assert float(np.abs(found.reduced_chi2 - 1).max()) < 0.15
     np.testing.assert_allclose(found["offset"], 0.1, atol=0.01)
     left = (scans - found.fitted) / np.sqrt(found.fitted)
     assert float(left.std()) == pytest.approx(1.0, abs=0.05)

@@ -12,12 +12,14 @@ from batteryxr.xanes.kernels.normalisation import by_pattern
 
 #: Spectra that are held in float64 at a time.
 SLAB = 8192
-NO_DATA, SUM_NOT_ONE, SHIFTED = 1, 2, 4
+NO_DATA, SUM_NOT_ONE, SHIFTED, AT_LIMIT = 1, 2, 4, 8
 #: How far the sum of the weights may be from one, in parts and in standard errors.
 _SUM, _SUMS = 0.1, 3.0
 #: A shift of the energies is told from this on (eV), if it is so many errors large
 #: and explains so much of the residual.
 _SHIFT, _SHIFTS, _EXPLAINED = 0.05, 5.0, 0.3
+#: Part of the longest curve below which nothing is left of a combination of curves.
+_TAIL = 1e-6
 
 
 class Design(NamedTuple):
@@ -99,7 +101,7 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     n, n_back = len(design.standards), len(design.background)
     results = empty(len(rows), n, n_back)
     for chosen, there in by_pattern(rows):
-        if there.sum() <= n + n_back or not _told_apart(design, there):
+        if there.sum() <= n + n_back or not told_apart(design, there):
             continue
         chosen = chosen[rows[chosen][:, there].any(axis=1)]  # zeros: nothing there
         part = design.at(there)
@@ -111,12 +113,17 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     return Combined(*(a.reshape((*shape, *a.shape[1:])) for a in results))
 
 
-def _told_apart(design: Design, there: np.ndarray) -> bool:
-    """Tell whether the energies that a spectrum has tell all curves from each other."""
+def told_apart(design: Design, there: np.ndarray) -> bool:
+    """Tell whether the energies that a spectrum has tell all curves from each other.
+
+    What is left of them is measured against the whole curves: tails of an edge are no
+    information, however few digits they take.
+    """
     if there.all():
         return True
     curves = np.concatenate([design.standards, design.background])
-    return int(np.linalg.matrix_rank(curves[:, there])) == len(curves)
+    least = _TAIL * np.linalg.norm(curves, axis=1).max()
+    return float(np.linalg.svd(curves[:, there], compute_uv=False)[-1]) > least
 
 
 def _combine(y: np.ndarray, design: Design) -> Combined:
@@ -152,7 +159,11 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
     if not design.sum_to_one:
         reach = np.maximum(_SUM, _SUMS * scale * np.sqrt(covariance.sum()))
         flags[np.abs(weights.sum(axis=1) - 1.0) > reach] |= SUM_NOT_ONE
-    flags[_shifted(weights, left, scale, design, (u, q))] |= SHIFTED
+    shift = _shifts(weights, left, scale, design, (u, q))
+    flags[shift != 0.0] |= SHIFTED
+    # What weights did instead of a shift: the error reaches to where they would be.
+    slope = weights @ np.gradient(design.standards, design.energy, axis=1)
+    errors = np.hypot(errors, shift[:, None] * (slope @ inverse.T))
     rest = y - weights @ a.T
     back = rest @ np.linalg.pinv(c).T if c.shape[1] else np.empty((len(y), 0))
     return Combined(weights, errors, back, quality, flags)
@@ -171,14 +182,14 @@ def _inverse(
     return covariance, inverse
 
 
-def _shifted(
+def _shifts(
     weights: np.ndarray,
     left: np.ndarray,
     scale: np.ndarray,
     design: Design,
     explained: tuple[np.ndarray, ...],
 ) -> np.ndarray:
-    """Tell which residuals are those of a spectrum on other energies than the fit."""
+    """Return by how many eV spectra lie off, where their residuals tell; else 0."""
     slopes = np.gradient(design.standards, design.energy, axis=1)
     slope = weights @ slopes
     for basis in explained:
@@ -191,4 +202,4 @@ def _shifted(
         error = scale / np.sqrt(steep)
         share = along**2 / (steep * total)
         far = (shift > _SHIFT) & (shift > _SHIFTS * error) & (share > _EXPLAINED)
-    return np.asarray(far)
+    return np.where(far, shift, 0.0)

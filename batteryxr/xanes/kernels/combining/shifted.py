@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.xanes.kernels.combining.active_set import solve_rows
-from batteryxr.xanes.kernels.combining.fixed import SUM_NOT_ONE, Combined, empty
+from batteryxr.xanes.kernels.combining.fixed import (
+    AT_LIMIT,
+    NO_DATA,
+    SUM_NOT_ONE,
+    Combined,
+    empty,
+    told_apart,
+)
 from batteryxr.xanes.kernels.combining.spread import correlated_errors
 
 if TYPE_CHECKING:
@@ -104,12 +111,16 @@ def combine_shifted(
         there = np.isfinite(row)
         if there.sum() <= 2 * n + n_back or not row[there].any():
             continue
+        if not told_apart(design, there):
+            continue
         part = design.at(there)
         basis = np.linalg.qr(part.background.T)[0]
         y = row[there].astype(float)
         spectrum = _Spectrum(y - basis @ (basis.T @ y), part, movable, basis)
         shifts = _descend(spectrum)
         found, errors = _report(spectrum, shifts, y)
+        if found.flags & NO_DATA:
+            continue
         for target, source in zip(results, found, strict=True):
             target[i] = source
         present = found.weights != 0.0
@@ -156,6 +167,14 @@ def _descend(spectrum: _Spectrum) -> np.ndarray:
     return shifts
 
 
+def _independent(matrix: np.ndarray) -> bool:
+    """Tell whether no column is made of the others, whatever their lengths."""
+    length = np.linalg.norm(matrix, axis=0)
+    if not (length > 0).all():
+        return False
+    return int(np.linalg.matrix_rank(matrix / length, tol=1e-6)) == length.size
+
+
 def _slopes(spectrum: _Spectrum, shifts: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return what the fit changes by when the shifts do, (m, shifts)."""
     each = -w * spectrum.columns(shifts, slope=True)
@@ -171,9 +190,14 @@ def _report(
     one = spectrum.solve(shifts, True)
     w, left, _ = one if design.sum_to_one else spectrum.solve(shifts, False)
     slopes = _slopes(spectrum, shifts, w)
-    fitted = (np.abs(slopes).max(axis=0) > 0) & (np.abs(shifts) < spectrum.movable.most)
+    # A shift that ended at its limit is not known: weights are as uncertain as with it.
+    fitted = np.abs(slopes).max(axis=0) > 0
+    ended = np.abs(shifts) >= spectrum.movable.most
     matrix = np.concatenate([a, slopes[:, fitted]], axis=1)
     inverse = np.linalg.pinv(matrix)
+    flag = np.zeros((), np.uint8)
+    if not _independent(matrix):  # a shift does what other weights would
+        flag = np.full((), NO_DATA, np.uint8)
     if design.sum_to_one:
         covariance = inverse @ inverse.T
         along = covariance[:, :n].sum(axis=1)
@@ -186,13 +210,15 @@ def _report(
     square, power = float(left @ left), float(y @ y)
     rest = [float(np.sum((spectrum.y - a @ v) ** 2)) for v in (free, one[0])]
     quality = [square, freedom, rest[0] / power, rest[1] / power, m / length[0]]
-    flag = np.zeros((), np.uint8)
     error = np.sqrt(square / freedom * length[0] * (inverse @ inverse.T)[:n, :n].sum())
     if not design.sum_to_one and abs(w.sum() - 1.0) > max(0.1, 3.0 * error):
-        flag = np.full((), SUM_NOT_ONE, np.uint8)
+        flag = flag | np.uint8(SUM_NOT_ONE)
     curves = spectrum.moved(shifts)
     back = np.linalg.pinv(design.background.T) @ (y - curves @ w)
     moved = np.full(shifts.size, np.nan)
     moved[fitted] = errors[0, n:]
+    moved[ended] = np.nan
+    if (ended & fitted).any():
+        flag = flag | np.uint8(AT_LIMIT)
     weight_errors = np.hypot(errors[0, :n], pulled)
     return Combined(w, weight_errors, back, np.array(quality), flag), moved

@@ -21,7 +21,9 @@ def correlated_errors(
 
     The covariance over energies is averaged along each row and cut where it can no
     longer be told from nothing (D. N. Politis, J. Nonparametric Statistics 15, 453
-    (2003), with a flat-topped window). White residuals give the usual errors.
+    (2003), with a flat-topped window). White residuals give the usual errors, and so
+    do those that alternate: a fit leaves such by chance, and no spectrum is known
+    better for it.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def correlated_errors(
     spread[1:] *= 2.0
     variance = (window * own) @ spread
     white = own[:, :1] * spread[:1]
-    errors = np.sqrt(np.maximum(variance, 0.1 * white))
+    errors = np.sqrt(np.maximum(variance, white))
     length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
     return errors, np.clip(length, 1.0, None)
 

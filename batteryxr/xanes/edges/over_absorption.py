@@ -1,0 +1,165 @@
+"""Fluorescence of thick samples, whose own absorption flattens what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import ArgumentError, DataError, VariableError, warn_quality
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.composition.scattering import edge_position
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
+
+#: Energies beside the edge at which absorption is looked up, in eV from it.
+_BESIDE = 10.0
+#: Factor by which noise grows from which on a correction is doubtful.
+_AMPLIFIED = 4.0
+#: Strongest lines behind each edge.
+_LINES = {"K": "Ka", "L1": "Lb", "L2": "Lb", "L3": "La"}
+
+
+@recorded
+def over_absorption(
+    spectra: xr.DataArray | xr.Dataset,
+    *,
+    formula: str,
+    element: str,
+    edge: str = "K",
+    geometry: tuple[float, float] = (45.0, 45.0),
+) -> xr.Dataset:
+    """Correct fluorescence of a thick, even sample for its own absorption.
+
+    *Lazy*.
+
+    What is measured is N (a + 1) / (a + N) of the true normalised absorption N, with
+    a = (absorption but for the edge + that of the line, times sin in / sin out) over
+    the step of the edge (L. Tröger et al., Phys. Rev. B 46, 3283 (1992)); solved for N.
+    For samples that let nothing through; those that are thin, or particles smaller than
+    a few micrometres, need less.
+
+    Parameters
+    ----------
+    spectra
+        A result of `normalise`, or normalised spectra along `energy`, of fluorescence.
+    formula
+        What the sample consists of, with binder and all, such as "LiNi0.8Mn0.1Co0.1O2".
+    element, edge
+        Whose edge it is: "K", "L1", "L2" or "L3".
+    geometry
+        Angles of the incoming beam and of the detector to the surface, in degrees.
+
+    Returns
+    -------
+    xarray.Dataset
+        `normalised`, corrected (NaN where more was measured than such a sample can
+        give). Attributes hold `alpha`, the a above, and `noise_factor`, (a + 1) / a, by
+        which noise above the edge grows.
+
+    Raises
+    ------
+    ArgumentError
+        If the formula cannot be read or lacks the element, or angles are none.
+    DataError
+        If the spectra end before the edge of the element, or begin behind it.
+    VariableError
+        If the spectra are not normalised.
+
+    Warns
+    -----
+    DataQualityWarning
+        If noise grows more than fourfold: measure at grazing exit, dilute, or use
+        transmission.
+
+    Examples
+    --------
+    >>> normal.xanes.over_absorption(formula="LiNi0.8Mn0.1Co0.1O2", element="Ni")
+    """
+    caller = "over_absorption"
+    array = as_spectra(spectra, caller=caller, names=("normalised", "flattened"))
+    if array.name in ("absorption", "optical_density"):
+        raise VariableError(
+            f"{caller} needs normalised spectra; found {array.name!r}. "
+            "Call `.xanes.normalise(...)` first, or rename what is normalised."
+        )
+    alpha = _alpha(formula, element, edge, geometry)
+    _check_covers(array.energy.values, element, edge)
+    values = blocks.apply(
+        _corrected,
+        array,
+        core_dims=[["energy"]],
+        output_dims=[["energy"]],
+        dtypes=[array.dtype if array.dtype.kind == "f" else float],
+        caller=caller,
+        alpha=alpha,
+    ).transpose(*array.dims)
+    factor = (alpha + 1.0) / alpha
+    if factor > _AMPLIFIED:
+        warn_quality(
+            f"{caller}: noise above the edge grows by a factor of {factor:.1f}, and so "
+            "do errors of formula and angles. Measure at grazing exit, dilute, or use "
+            "transmission."
+        )
+    text = "Normalised absorption, without over-absorption"
+    normal = label(values, "normalised", units="1", long_name=text)
+    out = xr.Dataset({"normalised": normal})
+    return inherit(out, array, alpha=alpha, noise_factor=factor)
+
+
+def _corrected(data: np.ndarray, *, alpha: float) -> np.ndarray:
+    left = alpha + 1.0 - data
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(left > 0, alpha * data / left, np.nan).astype(data.dtype)
+
+
+def _alpha(
+    formula: str, element: str, edge: str, geometry: tuple[float, float]
+) -> float:
+    """Return absorption but for the edge, and of the line, over the step of the edge.
+
+    Raises
+    ------
+    ArgumentError
+        If angles, edge, element or formula are none.
+    """
+    import xraydb
+
+    if edge not in _LINES:
+        raise ArgumentError("edge", edge, f"one of {list(_LINES)}")
+    if not all(0 < angle <= 90 for angle in geometry):
+        raise ArgumentError("geometry", geometry, "two angles of 0 to 90 degrees")
+    position = edge_position(element, edge)
+    try:
+        parts: dict[str, Any] = xraydb.chemparse(formula)
+    except ValueError as error:
+        raise ArgumentError("formula", formula, "a formula as 'LiCoO2'") from error
+    if element not in parts:
+        raise ArgumentError("formula", formula, f"a formula that holds {element}")
+    every = xraydb.xray_lines(element, edge)
+    lines = [v for name, v in every.items() if name.startswith(_LINES[edge])]
+    if not lines:
+        raise ArgumentError(
+            "element", element, f"an element with a line {_LINES[edge]}"
+        )
+    strength = np.array([v.intensity for v in lines])
+    line = np.average([v.energy for v in lines], weights=strength)
+    energy = np.array([line, position - _BESIDE, position + _BESIDE])
+    back, below, above = xraydb.material_mu(formula, energy, density=1.0)
+    first, second = np.sin(np.deg2rad(np.asarray(geometry, float)))
+    return float((back * first / second + below) / (above - below))
+
+
+def _check_covers(x: np.ndarray, element: str, edge: str) -> None:
+    """Raise where the energies do not span the edge."""
+    position = edge_position(element, edge)
+    if not x[0] < position < x[-1]:
+        raise DataError(
+            "energy",
+            f"{x[0]:g} to {x[-1]:g} eV do not span the {edge} edge of {element} at "
+            f"{position:g} eV",
+            "Give the element and edge that were measured.",
+        )

@@ -1,0 +1,180 @@
+"""Which energies carry the information: fewer frames for the same maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.labels import OwnLabels
+from batteryxr.core.model import attributes, label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.fit.curve import by_parameter, fitted_model
+from batteryxr.xanes.results import inherit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batteryxr.core.checks import Count
+    from batteryxr.xanes.kernels.problem import Model
+
+_Factor = Annotated[float, Bounds(low=1.0)]
+
+
+@recorded
+def sparse_energies(
+    result: xr.Dataset,
+    *,
+    axis: Annotated[Sequence[float] | np.ndarray | xr.DataArray, OwnLabels()],
+    threshold: _Factor = 1.5,
+    max_pixels: Count = 200,
+) -> xr.Dataset:
+    """Find the few energies that keep edge energies and peak ratios almost as sure.
+
+    *Reads once*. From a stack that was fitted: what the next particle of this kind
+    need be measured at, in less time and dose (the outlook of Uematsu et al., PCCP 25,
+    3867 (2023)).
+
+    Energies are given up one by one, always that which the errors miss least. They
+    are those of noise alike at all energies, with the same dose for each; what is saved
+    may be given to the energies that are left. The model is taken as right: keep a few
+    more where it is not, and to see that.
+
+    Parameters
+    ----------
+    result
+        A result of `fit_edge`, of a stack or some spectra; those with flag 0 count.
+    axis
+        Energies at which it was measured, or any that could be.
+    threshold
+        Factor by which errors may grow.
+    max_pixels
+        Spectra that are looked at, spread evenly over those that count.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along `energy`: `kept` (bool), the smallest set found; `rank`, from 1 for the
+        energy that is given up last; `error_growth` along `energy` and `quantity`
+        ("edge energy" and the area of each peak over the jump), the factor by which
+        errors grow if energies up to this rank are kept (NaN where these are too few to
+        fit), root mean square over the spectra.
+
+    Raises
+    ------
+    ArgumentError
+        If `axis` holds no more energies than the model has free parameters.
+    DataError
+        If no spectrum was fitted well.
+
+    Examples
+    --------
+    >>> few = maps.xanes.sparse_energies(axis=stack.energy, threshold=1.5)
+    >>> few.energy.values[few.kept.values]
+    """
+    from batteryxr.xanes.kernels.information import give_up
+
+    model, told = fitted_model(result, caller="sparse_energies")
+    x = np.sort(np.asarray(axis, dtype=float).ravel())
+    values, free = _spectra(result, model, max_pixels)
+    if x.size <= free.sum() or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
+        raise ArgumentError(
+            "axis", x.size, f"more than {int(free.sum())} different energies"
+        )
+    scaled = (x - told["baseline_centre"]) / told["baseline_scale"]
+    slopes = _slopes(x, scaled, values, model)[:, :, free]
+    names, gradients = _gradients(values, model, result)
+    order, growth = give_up(slopes, gradients[:, :, free], int(free.sum()))
+    ranks = np.arange(1, x.size + 1)
+    rank = np.empty(x.size, np.int64)
+    kept_last = [k for k in range(x.size) if k not in set(order.tolist())]
+    rank[[*order, *kept_last]] = ranks[::-1]
+    factor = np.full((x.size, len(names)), np.nan)
+    factor[x.size - np.arange(len(growth)) - 1] = growth  # by the number that is kept
+    enough = np.nonzero((factor <= threshold).all(axis=1))[0]
+    n_kept = int(enough[0]) + 1
+    dim = told["axis"]
+    columns = {
+        "kept": ((dim,), rank <= n_kept, "Energy is kept"),
+        "rank": ((dim,), rank, "Rank, the last given up first"),
+        "error_growth": ((dim, "quantity"), factor[rank - 1], "Growth of the error"),
+    }
+    coords = {
+        dim: (dim, x, attributes(dim)),
+        "quantity": ("quantity", names, {"units": "1", "long_name": "Quantity"}),
+    }
+    out = xr.Dataset(coords=coords)
+    for name, (dims, column, text) in columns.items():
+        array = xr.DataArray(column, dims=dims)
+        out[name] = label(array, name, units="1", long_name=text)
+    return inherit(out, result, n_kept=n_kept)
+
+
+def _spectra(
+    result: xr.Dataset, model: Model, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return parameters (N, n) of spectra that were fitted well, and which are free."""
+    parts = by_parameter(result, model) + by_parameter(result, model, "_error")
+    if "flag" in result:
+        parts.append(result["flag"])
+    wide = xr.broadcast(*(p.reset_coords(drop=True) for p in parts))
+    table = np.stack([p.values.ravel().astype(float) for p in wide], axis=1)
+    n = model.low.size
+    good = np.isfinite(table).all(axis=1)
+    if "flag" in result:
+        good &= table[:, -1] == 0
+    if not good.any():
+        raise DataError(
+            "result", "no spectrum was fitted with flag 0", "Look at `flag` first."
+        )
+    rows = table[good]
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    return rows[:, :n], (rows[:, n : 2 * n] > 0).any(axis=0)
+
+
+def _slopes(
+    x: np.ndarray, scaled: np.ndarray, values: np.ndarray, model: Model
+) -> np.ndarray:
+    """Return the slopes of each spectrum's model, (N, m, n)."""
+    from batteryxr.xanes.kernels.shapes import evaluate
+
+    n_rows, n = values.shape
+    out = np.empty((n_rows, n, x.size))
+    zero, left = np.zeros(x.size), np.empty(x.size)
+    for row, slopes in zip(np.ascontiguousarray(values), out, strict=True):
+        evaluate(x, scaled, zero, row, model.kinds, model.offsets, left, slopes)
+    return out.transpose(0, 2, 1)
+
+
+def _gradients(
+    values: np.ndarray, model: Model, result: xr.Dataset
+) -> tuple[list[str], np.ndarray]:
+    """Return names of what shall be known, and its gradients (N, k, n)."""
+    from batteryxr.xanes.kernels.shapes import unit_area
+
+    names, rows = [], []
+    if model.jump >= 0:
+        one = np.zeros_like(values)
+        one[:, model.jump + 1] = 1.0
+        names.append("edge energy")
+        rows.append(one)
+    labels = result["peak"].values if "peak" in result.coords else []
+    kinds = dict(zip(model.offsets.tolist(), model.kinds.tolist(), strict=True))
+    for o, name in zip(model.peak_offsets, labels, strict=True):
+        units = np.array([unit_area(kinds[o], row, o) for row in values])
+        one = np.zeros_like(values)
+        one[:, o] = units[:, 0] * values[:, o + 2]
+        one[:, o + 2] = units[:, 0] * values[:, o]
+        if units[:, 1].any():
+            one[:, o + 3] = units[:, 1] * values[:, o] * values[:, o + 2]
+        if model.jump >= 0:
+            area = units[:, 0] * values[:, o] * values[:, o + 2]
+            one[:, model.jump] = -area / values[:, model.jump]
+            names.append(f"area of {name} / jump")
+        else:
+            names.append(f"area of {name}")
+        rows.append(one)
+    return names, np.stack(rows, axis=1)
