@@ -302,7 +302,7 @@ def _weights(
         weights = before.copy()
         hals.sweep(gram, rhs, weights, rules.sweeps)
         return weights
-    return nnls.solve(gram, rhs, closure=rules.closure)
+    return nnls.solve(gram, rhs, closure=rules.closure, before=before)
 
 
 def _around_given(
@@ -390,7 +390,7 @@ def _components(
             hals.sweep(gram, rhs, rows, rules.sweeps)
         new[free] = rows
     else:
-        new[free] = nnls.solve(gram, rhs)
+        new[free] = nnls.solve(gram, rhs, before=new[free])
     return new
 
 
