@@ -189,7 +189,7 @@ def _sample(
 
     from batteryxr.nmf.kernels.sampling import run_chain
 
-    scale, normal, svd_error = normal_equations(block.values, block.v, starts.n)
+    scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
     scans = np.zeros(starts.n, dtype=bool)
     scans[: len(starts.origins)] = [kind == "scan" for kind in starts.origins]
