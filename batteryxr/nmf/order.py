@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
+from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -152,8 +152,6 @@ def _judge(
     trial: _Trial, ns: list[int], progress: bool | None
 ) -> dict[str, np.ndarray]:
     """Return all columns of the result."""
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.core.kernels.decompose import indicator, leading
     from batteryxr.nmf.kernels import alternate, crossval
 
@@ -162,7 +160,7 @@ def _judge(
     outs = [crossval.fold(len(values), values.shape[1], rng) for rng in rngs]
     rows: list[dict[str, float]] = []
     blind = np.empty((len(ns), trial.folds))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single(), ThreadPoolExecutor(allowed()) as pool:
         scores, axes = leading(values, min(values.shape))
         power = (scores**2).sum(axis=0)
         whole: Normal = (

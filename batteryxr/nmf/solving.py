@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import DataError
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
@@ -145,13 +145,11 @@ def run_starts(
     subspace
         Work in the first singular vectors: quicker, not exact.
     """
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.starts import complete
 
     refuse_rank(starts.n, len(values), "the number of patterns with data")
-    with threadpool_limits(1, "blas"):  # small products: threads only spin
+    with single():  # small products: threads only spin
         scale, data, quick, svd_error = normal_equations(values, v, starts.n)
         data = quick or data if subspace else data
         given = starts.given() / scale
@@ -185,7 +183,7 @@ def run_starts(
         stop = stopper()
         kinds = starts.kinds()
         rngs = generators(starts.seed, len(kinds))
-        with ThreadPoolExecutor(min(len(kinds), os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(len(kinds), allowed())) as pool:
             runs = list(pool.map(run, kinds, rngs))
     for r in runs:
         r.components = r.components * scale

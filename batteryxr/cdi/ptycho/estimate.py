@@ -13,6 +13,7 @@ from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.cdi.ptycho.settings import Resources, Settings
 from batteryxr.core.checks import Count, checked
+from batteryxr.core.cores import allowed
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.units import readable_bytes
 
@@ -228,7 +229,7 @@ def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
             block=resources.block,
         )
     )
-    cores = min(os.cpu_count() or 1, sizes.energies)
+    cores = min(allowed(), sizes.energies)
     fit = max(1, int(found.room // max(found.peak, 1.0)))
     workers = min(resources.workers or cores, fit, sizes.energies)
     return replace(found, workers=workers)

@@ -5,7 +5,8 @@ under closure, ``sum(w) = 1``. Block principal pivoting (Kim & Park, SIAM J. Sci
 Comput. 33, 3261, 2011) finds the passive set; for few components the inverses of
 all 2^k passive sets are tabulated, so that a column costs a few products of k x k.
 For more, the factor of a passive set is kept for the next column, and pivoting starts
-at the passive set that the column had before. Where pivoting cycles, a primal active-set method finishes (Lawson & Hanson, 1974).
+at the passive set that the column had before. Where pivoting cycles, a primal
+active-set method finishes (Lawson & Hanson, 1974).
 """
 
 from __future__ import annotations

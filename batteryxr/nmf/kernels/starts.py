@@ -6,7 +6,6 @@ import numpy as np
 
 from batteryxr.core.kernels.decompose import leading
 
-
 #: Scores (samples, r) and orthonormal axes (points, r), of `leading`.
 Span = tuple[np.ndarray, np.ndarray]
 
