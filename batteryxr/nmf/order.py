@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
     from batteryxr.nmf.solving import Block
 
+#: Patterns that tell how many components there are.
+_DRAWN = 2000
 _COLUMNS = {
     "held_out_error": "Relative error on held-out blocks",
     "held_out_error_error": "Standard error of the held-out error",
@@ -62,7 +64,7 @@ def model_order(
 ) -> xr.Dataset:
     """Show side by side what speaks for each number of components.
 
-    Reads once; a large stack by a random sample of its patterns. Decides nothing:
+    Reads once; more than 2000 patterns by a random sample of them. Decides nothing:
     where peaks shift along the series every automatic rule asks for more and more
     components. Where they do not, the held-out error, read by one standard error,
     finds the right number.
@@ -110,6 +112,7 @@ def model_order(
     starts = begin(patterns, ns[-1], None, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns) if patterns.held else sample(patterns, seed)
+    block = _drawn(block, seed)
     refuse_rank(ns[-1], min(block.values.shape) // 2, "half of the smaller dimension")
     trial = _Trial(block, rules, folds, n_starts, seed)
     columns = _judge(trial, ns, progress)
@@ -135,6 +138,17 @@ def model_order(
             "(see fit_stretched). Look at where its fall slows down.",
         )
     return result
+
+
+def _drawn(block: Block, seed: int) -> Block:
+    """Return at most `_DRAWN` patterns, drawn at random."""
+    if len(block.values) <= _DRAWN:
+        return block
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(block.values), _DRAWN, replace=False))
+    return block._replace(
+        values=block.values[rows], v=None if block.v is None else block.v[rows]
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 #: Eigenvalues below this fraction of the largest, times the size, are rounding.
 _ROUNDING = 1e-15
@@ -86,7 +86,7 @@ def from_moments(sums: Moments, n: int, most: int, centre: bool) -> Principal:
     count = int(sums.n_rows)
     mean = sums.total / max(count, 1) if centre else np.zeros_like(sums.total)
     gram = sums.gram - count * np.outer(mean, mean)
-    values, vectors = _largest(lambda q: gram @ q, len(gram), n, told(n, most))
+    values, vectors = _largest(gram, None, n, told(n, most))
     power, total = np.maximum(values, 0.0), float(np.trace(gram))
     whole = _Whole(count, centre, total, most)
     return _principal(vectors[:, :n].T, power, mean, whole)
@@ -99,7 +99,7 @@ def from_rows(block: np.ndarray, n: int, centre: bool) -> Principal:
     mean = rows.mean(axis=0) if centre and count else np.zeros(points)
     rows = rows - mean
     size = told(n, len(block))
-    values, left = _largest(lambda q: rows @ (rows.T @ q), count, n, min(size, count))
+    values, left = _largest(rows, rows.T, n, min(size, count))
     power = np.zeros(size)
     power[: values.size] = np.maximum(values, 0.0)
     axes = np.zeros((n, points))
@@ -115,22 +115,26 @@ def told(n: int, most: int) -> int:
 
 
 def _largest(
-    product: Callable[[np.ndarray], np.ndarray], size: int, n: int, listed: int
+    left: np.ndarray, right: np.ndarray | None, n: int, listed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest eigenvalues (listed,), falling, and vectors (size, >= n).
 
     Parameters
     ----------
-    product
-        Multiplies (size, any) by a symmetric matrix of no negative eigenvalue.
-    size
-        Of that matrix.
+    left, right
+        (size, any) and (any, size): their product is symmetric and has no negative
+        eigenvalue. Without `right` it is `left` itself.
     n, listed
         How many vectors and values.
     """
+
+    def product(q: np.ndarray) -> np.ndarray:
+        return np.asarray(left @ (q if right is None else right @ q))
+
+    size = len(left)
     wide = max(n, listed // 2) + 4
     if size <= WHOLE or 2 * wide * _PRODUCTS > 3 * size:
-        values, vectors = np.linalg.eigh(product(np.eye(size)))
+        values, vectors = np.linalg.eigh(left if right is None else left @ right)
         return values[::-1][:listed], vectors[:, ::-1][:, :listed]
     basis = np.empty((size, _PRODUCTS * wide))
     inner = np.zeros((_PRODUCTS * wide,) * 2)
@@ -146,10 +150,10 @@ def _largest(
             if not again:
                 inner[:last, last - wide : last] = shares
                 inner[last - wide : last, :last] = shares.T
-        new, left = np.linalg.qr(rest)
+        new, over = np.linalg.qr(rest)
         values, turn = np.linalg.eigh(inner[:last, :last])
         values, turn = values[::-1][:listed], turn[:, ::-1][:, :listed]
-        residual = np.linalg.norm(left @ turn[-wide:, :n], axis=0)
+        residual = np.linalg.norm(over @ turn[-wide:, :n], axis=0)
         limit = _DONE * np.abs(values[:n]) + 10 * _ROUNDING * values[0]
         if last >= listed and bool((residual <= limit).all()):
             break
@@ -219,8 +223,8 @@ def leading(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (rows, rank) on orthonormal axes (points, rank), not centred."""
     rows, points = x.shape
     if points <= rows:
-        _, axes = _largest(lambda q: x.T @ (x @ q), points, rank, rank)
+        _, axes = _largest(x.T, x, rank, rank)
         return x @ axes, axes
-    power, left = _largest(lambda q: x @ (x.T @ q), rows, rank, rank)
+    power, left = _largest(x, x.T, rank, rank)
     lengths = np.sqrt(np.maximum(power, 1e-300))
     return left * lengths, x.T @ (left / lengths)
