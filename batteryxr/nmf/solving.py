@@ -154,7 +154,9 @@ def run_starts(
         data = quick or data if subspace else data
         given = starts.given() / scale
         scaled = values if v is None else values / scale
-        fixed, span = rules.fixed, None if quick is None else (quick.x, quick.basis)
+        fixed, span = rules.fixed, None
+        if quick is not None and quick.basis is not None:
+            span = quick.x, quick.basis
 
         def run(kind: str, rng: np.random.Generator) -> Run:
             if kind == "given":

@@ -67,8 +67,9 @@ def _for_any_value(
     template: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]
 ) -> Any:
     """Return what a kernel is called by in another one, for the types of its values."""
-    plain = {name: types.unliteral(kind) for name, kind in kws.items()}
-    return template(tuple(types.unliteral(kind) for kind in args), plain)
+    plain: Any = types.unliteral  # which numba gives no type
+    kinds = tuple(plain(kind) for kind in args)
+    return template(kinds, {name: plain(kind) for name, kind in kws.items()})
 
 
 @functools.cache
@@ -98,7 +99,7 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled, or warn where its folder is full or shut."""
         try:
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[misc]
         except OSError:
             _tell_unkept()
 

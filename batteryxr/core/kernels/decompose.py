@@ -163,7 +163,7 @@ def _largest(
 class _Whole(NamedTuple):
     """Rows without gaps, if their mean was taken out, sum of squares, most powers."""
 
-    count: int
+    rows: int
     centre: bool
     total: float
     most: int
@@ -175,7 +175,7 @@ def _principal(
     """Give the axes their signs and the powers their meaning."""
     # An eigenvector has no sign of its own.
     up = axes.max(axis=1) >= -axes.min(axis=1)
-    count = whole.count
+    count = whole.rows
     free = max(count - whole.centre, 1)
     most = min(free, whole.most)
     marks = np.full(power.size, np.nan)

@@ -38,7 +38,7 @@ class _Room(NamedTuple):
     """
 
     lower: np.ndarray
-    held: np.ndarray
+    held: Line[bool]
     z: np.ndarray
     ones: np.ndarray
     w: np.ndarray
