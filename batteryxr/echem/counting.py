@@ -11,8 +11,8 @@ import numpy as np
 from batteryxr.core import bounds
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import Bounds, check_fields
-from batteryxr.core.cores import allowed
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators

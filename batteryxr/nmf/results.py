@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
-from batteryxr.core.cores import single
+from batteryxr.core.kernels.cores import single
 from batteryxr.core.model import label
 from batteryxr.nmf.phases.measured import told
 from batteryxr.nmf.starting import ORIGINS

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
 from batteryxr.nmf.data import refuse_errors

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.blocks import is_lazy
-from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import bar
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.data import refuse_errors

@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import Bounds
-from batteryxr.core.cores import allowed, single
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded

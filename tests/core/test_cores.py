@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batteryxr.core import cores
+from batteryxr.core.kernels import cores
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from batteryxr.cdi.ptycho.frames import counts_type
 from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.cdi.ptycho.settings import Resources, Settings
 from batteryxr.core.checks import Count, checked
-from batteryxr.core.cores import allowed
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from batteryxr.core.cores import allowed
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.kernels.cores import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.cores import allowed
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
     ACTIVE,

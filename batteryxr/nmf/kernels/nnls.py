@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable, Ints, Line
 
 
-class _Room(NamedTuple):
+class _Work(NamedTuple):
     """Arrays that a column is solved in.
 
     Parameters
@@ -167,7 +167,7 @@ def _solve_strip(
     w, c = np.empty(k), np.empty(k)
     passive: Line[bool] = np.zeros(k, dtype=np.bool_)
     held: Line[bool] = np.zeros(k, dtype=np.bool_)
-    room = _Room(np.empty((k, k)), held, np.empty(k), np.empty(k), w)
+    room = _Work(np.empty((k, k)), held, np.empty(k), np.empty(k), w)
     for p in range(first, last):
         mask = 0
         for j in range(k):
@@ -268,7 +268,7 @@ def _solve_each(
     lower = np.empty((k, k))
     passive: Line[bool] = np.zeros(k, dtype=np.bool_)
     held: Line[bool] = np.zeros(k, dtype=np.bool_)
-    room = _Room(lower, held, z, ones, w)
+    room = _Work(lower, held, z, ones, w)
     own = len(grams) == q
     ridge = _ridge(grams[0])
     for p in range(q):
@@ -296,7 +296,7 @@ def _settle(
     closure: bool,
     ridge: float,
     passive: Line[bool],
-    room: _Room,
+    room: _Work,
 ) -> bool:
     """Pivot in blocks from a passive set to `room.w`; False where it does not end."""
     k = len(c)
@@ -356,7 +356,7 @@ def _active_set(
     closure: bool,
     ridge: float,
     passive: Line[bool],
-    room: _Room,
+    room: _Work,
 ) -> None:
     """Solve one column from a vertex, one constraint at a time: always ends."""
     k = len(c)
@@ -437,7 +437,7 @@ def _on_passive(
     passive: Line[bool],
     ridge: float,
     closure: bool,
-    room: _Room,
+    room: _Work,
 ) -> None:
     """Fill `room.z` with the least-squares answer on the passive set, zero elsewhere.
 

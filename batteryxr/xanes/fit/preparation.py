@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks, bounds
-from batteryxr.core.cores import allowed
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.xanes.fit.noise import survey
 from batteryxr.xanes.fit.result import Fitted, label_fit, start_values
 from batteryxr.xanes.fit.terms import Multistart, compile_model
