@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.checks import Positive, check_fields
+from batteryxr.core.bounds.kinds import LatticeAngle, LatticeLength  # noqa: TC001 - checked
+from batteryxr.core.checks import check_fields
 from batteryxr.core.crystals import lattice
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
@@ -62,7 +63,7 @@ class Cell:
         "cubic", "tetragonal", "hexagonal" (trigonal too, on hexagonal axes),
         "orthorhombic", "monoclinic" (unique axis b) or "triclinic".
     a, b, c
-        Lengths in Angstrom; `b` and `c` as `a` where they are left out.
+        Lengths in Angstrom; `b` and `c` are left out where the system makes them `a`.
     alpha, beta, gamma
         Angles in degrees; 120 for `gamma` of a hexagonal lattice is known.
     centring
@@ -75,17 +76,21 @@ class Cell:
     """
 
     system: System
-    a: Positive
-    b: Positive | None = None
-    c: Positive | None = None
-    alpha: Positive = 90.0
-    beta: Positive = 90.0
-    gamma: Positive = 90.0
+    a: LatticeLength
+    b: LatticeLength | None = None
+    c: LatticeLength | None = None
+    alpha: LatticeAngle = 90.0
+    beta: LatticeAngle = 90.0
+    gamma: LatticeAngle = 90.0
     centring: Centring = "P"
 
     def __post_init__(self) -> None:
         check_fields(self)
         free, b = FREE[self.system], self.b or self.a
+        for name in ("b", "c"):
+            if name in free and getattr(self, name) is None:
+                words = f"its length (Angstrom): a {self.system} lattice has its own"
+                raise ArgumentError(name, None, words)
         if "b" not in free and abs(b - self.a) > _EQUAL * self.a:
             raise ArgumentError("b", self.b, f"a of a {self.system} lattice, or None")
         if self.system == "cubic" and self.c not in (None, self.a):
