@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from batteryxr.cdi.plans import planned
+from batteryxr.cdi.plans import can_be_kept, planned
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
@@ -38,8 +38,8 @@ class Fourier:
     workers
         Threads for one transform of a NumPy array.
     repeatable
-        Give the same bits without what was measured before: FFTW must not measure
-        then. Small images lose nothing by it; volumes take up to five times as long.
+        Give the same bits in every process: FFTW measures only where what it measured
+        can be kept, and scipy transforms what it is quicker at, or what cannot be kept.
     """
 
     def __init__(
@@ -126,7 +126,11 @@ def _pyfftw() -> Any:
     return pyfftw
 
 
-@functools.cache
+#: Lengths that FFTW does well without measuring, and those that scipy does better.
+_SHORT, _LONG = 40, 640
+
+
+@functools.lru_cache(maxsize=32)  # each holds an array
 def _fftw(
     shape: tuple[int, ...],
     axes: tuple[int, ...],
@@ -148,13 +152,22 @@ def _fftw(
                 axes=axes,
                 direction=direction,
                 threads=workers,
-                flags=("FFTW_ESTIMATE" if repeatable else "FFTW_MEASURE",),
+                flags=("FFTW_MEASURE" if measured else "FFTW_ESTIMATE",),
             )
             for direction in ("FFTW_FORWARD", "FFTW_BACKWARD")
         ]
 
+    longest = max(shape[a] for a in axes)
+    measured = not repeatable or (longest > _SHORT and can_be_kept())
+    if repeatable and (longest > _LONG or (longest > _SHORT and not measured)):
+        return None
     with _PLANNING:
+        others = pyfftw.export_wisdom()
         pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
-        if repeatable:
-            return plan()
-        return planned(pyfftw, f"{shape}{axes}{workers}", plan)
+        try:
+            if not measured:
+                return plan()
+            return planned(pyfftw, f"{shape}{axes}{workers}", plan)
+        finally:
+            pyfftw.forget_wisdom()
+            pyfftw.import_wisdom(others)

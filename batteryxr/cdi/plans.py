@@ -61,6 +61,16 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
     return plans
 
 
+def can_be_kept() -> bool:
+    """Return whether there is a folder that plans can be kept in."""
+    for folder in _folders():
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return True
+    return False
+
+
 def _build(pyfftw: Any) -> str:
     """Return what tells this FFTW from others: what it writes when it knows nothing.
 

@@ -57,8 +57,9 @@ def principal_components(
         ``components`` (component, signal), orthonormal, their value of largest modulus
         positive; ``scores`` (..., component); ``explained_variance`` and
         ``explained_variance_ratio`` (component); ``mean`` (signal), zero where nothing
-        was subtracted; ``eigenvalue`` and ``indicator`` of every component that there
-        can be (eigenvalue_number); ``n_patterns``, how many were complete.
+        was subtracted; ``eigenvalue`` and ``indicator`` (eigenvalue_number) of every
+        component that there can be, or of the first 20 where there are more than 300;
+        ``n_patterns``, how many were complete.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def _computed(
 ) -> dict[str, xr.DataArray]:
     """Read once, and decide how many components there are."""
     points = patterns.sizes[signal]
-    size = most if n is None else n
+    size = min(most, MOST) if n is None else n
     if patterns.size < points * points:
         rows = np.concatenate(list(stream_rows(patterns, signal)))
         found = kernel.from_rows(rows, size, centre)
@@ -111,6 +112,7 @@ def _computed(
         "indicator": xr.DataArray(found.indicator[:limit], dims=NUMBER),
         "mean": xr.DataArray(found.mean, dims=signal),
         "count": xr.DataArray(count),
+        "total": xr.DataArray(found.total),
     }
 
 
@@ -136,15 +138,15 @@ def _built(
         task,
         *inputs,
         core_dims=core,
-        output_dims=[["component", signal], [NUMBER], [NUMBER], [signal], []],
-        output_sizes={"component": n, NUMBER: most},
-        dtypes=[*[np.float64] * 4, np.int64],
+        output_dims=[["component", signal], [NUMBER], [NUMBER], [signal], [], []],
+        output_sizes={"component": n, NUMBER: kernel.told(n, most)},
+        dtypes=[*[np.float64] * 4, np.int64, np.float64],
         caller="pca",
         n=n,
         most=most,
         centre=centre,
     )
-    names = ("axes", "variance", "indicator", "mean", "count")
+    names = ("axes", "variance", "indicator", "mean", "count", "total")
     return dict(zip(names, outputs, strict=True))
 
 
@@ -202,7 +204,7 @@ def _labelled(
         "scores": (scores, units, "Score"),
         "explained_variance": (explained, square, "Variance explained"),
         "explained_variance_ratio": (
-            explained / variance.sum(),
+            explained / parts["total"],
             "1",
             "Fraction of the variance explained",
         ),

@@ -12,6 +12,7 @@ from batteryxr.core import bounds
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
         return switching.none()
     if not whole.counter.size:
         return switching.resolve(switching.gather(whole, turns, 0, rule), rule)
-    share = -(-size // segments.threads())
+    share = -(-size // allowed())
     pieces = [
         (whole, a, min(a + share, size), rule, size) for a in range(0, size, share)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -198,15 +198,13 @@ def _sample(
     progress: bool | None,
 ) -> _Chains:
     """Run all chains on data without gaps; `known` tells that their noise is 1."""
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels.sampling import run_chain
 
-    scale, normal, svd_error = normal_equations(block.values, block.v, starts.n)
+    scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
     scans = np.zeros(starts.n, dtype=bool)
     scans[: len(starts.origins)] = [kind == "scan" for kind in starts.origins]
-    with threadpool_limits(1, "blas"):
+    with single():
         noise = (
             1.0 if known else _noise(block, normal, begun[-1][0], rules, scans=scans)
         )
@@ -278,7 +276,7 @@ def _side_by_side(
 
     total = len(tasks) * sweeps
     with (
-        ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(len(tasks), allowed())) as pool,
         bar(None, "Sampling", total=total, progress=progress) as shown,
     ):
         futures = [pool.submit(one, i) for i in range(len(tasks))]

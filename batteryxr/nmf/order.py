@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
     from batteryxr.nmf.solving import Block
 
+#: Patterns that tell how many components there are.
+_DRAWN = 2000
 _COLUMNS = {
     "held_out_error": "Relative error on held-out blocks",
     "held_out_error_error": "Standard error of the held-out error",
@@ -62,7 +64,7 @@ def model_order(
 ) -> xr.Dataset:
     """Show side by side what speaks for each number of components.
 
-    Reads once; a large stack by a random sample of its patterns. Decides nothing:
+    Reads once; more than 2000 patterns by a random sample of them. Decides nothing:
     where peaks shift along the series every automatic rule asks for more and more
     components. Where they do not, the held-out error, read by one standard error,
     finds the right number.
@@ -110,6 +112,7 @@ def model_order(
     starts = begin(patterns, ns[-1], None, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns) if patterns.held else sample(patterns, seed)
+    block = _drawn(block, seed)
     refuse_rank(ns[-1], min(block.values.shape) // 2, "half of the smaller dimension")
     trial = _Trial(block, rules, folds, n_starts, seed)
     columns = _judge(trial, ns, progress)
@@ -137,6 +140,17 @@ def model_order(
     return result
 
 
+def _drawn(block: Block, seed: int) -> Block:
+    """Return at most `_DRAWN` patterns, drawn at random."""
+    if len(block.values) <= _DRAWN:
+        return block
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(block.values), _DRAWN, replace=False))
+    return block._replace(
+        values=block.values[rows], v=None if block.v is None else block.v[rows]
+    )
+
+
 @dataclass(frozen=True)
 class _Trial:
     """What is tried with each number of components."""
@@ -152,8 +166,6 @@ def _judge(
     trial: _Trial, ns: list[int], progress: bool | None
 ) -> dict[str, np.ndarray]:
     """Return all columns of the result."""
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.core.kernels.decompose import indicator, leading
     from batteryxr.nmf.kernels import alternate, crossval
 
@@ -162,7 +174,7 @@ def _judge(
     outs = [crossval.fold(len(values), values.shape[1], rng) for rng in rngs]
     rows: list[dict[str, float]] = []
     blind = np.empty((len(ns), trial.folds))
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with single(), ThreadPoolExecutor(allowed()) as pool:
         scores, axes = leading(values, min(values.shape))
         power = (scores**2).sum(axis=0)
         whole: Normal = (

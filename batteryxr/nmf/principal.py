@@ -56,7 +56,9 @@ def pca(
         value positive; ``scores`` (sample, component); ``explained_variance`` and
         ``explained_variance_ratio`` (component); ``mean`` (signal), zero if not
         subtracted; and along ``eigenvalue_number`` ``eigenvalue`` and Malinowski's
-        ``indicator`` for all.
+        ``indicator`` for all, or the first 20 where there are more than 300. Of so
+        large data components that lie within the noise are found to a few per cent of
+        their variance, those that stand out of it to rounding.
 
     Notes
     -----

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
+from batteryxr.core.kernels.cores import single
 from batteryxr.core.model import label
 from batteryxr.nmf.phases.measured import told
 from batteryxr.nmf.starting import ORIGINS
@@ -265,8 +266,6 @@ def _unmix_block(
     shift: np.ndarray | None,
 ) -> tuple[np.ndarray, ...]:
     """Unmix (..., points) and summarise each pattern."""
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels.passes import unmix
 
     samples = x.shape[:-1]
@@ -276,7 +275,7 @@ def _unmix_block(
         rows[:, missing] = np.nan
     if errors is not None:
         sigma = np.broadcast_to(errors, x.shape).reshape(rows.shape)
-    with threadpool_limits(1, "blas"):
+    with single():
         u = unmix(rows, components, closure=closure, sigma=sigma, shift=shift)
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = np.sqrt(u.misfit / u.count)

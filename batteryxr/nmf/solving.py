@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import stopper
 from batteryxr.core.seeds import generators
 from batteryxr.nmf.data import refuse_errors
@@ -20,7 +20,7 @@ from batteryxr.nmf.starting import refuse_rank
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Normal, Plain, Rules, Run
     from batteryxr.nmf.starting import Starts
 
 #: Starts whose error is within this factor of the best are called as good.
@@ -31,6 +31,8 @@ EQUAL = 1.0001
 NEAREST = 1.001
 #: Of so many free components all orders are tried against known weights.
 _ORDERED = 5
+#: Of more values the alternations begin within the leading components.
+_LARGE = 200_000
 #: Images are binned down to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
 
@@ -143,39 +145,57 @@ def run_starts(
     subspace
         Work in the first singular vectors: quicker, not exact.
     """
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.starts import complete
 
     refuse_rank(starts.n, len(values), "the number of patterns with data")
-    with threadpool_limits(1, "blas"):  # small products: threads only spin
-        scale, data, svd_error = normal_equations(values, v, starts.n, subspace)
+    with single():  # small products: threads only spin
+        scale, data, quick, svd_error = normal_equations(values, v, starts.n)
+        data = quick or data if subspace else data
         given = starts.given() / scale
-        scaled = values / scale
-        fixed = rules.fixed
+        scaled = values if v is None else values / scale
+        fixed, span = rules.fixed, None
+        if quick is not None and quick.basis is not None:
+            span = quick.x, quick.basis
 
         def run(kind: str, rng: np.random.Generator) -> Run:
             if kind == "given":
                 start = np.maximum(np.asarray(starts.first) / scale, 0.0)
                 start[fixed] = given[fixed]
             else:
-                start = complete(scaled, fixed, given, kind, rng)
+                start = complete(scaled, fixed, given, kind, rng, span=span)
             if rules.given is not None and kind != "given":
                 start = _arranged(start, data, rules)
             weights = None
             if rules.solver == "coordinate" and not rules.closure:
                 weights = _first_weights(rules, data, scaled, start, kind=kind)
-            return alternate.factorise(data, start, rules, weights=weights, stop=stop)
+            if quick is None or subspace or not _is_long(values, starts.n, rules):
+                return alternate.factorise(
+                    data, start, rules, weights=weights, stop=stop
+                )
+            near = alternate.factorise(quick, start, rules, stop=stop)
+            left = max(rules.max_iter - near.n_iter, 1)
+            brief = replace(rules, patience=3, max_iter=left)
+            found = alternate.factorise(
+                data, near.components, brief, weights=near.weights, stop=stop
+            )
+            found.n_iter += near.n_iter
+            return found
 
         stop = stopper()
         kinds = starts.kinds()
         rngs = generators(starts.seed, len(kinds))
-        with ThreadPoolExecutor(min(len(kinds), os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(len(kinds), allowed())) as pool:
             runs = list(pool.map(run, kinds, rngs))
     for r in runs:
         r.components = r.components * scale
     return compare_runs(runs, svd_error, rules)
+
+
+def _is_long(values: np.ndarray, n: int, rules: Rules) -> bool:
+    """Return whether a start is worth running within the leading components first."""
+    large = values.size > _LARGE and 8 * (n + 3) < min(values.shape)
+    return large and not rules.sweeps
 
 
 def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
@@ -206,9 +226,13 @@ def _first_weights(
 
 
 def normal_equations(
-    values: np.ndarray, v: np.ndarray | None, n: int, subspace: bool = False
-) -> tuple[np.ndarray, Normal, float]:
-    """Return the scale of each point, the normal equations, and the SVD's error."""
+    values: np.ndarray, v: np.ndarray | None, n: int
+) -> tuple[np.ndarray, Normal, Plain | None, float]:
+    """Return the scale of each point, the normal equations, and the SVD's error.
+
+    Third are the equations within the leading components, None where values weigh
+    differently.
+    """
     from batteryxr.core.kernels.decompose import leading
     from batteryxr.nmf.kernels import alternate
 
@@ -218,7 +242,7 @@ def normal_equations(
         one = 1.0 / np.sqrt(v[0])
         values, v = values / one, None
     if v is not None:
-        return one, alternate.Weighted(values, v), np.nan
+        return one, alternate.Weighted(values, v), None, np.nan
     total = alternate.square_sum(values)
     scores, axes = leading(values, min(n + 3, *values.shape))
     power = (scores**2).sum(axis=0)
@@ -227,10 +251,8 @@ def normal_equations(
     if rank < min(n + 3, *values.shape):
         refuse_rank(n, rank, "the rank of the data")
     svd_error = float(np.sqrt(left / total)) if total > 0 else 0.0
-    if subspace:
-        mean = float(values.mean())
-        return one, alternate.Plain(scores, axes, total, mean), svd_error
-    return one, alternate.Plain(values, total=total), svd_error
+    whole = alternate.Plain(values, total=total)
+    return one, whole, alternate.Plain(scores, axes, total, whole.mean), svd_error
 
 
 def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:

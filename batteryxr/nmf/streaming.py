@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import bar
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.data import refuse_errors
@@ -88,8 +88,6 @@ def full_pass(
 
     With `misfit` also what the components leave of the patterns.
     """
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels.passes import gather
 
     known = np.nan_to_num(components)
@@ -97,7 +95,7 @@ def full_pass(
     def one(x: np.ndarray, sigma: np.ndarray | None, tile: Tile) -> Sums:
         return gather(x, known, closure=closure, sigma=sigma, misfit=misfit)
 
-    with threadpool_limits(1, "blas"):
+    with single():
         total = None
         for part in over_tiles(patterns, one):
             total = part if total is None else total + part
@@ -189,7 +187,7 @@ def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
 
     `x` is (samples, points); `sigma` None, (points,) or (samples, points).
     """
-    workers = min(os.cpu_count() or 1, 4)
+    workers = min(allowed(), 4)
 
     def job(tile: Tile) -> Any:
         x = np.asarray(patterns.data.isel(tile).data).reshape(-1, patterns.n_points)

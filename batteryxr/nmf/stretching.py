@@ -8,7 +8,6 @@ pattern and has, besides its ratio, one stretch per scan.
 from __future__ import annotations
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
@@ -171,13 +171,11 @@ def _search(
     progress: bool | None,
 ) -> Stretched:
     """Start from several drifts, follow the most promising, return the best."""
-    from threadpoolctl import threadpool_limits
-
     from batteryxr.nmf.kernels import stretch
 
     with (
-        threadpool_limits(1, "blas"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        single(),
+        ThreadPoolExecutor(allowed()) as pool,
         bar(None, "Trying drifts", total=len(starts) + 7, progress=progress) as shown,
     ):
 

@@ -19,7 +19,7 @@ from batteryxr.cdi.fourier import Fourier, empty
 def work(seed):
     rng = np.random.default_rng(seed)
     for _ in range(100):
-        n = int(rng.integers(20, 90))
+        n = int(rng.integers(20, 50))
         field = empty((3, n, n), np.zeros(1))
         field[...] = 1.0
         fourier = Fourier(field, axes=(-2, -1), repeatable=True)
@@ -89,6 +89,37 @@ def test_every_process_has_the_same_bits(tmp_path):
     kept.write_bytes(wisdom[: len(wisdom) // 2])
     run()
     assert kept.read_bytes().count(b"(") == kept.read_bytes().count(b")") > 1
+
+
+def _lines(wisdom: tuple[bytes, ...]) -> list[list[bytes]]:
+    """Return what FFTW knows, whose order is none."""
+    return [sorted(part.splitlines()) for part in wisdom]
+
+
+def test_what_the_user_measured_stays():
+    pyfftw = pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
+    own = pyfftw.empty_aligned((30, 34), "complex64")
+    pyfftw.FFTW(own, own, axes=(0, 1), flags=("FFTW_MEASURE",))
+    before = _lines(pyfftw.export_wisdom())
+    for shape in ((3, 46, 52), (3, 20, 22)):
+        Fourier(empty(shape, np.zeros(1)), axes=(-2, -1), repeatable=True)
+    assert _lines(pyfftw.export_wisdom()) == before
+
+
+def test_without_a_folder_the_bits_are_those_of_scipy(tmp_path, monkeypatch):
+    pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
+    import scipy.fft
+
+    from batteryxr.cdi import plans
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(plans.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    rng = np.random.default_rng(0)
+    field = rng.standard_normal((2, 54, 62)).astype(np.complex64)
+    fourier = Fourier(field, axes=(-2, -1), repeatable=True)
+    expected = scipy.fft.fft2(field)
+    np.testing.assert_array_equal(fourier.forward(field.copy()), expected)
 
 
 class Told:

@@ -81,6 +81,56 @@ def test_what_a_kernel_calls_and_is_passed_may_change(package):
     assert done.stdout.split() == ["8.0", "0", "8.0", "1", "14.0", "0"]
 
 
+#: A loop hands a number on that began as a literal.
+LOOP = """
+import warnings
+from batteryxr.core.kernels.compiling import njit
+
+@njit(cache=True)
+def one_more(value):
+    return value + 1
+
+@njit(cache=True)
+def count(n):
+    value = 0
+    for _ in range(n):
+        value = one_more(value)
+    return value
+"""
+READ_ONLY = """
+import warnings
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    from batteryxr import loop
+    print(loop.count(3), len(loop.one_more.signatures), len(told))
+print(told[0].message if told else "", told[0].filename if told else "")
+"""
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_one_signature_and_one_warning_where_nothing_can_be_kept(package, shut):
+    (package / "loop.py").write_text(LOOP)
+    shutil.copy(ROOT / "core" / "errors.py", package / "core")
+    environment = os.environ | {
+        "PYTHONPATH": str(package.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    environment.pop("NUMBA_CACHE_DIR", None)
+    if shut:  # a file where numba wants its folder: also root cannot write there
+        (package / "__pycache__").touch()
+        environment |= {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", READ_ONLY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["3", "1", str(int(shut))]
+    assert ("NUMBA_CACHE_DIR" in done.stdout) == shut
+
+
 def test_which_files_count(tmp_path):
     (tmp_path / "a").mkdir()
     texts = {

@@ -49,6 +49,16 @@ def test_own_gram_for_each_column_gives_the_same(closure, k):
     np.testing.assert_allclose(own, shared, atol=1e-9)
 
 
+@pytest.mark.parametrize("closure", [False, True])
+def test_where_pivoting_begins_does_not_matter(closure):
+    _, _, gram, rhs = problem(5, 12)
+    answer = nnls.solve(gram, rhs, closure=closure)
+    rng = np.random.default_rng(0)
+    for before in (answer, np.zeros_like(rhs), rng.random(rhs.shape) - 0.5):
+        again = nnls.solve(gram, rhs, closure=closure, before=before)
+        np.testing.assert_allclose(again, answer, atol=1e-10)
+
+
 def test_two_equal_components_still_solve():
     basis = np.random.default_rng(0).random((20, 3))
     basis[:, 2] = basis[:, 1]

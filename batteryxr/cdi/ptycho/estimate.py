@@ -16,6 +16,7 @@ from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.cdi.ptycho.settings import Resources, Settings
 from batteryxr.core.checks import Count, checked
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
             block=resources.block,
         )
     )
-    cores = min(os.cpu_count() or 1, sizes.energies)
+    cores = min(allowed(), sizes.energies)
     fit = max(1, int(found.room // max(found.peak, 1.0)))
     workers = min(resources.workers or cores, fit, sizes.energies)
     return replace(found, workers=workers)

@@ -4,6 +4,9 @@ numba keeps a compiled function until its own file changes. But a kernel also co
 of what it calls in other files, and of the named tuples that it is passed: after an
 upgrade an old kernel would go on working with the old functions, or numba would stop
 at a tuple that has another name now. Here the sources of all of them count.
+
+numba compiles a kernel twice where a loop hands it a number that began as a literal:
+once for that literal, for types that it gives up a moment later. Here it is once.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
+from numba.core import types
 from numba.core.caching import FunctionCache
 
 if TYPE_CHECKING:
@@ -44,11 +48,41 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
 
     def compiled(function: Function) -> Function:
         dispatcher: Any = numba.njit(**options)(function)
-        if cache and hasattr(dispatcher, "_cache"):  # none where numba is turned off
-            dispatcher._cache = _Cache(function)
+        if not hasattr(dispatcher, "_cache"):  # none where numba is turned off
+            return dispatcher
+        dispatcher.get_call_template = functools.partial(
+            _for_any_value, dispatcher.get_call_template
+        )
+        if cache:
+            try:
+                dispatcher._cache = _Cache(function)
+            except RuntimeError:  # numba found no folder that can be written
+                _tell_unkept()
         return dispatcher
 
     return compiled
+
+
+def _for_any_value(
+    template: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]
+) -> Any:
+    """Return what a kernel is called by in another one, for the types of its values."""
+    plain: Any = types.unliteral  # which numba gives no type
+    kinds = tuple(plain(kind) for kind in args)
+    return template(kinds, {name: plain(kind) for name, kind in kws.items()})
+
+
+@functools.cache
+def _tell_unkept() -> None:
+    """Warn, once, that nothing is kept."""
+    from batteryxr.core.errors import warn_quality
+
+    warn_quality(
+        "compiled functions cannot be kept, since neither the folder of batteryxr nor "
+        "a folder in your home can be written: every session compiles them anew, which "
+        "takes seconds. Set the environment variable NUMBA_CACHE_DIR to a folder that "
+        "can be written."
+    )
 
 
 class _Cache(FunctionCache):
@@ -61,6 +95,13 @@ class _Cache(FunctionCache):
         super().__init__(function)
         code = function.__code__.co_filename
         self._cache_file._version = f"{numba.__version__} {sources(code, _ROOT)}"
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, or warn where its folder is full or shut."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[misc]
+        except OSError:
+            _tell_unkept()
 
 
 def sources(file: str, root: Path) -> str:

@@ -1,4 +1,10 @@
-"""Principal components of the rows of a matrix, by the smaller of its two Grams."""
+"""Principal components of the rows of a matrix, by the smaller of its two Grams.
+
+Of a large matrix only the leading ones are found, by block Lanczos with full
+reorthogonalisation (Golub & Underwood, in Mathematical Software III, 361, 1977), and
+no Gram is formed: what stands out of the noise to rounding, what lies within it to a
+few per cent of its variance.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,14 @@ if TYPE_CHECKING:
 
 #: Eigenvalues below this fraction of the largest, times the size, are rounding.
 _ROUNDING = 1e-15
+#: Up to this size all eigenvalues are found, above the leading ones.
+WHOLE = 300
+#: Eigenvalues that are told at least.
+_TOLD = 20
+#: Products with the matrix until what lies within noise is left as it is.
+_PRODUCTS = 10
+#: Residual of a vector that is done, relative to its eigenvalue.
+_DONE = 1e-7
 
 
 class Principal(NamedTuple):
@@ -22,13 +36,16 @@ class Principal(NamedTuple):
         (n, points) orthonormal, the value of largest modulus positive; zero where
         the rows have no such component.
     variance
-        (most,) mean square along every component that there can be, falling.
+        (told,) mean square along a component, falling; of all that there can be, or of
+        the first of many.
     indicator
-        (most,) Malinowski's indicator function.
+        (told,) Malinowski's indicator function.
     mean
         (points,) what was subtracted.
     n_rows
         Number of rows without gaps.
+    total
+        Mean square along all components.
     """
 
     axes: np.ndarray
@@ -36,6 +53,7 @@ class Principal(NamedTuple):
     indicator: np.ndarray
     mean: np.ndarray
     n_rows: np.ndarray
+    total: np.ndarray
 
 
 class Moments(NamedTuple):
@@ -67,9 +85,11 @@ def from_moments(sums: Moments, n: int, most: int, centre: bool) -> Principal:
     """Return `n` components from the sums over all rows; `most` there can be."""
     count = int(sums.n_rows)
     mean = sums.total / max(count, 1) if centre else np.zeros_like(sums.total)
-    values, vectors = np.linalg.eigh(sums.gram - count * np.outer(mean, mean))
-    power = np.maximum(values[::-1][:most], 0.0)
-    return _principal(vectors[:, ::-1][:, :n].T, power, mean, count, centre)
+    gram = sums.gram - count * np.outer(mean, mean)
+    values, vectors = _largest(gram, None, n, told(n, most))
+    power, total = np.maximum(values, 0.0), float(np.trace(gram))
+    whole = _Whole(count, centre, total, most)
+    return _principal(vectors[:, :n].T, power, mean, whole)
 
 
 def from_rows(block: np.ndarray, n: int, centre: bool) -> Principal:
@@ -78,47 +98,124 @@ def from_rows(block: np.ndarray, n: int, centre: bool) -> Principal:
     count, points = rows.shape
     mean = rows.mean(axis=0) if centre and count else np.zeros(points)
     rows = rows - mean
-    values, left = np.linalg.eigh(rows @ rows.T)
-    power = np.zeros(len(block))
-    power[:count] = np.maximum(values[::-1], 0.0)
+    size = told(n, len(block))
+    values, left = _largest(rows, rows.T, n, min(size, count))
+    power = np.zeros(size)
+    power[: values.size] = np.maximum(values, 0.0)
     axes = np.zeros((n, points))
     there = int((power[:n] > _ROUNDING * points * power.max(initial=0.0)).sum())
-    axes[:there] = (left[:, ::-1][:, :there] / np.sqrt(power[:there])).T @ rows
-    return _principal(axes, power, mean, count, centre)
+    axes[:there] = (left[:, :there] / np.sqrt(power[:there])).T @ rows
+    whole = _Whole(count, centre, float(np.vdot(rows, rows)), len(block))
+    return _principal(axes, power, mean, whole)
+
+
+def told(n: int, most: int) -> int:
+    """Return how many eigenvalues are told of `most` where `n` vectors are wanted."""
+    return most if most <= WHOLE else max(n, _TOLD)
+
+
+def _largest(
+    left: np.ndarray, right: np.ndarray | None, n: int, listed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues (listed,), falling, and vectors (size, >= n).
+
+    Parameters
+    ----------
+    left, right
+        (size, any) and (any, size): their product is symmetric and has no negative
+        eigenvalue. Without `right` it is `left` itself.
+    n, listed
+        How many vectors and values.
+    """
+
+    def product(q: np.ndarray) -> np.ndarray:
+        return np.asarray(left @ (q if right is None else right @ q))
+
+    size = len(left)
+    wide = max(n, listed // 2) + 4
+    if size <= WHOLE or 2 * wide * _PRODUCTS > 3 * size:
+        values, vectors = np.linalg.eigh(left if right is None else left @ right)
+        return values[::-1][:listed], vectors[:, ::-1][:, :listed]
+    basis = np.empty((size, _PRODUCTS * wide))
+    inner = np.zeros((_PRODUCTS * wide,) * 2)
+    start = np.random.default_rng(0).normal(size=(size, wide))
+    new = np.linalg.qr(product(start))[0]
+    for last in range(wide, _PRODUCTS * wide + 1, wide):
+        basis[:, last - wide : last] = new
+        found = basis[:, :last]
+        rest = product(new)
+        for again in (False, True):
+            shares = found.T @ rest
+            rest -= found @ shares
+            if not again:
+                inner[:last, last - wide : last] = shares
+                inner[last - wide : last, :last] = shares.T
+        new, over = np.linalg.qr(rest)
+        values, turn = np.linalg.eigh(inner[:last, :last])
+        values, turn = values[::-1][:listed], turn[:, ::-1][:, :listed]
+        residual = np.linalg.norm(over @ turn[-wide:, :n], axis=0)
+        limit = _DONE * np.abs(values[:n]) + 10 * _ROUNDING * values[0]
+        if last >= listed and bool((residual <= limit).all()):
+            break
+    return values, found @ turn
+
+
+class _Whole(NamedTuple):
+    """Rows without gaps, if their mean was taken out, sum of squares, most powers."""
+
+    rows: int
+    centre: bool
+    total: float
+    most: int
 
 
 def _principal(
-    axes: np.ndarray, power: np.ndarray, mean: np.ndarray, count: int, centre: bool
+    axes: np.ndarray, power: np.ndarray, mean: np.ndarray, whole: _Whole
 ) -> Principal:
     """Give the axes their signs and the powers their meaning."""
     # An eigenvector has no sign of its own.
     up = axes.max(axis=1) >= -axes.min(axis=1)
-    free = max(count - centre, 1)
-    most = min(free, power.size)
+    count = whole.rows
+    free = max(count - whole.centre, 1)
+    most = min(free, whole.most)
     marks = np.full(power.size, np.nan)
-    marks[:most] = indicator(power[:most], max(count, mean.size))
+    here = power[:most]
+    rest = most - here.size, max(whole.total - float(here.sum()), 0.0)
+    marks[: here.size] = indicator(here, max(count, mean.size), rest)
     return Principal(
         np.where(up, 1.0, -1.0)[:, None] * axes,
         power / free,
         marks,
         mean,
         np.asarray(count),
+        np.asarray(whole.total / free),
     )
 
 
-def indicator(eigenvalues: np.ndarray, longer: int) -> np.ndarray:
-    """Return Malinowski's IND for 1, 2, ... components, NaN for the last.
+def indicator(
+    eigenvalues: np.ndarray, longer: int, rest: tuple[int, float] = (0, 0.0)
+) -> np.ndarray:
+    """Return Malinowski's IND for 1, 2, ... components, NaN for the last of all.
 
     Real error over the square of the degrees left (Malinowski, Anal. Chem. 49, 612,
-    1977). `longer` is the larger dimension of the data, all eigenvalues are needed.
+    1977).
+
+    Parameters
+    ----------
+    eigenvalues
+        (k,) falling.
+    longer
+        The larger dimension of the data.
+    rest
+        How many smaller eigenvalues there are beside these, and their sum.
     """
-    c = len(eigenvalues)
-    n = np.arange(1, c + 1)
-    left = np.maximum(eigenvalues[::-1].cumsum()[::-1] - eigenvalues, 0.0)
+    c = len(eigenvalues) + rest[0]
+    n = np.arange(1, len(eigenvalues) + 1)
+    left = np.maximum(eigenvalues[::-1].cumsum()[::-1] - eigenvalues, 0.0) + rest[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         real_error = np.sqrt(left / (longer * (c - n)))
         out = real_error / (c - n) ** 2
-    out[-1:] = np.nan
+    out[n == c] = np.nan
     return out
 
 
@@ -126,10 +223,8 @@ def leading(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (rows, rank) on orthonormal axes (points, rank), not centred."""
     rows, points = x.shape
     if points <= rows:
-        _, axes = np.linalg.eigh(x.T @ x)
-        axes = axes[:, ::-1][:, :rank]
+        _, axes = _largest(x.T, x, rank, rank)
         return x @ axes, axes
-    power, left = np.linalg.eigh(x @ x.T)
-    power, left = power[::-1][:rank], left[:, ::-1][:, :rank]
+    power, left = _largest(x, x.T, rank, rank)
     lengths = np.sqrt(np.maximum(power, 1e-300))
     return left * lengths, x.T @ (left / lengths)

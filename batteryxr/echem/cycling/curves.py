@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.kernels.cores import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +139,7 @@ def lay_out(
         into = histogram.Curves(*(array[some] for array in out))
         histogram.curves(block, mine, deposits, making, into)
 
-    shares = _shares(halves.stop - halves.first, segments.threads())
+    shares = _shares(halves.stop - halves.first, allowed())
     segments.in_threads(share, [(some,) for some in shares])
     return out
 

@@ -9,13 +9,13 @@ bit by bit.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
     ACTIVE,
@@ -331,7 +331,7 @@ def walk_whole(
     """
     rows = record.t.size
     blocks = -(-rows // BLOCK)
-    share = max(-(-blocks // (workers or threads())), 1) * BLOCK
+    share = max(-(-blocks // (workers or allowed())), 1) * BLOCK
 
     def walk_share(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         carry = np.zeros(CARRIED)
@@ -364,7 +364,7 @@ def _largest_bits(bits: Ints, mask: int) -> int:
 
 def largest(values: np.ndarray) -> float:
     """Return the largest magnitude in an array, NaN apart; 0 where there is none."""
-    pieces = np.array_split(values, threads()) if values.size > BLOCK else [values]
+    pieces = np.array_split(values, allowed()) if values.size > BLOCK else [values]
     return max(in_threads(_largest, [(piece,) for piece in pieces]))
 
 
@@ -380,11 +380,6 @@ def _largest(values: np.ndarray) -> float:
             return found
     finite = values[np.isfinite(values)]
     return float(np.abs(finite).max()) if finite.size else 0.0
-
-
-def threads() -> int:
-    """Return how many threads this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 
 
 def in_threads(function: Any, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -17,6 +17,8 @@ from batteryxr.nmf.kernels import hals, nnls
 
 #: Alternations in which components that no sample uses get a new shape.
 _REVIVING = 50
+#: A misfit below this fraction of the sum of squares is rounding.
+_ROUNDING = 1e-14
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,8 @@ class Rules:
         (k, samples) weights that are known, NaN where they are free; or None.
     tol
         Stop when ten alternations lower the error by less than this fraction.
+    patience
+        Alternations that this is judged by: of fewer, their share of it.
     """
 
     fixed: np.ndarray
@@ -62,6 +66,7 @@ class Rules:
     max_iter: int = 1000
     tol: float = 1e-5
     given: np.ndarray | None = None
+    patience: int = 10
 
     @property
     def sweeps(self) -> int:
@@ -255,7 +260,7 @@ def factorise(
         beta = min(cap, beta * 1.05)
         cap = min(1.0, cap * 1.01)
         best, previous = new, value
-        if len(trace) > 10 and trace[-11] - value < 2 * rules.tol * abs(value):
+        if value <= _ROUNDING * data.total or _settled(trace, rules):
             converged = True
             break
     terms = data.for_weights(best)
@@ -263,6 +268,15 @@ def factorise(
     misfit = data.misfit(weights, best, data.for_components(weights))
     error = _relative(misfit, data.total)
     return Run(weights, best, error, len(trace), converged)
+
+
+def _settled(trace: list[float], rules: Rules) -> bool:
+    """Return whether the last alternations no longer lower the error."""
+    last = rules.patience
+    if len(trace) <= last:
+        return False
+    limit = 0.2 * last * rules.tol * abs(trace[-1])
+    return trace[-1 - last] - trace[-1] < limit
 
 
 def _relative(misfit: float, total: float) -> float:
@@ -302,7 +316,7 @@ def _weights(
         weights = before.copy()
         hals.sweep(gram, rhs, weights, rules.sweeps)
         return weights
-    return nnls.solve(gram, rhs, closure=rules.closure)
+    return nnls.solve(gram, rhs, closure=rules.closure, before=before)
 
 
 def _around_given(
@@ -390,7 +404,7 @@ def _components(
             hals.sweep(gram, rhs, rows, rules.sweeps)
         new[free] = rows
     else:
-        new[free] = nnls.solve(gram, rhs)
+        new[free] = nnls.solve(gram, rhs, before=new[free])
     return new
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Neighbouring points share their noise: they are left out in blocks.
 _BLOCKS = 8
+#: Samples whose pairs tell how consistent the groupings are.
+_PAIRED = 1000
 
 
 def fold(
@@ -100,13 +102,20 @@ def cophenetic(assignments: np.ndarray) -> float:
     """Return how consistently runs (runs, samples) group the samples.
 
     Correlation between the consensus of all runs and the distances of its average
-    linkage tree (Brunet et al., PNAS 101, 4164, 2004); 1 for identical groupings.
+    linkage tree (Brunet et al., PNAS 101, 4164, 2004); 1 for identical groupings. Of
+    many samples some, drawn at random: the matrix of all pairs grows with the square.
     """
     from scipy.cluster.hierarchy import cophenet, linkage
     from scipy.spatial.distance import squareform
 
-    together = np.mean([a[:, None] == a[None, :] for a in assignments], axis=0)
-    distance = squareform(1.0 - together, checks=False)
+    if assignments.shape[1] > _PAIRED:
+        rng = np.random.default_rng(0)
+        drawn = rng.choice(assignments.shape[1], _PAIRED, replace=False)
+        assignments = assignments[:, np.sort(drawn)]
+    together = np.zeros((assignments.shape[1],) * 2)
+    for run in assignments:
+        together += run[:, None] == run[None, :]
+    distance = squareform(1.0 - together / len(assignments), checks=False)
     if np.ptp(distance) == 0:
         return 1.0
     correlation, _ = cophenet(linkage(distance, "average"), distance)

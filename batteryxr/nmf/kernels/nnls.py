@@ -4,12 +4,15 @@ Each column w of the answer solves ``min 1/2 w'Gw - c'w`` subject to ``w >= 0`` 
 under closure, ``sum(w) = 1``. Block principal pivoting (Kim & Park, SIAM J. Sci.
 Comput. 33, 3261, 2011) finds the passive set; for few components the inverses of
 all 2^k passive sets are tabulated, so that a column costs a few products of k x k.
-Where pivoting cycles, a primal active-set method finishes (Lawson & Hanson, 1974).
+For more, the factor of a passive set is kept for the next column, and pivoting starts
+at the passive set that the column had before. Where pivoting cycles, a primal
+active-set method finishes (Lawson & Hanson, 1974).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +20,29 @@ from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable, Ints, Line
+
+
+class _Work(NamedTuple):
+    """Arrays that a column is solved in.
+
+    Parameters
+    ----------
+    lower
+        (k, k) Cholesky's factor of the Gram matrix on the passive set `held`.
+    held
+        (k,) bool.
+    z, ones
+        (k,) an answer without bounds, and that to a right-hand side of ones.
+    w
+        (k,) the answer.
+    """
+
+    lower: np.ndarray
+    held: Line[bool]
+    z: np.ndarray
+    ones: np.ndarray
+    w: np.ndarray
+
 
 #: Up to this many components all passive sets are tabulated.
 TABULATED = 8
@@ -26,7 +52,13 @@ _STRIP = 256
 _RIDGE = 1e-11
 
 
-def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.ndarray:
+def solve(
+    gram: np.ndarray,
+    rhs: np.ndarray,
+    *,
+    closure: bool = False,
+    before: np.ndarray | None = None,
+) -> np.ndarray:
     """Solve all columns exactly.
 
     Parameters
@@ -37,6 +69,8 @@ def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.nda
         (k, q).
     closure
         Let each column sum to one.
+    before
+        (k, q), an answer that is near: quicker, and no other result.
 
     Returns
     -------
@@ -46,14 +80,12 @@ def solve(gram: np.ndarray, rhs: np.ndarray, *, closure: bool = False) -> np.nda
     gram = np.ascontiguousarray(gram, dtype=np.float64)
     rhs = np.ascontiguousarray(rhs, dtype=np.float64)
     out = np.empty_like(rhs)
-    k = len(rhs)
-    if gram.ndim == 3:
-        _solve_each(gram, rhs, closure, out)
-    elif k <= TABULATED:
+    if gram.ndim == 2 and len(rhs) <= TABULATED:
         inverses, offsets = tabulate(gram, closure)
         solve_tabulated(gram, inverses, offsets, rhs, closure, out)
-    else:
-        _solve_each(gram[None], rhs, closure, out)
+        return out
+    out[:] = 1.0 if before is None else before
+    _solve_each(gram if gram.ndim == 3 else gram[None], rhs, closure, out)
     return out
 
 
@@ -132,8 +164,10 @@ def _solve_strip(
             right = rhs[i, first:last]
             for p in range(last - first):
                 row[p] += g * right[p]
-    w = np.empty(k)
-    c = np.empty(k)
+    w, c = np.empty(k), np.empty(k)
+    passive: Line[bool] = np.zeros(k, dtype=np.bool_)
+    held: Line[bool] = np.zeros(k, dtype=np.bool_)
+    room = _Work(np.empty((k, k)), held, np.empty(k), np.empty(k), w)
     for p in range(first, last):
         mask = 0
         for j in range(k):
@@ -143,7 +177,7 @@ def _solve_strip(
             for j in range(k):
                 c[j] = rhs[j, p]
             if not _pivot(gram, inverses, offsets, c, closure, mask, w):
-                _active_set(gram, c, closure, w)
+                _active_set(gram, c, closure, _ridge(gram), passive, room)
             for j in range(k):
                 out[j, p] = w[j]
         if closure:
@@ -228,29 +262,111 @@ def _pivot(
 def _solve_each(
     grams: np.ndarray, rhs: np.ndarray, closure: bool, out: np.ndarray
 ) -> None:
+    """Fill `out`, whose positive values tell where pivoting starts."""
     k, q = rhs.shape
-    w = np.empty(k)
-    c = np.empty(k)
+    w, c, z, ones = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    lower = np.empty((k, k))
+    passive: Line[bool] = np.zeros(k, dtype=np.bool_)
+    held: Line[bool] = np.zeros(k, dtype=np.bool_)
+    room = _Work(lower, held, z, ones, w)
     own = len(grams) == q
+    ridge = _ridge(grams[0])
     for p in range(q):
+        gram = grams[p if own else 0]
+        if own:
+            ridge = _ridge(gram)
+            for j in range(k):
+                held[j] = False
         for j in range(k):
             c[j] = rhs[j, p]
-        _active_set(grams[p if own else 0], c, closure, w)
+            passive[j] = out[j, p] > 0.0
+        if not _settle(gram, c, closure, ridge, passive, room):
+            _active_set(gram, c, closure, ridge, passive, room)
+        total = 0.0
         for j in range(k):
-            out[j, p] = w[j]
+            total += w[j]
+        for j in range(k):
+            out[j, p] = w[j] / total if closure else w[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _active_set(gram: np.ndarray, c: Floats, closure: bool, w: Floats) -> None:
+def _settle(
+    gram: np.ndarray,
+    c: Floats,
+    closure: bool,
+    ridge: float,
+    passive: Line[bool],
+    room: _Work,
+) -> bool:
+    """Pivot in blocks from a passive set to `room.w`; False where it does not end."""
+    k = len(c)
+    w = room.w
+    largest = 0.0
+    for j in range(k):
+        largest = max(largest, abs(c[j]))
+    tolerance = 1e-13 * (largest + 1e-300)
+    best, patience = k + 1, 3
+    for _ in range(5 * k):
+        inside = 0
+        for j in range(k):
+            inside += passive[j]
+        if closure and inside == 0:
+            passive[_nearest_vertex(gram, c)] = True
+        _on_passive(gram, c, passive, ridge, closure, room)
+        level = 0.0
+        for j in range(k):
+            w[j] = room.z[j]
+        for j in range(k):
+            room.z[j] = c[j]
+            for i in range(k):
+                room.z[j] -= gram[j, i] * w[i]
+            if closure and passive[j]:
+                level += room.z[j] / max(inside, 1)
+        count, highest = 0, 0
+        for j in range(k):
+            if _is_wrong(passive[j], w[j], room.z[j] - level, tolerance):
+                count += 1
+                highest = j
+        if count == 0:
+            return True
+        alone = False
+        if count < best:
+            best, patience = count, 3
+        elif patience > 0:
+            patience -= 1
+        else:
+            alone = True
+        for j in range(k):
+            wrong = _is_wrong(passive[j], w[j], room.z[j] - level, tolerance)
+            if wrong and (j == highest or not alone):
+                passive[j] = not passive[j]
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_wrong(passive: bool, w: float, descent: float, tolerance: float) -> bool:
+    """Return whether a component is on the wrong side of its bound."""
+    return w < 0.0 if passive else descent > tolerance
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _active_set(
+    gram: np.ndarray,
+    c: Floats,
+    closure: bool,
+    ridge: float,
+    passive: Line[bool],
+    room: _Work,
+) -> None:
     """Solve one column from a vertex, one constraint at a time: always ends."""
     k = len(c)
-    passive: Line[bool] = np.zeros(k, dtype=np.bool_)
+    w, z = room.w, room.z
     barred: Line[bool] = np.zeros(k, dtype=np.bool_)
-    ridge = _ridge(gram)
     largest = 0.0
     for j in range(k):
         largest = max(largest, abs(c[j]))
         w[j] = 0.0
+        passive[j] = False
     tolerance = 1e-12 * (largest + 1e-300)
     if closure:
         first = _nearest_vertex(gram, c)
@@ -262,7 +378,7 @@ def _active_set(gram: np.ndarray, c: Floats, closure: bool, w: Floats) -> None:
             break
         passive[entering] = True
         while True:
-            z: Floats = _on_passive(gram, c, passive, ridge, closure)
+            _on_passive(gram, c, passive, ridge, closure, room)
             step = 1.0
             for j in range(k):
                 if passive[j] and z[j] <= 0.0:
@@ -280,12 +396,6 @@ def _active_set(gram: np.ndarray, c: Floats, closure: bool, w: Floats) -> None:
                         passive[j] = False
                         # Rounding let it in and out again: not twice in a row.
                         barred[j] = barred[j] or j == entering
-    if closure:
-        total = 0.0
-        for j in range(k):
-            total += w[j]
-        for j in range(k):
-            w[j] /= total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -322,31 +432,79 @@ def _entering(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _on_passive(
-    gram: np.ndarray, c: Floats, passive: Line[bool], ridge: float, closure: bool
-) -> np.ndarray:
-    """Return the least-squares answer on the passive set, zero elsewhere."""
+    gram: np.ndarray,
+    c: Floats,
+    passive: Line[bool],
+    ridge: float,
+    closure: bool,
+    room: _Work,
+) -> None:
+    """Fill `room.z` with the least-squares answer on the passive set, zero elsewhere.
+
+    `room` keeps the factor: that of an equal passive set is used again.
+    """
     k = len(c)
-    inside: Ints = np.zeros(k, np.int64)
-    p = 0
+    same = True
     for j in range(k):
-        if passive[j]:
-            inside[p] = j
-            p += 1
-    z = np.zeros(k)
-    inverse = _inverse(_block(gram, inside, p, ridge))
-    total = 0.0
-    length = 0.0
-    for a in range(p):
-        for b in range(p):
-            z[inside[a]] += inverse[a, b] * c[inside[b]]
-            length += inverse[a, b]
-        total += z[inside[a]]
+        same = same and room.held[j] == passive[j]
+    if not same:
+        _factor(gram, passive, ridge, room.lower)
+        for j in range(k):
+            room.held[j] = passive[j]
+            room.ones[j] = 1.0
+        if closure:
+            _back(room.lower, passive, room.ones)
+    for j in range(k):
+        room.z[j] = c[j]
+    _back(room.lower, passive, room.z)
     if closure:
-        shift = (total - 1.0) / length
-        for a in range(p):
-            for b in range(p):
-                z[inside[a]] -= shift * inverse[a, b]
-    return z
+        total, length = -1.0, 0.0
+        for j in range(k):
+            if passive[j]:
+                total += room.z[j]
+                length += room.ones[j]
+        for j in range(k):
+            if passive[j]:
+                room.z[j] -= total / length * room.ones[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _factor(
+    gram: FloatTable, passive: Line[bool], ridge: float, lower: FloatTable
+) -> None:
+    """Fill the rows and columns of the passive set with Cholesky's factor."""
+    k = len(gram)
+    for i in range(k):
+        if not passive[i]:
+            continue
+        for j in range(i + 1):
+            if not passive[j]:
+                continue
+            s = gram[i, j] + (ridge if i == j else 0.0)
+            for m in range(j):
+                if passive[m]:
+                    s -= lower[i, m] * lower[j, m]
+            lower[i, j] = math.sqrt(max(s, ridge)) if i == j else s / lower[j, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _back(lower: FloatTable, passive: Line[bool], z: Floats) -> None:
+    """Solve L L' x = z on the passive set, in the place of `z`; zero elsewhere."""
+    k = len(z)
+    for i in range(k):
+        if passive[i]:
+            for m in range(i):
+                if passive[m]:
+                    z[i] -= lower[i, m] * z[m]
+            z[i] /= lower[i, i]
+        else:
+            z[i] = 0.0
+    for i in range(k - 1, -1, -1):
+        if passive[i]:
+            for m in range(i + 1, k):
+                if passive[m]:
+                    z[i] -= lower[m, i] * z[m]
+            z[i] /= lower[i, i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

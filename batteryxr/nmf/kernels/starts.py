@@ -6,8 +6,13 @@ import numpy as np
 
 from batteryxr.core.kernels.decompose import leading
 
+#: Scores (samples, r) and orthonormal axes (points, r), of `leading`.
+Span = tuple[np.ndarray, np.ndarray]
 
-def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.ndarray:
+
+def pure_samples(
+    x: np.ndarray, n: int, known: np.ndarray | None = None, span: Span | None = None
+) -> np.ndarray:
     """Return the rows of `x` that are the purest, by successive projections.
 
     Each pick is the sample farthest from the span of those before (Araújo et al.,
@@ -22,6 +27,8 @@ def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.n
         How many.
     known
         (components, points) that span what need not be found again.
+    span
+        The leading components of `x`, where they are known.
 
     Returns
     -------
@@ -30,7 +37,7 @@ def pure_samples(x: np.ndarray, n: int, known: np.ndarray | None = None) -> np.n
     """
     known = np.empty((0, x.shape[1])) if known is None else known
     rank = min(n + len(known), *x.shape)
-    left, right = leading(np.asarray(x, dtype=np.float64), rank)
+    left, right = _leading(x, rank, span)
     rest = left
     sums = left @ right.sum(axis=0)
     if np.all(sums > 0.05 * np.median(sums)):
@@ -53,13 +60,19 @@ def _without(rows: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return rows - np.outer(rows @ direction, direction) / length
 
 
-def singular(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _leading(x: np.ndarray, rank: int, span: Span | None) -> Span:
+    if span is not None and span[0].shape[1] >= rank:
+        return span[0][:, :rank], span[1][:, :rank]
+    return leading(np.asarray(x, dtype=np.float64), rank)
+
+
+def singular(x: np.ndarray, n: int, span: Span | None = None) -> Span:
     """Return weights (n, samples) and components (n, points) from singular vectors.
 
     Of each pair of vectors the stronger of the positive and negative parts is kept
     (Boutsidis & Gallopoulos, Pattern Recognit. 41, 1350, 2008).
     """
-    left, right = leading(np.asarray(x, dtype=np.float64), n)
+    left, right = _leading(x, n, span)
     weights, components = np.empty((n, len(x))), np.empty((n, x.shape[1]))
     for j in range(n):
         length = max(float(np.linalg.norm(left[:, j])), 1e-300)
@@ -90,6 +103,8 @@ def complete(
     given: np.ndarray,
     kind: str,
     rng: np.random.Generator,
+    *,
+    span: Span | None = None,
 ) -> np.ndarray:
     """Return `given` (k, points) with its free rows filled by a start of one kind.
 
@@ -105,16 +120,18 @@ def complete(
         ``"pure"``, ``"singular"`` or ``"random"``.
     rng
         For random starts.
+    span
+        The leading components of `x`, where they are known.
     """
     out = given.astype(np.float64)
     n = int((~fixed).sum())
     if n == 0:
         return out
     if kind == "pure":
-        rows = pure_samples(x, n, given[fixed])
+        rows = pure_samples(x, n, given[fixed], span)
         out[~fixed] = np.maximum(x[rows], 0.0)
     elif kind == "singular":
-        out[~fixed] = singular(x, n)[1]
+        out[~fixed] = singular(x, n, span)[1]
     else:
         out[~fixed] = at_random(x, n, rng)
     return out

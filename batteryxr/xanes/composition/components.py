@@ -54,8 +54,8 @@ def pca(
         `components` (component, energy), orthonormal; `scores` (component, ...);
         `explained_variance` and `explained_variance_ratio` (component); `mean`
         (energy), zero if not taken off; and for every possible component along
-        `eigenvalue_number`: `eigenvalue` and `indicator` (its minimum tells how many
-        components are not noise).
+        `eigenvalue_number`, or the first 20 of more than 300: `eigenvalue` and
+        `indicator` (its minimum tells how many components are not noise).
 
     Raises
     ------

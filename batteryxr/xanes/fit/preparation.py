@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import DataError
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.xanes.fit.noise import survey
 from batteryxr.xanes.fit.result import Fitted, label_fit, start_values
 from batteryxr.xanes.fit.terms import Multistart, compile_model
@@ -70,7 +70,7 @@ class PixelFit:
             names=tuple(self.pixels),
             problem=self.problem,
             selection=self.selection,
-            threads=1 if array.chunks is not None else os.cpu_count() or 1,
+            threads=1 if array.chunks is not None else allowed(),
             dtype=dtype,
         )
         axis, model, _, noise = self.problem

@@ -222,9 +222,12 @@ def _with_common_e0(
         last = max(last, first + 1)
     elif last - first < 2:
         last = min(x.size, first + 2)
-    weight = x**power
-    line = _extrapolation(x, slice(first, last), e0, 0 if ranges.constant else 1)
-    before = (y[:, first:last] * weight[first:last]) @ line / weight
+    weight = x**power if power else x
+    part = slice(first, last)
+    below = y[:, part] if power == 0 else y[:, part] * weight[part]
+    before = _extrapolated(x, below, part, e0, 0 if ranges.constant else 1)
+    if power:
+        before /= weight
 
     degree = ranges.degree
     first = min(at_or_below(x, ranges.post_low + e0), x.size - 3)
@@ -234,7 +237,8 @@ def _with_common_e0(
     elif last - first < 5:
         degree = min(1, degree)
     above = y - before
-    rise = above[:, first:last] @ _extrapolation(x, slice(first, last), e0, degree)
+    part = slice(first, last)
+    rise = _extrapolated(x, above[:, part], part, e0, degree)
 
     nearest = int(np.abs(x - e0).argmin())
     steps = rise[:, nearest].copy()
@@ -245,11 +249,19 @@ def _with_common_e0(
     return (normal, flat, before, before + rise), steps
 
 
-def _extrapolation(x: np.ndarray, part: slice, e0: float, degree: int) -> np.ndarray:
-    """Return the matrix from values in `part` to their polynomial at every energy."""
-    scale = max(float(np.abs(x[part] - e0).max()), 1.0)
-    everywhere = np.vander((x - e0) / scale, degree + 1)
-    return np.asarray((everywhere @ np.linalg.pinv(everywhere[part])).T)
+def _extrapolated(
+    x: np.ndarray, y: np.ndarray, part: slice, e0: float, degree: int
+) -> np.ndarray:
+    """Return at every energy the polynomials of values `y` (rows, those in `part`)."""
+    far = max(abs(x[part.start] - e0), abs(x[part.stop - 1] - e0), 1.0)
+    scaled = (x - e0) / far
+    powers = np.ones((degree + 1, x.size))
+    for k in range(1, degree + 1):
+        np.multiply(powers[k - 1], scaled, out=powers[k])
+    q, r = np.linalg.qr(powers[:, part].T)
+    if len(r) <= degree or np.abs(np.diagonal(r)).min() <= 1e-13 * np.abs(r).max():
+        return np.asarray(y @ np.linalg.pinv(powers[:, part]) @ powers)
+    return np.asarray((y @ q) @ np.linalg.solve(r.T, powers))
 
 
 def at_or_below(x: np.ndarray, value: float) -> int:

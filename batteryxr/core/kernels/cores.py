@@ -1,0 +1,107 @@
+"""How many threads this process may use, and one thread where more only wait."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GROUPS = Path("/sys/fs/cgroup")
+_MINE = Path("/proc/self/cgroup")
+#: Who needs a single thread now, and what puts the threads back.
+_LOCK = threading.Lock()
+_HELD: list[Any] = []
+
+
+def allowed() -> int:
+    """Return how many threads may run side by side here.
+
+    The fewest of the processors that this process is bound to and of the quota of its
+    control group; 1 in a task of a worker of dask, whose other threads have tasks of
+    their own.
+    """
+    if _in_worker():
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, math.ceil(min(count, _quota(_GROUPS, _MINE))))
+
+
+def _in_worker() -> bool:
+    """Return whether this thread runs a task of a worker of dask.distributed."""
+    worker = sys.modules.get("distributed.worker")
+    state = getattr(worker, "thread_state", None)
+    return hasattr(state, "execution_state")
+
+
+@functools.cache
+def _quota(groups: Path, mine: Path) -> float:
+    """Return the processors that the control groups of this process grant it."""
+    least = math.inf
+    for line in _lines(mine):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups / "cpu" if controllers else groups
+        place = root / path.lstrip("/")
+        for folder in (place, *place.parents):
+            least = min(least, _granted(folder))
+            if folder == root:
+                break
+    return least
+
+
+def _granted(folder: Path) -> float:
+    """Return the processors of one control group, of either version."""
+    words = " ".join(_lines(folder / "cpu.max")).split()
+    if not words:
+        both = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        words = [word for name in both for word in _lines(folder / name)]
+    if len(words) != 2 or words[0] in ("max", "-1"):
+        return math.inf
+    return int(words[0]) / max(int(words[1]), 1)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+@contextmanager
+def single() -> Iterator[None]:
+    """Let BLAS use one thread inside the block: in small products others only spin.
+
+    Blocks of several threads may overlap: the last to end puts the threads back.
+    """
+    with _LOCK:
+        if not _HELD:
+            _HELD.append(_controller("scipy.linalg" in sys.modules).limit(limits=1))
+        _HELD.append(None)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _HELD.pop()
+            if len(_HELD) == 1:
+                _HELD.pop().restore_original_limits()
+
+
+@functools.cache
+def _controller(scipy: bool) -> Any:
+    """Return what knows the libraries; to find them takes longer than a small fit."""
+    del scipy  # which brings a library of its own
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
