@@ -63,6 +63,7 @@ DIMENSIONS: dict[str, str] = {
     "subset": "subsets of the standards",
     "peak": "peaks",
     "material": "materials of a comparison",
+    "note": "what a reader must not miss",
 }
 
 
