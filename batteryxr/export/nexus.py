@@ -12,7 +12,7 @@ import xarray as xr
 
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.version import __version__
@@ -80,8 +80,6 @@ def write_nexus(
     h5py = require("h5py", extra="io", purpose="writing NeXus files")
     path = Path(path)
     if path.suffix.lower() not in (".nxs", ".h5", ".hdf5"):
-        from batteryxr.core.errors import ArgumentError
-
         raise ArgumentError("path", str(path), "a name that ends in .nxs, .h5 or .hdf5")
     entries = [(name, part) for name, part in _entries(data) if part.data_vars]
     if not entries:
@@ -155,12 +153,20 @@ def _data(
         ]
     coords = {str(n): c for n, c in part.coords.items() if set(c.dims) <= set(dims)}
     if dims:
-        group.attrs["axes"] = [_name(d) if d in coords else "." for d in dims]
+        group.attrs["axes"] = [_axis(d, coords) for d in dims]
     for n, coord in coords.items():
         _write(group, _name(n), coord)
         if coord.dims:
             places = [dims.index(str(d)) for d in coord.dims]
             group.attrs[f"{_name(n)}_indices"] = places
+
+
+def _axis(dim: str, coords: dict[str, xr.DataArray]) -> str:
+    """Return what a dimension is drawn over: its labels, else a time along it."""
+    for name in (dim, "time", "test_time"):
+        if name in coords and coords[name].dims == (dim,):
+            return _name(name)
+    return "."
 
 
 def _write(group: h5py.Group, name: str, array: xr.DataArray) -> h5py.Dataset:

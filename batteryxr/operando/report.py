@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.errors import DataError
 from batteryxr.core.plotting import load_hvplot, plain, plainly_labelled
@@ -17,6 +16,8 @@ from batteryxr.operando.page import Report
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import xarray as xr
 
 #: One width for all figures of a report.
 _WIDTH = 900

@@ -97,8 +97,8 @@ def report_cycling(
         notes = []
         if known.electrode is None or known.first is None:
             notes.append(
-                "No efficiencies: they need to know what is cycled (electrode) and what "
-                "a cycle begins with (first)."
+                "No efficiencies: they need to know what is cycled (electrode) and "
+                "what a cycle begins with (first)."
             )
         else:
             held["echem/cycles"] = record.echem.cycles(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.units import written
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Components that are matched with a truth: all orders of so many are tried.
 _MATCHED = 6
@@ -97,7 +100,7 @@ def of_phases(result: xr.Dataset) -> str:
 
 
 def of_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
-    """Say how far ratios are from a truth that is known, in the order that fits best."""
+    """Say how far ratios are from the truth, in the order that fits best."""
     if "ratios" not in truth:
         return "The truth of this simulation lies in the group /truth."
     true = truth["ratios"].transpose("scan", ...).values
