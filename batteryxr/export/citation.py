@@ -42,7 +42,10 @@ class Citation:
 
     def __str__(self) -> str:
         numbers = {key: n for n, key in enumerate(self.references, 1)}
-        lines = [f"Data were analysed with batteryxr {__version__} [1] on xarray [2]."]
+        lines = [
+            f"Data were analysed with batteryxr {__version__} [1], built on xarray [2] "
+            "and SciPy [3]."
+        ]
         lines += [
             f"{n}. {step}{_cited(step, numbers)}"
             for n, step in enumerate(self.steps, 1)
@@ -98,7 +101,7 @@ def cite(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Citation:
             "no call of batteryxr is noted in the history of this result",
             "Ask a result of a method, such as record.echem.cycles().",
         )
-    keys = dict.fromkeys(("batteryxr", "xarray"))
+    keys = dict.fromkeys(("batteryxr", "xarray", "scipy"))
     for call in calls:
         keys |= dict.fromkeys(_sources(call))
     works = {key: REFERENCES.get(key, _OURS) for key in keys}
@@ -123,7 +126,7 @@ def _sources(step: str) -> list[str]:
     keys: list[str] = []
     for source, works in SOURCES.items():
         method, _, word = source.rstrip(")").partition("(")
-        if method == name and (not word or word in arguments):
+        if method == name and (not word or re.search(word, arguments)):
             keys += works
     return keys
 

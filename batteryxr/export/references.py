@@ -204,7 +204,8 @@ REFERENCES = {
 }  # fmt: skip
 
 _NMF = ("lee1999", "kim2011", "cichocki2009")
-#: Works behind a call, by its name; "name(word)" counts where the call holds the word.
+#: Works behind a call, by its name; "name(word)" counts where the call holds the word,
+#: a regular expression.
 SOURCES: dict[str, tuple[str, ...]] = {
     "nmf.fit": _NMF,
     "nmf.fit_stretched": _NMF,
@@ -254,6 +255,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
             "DM": ("thibault2008",),
             "RAAR": ("luke2005",),
             "KramersKronig": ("hirose2017",),
+            "n_modes=[2-9]": ("thibault2013",),
         }.items()
     },
 }

@@ -125,10 +125,15 @@ def test_a_result_says_what_to_cite():
     result = xr.Dataset(attrs={"history": "\n".join(lines)})
     found = batteryxr.cite(result)
     assert found.steps == tuple(line.split(": ", 1)[1] for line in lines)
-    assert list(found.references) == ["batteryxr", "xarray", "odstrcil2018"]
+    assert list(found.references) == [
+        "batteryxr",
+        "xarray",
+        "scipy",
+        "odstrcil2018",
+    ]
     text = str(found)
-    assert text.splitlines()[2].endswith("seed=0) [3]")
-    assert "[3] M. Odstrčil" in text
+    assert text.splitlines()[2].endswith("seed=0) [4]")
+    assert "[4] M. Odstrčil" in text
     assert "doi = {10.1364/OE.26.003108}" in found.bibtex
     assert "author = {M. Odstrčil and A. Menzel and M. Guizar-Sicairos}" in found.bibtex
     with pytest.raises(DataError, match="no call"):
