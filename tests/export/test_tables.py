@@ -127,7 +127,7 @@ def test_complex_numbers_take_two_columns(tmp_path):
 
 
 def test_several_tables_are_for_a_workbook(cycles, spectra, tmp_path):
-    both = xr.merge([cycles, spectra.to_dataset()], combine_attrs="drop")
+    both = xr.merge([cycles, spectra.to_dataset()], combine_attrs="override")
     with pytest.raises(ArgumentError, match="make 2: cycle; scan x energy"):
         batteryxr.write_csv(both, tmp_path / "both.csv")
     sheets = pd.read_excel(
