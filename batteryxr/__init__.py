@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batteryxr import xanes as xanes
     from batteryxr.export import cite as cite
     from batteryxr.export import quantify as quantify
+    from batteryxr.export import save_figure as save_figure
     from batteryxr.export import show_versions as show_versions
     from batteryxr.export import view_napari as view_napari
     from batteryxr.export import write_csv as write_csv
@@ -67,6 +68,7 @@ __all__ = [
     "sample",
     "samples",
     "save",
+    "save_figure",
     "show_versions",
     "simulate",
     "view_napari",
@@ -83,7 +85,7 @@ _MODULES = frozenset(
     {"cdi", "echem", "export", "io", "nmf", "samples", "simulate", "xanes"}
 )
 _EXPORTS = frozenset(
-    {"cite", "quantify", "show_versions", "view_napari"}
+    {"cite", "quantify", "save_figure", "show_versions", "view_napari"}
     | {"write_csv", "write_nexus", "write_xlsx"}
 )
 _FILES = frozenset(

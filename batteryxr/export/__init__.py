@@ -2,6 +2,7 @@
 
 from batteryxr.export.citation import Citation as Citation
 from batteryxr.export.citation import cite as cite
+from batteryxr.export.figures import save_figure as save_figure
 from batteryxr.export.images import view_napari as view_napari
 from batteryxr.export.nexus import write_nexus as write_nexus
 from batteryxr.export.quantities import quantify as quantify

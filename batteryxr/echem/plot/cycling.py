@@ -175,7 +175,7 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     efficiency = hv.Scatter(
         (number, 100 * result["coulombic_efficiency"].values), x, percent
     )
-    above = hv.Overlay(points).opts(legend_position="right", **_SIZE)
+    above = hv.Overlay(points).opts(legend_position="top", **_SIZE)
     below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
     panels = [panel.opts(xticks=_whole_ticks(number)) for panel in (above, below)]
     return hv.Layout(panels).cols(1)
