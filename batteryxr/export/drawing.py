@@ -346,7 +346,7 @@ def _mapping(mapper: Any, values: Any) -> dict[str, Any]:
 
     colours = ListedColormap(list(mapper.palette))
     if mapper.nan_color is not None:
-        colours.set_bad(_paint(mapper.nan_color, 1.0))
+        colours = colours.with_extremes(bad=_paint(mapper.nan_color, 1.0))
     seen = np.asarray(values, float)
     low = mapper.low if mapper.low is not None else np.nanmin(seen)
     high = mapper.high if mapper.high is not None else np.nanmax(seen)

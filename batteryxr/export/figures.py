@@ -37,7 +37,7 @@ _MM = 25.4
 _SCREEN = 96.0
 #: Dots per inch of pictures, and points of type.
 _DOTS = 300
-_POINTS = 8.0
+_POINTS, _SCREEN_POINTS = 8.0, 9.0
 #: Colours of what is no data.
 _INK = "#333333"
 
@@ -98,9 +98,22 @@ def save_figure(
     inches = _width(width)
     several = isinstance(plot, Sequence) and not isinstance(plot, str)
     parts = [panels_of(_rendered(part)) for part in (plot if several else [plot])]
-    with whole_file(path, overwrite=overwrite) as new:
+    from matplotlib import rc_context
+
+    with whole_file(path, overwrite=overwrite) as new, rc_context(_style(inches)):
         _draw(parts, inches, letters=several).savefig(new, dpi=_dots(inches))
     return path
+
+
+def _style(inches: float | None) -> dict[str, Any]:
+    """Return Matplotlib's settings: words stay words, in one size of type."""
+    type_size = _SCREEN_POINTS if inches is None else _POINTS
+    return {
+        "font.size": type_size, "axes.titlesize": type_size, "axes.linewidth": 0.6,
+        "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK,
+        "ytick.color": _INK, "legend.frameon": False, "font.family": "sans-serif",
+        "svg.fonttype": "none", "pdf.fonttype": 42,
+    }  # fmt: skip
 
 
 def _dots(inches: float | None) -> float:
@@ -141,7 +154,6 @@ def _rendered(plot: Any) -> Any:
 
 def _draw(parts: list[list[list[Panel]]], inches: float | None, letters: bool) -> Any:
     """Return a Matplotlib figure of rows of panels."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -151,23 +163,15 @@ def _draw(parts: list[list[list[Panel]]], inches: float | None, letters: bool) -
     screen = max(sum(panel.width for panel in row) for row in rows) / _SCREEN
     scale = 1.0 if inches is None else inches / screen
     height = sum(max(panel.height for panel in row) for row in rows) / _SCREEN
-    type_size = 9.0 if inches is None else _POINTS
-    style = {
-        "font.size": type_size, "axes.linewidth": 0.6, "axes.edgecolor": _INK,
-        "xtick.color": _INK, "ytick.color": _INK, "axes.labelcolor": _INK,
-        "svg.fonttype": "none", "pdf.fonttype": 42, "font.family": "sans-serif",
-        "legend.frameon": False, "axes.titlesize": type_size,
-    }  # fmt: skip
-    with rc_context(style):
-        figure = Figure((screen * scale, height * scale), layout="constrained")
-        FigureCanvasAgg(figure)
-        heights = [max(panel.height for panel in row) for row in rows]
-        bands = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
-        for band, row in zip(bands[:, 0], rows, strict=True):
-            widths = [panel.width for panel in row]
-            axes = band.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
-            for ax, panel in zip(axes, row, strict=True):
-                panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
-                if letters and id(panel) in firsts:
-                    ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")
+    figure = Figure((screen * scale, height * scale), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [max(panel.height for panel in row) for row in rows]
+    bands = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for band, row in zip(bands[:, 0], rows, strict=True):
+        widths = [panel.width for panel in row]
+        axes = band.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
+        for ax, panel in zip(axes, row, strict=True):
+            panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
+            if letters and id(panel) in firsts:
+                ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")
     return figure

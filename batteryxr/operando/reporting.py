@@ -152,5 +152,5 @@ def report_store(
     for name in ("echem/cycles", "truth", "notes"):
         if name in there:
             held[name] = open_dataset(store, name)
-    notes = list(map(str, held["notes"]["note"].values)) if "notes" in held else []
+    notes = list(map(str, held["notes"]["text"].values)) if "notes" in held else []
     return write_page(Groups(held, kind, notes), str(path), store=str(location))
