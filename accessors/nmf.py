@@ -19,7 +19,7 @@ from batteryxr.nmf import (
     stretching,
 )
 from batteryxr.nmf.joining import SIGNALS
-from batteryxr.nmf.phases import fractions, identification
+from batteryxr.nmf.phases import exchange, fractions, identification, structures
 
 
 @xr.register_dataarray_accessor("nmf")
@@ -30,7 +30,7 @@ class Nmf(Accessor):
        many components the data support, ``pca`` what singular vectors would say.
     2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
        looks for more; ``metropolis`` tells the spread; ``fit_stretched`` follows peaks
-       that drift.
+       that drift; ``fit_structures`` has crystals in place of free components.
     3. The result has an ``.nmf`` of its own, with its plots under ``.nmf.plot``.
     """
 
@@ -54,6 +54,11 @@ class Nmf(Accessor):
     # naming phases
     identify = method(identification.identify, "r")
     refine_along = method(identification.refine_along, "r")
+    fit_structures = method(structures.fit_structures, "r")
+
+    # beside other patterns and programs
+    compare_patterns = method(exchange.compare_patterns, "r")
+    write_gr = method(exchange.write_gr, "r")
 
 
 class NmfPlot(Accessor):

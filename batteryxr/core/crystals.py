@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _BIN = 2e-3
 #: Calculated beyond the last point, so that ripples from there are right (Angstrom).
 _MARGIN = 3.0
+#: No peak is narrower than the root of this, by how atoms move together.
+_NARROWEST = 0.01
 #: Bytes by which a file is told from a binary one.
 _HEAD = 4096
 
@@ -46,6 +48,9 @@ class Crystal:
         (atoms,) share of each site that is taken.
     u_iso
         (atoms,) mean square displacements (Angstrom2); None where they are unknown.
+    delta1, delta2
+        How near atoms move together: peaks are narrower by the root of
+        ``1 - delta1 / r - delta2 / r**2`` (Angstrom, Angstrom2).
     """
 
     name: str
@@ -54,6 +59,8 @@ class Crystal:
     sites: np.ndarray
     occupancy: np.ndarray
     u_iso: np.ndarray | None = None
+    delta1: float = 0.0
+    delta2: float = 0.0
 
     @property
     def volume(self) -> float:
@@ -175,6 +182,9 @@ class PdfInstrument:
         End of the measured range (1/Angstrom); None for no termination ripples.
     q_damp
         Resolution, exp(-(q_damp r)2/2) (1/Angstrom).
+    q_broad
+        Resolution that falls with Q: the square of the width of a peak is wider by the
+        share (q_broad r)2 (1/Angstrom).
 
     Raises
     ------
@@ -185,6 +195,7 @@ class PdfInstrument:
     radiation: Literal["xray", "neutron"] = "xray"
     q_max: QMax | None = None
     q_damp: QDamp = 0.0
+    q_broad: QDamp = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -197,7 +208,8 @@ class PairDistribution:
     Gaussian per distance. Atoms are points of constant scattering power, peaks are
     Gaussians over the baseline -4 pi rho0 r (Farrow & Billinge, Acta Cryst. A65, 232,
     2009), and particles have the envelope of a sphere (Howell, Proffen & Conradson,
-    Phys. Rev. B 73, 094107, 2006).
+    Phys. Rev. B 73, 094107, 2006). Widths change with distance as in Farrow et al.,
+    J. Phys. Condens. Matter 19, 335219 (2007).
 
     Parameters
     ----------
@@ -280,12 +292,11 @@ class PairDistribution:
         atoms = float(self._atoms @ filled)
         mean = float(self._atoms @ b) / atoms
         weight = np.einsum("i,j,ijp->p", b, b, self._counts) / (atoms * mean**2)
-        g = pairs.spread(
-            self._grid,
-            self._distance * (1 + strain),
-            weight,
-            np.full(weight.size, 2 * u_iso),
-        )
+        far = self._distance * (1 + strain)
+        wider = (self.instrument.q_broad * far) ** 2
+        wider -= self.crystal.delta1 / far + self.crystal.delta2 / far**2
+        square = 2 * u_iso * np.maximum(1 + wider, _NARROWEST)
+        g = pairs.spread(self._grid, far, weight, square)
         density = atoms / (self.crystal.volume * (1 + strain) ** 3)
         g = g / self._grid - 4 * np.pi * density * self._grid
         return self.measured(g * sphere(self._grid, diameter))

@@ -48,7 +48,7 @@ DIMENSIONS: dict[str, str] = {
     "start": "random starts",
     "mode": "coherent modes",
     "tau": "relaxation times",
-    "channel": "real and imaginary parts side by side",
+    "channel": "parts, or several signals, side by side",
     "r": "interatomic distance",
     "q": "momentum transfer",
     "two_theta": "diffraction angle",

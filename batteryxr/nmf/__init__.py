@@ -8,8 +8,10 @@ from batteryxr.nmf.joining import join
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.montecarlo import metropolis
 from batteryxr.nmf.order import model_order
+from batteryxr.nmf.phases.exchange import compare_patterns, write_gr
 from batteryxr.nmf.phases.fractions import amounts
 from batteryxr.nmf.phases.identification import identify, refine_along
+from batteryxr.nmf.phases.structures import fit_structures
 from batteryxr.nmf.plot import (
     plot_components,
     plot_maps,
@@ -30,9 +32,11 @@ __all__ = [
     "advise",
     "amounts",
     "bands",
+    "compare_patterns",
     "compare_steps",
     "fit",
     "fit_stretched",
+    "fit_structures",
     "identify",
     "join",
     "lower_envelope",
@@ -49,4 +53,5 @@ __all__ = [
     "read_crystal",
     "reconstruct",
     "refine_along",
+    "write_gr",
 ]

@@ -11,7 +11,7 @@ import xarray as xr
 
 from batteryxr.core.blocks import apply, stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.errors import DataError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -56,8 +56,8 @@ def bands(
     of the data. The range narrows as components are fixed. A scan that was fixed has
     noise, which all other components inherit; a component that an earlier step has
     found is no fact, and moves with the free ones. Windows of presence and known
-    weights of the fit are not held, which is warned of: the range is wider than they
-    allow.
+    weights are held, and errors that were given to the fit tell how much noise each
+    scan and point has.
 
     Parameters
     ----------
@@ -70,8 +70,9 @@ def bands(
         Crystals or CIFs that may occur: the densest gives rho0. Without, it is 1.15
         times that of the densest scan.
     noise
-        Standard deviation of a value of the data; None takes the root mean square
-        residual, over what a fit of as many components leaves of noise.
+        Standard deviation of a value of the data, of a usual one where the fit was
+        given errors; None takes the root mean square residual, over what a fit of as
+        many components leaves of noise.
     steps
         Of the walk.
     seed
@@ -91,7 +92,6 @@ def bands(
     DataError
         For a fit with stretched components, which can not be turned into one another.
     """
-    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
     lift, points, here = ground.lift, ground.points, ground.here
@@ -110,11 +110,12 @@ def bands(
     for index, end in enumerate(("low", "high")):
         out[f"components_{end}"] = labels.factor(
             "components",
-            found.components[index] * ground.unit,
+            found.components[index] * (ground.unit * ground.profile),
             f"components_{end}",
             f"{'Highest' if index else 'Lowest'} component that fits",
         )
-    near = ground.patterns[:, points] * ground.unit <= 3 * ground.noise
+    height = ground.patterns[:, points] * ground.unit
+    near = height <= 3 * ground.noise * ground.profile
     out["bound_share"] = labelled(
         "bound_share", "component", near.mean(axis=1), "1", "Share on the bound"
     )
@@ -165,7 +166,6 @@ def advise(
     >>> advice = fit.nmf.advise()
     >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
     """
-    _tell_of_windows(result)
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     if ground.errors is None or ground.closure is False:
         raise DataError("result", "no series of ratios; expected a fit under closure")
@@ -225,7 +225,12 @@ class _Ground:
     errors
         (k, k) their covariance by noise of variance one; None for images.
     noise
-        Standard deviation of a value of the data.
+        Standard deviation of a usual value of the data.
+    samples, profile
+        That of each pattern here, and of each point, over it; None and 1 for equal
+        ones.
+    given
+        (k, patterns) weights that are known, NaN where they are free; or None.
     """
 
     patterns: np.ndarray
@@ -239,6 +244,14 @@ class _Ground:
     noise: float
     closure: bool
     rng: np.random.Generator
+    samples: np.ndarray | None = None
+    profile: np.ndarray | float = 1.0
+    given: np.ndarray | None = None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Return the components here, (k, points), all points of equal noise."""
+        return self.patterns[:, self.points] / self.profile
 
     @property
     def held(self) -> np.ndarray:
@@ -248,7 +261,7 @@ class _Ground:
     @property
     def apart(self) -> bool:
         """Tell whether the components that move are told from one another at all."""
-        rows = np.maximum(self.patterns[:, self.points], 0.0)
+        rows = np.maximum(self.rows, 0.0)
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         if self.held.all():
             return True
@@ -270,11 +283,13 @@ class _Ground:
             )
         return explore(
             self.weights,
-            np.maximum(self.patterns[:, self.points], 0.0),
+            np.maximum(self.rows, 0.0),
             self.held,
             self.rng,
             closure=self.closure,
-            noise=Scatter(self.noise / self.unit, self.errors),
+            noise=Scatter(
+                self.noise / self.unit, self.errors, self.samples, self.given
+            ),
             steps=steps,
         )
 
@@ -307,6 +322,7 @@ def _ground(
     flat, rest = _outline(result, rng) if many else _whole(result)
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
+    samples, profile, given = (None, 1.0, None) if many else _told(result, here, points)
     if noise is None:
         # Of so many patterns components take next to nothing.
         left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
@@ -320,20 +336,28 @@ def _ground(
         points=points,
         lift=lift,
         known=known,
-        errors=None if many else _errors(flat[:, here], known),
+        errors=None if many else _errors(flat[:, here], known, samples),
         noise=float(noise),
         closure=closure,
         rng=rng,
+        samples=samples,
+        profile=profile,
+        given=given,
     )
 
 
-def _tell_of_windows(result: xr.Dataset) -> None:
-    """Warn where more was known to the fit than ranges hold."""
-    if known := result.attrs.get("known_weights"):
-        warn_quality(
-            f"windows of presence and known weights ({known}) are not held: the range "
-            "is wider than they allow."
-        )
+def _told(
+    result: xr.Dataset, here: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | float, np.ndarray | None]:
+    """Return what a fit was told of noise, by scan and by point, and of weights."""
+    samples, profile, given = None, 1.0, None
+    if "noise_level" in result:
+        samples = result["noise_level"].values[here]
+        if result.attrs.get("closure", 1):  # else components keep their area
+            profile = result["noise_profile"].values[points]
+    if "weights_known" in result:
+        given = result["weights_known"].transpose("component", ...).values[:, here]
+    return samples, profile, given
 
 
 def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
@@ -356,8 +380,7 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
     By the noise of a pattern itself, and by that of the components. Those that are more
     alike are told apart less well: what most of the factorisations have counts.
     """
-    rows = ground.patterns[:, ground.points]
-    gram = rows @ rows.T
+    gram = ground.rows @ ground.rows.T
     reach = []
     for turn in found.rotations[:: max(len(found.rotations) // 50, 1)]:
         inverse = np.linalg.pinv(turn @ gram @ turn.T, hermitian=True)
@@ -376,7 +399,10 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
     )
     along = [d for d in like.dims if d != "component"]
     shape = [like.sizes[d] for d in along]
-    return wider * np.sqrt(1.0 + xr.DataArray(own.reshape(shape), dims=along))
+    level = np.ones(ground.here.size)
+    if ground.samples is not None:
+        level[ground.here] = ground.samples**2
+    return wider * np.sqrt(xr.DataArray((level + own).reshape(shape), dims=along))
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:
@@ -420,11 +446,13 @@ def _with_noise(
     }
 
 
-def _errors(weights: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _errors(
+    weights: np.ndarray, known: np.ndarray, samples: np.ndarray | None
+) -> np.ndarray:
     """Return the covariance of components by noise of variance one, (k, k)."""
     from batteryxr.nmf.kernels.feasible import inherited
 
-    return inherited(weights, *_kinds(known))
+    return inherited(weights, *_kinds(known), samples)
 
 
 def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
@@ -445,7 +473,10 @@ def _whole(result: xr.Dataset) -> tuple[np.ndarray, float]:
     both = result[["weights", "residual"]].compute()
     weights = both["weights"].transpose("component", ...)
     flat = weights.values.reshape(len(weights), -1).astype(np.float64)
-    return flat, float(np.sqrt((both["residual"].astype(np.float64) ** 2).mean()))
+    rest = both["residual"].astype(np.float64)
+    if "noise_level" in result and rest.ndim:
+        rest = rest / result["noise_level"]
+    return flat, float(np.sqrt((rest**2).mean()))
 
 
 def _outline(result: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, float]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.starting import Starts
 
 #: A scan whose signal is less than this of what is usual had no beam.
 _DARK = 0.05
@@ -25,16 +26,31 @@ _ALONG = 0.5
 _CLEARLY = 5.0
 
 
-def lit(block: Block, patterns: Patterns, n: int) -> Block:
-    """Return the block without the scans of a series that had no beam."""
+def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
+    """Return the block without the scans of a series that had no beam.
+
+    Raises
+    ------
+    DataError
+        If one of those is fixed.
+    """
     if not patterns.series or len(block.values) < 3:
         return block
     x = _whole(block, patterns)
     share = np.ones(len(x)) if block.v is None else (block.v > 0).mean(axis=1)
-    power = (_scores(x, n) ** 2).sum(axis=1) / share
+    power = (_scores(x, starts.n) ** 2).sum(axis=1) / share
     dark = power < _DARK**2 * np.median(power)
     if not dark.any():
         return block
+    gone = np.flatnonzero(block.samples)[dark]
+    for name, scan in zip(starts.names, starts.scans, strict=True):
+        if scan in gone:
+            raise DataError(
+                f"fixed[{name!r}]",
+                f"scan {scan}, which has less than {_DARK:.0%} of the usual signal: "
+                "no beam?",
+                "Choose another scan.",
+            )
     samples = block.samples.copy()
     samples[np.flatnonzero(samples)[dark]] = False
     v = None if block.v is None else block.v[~dark]

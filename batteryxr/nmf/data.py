@@ -22,6 +22,8 @@ _SAMPLES_HELD = 65_536
 _BYTES_HELD = 256e6
 #: Within these a square is a normal number, in float32 too.
 _SOUND = (1e-12, 1e12)
+#: Patterns of lazy data that are looked at before all of them are.
+_TRIED = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +128,21 @@ def in_sound_unit(patterns: Patterns) -> Patterns:
     """Return patterns of which neither squares nor float32 run out of range.
 
     The unit is a power of two: nothing is rounded. It is 1 for usual data. Of lazy
-    data only the first pattern is read.
+    data only the first pattern is read, and more where that is blank.
     """
     some = patterns.whole
     if is_lazy(some):
-        some = some.isel(dict.fromkeys(patterns.samples, 0)).compute()
-    size = np.abs(some.values)
-    largest = float(np.max(size, where=np.isfinite(size), initial=0.0))
+        shape = tuple(some.sizes[d] for d in patterns.samples)
+        last, largest = patterns.n_samples - 1, 0.0
+        for number in dict.fromkeys(np.linspace(0, last, _TRIED).astype(int).tolist()):
+            place = np.unravel_index(number, shape)
+            one = some.isel(dict(zip(patterns.samples, map(int, place), strict=True)))
+            if largest := _largest(one):
+                break
+        else:
+            largest = _largest(abs(some).max())
+    else:
+        largest = _largest(some)
     if largest == 0.0 or _SOUND[0] < largest < _SOUND[1]:
         return patterns
     unit = float(2.0 ** np.floor(np.log2(largest)))
@@ -146,6 +156,12 @@ def in_sound_unit(patterns: Patterns) -> Patterns:
         ),
         unit=unit,
     )
+
+
+def _largest(array: xr.DataArray) -> float:
+    """Return the largest size of a finite value; 0 where there is none."""
+    size = np.abs(array.values)
+    return float(np.max(size, where=np.isfinite(size), initial=0.0))
 
 
 def _over(array: xr.DataArray, unit: float) -> xr.DataArray:
@@ -291,7 +307,7 @@ def _signal_of(dims: list[str], signal: str | None) -> str:
         if signal not in dims:
             raise DimensionError(f"signal={signal!r} is not among {tuple(dims)}.")
         return signal
-    found = [d for d in SIGNALS if d in dims]
+    found = [d for d in SIGNALS if d in dims] or [d for d in dims if d == "channel"]
     if len(found) != 1:
         raise DimensionError(
             f"The dimension of a pattern is one of {SIGNALS}; found {tuple(dims)}. "

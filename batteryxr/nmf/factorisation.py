@@ -25,7 +25,13 @@ from batteryxr.nmf.constraints import (
     with_profiles,
 )
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.results import arrange, as_constrained, label_result, labelled
+from batteryxr.nmf.results import (
+    arrange,
+    as_constrained,
+    label_result,
+    labelled,
+    with_knowledge,
+)
 from batteryxr.nmf.solving import (
     gapless,
     pick_pure,
@@ -201,6 +207,10 @@ def fit(
     result = label_result(patterns, starts, rules, factors, order=order)
     if block is not None and (given is not None or constraints.weight_smoothness):
         result = as_constrained(result, block, factors, order)
+    if block is not None and patterns.series:
+        known = None if given is None else given[order]
+        told = patterns.errors is not None
+        result = with_knowledge(result, block, errors=told, given=known)
     if block is not None and closure and patterns.series:
         dim = patterns.samples[0]
         result = flag_dark(result, whole.samples, block.samples, dim)
@@ -215,7 +225,7 @@ def fit(
         "solver": how.kind,
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
-    } | _known_weights(constraints)
+    }
     if closure and patterns.series and block is not None:
         result = _with_width(result)
     _warn_of_starts(factors, max_iter)
@@ -228,7 +238,7 @@ def _in_memory(
 ) -> tuple[Block, Block, Factors]:
     """Return what was measured, what of it had beam, and the factors of that."""
     whole = gapless(patterns)
-    block = lit(whole, patterns, starts.n) if rules.closure else whole
+    block = lit(whole, patterns, starts) if rules.closure else whole
     if rules.given is not None:
         rules = replace(rules, given=rules.given[:, block.samples])
     factors = run_starts(block.values, block.v, starts.at(block.points), rules)
@@ -240,12 +250,6 @@ def _known(fixed: Fixed) -> int:
     if isinstance(fixed, xr.Dataset | xr.DataArray):
         return int(fixed.sizes.get("component", 1))
     return len(fixed or ()) or 1
-
-
-def _known_weights(constraints: Constraints) -> dict[str, str]:
-    """Return what the result says of weights that were known."""
-    names = [*(constraints.presence or {}), *(constraints.weights or {})]
-    return {"known_weights": ", ".join(dict.fromkeys(names))} if names else {}
 
 
 def _refuse_unheld(constraints: Constraints, kind: str) -> None:
@@ -306,6 +310,7 @@ def _released(
         fixed=starts.fixed[known][:, block.points],
         raw=starts.raw[known][:, block.points],
         origins=tuple(starts.origins[i] for i in known),
+        scans=tuple(starts.scans[i] for i in known),
         first=first,
         number=1,
     )
@@ -331,6 +336,8 @@ def _released(
         )
         for name, rows in values.items()
     }
+    if "noise_level" in result:
+        rest = rest / result["noise_level"].values[block.samples][:, None]
     level = rest if block.v is None else rest[block.v > 0]
     noise = float(np.sqrt((level**2).mean()))
     units = str(result["residual"].attrs["units"])

@@ -14,10 +14,12 @@ from batteryxr.core.errors import (
     DataError,
     DimensionError,
     UnitsError,
+    warn_quality,
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
 from batteryxr.core.units import affine
+from batteryxr.nmf.phases.measured import told
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -41,7 +43,10 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
     tells them apart; images become the dimension ``particle``, padded with NaN where
     their sizes differ, and keep the positions that they have in common. Other units are
-    converted to those of the first.
+    converted to those of the first. Different signals of the same scans, such as G(r)
+    and spectra, share their ratios: they are laid side by side along ``channel``, each
+    divided by its root mean square (``level``; read once), with their own axes and
+    ``run`` as coordinates.
 
     Parameters
     ----------
@@ -60,10 +65,22 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     ------
     DimensionError
         If the arrays have not the same dimensions, or not the same signal axis.
+
+    Examples
+    --------
+    >>> both = nmf.fit(nmf.join({"pdf": pdf, "xanes": spectra}), 3)
+    >>> both.components.where(both.run == "xanes", drop=True)
     """
     named = _named(data)
     if not named:
         raise ArgumentError("data", data, "at least one array")
+    own = [[d for d in SIGNALS if d in array.dims] for array in named.values()]
+    if (
+        signal is None
+        and all(len(axes) == 1 for axes in own)
+        and own.count(own[0]) < len(own)
+    ):
+        return _side_by_side(named)
     first_name, first = next(iter(named.items()))
     dims = tuple(str(d) for d in first.dims)
     axes = [signal] if signal else [d for d in SIGNALS if d in dims]
@@ -81,6 +98,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     ]
     along = [d for d in dims if d not in axes]
     names = list(named)
+    _tell_other_instruments(named)
     if len(along) == 1:
         runs = [
             a.assign_coords(run=(along[0], np.full(a.sizes[along[0]], n)))
@@ -102,6 +120,76 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
         ).assign_coords(particle=index)
     joined.attrs = dict(first.attrs)
     return joined.rename(first.name)
+
+
+def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    """Return different signals of the same patterns as one, along ``channel``."""
+    first = next(iter(named.values()))
+    parts, columns = [], {}
+    for name, array in named.items():
+        (axis,) = (d for d in SIGNALS if d in array.dims)
+        along = [str(d) for d in array.dims if d != axis]
+        if set(along) != {str(d) for d in first.dims if d not in SIGNALS}:
+            raise DimensionError(
+                f"{name!r} has the dimensions {array.dims}: signals that share their "
+                f"ratios are of the same patterns, as those of {first.dims}."
+            )
+        same = matched(first, array, argument=f"data[{name!r}]", dims=along)
+        level = float(np.sqrt((same.astype(np.float64) ** 2).mean()))
+        if not level > 0:
+            raise DataError(f"data[{name!r}]", "zero everywhere; expected patterns")
+        values = (
+            same[axis]
+            if axis in same.coords
+            else xr.DataArray(np.arange(same.sizes[axis]), dims=axis)
+        )
+        columns[axis] = dict(values.attrs)
+        bare = same.drop_vars([n for n, c in same.coords.items() if axis in c.dims])
+        bare = (bare / level).rename({axis: "channel"}).transpose(*along, "channel")
+        size = bare.sizes["channel"]
+        parts.append(
+            bare.assign_coords(
+                {
+                    "run": ("channel", np.full(size, name)),
+                    "level": ("channel", np.full(size, level)),
+                    axis: ("channel", values.values.astype(np.float64)),
+                }
+            )
+        )
+    gaps = [
+        part.assign_coords(
+            {
+                axis: ("channel", np.full(part.sizes["channel"], np.nan))
+                for axis in columns
+                if axis not in part.coords
+            }
+        )
+        for part in parts
+    ]
+    joined = xr.concat(
+        gaps, dim="channel", join="override", coords="minimal", compat="override"
+    )
+    joined.attrs = {"units": "1", "long_name": "Signals over their root mean squares"}
+    for axis, attrs in columns.items():
+        joined.coords[axis].attrs = attrs
+    joined.coords["run"].attrs = {"units": "1", "long_name": "Data set"}
+    joined.coords["level"].attrs = {"units": "1", "long_name": "Root mean square"}
+    return joined.rename("signals")
+
+
+def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
+    """Warn where the headers of G(r) tell of other instruments: they share nothing."""
+    if not all("r" in array.dims for array in named.values()):
+        return
+    known = {name: told(array.attrs) for name, array in named.items()}
+    for field in ("q_max", "q_damp", "q_broad", "radiation"):
+        values = {name: of[field] for name, of in known.items() if field in of}
+        if len(set(values.values())) > 1:
+            words = ", ".join(f"{name!r} {value}" for name, value in values.items())
+            warn_quality(
+                f"{field} is not the same in all data sets ({words}): one phase has "
+                "another pattern in each. What is calculated takes that of the first."
+            )
 
 
 def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:

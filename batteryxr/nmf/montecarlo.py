@@ -21,7 +21,13 @@ from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
-from batteryxr.nmf.results import arrange, label_result, labelled, lengths
+from batteryxr.nmf.results import (
+    arrange,
+    label_result,
+    labelled,
+    lengths,
+    with_knowledge,
+)
 from batteryxr.nmf.solving import (
     compare_runs,
     gapless,
@@ -106,6 +112,11 @@ def metropolis(
 
     Notes
     -----
+    An error is one standard deviation where the range of all that fits alike is narrow
+    against the noise. Where it is wide, that all of it is equally likely is a prior:
+    errors and quantiles are no frequencies then, and a truth at a corner, such as a
+    phase that is pure, is often farther off. The range makes no such assumption.
+
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
     """
@@ -124,7 +135,7 @@ def metropolis(
     sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
     rules = constraints.rules(starts.is_fixed, closure)
     whole = gapless(patterns)
-    block = lit(whole, patterns, starts.n) if closure else whole
+    block = lit(whole, patterns, starts) if closure else whole
     chains = _sample(
         block, starts, rules, sampling, known=errors is not None, progress=progress
     )
@@ -143,6 +154,8 @@ def metropolis(
     labels = Labels(result, order, block.samples, block.points, shift)
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
+    if patterns.series:
+        result = with_knowledge(result, whole, errors=errors is not None)
     result["noise"] = labelled(
         "noise",
         (),

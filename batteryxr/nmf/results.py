@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def label_components(
     coords: dict[Any, xr.DataArray] = {
         name: coord
         for name, coord in patterns.data.coords.items()
-        if name == signal or signal not in coord.dims
+        if coord.dims == (signal,) or signal not in coord.dims
     }
     coords["component"] = xr.DataArray(
         _names(starts, order),
@@ -326,6 +327,53 @@ def _story(factors: Factors) -> dict[str, xr.DataArray]:
             for name, (v, text) in columns.items()
         }
     return out
+
+
+def with_knowledge(
+    result: xr.Dataset,
+    block: Block,
+    *,
+    errors: bool,
+    given: np.ndarray | None = None,
+) -> xr.Dataset:
+    """Return the result with what was told of noise and of weights, for its ranges.
+
+    Parameters
+    ----------
+    result
+        Of a series.
+    block
+        What it was made from.
+    errors
+        Whether the block's statistical weights are those of errors that were given.
+    given
+        (component, samples) weights that are known, in the order of the result.
+    """
+    out = {}
+    if given is not None:
+        known = result["weights"].transpose("component", ...).copy(data=given)
+        out["weights_known"] = known.transpose(*result["weights"].dims)
+    if errors and block.v is not None:
+        log = np.full((block.samples.size, block.points.size), np.nan)
+        with np.errstate(divide="ignore"):
+            here = -0.5 * np.log(block.v)
+        log[np.ix_(block.samples, block.points)] = np.where(block.v > 0, here, np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # empty scans and points
+            level = np.nanmean(log, axis=1)
+            level -= np.nanmedian(level)
+            profile = np.exp(np.nanmean(log - level[:, None], axis=0))
+        rms = np.sqrt(np.nanmean(profile**2))
+        out["noise_level"] = result["residual"].copy(data=np.exp(level))
+        out["noise_profile"] = result["shift_curve"].copy(data=profile / rms)
+    texts = {
+        "weights_known": "Weight that was known",
+        "noise_level": "Noise of a pattern over the usual",
+        "noise_profile": "Noise of a point over the usual",
+    }
+    for name, array in out.items():
+        out[name] = label(array, name, units="1", long_name=texts[name])
+    return result.assign(out)
 
 
 def as_constrained(

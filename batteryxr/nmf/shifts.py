@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import stream
 from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_quality
 from batteryxr.core.labels import matched
@@ -128,6 +129,13 @@ def envelope(patterns: Patterns, window: float | None) -> np.ndarray:
         width = _peak_width(np.nan_to_num(both["mean"].values.astype(np.float64)))
     else:
         axis = patterns.data[patterns.signal].values.astype(np.float64)
+        bounds.within_span(
+            window,
+            float(np.ptp(axis)),
+            argument="window",
+            units=str(patterns.data[patterns.signal].attrs.get("units", "")),
+            slips={"pm": 1e-2, "a thousandth of the unit": 1e-3},
+        )
         width = round(window / abs(float(np.median(np.diff(axis)))))
     return minimum_filter1d(values, 2 * (width // 2) + 1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -50,6 +51,8 @@ class Starts:
         (fixed, points) as they were given.
     origins
         What each of them is: one of `ORIGINS`.
+    scans
+        Which scan each of them is; -1 for none.
     called
         Names of free components, if they have some.
     first
@@ -65,6 +68,7 @@ class Starts:
     fixed: np.ndarray
     raw: np.ndarray
     origins: tuple[str, ...] = ()
+    scans: tuple[int, ...] = ()
     called: tuple[str, ...] = ()
     first: str | np.ndarray = "pure"
     number: int = 1
@@ -112,9 +116,16 @@ def begin(
     names: tuple[str, ...] = ()
     raw = np.empty((0, patterns.n_points))
     origins: tuple[str, ...] = ()
+    scans: tuple[int, ...] = ()
     if fixed is not None:
         names, raw = resolve_fixed(patterns, fixed)
         origins = _origins(fixed, len(names))
+        scans = _scans(patterns, fixed, raw)
+        # A scan that was selected by its label is no less a scan.
+        origins = tuple(
+            "scan" if scan >= 0 else origin
+            for scan, origin in zip(scans, origins, strict=True)
+        )
     if len(set(names)) < len(names):
         raise DataError("fixed", f"has names that are alike: {list(names)}")
     n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
@@ -124,6 +135,7 @@ def begin(
         fixed=_shifted(fixed, raw, patterns.shift),
         raw=raw,
         origins=origins,
+        scans=scans,
         number=1 if n == len(names) else number,
         seed=seed,
     )
@@ -249,6 +261,29 @@ def _origin(pattern: int | xr.DataArray) -> str:
         return "scan"
     told = str(pattern.attrs.get("origin", "pattern"))
     return told if told in ORIGINS else "pattern"
+
+
+def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]:
+    """Return which scan of the data each fixed pattern is, -1 where it is none."""
+    if isinstance(fixed, xr.Dataset | xr.DataArray) or not patterns.series:
+        return (-1,) * len(raw)
+    (dim,) = patterns.samples
+    data, found = patterns.whole, []
+    for pattern, row in zip(fixed.values(), raw, strict=True):
+        if not isinstance(pattern, xr.DataArray):
+            found.append(int(pattern) % patterns.n_samples)
+            continue
+        near: list[int] = []
+        if dim in pattern.coords and dim in data.coords:
+            near = np.flatnonzero(data[dim].values == pattern[dim].values).tolist()
+        elif patterns.held and not is_lazy(data):
+            near = list(range(patterns.n_samples))
+        size = 1e-6 * np.abs(row).max()
+        same = (
+            i for i in near if np.allclose(data.isel({dim: i}).values, row, 0.0, size)
+        )
+        found.append(next(same, -1))
+    return tuple(found)
 
 
 def _refuse_impossible(

@@ -6,6 +6,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -95,6 +96,23 @@ def of(record, name, **changed):
     )
 
 
+def rings(factor=1.0):
+    angles = np.arange(10.0, 90.05, 0.1) * factor
+    axis = ("two_theta", angles, DEGREES)
+    values = np.ones((1, angles.size))
+    coords = {"two_theta": axis, "wavelength": ((), 1.54, {"units": "Angstrom"})}
+    return xr.DataArray(values, dims=("scan", "two_theta"), coords=coords)
+
+
+DEGREES = {"units": "deg"}
+BRAGG = {
+    "beamline": "theta",
+    "rocking": "theta",
+    "motors": {"two_theta": 28.8, "phi": 0.0},
+    "energy": 9000.0,
+    "distance": 800.0,
+    "pixel_size": 55.0,
+}
 CYCLES = {"electrode": "cathode", "first": "charge"}
 
 #: What was passed by a slip, and what the answer must hold.
@@ -266,6 +284,153 @@ SLIPS = {
         lambda r: nmf.PdfInstrument(q_damp=0.6),
         "q_damp",
         "Was it 1/nm? Pass 0.06",
+    ),
+    "electrons in per cent": (
+        lambda r: echem.theoretical_capacity("LiNiO2", electrons=95),
+        "electrons",
+        "Was it per cent? Pass 0.95",
+    ),
+    "electrons of an element in per cent": (
+        lambda r: echem.theoretical_capacity("Fe2O3", electrons={"Fe": 300}),
+        "electrons",
+        "Was it per cent? Pass 3",
+    ),
+    "max_drift in per cent": (
+        lambda r: echem.fit_clock(r, r["voltage"], max_drift=0.04),
+        "max_drift",
+        "Was it per cent? Pass 400",
+    ),
+    "max_drift as a fraction": (
+        lambda r: echem.fit_clock(r, r["voltage"], max_drift=4e-4),
+        "max_drift",
+        "Was it a fraction? Pass 400",
+    ),
+    "prominence in uA h": (
+        lambda r: echem.peaks(echem.dqdv(r), prominence=100.0),
+        "prominence",
+        "Was it a thousandth of the unit? Pass 0.1",
+    ),
+    "prominence as a part": (
+        lambda r: echem.peaks(echem.dqdv(r) * 1e4, prominence=0.5),
+        "prominence",
+        "Was it a part",
+    ),
+    "voltages of states in mV": (
+        lambda r: echem.attach(
+            r, scans().drop_vars("time"), voltage=3600, direction="charge"
+        ),
+        "voltage",
+        "Was it mV? Pass 3.6",
+    ),
+    "tolerance of states in mV": (
+        lambda r: echem.attach(
+            r,
+            scans().drop_vars("time"),
+            voltage=3.6,
+            direction="charge",
+            tolerance=20,
+        ),
+        "tolerance",
+        "Was it mV? Pass 0.02",
+    ),
+    "tolerance in per cent": (
+        lambda r: echem.compare(
+            pd.DataFrame({"material": ["a"], "formula": ["LiFeO2"], "capacity": 150.0}),
+            tolerance=2,
+        ),
+        "tolerance",
+        "Was it per cent? Pass 0.02",
+    ),
+    "window of interruptions in ms": (
+        lambda r: echem.interruptions(r, window=(1000, 5000)),
+        "window",
+        "Was it ms? Pass 5",
+    ),
+    "window of pulses in ms": (
+        lambda r: echem.pulses(r, window=120_000),
+        "window",
+        "Was it ms? Pass 120",
+    ),
+    "times after a switch in ms": (
+        lambda r: echem.resistance(r, at=(0, 1000, 10_000)),
+        "at",
+        "Was it ms? Pass 10",
+    ),
+    "step in meV": (
+        lambda r: xanes.rebin_energy(spectrum(), e0=5480.0, step=300.0),
+        "window",
+        "Was the step in meV? Pass step=0.3",
+    ),
+    "window at energies": (
+        lambda r: xanes.rebin_energy(spectrum(), e0=5480.0, window=(5450, 5510)),
+        "window",
+        "Pass (-30, 30)",
+    ),
+    "window of steps in keV": (
+        lambda r: xanes.rebin_energy(spectrum(), e0=5480.0, window=(-0.03, 0.03)),
+        "window",
+        "Was it keV? Pass (-30, 30)",
+    ),
+    "width in meV": (
+        lambda r: xanes.smooth(spectrum(), width=2000.0),
+        "width",
+        "Was it meV? Pass 2",
+    ),
+    "width in keV": (
+        lambda r: xanes.smooth(spectrum(), width=0.002),
+        "width",
+        "Was it keV? Pass 2",
+    ),
+    "width of an edge in keV": (
+        lambda r: xanes.fit_edge(
+            spectrum(),
+            edge=xanes.Edge(energy=(5470, 5488), width=(0.001, 0.004)),
+            mask=None,
+        ),
+        "width of edge",
+        "Was it keV? Pass 4",
+    ),
+    "radius in m of a goniometer": (
+        lambda r: xanes.Diffractometer(wavelength=1.54, radius=0.24),
+        "radius",
+        "Was it m? Pass 240",
+    ),
+    "lattice in nm": (
+        lambda r: xanes.Cell("cubic", 0.2866),
+        "a=",
+        "Was it nm? Pass 2.866",
+    ),
+    "lattice in pm": (lambda r: xanes.Cell("cubic", 866.0), "a=", "Was it pm?"),
+    "angles of a lattice in rad": (
+        lambda r: xanes.Cell("triclinic", 5, 5, 5, 1.6, 1.6, 1.6),
+        "alpha",
+        "Was it rad? Pass 91.6732",
+    ),
+    "two_theta in rad": (
+        lambda r: xanes.convert_axis(rings(np.pi / 180), axis="q"),
+        "two_theta",
+        "Was it rad?",
+    ),
+    "two_theta in mdeg": (
+        lambda r: xanes.convert_axis(rings(1000), axis="q"),
+        "two_theta",
+        "Was it mdeg? Pass 90",
+    ),
+    "rocking in mdeg": (
+        lambda r: cdi.geometry(
+            frames().assign_coords(rocking=("rocking", [0.0, 10, 20, 30], DEGREES)),
+            **BRAGG,
+        ),
+        "rocking",
+        "Was it mdeg? Pass 0.03",
+    ),
+    "angles of motors in rad": (
+        lambda r: cdi.geometry(
+            frames().assign_coords(rocking=("rocking", 0.01 * np.arange(4), DEGREES)),
+            **BRAGG | {"motors": {"two_theta": 0.5, "phi": 0.0}},
+        ),
+        "q_length",
+        "Was it two_theta in rad?",
     ),
     "r in pm": (
         lambda r: nmf.identify(patterns(), candidates=[], r_range=(100, 3000)),

@@ -77,6 +77,26 @@ SOUND = {
     "html": b"<!DOCTYPE html><html><body>Not found</body></html>",
     "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n",
     "xz": b"\xfd7zXZ\0\0\x04",
+    "sound": b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0",
+    "video": b"\x1aE\xdf\xa3\x9fB\x86\x81\x01",
+    "svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">',
+    "lz4": b'\x04"M\x18d@\xa7',
+    "dm": b"\0\0\0\3\0\0\4\0\0\0\0\1\1\0",
+    "mrc": bytes(208) + b"MAP DA\0\0",
+    "nd2": b"\xda\xce\xbe\n\0\0\0\0ND2 FILE SIGNATURE",
+    "wdf": b"WDF1\0\2\0\0",
+    "opus": b"\n\n\xfe\xfe\0\0\0\0",
+    "raw": b"RAW1.01\0",
+    "adsc": b"{\nHEADER_BYTES=  512;\nDIM=2;",
+    "tdms": b"TDSm\x0e\0\0\0i\x12\0\0",
+    "spss": b"$FL2@(#) SPSS DATA FILE",
+    "npz": b"PK\3\4\x14\0\0\0\0\0" + bytes(20) + b"counts.npy",
+    "opendocument": b"PK\3\4\x14\0\0\0\0\0"
+    + bytes(20)
+    + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
+    "notebook": b'{\n "cells": [\n',
+    "shortcut": b"L\0\0\0\1\x14\2\0\0\0\0\0",
+    "key": b"-----BEGIN PGP MESSAGE-----\n",
 }
 READERS = {
     "run.csv": read_cycler,
@@ -119,6 +139,8 @@ def test_text_and_what_is_read_is_no_other_kind(tmp_path):
     assert kind_of(path.read_bytes()) is None
     assert kind_of(b"Binary-looking, 1, 2\n") is None
     assert kind_of(b"MZ, I, V\n1,2,3\n") is None
+    assert kind_of(b"RAW intensity, 2theta\n") is None
+    assert kind_of(b"raw,1\nply 3\n") is None
 
 
 def test_a_limit_is_the_users_to_set(tmp_path):

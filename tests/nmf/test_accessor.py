@@ -15,7 +15,9 @@ def test_a_series_offers_what_makes_components(series):
 
 def test_structures_are_offered_for_distances_only(stack):
     assert set(dir(stack.data.nmf)) >= SERIES
-    assert not {"identify", "refine_along"} & set(dir(stack.data.nmf))
+    assert not {"identify", "refine_along", "fit_structures", "write_gr"} & set(
+        dir(stack.data.nmf)
+    )
 
 
 def test_a_result_offers_its_own_table(series, stack):

@@ -176,3 +176,37 @@ def test_an_electrode_with_lithium_of_its_own_counts_as_the_cycler_does():
     # Co + 2 Li2O: four Li.
     np.testing.assert_allclose(found["li_per_metal"], [1.0, 0.5, 4.0], atol=1e-12)
     np.testing.assert_allclose(found["li_difference"], 0.0, atol=1e-12)
+
+
+def test_lithium_has_the_range_of_its_ratios():
+    ratio = three()
+    for end, by in (("low", -0.1), ("high", 0.1)):
+        ratio[f"weights_{end}"] = (ratio["weights"] + by).clip(0, 1)
+    ratio = ratio.drop_vars("li_content")
+    found = ratio.nmf.amounts(formula=NAMES, scale=EQUAL, electrode="FeO1.5")
+    seen = np.array([[np.inf] * 4, [-np.inf] * 4])
+    ticks = np.arange(0.0, 1.0001, 0.02)
+    oxide, salt = (a.ravel() for a in np.meshgrid(ticks, ticks))
+    w = np.stack([oxide, salt, 1 - oxide - salt], axis=1)
+    metal, oxygen = w @ [2, 1, 1], w @ [3, 2, 0]
+    lithium = w[:, 1] / metal + 2 * (1.5 - oxygen / metal)
+    for s in range(4):
+        low, high = (ratio[f"weights_{e}"].values[s] for e in ("low", "high"))
+        inside = ((w >= low - 1e-9) & (w <= high + 1e-9)).all(axis=1)
+        seen[:, s] = lithium[inside].min(), lithium[inside].max()
+    low, high = (found[f"li_per_metal_{end}"].values for end in ("low", "high"))
+    assert (low <= seen[0] + 1e-9).all()
+    assert (high >= seen[1] - 1e-9).all()
+    # As near as the grid comes to the corners.
+    np.testing.assert_allclose(np.stack([low, high]), seen, atol=0.05)
+
+
+def test_sodium_counts_where_sodium_moves():
+    ratio = three()
+    ratio["li_content"].attrs["long_name"] = "Na per metal"
+    with pytest.warns(UserWarning, match="Na per metal"):
+        found = ratio.nmf.amounts(
+            formula=NAMES | {"salt": "NaFeO2"}, scale=EQUAL, electrode="FeO1.5"
+        )
+    np.testing.assert_allclose(found["li_per_metal"][-1], 3.0)
+    assert found["li_per_metal"].values[2] == pytest.approx((1 + 2 * 1) / 2)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 AXIS = np.linspace(0.0, 10.0, 150)
@@ -104,13 +104,19 @@ def test_what_cannot_be_is_named():
         data.nmf.fit(2, constraints=nmf.Constraints(weights={"a": wrong}))
 
 
-def test_what_bounds_the_weights_bounds_no_range_and_is_told():
-    known = nmf.Constraints(presence={"a": (0, 18), "b": (0, 39), "c": (18, 39)})
+def test_what_bounds_the_weights_bounds_their_range():
+    windows = {"a": (0, 18), "b": (0, 39), "c": (18, 39)}
     data = series()
-    found = data.nmf.fit(4, constraints=known, errors=0.003)
-    assert found.attrs["known_weights"] == "a, b, c"
-    with pytest.warns(DataQualityWarning, match=r"known weights \(a, b, c\) are not"):
-        found.nmf.bands(steps=400)
+    free = data.nmf.fit(3, errors=0.003)
+    found = data.nmf.fit(3, constraints=nmf.Constraints(presence=windows), errors=0.003)
+    wide, held = (f.nmf.bands(steps=2000) for f in (free, found))
+    for name, (first, last) in windows.items():
+        scans = np.arange(40)
+        out = (scans < first) | (scans > last)
+        high = held["weights_high"].sel(component=name).values[out]
+        assert (high < 0.02).all()
+    assert float(held["weights_width"].mean()) < float(wide["weights_width"].mean())
+    assert float(found["range_width"]) < float(free["range_width"])
     model = found["weights"].values @ found["components"].values
     rest = ((data.values - model) ** 2).mean(axis=1)
     np.testing.assert_allclose(found["chi2"], rest / 0.003**2, rtol=1e-6)

@@ -184,3 +184,57 @@ def test_a_place_that_is_the_label_of_another_scan_is_told():
         warnings.filterwarnings("error", message=".*labelled")
         nmf.fit(data, 2, fixed={"a": 0, "b": -1}, n_starts=1)
         nmf.fit(spectra(), 2, fixed={"a": 0, "b": 24}, n_starts=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*squared residuals lie along")
+def test_a_scan_is_a_scan_by_label_too():
+    data = spectra().assign_coords(scan=np.arange(100, 125))
+    by_place = nmf.fit(data, 2, fixed={"first": 0}, n_starts=1)
+    by_label = nmf.fit(data, 2, fixed={"first": data.sel(scan=100)}, n_starts=1)
+    assert by_label["origin"].values.tolist() == by_place["origin"].values.tolist()
+    other = data.sel(scan=100) * 1.1  # of another cell: a pattern
+    assert nmf.fit(data, 2, fixed={"first": other}, n_starts=1)["origin"][0] == 2
+
+
+def test_a_dark_scan_is_no_component():
+    data = spectra()
+    data[7] = np.abs(np.random.default_rng(1).normal(0, 1e-4, 120))
+    with pytest.raises(DataError, match=r"fixed\['a'\].*scan 7.*no beam"):
+        nmf.fit(data, 2, fixed={"a": 7})
+
+
+@pytest.mark.filterwarnings("ignore:1 scans have less")
+@pytest.mark.parametrize("blank", [np.nan, 0.0])
+def test_the_unit_is_found_where_the_first_pattern_is_blank(blank):
+    data = (spectra() * 1e-24).astype("f4")
+    data[0] = blank
+    lazy = nmf.fit(data.chunk(scan=5), 2, n_starts=1)
+    known = nmf.fit(data, 2, n_starts=1)
+    np.testing.assert_allclose(lazy["weights"], known["weights"], atol=1e-5)
+
+
+def test_ranges_know_which_scans_are_poor():
+    """Ten times the noise in half of the scans: there ranges are wider."""
+    rng = np.random.default_rng(3)
+    sigma = np.where(np.arange(25) % 2, 0.02, 0.002)
+    data = spectra(0.0) + rng.normal(size=(25, 120)) * sigma[:, None]
+    errors = xr.DataArray(sigma, dims="scan")
+    known = {
+        "a": spectra(0.0)[0].drop_vars("scan"),
+        "b": spectra(0.0)[-1].drop_vars("scan"),
+    }
+    fit = nmf.fit(data, fixed=known, errors=errors)
+    width = fit.nmf.bands(steps=400)["weights_width"].isel(component=0).values
+    assert np.median(width[1::2]) > 5 * np.median(width[2:-1:2])
+    blind = nmf.fit(data, fixed=known).nmf.bands(steps=400)
+    assert np.ptp(blind["weights_width"].isel(component=0).values[2:-2]) < 0.01
+
+
+def test_sets_of_other_instruments_are_told():
+    r = xr.DataArray(np.linspace(1, 10, 120), dims="energy")
+    one, two = (
+        spectra().rename(energy="r").assign_coords(r=r.values).assign_attrs(q_max=q)
+        for q in (24.0, 18.0)
+    )
+    with pytest.warns(DataQualityWarning, match="q_max is not the same.*18"):
+        nmf.join({"a": one, "b": two})

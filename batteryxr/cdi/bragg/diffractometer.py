@@ -182,6 +182,7 @@ def _one(
     voxel = voxels(reciprocal, shape) / 10
     q = scattering_vector(setup, *map(np.asarray, (0.0, row, column)))
     length = float(np.linalg.norm(q))
+    bounds.check("Bragg peak", length, argument="q_length", data=True)
     return xr.Dataset(
         {
             "q": ("vector", q, _named("1/Angstrom", "Scattering vector")),
@@ -360,6 +361,8 @@ def _spacing(volume: xr.DataArray, dim: str) -> float:
     axis = volume[dim].values
     if dim == "rocking":
         bounds.check("angle", axis, argument="rocking", data=True)
+        span = float(np.ptp(axis)) if axis.size else 0.0
+        bounds.check("rocking span", span, argument="span of rocking", data=True)
         require_angles(volume, caller="geometry")
     if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.kernels.answer import Start
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.settings import RetrievalSettings
+    from batteryxr.core.store import Location, StoreLike
+
+#: Seconds that a start waits while somebody else writes the same one.
+_PATIENCE = 60.0
 
 
 def retrieve_phases(
@@ -58,6 +62,8 @@ def retrieve_phases(
     token = uuid.uuid4().hex
     answers, starts = _tasks(_arrays(intensity, first), settings, token)
     if is_lazy(intensity):
+        if settings.store is not None:
+            _require_store(settings.store)
         return label_answers(answers, intensity, settings)
     _check_patterns(intensity.values, settings.caller)
     with _alone(settings):
@@ -75,11 +81,17 @@ def _alone(settings: RetrievalSettings) -> Iterator[None]:
     if settings.store is None:
         yield
         return
-    location = location_of(settings.store)
-    require_store(location)
-    require_repository(location)
+    location = _require_store(settings.store)
     with telling(location), locked(location):
         yield
+
+
+def _require_store(store: StoreLike) -> Location:
+    """Return where starts are kept, or raise where they cannot be."""
+    location = location_of(store)
+    require_store(location)
+    require_repository(location)
+    return location
 
 
 def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
@@ -197,9 +209,13 @@ def _start(
         ledger.claim(mark)
         return _from_piece(known)
     start = _run(pattern, settings, place[1], token)
-    ledger.claim(mark)
     arrays, attrs = _as_piece(start)
-    ledger.put("start", arrays, **attrs)
+    # Tasks of lazy calls run whenever somebody likes: two may be at the same start.
+    location = location_of(settings.store)
+    with telling(location), locked(location, ledger.group, patience=_PATIENCE):
+        require_store(location)
+        ledger.claim(mark)
+        ledger.put("start", arrays, **attrs)
     return start
 
 

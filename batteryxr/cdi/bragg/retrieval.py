@@ -72,8 +72,8 @@ def retrieve(
     store, group
         Zarr store that keeps each start as soon as it is finished: called again with
         the same data and arguments, also after an interruption or with more starts,
-        only the missing ones are run. Meanwhile nobody else may write to the store,
-        unless the data are lazy.
+        only the missing ones are run. Meanwhile nobody else may write to the store;
+        starts of lazy data wait for one another, each while it is written.
     progress
         Show a bar: True, False, or None for only where somebody watches.
 

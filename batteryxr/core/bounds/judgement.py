@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import os
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.bounds.table import BOUNDS, Bound
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 A = TypeVar("A", xr.DataArray, xr.Dataset)
 
@@ -207,6 +205,8 @@ def _odd(value: Any, limits: tuple[float, float]) -> float | None:
     """Return the number that lies furthest outside, if any does."""
     if isinstance(value, str | os.PathLike | xr.DataArray):
         return None
+    if isinstance(value, Mapping):
+        value = list(value.values())
     numbers = np.asarray(value, dtype=float)
     numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:

@@ -23,12 +23,20 @@ VoltageWidth = Annotated[NonNegative, Physical("voltage step")]
 VoltageWindow = Annotated[Pair, Physical("voltage")]
 #: Of a value, as a part of it.
 RelativeWidth = Annotated[Positive, Physical("relative tolerance")]
+RelativeTolerance = Annotated[NonNegative, Physical("relative tolerance")]
 #: Of a step or a maximum.
 Share = Annotated[Positive, Physical("share")]
 #: Length of an exposure, in s.
 Exposure = Annotated[NonNegative, Physical("exposure")]
+#: Longest pulse, and times after a switch within an interruption, in s.
+PulseLength = Annotated[Positive, Physical("pulse")]
+Interruption = Annotated[Pair, Physical("interruption")]
 #: How far a clock may be off, in s.
 ClockOffset = Annotated[Positive, Physical("clock offset")]
+#: How much faster one clock may run than another, in parts per million.
+ClockDrift = Annotated[Positive, Physical("clock drift")]
+#: Per formula unit.
+Electrons = Annotated[Positive, Physical("electrons")]
 #: Li per formula unit or centre.
 LiContent = Annotated[float, Physical("Li content")]
 #: Length of diffusion, in nm.
@@ -45,6 +53,12 @@ PixelSize = Annotated[Positive, Physical("pixel size")]
 VoxelSize = Annotated[Positive, Physical("voxel size")]
 #: Of a crystal, in nm.
 CrystalSize = Annotated[Positive, Physical("crystal size")]
+#: Of a unit cell, in Angstrom and degrees.
+LatticeLength = Annotated[Positive, Physical("lattice length")]
+LatticeAngle = Annotated[Positive, Physical("lattice angle")]
+#: Of a goniometer, in mm.
+GoniometerRadius = Annotated[Positive, Physical("goniometer radius")]
+ScherrerFactor = Annotated[Positive, Physical("Scherrer factor")]
 #: Between atoms, in Angstrom.
 RRange = Annotated[Pair, Physical("distance r")]
 #: To which Q was measured, in 1/Angstrom.

@@ -55,3 +55,35 @@ def chunks_of(node: dict[str, Any]) -> Iterator[str]:
     """Yield the keys of all chunks of an array, as they stand below it."""
     for index in itertools.product(*map(range, grid_of(node))):
         yield "/".join(["c", *map(str, index)])
+
+
+def is_chunk(node: dict[str, Any], inner: str, *, begun: bool = False) -> bool:
+    """Tell whether a key below an array is one of its chunks.
+
+    Parameters
+    ----------
+    node
+        Metadata of the array.
+    inner
+        The key.
+    begun
+        It is a folder: whether a chunk's key begins so.
+    """
+    named = node.get("chunk_key_encoding") or {}
+    default = named.get("name", "default") == "default"
+    mark = (named.get("configuration") or {}).get("separator", "/" if default else ".")
+    parts = inner.split(mark)
+    if default and parts.pop(0) != "c":
+        return False
+    try:
+        grid = grid_of(node)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    if not grid and not default:
+        return parts == ["0"] and not begun
+    if begun and mark != "/":
+        return False
+    if not len(parts) < len(grid) if begun else len(parts) != len(grid):
+        return False
+    inside = zip(parts, grid, strict=False)
+    return all(p.isdecimal() and str(int(p)) == p and int(p) < n for p, n in inside)

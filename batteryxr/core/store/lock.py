@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.location import JOURNAL
@@ -27,6 +28,8 @@ LOCK = f"{JOURNAL}/lock"
 BEAT, LEFT = 60.0, 600.0
 #: Seconds in which a holder writes its name once it has the lock.
 _GRACE = 2.0
+#: Seconds between two looks whether a store is free.
+_TURN = 0.05
 #: Locks held by this process, by store: the thread, and the token.
 _held: dict[str, tuple[int, str]] = {}
 _guard = threading.Lock()
@@ -82,11 +85,27 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {since}"
 
 
+class _Lock(NamedTuple):
+    location: Location
+    key: str
+
+
 @contextmanager
-def locked(location: Location) -> Iterator[str]:
+def locked(
+    location: Location, ledger: str | None = None, *, patience: float = 0.0
+) -> Iterator[str]:
     """Hold a store for writing; yield the token of the holding.
 
     A thread that holds the store already goes on with the token that it has.
+
+    Parameters
+    ----------
+    location
+        The store.
+    ledger
+        Hold only this group of pieces, also while somebody holds the store.
+    patience
+        Seconds to wait until it is free.
 
     Raises
     ------
@@ -97,18 +116,19 @@ def locked(location: Location) -> Iterator[str]:
         yield uuid.uuid4().hex
         return
     location.require_writable()
-    name, thread = location.identity, threading.get_ident()
+    lock = _Lock(location, LOCK if ledger is None else _key_of(ledger))
+    name, thread = f"{location.identity} {lock.key}", threading.get_ident()
     with _guard:
         holding = _held.get(name)
     if holding is not None and holding[0] == thread:
         yield holding[1]
         return
     mine = Holder.here()
-    file = _take(location, mine)
+    file = _take_in_turn(lock, mine, patience)
     with _guard:
         _held[name] = thread, mine.token
     over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(location, mine, over), daemon=True)
+    beating = threading.Thread(target=_beat, args=(lock, mine, over), daemon=True)
     beating.start()
     try:
         yield mine.token
@@ -116,7 +136,7 @@ def locked(location: Location) -> Iterator[str]:
         over.set()
         with _guard:
             _held.pop(name, None)
-        _release(location, mine, file)
+        _release(lock, mine, file)
 
 
 def is_held(location: Location) -> bool:
@@ -138,25 +158,41 @@ def require_held(location: Location, token: str) -> None:
         )
 
 
-def _take(location: Location, mine: Holder) -> int | None:
+def _key_of(ledger: str) -> str:
+    return f"{LOCK}-{hashlib.sha256(ledger.encode()).hexdigest()[:32]}"
+
+
+def _take_in_turn(lock: _Lock, mine: Holder, patience: float) -> int | None:
+    """Take a lock as soon as it is free, or raise what the last try did."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return _take(lock, mine)
+        except StoreError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(_TURN)
+
+
+def _take(lock: _Lock, mine: Holder) -> int | None:
     """Take the lock, or raise; return the open file where the system holds it."""
-    if location.folder is not None:
+    if lock.location.folder is not None:
         with suppress(ImportError, NotImplementedError):
-            return _take_file(location, mine)
+            return _take_file(lock, mine)
     for _ in range(3):
-        if location.put_new(LOCK, mine.content()):
+        if lock.location.put_new(lock.key, mine.content()):
             return None
-        holder = _named(location)
+        holder = _named(lock)
         if holder is not None and holder.lives():
-            raise _taken(location, holder)
-        location.delete(LOCK)  # left by somebody who is gone
-    raise _taken(location, _named(location))
+            raise _taken(lock, holder)
+        lock.location.delete(lock.key)  # left by somebody who is gone
+    raise _taken(lock, _named(lock))
 
 
-def _take_file(location: Location, mine: Holder) -> int:
+def _take_file(lock: _Lock, mine: Holder) -> int:
     import fcntl
 
-    path = location.path(LOCK)
+    path = lock.location.path(lock.key)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -164,7 +200,7 @@ def _take_file(location: Location, mine: Holder) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
-            raise _taken(location, _named(location)) from None
+            raise _taken(lock, _named(lock)) from None
         except OSError as error:  # a file system without such locks
             os.close(file)
             raise NotImplementedError from error
@@ -174,49 +210,52 @@ def _take_file(location: Location, mine: Holder) -> int:
         holder = Holder.parsed(os.pread(file, 10_000, 0))
         if holder and holder.host != mine.host and holder.lives():
             os.close(file)
-            raise _taken(location, holder)
+            raise _taken(lock, holder)
         content = mine.content()
         os.pwrite(file, content, 0)
         os.ftruncate(file, len(content))
         return file
 
 
-def _release(location: Location, mine: Holder, file: int | None) -> None:
-    holder = Holder.parsed(location.get(LOCK))
+def _release(lock: _Lock, mine: Holder, file: int | None) -> None:
+    holder = Holder.parsed(lock.location.get(lock.key))
     if holder is not None and holder.token == mine.token:
         with suppress(OSError):
-            location.delete(LOCK)
+            lock.location.delete(lock.key)
     if file is not None:
         os.close(file)
 
 
-def _beat(location: Location, mine: Holder, over: threading.Event) -> None:
+def _beat(lock: _Lock, mine: Holder, over: threading.Event) -> None:
     while not over.wait(BEAT):
-        holder = Holder.parsed(location.get(LOCK))
+        holder = Holder.parsed(lock.location.get(lock.key))
         if holder is None or holder.token != mine.token:
             return
-        if location.folder is None:
-            location.put(LOCK, mine.content())
+        if lock.location.folder is None:
+            lock.location.put(lock.key, mine.content())
         else:
-            with suppress(OSError), open(location.folder / LOCK, "r+b") as file:
+            with (
+                suppress(OSError),
+                open(lock.location.folder / lock.key, "r+b") as file,
+            ):
                 file.write(mine.content())
                 file.truncate()
 
 
-def _named(location: Location) -> Holder | None:
+def _named(lock: _Lock) -> Holder | None:
     """Return the holder, who may not have written its name yet."""
     end = time.monotonic() + _GRACE
     while time.monotonic() < end:
-        if (holder := Holder.parsed(location.get(LOCK))) is not None:
+        if (holder := Holder.parsed(lock.location.get(lock.key))) is not None:
             return holder
         time.sleep(0.01)
     return None
 
 
-def _taken(location: Location, holder: Holder | None) -> StoreError:
+def _taken(lock: _Lock, holder: Holder | None) -> StoreError:
     return StoreError(
-        f"{location} is being written to by {holder or 'somebody else'}. Wait until "
-        "they have finished, or choose another store."
+        f"{lock.location} is being written to by {holder or 'somebody else'}. Wait "
+        "until they have finished, or choose another store."
     )
 
 

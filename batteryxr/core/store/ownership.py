@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.store.chunks import is_chunk
 from batteryxr.core.store.location import JOURNAL, METADATA, telling
 from batteryxr.core.store.manifest import MANIFEST, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from batteryxr.core.store.location import Location
 
-#: What an array of zarr consists of, beside its metadata; writes that were killed.
-_CHUNK = re.compile(
-    r"(c(?P<sep>[/.]))?\d+([/.]\d+)*|c|(.*/)?[^/]+\.[0-9a-f]{32}\.partial"
-)
+#: What a write that was killed leaves beside what it would have replaced.
+_PARTIAL = re.compile(r"(?P<whole>.+)\.[0-9a-f]{32}\.partial")
 _MEND = "Choose another place, or move it away first."
 
 
@@ -164,21 +163,33 @@ def is_array(location: Location, place: str) -> bool:
 
 
 def require_whole_array(location: Location, place: str) -> None:
-    """Raise if there is anything in an array's folder that is not the array's."""
+    """Raise if there is anything below an array that is not the array's."""
+    node = node_of(location, place) or {}
+    for inner, holds_more in _below(location, place):
+        whole = _PARTIAL.fullmatch(inner)
+        part = whole["whole"] if whole and not holds_more else inner
+        if part == METADATA and not holds_more:
+            continue
+        if not is_chunk(node, part, begun=holds_more):
+            raise StoreError(
+                f"{location}: {place} holds {inner}, which is not part of the "
+                f"variable, so it is not replaced. {_MEND}"
+            )
+
+
+def _below(location: Location, place: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies below a place, and whether it is a folder; links are neither."""
     if location.folder is None:
+        for key in location.keys(f"{place}/"):
+            yield key.removeprefix(f"{place}/"), False
         return
     start = location.folder / place
     for where, folders, files in os.walk(start):
         for name in [*files, *folders]:
             path = os.path.join(where, name)
             inner = os.path.relpath(path, start).replace(os.sep, "/")
-            if os.path.islink(path) or not (
-                inner == METADATA or _CHUNK.fullmatch(inner)
-            ):
-                raise StoreError(
-                    f"{location}: {place} holds {inner}, which is not part of the "
-                    f"variable, so it is not replaced. {_MEND}"
-                )
+            linked = os.path.islink(path)
+            yield f"link {inner}" if linked else inner, not linked and name in folders
 
 
 def node_of(location: Location, place: str) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from batteryxr.echem.lithium.content import theoretical_capacity
 if TYPE_CHECKING:
     import pandas as pd
 
-    from batteryxr.core.checks import NonNegative
+    from batteryxr.core.bounds.kinds import RelativeTolerance
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def compare(
     data: str | os.PathLike[str] | pd.DataFrame | xr.Dataset,
     *,
     ion: str = "Li",
-    tolerance: NonNegative = 0.02,
+    tolerance: RelativeTolerance = 0.02,
 ) -> xr.Dataset:
     """Complete and check a table of materials.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curve_shape import (
     Differential,
@@ -55,7 +57,11 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
     DimensionError, VariableError
         If it is no result of `dqdv`.
     """
-    found = [_peaks(curve, prominence) for curve in each(result, "peaks")]
+    curves = list(each(result, "peaks"))
+    if prominence is not None:
+        heights = [float(c.y.max()) for c in curves if c.y.size]
+        _tell_odd(prominence, heights, str(result["dqdv"].attrs["units"]))
+    found = [_peaks(curve, prominence) for curve in curves]
     most = max((len(f) for f in found), default=0)
     table = np.full((len(found), most, len(_PEAK)), np.nan)
     for row, of in zip(table, found, strict=True):
@@ -73,6 +79,10 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
     return xr.Dataset(variables, coords).assign_coords(kept(result))
 
 
+#: Part of the highest curve below which a prominence is told of.
+_SMALL = 3e-4
+#: What prominences are mistaken for.
+_SLIPS = {"per cent": 0.01, "a thousandth of the unit": 1e-3}
 _PEAK = (
     ("position", "V", "Peak position"),
     ("position_error", "V", "Peak position, one sd"),
@@ -83,6 +93,20 @@ _PEAK = (
     ("area_error", "charge", "Charge between the neighbouring minima, one sd"),
     ("prominence", "curve", "Peak prominence"),
 )
+
+
+def _tell_odd(prominence: float, heights: list[float], units: str) -> None:
+    """Tell of a prominence that no peak can have, or that all noise has."""
+    highest = float(max(heights, default=np.nan))
+    if prominence < _SMALL * highest:
+        warn_quality(
+            f"prominence={prominence!r} is small beside curves that reach "
+            f"{highest:.4g} {units}: noise may count as peaks. Was it a "
+            f"part of the highest? Pass {prominence * highest:.4g}."
+        )
+    bounds.within_span(
+        prominence, highest, argument="prominence", units=units, slips=_SLIPS
+    )
 
 
 def _peaks(curve: Differential, prominence: float | None) -> list[tuple[float, ...]]:

@@ -17,8 +17,7 @@ from batteryxr.echem.lithium.composition import Composition, parse
 from batteryxr.echem.record import MOVED, NET, specific
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import LiContent, Mass
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Electrons, LiContent, Mass
 
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
@@ -29,7 +28,7 @@ def theoretical_capacity(
     formula: str | Composition,
     *,
     ion: str = "Li",
-    electrons: Positive | Mapping[str, float] | None = None,
+    electrons: Electrons | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> float:
     """Return the theoretical specific capacity of a material.
@@ -281,7 +280,7 @@ def extra_capacity(
     *,
     formula: str | Composition,
     mass: Mass | None = None,
-    electrons: Positive | Mapping[str, float] | None = None,
+    electrons: Electrons | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
     ion: str = "Li",
     variable: str | None = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import (
     ArgumentError,
     DimensionError,
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from batteryxr.core.bounds.kinds import Mass
-    from batteryxr.core.checks import NonNegative
+    from batteryxr.core.bounds.kinds import Mass, VoltageWidth
     from batteryxr.echem.counting import Counting
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -71,7 +71,7 @@ def attach(
     direction: str | Sequence[str] | np.ndarray | xr.DataArray | None = None,
     table: str | os.PathLike[str] | Mapping[str, Any] | pd.DataFrame | None = None,
     pattern: str | None = None,
-    tolerance: NonNegative = 0.02,
+    tolerance: VoltageWidth = 0.02,
     first: Literal["charge", "discharge"] | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
@@ -144,6 +144,7 @@ def attach(
     """
     dim = _series(scans)
     volts, branches, cycles = _told(scans, dim, voltage, direction, table, pattern)
+    bounds.check("voltage", volts, argument="voltage")
     rows = _with_clock(record)
     half = half_cycles(rows, counting=counting)
     at = [

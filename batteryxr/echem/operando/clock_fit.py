@@ -17,8 +17,7 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import ClockOffset
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import ClockDrift, ClockOffset
     from batteryxr.echem.kernels.alignment import Signal
 
 #: Mean deviation, relative to that of the signal, above which nothing is common.
@@ -35,7 +34,7 @@ def fit_clock(
     *,
     clock: Clock | None = None,
     max_offset: ClockOffset = 900.0,
-    max_drift: Positive = 400.0,
+    max_drift: ClockDrift = 400.0,
 ) -> Clock:
     """Find offset and drift of a clock from a signal that both sides recorded.
 

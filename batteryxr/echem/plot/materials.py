@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
-    from batteryxr.core.bounds.kinds import Mass
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Electrons, Mass
     from batteryxr.core.plotting import Holoviews
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -157,7 +156,7 @@ def plot_lithiation(
     *,
     formula: str | Composition | Lithiation,
     mass: Mass | None = None,
-    electrons: Positive | Mapping[str, float] | None = None,
+    electrons: Electrons | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> holoviews.Overlay:
     """Plot the voltage against the Li content, and shade what exceeds theory.

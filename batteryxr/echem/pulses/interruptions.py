@@ -13,8 +13,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Mass, RestCurrent
-    from batteryxr.core.checks import Pair
+    from batteryxr.core.bounds.kinds import Interruption, Mass, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import Around, CurrentSwitches
@@ -37,7 +36,7 @@ _OF_EACH = (
 def interruptions(
     record: xr.Dataset,
     *,
-    window: Pair = (1.0, 5.0),
+    window: Interruption = (1.0, 5.0),
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,

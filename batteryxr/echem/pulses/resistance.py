@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Rows that tell the voltage right behind a switch, and rows before it.
 _FIRST, _BEFORE = 12, 4
+#: Seconds after a switch that are long for a time to look at.
+_LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
 
 
@@ -85,14 +87,25 @@ def resistance(
     found = switching.find(rows, i_zero)
     values = np.full((found.row.size, times.size), np.nan)
     errors, interval = values.copy(), np.full(found.row.size, np.nan)
+    longest = 0.0
     for k in range(found.row.size):
         before, after = switching.piece(rows, found, k, float(times.max()))
         step = (found.after[k] - found.before[k]) * 1e-3
         values[k], errors[k] = after_switch(before, after, times, step)
         interval[k] = after.t[0] if after.t.size else np.nan
+        longest = max(longest, after.t[-1] if after.t.size else 0.0)
+    _tell_late(float(times.max()), longest)
     return bounds.told(
         _labelled(record, found, (values, errors, interval), times, mass, formula)
     )
+
+
+def _tell_late(delay: float, longest: float) -> None:
+    """Tell of a time that no switch is followed by, where it is long."""
+    if delay >= _LATE:
+        bounds.within_span(
+            delay, longest, argument="at", units="s", slips={"ms": 1e-3, "us": 1e-6}
+        )
 
 
 def check_delays(at: Sequence[float]) -> np.ndarray:

@@ -16,8 +16,7 @@ from batteryxr.echem.pulses.resistance import after_switch, check_delays
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.bounds.kinds import Mass, RestCurrent
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import Mass, PulseLength, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import CurrentSwitches
@@ -31,7 +30,7 @@ def pulses(
     record: xr.Dataset,
     *,
     at: Sequence[float] = (0.0, 1.0, 10.0),
-    window: Positive = 120.0,
+    window: PulseLength = 120.0,
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,

@@ -37,7 +37,10 @@ _SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_NUL = "holds NUL bytes: it is binary, or its end was never written. Copy it again."
+_ENDLESS = (
+    "holds NUL bytes from here to its end, which was never written. Copy it again."
+)
+_NUL = "holds NUL bytes: it is binary, of no kind that is known here, or damaged."
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,8 @@ def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
 def _refuse_nul(path: Path, raw: bytes, before: int = 0) -> None:
     place = raw.find(b"\0")
     if place >= 0:
-        raise FileFormatError(path, _NUL, before + raw.count(b"\n", 0, place) + 1)
+        words = _NUL if raw[place:].strip(b"\0") else _ENDLESS
+        raise FileFormatError(path, words, before + raw.count(b"\n", 0, place) + 1)
 
 
 def _refuse_long_line(path: Path, raw: bytes) -> None:

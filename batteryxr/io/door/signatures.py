@@ -36,7 +36,74 @@ _CYCLER = "Read it with read_cycler."
 _TABLE = "Save the table as .csv or .xlsx."
 _UNPACK = "Unpack it, and read what is inside."
 _PICTURE = "It is a picture, not a measurement: look for the data behind it."
+_RUNS = "It may run any program when it is loaded: ask for the data in another form."
 _NUMBERS = "Load it in the program that wrote it, and save the numbers as text or HDF5."
+
+_EXPORT = "Export it as text, TIFF or HDF5 in the program that wrote it."
+_NO_DATA = "There are no measured numbers in it."
+
+#: Kinds that no reader takes: name, what it is, its first bytes, how to mend.
+_ELSEWHERE = (
+    ("sound", "a sound file", _at(rb"RIFF.{4}WAVE|fLaC|OggS\0|ID3[\2-\4]"), _NO_DATA),
+    ("video", "a video", _at(rb"RIFF.{4}AVI |\x1aE\xdf\xa3"), _PICTURE),
+    ("picture", "a Photoshop picture", _at(rb"8BPS\0[\1\2]"), _PICTURE),
+    ("picture", "an icon", _at(rb"\0\0[\1\2]\0[\1-\x20]\0"), _PICTURE),
+    ("picture", "an OpenEXR picture", _at(rb"v/1\x01"), _PICTURE),
+    ("picture", "a JPEG XL picture", _at(rb"\xff\n|\0\0\0\x0cJXL "), _PICTURE),
+    ("picture", "a DjVu document", _at(rb"AT&TFORM"), _PICTURE),
+    ("picture", "a Radiance picture", _at(rb"#\?RADIANCE\n"), _PICTURE),
+    (
+        "svg",
+        "an SVG picture",
+        re.compile(rb"(?s:\s*(<\?xml[^>]*>\s*)?(<!(--.{0,999}?--|DOC[^>]*)>\s*){0,9}<svg\b)"),
+        _PICTURE,
+    ),
+    ("lzma", "an LZMA file", _at(rb"\x5d\0\0.{2}\xff{8}"), _UNPACK),
+    ("lz4", "an LZ4 file", _at(rb"\x04\x22M\x18"), _UNPACK),
+    ("compress", "a file of compress (.Z)", _at(rb"\x1f\x9d"), _UNPACK),
+    ("root", "a ROOT file", _at(rb"root\0"), _EXPORT),
+    ("dm", "a DigitalMicrograph file", _at(rb"\0\0\0\x03.{4}\0\0\0[\0\1]"), _EXPORT),
+    ("dm", "a DigitalMicrograph file", _at(rb"\0\0\0\x04.{8}\0\0\0[\0\1]"), _EXPORT),
+    ("ser", "a TIA series (.ser)", _at(rb"II\x97\x01"), _EXPORT),
+    ("mrc", "an MRC image", _at(rb"MAP[ \0]", 208), _EXPORT),
+    ("nd2", "a Nikon .nd2 file", _at(rb"\xda\xce\xbe\n"), _EXPORT),
+    ("czi", "a Zeiss .czi file", _at(rb"ZISRAWFILE"), _EXPORT),
+    ("lif", "a Leica .lif file", _at(rb"\x70\0\0\0.{4}\x2a"), _EXPORT),
+    ("wdf", "a Renishaw .wdf file", _at(rb"WDF1"), _EXPORT),
+    ("spc", "a GRAMS .spc file", _at(rb"\0K[\0-\x0e]"), _EXPORT),
+    ("opus", "a Bruker OPUS file", _at(rb"\n\n\xfe\xfe"), _EXPORT),
+    ("raw", "a Bruker .raw file", _at(rb"RAW(1\.01|2\0|4\.00)"), _EXPORT),
+    ("rd", "a Philips .rd or .sd file", _at(rb"V[35]RD"), _EXPORT),
+    ("adsc", "an ADSC image (.img)", _at(rb"\{\s*HEADER_BYTES"), _EXPORT),
+    ("mar", "a mar345 image", _at(rb"\xd2\x04\0\0|\0\0\x04\xd2"), _EXPORT),
+    ("nifti", "a NIfTI image", _at(rb"n[+i]1\0", 344), _EXPORT),
+    ("nrrd", "an NRRD image", _at(rb"NRRD000"), _EXPORT),
+    ("vtk", "a VTK file", _at(rb"# vtk DataFile"), _EXPORT),
+    ("ply", "a PLY surface", _at(rb"ply\r?\nformat "), _EXPORT),
+    ("tdms", "a LabVIEW TDMS file", _at(rb"TDS[mh]"), _TABLE),
+    ("stata", "a Stata file", _at(rb"<stata_dta>"), _TABLE),
+    ("sas", "a SAS file", _at(rb"\0{12}\xc2\xea\x81\x60"), _TABLE),
+    ("spss", "an SPSS file", _at(rb"\$FL[23]"), _TABLE),
+    ("avro", "an Avro table", _at(rb"Obj\x01"), _TABLE),
+    ("orc", "an ORC table", _at(rb"ORC[\0-\x1f]"), _TABLE),
+    ("matlab", "a MATLAB 4 file",
+     _at(rb"[\0\n\x14\x1e]\0\0\0.{8}[\0\1]\0\0\0[\1-\x40]\0\0\0[A-Za-z]"), _NUMBERS),
+    ("pickle", "a Python pickle",
+     _at(rb"\((dp|lp)0\n|c(copy_reg|numpy[.\w]*)\n"), _RUNS),
+    ("notebook", "a Jupyter notebook",
+     _at(rb'\s*\{\s*"(cells|nbformat)"\s*:'), _NO_DATA),
+    ("program", "a program",
+     _at(rb"\xca\xfe\xba\xbe|\0asm|[\xce\xcf]\xfa\xed\xfe"), _NO_DATA),
+    ("shortcut", "a shortcut to another file",
+     _at(rb"L\0\0\0\x01\x14\x02\0|\[InternetShortcut\]"), _NO_DATA),
+    ("key", "an encrypted text or a key", _at(rb"-----BEGIN [A-Z ]+-----"), _NO_DATA),
+    ("npz", "NumPy arrays (.npz)",
+     _at(rb"PK\x03\x04.{26}[^/\0]{1,99}\.npy"), "Load them with numpy.load."),
+    ("opendocument", "an OpenDocument file",
+     _at(rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis"), _TABLE),
+    ("word", "a Word or PowerPoint document",
+     _at(rb"PK\x03\x04.{0,3999}?(word|ppt)/"), _TABLE),
+)  # fmt: skip
 
 #: Kinds of files; the first that matches counts.
 KINDS = (
@@ -73,7 +140,7 @@ KINDS = (
         "pickle",
         "a Python pickle",
         _at(rb"\x80[\x02-\x05](\x95|[\]}(c])"),
-        "It may run any program when it is loaded: ask for the data in another form.",
+        _RUNS,
     ),
     FileKind("parquet", "a parquet table", _at(rb"PAR1"), _CYCLER),
     FileKind("arrow", "an Arrow or Feather table", _at(rb"ARROW1|FEA1"), _TABLE),
@@ -108,6 +175,7 @@ KINDS = (
         "Read an old .xls workbook with read_cycler, .xrm and .txrm with read_stack.",
     ),
     FileKind("origin", "an Origin project", _at(rb"CPYU?A"), _TABLE),
+    *(FileKind(*each) for each in _ELSEWHERE),
     FileKind("gzip", "a gzip file", _at(rb"\x1f\x8b"), _UNPACK),
     FileKind(
         "zip",

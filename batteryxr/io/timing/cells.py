@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
@@ -110,6 +111,11 @@ def stamps_of(
     """
     import pandas as pd
 
+    if len(cells) and isinstance(cells[0], float | np.number):
+        with contextlib.suppress(TypeError, ValueError):  # not all are numbers
+            given = _of_numbers(np.asarray(cells, dtype=np.float64))
+            if given is not None:
+                return _in_zone(Stamps(given[0], utc=given[1] == "utc"), style)
     codes, different = pd.factorize(np.asarray(cells, dtype=object))
     unique = [_plain(cell) for cell in different]
     found = _numbers(unique)
@@ -141,11 +147,16 @@ def stamps_of(
                 "so `time` is NaT. Export the file with a clock of 24 hours",
             ),
         )
+    return _in_zone(stamps, style)
+
+
+def _in_zone(stamps: Stamps, style: Style) -> Stamps:
+    """Return readings in UTC, where the zone of the clock is known."""
     if not stamps.utc and style.zone is not None:
         offset = clock.nanoseconds(
             style.zone.utcoffset(None) or datetime.min - datetime.min
         )
-        return Stamps(np.where(stamps.known, ns - offset, NAT), utc=True)
+        return Stamps(np.where(stamps.known, stamps.ns - offset, NAT), utc=True)
     return stamps
 
 
@@ -165,8 +176,14 @@ def _numbers(unique: Sequence[str]) -> tuple[np.ndarray, str] | None:
     if not _NUMBER.fullmatch(_first(unique)):
         return None
     texts = [u.replace(",", ".") if _NUMBER.fullmatch(u) else "nan" for u in unique]
-    values = np.array([float(text) for text in texts])
+    return _of_numbers(np.array([float(text) for text in texts]))
+
+
+def _of_numbers(values: np.ndarray) -> tuple[np.ndarray, str] | None:
+    """Return readings that are days or seconds since a date; None if they are not."""
     finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
     for low, high, unit, zero, utc in _NUMBERS:
         if ((finite >= low) & (finite < high)).all():
             whole = np.floor(values)

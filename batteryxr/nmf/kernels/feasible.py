@@ -59,10 +59,16 @@ class Scatter(NamedTuple):
     covariance
         (k, k) of the components at each point, in units of the variance of the data.
         None takes that of components that are all free.
+    samples
+        (samples,) deviation of each pattern over the level; None for equal ones.
+    given
+        (k, samples) weights that are known and have no scatter, NaN where they are not.
     """
 
     level: float
     covariance: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    given: np.ndarray | None = None
 
 
 def explore(
@@ -113,6 +119,7 @@ def explore(
     slack = [
         noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
     ]
+    samples = np.ones(weights.shape[1]) if noise.samples is None else noise.samples
     if covariance is None:
         spread = np.linalg.pinv(scores.T @ scores, hermitian=True)
     else:
@@ -120,7 +127,7 @@ def explore(
         spread = back @ covariance @ back.T
         # Weights err by the noise of their pattern, and by that of the components.
         own = np.einsum("is,ij,js->s", weights, covariance, weights)
-        slack[0] *= float(np.sqrt(1.0 + own.max()))
+        samples = np.sqrt(samples**2 + own.max())
     place = _Place(
         np.ascontiguousarray(weights, dtype=np.float64),
         np.ascontiguousarray(components, dtype=np.float64),
@@ -132,8 +139,9 @@ def explore(
         keep / np.linalg.norm(keep),
         np.flatnonzero(~fixed),
         np.ascontiguousarray(spread),
-        slack[0],
+        slack[0] * np.ascontiguousarray(samples, dtype=np.float64),
         slack[1],
+        *_limits(weights, noise.given),
     )
     seen = _Seen(*low)
     points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
@@ -144,7 +152,25 @@ def explore(
     return Range(points @ np.linalg.inv(s), *low, moved)
 
 
-def inherited(weights: np.ndarray, scan: np.ndarray, free: np.ndarray) -> np.ndarray:
+def _limits(
+    weights: np.ndarray, given: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the most that each weight can be, (k, samples)."""
+    least, most = np.zeros(weights.shape), np.full(weights.shape, np.inf)
+    if given is not None:
+        known = ~np.isnan(given)
+        # What the fit itself could not hold cannot be asked of what is equal to it.
+        least[known] = np.minimum(given, weights)[known]
+        most[known] = np.maximum(given, weights)[known]
+    return least, most
+
+
+def inherited(
+    weights: np.ndarray,
+    scan: np.ndarray,
+    free: np.ndarray,
+    samples: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the covariance of components by noise of variance one, (k, k).
 
     Free components are found by least squares. They have the noise of the patterns,
@@ -157,16 +183,22 @@ def inherited(weights: np.ndarray, scan: np.ndarray, free: np.ndarray) -> np.nda
         (k, samples).
     scan, free
         (k,) which are scans that were fixed, and which are free; what was found is.
+    samples
+        (samples,) deviation of each pattern; None for one.
     """
     out = np.zeros((len(weights), len(weights)))
-    out[np.ix_(scan, scan)] = np.eye(int(scan.sum()))
+    own_scan = np.ones(int(scan.sum()))
+    if samples is not None:
+        own_scan = samples[weights[scan].argmax(axis=1)]
+        weights = weights / samples
+    out[np.ix_(scan, scan)] = np.diag(own_scan**2)
     if not free.any():
         return out
     own = np.linalg.pinv(weights[free] @ weights[free].T, hermitian=True)
     carried = own @ weights[free] @ weights[scan].T
-    out[np.ix_(free, free)] = own + carried @ carried.T
-    out[np.ix_(free, scan)] = -carried
-    out[np.ix_(scan, free)] = -carried.T
+    out[np.ix_(free, free)] = own + (carried * own_scan**2) @ carried.T
+    out[np.ix_(free, scan)] = -carried * own_scan**2
+    out[np.ix_(scan, free)] = out[np.ix_(free, scan)].T
     return out
 
 
@@ -236,14 +268,18 @@ class _Edges(NamedTuple):
     spread
         (k, k) inverse Gram of the scores.
     weight_slack, component_slack
-        How far noise may take a value below zero.
+        How far noise may take a weight, (samples,), and a component too low.
+    least, most
+        (k, samples) between which each weight lies, but for the slack.
     """
 
     keep: np.ndarray
     moving: np.ndarray
     spread: np.ndarray
-    weight_slack: float
+    weight_slack: Floats
     component_slack: float
+    least: FloatTable
+    most: FloatTable
 
 
 class _Seen(NamedTuple):
@@ -293,10 +329,10 @@ def _walk(
             for a in range(k):
                 square += inverse[a, i] ** 2
                 alike += s[j, a] * edges.spread[a, i] * s[j, i]
-            slack[i] = edges.weight_slack * np.sqrt(square)
+            slack[i] = np.sqrt(square)
         dip = edges.component_slack * np.sqrt(max(alike, 0.0))
         low, high = _along_components(h[j], rate, dip)
-        low, high = _along_weights(w, g, j, slack, low, high)
+        low, high = _along_weights(w, g, j, slack, edges, low, high)
         if 0.0 < high - low < 1e12:
             _see_components(h[j], rate, low, high, seen.components[:, j])
             _see_weights(w, g, j, low, seen.weights)
@@ -408,11 +444,12 @@ def _along_weights(
     w: FloatTable,
     g: Floats,
     j: int,
-    slack: Floats,
+    reach: Floats,
+    edges: _Edges,
     low: float,
     high: float,
 ) -> tuple[float, float]:
-    """Return the part of low..high in which no weight is below its slack.
+    """Return the part of low..high in which every weight is where it may be.
 
     After the step t the weights are ``w_i - t g_i w_j / (1 + t g_j)``, and
     ``w_j / (1 + t g_j)``; times ``1 + t g_j`` > 0 the conditions are linear in t.
@@ -424,12 +461,21 @@ def _along_weights(
         high = min(high, -(1 - 1e-9) / own)
     for i in range(len(w)):
         for c in range(w.shape[1]):
-            a = max(w[i, c] + slack[i], 0.0)
-            b = slack[i] * own if i == j else a * own - g[i] * w[j, c]
+            slack = reach[i] * edges.weight_slack[c]
+            least, most = edges.least[i, c] - slack, edges.most[i, c] + slack
+            a = max(w[i, c] - least, 0.0)
+            b = -least * own if i == j else a * own - g[i] * w[j, c]
             if b > 0:
                 low = max(low, -a / b)
             elif b < 0:
                 high = min(high, -a / b)
+            if most < 1e300:
+                a = max(most - w[i, c], 0.0)
+                b = most * own if i == j else a * own + g[i] * w[j, c]
+                if b > 0:
+                    low = max(low, -a / b)
+                elif b < 0:
+                    high = min(high, -a / b)
     return low, high
 
 

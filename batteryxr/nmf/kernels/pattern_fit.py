@@ -1,9 +1,14 @@
-"""One pattern against a model that is linear in its scale."""
+"""Patterns against models that are linear in their scales.
+
+The scales, never negative, are solved exactly for any parameters of the models, and
+what a change of them would do as well is no slope (variable projection: Golub &
+Pereyra, SIAM J. Numer. Anal. 10, 413, 1973; Kaufman, BIT 15, 49, 1975).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,6 +37,214 @@ class PatternFit:
     model: np.ndarray
 
 
+class Mixing(NamedTuple):
+    """Patterns, and models of which each pattern has some of each.
+
+    Parameters
+    ----------
+    goal
+        (scans, points) the patterns, over their deviations.
+    shapes
+        Takes parameters, returns (scans, models, points), over the same.
+    slopes
+        Takes parameters and scales (scans, models), returns (scans, points,
+        parameters): how the sum of all changes.
+    bounds
+        ``low`` and ``high``, (parameters,), and ``step``, of typical changes.
+    closure
+        The scales of a pattern sum to one.
+    """
+
+    goal: np.ndarray
+    shapes: Callable[[np.ndarray], np.ndarray]
+    slopes: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    bounds: Mapping[str, np.ndarray]
+    closure: bool = False
+
+
+class Mixed(NamedTuple):
+    """What solves a problem.
+
+    Parameters
+    ----------
+    values, scales
+        (parameters,) and (scans, models).
+    shapes, rest
+        (scans, models, points) and (scans, points) there.
+    """
+
+    values: np.ndarray
+    scales: np.ndarray
+    shapes: np.ndarray
+    rest: np.ndarray
+
+    @property
+    def r_w(self) -> float:
+        """Return the root of the misfit over that of zero."""
+        goal = self.rest + np.einsum("sk,skp->sp", self.scales, self.shapes)
+        power = float((goal**2).sum())
+        return float(np.sqrt((self.rest**2).sum() / power)) if power > 0 else np.nan
+
+
+def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
+    """Fit by least squares, the scales projected out, in so many evaluations."""
+    from scipy.optimize import least_squares
+
+    low, high = problem.bounds["low"], problem.bounds["high"]
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        return _solved(problem, p).rest.ravel()
+
+    def jacobian(p: np.ndarray) -> np.ndarray:
+        here = _solved(problem, p)
+        slopes = problem.slopes(p, here.scales)
+        slopes = _projected(problem, here, slopes)
+        return -slopes.reshape(here.rest.size, p.size)
+
+    found = least_squares(
+        residual,
+        np.clip(start, low, high),
+        jac=jacobian,
+        bounds=(low, high),
+        x_scale=problem.bounds["step"],
+        max_nfev=rounds,
+    )
+    return _solved(problem, found.x)
+
+
+def _solved(problem: Mixing, p: np.ndarray) -> Mixed:
+    """Return the best scales for parameters."""
+    from batteryxr.nmf.kernels import nnls
+
+    goal, shapes = problem.goal, problem.shapes(p)
+    right = np.einsum("skp,sp->ks", shapes, goal)
+    gram = shapes @ shapes.transpose(0, 2, 1)
+    if shapes.shape[1] == 1 and not problem.closure:
+        power = gram[:, 0]
+        scales = np.maximum(right.T / np.where(power > 0, power, np.inf), 0.0)
+    else:
+        scales = nnls.solve(gram, right, closure=problem.closure).T
+    rest = goal - np.einsum("sk,skp->sp", scales, shapes)
+    return Mixed(p, scales, shapes, rest)
+
+
+def _moves(problem: Mixing, here: Mixed, scan: int) -> np.ndarray:
+    """Return how one pattern changes where its scales do, (points, moves)."""
+    used = here.shapes[scan, here.scales[scan] > 0]
+    if problem.closure:
+        used = used[1:] - used[:1]
+    return used.T
+
+
+def _projected(problem: Mixing, here: Mixed, slopes: np.ndarray) -> np.ndarray:
+    """Return slopes without what a change of the scales would do as well."""
+    out = np.empty_like(slopes)
+    for scan, rows in enumerate(slopes):
+        moves = _moves(problem, here, scan)
+        out[scan] = rows
+        if moves.size:
+            q, _ = np.linalg.qr(moves)
+            out[scan] -= q @ (q.T @ rows)
+    return out
+
+
+class Spread(NamedTuple):
+    """Covariance of parameters, and errors of scales (scans, models)."""
+
+    values: np.ndarray
+    scales: np.ndarray
+
+
+def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
+    """Return the covariance of parameters and the errors of scales.
+
+    Of the Jacobian of all of them together. Scaled by chi2 per degree of freedom (where
+    errors were `known` only if that is above 1), and by how many neighbours, points and
+    scans, deviate together: what is sampled more finely than it was measured tells no
+    more, nor does a model that misfits the same way again.
+    """
+    raw = problem.slopes(here.values, here.scales)
+    slopes = _projected(problem, here, raw)
+    flat = slopes.reshape(-1, slopes.shape[-1])
+    # As far as bounds reach is known: else what is not there would be known exactly.
+    room = problem.bounds["high"] - problem.bounds["low"]
+    scans, points = here.rest.shape
+    free = points * scans - flat.shape[1] - int((here.scales > 0).sum())
+    chi2 = float((here.rest**2).sum()) / max(free, 1)
+    chi2 = max(chi2, 1.0) if known else chi2
+    chi2 *= _together(here.rest) * _together(here.rest.T)
+    values = np.linalg.inv(flat.T @ flat + np.diag(12 * chi2 / room**2))
+    scales = np.zeros(here.scales.shape)
+    for scan in range(scans):
+        shapes = here.shapes[scan].T
+        used = np.flatnonzero(here.scales[scan] > 0)
+        moves = _moves(problem, here, scan)
+        own = np.zeros((0, 0))
+        back = np.linalg.pinv(moves) if moves.size else moves.T
+        if moves.size:
+            turn = back @ raw[scan]
+            own = back @ back.T + turn @ values @ turn.T
+        if problem.closure:  # the first is what the others leave
+            last = -np.ones(len(own))
+            own = np.vstack([last @ own, own])
+            own = np.column_stack([own @ last, own])
+        scales[scan, used] = np.sqrt(np.maximum(np.diag(own), 0.0))
+        for k in np.flatnonzero(here.scales[scan] <= 0):
+            # At zero: as far as noise alone could have taken it.
+            other = shapes[:, k] - (shapes[:, used[0]] if problem.closure else 0.0)
+            other = other - moves @ (back @ other)
+            scales[scan, k] = 1.0 / max(float(np.linalg.norm(other)), 1e-300)
+        if problem.closure and used.size == 1 and shapes.shape[1] > 1:
+            scales[scan, used] = scales[scan].max()
+    return Spread(values * chi2, scales * np.sqrt(chi2))
+
+
+Model = tuple[
+    "Callable[[np.ndarray], np.ndarray]", np.ndarray, "Mapping[str, np.ndarray]"
+]
+
+
+def slope(
+    model: Callable[[np.ndarray], np.ndarray],
+    p: np.ndarray,
+    i: int,
+    bounds: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Return how a model changes with its parameter i, between its bounds."""
+    ends = [p.copy(), p.copy()]
+    reach = 0.05 * bounds["step"][i]
+    ends[0][i] = max(p[i] - reach, bounds["low"][i])
+    ends[1][i] = min(p[i] + reach, bounds["high"][i])
+    return (model(ends[1]) - model(ends[0])) / (ends[1][i] - ends[0][i])
+
+
+def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Mixing:
+    """Return the problem of one pattern and models with parameters of their own."""
+    sizes = [len(start) for _, start, _ in models]
+    cuts = np.cumsum(sizes)[:-1]
+
+    def shapes(p: np.ndarray) -> np.ndarray:
+        parts = np.split(p, cuts)
+        rows = [weight * f(q) for (f, _, _), q in zip(models, parts, strict=True)]
+        return np.array(rows)[None]
+
+    def slopes(p: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        columns = [
+            scale * weight * slope(model, part, i, bounds)
+            for (model, _, bounds), part, scale in zip(
+                models, np.split(p, cuts), scales[0], strict=True
+            )
+            for i in range(len(part))
+        ]
+        return np.column_stack(columns)[None]
+
+    bounds = {
+        key: np.concatenate([ends[key] for _, _, ends in models])
+        for key in ("low", "high", "step")
+    }
+    return Mixing((weight * y)[None], shapes, slopes, bounds)
+
+
 def fit_pattern(
     y: np.ndarray,
     model: Callable[[np.ndarray], np.ndarray],
@@ -40,8 +253,6 @@ def fit_pattern(
     sigma: np.ndarray | None = None,
 ) -> PatternFit:
     """Fit parameters and a scale by least squares; the scale is solved exactly.
-
-    Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973).
 
     Parameters
     ----------
@@ -63,89 +274,26 @@ def fit_pattern(
         if that is above 1, and by how many neighbouring points deviate together: a
         pattern that is sampled more finely than it was measured tells no more.
     """
-    from scipy.optimize import least_squares
-
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma
-    goal = weight * y
-
-    def scaled(p: np.ndarray) -> tuple[np.ndarray, float]:
-        shape = weight * model(p)
-        power = float(shape @ shape)
-        scale = max(float(shape @ goal) / power, 0.0) if power > 0 else 0.0
-        return shape, scale
-
-    def residual(p: np.ndarray) -> np.ndarray:
-        shape, scale = scaled(p)
-        return goal - scale * shape
-
-    def slopes(p: np.ndarray) -> np.ndarray:
-        _, scale = scaled(p)
-        columns = []
-        for i, step in enumerate(bounds["step"]):
-            ends = [p.copy(), p.copy()]
-            ends[0][i] = max(p[i] - 0.05 * step, bounds["low"][i])
-            ends[1][i] = min(p[i] + 0.05 * step, bounds["high"][i])
-            change = weight * (model(ends[1]) - model(ends[0]))
-            columns.append(scale * change / (ends[1][i] - ends[0][i]))
-        return np.column_stack(columns)
-
-    def jacobian(p: np.ndarray) -> np.ndarray:
-        # What a change of the scale would do as well is no slope (Kaufman, 1975).
-        shape, _ = scaled(p)
-        columns = slopes(p)
-        return np.outer(shape, shape @ columns / (shape @ shape)) - columns
-
-    found = least_squares(
-        residual,
-        np.clip(start, bounds["low"], bounds["high"]),
-        jac=jacobian,
-        bounds=(bounds["low"], bounds["high"]),
-        x_scale=bounds["step"],
-        max_nfev=60,
-    )
-    shape, scale = scaled(found.x)
-    rest = goal - scale * shape
-    every = np.column_stack([slopes(found.x), shape])
+    problem = _of_models(y, [(model, start, bounds)], weight)
+    found = solve(problem, start, 60)
+    slopes = problem.slopes(found.values, found.scales)[0]
+    every = np.column_stack([slopes, found.shapes[0, 0]])
+    rest, scale = found.rest[0], float(found.scales[0, 0])
     chi2 = float(rest @ rest) / max(y.size - every.shape[1], 1)
     if sigma is not None:
         chi2 = max(chi2, 1.0)
-    errors = _errors(every) * np.sqrt(chi2 * _together(rest))
-    power = float(goal @ goal)
     return PatternFit(
-        values=np.append(found.x, scale),
-        errors=errors,
-        r_w=float(np.sqrt(rest @ rest / power)) if power > 0 else np.nan,
-        model=scale * shape / weight,
+        values=np.append(found.values, scale),
+        errors=_errors(every) * np.sqrt(chi2 * _together(rest)),
+        r_w=found.r_w,
+        model=scale * found.shapes[0, 0] / weight,
     )
 
 
-@dataclass
-class PatternsFit:
-    """Outcome of a fit of several models together.
-
-    Parameters
-    ----------
-    values
-        Of the parameters of all models, one after the other.
-    scales, lengths
-        (models,) and the norm of each model at unit scale.
-    r_w
-        Root of the misfit over that of zero.
-    """
-
-    values: np.ndarray
-    scales: np.ndarray
-    lengths: np.ndarray
-    r_w: float
-
-
 def fit_patterns(
-    y: np.ndarray,
-    models: Sequence[
-        tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, Mapping[str, np.ndarray]]
-    ],
-    sigma: np.ndarray | None = None,
-) -> PatternsFit:
+    y: np.ndarray, models: Sequence[Model], sigma: np.ndarray | None = None
+) -> tuple[Mixed, np.ndarray]:
     """Fit the sum of several models; their scales, never negative, are solved exactly.
 
     Parameters
@@ -156,80 +304,23 @@ def fit_patterns(
         Function, start and bounds of each, as of `fit_pattern`.
     sigma
         (points,) standard deviations of `y`.
+
+    Returns
+    -------
+    Mixed, numpy.ndarray
+        And (models,) the norm of each model in the pattern.
     """
-    from scipy.optimize import least_squares
-
-    from batteryxr.nmf.kernels import nnls
-
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma
-    goal = weight * y
-    sizes = [len(start) for _, start, _ in models]
-    cuts = np.cumsum(sizes)[:-1]
-    owner = np.repeat(np.arange(len(models)), sizes)
-    ends = {
-        key: np.concatenate([bounds[key] for _, _, bounds in models])
-        for key in ("low", "high", "step")
-    }
-
-    def solved(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = np.split(p, cuts)
-        shapes = np.column_stack(
-            [weight * f(q) for (f, _, _), q in zip(models, parts, strict=True)]
-        )
-        right = (shapes.T @ goal)[:, None]
-        return shapes, nnls.solve(shapes.T @ shapes, right)[:, 0]
-
-    def residual(p: np.ndarray) -> np.ndarray:
-        shapes, scales = solved(p)
-        return goal - shapes @ scales
-
-    def jacobian(p: np.ndarray) -> np.ndarray:
-        shapes, scales = solved(p)
-        parts = np.split(p, cuts)
-        columns = []
-        for i, step in enumerate(ends["step"]):
-            model = owner[i]
-            place = i - sum(sizes[:model])
-            both = []
-            for sign in (-0.05, 0.05):
-                q = parts[model].copy()
-                q[place] = np.clip(
-                    q[place] + sign * step, ends["low"][i], ends["high"][i]
-                )
-                both.append((q[place], weight * models[model][0](q)))
-            width = both[1][0] - both[0][0]
-            columns.append(scales[model] * (both[1][1] - both[0][1]) / width)
-        slopes = np.column_stack(columns)
-        used = shapes[:, scales > 0]
-        if used.size:  # what a change of the scales would do as well is no slope
-            q, _ = np.linalg.qr(used)
-            slopes = slopes - q @ (q.T @ slopes)
-        return -slopes
-
-    start = np.concatenate([s for _, s, _ in models])
-    found = least_squares(
-        residual,
-        np.clip(start, ends["low"], ends["high"]),
-        jac=jacobian,
-        bounds=(ends["low"], ends["high"]),
-        x_scale=ends["step"],
-        max_nfev=40,
-    )
-    shapes, scales = solved(found.x)
-    rest = goal - shapes @ scales
-    power = float(goal @ goal)
-    return PatternsFit(
-        values=found.x,
-        scales=scales,
-        lengths=np.linalg.norm(shapes, axis=0),
-        r_w=float(np.sqrt(rest @ rest / power)) if power > 0 else np.nan,
-    )
+    problem = _of_models(y, models, weight)
+    found = solve(problem, np.concatenate([s for _, s, _ in models]), 40)
+    return found, found.scales[0] * np.linalg.norm(found.shapes[0], axis=1)
 
 
 def _together(rest: np.ndarray) -> float:
-    """Return how many neighbouring residuals are worth one: 1 for white noise."""
-    power = np.abs(np.fft.rfft(rest, 2 * rest.size)) ** 2
-    alike = np.fft.irfft(power, 2 * rest.size)[: rest.size]
+    """Return how many neighbours along the last axis are worth one: 1 for noise."""
+    size = rest.shape[-1]
+    power = np.abs(np.fft.rfft(np.atleast_2d(rest), 2 * size)) ** 2
+    alike = np.fft.irfft(power.sum(axis=0), 2 * size)[:size]
     if alike[0] <= 0.0:
         return 1.0
     ends = np.flatnonzero(alike <= 0.0)

@@ -102,6 +102,7 @@ class Candidate:
             )
         self.occupancy = occupancy
         self.strain = strain
+        self.crystal = crystal
         share = 1.0
         if occupancy is not None:
             here = np.array([e == occupancy for e in crystal.elements])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import is_lazy
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.crystals import PdfInstrument, scattering_power
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label, require_variables
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 #: Li that takes one atom of an anion out of an oxide, fluoride, ... when it is reduced.
 _VALENCE = {"O": 2, "S": 2, "Se": 2, "F": 1, "Cl": 1, "N": 3, "P": 3}
-#: Neither Li nor anions nor what binders hold: the metals.
-_OTHER = {"Li", "H", "C", *_VALENCE}
+#: What moves in and out.
+_ALKALI = ("Li", "Na", "K")
+#: Neither these nor anions nor what binders hold: the metals.
+_OTHER = {*_ALKALI, "H", "C", *_VALENCE}
 #: Lithium contents that differ by more are told.
 _APART = 0.1
 
@@ -62,9 +64,10 @@ def amounts(
     xarray.Dataset
         ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans,
         each with ``_low`` and ``_high`` where the result has ranges; with `electrode`
-        ``li_per_metal``, all Li of the phases and what is unseen, and ``li_difference``
-        to the ``li_content`` of the cycler where the scans have it; one per formula
-        unit, as its name says, is divided by the metals of that.
+        ``li_per_metal``, all Li of the phases and what is unseen (Na or K, where the
+        cycler or the electrode says so), with ``_low`` and ``_high`` too, and
+        ``li_difference`` to the ``li_content`` of the cycler where the scans have it;
+        one per formula unit, as its name says, is divided by the metals of that.
 
     Raises
     ------
@@ -97,7 +100,8 @@ def amounts(
     ):
         out |= _fractions(result, name, per_signal, text)
     if electrode is not None:
-        out |= _lithium(result, units, out["mole_fraction"], atoms(electrode))
+        moles = out["mole_fraction"]
+        out |= _lithium(result, units, moles, signal, atoms(electrode))
     return xr.Dataset(out)
 
 
@@ -187,44 +191,100 @@ def _lithium(
     result: xr.Dataset,
     units: list[dict[str, float]],
     moles: xr.DataArray,
+    signal: np.ndarray,
     whole: dict[str, float],
 ) -> dict[str, xr.DataArray]:
-    """Return Li per metal, that of unseen Li2O and the like included."""
+    """Return Li (Na, K) per metal, that of unseen Li2O and the like included."""
+    ion = _ion(moles, whole)
     anions = [e for e in whole if e in _VALENCE]
     metals = _metals(whole)
     if not metals or not anions:
         raise ArgumentError("electrode", whole, "a compound of a metal and an anion")
-
-    def total(*elements: str, metal: bool = False) -> xr.DataArray:
-        count = [
-            sum(
-                n for e, n in u.items() if (e not in _OTHER if metal else e in elements)
-            )
-            for u in units
-        ]
-        each = xr.DataArray(count, dims="component", coords=_names(moles))
-        return xr.dot(moles, each, dim="component")
-
-    metal = total(metal=True)
-    metal = metal.where(metal > 0)
-    lithium = total("Li") / metal
+    metal = np.array([_metals(unit) for unit in units])
+    gained = np.array([unit.get(ion, 0.0) for unit in units])
     for anion in anions:
-        gone = whole[anion] / metals - total(anion) / metal
-        lithium = lithium + _VALENCE[anion] * gone
-    out: dict[str, Any] = {"li_per_metal": (lithium, "Li per metal, from the phases")}
+        there = np.array([unit.get(anion, 0.0) for unit in units])
+        gained = gained + _VALENCE[anion] * (whole[anion] / metals * metal - there)
+    coords = _names(moles)
+    each, centres = (
+        xr.DataArray(count, dims="component", coords=coords)
+        for count in (gained, metal)
+    )
+    total = xr.dot(moles, centres, dim="component")
+    lithium = xr.dot(moles, each, dim="component") / total.where(total > 0)
+    out: dict[str, Any] = {"li_per_metal": (lithium, f"{ion} per metal, of the phases")}
+    if "weights_low" in result:
+        ends = apply(
+            _extremes,
+            *(
+                result[name].drop_vars("component")
+                for name in ("weights", "weights_low", "weights_high")
+            ),
+            core_dims=[["component"]] * 3,
+            output_dims=[[], []],
+            dtypes=[np.float64, np.float64],
+            caller="amounts",
+            above=gained / signal,
+            below=metal / signal,
+        )
+        for end, array in zip(("low", "high"), ends, strict=True):
+            text = f"{'Lowest' if end == 'low' else 'Highest'} {ion} per metal"
+            array = array.assign_coords(lithium.coords).transpose(*lithium.dims)
+            out[f"li_per_metal_{end}"] = (array, f"{text} that fits")
     if "li_content" in lithium.coords:
         apart = lithium - _per_metal(lithium["li_content"], whole)
-        out["li_difference"] = (apart, "Li per metal, phases less cycler")
+        out["li_difference"] = (apart, f"{ion} per metal, phases less cycler")
         if not is_lazy(apart) and (off := _most(apart.values)) > _APART:
             warn_quality(
-                f"phases and cycler differ by up to {off:.2f} Li per metal in nine of "
-                "ten scans: charge that made no phase, a formula that is another, or "
-                "ratios that are not sure (see `bands`)."
+                f"phases and cycler differ by up to {off:.2f} {ion} per metal in nine "
+                "of ten scans: charge that made no phase, a formula that is another, "
+                "or ratios that are not sure (see `bands`)."
             )
     return {
         key: label(array, key, units="1", long_name=text)
         for key, (array, text) in out.items()
     }
+
+
+def _ion(moles: xr.DataArray, whole: dict[str, float]) -> str:
+    """Return which alkali metal moves, as the cycler says, or as the electrode has."""
+    if "li_content" in moles.coords:
+        said = str(moles["li_content"].attrs.get("long_name", "")).split(" ")[0]
+        if said in _ALKALI:
+            return said
+    return next((ion for ion in _ALKALI if ion in whole), "Li")
+
+
+def _extremes(
+    weights: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    above: np.ndarray,
+    below: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of a quotient of sums of ratios (..., k) that add up to one.
+
+    For a quotient that is asked for, what is left over the lowest ratios goes where it
+    counts most (Dinkelbach, Manag. Sci. 13, 492, 1967).
+    """
+    ends = []
+    low, high = np.minimum(low, weights), np.maximum(high, weights)
+    for sign in (-1.0, 1.0):
+        best = weights
+        for _ in range(12):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                goal = (best @ above) / (best @ below)
+            gain = sign * (above - goal[..., None] * below)
+            order = np.argsort(-gain, axis=-1)
+            room = np.take_along_axis(high - low, order, axis=-1)
+            rest = (1.0 - low.sum(axis=-1))[..., None]
+            before = np.cumsum(room, axis=-1) - room
+            put = np.clip(rest - before, 0.0, room)
+            best = np.take_along_axis(low, order, axis=-1) + put
+            best = np.take_along_axis(best, np.argsort(order, axis=-1), axis=-1)
+        ends.append(np.where(best @ below > 0, goal, np.nan))
+    return ends[0], ends[1]
 
 
 def _per_metal(content: xr.DataArray, whole: dict[str, float]) -> xr.DataArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -11,18 +10,19 @@ import xarray as xr
 from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.core.errors import (
-    ArgumentError,
-    DataError,
     DimensionError,
     warn_quality,
 )
-from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.core.model import label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
-from batteryxr.core.units import in_units
 from batteryxr.nmf.phases.candidates import Candidate, crystals_of
-from batteryxr.nmf.phases.measured import instrument_of
+from batteryxr.nmf.phases.measured import (
+    deviations,
+    instrument_of,
+    patterns_of,
+    within,
+)
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def identify(
     other would: a component of an ambiguous factorisation may resemble a mixture. Look
     at `bands` first.
     """
-    patterns = _patterns(result)
-    kept = _within(patterns, r_range)
+    patterns = patterns_of(result)
+    kept = within(patterns, r_range)
     instrument = instrument_of(patterns, instrument)
     r = kept["r"].values.astype(np.float64)
     fits = {
@@ -118,7 +118,7 @@ def identify(
     }
     rows = kept.transpose(..., "r")
     flat = rows.values.reshape(-1, r.size).astype(np.float64)
-    sigma = _sigma(errors, rows)
+    sigma = deviations(errors, rows)
     lead = [str(d) for d in rows.dims[:-1]]
     shape = tuple(rows.sizes[d] for d in lead)
     jobs = [(i, name) for i in range(len(flat)) for name in fits]
@@ -239,13 +239,13 @@ def refine_along(
         ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
         ended where the search does, and ``flag`` (1: no pattern).
     """
-    patterns = _patterns(data)
+    patterns = patterns_of(data)
     if patterns.ndim != 2:
         raise DimensionError(
             f"refine_along needs one dimension besides 'r'; found {patterns.dims}. "
             "Select one component or particle."
         )
-    kept = _within(patterns, r_range).transpose(..., "r")
+    kept = within(patterns, r_range).transpose(..., "r")
     r = kept["r"].values.astype(np.float64)
     instrument = instrument_of(data, instrument)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
@@ -253,7 +253,7 @@ def refine_along(
         crystal, r, instrument=instrument, strain=strain, occupancy=occupancy
     )
     rows = kept.values.astype(np.float64)
-    sigma = _sigma(errors, kept)
+    sigma = deviations(errors, kept)
     found: list[PatternFit | None] = []
     last: PatternFit | None = None
     ends = np.zeros(len(rows), dtype=bool)
@@ -347,64 +347,6 @@ def _table(
         long_name="Fitted G(r)",
     )
     return out
-
-
-def _patterns(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    array = data["components"] if isinstance(data, xr.Dataset) else data
-    if "r" not in array.dims or "r" not in array.coords:
-        raise DimensionError(
-            "Patterns along 'r' (Angstrom) are needed, with its values; found "
-            f"{array.dims}. Only pair distribution functions are calculated here."
-        )
-    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller="identify"))
-    steps = np.diff(array["r"].values)
-    if steps.size < 10 or np.ptp(steps) > 1e-3 * abs(steps.mean()) or steps[0] <= 0:
-        raise DimensionError(
-            "Structures are fitted on evenly spaced, rising r; found steps from "
-            f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
-        )
-    return array
-
-
-def _within(
-    patterns: xr.DataArray, r_range: tuple[float, float] | None
-) -> xr.DataArray:
-    """Return the patterns between two distances, r = 0 left out."""
-    require_monotonic(patterns["r"], caller="identify")
-    low, high = r_range or (0.0, math.inf)
-    r = patterns["r"].values
-    kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
-    if kept.sizes["r"] < 10:
-        raise ArgumentError(
-            "r_range", r_range, f"distances between {r[0]:g} and {r[-1]:g} Angstrom"
-        )
-    return kept
-
-
-def _sigma(
-    errors: xr.DataArray | None,
-    rows: xr.DataArray,
-) -> np.ndarray | None:
-    if errors is None:
-        return None
-    near = matched(rows, errors, argument="errors")
-    wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
-    values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
-    measured = np.isfinite(rows.values.reshape(values.shape))
-    wrong = ~(values >= 0) & measured
-    if wrong.any():
-        raise DataError(
-            "errors",
-            f"{int(wrong.sum())} of {wrong.size} values are negative or NaN where "
-            f"there are data, such as {values[wrong][0]:g}",
-            "Pass standard deviations.",
-        )
-    positive = (values > 0) & np.isfinite(values)
-    if not positive.any():
-        raise DataError("errors", "no value > 0; expected standard deviations")
-    # An error of zero (of a component that was fixed) would outweigh all else.
-    usual = np.median(values[positive])
-    return np.where(positive | np.isinf(values), values, usual)
 
 
 def _row(sigma: np.ndarray | None, i: int) -> np.ndarray | None:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import xarray as xr
+
 from batteryxr.core.crystals import PdfInstrument
-from batteryxr.core.errors import BatteryxrError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    DataError,
+    DimensionError,
+    UnitsError,
+    warn_quality,
+)
+from batteryxr.core.labels import matched, require_monotonic
+from batteryxr.core.units import affine, in_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import xarray as xr
 
 #: Field of the instrument -> what headers call it.
 _CALLED = {
     "q_max": ("q_max", "qmax", "q_maximum"),
     "q_damp": ("q_damp", "qdamp"),
+    "q_broad": ("q_broad", "qbroad"),
     "radiation": ("radiation", "mode", "scatteringtype", "stype", "rad_type"),
 }
+_NUMBERS = ("q_max", "q_damp", "q_broad")
 _RADIATION = {"x": "xray", "n": "neutron"}
+#: Words of headers that units do not know.
+_PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
 
 
 def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -39,13 +54,37 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
             continue
         if name == "radiation":
             kind = _RADIATION.get(str(text).strip().lower()[:1])
+            if kind is None and str(text).strip():
+                warn_quality(
+                    f"the header tells of {str(text).strip()!r}, for which nothing is "
+                    "calculated here: the patterns are taken as those of X-rays."
+                )
             out |= {name: kind} if kind else {}
             continue
-        try:
-            out[name] = float(str(text).split()[0])
-        except (ValueError, IndexError):
-            continue
+        if (number := _per_angstrom(name, str(text))) is not None:
+            out[name] = number
     return out
+
+
+def _per_angstrom(name: str, text: str) -> float | None:
+    """Return a number of a header in 1/Angstrom, which is what it has without a unit.
+
+    A unit that is none is told, and the number left out.
+    """
+    number, _, unit = text.strip().partition(" ")
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    unit = unit.strip().strip("()[]")
+    if not unit:
+        return value
+    try:
+        factor, _ = affine(_PER.get(unit.lower(), unit), "1/Angstrom")
+    except UnitsError:
+        warn_quality(f"the header tells {name} in {unit!r}, which is not understood.")
+        return None
+    return value * factor
 
 
 def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrument:
@@ -68,9 +107,79 @@ def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrum
         return PdfInstrument()
 
 
+def patterns_of(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """Return patterns along r in Angstrom, evenly spaced.
+
+    Raises
+    ------
+    DimensionError
+        If they are no such thing.
+    """
+    array = data["components"] if isinstance(data, xr.Dataset) else data
+    if "r" not in array.dims or "r" not in array.coords:
+        raise DimensionError(
+            "Patterns along 'r' (Angstrom) are needed, with its values; found "
+            f"{array.dims}. Only pair distribution functions are calculated here."
+        )
+    array = array.assign_coords(r=in_units(array["r"], "Angstrom", caller="identify"))
+    steps = np.diff(array["r"].values)
+    if steps.size < 10 or np.ptp(steps) > 1e-3 * abs(steps.mean()) or steps[0] <= 0:
+        raise DimensionError(
+            "Structures are fitted on evenly spaced, rising r; found steps from "
+            f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
+        )
+    return array
+
+
+def within(patterns: xr.DataArray, r_range: tuple[float, float] | None) -> xr.DataArray:
+    """Return the patterns between two distances, r = 0 left out."""
+    require_monotonic(patterns["r"], caller="identify")
+    low, high = r_range or (0.0, math.inf)
+    r = patterns["r"].values
+    kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
+    if kept.sizes["r"] < 10:
+        raise ArgumentError(
+            "r_range", r_range, f"distances between {r[0]:g} and {r[-1]:g} Angstrom"
+        )
+    return kept
+
+
+def deviations(
+    errors: xr.DataArray | None,
+    rows: xr.DataArray,
+) -> np.ndarray | None:
+    """Return errors as (patterns, points), all positive; None for none.
+
+    Raises
+    ------
+    DataError
+        If they cannot be.
+    """
+    if errors is None:
+        return None
+    near = matched(rows, errors, argument="errors")
+    wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
+    values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
+    measured = np.isfinite(rows.values.reshape(values.shape))
+    wrong = ~(values >= 0) & measured
+    if wrong.any():
+        raise DataError(
+            "errors",
+            f"{int(wrong.sum())} of {wrong.size} values are negative or NaN where "
+            f"there are data, such as {values[wrong][0]:g}",
+            "Pass standard deviations.",
+        )
+    positive = (values > 0) & np.isfinite(values)
+    if not positive.any():
+        raise DataError("errors", "no value > 0; expected standard deviations")
+    # An error of zero (of a component that was fixed) would outweigh all else.
+    usual = np.median(values[positive])
+    return np.where(positive | np.isinf(values), values, usual)
+
+
 def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:
     """Warn where the header tells what was not given, or another radiation."""
-    left_out = [n for n in ("q_max", "q_damp") if n in known and not getattr(given, n)]
+    left_out = [n for n in _NUMBERS if n in known and not getattr(given, n)]
     if known.get("radiation", given.radiation) != given.radiation:
         left_out.append("radiation")
     if left_out:

@@ -163,11 +163,18 @@ def noise_share(y: np.ndarray) -> float:
 
 
 def at_bound(fit: Candidate, values: np.ndarray) -> bool:
-    """Tell whether the lattice or the widths lie at the end of what was tried."""
-    low, high = fit.bounds["low"][:2], fit.bounds["high"][:2]
+    """Tell whether a parameter lies at the end of what was tried.
+
+    A bulk crystal, of curvature zero, is no end.
+    """
+    low, high = fit.bounds["low"], fit.bounds["high"]
     room = _NEAR * (high - low)
-    near = values[:2] > high - room
-    near |= np.array([values[0] < low[0] + room[0], values[1] < 1.2 * low[1]])
+    near = values > high - room
+    near[0] |= values[0] < low[0] + room[0]
+    near[1] |= values[1] < 1.2 * low[1]
+    if fit.occupancy:
+        # All of a site, where another gives way, is what a pure end has.
+        near[3] = not low[3] + 1e-6 < values[3] < high[3] - 1e-6
     return bool(near.any())
 
 
@@ -236,9 +243,8 @@ def _refined(
     models = [
         (fit.model, start, fit.bounds) for fit, start in zip(fits, starts, strict=True)
     ]
-    found = fit_patterns(y, models, sigma)
+    found, power = fit_patterns(y, models, sigma)
     cuts = np.cumsum([len(start) for start in starts])[:-1]
     parts = np.split(found.values, cuts)
-    power = np.maximum(found.scales, 0.0) * found.lengths
     total = power.sum() or 1.0
     return _Together(parts, (power / total).tolist(), found.r_w)

@@ -70,8 +70,9 @@ def reached(
     low, high = max(e[0] for e in ends) + most, min(e[1] for e in ends) - most
     inside = (x >= low) & (x <= high)
     if inside.sum() < 2:
+        shift = "eV, a shift by which standards still cover the spectra"
         raise ArgumentError(
-            "max_shift", most, "a shift by which standards still cover the spectra"
+            "max_shift", most, shift, f"Was it meV? Pass {most * 1e-3:g}."
         )
     return np.asarray(inside)
 

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.checks import Positive, check_fields
+from batteryxr.core.bounds.kinds import LatticeAngle, LatticeLength  # noqa: TC001 - checked
+from batteryxr.core.checks import check_fields
 from batteryxr.core.crystals import lattice
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import replayable
@@ -75,12 +76,12 @@ class Cell:
     """
 
     system: System
-    a: Positive
-    b: Positive | None = None
-    c: Positive | None = None
-    alpha: Positive = 90.0
-    beta: Positive = 90.0
-    gamma: Positive = 90.0
+    a: LatticeLength
+    b: LatticeLength | None = None
+    c: LatticeLength | None = None
+    alpha: LatticeAngle = 90.0
+    beta: LatticeAngle = 90.0
+    gamma: LatticeAngle = 90.0
     centring: Centring = "P"
 
     def __post_init__(self) -> None:

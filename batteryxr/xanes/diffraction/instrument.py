@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from batteryxr.core import bounds
+from batteryxr.core.bounds.kinds import GoniometerRadius  # noqa: TC001 - checked
 from batteryxr.core.checks import Fraction, Positive, check_fields
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import attributes
@@ -75,7 +76,7 @@ class Diffractometer:
     wavelength: Wavelength | None = None
     tube: _TUBE | None = None
     ratio: Fraction = 0.5
-    radius: Positive | None = None
+    radius: GoniometerRadius | None = None
     polarisation: Fraction = 0.5
 
     def __post_init__(self) -> None:
@@ -221,12 +222,20 @@ def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
     ------
     DimensionError
         If there is none, or several.
+    DataError
+        If angles are impossible.
     """
     found = [d for d in PATTERN_AXES if d in data.dims]
     if len(found) != 1:
         raise DimensionError(
             f"{caller} needs patterns along one of {list(PATTERN_AXES)}; found "
             f"{tuple(map(str, data.dims))}. Rename yours: `.rename(...)`."
+        )
+    if found == ["two_theta"] and found[0] in data.coords:
+        angles = in_units(data[found[0]], "deg", caller=caller).values
+        largest = np.abs(angles).max(initial=0.0)
+        bounds.check(
+            "largest scattering angle", largest, argument="two_theta", data=True
         )
     return found[0]
 

@@ -14,7 +14,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import ScherrerFactor
 
 #: Bits of ``size_flag``.
 UNRESOLVED, NEGATIVE, UNKNOWN = 1, 2, 4
@@ -30,7 +30,7 @@ def crystallite_size(
     *,
     method: Literal["williamson_hall", "scherrer"] = "williamson_hall",
     reference: Annotated[xr.Dataset | None, OwnLabels()] = None,
-    factor: Positive = 0.9,
+    factor: ScherrerFactor = 0.9,
 ) -> xr.Dataset:
     """Tell how large crystallites are, from how wide their reflections are.
 

@@ -113,6 +113,9 @@ def _check_energies(terms: Terms) -> None:
         return
     if terms.edge is not None:
         bounds.check("photon energy", terms.edge.energy, argument="edge")
+        if terms.edge.width is not None:
+            highest = terms.edge.width[-1]
+            bounds.check("width of an edge", highest, argument="width of edge")
     for peak in terms.peaks:
         bounds.check("photon energy", peak.position, argument="peaks")
 

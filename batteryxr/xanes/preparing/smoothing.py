@@ -104,7 +104,8 @@ def _check_width(
     """
     if x.size < _FEWEST or width > np.ptp(x):
         span = f"{np.ptp(x):g} {units} of the axis, of {_FEWEST} points or more"
-        raise ArgumentError("width", width, f"no more than the {span}")
+        thousandth = f"Was it m{units}? Pass {width * 1e-3:g}." if units == "eV" else ""
+        raise ArgumentError("width", width, f"no more than the {span}", thousandth)
     least = float(np.diff(x).min())
     if method in ("savitzky_golay", "median"):
         needed = degree + 2 if method == "savitzky_golay" else _FEWEST
@@ -117,7 +118,10 @@ def _check_width(
                 f"half of a range with {needed} points; steps are {least:g} {units}",
             )
     elif width < 0.25 * least:
-        raise ArgumentError("width", width, f"a part of the step of {least:g} {units}")
+        thousand = f"Was it k{units}? Pass {width * 1e3:g}." if units == "eV" else ""
+        raise ArgumentError(
+            "width", width, f"a part of the step of {least:g} {units}", thousand
+        )
     elif method == "whittaker" and width > _STIFF * least:
         raise ArgumentError(
             "width",

@@ -180,6 +180,22 @@ def _grid(
 ) -> np.ndarray:
     """Return the new energies, inside the old ones."""
     low, high = (float(v) for v in window)
+    if low > x[-1] - e0 or high < x[0] - e0:
+        raise ArgumentError(
+            "window",
+            window,
+            f"eV relative to e0={e0:g}",
+            f"Was it an energy? Pass ({low - e0:g}, {high - e0:g}).",
+        )
+    if not 3 * fine <= high - low:
+        raise ArgumentError(
+            "window",
+            window,
+            f"eV, that holds several steps of {fine:g}",
+            f"Was it keV? Pass ({low * 1e3:g}, {high * 1e3:g})."
+            if high - low < 1
+            else f"Was the step in meV? Pass step={fine * 1e-3:g}.",
+        )
     over = e0 + fine * np.arange(np.ceil(low / fine), np.floor(high / fine) + 1)
     if not over.size:
         raise ArgumentError(

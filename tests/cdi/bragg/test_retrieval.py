@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -217,8 +220,6 @@ def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
         return run(pattern, settings, rng, **kwargs)
 
     monkeypatch.setattr(answer, "run", counted)
-    import dask
-
     with dask.config.set(scheduler="synchronous"):
         with pytest.raises(RuntimeError, match="fell over"):
             retrieve(volume, store=store, **BRIEF)
@@ -232,6 +233,44 @@ def test_goes_on_where_it_stopped(volume, tmp_path, monkeypatch):
     np.testing.assert_array_equal(more["llk"][:2], whole["llk"])
     with pytest.raises(StoreError, match="other data or with other arguments"):
         retrieve(volume, store=store, **(BRIEF | {"seed": 9}))
+
+
+def test_starts_of_lazy_calls_wait_for_one_another(volume, tmp_path, monkeypatch):
+    """Two computed at once, with a third that saves into the store they write to."""
+    from batteryxr.cdi.bragg import job
+    from batteryxr.core.store import open_store, save, verify
+
+    store, inside, most = tmp_path / "starts.zarr", [], []
+    put = job.Ledger.put
+
+    def watched(ledger, *args, **kwargs):
+        inside.append(ledger.group)
+        most.append(inside.count(ledger.group))
+        time.sleep(0.05)
+        put(ledger, *args, **kwargs)
+        inside.remove(ledger.group)
+
+    monkeypatch.setattr(job.Ledger, "put", watched)
+    lazy = [retrieve(volume.chunk(), store=store, **BRIEF)["object"] for _ in range(2)]
+    found = {}
+
+    def compute(k):
+        found[k] = lazy[k].compute(scheduler="synchronous")
+
+    threads = [threading.Thread(target=compute, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert max(most) == 1
+    save(lazy[0].to_dataset(name="object"), store, group="result")
+    np.testing.assert_array_equal(open_store(store, "result")["object"], found[0])
+    assert verify(store) == []
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    with pytest.raises(StoreError, match="not a zarr store"):
+        retrieve(volume.chunk(), store=tmp_path / "thesis", **BRIEF)
 
 
 def test_a_second_call_on_a_store_is_refused(volume, tmp_path, monkeypatch):
@@ -271,8 +310,6 @@ def test_interruption_ends_running_starts(volume, monkeypatch):
 
 
 def test_keyboard_interrupt_tells_the_starts(monkeypatch):
-    import dask
-
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 

@@ -46,6 +46,42 @@ def test_attributes_of_others_are_data(tmp_path, group):
     assert zarr.open_group(path, path=group, mode="r").attrs["cell"] == 4
 
 
+@pytest.mark.parametrize("where", ["folder", "memory"])
+@pytest.mark.parametrize("name", ["c/9", "c/01", "c/0/0", "0", "9.0", "c/photo.png"])
+def test_files_named_like_chunks_that_no_array_has_stay(tmp_path, where, name):
+    store = LocalStore(tmp_path / "a.zarr") if where == "folder" else MemoryStore()
+    save(table().chunk(x=3), store, group="m")
+    location = location_of(store)
+    if name == "c/0/0":
+        location.delete("m/a/c/0")
+    location.put(f"m/a/{name}", b"mine")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=rf"m/a holds {name[:3]}.*not part of"):
+            save(table(2.0), store, group="m", overwrite=True)
+    assert location.get(f"m/a/{name}") == b"mine"
+
+
+@pytest.mark.parametrize("sep", ["/", "."])
+@pytest.mark.parametrize("kind", ["default", "v2"])
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5)])
+def test_chunks_of_any_name_are_the_arrays(tmp_path, kind, sep, shape):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    key = {"name": kind, "separator": sep}
+    array = group.create_array(
+        "a",
+        shape=shape,
+        chunks=tuple(2 for _ in shape),
+        dtype="i4",
+        chunk_key_encoding=key,
+        dimension_names=["x", "y"][: len(shape)],
+    )
+    array[...] = 7
+    partial = tmp_path / "a.zarr" / "a" / f"zarr.json.{'0' * 32}.partial"
+    partial.write_bytes(b"of a write that was killed")
+    save(table(), tmp_path / "a.zarr", overwrite=True)
+    assert open_store(tmp_path / "a.zarr")["a"].sum() == 6
+
+
 @pytest.mark.parametrize("kind", ["folder", "memory"])
 def test_what_is_opened_for_reading_is_not_written_to(tmp_path, kind):
     store = LocalStore(tmp_path / "a.zarr") if kind == "folder" else MemoryStore()

@@ -1,0 +1,595 @@
+"""A series of G(r) as structures times ratios, all scans at once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.checks import Bounds
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.nmf.phases.candidates import Candidate, crystals_of
+from batteryxr.nmf.phases.identification import PARAMETERS
+from batteryxr.nmf.phases.measured import (
+    deviations,
+    instrument_of,
+    patterns_of,
+    within,
+)
+from batteryxr.nmf.phases.mixtures import at_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batteryxr.core.bounds.kinds import RRange
+    from batteryxr.core.crystals import PdfInstrument
+    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
+    from batteryxr.nmf.phases.candidates import Candidates
+
+#: Where nothing tells how far a pattern was measured (1/Angstrom).
+_USUAL_Q_MAX = 20.0
+#: Rounds in which the lattices of all phases are looked for, one by one.
+_ROUNDS = 3
+#: Another start is taken where it leaves less than this of the squares.
+_BETTER = 0.999
+#: A misfit of which the structures explain little.
+_LOST = 0.3
+#: What is left is no noise where one pattern has so many times what it would have of
+#: that, and where it is more than this of the patterns.
+_ALIKE, _LITTLE = 2.5, 0.01
+#: Less of a phase does not tell its structure.
+_THERE = 0.02
+
+
+@recorded
+def fit_structures(
+    data: xr.DataArray,
+    *,
+    candidates: Candidates,
+    occupancy: Mapping[str, str] | None = None,
+    degree: Annotated[int, Bounds(low=0, high=4)] = 1,
+    closure: bool = True,
+    r_range: RRange | None = None,
+    instrument: PdfInstrument | None = None,
+    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    errors: xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Factorise a series of G(r) into crystal structures and their ratios.
+
+    Reads once. Components are no free curves but what candidates give: nothing is
+    left of the ambiguity of `fit`, as far as the candidates are those that are there.
+    All scans are fitted at once. Lattice, size and composition of each phase follow a
+    polynomial in the Li content; its mean square displacement is one number.
+
+    Parameters
+    ----------
+    data
+        (scan, r). Along ``li_content`` where the scans have it, else along the scans.
+    candidates
+        CIFs or crystals of all phases; a mapping gives them names.
+    occupancy
+        Phases whose composition is free, and the element that makes it:
+        ``{"LiFeO2": "Fe"}``. Where it shares its sites with one other element, and
+        both fill them, the other gives way.
+    degree
+        Of the polynomials; 0 for phases that do not change.
+    closure
+        The ratios of each pattern sum to one, and all have one scale; False where
+        their total may vary.
+    r_range, instrument, strain, errors
+        As of `identify`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``weights`` (scan, component), shares of the signal; along scan and component
+        ``strain``, ``lattice`` (length of the first axis), ``diameter`` (infinite for
+        bulk) and, where free, ``occupancy``; ``u_iso`` (component); each with
+        ``_error``. ``components``, the mean pattern of each phase where it is;
+        ``fitted``; ``residual``, ``relative_residual`` and ``r_w`` of each scan;
+        ``at_bound`` where a phase ended at the end of what was tried. Errors are of
+        all parameters together, scaled by the misfit and by how alike neighbouring
+        residuals are.
+
+    Raises
+    ------
+    ArgumentError, DataError, DimensionError
+        Before any fit.
+
+    Examples
+    --------
+    >>> phases = pdf.nmf.fit_structures(
+    ...     candidates={"oxide": "Fe2O3.cif", "salt": "LiFeO2.cif", "iron": "Fe.cif"},
+    ...     occupancy={"salt": "Fe"},
+    ... )
+    >>> phases.weights, phases.occupancy.sel(component="salt")
+
+    Notes
+    -----
+    Shares of signal become moles by `amounts`. Golub & Pereyra, SIAM J. Numer. Anal.
+    10, 413 (1973).
+    """
+    from batteryxr.nmf.kernels.pattern_fit import spread_of
+
+    patterns = patterns_of(data)
+    if patterns.ndim != 2:
+        raise DimensionError(
+            f"fit_structures needs one dimension besides 'r'; found {patterns.dims}."
+        )
+    rows = within(patterns, r_range).transpose(..., "r")
+    instrument = instrument_of(data, instrument)
+    y = rows.values.astype(np.float64)
+    lit = np.asarray(np.isfinite(y).all(axis=1) & y.any(axis=1))
+    crystals = crystals_of(candidates)
+    _refuse(crystals, occupancy, int(lit.sum()), degree)
+    sigma = deviations(errors, rows)
+    r = rows["r"].values.astype(np.float64)
+    fits = {
+        name: Candidate(
+            crystal,
+            r,
+            instrument=instrument,
+            strain=strain,
+            occupancy=(occupancy or {}).get(name),
+        )
+        for name, crystal in crystals.items()
+    }
+    phases = _Phases(
+        fits=fits,
+        y=y[lit],
+        weight=np.ones_like(y[lit]) if sigma is None else 1.0 / sigma[lit],
+        t=_along(rows)[lit],
+        reach=(instrument.q_max or _USUAL_Q_MAX) * float(r[-1]),
+    )
+    model, problem, found = phases.fitted(degree, closure=closure)
+    spread = spread_of(problem, found, sigma is not None)
+    told = _Told(rows, lit, model, found, spread)
+    result = told.result(crystals)
+    result.attrs = {
+        "closure": int(closure),
+        "scale": "closure" if closure else "norm",
+        "degree": int(degree),
+        "model": "data = weights . structures(Li content)",
+    }
+    _warn(result, _in_one(found.rest))
+    return result
+
+
+def _refuse(
+    crystals: Mapping[str, object],
+    occupancy: Mapping[str, str] | None,
+    scans: int,
+    degree: int,
+) -> None:
+    """Raise for what cannot be fitted."""
+    unknown = [name for name in occupancy or {} if name not in crystals]
+    if unknown:
+        raise ArgumentError(
+            "occupancy",
+            dict(occupancy or {}),
+            f"names among {list(crystals)}, each with an element",
+        )
+    if scans <= max(degree, 1):
+        raise DataError(
+            "data",
+            f"{scans} patterns without gaps; expected more than {max(degree, 1)}",
+            "Lower degree, or use `identify` for single patterns.",
+        )
+
+
+def _along(rows: xr.DataArray) -> np.ndarray:
+    """Return the Li content from -1 to 1, or the number of the scan."""
+    dim = str(rows.dims[0])
+    x = np.arange(rows.sizes[dim], dtype=np.float64)
+    if "li_content" in rows.coords and rows["li_content"].dims == (dim,):
+        content = rows["li_content"].values.astype(np.float64)
+        if np.isfinite(content).all() and np.ptp(content) > 0:
+            x = content
+    return 2.0 * (x - x.min()) / max(float(np.ptp(x)), 1e-300) - 1.0
+
+
+def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return what a polynomial through nodes has of each of these at t, (t, nodes)."""
+    out = np.ones((t.size, nodes.size))
+    for i, node in enumerate(nodes):
+        others = np.delete(nodes, i)
+        if others.size:
+            out[:, i] = np.prod((t[:, None] - others) / (node - others), axis=1)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """Patterns of all phases along the series.
+
+    Parameters
+    ----------
+    fits
+        The phases.
+    basis
+        (scans, nodes) of the polynomials.
+    few
+        Where patterns are calculated; those of all scans lie between, (few, nodes).
+    spread
+        (scans, few).
+    weight
+        (scans, points).
+    closure
+        The last parameter is the scale of all.
+    """
+
+    fits: list[Candidate]
+    basis: np.ndarray
+    few: np.ndarray
+    spread: np.ndarray
+    weight: np.ndarray
+    closure: bool
+
+    def places(self) -> list[list[slice]]:
+        """Return where the nodes of each parameter of each phase are."""
+        out, at = [], 0
+        for fit in self.fits:
+            own = []
+            for i in range(len(fit.bounds["low"])):
+                size = 1 if i == 1 else self.basis.shape[1]  # widths do not change
+                own.append(slice(at, at + size))
+                at += size
+            out.append(own)
+        return out
+
+    def bounds(self, scale: float) -> dict[str, np.ndarray]:
+        """Return the ends and typical steps of all parameters."""
+        ends: dict[str, list[float]] = {"low": [], "high": [], "step": []}
+        for fit, own in zip(self.fits, self.places(), strict=True):
+            for i, place in enumerate(own):
+                for key, values in ends.items():
+                    values += [float(fit.bounds[key][i])] * (place.stop - place.start)
+        if self.closure:
+            for key, share in (("low", 0.02), ("high", 50.0), ("step", 0.01)):
+                ends[key].append(share * scale)
+        return {key: np.array(values) for key, values in ends.items()}
+
+    def parameters(self, p: np.ndarray, k: int, at: np.ndarray) -> np.ndarray:
+        """Return those of a phase at rows of a basis, within what can be."""
+        fit, own = self.fits[k], self.places()[k]
+        columns = [
+            np.full(len(at), p[place][0]) if i == 1 else at @ p[place]
+            for i, place in enumerate(own)
+        ]
+        return np.clip(np.column_stack(columns), fit.bounds["low"], fit.bounds["high"])
+
+    def shapes(self, p: np.ndarray) -> np.ndarray:
+        """Return the pattern of each phase in each scan, (scans, phases, points)."""
+        scale = p[-1] if self.closure else 1.0
+        rows = []
+        for k, fit in enumerate(self.fits):
+            few = np.array([fit.model(q) for q in self.parameters(p, k, self.few)])
+            rows.append(self.spread @ few)
+        return scale * np.stack(rows, axis=1) * self.weight[:, None]
+
+    def slopes(self, p: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """Return how the sum of all phases changes, (scans, points, parameters)."""
+        from batteryxr.nmf.kernels.pattern_fit import slope
+
+        out = np.zeros((*self.weight.shape, p.size))
+        scale = p[-1] if self.closure else 1.0
+        for k, (fit, own) in enumerate(zip(self.fits, self.places(), strict=True)):
+            few = self.parameters(p, k, self.few)
+            share = scale * scales[:, k, None] * self.weight
+            for i, place in enumerate(own):
+                rows = np.array([slope(fit.model, q, i, fit.bounds) for q in few])
+                for d, node in enumerate(range(place.start, place.stop)):
+                    part = np.ones(len(few)) if i == 1 else self.few[:, d]
+                    out[..., node] = share * ((self.spread * part) @ rows)
+        if self.closure:
+            whole = np.einsum("sk,skp->sp", scales, self.shapes(p))
+            out[..., -1] = whole / scale
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Phases:
+    """All phases, the data (scans, points), and where along the series they are.
+
+    Parameters
+    ----------
+    reach
+        q_max times the longest distance: how sharply patterns change with a lattice.
+    """
+
+    fits: dict[str, Candidate]
+    y: np.ndarray
+    weight: np.ndarray
+    t: np.ndarray
+    reach: float
+
+    def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
+        """Fit phases that stay the same, then such that change."""
+        from batteryxr.nmf.kernels.pattern_fit import solve
+
+        model = self.model(0, 1, closure=False)
+        problem = self.problem(model, 1.0)
+        found = solve(problem, np.concatenate(self.start()), 40)
+        for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
+            tried = solve(problem, other, 40)
+            if (tried.rest**2).sum() < _BETTER * (found.rest**2).sum():
+                found = tried
+        scale = float(np.median(found.scales.sum(axis=1))) or 1.0
+        few = 1
+        for _ in range(3):
+            before = model
+            needed = self.needed(before, found.values, degree)
+            if few > 1 and needed <= few:
+                break
+            few = needed
+            model = self.model(degree, few, closure=closure)
+            problem = self.problem(model, scale)
+            start = _carried(before, model, found.values, scale)
+            found = solve(problem, start, 60)
+            if degree == 0:
+                break
+        return model, problem, found
+
+    def problem(self, model: _Series, scale: float) -> Mixing:
+        """Return the data and a model of them, near a scale."""
+        from batteryxr.nmf.kernels.pattern_fit import Mixing
+
+        return Mixing(
+            self.weight * self.y,
+            model.shapes,
+            model.slopes,
+            model.bounds(scale),
+            model.closure,
+        )
+
+    def model(self, degree: int, few: int, *, closure: bool) -> _Series:
+        """Return phases whose patterns are calculated at so many places."""
+        nodes = np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
+        at = np.zeros(1)
+        if few >= self.t.size:
+            at, spread = self.t, np.eye(self.t.size)
+        else:
+            if few > 1:
+                at = np.cos(np.pi * (np.arange(few) + 0.5) / few)
+            spread = _between(at, self.t)
+        return _Series(
+            list(self.fits.values()),
+            _between(nodes, self.t),
+            _between(nodes, at),
+            spread,
+            self.weight,
+            closure,
+        )
+
+    def needed(self, model: _Series, p: np.ndarray, degree: int) -> int:
+        """Return at how many places patterns tell those of all scans."""
+        if degree == 0:
+            return 1
+        change = 0.0
+        for k in range(len(model.fits)):
+            change = max(
+                change, float(np.ptp(model.parameters(p, k, model.basis)[:, 0]))
+            )
+        # As of the Chebyshev series of a wave: past half its phase they fall at once.
+        return 6 + math.ceil(0.5 * self.reach * change)
+
+    def as_given(self) -> list[np.ndarray]:
+        """Return the parameters of all phases as bulk, with the lattices given."""
+        banks = [fit.starts() for fit in self.fits.values()]
+        return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
+
+    def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
+        """Return parameters in which two phases have each the lattice of the other.
+
+        Of phases of one kind of lattice each may have become the other.
+        """
+        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
+        places = [own[0].start for own in model.places()]
+        edge = [a * (1 + found.values[i]) for a, i in zip(first, places, strict=True)]
+        out = []
+        for i, j in itertools.combinations(range(len(first)), 2):
+            other = found.values.copy()
+            other[places[i]] = edge[j] / first[i] - 1
+            other[places[j]] = edge[i] / first[j] - 1
+            small = np.abs(other[[places[i], places[j]]]) < model.fits[i].strain
+            if small.all():
+                out.append(other)
+        return out
+
+    def start(self) -> list[np.ndarray]:
+        """Return a lattice and size of each phase: which explain the series together.
+
+        One phase after the other is tried with many, all others as they are.
+        """
+        _, s, axes = np.linalg.svd(self.y, full_matrices=False)
+        rank = min(len(self.fits) + 3, len(s))
+        goal = s[:rank, None] * axes[:rank]
+        banks = [fit.starts() for fit in self.fits.values()]
+        shapes = [
+            [fit.model(p) for p in bank]
+            for fit, bank in zip(self.fits.values(), banks, strict=True)
+        ]
+        # By the size of the strain, then bulk before small.
+        now = [
+            min((abs(p[0]), p[2], i) for i, p in enumerate(bank))[2] for bank in banks
+        ]
+        for _ in range(_ROUNDS):
+            before = list(now)
+            for k, bank in enumerate(shapes):
+                others = [shapes[j][now[j]] for j in range(len(now)) if j != k]
+                explained = [_explained(goal, [*others, shape]) for shape in bank]
+                now[k] = int(np.argmax(explained))
+            if now == before:
+                break
+        return [bank[i] for bank, i in zip(banks, now, strict=True)]
+
+
+def _explained(goal: np.ndarray, shapes: list[np.ndarray]) -> float:
+    """Return the squared signal that shapes explain together."""
+    q, _ = np.linalg.qr(np.array(shapes).T)
+    return float(((goal @ q) ** 2).sum())
+
+
+def _carried(
+    before: _Series, after: _Series, p: np.ndarray, scale: float
+) -> np.ndarray:
+    """Return parameters of one model for another of more nodes, or places."""
+    parts = []
+    for old, new in zip(before.places(), after.places(), strict=True):
+        for a, b in zip(old, new, strict=True):
+            same = a.stop - a.start == b.stop - b.start
+            parts.append(p[a] if same else np.full(b.stop - b.start, p[a].mean()))
+    if after.closure:
+        parts.append(p[-1:] if before.closure else np.array([scale]))
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """A solution as a result; `lit` tells which rows were fitted."""
+
+    rows: xr.DataArray
+    lit: np.ndarray
+    model: _Series
+    found: Mixed
+    spread: Spread
+
+    def result(self, crystals: Mapping[str, object]) -> xr.Dataset:
+        """Return ratios, structures and patterns, labelled."""
+        names, dim = list(crystals), str(self.rows.dims[0])
+        out: dict[str, xr.DataArray] = {}
+        both = (dim, "component")
+        shares, errors = self.found.scales, self.spread.scales
+        for name, values, text in (
+            ("weights", shares, "Share of the signal"),
+            ("weights_error", errors, "Share of the signal, error"),
+        ):
+            out[name] = self.labelled(name, both, values, "1", text)
+        for name, (values, error) in self.parameters().items():
+            units, text = PARAMETERS.get(name, ("Angstrom", "Lattice parameter"))
+            for key, array, words in (
+                (name, values, text),
+                (f"{name}_error", error, f"{text}, error"),
+            ):
+                dims = ("component",) if name == "u_iso" else both
+                array = array[0] if name == "u_iso" else array
+                out[key] = self.labelled(key, dims, array, units, words)
+        out |= self.patterns(dim)
+        ends = [
+            bool(
+                any(
+                    at_bound(fit, q)
+                    for q in self.model.parameters(
+                        self.found.values, k, self.model.basis
+                    )[shares[:, k] > _THERE]
+                )
+            )
+            for k, fit in enumerate(self.model.fits)
+        ]
+        out["at_bound"] = self.labelled(
+            "at_bound", ("component",), np.array(ends), "1", "Fit ended at a bound"
+        )
+        kept = {n: c for n, c in self.rows.coords.items() if n != "component"}
+        return xr.Dataset(out).assign_coords(kept | {"component": names})
+
+    def labelled(
+        self,
+        name: str,
+        dims: tuple[str, ...],
+        values: np.ndarray,
+        units: str,
+        text: str,
+    ) -> xr.DataArray:
+        """Label values; rows that were not fitted get NaN."""
+        if dims[0] == self.rows.dims[0]:
+            whole = np.full((self.lit.size, *values.shape[1:]), np.nan)
+            whole[self.lit] = values
+            values = whole
+        array = xr.DataArray(values, dims=dims)
+        return label(array, name, units=units, long_name=text)
+
+    def parameters(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return values and errors of each kind, (scans, phases)."""
+        model, p = self.model, self.found.values
+        shape = (len(model.basis), len(model.fits))
+        kinds = ("strain", "u_iso", "diameter", "occupancy", "lattice")
+        out = {k: (np.full(shape, np.nan), np.full(shape, np.nan)) for k in kinds}
+        for k, (fit, own) in enumerate(zip(model.fits, model.places(), strict=True)):
+            values = model.parameters(p, k, model.basis)
+            for i, place in enumerate(own):
+                at = np.ones((shape[0], 1)) if i == 1 else model.basis
+                part = self.spread.values[place, place]
+                error = np.sqrt(np.maximum(((at @ part) * at).sum(axis=1), 0.0))
+                value = values[:, i]
+                if i == 2:
+                    bulk = value <= 1e-6
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        error = np.where(bulk, np.nan, error / value**2)
+                        value = np.where(bulk, math.inf, 1.0 / value)
+                if i == 3:
+                    value, error = value * fit.share, error * fit.share
+                out[kinds[i]][0][:, k], out[kinds[i]][1][:, k] = value, error
+            first = float(np.linalg.norm(fit.crystal.cell[0]))
+            out["lattice"][0][:, k] = first * (1 + out["strain"][0][:, k])
+            out["lattice"][1][:, k] = first * out["strain"][1][:, k]
+        if not any(fit.occupancy for fit in model.fits):
+            del out["occupancy"]
+        return out
+
+    def patterns(self, dim: str) -> dict[str, xr.DataArray]:
+        """Return fitted and mean patterns, and what they leave."""
+        weight, shares = self.model.weight, self.found.scales
+        shapes = self.found.shapes / weight[:, None]
+        rest = self.found.rest / weight
+        fitted = np.einsum("sk,skp->sp", shares, shapes)
+        total = np.maximum(shares.sum(axis=0), 1e-12)
+        mean = np.einsum("sk,skp->kp", shares / total, shapes)
+        level = np.sqrt((rest**2).mean(axis=1))
+        size = np.sqrt(((fitted + rest) ** 2).mean(axis=1))
+        units = str(self.rows.attrs.get("units", "1/Angstrom2"))
+        table = {
+            "fitted": ((dim, "r"), fitted, units, "Fitted G(r)"),
+            "components": (("component", "r"), mean, units, "Mean pattern of a phase"),
+            "residual": ((dim,), level, units, "Root mean square residual"),
+            "relative_residual": ((dim,), level / size, "1", "Residual over pattern"),
+            "r_w": ((dim,), level / size, "1", "R_w"),
+        }
+        return {name: self.labelled(name, *of) for name, of in table.items()}
+
+
+def _in_one(rest: np.ndarray) -> float:
+    """Return the share of squared residuals in one pattern, over that of noise."""
+    s = np.linalg.svd(rest, compute_uv=False)
+    scans, points = rest.shape
+    # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
+    noise = (1 + math.sqrt(scans / points)) ** 2 / scans
+    return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
+
+
+def _warn(result: xr.Dataset, in_one: float) -> None:
+    """Warn of phases at a bound, and of a series that is not explained."""
+    if bool(result["at_bound"].any()):
+        names = result["component"].values[result["at_bound"].values]
+        warn_quality(
+            f"{', '.join(map(str, names))} ended at a bound of lattice, widths or "
+            "occupancy (see at_bound): another structure, or nothing that is there."
+        )
+    off = float(result["r_w"].median())
+    alike = in_one > _ALIKE and off > _LITTLE
+    if off > _LOST or alike:
+        text = ", much of it one pattern" if alike else ""
+        warn_quality(
+            f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
+            "missing, or changes in a way that is not among the parameters."
+        )
