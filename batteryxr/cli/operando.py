@@ -95,11 +95,6 @@ def _require_sound(arguments: argparse.Namespace) -> None:
     """Raise for what is wrong whatever the files hold: before they are read."""
     from batteryxr.core.errors import ArgumentError
 
-    for name in ("cycler", "scans"):
-        for given in getattr(arguments, name) or ():
-            place = Path(given)
-            if not place.exists() and not any(sign in given for sign in "*?["):
-                raise ArgumentError(name, given, "a file or folder that is there")
     if arguments.formula is not None:
         from batteryxr.echem import formula
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.files import whole_file
+from batteryxr.export.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.export.drawing import Panel, panels_of

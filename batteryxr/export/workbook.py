@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
-from batteryxr.core.files import whole_file
+from batteryxr.export.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.export.tables import Table, about, require_ending, tables_of
 

@@ -99,6 +99,8 @@ def operando(
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
+    _require_there("cycler", cycler)
+    _require_there("scans", scans)
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
     with changing(location) as change:
         _require_new(location, overwrite)  # somebody may have finished meanwhile
@@ -133,6 +135,15 @@ def _require_new(location: Location, overwrite: bool) -> None:
             f"{location} is there already. Pass overwrite=True (--overwrite) to "
             "replace it."
         )
+
+
+def _require_there(argument: str, given: Any) -> None:
+    """Raise for a file that is not there, before others are read."""
+    several = isinstance(given, list | tuple)
+    for each in given if several else [] if given is None else [given]:
+        pattern = any(sign in str(each) for sign in "*?[")
+        if not pattern and not Path(each).exists():
+            raise ArgumentError(argument, str(each), "a file or folder that is there")
 
 
 def _leave_out_all(change: Revision) -> None:
