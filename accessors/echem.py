@@ -102,6 +102,7 @@ class Echem(Accessor):
 
     # looking at it
     panel = opens("VoltageStatePanel", "scan", "voltage")
+    impedance_panel = opens("ImpedancePanel", "frequency", "impedance")
     plot = group(EchemPlots)
 
     # cycling

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_image as read_image
     from batteryxr.io import read_impedance as read_impedance
     from batteryxr.io import read_ptychography as read_ptychography
+    from batteryxr.io import read_run as read_run
     from batteryxr.io import read_series as read_series
     from batteryxr.io import read_stack as read_stack
     from batteryxr.io import write_bdf as write_bdf
@@ -62,6 +63,7 @@ __all__ = [
     "read_image",
     "read_impedance",
     "read_ptychography",
+    "read_run",
     "read_series",
     "read_stack",
     "replay",

@@ -2,6 +2,7 @@
 
 from batteryxr.widgets.cluster_panel import ClusterPanel
 from batteryxr.widgets.component_panel import ComponentPanel
+from batteryxr.widgets.impedance_panel import ImpedancePanel
 from batteryxr.widgets.ptycho_panel import PtychoPanel
 from batteryxr.widgets.stack_viewer import StackViewer
 from batteryxr.widgets.state_panel import VoltageStatePanel
@@ -9,6 +10,7 @@ from batteryxr.widgets.state_panel import VoltageStatePanel
 __all__ = [
     "ClusterPanel",
     "ComponentPanel",
+    "ImpedancePanel",
     "PtychoPanel",
     "StackViewer",
     "VoltageStatePanel",

@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         memory=None if arguments.memory is None else arguments.memory * 1e9,
         workers=arguments.workers,
         checkpoint=arguments.checkpoint,
+        device=arguments.device,
     )
     plan = ptycho_plan(
         scan, engine=engine, n_modes=arguments.modes, resources=resources
@@ -117,7 +118,6 @@ def run(arguments: argparse.Namespace) -> None:
             ),
             resources=resources,
             seed=arguments.seed,
-            device=arguments.device,
             progress=False,
         )
     size = " x ".join(str(result.sizes[d]) for d in ("energy", "y", "x"))

@@ -104,6 +104,10 @@ class FileFormatError(BatteryxrError):
         super().__init__(f"{where}: {problem}")
 
 
+class NothingFoundError(FileFormatError):
+    """Sound files hold nothing of what was asked for."""
+
+
 class StoreError(BatteryxrError):
     """A store holds something else than what the call would write there."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning, warn_caller
 from batteryxr.core.plotting import joined, overlaid
 
 
@@ -37,7 +38,8 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
     Raises
     ------
     ArgumentError
-        If there is no sample, or no such method.
+        If there is no sample, no such method, or an option of some samples only. An
+        error or warning of the method names the sample that it came from.
 
     Examples
     --------
@@ -58,19 +60,50 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
             raise ArgumentError(
                 "data", type(obj).__name__, f"a DataArray or Dataset for {name!r}"
             )
-        own = {
-            key: value[name] if _by_sample(value, data) else value
-            for key, value in options.items()
-        }
-        found[str(name)] = _bound(obj, parts, method)(**own)
+        own = {key: _own(key, value, name, data) for key, value in options.items()}
+        found[str(name)] = _called(_bound(obj, parts, method), own, name)
     first = next(iter(found.values()))
     if isinstance(first, xr.DataArray | xr.Dataset):
         return joined(found)
     return overlaid(found)
 
 
-def _by_sample(value: Any, data: Mapping[str, Any]) -> bool:
-    return isinstance(value, Mapping) and set(value) == set(data)
+def _own(key: str, value: Any, name: str, data: Mapping[str, Any]) -> Any:
+    """Return what an option is for one sample.
+
+    Raises
+    ------
+    ArgumentError
+        If it is told for some of the samples, and not for all.
+    """
+    if not isinstance(value, Mapping) or not set(value) & set(data):
+        return value
+    if absent := [n for n in data if n not in value]:
+        raise ArgumentError(
+            key, dict(value), f"one for every sample; {absent} have none"
+        )
+    return value[name]
+
+
+def _called(method: Any, options: dict[str, Any], name: str) -> Any:
+    """Call a method; its warnings and errors name the sample."""
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            result = method(**options)
+    except Exception as error:
+        error.add_note(f"This happened in the sample {name!r}.")
+        raise
+    finally:
+        for each in told:
+            text = f"{name}: {each.message}"
+            if issubclass(each.category, BatteryxrWarning):
+                warn_caller(text, each.category)
+            else:
+                warnings.warn_explicit(
+                    each.message, each.category, each.filename, each.lineno
+                )
+    return result
 
 
 def _bound(obj: Any, parts: list[str], method: str) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
@@ -251,7 +252,7 @@ def write_impedance_loop(
     Raises
     ------
     ArgumentError
-        If there is no such zone.
+        If there is no such zone, or the tree lacks record or spectra.
 
     Examples
     --------
@@ -260,6 +261,13 @@ def write_impedance_loop(
         write_impedance_loop(impedance_loop(seed=0), "run")
         spectra = batteryxr.read_impedance("run", timezone="Europe/Paris")
     """
+    missing = [name for name in ("echem", "impedance") if name not in data.children]
+    if missing:
+        raise ArgumentError(
+            "data",
+            sorted(data.children),
+            "a tree with echem and impedance, as impedance_loop gives it",
+        )
     zone = zone_of(timezone)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,13 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.blocks import apply
-from batteryxr.core.checks import checked
+from batteryxr.core.checks import (
+    Fraction,
+    NonNegative,
+    Whole,
+    check_fields,
+    checked,
+)
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.core.model import attributes
@@ -23,6 +29,61 @@ _DENSITY, _WIDTH, _PRE = 2.7e28, 2.5, 5466.5
 _DISTANCE, _PITCH = 2000.0, 75.0  # mm, µm
 
 
+@dataclass(frozen=True, kw_only=True)
+class Defects:
+    """What goes wrong with a ptychographic scan at an instrument.
+
+    Parameters
+    ----------
+    jitter
+        Standard deviation of each position from that told, nm.
+    shift
+        Standard deviation of the common shift of each energy's positions, nm.
+    drift
+        Way of the sample from the first frame of an energy to the last, nm, straight
+        and in a direction of its own at each energy.
+    fly
+        Way of the stage during an exposure, nm, along x: a fly scan.
+    blur
+        Standard deviation of the beam's place during an exposure, nm: light that is
+        partly coherent.
+    flux
+        Relative standard deviation of the light of a frame.
+    background
+        Counts per pixel beside the pattern.
+    missing
+        Share of frames that are empty.
+    gaps
+        Width of a gap between detector modules, pixels: rows and columns that hold
+        65535, and are in the mask.
+    hot
+        Number of hot pixels, 3000 counts in each frame; in no mask.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is below 0, or a share above 1.
+    """
+
+    jitter: NonNegative = 0.0
+    shift: NonNegative = 0.0
+    drift: NonNegative = 0.0
+    fly: NonNegative = 0.0
+    blur: NonNegative = 0.0
+    flux: NonNegative = 0.0
+    background: NonNegative = 0.0
+    missing: Fraction = 0.0
+    gaps: Whole = 0
+    hot: Whole = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+#: Counts of a hot pixel, and what stands in a gap.
+_HOT, _GAP = 3000, 65535
+
+
 @checked
 def ptychography(
     *,
@@ -33,8 +94,7 @@ def ptychography(
     step: float = 90.0,
     photons: float = 3e5,
     particle: tuple[float, float] = (800.0, 640.0),
-    position_error: float = 0.0,
-    drift: float = 0.0,
+    defects: Defects = Defects(),
     chunks: int | None = None,
     seed: int = 0,
 ) -> tuple[xr.Dataset, xr.Dataset]:
@@ -60,10 +120,8 @@ def ptychography(
         Per frame.
     particle
         Thickness and diameter of the particle, nm.
-    position_error
-        Standard deviation of the positions from those told, nm.
-    drift
-        Standard deviation of the common shift of each energy's positions, nm.
+    defects
+        What goes wrong at an instrument: ``Defects(drift=60.0, background=2.0)``.
     chunks
         Frames per chunk; None computes at once.
     seed
@@ -73,12 +131,14 @@ def ptychography(
     -------
     scan : xarray.Dataset
         As `cdi.ptycho_scan` makes it, with frames uint16 on (energy, position,
-        detector_y, detector_x) and a first `probe` out of focus.
+        detector_y, detector_x) and a first `probe` out of focus; `mask` where there
+        are gaps.
     truth : xarray.Dataset
         `absorption` and `phase` (energy, y, x) on the grid of the first energy,
         `domain` (1 to 3, 0 in vacuum), per domain `edge_energy`, `electron_ratio`
-        (electrons per vanadium) and `f1` (with f'), and the true positions and
-        `probe_true`.
+        (electrons per vanadium) and `f1` (with f'), the true positions and
+        `probe_true`, the `light` of each frame (0 where it is missing), and `hot`
+        pixels.
 
     Raises
     ------
@@ -108,8 +168,10 @@ def ptychography(
     )
     told = _raster(positions, step, rng)
     shape = (energy.size, *told.shape)
-    shifts = rng.normal(0, 1, (energy.size, 1, 2)) * drift
-    true = told + shifts + rng.normal(0, 1, shape) * position_error
+    shifts = rng.normal(0, 1, (energy.size, 1, 2)) * defects.shift
+    true = told + shifts + rng.normal(0, 1, shape) * defects.jitter
+    spoilt = _spoilt(defects, shape[:2], size, seed)
+    true = true + spoilt.drift
     brightest = np.abs(_far(model, 0, np.zeros(2))).max() ** 2
     if brightest > 6e4:
         raise ArgumentError(
@@ -131,9 +193,63 @@ def ptychography(
         caller="ptychography",
         model=model,
         true=true,
+        spoilt=spoilt,
         seed=seed,
     )
-    return _scan(frames, model, told), _truth(model, true, told)
+    return _told(_scan(frames, model, told), _truth(model, true, told), spoilt)
+
+
+def _told(
+    scan: xr.Dataset, truth: xr.Dataset, spoilt: _Spoilt
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return a scan with its mask, and the truth with its defects."""
+    pixels = ("detector_y", "detector_x")
+    one = {"units": "1"}
+    if spoilt.gap.any():
+        scan["mask"] = (pixels, spoilt.gap, one | {"long_name": "Bad pixels"})
+    light = one | {"long_name": "Light of a frame"}
+    truth["light"] = (("energy", "position"), spoilt.light, light)
+    truth["hot"] = (pixels, spoilt.hot, one | {"long_name": "Hot pixels"})
+    return scan, truth
+
+
+@dataclass(frozen=True)
+class _Spoilt:
+    drift: np.ndarray  # (energy, position, 2) in nm
+    light: np.ndarray  # (energy, position), 1 on average
+    ways: np.ndarray  # (w, 2) in nm, places of the beam during an exposure
+    weights: np.ndarray  # (w,)
+    background: float
+    gap: np.ndarray  # (n, n)
+    hot: np.ndarray  # (n, n)
+
+
+def _spoilt(defects: Defects, shape: tuple[int, int], n: int, seed: int) -> _Spoilt:
+    """Draw the defects of all frames of a scan."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(7,)))
+    angle = rng.uniform(0, 2 * np.pi, (shape[0], 1))
+    line = np.linspace(-0.5, 0.5, shape[1]) * defects.drift
+    drift = np.stack([line * np.sin(angle), line * np.cos(angle)], axis=-1)
+    light = np.maximum(1 + defects.flux * rng.normal(0, 1, shape), 0.05)
+    light[rng.random(shape) < defects.missing] = 0.0
+    gap = np.zeros((n, n), bool)
+    lines = slice(n // 3, n // 3 + defects.gaps)
+    gap[lines], gap[:, lines] = True, True
+    hot = np.zeros((n, n), bool)
+    free = np.flatnonzero(~gap.ravel())
+    hot.flat[rng.choice(free, min(defects.hot, free.size), replace=False)] = True
+    # Gauss and Hermite: three places stand for a normal distribution.
+    places, weights = np.array([-1.0, 0.0, 1.0]) * np.sqrt(3.0), np.array([1, 4, 1]) / 6
+    if not defects.blur:
+        places, weights = np.zeros(1), np.ones(1)
+    steps = 5 if defects.fly else 1
+    along = (np.arange(steps) - (steps - 1) / 2) / steps * defects.fly
+    ways = np.array([
+        (defects.blur * y, defects.blur * x + f)
+        for y in places for x in places for f in along
+    ])  # fmt: skip
+    share = np.outer(weights, weights).ravel().repeat(steps) / steps
+    return _Spoilt(drift, light, ways, share, defects.background, gap, hot)
 
 
 @dataclass(frozen=True)
@@ -253,7 +369,13 @@ def _far(model: _Model, k: int, at: np.ndarray) -> np.ndarray:
 
 
 def _measured(
-    number: np.ndarray, frame: np.ndarray, *, model: _Model, true: np.ndarray, seed: int
+    number: np.ndarray,
+    frame: np.ndarray,
+    *,
+    model: _Model,
+    true: np.ndarray,
+    spoilt: _Spoilt,
+    seed: int,
 ) -> np.ndarray:
     both = np.broadcast_arrays(number, frame)
     n = model.probe.shape[-1]
@@ -261,8 +383,17 @@ def _measured(
     for at in np.ndindex(both[0].shape):
         k, j = int(both[0][at]), int(both[1][at])
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k, j)))
-        counts = rng.poisson(np.abs(_far(model, k, true[k, j])) ** 2)
-        out[at] = np.minimum(counts, 65535)
+        light = spoilt.light[k, j]
+        if light == 0:
+            out[at] = 0
+            continue
+        pattern = sum(
+            share * np.abs(_far(model, k, true[k, j] + way)) ** 2
+            for way, share in zip(spoilt.ways, spoilt.weights, strict=True)
+        )
+        counts = rng.poisson(light * (pattern + spoilt.background))
+        counts = np.where(spoilt.hot, counts + _HOT, counts)
+        out[at] = np.where(spoilt.gap, _GAP, np.minimum(counts, 65535))
     return out
 
 

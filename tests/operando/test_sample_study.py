@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr import echem
+from batteryxr import echem, xanes
 from batteryxr.core.errors import ArgumentError
 from batteryxr.operando import over_samples
 
@@ -102,3 +102,51 @@ def test_pictures_lie_side_by_side():
     assert len(drawn) == 3
     titles = [p.opts.get("plot").kwargs.get("title") for p in drawn]
     assert titles == ["a", "b", "b"]
+
+
+def test_errors_and_warnings_name_their_sample():
+    bad = CELLS["rich"].drop_vars("current")
+    with pytest.raises(ValueError, match="current") as caught:
+        over_samples({"lean": CELLS["lean"], "rich": bad}, "echem.cycles", **HOW)
+    assert any("'rich'" in note for note in caught.value.__notes__)
+    odd = {"a": CELLS["lean"], "b": CELLS["rich"]}
+    with pytest.raises(ArgumentError, match=r"\['b'\] have none"):
+        over_samples(odd, "echem.cycles", mass={"a": 2.0})
+
+
+def test_a_warning_of_one_sample_says_which():
+    axis = ("two_theta", np.linspace(20, 60, 50), {"units": "deg"})
+    scans = xr.DataArray(np.ones((4, 50)), dims=("scan", "two_theta"), name="intensity")
+    scans = scans.assign_coords(two_theta=axis)
+    told = scans.assign_attrs(wavelength=0.4124)
+    known = scans.assign_coords(wavelength=((), 0.4, {"units": "Angstrom"}))
+    with pytest.warns(match=r"b: wavelength = 0\.4124"):
+        over_samples({"a": known, "b": told}, "xanes.convert_axis", axis="q")
+
+
+def test_lattices_of_samples_have_a_legend_by_sample():
+    x = np.arange(25.0, 80.0, 0.03)
+    patterns = {}
+    for name, a in (("lean", 4.12), ("rich", 4.16)):
+        y = np.full(x.size, 30.0)
+        for square in (3, 4, 8, 11, 12):
+            at = 2 * np.degrees(np.arcsin(1.5406 * np.sqrt(square) / 2 / a))
+            y += 2000 / (1 + ((x - at) / 0.06) ** 2)
+        counts = np.random.default_rng(0).poisson(y, (6, x.size)).astype(float)
+        scans = xr.DataArray(counts, dims=("scan", "two_theta"), name="intensity")
+        scans = scans.assign_coords(two_theta=("two_theta", x, {"units": "deg"}))
+        patterns[name] = scans.assign_coords(
+            wavelength=((), 1.5406, {"units": "Angstrom"})
+        )
+    cells = {n: xanes.Cell("cubic", a=4.14, centring="F") for n in patterns}
+    found = over_samples(patterns, "xanes.fit_lattice", candidate=cells)
+    np.testing.assert_allclose(found.a.mean("scan"), [4.12, 4.16], rtol=5e-5)
+    drawn = found.xanes.plot.series(variables=["a"])
+    labels = {e.label for panel in drawn for e in panel if e.label}
+    assert set(patterns) <= labels
+    # Each sample has voltages of its own.
+    volts = np.add.outer([0.0, 0.5], np.linspace(3, 4, 6))
+    found = found.assign_coords(voltage=(("sample", "scan"), volts, {"units": "V"}))
+    (panel,) = found.xanes.plot.series(variables=["a"], x="voltage")
+    starts = {e.label: float(e.dimension_values(0)[0]) for e in panel if e.label}
+    assert starts == {"lean": 3.0, "rich": 3.5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import batteryxr
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
@@ -64,3 +65,9 @@ def test_files_come_back_as_they_were(tmp_path):
     assert np.unique(record["file"]).size == 6  # each spectrum ends a piece
     with pytest.raises(ArgumentError, match="timezone"):
         write_impedance_loop(loop, tmp_path, timezone="Atlantis")
+
+
+def test_a_tree_that_is_no_loop_is_refused(tmp_path):
+    with pytest.raises(ArgumentError, match="impedance_loop"):
+        write_impedance_loop(xr.DataTree(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

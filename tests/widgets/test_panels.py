@@ -8,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from ipywidgets.embed import dependency_state, embed_minimal_html
 
-import batteryxr  # noqa: F401
+import batteryxr
+from batteryxr.core.errors import ArgumentError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::batteryxr.core.errors.BatteryxrWarning"
@@ -58,6 +59,32 @@ def test_picks_and_drags_of_the_front_end(scans):
     assert "an area without scans" in panel.foot.message
     _ = panel.result
     assert {p["id"] for p in panel.figure.figure["plots"]} >= {"voltage", "states"}
+
+
+def test_a_click_on_the_voltage_curve_shows_spectrum_fit_and_relaxation_times():
+    loop = batteryxr.simulate.impedance_loop(n_scans=4, seed=0)
+    record, spectra = loop["echem"].to_dataset(), loop["impedance"].to_dataset()
+    spectra = record.echem.join(spectra)
+    panel = spectra.echem.impedance_panel(record=record, circuit="L0-R0-p(R1,CPE1)-W1")
+    assert [p["id"] for p in panel.figure.figure["plots"]] == ["voltage"]
+    assert "click a spectrum" in panel.foot.note
+    pick = {"kind": "pick", "plot": "voltage", "series": 0, "index": 2}
+    panel.figure._handle_custom_msg(pick, [])
+    assert panel.spectrum == 2
+    found = panel.result
+    true = loop["truth"]["R1"].values[2]
+    assert float(found.fit["R1"][0]) == pytest.approx(true, rel=0.05)
+    assert float(found.drt["gamma"].max()) > 0
+    drawn = {plot["id"]: plot for plot in panel.figure.figure["plots"]}
+    assert set(drawn) == {"voltage", "nyquist", "times"}
+    assert len(drawn["nyquist"]["series"]) == 3
+    assert 'fit_circuit("L0-R0-p(R1,CPE1)-W1")' in panel.code
+    panel.circuit = "R0-p(R1"  # no circuit: told, not raised
+    with pytest.raises(ArgumentError):
+        _ = panel.result
+    assert panel.foot.status == "failed"
+    with pytest.raises(ArgumentError, match="spectrum"):
+        panel.choose(spectrum=9)
 
 
 def test_the_viewer_sends_pictures_and_answers_looks(stack):

@@ -98,6 +98,22 @@ def test_two_thousand_scans_are_drawn_at_once():
     assert time.process_time() - begin < 2
 
 
+@pytest.mark.parametrize("odd", [7, 500, 1003, 1999])
+def test_no_scan_of_many_is_hidden(odd):
+    scans = series(2000, 200)
+    scans[odd, 150] += 5.0
+    dead = (odd + 700) % 2000
+    scans[dead] = np.nan
+    image, _ = scans.xanes.plot.contour()
+    data = image.dimension_values(2, flat=False)
+    y = image.dimension_values(1, flat=False)
+    assert np.nanmax(data) > 5
+    row = int(np.nan_to_num(data).max(axis=1).argmax())
+    assert y[row] == pytest.approx(0.1 * odd, abs=0.5)
+    assert np.isnan(data).all(axis=1).sum() == 1
+    assert len(y) <= 340
+
+
 def test_columns_between_points_of_an_uneven_axis_lie_on_lines():
     x = np.concatenate([np.arange(7000.0, 7100, 5), np.arange(7100.0, 7150, 0.2)])
     scans = xr.DataArray(

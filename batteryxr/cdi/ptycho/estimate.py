@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _COPIES = 8
 #: Memory of the interpreter, its libraries and compiled loops.
 _BASE = 350e6
+#: Transforms that a frame costs per pass and mode: two, and as much again beside.
+_PER_FRAME = 4.0
 #: Frames per block where a reconstruction is streamed.
 STREAM_BLOCK = 128
 
@@ -56,6 +60,21 @@ class Sizes(NamedTuple):
         # Where a pixel may count in some frames alone, floats say so.
         size = 4 if any(e.ignored is not None for e in experiments) else kind.itemsize
         return cls(len(experiments), positions, n, modes, size, area)
+
+
+@cache
+def _transform_seconds(n: int) -> float:
+    """Return the CPU time of one Fourier transform of n x n pixels on this machine."""
+    import scipy.fft
+
+    waves = np.ones((max(1, 200_000 // n**2), n, n), np.complex64)
+    scipy.fft.fft2(waves)
+    spent = []
+    for _ in range(5):
+        begin = time.process_time()
+        scipy.fft.fft2(waves, workers=1)
+        spent.append(time.process_time() - begin)
+    return float(np.median(spent)) / len(waves)
 
 
 def _area(corners: np.ndarray, n: int) -> float:
@@ -135,6 +154,16 @@ class Estimate:
         """Memory that is left for energies."""
         return self.available - self.own
 
+    @property
+    def pass_seconds(self) -> float:
+        """CPU time of one pass over one energy, in s, within a factor of two.
+
+        From that of Fourier transforms of these frames on this machine, which are tried
+        for a moment. With ``halves`` a stack takes about twice as long.
+        """
+        s = self.sizes
+        return _PER_FRAME * _transform_seconds(s.pixels) * s.positions * s.modes
+
     def __str__(self) -> str:
         """Return the estimate as a few lines."""
         size, s = readable_bytes, self.sizes
@@ -156,6 +185,7 @@ class Estimate:
             f"{type(self.engine).__name__}, "
             f"frames {way}, {self.workers} energy(ies) at a time"
         )
+        lines.append(f"  a pass of one energy: about {self.pass_seconds:.2g} s of CPU")
         if self.reason:
             lines.append(f"  because {self.reason}")
         return "\n".join(lines)

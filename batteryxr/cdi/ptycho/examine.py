@@ -80,6 +80,35 @@ def settled(
     return replace(experiment, seen=own, held=held)
 
 
+def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
+    """Return two experiments that share no frame, each spread over the whole scan.
+
+    Frame after frame goes to the half that has fewer of the nearest frames before: on
+    a raster a chequerboard, so that the frames of each half overlap in all directions.
+    """
+    from scipy.spatial import KDTree
+
+    j, seen = len(experiment.corners), experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
+    if j < 8:
+        raise DataError("frames", f"{j} are too few for two halves")
+    near = KDTree(experiment.corners).query(experiment.corners, k=5)[1][:, 1:]
+    half, sizes = np.full(j, -1), [0, 0]
+    for k in range(j):
+        beside = [int(np.sum(half[near[k]] == h)) for h in (0, 1)]
+        half[k] = min((0, 1), key=lambda h: (beside[h], sizes[h]))
+        sizes[half[k]] += 1
+    parts = [np.flatnonzero(half == h) for h in (0, 1)]
+    first, second = (
+        replace(
+            experiment.only(p),
+            seen=seen._replace(**{n: getattr(seen, n)[p] for n in _EACH}),
+        )
+        for p in parts
+    )
+    return first, second
+
+
 _EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "marks")
 
 

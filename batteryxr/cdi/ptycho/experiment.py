@@ -130,6 +130,33 @@ class Experiment:
         )
 
 
+def placed_on(experiment: Experiment, y: np.ndarray, x: np.ndarray) -> Experiment:
+    """Return an experiment on the axes (nm, rising) of an object that is known.
+
+    Raises
+    ------
+    DataError
+        If the object has other pixels, or its frames lie beyond it.
+    """
+    pixel = experiment.pixel
+    step = float(y[-1] - y[0]) / max(y.size - 1, 1)
+    if abs(step / pixel - 1) > 1e-3:
+        raise DataError(
+            "result: object", f"pixels of {step:.5g} nm; the scan has {pixel:.5g} nm"
+        )
+    origin = np.array([experiment.y[0] - y[0], experiment.x[0] - x[0]]) / pixel
+    corners = experiment.corners + origin
+    room = np.array([y.size, x.size]) - len(experiment.weight)
+    if (corners < -0.5).any() or (corners > room + 0.5).any():
+        raise DataError(
+            "result: object",
+            f"{y.size} x {x.size} pixels from ({y[0]:.4g}, {x[0]:.4g}) nm on do not "
+            "hold all frames of the scan",
+            "Take the result as it came, not a part of it.",
+        )
+    return replace(experiment, corners=np.clip(corners, 0, room), y=y, x=x)
+
+
 def lateral(n: int, pixel: float) -> np.ndarray:
     """Return the axis of a probe of `n` pixels in nm, 0 in the middle."""
     return (np.arange(n) - n // 2) * pixel

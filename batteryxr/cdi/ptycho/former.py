@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.experiment import lateral
+from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import DataError, DimensionError, warn_quality
 from batteryxr.core.labels import require_even
 from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.cdi.ptycho.settings import Settings
+
+#: Axes of the object and the probe of one reconstruction.
+IMAGE, MODES = ("y", "x"), ("probe_mode", "probe_y", "probe_x")
+#: Frames that tell how bright a scan is, and the difference that is none.
+_FRAMES, _SAME = 32, 0.05
 
 
 class Former(NamedTuple):
@@ -43,89 +50,232 @@ def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Fo
     Raises
     ------
     VariableError, DimensionError
-        If it is no result of `ptycho`.
+        If it is no result of `ptycho`, nor one energy of `ptycho_energies`.
     DataError
         If its axes are uneven, or the labels of its frames repeat.
     """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
 
-    names = ["transmission", "probe", "y", "x"]
-    require_variables(start, names, caller="ptycho start")
-    require_dims(start["transmission"], ("y", "x"), caller="ptycho start")
-    require_even(start, ("y", "x"), caller="ptycho start")
-    sides = (("probe_y", "probe_x"), ("probe_row", "probe_column"))
-    found = {*start["probe"].dims}
-    order = [("probe_mode", *side) for side in sides if found == {"probe_mode", *side}]
-    if start["transmission"].ndim != 2 or not order:
-        raise DimensionError(
-            "ptycho: start has several energies or is no result of ptycho; choose one "
-            "with .isel(energy=0)."
-        )
-    modes = start["probe"].transpose(*order[0]).values
+    start = single(start, caller="ptycho start")
+    modes = start["probe"].values
     y, x = (start[axis].values for axis in "yx")
-    theirs = lateral(modes.shape[-1], abs(float(y[1] - y[0])))
+    theirs = lateral(modes.shape[-1], float(y[1] - y[0]))
     ours = lateral(len(experiment.weight), experiment.pixel)
-    probe = np.stack([resampled(m, theirs, theirs, ours, ours) for m in modes])
-    moved = [_of_frames(start, f"position_shift_{axis}", scan) for axis in "yx"]
+    probe = np.stack(
+        [resampled(m, theirs, theirs, ours, ours, outside=0.0) for m in modes]
+    )
+    places = places_of(start, scan, experiment.pixel, caller="ptycho start")
+    moved = [of_frames(start, f"position_shift_{axis}", places) for axis in "yx"]
     background = None
     if "background" in start:
         told = start["background"].transpose("detector_y", "detector_x").values
         background = np.fft.ifftshift(told.astype(np.float32))
     return Former(
-        obj=np.nan_to_num(start["transmission"].transpose("y", "x").values, nan=1.0),
+        obj=np.nan_to_num(start["transmission"].values, nan=1.0),
         probe=probe.astype(np.complex64),
         y=y,
         x=x,
         shifts=np.nan_to_num(np.stack(moved, axis=-1)) / experiment.pixel,
-        light=_of_frames(start, "intensity", scan),
+        light=of_frames(start, "intensity", places),
         background=background,
     )
 
 
-def _of_frames(start: xr.Dataset, name: str, scan: xr.Dataset) -> np.ndarray:
-    """Return what a former result tells of the frames of a scan; NaN where nothing.
+def single(result: xr.Dataset, *, caller: str) -> xr.Dataset:
+    """Return one reconstruction as its frames know it: own object, axes that rise.
 
-    Frames are the same where their labels are; without labels, where both have as
-    many.
+    Of an energy of `ptycho_energies` it is the object before it was put on the grid of
+    all.
+
+    Raises
+    ------
+    VariableError, DimensionError
+        If it is no result of `ptycho`, nor one energy of `ptycho_energies`.
+    DataError
+        If its axes are uneven.
     """
-    unknown = np.full(scan.sizes["position"], np.nan)
+    require_variables(result, ["transmission", "probe", "y", "x"], caller=caller)
+    own = "own_transmission" in result and result["own_transmission"].ndim == 2
+    if own and {*result["probe"].dims} == {"probe_mode", "probe_row", "probe_column"}:
+        result = _unpacked(result)
+    require_dims(result["transmission"], IMAGE, caller=caller)
+    if result["transmission"].ndim != 2 or {*result["probe"].dims} != {*MODES}:
+        raise DimensionError(
+            f"{caller}: it has several energies or is no result of ptycho, whose probe "
+            f"is on {MODES}; found {result['probe'].dims}. Choose one energy with "
+            ".isel(energy=0)."
+        )
+    require_even(result, IMAGE, caller=caller)
+    for axis in (*IMAGE, *MODES[1:]):
+        falls = axis in result.indexes and result[axis][0] > result[axis][-1]
+        result = result.sortby(axis) if falls else result
+    names = ["transmission", "probe"]
+    turned = {
+        n: result[n].transpose(*d) for n, d in zip(names, (IMAGE, MODES), strict=True)
+    }
+    return result.assign(turned)
+
+
+def _unpacked(result: xr.Dataset) -> xr.Dataset:
+    """Return an energy of a stack as `ptycho` would give it."""
+    axes = {"y": result["own_y"].values, "x": result["own_x"].values}
+    known = {name: np.isfinite(v) for name, v in axes.items()}
+    field = result["own_transmission"].transpose("row", "column").values
+    sides = {"probe_row": "probe_y", "probe_column": "probe_x"}
+    kept = [n for n in result.data_vars if {*result[n].dims} <= {"position"}]
+    beside = [n for n in ("background",) if n in result]
+    on_frames = [n for n, c in result.coords.items() if {*c.dims} == {"position"}]
+    bare = result[[*kept, *beside]]
+    bare = bare.drop_vars([n for n in bare.coords if n not in on_frames])
+    return bare.assign(
+        transmission=(IMAGE, field[np.ix_(known["y"], known["x"])]),
+        probe=result["probe"].rename(sides).variable,
+    ).assign_coords({name: (name, v[known[name]]) for name, v in axes.items()})
+
+
+def places_of(
+    start: xr.Dataset, scan: xr.Dataset, pixel: float, *, caller: str
+) -> np.ndarray:
+    """Return the number in a former result of each frame of a scan, -1 where none is.
+
+    Frames are the same where their labels are; without labels where their nominal
+    positions are, to a twentieth of a `pixel` in nm; and by their order where nothing
+    is told of them.
+
+    Raises
+    ------
+    DataError
+        If labels repeat.
+
+    Warns
+    -----
+    DataQualityWarning
+        If frames are taken by their order, or none is the same.
+    """
+    j = scan.sizes["position"]
+    if "position" in start.indexes and "position" in scan.indexes:
+        theirs = start.indexes["position"]
+        if not theirs.is_unique:
+            raise DataError(
+                f"{caller.removeprefix('ptycho ')}: position",
+                "labels that repeat",
+                "Keep one frame of each, `.drop_duplicates('position')`.",
+            )
+        return np.asarray(theirs.get_indexer(scan.indexes["position"]))
+    names = ("position_y", "position_x")
+    if all(n in start.variables for n in names):
+        both = [
+            np.stack([in_units(d[n], "nm", caller=caller).values for n in names], -1)
+            for d in (start, scan)
+        ]
+        places = _nearest(both[0], both[1], 0.05 * pixel)
+    else:
+        same = start.sizes.get("position", 0) == j
+        places = np.arange(j) if same else np.full(j, -1)
+        if same:
+            warn_quality(f"{caller}: it tells no positions; frames go by their order")
+    if (places < 0).all():
+        warn_quality(
+            f"{caller}: no frame of the scan is one of it; what it found of frames is "
+            "left out"
+        )
+    return places
+
+
+def _nearest(theirs: np.ndarray, ours: np.ndarray, limit: float) -> np.ndarray:
+    """Return which of their positions (k, 2) each of ours is; -1: none, or two."""
+    from scipy.spatial import KDTree
+
+    if theirs.shape == ours.shape:
+        known = np.isfinite(ours) & np.isfinite(theirs)
+        if np.all(np.abs(theirs - ours)[known] < limit):
+            return np.arange(len(ours))
+    found = np.full(len(ours), -1)
+    rows, mine = (np.flatnonzero(np.isfinite(p).all(-1)) for p in (theirs, ours))
+    if rows.size and mine.size:
+        tree = KDTree(theirs[rows])
+        away, at = tree.query(ours[mine], k=2)
+        one = (away[:, 0] < limit) & ~(away[:, 1] < limit)
+        found[mine[one]] = rows[at[one, 0]]
+    return found
+
+
+def of_frames(start: xr.Dataset, name: str, places: np.ndarray) -> np.ndarray:
+    """Return what a former result tells of the frames of a scan; NaN where nothing."""
+    unknown = np.full(len(places), np.nan)
     if name not in start:
         return unknown
     told = np.asarray(start[name].values, float)
-    if "position" not in start.indexes or "position" not in scan.indexes:
-        return told if told.shape == unknown.shape else unknown
-    theirs = start.indexes["position"]
-    if not theirs.is_unique:
-        raise DataError(
-            "start: position",
-            "labels that repeat",
-            "Keep one frame of each, `.drop_duplicates('position')`.",
-        )
-    places = theirs.get_indexer(scan.indexes["position"])
     return np.where(places >= 0, told[places], unknown)
 
 
 def going_on(
     state: State, experiment: Experiment, settings: Settings, former: Former
 ) -> State:
-    """Return a first state with object, probe and positions of a former result."""
+    """Return a first state with object, probe and positions of a former result.
+
+    Its probe takes the counts of these frames; beyond its object there is nothing.
+    """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
-    from batteryxr.cdi.ptycho.kernels.state import add_modes
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND
+    from batteryxr.cdi.ptycho.kernels.state import State, add_modes
 
     bring = to_device(settings.device, purpose="ptychography")
-    obj = resampled(former.obj, former.y, former.x, experiment.y, experiment.x)
+    obj = resampled(
+        former.obj, former.y, former.x, experiment.y, experiment.x, outside=1.0
+    ).astype(np.complex64)
     rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
     probe = add_modes(_modes(former, settings.n_modes), settings.n_modes, rng)
     numbers = experiment.numbers
     shifts = former.shifts if numbers is None else former.shifts[numbers]
     room = np.array(obj.shape) - probe.shape[-1]
-    state.obj = bring(np.ascontiguousarray(obj.astype(np.complex64)))
-    state.probe = bring(np.ascontiguousarray(probe.astype(np.complex64)))
     if settings.engine.subpixel:
         state.positions = np.clip(state.positions + shifts, 0, room)
-    for name, values in _as_found(state, experiment, settings, former).items():
+    told = _as_found(state, experiment, settings, former)
+    beside: dict[str, Any] = {k: to_numpy(v) for k, v in state.memory.items()} | told
+    ready = State(obj, np.asarray(probe), state.positions, memory=beside)
+    change = _exposure(ready, experiment, own=BACKGROUND in told)
+    if abs(change - 1) > _SAME:
+        probe = probe * np.sqrt(change)
+        if BACKGROUND in told:
+            told[BACKGROUND] = told[BACKGROUND] * np.float32(change)
+    state.obj = bring(np.ascontiguousarray(obj))
+    state.probe = bring(np.ascontiguousarray(probe.astype(np.complex64)))
+    for name, values in told.items():
         state.memory[name] = bring(values)
     return state
+
+
+def _exposure(state: State, experiment: Experiment, *, own: bool) -> float:
+    """Return counts of some frames over what a state expects there.
+
+    Parameters
+    ----------
+    state
+        In NumPy's arrays.
+    experiment
+        Has the frames.
+    own
+        Whether the background is of the former result, and grows with its light.
+    """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
+
+    n, corners = state.probe.shape[-1], state.corners()
+    zero = np.zeros((n, n), np.float32)
+    background = np.asarray(state.memory.get(BACKGROUND, zero))
+    light = np.asarray(state.memory.get(INTENSITY, np.ones(len(corners))))
+    measured = expected = 0.0
+    for j in np.unique(np.linspace(0, len(corners) - 1, _FRAMES).astype(int)):
+        held = experiment.held
+        frame = load(experiment, j, j + 1)[0] if held is None else held[j]
+        seen = experiment.weight * (frame >= 0)
+        y, x = corners[j]
+        waves = np.fft.fft2(state.probe * state.obj[y : y + n, x : x + n], norm="ortho")
+        beside = light[j] * float(np.sum(seen * background))
+        measured += float(np.sum(seen * frame)) - (0.0 if own else beside)
+        expected += light[j] * float(np.sum(seen * np.abs(waves) ** 2))
+        expected += beside if own else 0.0
+    return measured / expected if measured > 0 and expected > 0 else 1.0
 
 
 def _modes(former: Former, n_modes: int) -> np.ndarray:

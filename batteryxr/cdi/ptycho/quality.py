@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho.experiment import experiment_of
+from batteryxr.cdi.ptycho.experiment import experiment_of, placed_on
+from batteryxr.cdi.ptycho.former import of_frames, places_of, single
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import OwnLabels, even_step, matched, require_even
@@ -16,9 +17,6 @@ from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
-
-#: Axes of the probe of one reconstruction.
-_MODES = ("probe_mode", "probe_y", "probe_x")
 
 
 @recorded
@@ -106,9 +104,9 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     result
-        Of `ptycho`.
+        Of `ptycho`, or one energy of `ptycho_energies`.
     scan
-        What it was made from.
+        What it was made from, its frames in any order.
 
     Returns
     -------
@@ -126,8 +124,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
-    require_even(result, ("y", "x"), caller="ptycho_fit")
-    experiment, shifts = _as_fitted(result, scan)
+    result, experiment, shifts = _as_fitted(result, scan)
     weight = experiment.weight
     fields = _Predicted(result, experiment, shifts)
     n_frames = len(experiment.corners)
@@ -173,36 +170,30 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _as_fitted(result: xr.Dataset, scan: xr.Dataset) -> tuple[Experiment, np.ndarray]:
-    """Return the experiment of the frames that were fitted, and how far they moved."""
+def _as_fitted(
+    result: xr.Dataset, scan: xr.Dataset
+) -> tuple[xr.Dataset, Experiment, np.ndarray]:
+    """Return a result on the frames that were fitted, they, and how far they moved."""
     whole = experiment_of(scan, caller="ptycho_fit", probe=False)
-    names = ["transmission", "probe", "position_shift_y", "position_shift_x"]
-    require_variables(result, names, caller="ptycho_fit")
-    found = result["probe"].dims
-    if {*found} != {*_MODES}:
-        raise DimensionError(
-            "ptycho_fit needs a result of ptycho, with a probe on "
-            f"{_MODES}; found {found}. Objects of ptycho_energies are "
-            "shifted onto one another and no longer fit their frames: reconstruct "
-            "the energy alone, .isel(energy=k).cdi.ptycho(...)."
-        )
+    shifts = [f"position_shift_{a}" for a in "yx"]
+    require_variables(result, ["transmission", "probe", *shifts], caller="ptycho_fit")
+    result = single(result, caller="ptycho_fit")
     numbers = np.arange(len(whole.corners)) if whole.numbers is None else whole.numbers
-    moves = np.stack([result[f"position_shift_{a}"].values for a in "yx"], -1)
-    expected = (scan.sizes["position"], 2)
-    if moves.shape != expected:
-        raise DataError(
-            "result", f"of {moves.shape[:1]} frames; the scan has {expected[:1]}"
-        )
+    places = places_of(result, scan, whole.pixel, caller="ptycho_fit")
+    moves = np.stack([of_frames(result, name, places) for name in shifts], -1)
     fitted = np.flatnonzero(np.isfinite(moves[numbers]).all(-1))
-    part = whole.only(fitted) if fitted.size < len(numbers) else whole
-    shifts = moves[numbers][fitted]
-    n, shape = len(part.weight), (part.y.size, part.x.size)
-    probe = result["probe"].transpose(*_MODES).shape
-    obj = result["transmission"].transpose("y", "x").shape
-    for name, own, size in (("probe", probe[-2:], (n, n)), ("object", obj, shape)):
-        if own != size:
-            raise DataError(f"result: {name}", f"of {own}; the scan has {size}")
-    return part, shifts
+    if not fitted.size:
+        raise DataError("result", "it was made from none of the frames of the scan")
+    axes = result["y"].values, result["x"].values
+    part = placed_on(whole.only(fitted), *axes)
+    n, size = len(part.weight), result["probe"].shape[-2:]
+    if size != (n, n):
+        raise DataError("result: probe", f"of {size}; the scan has {(n, n)}")
+    light = of_frames(result, "intensity", places)[numbers][fitted]
+    known = result.drop_vars("intensity", errors="ignore")
+    if np.isfinite(light).all():
+        known = known.assign(light=("frame", light))
+    return known, part, moves[numbers][fitted]
 
 
 def _everywhere(
@@ -233,12 +224,10 @@ class _Predicted:
         if "background" in result:
             told = result["background"].transpose("detector_y", "detector_x")
             self._background = np.fft.ifftshift(told.values)
-            light = result["intensity"].values
-            numbers = experiment.numbers
-            self._light = light if numbers is None else light[numbers]
-        obj = np.ascontiguousarray(result.transmission.transpose("y", "x").values)
-        modes = result.probe.transpose(*_MODES)
-        probe = np.ascontiguousarray(modes.values)
+        if "light" in result:
+            self._light = result["light"].values
+        obj = np.ascontiguousarray(result.transmission.values)
+        probe = np.ascontiguousarray(result.probe.values)
         state = State(obj, probe, experiment.corners + shift)
         self._corners, self._shifts = state.corners(), state.shifts()
         self._obj, self._shifter = obj, Shifter(probe)

@@ -265,6 +265,8 @@ class Energy:
         Passes between two states that are kept.
     leading
         Axes (nm) of the energy that ran ahead, to begin from; None to begin anew.
+    part
+        Name of a half scan; empty: the whole.
     """
 
     experiment: Experiment
@@ -273,6 +275,12 @@ class Energy:
     key: int | str
     checkpoint: int
     leading: tuple[np.ndarray, np.ndarray] | None = None
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Under which name its states are kept."""
+        return f"{self.part}{self.key}"
 
 
 def advance(energy: Energy, since: int, until: int) -> int:
@@ -293,11 +301,12 @@ def advance(energy: Energy, since: int, until: int) -> int:
         How many were run.
     """
     bring = to_device(energy.settings.device, purpose="ptychography")
-    ledger, key = energy.ledger, energy.key
+    ledger, key = energy.ledger, energy.name
     state = load_state(ledger, key, bring) or _first(energy)
     first = state.iteration
     if since and first == since:
-        state.obj = bring(ledger.array(coupled_key(since), str(key)))
+        coupled = coupled_key(since, energy.part)
+        state.obj = bring(ledger.array(coupled, str(energy.key)))
 
     def keep(state: State) -> None:
         if state.iteration % energy.checkpoint == 0 or state.iteration == until:
@@ -310,7 +319,8 @@ def advance(energy: Energy, since: int, until: int) -> int:
 def _first(energy: Energy) -> State:
     if energy.leading is None:
         return first_state(energy.experiment, energy.settings)
-    obj, probe = (energy.ledger.array(state_key(LEADER), n) for n in ("obj", "probe"))
+    ahead = state_key(f"{energy.part}{LEADER}")
+    obj, probe = (energy.ledger.array(ahead, n) for n in ("obj", "probe"))
     known = Known(obj, probe, *energy.leading)
     return following_state(energy.experiment, energy.settings, known)
 
@@ -395,10 +405,13 @@ def following_state(experiment: Experiment, settings: Settings, other: Known) ->
     bring = to_device(settings.device, purpose="ptychography")
     n = other.probe.shape[-1]
     theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
-    modes = np.stack([resampled(m, theirs, theirs, ours, ours) for m in other.probe])
+    modes = np.stack(
+        [resampled(m, theirs, theirs, ours, ours, outside=0.0) for m in other.probe]
+    )
     power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
     modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
-    obj = resampled(other.obj, other.y, other.x, experiment.y, experiment.x)
+    axes = other.y, other.x, experiment.y, experiment.x
+    obj = resampled(other.obj, *axes, outside=1.0)
     state.obj = bring(obj.astype(np.complex64))
     state.probe = bring(modes.astype(np.complex64))
     return state

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.metrics import TwoHalves
     from batteryxr.cdi.ptycho.kernels.registration import Registered
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.cdi.ptycho.states import StoredObjects
@@ -147,6 +148,12 @@ def labelled_stack(
             dims, probe.chunked((1, *modes[1:])), "1", "Probe, in roots of counts"
         ),
     }
+    named |= _own_objects(objects)
+    told = [b for b in map(objects.background, every) if b is not None]
+    if told:
+        named["background"] = Labelled(
+            ("detector_y", "detector_x"), np.max(told, 0), "1", "Background, counts"
+        )
     for k, axis in enumerate("yx"):
         named[f"shift_{axis}"] = Labelled(
             "energy", found.shifts[:, k], "nm", f"Shift onto the other energies, {axis}"
@@ -172,6 +179,80 @@ def labelled_stack(
             {"units": "1", "long_name": "Pass"},
         ),
     }
+    return xr.Dataset({k: v.under(k) for k, v in named.items()}, coords=coords)
+
+
+def _own_objects(objects: StoredObjects) -> dict[str, Labelled]:
+    """Return each object on its own grid, lazily; NaN beyond it."""
+    axes = [objects.axes(k) for k in range(len(objects))]
+    shape = [max(pair[side].size for pair in axes) for side in (0, 1)]
+
+    def padded(values: np.ndarray, sizes: list[int]) -> np.ndarray:
+        more = [(0, n - m) for n, m in zip(sizes, values.shape, strict=True)]
+        return np.pad(values, more, constant_values=np.nan)
+
+    whole = _Lazy(
+        (len(axes), *shape), "c8", lambda k, rows: padded(objects.obj(k), shape)[rows]
+    )
+    dims = ("energy", "row", "column")
+    own = {
+        "own_transmission": Labelled(
+            dims, whole.chunked((1, *shape)), "1", "Transmission on its own grid"
+        )
+    }
+    for side, axis in enumerate("yx"):
+        values = np.stack([padded(pair[side], shape[side : side + 1]) for pair in axes])
+        name = f"{axis} of the own grid"
+        own[f"own_{axis}"] = Labelled(("energy", dims[side + 1]), values, "nm", name)
+    return own
+
+
+def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
+    """Label what two half scans say of a stack: errors, ring correlation, resolution.
+
+    Parameters
+    ----------
+    found
+        How they differ.
+    whole
+        The stack.
+    """
+    from batteryxr.cdi.ptycho.kernels.metrics import half_period, transfer_of
+
+    dark, pixel = ~whole.grid.inside, whole.grid.pixel
+    n = len(whole.fields)
+    rings = ("energy", "frequency")
+    prtf = transfer_of(found.correlation)
+    named = {
+        "frc": Labelled(rings, found.correlation, "1", "FRC of two halves"),
+        "frc_half_bit": Labelled(rings, found.limit, "1", "½-bit threshold"),
+        "prtf": Labelled(rings, prtf, "1", "√(2 C / (1 + C)) of the FRC"),
+    }
+    ends = {
+        "half_bit": (found.correlation, found.limit, "½-bit threshold"),
+        "prtf": (prtf, np.full(found.limit.shape, np.exp(-1.0)), "PRTF of 1/e"),
+    }
+    for name, (curves, limits, text) in ends.items():
+        pairs = zip(curves, limits, strict=True)
+        half = [half_period(found.frequency, c, t) * pixel for c, t in pairs]
+        named[f"half_period_{name}"] = Labelled(
+            "energy", half, "nm", f"Half period at the {text}"
+        )
+    for i, (name, units) in enumerate({"absorption": "1", "phase": "rad"}.items()):
+
+        def error(k: int, rows: slice, i: int = i) -> np.ndarray:
+            sd = np.sqrt(found.maps[i][rows] * found.shares[i, k])
+            return np.where(dark[rows], np.nan, sd)
+
+        lazy = _Lazy((n, *dark.shape), float, error).chunked((1, *dark.shape))
+        text = f"{name.capitalize()}, standard deviation"
+        named[f"{name}_error"] = Labelled(ALL, lazy, units, text)
+        common = np.where(dark, np.nan, found.common[i])
+        named[f"{name}_error_common"] = Labelled(
+            IMAGE, common, units, f"{text} common to all energies"
+        )
+    along = {"units": "1/nm", "long_name": "Spatial frequency"}
+    coords = {"frequency": ("frequency", found.frequency / pixel, along)}
     return xr.Dataset({k: v.under(k) for k, v in named.items()}, coords=coords)
 
 

@@ -64,6 +64,8 @@ class Resources:
         memory allow. On a cluster its own threads decide.
     checkpoint
         Of a stack: passes between two states that are kept, what a kill costs at most.
+    device
+        Of a stack: where it runs; see `ptycho`.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class Resources:
     block: Count | None = None
     workers: Count | None = None
     checkpoint: Count = 50
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_fields(self)

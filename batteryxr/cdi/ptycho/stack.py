@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.coupling import (
+    ImageFile,
     apply_change,
     constrained,
     coupled_objects,
@@ -16,10 +18,10 @@ from batteryxr.cdi.ptycho.coupling import (
 )
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
-from batteryxr.cdi.ptycho.examine import findings, look, settled
+from batteryxr.cdi.ptycho.examine import findings, halves_of, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.reconstruct import Energy, advance
-from batteryxr.cdi.ptycho.result import labelled_stack
+from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
     Registration,
@@ -36,7 +38,13 @@ from batteryxr.cdi.ptycho.states import (
 )
 from batteryxr.core import blocks
 from batteryxr.core.digests import digest
-from batteryxr.core.errors import ArgumentError, StoreError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    DataError,
+    StoreError,
+    warn_quality,
+)
 from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
@@ -53,12 +61,18 @@ from batteryxr.core.store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.metrics import TwoHalves
+    from batteryxr.cdi.ptycho.kernels.registration import Registered
     from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
+
+T = TypeVar("T")
 
 #: Group of the finished result.
 RESULT = "ptycho"
@@ -76,10 +90,10 @@ def ptycho_energies(
     n_modes: Count = 1,
     kramers_kronig: KramersKronig | None = None,
     registration: Registration = Registration(),
+    halves: bool = False,
     schedule: Schedule = Schedule(),
     resources: Resources = Resources(),
     seed: Seed = 0,
-    device: str = "cpu",
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Reconstruct a stack of energies and put the objects on one grid.
@@ -108,6 +122,10 @@ def ptycho_energies(
         The constraint; None leaves the energies independent.
     registration
         How objects are put on one another, and where there is vacuum.
+    halves
+        Whether two half scans are reconstructed as well, by themselves from their first
+        guess on, and compared on the grid of the whole: for errors and resolution. It
+        takes about as long again.
     schedule
         From which pass on probe and positions are updated, and steps are smaller.
         ``Schedule(lead=200)``: the middle energy runs ahead; all then start from its
@@ -115,11 +133,11 @@ def ptycho_energies(
         passes leave undone, most of it at low frequencies, is then common to all
         energies and hardly touches their spectra. 0: each starts from an empty field.
     resources
-        Memory for all energies at work, energies at a time, frames per block, and
-        passes between two states that are kept.
+        Memory for all energies at work, energies at a time, frames per block, passes
+        between two states that are kept, and the device.
     seed
         Of all randomness; energy k depends on the seed and k alone.
-    device, progress
+    progress
         See `ptycho`.
 
     Returns
@@ -129,7 +147,14 @@ def ptycho_energies(
         NaN where an energy has no light; `transmission`; `kk_misfit` (y, x) in rad
         where the constraint is on; `amp_residual`, `shift_y`, `shift_x` per energy;
         `residuals` (energy, iteration); `position_shift_y`, `position_shift_x` (energy,
-        position), NaN for frames that were left out; `vacuum`; `probe`. Also in group
+        position), NaN for frames that were left out; `vacuum`; `probe`;
+        `own_transmission` (energy, row, column), each object on its own grid `own_y`,
+        `own_x` in nm, from which `ptycho_fit` and `ptycho` (``start=``) go on with one
+        energy. With `halves` standard deviations `absorption_error`, `phase_error`
+        (energy, y, x) of what each energy has by itself, which `.xanes` takes, and
+        `absorption_error_common`, `phase_error_common` (y, x) of what all have in
+        common; `frc`, `frc_half_bit` and `prtf` (energy, frequency), and where they
+        end, `half_period_half_bit` and `half_period_prtf` (at 1/e) in nm. Also in group
         ``ptycho`` of the store, opened lazily.
 
     Raises
@@ -148,6 +173,10 @@ def ptycho_energies(
     On a cluster give each worker one thread: each thread holds the frames of one
     energy.
 
+    `prtf` is √(2 C / (1 + C)) of the ring correlation C of the halves, how the mean of
+    both correlates with the object (Rosenthal & Henderson, J. Mol. Biol. 333, 721
+    (2003)).
+
     Examples
     --------
     >>> stack = scans.cdi.ptycho_energies(
@@ -164,7 +193,7 @@ def ptycho_energies(
         n_modes=n_modes,
         schedule=schedule,
         seed=(seed,),
-        device=device,
+        device=resources.device,
     )
     experiments = experiments_of(scan, caller="ptycho_energies")
     if kramers_kronig is not None and len(experiments) < kramers_kronig.degree + 2:
@@ -189,7 +218,9 @@ def ptycho_energies(
         kramers_kronig=kramers_kronig,
         registration=registration,
         progress=progress,
+        coords={k: c.variable for k, c in scan.coords.items() if "position" in c.dims},
         frames=scan.sizes["position"],
+        halves=halves,
     )
     with telling(location), locked(location):
         mark = mark_of(stack)
@@ -217,6 +248,12 @@ class Stack:
         What ties energies to one another.
     frames
         Of the scan at each energy, with those that were left out.
+    coords
+        What the scan tells of them.
+    halves
+        Whether half scans are reconstructed as well.
+    part
+        Name of a half scan; empty: the whole.
     """
 
     experiments: list[Experiment]
@@ -228,6 +265,27 @@ class Stack:
     registration: Registration
     progress: bool | None
     frames: int
+    coords: dict[Any, Any]
+    halves: bool = False
+    part: str = ""
+
+    @property
+    def objects(self) -> StoredObjects:
+        """Objects of all energies."""
+        return StoredObjects(self.experiments, self.ledger, self.part)
+
+    def seed(self, k: int) -> tuple[int, ...]:
+        """Return the seed of energy `k`."""
+        own = (ord(self.part[0]),) if self.part else ()
+        return (*self.settings.seed, k, *own)
+
+    def parts(self) -> list[Stack]:
+        """Return the whole, and its two halves where they are asked for."""
+        if not self.halves:
+            return [self]
+        each = [halves_of(e) for e in self.experiments]
+        pairs = zip("ab", zip(*each, strict=True), strict=True)
+        return [self, *(replace(self, experiments=[*e], part=p) for p, e in pairs)]
 
     @property
     def energy(self) -> np.ndarray:
@@ -249,7 +307,8 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     vacuum = stack.registration.vacuum
     told = [e.background for e in stack.experiments if e.background is not None]
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
-    return {
+    halves = {"halves": True} if stack.halves else {}
+    return halves | {
         "settings": marked,
         "kramers_kronig": asdict(relation) if relation else None,
         "shifts": stack.registration.shifts,
@@ -270,9 +329,11 @@ def looked_at(
     experiments: list[Experiment], workers: int, progress: bool | None
 ) -> list[Experiment]:
     """Look at the frames of all energies, say what is wrong, leave out the empty."""
-    tasks = [blocks.delayed(_seen, traverse=False)(e) for e in experiments]
+    # Opaque to dask, which would otherwise load the frames of an energy as a whole.
+    tasks = [blocks.delayed(partial(_seen, e), traverse=False)() for e in experiments]
     with blocks.workers(workers):
-        each = blocks.gather(tasks, "Looking at frames", progress=progress)
+        tried = blocks.gather(tasks, "Looking at frames", progress=progress)
+    each = _readable(experiments, tried)
     said: dict[str, list[float]] = {}
     for experiment, seen in zip(experiments, each, strict=True):
         for text in findings(seen, experiment):
@@ -283,8 +344,36 @@ def looked_at(
     return [settled(e, seen) for e, seen in zip(experiments, each, strict=True)]
 
 
-def _seen(experiment: Experiment) -> FrameFacts:
-    return look(experiment)[0]
+def _seen(experiment: Experiment) -> FrameFacts | Exception:
+    return _tried(lambda: look(experiment)[0])
+
+
+def _tried(work: Callable[[], T]) -> T | Exception:
+    """Return what work gives, or why it failed: that of others goes on."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
+def _readable(
+    experiments: list[Experiment], tried: list[FrameFacts | Exception]
+) -> list[FrameFacts]:
+    """Return what was seen of all energies; name those that cannot be read."""
+    failed = {
+        e.energy: seen
+        for e, seen in zip(experiments, tried, strict=True)
+        if isinstance(seen, Exception)
+    }
+    if failed:
+        named = ", ".join(f"{energy:g}" for energy in failed)
+        first = next(iter(failed.values()))
+        raise DataError(
+            f"frames at {named} eV",
+            f"they cannot be read: {type(first).__name__}: {first}",
+            f"Mend them, or leave them out: .drop_sel(energy=[{named}]).",
+        ) from first
+    return [seen for seen in tried if not isinstance(seen, Exception)]
 
 
 def _digests(stack: Stack) -> dict[str, list[Any]]:
@@ -321,15 +410,22 @@ def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
 
 def complete(stack: Stack, mark: dict[str, Any]) -> None:
     """Do what the store does not hold yet."""
+    parts = stack.parts()
+    for part in parts:
+        _bring_on(part)
+    _finish(parts, mark)
+
+
+def _bring_on(stack: Stack) -> None:
+    """Bring all energies of the whole, or of a half, to their last pass."""
     leading = _lead(stack) if stack.settings.schedule.lead else None
     since = 0
     for until in _ends(stack):
-        if not stack.ledger.has(coupled_key(until)):
+        if not stack.ledger.has(coupled_key(until, stack.part)):
             _advance(stack, since, until, leading)
             if until < stack.settings.iterations:
                 _couple(stack, until)
         since = until
-    _finish(stack, mark)
 
 
 def _ends(stack: Stack) -> list[int]:
@@ -347,14 +443,15 @@ def _lead(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
     settings = stack.settings
     lead = settings.schedule.lead
     unhurried = replace(settings.schedule, calm_from=lead)
-    if passes_done(stack.ledger, LEADER) < lead:
-        ahead = Energy(
-            experiment=middle,
-            settings=replace(settings, schedule=unhurried, seed=(*settings.seed, n)),
-            ledger=stack.ledger,
-            key=LEADER,
-            checkpoint=stack.checkpoint,
-        )
+    ahead = Energy(
+        experiment=middle,
+        settings=replace(settings, schedule=unhurried, seed=stack.seed(n)),
+        ledger=stack.ledger,
+        key=LEADER,
+        checkpoint=stack.checkpoint,
+        part=stack.part,
+    )
+    if passes_done(stack.ledger, ahead.name) < lead:
         _run([ahead], 0, lead, replace(stack, workers=1))
     return middle.y, middle.x
 
@@ -367,59 +464,100 @@ def _advance(
 ) -> None:
     """Bring every energy from pass `since` to pass `until`."""
     settings = stack.settings
-    missing = [
+    each = [
         Energy(
             experiment=experiment,
-            settings=replace(settings, seed=(*settings.seed, k)),
+            settings=replace(settings, seed=stack.seed(k)),
             ledger=stack.ledger,
             key=k,
             checkpoint=stack.checkpoint,
             leading=leading,
+            part=stack.part,
         )
         for k, experiment in enumerate(stack.experiments)
-        if passes_done(stack.ledger, k) < until
     ]
+    missing = [e for e in each if passes_done(stack.ledger, e.name) < until]
     _run(missing, since, until, stack)
 
 
 def _run(energies: list[Energy], since: int, until: int, stack: Stack) -> None:
     # Opaque to dask, which would otherwise load the frames of all energies first.
     tasks = [
-        blocks.delayed(partial(advance, energy, since, until), traverse=False)()
+        blocks.delayed(
+            partial(_tried, partial(advance, energy, since, until)), traverse=False
+        )()
         for energy in energies
     ]
     if tasks:
         with blocks.workers(stack.workers):
             label = f"Passes {since} to {until}"
-            blocks.gather(tasks, label, progress=stack.progress)
+            ends = blocks.gather(tasks, label, progress=stack.progress)
+        for energy, end in zip(energies, ends, strict=True):
+            if not isinstance(end, Exception):
+                continue
+            at = f"{energy.experiment.energy:g} eV"
+            if isinstance(end, BatteryxrError):
+                end.add_note(f"at {at}; the other energies are done, and kept")
+                raise end
+            raise DataError(
+                f"frames at {at}",
+                f"they cannot be read: {type(end).__name__}: {end}",
+                "The other energies are done, and kept. Mend them, and call again.",
+            ) from end
 
 
 def _couple(stack: Stack, until: int) -> None:
     """Apply the constraint to the objects after pass `until`."""
     relation = stack.kramers_kronig
     assert relation is not None
-    objects = StoredObjects(stack.experiments, stack.ledger)
+    objects = stack.objects
     with (
         registered(objects, stack.store, stack.registration) as found,
         constrained(found, stack.energy, relation, stack.store) as change,
     ):
-        stack.ledger.put(coupled_key(until), coupled_objects(objects, found, change))
+        key = coupled_key(until, stack.part)
+        stack.ledger.put(key, coupled_objects(objects, found, change))
 
 
-def _finish(stack: Stack, mark: dict[str, Any]) -> None:
-    """Write the registered stack."""
-    objects = StoredObjects(stack.experiments, stack.ledger)
-    relation, misfit = stack.kramers_kronig, None
-    with registered(objects, stack.store, stack.registration) as found:
-        if relation is not None:
-            with constrained(found, stack.energy, relation, stack.store) as change:
-                misfit = change.misfit
-                if relation.is_due(stack.settings.iterations):
-                    found = apply_change(found, change)
-        result = labelled_stack(objects, found, misfit, stack.energy, stack.frames)
+def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
+    """Write the registered stack, and what its halves say of it."""
+    stack, *halves = parts
+    with registered(stack.objects, stack.store, stack.registration) as found:
+        found, misfit = _tied(stack, found)
+        result = labelled_stack(
+            stack.objects, found, misfit, stack.energy, stack.frames
+        ).assign_coords(stack.coords)
+        if halves:
+            result = result.assign(labelled_scatter(_compared(halves, found), found))
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():
             save(result, stack.ledger.path, group=RESULT, overwrite=True)
     stack.ledger.put(_FINISHED, {})
     seal(stack.store, JOURNAL)
+
+
+def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | None]:
+    """Return registered objects after the last pass, and the misfit of absorption."""
+    relation = stack.kramers_kronig
+    if relation is None:
+        return found, None
+    with constrained(found, stack.energy, relation, stack.store) as change:
+        if relation.is_due(stack.settings.iterations):
+            found = apply_change(found, change)
+        return found, change.misfit
+
+
+def _compared(halves: list[Stack], whole: Registered) -> TwoHalves:
+    """Return how two half scans differ on the grid of the whole."""
+    from batteryxr.cdi.ptycho.kernels.metrics import scatter
+    from batteryxr.cdi.ptycho.kernels.registration import register_on
+
+    shape = whole.fields.shape
+    with ExitStack() as files:
+        both = []
+        for half in halves:
+            fields = files.enter_context(ImageFile(half.store, shape))
+            found = register_on(half.objects, whole, fields)
+            both.append(_tied(half, found)[0].fields)
+        return scatter(both[0], both[1], whole.grid.inside)

@@ -33,9 +33,12 @@ def state_key(k: int | str) -> str:
     return f"states/{k}"
 
 
-def coupled_key(iteration: int) -> str:
-    """Return under which key objects lie that were coupled after so many passes."""
-    return f"coupled/{iteration}"
+def coupled_key(iteration: int, part: str = "") -> str:
+    """Return under which key objects lie that were coupled after so many passes.
+
+    `part` names a half scan.
+    """
+    return f"coupled/{part}{iteration}"
 
 
 def save_state(ledger: Ledger, k: int | str, state: State) -> None:
@@ -85,7 +88,7 @@ class Look(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def look_at(ledger: Ledger, k: int, *names: str) -> Look | None:
+def look_at(ledger: Ledger, k: int | str, *names: str) -> Look | None:
     """Return how far energy `k` is, and arrays of it; safe while it runs."""
     piece = ledger.get(state_key(k), "misfits", *names)
     if piece is None:
@@ -110,10 +113,15 @@ class StoredObjects:
         One per energy; their frames are not read.
     ledger
         Of the states.
+    part
+        Name of a half scan, before the numbers of its energies.
     """
 
-    def __init__(self, experiments: list[Experiment], ledger: Ledger) -> None:
+    def __init__(
+        self, experiments: list[Experiment], ledger: Ledger, part: str = ""
+    ) -> None:
         self._experiments, self._ledger = experiments, ledger
+        self._part = part
 
     def __len__(self) -> int:
         """Return the number of energies."""
@@ -126,13 +134,16 @@ class StoredObjects:
 
     def obj(self, k: int) -> np.ndarray:
         """Return the object of energy `k` (y, x)."""
-        return self._ledger.array(state_key(k), "obj")
+        return self._array(k, "obj")
+
+    def _array(self, k: int, name: str) -> np.ndarray:
+        return self._ledger.array(state_key(f"{self._part}{k}"), name)
 
     def probe(self, k: int) -> np.ndarray:
         """Return the probe of energy `k` (mode, y, x), its modes orthogonal."""
         from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
-        modes, _ = orthogonalise(self._ledger.array(state_key(k), "probe"))
+        modes, _ = orthogonalise(self._array(k, "probe"))
         return np.asarray(modes)
 
     def light(self, k: int) -> np.ndarray:
@@ -140,16 +151,20 @@ class StoredObjects:
         from batteryxr.cdi.ptycho.kernels.state import State
 
         obj, probe, positions = (
-            self._ledger.array(state_key(k), name)
-            for name in ("obj", "probe", "positions")
+            self._array(k, name) for name in ("obj", "probe", "positions")
         )
         light: np.ndarray = State(obj, probe, positions).light()
         return light
 
     def residuals(self, k: int) -> np.ndarray:
         """Return the amplitude residuals of energy `k`, pass by pass."""
-        found = look_at(self._ledger, k)
+        found = look_at(self._ledger, f"{self._part}{k}")
         return np.full(1, np.nan) if found is None else found.residuals
+
+    def background(self, k: int) -> np.ndarray | None:
+        """Return the background of energy `k`, the beam in the middle; None: none."""
+        known = self._experiments[k].background
+        return None if known is None else np.fft.fftshift(known)
 
     def shifts(self, k: int, frames: int) -> np.ndarray:
         """Return by how much the positions of energy `k` moved (frames, 2), in nm.
@@ -157,7 +172,7 @@ class StoredObjects:
         Frames that were left out have none: NaN.
         """
         experiment = self._experiments[k]
-        positions = self._ledger.array(state_key(k), "positions")
+        positions = self._array(k, "positions")
         moves = np.full((frames, 2), np.nan)
         numbers = experiment.numbers
         part = slice(None) if numbers is None else numbers

@@ -16,6 +16,9 @@ from batteryxr.core.units import in_units
 from batteryxr.echem.impedance.spectra import as_impedance
 from batteryxr.echem.record import nanoseconds
 
+#: What was measured point by point, of one electrode or another.
+_ELECTRODES = ("impedance", "impedance_counter", "impedance_cell")
+
 
 @recorded
 def correct_drift(
@@ -42,7 +45,8 @@ def correct_drift(
     Returns
     -------
     xarray.Dataset
-        The same with another ``impedance`` and ``time``; NaN where a frequency has no
+        The same with another ``impedance`` (also of the counter electrode and the
+        cell) and ``time``; NaN where a frequency has no
         neighbour: a first or last spectrum is not extrapolated.
 
     Raises
@@ -73,19 +77,25 @@ def correct_drift(
     lasting = np.fmax.reduce(at, axis=1) - begun
     lasting = np.where(np.isfinite(lasting), lasting, 0.0)
     target = begun + share * lasting
-    moved = blocks.apply(
-        _interpolated,
-        array.transpose("spectrum", "frequency"),
-        core_dims=[["spectrum", "frequency"]],
-        output_dims=[["spectrum", "frequency"]],
-        dtypes=[complex],
-        caller="correct_drift",
-        at=at,
-        target=target,
-    )
+    moved = {
+        name: blocks.apply(
+            _interpolated,
+            as_impedance(spectra[name], caller="correct_drift").transpose(
+                "spectrum", "frequency"
+            ),
+            core_dims=[["spectrum", "frequency"]],
+            output_dims=[["spectrum", "frequency"]],
+            dtypes=[complex],
+            caller="correct_drift",
+            at=at,
+            target=target,
+        ).assign_attrs(spectra[name].attrs)
+        for name in _ELECTRODES
+        if name in spectra
+    }
     first = spectra["time"].values[0]
     times = first + (target * 1e9).round().astype("m8[ns]")
-    result = spectra.assign(impedance=moved.assign_attrs(spectra["impedance"].attrs))
+    result = spectra.assign(moved)
     result = result.assign_coords(time=("spectrum", times, spectra["time"].attrs))
     result = result.drop_vars("point_time")
     if not blocks.is_lazy(result):
@@ -107,7 +117,14 @@ def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     wanted = {"impedance", "point_time", "time"}
     if not isinstance(spectra, xr.Dataset) or not wanted <= set(spectra.variables):
         return None
-    if set(spectra["impedance"].dims) != {"spectrum", "frequency"}:
+    others = {str(d) for d in spectra["impedance"].dims} - {"spectrum", "frequency"}
+    if others:
+        warn_quality(
+            "kramers_kronig: what changed while the spectra were taken is not told of "
+            f"spectra along {sorted(others)}; select one of them for it"
+        )
+        return None
+    if "spectrum" not in spectra["impedance"].dims:
         return None
     if spectra.sizes["spectrum"] < 2 or spectra["time"].isnull().any():
         return None

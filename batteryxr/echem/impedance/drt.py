@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Relaxation times in each decade, and decades beyond those of the frequencies.
 _PER_DECADE, _BEYOND = 12, 0.7
+_FLAGS = {"flag_masks": [1, 2], "flag_meanings": "not_converged too_few_points"}
 _TAU = {"units": "s", "long_name": "Relaxation time"}
 
 
@@ -54,11 +55,12 @@ def drt(
     -------
     xarray.Dataset
         ``gamma`` (ohm for each unit of ln τ) on ``tau`` (s), with ``gamma_low`` and
-        ``gamma_high``, the 95 % credible band (about nine tenths of the truth lie in
-        it; least so at sharp tops, which any smoothing rounds); ``resistance`` and
+        ``gamma_high``, the 95 % credible band, widened by what smoothing takes from
+        tops and adds beside them (at tops that are sharper than the data can tell,
+        the truth may lie above it); ``resistance`` and
         ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
         the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the
-        modulus) and ``smoothing``.
+        modulus), ``smoothing`` and ``drt_flag`` (not converged, too few points).
 
     Raises
     ------
@@ -92,15 +94,15 @@ def drt(
         distribution.distributions,
         array,
         core_dims=[["frequency"]],
-        output_dims=[over, over, over, ["beside"], ["frequency"], [], []],
+        output_dims=[over, over, over, ["beside"], ["frequency"], [], [], []],
         output_sizes={"tau": log_tau.size, "beside": distribution.EXTRA},
-        dtypes=[float, float, float, float, complex, float, float],
+        dtypes=[float, float, float, float, complex, float, float, np.int8],
         caller="drt",
         grid=grid,
         search=search,
         omega=omega,
     )
-    gamma, low, high, beside, fitted, strength, rms = found
+    gamma, low, high, beside, fitted, strength, rms, flag = found
     resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
     words = "Distribution of relaxation times"
     variables = {
@@ -116,6 +118,9 @@ def drt(
         ),
         "residual": reading.named(rms, "1", "What is left, of the modulus, rms"),
         "smoothing": reading.named(strength, "1", "Regularisation"),
+        "drt_flag": reading.named(
+            flag, "1", "What is odd about the distribution", **_FLAGS
+        ),
     }
     if kind == "blocking":
         variables["capacitance"] = reading.named(
@@ -132,8 +137,10 @@ def drt(
 def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     """Return the peaks of distributions of relaxation times, followed along a series.
 
-    Reads once. A peak reaches from valley to valley. In the next spectrum it is the
-    nearest one, within a factor of 4.5 in time.
+    Reads once. Peaks are told apart by shapes of depressed arcs, fitted to all of them
+    at once: where two overlap, each has the share that its shape has there, and the
+    areas add up to the polarisation. A peak of another shape has its place at its top.
+    In the next spectrum a peak is the nearest one, within a factor of 4.5 in time.
 
     Parameters
     ----------

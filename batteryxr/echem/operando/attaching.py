@@ -364,13 +364,14 @@ def _of_table(
         )
     volts, cycles = np.full((2, n), np.nan)
     branches = np.full(n, "", "U9")
+    columns = {name: list(frame[name]) for name in _COLUMNS if name in frame}
     for k, row in enumerate(order):
         if row < 0:
             continue
-        branches[k] = _branch(list(frame["branch"])[row])
-        volts[k] = _number(list(frame["voltage"])[row])
-        if "cycle" in frame:
-            cycles[k] = _number(list(frame["cycle"])[row])
+        branches[k] = _branch(columns["branch"][row])
+        volts[k] = _number(columns["voltage"][row])
+        if "cycle" in columns:
+            cycles[k] = _number(columns["cycle"][row])
     return volts, branches, cycles
 
 
@@ -418,7 +419,7 @@ def _moment(
     number = np.arange(half.sizes["half_cycle"])
     cycles = np.where(number >= begin, (number - begin) // 2 + 1, 0)
     mine = half["direction"].values == branch
-    wanted = cycles == (1 if np.isnan(cycle) else int(cycle))
+    wanted = cycles == (1 if np.isnan(cycle) else cycle)
     if np.isnan(cycle):
         wanted |= cycles == 0
     for k in np.flatnonzero(mine & wanted):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import stream
 from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.units import in_units
@@ -22,8 +23,11 @@ Spectra = TypeVar("Spectra", xr.DataArray, xr.Dataset)
 
 #: Bit of ``join_flag``: a current flowed in the spectrum which the record lacks.
 CURRENT_IN_SPECTRUM = 32
-#: Share of the largest capacity that may flow unseen.
-_UNSEEN = 1e-3
+#: Share of the largest charge that may flow unseen, and of the largest current that
+#: is rest; rows that tell how large both are.
+_UNSEEN, _REST, _SOME = 1e-3, 1e-3, 100
+#: Rows whose clock is in memory at once.
+_ROWS = 1_000_000
 _KEPT = (
     "voltage", "current", "capacity", "capacity_total", "specific_capacity",
     "li_content", "cycle", "half_cycle", "direction", "branch", "join_flag",
@@ -35,6 +39,9 @@ def beside(
     spectra: Spectra,
     clock: Clock,
     max_gap: float,
+    *,
+    lasting: np.ndarray,
+    before: float,
     joined: Callable[[xr.DataArray], xr.DataArray],
 ) -> Spectra:
     """Label spectra with what the record says at the row that they follow.
@@ -52,6 +59,10 @@ def beside(
         From the clock of the spectra to the cycler's.
     max_gap
         A row further away (s) tells nothing of a spectrum.
+    lasting
+        (spectra,) how long each took (s), NaN where nothing tells.
+    before
+        Share of that which ``time`` lies behind its beginning.
     joined
         Joins instants on ``scan`` with the record.
     """
@@ -67,27 +78,23 @@ def beside(
             "Read them again with read_impedance(..., timezone='Europe/Paris').",
         )
     refuse_taken(spectra, _KEPT, dim="spectrum")
-    moments = _moments(record, spectra, clock, max_gap)
-    n = moments.size
-    # Two instants more, so that spectra that follow one row are no copied clock.
-    ends = record["time"].isel(record=[0, -1]).values.astype("M8[ns]")[: 2 * n]
-    coords: dict[str, Any] = {"time": ("scan", np.concatenate([moments, ends]))}
-    if "cell" in spectra.coords:
-        cells = np.broadcast_to(spectra["cell"].values, moments.shape)
-        coords["cell"] = ("scan", np.concatenate([cells, np.repeat(cells[:1], 2)]))
-    size = n + ends.size
-    labels = joined(xr.DataArray(np.zeros(size), dims="scan", coords=coords))
-    labels = labels.isel(scan=slice(n))
+    times = nanoseconds(clock.to_cycler(spectra["time"].values))
+    known = np.nan_to_num(lasting) * 1e9
+    begun = np.where(times == NAT, NAT, times - np.rint(before * known).astype(int))
+    moments = _moments(record, begun, known, max_gap)
+    labels, largest = _at(record, spectra, moments, joined)
     found = {n: labels[n].variable for n in _KEPT if n in labels.coords}
     for name, units in (("voltage", "V"), ("current", "mA")):
         if name in spectra.coords:  # of the spectrum itself
             mine = in_units(spectra[name], units, caller="join").values
             values = np.where(np.isfinite(mine), mine, found[name].values)
             found[name] = xr.Variable("scan", values, found[name].attrs)
+    found["direction"] = _direction(found, largest["current"])
     attrs: dict[str, Any] = dict(found["join_flag"].attrs)
     attrs["flag_masks"] = [*attrs["flag_masks"], CURRENT_IN_SPECTRUM]
     attrs["flag_meanings"] += " current_in_spectrum"
-    flags = found["join_flag"].values | _unseen(spectra, found)
+    unseen = _unseen(spectra, lasting, largest["capacity_total"])
+    flags = found["join_flag"].values | unseen
     found["join_flag"] = xr.Variable("scan", flags, attrs)
     named = {n: ("spectrum", v.values, v.attrs) for n, v in found.items()}
     result = spectra.drop_vars(_KEPT, errors="ignore").assign_coords(named)
@@ -95,40 +102,82 @@ def beside(
     return result
 
 
-def _moments(
+def _at(
     record: xr.Dataset,
     spectra: xr.DataArray | xr.Dataset,
-    clock: Clock,
-    max_gap: float,
+    moments: np.ndarray,
+    joined: Callable[[xr.DataArray], xr.DataArray],
+) -> tuple[xr.DataArray, dict[str, float]]:
+    """Return labels at some moments, and the largest current and charge of a record.
+
+    The largest is that of some rows all over it. They also see to it that spectra
+    that follow one row are no copied clock.
+    """
+    n, rows = moments.size, record.sizes["record"]
+    some = np.unique(np.linspace(0, rows - 1, min(rows, _SOME)).astype(int))
+    others = record["time"].isel(record=some).values.astype("M8[ns]")
+    coords: dict[str, Any] = {"time": ("scan", np.concatenate([moments, others]))}
+    if "cell" in spectra.coords:
+        cells = np.broadcast_to(spectra["cell"].values, moments.shape)
+        more = np.repeat(cells[:1], others.size)
+        coords["cell"] = ("scan", np.concatenate([cells, more]))
+    labels = joined(xr.DataArray(np.zeros(n + others.size), dims="scan", coords=coords))
+    largest = {
+        name: float(np.nanmax(np.abs(labels[name].values), initial=0.0))
+        for name in ("current", "capacity_total")
+    }
+    return labels.isel(scan=slice(n)), largest
+
+
+def _moments(
+    record: xr.Dataset, begun: np.ndarray, lasting: np.ndarray, max_gap: float
 ) -> np.ndarray:
-    """Return the time of the row that each spectrum follows; else its own."""
-    rows = nanoseconds(record["time"].values)
-    times = nanoseconds(clock.to_cycler(spectra["time"].values))
-    before = np.searchsorted(rows, times, side="right") - 1
-    after = np.minimum(before + 1, rows.size - 1)
-    before = np.maximum(before, 0)
+    """Return the time of the row that each spectrum follows; else its own (ns)."""
+    before, after = _beside(record, begun)
     limit = max_gap * 1e9 if np.isfinite(max_gap) else float(2**62)
-    lasting = np.zeros(times.size)
-    if "exposure" in spectra.coords:
-        lasting = in_units(spectra["exposure"], "s", caller="join").values * 1e9
-    since, until = times - rows[before], rows[after] - (times + np.nan_to_num(lasting))
+    since, until = begun - before, after - (begun + lasting)
     row = np.where(since <= limit, before, after)
     near = (np.abs(since) <= limit) | (np.abs(until) <= limit)
-    found = np.where(near & (times != NAT), rows[row], times)
+    found = np.where(near & (begun != NAT), row, begun)
     return found.view("datetime64[ns]")
 
 
+def _beside(record: xr.Dataset, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the last row before each time, and the next one (ns); reads blocks.
+
+    A time outside of the record has its first or last row on both sides.
+    """
+    first, last = nanoseconds(record["time"].isel(record=[0, -1]).values)
+    before, after = np.full(times.size, first), np.full(times.size, last)
+    open_ = np.ones(times.size, bool)
+    for (block,) in stream(record["time"], dim="record", block=_ROWS):
+        clock = nanoseconds(block)
+        k = np.searchsorted(clock, times, side="right") - 1
+        passed = k >= 0
+        before[passed] = clock[k[passed]]
+        here = open_ & (k + 1 < clock.size)
+        after[here] = clock[k[here] + 1]
+        open_ &= ~here
+    return before, after
+
+
+def _direction(found: dict[str, xr.Variable], largest: float) -> xr.Variable:
+    """Return "rest" for what is taken at rest, whatever the row before it does."""
+    words = found["direction"].values
+    current = found["current"].values
+    rest = (words != "") & (np.abs(current) < _REST * largest)
+    return xr.Variable("scan", np.where(rest, "rest", words), found["direction"].attrs)
+
+
 def _unseen(
-    spectra: xr.DataArray | xr.Dataset, found: dict[str, xr.Variable]
+    spectra: xr.DataArray | xr.Dataset, lasting: np.ndarray, largest: float
 ) -> np.ndarray:
     """Return the flag of spectra under a current, and warn of them."""
     nothing = np.zeros(spectra.sizes["spectrum"], np.int8)
-    if not {"current", "exposure"} <= set(spectra.coords):
+    if "current" not in spectra.coords:
         return nothing
-    lasting = in_units(spectra["exposure"], "s", caller="join").values
     current = in_units(spectra["current"], "mA", caller="join").values
     charge = np.abs(current * lasting) / 3600.0
-    largest = np.nanmax(np.abs(found["capacity_total"].values), initial=0.0)
     odd = np.nan_to_num(charge) > _UNSEEN * largest
     if odd.any():
         warn_quality(

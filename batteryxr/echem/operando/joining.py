@@ -48,6 +48,8 @@ _FLAGS = {
 #: Coverage that differs from 1 by less is rounding.
 _WHOLE = 1 - 1e-9
 _NS = 1_000_000_000
+#: Share of an exposure that lies before its time.
+_BEHIND = {"start": 0.0, "middle": 0.5, "end": 1.0}
 #: Rows of a record that are integrated at once.
 _BLOCK = 4_000_000
 
@@ -109,7 +111,8 @@ def join(
     scans
         Anything on ``scan`` with a coordinate ``time`` (UTC) and, unless given here,
         ``exposure`` (s). Or impedance on ``spectrum``: the cycler records nothing
-        while it is taken, and each has the labels of the last row before it.
+        while it is taken, and each has the labels of the last row before it, but
+        voltage and current of its own where it has them, with their direction.
     clock
         From the scans' clock to the cycler's. Default: both clocks are right.
     exposure
@@ -182,7 +185,21 @@ def join(
             )
 
         max_gap = (counting or Counting()).max_gap
-        return bounds.told(beside(record, scans, clock, max_gap, at_rows))
+        before = _BEHIND[time_reference]
+        told = "exposure" in scans.coords and bool(scans["exposure"].notnull().any())
+        known = exposure is not None or told or before > 0
+        n = scans.sizes["spectrum"]
+        lasting = exposures(scans, exposure) if known else np.full(n, np.nan)
+        labelled_spectra = beside(
+            record,
+            scans,
+            clock,
+            max_gap,
+            lasting=lasting,
+            before=before,
+            joined=at_rows,
+        )
+        return bounds.told(labelled_spectra)
     check(scans, _MADE)
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
@@ -195,7 +212,7 @@ def join(
     times = nanoseconds(clock.to_cycler(scans["time"].values))
     known = mine & np.isfinite(lasting) & (times != NAT)
     length = np.rint(lasting[known] * _NS).astype(np.int64)
-    before = {"start": 0.0, "middle": 0.5, "end": 1.0}[time_reference]
+    before = _BEHIND[time_reference]
     starts = times[known] - np.rint(before * length).astype(np.int64)
     passed = _integrate(rows, table, starts, starts + length)
     labels = _labels(table, passed, starts, starts + length, first=first)

@@ -93,7 +93,7 @@ def require_clock(record: xr.Dataset, *, caller: str) -> None:
 
 def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarray:
     """Return the length of each exposure in s; NaN where a series does not know."""
-    n = scans.sizes["scan"]
+    n = scans.sizes["scan" if "scan" in scans.dims else "spectrum"]
     if given is not None:
         return np.full(n, float(given))
     if "exposure" not in scans.coords:

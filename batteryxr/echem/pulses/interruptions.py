@@ -63,7 +63,8 @@ def interruptions(
     -------
     xarray.Dataset
         On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with its
-        ``_error`` (one standard deviation, of the rows about the line), ``residual``
+        ``_error`` (one standard deviation: of the rows about the line, and what the
+        course of the voltage before adds to it as it goes on), ``residual``
         (V), ``current`` (mA, before), ``duration`` (s), and the coordinates of
         `resistance`. NaN where fewer than 4 rows lie in `window`.
 
@@ -139,10 +140,22 @@ def _line(
     slope_variance = variance / float(((root - middle) ** 2).sum())
     intercept = level - slope * middle
     sd = np.sqrt(variance / t.size + middle**2 * slope_variance)
+    # How the voltage went under the current goes on in the relaxation, more or less
+    # with the shape of the particles: it is in no line along the square root of time.
+    course = _course(before)
+    bent = float(((root - middle) * t).sum() / ((root - middle) ** 2).sum())
+    lifted = float(t.mean()) - bent * middle
     return (
         (intercept - float(before.v[-1])) / step,
-        float(np.hypot(sd, np.sqrt(variance))) / abs(step),
+        float(np.linalg.norm([sd, np.sqrt(variance), course * lifted])) / abs(step),
         slope / step,
-        float(np.sqrt(slope_variance)) / abs(step),
+        float(np.hypot(np.sqrt(slope_variance), course * bent)) / abs(step),
         float(np.sqrt(np.mean(left**2))),
     )
+
+
+def _course(before: Around) -> float:
+    """Return the slope of the voltage (V/s) before a switch; 0 of too few rows."""
+    if before.t.size < _LEAST or np.ptp(before.t) <= 0:
+        return 0.0
+    return float(np.polyfit(before.t, before.v, 1)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
 _APART = 7 * 86_400.0  # s between files of one run
+#: A file of EC-Lab: name of the program, number and kind of the technique, channel.
+_TECHNIQUE = re.compile(r"(.+)_\d{2}_[A-Z][A-Za-z0-9]*(_C[A-Z]?\d+)?\.mp[rt]")
 _NEVER = np.datetime64("NaT", "ns")
 
 
@@ -75,17 +78,23 @@ def join(
     if turns:
         order = np.argsort(dataset["test_time"].values, kind="stable")
         dataset = dataset.isel(record=order)
-    dataset = _in_pieces(dataset, _left_out(every, placed, times))
     notes = _notes(every)
     if len(gaps) < len(placed) - 1:
         notes["unknown_gap"] = (
             "not every file has a start on one clock: joined in the order given, "
             "without a gap between them"
         )
+    if turns and linked.interleaved(dataset["file"].values):
+        notes["overlap"] = (
+            "rows of several files alternate one by one: techniques of one program "
+            "never run at once. Are they of several cells, or each timed from its own "
+            "beginning?"
+        )
     if overlap := [g for g in gaps if g < 0]:
         notes["overlap"] = (
             f"a file starts {-min(overlap):.3f} s before the one before it ends"
         )
+    dataset = _in_pieces(dataset, _left_out(every, placed, times))
     notes |= _strangers(placed, gaps)
     messages += [f"{flag}: {said}" for flag, said in notes.items()]
     dataset.attrs = _attributes(placed, gaps, zone) | {
@@ -182,6 +191,11 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
             f"the files come from {len(makers)} instruments, {', '.join(makers)}: are "
             "they of one cell?"
         )
+    if others := _programs(placed):
+        notes["several_programs"] = (
+            f"{others[0]} and {others[1]} began at one moment and are not of one "
+            "program by their names: are they of one cell?"
+        )
     if long := [k for k, gap in enumerate(gaps) if gap > _APART]:
         k = max(long, key=lambda k: gaps[k])
         notes["files_apart"] = (
@@ -189,6 +203,20 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
             f"{placed[k + 1].name}: are they of one cell?"
         )
     return notes
+
+
+def _programs(placed: Sequence[_Placed]) -> tuple[str, str] | None:
+    """Return two files of EC-Lab that began at once, of programs of different names."""
+    begun: dict[datetime, tuple[tuple[str, str], str]] = {}
+    for p in placed:
+        match = _TECHNIQUE.fullmatch(p.name)
+        if match is None or p.table.start_local is None:
+            continue
+        mine = match[1], match[2]
+        program, first = begun.setdefault(p.table.start_local, (mine, p.name))
+        if program != mine:
+            return first, p.name
+    return None
 
 
 def _copies(placed: Sequence[_Placed]) -> tuple[str, str] | None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Numbers that the coordinate of files (int16) has; neighbours always differ.
 _NUMBERS = 30_000
+#: Rows that are too few to tell whether files take turns.
+_FEW = 12
 
 
 def take_turns(
@@ -46,6 +48,15 @@ def take_turns(
                 return False
             found = True
     return found
+
+
+def interleaved(file: np.ndarray) -> bool:
+    """Tell whether rows of several files alternate, as no techniques by turns do."""
+    if file.size < _FEW:
+        return False
+    edges = np.flatnonzero(np.diff(file, prepend=-1, append=-1))
+    lengths = np.diff(edges)
+    return bool(lengths[lengths <= 2].sum() > 0.8 * file.size)
 
 
 def pieces(file: np.ndarray, time: np.ndarray, left_out: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in what is taken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows: no cycler records so rarely
 _DUPLICATES = 0.05  # fraction of rows: more than step changes can explain
 _HIGHEST = 1000.0  # V
+_FAR_OFF = 10.0  # between charge and counter: no logging is so poor
 _COPIES, _FEW_ROWS = 1000, 3  # times that a table is looked for, and its least rows
 #: A clock that falls behind test time by more than this, or this part of an interval,
 #: was set back.
@@ -171,6 +172,20 @@ def _time_scale(table: RawTable) -> str | None:
         return None
     wrong = f"x{factor:.4g}" if factor > 1 else f"/{1 / factor:.4g}"
     return f"test time looks {wrong} wrong: {evidence}"
+
+
+def _charge_scale(table: RawTable) -> str | None:
+    """Say where current and counter cannot be in the units that their labels say."""
+    if time_factor(table.columns, _clock(table))[0] != 1.0:
+        return None
+    ratio = _charge_ratio(table.columns)
+    if ratio is None or 1 / _FAR_OFF < ratio < _FAR_OFF:
+        return None
+    return (
+        f"the integral of the current is {ratio:.3g} times the capacity that the "
+        "cycler counted: is one of them in other units than its label says, or are "
+        "most rows missing? columns={'label': 'current (A)'} says what it is in"
+    )
 
 
 def _backward_time(table: RawTable) -> str | None:
@@ -360,6 +375,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "repeated_rows": _repeated_rows,
     "row_order": _row_order,
     "time_scale": _time_scale,
+    "charge_scale": _charge_scale,
     "backward_time": _backward_time,
     "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,

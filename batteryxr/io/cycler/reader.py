@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batteryxr.core import bounds
-from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility, vendor_csv
@@ -173,7 +173,7 @@ def read_cycler(
                 table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):
-        raise FileFormatError(paths[0], f"no cycling in it: {tables[0].silence}.")
+        raise NothingFoundError(paths[0], f"no cycling in it: {tables[0].silence}.")
     dataset, messages = join(tables, [p.name for p in paths], where, timezone or "")
     for message in messages + plausibility.unused(wanted, tables):
         warn_quality(message)

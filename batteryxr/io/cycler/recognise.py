@@ -38,8 +38,12 @@ _COLDEST = -273.15  # degC
 
 #: What is read as text.
 _WORDS = (CLOCK, STATE)
-#: Clocks and states as anybody writes them: an export may have been edited.
-_ANY = tuple(column for column in GENERIC.columns if column.name in _WORDS)
+#: What an export may have beside its maker's columns, as anybody writes it: it may
+#: have been edited. A counter of charge, where none of the maker's is there.
+_BESIDE = (*_WORDS, "cycle", "step", "step_time")
+_ANY = tuple(column for column in GENERIC.columns if column.name in _BESIDE)
+_COUNTED = ("capacity", "charge_capacity", "discharge_capacity")
+_COUNTERS = tuple(column for column in GENERIC.columns if column.name in _COUNTED)
 _CHANNEL = re.compile(r"ch(annel|an)?([ _-]?(index|number|no\.?|id|name))?#?|通道号?")
 
 
@@ -122,7 +126,10 @@ def recognise(
         for vendor in TEXT:
             if not re.search(vendor.mark, text):
                 continue
-            found = choose(labels, (*vendor.columns, *_ANY), wanted)
+            known = (*vendor.columns, *_ANY)
+            found = choose(labels, known, wanted)
+            if found.keys().isdisjoint(_COUNTED):
+                found = choose(labels, (*known, *_COUNTERS), wanted)
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
                 ("test_time", "step_time", CLOCK)
             ):

@@ -38,6 +38,8 @@ _UNPACK = "Unpack it, and read what is inside."
 _PICTURE = "It is a picture, not a measurement: look for the data behind it."
 _RUNS = "It may run any program when it is loaded: ask for the data in another form."
 _NUMBERS = "Load it in the program that wrote it, and save the numbers as text or HDF5."
+_PATTERN = "Export it as .xy, .uxd, .brml or .xrdml, with the wavelength."
+_SPECTRUM = "Export it as JCAMP-DX (.jdx), or as text with the names of its columns."
 
 _EXPORT = "Export it as text, TIFF or HDF5 in the program that wrote it."
 _NO_DATA = "There are no measured numbers in it."
@@ -115,6 +117,22 @@ KINDS = (
     FileKind("jpeg2000", "a JPEG 2000 picture", _at(rb"\0\0\0\x0cjP  "), _PICTURE),
     FileKind("pdf", "a PDF document", _at(rb"%PDF-"), _PICTURE),
     FileKind("postscript", "a PostScript document", _at(rb"%!PS-"), _PICTURE),
+    FileKind(
+        "raw", "a Bruker pattern (.raw)", _at(rb"RAW(1\.01|4\.00|2[\0-\x1f])"), _PATTERN
+    ),
+    FileKind("raw", "a Stoe pattern (.raw)", _at(rb"RAW_1\.0\dPowdat"), _PATTERN),
+    FileKind("raw", "a Rigaku pattern (.raw)", _at(rb"FI\0"), _PATTERN),
+    FileKind("rd", "a Philips pattern (.rd, .sd)", _at(rb"V[35]RD"), _PATTERN),
+    FileKind("sp", "a PerkinElmer spectrum (.sp)", _at(rb"PEPE"), _SPECTRUM),
+    FileKind(
+        "spa", "a Thermo spectrum (.spa)", _at(rb"Spectral (Data|Exte) File"), _SPECTRUM
+    ),
+    FileKind(
+        "spc", "a GRAMS spectrum (.spc)", _at(rb"[\x00-\x08\x80\xc0]K"), _SPECTRUM
+    ),
+    FileKind(
+        "gwy", "a Gwyddion file (.gwy)", _at(rb"GWY[OP]"), "Export the channel as .gsf."
+    ),
     FileKind("rtf", "a document of rich text", _at(rb"\{\\rtf"), _TABLE),
     FileKind("matlab", "a MATLAB file", _at(rb"MATLAB 5\.0 MAT-file"), _NUMBERS),
     FileKind("matlab", "a MATLAB 7.3 file", _at(rb"MATLAB 7\.3 MAT-file"), _NUMBERS),

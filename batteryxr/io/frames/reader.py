@@ -21,7 +21,7 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
-from batteryxr.io.door.files import named
+from batteryxr.io.door.files import head, named
 from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
 from batteryxr.io.formats import Format
@@ -42,6 +42,7 @@ FORMATS = {
     "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
     "npy": Format("frames.npy", (".npy",), function="open_npy"),
     "spec": Format("frames.spec", function="read_spec"),
+    "gwyddion": Format("frames.gwyddion", (".gsf", ".txt")),
 }
 #: What a coordinate of the frames is called; a motor of that name gets a prefix.
 _RESERVED = frozenset(
@@ -191,14 +192,15 @@ def read_frames(
 
 @checked
 def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
-    """Read one detector image: a dark, a flat field, a mask.
+    """Read one image: a dark, a flat field, a mask, or the map of a scanning probe.
 
     Reads once.
 
     Parameters
     ----------
     path
-        A TIFF file, or a NumPy ``.npy`` file.
+        A TIFF file, a NumPy ``.npy`` file; a Gwyddion simple field (``.gsf``), or a
+        channel that Gwyddion wrote as text.
     page
         Of a TIFF of many.
 
@@ -207,7 +209,9 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     xarray.DataArray
         ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
         float32, NaN where they are no counts; a mask, which holds no more than two
-        numbers (0 and 1, say, or 0 and 255), stays as it is.
+        numbers (0 and 1, say, or 0 and 255), stays as it is. Of Gwyddion ``map`` on
+        ``(y, x)``, the middles of pixels in nm (their numbers where the file does not
+        tell), values in the units and under the title of the file.
 
     Raises
     ------
@@ -220,6 +224,10 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         If pixels are no counts.
     """
     (only,) = _paths(path)[:1]
+    if FORMATS["gwyddion"].suffixes[0] == only.suffix.lower() or _is_text_map(only):
+        with named(only):
+            found: xr.DataArray = FORMATS["gwyddion"].read(only)
+        return found
     if only.suffix == ".npy":
         image = npy(only)
     else:
@@ -245,6 +253,11 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         },
     )
     return label(array, "image", units="1", long_name="Counts", flag=FLAG)
+
+
+def _is_text_map(path: Path) -> bool:
+    """Tell whether a file is a channel that Gwyddion wrote as text."""
+    return path.suffix.lower() == ".txt" and head(path, 16).startswith(b"# Channel:")
 
 
 def _is_mask(image: np.ndarray) -> bool:

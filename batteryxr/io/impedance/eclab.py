@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,13 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.labels import FromColumn
+from batteryxr.io.impedance.labels import (
+    FromColumn,
+    is_complex,
+    named_here,
+    replaced,
+    told,
+)
 from batteryxr.io.impedance.rows import Readings, complex_columns
 
 if TYPE_CHECKING:
@@ -22,17 +29,17 @@ _EPOCH = datetime(1970, 1, 1)
 #: What gives the columns of a file, of cycling and impedance alike.
 _TEXT = Format("cycler.eclab.text", function="contents")
 _BINARY = Format("cycler.eclab.binary", function="contents")
-#: EC-Lab's label, lower case -> name and factor.
-_LABELS: dict[str, tuple[str, float]] = {
-    "freq/hz": ("frequency", 1.0),
-    "re(z)/ohm": ("real", 1.0),
-    "-im(z)/ohm": ("minus_imaginary", 1.0),
-    "time/s": ("test_time", 1.0),
-    "<ewe>/v": ("voltage", 1.0),
-    "<i>/ma": ("current", 1.0),
-    "temperature/°c": ("temperature", 1.0),
-    "cycle number": ("cycle", 1.0),
-    "ns": ("sequence", 1.0),
+#: EC-Lab's label, lower case -> name; in units of the model.
+_LABELS: dict[str, str] = {
+    "freq/hz": "frequency",
+    "re(z)/ohm": "real",
+    "-im(z)/ohm": "minus_imaginary",
+    "time/s": "test_time",
+    "<ewe>/v": "voltage",
+    "<i>/ma": "current",
+    "temperature/°c": "temperature",
+    "cycle number": "cycle",
+    "ns": "sequence",
 }
 #: Further impedances of a cell with a reference: name -> of which electrode.
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
@@ -40,23 +47,32 @@ _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 def read_mpt(path: Path, options: Options) -> Readings:
     """Read the impedance of an export (``.mpt``)."""
-    table, about = _TEXT.read(path, options)
-    return _read(table, about, path)
+    table, about = _TEXT.read(path, replace(options, columns=None))
+    return _read(table, about, path, options)
 
 
 def read_mpr(path: Path, options: Options) -> Readings:
     """Read the impedance of a binary file (``.mpr``)."""
     table, about = _BINARY.read(path)
-    return _read(table, about, path)
+    return _read(table, about, path, options)
 
 
-def _read(table: LabelledTable, about: About, path: Path) -> Readings:
+def _read(table: LabelledTable, about: About, path: Path, options: Options) -> Readings:
     labels = [label.lower() for label in table.labels]
     said = about.instrument, about.technique
-    places = {n: labels.index(k) for k, (n, _) in _LABELS.items() if k in labels}
-    if "frequency" not in places:
+    places = {
+        n: FromColumn(labels.index(k), 1.0, 0.0)
+        for k, n in _LABELS.items()
+        if k in labels
+    }
+    stripped = [label.strip() for label in table.labels]
+    named = options.columns and named_here(stripped, options.columns)
+    if "frequency" not in places and not named:
         return Readings({"frequency": np.empty(0), "impedance": np.empty(0)}, *said)
-    if not {"real", "minus_imaginary"} <= places.keys():
+    if options.columns:
+        own = told(stripped, options.columns)
+        places = {n: s for n, s in places.items() if n not in replaced(own)} | own
+    if "frequency" not in places or not is_complex(places):
         raise FileFormatError(
             path, f"has frequencies and no impedance among {list(table.labels)}."
         )
@@ -69,11 +85,8 @@ def _read(table: LabelledTable, about: About, path: Path) -> Readings:
         )
         if {f"re(z{electrode})/ohm", f"-im(z{electrode})/ohm"} <= set(labels)
     }
-    read = table.read(places | others)
-    columns = complex_columns(
-        {n: read[n] for n in places},
-        {n: FromColumn(k, 1.0, 0.0) for n, k in places.items()},
-    )
+    read = table.read({n: s.column for n, s in places.items()} | others)
+    columns = complex_columns({n: read[n] for n in places}, places)
     for name in _ELECTRODES:
         if f"{name} real" in read:
             values = read[f"{name} real"] - 1j * read[f"{name} imaginary"]
@@ -85,7 +98,7 @@ def _read(table: LabelledTable, about: About, path: Path) -> Readings:
         if counter is not None:
             number = number + np.cumsum(np.diff(counter, prepend=counter[:1]) != 0)
     notes = {k: v for k, v in about.notes.items() if k != "impedance"}
-    columns["spectrum"] = number
+    columns.setdefault("spectrum", number)
     return Readings(columns, *said, start=_moment(about), notes=notes)
 
 

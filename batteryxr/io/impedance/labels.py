@@ -92,9 +92,9 @@ def find(
         with which sign, or in which units.
     """
     stripped = [label.strip() for label in labels]
-    found = _explicit(stripped, explicit or {})
+    found = told(stripped, explicit or {})
     taken = {source.column for source in found.values()}
-    others = _replaced(found)
+    others = replaced(found)
     bare = [_split(label) for label in stripped]
     without: list[str] = []
     for name, pattern in _KNOWN:
@@ -109,7 +109,7 @@ def find(
                 taken.add(index)
             elif not units:
                 without.append(stripped[index])
-    wanted = "frequency" in found and _is_complex(found)
+    wanted = "frequency" in found and is_complex(found)
     looks = "frequency" in found or any(text == "freq" for text, _ in bare)
     if wanted or not looks:
         return found if wanted else None
@@ -123,7 +123,7 @@ def named_here(labels: Sequence[str], explicit: Mapping[str, str]) -> bool:
     return any(label.strip() in there for label in explicit)
 
 
-def _replaced(said: Mapping[str, FromColumn]) -> set[str]:
+def replaced(said: Mapping[str, FromColumn]) -> set[str]:
     """Return what the user's own columns stand in place of, whatever its label."""
     if said.keys() & _SIGNED:
         return _SIGNED
@@ -131,7 +131,8 @@ def _replaced(said: Mapping[str, FromColumn]) -> set[str]:
     return _TURNED | _SIGNED | {"real"} if said.keys() & _TURNED else set()
 
 
-def _is_complex(found: Mapping[str, FromColumn]) -> bool:
+def is_complex(found: Mapping[str, FromColumn]) -> bool:
+    """Tell whether both parts of the impedance are there, or modulus and phase."""
     parts = "real" in found and bool({"imaginary", "minus_imaginary"} & found.keys())
     polar = "modulus" in found and bool({"phase", "minus_phase"} & found.keys())
     return parts or polar
@@ -206,9 +207,14 @@ def _short(labels: Sequence[str]) -> list[str]:
     return [re.split(r"\s*[(\[/]", label)[0].strip() for label in labels]
 
 
-def _explicit(
-    labels: Sequence[str], explicit: Mapping[str, str]
-) -> dict[str, FromColumn]:
+def told(labels: Sequence[str], explicit: Mapping[str, str]) -> dict[str, FromColumn]:
+    """Return where each quantity stands that the user names, among stripped labels.
+
+    Raises
+    ------
+    ArgumentError
+        If a label is not there, or does not say what it is and in which units.
+    """
     found = {}
     short = _short(labels)
     for label, said in explicit.items():
@@ -228,8 +234,7 @@ def _explicit(
             )
         index = list(names).index(label.strip())
         # What the user says goes before what the label says.
-        told = match[2] is not None
-        units = _units(match[2]) if told else _split(labels[index])[1]
+        units = _units(match[2]) if match[2] is not None else _split(labels[index])[1]
         source = _source(index, match[1], units)
         if source is None:
             raise ArgumentError(

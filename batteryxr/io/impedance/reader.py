@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, warn_quality
+from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -19,7 +19,7 @@ from batteryxr.io.cycler.table import Options
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.rows import Readings, reactance_note, spectra_of
+from batteryxr.io.impedance.rows import ONE, Readings, reactance_note, spectra_of
 
 if TYPE_CHECKING:
     import os
@@ -37,8 +37,6 @@ FORMATS: dict[str, Format] = {
         _TEXT, (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
     ),
 }
-#: Frequencies that differ by less of themselves are one.
-_ONE = 1e-5
 _OHM = {"units": "ohm"}
 _ELECTRODES = {
     "impedance": "Impedance",
@@ -128,34 +126,10 @@ def read_impedance(
         raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
     # Text is "csv" to the reader of cyclers, which knows what a folder holds.
     paths = find(path, format={"text": "csv"}.get(format or "", format))
-    taken: list[_Taken] = []
-    notes: dict[str, str] = {}
-    read: list[Readings] = []
-    for number, one in enumerate(paths):
-        with named(one):
-            rows = FORMATS[_identify(one, format)].read(one, options)
-            mine = spectra_of(rows, one)
-        read.append(rows)
-        said = {**rows.notes, **reactance_note(mine)} if mine else {}
-        notes |= {flag: f"{one.name}: {sentence}" for flag, sentence in said.items()}
-        taken += [
-            _Taken(points, _began(rows, points, where), number) for points in mine
-        ]
+    taken, read, notes = _taken(paths, format, options, where)
     if not taken:
-        raise FileFormatError(paths[0], _silence(paths, read))
-    if twice := _twice(taken):
-        notes["same_spectra"] = (
-            f"{twice} spectra are there twice, with one time and one impedance: is a "
-            "file there as .mpr and as .mpt?"
-        )
-    local = any(rows.start is not None and rows.start.tzinfo is None for rows in read)
-    if where is None and local:
-        warn_quality(
-            f"{paths[0].name}: local time of an undeclared zone, so `time` is NaT. "
-            "Pass timezone='Europe/Paris', or wherever the instrument's clock stood."
-        )
-    for flag, sentence in notes.items():
-        warn_quality(f"{flag}: {sentence}")
+        raise NothingFoundError(paths[0], _silence(paths, read))
+    _tell(paths, taken, read, notes, zoned=where is not None)
     about = {
         "title": paths[0].stem,
         "instrument": ", ".join(dict.fromkeys(rows.instrument for rows in read)),
@@ -166,6 +140,59 @@ def read_impedance(
         "flag_notes": list(notes.values()),
     }
     return _labelled(_in_order(taken)).assign_attrs(about)
+
+
+def _taken(
+    paths: Sequence[Path],
+    format: str | None,
+    options: Options,
+    where: tzinfo | None,
+) -> tuple[list[_Taken], list[Readings], dict[str, str]]:
+    """Return the spectra of some files, what was read, and flag -> what is said."""
+    taken: list[_Taken] = []
+    read: list[Readings] = []
+    notes: dict[str, list[str]] = {}
+    for number, one in enumerate(paths):
+        with named(one):
+            rows = FORMATS[_identify(one, format)].read(one, options)
+            mine, said = spectra_of(rows, one)
+        read.append(rows)
+        if mine:
+            for flag, words in {**rows.notes, **said, **reactance_note(mine)}.items():
+                notes.setdefault(flag, []).append(f"{one.name}: {words}")
+        taken += [
+            _Taken(points, _began(rows, points, where), number) for points in mine
+        ]
+    if twice := _twice(taken):
+        notes["same_spectra"] = [
+            f"{twice} spectra are there twice, with one time and one impedance: is a "
+            "file there as .mpr and as .mpt?"
+        ]
+    return taken, read, {flag: "; ".join(said) for flag, said in notes.items()}
+
+
+def _tell(
+    paths: Sequence[Path],
+    taken: Sequence[_Taken],
+    read: Sequence[Readings],
+    notes: Mapping[str, str],
+    *,
+    zoned: bool,
+) -> None:
+    """Warn of flags, and of files with spectra whose zone nobody declared."""
+    local = [
+        number
+        for number in dict.fromkeys(one.file for one in taken)
+        if (start := read[number].start) is not None and start.tzinfo is None
+    ]
+    if local and not zoned:
+        warn_quality(
+            f"{paths[local[0]].name}: local time of an undeclared zone, so `time` is "
+            "NaT. Pass timezone='Europe/Paris', or wherever the instrument's clock "
+            "stood."
+        )
+    for flag, sentence in notes.items():
+        warn_quality(f"{flag}: {sentence}")
 
 
 def _twice(taken: Sequence[_Taken]) -> int:
@@ -227,19 +254,19 @@ def _in_order(taken: list[_Taken]) -> list[_Taken]:
 
 def _axis(taken: Sequence[_Taken]) -> np.ndarray:
     """Return all frequencies, rising; those that differ by rounding once."""
-    every = np.sort(np.concatenate([one.points["frequency"] for one in taken]))
-    new = np.diff(every, prepend=0.0) > _ONE * every
-    return every[new]
+    every = np.unique(np.concatenate([one.points["frequency"] for one in taken]))
+    kept, k = [], 0
+    while k < every.size:
+        kept.append(every[k])
+        k = int(np.searchsorted(every, every[k] * (1 + ONE), "right"))
+    return np.array(kept)
 
 
 def _labelled(taken: Sequence[_Taken]) -> xr.Dataset:
     axis = _axis(taken)
     shape = len(taken), axis.size
     places = [
-        np.maximum(
-            np.searchsorted(axis, one.points["frequency"] * (1 + _ONE), "right") - 1, 0
-        )
-        for one in taken
+        np.searchsorted(axis, one.points["frequency"], "right") - 1 for one in taken
     ]
 
     def spread(name: str, kind: type, shift: bool = False) -> np.ndarray:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from batteryxr.io.impedance.labels import FromColumn
 
-#: Beside these the sweep has turned: a step of frequency that is no step.
-_SAME = 1e-6
+#: Frequencies that differ by less of themselves are one.
+ONE = 1e-5
+#: A sweep has at least as many frequencies; fewer in most of them are no sweeps.
+_SWEEP = 3
 #: Share of points above which a spectrum is inductive as none of a cell is.
 _MOSTLY = 0.6
 
@@ -70,10 +72,18 @@ def complex_columns(
     return plain
 
 
-def spectra_of(rows: Readings, path: Path) -> list[dict[str, np.ndarray]]:
+def spectra_of(
+    rows: Readings, path: Path
+) -> tuple[list[dict[str, np.ndarray]], dict[str, str]]:
     """Return the points of each spectrum, in the order in which they were taken.
 
-    A spectrum ends where the number of the file changes, or the frequency turns back.
+    A spectrum ends where the number of the file changes, or the frequency turns back;
+    it has each frequency once.
+
+    Returns
+    -------
+    tuple
+        The columns of each spectrum; flag -> sentence.
 
     Raises
     ------
@@ -86,30 +96,105 @@ def spectra_of(rows: Readings, path: Path) -> list[dict[str, np.ndarray]]:
         row = int(kept[np.argmax(negative)])
         raise FileFormatError(path, f"row {row + 1}: a frequency of {frequency[row]}.")
     if not kept.size:
-        return []
+        return [], {}
     table = {name: np.asarray(v)[kept] for name, v in rows.columns.items()}
-    begins = _turns(np.log(table["frequency"]))
-    if (number := table.get("spectrum")) is not None:
-        begins |= set((np.flatnonzero(np.diff(number)) + 1).tolist())
-    edges = [0, *sorted(begins), kept.size]
-    return [
-        {name: values[a:b] for name, values in table.items()}
-        for a, b in itertools.pairwise(edges)
-    ]
+    log = np.log(table["frequency"])
+    edges = [0, *_changes(table.get("spectrum")), kept.size]
+    found: list[np.ndarray] = []
+    notes: dict[str, str] = {}
+    for a, b in itertools.pairwise(edges):
+        points, said = _sweeps(log[a:b])
+        found += [a + one for one in points]
+        notes |= said
+    return [{name: values[one] for name, values in table.items()} for one in found], (
+        notes
+    )
 
 
-def _turns(log: np.ndarray) -> set[int]:
-    """Return the rows at which a sweep of frequency begins anew."""
-    found, sign = set(), 0.0
-    steps = np.diff(log)
-    for k, step in enumerate(steps.tolist()):
-        way = float(np.sign(step)) if abs(step) > _SAME else 0.0
+def _changes(number: np.ndarray | None) -> list[int]:
+    """Return the rows at which the number of the file changes; a gap is no change."""
+    if number is None or np.isnan(number).all():
+        return []
+    told = np.isfinite(number)
+    last = np.maximum.accumulate(np.where(told, np.arange(number.size), -1))
+    filled = number[np.where(last < 0, np.argmax(told), last)]
+    found: list[int] = (np.flatnonzero(np.diff(filled)) + 1).tolist()
+    return found
+
+
+def _sweeps(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Return the rows of each sweep of frequency, and what is odd about them.
+
+    Where a frequency was measured several times before the next, the k-th measurements
+    are the k-th sweep.
+    """
+    begins = np.flatnonzero(np.abs(np.diff(log, prepend=-np.inf)) > ONE)
+    runs = np.split(np.arange(log.size), begins[1:])
+    if len(runs) < _SWEEP:
+        return _repeats(runs), {}
+    runs = _split_at_turns(runs, np.sign(np.diff(log[begins])))
+    edges = [0, *_turns(log[[one[0] for one in runs]]), len(runs)]
+    if np.median(np.diff(edges)) < _SWEEP:
+        return _until_repeated(log)
+    found = [one for a, b in itertools.pairwise(edges) for one in _repeats(runs[a:b])]
+    again = log.size - len(runs)
+    words = (
+        f"{again} points have the frequency of the point before; where one was "
+        "measured several times, each time is a spectrum"
+    )
+    return found, ({"repeated_frequencies": words} if again else {})
+
+
+def _split_at_turns(runs: list[np.ndarray], way: np.ndarray) -> list[np.ndarray]:
+    """Split the frequency at which a sweep turns, where it was measured both ways."""
+    usual = int(np.median([one.size for one in runs]))
+    out: list[np.ndarray] = []
+    for k, one in enumerate(runs):
+        turns = 0 < k < way.size and way[k - 1] != way[k]
+        goes_on = k + 1 >= way.size or way[k + 1] == way[k]
+        if turns and goes_on and one.size == 2 * usual:
+            out += [one[:usual], one[usual:]]
+        else:
+            out.append(one)
+    return out
+
+
+def _turns(log: np.ndarray) -> list[int]:
+    """Return where a sweep of frequency begins anew."""
+    found, sign = [], 0.0
+    for k, step in enumerate(np.diff(log).tolist()):
+        way = float(np.sign(step)) if abs(step) > ONE else 0.0
         if way == 0.0 or (sign and way != sign):
-            found.add(k + 1)
+            found.append(k + 1)
             sign = 0.0
         else:
             sign = way
     return found
+
+
+def _repeats(runs: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the rows of the first measurements of each frequency, the second ..."""
+    most = max(one.size for one in runs)
+    return [np.array([r[k] for r in runs if k < r.size]) for k in range(most)]
+
+
+def _until_repeated(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Return the rows of spectra in no order: each ends where a frequency returns."""
+    order = np.argsort(log, kind="stable")
+    group = np.empty(log.size, np.int64)
+    group[order] = np.cumsum(np.diff(log[order], prepend=log[order[0]]) > ONE)
+    seen: set[int] = set()
+    begins = [0]
+    for k, one in enumerate(group.tolist()):
+        if one in seen:
+            begins.append(k)
+            seen.clear()
+        seen.add(one)
+    rows = np.split(np.arange(log.size), begins[1:])
+    if all(one.size < _SWEEP for one in rows):
+        return rows, {}
+    words = "frequencies are in no order; a spectrum ends where one of them returns"
+    return rows, {"frequency_order": words}
 
 
 def reactance_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:

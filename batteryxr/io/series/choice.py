@@ -68,6 +68,10 @@ BY_SUFFIX = {
 _NAMELESS = {".gr": 4, ".xye": 3, ".chi": 3, ".iq": 3, ".sq": 3, ".fq": 3, ".fxye": 3}
 #: Files that hold absorption without saying so in a name.
 _ABSORPTION = (".xmu", ".nor")
+#: What scans over 2theta are called.
+_TWICE = re.compile(
+    r"(?:2|two)[\s_-]*(?:theta|th|θ)|gonio|coupled|locked", re.IGNORECASE
+)
 _COORDINATES = (
     *("x", "y", "z", "time", "temperature", "coordinate_1", "coordinate_2"),
 )
@@ -158,6 +162,14 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
         If they cannot be told: lists the columns, and says what would.
     """
     name, position = _axis(file, axis)
+    moved = file.header.scanned()
+    if name == "two_theta" and axis is None and moved and not _TWICE.search(moved):
+        raise ArgumentError(
+            "axis",
+            axis,
+            "'two_theta', if that is what you mean",
+            f"{file.path.name} says that it runs over {moved!r}.",
+        )
     roles = file.roles(name)
     picks, note = _picks(file, name, position, column)
     if file.names.count(file.names[position] if file.names else "") > 1:

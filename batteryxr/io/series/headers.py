@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY = 60
 _SIGNS = "#%!;*/ \t"
+#: A line of Rigaku, and a section that lines of PANalytical stand in.
+_RIGAKU = re.compile(r'\*(\w+)\s+"(.*)"\s*')
+_SECTION = re.compile(r"\[[A-Za-z ]+\]")
 _SPEC = re.compile(r"[#%!;*/\s]*#(?P<letter>[DL])\s+(?P<rest>.*)")
 _PAIR = re.compile(r"([^=]+?)\s*=\s*(.*?)\s*(?=\s{2,}[^=\s][^=]*=|$)")
 _NUMBER = re.compile(
@@ -52,6 +55,8 @@ _MIDDLE = "time_from_start"
 #: What tells axis and units apart from the column's own name.
 _AXIS_UNITS = ("axisunit_1", "axisunit", "xunits", "x_units", "meas_cond_xunit")
 _BY_UNITS = {"1/cm": "shift", "eV": "energy", "keV": "energy", "deg": "two_theta"}
+#: What names the axis of a diffractometer that moved.
+_SCANNED = ("scan_axis", "meas_scan_axis_x", "drive")
 _ELEMENT = ("element_symbol", "element", "edge_element")
 _SPACING = ("mono_d_spacing", "d_spacing", "crystal_d_spacing", "mono_dspacing")
 _CRYSTAL = re.compile(r"\b(Si|Ge)\W*(\d)\W*(\d)\W*(\d)\b", re.IGNORECASE)
@@ -95,6 +100,11 @@ class Header:
         texts = [self.entries[s].text for s in _AXIS_UNITS if s in self.entries]
         units = [spelled(text) for text in texts]
         return [(_BY_UNITS[u], u) for u in units if u in _BY_UNITS]
+
+    def scanned(self) -> str:
+        """Return what an entry says was scanned, such as "Omega"; "" if unsaid."""
+        words = (self.entries[s].text for s in _SCANNED if s in self.entries)
+        return next((w.strip("\"' ") for w in words), "")
 
     def element(self) -> str:
         """Return the symbol of the element that was measured, lower case, or ""."""
@@ -185,7 +195,11 @@ def read_header(file: ColumnFile | Decoded) -> Header:
     """Read column names, units and ``key = value`` or ``key: value`` lines."""
     entries: dict[str, Entry] = {}
     plain: list[str] = []
-    for line in file.header:
+    sections = [
+        k for k, ln in enumerate(file.header) if _SECTION.fullmatch(ln.strip(" ,;"))
+    ]
+    for number, line in enumerate(file.header):
+        by_comma = bool(sections) and sections[0] < number < sections[-1]
         spec = _SPEC.fullmatch(line)
         if spec:
             if spec["letter"] == "D":
@@ -193,6 +207,11 @@ def read_header(file: ColumnFile | Decoded) -> Header:
             continue
         bare = line.lstrip(_SIGNS).strip()
         pairs = _pairs(bare)
+        if rigaku := _RIGAKU.fullmatch(line.strip()):
+            pairs = [(rigaku[1], rigaku[2])]
+        elif by_comma and bare.count(",") == 1 and _is_key(bare.split(",")[0]):
+            key, value = bare.split(",")
+            pairs = [(key.strip(), value.strip())] if value.strip() else pairs
         for key, text in pairs:
             if not NUMBERED.match(bare):
                 _enter(entries, key, text)

@@ -37,7 +37,8 @@ def read(path: Path) -> list[Decoded]:
         bruker = [n for n in names if _BRUKER.search(n)]
         rigaku = [n for n in names if _RIGAKU.match(n)]
         if bruker:
-            return [_brml(path, archive.read(n), _label(n, bruker)) for n in bruker]
+            every = [_brml(path, archive.read(n), _label(n, bruker)) for n in bruker]
+            return [table for tables in every for table in tables]
         if rigaku:
             return [_rasx(path, archive, n, _label(n, rigaku)) for n in rigaku]
     raise FileFormatError(
@@ -71,16 +72,27 @@ def _tree(path: Path, raw: bytes) -> Any:
     return root
 
 
-def _brml(path: Path, raw: bytes, label: str) -> Decoded:
+def _brml(path: Path, raw: bytes, label: str) -> list[Decoded]:
+    """Return each route of data of a measurement by itself, with its own axes."""
     root = _tree(path, raw)
+    routes = [
+        r for r in root.iter("DataRoute") if next(r.iter("Datum"), None) is not None
+    ]
+    if len(routes) < 2:
+        return [_route(path, root, root, label)]
+    names = [f"{label} route {i}".strip() for i in range(1, len(routes) + 1)]
+    return [_route(path, root, *both) for both in zip(routes, names, strict=True)]
+
+
+def _route(path: Path, root: Any, route: Any, label: str) -> Decoded:
     axes = [
         str(a.get("AxisId") or a.get("AxisName") or "").lower()
-        for a in root.iter("ScanAxisInfo")
+        for a in route.iter("ScanAxisInfo")
     ]
     if not axes:
-        axes = [str(a.get("AxisId") or "").lower() for a in root.iter("ScanAxis")]
+        axes = [str(a.get("AxisId") or "").lower() for a in route.iter("ScanAxis")]
     angle = next((i for i, a in enumerate(axes) if a in _ANGLE), None)
-    data = [(d.text or "").split(",") for d in root.iter("Datum")]
+    data = [(d.text or "").split(",") for d in route.iter("Datum")]
     if angle is None or len(data) < _FEWEST or len({len(d) for d in data}) != 1:
         raise FileFormatError(
             path, f"holds no scan over 2theta; its axes are {axes or 'not named'}."
@@ -94,18 +106,26 @@ def _brml(path: Path, raw: bytes, label: str) -> Decoded:
         raise FileFormatError(
             path, f"has {len(table)} columns for time, mark, {len(axes)} axes, counts."
         )
-    header = []
-    for tag, line in (
-        ("WaveLengthAlpha1", "wavelength (Angstrom) = {}"),
-        ("TimeStampStarted", "start_time = {}"),
-    ):
-        node = next(root.iter(tag), None)
-        if node is not None:
-            header.append(line.format((node.get("Value") or node.text or "").strip()))
+    header = _said(root, "WaveLengthAlpha1", "TimeStampStarted")
     columns = {"two_theta deg": table[2 + angle], "intensity": table[-1]}
     return decoded(
         path, columns, [*header, f"count_time = {table[0].sum():g} s"], label
     )
+
+
+def _said(root: Any, wavelength: str, start: str) -> list[str]:
+    """Return wavelength, with the unit that it is given in, and start as a header."""
+    lines = []
+    node = next(root.iter(wavelength), None)
+    if node is not None:
+        text = (node.get("Value") or node.text or "").strip()
+        unit = (node.get("Unit") or node.get("unit") or "").strip()
+        lines.append(f"wavelength_alpha1{f' ({unit})' if unit else ''} = {text}")
+    node = next(root.iter(start), None)
+    if node is not None:
+        text = (node.get("Value") or node.text or "").strip()
+        lines.append(f"start_time = {text}")
+    return lines
 
 
 def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decoded:
@@ -123,18 +143,13 @@ def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decode
     for other in archive.namelist():
         if other.startswith(f"{folder}/") and re.search(r"Conditions\d+\.xml$", other):
             root = _tree(path, archive.read(other))
-            for tag, line in (
-                ("WavelengthKalpha1", "wavelength (Angstrom) = {}"),
-                ("StartTime", "start_time = {}"),
-            ):
-                node = next(root.iter(tag), None)
-                if node is not None and node.text:
-                    header.append(line.format(node.text.strip()))
+            header += _said(root, "WavelengthKalpha1", "StartTime")
             found = next(root.iter("AxisName"), None)
             axis = "" if found is None else str(found.text or "").strip().lower()
     if axis and not _TWICE.search(axis.replace("θ", "theta")):
         raise FileFormatError(path, f"{name} runs over {axis!r}, not over 2theta.")
-    columns = {"two_theta deg": table[0], "intensity": table[1]}
+    # What no axis is named for may be an angle of a rocking curve: axis= tells.
+    columns = {"two_theta deg" if axis else "x": table[0], "intensity": table[1]}
     if len(table) > 2:
         columns["attenuation"] = table[2]
     return decoded(path, columns, header, label)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _EAGER = 512
 _SUFFIXES = (
     *(".fio", ".dpt", ".jdx", ".dx", ".xrdml", ".ras", ".uxd", ".udf", ".cpi"),
-    *(".brml", ".rasx", ".fxye", ".gsa", ".gda", ".spec", ".flat"),
+    *(".brml", ".rasx", ".fxye", ".gsa", ".gda", ".spec", ".flat", ".wdf", ".0"),
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
     *(".dat", ".txt", ".csv", ".asc"),
 )
@@ -77,8 +77,9 @@ def read_series(
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
     ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
     (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
-    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``. Axis and
-    values are chosen by what the header calls them, never by where they stand.
+    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``; with the
+    extra `spectra` OPUS binaries (``.0``) and Renishaw ``.wdf``. Axis and values are
+    chosen by what the header calls them, never by where they stand.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ PROGRAMS = (
     Stepped(
         "Bruker .uxd",
         r"(?m)^_FILEVERSION|^_COUNTS|^_CPS",
-        r"(?m)^; \(?Data for range|^_DRIVE\s*=",
+        r"(?mi)^; ?\(?Data for range|^_DRIVE\s*=",
         rf"(?m)^_(?:START|2THETA)\s*=\s*{_N}",
         rf"(?m)^_STEPSIZE\s*=\s*{_N}",
         r"(?m)^_(?:COUNTS|CPS)[^\n]*\n",
@@ -106,7 +106,11 @@ def read(path: Path, text: str) -> list[Decoded]:
 
 def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
     begins = [m.start() for m in re.finditer(row.parts, text)] if row.parts else []
+    # Of two marks of one pattern, the second begins it.
+    ends = [*begins[1:], len(text)][: len(begins)]
+    begins = [a for a, b in zip(begins, ends, strict=True) if _holds(row, text[a:b])]
     edges = [*(begins if len(begins) > 1 else [0]), len(text)]
+    above = text[: edges[0]].splitlines()
     tables = []
     for number, (a, b) in enumerate(itertools.pairwise(edges), 1):
         part = text[a:b]
@@ -125,11 +129,16 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
                 path, f"promises {told} points and holds {counts.size}: it is cut."
             )
         axis = float(start[1]) + float(step[1]) * np.arange(counts.size)
-        header = [ln.lstrip("*_; ") for ln in part[: data.start()].splitlines()]
+        lines = [*above, *part[: data.start()].splitlines()]
+        header = [ln.lstrip("*_; ") for ln in lines]
         label = str(number) if len(edges) > 2 else ""
         columns = {"two_theta deg": axis, row.column: counts}
         tables.append(decoded(path, columns, header, label))
     return tables
+
+
+def _holds(row: Stepped, part: str) -> bool:
+    return re.search(row.data, part) is not None
 
 
 def _numbers(path: Path, text: str) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.files import refuse_other
+from batteryxr.io.door.files import head, refuse_other
+from batteryxr.io.door.words import in_numbers
 from batteryxr.io.formats import Format
 from batteryxr.io.series.columns import ColumnFile, columns_of, load
 from batteryxr.io.series.decoded import Decoded, decoded
@@ -33,6 +34,7 @@ FORMATS = {
         re.compile(rb"(?i)\s*## *T *I *T *L *E *="),
     ),
     "packed": Format("series.packed", (".brml", ".rasx")),
+    "binary": Format("series.spectrometers", (), re.compile(rb"\n\n\xfe\xfe|WDF1")),
     "stepped": Format("series.stepped"),
 }
 #: The line that begins a scan of a SPEC file.
@@ -64,8 +66,12 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     if path.suffix.lower() in FORMATS["packed"].suffixes:
         packed: list[Decoded] = FORMATS["packed"].read(path)
         return packed
-    raw = load(path, "xml")
     tables: list[Decoded]
+    start = head(path, 16)
+    if FORMATS["binary"].matches(start):
+        tables = FORMATS["binary"].read(path, start)
+        return tables
+    raw = load(path, "xml")
     if FORMATS["xrdml"].matches(raw):
         tables = FORMATS["xrdml"].read(path, raw)
         return tables
@@ -75,6 +81,8 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     if FORMATS["jcamp"].matches(raw):
         tables = FORMATS["jcamp"].read(path, raw.decode("latin-1"))
         return tables
+    if raw.startswith(b"PE ") and b"\n#DATA\n" in raw:
+        return [_of_perkin(path, raw)]
     if _may_be_stepped(raw[:6000]):
         tables = FORMATS["stepped"].read(path, _text(raw))
         if tables:
@@ -91,6 +99,27 @@ def _may_be_stepped(head: bytes) -> bool:
         return True
     counts = [len(_NUMBERS.findall(line)) for line in head[:2000].split(b"\n")[:9]]
     return any(a == 3 != b for a, b in itertools.pairwise(counts))
+
+
+def _of_perkin(path: Path, raw: bytes) -> Decoded:
+    """Return a PerkinElmer spectrum: units stand below #GR, points below #DATA."""
+    top, _, body = _text(raw).partition("\n#DATA\n")
+    lines = [line.strip() for line in top.splitlines()]
+    at = lines.index("#GR") if "#GR" in lines else len(lines)
+    units = [*lines[at + 1 : at + 3], "", ""]
+    rows = [in_numbers(path, line.split(), "a point") for line in body.splitlines()]
+    if len(rows) < _FEWEST or {r.size for r in rows} != {2}:
+        raise FileFormatError(path, "has points that are no pairs: it is cut.")
+    axis = {"CM-1": "wavenumber 1/cm", "EV": "energy eV"}
+    values = {"%T": "transmittance %", "T": "transmittance", "A": "absorbance"}
+    names = (
+        axis.get(units[0].upper(), units[0] or "x"),
+        values.get(units[1].upper(), units[1] or "y"),
+    )
+    days = [w for w in lines if re.fullmatch(r"\d{4}/\d\d/\d\d", w)]
+    clocks = [w[:8] for w in lines if re.fullmatch(r"\d\d:\d\d:\d\d(\.\d+)?", w)]
+    header = [f"start_time = {days[0]} {clocks[0]}"] if days and clocks else []
+    return decoded(path, dict(zip(names, np.array(rows).T, strict=True)), header)
 
 
 def _text(raw: bytes) -> str:

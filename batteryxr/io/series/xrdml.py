@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _TAGS = {
     "startTimeStamp": "start_time = {}",
     "commonCountingTime": "count_time = {} s",
-    "kAlpha1": "wavelength (Angstrom) = {}",
+    "kAlpha1": "wavelength_alpha1{} = {}",
 }
 
 
@@ -43,11 +43,12 @@ def read(path: Path, raw: bytes) -> list[Decoded]:
         ) from error
     for each in root.iter():
         each.tag = re.sub(r"\{.*\}", "", str(each.tag))
-    header = [
-        line.format((node.text or "").strip())
-        for tag, line in _TAGS.items()
-        if (node := root.find(f".//{tag}")) is not None
-    ]
+    header = []
+    for tag, form in _TAGS.items():
+        if (node := root.find(f".//{tag}")) is not None:
+            unit = f" ({node.get('unit')})" if node.get("unit") else ""
+            words = [unit] if tag == "kAlpha1" else []
+            header.append(form.format(*words, (node.text or "").strip()))
     scans = list(root.iter("scan"))
     tables = [_scan(path, s, header, i, len(scans)) for i, s in enumerate(scans, 1)]
     if not tables:

@@ -63,7 +63,7 @@ class Cell:
         "cubic", "tetragonal", "hexagonal" (trigonal too, on hexagonal axes),
         "orthorhombic", "monoclinic" (unique axis b) or "triclinic".
     a, b, c
-        Lengths in Angstrom; `b` and `c` as `a` where they are left out.
+        Lengths in Angstrom; `b` and `c` are left out where the system makes them `a`.
     alpha, beta, gamma
         Angles in degrees; 120 for `gamma` of a hexagonal lattice is known.
     centring
@@ -87,6 +87,10 @@ class Cell:
     def __post_init__(self) -> None:
         check_fields(self)
         free, b = FREE[self.system], self.b or self.a
+        for name in ("b", "c"):
+            if name in free and getattr(self, name) is None:
+                words = f"its length (Angstrom): a {self.system} lattice has its own"
+                raise ArgumentError(name, None, words)
         if "b" not in free and abs(b - self.a) > _EQUAL * self.a:
             raise ArgumentError("b", self.b, f"a of a {self.system} lattice, or None")
         if self.system == "cubic" and self.c not in (None, self.a):

@@ -12,7 +12,12 @@ import numpy as np
 from batteryxr.core import bounds
 from batteryxr.core.bounds.kinds import GoniometerRadius  # noqa: TC001 - checked
 from batteryxr.core.checks import Fraction, Positive, check_fields
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.core.units import in_units
@@ -34,12 +39,21 @@ TUBES = {
 }
 _TUBE = Literal["Cr", "Fe", "Co", "Cu", "Mo", "Ag"]
 #: What headers call the wavelength, what else they call so, and which line is meant.
-_LINE = re.compile(r"wavelength|lambda|k_?alpha_?1", re.IGNORECASE)
-_OTHER = re.compile(r"ratio|alpha[ _-]?2|beta", re.IGNORECASE)
+_LINE = re.compile(
+    r"wave[ _-]?length|(?<![a-z])lambda(?![a-z])|k_?alpha_?1|_?wl1?$", re.I
+)
+_OTHER = re.compile(
+    r"ratio|alpha[ _-]?2|beta|detector|threshold|filter|laser|excit|raman|range|pixel",
+    re.IGNORECASE,
+)
 _FIRST = re.compile(r"alpha[ _-]?1", re.IGNORECASE)
-#: Units that it may be in; Angstrom without one.
-_UNIT = re.compile(r"(?<![a-zA-Z])(nm|pm|m)(?![a-zA-Z])")
+#: Units that it may be in.
+_UNIT = re.compile(
+    r"(?<![a-zA-Z])(nm|pm|m|angstroms?|ang|a|å)(?![a-zA-Z])", re.IGNORECASE
+)
 _ANGSTROMS = {"nm": 10.0, "pm": 0.01, "m": 1e10}
+#: How near to a line of a tube a number without a unit is that line.
+_LIKE_TUBE = 2e-3
 #: Axes of diffraction patterns.
 PATTERN_AXES = ("two_theta", "q", "d")
 
@@ -133,17 +147,42 @@ def wavelength_of(
 
 
 def _length(value: object, name: str = "") -> float | None:
-    """Return a wavelength in Angstrom from a number or words; None if it is none."""
-    text = re.sub(r"(?<=\d),(?=\d)", ".", str(value))
-    words = re.search(r"\d*\.?\d+(?:e[+-]?\d+)?", text, re.IGNORECASE)
+    """Return a wavelength in Angstrom from a number or words; None if it is none.
+
+    Raises
+    ------
+    DataError
+        If it has no unit and is that of a tube in nm.
+
+    Warns
+    -----
+    DataQualityWarning
+        If it has no unit, and is that of no tube.
+    """
+    text = re.sub(r"(?<=\d),(?=\d)", ".", str(value)).strip("\"' ")
+    words = re.match(r"\d*\.?\d+(?:e[+-]?\d+)?", text, re.IGNORECASE)
     if words is None:
         return None
     number = float(words[0])
     unit = _UNIT.search(text[words.end() :]) or _UNIT.search(name)
-    number *= _ANGSTROMS[unit[1]] if unit else 1.0
-    if 1e-12 < number < 1e-8:  # metres, as pyFAI writes them
+    if unit:
+        number *= _ANGSTROMS.get(unit[1].lower(), 1.0)
+    elif 1e-12 < number < 1e-8:  # metres, as pyFAI writes them
         number *= 1e10
+    elif 0.01 < number < 30 and not _of_tube(number):
+        what = f"{name or 'wavelength'} = {value}"
+        if _of_tube(10 * number):
+            raise DataError(
+                what, "has no unit, and is a line of a tube in nm", "Pass instrument=."
+            )
+        warn_quality(f"{what} has no unit, and was taken in Angstrom.")
     return number if 0.01 < number < 30 else None
+
+
+def _of_tube(number: float) -> bool:
+    """Tell whether a wavelength is of a tube, or the mean of its two lines."""
+    ends = ((a * (1 - _LIKE_TUBE), b * (1 + _LIKE_TUBE)) for a, b in TUBES.values())
+    return any(low < number < high for low, high in ends)
 
 
 @recorded

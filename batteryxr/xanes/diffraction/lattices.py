@@ -22,6 +22,7 @@ from batteryxr.xanes.diffraction.cells import (
     form_of,
     parameters,
 )
+from batteryxr.xanes.diffraction.drift import drifting
 from batteryxr.xanes.diffraction.instrument import (
     Diffractometer,
     convert_axis,
@@ -47,10 +48,13 @@ if TYPE_CHECKING:
 
 Offset = Literal["displacement", "zero", "none"]
 #: Bits of ``lattice_flag``.
-MISSING, MISFIT, FAINT = 1, 2, 4
+MISSING, MISFIT, FAINT, FOREIGN = 1, 2, 4, 8
 _FLAGS = {
-    "flag_masks": [MISSING, MISFIT, FAINT],
-    "flag_meanings": "too_few_reflections reflections_disagree hardly_above_noise",
+    "flag_masks": [MISSING, MISFIT, FAINT, FOREIGN],
+    "flag_meanings": (
+        "too_few_reflections reflections_disagree hardly_above_noise "
+        "foreign_lines_left_out"
+    ),
 }
 _NAMES = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
@@ -58,10 +62,12 @@ _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
 _WINDOW, _APART = 3.0, 1.8
 #: chi2 beyond the usual one from which a position is looked for that is foreign.
 _FOREIGN = 4.0
+#: Scans on either side that a foreign line may disturb alike.
+_CROSSED = 6
 #: Smallest eigenvalue of what tells the unknowns apart.
 _SINGULAR = 1e-9
-#: Scans on either side that share an offset; fewer in all than this share none.
-_NEAR, _SHARED = 25, 5
+#: Patterns whose widths differ by less than this factor are fitted in like windows.
+_AS_WIDE = 1.4
 #: Reflections that say how wide all are.
 _STRONG = 12
 #: Reflections stronger than this share disturb their neighbours.
@@ -143,7 +149,8 @@ def fit_lattice(
         mm, or relative to the radius where that is unknown); along ``reflection``
         ``peak_position``, ``peak_fwhm``, ``peak_area``, ``peak_height``,
         ``lorentzian_share``; each with ``_error``. ``lattice_misfit``, what positions
-        leave, in their standard deviations; ``lattice_flag`` (bits).
+        leave, in their standard deviations; ``lattice_flag`` (bits);
+        ``reflection_used``, false where a foreign line disturbs a position.
 
     Raises
     ------
@@ -165,18 +172,19 @@ def fit_lattice(
     ... )
     >>> lattice.c.values
     """
-    array, asked = _asked(spectra, instrument, offset, caller="fit_lattice")
-    x, y, rows = _patterns(array, asked, limits)
-    q_range = _q_range(x, asked)
+    array, asked = asked_of(spectra, instrument, offset, caller="fit_lattice")
+    x, y, rows = patterns_of(array, asked, limits)
+    q_range = q_range_of(x, asked)
     lines = reflections(candidate, q_range, asked.instrument)
     standard = None
     if reference is not None:
         standard = reflections(reference, q_range, asked.instrument)
     if not lines.form.size:
         raise ArgumentError("candidate", candidate, "a phase with reflections in range")
-    track, width = _tracked(x, y, lines, asked, strain)
+    track, widths = tracked(x, y, lines, asked, strain)
+    width = float(np.median(widths))
     used = _chosen(lines, standard, peaks, asked, width)
-    found = _fits(x, y, used, track.metric, asked, width)
+    found = _fits(x, y, used, track.metric, asked, widths)
     known = None
     if standard is not None:
         alone = _alone(standard, lines, asked, width)
@@ -186,30 +194,43 @@ def fit_lattice(
             )
         inner = standard.keep(alone)
         metric = np.repeat(inner.metric[None], len(y), axis=0)
-        known = inner, _fits(x, y, inner, metric, asked, width)
+        known = inner, _fits(x, y, inner, metric, asked, widths)
     solved = solve(used, found, track.metric, asked, known)
     return _labelled(array, rows, asked, used, found, solved, track.score, candidate)
 
 
-def _tracked(
+def tracked(
     x: np.ndarray, y: np.ndarray, lines: Reflections, asked: Asked, strain: float
-) -> tuple[Track, float]:
-    """Find the lattice roughly, and how wide its reflections are."""
+) -> tuple[Track, np.ndarray]:
+    """Find the lattice roughly, and how wide reflections are in each pattern."""
     step = float(np.diff(x).mean())
     some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
     find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
     track = find(x, y[some], lines)
     strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
-    first = _fits(x, y[some], strong, track.metric, asked, track.width * step)
-    signal = np.where(np.isfinite(first.fwhm), first.height / first.height_error, 0.0)
+    widths = np.full(some.size, track.width * step)
+    for _ in range(2):  # again, in windows that are wide enough
+        found = _fits(x, y[some], strong, track.metric, asked, widths)
+        widths = _typical(found, widths, step)
+    points = float(np.median(widths)) / step
+    every = np.interp(np.arange(len(y)), some, widths)
+    return find(x, y, lines, width=points), every
+
+
+def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
+    """Return the width of the clear reflections of each pattern, as neighbours tell."""
+    signal = np.where(np.isfinite(found.fwhm), found.height / found.height_error, 0.0)
     clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
-    points = track.width
-    if clear.any():
-        points = max(float(np.median(first.fwhm[clear])) / step, 2.0)
-    return find(x, y, lines, width=points), points * step
+    if not clear.any():
+        return widths
+    known = np.flatnonzero(clear.any(axis=1))
+    each = np.array([np.median(found.fwhm[k, clear[k]]) for k in known])
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(each, 2, "edge"), 5)
+    smooth = np.median(near, axis=1)
+    return np.maximum(np.interp(np.arange(len(widths)), known, smooth), 2 * step)
 
 
-def _asked(
+def asked_of(
     spectra: xr.DataArray | xr.Dataset,
     instrument: Diffractometer | None,
     offset: str | None,
@@ -256,7 +277,7 @@ def _asked(
     return array, Asked(axis, known, device, chosen, given)
 
 
-def _patterns(
+def patterns_of(
     array: xr.DataArray, asked: Asked, limits: Range | None
 ) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
     """Return axis, patterns (N, m), and an array along what they differ by."""
@@ -285,7 +306,8 @@ def _moved(limits: Range, asked: Asked) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _q_range(x: np.ndarray, asked: Asked) -> tuple[float, float]:
+def q_range_of(x: np.ndarray, asked: Asked) -> tuple[float, float]:
+    """Return the momentum transfers that an axis reaches from and to."""
     ends = to_q(x[[0, -1]], asked.axis, asked.wavelength)
     return float(max(ends[0], 1e-3)), float(ends[1])
 
@@ -375,29 +397,40 @@ def _fits(
     lines: Reflections,
     metric: np.ndarray,
     asked: Asked,
-    width: float,
+    widths: np.ndarray,
 ) -> Positions:
-    """Fit every reflection in every pattern."""
+    """Fit every reflection in every pattern, those as wide together."""
     start = place(metric, lines.form, asked)
-    steps = np.gradient(x)
-    parts = []
-    for k in range(lines.form.shape[0]):
-        known = start[np.isfinite(start[:, k]), k]
-        step = float(np.interp(np.median(known) if known.size else x[0], x, steps))
-        right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
-        if asked.doublet is not None:
-            second, _ = profiles.second_line(start[:, k], asked.doublet)
-            right += int(np.ceil(np.nanmax(np.nan_to_num(second - start[:, k])) / step))
-        first = np.searchsorted(x, np.nan_to_num(start[:, k], nan=x[0])) - half
-        size = min(half + right, x.size)
-        first = np.clip(first, 0, x.size - size)
-        index = first[:, None] + np.arange(size)
-        rows = np.arange(len(y))[:, None]
-        fitted = profiles.fit(
-            x[index], y[rows, index], start[:, k], width=width, doublet=asked.doublet
-        )
-        parts.append(_reliable(fitted, start[:, k], width))
-    return Positions(*(np.stack(p, axis=1) for p in zip(*parts, strict=True)))
+    kinds = np.rint(np.log(widths / np.median(widths)) / np.log(_AS_WIDE))
+    shape = (len(y), lines.form.shape[0])
+    out = Positions(*(np.full(shape, np.nan) for _ in Positions._fields))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        width = float(np.median(widths[rows]))
+        for k in range(shape[1]):
+            fitted = _window(x, y[rows], start[rows, k], asked, width)
+            for whole, part in zip(out, fitted, strict=True):
+                whole[rows, k] = part
+    return out
+
+
+def _window(
+    x: np.ndarray, y: np.ndarray, start: np.ndarray, asked: Asked, width: float
+) -> Positions:
+    """Fit one reflection in patterns of one width."""
+    known = start[np.isfinite(start)]
+    step = float(np.interp(np.median(known) if known.size else x[0], x, np.gradient(x)))
+    right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
+    if asked.doublet is not None:
+        second, _ = profiles.second_line(start, asked.doublet)
+        right += int(np.ceil(np.nanmax(np.nan_to_num(second - start)) / step))
+    first = np.searchsorted(x, np.nan_to_num(start, nan=x[0])) - half
+    size = min(half + right, x.size)
+    first = np.clip(first, 0, x.size - size)
+    index = first[:, None] + np.arange(size)
+    window = np.take_along_axis(y, index, axis=1)
+    fitted = profiles.fit(x[index], window, start, width=width, doublet=asked.doublet)
+    return _reliable(fitted, start, width)
 
 
 def _reliable(
@@ -427,6 +460,8 @@ class Solved(NamedTuple):
         Root mean square of what positions leave, in standard deviations.
     flag : (N,) int8
         Bits.
+    used : (N, reflections) bool, optional
+        Which positions the lattice goes by.
     """
 
     metric: np.ndarray
@@ -435,6 +470,7 @@ class Solved(NamedTuple):
     offset_error: np.ndarray
     misfit: np.ndarray
     flag: np.ndarray
+    used: np.ndarray | None = None
 
 
 def solve(
@@ -465,8 +501,18 @@ def solve(
     prior = none
     if asked.shifts:
         agree = np.where(chi2 < _FOREIGN * usual, q[:, free], np.nan)
-        prior = _common(agree, covariance[:, free, free] * usual, usual)
-    weight = _without_foreign(newton, at, weight, p, prior, usual)
+        prior = drifting(agree, covariance[:, free, free] * usual, usual)
+    kept = _without_foreign(newton, at, weight, p, prior, usual)
+    if asked.shifts:
+        # Scans that foreign lines disturbed tell their offset too, now.
+        q, covariance, left = newton(at, kept, p, prior=none)
+        chi2, degrees = _chi2(left, kept, p.shape[1])
+        usual = _usual(chi2, degrees)
+        agree = np.where(chi2 < _FOREIGN * usual, q[:, free], np.nan)
+        prior = drifting(agree, covariance[:, free, free] * usual, usual)
+        weight = _without_disturbed(weight, kept, p.shape[1])
+        kept = _without_foreign(newton, at, weight, p, prior, usual)
+    weight = kept
     p, covariance, left = newton(at, weight, p, prior=prior)
     chi2, degrees = _chi2(left, weight, p.shape[1])
     usual = _usual(chi2, degrees)
@@ -487,6 +533,7 @@ def solve(
         shift_error,
         misfit,
         flag.astype(np.int8),
+        weight[:, : lines.form.shape[0]] > 0,
     )
 
 
@@ -531,6 +578,25 @@ def _without_foreign(
     return weight
 
 
+def _without_disturbed(
+    weight: np.ndarray, kept: np.ndarray, unknown: int
+) -> np.ndarray:
+    """Leave out positions that were dropped in several scans nearby.
+
+    A foreign line that is crossed disturbs a run of scans; in some of them another
+    position looks as odd by chance.
+    """
+    dropped = (weight > 0) & (kept == 0)
+    from scipy.ndimage import correlate1d
+
+    reach = np.ones(2 * _CROSSED + 1)
+    ends = ((_CROSSED, _CROSSED), (0, 0))
+    near = correlate1d(np.pad(1.0 * dropped, ends), reach, axis=0)[_CROSSED:-_CROSSED]
+    out = np.where(near >= _CROSSED // 2, 0.0, weight)
+    few = (out > 0).sum(axis=1) <= unknown
+    return np.where(few[:, None], weight, out)
+
+
 def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
     """Return the chi2 per degree of freedom that is usual in a series.
 
@@ -544,37 +610,6 @@ def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
     free = float(np.median(degrees[degrees > 0]))
     expected = distribution.ppf(share, free) / free
     return float(max(1.0, np.quantile(told, share) / expected))
-
-
-def _common(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
-    """Return the offset that neighbours share, and its weight.
-
-    A sample hardly moves during a series: what offsets differ by beyond their errors
-    is how far it does.
-    """
-    known = np.isfinite(offset) & (variance > 0)
-    prior = np.zeros((2, offset.size))
-    if known.sum() < _SHARED:
-        return prior
-    weight = np.where(known, 1 / np.where(known, variance, 1.0), 0.0)
-    value = np.where(known, offset, 0.0)
-    middle = float(np.median(offset[known]))
-    off = np.abs(value - middle) * np.sqrt(weight)
-    weight *= off < 5 * max(1.0, float(np.median(off[known])) / 0.67)
-    reach = np.ones(2 * _NEAR + 1)
-    total = np.convolve(weight, reach, "same")[: offset.size]
-    mean = np.convolve(weight * value, reach, "same")[: offset.size]
-    mean = mean / np.maximum(total, 1e-300)
-    # Less its own part, so that errors are not counted twice.
-    others = np.maximum(total - weight, 0.0)
-    without = (mean * total - weight * value) / np.maximum(others, 1e-300)
-    kept = weight > 0
-    excess = (value - without)[kept] ** 2 - 1 / weight[kept]
-    excess -= 1 / np.maximum(others[kept], 1e-300)
-    moves = max(float(np.mean(excess)), 0.0) if kept.sum() > 1 else 0.0
-    prior[0] = without
-    prior[1] = np.where(others > 0, usual / (moves + 1 / np.maximum(others, 1e-300)), 0)
-    return prior
 
 
 def offset_slope(theta: np.ndarray, asked: Asked) -> np.ndarray:
@@ -680,7 +715,7 @@ def lattice_variables(
         if name not in (*FREE[system], "volume"):
             continue
         text = words.get(name, f"Lattice parameter {name}")
-        out |= _pair(name, values[:, k], errors[:, k], _UNITS[k], text, shape, dims)
+        out |= pair(name, values[:, k], errors[:, k], _UNITS[k], text, shape, dims)
     if asked.shifts:
         radius = asked.instrument.radius
         unit, scale, text = "deg", 1.0, "Zero error"
@@ -688,7 +723,7 @@ def lattice_variables(
             unit, scale = ("mm", radius) if radius else ("1", 1.0)
             text = "Sample displacement"
             text += "" if radius else " relative to the radius"
-        out |= _pair(
+        out |= pair(
             "offset",
             solved.offset * scale,
             solved.offset_error * scale,
@@ -711,7 +746,7 @@ def lattice_variables(
     return out
 
 
-def _pair(
+def pair(
     name: str,
     value: np.ndarray,
     error: np.ndarray,
@@ -720,6 +755,7 @@ def _pair(
     shape: tuple[int, ...],
     dims: list[str],
 ) -> dict[str, xr.DataArray]:
+    """Return a value and its error, labelled."""
     both = (
         (name, value, long_name),
         (
@@ -756,9 +792,9 @@ def _labelled(
     kinds = (units, units, area_units, data_units)
     for k, (name, text, unit) in enumerate(zip(names, texts, kinds, strict=True)):
         along = (*shape, found[0].shape[1])
-        pair = found[2 * k], found[2 * k + 1]
-        out |= _pair(name, *pair, unit, text, along, [*dims, "reflection"])
-    out |= _pair(
+        both = found[2 * k], found[2 * k + 1]
+        out |= pair(name, *both, unit, text, along, [*dims, "reflection"])
+    out |= pair(
         "lorentzian_share",
         found.share,
         found.share_error,
@@ -766,6 +802,14 @@ def _labelled(
         "Lorentzian share",
         (*shape, found[0].shape[1]),
         [*dims, "reflection"],
+    )
+    assert solved.used is not None
+    used = solved.used.reshape(*shape, -1)
+    out["reflection_used"] = label(
+        xr.DataArray(used, dims=[*dims, "reflection"]),
+        "reflection_used",
+        units="1",
+        long_name="The lattice goes by this position",
     )
     coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     coords["reflection"] = (

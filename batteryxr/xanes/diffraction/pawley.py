@@ -29,6 +29,10 @@ _LIMIT, _TOLERANCE = 40, 1e-6
 #: How far a reflection is calculated, in its widths.
 _REACH = 15.0
 _FAR = 6.0
+#: Foreign lines: how often they are looked for, how far beyond chance they stand out,
+#: and how high they are at least as a part of what is fitted beside them.
+_ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
+_FOREIGN = "Left out as lines of another phase"
 
 
 @recorded
@@ -67,7 +71,9 @@ def fit_pattern(
         Lattice, ``volume`` and ``offset`` as of `fit_lattice`; along ``reflection``
         ``peak_area`` and ``peak_position``; ``r_wp`` and ``chi2`` (per degree of
         freedom); ``fitted``, the patterns calculated, and ``background``.
-        ``lattice_flag`` as of `fit_lattice`.
+        ``lattice_flag`` as of `fit_lattice`; ``foreign``, true where points were left
+        out as lines of another phase: where what looks like a reflection stands out of
+        the fit, and none of the phase is near.
 
     Raises
     ------
@@ -80,23 +86,24 @@ def fit_pattern(
     -----
     Pawley, J. Appl. Cryst. 14, 357 (1981). Areas of reflections that overlap wholly
     belong to both: only their sum is told. Errors are those of counting, scaled by what
-    the fit leaves; lines of other phases are to be left out by `limits`.
+    the fit leaves. A foreign line right under a reflection is not told apart from it:
+    give its phase as `reference` where its lattice is known.
 
     Examples
     --------
     >>> whole = xrd.xanes.fit_pattern(candidate="LiNiO2.cif",
     ...                               instrument=Diffractometer(tube="Cu"))
     """
-    array, asked = lattices._asked(spectra, instrument, offset, caller="fit_pattern")
-    x, y, rows = lattices._patterns(array, asked, limits)
-    q_range = lattices._q_range(x, asked)
+    array, asked = lattices.asked_of(spectra, instrument, offset, caller="fit_pattern")
+    x, y, rows = lattices.patterns_of(array, asked, limits)
+    q_range = lattices.q_range_of(x, asked)
     lines = reflections(candidate, q_range, asked.instrument)
     if not lines.form.size:
         raise ArgumentError("candidate", candidate, "a phase with reflections in range")
     standard = None
     if reference is not None:
         standard = reflections(reference, q_range, asked.instrument)
-    roughly, width = lattices._tracked(x, y, lines, asked, strain)
+    roughly, widths = lattices.tracked(x, y, lines, asked, strain)
     pattern = PawleyModel(x, lines, standard, asked, degree)
     if pattern.size >= x.size:
         raise DataError(
@@ -105,7 +112,7 @@ def fit_pattern(
             "Use a smaller degree or narrower limits.",
         )
     fits = [
-        pattern.fit(y[k], pattern.first(roughly.metric[k], width))
+        pattern.fit(y[k], pattern.first(roughly.metric[k], widths[k]))
         for k in track(range(len(y)), "Fitting patterns", progress=progress)
     ]
     return _labelled(array, rows, pattern, fits, x)
@@ -123,6 +130,7 @@ class Whole(NamedTuple):
     chi2: float
     r_wp: float
     ended: bool
+    foreign: np.ndarray
 
 
 class PawleyModel:
@@ -223,6 +231,20 @@ class PawleyModel:
         typical = float(np.median(smooth[good])) if good.any() else 1.0
         floor = max(0.05 * abs(typical), 1e-9)
         weight = good / np.maximum(smooth, floor)
+        foreign = np.zeros(y.size, bool)
+        for _ in range(_ROUNDS):
+            p, state, weight, ended = self._search(p, y, weight)
+            more = self._foreign(p, state, weight)
+            if not more.any():
+                break
+            foreign |= more
+            weight = np.where(foreign, 0.0, weight)
+        return self._told(p, state, y, weight, ended, foreign)
+
+    def _search(
+        self, p: np.ndarray, y: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, _Calculated, np.ndarray, bool]:
+        """Search as Levenberg and Marquardt do; leave out rays on the way."""
         damping, ended = 1e-2, False
         state = self._linear(p, y, weight)
         for turn in range(_LIMIT):
@@ -248,7 +270,36 @@ class PawleyModel:
             if turn == 4:
                 weight = self._without_rays(state, weight)
                 state = self._linear(p, y, weight)
-        return self._told(p, state, y, weight, ended)
+        return p, state, weight, ended
+
+    def _foreign(
+        self, p: np.ndarray, state: _Calculated, weight: np.ndarray
+    ) -> np.ndarray:
+        """Return which points belong to what stands out and is no reflection asked for.
+
+        It must be as wide as reflections, beyond chance, and more than a misfit of a
+        reflection that is near.
+        """
+        step = float(np.diff(self.x).mean())
+        middle = 0.5 * (self.x[0] + self.x[-1])
+        width = float(p[-3] + p[-2] * self._grow(np.array([middle]))[0])
+        points = max(width / step, 2.0)
+        half = int(np.ceil(1.5 * points))
+        t = np.arange(-half, half + 1) / points
+        kernel = np.exp(-4 * np.log(2) * t**2)
+        strength = np.convolve(weight, kernel**2, "same")
+        signal = np.convolve(weight * state.left, kernel, "same")
+        height = signal / np.maximum(strength, 1e-300)
+        spread = np.sqrt(max(state.chi2 / max((weight > 0).sum() - self.size, 1), 1.0))
+        chance = signal / np.sqrt(np.maximum(strength, 1e-300)) / min(spread, 3.0)
+        own = state.coefficient[: self.n_all] @ state.basis[: self.n_all]
+        # Of a line that is near, misfits may be as large as a part of it.
+        reach = np.lib.stride_tricks.sliding_window_view(
+            np.pad(own, half, "edge"), 2 * half + 1
+        ).max(axis=1)
+        odd = (chance > _CHANCE) & (height > _PART * reach) & (strength > 0)
+        wide = 2 * half + 1
+        return np.convolve(1.0 * odd, np.ones(wide), "same") > 0.5
 
     def _without_rays(self, state: _Calculated, weight: np.ndarray) -> np.ndarray:
         left = np.abs(state.left) * np.sqrt(weight)
@@ -288,6 +339,7 @@ class PawleyModel:
         y: np.ndarray,
         weight: np.ndarray,
         ended: bool,
+        foreign: np.ndarray,
     ) -> Whole:
         matrix, _ = self._normal(state, weight)
         if not 0 < p[-1] < 1:  # at its end, and taken as known
@@ -313,6 +365,7 @@ class PawleyModel:
             chi2,
             float(np.sqrt(state.chi2 / total)) if total > 0 else np.nan,
             ended,
+            foreign,
         )
 
 
@@ -345,6 +398,8 @@ def _labelled(
     seen = (areas > 4 * errors).sum(axis=1)
     flag = np.where(ended & (seen >= free), 0, lattices.MISSING)
     flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), lattices.MISFIT, 0)
+    foreign = np.stack([f.foreign for f in fits])
+    flag |= np.where(foreign.any(axis=1), lattices.FOREIGN, 0)
     known = np.where(flag & lattices.MISSING, np.nan, 1.0)
     shift, shift_error = np.full((2, len(fits)), np.nan)
     if asked.shifts:
@@ -365,7 +420,7 @@ def _labelled(
     data_units = str(array.attrs.get("units", "1"))
     area_units = units if data_units == "1" else f"{data_units} {units}"
     along = (*shape, pattern.n_lines), [*dims, "reflection"]
-    out |= lattices._pair("peak_area", areas, errors, area_units, "Area", *along)
+    out |= lattices.pair("peak_area", areas, errors, area_units, "Area", *along)
     at = lattices.place(p[:, :free], pattern.lines.form, asked)
     places = xr.DataArray(at.reshape(along[0]), dims=along[1])
     out["peak_position"] = label(
@@ -377,14 +432,13 @@ def _labelled(
     ):
         told = xr.DataArray(values.reshape(shape), dims=dims)
         out[name] = label(told, name, units="1", long_name=words)
+    along_axis = (*shape, x.size), [*dims, asked.axis]
     for name, curves, words in (
         ("fitted", [f.curve for f in fits], "Pattern fitted"),
         ("background", [f.background for f in fits], "Background"),
     ):
-        curve = xr.DataArray(
-            np.reshape(curves, (*shape, x.size)), dims=[*dims, asked.axis]
-        )
-        out[name] = label(curve, name, units=data_units, long_name=words)
+        out[name] = _curve(name, curves, data_units, words, *along_axis)
+    out["foreign"] = _curve("foreign", foreign, "1", _FOREIGN, *along_axis)
     coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     attrs = {"units": "1", "long_name": "Reflection"}
     coords["reflection"] = ("reflection", pattern.lines.names, attrs)
@@ -393,3 +447,16 @@ def _labelled(
         coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
     result = xr.Dataset(out).assign_coords(coords)
     return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
+
+
+def _curve(
+    name: str,
+    curves: Any,
+    units: str,
+    words: str,
+    shape: tuple[int, ...],
+    dims: list[str],
+) -> xr.DataArray:
+    """Return curves (N, m) of patterns, labelled."""
+    array = xr.DataArray(np.reshape(curves, shape), dims=dims)
+    return label(array, name, units=units, long_name=words)

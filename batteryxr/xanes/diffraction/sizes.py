@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,15 @@ UNRESOLVED, NEGATIVE, UNKNOWN = 1, 2, 4
 _FLAGS = {
     "flag_masks": [UNRESOLVED, NEGATIVE, UNKNOWN],
     "flag_meanings": "no_wider_than_instrument negative_strain instrument_unknown",
+}
+#: Units and words of what is told.
+_TOLD = {
+    "size": ("nm", "Size of crystallites"),
+    "size_error": ("nm", "Size, standard error"),
+    "strain": ("1", "Strain"),
+    "strain_error": ("1", "Strain, standard error"),
+    "reflection_size": ("nm", "Size by reflection"),
+    "reflection_size_error": ("nm", "Size, standard error"),
 }
 
 
@@ -62,7 +71,8 @@ def crystallite_size(
     Notes
     -----
     Widths in q: 2 pi K / L + 2 e q. The instrument is taken off with the power
-    1 + (1 - share)2: 1 of Lorentzians, 2 of Gaussians.
+    1 + (1 - share)2: 1 of Lorentzians, 2 of Gaussians. Errors hold those of the widths,
+    of the instrument's, and of the share.
 
     Examples
     --------
@@ -72,51 +82,95 @@ def crystallite_size(
     if "reflection" not in result["peak_fwhm"].dims:
         raise DimensionError("crystallite_size needs widths along 'reflection'.")
     q, width, error = _in_q(result)
-    share = result["lorentzian_share"].mean("reflection").clip(0, 1)
-    power = 1 + (1 - share) ** 2
+    share, share_error = _share(result)
     flag = xr.zeros_like(share, dtype=np.int8)
+    own = xr.zeros_like(width)
+    modes: list[xr.DataArray] = []
     if reference is None:
         warn_quality(
             "sizes are lower limits: the width of the instrument is not known. Pass "
             "reference=, a result of fit_lattice on a standard."
         )
         flag = flag + np.int8(UNKNOWN)
-        own = xr.zeros_like(width)
     else:
-        own = _instrument(reference, q)
-    difference = width**power - own**power
-    pure = difference.where(difference > 0) ** (1 / power)
-    # d(pure)/d(width), so that little left over is little known.
-    error = error * (width / pure) ** (power - 1)
+        own, modes = _instrument(reference, q)
+    told = _scherrer if method == "scherrer" else _williamson_hall
+    if method == "williamson_hall":
+        _require_three(_pure(width, own, share))
     scale = 0.1 * 2 * np.pi * factor
-    if method == "scherrer":
-        size = scale / pure
-        size_error = size * error / pure
-        weight = (1 / size_error**2).where(np.isfinite(size_error), 0.0)
-        total = weight.sum("reflection")
-        mean = (weight * size.fillna(0)).sum("reflection") / total.where(total > 0)
-        spread = (weight * (size - mean) ** 2).sum("reflection")
-        free = ((weight > 0).sum("reflection") - 1).clip(min=1)
-        mean_error = (1 / total.where(total > 0)) ** 0.5
-        mean_error = mean_error * ((spread / free).clip(min=1)) ** 0.5
-        out = {
-            "size": (mean, "nm", "Size of crystallites"),
-            "size_error": (mean_error, "nm", "Size, standard error"),
-            "reflection_size": (size, "nm", "Size by reflection"),
-            "reflection_size_error": (size_error, "nm", "Size, standard error"),
-        }
-        flag = flag + (np.isnan(mean) * np.int8(UNRESOLVED))
-    else:
-        out, more = _williamson_hall(q, pure, error, scale)
-        flag = flag + more
-    told = {
-        name: label(array, name, units=units, long_name=words)
-        for name, (array, units, words) in out.items()
+
+    def found(share: xr.DataArray, own: xr.DataArray) -> dict[str, xr.DataArray]:
+        return told(q, width, error, _pure(width, own, share), scale)
+
+    out = found(share, own)
+    # What all reflections have in common does not average out: it is moved by its
+    # error, and what that changes is added.
+    others = [found((share + share_error).clip(0, 1), own)]
+    others += [found(share, own + mode) for mode in modes]
+    for name in list(out):
+        if f"{name}_error" in out:
+            moved = sum(
+                ((other[name] - out[name]) ** 2).fillna(0.0) for other in others
+            )
+            out[f"{name}_error"] = (out[f"{name}_error"] ** 2 + moved) ** 0.5
+    flag = flag + out["size"].isnull() * np.int8(UNRESOLVED)
+    if "strain" in out:
+        flag = flag + (out["strain"] < 0) * np.int8(NEGATIVE)
+    labelled = {
+        name: label(array, name, units=_TOLD[name][0], long_name=_TOLD[name][1])
+        for name, array in out.items()
     }
-    told["size_flag"] = label(
+    labelled["size_flag"] = label(
         flag.astype(np.int8), "size_flag", units="1", long_name="Quality", **_FLAGS
     )
-    return inherit(xr.Dataset(told), result)
+    return inherit(xr.Dataset(labelled), result)
+
+
+def _share(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the Lorentzian share that reflections have, and its error."""
+    each = result["lorentzian_share"].clip(0, 1)
+    count = each.notnull().sum("reflection").clip(min=1)
+    spread = each.std("reflection", ddof=1).fillna(0.0)
+    return each.mean("reflection"), spread / count**0.5
+
+
+def _pure(width: xr.DataArray, own: xr.DataArray, share: xr.DataArray) -> Pure:
+    """Return widths without the instrument, and d(pure)/d(width)."""
+    power = 1 + (1 - share) ** 2
+    difference = width**power - own**power
+    pure = difference.where(difference > 0) ** (1 / power)
+    # Little left over is little known.
+    return Pure(pure, (width / pure) ** (power - 1))
+
+
+class Pure(NamedTuple):
+    """Widths of the crystallites, and how they follow those that were measured."""
+
+    width: xr.DataArray
+    slope: xr.DataArray
+
+
+def _scherrer(
+    q: xr.DataArray, width: xr.DataArray, error: xr.DataArray, pure: Pure, scale: float
+) -> dict[str, xr.DataArray]:
+    """Return a size by each reflection, and that of their mean width."""
+    error = error * pure.slope
+    weight = (1 / error**2).where(pure.width.notnull() & error.notnull(), 0.0)
+    good = weight > 0
+    total = weight.sum("reflection")
+    total = total.where(total > 0)
+    # Widths are averaged, as sizes are not: small ones have the smaller errors.
+    mean = (weight * pure.width.fillna(0)).sum("reflection") / total
+    spread = (weight * (pure.width - mean) ** 2).sum("reflection")
+    free = (good.sum("reflection") - 1).clip(min=1)
+    mean_error = (1 / total) ** 0.5 * ((spread / free).clip(min=1)) ** 0.5
+    size, each = scale / mean, scale / pure.width
+    return {
+        "size": size,
+        "size_error": size * mean_error / mean,
+        "reflection_size": each,
+        "reflection_size_error": each * error / pure.width,
+    }
 
 
 def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
@@ -127,40 +181,65 @@ def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]
     if axis == "q":
         return at, width, error
     half, wavelength = np.radians(at) / 2, result["wavelength"]
-    q = 4 * np.pi * np.sin(half) / wavelength
-    per_degree = 2 * np.pi * np.cos(half) * np.radians(1.0) / wavelength
+    q = 4 * np.pi / wavelength * np.sin(half)
+    per_degree = 2 * np.pi / wavelength * np.radians(1.0) * np.cos(half)
     return q, width * per_degree, error * per_degree
 
 
-def _instrument(reference: xr.Dataset, q: xr.DataArray) -> xr.DataArray:
-    """Return the widths of the instrument at places, smooth between those measured."""
-    there, width, _ = _in_q(reference)
+def _instrument(
+    reference: xr.Dataset, q: xr.DataArray
+) -> tuple[xr.DataArray, list[xr.DataArray]]:
+    """Return the widths of the instrument at places, and how their errors move them.
+
+    Squares of widths are a parabola in q, through what the standard's widths are.
+    """
+    there, width, error = _in_q(reference)
     others = [d for d in width.dims if d != "reflection"]
     x = there.mean(others).values
     y = width.median(others).values
-    good = np.isfinite(x) & np.isfinite(y)
+    count = width.notnull().sum(others).values.clip(min=1)
+    sd = error.median(others).values / np.sqrt(count)
+    good = np.isfinite(x) & np.isfinite(y) & np.isfinite(sd) & (sd > 0)
     if not good.any():
         raise ArgumentError("reference", "...", "a result with widths")
-    degree = min(2, int(good.sum()) - 1)
-    powers = np.polynomial.Polynomial.fit(x[good], y[good] ** 2, degree)
-    squared = powers(np.clip(q.values, x[good].min(), x[good].max()))
-    least = 0.25 * float((y[good] ** 2).min())
-    return q.copy(data=np.sqrt(np.maximum(squared, least)))
+    x, squared, sd = x[good], y[good] ** 2, 2 * y[good] * sd[good]
+    degree = min(2, x.size - 1)
+    middle, half = x.mean(), max(float(np.ptp(x)) / 2, 1e-9)
+    basis = np.vander((x - middle) / half, degree + 1) / sd[:, None]
+    known, *_ = np.linalg.lstsq(basis, squared / sd, rcond=None)
+    left = float(((squared / sd - basis @ known) ** 2).sum())
+    inverse = np.linalg.pinv(basis.T @ basis) * max(1.0, left / max(x.size - 3, 1))
+    places = (np.clip(q.values, x.min(), x.max()) - middle) / half
+
+    def at(coefficients: np.ndarray) -> xr.DataArray:
+        told = np.polyval(coefficients, places)
+        return q.copy(data=np.sqrt(np.maximum(told, 0.25 * float(squared.min()))))
+
+    strength, axes = np.linalg.eigh(inverse)
+    moves = (axes * np.sqrt(np.maximum(strength, 0))).T
+    own = at(known)
+    return own, [at(known + move) - own for move in moves]
 
 
-def _williamson_hall(
-    q: xr.DataArray, width: xr.DataArray, error: xr.DataArray, scale: float
-) -> tuple[dict[str, tuple[xr.DataArray, str, str]], xr.DataArray]:
-    weight = (1 / error**2).where(np.isfinite(width) & np.isfinite(error), 0.0)
-    count = (weight > 0).sum("reflection")
-    if int(count.max()) < 3:
+def _require_three(pure: Pure) -> None:
+    """Raise where fewer than three reflections are wider than the instrument."""
+    if int(pure.width.notnull().sum("reflection").max()) < 3:
         raise ArgumentError(
             "method",
             "williamson_hall",
             "three reflections wider than the instrument",
             "Use method='scherrer'.",
         )
-    q, y = q.fillna(0.0), width.fillna(0.0)
+
+
+def _williamson_hall(
+    q: xr.DataArray, width: xr.DataArray, error: xr.DataArray, pure: Pure, scale: float
+) -> dict[str, xr.DataArray]:
+    """Return size and strain by a line through widths."""
+    error = error * pure.slope
+    weight = (1 / error**2).where(np.isfinite(pure.width) & np.isfinite(error), 0.0)
+    count = (weight > 0).sum("reflection")
+    q, y = q.fillna(0.0), pure.width.fillna(0.0)
     total = weight.sum("reflection")
     total = total.where(count >= 3)
     middle = (weight * q).sum("reflection") / total
@@ -175,11 +254,9 @@ def _williamson_hall(
     slope_error = factor / squared**0.5
     raised_error = factor * (1 / total + middle**2 / squared) ** 0.5
     size = scale / raised.where(raised > 0)
-    out = {
-        "size": (size, "nm", "Size of crystallites"),
-        "size_error": (size * raised_error / raised, "nm", "Size, standard error"),
-        "strain": (slope / 2, "1", "Strain"),
-        "strain_error": (slope_error / 2, "1", "Strain, standard error"),
+    return {
+        "size": size,
+        "size_error": size * raised_error / raised,
+        "strain": slope / 2,
+        "strain_error": slope_error / 2,
     }
-    flag = size.isnull() * np.int8(UNRESOLVED)
-    return out, flag + (slope < 0) * np.int8(NEGATIVE)

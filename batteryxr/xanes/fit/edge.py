@@ -67,7 +67,9 @@ def fit_edge(
         Standard deviation of the absorption, where it is known.
     errors
         Standard deviation of each value, to weight by; the errors of the result are
-        then absolute. Without it they follow from the residuals.
+        then absolute. By default what a Dataset has as `absorption_error`, where it
+        has one for every value, as of `ptycho_energies(halves=True)`; without it the
+        errors follow from the residuals.
     start
         Start values by the names of the result (`edge_energy`, `edge_width`,
         `peak_position`, ...; amplitudes are found by themselves), or an earlier
@@ -104,16 +106,35 @@ def fit_edge(
         If there are too few energies for the model, or beside its ranges.
     """
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
+    array = as_spectra(spectra, caller="fit_edge")
     options = FitOptions(
         mask=mask,
         pre=pre,
         post=post,
         threshold=threshold,
         noise=noise,
-        errors=errors,
+        errors=_own_errors(spectra, array) if errors is None else errors,
         start=start,
         multistart=as_multistart(multistart),
     )
-    array = as_spectra(spectra, caller="fit_edge")
     fit = prepare(array, terms, options, caller="fit_edge")
     return fit.apply(array, caller="fit_edge")
+
+
+def _own_errors(
+    spectra: xr.DataArray | xr.Dataset, array: xr.DataArray
+) -> xr.DataArray | None:
+    """Return the errors that spectra bring along, if they do for every value."""
+    name = f"{array.name}_error"
+    if not hasattr(spectra, "data_vars") or name not in spectra:
+        return None
+    errors = spectra[name]
+    if {*errors.dims} != {*array.dims}:
+        return None
+    errors = (
+        errors.sel({"energy": array["energy"]})
+        if "energy" in errors.indexes
+        else errors
+    )
+    known = (errors > 0) | array.isnull()
+    return errors if bool(known.all().compute()) else None

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.lattices import Phase
     from batteryxr.xanes.spectra import Range
 
-#: Pixels of the picture: more than a screen shows.
-_ROWS, _COLUMNS = 700, 900
+#: Pixels of the picture: no more rows than its height on the screen, so that each of
+#: them is drawn.
+_ROWS, _COLUMNS = 340, 900
 #: Longest interval between scans that is filled, in usual ones.
 _GAP = 4.0
 _LABELS = 9
@@ -173,7 +174,11 @@ def _upward(
 def _picture(
     values: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return values on an even grid; gaps of the series stay empty."""
+    """Return values on an even grid; gaps of the series stay empty.
+
+    A row that stands for several scans shows the one that is least like those around
+    it: a scan that is odd by itself is not hidden.
+    """
     n, m = min(_ROWS, max(len(y), 2) * 4), min(_COLUMNS, x.size)
     step = float(np.median(np.diff(y))) if y.size > 1 else 1.0
     up = np.linspace(y[0] - step / 2, y[-1] + step / 2, n + 1)
@@ -191,10 +196,31 @@ def _picture(
     row = row.astype(int)
     if len(y) > 1:
         row -= (up - y[row - 1]) < (y[row] - up)
-    picture = means[row]
     away = np.abs(up - y[row])
+    if len(y) > n:
+        row = _oddest(means, np.searchsorted(0.5 * (up[1:] + up[:-1]), y), row)
+    picture = means[row]
     picture[away > 0.5 * _GAP * step] = np.nan
     return picture, across, up
+
+
+def _oddest(means: np.ndarray, home: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return the scan to show in each row of pixels, of those whose `home` it is."""
+    near = np.lib.stride_tricks.sliding_window_view(
+        np.pad(np.arange(len(means)), 2, "edge"), 5
+    )
+    odd = np.empty(len(means))
+    for k in range(0, len(means), 256):
+        group = means[near[k : k + 256]]
+        away = means[k : k + 256] - np.median(group, axis=1)
+        odd[k : k + 256] = np.nanmax(np.abs(np.nan_to_num(away)), axis=1)
+    # A dead scan is odder than any.
+    odd[~np.isfinite(means).any(axis=1)] = np.inf
+    order = np.lexsort((odd, home))
+    last = np.flatnonzero(np.diff(home[order], append=-1))
+    row = row.copy()
+    row[home[order][last]] = order[last]
+    return row
 
 
 def _filled(means: np.ndarray, present: np.ndarray, m: int) -> np.ndarray:

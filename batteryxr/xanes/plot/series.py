@@ -118,12 +118,13 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
     several = [str(d) for d in array.dims if d != dim]
     shapes = []
     axes = dimension(across, x or dim), dimension(array)
-    places = across.values
     for i, place in enumerate(np.ndindex(*(array.sizes[d] for d in several))):
         at = dict(zip(several, place, strict=True))
         one = array.isel(at)
         text = plain(", ".join(str(one[d].values) for d in several if d in one.coords))
-        points = places, one.values
+        # Samples may have voltages of their own.
+        own = across.isel({d: k for d, k in at.items() if d in across.dims})
+        points = own.values, one.values
         shape = hv.Curve(points, *axes, label=text).opts(color=colour(i))
         shape *= hv.Scatter(points, *axes, label=text).opts(color=colour(i), size=4)
         if errors is not None:

@@ -56,7 +56,8 @@ def subtract_baseline(
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions.
+        Spectra or patterns along `dim`, in any other dimensions. Those that
+        are NaN as a whole (masked pixels, dead scans) stay so.
     method
         "asls", asymmetric least squares, is here always; with the extra `spectra` any
         method of pybaselines by its name: "arpls", "airpls", "modpoly", "imodpoly",

@@ -44,7 +44,8 @@ def despike(
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions.
+        Spectra or patterns along `dim`, in any other dimensions. Those that
+        are NaN as a whole (masked pixels, dead scans) stay so.
     method
         "robust": a ray is what stands out of a parabola through the points beside it;
         in a series of five or more it also stands out of the median of its neighbours,
@@ -69,7 +70,7 @@ def despike(
     Raises
     ------
     ArgumentError
-        If values are missing, or there are too few.
+        If some values of a spectrum are missing, or there are too few.
     DataError
         If the axis has steps too unlike to go by points.
 

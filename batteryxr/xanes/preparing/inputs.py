@@ -80,21 +80,39 @@ def like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
 
 
 def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
-    """Call a function of values that are all there: what only a lazy array can hide.
+    """Call a function of spectra (..., m) that are there; masked ones stay NaN.
 
     Raises
     ------
     DataError
-        If some are missing.
+        If a spectrum lacks some of its values, which a lazy array can hide till now.
     """
-    if not np.isfinite(data).all():
-        count = int((~np.isfinite(data)).sum())
+    there = np.isfinite(data).all(axis=-1)
+    masked = np.isnan(data).all(axis=-1) & ~there
+    if not (there | masked).all():
+        count = int((~np.isfinite(data[~there & ~masked])).sum())
         raise DataError(
             "spectra",
             f"a chunk lacks {count} values",
             "Interpolate them, or drop points.",
         )
-    return function(data, **options)
+    if there.all():
+        return function(data, **options)
+    m = data.shape[-1]
+    rows = data.reshape(-1, data.shape[-2] if data.ndim > 1 else 1, m)
+    kept = there.reshape(rows.shape[:2])
+    like = function(np.zeros((1, 1, m)), **options)
+    single = isinstance(like, np.ndarray)
+    outs = []
+    for part in [like] if single else like:
+        fill = np.nan if part.dtype.kind == "f" else 0
+        outs.append(np.full((*rows.shape[:2], *part.shape[2:]), fill, part.dtype))
+    for k in np.flatnonzero(kept.any(axis=1)):
+        found = function(rows[k : k + 1, kept[k]], **options)
+        for out, part in zip(outs, [found] if single else found, strict=True):
+            out[k, kept[k]] = part[0]
+    outs = [out.reshape(*data.shape[:-1], *out.shape[2:]) for out in outs]
+    return outs[0] if single else tuple(outs)
 
 
 def require_like_steps(
@@ -124,18 +142,22 @@ def require_like_steps(
 
 
 def whole(array: xr.DataArray, dim: str, *, caller: str) -> None:
-    """Raise where values are missing.
+    """Raise where values are missing in spectra that are not masked as a whole.
 
     Raises
     ------
     ArgumentError
-        Names the first spectrum.
+        If some are, or all spectra are masked.
     """
-    if array.chunks is None and not np.isfinite(array.values).all():
-        count = int((~np.isfinite(array.values)).sum())
+    if array.chunks is not None:
+        return
+    good = array.copy(data=np.isfinite(array.values))
+    partly = ~good.all(dim) & ~array.isnull().all(dim)
+    if bool(partly.any()) or not bool(good.any()):
+        count = int((~good).where(partly, False).sum()) or array.size
         raise ArgumentError(
             "spectra",
             array.name,
-            "values that are all there",
+            "values that are all there, or none of a spectrum",
             f"{caller} found {count} missing: `.dropna({dim!r})` or interpolate.",
         )

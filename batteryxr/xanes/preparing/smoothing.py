@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.preparing.inputs import like, put_back, signal
 from batteryxr.xanes.spectra import window as window_of
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from batteryxr.core.checks import Positive
     from batteryxr.xanes.spectra import Range
 
@@ -137,11 +136,19 @@ def _smoothed(data: np.ndarray, **options: Any) -> np.ndarray:
     return kernel(data, **options)
 
 
+#: What is made of one another.
+_OPTICAL = ("absorbance", "transmittance")
+#: Largest share of the light that a transmittance may have, noise and reference in it.
+_CLEAR = 2.0
+
+
 @recorded
 def rescale(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    method: Literal["maximum", "area", "vector", "range", "snv"] = "maximum",
+    method: Literal[
+        "maximum", "area", "vector", "range", "snv", "absorbance", "transmittance"
+    ] = "maximum",
     limits: Range | None = None,
     dim: str | None = None,
 ) -> xr.Dataset:
@@ -156,7 +163,9 @@ def rescale(
     method
         What becomes 1: the "maximum", the "area", the "vector" norm; "range": lowest
         0, highest 1; "snv": mean 0, standard deviation 1. On an uneven axis points
-        count by their part of it.
+        count by their part of it. "absorbance" makes -log10 of a transmittance (of 1
+        or of per cent, as its units tell), "transmittance" the share of 1 from an
+        absorbance.
     limits
         Part of the axis that is measured, such as one band; all by default.
     dim
@@ -172,12 +181,17 @@ def rescale(
     ------
     ArgumentError
         If no point lies in the limits.
+    DataError
+        If values are none of a transmittance, or are called something else.
 
     Examples
     --------
+    >>> flat.xanes.rescale(method="absorbance")
     >>> flat.xanes.rescale(method="area", limits=(560, 640))
     """
     array, along = signal(spectra, dim, caller="rescale")
+    if method in _OPTICAL:
+        return _optical(spectra, array, method, limits)
     axis = array[along].values
     inside = np.ones(axis.size, bool)
     if limits is not None:
@@ -200,6 +214,42 @@ def rescale(
     name = str(array.name) if array.name is not None else "intensity"
     out[name].attrs["units"] = "1"
     return out
+
+
+def _optical(
+    spectra: xr.DataArray | xr.Dataset,
+    array: xr.DataArray,
+    method: str,
+    limits: Range | None,
+) -> xr.Dataset:
+    """Return absorbance of a transmittance, or the other way round."""
+    if limits is not None:
+        raise ArgumentError("limits", limits, f"None with method={method!r}")
+    (source,) = set(_OPTICAL) - {method}
+    if array.name != source:
+        raise DataError(
+            str(array.name),
+            f"is no {source}, of which {method} could be made",
+            f"If it is: `.rename({source!r})`.",
+        )
+    if method == "transmittance":
+        values = (-np.log(10.0) * array).pipe(np.exp)
+    else:
+        units = str(array.attrs.get("units", "1"))
+        share = array / 100 if units in ("%", "percent") else array
+        if units not in ("%", "percent", "1", "") or float(share.max()) > _CLEAR:
+            raise DataError(
+                "transmittance",
+                f"reaches {float(array.max()):g} in units of {units!r}",
+                "Give it its units: `.attrs['units'] = '%'`.",
+            )
+        dark = int((share <= 0).sum())
+        if dark:
+            warn_quality(f"{dark} values of the transmittance are not above zero: NaN.")
+        values = share.where(share > 0).pipe(np.log10) * -1.0
+    values = label(values, method, units="1", long_name=method.capitalize())
+    out = spectra.drop_vars(source) if isinstance(spectra, xr.Dataset) else values
+    return put_back(out, values, values, {})
 
 
 def _scale(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from batteryxr.cdi import DM, EPIE, LSQML, RAAR, RPIE, Schedule
+from batteryxr.cdi import DM, EPIE, LSQML, RAAR, RPIE, Schedule, ptycho
 from batteryxr.cdi.ptycho.kernels import alignment as align
 from batteryxr.cdi.ptycho.kernels import metrics
 from batteryxr.cdi.ptycho.kernels.loop import CALM, InMemory, iterate
@@ -328,3 +328,34 @@ def test_unwrapping_leaves_no_jumps():
     vacuum = np.hypot(y, x) > 36
     wrapped = np.angle(np.exp(1j * true))
     np.testing.assert_allclose(align.unwrapped(wrapped, vacuum), true, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["drift", "stretch"])
+def test_what_all_positions_have_in_common_is_found(fuzz, scan, way):
+    """A drift of 5 pixels during the scan, or a scale that is 8 % off."""
+    places = np.stack([scan.position_y, scan.position_x], -1) / fuzz.PIXEL
+    true = places - places.mean(0)
+    if way == "drift":
+        line = np.linspace(-2.5, 2.5, len(true))[:, None]
+        told = true + line * np.array([[0.6, 0.8]])
+    else:
+        told = 1.08 * true
+    off = {
+        f"position_{a}": scan[f"position_{a}"].copy(data=told[:, k] * fuzz.PIXEL)
+        for k, a in enumerate("yx")
+    }
+    found = ptycho(
+        scan.assign_coords(off),
+        iterations=30,
+        schedule=Schedule(positions_from=3),
+        progress=False,
+    )
+    shifts = [found[f"position_shift_{a}"] for a in "yx"]
+    left = told + np.stack(shifts, -1) / fuzz.PIXEL - true
+    left -= left.mean(0)
+    before = told - told.mean(0) - true
+
+    def rms(error):
+        return np.sqrt((error**2).sum(1).mean())
+
+    assert rms(left) < 0.25 * rms(before)

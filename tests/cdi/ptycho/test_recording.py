@@ -51,8 +51,8 @@ def test_a_background_is_found_by_every_engine(scan, fuzz, engine):
     clean = run(with_frames(scan, faint), engine=engine)
     assert fuzz.correlation(found) > fuzz.correlation(without)
     assert fuzz.correlation(found) > fuzz.correlation(clean) - 0.06
-    # What is left of it is fitted as light: most by engines that know no steps.
-    assert 1.0 < float(found.background[0, 0]) < 2.2
+    # Pixels that are kept apart tell it: what is fitted to noise takes little of it.
+    assert 1.6 < float(found.background[0, 0]) < 2.3
     assert np.ptp(found.background.values) == 0
     fit = ptycho_fit(found, scan=spoilt)
     assert float(fit.amp_residual) == pytest.approx(
@@ -208,7 +208,7 @@ def test_going_on_keeps_the_background(scan):
     fits = [ptycho_fit(r, scan=spoilt).amp_residual for r in (first, turned)]
     assert float(fits[0]) == float(fits[1])
     stacked = first.rename(probe_y="probe_row", probe_x="probe_column")
-    with pytest.raises(DimensionError, match="no longer fit their frames"):
+    with pytest.raises(DimensionError, match="no result of ptycho"):
         ptycho_fit(stacked, scan=spoilt)
 
 

@@ -20,7 +20,9 @@ from batteryxr.cdi import (
     Resources,
     Schedule,
     plot_ptycho,
+    ptycho,
     ptycho_energies,
+    ptycho_fit,
     ptycho_progress,
 )
 from batteryxr.cdi.ptycho import frames as ptycho_frames
@@ -354,3 +356,84 @@ def test_constraint_leaves_true_spectra_alone(offset):
     better, _, worse = constraint(noisy, p + 0.1 * rng.standard_normal(p.shape))
     assert np.std(better - a) < 0.85 * np.std(noisy - a)
     assert worse.min() > 2 * misfit.max()
+
+
+@pytest.fixture(scope="module")
+def halved(scan, tmp_path_factory):
+    path = tmp_path_factory.mktemp("halves") / "out.zarr"
+    return ptycho_energies(scan, store=path, **CALL, halves=True).load()
+
+
+def test_halves_change_nothing_of_the_whole(halved, whole):
+    own = [name for name in whole.variables if name in halved]
+    assert len(own) == len(whole.variables)
+    for name in own:
+        xr.testing.assert_equal(halved[name], whole[name])
+
+
+def test_halves_tell_errors_and_resolution(scan, halved):
+    """Errors are those of this noise: twice the photons, 1/√2 of it."""
+    inside = halved.flag == 0
+    for name in ("absorption", "phase"):
+        error = halved[f"{name}_error"]
+        assert error.attrs["units"] == halved[name].attrs["units"]
+        assert bool(error.notnull().equals(inside.broadcast_like(error)))
+        # In vacuum the truth is 0 at all energies, but for what they have in common.
+        level = halved[name].where(halved.vacuum & inside)
+        noise = (level - level.mean("energy")).std() * np.sqrt(4 / 3)
+        stated = np.sqrt((error.where(halved.vacuum & inside) ** 2).mean())
+        # After so few passes of faint frames some of it is alike in both halves.
+        assert 0.5 < float(noise / stated) < 2.5
+    assert halved.frc.dims == halved.prtf.dims == ("energy", "frequency")
+    first = halved.frequency < 0.25 * halved.frequency.max()
+    assert float(halved.frc.where(first).mean()) > 0.9
+    pixel = float(halved.y[1] - halved.y[0])
+    for name in ("half_bit", "prtf"):
+        half = halved[f"half_period_{name}"]
+        assert half.attrs["units"] == "nm"
+        assert bool((half >= pixel * 0.999).all())
+    assert bool((halved.half_period_prtf <= halved.half_period_half_bit * 1.01).all())
+
+
+def test_damaged_frames_are_named_with_their_energies(scan, tmp_path, monkeypatch):
+    damaged = scan.copy()
+    values = scan.frames.data
+
+    def spoil(block, block_info=None):
+        if block_info[0]["chunk-location"][:2] in [(1, 0), (3, 1)]:
+            raise RuntimeError("error during blosc decompression: -1")
+        return block
+
+    meta = np.empty((0, 0, 0, 0), values.dtype)
+    damaged["frames"] = (scan.frames.dims, values.map_blocks(spoil, meta=meta))
+    with pytest.raises(DataError, match=r"frames at 5470, 5500 eV.*blosc"):
+        ptycho_energies(damaged, store=tmp_path / "a.zarr", **CALL)
+    # In later passes the others go on, and keep what they have.
+    from batteryxr.cdi.ptycho import stack
+
+    right = stack.advance
+
+    def stumble(energy, since, until):
+        if energy.key == 0:
+            raise OSError("no such chunk")
+        return right(energy, since, until)
+
+    monkeypatch.setattr(stack, "advance", stumble)
+    call = {"iterations": 2, "progress": False}
+    with pytest.raises(DataError, match=r"frames at 5440 eV.*no such chunk"):
+        ptycho_energies(scan, store=tmp_path / "b.zarr", **call)
+    ledger = ledger_of(tmp_path / "b.zarr")
+    assert [passes_done(ledger, k) for k in range(4)] == [0, 2, 2, 2]
+
+
+def test_one_energy_of_a_stack_is_judged_and_gone_on_with(scan, halved):
+    one, own = halved.isel(energy=1), scan.isel(energy=1)
+    fit = ptycho_fit(one, scan=own)
+    assert float(fit.amp_residual) == pytest.approx(float(one.amp_residual), rel=0.15)
+    with pytest.raises(DataError, match="result: object: pixels of"):
+        ptycho_fit(one, scan=scan.isel(energy=3))
+    on = ptycho(own.drop_vars("probe"), start=one, iterations=1, progress=False)
+    anew = ptycho(own, iterations=1, progress=False)
+    assert float(on.amp_residual[0]) < 0.4 * float(anew.amp_residual[0])
+    with pytest.raises(DimensionError, match="several energies"):
+        ptycho_fit(halved, scan=own)

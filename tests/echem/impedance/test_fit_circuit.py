@@ -221,3 +221,26 @@ def test_refusals():
     with pytest.raises(VariableError, match="complex"):
         fit_circuit(abs(z).assign_attrs(units="ohm"), RANDLES)
     assert F.size == z.sizes["frequency"]
+
+
+def test_a_gap_in_a_series_binds_its_sides_less_than_one_step():
+    r1 = 8.0 * np.exp(0.05 * np.arange(9))
+    z = np.stack([2 + zarc(r, 1e-3, 0.9) for r in r1])
+    z = noisy(z, 0.05, 3)
+    z[3:6] = np.nan
+    found = fit_circuit(labelled(z), "R0-p(R1,CPE1)", smoothing=0.02)
+    near = fit_circuit(labelled(z[[0, 1, 2, 6, 7, 8]]), "R0-p(R1,CPE1)", smoothing=0.02)
+    kept = found["R1"].values[[0, 1, 2, 6, 7, 8]]
+    # Four steps of change are allowed over the gap, not one.
+    assert kept[3] / kept[2] > near["R1"].values[3] / near["R1"].values[2]
+    assert (found["fit_flag"].values[[0, 8]] == 0).all()
+    assert (found["fit_flag"].values[3:6] & 8 > 0).all()
+
+
+def test_a_search_that_is_cut_short_is_flagged():
+    z = noisy(np.stack([2 + zarc(8.0, 1e-3, 0.9) + warburg(2.0)] * 3), 0.01, 5)
+    with pytest.warns(DataQualityWarning, match="did not converge"):
+        found = fit_circuit(labelled(z), "R0-p(R1,CPE1)-W1", max_iter=1)
+    assert (found["fit_flag"] & 1 > 0).all()
+    found = fit_circuit(labelled(z), "R0-p(R1,CPE1)-W1")
+    assert (found["fit_flag"] == 0).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 
 from batteryxr.core.errors import DataError, DataQualityWarning
 from batteryxr.echem import correct_drift, drt, kramers_kronig
+from batteryxr.simulate import impedance_loop
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cells import F, labelled, noisy, warburg, zarc
@@ -136,3 +138,19 @@ def test_drift_needs_times_that_rise():
     with pytest.raises(DataError, match="timezone"):
         correct_drift(lost)
     assert "change" not in kramers_kronig(lost)
+
+
+def test_drift_is_told_of_what_has_no_further_dimension_and_moves_all_electrodes():
+    loop = impedance_loop(n_scans=6, seed=1, drift=0.05)["impedance"].to_dataset()
+    with pytest.warns(DataQualityWarning, match="cell"):
+        kramers_kronig(loop.expand_dims(cell=["a"]).assign_coords(loop.coords))
+    both = loop.assign(impedance_counter=2.0 * loop["impedance"])
+    moved = quiet_drift(both)
+    np.testing.assert_allclose(moved["impedance_counter"], 2.0 * moved["impedance"])
+    assert not np.allclose(moved["impedance"], loop["impedance"], equal_nan=True)
+
+
+def quiet_drift(spectra):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return correct_drift(spectra)

@@ -193,3 +193,41 @@ def test_refusals():
             resistance(record, at=at)
     with pytest.raises(ArgumentError, match="window"):
         interruptions(record, window=(-1, 5))
+
+
+def planar(t, tau=2000.0, terms=3000):
+    """Return the response at the surface of a slab to a current that is put on."""
+    n = np.arange(1, terms + 1)[:, None]
+    left = np.exp(-((n * np.pi) ** 2) * t / tau) / n**2
+    return t / tau + 1 / 3 - 2 / np.pi**2 * left.sum(axis=0)
+
+
+def test_errors_of_interruptions_hold_the_course_of_a_particle_that_fills():
+    amps, slope, r, on, off = 0.2, 0.5, 0.08, 2400.0, 2410.0  # A, V, ohm, s, s
+    t = np.concatenate(
+        [np.arange(0.0, on, 10.0), [on], on + times_after(10.0), [off + 0.1, off + 60]]
+    )
+    i = np.where((t <= on) | (t > off), amps, 0.0)
+    v = 3.5 + slope * planar(t) + r * i
+    for at, sign in ((on, -1.0), (off, 1.0)):
+        later = np.where(t > at, t - at, 0.0)
+        v = v + sign * slope * np.where(t > at, planar(later), 0.0)
+    k = slope * 2 / np.sqrt(np.pi * 2000.0) / amps
+    inside = []
+    for seed in range(6):
+        noise = 1e-5 * np.random.default_rng(seed).standard_normal(t.size)
+        record = xr.Dataset(
+            {
+                "voltage": ("record", v + noise, {"units": "V"}),
+                "current": ("record", i * 1e3, {"units": "mA"}),
+            },
+            {"test_time": ("record", t, {"units": "s"})},
+        )
+        found = interruptions(record)
+        assert found.sizes["interruption"] == 1
+        off_by = np.abs(found["k"].values - k)
+        inside.append(bool(off_by[0] < 1.96 * found["k_error"].values[0]))
+        off_by = np.abs(found["resistance"].values - r)
+        inside.append(bool(off_by[0] < 1.96 * found["resistance_error"].values[0]))
+        np.testing.assert_allclose(found["resistance"], r, rtol=0.05)
+    assert all(inside)

@@ -216,3 +216,32 @@ def test_measured_techniques_of_one_program(measured):
     text = quiet([folder / f"{n}.mpt" for n in names], timezone="Europe/Zurich")
     assert ds.sizes["record"] == text.sizes["record"] == 121
     assert ds.attrs["flags"] == text.attrs["flags"] == ["no_rows", "impedance"]
+
+
+def test_files_whose_rows_alternate_are_no_techniques_by_turns(tmp_path):
+    time = np.arange(0.0, 3601.0, 60.0)
+    for name, current in (("run_01_GCPL.mpt", 1.5), ("run_02_GCPL.mpt", -1.5)):
+        columns = [time, 3.5 + current * time / 3e4, np.full(time.size, current)]
+        lab.mpt(tmp_path / name, ["time/s", "Ewe/V", "<I>/mA"], columns, GCPL)
+    with pytest.warns(DataQualityWarning, match="overlap"):
+        record = read_cycler(str(tmp_path / "*.mpt"), timezone="UTC")
+    assert record.attrs["flags"] == ["overlap"]
+
+
+@pytest.mark.parametrize(
+    ("names", "flags"),
+    [
+        (("a_01_GCPL_C01.mpt", "a_02_GCPL_C01.mpt"), []),
+        (("a_01_GCPL_C01.mpt", "b_01_GCPL_C01.mpt"), ["several_programs"]),
+        (("a_01_GCPL_C01.mpt", "a_02_GCPL_C02.mpt"), ["several_programs"]),
+    ],
+)
+def test_programs_that_began_at_once_under_other_names_are_told(tmp_path, names, flags):
+    time = np.arange(0.0, 3601.0, 60.0)
+    for k, name in enumerate(names):
+        columns = [time + 4000 * k, 3.5 + time / 3e4, np.full(time.size, 1.5)]
+        lab.mpt(tmp_path / name, ["time/s", "Ewe/V", "<I>/mA"], columns, GCPL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        record = read_cycler(str(tmp_path / "*.mpt"), timezone="UTC")
+    assert record.attrs["flags"] == flags

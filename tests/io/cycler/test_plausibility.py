@@ -176,3 +176,38 @@ def test_a_table_that_stands_twice_is_told_and_mended_by_name():
     # A second test whose clock begins anew is another one.
     other = twice | {"voltage": twice["voltage"] + 1e-3 * (np.arange(2 * rows) >= rows)}
     assert "repeated_rows" not in flags(raw(**other))
+
+
+def test_a_counter_that_no_maker_has_is_read_wherever_it_stands(tmp_path):
+    time = np.arange(0.0, 3601.0, 60.0)
+    current = np.where(time > 0, 50.0, 0.0)
+    counted = 50.0 * time / 3600
+    labels = "Test Time (s),Voltage (V),Current (mA),Capacity (mAh),Cycle Number"
+    rows = zip(time, 3.4 + time / 9e3, current, counted, strict=True)
+    body = "\n".join(",".join(f"{x:.6g}" for x in (*row, 3)) for row in rows)
+    path = tmp_path / "a.csv"
+    path.write_text(f"{labels}\n{body}\n")
+    record = quietly(path)
+    np.testing.assert_allclose(record["capacity"], counted, rtol=1e-5)
+    assert (record["cycle"] == 3).all()
+    # The interval before the first row under current is in the counter.
+    half = record.echem.half_cycles()
+    np.testing.assert_allclose(half["capacity"], 50.0, rtol=1e-5)
+
+
+def test_a_current_in_other_units_than_its_counter_is_told(tmp_path):
+    time = np.arange(0.0, 3601.0, 60.0)
+    for factor, flags in ((1e-3, ["charge_scale"]), (1.0, []), (1.05, [])):
+        current = np.where(time > 0, 50.0 * factor, 0.0)
+        labels = "Test Time (s),Voltage (V),Current (mA),Capacity (mAh)"
+        rows = zip(time, 3.4 + time / 9e3, current, 50.0 * time / 3600, strict=True)
+        body = "\n".join(",".join(f"{x:.6g}" for x in row) for row in rows)
+        path = tmp_path / "a.csv"
+        path.write_text(f"{labels}\n{body}\n")
+        assert quietly(path).attrs["flags"] == flags
+
+
+def quietly(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        return read_cycler(path, timezone="UTC")

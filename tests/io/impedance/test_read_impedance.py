@@ -8,6 +8,7 @@ from datetime import timedelta
 import eclab_files as lab
 import numpy as np
 import pytest
+import xarray as xr
 
 from batteryxr.core.errors import (
     ArgumentError,
@@ -16,7 +17,7 @@ from batteryxr.core.errors import (
     FileFormatError,
 )
 from batteryxr.echem import join
-from batteryxr.io import read_cycler, read_impedance
+from batteryxr.io import read_cycler, read_impedance, read_run
 
 GCPL = "Galvanostatic Cycling with Potential Limitation"
 PEIS = "Potentio Electrochemical Impedance Spectroscopy"
@@ -380,3 +381,163 @@ def test_a_folder_of_one_format_by_name(tmp_path):
     assert read_impedance(tmp_path, format="text").attrs["source_files"] == ["a.txt"]
     with pytest.raises(ArgumentError, match="format"):
         read_impedance(tmp_path, format="nonsense")
+
+
+def test_frequencies_that_are_measured_several_times_make_several_spectra(tmp_path):
+    twice = np.repeat(F, 2)
+    real, minus = cell(twice)
+    real[1::2] += 1.0
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"]
+    path = table(tmp_path / "a.txt", labels, F, [twice, real, minus])
+    with pytest.warns(DataQualityWarning, match="repeated_frequencies"):
+        found = read_impedance(path)
+    assert found["impedance"].shape == (2, F.size)
+    np.testing.assert_allclose(found["impedance"][0].real, cell(F)[0][::-1], rtol=1e-8)
+    np.testing.assert_allclose(
+        found["impedance"][1].real, cell(F)[0][::-1] + 1, rtol=1e-8
+    )
+    # Down and up again, twice each: four spectra, the point of return in all.
+    both = np.concatenate([twice, twice[::-1]])
+    real, minus = cell(both)
+    path = table(tmp_path / "b.txt", labels, F, [both, real, minus])
+    assert quiet(read_impedance, path)["impedance"].notnull().all()
+    assert quiet(read_impedance, path).sizes["spectrum"] == 4
+    once = np.concatenate([F, F[::-1]])
+    real, minus = cell(once)
+    path = table(tmp_path / "c.txt", labels, F, [once, real, minus])
+    found = read_impedance(path)
+    assert found["impedance"].notnull().all()
+    assert found.sizes["spectrum"] == 2
+    assert found.attrs["flags"] == []
+
+
+def test_frequencies_in_no_order_are_one_spectrum_and_told(tmp_path):
+    mixed = np.random.default_rng(0).permutation(F)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"]
+    columns = [np.tile(c, 2) for c in (mixed, *cell(mixed))]
+    columns[1] += np.repeat([0.0, 1.0], F.size)
+    path = table(tmp_path / "a.txt", labels, F, columns)
+    with pytest.warns(DataQualityWarning, match="frequency_order"):
+        found = read_impedance(path)
+    assert found.sizes["spectrum"] == 2
+    real, minus = cell(F)
+    for k, one in enumerate(found["impedance"].values):
+        np.testing.assert_allclose(one, (k + real - 1j * minus)[::-1], rtol=1e-8)
+
+
+def test_points_at_nearly_one_frequency_never_replace_each_other(tmp_path):
+    f = np.sort(np.concatenate([F, F[4:5] * (1 - 4e-6), F[7:8] * (1 + 2e-5)]))[::-1]
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"]
+    path = table(tmp_path / "a.txt", labels, f)
+    with pytest.warns(DataQualityWarning, match="repeated_frequencies"):
+        found = read_impedance(path)
+    assert int(found["impedance"].notnull().sum()) == f.size
+
+
+def test_an_empty_cell_in_the_number_of_a_spectrum_begins_none(tmp_path):
+    number = np.repeat([1.0, 2.0], F.size)
+    number[[1, 5, F.size + 3]] = np.nan
+    columns = [*(np.tile(c, 2) for c in (F, *cell(F))), number]
+    columns[1] += np.repeat([0.0, 1.0], F.size)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm", "spectrum"]
+    found = read_impedance(table(tmp_path / "a.txt", labels, F, columns))
+    assert found.sizes["spectrum"] == 2
+    assert found["impedance"].notnull().all()
+
+
+def test_a_flag_of_two_files_tells_of_both(tmp_path):
+    for name, f in (("a.txt", F), ("b.txt", F[1:])):
+        table(tmp_path / name, ["Freq/Hz", "Zre/ohm", "Zim/ohm"], f)
+    found = quiet(read_impedance, tmp_path)
+    assert found.attrs["flags"] == ["reactance_sign"]
+    assert "a.txt" in found.attrs["flag_notes"][0]
+    assert "b.txt" in found.attrs["flag_notes"][0]
+
+
+def test_columns_of_a_file_of_eclab_are_the_ones_that_the_user_names(tmp_path):
+    rows = eis_rows(0.0, F)
+    other = [*rows, 3.0 * rows[1]]
+    path = lab.mpt(tmp_path / "b.mpt", [*LABELS, "Rfit/Ohm"], other, PEIS)
+    found = read_impedance(path, timezone="UTC", columns={"Rfit/Ohm": "real (ohm)"})
+    np.testing.assert_allclose(
+        found["impedance"][0].real, 3 * cell(F)[0][::-1], rtol=1e-6
+    )
+    with pytest.raises(ArgumentError, match="columns"):
+        read_impedance(path, timezone="UTC", columns={"none": "real (ohm)"})
+
+
+def test_the_zone_of_a_file_without_a_spectrum_is_not_asked_for(tmp_path):
+    loop(tmp_path)
+    (tmp_path / "run_02_PEIS.mpt").unlink()
+    table(tmp_path / "a.txt", ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"], F)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_impedance([tmp_path / "run_01_GCPL.mpt", tmp_path / "a.txt"])
+
+
+def test_a_spectrum_at_rest_has_the_direction_of_rest_and_the_branch_of_the_record(
+    tmp_path,
+):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    joined = join(record, read_impedance(path, timezone="UTC"))
+    np.testing.assert_allclose(joined["current"], 0.0)
+    assert joined["direction"].values.tolist() == ["rest", "rest"]
+    assert joined["branch"].values.tolist() == ["charge", "charge"]
+
+
+def test_the_moment_and_the_length_of_a_spectrum_are_those_that_join_is_told(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    late = spectra.assign_coords(time=spectra["time"] + np.timedelta64(500, "s"))
+    # 500 s after its beginning the first one's clock is in the charge that follows.
+    assert not np.allclose(join(record, late)["capacity"], [1.5, 3.5833], rtol=1e-3)
+    moved = join(record, late, exposure=1000.0, time_reference="middle")
+    np.testing.assert_allclose(
+        moved["capacity"], join(record, spectra)["capacity"], rtol=1e-9
+    )
+    lazy = join(record.chunk(record=17), spectra)
+    np.testing.assert_allclose(lazy["capacity"], join(record, spectra)["capacity"])
+    with pytest.raises(ArgumentError, match="exposure"):
+        join(record, spectra.drop_vars("exposure"), time_reference="end")
+
+
+def test_noise_of_the_current_is_none_in_spectra_of_a_fresh_cell(tmp_path):
+    path, _ = loop(tmp_path, current=1e-5, eis=(0.0, 100.0))
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC").isel(spectrum=[0])
+    joined = join(record, spectra)
+    assert (joined["join_flag"] == 0).all()
+
+
+def test_a_run_has_its_record_and_its_impedance_in_groups(tmp_path):
+    path, _ = loop(tmp_path)
+    run = quiet(read_run, path, timezone="UTC")
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    assert set(run.children) == {"echem", "impedance"}
+    for name, alone in (("echem", record), ("impedance", spectra)):
+        group = run[name].to_dataset()
+        xr.testing.assert_equal(group, alone)
+        assert group.attrs["flags"] == alone.attrs["flags"]
+    joined = join(run["echem"].to_dataset(), run["impedance"].to_dataset())
+    np.testing.assert_allclose(joined["capacity"], join(record, spectra)["capacity"])
+
+    alone = quiet(read_run, tmp_path / "run_01_GCPL.mpt", timezone="UTC")
+    assert set(alone.children) == {"echem"}
+    alone = quiet(read_run, tmp_path / "run_02_PEIS.mpt", timezone="UTC")
+    assert set(alone.children) == {"impedance"}
+
+
+def test_a_run_of_nothing_and_a_damaged_one_are_refused(tmp_path):
+    path = lab.mpt(
+        tmp_path / "a.mpt", ["time/s", "Ewe/V", "<I>/mA"], [[], [], []], GCPL
+    )
+    with pytest.raises(FileFormatError, match="no impedance"):
+        quiet(read_run, path)
+    loop(tmp_path)
+    whole = (tmp_path / "run_02_PEIS.mpt").read_bytes()
+    (tmp_path / "run_02_PEIS.mpt").write_bytes(whole.replace(b"E+05", b"E#05", 1))
+    with pytest.raises(FileFormatError, match="run_02"):
+        quiet(read_run, str(tmp_path / "run_*.mpt"))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import batteryxr
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import ArgumentError, FileFormatError
 
 ANGLE = 10 + 0.02 * np.arange(50)
 COUNTS = np.round(100 + 900 * np.exp(-(((ANGLE - 10.5) / 0.1) ** 2)))
 
 
-def brml(path, axes=("TwoTheta", "Theta"), data=None):
+def brml(path, axes=("TwoTheta", "Theta"), data=None, unit="A"):
     infos = "".join(f'<ScanAxisInfo AxisId="{a}" AxisName="{a}"/>' for a in axes)
     half = {"TwoTheta": ANGLE, "Theta": ANGLE / 2, "Phi": 0 * ANGLE}
     rows = "".join(
@@ -21,7 +21,8 @@ def brml(path, axes=("TwoTheta", "Theta"), data=None):
     )
     text = (
         '<?xml version="1.0"?><RawData><TimeStampStarted>2023-05-02T10:11:12+02:00'
-        '</TimeStampStarted><WaveLengthAlpha1 Unit="A" Value="1.5406"/>'
+        "</TimeStampStarted><WaveLengthAlpha1 "
+        f'Unit="{unit}" Value="{0.15406 if unit == "nm" else 1.5406}"/>'
         f"<DataRoutes>{infos}{rows if data is None else data}</DataRoutes></RawData>"
     )
     with zipfile.ZipFile(path, "w") as archive:
@@ -94,3 +95,32 @@ def test_scans_of_one_archive_come_in_the_order_of_their_numbers(tmp_path):
             )
     scans = batteryxr.read_series(path)
     assert (scans.values[:, 0] - COUNTS[0]).tolist() == [0, 1, 2, 10, 11]
+
+
+@pytest.mark.parametrize("unit", ["A", "\u212b", "\u00c5", "nm"])
+def test_the_wavelength_comes_in_the_unit_that_the_file_tells(tmp_path, unit):
+    scans = batteryxr.read_series(brml(tmp_path / "a.brml", unit=unit))
+    q = scans.xanes.convert_axis(axis="q")
+    assert float(q.wavelength) == pytest.approx(1.5406)
+
+
+def test_routes_of_one_measurement_are_scans_of_their_own(tmp_path):
+    routes = ""
+    for factor in (1, 3):
+        rows = "".join(
+            f"<Datum>0.5,1,{a:.5f},{factor * c:.0f}</Datum>"
+            for a, c in zip(ANGLE, COUNTS, strict=True)
+        )
+        axis = '<ScanAxisInfo AxisId="TwoTheta" AxisName="TwoTheta"/>'
+        routes += f"<DataRoute>{axis}{rows}</DataRoute>"
+    scans = batteryxr.read_series(brml(tmp_path / "a.brml", (), data=routes))
+    np.testing.assert_array_equal(scans, [COUNTS, 3 * COUNTS])
+    assert scans.label.values.tolist() == ["route 1", "route 2"]
+
+
+def test_an_axis_that_rasx_does_not_name_is_asked_for(tmp_path):
+    path = rasx(tmp_path / "a.rasx", axis="")
+    with pytest.raises(ArgumentError, match="tells what its axis is"):
+        batteryxr.read_series(path)
+    scans = batteryxr.read_series(path, axis="two_theta", columns="intensity")
+    np.testing.assert_allclose(scans.two_theta, ANGLE, atol=1e-4)

@@ -24,7 +24,11 @@ def line(x, at, fwhm, share=0.5):
 
 
 def cycle(n, *, scale=1.0, moved=0.1, dirty=True, seed=0, doublet=DOUBLET):
-    """Counts of n patterns over one cycle: a falls, c rises and falls again."""
+    """Counts of n patterns over one cycle: a falls, c rises and falls again.
+
+    `moved`: of the sample (mm), one for all or one for each.
+    """
+    away = np.broadcast_to(moved, n)
     rng = np.random.default_rng(seed)
     x = np.arange(15.0, 80.0, 0.02)
     turn = 1 - np.abs(np.linspace(-1, 1, n))
@@ -39,7 +43,7 @@ def cycle(n, *, scale=1.0, moved=0.1, dirty=True, seed=0, doublet=DOUBLET):
             strength = strength * scale * (1 + 0.2 * np.sin(3 * i / n + h + ell))
             for wavelength, ratio in doublet:
                 t = angle(d, wavelength)
-                t -= np.degrees(2 * moved / RADIUS) * np.cos(np.radians(t / 2))
+                t -= np.degrees(2 * away[i] / RADIUS) * np.cos(np.radians(t / 2))
                 fwhm = 0.08 + 0.06 * np.tan(np.radians(t / 2))
                 y = y + strength * ratio * line(x, t, fwhm)
         if dirty:
@@ -57,3 +61,15 @@ def cycle(n, *, scale=1.0, moved=0.1, dirty=True, seed=0, doublet=DOUBLET):
 
 def pull(values, error, truth):
     return float(np.sqrt((((values - truth) / error) ** 2).mean()))
+
+
+def cubic(a, fwhm, *, n, top, rng, share=1.0, wavelength=1.540593):
+    """Counts of n patterns of a face-centred lattice; `fwhm` is of the angle."""
+    x = np.arange(18.0, 112.0, 0.03)
+    y = np.full(x.size, 40.0)
+    for square in (3, 4, 8, 11, 12, 16, 19, 20):
+        t = angle(a / np.sqrt(square), wavelength)
+        y += top * line(x, t, fwhm(t), share)
+    counts = rng.poisson(y, (n, x.size)).astype(float)
+    scans = xr.DataArray(counts, dims=("scan", "two_theta"), name="intensity")
+    return scans.assign_coords(two_theta=("two_theta", x, {"units": "deg"}))

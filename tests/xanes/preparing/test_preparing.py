@@ -303,3 +303,70 @@ def test_missing_values_of_lazy_spectra_are_told_by_name(method):
     lazy = clean.where(clean["shift"] != 400.0).chunk(scan=-1)
     with pytest.raises(DataError, match="chunk lacks 6 values"):
         getattr(xanes, method)(lazy).compute()
+
+
+@pytest.mark.parametrize("dims", [("scan", "shift"), ("y", "x", "shift")])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_masked_pixels_stay_masked_and_the_others_are_as_without_them(dims, lazy):
+    rng = np.random.default_rng(2)
+    shift = 300 + np.cumsum(np.linspace(1.0, 1.6, 200))
+    band = 300 * np.exp(-(((shift - 420) / 9) ** 2)) + 50
+    shape = (8,) if len(dims) == 2 else (3, 4)
+    values = rng.poisson(band, (*shape, 200)).astype(float)
+    flat = values.reshape(-1, 200)
+    flat[np.arange(len(flat)), 120 + 5 * np.arange(len(flat))] += 900.0
+    scans = xr.DataArray(values, dims=dims, name="intensity")
+    scans = scans.assign_coords(shift=("shift", shift, {"units": "1/cm"}))
+    mask = np.ones(shape, bool)
+    mask.flat[3] = False
+    masked = scans.where(xr.DataArray(mask, dims=dims[:-1]))
+    masked = masked.chunk() if lazy else masked
+    clean = xanes.despike(masked).compute()
+    assert clean.intensity.isnull().all("shift").values.tolist() == (~mask).tolist()
+    assert (clean.spike_count.values == np.where(mask, 1, 0)).mean() > 0.9
+    if len(dims) == 2:
+        alone = xanes.despike(scans.isel(scan=np.flatnonzero(mask)))
+        np.testing.assert_array_equal(
+            clean.intensity.values[mask], alone.intensity.values
+        )
+    flat = xanes.subtract_baseline(masked, stiffness=1e4).compute()
+    whole = xanes.subtract_baseline(scans, stiffness=1e4)
+    np.testing.assert_allclose(flat.baseline.values[mask], whole.baseline.values[mask])
+    assert np.isnan(flat.baseline.values[~mask]).all()
+
+
+def test_a_spectrum_that_lacks_some_values_is_refused():
+    scans = xr.DataArray(np.ones((6, 50)), dims=("scan", "shift"), name="intensity")
+    scans = scans.assign_coords(shift=np.arange(50.0))
+    scans[2, 7] = np.nan
+    for prepare in (xanes.despike, xanes.subtract_baseline):
+        with pytest.raises(ArgumentError, match="1 missing"):
+            prepare(scans)
+        with pytest.raises(ArgumentError, match="300 missing"):
+            prepare(scans * np.nan)
+
+
+def test_absorbance_and_transmittance_are_made_of_one_another_by_name():
+    shift = np.linspace(400.0, 4000.0, 50)
+    bands = 0.05 + np.exp(-(((shift - 1430) / 200) ** 2))
+    percent = xr.DataArray(
+        [100 * 10**-bands],
+        dims=("scan", "shift"),
+        coords={"shift": ("shift", shift, {"units": "1/cm"})},
+        name="transmittance",
+        attrs={"units": "%"},
+    )
+    found = xanes.rescale(percent, method="absorbance")
+    np.testing.assert_allclose(found.absorbance[0], bands)
+    assert found.absorbance.attrs["units"] == "1"
+    back = xanes.rescale(found, method="transmittance")
+    np.testing.assert_allclose(back.transmittance, percent / 100)
+    assert "absorbance" not in back
+    with pytest.raises(DataError, match="Give it its units"):
+        xanes.rescale(percent.assign_attrs(units="1"), method="absorbance")
+    with pytest.raises(DataError, match="is no absorbance"):
+        xanes.rescale(percent, method="transmittance")
+    dark = percent.where(percent["shift"] > 500, -0.1)
+    with pytest.warns(match="values of the transmittance are not above zero"):
+        found = xanes.rescale(dark, method="absorbance")
+    assert found.absorbance.isnull().sum() == (shift <= 500).sum()

@@ -112,26 +112,35 @@ def resampled(
     x: np.ndarray,
     *,
     order: int = 3,
+    outside: float | None = None,
 ) -> np.ndarray:
-    """Return `image` at places y, x by splines; untouched where the grids agree."""
+    """Return `image` at places y, x by splines; untouched where the grids agree.
+
+    Axes may rise or fall, evenly. Beyond the image stands `outside`, or what its edge
+    has.
+    """
     from scipy import ndimage
 
     rows = (y - from_y[0]) / (from_y[1] - from_y[0])
     columns = (x - from_x[0]) / (from_x[1] - from_x[0])
     near_y, near_x = np.rint(rows), np.rint(columns)
     same = max(abs(rows - near_y).max(), abs(columns - near_x).max()) < 1e-6
-    if same and near_y[0] >= 0 and near_x[0] >= 0:
-        inside = near_y[-1] < image.shape[0] and near_x[-1] < image.shape[1]
-        if inside:
-            return image[np.ix_(near_y.astype(int), near_x.astype(int))]
+    ends = ((v.min(), v.max()) for v in (near_y, near_x))
+    pairs = zip(ends, image.shape, strict=True)
+    if same and all(low >= 0 and high < n for (low, high), n in pairs):
+        return image[np.ix_(near_y.astype(int), near_x.astype(int))]
     at = np.meshgrid(rows, columns, indexing="ij")
 
     def spline(part: np.ndarray) -> np.ndarray:
         return ndimage.map_coordinates(part, at, order=order, mode="nearest")
 
-    if np.iscomplexobj(image):
-        return spline(image.real) + 1j * spline(image.imag)
-    return spline(image)
+    two = np.iscomplexobj(image)
+    found = spline(image.real) + 1j * spline(image.imag) if two else spline(image)
+    if outside is not None:
+        sides = zip((rows, columns), image.shape, strict=True)
+        beyond = [(v < -0.5) | (v > n - 0.5) for v, n in sides]
+        found[beyond[0][:, None] | beyond[1][None, :]] = outside
+    return found
 
 
 def phase_ramp(ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:

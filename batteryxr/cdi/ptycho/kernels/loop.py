@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
-from batteryxr.cdi.ptycho.kernels.steps import Recorded
+from batteryxr.cdi.ptycho.kernels.steps import Recorded, faint_scale
 from batteryxr.core.device import to_device_of, to_numpy
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 #: Names under which a state remembers what frames hold beside the pattern.
 BACKGROUND, INTENSITY = "background", "intensity"
+#: And how all positions together move from pass to pass.
+DRIFT = "drift"
+#: Share of that motion which goes on.
+_MOMENTUM = 0.8
 #: Fraction of the usual steps in the last passes.
 CALM = 0.3
 #: Longest motion of a position in one pass, pixels.
@@ -101,6 +105,7 @@ def recorded_of(state: State, recording: Recording) -> Recorded | None:
         xp.zeros_like(background),
         sums,
         learn=recording.background is not None or recording.intensity,
+        apart=None if recording.background is None else np.zeros(6),
     )
 
 
@@ -108,16 +113,22 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
     """Move background and intensities to what a pass over the frames says of them.
 
     A step of expectation maximisation (Shepp & Vardi, IEEE Trans. Med. Imaging 1, 113
-    (1982)): neither falls below 0, and the likelihood rises.
+    (1982)): neither falls below 0, and the likelihood rises. How bright the background
+    is as a whole is told by pixels that were not fitted, see `faint_scale`.
     """
     xp = array_namespace(found.background)
     background = found.background
+    whole = None if found.apart is None else faint_scale(found.apart)
     if recording.background == "constant":
-        background = background * float(xp.sum(found.ratio) / xp.sum(found.times))
+        alike = float(xp.sum(found.ratio) / xp.sum(found.times))
+        background = background * (alike if whole is None else whole)
     elif recording.background == "refined":
         lit = found.times > 0
         times = xp.where(lit, found.times, xp.ones_like(found.times))
         share = xp.where(lit, found.ratio / times, xp.ones_like(times))
+        if whole is not None:
+            now, then = (xp.sum(background * found.times * s) for s in (1.0, share))
+            share = share * (whole * now / then)
         background = background * share
     if recording.intensity:
         measured, expected = found.sums.T
@@ -135,11 +146,22 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
 def move(state: State, steps: np.ndarray, limit: float) -> None:
     """Move positions, none further than `limit`, the mean of all staying.
 
-    A common shift belongs to object and probe, which would follow it for ever.
+    A common shift belongs to object and probe, which would follow it for ever. What all
+    frames say together, a stretch, a turn or a drift with their number, is surer than
+    what each says, and would take many passes: it has momentum.
     """
     length = np.linalg.norm(steps, axis=1, keepdims=True)
     steps = steps * np.minimum(1.0, limit / np.maximum(length, 1e-12))
     steps -= steps.mean(axis=0)
+    at = state.positions - state.positions.mean(axis=0)
+    spread = max(float(np.abs(at).max()), 1e-12)
+    common = np.column_stack([at / spread, np.linspace(-1, 1, len(at))])
+    found = np.linalg.lstsq(common, steps, rcond=None)[0]
+    before = state.memory.get(DRIFT)
+    so_far = 0.0 if before is None else _MOMENTUM * to_numpy(before)
+    drift = (so_far + found).astype(np.float32)
+    state.memory[DRIFT] = to_device_of(state.obj, drift)
+    steps = steps + common @ (drift - found)
     n = state.probe.shape[-1]
     top = np.array(state.obj.shape) - n
     state.positions = np.clip(state.positions + steps, 0, top)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.images import Images
 
 
 def ring_numbers(shape: tuple[int, int]) -> np.ndarray:
@@ -99,6 +104,107 @@ def ring_mean(values: np.ndarray) -> np.ndarray:
     k = min(values.shape) // 2 + 1
     total = np.bincount(ring, values.ravel(), minlength=k)[:k]
     return total / np.bincount(ring, minlength=k)[:k]
+
+
+class TwoHalves(NamedTuple):
+    """How two halves of each energy differ, and the error that is left to their mean.
+
+    Standard deviations of absorption and phase are ``sqrt(map * share[k])``: `maps`
+    (2, y, x) are variances of what each energy has by itself, `shares` (2, energy) its
+    size at each; `common` (2, y, x) are standard deviations of what all energies share.
+    `frequency` (f) is in cycles per pixel, `correlation` and `limit` (energy, f) are
+    the ring correlations of the halves and their half-bit threshold.
+    """
+
+    maps: np.ndarray
+    shares: np.ndarray
+    common: np.ndarray
+    frequency: np.ndarray
+    correlation: np.ndarray
+    limit: np.ndarray
+
+
+def scatter(first: Images, second: Images, inside: np.ndarray) -> TwoHalves:
+    """Compare two halves of each energy, which know nothing of each other.
+
+    The mean of both has half of their difference for its error. What differs alike at
+    all energies is no noise of a spectrum, and told apart.
+
+    Parameters
+    ----------
+    first, second
+        Registered objects (energy, y, x).
+    inside : (y, x)
+        Where every energy has light.
+    """
+    n = len(first)
+    mean, square = np.zeros((2, 2, *inside.shape))
+    part = _lit_part(inside)
+    rings = []
+    for k in range(n):
+        pair = first.read(k), second.read(k)
+        rings.append(fourier_ring_correlation(*(image[part] for image in pair)))
+        apart = _apart(*pair)
+        mean += apart / n
+        square += apart**2 / n
+    alone = (square - mean**2) * n / (n - 1) if n > 1 else square
+    shared = mean**2 - alone / n if n > 1 else np.zeros_like(mean)
+    maps = np.stack([_smooth(v, inside, 1.5) for v in alone]) / 4
+    common = np.stack([_smooth(v, inside, 3.0) for v in shared]) / 4
+    shares = np.ones((2, n))
+    if n > 1:
+        for k in range(n):
+            left = (_apart(first.read(k), second.read(k)) - mean) ** 2 / 4
+            where = inside & (maps > 0).all(0)
+            shares[:, k] = [
+                np.mean(v[where] / m[where]) for v, m in zip(left, maps, strict=True)
+            ]
+        shares *= n / (n - 1)
+    frequency, _, count = rings[0]
+    limit = np.broadcast_to(threshold(count, 0.5), (n, frequency.size))
+    correlation = np.stack([r[1] for r in rings])
+    return TwoHalves(
+        maps, shares, np.sqrt(np.maximum(common, 0)), frequency, correlation, limit
+    )
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the differences (2, y, x) of absorption and phase."""
+    modulus = [np.maximum(np.abs(v), 1e-6) for v in (a, b)]
+    absorption = -2 * np.log(modulus[0] / modulus[1])
+    return np.stack([absorption, np.angle(a * np.conj(b))]).astype(float)
+
+
+def _smooth(values: np.ndarray, inside: np.ndarray, width: float) -> np.ndarray:
+    """Return a mean over so many pixels, of those inside."""
+    from scipy import ndimage
+
+    weight = ndimage.gaussian_filter(inside.astype(float), width)
+    smooth = ndimage.gaussian_filter(np.where(inside, values, 0.0), width)
+    return np.asarray(smooth / np.maximum(weight, 1e-6))
+
+
+def _lit_part(inside: np.ndarray) -> tuple[slice, slice]:
+    """Return a rectangle that holds no dark pixel, cut where most of them are."""
+    edges = [0, inside.shape[0], 0, inside.shape[1]]
+    while True:
+        part = slice(*edges[:2]), slice(*edges[2:])
+        dark = ~inside[part]
+        if not dark.any() or min(dark.shape) < 9:
+            return part
+        lost = [line.mean() for line in (dark[0], dark[-1], dark[:, 0], dark[:, -1])]
+        # Where the rim is lit, and dark pixels lie further in, the rim goes too.
+        side = int(np.argmax(lost))
+        edges[side] += 1 if side % 2 == 0 else -1
+
+
+def transfer_of(correlation: np.ndarray) -> np.ndarray:
+    """Return how the mean of two halves correlates with the object: √(2 C / (1 + C)).
+
+    From their correlation C (Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)).
+    """
+    some = np.maximum(correlation, 0.0)
+    return np.sqrt(2 * some / (1 + some))
 
 
 def poisson_misfit(modelled: np.ndarray, counts: np.ndarray) -> np.ndarray:

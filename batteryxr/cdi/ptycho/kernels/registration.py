@@ -6,12 +6,13 @@ One energy is in memory at a time: the rest waits where `Images` keeps it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.cdi.ptycho.kernels.alignment import (
     Drift,
+    aligned,
     flattened,
     resampled,
     subpixel_shift,
@@ -135,6 +136,36 @@ def register(
             fields.write(k, flattened(placed(k), weight))
         mean = mean_of(fields)
     return Registered(fields, mean, moves, empty, grid)
+
+
+def register_on(objects: Objects, whole: Registered, fields: Images) -> Registered:
+    """Put other objects of the same energies on those that are registered.
+
+    Parameters
+    ----------
+    objects
+        Of a half scan, say.
+    whole
+        What they are put on.
+    fields
+        Receives them.
+    """
+    grid = whole.grid
+    inside = grid.inside.astype(float)
+    weight = (whole.vacuum & grid.inside).astype(float)
+    moves = whole.shifts.copy()
+    for k in range(len(objects)):
+        own, obj = objects.axes(k), objects.obj(k)
+
+        def placed(k: int = k, own: Any = own, obj: np.ndarray = obj) -> np.ndarray:
+            y, x = grid.y - moves[k, 0], grid.x - moves[k, 1]
+            return resampled(obj, own[0], own[1], y, x)
+
+        first = flattened(placed(), weight)
+        _, step = aligned(first, whole.fields.read(k), inside)
+        moves[k] += step * grid.pixel
+        fields.write(k, flattened(placed(), weight))
+    return Registered(fields, mean_of(fields), moves, whole.vacuum, grid)
 
 
 def _steps(

@@ -53,6 +53,10 @@ class Recorded(NamedTuple):
         Receive measured and expected counts of each frame.
     learn
         Whether they do.
+    apart : (6,) or None
+        Where the background is sought: receives sums over pixels that are kept apart
+        from the fit, every `APART`-th of a frame, as far as the background is brighter
+        than the pattern there: see `faint_scale`.
     """
 
     background: Any
@@ -61,6 +65,35 @@ class Recorded(NamedTuple):
     times: Any
     sums: np.ndarray
     learn: bool = True
+    apart: np.ndarray | None = None
+
+
+#: One of so many pixels of a frame is kept apart where a background is sought.
+APART = 31
+#: Fewer pixels than these say nothing of it.
+_FEW = 30
+
+
+def faint_scale(sums: np.ndarray) -> float | None:
+    """Return what the background is to be multiplied by; None where nothing tells.
+
+    A pattern that is fitted to noise is nowhere below 0, and takes from the background
+    what it adds. What it adds says nothing of pixels that it was not fitted to: their
+    counts are the background, and so much of the pattern as is real, a straight line
+    in it.
+
+    Parameters
+    ----------
+    sums : (6,)
+        Weighted products: background with itself, with the pattern, pattern with
+        itself, counts with background and with pattern; and the number of pixels.
+    """
+    bb, bp, pp, cb, cp, number = (float(v) for v in sums)
+    if number < _FEW or not bb > 0:
+        return None
+    free = bb * pp - bp * bp
+    real = (bb * cp - bp * cb) / free if free > 1e-9 * bb * pp else 1.0
+    return max((cb - min(max(real, 0.0), 1.0) * bp) / bb, 0.1)
 
 
 def replace_modulus(
@@ -148,11 +181,14 @@ def _recorded(
     counts = xp.astype(frame, xp.float32)
     seen = xp.astype(counts >= 0, xp.float32) * weight
     counts = xp.clip(counts, min=0.0) * (1.0 / share)
-    power = xp.sum(xp.abs(waves) ** 2, axis=0) / size + recorded.background
-    power = power + _TINY.item()
+    pattern = xp.sum(xp.abs(waves) ** 2, axis=0) / size
+    power = pattern + recorded.background + _TINY.item()
     modulus = xp.sqrt(power)
     difference = seen * (modulus - xp.sqrt(counts))
     change = difference / modulus
+    if recorded.learn and recorded.apart is not None:
+        parts = (share * seen, counts, pattern, recorded.background)
+        recorded.apart[:] += _kept_apart(*parts, number)
     if recorded.learn:
         recorded.ratio[...] += share * seen * counts / power
         recorded.times[...] += share * seen
@@ -164,8 +200,23 @@ def _recorded(
         curved = 2.0 * modulus * xp.sqrt(xp.clip(power, min=_DARK.item()))
         likelier = seen * (power - counts) / curved
         change = xp.where(difference > -_FAR.item(), likelier, change)
+    if recorded.apart is not None:
+        xp.reshape(change, (-1,))[number % APART :: APART] = 0.0
     waves *= ((1.0 - change) / size)[None, :, :]
     return share * xp.sum(difference**2)
+
+
+def _kept_apart(
+    share: Array, counts: Array, pattern: Array, background: Array, number: int
+) -> np.ndarray:
+    """Return the sums of `Recorded.apart` over a frame's pixels that are kept apart."""
+    xp, part = array_namespace(pattern), slice(number % APART, None, APART)
+    flat = [xp.reshape(a, (-1,))[part] for a in (share, counts, pattern, background)]
+    w, c, p, b = flat
+    faint = xp.astype((p < b) & (w > 0), xp.float32)
+    w = w * faint / (p + b + _TINY.item())
+    terms = (w * b * b, w * b * p, w * p * p, w * c * b, w * c * p, faint)
+    return np.array([float(xp.sum(term)) for term in terms])
 
 
 class Reach(NamedTuple):

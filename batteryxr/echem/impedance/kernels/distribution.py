@@ -11,8 +11,15 @@ _TRIALS = np.logspace(-8, 3, 34)
 _WITHIN = 24
 #: Beside the distribution: resistance, inductance, and 1/capacitance.
 EXTRA = 3
+#: What smoothing does, against a second smoothing; hats beside that it reaches.
+_FIRST, _NEAR = 4.0, 2
 #: Of a normal distribution, 95 % within.
 _SD = 1.959964
+
+
+#: Bits of ``drt_flag``, and points of a spectrum at least.
+NOT_CONVERGED, TOO_FEW = 1, 2
+_LEAST = 6
 
 
 class Basis(NamedTuple):
@@ -68,7 +75,7 @@ def distributions(
     tuple of numpy.ndarray
         gamma, its lower and upper bound (..., hats); resistance, inductance, inverse
         capacitance beside it (..., 3); fitted impedance (..., frequencies);
-        regularisation and relative residual (...).
+        regularisation, relative residual and flag (...).
     """
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
@@ -76,8 +83,8 @@ def distributions(
     if not rows:
         n, none = grid.log_tau.size, np.empty(measured.shape)
         over, one = np.empty((*lead, n)), np.empty(lead)
-        beside = np.empty((*lead, EXTRA))
-        return over, over, over, beside, none.astype(complex), one, one
+        beside, flag = np.empty((*lead, EXTRA)), np.empty(lead, np.int8)
+        return over, over, over, beside, none.astype(complex), one, one, flag
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
 
@@ -87,9 +94,10 @@ def _one(
 ) -> tuple[np.ndarray | float, ...]:
     n = grid.log_tau.size
     there = np.isfinite(z)
-    if there.sum() < 6:
-        lost, none = np.full(n, np.nan), np.full(z.size, np.nan + 0j)
-        return lost, lost, lost, np.full(EXTRA, np.nan), none, np.nan, np.nan
+    lost, none = np.full(n, np.nan), np.full(z.size, np.nan + 0j)
+    nothing = lost, lost, lost, np.full(EXTRA, np.nan), none, np.nan, np.nan
+    if there.sum() < _LEAST:
+        return *nothing, TOO_FEW
     w = 1.0 / np.abs(z[there])
     a = grid.impedance[there] * w[:, None]
     a = np.concatenate([a.real, a.imag])
@@ -98,6 +106,8 @@ def _one(
     scale = np.abs(z[there]).max()
     strength, loose = _strength(a, b, grid, search, scale)
     x = _positive(a, b, grid.rough, strength)
+    if np.isnan(x).any():
+        return *nothing, NOT_CONVERGED
     left = b - a @ x
     free = max(b.size - _effective(a, grid.rough, strength), 1.0)
     variance = float(left @ left) / free
@@ -105,12 +115,29 @@ def _one(
     curvature = a.T @ a + min(strength, loose) * grid.rough.T @ grid.rough
     spread = np.linalg.pinv(curvature, hermitian=True)
     sd = _SD * np.sqrt(np.maximum(np.diag(spread)[EXTRA:] * variance, 0.0))
+    sd = sd + _smoothed_away(a, grid.rough, strength, x)
     gamma = x[EXTRA:]
     beside = np.array([x[0], x[1] / omega.max(), x[2] * omega.min()])
     fitted = np.where(there, grid.impedance @ x, np.nan)
     rms = float(np.sqrt(left @ left / there.sum()))
     low, high = np.maximum(gamma - sd, 0.0), gamma + sd
-    return gamma, low, high, beside, fitted, strength * scale**2, rms
+    return gamma, low, high, beside, fitted, strength * scale**2, rms, 0
+
+
+def _smoothed_away(
+    a: np.ndarray, rough: np.ndarray, strength: float, x: np.ndarray
+) -> np.ndarray:
+    """Return how much smoothing takes from tops and adds beside them, at most.
+
+    What a second smoothing does to the estimate is less than what the first did.
+    """
+    gram = a.T @ a
+    curvature = gram + strength * rough.T @ rough
+    again = np.linalg.pinv(curvature, hermitian=True) @ (gram @ x)
+    off = np.pad(np.abs(again - x)[EXTRA:], _NEAR, mode="edge")
+    near = np.lib.stride_tricks.sliding_window_view(off, 2 * _NEAR + 1)
+    widest: np.ndarray = _FIRST * near.max(axis=-1)
+    return widest
 
 
 def _positive(
@@ -122,7 +149,10 @@ def _positive(
     size = np.sqrt((whole**2).sum(axis=0))
     size = np.where(size > 0, size, 1.0)
     right = np.concatenate([b, np.zeros(len(rough))])
-    x, _ = nnls(whole / size, right, maxiter=50 * a.shape[1])
+    try:
+        x, _ = nnls(whole / size, right, maxiter=50 * a.shape[1])
+    except RuntimeError:  # this one spectrum is not found; the others are
+        return np.full(a.shape[1], np.nan)
     return np.asarray(x / size)
 
 

@@ -21,6 +21,8 @@ NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW = 1, 2, 4, 8
 _STARTS, _FIRST_STEPS = 8, 12
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
+#: Steps of the fit of a chain of spectra.
+_CHAIN_STEPS = 60
 _WIDE = 27.6  # of the logarithm: 12 decades about the start
 
 
@@ -113,9 +115,11 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
         some = np.flatnonzero(enough)
         part = problem._replace(measured=clean[some], weights=weights[some])
         spread = np.zeros((*theta.shape, theta.shape[1]))
-        theta[some], spread[some] = _neighbours(
-            part, space, theta[some], variance[some], task
+        link = _links(space, task.smoothing, np.diff(some))
+        theta[some], spread[some], settled = _neighbours(
+            part, space, theta[some], variance[some], link
         )
+        converged[some] = settled
     else:
         _, _, curvature = levenberg.normal(problem, space, theta)
         spread = levenberg.covariance(curvature, variance)
@@ -185,27 +189,36 @@ def _delay(part: Node, values: np.ndarray) -> np.ndarray:
     return (resistance * storage) ** (1.0 / exponent)
 
 
+def _links(space: Space, smoothing: float, apart: np.ndarray) -> np.ndarray:
+    """Return how firmly each spectrum is bound to the next (links, parameters).
+
+    Over a spectrum that was left out a parameter has two steps to change in.
+    """
+    free = np.where(space.free, 1.0 / smoothing**2, 0.0)
+    return free / apart[:, None]
+
+
 def _neighbours(
     problem: CircuitProblem,
     space: Space,
     theta: np.ndarray,
     variance: np.ndarray,
-    task: Task,
-) -> tuple[np.ndarray, np.ndarray]:
+    link: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Fit all spectra together: each parameter changes little from one to the next.
 
     Gauss-Newton steps on a chain; each spectrum is bound to its neighbours alone.
+    Returns parameters, their covariances, and whether the search came to an end.
     """
-    n, size = theta.shape
-    link = np.where(space.free, 1.0 / task.smoothing**2, 0.0)
-    degree = np.full(n, 2.0)
-    degree[[0, -1]] -= 1.0
-    if n == 1:
-        degree[:] = 0.0
+    size = theta.shape[1]
+    bound = np.zeros_like(theta)
+    bound[1:] += link
+    bound[:-1] += link
     # Rounding is what an exact fit leaves.
     typical = max(float(np.median(variance)), 1e-40)
-    damping, best, new = 1e-6, np.inf, theta
-    for _ in range(60):
+    damping, best, new, settled = 1e-6, np.inf, theta, False
+    diagonal = np.eye(size)
+    for _ in range(_CHAIN_STEPS):
         value, gradient, curvature = levenberg.normal(problem, space, new)
         steps = np.diff(new, axis=0)
         total = value.sum() / typical + float((link * steps**2).sum())
@@ -216,42 +229,42 @@ def _neighbours(
             pull[1:] += link * steps
             pull[:-1] -= link * steps
             slope = gradient / typical + pull
-            blocks = curvature / typical
-            blocks += degree[:, None, None] * np.diag(link)
+            blocks = curvature / typical + bound[:, :, None] * diagonal
             blocks += np.diag((~space.free).astype(float))
-            if gain < 1e-9:
+            if settled := gain < 1e-9:
                 break
         else:
             damping *= 10.0
-        eye = damping * np.einsum("bpp->bp", blocks)[:, :, None] * np.eye(size)
+        eye = damping * np.einsum("bpp->bp", blocks)[:, :, None] * diagonal
         step = _chain(blocks + eye, link, -slope)
         new = np.clip(theta + np.clip(step, -1, 1), space.low, space.high)
-    return theta, _marginal(blocks, link)
+    return theta, _marginal(blocks, link), settled
 
 
 def _chain(blocks: np.ndarray, link: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solve for a chain: blocks on the diagonal, ``-link`` beside them."""
     n, size = right.shape
-    beside = -np.diag(link)
     s, r = blocks.copy(), right.copy()
     for k in range(1, n):
+        beside = -np.diag(link[k - 1])
         factor = beside @ np.linalg.inv(s[k - 1])
         s[k] -= factor @ beside
         r[k] -= factor @ r[k - 1]
     x = np.zeros_like(right)
     for k in range(n - 1, -1, -1):
-        after = beside @ x[k + 1] if k + 1 < n else np.zeros(size)
+        after = -link[k] * x[k + 1] if k + 1 < n else np.zeros(size)
         x[k] = np.linalg.solve(s[k], r[k] - after)
     return x
 
 
 def _marginal(blocks: np.ndarray, link: np.ndarray) -> np.ndarray:
     """Return the covariance of each link of a chain, the others left free."""
-    beside = np.diag(link)
     down, up = blocks.copy(), blocks.copy()
     for k in range(1, len(blocks)):
+        beside = np.diag(link[k - 1])
         down[k] -= beside @ np.linalg.inv(down[k - 1]) @ beside
     for k in range(len(blocks) - 2, -1, -1):
+        beside = np.diag(link[k])
         up[k] -= beside @ np.linalg.inv(up[k + 1]) @ beside
     return np.linalg.pinv(down + up - blocks, hermitian=True)
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _FIRST, _LEAST, _LARGEST = 1e-2, 1e-12, 1e12
 #: Relative change of the misfit below which a spectrum is done.
 _DONE = 1e-8
+#: Cosine between what is left and the effect of a parameter that is a level place.
+_LEVEL = 1e-3
+#: Share of all squares that is rounding.
+_EXACT = 1e-24
 #: Largest step in the logarithm of a parameter.
 _STEP = 2.0
 
@@ -89,6 +93,7 @@ def search(
     converged = np.zeros(len(theta), bool)
     quiet = np.zeros(len(theta), np.int64)
     eye = np.eye(theta.shape[1])
+    whole = (np.abs(problem.measured * problem.weights) ** 2).sum(axis=1)
     for _ in range(max_iter):
         if not active.size:
             break
@@ -112,10 +117,30 @@ def search(
         )
         # At a minimum steps gain nothing, or nothing but rounding.
         quiet[active] = np.where(np.abs(gain) < _DONE, quiet[active] + 1, 0)
-        done = (quiet[active] >= 2) | (damping[active] >= _LARGEST)
-        converged[active[done]] = True
-        active = active[~done]
+        stuck = damping[active] >= _LARGEST
+        level = _slopes(theta[active], best[active], gradient, size, space) < _LEVEL
+        level |= best[active] <= _EXACT * whole[active]
+        converged[active] = (quiet[active] >= 2) | (stuck & level)
+        active = active[~(converged[active] | stuck)]
     return theta, best, converged
+
+
+def _slopes(
+    theta: np.ndarray,
+    best: np.ndarray,
+    gradient: np.ndarray,
+    size: np.ndarray,
+    space: Space,
+) -> np.ndarray:
+    """Return the largest cosine between what is left and a parameter's effect.
+
+    A parameter at a bound counts only if it is drawn inward.
+    """
+    inward = ((theta > space.low) | (gradient < 0)) & (
+        (theta < space.high) | (gradient > 0)
+    )
+    cosine = np.abs(gradient) / np.sqrt(np.maximum(size * best[:, None], 1e-300))
+    return np.where(inward & space.free, cosine, 0.0).max(axis=1)
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 #: Further apart (in ln tau) peaks of neighbouring spectra are not one.
 _APART = 1.5
+#: Steps of the fit of shapes; points beside a top that must be alike, to a share of it.
+_STEPS, _HALF, _ALIKE = 60, 6, 0.2
 
 
 class RelaxationPeak(NamedTuple):
@@ -41,28 +42,70 @@ def peaks_of(
     padded = np.concatenate([[0.0], gamma, [0.0]])
     tops, _ = find_peaks(padded, prominence=least * gamma.max())
     tops = tops - 1
+    if not tops.size:
+        return []
     step = log_tau[1] - log_tau[0]
-    edges = [0]
-    for a, b in itertools.pairwise(tops):
-        edges.append(int(a + np.argmin(gamma[a : b + 1])))
-    edges.append(gamma.size - 1)
+    places, shapes = _shapes(gamma, log_tau, tops)
+    shares = shapes / np.maximum(shapes.sum(axis=0), 1e-300)
     found = []
-    for k, top in enumerate(tops):
-        part = slice(edges[k], edges[k + 1] + 1)
-        weight = gamma[part].copy()
-        # A valley belongs half to each side.
-        if k:
-            weight[0] *= 0.5
-        if k < len(tops) - 1:
-            weight[-1] *= 0.5
+    for k, top in enumerate(tops.tolist()):
+        weight = shares[k] * gamma
         area = float(weight.sum() * step)
-        centre = float((weight * log_tau[part]).sum() / weight.sum())
-        place = float(log_tau[top])
-        if 0 < top < gamma.size - 1 and gamma[top - 1 : top + 2].min() > 0:
-            below, at, above = np.log(gamma[top - 1 : top + 2])
-            place += step * 0.5 * (below - above) / (below - 2 * at + above)
+        centre = float((weight * log_tau).sum() / weight.sum())
+        near = gamma > 0.5 * gamma[top]
+        near &= np.abs(np.arange(gamma.size) - top) <= _HALF
+        off = np.abs(shapes.sum(axis=0) - gamma)[near].max()
+        alike = off < _ALIKE * gamma[top]
+        place = float(places[k]) if alike else _top(gamma, log_tau, top)
         found.append(RelaxationPeak(place, centre, area, float(gamma[top])))
     return found
+
+
+def _shapes(
+    gamma: np.ndarray, log_tau: np.ndarray, tops: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return places and shapes (peaks, times) of the peaks that make a distribution.
+
+    Each is that of a depressed arc, as wide and as round as it may be: what lies under
+    the tail of another one is shared as the shapes say.
+    """
+    from scipy.optimize import least_squares
+
+    step = log_tau[1] - log_tau[0]
+    start = np.column_stack(
+        [
+            np.log(gamma[tops]),
+            log_tau[tops],
+            np.full(tops.size, 0.9),
+            np.full(tops.size, 0.8),
+        ]
+    )
+    low, high = np.full(start.shape, -np.inf), np.full(start.shape, np.inf)
+    low[:, 1], high[:, 1] = start[:, 1] - 3 * step, start[:, 1] + 3 * step
+    low[:, 2:], high[:, 2:] = (0.15, -0.5), (3.0, 0.9999)
+
+    def peaks(p: np.ndarray) -> np.ndarray:
+        height, place, rate, round_ = np.asarray(p).reshape(-1, 4).T[:, :, None]
+        across = np.clip(rate * (log_tau - place), -60, 60)
+        found: np.ndarray = np.exp(height) * (1 - round_) / (np.cosh(across) - round_)
+        return found
+
+    fit = least_squares(
+        lambda p: peaks(p).sum(axis=0) - gamma,
+        start.ravel(),
+        bounds=(low.ravel(), high.ravel()),
+        max_nfev=_STEPS,
+    )
+    return fit.x[1::4], peaks(fit.x)
+
+
+def _top(gamma: np.ndarray, log_tau: np.ndarray, top: int) -> float:
+    """Return the top of a peak, by a parabola through three logarithms."""
+    place, step = float(log_tau[top]), log_tau[1] - log_tau[0]
+    if 0 < top < gamma.size - 1 and gamma[top - 1 : top + 2].min() > 0:
+        below, at, above = np.log(gamma[top - 1 : top + 2])
+        place += step * 0.5 * (below - above) / (below - 2 * at + above)
+    return place
 
 
 def followed(series: list[list[RelaxationPeak]]) -> np.ndarray:

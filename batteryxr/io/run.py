@@ -1,0 +1,83 @@
+"""A run with all that one program measured: its cycling, and impedance beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from batteryxr.core.errors import NothingFoundError
+from batteryxr.core.provenance import recorded
+from batteryxr.io.cycler.reader import find, read_cycler
+from batteryxr.io.impedance.reader import read_impedance
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+
+@recorded
+def read_run(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    timezone: str | None = None,
+    dayfirst: bool | None = None,
+    repair: str | Sequence[str] = (),
+) -> xr.DataTree:
+    """Read all that a run of cycling and impedance measured, each in its group.
+
+    Reads twice: what is cycling with `read_cycler`, what is impedance with
+    `read_impedance`. The record is the one that `read_cycler` gives.
+
+    Parameters
+    ----------
+    path
+        A path, a list of paths, a folder, or a pattern, as in `read_cycler`.
+    timezone
+        Zone of the instrument's clock, as in `read_cycler`.
+    dayfirst
+        Whether dates are written day first. None: as the maker writes them.
+    repair
+        Flags of the record to mend, as in `read_cycler`.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``echem``, the record, and ``impedance``, the spectra, each where the files
+        have any.
+
+    Raises
+    ------
+    ArgumentError
+        If a file is not there, is of no known format, or an argument is wrong.
+    FileFormatError
+        If a file is damaged, or none has cycling or impedance.
+
+    See Also
+    --------
+    read_cycler, read_impedance : one of them, with columns by name.
+
+    Examples
+    --------
+    ::
+
+        run = batteryxr.read_run("run/*.mpr", timezone="Europe/Paris")
+        record, spectra = run["echem"].to_dataset(), run["impedance"].to_dataset()
+        spectra = record.echem.join(spectra, formula="LiNiO2", mass=7.0)
+    """
+    paths = find(path)
+    said: dict[str, Any] = {"timezone": timezone, "dayfirst": dayfirst}
+    readers: dict[str, Callable[[], xr.Dataset]] = {
+        "echem": lambda: read_cycler(paths, repair=repair, **said),
+        "impedance": lambda: read_impedance(paths, **said),
+    }
+    groups: dict[str, xr.Dataset] = {}
+    silent: NothingFoundError | None = None
+    for name, read in readers.items():
+        try:
+            groups[name] = read()
+        except NothingFoundError as error:
+            silent = error
+    if not groups and silent is not None:
+        raise NothingFoundError(paths[0], "no cycling in it, and no impedance.")
+    return xr.DataTree.from_dict(groups)

@@ -1,0 +1,75 @@
+"""Distributions of relaxation times against known ones, at several levels of noise.
+
+    python benchmarks/truth/relaxation_times.py [--spectra 20] [--noise 0.001 0.005]
+
+Spectra of one to three depressed arcs, whose distributions are known in closed form,
+71 frequencies. Tells the root mean square of relative errors of positions and areas,
+and the share of the truth that lies in the credible band: all over, and at the tops
+(above half of the largest).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.echem import drt, drt_peaks
+
+F = np.logspace(-2, 5, 71)
+CELLS = {
+    "one arc": [(10.0, 1e-2, 0.85)],
+    "two arcs": [(10.0, 1e-3, 0.9), (5.0, 0.3, 0.9)],
+    "two arcs that overlap": [(10.0, 1e-3, 0.9), (8.0, 0.03, 0.9)],
+    "three arcs": [(4.0, 1e-4, 0.85), (10.0, 1e-2, 0.9), (6.0, 1.0, 0.8)],
+}
+
+
+def spectra(parts: list[tuple[float, float, float]], noise: float, n: int):
+    s = 2j * np.pi * F
+    z = 2.0 + sum(r / (1 + (s * tau) ** alpha) for r, tau, alpha in parts)
+    scatter = np.random.default_rng(1).standard_normal((2, n, F.size))
+    z = z * (1 + noise * (scatter[0] + 1j * scatter[1]))
+    coords = {"frequency": ("frequency", F, {"units": "Hz"})}
+    return xr.DataArray(z, coords, ("spectrum", "frequency"), attrs={"units": "ohm"})
+
+
+def distribution(tau: np.ndarray, r: float, tau0: float, alpha: float) -> np.ndarray:
+    round_ = (1 - alpha) * np.pi
+    across = np.cosh(alpha * np.log(tau / tau0)) - np.cos(round_)
+    return r / (2 * np.pi) * np.sin(round_) / across
+
+
+def rms(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spectra", type=int, default=20)
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.001, 0.005])
+    asked = parser.parse_args()
+    for noise in asked.noise:
+        for name, parts in CELLS.items():
+            found = drt(spectra(parts, noise, asked.spectra))
+            peaks = drt_peaks(found)
+            true = sum(distribution(found["tau"].values, *part) for part in parts)
+            low, high = found["gamma_low"].values, found["gamma_high"].values
+            inside = (low <= true) & (true <= high)
+            places, areas = [], []
+            for r, tau, _ in parts:
+                away = np.abs(np.log(peaks["position"].values / tau))
+                nearest = np.nanargmin(away, axis=1)
+                rows = np.arange(asked.spectra)
+                places += (peaks["position"].values[rows, nearest] / tau - 1).tolist()
+                areas += (peaks["area"].values[rows, nearest] / r - 1).tolist()
+            top = inside[:, true > 0.5 * true.max()]
+            print(
+                f"{noise:6.3f} {name:22} positions {rms(places):.4f} areas "
+                f"{rms(areas):.4f} band {inside.mean():.3f} at tops {top.mean():.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Text of diffractometers and spectrometers, with what their headers say."""
+
+import numpy as np
+import pytest
+
+import batteryxr
+from batteryxr.core.errors import ArgumentError
+
+ANGLE = 10 + 0.02 * np.arange(60)
+COUNTS = np.arange(60) + 100.0
+PAIRS = "".join(f"{a:.4f},{b:.0f}\n" for a, b in zip(ANGLE, COUNTS, strict=True))
+BODY = "".join(f"{b:.0f}\n" for b in COUNTS)
+
+
+def panalytical(axis="Gonio"):
+    return (
+        "[Measurement conditions]\nSample identification,LTMOF\nComment,\n"
+        "Anode material,Cu\nK-Alpha1 wavelength,1.5405980\n"
+        "K-Alpha2 wavelength,1.5444260\nRatio K-Alpha2/K-Alpha1,0.5\n"
+        f"File date and time,02-5-2023 10:11:12\nScan axis,{axis}\n"
+        "Scan range,10.0,11.2\nScan step size,0.02\n\n[Scan points]\n"
+        "Angle,Intensity\n" + PAIRS
+    )
+
+
+def ras(axis="TwoThetaTheta"):
+    return (
+        "*RAS_DATA_START\n*RAS_HEADER_START\n*HW_XG_WAVE_LENGTH_ALPHA1 "
+        '"1.540598"\n*HW_XG_WAVE_LENGTH_UNIT "Angstrom"\n'
+        f'*MEAS_SCAN_AXIS_X "{axis}"\n*RAS_HEADER_END\n*RAS_INT_START\n'
+        + PAIRS.replace(",", " ")
+        + "*RAS_INT_END\n*RAS_DATA_END\n"
+    )
+
+
+def asc(axis="2theta/theta"):
+    return (
+        "*TYPE = Raw\n*GROUP_COUNT = 1\n*BEGIN\n*WAVE_LENGTH1 = 1.540598\n"
+        f"*SCAN_AXIS = {axis}\n*START = 10.0\n*STOP = 11.18\n*STEP = 0.02\n"
+        f"*COUNT = 60\n{BODY}*END\n*EOF\n"
+    )
+
+
+def uxd(drive="COUPLED", ranges=1):
+    one = (
+        "; Data for range {n}\n_DRIVE='{drive}'\n_STEPTIME=0.5\n_STEPSIZE=0.02\n"
+        "_START=10.0\n_2THETA=10.0\n_COUNTS\n{body}"
+    )
+    parts = [one.format(n=k, drive=drive, body=BODY) for k in range(1, ranges + 1)]
+    return "; a file\n_FILEVERSION=2\n_WL1=1.540598\n" + "".join(parts)
+
+
+WRITERS = {"a.csv": panalytical, "a.ras": ras, "a.asc": asc, "a.uxd": uxd}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_patterns_know_their_wavelength(tmp_path, name):
+    (tmp_path / name).write_text(WRITERS[name]())
+    scans = batteryxr.read_series(tmp_path / name)
+    np.testing.assert_allclose(scans.two_theta, ANGLE)
+    np.testing.assert_array_equal(scans[0], COUNTS)
+    assert float(scans.xanes.convert_axis(axis="q").wavelength) == 1.540598
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_rocking_curve_is_no_pattern(tmp_path, name):
+    (tmp_path / name).write_text(WRITERS[name]("Omega"))
+    with pytest.raises(ArgumentError, match="runs over 'Omega'"):
+        batteryxr.read_series(tmp_path / name)
+    assert "two_theta" in batteryxr.read_series(tmp_path / name, axis="two_theta").dims
+
+
+def test_ranges_of_a_file_keep_what_stands_above_them(tmp_path):
+    (tmp_path / "a.uxd").write_text(uxd(ranges=3))
+    scans = batteryxr.read_series(tmp_path / "a.uxd")
+    assert scans.shape == (3, 60)
+    assert float(scans.xanes.convert_axis(axis="q").wavelength) == 1.540598
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"), [("%T", "transmittance"), ("A", "absorbance")]
+)
+def test_perkin_elmer_text(tmp_path, unit, name):
+    shift = 4000.0 - 60 * np.arange(60)
+    body = "".join(f"{x:.6f}\t{50 + k:.6f}\n" for k, x in enumerate(shift))
+    text = (
+        "PE IR       SUBTECH     SPECTRUM    ASCII       PEDS        4.00\n-1\n"
+        "film.sp\n2023/05/02\n10:11:12.00\n2023/05/02\n10:12:00.00\nuser\n#HDR\n11\n"
+        f"#GR\ncm-1\n{unit}\n1.000000\n0.000000\n4000.000000\n#DATA\n{body}"
+    )
+    (tmp_path / "film.asc").write_text(text)
+    scans = batteryxr.read_series(tmp_path / "film.asc", timezone="UTC")
+    assert scans.name == name
+    np.testing.assert_allclose(scans["shift"], shift[::-1])
+    assert scans.time.values[0] == np.datetime64("2023-05-02T10:11:12")
+    if unit == "%T":
+        share = scans.xanes.rescale(method="absorbance").absorbance
+        np.testing.assert_allclose(share[0, -1], -np.log10(0.5))

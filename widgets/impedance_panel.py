@@ -1,0 +1,154 @@
+"""The panel of impedance: a click on the voltage curve shows what was taken there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import numpy as np
+import traitlets
+
+from batteryxr.widgets.drawing import curve, lines_plot
+from batteryxr.widgets.impedance_model import METHODS, ImpedanceModel
+from batteryxr.widgets.view import Figure, Panel, on_front_end
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from batteryxr.widgets.impedance_model import LookedAt
+
+_CURVE_POINTS = 4000
+
+
+class ImpedancePanel(Panel):
+    """Look at spectra one by one, where they stand on the voltage curve.
+
+    Click a spectrum: its points, the fit of a circuit and its distribution of
+    relaxation times follow.
+
+    Parameters
+    ----------
+    data
+        Impedance on (``spectrum``, ``frequency``); joined with a record it stands on
+        the voltage curve.
+    record
+        Cycler data, to draw the whole voltage curve.
+    name
+        What the code calls the data. None: their variable in the notebook.
+    **choice
+        Further choices, as ``panel.choice`` gives them: ``spectrum`` (from 0),
+        ``circuit`` and ``method``, as `fit_circuit` and `drt` take them.
+
+    Raises
+    ------
+    DimensionError, VariableError
+        If there are no spectra.
+    """
+
+    model: ImpedanceModel
+    spectrum = traitlets.Int(None, allow_none=True)
+    circuit = traitlets.Unicode("")
+    method = traitlets.Unicode("l_curve")
+
+    def __init__(
+        self,
+        data: xr.Dataset,
+        *,
+        record: xr.Dataset | None = None,
+        name: str | None = None,
+        **choice: Any,
+    ) -> None:
+        model = ImpedanceModel(data, name=name)
+        if choice:
+            model.choose(**choice)
+        self.model = model
+        self._curve = _whole_curve(record, data)
+        self.figure = Figure()
+        self.figure.on_msg(on_front_end(self._of_figure))
+        super().__init__(
+            model,
+            title="Impedance <small>click a spectrum</small>",
+            controls=self._controls(),
+            body=self.figure,
+        )
+        model.observe(lambda _: self._draw(), ["answer", "spectrum"])
+        self._draw()
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        wide = {"description_width": "initial"}
+        circuit = ipywidgets.Text(
+            description="circuit", placeholder="R0-p(R1,CPE1)-W1", style=wide,
+            continuous_update=False,
+        )  # fmt: skip
+        method = ipywidgets.Dropdown(
+            options=METHODS, description="relaxation times by", style=wide
+        )
+        for trait, widget in (("circuit", circuit), ("method", method)):
+            traitlets.link((self.model, trait), (widget, "value"))
+        return [circuit, method]
+
+    def _of_figure(self, content: dict[str, Any]) -> None:
+        if content["kind"] == "pick" and content["plot"] == "voltage":
+            self.model.spectrum = int(self._order[content["index"]])
+
+    def _draw(self) -> None:
+        answer = self.model.answer
+        plots = [self._voltage_plot()]
+        if answer is not None:
+            plots += [_nyquist(answer), _times(answer)]
+        self.figure.figure = {"columns": 2, "plots": plots}
+
+    def _voltage_plot(self) -> dict[str, Any]:
+        x, y, across, up = self.model.places()
+        self._order = np.argsort(x, kind="stable")
+        series = [
+            curve(x[self._order], y[self._order], name="spectra", line=False,
+                  points=True, pick=True)
+        ]  # fmt: skip
+        if self._curve is not None:
+            series.append(curve(*self._curve, colour="faint", width=1.2, quiet=True))
+        if (k := self.model.spectrum) is not None:
+            series.append(
+                curve(x[[k]], y[[k]], colour=1, line=False, points=True, hollow=True,
+                      size=7, quiet=True)
+            )  # fmt: skip
+        return lines_plot(
+            "voltage", "Spectra", across, up, series, wide=True, height=230, pick=True
+        )
+
+
+def _whole_curve(
+    record: xr.Dataset | None, data: xr.Dataset
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return hours since the first spectrum, and the voltage of the cycler."""
+    if record is None or "time" not in data.coords or "voltage" not in data.coords:
+        return None
+    step = max(1, record.sizes["record"] // _CURVE_POINTS)
+    thin = record[["voltage", "time"]].isel(record=slice(None, None, step)).compute()
+    begin = np.nanmin(data["time"].values)
+    hours = (thin["time"].values - begin) / np.timedelta64(3600, "s")
+    return hours, thin["voltage"].values
+
+
+def _nyquist(answer: LookedAt) -> dict[str, Any]:
+    z = answer.spectrum["impedance"].transpose("spectrum", "frequency").values[0]
+    series = [curve(z.real, -z.imag, name="measured", line=False, points=True)]
+    lines = [("relaxation times", answer.drt)]
+    if answer.fit is not None:
+        lines.append(("circuit", answer.fit))
+    for k, (name, found) in enumerate(lines, 1):
+        fitted = found["fitted"].transpose("spectrum", "frequency").values[0]
+        there = np.isfinite(fitted)
+        line = fitted[there]
+        series.append(curve(line.real, -line.imag, name=name, colour=k))
+    return lines_plot(
+        "nyquist", "Spectrum", "Re Z (ohm)", "−Im Z (ohm)", series, legend=True
+    )
+
+
+def _times(answer: LookedAt) -> dict[str, Any]:
+    found = answer.drt.isel(spectrum=0)
+    gamma = found["gamma"].values
+    spread = 0.5 * (found["gamma_high"].values - found["gamma_low"].values)
+    series = [curve(np.log10(found["tau"].values), gamma, colour=1, spread=spread)]
+    return lines_plot("times", "Relaxation times", "log₁₀ τ (s)", "γ (ohm)", series)
