@@ -31,7 +31,7 @@ _DAY = 1 / 86_400_000
 
 
 @dataclass(frozen=True)
-class Panel:
+class Axes:
     """One pair of axes, as Bokeh holds it."""
 
     figure: Any
@@ -59,10 +59,10 @@ class Panel:
         _axes(ax, figure, brush)
 
 
-def panels_of(model: Any) -> list[list[Panel]]:
+def panels_of(model: Any) -> list[list[Axes]]:
     """Return the panels of a Bokeh model, row by row."""
     if hasattr(model, "renderers") and hasattr(model, "x_range"):
-        return [[Panel(model)]]
+        return [[Axes(model)]]
     children = list(getattr(model, "children", ()))
     if children and isinstance(children[0], tuple | list):
         rows: dict[int, list[tuple[int, Any]]] = {}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.export.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.export.drawing import Panel, panels_of
+from batteryxr.export.drawing import Axes, panels_of
+from batteryxr.export.files import whole_file
 
 if TYPE_CHECKING:
     import os
@@ -44,7 +44,7 @@ _INK = "#333333"
 
 @checked
 def save_figure(
-    plot: Any,
+    result: Any,
     path: str | os.PathLike[str],
     *,
     width: str | float | None = None,
@@ -56,7 +56,7 @@ def save_figure(
 
     Parameters
     ----------
-    plot
+    result
         What a ``plot`` method of batteryxr returned, or a list of such plots, which
         become one figure with the letters a, b, c.
     path
@@ -76,7 +76,7 @@ def save_figure(
     Raises
     ------
     ArgumentError
-        If the file's ending or the width is not known, or `plot` is no plot.
+        If the file's ending or the width is not known, or `result` is no plot.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
     MissingDependencyError
@@ -90,14 +90,14 @@ def save_figure(
     'profile.pdf'
     """
     require("matplotlib", extra="figures", purpose="saving figures")
+    several = isinstance(result, Sequence) and not isinstance(result, str)
+    parts = [panels_of(_rendered(part)) for part in (result if several else [result])]
     path = Path(path)
     if path.suffix.lower() not in _ENDINGS:
         raise ArgumentError(
             "path", str(path), f"a name that ends in {', '.join(_ENDINGS)}"
         )
     inches = _width(width)
-    several = isinstance(plot, Sequence) and not isinstance(plot, str)
-    parts = [panels_of(_rendered(part)) for part in (plot if several else [plot])]
     from matplotlib import rc_context
 
     with whole_file(path, overwrite=overwrite) as new, rc_context(_style(inches)):
@@ -148,11 +148,11 @@ def _rendered(plot: Any) -> Any:
         return hv.render(plot, backend="bokeh")
     except Exception as error:
         raise ArgumentError(
-            "plot", plot, "what a plot method of batteryxr returned"
+            "result", plot, "what a plot method of batteryxr returned"
         ) from error
 
 
-def _draw(parts: list[list[list[Panel]]], inches: float | None, letters: bool) -> Any:
+def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) -> Any:
     """Return a Matplotlib figure of rows of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -13,9 +13,9 @@ import xarray as xr
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.export.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.version import __version__
+from batteryxr.export.files import whole_file
 from batteryxr.export.tables import call_of
 
 if TYPE_CHECKING:

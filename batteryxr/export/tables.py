@@ -23,7 +23,7 @@ LARGEST = 20_000_000
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Column(NamedTuple):
+class SheetColumn(NamedTuple):
     """One column: its heading, its units, and its values along the rows."""
 
     name: str
@@ -36,7 +36,7 @@ class Column(NamedTuple):
         return f"{self.name} ({self.units})" if self.units else self.name
 
 
-class Table(NamedTuple):
+class SheetTable(NamedTuple):
     """Columns of equal length, and what is known of the columns' own labels.
 
     Parameters
@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
     name: str
     rows: str
-    columns: list[Column]
+    columns: list[SheetColumn]
     labels: list[str]
 
     def blocks(self) -> Iterator[list[list[object]]]:
@@ -66,7 +66,7 @@ class Table(NamedTuple):
             yield [list(row) for row in zip(*map(plain_values, block), strict=True)]
 
 
-def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[Table]:
+def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[SheetTable]:
     """Return the tables that some data make: one for each set of dimensions.
 
     Raises
@@ -177,10 +177,10 @@ def _ordered(array: xr.DataArray) -> tuple[str, ...]:
     return tuple(reversed(dims)) if len(dims) == 2 else tuple(dims)
 
 
-def _table(whole: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> Table:
+def _table(whole: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> SheetTable:
     if not dims:
         columns = [c for n in names for c in _columns(n, whole[n])]
-        return Table("values", "", columns, [])
+        return SheetTable("values", "", columns, [])
     rows = dims[0]
     columns = []
     for coord in _along(whole, rows):
@@ -188,7 +188,7 @@ def _table(whole: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> Table:
     if len(dims) == 1:
         for name in names:
             columns += _columns(name, whole[name])
-        return Table(rows, rows, columns, [])
+        return SheetTable(rows, rows, columns, [])
     across = dims[1]
     for name in names:
         for k in range(whole.sizes[across]):
@@ -200,7 +200,7 @@ def _table(whole: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> Table:
         for c in _columns(coord, whole[coord])
         for v in [c.values.values]
     ]
-    return Table(f"{across} x {rows}", rows, columns, labels)
+    return SheetTable(f"{across} x {rows}", rows, columns, labels)
 
 
 def _along(whole: xr.Dataset, dim: str) -> list[str]:
@@ -218,21 +218,21 @@ def _label(whole: xr.Dataset, dim: str, k: int) -> str:
     return str(plain_values(np.atleast_1d(whole[dim].values[k]))[0])
 
 
-def _columns(name: str, array: xr.DataArray) -> list[Column]:
+def _columns(name: str, array: xr.DataArray) -> list[SheetColumn]:
     units = str(array.attrs.get("units", ""))
     units = "" if units == "1" else units
     kind = array.dtype.kind
     if kind == "c":
         real, imaginary = array.real, array.imag
         return [
-            Column(f"{name}, real", units, real),
-            Column(f"{name}, imaginary", units, imaginary),
+            SheetColumn(f"{name}, real", units, real),
+            SheetColumn(f"{name}, imaginary", units, imaginary),
         ]
     if kind == "M":
-        return [Column(name, "UTC", array)]
+        return [SheetColumn(name, "UTC", array)]
     if kind == "m":
-        return [Column(name, "s", array)]
-    return [Column(name, units, array)]
+        return [SheetColumn(name, "s", array)]
+    return [SheetColumn(name, units, array)]
 
 
 def require_ending(path: str, ending: str) -> None:

@@ -10,9 +10,9 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
-from batteryxr.export.files import whole_file
 from batteryxr.core.optional import require
-from batteryxr.export.tables import Table, about, require_ending, tables_of
+from batteryxr.export.files import whole_file
+from batteryxr.export.tables import SheetTable, about, require_ending, tables_of
 
 if TYPE_CHECKING:
     import os
@@ -108,7 +108,7 @@ def _parts(
     return [("", data)]
 
 
-def _require_room(table: Table) -> None:
+def _require_room(table: SheetTable) -> None:
     rows = table.columns[0].values.size + 2 + len(table.labels)
     if rows > _ROWS or len(table.columns) > _COLUMNS:
         raise DataError(
@@ -118,7 +118,7 @@ def _require_room(table: Table) -> None:
         )
 
 
-def _fill(book: Any, name: str, table: Table) -> None:
+def _fill(book: Any, name: str, table: SheetTable) -> None:
     sheet = book.create_sheet(name)
     sheet.freeze_panes = "B3"
     sheet.append([_cell(sheet, column.name) for column in table.columns])

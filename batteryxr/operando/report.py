@@ -44,7 +44,7 @@ _CYCLES = {
 _PERCENT = ("coulombic_efficiency", "energy_efficiency", "capacity_retention")
 
 
-class Source(Protocol):
+class Results(Protocol):
     """What a report is made from: groups of results, wherever they are.
 
     Parameters
@@ -67,7 +67,7 @@ class Source(Protocol):
         ...
 
 
-def write_page(run: Source, path: str | Path, *, store: str | Path) -> Path:
+def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
     """Write the report of what a source holds: of its cycling, and of its scans if any.
 
     Parameters
@@ -163,7 +163,7 @@ def _clock(scans: xr.DataArray) -> str:
     return f"{clock['method']}, offset {clock['offset_s']:g}{known} s"
 
 
-def _cycling(page: Report, run: Source) -> None:
+def _cycling(page: Report, run: Results) -> None:
     halves = run.read("echem/half_cycles").load()
     cycles = run.read("echem/cycles").load() if run.has("echem/cycles") else None
     page.heading("Half cycles and cycles")
@@ -244,7 +244,7 @@ def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
     )
 
 
-def _phases(page: Report, run: Source) -> None:
+def _phases(page: Report, run: Results) -> None:
     pca = run.read(f"{run.kind}/pca").load()
     shares = pca["explained_variance_ratio"].values[:6]
     page.heading("How many components?")

@@ -45,7 +45,7 @@ class Groups:
 @checked
 def report_cycling(
     record: xr.Dataset,
-    path: str | os.PathLike[str],
+    report: str | os.PathLike[str],
     *,
     conventions: Conventions | None = None,
     overwrite: bool = False,
@@ -58,7 +58,7 @@ def report_cycling(
     ----------
     record
         Cycler data on ``record``.
-    path
+    report
         HTML file to write, in a folder that is there.
     conventions
         What only the user knows: ``mass`` gives specific capacities, ``electrode`` and
@@ -85,7 +85,7 @@ def report_cycling(
     >>> batteryxr.operando.report_cycling(record, "cell.html").name
     'cell.html'
     """
-    require_page(str(path), overwrite)
+    require_page(str(report), overwrite)
     known = conventions or Conventions()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BatteryxrWarning)
@@ -106,20 +106,20 @@ def report_cycling(
             )
     told = [str(w.message) for w in caught]
     run = Groups(held, notes=list(dict.fromkeys([*notes, *told])))
-    return write_page(run, str(path), store="")
+    return write_page(run, str(report), store="")
 
 
 @checked
 def report_store(
-    store: StoreLike, path: str | os.PathLike[str], *, overwrite: bool = False
+    path: StoreLike, report: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Path:
     """Write the report of an operando experiment from its store.
 
     Parameters
     ----------
-    store
-        A store that `operando` wrote.
     path
+        A store that `operando` wrote.
+    report
         HTML file to write, in a folder that is there, beside the store.
     overwrite
         Replace a report of batteryxr that is there already.
@@ -136,9 +136,9 @@ def report_store(
     StoreError
         If there is no store, or the file is there and `overwrite` is False.
     """
-    location = location_of(store)
-    require_page(str(path), overwrite, beside=location.folder)
-    there = {name.strip("/") for name in groups(store)}
+    location = location_of(path)
+    require_page(str(report), overwrite, beside=location.folder)
+    there = {name.strip("/") for name in groups(path)}
     kind = next((k for k in _KINDS if f"{k}/scans" in there), "")
     needed = ["echem/record", "echem/half_cycles", "echem/dqdv"]
     needed += [f"{kind}/{name}" for name in _NEEDED] if kind else []
@@ -148,9 +148,9 @@ def report_store(
             f"holds no {', '.join(missing)}, which a report is made from",
             "Write it with batteryxr operando.",
         )
-    held = {name: open_dataset(store, name) for name in needed}
+    held = {name: open_dataset(path, name) for name in needed}
     for name in ("echem/cycles", "truth", "notes"):
         if name in there:
-            held[name] = open_dataset(store, name)
+            held[name] = open_dataset(path, name)
     notes = list(map(str, held["notes"]["text"].values)) if "notes" in held else []
-    return write_page(Groups(held, kind, notes), str(path), store=str(location))
+    return write_page(Groups(held, kind, notes), str(report), store=str(location))

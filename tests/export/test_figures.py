@@ -92,7 +92,7 @@ def test_what_cannot_be_saved_is_refused(plot, tmp_path):
         batteryxr.save_figure(plot, tmp_path / "a.svg", width="natur")
     with pytest.raises(ArgumentError, match="between 10 and 1000 mm"):
         batteryxr.save_figure(plot, tmp_path / "a.svg", width=3.5)
-    with pytest.raises(ArgumentError, match="plot="):
+    with pytest.raises(ArgumentError, match="result="):
         batteryxr.save_figure("a plot", tmp_path / "a.svg")
     batteryxr.save_figure(plot, tmp_path / "a.svg")
     with pytest.raises(StoreError, match="overwrite=True"):
