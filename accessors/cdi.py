@@ -23,6 +23,8 @@ from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
+from batteryxr.cdi.bragg.several import replicas as photon_replicas
+from batteryxr.cdi.bragg.several import series
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
@@ -33,7 +35,8 @@ from batteryxr.cdi.ptycho import reconstruct as ptycho_reconstruct
 from batteryxr.cdi.ptycho import stack as ptycho_stack
 
 _DIMENSIONS = (
-    *("state", "rocking", "position", "energy", "detector_y", "detector_x"),
+    *("state", "replica", "rocking", "position", "energy"),
+    *("detector_y", "detector_x"),
     *("along_rocking", "along_y", "along_x", "z", "y", "x"),
 )
 _ROCKING = ("rocking", "detector_y", "detector_x")
@@ -92,7 +95,9 @@ class Cdi(Accessor):
 
     # phase retrieval
     retrieve = method(retrieval.retrieve, *_ROCKING)
+    retrieve_states = method(series.retrieve_states, "state", *_ROCKING)
     retrieve_learned = method(learned_retrieval.retrieve_learned, *_ROCKING)
+    replicas = method(photon_replicas.replicas, *_DETECTED)
     misfit = method(quality.misfit, *_DETECTED)
     prtf = method(quality.prtf, *_DETECTED)
     fsc = method(quality.fsc, *_SPACE)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from batteryxr.io import read_frames as read_frames
     from batteryxr.io import read_image as read_image
     from batteryxr.io import read_impedance as read_impedance
+    from batteryxr.io import read_object as read_object
     from batteryxr.io import read_ptychography as read_ptychography
     from batteryxr.io import read_run as read_run
     from batteryxr.io import read_series as read_series
@@ -62,6 +63,7 @@ __all__ = [
     "read_frames",
     "read_image",
     "read_impedance",
+    "read_object",
     "read_ptychography",
     "read_run",
     "read_series",

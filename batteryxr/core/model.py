@@ -46,6 +46,7 @@ DIMENSIONS: dict[str, str] = {
     "spectrum": "impedance spectra, numbered from 1",
     "frequency": "frequencies of an impedance, or shells of spatial frequency",
     "start": "random starts",
+    "replica": "retrievals with photons drawn anew",
     "mode": "coherent modes",
     "tau": "relaxation times",
     "channel": "parts, or several signals, side by side",

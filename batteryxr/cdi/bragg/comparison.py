@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
+from batteryxr.cdi.bragg.several.deviation import error_of
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError
@@ -57,8 +59,9 @@ def phase_differences(
     reference
         Index of the state that is subtracted.
     support
-        Of the crystal. None: the Dataset's; else where every state exceeds
-        `threshold` of its largest amplitude.
+        Of the crystal, or of each state: then the crystal is where most of them are.
+        None: the Dataset's; else where a state exceeds `threshold` of its largest
+        amplitude.
     threshold
         See there.
     gauge
@@ -74,14 +77,16 @@ def phase_differences(
     Returns
     -------
     xarray.Dataset
-        ``phase_difference`` (rad, NaN outside the support; exactly 0 for the
-        reference), its ``mean`` and ``spread`` over the voxels that were not filled,
-        and ``support``, ``filled``. The attribute ``gauge`` of what depends on it says
-        where zero is; ``gauge_phase`` is what was subtracted. Where the gauge makes
+        ``phase_difference`` (rad, NaN outside the support and where the state or the
+        reference has no density; exactly 0 for the reference), its ``mean`` and
+        ``spread`` over the voxels that were not filled, and ``support``, ``filled``.
+        The attribute ``gauge`` of what depends on it says where zero is;
+        ``gauge_phase`` is what was subtracted. Where the gauge makes
         the mean zero, no ``mean`` is given.
 
         With Q and ``fourier_sign`` also ``displacement_mean`` and
-        ``displacement_largest`` (Angstrom, away from the surface) relative to the
+        ``displacement_largest`` (Angstrom; of a voxel and its six neighbours in the
+        mean, all inside the crystal) relative to the
         reference, and ``mean_strain``: how much
         wider the lattice is than that of the reference, from the ramp of the phase
         and, where the geometry has states, from their |Q|. These need no gauge; there
@@ -108,8 +113,9 @@ def phase_differences(
     n = field.sizes["state"]
     if not -n <= reference < n:
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
-    support = _support_of(states, field, support, threshold)
-    differences = _differences(field, support, reference % n)
+    given = _support_of(states, field, support, threshold)
+    support, compared = _shared(bare(given), reference % n)
+    differences = _differences(field, compared, reference % n)
     filled = states.get("filled") if isinstance(states, xr.Dataset) else None
     noted = field.attrs.get("gauge", states.attrs.get("gauge", "of the objects"))
     zero = None
@@ -191,10 +197,11 @@ def _in_angstrom(
             gauge=noted,
             **angstrom,
         )
+    # A voxel and its six neighbours: the largest of single ones is one of noise.
     inner = used
     for dim in dims:
-        beside = used.shift({dim: 1}).notnull() & used.shift({dim: -1}).notnull()
-        inner = inner.where(beside)
+        inner = inner + used.shift({dim: 1}) + used.shift({dim: -1})
+    inner = inner / 7
     if noted != OF_MEAN:
         words = "Largest relative displacement"
         out["displacement_largest"] = label(
@@ -270,14 +277,27 @@ def _support_of(
     support: xr.DataArray | None,
     threshold: float,
 ) -> xr.DataArray:
-    """Return the support that all states share."""
+    """Return where each state is to be compared; without ``state`` alike for all."""
     if support is None and isinstance(states, xr.Dataset):
         support = states.get("support")
     if support is None:
         amplitude = abs(field)
         dims = space_axes(field, caller="phase_differences")
-        support = (amplitude > threshold * amplitude.max(dims)).all("state")
-    return support.all("state") if "state" in support.dims else support
+        support = amplitude > threshold * amplitude.max(dims)
+    return support.astype(bool)
+
+
+def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the crystal, and where each state can be compared with the reference.
+
+    A voxel is the crystal's where most states have density: one that lacks a part hides
+    nothing in the others.
+    """
+    if "state" not in support.dims:
+        return support, support
+    crystal = support.sum("state") > 0.5 * support.sizes["state"]
+    both = support & support.isel(state=reference, drop=True)
+    return crystal, both & crystal
 
 
 def _differences(
@@ -327,7 +347,8 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain as
-        far as they are there, ``mean_strain`` and ``n_voxels``. Where `displacement`
+        far as they are there, ``mean_strain`` and ``n_voxels``; of a crystal with
+        `replicas` the error of each, ``<name>_mean_error``. Where `displacement`
         removed the ramp the means are zero by construction, and are not given.
 
     Raises
@@ -347,15 +368,25 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
             field = field.where(~states["filled"])
         used = field.notnull() if name == names[0] else used
         title, units = field.attrs["long_name"], field.attrs["units"]
-        kinds = {"mean": field.mean(dims), "spread": field.std(dims)}
+        kinds = {"mean": xr.DataArray.mean, "spread": xr.DataArray.std}
         if states.attrs.get("ramp") == "removed":
             kinds.pop("mean")
-        for what, reduced in kinds.items():
-            result[f"{name}_{what}"] = label(
-                reduced, f"{name}_{what}", units=units, long_name=f"{title}, {what}"
+        for what, kind in kinds.items():
+            key = f"{name}_{what}"
+            words = f"{title}, {what}"
+            reduced = kind(field, dims)
+            result[key] = label(reduced, key, units=units, long_name=words)
+            if f"{name}_replicas" not in states:
+                continue
+            each = states[f"{name}_replicas"]
+            error = error_of(field, each, functools.partial(kind, dim=dims))
+            words = f"Standard deviation of {words}"
+            result[f"{key}_error"] = label(
+                error, f"{key}_error", units=units, long_name=words
             )
-    if "mean_strain" in states:
-        result["mean_strain"] = states["mean_strain"]
+    for name in ("mean_strain", "mean_strain_error"):
+        if name in states:
+            result[name] = states[name]
     count = used.sum(dims)
     result["n_voxels"] = label(count, "n_voxels", units="1", long_name="Voxels")
     return xr.Dataset(result, attrs=carried_attrs(states))

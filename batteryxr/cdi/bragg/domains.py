@@ -8,11 +8,14 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
+    Q_COORDS,
     VECTOR,
     bare,
     each_volume,
+    scattering_vector,
     space_axes,
     steps_in_space,
+    variable,
 )
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.checks import Rising
@@ -26,11 +29,15 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Count
 
 
+#: Axes of `segment`, as `numpy.vectorize` writes them.
+_SEGMENT = "(i,j,k),(i,j,k),(a,b)->(i,j,k),(d),(d),(d),(d,b),(d,b),(d),(d,e),()"
+
+
 @recorded
 def domains(
-    crystal: xr.DataArray,
+    crystal: xr.DataArray | xr.Dataset,
     *,
-    edges: Annotated[Sequence[float], Rising()] | None = None,
+    edges: Annotated[Sequence[float], Rising()] | Literal["signed"] | None = None,
     n_clusters: Literal[2, 3, 4] = 2,
     minimum: Count = 27,
     n_domains: Count = 16,
@@ -38,16 +45,21 @@ def domains(
 ) -> xr.Dataset:
     """Divide a crystal into domains of similar phase.
 
-    Lazy with given `edges`; without, reads once to find them, for all states alike.
+    Lazy with `edges`; without, reads once to find them, for all states alike.
 
     Parameters
     ----------
     crystal
         One of its fields: unwrapped phase, phase difference, displacement or strain on
-        three axes of space, with or without ``state``; NaN outside the crystal.
+        three axes of space, with or without ``state``; NaN outside the crystal. Of a
+        Dataset its ``phase_difference``, where that was not ``filled``.
     edges
         Values that part one class from the next, in the units of the field. None: those
         that make the classes most uniform (Otsu's criterion) over all states.
+        ``"signed"``: patches that differ from what is usual in their own state (the
+        mode of the field) by 5 standard deviations of its noise, lower (class 0) or
+        higher (class 2), each up to half its own plateau. The rest is no domain; no
+        state changes what is found in another.
     n_clusters
         Number of classes, where `edges` is None: 2 to 4.
     minimum
@@ -63,8 +75,12 @@ def domains(
         ``domain``, the number of each voxel's domain (from 1, largest first; 0 is
         none; in every state anew), and on ``domain_number``: ``size`` (nm3),
         ``level`` (class, from 0), ``mean_value``, ``centre`` (nm) and ``long_axis``
-        on ``vector``. ``n_found`` counts all domains, also beyond the table.
-        ``domain_edges`` are the edges.
+        on ``vector``, ``depth`` of the centre below the surface (nm), and where Q is
+        known ``tilt``, the angle of the long axis to Q (deg). ``n_found`` counts all
+        domains, also beyond the table. ``domain_edges`` are the edges. With
+        ``"signed"`` also ``size_error``, ``centre_error``, ``depth_error``,
+        ``tilt_error`` and ``mean_value_error``: what one standard deviation of noise at
+        the edge changes, and the voxels.
 
     Raises
     ------
@@ -75,6 +91,11 @@ def domains(
     DataError
         If the field is complex, or classes are to be found where it does not vary.
     """
+    body = None
+    if isinstance(crystal, xr.Dataset):
+        field = variable(crystal, "phase_difference", caller="domains")
+        body = crystal.get("support")
+        crystal = field.where(~crystal["filled"]) if "filled" in crystal else field
     dims = space_axes(crystal, caller="domains")
     if crystal.dtype.kind == "c":
         raise DataError(
@@ -83,7 +104,10 @@ def domains(
             "Pass a field of it: `.cdi.unwrap()['phase']`, or a strain.",
         )
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
-    if edges is None:
+    limits: np.ndarray | None
+    if isinstance(edges, str):
+        limits = None
+    elif edges is None:
         limits = _otsu(crystal, n_clusters)
     else:
         limits = np.asarray(edges, dtype=float)
@@ -92,23 +116,47 @@ def domains(
     from batteryxr.cdi.bragg.kernels.segments import segment
 
     numbers, *table = apply(
-        each_volume(segment, "(i,j,k),(a,b)->(i,j,k),(d),(d),(d),(d,b),(d,b),()"),
+        each_volume(segment, _SEGMENT),
         bare(crystal),
+        bare(crystal.notnull() if body is None else body.astype(bool)),
         steps,
-        core_dims=[dims, ["axis", "vector"]],
+        core_dims=[dims, dims, ["axis", "vector"]],
         output_dims=[
             dims,
             *[["domain_number"]] * 3,
             *[["domain_number", "vector"]] * 2,
+            ["domain_number"],
+            ["domain_number", "of"],
             [],
         ],
-        output_sizes={"domain_number": n_domains},
-        dtypes=[np.int32, *[np.float64] * 5, np.int64],
+        output_sizes={"domain_number": n_domains, "of": 5},
+        dtypes=[np.int32, *[np.float64] * 7, np.int64],
         caller="domains",
         edges=limits,
         minimum=minimum,
         room=n_domains,
     )
+    errors = table.pop(-2)
+    result = _named_domains(crystal, numbers, table)
+    if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
+        result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
+    if limits is None:
+        result = result.assign(_errors(result, errors))
+    else:
+        note = {"units": crystal.attrs.get("units", "1")}
+        note |= {"long_name": "Values between classes"}
+        result = result.assign(domain_edges=("edge", limits, note))
+    count = {"units": "1", "long_name": "Domain number"}
+    return result.assign_coords(
+        vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
+        domain_number=("domain_number", np.arange(1, n_domains + 1), count),
+    )
+
+
+def _named_domains(
+    crystal: xr.DataArray, numbers: xr.DataArray, table: list[xr.DataArray]
+) -> xr.Dataset:
+    """Label what was found: the volume of numbers, and the table of domains."""
     numbers = numbers.transpose(*crystal.dims).assign_coords(crystal.coords)
     units = crystal.attrs.get("units", "1")
     named = [
@@ -117,21 +165,42 @@ def domains(
         ("mean_value", units, f"Mean of {crystal.attrs.get('long_name', 'the field')}"),
         ("centre", "nm", "Centre of the domain"),
         ("long_axis", "1", "Direction of its longest extent"),
+        ("depth", "nm", "Depth of the centre below the surface"),
         ("n_found", "1", "Domains found"),
     ]
-    result = xr.Dataset(
+    return xr.Dataset(
         {"domain": label(numbers, "domain", units="1", long_name="Domain")}
         | {
             name: label(values, name, units=u, long_name=long_name)
             for (name, u, long_name), values in zip(named, table, strict=True)
         }
     )
-    note = {"units": units, "long_name": "Values between classes"}
-    count = {"units": "1", "long_name": "Domain number"}
-    return result.assign_coords(
-        vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
-        domain_number=("domain_number", np.arange(1, n_domains + 1), count),
-    ).assign(domain_edges=("edge", limits, note))
+
+
+def _tilt(
+    crystal: xr.DataArray, axis: xr.DataArray, geometry: xr.Dataset | None
+) -> xr.DataArray:
+    """Return the angle of long axes to Q."""
+    q = scattering_vector(crystal, geometry, caller="domains")
+    cosine = abs((axis * q).sum("vector", skipna=False)) / (q**2).sum("vector") ** 0.5
+    tilt = xr.DataArray(np.degrees(np.arccos(cosine.clip(max=1.0))))
+    tilt = tilt.transpose(*[d for d in axis.dims if d != "vector"])
+    return label(tilt, "tilt", units="deg", long_name="Angle of the long axis to Q")
+
+
+def _errors(result: xr.Dataset, errors: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return the errors of what is told of domains."""
+    out = {}
+    for number, name in enumerate(("size", "centre", "depth", "tilt", "mean_value")):
+        if name in result:
+            words = (
+                f"Standard deviation of the {result[name].attrs['long_name'].lower()}"
+            )
+            one = errors.isel(of=number, drop=True)
+            units = result[name].attrs["units"]
+            key = f"{name}_error"
+            out[key] = label(one, key, units=units, long_name=words)
+    return out
 
 
 @recorded
@@ -153,7 +222,15 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
         either) on ``domain_number`` and ``later_number``; ``later``, the number of
         the later domain of the same class with the largest overlap (0 for none);
         ``growth`` (size over the earlier size), ``migration`` (nm, of the centre) and
-        ``rotation`` (deg, of the long axis, 0 to 90).
+        ``rotation`` (deg, of the long axis, 0 to 90), each with its error where the
+        domains have errors.
+
+        On ``state``: ``chain``, the number that a domain keeps through all states, also
+        over states in which it is not seen (0 for none); ``event``, what happened to it
+        since the state in which it was last seen: 1 forms, 2 stays, 3 grows, 4 shrinks
+        (by more than twice its error, or by a tenth without errors), 5 splits from
+        another; ``vanished``, how many were there before and are not seen from this
+        state on.
 
     Raises
     ------
@@ -198,11 +275,75 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
         for name, c in table.coords.items()
         if c.dims == ("state",) and name != "state"
     }
+    data |= _growth_errors(table, data)
+    data |= _fates(states["domain"], table)
     number = states["domain_number"]
     other = {"units": "1", "long_name": "Domain number in the later state"}
-    return xr.Dataset(data, coords=later).assign_coords(
+    of_state = {k: c for k, c in table.coords.items() if c.dims == ("state",)}
+    of_state = {k: c for k, c in of_state.items() if k not in later or k == "state"}
+    result = xr.Dataset(data, coords=later | of_state)
+    return result.assign_coords(
         domain_number=number, later_number=("later_number", number.values, other)
     )
+
+
+def _growth_errors(table: xr.Dataset, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the errors of growth, migration and rotation, where domains have them."""
+    if "size_error" not in table:
+        return {}
+    later = found["later"][1]
+    relative = (table["size_error"] / table["size"]).values
+    pairs = {
+        "growth": (relative, found["growth"][1], "1"),
+        "migration": (table["centre_error"].values, 1.0, "nm"),
+    }
+    if "tilt_error" in table:
+        pairs["rotation"] = (table["tilt_error"].values, 1.0, "deg")
+    out: dict[str, Any] = {}
+    for name, (error, factor, units) in pairs.items():
+        after = np.take_along_axis(error[1:], np.maximum(later - 1, 0), axis=1)
+        both = np.where(later > 0, np.hypot(error[:-1], after), np.nan) * factor
+        attrs = {"units": units, "long_name": f"Standard deviation of the {name}"}
+        out[f"{name}_error"] = (("step", "domain_number"), both, attrs)
+    return out
+
+
+def _fates(numbers: xr.DataArray, table: xr.Dataset) -> dict[str, Any]:
+    """Return the chains of domains through all states, and what happened to each."""
+    from batteryxr.cdi.bragg.kernels.segments import chains
+
+    size = table["size"].values
+    maps = [numbers.isel(state=k).values for k in range(numbers.sizes["state"])]
+    chain, parent = chains(maps, table["level"].values, size)
+    error = table["size_error"].values if "size_error" in table else 0.05 * size
+    event = np.zeros(chain.shape, np.int8)
+    vanished = np.zeros(len(chain), int)
+    last: dict[int, tuple[float, float]] = {}
+    for state, row in enumerate(chain):
+        for k in np.flatnonzero(row):
+            before, now = last.get(int(row[k])), (size[state, k], error[state, k])
+            if before is None:
+                event[state, k] = 5 if parent[state, k] else 1
+            else:
+                change = now[0] - before[0]
+                told = abs(change) > 2 * np.hypot(now[1], before[1])
+                event[state, k] = (3 if change > 0 else 4) if told else 2
+            last[int(row[k])] = now
+    for number in last:
+        seen = int(np.flatnonzero((chain == number).any(axis=1))[-1])
+        if seen + 1 < len(chain):
+            vanished[seen + 1] += 1
+    flags = "1 forms, 2 stays, 3 grows, 4 shrinks, 5 splits from another"
+    dims = ("state", "domain_number")
+    return {
+        "chain": (dims, chain, {"units": "1", "long_name": "Domain of all states"}),
+        "event": (
+            dims,
+            event,
+            {"units": "1", "long_name": "What happened", "flags": flags},
+        ),
+        "vanished": ("state", vanished, {"units": "1", "long_name": "Vanished"}),
+    }
 
 
 def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:

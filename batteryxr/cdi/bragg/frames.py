@@ -23,6 +23,10 @@ Image: TypeAlias = Annotated[xr.DataArray | np.ndarray | None, OwnLabels(PIXELS)
 FLAGS = {"mask": 1, "hot": 2, "weak flat": 4, "flagged in the file": 8}
 
 
+#: Largest number that float32 holds.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 @recorded
 def correct(
     frames: xr.DataArray,
@@ -80,8 +84,13 @@ def correct(
     """
     require_dims(frames, PIXELS, caller="correct")
     bad = {"mask": _bad(frames, mask, "mask"), "hot": _bad(frames, hot, "hot")}
+    flagged = None
     if "mask" in frames.coords:
-        bad["flagged in the file"] = frames["mask"].values != 0
+        flagged = frames["mask"] != 0
+        others = [d for d in flagged.dims if d not in PIXELS]
+        always = flagged.all(others) if others else flagged
+        bad["flagged in the file"] = always.broadcast_like(_pixels(frames)).values
+        flagged = flagged.drop_vars(flagged.coords) if others else None
     gain = np.ones((frames.sizes["detector_y"], frames.sizes["detector_x"]))
     if flat is not None:
         whole = _whole(flat, [mask, hot])
@@ -94,7 +103,13 @@ def correct(
     for name, where in bad.items():
         flag |= np.uint8(FLAGS[name]) * np.asarray(where, np.uint8)
     gain = np.where(flag > 0, np.nan, gain).astype(np.float32)
-    values = frames.astype(np.float32)
+    values = frames
+    if frames.dtype.kind == "f" and frames.dtype.itemsize > 4:
+        # What float32 cannot hold is no count: it stays too large, without overflow.
+        values = frames.clip(-_LARGEST, _LARGEST)
+    values = values.astype(np.float32)
+    if flagged is not None:  # frame by frame
+        values = values.where(~flagged)
     if dark is not None:
         values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
     if minimum > 0:
@@ -157,6 +172,11 @@ def hot_pixels(
     hot = least - around > threshold * np.sqrt(np.maximum(around, 1.0))
     result = xr.DataArray(hot, dims=PIXELS, coords={d: volume[d] for d in PIXELS})
     return label(result, "hot", units="1", long_name="Hot pixel")
+
+
+def _pixels(frames: xr.DataArray) -> xr.DataArray:
+    """Return an image of nothing on the pixels of frames, in their order."""
+    return xr.DataArray(np.zeros([frames.sizes[d] for d in PIXELS]), dims=PIXELS)
 
 
 def _bad(frames: xr.DataArray, image: Any, name: str) -> np.ndarray:

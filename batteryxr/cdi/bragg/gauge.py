@@ -79,30 +79,48 @@ def _voxel(
 
 
 def zero_of(differences: xr.DataArray, where: xr.DataArray) -> xr.DataArray:
-    """Return the mean phase of each state over a region.
+    """Return the mean phase of each state over a region; lazy.
 
     Raises
     ------
     DataError
-        If a state in memory has no value there.
+        If a state has no value there; of lazy states when they are computed.
     """
     dims = space_axes(differences, caller="phase_differences")
-    zero = bare(differences).where(where).mean(dims)
-    if isinstance(zero.data, np.ndarray) and np.isnan(zero.values).any():
-        lost = np.flatnonzero(np.isnan(zero.values)).tolist()
+    plain = bare(differences)
+    return apply(
+        each_volume(_mean, "(i,j,k),(i,j,k),()->()"),
+        plain,
+        bare(where),
+        xr.DataArray(np.arange(plain.sizes["state"]), dims="state"),
+        core_dims=[dims, dims, []],
+        dtypes=[plain.dtype],
+        caller="phase_differences",
+    )
+
+
+def _mean(values: np.ndarray, where: np.ndarray, state: int) -> float:
+    chosen = values[where]
+    chosen = chosen[np.isfinite(chosen)]
+    if not chosen.size:
         raise DataError(
             "states",
-            f"{lost} have no phase where the gauge is taken",
-            "Choose another gauge.",
+            f"{int(state)} has no phase where the gauge is taken",
+            "Choose another gauge, or leave this state out.",
         )
-    return zero
+    return float(chosen.mean(dtype=float))
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else np.nan
 
 
 def _change(differences: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
     """Return the largest change of each voxel over the states, of any sign."""
     plain = bare(differences)
     middle = apply(
-        each_volume(np.nanmedian, "(i,j,k)->()"),
+        each_volume(_median, "(i,j,k)->()"),
         plain,
         core_dims=[dims],
         dtypes=[np.float64],

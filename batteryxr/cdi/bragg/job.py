@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
-from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
+from batteryxr.cdi.bragg.kernels.counting import dark_lines, not_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
@@ -188,13 +188,14 @@ def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Patt
         raise DataError("start support", "holds no voxel", "Leave it out.")
     if initial is not None and not np.isfinite(np.asarray(initial)).all():
         raise DataError("start object", "holds NaN", "Use .fillna(0).")
-    return prepare(
+    pattern = prepare(
         counts,
         generators(settings.seed, 1)[0],
         free=settings.select.free,
         support=support,
         initial=initial,
     )
+    return replace(pattern, left_out=int(gaps.sum()))
 
 
 def _start(
@@ -294,6 +295,12 @@ def _check_patterns(intensity: np.ndarray, caller: str) -> None:
             warn_quality(
                 f"{caller}: {gaps} pixels of pattern {number} lie in rows or columns "
                 "of zeros between bright ones: gaps, taken as not measured."
+            )
+        if lines := int(dark_lines(pattern).sum()):
+            warn_quality(
+                f"{caller}: {lines} pixels of pattern {number} lie in single rows or "
+                "columns of zeros between bright ones. They are taken as they are, "
+                "minima between fringes; mask them if they are dead."
             )
         peak = np.unravel_index(np.nanargmax(pattern), shape)
         away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]

@@ -15,6 +15,11 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     steps_in_space,
 )
+from batteryxr.cdi.bragg.several.deviation import (
+    deviations,
+    root_mean_square,
+    with_error,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_variables
@@ -50,7 +55,8 @@ def unwrap(
     Returns
     -------
     xarray.Dataset
-        ``amplitude``, ``phase`` (rad; NaN outside), ``support``.
+        ``amplitude``, ``phase`` (rad; NaN outside), ``support``; of a crystal with
+        `replicas` also ``phase_error``, and ``phase_replicas``, what each differs by.
 
     Raises
     ------
@@ -70,6 +76,7 @@ def unwrap(
     not see it. The number of turns between parts that do not touch is arbitrary.
     """
     attrs = dict(crystal.attrs)
+    copies = crystal.get("replicas") if isinstance(crystal, xr.Dataset) else None
     if isinstance(crystal, xr.Dataset):
         require_variables(crystal, ["object"], caller="unwrap")
         support = crystal.get("support") if support is None else support
@@ -118,6 +125,9 @@ def unwrap(
     )
     if "fourier_sign" in attrs:
         fields.attrs["fourier_sign"] = attrs["fourier_sign"]
+    if copies is not None:
+        moved = deviations(crystal, copies, support)
+        fields = with_error(fields, "phase", moved)
     return fields.transpose(*crystal.dims, ...)
 
 
@@ -158,8 +168,9 @@ def displacement(
     -------
     xarray.Dataset
         The fields and ``displacement`` (Angstrom), ``mean_strain`` (the ramp along
-        Q, removed or not) and, with ``ramp="remove"``, the phase without it. The
-        attributes ``ramp`` and ``sign`` say what was done.
+        Q, removed or not) and, with ``ramp="remove"``, the phase without it; of a
+        crystal with `replicas` their errors. The attributes ``ramp`` and ``sign`` say
+        what was done.
 
     Raises
     ------
@@ -177,45 +188,22 @@ def displacement(
     _require(crystal, "phase", "unwrap", caller="displacement")
     known = _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
-    from batteryxr.cdi.bragg.kernels import phases
-
     q = scattering_vector(crystal, geometry, caller="displacement")
     steps = steps_in_space(crystal, geometry, caller="displacement")
-    slopes, offset = apply(
-        each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
-        bare(crystal["phase"]),
-        bare(crystal["support"]),
-        core_dims=[dims, dims],
-        output_dims=[["axis"], []],
-        output_sizes={"axis": 3},
-        dtypes=[np.float64, np.float64],
-        caller="displacement",
-    )
+    slopes, offset = _planes(crystal["phase"], crystal["support"], dims)
     length = np.sqrt((q**2).sum("vector"))
     phase = crystal["phase"]
     if ramp == "remove":
-        flat = apply(
-            each_volume(phases.without_plane, "(i,j,k),(a),()->(i,j,k)"),
-            bare(phase),
-            slopes,
-            offset,
-            core_dims=[dims, ["axis"], []],
-            output_dims=[dims],
-            dtypes=[phase.dtype],
-            caller="displacement",
-        )
-        phase = _like(flat, phase)
+        phase = _flat(phase, slopes, offset, dims)
+    deviation = crystal.get("phase_replicas")
+    if deviation is not None:
+        bend, level = _planes(deviation, crystal["support"], dims)
+        if ramp == "remove":
+            deviation = _flat(deviation, bend, level, dims)
+            crystal = with_error(crystal, "phase", deviation)
     factor = known / length
     moved = _like(bare(phase) * factor.astype(phase.dtype), phase)
-    mean = known * apply(
-        each_volume(ramp_strain, "(a),(a,b),(b)->()"),
-        slopes,
-        steps,
-        q,
-        core_dims=[["axis"], ["axis", "vector"], ["vector"]],
-        dtypes=[np.float64],
-        caller="displacement",
-    )
+    mean = known * _ramps(slopes, steps, q)
     out = crystal.assign(
         phase=label(phase, "phase", units="rad", long_name="Phase"),
         displacement=label(
@@ -227,8 +215,72 @@ def displacement(
         ),
         mean_strain=label(mean, "mean_strain", units="1", long_name="Mean strain"),
     )
+    if deviation is not None:
+        moves = bare(deviation) * factor.astype(deviation.dtype)
+        out = with_error(out, "displacement", _like(moves, deviation))
+        there = bare(deviation.notnull().any(dims))  # a replica that was lost has none
+        error = root_mean_square(_ramps(bend, steps, q).where(there))
+        words = "Standard deviation of the mean strain"
+        out["mean_strain_error"] = label(
+            error, "mean_strain_error", units="1", long_name=words
+        )
     out.attrs |= {"ramp": "kept" if ramp == "keep" else "removed", "sign": known}
     return out
+
+
+def _planes(
+    phase: xr.DataArray, support: xr.DataArray, dims: tuple[str, ...]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return slopes and offset of the plane in a phase of every volume."""
+    from batteryxr.cdi.bragg.kernels import phases
+
+    slopes, offset = apply(
+        each_volume(phases.plane, "(i,j,k),(i,j,k)->(a),()"),
+        bare(phase),
+        bare(support),
+        core_dims=[dims, dims],
+        output_dims=[["axis"], []],
+        output_sizes={"axis": 3},
+        dtypes=[np.float64, np.float64],
+        caller="displacement",
+    )
+    return slopes, offset
+
+
+def _flat(
+    phase: xr.DataArray,
+    slopes: xr.DataArray,
+    offset: xr.DataArray,
+    dims: tuple[str, ...],
+) -> xr.DataArray:
+    """Return a phase without its plane."""
+    from batteryxr.cdi.bragg.kernels import phases
+
+    flat = apply(
+        each_volume(phases.without_plane, "(i,j,k),(a),()->(i,j,k)"),
+        bare(phase),
+        slopes,
+        offset,
+        core_dims=[dims, ["axis"], []],
+        output_dims=[dims],
+        dtypes=[phase.dtype],
+        caller="displacement",
+    )
+    return _like(flat, phase)
+
+
+def _ramps(slopes: xr.DataArray, steps: xr.DataArray, q: xr.DataArray) -> xr.DataArray:
+    """Return the strain along Q of every slope."""
+    found = apply(
+        each_volume(ramp_strain, "(a),(a,b),(b)->()"),
+        slopes,
+        steps,
+        q,
+        core_dims=[["axis"], ["axis", "vector"], ["vector"]],
+        dtypes=[np.float64],
+        caller="displacement",
+    )
+    return xr.DataArray(found)
 
 
 def _sign(crystal: xr.Dataset, given: int | None) -> int:
@@ -281,7 +333,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     -------
     xarray.Dataset
         The fields and ``strain`` (1), NaN outside the support and where a voxel has
-        no neighbour along an axis.
+        no neighbour along an axis; ``strain_error`` of a crystal with `replicas`.
 
     Raises
     ------
@@ -304,22 +356,28 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
 
     q = scattering_vector(crystal, geometry, caller="strain")
     steps = steps_in_space(crystal, geometry, caller="strain")
-    values = apply(
-        each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
-        bare(crystal["phase"]),
-        bare(crystal["support"]),
-        steps,
-        q,
-        core_dims=[dims, dims, ["axis", "vector"], ["vector"]],
-        output_dims=[dims],
-        dtypes=[np.float64],
-        caller="strain",
-    )
-    values = values * float(_sign_of_displacement(crystal))
-    out = _like(values.astype(crystal["phase"].dtype), crystal["phase"])
+    sign = float(_sign_of_displacement(crystal))
+
+    def slope(phase: xr.DataArray) -> xr.DataArray:
+        values = apply(
+            each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
+            bare(phase),
+            bare(crystal["support"]),
+            steps,
+            q,
+            core_dims=[dims, dims, ["axis", "vector"], ["vector"]],
+            output_dims=[dims],
+            dtypes=[np.float64],
+            caller="strain",
+        )
+        return _like((sign * values).astype(phase.dtype), phase)
+
+    out = slope(crystal["phase"])
     result = crystal.assign(
         strain=label(out, "strain", units="1", long_name="Strain along Q")
     )
+    if "phase_replicas" in crystal:
+        result = with_error(result, "strain", slope(crystal["phase_replicas"]))
     result.attrs |= {
         k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
     }

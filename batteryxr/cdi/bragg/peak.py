@@ -36,10 +36,10 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``maximum``, ``centre_of_mass`` (indices from 0, counted with the places of
-        missing frames, as `crop` does) and ``value``, the first two on ``axis``;
-        ``total`` counts; ``left_out``, the number of voxels that stand alone (zingers):
-        more than tenfold over the frames before and after.
+        ``maximum``, ``centre_of_mass`` (indices from 0 of the frames as they are) and
+        ``place`` (angle and pixels of the maximum, which `crop` takes as its centre) on
+        ``axis``; ``value``; ``total`` counts; ``left_out``, the number of voxels that
+        stand alone (zingers): more than tenfold over the frames before and after.
 
     Raises
     ------
@@ -60,17 +60,27 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     """
     require_dims(volume, VOLUME, caller="locate_peak")
     _require_axes(volume, "locate_peak")
-    volume = on_even_angles(volume, caller="locate_peak")
-    peak = _peak(volume, "locate_peak")
+    even = on_even_angles(volume, caller="locate_peak")
+    peak = _peak(even, "locate_peak")
     names = {"units": "1", "long_name": "Axis"}
+    # Places of missing frames count in the even scan, not in what was passed.
+    frames = _places(volume, even)
+    maximum = [int(np.searchsorted(frames, peak.maximum[0])), *peak.maximum[1:]]
+    centre = peak.centre_of_mass.copy()
+    centre[0] = np.interp(centre[0], frames, np.arange(frames.size))
+    place = [
+        float(even[dim].values[k]) if dim in even.coords else float(k)
+        for dim, k in zip(VOLUME, peak.maximum, strict=True)
+    ]
 
     def named(words: str) -> dict[str, str]:
         return {"units": "1", "long_name": words}
 
     return xr.Dataset(
         {
-            "maximum": ("axis", list(peak.maximum), named("Brightest voxel")),
-            "centre_of_mass": ("axis", peak.centre_of_mass, named("Centre of mass")),
+            "maximum": ("axis", maximum, named("Brightest voxel")),
+            "centre_of_mass": ("axis", centre, named("Centre of mass")),
+            "place": ("axis", place, named("Angle (deg) and pixel of the maximum")),
             "value": ((), peak.value, named("Intensity at the maximum")),
             "total": ((), peak.total, named("Total intensity")),
             "left_out": ((), len(peak.alone), named("Voxels that stand alone")),
@@ -89,6 +99,15 @@ class _Peak(NamedTuple):
     value: float
     total: float
     alone: np.ndarray
+
+
+def _places(volume: xr.DataArray, even: xr.DataArray) -> np.ndarray:
+    """Return where each frame stands in the even scan that was made of them."""
+    if even.sizes["rocking"] == volume.sizes["rocking"]:
+        return np.arange(volume.sizes["rocking"])
+    angles = even["rocking"].values.astype(float)
+    step = (angles[-1] - angles[0]) / (angles.size - 1)
+    return np.round((volume["rocking"].values - angles[0]) / step).astype(int)
 
 
 def _require_axes(volume: xr.DataArray, caller: str) -> None:
@@ -163,7 +182,9 @@ def crop(
     volume: xr.DataArray,
     *,
     shape: Sequence[int] | Mapping[str, int],
-    centre: Literal["maximum", "centre_of_mass"] | Sequence[int] = "maximum",
+    centre: Literal["maximum", "centre_of_mass"]
+    | Sequence[int]
+    | Mapping[str, float] = "maximum",
 ) -> xr.DataArray:
     """Cut a box of one shape round the peak; it becomes the box's centre.
 
@@ -177,8 +198,9 @@ def crop(
         Size along rocking, detector_y and detector_x, or by name for some. Even
         sizes without large prime factors transform fast.
     centre
-        ``"maximum"``, ``"centre_of_mass"``, or three indices from 0, counted
-        with the places of missing frames, as `locate_peak` does. The states of
+        ``"maximum"``, ``"centre_of_mass"``, three indices from 0, or angle (deg) and
+        pixels by name, which hold where frames are missing too:
+        ``{"rocking": 12.34, "detector_y": 260, "detector_x": 255}``. The states of
         one series want one centre: then the mean change of the lattice stays in
         their phases as a ramp.
 
@@ -192,7 +214,8 @@ def crop(
     Raises
     ------
     ArgumentError
-        If shape or centre are no such numbers.
+        If shape or centre are no such numbers, or a centre counts frames where some
+        before it are missing.
     DataError
         As of `locate_peak`.
     DimensionError
@@ -210,7 +233,7 @@ def crop(
     require_dims(volume, VOLUME, caller="crop")
     _require_axes(volume, "crop")
     require_even(volume, VOLUME[1:], caller="crop")
-    volume = on_even_angles(volume, caller="crop")
+    given, volume = volume, on_even_angles(volume, caller="crop")
     alone = _NONE
     sizes = _shape(volume, shape)
     if isinstance(centre, str):
@@ -218,10 +241,13 @@ def crop(
         alone = peak.alone
         found = peak.maximum if centre == "maximum" else peak.centre_of_mass
         indices = [round(float(v)) for v in found]
+    elif isinstance(centre, Mapping):
+        indices = _at_labels(volume, centre)
     else:
         indices = [int(v) for v in centre]
         if len(indices) != 3:
             raise ArgumentError("centre", centre, "three indices")
+        _require_no_doubt(indices, _places(given, volume))
     for dim, index in zip(VOLUME, indices, strict=True):
         if not 0 <= index < volume.sizes[dim]:
             top = volume.sizes[dim] - 1
@@ -230,6 +256,38 @@ def crop(
     for dim, index in zip(VOLUME, indices, strict=True):
         box = _cut(box, dim, index - sizes[dim] // 2, sizes[dim])
     return whole_volumes(box)
+
+
+def _require_no_doubt(indices: list[int], places: np.ndarray) -> None:
+    """Raise where it matters whether an index counts the frames that are missing."""
+    frame = indices[0]
+    if 0 <= frame < places.size and places[frame] == frame:
+        return
+    if (np.diff(places, prepend=-1) > 1).any():
+        raise ArgumentError(
+            "centre",
+            indices,
+            "angle and pixels by name, as frames are missing before this index",
+            'Such as {"rocking": 12.34, "detector_y": 260, "detector_x": 255}: '
+            "the `place` that locate_peak tells.",
+        )
+
+
+def _at_labels(volume: xr.DataArray, centre: Mapping[str, float]) -> list[int]:
+    """Return the indices at an angle and pixels that were given by name."""
+    if set(centre) != set(VOLUME):
+        raise ArgumentError("centre", dict(centre), f"a number for each of {VOLUME}")
+    indices = []
+    for dim in VOLUME:
+        n = volume.sizes[dim]
+        axis = volume[dim].values.astype(float)
+        step = (axis[-1] - axis[0]) / (n - 1) if n > 1 else 1.0
+        index = (float(centre[dim]) - axis[0]) / step
+        if not -0.5 <= index < n - 0.5:
+            told = f"{axis[0]:.6g} to {axis[-1]:.6g} along {dim}"
+            raise ArgumentError("centre", dict(centre), told)
+        indices.append(round(index))
+    return indices
 
 
 def _without(volume: xr.DataArray, places: np.ndarray) -> xr.DataArray:

@@ -27,6 +27,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "prtf": (("frequency",), "float64", "Phase-retrieval transfer function"),
     "residual": (("start", "iteration"), "float32", "Amplitude residual"),
     "oversampling": (("axis",), "float64", "Points over the extent of the support"),
+    "left_out": ((), "int64", "Pixels in gaps of zeros, taken as not measured"),
     "blur": (_BLUR, "float32", "Blur by partial coherence"),
 }
 ON_START: dict[str, tuple[str, str]] = {
@@ -65,7 +66,7 @@ def label_answers(
         shape = tuple(sizes[d] for d in dims)
         values = take(answers, name, shape, dtype).astype(dtype)
         attrs = {"units": "1", "long_name": words}
-        return (lead + dims, values.reshape(*shape_of_lead, *shape), attrs)
+        return (lead + dims, values.reshape((*shape_of_lead, *shape)), attrs)
 
     blurred = settings.coherence_every > 0
     wanted = {n: v for n, v in VARIABLES.items() if n != "blur" or blurred}

@@ -46,8 +46,10 @@ def retrieve(
         dimensions, such as ``state``, are phased one by one.
     schedule
         Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
-        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM. The
-        number in brackets is the feedback; 0.9 where there is none.
+        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM, and
+        ML, which takes the likeliest modulus under Poisson's law instead of the
+        measured one. The number in brackets is the feedback, of ML the weight of the
+        present modulus; 0.9 where there is none.
     n_starts
         Random starts. The k-th depends on `seed` and k alone: more starts add to
         those that were there.
@@ -92,6 +94,8 @@ def retrieve(
           function, which means little for one start.
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
+        - ``left_out``: pixels in two or more rows or columns of zeros between bright
+          ones, which were taken as gaps of the detector: not measured.
         - ``residual`` on ``start`` and ``iteration``: amplitude residual as it fell.
         - ``blur`` with `coherence_every`: the estimate of the best start.
 

@@ -34,7 +34,8 @@ class ShrinkWrap:
         in voxels.
     threshold
         Fraction of the object's rms below which a voxel leaves the support; of two
-        numbers, each start draws one between them.
+        numbers, each start draws one between them. Of few photons a voxel must stand
+        out of the noise outside as well.
     twin_break
         Iterations at the start in a part of the support, which favours one of the
         conjugate twins. Try 10 where objects come out overlaid with their own twin.

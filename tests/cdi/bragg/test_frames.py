@@ -237,7 +237,7 @@ def test_missing_frames_leave_their_places(chunked):
         with pytest.raises(DataError, match=r"misses 3 frames.*frame 3 \(1\)|theta"):
             call(frames)
     with pytest.warns(DataQualityWarning, match=r"3 frames.*frame 3 \(1\), frame 13"):
-        box = cdi.crop(frames, shape=(24, 24, 24), centre=(12, 12, 12))
+        box = cdi.crop(frames, shape=(24, 24, 24))
     np.testing.assert_allclose(box["rocking"], whole["rocking"])
     expected = whole.values.copy()
     expected[[4, 15, 16]] = np.nan
@@ -258,7 +258,7 @@ def test_jitter_is_told_and_little_of_it_is_not():
 
 
 def test_rows_of_zeros_between_bright_ones_are_gaps():
-    from batteryxr.cdi.bragg.kernels.counting import zero_gaps
+    from batteryxr.cdi.bragg.kernels.counting import dark_lines, zero_gaps
 
     frames = gauss().values
     assert not zero_gaps(frames).any()
@@ -266,8 +266,11 @@ def test_rows_of_zeros_between_bright_ones_are_gaps():
     frames[:, :, 9] = 0
     gaps = zero_gaps(frames)
     assert gaps[13:15].all()
-    assert gaps[:, 9].all()
-    assert gaps.sum() == 2 * 24 + 24 - 2
+    # A row alone may be a minimum between fringes: it is told, and stays.
+    assert gaps.sum() == 2 * 24
+    lines = dark_lines(frames)
+    assert lines[:, 9].sum() == 24 - 2
+    assert lines.sum() == 24 - 2
     # Few photons leave rows dark by chance.
     assert not zero_gaps(gauss(peak=0.5).values).any()
 
@@ -439,17 +442,69 @@ def test_the_measured_gold_crystal(gold_scan):
 
 
 def test_the_place_of_the_peak_is_the_one_that_crop_takes():
-    """Frames that are missing count in both: the box is the same."""
+    """Indices count the frames as they are; where that is in doubt, names decide."""
     frames = gauss().isel(rocking=np.delete(np.arange(24), [2, 5]))
     with pytest.warns(DataQualityWarning, match="2 frames are missing"):
-        place = cdi.locate_peak(frames)["maximum"].values
-    assert place.tolist() == [12, 12, 12]
+        found = cdi.locate_peak(frames)
+    frame, row, column = found["maximum"].values.tolist()
+    assert (frame, row, column) == (10, 12, 12)
+    assert float(frames[frame, row, column]) == float(frames.max())
+    place = dict(zip(frames.dims, found["place"].values.tolist(), strict=True))
+    assert place["rocking"] == pytest.approx(float(frames["rocking"][10]))
+    np.testing.assert_allclose(found["centre_of_mass"], (10, 12, 12), atol=0.5)
     shape = (12, 12, 12)
     with pytest.warns(DataQualityWarning, match="missing"):
-        told = cdi.crop(frames, shape=shape, centre=tuple(place.tolist()))
+        box = cdi.crop(frames, shape=shape)
     with pytest.warns(DataQualityWarning, match="missing"):
-        found = cdi.crop(frames, shape=shape)
-    xr.testing.assert_equal(told, found)
+        xr.testing.assert_equal(cdi.crop(frames, shape=shape, centre=place), box)
+    for index in ((10, 12, 12), (12, 12, 12)):
+        with (
+            pytest.warns(DataQualityWarning, match="missing"),
+            pytest.raises(ArgumentError, match="by name"),
+        ):
+            cdi.crop(frames, shape=shape, centre=index)
+    with pytest.warns(DataQualityWarning, match="missing"):
+        cdi.crop(frames, shape=shape, centre=(1, 12, 12))
+    for wrong in ({"rocking": 1.0}, place | {"detector_y": 99}):
+        with pytest.raises(ArgumentError, match="centre"):
+            cdi.crop(gauss(), shape=shape, centre=wrong)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_mask_of_a_file_lies_on_its_own_axes(turned, chunked):
+    frames = gauss().transpose("rocking", "detector_y", "detector_x")
+    frames = frames.isel(detector_x=slice(0, 20))
+    bad = np.zeros((24, 20), np.uint8)
+    bad[3, 7] = 1
+    mask = xr.DataArray(bad, dims=("detector_y", "detector_x"))
+    frames = frames.assign_coords(mask=mask.T if turned else mask)
+    clean = cdi.correct(frames.chunk(rocking=8) if chunked else frames)
+    assert np.isnan(clean.values[:, 3, 7]).all()
+    assert int(np.isnan(clean.values).sum()) == 24
+    # One that differs from frame to frame hides what it says.
+    each = xr.zeros_like(frames.drop_vars("mask"), dtype=np.uint8)
+    each[5, 3, 7] = 1
+    each[:, 8, 2] = 1
+    clean = cdi.correct(frames.assign_coords(mask=each))
+    assert np.argwhere(np.isnan(clean.values[:, 3, 7])).ravel().tolist() == [5]
+    assert np.isnan(clean.values[:, 8, 2]).all()
+    assert int((clean["flag"] != 0).sum()) == 1
+
+
+def test_numbers_beyond_single_precision_are_no_counts():
+    frames = gauss().astype(float)
+    frames[3, 4, 5] = 1e39
+    hidden = np.zeros((24, 24), bool)
+    hidden[4, 5] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert np.isnan(cdi.correct(frames, mask=hidden).values[3, 4, 5])
+        shown = cdi.correct(frames)
+    for method in (cdi.locate_peak, cdi.retrieve):
+        for volume in (frames, shown):
+            with pytest.raises(DataError, match="more than can be counted"):
+                method(volume)
 
 
 @pytest.mark.parametrize("lost", [[11, 13], [11, 13, 5]])
@@ -459,7 +514,8 @@ def test_a_bright_frame_between_missing_ones_is_no_zinger(lost):
         found = cdi.locate_peak(frames)
     assert not any("alone" in str(w.message) for w in told)
     assert int(found["left_out"]) == 0
-    assert found["maximum"].values.tolist() == [12, 12, 12]
+    before = sum(k < 12 for k in lost)
+    assert found["maximum"].values.tolist() == [12 - before, 12, 12]
 
 
 def test_jitter_on_a_drift_the_other_way_is_told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 
 import dask
 import numpy as np
@@ -31,6 +32,7 @@ from batteryxr.core.errors import (
     VariableError,
 )
 
+VOLUME = ("rocking", "detector_y", "detector_x")
 AXES = ("along_rocking", "along_y", "along_x")
 QUICK = {
     "schedule": "60 HIO + 30 RAAR + 30 ER",
@@ -54,6 +56,20 @@ def test_finds_the_object(result, truth):
     laid = align(result, reference=truth, ramp=True)
     assert float(laid["overlap"]) > 0.995
     assert float(laid["shift_along_x"]) == pytest.approx(0, abs=1.5)
+
+
+@pytest.mark.parametrize("schedule", ["100 HIO + 60 RAAR + 40 ER", "120 RAAR + 40 ML"])
+def test_few_photons_lose_no_start(crystal, schedule):
+    """Noise outside the crystal is no part of its support."""
+    small = crystal[4:-4, 4:-4, 4:-4]
+    axes = {d: (d, np.arange(32), {"units": "1"}) for d in VOLUME}
+    mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
+    drawn = np.random.default_rng(5).poisson(mean * 1e4 / mean.sum())
+    few = xr.DataArray(drawn, dims=VOLUME, coords=axes)
+    found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
+    assert (found["rank"] > 0).all()
+    laid = align(found, reference=xr.DataArray(small, dims=AXES))
+    assert float(laid["overlap"]) > 0.93
 
 
 def test_says_how_good_it_is(result, volume):
@@ -178,6 +194,19 @@ def states(volume) -> xr.DataArray:
     series = xr.concat([volume, 2 * volume], "state")
     direction = ("state", ["charge", "discharge"], {"units": "1", "long_name": "-"})
     return series.assign_coords(direction=direction)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_gaps_of_zeros_are_told_in_the_result(volume, chunked):
+    holed = volume.copy()
+    holed[:, 22:24, :] = 0
+    given = holed.chunk() if chunked else holed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = retrieve(given, schedule="9 ER", n_starts=1, progress=False)
+        assert int(result["left_out"]) == 2 * volume.sizes["detector_x"]
+        clean = retrieve(volume, schedule="9 ER", n_starts=1, progress=False)
+        assert int(clean["left_out"]) == 0
 
 
 def test_lazy_is_eager(states, no_compute, monkeypatch):

@@ -30,7 +30,7 @@ def test_feedback_of_its_own():
     "text, place",
     [
         ("200 HIO, 100 ER", "character 8, found ', 100 ER'"),
-        ("200 FOO", "one of ER, HIO, RAAR, SF, DM at character 4"),
+        ("200 FOO", "one of ER, HIO, RAAR, SF, DM, ML at character 4"),
         ("", "found 'the end'"),
         ("3*(20 ER + 10 HIO", "')' at character 18"),
         ("0 ER", "a number of iterations > 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import dask
 import dask.array as da
@@ -383,3 +384,23 @@ def test_the_mean_strain_is_that_of_the_ramp_and_of_q():
     crystal = xr.DataArray(body * np.exp(1j * phase), dims=dims, coords=coords)
     table = cdi.phase_differences(crystal)
     np.testing.assert_allclose(table["mean_strain"], 2 * part, atol=2e-7)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_gauge_where_a_state_has_nothing_is_refused(chunked):
+    crystal, _, body = moved_crystal()
+    filled = xr.zeros_like(crystal.real, dtype=bool)
+    filled[2, 10:14, 10:14, 10:14] = True
+    series = xr.Dataset({"object": crystal, "filled": filled})
+    series["support"] = (("z", "y", "x"), body)
+    if chunked:
+        series = series.chunk(state=1)
+    with pytest.raises(DataError, match="2 has no phase"):
+        cdi.phase_differences(series, gauge=(12, 12, 12)).compute()
+    # A state without anything is named; it gives no warning of numpy's own.
+    series["filled"] = series["filled"].copy(data=np.zeros(crystal.shape, bool))
+    series["filled"][1] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(DataError, match="1 has no phase"):
+            cdi.phase_differences(series, gauge="least_changed").compute()

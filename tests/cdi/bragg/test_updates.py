@@ -102,6 +102,27 @@ def test_unmeasured_voxels_float(case, as_array):
     assert misfit == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.2, 0.9, 3.0])
+def test_the_likeliest_modulus_is_the_one_of_least_loss(case, as_array, weight):
+    """Against a search on a fine grid, also where no photon was counted."""
+    amplitude, _, rho = case
+    amplitude = amplitude.copy()
+    amplitude[0] = 0
+    arrays = as_array(rho.copy()), as_array(amplitude)
+    field, misfit = replace_modulus(*arrays, 1.0, weight)
+    field = np.asarray(field)
+    known = amplitude >= 0
+    np.testing.assert_allclose(field[~known], rho[~known], rtol=1e-6)
+    tried = np.linspace(1e-3, 32, 40_000)
+    for place in np.argwhere(known)[::37]:
+        n, m = float(amplitude[tuple(place)]) ** 2, abs(rho[tuple(place)])
+        loss = tried**2 - n * np.log(tried**2) + weight * (tried - m) ** 2
+        found = abs(field[tuple(place)])
+        assert found == pytest.approx(tried[loss.argmin()], abs=2e-3)
+    wanted = ((np.abs(rho) - amplitude)[known] ** 2).sum()
+    assert misfit == pytest.approx(wanted, rel=1e-5)
+
+
 def test_blurred_modulus_is_the_plain_one_without_blur(case, as_array):
     amplitude, _, rho = case
     blurred = as_array(np.abs(rho) ** 2)

@@ -131,9 +131,9 @@ def combine(
     -------
     dict
         ``object``, ``object_error``, ``support``, ``modes``, ``mode_weight``,
-        ``oversampling``, ``prtf``, ``blur`` of the whole; the merits, ``overlap`` with
-        the best, ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual``
-        by start.
+        ``oversampling``, ``prtf``, ``blur``, ``left_out`` of the whole; the merits,
+        ``overlap`` with the best, ``rank`` (from 1; 0 is failed), ``support_voxels``
+        and ``residual`` by start.
         NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape
@@ -166,6 +166,7 @@ def combine(
         "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
         "overlap": overlap,
         "rank": rank,
+        "left_out": np.asarray(pattern.left_out),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
         "residual": np.stack([s.residual for s in starts]).astype(np.float32),
     }

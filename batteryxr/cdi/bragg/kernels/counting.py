@@ -8,6 +8,8 @@ import numpy as np
 
 #: A zinger exceeds the frames before and after, 3x3 pixels, by this factor and count.
 _TIMES, _COUNTS = 10.0, 50.0
+#: Nobody counts more photons than this.
+_MOST = 1e30
 #: Counts that the neighbours of a gap of zeros have at least.
 _EXPECTED = 25.0
 
@@ -23,6 +25,8 @@ def not_counts(values: np.ndarray) -> str:
     low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)
     if np.isinf(low) or np.isinf(high):
         return "holds infinite values, as the logarithm of 0 is"
+    if high > _MOST:
+        return f"holds values up to {high:.4g}, which is more than can be counted"
     if low < 0:
         negative = -float(np.minimum(np.nan_to_num(values), 0).sum())
         positive = float(np.maximum(np.nan_to_num(values), 0).sum())
@@ -67,14 +71,32 @@ def zingers(frames: np.ndarray) -> np.ndarray:
 def zero_gaps(counts: np.ndarray) -> np.ndarray:
     """Return the pixels of rows and columns that hold nothing but should.
 
-    Between modules of a detector some formats write 0. A row is a gap where it is 0 in
-    all frames and its nearest rows with counts hold so many that this is no chance.
+    Between modules of a detector some formats write 0. Rows are a gap where they are 0
+    in all frames and the nearest rows with counts hold so many that this is no chance.
+    One row alone is none: between two fringes of a crystal there may be a row without
+    a photon. `dark_lines` finds those.
 
     Parameters
     ----------
     counts : (frames, rows, columns)
         NaN where nothing was measured.
     """
+    return _zeros(counts, 2)
+
+
+def dark_lines(counts: np.ndarray) -> np.ndarray:
+    """Return single rows and columns of zeros: dead, or a minimum between fringes.
+
+    Parameters
+    ----------
+    counts
+        As in `zero_gaps`.
+    """
+    return _zeros(counts, 1) & ~_zeros(counts, 2)
+
+
+def _zeros(counts: np.ndarray, least: int) -> np.ndarray:
+    """Return pixels of at least so many rows or columns of zeros side by side."""
     image = np.nan_to_num(counts).sum(axis=0, dtype=float)
     out = np.zeros(image.shape, bool)
     for axis in (0, 1):
@@ -82,7 +104,7 @@ def zero_gaps(counts: np.ndarray) -> np.ndarray:
         lit = np.flatnonzero(profile > 0)
         for before, after in itertools.pairwise(lit):
             expected = min(profile[before], profile[after])
-            if after - before > 1 and expected > _EXPECTED:
+            if after - before > least and expected > _EXPECTED:
                 gap = [slice(None), slice(None)]
                 gap[axis] = slice(before + 1, after)
                 out[tuple(gap)] = True

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #: 78, 011301 (2007); RAAR is Luke's operator form, Inverse Problems 21, 37 (2005).
 OUTSIDE: dict[str, Callable[[float], tuple[float, float]]] = {
     "ER": lambda beta: (0.0, 0.0),
+    "ML": lambda beta: (0.0, 0.0),
     "SF": lambda beta: (0.0, -1.0),
     "HIO": lambda beta: (1.0, -beta),
     "RAAR": lambda beta: (beta, 1.0 - 2.0 * beta),
@@ -158,19 +159,21 @@ class _Step:
     ) -> tuple[Array, Array, float]:
         if stage.algorithm == "DM":
             return self._difference_map(stage.beta, rho, support)
-        p, misfit = self._modulus(rho)
+        weight = stage.beta if stage.algorithm == "ML" else 0.0
+        p, misfit = self._modulus(rho, weight)
         outside = OUTSIDE[stage.algorithm](stage.beta)
         return combine(rho, p, support, outside), p, misfit
 
-    def _modulus(self, rho: Array) -> tuple[Array, float]:
+    def _modulus(self, rho: Array, weight: float = 0.0) -> tuple[Array, float]:
         self._buffer[...] = rho
         field = self._fourier.forward(self._buffer)
         scale = 1.0 / self._fourier.size
         if self._coherence is None:
-            field, misfit = replace_modulus(field, self._amplitude, scale)
+            field, misfit = replace_modulus(field, self._amplitude, scale, weight)
         else:
             blurred = self._blurred(field, self._coherence)
-            field, misfit = replace_blurred(field, blurred, self._amplitude, scale)
+            options = (self._amplitude, scale, weight)
+            field, misfit = replace_blurred(field, blurred, *options)
         return self._fourier.backward(field), misfit
 
     def _blurred(self, field: Array, coherence: Coherence) -> Array:
@@ -220,9 +223,9 @@ def _power(amplitude: Array) -> float:
 
 
 def replace_modulus(
-    field: Array, amplitude: Array, scale: float
+    field: Array, amplitude: Array, scale: float, weight: float = 0.0
 ) -> tuple[Array, float]:
-    """Give a transform its measured modulus.
+    """Give a transform its measured modulus, or one between that and its own.
 
     Parameters
     ----------
@@ -233,6 +236,10 @@ def replace_modulus(
         there the field stays as it is.
     scale
         Factor on the result, for the transform that follows.
+    weight
+        Of the modulus m that the field has: the new modulus a is the likeliest,
+        ``a**2 - n log(a**2) + weight * (a - m)**2`` at its least, n the counts. 0 takes
+        what was measured, in which a voxel without a photon has no amplitude for sure.
 
     Returns
     -------
@@ -242,16 +249,18 @@ def replace_modulus(
         Sum of ``(|field| - amplitude)**2`` over the measured voxels, before.
     """
     if is_numpy_array(field):
-        misfit = _replace_modulus(
-            field.reshape(-1), amplitude.reshape(-1), np.float32(scale)
-        )
+        flat = field.reshape(-1), amplitude.reshape(-1)
+        if weight:
+            misfit = _likeliest(*flat, np.float32(scale), np.float32(weight))
+        else:
+            misfit = _replace_modulus(*flat, np.float32(scale))
         return field, float(misfit)
     modulus = array_namespace(field).abs(field)
-    return _with_modulus(field, modulus, amplitude, scale)
+    return _with_modulus(field, modulus, amplitude, scale, weight)
 
 
 def replace_blurred(
-    field: Array, blurred: Array, amplitude: Array, scale: float
+    field: Array, blurred: Array, amplitude: Array, scale: float, weight: float = 0.0
 ) -> tuple[Array, float]:
     """Give a transform its measured modulus where partial coherence blurs it.
 
@@ -259,7 +268,7 @@ def replace_blurred(
 
     Parameters
     ----------
-    field, amplitude, scale
+    field, amplitude, scale, weight
         As in `replace_modulus`.
     blurred
         Intensity of `field` after the blur, float32.
@@ -272,17 +281,22 @@ def replace_blurred(
         Sum of ``(sqrt(blurred) - amplitude)**2`` over the measured voxels, before.
     """
     modulus = array_namespace(field).sqrt(blurred)
-    return _with_modulus(field, modulus, amplitude, scale)
+    return _with_modulus(field, modulus, amplitude, scale, weight)
 
 
 def _with_modulus(
-    field: Array, modulus: Array, amplitude: Array, scale: float
+    field: Array, modulus: Array, amplitude: Array, scale: float, weight: float
 ) -> tuple[Array, float]:
     """Scale a field from the modulus that it seems to have to the measured one."""
     xp = array_namespace(field)
     measured = amplitude >= 0
     one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)
-    factor = xp.where(measured, amplitude / xp.maximum(modulus, 1e-12), one)
+    new = amplitude
+    if weight:
+        own = weight * modulus
+        new = own + xp.sqrt(own**2 + 4 * (1 + weight) * amplitude**2)
+        new = new / (2 * (1 + weight))
+    factor = xp.where(measured, new / xp.maximum(modulus, 1e-12), one)
     misfit = xp.sum(xp.where(measured, modulus - amplitude, zero) ** 2)
     return field * (factor * scale), float(misfit)
 
@@ -340,6 +354,35 @@ def _replace_part(
         difference = np.float32(measured >= zero) * (modulus - measured)
         misfit += difference * difference
         field[i] = g * (scale * (one - difference / modulus))
+    return misfit
+
+
+@_compiled
+def _likeliest(
+    field: np.ndarray, amplitude: np.ndarray, scale: np.float32, weight: np.float32
+) -> float | np.float32:
+    misfit: float | np.float32 = 0.0
+    for start in range(0, field.size, 4096):
+        stop = min(start + 4096, field.size)
+        misfit += _likely_part(field[start:stop], amplitude[start:stop], scale, weight)
+    return misfit
+
+
+@_compiled
+def _likely_part(
+    field: Line[complex], amplitude: Floats, scale: np.float32, weight: np.float32
+) -> np.float32:
+    misfit, one, zero = np.float32(0.0), np.float32(1.0), np.float32(0.0)
+    four, part = np.float32(4.0) * (one + weight), np.float32(0.5) / (one + weight)
+    for i in range(field.size):
+        g, measured = field[i], amplitude[i]
+        modulus = np.sqrt(g.real * g.real + g.imag * g.imag + _TINY)
+        counted = np.float32(measured >= zero)
+        difference = counted * (modulus - measured)
+        misfit += difference * difference
+        own = weight * modulus
+        new = part * (own + np.sqrt(own * own + four * measured * measured))
+        field[i] = g * (scale * (one - counted * (one - new / modulus)))
     return misfit
 
 

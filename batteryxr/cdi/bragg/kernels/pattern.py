@@ -30,6 +30,8 @@ class Pattern:
         First support.
     initial
         Object to start from, complex64; None for random ones.
+    left_out
+        Pixels in gaps of zeros, which were taken as not measured.
     """
 
     intensity: np.ndarray
@@ -37,6 +39,7 @@ class Pattern:
     free: np.ndarray
     support: np.ndarray
     initial: np.ndarray | None = None
+    left_out: int = 0
 
 
 def prepare(

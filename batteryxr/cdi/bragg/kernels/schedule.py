@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batteryxr.core.errors import ArgumentError
 
 #: Algorithms that a schedule may name.
-ALGORITHMS = ("ER", "HIO", "RAAR", "SF", "DM")
+ALGORITHMS = ("ER", "HIO", "RAAR", "SF", "DM", "ML")
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z]+)|([-+*()]))")
 _BETA = re.compile(r"\(\s*(\d*\.\d+|\d+)\s*\)")
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
 
 
+#: Standard deviations above the mean of what lies outside that a voxel inside stands
+#: out by; but never more than this part of the rms inside.
+_ABOVE, _AT_MOST = 3.0, 0.6
+
+
 class LostSupport(Exception):
     """The support has vanished or fills the array: this start has failed."""
 
@@ -135,7 +140,8 @@ class Shrinking:
         inside = xp.astype(support, smooth.dtype)
         count = float(xp.sum(inside))
         rms = math.sqrt(float(xp.sum(smooth**2 * inside)) / count)
-        new = smooth > self._threshold * rms
+        limit = max(self._threshold * rms, min(_noise(smooth, inside), _AT_MOST * rms))
+        new = smooth > limit
         filled = float(xp.sum(xp.astype(new, smooth.dtype))) / math.prod(rho.shape)
         if not self._fractions[0] <= filled <= self._fractions[1]:
             raise LostSupport(f"the support fills {filled:.2g} of the array")
@@ -155,6 +161,18 @@ class Shrinking:
             shape[axis] = n
             field = field * xp.astype(xp.reshape(window, tuple(shape)), xp.float32)
         return xp.real(self._fourier.backward(field)) / self._fourier.size
+
+
+def _noise(smooth: Array, inside: Array) -> float:
+    """Return what the modulus outside, all noise, reaches hardly anywhere."""
+    xp = array_namespace(smooth)
+    count = math.prod(smooth.shape) - float(xp.sum(inside))
+    if count < 1:
+        return -math.inf
+    outside = smooth * (1 - inside)
+    mean = float(xp.sum(outside)) / count
+    variance = float(xp.sum(outside**2)) / count - mean**2
+    return mean + _ABOVE * math.sqrt(max(variance, 0.0))
 
 
 def body(

@@ -1,0 +1,167 @@
+"""Patches that differ from the rest of a crystal, of either sign, state by state.
+
+What is usual in a crystal is the mode of its field, what is noise its roughness: no
+other state enters, so that a bad one hides nothing in the others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+#: A patch stands out by so many standard deviations of the smoothed field.
+_ABOVE = 5.0
+#: Width of the smoothing, in voxels.
+_SIGMA = 1.0
+#: Quantile of a patch that is its plateau; its edge is at half of that.
+_PLATEAU = 0.8
+#: Standard deviations of a normal distribution per median of its modulus.
+_MAD = 1.4826
+#: Its shortest interval that holds half of it, in standard deviations.
+_HALF = 1.349
+
+
+class Patches(NamedTuple):
+    """Patches of one volume.
+
+    Parameters
+    ----------
+    classes
+        (i, j, k) 1 where the field is lower than usual, 3 where it is higher, else 0.
+    inner, outer
+        The same with edges one standard deviation of noise farther in and out.
+    """
+
+    classes: np.ndarray
+    inner: np.ndarray
+    outer: np.ndarray
+
+
+def patches(values: np.ndarray, minimum: int) -> Patches:
+    """Find the patches of a field.
+
+    Parameters
+    ----------
+    values
+        (i, j, k); NaN outside the crystal.
+    minimum
+        Fewest voxels of a patch.
+    """
+    inside = np.isfinite(values)
+    out = Patches(*(np.zeros(values.shape, np.int8) for _ in range(3)))
+    if inside.sum() < 2 * minimum:
+        return out
+    smooth, noise = smoothed(values, inside)
+    usual = mode(smooth[inside])
+    for sign, number in ((-1.0, 1), (1.0, 3)):
+        excess = np.where(inside, sign * (smooth - usual), -np.inf)
+        for region, edge in _regions(excess, noise, minimum):
+            for name, limit in (
+                ("classes", edge),
+                ("inner", edge + noise),
+                ("outer", max(edge - noise, 0.0)),
+            ):
+                getattr(out, name)[_piece(excess > limit, region)] = number
+    return out
+
+
+def smoothed(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a field smoothed within the crystal, and the noise that is left in it."""
+    from scipy import ndimage
+
+    weight = ndimage.gaussian_filter(inside.astype(float), _SIGMA)
+    smooth = ndimage.gaussian_filter(np.where(inside, values, 0.0), _SIGMA)
+    smooth = np.where(inside, smooth / np.maximum(weight, 1e-6), np.nan)
+    rough = (values - smooth)[inside]
+    rough = _MAD * float(np.median(np.abs(rough - np.median(rough))))
+    # What is usual scatters by the noise, and by whatever else is no patch; of what is
+    # rough the smoothing leaves a third, more or less as noise is correlated.
+    low, high = _half(np.sort(smooth[inside].astype(float)))
+    return smooth, max((high - low) / _HALF, rough / 3)
+
+
+def _half(ordered: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the shortest interval that holds half of the values."""
+    half = (ordered.size + 1) // 2
+    widths = ordered[half - 1 :] - ordered[: ordered.size - half + 1]
+    first = int(widths.argmin())
+    return float(ordered[first]), float(ordered[first + half - 1])
+
+
+def mode(values: np.ndarray) -> float:
+    """Return where values are densest: the shortest half, of that again, and so on.
+
+    Robertson & Cryer, J. Am. Stat. Assoc. 69, 1012 (1974).
+    """
+    ordered = np.sort(values[np.isfinite(values)].astype(float))
+    while ordered.size > 8:
+        low, high = _half(ordered)
+        kept = ordered[(ordered >= low) & (ordered <= high)]
+        if kept.size == ordered.size:
+            break
+        ordered = kept
+    return float(ordered.mean()) if ordered.size else math.nan
+
+
+def _regions(
+    excess: np.ndarray, noise: float, minimum: int
+) -> list[tuple[np.ndarray, float]]:
+    """Return the regions that stand out, and the edge of each: half its plateau."""
+    from scipy import ndimage
+
+    top = float(excess.max())
+    found: list[tuple[np.ndarray, float]] = []
+    if not top > _ABOVE * noise or top <= 0:
+        return found
+    parts, n = ndimage.label(excess > max(_ABOVE * noise, 1e-6 * top))
+    for number in range(1, n + 1):
+        region = parts == number
+        if region.sum() < minimum:
+            continue
+        # Twice: a wide foot would make the plateau low.
+        high = region & (excess > 0.5 * float(np.quantile(excess[region], 0.95)))
+        edge = 0.5 * float(np.quantile(excess[high], _PLATEAU))
+        found.append((region, edge))
+    return found
+
+
+def _piece(above: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Return the connected parts of a mask that touch a region."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(above)
+    touched = np.unique(parts[region & above])
+    return np.isin(parts, touched[touched > 0])
+
+
+def depths(inside: np.ndarray, basis: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return how far places lie below the surface of a crystal.
+
+    Parameters
+    ----------
+    inside
+        (i, j, k) bool.
+    basis
+        (3, 3) step of each index in space.
+    places
+        (m, 3) in space, from index ``n // 2``.
+
+    Returns
+    -------
+    numpy.ndarray
+        (m,) distance from the nearest voxel of the surface, and half a voxel more.
+    """
+    from scipy import ndimage
+    from scipy.spatial import KDTree
+
+    shell = inside & ~ndimage.binary_erosion(inside)
+    out = np.full(len(places), np.nan)
+    known = np.isfinite(places).all(axis=1)
+    if shell.any() and known.any():
+        middle = np.array([n // 2 for n in inside.shape])
+        tree = KDTree((np.argwhere(shell) - middle) @ basis)
+        half = 0.5 * float(np.cbrt(abs(np.linalg.det(basis))))
+        out[known] = tree.query(places[known])[0] + half
+    return out

@@ -1,0 +1,1 @@
+"""Several retrievals that belong together: of one pattern, or of one crystal."""

@@ -1,0 +1,244 @@
+"""The states of one crystal phased together: each goes on from its neighbour."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
+from batteryxr.cdi.bragg.job import retrieve_phases
+from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
+from batteryxr.cdi.bragg.states import align_states
+from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.model import label, require_dims
+from batteryxr.core.provenance import recorded
+
+if TYPE_CHECKING:
+    from batteryxr.core.checks import Count, Seed
+
+#: Iterations from a neighbour, who is near.
+_ON = "80 RAAR + 60 ER"
+#: A state that fits its counts so much worse than its neighbour starts anew.
+_WORSE = 1.5
+#: Overlap with the reference below which a state may be of another crystal.
+_ANOTHER = 0.7
+_JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
+
+
+class _One(NamedTuple):
+    """A state that was phased: its best start, and the state that it came from."""
+
+    object: xr.DataArray
+    support: xr.DataArray
+    merits: dict[str, float]
+    came_from: int
+
+
+@recorded
+def retrieve_states(
+    volume: xr.DataArray | xr.Dataset,
+    *,
+    reference: int = 0,
+    schedule: str = "200 HIO + 200 RAAR + 100 ER",
+    n_starts: Count = 6,
+    select: Selection = Selection(),  # noqa: B008 (frozen)
+    seed: Seed = 0,
+    support: ShrinkWrap = ShrinkWrap(),  # noqa: B008
+    device: str = "cpu",
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Retrieve the phases of all states of one crystal together.
+
+    Reads every state once, and computes now.
+
+    One state is phased from random starts. Each of the others goes on from the object
+    of its neighbour, within the crystal that all states share so far: neighbours differ
+    little, so that few iterations do, and no state ends as another's twin. A state that
+    fits its counts much worse than its neighbour is phased from random starts as well,
+    and the better of the two is kept.
+
+    Parameters
+    ----------
+    volume
+        Counts on ``(state, rocking, detector_y, detector_x)``, in order of the series;
+        see `retrieve`. All cropped round one point: then the mean change of the lattice
+        stays in the phases.
+    reference
+        Index of the state that is phased first; the others are aligned to it.
+    schedule, n_starts, select, seed, support, device, progress
+        Of that state; see `retrieve`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On ``state``: ``object`` and ``support``, aligned to the reference in place and
+        phase, with their own ramps; ``overlap`` with the reference; ``amp_residual``,
+        ``chi2``, ``llk``, ``llk_free`` as of `retrieve`; ``came_from``, the index of
+        the state that this one went on from, -1 for random starts.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such reference.
+    ConvergenceError
+        If all starts of the reference lost their support.
+    DataError
+        As of `retrieve`.
+    DimensionError
+        If there is no ``state``.
+
+    Warns
+    -----
+    DataQualityWarning
+        As of `retrieve`; and if a state fits its counts much worse than most, or has
+        little in common with the reference.
+
+    Examples
+    --------
+    >>> series = volumes.cdi.retrieve_states(n_starts=6)
+    >>> table = series.cdi.phase_differences(gauge="core", geometry=geometry)
+    """
+    from batteryxr.cdi.bragg.kernels.schedule import parse
+
+    counts = variable(volume, "intensity", caller="retrieve_states")
+    require_dims(counts, ["state", *VOLUME], caller="retrieve_states")
+    n = counts.sizes["state"]
+    if not -n <= reference < n:
+        raise ArgumentError("reference", reference, f"the index of one of {n} states")
+    reference %= n
+    whole = RetrievalSettings(
+        schedule=parse(schedule),
+        n_starts=n_starts,
+        select=select,
+        seed=seed,
+        support=support,
+        device=device,
+    )
+    last = support.sigma[1]
+    short = replace(
+        whole,
+        schedule=parse(_ON),
+        n_starts=1,
+        support=replace(support, sigma=(last, last)),
+    )
+    states = [volume.isel(state=k).compute() for k in range(n)]
+    found = {reference: _phased(states[reference], whole, progress=progress)}
+    for k, neighbour in _order(n, reference):
+        found[k] = _continued(states[k], found, neighbour, (whole, short))
+    if n > 1:  # what its neighbours have learnt of the crystal helps the first too
+        first = found[reference]
+        again = _continued(
+            states[reference],
+            found,
+            1 if reference == 0 else reference - 1,
+            (None, short),
+        )
+        if again.merits["amp_residual"] < first.merits["amp_residual"]:
+            found[reference] = again
+    _report(found)
+    return _joined(counts, [found[k] for k in range(n)], reference)
+
+
+def _order(n: int, reference: int) -> list[tuple[int, int]]:
+    """Return every other state and its neighbour towards the reference."""
+    after = [(k, k - 1) for k in range(reference + 1, n)]
+    return after + [(k, k + 1) for k in range(reference - 1, -1, -1)]
+
+
+def _phased(
+    state: xr.DataArray | xr.Dataset,
+    settings: RetrievalSettings,
+    *,
+    start: xr.Dataset | None = None,
+    came_from: int = -1,
+    progress: bool | None = False,
+) -> _One:
+    result = retrieve_phases(state, settings, start=start, progress=progress)
+    best = int(np.flatnonzero(result["rank"].values == 1)[0])
+    merits = {name: float(result[name].values[best]) for name in _JUDGED}
+    return _One(result["object"], result["support"], merits, came_from)
+
+
+def _continued(
+    state: xr.DataArray | xr.Dataset,
+    found: dict[int, _One],
+    neighbour: int,
+    settings: tuple[RetrievalSettings | None, RetrievalSettings],
+) -> _One:
+    """Phase a state from its neighbour, and from random starts where that fails."""
+    whole, short = settings
+    near = found[neighbour]
+    # A part that is dark there may be back here.
+    crystal = np.any([other.support.values for other in found.values()], axis=0)
+    start = near.object.to_dataset(name="object", promote_attrs=False)
+    start["support"] = (OBJECT, crystal)
+    one = _phased(state, short, start=start, came_from=neighbour)
+    by = "amp_residual"
+    if whole is None or one.merits[by] <= _WORSE * near.merits[by]:
+        return one
+    anew = _phased(state, whole)
+    judge = whole.select.by
+    return anew if anew.merits[judge] < one.merits[judge] else one
+
+
+def _report(found: dict[int, _One]) -> None:
+    """Warn of states that fit their counts much worse than most do."""
+    misfit = {k: one.merits["amp_residual"] for k, one in found.items()}
+    usual = float(np.median(list(misfit.values())))
+    if bad := sorted(k for k, m in misfit.items() if m > 3 * usual):
+        warn_quality(
+            f"retrieve_states: the states {bad} fit their counts more than 3 times "
+            f"worse than most (amplitude residual {usual:.3g}): another crystal, a "
+            "drift, or a centre of their own?"
+        )
+
+
+def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Dataset:
+    """Return the states on one grid, aligned to the reference."""
+    objects = xr.concat(
+        [one.object for one in found], "state", coords="minimal", compat="override"
+    )
+    of_state = {k: c for k, c in counts.coords.items() if c.dims == ("state",)}
+    objects = objects.drop_vars(set(of_state) & set(objects.coords))
+    aligned = align_states(objects.assign_coords(of_state), reference=reference)
+    supports = [
+        _moved(one.support, shift, bool(twin))
+        for one, shift, twin in zip(
+            found, aligned["moved_by"].values, aligned["twin"].values, strict=True
+        )
+    ]
+    where = xr.DataArray(np.array(supports), dims=("state", *OBJECT))
+    told = aligned["overlap"].values
+    if (strange := np.flatnonzero(told < _ANOTHER)).size:
+        warn_quality(
+            f"retrieve_states: the states {strange.tolist()} have little in common "
+            f"with state {reference} ({told[strange].round(2).tolist()}): another "
+            "crystal, or a retrieval that failed?"
+        )
+    result = aligned[["object", "overlap"]].assign(
+        support=label(where, "support", units="1", long_name="Support")
+    )
+    words = {
+        "amp_residual": "Amplitude residual Σ(|F|−A)²/ΣA²",
+        "chi2": "χ² = Σ(√D−√R)²/ΣR",
+        "llk": "Poisson log-likelihood per voxel",
+        "llk_free": "Free Poisson log-likelihood per voxel",
+    }
+    for name, text in words.items():
+        values = [one.merits[name] for one in found]
+        result[name] = ("state", values, {"units": "1", "long_name": text})
+    note = {"units": "1", "long_name": "State that it went on from, -1 none"}
+    result["came_from"] = ("state", [one.came_from for one in found], note)
+    return result
+
+
+def _moved(support: xr.DataArray, shift: np.ndarray, twin: bool) -> np.ndarray:
+    """Return a support moved, and mirrored, by whole voxels as its object was."""
+    values = support.values
+    if twin:
+        values = np.roll(np.flip(values), (1, 1, 1), (0, 1, 2))
+    whole = tuple(int(s) for s in np.round(shift))
+    return np.asarray(np.roll(values, whole, (0, 1, 2)))

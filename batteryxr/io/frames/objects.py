@@ -1,0 +1,163 @@
+"""Objects that other programs have retrieved: complex crystals with their support."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.io.door.datasets import read_all
+from batteryxr.io.door.hdf5 import opened, text
+from batteryxr.io.door.images import npy
+from batteryxr.io.frames.hdf5 import is_hdf5
+
+if TYPE_CHECKING:
+    import os
+
+    import h5py
+
+_DIMS = ("along_rocking", "along_y", "along_x")
+#: Where objects stand: CXI, as PyNX and others write it.
+_OBJECTS = ("image_1/data", "data_1/data", "result_1/data")
+_SUPPORTS = ("image_1/support", "image_1/mask")
+_PROGRAMS = ("program_name", "image_1/process_1/program_name", "creator")
+#: Sign of the exponent of the transform that takes the object of a program to its
+#: pattern: PyNX takes a forward transform, cohere an inverse one.
+_SIGNS: dict[str, Literal[1, -1]] = {"pynx": -1, "cohere": 1}
+
+
+class _Found(NamedTuple):
+    """What a file holds: objects, their support, and the program's name."""
+
+    values: np.ndarray
+    support: np.ndarray | None
+    program: str
+
+
+@recorded
+def read_object(
+    path: str | os.PathLike[str],
+    *,
+    dataset: str = "entry_1",
+    sign: Literal[1, -1] | None = None,
+) -> xr.Dataset:
+    """Read a crystal that another program has retrieved, for strain and states.
+
+    Parameters
+    ----------
+    path
+        CXI (``image_1/data`` and ``image_1/support``, as PyNX writes them), or a
+        complex array in ``.npy`` with ``support.npy`` beside it, as cohere writes them.
+        Axes in the order rocking, detector_y, detector_x, the centre at ``n // 2``.
+    dataset
+        Group of a CXI file.
+    sign
+        Of the exponent of the transform that takes this object to its pattern. None: as
+        the file's program has it, PyNX -1 and cohere +1; of other programs it is not
+        known, and `displacement` asks for it.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``object`` on ``along_rocking``, ``along_y``, ``along_x`` (the first mode where
+        there are several: all in ``modes``), ``support`` where there is one. Objects of
+        sign +1 are conjugated, so that ``fourier_sign`` is -1 as of `retrieve`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file holds no complex volume, or its support is of another shape.
+    MissingDependencyError
+        Without h5py, for CXI.
+
+    Examples
+    --------
+    >>> crystal = batteryxr.read_object("modes.cxi")
+    >>> crystal.cdi.unwrap().cdi.displacement(geometry=geometry)
+
+    Notes
+    -----
+    An object that was cropped belongs to the voxels of the box that was phased: note
+    its points in the axes, ``crystal.along_x.attrs["points"] = 256``, or `displacement`
+    refuses the geometry of that box.
+    """
+    path = Path(path)
+    found = _of_cxi(path, dataset) if is_hdf5(path) else _of_npy(path)
+    values = found.values
+    if values.dtype.kind != "c" or not 3 <= values.ndim <= 4:
+        raise FileFormatError(
+            path,
+            f"holds {values.dtype} of {values.shape}, not a complex volume. Counts are "
+            "read with read_frames.",
+        )
+    support = found.support
+    if support is not None and support.shape[-3:] != values.shape[-3:]:
+        told = f"its support is {support.shape}, its object {values.shape}"
+        raise FileFormatError(path, told)
+    if sign is None:
+        sign = next((s for p, s in _SIGNS.items() if p in found.program.lower()), None)
+    values = np.conj(values) if sign == 1 else values
+    return _labelled(values.astype(np.complex64), support, sign, path)
+
+
+def _labelled(
+    values: np.ndarray, support: np.ndarray | None, sign: int | None, path: Path
+) -> xr.Dataset:
+    axes: dict[str, Any] = {}
+    for dim, n in zip(_DIMS, values.shape[-3:], strict=True):
+        attrs = {"units": "1", "long_name": f"Voxel {dim.replace('_', ' ')}"}
+        axes[dim] = (dim, np.arange(n) - n // 2, attrs)
+    if sign is not None:
+        note = {"units": "1", "long_name": "Sign of the forward transform"}
+        axes["fourier_sign"] = ((), -1, note)
+    first = xr.DataArray(values.reshape(-1, *values.shape[-3:])[0], dims=_DIMS)
+    out = {"object": label(first, "object", units="1", long_name="Complex density")}
+    if values.ndim == 4:
+        modes = xr.DataArray(values, dims=("mode", *_DIMS))
+        out["modes"] = label(modes, "modes", units="1", long_name="Mode")
+        number = {"units": "1", "long_name": "Mode"}
+        axes["mode"] = ("mode", np.arange(len(values)), number)
+    if support is not None:
+        inside = support.reshape(-1, *support.shape[-3:])[0] > 0
+        where = xr.DataArray(inside, dims=_DIMS)
+        out["support"] = label(where, "support", units="1", long_name="Support")
+    return xr.Dataset(out, coords=axes, attrs={"source_files": [path.name]})
+
+
+def _of_cxi(path: Path, dataset: str) -> _Found:
+    with opened(path) as file:
+        if dataset not in file:
+            told = f"no group {dataset!r}; it holds {sorted(file)[:12]}. Pass dataset=."
+            raise FileFormatError(path, told)
+        group = file[dataset]
+        names = [n for n in _OBJECTS if n in group and group[n].dtype.kind == "c"]
+        if not names:
+            told = f"no complex volume: looked for {', '.join(_OBJECTS)} in {dataset!r}"
+            raise FileFormatError(path, told)
+        values = np.asarray(read_all(group[names[0]]))
+        held = next((n for n in _SUPPORTS if n in group), None)
+        support = None if held is None else np.asarray(read_all(group[held]))
+        return _Found(values, support, _program(file, group))
+
+
+def _program(file: h5py.Group, group: h5py.Group) -> str:
+    """Return what the file says of the program that wrote it."""
+    told = [text(file.attrs[n]) for n in ("creator", "program_name") if n in file.attrs]
+    told += [
+        text(np.ravel(group[name][()])[0])
+        for name in _PROGRAMS
+        if name in group and group[name].shape in ((), (1,))
+    ]
+    return " ".join(told)
+
+
+def _of_npy(path: Path) -> _Found:
+    values = npy(path)
+    beside = path.with_name("support.npy")
+    support = npy(beside) if beside.is_file() and beside != path else None
+    return _Found(np.asarray(values), support, "")

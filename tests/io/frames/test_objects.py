@@ -1,0 +1,99 @@
+"""Crystals of other programs come in with their sign, support and modes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr import cdi
+from batteryxr.core.errors import DataError, FileFormatError
+
+h5py = pytest.importorskip("h5py")
+SHAPE = (10, 12, 14)
+
+
+def crystal():
+    """Return an object whose pattern exp(-2 pi i q r) makes, and its support."""
+    z, y, x = np.meshgrid(*(np.arange(n) - n // 2 for n in SHAPE), indexing="ij")
+    body = (abs(z) < 3) & (abs(y) < 3) & (abs(x) < 4) & (x + y < 4)
+    return (body * np.exp(0.2j * z + 0.03j * y * y)).astype(np.complex64), body
+
+
+def write(path, values, support=None, program="PyNX", where="image_1"):
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("entry_1")
+        entry[f"{where}/data"] = values
+        if support is not None:
+            entry[f"{where}/support"] = support.astype(np.uint8)
+        if program:
+            entry["program_name"] = program
+
+
+def strain(data):
+    geometry = xr.Dataset(
+        {
+            "voxel": (("axis", "vector"), 10 * np.eye(3)),
+            "q": ("vector", [0.0, 0.0, 3.0]),
+            "q_length": ((), 3.0),
+        }
+    )
+    return cdi.displacement(cdi.unwrap(data), geometry=geometry)["displacement"]
+
+
+@pytest.mark.parametrize("modes", [False, True])
+def test_pynx(tmp_path, modes):
+    rho, body = crystal()
+    values = np.stack([rho, 0.1 * rho]) if modes else rho
+    write(tmp_path / "a.cxi", values, body)
+    found = batteryxr.read_object(tmp_path / "a.cxi")
+    np.testing.assert_array_equal(found["object"], rho)
+    np.testing.assert_array_equal(found["support"], body)
+    assert int(found["fourier_sign"]) == -1
+    assert ("modes" in found) == modes
+    assert found["along_x"].values[SHAPE[2] // 2] == 0
+    phase = cdi.unwrap(found)["phase"]
+    np.testing.assert_allclose(strain(found), -phase / 3, atol=1e-5)
+    # The support is no counts.
+    with pytest.raises((FileFormatError, DataError)):
+        batteryxr.read_frames(tmp_path / "a.cxi")
+
+
+def test_the_same_crystal_of_the_other_transform_has_the_same_strain(tmp_path):
+    """cohere transforms the other way round: of one pattern it has the conjugate."""
+    rho, body = crystal()
+    write(tmp_path / "pynx.cxi", rho, body)
+    write(tmp_path / "cohere.cxi", np.conj(rho), body, program="cohere")
+    np.save(tmp_path / "image.npy", np.conj(rho))
+    np.save(tmp_path / "support.npy", body)
+    wanted = strain(batteryxr.read_object(tmp_path / "pynx.cxi"))
+    assert float(wanted.std()) > 0.05
+    for name, options in (("cohere.cxi", {}), ("image.npy", {"sign": 1})):
+        found = batteryxr.read_object(tmp_path / name, **options)
+        np.testing.assert_allclose(strain(found), wanted, atol=1e-5)
+        assert found["support"].values.sum() == body.sum()
+
+
+def test_what_is_not_told_is_asked(tmp_path):
+    rho, body = crystal()
+    write(tmp_path / "a.cxi", rho, body, program="")
+    found = batteryxr.read_object(tmp_path / "a.cxi")
+    assert "fourier_sign" not in found.coords
+    with pytest.raises(DataError, match="does not tell the sign"):
+        strain(found)
+
+
+def test_what_is_no_object_is_refused(tmp_path):
+    rho, body = crystal()
+    write(tmp_path / "real.cxi", abs(rho), body)
+    with pytest.raises(FileFormatError, match="no complex volume"):
+        batteryxr.read_object(tmp_path / "real.cxi")
+    write(tmp_path / "a.cxi", rho, body[1:])
+    with pytest.raises(FileFormatError, match="support"):
+        batteryxr.read_object(tmp_path / "a.cxi")
+    with pytest.raises(FileFormatError, match="entry_2"):
+        batteryxr.read_object(tmp_path / "a.cxi", dataset="entry_2")
+    np.save(tmp_path / "flat.npy", rho[0])
+    with pytest.raises(FileFormatError, match="complex volume"):
+        batteryxr.read_object(tmp_path / "flat.npy")
