@@ -18,11 +18,20 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from batteryxr import cdi as cdi
     from batteryxr import echem as echem
+    from batteryxr import export as export
     from batteryxr import io as io
     from batteryxr import nmf as nmf
     from batteryxr import samples as samples
     from batteryxr import simulate as simulate
     from batteryxr import xanes as xanes
+    from batteryxr.export import cite as cite
+    from batteryxr.export import quantify as quantify
+    from batteryxr.export import save_figure as save_figure
+    from batteryxr.export import show_versions as show_versions
+    from batteryxr.export import view_napari as view_napari
+    from batteryxr.export import write_csv as write_csv
+    from batteryxr.export import write_nexus as write_nexus
+    from batteryxr.export import write_xlsx as write_xlsx
     from batteryxr.io import read_athena as read_athena
     from batteryxr.io import read_cxi as read_cxi
     from batteryxr.io import read_cycler as read_cycler
@@ -42,10 +51,13 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "cdi",
+    "cite",
     "echem",
+    "export",
     "io",
     "nmf",
     "open_store",
+    "quantify",
     "read_athena",
     "read_cxi",
     "read_cycler",
@@ -61,26 +73,39 @@ __all__ = [
     "sample",
     "samples",
     "save",
+    "save_figure",
+    "show_versions",
     "simulate",
+    "view_napari",
     "write_athena",
     "write_bdf",
+    "write_csv",
     "write_cxi",
+    "write_nexus",
     "write_resumable",
+    "write_xlsx",
     "xanes",
 ]
 
-_MODULES = frozenset({"cdi", "echem", "io", "nmf", "samples", "simulate", "xanes"})
-_READERS = frozenset(
-    name
-    for name in __all__
-    if name.startswith(("read_", "write_athena", "write_bdf", "write_cxi"))
+_MODULES = frozenset(
+    {"cdi", "echem", "export", "io", "nmf", "samples", "simulate", "xanes"}
+)
+_EXPORTS = frozenset(
+    {"cite", "quantify", "save_figure", "show_versions", "view_napari"}
+    | {"write_csv", "write_nexus", "write_xlsx"}
+)
+_FILES = frozenset(
+    {"write_athena", "write_bdf", "write_cxi"}
+    | {n for n in __all__ if n[:5] == "read_"}
 )
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"batteryxr.{name}")
-    if name in _READERS:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module("batteryxr.export"), name)
+    if name in _FILES:
         return getattr(importlib.import_module("batteryxr.io"), name)
     if name == "sample":
         return importlib.import_module("batteryxr.samples").sample

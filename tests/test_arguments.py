@@ -17,7 +17,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import ArgumentError
 
-HOMES = ("echem", "nmf", "xanes", "cdi", "io", "simulate", "operando")
+HOMES = ("echem", "nmf", "xanes", "cdi", "io", "export", "simulate", "operando")
 TOP = ("save", "open_store", "write_resumable", "sample")
 
 

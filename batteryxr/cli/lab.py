@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import argparse
 
 
+#: Options by the argument that they fill.
+OPTIONS = {"folder": "FOLDER"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(

@@ -1,19 +1,21 @@
-"""The ``batteryxr`` command: an operando experiment, a store, the tutorials."""
+"""The ``batteryxr`` command: experiments, reports, stores, the tutorials."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from batteryxr.cli.language import told
+from batteryxr.cli.parser import Parser
 from batteryxr.core.errors import BatteryxrError, MissingDependencyError
 from batteryxr.core.units import readable_bytes
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     import xarray as xr
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 class Command(NamedTuple):
     """A command with a module of its own, which is loaded when it is asked for.
 
-    The module has `add_arguments` and `run`.
+    The module has `add_arguments`, `run` and `OPTIONS`: the option by the argument of
+    the library that it fills.
     """
 
     help: str
@@ -38,6 +41,16 @@ COMMANDS = {
         "Read cycler files and scans of the same cell, give every scan its voltage and "
         "capacity, and make a first analysis. Without files, an experiment with known "
         "truth is simulated.",
+    ),
+    "report": Command(
+        "a page on a cell's cycling, or on a store that is there",
+        "Read cycler files of one cell, or a store that batteryxr operando wrote, and "
+        "write one HTML page that opens offline.",
+    ),
+    "convert": Command(
+        "files of instruments to open formats",
+        "Read files of any instrument that is known, and write Battery Data Format, "
+        "zarr, NeXus, csv or a workbook.",
     ),
     "ptycho": Command(
         "reconstruct a stack of ptychographic scans",
@@ -58,13 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: `check` found damage. 2: the input was refused, in one sentence on
     stderr. 130: interrupted.
     """
-    given = sys.argv[1:] if argv is None else argv
+    given = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in given if not word.startswith("-")), "")
-    arguments = _parser(asked).parse_args(given)
+    arguments = _parser(asked).parse(given)
     try:
         return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:
-        print(f"batteryxr: {error}", file=sys.stderr)
+        print(f"batteryxr: {told(error, arguments.options)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,11 +96,9 @@ def _sentence(error: OSError) -> str:
     return f"{error.filename}: {what}." if error.filename else f"{what}."
 
 
-def _parser(only: str | None = None) -> argparse.ArgumentParser:
+def _parser(only: str | None = None) -> Parser:
     """Return the parser; None loads all commands, a name no more than that one."""
-    parser = argparse.ArgumentParser(
-        prog="batteryxr", description="Battery characterisation on xarray."
-    )
+    parser = Parser(prog="batteryxr", description="Battery characterisation on xarray.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, said in COMMANDS.items():
@@ -97,12 +108,12 @@ def _parser(only: str | None = None) -> argparse.ArgumentParser:
         if only in (None, name):
             module = importlib.import_module(f"batteryxr.cli.{name}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, options=module.OPTIONS)
     info = commands.add_parser(
         "info", help="tell what a store holds", description="Tell what a store holds."
     )
     info.add_argument("store", help="a zarr store: a path or a URL")
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_info, options={"path": "STORE"})
     check = commands.add_parser(
         "check",
         help="tell what is lost or damaged in a store",
@@ -110,8 +121,23 @@ def _parser(only: str | None = None) -> argparse.ArgumentParser:
         "each, and exit status 1. Status 0: it is whole.",
     )
     check.add_argument("store", help="a zarr store: a path or a URL")
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, options={"path": "STORE"})
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands and options in your shell",
+        description="Print a script for your shell: batteryxr completion bash >> "
+        "~/.bash_completion. Needs shtab.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.set_defaults(run=_completion, options={})
     return parser
+
+
+def _completion(arguments: argparse.Namespace) -> None:
+    from batteryxr.core.optional import require
+
+    shtab = require("shtab", extra="completion", purpose="completing in a shell")
+    print(shtab.complete(_parser(), shell=arguments.shell))
 
 
 def _check(arguments: argparse.Namespace) -> int:

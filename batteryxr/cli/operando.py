@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from batteryxr.operando import Conventions, Unmixing, operando
+from batteryxr.cli.parser import count, number, positive, whole, zone
 
 _EXAMPLES = """\
 examples:
@@ -14,6 +14,25 @@ examples:
   batteryxr operando --cycler run*.mpt --scans xas/ --timezone Europe/Paris \\
       --electrode cathode --first charge --out cell4.zarr --report cell4.html
 """
+#: Options by the argument that they fill.
+OPTIONS = {
+    "cycler": "--cycler",
+    "scans": "--scans",
+    "store": "--out",
+    "report": "--report",
+    "timezone": "--timezone",
+    "clock_offset": "--clock-offset",
+    "offset_s": "--clock-offset",
+    "exposure": "--exposure",
+    "electrode": "--electrode",
+    "first": "--first",
+    "mass": "--mass",
+    "formula": "--formula",
+    "n_components": "--components",
+    "signal_range": "--range",
+    "seed": "--seed",
+    "overwrite": "--overwrite",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,28 +45,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="STORE",
         help="zarr store to write: a path or a URL")  # fmt: skip
     add("--report", type=Path, metavar="HTML", help="write a report that opens offline")
-    add("--timezone", nargs="+", metavar="ZONE",
+    add("--timezone", nargs="+", type=zone, metavar="ZONE",
         help="zone of local times in the files, such as Europe/Paris; two where the "
         "cycler's clock and the scans' stand in different ones")  # fmt: skip
-    add("--clock-offset", type=float, default=0.0, metavar="S",
+    add("--clock-offset", type=number, default=0.0, metavar="S",
         help="seconds to add to the scans' clock to get the cycler's")  # fmt: skip
-    add("--exposure", type=float, metavar="S", help="exposure, if the files lack it")
+    add("--exposure", type=positive, metavar="S", help="exposure, if the files lack it")
     add("--electrode", choices=("cathode", "anode", "full"),
         help="which electrode the cell studies; needed for efficiencies")  # fmt: skip
     add("--first", choices=("charge", "discharge"),
         help="what a cycle begins with; needed for efficiencies")  # fmt: skip
-    add("--mass", type=float, metavar="MG", help="active mass; gives mA h g-1")
+    add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
     add("--formula", help="composition as loaded, such as LiNiO2; gives Li content")
-    add("--components", type=int, metavar="N", help="number of phases to unmix")
-    add("--range", nargs=2, type=float, metavar=("FROM", "TO"),
+    add("--components", type=count, metavar="N", help="number of phases to unmix")
+    add("--range", nargs=2, type=number, metavar=("FROM", "TO"),
         help="part of the scan axis to unmix")  # fmt: skip
-    add("--seed", type=int, default=0, help="seed of all randomness (default 0)")
+    add("--seed", type=whole, default=0, help="seed of all randomness (default 0)")
     add("--overwrite", action="store_true",
         help="replace store and report that batteryxr wrote before")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Read or simulate an experiment, analyse it and store it."""
+    from batteryxr.operando import Conventions, Unmixing, operando
+
+    _require_sound(arguments)
     conventions = Conventions(
         timezone=arguments.timezone,
         clock_offset=arguments.clock_offset,
@@ -67,3 +89,19 @@ def run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         say=lambda line: print(line, flush=True),
     )
+
+
+def _require_sound(arguments: argparse.Namespace) -> None:
+    """Raise for what is wrong whatever the files hold: before they are read."""
+    from batteryxr.core.errors import ArgumentError
+
+    if arguments.formula is not None:
+        from batteryxr.echem import formula
+
+        formula(arguments.formula)
+    if arguments.range and arguments.range[0] >= arguments.range[1]:
+        raise ArgumentError("signal_range", arguments.range, "two numbers that rise")
+    if arguments.timezone and len(arguments.timezone) > 2:
+        raise ArgumentError(
+            "timezone", arguments.timezone, "one zone, or the cycler's and the scans'"
+        )

@@ -15,6 +15,7 @@ from batteryxr.cdi import (
     ptycho_progress,
 )
 from batteryxr.cdi.ptycho.engines import engine_named
+from batteryxr.cli.parser import count, positive, whole
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store import location_of, open_dataset
 
@@ -26,6 +27,27 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the states.
 _PAUSE = 2.0
+#: Options by the argument that they fill.
+OPTIONS = {
+    "scan": "STACK",
+    "path": "STACK",
+    "group": "--group",
+    "store": "--out",
+    "engine": "--engine",
+    "iterations": "--iterations",
+    "lead": "--lead",
+    "n_modes": "--modes",
+    "poisson": "--poisson",
+    "positions_from": "--positions-from",
+    "formula": "--kramers-kronig",
+    "start": "--kk-start",
+    "every": "--kk-every",
+    "memory": "--memory",
+    "workers": "--workers",
+    "checkpoint": "--checkpoint",
+    "device": "--device",
+    "seed": "--seed",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="STORE",
         help="store for states and result (default: STACK with -ptycho)")  # fmt: skip
     add("--engine", default="LSQML", help="LSQML, EPIE, RPIE, DM or RAAR")
-    add("--iterations", type=int, default=800, metavar="N")
-    add("--lead", type=int, default=0, metavar="N",
+    add("--iterations", type=count, default=800, metavar="N")
+    add("--lead", type=whole, default=0, metavar="N",
         help="passes of the middle energy, from which all others start")  # fmt: skip
-    add("--modes", type=int, default=1, metavar="N", help="probe modes")
+    add("--modes", type=count, default=1, metavar="N", help="probe modes")
     add("--poisson", action="store_true",
         help="fit the likelihood of counts, for faint frames")  # fmt: skip
-    add("--positions-from", type=int, metavar="N",
+    add("--positions-from", type=whole, metavar="N",
         help="first pass that corrects positions")  # fmt: skip
     add("--kramers-kronig", metavar="FORMULA",
         help="tie absorption and phase, for a sample such as LiVO2")  # fmt: skip
-    add("--kk-start", type=int, default=500, metavar="N")
-    add("--kk-every", type=int, default=50, metavar="N")
-    add("--memory", type=float, metavar="GB", help="memory that may be used")
-    add("--workers", type=int, metavar="N", help="energies at a time")
-    add("--checkpoint", type=int, default=50, metavar="N",
+    add("--kk-start", type=whole, default=500, metavar="N")
+    add("--kk-every", type=count, default=50, metavar="N")
+    add("--memory", type=positive, metavar="GB", help="memory that may be used")
+    add("--workers", type=count, metavar="N", help="energies at a time")
+    add("--checkpoint", type=count, default=50, metavar="N",
         help="passes between two states that are kept")  # fmt: skip
     add("--device", default="cpu", help="cpu, cuda, mps, torch or cupy")
-    add("--seed", type=int, default=0)
+    add("--seed", type=whole, default=0)
     add("--resume", action="store_true", help="go on with what --out holds")
     add("--plan", action="store_true", help="tell what it would cost, and stop")
 

@@ -27,6 +27,8 @@ class ArgumentError(BatteryxrError):
     """
 
     def __init__(self, argument: str, found: object, expected: str, mend: str = ""):
+        self.argument, self.found = argument, found
+        self.expected, self.mend = expected, mend
         text = f"{argument}={_shown(found)}: expected {expected}."
         super().__init__(f"{text} {mend}" if mend else text)
 

@@ -65,6 +65,7 @@ DIMENSIONS: dict[str, str] = {
     "quantity": "fitted quantities whose errors are compared",
     "peak": "peaks",
     "material": "materials of a comparison",
+    "note": "what a reader must not miss",
 }
 
 

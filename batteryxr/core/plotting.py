@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.optional import unchanged_process
+from batteryxr.core.units import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +91,7 @@ def plainly_labelled(array: xr.DataArray) -> xr.DataArray:
 
 
 def axis_label(array: xr.DataArray, words: str = "") -> str:
-    """Return the label of an axis, such as ``"Voltage (V)"``.
+    """Return the label of an axis, such as ``"Capacity (mA h g⁻¹)"``.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     """
     words = words or str(array.attrs.get("long_name", array.name))
     units = str(array.attrs.get("units", "1"))
-    return plain(words if units in ("1", "") else f"{words} ({units})")
+    return plain(words if units in ("1", "") else f"{words} ({written(units)})")
 
 
 def dimension(

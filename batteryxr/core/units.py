@@ -50,20 +50,43 @@ def affine(units: str, to: str) -> tuple[float, float]:
     if units == to:
         return 1.0, 0.0
     for text in (units, to):
-        if words := _COUNTS.intersection(re.findall(r"[A-Za-z]+", text)):
-            raise UnitsError(
-                f"units {text!r}: {min(words)!r} is a count, not a unit. "
-                "Use '1' for counts and numbers."
-            )
-    for text in (units, to):
-        if len(text) > _LONGEST or _ENDLESS.search(text):
-            raise UnitsError(f"units {text[:_LONGEST]!r}: no unit is written so.")
+        _require_readable(text)
     registry = _registry()
     try:
         zero, one = (registry.Quantity(v, units).to(to).magnitude for v in (0.0, 1.0))
     except Exception as error:
         raise UnitsError(f"units {units!r} cannot become {to!r}: {error}") from error
     return float(one - zero), float(zero)
+
+
+def _require_readable(text: str) -> None:
+    """Raise unless a text can be handed to pint as a unit."""
+    if words := _COUNTS.intersection(re.findall(r"[A-Za-z]+", text)):
+        raise UnitsError(
+            f"units {text!r}: {min(words)!r} is a count, not a unit. "
+            "Use '1' for counts and numbers."
+        )
+    if len(text) > _LONGEST or _ENDLESS.search(text):
+        raise UnitsError(f"units {text[:_LONGEST]!r}: no unit is written so.")
+
+
+@functools.cache
+def pint_unit(units: str) -> Any:
+    """Return units as pint has them, in the registry that pint-xarray uses.
+
+    Raises
+    ------
+    UnitsError
+        If they are unknown.
+    """
+    import pint
+
+    _require_readable(units)
+    try:
+        own = _registry().Unit(units)
+        return pint.get_application_registry().Unit(str(own))
+    except Exception as error:
+        raise UnitsError(f"units {units!r} are not known: {error}") from error
 
 
 def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
@@ -92,6 +115,46 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
         converted = array * factor + offset if offset else array * factor
     converted.attrs = array.attrs | {"units": to}
     return converted.rename(array.name)
+
+
+#: Units that people write otherwise than UDUNITS does.
+_WRITTEN = {
+    "Angstrom": "Å",
+    "angstrom": "Å",
+    "degC": "°C",
+    "deg": "°",
+    "degree": "°",
+    "um": "µm",
+    "ohm": "Ω",
+    "percent": "%",
+}
+_RAISED = str.maketrans("-0123456789.", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
+_FACTOR = re.compile(r"([A-Za-zµμΩÅ°%]+)(?:\^|\*\*)?(-?\d+)?")
+
+
+def written(units: str) -> str:
+    """Return units as they stand in a paper, such as ``"mA h g⁻¹"``.
+
+    Parameters
+    ----------
+    units
+        In UDUNITS spelling, such as ``"mA h g-1"`` or ``"1/Angstrom"``. What is
+        written otherwise (words, brackets) is returned as it is.
+    """
+    above, *below = units.split("/")
+    factors = [] if above.strip() == "1" else above.split()
+    parts = [(text, 1) for text in factors]
+    parts += [(text, -1) for group in below for text in group.split()[:1]]
+    parts += [(text, 1) for group in below for text in group.split()[1:]]
+    out = []
+    for text, sign in parts:
+        found = _FACTOR.fullmatch(text)
+        if found is None:
+            return units
+        word, power = found[1], sign * int(found[2] or 1)
+        raised = "" if power == 1 else str(power).translate(_RAISED)
+        out.append(_WRITTEN.get(word, word) + raised)
+    return " ".join(out) or units
 
 
 def readable_bytes(n: float) -> str:

@@ -12,7 +12,7 @@ from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import holoviews
     import xarray as xr
@@ -77,7 +77,9 @@ def plot_weights(
 
     Reads the weights, which are small for a series. Shaded is the range of what fits
     as well, where the result has it (`metropolis`, or
-    ``result.merge(result.nmf.bands())``), else that of equally good starts.
+    ``result.merge(result.nmf.bands())``), else that of equally good starts; ratios
+    that sum to one lie between 0 and 1. Where an axis such as voltage runs back and
+    forth each half cycle is a line of its own: charge solid, discharge dashed.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ def plot_weights(
         Theoretical capacity or content, in units of `x`; what lies beyond it is
         shaded: extra capacity.
     variable
-        Coordinate drawn on top.
+        Coordinate drawn on top, unless it is `x` itself.
 
     Returns
     -------
@@ -104,18 +106,24 @@ def plot_weights(
     at = _values(weights, name)
     along = _axis(weights, name)
     ratio = axis_label(weights)
+    runs = list(_runs(weights, name, dim))
+    closed = bool(np.allclose(weights.sum("component"), 1, atol=1e-3))
     shapes: list[Any] = []
     for i, component in enumerate(_names(result)):
         held = "fixed" in result and bool(result["fixed"].values[i])
         y = weights.values[:, i]
-        curve = hv.Curve((at, y), along, ratio, label=component)
-        shapes.append(
-            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
-        )
         edges = _edges(result.isel(component=i), y)
-        if edges is not None:
-            area = hv.Area((at, *edges), along, [ratio, "upper"])
-            shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
+        if edges is not None and closed:
+            edges = np.clip(edges[0], 0, 1), np.clip(edges[1], 0, 1)
+        for run, dash in runs:
+            curve = hv.Curve((at[run], y[run]), along, ratio, label=component)
+            shapes.append(
+                curve.opts(color=_colour(i), line_dash="dotted" if held else dash)
+            )
+            if edges is not None:
+                band = (at[run], edges[0][run], edges[1][run])
+                area = hv.Area(band, along, [ratio, "upper"])
+                shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
     for i, (word, parts) in enumerate((sums or {}).items()):
         if wrong := [p for p in parts if p not in _names(result)]:
             raise ArgumentError("sums", wrong, f"components among {_names(result)}")
@@ -130,7 +138,7 @@ def plot_weights(
     lower = hv.Overlay(shapes + shade).opts(
         hv.opts.Overlay(legend_position="right", title="Ratios", **_SIZE)
     )
-    if variable not in weights.coords:
+    if variable not in weights.coords or variable == name:
         return lower
     volts = weights[variable]
     upper = hv.Curve((at, volts.values), along, _axis(weights, variable))
@@ -289,6 +297,27 @@ def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
         (*ordinates, array.values), [_axis(array, x), _axis(array, y)], title
     )
     return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
+
+
+def _runs(
+    weights: xr.DataArray, name: str, dim: str
+) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield the scans that one line joins, and how it is drawn.
+
+    One line, in the order of the series, where the axis runs one way; else a line for
+    each half cycle.
+    """
+    everything = np.arange(weights.sizes[dim])
+    along = np.diff(_values(weights, name).astype(np.float64))
+    back_and_forth = bool((along > 0).any() and (along < 0).any())
+    if "half_cycle" not in weights.coords or not back_and_forth:
+        yield everything, "solid"
+        return
+    number = weights["half_cycle"].values
+    for one in np.unique(number[np.isfinite(number)]):
+        run = everything[number == one]
+        branch = weights["branch"].values[run[0]] if "branch" in weights.coords else ""
+        yield run, "dashed" if branch == "discharge" else "solid"
 
 
 def _edges(one: xr.Dataset, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -25,7 +25,8 @@ from batteryxr.core.store import (
 )
 from batteryxr.nmf import Constraints
 from batteryxr.operando.findings import Conventions, Findings, Unmixing
-from batteryxr.operando.report import require_page, write_page
+from batteryxr.operando.page import require_page
+from batteryxr.operando.report import write_page
 
 if TYPE_CHECKING:
     import os
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 #: Group of the store for a series of scans, by the name of its array.
 GROUPS = {"pdf": "pdf", "absorption": "xanes"}
-#: Components that are unmixed where the user does not say how many.
+#: Largest number of components that is unmixed where the user does not say how many,
+#: and that is looked for.
 COMPONENTS = 3
+MOST = 10
 
 
 @checked
@@ -96,6 +99,8 @@ def operando(
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
+    _require_there("cycler", cycler)
+    _require_there("scans", scans)
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
     with changing(location) as change:
         _require_new(location, overwrite)  # somebody may have finished meanwhile
@@ -110,6 +115,9 @@ def operando(
             _ingest(run, cycler, scans, conventions, say)
             _electrochemistry(run, conventions, say)
             _unmix(run, unmixing, say)
+        if run.notes:
+            note = xr.DataArray(run.notes, dims="note", attrs={"units": "1"})
+            run.write(note.astype(str).to_dataset(name="text"), "notes")
         if report is not None:  # after the notes are complete
             write_page(run, report, store=str(location))
             say(f"Wrote {report}")
@@ -127,6 +135,15 @@ def _require_new(location: Location, overwrite: bool) -> None:
             f"{location} is there already. Pass overwrite=True (--overwrite) to "
             "replace it."
         )
+
+
+def _require_there(argument: str, given: Any) -> None:
+    """Raise for a file that is not there, before others are read."""
+    several = isinstance(given, list | tuple)
+    for each in given if several else [] if given is None else [given]:
+        pattern = any(sign in str(each) for sign in "*?[")
+        if not pattern and not Path(each).exists():
+            raise ArgumentError(argument, str(each), "a file or folder that is there")
 
 
 def _leave_out_all(change: Revision) -> None:
@@ -174,9 +191,11 @@ def _ingest(
     from batteryxr.io import read_cycler, read_series
 
     own_zone, scan_zone = known.zones
+    say("Reading the cycler's files ...")
     record = read_cycler(cycler, timezone=own_zone)
     run.write(record, "echem/record")
     say(f"Read {record.sizes['record']} rows of the cycler")
+    say("Reading the scans ...")
     series = read_series(scans, timezone=scan_zone, order="time")
     run.kind = GROUPS.get(str(series.name), "series")
     say(f"Read {series.sizes['scan']} scans on {series.sizes[series.dims[-1]]} points")
@@ -197,6 +216,7 @@ def _ingest(
 def _electrochemistry(
     run: Findings, known: Conventions, say: Callable[[str], None]
 ) -> None:
+    say("Analysing the cycles ...")
     record = run.read("echem/record")
     run.write(record.echem.half_cycles(), "echem/half_cycles")
     if known.electrode is None or known.first is None:
@@ -225,15 +245,24 @@ def _unmix(run: Findings, asked: Unmixing, say: Callable[[str], None]) -> None:
             raise ArgumentError(
                 "signal_range", list(signal_range), f"a part of the {signal} axis"
             )
-    if n is None:
-        run.notes.append(
-            f"{COMPONENTS} components were unmixed because no number was given "
-            "(--components). The eigenvalues and the residuals below help to choose."
-        )
     series = series.compute()  # a series of patterns is small; images are not unmixed
     signed = float(series.min()) < 0
     constraints = Constraints(shift="envelope" if signed else None)
-    run.write(series.nmf.pca(), f"{run.kind}/pca")
-    unmixed = series.nmf.fit(n or COMPONENTS, constraints=constraints, seed=asked.seed)
+    say(f"Unmixing {series.sizes['scan']} scans ...")
+    pca = series.nmf.pca()
+    run.write(pca, f"{run.kind}/pca")
+    supported = 1 + int(np.nanargmin(pca["indicator"].values[:MOST]))
+    if n is None:
+        n = min(COMPONENTS, supported)
+        run.notes.append(
+            f"{n} components were unmixed because no number was given (--components); "
+            f"Malinowski's indicator finds {supported} above the noise."
+        )
+    elif n > supported:
+        run.notes.append(
+            f"{n} components were asked for, and Malinowski's indicator finds "
+            f"{supported} above the noise: the others may split noise or drift."
+        )
+    unmixed = series.nmf.fit(n, constraints=constraints, seed=asked.seed)
     run.write(unmixed, f"{run.kind}/nmf")
-    say(f"Unmixed {series.sizes['scan']} scans into {n or COMPONENTS} components")
+    say(f"Unmixed {series.sizes['scan']} scans into {n} components")

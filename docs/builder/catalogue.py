@@ -19,12 +19,16 @@ PAGES: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     ("stores", "batteryxr", ("save", "open_store", "write_resumable", "replay")),
     ("stores", "batteryxr.core.store", ("groups", "open_dataset", "verify", "Damage")),
     ("stores", "batteryxr.cli.main", ("describe",)),
+    ("export", "batteryxr.export", None),
     ("simulate", "batteryxr.simulate", None),
     ("panels", "batteryxr.widgets", None),
     (
         "experiment",
         "batteryxr.operando",
-        ("operando", "Conventions", "Unmixing", "Report", "cells", "over_samples"),
+        (
+            *("operando", "Conventions", "Unmixing", "Report", "cells"),
+            *("over_samples", "report_cycling", "report_store"),
+        ),
     ),
     ("experiment", "batteryxr.cli.lab", ("copy_tutorials", "open_lab")),
     (

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _TITLES = {
     "readers": ("Readers", "Files in, labelled data out; and two writers."),
+    "export": (
+        "Numbers out",
+        "Tables, workbooks, NeXus, other programs, and what to cite.",
+    ),
     "samples": ("Samples", "Measured data to try things on, by name."),
     "stores": ("Stores and replay", "Zarr stores, and results made again."),
     "simulate": (

@@ -82,6 +82,20 @@ def test_the_report_needs_no_internet(simulated):
     assert "Joined</th><td>200 of 200" in text
     assert text.count("data-root-id") >= 6  # figures
     assert "simulated" in text
+    assert "differ from its truth by" in text
+    assert "[1] The batteryxr developers" in text
+    assert "mA h g⁻¹" in text
+
+
+def test_the_report_can_be_made_again_from_the_store(simulated, tmp_path):
+    page = tmp_path / "again.html"
+    assert main(["report", str(simulated[0]), "--out", str(page)]) == 0
+    first, again = simulated[1].read_text(), page.read_text()
+    assert re.findall("<p>.*?</p>", again) == re.findall("<p>.*?</p>", first)
+    assert re.findall("class='note'>.*?</p>", again) == (
+        re.findall("class='note'>.*?</p>", first)
+    )
+    assert again.count("data-root-id") == first.count("data-root-id")
 
 
 def test_info_names_groups_units_and_calls(simulated, capsys):
@@ -196,7 +210,7 @@ def test_what_the_system_says_is_one_sentence(tmp_path, capsys):
 def test_half_of_the_input_is_refused(tmp_path, capsys):
     status = main(["operando", "--cycler", "a.mpt", "--out", str(tmp_path / "a.zarr")])
     assert status == 2
-    assert "scans=None" in capsys.readouterr().err
+    assert "--cycler a.mpt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["--help"], ["operando", "--help"]])

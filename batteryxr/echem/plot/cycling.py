@@ -36,6 +36,14 @@ _NEEDED = ("test_time", "voltage", "current", "file")
 #: Points per curve of a voltage profile: more than a screen shows.
 _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
+#: Branches that lie on one another are told apart without their colours too.
+_MARKERS = {"charge": "circle", "discharge": "square"}
+_DASHES = {"charge": "solid", "discharge": "dashed"}
+#: Ticks of an axis that counts, and steps between them.
+_TICKS = 10
+_STEPS = [m * 10**e for e in range(9) for m in (1, 2, 5)]
+#: How much of its colour the last of many half cycles keeps.
+_FAINTEST = 0.3
 
 
 @checked
@@ -64,7 +72,8 @@ def plot_voltage_profile(
     Returns
     -------
     holoviews.Overlay
-        One curve for each half cycle, charges and discharges in two colours.
+        One curve for each half cycle, charges and discharges in two colours; later
+        ones are paler.
 
     Raises
     ------
@@ -95,10 +104,20 @@ def plot_voltage_profile(
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
         curve = hv.Curve((q, v), x, y, label=side)
-        curves.append(curve.opts(color=BRANCH_COLOURS[side]))
+        strength = _strength(len(curves), len(numbers))
+        curves.append(
+            curve.opts(
+                color=BRANCH_COLOURS[side], line_dash=_DASHES[side], alpha=strength
+            )
+        )
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
+
+
+def _strength(number: int, of: int) -> float:
+    """Return the opacity of one of several curves: the first stands out."""
+    return 1.0 - (1.0 - _FAINTEST) * number / max(1, of - 1)
 
 
 def _profile(
@@ -148,7 +167,7 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     number, x, y = result["cycle"].values, dimension(result["cycle"]), axis(kind)
     points = [
         hv.Scatter((number, result[f"{side}_{kind}"].values), x, y, label=side).opts(
-            color=BRANCH_COLOURS[side], size=6
+            color=BRANCH_COLOURS[side], size=6, marker=_MARKERS[side]
         )
         for side in ("charge", "discharge")
     ]
@@ -156,14 +175,23 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     efficiency = hv.Scatter(
         (number, 100 * result["coulombic_efficiency"].values), x, percent
     )
-    above = hv.Overlay(points).opts(legend_position="bottom_right", **_SIZE)
+    above = hv.Overlay(points).opts(legend_position="top", **_SIZE)
     below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
-    return (above + below).cols(1)
+    panels = [panel.opts(xticks=_whole_ticks(number)) for panel in (above, below)]
+    return hv.Layout(panels).cols(1)
+
+
+def _whole_ticks(numbers: np.ndarray) -> list[int]:
+    """Return at most about ten whole numbers along an axis that counts."""
+    first, last = int(numbers.min()), int(numbers.max())
+    every = next(e for e in _STEPS if (last - first) / e <= _TICKS)
+    start = first if every == 1 else -(-first // every) * every
+    return list(range(start, last + 1, every))
 
 
 @checked
 def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
-    """Plot dQ/dV, discharges downward as is usual.
+    """Plot dQ/dV, discharges downward as is usual, later half cycles paler.
 
     Parameters
     ----------
@@ -192,8 +220,9 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
         if errors:
             band = hv.Spread((voltage, drawn, one["dqdv_error"].values), x, [y, "sd"])
             items.append(band.opts(color=colour, alpha=0.3))
+        strength = _strength(row, result.sizes["half_cycle"])
         curve = hv.Curve((voltage, drawn), x, y, label=side)
-        items.append(curve.opts(color=colour))
+        items.append(curve.opts(color=colour, line_dash=_DASHES[side], alpha=strength))
     return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 

@@ -33,7 +33,7 @@ def test_voltage_profile_ends_at_the_capacity(make_cycled):
     np.testing.assert_allclose(ends, half_cycles(rows).capacity / 2e-3)
     assert [c.label for c in plot] == ["charge", "discharge"] * 2
     assert {c.label: colour(c) for c in plot} == SIDES
-    assert str(plot.get(0).kdims[0].label) == "Specific capacity (mA h g-1)"
+    assert str(plot.get(0).kdims[0].label) == "Specific capacity (mA h g⁻¹)"
     one = rows.chunk(record=50).echem.plot.voltage_profile(half_cycles=[2])
     assert len(one) == 1
     with pytest.raises(ArgumentError, match="half_cycles=9"):
@@ -55,7 +55,7 @@ def test_dqdv_is_drawn_down_on_discharge(make_cycled):
 def test_cycles_and_rates(make_cycled):
     table = cycles(make_cycled(3), electrode="full", first="charge", mass=2.0)
     above, below = table.echem.plot.cycles()
-    assert {str(e.vdims[0].label) for e in above} == {"Specific capacity (mA h g-1)"}
+    assert {str(e.vdims[0].label) for e in above} == {"Specific capacity (mA h g⁻¹)"}
     assert {e.label: colour(e) for e in above} == SIDES
     drawn = below.dimension_values(1)
     np.testing.assert_allclose(drawn, 100 * table.coulombic_efficiency)

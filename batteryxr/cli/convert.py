@@ -1,0 +1,95 @@
+"""The command ``batteryxr convert``: files of instruments to open formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.cli.parser import count, zone
+from batteryxr.core.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import argparse
+
+#: Options by the argument that they fill.
+OPTIONS = {
+    "paths": "FILE",
+    "path": "OUT",
+    "store": "OUT",
+    "kind": "--kind",
+    "timezone": "--timezone",
+    "test": "--test",
+    "overwrite": "--overwrite",
+}
+#: What a kind of file is written as, by the end of the name.
+_FORMATS = {
+    "cycler": (".csv", ".parquet", ".zarr", ".nxs", ".xlsx"),
+    "impedance": (".csv", ".zarr", ".nxs", ".xlsx"),
+    "series": (".csv", ".zarr", ".nxs", ".xlsx"),
+    "stack": (".zarr", ".nxs"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    add = parser.add_argument
+    add("source", nargs="+", metavar="FILE", help="files, or folders of scans")
+    add("out", metavar="OUT",
+        help="what to write: .csv or .parquet (Battery Data Format for cycler files), "
+        ".zarr, .nxs (NeXus) or .xlsx")  # fmt: skip
+    add("--kind", choices=tuple(_FORMATS), default="cycler",
+        help="what the files are (default: cycler)")  # fmt: skip
+    add("--timezone", type=zone, metavar="ZONE",
+        help="zone of local times in the files, such as Europe/Paris")  # fmt: skip
+    add("--test", type=count, metavar="N", help="which test of a file that holds many")
+    add("--overwrite", action="store_true", help="replace what is there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the files and write them as the name of the output asks."""
+    out, kind = str(arguments.out), str(arguments.kind)
+    ending = Path(out.rstrip("/")).suffix.lower()
+    if ending not in _FORMATS[kind]:
+        wanted = ", ".join(_FORMATS[kind])
+        raise ArgumentError(
+            "path", out, f"a name that ends in {wanted} for {kind} files"
+        )
+    if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
+        from batteryxr.core.errors import StoreError
+
+        raise StoreError(f"{out} exists. Pass overwrite=True to replace it.")
+    print(f"Reading {len(arguments.source)} files ...", flush=True)
+    data = _read(kind, arguments)
+    print(f"Writing {out} ...", flush=True)
+    _write(data, out, ending, kind, arguments.overwrite)
+    print(f"Wrote {out}", flush=True)
+
+
+def _read(kind: str, arguments: argparse.Namespace) -> Any:
+    from batteryxr import io
+
+    files, zone_ = arguments.source, arguments.timezone
+    if kind == "cycler":
+        test = {} if arguments.test is None else {"test": arguments.test}
+        return io.read_cycler(files, timezone=zone_, **test)
+    if kind == "impedance":
+        return io.read_impedance(files, timezone=zone_)
+    if kind == "stack":
+        return io.read_stack(files if len(files) > 1 else files[0])
+    return io.read_series(files if len(files) > 1 else files[0], timezone=zone_)
+
+
+def _write(data: Any, out: str, ending: str, kind: str, overwrite: bool) -> None:
+    import batteryxr
+
+    if ending == ".zarr":
+        batteryxr.save(data, out, overwrite=overwrite)
+    elif kind == "cycler" and ending in (".csv", ".parquet"):
+        batteryxr.write_bdf(data, out, overwrite=overwrite)
+    else:
+        write = {
+            ".csv": batteryxr.write_csv,
+            ".xlsx": batteryxr.write_xlsx,
+            ".nxs": batteryxr.write_nexus,
+        }[ending]
+        write(data, out, overwrite=overwrite)

@@ -1,0 +1,127 @@
+"""The parser of the command line, and the kinds of values that options take."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import re
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: What argparse says of an option that nobody declared, and of a wrong choice.
+_UNKNOWN = re.compile(r"unrecognized arguments: (.*)")
+_CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations, and says what was probably meant."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one sentence what is wrong, and exit with status 2."""
+        asked = self._deepest()
+        text = message
+        if found := _UNKNOWN.search(message):
+            word = found[1].split()[0]
+            text = f"{word} is no option of this command{_meant(word, asked.options)}"
+        elif found := _CHOICE.search(message):
+            choices = re.findall(r"[\w.-]+", found[2])
+            before = message[: found.start()].removeprefix("argument ")
+            where = "" if before.startswith("COMMAND") else before
+            text = (
+                f"{where}'{found[1]}' is not known{_meant(found[1], choices)} "
+                f"It takes {', '.join(choices)}."
+            )
+        text = text.removeprefix("argument ")
+        end = "" if text.endswith((".", "?")) else "."
+        print(f"{asked.prog}: {text}{end}", file=sys.stderr)
+        print(f"See {asked.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options that were declared."""
+        return [word for action in self._actions for word in action.option_strings]
+
+    def _deepest(self) -> Parser:
+        """Return the parser of the command that was asked for, or this one."""
+        given = sys.argv[1:] if self._given is None else self._given
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word in given:
+                    if word in action.choices:
+                        chosen = action.choices[word]
+                        assert isinstance(chosen, Parser)
+                        return chosen
+        return self
+
+    _given: list[str] | None = None
+
+    def parse(self, given: list[str]) -> argparse.Namespace:
+        """Return what was given on the command line."""
+        self._given = given
+        return self.parse_args(given)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word.split("=")[0], list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "."
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        value = float(text)
+    except ValueError:
+        hint = " (a decimal point, not a comma)" if "," in text else ""
+        raise argparse.ArgumentTypeError(f"'{text}' is no number{hint}") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is no finite number")
+    return value
+
+
+def positive(text: str) -> float:
+    """Read a number above zero."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    return value
+
+
+def whole(text: str) -> int:
+    """Read a whole number, zero or above."""
+    if not re.fullmatch(r"\d{1,12}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number, 0 or above")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Read a whole number above zero."""
+    if whole(text) == 0:
+        raise argparse.ArgumentTypeError("0 is too few: 1 or more")
+    return int(text)
+
+
+def zone(text: str) -> str:
+    """Read the name of a time zone."""
+    import zoneinfo
+
+    if re.fullmatch(r"(UTC)?[+-]\d{2}:?\d{2}", text):
+        return text
+    try:
+        zoneinfo.ZoneInfo(text)
+    except Exception:
+        known = zoneinfo.available_timezones()
+        cities = {name.rpartition("/")[2].lower(): name for name in sorted(known)}
+        close = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
+        city = cities.get(text.replace(" ", "_").lower())
+        meant = city or (close[0] if close else "")
+        hint = f"; did you mean {meant}?" if meant else ", such as Europe/Paris"
+        raise argparse.ArgumentTypeError(f"'{text}' is no time zone{hint}") from None
+    return text

@@ -1,0 +1,75 @@
+"""The command ``batteryxr report``: a page from cycler files, or from a store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from batteryxr.cli.parser import positive, zone
+
+_EXAMPLES = """\
+examples:
+  batteryxr report cell4.mpt --timezone Europe/Paris
+      a page on the cycling of a cell
+  batteryxr report cell4.zarr --out cell4.html
+      the page of an operando experiment, from its store
+"""
+#: Options by the argument that they fill.
+OPTIONS = {
+    "files": "FILE",
+    "path": "--out",
+    "report": "--out",
+    "timezone": "--timezone",
+    "mass": "--mass",
+    "electrode": "--electrode",
+    "first": "--first",
+    "overwrite": "--overwrite",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.epilog = _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("source", nargs="+", metavar="FILE",
+        help="cycler files of one cell, or one store that batteryxr wrote")  # fmt: skip
+    add("--out", type=Path, metavar="HTML",
+        help="the page (default: the first file with .html, here)")  # fmt: skip
+    add("--timezone", type=zone, metavar="ZONE",
+        help="zone of local times in the files, such as Europe/Paris")  # fmt: skip
+    add("--electrode", choices=("cathode", "anode", "full"),
+        help="which electrode the cell studies; needed for efficiencies")  # fmt: skip
+    add("--first", choices=("charge", "discharge"),
+        help="what a cycle begins with; needed for efficiencies")  # fmt: skip
+    add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
+    add("--overwrite", action="store_true",
+        help="replace a report that batteryxr wrote before")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read a record or a store, and write its page."""
+    from batteryxr.core.store import location_of
+    from batteryxr.operando import Conventions, report_cycling, report_store
+    from batteryxr.operando.page import require_page
+
+    first = str(arguments.source[0])
+    out = arguments.out or Path(Path(first.rstrip("/")).stem + ".html")
+    require_page(out, arguments.overwrite)
+    is_store = len(arguments.source) == 1 and (
+        "://" in first or Path(first).is_dir() or first.endswith((".zarr", ".zip"))
+    )
+    if is_store and not location_of(first).is_empty():
+        print(f"Reading {first} ...", flush=True)
+        report_store(first, out, overwrite=arguments.overwrite)
+    else:
+        from batteryxr.io import read_cycler
+
+        print("Reading the cycler's files ...", flush=True)
+        record = read_cycler(arguments.source, timezone=arguments.timezone)
+        print(f"Analysing {record.sizes['record']} rows ...", flush=True)
+        known = Conventions(
+            electrode=arguments.electrode, first=arguments.first, mass=arguments.mass
+        )
+        report_cycling(record, out, conventions=known, overwrite=arguments.overwrite)
+    print(f"Wrote {out}", flush=True)

@@ -1,0 +1,439 @@
+"""A Bokeh figure drawn by Matplotlib: lines, points, bands, bars and images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DASHES: dict[Any, Any] = {
+    "solid": "-",
+    "dashed": "--",
+    "dotted": ":",
+    "dotdash": "-.",
+    "dashdot": "-.",
+}
+_MARKERS = {
+    "circle": "o", "square": "s", "x": "x", "cross": "+", "triangle": "^",
+    "inverted_triangle": "v", "diamond": "D", "star": "*", "asterisk": "*",
+    "dot": ".", "plus": "P", "hex": "h",
+}  # fmt: skip
+#: Points of type per pixel of a screen.
+_POINT = 72 / 96
+#: Days per millisecond: Bokeh's dates are the one, Matplotlib's the other.
+_DAY = 1 / 86_400_000
+
+
+@dataclass(frozen=True)
+class Axes:
+    """One pair of axes, as Bokeh holds it."""
+
+    figure: Any
+
+    @property
+    def width(self) -> float:
+        """Width in pixels of a screen."""
+        return float(self.figure.width or self.figure.frame_width or 600)
+
+    @property
+    def height(self) -> float:
+        """Height in pixels of a screen."""
+        return float(self.figure.height or self.figure.frame_height or 400)
+
+    def draw(self, ax: Any, scale: float) -> None:
+        """Draw onto Matplotlib's axes; lines and points are scaled along."""
+        figure = self.figure
+        brush = _Brush(ax, scale, dates=_is_of_dates(figure))
+        for layer in sorted(figure.renderers, key=_level):
+            if getattr(layer, "visible", True):
+                brush.layer(layer)
+        for layer in (*figure.center, *figure.left, *figure.right):
+            if getattr(layer, "visible", True):
+                brush.annotation(layer)
+        _axes(ax, figure, brush)
+
+
+def panels_of(model: Any) -> list[list[Axes]]:
+    """Return the panels of a Bokeh model, row by row."""
+    if hasattr(model, "renderers") and hasattr(model, "x_range"):
+        return [[Axes(model)]]
+    children = list(getattr(model, "children", ()))
+    if children and isinstance(children[0], tuple | list):
+        rows: dict[int, list[tuple[int, Any]]] = {}
+        for child, row, column, *_ in children:
+            rows.setdefault(row, []).append((column, child))
+        return [
+            [panel for _, child in sorted(row, key=lambda pair: pair[0])
+             for line in panels_of(child) for panel in line]
+            for _, row in sorted(rows.items())
+        ]  # fmt: skip
+    found = [panels_of(child) for child in children]
+    if type(model).__name__ == "Row":
+        flat = [panel for part in found for row in part for panel in row]
+        return [flat] if flat else []
+    return [row for part in found for row in part]
+
+
+class _Brush:
+    """Draws what Bokeh calls glyphs and annotations."""
+
+    def __init__(self, ax: Any, scale: float, dates: bool) -> None:
+        self.ax, self.scale, self.dates = ax, scale * _POINT, dates
+        self.drawn: dict[str, Any] = {}
+
+    def layer(self, renderer: Any) -> None:
+        """Draw a glyph with its data."""
+        glyph = getattr(renderer, "glyph", None)
+        if glyph is None:
+            return self.annotation(renderer)
+        kind = type(glyph).__name__
+        draw: Callable[[Any, Any], Any] | None = getattr(self, f"_{kind.lower()}", None)
+        if draw is None:
+            raise DataError("plot", f"a {kind} cannot be saved as a figure yet")
+        self.drawn[renderer.id] = draw(glyph, renderer.data_source.data)
+        return None
+
+    def annotation(self, model: Any) -> None:
+        """Draw a span, a box, a whisker, a text or a scale of colours."""
+        draw = getattr(self, f"_{type(model).__name__.lower()}", None)
+        if draw is not None:
+            draw(model, getattr(getattr(model, "source", None), "data", {}))
+
+    def _line(self, glyph: Any, data: Any) -> Any:
+        x, y = self._x(_column(glyph.x, data)), _column(glyph.y, data)
+        (line,) = self.ax.plot(x, y, **self._stroke(glyph), zorder=2)
+        return line
+
+    def _multiline(self, glyph: Any, data: Any) -> Any:
+        lines = None
+        for x, y in zip(_column(glyph.xs, data), _column(glyph.ys, data), strict=True):
+            lines = self.ax.plot(self._x(x), y, **self._stroke(glyph), zorder=2)[0]
+        return lines
+
+    def _step(self, glyph: Any, data: Any) -> Any:
+        where = {"before": "pre", "after": "post", "center": "mid"}[glyph.mode]
+        x, y = self._x(_column(glyph.x, data)), _column(glyph.y, data)
+        return self.ax.step(x, y, where=where, **self._stroke(glyph))[0]
+
+    def _scatter(self, glyph: Any, data: Any) -> Any:
+        x, y = self._x(_column(glyph.x, data)), _column(glyph.y, data)
+        size = float(np.mean(_column(glyph.size, data))) * self.scale
+        marker = _MARKERS.get(str(_plain(glyph.marker)), "o")
+        colours = _colours(glyph.fill_color, data)
+        options: dict[str, Any] = {"c": colours} if colours is not None else {}
+        if colours is None:
+            face = _paint(glyph.fill_color, glyph.fill_alpha)
+            edge = _paint(glyph.line_color, glyph.line_alpha)
+            lined = marker in ("x", "+")
+            options = (
+                {"color": edge} if lined else {"facecolor": face, "edgecolor": edge}
+            )
+        width = float(_plain(glyph.line_width)) * self.scale
+        return self.ax.scatter(
+            x, y, s=size**2, marker=marker, linewidths=width, zorder=3, **options
+        )
+
+    _circle = _scatter
+
+    def _patch(self, glyph: Any, data: Any) -> Any:
+        x, y = self._x(_column(glyph.x, data)), _column(glyph.y, data)
+        return self.ax.fill(x, y, **self._fill(glyph), zorder=1)[0]
+
+    def _patches(self, glyph: Any, data: Any) -> Any:
+        patch = None
+        for x, y in zip(_column(glyph.xs, data), _column(glyph.ys, data), strict=True):
+            patch = self.ax.fill(self._x(x), y, **self._fill(glyph), zorder=1)[0]
+        return patch
+
+    def _varea(self, glyph: Any, data: Any) -> Any:
+        x = self._x(_column(glyph.x, data))
+        low, high = _column(glyph.y1, data), _column(glyph.y2, data)
+        face = _paint(glyph.fill_color, glyph.fill_alpha)
+        return self.ax.fill_between(x, low, high, color=face, linewidth=0, zorder=1)
+
+    def _segment(self, glyph: Any, data: Any) -> Any:
+        x0, x1 = self._x(_column(glyph.x0, data)), self._x(_column(glyph.x1, data))
+        y0, y1 = _column(glyph.y0, data), _column(glyph.y1, data)
+        pairs = np.stack([np.stack([x0, y0], -1), np.stack([x1, y1], -1)], 1)
+        return self._lines(pairs, self._stroke(glyph))
+
+    def _vbar(self, glyph: Any, data: Any) -> Any:
+        x, top = _column(glyph.x, data), _column(glyph.top, data)
+        bottom = np.broadcast_to(_column(glyph.bottom, data), np.shape(top))
+        width = float(np.mean(_column(glyph.width, data)))
+        colours = _colours(glyph.fill_color, data)
+        face = colours if colours is not None else _paint(glyph.fill_color, 1.0)
+        heights = np.asarray(top, float) - bottom
+        texts = x if np.asarray(x).dtype.kind in "OUS" else self._x(x)
+        return self.ax.bar(texts, heights, width, bottom, color=face, zorder=2)
+
+    def _quad(self, glyph: Any, data: Any) -> Any:
+        from matplotlib.collections import PatchCollection
+        from matplotlib.patches import Rectangle
+
+        left, right = (
+            self._x(_column(glyph.left, data)),
+            self._x(_column(glyph.right, data)),
+        )
+        low, high = _column(glyph.bottom, data), _column(glyph.top, data)
+        boxes = [
+            Rectangle((a, c), b - a, d - c)
+            for a, b, c, d in zip(left, right, low, high, strict=True)
+        ]
+        found = PatchCollection(boxes, linewidths=0, zorder=1, rasterized=True)
+        colours = _colours(glyph.fill_color, data)
+        found.set_facecolor(
+            _paint(glyph.fill_color, 1.0) if colours is None else colours
+        )
+        return self.ax.add_collection(found)
+
+    def _image(self, glyph: Any, data: Any) -> Any:
+        mapper = glyph.color_mapper
+        image = None
+        names = ("image", "x", "y", "dw", "dh")
+        columns = [_column(getattr(glyph, name), data) for name in names]
+        count = len(columns[0])
+        for values, x, y, dw, dh in zip(
+            *(np.broadcast_to(c, count) if np.ndim(c) == 0 else c for c in columns),
+            strict=True,
+        ):
+            image = self.ax.imshow(
+                np.ma.masked_invalid(values), origin="lower", aspect="auto",
+                extent=(x, x + dw, y, y + dh), interpolation="nearest", zorder=0,
+                **_mapping(mapper, values),
+            )  # fmt: skip
+        return image
+
+    def _vspan(self, glyph: Any, data: Any) -> Any:
+        for x in np.atleast_1d(_column(glyph.x, data)):
+            self.ax.axvline(self._x(x), **self._stroke(glyph))
+
+    def _hspan(self, glyph: Any, data: Any) -> Any:
+        for y in np.atleast_1d(_column(glyph.y, data)):
+            self.ax.axhline(y, **self._stroke(glyph))
+
+    def _vstrip(self, glyph: Any, data: Any) -> Any:
+        ends = _column(glyph.x0, data), _column(glyph.x1, data)
+        for a, b in zip(*map(np.atleast_1d, ends), strict=True):
+            self.ax.axvspan(self._x(a), self._x(b), **self._fill(glyph), zorder=0)
+
+    def _hstrip(self, glyph: Any, data: Any) -> Any:
+        ends = _column(glyph.y0, data), _column(glyph.y1, data)
+        for a, b in zip(*map(np.atleast_1d, ends), strict=True):
+            self.ax.axhspan(a, b, **self._fill(glyph), zorder=0)
+
+    def _text(self, glyph: Any, data: Any) -> Any:
+        columns = (_column(glyph.x, data), _column(glyph.y, data))
+        texts = np.atleast_1d(_column(glyph.text, data))
+        for x, y, text in zip(*map(np.atleast_1d, columns), texts, strict=True):
+            self.ax.text(
+                self._x(x), y, str(text), ha=str(_plain(glyph.text_align)),
+                va="center", color=_paint(glyph.text_color, 1.0),
+            )  # fmt: skip
+
+    def _span(self, model: Any, data: Any) -> None:
+        across = model.dimension == "height"
+        line = self.ax.axvline if across else self.ax.axhline
+        place = self._x(model.location) if across else model.location
+        if place is not None:
+            line(place, **self._stroke(model))
+
+    def _boxannotation(self, model: Any, data: Any) -> None:
+        left, right, low, high = model.left, model.right, model.bottom, model.top
+        if _is_number(left) and _is_number(right) and not _is_number(low):
+            self.ax.axvspan(
+                self._x(left), self._x(right), **self._fill(model), zorder=0
+            )
+        elif _is_number(low) and _is_number(high) and not _is_number(left):
+            self.ax.axhspan(low, high, **self._fill(model), zorder=0)
+
+    def _whisker(self, model: Any, data: Any) -> None:
+        base = np.asarray(_column(model.base, data))
+        low, high = _column(model.lower, data), _column(model.upper, data)
+        if model.dimension == "height":
+            base = self._x(base)
+            ends = np.stack([base, low], -1), np.stack([base, high], -1)
+        else:
+            ends = np.stack([low, base], -1), np.stack([high, base], -1)
+        self._lines(np.stack(ends, 1), self._stroke(model))
+
+    def _colorbar(self, model: Any, data: Any) -> None:
+        images = [d for d in self.drawn.values() if hasattr(d, "cmap")]
+        if images:
+            self.ax.figure.colorbar(images[-1], ax=self.ax, label=model.title or "")
+
+    def _lines(self, pairs: Any, stroke: dict[str, Any]) -> Any:
+        from matplotlib.collections import LineCollection
+
+        stroke = {f"{k}s": v for k, v in stroke.items()}
+        return self.ax.add_collection(LineCollection(pairs, **stroke, zorder=2))
+
+    def _stroke(self, model: Any) -> dict[str, Any]:
+        dash = model.line_dash
+        dash = tuple(dash) if isinstance(dash, list | tuple) else str(_plain(dash))
+        width = float(_plain(model.line_width)) * self.scale
+        style = _DASHES.get(dash)
+        if style is None:
+            style = (
+                (0, [d / 2 for d in dash]) if isinstance(dash, tuple) and dash else "-"
+            )
+        return {
+            "color": _paint(model.line_color, model.line_alpha),
+            "linewidth": width,
+            "linestyle": style,
+        }
+
+    def _fill(self, model: Any) -> dict[str, Any]:
+        edge = _paint(model.line_color, model.line_alpha)
+        return {
+            "facecolor": _paint(model.fill_color, model.fill_alpha),
+            "edgecolor": edge,
+            "linewidth": float(_plain(model.line_width)) * self.scale,
+        }
+
+    def _x(self, values: Any) -> Any:
+        array = np.asarray(values)
+        if array.dtype.kind == "M":
+            array = array.astype("datetime64[us]").astype(np.int64) / 1000
+        elif not self.dates:
+            return values
+        return np.asarray(array, float) * _DAY
+
+
+def _plain(spec: Any) -> Any:
+    """Return the value of a specification that holds one; fields stay."""
+    return getattr(spec, "value", spec) if not isinstance(spec, dict) else spec
+
+
+def _column(spec: Any, data: Any) -> Any:
+    """Return the values that a glyph takes from its data, or its one value."""
+    if isinstance(spec, dict):
+        spec = spec.get("field", spec.get("value"))
+    name = getattr(spec, "field", spec)
+    if isinstance(name, str) and name in data:
+        found = data[name]
+        return found if isinstance(found, list) else np.asarray(found)
+    return _plain(spec)
+
+
+def _colours(spec: Any, data: Any) -> Any:
+    """Return a colour for each glyph, None where one is for all."""
+    from matplotlib.colors import to_rgba_array
+
+    transform = getattr(spec, "transform", None)
+    name = getattr(spec, "field", None if not isinstance(spec, str) else spec)
+    if not isinstance(name, str) or name not in data:
+        return None
+    values = np.asarray(data[name])
+    if transform is not None and not hasattr(transform, "factors"):
+        how = _mapping(transform, values)
+        return how["cmap"](how["norm"](np.ma.masked_invalid(values.astype(float))))
+    if transform is not None:
+        palette = dict(zip(transform.factors, transform.palette, strict=False))
+        return to_rgba_array([palette.get(v, "grey") for v in values])
+    return to_rgba_array(list(values)) if values.dtype.kind in "OU" else None
+
+
+def _mapping(mapper: Any, values: Any) -> dict[str, Any]:
+    """Return Matplotlib's colours and scale of a Bokeh mapper."""
+    from matplotlib.colors import ListedColormap, LogNorm, Normalize
+
+    colours = ListedColormap(list(mapper.palette))
+    if mapper.nan_color is not None:
+        colours = colours.with_extremes(bad=_paint(mapper.nan_color, 1.0))
+    seen = np.asarray(values, float)
+    low = mapper.low if mapper.low is not None else np.nanmin(seen)
+    high = mapper.high if mapper.high is not None else np.nanmax(seen)
+    norm = LogNorm if type(mapper).__name__ == "LogColorMapper" else Normalize
+    return {"cmap": colours, "norm": norm(float(low), float(high))}
+
+
+def _paint(colour: Any, alpha: Any) -> Any:
+    """Return a colour with its opacity."""
+    from matplotlib.colors import to_rgba
+
+    colour, strength = _plain(colour), _plain(alpha)
+    if colour is None or isinstance(colour, dict):
+        return "none"
+    if isinstance(colour, tuple | list):
+        parts = [c / 255 for c in colour[:3]]
+        return (*parts, colour[3] if len(colour) > 3 else float(strength))
+    colour = str(colour)
+    if colour.startswith("rgba("):
+        numbers = [float(n) for n in colour[5:-1].split(",")]
+        return (*(n / 255 for n in numbers[:3]), numbers[3])
+    if len(colour) == 9 and colour.startswith("#"):
+        return to_rgba(colour)
+    return to_rgba(colour, float(strength if strength is not None else 1.0))
+
+
+def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
+    """Set ranges, scales, labels, ticks, title and legend."""
+    for which, axes, bounds, scale in (
+        ("x", figure.xaxis, figure.x_range, figure.x_scale),
+        ("y", figure.yaxis, figure.y_range, figure.y_scale),
+    ):
+        if type(scale).__name__ == "LogScale":
+            getattr(ax, f"set_{which}scale")("log")
+        start, end = getattr(bounds, "start", None), getattr(bounds, "end", None)
+        if _is_number(start) and _is_number(end):
+            ends = np.array([start, end], float)
+            ends = ends * _DAY if which == "x" and brush.dates else ends
+            getattr(ax, f"set_{which}lim")(*ends)
+        for axis in list(axes)[:1]:
+            getattr(ax, f"set_{which}label")(str(axis.axis_label or ""))
+            ticks = getattr(axis.ticker, "ticks", None)
+            if ticks:
+                words = {
+                    float(k): v for k, v in dict(axis.major_label_overrides).items()
+                }
+                labels = [words.get(float(t)) for t in ticks]
+                shown = labels if all(labels) else None
+                getattr(ax, f"set_{which}ticks")(list(ticks), shown)
+            if not axis.visible:
+                getattr(ax, f"{which}axis").set_visible(False)
+    if brush.dates:
+        ax.xaxis_date()
+    if figure.title is not None and getattr(figure.title, "text", ""):
+        ax.set_title(str(figure.title.text))
+    named = list(_legend(figure, brush))
+    if named:
+        handles, texts = zip(*named, strict=True)
+        outside = any("Legend" in type(m).__name__ for m in figure.right)
+        place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if outside else {}
+        ax.legend(handles, texts, **place)
+
+
+def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
+    seen = set()
+    models = (*figure.center, *figure.right, *figure.left, *figure.above, *figure.below)
+    for legend in (m for m in models if type(m).__name__ == "Legend" and m.visible):
+        for item in legend.items:
+            text = str(_plain(item.label) or "")
+            artist = next(
+                (brush.drawn[r.id] for r in item.renderers if brush.drawn.get(r.id)),
+                None,
+            )
+            if text and artist is not None and text not in seen:
+                seen.add(text)
+                yield artist, text
+
+
+def _is_of_dates(figure: Any) -> bool:
+    return any("Datetime" in type(axis).__name__ for axis in figure.xaxis)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and np.isfinite(value)
+
+
+def _level(renderer: Any) -> int:
+    return {"image": 0, "underlay": 1, "glyph": 2, "guide": 3, "annotation": 4}.get(
+        str(getattr(renderer, "level", "glyph")), 5
+    )

@@ -1,0 +1,177 @@
+"""Figures of plots for papers: svg, pdf and png, without a browser.
+
+What a plot holds is read from its Bokeh figure, so that colours, lines and sizes are
+those of the screen, and drawn by Matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.optional import require
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.export.drawing import Axes, panels_of
+from batteryxr.export.files import whole_file
+
+if TYPE_CHECKING:
+    import os
+
+#: Widths of one and of two columns, mm.
+JOURNALS = {
+    "nature": (89.0, 183.0),
+    "science": (57.0, 121.0),
+    "acs": (84.7, 177.8),
+    "rsc": (83.0, 171.0),
+    "wiley": (85.0, 178.0),
+    "elsevier": (90.0, 190.0),
+    "aps": (86.0, 178.0),
+    "iop": (85.0, 170.0),
+}
+_ENDINGS = (".svg", ".pdf", ".png")
+_MM = 25.4
+#: Pixels of a screen per inch, as browsers count them.
+_SCREEN = 96.0
+#: Dots per inch of pictures, and points of type.
+_DOTS = 300
+_POINTS, _SCREEN_POINTS = 8.0, 9.0
+#: Colours of what is no data.
+_INK = "#333333"
+
+
+@checked
+def save_figure(
+    result: Any,
+    path: str | os.PathLike[str],
+    *,
+    width: str | float | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Save a plot as svg, pdf or png, as it is on the screen.
+
+    Needs neither a browser nor the internet.
+
+    Parameters
+    ----------
+    result
+        What a ``plot`` method of batteryxr returned, or a list of such plots, which
+        become one figure with the letters a, b, c.
+    path
+        The file: ends in ``.svg``, ``.pdf`` or ``.png`` (300 dots per inch).
+    width
+        Width of the figure in mm, or a column of a journal by name: ``"nature"``,
+        ``"acs double"``. Type then is 8 points whatever the width. None: as large as
+        on the screen.
+    overwrite
+        Replace a file that is there already.
+
+    Returns
+    -------
+    pathlib.Path
+        The file. It appears whole or not at all.
+
+    Raises
+    ------
+    ArgumentError
+        If the file's ending or the width is not known, or `result` is no plot.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
+    MissingDependencyError
+        If Matplotlib is not installed (extra ``figures``).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> plot = cell["echem"].to_dataset().echem.plot.voltage_profile()
+    >>> batteryxr.save_figure(plot, "profile.pdf", width="nature").name
+    'profile.pdf'
+    """
+    require("matplotlib", extra="figures", purpose="saving figures")
+    several = isinstance(result, Sequence) and not isinstance(result, str)
+    parts = [panels_of(_rendered(part)) for part in (result if several else [result])]
+    path = Path(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise ArgumentError(
+            "path", str(path), f"a name that ends in {', '.join(_ENDINGS)}"
+        )
+    inches = _width(width)
+    from matplotlib import rc_context
+
+    with whole_file(path, overwrite=overwrite) as new, rc_context(_style(inches)):
+        _draw(parts, inches, letters=several).savefig(new, dpi=_dots(inches))
+    return path
+
+
+def _style(inches: float | None) -> dict[str, Any]:
+    """Return Matplotlib's settings: words stay words, in one size of type."""
+    type_size = _SCREEN_POINTS if inches is None else _POINTS
+    return {
+        "font.size": type_size, "axes.titlesize": type_size, "axes.linewidth": 0.6,
+        "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK,
+        "ytick.color": _INK, "legend.frameon": False, "font.family": "sans-serif",
+        "svg.fonttype": "none", "pdf.fonttype": 42,
+    }  # fmt: skip
+
+
+def _dots(inches: float | None) -> float:
+    """Return dots per inch: two for each pixel of a screen, or those of print."""
+    return 2 * _SCREEN if inches is None else _DOTS
+
+
+def _width(width: str | float | None) -> float | None:
+    """Return a width in inches."""
+    if width is None:
+        return None
+    if isinstance(width, str):
+        journal, _, column = width.strip().lower().partition(" ")
+        if journal not in JOURNALS or column not in ("", "single", "double"):
+            raise ArgumentError(
+                "width",
+                width,
+                f"mm, or one of {', '.join(JOURNALS)}, with 'double' for two columns",
+            )
+        return JOURNALS[journal][column == "double"] / _MM
+    if not 10 <= width <= 1000:
+        raise ArgumentError("width", width, "between 10 and 1000 mm")
+    return width / _MM
+
+
+def _rendered(plot: Any) -> Any:
+    """Return the Bokeh model of a plot."""
+    hv = load_hvplot()
+    if hasattr(plot, "references") and hasattr(plot, "document"):
+        return plot  # is one already
+    try:
+        return hv.render(plot, backend="bokeh")
+    except Exception as error:
+        raise ArgumentError(
+            "result", plot, "what a plot method of batteryxr returned"
+        ) from error
+
+
+def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) -> Any:
+    """Return a Matplotlib figure of rows of panels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [row for part in parts for row in part]
+    firsts = {id(part[0][0]): "abcdefghijklmnopqrstuvwxyz"[k % 26]
+              for k, part in enumerate(parts)}  # fmt: skip
+    screen = max(sum(panel.width for panel in row) for row in rows) / _SCREEN
+    scale = 1.0 if inches is None else inches / screen
+    height = sum(max(panel.height for panel in row) for row in rows) / _SCREEN
+    figure = Figure((screen * scale, height * scale), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [max(panel.height for panel in row) for row in rows]
+    bands = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for band, row in zip(bands[:, 0], rows, strict=True):
+        widths = [panel.width for panel in row]
+        axes = band.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
+        for ax, panel in zip(axes, row, strict=True):
+            panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
+            if letters and id(panel) in firsts:
+                ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")
+    return figure

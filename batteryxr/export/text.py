@@ -1,0 +1,91 @@
+"""Results as text that every program reads: csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import ArgumentError
+from batteryxr.export.files import whole_file
+from batteryxr.export.tables import about, harmless, require_ending, tables_of, text_of
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+
+@checked
+def write_csv(
+    data: xr.DataArray | xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a result as csv: a column for each quantity, units in its heading.
+
+    Reads once, in blocks. Lines that begin with ``#`` say what made the numbers and
+    what flags mean; ``pandas.read_csv(path, comment="#")`` passes over them.
+
+    Parameters
+    ----------
+    data
+        Quantities along one dimension; or over two, such as spectra of a series: the
+        first dimension then runs across, the last one down.
+    path
+        The file: ends in ``.csv``.
+    overwrite
+        Replace a file that is there already.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, in UTF-8. It appears whole or not at all.
+
+    Raises
+    ------
+    ArgumentError
+        If the variables make several tables: `write_xlsx` gives each a sheet.
+    DataError
+        If there is nothing to write, or a variable has more than two dimensions.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
+
+    Notes
+    -----
+    Times are UTC in ISO 8601; complex numbers take two columns; what is missing is
+    empty. A text that a spreadsheet would carry out as a formula begins with an
+    apostrophe.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> halves = cell["echem"].to_dataset().echem.half_cycles()
+    >>> batteryxr.write_csv(halves, "half_cycles.csv").name
+    'half_cycles.csv'
+    """
+    path = Path(path)
+    require_ending(str(path), ".csv")
+    tables = tables_of(data, "write_csv")
+    if len(tables) > 1:
+        names = "; ".join(f"{t.name}" for t in tables)
+        raise ArgumentError(
+            "data",
+            data,
+            f"quantities that make one table (these make {len(tables)}: {names})",
+            "Choose variables, as in data[['voltage']], or use batteryxr.write_xlsx.",
+        )
+    table = tables[0]
+    with (
+        whole_file(path, overwrite=overwrite) as new,
+        new.open("w", encoding="utf-8", newline="") as target,
+    ):
+        for line in (*about(data), *table.labels):
+            target.write(f"# {line}\n")
+        rows = csv.writer(target, lineterminator="\n")
+        rows.writerow([harmless(column.heading) for column in table.columns])
+        for block in table.blocks():
+            rows.writerows([text_of(v) for v in row] for row in block)
+    return path

@@ -1,0 +1,152 @@
+"""Results as a workbook: a sheet for each set of dimensions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import DataError
+from batteryxr.core.optional import require
+from batteryxr.export.files import whole_file
+from batteryxr.export.tables import SheetTable, about, require_ending, tables_of
+
+if TYPE_CHECKING:
+    import os
+
+#: What a sheet can hold.
+_ROWS, _COLUMNS = 1_048_576, 16_384
+#: Signs that a sheet's name, or a cell, cannot have.
+_NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
+_NOT_IN_CELLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+@checked
+def write_xlsx(
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write results as a workbook: names in the first row, units in the second.
+
+    Quantities on the same dimensions share a sheet; the first sheet, "about", says
+    what made the numbers and what flags mean. Reads once, in blocks.
+
+    Parameters
+    ----------
+    data
+        Quantities along one or two dimensions, also a tree of such groups.
+    path
+        The file: ends in ``.xlsx``.
+    overwrite
+        Replace a file that is there already.
+
+    Returns
+    -------
+    pathlib.Path
+        The file. It appears whole or not at all.
+
+    Raises
+    ------
+    DataError
+        If a variable has more than two dimensions, or more rows or columns than a
+        sheet can hold: before anything is written.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
+    MissingDependencyError
+        If openpyxl is not installed (extra ``io``).
+
+    Notes
+    -----
+    Texts are written as texts: no cell is a formula. Times are UTC in ISO 8601, since
+    the dates of workbooks know no zone and no microseconds.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> batteryxr.write_xlsx(cell["echem"].to_dataset(), "cell.xlsx").name
+    'cell.xlsx'
+    """
+    openpyxl = require("openpyxl", extra="io", purpose="writing workbooks")
+    path = Path(path)
+    require_ending(str(path), ".xlsx")
+    parts = [(prefix, part) for prefix, part in _parts(data) if part.data_vars]
+    if not parts:
+        raise DataError("write_xlsx", "there is nothing to write: no variable at all")
+    sheets = [(p, t) for p, part in parts for t in tables_of(part, "write_xlsx")]
+    for _, table in sheets:
+        _require_room(table)
+    with whole_file(path, overwrite=overwrite) as new:
+        book = openpyxl.Workbook(write_only=True)
+        first = book.create_sheet("about")
+        for prefix, part in parts:
+            for line in about(part):
+                first.append([_cell(first, f"{prefix}{line}")])
+        names = {"about"}
+        for prefix, table in sheets:
+            _fill(book, _sheet_name(f"{prefix}{table.name}", names), table)
+        book.save(new)
+    return path
+
+
+def _parts(
+    data: xr.DataArray | xr.Dataset | xr.DataTree,
+) -> list[tuple[str, xr.Dataset]]:
+    """Return what is written, each part with the beginning of its sheets' names."""
+    if isinstance(data, xr.DataTree):
+        return [
+            ("" if node.path == "/" else f"{node.path.strip('/')} ", node.to_dataset())
+            for node in data.subtree
+        ]
+    if isinstance(data, xr.DataArray):
+        whole = data.rename(None).to_dataset(name=str(data.name or "values"))
+        return [("", whole.assign_attrs(data.attrs))]
+    return [("", data)]
+
+
+def _require_room(table: SheetTable) -> None:
+    rows = table.columns[0].values.size + 2 + len(table.labels)
+    if rows > _ROWS or len(table.columns) > _COLUMNS:
+        raise DataError(
+            table.name,
+            f"{rows} rows and {len(table.columns)} columns are more than a sheet holds",
+            "Choose a part, or use batteryxr.write_csv or batteryxr.write_nexus.",
+        )
+
+
+def _fill(book: Any, name: str, table: SheetTable) -> None:
+    sheet = book.create_sheet(name)
+    sheet.freeze_panes = "B3"
+    sheet.append([_cell(sheet, column.name) for column in table.columns])
+    sheet.append([_cell(sheet, column.units) for column in table.columns])
+    for block in table.blocks():
+        for row in block:
+            sheet.append([_cell(sheet, value) for value in row])
+    for line in table.labels:
+        sheet.append([_cell(sheet, line)])
+
+
+def _cell(sheet: Any, value: object) -> Any:
+    """Return what a cell holds; a text is a text, whatever it begins with."""
+    if not isinstance(value, str):
+        return value
+    from openpyxl.cell import WriteOnlyCell
+
+    cell = WriteOnlyCell(sheet, value=_NOT_IN_CELLS.sub(" ", value)[:32_767])
+    cell.data_type = "s"
+    return cell
+
+
+def _sheet_name(wanted: str, taken: set[str]) -> str:
+    """Return a name that a workbook allows and no other sheet has."""
+    name = base = _NOT_IN_NAMES.sub(" ", wanted).strip("' ")[:31] or "values"
+    number = 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{base[: 31 - len(str(number)) - 1]} {number}"
+    taken.add(name.lower())
+    return name

@@ -1,0 +1,215 @@
+"""A page of a report: text, tables and figures in one file that opens offline."""
+
+from __future__ import annotations
+
+import html
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.plotting import load_hvplot, plain
+from batteryxr.core.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2733; --paper: #fff; --quiet: #51606f;
+        --rule: #d7dee6; --note: #fff6e0; --code: #f4f6f8; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #dfe6ee; --paper: #161b22; --quiet: #9aa7b4; --rule: #39424e;
+          --note: #3a2f12; --code: #21272f; }
+  .figure { background: #fff; border-radius: 4px; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
+       background: var(--paper); max-width: 960px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem;
+     border-bottom: 1px solid var(--rule); }
+.summary { color: var(--quiet); margin-top: 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
+         overflow-wrap: anywhere; }
+thead th { border-bottom: 1px solid var(--rule); font-weight: 600;
+           overflow-wrap: normal; }
+td.number, th.number { text-align: right; }
+.note { background: var(--note); border-left: 4px solid #e0a100; padding: .5rem .9rem;
+        margin: .5rem 0; overflow-wrap: anywhere; }
+pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
+      font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.scroll, .figure { overflow-x: auto; max-width: 100%; }
+@media print {
+  @page { size: A4; margin: 15mm; }
+  body { margin: 0; max-width: none; font-size: 10pt; }
+  h2, .figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
+  .figure { zoom: .72; overflow: visible; }
+}
+"""
+#: By which a report is known.
+_MADE = "<meta name='generator' content='batteryxr'>"
+
+
+class Report:
+    """A page that is filled from top to bottom and written once.
+
+    Parameters
+    ----------
+    title
+        Heading of the page.
+    summary
+        One sentence under it.
+    """
+
+    def __init__(self, title: str, summary: str = "") -> None:
+        self._title = title
+        self._body: list[str] = [
+            f"<h1>{html.escape(title)}</h1>",
+            f"<p class='summary'>{html.escape(summary)}</p>",
+        ]
+        self._figures: list[Any] = []
+
+    def heading(self, text: str) -> None:
+        """Start a section."""
+        self._body.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """Add a paragraph."""
+        self._body.append(f"<p>{html.escape(text)}</p>")
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Add highlighted remarks, for what the reader must not miss."""
+        for text in texts:
+            self._body.append(f"<p class='note'>{html.escape(text)}</p>")
+
+    def code(self, text: str) -> None:
+        """Add a block of code."""
+        self._body.append(f"<pre>{html.escape(text)}</pre>")
+
+    def facts(self, rows: Iterable[tuple[str, object]]) -> None:
+        """Add a two-column table of names and values."""
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in rows
+        )
+        self._body.append(f"<table>{cells}</table>")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Add a table; numbers are right-aligned, NaN is a dash."""
+        head = "".join(f"<th class='number'>{html.escape(c)}</th>" for c in columns)
+        body = "".join(
+            "<tr>" + "".join(_cell(v) for v in row) + "</tr>" for row in rows
+        )
+        self._body.append(
+            f"<div class='scroll'><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def figure(self, plot: Any) -> None:
+        """Add an hvplot or holoviews figure."""
+        self._body.append(f"\0{len(self._figures)}\0")
+        self._figures.append(plot)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the page; its only file, with Bokeh's script inside."""
+        script, figures = _embed(self._figures)
+        body = "\n".join(self._body)
+        for number, figure in enumerate(figures):
+            body = body.replace(f"\0{number}\0", f"<div class='figure'>{figure}</div>")
+        page = (
+            "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+            f"{_MADE}"
+            f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style>"
+            f"{script}</head><body>{body}"
+            f"<p class='summary'>Made by batteryxr {html.escape(__version__)}.</p>"
+            "</body></html>"
+        )
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            partial.write_text(page, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+
+def require_page(
+    path: str | Path, overwrite: bool, *, beside: Path | None = None
+) -> None:
+    """Raise unless a report can be written to a file, beside the store's folder.
+
+    Raises
+    ------
+    ArgumentError
+        If its folder is not there, or it would lie in the store.
+    StoreError
+        If the file is there and is not to be replaced, or is no report.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ArgumentError("report", str(path), "a file in a folder that is there")
+    if beside is not None and path.resolve().is_relative_to(beside.resolve()):
+        raise ArgumentError("report", str(path), "a file beside the store, not in it")
+    if not path.exists() and not path.is_symlink():
+        _require_writable(path)
+        return
+    if not overwrite:
+        raise StoreError(
+            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
+        )
+    if path.is_symlink() or not path.is_file() or not _is_report(path):
+        raise StoreError(
+            f"{path} is no report of batteryxr, so it is not replaced. Choose another "
+            "file."
+        )
+
+
+def _require_writable(path: Path) -> None:
+    """Raise unless a file can be made there: before the work, not after it."""
+    try:
+        path.open("xb").close()
+        path.unlink()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}.") from error
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MADE.encode() in file.read(1000)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"<td class='number'>{'–' if value != value else f'{value:.5g}'}</td>"
+    if isinstance(value, int):
+        return f"<td class='number'>{value}</td>"
+    return f"<td>{html.escape(str(value))}</td>"
+
+
+def _embed(plots: list[Any]) -> tuple[str, list[str]]:
+    if not plots:
+        return "", []
+    hv = load_hvplot()
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+
+    models = [hv.render(plot, backend="bokeh") for plot in plots]
+    for model in models:
+        _without_formulas(model)
+    script, figures = components(tuple(models))
+    bundle = Resources(mode="inline", components=["bokeh", "bokeh-api"]).render()
+    return bundle + script, list(figures)
+
+
+def _without_formulas(figure: Any) -> None:
+    """Part the signs of formulas, which the reader's browser would fetch a script for.
+
+    Texts come from files and stores of anybody.
+    """
+    for model in figure.references():
+        for name, value in model.properties_with_values(include_defaults=False).items():
+            if isinstance(value, str) and plain(value) != value:
+                setattr(model, name, plain(value))

@@ -1,0 +1,156 @@
+"""Reports on request: of a cycler's record alone, and of a store that is there."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batteryxr.core.checks import checked
+from batteryxr.core.errors import BatteryxrWarning, DataError
+from batteryxr.core.store import StoreLike, groups, location_of, open_dataset
+from batteryxr.operando.findings import Conventions
+from batteryxr.operando.page import require_page
+from batteryxr.operando.report import write_page
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import xarray as xr
+
+#: Groups of scans that a report knows.
+_KINDS = ("xanes", "pdf", "series")
+#: What a report of scans is made from.
+_NEEDED = ("scans", "pca", "nmf")
+
+
+@dataclass
+class Groups:
+    """Results in memory, by group."""
+
+    held: dict[str, xr.Dataset]
+    kind: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def read(self, group: str) -> xr.Dataset:
+        """Return a group."""
+        return self.held[group]
+
+    def has(self, group: str) -> bool:
+        """Tell whether a group is there."""
+        return group in self.held
+
+
+@checked
+def report_cycling(
+    record: xr.Dataset,
+    report: str | os.PathLike[str],
+    *,
+    conventions: Conventions | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a report of a cell's cycling: one HTML file that opens offline.
+
+    Reads the record a few times, in blocks.
+
+    Parameters
+    ----------
+    record
+        Cycler data on ``record``.
+    report
+        HTML file to write, in a folder that is there.
+    conventions
+        What only the user knows: ``mass`` gives specific capacities, ``electrode`` and
+        ``first`` efficiencies.
+    overwrite
+        Replace a report of batteryxr that is there already.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder is not there.
+    StoreError
+        If the file is there and `overwrite` is False, or it is no report.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> record = cell["echem"].to_dataset()
+    >>> batteryxr.operando.report_cycling(record, "cell.html").name
+    'cell.html'
+    """
+    require_page(str(report), overwrite)
+    known = conventions or Conventions()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BatteryxrWarning)
+        held = {
+            "echem/record": record,
+            "echem/half_cycles": record.echem.half_cycles(),
+            "echem/dqdv": record.echem.dqdv(mass=known.mass),
+        }
+        notes = []
+        if known.electrode is None or known.first is None:
+            notes.append(
+                "No efficiencies: they need to know what is cycled (electrode) and "
+                "what a cycle begins with (first)."
+            )
+        else:
+            held["echem/cycles"] = record.echem.cycles(
+                electrode=known.electrode, first=known.first, mass=known.mass
+            )
+    told = [str(w.message) for w in caught]
+    run = Groups(held, notes=list(dict.fromkeys([*notes, *told])))
+    return write_page(run, str(report), store="")
+
+
+@checked
+def report_store(
+    path: StoreLike, report: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write the report of an operando experiment from its store.
+
+    Parameters
+    ----------
+    path
+        A store that `operando` wrote.
+    report
+        HTML file to write, in a folder that is there, beside the store.
+    overwrite
+        Replace a report of batteryxr that is there already.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the store lacks what a report is made from; it names the groups.
+    StoreError
+        If there is no store, or the file is there and `overwrite` is False.
+    """
+    location = location_of(path)
+    require_page(str(report), overwrite, beside=location.folder)
+    there = {name.strip("/") for name in groups(path)}
+    kind = next((k for k in _KINDS if f"{k}/scans" in there), "")
+    needed = ["echem/record", "echem/half_cycles", "echem/dqdv"]
+    needed += [f"{kind}/{name}" for name in _NEEDED] if kind else []
+    if missing := [name for name in needed if name not in there]:
+        raise DataError(
+            str(location),
+            f"holds no {', '.join(missing)}, which a report is made from",
+            "Write it with batteryxr operando.",
+        )
+    held = {name: open_dataset(path, name) for name in needed}
+    for name in ("echem/cycles", "truth", "notes"):
+        if name in there:
+            held[name] = open_dataset(path, name)
+    notes = list(map(str, held["notes"]["text"].values)) if "notes" in held else []
+    return write_page(Groups(held, kind, notes), str(report), store=str(location))

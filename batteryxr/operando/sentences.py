@@ -1,0 +1,118 @@
+"""What results say, each in one sentence made from their numbers."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.core.units import written
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Components that are matched with a truth: all orders of so many are tried.
+_MATCHED = 6
+
+
+def of_record(record: xr.Dataset) -> str:
+    """Say how long a cell was cycled, and between which voltages."""
+    time, volts = record["test_time"], record["voltage"]
+    hours = float(time.max() - time.min()) / 3600
+    low, high = float(volts.min()), float(volts.max())
+    return f"In {hours:.3g} h the voltage went between {low:.3f} and {high:.3f} V."
+
+
+def of_scans(scans: xr.DataArray) -> str:
+    """Say over which voltages and how much charge the scans were taken."""
+    volts = scans["voltage"].values
+    known = volts[np.isfinite(volts)]
+    if not known.size:
+        return "No scan lies within the cycler's record."
+    odd = int(scans["crosses_reversal"].sum())
+    ends = f"{known.min():.3f} and {known.max():.3f} V"
+    inside = {0: "none spans", 1: "one spans"}.get(odd, f"{odd} span")
+    return (
+        f"{known.size} of {volts.size} scans were taken between {ends}; {inside} a "
+        "reversal of the current."
+    )
+
+
+def of_half_cycles(table: xr.Dataset) -> str:
+    """Say what the first half cycle passed, and how many there are."""
+    number = table.sizes["half_cycle"]
+    if not number:
+        return "No half cycle was found: the current never flowed."
+    name = "specific_capacity" if "specific_capacity" in table else "capacity"
+    units = written(str(table[name].attrs.get("units", "")))
+    first = table.isel(half_cycle=0)
+    return (
+        f"{number} half cycles; the first, a {first['direction'].item()}, passed "
+        f"{float(first[name]):.4g} {units}."
+    )
+
+
+def of_cycles(table: xr.Dataset) -> str:
+    """Say what the first cycle gave back, and what is left in the last."""
+    if not table.sizes["cycle"]:
+        return "No cycle was completed."
+    specific = "discharge_specific_capacity" in table
+    name = f"discharge_{'specific_' if specific else ''}capacity"
+    units = written(str(table[name].attrs.get("units", "")))
+    first, last = table.isel(cycle=0), table.isel(cycle=-1)
+    text = (
+        f"Cycle {int(first['cycle'])} discharges {float(first[name]):.4g} {units} at a "
+        f"Coulombic efficiency of {100 * float(first['coulombic_efficiency']):.1f} %"
+    )
+    if table.sizes["cycle"] == 1:
+        return f"{text}."
+    left = 100 * float(last[name]) / float(first[name])
+    return f"{text}; cycle {int(last['cycle'])} has {left:.1f} % of that."
+
+
+def of_dqdv(result: xr.Dataset) -> str:
+    """Say where the largest peaks of the first charge and discharge lie."""
+    places = {}
+    for row in range(result.sizes["half_cycle"]):
+        one = result.isel(half_cycle=row)
+        side = str(one["direction"].item())
+        values = one["dqdv"].values
+        if side not in places and np.isfinite(values).any():
+            places[side] = float(one["voltage"].values[np.nanargmax(values)])
+    if not places:
+        return "No half cycle is long enough for a dQ/dV."
+    told = " and ".join(f"{v:.3f} V on {side}" for side, v in places.items())
+    if len(places) == 1:
+        return f"dQ/dV is largest at {told}."
+    apart = abs(places["charge"] - places["discharge"]) * 1e3
+    return f"dQ/dV is largest at {told}, {apart:.0f} mV apart."
+
+
+def of_phases(result: xr.Dataset) -> str:
+    """Say how the ratios change from the first scan to the last."""
+    weights = result["weights"].transpose("scan", "component")
+    told = [
+        f"{name} from {weights.values[0, i]:.2f} to {weights.values[-1, i]:.2f}"
+        for i, name in enumerate(map(str, result["component"].values))
+    ]
+    return f"From the first scan to the last the ratios go: {'; '.join(told)}."
+
+
+def of_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
+    """Say how far ratios are from the truth, in the order that fits best."""
+    if "ratios" not in truth:
+        return "The truth of this simulation lies in the group /truth."
+    true = truth["ratios"].transpose("scan", ...).values
+    found = result["weights"].transpose("scan", "component").values
+    if true.shape[1] > _MATCHED or found.shape != true.shape:
+        return (
+            f"In truth there are {true.shape[1]} phases, so these "
+            f"{found.shape[1]} components cannot all be right."
+        )
+    orders = permutations(range(true.shape[1]))
+    error = min(float(np.sqrt(((found[:, o] - true) ** 2).mean())) for o in orders)
+    return (
+        f"This experiment is simulated: the ratios differ from its truth by "
+        f"{error:.3f} on average (root mean square)."
+    )

@@ -1,0 +1,99 @@
+"""Figures for papers: sizes, colours and words are those of the screen."""
+
+from __future__ import annotations
+
+import re
+
+import holoviews as hv
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.plotting import BRANCH_COLOURS, load_hvplot
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def plot():
+    load_hvplot()
+    x = np.linspace(0, 1, 50)
+    curves = [
+        hv.Curve((x, s * x), "Capacity (mA h)", "Voltage (V)", label=name).opts(
+            color=BRANCH_COLOURS[name], line_width=4
+        )
+        for s, name in ((1, "charge"), (2, "discharge"))
+    ]
+    band = hv.Area((x, x, x + 0.2), "Capacity (mA h)", ["Voltage (V)", "upper"])
+    points = hv.Scatter((x[::10], x[::10]), "Capacity (mA h)", "Voltage (V)")
+    overlay = hv.Overlay([*curves, band, points, hv.VLine(0.5), hv.VSpan(0.6, 0.7)])
+    return overlay.opts(width=500, height=300, legend_position="right")
+
+
+def _pixels(path):
+    from matplotlib.image import imread
+
+    return (imread(path)[..., :3] * 255).round().astype(int)
+
+
+def test_size_and_colours_are_those_of_the_screen(plot, tmp_path):
+    pixels = _pixels(batteryxr.save_figure(plot, tmp_path / "a.png"))
+    assert pixels.shape == (600, 1000, 3)
+    for colour in BRANCH_COLOURS["charge"], BRANCH_COLOURS["discharge"]:
+        wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+        near = np.abs(pixels - wanted).max(-1) <= 2
+        assert near.sum() > 1000, colour
+
+
+def test_words_stay_words_and_a_column_is_a_column(plot, tmp_path):
+    path = batteryxr.save_figure(plot, tmp_path / "a.svg", width="nature")
+    text = path.read_text()
+    width = float(re.search(r'width="([\d.]+)pt"', text)[1])
+    assert width == pytest.approx(89 / 25.4 * 72, rel=1e-3)
+    for words in ("Capacity (mA h)", "Voltage (V)", ">charge<", ">discharge<"):
+        assert words in text
+    assert "http://" not in re.sub(r"(xmlns|resource|DOCTYPE)[^>]*>", "", text)
+
+
+def test_plots_become_one_figure_with_letters(plot, tmp_path):
+    image = xr.DataArray(
+        np.arange(12.0).reshape(3, 4),
+        {"y": np.arange(3.0), "x": np.arange(4.0)},
+        ("y", "x"),
+        name="edge",
+    ).hvplot.image(x="x", y="y", cmap="viridis", width=400, height=300)
+    text = batteryxr.save_figure(
+        [plot, image], tmp_path / "two.svg", width=180.0
+    ).read_text()
+    assert ">a<" in text
+    assert ">b<" in text
+    with_layout = batteryxr.save_figure((plot + image).cols(2), tmp_path / "row.png")
+    assert _pixels(with_layout).shape == (600, 1800, 3)
+    assert batteryxr.save_figure(plot, tmp_path / "a.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_every_scale_and_error_bar_is_drawn(tmp_path):
+    bars = hv.ErrorBars(([1.0, 10.0, 100.0], [1.0, 2.0, 3.0], [0.5, 0.5, 0.5]))
+    points = hv.Scatter(([1.0, 10.0, 100.0], [1.0, 2.0, 3.0]))
+    text = batteryxr.save_figure(
+        (points * bars).opts(logx=True, title="Rates"), tmp_path / "e.svg"
+    ).read_text()
+    assert "Rates" in text
+    assert text.count("LineCollection") >= 1
+    assert "10" in text
+
+
+def test_what_cannot_be_saved_is_refused(plot, tmp_path):
+    with pytest.raises(ArgumentError, match=r"path=.*\.svg"):
+        batteryxr.save_figure(plot, tmp_path / "a.jpg")
+    with pytest.raises(ArgumentError, match="width='natur'"):
+        batteryxr.save_figure(plot, tmp_path / "a.svg", width="natur")
+    with pytest.raises(ArgumentError, match="between 10 and 1000 mm"):
+        batteryxr.save_figure(plot, tmp_path / "a.svg", width=3.5)
+    with pytest.raises(ArgumentError, match="result="):
+        batteryxr.save_figure("a plot", tmp_path / "a.svg")
+    batteryxr.save_figure(plot, tmp_path / "a.svg")
+    with pytest.raises(StoreError, match="overwrite=True"):
+        batteryxr.save_figure(plot, tmp_path / "a.svg")
