@@ -84,7 +84,8 @@ def pint_unit(units: str) -> Any:
     _require_readable(units)
     try:
         own = _registry().Unit(units)
-        return pint.get_application_registry().Unit(str(own))
+        registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
+        return registry.Unit(str(own))
     except Exception as error:
         raise UnitsError(f"units {units!r} are not known: {error}") from error
 

@@ -344,7 +344,7 @@ def _mapping(mapper: Any, values: Any) -> dict[str, Any]:
     """Return Matplotlib's colours and scale of a Bokeh mapper."""
     from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
-    colours = ListedColormap(list(mapper.palette))
+    colours: Any = ListedColormap(list(mapper.palette))
     if mapper.nan_color is not None:
         colours = colours.with_extremes(bad=_paint(mapper.nan_color, 1.0))
     seen = np.asarray(values, float)
@@ -396,12 +396,13 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
                 labels = [words.get(float(t)) for t in ticks]
                 shown = labels if all(labels) else None
                 getattr(ax, f"set_{which}ticks")(list(ticks), shown)
-            if not axis.visible:
+            if not bool(axis.visible):
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
         ax.xaxis_date()
-    if figure.title is not None and getattr(figure.title, "text", ""):
-        ax.set_title(str(figure.title.text))
+    title = str(getattr(figure.title, "text", None) or "")
+    if title:
+        ax.set_title(title)
     named = list(_legend(figure, brush))
     if named:
         handles, texts = zip(*named, strict=True)

@@ -105,7 +105,7 @@ def save_figure(
     return path
 
 
-def _style(inches: float | None) -> dict[str, Any]:
+def _style(inches: float | None) -> Any:
     """Return Matplotlib's settings: words stay words, in one size of type."""
     type_size = _SCREEN_POINTS if inches is None else _POINTS
     return {

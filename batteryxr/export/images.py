@@ -12,7 +12,7 @@ from batteryxr.core.errors import DataError
 from batteryxr.core.optional import require
 
 #: Dimensions of space, outermost first.
-_SPACE = ("z", "y", "x", "along_rocking", "along_y", "along_x")
+_SPACE: tuple[str, ...] = ("z", "y", "x", "along_rocking", "along_y", "along_x")
 _SPACE += ("rocking", "detector_y", "detector_x")
 
 

@@ -188,7 +188,7 @@ def _write(group: h5py.Group, name: str, array: xr.DataArray) -> h5py.Dataset:
         )
     else:
         target = _write_numbers(group, name, array)
-    target.attrs.update({k: v for k, v in attrs.items() if v is not None})
+    _tell(target, attrs)
     return target
 
 
@@ -216,15 +216,18 @@ def _write_times(
     start = known.min() if known.size else np.datetime64(0, "ns")
     seconds = (times - start) / np.timedelta64(1, "s")
     target = group.create_dataset(name, data=seconds)
-    target.attrs.update(
-        attrs | {"units": "s", "start": f"{np.datetime_as_string(start)}Z"}
-    )
+    _tell(target, attrs | {"units": "s", "start": f"{np.datetime_as_string(start)}Z"})
     return target
 
 
-def _texts() -> Any:
-    import h5py
+def _tell(target: h5py.Dataset, attrs: dict[str, Any]) -> None:
+    for name, value in attrs.items():
+        if value is not None:
+            target.attrs[name] = value
 
+
+def _texts() -> Any:
+    h5py: Any = require("h5py", extra="io", purpose="writing NeXus files")
     return h5py.string_dtype()
 
 

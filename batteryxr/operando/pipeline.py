@@ -116,8 +116,8 @@ def operando(
             _electrochemistry(run, conventions, say)
             _unmix(run, unmixing, say)
         if run.notes:
-            note = xr.DataArray(run.notes, dims="note", attrs={"units": "1"})
-            run.write(note.astype(str).to_dataset(name="text"), "notes")
+            texts = xr.DataArray(run.notes, dims="note", attrs={"units": "1"})
+            run.write(texts.astype(str).to_dataset(name="text"), "notes")
         if report is not None:  # after the notes are complete
             write_page(run, report, store=str(location))
             say(f"Wrote {report}")

@@ -92,7 +92,7 @@ def plot_voltage_profile(
     numbers = range(1, there + 1) if half_cycles is None else half_cycles
     x = axis("capacity" if mass is None else "specific_capacity")
     y = dimension(rows.arrays["voltage"])
-    curves = []
+    curves: list[holoviews.Curve] = []
     for number in numbers:
         if not 1 <= number <= there:
             raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")

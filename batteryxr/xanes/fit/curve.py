@@ -17,7 +17,7 @@ from batteryxr.xanes.fit.terms import Edge, Peak, Terms, columns, compile_model
 from batteryxr.xanes.kernels.problem import Axis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
@@ -97,7 +97,9 @@ def fitted_model(result: xr.Dataset, *, caller: str) -> tuple[Model, dict[str, A
     return compile_model(np.array(told["range"]), terms)[1], told
 
 
-def by_parameter(values: xr.Dataset, model: Model, suffix: str = "") -> list[Any]:
+def by_parameter(
+    values: Mapping[str, Any] | xr.Dataset, model: Model, suffix: str = ""
+) -> list[Any]:
     """Return the values of each parameter of a model, in its order."""
     found: dict[int, xr.DataArray] = {}
     for name, at in columns(model).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import xarray as xr
@@ -161,7 +161,7 @@ def _gradients(
         one[:, model.jump + 1] = 1.0
         names.append("edge energy")
         rows.append(one)
-    labels = result["peak"].values if "peak" in result.coords else []
+    labels: Any = result["peak"].values if "peak" in result.coords else []
     kinds = dict(zip(model.offsets.tolist(), model.kinds.tolist(), strict=True))
     for o, name in zip(model.peak_offsets, labels, strict=True):
         units = np.array([unit_area(kinds[o], row, o) for row in values])
