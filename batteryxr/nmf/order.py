@@ -64,7 +64,9 @@ def model_order(
 ) -> xr.Dataset:
     """Show side by side what speaks for each number of components.
 
-    Reads once; more than 2000 patterns by a random sample of them. Decides nothing:
+    Reads once; more than 2000 patterns by a random sample of them, which
+    ``attrs["patterns_drawn"]`` tells: a phase in fewer than one pattern in a hundred may
+    not be in it. Decides nothing:
     where peaks shift along the series every automatic rule asks for more and more
     components. Where they do not, the held-out error, read by one standard error,
     finds the right number.
@@ -112,6 +114,7 @@ def model_order(
     starts = begin(patterns, ns[-1], None, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns) if patterns.held else sample(patterns, seed)
+    there = len(block.values)
     block = _drawn(block, seed)
     refuse_rank(ns[-1], min(block.values.shape) // 2, "half of the smaller dimension")
     trial = _Trial(block, rules, folds, n_starts, seed)
@@ -129,6 +132,8 @@ def model_order(
         if name in columns
     }
     result = xr.Dataset(out).assign_coords(n_components=index)
+    if len(block.values) < there:
+        result.attrs["patterns_drawn"] = f"{len(block.values)} of {there}"
     error = result["held_out_error"].values
     result.attrs["saturated"] = int(len(ns) < 2 or np.argmin(error) < len(ns) - 1)
     if not result.attrs["saturated"]:

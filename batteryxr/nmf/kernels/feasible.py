@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Walks of fewer steps do not climb to the ends of the weights.
 _CLIMBING = 10_000
+#: Share of its volume that the space of the components keeps in one move, at least.
+_FLAT = 1e-9
 
 
 @dataclass
@@ -340,6 +342,8 @@ def _walk(
             t = low + (high - low) * rng.random()
             if goal >= 0:
                 t = _towards(w, g, j, goal, low, high, 0.1 * t)
+            if abs(1 + t * g[j]) < _FLAT:  # one component would be a mix of others
+                t = 0.0
             share = t / (1 + t * g[j])
             for i in range(k):
                 if i != j:
