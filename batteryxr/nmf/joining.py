@@ -13,12 +13,11 @@ from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
-    UnitsError,
     warn_quality,
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
-from batteryxr.core.units import affine
+from batteryxr.core.units import in_units_of
 from batteryxr.nmf.phases.measured import told
 
 if TYPE_CHECKING:
@@ -190,20 +189,6 @@ def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
                 f"{field} is not the same in all data sets ({words}): one phase has "
                 "another pattern in each. What is calculated takes that of the first."
             )
-
-
-def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Return an array in the units of the data, where the two can be converted."""
-    wanted, given = (a.attrs.get("units") for a in (data, other))
-    if wanted is None or given is None or wanted == given:
-        return other
-    try:
-        factor, offset = affine(str(given), str(wanted))
-    except UnitsError:
-        return other
-    if (factor, offset) == (1.0, 0.0):
-        return other
-    return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})
 
 
 def _named(data: Several) -> dict[str, xr.DataArray]:
