@@ -134,7 +134,9 @@ def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
                 f"ratios are of the same patterns, as those of {first.dims}."
             )
         same = matched(first, array, argument=f"data[{name!r}]", dims=along)
-        level = float(np.sqrt((same.astype(np.float64) ** 2).mean()))
+        # As everywhere what is infinite, such as the log of no counts, is a gap.
+        measured = same.where(np.isfinite(same)).astype(np.float64)
+        level = float(np.sqrt((measured**2).mean()))
         if not level > 0:
             raise DataError(f"data[{name!r}]", "zero everywhere; expected patterns")
         values = (

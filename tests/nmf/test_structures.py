@@ -321,3 +321,20 @@ def test_two_signals_of_the_same_scans_share_their_ratios():
     late = sets["patterns"].assign_coords(scan=np.arange(5, 25))
     with pytest.raises(LabelsError):
         nmf.join({"a": sets["spectra"], "b": late})
+
+
+def test_one_infinite_value_leaves_its_signal_in_place():
+    """The logarithm of no counts is a gap, as everywhere."""
+    rng = np.random.default_rng(4)
+    axes = {"energy": np.arange(40.0), "q": np.arange(30.0)}
+    sets = {
+        dim: xr.DataArray(rng.random((6, x.size)), dims=("scan", dim), coords={dim: x})
+        for dim, x in axes.items()
+    }
+    whole = nmf.join(sets)
+    sets["energy"][2, 3] = np.inf
+    found = nmf.join(sets)
+    level = found["level"].values
+    assert np.isfinite(level).all()
+    np.testing.assert_allclose(level, whole["level"], rtol=0.02)
+    assert float(np.abs(found.where(np.isfinite(found))).min()) > 0.0
