@@ -68,7 +68,11 @@ def pca(
     if not is_lazy(patterns.data):
         patterns = in_sound_unit(patterns)
     if n_components is None:
-        n_components = min(patterns.n_samples, patterns.n_points, MOST)
+        there = patterns.n_samples
+        if not is_lazy(patterns.data):
+            there = int(np.isfinite(patterns.data).all(patterns.signal).sum())
+        most = min(there - centre, patterns.n_points, MOST)
+        n_components = max(most, 1)
     result = principal_components(
         patterns.data, patterns.signal, n_components, centre=centre, lazy=True
     )
