@@ -70,7 +70,8 @@ def pca(
     if n_components is None:
         there = patterns.n_samples
         if not is_lazy(patterns.data):
-            there = int(np.isfinite(patterns.data).all(patterns.signal).sum())
+            whole = xr.apply_ufunc(np.isfinite, patterns.data).all(patterns.signal)
+            there = int(whole.sum())
         most = min(there - centre, patterns.n_points, MOST)
         n_components = max(most, 1)
     result = principal_components(
