@@ -118,6 +118,20 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
     return converted.rename(array.name)
 
 
+def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Return an array in the units of the data, where the two can be converted."""
+    wanted, given = (a.attrs.get("units") for a in (data, other))
+    if wanted is None or given is None or wanted == given:
+        return other
+    try:
+        factor, offset = affine(str(given), str(wanted))
+    except UnitsError:
+        return other
+    if (factor, offset) == (1.0, 0.0):
+        return other
+    return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})
+
+
 #: Units that people write otherwise than UDUNITS does.
 _WRITTEN = {
     "Angstrom": "Å",

@@ -38,8 +38,7 @@ def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
         return block
     x = _whole(block, patterns)
     share = np.ones(len(x)) if block.v is None else (block.v > 0).mean(axis=1)
-    power = (_scores(x, starts.n) ** 2).sum(axis=1) / share
-    dark = power < _DARK**2 * np.median(power)
+    dark = without_beam(x, starts.n, share)
     if not dark.any():
         return block
     gone = np.flatnonzero(block.samples)[dark]
@@ -55,6 +54,23 @@ def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
     samples[np.flatnonzero(samples)[dark]] = False
     v = None if block.v is None else block.v[~dark]
     return block._replace(values=block.values[~dark], v=v, samples=samples)
+
+
+def without_beam(x: np.ndarray, n: int, share: np.ndarray | float = 1.0) -> np.ndarray:
+    """Return which patterns (scans, points) of `n` components had no beam.
+
+    `share` of the points of each were measured.
+    """
+    power = (_scores(x, n) ** 2).sum(axis=1) / share
+    return np.asarray(power < _DARK**2 * np.median(power))
+
+
+def tell_dark(scans: np.ndarray, flag: str = "") -> None:
+    """Warn of scans without beam, and of the flag that they get."""
+    warn_quality(
+        f"{scans.size} scans have less than {_DARK:.0%} of the usual signal: no beam? "
+        f"They get no ratios{flag}: {_listed(scans)}."
+    )
 
 
 def flag_dark(
@@ -74,11 +90,7 @@ def flag_dark(
     dark = before & ~after
     if not dark.any():
         return result
-    scans = np.flatnonzero(dark)
-    warn_quality(
-        f"{scans.size} scans have less than {_DARK:.0%} of the usual signal: no beam? "
-        f"They get no ratios and flag 2: {_listed(scans)}."
-    )
+    tell_dark(np.flatnonzero(dark), " and flag 2")
     here = xr.DataArray(~dark, dims=dim)
     named = ("weights", "residual", "relative_residual", "chi2", "weights_spread")
     out = {n: result[n].where(here) for n in named if n in result}

@@ -11,7 +11,8 @@ import xarray as xr
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import matched, require_monotonic
-from batteryxr.nmf.joining import SIGNALS, in_units_of, join
+from batteryxr.core.units import in_units_of
+from batteryxr.nmf.joining import SIGNALS, join
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Positive

@@ -13,12 +13,11 @@ from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
-    UnitsError,
     warn_quality,
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.model import DIMENSIONS
-from batteryxr.core.units import affine
+from batteryxr.core.units import in_units_of
 from batteryxr.nmf.phases.measured import told
 
 if TYPE_CHECKING:
@@ -135,7 +134,9 @@ def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
                 f"ratios are of the same patterns, as those of {first.dims}."
             )
         same = matched(first, array, argument=f"data[{name!r}]", dims=along)
-        level = float(np.sqrt((same.astype(np.float64) ** 2).mean()))
+        # As everywhere what is infinite, such as the log of no counts, is a gap.
+        measured = same.where(np.isfinite(same)).astype(np.float64)
+        level = float(np.sqrt((measured**2).mean()))
         if not level > 0:
             raise DataError(f"data[{name!r}]", "zero everywhere; expected patterns")
         values = (
@@ -190,20 +191,6 @@ def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
                 f"{field} is not the same in all data sets ({words}): one phase has "
                 "another pattern in each. What is calculated takes that of the first."
             )
-
-
-def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Return an array in the units of the data, where the two can be converted."""
-    wanted, given = (a.attrs.get("units") for a in (data, other))
-    if wanted is None or given is None or wanted == given:
-        return other
-    try:
-        factor, offset = affine(str(given), str(wanted))
-    except UnitsError:
-        return other
-    if (factor, offset) == (1.0, 0.0):
-        return other
-    return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})
 
 
 def _named(data: Several) -> dict[str, xr.DataArray]:

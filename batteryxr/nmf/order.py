@@ -65,11 +65,10 @@ def model_order(
     """Show side by side what speaks for each number of components.
 
     Reads once; more than 2000 patterns by a random sample of them, which
-    ``attrs["patterns_drawn"]`` tells: a phase in fewer than one pattern in a hundred may
-    not be in it. Decides nothing:
-    where peaks shift along the series every automatic rule asks for more and more
-    components. Where they do not, the held-out error, read by one standard error,
-    finds the right number.
+    ``attrs["patterns_drawn"]`` tells: a phase in fewer than one pattern in a hundred
+    may not be in it. Decides nothing: where peaks shift along the series every
+    automatic rule asks for more and more components. Where they do not, the held-out
+    error, read by one standard error, finds the right number.
 
     Held-out error: Owen & Perry, Ann. Appl. Stat. 3, 564 (2009). One standard error:
     Breiman et al., Classification and Regression Trees (1984).
@@ -114,7 +113,7 @@ def model_order(
     starts = begin(patterns, ns[-1], None, seed=seed)
     rules = constraints.rules(starts.is_fixed, closure)
     block = gapless(patterns) if patterns.held else sample(patterns, seed)
-    there = len(block.values)
+    there = len(block.values) if patterns.held else patterns.n_samples
     block = _drawn(block, seed)
     refuse_rank(ns[-1], min(block.values.shape) // 2, "half of the smaller dimension")
     trial = _Trial(block, rules, folds, n_starts, seed)

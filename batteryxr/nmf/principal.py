@@ -68,7 +68,12 @@ def pca(
     if not is_lazy(patterns.data):
         patterns = in_sound_unit(patterns)
     if n_components is None:
-        n_components = min(patterns.n_samples, patterns.n_points, MOST)
+        there = patterns.n_samples
+        if not is_lazy(patterns.data):
+            whole = xr.apply_ufunc(np.isfinite, patterns.data).all(patterns.signal)
+            there = int(whole.sum())
+        most = min(there - centre, patterns.n_points, MOST)
+        n_components = max(most, 1)
     result = principal_components(
         patterns.data, patterns.signal, n_components, centre=centre, lazy=True
     )

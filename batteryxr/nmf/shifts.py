@@ -21,9 +21,8 @@ from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_qu
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.core.units import affine
+from batteryxr.core.units import affine, in_units_of
 from batteryxr.nmf.data import lay_out
-from batteryxr.nmf.joining import in_units_of
 from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from batteryxr.core.errors import (
     warn_quality,
 )
 from batteryxr.core.labels import matched
-from batteryxr.nmf.joining import in_units_of
+from batteryxr.core.units import in_units_of
 from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:

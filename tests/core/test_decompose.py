@@ -49,3 +49,44 @@ def test_shares_and_indicator_count_what_is_not_told(shape):
     assert int(np.nanargmin(result["indicator"])) == 4
     lazy = principal_components(data.chunk(scan=100), "r", 5, centre=True, lazy=True)
     np.testing.assert_allclose(lazy["eigenvalue"][:5], power[:5] / (len(x) - 1))
+
+
+def of_rank(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return large patterns of which only a few differ."""
+    if kind == "few phases":
+        return rng.random((400, 20)) @ rng.normal(size=(20, 900))
+    if kind == "few scans":
+        x = np.zeros((400, 900))
+        x[:30] = rng.normal(size=(30, 900))
+        return x
+    if kind == "few points":
+        x = np.zeros((900, 500))
+        x[:, :100] = rng.normal(size=(900, 100))
+        return x
+    return np.repeat(rng.normal(size=(20, 900)), 20, axis=0)
+
+
+@pytest.mark.parametrize("kind", ["few phases", "few scans", "few points", "repeated"])
+def test_no_component_is_found_twice_where_the_rank_ends(kind):
+    x = of_rank(kind, np.random.default_rng(3))
+    power = np.linalg.svd(x, compute_uv=False) ** 2
+    data = xr.DataArray(x, dims=("scan", "r"))
+    result = principal_components(data, "r", 10, centre=False)
+    np.testing.assert_allclose(
+        result["eigenvalue"], power[:20] / len(x), atol=1e-9 * power[0] / len(x)
+    )
+    share = result["explained_variance_ratio"]
+    np.testing.assert_allclose(share, power[:10] / power.sum(), atol=1e-9)
+    scores, axes = decompose.leading(x, 10)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(10), atol=1e-9)
+    np.testing.assert_allclose(
+        (scores**2).sum(axis=0), power[:10], atol=1e-9 * power[0]
+    )
+
+
+def test_components_that_are_not_there_are_zero():
+    rng = np.random.default_rng(5)
+    x = rng.random((400, 4)) @ rng.normal(size=(4, 900))
+    scores, axes = decompose.leading(x, 7)
+    np.testing.assert_allclose(axes.T @ axes, np.diag([1.0] * 4 + [0.0] * 3), atol=1e-9)
+    np.testing.assert_allclose(scores @ axes.T, x, atol=1e-9 * np.abs(x).max())

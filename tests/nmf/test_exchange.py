@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -131,3 +133,50 @@ def test_sizes_and_occupancies_at_an_end_are_at_a_bound():
     )
     assert not at_bound(free, np.append(usual, 1.0))
     assert at_bound(free, np.append(usual, 0.02))
+
+
+def beside(data: xr.DataArray, **options) -> xr.Dataset:
+    reference = options.pop("reference", pattern(peaks()))
+    return nmf.compare_patterns(data, reference, r_range=(2.0, 15.0), **options)
+
+
+def noisy() -> xr.DataArray:
+    noise = np.random.default_rng(0).normal(0, 1e-3, R.size)
+    return pattern(2 * peaks(0.004, 0.05) + noise)
+
+
+def test_units_and_precision_change_no_comparison():
+    data = noisy()
+    wanted = beside(data)
+    other = (100 * pattern(peaks())).assign_attrs(units="nm-2")
+    xr.testing.assert_allclose(beside(data, reference=other), wanted)
+    tiny = (1e-24 * data).astype(np.float32).assign_attrs(data.attrs)
+    found = beside(tiny)
+    for name in ("strain", "smear", "r_w"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3)
+    np.testing.assert_allclose(found["scale"], 1e-24 * wanted["scale"], rtol=1e-4)
+    coarse = pattern(peaks()).assign_coords(r=("r", R.astype(np.float32)))
+    coarse["r"].attrs = {"units": "Angstrom"}
+    whole = nmf.compare_patterns(data, coarse)  # up to the ends of both
+    np.testing.assert_allclose(whole["scale"], wanted["scale"], rtol=1e-3)
+
+
+def test_errors_have_units_and_may_be_infinite():
+    data = noisy()
+    errors = data.copy(data=np.full(R.size, 2e-3))
+    wanted = beside(data, errors=errors)
+    other = (100 * errors).assign_attrs(units="nm-2")
+    xr.testing.assert_allclose(beside(data, errors=other), wanted)
+    errors[200:250] = np.inf
+    spoilt = data.copy()
+    spoilt[200:250] = 5.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = beside(spoilt, errors=errors)
+    assert np.isfinite(found["fitted"]).all()
+    np.testing.assert_allclose(found["strain"], wanted["strain"], atol=5e-5)
+
+
+def test_nothing_is_no_reference():
+    with pytest.raises(DataError, match="zero everywhere"):
+        beside(noisy(), reference=pattern(np.zeros(R.size)))

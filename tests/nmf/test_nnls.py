@@ -92,3 +92,18 @@ def test_grams_are_those_of_each_column():
     rows, v = rng.random((3, 7)), rng.random((7, 4))
     expected = [rows @ np.diag(v[:, q]) @ rows.T for q in range(4)]
     np.testing.assert_allclose(alternate.grams(rows, v), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [3, 11])
+@pytest.mark.parametrize("own", [False, True])
+def test_components_in_far_smaller_units_are_found_as_well(k, own):
+    rng = np.random.default_rng(k)
+    basis, wanted = rng.random((40, k)), rng.random((k, 20)) + 0.1
+    wanted[1, :5] = 0.0
+    unit = 10.0 ** np.linspace(-8, 3, k)
+    rhs = (basis * unit).T @ (basis @ wanted)
+    gram = (basis * unit).T @ (basis * unit)
+    if own:
+        gram = np.repeat(gram[None], 20, axis=0)
+    found = nnls.solve(gram, rhs, before=rng.random(rhs.shape))
+    np.testing.assert_allclose(found * unit[:, None], wanted, rtol=1e-6, atol=1e-7)

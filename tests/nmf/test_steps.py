@@ -296,3 +296,26 @@ def test_plots_of_images_and_orders(series, stack):
         constraints=nmf.Constraints(shift=-8.0),
     )
     assert len(order.nmf.plot.order()) == 7
+
+
+def test_all_components_that_there_are_come_unasked(series):
+    few = series.data[:5]
+    assert few.nmf.pca(centre=True).sizes["component"] == 4
+    gaps = series.data.copy()
+    gaps[4:] = np.nan
+    assert gaps.nmf.pca().sizes["component"] == 4
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e6])
+def test_a_fixed_pattern_of_any_size_takes_its_part(series, size):
+    """Without closure its weight has the rest: a pure pattern that was normalised."""
+    data = abs(series.data).assign_attrs(series.data.attrs)
+    pattern = data[0].drop_vars("scan", errors="ignore")
+    fits = [
+        data.nmf.fit(3, fixed={"a": k * pattern}, closure=False, n_starts=1)
+        for k in (1.0, size)
+    ]
+    one, other = (f["weights"].sel(component="a") for f in fits)
+    np.testing.assert_allclose(size * other, one, atol=5e-3 * float(one.max()))
+    errors = [float(f["relative_error"]) for f in fits]
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)

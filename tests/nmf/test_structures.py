@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DataQualityWarning,
+    DimensionError,
     LabelsError,
 )
 
@@ -200,6 +201,39 @@ def test_a_scan_without_data_has_no_ratio(clean):
     assert np.abs(found["weights"].sel(component="salt") - SHARE).mean() < 0.005
 
 
+def test_a_scan_without_beam_moves_no_other(clean):
+    data = series(clean, 0.02)
+    noise = np.random.default_rng(9).normal(0, 0.02 * float(data.std()), R.size)
+    data[4] = noise
+    with pytest.warns(DataQualityWarning, match="no beam.*: 4"):
+        found = fitted(data)
+    assert np.isnan(found["weights"][4]).all()
+    far = np.abs(found["weights"].sel(component="salt") - SHARE)
+    assert float(far.mean()) < 0.005
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(data, closure=False)
+
+
+def test_an_axis_that_is_not_the_series_is_told(clean):
+    data = series(clean, 0.02)
+    with pytest.raises(DimensionError, match="found 'component'"):
+        fitted(data.rename(scan="component"))
+    gap = data["li_content"].where(np.arange(SCANS) != 3)
+    with pytest.warns(DataQualityWarning, match="li_content is not known at 1 of 14"):
+        fitted(data.assign_coords(li_content=gap))
+
+
+@pytest.mark.parametrize("unit", [1e-24, 1e20])
+def test_any_unit_of_the_data_gives_the_same_structures(clean, unit):
+    data = series(clean, 0.02)
+    wanted = fitted(data)
+    found = fitted((unit * data).astype(np.float32).assign_attrs(data.attrs))
+    for name in ("weights", "weights_error", "lattice", "occupancy", "r_w"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-2, atol=1e-5)
+    np.testing.assert_allclose(found["residual"], unit * wanted["residual"], rtol=1e-3)
+
+
 def test_two_rock_salts_are_not_taken_for_one_another():
     """Of a simulator with a calculation of its own; lattices as a table has them."""
     experiment = simulate.cell_experiment(kind="pdf", seed=3, n_cycles=1, n_scans=10)
@@ -287,3 +321,20 @@ def test_two_signals_of_the_same_scans_share_their_ratios():
     late = sets["patterns"].assign_coords(scan=np.arange(5, 25))
     with pytest.raises(LabelsError):
         nmf.join({"a": sets["spectra"], "b": late})
+
+
+def test_one_infinite_value_leaves_its_signal_in_place():
+    """The logarithm of no counts is a gap, as everywhere."""
+    rng = np.random.default_rng(4)
+    axes = {"energy": np.arange(40.0), "q": np.arange(30.0)}
+    sets = {
+        dim: xr.DataArray(rng.random((6, x.size)), dims=("scan", dim), coords={dim: x})
+        for dim, x in axes.items()
+    }
+    whole = nmf.join(sets)
+    sets["energy"][2, 3] = np.inf
+    found = nmf.join(sets)
+    level = found["level"].values
+    assert np.isfinite(level).all()
+    np.testing.assert_allclose(level, whole["level"], rtol=0.02)
+    assert float(np.abs(found.where(np.isfinite(found))).min()) > 0.0

@@ -138,8 +138,8 @@ def _largest(
         return values[::-1][:listed], vectors[:, ::-1][:, :listed]
     basis = np.empty((size, _PRODUCTS * wide))
     inner = np.zeros((_PRODUCTS * wide,) * 2)
-    start = np.random.default_rng(0).normal(size=(size, wide))
-    new = np.linalg.qr(product(start))[0]
+    rng = np.random.default_rng(0)
+    new = np.linalg.qr(product(rng.normal(size=(size, wide))))[0]
     for last in range(wide, _PRODUCTS * wide + 1, wide):
         basis[:, last - wide : last] = new
         found = basis[:, :last]
@@ -150,14 +150,36 @@ def _largest(
             if not again:
                 inner[:last, last - wide : last] = shares
                 inner[last - wide : last, :last] = shares.T
-        new, over = np.linalg.qr(rest)
         values, turn = np.linalg.eigh(inner[:last, :last])
         values, turn = values[::-1][:listed], turn[:, ::-1][:, :listed]
-        residual = np.linalg.norm(over @ turn[-wide:, :n], axis=0)
+        residual = np.linalg.norm(rest @ turn[-wide:, :n], axis=0)
         limit = _DONE * np.abs(values[:n]) + 10 * _ROUNDING * values[0]
-        if last >= listed and bool((residual <= limit).all()):
+        done = last >= listed and bool((residual <= limit).all())
+        if done or last == basis.shape[1]:
             break
+        new = _beside(found, rest, rng)
     return values, found @ turn
+
+
+def _beside(
+    found: np.ndarray, rest: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return an orthonormal block like `rest` (size, wide), orthogonal to `found`.
+
+    Where the rank of a matrix is reached, columns of `rest` are rounding, which points
+    back into what was found: others, at random, stand for these.
+    """
+    new = np.linalg.qr(rest)[0]
+    for _ in range(2):
+        new -= found @ (found.T @ new)
+        # Columns that lost much are rounding; qr has scaled them up.
+        lost = np.linalg.norm(new, axis=0) < 0.9
+        if lost.any():
+            new[:, lost] = rng.normal(size=(len(new), int(lost.sum())))
+            for _ in range(2):
+                new -= found @ (found.T @ new)
+        new = np.linalg.qr(new)[0]
+    return np.asarray(new)
 
 
 class _Whole(NamedTuple):
@@ -220,11 +242,16 @@ def indicator(
 
 
 def leading(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores (rows, rank) on orthonormal axes (points, rank), not centred."""
+    """Return scores (rows, rank) on orthonormal axes (points, rank), not centred.
+
+    Both are zero where a matrix of fewer rows than points has no such component.
+    """
     rows, points = x.shape
     if points <= rows:
         _, axes = _largest(x.T, x, rank, rank)
         return x @ axes, axes
     power, left = _largest(x, x.T, rank, rank)
-    lengths = np.sqrt(np.maximum(power, 1e-300))
-    return left * lengths, x.T @ (left / lengths)
+    there = power > _ROUNDING * points * power.max(initial=0.0)
+    lengths = np.sqrt(np.where(there, power, 0.0))
+    back = np.where(there, 1.0 / np.where(there, lengths, 1.0), 0.0)
+    return left * lengths, x.T @ (left * back)

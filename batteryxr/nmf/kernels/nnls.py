@@ -50,6 +50,8 @@ TABULATED = 8
 _STRIP = 256
 #: Relative to the mean diagonal: keeps Grams of near-equal components invertible.
 _RIDGE = 1e-11
+#: Components of which one is smaller than this of another are measured in own units.
+_APART = 1e-2
 
 
 def solve(
@@ -79,6 +81,12 @@ def solve(
     """
     gram = np.ascontiguousarray(gram, dtype=np.float64)
     rhs = np.ascontiguousarray(rhs, dtype=np.float64)
+    unit = None if closure else units_apart(gram)
+    if unit is not None:
+        gram = gram / (unit[..., :, None] * unit[..., None, :])
+        rhs = np.ascontiguousarray(rhs / _of_columns(unit))
+        near = None if before is None else before * _of_columns(unit)
+        return solve(gram, rhs, before=near) / _of_columns(unit)
     out = np.empty_like(rhs)
     if gram.ndim == 2 and len(rhs) <= TABULATED:
         inverses, offsets = tabulate(gram, closure)
@@ -87,6 +95,25 @@ def solve(
     out[:] = 1.0 if before is None else before
     _solve_each(gram if gram.ndim == 3 else gram[None], rhs, closure, out)
     return out
+
+
+def units_apart(gram: np.ndarray) -> np.ndarray | None:
+    """Return a unit of each component, (k,) or (q, k), None where all are alike.
+
+    What keeps Grams invertible would hold back a component in a far smaller unit. Of
+    powers of two nothing is rounded.
+    """
+    size = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+    largest = size.max(axis=-1, keepdims=True, initial=0.0)
+    small = (size > 0) & (size < _APART * largest)
+    if not small.any():
+        return None
+    return np.asarray(np.exp2(np.round(np.log2(np.where(size > 0, size, 1.0)))))
+
+
+def _of_columns(unit: np.ndarray) -> np.ndarray:
+    """Return units (k,) or (q, k) beside an array (k, q)."""
+    return unit[:, None] if unit.ndim == 1 else unit.T
 
 
 # Loops where NumPy has a function: what numba makes of `sum(axis=)`, of `take` and of

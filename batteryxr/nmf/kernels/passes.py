@@ -175,7 +175,8 @@ class _Solver:
         self.h = np.ascontiguousarray(components, dtype=dtype)
         self.gram = components @ components.T
         self.tables = None
-        if len(components) <= nnls.TABULATED:
+        alike = closure or nnls.units_apart(self.gram) is None
+        if alike and len(components) <= nnls.TABULATED:
             self.tables = nnls.tabulate(self.gram, closure)
 
     def __call__(

@@ -91,15 +91,17 @@ def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
     from scipy.optimize import least_squares
 
     low, high = problem.bounds["low"], problem.bounds["high"]
+    # The search knows when it is done in numbers near one only.
+    unit = float(np.sqrt((problem.goal**2).mean())) or 1.0
 
     def residual(p: np.ndarray) -> np.ndarray:
-        return _solved(problem, p).rest.ravel()
+        return _solved(problem, p).rest.ravel() / unit
 
     def jacobian(p: np.ndarray) -> np.ndarray:
         here = _solved(problem, p)
         slopes = problem.slopes(p, here.scales)
         slopes = _projected(problem, here, slopes)
-        return -slopes.reshape(here.rest.size, p.size)
+        return -slopes.reshape(here.rest.size, p.size) / unit
 
     found = least_squares(
         residual,

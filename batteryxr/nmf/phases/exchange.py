@@ -18,7 +18,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.core.units import affine
+from batteryxr.core.units import affine, in_units_of
 from batteryxr.nmf.phases.measured import deviations, patterns_of, told, within
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def compare_patterns(
     >>> warm.nmf.compare_patterns(cold).r_w
     """
     rows = within(patterns_of(data), r_range).transpose(..., "r")
-    other = patterns_of(reference)
+    other = patterns_of(in_units_of(rows, reference))
     if other.dims != ("r",):
         raise DimensionError(
             f"reference has {other.dims}; expected one pattern on 'r'."
@@ -197,7 +197,10 @@ class _Shape:
         own = reference["r"].values.astype(np.float64)
         if not np.isfinite(g).all():
             raise DataError("reference", "a pattern with gaps")
-        if own[0] > r[0] + 1e-9 or own[-1] < r[-1] - 1e-9:
+        if not g.any():
+            raise DataError("reference", "zero everywhere; expected a pattern")
+        near = 1e-3 * abs(r[1] - r[0])  # float32 rounds
+        if own[0] > r[0] + near or own[-1] < r[-1] - near:
             raise ArgumentError(
                 "reference",
                 (float(own[0]), float(own[-1])),

@@ -19,7 +19,7 @@ from batteryxr.core.errors import (
     warn_quality,
 )
 from batteryxr.core.labels import matched, require_monotonic
-from batteryxr.core.units import affine, in_units
+from batteryxr.core.units import affine, in_units, in_units_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,8 @@ _CALLED = {
     "radiation": ("radiation", "mode", "scatteringtype", "stype", "rad_type"),
 }
 _NUMBERS = ("q_max", "q_damp", "q_broad")
+#: An infinite error, over the largest of the others.
+_UNKNOWN = 1e12
 _RADIATION = {"x": "xray", "n": "neutron"}
 #: Words of headers that units do not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
@@ -157,7 +159,7 @@ def deviations(
     """
     if errors is None:
         return None
-    near = matched(rows, errors, argument="errors")
+    near = matched(rows, in_units_of(rows, errors), argument="errors")
     wide = near.variable.set_dims(dict(rows.sizes)).transpose(*rows.dims)
     values = np.asarray(wide.values, dtype=np.float64).reshape(-1, rows.sizes["r"])
     measured = np.isfinite(rows.values.reshape(values.shape))
@@ -174,7 +176,9 @@ def deviations(
         raise DataError("errors", "no value > 0; expected standard deviations")
     # An error of zero (of a component that was fixed) would outweigh all else.
     usual = np.median(values[positive])
-    return np.where(positive | np.isinf(values), values, usual)
+    # What is not known at all weighs nothing, and its model can still be told.
+    unknown = _UNKNOWN * values[positive].max()
+    return np.where(positive, values, np.where(np.isinf(values), unknown, usual))
 
 
 def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:

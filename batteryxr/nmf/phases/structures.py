@@ -19,6 +19,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.nmf.beam import tell_dark, without_beam
 from batteryxr.nmf.phases.candidates import Candidate, crystals_of
 from batteryxr.nmf.phases.identification import PARAMETERS
 from batteryxr.nmf.phases.measured import (
@@ -85,8 +86,8 @@ def fit_structures(
     degree
         Of the polynomials; 0 for phases that do not change.
     closure
-        The ratios of each pattern sum to one, and all have one scale; False where
-        their total may vary.
+        The ratios of each pattern sum to one, and all have one scale; a scan without
+        beam then gets none. False where their total may vary.
     r_range, instrument, strain, errors
         As of `identify`.
 
@@ -127,11 +128,16 @@ def fit_structures(
         raise DimensionError(
             f"fit_structures needs one dimension besides 'r'; found {patterns.dims}."
         )
+    if "component" in patterns.dims:
+        raise DimensionError(
+            "fit_structures needs a series; found 'component', of which `identify` "
+            "names each. Rename it, such as `.rename(component='scan')`."
+        )
     rows = within(patterns, r_range).transpose(..., "r")
     instrument = instrument_of(data, instrument)
     y = rows.values.astype(np.float64)
-    lit = np.asarray(np.isfinite(y).all(axis=1) & y.any(axis=1))
     crystals = crystals_of(candidates)
+    lit = _lit(y, len(crystals), closure=closure)
     _refuse(crystals, occupancy, int(lit.sum()), degree)
     sigma = deviations(errors, rows)
     r = rows["r"].values.astype(np.float64)
@@ -162,8 +168,23 @@ def fit_structures(
         "degree": int(degree),
         "model": "data = weights . structures(Li content)",
     }
-    _warn(result, _in_one(found.rest))
+    _warn(result, _in_one(found.rest), closure=closure)
     return result
+
+
+def _lit(y: np.ndarray, n: int, *, closure: bool) -> np.ndarray:
+    """Return which patterns are fitted: those without gaps and, by ratios, with beam.
+
+    Noise that must have ratios which sum to one would move all structures.
+    """
+    lit = np.asarray(np.isfinite(y).all(axis=1) & y.any(axis=1))
+    if closure and lit.sum() >= 3:
+        unit = np.abs(y[lit]).max()
+        dark = np.flatnonzero(lit)[without_beam(y[lit] / unit, n)]
+        if dark.size:
+            tell_dark(dark)
+            lit[dark] = False
+    return lit
 
 
 def _refuse(
@@ -196,6 +217,12 @@ def _along(rows: xr.DataArray) -> np.ndarray:
         content = rows["li_content"].values.astype(np.float64)
         if np.isfinite(content).all() and np.ptp(content) > 0:
             x = content
+        elif not np.isfinite(content).all():
+            warn_quality(
+                f"li_content is not known at {int((~np.isfinite(content)).sum())} of "
+                f"{content.size} scans: structures follow the number of the scan. Fill "
+                "it, such as by `.interpolate_na`, or leave these scans out."
+            )
     return 2.0 * (x - x.min()) / max(float(np.ptp(x)), 1e-300) - 1.0
 
 
@@ -577,7 +604,7 @@ def _in_one(rest: np.ndarray) -> float:
     return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
 
 
-def _warn(result: xr.Dataset, in_one: float) -> None:
+def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
     """Warn of phases at a bound, and of a series that is not explained."""
     if bool(result["at_bound"].any()):
         names = result["component"].values[result["at_bound"].values]
@@ -591,5 +618,6 @@ def _warn(result: xr.Dataset, in_one: float) -> None:
         text = ", much of it one pattern" if alike else ""
         warn_quality(
             f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
-            "missing, or changes in a way that is not among the parameters."
+            "missing, or changes in a way that is not among the parameters"
+            + (", or intensities differ (closure=False)." if closure else ".")
         )
