@@ -123,6 +123,21 @@ def test_normalise_as_the_project_does(tmp_path, kept):
 
 
 @pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ('{"bkg_e0": "none"}', "bkg_e0 = 'none'"),
+        ('{"bkg_pre1": "nan"}', "bkg_pre1 = 'nan'"),
+        ('{"bkg_nnorm": "9"}', "bkg_nnorm = 9"),
+        ('{"bkg_e0": "5480', "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_parameters_that_are_none_are_named(kept, stored, words):
+    with pytest.raises(DataError, match=words):
+        xanes.normalise(spectrum(), like=kept.assign_attrs(athena=stored))
+
+
+@pytest.mark.parametrize(
     "labels",
     [
         [1000001, 1000002, 1000003],
