@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def wavelength_of(
     return None
 
 
-def _length(value: object, name: str = "") -> float | None:
+def _length(value: Any, name: str = "") -> float | None:
     """Return a wavelength in Angstrom from a number or words; None if it is none.
 
     Raises
