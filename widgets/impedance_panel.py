@@ -123,6 +123,8 @@ def _whole_curve(
     """Return hours since the first spectrum, and the voltage of the cycler."""
     if record is None or "time" not in data.coords or "voltage" not in data.coords:
         return None
+    if data["time"].isnull().any() or "time" not in record.coords:
+        return None  # the spectra stand along their numbers, not along hours
     step = max(1, record.sizes["record"] // _CURVE_POINTS)
     thin = record[["voltage", "time"]].isel(record=slice(None, None, step)).compute()
     begin = np.nanmin(data["time"].values)

@@ -9,7 +9,7 @@ import xarray as xr
 from batteryxr.core.errors import NothingFoundError
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find, read_cycler
-from batteryxr.io.impedance.reader import read_impedance
+from batteryxr.io.impedance.reader import looks_for, read_impedance
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +27,9 @@ def read_run(
     """Read all that a run of cycling and impedance measured, each in its group.
 
     Reads twice: what is cycling with `read_cycler`, what is impedance with
-    `read_impedance`. The record is the one that `read_cycler` gives.
+    `read_impedance`. The record is the one that `read_cycler` gives. Tables of text
+    that hold impedance alone are no cycling, and files that only cyclers write no
+    impedance.
 
     Parameters
     ----------
@@ -66,11 +68,15 @@ def read_run(
         spectra = record.echem.join(spectra, formula="LiNiO2", mass=7.0)
     """
     paths = find(path)
+    held = {one: looks_for(one) for one in paths}
+    spectra = [one for one, (may, _) in held.items() if may]
+    cycling = [one for one, (_, only) in held.items() if not only]
     said: dict[str, Any] = {"timezone": timezone, "dayfirst": dayfirst}
-    readers: dict[str, Callable[[], xr.Dataset]] = {
-        "echem": lambda: read_cycler(paths, repair=repair, **said),
-        "impedance": lambda: read_impedance(paths, **said),
-    }
+    readers: dict[str, Callable[[], xr.Dataset]] = {}
+    if cycling:
+        readers["echem"] = lambda: read_cycler(cycling, repair=repair, **said)
+    if spectra:
+        readers["impedance"] = lambda: read_impedance(spectra, **said)
     groups: dict[str, xr.Dataset] = {}
     silent: NothingFoundError | None = None
     for name, read in readers.items():

@@ -743,3 +743,20 @@ def test_sound_numbers_are_taken_without_a_word(record):
         echem.dqdv(record, mass=7.0)
         scan()
         xanes.normalise(spectrum())
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value"),
+    [
+        ("mass", 1.9e6),  # of the cathode of a prismatic cell of 280 A h, in mg
+        ("nominal capacity", 1.175e6),  # of a cell of a power store, in mA h
+        ("nominal capacity", 0.02),  # of a film
+        ("wavelength", 6.0),  # of cold neutrons
+        ("photon energy", 284.0),  # at the K edge of carbon
+        ("temperature", -20.0),
+    ],
+)
+def test_large_and_small_cells_are_taken_without_a_word(quantity, value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bounds.check(quantity, value, argument="it")

@@ -162,3 +162,14 @@ def embed_minimal_html_text(views, state):
     text = io.StringIO()
     embed_minimal_html(text, views=views, state=state)
     return text.getvalue()
+
+
+def test_without_a_clock_no_curve_over_hours_stands_beside_numbers():
+    loop = batteryxr.simulate.impedance_loop(n_scans=4, seed=0)
+    record, spectra = loop["echem"].to_dataset(), loop["impedance"].to_dataset()
+    spectra = record.echem.join(spectra)
+    unknown = spectra.time.where(spectra.spectrum != spectra.spectrum[1])
+    panel = spectra.assign_coords(time=unknown).echem.impedance_panel(record=record)
+    (plot,) = panel.figure.figure["plots"]
+    assert plot["xlabel"] == "Spectrum"
+    assert len(plot["series"]) == 1

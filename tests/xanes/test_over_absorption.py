@@ -92,3 +92,25 @@ def test_what_cannot_be_meant_is_refused():
         xanes.over_absorption(good, formula="CoO", element="Co")
     with pytest.raises(Exception, match="normalise"):
         xanes.over_absorption(good.rename("absorption"), formula="NiO", element="Ni")
+
+
+@pytest.mark.parametrize(("formula", "element"), [("Li4Ti5O12", "Ti"), ("V2O5", "V")])
+def test_the_next_edge_is_no_part_of_the_step(formula, element):
+    """L2 lies 6 to 8 eV above L3: the step is what stands 2 eV beside L3."""
+    xraydb = pytest.importorskip("xraydb")
+    edge = xraydb.xray_edge(element, "L3").energy
+    line = xraydb.xray_lines(element, "L3")["La1"].energy
+    back, below, above = (
+        float(xraydb.material_mu(formula, e, density=1.0))
+        for e in (line, edge - 2.0, edge + 2.0)
+    )
+    x = np.linspace(edge - 40, edge + 5, 60)
+    array = xr.DataArray(
+        1 / (1 + np.exp(edge - x)),
+        dims="energy",
+        coords={"energy": ("energy", x, {"units": "eV"})},
+        name="normalised",
+    )
+    found = xanes.over_absorption(array, formula=formula, element=element, edge="L3")
+    alpha = (back + below) / (above - below)
+    assert found.attrs["alpha"] == pytest.approx(alpha, rel=0.02)

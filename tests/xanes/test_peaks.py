@@ -137,5 +137,7 @@ def test_centroid_of_two_bands_is_that_of_the_curve():
     assert 0.85 < float(area.std()) < 1.25
     one = fit.xanes.band_centroid(bands=["b"])
     np.testing.assert_allclose(one.band_centroid, fit.peak_position.sel(peak="b"))
+    with pytest.raises(ArgumentError, match="each band once"):
+        fit.xanes.band_centroid(bands=["b", "b"])
     with pytest.raises(ArgumentError, match="bands="):
         fit.xanes.band_centroid(bands=["c"])

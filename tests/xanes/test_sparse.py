@@ -69,3 +69,14 @@ def test_what_cannot_be_asked(maps):
         xanes.sparse_energies(fit.drop_attrs(), axis=stack.energy)
     kept = xanes.sparse_energies(fit, axis=stack.energy, threshold=1e9)
     assert kept.attrs["n_kept"] == 10
+
+
+def test_energies_in_kev_are_the_same_energies(maps):
+    stack, fit = maps
+    kev = stack.energy / 1e3
+    kev.attrs = {"units": "keV"}
+    found = fit.xanes.sparse_energies(axis=kev)
+    known = fit.xanes.sparse_energies(axis=stack.energy)
+    np.testing.assert_array_equal(found.kept.values, known.kept.values)
+    with pytest.raises(ArgumentError, match="where spectra were fitted"):
+        fit.xanes.sparse_energies(axis=kev.values)

@@ -49,8 +49,8 @@ _PER_CENT = {"per cent": 0.01}
 
 BOUNDS: dict[str, Bound] = {
     # of a cell
-    "mass": Bound("mg", (1e-6, 1e8), (0.02, 5e5), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
-    "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 5e5), {"A h": 1e3}),
+    "mass": Bound("mg", (1e-6, 1e8), (0.02, 2e6), {"g": 1e3, "kg": 1e6, "ug": 1e-3}),
+    "nominal capacity": Bound("mA h", (1e-6, 1e7), (0.01, 2e6), {"A h": 1e3}),
     "voltage": Bound("V", (-100.0, 1500.0), (-10.0, 100.0), {"mV": 1e-3}),
     "voltage step": Bound("V", (0.0, 5.0), (0.0, 0.3), {"mV": 1e-3, "uV": 1e-6}),
     "current": Bound("mA", (-1e7, 1e7), (-1e6, 1e6), {"uA": 1e-3, "A": 1e3}),

@@ -105,11 +105,12 @@ def drt(
     gamma, low, high, beside, fitted, strength, rms, flag = found
     resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
     words = "Distribution of relaxation times"
+    whole = gamma.sum("tau", skipna=False) * step
     variables = {
         "gamma": reading.named(gamma, "ohm", words),
         "gamma_low": reading.named(low, "ohm", f"{words}, lower bound"),
         "gamma_high": reading.named(high, "ohm", f"{words}, upper bound"),
-        "polarisation": reading.named(gamma.sum("tau") * step, "ohm", "Polarisation"),
+        "polarisation": reading.named(whole, "ohm", "Polarisation"),
         "resistance": reading.named(resistance, "ohm", "Resistance at high frequency"),
         "inductance": reading.named(inductance, "H", "Inductance"),
         "impedance": reading.measured_in(array),

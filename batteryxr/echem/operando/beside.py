@@ -26,6 +26,8 @@ CURRENT_IN_SPECTRUM = 32
 #: Share of the largest charge that may flow unseen, and of the largest current that
 #: is rest; rows that tell how large both are.
 _UNSEEN, _REST, _SOME = 1e-3, 1e-3, 100
+#: Charge (mA h) that the zero of an ammeter makes, where a record counts none at all.
+_NOTHING = 1e-4
 #: Rows whose clock is in memory at once.
 _ROWS = 1_000_000
 _KEPT = (
@@ -178,7 +180,7 @@ def _unseen(
         return nothing
     current = in_units(spectra["current"], "mA", caller="join").values
     charge = np.abs(current * lasting) / 3600.0
-    odd = np.nan_to_num(charge) > _UNSEEN * largest
+    odd = np.nan_to_num(charge) > (_UNSEEN * largest or _NOTHING)
     if odd.any():
         warn_quality(
             f"{int(odd.sum())} of {odd.size} spectra were taken under a current: up to "

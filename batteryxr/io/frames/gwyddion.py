@@ -101,7 +101,10 @@ def _length(
     """Return how far an axis reaches, and in which units: pixels where it is unsaid."""
     if f"{axis}Real" not in told:
         return float(points), "1"
-    return _in_nm(path, _number(path, told, f"{axis}Real"), unit)
+    reach = _number(path, told, f"{axis}Real")
+    if not 0 < reach < np.inf:
+        raise FileFormatError(path, f"its header says {axis}Real = {reach}.")
+    return _in_nm(path, reach, unit)
 
 
 def _shift(path: Path, told: Mapping[str, str], name: str, unit: str) -> float:

@@ -225,6 +225,23 @@ def _identify(path: Path, name: str | None) -> str:
     raise ArgumentError("path", str(path), f"a file that ends in {suffixes}", mend)
 
 
+def looks_for(path: Path) -> tuple[bool, bool]:
+    """Tell whether a file may hold impedance, and whether that is all it can hold.
+
+    A table of text that names frequencies and impedance holds no cycling; what only
+    cyclers write, such as a workbook, holds no impedance that is known here.
+    """
+    try:
+        name = _identify(path, None)
+    except ArgumentError:
+        return False, False
+    if name != "text":
+        return True, False
+    with named(path):
+        rows = FORMATS[name].read(path, Options())
+    return True, rows.columns["frequency"].size > 0
+
+
 def _silence(paths: Sequence[Path], read: Sequence[Readings]) -> str:
     technique = next((rows.technique for rows in read if rows.technique), "")
     others = f" nor in {len(paths) - 1} others" * (len(paths) > 1)

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import math
+import re
 import string
 from collections.abc import Mapping  # noqa: TC003 - read from the signature
 from pathlib import Path
@@ -47,9 +48,10 @@ def write_athena(
     spectra
         What `read_athena` returned, or spectra by name (a DataArray along ``energy``,
         or a Dataset with one), or one DataArray along ``energy`` and one more
-        dimension, such as ``scan``. Each is written on its own energies, without its
-        missing values. Of a Dataset ``i0``, and the attributes that `read_athena`
-        gives, are kept: energy shift, parameters of normalisation, reference.
+        dimension, such as ``scan``. Each is written on its own energies, rising,
+        without its missing values; a number tells equal labels apart. Of a Dataset
+        ``i0``, and the attributes that `read_athena` gives, are kept: energy shift,
+        parameters of normalisation, reference.
     path
         The file: ends in ``.prj``.
     overwrite
@@ -80,7 +82,7 @@ def write_athena(
         raise FileFormatError(
             where, "exists already; pass overwrite=True to replace it."
         )
-    items = dict(_items(spectra))
+    items = _by_label(_items(spectra))
     if not items:
         raise ArgumentError("spectra", spectra, "at least one spectrum")
     groups = dict(zip(items, _group_names(), strict=False))
@@ -96,6 +98,15 @@ def write_athena(
     # No time and no name in the header: equal spectra are equal files.
     where.write_bytes(gzip.compress(raw, mtime=0))
     return where
+
+
+def _by_label(items: Iterator[tuple[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
+    """Return spectra by label; a number tells equal labels apart."""
+    found: dict[str, xr.Dataset] = {}
+    for name, spectrum in items:
+        free = (f"{name} ({k})" if k > 1 else name for k in itertools.count(1))
+        found[next(label for label in free if label not in found)] = spectrum
+    return found
 
 
 def _items(spectra: Any) -> Iterator[tuple[str, xr.Dataset]]:
@@ -119,8 +130,8 @@ def _items(spectra: Any) -> Iterator[tuple[str, xr.Dataset]]:
         labels = spectra[along[0]].values if along[0] in spectra.coords else None
         for k in range(spectra.sizes[along[0]]):
             name = f"{along[0]} {k}" if labels is None else str(labels[k])
-            if labels is not None and np.issubdtype(labels.dtype, np.number):
-                name = f"{along[0]} {labels[k]:g}"
+            if labels is not None and labels.dtype.kind in "iuf":
+                name = f"{along[0]} {labels[k]:.12g}"
             yield name, _single(spectra.isel({along[0]: k}), name)
     else:
         for name, item in spectra.items():
@@ -142,7 +153,8 @@ def _single(item: Any, name: str) -> xr.Dataset:
         )
     kept = item[[kind, "i0"]] if "i0" in item else item[[kind]]
     energy = in_units(kept["energy"], "eV", caller="write_athena")
-    return kept.assign_coords(energy=energy).dropna("energy", subset=[kind]).compute()
+    whole = kept.assign_coords(energy=energy).dropna("energy", subset=[kind])
+    return whole.compute().sortby("energy")
 
 
 def _record(name: str, spectrum: xr.Dataset, groups: dict[str, str]) -> list[str]:
@@ -157,7 +169,7 @@ def _record(name: str, spectrum: xr.Dataset, groups: dict[str, str]) -> list[str
     shift = float(spectrum.attrs.get("energy_shift", 0.0))
     stored = json.loads(spectrum.attrs.get("athena", "{}"))
     args: dict[str, Any] = {
-        "label": spectrum.attrs.get("label", name),
+        "label": _label(spectrum, name),
         "datatype": "xmu",
         "is_xmu": 1,
         "is_nor": int(_KINDS[kind]),
@@ -179,6 +191,13 @@ def _record(name: str, spectrum: xr.Dataset, groups: dict[str, str]) -> list[str
     if "i0" in spectrum and np.isfinite(spectrum.i0).all():
         lines.append(f"@i0 = ({_column(spectrum.i0.values)});")
     return [*lines, "[record]   # ", ""]
+
+
+def _label(spectrum: xr.Dataset, name: str) -> str:
+    """Return the label of a project, which its name was made from; else the name."""
+    told = str(spectrum.attrs.get("label", ""))
+    made = re.sub(r" \(\d+\)$", "", name)
+    return told if told.replace("/", "-").strip() == made else name
 
 
 def _column(values: np.ndarray) -> str:

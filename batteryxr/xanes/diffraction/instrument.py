@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -50,6 +50,10 @@ _FIRST = re.compile(r"alpha[ _-]?1", re.IGNORECASE)
 #: Units that it may be in.
 _UNIT = re.compile(
     r"(?<![a-zA-Z])(nm|pm|m|angstroms?|ang|a|å)(?![a-zA-Z])", re.IGNORECASE
+)
+#: Units behind a number that it cannot be in.
+_STRANGE = re.compile(
+    r"[\s(\[/]*(?<![a-zA-Z])([kM]?eV|[uµμ]m|mm|cm(?:-1)?|GHz|THz)(?![a-zA-Z])"
 )
 _ANGSTROMS = {"nm": 10.0, "pm": 0.01, "m": 1e10}
 #: How near to a line of a tube a number without a unit is that line.
@@ -146,24 +150,29 @@ def wavelength_of(
     return None
 
 
-def _length(value: object, name: str = "") -> float | None:
+def _length(value: Any, name: str = "") -> float | None:
     """Return a wavelength in Angstrom from a number or words; None if it is none.
 
     Raises
     ------
     DataError
-        If it has no unit and is that of a tube in nm.
+        If it has no unit and is that of a tube in nm, or a unit of something else.
 
     Warns
     -----
     DataQualityWarning
         If it has no unit, and is that of no tube.
     """
-    text = re.sub(r"(?<=\d),(?=\d)", ".", str(value)).strip("\"' ")
+    one = np.ravel(value)[0] if np.size(value) == 1 else value
+    text = re.sub(r"(?<=\d),(?=\d)", ".", str(one)).strip("\"' ")
     words = re.match(r"\d*\.?\d+(?:e[+-]?\d+)?", text, re.IGNORECASE)
     if words is None:
         return None
     number = float(words[0])
+    if strange := _STRANGE.match(text[words.end() :]) or _STRANGE.search(name):
+        what = f"{name or 'wavelength'} = {value}"
+        told = f"is in {strange[1]!r}, which is no unit of such a length"
+        raise DataError(what, told, "Pass instrument=.")
     unit = _UNIT.search(text[words.end() :]) or _UNIT.search(name)
     if unit:
         number *= _ANGSTROMS.get(unit[1].lower(), 1.0)
@@ -272,7 +281,7 @@ def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
         )
     if found == ["two_theta"] and found[0] in data.coords:
         angles = in_units(data[found[0]], "deg", caller=caller).values
-        largest = np.abs(angles).max(initial=0.0)
+        largest = float(np.abs(angles).max(initial=0.0))
         bounds.check(
             "largest scattering angle", largest, argument="two_theta", data=True
         )

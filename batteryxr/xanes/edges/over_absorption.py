@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,10 @@ from batteryxr.xanes.composition.scattering import edge_position
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
-#: Energies beside the edge at which absorption is looked up, in eV from it.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Energies beside the edge at which absorption is looked up, in eV from it, at most.
 _BESIDE = 10.0
 #: Factor by which noise grows from which on a correction is doubtful.
 _AMPLIFIED = 4.0
@@ -147,10 +150,23 @@ def _alpha(
         )
     strength = np.array([v.intensity for v in lines])
     line = np.average([v.energy for v in lines], weights=strength)
-    energy = np.array([line, position - _BESIDE, position + _BESIDE])
+    beside = _clear_of_others(position, parts)
+    energy = np.array([line, position - beside, position + beside])
     back, below, above = xraydb.material_mu(formula, energy, density=1.0)
     first, second = np.sin(np.deg2rad(np.asarray(geometry, float)))
     return float((back * first / second + below) / (above - below))
+
+
+def _clear_of_others(position: float, parts: Mapping[str, Any]) -> float:
+    """Return how far beside an edge no other edge of a sample lies (eV).
+
+    The L3 edge of titanium lies 6 eV below its L2 edge, which is no part of its step.
+    """
+    import xraydb
+
+    every = [e.energy for name in parts for e in xraydb.xray_edges(name).values()]
+    away = np.abs(np.array(every, float) - position)
+    return min(_BESIDE, 0.4 * float(away[away > 0].min(initial=np.inf)))
 
 
 def _check_covers(x: np.ndarray, element: str, edge: str) -> None:

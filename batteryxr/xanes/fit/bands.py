@@ -123,6 +123,8 @@ def band_centroid(
     wrong = [band for band in chosen if band not in labels]
     if wrong or not chosen:
         raise ArgumentError("bands", wrong or chosen, f"labels along 'peak': {labels}")
+    if len(set(chosen)) < len(chosen):
+        raise ArgumentError("bands", chosen, "each band once")
     area, d_area, at, d_at = (
         result[name].sel(peak=chosen).drop_attrs() for name in wanted
     )

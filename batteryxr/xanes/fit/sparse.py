@@ -12,6 +12,7 @@ from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
 from batteryxr.xanes.fit.curve import by_parameter, fitted_model
 from batteryxr.xanes.results import inherit
 
@@ -66,7 +67,8 @@ def sparse_energies(
     Raises
     ------
     ArgumentError
-        If `axis` holds no more energies than the model has free parameters.
+        If `axis` holds no more energies than the model has free parameters, or none
+        where the spectra were fitted.
     DataError
         If no spectrum was fitted well.
 
@@ -78,7 +80,7 @@ def sparse_energies(
     from batteryxr.xanes.kernels.information import give_up
 
     model, told = fitted_model(result, caller="sparse_energies")
-    x = np.sort(np.asarray(axis, dtype=float).ravel())
+    x = _asked(axis, told)
     values, free = _spectra(result, model, max_pixels)
     if x.size <= free.sum() or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
         raise ArgumentError(
@@ -111,6 +113,28 @@ def sparse_energies(
         array = xr.DataArray(column, dims=dims)
         out[name] = label(array, name, units="1", long_name=text)
     return inherit(out, result, n_kept=n_kept)
+
+
+def _asked(
+    axis: Sequence[float] | np.ndarray | xr.DataArray, told: dict[str, Any]
+) -> np.ndarray:
+    """Return the energies that are asked for, rising, in units of the fit.
+
+    Raises
+    ------
+    ArgumentError
+        If none lies where spectra were fitted.
+    """
+    if isinstance(axis, xr.DataArray):
+        units = str(attributes(told["axis"])["units"])
+        axis = in_units(axis, units, caller="sparse_energies").values
+    x = np.sort(np.asarray(axis, dtype=float).ravel())
+    low, high = told["range"]
+    if not ((x >= low) & (x <= high)).any():
+        ends = (float(x[0]), float(x[-1])) if x.size else ()
+        expected = f"some between {low:g} and {high:g}, where spectra were fitted"
+        raise ArgumentError("axis", ends, expected)
+    return x
 
 
 def _spectra(

@@ -237,7 +237,8 @@ def _optical(
     else:
         units = str(array.attrs.get("units", "1"))
         share = array / 100 if units in ("%", "percent") else array
-        if units not in ("%", "percent", "1", "") or float(share.max()) > _CLEAR:
+        said = units in ("%", "percent")  # then noise may exceed all, as beside a band
+        if not said and (units not in ("1", "") or float(share.max()) > _CLEAR):
             raise DataError(
                 "transmittance",
                 f"reaches {float(array.max()):g} in units of {units!r}",
@@ -247,7 +248,8 @@ def _optical(
         if dark:
             warn_quality(f"{dark} values of the transmittance are not above zero: NaN.")
         values = share.where(share > 0).pipe(np.log10) * -1.0
-    values = label(values, method, units="1", long_name=method.capitalize())
+    labelled = label(values, method, units="1", long_name=method.capitalize())
+    values = labelled.assign_attrs(array.attrs | labelled.attrs)
     out = spectra.drop_vars(source) if isinstance(spectra, xr.Dataset) else values
     return put_back(out, values, values, {})
 

@@ -148,6 +148,7 @@ def test_one_spectrum_that_is_not_found_leaves_the_others(monkeypatch):
     found = drt(data)
     assert found["drt_flag"].values.tolist() == [0, 1, 0]
     assert np.isnan(found["gamma"][1]).all()
+    assert np.isnan(found["polarisation"][1])  # nothing known is not nothing there
     assert np.isfinite(found["gamma"][2]).all()
     assert drt_peaks(found)["n_peaks"].values.tolist() == [1, 0, 1]
     assert drt(data[:, :4])["drt_flag"].values.tolist() == [2, 2, 2]

@@ -62,3 +62,6 @@ def test_damaged_maps_are_refused(tmp_path):
             batteryxr.read_image(path)
     with pytest.raises(FileFormatError, match="lengths in 'V'"):
         batteryxr.read_image(gsf(path, HEIGHT, XReal=1, XYUnits="V"))
+    for reach in (-2e-6, 0, "nan"):
+        with pytest.raises(FileFormatError, match="its header says XReal"):
+            batteryxr.read_image(gsf(path, HEIGHT, XReal=reach, XYUnits="m"))

@@ -541,3 +541,55 @@ def test_a_run_of_nothing_and_a_damaged_one_are_refused(tmp_path):
     (tmp_path / "run_02_PEIS.mpt").write_bytes(whole.replace(b"E+05", b"E#05", 1))
     with pytest.raises(FileFormatError, match="run_02"):
         quiet(read_run, str(tmp_path / "run_*.mpt"))
+
+
+def test_a_run_of_a_workbook_and_a_table_of_impedance(tmp_path):
+    """Neither reader knows the file of the other."""
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+    t = np.arange(0.0, 3600.0, 60.0)
+    rows = {
+        "Test Time (s)": t,
+        "Voltage (V)": 3.5 + t / 7200,
+        "Current (mA)": 1 + 0 * t,
+    }
+    pd.DataFrame(rows).to_excel(tmp_path / "cycling.xlsx", index=False)
+    f = np.logspace(4, 0, 21)
+    real, minus = cell(f)
+    columns = {"Frequency (Hz)": f, "Zreal (ohm)": real, "Zimag (ohm)": -minus}
+    pd.DataFrame(columns).to_csv(tmp_path / "eis.csv", index=False)
+    paths = [tmp_path / "cycling.xlsx", tmp_path / "eis.csv"]
+    run = quiet(read_run, paths)
+    np.testing.assert_allclose(run["echem"].voltage, rows["Voltage (V)"])
+    np.testing.assert_allclose(run["impedance"].impedance[0], (real - 1j * minus)[::-1])
+    assert set(quiet(read_run, paths[0]).children) == {"echem"}
+    assert set(quiet(read_run, paths[1]).children) == {"impedance"}
+
+
+@pytest.mark.parametrize(("current", "flag"), [(2e-5, 0), (1.0, 32)])
+def test_the_zero_of_an_ammeter_is_no_current_of_a_cell_at_rest(current, flag):
+    begin = np.datetime64("2026-01-01T00:00:00", "ns")
+    t = np.arange(0.0, 3600.0, 10.0)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", 3.7 + 0 * t, {"units": "V"}),
+            "current": ("record", 0 * t, {"units": "mA"}),
+        },
+        coords={
+            "test_time": ("record", t, {"units": "s"}),
+            "time": ("record", begin + (t * 1e9).astype("m8[ns]")),
+        },
+    )
+    spectra = xr.Dataset(
+        {"impedance": (("spectrum", "frequency"), np.ones((2, 3), complex))},
+        coords={
+            "time": ("spectrum", begin + np.array([600, 1800], "m8[s]")),
+            "exposure": ("spectrum", [60.0, 60.0], {"units": "s"}),
+            "current": ("spectrum", [current] * 2, {"units": "mA"}),
+        },
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        joined = join(record, spectra)
+    assert joined["join_flag"].values.tolist() == [flag, flag]
+    assert any("under a current" in str(w.message) for w in said) == (flag > 0)

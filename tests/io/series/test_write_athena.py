@@ -120,3 +120,51 @@ def test_normalise_as_the_project_does(tmp_path, kept):
     hand = kept.assign_attrs(athena='{"bkg_fixstep": "1", "bkg_step": "0.7"}')
     with pytest.raises(DataError, match=r"by hand to 0\.7"):
         xanes.normalise(spectrum(), like=hand)
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ('{"bkg_e0": "none"}', "bkg_e0 = 'none'"),
+        ('{"bkg_pre1": "nan"}', "bkg_pre1 = 'nan'"),
+        ('{"bkg_nnorm": "9"}', "bkg_nnorm = 9"),
+        ('{"bkg_e0": "5480', "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_parameters_that_are_none_are_named(kept, stored, words):
+    with pytest.raises(DataError, match=words):
+        xanes.normalise(spectrum(), like=kept.assign_attrs(athena=stored))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [1000001, 1000002, 1000003],
+        [86400.125, 86400.25, 86400.5],
+        np.array([1, 2, 3], "m8[s]"),
+        ["a", "a", "b"],
+    ],
+)
+def test_no_spectrum_of_a_series_is_lost_behind_its_label(tmp_path, labels):
+    scans = [spectrum(5478.0 + k) for k in range(3)]
+    series = xr.concat(scans, "scan").assign_coords(scan=labels)
+    project = read_athena(write_athena(series, tmp_path / "series.prj"))
+    assert len(project.children) == 3
+    for node, scan in zip(project.children.values(), scans, strict=True):
+        np.testing.assert_array_equal(node.absorption.values, scan.values)
+
+
+def test_spectra_have_the_names_that_they_are_given(tmp_path, kept):
+    kept.attrs["label"] = "scan_001"
+    path = write_athena({"V2O3": kept, "V2O5": kept}, tmp_path / "named.prj")
+    project = read_athena(path)
+    assert list(project.children) == ["V2O3", "V2O5"]
+    assert project["V2O5"].attrs["label"] == "V2O5"
+
+
+def test_energies_that_fall_are_written_rising(tmp_path):
+    falling = spectrum().isel(energy=slice(None, None, -1))
+    project = read_athena(write_athena({"v": falling}, tmp_path / "falling.prj"))
+    np.testing.assert_array_equal(project["v"].energy.values, ENERGY)
+    np.testing.assert_array_equal(project["v"].absorption.values, spectrum().values)

@@ -1,5 +1,7 @@
 """Lattices along series of powder patterns, against what they were written from."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -321,6 +323,16 @@ def test_a_wavelength_without_a_unit_is_never_taken_in_silence():
     with pytest.warns(match=r"0\.4124 has no unit"):
         told = xanes.convert_axis(scans.assign_attrs(wavelength=0.4124), axis="q")
     assert float(told.wavelength) == 0.4124
+    told = xanes.convert_axis(scans.assign_attrs(wavelength=[1.5406]), axis="q")
+    assert float(told.wavelength) == 1.5406
+
+
+@pytest.mark.parametrize("said", ["12.398 keV", "1.54 um", "0.154 (mm)", "8047.8 eV"])
+def test_an_energy_is_not_taken_for_a_wavelength(said):
+    scans, _, _ = powders.cycle(1, dirty=False)
+    header = json.dumps({"wavelength": said})
+    with pytest.raises(DataError, match="no unit of such a length"):
+        xanes.convert_axis(scans.assign_attrs(header=header), axis="q")
 
 
 @pytest.mark.parametrize("system", ["hexagonal", "tetragonal", "orthorhombic"])

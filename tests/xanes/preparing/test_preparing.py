@@ -370,3 +370,20 @@ def test_absorbance_and_transmittance_are_made_of_one_another_by_name():
     with pytest.warns(match="values of the transmittance are not above zero"):
         found = xanes.rescale(dark, method="absorbance")
     assert found.absorbance.isnull().sum() == (shift <= 500).sum()
+
+
+def test_absorbance_keeps_what_was_said_and_bears_noise_where_no_light_was():
+    shift = np.linspace(400.0, 4000.0, 50)
+    percent = xr.DataArray(
+        np.full(50, 50.0),
+        dims="shift",
+        coords={"shift": ("shift", shift, {"units": "1/cm"})},
+        name="transmittance",
+        attrs={"units": "percent", "timezone": "Europe/Paris"},
+    )
+    percent[0] = 480.0  # next to nothing over next to nothing
+    found = xanes.rescale(percent, method="absorbance").absorbance
+    np.testing.assert_allclose(found[1:], np.log10(2.0))
+    assert float(found[0]) == pytest.approx(-np.log10(4.8))
+    assert found.attrs["timezone"] == "Europe/Paris"
+    assert found.attrs["units"] == "1"
