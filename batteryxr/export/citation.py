@@ -11,14 +11,14 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
 from batteryxr.core.version import __version__
-from batteryxr.export.references import REFERENCES, SOURCES, Work
+from batteryxr.export.references import REFERENCES, SOURCES, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: A line of history that a recorded call wrote.
 _CALL = re.compile(r"batteryxr (\S+): (\w+)\.(\w+)(\(.*\))$")
-_OURS = Work(
+_OURS = Publication(
     "The batteryxr developers",
     f"batteryxr {__version__}: battery characterisation on xarray",
     "software", "", "", 2026,
@@ -38,7 +38,7 @@ class Citation:
     """
 
     steps: tuple[str, ...]
-    references: dict[str, Work]
+    references: dict[str, Publication]
 
     def __str__(self) -> str:
         numbers = {key: n for n, key in enumerate(self.references, 1)}
@@ -136,7 +136,7 @@ def _cited(step: str, numbers: dict[str, int]) -> str:
     return f" [{', '.join(map(str, found))}]" if found else ""
 
 
-def _entry(key: str, work: Work) -> str:
+def _entry(key: str, work: Publication) -> str:
     kind = "software" if work.journal == "software" else "article"
     fields = {
         "author": " and ".join(work.authors.removesuffix(" et al.").split(", "))

@@ -28,6 +28,8 @@ from batteryxr.echem.operando.scans import (
 from batteryxr.echem.record import columns, nanoseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batteryxr.core.bounds.kinds import Exposure, Mass
     from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.switching import Switches
@@ -186,20 +188,7 @@ def join(
 
         max_gap = (counting or Counting()).max_gap
         before = _BEHIND[time_reference]
-        told = "exposure" in scans.coords and bool(scans["exposure"].notnull().any())
-        known = exposure is not None or told or before > 0
-        n = scans.sizes["spectrum"]
-        lasting = exposures(scans, exposure) if known else np.full(n, np.nan)
-        labelled_spectra = beside(
-            record,
-            scans,
-            clock,
-            max_gap,
-            lasting=lasting,
-            before=before,
-            joined=at_rows,
-        )
-        return bounds.told(labelled_spectra)
+        return _beside(record, scans, clock, max_gap, exposure, before, at_rows)
     check(scans, _MADE)
     mine = of_cell(scans, cell)
     lasting = exposures(scans, exposure)
@@ -239,6 +228,33 @@ def join(
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
     return bounds.told(joined)
+
+
+def _beside(
+    record: xr.Dataset,
+    spectra: xr.DataArray | xr.Dataset,
+    clock: Clock,
+    max_gap: float,
+    exposure: Any,
+    before: float,
+    at_rows: Callable[[xr.DataArray], xr.DataArray],
+) -> Any:
+    """Join spectra, whose exposure counts where the user or the data tell it."""
+    told = "exposure" in spectra.coords and bool(spectra["exposure"].notnull().any())
+    known = exposure is not None or told or before > 0
+    nothing = np.full(spectra.sizes["spectrum"], np.nan)
+    lasting = exposures(spectra, exposure) if known else nothing
+    return bounds.told(
+        beside(
+            record,
+            spectra,
+            clock,
+            max_gap,
+            lasting=lasting,
+            before=before,
+            joined=at_rows,
+        )
+    )
 
 
 class _Passed(NamedTuple):

@@ -396,9 +396,9 @@ def _labelled(
     chi2, freedom = np.array([(f.chi2, f.freedom) for f in fits]).T
     areas = np.stack([f.areas for f in fits])
     errors = np.stack([f.area_errors for f in fits])
+    enough = (areas > 4 * errors).sum(axis=1) >= free
     ended = np.array([f.ended for f in fits])
-    seen = (areas > 4 * errors).sum(axis=1)
-    flag = np.where(ended & (seen >= free), 0, lattices.MISSING)
+    flag = np.where(ended & enough, 0, lattices.MISSING)
     flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), lattices.MISFIT, 0)
     foreign = np.stack([f.foreign for f in fits])
     flag |= np.where(foreign.any(axis=1), lattices.FOREIGN, 0)
@@ -418,8 +418,10 @@ def _labelled(
     system = pattern.lines.system
     out = lattices.lattice_variables(solved, system, shape, dims, asked)
     out["lattice_misfit"].attrs["long_name"] = "What the fit leaves, in counting errors"
-    units = attributes(asked.axis)["units"]
-    data_units = str(array.attrs.get("units", "1"))
+    units, data_units = (
+        attributes(asked.axis)["units"],
+        str(array.attrs.get("units", "1")),
+    )
     area_units = units if data_units == "1" else f"{data_units} {units}"
     along = (*shape, pattern.n_lines), [*dims, "reflection"]
     out |= lattices.pair("peak_area", areas, errors, area_units, "Area", *along)
@@ -443,8 +445,8 @@ def _labelled(
         out[name] = _curve(name, curves, data_units, words, *along_axis)
     out["foreign"] = _curve("foreign", foreign, "1", _FOREIGN, *along_axis)
     coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
-    attrs = {"units": "1", "long_name": "Reflection"}
-    coords["reflection"] = ("reflection", pattern.lines.names, attrs)
+    named = {"units": "1", "long_name": "Reflection"}
+    coords["reflection"] = ("reflection", pattern.lines.names, named)
     coords[asked.axis] = (asked.axis, x, attributes(asked.axis))
     if asked.wavelength is not None:
         coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
