@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,8 @@ def _fill(book: Any, name: str, table: SheetTable) -> None:
 
 def _cell(sheet: Any, value: object) -> Any:
     """Return what a cell holds; a text is a text, whatever it begins with."""
+    if isinstance(value, float) and math.isinf(value):
+        value = str(value)  # a workbook has no such number
     if not isinstance(value, str):
         return value
     from openpyxl.cell import WriteOnlyCell

@@ -155,3 +155,22 @@ def test_sources_name_calls_and_works_that_are_there():
     assert cited <= set(REFERENCES)
     assert {"xarray", "scipy"} | cited == set(REFERENCES)
     assert all(r.doi == "" or r.doi.startswith("10.") for r in REFERENCES.values())
+
+
+def test_units_of_coordinates_are_read_as_they_are_meant():
+    pytest.importorskip("pint_xarray")
+    data = xr.DataArray(
+        [1.0, 2.0],
+        {
+            "q": ("q", [0.1, 0.2], {"units": "1/Angstrom"}),
+            "capacity": ("q", [10.0, 20.0], {"units": "mA h g-1"}),
+        },
+        ("q",),
+        attrs={"units": "V"},
+    )
+    found = batteryxr.quantify(data)
+    assert found.name is None
+    assert str(found.pint.units) == "volt"
+    per_kg = found["capacity"].pint.to("A h / kg").pint.dequantify()
+    np.testing.assert_allclose(per_kg, [10.0, 20.0])
+    assert data["capacity"].attrs["units"] == "mA h g-1"
