@@ -237,7 +237,7 @@ class _Brush:
         texts = np.atleast_1d(_column(glyph.text, data))
         for x, y, text in zip(*map(np.atleast_1d, columns), texts, strict=True):
             self.ax.text(
-                self._x(x), y, str(text), ha=str(_plain(glyph.text_align)),
+                self._x(x), y, _literal(text), ha=str(_plain(glyph.text_align)),
                 va="center", color=_paint(glyph.text_color, 1.0),
             )  # fmt: skip
 
@@ -310,7 +310,8 @@ class _Brush:
         if self.factors is not None:
             places = {name: k + 0.5 for k, name in enumerate(self.factors)}
             texts = np.atleast_1d(np.asarray(values, dtype=object))
-            return np.array([places.get(v, v) for v in texts], float)
+            found = np.array([places.get(v, v) for v in texts], float)
+            return found if np.ndim(values) else found[0]
         array = np.asarray(values)
         if array.dtype.kind == "M":
             array = array.astype("datetime64[us]").astype(np.int64) / 1000
@@ -403,7 +404,7 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
             ends = ends * _DAY if which == "x" and brush.dates else ends
             getattr(ax, f"set_{which}lim")(*ends)
         for axis in list(axes)[:1]:
-            getattr(ax, f"set_{which}label")(str(axis.axis_label or ""))
+            getattr(ax, f"set_{which}label")(_literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
             if ticks:
                 words = {
@@ -416,7 +417,7 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
         ax.xaxis_date()
-    title = str(getattr(figure.title, "text", None) or "")
+    title = _literal(getattr(figure.title, "text", None))
     if title:
         ax.set_title(title)
     named = list(_legend(figure, brush))
@@ -435,7 +436,7 @@ def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
             if getattr(item.label, "field", None):
                 yield from _named_colours(item)
                 continue
-            text = str(_plain(item.label) or "")
+            text = _literal(_plain(item.label))
             artist = next(
                 (brush.drawn[r.id] for r in item.renderers if brush.drawn.get(r.id)),
                 None,
@@ -451,12 +452,17 @@ def _named_colours(item: Any) -> Iterator[tuple[Any, str]]:
 
     for renderer in item.renderers[:1]:
         glyph, data = renderer.glyph, renderer.data_source.data
-        texts = [str(v) for v in data[item.label.field]]
+        texts = [_literal(v) for v in data[item.label.field]]
         colours = _colours(glyph.fill_color, data)
         if colours is None:
             colours = [_paint(glyph.fill_color, glyph.fill_alpha)] * len(texts)
         for text, colour in dict(zip(texts, colours, strict=True)).items():
             yield Patch(facecolor=colour), text
+
+
+def _literal(text: Any) -> str:
+    """Return a text that Matplotlib takes for no formula."""
+    return str(text or "").replace("$", r"\$")
 
 
 def _factors(figure: Any) -> list[str] | None:

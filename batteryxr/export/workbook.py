@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
 
 #: What a sheet can hold.
-_ROWS, _COLUMNS = 1_048_576, 16_384
+_ROWS, _COLUMNS, _SIGNS = 1_048_576, 16_384, 32_767
 #: Signs that a sheet's name, or a cell, cannot have.
 _NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
 _NOT_IN_CELLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -128,7 +128,9 @@ def _fill(book: Any, name: str, table: SheetTable) -> None:
         for row in block:
             sheet.append([_cell(sheet, value) for value in row])
     for line in table.labels:
-        sheet.append([_cell(sheet, line)])
+        # A cell holds so much; what does not fit goes on in the next one.
+        parts = [line[k : k + _SIGNS] for k in range(0, len(line), _SIGNS)]
+        sheet.append([_cell(sheet, part) for part in parts])
 
 
 def _cell(sheet: Any, value: object) -> Any:
@@ -139,7 +141,7 @@ def _cell(sheet: Any, value: object) -> Any:
         return value
     from openpyxl.cell import WriteOnlyCell
 
-    cell = WriteOnlyCell(sheet, value=_NOT_IN_CELLS.sub(" ", value)[:32_767])
+    cell = WriteOnlyCell(sheet, value=_NOT_IN_CELLS.sub(" ", value)[:_SIGNS])
     cell.data_type = "s"
     return cell
 

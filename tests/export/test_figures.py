@@ -148,3 +148,10 @@ def test_what_would_be_drawn_wrong_is_refused(tmp_path):
         with pytest.raises(DataError, match="cannot be saved as a figure yet"):
             batteryxr.save_figure(plot, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_text_is_never_a_formula(tmp_path):
+    load_hvplot()
+    curve = hv.Curve([1, 2]).opts(title=r"cost $\frac{x$ of 5 $")
+    text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
+    assert r"cost $\frac{x$ of 5 $" in text

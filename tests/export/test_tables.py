@@ -242,3 +242,19 @@ def test_a_viewer_is_never_told_to_draw_a_text(tmp_path):
         assert plot.attrs["signal"] == "voltage"
         assert "auxiliary_signals" not in plot.attrs
         assert plot["note"].asstr()[()].tolist() == ["first", ""]
+
+
+def test_labels_longer_than_a_cell_go_on_in_the_next(tmp_path):
+    n = 100
+    data = xr.DataArray(
+        np.zeros((n, 2)),
+        {"name": ("scan", [f"scan_{k:0500d}" for k in range(n)])},
+        ("scan", "r"),
+        name="g",
+    )
+    path = batteryxr.write_xlsx(data, tmp_path / "a.xlsx")
+    last = list(openpyxl.load_workbook(path, read_only=True)["scan x r"].rows)[-1]
+    whole = "".join(cell.value for cell in last if cell.value)
+    assert len(last[0].value) == 32_767
+    assert whole.endswith(f"scan_{n - 1:0500d}")
+    assert whole.count("scan_") == n
