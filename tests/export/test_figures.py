@@ -152,6 +152,6 @@ def test_what_would_be_drawn_wrong_is_refused(tmp_path):
 
 def test_a_text_is_never_a_formula(tmp_path):
     load_hvplot()
-    curve = hv.Curve([1, 2]).opts(title=r"cost $\frac{x$ of 5 $")
+    curve = hv.Curve([1, 2]).opts(title="cost $x_5$")
     text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
-    assert r"cost $\frac{x$ of 5 $" in text
+    assert "cost $x_5$" in text
