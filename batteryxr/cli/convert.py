@@ -54,6 +54,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ArgumentError(
             "path", out, f"a name that ends in {wanted} for {kind} files"
         )
+    _require_used(kind, arguments)
+    if ending != ".zarr" and not Path(out).parent.is_dir():
+        raise ArgumentError("path", out, "a file in a folder that is there")
+    if any(Path(out).resolve() == Path(f).resolve() for f in arguments.source):
+        raise ArgumentError("path", out, "another file than those that are read")
     if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
         from batteryxr.core.errors import StoreError
 
@@ -63,6 +68,14 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"Writing {out} ...", flush=True)
     _write(data, out, ending, kind, arguments.overwrite)
     print(f"Wrote {out}", flush=True)
+
+
+def _require_used(kind: str, arguments: argparse.Namespace) -> None:
+    """Raise for an option that files of this kind have no use for."""
+    if arguments.test is not None and kind != "cycler":
+        raise ArgumentError("test", arguments.test, f"nothing for {kind} files")
+    if arguments.timezone is not None and kind == "stack":
+        raise ArgumentError("timezone", arguments.timezone, "nothing for stack files")
 
 
 def _read(kind: str, arguments: argparse.Namespace) -> Any:

@@ -17,7 +17,7 @@ examples:
 #: Options by the argument that they fill.
 OPTIONS = {
     "files": "FILE",
-    "path": "--out",
+    "path": "FILE",
     "report": "--out",
     "timezone": "--timezone",
     "mass": "--mass",
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         "://" in first or Path(first).is_dir() or first.endswith((".zarr", ".zip"))
     )
     if is_store and not location_of(first).is_empty():
+        _require_unused(arguments)
         print(f"Reading {first} ...", flush=True)
         report_store(first, out, overwrite=arguments.overwrite)
     else:
@@ -73,3 +74,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
         report_cycling(record, out, conventions=known, overwrite=arguments.overwrite)
     print(f"Wrote {out}", flush=True)
+
+
+def _require_unused(arguments: argparse.Namespace) -> None:
+    """Raise for what would change numbers, since those of a store are made already."""
+    from batteryxr.core.errors import ArgumentError
+
+    for name in ("timezone", "electrode", "first", "mass"):
+        if (value := getattr(arguments, name)) is not None:
+            raise ArgumentError(
+                name, value, "nothing: a store holds results that are made already"
+            )

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 #: A line of history that a recorded call wrote.
 _CALL = re.compile(r"batteryxr (\S+): (\w+)\.(\w+)(\(.*\))$")
+#: What JSON and Python write in two ways, and the strings in which it is a word.
+_WORDS = re.compile(r'"(?:\\.|[^"\\])*"|\b(?:null|true|false)\b')
+_PYTHON = {"null": "None", "true": "True", "false": "False"}
+#: Arguments that nobody gave, and data that were given.
+_NONE = re.compile(r", \w+=None(?=[,)])")
+_NONE_FIRST = re.compile(r"(?<=\()\w+=None(?:, )?")
+_DATA = re.compile(r'\{"\$data": "(\w+)", "sizes": \{([^{}]*)\}\}')
 _OURS = Publication(
     "The batteryxr developers",
     f"batteryxr {__version__}: battery characterisation on xarray",
@@ -117,7 +124,14 @@ def _calls(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Iterator[str]:
     for line in str(result.attrs.get("history", "")).splitlines():
         if found := _CALL.search(line):
             _, home, method, arguments = found.groups()
-            yield f"{home}.{method}{arguments}"
+            yield f"{home}.{method}{_typed(arguments)}"
+
+
+def _typed(arguments: str) -> str:
+    """Return arguments as Python has them; None is left out, data are named."""
+    text = _DATA.sub(lambda data: f"{data[1]}({data[2]})".replace('"', ""), arguments)
+    text = _WORDS.sub(lambda word: _PYTHON.get(word[0], word[0]), text)
+    return _NONE_FIRST.sub("", _NONE.sub("", text))
 
 
 def _sources(step: str) -> list[str]:

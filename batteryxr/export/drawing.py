@@ -49,7 +49,7 @@ class Axes:
     def draw(self, ax: Any, scale: float) -> None:
         """Draw onto Matplotlib's axes; lines and points are scaled along."""
         figure = self.figure
-        brush = _Brush(ax, scale, dates=_is_of_dates(figure))
+        brush = _Brush(ax, scale, _is_of_dates(figure), _factors(figure))
         for layer in sorted(figure.renderers, key=_level):
             if getattr(layer, "visible", True):
                 brush.layer(layer)
@@ -83,8 +83,11 @@ def panels_of(model: Any) -> list[list[Axes]]:
 class _Brush:
     """Draws what Bokeh calls glyphs and annotations."""
 
-    def __init__(self, ax: Any, scale: float, dates: bool) -> None:
+    def __init__(
+        self, ax: Any, scale: float, dates: bool, factors: list[str] | None
+    ) -> None:
         self.ax, self.scale, self.dates = ax, scale * _POINT, dates
+        self.factors = factors
         self.drawn: dict[str, Any] = {}
 
     def layer(self, renderer: Any) -> None:
@@ -96,6 +99,8 @@ class _Brush:
         draw: Callable[[Any, Any], Any] | None = getattr(self, f"_{kind.lower()}", None)
         if draw is None:
             raise DataError("plot", f"a {kind} cannot be saved as a figure yet")
+        if {renderer.x_range_name, renderer.y_range_name} != {"default"}:
+            raise DataError("plot", "a second axis cannot be saved as a figure yet")
         self.drawn[renderer.id] = draw(glyph, renderer.data_source.data)
         return None
 
@@ -123,7 +128,7 @@ class _Brush:
 
     def _scatter(self, glyph: Any, data: Any) -> Any:
         x, y = self._x(_column(glyph.x, data)), _column(glyph.y, data)
-        size = float(np.mean(_column(glyph.size, data))) * self.scale
+        size = np.asarray(_column(glyph.size, data), float) * self.scale
         marker = _MARKERS.get(str(_plain(glyph.marker)), "o")
         colours = _colours(glyph.fill_color, data)
         options: dict[str, Any] = {"c": colours} if colours is not None else {}
@@ -170,8 +175,7 @@ class _Brush:
         colours = _colours(glyph.fill_color, data)
         face = colours if colours is not None else _paint(glyph.fill_color, 1.0)
         heights = np.asarray(top, float) - bottom
-        texts = x if np.asarray(x).dtype.kind in "OUS" else self._x(x)
-        return self.ax.bar(texts, heights, width, bottom, color=face, zorder=2)
+        return self.ax.bar(self._x(x), heights, width, bottom, color=face, zorder=2)
 
     def _quad(self, glyph: Any, data: Any) -> Any:
         from matplotlib.collections import PatchCollection
@@ -233,7 +237,7 @@ class _Brush:
         texts = np.atleast_1d(_column(glyph.text, data))
         for x, y, text in zip(*map(np.atleast_1d, columns), texts, strict=True):
             self.ax.text(
-                self._x(x), y, str(text), ha=str(_plain(glyph.text_align)),
+                self._x(x), y, _literal(text), ha=str(_plain(glyph.text_align)),
                 va="center", color=_paint(glyph.text_color, 1.0),
             )  # fmt: skip
 
@@ -264,8 +268,13 @@ class _Brush:
         self._lines(np.stack(ends, 1), self._stroke(model))
 
     def _colorbar(self, model: Any, data: Any) -> None:
-        images = [d for d in self.drawn.values() if hasattr(d, "cmap")]
-        if images:
+        from matplotlib.cm import ScalarMappable
+
+        mapper = model.color_mapper
+        if _is_number(mapper.low) and _is_number(mapper.high):
+            scale = ScalarMappable(**_mapping(mapper, (mapper.low, mapper.high)))
+            self.ax.figure.colorbar(scale, ax=self.ax, label=model.title or "")
+        elif images := [d for d in self.drawn.values() if hasattr(d, "cmap")]:
             self.ax.figure.colorbar(images[-1], ax=self.ax, label=model.title or "")
 
     def _lines(self, pairs: Any, stroke: dict[str, Any]) -> Any:
@@ -298,6 +307,11 @@ class _Brush:
         }
 
     def _x(self, values: Any) -> Any:
+        if self.factors is not None:
+            places = {name: k + 0.5 for k, name in enumerate(self.factors)}
+            texts = np.atleast_1d(np.asarray(values, dtype=object))
+            found = np.array([places.get(v, v) for v in texts], float)
+            return found if np.ndim(values) else found[0]
         array = np.asarray(values)
         if array.dtype.kind == "M":
             array = array.astype("datetime64[us]").astype(np.int64) / 1000
@@ -382,12 +396,15 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
         if type(scale).__name__ == "LogScale":
             getattr(ax, f"set_{which}scale")("log")
         start, end = getattr(bounds, "start", None), getattr(bounds, "end", None)
-        if _is_number(start) and _is_number(end):
+        if which == "x" and brush.factors is not None:
+            ax.set_xlim(0, len(brush.factors))
+            ax.set_xticks(np.arange(len(brush.factors)) + 0.5, brush.factors)
+        elif _is_number(start) and _is_number(end):
             ends = np.array([start, end], float)
             ends = ends * _DAY if which == "x" and brush.dates else ends
             getattr(ax, f"set_{which}lim")(*ends)
         for axis in list(axes)[:1]:
-            getattr(ax, f"set_{which}label")(str(axis.axis_label or ""))
+            getattr(ax, f"set_{which}label")(_literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
             if ticks:
                 words = {
@@ -400,7 +417,7 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
         ax.xaxis_date()
-    title = str(getattr(figure.title, "text", None) or "")
+    title = _literal(getattr(figure.title, "text", None))
     if title:
         ax.set_title(title)
     named = list(_legend(figure, brush))
@@ -416,7 +433,10 @@ def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
     models = (*figure.center, *figure.right, *figure.left, *figure.above, *figure.below)
     for legend in (m for m in models if type(m).__name__ == "Legend" and m.visible):
         for item in legend.items:
-            text = str(_plain(item.label) or "")
+            if getattr(item.label, "field", None):
+                yield from _named_colours(item)
+                continue
+            text = _literal(_plain(item.label))
             artist = next(
                 (brush.drawn[r.id] for r in item.renderers if brush.drawn.get(r.id)),
                 None,
@@ -424,6 +444,35 @@ def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
             if text and artist is not None and text not in seen:
                 seen.add(text)
                 yield artist, text
+
+
+def _named_colours(item: Any) -> Iterator[tuple[Any, str]]:
+    """Yield a patch for each text of the column that a legend is made from."""
+    from matplotlib.patches import Patch
+
+    for renderer in item.renderers[:1]:
+        glyph, data = renderer.glyph, renderer.data_source.data
+        texts = [_literal(v) for v in data[item.label.field]]
+        colours = _colours(glyph.fill_color, data)
+        if colours is None:
+            colours = [_paint(glyph.fill_color, glyph.fill_alpha)] * len(texts)
+        for text, colour in dict(zip(texts, colours, strict=True)).items():
+            yield Patch(facecolor=colour), text
+
+
+def _literal(text: Any) -> str:
+    """Return a text that Matplotlib takes for no formula."""
+    return str(text or "").replace("$", r"\$")
+
+
+def _factors(figure: Any) -> list[str] | None:
+    """Return the texts of an axis of texts, None where it is one of numbers."""
+    along, up = (getattr(r, "factors", None) for r in (figure.x_range, figure.y_range))
+    if up is not None or not all(isinstance(f, str) for f in along or ()):
+        raise DataError(
+            "plot", "texts up an axis, or in groups, cannot be saved as a figure yet"
+        )
+    return None if along is None else list(along)
 
 
 def _is_of_dates(figure: Any) -> bool:

@@ -144,13 +144,15 @@ def _data(
         written[str(n)] = _write(group, target, array)
     for error, of in errors.items():
         written[of].attrs["uncertainties"] = written[error].name.rpartition("/")[2]
-    plotted = [str(n) for n in part.data_vars if n not in errors]
-    signal, *others = plotted
-    group.attrs["signal"] = _name(signal)
-    if others:
-        group.attrs["auxiliary_signals"] = [
-            _name(n) for n in others if part[n].dtype.kind in "iufb"
-        ]
+    plotted = [
+        _name(str(n))
+        for n, array in part.data_vars.items()
+        if n not in errors and array.dtype.kind in "iufbcm"
+    ]
+    if plotted:  # texts and times of day are no signal
+        group.attrs["signal"] = plotted[0]
+    if plotted[1:]:
+        group.attrs["auxiliary_signals"] = plotted[1:]
     coords = {str(n): c for n, c in part.coords.items() if set(c.dims) <= set(dims)}
     if dims:
         group.attrs["axes"] = [_axis(d, coords) for d in dims]
@@ -182,7 +184,8 @@ def _write(group: h5py.Group, name: str, array: xr.DataArray) -> h5py.Dataset:
         array = (array / np.timedelta64(1, "s")).assign_attrs(units="s")
         attrs["units"] = "s"
     if kind in "OUS":
-        texts = np.array([str(v) for v in array.values.ravel()], dtype=object)
+        known = ["" if v is None or v != v else str(v) for v in array.values.ravel()]
+        texts = np.array(known, dtype=object)
         target = group.create_dataset(
             name, data=texts.reshape(array.shape), dtype=_texts()
         )

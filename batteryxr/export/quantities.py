@@ -9,6 +9,9 @@ from batteryxr.core.errors import UnitsError
 from batteryxr.core.optional import require
 from batteryxr.core.units import pint_unit
 
+#: What an array is called among its coordinates.
+_ONE = "the array"
+
 
 @checked
 def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
@@ -41,9 +44,14 @@ def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     """
     require("pint_xarray", extra="pint", purpose="units", package="pint-xarray")
     if isinstance(data, xr.DataArray):
-        return data.pint.quantify(_unit(data))
-    units = {name: _unit(array) for name, array in data.data_vars.items()}
-    return data.pint.quantify({name: u for name, u in units.items() if u is not None})
+        whole = data.rename(None).to_dataset(name=_ONE)
+        return quantify(whole)[_ONE].rename(data.name)
+    found = {name: _unit(data[name]) for name in data.variables}
+    units = {name: unit for name, unit in found.items() if unit is not None}
+    bare = data.copy(deep=False)
+    for name in units:  # pint would read the texts itself, and not as they are meant
+        bare[name].attrs = {k: v for k, v in data[name].attrs.items() if k != "units"}
+    return bare.pint.quantify(units)
 
 
 def _unit(array: xr.DataArray) -> object:

@@ -20,7 +20,7 @@ class Publication(NamedTuple):
         where = " ".join(filter(None, (self.journal, self.volume)))
         where = ", ".join(filter(None, (where, self.pages)))
         link = f". https://doi.org/{self.doi}" if self.doi else ""
-        return f"{self.authors}. {self.title}. {where} ({self.year}){link}"
+        return f"{self.authors.rstrip('.')}. {self.title}. {where} ({self.year}){link}"
 
 
 #: Works by key.

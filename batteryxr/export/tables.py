@@ -101,6 +101,11 @@ def about(data: xr.DataArray | xr.Dataset) -> list[str]:
     whole = _as_dataset(data)
     for name, array in whole.variables.items():
         told = [str(array.attrs.get("long_name", ""))]
+        if name in whole.coords and not array.dims:
+            told += [
+                f"all at {text_of(plain_values(np.atleast_1d(c.values))[0])} {c.units}"
+                for c in _columns(str(name), whole[name])
+            ]
         meanings = str(array.attrs.get("flag_meanings", "")).split()
         values = np.atleast_1d(
             array.attrs.get("flag_values", array.attrs.get("flag_masks", []))
@@ -158,7 +163,7 @@ def _whole_us(times: np.ndarray) -> bool:
 
 def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     if isinstance(data, xr.Dataset):
-        return data
+        return data.copy(deep=False)  # rows that lack a label are given one
     name = str(data.name or "values")
     return data.rename(None).to_dataset(name=name)
 
@@ -178,6 +183,9 @@ def _ordered(array: xr.DataArray) -> tuple[str, ...]:
 
 
 def _table(whole: xr.Dataset, dims: tuple[str, ...], names: list[str]) -> SheetTable:
+    if len(dims) != 1:
+        alike = [str(n) for n, c in whole.coords.items() if {*c.dims} == {*dims}]
+        names = [*alike, *names]
     if not dims:
         columns = [c for n in names for c in _columns(n, whole[n])]
         return SheetTable("values", "", columns, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,12 @@ from batteryxr.export.tables import about, harmless, require_ending, tables_of, 
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     import xarray as xr
+
+#: Signs that a cell cannot have unless it is quoted.
+_QUOTED = re.compile(r'[,"#\r\n]')
 
 
 @checked
@@ -84,8 +88,18 @@ def write_csv(
     ):
         for line in (*about(data), *table.labels):
             target.write(f"# {line}\n")
-        rows = csv.writer(target, lineterminator="\n")
-        rows.writerow([harmless(column.heading) for column in table.columns])
+        target.write(_line(harmless(column.heading) for column in table.columns))
         for block in table.blocks():
-            rows.writerows([text_of(v) for v in row] for row in block)
+            target.writelines(_line(map(text_of, row)) for row in block)
     return path
+
+
+def _line(cells: Iterable[str]) -> str:
+    """Return a row; the sign of comments is quoted, or readers would end the row."""
+    texts = [
+        '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+        for text in cells
+    ]
+    # A row of one empty cell would be passed over as an empty line.
+    line = '""' if texts == [""] else ",".join(texts)
+    return f"{line}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import os
 
 #: What a sheet can hold.
-_ROWS, _COLUMNS = 1_048_576, 16_384
+_ROWS, _COLUMNS, _SIGNS = 1_048_576, 16_384, 32_767
 #: Signs that a sheet's name, or a cell, cannot have.
 _NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
 _NOT_IN_CELLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -127,16 +128,20 @@ def _fill(book: Any, name: str, table: SheetTable) -> None:
         for row in block:
             sheet.append([_cell(sheet, value) for value in row])
     for line in table.labels:
-        sheet.append([_cell(sheet, line)])
+        # A cell holds so much; what does not fit goes on in the next one.
+        parts = [line[k : k + _SIGNS] for k in range(0, len(line), _SIGNS)]
+        sheet.append([_cell(sheet, part) for part in parts])
 
 
 def _cell(sheet: Any, value: object) -> Any:
     """Return what a cell holds; a text is a text, whatever it begins with."""
+    if isinstance(value, float) and math.isinf(value):
+        value = str(value)  # a workbook has no such number
     if not isinstance(value, str):
         return value
     from openpyxl.cell import WriteOnlyCell
 
-    cell = WriteOnlyCell(sheet, value=_NOT_IN_CELLS.sub(" ", value)[:32_767])
+    cell = WriteOnlyCell(sheet, value=_NOT_IN_CELLS.sub(" ", value)[:_SIGNS])
     cell.data_type = "s"
     return cell
 

@@ -194,14 +194,16 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
         return "", []
     hv = load_hvplot()
     from bokeh.embed import components
+    from bokeh.embed.bundle import bundle_for_objs_and_resources
     from bokeh.resources import Resources
 
     models = [hv.render(plot, backend="bokeh") for plot in plots]
     for model in models:
         _without_formulas(model)
     script, figures = components(tuple(models))
-    bundle = Resources(mode="inline", components=["bokeh", "bokeh-api"]).render()
-    return bundle + script, list(figures)
+    bundle = bundle_for_objs_and_resources(models, Resources(mode="inline"))
+    bundle.js_files.clear()  # of other packages that are loaded: files of a server
+    return bundle.scripts() + script, list(figures)
 
 
 def _without_formulas(figure: Any) -> None:

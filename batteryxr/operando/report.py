@@ -99,21 +99,19 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
         page.facts(_facts(record, store))
         page.heading("Voltage")
         page.text(sentences.of_record(record))
-        page.figure(record.echem.plot.voltage_profile().opts(width=_WIDTH))
+        if run.read("echem/half_cycles").sizes["half_cycle"] and _known(record.voltage):
+            page.figure(record.echem.plot.voltage_profile().opts(width=_WIDTH))
     _cycling(page, run)
-    results = [run.read("echem/half_cycles")]
     if with_scans:
         page.heading("Scans")
         page.figure(_map(scans, run.read(f"{run.kind}/nmf")[str(scans.dims[-1])]))
         _phases(page, run)
-        results.append(run.read(f"{run.kind}/nmf"))
     page.heading("How it was made, and what to cite")
     page.text(
-        "Each step as it can be typed, and the works behind it, ready for a paper's "
+        "Each step with its arguments, and the works behind it, ready for a paper's "
         "methods."
     )
-    for result in results[-1:]:
-        page.code(str(cite(result)))
+    page.code(str(cite(_made(run))))
     if store:
         page.heading("Go on from here")
         page.code(
@@ -124,6 +122,14 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
     return page.write(path)
 
 
+def _made(run: Results) -> xr.DataTree:
+    """Return all results, which tell how they were made."""
+    import xarray as xr
+
+    names = ["echem/half_cycles", "echem/cycles", "echem/dqdv", f"{run.kind}/nmf"]
+    return xr.DataTree.from_dict({n: run.read(n) for n in names if run.has(n)})
+
+
 def _series(dataset: xr.Dataset) -> xr.DataArray:
     arrays = list(dataset.data_vars.values())
     if len(arrays) != 1:
@@ -132,6 +138,8 @@ def _series(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def _facts(record: xr.Dataset, store: str | Path) -> list[tuple[str, object]]:
+    if not record.sizes["record"]:
+        raise DataError("record", "it holds no row, so there is nothing to report")
     seconds = float(record["test_time"][-1] - record["test_time"][0])
     facts: list[tuple[str, object]] = [
         ("Cycler", f"{record.attrs.get('instrument', '')}".strip() or "not told"),
@@ -143,15 +151,15 @@ def _facts(record: xr.Dataset, store: str | Path) -> list[tuple[str, object]]:
 def _scan_facts(scans: xr.DataArray) -> list[tuple[str, object]]:
     joined = int(np.isfinite(scans["voltage"]).sum())
     spread = (scans["voltage_max"] - scans["voltage_min"]).compute() * 1e3
+    within = (
+        f"median spread {float(spread.median()):.3g} mV, "
+        f"largest {float(spread.max()):.3g} mV"
+    )
     return [
         ("Scans", f"{scans.sizes['scan']} on {scans.sizes[scans.dims[-1]]} points"),
         ("Joined", f"{joined} of {scans.sizes['scan']}"),
         ("With a reversal of current inside", int(scans["crosses_reversal"].sum())),
-        (
-            "Voltage within one scan",
-            f"median spread {float(spread.median()):.3g} mV, "
-            f"largest {float(spread.max()):.3g} mV",
-        ),
+        ("Voltage within one scan", within if spread.notnull().any() else "not known"),
         ("Clock", _clock(scans)),
     ]
 
@@ -172,11 +180,18 @@ def _cycling(page: Report, run: Results) -> None:
     _table(page, halves, "half_cycle", _HALF_CYCLES)
     if cycles is not None:
         _table(page, cycles, "cycle", _CYCLES)
-        page.figure(_wide(cycles.echem.plot.cycles()))
+        if cycles.sizes["cycle"]:
+            page.figure(_wide(cycles.echem.plot.cycles()))
     page.heading("Differential capacity")
     dqdv = run.read("echem/dqdv").load()
     page.text(sentences.of_dqdv(dqdv))
-    page.figure(dqdv.echem.plot.dqdv().opts(width=_WIDTH))
+    if _known(dqdv["dqdv"]):
+        page.figure(dqdv.echem.plot.dqdv().opts(width=_WIDTH))
+
+
+def _known(array: xr.DataArray) -> bool:
+    """Tell whether there is a number to draw."""
+    return bool(array.notnull().any())
 
 
 def _table(page: Report, table: xr.Dataset, dim: str, columns: dict[str, str]) -> None:
@@ -272,7 +287,8 @@ def _phases(page: Report, run: Results) -> None:
     if run.has("truth"):
         page.text(sentences.of_truth(unmixed, run.read("truth").load()))
     page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
-    axis = "li_content" if "li_content" in unmixed.coords else "time"
+    content = unmixed.coords.get("li_content")
+    axis = "li_content" if content is not None and _known(content) else "time"
     ratios = unmixed["weights"].echem.plot.with_voltage(x=axis)
     page.figure(_wide(ratios))
     page.figure(unmixed.nmf.plot.residual(x=axis).opts(width=_WIDTH))

@@ -21,7 +21,11 @@ def of_record(record: xr.Dataset) -> str:
     time, volts = record["test_time"], record["voltage"]
     hours = float(time.max() - time.min()) / 3600
     low, high = float(volts.min()), float(volts.max())
-    return f"In {hours:.3g} h the voltage went between {low:.3f} and {high:.3f} V."
+    if low != low:
+        return f"The record spans {hours:.3g} h; no voltage in it is known."
+    text = f"In {hours:.3g} h the voltage went between {low:.3f} and {high:.3f} V"
+    unknown = int(volts.isnull().sum())
+    return f"{text}; that of {unknown} rows is not known." if unknown else f"{text}."
 
 
 def of_scans(scans: xr.DataArray) -> str:
@@ -43,32 +47,38 @@ def of_half_cycles(table: xr.Dataset) -> str:
     """Say what the first half cycle passed, and how many there are."""
     number = table.sizes["half_cycle"]
     if not number:
-        return "No half cycle was found: the current never flowed."
+        return "No half cycle was found in the record."
     name = "specific_capacity" if "specific_capacity" in table else "capacity"
     units = written(str(table[name].attrs.get("units", "")))
     first = table.isel(half_cycle=0)
-    return (
-        f"{number} half cycles; the first, a {first['direction'].item()}, passed "
-        f"{float(first[name]):.4g} {units}."
-    )
+    passed = f"a {first['direction'].item()}, passed {float(first[name]):.4g} {units}."
+    if number == 1:
+        return f"One half cycle, {passed}"
+    return f"{number} half cycles; the first, {passed}"
 
 
 def of_cycles(table: xr.Dataset) -> str:
-    """Say what the first cycle gave back, and what is left in the last."""
-    if not table.sizes["cycle"]:
-        return "No cycle was completed."
-    specific = "discharge_specific_capacity" in table
-    name = f"discharge_{'specific_' if specific else ''}capacity"
-    units = written(str(table[name].attrs.get("units", "")))
-    first, last = table.isel(cycle=0), table.isel(cycle=-1)
+    """Say what the first whole cycle passed, and what the last one retains."""
+    whole = table.isel(cycle=table["complete"].values.astype(bool))
+    if not whole.sizes["cycle"]:
+        return "No cycle is whole, so there is no efficiency."
+    specific = "discharge_specific_capacity" in whole
+    name = f"{'specific_' if specific else ''}capacity"
+    units = written(str(whole[f"discharge_{name}"].attrs.get("units", "")))
+    first, last = whole.isel(cycle=0), whole.isel(cycle=-1)
+    number = int(first["cycle"])
     text = (
-        f"Cycle {int(first['cycle'])} discharges {float(first[name]):.4g} {units} at a "
-        f"Coulombic efficiency of {100 * float(first['coulombic_efficiency']):.1f} %"
+        f"Cycle {number} charges {float(first[f'charge_{name}']):.4g} and discharges "
+        f"{float(first[f'discharge_{name}']):.4g} {units}, a Coulombic efficiency of "
+        f"{100 * float(first['coulombic_efficiency']):.1f} %"
     )
-    if table.sizes["cycle"] == 1:
+    if whole.sizes["cycle"] == 1:
         return f"{text}."
-    left = 100 * float(last[name]) / float(first[name])
-    return f"{text}; cycle {int(last['cycle'])} has {left:.1f} % of that."
+    left = 100 * float(last["capacity_retention"])
+    return (
+        f"{text}; cycle {int(last['cycle'])}, the last whole one, retains {left:.1f} % "
+        "of the capacity."
+    )
 
 
 def of_dqdv(result: xr.Dataset) -> str:
@@ -90,8 +100,10 @@ def of_dqdv(result: xr.Dataset) -> str:
 
 
 def of_phases(result: xr.Dataset) -> str:
-    """Say how the ratios change from the first scan to the last."""
-    weights = result["weights"].transpose("scan", "component")
+    """Say how the ratios change from the first scan that has some to the last."""
+    weights = result["weights"].transpose("scan", "component").dropna("scan")
+    if not weights.sizes["scan"]:
+        return "The ratios of no scan are known."
     told = [
         f"{name} from {weights.values[0, i]:.2f} to {weights.values[-1, i]:.2f}"
         for i, name in enumerate(map(str, result["component"].values))
@@ -111,7 +123,7 @@ def of_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
             f"{found.shape[1]} components cannot all be right."
         )
     orders = permutations(range(true.shape[1]))
-    error = min(float(np.sqrt(((found[:, o] - true) ** 2).mean())) for o in orders)
+    error = min(float(np.sqrt(np.nanmean((found[:, o] - true) ** 2))) for o in orders)
     return (
         f"This experiment is simulated: the ratios differ from its truth by "
         f"{error:.3f} on average (root mean square)."

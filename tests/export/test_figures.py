@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import batteryxr
-from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.errors import ArgumentError, DataError, StoreError
 from batteryxr.core.plotting import BRANCH_COLOURS, load_hvplot
 
 pytest.importorskip("matplotlib")
@@ -97,3 +97,61 @@ def test_what_cannot_be_saved_is_refused(plot, tmp_path):
     batteryxr.save_figure(plot, tmp_path / "a.svg")
     with pytest.raises(StoreError, match="overwrite=True"):
         batteryxr.save_figure(plot, tmp_path / "a.svg")
+
+
+def _near(pixels, colour):
+    wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
+    return np.abs(pixels - wanted).max(-1) <= 2
+
+
+def test_bars_of_texts_are_all_there_in_their_order(tmp_path):
+    load_hvplot()
+    rows = [("b", "1", 1.0), ("b", "2", 2.0), ("a", "1", 2.0), ("a", "2", 1.0)]
+    bars = hv.Bars(rows, ["sample", "cluster"], "Share").opts(
+        stacked=True, cmap=["#ff0000", "#0000ff"], width=400, height=300
+    )
+    pixels = _pixels(batteryxr.save_figure(bars, tmp_path / "a.png"))
+    red, blue = _near(pixels, "#ff0000").sum(0), _near(pixels, "#0000ff").sum(0)
+    low, high = np.flatnonzero(red + blue)[[0, -1]]
+    left, right = int(low + (high - low) / 4), int(low + 3 * (high - low) / 4)
+    assert blue[left] > 1.5 * red[left] > 0  # one of 1 and two of 2 on the left
+    assert red[right] > 1.5 * blue[right] > 0
+    text = batteryxr.save_figure(bars, tmp_path / "a.svg").read_text()
+    assert "Field(" not in text
+    for words in (">a<", ">b<", ">1<", ">2<"):
+        assert words in text
+
+
+def test_a_scale_of_colours_and_sizes_are_those_of_the_data(tmp_path):
+    load_hvplot()
+    values = np.linspace(20.0, 40.0, 6).reshape(2, 3)
+    mesh = hv.QuadMesh((np.arange(4.0), np.arange(3.0), values)).opts(
+        colorbar=True, cmap=["#ff0000", "#0000ff"]
+    )
+    text = batteryxr.save_figure(mesh, tmp_path / "mesh.svg").read_text()
+    assert re.search(r">(25|30|35)(\.0)?<", text)
+    assert not re.search(r">0\.[0-9]<", text)
+    points = hv.Scatter(([0.0, 1.0], [0.0, 0.0], [4, 40]), "x", ["y", "of"])
+    points = points.opts(size="of", color="#ff0000", line_color="#ff0000", padding=0.5)
+    pixels = _near(
+        _pixels(batteryxr.save_figure(points, tmp_path / "p.png")), "#ff0000"
+    )
+    middle = pixels.shape[1] // 2
+    assert pixels[:, middle:].sum() > 20 * pixels[:, :middle].sum() > 0
+
+
+def test_what_would_be_drawn_wrong_is_refused(tmp_path):
+    load_hvplot()
+    left, right = hv.Curve([1, 2], vdims="u"), hv.Curve([100, 200], vdims="w")
+    groups = hv.Bars([("a", "1", 1.0), ("a", "2", 2.0)], ["k", "g"], "v")
+    for plot in ((left * right).opts(multi_y=True), groups):
+        with pytest.raises(DataError, match="cannot be saved as a figure yet"):
+            batteryxr.save_figure(plot, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_text_is_never_a_formula(tmp_path):
+    load_hvplot()
+    curve = hv.Curve([1, 2]).opts(title="cost $x_5$")
+    text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
+    assert "cost $x_5$" in text

@@ -155,3 +155,41 @@ def test_sources_name_calls_and_works_that_are_there():
     assert cited <= set(REFERENCES)
     assert {"xarray", "scipy"} | cited == set(REFERENCES)
     assert all(r.doi == "" or r.doi.startswith("10.") for r in REFERENCES.values())
+
+
+def test_units_of_coordinates_are_read_as_they_are_meant():
+    pytest.importorskip("pint_xarray")
+    data = xr.DataArray(
+        [1.0, 2.0],
+        {
+            "q": ("q", [0.1, 0.2], {"units": "1/Angstrom"}),
+            "capacity": ("q", [10.0, 20.0], {"units": "mA h g-1"}),
+        },
+        ("q",),
+        attrs={"units": "V"},
+    )
+    found = batteryxr.quantify(data)
+    assert found.name is None
+    assert str(found.pint.units) == "volt"
+    per_kg = found["capacity"].pint.to("A h / kg").pint.dequantify()
+    np.testing.assert_allclose(per_kg, [10.0, 20.0])
+    assert data["capacity"].attrs["units"] == "mA h g-1"
+
+
+def test_steps_are_cited_as_python_has_them():
+    history = (
+        '2026-03-01T09:00:00Z batteryxr 0.1.0: echem.join(scans={"$data": "DataArray", '
+        '"sizes": {"scan": 200, "energy": 361}}, exposure=null, first="null", '
+        "clock=Clock(offset_s=1.0, error=null))"
+    )
+    (step,) = batteryxr.cite(xr.Dataset(attrs={"history": history})).steps
+    assert step == (
+        'echem.join(scans=DataArray(scan: 200, energy: 361), first="null", '
+        "clock=Clock(offset_s=1.0))"
+    )
+    bare = "2026-03-01T09:00:00Z batteryxr 0.1.0: nmf.pca(a=null, b=null)"
+    assert batteryxr.cite(xr.Dataset(attrs={"history": bare})).steps == ("nmf.pca()",)
+    only = "2026-03-01T09:00:00Z batteryxr 0.1.0: nmf.pca(a=null, b=true)"
+    found = batteryxr.cite(xr.Dataset(attrs={"history": only}))
+    assert found.steps == ("nmf.pca(b=True)",)
+    assert "et al. SciPy" in str(found)

@@ -198,3 +198,63 @@ def test_a_viewer_finds_signal_axes_and_errors(cycles, spectra, tmp_path):
         assert list(xas.attrs["axes"]) == ["scan", "energy"]
         assert xas.attrs["voltage_indices"].tolist() == [0]
         np.testing.assert_array_equal(xas["absorption"], spectra)
+
+
+def test_no_text_ends_a_row(tmp_path):
+    names = ["cell#4.mpt", '#1, "the other"', "plain"]
+    data = xr.Dataset(
+        {"name": ("record", names), "voltage": ("record", [3.5, 3.6, 3.7])}
+    )
+    table = pd.read_csv(batteryxr.write_csv(data, tmp_path / "a.csv"), comment="#")
+    assert table["name"].tolist() == names
+    assert table["voltage"].tolist() == [3.5, 3.6, 3.7]
+    assert not data.coords  # the caller's own data are as they were
+
+
+def test_what_stands_for_all_rows_is_told(spectra, tmp_path):
+    one = spectra.assign_coords(temperature=((), 25.0, {"units": "degC"}))
+    weight = xr.DataArray(np.ones(spectra.shape), dims=spectra.dims)
+    path = batteryxr.write_csv(one.assign_coords(weight=weight), tmp_path / "a.csv")
+    assert "# temperature: all at 25.0 degC\n" in path.read_text()
+    assert "weight [scan=6]" in pd.read_csv(path, comment="#")
+    single = batteryxr.write_csv(one[0, 0], tmp_path / "b.csv")
+    read = pd.read_csv(single, comment="#")
+    assert read["energy (eV)"][0] == 5400.0
+    assert read["temperature (degC)"][0] == 25.0
+
+
+def test_an_infinite_number_is_not_missing(tmp_path):
+    data = xr.DataArray([1.0, np.inf, -np.inf, np.nan], dims="scan", name="ratio")
+    path = batteryxr.write_xlsx(data, tmp_path / "a.xlsx")
+    cells = [c.value for c in openpyxl.load_workbook(path)["scan"]["B"]]
+    assert cells == ["ratio", None, 1, "inf", "-inf", None]
+
+
+def test_a_viewer_is_never_told_to_draw_a_text(tmp_path):
+    data = xr.Dataset(
+        {
+            "note": ("scan", np.array(["first", None], dtype=object)),
+            "voltage": ("scan", [3.5, 3.6]),
+        }
+    )
+    with h5py.File(batteryxr.write_nexus(data, tmp_path / "a.nxs")) as file:
+        plot = file["entry/scan"]
+        assert plot.attrs["signal"] == "voltage"
+        assert "auxiliary_signals" not in plot.attrs
+        assert plot["note"].asstr()[()].tolist() == ["first", ""]
+
+
+def test_labels_longer_than_a_cell_go_on_in_the_next(tmp_path):
+    n = 100
+    data = xr.DataArray(
+        np.zeros((n, 2)),
+        {"name": ("scan", [f"scan_{k:0500d}" for k in range(n)])},
+        ("scan", "r"),
+        name="g",
+    )
+    path = batteryxr.write_xlsx(data, tmp_path / "a.xlsx")
+    last = list(openpyxl.load_workbook(path, read_only=True)["scan x r"].rows)[-1]
+    whole = "".join(cell.value for cell in last if cell.value)
+    assert len(last[0].value) == 32_767
+    assert whole.endswith(f"scan_{n - 1:0500d}")
+    assert whole.count("scan_") == n

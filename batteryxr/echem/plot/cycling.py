@@ -183,6 +183,8 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
 
 def _whole_ticks(numbers: np.ndarray) -> list[int]:
     """Return at most about ten whole numbers along an axis that counts."""
+    if not numbers.size:
+        return []
     first, last = int(numbers.min()), int(numbers.max())
     every = next(e for e in _STEPS if (last - first) / e <= _TICKS)
     start = first if every == 1 else -(-first // every) * every

@@ -1,0 +1,82 @@
+"""What a report says is true for odd cells too, and it opens offline."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import batteryxr
+from batteryxr.core.errors import DataError
+from batteryxr.core.plotting import load_hvplot
+from batteryxr.operando import Conventions, report_cycling, sentences
+from batteryxr.operando.page import Report
+
+
+def _cycles(complete, **others):
+    n = len(complete)
+    columns = {
+        "charge_capacity": np.full(n, 2.0),
+        "discharge_capacity": np.linspace(1.8, 0.1, n),
+        "coulombic_efficiency": np.where(complete, 0.9, np.nan),
+        "capacity_retention": np.where(complete, 0.95, np.nan),
+    } | others
+    table = xr.Dataset({k: ("cycle", v) for k, v in columns.items()})
+    table["complete"] = ("cycle", complete)
+    for side in ("charge", "discharge"):
+        table[f"{side}_capacity"].attrs["units"] = "mA h"
+    return table.assign_coords(cycle=np.arange(1, n + 1))
+
+
+def test_cycles_that_were_cut_off_are_not_compared():
+    text = sentences.of_cycles(_cycles([False, True, True, False]))
+    assert text.startswith("Cycle 2 charges 2 and discharges 1.233 mA h, ")
+    assert "90.0 %; cycle 3, the last whole one, retains 95.0 %" in text
+    one = sentences.of_cycles(_cycles([False, True, False]))
+    assert one.endswith("efficiency of 90.0 %.")
+    assert sentences.of_cycles(_cycles([False])).startswith("No cycle is whole")
+
+
+def test_what_is_not_known_is_said_in_words():
+    record = xr.Dataset(
+        {"voltage": ("record", [3.0, np.nan, 4.0])},
+        {"test_time": ("record", [0.0, 1800.0, 3600.0])},
+    )
+    text = sentences.of_record(record)
+    assert text.startswith("In 1 h the voltage went between 3.000 and 4.000 V")
+    assert text.endswith("that of 1 rows is not known.")
+    assert "no voltage" in sentences.of_record(record * np.nan)
+    weights = [[np.nan, np.nan], [0.75, 0.25], [0.5, 0.5], [np.nan, np.nan]]
+    found = xr.Dataset(
+        {"weights": (("scan", "component"), weights)}, {"component": ["A", "B"]}
+    )
+    assert "A from 0.75 to 0.50; B from 0.25 to 0.50" in sentences.of_phases(found)
+    truth = xr.Dataset({"ratios": (("scan", "phase"), np.full((4, 2), 0.5))})
+    assert "by 0.177 on" in sentences.of_truth(found, truth)
+    none = found.isel(scan=[0])
+    assert sentences.of_phases(none) == "The ratios of no scan are known."
+
+
+@pytest.mark.parametrize("what", ["current", "voltage"])
+def test_a_cell_that_did_nothing_has_a_report(tmp_path, what):
+    cell = batteryxr.simulate.cell_experiment(seed=0)
+    record = cell["echem"].to_dataset().isel(record=slice(0, 50))
+    record[what] = record[what] * (0 if what == "current" else np.nan)
+    known = Conventions(electrode="cathode", first="charge")
+    path = report_cycling(record, tmp_path / "a.html", conventions=known)
+    text = path.read_text()
+    assert "No cycle is whole" in text
+    assert "nan" not in re.sub(r"<style.*?</style>", "", text, flags=re.S)
+    assert "echem.cycles(electrode=&quot;cathode&quot;" in text  # all is cited
+    with pytest.raises(DataError, match="no row"):
+        report_cycling(record.isel(record=[]), tmp_path / "b.html")
+
+
+def test_a_page_asks_for_no_other_file(tmp_path):
+    page = Report("title")
+    page.figure(load_hvplot().Curve([1, 2, 3]))
+    text = page.write(tmp_path / "a.html").read_text()
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[^>]*>", text)
+    assert "Bokeh" in text
