@@ -127,6 +127,12 @@ def bare(array: xr.DataArray, axes: Sequence[str] | None = None) -> xr.DataArray
     return array.drop_vars(set(array.coords) - set(labels))
 
 
+def inside(support: xr.DataArray) -> xr.DataArray:
+    """Return a support as bool; NaN, as `where` leaves it, is outside."""
+    known = support.fillna(0) if support.dtype.kind == "f" else support
+    return known.astype(bool)
+
+
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
     """Return a kernel, which knows one volume, for any leading dimensions.
 

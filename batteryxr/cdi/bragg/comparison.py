@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import (
     Q_COORDS,
     bare,
     each_volume,
+    inside,
     known_sign,
     scattering_vector,
     space_axes,
@@ -135,7 +136,7 @@ def phase_differences(
                 gauge=noted,
                 **named,
             ),
-            "support": labelled_support(support.astype(bool)),
+            "support": labelled_support(inside(support)),
         }
     )
     used = differences
@@ -284,7 +285,7 @@ def _support_of(
         amplitude = abs(field)
         dims = space_axes(field, caller="phase_differences")
         support = amplitude > threshold * amplitude.max(dims)
-    return support.astype(bool)
+    return inside(support)
 
 
 def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.DataArray]:
@@ -318,7 +319,7 @@ def _differences(
         each_volume(unwrap_difference, "(i,j,k),(i,j,k),(i,j,k)->(i,j,k)"),
         plain,
         plain.isel(state=reference),
-        bare(support.astype(bool)),
+        bare(inside(support)),
         core_dims=[dims, dims, dims],
         output_dims=[dims],
         dtypes=[np.empty(0, field.dtype).real.dtype],

@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import (
     VECTOR,
     bare,
     each_volume,
+    inside,
     scattering_vector,
     space_axes,
     steps_in_space,
@@ -118,7 +119,7 @@ def domains(
     numbers, *table = apply(
         each_volume(segment, _SEGMENT),
         bare(crystal),
-        bare(crystal.notnull() if body is None else body.astype(bool)),
+        bare(crystal.notnull() if body is None else inside(body)),
         steps,
         core_dims=[dims, dims, ["axis", "vector"]],
         output_dims=[
@@ -234,6 +235,8 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
 
     Raises
     ------
+    DataError
+        If there is one state, or the table does not begin with domain 1.
     DimensionError
         If there is no ``state``.
     VariableError
@@ -242,6 +245,7 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     need = ["domain", "size", "level", "centre", "long_axis"]
     require_variables(states, need, caller="track_domains")
     require_dims(states, ["state"], caller="track_domains")
+    states = _whole_table(states)
     if is_lazy(states):
         table = states.drop_vars("domain").compute().assign(domain=states["domain"])
     else:
@@ -285,6 +289,27 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     return result.assign_coords(
         domain_number=number, later_number=("later_number", number.values, other)
     )
+
+
+def _whole_table(states: xr.Dataset) -> xr.Dataset:
+    """Return domains in the order that is counted on, those beyond the table none.
+
+    Raises
+    ------
+    DataError
+        If there is one state, or rows are not those of domains 1, 2, 3 and so on.
+    """
+    if states.sizes["state"] < 2:
+        raise DataError("states", "one state has none to go on to", "Pass several.")
+    rows = states["domain_number"].values.tolist()
+    if rows != list(range(1, len(rows) + 1)):
+        raise DataError(
+            "states",
+            f"its table has the domains {rows}, not 1, 2, 3 and so on",
+            "Pass the table as `domains` made it, or its first rows.",
+        )
+    known = states["domain"].where(states["domain"] <= len(rows), 0)
+    return states.assign(domain=known).transpose("state", "domain_number", ...)
 
 
 def _growth_errors(table: xr.Dataset, found: dict[str, Any]) -> dict[str, Any]:
@@ -359,13 +384,15 @@ def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
     # Twice through small volumes is cheaper than holding them all.
     for part in parts:
         values = part.values
-        low, high = np.fmin(low, np.nanmin(values)), np.fmax(high, np.nanmax(values))
+        values = values[np.isfinite(values)]
+        low = min(low, float(values.min(initial=np.inf)))
+        high = max(high, float(values.max(initial=-np.inf)))
+    if low > high:
+        raise DataError("crystal", "a field without any value has no domains")
     if not low < high:
-        raise DataError(
-            "crystal", f"a field that is {float(low)} everywhere has no domains"
-        )
+        raise DataError("crystal", f"a field that is {low} everywhere has no domains")
     counts = np.zeros(256)
     for part in parts:
         values = part.values
         counts += np.histogram(values[np.isfinite(values)], 256, (low, high))[0]
-    return otsu(counts, float(low), float(high), n_clusters)
+    return otsu(counts, low, high, n_clusters)

@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
+    inside,
     known_sign,
     scattering_vector,
     space_axes,
@@ -107,7 +108,7 @@ def unwrap(
     phase = apply(
         each_volume(kernel, "(i,j,k),(i,j,k)->(i,j,k)"),
         angle,
-        bare(support.astype(bool)),
+        bare(inside(support)),
         core_dims=[dims, dims],
         output_dims=[dims],
         dtypes=[real],
@@ -125,14 +126,14 @@ def unwrap(
     )
     if "fourier_sign" in attrs:
         fields.attrs["fourier_sign"] = attrs["fourier_sign"]
-    if copies is not None:
+    if copies is not None and "replica" in copies.dims:  # one alone tells nothing
         moved = deviations(crystal, copies, support)
         fields = with_error(fields, "phase", moved)
     return fields.transpose(*crystal.dims, ...)
 
 
 def _support(support: xr.DataArray) -> xr.DataArray:
-    return label(support.astype(bool), "support", units="1", long_name="Support")
+    return label(inside(support), "support", units="1", long_name="Support")
 
 
 @recorded

@@ -144,3 +144,42 @@ def test_options_are_checked():
             cdi.domains(states, **option)
     with pytest.raises(DataError, match="everywhere"):
         cdi.domains(states * 0)
+
+
+def test_domains_of_few_voxels_have_no_axis():
+    values = two_states().isel(state=[0])
+    values = values.where(values != 1.0, 0.1)
+    values[0, N // 2, N // 2, 20:23] = 1.0  # three voxels in a line
+    values = values.assign_coords(q_x=3.0, q_y=0.0, q_z=0.0)
+    found = cdi.domains(values, edges=[-0.5, 0.5], minimum=1).isel(state=0)
+    assert float(found["size"][2]) == pytest.approx(3 * STEP**3)
+    assert np.isfinite(found["tilt"][:2]).all()
+    assert np.isnan(found["tilt"][2])
+    assert np.isnan(found["long_axis"][2]).all()
+
+
+def test_tracks_do_not_depend_on_the_order_of_axes():
+    found = cdi.domains(two_states(), edges="signed")
+    whole = cdi.track_domains(found)
+    turned = found.transpose("domain_number", "x", "state", ...)
+    xr.testing.assert_equal(cdi.track_domains(turned), whole)
+
+
+def test_tracks_of_part_of_a_table():
+    found = cdi.domains(two_states(), edges=[-0.5, 0.5])
+    whole = cdi.track_domains(found)
+    part = cdi.track_domains(found.isel(domain_number=slice(0, 2)))
+    for name in ("growth", "later", "chain", "event"):
+        np.testing.assert_array_equal(part[name], whole[name][:, :2])
+    with pytest.raises(DataError, match=r"\[2, 3\], not 1, 2, 3"):
+        cdi.track_domains(found.isel(domain_number=[1, 2]))
+    with pytest.raises(DataError, match="one state"):
+        cdi.track_domains(found.isel(state=[1]))
+
+
+def test_a_field_without_values_is_refused():
+    values = two_states()
+    with pytest.raises(DataError, match="without any value"):
+        cdi.domains(values * np.nan)
+    endless = cdi.domains(values.where(values < 0.9, np.inf))
+    assert np.isfinite(endless["domain_edges"]).all()
