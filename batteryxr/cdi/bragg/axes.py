@@ -225,7 +225,8 @@ def geometry_of(
     ArgumentError
         If the geometry is of another shape, box, Q or of other states.
     """
-    if "state" in geometry.dims and "state" in data.coords:
+    # Without labels it goes by position: `sel` would take labels for places.
+    if "state" in geometry.indexes and "state" in data.coords:
         try:
             geometry = geometry.sel(state=data["state"].values)
         except KeyError as error:

@@ -36,6 +36,12 @@ def deviations(
     return angle.transpose(*replicas.dims).assign_coords(replicas.coords)
 
 
+def replicas_of(crystal: xr.Dataset, name: str) -> xr.DataArray | None:
+    """Return the replicas under a name; None without them, or of one chosen alone."""
+    found = crystal.get(name)
+    return found if found is not None and "replica" in found.dims else None
+
+
 def root_mean_square(deviation: xr.DataArray) -> xr.DataArray:
     """Return what replicas differ by: one standard deviation of the field itself."""
     return (deviation**2).mean("replica") ** 0.5

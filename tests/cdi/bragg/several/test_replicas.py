@@ -197,3 +197,6 @@ def test_one_replica_alone_tells_no_error(sure):
     fields = cdi.unwrap(crystal.isel(replica=[0, 2]))
     assert fields["phase_replicas"]["replica"].values.tolist() == [3, 7]
     assert "phase_error" not in cdi.unwrap(crystal.isel(replica=0))
+    chosen = fields.isel(replica=0).cdi.displacement(geometry=frame())
+    assert "displacement_error" not in cdi.summarise_states(chosen)
+    assert "strain_error" not in cdi.strain(chosen, geometry=frame())

@@ -271,3 +271,34 @@ def test_a_support_with_nan_outside_is_the_same_support():
     for method in (cdi.phase_differences, cdi.fill_missing, cdi.unwrap):
         one, two = method(states, support=body), method(states, support=marked)
         xr.testing.assert_equal(one, two)
+
+
+def two_states(labels=None):
+    axes = {d: (d, np.arange(N) - N // 2, {"units": "1"}) for d in OBJECT}
+    axes |= {"fourier_sign": -1} | ({} if labels is None else {"state": labels})
+    fields = np.array([crystal(0), crystal(1)])
+    return xr.DataArray(fields, dims=("state", *OBJECT), coords=axes)
+
+
+def test_a_geometry_without_labels_goes_by_position():
+    both = frame().assign(
+        q=(("state", "vector"), [[0, 0, Q], [0, 0, 1.01 * Q]]),
+        q_length=("state", [Q, 1.01 * Q]),
+    )
+    plain = cdi.phase_differences(two_states(), geometry=both)
+    named = cdi.phase_differences(two_states([1, 0]), geometry=both)
+    np.testing.assert_array_equal(named["mean_strain"], plain["mean_strain"])
+    labelled = both.assign_coords(state=[0, 1])
+    turned = cdi.phase_differences(two_states([1, 0]), geometry=labelled)
+    assert float(turned["mean_strain"][1]) > 0 > float(plain["mean_strain"][1])
+
+
+def test_a_state_of_nothing_has_no_strain_and_is_no_reference():
+    states = two_states()
+    states[1] = 0
+    one = states.isel(state=[0, 0, 1])
+    found = cdi.phase_differences(one, geometry=frame())
+    assert np.isnan(found["mean_strain"][2])
+    assert np.isfinite(found["mean_strain"][:2]).all()
+    with pytest.raises(DataError, match="the reference, has no density"):
+        cdi.phase_differences(one, reference=2, geometry=frame())
