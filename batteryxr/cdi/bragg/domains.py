@@ -75,9 +75,9 @@ def domains(
     xarray.Dataset
         ``domain``, the number of each voxel's domain (from 1, largest first; 0 is
         none; in every state anew), and on ``domain_number``: ``size`` (nm3),
-        ``level`` (class, from 0), ``mean_value``, ``centre`` (nm) and ``long_axis``
-        on ``vector``, ``depth`` of the centre below the surface (nm), and where Q is
-        known ``tilt``, the angle of the long axis to Q (deg). ``n_found`` counts all
+        ``level`` (class, from 0), ``mean_value``, ``centre`` (nm, from where the labels
+        of the axes are 0) and ``long_axis`` on ``vector``, ``depth`` of the centre
+        below the surface (nm), and where Q is known ``tilt``, the angle of the long axis to Q (deg). ``n_found`` counts all
         domains, also beyond the table. ``domain_edges`` are the edges. With
         ``"signed"`` also ``size_error``, ``centre_error``, ``depth_error``,
         ``tilt_error`` and ``mean_value_error``: what one standard deviation of noise at
@@ -138,6 +138,7 @@ def domains(
         room=n_domains,
     )
     errors = table.pop(-2)
+    table[3] = table[3] + _middle(crystal, dims, steps)
     result = _named_domains(crystal, numbers, table)
     if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
         result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
@@ -152,6 +153,28 @@ def domains(
         vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
         domain_number=("domain_number", np.arange(1, n_domains + 1), count),
     )
+
+
+def _middle(
+    crystal: xr.DataArray, dims: tuple[str, ...], steps: xr.DataArray
+) -> xr.DataArray:
+    """Return where index ``n // 2`` lies by the labels of a volume, which may be cut.
+
+    Parameters
+    ----------
+    crystal
+        Its axes.
+    dims
+        Of space.
+    steps
+        (axis, vector) of each index in space.
+    """
+    places = np.zeros(3)
+    for number, dim in enumerate(dims):
+        axis = crystal[dim].values
+        if dim in crystal.coords and axis.size > 1:
+            places[number] = axis[axis.size // 2] / (axis[1] - axis[0])
+    return xr.dot(xr.DataArray(places, dims="axis"), steps, dim="axis")
 
 
 def _named_domains(

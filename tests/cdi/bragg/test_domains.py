@@ -183,3 +183,24 @@ def test_a_field_without_values_is_refused():
         cdi.domains(values * np.nan)
     endless = cdi.domains(values.where(values < 0.9, np.inf))
     assert np.isfinite(endless["domain_edges"]).all()
+
+
+def test_centres_lie_where_the_labels_say():
+    values = two_states()
+    whole = cdi.domains(values, edges=[-0.5, 0.5])
+    cut = values.isel(z=slice(1, 36), y=slice(3, None), x=slice(0, 37))
+    for part in (cut, cut.isel(z=slice(None, None, -1), x=slice(None, None, -1))):
+        found = cdi.domains(part, edges=[-0.5, 0.5])
+        for name in ("centre", "size"):  # of what was not cut
+            np.testing.assert_allclose(
+                found[name][:, 1:3], whole[name][:, 1:3], atol=1e-6, err_msg=name
+            )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_a_patch_has_its_size_with_noise_and_without(noise):
+    values = noise * np.random.default_rng(0).standard_normal(BODY.shape)
+    values[18:22, 18:22, 18:22] += 1.0
+    axes = {d: (d, AXIS, {"units": "nm"}) for d in DIMS}
+    found = cdi.domains(xr.DataArray(values, dims=DIMS, coords=axes), edges="signed")
+    assert float(found["size"][0]) == pytest.approx(64 * STEP**3, rel=0.05)
