@@ -77,8 +77,9 @@ def domains(
         none; in every state anew), and on ``domain_number``: ``size`` (nm3),
         ``level`` (class, from 0), ``mean_value``, ``centre`` (nm, from where the labels
         of the axes are 0) and ``long_axis`` on ``vector``, ``depth`` of the centre
-        below the surface (nm), and where Q is known ``tilt``, the angle of the long axis to Q (deg). ``n_found`` counts all
-        domains, also beyond the table. ``domain_edges`` are the edges. With
+        below the surface (nm), and where Q is known ``tilt``, the angle of the long
+        axis to Q (deg). ``n_found`` counts all domains, also beyond the table.
+        ``domain_edges`` are the edges. With
         ``"signed"`` also ``size_error``, ``centre_error``, ``depth_error``,
         ``tilt_error`` and ``mean_value_error``: what one standard deviation of noise at
         the edge changes, and the voxels.
