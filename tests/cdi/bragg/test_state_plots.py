@@ -94,6 +94,6 @@ def test_a_surface_takes_the_colour_of_a_field():
     pytest.importorskip("plotly")
     x = np.broadcast_to(np.arange(N) * 1.0 - N // 2, (N,) * 3)
     colour = field(np.where(BALL, x, np.nan))
-    (mesh,) = cdi.plot_isosurface(field(BALL.astype(float)), colour=colour).data
+    (mesh,) = cdi.plot_isosurface(field(BALL.astype(float)), quantity=colour).data
     assert np.isfinite(mesh.intensity).all()
     assert np.corrcoef(mesh.intensity, mesh.x)[0, 1] > 0.99

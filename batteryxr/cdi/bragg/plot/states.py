@@ -184,7 +184,7 @@ def plot_isosurface(
     *,
     threshold: float | None = None,
     fraction: Part = 0.99,
-    colour: xr.DataArray | None = None,
+    quantity: xr.DataArray | None = None,
     outline: xr.DataArray | None = None,
     geometry: xr.Dataset | None = None,
 ) -> Any:
@@ -202,7 +202,7 @@ def plot_isosurface(
         (amplitude, support); else the modulus that `fraction` of the voxels are below.
     fraction
         Of voxels below the surface.
-    colour
+    quantity
         Field whose values colour the surface: phase, strain.
     outline
         Amplitude or support drawn transparent round it.
@@ -241,8 +241,8 @@ def plot_isosurface(
         if (sign * values).max() > abs(threshold) > 0:
             surface = _surface(sign * values, abs(threshold), voxel)
             look = {"color": tint}
-            if colour is not None:
-                look = _shading(colour.transpose(*dims), surface)
+            if quantity is not None:
+                look = _shading(quantity.transpose(*dims), surface)
             meshes.append(_mesh(go, surface, **look))
     if not meshes:
         top = float(np.abs(values).max())
