@@ -106,12 +106,10 @@ def domains(
             "Pass a field of it: `.cdi.unwrap()['phase']`, or a strain.",
         )
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
-    limits: np.ndarray | None
-    if isinstance(edges, str):
-        limits = None
-    elif edges is None:
+    limits: np.ndarray | None = None
+    if edges is None:
         limits = _otsu(crystal, n_clusters)
-    else:
+    elif not isinstance(edges, str):
         limits = np.asarray(edges, dtype=float)
         if limits.ndim != 1 or not limits.size:
             raise ArgumentError("edges", edges, "one number or several, that rise")

@@ -149,25 +149,7 @@ def replicas(
     )
     found = found.transpose(*lead, "replica", *OBJECT)
     if not is_lazy(found):
-        lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
-        if lost:
-            warn_quality(
-                f"replicas: {lost} lost their support or found another minimum: they "
-                "are not counted."
-            )
-        if (worse.values > _WORST).any():
-            told = np.ravel(worse.values).round(1).tolist()
-            warn_quality(
-                f"replicas: the object fits its counts {told} times worse than photons "
-                "explain: blur by partial coherence, a drift, or a bad support. Errors "
-                "are widened, but too small."
-            )
-        if (worse.values < 1 / _WORST).any():
-            told = np.ravel(worse.values).round(3).tolist()
-            warn_quality(
-                f"replicas: the object fits its counts {told} times as badly as "
-                "photons would: are they scaled, or a mean? Errors are too large."
-            )
+        _report(found, worse)
     found = label(found, "replicas", units="1", long_name="Object with other photons")
     number = ("replica", np.arange(n_starts), {"units": "1", "long_name": "Replica"})
     words = "Amplitude residual of the object over that of its replicas"
@@ -175,6 +157,29 @@ def replicas(
     made = {"replicas": found, "misfit_ratio": worse}
     made = {name: array.drop_vars(array.coords) for name, array in made.items()}
     return crystal.assign(made).assign_coords(replica=number)
+
+
+def _report(found: xr.DataArray, worse: xr.DataArray) -> None:
+    """Warn of replicas that were lost, and of counts that photons do not explain."""
+    lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
+    if lost:
+        warn_quality(
+            f"replicas: {lost} lost their support or found another minimum: they "
+            "are not counted."
+        )
+    if (worse.values > _WORST).any():
+        told = np.ravel(worse.values).round(1).tolist()
+        warn_quality(
+            f"replicas: the object fits its counts {told} times worse than photons "
+            "explain: blur by partial coherence, a drift, or a bad support. Errors "
+            "are widened, but too small."
+        )
+    if (worse.values < 1 / _WORST).any():
+        told = np.ravel(worse.values).round(3).tolist()
+        warn_quality(
+            f"replicas: the object fits its counts {told} times as badly as "
+            "photons would: are they scaled, or a mean? Errors are too large."
+        )
 
 
 def _of_counts(
