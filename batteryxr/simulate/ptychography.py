@@ -143,7 +143,8 @@ def ptychography(
     Raises
     ------
     ArgumentError
-        If photons do not fit an unsigned 16-bit integer, or sizes are not positive.
+        If photons or background do not fit an unsigned 16-bit integer, or sizes are
+        not positive.
     """
     if energy is None:
         energy = np.r_[
@@ -178,6 +179,9 @@ def ptychography(
             "photons", photons, f"at most {photons * 6e4 / brightest:.3g}",
             "The brightest pixel would not fit 16 bits; spread the beam or take less.",
         )  # fmt: skip
+    if brightest + defects.background > 6e4:
+        most = f"at most {6e4 - brightest:.3g}, or the pixels would not fit 16 bits"
+        raise ArgumentError("defects.background", defects.background, most)
     number = xr.DataArray(np.arange(energy.size), dims="energy")
     frame = xr.DataArray(np.arange(len(told)), dims="position")
     if chunks is not None:

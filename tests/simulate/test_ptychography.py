@@ -86,3 +86,8 @@ def test_defects_that_cannot_be():
         Defects(missing=1.5)
     with pytest.raises(ArgumentError, match="blur"):
         Defects(blur=-1.0)
+
+
+def test_a_background_that_fills_all_pixels_is_refused():
+    with pytest.raises(ArgumentError, match=r"defects\.background"):
+        ptychography(**SMALL, photons=1e4, defects=Defects(background=7e4))

@@ -127,6 +127,12 @@ def bare(array: xr.DataArray, axes: Sequence[str] | None = None) -> xr.DataArray
     return array.drop_vars(set(array.coords) - set(labels))
 
 
+def inside(support: xr.DataArray) -> xr.DataArray:
+    """Return a support as bool; NaN, as `where` leaves it, is outside."""
+    known = support.fillna(0) if support.dtype.kind == "f" else support
+    return known.astype(bool)
+
+
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
     """Return a kernel, which knows one volume, for any leading dimensions.
 
@@ -219,7 +225,8 @@ def geometry_of(
     ArgumentError
         If the geometry is of another shape, box, Q or of other states.
     """
-    if "state" in geometry.dims and "state" in data.coords:
+    # Without labels it goes by position: `sel` would take labels for places.
+    if "state" in geometry.indexes and "state" in data.coords:
         try:
             geometry = geometry.sel(state=data["state"].values)
         except KeyError as error:

@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import (
     Q_COORDS,
     bare,
     each_volume,
+    inside,
     known_sign,
     scattering_vector,
     space_axes,
@@ -20,9 +21,9 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
-from batteryxr.cdi.bragg.several.deviation import error_of
+from batteryxr.cdi.bragg.several.deviation import error_of, replicas_of
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
-from batteryxr.core.blocks import apply
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
@@ -99,7 +100,8 @@ def phase_differences(
     ChunkingError
         If a volume is split over chunks.
     DataError
-        If a geometry is given, but the sign of the transform is not known.
+        If a geometry is given, but the sign of the transform is not known; if the
+        reference has no density.
     DimensionError
         If there is no ``state``.
 
@@ -115,6 +117,9 @@ def phase_differences(
         raise ArgumentError("reference", reference, f"the index of one of {n} states")
     given = _support_of(states, field, support, threshold)
     support, compared = _shared(bare(given), reference % n)
+    if not is_lazy(compared) and not compared.any():
+        told = f"{reference % n}, the reference, has no density in the crystal"
+        raise DataError("states", told, "Choose another reference.")
     differences = _differences(field, compared, reference % n)
     filled = states.get("filled") if isinstance(states, xr.Dataset) else None
     noted = field.attrs.get("gauge", states.attrs.get("gauge", "of the objects"))
@@ -135,7 +140,7 @@ def phase_differences(
                 gauge=noted,
                 **named,
             ),
-            "support": labelled_support(support.astype(bool)),
+            "support": labelled_support(inside(support)),
         }
     )
     used = differences
@@ -268,6 +273,7 @@ def _mean_strain(
         dtypes=[np.float64],
         caller="phase_differences",
     )
+    ramp = ramp.where(bare(phase).notnull().any(dims))  # a state of nothing has none
     return ramp if total is None else total + ramp
 
 
@@ -284,7 +290,7 @@ def _support_of(
         amplitude = abs(field)
         dims = space_axes(field, caller="phase_differences")
         support = amplitude > threshold * amplitude.max(dims)
-    return support.astype(bool)
+    return inside(support)
 
 
 def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.DataArray]:
@@ -318,7 +324,7 @@ def _differences(
         each_volume(unwrap_difference, "(i,j,k),(i,j,k),(i,j,k)->(i,j,k)"),
         plain,
         plain.isel(state=reference),
-        bare(support.astype(bool)),
+        bare(inside(support)),
         core_dims=[dims, dims, dims],
         output_dims=[dims],
         dtypes=[np.empty(0, field.dtype).real.dtype],
@@ -376,9 +382,9 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
             words = f"{title}, {what}"
             reduced = kind(field, dims)
             result[key] = label(reduced, key, units=units, long_name=words)
-            if f"{name}_replicas" not in states:
+            each = replicas_of(states, f"{name}_replicas")
+            if each is None:
                 continue
-            each = states[f"{name}_replicas"]
             error = error_of(field, each, functools.partial(kind, dim=dims))
             words = f"Standard deviation of {words}"
             result[f"{key}_error"] = label(

@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import (
     VECTOR,
     bare,
     each_volume,
+    inside,
     scattering_vector,
     space_axes,
     steps_in_space,
@@ -74,10 +75,11 @@ def domains(
     xarray.Dataset
         ``domain``, the number of each voxel's domain (from 1, largest first; 0 is
         none; in every state anew), and on ``domain_number``: ``size`` (nm3),
-        ``level`` (class, from 0), ``mean_value``, ``centre`` (nm) and ``long_axis``
-        on ``vector``, ``depth`` of the centre below the surface (nm), and where Q is
-        known ``tilt``, the angle of the long axis to Q (deg). ``n_found`` counts all
-        domains, also beyond the table. ``domain_edges`` are the edges. With
+        ``level`` (class, from 0), ``mean_value``, ``centre`` (nm, from where the labels
+        of the axes are 0) and ``long_axis`` on ``vector``, ``depth`` of the centre
+        below the surface (nm), and where Q is known ``tilt``, the angle of the long
+        axis to Q (deg). ``n_found`` counts all domains, also beyond the table.
+        ``domain_edges`` are the edges. With
         ``"signed"`` also ``size_error``, ``centre_error``, ``depth_error``,
         ``tilt_error`` and ``mean_value_error``: what one standard deviation of noise at
         the edge changes, and the voxels.
@@ -104,12 +106,10 @@ def domains(
             "Pass a field of it: `.cdi.unwrap()['phase']`, or a strain.",
         )
     steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
-    limits: np.ndarray | None
-    if isinstance(edges, str):
-        limits = None
-    elif edges is None:
+    limits: np.ndarray | None = None
+    if edges is None:
         limits = _otsu(crystal, n_clusters)
-    else:
+    elif not isinstance(edges, str):
         limits = np.asarray(edges, dtype=float)
         if limits.ndim != 1 or not limits.size:
             raise ArgumentError("edges", edges, "one number or several, that rise")
@@ -118,7 +118,7 @@ def domains(
     numbers, *table = apply(
         each_volume(segment, _SEGMENT),
         bare(crystal),
-        bare(crystal.notnull() if body is None else body.astype(bool)),
+        bare(crystal.notnull() if body is None else inside(body)),
         steps,
         core_dims=[dims, dims, ["axis", "vector"]],
         output_dims=[
@@ -137,6 +137,7 @@ def domains(
         room=n_domains,
     )
     errors = table.pop(-2)
+    table[3] = table[3] + _middle(crystal, dims, steps)
     result = _named_domains(crystal, numbers, table)
     if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
         result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
@@ -151,6 +152,28 @@ def domains(
         vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
         domain_number=("domain_number", np.arange(1, n_domains + 1), count),
     )
+
+
+def _middle(
+    crystal: xr.DataArray, dims: tuple[str, ...], steps: xr.DataArray
+) -> xr.DataArray:
+    """Return where index ``n // 2`` lies by the labels of a volume, which may be cut.
+
+    Parameters
+    ----------
+    crystal
+        Its axes.
+    dims
+        Of space.
+    steps
+        (axis, vector) of each index in space.
+    """
+    places = np.zeros(3)
+    for number, dim in enumerate(dims):
+        axis = crystal[dim].values
+        if dim in crystal.coords and axis.size > 1:
+            places[number] = axis[axis.size // 2] / (axis[1] - axis[0])
+    return xr.dot(xr.DataArray(places, dims="axis"), steps, dim="axis")
 
 
 def _named_domains(
@@ -234,6 +257,8 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
 
     Raises
     ------
+    DataError
+        If there is one state, or the table does not begin with domain 1.
     DimensionError
         If there is no ``state``.
     VariableError
@@ -242,6 +267,7 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     need = ["domain", "size", "level", "centre", "long_axis"]
     require_variables(states, need, caller="track_domains")
     require_dims(states, ["state"], caller="track_domains")
+    states = _whole_table(states)
     if is_lazy(states):
         table = states.drop_vars("domain").compute().assign(domain=states["domain"])
     else:
@@ -285,6 +311,27 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     return result.assign_coords(
         domain_number=number, later_number=("later_number", number.values, other)
     )
+
+
+def _whole_table(states: xr.Dataset) -> xr.Dataset:
+    """Return domains in the order that is counted on, those beyond the table none.
+
+    Raises
+    ------
+    DataError
+        If there is one state, or rows are not those of domains 1, 2, 3 and so on.
+    """
+    if states.sizes["state"] < 2:
+        raise DataError("states", "one state has none to go on to", "Pass several.")
+    rows = states["domain_number"].values.tolist()
+    if rows != list(range(1, len(rows) + 1)):
+        raise DataError(
+            "states",
+            f"its table has the domains {rows}, not 1, 2, 3 and so on",
+            "Pass the table as `domains` made it, or its first rows.",
+        )
+    known = states["domain"].where(states["domain"] <= len(rows), 0)
+    return states.assign(domain=known).transpose("state", "domain_number", ...)
 
 
 def _growth_errors(table: xr.Dataset, found: dict[str, Any]) -> dict[str, Any]:
@@ -359,13 +406,15 @@ def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
     # Twice through small volumes is cheaper than holding them all.
     for part in parts:
         values = part.values
-        low, high = np.fmin(low, np.nanmin(values)), np.fmax(high, np.nanmax(values))
+        values = values[np.isfinite(values)]
+        low = min(low, float(values.min(initial=np.inf)))
+        high = max(high, float(values.max(initial=-np.inf)))
+    if low > high:
+        raise DataError("crystal", "a field without any value has no domains")
     if not low < high:
-        raise DataError(
-            "crystal", f"a field that is {float(low)} everywhere has no domains"
-        )
+        raise DataError("crystal", f"a field that is {low} everywhere has no domains")
     counts = np.zeros(256)
     for part in parts:
         values = part.values
         counts += np.histogram(values[np.isfinite(values)], 256, (low, high))[0]
-    return otsu(counts, float(low), float(high), n_clusters)
+    return otsu(counts, low, high, n_clusters)

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes
+from batteryxr.cdi.bragg.axes import (
+    bare,
+    each_volume,
+    inside,
+    space_axes,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError
 
@@ -40,7 +45,7 @@ def region(
         If there is no such voxel in the crystal.
     """
     dims = space_axes(differences, caller="phase_differences")
-    body = bare(support.astype(bool)).transpose(*dims)
+    body = bare(inside(support)).transpose(*dims)
     if not isinstance(gauge, str):
         return _voxel(body, gauge, dims)
     kernels: dict[str, Callable[..., np.ndarray]] = {

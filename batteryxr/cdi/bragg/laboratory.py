@@ -15,6 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
     geometry_of,
+    inside,
     space_axes,
     variable,
 )
@@ -292,7 +293,7 @@ def analysis_support(
     dims = space_axes(objects, caller="analysis_support")
     amplitude = abs(objects)
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
-        around = bare(crystal["support"].astype(bool))
+        around = bare(inside(crystal["support"]))
     else:
         around = bare(amplitude > 0.1 * amplitude.max(dims))
     from batteryxr.cdi.bragg.kernels.support import body

@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
+    inside,
     known_sign,
     scattering_vector,
     space_axes,
@@ -17,6 +18,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.several.deviation import (
     deviations,
+    replicas_of,
     root_mean_square,
     with_error,
 )
@@ -76,7 +78,8 @@ def unwrap(
     not see it. The number of turns between parts that do not touch is arbitrary.
     """
     attrs = dict(crystal.attrs)
-    copies = crystal.get("replicas") if isinstance(crystal, xr.Dataset) else None
+    several = isinstance(crystal, xr.Dataset)
+    copies = replicas_of(crystal, "replicas") if several else None
     if isinstance(crystal, xr.Dataset):
         require_variables(crystal, ["object"], caller="unwrap")
         support = crystal.get("support") if support is None else support
@@ -107,7 +110,7 @@ def unwrap(
     phase = apply(
         each_volume(kernel, "(i,j,k),(i,j,k)->(i,j,k)"),
         angle,
-        bare(support.astype(bool)),
+        bare(inside(support)),
         core_dims=[dims, dims],
         output_dims=[dims],
         dtypes=[real],
@@ -132,7 +135,7 @@ def unwrap(
 
 
 def _support(support: xr.DataArray) -> xr.DataArray:
-    return label(support.astype(bool), "support", units="1", long_name="Support")
+    return label(inside(support), "support", units="1", long_name="Support")
 
 
 @recorded
@@ -195,7 +198,7 @@ def displacement(
     phase = crystal["phase"]
     if ramp == "remove":
         phase = _flat(phase, slopes, offset, dims)
-    deviation = crystal.get("phase_replicas")
+    deviation = replicas_of(crystal, "phase_replicas")
     if deviation is not None:
         bend, level = _planes(deviation, crystal["support"], dims)
         if ramp == "remove":
@@ -376,8 +379,8 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     result = crystal.assign(
         strain=label(out, "strain", units="1", long_name="Strain along Q")
     )
-    if "phase_replicas" in crystal:
-        result = with_error(result, "strain", slope(crystal["phase_replicas"]))
+    if (deviation := replicas_of(crystal, "phase_replicas")) is not None:
+        result = with_error(result, "strain", slope(deviation))
     result.attrs |= {
         k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
     }

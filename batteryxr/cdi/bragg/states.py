@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, each_volume, known_sign, space_axes, variable
+from batteryxr.cdi.bragg.axes import (
+    bare,
+    each_volume,
+    inside,
+    known_sign,
+    space_axes,
+    variable,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
@@ -207,7 +214,7 @@ def fill_missing(
         support = _common_support(field, threshold)
     from batteryxr.cdi.bragg.kernels.support import gaps
 
-    whole = bare(support.astype(bool))
+    whole = bare(inside(support))
     plain = bare(field)
     dense = _dense(plain, dims, threshold)
     missing = apply(
@@ -243,7 +250,7 @@ def fill_missing(
             "filled": label(
                 filled, "filled", units="1", long_name="Filled from other states"
             ),
-            "support": labelled_support(support.astype(bool)),
+            "support": labelled_support(inside(support)),
         }
     )
     result.attrs = carried_attrs(states)

@@ -52,11 +52,14 @@ def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Fo
     VariableError, DimensionError
         If it is no result of `ptycho`, nor one energy of `ptycho_energies`.
     DataError
-        If its axes are uneven, or the labels of its frames repeat.
+        If its axes are uneven, its object is nowhere known, or labels of its frames or
+        of the scan's repeat.
     """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
 
     start = single(start, caller="ptycho start")
+    if not np.isfinite(start["transmission"].values).any():
+        raise DataError("start: transmission", "not finite at any pixel")
     modes = start["probe"].values
     y, x = (start[axis].values for axis in "yx")
     theirs = lateral(modes.shape[-1], float(y[1] - y[0]))
@@ -93,6 +96,8 @@ def single(result: xr.Dataset, *, caller: str) -> xr.Dataset:
         If it is no result of `ptycho`, nor one energy of `ptycho_energies`.
     DataError
         If its axes are uneven.
+    UnitsError
+        If its axes are no lengths.
     """
     require_variables(result, ["transmission", "probe", "y", "x"], caller=caller)
     own = "own_transmission" in result and result["own_transmission"].ndim == 2
@@ -105,6 +110,10 @@ def single(result: xr.Dataset, *, caller: str) -> xr.Dataset:
             f"is on {MODES}; found {result['probe'].dims}. Choose one energy with "
             ".isel(energy=0)."
         )
+    for axis in (*IMAGE, *MODES[1:]):
+        if axis in result.coords and "units" in result[axis].attrs:
+            told = in_units(result[axis], "nm", caller=caller)
+            result = result.assign_coords({axis: (axis, told.values, told.attrs)})
     require_even(result, IMAGE, caller=caller)
     for axis in (*IMAGE, *MODES[1:]):
         falls = axis in result.indexes and result[axis][0] > result[axis][-1]
@@ -145,7 +154,7 @@ def places_of(
     Raises
     ------
     DataError
-        If labels repeat.
+        If labels repeat, here or there.
 
     Warns
     -----
@@ -154,14 +163,16 @@ def places_of(
     """
     j = scan.sizes["position"]
     if "position" in start.indexes and "position" in scan.indexes:
-        theirs = start.indexes["position"]
-        if not theirs.is_unique:
-            raise DataError(
-                f"{caller.removeprefix('ptycho ')}: position",
-                "labels that repeat",
-                "Keep one frame of each, `.drop_duplicates('position')`.",
-            )
-        return np.asarray(theirs.get_indexer(scan.indexes["position"]))
+        labels = start.indexes["position"], scan.indexes["position"]
+        named = f"{caller.removeprefix('ptycho ')}: position", "position"
+        for one, name in zip(labels, named, strict=True):
+            if not one.is_unique:
+                raise DataError(
+                    name,
+                    "labels that repeat",
+                    "Keep one frame of each, `.drop_duplicates('position')`.",
+                )
+        return _told(np.asarray(labels[0].get_indexer(labels[1])), caller)
     names = ("position_y", "position_x")
     if all(n in start.variables for n in names):
         both = [
@@ -174,6 +185,11 @@ def places_of(
         places = np.arange(j) if same else np.full(j, -1)
         if same:
             warn_quality(f"{caller}: it tells no positions; frames go by their order")
+    return _told(places, caller)
+
+
+def _told(places: np.ndarray, caller: str) -> np.ndarray:
+    """Return places, after a warning where no frame has one."""
     if (places < 0).all():
         warn_quality(
             f"{caller}: no frame of the scan is one of it; what it found of frames is "
@@ -203,7 +219,7 @@ def _nearest(theirs: np.ndarray, ours: np.ndarray, limit: float) -> np.ndarray:
 def of_frames(start: xr.Dataset, name: str, places: np.ndarray) -> np.ndarray:
     """Return what a former result tells of the frames of a scan; NaN where nothing."""
     unknown = np.full(len(places), np.nan)
-    if name not in start:
+    if name not in start or (places < 0).all():
         return unknown
     told = np.asarray(start[name].values, float)
     return np.where(places >= 0, told[places], unknown)

@@ -241,7 +241,7 @@ def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
     for i, (name, units) in enumerate({"absorption": "1", "phase": "rad"}.items()):
 
         def error(k: int, rows: slice, i: int = i) -> np.ndarray:
-            sd = np.sqrt(found.maps[i][rows] * found.shares[i, k])
+            sd = np.sqrt(np.maximum(found.maps[i][rows], 0.0) * found.shares[i, k])
             return np.where(dark[rows], np.nan, sd)
 
         lazy = _Lazy((n, *dark.shape), float, error).chunked((1, *dark.shape))

@@ -81,6 +81,8 @@ def _text(path: Path) -> xr.DataArray:
     reach = []
     for k, name in enumerate(("Height", "Width")):
         found = _LENGTH.fullmatch(told.get(name, ""))
+        if name in told and not (found and 0 < float(found[1]) < np.inf):
+            raise FileFormatError(path, f"its header says {name}: {told[name]}.")
         unit = found[2] if found else ""
         reach.append(_in_nm(path, float(found[1]) if found else 0.0, unit))
         if not found:
@@ -101,10 +103,10 @@ def _length(
     """Return how far an axis reaches, and in which units: pixels where it is unsaid."""
     if f"{axis}Real" not in told:
         return float(points), "1"
-    reach = _number(path, told, f"{axis}Real")
-    if not 0 < reach < np.inf:
-        raise FileFormatError(path, f"its header says {axis}Real = {reach}.")
-    return _in_nm(path, reach, unit)
+    length = _number(path, told, f"{axis}Real")
+    if not 0 < length < np.inf:
+        raise FileFormatError(path, f"its header says {axis}Real = {length}.")
+    return _in_nm(path, length, unit)
 
 
 def _shift(path: Path, told: Mapping[str, str], name: str, unit: str) -> float:

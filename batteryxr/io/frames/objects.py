@@ -71,7 +71,8 @@ def read_object(
     Raises
     ------
     FileFormatError
-        If the file holds no complex volume, or its support is of another shape.
+        If the file holds no complex volume or nothing in it, or its support is of
+        another shape.
     MissingDependencyError
         Without h5py, for CXI.
 
@@ -95,6 +96,8 @@ def read_object(
             f"holds {values.dtype} of {values.shape}, not a complex volume. Counts are "
             "read with read_frames.",
         )
+    if not np.isfinite(values).any():
+        raise FileFormatError(path, f"holds no number in {values.shape} voxels.")
     support = found.support
     if support is not None and support.shape[-3:] != values.shape[-3:]:
         told = f"its support is {support.shape}, its object {values.shape}"

@@ -144,3 +144,63 @@ def test_options_are_checked():
             cdi.domains(states, **option)
     with pytest.raises(DataError, match="everywhere"):
         cdi.domains(states * 0)
+
+
+def test_domains_of_few_voxels_have_no_axis():
+    values = two_states().isel(state=[0])
+    values = values.where(values != 1.0, 0.1)
+    values[0, N // 2, N // 2, 20:23] = 1.0  # three voxels in a line
+    values = values.assign_coords(q_x=3.0, q_y=0.0, q_z=0.0)
+    found = cdi.domains(values, edges=[-0.5, 0.5], minimum=1).isel(state=0)
+    assert float(found["size"][2]) == pytest.approx(3 * STEP**3)
+    assert np.isfinite(found["tilt"][:2]).all()
+    assert np.isnan(found["tilt"][2])
+    assert np.isnan(found["long_axis"][2]).all()
+
+
+def test_tracks_do_not_depend_on_the_order_of_axes():
+    found = cdi.domains(two_states(), edges="signed")
+    whole = cdi.track_domains(found)
+    turned = found.transpose("domain_number", "x", "state", ...)
+    xr.testing.assert_equal(cdi.track_domains(turned), whole)
+
+
+def test_tracks_of_part_of_a_table():
+    found = cdi.domains(two_states(), edges=[-0.5, 0.5])
+    whole = cdi.track_domains(found)
+    part = cdi.track_domains(found.isel(domain_number=slice(0, 2)))
+    for name in ("growth", "later", "chain", "event"):
+        np.testing.assert_array_equal(part[name], whole[name][:, :2])
+    with pytest.raises(DataError, match=r"\[2, 3\], not 1, 2, 3"):
+        cdi.track_domains(found.isel(domain_number=[1, 2]))
+    with pytest.raises(DataError, match="one state"):
+        cdi.track_domains(found.isel(state=[1]))
+
+
+def test_a_field_without_values_is_refused():
+    values = two_states()
+    with pytest.raises(DataError, match="without any value"):
+        cdi.domains(values * np.nan)
+    endless = cdi.domains(values.where(values < 0.9, np.inf))
+    assert np.isfinite(endless["domain_edges"]).all()
+
+
+def test_centres_lie_where_the_labels_say():
+    values = two_states()
+    whole = cdi.domains(values, edges=[-0.5, 0.5])
+    cut = values.isel(z=slice(1, 36), y=slice(3, None), x=slice(0, 37))
+    for part in (cut, cut.isel(z=slice(None, None, -1), x=slice(None, None, -1))):
+        found = cdi.domains(part, edges=[-0.5, 0.5])
+        for name in ("centre", "size"):  # of what was not cut
+            np.testing.assert_allclose(
+                found[name][:, 1:3], whole[name][:, 1:3], atol=1e-6, err_msg=name
+            )
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_a_patch_has_its_size_with_noise_and_without(noise):
+    values = noise * np.random.default_rng(0).standard_normal(BODY.shape)
+    values[18:22, 18:22, 18:22] += 1.0
+    axes = {d: (d, AXIS, {"units": "nm"}) for d in DIMS}
+    found = cdi.domains(xr.DataArray(values, dims=DIMS, coords=axes), edges="signed")
+    assert float(found["size"][0]) == pytest.approx(64 * STEP**3, rel=0.05)

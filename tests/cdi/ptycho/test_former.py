@@ -78,3 +78,30 @@ def test_images_go_to_other_axes():
     wider = resampled(image, y, x, np.arange(-1.0, 4.0), x[::-1], outside=1.0)
     np.testing.assert_allclose(wider[1:-1], image[:, ::-1], atol=1e-12)
     assert (wider[[0, -1]] == 1).all()
+
+
+def test_axes_in_micrometres_are_the_same_axes(scan, moved):
+    small = moved
+    for axis in ("y", "x", "probe_y", "probe_x"):
+        values = moved[axis].values / 1000
+        small = small.assign_coords({axis: (axis, values, {"units": "um"})})
+    one, two = (run(scan, 1, start=s).transmission.values for s in (moved, small))
+    np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+def test_labels_say_which_frame_is_which_or_that_none_is(scan, moved):
+    n = scan.sizes["position"]
+    labelled = moved.assign_coords(position=np.arange(n))
+    names = scan.assign_coords(position=[f"frame {k}" for k in range(n)])
+    with pytest.warns(DataQualityWarning, match="no frame of the scan is one of it"):
+        run(names, 1, start=labelled)
+    with pytest.raises(DataError, match="repeat"):
+        run(scan.assign_coords(position=[0] * n), 1, start=labelled)
+    with pytest.warns(DataQualityWarning, match="no frame of the scan is one of it"):
+        found = run(scan, 1, start=moved.isel(position=slice(0, 0)))
+    assert not found.position_shift_y.any()
+
+
+def test_an_object_of_nan_is_no_start(scan, moved):
+    with pytest.raises(DataError, match="not finite at any pixel"):
+        run(scan, 1, start=moved.assign(transmission=moved.transmission * np.nan))

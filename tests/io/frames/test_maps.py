@@ -62,6 +62,17 @@ def test_damaged_maps_are_refused(tmp_path):
             batteryxr.read_image(path)
     with pytest.raises(FileFormatError, match="lengths in 'V'"):
         batteryxr.read_image(gsf(path, HEIGHT, XReal=1, XYUnits="V"))
-    for reach in (-2e-6, 0, "nan"):
-        with pytest.raises(FileFormatError, match="its header says XReal"):
-            batteryxr.read_image(gsf(path, HEIGHT, XReal=reach, XYUnits="m"))
+
+
+@pytest.mark.parametrize("length", ["0", "-3e-6", "nan", "inf"])
+def test_a_map_that_reaches_nowhere_is_refused(tmp_path, length):
+    path = gsf(tmp_path / "a.gsf", np.ones((2, 3)), XReal=length, XYUnits="m")
+    with pytest.raises(FileFormatError, match="XReal"):
+        batteryxr.read_image(path)
+
+
+def test_lengths_of_a_text_map_that_cannot_be_read_are_not_left_out(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("# Channel: Z\n# Width: 3,0 µm\n# Height: 2.0 µm\n1 2 3\n4 5 6\n")
+    with pytest.raises(FileFormatError, match="Width: 3,0"):
+        batteryxr.read_image(path)

@@ -97,3 +97,10 @@ def test_what_is_no_object_is_refused(tmp_path):
     np.save(tmp_path / "flat.npy", rho[0])
     with pytest.raises(FileFormatError, match="complex volume"):
         batteryxr.read_object(tmp_path / "flat.npy")
+
+
+@pytest.mark.parametrize("shape", [(0, 7, 8), (0, 6, 7, 8), (6, 7, 8)])
+def test_an_object_of_nothing_is_refused(tmp_path, shape):
+    np.save(tmp_path / "image.npy", np.full(shape, np.nan, complex))
+    with pytest.raises(FileFormatError, match=r"no number|cut"):
+        batteryxr.read_object(tmp_path / "image.npy")

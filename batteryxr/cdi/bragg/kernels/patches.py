@@ -120,9 +120,13 @@ def _regions(
         region = parts == number
         if region.sum() < minimum:
             continue
-        # Twice: a wide foot would make the plateau low.
-        high = region & (excess > 0.5 * float(np.quantile(excess[region], 0.95)))
-        edge = 0.5 * float(np.quantile(excess[high], _PLATEAU))
+        # Again and again: a wide foot would make the plateau low.
+        edge = 0.5 * float(np.quantile(excess[region], 0.95))
+        for _ in range(20):
+            before, high = edge, excess[region & (excess > edge)]
+            edge = 0.5 * float(np.quantile(high, _PLATEAU))
+            if edge <= before * (1 + 1e-3):
+                break
         found.append((region, edge))
     return found
 

@@ -47,7 +47,8 @@ def segment(
     size, level, mean
         (room,) volume, class, mean value; NaN where there is no such region.
     centre, long_axis
-        (room, 3) in space, from index ``n // 2``; the axis has unit length.
+        (room, 3) in space, from index ``n // 2``; the axis has unit length, and is NaN
+        for fewer than four voxels.
     depth
         (room,) of the centre below the surface.
     errors
@@ -155,7 +156,8 @@ def _numbered(
         level_of[row] = levels[old] - 1
         mean[row] = values[where].mean(dtype=float)
         centre[row] = points.mean(axis=0)
-        axis[row] = np.linalg.eigh(np.cov(points.T))[1][:, -1] if len(points) > 3 else 0
+        if len(points) > 3:  # fewer have no direction
+            axis[row] = np.linalg.eigh(np.cov(points.T))[1][:, -1]
     return numbers, size, level_of, mean, centre, axis, np.int64(len(order))
 
 
@@ -201,7 +203,7 @@ def follow(
         growth[k] = two["size"][match] / one["size"][k]
         migration[k] = np.linalg.norm(two["centre"][match] - one["centre"][k])
         cosine = abs(one["long_axis"][k] @ two["long_axis"][match])
-        rotation[k] = np.degrees(np.arccos(min(1.0, float(cosine))))
+        rotation[k] = np.degrees(np.arccos(np.minimum(1.0, cosine)))  # keeps NaN
     return overlap, later, growth, migration, rotation
 
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.cdi.bragg.axes import bare
+from batteryxr.cdi.bragg.axes import (
+    bare,
+    inside,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.model import label
 
@@ -29,8 +32,14 @@ def deviations(
         dtypes=[np.empty(0, product.dtype).real.dtype],
         caller="unwrap",
     )
-    angle = angle.where(bare(support.astype(bool)))
-    return angle.transpose(*replicas.dims).assign_coords(crystal.coords)
+    angle = angle.where(bare(inside(support)))
+    return angle.transpose(*replicas.dims).assign_coords(replicas.coords)
+
+
+def replicas_of(crystal: xr.Dataset, name: str) -> xr.DataArray | None:
+    """Return the replicas under a name; None without them, or of one chosen alone."""
+    found = crystal.get(name)
+    return found if found is not None and "replica" in found.dims else None
 
 
 def root_mean_square(deviation: xr.DataArray) -> xr.DataArray:

@@ -15,13 +15,20 @@ from batteryxr.cdi.bragg.axes import (
     require_sign,
     variable,
 )
+from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
 from batteryxr.core.blocks import apply, is_lazy
-from batteryxr.core.errors import DataError, DimensionError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
     from batteryxr.core.checks import Count, Seed
 
 #: Fewer replicas tell too little of a standard deviation.
@@ -74,9 +81,11 @@ def replicas(
 
     Raises
     ------
+    ArgumentError
+        If fewer than three replicas are asked for.
     DataError
-        If fewer than three replicas were asked for, or the object is of the other
-        ``fourier_sign``.
+        If the object is of the other ``fourier_sign``, or lost its ramp in
+        `align_states`; if the volume holds what cannot be counts.
     DimensionError
         If object and counts are not of one shape.
 
@@ -84,7 +93,7 @@ def replicas(
     -----
     DataQualityWarning
         If replicas lost their support, or ended in another minimum; if the object
-        fits its counts more than 4 times worse than replicas fit theirs.
+        fits its counts more than 4 times worse, or better, than replicas fit theirs.
 
     Examples
     --------
@@ -100,7 +109,6 @@ def replicas(
     inside. That of phase holds 85 % at 1e5, 62 % at 1e6 and 37 % at 1e7: long waves
     that all replicas share with the object are not told.
     """
-    from batteryxr.cdi.bragg.kernels import replicas as kernels
     from batteryxr.cdi.bragg.kernels.schedule import parse
     from batteryxr.cdi.bragg.settings import RetrievalSettings
 
@@ -108,9 +116,15 @@ def replicas(
     field = variable(crystal, "object", caller="replicas")
     require_sign(crystal, -1, what="crystal")
     require_dims(field, OBJECT, caller="replicas")
+    if "removed" in {crystal.attrs.get("ramp"), field.attrs.get("ramp")}:
+        raise DataError(
+            "crystal",
+            "lost its phase ramp: its pattern does not lie where the counts do",
+            "Align states with ramp='keep'; `displacement` can remove it later.",
+        )
     counts = _counts(volume, field)
     if n_starts < _FEWEST:
-        raise DataError("n_starts", f"{n_starts} replicas tell no error", "Take 8.")
+        raise ArgumentError("n_starts", n_starts, f"{_FEWEST} or more", "8 do well.")
     lead = [d for d in field.dims if d not in OBJECT]
     blur, blurred = _blur(crystal)
     settings = RetrievalSettings(
@@ -120,7 +134,7 @@ def replicas(
         coherence_every=20 if blurred else 0,
     )
     found, worse = apply(
-        each_volume(kernels.replicas, "(i,j,k),(a,b,c),(d,e,f),(),()->(r,i,j,k),()"),
+        each_volume(_of_counts, "(i,j,k),(a,b,c),(d,e,f),(),()->(r,i,j,k),()"),
         bare(field, OBJECT),
         bare(counts, VOLUME),
         blur,
@@ -135,19 +149,7 @@ def replicas(
     )
     found = found.transpose(*lead, "replica", *OBJECT)
     if not is_lazy(found):
-        lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
-        if lost:
-            warn_quality(
-                f"replicas: {lost} lost their support or found another minimum: they "
-                "are not counted."
-            )
-        if (worse.values > _WORST).any():
-            told = np.ravel(worse.values).round(1).tolist()
-            warn_quality(
-                f"replicas: the object fits its counts {told} times worse than photons "
-                "explain: blur by partial coherence, a drift, or a bad support. Errors "
-                "are widened, but too small."
-            )
+        _report(found, worse)
     found = label(found, "replicas", units="1", long_name="Object with other photons")
     number = ("replica", np.arange(n_starts), {"units": "1", "long_name": "Replica"})
     words = "Amplitude residual of the object over that of its replicas"
@@ -155,6 +157,41 @@ def replicas(
     made = {"replicas": found, "misfit_ratio": worse}
     made = {name: array.drop_vars(array.coords) for name, array in made.items()}
     return crystal.assign(made).assign_coords(replica=number)
+
+
+def _report(found: xr.DataArray, worse: xr.DataArray) -> None:
+    """Warn of replicas that were lost, and of counts that photons do not explain."""
+    lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
+    if lost:
+        warn_quality(
+            f"replicas: {lost} lost their support or found another minimum: they "
+            "are not counted."
+        )
+    if (worse.values > _WORST).any():
+        told = np.ravel(worse.values).round(1).tolist()
+        warn_quality(
+            f"replicas: the object fits its counts {told} times worse than photons "
+            "explain: blur by partial coherence, a drift, or a bad support. Errors "
+            "are widened, but too small."
+        )
+    if (worse.values < 1 / _WORST).any():
+        told = np.ravel(worse.values).round(3).tolist()
+        warn_quality(
+            f"replicas: the object fits its counts {told} times as badly as "
+            "photons would: are they scaled, or a mean? Errors are too large."
+        )
+
+
+def _of_counts(
+    rho: np.ndarray, counts: np.ndarray, *beside: Any, settings: RetrievalSettings
+) -> tuple[np.ndarray, float]:
+    """Return replicas of one object, from counts that are taken as `retrieve` does."""
+    from batteryxr.cdi.bragg.kernels.replicas import replicas as kernel
+
+    if why := not_counts(counts):
+        raise DataError("volume", why, "Pass the counts as they were measured.")
+    counts = np.where(zero_gaps(counts), np.float32(np.nan), counts.astype(np.float32))
+    return kernel(rho, counts, *beside, settings=settings)
 
 
 def _counts(volume: xr.DataArray | xr.Dataset, field: xr.DataArray) -> xr.DataArray:

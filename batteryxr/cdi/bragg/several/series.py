@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
 from batteryxr.cdi.bragg.job import retrieve_phases
+from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.cdi.bragg.states import align_states
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+    warn_quality,
+)
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -125,21 +132,32 @@ def retrieve_states(
         support=replace(support, sigma=(last, last)),
     )
     states = [volume.isel(state=k).compute() for k in range(n)]
+    _require_counts(states)
     found = {reference: _phased(states[reference], whole, progress=progress)}
     for k, neighbour in _order(n, reference):
         found[k] = _continued(states[k], found, neighbour, (whole, short))
     if n > 1:  # what its neighbours have learnt of the crystal helps the first too
-        first = found[reference]
-        again = _continued(
-            states[reference],
-            found,
-            1 if reference == 0 else reference - 1,
-            (None, short),
-        )
-        if again.merits["amp_residual"] < first.merits["amp_residual"]:
+        first, beside = found[reference], 1 if reference == 0 else reference - 1
+        again = _from_neighbour(states[reference], found, beside, short)
+        by = "amp_residual"
+        if again and again.merits[by] < first.merits[by]:
             found[reference] = again
     _report(found)
     return _joined(counts, [found[k] for k in range(n)], reference)
+
+
+def _require_counts(states: list[Any]) -> None:
+    """Raise where a state cannot be phased, before hours are spent on the others."""
+    for k, state in enumerate(states):
+        counts = variable(state, "intensity", caller="retrieve_states")
+        if isinstance(state, xr.Dataset) and "mask" in state:
+            counts = counts.where(state["mask"] == 0)
+        why = not_counts(counts.values)
+        if not why and not np.nansum(counts.values) > 0:
+            why = "holds no counts"
+        if why:
+            told = f"state {k} {why}"
+            raise DataError("volume", told, "Pass counts as measured, or leave it out.")
 
 
 def _order(n: int, reference: int) -> list[tuple[int, int]]:
@@ -166,22 +184,39 @@ def _continued(
     state: xr.DataArray | xr.Dataset,
     found: dict[int, _One],
     neighbour: int,
-    settings: tuple[RetrievalSettings | None, RetrievalSettings],
+    settings: tuple[RetrievalSettings, RetrievalSettings],
 ) -> _One:
     """Phase a state from its neighbour, and from random starts where that fails."""
     whole, short = settings
-    near = found[neighbour]
+    one = _from_neighbour(state, found, neighbour, short)
+    by = "amp_residual"
+    if one and one.merits[by] <= _WORSE * found[neighbour].merits[by]:
+        return one
+    try:
+        anew = _phased(state, whole)
+    except ConvergenceError as error:
+        if one:
+            return one
+        error.add_note(f"in a state next to state {neighbour}; leave it out")
+        raise
+    judge = whole.select.by
+    return one if one and not anew.merits[judge] < one.merits[judge] else anew
+
+
+def _from_neighbour(
+    state: xr.DataArray | xr.Dataset,
+    found: dict[int, _One],
+    neighbour: int,
+    short: RetrievalSettings,
+) -> _One | None:
+    """Phase a state from its neighbour; None where that loses the support."""
     # A part that is dark there may be back here.
     crystal = np.any([other.support.values for other in found.values()], axis=0)
-    start = near.object.to_dataset(name="object", promote_attrs=False)
+    start = found[neighbour].object.to_dataset(name="object", promote_attrs=False)
     start["support"] = (OBJECT, crystal)
-    one = _phased(state, short, start=start, came_from=neighbour)
-    by = "amp_residual"
-    if whole is None or one.merits[by] <= _WORSE * near.merits[by]:
-        return one
-    anew = _phased(state, whole)
-    judge = whole.select.by
-    return anew if anew.merits[judge] < one.merits[judge] else one
+    with contextlib.suppress(ConvergenceError):
+        return _phased(state, short, start=start, came_from=neighbour)
+    return None
 
 
 def _report(found: dict[int, _One]) -> None:

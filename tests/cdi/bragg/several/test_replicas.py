@@ -10,7 +10,12 @@ import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.core.errors import DataError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 N = 32
 VOLUME = ("rocking", "detector_y", "detector_x")
@@ -146,7 +151,7 @@ def test_states_keep_theirs(sure, no_compute):
 
 def test_what_replicas_cannot_tell_is_said(sure):
     _, volume, crystal = sure
-    with pytest.raises(DataError, match="2 replicas"):
+    with pytest.raises(ArgumentError, match="n_starts"):
         cdi.replicas(crystal, volume=volume, n_starts=2)
     with pytest.raises(DataError, match="fourier_sign"):
         cdi.replicas(
@@ -157,3 +162,41 @@ def test_what_replicas_cannot_tell_is_said(sure):
         cdi.replicas(
             crystal, volume=volume.copy(data=blurred), schedule=QUICK, n_starts=3
         )
+
+
+def test_replicas_take_counts_alone_and_where_they_lie(sure):
+    _, volume, crystal = sure
+    few = {"schedule": QUICK, "n_starts": 3}
+    with pytest.raises(DataError, match="logarithm"):
+        cdi.replicas(crystal, volume=np.log10(1 + volume), **few)
+    with pytest.raises(DataError, match="logarithm"):  # lazy ones too
+        cdi.replicas(crystal, volume=np.log10(1 + volume).chunk(), **few).compute()
+    with pytest.warns(DataQualityWarning, match="scaled"):
+        cdi.replicas(crystal, volume=volume * 1e-3, **few)
+    with pytest.raises(DataError, match="ramp"):
+        cdi.replicas(crystal.assign_attrs(ramp="removed"), volume=volume, **few)
+
+
+def test_a_gap_of_zeros_is_not_measured_as_in_retrieve(sure):
+    _, volume, crystal = sure
+    gap, known = volume.copy(), volume.copy()
+    gap[:, :, N // 2 + 3 : N // 2 + 6] = 0.0
+    known[:, :, N // 2 + 3 : N // 2 + 6] = np.nan
+    few = {"schedule": "20 ER", "n_starts": 3}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        one, two = (cdi.replicas(crystal, volume=v, **few) for v in (gap, known))
+    np.testing.assert_array_equal(one["misfit_ratio"], two["misfit_ratio"])
+
+
+def test_one_replica_alone_tells_no_error(sure):
+    crystal = sure[2].drop_dims("replica", errors="ignore")
+    crystal = crystal.assign(
+        replicas=crystal["object"].expand_dims(replica=[3, 5, 7], axis=-1)
+    )
+    fields = cdi.unwrap(crystal.isel(replica=[0, 2]))
+    assert fields["phase_replicas"]["replica"].values.tolist() == [3, 7]
+    assert "phase_error" not in cdi.unwrap(crystal.isel(replica=0))
+    chosen = fields.isel(replica=0).cdi.displacement(geometry=frame())
+    assert "displacement_error" not in cdi.summarise_states(chosen)
+    assert "strain_error" not in cdi.strain(chosen, geometry=frame())

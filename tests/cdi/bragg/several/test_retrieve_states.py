@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import ndimage
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DataQualityWarning, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    ConvergenceError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 N, STEP, Q = 32, 10.0, 3.0
 VOLUME = ("rocking", "detector_y", "detector_x")
@@ -226,3 +234,71 @@ def test_chains_go_over_a_state_without_and_tell_what_happens():
     assert steps["event"].values[3, :2].tolist() == [4, 5]
     assert steps["vanished"].values.tolist() == [0, 0, 0, 0, 2]
     assert "event" in cdi.track_domains(cdi.domains(series, edges=[0.7]))
+
+
+def test_a_state_without_counts_is_named_before_the_others_are_phased():
+    volume = measured()
+    volume[2] = 0.0
+    with pytest.raises(DataError, match="state 2 holds no counts"):
+        cdi.retrieve_states(volume, schedule="9 ER", n_starts=1, progress=False)
+
+
+def test_a_state_that_loses_its_support_starts_anew(monkeypatch):
+    from batteryxr.cdi.bragg.several import series as module
+
+    phased = module.retrieve_phases
+
+    def failing(state, settings, *, start, progress):
+        if start is not None and float(state["voltage"]) == 4.0:
+            raise ConvergenceError("retrieve: all starts lost their support.")
+        return phased(state, settings, start=start, progress=progress)
+
+    monkeypatch.setattr(module, "retrieve_phases", failing)
+    options = {"schedule": "20 HIO + 20 ER", "n_starts": 1, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        found = cdi.retrieve_states(measured(), **options)
+    assert found["came_from"].values[2] == -1
+
+
+def test_a_support_with_nan_outside_is_the_same_support():
+    axes = {d: (d, np.arange(N) - N // 2, {"units": "1"}) for d in OBJECT}
+    states = xr.DataArray(
+        np.array([crystal(0), crystal(1)]), dims=("state", *OBJECT), coords=axes
+    )
+    body = xr.DataArray(BODY, dims=OBJECT, coords=axes)
+    marked = body.where(body)
+    for method in (cdi.phase_differences, cdi.fill_missing, cdi.unwrap):
+        one, two = method(states, support=body), method(states, support=marked)
+        xr.testing.assert_equal(one, two)
+
+
+def two_states(labels=None):
+    axes = {d: (d, np.arange(N) - N // 2, {"units": "1"}) for d in OBJECT}
+    axes |= {"fourier_sign": -1} | ({} if labels is None else {"state": labels})
+    fields = np.array([crystal(0), crystal(1)])
+    return xr.DataArray(fields, dims=("state", *OBJECT), coords=axes)
+
+
+def test_a_geometry_without_labels_goes_by_position():
+    both = frame().assign(
+        q=(("state", "vector"), [[0, 0, Q], [0, 0, 1.01 * Q]]),
+        q_length=("state", [Q, 1.01 * Q]),
+    )
+    plain = cdi.phase_differences(two_states(), geometry=both)
+    named = cdi.phase_differences(two_states([1, 0]), geometry=both)
+    np.testing.assert_array_equal(named["mean_strain"], plain["mean_strain"])
+    labelled = both.assign_coords(state=[0, 1])
+    turned = cdi.phase_differences(two_states([1, 0]), geometry=labelled)
+    assert float(turned["mean_strain"][1]) > 0 > float(plain["mean_strain"][1])
+
+
+def test_a_state_of_nothing_has_no_strain_and_is_no_reference():
+    states = two_states()
+    states[1] = 0
+    one = states.isel(state=[0, 0, 1])
+    found = cdi.phase_differences(one, geometry=frame())
+    assert np.isnan(found["mean_strain"][2])
+    assert np.isfinite(found["mean_strain"][:2]).all()
+    with pytest.raises(DataError, match="the reference, has no density"):
+        cdi.phase_differences(one, reference=2, geometry=frame())
