@@ -78,9 +78,9 @@ def unwrap(
     not see it. The number of turns between parts that do not touch is arbitrary.
     """
     attrs = dict(crystal.attrs)
-    several = isinstance(crystal, xr.Dataset)
-    copies = replicas_of(crystal, "replicas") if several else None
+    copies = None
     if isinstance(crystal, xr.Dataset):
+        copies = replicas_of(crystal, "replicas")
         require_variables(crystal, ["object"], caller="unwrap")
         support = crystal.get("support") if support is None else support
         crystal = crystal["object"]

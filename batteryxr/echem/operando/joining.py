@@ -232,13 +232,13 @@ def join(
 
 def _beside(
     record: xr.Dataset,
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Scans,
     clock: Clock,
     max_gap: float,
     exposure: Any,
     before: float,
     at_rows: Callable[[xr.DataArray], xr.DataArray],
-) -> Any:
+) -> Scans:
     """Join spectra, whose exposure counts where the user or the data tell it."""
     told = "exposure" in spectra.coords and bool(spectra["exposure"].notnull().any())
     known = exposure is not None or told or before > 0
