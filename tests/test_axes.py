@@ -394,6 +394,8 @@ TAKEN = {
 }
 #: The same of single methods.
 OWN_WAY = {
+    ("cdi.locate_peak", "detector_y"): "tells the place of the peak by its label",
+    ("cdi.locate_peak", "detector_x"): "tells the place of the peak by its label",
     ("nmf.fit", "scan"): "starts are drawn scan by scan",
     ("nmf.fit_stretched", "scan"): "as fit",
     ("nmf.model_order", "scan"): "folds are drawn scan by scan",
@@ -431,11 +433,13 @@ ELSEWHERE = {
     "nmf.advise": "as bands",
     "nmf.amounts": "takes weights, which it scales",
     "xanes.lcf_subsets": "as lcf",
-    "xanes.over_absorption": "each value by itself; tests/xanes/test_over_absorption",
+    "xanes.over_absorption": "each value by itself; tests/xanes/preparing",
     "xanes.sparse_energies": "makes an axis of its own",
     "xanes.align": "as calibrate_energy",
     "xanes.merge": "tests/xanes, of scans",
     "xanes.rebin_energy": "makes an axis of its own",
+    "cdi.replicas": "as retrieve, whose pattern it takes; tests/cdi/bragg",
+    "cdi.retrieve_states": "as retrieve, state by state; tests/cdi/bragg",
     "cdi.check_ptycho": "frames as of ptycho",
     "cdi.orientation": "frames as of ptycho",
     "echem.degradation_modes": "tests/echem",

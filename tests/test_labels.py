@@ -348,6 +348,16 @@ case(
     ),
 )
 case(
+    "cdi.replicas.volume",
+    lambda: (
+        cdi.replicas,
+        cdi.retrieve(bragg()[0], n_starts=1, schedule="4 HIO + 2 ER"),
+        {"n_starts": 3, "schedule": "2 ER"},
+        "volume",
+        bragg()[0],
+    ),
+)
+case(
     "cdi.fsc.other",
     lambda: (cdi.fsc, crystal(), {}, "other", crystal() * (1 + 0.1 * body())),
 )
@@ -388,7 +398,7 @@ case(
 ELSEWHERE = {
     "xanes.lcf_subsets.standards": "goes to xanes.lcf",
     "xanes.normalise.like": "a project's spectrum; tests/io/test_write_athena",
-    "xanes.sparse_energies.axis": "makes an axis of its own; tests/xanes/test_sparse",
+    "xanes.sparse_energies.axis": "makes an axis of its own; tests/xanes/preparing",
     "xanes.align.reference": "on energies of its own; tests/xanes/series",
     "cdi.ptycho.start": "a former result of the same scan; tests/cdi/ptycho",
     "xanes.crystallite_size.reference": "of another sample; tests/xanes/diffraction",

@@ -99,12 +99,12 @@ def operando(
     if (cycler is None) != (scans is None):
         missing = "cycler" if cycler is None else "scans"
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
-    _require_there("cycler", cycler)
-    _require_there("scans", scans)
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
     with changing(location) as change:
         _require_new(location, overwrite)  # somebody may have finished meanwhile
         _leave_out_all(change)
+        _require_there("cycler", cycler)
+        _require_there("scans", scans)
         run = Findings(change)
         with tempfile.TemporaryDirectory() as folder, run.noting():
             if cycler is None:

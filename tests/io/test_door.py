@@ -38,7 +38,7 @@ OPENERS = re.compile(
 )
 #: What is opened by a library of its own: the line before has been through the door.
 OTHERS = re.compile(r"load_workbook\(|ParquetFile\(|fastnda\.read\(|subprocess\.Popen")
-WRITERS = ("bdf_writer.py",)
+WRITERS = ("bdf_writer.py", "athena_writer.py")
 
 
 def test_no_reader_opens_a_file_by_itself():
@@ -84,8 +84,6 @@ SOUND = {
     "dm": b"\0\0\0\3\0\0\4\0\0\0\0\1\1\0",
     "mrc": bytes(208) + b"MAP DA\0\0",
     "nd2": b"\xda\xce\xbe\n\0\0\0\0ND2 FILE SIGNATURE",
-    "wdf": b"WDF1\0\2\0\0",
-    "opus": b"\n\n\xfe\xfe\0\0\0\0",
     "raw": b"RAW1.01\0",
     "adsc": b"{\nHEADER_BYTES=  512;\nDIM=2;",
     "tdms": b"TDSm\x0e\0\0\0i\x12\0\0",

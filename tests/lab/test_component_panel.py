@@ -81,9 +81,8 @@ def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, foot, tmp_path):
     # what cannot be is said inside the panel, and the kernel lives
     page.get_by_placeholder("name of the phase").fill("metal")
     page.get_by_role("button", name="Fix", exact=True).click()
-    message = page.locator(".bx-message")
+    message = page.locator(".bx-message", has_text="a name that is not in use")
     message.wait_for(state="visible")
-    assert "a name that is not in use" in message.inner_text()
     page.get_by_role("button", name="Undo").click()
     page.wait_for_timeout(500)
     assert page.ask("print(panel.steps, panel.n_components)") == "[] 2"

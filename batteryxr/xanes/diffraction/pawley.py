@@ -444,14 +444,22 @@ def _labelled(
     ):
         out[name] = _curve(name, curves, data_units, words, *along_axis)
     out["foreign"] = _curve("foreign", foreign, "1", _FOREIGN, *along_axis)
+    result = xr.Dataset(out).assign_coords(_coordinates(rows, pattern, x))
+    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
+
+
+def _coordinates(
+    rows: xr.DataArray, pattern: PawleyModel, x: np.ndarray
+) -> dict[str, Any]:
+    """Return the coordinates of scans, reflections and points."""
+    asked = pattern.asked
     coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
     named = {"units": "1", "long_name": "Reflection"}
     coords["reflection"] = ("reflection", pattern.lines.names, named)
     coords[asked.axis] = (asked.axis, x, attributes(asked.axis))
     if asked.wavelength is not None:
         coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
-    result = xr.Dataset(out).assign_coords(coords)
-    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
+    return coords
 
 
 def _curve(
