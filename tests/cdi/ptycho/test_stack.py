@@ -398,7 +398,7 @@ def test_halves_tell_errors_and_resolution(scan, halved):
 def test_damaged_frames_are_named_with_their_energies(scan, tmp_path, monkeypatch):
     damaged = scan.copy()
     values = scan.frames.data
-    lazy = scan.frames.chunk(energy=1).data
+    lazy = scan.frames.chunk(energy=1, position=32).data
 
     def spoil(block, block_info=None):
         if block_info[0]["chunk-location"][:2] in [(1, 0), (3, 1)]:
