@@ -102,7 +102,9 @@ class Revision:
                 f"{self.location}, group {group or '/'!r} holds data already. "
                 "Pass overwrite=True to replace it, or choose another group."
             )
-        require_room(self.location, group, names)
+        held = self.manifest.groups
+        moved = [name for name, entry in held.items() if entry.at != name]
+        require_room(self.location, group, names, moved)
         for name in self._old_arrays(group):
             require_whole_array(self.location, joined(group, name))
         dataset = frames_together(uniform(dataset))

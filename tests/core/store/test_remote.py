@@ -98,6 +98,18 @@ def test_saving_and_overwriting(place, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_a_killed_writer_left_under_the_old_name(place):
+    for k in (1, 2):
+        save(dataset(k), place, group="m", overwrite=True)
+    location = location_of(place)
+    location.delete("m/zarr.json")  # of the old; then its maker was killed
+    assert location.put_new("m/a/c/0/0", b"old")
+    assert verify(place) == []
+    save(dataset(3), place, group="m", overwrite=True)
+    assert open_store(place, "m").attrs["k"] == 3
+    assert verify(place) == []
+
+
 def test_an_overwrite_that_fails(place):
     def fail(block, block_info=None):
         if block_info[0]["chunk-location"][0] == 1:
